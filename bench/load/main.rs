@@ -1,0 +1,2 @@
+//! `ringmq-bench`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Apache RocketMQ and its stock clients, brought up beside ringmq.

@@ -1,0 +1,2 @@
+//! `ringmq`.
+fn main() {}
