@@ -3,7 +3,6 @@
 //! Nothing here has behaviour beyond checking its own shape. `Arc<str>` names are cheap to clone and may cross threads
 //! (a shard's mailbox to the control plane), which is the only reason they are not `Rc`.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use std::sync::Arc;
 ///
 /// The hasher has a fixed seed: the same input gives the same run, in the simulator too.
 #[expect(clippy::disallowed_types, reason = "this alias is where the seeded default hasher is replaced")]
-pub type FastMap<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
+pub type FastMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::FixedState>;
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
