@@ -172,61 +172,91 @@ impl Disk {
         Ok(bytes.freeze())
     }
 
-    /// Makes a file of `bytes` zeroes that is durable with its name: a segment in advance. For the background task queue.
+    /// Writes zeroes over a part of a file of `size` bytes: a piece of a segment in advance. For the background task queue.
     ///
-    /// Written, not only allocated: the first write into an allocated extent costs a journal commit with each flush, which
-    /// doubles the cost of a commit. One chunk is in flight at a time, and it waits for the commit that runs. It does not wait for
-    /// *no* commit to run: under load one always does, and the next segment would never be ready.
+    /// A missing file is made, and allocated in full first, so that a full disk shows at once. Written and not only allocated: the
+    /// first write into an allocated extent costs a journal commit with each flush, which doubles the cost of a commit. One chunk
+    /// is in flight at a time, and it waits for the commit that runs. It does not wait for *no* commit to run: under load one
+    /// always does, and the next segment would never be ready. Nothing is flushed; [`Disk::rename`] does that.
     ///
     /// # Errors
-    /// [`DiskError`], [`DiskError::is_no_space`] among them; what was made is removed.
-    pub async fn prepare(&self, path: &Path, bytes: u64) -> Result<(), DiskError> {
-        match self.write_zeroes(path, bytes).await {
-            Ok(file) => {
-                self.remember(path, file);
-                self.flush_names(path).await
-            }
-            Err(error) => {
-                // The error that is reported is the first one; a left-over is overwritten by the next attempt.
-                drop(self.remove(path).await);
-                Err(error)
-            }
+    /// [`DiskError`], [`DiskError::is_no_space`] among them; a file that could not be allocated is removed.
+    ///
+    /// # Panics
+    /// If `at`, `len` or `size` is no multiple of 4096.
+    pub async fn prepare(&self, path: &Path, at: u64, len: u64, size: u64) -> Result<(), DiskError> {
+        assert!(is_aligned(at) && is_aligned(len) && is_aligned(size), "{len} zeroes at {at} of {size}");
+        let file = match self.file(path).await {
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => self.make(path, size).await?,
+            other => other?,
+        };
+        let chunk = usize::try_from(len).unwrap_or(usize::MAX).min(PREPARE_CHUNK_BYTES);
+        let zeroes = Rc::new(zeroes(&file, chunk));
+        let (mut from, end) = (at, at + len);
+        while from < end {
+            self.commits.current_ended().await;
+            let left = end - from;
+            let piece = if left < chunk as u64 {
+                Rc::new(self::zeroes(&file, usize::try_from(left).expect("less than a chunk")))
+            } else {
+                zeroes.clone()
+            };
+            let written = piece.len() as u64;
+            write_whole(&file, path, piece, from).await?;
+            from += written;
         }
+        Ok(())
     }
 
-    async fn write_zeroes(&self, path: &Path, bytes: u64) -> Result<Rc<DmaFile>, DiskError> {
-        assert!(is_aligned(bytes), "a file of {bytes} bytes");
-        let file = {
-            let mut options = OpenOptions::new();
-            self.open_file(path, options.read(true).write(true).create(true).truncate(true)).await?
-        };
-        file.pre_allocate(bytes, false).await.map_err(|error| failed("allocate", path, &error))?;
-        let mut zeroes = file.alloc_dma_buffer(PREPARE_CHUNK_BYTES);
-        zeroes.as_bytes_mut().fill(0);
-        let zeroes = Rc::new(zeroes);
-        let mut at = 0;
-        while at < bytes {
-            self.commits.current_ended().await;
-            let left = bytes - at;
-            if left >= PREPARE_CHUNK_BYTES as u64 {
-                write_whole(&file, path, zeroes.clone(), at).await?;
-                at += PREPARE_CHUNK_BYTES as u64;
-            } else {
-                let mut rest = file.alloc_dma_buffer(DISK_BLOCK_BYTES);
-                rest.as_bytes_mut().fill(0);
-                write_whole(&file, path, Rc::new(rest), at).await?;
-                at += DISK_BLOCK_BYTES as u64;
-            }
+    /// Makes a file, allocated in full if `size` is not 0.
+    async fn make(&self, path: &Path, size: u64) -> Result<Rc<DmaFile>, DiskError> {
+        let mut options = OpenOptions::new();
+        let file = self.open_file(path, options.read(true).write(true).create(true).truncate(true)).await?;
+        if size > 0
+            && let Err(error) = file.pre_allocate(size, false).await
+        {
+            drop(file);
+            // What is reported is that there is no room; a file left over is allocated again by the next attempt.
+            drop(self.remove(path).await);
+            return Err(failed("allocate", path, &error));
         }
-        file.fdatasync().await.map_err(|error| failed("flush", path, &error))?;
+        self.remember(path, file.clone());
         Ok(file)
     }
 
-    /// Renames a file, durably. An open file stays open under its new name.
+    /// Writes `data` at `at` of a file that is made if it is missing; with `flush`, bytes and name are durable when it returns.
+    /// For the background task queue.
+    ///
+    /// # Errors
+    /// [`DiskError`].
+    ///
+    /// # Panics
+    /// If `at` or the length of `data` is no multiple of 4096.
+    pub async fn write_background(&self, path: &Path, at: u64, data: &[u8], flush: bool) -> Result<(), DiskError> {
+        let (file, is_new) = match self.file(path).await {
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => (self.make(path, 0).await?, true),
+            other => (other?, false),
+        };
+        let mut from = at;
+        for piece in data.chunks(PREPARE_CHUNK_BYTES) {
+            self.commits.current_ended().await;
+            let mut buffer = file.alloc_dma_buffer(piece.len());
+            buffer.as_bytes_mut().copy_from_slice(piece);
+            write_whole(&file, path, Rc::new(buffer), from).await?;
+            from += piece.len() as u64;
+        }
+        if flush {
+            file.fdatasync().await.map_err(|error| failed("flush", path, &error))?;
+        }
+        if flush || is_new { self.flush_names(path).await } else { Ok(()) }
+    }
+
+    /// Flushes a file and renames it, durably. An open file stays open under its new name.
     ///
     /// # Errors
     /// [`DiskError`].
     pub async fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        self.file(from).await?.fdatasync().await.map_err(|error| failed("flush", from, &error))?;
         let _names = self.names_held().await;
         let (old, new) = (self.folder.join(from), self.folder.join(to));
         let moved = blocking::run(move || {
@@ -385,6 +415,12 @@ async fn write_whole(file: &DmaFile, path: &Path, buffer: Rc<DmaBuffer>, at: u64
     Err(DiskError::new("write", path, io::Error::other(format!("{written} of {rest_len} bytes were written, twice short"))))
 }
 
+fn zeroes(file: &DmaFile, len: usize) -> DmaBuffer {
+    let mut buffer = file.alloc_dma_buffer(len);
+    buffer.as_bytes_mut().fill(0);
+    buffer
+}
+
 fn is_aligned(bytes: u64) -> bool {
     bytes.is_multiple_of(DISK_BLOCK_BYTES as u64)
 }
@@ -462,8 +498,9 @@ mod tests {
     use super::*;
 
     fn on_executor<F: Future<Output = ()> + 'static>(test: impl FnOnce(PathBuf) -> F) {
-        // Beside the target folder, not in /tmp: direct I/O is to be tested on a real file system.
-        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a temp folder");
+        // Beside this test's binary, not in /tmp: direct I/O is to be tested on a real file system.
+        let binary = std::env::current_exe().expect("this test's binary");
+        let folder = tempfile::tempdir_in(binary.parent().expect("its folder")).expect("a temp folder");
         let executor = glommio::LocalExecutorBuilder::default().io_memory(1 << 20).make().expect("an executor");
         executor.run(test(folder.path().to_owned()));
     }
@@ -474,7 +511,7 @@ mod tests {
             let disk = Disk::open(&folder).await.expect("a disk");
             let (spare, segment) = (Path::new("spare"), Path::new("segment"));
             let bytes = PREPARE_CHUNK_BYTES as u64 + 3 * 4096;
-            disk.prepare(spare, bytes).await.expect("prepared");
+            disk.prepare(spare, 0, bytes, bytes).await.expect("prepared");
             disk.write(spare, 8192, 4096, |block| block.fill(7)).await.expect("written");
             disk.flush(spare).await.expect("flushed");
             disk.rename(spare, segment).await.expect("renamed");
@@ -489,6 +526,29 @@ mod tests {
             disk.remove(segment).await.expect("gone already");
             assert_eq!(disk.read(segment, 0, 4096).await.expect_err("gone").source.kind(), io::ErrorKind::NotFound);
             disk.close().await;
+        });
+    }
+
+    #[test]
+    fn a_file_too_large_for_the_disk_is_an_error_and_leaves_nothing() {
+        on_executor(|folder| async move {
+            let disk = Disk::open(&folder).await.expect("a disk");
+            let error = disk.prepare(Path::new("spare"), 0, 4096, 1 << 45).await.expect_err("no such disk");
+            assert!(error.is_no_space() || error.source.kind() == io::ErrorKind::FileTooLarge, "{error}");
+            assert!(!folder.join("spare").exists());
+        });
+    }
+
+    #[test]
+    fn an_index_file_grows_by_its_writes() {
+        on_executor(|folder| async move {
+            let disk = Disk::open(&folder).await.expect("a disk");
+            let index = Path::new("index");
+            for (at, byte) in [(0, 1), (8192, 2)] {
+                disk.write_background(index, at, &[byte; 8192], true).await.expect("written");
+            }
+            let read = disk.read(index, 4096, 8192).await.expect("read");
+            assert_eq!((read[0], read[4096]), (1, 2));
         });
     }
 
@@ -513,7 +573,7 @@ mod tests {
             let disk = Disk::open(&folder).await.expect("a disk");
             for number in 0..OPEN_FILES_MAX + 5 {
                 let name = PathBuf::from(number.to_string());
-                disk.prepare(&name, 4096).await.expect("prepared");
+                disk.prepare(&name, 0, 4096, 4096).await.expect("prepared");
                 assert!(disk.open.borrow().len() <= OPEN_FILES_MAX);
             }
             assert_eq!(disk.read(Path::new("0"), 0, 4096).await.expect("read").len(), 4096);

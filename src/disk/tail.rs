@@ -171,7 +171,7 @@ impl TailFile {
     /// A file whose head differs from `key` in any field is not taken: it is written anew, and the log says why.
     ///
     /// # Errors
-    /// [`TailError`]; the caller then uses a [`HeapTail`].
+    /// [`TailError`]; the caller then uses memory that does not survive.
     pub fn open(folder: &Path, key: &TailKey) -> Result<TailFile, TailError> {
         let path_bytes = key.root.as_os_str().len();
         if path_bytes > PATH_BYTES_MAX {
@@ -253,31 +253,6 @@ fn read_head(file: &mut File) -> io::Result<Option<Head>> {
     let mut head = Vec::with_capacity(HEAD_BYTES);
     file.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
     Ok(Head::decode(&head))
-}
-
-/// A tail ring in ordinary memory, for machines without a usable tmpfs: it does not survive `kill -9`.
-#[derive(Debug)]
-pub struct HeapTail {
-    ring: Vec<u8>,
-}
-
-impl HeapTail {
-    /// A zeroed ring. The pages are not touched until they are written.
-    #[must_use]
-    pub fn new(ring_bytes: usize) -> HeapTail {
-        HeapTail { ring: vec![0; ring_bytes] }
-    }
-
-    /// Bytes of the ring.
-    #[must_use]
-    pub fn ring(&self) -> &[u8] {
-        &self.ring
-    }
-
-    /// Bytes of the ring, to append to.
-    pub fn ring_mut(&mut self) -> &mut [u8] {
-        &mut self.ring
-    }
 }
 
 /// Removes tails in `folder` whose store is gone: its path is missing or holds another manifest. Returns what was removed.
