@@ -12,4 +12,10 @@ pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest message body by default. Source: RocketMQ `MessageStoreConfig.maxMessageSize`.
 pub const MESSAGE_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Messages that may wait for the control plane. A shard sends a handful a second; a burst of topic creations fits.
+pub const CONTROL_MAILBOX_MAX: usize = 1024;
+
+/// Messages that may wait for one shard.
+pub const SHARD_MAILBOX_MAX: usize = 256;
+
 const _: () = assert!(MESSAGE_BODY_BYTES_MAX < FRAME_BYTES_MAX, "the largest message must fit a frame");
