@@ -18,6 +18,12 @@ pub const CONTROL_MAILBOX_MAX: usize = 1024;
 /// Messages that may wait for one shard.
 pub const SHARD_MAILBOX_MAX: usize = 256;
 
+/// Shards of one node. More than any machine has cores; bounds the table of ports and mailboxes.
+pub const SHARDS_MAX: u16 = 512;
+
+/// Smallest tail of a shard: two records of the default largest size, and room to write while one is read.
+pub const TAIL_BYTES_MIN: u64 = 8 * 1024 * 1024;
+
 const _: () = assert!(MESSAGE_BODY_BYTES_MAX < FRAME_BYTES_MAX, "the largest message must fit a frame");
 
 /// Most extension fields of a request or reply. RocketMQ's own requests have up to about 25.
