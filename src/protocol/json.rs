@@ -1,0 +1,1 @@
+//! fastjson's dialect, read leniently into a small tree, and JSON written compactly.
