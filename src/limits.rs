@@ -94,14 +94,6 @@ pub const PULL_ENTRIES_MAX: u32 = 800;
 /// Longest properties of a message: their length field has 16 bits and a sign. Source: RocketMQ `MessageDecoder`.
 pub const PROPERTIES_BYTES_MAX: usize = 32_767;
 
-/// Longest topic name that clients may create; retry and dead letter topics may have [`RETRY_TOPIC_BYTES_MAX`].
-/// Source: RocketMQ `TopicValidator`.
-pub const TOPIC_BYTES_MAX: usize = 127;
-/// See [`TOPIC_BYTES_MAX`].
-pub const RETRY_TOPIC_BYTES_MAX: usize = 255;
-/// Longest group name. Source: RocketMQ `TopicValidator`.
-pub const GROUP_BYTES_MAX: usize = 120;
-
 const _: () = assert!(HOLDS_PER_CONNECTION_MAX < HOLDS_MAX, "one connection must not take every hold");
 const _: () = assert!(PULL_BYTES_MAX < OUTBOX_BYTES_HIGH, "a pull's answer must fit an outbox that is not full");
 const _: () = assert!(

@@ -8,7 +8,7 @@ use slab::Slab;
 use super::Refusal;
 use super::ack::Ticket;
 use super::settings::BrokerSettings;
-use crate::limits::{QUEUES_PER_TOPIC_MAX, RETRY_TOPIC_BYTES_MAX, TOPIC_BYTES_MAX, TOPICS_MAX};
+use crate::limits::{QUEUES_PER_TOPIC_MAX, TOPICS_MAX};
 use crate::log::{Log, QueueIndex};
 use crate::model::{FastMap, QueueId, TopicName, UnixMs};
 use crate::protocol::body::topic::{DataVersion, TopicConfig};
@@ -21,34 +21,15 @@ pub const PERM_WRITE: u32 = 2;
 /// Consumers may pull.
 pub const PERM_READ: u32 = 4;
 
-/// What retry topics of consumer groups begin with.
-pub const RETRY_PREFIX: &str = "%RETRY%";
-/// What dead letter topics of consumer groups begin with.
-pub const DLQ_PREFIX: &str = "%DLQ%";
 /// The topic from whose settings producers create topics.
 pub const CREATE_TOPIC_KEY: &str = "TBW102";
 
-const SYSTEM_PREFIX: &str = "rmq_sys_";
 const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
 const OP_HALF_TOPIC: &str = "RMQ_SYS_TRANS_OP_HALF_TOPIC";
 const CHECK_MAX_TOPIC: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
 const SELF_TEST_TOPIC: &str = "SELF_TEST_TOPIC";
 const OFFSET_MOVED_TOPIC: &str = "OFFSET_MOVED_EVENT";
-
-/// RocketMQ's own topics, beside those with the system prefix. Source: `TopicValidator`.
-const SYSTEM_TOPICS: [&str; 10] = [
-    CREATE_TOPIC_KEY,
-    SCHEDULE_TOPIC,
-    "BenchmarkTest",
-    HALF_TOPIC,
-    "RMQ_SYS_TRACE_TOPIC",
-    OP_HALF_TOPIC,
-    CHECK_MAX_TOPIC,
-    SELF_TEST_TOPIC,
-    OFFSET_MOVED_TOPIC,
-    "CHECKPOINT_TOPIC",
-];
 
 /// Topics to which no client may send. Source: `TopicValidator.isNotAllowedSendTopic`.
 const REFUSED_TOPICS: [&str; 6] =
@@ -190,12 +171,6 @@ impl TopicTable {
     }
 }
 
-/// Whether the topic is RocketMQ's own.
-#[must_use]
-pub fn is_system_topic(name: &str) -> bool {
-    name.starts_with(SYSTEM_PREFIX) || SYSTEM_TOPICS.contains(&name)
-}
-
 /// The settings of a topic as tools and heartbeats make them.
 #[must_use]
 pub fn plain_config(name: &str, queues: u32, perm: u32) -> TopicConfig {
@@ -221,8 +196,8 @@ pub fn initial_topics(settings: &BrokerSettings) -> Vec<TopicConfig> {
         plain_config(OFFSET_MOVED_TOPIC, 1, RW),
         plain_config(SCHEDULE_TOPIC, 18, RW),
         plain_config(&format!("{}_REPLY_TOPIC", settings.cluster), 1, RW),
-        plain_config(&format!("{SYSTEM_PREFIX}REVIVE_LOG_{}", settings.cluster), 8, RW),
-        plain_config(&format!("{SYSTEM_PREFIX}SYNC_BROKER_MEMBER_{}", settings.name), 1, PERM_INHERIT),
+        plain_config(&format!("rmq_sys_REVIVE_LOG_{}", settings.cluster), 8, RW),
+        plain_config(&format!("rmq_sys_SYNC_BROKER_MEMBER_{}", settings.name), 1, PERM_INHERIT),
         plain_config(HALF_TOPIC, 1, RW),
         plain_config(OP_HALF_TOPIC, 1, RW),
         plain_config("rmq_sys_wheel_timer", 1, RW),
@@ -260,60 +235,4 @@ pub fn auto_created(
     let mut config = plain_config(name, queues, perm & !PERM_INHERIT);
     config.topic_sys_flag = u32::from(unit);
     Ok(config)
-}
-
-/// Checks the name of a topic that is sent to or created.
-///
-/// # Errors
-/// 29.
-pub fn check_topic_name(name: &str) -> Result<(), Refusal> {
-    let refuse = |remark: String| Err(Refusal::new(ResponseCode::InvalidParameter, remark));
-    if name.is_empty() {
-        return refuse("The specified topic is blank.".to_owned());
-    }
-    if !is_legal_name(name) {
-        return refuse(format!("The specified topic contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$: {name:.64}"));
-    }
-    let is_internal = name.starts_with(RETRY_PREFIX) || name.starts_with(DLQ_PREFIX);
-    let longest = if is_internal { RETRY_TOPIC_BYTES_MAX } else { TOPIC_BYTES_MAX };
-    if name.len() > longest {
-        return refuse(format!("The specified topic is longer than topic max length {longest}."));
-    }
-    Ok(())
-}
-
-/// Whether a topic's or group's name has legal characters only.
-#[must_use]
-pub fn is_legal_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'%' | b'|' | b'_' | b'-'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_follow_the_validator() {
-        let check = |name: &str, expected: bool| assert_eq!(check_topic_name(name).is_ok(), expected, "{name}");
-        check("TopicTest", true);
-        check("ns%topic-1_2|x", true);
-        check("", false);
-        check("with space", false);
-        check("käse", false);
-        check("a.b", false);
-        check(&"a".repeat(127), true);
-        check(&"a".repeat(128), false);
-        check(&format!("%RETRY%{}", "a".repeat(248)), true);
-        check(&format!("%RETRY%{}", "a".repeat(249)), false);
-    }
-
-    #[test]
-    fn system_topics_are_known_by_set_and_prefix() {
-        let check = |name: &str, expected: bool| assert_eq!(is_system_topic(name), expected, "{name}");
-        check("TBW102", true);
-        check("BenchmarkTest", true);
-        check("rmq_sys_wheel_timer", true);
-        check("DefaultCluster", false);
-        check("%RETRY%g", false);
-    }
 }
