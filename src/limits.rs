@@ -110,8 +110,12 @@ pub const HEADER_DEPTH_MAX: usize = 32;
 /// Deepest nesting of a JSON body. RocketMQ's own bodies have up to 6 levels.
 pub const JSON_DEPTH_MAX: usize = 64;
 
-/// Most values of a JSON body: a table of 100,000 topics has 9 values each. Bounds the memory of a tree to about 200 MB.
-pub const JSON_NODES_MAX: usize = 1_500_000;
+/// Most values in a JSON body of a client. Bounds a tree to about 12 MB; a heartbeat has a few dozen.
+pub const JSON_NODES_MAX: usize = 100_000;
+
+/// Most values in the JSON of a table: a registration of 100,000 topics has a million. Bounds a tree to about 200 MB, and
+/// only brokers and the store's own files come with tables.
+pub const JSON_TABLE_NODES_MAX: usize = 1_500_000;
 
 /// Longest inflated body of a broker's registration.
 pub const REGISTER_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -136,3 +140,59 @@ pub const GROUP_NAME_BYTES_MAX: usize = 120;
 
 /// Most queues of a topic on one broker, for reading or writing. Bounds what one request can make this shard allocate.
 pub const TOPIC_QUEUES_MAX: u32 = 65_536;
+
+// --- log ---
+
+/// Longest properties string of a record: its length has 15 bits. Source: RocketMQ `CommitLog`.
+pub const PROPERTIES_BYTES_MAX: usize = 32_767;
+
+/// Largest record. A message as large as a frame, with topic and properties, must fit no segment and no tail: it is refused.
+pub const RECORD_BYTES_MAX: usize = FRAME_BYTES_MAX;
+
+/// Most that one commit writes: what a group of waiting producers shares, and the most that is unwritten work of one direct write.
+pub const COMMIT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Under ASYNC_FLUSH, a flush is due when so many bytes were written since the last one.
+pub const UNFLUSHED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// How far behind the end of the log an unflushed write of a dead process can have left something: recovery looks there.
+pub const STALE_WINDOW_BYTES: u64 = UNFLUSHED_BYTES_MAX + 2 * COMMIT_BYTES_MAX as u64;
+
+/// Unit of cold reads, of the log and of the index files alike.
+pub const COLD_BLOCK_BYTES: u64 = 128 * 1024;
+
+/// Blocks that a reader may ask for ahead of need.
+pub const PREFETCH_BLOCKS_MAX: usize = 16;
+
+/// Zeros that are written into a new segment before it is put into place for a waiting writer.
+pub const PREPARE_FIRST_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Zeros that are written at once.
+pub const PREPARE_CHUNK_BYTES: u64 = 1024 * 1024;
+
+/// Spare segments kept for recycling, beyond the one that already lies in place ahead of the writer.
+pub const SPARES_MAX: usize = 1;
+
+/// Entries of all queues together that are not yet in an index block; beyond it blocks are closed early. 24 bytes each.
+pub const UNSEALED_ENTRIES_MAX: usize = 1024 * 1024;
+
+/// Index bytes that wait to be written; beyond it appends wait.
+pub const INDEX_PENDING_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Index bytes that are worth a write.
+pub const INDEX_WRITE_BYTES_MIN: usize = 64 * 1024;
+
+/// Bytes of a checkpoint that are made in one go, so that making one stalls no send.
+pub const CHECKPOINT_SLICE_BYTES: usize = 64 * 1024;
+
+/// Queues whose front is trimmed by one tick of retention.
+pub const TRIM_QUEUES_PER_TICK: usize = 1024;
+
+/// Key lookups that wait for a block; the oldest begins anew beyond it.
+pub const LOOKUPS_MAX: usize = 64;
+
+/// Blocks that could not be read and wait to be reported to their reader.
+pub const FAILED_BLOCKS_MAX: usize = 64;
+
+const _: () = assert!(COMMIT_BYTES_MAX.is_multiple_of(DISK_BLOCK_BYTES), "commits are whole blocks");
+const _: () = assert!(COLD_BLOCK_BYTES.is_multiple_of(DISK_BLOCK_BYTES as u64), "cold reads are whole blocks");
