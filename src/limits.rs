@@ -12,6 +12,18 @@ pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest message body by default. Source: RocketMQ `MessageStoreConfig.maxMessageSize`.
 pub const MESSAGE_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Messages that may wait for the control plane. A shard sends a handful a second; a burst of topic creations fits.
+pub const CONTROL_MAILBOX_MAX: usize = 1024;
+
+/// Messages that may wait for one shard.
+pub const SHARD_MAILBOX_MAX: usize = 256;
+
+/// Shards of one node. More than any machine has cores; bounds the table of ports and mailboxes.
+pub const SHARDS_MAX: u16 = 512;
+
+/// Smallest tail of a shard: two records of the default largest size, and room to write while one is read.
+pub const TAIL_BYTES_MIN: u64 = 8 * 1024 * 1024;
+
 const _: () = assert!(MESSAGE_BODY_BYTES_MAX < FRAME_BYTES_MAX, "the largest message must fit a frame");
 
 /// Files that a shard keeps open: segments and index files in use. The one used longest ago is closed first.
@@ -44,3 +56,173 @@ pub const SHARES_REQUEST: usize = 1000;
 
 /// Shares of the task queue for what no client waits for right now.
 pub const SHARES_BACKGROUND: usize = 100;
+/// Replies that may wait in one connection's outbox before its frames are left unread. One reply may stand on top of it, so
+/// a reader that never reads costs at most this and one frame.
+pub const OUTBOX_BYTES_HIGH: usize = 1024 * 1024;
+
+/// Replies that may wait in all outboxes of a shard together. Beyond it pulls are answered with flow control: many readers
+/// that never read must not take the memory of those that do.
+pub const OUTBOX_TOTAL_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Replies of sends that may wait for their flush, their topic's persistence or its registration.
+pub const ACKS_MAX: usize = 256 * 1024;
+
+/// Pulls of a shard that may be held for new messages; about 300 B each.
+pub const HOLDS_MAX: usize = 100_000;
+
+/// Pulls of one connection that may be held: a consumer holds one a message queue.
+pub const HOLDS_PER_CONNECTION_MAX: usize = 16 * 1024;
+
+/// Longest time a pull is held, whatever the client asks. Stock clients ask for 15 s and 20 s.
+pub const HOLD_MS_MAX: u64 = 60_000;
+
+/// Requests that may wait for blocks of the disk.
+pub const PARKED_MAX: usize = 16 * 1024;
+
+/// Longest request that is kept while a block is read; longer ones are refused, since only small requests read.
+pub const PARKED_REQUEST_BYTES_MAX: usize = 64 * 1024;
+
+/// How often one request may wait for a block before it is answered with what is known.
+pub const PARKED_ROUNDS_MAX: u32 = 64;
+
+/// Topics of a shard.
+pub const TOPICS_MAX: usize = 200_000;
+
+/// Message queues of one topic on one shard.
+pub const QUEUES_PER_TOPIC_MAX: u32 = 65_536;
+
+/// Consumer group settings of a shard, those created by heartbeats included.
+pub const GROUPS_MAX: usize = 100_000;
+
+/// Producer and consumer groups that one connection may be a member of.
+pub const GROUPS_PER_CONNECTION_MAX: usize = 4_096;
+
+/// Topics that one consumer group may subscribe to.
+pub const SUBSCRIPTIONS_PER_GROUP_MAX: usize = 4_096;
+
+/// Longest subscription expression.
+pub const EXPRESSION_BYTES_MAX: usize = 64 * 1024;
+
+/// Consumer offsets of a shard: one a group, topic and queue.
+pub const OFFSETS_MAX: usize = 2_000_000;
+
+/// Queue locks of a shard.
+pub const QUEUE_LOCKS_MAX: usize = 500_000;
+
+/// Calls to clients that may be waiting for their answer.
+pub const CLIENT_CALLS_MAX: usize = 4_096;
+
+/// Most messages and bytes of one pull's answer. Source: RocketMQ `maxTransferCountOnMessageInMemory`,
+/// `maxTransferBytesOnMessageInMemory`.
+pub const PULL_MESSAGES_MAX: u32 = 32;
+/// See [`PULL_MESSAGES_MAX`].
+pub const PULL_BYTES_MAX: usize = 256 * 1024;
+
+/// Entries of a consume queue that one pull examines. Source: RocketMQ `maxFilterMessageSize` 16000 B of 20 B entries.
+pub const PULL_ENTRIES_MAX: u32 = 800;
+
+/// Longest properties of a message: their length field has 16 bits and a sign. Source: RocketMQ `MessageDecoder`.
+pub const PROPERTIES_BYTES_MAX: usize = 32_767;
+
+const _: () = assert!(HOLDS_PER_CONNECTION_MAX < HOLDS_MAX, "one connection must not take every hold");
+const _: () = assert!(PULL_BYTES_MAX < OUTBOX_BYTES_HIGH, "a pull's answer must fit an outbox that is not full");
+const _: () = assert!(
+    PULL_BYTES_MAX + MESSAGE_BODY_BYTES_MAX + PROPERTIES_BYTES_MAX + 4096 < FRAME_BYTES_MAX,
+    "a pull answer, with a first message of any size, must fit a frame"
+);
+
+/// Most extension fields of a request or reply. RocketMQ's own requests have up to about 25.
+pub const EXT_FIELDS_MAX: usize = 128;
+
+/// Deepest nesting of what an unknown key of a header may hold; it is skipped, but on the stack.
+pub const HEADER_DEPTH_MAX: usize = 32;
+
+/// Deepest nesting of a JSON body. RocketMQ's own bodies have up to 6 levels.
+pub const JSON_DEPTH_MAX: usize = 64;
+
+/// Most values in a JSON body of a client. Bounds a tree to about 12 MB; a heartbeat has a few dozen.
+pub const JSON_NODES_MAX: usize = 100_000;
+
+/// Most values in the JSON of a table: a registration of 100,000 topics has a million. Bounds a tree to about 200 MB, and
+/// only brokers and the store's own files come with tables.
+pub const JSON_TABLE_NODES_MAX: usize = 1_500_000;
+
+/// Longest inflated body of a broker's registration.
+pub const REGISTER_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Most topics of one broker's registration.
+pub const REGISTER_TOPICS_MAX: usize = 500_000;
+
+/// Longest properties text of a record. Source: its length field has 16 bits, signed.
+pub const PROPERTIES_BYTES_MAX: usize = 32_767;
+
+/// Most messages of one batch.
+pub const BATCH_MESSAGES_MAX: usize = 65_536;
+
+/// Longest topic name. Source: RocketMQ `TopicValidator`.
+pub const TOPIC_NAME_BYTES_MAX: usize = 127;
+
+/// Longest name of a retry or dead letter topic, which wraps a group's name. Source: RocketMQ `TopicValidator`.
+pub const RETRY_TOPIC_NAME_BYTES_MAX: usize = 255;
+
+/// Longest name of a consumer group. Source: RocketMQ `TopicValidator`.
+pub const GROUP_NAME_BYTES_MAX: usize = 120;
+
+/// Most queues of a topic on one broker, for reading or writing. Bounds what one request can make this shard allocate.
+pub const TOPIC_QUEUES_MAX: u32 = 65_536;
+
+// --- log ---
+
+/// Longest properties string of a record: its length has 15 bits. Source: RocketMQ `CommitLog`.
+pub const PROPERTIES_BYTES_MAX: usize = 32_767;
+
+/// Largest record. A message as large as a frame, with topic and properties, must fit no segment and no tail: it is refused.
+pub const RECORD_BYTES_MAX: usize = FRAME_BYTES_MAX;
+
+/// Most that one commit writes: what a group of waiting producers shares, and the most that is unwritten work of one direct write.
+pub const COMMIT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Under ASYNC_FLUSH, a flush is due when so many bytes were written since the last one.
+pub const UNFLUSHED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// How far behind the end of the log an unflushed write of a dead process can have left something: recovery looks there.
+pub const STALE_WINDOW_BYTES: u64 = UNFLUSHED_BYTES_MAX + 2 * COMMIT_BYTES_MAX as u64;
+
+/// Unit of cold reads, of the log and of the index files alike.
+pub const COLD_BLOCK_BYTES: u64 = 128 * 1024;
+
+/// Blocks that a reader may ask for ahead of need.
+pub const PREFETCH_BLOCKS_MAX: usize = 16;
+
+/// Zeros that are written into a new segment before it is put into place for a waiting writer.
+pub const PREPARE_FIRST_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Zeros that are written at once.
+pub const PREPARE_CHUNK_BYTES: u64 = 1024 * 1024;
+
+/// Spare segments kept for recycling, beyond the one that already lies in place ahead of the writer.
+pub const SPARES_MAX: usize = 1;
+
+/// Entries of all queues together that are not yet in an index block; beyond it blocks are closed early. 24 bytes each.
+pub const UNSEALED_ENTRIES_MAX: usize = 1024 * 1024;
+
+/// Index bytes that wait to be written; beyond it appends wait.
+pub const INDEX_PENDING_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Index bytes that are worth a write.
+pub const INDEX_WRITE_BYTES_MIN: usize = 64 * 1024;
+
+/// Bytes of a checkpoint that are made in one go, so that making one stalls no send.
+pub const CHECKPOINT_SLICE_BYTES: usize = 64 * 1024;
+
+/// Queues whose front is trimmed by one tick of retention.
+pub const TRIM_QUEUES_PER_TICK: usize = 1024;
+
+/// Key lookups that wait for a block; the oldest begins anew beyond it.
+pub const LOOKUPS_MAX: usize = 64;
+
+/// Blocks that could not be read and wait to be reported to their reader.
+pub const FAILED_BLOCKS_MAX: usize = 64;
+
+const _: () = assert!(COMMIT_BYTES_MAX.is_multiple_of(DISK_BLOCK_BYTES), "commits are whole blocks");
+const _: () = assert!(COLD_BLOCK_BYTES.is_multiple_of(DISK_BLOCK_BYTES as u64), "cold reads are whole blocks");

@@ -1,0 +1,1 @@
+//! One typed request a code.
