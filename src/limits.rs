@@ -33,7 +33,7 @@ pub const OPEN_FILES_MAX: usize = 64;
 pub const READ_CHUNK_BYTES: usize = 1024 * 1024;
 
 /// One write of zeroes into a segment that is made in advance: about 0.3 ms of a common disk, which a commit may have to wait.
-pub const PREPARE_CHUNK_BYTES: usize = 256 * 1024;
+pub const ZERO_WRITE_BYTES: usize = 256 * 1024;
 
 /// Registered I/O memory of a shard: the largest commit, four block reads, recovery's reads and one piece of a segment in advance,
 /// with as much again for the fragments that a buddy allocator leaves.
@@ -153,9 +153,6 @@ pub const REGISTER_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most topics of one broker's registration.
 pub const REGISTER_TOPICS_MAX: usize = 500_000;
 
-/// Longest properties text of a record. Source: its length field has 16 bits, signed.
-pub const PROPERTIES_BYTES_MAX: usize = 32_767;
-
 /// Most messages of one batch.
 pub const BATCH_MESSAGES_MAX: usize = 65_536;
 
@@ -172,9 +169,6 @@ pub const GROUP_NAME_BYTES_MAX: usize = 120;
 pub const TOPIC_QUEUES_MAX: u32 = 65_536;
 
 // --- log ---
-
-/// Longest properties string of a record: its length has 15 bits. Source: RocketMQ `CommitLog`.
-pub const PROPERTIES_BYTES_MAX: usize = 32_767;
 
 /// Largest record. A message as large as a frame, with topic and properties, must fit no segment and no tail: it is refused.
 pub const RECORD_BYTES_MAX: usize = FRAME_BYTES_MAX;
@@ -226,3 +220,37 @@ pub const FAILED_BLOCKS_MAX: usize = 64;
 
 const _: () = assert!(COMMIT_BYTES_MAX.is_multiple_of(DISK_BLOCK_BYTES), "commits are whole blocks");
 const _: () = assert!(COLD_BLOCK_BYTES.is_multiple_of(DISK_BLOCK_BYTES as u64), "cold reads are whole blocks");
+
+// --- net ---
+
+/// Buffer that all connections of a shard read into, one after the other.
+pub const SCRATCH_BYTES: usize = 256 * 1024;
+
+/// Connections of a shard. One more is closed at once.
+pub const CONNECTIONS_MAX: usize = 50_000;
+
+/// Bytes of unfinished frames that all connections of a shard hold together. Beyond it only one of them is read on, until its frame
+/// is whole: so one of them always comes to an end.
+pub const PARTIAL_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Room for an unfinished frame that a connection keeps when the frame is done.
+pub const PARTIAL_BYTES_KEPT: usize = 16 * 1024;
+
+/// Frames of one connection that are handled before others get their turn.
+pub const FRAMES_PER_TURN_MAX: usize = 512;
+
+/// How long a frame may take from its first byte to its last.
+pub const FRAME_WAIT_MS: u64 = 60_000;
+
+/// How long a connection may be silent in both directions. Source: RocketMQ `serverChannelMaxIdleTimeSeconds`.
+pub const CONNECTION_IDLE_MS: u64 = 120_000;
+
+/// Bytes waiting for one connection beyond which it is closed: it has long ceased to be read, but what was asked before still answers.
+pub const OUTBOX_BYTES_MAX: usize = 48 * 1024 * 1024;
+
+/// How long the accept loop waits when the process has no more file descriptors.
+pub const ACCEPT_WAIT_MS: u64 = 50;
+
+const _: () =
+    assert!(OUTBOX_BYTES_MAX > OUTBOX_BYTES_HIGH + FRAME_BYTES_MAX, "one more answer fits before the connection goes");
+const _: () = assert!(PARTIAL_BYTES_MAX >= FRAME_BYTES_MAX + SCRATCH_BYTES, "the largest frame fits");

@@ -18,7 +18,7 @@ use glommio::sync::Semaphore;
 use thiserror::Error;
 
 use super::{blocking, device, store};
-use crate::limits::{DISK_BLOCK_BYTES, OPEN_FILES_MAX, PREPARE_CHUNK_BYTES, READ_CHUNK_BYTES};
+use crate::limits::{DISK_BLOCK_BYTES, OPEN_FILES_MAX, READ_CHUNK_BYTES, ZERO_WRITE_BYTES};
 
 /// An operation on a file failed.
 #[derive(Debug, Error)]
@@ -190,7 +190,7 @@ impl Disk {
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => self.make(path, size).await?,
             other => other?,
         };
-        let chunk = usize::try_from(len).unwrap_or(usize::MAX).min(PREPARE_CHUNK_BYTES);
+        let chunk = usize::try_from(len).unwrap_or(usize::MAX).min(ZERO_WRITE_BYTES);
         let zeroes = Rc::new(zeroes(&file, chunk));
         let (mut from, end) = (at, at + len);
         while from < end {
@@ -238,7 +238,7 @@ impl Disk {
             other => (other?, false),
         };
         let mut from = at;
-        for piece in data.chunks(PREPARE_CHUNK_BYTES) {
+        for piece in data.chunks(ZERO_WRITE_BYTES) {
             self.commits.current_ended().await;
             let mut buffer = file.alloc_dma_buffer(piece.len());
             buffer.as_bytes_mut().copy_from_slice(piece);
@@ -412,7 +412,11 @@ async fn write_whole(file: &DmaFile, path: &Path, buffer: Rc<DmaBuffer>, at: u64
     if written == rest_len {
         return Ok(());
     }
-    Err(DiskError::new("write", path, io::Error::other(format!("{written} of {rest_len} bytes were written, twice short"))))
+    Err(DiskError::new(
+        "write",
+        path,
+        io::Error::other(format!("{written} of {rest_len} bytes were written, twice short")),
+    ))
 }
 
 fn zeroes(file: &DmaFile, len: usize) -> DmaBuffer {
@@ -510,7 +514,7 @@ mod tests {
         on_executor(|folder| async move {
             let disk = Disk::open(&folder).await.expect("a disk");
             let (spare, segment) = (Path::new("spare"), Path::new("segment"));
-            let bytes = PREPARE_CHUNK_BYTES as u64 + 3 * 4096;
+            let bytes = ZERO_WRITE_BYTES as u64 + 3 * 4096;
             disk.prepare(spare, 0, bytes, bytes).await.expect("prepared");
             disk.write(spare, 8192, 4096, |block| block.fill(7)).await.expect("written");
             disk.flush(spare).await.expect("flushed");
@@ -590,7 +594,10 @@ mod tests {
             assert!(futures_lite::future::poll_once(&mut waiting).await.is_none());
             let _second = commits.begin();
             drop(first);
-            assert!(futures_lite::future::poll_once(&mut waiting).await.is_some(), "a later commit does not hold it up");
+            assert!(
+                futures_lite::future::poll_once(&mut waiting).await.is_some(),
+                "a later commit does not hold it up"
+            );
         });
     }
 }

@@ -179,7 +179,8 @@ impl TailFile {
         }
         let path = folder.join(key.file_name());
         let io = |source| TailError::Io { path: path.clone(), source };
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
         file.try_lock().map_err(|error| match error {
             fs::TryLockError::WouldBlock => TailError::InUse { path: path.clone() },
             fs::TryLockError::Error(source) => io(source),
@@ -198,12 +199,11 @@ impl TailFile {
         if taken.is_none() {
             file.set_len(0).map_err(io)?;
         }
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes_wanted)
-            .map_err(|errno| {
-                // A file that could not be allocated in full must not stay behind and keep the tmpfs full.
-                drop(fs::remove_file(&path));
-                io(errno.into())
-            })?;
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes_wanted).map_err(|errno| {
+            // A file that could not be allocated in full must not stay behind and keep the tmpfs full.
+            drop(fs::remove_file(&path));
+            io(errno.into())
+        })?;
         // SAFETY: the file is locked by this process, has just been allocated to the full length that is mapped, and nobody
         // truncates it: other ringmq processes lock a tail before they touch it. The mapping keeps its own reference to it.
         let mut map = unsafe { MmapMut::map_mut(&file) }.map_err(io)?;

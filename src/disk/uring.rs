@@ -14,7 +14,9 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum UringError {
     /// Switched off for the machine.
-    #[error("io_uring is switched off: kernel.io_uring_disabled is {value}; run `sysctl -w kernel.io_uring_disabled=0`")]
+    #[error(
+        "io_uring is switched off: kernel.io_uring_disabled is {value}; run `sysctl -w kernel.io_uring_disabled=0`"
+    )]
     Disabled {
         /// The sysctl's value.
         value: String,
@@ -28,7 +30,9 @@ pub enum UringError {
     #[error("this kernel has no io_uring; ringmq needs Linux 5.8 or newer, built with CONFIG_IO_URING")]
     Missing,
     /// Locked memory is exhausted.
-    #[error("the limit of locked memory is too small for io_uring; set `LimitMEMLOCK=infinity` (systemd), `--ulimit memlock=-1` (Docker) or `ulimit -l unlimited`")]
+    #[error(
+        "the limit of locked memory is too small for io_uring; set `LimitMEMLOCK=infinity` (systemd), `--ulimit memlock=-1` (Docker) or `ulimit -l unlimited`"
+    )]
     Memlock,
     /// Anything else.
     #[error("io_uring cannot be used: {0}; ringmq needs Linux 5.8 or newer")]

@@ -49,7 +49,8 @@ mod tests {
 
     #[test]
     fn lists_of_processors() {
-        let check = |text: &str, expected: Option<&[usize]>| assert_eq!(parse_cpu_list(text).as_deref(), expected, "{text}");
+        let check =
+            |text: &str, expected: Option<&[usize]>| assert_eq!(parse_cpu_list(text).as_deref(), expected, "{text}");
         check("0", Some(&[0]));
         check("0-3", Some(&[0, 1, 2, 3]));
         check("\t0-1,4,6-7\n", Some(&[0, 1, 4, 6, 7]));

@@ -57,7 +57,9 @@ mod tests {
 
     #[test]
     fn registered_memory_fits_the_limit() {
-        let check = |memlock, shards, expected: u64| assert_eq!(io_memory(memlock, shards) as u64, expected, "{memlock:?} {shards}");
+        let check = |memlock, shards, expected: u64| {
+            assert_eq!(io_memory(memlock, shards) as u64, expected, "{memlock:?} {shards}")
+        };
         check(None, 64, IO_MEMORY_BYTES as u64);
         check(Some(1024 * MIB), 1, IO_MEMORY_BYTES as u64);
         check(Some(8 * MIB), 1, (8 * MIB - 256 * KIB) / 3);
@@ -69,7 +71,9 @@ mod tests {
 
     #[test]
     fn limits_as_the_kernel_writes_them() {
-        let check = |line: &str, expected| assert_eq!(parse_limit(&format!("Limit  Soft\n{line}\nMax x 1 1\n")), expected, "{line}");
+        let check = |line: &str, expected| {
+            assert_eq!(parse_limit(&format!("Limit  Soft\n{line}\nMax x 1 1\n")), expected, "{line}")
+        };
         check("Max locked memory         8388608              8388608              bytes", Some(8 * MIB));
         check("Max locked memory         unlimited            unlimited            bytes", None);
         check("Max file locks            1                    1                    locks", None);

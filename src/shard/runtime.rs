@@ -68,7 +68,9 @@ pub enum RuntimeError {
         source: io::Error,
     },
     /// glommio did not make the executor, for two seconds.
-    #[error("cannot make the executor {name}: {reason}; if memory cannot be locked, set `LimitMEMLOCK=infinity` (systemd) or `ulimit -l unlimited`")]
+    #[error(
+        "cannot make the executor {name}: {reason}; if memory cannot be locked, set `LimitMEMLOCK=infinity` (systemd) or `ulimit -l unlimited`"
+    )]
     Executor {
         /// Its name.
         name: String,
@@ -76,7 +78,9 @@ pub enum RuntimeError {
         reason: String,
     },
     /// The limit of locked memory is below what glommio takes at all.
-    #[error("the limit of locked memory is {found} bytes, at least {needed} are needed; set `LimitMEMLOCK=infinity` (systemd), `--ulimit memlock=-1` (Docker) or `ulimit -l unlimited`")]
+    #[error(
+        "the limit of locked memory is {found} bytes, at least {needed} are needed; set `LimitMEMLOCK=infinity` (systemd), `--ulimit memlock=-1` (Docker) or `ulimit -l unlimited`"
+    )]
     Memlock {
         /// The limit.
         found: u64,
@@ -170,11 +174,14 @@ fn run<T, F: Future<Output = T> + 'static>(
     let done = executor.run(async {
         glommio::timer::sleep(Duration::from_millis(1)).await;
         let watch = Rc::new(Watch::default());
-        let keep_alive = { let watch = watch.clone(); glommio::spawn_local(async move { watch.keep_alive().await }) };
-        let queue = |shares, name| {
-            glommio::executor().create_task_queue(Shares::Static(shares), Latency::NotImportant, name)
+        let keep_alive = {
+            let watch = watch.clone();
+            glommio::spawn_local(async move { watch.keep_alive().await })
         };
-        let queues = Queues { request: queue(SHARES_REQUEST, "request"), background: queue(SHARES_BACKGROUND, "background") };
+        let queue =
+            |shares, name| glommio::executor().create_task_queue(Shares::Static(shares), Latency::NotImportant, name);
+        let queues =
+            Queues { request: queue(SHARES_REQUEST, "request"), background: queue(SHARES_BACKGROUND, "background") };
         let done = main(Runtime { queues, watch }).await;
         keep_alive.cancel().await;
         done
@@ -184,7 +191,10 @@ fn run<T, F: Future<Output = T> + 'static>(
 }
 
 /// Makes the executor, trying again for two seconds: the kernel frees the locked memory of a process that just ended in its own time.
-#[expect(clippy::disallowed_methods, reason = "no executor runs on this thread yet, so nothing is blocked by its sleep")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no executor runs on this thread yet, so nothing is blocked by its sleep"
+)]
 fn make_executor(plan: &ExecutorPlan) -> Result<glommio::LocalExecutor, RuntimeError> {
     const TRIES: u32 = 20;
     let mut tried = 0;

@@ -125,7 +125,13 @@ impl Watch {
         if longest.took * 2 > late {
             tracing::warn!(task = longest.name, turn_ms, late_ms, count, "a task held the shard's thread too long");
         } else {
-            tracing::warn!(task = longest.name, turn_ms, late_ms, count, "the shard's thread ran late; no task held it that long");
+            tracing::warn!(
+                task = longest.name,
+                turn_ms,
+                late_ms,
+                count,
+                "the shard's thread ran late; no task held it that long"
+            );
         }
     }
 }
