@@ -188,9 +188,6 @@ pub const COLD_BLOCK_BYTES: u64 = 128 * 1024;
 /// Blocks that a reader may ask for ahead of need.
 pub const PREFETCH_BLOCKS_MAX: usize = 16;
 
-/// Zeros that are written into a new segment before it is put into place for a waiting writer.
-pub const PREPARE_FIRST_BYTES: u64 = 4 * 1024 * 1024;
-
 /// Zeros that are written at once.
 pub const PREPARE_CHUNK_BYTES: u64 = 1024 * 1024;
 
