@@ -88,9 +88,6 @@ pub const PARKED_ROUNDS_MAX: u32 = 64;
 /// Topics of a shard.
 pub const TOPICS_MAX: usize = 200_000;
 
-/// Message queues of one topic on one shard.
-pub const QUEUES_PER_TOPIC_MAX: u32 = 65_536;
-
 /// Consumer group settings of a shard, those created by heartbeats included.
 pub const GROUPS_MAX: usize = 100_000;
 
@@ -120,9 +117,6 @@ pub const PULL_BYTES_MAX: usize = 256 * 1024;
 
 /// Entries of a consume queue that one pull examines. Source: RocketMQ `maxFilterMessageSize` 16000 B of 20 B entries.
 pub const PULL_ENTRIES_MAX: u32 = 800;
-
-/// Longest properties of a message: their length field has 16 bits and a sign. Source: RocketMQ `MessageDecoder`.
-pub const PROPERTIES_BYTES_MAX: usize = 32_767;
 
 const _: () = assert!(HOLDS_PER_CONNECTION_MAX < HOLDS_MAX, "one connection must not take every hold");
 const _: () = assert!(PULL_BYTES_MAX < OUTBOX_BYTES_HIGH, "a pull's answer must fit an outbox that is not full");

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::BytesMut;
 
+use super::persist::Table;
 use crate::limits::ACKS_MAX;
 use crate::model::{ConnectionId, LogOffset, MonoNs};
 
@@ -37,8 +38,8 @@ pub struct Waiting {
 /// What must happen before the replies of one change are released.
 #[derive(Debug)]
 struct Gate {
-    /// The generation of the table that holds the change; `None` once it is on the disk, or if nothing is to be written.
-    generation: Option<u64>,
+    /// The table that holds the change and its generation; `None` once it is on the disk, or if nothing is to be written.
+    generation: Option<(Table, u64)>,
     registered: bool,
     deadline: MonoNs,
     waiting: Vec<Waiting>,
@@ -57,7 +58,7 @@ pub struct Acks {
 impl Acks {
     /// Makes a ticket whose replies wait until `generation` is persisted (if one is named) and, if `register`, the name servers
     /// know the change.
-    pub fn make_gate(&mut self, now: MonoNs, generation: Option<u64>, register: bool) -> Ticket {
+    pub fn make_gate(&mut self, now: MonoNs, generation: Option<(Table, u64)>, register: bool) -> Ticket {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         let deadline = now.plus_ms(GATE_WAIT_MS);
@@ -107,9 +108,9 @@ impl Acks {
     }
 
     /// A table's `generation`, and with it every earlier one, is on the disk.
-    pub fn persisted(&mut self, generation: u64) {
+    pub fn persisted(&mut self, table: Table, generation: u64) {
         for gate in self.gates.values_mut() {
-            if gate.generation.is_some_and(|wanted| wanted <= generation) {
+            if gate.generation.is_some_and(|(of, wanted)| of == table && wanted <= generation) {
                 gate.generation = None;
             }
         }
@@ -203,14 +204,15 @@ mod tests {
     #[test]
     fn a_gate_opens_when_persisted_and_registered() {
         let mut acks = Acks::default();
-        let ticket = acks.make_gate(MonoNs(0), Some(7), true);
+        let ticket = acks.make_gate(MonoNs(0), Some((Table::Topics, 7)), true);
         acks.push(Some(ticket), reply(100, 1));
         acks.push(None, reply(200, 2));
         assert_eq!(drain(&mut acks, 150), []);
         acks.registered(ticket);
-        acks.persisted(6);
+        acks.persisted(Table::Topics, 6);
+        acks.persisted(Table::Groups, 7);
         assert!(acks.is_closed(ticket));
-        acks.persisted(7);
+        acks.persisted(Table::Topics, 7);
         assert!(!acks.is_closed(ticket));
         // The late reply takes its place before the one that waits for a later flush.
         assert_eq!(drain(&mut acks, 150), [1]);

@@ -144,7 +144,7 @@ impl Broker {
             if topic.refuses_sends {
                 return Err(refuses_sends(name));
             }
-            if self.settings.permission & topic::PERM_WRITE == 0 && topic.config.order {
+            if self.settings.permission & topic::perm::WRITE == 0 && topic.config.order {
                 let remark = format!("the broker[{}] sending message is forbidden", self.settings.name);
                 return Err(Refusal::new(ResponseCode::NoPermission, remark));
             }
@@ -156,9 +156,9 @@ impl Broker {
             return Err(refuses_sends(name));
         }
         let (config, spread) = if is_retry_topic(name) {
-            (topic::plain_config(name, 1, topic::PERM_READ | topic::PERM_WRITE), false)
+            (topic::plain_config(name, 1, topic::perm::READ | topic::perm::WRITE), false)
         } else {
-            let queues = request.default_topic_queue_nums;
+            let queues = request.default_topic_queues;
             let default: &str = &request.default_topic;
             let made =
                 topic::auto_created(&self.topics, &self.settings, name, default, queues, request.unit_mode)?;
@@ -176,7 +176,7 @@ impl Broker {
         let topic = self.topics.get_mut(&request.topic).ok_or_else(missing)?;
         let queue_id = if request.queue_id < 0 {
             self.next_queue = round_robin.wrapping_add(1);
-            QueueId(round_robin % topic.config.write_queue_nums.max(1))
+            QueueId(round_robin % topic.config.write_queues.max(1))
         } else {
             topic.check_queue(request.queue_id)?
         };

@@ -8,18 +8,12 @@ use slab::Slab;
 use super::Refusal;
 use super::ack::Ticket;
 use super::settings::BrokerSettings;
-use crate::limits::{QUEUES_PER_TOPIC_MAX, TOPICS_MAX};
+use crate::limits::{TOPIC_QUEUES_MAX, TOPICS_MAX};
 use crate::log::{Log, QueueIndex};
 use crate::model::{FastMap, QueueId, TopicName, UnixMs};
-use crate::protocol::body::topic::{DataVersion, TopicConfig};
+use crate::protocol::body::{DataVersion, TopicConfig};
+pub use crate::protocol::body::perm;
 use crate::protocol::code::ResponseCode;
-
-/// A topic with this permission hands it on to the topics that are created from it.
-pub const PERM_INHERIT: u32 = 1;
-/// Producers may send.
-pub const PERM_WRITE: u32 = 2;
-/// Consumers may pull.
-pub const PERM_READ: u32 = 4;
 
 /// The topic from whose settings producers create topics.
 pub const CREATE_TOPIC_KEY: &str = "TBW102";
@@ -32,7 +26,7 @@ const SELF_TEST_TOPIC: &str = "SELF_TEST_TOPIC";
 const OFFSET_MOVED_TOPIC: &str = "OFFSET_MOVED_EVENT";
 
 /// Topics to which no client may send. Source: `TopicValidator.isNotAllowedSendTopic`.
-const REFUSED_TOPICS: [&str; 6] =
+pub const REFUSED_TOPICS: [&str; 6] =
     [SCHEDULE_TOPIC, HALF_TOPIC, OP_HALF_TOPIC, CHECK_MAX_TOPIC, SELF_TEST_TOPIC, OFFSET_MOVED_TOPIC];
 
 /// One topic on this shard.
@@ -70,7 +64,7 @@ impl Topic {
     /// Queues that exist for somebody: the larger of those to write and those to read.
     #[must_use]
     pub fn queue_count(&self) -> u32 {
-        self.config.write_queue_nums.max(self.config.read_queue_nums)
+        self.config.write_queues.max(self.config.read_queues)
     }
 
     /// The queue id if the topic has such a queue.
@@ -112,11 +106,11 @@ impl TopicTable {
     /// # Errors
     /// 1 if the shard has too many topics, 29 if this one has too many queues.
     pub fn put(&mut self, now: UnixMs, config: TopicConfig) -> Result<&mut Topic, Refusal> {
-        if config.write_queue_nums.max(config.read_queue_nums) > QUEUES_PER_TOPIC_MAX {
-            let remark = format!("topic {} would have more than {QUEUES_PER_TOPIC_MAX} queues", config.topic_name);
+        if config.write_queues.max(config.read_queues) > TOPIC_QUEUES_MAX {
+            let remark = format!("topic {} would have more than {TOPIC_QUEUES_MAX} queues", config.name);
             return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
         }
-        let known = self.by_name.get(config.topic_name.as_str()).copied();
+        let known = self.by_name.get(&config.name).copied();
         if known.is_none() && self.topics.len() >= TOPICS_MAX {
             return Err(Refusal::new(ResponseCode::SystemError, format!("this broker has {TOPICS_MAX} topics: no more")));
         }
@@ -124,7 +118,7 @@ impl TopicTable {
         let slot = match known {
             Some(slot) => slot,
             None => {
-                let name = TopicName::from(config.topic_name.as_str());
+                let name = config.name.clone();
                 let refuses_sends = REFUSED_TOPICS.contains(&name.as_str());
                 let topic =
                     Topic { name: name.clone(), config: config.clone(), refuses_sends, ticket: None, queues: Vec::new() };
@@ -166,28 +160,21 @@ impl TopicTable {
     }
 
     fn touch(&mut self, now: UnixMs) {
-        self.version.timestamp = now.0;
-        self.version.counter = self.version.counter.wrapping_add(1);
+        self.version = self.version.next(now);
     }
 }
 
-/// The settings of a topic as tools and heartbeats make them.
+/// The settings of a topic with this many queues and this permission.
 #[must_use]
 pub fn plain_config(name: &str, queues: u32, perm: u32) -> TopicConfig {
-    TopicConfig {
-        topic_name: name.to_owned(),
-        read_queue_nums: queues,
-        write_queue_nums: queues,
-        perm,
-        ..TopicConfig::default()
-    }
+    TopicConfig { perm, ..TopicConfig::new(name, queues) }
 }
 
 /// The topics that a RocketMQ broker has from the start. Source: `TopicConfigManager`.
 #[must_use]
 pub fn initial_topics(settings: &BrokerSettings) -> Vec<TopicConfig> {
-    const RW: u32 = PERM_READ | PERM_WRITE;
-    let named = |enabled: bool| if enabled { RW | PERM_INHERIT } else { PERM_INHERIT };
+    const RW: u32 = perm::READ | perm::WRITE;
+    let named = |enabled: bool| if enabled { RW | perm::INHERIT } else { perm::INHERIT };
     let mut topics = vec![
         plain_config(SELF_TEST_TOPIC, 1, RW),
         plain_config("BenchmarkTest", 1024, RW),
@@ -197,13 +184,13 @@ pub fn initial_topics(settings: &BrokerSettings) -> Vec<TopicConfig> {
         plain_config(SCHEDULE_TOPIC, 18, RW),
         plain_config(&format!("{}_REPLY_TOPIC", settings.cluster), 1, RW),
         plain_config(&format!("rmq_sys_REVIVE_LOG_{}", settings.cluster), 8, RW),
-        plain_config(&format!("rmq_sys_SYNC_BROKER_MEMBER_{}", settings.name), 1, PERM_INHERIT),
+        plain_config(&format!("rmq_sys_SYNC_BROKER_MEMBER_{}", settings.name), 1, perm::INHERIT),
         plain_config(HALF_TOPIC, 1, RW),
         plain_config(OP_HALF_TOPIC, 1, RW),
         plain_config("rmq_sys_wheel_timer", 1, RW),
     ];
     if settings.auto_create_topic {
-        topics.push(plain_config(CREATE_TOPIC_KEY, settings.default_topic_queues, RW | PERM_INHERIT));
+        topics.push(plain_config(CREATE_TOPIC_KEY, settings.default_topic_queues, RW | perm::INHERIT));
     }
     if settings.trace_topic {
         topics.push(plain_config(&settings.trace_topic_name, 1, RW));
@@ -226,13 +213,13 @@ pub fn auto_created(
     let missing =
         || Refusal::new(ResponseCode::TopicNotExist, format!("topic[{name}] not exist, apply first please!"));
     let default = topics.get(default_topic).ok_or_else(missing)?;
-    let perm = default.config.perm;
+    let inherited = default.config.perm;
     let is_switched_off = default_topic == CREATE_TOPIC_KEY && !settings.auto_create_topic;
-    if perm & PERM_INHERIT == 0 || is_switched_off {
+    if inherited & perm::INHERIT == 0 || is_switched_off {
         return Err(missing());
     }
-    let queues = u32::try_from(queues).unwrap_or(0).min(default.config.write_queue_nums);
-    let mut config = plain_config(name, queues, perm & !PERM_INHERIT);
-    config.topic_sys_flag = u32::from(unit);
+    let queues = u32::try_from(queues).unwrap_or(0).min(default.config.write_queues);
+    let mut config = plain_config(name, queues, inherited & !perm::INHERIT);
+    config.sys_flag = i32::from(unit);
     Ok(config)
 }
