@@ -118,6 +118,9 @@ pub const PULL_BYTES_MAX: usize = 256 * 1024;
 /// Entries of a consume queue that one pull examines. Source: RocketMQ `maxFilterMessageSize` 16000 B of 20 B entries.
 pub const PULL_ENTRIES_MAX: u32 = 800;
 
+/// Longest properties of a message: their length field has 16 bits and a sign. Source: RocketMQ `MessageDecoder`.
+pub const PROPERTIES_BYTES_MAX: usize = 32_767;
+
 const _: () = assert!(HOLDS_PER_CONNECTION_MAX < HOLDS_MAX, "one connection must not take every hold");
 const _: () = assert!(PULL_BYTES_MAX < OUTBOX_BYTES_HIGH, "a pull's answer must fit an outbox that is not full");
 const _: () = assert!(
@@ -245,3 +248,23 @@ pub const ACCEPT_WAIT_MS: u64 = 50;
 const _: () =
     assert!(OUTBOX_BYTES_MAX > OUTBOX_BYTES_HIGH + FRAME_BYTES_MAX, "one more answer fits before the connection goes");
 const _: () = assert!(PARTIAL_BYTES_MAX >= FRAME_BYTES_MAX + SCRATCH_BYTES, "the largest frame fits");
+
+// --- shard ---
+
+/// Period of a shard's ticks: retention, expiry, the flush that ASYNC_FLUSH owes. Divides a second.
+pub const TICK_MS: u64 = 100;
+
+/// Reads of old data under way at once: enough to keep a disk busy, few enough to leave it to the commits.
+pub const FETCHES_MAX: usize = 4;
+
+/// Blocks that wait to be read, beyond which none is read ahead.
+pub const FETCHES_WAITING_MAX: usize = 64;
+
+/// How long a stopping shard writes, flushes and makes its checkpoint.
+pub const STOP_SETTLE_MS: u64 = 3000;
+
+/// How long a stopping shard waits for its connections to end, and then for its last letter to be taken.
+pub const STOP_CLOSE_MS: u64 = 300;
+
+const _: () = assert!(1000 % TICK_MS == 0, "ticks divide a second");
+const _: () = assert!(STOP_SETTLE_MS + 2 * STOP_CLOSE_MS < 4500, "a stop ends within five seconds");

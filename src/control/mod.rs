@@ -1,3 +1,3 @@
 //! The control plane thread: signals, the name server's sockets, registration with name servers.
 
-// pub mod message;
+pub mod message;

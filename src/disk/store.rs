@@ -206,6 +206,9 @@ pub fn flush_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Ending of a file that is to replace another and may be a crash's left-over.
+pub const UNFINISHED: &str = ".new";
+
 /// Replaces `path` by `bytes`, so that after a crash the file has its old or its new content whole. Blocks.
 ///
 /// # Errors
@@ -213,7 +216,7 @@ pub fn flush_folder(folder: &Path) -> io::Result<()> {
 #[expect(clippy::disallowed_methods, reason = "disk is a shell: files are written here")]
 pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
-    name.push(".new");
+    name.push(UNFINISHED);
     let fresh = PathBuf::from(name);
     let mut file = File::create(&fresh)?;
     file.write_all(bytes)?;

@@ -33,6 +33,7 @@ use memmap2::MmapMut;
 use thiserror::Error;
 
 use super::store::{self, FileIdentity, MANIFEST, Store, StoreId};
+use crate::log::TailMemory;
 use crate::model::{LogOffset, ShardId};
 
 const HEAD_BYTES: usize = 4096;
@@ -224,28 +225,33 @@ impl TailFile {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
 
-    /// Bytes of the ring.
-    #[must_use]
-    pub fn ring(&self) -> &[u8] {
+impl TailMemory for TailFile {
+    fn len(&self) -> usize {
+        self.map.len() - HEAD_BYTES
+    }
+
+    fn ring(&self) -> &[u8] {
         self.map.get(HEAD_BYTES..).expect("the mapping holds the head")
     }
 
-    /// Bytes of the ring, to append to.
-    pub fn ring_mut(&mut self) -> &mut [u8] {
+    fn ring_mut(&mut self) -> &mut [u8] {
         self.map.get_mut(HEAD_BYTES..).expect("the mapping holds the head")
     }
 
-    /// Says how far the log goes, after the bytes up to there are in the ring.
-    ///
     /// Release ordering keeps the compiler and the processor from moving the bytes behind the offset; a killed process's stores
     /// are in the page already, so the next process sees an offset only with its bytes.
-    pub fn publish(&mut self, appended: LogOffset) {
+    fn publish(&mut self, appended: LogOffset) {
         let cell = self.map.as_mut_ptr().wrapping_add(APPENDED_AT).cast::<u64>();
         // SAFETY: the mapping is page-aligned and at least a page long, so the cell is in bounds and aligned to 8; `&mut self`
         // rules out any other reference into the mapping while this one lives.
         let cell = unsafe { AtomicU64::from_ptr(cell) };
         cell.store(appended.0.to_le(), Ordering::Release);
+    }
+
+    fn survives_kill(&self) -> bool {
+        true
     }
 }
 

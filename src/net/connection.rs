@@ -156,6 +156,11 @@ impl<S: Service> Net<S> {
         }
     }
 
+    /// From now on a new connection is closed at once.
+    pub fn refuse_new(&self) {
+        self.is_closing.set(true);
+    }
+
     /// Closes every connection, now and in future, after what waits for it was offered to its socket once.
     pub fn close_all(&self) {
         self.is_closing.set(true);

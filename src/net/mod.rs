@@ -16,6 +16,7 @@ pub use connection::Net;
 pub use listener::{ListenError, Listeners};
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use bytes::BytesMut;
 
@@ -29,7 +30,7 @@ pub trait Service: 'static {
     fn connected(&self, connection: ConnectionId, peer: SocketAddr);
 
     /// A connection has ended; nothing can be sent to it any more.
-    fn disconnected(&self, connection: ConnectionId);
+    fn disconnected(self: &Rc<Self>, connection: ConnectionId);
 
     /// Handles one whole frame.
     ///
@@ -38,7 +39,7 @@ pub trait Service: 'static {
     fn frame(&self, connection: ConnectionId, frame: &RawFrame<'_>) -> Result<(), CloseReason>;
 
     /// All frames of this connection's turn are handled: what they caused can be carried out at once.
-    fn turn_ended(&self);
+    fn turn_ended(self: &Rc<Self>);
 
     /// Whether frames of this connection may be read and handled now. When that becomes true again, the service wakes the connection or
     /// [`Net::resume_input`]s them all.

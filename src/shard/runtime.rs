@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use glommio::{Latency, LocalExecutorBuilder, Placement, PoolPlacement, Shares, TaskQueueHandle};
+use glommio::{Latency, LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement, Shares, TaskQueueHandle};
 
 use super::watch::Watch;
 use super::{cpus, memlock};
@@ -38,6 +38,13 @@ pub struct ExecutorPlan {
     pub io_memory: usize,
     /// How often completions are looked for while tasks are runnable. Production: 1 ms.
     pub preempt: Duration,
+}
+
+impl Runtime {
+    /// Starts a task in `queue`. It runs until it ends by itself or the executor does.
+    pub fn spawn(&self, queue: TaskQueueHandle, task: impl Future<Output = ()> + 'static) {
+        glommio::spawn_local_into(task, queue).expect("the queues live as long as the executor").detach();
+    }
 }
 
 impl ExecutorPlan {
@@ -149,27 +156,33 @@ pub fn raise_open_files() {
     }
 }
 
-/// Starts the executor on a thread of its own and runs `main` on it to its end.
+/// Starts the executor on a thread of its own and runs `main` on it to its end. If the executor cannot be made, `failed` is told.
 ///
 /// # Errors
-/// [`RuntimeError::Thread`] at once; that the executor cannot be made is the thread's result.
+/// [`RuntimeError::Thread`] if there is no thread.
 #[expect(clippy::disallowed_methods, reason = "shard is a shell: the one place where its thread is started")]
-pub fn spawn<T, F, M>(plan: ExecutorPlan, main: M) -> Result<JoinHandle<Result<T, RuntimeError>>, RuntimeError>
+pub fn spawn<T, F, M>(
+    plan: ExecutorPlan,
+    main: M,
+    failed: impl FnOnce(RuntimeError) + Send + 'static,
+) -> Result<JoinHandle<Option<T>>, RuntimeError>
 where
     T: Send + 'static,
     F: Future<Output = T> + 'static,
     M: FnOnce(Runtime) -> F + Send + 'static,
 {
     let name = plan.name.clone();
-    let thread = std::thread::Builder::new().name(name.clone()).spawn(move || run(&plan, main));
+    let thread = std::thread::Builder::new().name(name.clone()).spawn(move || match make_executor(&plan) {
+        Ok(executor) => Some(run(&executor, main)),
+        Err(error) => {
+            failed(error);
+            None
+        }
+    });
     thread.map_err(|source| RuntimeError::Thread { name, source })
 }
 
-fn run<T, F: Future<Output = T> + 'static>(
-    plan: &ExecutorPlan,
-    main: impl FnOnce(Runtime) -> F,
-) -> Result<T, RuntimeError> {
-    let executor = make_executor(plan)?;
+fn run<T, F: Future<Output = T> + 'static>(executor: &LocalExecutor, main: impl FnOnce(Runtime) -> F) -> T {
     IS_EXECUTOR.set(true);
     let done = executor.run(async {
         glommio::timer::sleep(Duration::from_millis(1)).await;
@@ -180,14 +193,14 @@ fn run<T, F: Future<Output = T> + 'static>(
         };
         let queue =
             |shares, name| glommio::executor().create_task_queue(Shares::Static(shares), Latency::NotImportant, name);
-        let queues =
-            Queues { request: queue(SHARES_REQUEST, "request"), background: queue(SHARES_BACKGROUND, "background") };
-        let done = main(Runtime { queues, watch }).await;
+        let request = queue(SHARES_REQUEST, "request");
+        let background = queue(SHARES_BACKGROUND, "background");
+        let done = main(Runtime { queues: Queues { request, background }, watch }).await;
         keep_alive.cancel().await;
         done
     });
     IS_EXECUTOR.set(false);
-    Ok(done)
+    done
 }
 
 /// Makes the executor, trying again for two seconds: the kernel frees the locked memory of a process that just ended in its own time.
@@ -195,7 +208,7 @@ fn run<T, F: Future<Output = T> + 'static>(
     clippy::disallowed_methods,
     reason = "no executor runs on this thread yet, so nothing is blocked by its sleep"
 )]
-fn make_executor(plan: &ExecutorPlan) -> Result<glommio::LocalExecutor, RuntimeError> {
+fn make_executor(plan: &ExecutorPlan) -> Result<LocalExecutor, RuntimeError> {
     const TRIES: u32 = 20;
     let mut tried = 0;
     loop {
