@@ -188,3 +188,14 @@ pub const FAILED_BLOCKS_MAX: usize = 64;
 
 const _: () = assert!(COMMIT_BYTES_MAX.is_multiple_of(DISK_BLOCK_BYTES), "commits are whole blocks");
 const _: () = assert!(COLD_BLOCK_BYTES.is_multiple_of(DISK_BLOCK_BYTES as u64), "cold reads are whole blocks");
+
+/// Messages that one query by key returns. Source: RocketMQ `maxMsgsNumBatch` 64.
+pub const QUERY_MESSAGES_MAX: usize = 64;
+
+/// Bytes of records that one query by key returns.
+pub const QUERY_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+const _: () = assert!(QUERY_BYTES_MAX + 4096 < FRAME_BYTES_MAX, "the answer to a query must fit a frame");
+
+/// Attributes of one topic.
+pub const TOPIC_ATTRIBUTES_MAX: usize = 64;

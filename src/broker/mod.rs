@@ -21,6 +21,7 @@ mod park;
 pub mod persist;
 mod pull;
 mod query;
+mod request;
 mod retry;
 mod send;
 pub mod settings;
@@ -46,7 +47,7 @@ use self::pull::Pull;
 use self::settings::BrokerSettings;
 use self::topic::TopicTable;
 use crate::control::message::{CONTROL_TICKET_MIN, ToControl, ToShard};
-use crate::log::{BlockId, IoError, Log, QueueIndex};
+use crate::log::{BlockId, DiskUsage, IoError, Log, QueueIndex};
 use crate::metrics::{Counters, Latency, Rates};
 use crate::model::{ConnectionId, MonoNs, Now};
 use crate::protocol::body::{self, TopicConfig};
@@ -109,6 +110,7 @@ pub struct Broker {
     counters: Counters,
     rates: Rates,
     put_latency: Latency,
+    disk: DiskUsage,
     started: Now,
     last_expiry_scan: MonoNs,
     last_offsets_write: MonoNs,
@@ -183,6 +185,7 @@ impl Broker {
             counters: Counters::default(),
             rates: Rates::default(),
             put_latency: Latency::default(),
+            disk: DiskUsage { used_bytes: 0, total_bytes: 0 },
             started: Now::default(),
             last_expiry_scan: MonoNs(0),
             last_offsets_write: MonoNs(0),
@@ -506,6 +509,11 @@ impl Broker {
     /// The log, for the shell's loops.
     pub fn log_mut(&mut self) -> &mut Log {
         &mut self.log
+    }
+
+    /// How full the store's disk is, for the tools that ask. The shell says it with each tick of the log.
+    pub fn note_disk(&mut self, disk: DiskUsage) {
+        self.disk = disk;
     }
 
     /// Counters since the start.

@@ -11,13 +11,13 @@ use bytes::BytesMut;
 
 use super::filter::TagFilter;
 use super::hold::HoldId;
+use super::request::PullRequest;
 use super::{Asked, Broker, Handled, Output, Refusal, topic};
 use crate::limits::{HOLD_MS_MAX, PULL_BYTES_MAX, PULL_ENTRIES_MAX, PULL_MESSAGES_MAX};
 use crate::log::{BlockId, QueueIndex, Read, ReadLimits};
 use crate::model::{MonoNs, QueueId, QueueOffset, TopicName};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
-use crate::protocol::request::pull::PullRequest;
 
 /// A pull whose checks are passed.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ impl Broker {
             return Err(Refusal::new(ResponseCode::FlowControl, "readers are behind: the broker holds too many answers"));
         }
         let group_sys_flag = {
-            let group = self.group_config(asked.now, &request.consumer_group, out)?;
+            let group = self.group_config(asked.now, request.consumer_group, out)?;
             if !group.consume_enable {
                 let remark = format!("subscription group no permission, {}", request.consumer_group);
                 return Err(forbidden(2, remark));
@@ -72,7 +72,7 @@ impl Broker {
         let filter = self.pull_filter(request)?;
         if asked.rounds == 0 && request.commits_offset() && request.commit_offset >= 0 {
             let offset = QueueOffset(request.commit_offset.unsigned_abs());
-            self.offsets.commit(&request.consumer_group, &request.topic, queue_id, offset);
+            self.offsets.commit(request.consumer_group, request.topic, queue_id, offset);
         }
         let messages_max = u32::try_from(request.max_msg_nums).unwrap_or(0).clamp(1, PULL_MESSAGES_MAX);
         let pull = Pull {
@@ -108,7 +108,7 @@ impl Broker {
     }
 
     fn readable_queue(&mut self, request: &PullRequest<'_>) -> Result<(QueueId, QueueIndex, TopicName, i32), Refusal> {
-        let name: &str = &request.topic;
+        let name: &str = request.topic;
         let Some(topic) = self.topics.get_mut(name) else {
             let remark = format!("topic[{name}] not exist, apply first please!");
             return Err(Refusal::new(ResponseCode::TopicNotExist, remark));
@@ -129,22 +129,22 @@ impl Broker {
     /// The filter of the request itself if it brings one, else that of the group's heartbeat.
     fn pull_filter(&self, request: &PullRequest<'_>) -> Result<Arc<TagFilter>, Refusal> {
         if request.brings_subscription() {
-            let kind = request.expression_type.as_deref().unwrap_or("TAG");
+            let kind = request.expression_type.unwrap_or("TAG");
             refuse_expression_type(kind)?;
-            let expression = request.subscription.as_deref().unwrap_or("*");
+            let expression = request.subscription.unwrap_or("*");
             let filter = TagFilter::parse(expression).map_err(|_| {
                 Refusal::new(ResponseCode::SubscriptionParseFailed, "parse the consumer's subscription failed")
             })?;
             return Ok(Arc::new(filter));
         }
-        let group_name: &str = &request.consumer_group;
+        let group_name: &str = request.consumer_group;
         let Some(group) = self.clients.consumer_group(group_name) else {
             return Err(Refusal::new(ResponseCode::SubscriptionNotExist, "the consumer's group info not exist"));
         };
         if group.is_broadcast() && !self.groups.get(group_name).is_none_or(|config| config.consume_broadcast_enable) {
             return Err(forbidden(4, format!("the consumer group[{group_name}] can not consume by broadcast way")));
         }
-        let Some(subscription) = group.subscription(&request.topic) else {
+        let Some(subscription) = group.subscription(request.topic) else {
             let remark = format!("the consumer's subscription not exist: group {group_name}, topic {}", request.topic);
             return Err(Refusal::new(ResponseCode::SubscriptionNotExist, remark));
         };

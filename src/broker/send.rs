@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 
 use super::ack::{Ticket, Waiting};
 use super::outbox::Outbox;
+use super::request::SendRequest;
 use super::topic;
 use super::{Asked, Broker, Handled, Output, Refusal};
 use crate::limits::PROPERTIES_BYTES_MAX;
@@ -21,7 +22,6 @@ use crate::protocol::message::{
     is_retry_topic, property, split_batch, sys_flag, tag_code,
 };
 use crate::protocol::reply::{SendReplyFields, encode_send_reply};
-use crate::protocol::request::send::SendRequest;
 
 /// A client from this version on says how often its messages are tried: 3.4.9.
 const VERSION_WITH_MAX_RECONSUME: i32 = 121;
@@ -96,8 +96,8 @@ impl Broker {
 
     fn try_send(&mut self, asked: &Asked, request: &SendRequest<'_>, out: &mut Output) -> Result<Handled, Refusal> {
         self.check_can_store()?;
-        let scan = Scan::of(&request.properties);
-        let is_retry = is_retry_topic(&request.topic);
+        let scan = Scan::of(request.properties);
+        let is_retry = is_retry_topic(request.topic);
         refuse_what_is_not_built(&scan, is_retry)?;
         let ticket = self.ensure_topic(asked, request, out)?;
         let mut destination = self.destination(request, ticket)?;
@@ -139,7 +139,7 @@ impl Broker {
         request: &SendRequest<'_>,
         out: &mut Output,
     ) -> Result<Option<Ticket>, Refusal> {
-        let name: &str = &request.topic;
+        let name = request.topic;
         if let Some(topic) = self.topics.get_mut(name) {
             if topic.refuses_sends {
                 return Err(refuses_sends(name));
@@ -159,7 +159,7 @@ impl Broker {
             (topic::plain_config(name, 1, topic::perm::READ | topic::perm::WRITE), false)
         } else {
             let queues = request.default_topic_queues;
-            let default: &str = &request.default_topic;
+            let default = request.default_topic;
             let made =
                 topic::auto_created(&self.topics, &self.settings, name, default, queues, request.unit_mode)?;
             (made, true)
@@ -173,7 +173,7 @@ impl Broker {
             Refusal::new(ResponseCode::TopicNotExist, remark)
         };
         let round_robin = self.next_queue;
-        let topic = self.topics.get_mut(&request.topic).ok_or_else(missing)?;
+        let topic = self.topics.get_mut(request.topic).ok_or_else(missing)?;
         let queue_id = if request.queue_id < 0 {
             self.next_queue = round_robin.wrapping_add(1);
             QueueId(round_robin % topic.config.write_queues.max(1))
@@ -192,7 +192,7 @@ impl Broker {
         destination: &mut Destination,
         out: &mut Output,
     ) -> Result<i32, Refusal> {
-        let group = group_of_retry_topic(&request.topic).unwrap_or_default();
+        let group = group_of_retry_topic(request.topic).unwrap_or_default();
         let config = self.group_config(asked.now, group, out)?;
         let mut times_max = config.retry_max_times;
         if asked.version >= VERSION_WITH_MAX_RECONSUME
@@ -224,10 +224,10 @@ impl Broker {
         let unique = scan.unique.or(made.as_ref().map(|key| key.as_str()));
         let mut properties = std::mem::take(&mut self.scratch.properties);
         properties.clear();
-        self.store_properties(&request.properties, scan, made.as_ref().map(|key| key.as_str()), &mut properties);
+        self.store_properties(request.properties, scan, made.as_ref().map(|key| key.as_str()), &mut properties);
         let result = check_properties(&properties).and_then(|()| {
             let draft = RecordDraft {
-                topic: destination.renamed.as_deref().unwrap_or(&request.topic),
+                topic: destination.renamed.as_deref().unwrap_or(request.topic),
                 queue_id: destination.queue_id,
                 flag: request.flag,
                 sys_flag: request.sys_flag & !sys_flag::TRANSACTION_MASK,
@@ -268,7 +268,7 @@ impl Broker {
         destination: &Destination,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        if destination.renamed.is_some() || is_retry_topic(&request.topic) {
+        if destination.renamed.is_some() || is_retry_topic(request.topic) {
             return Err(Refusal::new(ResponseCode::MessageIllegal, "batch request does not support retry group"));
         }
         self.check_body(request.body)?;
@@ -284,7 +284,7 @@ impl Broker {
             refuse_what_is_not_built(&inner, false)?;
             check_properties(message.properties)?;
             drafts.push(RecordDraft {
-                topic: &request.topic,
+                topic: request.topic,
                 queue_id: destination.queue_id,
                 flag: message.flag,
                 sys_flag: request.sys_flag & !sys_flag::TRANSACTION_MASK,
