@@ -24,6 +24,21 @@ pub const SHARDS_MAX: u16 = 512;
 /// Smallest tail of a shard: two records of the default largest size, and room to write while one is read.
 pub const TAIL_BYTES_MIN: u64 = 8 * 1024 * 1024;
 
+/// Broker names that a name server knows.
+pub const ROUTE_BROKERS_MAX: usize = 16_384;
+
+/// Topics that a name server knows.
+pub const ROUTE_TOPICS_MAX: usize = 1_000_000;
+
+/// Entries of a name server's key-value configuration.
+pub const KV_ENTRIES_MAX: usize = 100_000;
+
+/// Connections that a name server keeps open.
+pub const NAMESRV_CONNECTIONS_MAX: usize = 20_000;
+
+/// Bytes that a name server holds of frames that are not whole yet, over all connections.
+pub const NAMESRV_PARTIAL_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 const _: () = assert!(MESSAGE_BODY_BYTES_MAX < FRAME_BYTES_MAX, "the largest message must fit a frame");
 
 /// Most extension fields of a request or reply. RocketMQ's own requests have up to about 25.
