@@ -50,8 +50,12 @@ pub const HEADER_DEPTH_MAX: usize = 32;
 /// Deepest nesting of a JSON body. RocketMQ's own bodies have up to 6 levels.
 pub const JSON_DEPTH_MAX: usize = 64;
 
-/// Most values of a JSON body: a table of 100,000 topics has 9 values each. Bounds the memory of a tree to about 200 MB.
-pub const JSON_NODES_MAX: usize = 1_500_000;
+/// Most values in a JSON body of a client. Bounds a tree to about 12 MB; a heartbeat has a few dozen.
+pub const JSON_NODES_MAX: usize = 100_000;
+
+/// Most values in the JSON of a table: a registration of 100,000 topics has a million. Bounds a tree to about 200 MB, and
+/// only brokers and the store's own files come with tables.
+pub const JSON_TABLE_NODES_MAX: usize = 1_500_000;
 
 /// Longest inflated body of a broker's registration.
 pub const REGISTER_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -42,6 +42,10 @@ impl<'a> Cursor<'a> {
         self.array().map(i16::from_be_bytes)
     }
 
+    pub(crate) fn i64(&mut self) -> Result<i64, Ended> {
+        self.array().map(i64::from_be_bytes)
+    }
+
     pub(crate) fn i32(&mut self) -> Result<i32, Ended> {
         self.array().map(i32::from_be_bytes)
     }

@@ -229,7 +229,7 @@ impl<'a> Scan<'a> {
                     self.at = self.at.saturating_add(2);
                     let low = self.code_unit()?;
                     if (0xDC00..0xE000).contains(&low) {
-                        let pair = 0x1_0000 + ((unit & 0x3FF) << 10) + (low & 0x3FF);
+                        let pair = 0x1_0000_u32.saturating_add((unit & 0x3FF) << 10 | (low & 0x3FF));
                         return Ok(char::from_u32(pair).unwrap_or(char::REPLACEMENT_CHARACTER));
                     }
                     self.at = back;
