@@ -8,4 +8,4 @@ pub mod placement;
 pub mod table;
 
 pub use placement::Placement;
-pub use table::{Broker, Queues, RegisterError, Registration, RouteTable, TopicRoute, Version};
+pub use table::{Broker, Queues, RegisterError, Registration, RouteTable, TopicRoute};

@@ -12,34 +12,20 @@ use thiserror::Error;
 
 use crate::limits::{ROUTE_BROKERS_MAX, ROUTE_TOPICS_MAX};
 use crate::model::{BrokerId, ConnectionId, MonoNs};
-
-/// The version of a broker's topic table. Two are the same only if all three parts are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Version {
-    /// Raised when a new master takes over.
-    pub state_version: i64,
-    /// When it last changed, Unix ms.
-    pub timestamp: i64,
-    /// Raised by each change.
-    pub counter: i64,
-}
+use crate::protocol::body::{DataVersion, perm};
 
 /// One broker's queues of one topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queues {
     /// Queues that consumers read.
-    pub read: i32,
+    pub read: u32,
     /// Queues that producers write.
-    pub write: i32,
+    pub write: u32,
     /// Sum of 4 (read), 2 (write), 1 (inherit).
-    pub perm: i32,
+    pub perm: u32,
     /// Bit 0: unit topic, bit 1: has unit subscribers.
     pub sys_flag: i32,
 }
-
-/// Queues that may be written. RocketMQ: `PermName`.
-pub const PERM_WRITE: i32 = 2;
-const PERM_READ: i32 = 4;
 
 /// What a broker says of itself (request code 103).
 #[derive(Clone, Debug)]
@@ -61,7 +47,7 @@ pub struct Registration {
     /// Whether a slave may stand in for the master; absent from brokers before 5.0.
     pub acting_master: Option<bool>,
     /// Of `topics`.
-    pub version: Version,
+    pub version: DataVersion,
     /// All its topics or the changed ones.
     pub topics: Vec<(String, Queues)>,
 }
@@ -114,7 +100,7 @@ struct Live {
     connection: ConnectionId,
     heard: MonoNs,
     expires_after_ms: u64,
-    version: Version,
+    version: DataVersion,
     ha_address: String,
     broker_name: String,
 }
@@ -226,7 +212,7 @@ impl RouteTable {
             if changed || !by_broker.contains_key(&r.broker_name) {
                 let mut queues = *queues;
                 if read_only {
-                    queues.perm &= !PERM_WRITE;
+                    queues.perm &= !perm::WRITE;
                 }
                 by_broker.insert(r.broker_name.clone(), queues);
             }
@@ -259,7 +245,7 @@ impl RouteTable {
                 !by_broker.is_empty()
             });
         } else if read_only {
-            self.for_each_queues_of(broker_name, |queues| queues.perm &= !PERM_WRITE);
+            self.for_each_queues_of(broker_name, |queues| queues.perm &= !perm::WRITE);
         }
     }
 
@@ -292,7 +278,7 @@ impl RouteTable {
 
     /// The version of the topics that this address registered last.
     #[must_use]
-    pub fn version_of(&self, cluster: &str, address: &str) -> Option<Version> {
+    pub fn version_of(&self, cluster: &str, address: &str) -> Option<DataVersion> {
         self.live.get(&(cluster.to_owned(), address.to_owned())).map(|live| live.version)
     }
 
@@ -339,12 +325,12 @@ impl RouteTable {
 
     /// Takes write permission from all topics of a broker, so that it can be drained; how many topics it has.
     pub fn wipe_write_permission(&mut self, broker_name: &str) -> usize {
-        self.for_each_queues_of(broker_name, |queues| queues.perm &= !PERM_WRITE)
+        self.for_each_queues_of(broker_name, |queues| queues.perm &= !perm::WRITE)
     }
 
     /// Gives it back; how many topics it has.
     pub fn add_write_permission(&mut self, broker_name: &str) -> usize {
-        self.for_each_queues_of(broker_name, |queues| queues.perm = PERM_READ | PERM_WRITE)
+        self.for_each_queues_of(broker_name, |queues| queues.perm = perm::READ | perm::WRITE)
     }
 
     fn for_each_queues_of(&mut self, broker_name: &str, mut change: impl FnMut(&mut Queues)) -> usize {

@@ -6,7 +6,7 @@ use super::*;
 
 const T0: MonoNs = MonoNs(1_000_000_000);
 
-fn queues(n: i32) -> Queues {
+fn queues(n: u32) -> Queues {
     Queues { read: n, write: n, perm: 6, sys_flag: 0 }
 }
 
@@ -20,7 +20,7 @@ fn registration(name: &str, id: u64, address: &str, counter: i64, topics: &[&str
         zone: None,
         expires_after_ms: None,
         acting_master: Some(false),
-        version: Version { state_version: 0, timestamp: 0, counter },
+        version: DataVersion { counter, ..DataVersion::default() },
         topics: topics.iter().map(|topic| ((*topic).to_owned(), queues(4))).collect(),
     }
 }
@@ -73,7 +73,7 @@ fn an_unknown_broker_with_one_topic_is_refused() {
     assert_eq!(table.register(T0, ConnectionId(1), one.clone()), Err(RegisterError::OnlyOneTopic));
     assert!(table.brokers().is_empty(), "a refused registration leaves nothing");
     table.register(T0, ConnectionId(1), registration("a", 0, "h:1", 1, &["U", "V"])).expect("two topics");
-    let change = Registration { version: Version { counter: 2, ..one.version }, ..one };
+    let change = Registration { version: DataVersion { counter: 2, ..one.version }, ..one };
     table.register(T0, ConnectionId(1), change).expect("a known broker tells a change");
     assert_eq!(shown(&table, "T"), "a:6@0=h:1");
 }
@@ -135,7 +135,7 @@ fn wiped_permission_returns_with_a_new_version_only() {
     assert_eq!(table.add_write_permission("a"), 2);
     assert_eq!(shown(&table, "T"), "a:6@0=h:1");
     table.wipe_write_permission("a");
-    let newer = Registration { version: Version { counter: 2, ..r.version }, ..r };
+    let newer = Registration { version: DataVersion { counter: 2, ..r.version }, ..r };
     table.register(T0, ConnectionId(0), newer).expect("new version");
     assert_eq!(shown(&table, "T"), "a:6@0=h:1");
     assert_eq!(table.wipe_write_permission("nobody"), 0);
@@ -151,7 +151,7 @@ fn topics_leave_by_cluster_or_with_a_registration() {
     table.delete_topic("T", None);
     assert_eq!(shown(&table, "T"), "none");
     table.delete_absent_topics(true);
-    let without = Registration { version: Version { counter: 2, ..r.version }, topics: vec![("V".to_owned(), queues(1))], ..r };
+    let without = Registration { version: DataVersion { counter: 2, ..r.version }, topics: vec![("V".to_owned(), queues(1))], ..r };
     table.register(T0, ConnectionId(0), without).expect("known");
     assert_eq!(shown(&table, "U"), "b:6@0=h:2");
     table.add_topic("N", &[("a".to_owned(), queues(2)), ("nobody".to_owned(), queues(2))]);
