@@ -24,6 +24,22 @@ pub const SHARDS_MAX: u16 = 512;
 /// Smallest tail of a shard: two records of the default largest size, and room to write while one is read.
 pub const TAIL_BYTES_MIN: u64 = 8 * 1024 * 1024;
 
+
+/// Broker names that a name server knows.
+pub const ROUTE_BROKERS_MAX: usize = 16_384;
+
+/// Topics that a name server knows.
+pub const ROUTE_TOPICS_MAX: usize = 1_000_000;
+
+/// Entries of a name server's key-value configuration.
+pub const KV_ENTRIES_MAX: usize = 100_000;
+
+/// Connections that a name server keeps open.
+pub const NAMESRV_CONNECTIONS_MAX: usize = 20_000;
+
+/// Bytes that a name server holds of frames that are not whole yet, over all connections.
+pub const NAMESRV_PARTIAL_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 const _: () = assert!(MESSAGE_BODY_BYTES_MAX < FRAME_BYTES_MAX, "the largest message must fit a frame");
 
 /// Replies that may wait in one connection's outbox before its frames are left unread. One reply may stand on top of it, so
@@ -155,9 +171,6 @@ pub const COLD_BLOCK_BYTES: u64 = 128 * 1024;
 
 /// Blocks that a reader may ask for ahead of need.
 pub const PREFETCH_BLOCKS_MAX: usize = 16;
-
-/// Zeros that are written into a new segment before it is put into place for a waiting writer.
-pub const PREPARE_FIRST_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Zeros that are written at once.
 pub const PREPARE_CHUNK_BYTES: u64 = 1024 * 1024;

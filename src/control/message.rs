@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::limits::{CONTROL_MAILBOX_MAX, SHARD_MAILBOX_MAX};
 use crate::model::ShardId;
-use crate::protocol::body::topic::{DataVersion, TopicConfig};
+use crate::protocol::body::{DataVersion, TopicConfig};
 
 /// Tickets from here on were chosen by the control plane, those below by a shard.
 pub const CONTROL_TICKET_MIN: u64 = 1 << 63;

@@ -76,7 +76,11 @@ impl Log {
         if let Some(write) = self.index.poll_write(INDEX_WRITE_BYTES_MIN, is_all) {
             return Some(Work::Write { file: write.file, at: write.at, data: write.data, flush: write.flush });
         }
-        self.segments.poll_prepare(self.appended()).or_else(|| self.poll_checkpoint())
+        let checkpoint = self.poll_checkpoint();
+        if checkpoint.is_some() || self.checkpointer.is_stopping {
+            return checkpoint;
+        }
+        self.segments.poll_prepare(self.appended())
     }
 
     pub(super) fn handle_background(&mut self, id: IoId, result: Result<(), IoError>) {
@@ -160,7 +164,12 @@ impl Log {
         let is_wholly_flushed = oldest.start.plus(self.segments.size()) <= self.flushed;
         let is_hour = local_hour(now, retention.utc_offset_minutes) == i64::from(retention.delete_hour);
         if is_wholly_flushed && (is_forced || (is_expired && (is_hour || is_tight))) {
-            if let Some(work) = self.segments.retire(!is_tight) {
+            let is_needed = oldest.start.plus(self.segments.size()) > self.checkpointer.replay_from();
+            if is_needed && !self.background.is_disk_full() {
+                // A start would read it: first a checkpoint that does without. If there is no space even for that, a start rebuilds
+                // the queues from what is left.
+                self.checkpointer.is_wanted = true;
+            } else if let Some(work) = self.segments.retire(!is_tight) {
                 self.cache.forget(FileName::Segment(oldest.start));
                 self.background.retired.push_back(work);
                 return;

@@ -16,7 +16,7 @@ use super::record::{self, DraftError, FILLER_BYTES, Place, RecordDraft, Sized};
 use super::segment::Segments;
 use super::settings::{FlushPolicy, LogSettings};
 use super::tail::{Tail, TailMemory};
-use crate::limits::{COMMIT_BYTES_MAX, DISK_BLOCK_BYTES, INDEX_PENDING_BYTES_MAX, UNSEALED_ENTRIES_MAX};
+use crate::limits::{DISK_BLOCK_BYTES, INDEX_PENDING_BYTES_MAX, UNSEALED_ENTRIES_MAX};
 use crate::model::{LogOffset, Now, QueueId, QueueOffset, UnixMs};
 
 const BLOCK: u64 = DISK_BLOCK_BYTES as u64;
@@ -170,7 +170,7 @@ impl Log {
     #[must_use]
     pub fn create(settings: LogSettings, tail: Box<dyn TailMemory>) -> Log {
         let tail = Tail::new(tail, LogOffset(0), LogOffset(0));
-        Log::new(settings, tail, Segments::new(settings.segment_bytes), LogOffset(0))
+        Log::new(settings, tail, Segments::new(settings.segment_bytes, settings.prepare_bytes), LogOffset(0))
     }
 
     /// The queue's handle; the queue is created, empty, on first use.
@@ -261,7 +261,8 @@ impl Log {
         self.keys.push(seed, &draft.keys, log_offset, UnixMs(draft.store_timestamp));
         self.keys.seal_overflow(|run, last| self.index.push(run, last));
         if is_queued {
-            self.push_entry(queue, Entry { log_offset, size: record.size(), tag_code: draft.tag_code });
+            let entry = Entry { log_offset, size: record.size(), tag_code: draft.tag_code };
+            push_entry(&mut self.queues, &mut self.index, self.settings.queue_block_entries, queue, entry);
             self.unconfirmed.push_back((appended.end, queue));
         }
         self.advance_confirm();
@@ -276,20 +277,6 @@ impl Log {
         self.segments.note_time(log_offset, record.store_timestamp());
         self.tail.publish(log_offset.plus(u64::from(record.size())));
         log_offset
-    }
-
-    /// Adds an entry to a queue, and closes a block when there are enough.
-    #[inline]
-    pub(super) fn push_entry(&mut self, queue: QueueIndex, entry: Entry) {
-        self.queues.push(queue, entry);
-        if self.queues.get(queue).tail.len() >= self.settings.queue_block_entries {
-            self.queues.seal(queue, |block, last| self.index.push(block, last));
-        } else if self.queues.unsealed > UNSEALED_ENTRIES_MAX {
-            // A few tries an append keep it cheap; the bound may be passed by little.
-            if let Some(other) = self.queues.next_to_seal(8) {
-                self.queues.seal(other, |block, last| self.index.push(block, last));
-            }
-        }
     }
 
     /// Makes sure that a record of `size` can be put at the log's end: moves on to the next segment if it does not fit this one.
@@ -364,7 +351,7 @@ impl Log {
         let from = LogOffset(self.written.0 / BLOCK * BLOCK);
         let jump = self.jumps.front().copied().filter(|(_, to)| *to == segment_end);
         let wanted = jump.map_or(segment_end, |(filler_end, _)| filler_end).min(self.appended());
-        let end = wanted.min(writable).min(from.plus(COMMIT_BYTES_MAX as u64));
+        let end = wanted.min(writable).min(from.plus(self.settings.commit_bytes_max as u64));
         if end <= self.written {
             return if self.is_flush_due() { self.flush_only() } else { None };
         }
@@ -406,6 +393,13 @@ impl Log {
     /// Fills `out` with the bytes of a commit from `from` on, and zeros beyond the log's end. Call it right after [`Self::poll_commit`].
     pub fn copy_tail(&self, from: LogOffset, out: &mut [u8]) {
         self.tail.copy(from, out);
+    }
+
+    /// Overwrites the start of a disk block with what the log holds of it: the block in which the log ends, or one beyond.
+    pub(super) fn copy_tail_block(&self, block: LogOffset, out: &mut [u8]) {
+        if block < self.appended() {
+            self.tail.copy(block, out);
+        }
     }
 
     /// The result of a commit or of background work.
@@ -495,6 +489,26 @@ impl Log {
             "unwritten bytes left the ring"
         );
         assert!(self.tail.low() <= written, "the ring begins beyond what is written");
+    }
+}
+
+/// Adds an entry to a queue, and closes a block when there are enough.
+#[inline]
+pub(super) fn push_entry(
+    queues: &mut Queues,
+    index: &mut IndexFiles,
+    block_entries: usize,
+    queue: QueueIndex,
+    entry: Entry,
+) {
+    queues.push(queue, entry);
+    if queues.get(queue).tail.len() >= block_entries {
+        queues.seal(queue, |block, last| index.push(block, last));
+    } else if queues.unsealed > UNSEALED_ENTRIES_MAX {
+        // A few tries an append keep it cheap; the bound may be passed by little.
+        if let Some(other) = queues.next_to_seal(8) {
+            queues.seal(other, |block, last| index.push(block, last));
+        }
     }
 }
 

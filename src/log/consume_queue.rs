@@ -183,6 +183,15 @@ impl Queue {
         out[4..8].copy_from_slice(&crc.to_be_bytes());
     }
 
+    /// Forgets all entries but not how many there were: they are gone from the log, and it is not known how many more went after them.
+    pub(super) fn forget_entries(&mut self) {
+        self.sealed_end = self.next();
+        self.floor = self.sealed_end;
+        self.blocks = VecDeque::new();
+        self.tail = Vec::new();
+        self.is_based = false;
+    }
+
     /// Forgets everything: the topic was removed, and if it comes back it begins at 0.
     fn reset(&mut self, as_of: LogOffset) {
         self.blocks = VecDeque::new();

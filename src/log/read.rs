@@ -102,7 +102,7 @@ pub enum StoreTime {
 
 /// Result of a search by key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum KeySearch {
     /// Where records that may have the key lie, newest first. Equal hashes are no proof: check the keys.
     Ready(Vec<LogOffset>),
     /// Call again when this block was supplied.
@@ -339,7 +339,7 @@ impl Log {
     }
 
     /// Searches for messages of a topic that may have a key, stored within `begin..=end`, newest first, at most `max`.
-    pub fn find_keys(&mut self, topic: &str, key: &str, max: usize, begin: UnixMs, end: UnixMs) -> Found {
+    pub fn find_keys(&mut self, topic: &str, key: &str, max: usize, begin: UnixMs, end: UnixMs) -> KeySearch {
         let seed = record::java_hash(record::java_hash(0, topic), "#");
         let asked = Asked { hash: key_hash(seed, key), max, begin, end };
         let interrupted = self.lookups.iter().position(|lookup| lookup.asked == asked);
@@ -362,14 +362,14 @@ impl Log {
                         self.lookups.pop_front();
                     }
                     self.lookups.push_back(lookup);
-                    return Found::Cold(block);
+                    return KeySearch::Cold(block);
                 }
             }
         }
         lookup.found.truncate(max);
         lookup.found.retain(|&offset| start <= offset && offset < self.confirm);
         lookup.found.dedup();
-        Found::Ready(lookup.found)
+        KeySearch::Ready(lookup.found)
     }
 
     fn find_in_run(&mut self, run: &Run, asked: &Asked, found: &mut Vec<LogOffset>) -> Result<(), Miss> {

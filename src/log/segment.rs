@@ -10,8 +10,11 @@
 use std::collections::VecDeque;
 
 use super::file::{FileName, Work};
-use crate::limits::{PREPARE_CHUNK_BYTES, PREPARE_FIRST_BYTES, SPARES_MAX};
+use crate::limits::SPARES_MAX;
 use crate::model::LogOffset;
+
+/// A writer that waits gets a segment when so many chunks of it are zeros.
+const PREPARE_FIRST_CHUNKS: u64 = 4;
 
 /// One file of the log.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +38,8 @@ struct Spare {
 #[derive(Debug)]
 pub(super) struct Segments {
     size: u64,
+    /// Zeros that are written at once.
+    chunk: u64,
     list: VecDeque<Segment>,
     /// Index in `list` of the writer's segment; `list.len()` while there is none.
     current: usize,
@@ -43,8 +48,8 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    pub(super) fn new(size: u64) -> Segments {
-        Segments { size, list: VecDeque::new(), current: 0, spares: VecDeque::new(), next_spare: 0 }
+    pub(super) fn new(size: u64, chunk: u64) -> Segments {
+        Segments { size, chunk, list: VecDeque::new(), current: 0, spares: VecDeque::new(), next_spare: 0 }
     }
 
     pub(super) fn size(&self) -> u64 {
@@ -110,7 +115,7 @@ impl Segments {
     #[inline]
     pub(super) fn note_time(&mut self, offset: LogOffset, time: i64) {
         let segment = match self.list.get_mut(self.current) {
-            Some(current) if current.start <= offset => Some(current),
+            Some(current) if current.start <= offset && offset < current.start.plus(self.size) => Some(current),
             _ => self.find_mut(offset),
         };
         if let Some(segment) = segment {
@@ -140,23 +145,24 @@ impl Segments {
         let remaining = self.current().map_or(0, |current| current.start.plus(self.size).since(writer));
         // A writer that waits, or soon will, gets a segment of which only the beginning is ready; otherwise it is made ready first,
         // so that a crash does not leave it half prepared.
-        let enough = if remaining < self.size / 4 { PREPARE_FIRST_BYTES.min(self.size) } else { self.size };
+        let enough =
+            if remaining < self.size / 4 { (PREPARE_FIRST_CHUNKS * self.chunk).min(self.size) } else { self.size };
         match self.spares.front() {
             Some(spare) if spare.prepared >= enough => {
                 Some(Work::Rename { from: FileName::Spare(spare.number), to: FileName::Segment(start) })
             }
-            Some(spare) => Some(self.chunk(FileName::Spare(spare.number), spare.prepared)),
-            None => Some(self.chunk(FileName::Spare(self.next_spare), 0)),
+            Some(spare) => Some(self.zeros(FileName::Spare(spare.number), spare.prepared)),
+            None => Some(self.zeros(FileName::Spare(self.next_spare), 0)),
         }
     }
 
     fn zeros_of(&self, segment: Option<&Segment>) -> Option<Work> {
         let segment = segment.filter(|segment| segment.prepared < self.size)?;
-        Some(self.chunk(FileName::Segment(segment.start), segment.prepared))
+        Some(self.zeros(FileName::Segment(segment.start), segment.prepared))
     }
 
-    fn chunk(&self, file: FileName, at: u64) -> Work {
-        let len = PREPARE_CHUNK_BYTES.min(self.size.saturating_sub(at));
+    fn zeros(&self, file: FileName, at: u64) -> Work {
+        let len = self.chunk.min(self.size.saturating_sub(at));
         Work::Prepare { file, at, len, size: self.size }
     }
 

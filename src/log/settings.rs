@@ -1,6 +1,8 @@
 //! What can be set of a log. Defaults are those of the product; the simulator makes everything small.
 
-use crate::limits::{COLD_BLOCK_BYTES, DISK_BLOCK_BYTES, FRAME_BYTES_MAX, UNFLUSHED_BYTES_MAX};
+use crate::limits::{
+    COLD_BLOCK_BYTES, COMMIT_BYTES_MAX, DISK_BLOCK_BYTES, FRAME_BYTES_MAX, PREPARE_CHUNK_BYTES, UNFLUSHED_BYTES_MAX,
+};
 
 /// When a send is answered. RocketMQ: `flushDiskType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +62,11 @@ pub struct LogSettings {
     pub flush: FlushPolicy,
     /// Whether records end in the CRC property. RocketMQ: `enabledAppendPropCRC`, off there.
     pub has_record_crc: bool,
+    /// Most that one commit writes: whole disk blocks, at most [`COMMIT_BYTES_MAX`].
+    pub commit_bytes_max: usize,
+    /// Zeros that are written at once into a segment to be: whole disk blocks. A waiting writer gets a segment when four times as many
+    /// are written.
+    pub prepare_bytes: u64,
     /// Bound of the cache of cold blocks.
     pub cache_bytes: usize,
     /// What may be thrown away.
@@ -80,6 +87,8 @@ impl Default for LogSettings {
             segment_bytes: 1024 * 1024 * 1024,
             flush: FlushPolicy::Sync,
             has_record_crc: true,
+            commit_bytes_max: COMMIT_BYTES_MAX,
+            prepare_bytes: PREPARE_CHUNK_BYTES,
             cache_bytes: 16 * 1024 * 1024,
             retention: Retention::default(),
             queue_block_entries: 400,
@@ -100,6 +109,16 @@ impl LogSettings {
         let segment = self.segment_bytes;
         assert!(segment.is_multiple_of(block) && segment > 0 && segment <= 1 << 31, "segments of {segment} bytes");
         assert!(self.index_file_bytes.is_multiple_of(block), "index files of {} bytes", self.index_file_bytes);
+        let commit = self.commit_bytes_max;
+        assert!(
+            commit.is_multiple_of(DISK_BLOCK_BYTES) && (1..=COMMIT_BYTES_MAX).contains(&commit),
+            "commits of {commit} bytes"
+        );
+        assert!(
+            self.prepare_bytes.is_multiple_of(block) && self.prepare_bytes > 0,
+            "zeros by {} bytes",
+            self.prepare_bytes
+        );
         let run_bytes = 32 * 1024 + 32 * self.key_run_entries as u64;
         assert!(run_bytes <= self.index_file_bytes, "a key run of {run_bytes} bytes does not fit an index file");
         assert!(self.queue_block_entries > 0 && self.key_run_entries > 0, "blocks hold something");

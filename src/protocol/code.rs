@@ -454,7 +454,8 @@ mod tests {
                 Status::NotYet => "not yet",
             };
             let (number, name, note) = (code.number(), code.name(), code.note());
-            writeln!(page, "| {number} | {name} | {tier} | {endpoint} | {status} | {note} |").expect("a String takes it");
+            writeln!(page, "| {number} | {name} | {tier} | {endpoint} | {status} | {note} |")
+                .expect("a String takes it");
         }
         page
     }

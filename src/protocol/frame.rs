@@ -102,7 +102,8 @@ pub fn split(received: &[u8]) -> Result<Option<RawFrame<'_>>, FrameError> {
     };
     let length = u32::from_be_bytes(*length);
     let size = u64::from(length).saturating_add(4);
-    let size = usize::try_from(size).ok().filter(|size| *size <= FRAME_BYTES_MAX).ok_or(FrameError::TooLong { size })?;
+    let size =
+        usize::try_from(size).ok().filter(|size| *size <= FRAME_BYTES_MAX).ok_or(FrameError::TooLong { size })?;
     if length < 4 {
         return Err(FrameError::TooShort { length });
     }

@@ -89,7 +89,11 @@ pub fn encode_request(
     out: &mut BytesMut,
 ) {
     let head = Head { code, opaque, flag: if oneway { FLAG_ONEWAY } else { 0 }, remark: None };
-    assert!(encode(encoding, &head, ext, body, out), "request {code} with {} bytes of body exceeds a frame", body.len());
+    assert!(
+        encode(encoding, &head, ext, body, out),
+        "request {code} with {} bytes of body exceeds a frame",
+        body.len()
+    );
 }
 
 /// What the reply to a stored message says.
@@ -173,13 +177,7 @@ struct Head<'a> {
 }
 
 /// Appends a whole frame; `false`, and nothing appended, if it would be too long.
-fn encode(
-    encoding: Encoding,
-    head: &Head<'_>,
-    ext: &[(&str, ExtValue<'_>)],
-    body: &[u8],
-    out: &mut BytesMut,
-) -> bool {
+fn encode(encoding: Encoding, head: &Head<'_>, ext: &[(&str, ExtValue<'_>)], body: &[u8], out: &mut BytesMut) -> bool {
     let start = open(out);
     match encoding {
         Encoding::Json => put_json_header(head, ext, out),

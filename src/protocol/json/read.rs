@@ -177,7 +177,9 @@ impl<'a> Reader<'a> {
                 let digits = word.strip_suffix(['L', 'B', 'S', 'D', 'F', 'l']).unwrap_or(word);
                 let float = || digits.parse::<f64>().ok().filter(|float| float.is_finite()).map(Value::Float);
                 let number = digits.parse::<i64>().ok().map(Value::Integer).or_else(float);
-                number.filter(|_| digits.contains(|c: char| c.is_ascii_digit())).ok_or(JsonError::Syntax { at: start })?
+                number
+                    .filter(|_| digits.contains(|c: char| c.is_ascii_digit()))
+                    .ok_or(JsonError::Syntax { at: start })?
             }
         };
         Ok(value)
@@ -297,9 +299,14 @@ mod tests {
         check("{\"a\":1,,\"b\":2,}", r#"{"a":1,"b":2}"#);
         check("// one\n{ /* two */ \"a\" : null } // three", r#"{"a":null}"#);
         check("{\"T@G\":{0:12,1:13\n\t\t}\n\t}", r#"{"T@G":{"0":12,"1":13}}"#);
-        check("[-9223372036854775808,9223372036854775807,10L,1.5,1e3,0.0,NaN]",
-            "[-9223372036854775808,9223372036854775807,10,1.5,1000.0,0.0,null]");
-        check(r#"["\u00e4\uD83D\uDE00\x41\0","\ud800","\ud800\u0041"]"#, "[\"\u{e4}\u{1F600}A\\u0000\",\"\u{FFFD}\",\"\u{FFFD}A\"]");
+        check(
+            "[-9223372036854775808,9223372036854775807,10L,1.5,1e3,0.0,NaN]",
+            "[-9223372036854775808,9223372036854775807,10,1.5,1000.0,0.0,null]",
+        );
+        check(
+            r#"["\u00e4\uD83D\uDE00\x41\0","\ud800","\ud800\u0041"]"#,
+            "[\"\u{e4}\u{1F600}A\\u0000\",\"\u{FFFD}\",\"\u{FFFD}A\"]",
+        );
         check(" \"\" ", "\"\"");
         check("{}", "{}");
     }

@@ -91,11 +91,7 @@ pub mod sys_flag {
 #[must_use]
 pub fn java_hash(text: &str) -> i32 {
     let step = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
-    if text.is_ascii() {
-        text.bytes().map(u16::from).fold(0, step)
-    } else {
-        text.encode_utf16().fold(0, step)
-    }
+    if text.is_ascii() { text.bytes().map(u16::from).fold(0, step) } else { text.encode_utf16().fold(0, step) }
 }
 
 /// The tag as a consume queue entry holds it: Java's hash, sign-extended; 0 without a tag.
