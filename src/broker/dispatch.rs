@@ -1,14 +1,15 @@
 //! From a request's code to what handles it: the one place that knows every code.
 
-use super::query::{End, Position};
-use super::request::{Fields, PullRequest, SendRequest};
-use super::retry::SendBack;
-use super::view::KeyQuery;
+use super::query::End;
 use super::{Asked, Broker, Handled, Output, Refusal};
-use crate::log::Boundary;
-use crate::protocol::body::{SubscriptionGroupConfig, TopicConfig, TopicFilterType};
+use crate::protocol::body::SubscriptionGroupConfig;
 use crate::protocol::code::{RequestCode, ResponseCode};
 use crate::protocol::header::Header;
+use crate::protocol::request::{
+    CommitOffsetRequest, ConnectionsRequest, ConsumeStatsRequest, ConsumerListRequest, ConsumerOffsetRequest,
+    CreateTopicRequest, DeleteGroupRequest, GroupRequest, PullRequest, QueryMessageRequest, QueueRequest,
+    SearchOffsetRequest, SendBackRequest, SendRequest, TopicRequest, UnregisterClientRequest, ViewMessageRequest,
+};
 
 impl Broker {
     /// Handles one request.
@@ -22,10 +23,9 @@ impl Broker {
     ) -> Result<Handled, Refusal> {
         use RequestCode as Code;
         let Ok(code) = RequestCode::try_from(header.code) else { return Err(not_supported(header.code)) };
-        let fields = Fields(&header.ext);
         match code {
             Code::SendMessage | Code::SendMessageV2 | Code::SendBatchMessage => {
-                let request = SendRequest::parse(code, header, body)?;
+                let request = SendRequest::parse(header, body)?;
                 self.send(asked, &request, out)
             }
             Code::PullMessage | Code::LitePullMessage => {
@@ -33,66 +33,48 @@ impl Broker {
                 self.pull(asked, &request, out)
             }
             Code::HeartBeat => self.heartbeat(asked, header.language, body, out),
-            Code::UnregisterClient => {
-                self.unregister(asked, fields.optional("producerGroup"), fields.optional("consumerGroup"), out)
+            Code::UnregisterClient => self.unregister(asked, &UnregisterClientRequest::parse(header)?, out),
+            Code::GetConsumerListByGroup => {
+                self.consumer_list(asked, ConsumerListRequest::parse(header)?.group, out)
             }
-            Code::GetConsumerListByGroup => self.consumer_list(asked, fields.text("consumerGroup")?, out),
-            Code::ConsumerSendMsgBack => self.send_back(asked, &send_back_of(fields)?, out),
-            Code::QueryConsumerOffset => {
-                let zero = fields.optional("setZeroIfNotFound").is_none_or(|value| !value.eq_ignore_ascii_case("false"));
-                self.query_offset(asked, &position_of(fields)?, zero, out)
-            }
-            Code::UpdateConsumerOffset => {
-                self.update_offset(asked, &position_of(fields)?, fields.number("commitOffset")?, out)
-            }
-            Code::SearchOffsetByTimestamp => {
-                let is_upper = fields.optional("boundaryType").is_some_and(|side| side.eq_ignore_ascii_case("upper"));
-                let boundary = if is_upper { Boundary::Upper } else { Boundary::Lower };
-                let wanted = (fields.number("timestamp")?, boundary);
-                self.search_offset(asked, fields.text("topic")?, fields.number("queueId")?, wanted, out)
-            }
-            Code::GetMaxOffset => self.queue_end(asked, fields.text("topic")?, fields.number("queueId")?, End::Max, out),
-            Code::GetMinOffset => self.queue_end(asked, fields.text("topic")?, fields.number("queueId")?, End::Min, out),
-            Code::GetEarliestMsgStoretime => {
-                self.earliest_time(asked, fields.text("topic")?, fields.number("queueId")?, out)
-            }
+            Code::ConsumerSendMsgBack => self.send_back(asked, &SendBackRequest::parse(header)?, out),
+            Code::QueryConsumerOffset => self.query_offset(asked, &ConsumerOffsetRequest::parse(header)?, out),
+            Code::UpdateConsumerOffset => self.update_offset(asked, &CommitOffsetRequest::parse(header)?, out),
+            Code::SearchOffsetByTimestamp => self.search_offset(asked, &SearchOffsetRequest::parse(header)?, out),
+            Code::GetMaxOffset => self.queue_end(asked, &QueueRequest::parse(header)?, End::Max, out),
+            Code::GetMinOffset => self.queue_end(asked, &QueueRequest::parse(header)?, End::Min, out),
+            Code::GetEarliestMsgStoretime => self.earliest_time(asked, &QueueRequest::parse(header)?, out),
             Code::LockBatchMq => self.lock_queues(asked, body, out),
             Code::UnlockBatchMq => self.unlock_queues(asked, body, out),
-            Code::ViewMessageById => self.view_message(asked, fields.number("offset")?, out),
-            Code::QueryMessage => self.query_message(asked, &key_query_of(fields)?, out),
-            Code::UpdateAndCreateTopic => {
-                let attributes = fields.optional("attributes").unwrap_or_default();
-                self.update_topic(asked, topic_of(fields)?, attributes, out)
-            }
+            Code::ViewMessageById => self.view_message(asked, ViewMessageRequest::parse(header)?.log_offset, out),
+            Code::QueryMessage => self.query_message(asked, &QueryMessageRequest::parse(header)?, out),
+            Code::UpdateAndCreateTopic => self.update_topic(asked, CreateTopicRequest::parse(header)?, out),
             Code::UpdateAndCreateTopicList => self.update_topics(asked, body, out),
-            Code::DeleteTopicInBroker => self.delete_topic(asked, fields.text("topic")?, out),
+            Code::DeleteTopicInBroker => self.delete_topic(asked, TopicRequest::parse(header)?.topic, out),
             Code::GetAllTopicConfig => self.all_topics(asked, out),
-            Code::GetTopicConfig => self.one_topic(asked, fields.text("topic")?, out),
+            Code::GetTopicConfig => self.one_topic(asked, TopicRequest::parse(header)?.topic, out),
             Code::GetSystemTopicListFromBroker => self.system_topics(asked, out),
             Code::UpdateAndCreateSubscriptiongroup => {
-                let config = SubscriptionGroupConfig::decode(body).map_err(|error| bad_body(&error))?;
+                let config = SubscriptionGroupConfig::decode(body)?;
                 self.update_groups(asked, vec![config], out)
             }
             Code::UpdateAndCreateSubscriptiongroupList => {
-                let configs = SubscriptionGroupConfig::decode_list(body).map_err(|error| bad_body(&error))?;
+                let configs = SubscriptionGroupConfig::decode_list(body)?;
                 self.update_groups(asked, configs, out)
             }
-            Code::DeleteSubscriptiongroup => {
-                self.delete_group(asked, fields.text("groupName")?, fields.is_true("cleanOffset"), out)
-            }
+            Code::DeleteSubscriptiongroup => self.delete_group(asked, &DeleteGroupRequest::parse(header)?, out),
             Code::GetAllSubscriptiongroupConfig => self.all_groups(asked, out),
-            Code::GetSubscriptiongroupConfig => self.one_group(asked, fields.text("group")?, out),
-            Code::GetTopicStatsInfo => self.topic_stats(asked, fields.text("topic")?, out),
-            Code::GetConsumeStats => {
-                let listed = fields.optional("topicList").unwrap_or_default().split(';');
-                let topics: Vec<&str> =
-                    fields.optional("topic").into_iter().chain(listed).filter(|topic| !topic.is_empty()).collect();
-                self.consume_stats(asked, fields.text("consumerGroup")?, &topics, out)
+            Code::GetSubscriptiongroupConfig => self.one_group(asked, GroupRequest::parse(header)?.group, out),
+            Code::GetTopicStatsInfo => self.topic_stats(asked, TopicRequest::parse(header)?.topic, out),
+            Code::GetConsumeStats => self.consume_stats(asked, &ConsumeStatsRequest::parse(header)?, out),
+            Code::GetConsumerConnectionList => {
+                self.consumer_connections(asked, ConnectionsRequest::parse_consumer(header)?.group, out)
             }
-            Code::GetConsumerConnectionList => self.consumer_connections(asked, fields.text("consumerGroup")?, out),
-            Code::GetProducerConnectionList => self.producer_connections(asked, fields.text("producerGroup")?, out),
+            Code::GetProducerConnectionList => {
+                self.producer_connections(asked, ConnectionsRequest::parse_producer(header)?.group, out)
+            }
             Code::GetAllProducerInfo => self.all_producers(asked, out),
-            Code::QueryTopicConsumeByWho => self.groups_of_topic(asked, fields.text("topic")?, out),
+            Code::QueryTopicConsumeByWho => self.groups_of_topic(asked, TopicRequest::parse(header)?.topic, out),
             Code::GetBrokerRuntimeInfo => self.runtime_info(asked, out),
             Code::GetBrokerConfig => self.broker_config(asked, out),
             Code::EndTransaction
@@ -209,47 +191,4 @@ impl Broker {
 
 fn not_supported(code: i32) -> Refusal {
     Refusal::new(ResponseCode::RequestCodeNotSupported, format!(" request type {code} not supported"))
-}
-
-fn bad_body(error: &crate::protocol::body::BodyError) -> Refusal {
-    Refusal::new(ResponseCode::SystemError, error.to_string())
-}
-
-fn position_of(fields: Fields<'_>) -> Result<Position<'_>, Refusal> {
-    Ok(Position {
-        group: fields.text("consumerGroup")?,
-        topic: fields.text("topic")?,
-        queue_id: fields.number("queueId")?,
-    })
-}
-
-fn send_back_of(fields: Fields<'_>) -> Result<SendBack<'_>, Refusal> {
-    Ok(SendBack {
-        offset: fields.number("offset")?,
-        group: fields.text("group")?,
-        delay_level: fields.number_or("delayLevel", 0)?,
-        max_reconsume_times: fields.optional("maxReconsumeTimes").and_then(|value| value.parse().ok()),
-    })
-}
-
-fn key_query_of(fields: Fields<'_>) -> Result<KeyQuery<'_>, Refusal> {
-    Ok(KeyQuery {
-        topic: fields.text("topic")?,
-        key: fields.text("key")?,
-        max: fields.number_or("maxNum", 32)?,
-        begin: fields.number_or("beginTimestamp", 0)?,
-        end: fields.number_or("endTimestamp", i64::MAX)?,
-        is_unique: fields.is_true("_UNIQUE_KEY_QUERY"),
-    })
-}
-
-fn topic_of(fields: Fields<'_>) -> Result<TopicConfig, Refusal> {
-    let mut config = TopicConfig::new(fields.text("topic")?, 0);
-    config.read_queues = fields.number("readQueueNums")?;
-    config.write_queues = fields.number("writeQueueNums")?;
-    config.perm = fields.number("perm")?;
-    config.sys_flag = fields.number_or("topicSysFlag", 0)?;
-    config.order = fields.is_true("order");
-    config.filter_type = TopicFilterType::from_name(fields.optional("topicFilterType").unwrap_or_default());
-    Ok(config)
 }

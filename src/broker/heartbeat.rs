@@ -10,6 +10,7 @@ use crate::protocol::code::{Language, RequestCode, ResponseCode};
 use crate::protocol::frame::Encoding;
 use crate::protocol::message::{check_topic, retry_topic};
 use crate::protocol::reply::{ExtValue, Reply, encode_request};
+use crate::protocol::request::UnregisterClientRequest;
 
 impl Broker {
     /// HEART_BEAT 34. The answer waits until the retry topics of new groups can be found: consumers look them up at once.
@@ -20,8 +21,7 @@ impl Broker {
         body: &[u8],
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        let beat = HeartbeatData::decode(body)
-            .map_err(|error| Refusal::new(ResponseCode::SystemError, format!("bad heartbeat: {error}")))?;
+        let beat = HeartbeatData::decode(body)?;
         let member = Member {
             client: beat.client_id.clone(),
             language,
@@ -92,11 +92,11 @@ impl Broker {
     pub(super) fn unregister(
         &mut self,
         asked: &Asked,
-        producer_group: Option<&str>,
-        consumer_group: Option<&str>,
+        request: &UnregisterClientRequest<'_>,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        if let Some(group) = self.clients.unregister(asked.connection, producer_group, consumer_group) {
+        let (producer, consumer) = (request.producer_group, request.consumer_group);
+        if let Some(group) = self.clients.unregister(asked.connection, producer, consumer) {
             self.notify_group(asked.now, &group, out);
         }
         self.reply(asked, &Reply::new(ResponseCode::Success), out);

@@ -21,7 +21,6 @@ mod park;
 pub mod persist;
 mod pull;
 mod query;
-mod request;
 mod retry;
 mod send;
 pub mod settings;
@@ -29,7 +28,6 @@ pub mod topic;
 mod view;
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use bytes::{Bytes, BytesMut};
@@ -50,12 +48,13 @@ use crate::control::message::{CONTROL_TICKET_MIN, ToControl, ToShard};
 use crate::log::{BlockId, DiskUsage, IoError, Log, QueueIndex};
 use crate::metrics::{Counters, Latency, Rates};
 use crate::model::{ConnectionId, MonoNs, Now};
-use crate::protocol::body::{self, TopicConfig};
+use crate::protocol::body::{self, BodyError, TopicConfig};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::frame::{Encoding, RawFrame};
 use crate::protocol::header::Header;
-use crate::protocol::message::check_topic;
+use crate::protocol::message::{NameError, check_topic};
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
+use crate::protocol::request::BadRequest;
 
 /// How often groups are searched for members that are gone, and locks for those that have expired.
 const EXPIRY_SCAN_MS: u64 = 10_000;
@@ -158,6 +157,24 @@ pub struct Refusal {
     remark: Cow<'static, str>,
     /// Of a pull without permission: RocketMQ's number of the reason.
     forbidden_type: Option<i32>,
+}
+
+impl From<BadRequest> for Refusal {
+    fn from(error: BadRequest) -> Refusal {
+        Refusal::new(error.code(), error.to_string())
+    }
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Refusal {
+        Refusal::from(BadRequest::Body(error))
+    }
+}
+
+impl From<NameError> for Refusal {
+    fn from(error: NameError) -> Refusal {
+        Refusal::new(ResponseCode::InvalidParameter, error.to_string())
+    }
 }
 
 impl Refusal {
@@ -376,7 +393,7 @@ impl Broker {
             topic.ticket = topic.ticket.filter(|ticket| self.acks.is_closed(*ticket));
             return Ok(topic.ticket);
         }
-        check_topic(name).map_err(|error| Refusal::new(ResponseCode::InvalidParameter, error.to_string()))?;
+        check_topic(name)?;
         self.create_topics(now, vec![TopicConfig::new(name, queues)], false, out)
     }
 

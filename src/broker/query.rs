@@ -3,19 +3,12 @@
 //! Source: RocketMQ `ConsumerManageProcessor`, `AdminBrokerProcessor`.
 
 use super::{Asked, Broker, Handled, Output, Refusal};
-use crate::log::{Boundary, QueueIndex, Search, StoreTime};
-use crate::model::{QueueId, QueueOffset, UnixMs};
+use crate::log::{self, QueueIndex, Search, StoreTime};
+use crate::model::{QueueId, QueueOffset};
 use crate::protocol::body::{LockRequest, locked_queues};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::reply::{ExtValue, Reply};
-
-/// A group, a topic and a queue as a request names them.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Position<'a> {
-    pub(super) group: &'a str,
-    pub(super) topic: &'a str,
-    pub(super) queue_id: i32,
-}
+use crate::protocol::request::{self, CommitOffsetRequest, ConsumerOffsetRequest, QueueRequest, SearchOffsetRequest};
 
 /// Which end of a queue.
 #[derive(Clone, Copy, Debug)]
@@ -30,16 +23,15 @@ impl Broker {
     pub(super) fn query_offset(
         &mut self,
         asked: &Asked,
-        at: &Position<'_>,
-        zero_if_not_found: bool,
+        at: &ConsumerOffsetRequest<'_>,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
         let not_found = || Refusal::new(ResponseCode::QueryNotFound, "Not found, maybe this group consumer boot first");
-        let queue_id = u32::try_from(at.queue_id).map(QueueId).map_err(|_| not_found())?;
+        let queue_id = at.queue_id;
         if let Some(offset) = self.offsets.get(at.group, at.topic, queue_id) {
             return self.answer_offset(asked, offset, out);
         }
-        if !zero_if_not_found {
+        if !at.zero_if_not_found {
             return Err(not_found());
         }
         let is_young = match self.log.find_queue(at.topic, queue_id) {
@@ -65,8 +57,7 @@ impl Broker {
     pub(super) fn update_offset(
         &mut self,
         asked: &Asked,
-        at: &Position<'_>,
-        commit_offset: i64,
+        at: &CommitOffsetRequest<'_>,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
         self.group_config(asked.now, at.group, out)?;
@@ -74,9 +65,7 @@ impl Broker {
             return Err(Refusal::new(ResponseCode::TopicNotExist, format!("topic[{}] not exist", at.topic)));
         };
         let queue_id = topic.check_queue(at.queue_id)?;
-        let offset = u64::try_from(commit_offset)
-            .map_err(|_| Refusal::new(ResponseCode::SystemError, format!("commitOffset {commit_offset} is negative")))?;
-        if !self.offsets.commit(at.group, at.topic, queue_id, QueueOffset(offset)) {
+        if !self.offsets.commit(at.group, at.topic, queue_id, at.offset) {
             return Err(Refusal::new(ResponseCode::SystemError, "this broker holds too many consumer offsets"));
         }
         self.reply(asked, &Reply::new(ResponseCode::Success), out);
@@ -87,15 +76,15 @@ impl Broker {
     pub(super) fn queue_end(
         &mut self,
         asked: &Asked,
-        topic: &str,
-        queue_id: i32,
+        request: &QueueRequest<'_>,
         end: End,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        let bounds = self.known_queue(topic, queue_id)?.map(|queue| self.log.bounds(queue));
+        let bounds = self.known_queue(request.topic, request.queue_id)?.map(|queue| self.log.bounds(queue));
         let offset = bounds.map_or(QueueOffset(0), |bounds| match end {
             End::Min => bounds.min,
-            End::Max => bounds.max,
+            End::Max if request.committed => bounds.max,
+            End::Max => bounds.appended_max,
         });
         self.answer_offset(asked, offset, out)
     }
@@ -104,15 +93,17 @@ impl Broker {
     pub(super) fn search_offset(
         &mut self,
         asked: &Asked,
-        topic: &str,
-        queue_id: i32,
-        (timestamp, boundary): (i64, Boundary),
+        request: &SearchOffsetRequest<'_>,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        let Some(queue) = self.known_queue(topic, queue_id)? else {
+        let Some(queue) = self.known_queue(request.topic, request.queue_id)? else {
             return self.answer_offset(asked, QueueOffset(0), out);
         };
-        match self.log.offset_by_time(queue, UnixMs(timestamp), boundary) {
+        let boundary = match request.boundary {
+            request::Boundary::Lower => log::Boundary::Lower,
+            request::Boundary::Upper => log::Boundary::Upper,
+        };
+        match self.log.offset_by_time(queue, request.timestamp, boundary) {
             Search::Found(offset) => self.answer_offset(asked, offset, out),
             Search::Cold(block) => Ok(Handled::Cold(block)),
         }
@@ -122,12 +113,11 @@ impl Broker {
     pub(super) fn earliest_time(
         &mut self,
         asked: &Asked,
-        topic: &str,
-        queue_id: i32,
+        request: &QueueRequest<'_>,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
         let mut timestamp = -1;
-        if let Some(queue) = self.known_queue(topic, queue_id)? {
+        if let Some(queue) = self.known_queue(request.topic, request.queue_id)? {
             let first = self.log.bounds(queue).min;
             match self.log.store_time(queue, first) {
                 StoreTime::At(time) => timestamp = time.0,
@@ -140,17 +130,18 @@ impl Broker {
     }
 
     /// The log's handle of a queue if it was ever written; the topic must exist and have such a queue.
-    fn known_queue(&self, topic: &str, queue_id: i32) -> Result<Option<QueueIndex>, Refusal> {
+    fn known_queue(&self, topic: &str, queue_id: Option<QueueId>) -> Result<Option<QueueIndex>, Refusal> {
         let Some(known) = self.topics.get(topic) else {
             return Err(Refusal::new(ResponseCode::TopicNotExist, format!("topic[{topic}] not exist")));
         };
-        let queue_id = known.check_queue(queue_id)?;
+        let none = || Refusal::new(ResponseCode::InvalidParameter, "queueId is negative");
+        let queue_id = known.check_queue(queue_id.ok_or_else(none)?)?;
         Ok(self.log.find_queue(topic, queue_id))
     }
 
     /// LOCK_BATCH_MQ 41: answers which of the queues the client holds now.
     pub(super) fn lock_queues(&mut self, asked: &Asked, body: &[u8], out: &mut Output) -> Result<Handled, Refusal> {
-        let request = read_lock(body)?;
+        let request = LockRequest::decode(body)?;
         let mut locked = Vec::with_capacity(request.queues.len());
         for queue in &request.queues {
             let (group, client) = (&request.group, &request.client_id);
@@ -167,15 +158,11 @@ impl Broker {
 
     /// UNLOCK_BATCH_MQ 42.
     pub(super) fn unlock_queues(&mut self, asked: &Asked, body: &[u8], out: &mut Output) -> Result<Handled, Refusal> {
-        let request = read_lock(body)?;
+        let request = LockRequest::decode(body)?;
         for queue in &request.queues {
             self.locks.unlock(&request.group, &queue.topic, queue.queue_id, &request.client_id);
         }
         self.reply(asked, &Reply::new(ResponseCode::Success), out);
         Ok(Handled::Done)
     }
-}
-
-fn read_lock(body: &[u8]) -> Result<LockRequest, Refusal> {
-    LockRequest::decode(body).map_err(|error| Refusal::new(ResponseCode::SystemError, error.to_string()))
 }

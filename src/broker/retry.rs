@@ -16,6 +16,7 @@ use crate::protocol::message::{
     MessageId, Properties, append_property, dlq_topic, property, retry_topic, sys_flag, tag_code,
 };
 use crate::protocol::reply::{Reply, encode_reply};
+use crate::protocol::request::SendBackRequest;
 
 /// A client from this version on says how often its messages are tried: 3.4.9.
 const VERSION_WITH_MAX_RECONSUME: i32 = 121;
@@ -24,21 +25,12 @@ const VERSION_WITH_MAX_RECONSUME: i32 = 121;
 const DLQ_ORIGIN_TOPIC: &str = "DLQ_ORIGIN_TOPIC";
 const DLQ_ORIGIN_MESSAGE_ID: &str = "DLQ_ORIGIN_MESSAGE_ID";
 
-/// What CONSUMER_SEND_MSG_BACK says.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SendBack<'a> {
-    pub(super) offset: i64,
-    pub(super) group: &'a str,
-    pub(super) delay_level: i32,
-    pub(super) max_reconsume_times: Option<i32>,
-}
-
 impl Broker {
     /// CONSUMER_SEND_MSG_BACK 36.
     pub(super) fn send_back(
         &mut self,
         asked: &Asked,
-        request: &SendBack<'_>,
+        request: &SendBackRequest<'_>,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
         self.check_can_store()?;
@@ -57,15 +49,15 @@ impl Broker {
         {
             times_max = max;
         }
-        let missing =
-            || Refusal::new(ResponseCode::SystemError, format!("look message by offset failed, {}", request.offset));
-        let at = u64::try_from(request.offset).map(LogOffset).map_err(|_| missing())?;
+        let at = request.log_offset;
         let mut original = std::mem::take(&mut self.scratch.records);
         original.clear();
         let result = match self.log.record(at, &mut original) {
             RecordRead::Found { .. } => self.store_copy(asked, request, (at, &original), (retry_queues, times_max), out),
             RecordRead::Cold(block) => Ok(Handled::Cold(block)),
-            RecordRead::Missing => Err(missing()),
+            RecordRead::Missing => {
+                Err(Refusal::new(ResponseCode::SystemError, format!("look message by offset failed, {at}")))
+            }
         };
         self.scratch.records = original;
         result
@@ -74,7 +66,7 @@ impl Broker {
     fn store_copy(
         &mut self,
         asked: &Asked,
-        request: &SendBack<'_>,
+        request: &SendBackRequest<'_>,
         (at, original): (LogOffset, &BytesMut),
         (retry_queues, times_max): (u32, i32),
         out: &mut Output,

@@ -10,7 +10,6 @@ use std::net::SocketAddr;
 
 use super::ack::{Ticket, Waiting};
 use super::outbox::Outbox;
-use super::request::SendRequest;
 use super::topic;
 use super::{Asked, Broker, Handled, Output, Refusal};
 use crate::limits::PROPERTIES_BYTES_MAX;
@@ -22,6 +21,7 @@ use crate::protocol::message::{
     is_retry_topic, property, split_batch, sys_flag, tag_code,
 };
 use crate::protocol::reply::{SendReplyFields, encode_send_reply};
+use crate::protocol::request::SendRequest;
 
 /// A client from this version on says how often its messages are tried: 3.4.9.
 const VERSION_WITH_MAX_RECONSUME: i32 = 121;
@@ -105,7 +105,7 @@ impl Broker {
         if is_retry {
             reconsume_times = self.retry_or_dead_letter(asked, request, &mut destination, out)?;
         }
-        if request.is_batch {
+        if request.batch {
             return self.send_batch(asked, request, &scan, &destination, out);
         }
         self.check_body(request.body)?;
@@ -151,7 +151,7 @@ impl Broker {
             topic.ticket = topic.ticket.filter(|ticket| self.acks.is_closed(*ticket));
             return Ok(topic.ticket);
         }
-        check_topic(name).map_err(|error| Refusal::new(ResponseCode::InvalidParameter, error.to_string()))?;
+        check_topic(name)?;
         if topic::REFUSED_TOPICS.contains(&name) {
             return Err(refuses_sends(name));
         }
@@ -174,11 +174,12 @@ impl Broker {
         };
         let round_robin = self.next_queue;
         let topic = self.topics.get_mut(request.topic).ok_or_else(missing)?;
-        let queue_id = if request.queue_id < 0 {
-            self.next_queue = round_robin.wrapping_add(1);
-            QueueId(round_robin % topic.config.write_queues.max(1))
-        } else {
-            topic.check_queue(request.queue_id)?
+        let queue_id = match request.queue_id {
+            Some(queue_id) => topic.check_queue(queue_id)?,
+            None => {
+                self.next_queue = round_robin.wrapping_add(1);
+                QueueId(round_robin % topic.config.write_queues.max(1))
+            }
         };
         Ok(Destination { queue: topic.queue(&mut self.log, queue_id), queue_id, renamed: None, ticket })
     }
@@ -231,7 +232,7 @@ impl Broker {
                 queue_id: destination.queue_id,
                 flag: request.flag,
                 sys_flag: request.sys_flag & !sys_flag::TRANSACTION_MASK,
-                born_timestamp: request.born_timestamp,
+                born_timestamp: request.born_timestamp.0,
                 born_host: self.peer(asked.connection),
                 store_host: self.settings.address,
                 store_timestamp: asked.now.unix.0,
@@ -288,7 +289,7 @@ impl Broker {
                 queue_id: destination.queue_id,
                 flag: message.flag,
                 sys_flag: request.sys_flag & !sys_flag::TRANSACTION_MASK,
-                born_timestamp: request.born_timestamp,
+                born_timestamp: request.born_timestamp.0,
                 born_host,
                 store_host: self.settings.address,
                 store_timestamp: asked.now.unix.0,
@@ -447,10 +448,8 @@ fn append_refusal(error: AppendError) -> Refusal {
             ResponseCode::ServiceNotAvailable,
             "service not available now: the disk is full; free space or shorten fileReservedTime, sends resume by themselves",
         ),
-        AppendError::NoSegment { disk_full: false } => Refusal::new(
-            ResponseCode::ServiceNotAvailable,
-            "service not available now: the next log segment is not prepared yet",
-        ),
+        // The next segment is on its way.
+        AppendError::NoSegment { disk_full: false } => busy(),
         AppendError::Stopped => {
             Refusal::new(ResponseCode::ServiceNotAvailable, "service not available now: the log has stopped after a disk failure")
         }

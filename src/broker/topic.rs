@@ -71,12 +71,13 @@ impl Topic {
     ///
     /// # Errors
     /// 29.
-    pub fn check_queue(&self, queue: i32) -> Result<QueueId, Refusal> {
-        u32::try_from(queue).ok().filter(|queue| *queue < self.queue_count()).map(QueueId).ok_or_else(|| {
-            let count = self.queue_count();
-            let name = &self.name;
-            Refusal::new(ResponseCode::InvalidParameter, format!("request queueId[{queue}] is illegal: topic {name} has {count}"))
-        })
+    pub fn check_queue(&self, queue: QueueId) -> Result<QueueId, Refusal> {
+        if queue.0 < self.queue_count() {
+            return Ok(queue);
+        }
+        let remark =
+            format!("request queueId[{queue}] is illegal: topic {} has {} queues", self.name, self.queue_count());
+        Err(Refusal::new(ResponseCode::InvalidParameter, remark))
     }
 }
 
@@ -207,7 +208,7 @@ pub fn auto_created(
     settings: &BrokerSettings,
     name: &str,
     default_topic: &str,
-    queues: i32,
+    queues: u32,
     unit: bool,
 ) -> Result<TopicConfig, Refusal> {
     let missing =
@@ -218,7 +219,7 @@ pub fn auto_created(
     if inherited & perm::INHERIT == 0 || is_switched_off {
         return Err(missing());
     }
-    let queues = u32::try_from(queues).unwrap_or(0).min(default.config.write_queues);
+    let queues = queues.min(default.config.write_queues);
     let mut config = plain_config(name, queues, inherited & !perm::INHERIT);
     config.sys_flag = i32::from(unit);
     Ok(config)

@@ -6,28 +6,19 @@ use bytes::BytesMut;
 
 use super::{Asked, Broker, Handled, Output, Refusal};
 use crate::limits::{QUERY_BYTES_MAX, QUERY_MESSAGES_MAX};
-use crate::log::{Found, KeysToIndex, RecordRead, RecordView};
+use crate::log::{KeySearch, KeysToIndex, RecordRead, RecordView};
 use crate::log::record::Check;
-use crate::model::{LogOffset, UnixMs};
+use crate::model::LogOffset;
 use crate::protocol::code::ResponseCode;
 use crate::protocol::reply::{ExtValue, Reply};
+use crate::protocol::request::QueryMessageRequest;
 
-/// What QUERY_MESSAGE asks for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct KeyQuery<'a> {
-    pub(super) topic: &'a str,
-    pub(super) key: &'a str,
-    pub(super) max: i32,
-    pub(super) begin: i64,
-    pub(super) end: i64,
-    pub(super) is_unique: bool,
-}
+/// Messages that a query by unique key looks at, whatever it asks for. Source: RocketMQ `defaultQueryMaxNum`.
+const UNIQUE_QUERY_MESSAGES: usize = 32;
 
 impl Broker {
     /// VIEW_MESSAGE_BY_ID 33: the record at a log offset that came out of a message id.
-    pub(super) fn view_message(&mut self, asked: &Asked, offset: i64, out: &mut Output) -> Result<Handled, Refusal> {
-        let missing = || Refusal::new(ResponseCode::SystemError, format!("can not find message by the offset, {offset}"));
-        let at = u64::try_from(offset).map(LogOffset).map_err(|_| missing())?;
+    pub(super) fn view_message(&mut self, asked: &Asked, at: LogOffset, out: &mut Output) -> Result<Handled, Refusal> {
         let mut record = std::mem::take(&mut self.scratch.records);
         record.clear();
         let read = self.log.record(at, &mut record);
@@ -38,7 +29,9 @@ impl Broker {
         match read {
             RecordRead::Found { .. } => Ok(Handled::Done),
             RecordRead::Cold(block) => Ok(Handled::Cold(block)),
-            RecordRead::Missing => Err(missing()),
+            RecordRead::Missing => {
+                Err(Refusal::new(ResponseCode::SystemError, format!("can not find message by the offset, {at}")))
+            }
         }
     }
 
@@ -46,15 +39,14 @@ impl Broker {
     pub(super) fn query_message(
         &mut self,
         asked: &Asked,
-        query: &KeyQuery<'_>,
+        query: &QueryMessageRequest<'_>,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        let asked_max = if query.is_unique { QUERY_MESSAGES_MAX } else { usize::try_from(query.max).unwrap_or(0) };
-        let max = asked_max.clamp(1, QUERY_MESSAGES_MAX);
-        let (begin, end) = (UnixMs(query.begin), UnixMs(query.end));
-        let places = match self.log.find_keys(query.topic, query.key, max, begin, end) {
-            Found::Ready(places) => places,
-            Found::Cold(block) => return Ok(Handled::Cold(block)),
+        let wanted = if query.unique { UNIQUE_QUERY_MESSAGES } else { query.messages_max as usize };
+        let max = wanted.clamp(1, QUERY_MESSAGES_MAX);
+        let places = match self.log.find_keys(query.topic, query.key, max, query.begin, query.end) {
+            KeySearch::Ready(places) => places,
+            KeySearch::Cold(block) => return Ok(Handled::Cold(block)),
         };
         let mut records = BytesMut::new();
         for at in places {
@@ -83,7 +75,7 @@ impl Broker {
     }
 }
 
-fn has_key(record: &[u8], at: LogOffset, query: &KeyQuery<'_>) -> bool {
+fn has_key(record: &[u8], at: LogOffset, query: &QueryMessageRequest<'_>) -> bool {
     let Ok(view) = RecordView::decode(record, Some(at), Check::Shape) else { return false };
     view.topic == query.topic && KeysToIndex::of(view.properties).iter().any(|key| key == query.key)
 }

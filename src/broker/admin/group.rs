@@ -5,6 +5,7 @@ use crate::protocol::body::SubscriptionGroupConfig;
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::check_group;
 use crate::protocol::reply::{ExtValue, Reply};
+use crate::protocol::request::DeleteGroupRequest;
 
 impl Broker {
     /// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP 200, and 225 with several: all or none.
@@ -15,8 +16,7 @@ impl Broker {
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
         for config in &configs {
-            check_group(config.name.as_str())
-                .map_err(|error| Refusal::new(ResponseCode::InvalidParameter, error.to_string()))?;
+            check_group(config.name.as_str())?;
         }
         for config in configs {
             self.groups.put(asked.now, config)?;
@@ -29,13 +29,12 @@ impl Broker {
     pub(in crate::broker) fn delete_group(
         &mut self,
         asked: &Asked,
-        group: &str,
-        clean_offset: bool,
+        request: &DeleteGroupRequest<'_>,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        self.groups.remove(asked.now, group);
-        if clean_offset {
-            self.offsets.remove_group(group);
+        self.groups.remove(asked.now, request.group);
+        if request.clean_offset {
+            self.offsets.remove_group(request.group);
         }
         self.answer_group_change(asked, out);
         Ok(Handled::Done)

@@ -14,6 +14,7 @@ use crate::protocol::body::{
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::is_retry_topic;
 use crate::protocol::reply::Reply;
+use crate::protocol::request::ConsumeStatsRequest;
 
 impl Broker {
     /// GET_TOPIC_STATS_INFO 202. An empty topic has all its queues in the answer, at 0: tools fail on an empty table.
@@ -43,18 +44,18 @@ impl Broker {
         Ok(Handled::Done)
     }
 
-    /// GET_CONSUME_STATS 208: of `topics`, or of all that the group has offsets of.
+    /// GET_CONSUME_STATS 208: of the topics that are named, or of all that the group has offsets of.
     pub(in crate::broker) fn consume_stats(
         &mut self,
         asked: &Asked,
-        group: &str,
-        topics: &[&str],
+        request: &ConsumeStatsRequest<'_>,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        let topics: BTreeSet<TopicName> = if topics.is_empty() {
+        let group = request.group;
+        let topics: BTreeSet<TopicName> = if request.topics.is_empty() {
             self.offsets.topics_of(group).cloned().collect()
         } else {
-            topics.iter().map(|topic| TopicName::from(*topic)).collect()
+            request.topics.iter().map(|topic| TopicName::from(*topic)).collect()
         };
         let mut stats = ConsumeStats::default();
         for topic in topics {

@@ -7,27 +7,28 @@ use super::super::{Asked, Broker, Effect, Handled, Output, Refusal};
 use crate::control::message::ToControl;
 use crate::limits::TOPIC_ATTRIBUTES_MAX;
 use crate::log::QueueIndex;
-use crate::protocol::body::{TopicConfig, TopicConfigList, TopicList};
+use crate::protocol::body::{TopicConfigList, TopicList};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{check_topic, is_system_topic};
 use crate::protocol::reply::{ExtValue, Reply};
+use crate::protocol::request::{AttributeChange, CreateTopicRequest};
 
 /// Attributes of topics that RocketMQ knows, and whether they may be changed later. Source: `TopicAttributes`.
 const ATTRIBUTES: [(&str, bool); 4] =
     [("queue.type", false), ("cleanup.policy", false), ("message.type", true), ("reserve.time", true)];
 
 impl Broker {
-    /// UPDATE_AND_CREATE_TOPIC 17. `attributes` are changes: `+key=value,-key`.
+    /// UPDATE_AND_CREATE_TOPIC 17.
     pub(in crate::broker) fn update_topic(
         &mut self,
         asked: &Asked,
-        mut config: TopicConfig,
-        attributes: &str,
+        request: CreateTopicRequest<'_>,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
+        let mut config = request.config;
         check_changeable(config.name.as_str())?;
         let known = self.topics.get(config.name.as_str()).map(|topic| &topic.config.attributes);
-        config.attributes = changed_attributes(known, attributes)?;
+        config.attributes = changed_attributes(known, &request.attributes)?;
         let ticket = self.create_topics(asked.now, vec![config], false, out)?;
         self.reply_behind(asked, ticket, &Reply::new(ResponseCode::Success), out);
         Ok(Handled::Done)
@@ -40,8 +41,7 @@ impl Broker {
         body: &[u8],
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        let list = TopicConfigList::decode(body)
-            .map_err(|error| Refusal::new(ResponseCode::SystemError, error.to_string()))?;
+        let list = TopicConfigList::decode(body)?;
         for config in &list.topics {
             check_changeable(config.name.as_str())?;
         }
@@ -124,7 +124,7 @@ impl Broker {
 }
 
 fn check_changeable(name: &str) -> Result<(), Refusal> {
-    check_topic(name).map_err(|error| Refusal::new(ResponseCode::InvalidParameter, error.to_string()))?;
+    check_topic(name)?;
     if is_system_topic(name) {
         let remark = format!("The topic[{name}] is conflict with system topic.");
         return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
@@ -135,19 +135,14 @@ fn check_changeable(name: &str) -> Result<(), Refusal> {
 /// Attributes after the changes; a new topic (`known` is `None`) can only be given some.
 fn changed_attributes(
     known: Option<&BTreeMap<String, String>>,
-    changes: &str,
+    changes: &[AttributeChange<'_>],
 ) -> Result<BTreeMap<String, String>, Refusal> {
     let refuse = |remark: String| Refusal::new(ResponseCode::SystemError, remark);
     let mut attributes = known.cloned().unwrap_or_default();
-    for change in changes.split(',').map(str::trim).filter(|change| !change.is_empty()) {
-        let (name, value) = match (change.strip_prefix('+'), change.strip_prefix('-')) {
-            (Some(added), _) => {
-                let (name, value) =
-                    added.split_once('=').ok_or_else(|| refuse(format!("attribute `{change}` is not +key=value")))?;
-                (name, Some(value))
-            }
-            (None, Some(name)) => (name, None),
-            (None, None) => return Err(refuse(format!("attribute `{change}` begins with neither + nor -"))),
+    for change in changes {
+        let (name, value) = match change {
+            AttributeChange::Set(name, value) => (*name, Some(*value)),
+            AttributeChange::Remove(name) => (*name, None),
         };
         let Some((_, is_mutable)) = ATTRIBUTES.iter().find(|(known, _)| *known == name) else {
             return Err(refuse(format!("unsupported key: {name}")));
@@ -176,19 +171,18 @@ mod tests {
     #[test]
     fn attributes_change_as_rocketmq_allows() {
         let known: BTreeMap<String, String> = [("message.type".to_owned(), "FIFO".to_owned())].into();
-        let check = |known: Option<&BTreeMap<String, String>>, changes: &str, expected: Option<&[(&str, &str)]>| {
-            let found = changed_attributes(known, changes).ok();
+        let check = |known: Option<&BTreeMap<String, String>>,
+                     change: AttributeChange<'_>,
+                     expected: Option<&[(&str, &str)]>| {
+            let found = changed_attributes(known, std::slice::from_ref(&change)).ok();
             let expected = expected.map(|pairs| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
-            assert_eq!(found, expected, "{changes}");
+            assert_eq!(found, expected, "{change:?}");
         };
-        check(None, "", Some(&[]));
-        check(None, "+message.type=FIFO", Some(&[("message.type", "FIFO")]));
-        check(None, "-message.type", None);
-        check(None, "+nonsense=1", None);
-        check(None, "message.type=FIFO", None);
-        check(Some(&known), "", Some(&[("message.type", "FIFO")]));
-        check(Some(&known), "+message.type=NORMAL", Some(&[("message.type", "NORMAL")]));
-        check(Some(&known), "-message.type", Some(&[]));
-        check(Some(&known), "+queue.type=BatchCQ", None);
+        check(None, AttributeChange::Set("message.type", "FIFO"), Some(&[("message.type", "FIFO")]));
+        check(None, AttributeChange::Remove("message.type"), None);
+        check(None, AttributeChange::Set("nonsense", "1"), None);
+        check(Some(&known), AttributeChange::Set("message.type", "NORMAL"), Some(&[("message.type", "NORMAL")]));
+        check(Some(&known), AttributeChange::Remove("message.type"), Some(&[]));
+        check(Some(&known), AttributeChange::Set("queue.type", "BatchCQ"), None);
     }
 }
