@@ -24,7 +24,6 @@ pub const SHARDS_MAX: u16 = 512;
 /// Smallest tail of a shard: two records of the default largest size, and room to write while one is read.
 pub const TAIL_BYTES_MIN: u64 = 8 * 1024 * 1024;
 
-
 /// Broker names that a name server knows.
 pub const ROUTE_BROKERS_MAX: usize = 16_384;
 
@@ -152,7 +151,6 @@ pub const GROUP_NAME_BYTES_MAX: usize = 120;
 pub const TOPIC_QUEUES_MAX: u32 = 65_536;
 
 // --- log ---
-
 
 /// Largest record. A message as large as a frame, with topic and properties, must fit no segment and no tail: it is refused.
 pub const RECORD_BYTES_MAX: usize = FRAME_BYTES_MAX;

@@ -156,8 +156,7 @@ impl Acks {
 
     fn open_ready(&mut self) {
         let ready = |gate: &Gate| gate.registered && gate.generation.is_none();
-        let open: Vec<Ticket> =
-            self.gates.iter().filter(|(_, gate)| ready(gate)).map(|(ticket, _)| *ticket).collect();
+        let open: Vec<Ticket> = self.gates.iter().filter(|(_, gate)| ready(gate)).map(|(ticket, _)| *ticket).collect();
         for ticket in open {
             self.open(ticket);
         }

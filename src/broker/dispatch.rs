@@ -34,9 +34,7 @@ impl Broker {
             }
             Code::HeartBeat => self.heartbeat(asked, header.language, body, out),
             Code::UnregisterClient => self.unregister(asked, &UnregisterClientRequest::parse(header)?, out),
-            Code::GetConsumerListByGroup => {
-                self.consumer_list(asked, ConsumerListRequest::parse(header)?.group, out)
-            }
+            Code::GetConsumerListByGroup => self.consumer_list(asked, ConsumerListRequest::parse(header)?.group, out),
             Code::ConsumerSendMsgBack => self.send_back(asked, &SendBackRequest::parse(header)?, out),
             Code::QueryConsumerOffset => self.query_offset(asked, &ConsumerOffsetRequest::parse(header)?, out),
             Code::UpdateConsumerOffset => self.update_offset(asked, &CommitOffsetRequest::parse(header)?, out),

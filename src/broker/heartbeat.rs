@@ -33,7 +33,8 @@ impl Broker {
         let mut wants_subscriptions = false;
         for data in &beat.consumers {
             // A group that may not be created is passed over: the other groups of the client work.
-            let Ok(retry_queues) = self.group_config(asked.now, data.group.as_str(), out).map(|group| group.retry_queues)
+            let Ok(retry_queues) =
+                self.group_config(asked.now, data.group.as_str(), out).map(|group| group.retry_queues)
             else {
                 continue;
             };
@@ -74,8 +75,10 @@ impl Broker {
         }
         let mut config = TopicConfig::new(&name, queues);
         config.sys_flag = i32::from(data.unit_mode);
-        config.order =
-            data.subscriptions.iter().any(|wanted| self.topics.get(wanted.topic.as_str()).is_some_and(|topic| topic.config.order));
+        config.order = data
+            .subscriptions
+            .iter()
+            .any(|wanted| self.topics.get(wanted.topic.as_str()).is_some_and(|topic| topic.config.order));
         Some(config)
     }
 

@@ -36,13 +36,25 @@ pub(super) struct Pull {
 
 /// How a pull ends, or does not yet.
 enum Outcome {
-    Found { next: QueueOffset, messages: usize },
+    Found {
+        next: QueueOffset,
+        messages: usize,
+    },
     /// 19: the queue's end. Only this may be held.
-    AtEnd { next: QueueOffset, status: &'static str },
+    AtEnd {
+        next: QueueOffset,
+        status: &'static str,
+    },
     /// 20.
-    NoMatch { next: QueueOffset, status: &'static str },
+    NoMatch {
+        next: QueueOffset,
+        status: &'static str,
+    },
     /// 21.
-    Moved { next: QueueOffset, status: &'static str },
+    Moved {
+        next: QueueOffset,
+        status: &'static str,
+    },
     Cold(BlockId),
 }
 
@@ -58,7 +70,10 @@ impl Broker {
             return Err(forbidden(1, format!("the broker[{}] pulling message is forbidden", self.settings.name)));
         }
         if out.outbox.is_full() {
-            return Err(Refusal::new(ResponseCode::FlowControl, "readers are behind: the broker holds too many answers"));
+            return Err(Refusal::new(
+                ResponseCode::FlowControl,
+                "readers are behind: the broker holds too many answers",
+            ));
         }
         let group_sys_flag = {
             let group = self.group_config(asked.now, request.group, out)?;
@@ -116,7 +131,8 @@ impl Broker {
         let read_queues = topic.config.read_queues;
         let queue_id = request.queue_id.filter(|queue| queue.0 < read_queues).ok_or_else(|| {
             let queue = request.queue_id.map_or_else(|| "-1".to_owned(), |queue| queue.to_string());
-            let remark = format!("queueId[{queue}] is illegal, topic:[{name}] topicConfig.readQueueNums:[{read_queues}]");
+            let remark =
+                format!("queueId[{queue}] is illegal, topic:[{name}] topicConfig.readQueueNums:[{read_queues}]");
             Refusal::new(ResponseCode::InvalidParameter, remark)
         })?;
         Ok((queue_id, topic.queue(&mut self.log, queue_id), topic.name.clone(), topic.config.sys_flag))

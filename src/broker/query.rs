@@ -146,7 +146,8 @@ impl Broker {
         for queue in &request.queues {
             let (group, client) = (&request.group, &request.client_id);
             // Only queues that are there: else a client could fill the table with made-up names.
-            let exists = self.topics.get(queue.topic.as_str()).is_some_and(|topic| queue.queue_id.0 < topic.queue_count());
+            let exists =
+                self.topics.get(queue.topic.as_str()).is_some_and(|topic| queue.queue_id.0 < topic.queue_count());
             if exists && self.locks.lock(asked.now.mono, group, &queue.topic, queue.queue_id, client) {
                 locked.push(queue);
             }

@@ -53,7 +53,9 @@ impl Broker {
         let mut original = std::mem::take(&mut self.scratch.records);
         original.clear();
         let result = match self.log.record(at, &mut original) {
-            RecordRead::Found { .. } => self.store_copy(asked, request, (at, &original), (retry_queues, times_max), out),
+            RecordRead::Found { .. } => {
+                self.store_copy(asked, request, (at, &original), (retry_queues, times_max), out)
+            }
             RecordRead::Cold(block) => Ok(Handled::Cold(block)),
             RecordRead::Missing => {
                 Err(Refusal::new(ResponseCode::SystemError, format!("look message by offset failed, {at}")))

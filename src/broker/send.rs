@@ -115,7 +115,10 @@ impl Broker {
     /// Refuses before anything is done if nothing can be stored now.
     pub(super) fn check_can_store(&self) -> Result<(), Refusal> {
         if let Some(failure) = self.log.failure() {
-            return Err(Refusal::new(ResponseCode::ServiceNotAvailable, format!("service not available now: {failure}")));
+            return Err(Refusal::new(
+                ResponseCode::ServiceNotAvailable,
+                format!("service not available now: {failure}"),
+            ));
         }
         if self.acks.is_full() {
             return Err(busy());
@@ -160,8 +163,7 @@ impl Broker {
         } else {
             let queues = request.default_topic_queues;
             let default = request.default_topic;
-            let made =
-                topic::auto_created(&self.topics, &self.settings, name, default, queues, request.unit_mode)?;
+            let made = topic::auto_created(&self.topics, &self.settings, name, default, queues, request.unit_mode)?;
             (made, true)
         };
         self.create_topics(asked.now, vec![config], spread, out)
@@ -279,8 +281,9 @@ impl Broker {
         let born_host = self.peer(asked.connection);
         let mut drafts = Vec::with_capacity(messages.len());
         for message in &messages {
-            let text = std::str::from_utf8(message.properties)
-                .map_err(|_| Refusal::new(ResponseCode::MessageIllegal, "properties of a message of the batch are no text"))?;
+            let text = std::str::from_utf8(message.properties).map_err(|_| {
+                Refusal::new(ResponseCode::MessageIllegal, "properties of a message of the batch are no text")
+            })?;
             let inner = Scan::of(text);
             refuse_what_is_not_built(&inner, false)?;
             check_properties(message.properties)?;
@@ -450,9 +453,10 @@ fn append_refusal(error: AppendError) -> Refusal {
         ),
         // The next segment is on its way.
         AppendError::NoSegment { disk_full: false } => busy(),
-        AppendError::Stopped => {
-            Refusal::new(ResponseCode::ServiceNotAvailable, "service not available now: the log has stopped after a disk failure")
-        }
+        AppendError::Stopped => Refusal::new(
+            ResponseCode::ServiceNotAvailable,
+            "service not available now: the log has stopped after a disk failure",
+        ),
         AppendError::TooLarge(error) => Refusal::new(ResponseCode::MessageIllegal, Cow::Owned(error.to_string())),
     }
 }

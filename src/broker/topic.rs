@@ -11,8 +11,8 @@ use super::settings::BrokerSettings;
 use crate::limits::{TOPIC_QUEUES_MAX, TOPICS_MAX};
 use crate::log::{Log, QueueIndex};
 use crate::model::{FastMap, QueueId, TopicName, UnixMs};
-use crate::protocol::body::{DataVersion, TopicConfig};
 pub use crate::protocol::body::perm;
+use crate::protocol::body::{DataVersion, TopicConfig};
 use crate::protocol::code::ResponseCode;
 
 /// The topic from whose settings producers create topics.
@@ -113,7 +113,10 @@ impl TopicTable {
         }
         let known = self.by_name.get(&config.name).copied();
         if known.is_none() && self.topics.len() >= TOPICS_MAX {
-            return Err(Refusal::new(ResponseCode::SystemError, format!("this broker has {TOPICS_MAX} topics: no more")));
+            return Err(Refusal::new(
+                ResponseCode::SystemError,
+                format!("this broker has {TOPICS_MAX} topics: no more"),
+            ));
         }
         self.touch(now);
         let slot = match known {
@@ -121,8 +124,13 @@ impl TopicTable {
             None => {
                 let name = config.name.clone();
                 let refuses_sends = REFUSED_TOPICS.contains(&name.as_str());
-                let topic =
-                    Topic { name: name.clone(), config: config.clone(), refuses_sends, ticket: None, queues: Vec::new() };
+                let topic = Topic {
+                    name: name.clone(),
+                    config: config.clone(),
+                    refuses_sends,
+                    ticket: None,
+                    queues: Vec::new(),
+                };
                 let slot = self.topics.insert(topic);
                 self.by_name.insert(name, slot);
                 slot
@@ -211,8 +219,7 @@ pub fn auto_created(
     queues: u32,
     unit: bool,
 ) -> Result<TopicConfig, Refusal> {
-    let missing =
-        || Refusal::new(ResponseCode::TopicNotExist, format!("topic[{name}] not exist, apply first please!"));
+    let missing = || Refusal::new(ResponseCode::TopicNotExist, format!("topic[{name}] not exist, apply first please!"));
     let default = topics.get(default_topic).ok_or_else(missing)?;
     let inherited = default.config.perm;
     let is_switched_off = default_topic == CREATE_TOPIC_KEY && !settings.auto_create_topic;

@@ -6,8 +6,8 @@ use bytes::BytesMut;
 
 use super::{Asked, Broker, Handled, Output, Refusal};
 use crate::limits::{QUERY_BYTES_MAX, QUERY_MESSAGES_MAX};
-use crate::log::{KeySearch, KeysToIndex, RecordRead, RecordView};
 use crate::log::record::Check;
+use crate::log::{KeySearch, KeysToIndex, RecordRead, RecordView};
 use crate::model::LogOffset;
 use crate::protocol::code::ResponseCode;
 use crate::protocol::reply::{ExtValue, Reply};
@@ -62,7 +62,10 @@ impl Broker {
             }
         }
         if records.is_empty() {
-            return Err(Refusal::new(ResponseCode::QueryNotFound, "can not find message, maybe time range not correct"));
+            return Err(Refusal::new(
+                ResponseCode::QueryNotFound,
+                "can not find message, maybe time range not correct",
+            ));
         }
         let end = i64::try_from(self.log.confirm().0).unwrap_or(i64::MAX);
         let ext = [

@@ -87,8 +87,11 @@ impl NameServer {
         let broker_name = required(header, "brokerName")?;
         let known = self.table.brokers().get(broker_name);
         let addresses = known.map(|broker| broker.addresses.iter().map(|(id, a)| (BrokerId(*id), a.clone())).collect());
-        let group =
-            BrokerMemberGroup { cluster, broker_name: BrokerName::from(broker_name), addresses: addresses.unwrap_or_default() };
+        let group = BrokerMemberGroup {
+            cluster,
+            broker_name: BrokerName::from(broker_name),
+            addresses: addresses.unwrap_or_default(),
+        };
         Ok(Answer::body(group.encode()))
     }
 

@@ -111,9 +111,7 @@ impl NameServer {
         let namespace = required(header, "namespace")?;
         match self.kv.namespace(namespace) {
             Some(of) => Ok(Answer::body(key_values(of.iter().map(|(key, value)| (key.as_str(), value.as_str()))))),
-            None => {
-                Err(Answer::error(ResponseCode::QueryNotFound, format!("No config item, Namespace: {namespace}")))
-            }
+            None => Err(Answer::error(ResponseCode::QueryNotFound, format!("No config item, Namespace: {namespace}"))),
         }
     }
 

@@ -59,7 +59,9 @@ impl NameServer {
         let brokers = self.table.brokers().iter();
         let names = |names: Vec<&str>| names.into_iter().map(BrokerName::from).collect::<BTreeSet<_>>();
         let info = ClusterInfo {
-            brokers: brokers.map(|(name, broker)| (BrokerName::from(name.as_str()), broker_data(name, broker))).collect(),
+            brokers: brokers
+                .map(|(name, broker)| (BrokerName::from(name.as_str()), broker_data(name, broker)))
+                .collect(),
             clusters: self.table.clusters().into_iter().map(|(cluster, of)| (cluster.to_owned(), names(of))).collect(),
         };
         Answer::body(info.encode())

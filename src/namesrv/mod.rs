@@ -100,4 +100,3 @@ fn required<'h>(header: &'h Header<'_>, name: &str) -> Result<&'h str, Answer> {
         .get(name)
         .ok_or_else(|| Answer::error(ResponseCode::SystemError, format!("the request has no field {name}")))
 }
-

@@ -59,7 +59,9 @@ impl Broker {
         };
         let mut stats = ConsumeStats::default();
         for topic in topics {
-            let Some(read_queues) = self.topics.get(topic.as_str()).map(|topic| topic.config.read_queues) else { continue };
+            let Some(read_queues) = self.topics.get(topic.as_str()).map(|topic| topic.config.read_queues) else {
+                continue;
+            };
             if self.is_no_longer_wanted(group, topic.as_str()) {
                 continue;
             }

@@ -117,9 +117,9 @@ impl Broker {
     }
 
     pub(super) fn known_topic(&self, name: &str) -> Result<&Topic, Refusal> {
-        self.topics.get(name).ok_or_else(|| {
-            Refusal::new(ResponseCode::TopicNotExist, format!("No topic in this broker. topic: {name}"))
-        })
+        self.topics
+            .get(name)
+            .ok_or_else(|| Refusal::new(ResponseCode::TopicNotExist, format!("No topic in this broker. topic: {name}")))
     }
 }
 
@@ -148,8 +148,12 @@ fn changed_attributes(
             return Err(refuse(format!("unsupported key: {name}")));
         };
         match (known, value) {
-            (None, None) => return Err(refuse(format!("only add attribute is supported while creating topic. key: {name}"))),
-            (Some(_), _) if !is_mutable => return Err(refuse(format!("attempt to update an unchangeable attribute. key: {name}"))),
+            (None, None) => {
+                return Err(refuse(format!("only add attribute is supported while creating topic. key: {name}")));
+            }
+            (Some(_), _) if !is_mutable => {
+                return Err(refuse(format!("attempt to update an unchangeable attribute. key: {name}")));
+            }
             (_, Some(value)) => {
                 attributes.insert(name.to_owned(), value.to_owned());
             }
@@ -175,7 +179,8 @@ mod tests {
                      change: AttributeChange<'_>,
                      expected: Option<&[(&str, &str)]>| {
             let found = changed_attributes(known, std::slice::from_ref(&change)).ok();
-            let expected = expected.map(|pairs| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
+            let expected =
+                expected.map(|pairs| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
             assert_eq!(found, expected, "{change:?}");
         };
         check(None, AttributeChange::Set("message.type", "FIFO"), Some(&[("message.type", "FIFO")]));
