@@ -24,6 +24,8 @@ mod query;
 mod retry;
 mod send;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 pub mod topic;
 mod view;
 
