@@ -87,7 +87,10 @@ impl NamesrvConfig {
     /// # Errors
     /// What the value must be, or that the key cannot be changed now.
     pub fn change(&mut self, key: &str, value: &str) -> Result<(), String> {
-        let row = NAMESRV.iter().find(|row| row.key == key).ok_or_else(|| format!("{key} is no setting of this name server"))?;
+        let row = NAMESRV
+            .iter()
+            .find(|row| row.key == key)
+            .ok_or_else(|| format!("{key} is no setting of this name server"))?;
         if matches!(key, "listenPort" | "bindAddress" | "kvConfigPath") {
             return Err(format!("{key} cannot be changed while the name server runs"));
         }
@@ -174,8 +177,18 @@ const NAMESRV: &[Setting<NamesrvConfig>] = &[
         },
         get: |c| c.kv_config_path.display().to_string(),
     },
-    flag!("orderMessageEnable", "false", order_message, "Whether routes carry the order of queues that updateOrderConf sets."),
-    flag!("returnOrderTopicConfigToBroker", "true", return_order_topics, "Whether a broker's registration is answered with that order."),
+    flag!(
+        "orderMessageEnable",
+        "false",
+        order_message,
+        "Whether routes carry the order of queues that updateOrderConf sets."
+    ),
+    flag!(
+        "returnOrderTopicConfigToBroker",
+        "true",
+        return_order_topics,
+        "Whether a broker's registration is answered with that order."
+    ),
     Setting {
         key: "scanNotActiveBrokerInterval",
         default: "5000",
@@ -188,7 +201,12 @@ const NAMESRV: &[Setting<NamesrvConfig>] = &[
     },
     flag!("enableAllTopicList", "true", all_topic_list, "Whether the list of all topics is given out."),
     flag!("enableTopicList", "true", topic_list, "Whether lists of topics by cluster and by kind are given out."),
-    flag!("needWaitForService", "false", wait_for_service, "Whether routes are refused at first, until brokers have had time to register."),
+    flag!(
+        "needWaitForService",
+        "false",
+        wait_for_service,
+        "Whether routes are refused at first, until brokers have had time to register."
+    ),
     Setting {
         key: "waitSecondsForService",
         default: "45",

@@ -130,12 +130,7 @@ impl NodeConfig {
     ///
     /// # Errors
     /// The first fault, with its line.
-    pub fn read(
-        kind: NodeKind,
-        file: &str,
-        text: &str,
-        name_servers: Option<&str>,
-    ) -> Result<NodeConfig, ConfigError> {
+    pub fn read(kind: NodeKind, file: &str, text: &str, name_servers: Option<&str>) -> Result<NodeConfig, ConfigError> {
         let elsewhere = NamesrvConfig::keys();
         let mut draft = table::read(NodeConfig::empty(), &[NODE], &elsewhere, file, text)?;
         if let Some(given) = name_servers {
@@ -223,7 +218,9 @@ impl NodeConfig {
             ];
             for (port, what) in of_shard {
                 if let Some((_, other)) = taken.iter().find(|(known, _)| *known == port) {
-                    return contradiction(format!("{what} is {port}, which is {other}; change listenPort, portStride or namesrvListenPort"));
+                    return contradiction(format!(
+                        "{what} is {port}, which is {other}; change listenPort, portStride or namesrvListenPort"
+                    ));
                 }
                 taken.push((port, what));
             }
@@ -455,12 +452,26 @@ fn check_paths(draft: &Draft<NodeConfig>) -> Result<(), ConfigError> {
 
 macro_rules! setting {
     ($key:literal, $default:literal, $field:ident, $doc:literal) => {
-        setting!($key, $default, $doc, |c, v| { c.$field = Value::read(v)?; Ok(()) }, |c| c.$field.to_string())
+        setting!(
+            $key,
+            $default,
+            $doc,
+            |c, v| {
+                c.$field = Value::read(v)?;
+                Ok(())
+            },
+            |c| c.$field.to_string()
+        )
     };
     ($key:literal, $default:literal, $field:ident in $min:tt..=$max:expr, $unit:literal, $doc:literal) => {
         setting!(
-            $key, $default, $doc,
-            |c, v| { c.$field = value::within(v, $min, $max, $unit)?; Ok(()) },
+            $key,
+            $default,
+            $doc,
+            |c, v| {
+                c.$field = value::within(v, $min, $max, $unit)?;
+                Ok(())
+            },
             |c| c.$field.to_string()
         )
     };
@@ -474,88 +485,239 @@ fn shown<T: fmt::Display>(value: Option<T>) -> String {
 }
 
 const NODE: &[Setting<NodeConfig>] = &[
-    setting!("brokerClusterName", "DefaultCluster", "Name of the cluster that this node belongs to.",
-        |c, v| { c.cluster = value::name(v)?; Ok(()) }, |c| c.cluster.clone()),
-    setting!("brokerName", "broker-a",
+    setting!(
+        "brokerClusterName",
+        "DefaultCluster",
+        "Name of the cluster that this node belongs to.",
+        |c, v| {
+            c.cluster = value::name(v)?;
+            Ok(())
+        },
+        |c| c.cluster.clone()
+    ),
+    setting!(
+        "brokerName",
+        "broker-a",
         "Name of the node. Each shard is a broker of its own: with one shard it has this name, with more they are called NAME-0, NAME-1, and so on.",
-        |c, v| { c.broker_name = value::name(v)?; Ok(()) }, |c| c.broker_name.clone()),
-    setting!("brokerId", "0", "0 is a master; slaves come with replication.",
-        |c, v| { c.broker_id = BrokerId(Value::read(v)?); Ok(()) }, |c| c.broker_id.to_string()),
-    setting!("brokerRole", "ASYNC_MASTER", "ASYNC_MASTER. SYNC_MASTER and SLAVE are refused until there is replication.",
-        |c, v| { c.role = read_role(v)?; Ok(()) }, |_| "ASYNC_MASTER".to_owned()),
-    setting!("brokerIP1", "",
+        |c, v| {
+            c.broker_name = value::name(v)?;
+            Ok(())
+        },
+        |c| c.broker_name.clone()
+    ),
+    setting!(
+        "brokerId",
+        "0",
+        "0 is a master; slaves come with replication.",
+        |c, v| {
+            c.broker_id = BrokerId(Value::read(v)?);
+            Ok(())
+        },
+        |c| c.broker_id.to_string()
+    ),
+    setting!(
+        "brokerRole",
+        "ASYNC_MASTER",
+        "ASYNC_MASTER. SYNC_MASTER and SLAVE are refused until there is replication.",
+        |c, v| {
+            c.role = read_role(v)?;
+            Ok(())
+        },
+        |_| "ASYNC_MASTER".to_owned()
+    ),
+    setting!(
+        "brokerIP1",
+        "",
         "The IP address that clients are told to connect to. Default: 127.0.0.1 for `all`; for `broker` the address from which the name server is reached.",
-        |c, v| { c.advertised_ip = Value::read(v)?; Ok(()) }, |c| shown(c.advertised_ip)),
-    setting!("brokerIP2", "", "The IP address that slaves are told to connect to. Default: as brokerIP1.",
-        |c, v| { c.replication_ip = Value::read(v)?; Ok(()) }, |c| shown(c.replication_ip)),
-    setting!("bindAddress", "",
+        |c, v| {
+            c.advertised_ip = Value::read(v)?;
+            Ok(())
+        },
+        |c| shown(c.advertised_ip)
+    ),
+    setting!(
+        "brokerIP2",
+        "",
+        "The IP address that slaves are told to connect to. Default: as brokerIP1.",
+        |c, v| {
+            c.replication_ip = Value::read(v)?;
+            Ok(())
+        },
+        |c| shown(c.replication_ip)
+    ),
+    setting!(
+        "bindAddress",
+        "",
         "The IP address to listen on. Default: 0.0.0.0, but 127.0.0.1 for `all` as long as brokerIP1 is a loopback address.",
-        |c, v| { c.bind_ip_given = Value::read(v)?; Ok(()) }, |c| c.bind_ip.to_string()),
-    setting!("listenPort", "10911", listen_port,
-        "Port of shard 0. Each shard also takes the port two below (VIP channel of old clients) and one above (replication)."),
+        |c, v| {
+            c.bind_ip_given = Value::read(v)?;
+            Ok(())
+        },
+        |c| c.bind_ip.to_string()
+    ),
+    setting!(
+        "listenPort",
+        "10911",
+        listen_port,
+        "Port of shard 0. Each shard also takes the port two below (VIP channel of old clients) and one above (replication)."
+    ),
     setting!("portStride", "10", port_stride in 0..=u16::MAX, "",
         "Distance from one shard's port to the next one's; at least 4 with more than one shard."),
     setting!("haListenPort", "0", ha_listen_port, "Replication port of shard 0. 0: one above listenPort."),
-    setting!("shards", "",
+    setting!(
+        "shards",
+        "",
         "Number of shards: brokers with a core of their own. Default: what the store has; for a new store the cores this process may use. A store keeps its number.",
         |c, v| {
             c.shards = if v.is_empty() { None } else { Some(value::within(v, 1, SHARDS_MAX, "")?) };
             Ok(())
         },
-        |c| shown(c.shards)),
-    setting!("namesrvAddr", "",
+        |c| shown(c.shards)
+    ),
+    setting!(
+        "namesrvAddr",
+        "",
         "Name servers to register with, HOST:PORT separated by ; and the same list that clients use. `all` adds its own.",
-        |c, v| { c.name_servers = Addresses::read(v)?.0; Ok(()) }, |c| c.name_servers.join(";")),
+        |c, v| {
+            c.name_servers = Addresses::read(v)?.0;
+            Ok(())
+        },
+        |c| c.name_servers.join(";")
+    ),
     setting!("namesrvListenPort", "9876", namesrv_listen_port, "Port of the name server inside `all`."),
-    setting!("storePathRootDir", "ringmq-data", "Folder of all data of this node; created if it is missing.",
-        |c, v| { c.store_root = Value::read(v)?; Ok(()) }, |c| c.store_root.display().to_string()),
-    setting!("storePathCommitLog", "",
+    setting!(
+        "storePathRootDir",
+        "ringmq-data",
+        "Folder of all data of this node; created if it is missing.",
+        |c, v| {
+            c.store_root = Value::read(v)?;
+            Ok(())
+        },
+        |c| c.store_root.display().to_string()
+    ),
+    setting!(
+        "storePathCommitLog",
+        "",
         "Accepted for Apache's files; must lie in storePathRootDir, where each shard keeps its own commit log.",
-        |c, v| { c.store_path_commit_log = Value::read(v)?; Ok(()) },
-        |c| shown(c.store_path_commit_log.as_ref().map(|path| path.display().to_string()))),
+        |c, v| {
+            c.store_path_commit_log = Value::read(v)?;
+            Ok(())
+        },
+        |c| shown(c.store_path_commit_log.as_ref().map(|path| path.display().to_string()))
+    ),
     setting!("mappedFileSizeCommitLog", "268435456", segment_bytes in 1_048_576..=68_719_476_736, "of bytes ",
         "Bytes of one commit log segment, a multiple of 4096. One segment a shard is written ahead, so small disks want small segments."),
-    setting!("tailPath", "/dev/shm",
+    setting!(
+        "tailPath",
+        "/dev/shm",
         "Folder on tmpfs for the newest bytes of each shard's log. On a disk, or too full, ASYNC_FLUSH replies after the write instead.",
-        |c, v| { c.tail_path = Value::read(v)?; Ok(()) }, |c| c.tail_path.display().to_string()),
+        |c, v| {
+            c.tail_path = Value::read(v)?;
+            Ok(())
+        },
+        |c| c.tail_path.display().to_string()
+    ),
     setting!("tailSize", "33554432", tail_bytes in TAIL_BYTES_MIN..=4_294_967_296, "of bytes ",
         "Bytes of each shard's tail, a multiple of 4096. Consumers within this distance of the end never touch the disk."),
-    setting!("flushDiskType", "ASYNC_FLUSH", flush,
-        "ASYNC_FLUSH: a reply means the message survives kill -9 of this process. SYNC_FLUSH: it survives power loss of this machine."),
+    setting!(
+        "flushDiskType",
+        "ASYNC_FLUSH",
+        flush,
+        "ASYNC_FLUSH: a reply means the message survives kill -9 of this process. SYNC_FLUSH: it survives power loss of this machine."
+    ),
     setting!("syncFlushTimeout", "5000", sync_flush_timeout_ms in 1..=600_000, "of ms ",
         "Milliseconds after which a send under SYNC_FLUSH is answered FLUSH_DISK_TIMEOUT."),
-    setting!("enabledAppendPropCRC", "true", append_property_crc,
-        "Every record carries a checksum over all of it. Always true: a torn record could not be told otherwise."),
+    setting!(
+        "enabledAppendPropCRC",
+        "true",
+        append_property_crc,
+        "Every record carries a checksum over all of it. Always true: a torn record could not be told otherwise."
+    ),
     setting!("maxMessageSize", "4194304",
         message_bytes_max in 1..=u32::try_from(FRAME_BYTES_MAX / 2).expect("8 MiB fits"), "of bytes ",
         "Largest message body in bytes."),
     setting!("fileReservedTime", "72", file_reserved_hours in 1..=876_000, "of hours ",
         "Hours that messages are kept, at least."),
-    setting!("deleteWhen", "04", "Hours of the day at which expired segments go, such as 04 or 04;16.",
-        |c, v| { c.delete_when = Value::read(v)?; Ok(()) },
-        |c| c.delete_when.0.iter().map(|hour| format!("{hour:02}")).collect::<Vec<_>>().join(";")),
+    setting!(
+        "deleteWhen",
+        "04",
+        "Hours of the day at which expired segments go, such as 04 or 04;16.",
+        |c, v| {
+            c.delete_when = Value::read(v)?;
+            Ok(())
+        },
+        |c| c.delete_when.0.iter().map(|hour| format!("{hour:02}")).collect::<Vec<_>>().join(";")
+    ),
     setting!("diskMaxUsedSpaceRatio", "75", disk_used_percent_max in 10..=95, "of percent ",
         "Percent of the disk in use above which expired segments go at once."),
-    setting!("autoCreateTopicEnable", "true", auto_create_topic, "Whether a send to an unknown topic creates it, on every shard."),
-    setting!("autoCreateSubscriptionGroup", "true", auto_create_group, "Whether an unknown consumer group is created when it is first seen."),
+    setting!(
+        "autoCreateTopicEnable",
+        "true",
+        auto_create_topic,
+        "Whether a send to an unknown topic creates it, on every shard."
+    ),
+    setting!(
+        "autoCreateSubscriptionGroup",
+        "true",
+        auto_create_group,
+        "Whether an unknown consumer group is created when it is first seen."
+    ),
     setting!("defaultTopicQueueNums", "8", default_topic_queues in 1..=1024, "",
         "Queues a shard of a topic that a send creates, at most; clients ask for 4."),
     setting!("brokerPermission", "6", broker_permission in 0..=7, "",
         "Sum of 4 (readable) and 2 (writable), for all topics. 4 lets consumers drain a node before it is taken away."),
-    setting!("clusterTopicEnable", "true", cluster_topic, "Whether a send may create topics through the topic named like the cluster."),
-    setting!("brokerTopicEnable", "true", broker_topic, "Whether a send may create topics through the topic named like the broker."),
+    setting!(
+        "clusterTopicEnable",
+        "true",
+        cluster_topic,
+        "Whether a send may create topics through the topic named like the cluster."
+    ),
+    setting!(
+        "brokerTopicEnable",
+        "true",
+        broker_topic,
+        "Whether a send may create topics through the topic named like the broker."
+    ),
     setting!("traceTopicEnable", "false", trace_topic, "Whether this node stores message traces."),
-    setting!("msgTraceTopicName", "RMQ_SYS_TRACE_TOPIC", "Topic of message traces.",
-        |c, v| { c.trace_topic_name = value::name(v)?; Ok(()) }, |c| c.trace_topic_name.clone()),
+    setting!(
+        "msgTraceTopicName",
+        "RMQ_SYS_TRACE_TOPIC",
+        "Topic of message traces.",
+        |c, v| {
+            c.trace_topic_name = value::name(v)?;
+            Ok(())
+        },
+        |c| c.trace_topic_name.clone()
+    ),
     setting!("traceOn", "true", trace_on, "Whether clients are told to trace."),
-    setting!("regionId", "DefaultRegion", "Region that clients put into traces.",
-        |c, v| { c.region_id = value::name(v)?; Ok(()) }, |c| c.region_id.clone()),
-    setting!("longPollingEnable", "true", long_polling, "Whether a pull that finds nothing is held until a message comes."),
+    setting!(
+        "regionId",
+        "DefaultRegion",
+        "Region that clients put into traces.",
+        |c, v| {
+            c.region_id = value::name(v)?;
+            Ok(())
+        },
+        |c| c.region_id.clone()
+    ),
+    setting!(
+        "longPollingEnable",
+        "true",
+        long_polling,
+        "Whether a pull that finds nothing is held until a message comes."
+    ),
     setting!("shortPollingTimeMills", "1000", short_polling_ms in 1..=60_000, "of ms ",
         "Milliseconds that such a pull waits if longPollingEnable=false."),
-    setting!("registerNameServerPeriod", "30000",
+    setting!(
+        "registerNameServerPeriod",
+        "30000",
         "Milliseconds from one registration with the name servers to the next; brought into 10000 to 60000.",
-        |c, v| { c.register_period_ms = u64::read(v)?.clamp(10_000, 60_000); Ok(()) }, |c| c.register_period_ms.to_string()),
+        |c, v| {
+            c.register_period_ms = u64::read(v)?.clamp(10_000, 60_000);
+            Ok(())
+        },
+        |c| c.register_period_ms.to_string()
+    ),
     setting!("registerBrokerTimeoutMills", "24000", register_timeout_ms in 100..=600_000, "of ms ",
         "Milliseconds that a name server has for its answer."),
 ];

@@ -59,9 +59,8 @@ pub(super) fn read<C>(
         let fault = |fault| ConfigError::new(file, Some(entry.line), fault);
         let (key, value) = (&entry.key, &entry.value);
         if let Some(row) = rows().find(|row| row.key == key) {
-            (row.set)(&mut config, value).map_err(|expected| {
-                fault(Fault::BadValue { key: key.clone(), value: value.clone(), expected })
-            })?;
+            (row.set)(&mut config, value)
+                .map_err(|expected| fault(Fault::BadValue { key: key.clone(), value: value.clone(), expected }))?;
         } else if let Some((_, advice)) = known::PROMISES.iter().find(|(name, _)| name == key) {
             if !value.eq_ignore_ascii_case("false") {
                 return Err(fault(Fault::NotSupported { key: key.clone(), value: value.clone(), advice }));

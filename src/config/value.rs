@@ -72,7 +72,8 @@ impl Value for Addresses {
         let mut addresses: Vec<String> = Vec::new();
         for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
             let (host, port) = part.rsplit_once(':').ok_or(expected)?;
-            let well_formed = !host.is_empty() && !host.contains(char::is_whitespace) && port.parse::<u16>().is_ok_and(|p| p > 0);
+            let well_formed =
+                !host.is_empty() && !host.contains(char::is_whitespace) && port.parse::<u16>().is_ok_and(|p| p > 0);
             if !well_formed {
                 return Err(expected.to_owned());
             }

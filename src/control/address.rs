@@ -15,7 +15,8 @@ pub fn advertised(name_server: Option<&str>) -> io::Result<IpAddr> {
         Some(name) => name.to_socket_addrs()?.next().unwrap_or(default),
         None => default,
     };
-    let local: IpAddr = if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };
+    let local: IpAddr =
+        if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind(SocketAddr::new(local, 0))?;
     socket.connect(target)?;
     Ok(socket.local_addr()?.ip())

@@ -230,7 +230,14 @@ impl Announcer {
         ensuring
     }
 
-    fn wait(&mut self, now: MonoNs, origin: ShardId, ticket: u64, ensuring: BTreeMap<u64, ShardId>, needed: Vec<(ShardId, u64)>) {
+    fn wait(
+        &mut self,
+        now: MonoNs,
+        origin: ShardId,
+        ticket: u64,
+        ensuring: BTreeMap<u64, ShardId>,
+        needed: Vec<(ShardId, u64)>,
+    ) {
         let deadline = now.plus_ms(KNOWN_WITHIN_MS);
         self.pending.push(Pending { origin, ticket, ensuring, needed, deadline });
     }
@@ -257,7 +264,10 @@ impl Announcer {
         let shards = &self.shards;
         self.pending.retain(|pending| {
             let known = pending.ensuring.is_empty()
-                && pending.needed.iter().all(|(shard, generation)| shards.get(shard).is_none_or(|view| view.is_known(*generation)));
+                && pending
+                    .needed
+                    .iter()
+                    .all(|(shard, generation)| shards.get(shard).is_none_or(|view| view.is_known(*generation)));
             let done = known || now >= pending.deadline;
             if done {
                 commands.push(Command::Tell(pending.origin, ToShard::Registered { ticket: pending.ticket }));
@@ -312,7 +322,9 @@ mod tests {
     fn shown(commands: &[Command]) -> Vec<String> {
         let show = |command: &Command| match command {
             Command::Tell(shard, ToShard::Registered { ticket }) => format!("{shard} registered {ticket:x}"),
-            Command::Tell(shard, ToShard::EnsureTopic { ticket, config }) => format!("{shard} ensure {} {ticket:x}", config.name),
+            Command::Tell(shard, ToShard::EnsureTopic { ticket, config }) => {
+                format!("{shard} ensure {} {ticket:x}", config.name)
+            }
             Command::Tell(shard, ToShard::Stop) => format!("{shard} stop"),
             Command::Register(shard) => format!("register {shard}"),
             Command::Unregister(shard) => format!("unregister {shard}"),
@@ -358,7 +370,10 @@ mod tests {
         assert_eq!(shown(&commands), ["0 registered 2"]);
         announcer.from_link(T0, A, 1, LinkReport::Registered { generation: 2 });
         announcer.from_shard(T0, changed(A, 3, "U", false));
-        assert_eq!(shown(&announcer.from_link(T0, A, 0, LinkReport::Registered { generation: 3 })), Vec::<String>::new());
+        assert_eq!(
+            shown(&announcer.from_link(T0, A, 0, LinkReport::Registered { generation: 3 })),
+            Vec::<String>::new()
+        );
         assert_eq!(announcer.deadline(), Some(T0.plus_ms(3_000)));
         assert_eq!(shown(&announcer.tick(T0.plus_ms(3_000))), ["0 registered 3"], "slow, not down: 3 s at most");
     }
@@ -396,8 +411,12 @@ mod tests {
     #[test]
     fn a_deleted_topic_leaves_the_view() {
         let mut announcer = running();
-        let deleted =
-            ToControl::TopicDeleted { shard: A, ticket: 5, topic: "TBW102".to_owned(), version: DataVersion::default() };
+        let deleted = ToControl::TopicDeleted {
+            shard: A,
+            ticket: 5,
+            topic: "TBW102".to_owned(),
+            version: DataVersion::default(),
+        };
         assert_eq!(shown(&announcer.from_shard(T0, deleted)), ["register 0"]);
         assert!(announcer.shard(A).expect("it exists").topics.is_empty());
     }

@@ -166,9 +166,11 @@ async fn bind(plan: NameServerPlan, clock: Clock) -> Result<(Server, TcpListener
         None => KvConfig::default(),
     };
     let address = SocketAddr::new(plan.config.bind_ip, plan.config.listen_port);
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|source| PlaneError::Listen { address, source, key: plan.port_key })?;
+    let listener = TcpListener::bind(address).await.map_err(|source| PlaneError::Listen {
+        address,
+        source,
+        key: plan.port_key,
+    })?;
     let machine = NameServer::new(clock.now(), plan.config, kv);
     Ok((Server::new(machine, clock), listener))
 }
@@ -270,7 +272,9 @@ impl Node {
                     break;
                 }
             }
-            if self.is_ready && let Some(ready) = ready.take() {
+            if self.is_ready
+                && let Some(ready) = ready.take()
+            {
                 ready(Ready { tails_survive_kill: self.tails_survive_kill });
             }
         }

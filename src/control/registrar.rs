@@ -249,7 +249,8 @@ fn bodies_of(view: &ShardView, told: Option<u64>, permission: u8) -> Vec<Vec<u8>
     let changed = |generation: u64| since.is_none_or(|told| generation > told);
     let topics = view.topics.values().filter(|(_, generation)| changed(*generation));
     let topics: Vec<TopicConfig> = topics.map(|(config, _)| masked(config, permission)).collect();
-    let parts: Vec<&[TopicConfig]> = if topics.is_empty() { vec![&[]] } else { topics.chunks(PART_TOPICS_MAX).collect() };
+    let parts: Vec<&[TopicConfig]> =
+        if topics.is_empty() { vec![&[]] } else { topics.chunks(PART_TOPICS_MAX).collect() };
     let last = parts.len().saturating_sub(1);
     let body = |(index, part): (usize, &&[TopicConfig])| {
         let behind = i64::try_from(last.saturating_sub(index)).unwrap_or(0);

@@ -190,7 +190,11 @@ async fn write(stream: &mut TcpStream, replies: &mut BytesMut) -> Result<(), Clo
         return Ok(());
     }
     timeout(REPLY_LEAVES, stream.write_all(replies)).await.map_err(|_| Closed::ReplyNotRead)??;
-    if replies.capacity() > BATCH_BYTES { *replies = BytesMut::new() } else { replies.clear() }
+    if replies.capacity() > BATCH_BYTES {
+        *replies = BytesMut::new()
+    } else {
+        replies.clear()
+    }
     Ok(())
 }
 

@@ -83,14 +83,12 @@ impl Placement {
     /// [`PlacementError::UnknownBroker`] and `NoBroker`.
     pub fn over(&self, brokers: &[String]) -> Result<Vec<(String, u32)>, PlacementError> {
         match self {
-            Placement::Exact(exact) => {
-                match exact.iter().find(|(broker, _)| !brokers.contains(broker)) {
-                    Some((broker, _)) => {
-                        Err(PlacementError::UnknownBroker { broker: broker.clone(), known: brokers.to_vec() })
-                    }
-                    None => Ok(exact.clone()),
+            Placement::Exact(exact) => match exact.iter().find(|(broker, _)| !brokers.contains(broker)) {
+                Some((broker, _)) => {
+                    Err(PlacementError::UnknownBroker { broker: broker.clone(), known: brokers.to_vec() })
                 }
-            }
+                None => Ok(exact.clone()),
+            },
             Placement::Spread(queues) => {
                 let count = u32::try_from(brokers.len()).unwrap_or(u32::MAX);
                 let (Some(each), Some(more)) = (queues.checked_div(count), queues.checked_rem(count)) else {

@@ -224,9 +224,7 @@ impl RouteTable {
         let Some(address) = broker.addresses.get(&MASTER) else { return MasterAddresses::default() };
         let live = self.live.get(&(broker.cluster.clone(), address.clone()));
         match live {
-            Some(live) => {
-                MasterAddresses { address: Some(address.clone()), ha_address: Some(live.ha_address.clone()) }
-            }
+            Some(live) => MasterAddresses { address: Some(address.clone()), ha_address: Some(live.ha_address.clone()) },
             None => MasterAddresses::default(),
         }
     }

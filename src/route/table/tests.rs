@@ -151,7 +151,11 @@ fn topics_leave_by_cluster_or_with_a_registration() {
     table.delete_topic("T", None);
     assert_eq!(shown(&table, "T"), "none");
     table.delete_absent_topics(true);
-    let without = Registration { version: DataVersion { counter: 2, ..r.version }, topics: vec![("V".to_owned(), queues(1))], ..r };
+    let without = Registration {
+        version: DataVersion { counter: 2, ..r.version },
+        topics: vec![("V".to_owned(), queues(1))],
+        ..r
+    };
     table.register(T0, ConnectionId(0), without).expect("known");
     assert_eq!(shown(&table, "U"), "b:6@0=h:2");
     table.add_topic("N", &[("a".to_owned(), queues(2)), ("nobody".to_owned(), queues(2))]);
