@@ -1,1 +1,155 @@
 //! Names, units and one registry a shard.
+//!
+//! Counters are plain numbers of their shard: no atomics on the path of a message. The control plane gets copies.
+
+use std::collections::VecDeque;
+
+/// Upper bounds in ms of the classes of [`Latency`]; the last class has none. Source: RocketMQ `StoreStatsService`.
+const LATENCY_CLASSES_MS: [u64; 12] = [0, 10, 50, 100, 200, 500, 1_000, 2_000, 3_000, 4_000, 5_000, 10_000];
+
+/// Names of the classes of [`Latency`] as RocketMQ's tools read them.
+const LATENCY_CLASS_NAMES: [&str; 13] = [
+    "[<=0ms]",
+    "[0~10ms]",
+    "[10~50ms]",
+    "[50~100ms]",
+    "[100~200ms]",
+    "[200~500ms]",
+    "[500ms~1s]",
+    "[1~2s]",
+    "[2~3s]",
+    "[3~4s]",
+    "[4~5s]",
+    "[5~10s]",
+    "[10s~]",
+];
+
+/// How many samples of the counters are kept, one a second: the longest window is 600 s.
+const SAMPLES_MAX: usize = 601;
+
+/// Counters of one shard since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Messages stored.
+    pub put_count: u64,
+    /// Bytes of the records stored.
+    pub put_bytes: u64,
+    /// Sends that were refused or failed.
+    pub put_failed_count: u64,
+    /// Pulls that found messages.
+    pub get_found_count: u64,
+    /// Pulls that found none.
+    pub get_miss_count: u64,
+    /// Messages delivered.
+    pub get_count: u64,
+    /// Bytes delivered.
+    pub get_bytes: u64,
+    /// Requests that waited for a block of the disk.
+    pub cold_count: u64,
+}
+
+/// Counts of waiting times by RocketMQ's classes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Latency {
+    classes: [u64; 13],
+    max_ms: u64,
+}
+
+impl Latency {
+    /// Counts one.
+    pub fn record(&mut self, ms: u64) {
+        let class = LATENCY_CLASSES_MS.partition_point(|bound| *bound < ms);
+        if let Some(count) = self.classes.get_mut(class) {
+            *count += 1;
+        }
+        self.max_ms = self.max_ms.max(ms);
+    }
+
+    /// The longest, in ms.
+    #[must_use]
+    pub fn max_ms(&self) -> u64 {
+        self.max_ms
+    }
+
+    /// RocketMQ's text: `[<=0ms]:0 [0~10ms]:5 ... [10s~]:0 `, with the trailing space that its parsers expect.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = String::with_capacity(200);
+        for (name, count) in LATENCY_CLASS_NAMES.iter().zip(self.classes) {
+            text.push_str(name);
+            text.push(':');
+            text.push_str(&count.to_string());
+            text.push(' ');
+        }
+        text
+    }
+}
+
+/// Rates over the last 10 s, 60 s and 600 s, from one sample of the counters a second.
+#[derive(Debug, Default)]
+pub struct Rates {
+    samples: VecDeque<(u64, Counters)>,
+}
+
+impl Rates {
+    /// Notes the counters at `mono_ms`, if a second has passed since the last sample.
+    pub fn sample(&mut self, mono_ms: u64, counters: Counters) {
+        if self.samples.back().is_some_and(|(last_ms, _)| mono_ms < last_ms + 1_000) {
+            return;
+        }
+        if self.samples.len() >= SAMPLES_MAX {
+            self.samples.pop_front();
+        }
+        self.samples.push_back((mono_ms, counters));
+    }
+
+    /// Increase of `pick` a second over the last 10 s, 60 s and 600 s, or over as much as is known.
+    #[must_use]
+    pub fn per_second(&self, pick: impl Fn(&Counters) -> u64) -> [f64; 3] {
+        [10_usize, 60, 600].map(|seconds| {
+            let Some((to_ms, to)) = self.samples.back() else { return 0.0 };
+            let first = self.samples.len().saturating_sub(seconds + 1);
+            let Some((from_ms, from)) = self.samples.get(first) else { return 0.0 };
+            if to_ms <= from_ms {
+                return 0.0;
+            }
+            #[expect(clippy::cast_precision_loss, reason = "a rate is for reading: 53 bits are enough")]
+            let rate = pick(to).saturating_sub(pick(from)) as f64 * 1_000.0 / (to_ms - from_ms) as f64;
+            rate
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_increases_over_their_window() {
+        let mut rates = Rates::default();
+        assert_eq!(rates.per_second(|counters| counters.put_count).map(f64::to_bits), [0.0_f64; 3].map(f64::to_bits));
+        for second in 0..=700_u64 {
+            // 100 a second at first, 10 a second in the last minute.
+            let put_count = second.min(640) * 100 + second.saturating_sub(640) * 10;
+            rates.sample(second * 1_000, Counters { put_count, ..Counters::default() });
+        }
+        let [short, middle, long] = rates.per_second(|counters| counters.put_count);
+        assert!((short - 10.0).abs() < 1e-9 && (middle - 10.0).abs() < 1e-9, "{short} {middle}");
+        assert!((long - (540.0 * 100.0 + 600.0) / 600.0).abs() < 1e-9, "{long}");
+        assert!(rates.samples.len() <= SAMPLES_MAX);
+    }
+
+    #[test]
+    fn latency_text_has_thirteen_classes() {
+        let mut latency = Latency::default();
+        for ms in [0, 1, 10, 11, 5_001, 99_999] {
+            latency.record(ms);
+        }
+        assert_eq!(
+            latency.to_text(),
+            "[<=0ms]:1 [0~10ms]:2 [10~50ms]:1 [50~100ms]:0 [100~200ms]:0 [200~500ms]:0 [500ms~1s]:0 [1~2s]:0 \
+             [2~3s]:0 [3~4s]:0 [4~5s]:0 [5~10s]:1 [10s~]:1 "
+        );
+        assert_eq!(latency.max_ms(), 99_999);
+    }
+}

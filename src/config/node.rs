@@ -86,8 +86,8 @@ pub struct NodeConfig {
     pub message_bytes_max: u32,
     /// `fileReservedTime`, hours.
     pub file_reserved_hours: u32,
-    /// `deleteWhen`.
-    pub delete_when: Hours,
+    /// `deleteWhen`: hour of the day, UTC.
+    pub delete_hour: u8,
     /// `diskMaxUsedSpaceRatio`, percent.
     pub disk_used_percent_max: u8,
     /// `autoCreateTopicEnable`.
@@ -271,7 +271,7 @@ impl NodeConfig {
             append_property_crc: true,
             message_bytes_max: 0,
             file_reserved_hours: 0,
-            delete_when: Hours::default(),
+            delete_hour: 0,
             disk_used_percent_max: 0,
             auto_create_topic: true,
             auto_create_group: true,
