@@ -2,14 +2,14 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Lines of the log that an error shows.
 const TAIL_LINES: usize = 30;
 /// How often a log is looked at while a process starts.
-const POLL: Duration = Duration::from_millis(50);
+const POLL: Duration = Duration::from_millis(10);
 
 /// Why a process did not come up.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +109,27 @@ impl Process {
         tail(&self.log_text())
     }
 
+    /// Asks it to stop (SIGTERM).
+    pub fn terminate(&self) {
+        // The shell's own `kill`: the standard library only knows SIGKILL, and signalling needs no dependency here.
+        let script = format!("kill -TERM {}", self.child.id());
+        drop(Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status());
+    }
+
+    /// Waits until it has ended by itself; `None` when it still runs after `timeout`.
+    pub fn wait_for_end(&mut self, timeout: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Some(status);
+            }
+            if Instant::now() >= deadline {
+                return None;
+            }
+            thread::sleep(POLL);
+        }
+    }
+
     /// Kills it now and waits for its end.
     pub fn kill(&mut self) {
         // Both fail only when it has ended already, which is what we want.
@@ -152,6 +173,16 @@ mod tests {
         let mut process = shell("echo boot success; sleep 600", &log);
         process.wait_until(Duration::from_secs(20), |text| text.contains("boot success")).expect("it says so");
         drop(process);
+        fs::remove_file(log).expect("the log is ours");
+    }
+
+    #[test]
+    fn a_request_to_stop_is_heard() {
+        let log = log_file("stopped");
+        let mut process = shell("trap 'exit 7' TERM; echo up; while :; do sleep 0.05; done", &log);
+        process.wait_until(Duration::from_secs(20), |text| text.contains("up")).expect("it says so");
+        process.terminate();
+        assert_eq!(process.wait_for_end(Duration::from_secs(20)).and_then(|status| status.code()), Some(7));
         fs::remove_file(log).expect("the log is ours");
     }
 
