@@ -86,7 +86,13 @@ impl BrokerOptions {
             quick_start: true,
             listen_port: 0,
             store_dir: None,
-            more: vec![("mappedFileSizeCommitLog".to_owned(), (64 << 20).to_string())],
+            more: vec![
+                ("mappedFileSizeCommitLog".to_owned(), (64 << 20).to_string()),
+                // On a busy machine requests wait longer than the 200 ms after which Apache refuses them (and drops
+                // oneway ones without a word).
+                ("waitTimeMillsInSendQueue".to_owned(), 20_000.to_string()),
+                ("osPageCacheBusyTimeOutMills".to_owned(), 20_000.to_string()),
+            ],
         }
     }
 

@@ -167,17 +167,6 @@ def send_async(world):
     producer.shutdown()
 
 
-def send_batch(world):
-    producer = world.producer()
-    producer.send_sync(world.message(0))
-    result = producer.send_batch([world.message(index) for index in range(1, 30)])
-    same(SendStatus.OK, result.status, "status")
-    found = world.consume()
-    found.expect(30)
-    found.shutdown()
-    producer.shutdown()
-
-
 def push_orderly(world):
     producer = world.producer()
     for index in range(60):
@@ -193,7 +182,6 @@ SCENARIOS = {
     "send-sync": send_sync,
     "send-async": send_async,
     "send-oneway": send_oneway,
-    "send-batch": send_batch,
     "push-tags": push_tags,
     "push-orderly": push_orderly,
 }
