@@ -71,21 +71,14 @@ impl StockClient {
     }
 
     fn java(name: &'static str, jars: &Path, classes: &str, flags: &[&str]) -> Result<Self, Missing> {
-        tool("javac", "-version", "install a JDK 17 (Debian: apt-get install openjdk-17-jdk-headless)")?;
-        let sources = sources("java", "java")?;
-        let class_path = jars.join("*");
-        let dir = cached(classes, &texts(&sources), |dir| {
-            let mut compiler = Command::new("javac");
-            compiler.args(["-nowarn", "-encoding", "UTF-8", "-cp"]).arg(&class_path).arg("-d").arg(dir).args(&sources);
-            step(name, &mut compiler, "tests/stock/java does not compile against it")
-        })?;
+        let dir = compiled("java", jars, classes)?;
         let mut arguments: Vec<String> =
             ["-Xms64m", "-Xmx384m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dfile.encoding=UTF-8"]
                 .map(str::to_owned)
                 .to_vec();
         arguments.extend(flags.iter().map(|&flag| flag.to_owned()));
         arguments.push("-cp".to_owned());
-        arguments.push(format!("{}:{}", dir.display(), class_path.display()));
+        arguments.push(format!("{}:{}", dir.display(), jars.join("*").display()));
         arguments.push("StockClient".to_owned());
         Ok(Self { name, program: PathBuf::from("java"), arguments })
     }
@@ -134,6 +127,12 @@ impl StockClient {
         self.name
     }
 
+    /// The same under another name.
+    #[must_use]
+    pub fn named(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
+
     /// Runs scenarios against the cluster behind a name server and waits for their end. Topics and groups begin with
     /// `prefix`. A scenario that gave no result (the client crashed or was too slow) counts as failed.
     ///
@@ -175,6 +174,22 @@ impl StockClient {
         drop(fs::remove_dir_all(&home));
         Ok(outcomes)
     }
+}
+
+/// Classes of `tests/stock/mqadmin`, for [`crate::Apache::mqadmin_all`].
+pub(crate) fn mqadmin_classes(jars: &Path) -> Result<PathBuf, Missing> {
+    compiled("mqadmin", jars, "mqadmin-5.3.3")
+}
+
+/// The Java sources of `tests/stock/FOLDER`, compiled into `target/stock/CLASSES`.
+fn compiled(folder: &str, jars: &Path, classes: &str) -> Result<PathBuf, Missing> {
+    tool("javac", "-version", "install a JDK 17 (Debian: apt-get install openjdk-17-jdk-headless)")?;
+    let sources = sources(folder, "java")?;
+    cached(classes, &texts(&sources), |dir| {
+        let mut compiler = Command::new("javac");
+        compiler.args(["-nowarn", "-encoding", "UTF-8", "-cp"]).arg(jars.join("*")).arg("-d").arg(dir).args(&sources);
+        step(classes, &mut compiler, &format!("tests/stock/{folder} does not compile"))
+    })
 }
 
 /// A result line: `{"scenario":"send-sync","ok":true,"ms":12}`, with `"error"` when it failed.

@@ -71,11 +71,11 @@ final class Looking {
         MessageQueue queue = consumer.fetchSubscribeMessageQueues(world.topic).iterator().next();
         World.same(0L, consumer.minOffset(queue), "smallest offset of an empty queue");
         World.same(0L, consumer.maxOffset(queue), "largest offset of an empty queue");
-        world.send(0, 10);
+        world.sendTo(queue, 0, 10);
         Thread.sleep(50);
         long between = System.currentTimeMillis();
         Thread.sleep(50);
-        world.send(10, 20);
+        world.sendTo(queue, 10, 20);
         World.waitFor("20 messages", () -> consumer.maxOffset(queue) == 20 ? Boolean.TRUE : null);
         World.same(0L, consumer.minOffset(queue), "smallest offset");
         World.same(10L, consumer.searchOffset(queue, between), "offset by time");

@@ -73,18 +73,19 @@ final class Pushing {
         world.createTopic(3);
         world.send(0, 120);
         Findings findings = new Findings();
-        Map<Integer, Long> next = new HashMap<>();
+        Map<MessageQueue, Long> next = new HashMap<>();
         DefaultMQPushConsumer consumer = world.pushConsumer(world.group);
         consumer.subscribe(world.topic, "*");
         consumer.registerMessageListener((MessageListenerOrderly) (messages, context) -> {
             findings.check(world, messages);
             synchronized (next) {
+                MessageQueue queue = context.getMessageQueue();
                 for (MessageExt message : messages) {
-                    long expected = next.getOrDefault(message.getQueueId(), 0L);
+                    long expected = next.getOrDefault(queue, 0L);
                     if (expected != message.getQueueOffset()) {
                         findings.wrong.add(new AssertionError("after " + expected + " came " + message));
                     }
-                    next.put(message.getQueueId(), message.getQueueOffset() + 1);
+                    next.put(queue, message.getQueueOffset() + 1);
                 }
             }
             return ConsumeOrderlyStatus.SUCCESS;
@@ -194,13 +195,15 @@ final class Pushing {
         world.producer();
         sender.start();
         DefaultMQPushConsumer one = start(world, "*", findings);
-        waitForShares(world, List.of(one), 6);
+        // Six queues on each broker: they divide by one, two and three consumers.
+        int all = world.pullConsumer("READ_" + world.topic).fetchSubscribeMessageQueues(world.topic).size();
+        waitForShares(world, List.of(one), all);
         DefaultMQPushConsumer two = start(world, "*", findings);
-        waitForShares(world, List.of(one, two), 3);
+        waitForShares(world, List.of(one, two), all / 2);
         DefaultMQPushConsumer three = start(world, "*", findings);
-        waitForShares(world, List.of(one, two, three), 2);
+        waitForShares(world, List.of(one, two, three), all / 3);
         one.shutdown();
-        waitForShares(world, List.of(two, three), 3);
+        waitForShares(world, List.of(two, three), all / 2);
         stop.set(true);
         sender.join();
         findings.tally.waitForDistinct(sent[0]);

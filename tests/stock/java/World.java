@@ -164,6 +164,15 @@ final class World {
         return results;
     }
 
+    /** Sends messages {@code from..to} to one queue. */
+    void sendTo(MessageQueue queue, int from, int to) throws Exception {
+        for (int index = from; index < to; index++) {
+            SendResult result = producer().send(message(index), queue);
+            same(SendStatus.SEND_OK, result.getSendStatus(), "status of " + index);
+            same(queue, result.getMessageQueue(), "queue of " + index);
+        }
+    }
+
     /** All messages of the topic, each queue in order, once there are {@code count}. */
     Map<MessageQueue, List<MessageExt>> readAll(int count) throws Exception {
         if (reader == null) {
