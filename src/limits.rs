@@ -283,3 +283,13 @@ pub const STOP_CLOSE_MS: u64 = 300;
 
 const _: () = assert!(1000 % TICK_MS == 0, "ticks divide a second");
 const _: () = assert!(STOP_SETTLE_MS + 2 * STOP_CLOSE_MS < 4500, "a stop ends within five seconds");
+/// Messages that one query by key returns. Source: RocketMQ `maxMsgsNumBatch` 64.
+pub const QUERY_MESSAGES_MAX: usize = 64;
+
+/// Bytes of records that one query by key returns.
+pub const QUERY_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+const _: () = assert!(QUERY_BYTES_MAX + 4096 < FRAME_BYTES_MAX, "the answer to a query must fit a frame");
+
+/// Attributes of one topic.
+pub const TOPIC_ATTRIBUTES_MAX: usize = 64;
