@@ -22,7 +22,7 @@ pub const SHARD_MAILBOX_MAX: usize = 256;
 pub const SHARDS_MAX: u16 = 512;
 
 /// Smallest tail of a shard: two records of the default largest size, and room to write while one is read.
-pub const TAIL_BYTES_MIN: u64 = 8 * 1024 * 1024;
+pub const TAIL_BYTES_MIN: usize = 8 * 1024 * 1024;
 
 /// Broker names that a name server knows.
 pub const ROUTE_BROKERS_MAX: usize = 16_384;
