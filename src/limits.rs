@@ -22,7 +22,7 @@ pub const SHARD_MAILBOX_MAX: usize = 256;
 pub const SHARDS_MAX: u16 = 512;
 
 /// Smallest tail of a shard: two records of the default largest size, and room to write while one is read.
-pub const TAIL_BYTES_MIN: u64 = 8 * 1024 * 1024;
+pub const TAIL_BYTES_MIN: usize = 8 * 1024 * 1024;
 
 /// Broker names that a name server knows.
 pub const ROUTE_BROKERS_MAX: usize = 16_384;
@@ -41,6 +41,36 @@ pub const NAMESRV_PARTIAL_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 const _: () = assert!(MESSAGE_BODY_BYTES_MAX < FRAME_BYTES_MAX, "the largest message must fit a frame");
 
+/// Files that a shard keeps open: segments and index files in use. The one used longest ago is closed first.
+pub const OPEN_FILES_MAX: usize = 64;
+
+/// One read of a file by recovery or of a table; larger ones are cut.
+pub const READ_CHUNK_BYTES: usize = 1024 * 1024;
+
+/// One write of zeroes into a segment that is made in advance: about 0.3 ms of a common disk, which a commit may have to wait.
+pub const ZERO_WRITE_BYTES: usize = 256 * 1024;
+
+/// Registered I/O memory of a shard: the largest commit, four block reads, recovery's reads and one piece of a segment in advance,
+/// with as much again for the fragments that a buddy allocator leaves.
+pub const IO_MEMORY_BYTES: usize = 16 * 1024 * 1024;
+
+/// Registered I/O memory of a shard at least; glommio takes no less.
+pub const IO_MEMORY_BYTES_MIN: usize = 64 * 1024;
+
+/// Entries of each of an executor's rings. Measured: thousands of connections lose a quarter of their rate at 128.
+pub const RING_DEPTH: usize = 1024;
+
+/// Period of the timer that keeps an executor from sleeping on runnable tasks.
+pub const KEEP_ALIVE_MS: u64 = 10;
+
+/// How late that timer comes before it is a stall.
+pub const STALL_MS: u64 = 20;
+
+/// Shares of the task queue that connections and commits run in.
+pub const SHARES_REQUEST: usize = 1000;
+
+/// Shares of the task queue for what no client waits for right now.
+pub const SHARES_BACKGROUND: usize = 100;
 /// Replies that may wait in one connection's outbox before its frames are left unread. One reply may stand on top of it, so
 /// a reader that never reads costs at most this and one frame.
 pub const OUTBOX_BYTES_HIGH: usize = 1024 * 1024;
@@ -103,6 +133,9 @@ pub const PULL_BYTES_MAX: usize = 256 * 1024;
 /// Entries of a consume queue that one pull examines. Source: RocketMQ `maxFilterMessageSize` 16000 B of 20 B entries.
 pub const PULL_ENTRIES_MAX: u32 = 800;
 
+/// Longest properties of a message: their length field has 16 bits and a sign. Source: RocketMQ `MessageDecoder`.
+pub const PROPERTIES_BYTES_MAX: usize = 32_767;
+
 const _: () = assert!(HOLDS_PER_CONNECTION_MAX < HOLDS_MAX, "one connection must not take every hold");
 const _: () = assert!(PULL_BYTES_MAX < OUTBOX_BYTES_HIGH, "a pull's answer must fit an outbox that is not full");
 const _: () = assert!(
@@ -131,9 +164,6 @@ pub const REGISTER_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Most topics of one broker's registration.
 pub const REGISTER_TOPICS_MAX: usize = 500_000;
-
-/// Longest properties text of a record. Source: its length field has 16 bits, signed.
-pub const PROPERTIES_BYTES_MAX: usize = 32_767;
 
 /// Most messages of one batch.
 pub const BATCH_MESSAGES_MAX: usize = 65_536;
@@ -200,6 +230,59 @@ pub const FAILED_BLOCKS_MAX: usize = 64;
 const _: () = assert!(COMMIT_BYTES_MAX.is_multiple_of(DISK_BLOCK_BYTES), "commits are whole blocks");
 const _: () = assert!(COLD_BLOCK_BYTES.is_multiple_of(DISK_BLOCK_BYTES as u64), "cold reads are whole blocks");
 
+// --- net ---
+
+/// Buffer that all connections of a shard read into, one after the other.
+pub const SCRATCH_BYTES: usize = 256 * 1024;
+
+/// Connections of a shard. One more is closed at once.
+pub const CONNECTIONS_MAX: usize = 50_000;
+
+/// Bytes of unfinished frames that all connections of a shard hold together. Beyond it only one of them is read on, until its frame
+/// is whole: so one of them always comes to an end.
+pub const PARTIAL_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Room for an unfinished frame that a connection keeps when the frame is done.
+pub const PARTIAL_BYTES_KEPT: usize = 16 * 1024;
+
+/// Frames of one connection that are handled before others get their turn.
+pub const FRAMES_PER_TURN_MAX: usize = 512;
+
+/// How long a frame may take from its first byte to its last.
+pub const FRAME_WAIT_MS: u64 = 60_000;
+
+/// How long a connection may be silent in both directions. Source: RocketMQ `serverChannelMaxIdleTimeSeconds`.
+pub const CONNECTION_IDLE_MS: u64 = 120_000;
+
+/// Bytes waiting for one connection beyond which it is closed: it has long ceased to be read, but what was asked before still answers.
+pub const OUTBOX_BYTES_MAX: usize = 48 * 1024 * 1024;
+
+/// How long the accept loop waits when the process has no more file descriptors.
+pub const ACCEPT_WAIT_MS: u64 = 50;
+
+const _: () =
+    assert!(OUTBOX_BYTES_MAX > OUTBOX_BYTES_HIGH + FRAME_BYTES_MAX, "one more answer fits before the connection goes");
+const _: () = assert!(PARTIAL_BYTES_MAX >= FRAME_BYTES_MAX + SCRATCH_BYTES, "the largest frame fits");
+
+// --- shard ---
+
+/// Period of a shard's ticks: retention, expiry, the flush that ASYNC_FLUSH owes. Divides a second.
+pub const TICK_MS: u64 = 100;
+
+/// Reads of old data under way at once: enough to keep a disk busy, few enough to leave it to the commits.
+pub const FETCHES_MAX: usize = 4;
+
+/// Blocks that wait to be read, beyond which none is read ahead.
+pub const FETCHES_WAITING_MAX: usize = 64;
+
+/// How long a stopping shard writes, flushes and makes its checkpoint.
+pub const STOP_SETTLE_MS: u64 = 3000;
+
+/// How long a stopping shard waits for its connections to end, and then for its last letter to be taken.
+pub const STOP_CLOSE_MS: u64 = 300;
+
+const _: () = assert!(1000 % TICK_MS == 0, "ticks divide a second");
+const _: () = assert!(STOP_SETTLE_MS + 2 * STOP_CLOSE_MS < 4500, "a stop ends within five seconds");
 /// Messages that one query by key returns. Source: RocketMQ `maxMsgsNumBatch` 64.
 pub const QUERY_MESSAGES_MAX: usize = 64;
 

@@ -1,9 +1,10 @@
 //! What operators ask: permissions of a broker, the name server's own settings.
 
-use super::{Answer, Answered, NameServer, required};
+use super::{Answer, Answered, NameServer};
 use crate::config::properties;
 use crate::protocol::code::ResponseCode;
 use crate::protocol::header::Header;
+use crate::protocol::request::BrokerNameRequest;
 
 /// Keys that no request may change. Source: RocketMQ `NamesrvConfig.configBlackList`, and `rocketmqHome`.
 const NOT_BY_REQUEST: &[&str] = &["configBlackList", "configStorePath", "kvConfigPath", "rocketmqHome"];
@@ -11,13 +12,13 @@ const NOT_BY_REQUEST: &[&str] = &["configBlackList", "configStorePath", "kvConfi
 impl NameServer {
     /// 205: producers leave a broker, so that it can be drained and stopped.
     pub(super) fn wipe_write_permission(&mut self, header: &Header<'_>) -> Answered {
-        let count = self.table.wipe_write_permission(required(header, "brokerName")?);
+        let count = self.table.wipe_write_permission(BrokerNameRequest::parse(header)?.broker_name);
         Ok(Answer::fields(vec![("wipeTopicCount", count.to_string())]))
     }
 
     /// 327: and come back.
     pub(super) fn add_write_permission(&mut self, header: &Header<'_>) -> Answered {
-        let count = self.table.add_write_permission(required(header, "brokerName")?);
+        let count = self.table.add_write_permission(BrokerNameRequest::parse(header)?.broker_name);
         Ok(Answer::fields(vec![("addTopicCount", count.to_string())]))
     }
 

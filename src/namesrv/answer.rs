@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::protocol::code::ResponseCode;
 use crate::protocol::reply::{ExtValue, Reply};
+use crate::protocol::request::BadRequest;
 
 /// An answer, and what must be done before it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,5 +67,11 @@ impl Answer {
     pub fn with_reply(&self, encode: impl FnOnce(&Reply<'_>)) {
         let ext: Vec<(&str, ExtValue<'_>)> = self.ext.iter().map(|(key, value)| (*key, ExtValue::Str(value))).collect();
         encode(&Reply { code: self.code, remark: self.remark.as_deref(), ext: &ext, body: &self.body });
+    }
+}
+
+impl From<BadRequest> for Answer {
+    fn from(bad: BadRequest) -> Answer {
+        Answer::error(bad.code(), bad.to_string())
     }
 }

@@ -1,17 +1,15 @@
 //! What brokers ask: registration, versions, signs of life.
 
 use super::kv::ORDER_NAMESPACE;
-use super::{Answer, Answered, NameServer, required};
+use super::{Answer, Answered, NameServer};
 use crate::model::{BrokerId, BrokerName, ConnectionId, Now};
-use crate::protocol::body::{
-    BodyError, BrokerMemberGroup, DataVersion, RegisterBody, TopicConfig, TopicRouteData, TopicTable, key_values,
-};
+use crate::protocol::body::{BrokerMemberGroup, TopicConfig, TopicRouteData, key_values};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::header::Header;
+use crate::protocol::request::{
+    BrokerHeartbeatRequest, BrokerIdentity, BrokerNameRequest, RegisterBrokerRequest, TopicRequest,
+};
 use crate::route::{Queues, Registration};
-
-/// Brokers before 3.0.11 send the topic table alone. Source: `MQVersion`.
-const VERSION_WITH_BODY: i32 = 37;
 
 impl NameServer {
     /// 103: a broker tells what it is and what it has.
@@ -22,19 +20,18 @@ impl NameServer {
         header: &Header<'_>,
         body: &[u8],
     ) -> Answered {
-        check_crc(header, body)?;
-        let table = read_table(header, body).map_err(|error| {
-            Answer::error(ResponseCode::SystemError, format!("the registration's body cannot be read: {error}"))
-        })?;
+        let request = RegisterBrokerRequest::parse(header, body)?;
+        let (identity, table) = (request.identity, request.body.table);
         let registration = Registration {
-            cluster: required(header, "clusterName")?.to_owned(),
-            broker_name: required(header, "brokerName")?.to_owned(),
-            broker_id: BrokerId(header.ext.number("brokerId").unwrap_or(0)),
-            address: required(header, "brokerAddr")?.to_owned(),
-            ha_address: header.ext.get("haServerAddr").unwrap_or_default().to_owned(),
+            cluster: identity.cluster.to_owned(),
+            broker_name: identity.broker_name.to_owned(),
+            broker_id: identity.broker_id,
+            address: identity.address.to_owned(),
+            ha_address: request.ha_address.to_owned(),
             zone: header.ext.get("__ZONE_NAME").map(str::to_owned),
-            expires_after_ms: header.ext.number("heartbeatTimeoutMillis"),
-            acting_master: header.ext.get("enableActingMaster").map(is_true),
+            expires_after_ms: request.heartbeat_timeout_ms,
+            // Whether the field is there tells a broker of 5.0 from an older one.
+            acting_master: header.ext.get("enableActingMaster").map(|_| request.enable_acting_master),
             version: table.version,
             topics: table.topics.values().map(|config| (config.name.to_string(), queues_of(config))).collect(),
         };
@@ -55,19 +52,14 @@ impl NameServer {
 
     /// 104: a broker says goodbye.
     pub(super) fn unregister_broker(&mut self, header: &Header<'_>) -> Answered {
-        let cluster = required(header, "clusterName")?;
-        let broker_name = required(header, "brokerName")?;
-        self.table.unregister(cluster, broker_name, required(header, "brokerAddr")?);
+        let broker = BrokerIdentity::parse(header)?;
+        self.table.unregister(broker.cluster, broker.broker_name, broker.address);
         Ok(Answer::success())
     }
 
     /// 322: whether a broker must register its topics again; a sign of life as well.
     pub(super) fn query_data_version(&mut self, now: Now, header: &Header<'_>, body: &[u8]) -> Answered {
-        let cluster = required(header, "clusterName")?;
-        let address = required(header, "brokerAddr")?;
-        let asked = DataVersion::decode(body).map_err(|error| {
-            Answer::error(ResponseCode::SystemError, format!("the data version cannot be read: {error}"))
-        })?;
+        let (BrokerIdentity { cluster, address, .. }, asked) = BrokerIdentity::parse_with_version(header, body)?;
         let known = self.table.version_of(cluster, address);
         self.table.heard_from(now.mono, cluster, address);
         let mut answer = Answer::fields(vec![("changed", (known != Some(asked)).to_string())]);
@@ -77,14 +69,15 @@ impl NameServer {
 
     /// 904: a sign of life.
     pub(super) fn broker_heartbeat(&mut self, now: Now, header: &Header<'_>) -> Answered {
-        self.table.heard_from(now.mono, required(header, "clusterName")?, required(header, "brokerAddr")?);
+        let broker = BrokerHeartbeatRequest::parse(header)?;
+        self.table.heard_from(now.mono, broker.cluster, broker.address);
         Ok(Answer::success())
     }
 
     /// 901: the replicas under one name.
     pub(super) fn broker_member_group(&self, header: &Header<'_>) -> Answered {
-        let cluster = required(header, "clusterName")?.to_owned();
-        let broker_name = required(header, "brokerName")?;
+        let BrokerNameRequest { broker_name, cluster } = BrokerNameRequest::parse(header)?;
+        let cluster = cluster.unwrap_or_default().to_owned();
         let known = self.table.brokers().get(broker_name);
         let addresses = known.map(|broker| broker.addresses.iter().map(|(id, a)| (BrokerId(*id), a.clone())).collect());
         let group = BrokerMemberGroup {
@@ -97,7 +90,7 @@ impl NameServer {
 
     /// 217: queues of one topic, without the rest of the broker's.
     pub(super) fn register_topic(&mut self, header: &Header<'_>, body: &[u8]) -> Answered {
-        let topic = required(header, "topic")?;
+        let topic = TopicRequest::parse(header)?.topic;
         if let Ok(route) = TopicRouteData::decode(body) {
             let queues: Vec<(String, Queues)> = route
                 .queues
@@ -114,31 +107,6 @@ impl NameServer {
     }
 }
 
-fn is_true(text: &str) -> bool {
-    text.eq_ignore_ascii_case("true")
-}
-
 fn queues_of(config: &TopicConfig) -> Queues {
     Queues { read: config.read_queues, write: config.write_queues, perm: config.perm, sys_flag: config.sys_flag }
-}
-
-/// `bodyCrc32` is the CRC-32 of the body as sent, without its highest bit; 0 says that it was not computed.
-fn check_crc(header: &Header<'_>, body: &[u8]) -> Result<(), Answer> {
-    let told: u32 = header.ext.number("bodyCrc32").unwrap_or(0);
-    if told == 0 || told == crc32fast::hash(body) & 0x7FFF_FFFF {
-        return Ok(());
-    }
-    Err(Answer::error(ResponseCode::SystemError, "crc32 not match"))
-}
-
-fn read_table(header: &Header<'_>, body: &[u8]) -> Result<TopicTable, BodyError> {
-    if body.is_empty() {
-        return Ok(TopicTable::default());
-    }
-    if header.version < VERSION_WITH_BODY {
-        return TopicTable::decode(body);
-    }
-    let compressed = header.ext.get("compressed").is_some_and(is_true);
-    let body = if compressed { RegisterBody::decode_compressed(body)? } else { RegisterBody::decode(body)? };
-    Ok(body.table)
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Answer, Answered, Effect, NameServer, required};
+use super::{Answer, Answered, Effect, NameServer};
 use crate::limits::{JSON_NODES_MAX, KV_ENTRIES_MAX};
 use crate::protocol::body::key_values;
 use crate::protocol::code::ResponseCode;
 use crate::protocol::header::Header;
 use crate::protocol::json::{self, JsonError, JsonForm, Key, Value, Writer};
+use crate::protocol::request::{KvRequest, NamespaceRequest};
 
 /// Key: a topic, value: `broker-a:4;broker-b:4`.
 pub(super) const ORDER_NAMESPACE: &str = "ORDER_TOPIC_CONFIG";
@@ -77,8 +78,8 @@ impl KvConfig {
 impl NameServer {
     /// 100.
     pub(super) fn put_kv(&mut self, header: &Header<'_>) -> Answered {
-        let (namespace, key) = (required(header, "namespace")?, required(header, "key")?);
-        let value = header.ext.get("value").unwrap_or_default();
+        let KvRequest { namespace, key, value } = KvRequest::parse(header)?;
+        let value = value.unwrap_or_default();
         if self.kv.get(namespace, key).is_none() && self.kv.len() >= KV_ENTRIES_MAX {
             let remark = format!("the name server keeps no more than {KV_ENTRIES_MAX} entries");
             return Err(Answer::error(ResponseCode::SystemError, remark));
@@ -89,7 +90,7 @@ impl NameServer {
 
     /// 101.
     pub(super) fn get_kv(&self, header: &Header<'_>) -> Answered {
-        let (namespace, key) = (required(header, "namespace")?, required(header, "key")?);
+        let KvRequest { namespace, key, .. } = KvRequest::parse(header)?;
         match self.kv.get(namespace, key) {
             Some(value) => Ok(Answer::fields(vec![("value", value.to_owned())])),
             None => {
@@ -101,14 +102,14 @@ impl NameServer {
 
     /// 102.
     pub(super) fn delete_kv(&mut self, header: &Header<'_>) -> Answered {
-        let (namespace, key) = (required(header, "namespace")?, required(header, "key")?);
+        let KvRequest { namespace, key, .. } = KvRequest::parse(header)?;
         let removed = self.kv.entries.get_mut(namespace).and_then(|of| of.remove(key));
         Ok(if removed.is_some() { self.persist_kv() } else { Answer::success() })
     }
 
     /// 219.
     pub(super) fn kv_of_namespace(&self, header: &Header<'_>) -> Answered {
-        let namespace = required(header, "namespace")?;
+        let namespace = NamespaceRequest::parse(header)?.name;
         match self.kv.namespace(namespace) {
             Some(of) => Ok(Answer::body(key_values(of.iter().map(|(key, value)| (key.as_str(), value.as_str()))))),
             None => Err(Answer::error(ResponseCode::QueryNotFound, format!("No config item, Namespace: {namespace}"))),

@@ -3,16 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::kv::ORDER_NAMESPACE;
-use super::{Answer, Answered, NameServer, required};
+use super::{Answer, Answered, NameServer};
 use crate::model::{BrokerId, BrokerName, Now, TopicName};
 use crate::protocol::body::{BrokerData, ClusterInfo, QueueData, TopicList, TopicRouteData};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::header::Header;
-use crate::protocol::json::JsonForm;
+use crate::protocol::request::{NamespaceRequest, RouteRequest, TopicRequest};
 use crate::route::{Broker, Queues};
 
-/// From this version on clients read standard JSON. Source: `MQVersion.V4_9_4`.
-const VERSION_WITH_STANDARD_JSON: i32 = 401;
 const UNIT: i32 = 1;
 const UNIT_SUBSCRIBED: i32 = 1 << 1;
 
@@ -36,9 +34,7 @@ impl NameServer {
                 return Err(Answer::error(ResponseCode::SystemError, "name server not ready"));
             }
         }
-        let topic = required(header, "topic")?;
-        let in_zone = header.ext.get("__ZONE_MODE").is_some_and(|mode| mode.eq_ignore_ascii_case("true"));
-        let zone = header.ext.get("__ZONE_NAME").filter(|_| in_zone);
+        let RouteRequest { topic, form, zone } = RouteRequest::parse(header)?;
         let Some(route) = self.table.route(topic, zone) else {
             let remark = format!("No topic route info in name server for the topic: {topic}");
             return Err(Answer::error(ResponseCode::TopicNotExist, remark));
@@ -49,9 +45,7 @@ impl NameServer {
             queues: route.queues.iter().map(|(name, queues)| queue_data(name, *queues)).collect(),
             order_topic_conf: order.map(str::to_owned),
         };
-        let standard = header.version >= VERSION_WITH_STANDARD_JSON
-            || header.ext.get("acceptStandardJsonOnly").is_some_and(|text| text.eq_ignore_ascii_case("true"));
-        Ok(Answer::body(data.encode(if standard { JsonForm::Standard } else { JsonForm::Fastjson })))
+        Ok(Answer::body(data.encode(form)))
     }
 
     /// 106: all brokers of all clusters.
@@ -80,7 +74,7 @@ impl NameServer {
         if !self.config.topic_list {
             return Err(disabled());
         }
-        Ok(topic_list(self.table.topics_of_cluster(required(header, "cluster")?), None))
+        Ok(topic_list(self.table.topics_of_cluster(NamespaceRequest::parse_cluster(header)?.name), None))
     }
 
     /// 304: names of clusters and brokers, which are topics too, and a broker that knows the rest.
@@ -107,8 +101,8 @@ impl NameServer {
 
     /// 216: a topic, or its queues in one cluster, leaves the routes.
     pub(super) fn delete_topic(&mut self, header: &Header<'_>) -> Answered {
-        let cluster = header.ext.get("clusterName").filter(|name| !name.is_empty());
-        self.table.delete_topic(required(header, "topic")?, cluster);
+        let TopicRequest { topic, cluster, .. } = TopicRequest::parse(header)?;
+        self.table.delete_topic(topic, cluster);
         Ok(Answer::success())
     }
 }

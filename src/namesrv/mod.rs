@@ -93,10 +93,5 @@ fn not_supported(code: i32) -> Answer {
     Answer::error(ResponseCode::RequestCodeNotSupported, format!(" request type {code} not supported"))
 }
 
-/// A field without which the request means nothing.
-fn required<'h>(header: &'h Header<'_>, name: &str) -> Result<&'h str, Answer> {
-    header
-        .ext
-        .get(name)
-        .ok_or_else(|| Answer::error(ResponseCode::SystemError, format!("the request has no field {name}")))
-}
+#[cfg(test)]
+mod tests;
