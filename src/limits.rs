@@ -22,7 +22,22 @@ pub const SHARD_MAILBOX_MAX: usize = 256;
 pub const SHARDS_MAX: u16 = 512;
 
 /// Smallest tail of a shard: two records of the default largest size, and room to write while one is read.
-pub const TAIL_BYTES_MIN: u64 = 8 * 1024 * 1024;
+pub const TAIL_BYTES_MIN: usize = 8 * 1024 * 1024;
+
+/// Broker names that a name server knows.
+pub const ROUTE_BROKERS_MAX: usize = 16_384;
+
+/// Topics that a name server knows.
+pub const ROUTE_TOPICS_MAX: usize = 1_000_000;
+
+/// Entries of a name server's key-value configuration.
+pub const KV_ENTRIES_MAX: usize = 100_000;
+
+/// Connections that a name server keeps open.
+pub const NAMESRV_CONNECTIONS_MAX: usize = 20_000;
+
+/// Bytes that a name server holds of frames that are not whole yet, over all connections.
+pub const NAMESRV_PARTIAL_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 const _: () = assert!(MESSAGE_BODY_BYTES_MAX < FRAME_BYTES_MAX, "the largest message must fit a frame");
 
@@ -268,3 +283,13 @@ pub const STOP_CLOSE_MS: u64 = 300;
 
 const _: () = assert!(1000 % TICK_MS == 0, "ticks divide a second");
 const _: () = assert!(STOP_SETTLE_MS + 2 * STOP_CLOSE_MS < 4500, "a stop ends within five seconds");
+/// Messages that one query by key returns. Source: RocketMQ `maxMsgsNumBatch` 64.
+pub const QUERY_MESSAGES_MAX: usize = 64;
+
+/// Bytes of records that one query by key returns.
+pub const QUERY_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+const _: () = assert!(QUERY_BYTES_MAX + 4096 < FRAME_BYTES_MAX, "the answer to a query must fit a frame");
+
+/// Attributes of one topic.
+pub const TOPIC_ATTRIBUTES_MAX: usize = 64;

@@ -7,23 +7,6 @@ use std::collections::VecDeque;
 /// Upper bounds in ms of the classes of [`Latency`]; the last class has none. Source: RocketMQ `StoreStatsService`.
 const LATENCY_CLASSES_MS: [u64; 12] = [0, 10, 50, 100, 200, 500, 1_000, 2_000, 3_000, 4_000, 5_000, 10_000];
 
-/// Names of the classes of [`Latency`] as RocketMQ's tools read them.
-const LATENCY_CLASS_NAMES: [&str; 13] = [
-    "[<=0ms]",
-    "[0~10ms]",
-    "[10~50ms]",
-    "[50~100ms]",
-    "[100~200ms]",
-    "[200~500ms]",
-    "[500ms~1s]",
-    "[1~2s]",
-    "[2~3s]",
-    "[3~4s]",
-    "[4~5s]",
-    "[5~10s]",
-    "[10s~]",
-];
-
 /// How many samples of the counters are kept, one a second: the longest window is 600 s.
 const SAMPLES_MAX: usize = 601;
 
@@ -71,17 +54,25 @@ impl Latency {
         self.max_ms
     }
 
-    /// RocketMQ's text: `[<=0ms]:0 [0~10ms]:5 ... [10s~]:0 `, with the trailing space that its parsers expect.
+    /// How many there are in each of RocketMQ's classes.
     #[must_use]
-    pub fn to_text(&self) -> String {
-        let mut text = String::with_capacity(200);
-        for (name, count) in LATENCY_CLASS_NAMES.iter().zip(self.classes) {
-            text.push_str(name);
-            text.push(':');
-            text.push_str(&count.to_string());
-            text.push(' ');
+    pub fn counts(&self) -> [u64; 13] {
+        self.classes
+    }
+
+    /// The upper bound in ms of the class in which this part (0..1) of all is reached; of the last class, the maximum.
+    #[must_use]
+    pub fn quantile_ms(&self, part: f64) -> f64 {
+        let total: u64 = self.classes.iter().sum();
+        let mut below = 0;
+        for (class, count) in self.classes.iter().enumerate() {
+            below += count;
+            #[expect(clippy::cast_precision_loss, reason = "a quantile is for reading: 53 bits are enough")]
+            if below as f64 >= total as f64 * part {
+                return LATENCY_CLASSES_MS.get(class).map_or(self.max_ms as f64, |bound| *bound as f64);
+            }
         }
-        text
+        0.0
     }
 }
 
@@ -140,16 +131,14 @@ mod tests {
     }
 
     #[test]
-    fn latency_text_has_thirteen_classes() {
+    fn latency_falls_into_rocketmq_s_classes() {
         let mut latency = Latency::default();
+        assert!(latency.quantile_ms(0.99).abs() < 1e-9);
         for ms in [0, 1, 10, 11, 5_001, 99_999] {
             latency.record(ms);
         }
-        assert_eq!(
-            latency.to_text(),
-            "[<=0ms]:1 [0~10ms]:2 [10~50ms]:1 [50~100ms]:0 [100~200ms]:0 [200~500ms]:0 [500ms~1s]:0 [1~2s]:0 \
-             [2~3s]:0 [3~4s]:0 [4~5s]:0 [5~10s]:1 [10s~]:1 "
-        );
+        assert_eq!(latency.counts(), [1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
         assert_eq!(latency.max_ms(), 99_999);
+        assert!((latency.quantile_ms(0.5) - 10.0).abs() < 1e-9);
     }
 }

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use super::filter::TagFilter;
 use crate::limits::{EXPRESSION_BYTES_MAX, GROUPS_PER_CONNECTION_MAX, SUBSCRIPTIONS_PER_GROUP_MAX};
 use crate::model::{ClientId, ConnectionId, FastMap, GroupName, MonoNs, TopicName};
-use crate::protocol::body::{ConsumeFromWhere, ConsumeType, ConsumerData, ExpressionType, MessageModel, SubscriptionData};
+use crate::protocol::body::{
+    ConsumeFromWhere, ConsumeType, ConsumerData, ExpressionType, MessageModel, SubscriptionData,
+};
 use crate::protocol::code::Language;
 
 /// A member is forgotten after this long without a heartbeat. Source: RocketMQ `channelExpiredTimeout`.

@@ -74,7 +74,10 @@ impl Groups {
     pub(super) fn put(&mut self, now: Now, config: SubscriptionGroupConfig) -> Result<(), Refusal> {
         let groups = &mut self.table.groups;
         if !groups.contains_key(&config.name) && groups.len() >= GROUPS_MAX {
-            return Err(Refusal::new(ResponseCode::SystemError, format!("this broker has {GROUPS_MAX} groups: no more")));
+            return Err(Refusal::new(
+                ResponseCode::SystemError,
+                format!("this broker has {GROUPS_MAX} groups: no more"),
+            ));
         }
         groups.insert(config.name.clone(), config);
         self.table.version = self.table.version.next(now.unix);
@@ -100,8 +103,12 @@ impl Broker {
         group: &str,
         out: &mut Output,
     ) -> Result<&SubscriptionGroupConfig, Refusal> {
-        let missing =
-            || Refusal::new(ResponseCode::SubscriptionGroupNotExist, format!("subscription group [{group}] does not exist"));
+        let missing = || {
+            Refusal::new(
+                ResponseCode::SubscriptionGroupNotExist,
+                format!("subscription group [{group}] does not exist"),
+            )
+        };
         if self.groups.get(group).is_none() {
             if !self.settings.auto_create_group || check_group(group).is_err() {
                 return Err(missing());

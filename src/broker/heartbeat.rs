@@ -10,6 +10,7 @@ use crate::protocol::code::{Language, RequestCode, ResponseCode};
 use crate::protocol::frame::Encoding;
 use crate::protocol::message::{check_topic, retry_topic};
 use crate::protocol::reply::{ExtValue, Reply, encode_request};
+use crate::protocol::request::UnregisterClientRequest;
 
 impl Broker {
     /// HEART_BEAT 34. The answer waits until the retry topics of new groups can be found: consumers look them up at once.
@@ -20,8 +21,7 @@ impl Broker {
         body: &[u8],
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        let beat = HeartbeatData::decode(body)
-            .map_err(|error| Refusal::new(ResponseCode::SystemError, format!("bad heartbeat: {error}")))?;
+        let beat = HeartbeatData::decode(body)?;
         let member = Member {
             client: beat.client_id.clone(),
             language,
@@ -33,7 +33,8 @@ impl Broker {
         let mut wants_subscriptions = false;
         for data in &beat.consumers {
             // A group that may not be created is passed over: the other groups of the client work.
-            let Ok(retry_queues) = self.group_config(asked.now, data.group.as_str(), out).map(|group| group.retry_queues)
+            let Ok(retry_queues) =
+                self.group_config(asked.now, data.group.as_str(), out).map(|group| group.retry_queues)
             else {
                 continue;
             };
@@ -74,8 +75,10 @@ impl Broker {
         }
         let mut config = TopicConfig::new(&name, queues);
         config.sys_flag = i32::from(data.unit_mode);
-        config.order =
-            data.subscriptions.iter().any(|wanted| self.topics.get(wanted.topic.as_str()).is_some_and(|topic| topic.config.order));
+        config.order = data
+            .subscriptions
+            .iter()
+            .any(|wanted| self.topics.get(wanted.topic.as_str()).is_some_and(|topic| topic.config.order));
         Some(config)
     }
 
@@ -92,11 +95,11 @@ impl Broker {
     pub(super) fn unregister(
         &mut self,
         asked: &Asked,
-        producer_group: Option<&str>,
-        consumer_group: Option<&str>,
+        request: &UnregisterClientRequest<'_>,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        if let Some(group) = self.clients.unregister(asked.connection, producer_group, consumer_group) {
+        let (producer, consumer) = (request.producer_group, request.consumer_group);
+        if let Some(group) = self.clients.unregister(asked.connection, producer, consumer) {
             self.notify_group(asked.now, &group, out);
         }
         self.reply(asked, &Reply::new(ResponseCode::Success), out);

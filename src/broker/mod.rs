@@ -24,11 +24,12 @@ mod query;
 mod retry;
 mod send;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 pub mod topic;
 mod view;
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use bytes::{Bytes, BytesMut};
@@ -46,15 +47,16 @@ use self::pull::Pull;
 use self::settings::BrokerSettings;
 use self::topic::TopicTable;
 use crate::control::message::{CONTROL_TICKET_MIN, ToControl, ToShard};
-use crate::log::{BlockId, IoError, Log, QueueIndex};
+use crate::log::{BlockId, DiskUsage, IoError, Log, QueueIndex};
 use crate::metrics::{Counters, Latency, Rates};
 use crate::model::{ConnectionId, MonoNs, Now};
-use crate::protocol::body::{self, TopicConfig};
+use crate::protocol::body::{self, BodyError, TopicConfig};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::frame::{Encoding, RawFrame};
 use crate::protocol::header::Header;
-use crate::protocol::message::check_topic;
+use crate::protocol::message::{NameError, check_topic};
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
+use crate::protocol::request::BadRequest;
 
 /// How often groups are searched for members that are gone, and locks for those that have expired.
 const EXPIRY_SCAN_MS: u64 = 10_000;
@@ -109,6 +111,7 @@ pub struct Broker {
     counters: Counters,
     rates: Rates,
     put_latency: Latency,
+    disk: DiskUsage,
     started: Now,
     last_expiry_scan: MonoNs,
     last_offsets_write: MonoNs,
@@ -158,6 +161,24 @@ pub struct Refusal {
     forbidden_type: Option<i32>,
 }
 
+impl From<BadRequest> for Refusal {
+    fn from(error: BadRequest) -> Refusal {
+        Refusal::new(error.code(), error.to_string())
+    }
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Refusal {
+        Refusal::from(BadRequest::Body(error))
+    }
+}
+
+impl From<NameError> for Refusal {
+    fn from(error: NameError) -> Refusal {
+        Refusal::new(ResponseCode::InvalidParameter, error.to_string())
+    }
+}
+
 impl Refusal {
     fn new(code: ResponseCode, remark: impl Into<Cow<'static, str>>) -> Refusal {
         Refusal { code, remark: remark.into(), forbidden_type: None }
@@ -183,6 +204,7 @@ impl Broker {
             counters: Counters::default(),
             rates: Rates::default(),
             put_latency: Latency::default(),
+            disk: DiskUsage { used_bytes: 0, total_bytes: 0 },
             started: Now::default(),
             last_expiry_scan: MonoNs(0),
             last_offsets_write: MonoNs(0),
@@ -373,7 +395,7 @@ impl Broker {
             topic.ticket = topic.ticket.filter(|ticket| self.acks.is_closed(*ticket));
             return Ok(topic.ticket);
         }
-        check_topic(name).map_err(|error| Refusal::new(ResponseCode::InvalidParameter, error.to_string()))?;
+        check_topic(name)?;
         self.create_topics(now, vec![TopicConfig::new(name, queues)], false, out)
     }
 
@@ -506,6 +528,11 @@ impl Broker {
     /// The log, for the shell's loops.
     pub fn log_mut(&mut self) -> &mut Log {
         &mut self.log
+    }
+
+    /// How full the store's disk is, for the tools that ask. The shell says it with each tick of the log.
+    pub fn note_disk(&mut self, disk: DiskUsage) {
+        self.disk = disk;
     }
 
     /// Counters since the start.

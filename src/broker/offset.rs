@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::limits::OFFSETS_MAX;
 use crate::model::{GroupName, QueueId, QueueOffset, TopicName};
+use crate::protocol::body;
 
 /// The offsets that consumer groups have committed on this shard.
 #[derive(Debug, Default)]
@@ -56,9 +57,31 @@ impl ConsumerOffsets {
         self.groups.iter().filter(move |(_, topics)| topics.contains_key(topic)).map(|(group, _)| group)
     }
 
-    /// All offsets by group and topic.
-    pub fn iter(&self) -> impl Iterator<Item = (&GroupName, &TopicName, &Offsets)> {
-        self.groups.iter().flat_map(|(group, topics)| topics.iter().map(move |(topic, at)| (group, topic, at)))
+    /// What a group has committed of a topic, by queue.
+    #[must_use]
+    pub fn of_topic(&self, group: &str, topic: &str) -> Option<&Offsets> {
+        self.groups.get(group)?.get(topic)
+    }
+
+    /// Takes over what the store's file holds.
+    pub(super) fn load(&mut self, table: &body::ConsumerOffsets) {
+        for ((topic, group), queues) in &table.offsets {
+            for (queue, offset) in queues {
+                self.commit(group.as_str(), topic.as_str(), *queue, *offset);
+            }
+        }
+        self.dirty = false;
+    }
+
+    /// The table as the store's file holds it.
+    pub(super) fn table(&self) -> body::ConsumerOffsets {
+        let mut table = body::ConsumerOffsets::default();
+        for (group, topics) in &self.groups {
+            for (topic, offsets) in topics {
+                table.offsets.insert((topic.clone(), group.clone()), offsets.clone());
+            }
+        }
+        table
     }
 
     /// Forgets the offsets of a topic that is deleted.
@@ -83,11 +106,6 @@ impl ConsumerOffsets {
     /// Whether there are changes to write; from now on they count as written.
     pub fn take_dirty(&mut self) -> bool {
         std::mem::take(&mut self.dirty)
-    }
-
-    /// What was to be written was not: it is to be written again.
-    pub fn mark_dirty(&mut self) {
-        self.dirty = true;
     }
 }
 

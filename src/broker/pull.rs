@@ -17,7 +17,7 @@ use crate::log::{BlockId, QueueIndex, Read, ReadLimits};
 use crate::model::{MonoNs, QueueId, QueueOffset, TopicName};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
-use crate::protocol::request::pull::PullRequest;
+use crate::protocol::request::PullRequest;
 
 /// A pull whose checks are passed.
 #[derive(Clone, Debug)]
@@ -25,9 +25,9 @@ pub(super) struct Pull {
     asked: Asked,
     pub(super) topic: TopicName,
     queue: QueueIndex,
-    from: i64,
+    from: Option<QueueOffset>,
     /// Messages up to here were seen not to match, while the pull was held.
-    scanned: i64,
+    scanned: Option<QueueOffset>,
     messages_max: usize,
     filter: Arc<TagFilter>,
     topic_sys_flag: i32,
@@ -36,13 +36,25 @@ pub(super) struct Pull {
 
 /// How a pull ends, or does not yet.
 enum Outcome {
-    Found { next: QueueOffset, messages: usize },
+    Found {
+        next: QueueOffset,
+        messages: usize,
+    },
     /// 19: the queue's end. Only this may be held.
-    AtEnd { next: QueueOffset, status: &'static str },
+    AtEnd {
+        next: QueueOffset,
+        status: &'static str,
+    },
     /// 20.
-    NoMatch { next: QueueOffset, status: &'static str },
+    NoMatch {
+        next: QueueOffset,
+        status: &'static str,
+    },
     /// 21.
-    Moved { next: QueueOffset, status: &'static str },
+    Moved {
+        next: QueueOffset,
+        status: &'static str,
+    },
     Cold(BlockId),
 }
 
@@ -58,23 +70,28 @@ impl Broker {
             return Err(forbidden(1, format!("the broker[{}] pulling message is forbidden", self.settings.name)));
         }
         if out.outbox.is_full() {
-            return Err(Refusal::new(ResponseCode::FlowControl, "readers are behind: the broker holds too many answers"));
+            return Err(Refusal::new(
+                ResponseCode::FlowControl,
+                "readers are behind: the broker holds too many answers",
+            ));
         }
         let group_sys_flag = {
-            let group = self.group_config(asked.now, &request.consumer_group, out)?;
+            let group = self.group_config(asked.now, request.group, out)?;
             if !group.consume_enable {
-                let remark = format!("subscription group no permission, {}", request.consumer_group);
+                let remark = format!("subscription group no permission, {}", request.group);
                 return Err(forbidden(2, remark));
             }
             group.sys_flag
         };
         let (queue_id, queue, name, topic_sys_flag) = self.readable_queue(request)?;
         let filter = self.pull_filter(request)?;
-        if asked.rounds == 0 && request.commits_offset() && request.commit_offset >= 0 {
-            let offset = QueueOffset(request.commit_offset.unsigned_abs());
-            self.offsets.commit(&request.consumer_group, &request.topic, queue_id, offset);
+        if asked.rounds == 0
+            && request.sys_flag.commits_offset()
+            && let Some(offset) = request.commit_offset
+        {
+            self.offsets.commit(request.group, request.topic, queue_id, offset);
         }
-        let messages_max = u32::try_from(request.max_msg_nums).unwrap_or(0).clamp(1, PULL_MESSAGES_MAX);
+        let messages_max = request.messages_max.clamp(1, PULL_MESSAGES_MAX);
         let pull = Pull {
             asked: *asked,
             topic: name,
@@ -90,8 +107,8 @@ impl Broker {
         if let Outcome::Cold(block) = outcome {
             return Ok(Handled::Cold(block));
         }
-        let may_hold = request.suspends() && self.settings.long_polling && !asked.is_oneway;
-        match self.hold_deadline(asked, request).filter(|_| may_hold && matches!(outcome, Outcome::AtEnd { .. })) {
+        let may_hold = request.sys_flag.may_suspend() && self.settings.long_polling && !asked.is_oneway;
+        match hold_deadline(asked, request).filter(|_| may_hold && matches!(outcome, Outcome::AtEnd { .. })) {
             Some(deadline) => {
                 if let Err(pull) = self.holds.insert(queue, asked.connection, deadline, pull) {
                     self.answer_pull(&pull, &outcome, out);
@@ -102,13 +119,8 @@ impl Broker {
         Ok(Handled::Done)
     }
 
-    fn hold_deadline(&self, asked: &Asked, request: &PullRequest<'_>) -> Option<MonoNs> {
-        let ms = u64::try_from(request.suspend_timeout_millis).ok().filter(|ms| *ms > 0)?;
-        Some(asked.now.mono.plus_ms(ms.min(HOLD_MS_MAX)))
-    }
-
     fn readable_queue(&mut self, request: &PullRequest<'_>) -> Result<(QueueId, QueueIndex, TopicName, i32), Refusal> {
-        let name: &str = &request.topic;
+        let name = request.topic;
         let Some(topic) = self.topics.get_mut(name) else {
             let remark = format!("topic[{name}] not exist, apply first please!");
             return Err(Refusal::new(ResponseCode::TopicNotExist, remark));
@@ -117,10 +129,10 @@ impl Broker {
             return Err(forbidden(3, format!("the topic[{name}] pulling message is forbidden")));
         }
         let read_queues = topic.config.read_queues;
-        let queue_id = u32::try_from(request.queue_id).ok().filter(|queue| *queue < read_queues).map(QueueId);
-        let queue_id = queue_id.ok_or_else(|| {
+        let queue_id = request.queue_id.filter(|queue| queue.0 < read_queues).ok_or_else(|| {
+            let queue = request.queue_id.map_or_else(|| "-1".to_owned(), |queue| queue.to_string());
             let remark =
-                format!("queueId[{}] is illegal, topic:[{name}] topicConfig.readQueueNums:[{read_queues}]", request.queue_id);
+                format!("queueId[{queue}] is illegal, topic:[{name}] topicConfig.readQueueNums:[{read_queues}]");
             Refusal::new(ResponseCode::InvalidParameter, remark)
         })?;
         Ok((queue_id, topic.queue(&mut self.log, queue_id), topic.name.clone(), topic.config.sys_flag))
@@ -128,27 +140,27 @@ impl Broker {
 
     /// The filter of the request itself if it brings one, else that of the group's heartbeat.
     fn pull_filter(&self, request: &PullRequest<'_>) -> Result<Arc<TagFilter>, Refusal> {
-        if request.brings_subscription() {
-            let kind = request.expression_type.as_deref().unwrap_or("TAG");
+        if request.sys_flag.has_subscription() {
+            let kind = request.expression_type.unwrap_or("TAG");
             refuse_expression_type(kind)?;
-            let expression = request.subscription.as_deref().unwrap_or("*");
+            let expression = request.subscription.unwrap_or("*");
             let filter = TagFilter::parse(expression).map_err(|_| {
                 Refusal::new(ResponseCode::SubscriptionParseFailed, "parse the consumer's subscription failed")
             })?;
             return Ok(Arc::new(filter));
         }
-        let group_name: &str = &request.consumer_group;
+        let group_name = request.group;
         let Some(group) = self.clients.consumer_group(group_name) else {
             return Err(Refusal::new(ResponseCode::SubscriptionNotExist, "the consumer's group info not exist"));
         };
         if group.is_broadcast() && !self.groups.get(group_name).is_none_or(|config| config.consume_broadcast_enable) {
             return Err(forbidden(4, format!("the consumer group[{group_name}] can not consume by broadcast way")));
         }
-        let Some(subscription) = group.subscription(&request.topic) else {
+        let Some(subscription) = group.subscription(request.topic) else {
             let remark = format!("the consumer's subscription not exist: group {group_name}, topic {}", request.topic);
             return Err(Refusal::new(ResponseCode::SubscriptionNotExist, remark));
         };
-        if subscription.data.version < request.sub_version {
+        if subscription.data.version < request.subscription_version {
             return Err(Refusal::new(ResponseCode::SubscriptionNotLatest, "the consumer's subscription not latest"));
         }
         refuse_expression_type(subscription.data.expression_type.name())?;
@@ -160,7 +172,7 @@ impl Broker {
         let bounds = self.log.bounds(pull.queue);
         self.scratch.records.clear();
         let moved = |next, status| Outcome::Moved { next, status };
-        let Some(from) = u64::try_from(pull.scanned).ok().map(QueueOffset) else {
+        let Some(from) = pull.scanned else {
             return moved(bounds.min, "OFFSET_TOO_SMALL");
         };
         if bounds.max.0 == 0 && bounds.appended_max.0 == 0 {
@@ -258,7 +270,7 @@ impl Broker {
         match self.run_pull(&pull) {
             Outcome::AtEnd { .. } => {}
             Outcome::NoMatch { next, .. } if self.log.bounds(pull.queue).max <= next => {
-                pull.scanned = i64::try_from(next.0).unwrap_or(i64::MAX);
+                pull.scanned = Some(next);
                 if let Some(held) = self.holds.get_mut(id) {
                     held.scanned = pull.scanned;
                 }
@@ -266,7 +278,7 @@ impl Broker {
             // What was just appended is in the tail; if it is not, the client asks again and waits for the block then.
             Outcome::Cold(_) => {
                 self.holds.remove(id);
-                let next = QueueOffset(pull.scanned.unsigned_abs());
+                let next = pull.scanned.unwrap_or_default();
                 self.answer_pull(&pull, &Outcome::NoMatch { next, status: "NO_MATCHED_MESSAGE" }, out);
             }
             outcome => {
@@ -291,7 +303,7 @@ impl Broker {
     }
 
     fn answer_empty(&mut self, pull: &Pull, out: &mut Output) {
-        let next = QueueOffset(pull.scanned.unsigned_abs());
+        let next = pull.scanned.unwrap_or_default();
         let outcome = if pull.scanned > pull.from {
             Outcome::NoMatch { next, status: "NO_MATCHED_MESSAGE" }
         } else {
@@ -313,6 +325,10 @@ impl Broker {
             }
         }
     }
+}
+
+fn hold_deadline(asked: &Asked, request: &PullRequest<'_>) -> Option<MonoNs> {
+    (request.suspend_ms > 0).then(|| asked.now.mono.plus_ms(request.suspend_ms.min(HOLD_MS_MAX)))
 }
 
 /// Subscriptions by anything but tags are not built: refusing them is better than delivering everything.

@@ -21,7 +21,7 @@ use crate::protocol::message::{
     is_retry_topic, property, split_batch, sys_flag, tag_code,
 };
 use crate::protocol::reply::{SendReplyFields, encode_send_reply};
-use crate::protocol::request::send::SendRequest;
+use crate::protocol::request::SendRequest;
 
 /// A client from this version on says how often its messages are tried: 3.4.9.
 const VERSION_WITH_MAX_RECONSUME: i32 = 121;
@@ -96,8 +96,8 @@ impl Broker {
 
     fn try_send(&mut self, asked: &Asked, request: &SendRequest<'_>, out: &mut Output) -> Result<Handled, Refusal> {
         self.check_can_store()?;
-        let scan = Scan::of(&request.properties);
-        let is_retry = is_retry_topic(&request.topic);
+        let scan = Scan::of(request.properties);
+        let is_retry = is_retry_topic(request.topic);
         refuse_what_is_not_built(&scan, is_retry)?;
         let ticket = self.ensure_topic(asked, request, out)?;
         let mut destination = self.destination(request, ticket)?;
@@ -105,7 +105,7 @@ impl Broker {
         if is_retry {
             reconsume_times = self.retry_or_dead_letter(asked, request, &mut destination, out)?;
         }
-        if request.is_batch {
+        if request.batch {
             return self.send_batch(asked, request, &scan, &destination, out);
         }
         self.check_body(request.body)?;
@@ -115,7 +115,10 @@ impl Broker {
     /// Refuses before anything is done if nothing can be stored now.
     pub(super) fn check_can_store(&self) -> Result<(), Refusal> {
         if let Some(failure) = self.log.failure() {
-            return Err(Refusal::new(ResponseCode::ServiceNotAvailable, format!("service not available now: {failure}")));
+            return Err(Refusal::new(
+                ResponseCode::ServiceNotAvailable,
+                format!("service not available now: {failure}"),
+            ));
         }
         if self.acks.is_full() {
             return Err(busy());
@@ -139,7 +142,7 @@ impl Broker {
         request: &SendRequest<'_>,
         out: &mut Output,
     ) -> Result<Option<Ticket>, Refusal> {
-        let name: &str = &request.topic;
+        let name = request.topic;
         if let Some(topic) = self.topics.get_mut(name) {
             if topic.refuses_sends {
                 return Err(refuses_sends(name));
@@ -151,7 +154,7 @@ impl Broker {
             topic.ticket = topic.ticket.filter(|ticket| self.acks.is_closed(*ticket));
             return Ok(topic.ticket);
         }
-        check_topic(name).map_err(|error| Refusal::new(ResponseCode::InvalidParameter, error.to_string()))?;
+        check_topic(name)?;
         if topic::REFUSED_TOPICS.contains(&name) {
             return Err(refuses_sends(name));
         }
@@ -159,9 +162,8 @@ impl Broker {
             (topic::plain_config(name, 1, topic::perm::READ | topic::perm::WRITE), false)
         } else {
             let queues = request.default_topic_queues;
-            let default: &str = &request.default_topic;
-            let made =
-                topic::auto_created(&self.topics, &self.settings, name, default, queues, request.unit_mode)?;
+            let default = request.default_topic;
+            let made = topic::auto_created(&self.topics, &self.settings, name, default, queues, request.unit_mode)?;
             (made, true)
         };
         self.create_topics(asked.now, vec![config], spread, out)
@@ -173,12 +175,13 @@ impl Broker {
             Refusal::new(ResponseCode::TopicNotExist, remark)
         };
         let round_robin = self.next_queue;
-        let topic = self.topics.get_mut(&request.topic).ok_or_else(missing)?;
-        let queue_id = if request.queue_id < 0 {
-            self.next_queue = round_robin.wrapping_add(1);
-            QueueId(round_robin % topic.config.write_queues.max(1))
-        } else {
-            topic.check_queue(request.queue_id)?
+        let topic = self.topics.get_mut(request.topic).ok_or_else(missing)?;
+        let queue_id = match request.queue_id {
+            Some(queue_id) => topic.check_queue(queue_id)?,
+            None => {
+                self.next_queue = round_robin.wrapping_add(1);
+                QueueId(round_robin % topic.config.write_queues.max(1))
+            }
         };
         Ok(Destination { queue: topic.queue(&mut self.log, queue_id), queue_id, renamed: None, ticket })
     }
@@ -192,7 +195,7 @@ impl Broker {
         destination: &mut Destination,
         out: &mut Output,
     ) -> Result<i32, Refusal> {
-        let group = group_of_retry_topic(&request.topic).unwrap_or_default();
+        let group = group_of_retry_topic(request.topic).unwrap_or_default();
         let config = self.group_config(asked.now, group, out)?;
         let mut times_max = config.retry_max_times;
         if asked.version >= VERSION_WITH_MAX_RECONSUME
@@ -224,14 +227,14 @@ impl Broker {
         let unique = scan.unique.or(made.as_ref().map(|key| key.as_str()));
         let mut properties = std::mem::take(&mut self.scratch.properties);
         properties.clear();
-        self.store_properties(&request.properties, scan, made.as_ref().map(|key| key.as_str()), &mut properties);
+        self.store_properties(request.properties, scan, made.as_ref().map(|key| key.as_str()), &mut properties);
         let result = check_properties(&properties).and_then(|()| {
             let draft = RecordDraft {
-                topic: destination.renamed.as_deref().unwrap_or(&request.topic),
+                topic: destination.renamed.as_deref().unwrap_or(request.topic),
                 queue_id: destination.queue_id,
                 flag: request.flag,
                 sys_flag: request.sys_flag & !sys_flag::TRANSACTION_MASK,
-                born_timestamp: request.born_timestamp,
+                born_timestamp: request.born_timestamp.0,
                 born_host: self.peer(asked.connection),
                 store_host: self.settings.address,
                 store_timestamp: asked.now.unix.0,
@@ -268,7 +271,7 @@ impl Broker {
         destination: &Destination,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        if destination.renamed.is_some() || is_retry_topic(&request.topic) {
+        if destination.renamed.is_some() || is_retry_topic(request.topic) {
             return Err(Refusal::new(ResponseCode::MessageIllegal, "batch request does not support retry group"));
         }
         self.check_body(request.body)?;
@@ -278,17 +281,18 @@ impl Broker {
         let born_host = self.peer(asked.connection);
         let mut drafts = Vec::with_capacity(messages.len());
         for message in &messages {
-            let text = std::str::from_utf8(message.properties)
-                .map_err(|_| Refusal::new(ResponseCode::MessageIllegal, "properties of a message of the batch are no text"))?;
+            let text = std::str::from_utf8(message.properties).map_err(|_| {
+                Refusal::new(ResponseCode::MessageIllegal, "properties of a message of the batch are no text")
+            })?;
             let inner = Scan::of(text);
             refuse_what_is_not_built(&inner, false)?;
             check_properties(message.properties)?;
             drafts.push(RecordDraft {
-                topic: &request.topic,
+                topic: request.topic,
                 queue_id: destination.queue_id,
                 flag: message.flag,
                 sys_flag: request.sys_flag & !sys_flag::TRANSACTION_MASK,
-                born_timestamp: request.born_timestamp,
+                born_timestamp: request.born_timestamp.0,
                 born_host,
                 store_host: self.settings.address,
                 store_timestamp: asked.now.unix.0,
@@ -447,13 +451,12 @@ fn append_refusal(error: AppendError) -> Refusal {
             ResponseCode::ServiceNotAvailable,
             "service not available now: the disk is full; free space or shorten fileReservedTime, sends resume by themselves",
         ),
-        AppendError::NoSegment { disk_full: false } => Refusal::new(
+        // The next segment is on its way.
+        AppendError::NoSegment { disk_full: false } => busy(),
+        AppendError::Stopped => Refusal::new(
             ResponseCode::ServiceNotAvailable,
-            "service not available now: the next log segment is not prepared yet",
+            "service not available now: the log has stopped after a disk failure",
         ),
-        AppendError::Stopped => {
-            Refusal::new(ResponseCode::ServiceNotAvailable, "service not available now: the log has stopped after a disk failure")
-        }
         AppendError::TooLarge(error) => Refusal::new(ResponseCode::MessageIllegal, Cow::Owned(error.to_string())),
     }
 }

@@ -11,8 +11,8 @@ use super::settings::BrokerSettings;
 use crate::limits::{TOPIC_QUEUES_MAX, TOPICS_MAX};
 use crate::log::{Log, QueueIndex};
 use crate::model::{FastMap, QueueId, TopicName, UnixMs};
-use crate::protocol::body::{DataVersion, TopicConfig};
 pub use crate::protocol::body::perm;
+use crate::protocol::body::{DataVersion, TopicConfig};
 use crate::protocol::code::ResponseCode;
 
 /// The topic from whose settings producers create topics.
@@ -71,12 +71,13 @@ impl Topic {
     ///
     /// # Errors
     /// 29.
-    pub fn check_queue(&self, queue: i32) -> Result<QueueId, Refusal> {
-        u32::try_from(queue).ok().filter(|queue| *queue < self.queue_count()).map(QueueId).ok_or_else(|| {
-            let count = self.queue_count();
-            let name = &self.name;
-            Refusal::new(ResponseCode::InvalidParameter, format!("request queueId[{queue}] is illegal: topic {name} has {count}"))
-        })
+    pub fn check_queue(&self, queue: QueueId) -> Result<QueueId, Refusal> {
+        if queue.0 < self.queue_count() {
+            return Ok(queue);
+        }
+        let remark =
+            format!("request queueId[{queue}] is illegal: topic {} has {} queues", self.name, self.queue_count());
+        Err(Refusal::new(ResponseCode::InvalidParameter, remark))
     }
 }
 
@@ -112,7 +113,10 @@ impl TopicTable {
         }
         let known = self.by_name.get(&config.name).copied();
         if known.is_none() && self.topics.len() >= TOPICS_MAX {
-            return Err(Refusal::new(ResponseCode::SystemError, format!("this broker has {TOPICS_MAX} topics: no more")));
+            return Err(Refusal::new(
+                ResponseCode::SystemError,
+                format!("this broker has {TOPICS_MAX} topics: no more"),
+            ));
         }
         self.touch(now);
         let slot = match known {
@@ -120,8 +124,13 @@ impl TopicTable {
             None => {
                 let name = config.name.clone();
                 let refuses_sends = REFUSED_TOPICS.contains(&name.as_str());
-                let topic =
-                    Topic { name: name.clone(), config: config.clone(), refuses_sends, ticket: None, queues: Vec::new() };
+                let topic = Topic {
+                    name: name.clone(),
+                    config: config.clone(),
+                    refuses_sends,
+                    ticket: None,
+                    queues: Vec::new(),
+                };
                 let slot = self.topics.insert(topic);
                 self.by_name.insert(name, slot);
                 slot
@@ -207,18 +216,17 @@ pub fn auto_created(
     settings: &BrokerSettings,
     name: &str,
     default_topic: &str,
-    queues: i32,
+    queues: u32,
     unit: bool,
 ) -> Result<TopicConfig, Refusal> {
-    let missing =
-        || Refusal::new(ResponseCode::TopicNotExist, format!("topic[{name}] not exist, apply first please!"));
+    let missing = || Refusal::new(ResponseCode::TopicNotExist, format!("topic[{name}] not exist, apply first please!"));
     let default = topics.get(default_topic).ok_or_else(missing)?;
     let inherited = default.config.perm;
     let is_switched_off = default_topic == CREATE_TOPIC_KEY && !settings.auto_create_topic;
     if inherited & perm::INHERIT == 0 || is_switched_off {
         return Err(missing());
     }
-    let queues = u32::try_from(queues).unwrap_or(0).min(default.config.write_queues);
+    let queues = queues.min(default.config.write_queues);
     let mut config = plain_config(name, queues, inherited & !perm::INHERIT);
     config.sys_flag = i32::from(unit);
     Ok(config)

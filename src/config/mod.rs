@@ -15,7 +15,6 @@ use thiserror::Error;
 
 pub use namesrv::NamesrvConfig;
 pub use node::{BrokerRole, FlushDiskType, NodeConfig, NodeKind};
-pub use value::Hours;
 
 /// What is wrong with a configuration, and where. Displays as one sentence that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

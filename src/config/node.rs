@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use super::table::{self, Draft, Setting};
-use super::value::{self, Addresses, Hours, Value};
+use super::value::{self, Addresses, Value};
 use super::{ConfigError, Fault, NamesrvConfig, NotNeeded};
 use crate::limits::{DISK_BLOCK_BYTES, FRAME_BYTES_MAX, SHARDS_MAX, TAIL_BYTES_MIN};
 use crate::model::BrokerId;
@@ -74,8 +74,8 @@ pub struct NodeConfig {
     pub segment_bytes: u64,
     /// `tailPath`: a folder on tmpfs.
     pub tail_path: PathBuf,
-    /// `tailSize`: bytes of a shard's tail, a multiple of 4096.
-    pub tail_bytes: u64,
+    /// `tailSize`: bytes of a shard's tail, a power of two.
+    pub tail_bytes: usize,
     /// `flushDiskType`.
     pub flush: FlushDiskType,
     /// `syncFlushTimeout`, ms.
@@ -86,8 +86,8 @@ pub struct NodeConfig {
     pub message_bytes_max: u32,
     /// `fileReservedTime`, hours.
     pub file_reserved_hours: u32,
-    /// `deleteWhen`.
-    pub delete_when: Hours,
+    /// `deleteWhen`: hour of the day, UTC.
+    pub delete_hour: u8,
     /// `diskMaxUsedSpaceRatio`, percent.
     pub disk_used_percent_max: u8,
     /// `autoCreateTopicEnable`.
@@ -271,7 +271,7 @@ impl NodeConfig {
             append_property_crc: true,
             message_bytes_max: 0,
             file_reserved_hours: 0,
-            delete_when: Hours::default(),
+            delete_hour: 0,
             disk_used_percent_max: 0,
             auto_create_topic: true,
             auto_create_group: true,
@@ -391,7 +391,11 @@ fn check_sizes(draft: &Draft<NodeConfig>) -> Result<(), ConfigError> {
         Err(draft.contradiction(&[key], format!("{key}={bytes} is not a multiple of {block}, the block of direct I/O")))
     };
     whole_blocks("mappedFileSizeCommitLog", config.segment_bytes)?;
-    whole_blocks("tailSize", config.tail_bytes)?;
+    if !config.tail_bytes.is_power_of_two() {
+        let near = config.tail_bytes.next_power_of_two();
+        let sentence = format!("tailSize={} is not a power of two; use {near}", config.tail_bytes);
+        return Err(draft.contradiction(&["tailSize"], sentence));
+    }
     // A record is its body, its topic and at most 32 KiB of properties; twice the body is beyond doubt.
     let record_max = u64::from(config.message_bytes_max).saturating_mul(2).max(u64::from(u16::MAX));
     if config.segment_bytes < record_max {
@@ -403,7 +407,7 @@ fn check_sizes(draft: &Draft<NodeConfig>) -> Result<(), ConfigError> {
             ),
         ));
     }
-    if config.tail_bytes < record_max {
+    if u64::try_from(config.tail_bytes).unwrap_or(u64::MAX) < record_max {
         return Err(draft.contradiction(
             &["tailSize", "maxMessageSize"],
             format!(
@@ -605,7 +609,7 @@ const NODE: &[Setting<NodeConfig>] = &[
         },
         |c| shown(c.store_path_commit_log.as_ref().map(|path| path.display().to_string()))
     ),
-    setting!("mappedFileSizeCommitLog", "268435456", segment_bytes in 1_048_576..=68_719_476_736, "of bytes ",
+    setting!("mappedFileSizeCommitLog", "268435456", segment_bytes in 1_048_576..=2_147_483_648, "of bytes ",
         "Bytes of one commit log segment, a multiple of 4096. One segment a shard is written ahead, so small disks want small segments."),
     setting!(
         "tailPath",
@@ -617,8 +621,8 @@ const NODE: &[Setting<NodeConfig>] = &[
         },
         |c| c.tail_path.display().to_string()
     ),
-    setting!("tailSize", "33554432", tail_bytes in TAIL_BYTES_MIN..=4_294_967_296, "of bytes ",
-        "Bytes of each shard's tail, a multiple of 4096. Consumers within this distance of the end never touch the disk."),
+    setting!("tailSize", "33554432", tail_bytes in TAIL_BYTES_MIN..=2_147_483_648, "of bytes ",
+        "Bytes of each shard's tail, a power of two. Consumers within this distance of the end never touch the disk."),
     setting!(
         "flushDiskType",
         "ASYNC_FLUSH",
@@ -641,12 +645,12 @@ const NODE: &[Setting<NodeConfig>] = &[
     setting!(
         "deleteWhen",
         "04",
-        "Hours of the day at which expired segments go, such as 04 or 04;16.",
+        "Hour of the day, UTC, from 00 to 23, in which expired segments go.",
         |c, v| {
-            c.delete_when = Value::read(v)?;
+            c.delete_hour = value::within(v.trim_end_matches(';'), 0, 23, "of an hour ")?;
             Ok(())
         },
-        |c| c.delete_when.0.iter().map(|hour| format!("{hour:02}")).collect::<Vec<_>>().join(";")
+        |c| format!("{:02}", c.delete_hour)
     ),
     setting!("diskMaxUsedSpaceRatio", "75", disk_used_percent_max in 10..=95, "of percent ",
         "Percent of the disk in use above which expired segments go at once."),

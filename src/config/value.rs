@@ -8,10 +8,6 @@ pub(super) trait Value: Sized {
     fn read(text: &str) -> Result<Self, String>;
 }
 
-/// Hours of a day at which something happens, as RocketMQ's `deleteWhen` lists them: `04` or `04;16`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Hours(pub Vec<u8>);
-
 impl Value for bool {
     fn read(text: &str) -> Result<Self, String> {
         // Java takes everything but "true" as false; a typing error must not switch something off.
@@ -47,17 +43,6 @@ impl Value for Option<IpAddr> {
             "" => Ok(None),
             "localhost" => Ok(Some(IpAddr::from([127, 0, 0, 1]))),
             _ => text.parse().map(Some).map_err(|_| "an IP address such as 192.168.0.1".to_owned()),
-        }
-    }
-}
-
-impl Value for Hours {
-    fn read(text: &str) -> Result<Self, String> {
-        let hour = |part: &str| part.trim().parse::<u8>().ok().filter(|hour| *hour < 24);
-        let hours: Option<Vec<u8>> = text.split(';').filter(|part| !part.trim().is_empty()).map(hour).collect();
-        match hours {
-            Some(hours) if !hours.is_empty() => Ok(Hours(hours)),
-            _ => Err("a list of hours from 00 to 23, such as 04 or 04;16".to_owned()),
         }
     }
 }
@@ -132,13 +117,5 @@ mod tests {
         for bad in ["a", "a:", "a:0", ":1", "a:99999", "a b:1"] {
             assert_eq!(read(bad), Err("a list of HOST:PORT, separated by ;".to_owned()), "{bad}");
         }
-    }
-
-    #[test]
-    fn hours_are_of_a_day() {
-        assert_eq!(Hours::read("04"), Ok(Hours(vec![4])));
-        assert_eq!(Hours::read("4;16;"), Ok(Hours(vec![4, 16])));
-        assert!(Hours::read("24").is_err());
-        assert!(Hours::read("").is_err());
     }
 }

@@ -253,9 +253,14 @@ impl Log {
         }
         self.append_removals()?;
         self.make_room(record.size())?;
+        Ok(self.store(queue, draft, &record))
+    }
+
+    /// Stores a record for which room was made.
+    fn store(&mut self, queue: QueueIndex, draft: &RecordDraft<'_>, record: &Sized<'_>) -> Appended {
         let is_queued = record::is_queued(draft.sys_flag);
         let queue_offset = if is_queued { self.queues.get(queue).next() } else { QueueOffset(0) };
-        let log_offset = self.put(&record, queue_offset);
+        let log_offset = self.put(record, queue_offset);
         let appended = Appended { log_offset, size: record.size(), queue_offset, end: self.appended() };
         let seed = self.queues.get(queue).key_seed;
         self.keys.push(seed, &draft.keys, log_offset, UnixMs(draft.store_timestamp));
@@ -266,7 +271,40 @@ impl Log {
             self.unconfirmed.push_back((appended.end, queue));
         }
         self.advance_confirm();
-        Ok(appended)
+        appended
+    }
+
+    /// Appends messages to one queue, all of them or none, with offsets in a row.
+    ///
+    /// # Errors
+    /// [`AppendError`]; nothing has changed then.
+    pub fn append_batch(
+        &mut self,
+        queue: QueueIndex,
+        drafts: &[RecordDraft<'_>],
+    ) -> Result<Vec<Appended>, AppendError> {
+        let sized = |draft| Sized::new(draft, self.settings.has_record_crc);
+        let records = drafts.iter().map(sized).collect::<Result<Vec<_>, _>>().map_err(AppendError::TooLarge)?;
+        let size = records.iter().fold(0_u32, |sum, record| sum.saturating_add(record.size()));
+        if self.is_disk_refused {
+            return Err(AppendError::NoSegment { disk_full: true });
+        }
+        self.append_removals()?;
+        self.make_room(size)?;
+        Ok(drafts.iter().zip(&records).map(|(draft, record)| self.store(queue, draft, record)).collect())
+    }
+
+    /// Whether the ring is so full of what is not written yet that the largest message might not fit: no more requests should be read.
+    #[must_use]
+    pub fn is_tail_nearly_full(&self) -> bool {
+        let unwritten = self.appended().since(LogOffset(self.written.0 / BLOCK * BLOCK));
+        unwritten > self.tail.len() - self.tail.len() / 4
+    }
+
+    /// Store time of the oldest message, if there is one.
+    #[must_use]
+    pub fn earliest_time(&self) -> Option<UnixMs> {
+        self.segments.oldest().and_then(|segment| segment.times).map(|(first, _)| UnixMs(first))
     }
 
     /// Writes a record at the end; the room was made.

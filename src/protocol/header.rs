@@ -269,3 +269,136 @@ impl<'a> Ext<'a> {
         Span { start: position(start) | Span::DECODED, end: position(self.decoded.len()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Result<Header<'_>, HeaderError> {
+        Header::decode(Encoding::Json, text.as_bytes())
+    }
+
+    fn fields<'h>(header: &'h Header<'_>) -> Vec<(&'h str, &'h str)> {
+        header.ext.iter().collect()
+    }
+
+    #[test]
+    fn a_header_of_java_is_read() {
+        let text = r#"{"code":105,"extFields":{"topic":"T"},"flag":0,"language":"JAVA","opaque":-7,"serializeTypeCurrentRPC":"JSON","version":479}"#;
+        let header = json(text).expect("a header");
+        let numbers = (header.code, header.flag, header.opaque, header.version, header.language);
+        assert_eq!(numbers, (105, 0, -7, 479, Language::Java));
+        assert_eq!(fields(&header), [("topic", "T")]);
+        assert_eq!((header.remark(), header.is_response(), header.is_oneway()), (None, false, false));
+        assert!(header.ext.decoded.is_empty(), "nothing was escaped, so nothing is copied");
+    }
+
+    #[test]
+    fn extension_fields_are_texts_whatever_they_were() {
+        let check = |ext: &str, expected: &[(&str, &str)]| {
+            let text = format!(r#"{{"extFields":{ext},"opaque":1}}"#);
+            let header = json(&text).unwrap_or_else(|error| panic!("{ext}: {error}"));
+            assert_eq!(fields(&header), expected, "{ext}");
+            assert_eq!(header.opaque, 1, "{ext}");
+        };
+        check("{}", &[]);
+        check("null", &[]);
+        check("[1]", &[]);
+        check(
+            r#"{"a":1,"b":-2.5e3,"c":true,"d":null,"e":{"x":[1]},"f":"z"}"#,
+            &[("a", "1"), ("b", "-2.5e3"), ("c", "true"), ("f", "z")],
+        );
+        check(r#"{ "a" : "1" , "b" : "" }"#, &[("a", "1"), ("b", "")]);
+        check(
+            r#"{"i":"TAGS\u0001A\u0002","\u0061":"\"\\\/\b\f\n\r\t"}"#,
+            &[("i", "TAGS\u{1}A\u{2}"), ("a", "\"\\/\u{8}\u{c}\n\r\t")],
+        );
+        check(
+            r#"{"a":"\uD83D\uDE00","b":"\uD83D","c":"\uD83D\u0041","d":"ä\u00e4"}"#,
+            &[("a", "\u{1F600}"), ("b", "\u{FFFD}"), ("c", "\u{FFFD}A"), ("d", "\u{e4}\u{e4}")],
+        );
+        check(
+            r#"{"12345678":"1234567","1234567":"12345678\"12345678"}"#,
+            &[("12345678", "1234567"), ("1234567", "12345678\"12345678")],
+        );
+    }
+
+    #[test]
+    fn unknown_keys_odd_languages_and_null_remarks_are_passed_over() {
+        let check = |text: &str, language: Language, remark: Option<&str>| {
+            let header = json(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!((header.language, header.remark(), header.code), (language, remark, 3), "{text}");
+        };
+        check(r#"{"code":3}"#, Language::Other, None);
+        check(r#"{"code":"3","language":9,"remark":null}"#, Language::Go, None);
+        check(
+            r#"{"language":"COBOL","remark":"no \u2014 \"x\"","code":3}"#,
+            Language::Other,
+            Some("no \u{2014} \"x\""),
+        );
+        check(
+            r#"{"x":{"a":[1,{"b":"}"}],"c":"\""},"y":[],"code":3,"language":"CPP","remark":""}"#,
+            Language::Cpp,
+            Some(""),
+        );
+        check(" {\n\"code\"\t:\r3 } ", Language::Other, None);
+    }
+
+    #[test]
+    fn what_is_no_header_is_refused() {
+        let check = |text: &str, expected: HeaderError| {
+            assert_eq!(json(text).map(|header| header.code), Err(expected), "{text}");
+        };
+        check("", HeaderError::Ended);
+        check("{", HeaderError::Ended);
+        check("[]", HeaderError::Syntax { at: 0 });
+        check(r#"{"code":1}}"#, HeaderError::Syntax { at: 10 });
+        check(r#"{"code":1"opaque":2}"#, HeaderError::Syntax { at: 9 });
+        check(r#"{"code":2147483648}"#, HeaderError::Number { field: "code" });
+        check(r#"{"opaque":1.5}"#, HeaderError::Number { field: "opaque" });
+        check(r#"{"code":"#, HeaderError::Ended);
+        check(r#"{"a":"\u12"#, HeaderError::Ended);
+        check(r#"{"remark":"\x"}"#, HeaderError::Syntax { at: 13 });
+        check(r#"{"a":"\"#, HeaderError::Ended);
+        check(&format!(r#"{{"a":{}"#, "[".repeat(100_000)), HeaderError::TooDeep);
+        let many: Vec<_> = (0..=EXT_FIELDS_MAX).map(|index| format!(r#""f{index}":"v""#)).collect();
+        check(&format!(r#"{{"extFields":{{{}}}}}"#, many.join(",")), HeaderError::TooManyFields);
+        assert_eq!(
+            Header::decode(Encoding::Json, b"{\"a\":\"\xff\"}").map(|header| header.code),
+            Err(HeaderError::NotUtf8)
+        );
+    }
+
+    #[test]
+    fn many_fields_are_found_and_the_last_of_a_name_counts() {
+        let many: Vec<_> = (0..EXT_FIELDS_MAX).map(|index| format!(r#""f{}":"{index}""#, index % 100)).collect();
+        let text = format!(r#"{{"extFields":{{{}}}}}"#, many.join(","));
+        let header = json(&text).expect("a header");
+        assert_eq!(header.ext.len(), EXT_FIELDS_MAX);
+        assert_eq!(header.ext.get("f27"), Some("127"));
+        assert_eq!(header.ext.number::<u8>("f99"), Some(99));
+        assert_eq!(header.ext.get("f100"), None);
+    }
+
+    #[test]
+    fn a_binary_header_is_read() {
+        let mut bytes = vec![0x0D, 0x72, 9, 0x01, 0x3D];
+        bytes.extend_from_slice(&(-7_i32).to_be_bytes());
+        bytes.extend_from_slice(&2_i32.to_be_bytes());
+        bytes.extend_from_slice(b"\0\0\0\x02no");
+        bytes.extend_from_slice(b"\0\0\0\x15\0\x05topic\0\0\0\x01T\0\x03nil\0\0\0\0");
+        let header = Header::decode(Encoding::Binary, &bytes).expect("a header");
+        let numbers = (header.code, header.flag, header.opaque, header.version, header.language);
+        assert_eq!(numbers, (3442, 2, -7, 317, Language::Go), "3442 is what 16 bits keep of 200050");
+        assert_eq!((header.remark(), header.is_oneway()), (Some("no"), true));
+        assert_eq!(fields(&header), [("topic", "T")], "a value of length 0 is null");
+
+        for end in 0..bytes.len() {
+            let cut = Header::decode(Encoding::Binary, &bytes[..end]).map(|header| header.ext.len());
+            // A frame may end right behind the remark: that header has no fields.
+            assert_eq!(cut, if end == 19 { Ok(0) } else { Err(HeaderError::Ended) }, "{end} bytes");
+        }
+        bytes[13] = 0x80;
+        assert_eq!(Header::decode(Encoding::Binary, &bytes).map(|header| header.code), Err(HeaderError::Ended));
+    }
+}

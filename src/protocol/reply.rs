@@ -297,3 +297,141 @@ pub(crate) fn put_text(text: &str, out: &mut BytesMut) {
     }
     out.put_u8(b'"');
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::code::RequestCode;
+    use crate::protocol::frame::{RawFrame, split};
+    use crate::protocol::header::Header;
+    use proptest::prelude::*;
+
+    fn only_frame(bytes: &[u8]) -> RawFrame<'_> {
+        let frame = split(bytes).expect("a frame").expect("a whole frame");
+        assert_eq!(frame.size, bytes.len());
+        frame
+    }
+
+    #[test]
+    fn replies_look_as_java_s() {
+        let check = |opaque: i32, reply: &Reply<'_>, header: &str, body: &[u8]| {
+            let mut out = BytesMut::new();
+            encode_reply(Encoding::Json, opaque, reply, &mut out);
+            let frame = only_frame(&out);
+            assert_eq!(std::str::from_utf8(frame.header), Ok(header));
+            assert_eq!((frame.encoding, frame.body), (Encoding::Json, body));
+        };
+        check(
+            1,
+            &Reply::new(ResponseCode::Success),
+            r#"{"code":0,"flag":1,"language":"JAVA","opaque":1,"serializeTypeCurrentRPC":"JSON","version":479}"#,
+            b"",
+        );
+        check(
+            -1,
+            &Reply {
+                code: ResponseCode::PullNotFound,
+                remark: Some("no \"x\"\n\u{1f}\u{e4}"),
+                ext: &[("minOffset", ExtValue::I64(-1)), ("on", ExtValue::Bool(true)), ("t", ExtValue::Str("a\\"))],
+                body: b"body",
+            },
+            r#"{"code":19,"extFields":{"minOffset":"-1","on":"true","t":"a\\"},"flag":1,"language":"JAVA","opaque":-1,"remark":"no \"x\"\n\u001fä","serializeTypeCurrentRPC":"JSON","version":479}"#,
+            b"body",
+        );
+    }
+
+    #[test]
+    fn requests_look_as_java_s() {
+        let mut out = BytesMut::new();
+        let ext = [("consumerGroup", ExtValue::Str("G"))];
+        let code = RequestCode::NotifyConsumerIdsChanged.number();
+        encode_request(Encoding::Json, code, 5, true, &ext, b"", &mut out);
+        let expected = r#"{"code":40,"extFields":{"consumerGroup":"G"},"flag":2,"language":"JAVA","opaque":5,"serializeTypeCurrentRPC":"JSON","version":479}"#;
+        assert_eq!(std::str::from_utf8(only_frame(&out).header), Ok(expected));
+    }
+
+    fn stored() -> SendReplyFields<'static> {
+        SendReplyFields {
+            code: ResponseCode::Success,
+            message_id: "7F00000100002A9F0000000000000000",
+            queue_id: 3,
+            queue_offset: 12_345,
+            transaction_id: Some("0A000001000718403C4B000000010002"),
+            region: "DefaultRegion",
+            trace: true,
+            remark: None,
+        }
+    }
+
+    #[test]
+    fn a_send_reply_says_the_same_in_every_form() {
+        let remark = SendReplyFields { code: ResponseCode::FlushDiskTimeout, remark: Some("late"), ..stored() };
+        let odd = SendReplyFields { transaction_id: Some("a\"b"), region: "r\\", ..stored() };
+        let none = SendReplyFields { transaction_id: None, ..stored() };
+        for fields in [stored(), remark, odd, none] {
+            for encoding in [Encoding::Json, Encoding::Binary] {
+                let mut out = BytesMut::new();
+                encode_send_reply(encoding, -9, &fields, &mut out);
+                let frame = only_frame(&out);
+                assert_eq!((frame.encoding, frame.body), (encoding, &b""[..]));
+                let header = Header::decode(encoding, frame.header).expect("a header");
+                assert_eq!((header.code, header.opaque, header.version), (fields.code.number(), -9, 479));
+                assert!(header.is_response() && !header.is_oneway());
+                assert_eq!(header.remark(), fields.remark);
+                assert_eq!(header.ext.get("msgId"), Some(fields.message_id));
+                assert_eq!(header.ext.number("queueId"), Some(fields.queue_id));
+                assert_eq!(header.ext.number("queueOffset"), Some(fields.queue_offset));
+                assert_eq!(header.ext.get("transactionId"), fields.transaction_id);
+                assert_eq!(header.ext.get("MSG_REGION"), Some(fields.region));
+                assert_eq!(header.ext.get("TRACE_ON"), Some("true"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_reply_that_no_frame_holds_says_so() {
+        let check = |body_bytes: usize, expected: ResponseCode| {
+            let mut out = BytesMut::from(&b"before"[..]);
+            let body = vec![0; body_bytes];
+            encode_reply(Encoding::Json, 1, &Reply::body(&body), &mut out);
+            let frame = only_frame(&out[6..]);
+            let header = Header::decode(frame.encoding, frame.header).expect("a header");
+            assert_eq!(header.code, expected.number(), "{body_bytes}");
+        };
+        let mut empty = BytesMut::new();
+        encode_reply(Encoding::Json, 1, &Reply::new(ResponseCode::Success), &mut empty);
+        check(FRAME_BYTES_MAX - empty.len(), ResponseCode::Success);
+        check(FRAME_BYTES_MAX - empty.len() + 1, ResponseCode::SystemError);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(
+            code in any::<i16>(),
+            opaque in any::<i32>(),
+            oneway in any::<bool>(),
+            ext in prop::collection::btree_map("\\PC{1,9}|[\u{0}-\u{1f}]{1,9}", "\\PC{1,30}|[\u{0}-\u{1f}\"\\\\]{1,9}", 0..40),
+            body in any::<Vec<u8>>(),
+        ) {
+            let pairs: Vec<_> = ext.iter().map(|(name, value)| (name.as_str(), ExtValue::Str(value))).collect();
+            for encoding in [Encoding::Json, Encoding::Binary] {
+                let mut out = BytesMut::new();
+                encode_request(encoding, i32::from(code), opaque, oneway, &pairs, &body, &mut out);
+                let frame = only_frame(&out);
+                prop_assert_eq!(frame.body, &body[..]);
+                let header = Header::decode(encoding, frame.header).expect("a header");
+                prop_assert_eq!((header.code, header.opaque), (i32::from(code), opaque));
+                prop_assert_eq!(header.is_oneway(), oneway);
+                let read: Vec<_> = header.ext.iter().map(|(name, value)| (name, ExtValue::Str(value))).collect();
+                prop_assert_eq!(&read, &pairs);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_header_or_refused(bytes in any::<Vec<u8>>(), text in "[\\[\\]{}:,\"0-9a-c\\\\u ]{0,60}") {
+            let _ = Header::decode(Encoding::Binary, &bytes);
+            let _ = Header::decode(Encoding::Json, &bytes);
+            let _ = Header::decode(Encoding::Json, text.as_bytes());
+        }
+    }
+}

@@ -263,20 +263,18 @@ mod tests {
             Value::Float(value) => writer.double(*value),
             Value::Text(text) => writer.text(text),
             Value::Array(values) => writer.array(|writer| values.iter().for_each(|value| put(value, writer))),
-            Value::Object(object) => put_object(object, writer),
+            Value::Object(object) => writer.object(|writer| put_members(object, writer)),
         };
     }
 
-    fn put_object(object: &Object<'_>, writer: &mut Writer) {
-        writer.object(|writer| {
-            for (key, value) in &object.0 {
-                match key {
-                    Key::Text(text) => writer.key(text),
-                    Key::Object(object) => writer.object_key(|writer| put_object(object, writer)),
-                };
-                put(value, writer);
-            }
-        });
+    fn put_members(object: &Object<'_>, writer: &mut Writer) {
+        for (key, value) in &object.0 {
+            match key {
+                Key::Text(text) => writer.key(text),
+                Key::Object(object) => writer.object_key(|writer| put_members(object, writer)),
+            };
+            put(value, writer);
+        }
     }
 
     fn written(value: &Value<'_>, form: JsonForm) -> String {

@@ -224,7 +224,8 @@ mod tests {
         #[test]
         fn any_text_is_an_id_or_refused(text in "\\PC{0,60}") {
             if let Ok(id) = MessageId::decode(&text) {
-                prop_assert_eq!(id.encode().as_str(), text.to_uppercase());
+                let digits = id.encode();
+                prop_assert_eq!(digits.as_str(), text.to_uppercase());
             }
         }
     }
