@@ -14,7 +14,9 @@ fn rocketmq_s_own_topics_are_there_and_told_to_the_control_plane() {
     let Some(ToControl::TopicsChanged { topics, full: true, .. }) = world.controls.first().cloned() else {
         panic!("the first word is not the whole table");
     };
-    let queues = |name: &str| topics.iter().find(|topic| topic.name.as_str() == name).map(|topic| (topic.write_queues, topic.perm));
+    let queues = |name: &str| {
+        topics.iter().find(|topic| topic.name.as_str() == name).map(|topic| (topic.write_queues, topic.perm))
+    };
     assert_eq!(queues("TBW102"), Some((8, 7)));
     assert_eq!(queues("DefaultCluster"), Some((16, 7)));
     assert_eq!(queues("broker-a"), Some((1, 7)));

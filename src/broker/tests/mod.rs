@@ -194,14 +194,7 @@ impl World {
         self.ask_raw(connection, code.number(), false, ext, body)
     }
 
-    fn ask_raw(
-        &mut self,
-        connection: ConnectionId,
-        code: i32,
-        oneway: bool,
-        ext: &[(&str, &str)],
-        body: &[u8],
-    ) -> i32 {
+    fn ask_raw(&mut self, connection: ConnectionId, code: i32, oneway: bool, ext: &[(&str, &str)], body: &[u8]) -> i32 {
         self.next_opaque += 1;
         let ext: Vec<(&str, ExtValue<'_>)> = ext.iter().map(|(name, value)| (*name, ExtValue::Str(value))).collect();
         let mut bytes = BytesMut::new();
