@@ -23,7 +23,7 @@ pub(super) struct Segment {
     /// Bytes from its beginning that were written once, with zeros or in an earlier life: commits stay below. A commit into
     /// fresh extents costs a journal commit of the file system each time.
     pub(super) prepared: u64,
-    /// Store times of its first and its last record, Unix ms; nothing before there is one.
+    /// The earliest and the latest store time in it, Unix ms; nothing before there is a record.
     pub(super) times: Option<(i64, i64)>,
 }
 
@@ -119,7 +119,8 @@ impl Segments {
             _ => self.find_mut(offset),
         };
         if let Some(segment) = segment {
-            segment.times = Some((segment.times.map_or(time, |(first, _)| first), time));
+            let (earliest, latest) = segment.times.unwrap_or((time, time));
+            segment.times = Some((earliest.min(time), latest.max(time)));
         }
     }
 
