@@ -174,7 +174,7 @@ impl Log {
             let entry = match self.entry(queue, at) {
                 Ok(Some(entry)) if entry.log_offset >= self.start() => entry,
                 Ok(_) => return self.removed(queue, at, messages),
-                Err(miss) => return self.interrupted(miss, at, messages),
+                Err(miss) => return self.interrupted(miss, from, at, messages),
             };
             let is_wanted = wanted(entry.tag_code);
             if is_wanted && messages > 0 && out.len() - begin + entry.size as usize > limits.bytes_max {
@@ -182,7 +182,7 @@ impl Log {
             }
             if is_wanted {
                 if let Err(miss) = self.copy_record(&entry, out) {
-                    return self.interrupted(miss, at, messages);
+                    return self.interrupted(miss, from, at, messages);
                 }
                 messages += 1;
             }
@@ -203,12 +203,15 @@ impl Log {
         Read::Removed { next }
     }
 
-    fn interrupted(&mut self, miss: Miss, at: QueueOffset, messages: usize) -> Read {
+    /// What has come together by then is returned. That goes for entries that were only passed over as well: were the read to begin anew with
+    /// all of them, their blocks might drive each other out of the cache for ever.
+    fn interrupted(&mut self, miss: Miss, from: QueueOffset, at: QueueOffset, messages: usize) -> Read {
         if let Miss::Cold(block) = miss {
-            self.read_ahead(block, messages > 0);
+            self.read_ahead(block, at > from);
         }
         match miss {
             _ if messages > 0 => Read::Found { next: at, messages },
+            _ if at > from => Read::NoMatch { next: at },
             Miss::Cold(block) => Read::Cold(block),
             Miss::Failed => Read::Unreadable { next: at.plus(1) },
         }

@@ -538,7 +538,6 @@ impl Recovery {
     }
 
     /// Replays the ring from the valid end on. Where it ends, and where it jumps from one segment to the next.
-    #[expect(clippy::type_complexity, reason = "used once, right beside")]
     fn replay_ring(
         &mut self,
         ring: &[u8],

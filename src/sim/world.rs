@@ -109,7 +109,7 @@ impl LogWorld {
             commit_bytes_max: random.pick(&[8, 32, 1024]) * 1024,
             prepare_bytes: random.pick(&[4, 16, 64]) * 1024,
             cache_bytes: 640 * 1024,
-            retention: Retention { reserved_hours: 48, ..Retention::default() },
+            retention: Retention { reserved_hours: 12, ..Retention::default() },
             queue_block_entries: random.pick(&[1, 5, 16]),
             key_run_entries: random.pick(&[16, 100]),
             index_file_bytes: random.pick(&[64, 128]) * 1024,
@@ -117,7 +117,7 @@ impl LogWorld {
             ..LogSettings::default()
         };
         let mut disk = SimDisk::default();
-        (disk.capacity, disk.is_lying) = (16 * segment_bytes, rule == Rule::ForgetFlushes);
+        (disk.capacity, disk.is_lying) = (40 * segment_bytes, rule == Rule::ForgetFlushes);
         let ring_bytes = random.pick(&[64, 128]) * 1024;
         let survives_kill = random.percent(80);
         LogWorld {
@@ -175,9 +175,9 @@ impl LogWorld {
             176..179 => self.check_times(),
             179..189 => self.tick(),
             189..190 => self.remove_topic(),
-            190..192 => self.disk.capacity = self.random.pick(&[6, 10, 16, 16, 40]) * self.settings.segment_bytes,
+            190..192 => self.disk.capacity = self.random.pick(&[6, 10, 24, 40, 80]) * self.settings.segment_bytes,
             192 => self.end_commit(true),
-            193 => self.now.unix.0 += 3_600_000 * i64::try_from(self.random.below(30)).expect("small"),
+            193 => self.skip_to_delete_hour(),
             194..197 => {
                 let end = self.random.pick(&[End::Kill, End::KillAndLoseTail, End::Power]);
                 self.crash(end);
@@ -191,6 +191,13 @@ impl LogWorld {
             let end = self.random.pick(&[End::Kill, End::Power]);
             self.crash(end);
         }
+    }
+
+    /// The next day, half an hour into the hour in which expired segments go.
+    fn skip_to_delete_hour(&mut self) {
+        let day_ms = 24 * 3_600_000;
+        let delete_ms = i64::from(self.settings.retention.delete_hour) * 3_600_000 + 1_800_000;
+        self.now.unix.0 = (self.now.unix.0 / day_ms + 1) * day_ms + delete_ms;
     }
 
     fn append_some(&mut self) {
@@ -505,7 +512,7 @@ impl LogWorld {
             0 => (vec![0; self.ring_bytes], None),
             1 => (vec![0; self.ring_bytes], Some(LogOffset(self.random.below(1 << 20)))),
             _ => {
-                let ring = (0..self.ring_bytes / 8).flat_map(|_| self.random.bits().to_le_bytes()).collect();
+                let ring = self.random.bits().to_le_bytes().repeat(self.ring_bytes / 8);
                 (ring, Some(LogOffset(self.promised.0 + self.random.below(1 << 16))))
             }
         }
@@ -514,8 +521,9 @@ impl LogWorld {
 
 /// The body of a message is known from its number.
 pub(super) fn body(number: u64, len: usize) -> Vec<u8> {
-    let mut random = Random::new(number);
-    (0..len.div_ceil(8)).flat_map(|_| random.bits().to_le_bytes()).take(len).collect()
+    let mut body = Random::new(number).bits().to_le_bytes().repeat(len.div_ceil(8));
+    body.truncate(len);
+    body
 }
 
 pub(super) fn unique_key(number: u64) -> String {
