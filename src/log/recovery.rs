@@ -7,14 +7,15 @@
 //! 3. The log is valid up to the first bytes that are not a sound record *for that place*: recycled segments hold sound records of an
 //!    older part of the log, so the record's own log offset counts as much as its CRC.
 //! 4. What the dead process had appended but not written is in the tail ring, if that outlived it; it is written and flushed.
-//! 5. Behind the end, a write that was never flushed may have left whole records of the lost end of the log. They would become valid when the
+//! 5. What was found is flushed: that it can be read does not mean that it would survive.
+//! 6. Behind the end, a write that was never flushed may have left whole records of the lost end of the log. They would become valid when the
 //!    log grows up to them, so whatever claims its place within the reach of an unflushed write is overwritten with zeros.
 //!
 //! A segment is flushed before anything is written to the next one. So an end within a segment is damage, not a crash, if the next segment has
 //! begun; and damage is refused, because cutting the log there would lose what was promised.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -181,8 +182,8 @@ pub struct Recovery {
     scan: Scan,
     log: Option<Box<Log>>,
     commit: Option<IoId>,
-    /// Whether something behind the end was overwritten.
-    has_cleared: bool,
+    /// Segments that may hold something unflushed.
+    to_flush: BTreeSet<LogOffset>,
     /// A write of the index files is under way, or its flush.
     index_write: Option<IndexStep>,
 }
@@ -197,7 +198,7 @@ enum Phase {
     Commit,
     Flush,
     Stale,
-    StaleFlush,
+    FlushFound,
     Done,
 }
 
@@ -292,7 +293,7 @@ impl Recovery {
             scan: Scan { at, window_at: at, window: Vec::new() },
             log: None,
             commit: None,
-            has_cleared: false,
+            to_flush: BTreeSet::new(),
             index_write: None,
         })
     }
@@ -315,7 +316,7 @@ impl Recovery {
                 Phase::Commit => Ok(self.write_commit()),
                 Phase::Flush => Ok(self.flush_commit()),
                 Phase::Stale => Ok(self.clear_stale()),
-                Phase::StaleFlush => Ok(self.flush_stale()),
+                Phase::FlushFound => Ok(self.flush_found()),
                 Phase::Done => return Step::Done(self.finish()),
             };
             match next {
@@ -499,6 +500,9 @@ impl Recovery {
         let memory = self.tail.take().expect("taken once");
         let valid_end = self.scan.at;
         let first = floor(valid_end);
+        let last_byte = LogOffset(valid_end.0.saturating_sub(1));
+        self.to_flush
+            .extend([last_byte, valid_end].iter().filter_map(|&at| Some(self.derived.segments.find(at)?.start)));
         let (end, jumps) = match self.tail_appended {
             Some(appended) if appended > valid_end && appended.since(first) <= memory.len() as u64 => {
                 self.replay_ring(memory.ring(), appended)?
@@ -534,7 +538,6 @@ impl Recovery {
     }
 
     /// Replays the ring from the valid end on. Where it ends, and where it jumps from one segment to the next.
-    #[expect(clippy::type_complexity, reason = "used once, right beside")]
     fn replay_ring(
         &mut self,
         ring: &[u8],
@@ -584,6 +587,9 @@ impl Recovery {
         let Some(commit) = log.poll_commit() else {
             let end = log.appended();
             assert_eq!(log.flushed(), end, "recovery writes everything");
+            // The last one is where zeros may be written.
+            let last = log.segments.find(end).map(|segment| segment.start);
+            self.to_flush.extend(last);
             self.scan = Scan { at: end, window_at: floor(end), window: Vec::new() };
             self.phase = Phase::Stale;
             return None;
@@ -616,7 +622,7 @@ impl Recovery {
         let answer = self.answer.take();
         let end = self.log().appended();
         let Some(segment) = self.log().segments.find(end).copied() else {
-            self.phase = Phase::Done;
+            self.phase = Phase::FlushFound;
             return None;
         };
         let reach = segment.start.plus(self.settings.segment_bytes).min(floor(end).plus(STALE_WINDOW_BYTES));
@@ -639,7 +645,6 @@ impl Recovery {
                 // The block in which the log ends keeps what belongs to the log.
                 log.copy_tail_block(block, &mut data);
                 scan.window[in_window..in_window + DISK_BLOCK_BYTES].copy_from_slice(&data);
-                self.has_cleared = true;
                 return Some(Step::Write { file, at: block.since(segment.start), data: data.into() });
             }
             scan.at = scan.at.plus(1);
@@ -651,16 +656,19 @@ impl Recovery {
             scan.window_at = keep;
             return Some(read(file, read_to.since(segment.start), READ_BYTES.min(reach.since(read_to))));
         }
-        self.phase = Phase::StaleFlush;
+        self.phase = Phase::FlushFound;
         None
     }
 
-    fn flush_stale(&mut self) -> Option<Step> {
+    /// Flushes what was found: the dead process may have written it, so that it can be read, without having flushed it. It was in
+    /// at most the last segment that holds something, and the next one is where zeros may have been written.
+    fn flush_found(&mut self) -> Option<Step> {
         self.answer = None;
-        self.phase = Phase::Done;
-        let end = self.log().appended();
-        let file = self.log().segments.find(end).map(|segment| FileName::Segment(segment.start))?;
-        self.has_cleared.then_some(Step::Flush { file })
+        let start = self.to_flush.pop_first();
+        if start.is_none() {
+            self.phase = Phase::Done;
+        }
+        start.map(|start| Step::Flush { file: FileName::Segment(start) })
     }
 
     fn finish(&mut self) -> Box<Log> {
