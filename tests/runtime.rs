@@ -118,17 +118,43 @@ fn a_panic_in_the_blocking_pool_is_an_error_and_the_pool_lives_on() {
 #[test]
 fn a_taken_port_is_refused_by_name() {
     let refused = on_shard("ports", |_| async {
-        let first = Listeners::bind(LOOPBACK, 0).expect("a free pair");
+        let first = Listeners::bind(LOOPBACK, 0).await.expect("a free pair");
         let port = first.port();
-        let main = Listeners::bind(LOOPBACK, port).expect_err("taken by ourselves").to_string();
-        let vip = Listeners::bind(LOOPBACK, port + 2).map(|_| ()).expect_err("its VIP port is taken").to_string();
-        let none = Listeners::bind(LOOPBACK, 2).map(|_| ()).expect_err("no room below").to_string();
+        let main = Listeners::bind(LOOPBACK, port).await.expect_err("taken by ourselves").to_string();
+        let vip = Listeners::bind(LOOPBACK, port + 2).await.map(|_| ()).expect_err("its VIP port is taken").to_string();
+        let none = Listeners::bind(LOOPBACK, 2).await.map(|_| ()).expect_err("no room below").to_string();
         (port, main, vip, none)
     });
     let (port, main, vip, none) = refused;
     assert!(main.contains(&format!("127.0.0.1:{port}")) && main.contains("choose another listenPort"), "{main}");
     assert!(vip.contains(&format!("127.0.0.1:{port}")) && vip.contains("VIP port"), "{vip}");
     assert!(none.contains("listenPort=2"), "{none}");
+}
+
+/// A killed broker leaves connections behind that the kernel keeps for a minute; its next start must not wait for them.
+#[test]
+fn a_port_is_taken_again_while_old_connections_linger() {
+    let (port, client) = on_shard("before", |runtime| async move {
+        let service = Rc::new(Echo::default());
+        let net = Net::new(service.clone(), runtime.watch.clone(), runtime.queues.request);
+        let listeners = Listeners::bind(LOOPBACK, 0).await.expect("a free pair");
+        let port = listeners.port();
+        listeners.accept_into(&net);
+        let client = TcpStream::connect((LOOPBACK, port)).expect("connected");
+        while service.connected.get() == 0 {
+            glommio::timer::sleep(Duration::from_millis(1)).await;
+        }
+        // Our side closes first, so it is ours that lingers.
+        net.close_all();
+        while net.count() > 0 {
+            glommio::timer::sleep(Duration::from_millis(1)).await;
+        }
+        (port, client)
+    });
+    let again =
+        on_shard("after", move |_| async move { Listeners::bind(LOOPBACK, port).await.map(|taken| taken.port()) });
+    assert_eq!(again.expect("free but for the old connection"), port);
+    drop(client);
 }
 
 /// What every test service counts, and an echo.
@@ -204,7 +230,7 @@ where
         let service = Rc::new(Echo::default());
         let net = Net::new(service.clone(), runtime.watch.clone(), runtime.queues.request);
         *service.net.borrow_mut() = Rc::downgrade(&net);
-        let listeners = Listeners::bind(LOOPBACK, 0).expect("a free pair");
+        let listeners = Listeners::bind(LOOPBACK, 0).await.expect("a free pair");
         let address = SocketAddr::new(LOOPBACK, listeners.port());
         listeners.accept_into(&net);
         let (done, ended) = mpsc::channel();
@@ -403,7 +429,7 @@ fn a_service_that_refuses_is_not_given_frames_until_it_resumes() {
         let service = Rc::new(Echo::default());
         let net = Net::new(service.clone(), runtime.watch.clone(), runtime.queues.request);
         *service.net.borrow_mut() = Rc::downgrade(&net);
-        let listeners = Listeners::bind(LOOPBACK, 0).expect("a free pair");
+        let listeners = Listeners::bind(LOOPBACK, 0).await.expect("a free pair");
         let address = SocketAddr::new(LOOPBACK, listeners.port());
         listeners.accept_into(&net);
         service.refuses.set(true);
