@@ -282,8 +282,10 @@ fn frames_of_every_size_come_back_in_order() {
         "echo",
         |address| {
             let mut stream = TcpStream::connect(address).expect("connected");
-            let bodies: Vec<Vec<u8>> =
-                [0_usize, 1, 100, 70_000, 3, 4_000_000, 5].iter().map(|size| vec![*size as u8; *size]).collect();
+            let bodies: Vec<Vec<u8>> = [0_usize, 1, 100, 70_000, 3, 4_000_000, 5]
+                .iter()
+                .map(|size| vec![size.to_le_bytes()[0]; *size])
+                .collect();
             let mut writer = stream.try_clone().expect("a second handle");
             let sent = bodies.clone();
             let thread = std::thread::spawn(move || {

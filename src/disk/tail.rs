@@ -344,7 +344,12 @@ fn is_left_over(path: &Path) -> bool {
         return false;
     }
     let Ok(Some(head)) = read_head(&mut file) else { return false };
-    !FileIdentity::of(&head.key.root.join(MANIFEST)).is_ok_and(|identity| identity == head.key.manifest)
+    let manifest = head.key.root.join(MANIFEST);
+    let is_same_file = FileIdentity::of(&manifest).is_ok_and(|identity| identity == head.key.manifest);
+    // A store made anew in the place of a removed one may get its inode.
+    let is_same_store =
+        store::read_text(&manifest).is_ok_and(|text| text.contains(&format!("id={}\n", head.key.store)));
+    !(is_same_file && is_same_store)
 }
 
 #[cfg(test)]
@@ -467,12 +472,22 @@ mod tests {
         let (first, second) = (store(&gone), store(&kept));
         let first_tail = TailFile::open(memory.path(), &key(&first)).expect("a tail");
         drop(TailFile::open(memory.path(), &key(&second)).expect("a tail"));
+        let manifest = store::read_text(&kept.join(MANIFEST)).expect("a manifest");
         fs::remove_dir_all(&gone).expect("removed");
         assert_eq!(remove_left_over(memory.path()), Vec::<PathBuf>::new(), "its process still runs");
         let path = first_tail.path().to_owned();
         drop(first_tail);
         assert_eq!(remove_left_over(memory.path()), vec![path]);
         assert_eq!(fs::read_dir(memory.path()).expect("a folder").count(), 1);
+
+        // Another store in the same place, even in the same file.
+        let other = manifest.replace(&second.id().to_string(), &"0".repeat(32));
+        fs::OpenOptions::new()
+            .write(true)
+            .open(kept.join(MANIFEST))
+            .and_then(|mut file| io::Write::write_all(&mut file, other.as_bytes()))
+            .expect("rewritten in place");
+        assert_eq!(remove_left_over(memory.path()).len(), 1);
     }
 
     #[test]
