@@ -3,6 +3,7 @@
 //! Exit codes: 0 after a signal, 1 if it cannot start or a shard failed, 2 for a wrong command line. Every error is one sentence
 //! on stderr that says what to do.
 
+use std::io::IsTerminal as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -67,12 +68,20 @@ struct NameServer {
     print: bool,
 }
 
+/// Blocks of old data that a shard keeps. The largest record, 16 MiB, fits with room for its neighbours.
+const CACHE_BYTES: usize = 24 * 1024 * 1024;
+
 type Sentence = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     let outcome = match &cli.command {
         Command::Namesrv(arguments) => name_server(arguments),
         Command::All(arguments) => node(NodeKind::All, arguments),
@@ -192,6 +201,7 @@ fn shard_settings(config: &NodeConfig, index: u16, store: &Arc<Store>, ip: IpAdd
         flush,
         has_record_crc: config.append_property_crc,
         retention,
+        cache_bytes: CACHE_BYTES,
         ..LogSettings::default()
     };
     let broker = BrokerSettings {

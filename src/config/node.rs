@@ -40,6 +40,7 @@ pub enum NodeKind {
 /// A checked configuration of one node. Fields are named as RocketMQ names their keys; [`NodeConfig::table`] explains each.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
+    kind: NodeKind,
     /// `brokerClusterName`.
     pub cluster: String,
     /// `brokerName`: the node's; a shard's is [`NodeConfig::shard_name`].
@@ -132,7 +133,7 @@ impl NodeConfig {
     /// The first fault, with its line.
     pub fn read(kind: NodeKind, file: &str, text: &str, name_servers: Option<&str>) -> Result<NodeConfig, ConfigError> {
         let elsewhere = NamesrvConfig::keys();
-        let mut draft = table::read(NodeConfig::empty(), &[NODE], &elsewhere, file, text)?;
+        let mut draft = table::read(NodeConfig::empty(kind), &[NODE], &elsewhere, file, text)?;
         if let Some(given) = name_servers {
             let addresses = Addresses::read(given).map_err(|expected| {
                 let fault = Fault::BadValue { key: "-n".to_owned(), value: given.to_owned(), expected };
@@ -144,7 +145,7 @@ impl NodeConfig {
         decide_addresses(kind, &mut draft)?;
         check_role(&draft)?;
         check_sizes(&draft)?;
-        check_ports(kind, &draft)?;
+        check_ports(&draft)?;
         check_paths(&draft)?;
         let mut config = draft.config;
         config.not_needed = draft.not_needed;
@@ -175,19 +176,19 @@ impl NodeConfig {
     /// Where shard `index` listens.
     #[must_use]
     pub fn port(&self, index: u16) -> u16 {
-        port_of(self.listen_port, index, self.port_stride).expect("checked_shards refused ports beyond 65535")
+        port_of(self.listen_port, index, self.port_stride).expect("check_shards refused ports beyond 65535")
     }
 
     /// The VIP port of shard `index`, which old clients dial: two below its port.
     #[must_use]
     pub fn vip_port(&self, index: u16) -> u16 {
-        self.port(index).checked_sub(VIP_PORTS_BELOW).expect("checked_ports refused a listenPort below 3")
+        self.port(index).checked_sub(VIP_PORTS_BELOW).expect("check_ports refused a listenPort below 3")
     }
 
     /// The replication port of shard `index`.
     #[must_use]
     pub fn ha_port(&self, index: u16) -> u16 {
-        port_of(self.ha_base(), index, self.port_stride).expect("checked_shards refused ports beyond 65535")
+        port_of(self.ha_base(), index, self.port_stride).expect("check_shards refused ports beyond 65535")
     }
 
     /// Whether `shards` shards fit the ports. To be asked once the number is known: it may come from the store or the machine.
@@ -209,7 +210,10 @@ impl NodeConfig {
                 self.listen_port
             ));
         }
-        let mut taken = vec![(self.namesrv_listen_port, "namesrvListenPort".to_owned())];
+        let mut taken = Vec::new();
+        if self.kind == NodeKind::All {
+            taken.push((self.namesrv_listen_port, "namesrvListenPort".to_owned()));
+        }
         for index in 0..shards {
             let of_shard = [
                 (self.port(index), format!("the port of shard {index}")),
@@ -245,8 +249,9 @@ impl NodeConfig {
         Ok(namesrv)
     }
 
-    fn empty() -> NodeConfig {
+    fn empty(kind: NodeKind) -> NodeConfig {
         NodeConfig {
+            kind,
             cluster: String::new(),
             broker_name: String::new(),
             broker_id: BrokerId(0),
@@ -419,7 +424,7 @@ fn check_sizes(draft: &Draft<NodeConfig>) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn check_ports(kind: NodeKind, draft: &Draft<NodeConfig>) -> Result<(), ConfigError> {
+fn check_ports(draft: &Draft<NodeConfig>) -> Result<(), ConfigError> {
     let config = &draft.config;
     if config.listen_port <= VIP_PORTS_BELOW {
         return Err(draft.contradiction(
@@ -427,11 +432,7 @@ fn check_ports(kind: NodeKind, draft: &Draft<NodeConfig>) -> Result<(), ConfigEr
             format!("listenPort={} leaves no room for the VIP port two below it; use 1024 or more", config.listen_port),
         ));
     }
-    let mut checked = config.clone();
-    if kind == NodeKind::Broker {
-        checked.namesrv_listen_port = 0;
-    }
-    checked.check_shards(&draft.file, config.shards.unwrap_or(1)).map_err(|mut error| {
+    config.check_shards(&draft.file, config.shards.unwrap_or(1)).map_err(|mut error| {
         let keys = ["listenPort", "portStride", "shards", "haListenPort", "namesrvListenPort"];
         error.line = keys.iter().rev().find_map(|key| draft.line(key));
         error

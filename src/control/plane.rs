@@ -254,10 +254,11 @@ impl Node {
                     Some(message) => self.from_shard(message),
                     None => break,
                 },
-                report = self.from_links.recv() => if let Some((shard, link, report)) = report {
+                // Without name servers there is no link, and this branch rests.
+                Some((shard, link, report)) = self.from_links.recv() => {
                     let commands = self.announcer.borrow_mut().from_link(self.now(), shard, link, report);
                     self.carry_out(commands);
-                },
+                }
                 () = until(self.clock, deadline) => {
                     let commands = self.announcer.borrow_mut().tick(self.now());
                     self.carry_out(commands);

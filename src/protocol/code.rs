@@ -180,7 +180,7 @@ request_codes! {
     ViewBrokerStatsData = 315, "VIEW_BROKER_STATS_DATA", T2, Broker, NotYet, "";
     CleanUnusedTopic = 316, "CLEAN_UNUSED_TOPIC", T2, Broker, NotYet, "";
     GetBrokerConsumeStats = 317, "GET_BROKER_CONSUME_STATS", T2, Broker, NotYet, "";
-    UpdateNamesrvConfig = 318, "UPDATE_NAMESRV_CONFIG", T2, NameServer, NotYet, "";
+    UpdateNamesrvConfig = 318, "UPDATE_NAMESRV_CONFIG", T2, NameServer, Partly, "until the next start; files are not written";
     GetNamesrvConfig = 319, "GET_NAMESRV_CONFIG", T2, NameServer, Works, "";
     SendBatchMessage = 320, "SEND_BATCH_MESSAGE", T1, Broker, Works, "";
     QueryConsumeQueue = 321, "QUERY_CONSUME_QUEUE", T2, Broker, NotYet, "";
