@@ -390,7 +390,7 @@ fn check_sizes(draft: &Draft<NodeConfig>) -> Result<(), ConfigError> {
     let config = &draft.config;
     let block = u64::try_from(DISK_BLOCK_BYTES).expect("4096 fits");
     let whole_blocks = |key: &'static str, bytes: u64| {
-        if bytes % block == 0 {
+        if bytes.is_multiple_of(block) {
             return Ok(());
         }
         Err(draft.contradiction(&[key], format!("{key}={bytes} is not a multiple of {block}, the block of direct I/O")))
