@@ -572,7 +572,8 @@ const NODE: &[Setting<NodeConfig>] = &[
     setting!(
         "shards",
         "",
-        "Number of shards: brokers with a core of their own. Default: what the store has; for a new store the cores this process may use. A store keeps its number.",
+        "Number of shards: brokers with a core of their own. Default: what the store has; for a new store \
+         the cores this process may use. A store keeps its number.",
         |c, v| {
             c.shards = if v.is_empty() { None } else { Some(value::within(v, 1, SHARDS_MAX, "")?) };
             Ok(())
