@@ -26,6 +26,7 @@
 #![allow(unused_imports, reason = "compiled into each test file, and each uses a part")]
 
 mod client;
+mod fastjson;
 mod frame;
 mod node;
 mod record;
