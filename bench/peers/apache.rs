@@ -364,26 +364,3 @@ impl Drop for Home {
         drop(fs::remove_dir_all(&self.path));
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::io::{self, Write as _};
-
-    use super::*;
-
-    #[test]
-    fn a_broker_registers_with_its_name_server() {
-        let apache = match Apache::locate() {
-            Ok(apache) => apache,
-            Err(missing) => {
-                writeln!(io::stderr(), "skipped: {missing}").expect("standard error is open");
-                return;
-            }
-        };
-        let name_server = apache.start_name_server().expect("it starts");
-        let broker = apache.start_broker(&BrokerOptions::small(&name_server.address())).expect("it starts");
-        let output = apache.mqadmin(&["clusterList", "-n", &name_server.address()]).expect("Java runs");
-        let listed = String::from_utf8_lossy(&output.stdout);
-        assert!(listed.contains("broker-a") && listed.contains(&broker.address()), "{listed}");
-    }
-}
