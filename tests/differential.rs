@@ -12,12 +12,15 @@ use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use harness::{Client, Frame, Node, NodeOptions, code};
+use harness::{Client, Frame, NameServer, Node, NodeOptions, code};
 use ringmq_peers::{Apache, BrokerOptions, Flush, StockClient};
 use script::{Answers, run_script};
 
 /// Step of the script, beginning of the path in its answer, and why ringmq differs there.
 const KNOWN_DIFFERENCES: [(&str, &str, &str); 0] = [];
+
+/// The same for ringmq's name server before Apache's broker.
+const NAME_SERVER_DIFFERENCES: [(&str, &str, &str); 0] = [];
 
 /// Scenarios that touch name server and broker alike.
 const SCENARIOS: [&str; 4] = ["create-topic", "auto-create", "push-concurrent", "pull"];
@@ -97,16 +100,34 @@ fn differences(apache: &BTreeMap<String, String>, ours: &BTreeMap<String, String
         .collect()
 }
 
-/// Stock clients through Apache's broker behind ringmq's name server.
+/// Apache's broker behind ringmq's name server: only the name server differs, so the whole script must agree, and stock
+/// clients find their way.
 #[test]
-fn apache_broker_with_our_name_server() {
+fn apache_broker_with_our_name_server() -> io::Result<()> {
+    let Some(apache) = apache_or_skip() else { return Ok(()) };
+    let name_server = NameServer::start(&[]);
+    let broker = apache.start_broker(&BrokerOptions::small(&name_server.address())).expect("it starts");
+    check_route(&name_server.address(), &broker.address());
+    check_client(&name_server.address(), "ours");
+    drop(broker);
+
+    let name_server = NameServer::start(&[]);
+    let broker = apache.start_broker(&BrokerOptions::small(&name_server.address())).expect("it starts");
+    let ours = run_script(&name_server.address(), &broker.address())?;
+    compare(&answers_of_apache(&apache)?, &ours, &NAME_SERVER_DIFFERENCES);
+    Ok(())
+}
+
+/// ringmq and Apache side by side in one cluster: the client spreads over both.
+#[test]
+fn both_brokers_in_one_cluster() {
     let Some(apache) = apache_or_skip() else { return };
     let node = Node::start(&NodeOptions::default());
-    // Ours and theirs side by side in one cluster: the client spreads over both.
     let options =
         BrokerOptions { broker_name: "broker-apache".to_owned(), ..BrokerOptions::small(&node.name_server()) };
     let broker = apache.start_broker(&options).expect("it starts");
     check_route(&node.name_server(), &broker.address());
+    check_route(&node.name_server(), &node.broker(0));
     check_client(&node.name_server(), "mixed");
 }
 
