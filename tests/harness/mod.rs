@@ -1,0 +1,36 @@
+//! What black-box tests stand on: a ringmq process, and a RocketMQ client written by hand.
+//!
+//! - [`Node`]: the built binary as a child process with free ports and a store of its own; start, kill, restart.
+//! - [`Client`]: one blocking connection; any request as a [`Frame`], and shorthands for the common ones.
+//! - [`Record`]: messages as pulls return them.
+//!
+//! None of it uses ringmq's own protocol code on purpose: a mistake made on both sides would not show. Failures of the
+//! network and of the broker are `io::Result`s, so that a test that kills brokers can go on; what only a broken test or
+//! machine can cause panics.
+//!
+//! ```ignore
+//! mod harness;
+//! use harness::{Client, Node, NodeOptions};
+//!
+//! let mut node = Node::start(&NodeOptions::default());
+//! let mut client = Client::connect(&node.broker(0)).expect("it listens");
+//! client.create_topic("T", 4).expect("it answers");
+//! let receipt = client.send("T", 0, b"body").expect("it answers");
+//! node.kill();
+//! node.restart();
+//! let mut client = Client::connect(&node.broker(0)).expect("it listens");
+//! let pulled = client.pull("G", "T", 0, receipt.queue_offset, 32).expect("it answers");
+//! assert_eq!(pulled.records[0].body, b"body");
+//! ```
+#![allow(dead_code, reason = "compiled into each test file, and each uses a part")]
+#![allow(unused_imports, reason = "compiled into each test file, and each uses a part")]
+
+mod client;
+mod frame;
+mod node;
+mod record;
+
+pub(crate) use client::{Client, Pulled, Receipt, code};
+pub(crate) use frame::Frame;
+pub(crate) use node::{Node, NodeOptions, folder_bytes, wait_for};
+pub(crate) use record::Record;
