@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 after a whole and clean run; 1 when it could not begin, was cut short, or lost or failed messages; 2 for a command line that
 //! makes no sense; 130 after Ctrl-C.
+#![allow(clippy::disallowed_methods, reason = "writes the figures where the user wants them")]
 
 use std::fs;
 use std::io::{self, Write};

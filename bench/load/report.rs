@@ -101,7 +101,7 @@ pub struct Consumed {
     pub received: u64,
     /// Messages received once more.
     pub duplicates: u64,
-    /// Messages stored, by the broker's word, and not received ten seconds after the end.
+    /// Messages stored, by the broker's word, and not received when the run had drained.
     pub missing: u64,
     /// Pulls refused.
     pub pulls_refused: u64,

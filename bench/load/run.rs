@@ -19,8 +19,6 @@ use crate::schedule::{OpenSchedule, Window};
 use crate::settings::{Pace, Settings};
 use crate::tally::Tally;
 
-/// How long to wait, after the last message, for replies and for messages to arrive.
-const DRAIN_NS: u64 = 10 * SECOND_NS;
 /// Seconds between heartbeats of the consumers; stock clients take 30.
 const HEARTBEAT_SECONDS: u64 = 30;
 const TIMER: Token = Token(usize::MAX - 1);
@@ -29,7 +27,7 @@ const EVENTS_MAX: usize = 1024;
 /// How a run came to its end.
 #[derive(Debug)]
 pub enum Ending {
-    /// After its duration, with all replies that came within ten seconds.
+    /// After its duration, with all replies that came while it drained.
     Finished,
     /// By Ctrl-C or SIGTERM.
     Interrupted,
@@ -108,6 +106,8 @@ struct Load {
     tally: Tally,
     start_ns: u64,
     window: Window,
+    /// Replies and messages are waited for until then.
+    drain_end_ns: u64,
 }
 
 impl Load {
@@ -157,6 +157,7 @@ impl Load {
             tally: Tally::new(window),
             start_ns,
             window,
+            drain_end_ns: window.end_ns + nanos(settings.drain),
         })
     }
 
@@ -181,7 +182,7 @@ impl Load {
             if stop.load(Ordering::Relaxed) {
                 return Ok(Ending::Interrupted);
             }
-            if now >= self.window.end_ns && (self.is_drained() || now >= self.window.end_ns + DRAIN_NS) {
+            if now >= self.window.end_ns && (self.is_drained() || now >= self.drain_end_ns) {
                 return Ok(Ending::Finished);
             }
             self.sleep(&mut events, now, tick_ns)?;
@@ -196,7 +197,7 @@ impl Load {
     /// Waits for bytes or for the next moment at which something is due.
     fn sleep(&mut self, events: &mut Events, now: u64, tick_ns: u64) -> Result<(), LoadError> {
         let wake_ns = self.schedule.as_ref().and_then(OpenSchedule::wake_ns).unwrap_or(u64::MAX).min(tick_ns);
-        let wake_ns = if now < self.window.end_ns { wake_ns.min(self.window.end_ns) } else { wake_ns };
+        let wake_ns = wake_ns.min(if now < self.window.end_ns { self.window.end_ns } else { self.drain_end_ns });
         self.timer.arm(wake_ns).map_err(|source| LoadError::System { action: "arm the timer", source })?;
         match self.poll.poll(events, None) {
             // A signal; the loop looks at `stop`.

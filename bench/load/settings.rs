@@ -68,6 +68,9 @@ pub struct ProduceArgs {
     /// How long to send before measuring
     #[arg(long, value_parser = parse_duration, default_value = "2s")]
     pub warmup: Duration,
+    /// How long to wait, after the last message, for replies and for messages to arrive
+    #[arg(long, value_parser = parse_duration, default_value = "10s")]
+    pub drain: Duration,
     /// Pull the messages back with long polls on connections of their own, and measure until each arrived
     #[arg(long)]
     pub end_to_end: bool,
@@ -121,6 +124,8 @@ pub struct Settings {
     pub duration: Duration,
     /// What goes before.
     pub warmup: Duration,
+    /// What may follow.
+    pub drain: Duration,
     /// Whether to pull the messages back.
     pub end_to_end: bool,
     /// How request headers are written.
@@ -222,6 +227,7 @@ impl Settings {
             size: within("--size", args.size, STAMP_BYTES, SIZE_MAX)?,
             duration: args.duration,
             warmup: args.warmup,
+            drain: args.drain,
             end_to_end: args.end_to_end,
             header: if args.binary_header { HeaderKind::Binary } else { HeaderKind::Json },
             cpu: args.cpu,
