@@ -60,8 +60,9 @@ impl Timer {
     ///
     /// # Errors
     /// None is known for a valid time.
-    pub fn arm(&mut self, at_ns: u64) -> io::Result<()> {
-        if at_ns == self.armed_ns {
+    pub fn arm(&mut self, at_ns: u64, now_ns: u64) -> io::Result<()> {
+        // Only what lies ahead is still armed: what is over has fired, and fires no second time.
+        if at_ns == self.armed_ns && at_ns > now_ns {
             return Ok(());
         }
         self.armed_ns = at_ns;

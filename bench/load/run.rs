@@ -174,8 +174,7 @@ impl Load {
         loop {
             self.send_due()?;
             let now = now_ns();
-            let tick_ns = self.start_ns + (seconds + 1) * SECOND_NS;
-            if now >= tick_ns {
+            while now >= self.start_ns + (seconds + 1) * SECOND_NS {
                 seconds += 1;
                 self.end_second(seconds)?;
             }
@@ -185,7 +184,7 @@ impl Load {
             if now >= self.window.end_ns && (self.is_drained() || now >= self.drain_end_ns) {
                 return Ok(Ending::Finished);
             }
-            self.sleep(&mut events, now, tick_ns)?;
+            self.sleep(&mut events, now, self.start_ns + (seconds + 1) * SECOND_NS)?;
             for event in &events {
                 if event.token() != TIMER {
                     self.serve(event.token().0)?;
@@ -198,7 +197,7 @@ impl Load {
     fn sleep(&mut self, events: &mut Events, now: u64, tick_ns: u64) -> Result<(), LoadError> {
         let wake_ns = self.schedule.as_ref().and_then(OpenSchedule::wake_ns).unwrap_or(u64::MAX).min(tick_ns);
         let wake_ns = wake_ns.min(if now < self.window.end_ns { self.window.end_ns } else { self.drain_end_ns });
-        self.timer.arm(wake_ns).map_err(|source| LoadError::System { action: "arm the timer", source })?;
+        self.timer.arm(wake_ns, now).map_err(|source| LoadError::System { action: "arm the timer", source })?;
         match self.poll.poll(events, None) {
             // A signal; the loop looks at `stop`.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
