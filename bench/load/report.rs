@@ -215,7 +215,10 @@ impl Report {
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         if self.held_back > 0 {
-            remarks.push(format!("the bound on outstanding requests held messages back {} times; their latency counts from when they were due", self.held_back));
+            remarks.push(format!(
+                "the bound on outstanding requests held messages back {} times; their latency counts from when they were due",
+                self.held_back
+            ));
         }
         if self.generator_cpu > 0.9 {
             remarks.push(format!(

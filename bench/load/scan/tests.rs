@@ -3,7 +3,11 @@
 use super::*;
 
 /// As Apache RocketMQ 5.3.3 answers a send.
-const JAVA_REPLY: &str = r#"{"code":0,"extFields":{"queueId":"3","transactionId":"7F","MSG_REGION":"DefaultRegion","msgId":"7F00000100002A9F00000000000004D2","queueOffset":"17","TRACE_ON":"true"},"flag":1,"language":"JAVA","opaque":1000000042,"serializeTypeCurrentRPC":"JSON","version":479}"#;
+const JAVA_REPLY: &str = concat!(
+    r#"{"code":0,"extFields":{"queueId":"3","transactionId":"7F","MSG_REGION":"DefaultRegion","#,
+    r#""msgId":"7F00000100002A9F00000000000004D2","queueOffset":"17","TRACE_ON":"true"},"#,
+    r#""flag":1,"language":"JAVA","opaque":1000000042,"serializeTypeCurrentRPC":"JSON","version":479}"#
+);
 
 fn json_frame(header: &str, body: &[u8]) -> Vec<u8> {
     let mut frame = u32::try_from(4 + header.len() + body.len()).expect("short").to_be_bytes().to_vec();
