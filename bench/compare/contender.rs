@@ -34,6 +34,15 @@ impl Kind {
             Self::Echo => "glommio echo",
         }
     }
+
+    /// For folders.
+    pub(crate) fn slug(self) -> &'static str {
+        match self {
+            Self::Ringmq => "ringmq",
+            Self::Apache => "apache",
+            Self::Echo => "echo",
+        }
+    }
 }
 
 /// How to start the servers.
@@ -140,7 +149,7 @@ impl Contender {
         let address = SocketAddr::from(([127, 0, 0, 1], ports[0].listen()));
         let mut command = Command::new(&stable.echo);
         command.arg("--listen").arg(address.to_string()).arg("--cpu").arg(stable.echo_cpu.to_string());
-        let settings = format!("{command:?}");
+        let settings = format!("ringmq-echo --listen {address} --cpu {}", stable.echo_cpu);
         let begun = Instant::now();
         let mut process = Process::start("ringmq-echo", command, &dir.join("echo.log"))?;
         let start = first_message(address, begun, &mut process)?;

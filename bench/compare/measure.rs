@@ -55,8 +55,9 @@ impl Plan {
             Method::Start => self.run_starts(case, &dir, record),
             Method::Restart => self.run_restarts(case, &dir, record),
         };
-        if dir.exists() {
-            fs::remove_dir_all(&dir)?;
+        // Gone as well if the case failed: a store may hold gigabytes.
+        if self.store_dir.exists() {
+            fs::remove_dir_all(&self.store_dir)?;
         }
         outcome
     }
@@ -69,7 +70,7 @@ impl Plan {
         let mut contenders = Vec::new();
         for kind in self.kinds_for(case) {
             say(&format!("{}: starting {} and warming it up", case.name(), kind.name()));
-            let contender = Contender::start(&self.stable, kind, case.flush(), &dir.join(kind.name()))?;
+            let contender = Contender::start(&self.stable, kind, case.flush(), &dir.join(kind.slug()))?;
             let warmup = if kind == Kind::Apache { JAVA_WARMUP } else { OWN_WARMUP };
             self.load(&contender, WARMUP_LOAD, BODY_BYTES, warmup, dir)?;
             contender.pause()?;
@@ -102,7 +103,7 @@ impl Plan {
         let mut seconds: BTreeMap<Kind, Vec<f64>> = BTreeMap::new();
         for round in 1..=self.rounds {
             for kind in self.kinds_for(case) {
-                let dir = dir.join(format!("{}-{round}", kind.name()));
+                let dir = dir.join(format!("{}-{round}", kind.slug()));
                 let contender = Contender::start(&self.stable, kind, case.flush(), &dir)?;
                 say(&format!("{}: {} in {:.3} s", case.name(), kind.name(), contender.start.as_secs_f64()));
                 seconds.entry(kind).or_default().push(contender.start.as_secs_f64());
@@ -115,7 +116,7 @@ impl Plan {
 
     fn run_restarts(&self, case: Case, dir: &Path, record: &mut CaseRecord) -> Result<(), Failure> {
         for kind in self.kinds_for(case) {
-            let dir = dir.join(kind.name());
+            let dir = dir.join(kind.slug());
             let mut contender = Contender::start(&self.stable, kind, case.flush(), &dir)?;
             let mut filled = 0;
             while filled < FILL_BYTES {
@@ -132,7 +133,7 @@ impl Plan {
         let mut seconds: BTreeMap<Kind, Vec<f64>> = BTreeMap::new();
         for _ in 0..self.rounds {
             for kind in self.kinds_for(case) {
-                let dir = dir.join(kind.name());
+                let dir = dir.join(kind.slug());
                 let mut contender = Contender::start(&self.stable, kind, case.flush(), &dir)?;
                 say(&format!("{}: {} in {:.3} s", case.name(), kind.name(), contender.start.as_secs_f64()));
                 seconds.entry(kind).or_default().push(contender.start.as_secs_f64());

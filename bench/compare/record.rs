@@ -74,6 +74,18 @@ pub(crate) struct RunRecord {
     pub(crate) report: Report,
 }
 
+impl RowRecord {
+    /// Messages that failed, by server: what was refused is in no latency, so a broker that refuses looks faster than it is.
+    fn failed(&self) -> String {
+        let mut failed: BTreeMap<Kind, u64> = BTreeMap::new();
+        for run in self.runs.iter().filter(|run| run.report.failed > 0) {
+            *failed.entry(run.contender).or_default() += run.report.failed;
+        }
+        let texts: Vec<String> = failed.iter().map(|(kind, count)| format!("{} {count}", kind.name())).collect();
+        if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
+    }
+}
+
 impl FigureRecord {
     /// The middle sample of `kind`; the mean of the middle two if their number is even.
     pub(crate) fn median(&self, kind: Kind) -> Option<f64> {
@@ -146,9 +158,9 @@ fn table(records: &[CaseRecord]) -> Result<String, Failure> {
     let mut text = String::from(
         "# ringmq, Apache RocketMQ and a bare echo, measured in turn\n\n\
          Medians of interleaved runs, the lowest and highest in parentheses; 256-byte bodies, JSON headers, 8 queues; the servers not being\n\
-         measured are stopped. Open-loop latency counts from the intended send time. The JSON files hold every run.\n\n\
-         | case | load | figure | ringmq | Apache 5.3.3 | glommio echo | to Apache | to echo | goal |\n\
-         |---|---|---|---|---|---|---|---|---|\n",
+         measured are stopped. Open-loop latency counts from the intended send time. `failed` sums all rounds; what failed is in no latency. The JSON files hold every run.\n\n\
+         | case | load | figure | ringmq | Apache 5.3.3 | glommio echo | to Apache | to echo | failed | goal |\n\
+         |---|---|---|---|---|---|---|---|---|---|\n",
     );
     for record in records {
         for row in &record.rows {
@@ -156,7 +168,7 @@ fn table(records: &[CaseRecord]) -> Result<String, Failure> {
                 let goals: Vec<String> = figure.goals.iter().map(goal_text).collect();
                 writeln!(
                     text,
-                    "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+                    "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
                     record.case.name(),
                     row.load,
                     figure.label,
@@ -165,6 +177,7 @@ fn table(records: &[CaseRecord]) -> Result<String, Failure> {
                     figure.cell(Kind::Echo),
                     figure.ratio(Kind::Apache),
                     figure.ratio(Kind::Echo),
+                    row.failed(),
                     goals.join("; "),
                 )?;
             }
