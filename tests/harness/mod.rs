@@ -1,6 +1,7 @@
 //! What black-box tests stand on: a ringmq process, and a RocketMQ client written by hand.
 //!
 //! - [`Node`]: the built binary as a child process with free ports and a store of its own; start, kill, restart.
+//! - [`NameServer`]: `ringmq namesrv` alone, likewise.
 //! - [`Client`]: one blocking connection; any request as a [`Frame`], and shorthands for the common ones.
 //! - [`Record`]: messages as pulls return them.
 //!
@@ -22,15 +23,19 @@
 //! let pulled = client.pull("G", "T", 0, receipt.queue_offset, 32).expect("it answers");
 //! assert_eq!(pulled.records[0].body, b"body");
 //! ```
+#![allow(clippy::disallowed_methods, reason = "tests have clocks, files, threads and sockets")]
 #![allow(dead_code, reason = "compiled into each test file, and each uses a part")]
 #![allow(unused_imports, reason = "compiled into each test file, and each uses a part")]
 
 mod client;
+mod fastjson;
 mod frame;
+mod name_server;
 mod node;
 mod record;
 
 pub(crate) use client::{Client, Pulled, Receipt, code};
 pub(crate) use frame::Frame;
+pub(crate) use name_server::NameServer;
 pub(crate) use node::{Node, NodeOptions, folder_bytes, wait_for};
 pub(crate) use record::Record;
