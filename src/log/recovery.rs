@@ -764,3 +764,6 @@ fn floor(offset: LogOffset) -> LogOffset {
 fn read(file: FileName, at: u64, len: u64) -> Step {
     Step::Read { file, at, len: usize::try_from(len).expect("bounded by a chunk") }
 }
+
+#[cfg(test)]
+mod tests;
