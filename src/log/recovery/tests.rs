@@ -5,7 +5,8 @@ use crate::log::HeapTail;
 use crate::log::record::{Place, RecordDraft, Sized};
 use crate::sim::SimDisk;
 
-const SEGMENT: u64 = 64 * 1024;
+const SEGMENT_LEN: usize = 64 * 1024;
+const SEGMENT: u64 = SEGMENT_LEN as u64;
 
 fn settings() -> LogSettings {
     LogSettings {
@@ -64,7 +65,7 @@ fn store() -> (SimDisk, Vec<u8>) {
     let mut count = 0;
     loop {
         let next = record(LogOffset(first.len() as u64), count);
-        if first.len() + next.len() + FILLER_BYTES > SEGMENT as usize {
+        if first.len() + next.len() + FILLER_BYTES > SEGMENT_LEN {
             break;
         }
         first.extend(next);
@@ -72,9 +73,9 @@ fn store() -> (SimDisk, Vec<u8>) {
     }
     let remaining = u32::try_from(SEGMENT).expect("small") - u32::try_from(first.len()).expect("small");
     first.extend(super::super::record::encode_filler(LogOffset(first.len() as u64), remaining));
-    first.resize(SEGMENT as usize, 0);
+    first.resize(SEGMENT_LEN, 0);
     let mut second = record(LogOffset(SEGMENT), count);
-    second.resize(SEGMENT as usize, 0);
+    second.resize(SEGMENT_LEN, 0);
     disk.write(FileName::Segment(LogOffset(0)), 0, &first, None).expect("room");
     disk.write(FileName::Segment(LogOffset(SEGMENT)), 0, &second, None).expect("room");
     (disk, first)
@@ -108,7 +109,7 @@ fn files_that_do_not_fit_are_refused_by_name() {
     let expected = RecoveryError::WrongSize { file: segment(7), found: 512, expected: SEGMENT };
     assert_eq!(recover(&mut foreign).err(), Some(expected));
     let mut hole = disk.clone();
-    hole.write(segment(3), 0, &[0; SEGMENT as usize], None).expect("room");
+    hole.write(segment(3), 0, &[0; SEGMENT_LEN], None).expect("room");
     assert_eq!(recover(&mut hole).err(), Some(RecoveryError::MissingSegment { file: segment(2) }));
     let mut cut = disk;
     cut.remove(segment(1));
@@ -128,7 +129,7 @@ fn an_old_record_of_a_recycled_segment_is_not_taken() {
     let count = SEGMENT / one as u64;
     let mut second = record(LogOffset(SEGMENT), count);
     second.extend(record(LogOffset(12_345), count + 1));
-    second.resize(SEGMENT as usize, 0);
+    second.resize(SEGMENT_LEN, 0);
     disk.write(FileName::Segment(LogOffset(SEGMENT)), 0, &second, None).expect("room");
     let log = recover(&mut disk).expect("sound");
     assert_eq!(log.appended(), LogOffset(SEGMENT).plus(one as u64));
@@ -144,11 +145,11 @@ fn what_an_unflushed_write_left_behind_the_end_is_cleared() {
     let mut second = record(LogOffset(SEGMENT), count);
     second.resize(2 * one, 0);
     second.extend(record(LogOffset(SEGMENT).plus(2 * one as u64), count + 2));
-    second.resize(SEGMENT as usize, 0);
+    second.resize(SEGMENT_LEN, 0);
     disk.write(segment, 0, &second, None).expect("room");
     let end = LogOffset(SEGMENT).plus(one as u64);
     assert_eq!(recover(&mut disk).expect("sound").appended(), end);
-    let left = disk.read(segment, 0, SEGMENT as usize).expect("there");
+    let left = disk.read(segment, 0, SEGMENT_LEN).expect("there");
     assert!(left[one..].iter().all(|byte| *byte == 0), "nothing lies behind the end");
     assert!(left[..one] == second[..one], "the log itself stays");
 }
