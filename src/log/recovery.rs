@@ -57,7 +57,8 @@ pub struct FoundStore {
     pub files: Vec<FoundFile>,
     /// The ring; its content counts only together with `tail_appended`.
     pub tail: Box<dyn TailMemory>,
-    /// What the dead process published last; `None` if the ring is new, or belongs to another store or another boot.
+    /// What the dead process published last; `None` if the ring is new, has another length than then, or belongs to another store or
+    /// another boot.
     pub tail_appended: Option<LogOffset>,
 }
 
