@@ -25,5 +25,8 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let _ = (TopicConfigList::decode(bytes), SubscriptionGroupConfig::decode_list(bytes));
     // Rates may be so large that their text is no longer theirs.
-    let _ = (ConsumeStats::decode(bytes).map(|stats| stats.encode()), TopicStats::decode(bytes).map(|stats| stats.encode()));
+    let _ = (
+        ConsumeStats::decode(bytes).map(|stats| stats.encode()),
+        TopicStats::decode(bytes).map(|stats| stats.encode()),
+    );
 });
