@@ -14,7 +14,9 @@ fn rocketmq_s_own_topics_are_there_and_told_to_the_control_plane() {
     let Some(ToControl::TopicsChanged { topics, full: true, .. }) = world.controls.first().cloned() else {
         panic!("the first word is not the whole table");
     };
-    let queues = |name: &str| topics.iter().find(|topic| topic.name.as_str() == name).map(|topic| (topic.write_queues, topic.perm));
+    let queues = |name: &str| {
+        topics.iter().find(|topic| topic.name.as_str() == name).map(|topic| (topic.write_queues, topic.perm))
+    };
     assert_eq!(queues("TBW102"), Some((8, 7)));
     assert_eq!(queues("DefaultCluster"), Some((16, 7)));
     assert_eq!(queues("broker-a"), Some((1, 7)));
@@ -216,7 +218,7 @@ fn tables_survive_a_restart() {
         groups: Some(crate::protocol::body::GroupTable::decode(&groups.1).unwrap()),
         offsets: Some(crate::protocol::body::ConsumerOffsets::decode(&offsets.1).unwrap()),
     };
-    let log = Log::create(LogSettings::default(), Box::new(HeapTail::new(32 * 1024 * 1024)));
+    let log = Log::create(log_settings(FlushPolicy::Sync), Box::new(HeapTail::new(64 * 1024)));
     let again = Broker::new(settings(), log, tables);
     assert_eq!(again.topics.get("T").unwrap().config.write_queues, 3);
     assert!(again.groups.get("g").is_some());

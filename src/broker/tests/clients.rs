@@ -83,10 +83,8 @@ fn heartbeats_without_subscriptions_keep_those_that_are_known() {
     let mut world = World::new();
     world.make_topic("T", 1);
     let c = world.connect();
-    let full = heartbeat_body("cid", "g", "T", "CLUSTERING", 1).replace(
-        "\"producerDataSet\"",
-        "\"heartbeatFingerprint\":77,\"withoutSub\":false,\"producerDataSet\"",
-    );
+    let full = heartbeat_body("cid", "g", "T", "CLUSTERING", 1)
+        .replace("\"producerDataSet\"", "\"heartbeatFingerprint\":77,\"withoutSub\":false,\"producerDataSet\"");
     let short = full.replace("\"withoutSub\":false", "\"withoutSub\":true");
     let start = short.find("\"subscriptionDataSet\":[").unwrap() + "\"subscriptionDataSet\":[".len();
     let end = short[start..].find("}]").unwrap() + start + 1;
