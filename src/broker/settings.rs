@@ -41,8 +41,6 @@ pub struct BrokerSettings {
     pub long_polling: bool,
     /// `syncFlushTimeout`.
     pub flush_wait_ms: u64,
-    /// Folder of the store, for the tools that ask.
-    pub store_path: String,
     /// The configuration in force as properties text, answered to tools.
     pub config_text: String,
 }

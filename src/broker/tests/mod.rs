@@ -1,0 +1,427 @@
+//! The broker from frame to frame: requests as clients encode them, over a log whose disk is a map.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use bytes::{Bytes, BytesMut};
+
+use super::settings::BrokerSettings;
+use super::{Broker, Effect, Output, Tables};
+use crate::control::message::{ToControl, ToShard};
+use crate::log::{BlockId, FileName, FlushPolicy, HeapTail, Log, LogSettings, TailMemory, Work};
+use crate::model::{BrokerName, ConnectionId, LogOffset, MonoNs, Now, ShardId, UnixMs};
+use crate::protocol::code::RequestCode;
+use crate::protocol::frame::{Encoding, split};
+use crate::protocol::header::Header;
+use crate::protocol::message::Properties;
+use crate::protocol::reply::{ExtValue, encode_request};
+
+mod admin;
+mod clients;
+mod pull;
+mod send;
+
+/// A ring that is said to outlive the process.
+struct SurvivingTail(HeapTail);
+
+impl TailMemory for SurvivingTail {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn ring(&self) -> &[u8] {
+        self.0.ring()
+    }
+    fn ring_mut(&mut self) -> &mut [u8] {
+        self.0.ring_mut()
+    }
+    fn publish(&mut self, appended: LogOffset) {
+        self.0.publish(appended);
+    }
+    fn survives_kill(&self) -> bool {
+        true
+    }
+}
+
+/// A frame that a client received.
+#[derive(Clone, Debug)]
+struct Received {
+    code: i32,
+    opaque: i32,
+    flag: i32,
+    remark: String,
+    ext: BTreeMap<String, String>,
+    body: Vec<u8>,
+}
+
+impl Received {
+    fn number(&self, name: &str) -> i64 {
+        self.ext.get(name).unwrap_or_else(|| panic!("no `{name}` in {self:?}")).parse().unwrap()
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    fn records(&self) -> Vec<Record> {
+        let mut records = Vec::new();
+        let mut rest = &self.body[..];
+        while !rest.is_empty() {
+            let view = crate::log::RecordView::decode(rest, None, crate::log::record::Check::Crc).unwrap();
+            records.push(Record {
+                topic: view.topic.to_owned(),
+                body: String::from_utf8(view.body.to_vec()).unwrap(),
+                queue_offset: view.queue_offset.0,
+                log_offset: view.log_offset.0,
+                reconsume_times: view.reconsume_times,
+                properties: Properties::new(view.properties)
+                    .iter()
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .collect(),
+            });
+            rest = &rest[view.size as usize..];
+        }
+        records
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Record {
+    topic: String,
+    body: String,
+    queue_offset: u64,
+    log_offset: u64,
+    reconsume_times: i32,
+    properties: BTreeMap<String, String>,
+}
+
+/// One broker with all that its shell would be.
+struct World {
+    broker: Broker,
+    out: Output,
+    now: Now,
+    disk: BTreeMap<FileName, Vec<u8>>,
+    received: BTreeMap<ConnectionId, Vec<Received>>,
+    controls: Vec<ToControl>,
+    fetches: Vec<BlockId>,
+    next_connection: u64,
+    next_opaque: i32,
+    /// Writes of tables that wait for `persists`.
+    unwritten: Vec<super::Table>,
+    /// Whether commits of the log are carried out.
+    commits: bool,
+    /// Whether tables are written.
+    persists: bool,
+    /// Whether the control plane answers.
+    registers: bool,
+}
+
+fn settings() -> BrokerSettings {
+    BrokerSettings {
+        shard: ShardId(0),
+        cluster: "DefaultCluster".to_owned(),
+        name: BrokerName::from("broker-a"),
+        address: SocketAddr::from(([127, 0, 0, 1], 10911)),
+        region: "DefaultRegion".to_owned(),
+        trace_on: true,
+        auto_create_topic: true,
+        auto_create_group: true,
+        default_topic_queues: 8,
+        permission: 6,
+        cluster_topic: true,
+        broker_topic: true,
+        trace_topic: false,
+        trace_topic_name: "RMQ_SYS_TRACE_TOPIC".to_owned(),
+        message_body_bytes_max: 4096,
+        long_polling: true,
+        flush_wait_ms: 5_000,
+        config_text: "brokerName=broker-a\n".to_owned(),
+    }
+}
+
+fn log_settings(flush: FlushPolicy) -> LogSettings {
+    LogSettings {
+        segment_bytes: 1024 * 1024,
+        cache_bytes: 1024 * 1024,
+        queue_block_entries: 16,
+        key_run_entries: 64,
+        index_file_bytes: 128 * 1024,
+        flush,
+        ..LogSettings::default()
+    }
+}
+
+impl World {
+    fn new() -> World {
+        World::with(settings(), FlushPolicy::Sync, false)
+    }
+
+    fn with(settings: BrokerSettings, flush: FlushPolicy, survives: bool) -> World {
+        let log_settings = log_settings(flush);
+        let ring = HeapTail::new(64 * 1024);
+        let tail: Box<dyn TailMemory> = if survives { Box::new(SurvivingTail(ring)) } else { Box::new(ring) };
+        let broker = Broker::new(settings, Log::create(log_settings, tail), Tables::default());
+        let mut world = World {
+            broker,
+            out: Output::default(),
+            now: Now { unix: UnixMs(1_700_000_000_000), mono: MonoNs(1_000_000_000) },
+            disk: BTreeMap::new(),
+            received: BTreeMap::new(),
+            controls: Vec::new(),
+            fetches: Vec::new(),
+            unwritten: Vec::new(),
+            next_connection: 0,
+            next_opaque: 100,
+            commits: true,
+            persists: true,
+            registers: true,
+        };
+        world.broker.start(world.now, &mut world.out);
+        world.run();
+        world
+    }
+
+    fn connect(&mut self) -> ConnectionId {
+        self.next_connection += 1;
+        let connection = ConnectionId(self.next_connection);
+        let port = u16::try_from(40_000 + self.next_connection).unwrap();
+        self.broker.connected(self.now, connection, SocketAddr::from(([10, 0, 0, 9], port)));
+        connection
+    }
+
+    fn disconnect(&mut self, connection: ConnectionId) {
+        self.broker.disconnected(self.now, connection, &mut self.out);
+        self.run();
+    }
+
+    /// Sends a request without letting anything else happen.
+    fn ask(&mut self, connection: ConnectionId, code: RequestCode, ext: &[(&str, &str)], body: &[u8]) -> i32 {
+        self.ask_raw(connection, code.number(), false, ext, body)
+    }
+
+    fn ask_raw(&mut self, connection: ConnectionId, code: i32, oneway: bool, ext: &[(&str, &str)], body: &[u8]) -> i32 {
+        self.next_opaque += 1;
+        let ext: Vec<(&str, ExtValue<'_>)> = ext.iter().map(|(name, value)| (*name, ExtValue::Str(value))).collect();
+        let mut bytes = BytesMut::new();
+        encode_request(Encoding::Json, code, self.next_opaque, oneway, &ext, body, &mut bytes);
+        let frame = split(&bytes).unwrap().unwrap();
+        self.broker.handle_frame(self.now, connection, &frame, &mut self.out).unwrap();
+        self.collect();
+        self.next_opaque
+    }
+
+    /// Sends a request, lets everything happen, returns the answer.
+    fn call(&mut self, connection: ConnectionId, code: RequestCode, ext: &[(&str, &str)], body: &[u8]) -> Received {
+        let opaque = self.ask(connection, code, ext, body);
+        self.run();
+        self.answer(connection, opaque).unwrap_or_else(|| panic!("no answer to {code:?}"))
+    }
+
+    /// The answer to a request, if it has come.
+    fn answer(&mut self, connection: ConnectionId, opaque: i32) -> Option<Received> {
+        let frames = self.received.get_mut(&connection)?;
+        let place = frames.iter().position(|frame| frame.opaque == opaque && frame.flag & 1 == 1)?;
+        Some(frames.remove(place))
+    }
+
+    /// Requests of the broker to this client, taken.
+    fn notices(&mut self, connection: ConnectionId) -> usize {
+        let frames = self.received.entry(connection).or_default();
+        let before = frames.len();
+        frames.retain(|frame| frame.flag & 1 == 1);
+        before - frames.len()
+    }
+
+    fn wait_ms(&mut self, ms: u64) {
+        self.now.mono = self.now.mono.plus_ms(ms);
+        self.now.unix.0 += i64::try_from(ms).unwrap();
+        self.broker.handle_tick(self.now, &mut self.out);
+        self.run();
+    }
+
+    /// Does what the shell does until nothing is left to do.
+    fn run(&mut self) {
+        for _ in 0..1_000 {
+            let mut is_idle = self.run_effects();
+            is_idle &= self.run_log();
+            self.broker.handle_progress(self.now, &mut self.out);
+            self.collect();
+            if is_idle && self.out.effects.is_empty() {
+                return;
+            }
+        }
+        panic!("the world does not come to rest");
+    }
+
+    fn run_effects(&mut self) -> bool {
+        let mut is_idle = true;
+        if self.persists {
+            for table in std::mem::take(&mut self.unwritten) {
+                is_idle = false;
+                self.broker.handle_persisted(self.now, table, Ok(()), &mut self.out);
+            }
+        }
+        for effect in std::mem::take(&mut self.out.effects) {
+            is_idle = false;
+            match effect {
+                Effect::Persist(table, _) => {
+                    assert!(!self.unwritten.contains(&table), "one write a table is under way");
+                    self.unwritten.push(table);
+                }
+                Effect::Control(event) => self.run_control(event),
+                Effect::Fetch(block) => {
+                    self.fetches.push(block);
+                    let start = usize::try_from(block.at).unwrap();
+                    let data = Bytes::copy_from_slice(&self.disk[&block.file][start..start + block.len as usize]);
+                    self.broker.handle_block(self.now, block, Ok(data), &mut self.out);
+                }
+            }
+        }
+        is_idle
+    }
+
+    fn run_control(&mut self, event: ToControl) {
+        let ticket = match &event {
+            ToControl::TopicsChanged { ticket, .. } | ToControl::TopicDeleted { ticket, .. } => Some(*ticket),
+            _ => None,
+        };
+        self.controls.push(event);
+        if let Some(ticket) = ticket.filter(|_| self.registers) {
+            self.broker.handle_control(self.now, ToShard::Registered { ticket }, &mut self.out);
+        }
+    }
+
+    fn run_log(&mut self) -> bool {
+        let mut is_idle = true;
+        while let Some(io) = self.broker.log_mut().poll_background(self.now) {
+            is_idle = false;
+            match io.work {
+                Work::Prepare { file, at, len, size } => {
+                    let (at, len) = (usize::try_from(at).unwrap(), usize::try_from(len).unwrap());
+                    let content = self.disk.entry(file).or_insert_with(|| vec![1; usize::try_from(size).unwrap()]);
+                    content[at..at + len].fill(0);
+                }
+                Work::Rename { from, to } => {
+                    let content = self.disk.remove(&from).unwrap();
+                    self.disk.insert(to, content);
+                }
+                Work::Remove { file } => {
+                    self.disk.remove(&file);
+                }
+                Work::Write { file, at, data, .. } => {
+                    let at = usize::try_from(at).unwrap();
+                    let content = self.disk.entry(file).or_default();
+                    content.resize(content.len().max(at + data.len()), 0);
+                    content[at..at + data.len()].copy_from_slice(&data);
+                }
+                Work::Replace { file, data } => {
+                    self.disk.insert(file, data.to_vec());
+                }
+            }
+            self.broker.log_mut().handle_io(io.id, Ok(()));
+        }
+        while let Some(commit) = self.commits.then(|| self.broker.log_mut().poll_commit()).flatten() {
+            is_idle = false;
+            let mut block = vec![0; commit.len];
+            self.broker.log().copy_tail(commit.from, &mut block);
+            let at = usize::try_from(commit.at).unwrap();
+            self.disk.get_mut(&commit.segment).unwrap()[at..at + commit.len].copy_from_slice(&block);
+            self.broker.log_mut().handle_io(commit.id, Ok(()));
+        }
+        is_idle
+    }
+
+    /// Takes what the outbox holds to its clients.
+    fn collect(&mut self) {
+        while let Some(connection) = self.out.outbox.next_touched() {
+            let bytes = self.out.outbox.take(connection);
+            let mut rest = &bytes[..];
+            while let Some(frame) = split(rest).unwrap() {
+                let header = Header::decode(frame.encoding, frame.header).unwrap();
+                self.received.entry(connection).or_default().push(Received {
+                    code: header.code,
+                    opaque: header.opaque,
+                    flag: header.flag,
+                    remark: header.remark().unwrap_or_default().to_owned(),
+                    ext: header.ext.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+                    body: frame.body.to_vec(),
+                });
+                rest = &rest[frame.size..];
+            }
+            assert!(rest.is_empty(), "whole frames only");
+        }
+    }
+
+    // --- what clients say ---
+
+    fn make_topic(&mut self, topic: &str, queues: u32) {
+        let connection = self.connect();
+        let queues = queues.to_string();
+        let ext = [("topic", topic), ("readQueueNums", &queues), ("writeQueueNums", &queues), ("perm", "6")];
+        let answer = self.call(connection, RequestCode::UpdateAndCreateTopic, &ext, b"");
+        assert_eq!(answer.code, 0, "{answer:?}");
+    }
+
+    fn ask_send(&mut self, connection: ConnectionId, topic: &str, queue: i32, properties: &str, body: &str) -> i32 {
+        let queue = queue.to_string();
+        let ext = send_ext(topic, &queue, properties);
+        self.ask(connection, RequestCode::SendMessageV2, &ext, body.as_bytes())
+    }
+
+    fn send(&mut self, connection: ConnectionId, topic: &str, queue: i32, properties: &str, body: &str) -> Received {
+        let opaque = self.ask_send(connection, topic, queue, properties, body);
+        self.run();
+        self.answer(connection, opaque).expect("an answer to a send")
+    }
+
+    fn ask_pull(&mut self, connection: ConnectionId, topic: &str, from: i64, tags: &str, hold_ms: u64) -> i32 {
+        let (from, hold) = (from.to_string(), hold_ms.to_string());
+        let flag = if hold_ms > 0 { "6" } else { "4" };
+        let ext = [
+            ("consumerGroup", "g"),
+            ("topic", topic),
+            ("queueId", "0"),
+            ("queueOffset", &from),
+            ("maxMsgNums", "32"),
+            ("sysFlag", flag),
+            ("commitOffset", "0"),
+            ("suspendTimeoutMillis", &hold),
+            ("subscription", tags),
+            ("subVersion", "0"),
+        ];
+        self.ask(connection, RequestCode::PullMessage, &ext, b"")
+    }
+
+    fn pull(&mut self, connection: ConnectionId, topic: &str, from: i64, tags: &str) -> Received {
+        let opaque = self.ask_pull(connection, topic, from, tags, 0);
+        self.run();
+        self.answer(connection, opaque).expect("an answer to a pull")
+    }
+
+    fn heartbeat(&mut self, connection: ConnectionId, client: &str, group: &str, topic: &str) -> Received {
+        let body = heartbeat_body(client, group, topic, "CLUSTERING", 1);
+        self.call(connection, RequestCode::HeartBeat, &[], body.as_bytes())
+    }
+}
+
+fn send_ext<'a>(topic: &'a str, queue: &'a str, properties: &'a str) -> Vec<(&'a str, &'a str)> {
+    vec![
+        ("a", "pg"),
+        ("b", topic),
+        ("c", "TBW102"),
+        ("d", "4"),
+        ("e", queue),
+        ("f", "0"),
+        ("g", "1700000000000"),
+        ("h", "0"),
+        ("i", properties),
+        ("j", "0"),
+        ("k", "false"),
+        ("m", "false"),
+    ]
+}
+
+fn heartbeat_body(client: &str, group: &str, topic: &str, model: &str, version: i64) -> String {
+    format!(
+        r#"{{"clientID":"{client}","consumerDataSet":[{{"consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","consumeType":"CONSUME_PASSIVELY","groupName":"{group}","messageModel":"{model}","subscriptionDataSet":[{{"classFilterMode":false,"codeSet":[],"expressionType":"TAG","subString":"*","subVersion":{version},"tagsSet":[],"topic":"{topic}"}}],"unitMode":false}}],"producerDataSet":[{{"groupName":"pg"}}]}}"#
+    )
+}
