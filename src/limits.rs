@@ -257,6 +257,9 @@ pub const CONNECTION_IDLE_MS: u64 = 120_000;
 /// Bytes waiting for one connection beyond which it is closed: it has long ceased to be read, but what was asked before still answers.
 pub const OUTBOX_BYTES_MAX: usize = 48 * 1024 * 1024;
 
+/// Connections that wait to be accepted. The kernel's own bound (`net.core.somaxconn`) may be lower.
+pub const ACCEPT_QUEUE_MAX: i32 = 4096;
+
 /// How long the accept loop waits when the process has no more file descriptors.
 pub const ACCEPT_WAIT_MS: u64 = 50;
 

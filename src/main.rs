@@ -222,7 +222,6 @@ fn shard_settings(config: &NodeConfig, index: u16, store: &Arc<Store>, ip: IpAdd
         message_body_bytes_max: usize::try_from(config.message_bytes_max).expect("8 MiB at most"),
         long_polling: config.long_polling,
         flush_wait_ms: config.sync_flush_timeout_ms,
-        store_path: store.root().display().to_string(),
         config_text: config.print(),
     };
     ShardSettings {

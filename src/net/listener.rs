@@ -2,12 +2,18 @@
 //!
 //! RocketMQ clients with the VIP channel connect to the port minus two; both lead to the same place.
 //!
-//! glommio 0.9 binds with SO_REUSEPORT always, so that a second broker on a taken port would *succeed* and steal half of the
-//! connections. An ordinary bind is tried first, which fails as it should. And dropping an `accept()` that is under way leaks the
-//! accepted socket, so the loop is a task of its own that nothing selects over or cancels.
+//! The sockets are made by the standard library and then given to glommio. glommio 0.9 itself binds with SO_REUSEPORT and without
+//! SO_REUSEADDR: a second broker on a taken port would *succeed* and steal half of the connections, while a start after `kill -9`
+//! would fail for as long as the kernel keeps the dead process's connections. The standard library does both the other way round.
+//!
+//! And dropping an `accept()` of glommio that is under way leaks the accepted socket, so the loop is a task of its own that nothing
+//! selects over or cancels.
+
+#![expect(unsafe_code, reason = "glommio takes a listening socket by its descriptor only")]
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{FromRawFd as _, IntoRawFd as _};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,13 +21,13 @@ use glommio::net::TcpListener;
 use thiserror::Error;
 
 use super::{Net, Service};
-use crate::limits::ACCEPT_WAIT_MS;
+use crate::limits::{ACCEPT_QUEUE_MAX, ACCEPT_WAIT_MS};
 
 /// How far the VIP port lies below the main one. Source: RocketMQ `MixAll.brokerVIPChannel`.
 const VIP_BELOW: u16 = 2;
 
-/// Tries to find two free ports when the configuration leaves the choice to the kernel.
-const FREE_PORT_TRIES: u32 = 64;
+/// Tries to get the two ports, [`ACCEPT_WAIT_MS`] apart.
+const BIND_TRIES: u32 = 20;
 
 /// A port cannot be had. One sentence that says what to do.
 #[derive(Debug, Error)]
@@ -59,18 +65,22 @@ pub struct Listeners {
 impl Listeners {
     /// Takes `port` and the port two below it; with port 0 any free pair.
     ///
+    /// A port in use is tried again for a second: the kernel lets go of a killed process's io_uring, and of the sockets in it, in its own time.
+    ///
     /// # Errors
     /// [`ListenError`], naming the port.
-    pub fn bind(address: IpAddr, port: u16) -> Result<Listeners, ListenError> {
-        if port != 0 {
-            return Listeners::bind_pair(address, port);
-        }
+    pub async fn bind(address: IpAddr, port: u16) -> Result<Listeners, ListenError> {
         let mut tried = 0;
         loop {
             tried += 1;
-            let free = check_free(address, 0, false).and_then(|port| Listeners::bind_pair(address, port));
-            if free.is_ok() || tried == FREE_PORT_TRIES {
-                return free;
+            let wanted = if port == 0 { free_port(address)? } else { port };
+            match Listeners::bind_pair(address, wanted) {
+                Err(ListenError::Bind { source, .. })
+                    if source.kind() == io::ErrorKind::AddrInUse && tried < BIND_TRIES =>
+                {
+                    glommio::timer::sleep(Duration::from_millis(ACCEPT_WAIT_MS)).await;
+                }
+                bound => return bound,
             }
         }
     }
@@ -95,20 +105,26 @@ impl Listeners {
     }
 }
 
+/// Binds and listens. To be called on the executor.
+#[expect(clippy::disallowed_methods, reason = "net is a shell: the sockets of a shard are made here")]
 fn listen(address: IpAddr, port: u16, is_vip: bool) -> Result<TcpListener, ListenError> {
-    check_free(address, port, is_vip)?;
     let address = SocketAddr::new(address, port);
-    TcpListener::bind(address).map_err(|error| ListenError::Bind { address, is_vip, source: error.into() })
+    let bound = std::net::TcpListener::bind(address).and_then(|listener| {
+        // The standard library's queue of 128 overflows when many clients connect at once; listening again makes it longer.
+        rustix::net::listen(&listener, ACCEPT_QUEUE_MAX)?;
+        Ok(listener)
+    });
+    let listener = bound.map_err(|source| ListenError::Bind { address, is_vip, source })?;
+    // SAFETY: the descriptor is an open listening socket, and `into_raw_fd` has given up its only owner.
+    Ok(unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) })
 }
 
-/// Binds as an ordinary program would, which fails on a taken port, and lets go again. Returns the port.
-#[expect(clippy::disallowed_methods, reason = "net is a shell: the one bind that tells a taken port")]
-fn check_free(address: IpAddr, port: u16, is_vip: bool) -> Result<u16, ListenError> {
-    let address = SocketAddr::new(address, port);
-    std::net::TcpListener::bind(address)
-        .and_then(|listener| listener.local_addr())
-        .map(|found| found.port())
-        .map_err(|source| ListenError::Bind { address, is_vip, source })
+/// A port that is free now; the kernel's choice.
+#[expect(clippy::disallowed_methods, reason = "net is a shell: the kernel is asked for a free port here")]
+fn free_port(address: IpAddr) -> Result<u16, ListenError> {
+    let address = SocketAddr::new(address, 0);
+    let port = std::net::TcpListener::bind(address).and_then(|listener| Ok(listener.local_addr()?.port()));
+    port.map_err(|source| ListenError::Bind { address, is_vip: false, source })
 }
 
 async fn accept<S: Service>(listener: &TcpListener, net: &Rc<Net<S>>) {

@@ -22,6 +22,7 @@ pub mod runtime;
 mod start;
 mod stop;
 pub mod watch;
+mod watchdog;
 mod work;
 
 pub use start::{Ready, ShardHandle, ShardSettings, StartError, start};

@@ -2,7 +2,7 @@
 //!
 //! | what glommio 0.9 does | what is done here |
 //! |---|---|
-//! | sleeps with runnable tasks | a timer that is always armed ([`Watch::keep_alive`]) |
+//! | sleeps with runnable tasks | a timer that is always armed ([`Watch::keep_alive`]), and a thread that wakes it ([`super::watchdog`]) |
 //! | looks for completions every 100 ms while a task is runnable | preempt timer of 1 ms |
 //! | pins its blocking thread to the executor's own processor | the blocking pool is unbound |
 //! | fails to make rings while the kernel still frees those of a former process | tried again for two seconds |
@@ -19,6 +19,7 @@ use std::time::Duration;
 use glommio::{Latency, LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement, Shares, TaskQueueHandle};
 
 use super::watch::Watch;
+use super::watchdog::Pulse;
 use super::{cpus, memlock};
 use crate::disk::uring::UringError;
 use crate::limits::{RING_DEPTH, SHARES_BACKGROUND, SHARES_REQUEST};
@@ -186,7 +187,9 @@ fn run<T, F: Future<Output = T> + 'static>(executor: &LocalExecutor, main: impl 
     IS_EXECUTOR.set(true);
     let done = executor.run(async {
         glommio::timer::sleep(Duration::from_millis(1)).await;
-        let watch = Rc::new(Watch::default());
+        let pulse = Pulse::watched();
+        let attending = glommio::spawn_local(pulse.clone().attend());
+        let watch = Rc::new(Watch::new(pulse.clone()));
         let keep_alive = {
             let watch = watch.clone();
             glommio::spawn_local(async move { watch.keep_alive().await })
@@ -197,6 +200,8 @@ fn run<T, F: Future<Output = T> + 'static>(executor: &LocalExecutor, main: impl 
         let background = queue(SHARES_BACKGROUND, "background");
         let done = main(Runtime { queues: Queues { request, background }, watch }).await;
         keep_alive.cancel().await;
+        pulse.leave();
+        attending.cancel().await;
         done
     });
     IS_EXECUTOR.set(false);

@@ -156,7 +156,7 @@ async fn run(
     tell_ready: mpsc::SyncSender<Result<Ready, StartError>>,
 ) -> StopReason {
     let id = settings.shard;
-    let listeners = match Listeners::bind(settings.bind_ip, settings.port) {
+    let listeners = match Listeners::bind(settings.bind_ip, settings.port).await {
         Ok(listeners) => listeners,
         Err(error) => return give_up(&tell_ready, error.into()),
     };

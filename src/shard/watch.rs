@@ -4,8 +4,10 @@
 //! sees how late it is woken, and names the longest turn since it last ran.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::watchdog::Pulse;
 use crate::limits::{KEEP_ALIVE_MS, STALL_MS};
 use crate::model::{MonoNs, Now, UnixMs};
 
@@ -13,6 +15,7 @@ use crate::model::{MonoNs, Now, UnixMs};
 #[derive(Debug)]
 pub struct Watch {
     started: Instant,
+    pulse: Arc<Pulse>,
     longest: Cell<Turn>,
     stalls: Cell<u64>,
     stalled_max: Cell<Duration>,
@@ -32,6 +35,8 @@ pub struct Stalls {
     pub count: u64,
     /// The longest, in microseconds.
     pub longest_us: u64,
+    /// How often the executor slept although it had work, and was woken from outside.
+    pub rescues: u64,
 }
 
 #[expect(clippy::disallowed_methods, reason = "shard is a shell: the one place where its clock is read")]
@@ -51,19 +56,19 @@ pub fn wall_clock() -> UnixMs {
     UnixMs(unix_ms())
 }
 
-impl Default for Watch {
-    fn default() -> Self {
+impl Watch {
+    /// A watch that shows its ticks to the watchdog.
+    pub(super) fn new(pulse: Arc<Pulse>) -> Watch {
         Watch {
             started: instant(),
+            pulse,
             longest: Cell::default(),
             stalls: Cell::new(0),
             stalled_max: Cell::default(),
             reported: Cell::new(None),
         }
     }
-}
 
-impl Watch {
     /// What time it is.
     #[must_use]
     pub fn now(&self) -> Now {
@@ -92,18 +97,20 @@ impl Watch {
     #[must_use]
     pub fn stalls(&self) -> Stalls {
         let longest_us = u64::try_from(self.stalled_max.get().as_micros()).unwrap_or(u64::MAX);
-        Stalls { count: self.stalls.get(), longest_us }
+        Stalls { count: self.stalls.get(), longest_us, rescues: self.pulse.rescues() }
     }
 
     /// Wakes the executor every [`KEEP_ALIVE_MS`], for ever.
     ///
     /// glommio 0.9 can go to sleep with runnable tasks (a preemption between looking for work and the first task is taken for "no
-    /// work"); only a completion wakes it then. This timer is that completion, and measures how late it comes.
+    /// work"); only a completion wakes it then. This timer is that completion, and measures how late it comes. It can be
+    /// lost in the same way, for which there is [`super::watchdog`].
     pub async fn keep_alive(&self) {
         let period = Duration::from_millis(KEEP_ALIVE_MS);
         loop {
             let before = instant();
             glommio::timer::sleep(period).await;
+            self.pulse.tick();
             self.note_tick(before.elapsed().saturating_sub(period));
         }
     }
@@ -142,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_stall_is_counted_and_named() {
-        let watch = Watch::default();
+        let watch = Watch::new(Arc::default());
         watch.turn("short", || {});
         watch.turn("long", || {
             let before = instant();
@@ -155,6 +162,6 @@ mod tests {
         assert_eq!(watch.longest.get().name, "", "each tick looks at its own turns");
         watch.note_tick(Duration::from_millis(STALL_MS + 7));
         watch.note_tick(Duration::from_millis(STALL_MS));
-        assert_eq!(watch.stalls(), Stalls { count: 2, longest_us: (STALL_MS + 7) * 1000 });
+        assert_eq!(watch.stalls(), Stalls { count: 2, longest_us: (STALL_MS + 7) * 1000, rescues: 0 });
     }
 }
