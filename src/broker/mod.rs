@@ -1,0 +1,1 @@
+//! What a broker decides: command and state in, reply and effects out.

@@ -1,0 +1,1 @@
+//! Names, units and one registry a shard.

@@ -1,0 +1,159 @@
+//! The words of RocketMQ as types, so that two offsets or two names cannot be mixed.
+//!
+//! Nothing here has behaviour beyond checking its own shape. `Arc<str>` names are cheap to clone and may cross threads
+//! (a shard's mailbox to the control plane), which is the only reason they are not `Rc`.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A map for look-ups only. Its order depends on a hash, so it must never be iterated where the order can be seen.
+///
+/// The hasher has a fixed seed: the same input gives the same run, in the simulator too.
+#[expect(clippy::disallowed_types, reason = "this alias is where the seeded default hasher is replaced")]
+pub type FastMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::FixedState>;
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number! {
+    /// Byte position in one shard's commit log. RocketMQ: physical offset.
+    LogOffset(u64)
+}
+number! {
+    /// Position in one message queue, counted in messages; the next one to be written is last + 1. RocketMQ: logic offset.
+    QueueOffset(u64)
+}
+number! {
+    /// Number of a message queue within a topic on one broker.
+    QueueId(u32)
+}
+number! {
+    /// Number of a shard within its node, from 0. It never leaves the node: on the wire a shard is a broker name.
+    ShardId(u16)
+}
+number! {
+    /// A connection of one shard. Never reused while the process lives.
+    ConnectionId(u64)
+}
+number! {
+    /// Milliseconds since the Unix epoch, as RocketMQ stores and sends time.
+    UnixMs(i64)
+}
+number! {
+    /// Nanoseconds of a clock that never goes back; its zero has no meaning.
+    MonoNs(u64)
+}
+number! {
+    /// A broker's number within its brokerName: 0 is the master.
+    BrokerId(u64)
+}
+
+impl LogOffset {
+    /// The offset `bytes` further on. Offsets are made by this process and stay far below 2^63.
+    #[must_use]
+    pub fn plus(self, bytes: u64) -> LogOffset {
+        LogOffset(self.0.checked_add(bytes).expect("a log offset stays below 2^63"))
+    }
+
+    /// Bytes from `earlier` to here.
+    ///
+    /// # Panics
+    /// If `earlier` lies behind `self`: offsets of one log are compared before they are subtracted.
+    #[must_use]
+    pub fn since(self, earlier: LogOffset) -> u64 {
+        self.0.checked_sub(earlier.0).expect("`earlier` lies at or before this offset")
+    }
+}
+
+impl QueueOffset {
+    /// The offset `count` messages further on.
+    #[must_use]
+    pub fn plus(self, count: u64) -> QueueOffset {
+        QueueOffset(self.0.checked_add(count).expect("a queue offset stays below 2^63"))
+    }
+}
+
+impl MonoNs {
+    /// The moment `ms` milliseconds later; saturates, for deadlines that clients choose.
+    #[must_use]
+    pub fn plus_ms(self, ms: u64) -> MonoNs {
+        MonoNs(self.0.saturating_add(ms.saturating_mul(1_000_000)))
+    }
+
+    /// Milliseconds from `earlier` to here, 0 if it lies behind.
+    #[must_use]
+    pub fn ms_since(self, earlier: MonoNs) -> u64 {
+        self.0.saturating_sub(earlier.0) / 1_000_000
+    }
+}
+
+/// What time it is, as an argument: the core has no clock of its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Now {
+    /// Wall clock, for what is stored and sent.
+    pub unix: UnixMs,
+    /// Monotonic clock, for deadlines and durations.
+    pub mono: MonoNs,
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                $name(Arc::from(text))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+name! {
+    /// A topic's name. Whether it is well-formed is decided where it enters (`broker::topic`).
+    TopicName
+}
+name! {
+    /// A consumer group's or producer group's name.
+    GroupName
+}
+name! {
+    /// RocketMQ's client id: `ip@instance[@unit]`.
+    ClientId
+}
+name! {
+    /// The name under which a shard registers: one broker to every client.
+    BrokerName
+}

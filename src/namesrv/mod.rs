@@ -1,0 +1,1 @@
+//! The name server: answers over the route table.

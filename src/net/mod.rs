@@ -1,0 +1,1 @@
+//! Bytes of sockets to whole frames and back.

@@ -1,0 +1,1 @@
+//! Frames to typed commands of RocketMQ remoting, and typed replies to frames.

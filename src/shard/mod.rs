@@ -1,0 +1,1 @@
+//! One pinned executor a core, alone with its queues.

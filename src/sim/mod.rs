@@ -1,0 +1,1 @@
+//! The made-up world for tests: clock, disk, network, faults, seed.
