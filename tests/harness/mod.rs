@@ -3,6 +3,8 @@
 //! - [`Node`]: the built binary as a child process with free ports and a store of its own; start, kill, restart.
 //! - [`Client`]: one blocking connection; any request as a [`Frame`], and shorthands for the common ones.
 //! - [`Record`]: messages as pulls return them.
+//! - [`Audit`] and [`Load`]: a book of all that was sent, against what the broker has; producers that fill both.
+//! - [`Seed`]: randomness that a failure tells how to have again.
 //!
 //! None of it uses ringmq's own protocol code on purpose: a mistake made on both sides would not show. Failures of the
 //! network and of the broker are `io::Result`s, so that a test that kills brokers can go on; what only a broken test or
@@ -25,12 +27,20 @@
 #![allow(dead_code, reason = "compiled into each test file, and each uses a part")]
 #![allow(unused_imports, reason = "compiled into each test file, and each uses a part")]
 
+mod audit;
+mod clerk;
 mod client;
 mod frame;
+mod load;
 mod node;
 mod record;
+mod seed;
 
+pub(crate) use audit::{Audit, Place, Queue, Sent, body_of, log_offset_of, view};
+pub(crate) use clerk::Clerk;
 pub(crate) use client::{Client, Pulled, Receipt, code};
 pub(crate) use frame::Frame;
+pub(crate) use load::Load;
 pub(crate) use node::{Node, NodeOptions, folder_bytes, wait_for};
 pub(crate) use record::Record;
+pub(crate) use seed::{Random, Seed, rounds};
