@@ -125,6 +125,11 @@ impl Client {
         }
     }
 
+    /// Answers that came and were not waited for.
+    pub(crate) fn unclaimed(&self) -> Vec<&Frame> {
+        self.early.values().collect()
+    }
+
     /// Waits for one frame and files it.
     pub(crate) fn read_one(&mut self) -> io::Result<()> {
         let frame = Frame::read(&mut self.stream)?;

@@ -4,6 +4,7 @@
 //! - [`Client`]: one blocking connection; any request as a [`Frame`], and shorthands for the common ones.
 //! - [`Record`]: messages as pulls return them.
 //! - [`Audit`] and [`Load`]: a book of all that was sent, against what the broker has; producers that fill both.
+//! - [`Neighbour`]: a client that must not notice what others do to the server.
 //! - [`Seed`]: randomness that a failure tells how to have again.
 //!
 //! None of it uses ringmq's own protocol code on purpose: a mistake made on both sides would not show. Failures of the
@@ -32,6 +33,7 @@ mod clerk;
 mod client;
 mod frame;
 mod load;
+mod neighbour;
 mod node;
 mod record;
 mod seed;
@@ -41,6 +43,7 @@ pub(crate) use clerk::Clerk;
 pub(crate) use client::{Client, Pulled, Receipt, code};
 pub(crate) use frame::Frame;
 pub(crate) use load::Load;
+pub(crate) use neighbour::{Neighbour, open_files_max, resident_mb_max};
 pub(crate) use node::{Node, NodeOptions, folder_bytes, wait_for};
 pub(crate) use record::Record;
 pub(crate) use seed::{Random, Seed, rounds};
