@@ -81,12 +81,8 @@ struct World {
 impl World {
     fn new(seed: &Seed, flush: Flush, shards: u16, tails: Tails) -> Self {
         let tail_folder = tail_folder();
-        let node = Node::start(&NodeOptions {
-            shards,
-            flush,
-            more: small(tail_folder.path()),
-            ..NodeOptions::default()
-        });
+        let node =
+            Node::start(&NodeOptions { shards, flush, more: small(tail_folder.path()), ..NodeOptions::default() });
         let mut queues = Vec::new();
         for shard in 0..shards {
             let mut client = Client::connect(&node.broker(shard)).expect("it listens");
@@ -115,7 +111,9 @@ impl World {
             let recovery = started.elapsed();
             self.verify(killed).unwrap_or_else(|problems| panic!("round {round}: {problems}"));
             let (found, without_reply) = self.audit.found();
-            say(&format!("round {round}: {found} messages, {without_reply} without a reply, served after {recovery:?}"));
+            say(&format!(
+                "round {round}: {found} messages, {without_reply} without a reply, served after {recovery:?}"
+            ));
         }
         assert!(self.audit.acknowledged() > 0, "no round got a single acknowledgement: nothing was tested");
         assert!(self.clerks.iter().any(|clerk| clerk.known() > 0) || rounds < 8, "no setting was ever changed");
@@ -144,8 +142,7 @@ impl World {
                 let shard = producer % addresses.len();
                 let (address, queues) = (&addresses[shard], &queues[shard]);
                 let mut random = Random::of(random.number());
-                producers
-                    .push(scope.spawn(move || load.produce(address, queues, PRODUCER_MESSAGES_MAX, &mut random)));
+                producers.push(scope.spawn(move || load.produce(address, queues, PRODUCER_MESSAGES_MAX, &mut random)));
             }
             for (clerk, address) in clerks.iter_mut().zip(&addresses) {
                 scope.spawn(|| clerk.work(address, &load.ends));
@@ -312,8 +309,7 @@ fn the_audit_agrees_with_apache() -> io::Result<()> {
     let broker = apache.start_broker(&BrokerOptions::small(&name_server.address())).expect("it starts");
     let mut client = Client::connect(&broker.address())?;
     client.create_topic(TOPICS[0], 2)?;
-    let queues: Vec<Queue> =
-        (0..2).map(|queue_id| Queue { shard: 0, topic: TOPICS[0].to_owned(), queue_id }).collect();
+    let queues: Vec<Queue> = (0..2).map(|queue_id| Queue { shard: 0, topic: TOPICS[0].to_owned(), queue_id }).collect();
     let load = Load::default();
     let mut random = Seed::of("crash", "the_audit_agrees_with_apache").random(0);
     let (book, end) = load.produce(&broker.address(), &queues, 1000, &mut random);

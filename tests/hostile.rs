@@ -188,7 +188,10 @@ fn json_bombs() -> Vec<(&'static str, Vec<u8>)> {
         ("no opaque", br#"{"code":105,"flag":0}"#.to_vec()),
         ("flag of all bits", br#"{"code":105,"opaque":1,"flag":-1}"#.to_vec()),
         ("half a surrogate pair", header(r#","remark":"\ud800""#)),
-        ("no UTF-8", [br#"{"code":105,"opaque":1,"flag":0,"remark":""#.as_slice(), &[0xFF, 0xC0, 0x80], b"\"}"].concat()),
+        (
+            "no UTF-8",
+            [br#"{"code":105,"opaque":1,"flag":0,"remark":""#.as_slice(), &[0xFF, 0xC0, 0x80], b"\"}"].concat(),
+        ),
         ("an array for a header", b"[1,2,3]".to_vec()),
         ("null for a header", b"null".to_vec()),
         ("an empty header", Vec::new()),
@@ -298,7 +301,8 @@ fn body_bombs_are_answered() -> io::Result<()> {
 
 /// Numbers and names at the edges, in the requests that use them to look something up.
 fn strange_requests() -> Vec<Frame> {
-    let numbers = ["-1", "0", "2147483647", "-2147483648", "9223372036854775807", "-9223372036854775808", "1e3", "", "x"];
+    let numbers =
+        ["-1", "0", "2147483647", "-2147483648", "9223372036854775807", "-9223372036854775808", "1e3", "", "x"];
     let long = "t".repeat(40_000);
     let names = ["", "../../../etc/passwd", "a/b", "\u{0}", "%RETRY%", "%DLQ%g", "TBW102", "\u{1F600}", &long];
     let mut requests = Vec::new();
@@ -313,7 +317,9 @@ fn strange_requests() -> Vec<Frame> {
             let frame = Frame::request(request).ext("topic", "neighbour").ext("consumerGroup", "strange");
             requests.push(frame.ext("queueId", number).ext("offset", number).ext("timestamp", number));
             let frame = Frame::request(request).ext("topic", "neighbour").ext("consumerGroup", "strange");
-            requests.push(frame.ext("queueId", 0).ext("commitOffset", number).ext("timestamp", number).ext("offset", number));
+            requests.push(
+                frame.ext("queueId", 0).ext("commitOffset", number).ext("timestamp", number).ext("offset", number),
+            );
         }
         let topic = Frame::request(code::UPDATE_AND_CREATE_TOPIC).ext("topic", "strange").ext("defaultTopic", "TBW102");
         let topic = topic.ext("readQueueNums", number).ext("writeQueueNums", number).ext("perm", number);
@@ -330,7 +336,8 @@ fn strange_requests() -> Vec<Frame> {
         }
     }
     requests.push(Client::pull_request("g", "neighbour", 0, 0, 32).ext("subscription", "a||".repeat(100_000)));
-    requests.push(Client::pull_request("g", "neighbour", 0, 0, 32).ext("expressionType", "SQL92").ext("subscription", "("));
+    requests
+        .push(Client::pull_request("g", "neighbour", 0, 0, 32).ext("expressionType", "SQL92").ext("subscription", "("));
     requests.push(Client::send_request("neighbour", 0, b"strange", &[]).ext("i", "\u{1}\u{2}".repeat(9000)));
     requests.push(Client::send_request("neighbour", 0, b"strange", &[]).ext("i", "x".repeat(70_000)));
     requests.push(Client::send_request("neighbour", 0, &vec![0; 15 << 20], &[]));

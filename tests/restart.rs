@@ -179,7 +179,8 @@ fn a_stopped_broker_leaves_the_routes() -> io::Result<()> {
     let mut names = Process::start("ringmq namesrv", command, &folder.path().join("namesrv.log")).expect("it starts");
     names.wait_until(Duration::from_secs(30), |_| Client::connect(&address).is_ok()).expect("it serves");
 
-    let options = NodeOptions { name_servers: Some(address.clone()), shards: 2, more: small(), ..NodeOptions::default() };
+    let options =
+        NodeOptions { name_servers: Some(address.clone()), shards: 2, more: small(), ..NodeOptions::default() };
     let mut node = Node::start(&options);
     let mut client = Client::connect(&address)?;
     assert!(client.route("BenchmarkTest")?.is_some());

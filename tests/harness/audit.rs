@@ -159,7 +159,8 @@ impl Audit {
         if record.queue_offset != offset {
             return Err(format!("the record there says offset {}", record.queue_offset));
         }
-        let number = number_of(&record.body).map_err(|problem| format!("a body of {}: {problem}", record.body.len()))?;
+        let number =
+            number_of(&record.body).map_err(|problem| format!("a body of {}: {problem}", record.body.len()))?;
         let sent = self.sent.get(&number).ok_or_else(|| format!("message {number} was never sent"))?;
         let same_queue = sent.queue == *queue && record.topic == queue.topic && record.queue_id == queue.queue_id;
         if !same_queue || sent.body_bytes != record.body.len() {

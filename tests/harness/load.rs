@@ -110,8 +110,7 @@ impl Load {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         // Mostly small, all lengths of the last block, now and then a large one.
         let scale = random.below(12);
-        let body_bytes =
-            if random.once_in(40) { random.below(BODY_BYTES_MAX) } else { random.below(1 << (scale + 1)) };
+        let body_bytes = if random.once_in(40) { random.below(BODY_BYTES_MAX) } else { random.below(1 << (scale + 1)) };
         let body_bytes = body_bytes.max(BODY_BYTES_MIN);
         Sent { number, queue: queue.clone(), body_bytes, place: None }
     }

@@ -5,6 +5,7 @@
 //! - [`Record`]: messages as pulls return them.
 //! - [`Audit`] and [`Load`]: a book of all that was sent, against what the broker has; producers that fill both.
 //! - [`Neighbour`]: a client that must not notice what others do to the server.
+//! - [`SmallDisk`]: file systems to run full.
 //! - [`Seed`]: randomness that a failure tells how to have again.
 //!
 //! None of it uses ringmq's own protocol code on purpose: a mistake made on both sides would not show. Failures of the
@@ -33,6 +34,7 @@ mod clerk;
 mod client;
 mod frame;
 mod load;
+mod mount;
 mod neighbour;
 mod node;
 mod record;
@@ -43,6 +45,7 @@ pub(crate) use clerk::Clerk;
 pub(crate) use client::{Client, Pulled, Receipt, code};
 pub(crate) use frame::Frame;
 pub(crate) use load::Load;
+pub(crate) use mount::SmallDisk;
 pub(crate) use neighbour::{Neighbour, open_files_max, resident_mb_max};
 pub(crate) use node::{Node, NodeOptions, folder_bytes, wait_for};
 pub(crate) use record::Record;

@@ -78,7 +78,8 @@ impl Drop for Neighbour {
 pub(crate) fn resident_mb_max(process_id: u32) -> io::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process_id}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes = line.and_then(|text| text.trim().strip_suffix("kB")).and_then(|text| text.trim().parse::<u64>().ok());
+    let kilobytes =
+        line.and_then(|text| text.trim().strip_suffix("kB")).and_then(|text| text.trim().parse::<u64>().ok());
     kilobytes.map(|kilobytes| kilobytes >> 10).ok_or_else(|| io::Error::other(format!("no VmHWM in {status}")))
 }
 
