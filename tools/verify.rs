@@ -1,2 +1,245 @@
-//! `cargo verify`.
-fn main() {}
+//! `cargo verify`: the one check command, for people and for CI alike.
+//!
+//! Format, clippy, documentation, all tests with the stock clients, and the licences of what is linked in. On Debian, run
+//! as root, it installs what the stock clients need; elsewhere it says in one line what is skipped and how to get it.
+//! `cargo verify --quick` leaves out the tests that start stock software. Exits with 1 when a step fails.
+#![allow(clippy::print_stdout, reason = "a command line tool: its output is its purpose")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "runs commands and reads the clock: it is the world around ringmq, not ringmq"
+)]
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// Test files that start stock software; `--quick` leaves them out.
+const STOCK_TESTS: [&str; 3] = ["clients", "mqadmin", "differential"];
+
+/// What the stock clients need: a command that succeeds when it is there, and the Debian packages that bring it.
+const TOOLS: [(&str, &[&str], &[&str]); 4] = [
+    ("the Java client and Apache's servers", &["javac", "-version"], &["openjdk-17-jdk-headless"]),
+    ("the Java client and Apache's servers", &["mvn", "-version"], &["maven"]),
+    ("the Go client", &["go", "version"], &["golang-go"]),
+    ("the C++ client through Python", &["python3", "-c", "import venv, ensurepip"], &["python3-venv"]),
+];
+
+/// Licences that a dependency may have; one of a choice (`OR`) is enough.
+const LICENCES: [&str; 13] = [
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "MIT",
+    // Copyleft for its own files only, which we do not change (`bitmaps`, under glommio).
+    "MPL-2.0+",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CC0-1.0",
+    "ISC",
+    "Unicode-3.0",
+    "Unlicense",
+    "Zlib",
+    "0BSD",
+];
+
+/// Outcome of a step.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    Failed,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    if arguments.iter().any(|argument| argument != "--quick") {
+        eprintln!("usage: cargo verify [--quick]");
+        return ExitCode::from(2);
+    }
+    let began = Instant::now();
+    let skipped = if quick { vec!["stock clients: --quick was given".to_owned()] } else { provide_tools() };
+    let steps = steps(quick);
+    let mut results = Vec::new();
+    for (index, (name, command)) in steps.into_iter().enumerate() {
+        println!("== {}/5 {name}", index + 1);
+        let start = Instant::now();
+        let outcome = match command {
+            Step::Cargo(mut command) => run(&mut command),
+            Step::Licences => check_licences(),
+        };
+        println!("== {name}: {outcome:?} after {}", seconds(start.elapsed()));
+        results.push((name, outcome, start.elapsed()));
+    }
+    println!();
+    for (name, outcome, took) in &results {
+        println!("{name:<14} {:<7} {:>8}", format!("{outcome:?}").to_lowercase(), seconds(*took));
+    }
+    for line in &skipped {
+        println!("skipped: {line}");
+    }
+    let failed = results.iter().filter(|(_, outcome, _)| *outcome == Outcome::Failed).count();
+    println!("verify: {failed} of {} steps failed, {} in all", results.len(), seconds(began.elapsed()));
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+enum Step {
+    Cargo(Command),
+    Licences,
+}
+
+/// The steps in order: what is quick to fail comes first. All of them use the `dev` profile, so clippy and the
+/// documentation share checked dependencies, and only the tests build.
+fn steps(quick: bool) -> Vec<(&'static str, Step)> {
+    let mut clippy = cargo(&["clippy", "--workspace", "--all-targets"]);
+    clippy.args(["--", "-D", "warnings"]);
+    let mut docs = cargo(&["doc", "--workspace", "--no-deps"]);
+    docs.env("RUSTDOCFLAGS", "-D warnings");
+    let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
+    if quick {
+        tests.args(["--lib", "--bins"]);
+        for name in integration_tests() {
+            if !STOCK_TESTS.contains(&name.as_str()) {
+                tests.args(["--test", &name]);
+            }
+        }
+    }
+    vec![
+        ("format", Step::Cargo(cargo(&["fmt", "--all", "--check"]))),
+        ("licences", Step::Licences),
+        ("clippy", Step::Cargo(clippy)),
+        ("documentation", Step::Cargo(docs)),
+        ("tests", Step::Cargo(tests)),
+    ]
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(workspace());
+    command
+}
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tools/ lies in the workspace")
+}
+
+/// Names of `tests/*.rs`, sorted.
+fn integration_tests() -> Vec<String> {
+    let entries = std::fs::read_dir(workspace().join("tests")).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .collect();
+    names.sort();
+    names
+}
+
+/// Runs a command with its output passed on.
+fn run(command: &mut Command) -> Outcome {
+    match command.status() {
+        Ok(status) if status.success() => Outcome::Passed,
+        Ok(_) => Outcome::Failed,
+        Err(error) => {
+            println!("{command:?}: {error}");
+            Outcome::Failed
+        }
+    }
+}
+
+/// Looks for what the stock clients need and installs it where that is possible. Returns a line for each that stays
+/// missing; the tests then skip what needs it.
+fn provide_tools() -> Vec<String> {
+    let mut missing: Vec<_> = TOOLS.iter().filter(|(_, command, _)| !succeeds(command)).collect();
+    if !missing.is_empty() && can_install() {
+        let packages: Vec<&str> = missing.iter().flat_map(|(_, _, packages)| packages.iter().copied()).collect();
+        println!("== installing {}", packages.join(" "));
+        let mut update = Command::new("apt-get");
+        update.args(["update", "-qq"]).stdout(Stdio::null());
+        let mut install = Command::new("apt-get");
+        install.args(["install", "-y", "-qq", "--no-install-recommends"]).args(&packages).stdout(Stdio::null());
+        install.env("DEBIAN_FRONTEND", "noninteractive");
+        // What they say goes to the terminal; whether it helped is asked again below.
+        let _ = run(&mut update);
+        let _ = run(&mut install);
+        missing.retain(|(_, command, _)| !succeeds(command));
+    }
+    let lines: Vec<String> = missing
+        .iter()
+        .map(|(what, command, packages)| {
+            format!("{what}: `{}` fails here; on Debian `apt-get install {}`", command.join(" "), packages.join(" "))
+        })
+        .collect();
+    for line in &lines {
+        println!("skipped: {line}");
+    }
+    lines
+}
+
+fn succeeds(command: &[&str]) -> bool {
+    let Some((program, arguments)) = command.split_first() else { return false };
+    let status = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// Root on a machine with apt.
+fn can_install() -> bool {
+    let id = Command::new("id").arg("-u").output();
+    let is_root = id.is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    is_root && succeeds(&["apt-get", "--version"])
+}
+
+/// Every crate in the build must have a licence of [`LICENCES`]: `cargo tree` names it.
+fn check_licences() -> Outcome {
+    let mut tree =
+        cargo(&["tree", "--workspace", "--edges", "normal,build", "--prefix", "none", "--format", "{p} | {l}"]);
+    let Ok(output) = tree.stderr(Stdio::inherit()).output() else { return Outcome::Failed };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut refused: Vec<&str> = text.lines().filter(|line| !is_allowed(line)).collect();
+    refused.sort_unstable();
+    refused.dedup();
+    for line in &refused {
+        println!("licence not allowed: {line}");
+    }
+    if output.status.success() && refused.is_empty() { Outcome::Passed } else { Outcome::Failed }
+}
+
+/// `name version | LICENCE`, where a licence is an SPDX expression. The second mention of a crate ends in ` (*)`.
+fn is_allowed(line: &str) -> bool {
+    let Some((_, licence)) = line.trim_end_matches(" (*)").split_once(" | ") else { return line.trim().is_empty() };
+    // Old crates write `MIT/Apache-2.0`. A choice may stand in brackets before a demand, so brackets are plain text here:
+    // each part of an `AND` must hold a licence that is allowed.
+    let licence = licence.replace('/', " OR ").replace(['(', ')'], "");
+    licence.split(" AND ").all(|part| part.split(" OR ").any(|one| LICENCES.contains(&one.trim())))
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn licences_are_read_as_spdx() {
+        let check = |line: &str, expected: bool| assert_eq!(is_allowed(line), expected, "{line}");
+        check("a v1.0.0 | MIT", true);
+        check("a v1.0.0 | MIT/Apache-2.0 (*)", true);
+        check("a v1.0.0 | GPL-3.0 OR MIT", true);
+        check("a v1.0.0 | (MIT OR Apache-2.0) AND Unicode-3.0", true);
+        check("a v1.0.0 | MIT AND GPL-3.0", false);
+        check("a v1.0.0 | GPL-3.0", false);
+        check("a v1.0.0 | ", false);
+        check("", true);
+    }
+
+    #[test]
+    fn the_stock_tests_exist() {
+        let found = integration_tests();
+        for name in STOCK_TESTS {
+            assert!(found.iter().any(|own| own == name), "tests/{name}.rs is gone: take it out of STOCK_TESTS");
+        }
+    }
+}

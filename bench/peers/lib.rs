@@ -29,11 +29,15 @@
 )]
 
 mod apache;
+mod clients;
 mod ports;
 mod process;
 mod stock;
+mod tap;
 
 pub use apache::{Apache, Broker, BrokerOptions, Flush, NameServer, Role};
+pub use clients::{Outcome, StockClient};
 pub use ports::PortBlock;
 pub use process::{Process, StartError};
 pub use stock::{Missing, stock_dir, workspace_dir};
+pub use tap::{Tap, TappedFrame};

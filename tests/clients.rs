@@ -1,0 +1,143 @@
+//! Stock RocketMQ clients against ringmq: Java 5.3.3 (both header forms) and 4.9.8, Go, and C++ through Python.
+//!
+//! Each client checks content, order and completeness itself (`tests/stock`). The same scenarios pass on Apache
+//! RocketMQ 5.3.3, which makes it the reference: `RINGMQ_REFERENCE=1 cargo test --test clients apache` shows it.
+//! This cannot show what a client never asks for, nor behaviour under faults.
+mod harness;
+
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use harness::{Node, NodeOptions};
+use ringmq_peers::{Apache, BrokerOptions, Flush, Missing, StockClient};
+
+/// Longest run of one client's scenarios; on an idle machine they take half a minute.
+const TIMEOUT: Duration = Duration::from_secs(240);
+
+const JAVA: [&str; 21] = [
+    // The longest first: several run at a time.
+    "push-rebalance",
+    "push-resume",
+    "lite-pull",
+    "push-concurrent",
+    "push-orderly",
+    "push-broadcast",
+    "push-tags",
+    "send-sync",
+    "send-async",
+    "send-oneway",
+    "send-batch",
+    "send-ordered",
+    "send-large",
+    "send-vip",
+    "auto-create",
+    "pull",
+    "lite-pull-assign",
+    "create-topic",
+    "view-message",
+    "query-message",
+    "offsets",
+];
+/// What depends on the form of headers: every kind of request once.
+const JAVA_BINARY: [&str; 7] =
+    ["push-concurrent", "push-orderly", "send-sync", "send-batch", "pull", "lite-pull", "view-message"];
+const GO: [&str; 7] =
+    ["send-sync", "send-async", "send-oneway", "send-batch", "send-ordered", "push-tags", "push-live"];
+const PYTHON: [&str; 5] = ["send-sync", "send-async", "send-oneway", "push-tags", "push-orderly"];
+
+/// Writes past the test's captured output: what is not tested must be seen.
+fn skipped(why: &str) {
+    writeln!(io::stderr(), "skipped: {why}").expect("standard error is open");
+}
+
+/// Runs scenarios and fails with all that did not pass.
+fn check(client: &StockClient, name_server: &str, scenarios: &[&str]) {
+    let prefix: String = client.name().chars().filter(char::is_ascii_alphanumeric).collect();
+    let outcomes = client.run(name_server, &prefix, scenarios, TIMEOUT).expect("the client runs");
+    let failed: Vec<String> = outcomes
+        .iter()
+        .filter(|outcome| !outcome.passed)
+        .map(|outcome| format!("{}: {}", outcome.scenario, outcome.error.as_deref().unwrap_or_default()))
+        .collect();
+    assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), client.name(), failed.join("\n"));
+}
+
+/// A client on a fresh ringmq node.
+fn on_ringmq(client: Result<StockClient, Missing>, shards: u16, flush: Flush, scenarios: &[&str]) {
+    match client {
+        Ok(client) => {
+            let node = Node::start(&NodeOptions { shards, flush, ..NodeOptions::default() });
+            check(&client, &node.name_server(), scenarios);
+        }
+        Err(missing) => skipped(&missing.to_string()),
+    }
+}
+
+#[test]
+fn java_5_on_one_shard() {
+    on_ringmq(StockClient::java_5(), 1, Flush::Sync, &JAVA);
+}
+
+#[test]
+fn java_5_on_two_shards() {
+    on_ringmq(StockClient::java_5(), 2, Flush::Async, &JAVA);
+}
+
+#[test]
+fn java_5_with_binary_headers() {
+    on_ringmq(StockClient::java_5_binary(), 1, Flush::Async, &JAVA_BINARY);
+}
+
+#[test]
+fn java_4_on_two_shards() {
+    on_ringmq(StockClient::java_4(), 2, Flush::Async, &JAVA);
+}
+
+#[test]
+fn go_on_one_shard() {
+    on_ringmq(StockClient::go(), 1, Flush::Async, &GO);
+}
+
+#[test]
+fn go_on_two_shards() {
+    on_ringmq(StockClient::go(), 2, Flush::Sync, &GO);
+}
+
+#[test]
+fn python_on_two_shards() {
+    on_ringmq(StockClient::python(), 2, Flush::Async, &PYTHON);
+}
+
+/// The scenarios themselves: what fails here is wrong in the scenario, or not worth imitating.
+#[test]
+fn apache_reference() {
+    if std::env::var_os("RINGMQ_REFERENCE").is_none() {
+        skipped("the stock clients on Apache itself: RINGMQ_REFERENCE=1 runs them, for changes of the scenarios");
+        return;
+    }
+    let apache = match Apache::locate() {
+        Ok(apache) => apache,
+        Err(missing) => return skipped(&missing.to_string()),
+    };
+    let name_server = apache.start_name_server().expect("it starts");
+    let address = name_server.address();
+    let _first = apache.start_broker(&BrokerOptions::small(&address)).expect("it starts");
+    let runs: [(Result<StockClient, Missing>, &[&str]); 5] = [
+        (StockClient::java_5(), &JAVA),
+        (StockClient::java_5_binary(), &JAVA_BINARY),
+        (StockClient::java_4(), &JAVA),
+        (StockClient::go(), &GO),
+        (StockClient::python(), &PYTHON),
+    ];
+    for (client, scenarios) in &runs {
+        match client {
+            Ok(client) => check(client, &address, scenarios),
+            Err(missing) => skipped(&missing.to_string()),
+        }
+    }
+    let second = BrokerOptions { broker_name: "broker-b".to_owned(), ..BrokerOptions::small(&address) };
+    let _second = apache.start_broker(&second).expect("it starts");
+    // Once more with two brokers, as two shards are: under names of their own, since the first run's are taken.
+    let both = StockClient::java_5().expect("it ran before").named("Java on two brokers");
+    check(&both, &address, &JAVA);
+}

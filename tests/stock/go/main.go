@@ -1,0 +1,363 @@
+// Runs scenarios of the stock Go client against one cluster, all at once, and prints one line of JSON for each.
+// Exits with 0 when all of them pass.
+//
+//	stock --namesrv HOST:PORT --prefix P SCENARIO...
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/apache/rocketmq-client-go/v2"
+	"github.com/apache/rocketmq-client-go/v2/consumer"
+	"github.com/apache/rocketmq-client-go/v2/primitive"
+	"github.com/apache/rocketmq-client-go/v2/producer"
+	"github.com/apache/rocketmq-client-go/v2/rlog"
+)
+
+const wait = 60 * time.Second
+
+var instances int32
+
+// What one scenario works with.
+type world struct {
+	nameServer string
+	topic      string
+	group      string
+}
+
+var scenarios = map[string]func(*world) error{
+	"send-sync":    sendSync,
+	"send-async":   sendAsync,
+	"send-oneway":  sendOneway,
+	"send-batch":   sendBatch,
+	"send-ordered": sendOrdered,
+	"push-tags":    pushTags,
+	"push-live":    pushLive,
+}
+
+func main() {
+	rlog.SetLogLevel("error")
+	nameServer, prefix, names := "", "go", []string{}
+	for i := 1; i < len(os.Args); i++ {
+		switch os.Args[i] {
+		case "--namesrv":
+			i++
+			nameServer = os.Args[i]
+		case "--prefix":
+			i++
+			prefix = os.Args[i]
+		default:
+			names = append(names, os.Args[i])
+		}
+	}
+	var all sync.WaitGroup
+	var failed int32
+	for _, name := range names {
+		scenario, known := scenarios[name]
+		if !known {
+			fmt.Fprintln(os.Stderr, "no scenario", name)
+			os.Exit(2)
+		}
+		all.Add(1)
+		go func(name string) {
+			defer all.Done()
+			topic := prefix + "_" + name
+			start := time.Now()
+			err := scenario(&world{nameServer: nameServer, topic: topic, group: "G_" + topic})
+			line := map[string]interface{}{"scenario": name, "ok": err == nil, "ms": time.Since(start).Milliseconds()}
+			if err != nil {
+				line["error"] = err.Error()
+				atomic.AddInt32(&failed, 1)
+			}
+			text, _ := json.Marshal(line)
+			fmt.Println(string(text))
+		}(name)
+	}
+	all.Wait()
+	if failed > 0 {
+		os.Exit(1)
+	}
+}
+
+func instance() string {
+	return "go-" + strconv.Itoa(os.Getpid()) + "-" + strconv.Itoa(int(atomic.AddInt32(&instances, 1)))
+}
+
+func (w *world) producer(options ...producer.Option) (rocketmq.Producer, error) {
+	options = append(options,
+		producer.WithNsResolver(primitive.NewPassthroughResolver([]string{w.nameServer})),
+		producer.WithGroupName("P_"+w.topic),
+		producer.WithInstanceName(instance()),
+		producer.WithSendMsgTimeout(10*time.Second),
+		producer.WithRetry(0))
+	made, err := rocketmq.NewProducer(options...)
+	if err != nil {
+		return nil, err
+	}
+	return made, made.Start()
+}
+
+// Message number index: body, tag, key and a property all follow from it.
+func (w *world) message(index int) *primitive.Message {
+	message := primitive.NewMessage(w.topic, []byte(body(index)))
+	message.WithTag(tag(index))
+	message.WithKeys([]string{"key-" + strconv.Itoa(index)})
+	message.WithProperty("index", strconv.Itoa(index))
+	return message
+}
+
+func tag(index int) string  { return "Tag" + string(rune('A'+index%3)) }
+func body(index int) string { return fmt.Sprintf("body of message %d äß消", index) }
+
+func (w *world) check(message *primitive.MessageExt) (int, error) {
+	index, err := strconv.Atoi(message.GetProperty("index"))
+	if err != nil {
+		return 0, err
+	}
+	if string(message.Body) != body(index) || message.GetTags() != tag(index) || message.Topic != w.topic ||
+		strings.TrimSpace(message.GetKeys()) != "key-"+strconv.Itoa(index) {
+		return 0, fmt.Errorf("message %d came as %v", index, message)
+	}
+	return index, nil
+}
+
+// A push consumer that counts what arrives.
+type counting struct {
+	sync.Mutex
+	counts   map[int]int
+	wrong    error
+	perQueue map[string]int64
+}
+
+func (w *world) consume(expression string, orderly bool) (*counting, func(), error) {
+	found := &counting{counts: map[int]int{}, perQueue: map[string]int64{}}
+	made, err := rocketmq.NewPushConsumer(
+		consumer.WithNsResolver(primitive.NewPassthroughResolver([]string{w.nameServer})),
+		consumer.WithGroupName(w.group),
+		consumer.WithInstance(instance()),
+		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset),
+		consumer.WithConsumerOrder(orderly))
+	if err != nil {
+		return nil, nil, err
+	}
+	selector := consumer.MessageSelector{Type: consumer.TAG, Expression: expression}
+	err = made.Subscribe(w.topic, selector, func(_ context.Context, messages ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+		found.Lock()
+		defer found.Unlock()
+		for _, message := range messages {
+			index, err := w.check(message)
+			if err != nil {
+				found.wrong = err
+				continue
+			}
+			found.counts[index]++
+			queue := message.Queue.String()
+			if orderly && found.perQueue[queue] != message.QueueOffset {
+				found.wrong = fmt.Errorf("offset %d came after %d in %s", message.QueueOffset, found.perQueue[queue]-1, queue)
+			}
+			found.perQueue[queue] = message.QueueOffset + 1
+		}
+		return consumer.ConsumeSuccess, nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return found, func() { _ = made.Shutdown() }, made.Start()
+}
+
+// Waits for count different messages, and checks that each came once.
+func (c *counting) expect(count int) error {
+	deadline := time.Now().Add(wait)
+	for {
+		c.Lock()
+		wrong, distinct := c.wrong, len(c.counts)
+		c.Unlock()
+		if wrong != nil {
+			return wrong
+		}
+		if distinct >= count {
+			break
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("only %d of %d messages came", distinct, count)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	c.Lock()
+	defer c.Unlock()
+	if len(c.counts) != count {
+		return fmt.Errorf("%d messages came instead of %d", len(c.counts), count)
+	}
+	for index, times := range c.counts {
+		if times != 1 {
+			return fmt.Errorf("message %d came %d times", index, times)
+		}
+	}
+	return nil
+}
+
+func (w *world) expectAll(count int, orderly bool) error {
+	found, shutdown, err := w.consume("*", orderly)
+	if err != nil {
+		return err
+	}
+	defer shutdown()
+	return found.expect(count)
+}
+
+func (w *world) send(from, to int) error {
+	made, err := w.producer()
+	if err != nil {
+		return err
+	}
+	defer made.Shutdown()
+	for index := from; index < to; index++ {
+		result, err := made.SendSync(context.Background(), w.message(index))
+		if err != nil {
+			return fmt.Errorf("send %d: %w", index, err)
+		}
+		if result.Status != primitive.SendOK || result.OffsetMsgID == "" {
+			return fmt.Errorf("send %d: %s", index, result)
+		}
+	}
+	return nil
+}
+
+func sendSync(w *world) error {
+	if err := w.send(0, 100); err != nil {
+		return err
+	}
+	return w.expectAll(100, false)
+}
+
+func sendAsync(w *world) error {
+	made, err := w.producer()
+	if err != nil {
+		return err
+	}
+	defer made.Shutdown()
+	// The first one creates the topic.
+	if _, err := made.SendSync(context.Background(), w.message(0)); err != nil {
+		return err
+	}
+	var answers sync.WaitGroup
+	var failure atomic.Value
+	for index := 1; index < 100; index++ {
+		answers.Add(1)
+		err := made.SendAsync(context.Background(), func(_ context.Context, result *primitive.SendResult, err error) {
+			defer answers.Done()
+			if err != nil {
+				failure.Store(err.Error())
+			} else if result.Status != primitive.SendOK {
+				failure.Store(result.String())
+			}
+		}, w.message(index))
+		if err != nil {
+			return err
+		}
+	}
+	answers.Wait()
+	if text := failure.Load(); text != nil {
+		return fmt.Errorf("async send: %v", text)
+	}
+	return w.expectAll(100, false)
+}
+
+func sendOneway(w *world) error {
+	made, err := w.producer()
+	if err != nil {
+		return err
+	}
+	defer made.Shutdown()
+	if _, err := made.SendSync(context.Background(), w.message(0)); err != nil {
+		return err
+	}
+	for index := 1; index < 50; index++ {
+		if err := made.SendOneWay(context.Background(), w.message(index)); err != nil {
+			return err
+		}
+	}
+	return w.expectAll(50, false)
+}
+
+func sendBatch(w *world) error {
+	made, err := w.producer()
+	if err != nil {
+		return err
+	}
+	defer made.Shutdown()
+	batch := []*primitive.Message{}
+	for index := 0; index < 50; index++ {
+		batch = append(batch, w.message(index))
+	}
+	result, err := made.SendSync(context.Background(), batch...)
+	if err != nil {
+		return err
+	}
+	if result.Status != primitive.SendOK || len(strings.Split(result.OffsetMsgID, ",")) != 50 {
+		return fmt.Errorf("batch: %s", result)
+	}
+	return w.expectAll(50, false)
+}
+
+// Messages of one key go to one queue; an orderly consumer sees each queue in order.
+func sendOrdered(w *world) error {
+	made, err := w.producer(producer.WithQueueSelector(producer.NewHashQueueSelector()))
+	if err != nil {
+		return err
+	}
+	defer made.Shutdown()
+	queues := map[int]string{}
+	for index := 0; index < 80; index++ {
+		message := w.message(index).WithShardingKey("order-" + strconv.Itoa(index%5))
+		result, err := made.SendSync(context.Background(), message)
+		if err != nil {
+			return err
+		}
+		before, known := queues[index%5]
+		if known && before != result.MessageQueue.String() {
+			return fmt.Errorf("order %d went to %s after %s", index%5, result.MessageQueue, before)
+		}
+		queues[index%5] = result.MessageQueue.String()
+	}
+	return w.expectAll(80, true)
+}
+
+func pushTags(w *world) error {
+	if err := w.send(0, 60); err != nil {
+		return err
+	}
+	found, shutdown, err := w.consume("TagA || TagC", false)
+	if err != nil {
+		return err
+	}
+	defer shutdown()
+	return found.expect(40)
+}
+
+// Messages sent while the consumer waits for some.
+func pushLive(w *world) error {
+	if err := w.send(0, 20); err != nil {
+		return err
+	}
+	found, shutdown, err := w.consume("*", false)
+	if err != nil {
+		return err
+	}
+	defer shutdown()
+	if err := found.expect(20); err != nil {
+		return err
+	}
+	if err := w.send(20, 60); err != nil {
+		return err
+	}
+	return found.expect(60)
+}
