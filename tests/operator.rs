@@ -142,9 +142,12 @@ fn refused(command: Command, words: &[&str]) {
     say(errors.trim());
 }
 
+/// Settings that are changed, and words of the refusal.
+type Case = (&'static [(&'static str, &'static str)], &'static [&'static str]);
+
 #[test]
 fn a_wrong_setting_is_refused_with_its_line() {
-    let cases: &[(&[(&str, &str)], &[&str])] = &[
+    let cases: &[Case] = &[
         // A slip of the finger, and a key that nobody knows.
         (&[("flushDiskTyp", "SYNC_FLUSH")], &["line 9", "flushDiskTyp", "flushDiskType?"]),
         (&[("brokername", "b")], &["line 9", "brokername", "brokerName?"]),

@@ -26,6 +26,7 @@
 //! let pulled = client.pull("G", "T", 0, receipt.queue_offset, 32).expect("it answers");
 //! assert_eq!(pulled.records[0].body, b"body");
 //! ```
+#![allow(clippy::disallowed_methods, reason = "tests have clocks, files, threads and sockets")]
 #![allow(dead_code, reason = "compiled into each test file, and each uses a part")]
 #![allow(unused_imports, reason = "compiled into each test file, and each uses a part")]
 
