@@ -12,4 +12,284 @@ pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest message body by default. Source: RocketMQ `MessageStoreConfig.maxMessageSize`.
 pub const MESSAGE_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Messages that may wait for the control plane. A shard sends a handful a second; a burst of topic creations fits.
+pub const CONTROL_MAILBOX_MAX: usize = 1024;
+
+/// Messages that may wait for one shard.
+pub const SHARD_MAILBOX_MAX: usize = 256;
+
+/// Shards of one node. More than any machine has cores; bounds the table of ports and mailboxes.
+pub const SHARDS_MAX: u16 = 512;
+
+/// Smallest tail of a shard: two records of the default largest size, and room to write while one is read.
+pub const TAIL_BYTES_MIN: usize = 8 * 1024 * 1024;
+
+/// Broker names that a name server knows.
+pub const ROUTE_BROKERS_MAX: usize = 16_384;
+
+/// Topics that a name server knows.
+pub const ROUTE_TOPICS_MAX: usize = 1_000_000;
+
+/// Entries of a name server's key-value configuration.
+pub const KV_ENTRIES_MAX: usize = 100_000;
+
+/// Connections that a name server keeps open.
+pub const NAMESRV_CONNECTIONS_MAX: usize = 20_000;
+
+/// Bytes that a name server holds of frames that are not whole yet, over all connections.
+pub const NAMESRV_PARTIAL_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 const _: () = assert!(MESSAGE_BODY_BYTES_MAX < FRAME_BYTES_MAX, "the largest message must fit a frame");
+
+/// Files that a shard keeps open: segments and index files in use. The one used longest ago is closed first.
+pub const OPEN_FILES_MAX: usize = 64;
+
+/// One read of a file by recovery or of a table; larger ones are cut.
+pub const READ_CHUNK_BYTES: usize = 1024 * 1024;
+
+/// One write of zeroes into a segment that is made in advance: about 0.3 ms of a common disk, which a commit may have to wait.
+pub const ZERO_WRITE_BYTES: usize = 256 * 1024;
+
+/// Registered I/O memory of a shard: the largest commit, four block reads, recovery's reads and one piece of a segment in advance,
+/// with as much again for the fragments that a buddy allocator leaves.
+pub const IO_MEMORY_BYTES: usize = 16 * 1024 * 1024;
+
+/// Registered I/O memory of a shard at least; glommio takes no less.
+pub const IO_MEMORY_BYTES_MIN: usize = 64 * 1024;
+
+/// Entries of each of an executor's rings. Measured: thousands of connections lose a quarter of their rate at 128.
+pub const RING_DEPTH: usize = 1024;
+
+/// Period of the timer that keeps an executor from sleeping on runnable tasks.
+pub const KEEP_ALIVE_MS: u64 = 10;
+
+/// How late that timer comes before it is a stall.
+pub const STALL_MS: u64 = 20;
+
+/// Shares of the task queue that connections and commits run in.
+pub const SHARES_REQUEST: usize = 1000;
+
+/// Shares of the task queue for what no client waits for right now.
+pub const SHARES_BACKGROUND: usize = 100;
+/// Replies that may wait in one connection's outbox before its frames are left unread. One reply may stand on top of it, so
+/// a reader that never reads costs at most this and one frame.
+pub const OUTBOX_BYTES_HIGH: usize = 1024 * 1024;
+
+/// Replies that may wait in all outboxes of a shard together. Beyond it pulls are answered with flow control: many readers
+/// that never read must not take the memory of those that do.
+pub const OUTBOX_TOTAL_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Replies of sends that may wait for their flush, their topic's persistence or its registration.
+pub const ACKS_MAX: usize = 256 * 1024;
+
+/// Pulls of a shard that may be held for new messages; about 300 B each.
+pub const HOLDS_MAX: usize = 100_000;
+
+/// Pulls of one connection that may be held: a consumer holds one a message queue.
+pub const HOLDS_PER_CONNECTION_MAX: usize = 16 * 1024;
+
+/// Longest time a pull is held, whatever the client asks. Stock clients ask for 15 s and 20 s.
+pub const HOLD_MS_MAX: u64 = 60_000;
+
+/// Requests that may wait for blocks of the disk.
+pub const PARKED_MAX: usize = 16 * 1024;
+
+/// Longest request that is kept while a block is read; longer ones are refused, since only small requests read.
+pub const PARKED_REQUEST_BYTES_MAX: usize = 64 * 1024;
+
+/// How often one request may wait for a block before it is answered with what is known.
+pub const PARKED_ROUNDS_MAX: u32 = 64;
+
+/// Topics of a shard.
+pub const TOPICS_MAX: usize = 200_000;
+
+/// Consumer group settings of a shard, those created by heartbeats included.
+pub const GROUPS_MAX: usize = 100_000;
+
+/// Producer and consumer groups that one connection may be a member of.
+pub const GROUPS_PER_CONNECTION_MAX: usize = 4_096;
+
+/// Topics that one consumer group may subscribe to.
+pub const SUBSCRIPTIONS_PER_GROUP_MAX: usize = 4_096;
+
+/// Longest subscription expression.
+pub const EXPRESSION_BYTES_MAX: usize = 64 * 1024;
+
+/// Consumer offsets of a shard: one a group, topic and queue.
+pub const OFFSETS_MAX: usize = 2_000_000;
+
+/// Queue locks of a shard.
+pub const QUEUE_LOCKS_MAX: usize = 500_000;
+
+/// Calls to clients that may be waiting for their answer.
+pub const CLIENT_CALLS_MAX: usize = 4_096;
+
+/// Most messages and bytes of one pull's answer. Source: RocketMQ `maxTransferCountOnMessageInMemory`,
+/// `maxTransferBytesOnMessageInMemory`.
+pub const PULL_MESSAGES_MAX: u32 = 32;
+/// See [`PULL_MESSAGES_MAX`].
+pub const PULL_BYTES_MAX: usize = 256 * 1024;
+
+/// Entries of a consume queue that one pull examines. Source: RocketMQ `maxFilterMessageSize` 16000 B of 20 B entries.
+pub const PULL_ENTRIES_MAX: u32 = 800;
+
+/// Longest properties of a message: their length field has 16 bits and a sign. Source: RocketMQ `MessageDecoder`.
+pub const PROPERTIES_BYTES_MAX: usize = 32_767;
+
+const _: () = assert!(HOLDS_PER_CONNECTION_MAX < HOLDS_MAX, "one connection must not take every hold");
+const _: () = assert!(PULL_BYTES_MAX < OUTBOX_BYTES_HIGH, "a pull's answer must fit an outbox that is not full");
+const _: () = assert!(
+    PULL_BYTES_MAX + MESSAGE_BODY_BYTES_MAX + PROPERTIES_BYTES_MAX + 4096 < FRAME_BYTES_MAX,
+    "a pull answer, with a first message of any size, must fit a frame"
+);
+
+/// Most extension fields of a request or reply. RocketMQ's own requests have up to about 25.
+pub const EXT_FIELDS_MAX: usize = 128;
+
+/// Deepest nesting of what an unknown key of a header may hold; it is skipped, but on the stack.
+pub const HEADER_DEPTH_MAX: usize = 32;
+
+/// Deepest nesting of a JSON body. RocketMQ's own bodies have up to 6 levels.
+pub const JSON_DEPTH_MAX: usize = 64;
+
+/// Most values in a JSON body of a client. Bounds a tree to about 12 MB; a heartbeat has a few dozen.
+pub const JSON_NODES_MAX: usize = 100_000;
+
+/// Most values in the JSON of a table: a registration of 100,000 topics has a million. Bounds a tree to about 200 MB, and
+/// only brokers and the store's own files come with tables.
+pub const JSON_TABLE_NODES_MAX: usize = 1_500_000;
+
+/// Longest inflated body of a broker's registration.
+pub const REGISTER_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Most topics of one broker's registration.
+pub const REGISTER_TOPICS_MAX: usize = 500_000;
+
+/// Most messages of one batch.
+pub const BATCH_MESSAGES_MAX: usize = 65_536;
+
+/// Longest topic name. Source: RocketMQ `TopicValidator`.
+pub const TOPIC_NAME_BYTES_MAX: usize = 127;
+
+/// Longest name of a retry or dead letter topic, which wraps a group's name. Source: RocketMQ `TopicValidator`.
+pub const RETRY_TOPIC_NAME_BYTES_MAX: usize = 255;
+
+/// Longest name of a consumer group. Source: RocketMQ `TopicValidator`.
+pub const GROUP_NAME_BYTES_MAX: usize = 120;
+
+/// Most queues of a topic on one broker, for reading or writing. Bounds what one request can make this shard allocate.
+pub const TOPIC_QUEUES_MAX: u32 = 65_536;
+
+// --- log ---
+
+/// Largest record. A message as large as a frame, with topic and properties, must fit no segment and no tail: it is refused.
+pub const RECORD_BYTES_MAX: usize = FRAME_BYTES_MAX;
+
+/// Most that one commit writes: what a group of waiting producers shares, and the most that is unwritten work of one direct write.
+pub const COMMIT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Under ASYNC_FLUSH, a flush is due when so many bytes were written since the last one.
+pub const UNFLUSHED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// How far behind the end of the log an unflushed write of a dead process can have left something: recovery looks there.
+pub const STALE_WINDOW_BYTES: u64 = UNFLUSHED_BYTES_MAX + 2 * COMMIT_BYTES_MAX as u64;
+
+/// Unit of cold reads, of the log and of the index files alike.
+pub const COLD_BLOCK_BYTES: u64 = 128 * 1024;
+
+/// Blocks that a reader may ask for ahead of need.
+pub const PREFETCH_BLOCKS_MAX: usize = 16;
+
+/// Zeros that are written at once.
+pub const PREPARE_CHUNK_BYTES: u64 = 1024 * 1024;
+
+/// Spare segments kept for recycling, beyond the one that already lies in place ahead of the writer.
+pub const SPARES_MAX: usize = 1;
+
+/// Entries of all queues together that are not yet in an index block; beyond it blocks are closed early. 24 bytes each.
+pub const UNSEALED_ENTRIES_MAX: usize = 1024 * 1024;
+
+/// Index bytes that wait to be written; beyond it appends wait.
+pub const INDEX_PENDING_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Index bytes that are worth a write.
+pub const INDEX_WRITE_BYTES_MIN: usize = 64 * 1024;
+
+/// Bytes of a checkpoint that are made in one go, so that making one stalls no send.
+pub const CHECKPOINT_SLICE_BYTES: usize = 64 * 1024;
+
+/// Queues whose front is trimmed by one tick of retention.
+pub const TRIM_QUEUES_PER_TICK: usize = 1024;
+
+/// Key lookups that wait for a block; the oldest begins anew beyond it.
+pub const LOOKUPS_MAX: usize = 64;
+
+/// Blocks that could not be read and wait to be reported to their reader.
+pub const FAILED_BLOCKS_MAX: usize = 64;
+
+const _: () = assert!(COMMIT_BYTES_MAX.is_multiple_of(DISK_BLOCK_BYTES), "commits are whole blocks");
+const _: () = assert!(COLD_BLOCK_BYTES.is_multiple_of(DISK_BLOCK_BYTES as u64), "cold reads are whole blocks");
+
+// --- net ---
+
+/// Buffer that all connections of a shard read into, one after the other.
+pub const SCRATCH_BYTES: usize = 256 * 1024;
+
+/// Connections of a shard. One more is closed at once.
+pub const CONNECTIONS_MAX: usize = 50_000;
+
+/// Bytes of unfinished frames that all connections of a shard hold together. Beyond it only one of them is read on, until its frame
+/// is whole: so one of them always comes to an end.
+pub const PARTIAL_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Room for an unfinished frame that a connection keeps when the frame is done.
+pub const PARTIAL_BYTES_KEPT: usize = 16 * 1024;
+
+/// Frames of one connection that are handled before others get their turn.
+pub const FRAMES_PER_TURN_MAX: usize = 512;
+
+/// How long a frame may take from its first byte to its last.
+pub const FRAME_WAIT_MS: u64 = 60_000;
+
+/// How long a connection may be silent in both directions. Source: RocketMQ `serverChannelMaxIdleTimeSeconds`.
+pub const CONNECTION_IDLE_MS: u64 = 120_000;
+
+/// Bytes waiting for one connection beyond which it is closed: it has long ceased to be read, but what was asked before still answers.
+pub const OUTBOX_BYTES_MAX: usize = 48 * 1024 * 1024;
+
+/// How long the accept loop waits when the process has no more file descriptors.
+pub const ACCEPT_WAIT_MS: u64 = 50;
+
+const _: () =
+    assert!(OUTBOX_BYTES_MAX > OUTBOX_BYTES_HIGH + FRAME_BYTES_MAX, "one more answer fits before the connection goes");
+const _: () = assert!(PARTIAL_BYTES_MAX >= FRAME_BYTES_MAX + SCRATCH_BYTES, "the largest frame fits");
+
+// --- shard ---
+
+/// Period of a shard's ticks: retention, expiry, the flush that ASYNC_FLUSH owes. Divides a second.
+pub const TICK_MS: u64 = 100;
+
+/// Reads of old data under way at once: enough to keep a disk busy, few enough to leave it to the commits.
+pub const FETCHES_MAX: usize = 4;
+
+/// Blocks that wait to be read, beyond which none is read ahead.
+pub const FETCHES_WAITING_MAX: usize = 64;
+
+/// How long a stopping shard writes, flushes and makes its checkpoint.
+pub const STOP_SETTLE_MS: u64 = 3000;
+
+/// How long a stopping shard waits for its connections to end, and then for its last letter to be taken.
+pub const STOP_CLOSE_MS: u64 = 300;
+
+const _: () = assert!(1000 % TICK_MS == 0, "ticks divide a second");
+const _: () = assert!(STOP_SETTLE_MS + 2 * STOP_CLOSE_MS < 4500, "a stop ends within five seconds");
+/// Messages that one query by key returns. Source: RocketMQ `maxMsgsNumBatch` 64.
+pub const QUERY_MESSAGES_MAX: usize = 64;
+
+/// Bytes of records that one query by key returns.
+pub const QUERY_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+const _: () = assert!(QUERY_BYTES_MAX + 4096 < FRAME_BYTES_MAX, "the answer to a query must fit a frame");
+
+/// Attributes of one topic.
+pub const TOPIC_ATTRIBUTES_MAX: usize = 64;

@@ -1,2 +1,290 @@
-//! `ringmq`.
-fn main() {}
+//! `ringmq all | broker | namesrv`: read the configuration, wire up, exit code.
+//!
+//! Exit codes: 0 after a signal, 1 if it cannot start or a shard failed, 2 for a wrong command line. Every error is one sentence
+//! on stderr that says what to do.
+
+use std::io::IsTerminal as _;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use ringmq::broker::settings::BrokerSettings;
+use ringmq::config::{FlushDiskType, NamesrvConfig, NodeConfig, NodeKind, NotNeeded};
+use ringmq::control::address;
+use ringmq::control::clock::Clock;
+use ringmq::control::message::{control_mailbox, shard_mailbox};
+use ringmq::control::plane::{NameServerPlan, NodePlan, Outcome, Plane, Ready, Seat};
+use ringmq::control::registrar::{Identity, Pace};
+use ringmq::disk::Store;
+use ringmq::log::{FlushPolicy, LogSettings, Retention};
+use ringmq::model::{BrokerName, ShardId};
+use ringmq::shard::{self, ShardHandle, ShardSettings, cpus, runtime};
+use tracing::warn;
+use tracing_subscriber::EnvFilter;
+
+/// A message broker that speaks Apache RocketMQ's protocol; every core is a broker.
+#[derive(Parser)]
+#[command(version, about, max_term_width = 100, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// A name server and a broker node in one process: the way to begin.
+    ///
+    /// Without a file it listens on loopback, keeps its data in ./ringmq-data and uses every core.
+    All(Node),
+    /// A broker node, registered with the name servers given by -n or namesrvAddr.
+    Broker(Node),
+    /// A name server alone.
+    Namesrv(NameServer),
+}
+
+#[derive(Args)]
+struct Node {
+    /// RocketMQ properties; conf/all.conf and conf/broker.conf explain every key.
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Name servers to register with, HOST:PORT separated by ';'; wins over namesrvAddr and NAMESRV_ADDR.
+    #[arg(short = 'n', long = "namesrv", value_name = "ADDRESSES")]
+    name_servers: Option<String>,
+    /// Print the configuration in force and exit.
+    #[arg(short = 'p', long = "print")]
+    print: bool,
+}
+
+#[derive(Args)]
+struct NameServer {
+    /// RocketMQ properties; conf/namesrv.conf explains every key.
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the configuration in force and exit.
+    #[arg(short = 'p', long = "print")]
+    print: bool,
+}
+
+/// Blocks of old data that a shard keeps. The largest record, 16 MiB, fits with room for its neighbours.
+const CACHE_BYTES: usize = 24 * 1024 * 1024;
+
+type Sentence = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    let outcome = match &cli.command {
+        Command::Namesrv(arguments) => name_server(arguments),
+        Command::All(arguments) => node(NodeKind::All, arguments),
+        Command::Broker(arguments) => node(NodeKind::Broker, arguments),
+    };
+    match outcome {
+        Ok(Outcome::Stopped) => ExitCode::SUCCESS,
+        Ok(Outcome::Failed) => ExitCode::FAILURE,
+        Err(sentence) => {
+            eprintln!("ringmq: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn name_server(arguments: &NameServer) -> Result<Outcome, Sentence> {
+    let (file, text) = read_config(arguments.config.as_ref())?;
+    let config = NamesrvConfig::read(&file, &text)?;
+    if arguments.print {
+        say(config.print().trim_end());
+        return Ok(Outcome::Stopped);
+    }
+    log_not_needed(&file, &config.not_needed);
+    let (ip, port, kept) = (config.bind_ip, config.listen_port, config.kv_config_path.display().to_string());
+    let plane = Plane::start(Some(NameServerPlan { config, port_key: "listenPort" }))?;
+    say(&format!("name server  {}", host_port(ip, port)));
+    say("promises     routes live in memory: brokers register again after a restart");
+    say(&format!("keeps        {kept}"));
+    Ok(plane.run_name_server())
+}
+
+fn node(kind: NodeKind, arguments: &Node) -> Result<Outcome, Sentence> {
+    let (file, text) = read_config(arguments.config.as_ref())?;
+    let mut config = NodeConfig::read(kind, &file, &text, arguments.name_servers.as_deref())?;
+    if kind == NodeKind::Broker && config.name_servers.is_empty() {
+        let from_environment = std::env::var("NAMESRV_ADDR").ok();
+        let Some(addresses) = from_environment else {
+            return Err("no name server is known; give -n HOST:9876 or set namesrvAddr, or run `ringmq all`".into());
+        };
+        config = NodeConfig::read(kind, &file, &text, Some(&addresses))?;
+    }
+    if arguments.print {
+        say(config.print().trim_end());
+        return Ok(Outcome::Stopped);
+    }
+    log_not_needed(&file, &config.not_needed);
+    let ip = advertised_ip(&config)?;
+    runtime::check()?;
+    runtime::raise_open_files();
+    runtime::abort_on_panic();
+    let now = Clock::start().now().unix;
+    let store = Arc::new(Store::open(&config.store_root, config.shards, cpus::shards_default(), now)?);
+    config.check_shards(&file, store.shards())?;
+    let plan = (kind == NodeKind::All)
+        .then(|| NameServerPlan { config: config.namesrv.clone(), port_key: "namesrvListenPort" });
+    let plane = Plane::start(plan)?;
+    if kind == NodeKind::All {
+        let own = if config.bind_ip.is_unspecified() { ip } else { config.bind_ip };
+        config.name_servers.insert(0, host_port(own, config.namesrv_listen_port));
+    }
+    let (to_control, from_shards) = control_mailbox();
+    let mut seats = Vec::new();
+    let mut handles: Vec<ShardHandle> = Vec::new();
+    for index in 0..store.shards() {
+        let (mailbox, receiver) = shard_mailbox();
+        let settings = shard_settings(&config, index, &store, ip);
+        seats.push(Seat { identity: identity(&config, index, store.shards(), ip), mailbox });
+        handles.push(shard::start(settings, to_control.clone(), receiver)?);
+    }
+    drop(to_control);
+    for handle in &handles {
+        handle.wait_ready()?;
+    }
+    let pace = Pace {
+        period: Duration::from_millis(config.register_period_ms),
+        answer_within: Duration::from_millis(config.register_timeout_ms),
+    };
+    let name_servers = config.name_servers.clone();
+    let plan = NodePlan { seats, mailbox: from_shards, name_servers, pace };
+    Ok(plane.run_node(plan, |ready| say_ready(kind, &config, &store, ip, ready)))
+}
+
+/// What clients are told to connect to.
+fn advertised_ip(config: &NodeConfig) -> Result<IpAddr, Sentence> {
+    match config.advertised_ip {
+        Some(ip) => Ok(ip),
+        None => address::advertised(config.name_servers.first().map(String::as_str))
+            .map_err(|error| format!("no address of this machine to tell clients: {error}; set brokerIP1").into()),
+    }
+}
+
+fn identity(config: &NodeConfig, index: u16, shards: u16, ip: IpAddr) -> Identity {
+    Identity {
+        shard: ShardId(index),
+        cluster: config.cluster.clone(),
+        broker_name: config.shard_name(index, shards),
+        broker_id: config.broker_id,
+        address: host_port(ip, config.port(index)),
+        ha_address: host_port(config.replication_ip.unwrap_or(ip), config.ha_port(index)),
+        permission: config.broker_permission,
+    }
+}
+
+fn shard_settings(config: &NodeConfig, index: u16, store: &Arc<Store>, ip: IpAddr) -> ShardSettings {
+    let flush = match config.flush {
+        FlushDiskType::Sync => FlushPolicy::Sync,
+        FlushDiskType::Async => FlushPolicy::ASYNC,
+    };
+    let retention = Retention {
+        reserved_hours: config.file_reserved_hours,
+        delete_hour: config.delete_hour,
+        used_percent_max: config.disk_used_percent_max,
+        ..Retention::default()
+    };
+    let log = LogSettings {
+        segment_bytes: config.segment_bytes,
+        flush,
+        has_record_crc: config.append_property_crc,
+        retention,
+        cache_bytes: CACHE_BYTES,
+        ..LogSettings::default()
+    };
+    let broker = BrokerSettings {
+        shard: ShardId(index),
+        cluster: config.cluster.clone(),
+        name: BrokerName::from(config.shard_name(index, store.shards()).as_str()),
+        address: SocketAddr::new(ip, config.port(index)),
+        region: config.region_id.clone(),
+        trace_on: config.trace_on,
+        auto_create_topic: config.auto_create_topic,
+        auto_create_group: config.auto_create_group,
+        default_topic_queues: config.default_topic_queues,
+        permission: u32::from(config.broker_permission),
+        cluster_topic: config.cluster_topic,
+        broker_topic: config.broker_topic,
+        trace_topic: config.trace_topic,
+        trace_topic_name: config.trace_topic_name.clone(),
+        message_body_bytes_max: usize::try_from(config.message_bytes_max).expect("8 MiB at most"),
+        long_polling: config.long_polling,
+        flush_wait_ms: config.sync_flush_timeout_ms,
+        store_path: store.root().display().to_string(),
+        config_text: config.print(),
+    };
+    ShardSettings {
+        shard: ShardId(index),
+        store: Arc::clone(store),
+        bind_ip: config.bind_ip,
+        port: config.port(index),
+        tail_folder: config.tail_path.clone(),
+        tail_bytes: config.tail_bytes,
+        log,
+        broker,
+    }
+}
+
+/// The start lines: where it listens, what it promises, where data is, how to begin.
+fn say_ready(kind: NodeKind, config: &NodeConfig, store: &Store, ip: IpAddr, ready: Ready) {
+    let shards = store.shards();
+    for index in 0..shards {
+        say(&format!("broker       {:<22} {}", host_port(ip, config.port(index)), config.shard_name(index, shards)));
+    }
+    let whose = if kind == NodeKind::All { "name server " } else { "registered  " };
+    say(&format!("{whose} {}", config.name_servers.join(";")));
+    say(&format!("data         {}", store.root().display()));
+    say(&format!("promises     {}", promise(config, ready)));
+    let first = config.name_servers.first().map_or("", String::as_str);
+    say(&format!("try          ringmq-admin -n {first} send -t hello -b \"first message\""));
+}
+
+fn promise(config: &NodeConfig, ready: Ready) -> String {
+    match (config.flush, ready.tails_survive_kill) {
+        (FlushDiskType::Sync, _) => "SYNC_FLUSH: a message that was acknowledged survives power loss".to_owned(),
+        (FlushDiskType::Async, true) => {
+            "ASYNC_FLUSH: a message that was acknowledged survives kill -9; flushDiskType=SYNC_FLUSH adds power loss"
+                .to_owned()
+        }
+        (FlushDiskType::Async, false) => format!(
+            "ASYNC_FLUSH without its fast rung, as tailPath={} is no tmpfs with room: acknowledged after the write, survives kill -9",
+            config.tail_path.display()
+        ),
+    }
+}
+
+fn log_not_needed(file: &str, entries: &[NotNeeded]) {
+    for entry in entries {
+        warn!("{file} line {}: {} is not needed by ringmq", entry.line, entry.key);
+    }
+}
+
+/// The file's name and text; both of them stand for "no file" if there is none.
+#[expect(clippy::disallowed_methods, reason = "main reads the configuration, once")]
+fn read_config(path: Option<&PathBuf>) -> Result<(String, String), Sentence> {
+    let Some(path) = path else { return Ok(("defaults".to_owned(), String::new())) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("{} cannot be read: {error}; give -c a properties file", path.display()))?;
+    Ok((path.display().to_string(), text))
+}
+
+fn host_port(ip: IpAddr, port: u16) -> String {
+    SocketAddr::new(ip, port).to_string()
+}
+
+#[expect(clippy::print_stdout, reason = "the start lines are what this command prints")]
+fn say(line: &str) {
+    println!("{line}");
+}

@@ -1,1 +1,22 @@
 //! The control plane thread: signals, the name server's sockets, registration with name servers.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | [`message`] | what shards and control plane say to each other |
+//! | [`announce`] | pure: when a change of topics is known, and who must follow it |
+//! | [`registrar`] | a connection a shard and name server |
+//! | [`server`], [`kv_file`] | the name server's sockets and its one file |
+//! | [`plane`] | the thread's loop, from start to exit |
+//! | [`address`] | which of this machine's addresses clients are told |
+//!
+//! tokio, one thread, no task crosses it. The data plane never waits for it: mailboxes are bounded, and a shard's reply that
+//! needs the name servers has a deadline.
+
+pub mod address;
+pub mod announce;
+pub mod clock;
+pub mod kv_file;
+pub mod message;
+pub mod plane;
+pub mod registrar;
+pub mod server;

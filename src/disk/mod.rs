@@ -1,1 +1,23 @@
 //! Direct I/O behind one small surface; aligned buffers; the only folder that may need `unsafe`.
+//!
+//! The shell's hands: it opens, writes, flushes, renames what [`crate::log`] asks for and decides nothing. Three kinds of work
+//! are kept apart, because they must not wait for one another:
+//!
+//! | kind | runs on | examples |
+//! |---|---|---|
+//! | commits and block reads | io_uring, on the shard's thread | [`Disk::write`], [`Disk::read`], [`Disk::flush`] |
+//! | work of many milliseconds | io_uring, in the background task queue, in small pieces | [`Disk::prepare`] |
+//! | what io_uring or glommio cannot do | the blocking pool, through [`blocking::run`] | rename, remove, replace, directory flush |
+//!
+//! State: of the node ([`store::Store`]: one process holds it) and of a shard ([`Disk`], [`tail::TailFile`]).
+
+pub mod blocking;
+pub mod device;
+pub mod folder;
+pub mod store;
+pub mod tail;
+pub mod uring;
+
+pub use folder::{Disk, DiskError, FileOnDisk};
+pub use store::{Store, StoreError, StoreId};
+pub use tail::{TailError, TailFile, TailKey};

@@ -1,1 +1,29 @@
 //! What is on disk, and what it means after a crash.
+//!
+//! [`Log`] is the commit log of one shard with all that is derived from it, as a machine without clock, file or thread: it says what to
+//! write and read, a shell does it and says how it went. [`Recovery`] makes one from the files that are found.
+
+mod background;
+mod cache;
+mod checkpoint;
+mod commit_log;
+mod consume_queue;
+mod file;
+mod index_file;
+mod key_index;
+mod read;
+pub mod record;
+mod recovery;
+mod segment;
+mod settings;
+mod tail;
+
+pub use background::DiskUsage;
+pub use commit_log::{AppendError, Appended, Log, LogFailure, QueueBounds};
+pub use consume_queue::QueueIndex;
+pub use file::{BlockId, Commit, FOLDERS, FileName, Io, IoError, IoId, Work};
+pub use read::{Boundary, KeySearch, Read, ReadLimits, RecordRead, Search, StoreTime};
+pub use record::{KeysToIndex, RecordDraft, RecordError, RecordView};
+pub use recovery::{FoundFile, FoundStore, Recovery, RecoveryError, Step};
+pub use settings::{FlushPolicy, LogSettings, Retention};
+pub use tail::{HeapTail, TailMemory};

@@ -1,1 +1,53 @@
 //! Bytes of sockets to whole frames and back.
+//!
+//! State of the shard. [`Net`] keeps its connections; what a frame means is the [`Service`]'s matter. Nothing here awaits while it
+//! holds a borrow, and nothing is read that cannot be handled: full means that the socket stays unread, which the peer's TCP feels.
+//!
+//! ```text
+//! socket ─recv─▶ scratch (one a shard) ─split─▶ Service::frame ─▶ outbox ─▶ one send a connection and turn ─▶ socket
+//!                   └─ unfinished rest ─▶ Backlog (of the connection)
+//! ```
+
+mod backlog;
+pub mod connection;
+pub mod listener;
+
+pub use connection::Net;
+pub use listener::{ListenError, Listeners};
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use bytes::BytesMut;
+
+use crate::broker::outbox::CloseReason;
+use crate::model::ConnectionId;
+use crate::protocol::frame::RawFrame;
+
+/// What the connections of a shard talk to. No call may block or call back into [`Net`] other than to wake connections.
+pub trait Service: 'static {
+    /// A connection begins.
+    fn connected(&self, connection: ConnectionId, peer: SocketAddr);
+
+    /// A connection has ended; nothing can be sent to it any more.
+    fn disconnected(self: &Rc<Self>, connection: ConnectionId);
+
+    /// Handles one whole frame.
+    ///
+    /// # Errors
+    /// Why the connection must be closed.
+    fn frame(&self, connection: ConnectionId, frame: &RawFrame<'_>) -> Result<(), CloseReason>;
+
+    /// All frames of this connection's turn are handled: what they caused can be carried out at once.
+    fn turn_ended(self: &Rc<Self>);
+
+    /// Whether frames of this connection may be read and handled now. When that becomes true again, the service wakes the connection or
+    /// [`Net::resume_input`]s them all.
+    fn accepts_input(&self, connection: ConnectionId) -> bool;
+
+    /// Takes what waits for a connection, and why it is to be closed after that, if it is.
+    fn take_output(&self, connection: ConnectionId) -> (BytesMut, Option<CloseReason>);
+
+    /// Says how many of the bytes taken the socket has not accepted. Returns how many bytes wait in all.
+    fn note_unsent(&self, connection: ConnectionId, bytes: usize) -> usize;
+}

@@ -1,1 +1,11 @@
-//! Topic to brokers and queues: placement over cores and brokers, registration, data version, expiry.
+//! Topic to brokers and queues: registration, data versions, expiry, and placement over cores and brokers.
+//!
+//! [`table::RouteTable`] is the state of one name server: who registered, and which queues of which topic they have. It decides
+//! nothing about codes or JSON (`namesrv` does) and has no clock. [`placement`] decides how many queues of a new topic each
+//! broker gets; it is used by the tools.
+
+pub mod placement;
+pub mod table;
+
+pub use placement::Placement;
+pub use table::{Broker, Queues, RegisterError, Registration, RouteTable, TopicRoute};

@@ -1,1 +1,27 @@
 //! One pinned executor a core, alone with its queues.
+//!
+//! A shard is one thread. On it live one [`crate::broker::Broker`] with its log, one [`crate::disk::Disk`], one [`crate::net::Net`], and the
+//! tasks that carry between them (the [`pump`]). [`start`] makes the thread; everything else is said through the two mailboxes.
+//!
+//! | task | queue | what it does |
+//! |---|---|---|
+//! | a connection | request | reads, handles frames, writes |
+//! | commit loop | request | [`crate::log::Log::poll_commit`], write, flush, release the replies |
+//! | clock | request | deadlines and ticks |
+//! | mailbox | request | what the control plane says, and what it is told |
+//! | background loop | background | segments in advance, index, checkpoints, removal |
+//! | fetches | background | reads of old data, a few at a time |
+//! | tables | background | topics, groups and consumer offsets to their files |
+
+pub mod cpus;
+mod event;
+pub mod memlock;
+mod open;
+mod pump;
+pub mod runtime;
+mod start;
+mod stop;
+pub mod watch;
+mod work;
+
+pub use start::{Ready, ShardHandle, ShardSettings, StartError, start};

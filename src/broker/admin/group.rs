@@ -1,0 +1,70 @@
+//! Consumer groups made, changed, deleted and listed by tools: 200, 225, 201, 207, 352.
+
+use super::super::{Asked, Broker, Handled, Output, Refusal, Table};
+use crate::protocol::body::SubscriptionGroupConfig;
+use crate::protocol::code::ResponseCode;
+use crate::protocol::message::check_group;
+use crate::protocol::reply::{ExtValue, Reply};
+use crate::protocol::request::DeleteGroupRequest;
+
+impl Broker {
+    /// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP 200, and 225 with several: all or none.
+    pub(in crate::broker) fn update_groups(
+        &mut self,
+        asked: &Asked,
+        configs: Vec<SubscriptionGroupConfig>,
+        out: &mut Output,
+    ) -> Result<Handled, Refusal> {
+        for config in &configs {
+            check_group(config.name.as_str())?;
+        }
+        for config in configs {
+            self.groups.put(asked.now, config)?;
+        }
+        self.answer_group_change(asked, out);
+        Ok(Handled::Done)
+    }
+
+    /// DELETE_SUBSCRIPTIONGROUP 207.
+    pub(in crate::broker) fn delete_group(
+        &mut self,
+        asked: &Asked,
+        request: &DeleteGroupRequest<'_>,
+        out: &mut Output,
+    ) -> Result<Handled, Refusal> {
+        self.groups.remove(asked.now, request.group);
+        if request.clean_offset {
+            self.offsets.remove_group(request.group);
+        }
+        self.answer_group_change(asked, out);
+        Ok(Handled::Done)
+    }
+
+    fn answer_group_change(&mut self, asked: &Asked, out: &mut Output) {
+        let generation = self.persistence.change(Table::Groups);
+        let ticket = self.acks.make_gate(asked.now.mono, Some((Table::Groups, generation)), false);
+        self.write_tables(out);
+        self.reply_behind(asked, Some(ticket), &Reply::new(ResponseCode::Success), out);
+    }
+
+    /// GET_ALL_SUBSCRIPTIONGROUP_CONFIG 201.
+    pub(in crate::broker) fn all_groups(&mut self, asked: &Asked, out: &mut Output) -> Result<Handled, Refusal> {
+        let body = self.groups.table().encode();
+        let total = i64::try_from(self.groups.all().len()).unwrap_or(i64::MAX);
+        let ext = [("totalGroupNum", ExtValue::I64(total))];
+        self.reply(asked, &Reply { code: ResponseCode::Success, remark: None, ext: &ext, body: &body }, out);
+        Ok(Handled::Done)
+    }
+
+    /// GET_SUBSCRIPTIONGROUP_CONFIG 352.
+    pub(in crate::broker) fn one_group(
+        &mut self,
+        asked: &Asked,
+        group: &str,
+        out: &mut Output,
+    ) -> Result<Handled, Refusal> {
+        let body = self.group_config(asked.now, group, out)?.encode();
+        self.reply(asked, &Reply::body(&body), out);
+        Ok(Handled::Done)
+    }
+}

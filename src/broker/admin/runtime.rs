@@ -1,0 +1,75 @@
+//! What a broker says of itself: 28 and 26.
+
+use super::super::{Asked, Broker, Handled, Output, Refusal};
+use crate::protocol::body::{RuntimeInfo, byte_text, put_time_text, rate_text, uptime_text};
+use crate::protocol::code::ResponseCode;
+use crate::protocol::reply::{ExtValue, Reply, VERSION};
+
+/// The version that ringmq speaks, by name.
+const VERSION_NAME: &str = "V5_3_3";
+
+impl Broker {
+    /// GET_BROKER_RUNTIME_INFO 28.
+    pub(in crate::broker) fn runtime_info(&mut self, asked: &Asked, out: &mut Output) -> Result<Handled, Refusal> {
+        let counters = self.counters;
+        let mut info = RuntimeInfo::new();
+        info.set("bootTimestamp", self.started.unix.0);
+        info.set("startAcceptSendRequestTimeStamp", 0);
+        info.set("runtime", uptime_text(asked.now.mono.ms_since(self.started.mono)));
+        info.set("brokerVersion", VERSION);
+        info.set("brokerVersionDesc", VERSION_NAME);
+        info.set("brokerActive", self.log.failure().is_none());
+        info.set("putMessageTimesTotal", counters.put_count);
+        info.set("putMessageFailedTimes", counters.put_failed_count);
+        info.set("putMessageSizeTotal", counters.put_bytes);
+        #[expect(clippy::cast_precision_loss, reason = "an average is for reading: 53 bits are enough")]
+        let average = counters.put_bytes as f64 / counters.put_count.max(1) as f64;
+        info.set("putMessageAverageSize", format!("{average:?}"));
+        info.set("putMessageEntireTimeMax", self.put_latency.max_ms());
+        info.set("putMessageDistributeTime", put_time_text(self.put_latency.counts()));
+        info.set("putLatency99", format!("{:.2}", self.put_latency.quantile_ms(0.99)));
+        info.set("putLatency999", format!("{:.2}", self.put_latency.quantile_ms(0.999)));
+        let rate = |pick: fn(&crate::metrics::Counters) -> u64| rate_text(self.rates.per_second(pick));
+        info.set("putTps", rate(|counters| counters.put_count));
+        info.set("getFoundTps", rate(|counters| counters.get_found_count));
+        info.set("getMissTps", rate(|counters| counters.get_miss_count));
+        info.set("getTotalTps", rate(|counters| counters.get_found_count + counters.get_miss_count));
+        let transferred = rate(|counters| counters.get_count);
+        info.set("getTransferredTps", &transferred);
+        info.set("getTransferedTps", transferred);
+        info.set("msgPutTotalTodayNow", counters.put_count);
+        info.set("msgGetTotalTodayNow", counters.get_count);
+        info.set("commitLogMinOffset", self.log.start());
+        info.set("commitLogMaxOffset", self.log.appended());
+        let unflushed = self.log.appended().0.saturating_sub(self.log.flushed().0);
+        info.set("remainHowManyDataToFlush", byte_text(unflushed));
+        info.set("remainHowManyDataToCommit", byte_text(0));
+        self.set_disk(&mut info);
+        self.reply(asked, &Reply::body(&info.encode()), out);
+        Ok(Handled::Done)
+    }
+
+    fn set_disk(&self, info: &mut RuntimeInfo) {
+        let disk = self.disk;
+        #[expect(clippy::cast_precision_loss, reason = "a ratio is for reading: 53 bits are enough")]
+        let ratio = disk.used_bytes as f64 / disk.total_bytes.max(1) as f64;
+        info.set("commitLogDiskRatio", format!("{ratio:.4}"));
+        info.set("consumeQueueDiskRatio", format!("{ratio:.4}"));
+        let free = disk.total_bytes.saturating_sub(disk.used_bytes);
+        info.set("commitLogDirCapacity", crate::protocol::body::capacity_text(disk.total_bytes, free));
+        if let Some(oldest) = self.log.earliest_time() {
+            info.set("earliestMessageTimeStamp", oldest.0);
+        }
+    }
+
+    /// GET_BROKER_CONFIG 26: the configuration in force, as properties.
+    pub(in crate::broker) fn broker_config(&mut self, asked: &Asked, out: &mut Output) -> Result<Handled, Refusal> {
+        let version =
+            crate::protocol::body::DataVersion { timestamp: self.started.unix, ..Default::default() }.encode();
+        let version = String::from_utf8(version).unwrap_or_default();
+        let ext = [("version", ExtValue::Str(&version))];
+        let body = self.settings.config_text.as_bytes();
+        self.reply(asked, &Reply { code: ResponseCode::Success, remark: None, ext: &ext, body }, out);
+        Ok(Handled::Done)
+    }
+}

@@ -1,0 +1,122 @@
+//! Settings of consumer groups: whether they may consume, how often a message is tried.
+//!
+//! State of the shard, durable: every change is written at once. A group that nobody created gets RocketMQ's defaults when it
+//! is first seen, if the broker allows that.
+
+use std::collections::BTreeMap;
+
+use super::persist::Table;
+use super::{Broker, Output, Refusal};
+use crate::limits::GROUPS_MAX;
+use crate::model::{GroupName, Now};
+use crate::protocol::body::{DataVersion, GroupTable, SubscriptionGroupConfig};
+use crate::protocol::code::ResponseCode;
+use crate::protocol::message::check_group;
+
+/// Groups that a RocketMQ broker has from the start; the last four may consume in broadcast. Source: `SubscriptionGroupManager`.
+const INITIAL_GROUPS: [&str; 8] = [
+    "TOOLS_CONSUMER",
+    "FILTERSRV_CONSUMER",
+    "SELF_TEST_C_GROUP",
+    "CID_RMQ_SYS_TRANS",
+    "CID_ONS-HTTP-PROXY",
+    "CID_ONSAPI_PULL",
+    "CID_ONSAPI_PERMISSION",
+    "CID_ONSAPI_OWNER",
+];
+
+/// The consumer groups' settings on a shard.
+#[derive(Debug, Default)]
+pub struct Groups {
+    table: GroupTable,
+}
+
+impl Groups {
+    /// Takes over what the store's file holds.
+    pub(super) fn load(&mut self, table: GroupTable) {
+        self.table = table;
+    }
+
+    /// Adds RocketMQ's own groups. True if one was missing.
+    pub(super) fn add_initial(&mut self) -> bool {
+        let before = self.table.groups.len();
+        for name in INITIAL_GROUPS {
+            self.table.groups.entry(GroupName::from(name)).or_insert_with(|| SubscriptionGroupConfig::new(name));
+        }
+        self.table.groups.len() > before
+    }
+
+    /// A group's settings.
+    #[must_use]
+    pub fn get(&self, group: &str) -> Option<&SubscriptionGroupConfig> {
+        self.table.groups.get(group)
+    }
+
+    /// The table as the file holds it.
+    #[must_use]
+    pub fn table(&self) -> &GroupTable {
+        &self.table
+    }
+
+    /// All groups by name.
+    #[must_use]
+    pub fn all(&self) -> &BTreeMap<GroupName, SubscriptionGroupConfig> {
+        &self.table.groups
+    }
+
+    /// The table's version.
+    #[must_use]
+    pub fn version(&self) -> DataVersion {
+        self.table.version
+    }
+
+    /// Creates a group or changes its settings.
+    pub(super) fn put(&mut self, now: Now, config: SubscriptionGroupConfig) -> Result<(), Refusal> {
+        let groups = &mut self.table.groups;
+        if !groups.contains_key(&config.name) && groups.len() >= GROUPS_MAX {
+            return Err(Refusal::new(
+                ResponseCode::SystemError,
+                format!("this broker has {GROUPS_MAX} groups: no more"),
+            ));
+        }
+        groups.insert(config.name.clone(), config);
+        self.table.version = self.table.version.next(now.unix);
+        Ok(())
+    }
+
+    /// Forgets a group. False if it is unknown.
+    pub(super) fn remove(&mut self, now: Now, group: &str) -> bool {
+        let was_known = self.table.groups.remove(group).is_some();
+        self.table.forbidden.remove(group);
+        if was_known {
+            self.table.version = self.table.version.next(now.unix);
+        }
+        was_known
+    }
+}
+
+impl Broker {
+    /// A group's settings; the group is created if that is allowed.
+    pub(super) fn group_config(
+        &mut self,
+        now: Now,
+        group: &str,
+        out: &mut Output,
+    ) -> Result<&SubscriptionGroupConfig, Refusal> {
+        let missing = || {
+            Refusal::new(
+                ResponseCode::SubscriptionGroupNotExist,
+                format!("subscription group [{group}] does not exist"),
+            )
+        };
+        if self.groups.get(group).is_none() {
+            if !self.settings.auto_create_group || check_group(group).is_err() {
+                return Err(missing());
+            }
+            self.groups.put(now, SubscriptionGroupConfig::new(group))?;
+            self.persistence.change(Table::Groups);
+            self.write_tables(out);
+        }
+        self.groups.get(group).ok_or_else(missing)
+    }
+}

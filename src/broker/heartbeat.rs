@@ -1,0 +1,138 @@
+//! What clients say of themselves, and what is said to them of each other: 34, 35, 38, 46 and the notice 40.
+//!
+//! Source: RocketMQ `ClientManageProcessor`, `ConsumerManager`, `DefaultConsumerIdsChangeListener`.
+
+use super::client::Member;
+use super::{Asked, Broker, Handled, Output, Refusal};
+use crate::model::{GroupName, Now};
+use crate::protocol::body::{ConsumerData, HeartbeatData, TopicConfig, consumer_list};
+use crate::protocol::code::{Language, RequestCode, ResponseCode};
+use crate::protocol::frame::Encoding;
+use crate::protocol::message::{check_topic, retry_topic};
+use crate::protocol::reply::{ExtValue, Reply, encode_request};
+use crate::protocol::request::UnregisterClientRequest;
+
+impl Broker {
+    /// HEART_BEAT 34. The answer waits until the retry topics of new groups can be found: consumers look them up at once.
+    pub(super) fn heartbeat(
+        &mut self,
+        asked: &Asked,
+        language: Language,
+        body: &[u8],
+        out: &mut Output,
+    ) -> Result<Handled, Refusal> {
+        let beat = HeartbeatData::decode(body)?;
+        let member = Member {
+            client: beat.client_id.clone(),
+            language,
+            version: asked.version,
+            seen: asked.now.mono,
+            seen_unix_ms: asked.now.unix.0,
+        };
+        let mut retry_topics = Vec::new();
+        let mut wants_subscriptions = false;
+        for data in &beat.consumers {
+            // A group that may not be created is passed over: the other groups of the client work.
+            let Ok(retry_queues) =
+                self.group_config(asked.now, data.group.as_str(), out).map(|group| group.retry_queues)
+            else {
+                continue;
+            };
+            retry_topics.extend(self.missing_retry_topic(data, retry_queues));
+            let registered = self.clients.register_consumer(
+                asked.connection,
+                data,
+                member.clone(),
+                beat.fingerprint,
+                beat.without_subscriptions,
+            );
+            wants_subscriptions |= registered.wants_subscriptions;
+            if registered.is_changed {
+                self.notify_group(asked.now, &data.group, out);
+            }
+        }
+        for group in &beat.producers {
+            self.clients.register_producer(asked.connection, group.clone(), member.clone());
+        }
+        let ticket = match self.create_topics(asked.now, retry_topics, false, out)? {
+            Some(ticket) => Some(ticket),
+            None => self.retry_topic_ticket(&beat),
+        };
+        // Clients of the first version are told that subscriptions changed, which they do not read.
+        let is_first_version = beat.fingerprint == 0;
+        let ext = [
+            ("IS_SUB_CHANGE", ExtValue::Bool(wants_subscriptions || is_first_version)),
+            ("IS_SUPPORT_HEART_BEAT_V2", ExtValue::Bool(true)),
+        ];
+        self.reply_behind(asked, ticket, &Reply::fields(&ext), out);
+        Ok(Handled::Done)
+    }
+
+    fn missing_retry_topic(&self, data: &ConsumerData, queues: u32) -> Option<TopicConfig> {
+        let name = retry_topic(data.group.as_str());
+        if queues == 0 || self.topics.get(&name).is_some() || check_topic(&name).is_err() {
+            return None;
+        }
+        let mut config = TopicConfig::new(&name, queues);
+        config.sys_flag = i32::from(data.unit_mode);
+        config.order = data
+            .subscriptions
+            .iter()
+            .any(|wanted| self.topics.get(wanted.topic.as_str()).is_some_and(|topic| topic.config.order));
+        Some(config)
+    }
+
+    /// Another member's heartbeat may have created the retry topic a moment ago: this answer waits for it as well.
+    fn retry_topic_ticket(&self, beat: &HeartbeatData) -> Option<super::ack::Ticket> {
+        let newest = beat.consumers.iter().filter_map(|data| {
+            let topic = self.topics.get(&retry_topic(data.group.as_str()))?;
+            topic.ticket.filter(|ticket| self.acks.is_closed(*ticket))
+        });
+        newest.max()
+    }
+
+    /// UNREGISTER_CLIENT 35.
+    pub(super) fn unregister(
+        &mut self,
+        asked: &Asked,
+        request: &UnregisterClientRequest<'_>,
+        out: &mut Output,
+    ) -> Result<Handled, Refusal> {
+        let (producer, consumer) = (request.producer_group, request.consumer_group);
+        if let Some(group) = self.clients.unregister(asked.connection, producer, consumer) {
+            self.notify_group(asked.now, &group, out);
+        }
+        self.reply(asked, &Reply::new(ResponseCode::Success), out);
+        Ok(Handled::Done)
+    }
+
+    /// GET_CONSUMER_LIST_BY_GROUP 38. An empty list is an error: a client that finds itself missing drops all its queues.
+    pub(super) fn consumer_list(&mut self, asked: &Asked, group: &str, out: &mut Output) -> Result<Handled, Refusal> {
+        let Some(online) = self.clients.consumer_group(group) else {
+            return Err(Refusal::new(ResponseCode::SystemError, format!("no consumer for this group, {group}")));
+        };
+        let ids = online.client_ids();
+        let body = consumer_list(ids.iter().map(|id| id.as_str()));
+        self.reply(asked, &Reply::body(&body), out);
+        Ok(Handled::Done)
+    }
+
+    /// NOTIFY_CONSUMER_IDS_CHANGED 40 to every member: each rebalances at once. Broadcast groups share nothing, so nothing changes.
+    pub(super) fn notify_group(&mut self, _now: Now, group: &GroupName, out: &mut Output) {
+        let Some(online) = self.clients.consumer_group(group.as_str()) else { return };
+        let is_wanted = self.groups.get(group.as_str()).is_none_or(|config| config.notify_consumer_ids_changed);
+        if online.is_broadcast() || !is_wanted {
+            return;
+        }
+        let code = RequestCode::NotifyConsumerIdsChanged.number();
+        let ext = [("consumerGroup", ExtValue::Str(group.as_str()))];
+        for connection in online.members.keys() {
+            if out.outbox.is_over(*connection) {
+                continue;
+            }
+            self.next_opaque = self.next_opaque.wrapping_add(1);
+            let buffer = out.outbox.buffer(*connection);
+            encode_request(Encoding::Json, code, self.next_opaque, true, &ext, &[], buffer);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Queue locks of orderly consumers: which client of a group may consume a queue.
+//!
+//! State of the shard, in memory only: after a restart clients lock again within 20 s. A lock belongs to a client id, not to a
+//! connection, so that a client that reconnects keeps its queues; it lives 60 s from its last renewal.
+//! Source: RocketMQ `RebalanceLockManager`, `rocketmq.broker.rebalance.lockMaxLiveTime`.
+
+use std::collections::BTreeMap;
+
+use crate::limits::QUEUE_LOCKS_MAX;
+use crate::model::{ClientId, GroupName, MonoNs, QueueId, TopicName};
+
+/// How long a lock lives without renewal.
+const LOCK_MS: u64 = 60_000;
+
+/// The queue locks of a shard.
+#[derive(Debug, Default)]
+pub struct QueueLocks {
+    groups: BTreeMap<GroupName, BTreeMap<(TopicName, QueueId), Lock>>,
+    count: usize,
+}
+
+#[derive(Debug)]
+struct Lock {
+    client: ClientId,
+    expires: MonoNs,
+}
+
+impl QueueLocks {
+    /// Locks the queue for `client` or renews its lock; takes over an expired one. False if another client holds it, or if there
+    /// are too many locks.
+    pub fn lock(
+        &mut self,
+        now: MonoNs,
+        group: &GroupName,
+        topic: &TopicName,
+        queue: QueueId,
+        client: &ClientId,
+    ) -> bool {
+        let expires = now.plus_ms(LOCK_MS);
+        let known = self.groups.get_mut(group.as_str()).and_then(|locks| locks.get_mut(&(topic.clone(), queue)));
+        if let Some(lock) = known {
+            if lock.client != *client && lock.expires > now {
+                return false;
+            }
+            *lock = Lock { client: client.clone(), expires };
+            return true;
+        }
+        if self.count >= QUEUE_LOCKS_MAX {
+            return false;
+        }
+        self.count += 1;
+        let lock = Lock { client: client.clone(), expires };
+        self.groups.entry(group.clone()).or_default().insert((topic.clone(), queue), lock);
+        true
+    }
+
+    /// Gives up the lock if `client` holds it.
+    pub fn unlock(&mut self, group: &GroupName, topic: &TopicName, queue: QueueId, client: &ClientId) {
+        let Some(locks) = self.groups.get_mut(group.as_str()) else { return };
+        let key = (topic.clone(), queue);
+        if locks.get(&key).is_some_and(|lock| lock.client == *client) {
+            locks.remove(&key);
+            self.count -= 1;
+        }
+        if locks.is_empty() {
+            self.groups.remove(group.as_str());
+        }
+    }
+
+    /// Whether the group holds a lock that has not expired: it then consumes in order.
+    #[must_use]
+    pub fn is_orderly(&self, now: MonoNs, group: &str) -> bool {
+        self.groups.get(group).is_some_and(|locks| locks.values().any(|lock| lock.expires > now))
+    }
+
+    /// Forgets locks that have expired.
+    pub fn expire(&mut self, now: MonoNs) {
+        self.groups.retain(|_, locks| {
+            locks.retain(|_, lock| lock.expires > now);
+            !locks.is_empty()
+        });
+        self.count = self.groups.values().map(BTreeMap::len).sum();
+    }
+
+    /// Forgets the locks of a topic that is deleted.
+    pub fn remove_topic(&mut self, topic: &str) {
+        self.groups.retain(|_, locks| {
+            locks.retain(|(other, _), _| other.as_str() != topic);
+            !locks.is_empty()
+        });
+        self.count = self.groups.values().map(BTreeMap::len).sum();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_belongs_to_one_client_for_sixty_seconds() {
+        let (group, topic) = (GroupName::from("g"), TopicName::from("t"));
+        let (a, b) = (ClientId::from("a"), ClientId::from("b"));
+        let mut locks = QueueLocks::default();
+        let at = |ms| MonoNs(0).plus_ms(ms);
+        let mut check = |ms, client: &ClientId, expected| {
+            assert_eq!(locks.lock(at(ms), &group, &topic, QueueId(0), client), expected, "{client} at {ms}");
+        };
+        check(0, &a, true);
+        check(1_000, &b, false);
+        check(20_000, &a, true); // renewed
+        check(79_999, &b, false);
+        check(80_000, &b, true); // 60 s after the renewal
+        check(80_001, &a, false);
+        assert!(locks.is_orderly(at(80_001), "g"));
+        locks.unlock(&group, &topic, QueueId(0), &a);
+        assert!(locks.is_orderly(at(80_001), "g"), "only its holder unlocks");
+        locks.unlock(&group, &topic, QueueId(0), &b);
+        assert!(!locks.is_orderly(at(80_001), "g"));
+        assert_eq!(locks.count, 0);
+    }
+
+    #[test]
+    fn expired_locks_and_deleted_topics_leave_nothing() {
+        let mut locks = QueueLocks::default();
+        for queue in 0..10 {
+            locks.lock(MonoNs(0), &"g".into(), &"t".into(), QueueId(queue), &"c".into());
+            locks.lock(MonoNs(0), &"g".into(), &"u".into(), QueueId(queue), &"c".into());
+        }
+        locks.remove_topic("t");
+        assert_eq!(locks.count, 10);
+        locks.expire(MonoNs(0).plus_ms(LOCK_MS));
+        assert!(locks.groups.is_empty() && locks.count == 0);
+    }
+}

@@ -1,0 +1,176 @@
+//! What goes out: encoded frames of each connection, until the shell takes them, one write a connection.
+//!
+//! State of the shard. The broker appends to [`Outbox::buffer`]; the shell asks [`Outbox::next_touched`] for a connection
+//! and takes its bytes with [`Outbox::take`]. What was taken but not yet accepted by the socket still counts: the shell says
+//! so with [`Outbox::note_unsent`], and a connection over its bound has no further frames read and its holds answered empty.
+
+use bytes::BytesMut;
+
+use crate::limits::{OUTBOX_BYTES_HIGH, OUTBOX_TOTAL_BYTES_MAX};
+use crate::model::{ConnectionId, FastMap};
+
+/// Why a connection is closed by the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CloseReason {
+    /// The header cannot be decoded, so there is no opaque to answer.
+    #[error("its header cannot be read")]
+    BadHeader,
+}
+
+/// The frames that wait for the sockets of one shard.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    pending: FastMap<ConnectionId, Pending>,
+    /// Connections with bytes to take, in the order in which they got their first. Each is named once.
+    touched: Vec<ConnectionId>,
+    total_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    bytes: BytesMut,
+    /// Bytes of `bytes` that `total_bytes` has counted.
+    counted: usize,
+    unsent: usize,
+    touched: bool,
+    closing: Option<CloseReason>,
+}
+
+impl Outbox {
+    /// An outbox without connections.
+    #[must_use]
+    pub fn new() -> Outbox {
+        Outbox::default()
+    }
+
+    /// The buffer to which whole frames of `connection` are appended. It is marked as touched.
+    pub fn buffer(&mut self, connection: ConnectionId) -> &mut BytesMut {
+        let pending = self.pending.entry(connection).or_default();
+        count(&mut self.total_bytes, pending);
+        if !pending.touched {
+            pending.touched = true;
+            self.touched.push(connection);
+        }
+        &mut pending.bytes
+    }
+
+    /// The next connection that has bytes to take or is to be closed.
+    pub fn next_touched(&mut self) -> Option<ConnectionId> {
+        while let Some(connection) = self.touched.pop() {
+            if let Some(pending) = self.pending.get_mut(&connection) {
+                pending.touched = false;
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Whether some connection has bytes to take.
+    #[must_use]
+    pub fn is_touched(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
+    /// Takes the frames that wait for `connection`. They no longer count until [`Outbox::note_unsent`] says so.
+    pub fn take(&mut self, connection: ConnectionId) -> BytesMut {
+        let Some(pending) = self.pending.get_mut(&connection) else { return BytesMut::new() };
+        self.total_bytes -= pending.counted;
+        pending.counted = 0;
+        pending.bytes.split()
+    }
+
+    /// Says how many taken bytes of `connection` its socket has not accepted yet.
+    pub fn note_unsent(&mut self, connection: ConnectionId, bytes: usize) {
+        if bytes == 0 && !self.pending.contains_key(&connection) {
+            return;
+        }
+        let pending = self.pending.entry(connection).or_default();
+        self.total_bytes = self.total_bytes - pending.unsent + bytes;
+        pending.unsent = bytes;
+    }
+
+    /// Bytes that wait for `connection`, those taken but not accepted by its socket included.
+    #[must_use]
+    pub fn pending_bytes(&self, connection: ConnectionId) -> usize {
+        self.pending.get(&connection).map_or(0, |pending| pending.bytes.len() + pending.unsent)
+    }
+
+    /// Whether `connection` has more waiting than it may: its frames are left unread, its holds are answered empty.
+    #[must_use]
+    pub fn is_over(&self, connection: ConnectionId) -> bool {
+        self.pending_bytes(connection) > OUTBOX_BYTES_HIGH
+    }
+
+    /// Whether all connections together have more waiting than the shard allows.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.total_bytes > OUTBOX_TOTAL_BYTES_MAX
+    }
+
+    /// Asks the shell to close `connection` after its bytes are written.
+    pub fn close(&mut self, connection: ConnectionId, reason: CloseReason) {
+        self.buffer(connection);
+        if let Some(pending) = self.pending.get_mut(&connection) {
+            pending.closing = Some(reason);
+        }
+    }
+
+    /// Why `connection` is to be closed, if it is.
+    #[must_use]
+    pub fn closing(&self, connection: ConnectionId) -> Option<CloseReason> {
+        self.pending.get(&connection).and_then(|pending| pending.closing)
+    }
+
+    /// Forgets a connection that is gone, with what waited for it.
+    pub fn forget(&mut self, connection: ConnectionId) {
+        if let Some(pending) = self.pending.remove(&connection) {
+            self.total_bytes -= pending.counted + pending.unsent;
+        }
+    }
+}
+
+/// Counts what was appended to the buffer since it was last handed out.
+fn count(total_bytes: &mut usize, pending: &mut Pending) {
+    *total_bytes += pending.bytes.len() - pending.counted;
+    pending.counted = pending.bytes.len();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_connection_is_named_once_until_its_bytes_are_taken() {
+        let mut outbox = Outbox::new();
+        let (a, b) = (ConnectionId(1), ConnectionId(2));
+        outbox.buffer(a).extend_from_slice(b"x");
+        outbox.buffer(b).extend_from_slice(b"y");
+        outbox.buffer(a).extend_from_slice(b"z");
+        let mut seen = vec![outbox.next_touched(), outbox.next_touched()];
+        seen.sort();
+        assert_eq!(seen, [Some(a), Some(b)]);
+        assert_eq!(outbox.next_touched(), None);
+        assert_eq!(&outbox.take(a)[..], b"xz");
+        assert_eq!(outbox.pending_bytes(a), 0);
+    }
+
+    #[test]
+    fn a_reader_that_never_reads_is_seen_by_connection_and_in_total() {
+        let mut outbox = Outbox::new();
+        for id in 0..70 {
+            let connection = ConnectionId(id);
+            outbox.buffer(connection).extend_from_slice(&vec![0; OUTBOX_BYTES_HIGH + 1]);
+            assert!(outbox.is_over(connection));
+            let taken = outbox.take(connection);
+            assert!(!outbox.is_over(connection));
+            outbox.note_unsent(connection, taken.len());
+            assert!(outbox.is_over(connection));
+        }
+        assert!(outbox.is_full());
+        for id in 0..70 {
+            outbox.forget(ConnectionId(id));
+        }
+        assert!(!outbox.is_full());
+        assert_eq!(outbox.total_bytes, 0);
+    }
+}

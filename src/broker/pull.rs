@@ -1,0 +1,348 @@
+//! Pulls: checks in RocketMQ's order, one read, and an answer that always says where to go on.
+//!
+//! A pull that finds its queue at its end is held (`hold`) and runs once more when the queue grows or its time is over; a
+//! pull of old data waits for a block of the disk and runs again from its beginning. Answers 0, 19, 20 and 21 carry the same
+//! four numbers, because clients read them unasked. Source: RocketMQ `PullMessageProcessor`, `DefaultMessageStore.getMessage`,
+//! `PullRequestHoldService`.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::filter::TagFilter;
+use super::hold::HoldId;
+use super::{Asked, Broker, Handled, Output, Refusal, topic};
+use crate::limits::{HOLD_MS_MAX, PULL_BYTES_MAX, PULL_ENTRIES_MAX, PULL_MESSAGES_MAX};
+use crate::log::{BlockId, QueueIndex, Read, ReadLimits};
+use crate::model::{MonoNs, QueueId, QueueOffset, TopicName};
+use crate::protocol::code::ResponseCode;
+use crate::protocol::reply::{ExtValue, Reply, encode_reply};
+use crate::protocol::request::PullRequest;
+
+/// A pull whose checks are passed.
+#[derive(Clone, Debug)]
+pub(super) struct Pull {
+    asked: Asked,
+    pub(super) topic: TopicName,
+    queue: QueueIndex,
+    from: Option<QueueOffset>,
+    /// Messages up to here were seen not to match, while the pull was held.
+    scanned: Option<QueueOffset>,
+    messages_max: usize,
+    filter: Arc<TagFilter>,
+    topic_sys_flag: i32,
+    group_sys_flag: i32,
+}
+
+/// How a pull ends, or does not yet.
+enum Outcome {
+    Found {
+        next: QueueOffset,
+        messages: usize,
+    },
+    /// 19: the queue's end. Only this may be held.
+    AtEnd {
+        next: QueueOffset,
+        status: &'static str,
+    },
+    /// 20.
+    NoMatch {
+        next: QueueOffset,
+        status: &'static str,
+    },
+    /// 21.
+    Moved {
+        next: QueueOffset,
+        status: &'static str,
+    },
+    Cold(BlockId),
+}
+
+impl Broker {
+    /// PULL_MESSAGE 11 and LITE_PULL_MESSAGE 361.
+    pub(super) fn pull(
+        &mut self,
+        asked: &Asked,
+        request: &PullRequest<'_>,
+        out: &mut Output,
+    ) -> Result<Handled, Refusal> {
+        if self.settings.permission & topic::perm::READ == 0 {
+            return Err(forbidden(1, format!("the broker[{}] pulling message is forbidden", self.settings.name)));
+        }
+        if out.outbox.is_full() {
+            return Err(Refusal::new(
+                ResponseCode::FlowControl,
+                "readers are behind: the broker holds too many answers",
+            ));
+        }
+        let group_sys_flag = {
+            let group = self.group_config(asked.now, request.group, out)?;
+            if !group.consume_enable {
+                let remark = format!("subscription group no permission, {}", request.group);
+                return Err(forbidden(2, remark));
+            }
+            group.sys_flag
+        };
+        let (queue_id, queue, name, topic_sys_flag) = self.readable_queue(request)?;
+        let filter = self.pull_filter(request)?;
+        if asked.rounds == 0
+            && request.sys_flag.commits_offset()
+            && let Some(offset) = request.commit_offset
+        {
+            self.offsets.commit(request.group, request.topic, queue_id, offset);
+        }
+        let messages_max = request.messages_max.clamp(1, PULL_MESSAGES_MAX);
+        let pull = Pull {
+            asked: *asked,
+            topic: name,
+            queue,
+            from: request.queue_offset,
+            scanned: request.queue_offset,
+            messages_max: messages_max as usize,
+            filter,
+            topic_sys_flag,
+            group_sys_flag: i32::try_from(group_sys_flag).unwrap_or(0),
+        };
+        let outcome = self.run_pull(&pull);
+        if let Outcome::Cold(block) = outcome {
+            return Ok(Handled::Cold(block));
+        }
+        let may_hold = request.sys_flag.may_suspend() && self.settings.long_polling && !asked.is_oneway;
+        match hold_deadline(asked, request).filter(|_| may_hold && matches!(outcome, Outcome::AtEnd { .. })) {
+            Some(deadline) => {
+                if let Err(pull) = self.holds.insert(queue, asked.connection, deadline, pull) {
+                    self.answer_pull(&pull, &outcome, out);
+                }
+            }
+            None => self.answer_pull(&pull, &outcome, out),
+        }
+        Ok(Handled::Done)
+    }
+
+    fn readable_queue(&mut self, request: &PullRequest<'_>) -> Result<(QueueId, QueueIndex, TopicName, i32), Refusal> {
+        let name = request.topic;
+        let Some(topic) = self.topics.get_mut(name) else {
+            let remark = format!("topic[{name}] not exist, apply first please!");
+            return Err(Refusal::new(ResponseCode::TopicNotExist, remark));
+        };
+        if topic.config.perm & topic::perm::READ == 0 {
+            return Err(forbidden(3, format!("the topic[{name}] pulling message is forbidden")));
+        }
+        let read_queues = topic.config.read_queues;
+        let queue_id = request.queue_id.filter(|queue| queue.0 < read_queues).ok_or_else(|| {
+            let queue = request.queue_id.map_or_else(|| "-1".to_owned(), |queue| queue.to_string());
+            let remark =
+                format!("queueId[{queue}] is illegal, topic:[{name}] topicConfig.readQueueNums:[{read_queues}]");
+            Refusal::new(ResponseCode::InvalidParameter, remark)
+        })?;
+        Ok((queue_id, topic.queue(&mut self.log, queue_id), topic.name.clone(), topic.config.sys_flag))
+    }
+
+    /// The filter of the request itself if it brings one, else that of the group's heartbeat.
+    fn pull_filter(&self, request: &PullRequest<'_>) -> Result<Arc<TagFilter>, Refusal> {
+        if request.sys_flag.has_subscription() {
+            let kind = request.expression_type.unwrap_or("TAG");
+            refuse_expression_type(kind)?;
+            let expression = request.subscription.unwrap_or("*");
+            let filter = TagFilter::parse(expression).map_err(|_| {
+                Refusal::new(ResponseCode::SubscriptionParseFailed, "parse the consumer's subscription failed")
+            })?;
+            return Ok(Arc::new(filter));
+        }
+        let group_name = request.group;
+        let Some(group) = self.clients.consumer_group(group_name) else {
+            return Err(Refusal::new(ResponseCode::SubscriptionNotExist, "the consumer's group info not exist"));
+        };
+        if group.is_broadcast() && !self.groups.get(group_name).is_none_or(|config| config.consume_broadcast_enable) {
+            return Err(forbidden(4, format!("the consumer group[{group_name}] can not consume by broadcast way")));
+        }
+        let Some(subscription) = group.subscription(request.topic) else {
+            let remark = format!("the consumer's subscription not exist: group {group_name}, topic {}", request.topic);
+            return Err(Refusal::new(ResponseCode::SubscriptionNotExist, remark));
+        };
+        if subscription.data.version < request.subscription_version {
+            return Err(Refusal::new(ResponseCode::SubscriptionNotLatest, "the consumer's subscription not latest"));
+        }
+        refuse_expression_type(subscription.data.expression_type.name())?;
+        Ok(Arc::clone(&subscription.filter))
+    }
+
+    /// Looks the messages up and puts the records into the scratch buffer.
+    fn run_pull(&mut self, pull: &Pull) -> Outcome {
+        let bounds = self.log.bounds(pull.queue);
+        self.scratch.records.clear();
+        let moved = |next, status| Outcome::Moved { next, status };
+        let Some(from) = pull.scanned else {
+            return moved(bounds.min, "OFFSET_TOO_SMALL");
+        };
+        if bounds.max.0 == 0 && bounds.appended_max.0 == 0 {
+            let (next, status) = (QueueOffset(0), "NO_MESSAGE_IN_QUEUE");
+            return if from.0 == 0 { Outcome::AtEnd { next, status } } else { moved(next, status) };
+        }
+        if from < bounds.min {
+            return moved(bounds.min, "OFFSET_TOO_SMALL");
+        }
+        if from > bounds.appended_max {
+            return moved(bounds.max, "OFFSET_OVERFLOW_BADLY");
+        }
+        if from >= bounds.max {
+            // Beyond what consumers may see, but not beyond what is stored: it will be there, so nothing has moved.
+            return Outcome::AtEnd { next: from, status: "OFFSET_OVERFLOW_ONE" };
+        }
+        let limits = ReadLimits {
+            messages_max: pull.messages_max,
+            bytes_max: PULL_BYTES_MAX,
+            entries_max: PULL_ENTRIES_MAX as usize,
+        };
+        let wanted = |tag_code: i64| pull.filter.wants(tag_code);
+        match self.log.read(pull.queue, from, &limits, &wanted, &mut self.scratch.records) {
+            Read::Found { next, messages } => Outcome::Found { next, messages },
+            Read::NoMatch { next } => Outcome::NoMatch { next, status: "NO_MATCHED_MESSAGE" },
+            Read::Removed { next } | Read::Unreadable { next } => {
+                Outcome::NoMatch { next, status: "MESSAGE_WAS_REMOVING" }
+            }
+            Read::Cold(block) => Outcome::Cold(block),
+        }
+    }
+
+    fn answer_pull(&mut self, pull: &Pull, outcome: &Outcome, out: &mut Output) {
+        let asked = &pull.asked;
+        let records = std::mem::replace(&mut self.scratch.records, BytesMut::new());
+        let (code, next, status, body): (_, _, _, &[u8]) = match outcome {
+            Outcome::Found { next, messages } => {
+                self.counters.get_found_count += 1;
+                self.counters.get_count += *messages as u64;
+                self.counters.get_bytes += records.len() as u64;
+                (ResponseCode::Success, *next, "FOUND", &records)
+            }
+            Outcome::AtEnd { next, status } => (ResponseCode::PullNotFound, *next, *status, &[]),
+            Outcome::NoMatch { next, status } => (ResponseCode::PullRetryImmediately, *next, *status, &[]),
+            Outcome::Moved { next, status } => (ResponseCode::PullOffsetMoved, *next, *status, &[]),
+            Outcome::Cold(_) => (ResponseCode::PullRetryImmediately, self.log.bounds(pull.queue).min, "COLD", &[]),
+        };
+        if code != ResponseCode::Success {
+            self.counters.get_miss_count += 1;
+        }
+        let bounds = self.log.bounds(pull.queue);
+        let number = |offset: QueueOffset| ExtValue::I64(i64::try_from(offset.0).unwrap_or(i64::MAX));
+        let ext = [
+            ("suggestWhichBrokerId", ExtValue::I64(0)),
+            ("nextBeginOffset", number(next)),
+            ("minOffset", number(bounds.min)),
+            ("maxOffset", number(bounds.max)),
+            ("topicSysFlag", ExtValue::I64(i64::from(pull.topic_sys_flag))),
+            ("groupSysFlag", ExtValue::I64(i64::from(pull.group_sys_flag))),
+        ];
+        // The two flags are left out when they say nothing, as RocketMQ does.
+        let fields = if pull.topic_sys_flag | pull.group_sys_flag == 0 { &ext[..4] } else { &ext[..] };
+        if !asked.is_oneway {
+            let reply = Reply { code, remark: Some(status), ext: fields, body };
+            encode_reply(asked.encoding, asked.opaque, &reply, out.outbox.buffer(asked.connection));
+        }
+        self.scratch.records = records;
+    }
+
+    /// Runs the holds of queues that have grown.
+    pub(super) fn wake_holds(&mut self, out: &mut Output) {
+        if self.holds.is_empty() {
+            self.log.queues_advanced();
+            return;
+        }
+        let mut woken = std::mem::take(&mut self.scratch.woken);
+        for queue in self.log.queues_advanced() {
+            woken.clear();
+            self.holds.of_queue(queue, &mut woken);
+            for &id in &woken {
+                self.wake(id, out);
+            }
+        }
+        self.scratch.woken = woken;
+    }
+
+    /// Runs one hold again. If nothing in what is new matches, it goes on waiting from there.
+    fn wake(&mut self, id: HoldId, out: &mut Output) {
+        let Some(mut pull) = self.holds.get_mut(id).map(|held| held.clone()) else { return };
+        if out.outbox.is_over(pull.asked.connection) {
+            // Its next pull is not read before its outbox has drained, which is what slows it down.
+            self.holds.remove(id);
+            return self.answer_empty(&pull, out);
+        }
+        match self.run_pull(&pull) {
+            Outcome::AtEnd { .. } => {}
+            Outcome::NoMatch { next, .. } if self.log.bounds(pull.queue).max <= next => {
+                pull.scanned = Some(next);
+                if let Some(held) = self.holds.get_mut(id) {
+                    held.scanned = pull.scanned;
+                }
+            }
+            // What was just appended is in the tail; if it is not, the client asks again and waits for the block then.
+            Outcome::Cold(_) => {
+                self.holds.remove(id);
+                let next = pull.scanned.unwrap_or_default();
+                self.answer_pull(&pull, &Outcome::NoMatch { next, status: "NO_MATCHED_MESSAGE" }, out);
+            }
+            outcome => {
+                self.holds.remove(id);
+                self.answer_pull(&pull, &outcome, out);
+            }
+        }
+    }
+
+    /// Answers holds whose time is over. What was looked at and did not match need not be looked at again.
+    pub(super) fn expire_holds(&mut self, now: MonoNs, out: &mut Output) {
+        while let Some(pull) = self.holds.pop_due(now) {
+            if out.outbox.is_over(pull.asked.connection) {
+                self.answer_empty(&pull, out);
+                continue;
+            }
+            match self.run_pull(&pull) {
+                Outcome::AtEnd { .. } | Outcome::Cold(_) => self.answer_empty(&pull, out),
+                outcome => self.answer_pull(&pull, &outcome, out),
+            }
+        }
+    }
+
+    fn answer_empty(&mut self, pull: &Pull, out: &mut Output) {
+        let next = pull.scanned.unwrap_or_default();
+        let outcome = if pull.scanned > pull.from {
+            Outcome::NoMatch { next, status: "NO_MATCHED_MESSAGE" }
+        } else {
+            Outcome::AtEnd { next, status: "OFFSET_OVERFLOW_ONE" }
+        };
+        self.answer_pull(pull, &outcome, out);
+    }
+
+    /// Answers the holds of a topic that is deleted.
+    pub(super) fn end_holds_of_queue(&mut self, queue: QueueIndex, out: &mut Output) {
+        let mut ended = Vec::new();
+        self.holds.of_queue(queue, &mut ended);
+        for id in ended {
+            if let Some(pull) = self.holds.remove(id) {
+                let remark = format!("topic[{}] not exist, apply first please!", pull.topic);
+                let reply = Reply::error(ResponseCode::TopicNotExist, &remark);
+                let asked = &pull.asked;
+                encode_reply(asked.encoding, asked.opaque, &reply, out.outbox.buffer(asked.connection));
+            }
+        }
+    }
+}
+
+fn hold_deadline(asked: &Asked, request: &PullRequest<'_>) -> Option<MonoNs> {
+    (request.suspend_ms > 0).then(|| asked.now.mono.plus_ms(request.suspend_ms.min(HOLD_MS_MAX)))
+}
+
+/// Subscriptions by anything but tags are not built: refusing them is better than delivering everything.
+fn refuse_expression_type(kind: &str) -> Result<(), Refusal> {
+    if kind.is_empty() || kind == "TAG" {
+        return Ok(());
+    }
+    let remark = format!("The broker does not support consumer to filter message by {kind}");
+    Err(Refusal::new(ResponseCode::SystemError, remark))
+}
+
+/// 16 with RocketMQ's number of the reason.
+fn forbidden(kind: i32, remark: String) -> Refusal {
+    let mut refusal = Refusal::new(ResponseCode::NoPermission, remark);
+    refusal.forbidden_type = Some(kind);
+    refusal
+}

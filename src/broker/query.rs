@@ -1,0 +1,169 @@
+//! Offsets asked for and committed, and queue locks: 14, 15, 29, 30, 31, 32, 41, 42.
+//!
+//! Source: RocketMQ `ConsumerManageProcessor`, `AdminBrokerProcessor`.
+
+use super::{Asked, Broker, Handled, Output, Refusal};
+use crate::log::{self, QueueIndex, Search, StoreTime};
+use crate::model::{QueueId, QueueOffset};
+use crate::protocol::body::{LockRequest, locked_queues};
+use crate::protocol::code::ResponseCode;
+use crate::protocol::reply::{ExtValue, Reply};
+use crate::protocol::request::{self, CommitOffsetRequest, ConsumerOffsetRequest, QueueRequest, SearchOffsetRequest};
+
+/// Which end of a queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End {
+    Min,
+    Max,
+}
+
+impl Broker {
+    /// QUERY_CONSUMER_OFFSET 14. A group without an offset is told "apply your consumeFromWhere" (22), except on a young topic: there it
+    /// starts at 0, or a group that starts just after the first message would lose it.
+    pub(super) fn query_offset(
+        &mut self,
+        asked: &Asked,
+        at: &ConsumerOffsetRequest<'_>,
+        out: &mut Output,
+    ) -> Result<Handled, Refusal> {
+        let not_found = || Refusal::new(ResponseCode::QueryNotFound, "Not found, maybe this group consumer boot first");
+        let queue_id = at.queue_id;
+        if let Some(offset) = self.offsets.get(at.group, at.topic, queue_id) {
+            return self.answer_offset(asked, offset, out);
+        }
+        if !at.zero_if_not_found {
+            return Err(not_found());
+        }
+        let is_young = match self.log.find_queue(at.topic, queue_id) {
+            // A queue without a message is as young as it gets.
+            None => true,
+            Some(queue) => self.log.bounds(queue).min == QueueOffset(0) && self.is_first_in_memory(queue),
+        };
+        if is_young { self.answer_offset(asked, QueueOffset(0), out) } else { Err(not_found()) }
+    }
+
+    /// Whether the first message of a queue can be read without the disk.
+    fn is_first_in_memory(&mut self, queue: QueueIndex) -> bool {
+        self.log.bounds(queue).max.0 == 0 || matches!(self.log.store_time(queue, QueueOffset(0)), StoreTime::At(_))
+    }
+
+    fn answer_offset(&self, asked: &Asked, offset: QueueOffset, out: &mut Output) -> Result<Handled, Refusal> {
+        let offset = i64::try_from(offset.0).unwrap_or(i64::MAX);
+        self.reply(asked, &Reply::fields(&[("offset", ExtValue::I64(offset))]), out);
+        Ok(Handled::Done)
+    }
+
+    /// UPDATE_CONSUMER_OFFSET 15.
+    pub(super) fn update_offset(
+        &mut self,
+        asked: &Asked,
+        at: &CommitOffsetRequest<'_>,
+        out: &mut Output,
+    ) -> Result<Handled, Refusal> {
+        self.group_config(asked.now, at.group, out)?;
+        let Some(topic) = self.topics.get(at.topic) else {
+            return Err(Refusal::new(ResponseCode::TopicNotExist, format!("topic[{}] not exist", at.topic)));
+        };
+        let queue_id = topic.check_queue(at.queue_id)?;
+        if !self.offsets.commit(at.group, at.topic, queue_id, at.offset) {
+            return Err(Refusal::new(ResponseCode::SystemError, "this broker holds too many consumer offsets"));
+        }
+        self.reply(asked, &Reply::new(ResponseCode::Success), out);
+        Ok(Handled::Done)
+    }
+
+    /// GET_MAX_OFFSET 30 and GET_MIN_OFFSET 31. What was never written begins and ends at 0.
+    pub(super) fn queue_end(
+        &mut self,
+        asked: &Asked,
+        request: &QueueRequest<'_>,
+        end: End,
+        out: &mut Output,
+    ) -> Result<Handled, Refusal> {
+        let bounds = self.known_queue(request.topic, request.queue_id)?.map(|queue| self.log.bounds(queue));
+        let offset = bounds.map_or(QueueOffset(0), |bounds| match end {
+            End::Min => bounds.min,
+            End::Max if request.committed => bounds.max,
+            End::Max => bounds.appended_max,
+        });
+        self.answer_offset(asked, offset, out)
+    }
+
+    /// SEARCH_OFFSET_BY_TIMESTAMP 29.
+    pub(super) fn search_offset(
+        &mut self,
+        asked: &Asked,
+        request: &SearchOffsetRequest<'_>,
+        out: &mut Output,
+    ) -> Result<Handled, Refusal> {
+        let Some(queue) = self.known_queue(request.topic, request.queue_id)? else {
+            return self.answer_offset(asked, QueueOffset(0), out);
+        };
+        let boundary = match request.boundary {
+            request::Boundary::Lower => log::Boundary::Lower,
+            request::Boundary::Upper => log::Boundary::Upper,
+        };
+        match self.log.offset_by_time(queue, request.timestamp, boundary) {
+            Search::Found(offset) => self.answer_offset(asked, offset, out),
+            Search::Cold(block) => Ok(Handled::Cold(block)),
+        }
+    }
+
+    /// GET_EARLIEST_MSG_STORETIME 32: -1 if there is no message.
+    pub(super) fn earliest_time(
+        &mut self,
+        asked: &Asked,
+        request: &QueueRequest<'_>,
+        out: &mut Output,
+    ) -> Result<Handled, Refusal> {
+        let mut timestamp = -1;
+        if let Some(queue) = self.known_queue(request.topic, request.queue_id)? {
+            let first = self.log.bounds(queue).min;
+            match self.log.store_time(queue, first) {
+                StoreTime::At(time) => timestamp = time.0,
+                StoreTime::Missing => {}
+                StoreTime::Cold(block) => return Ok(Handled::Cold(block)),
+            }
+        }
+        self.reply(asked, &Reply::fields(&[("timestamp", ExtValue::I64(timestamp))]), out);
+        Ok(Handled::Done)
+    }
+
+    /// The log's handle of a queue if it was ever written; the topic must exist and have such a queue.
+    fn known_queue(&self, topic: &str, queue_id: Option<QueueId>) -> Result<Option<QueueIndex>, Refusal> {
+        let Some(known) = self.topics.get(topic) else {
+            return Err(Refusal::new(ResponseCode::TopicNotExist, format!("topic[{topic}] not exist")));
+        };
+        let none = || Refusal::new(ResponseCode::InvalidParameter, "queueId is negative");
+        let queue_id = known.check_queue(queue_id.ok_or_else(none)?)?;
+        Ok(self.log.find_queue(topic, queue_id))
+    }
+
+    /// LOCK_BATCH_MQ 41: answers which of the queues the client holds now.
+    pub(super) fn lock_queues(&mut self, asked: &Asked, body: &[u8], out: &mut Output) -> Result<Handled, Refusal> {
+        let request = LockRequest::decode(body)?;
+        let mut locked = Vec::with_capacity(request.queues.len());
+        for queue in &request.queues {
+            let (group, client) = (&request.group, &request.client_id);
+            // Only queues that are there: else a client could fill the table with made-up names.
+            let exists =
+                self.topics.get(queue.topic.as_str()).is_some_and(|topic| queue.queue_id.0 < topic.queue_count());
+            if exists && self.locks.lock(asked.now.mono, group, &queue.topic, queue.queue_id, client) {
+                locked.push(queue);
+            }
+        }
+        let body = locked_queues(locked);
+        self.reply(asked, &Reply::body(&body), out);
+        Ok(Handled::Done)
+    }
+
+    /// UNLOCK_BATCH_MQ 42.
+    pub(super) fn unlock_queues(&mut self, asked: &Asked, body: &[u8], out: &mut Output) -> Result<Handled, Refusal> {
+        let request = LockRequest::decode(body)?;
+        for queue in &request.queues {
+            self.locks.unlock(&request.group, &queue.topic, queue.queue_id, &request.client_id);
+        }
+        self.reply(asked, &Reply::new(ResponseCode::Success), out);
+        Ok(Handled::Done)
+    }
+}

@@ -1,0 +1,233 @@
+//! Topics of a shard: their settings, who may create them and how, and the log's handles of their queues.
+//!
+//! State of the shard, durable: every change is written at once. A topic exists here because a tool created it, because
+//! RocketMQ has it from the start, or because a producer sent to it and [`auto_created`] allows it.
+
+use slab::Slab;
+
+use super::Refusal;
+use super::ack::Ticket;
+use super::settings::BrokerSettings;
+use crate::limits::{TOPIC_QUEUES_MAX, TOPICS_MAX};
+use crate::log::{Log, QueueIndex};
+use crate::model::{FastMap, QueueId, TopicName, UnixMs};
+pub use crate::protocol::body::perm;
+use crate::protocol::body::{DataVersion, TopicConfig};
+use crate::protocol::code::ResponseCode;
+
+/// The topic from whose settings producers create topics.
+pub const CREATE_TOPIC_KEY: &str = "TBW102";
+
+const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
+const OP_HALF_TOPIC: &str = "RMQ_SYS_TRANS_OP_HALF_TOPIC";
+const CHECK_MAX_TOPIC: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
+const SELF_TEST_TOPIC: &str = "SELF_TEST_TOPIC";
+const OFFSET_MOVED_TOPIC: &str = "OFFSET_MOVED_EVENT";
+
+/// Topics to which no client may send. Source: `TopicValidator.isNotAllowedSendTopic`.
+pub const REFUSED_TOPICS: [&str; 6] =
+    [SCHEDULE_TOPIC, HALF_TOPIC, OP_HALF_TOPIC, CHECK_MAX_TOPIC, SELF_TEST_TOPIC, OFFSET_MOVED_TOPIC];
+
+/// One topic on this shard.
+#[derive(Debug)]
+pub struct Topic {
+    /// Its name, shared with whoever keeps it.
+    pub name: TopicName,
+    /// Its settings.
+    pub config: TopicConfig,
+    /// Whether clients' sends are refused: RocketMQ's internal topics.
+    pub refuses_sends: bool,
+    /// Replies that tell of this topic wait behind this until the topic is persisted and registered.
+    pub ticket: Option<Ticket>,
+    /// The log's handles by queue id, as far as they were asked for.
+    queues: Vec<Option<QueueIndex>>,
+}
+
+impl Topic {
+    /// The log's handle of a queue. `queue` was checked against [`Topic::queue_count`].
+    pub fn queue(&mut self, log: &mut Log, queue: QueueId) -> QueueIndex {
+        let at = queue.0 as usize;
+        if let Some(Some(index)) = self.queues.get(at) {
+            return *index;
+        }
+        let index = log.queue(self.name.as_str(), queue);
+        if at >= self.queues.len() {
+            self.queues.resize(at + 1, None);
+        }
+        if let Some(place) = self.queues.get_mut(at) {
+            *place = Some(index);
+        }
+        index
+    }
+
+    /// Queues that exist for somebody: the larger of those to write and those to read.
+    #[must_use]
+    pub fn queue_count(&self) -> u32 {
+        self.config.write_queues.max(self.config.read_queues)
+    }
+
+    /// The queue id if the topic has such a queue.
+    ///
+    /// # Errors
+    /// 29.
+    pub fn check_queue(&self, queue: QueueId) -> Result<QueueId, Refusal> {
+        if queue.0 < self.queue_count() {
+            return Ok(queue);
+        }
+        let remark =
+            format!("request queueId[{queue}] is illegal: topic {} has {} queues", self.name, self.queue_count());
+        Err(Refusal::new(ResponseCode::InvalidParameter, remark))
+    }
+}
+
+/// The topics of a shard.
+#[derive(Debug, Default)]
+pub struct TopicTable {
+    topics: Slab<Topic>,
+    by_name: FastMap<TopicName, usize>,
+    /// Changes with every change of a topic.
+    pub version: DataVersion,
+}
+
+impl TopicTable {
+    /// A topic by name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Topic> {
+        self.by_name.get(name).and_then(|slot| self.topics.get(*slot))
+    }
+
+    /// A topic by name.
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut Topic> {
+        self.by_name.get(name).and_then(|slot| self.topics.get_mut(*slot))
+    }
+
+    /// Creates a topic or changes its settings.
+    ///
+    /// # Errors
+    /// 1 if the shard has too many topics, 29 if this one has too many queues.
+    pub fn put(&mut self, now: UnixMs, config: TopicConfig) -> Result<&mut Topic, Refusal> {
+        if config.write_queues.max(config.read_queues) > TOPIC_QUEUES_MAX {
+            let remark = format!("topic {} would have more than {TOPIC_QUEUES_MAX} queues", config.name);
+            return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
+        }
+        let known = self.by_name.get(&config.name).copied();
+        if known.is_none() && self.topics.len() >= TOPICS_MAX {
+            return Err(Refusal::new(
+                ResponseCode::SystemError,
+                format!("this broker has {TOPICS_MAX} topics: no more"),
+            ));
+        }
+        self.touch(now);
+        let slot = match known {
+            Some(slot) => slot,
+            None => {
+                let name = config.name.clone();
+                let refuses_sends = REFUSED_TOPICS.contains(&name.as_str());
+                let topic = Topic {
+                    name: name.clone(),
+                    config: config.clone(),
+                    refuses_sends,
+                    ticket: None,
+                    queues: Vec::new(),
+                };
+                let slot = self.topics.insert(topic);
+                self.by_name.insert(name, slot);
+                slot
+            }
+        };
+        let topic = self.topics.get_mut(slot).expect("the name leads to a topic");
+        topic.config = config;
+        Ok(topic)
+    }
+
+    /// Forgets a topic.
+    pub fn remove(&mut self, now: UnixMs, name: &str) -> Option<Topic> {
+        let slot = self.by_name.remove(name)?;
+        self.touch(now);
+        self.topics.try_remove(slot)
+    }
+
+    /// All topics by name.
+    #[must_use]
+    pub fn sorted(&self) -> Vec<&Topic> {
+        let mut topics: Vec<&Topic> = self.topics.iter().map(|(_, topic)| topic).collect();
+        topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        topics
+    }
+
+    /// How many topics there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Whether there is no topic.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.topics.is_empty()
+    }
+
+    fn touch(&mut self, now: UnixMs) {
+        self.version = self.version.next(now);
+    }
+}
+
+/// The settings of a topic with this many queues and this permission.
+#[must_use]
+pub fn plain_config(name: &str, queues: u32, perm: u32) -> TopicConfig {
+    TopicConfig { perm, ..TopicConfig::new(name, queues) }
+}
+
+/// The topics that a RocketMQ broker has from the start. Source: `TopicConfigManager`.
+#[must_use]
+pub fn initial_topics(settings: &BrokerSettings) -> Vec<TopicConfig> {
+    const RW: u32 = perm::READ | perm::WRITE;
+    let named = |enabled: bool| if enabled { RW | perm::INHERIT } else { perm::INHERIT };
+    let mut topics = vec![
+        plain_config(SELF_TEST_TOPIC, 1, RW),
+        plain_config("BenchmarkTest", 1024, RW),
+        plain_config(&settings.cluster, 16, named(settings.cluster_topic)),
+        plain_config(settings.name.as_str(), 1, named(settings.broker_topic)),
+        plain_config(OFFSET_MOVED_TOPIC, 1, RW),
+        plain_config(SCHEDULE_TOPIC, 18, RW),
+        plain_config(&format!("{}_REPLY_TOPIC", settings.cluster), 1, RW),
+        plain_config(&format!("rmq_sys_REVIVE_LOG_{}", settings.cluster), 8, RW),
+        plain_config(&format!("rmq_sys_SYNC_BROKER_MEMBER_{}", settings.name), 1, perm::INHERIT),
+        plain_config(HALF_TOPIC, 1, RW),
+        plain_config(OP_HALF_TOPIC, 1, RW),
+        plain_config("rmq_sys_wheel_timer", 1, RW),
+    ];
+    if settings.auto_create_topic {
+        topics.push(plain_config(CREATE_TOPIC_KEY, settings.default_topic_queues, RW | perm::INHERIT));
+    }
+    if settings.trace_topic {
+        topics.push(plain_config(&settings.trace_topic_name, 1, RW));
+    }
+    topics
+}
+
+/// The settings of a topic that a producer creates by sending to it: those of `default_topic`, with at most `queues` queues.
+///
+/// # Errors
+/// 17 if the default topic does not hand its settings on.
+pub fn auto_created(
+    topics: &TopicTable,
+    settings: &BrokerSettings,
+    name: &str,
+    default_topic: &str,
+    queues: u32,
+    unit: bool,
+) -> Result<TopicConfig, Refusal> {
+    let missing = || Refusal::new(ResponseCode::TopicNotExist, format!("topic[{name}] not exist, apply first please!"));
+    let default = topics.get(default_topic).ok_or_else(missing)?;
+    let inherited = default.config.perm;
+    let is_switched_off = default_topic == CREATE_TOPIC_KEY && !settings.auto_create_topic;
+    if inherited & perm::INHERIT == 0 || is_switched_off {
+        return Err(missing());
+    }
+    let queues = queues.min(default.config.write_queues);
+    let mut config = plain_config(name, queues, inherited & !perm::INHERIT);
+    config.sys_flag = i32::from(unit);
+    Ok(config)
+}

@@ -1,0 +1,105 @@
+//! RocketMQ properties to a checked configuration: the unit and default of each setting, refused once, at the start.
+//!
+//! The path of a file: [`properties::parse`] keeps the lines, [`table`] turns each value into a typed field (and renders the same
+//! table as documented `conf/` text), [`NodeConfig::read`] and [`NamesrvConfig::read`] then check what must hold between fields.
+//! Nothing is read from the disk or the environment here: text comes in, a configuration or one sentence goes out.
+
+mod known;
+mod namesrv;
+mod node;
+pub mod properties;
+pub mod table;
+mod value;
+
+use thiserror::Error;
+
+pub use namesrv::NamesrvConfig;
+pub use node::{BrokerRole, FlushDiskType, NodeConfig, NodeKind};
+
+/// What is wrong with a configuration, and where. Displays as one sentence that says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{}: {fault}", place(.file, *.line))]
+pub struct ConfigError {
+    /// The file's name as given on the command line, or `command line`.
+    pub file: String,
+    /// From 1; `None` if the fault is in a default or in what the machine offers.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+impl ConfigError {
+    pub(crate) fn new(file: &str, line: Option<usize>, fault: Fault) -> Self {
+        ConfigError { file: file.to_owned(), line, fault }
+    }
+}
+
+fn place(file: &str, line: Option<usize>) -> String {
+    match line {
+        Some(line) => format!("{file} line {line}"),
+        None => file.to_owned(),
+    }
+}
+
+/// One way in which a configuration is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Fault {
+    /// Neither ours nor Apache's.
+    #[error("unknown key {key}{}", suggestion(.nearest.as_deref()))]
+    UnknownKey {
+        /// As written.
+        key: String,
+        /// A known key that differs in few letters.
+        nearest: Option<String>,
+    },
+    /// The same key with two values.
+    #[error("{key} is set here and at line {earlier}; keep one of them")]
+    SetTwice {
+        /// The key.
+        key: String,
+        /// Line of the first.
+        earlier: usize,
+    },
+    /// A `\u` without four hexadecimal digits.
+    #[error("\\u must be followed by the four hexadecimal digits of a character")]
+    BadEscape,
+    /// The value cannot be read.
+    #[error("{key}={value} is not {expected}")]
+    BadValue {
+        /// The key.
+        key: String,
+        /// As written.
+        value: String,
+        /// What a value must be, with its unit and range.
+        expected: String,
+    },
+    /// Apache has it, ringmq has not yet, and to ignore it would promise what is not kept.
+    #[error("{key}={value} is not supported by this version of ringmq: {advice}")]
+    NotSupported {
+        /// The key.
+        key: String,
+        /// As written.
+        value: String,
+        /// What to do instead.
+        advice: &'static str,
+    },
+    /// Two settings, or a setting and the machine, cannot both hold.
+    #[error("{0}")]
+    Contradiction(String),
+}
+
+fn suggestion(nearest: Option<&str>) -> String {
+    match nearest {
+        Some(nearest) => format!("; did you mean {nearest}?"),
+        None => "; remove the line, or see conf/ for the keys there are".to_owned(),
+    }
+}
+
+/// A key of Apache's that was accepted and does nothing here; the caller logs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotNeeded {
+    /// Where it stands.
+    pub line: usize,
+    /// The key.
+    pub key: String,
+}

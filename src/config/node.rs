@@ -1,0 +1,728 @@
+//! What `ringmq all` and `ringmq broker` read: one node, whose shards are brokers.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use super::table::{self, Draft, Setting};
+use super::value::{self, Addresses, Value};
+use super::{ConfigError, Fault, NamesrvConfig, NotNeeded};
+use crate::limits::{DISK_BLOCK_BYTES, FRAME_BYTES_MAX, SHARDS_MAX, TAIL_BYTES_MIN};
+use crate::model::BrokerId;
+
+/// When a reply says that a message is stored. RocketMQ: `flushDiskType`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FlushDiskType {
+    /// After the append to the tail: survives `kill -9`.
+    #[default]
+    Async,
+    /// After write and flush: survives power loss.
+    Sync,
+}
+
+/// A broker's part in replication. RocketMQ: `brokerRole`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BrokerRole {
+    /// Appends, and replies without asking a slave.
+    #[default]
+    AsyncMaster,
+}
+
+/// With an embedded name server or without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeKind {
+    /// `ringmq all`: on loopback unless told otherwise, with a name server of its own.
+    All,
+    /// `ringmq broker`: on every address, registered with the name servers of `namesrvAddr`.
+    Broker,
+}
+
+/// A checked configuration of one node. Fields are named as RocketMQ names their keys; [`NodeConfig::table`] explains each.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    kind: NodeKind,
+    /// `brokerClusterName`.
+    pub cluster: String,
+    /// `brokerName`: the node's; a shard's is [`NodeConfig::shard_name`].
+    pub broker_name: String,
+    /// `brokerId`: 0, the master.
+    pub broker_id: BrokerId,
+    /// `brokerRole`.
+    pub role: BrokerRole,
+    /// `brokerIP1`: what clients are told to connect to. `None`: the address from which the name server is reached.
+    pub advertised_ip: Option<IpAddr>,
+    /// `brokerIP2`: what slaves are told to connect to. `None`: as `brokerIP1`.
+    pub replication_ip: Option<IpAddr>,
+    /// `bindAddress`, decided.
+    pub bind_ip: IpAddr,
+    bind_ip_given: Option<IpAddr>,
+    /// `listenPort` of shard 0; see [`NodeConfig::port`].
+    pub listen_port: u16,
+    /// `portStride`: from one shard's port to the next.
+    pub port_stride: u16,
+    /// `haListenPort` of shard 0; 0: one above its `listenPort`.
+    pub ha_listen_port: u16,
+    /// `shards`. `None`: as many as the store has, for a new store as many as there are cores.
+    pub shards: Option<u16>,
+    /// `namesrvAddr`: every name server to register with, `HOST:PORT`.
+    pub name_servers: Vec<String>,
+    /// `namesrvListenPort`: of the name server in `ringmq all`.
+    pub namesrv_listen_port: u16,
+    /// `storePathRootDir`.
+    pub store_root: PathBuf,
+    store_path_commit_log: Option<PathBuf>,
+    /// `mappedFileSizeCommitLog`: bytes of a segment, a multiple of 4096.
+    pub segment_bytes: u64,
+    /// `tailPath`: a folder on tmpfs.
+    pub tail_path: PathBuf,
+    /// `tailSize`: bytes of a shard's tail, a power of two.
+    pub tail_bytes: usize,
+    /// `flushDiskType`.
+    pub flush: FlushDiskType,
+    /// `syncFlushTimeout`, ms.
+    pub sync_flush_timeout_ms: u64,
+    /// `enabledAppendPropCRC`: always true.
+    pub append_property_crc: bool,
+    /// `maxMessageSize`: bytes of a message's body.
+    pub message_bytes_max: u32,
+    /// `fileReservedTime`, hours.
+    pub file_reserved_hours: u32,
+    /// `deleteWhen`: hour of the day, UTC.
+    pub delete_hour: u8,
+    /// `diskMaxUsedSpaceRatio`, percent.
+    pub disk_used_percent_max: u8,
+    /// `autoCreateTopicEnable`.
+    pub auto_create_topic: bool,
+    /// `autoCreateSubscriptionGroup`.
+    pub auto_create_group: bool,
+    /// `defaultTopicQueueNums`.
+    pub default_topic_queues: u32,
+    /// `brokerPermission`: bits 2 write, 4 read.
+    pub broker_permission: u8,
+    /// `clusterTopicEnable`.
+    pub cluster_topic: bool,
+    /// `brokerTopicEnable`.
+    pub broker_topic: bool,
+    /// `traceTopicEnable`.
+    pub trace_topic: bool,
+    /// `msgTraceTopicName`.
+    pub trace_topic_name: String,
+    /// `traceOn`.
+    pub trace_on: bool,
+    /// `regionId`.
+    pub region_id: String,
+    /// `longPollingEnable`.
+    pub long_polling: bool,
+    /// `shortPollingTimeMills`.
+    pub short_polling_ms: u64,
+    /// `registerNameServerPeriod`, ms, within 10 to 60 s.
+    pub register_period_ms: u64,
+    /// `registerBrokerTimeoutMills`.
+    pub register_timeout_ms: u64,
+    /// Settings of the name server inside `ringmq all`; its port and address come from this node.
+    pub namesrv: NamesrvConfig,
+    /// Apache's keys that were accepted and do nothing here.
+    pub not_needed: Vec<NotNeeded>,
+}
+
+impl NodeConfig {
+    /// Reads properties text and checks it. `text` is empty where no file was given; `name_servers` is what `-n` said and wins over the
+    /// file.
+    ///
+    /// # Errors
+    /// The first fault, with its line.
+    pub fn read(kind: NodeKind, file: &str, text: &str, name_servers: Option<&str>) -> Result<NodeConfig, ConfigError> {
+        let elsewhere = NamesrvConfig::keys();
+        let mut draft = table::read(NodeConfig::empty(kind), &[NODE], &elsewhere, file, text)?;
+        if let Some(given) = name_servers {
+            let addresses = Addresses::read(given).map_err(|expected| {
+                let fault = Fault::BadValue { key: "-n".to_owned(), value: given.to_owned(), expected };
+                ConfigError::new("command line", None, fault)
+            })?;
+            draft.config.name_servers = addresses.0;
+        }
+        draft.config.namesrv = draft.config.name_server(kind, &draft)?;
+        decide_addresses(kind, &mut draft)?;
+        check_role(&draft)?;
+        check_sizes(&draft)?;
+        check_ports(&draft)?;
+        check_paths(&draft)?;
+        let mut config = draft.config;
+        config.not_needed = draft.not_needed;
+        if kind == NodeKind::All {
+            config.not_needed.retain(|entry| !NamesrvConfig::EMBEDDED.contains(&entry.key.as_str()));
+        }
+        Ok(config)
+    }
+
+    /// Every setting, in the order in which `conf/` shows them.
+    #[must_use]
+    pub fn table() -> &'static [Setting<NodeConfig>] {
+        NODE
+    }
+
+    /// The configuration in force, as properties.
+    #[must_use]
+    pub fn print(&self) -> String {
+        table::print(self, &[NODE])
+    }
+
+    /// The brokerName of shard `index` on a node with `shards` of them: the node's own while there is one.
+    #[must_use]
+    pub fn shard_name(&self, index: u16, shards: u16) -> String {
+        if shards == 1 { self.broker_name.clone() } else { format!("{}-{index}", self.broker_name) }
+    }
+
+    /// Where shard `index` listens.
+    #[must_use]
+    pub fn port(&self, index: u16) -> u16 {
+        port_of(self.listen_port, index, self.port_stride).expect("check_shards refused ports beyond 65535")
+    }
+
+    /// The VIP port of shard `index`, which old clients dial: two below its port.
+    #[must_use]
+    pub fn vip_port(&self, index: u16) -> u16 {
+        self.port(index).checked_sub(VIP_PORTS_BELOW).expect("check_ports refused a listenPort below 3")
+    }
+
+    /// The replication port of shard `index`.
+    #[must_use]
+    pub fn ha_port(&self, index: u16) -> u16 {
+        port_of(self.ha_base(), index, self.port_stride).expect("check_shards refused ports beyond 65535")
+    }
+
+    /// Whether `shards` shards fit the ports. To be asked once the number is known: it may come from the store or the machine.
+    ///
+    /// # Errors
+    /// A contradiction that names the ports.
+    pub fn check_shards(&self, file: &str, shards: u16) -> Result<(), ConfigError> {
+        let contradiction = |sentence| Err(ConfigError::new(file, None, Fault::Contradiction(sentence)));
+        let stride = self.port_stride;
+        if shards > 1 && stride < PORT_STRIDE_MIN {
+            return contradiction(format!(
+                "portStride={stride} leaves no room for the VIP port (-2) and the HA port (+1) of {shards} shards; use at least {PORT_STRIDE_MIN}"
+            ));
+        }
+        let last = shards.saturating_sub(1);
+        if port_of(self.listen_port, last, stride).is_none() || port_of(self.ha_base(), last, stride).is_none() {
+            return contradiction(format!(
+                "listenPort={} with portStride={stride} puts shard {last} beyond port 65535; use a lower listenPort or fewer shards",
+                self.listen_port
+            ));
+        }
+        let mut taken = Vec::new();
+        if self.kind == NodeKind::All {
+            taken.push((self.namesrv_listen_port, "namesrvListenPort".to_owned()));
+        }
+        for index in 0..shards {
+            let of_shard = [
+                (self.port(index), format!("the port of shard {index}")),
+                (self.vip_port(index), format!("the VIP port of shard {index}")),
+                (self.ha_port(index), format!("the HA port of shard {index}")),
+            ];
+            for (port, what) in of_shard {
+                if let Some((_, other)) = taken.iter().find(|(known, _)| *known == port) {
+                    return contradiction(format!(
+                        "{what} is {port}, which is {other}; change listenPort, portStride or namesrvListenPort"
+                    ));
+                }
+                taken.push((port, what));
+            }
+        }
+        Ok(())
+    }
+
+    fn ha_base(&self) -> u16 {
+        if self.ha_listen_port == 0 { self.listen_port.saturating_add(1) } else { self.ha_listen_port }
+    }
+
+    /// The embedded name server reads its own keys from the same file.
+    fn name_server(&self, kind: NodeKind, draft: &Draft<NodeConfig>) -> Result<NamesrvConfig, ConfigError> {
+        let mut namesrv = NamesrvConfig::defaults();
+        if kind == NodeKind::All {
+            namesrv.embed(&draft.entries, &draft.file)?;
+            namesrv.listen_port = self.namesrv_listen_port;
+            if draft.line("kvConfigPath").is_none() {
+                namesrv.kv_config_path = self.store_root.join("namesrv").join("kvConfig.json");
+            }
+        }
+        Ok(namesrv)
+    }
+
+    fn empty(kind: NodeKind) -> NodeConfig {
+        NodeConfig {
+            kind,
+            cluster: String::new(),
+            broker_name: String::new(),
+            broker_id: BrokerId(0),
+            role: BrokerRole::AsyncMaster,
+            advertised_ip: None,
+            replication_ip: None,
+            bind_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            bind_ip_given: None,
+            listen_port: 0,
+            port_stride: 0,
+            ha_listen_port: 0,
+            shards: None,
+            name_servers: Vec::new(),
+            namesrv_listen_port: 0,
+            store_root: PathBuf::new(),
+            store_path_commit_log: None,
+            segment_bytes: 0,
+            tail_path: PathBuf::new(),
+            tail_bytes: 0,
+            flush: FlushDiskType::Async,
+            sync_flush_timeout_ms: 0,
+            append_property_crc: true,
+            message_bytes_max: 0,
+            file_reserved_hours: 0,
+            delete_hour: 0,
+            disk_used_percent_max: 0,
+            auto_create_topic: true,
+            auto_create_group: true,
+            default_topic_queues: 0,
+            broker_permission: 0,
+            cluster_topic: true,
+            broker_topic: true,
+            trace_topic: false,
+            trace_topic_name: String::new(),
+            trace_on: true,
+            region_id: String::new(),
+            long_polling: true,
+            short_polling_ms: 0,
+            register_period_ms: 0,
+            register_timeout_ms: 0,
+            namesrv: NamesrvConfig::defaults(),
+            not_needed: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for FlushDiskType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FlushDiskType::Async => "ASYNC_FLUSH",
+            FlushDiskType::Sync => "SYNC_FLUSH",
+        })
+    }
+}
+
+impl Value for FlushDiskType {
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "ASYNC_FLUSH" => Ok(FlushDiskType::Async),
+            "SYNC_FLUSH" => Ok(FlushDiskType::Sync),
+            _ => Err("ASYNC_FLUSH or SYNC_FLUSH".to_owned()),
+        }
+    }
+}
+
+fn read_role(text: &str) -> Result<BrokerRole, String> {
+    match text {
+        "ASYNC_MASTER" => Ok(BrokerRole::AsyncMaster),
+        "SYNC_MASTER" | "SLAVE" => {
+            Err("possible in this version of ringmq, which does not replicate yet; use ASYNC_MASTER".to_owned())
+        }
+        _ => Err("a role; use ASYNC_MASTER".to_owned()),
+    }
+}
+
+/// `listenPort - 2` is RocketMQ's VIP channel.
+const VIP_PORTS_BELOW: u16 = 2;
+/// VIP port, a free one, the port, the HA port.
+const PORT_STRIDE_MIN: u16 = 4;
+
+fn port_of(base: u16, index: u16, stride: u16) -> Option<u16> {
+    base.checked_add(index.checked_mul(stride)?)
+}
+
+/// `all` is on loopback unless an address is named; `broker` is everywhere, as Apache's is.
+fn decide_addresses(kind: NodeKind, draft: &mut Draft<NodeConfig>) -> Result<(), ConfigError> {
+    let everywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let config = &mut draft.config;
+    if kind == NodeKind::All && config.advertised_ip.is_none() {
+        config.advertised_ip = match config.bind_ip_given {
+            Some(given) if !given.is_unspecified() => Some(given),
+            Some(_) => None,
+            None => Some(loopback),
+        };
+    }
+    config.bind_ip = match (config.bind_ip_given, kind, config.advertised_ip) {
+        (Some(given), _, _) => given,
+        (None, NodeKind::All, Some(advertised)) if advertised.is_loopback() => advertised,
+        (None, _, Some(IpAddr::V6(_))) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+        (None, _, _) => everywhere,
+    };
+    config.namesrv.bind_ip = config.bind_ip;
+    let (bind, advertised) = (config.bind_ip, config.advertised_ip);
+    match advertised {
+        Some(ip) if ip.is_unspecified() => Err(draft.contradiction(
+            &["brokerIP1"],
+            format!("brokerIP1={ip} is no address that a client could connect to; name one of this machine's"),
+        )),
+        Some(ip) if bind.is_loopback() && !ip.is_loopback() => Err(draft.contradiction(
+            &["bindAddress", "brokerIP1"],
+            format!("bindAddress={bind} listens on this machine only, but brokerIP1={ip} sends clients elsewhere; make both agree"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn check_role(draft: &Draft<NodeConfig>) -> Result<(), ConfigError> {
+    let config = &draft.config;
+    if config.broker_id != BrokerId(0) {
+        return Err(draft.contradiction(
+            &["brokerId", "brokerRole"],
+            format!("brokerId={} is a slave's, but brokerRole=ASYNC_MASTER; a master has brokerId=0", config.broker_id),
+        ));
+    }
+    if !config.append_property_crc {
+        return Err(draft.contradiction(
+            &["enabledAppendPropCRC"],
+            "enabledAppendPropCRC=false would leave torn records undetected after a crash; remove the line".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+fn check_sizes(draft: &Draft<NodeConfig>) -> Result<(), ConfigError> {
+    let config = &draft.config;
+    let block = u64::try_from(DISK_BLOCK_BYTES).expect("4096 fits");
+    let whole_blocks = |key: &'static str, bytes: u64| {
+        if bytes % block == 0 {
+            return Ok(());
+        }
+        Err(draft.contradiction(&[key], format!("{key}={bytes} is not a multiple of {block}, the block of direct I/O")))
+    };
+    whole_blocks("mappedFileSizeCommitLog", config.segment_bytes)?;
+    if !config.tail_bytes.is_power_of_two() {
+        let near = config.tail_bytes.next_power_of_two();
+        let sentence = format!("tailSize={} is not a power of two; use {near}", config.tail_bytes);
+        return Err(draft.contradiction(&["tailSize"], sentence));
+    }
+    // A record is its body, its topic and at most 32 KiB of properties; twice the body is beyond doubt.
+    let record_max = u64::from(config.message_bytes_max).saturating_mul(2).max(u64::from(u16::MAX));
+    if config.segment_bytes < record_max {
+        return Err(draft.contradiction(
+            &["mappedFileSizeCommitLog", "maxMessageSize"],
+            format!(
+                "mappedFileSizeCommitLog={} is too small for messages of maxMessageSize={}; use at least {record_max}",
+                config.segment_bytes, config.message_bytes_max
+            ),
+        ));
+    }
+    if u64::try_from(config.tail_bytes).unwrap_or(u64::MAX) < record_max {
+        return Err(draft.contradiction(
+            &["tailSize", "maxMessageSize"],
+            format!(
+                "tailSize={} is too small for messages of maxMessageSize={}; use at least {record_max}",
+                config.tail_bytes, config.message_bytes_max
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn check_ports(draft: &Draft<NodeConfig>) -> Result<(), ConfigError> {
+    let config = &draft.config;
+    if config.listen_port <= VIP_PORTS_BELOW {
+        return Err(draft.contradiction(
+            &["listenPort"],
+            format!("listenPort={} leaves no room for the VIP port two below it; use 1024 or more", config.listen_port),
+        ));
+    }
+    config.check_shards(&draft.file, config.shards.unwrap_or(1)).map_err(|mut error| {
+        let keys = ["listenPort", "portStride", "shards", "haListenPort", "namesrvListenPort"];
+        error.line = keys.iter().rev().find_map(|key| draft.line(key));
+        error
+    })
+}
+
+fn check_paths(draft: &Draft<NodeConfig>) -> Result<(), ConfigError> {
+    let config = &draft.config;
+    let Some(commit_log) = &config.store_path_commit_log else { return Ok(()) };
+    if commit_log.starts_with(&config.store_root) {
+        return Ok(());
+    }
+    Err(draft.contradiction(
+        &["storePathCommitLog"],
+        format!(
+            "storePathCommitLog={} lies outside storePathRootDir={}, where every shard keeps its commit log; remove the line or move storePathRootDir",
+            commit_log.display(),
+            config.store_root.display()
+        ),
+    ))
+}
+
+macro_rules! setting {
+    ($key:literal, $default:literal, $field:ident, $doc:literal) => {
+        setting!(
+            $key,
+            $default,
+            $doc,
+            |c, v| {
+                c.$field = Value::read(v)?;
+                Ok(())
+            },
+            |c| c.$field.to_string()
+        )
+    };
+    ($key:literal, $default:literal, $field:ident in $min:tt..=$max:expr, $unit:literal, $doc:literal) => {
+        setting!(
+            $key,
+            $default,
+            $doc,
+            |c, v| {
+                c.$field = value::within(v, $min, $max, $unit)?;
+                Ok(())
+            },
+            |c| c.$field.to_string()
+        )
+    };
+    ($key:literal, $default:literal, $doc:literal, $set:expr, $get:expr) => {
+        Setting { key: $key, default: $default, doc: $doc, set: $set, get: $get }
+    };
+}
+
+fn shown<T: fmt::Display>(value: Option<T>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+const NODE: &[Setting<NodeConfig>] = &[
+    setting!(
+        "brokerClusterName",
+        "DefaultCluster",
+        "Name of the cluster that this node belongs to.",
+        |c, v| {
+            c.cluster = value::name(v)?;
+            Ok(())
+        },
+        |c| c.cluster.clone()
+    ),
+    setting!(
+        "brokerName",
+        "broker-a",
+        "Name of the node. Each shard is a broker of its own: with one shard it has this name, with more they are called NAME-0, NAME-1, and so on.",
+        |c, v| {
+            c.broker_name = value::name(v)?;
+            Ok(())
+        },
+        |c| c.broker_name.clone()
+    ),
+    setting!(
+        "brokerId",
+        "0",
+        "0 is a master; slaves come with replication.",
+        |c, v| {
+            c.broker_id = BrokerId(Value::read(v)?);
+            Ok(())
+        },
+        |c| c.broker_id.to_string()
+    ),
+    setting!(
+        "brokerRole",
+        "ASYNC_MASTER",
+        "ASYNC_MASTER. SYNC_MASTER and SLAVE are refused until there is replication.",
+        |c, v| {
+            c.role = read_role(v)?;
+            Ok(())
+        },
+        |_| "ASYNC_MASTER".to_owned()
+    ),
+    setting!(
+        "brokerIP1",
+        "",
+        "The IP address that clients are told to connect to. Default: 127.0.0.1 for `all`; for `broker` the address from which the name server is reached.",
+        |c, v| {
+            c.advertised_ip = Value::read(v)?;
+            Ok(())
+        },
+        |c| shown(c.advertised_ip)
+    ),
+    setting!(
+        "brokerIP2",
+        "",
+        "The IP address that slaves are told to connect to. Default: as brokerIP1.",
+        |c, v| {
+            c.replication_ip = Value::read(v)?;
+            Ok(())
+        },
+        |c| shown(c.replication_ip)
+    ),
+    setting!(
+        "bindAddress",
+        "",
+        "The IP address to listen on. Default: 0.0.0.0, but 127.0.0.1 for `all` as long as brokerIP1 is a loopback address.",
+        |c, v| {
+            c.bind_ip_given = Value::read(v)?;
+            Ok(())
+        },
+        |c| c.bind_ip.to_string()
+    ),
+    setting!(
+        "listenPort",
+        "10911",
+        listen_port,
+        "Port of shard 0. Each shard also takes the port two below (VIP channel of old clients) and one above (replication)."
+    ),
+    setting!("portStride", "10", port_stride in 0..=u16::MAX, "",
+        "Distance from one shard's port to the next one's; at least 4 with more than one shard."),
+    setting!("haListenPort", "0", ha_listen_port, "Replication port of shard 0. 0: one above listenPort."),
+    setting!(
+        "shards",
+        "",
+        "Number of shards: brokers with a core of their own. Default: what the store has; for a new store the cores this process may use. A store keeps its number.",
+        |c, v| {
+            c.shards = if v.is_empty() { None } else { Some(value::within(v, 1, SHARDS_MAX, "")?) };
+            Ok(())
+        },
+        |c| shown(c.shards)
+    ),
+    setting!(
+        "namesrvAddr",
+        "",
+        "Name servers to register with, HOST:PORT separated by ; and the same list that clients use. `all` adds its own.",
+        |c, v| {
+            c.name_servers = Addresses::read(v)?.0;
+            Ok(())
+        },
+        |c| c.name_servers.join(";")
+    ),
+    setting!("namesrvListenPort", "9876", namesrv_listen_port, "Port of the name server inside `all`."),
+    setting!(
+        "storePathRootDir",
+        "ringmq-data",
+        "Folder of all data of this node; created if it is missing.",
+        |c, v| {
+            c.store_root = Value::read(v)?;
+            Ok(())
+        },
+        |c| c.store_root.display().to_string()
+    ),
+    setting!(
+        "storePathCommitLog",
+        "",
+        "Accepted for Apache's files; must lie in storePathRootDir, where each shard keeps its own commit log.",
+        |c, v| {
+            c.store_path_commit_log = Value::read(v)?;
+            Ok(())
+        },
+        |c| shown(c.store_path_commit_log.as_ref().map(|path| path.display().to_string()))
+    ),
+    setting!("mappedFileSizeCommitLog", "268435456", segment_bytes in 1_048_576..=2_147_483_648, "of bytes ",
+        "Bytes of one commit log segment, a multiple of 4096. One segment a shard is written ahead, so small disks want small segments."),
+    setting!(
+        "tailPath",
+        "/dev/shm",
+        "Folder on tmpfs for the newest bytes of each shard's log. On a disk, or too full, ASYNC_FLUSH replies after the write instead.",
+        |c, v| {
+            c.tail_path = Value::read(v)?;
+            Ok(())
+        },
+        |c| c.tail_path.display().to_string()
+    ),
+    setting!("tailSize", "33554432", tail_bytes in TAIL_BYTES_MIN..=2_147_483_648, "of bytes ",
+        "Bytes of each shard's tail, a power of two. Consumers within this distance of the end never touch the disk."),
+    setting!(
+        "flushDiskType",
+        "ASYNC_FLUSH",
+        flush,
+        "ASYNC_FLUSH: a reply means the message survives kill -9 of this process. SYNC_FLUSH: it survives power loss of this machine."
+    ),
+    setting!("syncFlushTimeout", "5000", sync_flush_timeout_ms in 1..=600_000, "of ms ",
+        "Milliseconds after which a send under SYNC_FLUSH is answered FLUSH_DISK_TIMEOUT."),
+    setting!(
+        "enabledAppendPropCRC",
+        "true",
+        append_property_crc,
+        "Every record carries a checksum over all of it. Always true: a torn record could not be told otherwise."
+    ),
+    setting!("maxMessageSize", "4194304",
+        message_bytes_max in 1..=u32::try_from(FRAME_BYTES_MAX / 2).expect("8 MiB fits"), "of bytes ",
+        "Largest message body in bytes."),
+    setting!("fileReservedTime", "72", file_reserved_hours in 1..=876_000, "of hours ",
+        "Hours that messages are kept, at least."),
+    setting!(
+        "deleteWhen",
+        "04",
+        "Hour of the day, UTC, from 00 to 23, in which expired segments go.",
+        |c, v| {
+            c.delete_hour = value::within(v.trim_end_matches(';'), 0, 23, "of an hour ")?;
+            Ok(())
+        },
+        |c| format!("{:02}", c.delete_hour)
+    ),
+    setting!("diskMaxUsedSpaceRatio", "75", disk_used_percent_max in 10..=95, "of percent ",
+        "Percent of the disk in use above which expired segments go at once."),
+    setting!(
+        "autoCreateTopicEnable",
+        "true",
+        auto_create_topic,
+        "Whether a send to an unknown topic creates it, on every shard."
+    ),
+    setting!(
+        "autoCreateSubscriptionGroup",
+        "true",
+        auto_create_group,
+        "Whether an unknown consumer group is created when it is first seen."
+    ),
+    setting!("defaultTopicQueueNums", "8", default_topic_queues in 1..=1024, "",
+        "Queues a shard of a topic that a send creates, at most; clients ask for 4."),
+    setting!("brokerPermission", "6", broker_permission in 0..=7, "",
+        "Sum of 4 (readable) and 2 (writable), for all topics. 4 lets consumers drain a node before it is taken away."),
+    setting!(
+        "clusterTopicEnable",
+        "true",
+        cluster_topic,
+        "Whether a send may create topics through the topic named like the cluster."
+    ),
+    setting!(
+        "brokerTopicEnable",
+        "true",
+        broker_topic,
+        "Whether a send may create topics through the topic named like the broker."
+    ),
+    setting!("traceTopicEnable", "false", trace_topic, "Whether this node stores message traces."),
+    setting!(
+        "msgTraceTopicName",
+        "RMQ_SYS_TRACE_TOPIC",
+        "Topic of message traces.",
+        |c, v| {
+            c.trace_topic_name = value::name(v)?;
+            Ok(())
+        },
+        |c| c.trace_topic_name.clone()
+    ),
+    setting!("traceOn", "true", trace_on, "Whether clients are told to trace."),
+    setting!(
+        "regionId",
+        "DefaultRegion",
+        "Region that clients put into traces.",
+        |c, v| {
+            c.region_id = value::name(v)?;
+            Ok(())
+        },
+        |c| c.region_id.clone()
+    ),
+    setting!(
+        "longPollingEnable",
+        "true",
+        long_polling,
+        "Whether a pull that finds nothing is held until a message comes."
+    ),
+    setting!("shortPollingTimeMills", "1000", short_polling_ms in 1..=60_000, "of ms ",
+        "Milliseconds that such a pull waits if longPollingEnable=false."),
+    setting!(
+        "registerNameServerPeriod",
+        "30000",
+        "Milliseconds from one registration with the name servers to the next; brought into 10000 to 60000.",
+        |c, v| {
+            c.register_period_ms = u64::read(v)?.clamp(10_000, 60_000);
+            Ok(())
+        },
+        |c| c.register_period_ms.to_string()
+    ),
+    setting!("registerBrokerTimeoutMills", "24000", register_timeout_ms in 100..=600_000, "of ms ",
+        "Milliseconds that a name server has for its answer."),
+];

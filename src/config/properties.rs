@@ -1,0 +1,139 @@
+//! Java's properties syntax, with the line of each entry kept for error messages.
+//!
+//! Source: the documented format of `java.util.Properties.load`. Two deliberate differences: the text is UTF-8, and blanks
+//! around a value are dropped, as RocketMQ itself does before it reads a value.
+
+use super::{ConfigError, Fault};
+
+/// One `key = value` of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Where the entry begins, from 1.
+    pub line: usize,
+    /// Unescaped.
+    pub key: String,
+    /// Unescaped and trimmed.
+    pub value: String,
+}
+
+/// Reads a whole file; `file` is its name, for error messages only. The same key twice is refused unless both values agree.
+///
+/// # Errors
+/// [`Fault::BadEscape`] and [`Fault::SetTwice`], with the line.
+pub fn parse(file: &str, text: &str) -> Result<Vec<Entry>, ConfigError> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for (line, logical) in logical_lines(text) {
+        let at = |fault| ConfigError::new(file, Some(line), fault);
+        let (raw_key, raw_value) = split_key(&logical);
+        let key = unescape(raw_key).ok_or_else(|| at(Fault::BadEscape))?;
+        let value = unescape(raw_value).ok_or_else(|| at(Fault::BadEscape))?.trim().to_owned();
+        if let Some(earlier) = entries.iter().find(|e| e.key == key) {
+            if earlier.value != value {
+                return Err(at(Fault::SetTwice { key, earlier: earlier.line }));
+            }
+            continue;
+        }
+        entries.push(Entry { line, key, value });
+    }
+    Ok(entries)
+}
+
+/// Lines without comments and blanks, continued ones joined. A comment cannot be continued.
+fn logical_lines(text: &str) -> Vec<(usize, String)> {
+    let mut lines = Vec::new();
+    let mut pending: Option<(usize, String)> = None;
+    for (index, natural) in text.lines().enumerate() {
+        let trimmed = natural.trim_start();
+        if pending.is_none() && (trimmed.is_empty() || trimmed.starts_with(['#', '!'])) {
+            continue;
+        }
+        let backslashes = trimmed.chars().rev().take_while(|c| *c == '\\').count();
+        let continued = backslashes % 2 == 1;
+        let content = if continued { trimmed.strip_suffix('\\').unwrap_or(trimmed) } else { trimmed };
+        let (line, mut logical) = pending.take().unwrap_or((index.saturating_add(1), String::new()));
+        logical.push_str(content);
+        if continued {
+            pending = Some((line, logical));
+        } else {
+            lines.push((line, logical));
+        }
+    }
+    lines.extend(pending);
+    lines
+}
+
+/// The key ends at the first `=`, `:` or blank that is not escaped; one separator and the blanks around it are dropped.
+fn split_key(line: &str) -> (&str, &str) {
+    let mut escaped = false;
+    let end = line.find(|c: char| {
+        let ends = !escaped && (c == '=' || c == ':' || c.is_ascii_whitespace());
+        escaped = !escaped && c == '\\';
+        ends
+    });
+    let Some((key, rest)) = end.and_then(|end| line.split_at_checked(end)) else { return (line, "") };
+    let rest = rest.trim_start();
+    (key, rest.strip_prefix(['=', ':']).unwrap_or(rest).trim_start())
+}
+
+/// `None` if a `\u` is not followed by four hexadecimal digits that name a character.
+fn unescape(raw: &str) -> Option<String> {
+    let mut text = String::with_capacity(raw.len());
+    let mut chars = raw.chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            text.push(c);
+            continue;
+        }
+        match chars.next() {
+            Some('t') => text.push('\t'),
+            Some('n') => text.push('\n'),
+            Some('r') => text.push('\r'),
+            Some('f') => text.push('\u{c}'),
+            Some('u') => {
+                let digits: String = chars.by_ref().take(4).collect();
+                if digits.len() != 4 {
+                    return None;
+                }
+                text.push(char::from_u32(u32::from_str_radix(&digits, 16).ok()?)?);
+            }
+            Some(other) => text.push(other),
+            None => {}
+        }
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &[(usize, &str, &str)]) {
+        let entries = parse("f", text).expect("the text is well-formed");
+        let found: Vec<_> = entries.iter().map(|e| (e.line, e.key.as_str(), e.value.as_str())).collect();
+        assert_eq!(found, expected, "{text:?}");
+    }
+
+    #[test]
+    fn reads_java_properties() {
+        check("", &[]);
+        check("# a\n ! b\n\n  \nk=v", &[(5, "k", "v")]);
+        check("a=1\r\nb = 2 \n", &[(1, "a", "1"), (2, "b", "2")]);
+        check("a:1\nb 2\nc\t=\t3", &[(1, "a", "1"), (2, "b", "2"), (3, "c", "3")]);
+        check("n=h:1;i:2", &[(1, "n", "h:1;i:2")]);
+        check("n=h:1;\\\n   i:2\nz=1", &[(1, "n", "h:1;i:2"), (3, "z", "1")]);
+        check("a=b\\\\\nc=d", &[(1, "a", "b\\"), (2, "c", "d")]);
+        check("a=\\u0041\\tb", &[(1, "a", "A\tb")]);
+        check("a\\=b=c", &[(1, "a=b", "c")]);
+        check("alone", &[(1, "alone", "")]);
+        check("a=1\\\n# not a comment", &[(1, "a", "1# not a comment")]);
+        check("a=1\na=1", &[(1, "a", "1")]);
+        check("a=x\\", &[(1, "a", "x")]);
+    }
+
+    #[test]
+    fn refuses_two_values_and_bad_escapes() {
+        let error = |text| parse("f", text).expect_err("the text is malformed").to_string();
+        assert_eq!(error("a=1\nb=2\na=3"), "f line 3: a is set here and at line 1; keep one of them");
+        assert_eq!(error("a=\\u00g1"), "f line 1: \\u must be followed by the four hexadecimal digits of a character");
+    }
+}

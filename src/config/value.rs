@@ -1,0 +1,121 @@
+//! Text to the types that settings have, with a description of what was expected where the text does not fit.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Reads one setting's value; the error says what a value must be.
+pub(super) trait Value: Sized {
+    fn read(text: &str) -> Result<Self, String>;
+}
+
+impl Value for bool {
+    fn read(text: &str) -> Result<Self, String> {
+        // Java takes everything but "true" as false; a typing error must not switch something off.
+        match text.to_ascii_lowercase().as_str() {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err("true or false".to_owned()),
+        }
+    }
+}
+
+impl Value for String {
+    fn read(text: &str) -> Result<Self, String> {
+        Ok(text.to_owned())
+    }
+}
+
+impl Value for PathBuf {
+    fn read(text: &str) -> Result<Self, String> {
+        if text.is_empty() { Err("the path of a folder or file".to_owned()) } else { Ok(PathBuf::from(text)) }
+    }
+}
+
+impl Value for Option<PathBuf> {
+    fn read(text: &str) -> Result<Self, String> {
+        if text.is_empty() { Ok(None) } else { PathBuf::read(text).map(Some) }
+    }
+}
+
+impl Value for Option<IpAddr> {
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "" => Ok(None),
+            "localhost" => Ok(Some(IpAddr::from([127, 0, 0, 1]))),
+            _ => text.parse().map(Some).map_err(|_| "an IP address such as 192.168.0.1".to_owned()),
+        }
+    }
+}
+
+/// `host:port` of name servers, separated by `;`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Addresses(pub(super) Vec<String>);
+
+impl Value for Addresses {
+    fn read(text: &str) -> Result<Self, String> {
+        let expected = "a list of HOST:PORT, separated by ;";
+        let mut addresses: Vec<String> = Vec::new();
+        for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
+            let (host, port) = part.rsplit_once(':').ok_or(expected)?;
+            let well_formed =
+                !host.is_empty() && !host.contains(char::is_whitespace) && port.parse::<u16>().is_ok_and(|p| p > 0);
+            if !well_formed {
+                return Err(expected.to_owned());
+            }
+            if !addresses.iter().any(|known| known == part) {
+                addresses.push(part.to_owned());
+            }
+        }
+        Ok(Addresses(addresses))
+    }
+}
+
+/// Whole numbers, with optional bounds that the setting itself names.
+macro_rules! whole_number {
+    ($($type:ty),*) => {$(
+        impl Value for $type {
+            fn read(text: &str) -> Result<Self, String> {
+                text.parse().map_err(|_| format!("a whole number from {} to {}", <$type>::MIN, <$type>::MAX))
+            }
+        }
+    )*};
+}
+
+whole_number!(u16, u32, u64);
+
+/// A whole number within bounds.
+pub(super) fn within<T>(text: &str, min: T, max: T, unit: &str) -> Result<T, String>
+where
+    T: std::str::FromStr + PartialOrd + std::fmt::Display + Copy,
+{
+    let expected = || format!("a whole number {unit}from {min} to {max}");
+    let number: T = text.parse().map_err(|_| expected())?;
+    if number < min || number > max { Err(expected()) } else { Ok(number) }
+}
+
+/// A name that may stand in routes, topic names and receipt handles.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '%' | '|');
+    if text.is_empty() || text.len() > NAME_BYTES_MAX || !text.chars().all(fits) {
+        return Err(format!("a name of 1 to {NAME_BYTES_MAX} letters, digits, - _ . % or |"));
+    }
+    Ok(text.to_owned())
+}
+
+/// A broker's or cluster's name takes part in names of system topics, which end at 127 bytes.
+const NAME_BYTES_MAX: usize = 90;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_split_trimmed_and_unique() {
+        let read = |text| Addresses::read(text).map(|a| a.0);
+        assert_eq!(read("a:1; b:2;a:1;"), Ok(vec!["a:1".to_owned(), "b:2".to_owned()]));
+        assert_eq!(read(""), Ok(vec![]));
+        for bad in ["a", "a:", "a:0", ":1", "a:99999", "a b:1"] {
+            assert_eq!(read(bad), Err("a list of HOST:PORT, separated by ;".to_owned()), "{bad}");
+        }
+    }
+}

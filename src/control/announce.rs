@@ -1,0 +1,423 @@
+//! Decides when a change of a shard's topics counts as known, and makes siblings follow an automatic creation. Pure.
+//!
+//! The control plane's loop calls [`Announcer::from_shard`] for what shards say, [`Announcer::from_link`] for what the links to name
+//! servers report, and [`Announcer::tick`] when [`Announcer::deadline`] has passed; it carries out the [`Command`]s in order.
+//! State of the node.
+//!
+//! A change is known when every name server that can be reached has taken it, or 3 s after it came: a name server that is
+//! down must not hold up a producer whose send waits for its new topic.
+
+use std::collections::BTreeMap;
+
+use super::message::{CONTROL_TICKET_MIN, StopReason, ToControl, ToShard};
+use crate::model::{MonoNs, ShardId, TopicName};
+use crate::protocol::body::{DataVersion, TopicConfig};
+
+/// A change is answered after this at the latest.
+const KNOWN_WITHIN_MS: u64 = 3_000;
+
+/// What the loop does next.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Put this into the shard's mailbox.
+    Tell(ShardId, ToShard),
+    /// The shard's table changed: its links register it now.
+    Register(ShardId),
+    /// The shard is gone: its links say goodbye.
+    Unregister(ShardId),
+    /// Every shard listens and is known, or was waited for long enough. Once.
+    Ready,
+    /// Every shard has stopped. Once.
+    AllStopped,
+}
+
+/// What a link tells about one shard at one name server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkReport {
+    /// The name server has the shard's topics up to this generation.
+    Registered {
+        /// The shard's, see [`ShardView::generation`].
+        generation: u64,
+    },
+    /// The name server cannot be reached or refused; nobody waits for it until it registers again.
+    Down,
+}
+
+/// What is registered for one shard.
+#[derive(Clone, Debug, Default)]
+pub struct ShardView {
+    /// Every topic of the shard, with the generation in which it last changed.
+    pub topics: BTreeMap<TopicName, (TopicConfig, u64)>,
+    /// The shard's topic table version.
+    pub version: DataVersion,
+    /// Raised by every change that name servers must learn; 0 until the whole table was told.
+    pub generation: u64,
+    listens: bool,
+    stopped: Option<StopReason>,
+    links: Vec<Link>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Link {
+    registered: u64,
+    down: bool,
+}
+
+/// A change that someone waits for.
+#[derive(Clone, Debug)]
+struct Pending {
+    origin: ShardId,
+    ticket: u64,
+    /// Siblings that have not created the topic yet, by the ticket they were given.
+    ensuring: BTreeMap<u64, ShardId>,
+    /// Generations that name servers must have.
+    needed: Vec<(ShardId, u64)>,
+    deadline: MonoNs,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Announcer {
+    shards: BTreeMap<ShardId, ShardView>,
+    pending: Vec<Pending>,
+    next_ticket: u64,
+    ready: bool,
+    ready_deadline: Option<MonoNs>,
+    all_stopped: bool,
+}
+
+impl Announcer {
+    /// For `shards` shards, each of which has a link to each of `name_servers` name servers.
+    #[must_use]
+    pub fn new(shards: u16, name_servers: usize) -> Announcer {
+        let view = || ShardView { links: vec![Link::default(); name_servers], ..ShardView::default() };
+        Announcer {
+            shards: (0..shards).map(|shard| (ShardId(shard), view())).collect(),
+            pending: Vec::new(),
+            next_ticket: CONTROL_TICKET_MIN,
+            ready: false,
+            ready_deadline: None,
+            all_stopped: false,
+        }
+    }
+
+    /// What is to be registered for `shard`.
+    #[must_use]
+    pub fn shard(&self, shard: ShardId) -> Option<&ShardView> {
+        self.shards.get(&shard)
+    }
+
+    /// Why each stopped shard stopped by itself.
+    pub fn failures(&self) -> impl Iterator<Item = (ShardId, &str)> {
+        self.shards.iter().filter_map(|(shard, view)| match &view.stopped {
+            Some(StopReason::Failed(why)) => Some((*shard, why.as_str())),
+            _ => None,
+        })
+    }
+
+    /// Shards that still run.
+    pub fn running(&self) -> impl Iterator<Item = ShardId> {
+        self.shards.iter().filter(|(_, view)| view.stopped.is_none()).map(|(shard, _)| *shard)
+    }
+
+    /// When [`Announcer::tick`] has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Option<MonoNs> {
+        let waiting = if self.ready { None } else { self.ready_deadline };
+        self.pending.iter().map(|pending| pending.deadline).chain(waiting).min()
+    }
+
+    /// Takes a shard's message.
+    pub fn from_shard(&mut self, now: MonoNs, message: ToControl) -> Vec<Command> {
+        let mut commands = Vec::new();
+        match message {
+            ToControl::Listening { shard, .. } => {
+                if let Some(view) = self.shards.get_mut(&shard) {
+                    view.listens = true;
+                    self.registers(shard, &mut commands);
+                }
+            }
+            ToControl::TopicsChanged { shard, ticket, topics, version, spread, full } => {
+                self.changed(now, shard, ticket, &topics, version, full, spread, &mut commands);
+            }
+            ToControl::TopicDeleted { shard, ticket, topic, version } => {
+                let Some(view) = self.shards.get_mut(&shard) else { return commands };
+                view.topics.remove(topic.as_str());
+                view.version = version;
+                view.generation = view.generation.saturating_add(1);
+                let needed = vec![(shard, view.generation)];
+                self.wait(now, shard, ticket, BTreeMap::new(), needed);
+                self.registers(shard, &mut commands);
+            }
+            ToControl::Stopped { shard, why } => self.stopped(shard, why, &mut commands),
+            ToControl::Runtime { .. } => {}
+        }
+        self.settle(now, &mut commands);
+        commands
+    }
+
+    /// Takes a link's report; `link` counts the name servers from 0.
+    pub fn from_link(&mut self, now: MonoNs, shard: ShardId, link: usize, report: LinkReport) -> Vec<Command> {
+        let mut commands = Vec::new();
+        if let Some(link) = self.shards.get_mut(&shard).and_then(|view| view.links.get_mut(link)) {
+            match report {
+                LinkReport::Registered { generation } => *link = Link { registered: generation, down: false },
+                LinkReport::Down => link.down = true,
+            }
+        }
+        self.settle(now, &mut commands);
+        commands
+    }
+
+    /// Lets deadlines pass.
+    pub fn tick(&mut self, now: MonoNs) -> Vec<Command> {
+        let mut commands = Vec::new();
+        self.settle(now, &mut commands);
+        commands
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one message, taken apart once")]
+    fn changed(
+        &mut self,
+        now: MonoNs,
+        shard: ShardId,
+        ticket: u64,
+        topics: &[TopicConfig],
+        version: DataVersion,
+        full: bool,
+        spread: bool,
+        commands: &mut Vec<Command>,
+    ) {
+        let Some(view) = self.shards.get_mut(&shard) else { return };
+        view.generation = view.generation.saturating_add(1);
+        view.version = version;
+        if full {
+            view.topics.clear();
+        }
+        for config in topics {
+            view.topics.insert(config.name.clone(), (config.clone(), view.generation));
+        }
+        let needed = (shard, view.generation);
+        let asked = ticket >= CONTROL_TICKET_MIN;
+        let waiter = self.pending.iter_mut().find(|pending| pending.ensuring.contains_key(&ticket));
+        if let Some(pending) = waiter.filter(|_| asked) {
+            pending.ensuring.remove(&ticket);
+            pending.needed.push(needed);
+            commands.push(Command::Tell(shard, ToShard::Registered { ticket }));
+        } else {
+            let ensuring = if spread { self.ensure_on_siblings(shard, topics, commands) } else { BTreeMap::new() };
+            self.wait(now, shard, ticket, ensuring, vec![needed]);
+        }
+        self.registers(shard, commands);
+    }
+
+    fn ensure_on_siblings(
+        &mut self,
+        origin: ShardId,
+        topics: &[TopicConfig],
+        commands: &mut Vec<Command>,
+    ) -> BTreeMap<u64, ShardId> {
+        let siblings: Vec<ShardId> = self.running().filter(|shard| *shard != origin).collect();
+        let mut ensuring = BTreeMap::new();
+        for shard in siblings {
+            for config in topics {
+                let ticket = self.next_ticket;
+                self.next_ticket = self.next_ticket.checked_add(1).unwrap_or(CONTROL_TICKET_MIN);
+                ensuring.insert(ticket, shard);
+                commands.push(Command::Tell(shard, ToShard::EnsureTopic { ticket, config: config.clone() }));
+            }
+        }
+        ensuring
+    }
+
+    fn wait(
+        &mut self,
+        now: MonoNs,
+        origin: ShardId,
+        ticket: u64,
+        ensuring: BTreeMap<u64, ShardId>,
+        needed: Vec<(ShardId, u64)>,
+    ) {
+        let deadline = now.plus_ms(KNOWN_WITHIN_MS);
+        self.pending.push(Pending { origin, ticket, ensuring, needed, deadline });
+    }
+
+    /// A shard registers once it both listens and has told its whole table: a route must not lead to a closed port.
+    fn registers(&self, shard: ShardId, commands: &mut Vec<Command>) {
+        if self.shards.get(&shard).is_some_and(ShardView::is_registered) {
+            commands.push(Command::Register(shard));
+        }
+    }
+
+    fn stopped(&mut self, shard: ShardId, why: StopReason, commands: &mut Vec<Command>) {
+        let Some(view) = self.shards.get_mut(&shard) else { return };
+        view.stopped = Some(why);
+        for pending in &mut self.pending {
+            pending.ensuring.retain(|_, sibling| *sibling != shard);
+        }
+        self.pending.retain(|pending| pending.origin != shard);
+        commands.push(Command::Unregister(shard));
+    }
+
+    /// Answers what is known by now, and tells once that all are ready or all have stopped.
+    fn settle(&mut self, now: MonoNs, commands: &mut Vec<Command>) {
+        let shards = &self.shards;
+        self.pending.retain(|pending| {
+            let known = pending.ensuring.is_empty()
+                && pending
+                    .needed
+                    .iter()
+                    .all(|(shard, generation)| shards.get(shard).is_none_or(|view| view.is_known(*generation)));
+            let done = known || now >= pending.deadline;
+            if done {
+                commands.push(Command::Tell(pending.origin, ToShard::Registered { ticket: pending.ticket }));
+            }
+            !done
+        });
+        if !self.ready && self.shards.values().all(|view| view.is_registered() || view.stopped.is_some()) {
+            let deadline = *self.ready_deadline.get_or_insert(now.plus_ms(KNOWN_WITHIN_MS));
+            if now >= deadline || self.shards.values().all(|view| view.is_known(1)) {
+                self.ready = true;
+                commands.push(Command::Ready);
+            }
+        }
+        if !self.all_stopped && self.shards.values().all(|view| view.stopped.is_some()) {
+            self.all_stopped = true;
+            commands.push(Command::AllStopped);
+        }
+    }
+}
+
+impl ShardView {
+    /// Whether name servers are to know this shard.
+    #[must_use]
+    pub fn is_registered(&self) -> bool {
+        self.listens && self.generation > 0 && self.stopped.is_none()
+    }
+
+    /// A shard that does not listen yet has nobody who could know it, and nobody waits for that.
+    fn is_known(&self, generation: u64) -> bool {
+        !self.is_registered() || self.links.iter().all(|link| link.down || link.registered >= generation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T0: MonoNs = MonoNs(0);
+    const A: ShardId = ShardId(0);
+    const B: ShardId = ShardId(1);
+
+    fn listening(shard: ShardId) -> ToControl {
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 10911));
+        ToControl::Listening { shard, address, tail_survives_kill: true }
+    }
+
+    fn changed(shard: ShardId, ticket: u64, topic: &str, spread: bool) -> ToControl {
+        let topics = vec![TopicConfig::new(topic, 4)];
+        ToControl::TopicsChanged { shard, ticket, topics, version: DataVersion::default(), spread, full: false }
+    }
+
+    fn shown(commands: &[Command]) -> Vec<String> {
+        let show = |command: &Command| match command {
+            Command::Tell(shard, ToShard::Registered { ticket }) => format!("{shard} registered {ticket:x}"),
+            Command::Tell(shard, ToShard::EnsureTopic { ticket, config }) => {
+                format!("{shard} ensure {} {ticket:x}", config.name)
+            }
+            Command::Tell(shard, ToShard::Stop) => format!("{shard} stop"),
+            Command::Register(shard) => format!("register {shard}"),
+            Command::Unregister(shard) => format!("unregister {shard}"),
+            Command::Ready => "ready".to_owned(),
+            Command::AllStopped => "all stopped".to_owned(),
+        };
+        commands.iter().map(show).collect()
+    }
+
+    /// Two shards, both listening and known to both name servers.
+    fn running() -> Announcer {
+        let mut announcer = Announcer::new(2, 2);
+        for shard in [A, B] {
+            announcer.from_shard(T0, listening(shard));
+            announcer.from_shard(T0, changed(shard, 1, "TBW102", false));
+            for link in 0..2 {
+                announcer.from_link(T0, shard, link, LinkReport::Registered { generation: 1 });
+            }
+        }
+        announcer
+    }
+
+    #[test]
+    fn ready_when_all_listen_and_are_known() {
+        let mut announcer = Announcer::new(2, 1);
+        assert_eq!(shown(&announcer.from_shard(T0, listening(A))), Vec::<String>::new());
+        let commands = announcer.from_shard(T0, changed(A, 1, "T", false));
+        assert_eq!(shown(&commands), ["register 0"]);
+        announcer.from_shard(T0, changed(B, 1, "T", false));
+        announcer.from_shard(T0, listening(B));
+        let commands = announcer.from_link(T0, A, 0, LinkReport::Registered { generation: 1 });
+        assert_eq!(shown(&commands), ["0 registered 1"]);
+        let commands = announcer.from_link(T0, B, 0, LinkReport::Registered { generation: 1 });
+        assert_eq!(shown(&commands), ["ready"]);
+    }
+
+    #[test]
+    fn a_name_server_that_is_down_is_not_waited_for() {
+        let mut announcer = running();
+        announcer.from_link(T0, A, 1, LinkReport::Down);
+        announcer.from_shard(T0, changed(A, 2, "T", false));
+        let commands = announcer.from_link(T0, A, 0, LinkReport::Registered { generation: 2 });
+        assert_eq!(shown(&commands), ["0 registered 2"]);
+        announcer.from_link(T0, A, 1, LinkReport::Registered { generation: 2 });
+        announcer.from_shard(T0, changed(A, 3, "U", false));
+        assert_eq!(
+            shown(&announcer.from_link(T0, A, 0, LinkReport::Registered { generation: 3 })),
+            Vec::<String>::new()
+        );
+        assert_eq!(announcer.deadline(), Some(T0.plus_ms(3_000)));
+        assert_eq!(shown(&announcer.tick(T0.plus_ms(3_000))), ["0 registered 3"], "slow, not down: 3 s at most");
+    }
+
+    #[test]
+    fn an_automatic_creation_is_known_when_the_siblings_have_it_too() {
+        let mut announcer = running();
+        let commands = announcer.from_shard(T0, changed(A, 7, "T", true));
+        assert_eq!(shown(&commands), ["1 ensure T 8000000000000000", "register 0"]);
+        for link in 0..2 {
+            announcer.from_link(T0, A, link, LinkReport::Registered { generation: 2 });
+        }
+        let commands = announcer.from_shard(T0, changed(B, CONTROL_TICKET_MIN, "T", false));
+        assert_eq!(shown(&commands), ["1 registered 8000000000000000", "register 1"]);
+        announcer.from_link(T0, B, 0, LinkReport::Registered { generation: 2 });
+        let commands = announcer.from_link(T0, B, 1, LinkReport::Registered { generation: 2 });
+        assert_eq!(shown(&commands), ["0 registered 7"]);
+    }
+
+    #[test]
+    fn a_sibling_that_stops_is_not_waited_for() {
+        let mut announcer = running();
+        announcer.from_shard(T0, changed(A, 7, "T", true));
+        for link in 0..2 {
+            announcer.from_link(T0, A, link, LinkReport::Registered { generation: 2 });
+        }
+        let why = StopReason::Failed("write failed".to_owned());
+        let commands = announcer.from_shard(T0, ToControl::Stopped { shard: B, why });
+        assert_eq!(shown(&commands), ["unregister 1", "0 registered 7"]);
+        assert_eq!(announcer.failures().collect::<Vec<_>>(), [(B, "write failed")]);
+        let commands = announcer.from_shard(T0, ToControl::Stopped { shard: A, why: StopReason::Asked });
+        assert_eq!(shown(&commands), ["unregister 0", "all stopped"]);
+    }
+
+    #[test]
+    fn a_deleted_topic_leaves_the_view() {
+        let mut announcer = running();
+        let deleted = ToControl::TopicDeleted {
+            shard: A,
+            ticket: 5,
+            topic: "TBW102".to_owned(),
+            version: DataVersion::default(),
+        };
+        assert_eq!(shown(&announcer.from_shard(T0, deleted)), ["register 0"]);
+        assert!(announcer.shard(A).expect("it exists").topics.is_empty());
+    }
+}

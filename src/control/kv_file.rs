@@ -1,0 +1,38 @@
+//! The file of the name server's key-value configuration: replaced whole, so that a crash leaves the old or the new one.
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+/// The file's bytes; none if it does not exist.
+///
+/// # Errors
+/// Whatever the file system says, other than that it is missing.
+#[expect(clippy::disallowed_methods, reason = "the control plane is a shell, and reads this once at the start")]
+pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes beside, flushes, renames, flushes the folder. The folder is created if it is missing.
+///
+/// # Errors
+/// Whatever the file system says; the old file is then still whole.
+#[expect(clippy::disallowed_methods, reason = "the control plane is a shell; a few kilobytes, a few times a day")]
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    std::fs::create_dir_all(&folder)?;
+    let mut beside = OsString::from(path);
+    beside.push(".new");
+    let mut file = std::fs::File::create(&beside)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)?;
+    std::fs::File::open(&folder)?.sync_all()
+}

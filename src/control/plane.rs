@@ -1,0 +1,358 @@
+//! The control plane's loop: from sockets bound to the last goodbye.
+//!
+//! Order at the start: the name server's socket is bound before any shard runs; a shard listens and tells its topics; its links
+//! register; when all are known the caller's `ready` runs and prints where everything is. Order at the stop: shards are told,
+//! they flush and end; then name servers are told; then the process ends, within 5 s whatever hangs.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, error, info, warn};
+
+use super::announce::{Announcer, Command};
+use super::clock::Clock;
+use super::kv_file;
+use super::message::{ControlReceiver, ShardSender, ToControl, ToShard};
+use super::registrar::{Identity, Link, Pace, Wanted};
+use super::server::Server;
+use crate::config::NamesrvConfig;
+use crate::limits::CONTROL_MAILBOX_MAX;
+use crate::model::{MonoNs, ShardId};
+use crate::namesrv::{KvConfig, NameServer};
+
+/// Shards have this long to flush and end after a signal.
+const SHARDS_STOP_WITHIN: Duration = Duration::from_secs(4);
+/// And name servers to hear of it.
+const GOODBYES_WITHIN: Duration = Duration::from_millis(700);
+
+/// Why the control plane cannot start. One sentence each.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaneError {
+    /// The port is taken, or the address is not of this machine.
+    #[error("the name server cannot listen on {address}: {source}; stop who uses the port, or change {key}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+        /// The setting that decides the port.
+        key: &'static str,
+    },
+    /// The file of the key-value configuration cannot be used.
+    #[error("the name server cannot use {path}: {reason}; repair or remove the file, or change kvConfigPath")]
+    KvFile {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The thread's runtime or its signal handlers cannot be made.
+    #[error("the control plane cannot start: {0}")]
+    Runtime(#[from] io::Error),
+}
+
+/// A name server to run.
+pub struct NameServerPlan {
+    /// Its settings.
+    pub config: NamesrvConfig,
+    /// The key of its port, for error messages.
+    pub port_key: &'static str,
+}
+
+/// One shard as the control plane knows it.
+pub struct Seat {
+    /// How it registers.
+    pub identity: Identity,
+    /// Its mailbox.
+    pub mailbox: ShardSender,
+}
+
+/// Everything of a node beside its shards' threads.
+pub struct NodePlan {
+    /// The shards, numbered from 0.
+    pub seats: Vec<Seat>,
+    /// What they say.
+    pub mailbox: ControlReceiver,
+    /// `host:port` of every name server to register with.
+    pub name_servers: Vec<String>,
+    /// How often and how patiently.
+    pub pace: Pace,
+}
+
+/// What `ready` is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Ready {
+    /// Whether all shards' tails survive `kill -9`.
+    pub tails_survive_kill: bool,
+}
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A signal asked for it, and all was in order.
+    Stopped,
+    /// A shard failed; the log says why.
+    Failed,
+}
+
+/// The runtime of the control plane, with its name server's socket bound: what must work before shards are started.
+pub struct Plane {
+    runtime: tokio::runtime::Runtime,
+    clock: Clock,
+    server: Option<(Server, TcpListener)>,
+    signals: (Signal, Signal),
+}
+
+impl Plane {
+    /// Binds the name server's socket, if there is to be one, and takes over SIGTERM and SIGINT.
+    ///
+    /// # Errors
+    /// [`PlaneError`].
+    pub fn start(name_server: Option<NameServerPlan>) -> Result<Plane, PlaneError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let clock = Clock::start();
+        let (server, signals) = runtime.block_on(async {
+            let server = match name_server {
+                Some(plan) => Some(bind(plan, clock).await?),
+                None => None,
+            };
+            let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+            Ok::<_, PlaneError>((server, signals))
+        })?;
+        Ok(Plane { runtime, clock, server, signals })
+    }
+
+    /// Runs a name server alone, until a signal.
+    #[must_use]
+    pub fn run_name_server(self) -> Outcome {
+        let Plane { runtime, server, signals, .. } = self;
+        LocalSet::new().block_on(&runtime, async {
+            if let Some((server, listener)) = server {
+                tokio::task::spawn_local(server.serve(listener));
+            }
+            wait_for(signals).await;
+            info!("stopping");
+            Outcome::Stopped
+        })
+    }
+
+    /// Runs a node until a signal, or until all its shards have failed.
+    #[must_use]
+    pub fn run_node(self, plan: NodePlan, ready: impl FnOnce(Ready)) -> Outcome {
+        let Plane { runtime, clock, server, signals } = self;
+        LocalSet::new().block_on(&runtime, async move {
+            if let Some((server, listener)) = server {
+                tokio::task::spawn_local(server.serve(listener));
+            }
+            Node::new(plan, clock).run(signals, ready).await
+        })
+    }
+}
+
+async fn bind(plan: NameServerPlan, clock: Clock) -> Result<(Server, TcpListener), PlaneError> {
+    let path = &plan.config.kv_config_path;
+    let refused = |reason: String| PlaneError::KvFile { path: path.display().to_string(), reason };
+    let kv = match kv_file::read(path).map_err(|error| refused(error.to_string()))? {
+        Some(file) => KvConfig::decode(&file).map_err(|error| refused(error.to_string()))?,
+        None => KvConfig::default(),
+    };
+    let address = SocketAddr::new(plan.config.bind_ip, plan.config.listen_port);
+    let listener = TcpListener::bind(address).await.map_err(|source| PlaneError::Listen {
+        address,
+        source,
+        key: plan.port_key,
+    })?;
+    let machine = NameServer::new(clock.now(), plan.config, kv);
+    Ok((Server::new(machine, clock), listener))
+}
+
+async fn wait_for((mut terminate, mut interrupt): (Signal, Signal)) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+async fn until(clock: Clock, deadline: Option<MonoNs>) {
+    match deadline {
+        Some(deadline) => {
+            let wait_ms = deadline.ms_since(clock.now().mono).saturating_add(1);
+            tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+struct Node {
+    clock: Clock,
+    announcer: Rc<RefCell<Announcer>>,
+    mailboxes: Vec<ShardSender>,
+    wanted: Vec<watch::Sender<Wanted>>,
+    links: JoinSet<()>,
+    from_shards: ControlReceiver,
+    from_links: mpsc::Receiver<(ShardId, usize, super::announce::LinkReport)>,
+    tails_survive_kill: bool,
+    is_ready: bool,
+    all_stopped: bool,
+}
+
+impl Node {
+    fn new(plan: NodePlan, clock: Clock) -> Node {
+        let shards = u16::try_from(plan.seats.len()).expect("SHARDS_MAX fits");
+        let announcer = Rc::new(RefCell::new(Announcer::new(shards, plan.name_servers.len())));
+        let (reports, from_links) = mpsc::channel(CONTROL_MAILBOX_MAX);
+        let mut node = Node {
+            clock,
+            announcer: Rc::clone(&announcer),
+            mailboxes: Vec::new(),
+            wanted: Vec::new(),
+            links: JoinSet::new(),
+            from_shards: plan.mailbox,
+            from_links,
+            tails_survive_kill: true,
+            is_ready: false,
+            all_stopped: false,
+        };
+        for seat in plan.seats {
+            let (wanted, receiver) = watch::channel(Wanted::Nothing);
+            let identity = Rc::new(seat.identity);
+            for (index, name_server) in plan.name_servers.iter().enumerate() {
+                let link = Link {
+                    identity: Rc::clone(&identity),
+                    index,
+                    name_server: name_server.clone(),
+                    announcer: Rc::clone(&announcer),
+                    wanted: receiver.clone(),
+                    reports: reports.clone(),
+                    pace: plan.pace,
+                };
+                node.links.spawn_local(link.run());
+            }
+            node.mailboxes.push(seat.mailbox);
+            node.wanted.push(wanted);
+        }
+        node
+    }
+
+    async fn run(mut self, signals: (Signal, Signal), ready: impl FnOnce(Ready)) -> Outcome {
+        let mut ready = Some(ready);
+        let mut signalled = std::pin::pin!(wait_for(signals));
+        let mut stop_deadline: Option<Instant> = None;
+        while !self.all_stopped {
+            let deadline = self.announcer.borrow().deadline();
+            tokio::select! {
+                message = self.from_shards.recv() => match message {
+                    Some(message) => self.from_shard(message),
+                    None => break,
+                },
+                // Without name servers there is no link, and this branch rests.
+                Some((shard, link, report)) = self.from_links.recv() => {
+                    let commands = self.announcer.borrow_mut().from_link(self.now(), shard, link, report);
+                    self.carry_out(commands);
+                }
+                () = until(self.clock, deadline) => {
+                    let commands = self.announcer.borrow_mut().tick(self.now());
+                    self.carry_out(commands);
+                }
+                () = &mut signalled, if stop_deadline.is_none() => {
+                    info!("stopping");
+                    self.stop_shards();
+                    stop_deadline = Instant::now().checked_add(SHARDS_STOP_WITHIN);
+                }
+                () = sleep_until(stop_deadline.unwrap_or_else(Instant::now)), if stop_deadline.is_some() => {
+                    warn!("shards did not stop within 4 s; what was acknowledged is safe, the process ends");
+                    break;
+                }
+            }
+            if self.is_ready
+                && let Some(ready) = ready.take()
+            {
+                ready(Ready { tails_survive_kill: self.tails_survive_kill });
+            }
+        }
+        self.say_goodbye().await;
+        let failed = self.announcer.borrow().failures().next().is_some();
+        if failed || stop_deadline.is_none() { Outcome::Failed } else { Outcome::Stopped }
+    }
+
+    fn now(&self) -> MonoNs {
+        self.clock.now().mono
+    }
+
+    fn from_shard(&mut self, message: ToControl) {
+        match &message {
+            ToControl::Listening { shard, address, tail_survives_kill } => {
+                self.tails_survive_kill &= *tail_survives_kill;
+                info!(%shard, %address, tail_survives_kill, "listening");
+            }
+            ToControl::Stopped { shard, why: super::message::StopReason::Failed(why) } => {
+                error!(%shard, "{why}");
+            }
+            ToControl::Runtime { shard, counters } => debug!(%shard, ?counters, "counters"),
+            _ => {}
+        }
+        let commands = self.announcer.borrow_mut().from_shard(self.now(), message);
+        self.carry_out(commands);
+    }
+
+    fn carry_out(&mut self, commands: Vec<Command>) {
+        for command in commands {
+            match command {
+                Command::Tell(shard, message) => self.tell(shard, message),
+                Command::Register(shard) => {
+                    let generation = self.announcer.borrow().shard(shard).map_or(0, |view| view.generation);
+                    self.want(shard, Wanted::Generation(generation));
+                }
+                Command::Unregister(shard) => self.want(shard, Wanted::Goodbye),
+                Command::Ready => self.is_ready = true,
+                Command::AllStopped => self.all_stopped = true,
+            }
+        }
+    }
+
+    fn want(&self, shard: ShardId, wanted: Wanted) {
+        if let Some(sender) = self.wanted.get(usize::from(shard.0)) {
+            sender.send_replace(wanted);
+        }
+    }
+
+    fn tell(&self, shard: ShardId, message: ToShard) {
+        let Some(mailbox) = self.mailboxes.get(usize::from(shard.0)) else { return };
+        match mailbox.try_send(message) {
+            // A closed mailbox: the shard ended, and its last word is on its way.
+            Ok(()) | Err(TrySendError::Closed(_)) => {}
+            Err(TrySendError::Full(message)) => {
+                let mailbox = mailbox.clone();
+                tokio::task::spawn_local(async move { drop(mailbox.send(message).await) });
+            }
+        }
+    }
+
+    fn stop_shards(&self) {
+        let running: Vec<ShardId> = self.announcer.borrow().running().collect();
+        for shard in running {
+            self.tell(shard, ToShard::Stop);
+        }
+    }
+
+    async fn say_goodbye(&mut self) {
+        for wanted in &self.wanted {
+            wanted.send_replace(Wanted::Goodbye);
+        }
+        // Reports have no reader any more; closing lets links that wait to report go on.
+        self.from_links.close();
+        let all = async { while self.links.join_next().await.is_some() {} };
+        if timeout(GOODBYES_WITHIN, all).await.is_err() {
+            warn!("not every name server heard the goodbye; they drop this node when its connections close");
+        }
+    }
+}

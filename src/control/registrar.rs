@@ -1,0 +1,350 @@
+//! Registers shards with name servers: one task and one connection a shard and name server, each on its own.
+//!
+//! A link registers as soon as it is connected, at every change, and each period as a sign of life; a name server that is down
+//! delays its own link only. The connection stays open because name servers drop a broker whose connection closes.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, info, warn};
+
+use super::announce::{Announcer, LinkReport, ShardView};
+use crate::limits::FRAME_BYTES_MAX;
+use crate::model::{BrokerId, ShardId};
+use crate::protocol::body::{DataVersion, RegisterBody, TopicConfig, TopicTable, perm};
+use crate::protocol::code::{RequestCode, ResponseCode};
+use crate::protocol::frame::{self, Encoding, FrameError, RawFrame};
+use crate::protocol::header::{Header, HeaderError};
+use crate::protocol::reply::{ExtValue, encode_request};
+
+/// A connection must be made within this.
+const CONNECT: Duration = Duration::from_secs(3);
+/// Time until the next try, doubled each time.
+const RETRY_MIN: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+/// A goodbye at the end of the process must not hold it up.
+const GOODBYE: Duration = Duration::from_millis(500);
+/// Tables up to this many topics are always told whole. Larger ones are told by what changed, as Apache's broker does.
+const WHOLE_TOPICS_MAX: usize = 1_000;
+/// Topics of one request. With the longest names this is a third of a frame.
+const PART_TOPICS_MAX: usize = 20_000;
+const PART_BYTES_MAX: usize = FRAME_BYTES_MAX - 64 * 1024;
+
+/// How a shard appears at name servers.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Which shard of the node.
+    pub shard: ShardId,
+    /// Its cluster.
+    pub cluster: String,
+    /// Its brokerName.
+    pub broker_name: String,
+    /// Its brokerId.
+    pub broker_id: BrokerId,
+    /// `ip:port` for clients.
+    pub address: String,
+    /// `ip:port` for slaves.
+    pub ha_address: String,
+    /// `brokerPermission`.
+    pub permission: u8,
+}
+
+/// How often and how patiently.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// From one registration to the next.
+    pub period: Duration,
+    /// A name server has this long for an answer.
+    pub answer_within: Duration,
+}
+
+/// What the links of a shard are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Not to be registered yet.
+    Nothing,
+    /// Registered, with this generation at least.
+    Generation(u64),
+    /// Unregistered; the link then ends.
+    Goodbye,
+}
+
+/// One shard at one name server.
+pub struct Link {
+    /// Who is registered.
+    pub identity: Rc<Identity>,
+    /// Number of the name server, for reports.
+    pub index: usize,
+    /// Its `host:port`.
+    pub name_server: String,
+    /// Where the topics are.
+    pub announcer: Rc<RefCell<Announcer>>,
+    /// What to do.
+    pub wanted: watch::Receiver<Wanted>,
+    /// Where reports go.
+    pub reports: mpsc::Sender<(ShardId, usize, LinkReport)>,
+    /// How often and how patiently.
+    pub pace: Pace,
+}
+
+/// Why a link starts over.
+#[derive(Debug, thiserror::Error)]
+enum LinkError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("it sent what is no frame: {0}")]
+    Frame(#[from] FrameError),
+    #[error("it sent what is no header: {0}")]
+    Header(#[from] HeaderError),
+    #[error("no connection within 3 s")]
+    ConnectTimeout,
+    #[error("no answer within {0:?}")]
+    AnswerTimeout(Duration),
+    #[error("it closed the connection")]
+    Closed,
+    #[error("20,000 topics take {bytes} bytes, more than a frame; give them shorter attributes")]
+    TooLong { bytes: usize },
+    #[error("it refused with code {code}: {remark}")]
+    Refused { code: i32, remark: String },
+}
+
+/// How a session ended other than by an error.
+struct SaidGoodbye;
+
+impl Link {
+    /// Runs until goodbye was said. Local task.
+    pub async fn run(mut self) {
+        let mut retry = RETRY_MIN;
+        let mut warned = false;
+        loop {
+            if self.wait_until_wanted().await == Wanted::Goodbye {
+                return;
+            }
+            let began = Instant::now();
+            match self.session(&mut warned).await {
+                Ok(SaidGoodbye) => return,
+                Err(error) => {
+                    let (name_server, broker) = (&self.name_server, &self.identity.broker_name);
+                    if warned {
+                        debug!(%name_server, broker, %error, "still not registered");
+                    } else {
+                        warn!(%name_server, broker, %error, "not registered with this name server; trying again");
+                        warned = true;
+                    }
+                }
+            }
+            self.report(LinkReport::Down).await;
+            retry = if began.elapsed() > RETRY_MAX { RETRY_MIN } else { retry.saturating_mul(2).min(RETRY_MAX) };
+            tokio::select! {
+                () = sleep(retry) => {}
+                _ = self.wanted.wait_for(|wanted| *wanted == Wanted::Goodbye) => return,
+            }
+        }
+    }
+
+    async fn wait_until_wanted(&mut self) -> Wanted {
+        match self.wanted.wait_for(|wanted| *wanted != Wanted::Nothing).await {
+            Ok(wanted) => *wanted,
+            // The control plane is gone: nobody is left to register for.
+            Err(_) => Wanted::Goodbye,
+        }
+    }
+
+    async fn report(&self, report: LinkReport) {
+        // A closed channel means that the control plane ends, and the report has no reader.
+        let _ended = self.reports.send((self.identity.shard, self.index, report)).await;
+    }
+
+    /// One connection: registers, then waits for what comes next.
+    async fn session(&mut self, warned: &mut bool) -> Result<SaidGoodbye, LinkError> {
+        let connect = TcpStream::connect(self.name_server.as_str());
+        let stream = timeout(CONNECT, connect).await.map_err(|_| LinkError::ConnectTimeout)??;
+        stream.set_nodelay(true)?;
+        let mut wire = Wire { stream, received: BytesMut::new(), opaque: 0 };
+        let mut told: Option<u64> = None;
+        loop {
+            let wanted = *self.wanted.borrow_and_update();
+            match wanted {
+                Wanted::Goodbye => {
+                    // The name server unregisters on the close of the connection too.
+                    drop(timeout(GOODBYE, self.unregister(&mut wire)).await);
+                    return Ok(SaidGoodbye);
+                }
+                Wanted::Nothing => {}
+                Wanted::Generation(_) => {
+                    let generation = self.register(&mut wire, told).await?;
+                    if std::mem::take(warned) || told.is_none() {
+                        info!(name_server = %self.name_server, broker = %self.identity.broker_name, "registered");
+                    }
+                    told = Some(generation);
+                    self.report(LinkReport::Registered { generation }).await;
+                }
+            }
+            tokio::select! {
+                changed = self.wanted.changed() => if changed.is_err() { return Ok(SaidGoodbye) },
+                () = sleep(self.pace.period) => {}
+                closed = wire.wait_closed() => return Err(closed),
+            }
+        }
+    }
+
+    /// 103; the generation that was told.
+    async fn register(&self, wire: &mut Wire, told: Option<u64>) -> Result<u64, LinkError> {
+        let (generation, bodies) = {
+            let announcer = self.announcer.borrow();
+            let view = announcer.shard(self.identity.shard).ok_or(LinkError::Closed)?;
+            (view.generation, bodies_of(view, told, self.identity.permission))
+        };
+        for body in &bodies {
+            self.register_part(wire, body).await?;
+        }
+        Ok(generation)
+    }
+
+    async fn register_part(&self, wire: &mut Wire, body: &[u8]) -> Result<(), LinkError> {
+        if body.len() > PART_BYTES_MAX {
+            return Err(LinkError::TooLong { bytes: body.len() });
+        }
+        let crc = i64::from(crc32fast::hash(body) & 0x7FFF_FFFF);
+        let identity = &*self.identity;
+        let ext = [
+            ("brokerName", ExtValue::Str(&identity.broker_name)),
+            ("brokerAddr", ExtValue::Str(&identity.address)),
+            ("clusterName", ExtValue::Str(&identity.cluster)),
+            ("haServerAddr", ExtValue::Str(&identity.ha_address)),
+            ("brokerId", ExtValue::I64(i64::try_from(identity.broker_id.0).unwrap_or(i64::MAX))),
+            ("enableActingMaster", ExtValue::Bool(false)),
+            ("compressed", ExtValue::Bool(false)),
+            ("bodyCrc32", ExtValue::I64(crc)),
+        ];
+        wire.ask(RequestCode::RegisterBroker, &ext, body, self.pace.answer_within).await
+    }
+
+    /// 104.
+    async fn unregister(&self, wire: &mut Wire) -> Result<(), LinkError> {
+        let identity = &*self.identity;
+        let ext = [
+            ("brokerName", ExtValue::Str(&identity.broker_name)),
+            ("brokerAddr", ExtValue::Str(&identity.address)),
+            ("clusterName", ExtValue::Str(&identity.cluster)),
+            ("brokerId", ExtValue::I64(i64::try_from(identity.broker_id.0).unwrap_or(i64::MAX))),
+        ];
+        wire.ask(RequestCode::UnregisterBroker, &ext, &[], GOODBYE).await
+    }
+}
+
+/// The bodies of a registration: the whole table, or of a large one what changed since `told`; in parts that fit frames.
+///
+/// Each part has a version of its own, as a name server takes changes of known topics with a new version only; the last has the
+/// table's.
+fn bodies_of(view: &ShardView, told: Option<u64>, permission: u8) -> Vec<Vec<u8>> {
+    let since = told.filter(|told| view.topics.len() > WHOLE_TOPICS_MAX && *told < view.generation);
+    let changed = |generation: u64| since.is_none_or(|told| generation > told);
+    let topics = view.topics.values().filter(|(_, generation)| changed(*generation));
+    let topics: Vec<TopicConfig> = topics.map(|(config, _)| masked(config, permission)).collect();
+    let parts: Vec<&[TopicConfig]> =
+        if topics.is_empty() { vec![&[]] } else { topics.chunks(PART_TOPICS_MAX).collect() };
+    let last = parts.len().saturating_sub(1);
+    let body = |(index, part): (usize, &&[TopicConfig])| {
+        let behind = i64::try_from(last.saturating_sub(index)).unwrap_or(0);
+        let version = DataVersion { counter: view.version.counter.saturating_sub(behind), ..view.version };
+        let topics = part.iter().map(|config| (config.name.clone(), config.clone())).collect();
+        RegisterBody { table: TopicTable { version, topics }, filter_servers: Vec::new() }.encode()
+    };
+    parts.iter().enumerate().map(body).collect()
+}
+
+/// A node that may not be written, or not be read, says so in every topic. The inherit bit of a node that may both stays.
+fn masked(config: &TopicConfig, permission: u8) -> TopicConfig {
+    let allowed = u32::from(permission);
+    let both = perm::READ | perm::WRITE;
+    let mut config = config.clone();
+    if allowed & both != both {
+        config.perm &= allowed;
+    }
+    config
+}
+
+/// A connection to a name server, one request at a time.
+struct Wire {
+    stream: TcpStream,
+    received: BytesMut,
+    opaque: i32,
+}
+
+impl Wire {
+    async fn ask(
+        &mut self,
+        code: RequestCode,
+        ext: &[(&str, ExtValue<'_>)],
+        body: &[u8],
+        within: Duration,
+    ) -> Result<(), LinkError> {
+        self.opaque = self.opaque.wrapping_add(1);
+        let opaque = self.opaque;
+        let mut request = BytesMut::new();
+        encode_request(Encoding::Json, code.number(), opaque, false, ext, body, &mut request);
+        let exchange = async {
+            self.stream.write_all(&request).await?;
+            loop {
+                while let Some(size) = self.take_reply(opaque)? {
+                    match size {
+                        Taken::Reply => return Ok(()),
+                        Taken::Other => {}
+                    }
+                }
+                if self.stream.read_buf(&mut self.received).await? == 0 {
+                    return Err(LinkError::Closed);
+                }
+            }
+        };
+        timeout(within, exchange).await.map_err(|_| LinkError::AnswerTimeout(within))?
+    }
+
+    /// Takes one frame off what was received. Requests of the name server (a new master elsewhere) concern nobody here.
+    fn take_reply(&mut self, opaque: i32) -> Result<Option<Taken>, LinkError> {
+        let (size, taken) = {
+            let Some(RawFrame { encoding, header, size, .. }) = frame::split(&self.received)? else { return Ok(None) };
+            let header = Header::decode(encoding, header)?;
+            if !header.is_response() || header.opaque != opaque {
+                (size, Taken::Other)
+            } else if header.code == ResponseCode::Success.number() {
+                (size, Taken::Reply)
+            } else {
+                return Err(LinkError::Refused { code: header.code, remark: header.remark().unwrap_or("").to_owned() });
+            }
+        };
+        self.received.advance(size);
+        Ok(Some(taken))
+    }
+
+    /// Returns when the name server closes the connection or breaks the protocol.
+    async fn wait_closed(&mut self) -> LinkError {
+        loop {
+            match self.stream.read_buf(&mut self.received).await {
+                Ok(0) => return LinkError::Closed,
+                Ok(_) => {}
+                Err(error) => return error.into(),
+            }
+            loop {
+                match self.take_reply(self.opaque) {
+                    Ok(Some(_)) => {}
+                    Ok(None) => break,
+                    Err(error) => return error,
+                }
+            }
+        }
+    }
+}
+
+enum Taken {
+    Reply,
+    Other,
+}

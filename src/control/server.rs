@@ -1,0 +1,226 @@
+//! The name server's sockets: bytes to frames, frames to [`NameServer::handle`], replies back.
+//!
+//! A connection reads, answers, writes, in this order and alone, so whoever does not read its replies is not read from either.
+//! What an attacker can hold is bounded: connections, bytes of unfinished frames over all connections, the time a frame may
+//! take to arrive, and the time a reply may take to leave.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{debug, info, warn};
+
+use super::clock::Clock;
+use super::kv_file;
+use crate::limits::{NAMESRV_CONNECTIONS_MAX, NAMESRV_PARTIAL_BYTES_MAX};
+use crate::model::ConnectionId;
+use crate::namesrv::{Effect, NameServer};
+use crate::protocol::frame::{self, FrameError, RawFrame};
+use crate::protocol::header::{Header, HeaderError};
+use crate::protocol::reply::encode_reply;
+
+/// A connection without a byte either way is closed after this. Source: RocketMQ `serverChannelMaxIdleTimeSeconds`.
+const IDLE: Duration = Duration::from_secs(120);
+/// A frame that has begun must be whole within this.
+const FRAME_ARRIVES: Duration = Duration::from_secs(60);
+/// A reply must be taken off our hands within this.
+const REPLY_LEAVES: Duration = Duration::from_secs(30);
+/// Read at once from a socket.
+const READ_BYTES: usize = 16 * 1024;
+/// Replies gathered before they are written, while more requests lie in the buffer.
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// A name server with its sockets' shared state.
+#[derive(Clone)]
+pub struct Server {
+    machine: Rc<RefCell<NameServer>>,
+    clock: Clock,
+    counts: Rc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    next_id: Cell<u64>,
+    connections: Cell<usize>,
+    partial_bytes: Cell<usize>,
+}
+
+/// Why a connection ended, other than by its peer.
+#[derive(Debug, thiserror::Error)]
+enum Closed {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    #[error("{0}")]
+    Header(#[from] HeaderError),
+    #[error("nothing was sent for 120 s")]
+    Idle,
+    #[error("a frame did not arrive within 60 s")]
+    FrameTooSlow,
+    #[error("replies are not read")]
+    ReplyNotRead,
+    #[error("unfinished frames hold {NAMESRV_PARTIAL_BYTES_MAX} bytes already")]
+    PartialBudget,
+}
+
+impl Server {
+    /// A server around `machine`.
+    #[must_use]
+    pub fn new(machine: NameServer, clock: Clock) -> Server {
+        Server { machine: Rc::new(RefCell::new(machine)), clock, counts: Rc::default() }
+    }
+
+    /// Accepts connections until the task is dropped; each is a local task of its own. Must run in a `LocalSet`.
+    pub async fn serve(self, listener: TcpListener) {
+        tokio::task::spawn_local(self.clone().expire_silent());
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => self.accepted(stream, peer),
+                Err(error) => {
+                    // Out of descriptors: what is open goes on, and a little later there may be one again.
+                    warn!(%error, "the name server cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    fn accepted(&self, stream: TcpStream, peer: SocketAddr) {
+        let open = self.counts.connections.get();
+        if open >= NAMESRV_CONNECTIONS_MAX {
+            warn!(%peer, open, "connection refused: the name server has as many as it may");
+            return;
+        }
+        self.counts.connections.set(open.saturating_add(1));
+        let id = ConnectionId(self.counts.next_id.get());
+        self.counts.next_id.set(id.0.saturating_add(1));
+        let server = self.clone();
+        tokio::task::spawn_local(async move {
+            if let Err(closed) = server.converse(id, stream).await {
+                debug!(%peer, %closed, "connection closed");
+            }
+            server.counts.connections.set(server.counts.connections.get().saturating_sub(1));
+            let gone = server.machine.borrow_mut().disconnected(id);
+            if gone > 0 {
+                info!(%peer, brokers = gone, "a broker's connection closed: unregistered");
+            }
+        });
+    }
+
+    async fn expire_silent(self) {
+        loop {
+            let wait = self.machine.borrow().scan_interval_ms();
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+            let gone = self.machine.borrow_mut().tick(self.clock.now());
+            if gone > 0 {
+                warn!(brokers = gone, "silent brokers expired");
+            }
+        }
+    }
+
+    async fn converse(&self, id: ConnectionId, mut stream: TcpStream) -> Result<(), Closed> {
+        stream.set_nodelay(true)?;
+        let mut received = Partial { bytes: BytesMut::new(), counted: 0, counts: &self.counts };
+        let mut replies = BytesMut::new();
+        let mut frame_deadline: Option<Instant> = None;
+        loop {
+            let wait = frame_deadline.unwrap_or_else(|| later(IDLE));
+            let late = if frame_deadline.is_some() { Closed::FrameTooSlow } else { Closed::Idle };
+            timeout_at(wait, stream.readable()).await.map_err(|_| late)??;
+            received.bytes.reserve(READ_BYTES);
+            match stream.try_read_buf(&mut received.bytes) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => return Err(error.into()),
+            }
+            let mut answered = false;
+            while let Some(size) = self.answer(id, &received.bytes, &mut replies)? {
+                received.bytes.advance(size);
+                answered = true;
+                if replies.len() >= BATCH_BYTES {
+                    write(&mut stream, &mut replies).await?;
+                }
+            }
+            write(&mut stream, &mut replies).await?;
+            received.count()?;
+            frame_deadline = match (received.bytes.is_empty(), answered, frame_deadline) {
+                (true, ..) => None,
+                (false, false, Some(deadline)) => Some(deadline),
+                (false, ..) => Some(later(FRAME_ARRIVES)),
+            };
+        }
+    }
+
+    /// Answers the first whole frame of `received`; its size, or `None` if there is none.
+    fn answer(&self, id: ConnectionId, received: &[u8], replies: &mut BytesMut) -> Result<Option<usize>, Closed> {
+        let Some(frame) = frame::split(received)? else { return Ok(None) };
+        let RawFrame { encoding, header, body, size } = frame;
+        let header = Header::decode(encoding, header)?;
+        if header.is_response() {
+            return Ok(Some(size));
+        }
+        let mut machine = self.machine.borrow_mut();
+        let mut answer = machine.handle(self.clock.now(), id, &header, body);
+        if let Some(Effect::PersistKv { path, content }) = answer.effect.take()
+            && let Err(error) = kv_file::replace(&path, &content)
+        {
+            answer.fail(&format!("{} could not be written: {error}", path.display()));
+        }
+        if !header.is_oneway() {
+            answer.with_reply(|reply| encode_reply(encoding, header.opaque, reply, replies));
+        }
+        Ok(Some(size))
+    }
+}
+
+fn later(wait: Duration) -> Instant {
+    Instant::now().checked_add(wait).expect("minutes from now can be told")
+}
+
+async fn write(stream: &mut TcpStream, replies: &mut BytesMut) -> Result<(), Closed> {
+    if replies.is_empty() {
+        return Ok(());
+    }
+    timeout(REPLY_LEAVES, stream.write_all(replies)).await.map_err(|_| Closed::ReplyNotRead)??;
+    if replies.capacity() > BATCH_BYTES {
+        *replies = BytesMut::new()
+    } else {
+        replies.clear()
+    }
+    Ok(())
+}
+
+/// Bytes of a frame that is not whole, counted against the budget of all connections.
+struct Partial<'a> {
+    bytes: BytesMut,
+    counted: usize,
+    counts: &'a Counts,
+}
+
+impl Partial<'_> {
+    fn count(&mut self) -> Result<(), Closed> {
+        if self.bytes.is_empty() {
+            // An idle connection keeps no buffer: there may be thousands.
+            self.bytes = BytesMut::new();
+        }
+        let others = self.counts.partial_bytes.get().saturating_sub(self.counted);
+        let total = others.saturating_add(self.bytes.len());
+        self.counts.partial_bytes.set(total);
+        self.counted = self.bytes.len();
+        if total > NAMESRV_PARTIAL_BYTES_MAX { Err(Closed::PartialBudget) } else { Ok(()) }
+    }
+}
+
+impl Drop for Partial<'_> {
+    fn drop(&mut self) {
+        self.counts.partial_bytes.set(self.counts.partial_bytes.get().saturating_sub(self.counted));
+    }
+}

@@ -1,0 +1,370 @@
+//! The store: the folder that a node keeps everything in, claimed by one process at a time.
+//!
+//! ```text
+//! <storePathRootDir>/
+//!   lock        held (flock) while a process uses the store; holds that process's id as text
+//!   store       the manifest, written once, at creation
+//!   shard-0/    commitlog/ index/ config/     one folder a shard
+//!   shard-1/    ...
+//! ```
+//!
+//! The manifest is text, one `key=value` a line: `format` (1), `id` (32 hex digits, random), `shards`, `created_ms`. The number of
+//! shards belongs to the store: each shard is a broker with its own log, so it cannot change under the data.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::model::{ShardId, UnixMs};
+
+/// Version of the folder's format that this program reads and writes.
+pub const FORMAT: u32 = 1;
+
+/// What names a store apart from its path: 128 random bits, made at its creation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreId(pub [u8; 16]);
+
+impl std::fmt::Display for StoreId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Why a store cannot be used. Each message is one sentence that says what to do.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The folder or a file in it cannot be made, read or written.
+    #[error(
+        "cannot use the store folder: {source} at {path}; point storePathRootDir to a folder that this user may write"
+    )]
+    NotUsable {
+        /// The file or folder that failed.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Another process holds the lock.
+    #[error("the store {path} is in use by process {holder}; stop that process or choose another storePathRootDir")]
+    Claimed {
+        /// The store's folder.
+        path: PathBuf,
+        /// The process id found in the lock file, `?` if it was not readable.
+        holder: String,
+    },
+    /// Written by a program of another format.
+    #[error(
+        "the store {path} has format {found} but this ringmq reads format {FORMAT}; use the ringmq that wrote it or choose another storePathRootDir"
+    )]
+    OtherFormat {
+        /// The store's folder.
+        path: PathBuf,
+        /// The format found.
+        found: u32,
+    },
+    /// The configuration asks for another number of shards than the store has.
+    #[error(
+        "the store {path} has {found} shards but the configuration asks for {wanted}; set shards={found} or choose another storePathRootDir"
+    )]
+    OtherShards {
+        /// The store's folder.
+        path: PathBuf,
+        /// Shards of the store.
+        found: u16,
+        /// Shards of the configuration.
+        wanted: u16,
+    },
+    /// The manifest is damaged.
+    #[error("the store's manifest {path} has no valid `{key}`; restore the file `store` from a backup")]
+    BadManifest {
+        /// The manifest.
+        path: PathBuf,
+        /// The key that is missing or malformed.
+        key: &'static str,
+    },
+    /// Shard folders without a manifest: part of a store, or not ours.
+    #[error(
+        "{path} holds shard folders but no manifest `store`; restore that file from a backup or choose another storePathRootDir"
+    )]
+    NoManifest {
+        /// The store's folder.
+        path: PathBuf,
+    },
+}
+
+/// A claimed store. Dropping it gives the claim back.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    id: StoreId,
+    shards: u16,
+    manifest: FileIdentity,
+    /// Holds the flock; read by nobody.
+    _lock: File,
+}
+
+/// Device and inode: two files are the same exactly if both are equal. A copy or a restored backup has another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileIdentity {
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+}
+
+impl FileIdentity {
+    /// The identity of the file at `path`.
+    ///
+    /// # Errors
+    /// What the kernel says about the path.
+    pub fn of(path: &Path) -> io::Result<FileIdentity> {
+        let meta = fs::metadata(path)?;
+        Ok(FileIdentity { device: meta.dev(), inode: meta.ino() })
+    }
+}
+
+/// Name of the manifest in the store's folder.
+pub const MANIFEST: &str = "store";
+
+impl Store {
+    /// Claims the store at `root`, creating it if the folder is missing or empty.
+    ///
+    /// `shards` is what the configuration says, if it says anything; a new store then has that many or `shards_default`, and
+    /// an old one must have that many.
+    ///
+    /// # Errors
+    /// Every variant of [`StoreError`]; nothing is changed on disk unless the claim holds.
+    pub fn open(root: &Path, shards: Option<u16>, shards_default: u16, now: UnixMs) -> Result<Store, StoreError> {
+        fs::create_dir_all(root).map_err(at(root))?;
+        let root = root.canonicalize().map_err(at(root))?;
+        let lock = claim(&root)?;
+        let manifest = root.join(MANIFEST);
+        if !manifest.exists() {
+            if root.join("shard-0").exists() {
+                return Err(StoreError::NoManifest { path: root });
+            }
+            create(&root, shards.unwrap_or(shards_default), now).map_err(at(&manifest))?;
+        }
+        let text = read_text(&manifest).map_err(at(&manifest))?;
+        let (id, found) = parse_manifest(&root, &text)?;
+        if let Some(wanted) = shards.filter(|wanted| *wanted != found) {
+            return Err(StoreError::OtherShards { path: root, found, wanted });
+        }
+        let identity = FileIdentity::of(&manifest).map_err(at(&manifest))?;
+        let store = Store { root, id, shards: found, manifest: identity, _lock: lock };
+        for shard in 0..found {
+            for part in ["commitlog", "index", "config"] {
+                let folder = store.shard_folder(ShardId(shard)).join(part);
+                fs::create_dir_all(&folder).map_err(at(&folder))?;
+            }
+            let folder = store.shard_folder(ShardId(shard));
+            flush_folder(&folder).map_err(at(&folder))?;
+        }
+        flush_folder(&store.root).map_err(at(&store.root))?;
+        Ok(store)
+    }
+
+    /// The folder, absolute and without links.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The store's random name.
+    #[must_use]
+    pub fn id(&self) -> StoreId {
+        self.id
+    }
+
+    /// How many shards the store has.
+    #[must_use]
+    pub fn shards(&self) -> u16 {
+        self.shards
+    }
+
+    /// Which file the manifest is; differs in every copy of the store.
+    #[must_use]
+    pub fn manifest_identity(&self) -> FileIdentity {
+        self.manifest
+    }
+
+    /// The folder of one shard.
+    #[must_use]
+    pub fn shard_folder(&self, shard: ShardId) -> PathBuf {
+        self.root.join(format!("shard-{shard}"))
+    }
+}
+
+/// Makes the names in `folder` durable: creations, renames and removals are on disk when this returns. Blocks.
+///
+/// # Errors
+/// What the kernel says.
+#[expect(clippy::disallowed_methods, reason = "disk is a shell: directories are flushed here")]
+pub fn flush_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Ending of a file that is to replace another and may be a crash's left-over.
+pub const UNFINISHED: &str = ".new";
+
+/// Replaces `path` by `bytes`, so that after a crash the file has its old or its new content whole. Blocks.
+///
+/// # Errors
+/// What the kernel says; the old content is then still there.
+#[expect(clippy::disallowed_methods, reason = "disk is a shell: files are written here")]
+pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(UNFINISHED);
+    let fresh = PathBuf::from(name);
+    let mut file = File::create(&fresh)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)?;
+    match path.parent() {
+        Some(folder) => flush_folder(folder),
+        None => Ok(()),
+    }
+}
+
+/// Reads a whole small file as text.
+#[expect(clippy::disallowed_methods, reason = "disk is a shell: files are read here")]
+pub(crate) fn read_text(path: &Path) -> io::Result<String> {
+    fs::read_to_string(path)
+}
+
+/// 128 bits from the kernel's random source.
+///
+/// # Errors
+/// What the kernel says about `/dev/urandom`.
+#[expect(clippy::disallowed_methods, reason = "disk is a shell: the one random source of a store's name")]
+pub fn random_id() -> io::Result<[u8; 16]> {
+    let mut bytes = [0_u8; 16];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::NotUsable { path, source }
+}
+
+fn claim(root: &Path) -> Result<File, StoreError> {
+    let path = root.join("lock");
+    let mut lock =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(at(&path))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let holder = read_text(&path).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+            return Err(StoreError::Claimed { path: root.to_owned(), holder: holder.unwrap_or_else(|| "?".into()) });
+        }
+        Err(TryLockError::Error(source)) => return Err(StoreError::NotUsable { path, source }),
+    }
+    lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(at(&path))?;
+    Ok(lock)
+}
+
+fn create(root: &Path, shards: u16, now: UnixMs) -> io::Result<()> {
+    let id = StoreId(random_id()?);
+    let text = format!("format={FORMAT}\nid={id}\nshards={shards}\ncreated_ms={now}\n");
+    replace_file(&root.join(MANIFEST), text.as_bytes())
+}
+
+fn parse_manifest(root: &Path, text: &str) -> Result<(StoreId, u16), StoreError> {
+    let bad = |key| StoreError::BadManifest { path: root.join(MANIFEST), key };
+    let value = |key: &'static str| {
+        text.lines()
+            .filter_map(|line| line.split_once('='))
+            .find(|(name, _)| *name == key)
+            .map(|(_, value)| value)
+            .ok_or_else(|| bad(key))
+    };
+    let format: u32 = value("format")?.parse().map_err(|_| bad("format"))?;
+    if format != FORMAT {
+        return Err(StoreError::OtherFormat { path: root.to_owned(), found: format });
+    }
+    let id = parse_hex(value("id")?).ok_or_else(|| bad("id"))?;
+    let shards: u16 = value("shards")?.parse().ok().filter(|n| *n > 0).ok_or_else(|| bad("shards"))?;
+    Ok((StoreId(id), shards))
+}
+
+/// 32 hex digits, dashes ignored (the kernel writes its boot id with dashes).
+pub(crate) fn parse_hex(text: &str) -> Option<[u8; 16]> {
+    let digits: Vec<u8> = text
+        .trim()
+        .chars()
+        .filter(|c| *c != '-')
+        .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))
+        .collect::<Option<_>>()?;
+    let (pairs, rest) = digits.as_chunks::<2>();
+    let bytes: Vec<u8> = pairs.iter().map(|[high, low]| high << 4 | low).collect();
+    if rest.is_empty() { bytes.try_into().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(root: &Path, shards: Option<u16>) -> Result<Store, StoreError> {
+        Store::open(root, shards, 2, UnixMs(1))
+    }
+
+    #[test]
+    fn a_store_keeps_its_id_and_its_shards() {
+        let folder = tempfile::tempdir().expect("a temp folder");
+        let first = open(folder.path(), None).expect("a new store");
+        let id = first.id();
+        assert_eq!(first.shards(), 2);
+        drop(first);
+        let again = open(folder.path(), Some(2)).expect("the same store");
+        assert_eq!(again.id(), id);
+        assert!(again.shard_folder(ShardId(1)).join("commitlog").is_dir());
+    }
+
+    #[test]
+    fn a_store_is_claimed_by_one_holder() {
+        let folder = tempfile::tempdir().expect("a temp folder");
+        let _first = open(folder.path(), None).expect("a new store");
+        let refused = open(folder.path(), None).expect_err("claimed").to_string();
+        assert!(refused.contains(&format!("in use by process {}", std::process::id())), "{refused}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_what_to_do() {
+        let check = |edit: &dyn Fn(&Path), shards: Option<u16>, expected: &str| {
+            let folder = tempfile::tempdir().expect("a temp folder");
+            drop(open(folder.path(), None).expect("a new store"));
+            edit(folder.path());
+            let refused = open(folder.path(), shards).expect_err(expected).to_string();
+            assert!(refused.contains(expected), "{refused}");
+        };
+        let rewrite = |path: &Path, from: &str, to: &str| {
+            let text = read_text(&path.join(MANIFEST)).expect("a manifest").replace(from, to);
+            replace_file(&path.join(MANIFEST), text.as_bytes()).expect("a writable folder");
+        };
+        check(&|_| {}, Some(3), "set shards=2 or choose another");
+        check(&|path| rewrite(path, "format=1", "format=9"), None, "has format 9 but this ringmq reads format 1");
+        check(&|path| rewrite(path, "id=", "id=zz"), None, "no valid `id`");
+        check(&|path| rewrite(path, "shards=2", "shards=0"), None, "no valid `shards`");
+        check(&|path| fs::remove_file(path.join(MANIFEST)).expect("a manifest"), None, "no manifest `store`");
+    }
+
+    #[test]
+    fn a_folder_that_is_a_file_is_refused() {
+        let file = tempfile::NamedTempFile::new().expect("a temp file");
+        let refused = open(file.path(), None).expect_err("not a folder").to_string();
+        assert!(refused.contains("point storePathRootDir to a folder"), "{refused}");
+    }
+
+    #[test]
+    fn hex_of_ids() {
+        let check = |text: &str, expected: Option<u8>| assert_eq!(parse_hex(text).map(|id| id[15]), expected, "{text}");
+        check("000102030405060708090a0b0c0d0e0f", Some(15));
+        check("00010203-0405-0607-0809-0a0b0c0d0e1f\n", Some(31));
+        check("000102030405060708090a0b0c0d0e", None);
+        check("000102030405060708090a0b0c0d0e0", None);
+        check("g00102030405060708090a0b0c0d0e0f", None);
+    }
+}

@@ -1,0 +1,404 @@
+//! The tail file: the newest bytes of a shard's log in shared memory, so that they outlive the process.
+//!
+//! A file on tmpfs, mapped: one head page, then the ring. What lies in it survives `kill -9` and is gone after a restart of the
+//! machine, which is what Apache's page cache promises. The file is allocated in full before it is mapped: a full tmpfs is an
+//! error at the start, never a SIGBUS on an append.
+//!
+//! The head is 4096 bytes, little-endian; ring byte `i` is file byte `4096 + i`:
+//!
+//! | bytes     | field       | meaning                                                                    |
+//! |-----------|-------------|----------------------------------------------------------------------------|
+//! | 0..8      | magic       | `RQTAIL01`                                                                 |
+//! | 8..12     | shard       | [`ShardId`]                                                                |
+//! | 12..16    | path length | bytes of the store's path, at most [`PATH_BYTES_MAX`]                      |
+//! | 16..32    | store id    | [`StoreId`]                                                                |
+//! | 32..48    | boot id     | `/proc/sys/kernel/random/boot_id`                                          |
+//! | 48..56    | device      | of the store's manifest                                                    |
+//! | 56..64    | inode       | of the store's manifest: a copied or restored store has another            |
+//! | 64..72    | ring length | bytes                                                                      |
+//! | 72..80    | appended    | end of the log, written after the ring's bytes with release ordering; [`NOTHING`] until the first time |
+//! | 80..      | path        | the store's folder, so that a left-over tail can be told from one in use   |
+//!
+//! While a process uses a tail it holds a lock on the file, which keeps the clean-up of another process away from it.
+
+#![expect(unsafe_code, reason = "mapping a file and an atomic inside the mapping have no safe form")]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use memmap2::MmapMut;
+use thiserror::Error;
+
+use super::store::{self, FileIdentity, MANIFEST, Store, StoreId};
+use crate::log::TailMemory;
+use crate::model::{LogOffset, ShardId};
+
+const HEAD_BYTES: usize = 4096;
+const MAGIC: &[u8; 8] = b"RQTAIL01";
+const APPENDED_AT: usize = 72;
+const PATH_AT: usize = 80;
+const NAME_PREFIX: &str = "ringmq-";
+const NAME_SUFFIX: &str = ".tail";
+
+/// Value of `appended` in a tail that nothing was ever published to.
+const NOTHING: u64 = u64::MAX;
+
+/// Longest path of a store that fits the head. `PATH_MAX` is longer, so a longer path is refused (and the heap is used).
+pub const PATH_BYTES_MAX: usize = HEAD_BYTES - PATH_AT;
+
+/// Why there is no tail in shared memory.
+#[derive(Debug, Error)]
+pub enum TailError {
+    /// The file cannot be made, mapped or read.
+    #[error("{source} at {path}")]
+    Io {
+        /// The tail file or its folder.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Another process has the tail, though the store's lock is ours.
+    #[error("{path} is in use by another process")]
+    InUse {
+        /// The tail file.
+        path: PathBuf,
+    },
+    /// The store's path does not fit the head.
+    #[error("the store's path has {found} bytes, more than {PATH_BYTES_MAX}")]
+    LongPath {
+        /// Bytes of the path.
+        found: usize,
+    },
+}
+
+/// Whose tail it is: everything in the head but the offset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TailKey {
+    /// The store's random name.
+    pub store: StoreId,
+    /// Which file the store's manifest is.
+    pub manifest: FileIdentity,
+    /// This start of the machine.
+    pub boot: [u8; 16],
+    /// The shard within the store.
+    pub shard: ShardId,
+    /// The store's folder.
+    pub root: PathBuf,
+    /// Bytes of the ring, a multiple of 4096.
+    pub ring_bytes: usize,
+}
+
+impl TailKey {
+    /// The key of a shard of a claimed store.
+    ///
+    /// # Errors
+    /// If the kernel does not tell its boot id.
+    pub fn new(store: &Store, shard: ShardId, ring_bytes: usize) -> io::Result<TailKey> {
+        let text = store::read_text(Path::new("/proc/sys/kernel/random/boot_id"))?;
+        let boot = store::parse_hex(&text).ok_or_else(|| io::Error::other("the kernel's boot id is malformed"))?;
+        let (id, manifest) = (store.id(), store.manifest_identity());
+        Ok(TailKey { store: id, manifest, boot, shard, root: store.root().to_owned(), ring_bytes })
+    }
+
+    fn file_name(&self) -> String {
+        let FileIdentity { device, inode } = self.manifest;
+        format!("{NAME_PREFIX}{}-{device:x}-{inode:x}-{}{NAME_SUFFIX}", self.store, self.shard)
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let path = self.root.as_os_str().as_bytes();
+        let mut head = Vec::with_capacity(HEAD_BYTES);
+        head.extend_from_slice(MAGIC);
+        head.extend_from_slice(&u32::from(self.shard.0).to_le_bytes());
+        head.extend_from_slice(&u32::try_from(path.len()).expect("checked against PATH_BYTES_MAX").to_le_bytes());
+        head.extend_from_slice(&self.store.0);
+        head.extend_from_slice(&self.boot);
+        head.extend_from_slice(&self.manifest.device.to_le_bytes());
+        head.extend_from_slice(&self.manifest.inode.to_le_bytes());
+        head.extend_from_slice(&(self.ring_bytes as u64).to_le_bytes());
+        head.extend_from_slice(&NOTHING.to_le_bytes());
+        head.extend_from_slice(path);
+        head.resize(HEAD_BYTES, 0);
+        head
+    }
+}
+
+/// What a head says: whose tail, and how far its log went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Head {
+    key: TailKey,
+    appended: Option<LogOffset>,
+}
+
+impl Head {
+    fn decode(bytes: &[u8]) -> Option<Head> {
+        if bytes.get(..8)? != MAGIC {
+            return None;
+        }
+        let number = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
+        let small = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
+        let id = |at: usize| bytes.get(at..at + 16)?.try_into().ok();
+        let path_end = PATH_AT.checked_add(usize::try_from(small(12)?).ok()?)?;
+        let path = std::ffi::OsStr::from_bytes(bytes.get(PATH_AT..path_end)?);
+        let key = TailKey {
+            store: StoreId(id(16)?),
+            manifest: FileIdentity { device: number(48)?, inode: number(56)? },
+            boot: id(32)?,
+            shard: ShardId(u16::try_from(small(8)?).ok()?),
+            root: PathBuf::from(path),
+            ring_bytes: usize::try_from(number(64)?).ok()?,
+        };
+        let appended = Some(number(APPENDED_AT)?).filter(|value| *value != NOTHING).map(LogOffset);
+        Some(Head { key, appended })
+    }
+}
+
+/// The tail ring of one shard in shared memory.
+#[derive(Debug)]
+pub struct TailFile {
+    map: MmapMut,
+    /// Holds the lock; the mapping does not need it.
+    _file: File,
+    path: PathBuf,
+    found: Option<LogOffset>,
+}
+
+impl TailFile {
+    /// Opens the tail of `key` in `folder`, or makes a new one. [`TailFile::found`] then says whether bytes of the last run are in it.
+    ///
+    /// A file whose head differs from `key` in any field is not taken: it is written anew, and the log says why.
+    ///
+    /// # Errors
+    /// [`TailError`]; the caller then uses memory that does not survive.
+    pub fn open(folder: &Path, key: &TailKey) -> Result<TailFile, TailError> {
+        let path_bytes = key.root.as_os_str().len();
+        if path_bytes > PATH_BYTES_MAX {
+            return Err(TailError::LongPath { found: path_bytes });
+        }
+        let path = folder.join(key.file_name());
+        let io = |source| TailError::Io { path: path.clone(), source };
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+        file.try_lock().map_err(|error| match error {
+            fs::TryLockError::WouldBlock => TailError::InUse { path: path.clone() },
+            fs::TryLockError::Error(source) => io(source),
+        })?;
+        let bytes_wanted = (HEAD_BYTES + key.ring_bytes) as u64;
+        let bytes_found = file.metadata().map_err(io)?.len();
+        let found = if bytes_found == 0 { None } else { Some(read_head(&mut file).map_err(io)?) };
+        let taken = match found {
+            Some(Some(head)) if head.key == *key && bytes_found == bytes_wanted => head.appended,
+            Some(other) => {
+                tracing::warn!(path = %path.display(), found = ?other, "the tail in shared memory is not this store's: not taken");
+                None
+            }
+            None => None,
+        };
+        if taken.is_none() {
+            file.set_len(0).map_err(io)?;
+        }
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes_wanted).map_err(|errno| {
+            // A file that could not be allocated in full must not stay behind and keep the tmpfs full.
+            drop(fs::remove_file(&path));
+            io(errno.into())
+        })?;
+        // SAFETY: the file is locked by this process, has just been allocated to the full length that is mapped, and nobody
+        // truncates it: other ringmq processes lock a tail before they touch it. The mapping keeps its own reference to it.
+        let mut map = unsafe { MmapMut::map_mut(&file) }.map_err(io)?;
+        if taken.is_none() {
+            map.get_mut(..HEAD_BYTES).expect("the mapping holds the head").copy_from_slice(&key.encode());
+        }
+        Ok(TailFile { map, _file: file, path, found: taken })
+    }
+
+    /// The end of the log as the last run published it; `None` if this tail is new.
+    #[must_use]
+    pub fn found(&self) -> Option<LogOffset> {
+        self.found
+    }
+
+    /// Where the file lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl TailMemory for TailFile {
+    fn len(&self) -> usize {
+        self.map.len() - HEAD_BYTES
+    }
+
+    fn ring(&self) -> &[u8] {
+        self.map.get(HEAD_BYTES..).expect("the mapping holds the head")
+    }
+
+    fn ring_mut(&mut self) -> &mut [u8] {
+        self.map.get_mut(HEAD_BYTES..).expect("the mapping holds the head")
+    }
+
+    /// Release ordering keeps the compiler and the processor from moving the bytes behind the offset; a killed process's stores
+    /// are in the page already, so the next process sees an offset only with its bytes.
+    fn publish(&mut self, appended: LogOffset) {
+        let cell = self.map.as_mut_ptr().wrapping_add(APPENDED_AT).cast::<u64>();
+        // SAFETY: the mapping is page-aligned and at least a page long, so the cell is in bounds and aligned to 8; `&mut self`
+        // rules out any other reference into the mapping while this one lives.
+        let cell = unsafe { AtomicU64::from_ptr(cell) };
+        cell.store(appended.0.to_le(), Ordering::Release);
+    }
+
+    fn survives_kill(&self) -> bool {
+        true
+    }
+}
+
+fn read_head(file: &mut File) -> io::Result<Option<Head>> {
+    let mut head = Vec::with_capacity(HEAD_BYTES);
+    file.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+    Ok(Head::decode(&head))
+}
+
+/// Removes tails in `folder` whose store is gone: its path is missing or holds another manifest. Returns what was removed.
+///
+/// A tail that cannot be read or is locked is left alone: it may belong to another user or to a running node.
+pub fn remove_left_over(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut removed = Vec::new();
+    for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+        let ours = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| name.starts_with(NAME_PREFIX) && name.ends_with(NAME_SUFFIX));
+        if ours && is_left_over(&path) && fs::remove_file(&path).is_ok() {
+            tracing::info!(path = %path.display(), "removed the tail of a store that is gone");
+            removed.push(path);
+        }
+    }
+    removed
+}
+
+fn is_left_over(path: &Path) -> bool {
+    let Ok(mut file) = OpenOptions::new().read(true).open(path) else { return false };
+    if file.try_lock().is_err() {
+        return false;
+    }
+    let Ok(Some(head)) = read_head(&mut file) else { return false };
+    !FileIdentity::of(&head.key.root.join(MANIFEST)).is_ok_and(|identity| identity == head.key.manifest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::UnixMs;
+
+    const RING: usize = 64 * 1024;
+
+    fn store(root: &Path) -> Store {
+        Store::open(root, Some(1), 1, UnixMs(1)).expect("a store")
+    }
+
+    fn key(store: &Store) -> TailKey {
+        TailKey::new(store, ShardId(0), RING).expect("a boot id")
+    }
+
+    fn copy_folder(from: &Path, to: &Path) {
+        fs::create_dir_all(to).expect("a folder");
+        for entry in fs::read_dir(from).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+            let target = to.join(entry.file_name().expect("a name"));
+            if entry.is_dir() {
+                copy_folder(&entry, &target);
+            } else {
+                fs::copy(&entry, &target).expect("a copy");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_and_offset_outlive_the_mapping() {
+        let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
+        let store = store(root.path());
+        let mut tail = TailFile::open(memory.path(), &key(&store)).expect("a tail");
+        assert_eq!(tail.found(), None);
+        assert_eq!(tail.ring().len(), RING);
+        tail.ring_mut()[..5].copy_from_slice(b"bytes");
+        tail.publish(LogOffset(5));
+        drop(tail);
+        let tail = TailFile::open(memory.path(), &key(&store)).expect("the same tail");
+        assert_eq!(tail.found(), Some(LogOffset(5)));
+        assert_eq!(&tail.ring()[..5], b"bytes");
+    }
+
+    #[test]
+    fn a_copied_store_does_not_take_the_tail() {
+        let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
+        let (first, second) = (root.path().join("first"), root.path().join("second"));
+        let original = store(&first);
+        TailFile::open(memory.path(), &key(&original)).expect("a tail").publish(LogOffset(9));
+        copy_folder(&first, &second);
+        let copy = store(&second);
+        assert_eq!(copy.id(), original.id(), "a copy has the same random name");
+        assert_eq!(TailFile::open(memory.path(), &key(&copy)).expect("a tail").found(), None);
+        drop((original, copy));
+
+        // A backup that takes the original's place has the same path and name, but it is another file.
+        fs::rename(&first, root.path().join("aside")).expect("a rename");
+        fs::rename(&second, &first).expect("a rename");
+        assert_eq!(TailFile::open(memory.path(), &key(&store(&first))).expect("a tail").found(), None);
+    }
+
+    #[test]
+    fn a_head_that_differs_in_any_field_is_not_taken() {
+        let check = |edit: &dyn Fn(&mut TailKey)| {
+            let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
+            let store = store(root.path());
+            let right = key(&store);
+            let mut wrong = right.clone();
+            edit(&mut wrong);
+            let mut bytes = wrong.encode();
+            bytes[APPENDED_AT..APPENDED_AT + 8].copy_from_slice(&7_u64.to_le_bytes());
+            bytes.resize(HEAD_BYTES + wrong.ring_bytes, 0);
+            fs::File::options()
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .open(memory.path().join(right.file_name()))
+                .and_then(|mut file| io::Write::write_all(&mut file, &bytes))
+                .expect("a file");
+            TailFile::open(memory.path(), &right).expect("a tail").found()
+        };
+        assert_eq!(check(&|_| {}), Some(LogOffset(7)));
+        assert_eq!(check(&|key| key.store.0[3] ^= 1), None);
+        assert_eq!(check(&|key| key.boot[3] ^= 1), None);
+        assert_eq!(check(&|key| key.manifest.device ^= 1), None);
+        assert_eq!(check(&|key| key.manifest.inode ^= 1), None);
+        assert_eq!(check(&|key| key.shard.0 ^= 1), None);
+        assert_eq!(check(&|key| key.ring_bytes *= 2), None);
+        assert_eq!(check(&|key| key.root.push("x")), None);
+    }
+
+    #[test]
+    fn tails_of_stores_that_are_gone_are_removed() {
+        let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
+        let (gone, kept) = (root.path().join("gone"), root.path().join("kept"));
+        let (first, second) = (store(&gone), store(&kept));
+        let first_tail = TailFile::open(memory.path(), &key(&first)).expect("a tail");
+        drop(TailFile::open(memory.path(), &key(&second)).expect("a tail"));
+        fs::remove_dir_all(&gone).expect("removed");
+        assert_eq!(remove_left_over(memory.path()), Vec::<PathBuf>::new(), "its process still runs");
+        let path = first_tail.path().to_owned();
+        drop(first_tail);
+        assert_eq!(remove_left_over(memory.path()), vec![path]);
+        assert_eq!(fs::read_dir(memory.path()).expect("a folder").count(), 1);
+    }
+
+    #[test]
+    fn a_folder_without_room_is_an_error_and_leaves_nothing() {
+        let root = tempfile::tempdir().expect("temp");
+        let store = store(root.path());
+        let missing = root.path().join("missing");
+        assert!(matches!(TailFile::open(&missing, &key(&store)), Err(TailError::Io { .. })));
+    }
+}

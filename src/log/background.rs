@@ -1,0 +1,244 @@
+//! Work beside the commit path: segments made in advance, index writes, retention, checkpoints; and the removal of topics.
+
+use std::collections::VecDeque;
+
+use super::commit_log::{AppendError, Log};
+use super::file::{FileName, Io, IoError, IoId, Work};
+use super::record::{KeysToIndex, RecordDraft, Sized};
+use crate::limits::{DISK_BLOCK_BYTES, INDEX_WRITE_BYTES_MIN, SPARES_MAX, TRIM_QUEUES_PER_TICK};
+use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset};
+
+/// Topic of the records that say that a topic was removed; the body is its name. Such a record is in no queue.
+///
+/// The removal is a record so that it is as durable as what it removes, and comes in order with it: a replay that passes it empties the
+/// topic's queues, and messages sent to a topic of the same name later begin at 0.
+pub(super) const REMOVAL_TOPIC: &str = "RINGMQ_SYS_REMOVED_TOPIC";
+
+/// How long the log waits before it asks a full disk again.
+const NO_SPACE_RETRY_MS: u64 = 1000;
+
+/// How full the disk of the store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskUsage {
+    /// Bytes in use.
+    pub used_bytes: u64,
+    /// Bytes in all; 0 if not known.
+    pub total_bytes: u64,
+}
+
+impl DiskUsage {
+    fn percent(self) -> u64 {
+        self.used_bytes.saturating_mul(100).checked_div(self.total_bytes).unwrap_or(0)
+    }
+}
+
+/// What is under way beside the commit path, and what waits.
+#[derive(Debug, Default)]
+pub(super) struct Background {
+    in_flight: Option<(IoId, Work)>,
+    /// Renames and removals, in order: a later one must not reach the disk before an earlier one.
+    retired: VecDeque<Work>,
+    /// Set while the disk is full: when to ask again.
+    retry_at: Option<MonoNs>,
+}
+
+impl Background {
+    pub(super) fn is_disk_full(&self) -> bool {
+        self.retry_at.is_some()
+    }
+}
+
+impl Log {
+    /// The next piece of background work, if there is any; one at a time. Call it when the last one is done, after appends, and on each tick.
+    pub fn poll_background(&mut self, now: Now) -> Option<Io> {
+        self.now = now;
+        if self.background.in_flight.is_some() || self.failure().is_some() {
+            return None;
+        }
+        if self.keys.is_full() {
+            self.keys.seal(|run, last| self.index.push(run, last));
+        }
+        let work = self.next_work(now)?;
+        let id = self.next_io_id();
+        self.background.in_flight = Some((id, work.clone()));
+        Some(Io { id, work })
+    }
+
+    fn next_work(&mut self, now: Now) -> Option<Work> {
+        // What gives space back comes first, a full disk or not.
+        if let Some(work) = self.background.retired.pop_front() {
+            return Some(work);
+        }
+        if self.background.retry_at.is_some_and(|at| now.mono < at) {
+            return None;
+        }
+        let is_all = self.checkpointer.wants_index(self.index.flushed());
+        if let Some(write) = self.index.poll_write(INDEX_WRITE_BYTES_MIN, is_all) {
+            return Some(Work::Write { file: write.file, at: write.at, data: write.data, flush: write.flush });
+        }
+        let checkpoint = self.poll_checkpoint();
+        if checkpoint.is_some() || self.checkpointer.is_stopping {
+            return checkpoint;
+        }
+        self.segments.poll_prepare(self.appended())
+    }
+
+    pub(super) fn handle_background(&mut self, id: IoId, result: Result<(), IoError>) {
+        let (expected, work) = self.background.in_flight.take().expect("a result belongs to something under way");
+        assert_eq!(id, expected, "a result belongs to what is under way");
+        match result {
+            Ok(()) => {
+                // Removing is possible on a full disk, so it does not say that the disk has space again.
+                if !matches!(work, Work::Remove { .. }) {
+                    self.background.retry_at = None;
+                }
+                self.done(work);
+            }
+            Err(IoError::NoSpace) => self.no_space(work),
+            Err(error) => {
+                let (file, what) = match work {
+                    Work::Prepare { file, .. } => (file, "preparing"),
+                    Work::Rename { from, .. } => (from, "renaming"),
+                    Work::Remove { file } => (file, "removing"),
+                    Work::Write { file, .. } => (file, "writing"),
+                    Work::Replace { file, .. } => (file, "replacing"),
+                };
+                self.fail(file, what, error);
+            }
+        }
+    }
+
+    fn done(&mut self, work: Work) {
+        match work {
+            Work::Prepare { file, at, len, .. } => self.segments.prepared(file, at + len),
+            Work::Rename { from: FileName::Spare(number), to: FileName::Segment(start) } => {
+                self.segments.placed(number, start);
+            }
+            Work::Rename { to: FileName::Spare(number), .. } => self.segments.recycled(number),
+            Work::Rename { from, to } => unreachable!("{from} is never renamed to {to}"),
+            Work::Remove { .. } => {}
+            Work::Write { .. } => self.index.wrote(),
+            Work::Replace { .. } => self.checkpointed(),
+        }
+    }
+
+    fn no_space(&mut self, work: Work) {
+        self.background.retry_at = Some(self.now.mono.plus_ms(NO_SPACE_RETRY_MS));
+        match work {
+            Work::Write { .. } => self.index.write_failed(),
+            Work::Replace { .. } => self.checkpoint_failed(),
+            // Renames and removals need next to nothing; what they wait for is asked again, in order.
+            Work::Rename { .. } | Work::Remove { .. } => self.background.retired.push_front(work),
+            Work::Prepare { .. } => {}
+        }
+    }
+
+    /// Retention and the cadence of checkpoints. `disk` is the disk of the store. Call it some times a second; it does a bounded piece of work.
+    pub fn tick(&mut self, now: Now, disk: DiskUsage) {
+        self.now = now;
+        if self.failure().is_some() {
+            return;
+        }
+        let percent = disk.percent();
+        let retention = self.settings.retention;
+        self.is_disk_refused = percent >= u64::from(retention.used_percent_refused);
+        // Best effort: it is tried again before the next append in any case.
+        let _ = self.append_removals();
+        if self.background.retired.is_empty() {
+            self.retire_one(now, percent);
+        }
+        self.queues.trim_some(TRIM_QUEUES_PER_TICK, self.start());
+        self.keys.trim(self.start());
+        self.begin_checkpoint_if_due();
+    }
+
+    /// Takes at most one file out of the log or the index.
+    fn retire_one(&mut self, now: Now, percent: u64) {
+        let retention = self.settings.retention;
+        let is_tight = percent >= u64::from(retention.used_percent_max);
+        let is_forced = percent >= u64::from(retention.used_percent_forced);
+        let Some(oldest) = self.segments.oldest().copied() else { return };
+        // An empty segment behind the writer has no times; it is as old as what follows.
+        let age_ms = oldest.times.map_or(i64::MAX, |(_, last)| now.unix.0.saturating_sub(last));
+        let is_expired = age_ms > i64::from(retention.reserved_hours) * 3_600_000;
+        let is_wholly_flushed = oldest.start.plus(self.segments.size()) <= self.flushed;
+        let is_hour = local_hour(now, retention.utc_offset_minutes) == i64::from(retention.delete_hour);
+        if is_wholly_flushed && (is_forced || (is_expired && (is_hour || is_tight))) {
+            let is_needed = oldest.start.plus(self.segments.size()) > self.checkpointer.replay_from();
+            if is_needed && !self.background.is_disk_full() {
+                // A start would read it: first a checkpoint that does without. If there is no space even for that, a start rebuilds
+                // the queues from what is left.
+                self.checkpointer.is_wanted = true;
+            } else if let Some(work) = self.segments.retire(!is_tight) {
+                self.cache.forget(FileName::Segment(oldest.start));
+                self.background.retired.push_back(work);
+                return;
+            }
+        }
+        if let Some(file) = self.index.retire(self.start()) {
+            self.cache.forget(file);
+            self.background.retired.push_back(Work::Remove { file });
+            return;
+        }
+        let keep = if is_tight { 0 } else { SPARES_MAX };
+        if self.segments.has_next()
+            && let Some(work) = self.segments.drop_spare(keep)
+        {
+            self.background.retired.push_back(work);
+        }
+    }
+
+    /// Empties all queues of a topic: a topic of the same name that is created later begins at 0. It survives a crash on the rung that
+    /// appends have.
+    pub fn remove_topic(&mut self, topic: &str) {
+        self.empty_topic(topic, self.appended());
+        self.removals.push_back(topic.to_owned());
+        // If there is no room now, it goes in before anything else.
+        let _ = self.append_removals();
+    }
+
+    /// Empties the queues of a topic of all that lies below `at`.
+    pub(super) fn empty_topic(&mut self, topic: &str, at: LogOffset) {
+        let removed = self.queues.remove_topic(topic, at);
+        self.forget_unconfirmed(&removed);
+        self.open_block = None;
+    }
+
+    /// Writes removals that wait. Nothing may be appended before them: it could belong to a topic of the same name.
+    pub(super) fn append_removals(&mut self) -> Result<(), AppendError> {
+        while let Some(topic) = self.removals.front() {
+            let body = topic.clone();
+            let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+            let draft = RecordDraft {
+                topic: REMOVAL_TOPIC,
+                queue_id: QueueId(0),
+                flag: 0,
+                sys_flag: 0,
+                born_timestamp: self.now.unix.0,
+                born_host: nowhere,
+                store_host: nowhere,
+                store_timestamp: self.now.unix.0,
+                reconsume_times: 0,
+                prepared_transaction_offset: 0,
+                body: body.as_bytes(),
+                properties: b"",
+                tag_code: 0,
+                keys: KeysToIndex::default(),
+            };
+            let record = Sized::new(&draft, self.settings.has_record_crc).expect("a topic's name is short");
+            self.make_room(record.size())?;
+            self.put(&record, QueueOffset(0));
+            self.advance_confirm();
+            self.removals.pop_front();
+        }
+        Ok(())
+    }
+}
+
+/// Hour of the local day.
+fn local_hour(now: Now, utc_offset_minutes: i32) -> i64 {
+    let local_ms = now.unix.0.saturating_add(i64::from(utc_offset_minutes) * 60_000);
+    local_ms.div_euclid(3_600_000).rem_euclid(24)
+}
+
+const _: () = assert!(INDEX_WRITE_BYTES_MIN >= DISK_BLOCK_BYTES, "an index write is worth a disk block");

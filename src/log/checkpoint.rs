@@ -1,0 +1,355 @@
+//! Checkpoints: what was derived from the log, as of some offset, so that a start reads only the log behind it.
+//!
+//! Many queues take long to write down, and sends go on meanwhile, so a checkpoint is made a slice at a time and each queue says up to which
+//! log offset it is complete (`as_of`). A replay begins at `replay_from`, where the making began, and leaves out of each queue what it has.
+//! The file is put into place only when the log is flushed to where the making ended, and the index files as far as they are named: a
+//! checkpoint never speaks of what a power loss could take.
+//!
+//! | bytes   | field         | meaning                                                                             |
+//! |---------|---------------|-------------------------------------------------------------------------------------|
+//! | 0..8    | magic         | `RINGMQCP`                                                                          |
+//! | 8..12   | version       | 1                                                                                   |
+//! | 12..16  | CRC-32        | of `length` bytes from 24 on                                                        |
+//! | 16..24  | length        |                                                                                     |
+//! | then    | queues        | each: 1, topic length `u16`, topic, queue id `u32`, `as_of`, floor, sealed end,     |
+//! |         |               | count `u32` of blocks (first, last log, position), count `u32` of entries; then a 0 |
+//! |         | log           | `replay_from`, `flushed`, segment size, index file size, index end                  |
+//! |         | index files   | count `u32`; each: number `u32`, last log offset                                    |
+//! |         | segments      | count `u32`; each: start, first and last store time                                 |
+//! |         | keys          | `as_of`; count `u32` of runs (position, count `u32`, begin, end, last log);         |
+//! |         |               | count `u32` of entries (hash `u32`, log offset, store time)                         |
+//! | then    | zeros         | to a whole disk block                                                               |
+//!
+//! Numbers are big-endian, eight bytes where nothing else is said.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::commit_log::Log;
+use super::consume_queue::{BlockRef, Entry, Queue, Queues};
+use super::file::{FileName, Work};
+use super::key_index::{KeyEntry, KeyIndex, Run};
+use super::settings::LogSettings;
+use crate::limits::{CHECKPOINT_SLICE_BYTES, DISK_BLOCK_BYTES};
+use crate::model::{LogOffset, QueueId, QueueOffset, UnixMs};
+
+const MAGIC: &[u8; 8] = b"RINGMQCP";
+const VERSION: u32 = 1;
+const HEADER_BYTES: usize = 24;
+/// A checkpoint of `n` bytes is made anew when the log grew by so many times `n`.
+const GROWTH_PER_SIZE: u64 = 8;
+
+/// Makes checkpoints, one at a time.
+#[derive(Debug, Default)]
+pub(super) struct Checkpointer {
+    state: State,
+    /// Where the last one would begin to replay.
+    last: LogOffset,
+    last_bytes: u64,
+    /// One is wanted now: retention waits for it.
+    pub(super) is_wanted: bool,
+    /// One is wanted now: the broker stops.
+    pub(super) is_stopping: bool,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Idle,
+    /// Queues are written down, a slice at a time.
+    Collecting { replay_from: LogOffset, next_queue: usize, out: Vec<u8>, crc: crc32fast::Hasher },
+    /// Made; waits for the log and the index files to be flushed.
+    Waiting { replay_from: LogOffset, data: Bytes, flushed: LogOffset, index_end: u64 },
+    /// Under way to the disk.
+    Writing { replay_from: LogOffset, bytes: u64 },
+}
+
+impl Checkpointer {
+    /// Whether a flush of the log is waited for.
+    pub(super) fn wants_flush(&self, reached: LogOffset) -> bool {
+        self.is_stopping || matches!(&self.state, State::Waiting { flushed, .. } if reached < *flushed)
+    }
+
+    /// Whether a flush of the index files is waited for.
+    pub(super) fn wants_index(&self, reached: u64) -> bool {
+        matches!(&self.state, State::Waiting { index_end, .. } if reached < *index_end)
+    }
+
+    /// Where a start would begin to read the log.
+    pub(super) fn replay_from(&self) -> LogOffset {
+        self.last
+    }
+
+    /// A log that goes on from a checkpoint.
+    pub(super) fn resume(&mut self, replay_from: LogOffset) {
+        self.last = replay_from;
+    }
+}
+
+impl Log {
+    /// Flush and checkpoint everything, for a start that has nothing to replay. Nothing may be appended any more. Go on calling
+    /// [`Log::tick`], [`Log::poll_commit`] and [`Log::poll_background`] until [`Log::is_settled`].
+    pub fn begin_stop(&mut self) {
+        self.checkpointer.is_stopping = true;
+        self.begin_checkpoint_if_due();
+    }
+
+    /// Whether everything is flushed and in a checkpoint.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let is_idle = matches!(self.checkpointer.state, State::Idle);
+        is_idle && self.flushed == self.appended() && self.checkpointer.last == self.appended()
+    }
+
+    pub(super) fn begin_checkpoint_if_due(&mut self) {
+        let checkpointer = &mut self.checkpointer;
+        let grown = self.tail.appended().since(checkpointer.last);
+        let due = self.settings.checkpoint_bytes.max(GROWTH_PER_SIZE * checkpointer.last_bytes);
+        let is_due = grown >= due || ((checkpointer.is_stopping || checkpointer.is_wanted) && grown > 0);
+        if is_due && matches!(checkpointer.state, State::Idle) {
+            let replay_from = self.tail.appended();
+            let out = vec![0; HEADER_BYTES];
+            checkpointer.is_wanted = false;
+            checkpointer.state = State::Collecting { replay_from, next_queue: 0, out, crc: crc32fast::Hasher::new() };
+        }
+    }
+
+    /// Goes on with the checkpoint; the file to be put into place when it is time.
+    pub(super) fn poll_checkpoint(&mut self) -> Option<Work> {
+        match std::mem::take(&mut self.checkpointer.state) {
+            State::Collecting { replay_from, next_queue, out, crc } => {
+                self.collect(replay_from, next_queue, out, crc);
+                None
+            }
+            State::Waiting { replay_from, data, flushed, index_end }
+                if flushed <= self.flushed && index_end <= self.index.flushed() =>
+            {
+                self.checkpointer.state = State::Writing { replay_from, bytes: data.len() as u64 };
+                Some(Work::Replace { file: FileName::Checkpoint, data })
+            }
+            state => {
+                self.checkpointer.state = state;
+                None
+            }
+        }
+    }
+
+    fn collect(&mut self, replay_from: LogOffset, first: usize, mut out: Vec<u8>, mut crc: crc32fast::Hasher) {
+        let from = out.len();
+        let as_of = self.tail.appended();
+        let start = self.start();
+        let mut next_queue = first;
+        while out.len() - from < CHECKPOINT_SLICE_BYTES
+            && let Some(queue) = self.queues.list.get_mut(next_queue)
+        {
+            queue.trim(start);
+            put_queue(&mut out, queue, as_of);
+            next_queue += 1;
+        }
+        if next_queue < self.queues.list.len() {
+            crc.update(&out[from..]);
+            self.checkpointer.state = State::Collecting { replay_from, next_queue, out, crc };
+            return;
+        }
+        out.push(0);
+        let index_end = self.index.end();
+        let numbers = [replay_from.0, as_of.0, self.settings.segment_bytes, self.settings.index_file_bytes, index_end];
+        out.extend(numbers.into_iter().flat_map(u64::to_be_bytes));
+        put_count(&mut out, self.index.files().len());
+        for (number, last) in self.index.files() {
+            out.extend_from_slice(&number.to_be_bytes());
+            out.extend_from_slice(&last.0.to_be_bytes());
+        }
+        let times: Vec<_> = self.segments.iter().filter_map(|segment| Some((segment.start, segment.times?))).collect();
+        put_count(&mut out, times.len());
+        for (start, (first, last)) in times {
+            out.extend_from_slice(&start.0.to_be_bytes());
+            out.extend_from_slice(&first.to_be_bytes());
+            out.extend_from_slice(&last.to_be_bytes());
+        }
+        put_keys(&mut out, &self.keys, as_of);
+        crc.update(&out[from..]);
+        let length = (out.len() - HEADER_BYTES) as u64;
+        let header =
+            [&MAGIC[..], &VERSION.to_be_bytes(), &crc.finalize().to_be_bytes(), &length.to_be_bytes()].concat();
+        out[..HEADER_BYTES].copy_from_slice(&header);
+        out.resize(out.len().next_multiple_of(DISK_BLOCK_BYTES), 0);
+        self.checkpointer.state = State::Waiting { replay_from, data: out.into(), flushed: as_of, index_end };
+    }
+
+    pub(super) fn checkpointed(&mut self) {
+        if let State::Writing { replay_from, bytes } = std::mem::take(&mut self.checkpointer.state) {
+            self.checkpointer.last = replay_from;
+            self.checkpointer.last_bytes = bytes;
+        }
+    }
+
+    /// There was no space for it: another one is made later.
+    pub(super) fn checkpoint_failed(&mut self) {
+        self.checkpointer.state = State::Idle;
+    }
+}
+
+fn put_count(out: &mut Vec<u8>, count: usize) {
+    out.extend_from_slice(&u32::try_from(count).expect("tables are smaller than 2^32").to_be_bytes());
+}
+
+fn put_queue(out: &mut Vec<u8>, queue: &Queue, as_of: LogOffset) {
+    let topic = queue.topic.as_str().as_bytes();
+    out.push(1);
+    out.extend_from_slice(&u16::try_from(topic.len()).expect("a topic is short").to_be_bytes());
+    out.extend_from_slice(topic);
+    out.extend_from_slice(&queue.queue_id.0.to_be_bytes());
+    for number in [as_of.0, queue.floor.0, queue.sealed_end.0] {
+        out.extend_from_slice(&number.to_be_bytes());
+    }
+    put_count(out, queue.blocks.len());
+    for block in &queue.blocks {
+        for number in [block.first.0, block.last_log.0, block.at] {
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+    }
+    put_count(out, queue.tail.len());
+    for entry in &queue.tail {
+        entry.put(out);
+    }
+}
+
+fn put_keys(out: &mut Vec<u8>, keys: &KeyIndex, as_of: LogOffset) {
+    out.extend_from_slice(&as_of.0.to_be_bytes());
+    put_count(out, keys.runs.len());
+    for run in &keys.runs {
+        out.extend_from_slice(&run.at.to_be_bytes());
+        out.extend_from_slice(&run.count.to_be_bytes());
+        for number in [run.begin.0, run.end.0] {
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+        out.extend_from_slice(&run.last_log.0.to_be_bytes());
+    }
+    put_count(out, keys.active.len());
+    for entry in &keys.active {
+        out.extend_from_slice(&entry.hash.to_be_bytes());
+        out.extend_from_slice(&entry.log_offset.0.to_be_bytes());
+        out.extend_from_slice(&entry.time.0.to_be_bytes());
+    }
+}
+
+/// A checkpoint that was read back.
+#[derive(Debug)]
+pub(super) struct Checkpoint {
+    pub(super) queues: Queues,
+    pub(super) keys: KeyIndex,
+    /// Where to read the log from.
+    pub(super) replay_from: LogOffset,
+    /// The log was on stable storage at least to here.
+    pub(super) flushed: LogOffset,
+    pub(super) index_end: u64,
+    pub(super) index_files: BTreeMap<u32, LogOffset>,
+    pub(super) times: Vec<(LogOffset, (i64, i64))>,
+}
+
+impl Checkpoint {
+    /// Reads a checkpoint; `None` if it is damaged, of another version or of a store with other sizes: then the log says it all.
+    pub(super) fn decode(bytes: &[u8], settings: &LogSettings) -> Option<Checkpoint> {
+        let mut header = Cursor { rest: bytes };
+        if header.take(8)? != MAGIC || header.u32()? != VERSION {
+            return None;
+        }
+        let crc = header.u32()?;
+        let length = usize::try_from(header.u64()?).ok()?;
+        let body = header.take(length)?;
+        if crc32fast::hash(body) != crc {
+            return None;
+        }
+        let mut at = Cursor { rest: body };
+        let mut queues = Queues::default();
+        while at.take(1)? == [1] {
+            at.queue(&mut queues)?;
+        }
+        let (replay_from, flushed) = (LogOffset(at.u64()?), LogOffset(at.u64()?));
+        if at.u64()? != settings.segment_bytes || at.u64()? != settings.index_file_bytes {
+            return None;
+        }
+        let index_end = at.u64()?;
+        let mut index_files = BTreeMap::new();
+        for _ in 0..at.u32()? {
+            index_files.insert(at.u32()?, LogOffset(at.u64()?));
+        }
+        let mut times = Vec::new();
+        for _ in 0..at.u32()? {
+            times.push((LogOffset(at.u64()?), (at.i64()?, at.i64()?)));
+        }
+        let keys = at.keys(settings)?;
+        at.rest.is_empty().then_some(Checkpoint { queues, keys, replay_from, flushed, index_end, index_files, times })
+    }
+}
+
+/// Reads fields one after another and checks what is left. Counts are not trusted: nothing is allocated for them in advance.
+struct Cursor<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (here, rest) = self.rest.split_at_checked(len)?;
+        self.rest = rest;
+        Some(here)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    fn i64(&mut self) -> Option<i64> {
+        self.array().map(i64::from_be_bytes)
+    }
+
+    fn queue(&mut self, queues: &mut Queues) -> Option<()> {
+        let topic_len = u16::from_be_bytes(self.array()?);
+        let topic = std::str::from_utf8(self.take(usize::from(topic_len))?).ok()?;
+        let index = queues.find_or_create(topic, QueueId(self.u32()?));
+        let queue = queues.get_mut(index);
+        queue.is_based = true;
+        queue.as_of = LogOffset(self.u64()?);
+        queue.floor = QueueOffset(self.u64()?);
+        queue.sealed_end = QueueOffset(self.u64()?);
+        for _ in 0..self.u32()? {
+            let (first, last_log, at) = (QueueOffset(self.u64()?), LogOffset(self.u64()?), self.u64()?);
+            queue.blocks.push_back(BlockRef { first, last_log, at });
+        }
+        let count = self.u32()?;
+        for _ in 0..count {
+            queue.tail.push(Entry::get(self.take(super::consume_queue::ENTRY_BYTES)?)?);
+        }
+        queues.unsealed += count as usize;
+        Some(())
+    }
+
+    fn keys(&mut self, settings: &LogSettings) -> Option<KeyIndex> {
+        let mut keys = KeyIndex::new(settings.key_run_entries);
+        keys.as_of = LogOffset(self.u64()?);
+        for _ in 0..self.u32()? {
+            keys.runs.push_back(Run {
+                at: self.u64()?,
+                count: self.u32()?,
+                begin: UnixMs(self.i64()?),
+                end: UnixMs(self.i64()?),
+                last_log: LogOffset(self.u64()?),
+            });
+        }
+        for _ in 0..self.u32()? {
+            let (hash, log_offset, time) = (self.u32()?, LogOffset(self.u64()?), UnixMs(self.i64()?));
+            keys.active.push(KeyEntry { hash, log_offset, time });
+        }
+        Some(keys)
+    }
+}

@@ -1,0 +1,660 @@
+//! The commit log of a shard: appending, the offsets, and the commits that bring the ring to the disk.
+
+use std::collections::VecDeque;
+
+use thiserror::Error;
+
+use super::background::Background;
+use super::cache::BlockCache;
+use super::checkpoint::Checkpointer;
+use super::consume_queue::{Entry, QueueIndex, Queues};
+use super::file::{BlockId, Commit, FileName, IoError, IoId};
+use super::index_file::IndexFiles;
+use super::key_index::KeyIndex;
+use super::read::{Lookup, OpenBlock};
+use super::record::{self, DraftError, FILLER_BYTES, Place, RecordDraft, Sized};
+use super::segment::Segments;
+use super::settings::{FlushPolicy, LogSettings};
+use super::tail::{Tail, TailMemory};
+use crate::limits::{DISK_BLOCK_BYTES, INDEX_PENDING_BYTES_MAX, UNSEALED_ENTRIES_MAX};
+use crate::model::{LogOffset, Now, QueueId, QueueOffset, UnixMs};
+
+const BLOCK: u64 = DISK_BLOCK_BYTES as u64;
+
+/// The log of one shard. State of the shard; single-threaded; no clock, no file.
+///
+/// Who calls what: the broker appends and reads; the shell loops over [`Log::poll_commit`] and [`Log::poll_background`], carries them out and
+/// answers with [`Log::handle_io`]; a block that a read asks for comes back through [`Log::supply`]; [`Log::tick`] is called some
+/// times a second.
+///
+/// `start <= flushed <= written <= appended` and `start <= confirm <= appended`, always.
+pub struct Log {
+    pub(super) settings: LogSettings,
+    pub(super) tail: Tail,
+    pub(super) segments: Segments,
+    pub(super) queues: Queues,
+    pub(super) keys: KeyIndex,
+    pub(super) index: IndexFiles,
+    pub(super) cache: BlockCache,
+    /// End of what a direct write has brought to the device.
+    pub(super) written: LogOffset,
+    /// End of what is on stable storage.
+    pub(super) flushed: LogOffset,
+    /// End of what consumers may see.
+    pub(super) confirm: LogOffset,
+    pub(super) commit: Option<InFlight>,
+    /// Records that are not confirmed yet, in order: their ends and their queues. Also what a commit may not be followed by.
+    unconfirmed: VecDeque<(LogOffset, QueueIndex)>,
+    advanced: Vec<QueueIndex>,
+    /// Places where the log jumps to the next segment: the end of a filler, and the end of its segment.
+    jumps: VecDeque<(LogOffset, LogOffset)>,
+    /// Topics whose removal found no room in the log yet.
+    pub(super) removals: VecDeque<String>,
+    pub(super) background: Background,
+    pub(super) checkpointer: Checkpointer,
+    pub(super) lookups: VecDeque<Lookup>,
+    pub(super) open_block: Option<OpenBlock>,
+    pub(super) prefetch: VecDeque<BlockId>,
+    next_io: u64,
+    /// As of the last tick.
+    pub(super) now: Now,
+    last_flush: Now,
+    pub(super) is_disk_refused: bool,
+    failure: Option<LogFailure>,
+}
+
+/// A commit that is under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InFlight {
+    id: IoId,
+    file: FileName,
+    end: LogOffset,
+    flush: bool,
+}
+
+/// What an append has reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Where the record begins.
+    pub log_offset: LogOffset,
+    /// Its bytes.
+    pub size: u32,
+    /// Its position in the queue.
+    pub queue_offset: QueueOffset,
+    /// Where it ends: its promise is met when [`Log::flushed`], or whatever was promised, has reached this.
+    pub end: LogOffset,
+}
+
+/// Why nothing was appended.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum AppendError {
+    /// The ring is full of what is not written yet: try again after progress, and read no more requests until then.
+    #[error("the tail of the log is full")]
+    TailFull,
+    /// There is no file to go on in.
+    #[error("no segment to append to{}", if *disk_full { ": the disk is full" } else { " yet" })]
+    NoSegment {
+        /// Whether that is for lack of space; else the next one is on its way.
+        disk_full: bool,
+    },
+    /// The log has failed; see [`Log::failure`].
+    #[error("the log has stopped")]
+    Stopped,
+    /// This draft can never be stored.
+    #[error(transparent)]
+    TooLarge(DraftError),
+}
+
+/// What stopped the log.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error(
+    "{file}: {what} failed: {error}; the log is stopped, because what the disk holds is not known: restart to recover"
+)]
+pub struct LogFailure {
+    /// The file.
+    pub file: FileName,
+    /// What was done to it.
+    pub what: &'static str,
+    /// What the disk said.
+    pub error: IoError,
+}
+
+/// Ends of a message queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueBounds {
+    /// First message that is still there.
+    pub min: QueueOffset,
+    /// End of what consumers may see.
+    pub max: QueueOffset,
+    /// End of what is appended.
+    pub appended_max: QueueOffset,
+}
+
+impl Log {
+    /// A log over what recovery found, with nothing derived yet. `end` is where it goes on; the tail holds the block it lies in.
+    pub(super) fn new(settings: LogSettings, tail: Tail, segments: Segments, end: LogOffset) -> Log {
+        settings.check(tail.len());
+        Log {
+            keys: KeyIndex::new(settings.key_run_entries),
+            index: IndexFiles::new(settings.index_file_bytes),
+            cache: BlockCache::new(settings.cache_bytes),
+            settings,
+            tail,
+            segments,
+            queues: Queues::default(),
+            written: end,
+            flushed: end,
+            confirm: end,
+            commit: None,
+            unconfirmed: VecDeque::new(),
+            advanced: Vec::new(),
+            jumps: VecDeque::new(),
+            removals: VecDeque::new(),
+            background: Background::default(),
+            checkpointer: Checkpointer::default(),
+            lookups: VecDeque::new(),
+            open_block: None,
+            prefetch: VecDeque::new(),
+            next_io: 0,
+            now: Now::default(),
+            last_flush: Now::default(),
+            is_disk_refused: false,
+            failure: None,
+        }
+    }
+
+    /// The log of a store that has no file yet. Its first segment is asked for by [`Log::poll_background`].
+    ///
+    /// # Panics
+    /// If the settings do not fit one another or the tail.
+    #[must_use]
+    pub fn create(settings: LogSettings, tail: Box<dyn TailMemory>) -> Log {
+        let tail = Tail::new(tail, LogOffset(0), LogOffset(0));
+        Log::new(settings, tail, Segments::new(settings.segment_bytes, settings.prepare_bytes), LogOffset(0))
+    }
+
+    /// The queue's handle; the queue is created, empty, on first use.
+    pub fn queue(&mut self, topic: &str, queue_id: QueueId) -> QueueIndex {
+        self.queues.find_or_create(topic, queue_id)
+    }
+
+    /// The queue's handle, if it was ever used.
+    #[must_use]
+    pub fn find_queue(&self, topic: &str, queue_id: QueueId) -> Option<QueueIndex> {
+        self.queues.find(topic, queue_id)
+    }
+
+    /// All queues of a topic that were ever used, in order of their ids.
+    pub fn queues_of(&self, topic: &str) -> impl Iterator<Item = (QueueId, QueueIndex)> {
+        self.queues.of_topic(topic)
+    }
+
+    /// First offset of the log.
+    #[must_use]
+    pub fn start(&self) -> LogOffset {
+        self.segments.oldest().map_or(self.written, |oldest| oldest.start)
+    }
+
+    /// End of what direct writes have brought to the device.
+    #[must_use]
+    pub fn written(&self) -> LogOffset {
+        self.written
+    }
+
+    /// End of what is on stable storage.
+    #[must_use]
+    pub fn flushed(&self) -> LogOffset {
+        self.flushed
+    }
+
+    /// End of the log.
+    #[must_use]
+    pub fn appended(&self) -> LogOffset {
+        self.tail.appended()
+    }
+
+    /// End of what consumers may see, which is what the flush setting promises: flushed under SYNC_FLUSH; under ASYNC_FLUSH appended, or
+    /// written if the tail would not survive the process.
+    #[must_use]
+    pub fn confirm(&self) -> LogOffset {
+        self.confirm
+    }
+
+    /// What stopped the log, if it has stopped. It never goes on.
+    #[must_use]
+    pub fn failure(&self) -> Option<&LogFailure> {
+        self.failure.as_ref()
+    }
+
+    /// Ends of a queue.
+    #[must_use]
+    pub fn bounds(&self, queue: QueueIndex) -> QueueBounds {
+        let queue = self.queues.get(queue);
+        let min = queue.min(self.start());
+        QueueBounds { min, max: queue.visible.max(min), appended_max: queue.next() }
+    }
+
+    /// Queues of which consumers may see more than when this was last asked, each once.
+    pub fn queues_advanced(&mut self) -> Vec<QueueIndex> {
+        for &queue in &self.advanced {
+            self.queues.get_mut(queue).is_advanced = false;
+        }
+        std::mem::take(&mut self.advanced)
+    }
+
+    /// Appends a message to a queue: one copy into the ring. `queue` is that of the draft's topic and queue id.
+    ///
+    /// # Errors
+    /// [`AppendError`]; nothing has changed then.
+    pub fn append(&mut self, queue: QueueIndex, draft: &RecordDraft<'_>) -> Result<Appended, AppendError> {
+        let record = Sized::new(draft, self.settings.has_record_crc).map_err(AppendError::TooLarge)?;
+        if self.is_disk_refused {
+            return Err(AppendError::NoSegment { disk_full: true });
+        }
+        self.append_removals()?;
+        self.make_room(record.size())?;
+        Ok(self.store(queue, draft, &record))
+    }
+
+    /// Stores a record for which room was made.
+    fn store(&mut self, queue: QueueIndex, draft: &RecordDraft<'_>, record: &Sized<'_>) -> Appended {
+        let is_queued = record::is_queued(draft.sys_flag);
+        let queue_offset = if is_queued { self.queues.get(queue).next() } else { QueueOffset(0) };
+        let log_offset = self.put(record, queue_offset);
+        let appended = Appended { log_offset, size: record.size(), queue_offset, end: self.appended() };
+        let seed = self.queues.get(queue).key_seed;
+        self.keys.push(seed, &draft.keys, log_offset, UnixMs(draft.store_timestamp));
+        self.keys.seal_overflow(|run, last| self.index.push(run, last));
+        if is_queued {
+            let entry = Entry { log_offset, size: record.size(), tag_code: draft.tag_code };
+            push_entry(&mut self.queues, &mut self.index, self.settings.queue_block_entries, queue, entry);
+            self.unconfirmed.push_back((appended.end, queue));
+        }
+        self.advance_confirm();
+        appended
+    }
+
+    /// Appends messages to one queue, all of them or none, with offsets in a row.
+    ///
+    /// # Errors
+    /// [`AppendError`]; nothing has changed then.
+    pub fn append_batch(
+        &mut self,
+        queue: QueueIndex,
+        drafts: &[RecordDraft<'_>],
+    ) -> Result<Vec<Appended>, AppendError> {
+        let sized = |draft| Sized::new(draft, self.settings.has_record_crc);
+        let records = drafts.iter().map(sized).collect::<Result<Vec<_>, _>>().map_err(AppendError::TooLarge)?;
+        let size = records.iter().fold(0_u32, |sum, record| sum.saturating_add(record.size()));
+        if self.is_disk_refused {
+            return Err(AppendError::NoSegment { disk_full: true });
+        }
+        self.append_removals()?;
+        self.make_room(size)?;
+        Ok(drafts.iter().zip(&records).map(|(draft, record)| self.store(queue, draft, record)).collect())
+    }
+
+    /// Whether the ring is so full of what is not written yet that the largest message might not fit: no more requests should be read.
+    #[must_use]
+    pub fn is_tail_nearly_full(&self) -> bool {
+        let unwritten = self.appended().since(LogOffset(self.written.0 / BLOCK * BLOCK));
+        unwritten > self.tail.len() - self.tail.len() / 4
+    }
+
+    /// Store time of the oldest message, if there is one.
+    #[must_use]
+    pub fn earliest_time(&self) -> Option<UnixMs> {
+        self.segments.oldest().and_then(|segment| segment.times).map(|(first, _)| UnixMs(first))
+    }
+
+    /// Writes a record at the end; the room was made.
+    #[inline]
+    pub(super) fn put(&mut self, record: &Sized<'_>, queue_offset: QueueOffset) -> LogOffset {
+        let log_offset = self.appended();
+        self.tail.fill(record.size() as usize, |out| record.encode(Place { log_offset, queue_offset }, out));
+        self.segments.note_time(log_offset, record.store_timestamp());
+        self.tail.publish(log_offset.plus(u64::from(record.size())));
+        log_offset
+    }
+
+    /// Makes sure that a record of `size` can be put at the log's end: moves on to the next segment if it does not fit this one.
+    pub(super) fn make_room(&mut self, size: u32) -> Result<(), AppendError> {
+        if self.failure.is_some() {
+            return Err(AppendError::Stopped);
+        }
+        let size = u64::from(size);
+        let max = (self.tail.len() / 2).min(self.segments.size() - FILLER_BYTES as u64);
+        if size > max {
+            let (bytes, max) =
+                (usize::try_from(size).unwrap_or(usize::MAX), usize::try_from(max).unwrap_or(usize::MAX));
+            return Err(AppendError::TooLarge(DraftError::RecordTooLong { bytes, max }));
+        }
+        if self.index.unwritten() > INDEX_PENDING_BYTES_MAX {
+            let disk_full = self.background.is_disk_full();
+            return Err(if disk_full { AppendError::NoSegment { disk_full } } else { AppendError::TailFull });
+        }
+        let disk_full = self.background.is_disk_full();
+        let Some(current) = self.segments.current() else {
+            return Err(AppendError::NoSegment { disk_full });
+        };
+        let segment_end = current.start.plus(self.segments.size());
+        let remaining = segment_end.since(self.appended());
+        if size + FILLER_BYTES as u64 <= remaining {
+            return self.check_ring(self.appended().plus(size));
+        }
+        if !self.segments.has_next() {
+            return Err(AppendError::NoSegment { disk_full });
+        }
+        self.check_ring(segment_end.plus(size))?;
+        self.close_segment(segment_end);
+        Ok(())
+    }
+
+    /// The ring must keep everything from the block on that the next commit rewrites.
+    fn check_ring(&self, end: LogOffset) -> Result<(), AppendError> {
+        let keep = LogOffset(self.written.0 / BLOCK * BLOCK);
+        if end.since(keep) > self.tail.len() { Err(AppendError::TailFull) } else { Ok(()) }
+    }
+
+    /// Puts the filler and moves to the next segment. What follows the filler is never written, so a jump is noted.
+    fn close_segment(&mut self, segment_end: LogOffset) {
+        let at = self.appended();
+        let remaining = u32::try_from(segment_end.since(at)).expect("a segment is smaller than 4 GiB");
+        self.tail.write(at, &record::encode_filler(at, remaining));
+        let filler_end = at.plus(FILLER_BYTES as u64);
+        // The rest of the filler's last disk block goes to the disk with it; the ring holds an older part of the log there.
+        let padding = filler_end.0.next_multiple_of(BLOCK).min(segment_end.0) - filler_end.0;
+        self.tail.write(filler_end, &[0; DISK_BLOCK_BYTES][..usize::try_from(padding).expect("less than a block")]);
+        self.jumps.push_back((filler_end, segment_end));
+        self.tail.publish(segment_end);
+        let has_rolled = self.segments.roll();
+        assert!(has_rolled, "the next segment is in place");
+    }
+
+    /// Takes over a jump that recovery found in the ring.
+    pub(super) fn note_jump(&mut self, filler_end: LogOffset, segment_end: LogOffset) {
+        self.jumps.push_back((filler_end, segment_end));
+    }
+
+    /// The next commit, if there is something to write or a flush is due. At most one is under way.
+    ///
+    /// It never waits for more: what gathers while one is under way is the next one.
+    pub fn poll_commit(&mut self) -> Option<Commit> {
+        if self.commit.is_some() || self.failure.is_some() {
+            return None;
+        }
+        let segment = *self.segments.find(self.written)?;
+        let segment_end = segment.start.plus(self.segments.size());
+        let writable = segment.start.plus(segment.prepared);
+        let from = LogOffset(self.written.0 / BLOCK * BLOCK);
+        let jump = self.jumps.front().copied().filter(|(_, to)| *to == segment_end);
+        let wanted = jump.map_or(segment_end, |(filler_end, _)| filler_end).min(self.appended());
+        let end = wanted.min(writable).min(from.plus(self.settings.commit_bytes_max as u64));
+        if end <= self.written {
+            return if self.is_flush_due() { self.flush_only() } else { None };
+        }
+        // A segment that is left is flushed with its last write: only the newest one can hold unflushed bytes.
+        let is_last = jump.is_some_and(|(filler_end, _)| end == filler_end);
+        let flush = is_last
+            || self.is_flush_due()
+            || match self.settings.flush {
+                FlushPolicy::Sync => true,
+                FlushPolicy::Async { flush_bytes, .. } => end.since(self.flushed) >= flush_bytes,
+            };
+        Some(self.start_commit(from, end, if is_last { segment_end } else { end }, flush))
+    }
+
+    /// Writes the last block again, to carry a flush.
+    fn flush_only(&mut self) -> Option<Commit> {
+        let last = LogOffset(self.written.0.checked_sub(1)? / BLOCK * BLOCK);
+        self.segments.find(last).filter(|_| last >= self.tail.low())?;
+        Some(self.start_commit(last, self.written, self.written, true))
+    }
+
+    fn start_commit(&mut self, from: LogOffset, end: LogOffset, then: LogOffset, flush: bool) -> Commit {
+        let segment = self.segments.find(from).expect("commits lie in a segment").start;
+        let len = usize::try_from(end.since(from)).expect("bounded").next_multiple_of(DISK_BLOCK_BYTES);
+        let (id, file) = (self.next_io_id(), FileName::Segment(segment));
+        self.commit = Some(InFlight { id, file, end: then, flush });
+        Commit { id, segment: file, at: from.since(segment), from, len, flush }
+    }
+
+    /// Whether written bytes have waited long enough, or a checkpoint or the end waits for them.
+    fn is_flush_due(&self) -> bool {
+        let is_late = match self.settings.flush {
+            FlushPolicy::Sync => true,
+            FlushPolicy::Async { flush_ms, .. } => self.now.mono.ms_since(self.last_flush.mono) >= flush_ms,
+        };
+        self.flushed < self.written && (is_late || self.checkpointer.wants_flush(self.flushed))
+    }
+
+    /// Fills `out` with the bytes of a commit from `from` on, and zeros beyond the log's end. Call it right after [`Self::poll_commit`].
+    pub fn copy_tail(&self, from: LogOffset, out: &mut [u8]) {
+        self.tail.copy(from, out);
+    }
+
+    /// Overwrites the start of a disk block with what the log holds of it: the block in which the log ends, or one beyond.
+    pub(super) fn copy_tail_block(&self, block: LogOffset, out: &mut [u8]) {
+        if block < self.appended() {
+            self.tail.copy(block, out);
+        }
+    }
+
+    /// The result of a commit or of background work.
+    ///
+    /// A commit that fails for whatever reason stops the log for good: what the disk holds is not known then. Other work that finds the disk
+    /// full is asked for again later.
+    ///
+    /// # Panics
+    /// If `id` is not under way.
+    pub fn handle_io(&mut self, id: IoId, result: Result<(), IoError>) {
+        match self.commit {
+            Some(commit) if commit.id == id => {
+                self.commit = None;
+                match result {
+                    Ok(()) => self.committed(commit),
+                    Err(error) => self.fail(commit.file, if commit.flush { "write or flush" } else { "write" }, error),
+                }
+            }
+            _ => self.handle_background(id, result),
+        }
+    }
+
+    fn committed(&mut self, commit: InFlight) {
+        self.written = self.written.max(commit.end);
+        if self.jumps.front().is_some_and(|(_, to)| *to <= self.written) {
+            self.jumps.pop_front();
+        }
+        if commit.flush {
+            self.flushed = self.written;
+            self.last_flush = self.now;
+        }
+        self.advance_confirm();
+    }
+
+    pub(super) fn fail(&mut self, file: FileName, what: &'static str, error: IoError) {
+        self.failure.get_or_insert(LogFailure { file, what, error });
+    }
+
+    pub(super) fn next_io_id(&mut self) -> IoId {
+        self.next_io += 1;
+        IoId(self.next_io)
+    }
+
+    /// Lets consumers see what the flush setting's promise covers now.
+    #[inline]
+    pub(super) fn advance_confirm(&mut self) {
+        let confirm = match self.settings.flush {
+            FlushPolicy::Sync => self.flushed,
+            FlushPolicy::Async { .. } if self.tail.survives_kill() => self.tail.appended(),
+            FlushPolicy::Async { .. } => self.written,
+        };
+        self.confirm = confirm;
+        while let Some(&(end, index)) = self.unconfirmed.front()
+            && end <= confirm
+        {
+            self.unconfirmed.pop_front();
+            let queue = self.queues.get_mut(index);
+            queue.visible = queue.visible.plus(1);
+            if !queue.is_advanced {
+                queue.is_advanced = true;
+                self.advanced.push(index);
+            }
+        }
+    }
+
+    /// Records of removed queues are no longer waited for.
+    pub(super) fn forget_unconfirmed(&mut self, removed: &[QueueIndex]) {
+        self.unconfirmed.retain(|(_, queue)| !removed.contains(queue));
+    }
+
+    /// Checks what must always hold; the simulator calls it after each step.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn check_invariants(&self) {
+        let (start, flushed, written, appended) = (self.start(), self.flushed, self.written, self.appended());
+        assert!(start <= flushed, "start {start} beyond flushed {flushed}");
+        assert!(flushed <= written, "flushed {flushed} beyond written {written}");
+        assert!(written <= appended, "written {written} beyond appended {appended}");
+        assert!(
+            start <= self.confirm && self.confirm <= appended,
+            "confirm {} outside {start}..{appended}",
+            self.confirm
+        );
+        assert!(
+            appended.since(LogOffset(written.0 / BLOCK * BLOCK)) <= self.tail.len(),
+            "unwritten bytes left the ring"
+        );
+        assert!(self.tail.low() <= written, "the ring begins beyond what is written");
+    }
+}
+
+/// Adds an entry to a queue, and closes a block when there are enough.
+#[inline]
+pub(super) fn push_entry(
+    queues: &mut Queues,
+    index: &mut IndexFiles,
+    block_entries: usize,
+    queue: QueueIndex,
+    entry: Entry,
+) {
+    queues.push(queue, entry);
+    if queues.get(queue).tail.len() >= block_entries {
+        queues.seal(queue, |block, last| index.push(block, last));
+    } else if queues.unsealed > UNSEALED_ENTRIES_MAX {
+        // A few tries an append keep it cheap; the bound may be passed by little.
+        if let Some(other) = queues.next_to_seal(8) {
+            queues.seal(other, |block, last| index.push(block, last));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::log::record::Check;
+    use crate::log::{HeapTail, KeysToIndex, Read, ReadLimits, RecordView};
+
+    fn log(flush: FlushPolicy) -> Log {
+        let settings = LogSettings {
+            segment_bytes: 64 * 1024,
+            cache_bytes: 1024 * 1024,
+            queue_block_entries: 4,
+            key_run_entries: 16,
+            index_file_bytes: 128 * 1024,
+            flush,
+            ..LogSettings::default()
+        };
+        Log::create(settings, Box::new(HeapTail::new(32 * 1024)))
+    }
+
+    fn draft(body: &[u8]) -> RecordDraft<'_> {
+        let host = std::net::SocketAddr::from(([127, 0, 0, 1], 10911));
+        RecordDraft {
+            topic: "T",
+            queue_id: QueueId(0),
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 1,
+            born_host: host,
+            store_host: host,
+            store_timestamp: 2,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body,
+            properties: b"",
+            tag_code: 0,
+            keys: KeysToIndex::default(),
+        }
+    }
+
+    fn settle(log: &mut Log) {
+        while let Some(io) = log.poll_background(Now::default()) {
+            log.handle_io(io.id, Ok(()));
+        }
+        while let Some(commit) = log.poll_commit() {
+            log.handle_io(commit.id, Ok(()));
+            log.check_invariants();
+        }
+    }
+
+    #[test]
+    fn messages_are_visible_when_flushed_and_read_from_the_ring() {
+        let mut log = log(FlushPolicy::Sync);
+        let queue = log.queue("T", QueueId(0));
+        assert_eq!(log.append(queue, &draft(b"x")), Err(AppendError::NoSegment { disk_full: false }));
+        settle(&mut log);
+        for number in 0..10u8 {
+            let appended = log.append(queue, &draft(&[number])).expect("there is room");
+            assert_eq!(appended.queue_offset, QueueOffset(u64::from(number)));
+        }
+        assert_eq!(log.bounds(queue).max, QueueOffset(0), "not flushed yet");
+        settle(&mut log);
+        assert_eq!(log.queues_advanced(), vec![queue]);
+        let limits = ReadLimits { messages_max: 3, bytes_max: 10_000, entries_max: 100 };
+        let mut out = BytesMut::new();
+        let read = log.read(queue, QueueOffset(8), &limits, &|_| true, &mut out);
+        assert_eq!(read, Read::Found { next: QueueOffset(10), messages: 2 });
+        let first = RecordView::decode(&out, None, Check::CrcRequired).expect("whole records");
+        assert_eq!((first.body, first.queue_offset), (&[8][..], QueueOffset(8)));
+    }
+
+    #[test]
+    fn the_ring_never_loses_what_is_not_written() {
+        let mut log = log(FlushPolicy::ASYNC);
+        settle(&mut log);
+        let queue = log.queue("T", QueueId(0));
+        let body = [7; 3000];
+        let mut appended = 0;
+        while log.append(queue, &draft(&body)).is_ok() {
+            appended += 1;
+            log.check_invariants();
+        }
+        assert_eq!(log.append(queue, &draft(&body)), Err(AppendError::TailFull));
+        assert_eq!(appended, 10, "a ring of 32 KiB holds ten");
+        let commit = log.poll_commit().expect("there is something to write");
+        assert_eq!((commit.at, commit.len % 4096), (0, 0));
+        assert!(log.poll_commit().is_none(), "one at a time");
+        log.handle_io(commit.id, Ok(()));
+        assert!(log.append(queue, &draft(&body)).is_ok());
+    }
+
+    #[test]
+    fn the_log_rolls_over_segments_and_stops_for_good_on_a_failed_commit() {
+        let mut log = log(FlushPolicy::Sync);
+        let queue = log.queue("T", QueueId(0));
+        for number in 0..200u64 {
+            settle(&mut log);
+            let appended = log.append(queue, &draft(&[1; 1000])).expect("there is room");
+            assert_eq!(appended.queue_offset, QueueOffset(number));
+        }
+        assert!(log.appended() > LogOffset(3 * 64 * 1024));
+        let commit = log.poll_commit().expect("there is something to write");
+        log.handle_io(commit.id, Err(IoError::Failed { errno: 5 }));
+        assert!(log.failure().is_some() && log.poll_commit().is_none());
+        assert_eq!(log.append(queue, &draft(b"x")), Err(AppendError::Stopped));
+    }
+}

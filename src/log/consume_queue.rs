@@ -1,0 +1,316 @@
+//! The consume queues: for each message of a queue, where it lies in the log.
+//!
+//! A node may have 100,000 queues, so a queue has no file. Its newest entries are in memory; when enough have gathered they are
+//! closed into a block in the index files, which all queues share (see [`super::index_file`]), and of the block only its place stays in memory.
+//! All of it is derived from the log: a checkpoint saves the trouble of reading all of the log at a start, no more.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::model::{FastMap, LogOffset, QueueId, QueueOffset, TopicName};
+
+use super::record::java_hash;
+
+/// Handle of a message queue within one log. Valid while the process lives, also after its topic was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueueIndex(pub(super) u32);
+
+/// Where one message of a queue lies in the commit log. In a block 20 bytes, big-endian, back to back.
+///
+/// | bytes  | field        | meaning                                                           |
+/// |--------|--------------|-------------------------------------------------------------------|
+/// | 0..8   | `log_offset` | bytes from the start of this shard's commit log                   |
+/// | 8..12  | `size`       | bytes of the whole record                                         |
+/// | 12..20 | `tag_code`   | Java hash of the tag; for a delayed message its due time, Unix ms |
+///
+/// Source: Apache RocketMQ 5 `ConsumeQueue`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) log_offset: LogOffset,
+    pub(super) size: u32,
+    pub(super) tag_code: i64,
+}
+
+/// Bytes of an [`Entry`] in a block.
+pub(super) const ENTRY_BYTES: usize = 20;
+
+/// Bytes before the first entry of a block.
+///
+/// | bytes  | field      | meaning                            |
+/// |--------|------------|------------------------------------|
+/// | 0..4   | magic      | [`BLOCK_MAGIC`]                    |
+/// | 4..8   | CRC-32     | of all bytes from 8 on             |
+/// | 8..16  | `first`    | queue offset of the first entry    |
+/// | 16..20 | `count`    | entries                            |
+/// | 20..24 | `queue_id` |                                    |
+pub(super) const BLOCK_HEADER_BYTES: usize = 24;
+const BLOCK_MAGIC: u32 = u32::from_be_bytes(*b"RQCB");
+
+impl Entry {
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.log_offset.0.to_be_bytes());
+        out.extend_from_slice(&self.size.to_be_bytes());
+        out.extend_from_slice(&self.tag_code.to_be_bytes());
+    }
+
+    pub(super) fn get(bytes: &[u8]) -> Option<Entry> {
+        let (log_offset, rest) = bytes.split_first_chunk::<8>()?;
+        let (size, rest) = rest.split_first_chunk::<4>()?;
+        let (tag_code, _) = rest.split_first_chunk::<8>()?;
+        Some(Entry {
+            log_offset: LogOffset(u64::from_be_bytes(*log_offset)),
+            size: u32::from_be_bytes(*size),
+            tag_code: i64::from_be_bytes(*tag_code),
+        })
+    }
+}
+
+/// A block of a queue in the index files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BlockRef {
+    /// Queue offset of its first entry.
+    pub(super) first: QueueOffset,
+    /// Log offset of its last entry: the block is dead when the log starts beyond.
+    pub(super) last_log: LogOffset,
+    /// Position in the index files.
+    pub(super) at: u64,
+}
+
+/// Where an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Located {
+    /// In memory.
+    Memory(Entry),
+    /// In a block of `count` entries.
+    Block { block: BlockRef, count: u32 },
+    /// Below the queue's first entry or beyond its last.
+    Outside,
+}
+
+/// One message queue.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) topic: TopicName,
+    pub(super) queue_id: QueueId,
+    /// Java hash of the topic and `#`: every key's hash goes on from it.
+    pub(super) key_seed: i32,
+    pub(super) blocks: VecDeque<BlockRef>,
+    /// Queue offset of `tail[0]`.
+    pub(super) sealed_end: QueueOffset,
+    /// Entries that are in no block yet.
+    pub(super) tail: Vec<Entry>,
+    /// End of what consumers may see.
+    pub(super) visible: QueueOffset,
+    /// Entries below are known to be gone, where a block still holds them beside living ones.
+    pub(super) floor: QueueOffset,
+    /// Whether `visible` grew since it was last asked.
+    pub(super) is_advanced: bool,
+    /// Everything of this queue below this log offset is in here already: a replay leaves it out.
+    pub(super) as_of: LogOffset,
+    /// Whether the first offset is known, from a record, a checkpoint or because the queue is new.
+    pub(super) is_based: bool,
+}
+
+impl Queue {
+    fn new(topic: TopicName, queue_id: QueueId) -> Queue {
+        let key_seed = java_hash(java_hash(0, topic.as_str()), "#");
+        Queue {
+            topic,
+            queue_id,
+            key_seed,
+            blocks: VecDeque::new(),
+            sealed_end: QueueOffset(0),
+            tail: Vec::new(),
+            visible: QueueOffset(0),
+            floor: QueueOffset(0),
+            is_advanced: false,
+            as_of: LogOffset(0),
+            is_based: false,
+        }
+    }
+
+    /// Queue offset of the next message.
+    #[inline]
+    pub(super) fn next(&self) -> QueueOffset {
+        QueueOffset(self.sealed_end.0 + self.tail.len() as u64)
+    }
+
+    /// First queue offset that is still there, as far as is known without reading: a block that is partly gone counts from `floor`.
+    pub(super) fn min(&self, start: LogOffset) -> QueueOffset {
+        let dead = self.blocks.partition_point(|block| block.last_log < start);
+        let first = match self.blocks.get(dead) {
+            Some(block) => block.first,
+            None => self.sealed_end.plus(self.tail.partition_point(|entry| entry.log_offset < start) as u64),
+        };
+        first.max(self.floor)
+    }
+
+    pub(super) fn locate(&self, offset: QueueOffset) -> Located {
+        if let Some(in_tail) = offset.0.checked_sub(self.sealed_end.0) {
+            let entry = usize::try_from(in_tail).ok().and_then(|in_tail| self.tail.get(in_tail));
+            return entry.map_or(Located::Outside, |entry| Located::Memory(*entry));
+        }
+        let Some(index) = self.blocks.partition_point(|block| block.first <= offset).checked_sub(1) else {
+            return Located::Outside;
+        };
+        let block = self.blocks[index];
+        let end = self.blocks.get(index + 1).map_or(self.sealed_end, |next| next.first);
+        let count = u32::try_from(end.0 - block.first.0).expect("a block has few entries");
+        Located::Block { block, count }
+    }
+
+    /// Forgets blocks that lie wholly below the log's start. How many.
+    pub(super) fn trim(&mut self, start: LogOffset) -> usize {
+        let dead = self.blocks.partition_point(|block| block.last_log < start);
+        self.blocks.drain(..dead);
+        if self.blocks.is_empty() {
+            self.blocks.shrink_to_fit();
+        }
+        dead
+    }
+
+    /// The bytes of a block of all entries in memory.
+    fn encode_block(&self, out: &mut Vec<u8>) {
+        out.clear();
+        out.extend_from_slice(&BLOCK_MAGIC.to_be_bytes());
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&self.sealed_end.0.to_be_bytes());
+        out.extend_from_slice(&u32::try_from(self.tail.len()).expect("a block has few entries").to_be_bytes());
+        out.extend_from_slice(&self.queue_id.0.to_be_bytes());
+        for entry in &self.tail {
+            entry.put(out);
+        }
+        let crc = crc32fast::hash(&out[8..]);
+        out[4..8].copy_from_slice(&crc.to_be_bytes());
+    }
+
+    /// Forgets all entries but not how many there were: they are gone from the log, and it is not known how many more went after them.
+    pub(super) fn forget_entries(&mut self) {
+        self.sealed_end = self.next();
+        self.floor = self.sealed_end;
+        self.blocks = VecDeque::new();
+        self.tail = Vec::new();
+        self.is_based = false;
+    }
+
+    /// Forgets everything: the topic was removed, and if it comes back it begins at 0.
+    fn reset(&mut self, as_of: LogOffset) {
+        self.blocks = VecDeque::new();
+        self.tail = Vec::new();
+        self.sealed_end = QueueOffset(0);
+        self.visible = QueueOffset(0);
+        self.floor = QueueOffset(0);
+        self.as_of = as_of;
+        self.is_based = true;
+    }
+}
+
+/// Checks a block as it was read. False if it is not this block.
+pub(super) fn is_sound_block(bytes: &[u8], block: &BlockRef, count: u32, queue_id: QueueId) -> bool {
+    let Some((head, rest)) = bytes.split_at_checked(8) else { return false };
+    let expected = [block.first.0.to_be_bytes().as_slice(), &count.to_be_bytes(), &queue_id.0.to_be_bytes()].concat();
+    head.starts_with(&BLOCK_MAGIC.to_be_bytes())
+        && head.ends_with(&crc32fast::hash(rest).to_be_bytes())
+        && rest.starts_with(&expected)
+}
+
+/// All queues of a log.
+#[derive(Debug, Default)]
+pub(super) struct Queues {
+    pub(super) list: Vec<Queue>,
+    by_name: FastMap<TopicName, BTreeMap<QueueId, QueueIndex>>,
+    /// Entries in memory, of all queues.
+    pub(super) unsealed: usize,
+    /// Where closing early, or trimming, goes on.
+    cursor: usize,
+    scratch: Vec<u8>,
+}
+
+impl Queues {
+    pub(super) fn find(&self, topic: &str, queue_id: QueueId) -> Option<QueueIndex> {
+        self.by_name.get(topic)?.get(&queue_id).copied()
+    }
+
+    pub(super) fn of_topic(&self, topic: &str) -> impl Iterator<Item = (QueueId, QueueIndex)> {
+        self.by_name.get(topic).into_iter().flatten().map(|(&id, &index)| (id, index))
+    }
+
+    pub(super) fn find_or_create(&mut self, topic: &str, queue_id: QueueId) -> QueueIndex {
+        if let Some(index) = self.find(topic, queue_id) {
+            return index;
+        }
+        let index = QueueIndex(u32::try_from(self.list.len()).expect("fewer than 2^32 queues"));
+        let topic = TopicName::from(topic);
+        self.list.push(Queue::new(topic.clone(), queue_id));
+        self.by_name.entry(topic).or_default().insert(queue_id, index);
+        index
+    }
+
+    #[inline]
+    pub(super) fn get(&self, index: QueueIndex) -> &Queue {
+        &self.list[index.0 as usize]
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, index: QueueIndex) -> &mut Queue {
+        &mut self.list[index.0 as usize]
+    }
+
+    /// Adds an entry at the queue's end.
+    #[inline]
+    pub(super) fn push(&mut self, index: QueueIndex, entry: Entry) {
+        self.unsealed += 1;
+        self.list[index.0 as usize].tail.push(entry);
+    }
+
+    /// Closes the entries in memory into a block, which `store` puts into the index files and says where.
+    pub(super) fn seal(&mut self, index: QueueIndex, store: impl FnOnce(&[u8], LogOffset) -> u64) {
+        let queue = &mut self.list[index.0 as usize];
+        let Some(last) = queue.tail.last() else { return };
+        let last_log = last.log_offset;
+        queue.encode_block(&mut self.scratch);
+        let at = store(&self.scratch, last_log);
+        queue.blocks.push_back(BlockRef { first: queue.sealed_end, last_log, at });
+        let count = queue.tail.len();
+        queue.sealed_end = queue.next();
+        // Not `clear`: with many queues their spare capacity would be most of the memory.
+        queue.tail = Vec::new();
+        self.unsealed -= count;
+    }
+
+    /// The next queue with entries in memory, going round: whose block to close early when all queues together hold too many.
+    pub(super) fn next_to_seal(&mut self, tries: usize) -> Option<QueueIndex> {
+        for _ in 0..tries.min(self.list.len()) {
+            let index = self.step();
+            if !self.list[index].tail.is_empty() {
+                return Some(QueueIndex(u32::try_from(index).expect("fewer than 2^32 queues")));
+            }
+        }
+        None
+    }
+
+    fn step(&mut self) -> usize {
+        self.cursor = (self.cursor + 1) % self.list.len();
+        self.cursor
+    }
+
+    /// Trims the next few queues.
+    pub(super) fn trim_some(&mut self, count: usize, start: LogOffset) {
+        for _ in 0..count.min(self.list.len()) {
+            let index = self.step();
+            self.list[index].trim(start);
+        }
+    }
+
+    /// Empties all queues of a topic, except those that say they are newer than `at`. Which.
+    pub(super) fn remove_topic(&mut self, topic: &str, at: LogOffset) -> Vec<QueueIndex> {
+        let removed: Vec<_> =
+            self.of_topic(topic).map(|(_, index)| index).filter(|&index| self.get(index).as_of <= at).collect();
+        for &index in &removed {
+            let queue = self.get_mut(index);
+            let count = queue.tail.len();
+            queue.reset(at);
+            self.unsealed -= count;
+        }
+        removed
+    }
+}

@@ -1,0 +1,528 @@
+//! Reading the log: from the ring while the bytes are new, else from blocks of the disk that the shell brings.
+//!
+//! A read that needs a block says `Cold` and is called again, with the same arguments, when the block was supplied. What it has found by
+//! then it returns rather than wait.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use super::commit_log::Log;
+use super::consume_queue::{self, BLOCK_HEADER_BYTES, ENTRY_BYTES, Entry, Located, QueueIndex};
+use super::file::{BlockId, FileName, IoError};
+use super::key_index::{KeyEntry, RUN_ENTRY_BYTES, Run, key_hash};
+use super::record::{self, Check, RecordView};
+use crate::limits::{COLD_BLOCK_BYTES, DISK_BLOCK_BYTES, LOOKUPS_MAX, PREFETCH_BLOCKS_MAX};
+use crate::model::{LogOffset, QueueOffset, UnixMs};
+
+const BLOCK: u64 = DISK_BLOCK_BYTES as u64;
+
+/// How much one read of a queue may return and look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadLimits {
+    /// Messages returned.
+    pub messages_max: usize,
+    /// Bytes returned; the first message is returned whatever its size.
+    pub bytes_max: usize,
+    /// Entries looked at, whether they match or not.
+    pub entries_max: usize,
+}
+
+/// What a read of a queue has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// Whole records were put out.
+    Found {
+        /// Where to go on.
+        next: QueueOffset,
+        /// How many.
+        messages: usize,
+    },
+    /// Nothing up to `next` matches; also if there is nothing at all below the end.
+    NoMatch {
+        /// Where to go on.
+        next: QueueOffset,
+    },
+    /// The messages up to `next` are gone.
+    Removed {
+        /// The first that may be there.
+        next: QueueOffset,
+    },
+    /// The message before `next` is there but cannot be read: the disk failed, or its bytes are damaged.
+    Unreadable {
+        /// Where to go on without it.
+        next: QueueOffset,
+    },
+    /// Call again when this block was supplied.
+    Cold(BlockId),
+}
+
+/// What was found at a log offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordRead {
+    /// The whole record was put out.
+    Found {
+        /// Its bytes.
+        size: u32,
+    },
+    /// There is no record at this offset.
+    Missing,
+    /// Call again when this block was supplied.
+    Cold(BlockId),
+}
+
+/// Which side of a moment is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Boundary {
+    /// The first message stored at or after it; the queue's end if there is none.
+    Lower,
+    /// The last message stored at or before it; the queue's first if there is none.
+    Upper,
+}
+
+/// Result of a search by time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Search {
+    /// The queue offset.
+    Found(QueueOffset),
+    /// Call again when this block was supplied.
+    Cold(BlockId),
+}
+
+/// When a message was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreTime {
+    /// At this time.
+    At(UnixMs),
+    /// There is no such message.
+    Missing,
+    /// Call again when this block was supplied.
+    Cold(BlockId),
+}
+
+/// Result of a search by key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySearch {
+    /// Where records that may have the key lie, newest first. Equal hashes are no proof: check the keys.
+    Ready(Vec<LogOffset>),
+    /// Call again when this block was supplied.
+    Cold(BlockId),
+}
+
+/// Why bytes are not at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Miss {
+    Cold(BlockId),
+    /// The disk failed, or the bytes are not what was written.
+    Failed,
+}
+
+/// A search by key that was interrupted by a cold block: what it has found, and which run is next. Without it a search over many runs would
+/// need all their blocks in the cache at once.
+#[derive(Clone, Debug)]
+pub(super) struct Lookup {
+    asked: Asked,
+    /// Runs that begin at or beyond this position of the index files were searched.
+    searched: u64,
+    found: Vec<LogOffset>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Asked {
+    hash: u32,
+    max: usize,
+    begin: UnixMs,
+    end: UnixMs,
+}
+
+impl Log {
+    /// Reads messages of a queue from `from` on, as far as `limits` allow and consumers may see, and puts those records out whose tag code is
+    /// `wanted`. Bounds are checked by the caller, who knows what to say of an offset outside them.
+    pub fn read(
+        &mut self,
+        queue: QueueIndex,
+        from: QueueOffset,
+        limits: &ReadLimits,
+        wanted: &dyn Fn(i64) -> bool,
+        out: &mut BytesMut,
+    ) -> Read {
+        let begin = out.len();
+        let end = QueueOffset(self.queues.get(queue).visible.0.min(from.0.saturating_add(limits.entries_max as u64)));
+        let mut at = from;
+        let mut messages = 0;
+        while at < end && messages < limits.messages_max {
+            let entry = match self.entry(queue, at) {
+                Ok(Some(entry)) if entry.log_offset >= self.start() => entry,
+                Ok(_) => return self.removed(queue, at, messages),
+                Err(miss) => return self.interrupted(miss, at, messages),
+            };
+            let is_wanted = wanted(entry.tag_code);
+            if is_wanted && messages > 0 && out.len() - begin + entry.size as usize > limits.bytes_max {
+                break;
+            }
+            if is_wanted {
+                if let Err(miss) = self.copy_record(&entry, out) {
+                    return self.interrupted(miss, at, messages);
+                }
+                messages += 1;
+            }
+            at = at.plus(1);
+        }
+        if messages > 0 { Read::Found { next: at, messages } } else { Read::NoMatch { next: at } }
+    }
+
+    fn removed(&mut self, queue: QueueIndex, at: QueueOffset, messages: usize) -> Read {
+        if messages > 0 {
+            return Read::Found { next: at, messages };
+        }
+        let start = self.start();
+        let queue = self.queues.get_mut(queue);
+        let next = queue.min(start).max(at.plus(1));
+        // What lies before was just seen to be gone, though its block still lives.
+        queue.floor = queue.floor.max(next.min(queue.next()));
+        Read::Removed { next }
+    }
+
+    fn interrupted(&mut self, miss: Miss, at: QueueOffset, messages: usize) -> Read {
+        if let Miss::Cold(block) = miss {
+            self.read_ahead(block, messages > 0);
+        }
+        match miss {
+            _ if messages > 0 => Read::Found { next: at, messages },
+            Miss::Cold(block) => Read::Cold(block),
+            Miss::Failed => Read::Unreadable { next: at.plus(1) },
+        }
+    }
+
+    /// A reader of old messages goes on with the next block: it is asked for before it is needed. `itself`: this block as well, since its
+    /// reader got an answer and will be back.
+    fn read_ahead(&mut self, block: BlockId, itself: bool) {
+        if let FileName::Segment(start) = block.file {
+            let next = start.plus(block.at).plus(u64::from(block.len));
+            let is_same_file = u64::from(block.len) == COLD_BLOCK_BYTES && next < start.plus(self.segments.size());
+            let following = (is_same_file && next < self.stable()).then(|| self.log_block(next)).flatten();
+            for block in itself.then_some(block).into_iter().chain(following) {
+                let is_known = self.cache.contains(block) || self.prefetch.contains(&block);
+                if !is_known && self.prefetch.len() < PREFETCH_BLOCKS_MAX {
+                    self.prefetch.push_back(block);
+                }
+            }
+        }
+    }
+
+    /// Blocks that will be wanted soon, each once: fetch them with the least shares and [`Self::supply`] them, or leave them.
+    pub fn prefetch(&mut self) -> VecDeque<BlockId> {
+        std::mem::take(&mut self.prefetch)
+    }
+
+    /// The answer to `Cold` and to [`Self::prefetch`]. A failure is reported to the next read that needs the block, and then tried again.
+    pub fn supply(&mut self, block: BlockId, data: Result<Bytes, IoError>) {
+        let is_gone = match block.file {
+            FileName::Segment(start) => self.segments.find(start).is_none_or(|segment| segment.start != start),
+            FileName::Index(number) => !self.index.files().contains_key(&number),
+            FileName::Spare(_) | FileName::Checkpoint => true,
+        };
+        // The file may have been recycled while it was read: its bytes may be another segment's.
+        if is_gone {
+            return;
+        }
+        match data {
+            Ok(data) if data.len() == block.len as usize => self.cache.insert(block, data),
+            Ok(_) | Err(_) => self.cache.note_failed(block),
+        }
+    }
+
+    /// Puts out the record at a log offset, which may come from a client: anything but a sound record that consumers may see is `Missing`.
+    pub fn record(&mut self, at: LogOffset, out: &mut BytesMut) -> RecordRead {
+        if at < self.start() || at >= self.confirm {
+            return RecordRead::Missing;
+        }
+        let begin = out.len();
+        let size = match self.copy_log(at, self.room_at(at).min(8), out) {
+            Ok(()) => record::peek_size(&out[begin..]).ok(),
+            Err(Miss::Cold(block)) => return RecordRead::Cold(block),
+            Err(Miss::Failed) => None,
+        };
+        out.truncate(begin);
+        let Some(size) = size.filter(|&size| size as usize <= self.room_at(at)) else {
+            return RecordRead::Missing;
+        };
+        match self.copy_log(at, size as usize, out) {
+            Ok(()) if RecordView::decode(&out[begin..], Some(at), Check::Crc).is_ok() => RecordRead::Found { size },
+            Err(Miss::Cold(block)) => RecordRead::Cold(block),
+            Ok(()) | Err(Miss::Failed) => {
+                out.truncate(begin);
+                RecordRead::Missing
+            }
+        }
+    }
+
+    /// Bytes that a record at `at` can have: to the end of its segment and of what consumers may see.
+    fn room_at(&self, at: LogOffset) -> usize {
+        let segment_end = self.segments.find(at).map_or(at, |segment| segment.start.plus(self.segments.size()));
+        usize::try_from(segment_end.min(self.confirm).0.saturating_sub(at.0)).unwrap_or(usize::MAX)
+    }
+
+    /// When the message at a queue offset was stored.
+    pub fn store_time(&mut self, queue: QueueIndex, at: QueueOffset) -> StoreTime {
+        if at >= self.queues.get(queue).visible {
+            return StoreTime::Missing;
+        }
+        match self.entry(queue, at) {
+            Ok(Some(entry)) if entry.log_offset >= self.start() => match self.record_time(entry.log_offset) {
+                Ok(time) => StoreTime::At(time),
+                Err(Miss::Cold(block)) => StoreTime::Cold(block),
+                Err(Miss::Failed) => StoreTime::Missing,
+            },
+            Ok(_) | Err(Miss::Failed) => StoreTime::Missing,
+            Err(Miss::Cold(block)) => StoreTime::Cold(block),
+        }
+    }
+
+    /// Searches a queue by store time. Store times are taken to rise along a queue; a clock that was set back makes the result inexact.
+    pub fn offset_by_time(&mut self, queue: QueueIndex, time: UnixMs, boundary: Boundary) -> Search {
+        let bounds = self.bounds(queue);
+        let (mut low, mut high) = (bounds.min, bounds.max);
+        // The first message after the moment (`Upper`), or at or after it (`Lower`).
+        while low < high {
+            let middle = QueueOffset(low.0 + (high.0 - low.0) / 2);
+            let is_before = match self.is_before(queue, middle, time, boundary) {
+                Ok(is_before) => is_before,
+                Err(Miss::Cold(block)) => return Search::Cold(block),
+                // What cannot be read is passed over like what is gone.
+                Err(Miss::Failed) => true,
+            };
+            if is_before {
+                low = middle.plus(1);
+            } else {
+                high = middle;
+            }
+        }
+        match boundary {
+            Boundary::Lower => Search::Found(low),
+            Boundary::Upper => Search::Found(QueueOffset(low.0.saturating_sub(1)).max(bounds.min)),
+        }
+    }
+
+    fn is_before(
+        &mut self,
+        queue: QueueIndex,
+        at: QueueOffset,
+        time: UnixMs,
+        boundary: Boundary,
+    ) -> Result<bool, Miss> {
+        let Some(entry) = self.entry(queue, at)?.filter(|entry| entry.log_offset >= self.start()) else {
+            return Ok(true);
+        };
+        let is_before = |stored: i64| match boundary {
+            Boundary::Lower => stored < time.0,
+            Boundary::Upper => stored <= time.0,
+        };
+        // Most steps are decided by what is known of the whole segment, without a read.
+        if let Some((first, last)) = self.segments.find(entry.log_offset).and_then(|segment| segment.times) {
+            if is_before(last) {
+                return Ok(true);
+            }
+            if !is_before(first) {
+                return Ok(false);
+            }
+        }
+        self.record_time(entry.log_offset).map(|stored| is_before(stored.0))
+    }
+
+    fn record_time(&mut self, at: LogOffset) -> Result<UnixMs, Miss> {
+        let mut head = BytesMut::new();
+        // Up to the store timestamp, behind an IPv6 born host.
+        let len = self.room_at(at).min(76);
+        self.copy_log(at, len, &mut head)?;
+        record::peek_store_time(&head, at).map(UnixMs).ok_or(Miss::Failed)
+    }
+
+    /// Searches for messages of a topic that may have a key, stored within `begin..=end`, newest first, at most `max`.
+    pub fn find_keys(&mut self, topic: &str, key: &str, max: usize, begin: UnixMs, end: UnixMs) -> KeySearch {
+        let seed = record::java_hash(record::java_hash(0, topic), "#");
+        let asked = Asked { hash: key_hash(seed, key), max, begin, end };
+        let interrupted = self.lookups.iter().position(|lookup| lookup.asked == asked);
+        let mut lookup = match interrupted.and_then(|index| self.lookups.remove(index)) {
+            Some(lookup) => lookup,
+            None => {
+                let matching = self.keys.active.iter().rev().filter(|entry| asked.matches(entry)).take(max);
+                Lookup { asked, searched: u64::MAX, found: matching.map(|entry| entry.log_offset).collect() }
+            }
+        };
+        let start = self.start();
+        while lookup.found.len() < max {
+            let runs = self.keys.runs.iter().rev();
+            let next = runs.filter(|run| run.last_log >= start && run.begin <= end && run.end >= begin);
+            let Some(run) = next.copied().find(|run| run.at < lookup.searched) else { break };
+            match self.find_in_run(&run, &asked, &mut lookup.found) {
+                Ok(()) | Err(Miss::Failed) => lookup.searched = run.at,
+                Err(Miss::Cold(block)) => {
+                    if self.lookups.len() == LOOKUPS_MAX {
+                        self.lookups.pop_front();
+                    }
+                    self.lookups.push_back(lookup);
+                    return KeySearch::Cold(block);
+                }
+            }
+        }
+        lookup.found.truncate(max);
+        lookup.found.retain(|&offset| start <= offset && offset < self.confirm);
+        lookup.found.dedup();
+        KeySearch::Ready(lookup.found)
+    }
+
+    fn find_in_run(&mut self, run: &Run, asked: &Asked, found: &mut Vec<LogOffset>) -> Result<(), Miss> {
+        let mut bytes = BytesMut::new();
+        self.copy_index(run.directory_at(asked.hash), 8, &mut bytes)?;
+        let (at, len) = run.bucket_at(&bytes).ok_or(Miss::Failed)?;
+        bytes.clear();
+        self.copy_index(at, len, &mut bytes)?;
+        let entries = bytes.rchunks(RUN_ENTRY_BYTES).filter_map(|bytes| run.entry(bytes));
+        found.extend(entries.filter(|entry| asked.matches(entry)).map(|entry| entry.log_offset));
+        Ok(())
+    }
+
+    /// The entry at a queue offset; `None` if the queue does not hold it.
+    fn entry(&mut self, queue: QueueIndex, at: QueueOffset) -> Result<Option<Entry>, Miss> {
+        let (block, count) = match self.queues.get(queue).locate(at) {
+            Located::Memory(entry) => return Ok(Some(entry)),
+            Located::Outside => return Ok(None),
+            Located::Block { block, count } => (block, count),
+        };
+        if block.last_log < self.start() {
+            return Ok(None);
+        }
+        let is_open = self.open_block.as_ref().is_some_and(|open| open.at == block.at && open.queue == queue);
+        if !is_open {
+            let mut bytes = BytesMut::new();
+            self.copy_index(block.at, BLOCK_HEADER_BYTES + count as usize * ENTRY_BYTES, &mut bytes)?;
+            if !consume_queue::is_sound_block(&bytes, &block, count, self.queues.get(queue).queue_id) {
+                return Err(Miss::Failed);
+            }
+            self.open_block = Some(OpenBlock { queue, at: block.at, bytes: bytes.freeze() });
+        }
+        let open = self.open_block.as_ref().expect("opened above");
+        let nth = usize::try_from(at.0 - block.first.0).expect("within a block");
+        Ok(open.bytes.get(BLOCK_HEADER_BYTES + nth * ENTRY_BYTES..).and_then(Entry::get))
+    }
+
+    /// Puts out a record that an entry names, and checks that it is the one.
+    fn copy_record(&mut self, entry: &Entry, out: &mut BytesMut) -> Result<(), Miss> {
+        let begin = out.len();
+        self.copy_log(entry.log_offset, entry.size as usize, out)?;
+        // From the ring it is what was appended; what comes from a disk is looked at.
+        if entry.log_offset < self.tail.low() {
+            let sound = RecordView::decode(&out[begin..], Some(entry.log_offset), Check::Crc);
+            if sound.is_err() {
+                out.truncate(begin);
+                return Err(Miss::Failed);
+            }
+        }
+        Ok(())
+    }
+
+    /// End of the bytes in the segments that will never be written again.
+    fn stable(&self) -> LogOffset {
+        LogOffset(self.written.0 / BLOCK * BLOCK)
+    }
+
+    /// The cold block that holds a log offset below [`Self::stable`].
+    fn log_block(&self, offset: LogOffset) -> Option<BlockId> {
+        let segment = self.segments.find(offset)?;
+        let at = offset.since(segment.start) / COLD_BLOCK_BYTES * COLD_BLOCK_BYTES;
+        let end = (at + COLD_BLOCK_BYTES).min(self.segments.size()).min(self.stable().since(segment.start));
+        Some(BlockId { file: FileName::Segment(segment.start), at, len: u32::try_from(end - at).ok()? })
+    }
+
+    /// Appends `len` bytes of the log to `out`, or nothing. Each part comes from the ring if it is there.
+    fn copy_log(&mut self, from: LogOffset, len: usize, out: &mut BytesMut) -> Result<(), Miss> {
+        let low = self.tail.low();
+        if from >= low {
+            let (before, after) = self.tail.read(from, len);
+            out.extend_from_slice(before);
+            out.extend_from_slice(after);
+            return Ok(());
+        }
+        let begin = out.len();
+        let end = from.plus(len as u64);
+        let mut at = from;
+        while at < end.min(low) {
+            let block = self.log_block(at).ok_or(Miss::Failed)?;
+            let FileName::Segment(start) = block.file else { return Err(Miss::Failed) };
+            let offset = at.since(start) - block.at;
+            match self.copy_block(block, offset, end.min(low).since(at), out) {
+                Ok(copied) => at = at.plus(copied),
+                Err(miss) => {
+                    out.truncate(begin);
+                    return Err(miss);
+                }
+            }
+        }
+        if end > low {
+            let (before, after) = self.tail.read(at, usize::try_from(end.since(at)).expect("part of `len`"));
+            out.extend_from_slice(before);
+            out.extend_from_slice(after);
+        }
+        Ok(())
+    }
+
+    /// Appends `len` bytes of the index files to `out`, or nothing.
+    fn copy_index(&mut self, from: u64, len: usize, out: &mut BytesMut) -> Result<(), Miss> {
+        if let Some(bytes) = self.index.in_memory(from, len) {
+            out.extend_from_slice(bytes);
+            return Ok(());
+        }
+        let begin = out.len();
+        let end = from + len as u64;
+        let mut at = from;
+        while at < end.min(self.index.base()) {
+            let block = self.index.cold_block(at);
+            let offset = at % self.settings.index_file_bytes - block.at;
+            match self.copy_block(block, offset, end.min(self.index.base()) - at, out) {
+                Ok(copied) => at += copied,
+                Err(miss) => {
+                    out.truncate(begin);
+                    return Err(miss);
+                }
+            }
+        }
+        let rest = usize::try_from(end - at).expect("part of `len`");
+        match self.index.in_memory(at, rest) {
+            Some(bytes) => out.extend_from_slice(bytes),
+            None => {
+                out.truncate(begin);
+                return Err(Miss::Failed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends up to `len` bytes from `offset` of a cached block. How many.
+    fn copy_block(&mut self, block: BlockId, offset: u64, len: u64, out: &mut BytesMut) -> Result<u64, Miss> {
+        let from = usize::try_from(offset).expect("within a block");
+        let wanted = usize::try_from(len.min(u64::from(block.len).saturating_sub(offset))).expect("within a block");
+        let cached = self.cache.get(block).filter(|data| data.len() >= from + wanted && wanted > 0);
+        let Some(data) = cached else {
+            return Err(if self.cache.take_failed(block) { Miss::Failed } else { Miss::Cold(block) });
+        };
+        out.extend_from_slice(&data[from..from + wanted]);
+        Ok(wanted as u64)
+    }
+}
+
+/// The index block that was read last: a reader takes many entries of one block.
+#[derive(Debug)]
+pub(super) struct OpenBlock {
+    queue: QueueIndex,
+    at: u64,
+    bytes: Bytes,
+}
+
+impl Asked {
+    fn matches(&self, entry: &KeyEntry) -> bool {
+        // Times in a run are whole seconds after its beginning.
+        let second = 1000;
+        entry.hash == self.hash && entry.time.0 + second > self.begin.0 && entry.time <= self.end
+    }
+}

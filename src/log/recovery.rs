@@ -1,0 +1,754 @@
+//! From the files that are found to a log: what is valid, what is taken from the tail, what is refused.
+//!
+//! In order:
+//!
+//! 1. Segments must be contiguous and of the right size; anything unknown in the folders is refused by name.
+//! 2. A checkpoint, if there is a sound one, says where to begin; else the whole log is read.
+//! 3. The log is valid up to the first bytes that are not a sound record *for that place*: recycled segments hold sound records of an
+//!    older part of the log, so the record's own log offset counts as much as its CRC.
+//! 4. What the dead process had appended but not written is in the tail ring, if that outlived it; it is written and flushed.
+//! 5. Behind the end, a write that was never flushed may have left whole records of the lost end of the log. They would become valid when the
+//!    log grows up to them, so whatever claims its place within the reach of an unflushed write is overwritten with zeros.
+//!
+//! A segment is flushed before anything is written to the next one. So an end within a segment is damage, not a crash, if the next segment has
+//! begun; and damage is refused, because cutting the log there would lose what was promised.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use super::background::REMOVAL_TOPIC;
+use super::checkpoint::Checkpoint;
+use super::commit_log::{Log, push_entry};
+use super::consume_queue::{Entry, Queue, Queues};
+use super::file::{FileName, IoError, IoId};
+use super::index_file::IndexFiles;
+use super::key_index::KeyIndex;
+use super::record::{
+    Check, FILLER_BYTES, KeysToIndex, RECORD_BYTES_MIN, RecordView, claims_place, is_filler, peek_size,
+};
+use super::segment::Segments;
+use super::settings::{FlushPolicy, LogSettings};
+use super::tail::{self, Tail, TailMemory};
+use crate::limits::{DISK_BLOCK_BYTES, INDEX_WRITE_BYTES_MIN, PREPARE_CHUNK_BYTES, STALE_WINDOW_BYTES};
+use crate::model::{LogOffset, QueueId, QueueOffset, TopicName, UnixMs};
+
+const BLOCK: u64 = DISK_BLOCK_BYTES as u64;
+/// Bytes that are read at once.
+const READ_BYTES: u64 = PREPARE_CHUNK_BYTES;
+/// Bytes that show whether something claims its place.
+const CLAIM_BYTES: usize = 36;
+
+/// A file that lies in one of [`super::FOLDERS`], or the checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundFile {
+    /// Path below the shard's folder.
+    pub path: String,
+    /// Its size.
+    pub size_bytes: u64,
+}
+
+/// What a recovery begins with.
+pub struct FoundStore {
+    /// Files in [`super::FOLDERS`] and the checkpoint; in any order.
+    pub files: Vec<FoundFile>,
+    /// The ring; its content counts only together with `tail_appended`.
+    pub tail: Box<dyn TailMemory>,
+    /// What the dead process published last; `None` if the ring is new, or belongs to another store or another boot.
+    pub tail_appended: Option<LogOffset>,
+}
+
+/// What recovery wants done; answer each with [`Recovery::supply`].
+pub enum Step {
+    /// Read; fewer bytes at the end of the file.
+    Read {
+        /// Which file.
+        file: FileName,
+        /// Byte in the file, whole disk blocks.
+        at: u64,
+        /// Bytes, whole disk blocks.
+        len: usize,
+    },
+    /// Write; an index file may have to be made.
+    Write {
+        /// Which file.
+        file: FileName,
+        /// Byte in the file, whole disk blocks.
+        at: u64,
+        /// Whole disk blocks.
+        data: Bytes,
+    },
+    /// Make what was written to the file durable.
+    Flush {
+        /// Which file.
+        file: FileName,
+    },
+    /// Remove a leftover.
+    Remove {
+        /// Which file.
+        file: FileName,
+    },
+    /// The log is ready, all of it flushed.
+    Done(Box<Log>),
+    /// It is not safe to go on.
+    Refused(RecoveryError),
+}
+
+/// Why a store is not opened. Each says what to do.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum RecoveryError {
+    /// A file that this version never makes.
+    #[error("{path} does not belong to this store: move it away")]
+    ForeignFile {
+        /// Its path below the shard's folder.
+        path: String,
+    },
+    /// A segment that was cut, or a store with another segment size.
+    #[error(
+        "{file} has {found} bytes instead of {expected}: set the segment size that the store was made with, or restore the file"
+    )]
+    WrongSize {
+        /// The segment.
+        file: FileName,
+        /// Its size.
+        found: u64,
+        /// What it should be.
+        expected: u64,
+    },
+    /// A hole in the log.
+    #[error("{file} is missing: restore it, or the messages in it and after it are lost")]
+    MissingSegment {
+        /// The first one that is not there.
+        file: FileName,
+    },
+    /// The log ends before what was flushed.
+    #[error(
+        "{file} is damaged at byte {at}, and the log goes on to {known_end} at least: restore the file from a replica or a backup"
+    )]
+    Damaged {
+        /// The segment.
+        file: FileName,
+        /// Byte in it at which no sound record begins.
+        at: u64,
+        /// What is known to have been written.
+        known_end: LogOffset,
+    },
+    /// Records of a queue do not follow one another.
+    #[error(
+        "queue {queue_id} of topic {topic} goes from offset {expected} to {found} at log offset {at}: restore the log from a replica or a backup"
+    )]
+    QueueGap {
+        /// The topic.
+        topic: TopicName,
+        /// The queue.
+        queue_id: QueueId,
+        /// Queue offset that should come.
+        expected: QueueOffset,
+        /// Queue offset of the record.
+        found: QueueOffset,
+        /// The record.
+        at: LogOffset,
+    },
+    /// The disk did not do what recovery needs.
+    #[error("{file}: {error}")]
+    Disk {
+        /// The file.
+        file: FileName,
+        /// What the disk said.
+        error: IoError,
+    },
+}
+
+/// The machine: call [`Self::step`], do what it says, call [`Self::supply`], until `Done` or `Refused`.
+pub struct Recovery {
+    settings: LogSettings,
+    tail: Option<Box<dyn TailMemory>>,
+    tail_appended: Option<LogOffset>,
+    phase: Phase,
+    /// The file of the step that is under way.
+    asked: Option<FileName>,
+    answer: Option<Bytes>,
+    failed: Option<RecoveryError>,
+    leftovers: VecDeque<FileName>,
+    checkpoint_bytes: u64,
+    index_sizes: Vec<(u32, u64)>,
+    derived: Derived,
+    /// What the checkpoint says was flushed.
+    known_end: LogOffset,
+    replay_from: LogOffset,
+    scan: Scan,
+    log: Option<Box<Log>>,
+    commit: Option<IoId>,
+    /// Whether something behind the end was overwritten.
+    has_cleared: bool,
+    /// A write of the index files is under way, or its flush.
+    index_write: Option<IndexStep>,
+}
+
+/// Phases in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Checkpoint,
+    Leftovers,
+    Scan,
+    NextSegment,
+    Commit,
+    Flush,
+    Stale,
+    StaleFlush,
+    Done,
+}
+
+/// What is built up from the log.
+struct Derived {
+    segments: Segments,
+    queues: Queues,
+    keys: KeyIndex,
+    index: IndexFiles,
+    block_entries: usize,
+}
+
+/// A write of an index file that is under way; `flush`: which is to be flushed after it.
+struct IndexStep {
+    file: FileName,
+    flush: bool,
+}
+
+/// A window of the log that slides over it, or the checkpoint as far as it was read.
+struct Scan {
+    at: LogOffset,
+    window_at: LogOffset,
+    window: Vec<u8>,
+}
+
+/// What begins at a place.
+enum Parsed<'a> {
+    Record(RecordView<'a>),
+    Filler,
+    /// More bytes are needed to tell.
+    More,
+    /// Nothing that belongs there.
+    End,
+}
+
+impl Recovery {
+    /// Looks at the files that were found.
+    ///
+    /// # Errors
+    /// [`RecoveryError`] if they cannot be a log.
+    pub fn new(settings: LogSettings, found: FoundStore) -> Result<Recovery, RecoveryError> {
+        let expected = settings.segment_bytes;
+        let mut segments = Segments::new(expected, settings.prepare_bytes);
+        let mut starts = Vec::new();
+        let mut leftovers = VecDeque::new();
+        let (mut checkpoint_bytes, mut index_sizes) = (0, Vec::new());
+        for FoundFile { path, size_bytes } in found.files {
+            match FileName::parse(&path) {
+                None => return Err(RecoveryError::ForeignFile { path }),
+                Some(file @ FileName::Segment(start))
+                    if size_bytes != expected || !start.0.is_multiple_of(expected) =>
+                {
+                    return Err(RecoveryError::WrongSize { file, found: size_bytes, expected });
+                }
+                Some(FileName::Segment(start)) => starts.push(start),
+                // A spare that was being made when the process died.
+                Some(file @ FileName::Spare(_)) if size_bytes != expected => leftovers.push_back(file),
+                Some(FileName::Spare(number)) => segments.add_found_spare(number),
+                Some(FileName::Index(number)) => index_sizes.push((number, size_bytes)),
+                Some(FileName::Checkpoint) => checkpoint_bytes = size_bytes,
+            }
+        }
+        starts.sort_unstable();
+        for (at, &start) in starts.iter().enumerate() {
+            let wanted = starts[0].plus(expected * at as u64);
+            if start != wanted {
+                return Err(RecoveryError::MissingSegment { file: FileName::Segment(wanted) });
+            }
+            segments.add_found(start);
+        }
+        let at = starts.first().copied().unwrap_or_default();
+        Ok(Recovery {
+            derived: Derived {
+                segments,
+                queues: Queues::default(),
+                keys: KeyIndex::new(settings.key_run_entries),
+                index: IndexFiles::new(settings.index_file_bytes),
+                block_entries: settings.queue_block_entries,
+            },
+            settings,
+            tail: Some(found.tail),
+            tail_appended: found.tail_appended,
+            phase: Phase::Checkpoint,
+            asked: None,
+            answer: None,
+            failed: None,
+            leftovers,
+            checkpoint_bytes,
+            index_sizes,
+            known_end: at,
+            replay_from: at,
+            scan: Scan { at, window_at: at, window: Vec::new() },
+            log: None,
+            commit: None,
+            has_cleared: false,
+            index_write: None,
+        })
+    }
+
+    /// What to do next.
+    ///
+    /// # Panics
+    /// If the last step was not answered, or after `Done` or `Refused`.
+    pub fn step(&mut self) -> Step {
+        assert!(self.asked.is_none(), "the last step was not answered");
+        loop {
+            if let Some(error) = self.failed.take() {
+                return Step::Refused(error);
+            }
+            let next = match self.phase {
+                Phase::Checkpoint => self.read_checkpoint(),
+                Phase::Scan => self.scan(),
+                Phase::NextSegment => self.check_next_segment(),
+                Phase::Leftovers => Ok(self.remove_leftover()),
+                Phase::Commit => Ok(self.write_commit()),
+                Phase::Flush => Ok(self.flush_commit()),
+                Phase::Stale => Ok(self.clear_stale()),
+                Phase::StaleFlush => Ok(self.flush_stale()),
+                Phase::Done => return Step::Done(self.finish()),
+            };
+            match next {
+                Ok(Some(step)) => {
+                    self.asked = match &step {
+                        Step::Read { file, .. }
+                        | Step::Write { file, .. }
+                        | Step::Flush { file }
+                        | Step::Remove { file } => Some(*file),
+                        Step::Done(_) | Step::Refused(_) => None,
+                    };
+                    return step;
+                }
+                Ok(None) => {}
+                Err(error) => return Step::Refused(error),
+            }
+        }
+    }
+
+    /// The answer to a step: what was read, or nothing for the others.
+    ///
+    /// # Panics
+    /// If nothing was asked.
+    pub fn supply(&mut self, result: Result<Bytes, IoError>) {
+        let file = self.asked.take().expect("an answer belongs to a step");
+        match result {
+            Ok(data) => self.answer = Some(data),
+            Err(error) => self.failed = Some(RecoveryError::Disk { file, error }),
+        }
+    }
+
+    fn read_checkpoint(&mut self) -> Result<Option<Step>, RecoveryError> {
+        if let Some(data) = self.answer.take() {
+            self.scan.window.extend_from_slice(&data);
+            if data.is_empty() {
+                // Shorter than it was listed; what is there must do.
+                self.checkpoint_bytes = self.scan.window.len() as u64;
+            }
+        }
+        let at = self.scan.window.len() as u64;
+        if at < self.checkpoint_bytes {
+            let len = READ_BYTES.min((self.checkpoint_bytes - at).next_multiple_of(BLOCK));
+            return Ok(Some(read(FileName::Checkpoint, at, len)));
+        }
+        let bytes = std::mem::take(&mut self.scan.window);
+        self.phase = Phase::Leftovers;
+        if let Some(checkpoint) = Checkpoint::decode(&bytes, &self.settings) {
+            self.begin_at(checkpoint)?;
+        }
+        let known = self.derived.index.files();
+        let unknown = self.index_sizes.iter().map(|(number, _)| *number).filter(|number| !known.contains_key(number));
+        self.leftovers.extend(unknown.map(FileName::Index));
+        Ok(None)
+    }
+
+    fn begin_at(&mut self, checkpoint: Checkpoint) -> Result<(), RecoveryError> {
+        let size = self.settings.segment_bytes;
+        let first_missing = LogOffset(checkpoint.flushed.0 / size * size);
+        let start = self.scan.at;
+        let is_missing = self.derived.segments.find(checkpoint.flushed).is_none();
+        if is_missing && checkpoint.flushed >= start && checkpoint.flushed > LogOffset(0) {
+            return Err(RecoveryError::MissingSegment { file: FileName::Segment(first_missing) });
+        }
+        self.known_end = checkpoint.flushed.max(start);
+        if !self.has_index_files(&checkpoint, start) {
+            return Ok(());
+        }
+        // Segments may have gone after the checkpoint was made, when the disk was too full for another one.
+        let at = checkpoint.replay_from.max(start);
+        self.replay_from = at;
+        self.scan = Scan { at, window_at: floor(at), window: Vec::new() };
+        self.derived.queues = checkpoint.queues;
+        if checkpoint.flushed < start {
+            self.derived.queues.list.iter_mut().for_each(Queue::forget_entries);
+            self.derived.queues.unsealed = 0;
+        }
+        self.derived.keys = checkpoint.keys;
+        let mut index_files = checkpoint.index_files;
+        index_files.retain(|number, _| self.index_sizes.iter().any(|(found, _)| found == number));
+        self.derived.index.resume(checkpoint.index_end, index_files);
+        for (start, times) in checkpoint.times {
+            self.derived.segments.set_times(start, Some(times));
+        }
+        Ok(())
+    }
+
+    /// Whether the index files are there as far as the checkpoint speaks of them and the log still needs them; else everything is derived
+    /// anew.
+    fn has_index_files(&self, checkpoint: &Checkpoint, start: LogOffset) -> bool {
+        let file_bytes = self.settings.index_file_bytes;
+        let needed = checkpoint.index_files.iter().filter(|(_, last)| **last >= start);
+        needed.into_iter().all(|(&number, _)| {
+            let needed =
+                (checkpoint.index_end - (u64::from(number) * file_bytes).min(checkpoint.index_end)).min(file_bytes);
+            self.index_sizes.iter().any(|&(found, size)| found == number && size >= needed)
+        })
+    }
+
+    fn scan(&mut self) -> Result<Option<Step>, RecoveryError> {
+        if let Some(data) = self.answer.take() {
+            match self.index_write.take() {
+                Some(IndexStep { file, flush: true }) => {
+                    self.index_write = Some(IndexStep { file, flush: false });
+                    return Ok(Some(Step::Flush { file }));
+                }
+                Some(_) => self.derived.index.wrote(),
+                None if data.is_empty() => return Err(self.unreadable(self.scan.at)),
+                None => self.scan.window.extend_from_slice(&data),
+            }
+        }
+        // A long log gives a long index: it leaves memory on the way.
+        if let Some(write) = self.derived.index.poll_write(INDEX_WRITE_BYTES_MIN, false) {
+            self.index_write = Some(IndexStep { file: write.file, flush: write.flush });
+            return Ok(Some(Step::Write { file: write.file, at: write.at, data: write.data }));
+        }
+        let scan = &mut self.scan;
+        while let Some(segment) = self.derived.segments.find(scan.at).copied() {
+            let end = segment.start.plus(self.settings.segment_bytes);
+            let bytes = usize::try_from(scan.at.since(scan.window_at)).ok().and_then(|from| scan.window.get(from..));
+            match parse(bytes.unwrap_or_default(), scan.at, end, self.settings.has_record_crc) {
+                Parsed::Record(view) => {
+                    self.derived.replay(&view)?;
+                    scan.at = scan.at.plus(u64::from(view.size));
+                }
+                Parsed::Filler => *scan = Scan { at: end, window_at: end, window: Vec::new() },
+                Parsed::More => {
+                    let keep = floor(scan.at);
+                    scan.window
+                        .drain(..usize::try_from(keep.since(scan.window_at)).unwrap_or(0).min(scan.window.len()));
+                    scan.window_at = keep;
+                    let from = keep.plus(scan.window.len() as u64).since(segment.start);
+                    let len = READ_BYTES.min(self.settings.segment_bytes - from);
+                    return Ok(Some(read(FileName::Segment(segment.start), from, len)));
+                }
+                Parsed::End => break,
+            }
+        }
+        self.phase = Phase::NextSegment;
+        Ok(None)
+    }
+
+    /// A segment that has its size but gives no bytes.
+    fn unreadable(&self, at: LogOffset) -> RecoveryError {
+        let start = LogOffset(at.0 / self.settings.segment_bytes * self.settings.segment_bytes);
+        RecoveryError::Disk { file: FileName::Segment(start), error: IoError::Failed { errno: 5 } }
+    }
+
+    /// Makes sure that the end that was found is one that a crash can leave.
+    fn check_next_segment(&mut self) -> Result<Option<Step>, RecoveryError> {
+        let at = self.scan.at;
+        let size = self.settings.segment_bytes;
+        let Some(segment) = self.derived.segments.find(at).copied() else {
+            return match self.derived.segments.oldest() {
+                // The filler before was written only when this segment lay in place.
+                Some(_) => Err(RecoveryError::MissingSegment { file: FileName::Segment(at) }),
+                None => self.take_tail().map(|()| None),
+            };
+        };
+        let damaged = |known_end| RecoveryError::Damaged {
+            file: FileName::Segment(segment.start),
+            at: at.since(segment.start),
+            known_end,
+        };
+        if at < self.known_end {
+            return Err(damaged(self.known_end));
+        }
+        let next = segment.start.plus(size);
+        if self.derived.segments.find(next).is_some() {
+            let Some(data) = self.answer.take() else {
+                return Ok(Some(read(FileName::Segment(next), 0, BLOCK)));
+            };
+            if claims_place(&data, next) {
+                return Err(damaged(next));
+            }
+        }
+        self.take_tail().map(|()| None)
+    }
+
+    /// Makes the log up to its valid end, and takes from the ring what goes on from there.
+    fn take_tail(&mut self) -> Result<(), RecoveryError> {
+        let memory = self.tail.take().expect("taken once");
+        let valid_end = self.scan.at;
+        let first = floor(valid_end);
+        let (end, jumps) = match self.tail_appended {
+            Some(appended) if appended > valid_end && appended.since(first) <= memory.len() as u64 => {
+                self.replay_ring(memory.ring(), appended)?
+            }
+            _ => (valid_end, Vec::new()),
+        };
+        let mut tail = Tail::new(memory, first, valid_end);
+        // The block in which the log goes on: the next commit writes it again. Beyond, the ring holds what it held.
+        let from = usize::try_from(first.since(self.scan.window_at)).expect("the window was kept");
+        let len = usize::try_from(valid_end.since(first)).expect("less than a block");
+        tail.write(first, &self.scan.window[from..from + len]);
+        tail.publish(end);
+        self.scan.window = Vec::new();
+        let derived = &mut self.derived;
+        let mut segments = std::mem::replace(
+            &mut derived.segments,
+            Segments::new(self.settings.segment_bytes, self.settings.prepare_bytes),
+        );
+        segments.set_writer(end);
+        // What recovery writes, it flushes.
+        let settings = LogSettings { flush: FlushPolicy::Sync, ..self.settings };
+        let mut log = Log::new(settings, tail, segments, valid_end);
+        for (filler_end, segment_end) in jumps {
+            log.note_jump(filler_end, segment_end);
+        }
+        log.queues = std::mem::take(&mut derived.queues);
+        log.keys = std::mem::replace(&mut derived.keys, KeyIndex::new(1));
+        log.index = std::mem::replace(&mut derived.index, IndexFiles::new(self.settings.index_file_bytes));
+        log.checkpointer.resume(self.replay_from);
+        self.log = Some(Box::new(log));
+        self.phase = Phase::Commit;
+        Ok(())
+    }
+
+    /// Replays the ring from the valid end on. Where it ends, and where it jumps from one segment to the next.
+    #[expect(clippy::type_complexity, reason = "used once, right beside")]
+    fn replay_ring(
+        &mut self,
+        ring: &[u8],
+        appended: LogOffset,
+    ) -> Result<(LogOffset, Vec<(LogOffset, LogOffset)>), RecoveryError> {
+        let (mut at, mut jumps) = (self.scan.at, Vec::new());
+        while at < appended
+            && let Some(segment) = self.derived.segments.find(at).copied()
+        {
+            let end = segment.start.plus(self.settings.segment_bytes);
+            let there = usize::try_from(appended.min(end).since(at)).unwrap_or(usize::MAX);
+            let head = ring_bytes(ring, at, there.min(CLAIM_BYTES));
+            let size = peek_size(&head).map_or(there.min(CLAIM_BYTES), |size| there.min(size as usize));
+            match parse(&ring_bytes(ring, at, size), at, end, self.settings.has_record_crc) {
+                Parsed::Record(view) => {
+                    self.derived.replay(&view)?;
+                    at = at.plus(u64::from(view.size));
+                }
+                Parsed::Filler if self.derived.segments.find(end).is_some() => {
+                    jumps.push((at.plus(FILLER_BYTES as u64), end));
+                    at = end;
+                }
+                Parsed::Filler | Parsed::More | Parsed::End => break,
+            }
+        }
+        Ok((at, jumps))
+    }
+
+    fn remove_leftover(&mut self) -> Option<Step> {
+        self.answer = None;
+        match self.leftovers.pop_front() {
+            Some(file) => Some(Step::Remove { file }),
+            None => {
+                self.phase = Phase::Scan;
+                None
+            }
+        }
+    }
+
+    fn log(&mut self) -> &mut Log {
+        self.log.as_mut().expect("made by `take_tail`")
+    }
+
+    fn write_commit(&mut self) -> Option<Step> {
+        self.answer = None;
+        let log = self.log();
+        let Some(commit) = log.poll_commit() else {
+            let end = log.appended();
+            assert_eq!(log.flushed(), end, "recovery writes everything");
+            self.scan = Scan { at: end, window_at: floor(end), window: Vec::new() };
+            self.phase = Phase::Stale;
+            return None;
+        };
+        let mut data = vec![0; commit.len];
+        log.copy_tail(commit.from, &mut data);
+        self.commit = Some(commit.id);
+        self.scan.window_at = commit.from;
+        self.phase = Phase::Flush;
+        Some(Step::Write { file: commit.segment, at: commit.at, data: data.into() })
+    }
+
+    fn flush_commit(&mut self) -> Option<Step> {
+        if self.answer.take().is_some() && self.commit.is_some() {
+            let from = self.scan.window_at;
+            let file =
+                self.log().segments.find(from).map(|segment| FileName::Segment(segment.start)).expect("written to");
+            // The answer to this flush finds the phase back at `Commit`.
+            let id = self.commit.take().expect("checked above");
+            self.phase = Phase::Commit;
+            self.log().handle_io(id, Ok(()));
+            return Some(Step::Flush { file });
+        }
+        self.phase = Phase::Commit;
+        None
+    }
+
+    /// Looks through the reach of an unflushed write behind the end, and overwrites each disk block in which something claims its place.
+    fn clear_stale(&mut self) -> Option<Step> {
+        let answer = self.answer.take();
+        let end = self.log().appended();
+        let Some(segment) = self.log().segments.find(end).copied() else {
+            self.phase = Phase::Done;
+            return None;
+        };
+        let reach = segment.start.plus(self.settings.segment_bytes).min(floor(end).plus(STALE_WINDOW_BYTES));
+        let file = FileName::Segment(segment.start);
+        if let Some(data) = answer.filter(|data| !data.is_empty()) {
+            self.scan.window.extend_from_slice(&data);
+        }
+        let scan = &mut self.scan;
+        while let Some(bytes) =
+            usize::try_from(scan.at.since(scan.window_at)).ok().and_then(|from| scan.window.get(from..))
+            && (bytes.len() >= CLAIM_BYTES || scan.window_at.plus(scan.window.len() as u64) >= reach)
+            && !bytes.is_empty()
+        {
+            if claims_place(bytes, scan.at) {
+                // The magic is what must go: the first bytes may lie in the block before and be zeros anyway.
+                let block = floor(scan.at.plus(4));
+                let mut data = vec![0; DISK_BLOCK_BYTES];
+                let in_window = usize::try_from(block.since(scan.window_at)).expect("within the window");
+                let log = self.log.as_ref().expect("made by `take_tail`");
+                // The block in which the log ends keeps what belongs to the log.
+                log.copy_tail_block(block, &mut data);
+                scan.window[in_window..in_window + DISK_BLOCK_BYTES].copy_from_slice(&data);
+                self.has_cleared = true;
+                return Some(Step::Write { file, at: block.since(segment.start), data: data.into() });
+            }
+            scan.at = scan.at.plus(1);
+        }
+        let read_to = scan.window_at.plus(scan.window.len() as u64);
+        if read_to < reach {
+            let keep = floor(scan.at).min(read_to);
+            scan.window.drain(..usize::try_from(keep.since(scan.window_at)).expect("within the window"));
+            scan.window_at = keep;
+            return Some(read(file, read_to.since(segment.start), READ_BYTES.min(reach.since(read_to))));
+        }
+        self.phase = Phase::StaleFlush;
+        None
+    }
+
+    fn flush_stale(&mut self) -> Option<Step> {
+        self.answer = None;
+        self.phase = Phase::Done;
+        let end = self.log().appended();
+        let file = self.log().segments.find(end).map(|segment| FileName::Segment(segment.start))?;
+        self.has_cleared.then_some(Step::Flush { file })
+    }
+
+    fn finish(&mut self) -> Box<Log> {
+        let mut log = self.log.take().expect("made by `take_tail`");
+        log.settings.flush = self.settings.flush;
+        for queue in &mut log.queues.list {
+            queue.visible = queue.next();
+        }
+        log.advance_confirm();
+        log.check_invariants();
+        log
+    }
+}
+
+impl Derived {
+    /// Derives what follows from one record.
+    fn replay(&mut self, view: &RecordView<'_>) -> Result<(), RecoveryError> {
+        let at = view.log_offset;
+        self.segments.note_time(at, view.store_timestamp);
+        if view.topic == REMOVAL_TOPIC {
+            if let Ok(topic) = std::str::from_utf8(view.body) {
+                self.queues.remove_topic(topic, at);
+            }
+            return Ok(());
+        }
+        let queue_index = self.queues.find_or_create(view.topic, view.queue_id);
+        let queue = self.queues.get_mut(queue_index);
+        if at >= self.keys.as_of {
+            self.keys.push(queue.key_seed, &KeysToIndex::of(view.properties), at, UnixMs(view.store_timestamp));
+            if self.keys.is_full() {
+                self.keys.seal(|run, last| self.index.push(run, last));
+            }
+        }
+        if !view.is_queued() || at < queue.as_of {
+            return Ok(());
+        }
+        if !queue.is_based {
+            // The first that is left of this queue.
+            queue.is_based = true;
+            queue.sealed_end = view.queue_offset;
+            queue.floor = view.queue_offset;
+        }
+        let expected = queue.next();
+        if view.queue_offset != expected {
+            return Err(RecoveryError::QueueGap {
+                topic: queue.topic.clone(),
+                queue_id: view.queue_id,
+                expected,
+                found: view.queue_offset,
+                at,
+            });
+        }
+        let entry = Entry { log_offset: at, size: view.size, tag_code: view.tag_code() };
+        push_entry(&mut self.queues, &mut self.index, self.block_entries, queue_index, entry);
+        Ok(())
+    }
+}
+
+/// What begins at `at` in a segment that ends at `end`. `bytes` may be cut short.
+fn parse(bytes: &[u8], at: LogOffset, end: LogOffset, has_crc: bool) -> Parsed<'_> {
+    let room = end.0.saturating_sub(at.0);
+    let head = usize::try_from(room).unwrap_or(usize::MAX).min(RECORD_BYTES_MIN);
+    if is_filler(bytes, at, room) {
+        return Parsed::Filler;
+    }
+    match peek_size(bytes) {
+        Ok(size) if u64::from(size) > room => Parsed::End,
+        Ok(size) if bytes.len() < size as usize => Parsed::More,
+        Ok(_) => {
+            let check = if has_crc { Check::CrcRequired } else { Check::Crc };
+            RecordView::decode(bytes, Some(at), check).map_or(Parsed::End, Parsed::Record)
+        }
+        Err(_) if bytes.len() < head => Parsed::More,
+        Err(_) => Parsed::End,
+    }
+}
+
+fn ring_bytes(ring: &[u8], at: LogOffset, len: usize) -> Cow<'_, [u8]> {
+    match tail::raw(ring, at, len) {
+        (whole, []) => Cow::Borrowed(whole),
+        (before, after) => Cow::Owned([before, after].concat()),
+    }
+}
+
+fn floor(offset: LogOffset) -> LogOffset {
+    LogOffset(offset.0 / BLOCK * BLOCK)
+}
+
+fn read(file: FileName, at: u64, len: u64) -> Step {
+    Step::Read { file, at, len: usize::try_from(len).expect("bounded by a chunk") }
+}

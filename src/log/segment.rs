@@ -1,0 +1,228 @@
+//! The files of the commit log: where each begins, how far it may be written, and the spare ones.
+//!
+//! All segments have the same size, so that the next one's start is known before it is needed and a roll costs no I/O:
+//!
+//! ```text
+//!   list:   [oldest] [..] [current] [next]      spares: [being made, or kept for reuse]
+//!                            ^ the writer's      ^ renamed behind `next` when the writer rolls
+//! ```
+
+use std::collections::VecDeque;
+
+use super::file::{FileName, Work};
+use crate::limits::SPARES_MAX;
+use crate::model::LogOffset;
+
+/// A writer that waits gets a segment when so many chunks of it are zeros.
+const PREPARE_FIRST_CHUNKS: u64 = 4;
+
+/// One file of the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segment {
+    pub(super) start: LogOffset,
+    /// Bytes from its beginning that were written once, with zeros or in an earlier life: commits stay below. A commit into
+    /// fresh extents costs a journal commit of the file system each time.
+    pub(super) prepared: u64,
+    /// Store times of its first and its last record, Unix ms; nothing before there is one.
+    pub(super) times: Option<(i64, i64)>,
+}
+
+/// A file that will become a segment.
+#[derive(Clone, Copy, Debug)]
+struct Spare {
+    number: u32,
+    prepared: u64,
+}
+
+/// All segments of a log.
+#[derive(Debug)]
+pub(super) struct Segments {
+    size: u64,
+    /// Zeros that are written at once.
+    chunk: u64,
+    list: VecDeque<Segment>,
+    /// Index in `list` of the writer's segment; `list.len()` while there is none.
+    current: usize,
+    spares: VecDeque<Spare>,
+    next_spare: u32,
+}
+
+impl Segments {
+    pub(super) fn new(size: u64, chunk: u64) -> Segments {
+        Segments { size, chunk, list: VecDeque::new(), current: 0, spares: VecDeque::new(), next_spare: 0 }
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Adds a segment that was found, in order of starts. It counts as prepared.
+    pub(super) fn add_found(&mut self, start: LogOffset) {
+        self.list.push_back(Segment { start, prepared: self.size, times: None });
+    }
+
+    /// Adds a spare that was found with its full size.
+    pub(super) fn add_found_spare(&mut self, number: u32) {
+        self.next_spare = self.next_spare.max(number.saturating_add(1));
+        self.spares.push_back(Spare { number, prepared: self.size });
+    }
+
+    /// Makes the segment that holds `end` the writer's; if `end` is where the last one ends, there is none yet.
+    pub(super) fn set_writer(&mut self, end: LogOffset) {
+        self.current =
+            self.list.iter().position(|segment| end < segment.start.plus(self.size)).unwrap_or(self.list.len());
+    }
+
+    pub(super) fn oldest(&self) -> Option<&Segment> {
+        self.list.front()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Segment> {
+        self.list.iter()
+    }
+
+    /// The writer's segment.
+    #[inline]
+    pub(super) fn current(&self) -> Option<&Segment> {
+        self.list.get(self.current)
+    }
+
+    /// Moves the writer on to the next segment. False if that is not in place.
+    pub(super) fn roll(&mut self) -> bool {
+        let is_ready = self.current.saturating_add(1) < self.list.len();
+        if is_ready {
+            self.current += 1;
+        }
+        is_ready
+    }
+
+    pub(super) fn has_next(&self) -> bool {
+        self.current.saturating_add(1) < self.list.len()
+    }
+
+    /// The segment that holds `offset`.
+    pub(super) fn find(&self, offset: LogOffset) -> Option<&Segment> {
+        let index = offset.0.checked_sub(self.list.front()?.start.0)? / self.size;
+        self.list.get(usize::try_from(index).ok()?)
+    }
+
+    fn find_mut(&mut self, offset: LogOffset) -> Option<&mut Segment> {
+        let index = offset.0.checked_sub(self.list.front()?.start.0)? / self.size;
+        self.list.get_mut(usize::try_from(index).ok()?)
+    }
+
+    /// Notes the store time of the record at `offset`.
+    #[inline]
+    pub(super) fn note_time(&mut self, offset: LogOffset, time: i64) {
+        let segment = match self.list.get_mut(self.current) {
+            Some(current) if current.start <= offset && offset < current.start.plus(self.size) => Some(current),
+            _ => self.find_mut(offset),
+        };
+        if let Some(segment) = segment {
+            segment.times = Some((segment.times.map_or(time, |(first, _)| first), time));
+        }
+    }
+
+    /// Puts back what a checkpoint knows of a segment.
+    pub(super) fn set_times(&mut self, start: LogOffset, times: Option<(i64, i64)>) {
+        if let Some(segment) = self.find_mut(start).filter(|segment| segment.start == start) {
+            segment.times = times;
+        }
+    }
+
+    /// What must be done for the writer to have a segment and another one after it. `writer` is the end of the log.
+    pub(super) fn poll_prepare(&self, writer: LogOffset) -> Option<Work> {
+        self.zeros_of(self.list.get(self.current))
+            .or_else(|| self.poll_next(writer))
+            .or_else(|| self.list.get(self.current.saturating_add(1)).and_then(|next| self.zeros_of(Some(next))))
+    }
+
+    fn poll_next(&self, writer: LogOffset) -> Option<Work> {
+        if self.has_next() {
+            return None;
+        }
+        let start = self.list.back().map_or(writer, |last| last.start.plus(self.size));
+        let remaining = self.current().map_or(0, |current| current.start.plus(self.size).since(writer));
+        // A writer that waits, or soon will, gets a segment of which only the beginning is ready; otherwise it is made ready first,
+        // so that a crash does not leave it half prepared.
+        let enough =
+            if remaining < self.size / 4 { (PREPARE_FIRST_CHUNKS * self.chunk).min(self.size) } else { self.size };
+        match self.spares.front() {
+            Some(spare) if spare.prepared >= enough => {
+                Some(Work::Rename { from: FileName::Spare(spare.number), to: FileName::Segment(start) })
+            }
+            Some(spare) => Some(self.zeros(FileName::Spare(spare.number), spare.prepared)),
+            None => Some(self.zeros(FileName::Spare(self.next_spare), 0)),
+        }
+    }
+
+    fn zeros_of(&self, segment: Option<&Segment>) -> Option<Work> {
+        let segment = segment.filter(|segment| segment.prepared < self.size)?;
+        Some(self.zeros(FileName::Segment(segment.start), segment.prepared))
+    }
+
+    fn zeros(&self, file: FileName, at: u64) -> Work {
+        let len = self.chunk.min(self.size.saturating_sub(at));
+        Work::Prepare { file, at, len, size: self.size }
+    }
+
+    /// Zeros up to `end` of `file` are written.
+    pub(super) fn prepared(&mut self, file: FileName, end: u64) {
+        match file {
+            FileName::Spare(number) => match self.spares.iter_mut().find(|spare| spare.number == number) {
+                Some(spare) => spare.prepared = end,
+                None => {
+                    self.next_spare = number.saturating_add(1);
+                    self.spares.push_back(Spare { number, prepared: end });
+                }
+            },
+            FileName::Segment(start) => {
+                if let Some(segment) = self.find_mut(start) {
+                    segment.prepared = end;
+                }
+            }
+            FileName::Index(_) | FileName::Checkpoint => unreachable!("{file} is never prepared"),
+        }
+    }
+
+    /// A spare lies in place as the next segment.
+    pub(super) fn placed(&mut self, number: u32, start: LogOffset) {
+        let index = self.spares.iter().position(|spare| spare.number == number).expect("only a known spare is renamed");
+        let spare = self.spares.remove(index).expect("found above");
+        if let Some(last) = self.list.back() {
+            assert_eq!(last.start.plus(self.size), start, "segments are contiguous");
+        }
+        self.list.push_back(Segment { start, prepared: spare.prepared, times: None });
+    }
+
+    /// Takes the oldest segment out of the log, if it is not the writer's: what to do with its file.
+    pub(super) fn retire(&mut self, may_recycle: bool) -> Option<Work> {
+        if self.current == 0 {
+            return None;
+        }
+        let oldest = self.list.pop_front()?;
+        self.current -= 1;
+        let file = FileName::Segment(oldest.start);
+        if may_recycle && self.spares.len() < SPARES_MAX {
+            // It is a spare only when the rename is done (`recycled`); the number is taken now.
+            let to = FileName::Spare(self.next_spare);
+            self.next_spare = self.next_spare.saturating_add(1);
+            return Some(Work::Rename { from: file, to });
+        }
+        Some(Work::Remove { file })
+    }
+
+    /// An expired segment has become a spare.
+    pub(super) fn recycled(&mut self, number: u32) {
+        self.spares.push_back(Spare { number, prepared: self.size });
+    }
+
+    /// A spare that is not needed, to give its space back.
+    pub(super) fn drop_spare(&mut self, keep: usize) -> Option<Work> {
+        if self.spares.len() <= keep {
+            return None;
+        }
+        let spare = self.spares.pop_back()?;
+        Some(Work::Remove { file: FileName::Spare(spare.number) })
+    }
+}

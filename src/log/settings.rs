@@ -1,0 +1,133 @@
+//! What can be set of a log. Defaults are those of the product; the simulator makes everything small.
+
+use crate::limits::{
+    COLD_BLOCK_BYTES, COMMIT_BYTES_MAX, DISK_BLOCK_BYTES, FRAME_BYTES_MAX, PREPARE_CHUNK_BYTES, UNFLUSHED_BYTES_MAX,
+};
+
+/// When a send is answered. RocketMQ: `flushDiskType`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlushPolicy {
+    /// SYNC_FLUSH: each commit is written and flushed.
+    Sync,
+    /// ASYNC_FLUSH: each commit is written at once, and flushed when one of the two is reached.
+    Async {
+        /// Bytes since the last flush; at most [`UNFLUSHED_BYTES_MAX`].
+        flush_bytes: u64,
+        /// Milliseconds since the last flush. RocketMQ: `flushIntervalCommitLog`.
+        flush_ms: u64,
+    },
+}
+
+impl FlushPolicy {
+    /// ASYNC_FLUSH with the default bounds.
+    pub const ASYNC: FlushPolicy = FlushPolicy::Async { flush_bytes: UNFLUSHED_BYTES_MAX, flush_ms: 500 };
+}
+
+/// What may be thrown away, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Hours that a segment stays after its last message. RocketMQ: `fileReservedTime`.
+    pub reserved_hours: u32,
+    /// Hour of the local day, 0..24, in which expired segments go. RocketMQ: `deleteWhen`.
+    pub delete_hour: u8,
+    /// Local time minus UTC: the core knows no time zone.
+    pub utc_offset_minutes: i32,
+    /// Percent of the disk above which expired segments go at any hour. RocketMQ: `diskMaxUsedSpaceRatio`.
+    pub used_percent_max: u8,
+    /// Percent above which the oldest segments go, expired or not. RocketMQ: `diskSpaceCleanForciblyRatio`.
+    pub used_percent_forced: u8,
+    /// Percent above which sends are refused. RocketMQ: `diskSpaceWarningLevelRatio`.
+    pub used_percent_refused: u8,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Retention {
+            reserved_hours: 72,
+            delete_hour: 4,
+            utc_offset_minutes: 0,
+            used_percent_max: 75,
+            used_percent_forced: 85,
+            used_percent_refused: 90,
+        }
+    }
+}
+
+/// Settings of one log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Size of a segment: whole disk blocks, less than 4 GiB. RocketMQ: `mappedFileSizeCommitLog`. A property of the store.
+    pub segment_bytes: u64,
+    /// When a send is answered.
+    pub flush: FlushPolicy,
+    /// Whether records end in the CRC property. RocketMQ: `enabledAppendPropCRC`, off there.
+    pub has_record_crc: bool,
+    /// Most that one commit writes: whole disk blocks, at most [`COMMIT_BYTES_MAX`].
+    pub commit_bytes_max: usize,
+    /// Zeros that are written at once into a segment to be: whole disk blocks. A waiting writer gets a segment when four times as many
+    /// are written.
+    pub prepare_bytes: u64,
+    /// Bound of the cache of cold blocks.
+    pub cache_bytes: usize,
+    /// What may be thrown away.
+    pub retention: Retention,
+    /// Entries of a queue that are closed into one block.
+    pub queue_block_entries: usize,
+    /// Keys that are closed into one run.
+    pub key_run_entries: usize,
+    /// Size of an index file. A property of the store.
+    pub index_file_bytes: u64,
+    /// Growth of the log after which a checkpoint is due; more if the last one was large.
+    pub checkpoint_bytes: u64,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        LogSettings {
+            segment_bytes: 1024 * 1024 * 1024,
+            flush: FlushPolicy::Sync,
+            has_record_crc: true,
+            commit_bytes_max: COMMIT_BYTES_MAX,
+            prepare_bytes: PREPARE_CHUNK_BYTES,
+            cache_bytes: 16 * 1024 * 1024,
+            retention: Retention::default(),
+            queue_block_entries: 400,
+            key_run_entries: 64 * 1024,
+            index_file_bytes: 64 * 1024 * 1024,
+            checkpoint_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+impl LogSettings {
+    /// Settings that fit each other are the config's matter; this is its last line of defence.
+    ///
+    /// # Panics
+    /// If they do not.
+    pub(super) fn check(&self, ring_bytes: u64) {
+        let block = DISK_BLOCK_BYTES as u64;
+        let segment = self.segment_bytes;
+        assert!(segment.is_multiple_of(block) && segment > 0 && segment <= 1 << 31, "segments of {segment} bytes");
+        assert!(self.index_file_bytes.is_multiple_of(block), "index files of {} bytes", self.index_file_bytes);
+        let commit = self.commit_bytes_max;
+        assert!(
+            commit.is_multiple_of(DISK_BLOCK_BYTES) && (1..=COMMIT_BYTES_MAX).contains(&commit),
+            "commits of {commit} bytes"
+        );
+        assert!(
+            self.prepare_bytes.is_multiple_of(block) && self.prepare_bytes > 0,
+            "zeros by {} bytes",
+            self.prepare_bytes
+        );
+        let run_bytes = 32 * 1024 + 32 * self.key_run_entries as u64;
+        assert!(run_bytes <= self.index_file_bytes, "a key run of {run_bytes} bytes does not fit an index file");
+        assert!(self.queue_block_entries > 0 && self.key_run_entries > 0, "blocks hold something");
+        assert!(self.cache_bytes as u64 >= 4 * COLD_BLOCK_BYTES, "a cache of {} bytes", self.cache_bytes);
+        let largest = (ring_bytes / 2).min(FRAME_BYTES_MAX as u64).min(segment);
+        let needed = largest + 4 * COLD_BLOCK_BYTES;
+        assert!(self.cache_bytes as u64 >= needed.min(ring_bytes), "the largest record does not fit the cache");
+        if let FlushPolicy::Async { flush_bytes, .. } = self.flush {
+            assert!(flush_bytes <= UNFLUSHED_BYTES_MAX, "recovery would not look {flush_bytes} bytes back");
+        }
+    }
+}

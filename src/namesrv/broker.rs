@@ -1,0 +1,112 @@
+//! What brokers ask: registration, versions, signs of life.
+
+use super::kv::ORDER_NAMESPACE;
+use super::{Answer, Answered, NameServer};
+use crate::model::{BrokerId, BrokerName, ConnectionId, Now};
+use crate::protocol::body::{BrokerMemberGroup, TopicConfig, TopicRouteData, key_values};
+use crate::protocol::code::ResponseCode;
+use crate::protocol::header::Header;
+use crate::protocol::request::{
+    BrokerHeartbeatRequest, BrokerIdentity, BrokerNameRequest, RegisterBrokerRequest, TopicRequest,
+};
+use crate::route::{Queues, Registration};
+
+impl NameServer {
+    /// 103: a broker tells what it is and what it has.
+    pub(super) fn register_broker(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        header: &Header<'_>,
+        body: &[u8],
+    ) -> Answered {
+        let request = RegisterBrokerRequest::parse(header, body)?;
+        let (identity, table) = (request.identity, request.body.table);
+        let registration = Registration {
+            cluster: identity.cluster.to_owned(),
+            broker_name: identity.broker_name.to_owned(),
+            broker_id: identity.broker_id,
+            address: identity.address.to_owned(),
+            ha_address: request.ha_address.to_owned(),
+            zone: header.ext.get("__ZONE_NAME").map(str::to_owned),
+            expires_after_ms: request.heartbeat_timeout_ms,
+            // Whether the field is there tells a broker of 5.0 from an older one.
+            acting_master: header.ext.get("enableActingMaster").map(|_| request.enable_acting_master),
+            version: table.version,
+            topics: table.topics.values().map(|config| (config.name.to_string(), queues_of(config))).collect(),
+        };
+        let master = self
+            .table
+            .register(now.mono, connection, registration)
+            .map_err(|error| Answer::error(ResponseCode::SystemError, format!("register broker failed: {error}")))?;
+        let mut answer = Answer::success();
+        answer.ext.extend(master.ha_address.map(|address| ("haServerAddr", address)));
+        answer.ext.extend(master.address.map(|address| ("masterAddr", address)));
+        if self.config.return_order_topics
+            && let Some(order) = self.kv.namespace(ORDER_NAMESPACE)
+        {
+            answer.body = key_values(order.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        }
+        Ok(answer)
+    }
+
+    /// 104: a broker says goodbye.
+    pub(super) fn unregister_broker(&mut self, header: &Header<'_>) -> Answered {
+        let broker = BrokerIdentity::parse(header)?;
+        self.table.unregister(broker.cluster, broker.broker_name, broker.address);
+        Ok(Answer::success())
+    }
+
+    /// 322: whether a broker must register its topics again; a sign of life as well.
+    pub(super) fn query_data_version(&mut self, now: Now, header: &Header<'_>, body: &[u8]) -> Answered {
+        let (BrokerIdentity { cluster, address, .. }, asked) = BrokerIdentity::parse_with_version(header, body)?;
+        let known = self.table.version_of(cluster, address);
+        self.table.heard_from(now.mono, cluster, address);
+        let mut answer = Answer::fields(vec![("changed", (known != Some(asked)).to_string())]);
+        answer.body = known.map(|version| version.encode()).unwrap_or_default();
+        Ok(answer)
+    }
+
+    /// 904: a sign of life.
+    pub(super) fn broker_heartbeat(&mut self, now: Now, header: &Header<'_>) -> Answered {
+        let broker = BrokerHeartbeatRequest::parse(header)?;
+        self.table.heard_from(now.mono, broker.cluster, broker.address);
+        Ok(Answer::success())
+    }
+
+    /// 901: the replicas under one name.
+    pub(super) fn broker_member_group(&self, header: &Header<'_>) -> Answered {
+        let BrokerNameRequest { broker_name, cluster } = BrokerNameRequest::parse(header)?;
+        let cluster = cluster.unwrap_or_default().to_owned();
+        let known = self.table.brokers().get(broker_name);
+        let addresses = known.map(|broker| broker.addresses.iter().map(|(id, a)| (BrokerId(*id), a.clone())).collect());
+        let group = BrokerMemberGroup {
+            cluster,
+            broker_name: BrokerName::from(broker_name),
+            addresses: addresses.unwrap_or_default(),
+        };
+        Ok(Answer::body(group.encode()))
+    }
+
+    /// 217: queues of one topic, without the rest of the broker's.
+    pub(super) fn register_topic(&mut self, header: &Header<'_>, body: &[u8]) -> Answered {
+        let topic = TopicRequest::parse(header)?.topic;
+        if let Ok(route) = TopicRouteData::decode(body) {
+            let queues: Vec<(String, Queues)> = route
+                .queues
+                .iter()
+                .map(|q| {
+                    let queues =
+                        Queues { read: q.read_queues, write: q.write_queues, perm: q.perm, sys_flag: q.topic_sys_flag };
+                    (q.broker_name.to_string(), queues)
+                })
+                .collect();
+            self.table.add_topic(topic, &queues);
+        }
+        Ok(Answer::success())
+    }
+}
+
+fn queues_of(config: &TopicConfig) -> Queues {
+    Queues { read: config.read_queues, write: config.write_queues, perm: config.perm, sys_flag: config.sys_flag }
+}

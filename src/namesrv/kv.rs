@@ -1,0 +1,123 @@
+//! Small settings that tools keep at the name server, by namespace and key; among them the order of ordered topics.
+
+use std::collections::BTreeMap;
+
+use super::{Answer, Answered, Effect, NameServer};
+use crate::limits::{JSON_NODES_MAX, KV_ENTRIES_MAX};
+use crate::protocol::body::key_values;
+use crate::protocol::code::ResponseCode;
+use crate::protocol::header::Header;
+use crate::protocol::json::{self, JsonError, JsonForm, Key, Value, Writer};
+use crate::protocol::request::{KvRequest, NamespaceRequest};
+
+/// Key: a topic, value: `broker-a:4;broker-b:4`.
+pub(super) const ORDER_NAMESPACE: &str = "ORDER_TOPIC_CONFIG";
+
+/// Values by namespace and key. Its file is RocketMQ's `kvConfig.json`: `{"configTable":{"NAMESPACE":{"KEY":"VALUE"}}}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KvConfig {
+    entries: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl KvConfig {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// Whatever makes it no JSON. What is no text in it is left out.
+    pub fn decode(file: &[u8]) -> Result<KvConfig, JsonError> {
+        let mut kv = KvConfig::default();
+        let root = json::parse(file, JSON_NODES_MAX)?;
+        let Value::Object(root) = root else { return Ok(kv) };
+        let Some(Value::Object(table)) = root.get("configTable") else { return Ok(kv) };
+        for (namespace, of) in &table.0 {
+            let (Key::Text(namespace), Value::Object(of)) = (namespace, of) else { continue };
+            for (key, value) in &of.0 {
+                if let (Key::Text(key), Value::Text(value)) = (key, value) {
+                    kv.entries.entry(namespace.to_string()).or_default().insert(key.to_string(), value.to_string());
+                }
+            }
+        }
+        Ok(kv)
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new(JsonForm::Fastjson);
+        writer.object(|root| {
+            root.key("configTable").object(|table| {
+                for (namespace, of) in &self.entries {
+                    table.key(namespace).object(|entries| {
+                        for (key, value) in of {
+                            entries.key(key).text(value);
+                        }
+                    });
+                }
+            });
+        });
+        writer.finish()
+    }
+
+    /// One value.
+    #[must_use]
+    pub fn get(&self, namespace: &str, key: &str) -> Option<&str> {
+        self.entries.get(namespace)?.get(key).map(String::as_str)
+    }
+
+    /// All of a namespace, if there ever was one.
+    #[must_use]
+    pub fn namespace(&self, namespace: &str) -> Option<&BTreeMap<String, String>> {
+        self.entries.get(namespace)
+    }
+
+    fn len(&self) -> usize {
+        self.entries.values().map(BTreeMap::len).sum()
+    }
+}
+
+impl NameServer {
+    /// 100.
+    pub(super) fn put_kv(&mut self, header: &Header<'_>) -> Answered {
+        let KvRequest { namespace, key, value } = KvRequest::parse(header)?;
+        let value = value.unwrap_or_default();
+        if self.kv.get(namespace, key).is_none() && self.kv.len() >= KV_ENTRIES_MAX {
+            let remark = format!("the name server keeps no more than {KV_ENTRIES_MAX} entries");
+            return Err(Answer::error(ResponseCode::SystemError, remark));
+        }
+        self.kv.entries.entry(namespace.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
+        Ok(self.persist_kv())
+    }
+
+    /// 101.
+    pub(super) fn get_kv(&self, header: &Header<'_>) -> Answered {
+        let KvRequest { namespace, key, .. } = KvRequest::parse(header)?;
+        match self.kv.get(namespace, key) {
+            Some(value) => Ok(Answer::fields(vec![("value", value.to_owned())])),
+            None => {
+                let remark = format!("No config item, Namespace: {namespace} Key: {key}");
+                Err(Answer::error(ResponseCode::QueryNotFound, remark))
+            }
+        }
+    }
+
+    /// 102.
+    pub(super) fn delete_kv(&mut self, header: &Header<'_>) -> Answered {
+        let KvRequest { namespace, key, .. } = KvRequest::parse(header)?;
+        let removed = self.kv.entries.get_mut(namespace).and_then(|of| of.remove(key));
+        Ok(if removed.is_some() { self.persist_kv() } else { Answer::success() })
+    }
+
+    /// 219.
+    pub(super) fn kv_of_namespace(&self, header: &Header<'_>) -> Answered {
+        let namespace = NamespaceRequest::parse(header)?.name;
+        match self.kv.namespace(namespace) {
+            Some(of) => Ok(Answer::body(key_values(of.iter().map(|(key, value)| (key.as_str(), value.as_str()))))),
+            None => Err(Answer::error(ResponseCode::QueryNotFound, format!("No config item, Namespace: {namespace}"))),
+        }
+    }
+
+    fn persist_kv(&self) -> Answer {
+        let effect = Effect::PersistKv { path: self.config.kv_config_path.clone(), content: self.kv.encode() };
+        Answer { effect: Some(effect), ..Answer::success() }
+    }
+}

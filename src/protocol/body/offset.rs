@@ -1,0 +1,153 @@
+//! Consumer offsets: the table that is stored, and the body that resets a client's.
+
+use std::collections::BTreeMap;
+
+use super::BodyError;
+use super::MessageQueue;
+use super::fields::{Fields, as_integer};
+use super::topic::DataVersion;
+use crate::limits::JSON_TABLE_NODES_MAX;
+use crate::model::{GroupName, QueueId, QueueOffset, TopicName};
+use crate::protocol::code::Language;
+use crate::protocol::json::{JsonForm, Key, Value, Writer, parse};
+
+/// The offsets of all groups: the store's `consumerOffset.json`, and the reply to 43.
+///
+/// `{"dataVersion":{..},"offsetTable":{"topic@group":{0:12,1:13}}}`, the inner keys bare.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConsumerOffsets {
+    /// Version of the table; brokers before 5.0 have none.
+    pub version: DataVersion,
+    /// Next offset to read, by topic and group, then by queue.
+    pub offsets: BTreeMap<(TopicName, GroupName), BTreeMap<QueueId, QueueOffset>>,
+}
+
+impl ConsumerOffsets {
+    /// Reads a table, Java's own file included. Entries without `@` and negative offsets are left out.
+    ///
+    /// # Errors
+    /// [`BodyError`].
+    pub fn decode(body: &[u8]) -> Result<ConsumerOffsets, BodyError> {
+        let value = parse(body, JSON_TABLE_NODES_MAX)?;
+        let fields = Fields::of(&value, "consumerOffsets")?;
+        let version = fields.object("dataVersion")?.map(DataVersion::read).transpose()?.unwrap_or_default();
+        let mut table = ConsumerOffsets { version, offsets: BTreeMap::new() };
+        for (key, value) in fields.entries("offsetTable")? {
+            let Some((topic, group)) = key.split_once('@') else { continue };
+            let Value::Object(queues) = value else {
+                return Err(BodyError::Kind { field: "offsetTable", expected: "a map of maps" });
+            };
+            let queues = queues.0.iter().filter_map(|(key, value)| queue_offset(key, value));
+            table.offsets.insert((TopicName::from(topic), GroupName::from(group)), queues.collect());
+        }
+        Ok(table)
+    }
+
+    /// The table.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new(JsonForm::Fastjson);
+        writer.object(|writer| {
+            self.version.write(writer.key("dataVersion"));
+            writer.key("offsetTable").object(|writer| {
+                for ((topic, group), queues) in &self.offsets {
+                    writer.key(&format!("{topic}@{group}")).object(|writer| {
+                        for (queue, offset) in queues {
+                            writer.integer_key(u64::from(queue.0)).unsigned(offset.0);
+                        }
+                    });
+                }
+            });
+        });
+        writer.finish()
+    }
+}
+
+fn queue_offset(key: &Key<'_>, value: &Value<'_>) -> Option<(QueueId, QueueOffset)> {
+    let Key::Text(queue) = key else { return None };
+    let offset = u64::try_from(as_integer(value)?).ok()?;
+    Some((QueueId(queue.trim().parse().ok()?), QueueOffset(offset)))
+}
+
+/// In which form a client reads new offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetForm {
+    /// Queues as keys: Java, and Go, which reads the text by hand and takes neither spaces nor standard JSON.
+    ObjectKeys,
+    /// A list: C++, and Python over it.
+    List,
+}
+
+impl ResetForm {
+    /// The form that a client of this language reads.
+    #[must_use]
+    pub fn for_language(language: Language) -> ResetForm {
+        match language {
+            Language::Cpp | Language::Python => ResetForm::List,
+            _ => ResetForm::ObjectKeys,
+        }
+    }
+}
+
+/// New offsets by queue: the reply to 222 and the body of 220.
+#[must_use]
+pub fn reset_offsets(offsets: &BTreeMap<MessageQueue, QueueOffset>, form: ResetForm) -> Vec<u8> {
+    let mut writer = Writer::new(JsonForm::Fastjson);
+    writer.object(|writer| {
+        writer.key("offsetTable");
+        match form {
+            ResetForm::ObjectKeys => writer.object(|writer| {
+                for (queue, offset) in offsets {
+                    writer.object_key(|writer| queue.write(writer)).unsigned(offset.0);
+                }
+            }),
+            ResetForm::List => writer.array(|writer| {
+                for (queue, offset) in offsets {
+                    writer.object(|writer| {
+                        writer.key("brokerName").text(queue.broker_name.as_str());
+                        writer.key("offset").unsigned(offset.0);
+                        writer.key("queueId").unsigned(u64::from(queue.queue_id.0));
+                        writer.key("topic").text(queue.topic.as_str());
+                    });
+                }
+            }),
+        };
+    });
+    writer.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::BrokerName;
+
+    #[test]
+    fn a_table_of_a_java_store_is_read() {
+        let text =
+            b"{\n\t\"offsetTable\":{\n\t\t\"T@G\":{0:12,1:13\n\t\t},\"%RETRY%G@G\":{0:\"7\",1:-1},\"odd\":{}\n\t}\n}";
+        let table = ConsumerOffsets::decode(text).expect("a table");
+        let of = |topic: &str| table.offsets.get(&(TopicName::from(topic), GroupName::from("G")));
+        assert_eq!(of("T"), Some(&[(QueueId(0), QueueOffset(12)), (QueueId(1), QueueOffset(13))].into()));
+        assert_eq!(of("%RETRY%G"), Some(&[(QueueId(0), QueueOffset(7))].into()));
+        assert_eq!(table.offsets.len(), 2);
+        let written = table.encode();
+        assert_eq!(ConsumerOffsets::decode(&written), Ok(table));
+        let expected = r#"{"dataVersion":{"counter":0,"stateVersion":0,"timestamp":0},"offsetTable":{"%RETRY%G@G":{0:7},"T@G":{0:12,1:13}}}"#;
+        assert_eq!(String::from_utf8(written).as_deref(), Ok(expected));
+    }
+
+    #[test]
+    fn each_language_gets_its_form() {
+        let queue =
+            MessageQueue { topic: TopicName::from("T"), broker_name: BrokerName::from("b"), queue_id: QueueId(1) };
+        let offsets = [(queue, QueueOffset(8))].into();
+        let check = |language: Language, expected: &str| {
+            let found = reset_offsets(&offsets, ResetForm::for_language(language));
+            assert_eq!(String::from_utf8(found).as_deref(), Ok(expected), "{language:?}");
+        };
+        let keys = r#"{"offsetTable":{{"brokerName":"b","queueId":1,"topic":"T"}:8}}"#;
+        check(Language::Java, keys);
+        check(Language::Go, keys);
+        check(Language::Cpp, r#"{"offsetTable":[{"brokerName":"b","offset":8,"queueId":1,"topic":"T"}]}"#);
+    }
+}

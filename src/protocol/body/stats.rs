@@ -1,0 +1,214 @@
+//! Where queues and groups stand, and how fast they go.
+
+use std::collections::BTreeMap;
+
+use super::MessageQueue;
+use crate::model::UnixMs;
+use crate::protocol::json::{JsonForm, Writer};
+
+/// A table by queue, each key an object as Java writes it.
+fn write_table<V>(
+    name: &str,
+    table: &BTreeMap<MessageQueue, V>,
+    writer: &mut Writer,
+    mut write: impl FnMut(&V, &mut Writer),
+) {
+    writer.key(name).object(|writer| {
+        for (queue, value) in table {
+            writer.object_key(|writer| queue.write(writer)).object(|writer| write(value, writer));
+        }
+    });
+}
+
+/// Where a group stands in one queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OffsetStats {
+    /// Next offset to be written.
+    pub broker_offset: i64,
+    /// Next offset that the group reads.
+    pub consumer_offset: i64,
+    /// Next offset that the group pulls.
+    pub pull_offset: i64,
+    /// Store time of the last message that the group has read; 0 if none.
+    pub last_timestamp: UnixMs,
+}
+
+/// The reply to 208: where a group stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ConsumeStats {
+    /// By queue.
+    pub offsets: BTreeMap<MessageQueue, OffsetStats>,
+    /// Messages per second that the group reads.
+    pub consume_tps: f64,
+}
+
+impl ConsumeStats {
+    /// The stats.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new(JsonForm::Fastjson);
+        writer.object(|writer| {
+            writer.key("consumeTps").double(self.consume_tps);
+            write_table("offsetTable", &self.offsets, writer, |offsets, writer| {
+                writer.key("brokerOffset").integer(offsets.broker_offset);
+                writer.key("consumerOffset").integer(offsets.consumer_offset);
+                writer.key("lastTimestamp").integer(offsets.last_timestamp.0);
+                writer.key("pullOffset").integer(offsets.pull_offset);
+            });
+        });
+        writer.finish()
+    }
+}
+
+/// Where one queue stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TopicOffsets {
+    /// Oldest offset.
+    pub min_offset: i64,
+    /// Next offset to be written.
+    pub max_offset: i64,
+    /// Store time of the newest message; 0 if none.
+    pub last_update: UnixMs,
+}
+
+/// The reply to 202: where a topic stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TopicStats {
+    /// By queue.
+    pub offsets: BTreeMap<MessageQueue, TopicOffsets>,
+    /// Messages per second that are sent to it.
+    pub put_tps: f64,
+}
+
+impl TopicStats {
+    /// The stats.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new(JsonForm::Fastjson);
+        writer.object(|writer| {
+            write_table("offsetTable", &self.offsets, writer, |offsets, writer| {
+                writer.key("lastUpdateTimestamp").integer(offsets.last_update.0);
+                writer.key("maxOffset").integer(offsets.max_offset);
+                writer.key("minOffset").integer(offsets.min_offset);
+            });
+            writer.key("topicPutTps").double(self.put_tps);
+        });
+        writer.finish()
+    }
+}
+
+/// A counter over one span of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StatsItem {
+    /// Sum over the span.
+    pub sum: i64,
+    /// Sum per second.
+    pub tps: f64,
+    /// Sum per call.
+    pub average: f64,
+}
+
+/// The reply to 315: one counter over a minute, an hour and a day.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct BrokerStats {
+    /// The last minute.
+    pub minute: StatsItem,
+    /// The last hour.
+    pub hour: StatsItem,
+    /// The last day.
+    pub day: StatsItem,
+}
+
+impl BrokerStats {
+    /// The counter.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new(JsonForm::Fastjson);
+        writer.object(|writer| {
+            for (name, item) in [("statsDay", self.day), ("statsHour", self.hour), ("statsMinute", self.minute)] {
+                writer.key(name).object(|writer| {
+                    writer.key("avgpt").double(item.average).key("sum").integer(item.sum).key("tps").double(item.tps);
+                });
+            }
+        });
+        writer.finish()
+    }
+}
+
+/// Store times around a group's place in one queue: an entry of the reply to 303.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumeTimeSpan {
+    /// The queue.
+    pub queue: MessageQueue,
+    /// Of the oldest message.
+    pub min: UnixMs,
+    /// Of the newest.
+    pub max: UnixMs,
+    /// Of the last one that the group has read.
+    pub consumed: UnixMs,
+    /// How long the next one has waited, ms.
+    pub delay_ms: i64,
+}
+
+impl ConsumeTimeSpan {
+    /// The reply to 303.
+    pub fn encode_all<'s>(spans: impl IntoIterator<Item = &'s ConsumeTimeSpan>) -> Vec<u8> {
+        let mut writer = Writer::new(JsonForm::Fastjson);
+        writer.object(|writer| {
+            writer.key("consumeTimeSpanSet").array(|writer| {
+                for span in spans {
+                    writer.object(|writer| {
+                        writer.key("consumeTimeStamp").integer(span.consumed.0);
+                        writer.key("delayTime").integer(span.delay_ms);
+                        writer.key("maxTimeStamp").integer(span.max.0);
+                        writer.key("messageQueue").object(|writer| span.queue.write(writer));
+                        writer.key("minTimeStamp").integer(span.min.0);
+                    });
+                }
+            });
+        });
+        writer.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{BrokerName, QueueId, TopicName};
+
+    #[test]
+    fn statistics_look_as_java_s() {
+        let check = |found: Vec<u8>, expected: &str| assert_eq!(String::from_utf8(found).as_deref(), Ok(expected));
+        let queue =
+            MessageQueue { topic: TopicName::from("T"), broker_name: BrokerName::from("b"), queue_id: QueueId(0) };
+        let mq = r#"{"brokerName":"b","queueId":0,"topic":"T"}"#;
+        let offsets = OffsetStats { broker_offset: 10, consumer_offset: 5, pull_offset: 5, last_timestamp: UnixMs(0) };
+        let consume = ConsumeStats { offsets: [(queue.clone(), offsets)].into(), consume_tps: 0.0 };
+        check(
+            consume.encode(),
+            &format!(
+                r#"{{"consumeTps":0.0,"offsetTable":{{{mq}:{{"brokerOffset":10,"consumerOffset":5,"lastTimestamp":0,"pullOffset":5}}}}}}"#
+            ),
+        );
+        let offsets = TopicOffsets { min_offset: 0, max_offset: 9, last_update: UnixMs(0) };
+        let topic = TopicStats { offsets: [(queue.clone(), offsets)].into(), put_tps: 0.0 };
+        check(
+            topic.encode(),
+            &format!(
+                r#"{{"offsetTable":{{{mq}:{{"lastUpdateTimestamp":0,"maxOffset":9,"minOffset":0}}}},"topicPutTps":0.0}}"#
+            ),
+        );
+        let span = ConsumeTimeSpan { queue, min: UnixMs(1), max: UnixMs(2), consumed: UnixMs(3), delay_ms: 4 };
+        check(
+            ConsumeTimeSpan::encode_all([&span]),
+            &format!(
+                r#"{{"consumeTimeSpanSet":[{{"consumeTimeStamp":3,"delayTime":4,"maxTimeStamp":2,"messageQueue":{mq},"minTimeStamp":1}}]}}"#
+            ),
+        );
+        let item = r#"{"avgpt":0.0,"sum":0,"tps":0.0}"#;
+        check(
+            BrokerStats::default().encode(),
+            &format!(r#"{{"statsDay":{item},"statsHour":{item},"statsMinute":{item}}}"#),
+        );
+    }
+}

@@ -1,0 +1,489 @@
+//! RocketMQ's numbers: what a request asks for, how an answer ends, and which language a peer is written in.
+//!
+//! The table of request codes is also the source of `COMPAT.md`; a test keeps the two equal. Sources: RocketMQ 5.3.3
+//! `RequestCode`, `ResponseCode`, `RemotingSysResponseCode`, `LanguageCode`.
+
+/// How much of the world works without this request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// Basic produce and consume with stock Java clients.
+    T0,
+    /// Full messaging.
+    T1,
+    /// Administration and operations.
+    T2,
+    /// High availability, controller, and what is rarely seen.
+    T3,
+}
+
+/// Who answers a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A broker.
+    Broker,
+    /// The name server.
+    NameServer,
+    /// A client: the broker asks over the connection that the client opened.
+    Client,
+    /// The controller.
+    Controller,
+}
+
+/// How far ringmq is with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Answered as RocketMQ answers it.
+    Works,
+    /// Answered, with the gap that the note names.
+    Partly,
+    /// Answered with [`ResponseCode::RequestCodeNotSupported`]; for a client's request: never sent.
+    NotYet,
+}
+
+/// A code that this side does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown code {0}")]
+pub struct UnknownCode(pub i32);
+
+macro_rules! request_codes {
+    ($($variant:ident = $code:literal, $name:literal, $tier:ident, $endpoint:ident, $status:ident, $note:literal;)*) => {
+        /// What a request asks for.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(i32)]
+        pub enum RequestCode {
+            $(#[doc = concat!("`", $name, "`.")] $variant = $code,)*
+        }
+
+        impl RequestCode {
+            /// Every request code, by number.
+            pub const ALL: &'static [RequestCode] = &[$(RequestCode::$variant),*];
+
+            /// RocketMQ's name of the code.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(RequestCode::$variant => $name,)* }
+            }
+
+            /// How much of the world works without it.
+            #[must_use]
+            pub const fn tier(self) -> Tier {
+                match self { $(RequestCode::$variant => Tier::$tier,)* }
+            }
+
+            /// Who answers it.
+            #[must_use]
+            pub const fn endpoint(self) -> Endpoint {
+                match self { $(RequestCode::$variant => Endpoint::$endpoint,)* }
+            }
+
+            /// How far ringmq is with it.
+            #[must_use]
+            pub const fn status(self) -> Status {
+                match self { $(RequestCode::$variant => Status::$status,)* }
+            }
+
+            /// What is missing, or who is asked; often empty.
+            #[must_use]
+            pub const fn note(self) -> &'static str {
+                match self { $(RequestCode::$variant => $note,)* }
+            }
+        }
+
+        impl TryFrom<i32> for RequestCode {
+            type Error = UnknownCode;
+
+            fn try_from(code: i32) -> Result<Self, UnknownCode> {
+                match code {
+                    $($code => Ok(RequestCode::$variant),)*
+                    unknown => Err(UnknownCode(unknown)),
+                }
+            }
+        }
+    };
+}
+
+request_codes! {
+    SendMessage = 10, "SEND_MESSAGE", T0, Broker, Works, "";
+    PullMessage = 11, "PULL_MESSAGE", T0, Broker, Partly, "tag filters; SQL92 is not there";
+    QueryMessage = 12, "QUERY_MESSAGE", T1, Broker, Works, "";
+    QueryConsumerOffset = 14, "QUERY_CONSUMER_OFFSET", T0, Broker, Works, "";
+    UpdateConsumerOffset = 15, "UPDATE_CONSUMER_OFFSET", T0, Broker, Works, "";
+    UpdateAndCreateTopic = 17, "UPDATE_AND_CREATE_TOPIC", T2, Broker, Works, "";
+    UpdateAndCreateTopicList = 18, "UPDATE_AND_CREATE_TOPIC_LIST", T2, Broker, Works, "";
+    GetAllTopicConfig = 21, "GET_ALL_TOPIC_CONFIG", T2, Broker, Works, "";
+    UpdateBrokerConfig = 25, "UPDATE_BROKER_CONFIG", T2, Broker, NotYet, "";
+    GetBrokerConfig = 26, "GET_BROKER_CONFIG", T2, Broker, Works, "";
+    GetBrokerRuntimeInfo = 28, "GET_BROKER_RUNTIME_INFO", T2, Broker, Works, "";
+    SearchOffsetByTimestamp = 29, "SEARCH_OFFSET_BY_TIMESTAMP", T1, Broker, Works, "";
+    GetMaxOffset = 30, "GET_MAX_OFFSET", T0, Broker, Works, "";
+    GetMinOffset = 31, "GET_MIN_OFFSET", T1, Broker, Works, "";
+    GetEarliestMsgStoretime = 32, "GET_EARLIEST_MSG_STORETIME", T2, Broker, Works, "";
+    ViewMessageById = 33, "VIEW_MESSAGE_BY_ID", T1, Broker, Works, "";
+    HeartBeat = 34, "HEART_BEAT", T0, Broker, Works, "";
+    UnregisterClient = 35, "UNREGISTER_CLIENT", T0, Broker, Works, "";
+    ConsumerSendMsgBack = 36, "CONSUMER_SEND_MSG_BACK", T0, Broker, NotYet, "";
+    EndTransaction = 37, "END_TRANSACTION", T1, Broker, NotYet, "";
+    GetConsumerListByGroup = 38, "GET_CONSUMER_LIST_BY_GROUP", T0, Broker, Works, "";
+    CheckTransactionState = 39, "CHECK_TRANSACTION_STATE", T1, Client, NotYet, "sent to producers";
+    NotifyConsumerIdsChanged = 40, "NOTIFY_CONSUMER_IDS_CHANGED", T0, Client, Works, "sent to consumers";
+    LockBatchMq = 41, "LOCK_BATCH_MQ", T1, Broker, Works, "";
+    UnlockBatchMq = 42, "UNLOCK_BATCH_MQ", T1, Broker, Works, "";
+    GetAllConsumerOffset = 43, "GET_ALL_CONSUMER_OFFSET", T3, Broker, NotYet, "";
+    GetAllDelayOffset = 45, "GET_ALL_DELAY_OFFSET", T3, Broker, NotYet, "";
+    CheckClientConfig = 46, "CHECK_CLIENT_CONFIG", T1, Broker, NotYet, "";
+    UpdateAndCreateAclConfig = 50, "UPDATE_AND_CREATE_ACL_CONFIG", T3, Broker, NotYet, "ACL 1.0, removed in RocketMQ 5.3.1";
+    DeleteAclConfig = 51, "DELETE_ACL_CONFIG", T3, Broker, NotYet, "ACL 1.0, removed in RocketMQ 5.3.1";
+    GetBrokerClusterAclInfo = 52, "GET_BROKER_CLUSTER_ACL_INFO", T3, Broker, NotYet, "ACL 1.0, removed in RocketMQ 5.3.1";
+    UpdateGlobalWhiteAddrsConfig = 53, "UPDATE_GLOBAL_WHITE_ADDRS_CONFIG", T3, Broker, NotYet, "ACL 1.0, removed in RocketMQ 5.3.1";
+    GetBrokerClusterAclConfig = 54, "GET_BROKER_CLUSTER_ACL_CONFIG", T3, Broker, NotYet, "ACL 1.0, removed in RocketMQ 5.3.1";
+    GetTimerCheckPoint = 60, "GET_TIMER_CHECK_POINT", T3, Broker, NotYet, "";
+    GetTimerMetrics = 61, "GET_TIMER_METRICS", T3, Broker, NotYet, "";
+    PutKvConfig = 100, "PUT_KV_CONFIG", T2, NameServer, Works, "";
+    GetKvConfig = 101, "GET_KV_CONFIG", T2, NameServer, Works, "";
+    DeleteKvConfig = 102, "DELETE_KV_CONFIG", T2, NameServer, Works, "";
+    RegisterBroker = 103, "REGISTER_BROKER", T1, NameServer, Works, "";
+    UnregisterBroker = 104, "UNREGISTER_BROKER", T1, NameServer, Works, "";
+    GetRouteinfoByTopic = 105, "GET_ROUTEINFO_BY_TOPIC", T0, NameServer, Works, "";
+    GetBrokerClusterInfo = 106, "GET_BROKER_CLUSTER_INFO", T2, NameServer, Works, "";
+    UpdateAndCreateSubscriptiongroup = 200, "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP", T2, Broker, Works, "";
+    GetAllSubscriptiongroupConfig = 201, "GET_ALL_SUBSCRIPTIONGROUP_CONFIG", T2, Broker, Works, "";
+    GetTopicStatsInfo = 202, "GET_TOPIC_STATS_INFO", T2, Broker, Works, "";
+    GetConsumerConnectionList = 203, "GET_CONSUMER_CONNECTION_LIST", T2, Broker, Works, "";
+    GetProducerConnectionList = 204, "GET_PRODUCER_CONNECTION_LIST", T2, Broker, Works, "";
+    WipeWritePermOfBroker = 205, "WIPE_WRITE_PERM_OF_BROKER", T2, NameServer, Works, "";
+    GetAllTopicListFromNameserver = 206, "GET_ALL_TOPIC_LIST_FROM_NAMESERVER", T2, NameServer, Works, "";
+    DeleteSubscriptiongroup = 207, "DELETE_SUBSCRIPTIONGROUP", T2, Broker, Works, "";
+    GetConsumeStats = 208, "GET_CONSUME_STATS", T2, Broker, Works, "";
+    DeleteTopicInBroker = 215, "DELETE_TOPIC_IN_BROKER", T2, Broker, Works, "";
+    DeleteTopicInNamesrv = 216, "DELETE_TOPIC_IN_NAMESRV", T2, NameServer, Works, "";
+    RegisterTopicInNamesrv = 217, "REGISTER_TOPIC_IN_NAMESRV", T2, NameServer, Works, "";
+    GetKvlistByNamespace = 219, "GET_KVLIST_BY_NAMESPACE", T2, NameServer, Works, "";
+    ResetConsumerClientOffset = 220, "RESET_CONSUMER_CLIENT_OFFSET", T2, Client, NotYet, "sent to consumers";
+    GetConsumerStatusFromClient = 221, "GET_CONSUMER_STATUS_FROM_CLIENT", T2, Client, NotYet, "sent to consumers";
+    InvokeBrokerToResetOffset = 222, "INVOKE_BROKER_TO_RESET_OFFSET", T2, Broker, NotYet, "";
+    InvokeBrokerToGetConsumerStatus = 223, "INVOKE_BROKER_TO_GET_CONSUMER_STATUS", T2, Broker, NotYet, "";
+    GetTopicsByCluster = 224, "GET_TOPICS_BY_CLUSTER", T2, NameServer, Works, "";
+    UpdateAndCreateSubscriptiongroupList = 225, "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST", T2, Broker, NotYet, "";
+    QueryTopicConsumeByWho = 300, "QUERY_TOPIC_CONSUME_BY_WHO", T2, Broker, Works, "";
+    QueryConsumeTimeSpan = 303, "QUERY_CONSUME_TIME_SPAN", T2, Broker, NotYet, "";
+    GetSystemTopicListFromNs = 304, "GET_SYSTEM_TOPIC_LIST_FROM_NS", T2, NameServer, Works, "";
+    GetSystemTopicListFromBroker = 305, "GET_SYSTEM_TOPIC_LIST_FROM_BROKER", T2, Broker, Works, "";
+    CleanExpiredConsumequeue = 306, "CLEAN_EXPIRED_CONSUMEQUEUE", T2, Broker, NotYet, "";
+    GetConsumerRunningInfo = 307, "GET_CONSUMER_RUNNING_INFO", T2, Broker, NotYet, "relayed to the client that is asked about";
+    QueryCorrectionOffset = 308, "QUERY_CORRECTION_OFFSET", T3, Broker, NotYet, "";
+    ConsumeMessageDirectly = 309, "CONSUME_MESSAGE_DIRECTLY", T2, Broker, NotYet, "relayed to the client that is asked";
+    SendMessageV2 = 310, "SEND_MESSAGE_V2", T0, Broker, Works, "";
+    GetUnitTopicList = 311, "GET_UNIT_TOPIC_LIST", T2, NameServer, Works, "";
+    GetHasUnitSubTopicList = 312, "GET_HAS_UNIT_SUB_TOPIC_LIST", T2, NameServer, Works, "";
+    GetHasUnitSubUnunitTopicList = 313, "GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST", T2, NameServer, Works, "";
+    CloneGroupOffset = 314, "CLONE_GROUP_OFFSET", T2, Broker, NotYet, "";
+    ViewBrokerStatsData = 315, "VIEW_BROKER_STATS_DATA", T2, Broker, NotYet, "";
+    CleanUnusedTopic = 316, "CLEAN_UNUSED_TOPIC", T2, Broker, NotYet, "";
+    GetBrokerConsumeStats = 317, "GET_BROKER_CONSUME_STATS", T2, Broker, NotYet, "";
+    UpdateNamesrvConfig = 318, "UPDATE_NAMESRV_CONFIG", T2, NameServer, Partly, "until the next start; files are not written";
+    GetNamesrvConfig = 319, "GET_NAMESRV_CONFIG", T2, NameServer, Works, "";
+    SendBatchMessage = 320, "SEND_BATCH_MESSAGE", T1, Broker, Works, "";
+    QueryConsumeQueue = 321, "QUERY_CONSUME_QUEUE", T2, Broker, NotYet, "";
+    QueryDataVersion = 322, "QUERY_DATA_VERSION", T1, NameServer, Works, "";
+    ResumeCheckHalfMessage = 323, "RESUME_CHECK_HALF_MESSAGE", T2, Broker, NotYet, "";
+    SendReplyMessage = 324, "SEND_REPLY_MESSAGE", T1, Broker, NotYet, "";
+    SendReplyMessageV2 = 325, "SEND_REPLY_MESSAGE_V2", T1, Broker, NotYet, "";
+    PushReplyMessageToClient = 326, "PUSH_REPLY_MESSAGE_TO_CLIENT", T1, Client, NotYet, "sent to producers";
+    AddWritePermOfBroker = 327, "ADD_WRITE_PERM_OF_BROKER", T2, NameServer, Works, "";
+    GetAllProducerInfo = 328, "GET_ALL_PRODUCER_INFO", T2, Broker, Works, "";
+    DeleteExpiredCommitlog = 329, "DELETE_EXPIRED_COMMITLOG", T2, Broker, NotYet, "";
+    QueryTopicsByConsumer = 343, "QUERY_TOPICS_BY_CONSUMER", T2, Broker, NotYet, "";
+    QuerySubscriptionByConsumer = 345, "QUERY_SUBSCRIPTION_BY_CONSUMER", T2, Broker, NotYet, "";
+    GetTopicConfig = 351, "GET_TOPIC_CONFIG", T2, Broker, Works, "";
+    GetSubscriptiongroupConfig = 352, "GET_SUBSCRIPTIONGROUP_CONFIG", T2, Broker, Works, "";
+    UpdateAndGetGroupForbidden = 353, "UPDATE_AND_GET_GROUP_FORBIDDEN", T2, Broker, NotYet, "";
+    CheckRocksdbCqWriteProgress = 354, "CHECK_ROCKSDB_CQ_WRITE_PROGRESS", T3, Broker, NotYet, "";
+    ExportRocksdbConfigToJson = 355, "EXPORT_ROCKSDB_CONFIG_TO_JSON", T3, Broker, NotYet, "";
+    LitePullMessage = 361, "LITE_PULL_MESSAGE", T1, Broker, Partly, "tag filters; SQL92 is not there";
+    RecallMessage = 370, "RECALL_MESSAGE", T1, Broker, NotYet, "";
+    QueryAssignment = 400, "QUERY_ASSIGNMENT", T1, Broker, NotYet, "";
+    SetMessageRequestMode = 401, "SET_MESSAGE_REQUEST_MODE", T1, Broker, NotYet, "";
+    GetAllMessageRequestMode = 402, "GET_ALL_MESSAGE_REQUEST_MODE", T3, Broker, NotYet, "";
+    UpdateAndCreateStaticTopic = 513, "UPDATE_AND_CREATE_STATIC_TOPIC", T3, Broker, NotYet, "";
+    GetBrokerMemberGroup = 901, "GET_BROKER_MEMBER_GROUP", T3, NameServer, Works, "";
+    AddBroker = 902, "ADD_BROKER", T3, Broker, NotYet, "";
+    RemoveBroker = 903, "REMOVE_BROKER", T3, Broker, NotYet, "";
+    BrokerHeartbeat = 904, "BROKER_HEARTBEAT", T1, NameServer, Works, "";
+    NotifyMinBrokerIdChange = 905, "NOTIFY_MIN_BROKER_ID_CHANGE", T3, Broker, NotYet, "";
+    ExchangeBrokerHaInfo = 906, "EXCHANGE_BROKER_HA_INFO", T3, Broker, NotYet, "";
+    GetBrokerHaStatus = 907, "GET_BROKER_HA_STATUS", T3, Broker, NotYet, "";
+    ResetMasterFlushOffset = 908, "RESET_MASTER_FLUSH_OFFSET", T3, Broker, NotYet, "";
+    ControllerAlterSyncStateSet = 1001, "CONTROLLER_ALTER_SYNC_STATE_SET", T3, Controller, NotYet, "";
+    ControllerElectMaster = 1002, "CONTROLLER_ELECT_MASTER", T3, Controller, NotYet, "";
+    ControllerRegisterBroker = 1003, "CONTROLLER_REGISTER_BROKER", T3, Controller, NotYet, "";
+    ControllerGetReplicaInfo = 1004, "CONTROLLER_GET_REPLICA_INFO", T3, Controller, NotYet, "";
+    ControllerGetMetadataInfo = 1005, "CONTROLLER_GET_METADATA_INFO", T3, Controller, NotYet, "";
+    ControllerGetSyncStateData = 1006, "CONTROLLER_GET_SYNC_STATE_DATA", T3, Controller, NotYet, "";
+    GetBrokerEpochCache = 1007, "GET_BROKER_EPOCH_CACHE", T3, Broker, NotYet, "";
+    NotifyBrokerRoleChanged = 1008, "NOTIFY_BROKER_ROLE_CHANGED", T3, Broker, NotYet, "";
+    UpdateControllerConfig = 1009, "UPDATE_CONTROLLER_CONFIG", T3, Controller, NotYet, "";
+    GetControllerConfig = 1010, "GET_CONTROLLER_CONFIG", T3, Controller, NotYet, "";
+    CleanBrokerData = 1011, "CLEAN_BROKER_DATA", T3, Controller, NotYet, "";
+    ControllerGetNextBrokerId = 1012, "CONTROLLER_GET_NEXT_BROKER_ID", T3, Controller, NotYet, "";
+    ControllerApplyBrokerId = 1013, "CONTROLLER_APPLY_BROKER_ID", T3, Controller, NotYet, "";
+    UpdateColdDataFlowCtrConfig = 2001, "UPDATE_COLD_DATA_FLOW_CTR_CONFIG", T3, Broker, NotYet, "";
+    RemoveColdDataFlowCtrConfig = 2002, "REMOVE_COLD_DATA_FLOW_CTR_CONFIG", T3, Broker, NotYet, "";
+    GetColdDataFlowCtrInfo = 2003, "GET_COLD_DATA_FLOW_CTR_INFO", T3, Broker, NotYet, "";
+    SetCommitlogReadMode = 2004, "SET_COMMITLOG_READ_MODE", T3, Broker, NotYet, "";
+    AuthCreateUser = 3001, "AUTH_CREATE_USER", T2, Broker, NotYet, "";
+    AuthUpdateUser = 3002, "AUTH_UPDATE_USER", T2, Broker, NotYet, "";
+    AuthDeleteUser = 3003, "AUTH_DELETE_USER", T2, Broker, NotYet, "";
+    AuthGetUser = 3004, "AUTH_GET_USER", T2, Broker, NotYet, "";
+    AuthListUser = 3005, "AUTH_LIST_USER", T2, Broker, NotYet, "";
+    AuthCreateAcl = 3006, "AUTH_CREATE_ACL", T2, Broker, NotYet, "";
+    AuthUpdateAcl = 3007, "AUTH_UPDATE_ACL", T2, Broker, NotYet, "";
+    AuthDeleteAcl = 3008, "AUTH_DELETE_ACL", T2, Broker, NotYet, "";
+    AuthGetAcl = 3009, "AUTH_GET_ACL", T2, Broker, NotYet, "";
+    AuthListAcl = 3010, "AUTH_LIST_ACL", T2, Broker, NotYet, "";
+    PopMessage = 200050, "POP_MESSAGE", T1, Broker, NotYet, "";
+    AckMessage = 200051, "ACK_MESSAGE", T1, Broker, NotYet, "";
+    PeekMessage = 200052, "PEEK_MESSAGE", T3, Broker, NotYet, "";
+    ChangeMessageInvisibletime = 200053, "CHANGE_MESSAGE_INVISIBLETIME", T1, Broker, NotYet, "";
+    Notification = 200054, "NOTIFICATION", T1, Broker, NotYet, "";
+    PollingInfo = 200055, "POLLING_INFO", T2, Broker, NotYet, "";
+    PopRollback = 200056, "POP_ROLLBACK", T3, Broker, NotYet, "";
+    BatchAckMessage = 200151, "BATCH_ACK_MESSAGE", T1, Broker, NotYet, "";
+}
+
+impl RequestCode {
+    /// The number on the wire.
+    #[must_use]
+    pub const fn number(self) -> i32 {
+        self as i32
+    }
+}
+
+macro_rules! response_codes {
+    ($($variant:ident = $code:literal, $name:literal;)*) => {
+        /// How an answer ends. Its meaning depends on the request: 10, 11 and 12 are successes of a send.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(i32)]
+        pub enum ResponseCode {
+            $(#[doc = concat!("`", $name, "`.")] $variant = $code,)*
+        }
+
+        impl ResponseCode {
+            /// RocketMQ's name of the code.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(ResponseCode::$variant => $name,)* }
+            }
+        }
+
+        impl TryFrom<i32> for ResponseCode {
+            type Error = UnknownCode;
+
+            fn try_from(code: i32) -> Result<Self, UnknownCode> {
+                match code {
+                    $($code => Ok(ResponseCode::$variant),)*
+                    unknown => Err(UnknownCode(unknown)),
+                }
+            }
+        }
+    };
+}
+
+response_codes! {
+    Success = 0, "SUCCESS";
+    SystemError = 1, "SYSTEM_ERROR";
+    SystemBusy = 2, "SYSTEM_BUSY";
+    RequestCodeNotSupported = 3, "REQUEST_CODE_NOT_SUPPORTED";
+    TransactionFailed = 4, "TRANSACTION_FAILED";
+    FlushDiskTimeout = 10, "FLUSH_DISK_TIMEOUT";
+    SlaveNotAvailable = 11, "SLAVE_NOT_AVAILABLE";
+    FlushSlaveTimeout = 12, "FLUSH_SLAVE_TIMEOUT";
+    MessageIllegal = 13, "MESSAGE_ILLEGAL";
+    ServiceNotAvailable = 14, "SERVICE_NOT_AVAILABLE";
+    VersionNotSupported = 15, "VERSION_NOT_SUPPORTED";
+    NoPermission = 16, "NO_PERMISSION";
+    TopicNotExist = 17, "TOPIC_NOT_EXIST";
+    TopicExistAlready = 18, "TOPIC_EXIST_ALREADY";
+    PullNotFound = 19, "PULL_NOT_FOUND";
+    PullRetryImmediately = 20, "PULL_RETRY_IMMEDIATELY";
+    PullOffsetMoved = 21, "PULL_OFFSET_MOVED";
+    QueryNotFound = 22, "QUERY_NOT_FOUND";
+    SubscriptionParseFailed = 23, "SUBSCRIPTION_PARSE_FAILED";
+    SubscriptionNotExist = 24, "SUBSCRIPTION_NOT_EXIST";
+    SubscriptionNotLatest = 25, "SUBSCRIPTION_NOT_LATEST";
+    SubscriptionGroupNotExist = 26, "SUBSCRIPTION_GROUP_NOT_EXIST";
+    FilterDataNotExist = 27, "FILTER_DATA_NOT_EXIST";
+    FilterDataNotLatest = 28, "FILTER_DATA_NOT_LATEST";
+    InvalidParameter = 29, "INVALID_PARAMETER";
+    TransactionShouldCommit = 200, "TRANSACTION_SHOULD_COMMIT";
+    TransactionShouldRollback = 201, "TRANSACTION_SHOULD_ROLLBACK";
+    TransactionStateUnknow = 202, "TRANSACTION_STATE_UNKNOW";
+    TransactionStateGroupWrong = 203, "TRANSACTION_STATE_GROUP_WRONG";
+    NoBuyerId = 204, "NO_BUYER_ID";
+    NotInCurrentUnit = 205, "NOT_IN_CURRENT_UNIT";
+    ConsumerNotOnline = 206, "CONSUMER_NOT_ONLINE";
+    ConsumeMsgTimeout = 207, "CONSUME_MSG_TIMEOUT";
+    NoMessage = 208, "NO_MESSAGE";
+    PollingFull = 209, "POLLING_FULL";
+    PollingTimeout = 210, "POLLING_TIMEOUT";
+    BrokerNotExist = 211, "BROKER_NOT_EXIST";
+    BrokerDispatchNotComplete = 212, "BROKER_DISPATCH_NOT_COMPLETE";
+    BroadcastConsumption = 213, "BROADCAST_CONSUMPTION";
+    FlowControl = 215, "FLOW_CONTROL";
+    NotLeaderForQueue = 501, "NOT_LEADER_FOR_QUEUE";
+    IllegalOperation = 604, "ILLEGAL_OPERATION";
+    GoAway = 1500, "GO_AWAY";
+    ControllerFencedMasterEpoch = 2000, "CONTROLLER_FENCED_MASTER_EPOCH";
+    ControllerFencedSyncStateSetEpoch = 2001, "CONTROLLER_FENCED_SYNC_STATE_SET_EPOCH";
+    ControllerInvalidMaster = 2002, "CONTROLLER_INVALID_MASTER";
+    ControllerInvalidReplicas = 2003, "CONTROLLER_INVALID_REPLICAS";
+    ControllerMasterNotAvailable = 2004, "CONTROLLER_MASTER_NOT_AVAILABLE";
+    ControllerInvalidRequest = 2005, "CONTROLLER_INVALID_REQUEST";
+    ControllerBrokerNotAlive = 2006, "CONTROLLER_BROKER_NOT_ALIVE";
+    ControllerNotLeader = 2007, "CONTROLLER_NOT_LEADER";
+    ControllerBrokerMetadataNotExist = 2008, "CONTROLLER_BROKER_METADATA_NOT_EXIST";
+    ControllerInvalidCleanBrokerMetadata = 2009, "CONTROLLER_INVALID_CLEAN_BROKER_METADATA";
+    ControllerBrokerNeedToBeRegistered = 2010, "CONTROLLER_BROKER_NEED_TO_BE_REGISTERED";
+    ControllerMasterStillExist = 2011, "CONTROLLER_MASTER_STILL_EXIST";
+    ControllerElectMasterFailed = 2012, "CONTROLLER_ELECT_MASTER_FAILED";
+    ControllerAlterSyncStateSetFailed = 2013, "CONTROLLER_ALTER_SYNC_STATE_SET_FAILED";
+    ControllerBrokerIdInvalid = 2014, "CONTROLLER_BROKER_ID_INVALID";
+    ControllerJraftInternalError = 2015, "CONTROLLER_JRAFT_INTERNAL_ERROR";
+    ControllerBrokerLiveInfoNotExists = 2016, "CONTROLLER_BROKER_LIVE_INFO_NOT_EXISTS";
+    UserNotExist = 3001, "USER_NOT_EXIST";
+    PolicyNotExist = 3002, "POLICY_NOT_EXIST";
+    RpcUnknown = -1000, "RPC_UNKNOWN";
+    RpcAddrIsNull = -1002, "RPC_ADDR_IS_NULL";
+    RpcSendToChannelFailed = -1004, "RPC_SEND_TO_CHANNEL_FAILED";
+    RpcTimeOut = -1006, "RPC_TIME_OUT";
+}
+
+impl ResponseCode {
+    /// The number on the wire.
+    #[must_use]
+    pub const fn number(self) -> i32 {
+        self as i32
+    }
+}
+
+macro_rules! languages {
+    ($($variant:ident = $code:literal, $name:literal;)*) => {
+        /// What a peer is written in. It decides the form of one body only (reset of offsets, code 220).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum Language {
+            $(#[doc = concat!("`", $name, "`.")] $variant = $code,)*
+        }
+
+        impl Language {
+            /// RocketMQ's name of the language.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Language::$variant => $name,)* }
+            }
+
+            /// The language of this name; `Other` if unknown, for it never decides whether a request is served.
+            #[must_use]
+            pub fn from_name(name: &str) -> Language {
+                match name { $($name => Language::$variant,)* _ => Language::Other }
+            }
+
+            /// The language of this number; `Other` if unknown.
+            #[must_use]
+            pub fn from_number(number: i64) -> Language {
+                match number { $($code => Language::$variant,)* _ => Language::Other }
+            }
+        }
+    };
+}
+
+languages! {
+    Java = 0, "JAVA";
+    Cpp = 1, "CPP";
+    Dotnet = 2, "DOTNET";
+    Python = 3, "PYTHON";
+    Delphi = 4, "DELPHI";
+    Erlang = 5, "ERLANG";
+    Ruby = 6, "RUBY";
+    Other = 7, "OTHER";
+    Http = 8, "HTTP";
+    Go = 9, "GO";
+    Php = 10, "PHP";
+    Oms = 11, "OMS";
+    Rust = 12, "RUST";
+    NodeJs = 13, "NODE_JS";
+}
+
+impl Language {
+    /// The number on the wire.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write as _;
+
+    /// The page that `COMPAT.md` must be.
+    fn compat_page() -> String {
+        let mut page = String::from(
+            "# Requests of RocketMQ 5.3.3 and what ringmq does with each\n\n\
+             Made from the table in `code.rs`; a test holds the two equal. A request that is `not yet` there, or unknown,\n\
+             is answered with code 3 (`REQUEST_CODE_NOT_SUPPORTED`), a oneway one is dropped. Tier 0 is basic produce and\n\
+             consume, 1 full messaging, 2 administration, 3 high availability and the rare.\n\n\
+             | code | name | tier | asked of | status | note |\n|---|---|---|---|---|---|\n",
+        );
+        for code in RequestCode::ALL {
+            let tier = match code.tier() {
+                Tier::T0 => 0,
+                Tier::T1 => 1,
+                Tier::T2 => 2,
+                Tier::T3 => 3,
+            };
+            let endpoint = match code.endpoint() {
+                Endpoint::Broker => "broker",
+                Endpoint::NameServer => "name server",
+                Endpoint::Client => "client",
+                Endpoint::Controller => "controller",
+            };
+            let status = match code.status() {
+                Status::Works => "works",
+                Status::Partly => "partly",
+                Status::NotYet => "not yet",
+            };
+            let (number, name, note) = (code.number(), code.name(), code.note());
+            writeln!(page, "| {number} | {name} | {tier} | {endpoint} | {status} | {note} |")
+                .expect("a String takes it");
+        }
+        page
+    }
+
+    #[test]
+    fn compat_page_says_what_the_table_says() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/protocol/COMPAT.md");
+        if std::env::var_os("RINGMQ_REWRITE").is_some() {
+            #[expect(clippy::disallowed_methods, reason = "the flag asks to rewrite the page")]
+            std::fs::write(path, compat_page()).expect("the source folder is writable");
+        }
+        assert!(
+            include_str!("COMPAT.md") == compat_page(),
+            "src/protocol/COMPAT.md differs from the table in code.rs; write it anew with \
+             `RINGMQ_REWRITE=1 cargo test --lib compat_page` (run twice) and read the diff"
+        );
+    }
+
+    #[test]
+    fn numbers_and_codes_are_one_to_one() {
+        for code in RequestCode::ALL {
+            assert_eq!(RequestCode::try_from(code.number()), Ok(*code));
+        }
+        assert!(RequestCode::ALL.windows(2).all(|pair| pair[0] < pair[1]), "the table is sorted by number");
+        assert_eq!(RequestCode::try_from(3442), Err(UnknownCode(3442)), "what a binary header makes of 200050");
+        assert_eq!(ResponseCode::try_from(-1006), Ok(ResponseCode::RpcTimeOut));
+        assert_eq!(Language::from_name("NODE_JS"), Language::NodeJs);
+        assert_eq!(Language::from_name("COBOL"), Language::Other);
+        assert_eq!(Language::from_number(9), Language::Go);
+    }
+}

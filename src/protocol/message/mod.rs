@@ -1,0 +1,120 @@
+//! What a message is made of besides its body: properties, flags, ids, batches, names, and Java's hash.
+
+mod batch;
+mod id;
+mod name;
+mod properties;
+
+pub use batch::{BatchError, BatchedMessage, append_batched, split_batch};
+pub use id::{IdText, MessageId, MessageIdError, UniqueKey};
+pub use name::{
+    DLQ_PREFIX, NameError, RETRY_PREFIX, check_group, check_topic, dlq_topic, group_of_retry_topic, is_dlq_topic,
+    is_retry_topic, is_system_group, is_system_topic, retry_topic,
+};
+pub use properties::{Properties, append_property, keys, without_property};
+
+/// Names of properties that the broker reads or writes. Source: RocketMQ `MessageConst`.
+pub mod property {
+    /// Keys to find a message by, separated by spaces.
+    pub const KEYS: &str = "KEYS";
+    /// The message's one tag.
+    pub const TAGS: &str = "TAGS";
+    /// `false`: the producer does not wait for flush and replicas.
+    pub const WAIT: &str = "WAIT";
+    /// Delay level, 1..=18.
+    pub const DELAY: &str = "DELAY";
+    /// Topic of a message before it was put up for another try.
+    pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
+    /// Topic that a delayed or half message is meant for.
+    pub const REAL_TOPIC: &str = "REAL_TOPIC";
+    /// Queue that a delayed or half message is meant for.
+    pub const REAL_QUEUE_ID: &str = "REAL_QID";
+    /// `true`: a half message.
+    pub const TRANSACTION_PREPARED: &str = "TRAN_MSG";
+    /// Producer group that decides a half message.
+    pub const PRODUCER_GROUP: &str = "PGROUP";
+    /// The client's own id of the message.
+    pub const UNIQUE_KEY: &str = "UNIQ_KEY";
+    /// Id of the first message of a chain of tries.
+    pub const ORIGIN_MESSAGE_ID: &str = "ORIGIN_MESSAGE_ID";
+    /// How often a message was tried, on its way through a consumer.
+    pub const RECONSUME_TIME: &str = "RECONSUME_TIME";
+    /// How often it may be tried, on its way through a consumer.
+    pub const MAX_RECONSUME_TIMES: &str = "MAX_RECONSUME_TIMES";
+    /// Region of the broker, for traces.
+    pub const MSG_REGION: &str = "MSG_REGION";
+    /// Whether clients trace.
+    pub const TRACE_ON: &str = "TRACE_ON";
+    /// Name of the cluster that stored the message; request and reply need it.
+    pub const CLUSTER: &str = "CLUSTER";
+    /// Receipt handle of a popped message.
+    pub const POP_CK: &str = "POP_CK";
+    /// CRC-32 of the record; always the last property.
+    pub const CRC32: &str = "__CRC32#";
+    /// Arbitrary delay, in seconds.
+    pub const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
+    /// Arbitrary delay, in milliseconds.
+    pub const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
+    /// Arbitrary delay, as the time of delivery, Unix ms.
+    pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
+    /// `reply`: the answer to a request between clients.
+    pub const MSG_TYPE: &str = "MSG_TYPE";
+}
+
+/// Bits of a record's `sysFlag`. Source: RocketMQ `MessageSysFlag`.
+pub mod sys_flag {
+    /// The body is compressed.
+    pub const COMPRESSED: i32 = 1;
+    /// More than one tag; no longer used.
+    pub const MULTI_TAGS: i32 = 1 << 1;
+    /// Mask of the two bits that say a message's part in a transaction.
+    pub const TRANSACTION_MASK: i32 = 3 << 2;
+    /// A half message.
+    pub const TRANSACTION_PREPARED: i32 = 1 << 2;
+    /// A committed message.
+    pub const TRANSACTION_COMMIT: i32 = 2 << 2;
+    /// A rolled back message.
+    pub const TRANSACTION_ROLLBACK: i32 = 3 << 2;
+    /// The producer's address has 16 bytes.
+    pub const BORN_HOST_V6: i32 = 1 << 4;
+    /// The broker's address has 16 bytes.
+    pub const STORE_HOST_V6: i32 = 1 << 5;
+    /// The consumer splits an inner batch.
+    pub const NEED_UNWRAP: i32 = 1 << 6;
+    /// The body is a batch.
+    pub const INNER_BATCH: i32 = 1 << 7;
+    /// Mask of the three bits that say how a body is compressed.
+    pub const COMPRESSION_MASK: i32 = 7 << 8;
+}
+
+/// Java's `String.hashCode`: over UTF-16 units, wrapping.
+#[must_use]
+pub fn java_hash(text: &str) -> i32 {
+    let step = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
+    if text.is_ascii() { text.bytes().map(u16::from).fold(0, step) } else { text.encode_utf16().fold(0, step) }
+}
+
+/// The tag as a consume queue entry holds it: Java's hash, sign-extended; 0 without a tag.
+#[must_use]
+pub fn tag_code(tag: Option<&str>) -> i64 {
+    tag.filter(|tag| !tag.is_empty()).map_or(0, |tag| i64::from(java_hash(tag)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn java_hashes_are_java_s() {
+        let check = |text: &str, expected: i32| assert_eq!(java_hash(text), expected, "{text}");
+        check("", 0);
+        check("A", 65);
+        check("TagA", 2_598_919);
+        check("polygenelubricants", i32::MIN);
+        check("\u{e4}", 228);
+        check("\u{1F600}", 1_772_899);
+        assert_eq!(tag_code(None), 0);
+        assert_eq!(tag_code(Some("")), 0);
+        assert_eq!(tag_code(Some("polygenelubricants")), i64::from(i32::MIN));
+    }
+}

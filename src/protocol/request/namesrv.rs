@@ -1,0 +1,265 @@
+//! What the name server is asked: by brokers to be known, by clients for routes, by tools for settings.
+
+use super::{BadRequest, Fields, is_true};
+use crate::model::BrokerId;
+use crate::protocol::body::{DataVersion, RegisterBody};
+use crate::protocol::header::Header;
+use crate::protocol::json::JsonForm;
+
+/// From this version on (4.9.4) clients read standard JSON.
+const VERSION_STANDARD_JSON: i32 = 401;
+
+/// 105: a topic's route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteRequest<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The form that this client reads. It depends on its version or its wish, never on its language.
+    pub form: JsonForm,
+    /// Only brokers of this zone, and those that lost their master.
+    pub zone: Option<&'a str>,
+}
+
+impl<'a> RouteRequest<'a> {
+    /// Reads 105.
+    ///
+    /// # Errors
+    /// [`BadRequest`].
+    pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
+        let fields = Fields(header);
+        let standard = header.version >= VERSION_STANDARD_JSON || fields.boolean("acceptStandardJsonOnly", false);
+        let zone = fields.optional_text("__ZONE_MODE").is_some_and(is_true);
+        Ok(RouteRequest {
+            topic: fields.text("topic")?,
+            form: if standard { JsonForm::Standard } else { JsonForm::Fastjson },
+            zone: fields.optional_text("__ZONE_NAME").filter(|_| zone),
+        })
+    }
+}
+
+/// A broker, as every request of it says who it is. 104 holds nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerIdentity<'a> {
+    /// Its cluster.
+    pub cluster: &'a str,
+    /// Its name.
+    pub broker_name: &'a str,
+    /// `host:port` that clients dial.
+    pub address: &'a str,
+    /// Its number among the replicas of that name.
+    pub broker_id: BrokerId,
+}
+
+impl<'a> BrokerIdentity<'a> {
+    /// Reads 104, 322, and the part of 103 that says who asks.
+    ///
+    /// # Errors
+    /// [`BadRequest`].
+    pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
+        let fields = Fields(header);
+        Ok(BrokerIdentity {
+            cluster: fields.text("clusterName")?,
+            broker_name: fields.text("brokerName")?,
+            address: fields.text("brokerAddr")?,
+            broker_id: BrokerId(fields.number("brokerId")?),
+        })
+    }
+
+    /// Reads 322: who asks, and the version of its topics.
+    ///
+    /// # Errors
+    /// [`BadRequest`].
+    pub fn parse_with_version(header: &'a Header<'_>, body: &[u8]) -> Result<(Self, DataVersion), BadRequest> {
+        let version = if body.is_empty() { DataVersion::default() } else { DataVersion::decode(body)? };
+        Ok((BrokerIdentity::parse(header)?, version))
+    }
+}
+
+/// 103: a broker makes itself and its topics known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisterBrokerRequest<'a> {
+    /// Who.
+    pub identity: BrokerIdentity<'a>,
+    /// `host:port` where its replicas connect.
+    pub ha_address: &'a str,
+    /// Silence after which it counts as gone, ms; none: the name server's own setting.
+    pub heartbeat_timeout_ms: Option<u64>,
+    /// Whether its replica may act for it when it is lost.
+    pub enable_acting_master: bool,
+    /// Its topics.
+    pub body: RegisterBody,
+}
+
+impl<'a> RegisterBrokerRequest<'a> {
+    /// Reads 103, its body in either form. No body is a broker without topics.
+    ///
+    /// # Errors
+    /// [`BadRequest`].
+    pub fn parse(header: &'a Header<'_>, body: &[u8]) -> Result<Self, BadRequest> {
+        let fields = Fields(header);
+        let said = fields.optional_number::<i64>("bodyCrc32").and_then(|crc| u32::try_from(crc).ok()).unwrap_or(0);
+        if said != 0 {
+            let found = crc32fast::hash(body) & 0x7FFF_FFFF;
+            if found != said {
+                return Err(BadRequest::Checksum { said, found });
+            }
+        }
+        let timeout: Option<i64> = fields.optional_number("heartbeatTimeoutMillis");
+        Ok(RegisterBrokerRequest {
+            identity: BrokerIdentity::parse(header)?,
+            ha_address: fields.optional_text("haServerAddr").unwrap_or_default(),
+            heartbeat_timeout_ms: timeout.and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms > 0),
+            enable_acting_master: fields.boolean("enableActingMaster", false),
+            body: match body {
+                [] => RegisterBody::default(),
+                body if fields.boolean("compressed", false) => RegisterBody::decode_compressed(body)?,
+                body => RegisterBody::decode(body)?,
+            },
+        })
+    }
+}
+
+/// 904: a broker lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerHeartbeatRequest<'a> {
+    /// Its cluster.
+    pub cluster: &'a str,
+    /// Its name.
+    pub broker_name: &'a str,
+    /// Its address.
+    pub address: &'a str,
+    /// Silence after which it counts as gone, ms.
+    pub heartbeat_timeout_ms: Option<u64>,
+}
+
+impl<'a> BrokerHeartbeatRequest<'a> {
+    /// Reads 904.
+    ///
+    /// # Errors
+    /// [`BadRequest`].
+    pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
+        let fields = Fields(header);
+        // The field's name lacks an `i` in RocketMQ.
+        let timeout: Option<i64> = fields.optional_number("heartbeatTimeoutMills");
+        Ok(BrokerHeartbeatRequest {
+            cluster: fields.text("clusterName")?,
+            broker_name: fields.text("brokerName")?,
+            address: fields.text("brokerAddr")?,
+            heartbeat_timeout_ms: timeout.and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms > 0),
+        })
+    }
+}
+
+/// 205, 327, 901: a broker by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerNameRequest<'a> {
+    /// The broker.
+    pub broker_name: &'a str,
+    /// 901 only: its cluster.
+    pub cluster: Option<&'a str>,
+}
+
+impl<'a> BrokerNameRequest<'a> {
+    /// Reads 205, 327 or 901.
+    ///
+    /// # Errors
+    /// [`BadRequest`].
+    pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
+        let fields = Fields(header);
+        Ok(BrokerNameRequest { broker_name: fields.text("brokerName")?, cluster: fields.optional_text("clusterName") })
+    }
+}
+
+/// 100, 101, 102: a setting by namespace and key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KvRequest<'a> {
+    /// The namespace, e.g. `ORDER_TOPIC_CONFIG`.
+    pub namespace: &'a str,
+    /// The key.
+    pub key: &'a str,
+    /// 100 only: its value.
+    pub value: Option<&'a str>,
+}
+
+impl<'a> KvRequest<'a> {
+    /// Reads 101 or 102.
+    ///
+    /// # Errors
+    /// [`BadRequest`].
+    pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
+        let fields = Fields(header);
+        let value = header.ext.get("value");
+        Ok(KvRequest { namespace: fields.text("namespace")?, key: fields.text("key")?, value })
+    }
+
+    /// Reads 100 and gives the value too, which must be there.
+    ///
+    /// # Errors
+    /// [`BadRequest`].
+    pub fn parse_put(header: &'a Header<'_>) -> Result<(Self, &'a str), BadRequest> {
+        Ok((KvRequest::parse(header)?, Fields(header).text("value")?))
+    }
+}
+
+/// 219: all settings of a namespace; 224: all topics of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamespaceRequest<'a> {
+    /// The namespace, or the cluster.
+    pub name: &'a str,
+}
+
+impl<'a> NamespaceRequest<'a> {
+    /// Reads 219.
+    ///
+    /// # Errors
+    /// [`BadRequest`].
+    pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
+        Ok(NamespaceRequest { name: Fields(header).text("namespace")? })
+    }
+
+    /// Reads 224.
+    ///
+    /// # Errors
+    /// [`BadRequest`].
+    pub fn parse_cluster(header: &'a Header<'_>) -> Result<Self, BadRequest> {
+        Ok(NamespaceRequest { name: Fields(header).text("cluster")? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::request::header_of;
+
+    #[test]
+    fn the_form_of_a_route_depends_on_version_or_wish() {
+        let check = |version: i32, wish: &str, expected: JsonForm| {
+            let text = format!(r#"{{"code":105,"extFields":{{"topic":"T"{wish}}},"version":{version}}}"#);
+            let header = header_of(&text);
+            assert_eq!(RouteRequest::parse(&header), Ok(RouteRequest { topic: "T", form: expected, zone: None }));
+        };
+        check(400, "", JsonForm::Fastjson);
+        check(401, "", JsonForm::Standard);
+        check(317, r#","acceptStandardJsonOnly":"true""#, JsonForm::Standard);
+        check(317, r#","acceptStandardJsonOnly":"false","__ZONE_NAME":"z""#, JsonForm::Fastjson);
+    }
+
+    #[test]
+    fn a_registration_is_checked_before_it_is_read() {
+        let body = RegisterBody::default().encode();
+        let crc = crc32fast::hash(&body) & 0x7FFF_FFFF;
+        let check = |crc: u32, compressed: bool, body: &[u8], expected: Result<Option<u64>, BadRequest>| {
+            let text = format!(
+                r#"{{"code":103,"extFields":{{"brokerName":"b","brokerAddr":"a:1","clusterName":"C","haServerAddr":"a:2","brokerId":"0","heartbeatTimeoutMillis":"1000","compressed":"{compressed}","bodyCrc32":"{crc}"}}}}"#
+            );
+            let found = RegisterBrokerRequest::parse(&header_of(&text), body).map(|found| found.heartbeat_timeout_ms);
+            assert_eq!(found, expected);
+        };
+        check(crc, false, &body, Ok(Some(1000)));
+        check(0, false, &body, Ok(Some(1000)));
+        check(0, false, b"", Ok(Some(1000)));
+        check(crc ^ 1, false, &body, Err(BadRequest::Checksum { said: crc ^ 1, found: crc }));
+        let max = crate::limits::REGISTER_BODY_BYTES_MAX;
+        check(crc, true, &body, Err(BadRequest::Body(crate::protocol::body::BodyError::Inflate { max })));
+    }
+}

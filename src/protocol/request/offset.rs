@@ -1,0 +1,195 @@
+//! Offsets: what a group has read, and what a queue holds.
+
+use super::{BadRequest, Fields, is_true};
+use crate::model::{QueueId, QueueOffset, UnixMs};
+use crate::protocol::header::Header;
+
+/// 14: where a group stands in a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerOffsetRequest<'a> {
+    /// The group.
+    pub group: &'a str,
+    /// The topic.
+    pub topic: &'a str,
+    /// The queue.
+    pub queue_id: QueueId,
+    /// `false`: a group that is new is told so, whatever the queue holds.
+    pub zero_if_not_found: bool,
+}
+
+impl<'a> ConsumerOffsetRequest<'a> {
+    /// Reads 14.
+    ///
+    /// # Errors
+    /// [`BadRequest`].
+    pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
+        let fields = Fields(header);
+        Ok(ConsumerOffsetRequest {
+            group: fields.text("consumerGroup")?,
+            topic: fields.text("topic")?,
+            queue_id: fields.required_queue_id("queueId")?,
+            zero_if_not_found: fields.boolean("setZeroIfNotFound", true),
+        })
+    }
+}
+
+/// 15: a group has read up to here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitOffsetRequest<'a> {
+    /// The group.
+    pub group: &'a str,
+    /// The topic.
+    pub topic: &'a str,
+    /// The queue.
+    pub queue_id: QueueId,
+    /// Next offset that the group reads.
+    pub offset: QueueOffset,
+}
+
+impl<'a> CommitOffsetRequest<'a> {
+    /// Reads 15. A negative offset is refused: it would be taken for "not stored" when it is asked for.
+    ///
+    /// # Errors
+    /// [`BadRequest`].
+    pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
+        let fields = Fields(header);
+        let offset: i64 = fields.number("commitOffset")?;
+        Ok(CommitOffsetRequest {
+            group: fields.text("consumerGroup")?,
+            topic: fields.text("topic")?,
+            queue_id: fields.required_queue_id("queueId")?,
+            offset: u64::try_from(offset).map(QueueOffset).map_err(|_| BadRequest::Number { field: "commitOffset" })?,
+        })
+    }
+}
+
+/// 30, 31, 32: the newest or oldest offset of a queue, or the time of its oldest message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueRequest<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The queue; none if negative.
+    pub queue_id: Option<QueueId>,
+    /// 30 only: count what consumers may see, not what is written.
+    pub committed: bool,
+}
+
+impl<'a> QueueRequest<'a> {
+    /// Reads 30, 31 or 32.
+    ///
+    /// # Errors
+    /// [`BadRequest`].
+    pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
+        let fields = Fields(header);
+        Ok(QueueRequest {
+            topic: fields.text("topic")?,
+            queue_id: fields.queue_id("queueId")?,
+            committed: fields.boolean("committed", true),
+        })
+    }
+}
+
+/// Which message counts when several have the time that is looked for, or none has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Boundary {
+    /// The first at or after the time.
+    #[default]
+    Lower,
+    /// The last at or before the time.
+    Upper,
+}
+
+/// 29: the offset of a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SearchOffsetRequest<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The queue; none if negative.
+    pub queue_id: Option<QueueId>,
+    /// The store time that is looked for.
+    pub timestamp: UnixMs,
+    /// Which message counts.
+    pub boundary: Boundary,
+}
+
+impl<'a> SearchOffsetRequest<'a> {
+    /// Reads 29.
+    ///
+    /// # Errors
+    /// [`BadRequest`].
+    pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
+        let fields = Fields(header);
+        let upper = fields.optional_text("boundaryType").is_some_and(|name| name.eq_ignore_ascii_case("upper"));
+        Ok(SearchOffsetRequest {
+            topic: fields.text("topic")?,
+            queue_id: fields.queue_id("queueId")?,
+            timestamp: UnixMs(fields.number("timestamp")?),
+            boundary: if upper { Boundary::Upper } else { Boundary::Lower },
+        })
+    }
+}
+
+/// 222: a group shall go to another place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResetOffsetRequest<'a> {
+    /// The group.
+    pub group: &'a str,
+    /// The topic.
+    pub topic: &'a str,
+    /// One queue, or none for all of them.
+    pub queue_id: Option<QueueId>,
+    /// Where to, if said as an offset.
+    pub offset: Option<QueueOffset>,
+    /// Where to, if said as a time; -1 is the newest message.
+    pub timestamp: UnixMs,
+    /// Also forward, not only back.
+    pub force: bool,
+}
+
+impl<'a> ResetOffsetRequest<'a> {
+    /// Reads 222.
+    ///
+    /// # Errors
+    /// [`BadRequest`].
+    pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
+        let fields = Fields(header);
+        Ok(ResetOffsetRequest {
+            group: fields.text("group")?,
+            topic: fields.text("topic")?,
+            queue_id: fields.optional_number::<i32>("queueId").and_then(|id| u32::try_from(id).ok()).map(QueueId),
+            offset: fields.optional_number::<i64>("offset").and_then(|at| u64::try_from(at).ok()).map(QueueOffset),
+            timestamp: UnixMs(fields.number("timestamp")?),
+            force: fields.optional_text("isForce").is_some_and(is_true),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::request::header_of;
+
+    #[test]
+    fn offsets_are_read() {
+        let text = r#"{"extFields":{"consumerGroup":"G","group":"G","topic":"T","queueId":"2","commitOffset":"5","timestamp":"-1","boundaryType":"upper","setZeroIfNotFound":"False","isForce":"TRUE","offset":"-1"}}"#;
+        let header = header_of(text);
+        let (group, topic, queue_id) = ("G", "T", QueueId(2));
+        let query = ConsumerOffsetRequest { group, topic, queue_id, zero_if_not_found: false };
+        assert_eq!(ConsumerOffsetRequest::parse(&header), Ok(query));
+        let commit = CommitOffsetRequest { group, topic, queue_id, offset: QueueOffset(5) };
+        assert_eq!(CommitOffsetRequest::parse(&header), Ok(commit));
+        let queue_id = Some(queue_id);
+        assert_eq!(QueueRequest::parse(&header), Ok(QueueRequest { topic, queue_id, committed: true }));
+        let search = SearchOffsetRequest { topic, queue_id, timestamp: UnixMs(-1), boundary: Boundary::Upper };
+        assert_eq!(SearchOffsetRequest::parse(&header), Ok(search));
+        let reset = ResetOffsetRequest { group, topic, queue_id, offset: None, timestamp: UnixMs(-1), force: true };
+        assert_eq!(ResetOffsetRequest::parse(&header), Ok(reset));
+    }
+
+    #[test]
+    fn a_negative_commit_is_refused() {
+        let text = r#"{"extFields":{"consumerGroup":"G","topic":"T","queueId":"2","commitOffset":"-1"}}"#;
+        let expected = Err(BadRequest::Number { field: "commitOffset" });
+        assert_eq!(CommitOffsetRequest::parse(&header_of(text)), expected);
+    }
+}

@@ -1,0 +1,374 @@
+//! Who registered with this name server, and which queues of which topic they have.
+//!
+//! A machine without clock or socket. The name server calls [`RouteTable::register`] and the look-ups for requests,
+//! [`RouteTable::disconnected`] when a broker's connection closes and [`RouteTable::expire`] on a timer. Its state is of one
+//! name server; name servers do not talk to each other. Rules: RocketMQ 5.3 `RouteInfoManager`.
+//!
+//! Invariants: every topic has a queue entry, every queue entry's broker has an address, every address has a liveness entry.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use thiserror::Error;
+
+use crate::limits::{ROUTE_BROKERS_MAX, ROUTE_TOPICS_MAX};
+use crate::model::{BrokerId, ConnectionId, MonoNs};
+use crate::protocol::body::{DataVersion, perm};
+
+/// One broker's queues of one topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queues {
+    /// Queues that consumers read.
+    pub read: u32,
+    /// Queues that producers write.
+    pub write: u32,
+    /// Sum of 4 (read), 2 (write), 1 (inherit).
+    pub perm: u32,
+    /// Bit 0: unit topic, bit 1: has unit subscribers.
+    pub sys_flag: i32,
+}
+
+/// What a broker says of itself (request code 103).
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// Its cluster.
+    pub cluster: String,
+    /// The name it shares with its slaves.
+    pub broker_name: String,
+    /// Its number under that name; 0 is the master.
+    pub broker_id: BrokerId,
+    /// `ip:port` for clients.
+    pub address: String,
+    /// `ip:port` for slaves.
+    pub ha_address: String,
+    /// Its zone, if it has one.
+    pub zone: Option<String>,
+    /// How long it may be silent, ms. `None`: 120 s.
+    pub expires_after_ms: Option<u64>,
+    /// Whether a slave may stand in for the master; absent from brokers before 5.0.
+    pub acting_master: Option<bool>,
+    /// Of `topics`.
+    pub version: DataVersion,
+    /// All its topics or the changed ones.
+    pub topics: Vec<(String, Queues)>,
+}
+
+/// Why a registration was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum RegisterError {
+    /// A broker that is not known yet must tell all its topics first; one alone is a change without its base.
+    #[error("a broker that is not registered yet told one topic only")]
+    OnlyOneTopic,
+    /// A bound of this name server.
+    #[error("the name server is full: {ROUTE_BROKERS_MAX} brokers, {ROUTE_TOPICS_MAX} topics")]
+    Full,
+}
+
+/// Where a registered slave finds its master.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MasterAddresses {
+    /// `ip:port` for requests.
+    pub address: Option<String>,
+    /// `ip:port` for replication.
+    pub ha_address: Option<String>,
+}
+
+/// All replicas under one brokerName.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broker {
+    /// Its cluster.
+    pub cluster: String,
+    /// `ip:port` by broker id; never empty.
+    pub addresses: BTreeMap<u64, String>,
+    /// Its zone, if it has one.
+    pub zone: Option<String>,
+    /// Whether a slave may stand in for the master.
+    pub acting_master: bool,
+}
+
+/// The queues of one topic, and the brokers that have them. Both sorted by brokerName, and for each other complete.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicRoute {
+    /// Queues by brokerName.
+    pub queues: Vec<(String, Queues)>,
+    /// Addresses by brokerName.
+    pub brokers: Vec<(String, Broker)>,
+}
+
+/// A live address. Keyed by cluster and address, as one address may not serve two brokers of a cluster.
+#[derive(Clone, Debug)]
+struct Live {
+    connection: ConnectionId,
+    heard: MonoNs,
+    expires_after_ms: u64,
+    version: DataVersion,
+    ha_address: String,
+    broker_name: String,
+}
+
+/// A broker may be silent this long unless it said otherwise. Source: `DEFAULT_BROKER_CHANNEL_EXPIRED_TIME`.
+const EXPIRES_AFTER_MS: u64 = 120_000;
+const MASTER: u64 = 0;
+
+type AddressKey = (String, String);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct RouteTable {
+    topics: BTreeMap<String, BTreeMap<String, Queues>>,
+    brokers: BTreeMap<String, Broker>,
+    live: BTreeMap<AddressKey, Live>,
+    delete_absent_topics: bool,
+}
+
+impl RouteTable {
+    /// Whether topics that a master's registration no longer has leave the routes. RocketMQ: `deleteTopicWithBrokerRegistration`.
+    pub fn delete_absent_topics(&mut self, delete: bool) {
+        self.delete_absent_topics = delete;
+    }
+
+    /// Takes a registration; its answer tells a slave where its master is.
+    ///
+    /// An older claim to a broker id that another address holds with a higher state version is ignored, not refused: the loser
+    /// of an election must not take the routes back.
+    ///
+    /// # Errors
+    /// [`RegisterError`]; nothing has changed then.
+    pub fn register(
+        &mut self,
+        now: MonoNs,
+        connection: ConnectionId,
+        registration: Registration,
+    ) -> Result<MasterAddresses, RegisterError> {
+        let r = registration;
+        let id = r.broker_id.0;
+        let key = (r.cluster.clone(), r.address.clone());
+        let known = self.brokers.get(&r.broker_name);
+        let holder = known.and_then(|broker| broker.addresses.get(&id));
+        if let Some(other) = holder.filter(|address| **address != r.address) {
+            let held = self.live.get(&(r.cluster.clone(), other.clone()));
+            if held.is_some_and(|live| live.version.state_version > r.version.state_version) {
+                self.live.remove(&key);
+                return Ok(MasterAddresses::default());
+            }
+        }
+        if holder.is_none() && r.topics.len() == 1 {
+            return Err(RegisterError::OnlyOneTopic);
+        }
+        let topics_after = self.topics.len().saturating_add(r.topics.len());
+        if (known.is_none() && self.brokers.len() >= ROUTE_BROKERS_MAX) || topics_after > ROUTE_TOPICS_MAX {
+            return Err(RegisterError::Full);
+        }
+        let first = holder.is_none();
+        let broker = self.claim(&r);
+        let prime_slave = id != MASTER && r.acting_master.is_some() && broker.addresses.keys().next() == Some(&id);
+        let read_only = prime_slave && broker.acting_master;
+        if id == MASTER || prime_slave {
+            let changed = first || self.live.get(&key).is_none_or(|live| live.version != r.version);
+            self.take_topics(&r, changed, read_only);
+        }
+        let live = Live {
+            connection,
+            heard: now,
+            expires_after_ms: r.expires_after_ms.unwrap_or(EXPIRES_AFTER_MS),
+            version: r.version,
+            ha_address: r.ha_address,
+            broker_name: r.broker_name.clone(),
+        };
+        self.live.insert(key, live);
+        Ok(if id == MASTER { MasterAddresses::default() } else { self.master_of(&r.broker_name) })
+    }
+
+    /// Puts the address under its id, and only there.
+    fn claim(&mut self, r: &Registration) -> &Broker {
+        let broker = self.brokers.entry(r.broker_name.clone()).or_insert_with(|| Broker {
+            cluster: r.cluster.clone(),
+            addresses: BTreeMap::new(),
+            zone: None,
+            acting_master: false,
+        });
+        broker.cluster.clone_from(&r.cluster);
+        broker.acting_master = r.acting_master.unwrap_or(false);
+        broker.zone.clone_from(&r.zone);
+        broker.addresses.retain(|_, address| *address != r.address);
+        if let Some(displaced) = broker.addresses.insert(r.broker_id.0, r.address.clone()) {
+            self.live.remove(&(r.cluster.clone(), displaced));
+        }
+        broker
+    }
+
+    fn take_topics(&mut self, r: &Registration, changed: bool, read_only: bool) {
+        if self.delete_absent_topics {
+            let told: BTreeSet<&str> = r.topics.iter().map(|(topic, _)| topic.as_str()).collect();
+            self.topics.retain(|topic, by_broker| {
+                if !told.contains(topic.as_str()) {
+                    by_broker.remove(&r.broker_name);
+                }
+                !by_broker.is_empty()
+            });
+        }
+        for (topic, queues) in &r.topics {
+            let by_broker = self.topics.entry(topic.clone()).or_default();
+            // Without a new version only what is missing is added: write permission that an operator wiped stays wiped.
+            if changed || !by_broker.contains_key(&r.broker_name) {
+                let mut queues = *queues;
+                if read_only {
+                    queues.perm &= !perm::WRITE;
+                }
+                by_broker.insert(r.broker_name.clone(), queues);
+            }
+        }
+    }
+
+    fn master_of(&self, broker_name: &str) -> MasterAddresses {
+        let Some(broker) = self.brokers.get(broker_name) else { return MasterAddresses::default() };
+        let Some(address) = broker.addresses.get(&MASTER) else { return MasterAddresses::default() };
+        let live = self.live.get(&(broker.cluster.clone(), address.clone()));
+        match live {
+            Some(live) => MasterAddresses { address: Some(address.clone()), ha_address: Some(live.ha_address.clone()) },
+            None => MasterAddresses::default(),
+        }
+    }
+
+    /// A broker says goodbye. Its entry goes only if it still is at this address: a successor may have taken its id.
+    pub fn unregister(&mut self, cluster: &str, broker_name: &str, address: &str) {
+        self.live.remove(&(cluster.to_owned(), address.to_owned()));
+        let Some(broker) = self.brokers.get_mut(broker_name) else { return };
+        broker.addresses.retain(|_, known| known != address);
+        let orphaned = broker.addresses.is_empty();
+        let read_only = broker.acting_master && !broker.addresses.contains_key(&MASTER);
+        if orphaned {
+            self.brokers.remove(broker_name);
+            self.topics.retain(|_, by_broker| {
+                by_broker.remove(broker_name);
+                !by_broker.is_empty()
+            });
+        } else if read_only {
+            self.for_each_queues_of(broker_name, |queues| queues.perm &= !perm::WRITE);
+        }
+    }
+
+    /// A connection closed: whoever registered through it last is gone.
+    pub fn disconnected(&mut self, connection: ConnectionId) -> usize {
+        self.unregister_where(|live| live.connection == connection)
+    }
+
+    /// Drops brokers that were silent too long; their number.
+    pub fn expire(&mut self, now: MonoNs) -> usize {
+        self.unregister_where(|live| now.ms_since(live.heard) > live.expires_after_ms)
+    }
+
+    fn unregister_where(&mut self, gone: impl Fn(&Live) -> bool) -> usize {
+        let found = self.live.iter().filter(|(_, live)| gone(live));
+        let keys: Vec<(AddressKey, String)> =
+            found.map(|(key, live)| (key.clone(), live.broker_name.clone())).collect();
+        for ((cluster, address), broker_name) in &keys {
+            self.unregister(cluster, broker_name, address);
+        }
+        keys.len()
+    }
+
+    /// A sign of life without topics.
+    pub fn heard_from(&mut self, now: MonoNs, cluster: &str, address: &str) {
+        if let Some(live) = self.live.get_mut(&(cluster.to_owned(), address.to_owned())) {
+            live.heard = now;
+        }
+    }
+
+    /// The version of the topics that this address registered last.
+    #[must_use]
+    pub fn version_of(&self, cluster: &str, address: &str) -> Option<DataVersion> {
+        self.live.get(&(cluster.to_owned(), address.to_owned())).map(|live| live.version)
+    }
+
+    /// The route of `topic`; `None` if no live broker has it. With `zone`, brokers of other zones are left out unless their
+    /// master is gone and its slaves must be read.
+    #[must_use]
+    pub fn route(&self, topic: &str, zone: Option<&str>) -> Option<TopicRoute> {
+        let mut route = TopicRoute::default();
+        for (name, queues) in self.topics.get(topic)? {
+            let Some(broker) = self.brokers.get(name) else { continue };
+            let near = match zone {
+                None => true,
+                Some(zone) => broker.zone.as_deref() == Some(zone) || !broker.addresses.contains_key(&MASTER),
+            };
+            if near {
+                route.queues.push((name.clone(), *queues));
+                route.brokers.push((name.clone(), broker.clone()));
+            }
+        }
+        if route.brokers.is_empty() { None } else { Some(route) }
+    }
+
+    /// Removes a topic, or its queues in one cluster.
+    pub fn delete_topic(&mut self, topic: &str, cluster: Option<&str>) {
+        let Some(by_broker) = self.topics.get_mut(topic) else { return };
+        let brokers = &self.brokers;
+        by_broker.retain(|name, _| {
+            cluster.is_some_and(|cluster| brokers.get(name).is_some_and(|broker| broker.cluster != cluster))
+        });
+        if by_broker.is_empty() {
+            self.topics.remove(topic);
+        }
+    }
+
+    /// Adds queues of registered brokers to a topic (request code 217). Ignored as a whole if a broker is unknown.
+    pub fn add_topic(&mut self, topic: &str, queues: &[(String, Queues)]) {
+        let known = queues.iter().all(|(name, _)| self.brokers.contains_key(name));
+        let fits = self.topics.contains_key(topic) || self.topics.len() < ROUTE_TOPICS_MAX;
+        if queues.is_empty() || !known || !fits {
+            return;
+        }
+        self.topics.entry(topic.to_owned()).or_default().extend(queues.iter().cloned());
+    }
+
+    /// Takes write permission from all topics of a broker, so that it can be drained; how many topics it has.
+    pub fn wipe_write_permission(&mut self, broker_name: &str) -> usize {
+        self.for_each_queues_of(broker_name, |queues| queues.perm &= !perm::WRITE)
+    }
+
+    /// Gives it back; how many topics it has.
+    pub fn add_write_permission(&mut self, broker_name: &str) -> usize {
+        self.for_each_queues_of(broker_name, |queues| queues.perm = perm::READ | perm::WRITE)
+    }
+
+    fn for_each_queues_of(&mut self, broker_name: &str, mut change: impl FnMut(&mut Queues)) -> usize {
+        let entries = self.topics.values_mut().filter_map(|by_broker| by_broker.get_mut(broker_name));
+        let mut count: usize = 0;
+        for queues in entries {
+            change(queues);
+            count = count.saturating_add(1);
+        }
+        count
+    }
+
+    /// Every broker by name.
+    #[must_use]
+    pub fn brokers(&self) -> &BTreeMap<String, Broker> {
+        &self.brokers
+    }
+
+    /// The brokerNames of each cluster.
+    #[must_use]
+    pub fn clusters(&self) -> BTreeMap<&str, Vec<&str>> {
+        let mut clusters: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (name, broker) in &self.brokers {
+            clusters.entry(&broker.cluster).or_default().push(name);
+        }
+        clusters
+    }
+
+    /// Names of the topics for whose queues `wanted` holds on some broker, sorted.
+    pub fn topics_where(&self, wanted: impl Fn(&str, &Queues) -> bool) -> Vec<&str> {
+        let has = |by_broker: &BTreeMap<String, Queues>| by_broker.iter().any(|(name, queues)| wanted(name, queues));
+        self.topics.iter().filter(|(_, by_broker)| has(by_broker)).map(|(topic, _)| topic.as_str()).collect()
+    }
+
+    /// Names of the topics that a broker of `cluster` has, sorted.
+    #[must_use]
+    pub fn topics_of_cluster(&self, cluster: &str) -> Vec<&str> {
+        self.topics_where(|name, _| self.brokers.get(name).is_some_and(|broker| broker.cluster == cluster))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,249 @@
+//! Tables of the rules, and random registrations against a plain model.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const T0: MonoNs = MonoNs(1_000_000_000);
+
+fn queues(n: u32) -> Queues {
+    Queues { read: n, write: n, perm: 6, sys_flag: 0 }
+}
+
+fn registration(name: &str, id: u64, address: &str, counter: i64, topics: &[&str]) -> Registration {
+    Registration {
+        cluster: "C".to_owned(),
+        broker_name: name.to_owned(),
+        broker_id: BrokerId(id),
+        address: address.to_owned(),
+        ha_address: format!("{address}-ha"),
+        zone: None,
+        expires_after_ms: None,
+        acting_master: Some(false),
+        version: DataVersion { counter, ..DataVersion::default() },
+        topics: topics.iter().map(|topic| ((*topic).to_owned(), queues(4))).collect(),
+    }
+}
+
+fn table_with(registrations: &[Registration]) -> RouteTable {
+    let mut table = RouteTable::default();
+    for (index, r) in registrations.iter().enumerate() {
+        let connection = ConnectionId(u64::try_from(index).expect("few"));
+        table.register(T0, connection, r.clone()).expect("the registration is accepted");
+    }
+    table
+}
+
+/// `broker:perm@id=address,...` of each entry, the shape in which the tables below are written.
+fn shown(table: &RouteTable, topic: &str) -> String {
+    let Some(route) = table.route(topic, None) else { return "none".to_owned() };
+    let one = |((name, queues), (_, broker)): (&(String, Queues), &(String, Broker))| {
+        let addresses: Vec<_> = broker.addresses.iter().map(|(id, address)| format!("{id}={address}")).collect();
+        format!("{name}:{}@{}", queues.perm, addresses.join(","))
+    };
+    route.queues.iter().zip(&route.brokers).map(one).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn routes_list_all_brokers_of_a_topic_in_order() {
+    let table = table_with(&[
+        registration("b", 0, "h:2", 1, &["T", "U"]),
+        registration("a", 0, "h:1", 1, &["T", "V"]),
+        registration("a", 1, "h:3", 1, &["T", "W"]),
+    ]);
+    assert_eq!(shown(&table, "T"), "a:6@0=h:1,1=h:3 b:6@0=h:2");
+    assert_eq!(shown(&table, "U"), "b:6@0=h:2");
+    assert_eq!(shown(&table, "W"), "none", "a slave's own topics are not taken");
+    assert_eq!(shown(&table, "X"), "none");
+    assert_eq!(table.topics_of_cluster("C"), ["T", "U", "V"]);
+}
+
+#[test]
+fn a_slave_is_told_its_master() {
+    let mut table = table_with(&[registration("a", 0, "h:1", 1, &["T", "U"])]);
+    let answer = table.register(T0, ConnectionId(9), registration("a", 1, "h:2", 1, &["T", "U"]));
+    let expected = MasterAddresses { address: Some("h:1".to_owned()), ha_address: Some("h:1-ha".to_owned()) };
+    assert_eq!(answer, Ok(expected));
+}
+
+#[test]
+fn an_unknown_broker_with_one_topic_is_refused() {
+    let mut table = RouteTable::default();
+    let one = registration("a", 0, "h:1", 1, &["T"]);
+    assert_eq!(table.register(T0, ConnectionId(1), one.clone()), Err(RegisterError::OnlyOneTopic));
+    assert!(table.brokers().is_empty(), "a refused registration leaves nothing");
+    table.register(T0, ConnectionId(1), registration("a", 0, "h:1", 1, &["U", "V"])).expect("two topics");
+    let change = Registration { version: DataVersion { counter: 2, ..one.version }, ..one };
+    table.register(T0, ConnectionId(1), change).expect("a known broker tells a change");
+    assert_eq!(shown(&table, "T"), "a:6@0=h:1");
+}
+
+#[test]
+fn an_address_has_one_id_and_an_id_one_address() {
+    let mut table =
+        table_with(&[registration("a", 0, "h:1", 1, &["T", "U"]), registration("a", 1, "h:2", 1, &["T", "U"])]);
+    table.unregister("C", "a", "h:1");
+    assert_eq!(shown(&table, "T"), "a:6@1=h:2");
+    table.register(T0, ConnectionId(7), registration("a", 0, "h:2", 2, &["T", "U"])).expect("promoted");
+    assert_eq!(shown(&table, "T"), "a:6@0=h:2");
+    table.register(T0, ConnectionId(8), registration("a", 0, "h:9", 3, &["T", "U"])).expect("moved");
+    assert_eq!(shown(&table, "T"), "a:6@0=h:9");
+    table.disconnected(ConnectionId(7));
+    assert_eq!(shown(&table, "T"), "a:6@0=h:9", "the displaced address has nothing left to take away");
+}
+
+#[test]
+fn an_older_state_version_does_not_take_an_id() {
+    let mut newer = registration("a", 0, "h:1", 1, &["T", "U"]);
+    newer.version.state_version = 5;
+    let mut table = table_with(&[newer]);
+    let answer = table.register(T0, ConnectionId(2), registration("a", 0, "h:2", 9, &["T", "U"]));
+    assert_eq!(answer, Ok(MasterAddresses::default()));
+    assert_eq!(shown(&table, "T"), "a:6@0=h:1");
+}
+
+#[test]
+fn silence_closing_and_goodbye_remove_a_broker() {
+    let brokers = [registration("a", 0, "h:1", 1, &["T", "U"]), registration("b", 0, "h:2", 1, &["T", "U"])];
+    let mut table = table_with(&brokers);
+    table.heard_from(T0.plus_ms(100_000), "C", "h:2");
+    assert_eq!(table.expire(T0.plus_ms(120_000)), 0, "120 s are still allowed");
+    assert_eq!(table.expire(T0.plus_ms(120_001)), 1);
+    assert_eq!(shown(&table, "T"), "b:6@0=h:2");
+    assert_eq!(table.disconnected(ConnectionId(1)), 1);
+    assert_eq!(shown(&table, "T"), "none");
+
+    let mut table = table_with(&brokers);
+    table.register(T0, ConnectionId(50), brokers[0].clone()).expect("registered again on a new connection");
+    assert_eq!(table.disconnected(ConnectionId(0)), 0, "the old connection is nobody's any more");
+    table.unregister("C", "a", "h:1");
+    assert_eq!(shown(&table, "T"), "b:6@0=h:2");
+
+    let short = Registration { expires_after_ms: Some(500), ..brokers[0].clone() };
+    let mut table = table_with(&[short]);
+    assert_eq!(table.expire(T0.plus_ms(501)), 1);
+}
+
+#[test]
+fn wiped_permission_returns_with_a_new_version_only() {
+    let r = registration("a", 0, "h:1", 1, &["T", "U"]);
+    let mut table = table_with(std::slice::from_ref(&r));
+    assert_eq!(table.wipe_write_permission("a"), 2);
+    assert_eq!(shown(&table, "T"), "a:4@0=h:1");
+    table.register(T0, ConnectionId(0), r.clone()).expect("same version");
+    assert_eq!(shown(&table, "T"), "a:4@0=h:1");
+    assert_eq!(table.add_write_permission("a"), 2);
+    assert_eq!(shown(&table, "T"), "a:6@0=h:1");
+    table.wipe_write_permission("a");
+    let newer = Registration { version: DataVersion { counter: 2, ..r.version }, ..r };
+    table.register(T0, ConnectionId(0), newer).expect("new version");
+    assert_eq!(shown(&table, "T"), "a:6@0=h:1");
+    assert_eq!(table.wipe_write_permission("nobody"), 0);
+}
+
+#[test]
+fn topics_leave_by_cluster_or_with_a_registration() {
+    let r = registration("a", 0, "h:1", 1, &["T", "U"]);
+    let other = Registration { cluster: "D".to_owned(), ..registration("b", 0, "h:2", 1, &["T", "U"]) };
+    let mut table = table_with(&[r.clone(), other]);
+    table.delete_topic("T", Some("C"));
+    assert_eq!(shown(&table, "T"), "b:6@0=h:2");
+    table.delete_topic("T", None);
+    assert_eq!(shown(&table, "T"), "none");
+    table.delete_absent_topics(true);
+    let without = Registration {
+        version: DataVersion { counter: 2, ..r.version },
+        topics: vec![("V".to_owned(), queues(1))],
+        ..r
+    };
+    table.register(T0, ConnectionId(0), without).expect("known");
+    assert_eq!(shown(&table, "U"), "b:6@0=h:2");
+    table.add_topic("N", &[("a".to_owned(), queues(2)), ("nobody".to_owned(), queues(2))]);
+    assert_eq!(shown(&table, "N"), "none");
+    table.add_topic("N", &[("a".to_owned(), queues(2))]);
+    assert_eq!(shown(&table, "N"), "a:6@0=h:1");
+}
+
+#[test]
+fn a_zone_keeps_its_own_and_those_without_a_master() {
+    let near = Registration { zone: Some("z".to_owned()), ..registration("a", 0, "h:1", 1, &["T", "U"]) };
+    let far = Registration { zone: Some("y".to_owned()), ..registration("b", 0, "h:2", 1, &["T", "U"]) };
+    let headless = registration("c", 0, "h:3", 1, &["T", "U"]);
+    let slave = registration("c", 1, "h:4", 1, &["T", "U"]);
+    let mut table = table_with(&[near, far, headless, slave]);
+    table.unregister("C", "c", "h:3");
+    let names = |zone| table.route("T", zone).map(|r| r.brokers.into_iter().map(|(name, _)| name).collect::<Vec<_>>());
+    assert_eq!(names(Some("z")), Some(vec!["a".to_owned(), "c".to_owned()]));
+    assert_eq!(names(Some("x")), Some(vec!["c".to_owned()]));
+    assert_eq!(names(None).map(|n| n.len()), Some(3));
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Register { broker: u8, connection: u8, topics: Vec<u8> },
+    Unregister { broker: u8 },
+    Disconnect { connection: u8 },
+    Wait { ms: u64 },
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let topics = proptest::collection::btree_set(0..6_u8, 2..5).prop_map(|set| set.into_iter().collect());
+    prop_oneof![
+        4 => (0..4_u8, 0..4_u8, topics).prop_map(|(broker, connection, topics)| Event::Register { broker, connection, topics }),
+        1 => (0..4_u8).prop_map(|broker| Event::Unregister { broker }),
+        1 => (0..4_u8).prop_map(|connection| Event::Disconnect { connection }),
+        2 => (1..70_000_u64).prop_map(|ms| Event::Wait { ms }),
+    ]
+}
+
+/// What the model remembers of one broker: everything it ever told since it last came, and who heard it when.
+#[derive(Clone, Debug)]
+struct ModelBroker {
+    connection: u8,
+    heard: MonoNs,
+    topics: BTreeSet<u8>,
+}
+
+proptest! {
+    #[test]
+    fn routes_equal_a_plain_model(events in proptest::collection::vec(event(), 1..60)) {
+        let mut table = RouteTable::default();
+        let mut model: BTreeMap<u8, ModelBroker> = BTreeMap::new();
+        let mut now = T0;
+        for (step, event) in events.into_iter().enumerate() {
+            match event {
+                Event::Register { broker, connection, topics } => {
+                    let names: Vec<String> = topics.iter().map(|t| format!("T{t}")).collect();
+                    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                    let counter = i64::try_from(step).expect("few steps");
+                    let r = registration(&format!("b{broker}"), 0, &format!("h:{broker}"), counter, &names);
+                    table.register(now, ConnectionId(connection.into()), r).expect("two topics or more");
+                    let known = model.entry(broker).or_insert(ModelBroker { connection, heard: now, topics: BTreeSet::new() });
+                    known.connection = connection;
+                    known.heard = now;
+                    known.topics.extend(topics);
+                }
+                Event::Unregister { broker } => {
+                    table.unregister("C", &format!("b{broker}"), &format!("h:{broker}"));
+                    model.remove(&broker);
+                }
+                Event::Disconnect { connection } => {
+                    table.disconnected(ConnectionId(connection.into()));
+                    model.retain(|_, known| known.connection != connection);
+                }
+                Event::Wait { ms } => {
+                    now = now.plus_ms(ms);
+                    table.expire(now);
+                    model.retain(|_, known| now.ms_since(known.heard) <= 120_000);
+                }
+            }
+            for topic in 0..6_u8 {
+                let expected: Vec<String> =
+                    model.iter().filter(|(_, known)| known.topics.contains(&topic)).map(|(b, _)| format!("b{b}")).collect();
+                let found = table.route(&format!("T{topic}"), None).unwrap_or_default();
+                let found: Vec<String> = found.brokers.into_iter().map(|(name, _)| name).collect();
+                prop_assert_eq!(found, expected);
+            }
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! The pump: calls the broker with what came, and carries out what it asks.
+//!
+//! All input of a shard passes through [`Shard::act`], one call at a time: the broker never sees two things at once, and the order of
+//! its calls is the order of events, as in the simulator. Nothing here decides; nothing here awaits inside a borrow.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use super::event::Event;
+use super::runtime::Runtime;
+use super::work::Fetches;
+use crate::broker::outbox::CloseReason;
+use crate::broker::{Broker, Effect, Output};
+use crate::control::message::{ControlSender, ShardReceiver, StopReason, ToControl, ToShard};
+use crate::disk::Disk;
+use crate::limits::TICK_MS;
+use crate::log::DiskUsage;
+use crate::model::{ConnectionId, MonoNs, Now, ShardId};
+use crate::net::{Listeners, Net, Service};
+use crate::protocol::frame::RawFrame;
+
+/// One shard at work.
+pub(super) struct Shard {
+    pub(super) id: ShardId,
+    pub(super) runtime: Runtime,
+    pub(super) disk: Disk,
+    core: RefCell<Core>,
+    net: OnceCell<Weak<Net<Shard>>>,
+    /// The time of the turn that is being handled: one look at the clock for all of its frames.
+    turn_now: Cell<Option<Now>>,
+    pub(super) commit_wanted: Event,
+    pub(super) background_wanted: Event,
+    pub(super) fetches: Fetches,
+    /// The deadline that the clock sleeps for, and how it is told of an earlier one.
+    armed: Cell<MonoNs>,
+    clock_wanted: Event,
+    /// How full the disk was when it was last asked.
+    pub(super) usage: Cell<DiskUsage>,
+    control: ControlSender,
+    /// What the control plane is to be told, in order; it waits here while the mailbox is full.
+    letters: RefCell<VecDeque<ToControl>>,
+    letters_wanted: Event,
+    stop: RefCell<Option<StopReason>>,
+    stop_wanted: Event,
+    is_stopping: Cell<bool>,
+}
+
+struct Core {
+    broker: Broker,
+    out: Output,
+}
+
+impl Shard {
+    pub(super) fn new(id: ShardId, runtime: Runtime, disk: Disk, broker: Broker, control: ControlSender) -> Rc<Shard> {
+        Rc::new(Shard {
+            id,
+            runtime,
+            disk,
+            core: RefCell::new(Core { broker, out: Output::default() }),
+            net: OnceCell::new(),
+            turn_now: Cell::new(None),
+            commit_wanted: Event::default(),
+            background_wanted: Event::default(),
+            fetches: Fetches::default(),
+            armed: Cell::new(MonoNs(0)),
+            clock_wanted: Event::default(),
+            usage: Cell::new(DiskUsage { used_bytes: 0, total_bytes: 0 }),
+            control,
+            letters: RefCell::default(),
+            letters_wanted: Event::default(),
+            stop: RefCell::default(),
+            stop_wanted: Event::default(),
+            is_stopping: Cell::new(false),
+        })
+    }
+
+    /// Starts every task of the shard.
+    pub(super) fn serve(self: Rc<Self>, listeners: Listeners, mailbox: ShardReceiver) {
+        let queues = self.runtime.queues;
+        let net = Net::new(self.clone(), self.runtime.watch.clone(), queues.request);
+        assert!(self.net.set(Rc::downgrade(&net)).is_ok(), "a shard serves once");
+        self.act("start", |broker, now, out| broker.start(now, out));
+        let spawn = |queue, task: std::pin::Pin<Box<dyn Future<Output = ()>>>| self.runtime.spawn(queue, task);
+        spawn(queues.request, Box::pin(self.clone().commit_loop()));
+        spawn(queues.request, Box::pin(self.clone().clock(net.clone())));
+        spawn(queues.request, Box::pin(self.clone().read_mailbox(mailbox)));
+        spawn(queues.request, Box::pin(self.clone().write_letters()));
+        spawn(queues.background, Box::pin(self.clone().background_loop()));
+        listeners.accept_into(&net);
+    }
+
+    /// Calls the broker with one event, then carries out what it asks.
+    pub(super) fn act<T>(
+        self: &Rc<Self>,
+        name: &'static str,
+        event: impl FnOnce(&mut Broker, Now, &mut Output) -> T,
+    ) -> T {
+        self.runtime.watch.turn(name, || {
+            let mut core = self.core.borrow_mut();
+            let Core { broker, out } = &mut *core;
+            let result = event(broker, self.runtime.watch.now(), out);
+            self.carry_out(&mut core);
+            result
+        })
+    }
+
+    /// Looks at the broker.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&Broker) -> T) -> T {
+        look(&self.core.borrow().broker)
+    }
+
+    /// Asks the broker's log for something, without an event.
+    pub(super) fn ask<T>(&self, ask: impl FnOnce(&mut Broker, Now) -> T) -> T {
+        let now = self.runtime.watch.now();
+        ask(&mut self.core.borrow_mut().broker, now)
+    }
+
+    fn carry_out(self: &Rc<Self>, core: &mut Core) {
+        for effect in core.out.effects.drain(..) {
+            match effect {
+                Effect::Fetch(block) => self.fetches.want(block),
+                Effect::Persist(table, bytes) => self.spawn_persist(table, bytes),
+                Effect::Control(letter) => self.tell_control(letter),
+            }
+        }
+        for block in core.broker.log_mut().prefetch() {
+            self.fetches.want_ahead(block);
+        }
+        self.start_fetches();
+        if let Some(net) = self.net() {
+            while let Some(connection) = core.out.outbox.next_touched() {
+                net.wake(connection);
+            }
+            if self.reads(&core.broker) {
+                net.resume_input();
+            }
+        }
+        self.commit_wanted.set();
+        self.background_wanted.set();
+        if core.broker.poll_timeout().is_some_and(|deadline| deadline < self.armed.get()) {
+            self.clock_wanted.set();
+        }
+        if let Some(failure) = core.broker.log().failure() {
+            self.want_stop(StopReason::Failed(failure.to_string()));
+        }
+    }
+
+    fn reads(&self, broker: &Broker) -> bool {
+        !self.is_stopping.get() && broker.accepts_input()
+    }
+
+    pub(super) fn net(&self) -> Option<Rc<Net<Shard>>> {
+        self.net.get().and_then(Weak::upgrade)
+    }
+
+    /// From now on no frame is read and no connection accepted.
+    pub(super) fn refuse_input(&self) {
+        self.is_stopping.set(true);
+        if let Some(net) = self.net() {
+            net.refuse_new();
+        }
+    }
+
+    /// Asks for the shard's end; the first reason counts.
+    pub(super) fn want_stop(&self, reason: StopReason) {
+        self.stop.borrow_mut().get_or_insert(reason);
+        self.stop_wanted.set();
+    }
+
+    /// Waits until somebody wants the shard's end.
+    pub(super) async fn stop_wanted(&self) -> StopReason {
+        loop {
+            self.stop_wanted.wait().await;
+            if let Some(reason) = self.stop.borrow().clone() {
+                return reason;
+            }
+        }
+    }
+
+    /// Tells the control plane, in the order of the calls.
+    pub(super) fn tell_control(&self, letter: ToControl) {
+        self.letters.borrow_mut().push_back(letter);
+        self.letters_wanted.set();
+    }
+
+    /// Whether the control plane has been told everything.
+    pub(super) fn letters_left(&self) -> bool {
+        !self.letters.borrow().is_empty()
+    }
+
+    async fn write_letters(self: Rc<Self>) {
+        loop {
+            let letter = self.letters.borrow().front().cloned();
+            match letter {
+                // The data plane never waits for the control plane: only this task does.
+                Some(letter) => {
+                    if self.control.send(letter).await.is_err() {
+                        self.want_stop(StopReason::Failed("the control plane has ended".into()));
+                        self.letters.borrow_mut().clear();
+                    }
+                    self.letters.borrow_mut().pop_front();
+                }
+                None => self.letters_wanted.wait().await,
+            }
+        }
+    }
+
+    async fn read_mailbox(self: Rc<Self>, mut mailbox: ShardReceiver) {
+        while let Some(event) = mailbox.recv().await {
+            if matches!(event, ToShard::Stop) {
+                self.want_stop(StopReason::Asked);
+            }
+            self.act("mailbox", |broker, now, out| broker.handle_control(now, event, out));
+        }
+        self.want_stop(StopReason::Asked);
+    }
+
+    /// Ticks and deadlines, on one timer.
+    async fn clock(self: Rc<Self>, net: Rc<Net<Shard>>) {
+        let watch = self.runtime.watch.clone();
+        let (mut next_tick, mut ticks) = (watch.now().mono, 0_u64);
+        loop {
+            let deadline = self.look(Broker::poll_timeout).unwrap_or(next_tick).min(next_tick);
+            self.armed.set(deadline);
+            // A deadline that stays in the past must not make this loop spin.
+            let wait = watch.until(deadline).max(Duration::from_micros(200));
+            let timer = async { glommio::timer::sleep(wait).await };
+            futures_lite::future::or(timer, self.clock_wanted.wait()).await;
+            let now = watch.now().mono;
+            let is_tick = now >= next_tick;
+            if is_tick {
+                next_tick = now.plus_ms(TICK_MS);
+                ticks += 1;
+                if ticks % (1000 / TICK_MS) == 1 {
+                    net.sweep();
+                    self.spawn_measure();
+                }
+            } else if self.look(Broker::poll_timeout).is_none_or(|deadline| deadline > now) {
+                continue;
+            }
+            let usage = self.usage.get();
+            self.act("tick", |broker, now, out| {
+                if is_tick {
+                    broker.log_mut().tick(now, usage);
+                }
+                broker.handle_tick(now, out);
+                broker.handle_progress(now, out);
+            });
+        }
+    }
+}
+
+impl Service for Shard {
+    fn connected(&self, connection: ConnectionId, peer: SocketAddr) {
+        self.ask(|broker, now| broker.connected(now, connection, peer));
+    }
+
+    fn disconnected(self: &Rc<Self>, connection: ConnectionId) {
+        self.act("disconnect", |broker, now, out| broker.disconnected(now, connection, out));
+    }
+
+    fn frame(&self, connection: ConnectionId, frame: &RawFrame<'_>) -> Result<(), CloseReason> {
+        let now = self.turn_now.get().unwrap_or_else(|| {
+            let now = self.runtime.watch.now();
+            self.turn_now.set(Some(now));
+            now
+        });
+        let core = &mut *self.core.borrow_mut();
+        core.broker.handle_frame(now, connection, frame, &mut core.out)
+    }
+
+    fn turn_ended(self: &Rc<Self>) {
+        self.turn_now.set(None);
+        self.act("progress", |broker, now, out| broker.handle_progress(now, out));
+    }
+
+    fn accepts_input(&self, connection: ConnectionId) -> bool {
+        let core = self.core.borrow();
+        self.reads(&core.broker) && !core.out.outbox.is_over(connection) && !core.out.outbox.is_full()
+    }
+
+    fn take_output(&self, connection: ConnectionId) -> (BytesMut, Option<CloseReason>) {
+        let outbox = &mut self.core.borrow_mut().out.outbox;
+        let closing = outbox.closing(connection);
+        // Taking nothing would share the buffer that the next reply could have to itself.
+        let bytes = if outbox.pending_bytes(connection) == 0 { BytesMut::new() } else { outbox.take(connection) };
+        (bytes, closing)
+    }
+
+    fn note_unsent(&self, connection: ConnectionId, bytes: usize) -> usize {
+        let outbox = &mut self.core.borrow_mut().out.outbox;
+        let was_full = outbox.is_full();
+        outbox.note_unsent(connection, bytes);
+        if was_full
+            && !outbox.is_full()
+            && let Some(net) = self.net()
+        {
+            net.resume_input();
+        }
+        outbox.pending_bytes(connection)
+    }
+}

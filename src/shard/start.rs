@@ -1,0 +1,187 @@
+//! Starts a shard: from its settings to a thread that serves, or to a sentence why not.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use thiserror::Error;
+
+use super::pump::Shard;
+use super::runtime::{self, ExecutorPlan, Runtime, RuntimeError};
+use super::{open, stop};
+use crate::broker::settings::BrokerSettings;
+use crate::control::message::{ControlSender, ShardReceiver, StopReason, ToControl};
+use crate::disk::{DiskError, Store};
+use crate::log::{LogSettings, RecoveryError};
+use crate::model::{LogOffset, ShardId};
+use crate::net::{ListenError, Listeners};
+
+/// What one shard is started with.
+#[derive(Debug)]
+pub struct ShardSettings {
+    /// Which shard of the store.
+    pub shard: ShardId,
+    /// The claimed store; every shard of the node shares the claim.
+    pub store: Arc<Store>,
+    /// Address to listen on.
+    pub bind_ip: IpAddr,
+    /// Main port; the VIP port lies two below. 0: any free pair, of which [`Ready`] tells.
+    pub port: u16,
+    /// Folder of the tail file, a tmpfs. Key: `tailPath`.
+    pub tail_folder: PathBuf,
+    /// Bytes of the tail ring: a power of two. Key: `tailSize`.
+    pub tail_bytes: usize,
+    /// The log's settings.
+    pub log: LogSettings,
+    /// The broker's settings. The port of its address is replaced by the one really listened on.
+    pub broker: BrokerSettings,
+}
+
+/// A shard that serves.
+#[derive(Clone, Copy, Debug)]
+pub struct Ready {
+    /// Which shard.
+    pub shard: ShardId,
+    /// Where it listens; the VIP port is two below.
+    pub address: SocketAddr,
+    /// The log as it was found: everything between start and end is there.
+    pub log: (LogOffset, LogOffset),
+    /// Bytes of the log's end that came from the tail, at most: what the dead process had not written.
+    pub tail_found: Option<LogOffset>,
+    /// Whether ASYNC_FLUSH survives `kill -9`; if not, it replies after the write.
+    pub tail_survives_kill: bool,
+}
+
+/// Why a shard does not start. One sentence that says what to do.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// No executor.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// A port is taken.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The folder cannot be used for direct I/O.
+    #[error("the store cannot be used: {0}; it needs a file system with direct I/O that this user may write")]
+    Disk(#[from] DiskError),
+    /// The log cannot be opened safely.
+    #[error("the log of {folder} is not opened: {source}")]
+    Recovery {
+        /// The shard's folder.
+        folder: PathBuf,
+        /// Why.
+        source: RecoveryError,
+    },
+    /// A table is damaged.
+    #[error("{path} cannot be read: {reason}; restore it from a backup, or remove it to begin with an empty table")]
+    Table {
+        /// The table's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The shard's thread ended before it was ready.
+    #[error("shard {shard} ended while it started")]
+    Ended {
+        /// Which shard.
+        shard: ShardId,
+    },
+}
+
+/// A shard's thread.
+#[derive(Debug)]
+pub struct ShardHandle {
+    shard: ShardId,
+    ready: mpsc::Receiver<Result<Ready, StartError>>,
+    thread: JoinHandle<Option<StopReason>>,
+}
+
+/// Starts a shard's thread. Call [`runtime::check`], [`runtime::raise_open_files`] and [`runtime::abort_on_panic`] once before.
+///
+/// It says [`ToControl::Listening`] when it serves and [`ToControl::Stopped`] as its last word. [`crate::control::message::ToShard::Stop`], or the
+/// end of the mailbox, stops it.
+///
+/// # Errors
+/// If the thread cannot be made; everything else comes from [`ShardHandle::wait_ready`].
+pub fn start(
+    settings: ShardSettings,
+    control: ControlSender,
+    mailbox: ShardReceiver,
+) -> Result<ShardHandle, StartError> {
+    let (tell_ready, ready) = mpsc::sync_channel(1);
+    let shard = settings.shard;
+    let plan = ExecutorPlan::of_shard(shard.0, settings.store.shards());
+    let failed = tell_ready.clone();
+    let thread = runtime::spawn(
+        plan,
+        move |runtime| run(settings, runtime, control, mailbox, tell_ready),
+        move |error| {
+            // Nobody waits any more if the node is already stopping.
+            drop(failed.send(Err(StartError::Runtime(error))));
+        },
+    )?;
+    Ok(ShardHandle { shard, ready, thread })
+}
+
+impl ShardHandle {
+    /// Waits until the shard serves. Blocks: recovery may take seconds.
+    ///
+    /// # Errors
+    /// [`StartError`] with what to do.
+    pub fn wait_ready(&self) -> Result<Ready, StartError> {
+        self.ready.recv().unwrap_or(Err(StartError::Ended { shard: self.shard }))
+    }
+
+    /// Waits for the shard's end. Blocks.
+    ///
+    /// # Errors
+    /// If the thread panicked, which aborts the process unless it is a test.
+    pub fn join(self) -> io::Result<StopReason> {
+        match self.thread.join() {
+            Ok(Some(reason)) => Ok(reason),
+            Ok(None) => Ok(StopReason::Failed(format!("shard {} has no executor", self.shard))),
+            Err(_) => Err(io::Error::other(format!("the thread of shard {} panicked", self.shard))),
+        }
+    }
+}
+
+async fn run(
+    settings: ShardSettings,
+    runtime: Runtime,
+    control: ControlSender,
+    mailbox: ShardReceiver,
+    tell_ready: mpsc::SyncSender<Result<Ready, StartError>>,
+) -> StopReason {
+    let id = settings.shard;
+    let listeners = match Listeners::bind(settings.bind_ip, settings.port) {
+        Ok(listeners) => listeners,
+        Err(error) => return give_up(&tell_ready, error.into()),
+    };
+    let opened = match open::open(settings, listeners.port(), &runtime).await {
+        Ok(opened) => opened,
+        Err(error) => return give_up(&tell_ready, error),
+    };
+    let address = SocketAddr::new(opened.bind_ip, listeners.port());
+    let ready = Ready {
+        shard: id,
+        address,
+        log: (opened.broker.log().start(), opened.broker.log().appended()),
+        tail_found: opened.tail_found,
+        tail_survives_kill: opened.tail_survives_kill,
+    };
+    let shard = Shard::new(id, runtime, opened.disk, opened.broker, control);
+    shard.tell_control(ToControl::Listening { shard: id, address, tail_survives_kill: ready.tail_survives_kill });
+    Rc::clone(&shard).serve(listeners, mailbox);
+    drop(tell_ready.send(Ok(ready)));
+    let reason = shard.stop_wanted().await;
+    stop::stop(&shard, reason).await
+}
+
+fn give_up(tell_ready: &mpsc::SyncSender<Result<Ready, StartError>>, error: StartError) -> StopReason {
+    let sentence = error.to_string();
+    drop(tell_ready.send(Err(error)));
+    StopReason::Failed(sentence)
+}

@@ -1,0 +1,69 @@
+//! The orderly end of a shard.
+//!
+//! In order: no new connection and no further frame; what was appended is written, flushed and answered; the log makes a checkpoint, so
+//! that the next start has nothing to replay; the tables are written; the connections are closed. Each step has its time, all of them
+//! together less than five seconds: what is not done by then is what recovery does after a `kill -9`.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::open::table_path;
+use super::pump::Shard;
+use crate::broker::Broker;
+use crate::control::message::{StopReason, ToControl};
+use crate::limits::{STOP_CLOSE_MS, STOP_SETTLE_MS};
+use crate::log::Log;
+
+/// Stops the shard. Returns the reason, for the process's exit code.
+pub(super) async fn stop(shard: &Rc<Shard>, reason: StopReason) -> StopReason {
+    shard.refuse_input();
+    let reason = match reason {
+        StopReason::Asked => settle(shard).await,
+        failed @ StopReason::Failed(_) => failed,
+    };
+    if let StopReason::Failed(sentence) = &reason {
+        tracing::error!(shard = %shard.id, "the shard stops: {sentence}");
+    }
+    // A failed log says nothing about the tables: they are in files of their own.
+    for (table, bytes) in shard.look(Broker::encode_tables) {
+        if let Err(error) = shard.disk.replace(&table_path(table), bytes).await {
+            tracing::error!(%error, "a table was not written at the stop");
+        }
+    }
+    if let Some(net) = shard.net() {
+        net.close_all();
+        wait(shard, STOP_CLOSE_MS, || net.count() == 0).await;
+    }
+    shard.tell_control(ToControl::Stopped { shard: shard.id, why: reason.clone() });
+    wait(shard, STOP_CLOSE_MS, || !shard.letters_left()).await;
+    shard.disk.close().await;
+    reason
+}
+
+/// Writes and flushes what was appended and makes a checkpoint.
+async fn settle(shard: &Rc<Shard>) -> StopReason {
+    shard.act("stop", |broker, _, _| broker.log_mut().begin_stop());
+    wait(shard, STOP_SETTLE_MS, || shard.look(|broker| broker.log().is_settled() || broker.log().failure().is_some()))
+        .await;
+    match shard.look(|broker| broker.log().failure().map(ToString::to_string)) {
+        Some(failure) => StopReason::Failed(failure),
+        None => {
+            let flushed = shard.look(|broker| broker.log().flushed());
+            let appended = shard.look(|broker| Log::appended(broker.log()));
+            if flushed < appended {
+                tracing::warn!(shard = %shard.id, %flushed, %appended, "the end of the log was not flushed in time");
+            }
+            StopReason::Asked
+        }
+    }
+}
+
+/// Waits for a condition that other tasks bring about, for a bounded time.
+async fn wait(shard: &Rc<Shard>, bound_ms: u64, is_true: impl Fn() -> bool) {
+    let deadline = shard.runtime.watch.now().mono.plus_ms(bound_ms);
+    while !is_true() && shard.runtime.watch.now().mono < deadline {
+        shard.commit_wanted.set();
+        shard.background_wanted.set();
+        glommio::timer::sleep(Duration::from_millis(2)).await;
+    }
+}

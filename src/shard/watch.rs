@@ -1,0 +1,160 @@
+//! The shard's clock, and who held its thread too long.
+//!
+//! A shard has one thread: a task that does not return keeps every other waiting. The keep-alive timer ([`Watch::keep_alive`])
+//! sees how late it is woken, and names the longest turn since it last ran.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::limits::{KEEP_ALIVE_MS, STALL_MS};
+use crate::model::{MonoNs, Now, UnixMs};
+
+/// Clock and stall detector of one shard.
+#[derive(Debug)]
+pub struct Watch {
+    started: Instant,
+    longest: Cell<Turn>,
+    stalls: Cell<u64>,
+    stalled_max: Cell<Duration>,
+    reported: Cell<Option<Instant>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    name: &'static str,
+    took: Duration,
+}
+
+/// What the stall detector has seen since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stalls {
+    /// How often the thread was held longer than [`STALL_MS`].
+    pub count: u64,
+    /// The longest, in microseconds.
+    pub longest_us: u64,
+}
+
+#[expect(clippy::disallowed_methods, reason = "shard is a shell: the one place where its clock is read")]
+fn instant() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "shard is a shell: the one place where its clock is read")]
+fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The wall clock, for what is made before a shard runs.
+#[must_use]
+pub fn wall_clock() -> UnixMs {
+    UnixMs(unix_ms())
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Watch {
+            started: instant(),
+            longest: Cell::default(),
+            stalls: Cell::new(0),
+            stalled_max: Cell::default(),
+            reported: Cell::new(None),
+        }
+    }
+}
+
+impl Watch {
+    /// What time it is.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        let mono = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        Now { unix: UnixMs(unix_ms()), mono: MonoNs(mono) }
+    }
+
+    /// How long until `deadline`.
+    #[must_use]
+    pub fn until(&self, deadline: MonoNs) -> Duration {
+        Duration::from_nanos(deadline.0.saturating_sub(self.now().mono.0))
+    }
+
+    /// Does one turn of a task under its name. A turn has no await in it.
+    pub fn turn<T>(&self, name: &'static str, work: impl FnOnce() -> T) -> T {
+        let before = instant();
+        let done = work();
+        let took = before.elapsed();
+        if took > self.longest.get().took {
+            self.longest.set(Turn { name, took });
+        }
+        done
+    }
+
+    /// What was seen so far.
+    #[must_use]
+    pub fn stalls(&self) -> Stalls {
+        let longest_us = u64::try_from(self.stalled_max.get().as_micros()).unwrap_or(u64::MAX);
+        Stalls { count: self.stalls.get(), longest_us }
+    }
+
+    /// Wakes the executor every [`KEEP_ALIVE_MS`], for ever.
+    ///
+    /// glommio 0.9 can go to sleep with runnable tasks (a preemption between looking for work and the first task is taken for "no
+    /// work"); only a completion wakes it then. This timer is that completion, and measures how late it comes.
+    pub async fn keep_alive(&self) {
+        let period = Duration::from_millis(KEEP_ALIVE_MS);
+        loop {
+            let before = instant();
+            glommio::timer::sleep(period).await;
+            self.note_tick(before.elapsed().saturating_sub(period));
+        }
+    }
+
+    /// Takes note of a tick that came `late`.
+    fn note_tick(&self, late: Duration) {
+        let longest = self.longest.replace(Turn::default());
+        if late < Duration::from_millis(STALL_MS) {
+            return;
+        }
+        self.stalls.set(self.stalls.get() + 1);
+        self.stalled_max.set(self.stalled_max.get().max(late));
+        let quiet = self.reported.get().is_some_and(|at| at.elapsed() < Duration::from_secs(10));
+        if quiet {
+            return;
+        }
+        self.reported.set(Some(instant()));
+        let (late_ms, turn_ms, count) = (late.as_millis(), longest.took.as_millis(), self.stalls.get());
+        if longest.took * 2 > late {
+            tracing::warn!(task = longest.name, turn_ms, late_ms, count, "a task held the shard's thread too long");
+        } else {
+            tracing::warn!(
+                task = longest.name,
+                turn_ms,
+                late_ms,
+                count,
+                "the shard's thread ran late; no task held it that long"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stall_is_counted_and_named() {
+        let watch = Watch::default();
+        watch.turn("short", || {});
+        watch.turn("long", || {
+            let before = instant();
+            while before.elapsed() < Duration::from_millis(2) {}
+        });
+        watch.turn("short", || {});
+        assert_eq!(watch.longest.get().name, "long");
+        watch.note_tick(Duration::from_millis(STALL_MS - 1));
+        assert_eq!(watch.stalls(), Stalls::default());
+        assert_eq!(watch.longest.get().name, "", "each tick looks at its own turns");
+        watch.note_tick(Duration::from_millis(STALL_MS + 7));
+        watch.note_tick(Duration::from_millis(STALL_MS));
+        assert_eq!(watch.stalls(), Stalls { count: 2, longest_us: (STALL_MS + 7) * 1000 });
+    }
+}

@@ -1,0 +1,158 @@
+//! The disk's share of the pump: commits, background work, fetches of old data, tables.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, VecDeque};
+use std::path::Path;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::open::table_path;
+use super::pump::Shard;
+use crate::broker::persist::Table;
+use crate::disk::DiskError;
+use crate::limits::{FETCHES_MAX, FETCHES_WAITING_MAX};
+use crate::log::{BlockId, Commit, DiskUsage, IoError, Work};
+
+/// EIO: what the kernel says when it has no better number, and what the log is told of a short write.
+const EIO: i32 = 5;
+
+/// What the log is told of a failed operation.
+pub(super) fn io_error(error: &DiskError) -> IoError {
+    if error.is_no_space() {
+        IoError::NoSpace
+    } else {
+        IoError::Failed { errno: error.source.raw_os_error().unwrap_or(EIO) }
+    }
+}
+
+/// Blocks of old data that are wanted, each once, and how many reads are under way.
+#[derive(Debug, Default)]
+pub(super) struct Fetches {
+    waiting: RefCell<VecDeque<BlockId>>,
+    /// Waiting or under way.
+    known: RefCell<BTreeSet<BlockId>>,
+    running: Cell<usize>,
+}
+
+impl Fetches {
+    /// Notes a block that somebody waits for.
+    pub(super) fn want(&self, block: BlockId) {
+        if self.known.borrow_mut().insert(block) {
+            self.waiting.borrow_mut().push_back(block);
+        }
+    }
+
+    /// Notes a block that will be wanted; it is forgotten if there is too much to do.
+    pub(super) fn want_ahead(&self, block: BlockId) {
+        if self.waiting.borrow().len() < FETCHES_WAITING_MAX {
+            self.want(block);
+        }
+    }
+
+    fn begin(&self) -> Option<BlockId> {
+        if self.running.get() >= FETCHES_MAX {
+            return None;
+        }
+        let block = self.waiting.borrow_mut().pop_front()?;
+        self.running.set(self.running.get() + 1);
+        Some(block)
+    }
+
+    fn end(&self, block: BlockId) {
+        self.known.borrow_mut().remove(&block);
+        self.running.set(self.running.get() - 1);
+    }
+}
+
+impl Shard {
+    /// Writes what has gathered while the last write was under way, for ever. It never waits for a timer.
+    pub(super) async fn commit_loop(self: Rc<Self>) {
+        loop {
+            match self.ask(|broker, _| broker.log_mut().poll_commit()) {
+                None => self.commit_wanted.wait().await,
+                Some(commit) => {
+                    let written = self.write_commit(&commit).await;
+                    self.act("commit", |broker, now, out| {
+                        broker.log_mut().handle_io(commit.id, written.map_err(|error| io_error(&error)));
+                        broker.handle_progress(now, out);
+                    });
+                }
+            }
+        }
+    }
+
+    async fn write_commit(&self, commit: &Commit) -> Result<(), DiskError> {
+        let path = commit.segment.to_path();
+        let path = Path::new(&path);
+        let fill = |block: &mut [u8]| self.look(|broker| broker.log().copy_tail(commit.from, block));
+        self.disk.write(path, commit.at, commit.len, fill).await?;
+        if commit.flush { self.disk.flush(path).await } else { Ok(()) }
+    }
+
+    /// Does the log's background work, one piece at a time, for ever.
+    pub(super) async fn background_loop(self: Rc<Self>) {
+        loop {
+            match self.ask(|broker, now| broker.log_mut().poll_background(now)) {
+                None => self.background_wanted.wait().await,
+                Some(io) => {
+                    let done = self.do_work(io.work).await;
+                    self.act("background", |broker, now, out| {
+                        broker.log_mut().handle_io(io.id, done.map_err(|error| io_error(&error)));
+                        broker.handle_progress(now, out);
+                    });
+                    glommio::yield_if_needed().await;
+                }
+            }
+        }
+    }
+
+    async fn do_work(&self, work: Work) -> Result<(), DiskError> {
+        match work {
+            Work::Prepare { file, at, len, size } => self.disk.prepare(Path::new(&file.to_path()), at, len, size).await,
+            Work::Rename { from, to } => self.disk.rename(Path::new(&from.to_path()), Path::new(&to.to_path())).await,
+            Work::Remove { file } => self.disk.remove(Path::new(&file.to_path())).await,
+            Work::Write { file, at, data, flush } => {
+                self.disk.write_background(Path::new(&file.to_path()), at, &data, flush).await
+            }
+            Work::Replace { file, data } => self.disk.replace(Path::new(&file.to_path()), data).await,
+        }
+    }
+
+    /// Starts as many reads of old data as may run.
+    pub(super) fn start_fetches(self: &Rc<Self>) {
+        while let Some(block) = self.fetches.begin() {
+            let shard = self.clone();
+            self.runtime.spawn(self.runtime.queues.background, async move {
+                let path = block.file.to_path();
+                let read = shard.disk.read(Path::new(&path), block.at, usize::try_from(block.len).unwrap_or(0)).await;
+                shard.fetches.end(block);
+                let data = read.map_err(|error| {
+                    tracing::warn!(%error, "old data could not be read");
+                    io_error(&error)
+                });
+                shard.act("block", |broker, now, out| broker.handle_block(now, block, data, out));
+            });
+        }
+    }
+
+    /// Replaces a table's file.
+    pub(super) fn spawn_persist(self: &Rc<Self>, table: Table, bytes: Bytes) {
+        let shard = self.clone();
+        self.runtime.spawn(self.runtime.queues.background, async move {
+            let written = shard.disk.replace(&table_path(table), bytes).await.map_err(|error| io_error(&error));
+            shard.act("table", |broker, now, out| broker.handle_persisted(now, table, written, out));
+        });
+    }
+
+    /// Asks how full the disk is; the next tick knows.
+    pub(super) fn spawn_measure(self: &Rc<Self>) {
+        let shard = self.clone();
+        self.runtime.spawn(self.runtime.queues.background, async move {
+            if let Ok(usage) = shard.disk.usage().await {
+                let used_bytes = usage.total_bytes.saturating_sub(usage.free_bytes);
+                shard.usage.set(DiskUsage { used_bytes, total_bytes: usage.total_bytes });
+            }
+        });
+    }
+}

@@ -1,0 +1,278 @@
+//! The configuration as users meet it: files that must be accepted as they stand, every sentence of refusal, and `conf/`.
+//!
+//! Proves that each fault is found with its line and says what to do, and that the files of `conf/` are complete and read back to
+//! what they say. It cannot prove that a setting does what its text says; the broker's tests do.
+//!
+//! `RINGMQ_BLESS=1 cargo test --test config` writes `conf/` anew from the table; read the difference.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use ringmq::config::{FlushDiskType, NamesrvConfig, NodeConfig, NodeKind, table};
+
+fn all(text: &str) -> Result<NodeConfig, String> {
+    NodeConfig::read(NodeKind::All, "all.conf", text, None).map_err(|error| error.to_string())
+}
+
+fn broker(text: &str) -> Result<NodeConfig, String> {
+    NodeConfig::read(NodeKind::Broker, "broker.conf", text, None).map_err(|error| error.to_string())
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+#[test]
+fn the_documented_one_shard_file_is_accepted_as_it_stands() {
+    let text = "brokerClusterName=DefaultCluster\nbrokerName=broker-a\nbrokerIP1=127.0.0.1\nlistenPort=10911\n\
+                namesrvListenPort=9876\nstorePathRootDir=/tmp/x\nshards=1\nflushDiskType=SYNC_FLUSH\nautoCreateTopicEnable=true\n";
+    for kind in [NodeKind::All, NodeKind::Broker] {
+        let config = NodeConfig::read(kind, "f", text, None).expect("accepted");
+        assert_eq!((config.port(0), config.vip_port(0), config.ha_port(0)), (10911, 10909, 10912));
+        assert_eq!(config.shard_name(0, 1), "broker-a");
+        assert_eq!(config.flush, FlushDiskType::Sync);
+        assert_eq!(config.shards, Some(1));
+        assert_eq!(config.store_root, PathBuf::from("/tmp/x"));
+        assert_eq!(config.namesrv_listen_port, 9876);
+        assert!(config.not_needed.is_empty(), "{:?}", config.not_needed);
+    }
+}
+
+#[test]
+fn nothing_said_means_the_defaults() {
+    let config = all("").expect("accepted");
+    assert_eq!((config.bind_ip, config.advertised_ip), (ip("127.0.0.1"), Some(ip("127.0.0.1"))));
+    assert_eq!(config.namesrv.bind_ip, ip("127.0.0.1"));
+    assert_eq!(config.namesrv.kv_config_path, PathBuf::from("ringmq-data/namesrv/kvConfig.json"));
+    assert_eq!(config.flush, FlushDiskType::Async);
+    let config = broker("").expect("accepted");
+    assert_eq!((config.bind_ip, config.advertised_ip), (ip("0.0.0.0"), None));
+}
+
+#[test]
+fn addresses_follow_one_another() {
+    for (text, bind, advertised) in [
+        ("brokerIP1=10.0.0.1", "0.0.0.0", Some("10.0.0.1")),
+        ("brokerIP1=127.0.0.2", "127.0.0.2", Some("127.0.0.2")),
+        ("bindAddress=10.0.0.1", "10.0.0.1", Some("10.0.0.1")),
+        ("bindAddress=0.0.0.0", "0.0.0.0", None),
+        ("bindAddress=0.0.0.0\nbrokerIP1=1.2.3.4", "0.0.0.0", Some("1.2.3.4")),
+    ] {
+        let config = all(text).expect("accepted");
+        assert_eq!((config.bind_ip, config.advertised_ip), (ip(bind), advertised.map(ip)), "{text}");
+    }
+}
+
+#[test]
+fn shards_have_names_and_ports_by_the_stride() {
+    let config = all("shards=3\nbrokerName=n").expect("accepted");
+    let names: Vec<String> = (0..3).map(|index| config.shard_name(index, 3)).collect();
+    assert_eq!(names, ["n-0", "n-1", "n-2"]);
+    let ports: Vec<(u16, u16, u16)> =
+        (0..3).map(|index| (config.vip_port(index), config.port(index), config.ha_port(index))).collect();
+    assert_eq!(ports, [(10909, 10911, 10912), (10919, 10921, 10922), (10929, 10931, 10932)]);
+}
+
+#[test]
+fn keys_of_apache_are_accepted_and_named() {
+    let text = "sendMessageThreadPoolNums=16\nkvConfigPath=/tmp/kv.json\naclEnable=false\nmessageDelayLevel=1s 5s\n";
+    let named = |config: NodeConfig| config.not_needed.into_iter().map(|entry| entry.key).collect::<Vec<_>>();
+    let expected = ["sendMessageThreadPoolNums", "kvConfigPath", "aclEnable", "messageDelayLevel"];
+    assert_eq!(named(broker(text).expect("accepted")), expected);
+    let config = all(text).expect("accepted");
+    assert_eq!(config.namesrv.kv_config_path, PathBuf::from("/tmp/kv.json"), "`all` has a name server");
+    assert_eq!(named(config), ["sendMessageThreadPoolNums", "aclEnable", "messageDelayLevel"]);
+    let namesrv = NamesrvConfig::read("n.conf", "serverWorkerThreads=8\nbrokerName=a").expect("accepted");
+    assert_eq!(namesrv.not_needed.len(), 2);
+}
+
+#[test]
+fn the_command_line_wins_over_the_file() {
+    let read = |given| NodeConfig::read(NodeKind::Broker, "f", "namesrvAddr=a:1;b:2", given);
+    assert_eq!(read(None).expect("accepted").name_servers, ["a:1", "b:2"]);
+    assert_eq!(read(Some("c:3")).expect("accepted").name_servers, ["c:3"]);
+    let refused = read(Some("c")).expect_err("no port").to_string();
+    assert_eq!(refused, "command line: -n=c is not a list of HOST:PORT, separated by ;");
+}
+
+#[test]
+fn every_fault_is_one_sentence_with_its_line() {
+    for (text, expected) in [
+        ("\nbrokerNmae=a", "broker.conf line 2: unknown key brokerNmae; did you mean brokerName?"),
+        ("flushdisktype=SYNC_FLUSH", "broker.conf line 1: unknown key flushdisktype; did you mean flushDiskType?"),
+        (
+            "sendMessageThreadPoolNum=1",
+            "broker.conf line 1: unknown key sendMessageThreadPoolNum; did you mean sendMessageThreadPoolNums?",
+        ),
+        (
+            "somethingQuiteElse=1",
+            "broker.conf line 1: unknown key somethingQuiteElse; remove the line, or see conf/ for the keys there are",
+        ),
+        ("listenPort=1\nlistenPort=2", "broker.conf line 2: listenPort is set here and at line 1; keep one of them"),
+        ("listenPort=many", "broker.conf line 1: listenPort=many is not a whole number from 0 to 65535"),
+        ("flushDiskType=SYNC", "broker.conf line 1: flushDiskType=SYNC is not ASYNC_FLUSH or SYNC_FLUSH"),
+        ("autoCreateTopicEnable=yes", "broker.conf line 1: autoCreateTopicEnable=yes is not true or false"),
+        ("brokerName=a b", "broker.conf line 1: brokerName=a b is not a name of 1 to 90 letters, digits, - _ . % or |"),
+        ("brokerIP1=here", "broker.conf line 1: brokerIP1=here is not an IP address such as 192.168.0.1"),
+        ("namesrvAddr=here", "broker.conf line 1: namesrvAddr=here is not a list of HOST:PORT, separated by ;"),
+        ("shards=0", "broker.conf line 1: shards=0 is not a whole number from 1 to 512"),
+        ("deleteWhen=24", "broker.conf line 1: deleteWhen=24 is not a whole number of an hour from 0 to 23"),
+        (
+            "maxMessageSize=99999999",
+            "broker.conf line 1: maxMessageSize=99999999 is not a whole number of bytes from 1 to 8388608",
+        ),
+        (
+            "brokerRole=SLAVE",
+            "broker.conf line 1: brokerRole=SLAVE is not possible in this version of ringmq, which does not replicate yet; use ASYNC_MASTER",
+        ),
+        (
+            "brokerRole=SYNC_MASTER",
+            "broker.conf line 1: brokerRole=SYNC_MASTER is not possible in this version of ringmq, which does not replicate yet; use ASYNC_MASTER",
+        ),
+        ("brokerRole=BOSS", "broker.conf line 1: brokerRole=BOSS is not a role; use ASYNC_MASTER"),
+        (
+            "aclEnable=true",
+            "broker.conf line 1: aclEnable=true is not supported by this version of ringmq: remove the line and let the network decide who may connect",
+        ),
+        (
+            "enableControllerMode=true",
+            "broker.conf line 1: enableControllerMode=true is not supported by this version of ringmq: remove the line and run masters without slaves, as conf/2m-noslave does",
+        ),
+        (
+            "brokerId=1",
+            "broker.conf line 1: brokerId=1 is a slave's, but brokerRole=ASYNC_MASTER; a master has brokerId=0",
+        ),
+        (
+            "enabledAppendPropCRC=false",
+            "broker.conf line 1: enabledAppendPropCRC=false would leave torn records undetected after a crash; remove the line",
+        ),
+        (
+            "mappedFileSizeCommitLog=10000000",
+            "broker.conf line 1: mappedFileSizeCommitLog=10000000 is not a multiple of 4096, the block of direct I/O",
+        ),
+        (
+            "mappedFileSizeCommitLog=4194304",
+            "broker.conf line 1: mappedFileSizeCommitLog=4194304 is too small for messages of maxMessageSize=4194304; use at least 8388608",
+        ),
+        ("tailSize=10000000", "broker.conf line 1: tailSize=10000000 is not a power of two; use 16777216"),
+        (
+            "maxMessageSize=8388608\ntailSize=8388608",
+            "broker.conf line 2: tailSize=8388608 is too small for messages of maxMessageSize=8388608; use at least 16777216",
+        ),
+        (
+            "listenPort=2",
+            "broker.conf line 1: listenPort=2 leaves no room for the VIP port two below it; use 1024 or more",
+        ),
+        (
+            "shards=2\nportStride=2",
+            "broker.conf line 1: portStride=2 leaves no room for the VIP port (-2) and the HA port (+1) of 2 shards; use at least 4",
+        ),
+        (
+            "listenPort=65530\nshards=2",
+            "broker.conf line 2: listenPort=65530 with portStride=10 puts shard 1 beyond port 65535; use a lower listenPort or fewer shards",
+        ),
+        (
+            "haListenPort=10921\nshards=2",
+            "broker.conf line 1: the port of shard 1 is 10921, which is the HA port of shard 0; change listenPort, portStride or namesrvListenPort",
+        ),
+        (
+            "brokerIP1=0.0.0.0",
+            "broker.conf line 1: brokerIP1=0.0.0.0 is no address that a client could connect to; name one of this machine's",
+        ),
+        (
+            "bindAddress=127.0.0.1\nbrokerIP1=10.0.0.1",
+            "broker.conf line 1: bindAddress=127.0.0.1 listens on this machine only, but brokerIP1=10.0.0.1 sends clients elsewhere; make both agree",
+        ),
+        (
+            "storePathRootDir=/a\nstorePathCommitLog=/b",
+            "broker.conf line 2: storePathCommitLog=/b lies outside storePathRootDir=/a, where every shard keeps its commit log; remove the line or move storePathRootDir",
+        ),
+        ("a=\\u12", "broker.conf line 1: \\u must be followed by the four hexadecimal digits of a character"),
+    ] {
+        assert_eq!(broker(text).map(|_| ()), Err(expected.to_owned()), "{text:?}");
+    }
+    let taken = "all.conf line 1: the port of shard 0 is 10911, which is namesrvListenPort; change listenPort, portStride or namesrvListenPort";
+    assert_eq!(all("namesrvListenPort=10911").map(|_| ()), Err(taken.to_owned()));
+    let inner = "all.conf line 1: enableTopicList=maybe is not true or false";
+    assert_eq!(all("enableTopicList=maybe").map(|_| ()), Err(inner.to_owned()));
+    let namesrv = NamesrvConfig::read("n.conf", "listenPort=0").expect_err("no port").to_string();
+    assert_eq!(namesrv, "n.conf line 1: listenPort=0 is not a whole number from 1 to 65535");
+}
+
+#[test]
+fn what_is_printed_reads_back_to_the_same() {
+    let config = all("shards=2\nflushDiskType=SYNC_FLUSH\nnamesrvAddr=a:1;b:2\ndeleteWhen=16").expect("accepted");
+    let again = all(&config.print()).expect("our own text");
+    assert_eq!(again.print(), config.print());
+    let namesrv = NamesrvConfig::read("n", "orderMessageEnable=true").expect("accepted");
+    assert_eq!(NamesrvConfig::read("n", &namesrv.print()).expect("our own text").print(), namesrv.print());
+}
+
+const ALL: &str = "ringmq all -c conf/all.conf: a name server and a broker node in one process.\n\
+    RocketMQ's properties. Lines that are commented out show defaults. Settings of the name server (conf/namesrv.conf) are\n\
+    accepted here too, its port and address excepted: namesrvListenPort, and as the node's.";
+const BROKER: &str = "ringmq broker -c conf/broker.conf: a broker node, registered with other processes' name servers.\n\
+    RocketMQ's properties. Lines that are commented out show defaults.";
+const NAMESRV: &str = "ringmq namesrv -c conf/namesrv.conf: a name server alone.\n\
+    RocketMQ's properties. Lines that are commented out show defaults.";
+const TWO_MASTERS: &str = "One of two masters without slaves: start both, each on a machine of its own, with the same namesrvAddr.\n\
+    While one is down its unread messages wait on its disk; the other goes on.\n\
+    RocketMQ's properties. Lines that are commented out show defaults.";
+
+/// Every file of `conf/`, from the table.
+fn rendered() -> Vec<(&'static str, String)> {
+    let node = |header, chosen: &[(&str, &str)]| table::render(header, chosen, &[NodeConfig::table()]);
+    let master = |name| {
+        node(
+            TWO_MASTERS,
+            &[
+                ("brokerClusterName", "DefaultCluster"),
+                ("brokerName", name),
+                ("brokerId", "0"),
+                ("brokerRole", "ASYNC_MASTER"),
+                ("namesrvAddr", "namesrv-1:9876;namesrv-2:9876"),
+                ("storePathRootDir", "/var/lib/ringmq"),
+                ("flushDiskType", "ASYNC_FLUSH"),
+                ("fileReservedTime", "48"),
+                ("deleteWhen", "04"),
+            ],
+        )
+    };
+    let common =
+        [("brokerClusterName", "DefaultCluster"), ("brokerName", "broker-a"), ("storePathRootDir", "ringmq-data")];
+    let all =
+        [&common[..], &[("listenPort", "10911"), ("namesrvListenPort", "9876"), ("flushDiskType", "ASYNC_FLUSH")]];
+    let broker =
+        [&common[..], &[("namesrvAddr", "127.0.0.1:9876"), ("listenPort", "10911"), ("flushDiskType", "ASYNC_FLUSH")]];
+    vec![
+        ("all.conf", node(ALL, &all.concat())),
+        ("broker.conf", node(BROKER, &broker.concat())),
+        ("namesrv.conf", table::render(NAMESRV, &[("listenPort", "9876")], &[NamesrvConfig::table()])),
+        ("2m-noslave/broker-a.properties", master("broker-a")),
+        ("2m-noslave/broker-b.properties", master("broker-b")),
+    ]
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test reads the files of conf/")]
+fn conf_is_complete_explained_and_accepted() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
+    for (name, expected) in rendered() {
+        let path = folder.join(name);
+        if std::env::var_os("RINGMQ_BLESS").is_some() {
+            std::fs::create_dir_all(path.parent().expect("in conf/")).expect("the folder can be made");
+            std::fs::write(&path, &expected).expect("the file can be written");
+        }
+        let found = std::fs::read_to_string(&path).expect("the file exists");
+        assert!(
+            found == expected,
+            "conf/{name} is not what the table says; run RINGMQ_BLESS=1 cargo test --test config"
+        );
+        let accepted = match name {
+            "namesrv.conf" => NamesrvConfig::read(name, &found).map(|config| config.not_needed),
+            "all.conf" => NodeConfig::read(NodeKind::All, name, &found, None).map(|config| config.not_needed),
+            _ => NodeConfig::read(NodeKind::Broker, name, &found, None).map(|config| config.not_needed),
+        };
+        assert_eq!(accepted, Ok(vec![]), "{name}");
+    }
+}

@@ -1,0 +1,244 @@
+//! A small blocking client: one connection an address, one request at a time.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read as _, Write as _};
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use ringmq::protocol::body::{BrokerData, ClusterInfo, TopicRouteData};
+use ringmq::protocol::code::RequestCode;
+use ringmq::protocol::frame::{self, Encoding};
+use ringmq::protocol::header::Header;
+use ringmq::protocol::reply::{ExtValue, encode_request};
+use ringmq::route::placement::PlacementError;
+
+const CONNECT: Duration = Duration::from_secs(3);
+const ANSWER: Duration = Duration::from_secs(15);
+const SUCCESS: i32 = 0;
+const TOPIC_NOT_EXIST: i32 = 17;
+const MASTER: u64 = 0;
+
+/// Why a command fails; each is one sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AdminError {
+    #[error("no name server answers: {reason}; start one, or name another with -n HOST:PORT")]
+    NoNameServer { reason: String },
+    #[error("cannot talk to {address}: {source}")]
+    Io { address: String, source: io::Error },
+    #[error("{address} does not speak RocketMQ's protocol: {reason}")]
+    Protocol { address: String, reason: String },
+    #[error("{address} refuses {what} with code {code}: {remark}")]
+    Refused { address: String, what: &'static str, code: i32, remark: String },
+    #[error("there is no topic {topic}; `topic list` shows the topics there are")]
+    NoTopic { topic: String },
+    #[error("there is no cluster {cluster}; there are {known}")]
+    NoCluster { cluster: String, known: String },
+    #[error("there is no broker at {address} or of that name; `cluster list` shows the brokers there are")]
+    NoBroker { address: String },
+    #[error("no broker with a master is registered; start one, or look at `cluster list`")]
+    NoMaster,
+    #[error("{0}")]
+    Placement(#[from] PlacementError),
+    #[error("group {group} has consumers online, which would overwrite the offsets; stop them first")]
+    Online { group: String },
+    #[error("{0}")]
+    Usage(String),
+}
+
+/// An answer; what its code means is the caller's matter.
+pub(crate) struct Answer {
+    pub(crate) code: i32,
+    pub(crate) remark: String,
+    pub(crate) ext: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// A number among the fields.
+    pub(crate) fn number(&self, field: &str) -> Option<i64> {
+        self.ext.get(field)?.parse().ok()
+    }
+}
+
+/// A broker that takes changes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Master {
+    pub(crate) name: String,
+    pub(crate) address: String,
+}
+
+/// A cluster, seen through its name servers.
+pub(crate) struct Cluster {
+    name_servers: Vec<String>,
+    connections: BTreeMap<String, TcpStream>,
+    opaque: i32,
+}
+
+impl Cluster {
+    pub(crate) fn new(name_servers: &str) -> Cluster {
+        let name_servers = name_servers.split(';').map(str::trim).filter(|name| !name.is_empty());
+        Cluster { name_servers: name_servers.map(str::to_owned).collect(), connections: BTreeMap::new(), opaque: 0 }
+    }
+
+    /// Asks one address; any code is an answer.
+    pub(crate) fn ask(
+        &mut self,
+        address: &str,
+        code: RequestCode,
+        ext: &[(&str, ExtValue<'_>)],
+        body: &[u8],
+    ) -> Result<Answer, AdminError> {
+        let failed = |source| AdminError::Io { address: address.to_owned(), source };
+        let mut stream = match self.connections.remove(address) {
+            Some(stream) => stream,
+            None => connect(address).map_err(failed)?,
+        };
+        self.opaque = self.opaque.wrapping_add(1);
+        let mut request = BytesMut::new();
+        encode_request(Encoding::Json, code.number(), self.opaque, false, ext, body, &mut request);
+        stream.write_all(&request).map_err(failed)?;
+        let answer = read_answer(&mut stream, address, self.opaque)?;
+        self.connections.insert(address.to_owned(), stream);
+        Ok(answer)
+    }
+
+    /// Asks one address for something that must succeed.
+    pub(crate) fn must(
+        &mut self,
+        address: &str,
+        what: &'static str,
+        code: RequestCode,
+        ext: &[(&str, ExtValue<'_>)],
+        body: &[u8],
+    ) -> Result<Answer, AdminError> {
+        let answer = self.ask(address, code, ext, body)?;
+        if answer.code == SUCCESS {
+            return Ok(answer);
+        }
+        Err(AdminError::Refused { address: address.to_owned(), what, code: answer.code, remark: answer.remark })
+    }
+
+    /// Asks the first name server that answers.
+    pub(crate) fn ask_name_server(
+        &mut self,
+        code: RequestCode,
+        ext: &[(&str, ExtValue<'_>)],
+    ) -> Result<(String, Answer), AdminError> {
+        let mut reason = "none was given".to_owned();
+        for address in self.name_servers.clone() {
+            match self.ask(&address, code, ext, &[]) {
+                Ok(answer) => return Ok((address, answer)),
+                Err(error) => reason = error.to_string(),
+            }
+        }
+        Err(AdminError::NoNameServer { reason })
+    }
+
+    /// Asks every name server for something that must succeed on each.
+    pub(crate) fn tell_name_servers(
+        &mut self,
+        what: &'static str,
+        code: RequestCode,
+        ext: &[(&str, ExtValue<'_>)],
+    ) -> Result<(), AdminError> {
+        for address in self.name_servers.clone() {
+            self.must(&address, what, code, ext, &[])?;
+        }
+        Ok(())
+    }
+
+    /// Every broker and cluster.
+    pub(crate) fn info(&mut self) -> Result<ClusterInfo, AdminError> {
+        let (address, answer) = self.ask_name_server(RequestCode::GetBrokerClusterInfo, &[])?;
+        ClusterInfo::decode(&answer.body).map_err(|error| AdminError::Protocol { address, reason: error.to_string() })
+    }
+
+    /// The masters of a cluster, or of all.
+    pub(crate) fn masters(&mut self, cluster: Option<&str>) -> Result<Vec<Master>, AdminError> {
+        let info = self.info()?;
+        if let Some(cluster) = cluster
+            && !info.clusters.contains_key(cluster)
+        {
+            let known: Vec<&str> = info.clusters.keys().map(String::as_str).collect();
+            return Err(AdminError::NoCluster { cluster: cluster.to_owned(), known: known.join(", ") });
+        }
+        let of = info.brokers.values().filter(|broker| cluster.is_none_or(|cluster| broker.cluster == cluster));
+        let masters: Vec<Master> = of.filter_map(master).collect();
+        if masters.is_empty() { Err(AdminError::NoMaster) } else { Ok(masters) }
+    }
+
+    /// A topic's route.
+    pub(crate) fn route(&mut self, topic: &str) -> Result<TopicRouteData, AdminError> {
+        let ext = [("topic", ExtValue::Str(topic))];
+        let (address, answer) = self.ask_name_server(RequestCode::GetRouteinfoByTopic, &ext)?;
+        if answer.code == TOPIC_NOT_EXIST {
+            return Err(AdminError::NoTopic { topic: topic.to_owned() });
+        }
+        if answer.code != SUCCESS {
+            return Err(AdminError::Refused { address, what: "a route", code: answer.code, remark: answer.remark });
+        }
+        TopicRouteData::decode(&answer.body)
+            .map_err(|error| AdminError::Protocol { address, reason: error.to_string() })
+    }
+
+    /// Each readable queue of a topic with its master's address: broker, address, number.
+    pub(crate) fn queues(&mut self, topic: &str) -> Result<Vec<(Master, u32)>, AdminError> {
+        let route = self.route(topic)?;
+        let mut queues = Vec::new();
+        for data in &route.queues {
+            let broker = route.brokers.iter().find(|broker| broker.broker_name == data.broker_name);
+            if let Some(master) = broker.and_then(master) {
+                queues.extend((0..data.read_queues).map(|queue| (master.clone(), queue)));
+            }
+        }
+        Ok(queues)
+    }
+}
+
+fn master(broker: &BrokerData) -> Option<Master> {
+    let address = broker.addresses.iter().find(|(id, _)| id.0 == MASTER).map(|(_, address)| address.clone())?;
+    Some(Master { name: broker.broker_name.to_string(), address })
+}
+
+fn connect(address: &str) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for target in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&target, CONNECT) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                stream.set_read_timeout(Some(ANSWER))?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn read_answer(stream: &mut TcpStream, address: &str, opaque: i32) -> Result<Answer, AdminError> {
+    let failed = |source| AdminError::Io { address: address.to_owned(), source };
+    let malformed = |reason: String| AdminError::Protocol { address: address.to_owned(), reason };
+    let mut received = Vec::new();
+    loop {
+        while let Some(frame) = frame::split(&received).map_err(|error| malformed(error.to_string()))? {
+            let header = Header::decode(frame.encoding, frame.header).map_err(|error| malformed(error.to_string()))?;
+            if header.is_response() && header.opaque == opaque {
+                return Ok(Answer {
+                    code: header.code,
+                    remark: header.remark().unwrap_or("no reason given").to_owned(),
+                    ext: header.ext.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+                    body: frame.body.to_vec(),
+                });
+            }
+            let size = frame.size;
+            received.drain(..size);
+        }
+        let mut chunk = [0; 64 * 1024];
+        let read = stream.read(&mut chunk).map_err(failed)?;
+        if read == 0 {
+            return Err(failed(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed")));
+        }
+        received.extend_from_slice(chunk.get(..read).unwrap_or_default());
+    }
+}
