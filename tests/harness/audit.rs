@@ -6,7 +6,7 @@
 //! What [`Audit::verify`] holds a broker to:
 //!
 //! - every acknowledged message is at the queue offset and log offset of its reply, with its content;
-//! - what is there was sent, to this queue, and is there once; nothing is torn or invented;
+//! - what is there was sent, to this queue, and is there once; nothing is torn or invented, nothing refused is there;
 //! - the offsets of a queue have no gap from its minimum, 0, to its maximum.
 //!
 //! A message without a reply may be there or not: that is what no reply means.
@@ -44,6 +44,8 @@ pub(crate) struct Sent {
     pub(crate) body_bytes: usize,
     /// `None` without a reply of success.
     pub(crate) place: Option<Place>,
+    /// The broker said that it did not store it.
+    pub(crate) refused: bool,
 }
 
 /// The body of message `number`: number, length, and bytes that follow from both.
@@ -165,6 +167,9 @@ impl Audit {
         let same_queue = sent.queue == *queue && record.topic == queue.topic && record.queue_id == queue.queue_id;
         if !same_queue || sent.body_bytes != record.body.len() {
             return Err(format!("{} with {} bytes is {sent:?}", record.topic, record.body.len()));
+        }
+        if sent.refused {
+            return Err(format!("message {number} was refused"));
         }
         let here = Place { queue_offset: record.queue_offset, log_offset: record.log_offset };
         if let Some(place) = sent.place.filter(|place| *place != here) {

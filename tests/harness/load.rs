@@ -44,7 +44,8 @@ impl Load {
     /// Sends to `queues` of one shard at `address`, at most `count_max` messages, until the broker dies or [`Load::ends`]. Returns
     /// all that was sent and the replies, and how it ended: `Ok` by itself, an error with the connection or a refusal.
     ///
-    /// One request in five is a batch (320). A reply of FLUSH_DISK_TIMEOUT is no acknowledgement.
+    /// One request in five is a batch (320). A reply of FLUSH_DISK_TIMEOUT is no acknowledgement; one of SYSTEM_BUSY is entered
+    /// as a refusal, and the producer goes on.
     pub(crate) fn produce(
         &self,
         address: &str,
@@ -112,7 +113,7 @@ impl Load {
         let scale = random.below(12);
         let body_bytes = if random.once_in(40) { random.below(BODY_BYTES_MAX) } else { random.below(1 << (scale + 1)) };
         let body_bytes = body_bytes.max(BODY_BYTES_MIN);
-        Sent { number, queue: queue.clone(), body_bytes, place: None }
+        Sent { number, queue: queue.clone(), body_bytes, place: None, refused: false }
     }
 
     /// Waits for the reply to a request and enters the places.
@@ -123,8 +124,14 @@ impl Load {
         book: &mut [Sent],
     ) -> io::Result<()> {
         let Some((opaque, entries)) = request else { return Ok(()) };
-        let receipt = Client::receipt(&client.finish(opaque)?)?;
+        let response = client.finish(opaque)?;
         let messages = &mut book[entries];
+        if response.code == code::SYSTEM_BUSY {
+            // More was in flight than the tail holds. The other requests on the way make the pause.
+            messages.iter_mut().for_each(|message| message.refused = true);
+            return Ok(());
+        }
+        let receipt = Client::receipt(&response)?;
         let ids: Vec<&str> = receipt.msg_id.split(',').collect();
         if ids.len() != messages.len() || receipt.queue_id != messages[0].queue.queue_id {
             return Err(invalid(format!("{receipt:?} answers {} messages", messages.len())));
