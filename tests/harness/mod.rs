@@ -1,6 +1,7 @@
 //! What black-box tests stand on: a ringmq process, and a RocketMQ client written by hand.
 //!
 //! - [`Node`]: the built binary as a child process with free ports and a store of its own; start, kill, restart.
+//! - [`NameServer`]: `ringmq namesrv` alone, likewise.
 //! - [`Client`]: one blocking connection; any request as a [`Frame`], and shorthands for the common ones.
 //! - [`Record`]: messages as pulls return them.
 //! - [`Audit`] and [`Load`]: a book of all that was sent, against what the broker has; producers that fill both.
@@ -33,9 +34,11 @@
 mod audit;
 mod clerk;
 mod client;
+mod fastjson;
 mod frame;
 mod load;
 mod mount;
+mod name_server;
 mod neighbour;
 mod node;
 mod record;
@@ -47,6 +50,7 @@ pub(crate) use client::{Client, Pulled, Receipt, code};
 pub(crate) use frame::Frame;
 pub(crate) use load::Load;
 pub(crate) use mount::SmallDisk;
+pub(crate) use name_server::NameServer;
 pub(crate) use neighbour::{Neighbour, open_files_max, resident_mb_max};
 pub(crate) use node::{Node, NodeOptions, folder_bytes, wait_for};
 pub(crate) use record::Record;
