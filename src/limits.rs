@@ -221,7 +221,7 @@ pub const CHECKPOINT_SLICE_BYTES: usize = 64 * 1024;
 /// Queues whose front is trimmed by one tick of retention.
 pub const TRIM_QUEUES_PER_TICK: usize = 1024;
 
-/// Key lookups that wait for a block; the oldest begins anew beyond it.
+/// Searches, by key and by time each, that wait for a block; the oldest begins anew beyond it.
 pub const LOOKUPS_MAX: usize = 64;
 
 /// Blocks that could not be read and wait to be reported to their reader.

@@ -77,7 +77,8 @@ impl Log {
             return Some(Work::Write { file: write.file, at: write.at, data: write.data, flush: write.flush });
         }
         let checkpoint = self.poll_checkpoint();
-        if checkpoint.is_some() || self.checkpointer.is_stopping {
+        let is_over = self.checkpointer.is_stopping && self.written == self.appended();
+        if checkpoint.is_some() || is_over {
             return checkpoint;
         }
         self.segments.poll_prepare(self.appended())
@@ -165,9 +166,8 @@ impl Log {
         let is_hour = local_hour(now, retention.utc_offset_minutes) == i64::from(retention.delete_hour);
         if is_wholly_flushed && (is_forced || (is_expired && (is_hour || is_tight))) {
             let is_needed = oldest.start.plus(self.segments.size()) > self.checkpointer.replay_from();
-            if is_needed && !self.background.is_disk_full() {
-                // A start would read it: first a checkpoint that does without. If there is no space even for that, a start rebuilds
-                // the queues from what is left.
+            if is_needed {
+                // A start would read it, and would not know without it where its queues go on: first a checkpoint that does without.
                 self.checkpointer.is_wanted = true;
             } else if let Some(work) = self.segments.retire(!is_tight) {
                 self.cache.forget(FileName::Segment(oldest.start));
@@ -202,6 +202,7 @@ impl Log {
         let removed = self.queues.remove_topic(topic, at);
         self.forget_unconfirmed(&removed);
         self.open_block = None;
+        self.time_searches.retain(|search| !search.is_of(&removed));
     }
 
     /// Writes removals that wait. Nothing may be appended before them: it could belong to a topic of the same name.

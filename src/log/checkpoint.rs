@@ -15,7 +15,7 @@
 //! |         |               | count `u32` of blocks (first, last log, position), count `u32` of entries; then a 0 |
 //! |         | log           | `replay_from`, `flushed`, segment size, index file size, index end                  |
 //! |         | index files   | count `u32`; each: number `u32`, last log offset                                    |
-//! |         | segments      | count `u32`; each: start, first and last store time                                 |
+//! |         | segments      | count `u32`; each: start, earliest, latest store time                               |
 //! |         | keys          | `as_of`; count `u32` of runs (position, count `u32`, begin, end, last log);         |
 //! |         |               | count `u32` of entries (hash `u32`, log offset, store time)                         |
 //! | then    | zeros         | to a whole disk block                                                               |

@@ -11,7 +11,7 @@ use super::consume_queue::{Entry, QueueIndex, Queues};
 use super::file::{BlockId, Commit, FileName, IoError, IoId};
 use super::index_file::IndexFiles;
 use super::key_index::KeyIndex;
-use super::read::{Lookup, OpenBlock};
+use super::read::{Lookup, OpenBlock, TimeSearch};
 use super::record::{self, DraftError, FILLER_BYTES, Place, RecordDraft, Sized};
 use super::segment::Segments;
 use super::settings::{FlushPolicy, LogSettings};
@@ -46,6 +46,10 @@ pub struct Log {
     /// Records that are not confirmed yet, in order: their ends and their queues. Also what a commit may not be followed by.
     unconfirmed: VecDeque<(LogOffset, QueueIndex)>,
     advanced: Vec<QueueIndex>,
+    /// Ends of records that are not wholly written, and the end of the last one that is. The ring keeps everything behind `whole`: a start
+    /// finds the log valid up to there, and could not put a record together of which the disk has one half and the ring the other.
+    ends: VecDeque<LogOffset>,
+    whole: LogOffset,
     /// Places where the log jumps to the next segment: the end of a filler, and the end of its segment.
     jumps: VecDeque<(LogOffset, LogOffset)>,
     /// Topics whose removal found no room in the log yet.
@@ -53,6 +57,7 @@ pub struct Log {
     pub(super) background: Background,
     pub(super) checkpointer: Checkpointer,
     pub(super) lookups: VecDeque<Lookup>,
+    pub(super) time_searches: VecDeque<TimeSearch>,
     pub(super) open_block: Option<OpenBlock>,
     pub(super) prefetch: VecDeque<BlockId>,
     next_io: u64,
@@ -148,11 +153,14 @@ impl Log {
             commit: None,
             unconfirmed: VecDeque::new(),
             advanced: Vec::new(),
+            ends: VecDeque::new(),
+            whole: end,
             jumps: VecDeque::new(),
             removals: VecDeque::new(),
             background: Background::default(),
             checkpointer: Checkpointer::default(),
             lookups: VecDeque::new(),
+            time_searches: VecDeque::new(),
             open_block: None,
             prefetch: VecDeque::new(),
             next_io: 0,
@@ -313,7 +321,9 @@ impl Log {
         let log_offset = self.appended();
         self.tail.fill(record.size() as usize, |out| record.encode(Place { log_offset, queue_offset }, out));
         self.segments.note_time(log_offset, record.store_timestamp());
-        self.tail.publish(log_offset.plus(u64::from(record.size())));
+        let end = log_offset.plus(u64::from(record.size()));
+        self.tail.publish(end);
+        self.ends.push_back(end);
         log_offset
     }
 
@@ -350,10 +360,13 @@ impl Log {
         Ok(())
     }
 
-    /// The ring must keep everything from the block on that the next commit rewrites.
+    /// The ring must keep what the next commit rewrites, and whole records: see `whole`.
     fn check_ring(&self, end: LogOffset) -> Result<(), AppendError> {
-        let keep = LogOffset(self.written.0 / BLOCK * BLOCK);
-        if end.since(keep) > self.tail.len() { Err(AppendError::TailFull) } else { Ok(()) }
+        if end.since(self.ring_keeps()) > self.tail.len() { Err(AppendError::TailFull) } else { Ok(()) }
+    }
+
+    fn ring_keeps(&self) -> LogOffset {
+        LogOffset(self.whole.0 / BLOCK * BLOCK)
     }
 
     /// Puts the filler and moves to the next segment. What follows the filler is never written, so a jump is noted.
@@ -367,6 +380,7 @@ impl Log {
         self.tail.write(filler_end, &[0; DISK_BLOCK_BYTES][..usize::try_from(padding).expect("less than a block")]);
         self.jumps.push_back((filler_end, segment_end));
         self.tail.publish(segment_end);
+        self.ends.push_back(segment_end);
         let has_rolled = self.segments.roll();
         assert!(has_rolled, "the next segment is in place");
     }
@@ -465,6 +479,15 @@ impl Log {
         if self.jumps.front().is_some_and(|(_, to)| *to <= self.written) {
             self.jumps.pop_front();
         }
+        while let Some(&end) = self.ends.front()
+            && end <= self.written
+        {
+            self.ends.pop_front();
+            self.whole = end;
+        }
+        if self.written == self.tail.appended() {
+            self.whole = self.written;
+        }
         if commit.flush {
             self.flushed = self.written;
             self.last_flush = self.now;
@@ -522,10 +545,8 @@ impl Log {
             "confirm {} outside {start}..{appended}",
             self.confirm
         );
-        assert!(
-            appended.since(LogOffset(written.0 / BLOCK * BLOCK)) <= self.tail.len(),
-            "unwritten bytes left the ring"
-        );
+        assert!(appended.since(self.ring_keeps()) <= self.tail.len(), "unwritten bytes left the ring");
+        assert!(self.whole <= written, "records whole up to {} but written up to {written}", self.whole);
         assert!(self.tail.low() <= written, "the ring begins beyond what is written");
     }
 }

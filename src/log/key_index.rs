@@ -187,9 +187,10 @@ mod tests {
             index.seal(|run, _| { bytes = run.to_vec(); 0 });
             let run = index.runs[0];
             for entry in &expected {
-                let at = run.directory_at(entry.hash) as usize;
+                let at = usize::try_from(run.directory_at(entry.hash)).expect("small");
                 let (from, len) = run.bucket_at(&bytes[at..at + 8]).expect("sound");
-                let bucket = &bytes[from as usize..from as usize + len];
+                let from = usize::try_from(from).expect("small");
+                let bucket = &bytes[from..from + len];
                 let found = bucket.chunks(RUN_ENTRY_BYTES).filter_map(|bytes| run.entry(bytes));
                 prop_assert!(found.into_iter().any(|found| found == *entry), "{entry:?} is missing");
             }

@@ -117,6 +117,26 @@ pub(super) enum Miss {
     Failed,
 }
 
+/// A search by time that was interrupted by a cold block, and how far it has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TimeSearch {
+    queue: QueueIndex,
+    time: UnixMs,
+    boundary: Boundary,
+    low: QueueOffset,
+    high: QueueOffset,
+}
+
+impl TimeSearch {
+    pub(super) fn is_of(&self, queues: &[QueueIndex]) -> bool {
+        queues.contains(&self.queue)
+    }
+
+    fn is_same(&self, other: &TimeSearch) -> bool {
+        (self.queue, self.time, self.boundary) == (other.queue, other.time, other.boundary)
+    }
+}
+
 /// A search by key that was interrupted by a cold block: what it has found, and which run is next. Without it a search over many runs would
 /// need all their blocks in the cache at once.
 #[derive(Clone, Debug)]
@@ -154,7 +174,7 @@ impl Log {
             let entry = match self.entry(queue, at) {
                 Ok(Some(entry)) if entry.log_offset >= self.start() => entry,
                 Ok(_) => return self.removed(queue, at, messages),
-                Err(miss) => return self.interrupted(miss, at, messages),
+                Err(miss) => return self.interrupted(miss, from, at, messages),
             };
             let is_wanted = wanted(entry.tag_code);
             if is_wanted && messages > 0 && out.len() - begin + entry.size as usize > limits.bytes_max {
@@ -162,7 +182,7 @@ impl Log {
             }
             if is_wanted {
                 if let Err(miss) = self.copy_record(&entry, out) {
-                    return self.interrupted(miss, at, messages);
+                    return self.interrupted(miss, from, at, messages);
                 }
                 messages += 1;
             }
@@ -183,12 +203,15 @@ impl Log {
         Read::Removed { next }
     }
 
-    fn interrupted(&mut self, miss: Miss, at: QueueOffset, messages: usize) -> Read {
+    /// What has come together by then is returned. That goes for entries that were only passed over as well: were the read to begin anew with
+    /// all of them, their blocks might drive each other out of the cache for ever.
+    fn interrupted(&mut self, miss: Miss, from: QueueOffset, at: QueueOffset, messages: usize) -> Read {
         if let Miss::Cold(block) = miss {
-            self.read_ahead(block, messages > 0);
+            self.read_ahead(block, at > from);
         }
         match miss {
             _ if messages > 0 => Read::Found { next: at, messages },
+            _ if at > from => Read::NoMatch { next: at },
             Miss::Cold(block) => Read::Cold(block),
             Miss::Failed => Read::Unreadable { next: at.plus(1) },
         }
@@ -212,23 +235,29 @@ impl Log {
 
     /// Blocks that will be wanted soon, each once: fetch them with the least shares and [`Self::supply`] them, or leave them.
     pub fn prefetch(&mut self) -> VecDeque<BlockId> {
-        std::mem::take(&mut self.prefetch)
+        let mut blocks = std::mem::take(&mut self.prefetch);
+        blocks.retain(|block| !self.is_gone(block.file));
+        blocks
     }
 
     /// The answer to `Cold` and to [`Self::prefetch`]. A failure is reported to the next read that needs the block, and then tried again.
     pub fn supply(&mut self, block: BlockId, data: Result<Bytes, IoError>) {
-        let is_gone = match block.file {
-            FileName::Segment(start) => self.segments.find(start).is_none_or(|segment| segment.start != start),
-            FileName::Index(number) => !self.index.files().contains_key(&number),
-            FileName::Spare(_) | FileName::Checkpoint => true,
-        };
         // The file may have been recycled while it was read: its bytes may be another segment's.
-        if is_gone {
+        if self.is_gone(block.file) {
             return;
         }
         match data {
             Ok(data) if data.len() == block.len as usize => self.cache.insert(block, data),
             Ok(_) | Err(_) => self.cache.note_failed(block),
+        }
+    }
+
+    /// Whether a file was taken out of the log.
+    fn is_gone(&self, file: FileName) -> bool {
+        match file {
+            FileName::Segment(start) => self.segments.find(start).is_none_or(|segment| segment.start != start),
+            FileName::Index(number) => !self.index.files().contains_key(&number),
+            FileName::Spare(_) | FileName::Checkpoint => true,
         }
     }
 
@@ -282,13 +311,25 @@ impl Log {
     /// Searches a queue by store time. Store times are taken to rise along a queue; a clock that was set back makes the result inexact.
     pub fn offset_by_time(&mut self, queue: QueueIndex, time: UnixMs, boundary: Boundary) -> Search {
         let bounds = self.bounds(queue);
-        let (mut low, mut high) = (bounds.min, bounds.max);
+        let mut search = TimeSearch { queue, time, boundary, low: bounds.min, high: bounds.max };
+        if let Some(index) = self.time_searches.iter().position(|other| other.is_same(&search)) {
+            let interrupted = self.time_searches.swap_remove_back(index).expect("found above");
+            search.low = interrupted.low.max(bounds.min);
+            search.high = interrupted.high.max(search.low);
+        }
+        let TimeSearch { mut low, mut high, .. } = search;
         // The first message after the moment (`Upper`), or at or after it (`Lower`).
         while low < high {
             let middle = QueueOffset(low.0 + (high.0 - low.0) / 2);
             let is_before = match self.is_before(queue, middle, time, boundary) {
                 Ok(is_before) => is_before,
-                Err(Miss::Cold(block)) => return Search::Cold(block),
+                Err(Miss::Cold(block)) => {
+                    if self.time_searches.len() == LOOKUPS_MAX {
+                        self.time_searches.pop_front();
+                    }
+                    self.time_searches.push_back(TimeSearch { low, high, ..search });
+                    return Search::Cold(block);
+                }
                 // What cannot be read is passed over like what is gone.
                 Err(Miss::Failed) => true,
             };
@@ -486,6 +527,9 @@ impl Log {
                     return Err(miss);
                 }
             }
+        }
+        if at == end {
+            return Ok(());
         }
         let rest = usize::try_from(end - at).expect("part of `len`");
         match self.index.in_memory(at, rest) {

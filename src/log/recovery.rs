@@ -6,15 +6,16 @@
 //! 2. A checkpoint, if there is a sound one, says where to begin; else the whole log is read.
 //! 3. The log is valid up to the first bytes that are not a sound record *for that place*: recycled segments hold sound records of an
 //!    older part of the log, so the record's own log offset counts as much as its CRC.
-//! 4. What the dead process had appended but not written is in the tail ring, if that outlived it; it is written and flushed.
-//! 5. Behind the end, a write that was never flushed may have left whole records of the lost end of the log. They would become valid when the
+//! 4. What was found is flushed: that it can be read does not mean that it would survive.
+//! 5. What the dead process had appended but not written is in the tail ring, if that outlived it; it is written and flushed.
+//! 6. Behind the end, a write that was never flushed may have left whole records of the lost end of the log. They would become valid when the
 //!    log grows up to them, so whatever claims its place within the reach of an unflushed write is overwritten with zeros.
 //!
 //! A segment is flushed before anything is written to the next one. So an end within a segment is damage, not a crash, if the next segment has
 //! begun; and damage is refused, because cutting the log there would lose what was promised.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -56,7 +57,8 @@ pub struct FoundStore {
     pub files: Vec<FoundFile>,
     /// The ring; its content counts only together with `tail_appended`.
     pub tail: Box<dyn TailMemory>,
-    /// What the dead process published last; `None` if the ring is new, or belongs to another store or another boot.
+    /// What the dead process published last; `None` if the ring is new, has another length than then, or belongs to another store or
+    /// another boot.
     pub tail_appended: Option<LogOffset>,
 }
 
@@ -181,8 +183,8 @@ pub struct Recovery {
     scan: Scan,
     log: Option<Box<Log>>,
     commit: Option<IoId>,
-    /// Whether something behind the end was overwritten.
-    has_cleared: bool,
+    /// Segments that may hold something unflushed.
+    to_flush: BTreeSet<LogOffset>,
     /// A write of the index files is under way, or its flush.
     index_write: Option<IndexStep>,
 }
@@ -194,10 +196,11 @@ enum Phase {
     Leftovers,
     Scan,
     NextSegment,
+    FlushFound,
     Commit,
     Flush,
     Stale,
-    StaleFlush,
+    FlushStale,
     Done,
 }
 
@@ -292,7 +295,7 @@ impl Recovery {
             scan: Scan { at, window_at: at, window: Vec::new() },
             log: None,
             commit: None,
-            has_cleared: false,
+            to_flush: BTreeSet::new(),
             index_write: None,
         })
     }
@@ -315,7 +318,8 @@ impl Recovery {
                 Phase::Commit => Ok(self.write_commit()),
                 Phase::Flush => Ok(self.flush_commit()),
                 Phase::Stale => Ok(self.clear_stale()),
-                Phase::StaleFlush => Ok(self.flush_stale()),
+                Phase::FlushFound => Ok(self.flush_some(Phase::Commit)),
+                Phase::FlushStale => Ok(self.flush_some(Phase::Done)),
                 Phase::Done => return Step::Done(self.finish()),
             };
             match next {
@@ -499,6 +503,9 @@ impl Recovery {
         let memory = self.tail.take().expect("taken once");
         let valid_end = self.scan.at;
         let first = floor(valid_end);
+        let last_byte = LogOffset(valid_end.0.saturating_sub(1));
+        self.to_flush
+            .extend([last_byte, valid_end].iter().filter_map(|&at| Some(self.derived.segments.find(at)?.start)));
         let (end, jumps) = match self.tail_appended {
             Some(appended) if appended > valid_end && appended.since(first) <= memory.len() as u64 => {
                 self.replay_ring(memory.ring(), appended)?
@@ -529,12 +536,11 @@ impl Recovery {
         log.index = std::mem::replace(&mut derived.index, IndexFiles::new(self.settings.index_file_bytes));
         log.checkpointer.resume(self.replay_from);
         self.log = Some(Box::new(log));
-        self.phase = Phase::Commit;
+        self.phase = Phase::FlushFound;
         Ok(())
     }
 
     /// Replays the ring from the valid end on. Where it ends, and where it jumps from one segment to the next.
-    #[expect(clippy::type_complexity, reason = "used once, right beside")]
     fn replay_ring(
         &mut self,
         ring: &[u8],
@@ -584,6 +590,9 @@ impl Recovery {
         let Some(commit) = log.poll_commit() else {
             let end = log.appended();
             assert_eq!(log.flushed(), end, "recovery writes everything");
+            // The last one is where zeros may be written.
+            let last = log.segments.find(end).map(|segment| segment.start);
+            self.to_flush.extend(last);
             self.scan = Scan { at: end, window_at: floor(end), window: Vec::new() };
             self.phase = Phase::Stale;
             return None;
@@ -616,7 +625,7 @@ impl Recovery {
         let answer = self.answer.take();
         let end = self.log().appended();
         let Some(segment) = self.log().segments.find(end).copied() else {
-            self.phase = Phase::Done;
+            self.phase = Phase::FlushStale;
             return None;
         };
         let reach = segment.start.plus(self.settings.segment_bytes).min(floor(end).plus(STALE_WINDOW_BYTES));
@@ -639,7 +648,6 @@ impl Recovery {
                 // The block in which the log ends keeps what belongs to the log.
                 log.copy_tail_block(block, &mut data);
                 scan.window[in_window..in_window + DISK_BLOCK_BYTES].copy_from_slice(&data);
-                self.has_cleared = true;
                 return Some(Step::Write { file, at: block.since(segment.start), data: data.into() });
             }
             scan.at = scan.at.plus(1);
@@ -651,16 +659,21 @@ impl Recovery {
             scan.window_at = keep;
             return Some(read(file, read_to.since(segment.start), READ_BYTES.min(reach.since(read_to))));
         }
-        self.phase = Phase::StaleFlush;
+        self.phase = Phase::FlushStale;
         None
     }
 
-    fn flush_stale(&mut self) -> Option<Step> {
+    /// Flushes what may not be: before anything is written, what was found, and at the end, where zeros were written.
+    ///
+    /// The dead process may have written what was found, so that it can be read, without having flushed it. Were the next segment written
+    /// first, a power loss could leave a hole before it.
+    fn flush_some(&mut self, then: Phase) -> Option<Step> {
         self.answer = None;
-        self.phase = Phase::Done;
-        let end = self.log().appended();
-        let file = self.log().segments.find(end).map(|segment| FileName::Segment(segment.start))?;
-        self.has_cleared.then_some(Step::Flush { file })
+        let start = self.to_flush.pop_first();
+        if start.is_none() {
+            self.phase = then;
+        }
+        start.map(|start| Step::Flush { file: FileName::Segment(start) })
     }
 
     fn finish(&mut self) -> Box<Log> {
@@ -752,3 +765,6 @@ fn floor(offset: LogOffset) -> LogOffset {
 fn read(file: FileName, at: u64, len: u64) -> Step {
     Step::Read { file, at, len: usize::try_from(len).expect("bounded by a chunk") }
 }
+
+#[cfg(test)]
+mod tests;

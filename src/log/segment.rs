@@ -23,7 +23,7 @@ pub(super) struct Segment {
     /// Bytes from its beginning that were written once, with zeros or in an earlier life: commits stay below. A commit into
     /// fresh extents costs a journal commit of the file system each time.
     pub(super) prepared: u64,
-    /// Store times of its first and its last record, Unix ms; nothing before there is one.
+    /// The earliest and the latest store time in it, Unix ms; nothing before there is a record.
     pub(super) times: Option<(i64, i64)>,
 }
 
@@ -119,7 +119,8 @@ impl Segments {
             _ => self.find_mut(offset),
         };
         if let Some(segment) = segment {
-            segment.times = Some((segment.times.map_or(time, |(first, _)| first), time));
+            let (earliest, latest) = segment.times.unwrap_or((time, time));
+            segment.times = Some((earliest.min(time), latest.max(time)));
         }
     }
 
@@ -131,13 +132,13 @@ impl Segments {
     }
 
     /// What must be done for the writer to have a segment and another one after it. `writer` is the end of the log.
-    pub(super) fn poll_prepare(&self, writer: LogOffset) -> Option<Work> {
+    pub(super) fn poll_prepare(&mut self, writer: LogOffset) -> Option<Work> {
         self.zeros_of(self.list.get(self.current))
             .or_else(|| self.poll_next(writer))
             .or_else(|| self.list.get(self.current.saturating_add(1)).and_then(|next| self.zeros_of(Some(next))))
     }
 
-    fn poll_next(&self, writer: LogOffset) -> Option<Work> {
+    fn poll_next(&mut self, writer: LogOffset) -> Option<Work> {
         if self.has_next() {
             return None;
         }
@@ -152,7 +153,12 @@ impl Segments {
                 Some(Work::Rename { from: FileName::Spare(spare.number), to: FileName::Segment(start) })
             }
             Some(spare) => Some(self.zeros(FileName::Spare(spare.number), spare.prepared)),
-            None => Some(self.zeros(FileName::Spare(self.next_spare), 0)),
+            None => {
+                // Its number is taken from now on, also while the first zeros are under way.
+                let number = self.take_spare_number();
+                self.spares.push_back(Spare { number, prepared: 0 });
+                Some(self.zeros(FileName::Spare(number), 0))
+            }
         }
     }
 
@@ -169,13 +175,10 @@ impl Segments {
     /// Zeros up to `end` of `file` are written.
     pub(super) fn prepared(&mut self, file: FileName, end: u64) {
         match file {
-            FileName::Spare(number) => match self.spares.iter_mut().find(|spare| spare.number == number) {
-                Some(spare) => spare.prepared = end,
-                None => {
-                    self.next_spare = number.saturating_add(1);
-                    self.spares.push_back(Spare { number, prepared: end });
-                }
-            },
+            FileName::Spare(number) => {
+                let spare = self.spares.iter_mut().find(|spare| spare.number == number);
+                spare.expect("a spare stays while it is prepared").prepared = end;
+            }
             FileName::Segment(start) => {
                 if let Some(segment) = self.find_mut(start) {
                     segment.prepared = end;
@@ -205,11 +208,16 @@ impl Segments {
         let file = FileName::Segment(oldest.start);
         if may_recycle && self.spares.len() < SPARES_MAX {
             // It is a spare only when the rename is done (`recycled`); the number is taken now.
-            let to = FileName::Spare(self.next_spare);
-            self.next_spare = self.next_spare.saturating_add(1);
+            let to = FileName::Spare(self.take_spare_number());
             return Some(Work::Rename { from: file, to });
         }
         Some(Work::Remove { file })
+    }
+
+    fn take_spare_number(&mut self) -> u32 {
+        let number = self.next_spare;
+        self.next_spare = number.checked_add(1).expect("fewer than 2^32 spares in a life");
+        number
     }
 
     /// An expired segment has become a spare.

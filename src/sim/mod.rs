@@ -1,1 +1,17 @@
-//! The made-up world for tests: clock, disk, network, faults, seed.
+//! The made-up world for tests: clock, disk, faults, seed.
+//!
+//! [`LogWorld`] runs the real [`crate::log`] machines over a [`SimDisk`] that is nastier than a real one, with a load, crashes and failures
+//! that all come from one seed, and compares what it finds with a model that only remembers what was answered. The same seed
+//! gives the same run.
+
+mod check;
+mod disk;
+mod model;
+mod random;
+mod tail;
+mod world;
+
+pub use disk::SimDisk;
+pub use random::Random;
+pub use tail::{Remains, SimTail, Slot};
+pub use world::{Counts, LogWorld, Rule};

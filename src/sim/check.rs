@@ -1,0 +1,240 @@
+//! What is compared with the model.
+
+use bytes::{Bytes, BytesMut};
+
+use super::model::{Message, QueueName};
+use super::world::{LogWorld, body, shared_key, unique_key};
+use crate::log::record::Check;
+use crate::log::{BlockId, Boundary, IoError, KeySearch, Read, ReadLimits, RecordRead, RecordView, Search};
+use crate::model::{LogOffset, QueueOffset, UnixMs};
+
+/// Reads that are tried until a cold one must have come through.
+const TRIES_MAX: usize = 2000;
+
+impl LogWorld {
+    /// Everything that was appended and not removed is where it was put, and nothing else.
+    pub(super) fn check_all(&mut self) {
+        let names: Vec<_> = self.model.queues().map(|(name, _)| name).collect();
+        for name in names {
+            self.check_bounds(name);
+            let Some(queue) = self.log().find_queue(name.0, name.1) else {
+                let start = self.log().start();
+                let is_gone = self.model.messages(name).iter().all(|message| message.log_offset < start);
+                assert!(is_gone, "{name:?} is not known any more");
+                continue;
+            };
+            let bounds = self.log().bounds(queue);
+            let mut at = bounds.min;
+            while at < bounds.max {
+                at = self.check_read_from(name, at, 64, 1 << 20, None);
+            }
+        }
+        for topic in super::world::TOPICS {
+            let known: Vec<_> = self.log().queues_of(topic).collect();
+            for (id, queue) in known {
+                let next = self.log().bounds(queue).appended_max;
+                assert_eq!(next.0, self.model.messages((topic, id)).len() as u64, "the end of queue {id} of {topic}");
+            }
+        }
+    }
+
+    fn check_bounds(&mut self, name: QueueName) {
+        let log = self.log.as_mut().expect("a process runs");
+        let start = log.start();
+        let messages = self.model.messages(name);
+        let first = messages.iter().position(|message| message.log_offset >= start).unwrap_or(messages.len());
+        if let Some(queue) = log.find_queue(name.0, name.1) {
+            let bounds = log.bounds(queue);
+            assert!(bounds.min.0 <= first as u64, "{name:?} begins at {}, but {first} is still there", bounds.min);
+            assert!(bounds.min <= bounds.max && bounds.max <= bounds.appended_max);
+            assert_eq!(bounds.appended_max.0, messages.len() as u64, "the end of {name:?}");
+            let confirm = log.confirm();
+            let visible = messages.iter().filter(|message| message.end <= confirm).count();
+            assert_eq!(
+                bounds.max.0.max(first as u64),
+                (visible as u64).max(first as u64),
+                "what may be seen of {name:?}"
+            );
+        }
+    }
+
+    fn pick_queue(&mut self) -> Option<QueueName> {
+        let names: Vec<_> = self.model.queues().map(|(name, _)| name).collect();
+        (!names.is_empty()).then(|| self.random.pick(&names))
+    }
+
+    fn pick_live(&mut self) -> Option<(QueueName, Message)> {
+        let name = self.pick_queue()?;
+        let (start, confirm) = (self.log().start(), self.log().confirm());
+        let messages = self.model.messages(name);
+        let message = messages.get(self.random.index(messages.len().max(1)))?;
+        (start <= message.log_offset && message.end <= confirm).then(|| (name, message.clone()))
+    }
+
+    /// A read from somewhere, of all or of one tag.
+    pub(super) fn check_read(&mut self) {
+        let Some(name) = self.pick_queue() else { return };
+        self.check_bounds(name);
+        let Some(queue) = self.log().find_queue(name.0, name.1) else { return };
+        let bounds = self.log().bounds(queue);
+        let from = QueueOffset(bounds.min.0 + self.random.below(bounds.max.0 - bounds.min.0 + 1));
+        let tag = if self.random.percent(50) { None } else { Some(i64::from(b"ABC"[self.random.index(3)])) };
+        let (messages_max, bytes_max) = (1 + self.random.index(40), 1 + self.random.index(100_000));
+        if from < bounds.max {
+            self.check_read_from(name, from, messages_max, bytes_max, tag);
+        }
+    }
+
+    /// Reads once and compares. Where to go on.
+    fn check_read_from(
+        &mut self,
+        name: QueueName,
+        from: QueueOffset,
+        messages_max: usize,
+        bytes_max: usize,
+        tag: Option<i64>,
+    ) -> QueueOffset {
+        let queue = self.log().find_queue(name.0, name.1).expect("looked up before");
+        let limits = ReadLimits { messages_max, bytes_max, entries_max: 500 };
+        let mut out = BytesMut::new();
+        for _ in 0..TRIES_MAX {
+            out.clear();
+            let read = self.log().read(queue, from, &limits, &|code| tag.is_none_or(|tag| code == tag), &mut out);
+            let start = self.log().start();
+            let between = |next: QueueOffset| {
+                let (from, next) = (usize::try_from(from.0).expect("small"), usize::try_from(next.0).expect("small"));
+                self.model.messages(name)[from..next].iter()
+            };
+            let wanted = |message: &&Message| tag.is_none_or(|tag| message.tag == tag);
+            match read {
+                Read::Cold(block) => {
+                    assert!(out.is_empty(), "nothing is put out with a cold block");
+                    self.fetch(block);
+                    continue;
+                }
+                Read::Found { next, messages } => {
+                    let expected: Vec<_> = between(next).filter(wanted).cloned().collect();
+                    assert_eq!(expected.len(), messages, "{name:?} from {from} to {next}");
+                    assert!(messages <= messages_max && (messages == 1 || out.len() <= bytes_max));
+                    check_records(name, &out, &expected);
+                    self.counts.messages_read += messages as u64;
+                    return next;
+                }
+                Read::NoMatch { next } => {
+                    assert!(next > from, "a read goes on");
+                    assert_eq!(between(next).filter(wanted).count(), 0, "{name:?} from {from} to {next}");
+                    return next;
+                }
+                Read::Removed { next } => {
+                    assert!(
+                        next > from && between(next).all(|message| message.log_offset < start),
+                        "{name:?}: {from} to {next} are there"
+                    );
+                    return next;
+                }
+                Read::Unreadable { next } => {
+                    assert!(self.has_read_error, "{name:?}: {from} cannot be read");
+                    // The next try reads the block again.
+                    assert!(next > from, "a read goes on");
+                }
+            }
+        }
+        panic!("{name:?} from {from} stays cold");
+    }
+
+    /// Brings a block, and perhaps what will be wanted soon; now and then the disk fails.
+    fn fetch(&mut self, block: BlockId) {
+        self.counts.cold_blocks += 1;
+        let ahead = if self.random.percent(50) { self.log().prefetch() } else { Default::default() };
+        for block in std::iter::once(block).chain(ahead) {
+            let data = if self.random.percent(1) {
+                self.has_read_error = true;
+                Err(IoError::Failed { errno: 5 })
+            } else {
+                self.disk.read(block.file, block.at, block.len as usize).map(Bytes::from)
+            };
+            assert!(
+                self.has_read_error || data.as_ref().is_ok_and(|data| data.len() == block.len as usize),
+                "{block:?} is not there"
+            );
+            self.log().supply(block, data);
+        }
+    }
+
+    /// A message is found by its own key, by a shared one, and by its log offset.
+    pub(super) fn check_keys(&mut self) {
+        let Some((name, message)) = self.pick_live() else { return };
+        let found = self.find(name.0, &unique_key(message.number), message.time);
+        // A failed read hides what a run holds, until it is asked for again.
+        assert!(self.has_read_error || found == [message.log_offset], "{name:?} {message:?}: {found:?}");
+        let found = self.find(name.0, &shared_key(message.number), message.time);
+        assert!(self.has_read_error || found.contains(&message.log_offset), "{name:?} {message:?}: {found:?}");
+        assert!(found.is_sorted_by(|newer, older| newer > older), "newest first, each once: {found:?}");
+        self.counts.keys_found += 1;
+        let mut out = BytesMut::new();
+        for _ in 0..TRIES_MAX {
+            match self.log().record(message.log_offset, &mut out) {
+                RecordRead::Cold(block) => self.fetch(block),
+                RecordRead::Missing => assert!(self.has_read_error, "{message:?} is missing"),
+                RecordRead::Found { size } => {
+                    assert_eq!(size as usize, out.len());
+                    return check_records(name, &out, &[message]);
+                }
+            }
+        }
+        panic!("{message:?} stays cold");
+    }
+
+    fn find(&mut self, topic: &str, key: &str, time: i64) -> Vec<LogOffset> {
+        for _ in 0..TRIES_MAX {
+            match self.log().find_keys(topic, key, 10_000, UnixMs(time - 5_000), UnixMs(time + 5_000)) {
+                KeySearch::Ready(found) => return found,
+                KeySearch::Cold(block) => self.fetch(block),
+            }
+        }
+        panic!("key {key} of {topic} stays cold");
+    }
+
+    /// A search by time finds what the model finds.
+    pub(super) fn check_times(&mut self) {
+        let Some((name, message)) = self.pick_live() else { return };
+        let queue = self.log().find_queue(name.0, name.1).expect("it has a message");
+        let time = message.time + i64::try_from(self.random.below(3)).expect("small") - 1;
+        let boundary = self.random.pick(&[Boundary::Lower, Boundary::Upper]);
+        let start = self.log().start();
+        let bounds = self.log().bounds(queue);
+        for _ in 0..TRIES_MAX {
+            match self.log().offset_by_time(queue, UnixMs(time), boundary) {
+                Search::Cold(block) => self.fetch(block),
+                Search::Found(found) => {
+                    let live = self.model.messages(name).iter().take(usize::try_from(bounds.max.0).expect("small"));
+                    let before = |message: &&Message| match boundary {
+                        Boundary::Lower => message.time < time,
+                        Boundary::Upper => message.time <= time,
+                    };
+                    let end = live.take_while(|message| message.log_offset < start || before(message)).count() as u64;
+                    let expected = if boundary == Boundary::Lower { end } else { end.saturating_sub(1) };
+                    let expected = expected.max(bounds.min.0);
+                    assert!(
+                        self.has_read_error || found.0 == expected,
+                        "{name:?} {boundary:?} {time}: {found} instead of {expected}"
+                    );
+                    return;
+                }
+            }
+        }
+        panic!("{name:?} by time stays cold");
+    }
+}
+
+/// The bytes are these messages, whole and in order.
+fn check_records(name: QueueName, mut bytes: &[u8], expected: &[Message]) {
+    for message in expected {
+        let view = RecordView::decode(bytes, Some(message.log_offset), Check::CrcRequired)
+            .expect("a sound record where it was put");
+        assert_eq!((view.topic, view.queue_id, view.queue_offset), (name.0, name.1, message.queue_offset));
+        assert!(view.body == body(message.number, message.body_len), "{name:?} {message:?} has another body");
+        bytes = &bytes[view.size as usize..];
+    }
+    assert!(bytes.is_empty(), "nothing was never appended");
+}

@@ -1,0 +1,81 @@
+//! What the world knows that it appended, and what must therefore be there.
+
+use std::collections::BTreeMap;
+
+use crate::model::{LogOffset, QueueId, QueueOffset};
+
+/// A message that was appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Message {
+    pub(super) number: u64,
+    pub(super) log_offset: LogOffset,
+    pub(super) end: LogOffset,
+    pub(super) queue_offset: QueueOffset,
+    pub(super) body_len: usize,
+    pub(super) time: i64,
+    pub(super) tag: i64,
+}
+
+/// A queue's name.
+pub(super) type QueueName = (&'static str, QueueId);
+
+#[derive(Clone, Debug)]
+enum What {
+    Append(QueueName, Message),
+    Remove(&'static str),
+}
+
+/// Everything that happened to the log, in order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Model {
+    /// Where it ends in the log, and what it was.
+    events: Vec<(LogOffset, What)>,
+    queues: BTreeMap<QueueName, Vec<Message>>,
+}
+
+impl Model {
+    pub(super) fn append(&mut self, queue: QueueName, end: LogOffset, message: Message) {
+        self.apply(&What::Append(queue, message.clone()));
+        self.events.push((end, What::Append(queue, message)));
+    }
+
+    pub(super) fn remove_topic(&mut self, topic: &'static str, end: LogOffset) {
+        self.apply(&What::Remove(topic));
+        self.events.push((end, What::Remove(topic)));
+    }
+
+    fn apply(&mut self, what: &What) {
+        match what {
+            What::Append(queue, message) => self.queues.entry(*queue).or_default().push(message.clone()),
+            What::Remove(topic) => self.queues.retain(|(name, _), _| name != topic),
+        }
+    }
+
+    /// After a crash the log ends at `end`: what lies beyond has not happened.
+    pub(super) fn truncate(&mut self, end: LogOffset) {
+        if self.events.last().is_none_or(|(last, _)| *last <= end) {
+            return;
+        }
+        self.events.retain(|(event_end, _)| *event_end <= end);
+        self.queues.clear();
+        let events = std::mem::take(&mut self.events);
+        for (_, what) in &events {
+            self.apply(what);
+        }
+        self.events = events;
+    }
+
+    pub(super) fn queues(&self) -> impl Iterator<Item = (QueueName, &[Message])> {
+        self.queues.iter().map(|(name, messages)| (*name, messages.as_slice()))
+    }
+
+    pub(super) fn messages(&self, queue: QueueName) -> &[Message] {
+        self.queues.get(&queue).map_or(&[], Vec::as_slice)
+    }
+
+    /// End of the last event that lies wholly below `offset`: what a promise up to there comes to.
+    pub(super) fn last_end(&self, offset: LogOffset) -> LogOffset {
+        let whole = self.events.partition_point(|(end, _)| *end <= offset);
+        whole.checked_sub(1).map_or(LogOffset(0), |last| self.events[last].0)
+    }
+}

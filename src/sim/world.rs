@@ -1,0 +1,570 @@
+//! One shard's log in the made-up world: load, faults, crashes, restarts.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::disk::SimDisk;
+use super::model::{Message, Model, QueueName};
+use super::random::Random;
+use super::tail::{Remains, SimTail, Slot};
+use crate::log::record::{Place, Sized};
+use crate::log::{
+    AppendError, Commit, DiskUsage, FileName, FlushPolicy, FoundStore, Io, IoError, KeysToIndex, Log, LogSettings,
+    RecordDraft, Recovery, RecoveryError, Retention, Step, Work,
+};
+use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset, UnixMs};
+
+pub(super) const TOPICS: [&str; 4] = ["orders", "payments", "T", "a-topic-with-a-longer-name"];
+const FAILED: IoError = IoError::Failed { errno: 5 };
+const DISK_BLOCK: u64 = 4096;
+/// No record of the load is larger.
+const RECORD_BYTES_MAX: u64 = 21 * 1024;
+
+/// Whether the world keeps its own rules. All but the first are there to see that the checks would notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// It does.
+    Sound,
+    /// Messages count as safe from a power loss when they are appended.
+    AcknowledgeBeforeFlush,
+    /// The disk forgets flushes.
+    ForgetFlushes,
+    /// Behind the end of the log lies a sound record that nobody appended, as if recovery took old records for new ones.
+    ForgeRecord,
+}
+
+/// What has happened, to see that a run was worth something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Counts {
+    pub appends: u64,
+    pub kills: u64,
+    pub power_losses: u64,
+    pub interrupted_recoveries: u64,
+    pub torn_ends: u64,
+    pub taken_from_ring: u64,
+    pub stale_cleared: u64,
+    pub segments_placed: u64,
+    pub segments_recycled: u64,
+    pub checkpoints: u64,
+    pub disk_full: u64,
+    pub tail_full: u64,
+    pub failures: u64,
+    pub removals: u64,
+    pub cold_blocks: u64,
+    pub messages_read: u64,
+    pub keys_found: u64,
+    pub clean_stops: u64,
+    pub checkpoints_lost: u64,
+}
+
+/// The world of one log.
+pub struct LogWorld {
+    pub(super) random: Random,
+    pub(super) disk: SimDisk,
+    slot: Slot,
+    pub(super) log: Option<Box<Log>>,
+    settings: LogSettings,
+    ring_bytes: usize,
+    survives_kill: bool,
+    rule: Rule,
+    pub(super) now: Now,
+    pub(super) model: Model,
+    next_number: u64,
+    commit: Option<(Commit, Vec<u8>)>,
+    io: Option<Io>,
+    /// What was answered under a promise that a power loss must keep.
+    promised: LogOffset,
+    /// Whether a cold read has failed since the start of the process: then a reader may be told so.
+    pub(super) has_read_error: bool,
+    /// What has happened.
+    pub counts: Counts,
+}
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Killed; the ring stays.
+    Kill,
+    /// Killed, and the ring is removed before the next start, or is not recognised.
+    KillAndLoseTail,
+    /// The power goes, and the ring with it.
+    Power,
+}
+
+impl LogWorld {
+    /// A world whose every choice comes from `seed`.
+    #[must_use]
+    pub fn new(seed: u64, rule: Rule) -> LogWorld {
+        let mut random = Random::new(seed);
+        let segment_bytes = random.pick(&[64, 128, 256]) * 1024;
+        let flush = if random.percent(50) {
+            FlushPolicy::Sync
+        } else {
+            FlushPolicy::Async { flush_bytes: random.pick(&[16, 64, 1024]) * 1024, flush_ms: random.pick(&[10, 500]) }
+        };
+        let settings = LogSettings {
+            segment_bytes,
+            flush,
+            commit_bytes_max: random.pick(&[8, 32, 1024]) * 1024,
+            prepare_bytes: random.pick(&[4, 16, 64]) * 1024,
+            cache_bytes: 640 * 1024,
+            retention: Retention { reserved_hours: 12, ..Retention::default() },
+            queue_block_entries: random.pick(&[1, 5, 16]),
+            key_run_entries: random.pick(&[16, 100]),
+            index_file_bytes: random.pick(&[64, 128]) * 1024,
+            checkpoint_bytes: random.pick(&[32, 100, 400]) * 1024,
+            ..LogSettings::default()
+        };
+        let mut disk = SimDisk::default();
+        (disk.capacity, disk.is_lying) = (40 * segment_bytes, rule == Rule::ForgetFlushes);
+        let ring_bytes = random.pick(&[64, 128]) * 1024;
+        let survives_kill = random.percent(80);
+        LogWorld {
+            random,
+            disk,
+            slot: Slot::default(),
+            log: None,
+            settings,
+            ring_bytes,
+            survives_kill,
+            rule,
+            now: Now { unix: UnixMs(1_700_000_000_000), mono: MonoNs(0) },
+            model: Model::default(),
+            next_number: 0,
+            commit: None,
+            io: None,
+            promised: LogOffset(0),
+            has_read_error: false,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Runs so many steps, then stops in order, starts again and compares everything.
+    ///
+    /// # Panics
+    /// When something is not as it must be.
+    pub fn run(&mut self, steps: u64) {
+        self.restart(None, LogOffset(0));
+        for _ in 0..steps {
+            self.act();
+            self.note_promises();
+            self.log().check_invariants();
+        }
+        self.stop();
+        self.check_all();
+    }
+
+    /// # Panics
+    /// If no process runs.
+    pub(super) fn log(&mut self) -> &mut Log {
+        self.log.as_mut().expect("a process runs")
+    }
+
+    fn act(&mut self) {
+        let elapsed_ms = self.random.below(50);
+        self.now.mono = self.now.mono.plus_ms(elapsed_ms);
+        self.now.unix.0 += i64::try_from(elapsed_ms).expect("small");
+        match self.random.below(200) {
+            0..70 => self.append_some(),
+            70..100 => self.begin_commit(),
+            100..130 => self.end_commit(false),
+            130..160 => self.background(),
+            160..172 => self.check_read(),
+            172..176 => self.check_keys(),
+            176..179 => self.check_times(),
+            179..189 => self.tick(),
+            189..190 => self.remove_topic(),
+            190..192 => self.disk.capacity = self.random.pick(&[6, 10, 24, 40, 80]) * self.settings.segment_bytes,
+            192 => self.end_commit(true),
+            193 => self.skip_to_delete_hour(),
+            194..197 => {
+                let end = self.random.pick(&[End::Kill, End::KillAndLoseTail, End::Power]);
+                self.crash(end);
+            }
+            197 if self.random.percent(30) => self.stop(),
+            _ => {}
+        }
+        if self.log().failure().is_some() {
+            self.counts.failures += 1;
+            self.append_some();
+            let end = self.random.pick(&[End::Kill, End::Power]);
+            self.crash(end);
+        }
+    }
+
+    /// The next day, half an hour into the hour in which expired segments go.
+    fn skip_to_delete_hour(&mut self) {
+        let day_ms = 24 * 3_600_000;
+        let delete_ms = i64::from(self.settings.retention.delete_hour) * 3_600_000 + 1_800_000;
+        self.now.unix.0 = (self.now.unix.0 / day_ms + 1) * day_ms + delete_ms;
+    }
+
+    fn append_some(&mut self) {
+        for _ in 0..self.random.below(8) {
+            let queue = (self.random.pick(&TOPICS), QueueId(u32::try_from(self.random.below(3)).expect("small")));
+            let body_len = match self.random.below(40) {
+                0 => self.random.index(20_000),
+                1..4 => self.random.index(4_000),
+                _ => self.random.index(300),
+            };
+            if !self.append(queue, body_len) {
+                break;
+            }
+        }
+    }
+
+    fn append(&mut self, queue: QueueName, body_len: usize) -> bool {
+        let number = self.next_number;
+        let (body, properties, time) = (body(number, body_len), properties(number), self.now.unix.0);
+        let draft = draft(queue, &body, properties.as_bytes(), time, number);
+        let log = self.log.as_mut().expect("a process runs");
+        let index = log.queue(queue.0, queue.1);
+        let before = log.appended();
+        match log.append(index, &draft) {
+            Ok(appended) => {
+                assert!(log.failure().is_none(), "a stopped log appends nothing");
+                assert!(appended.log_offset >= before && appended.end == log.appended());
+                assert_eq!(
+                    appended.queue_offset.0,
+                    self.model.messages(queue).len() as u64,
+                    "the next offset of {queue:?}"
+                );
+                let (log_offset, queue_offset) = (appended.log_offset, appended.queue_offset);
+                let end = appended.end;
+                let message = Message { number, log_offset, end, queue_offset, body_len, time, tag: draft.tag_code };
+                self.model.append(queue, appended.end, message);
+                self.next_number += 1;
+                self.counts.appends += 1;
+                return true;
+            }
+            Err(AppendError::Stopped) => assert!(log.failure().is_some(), "only a failure stops the log"),
+            Err(AppendError::TailFull) => self.counts.tail_full += 1,
+            Err(AppendError::NoSegment { disk_full }) => self.counts.disk_full += u64::from(disk_full),
+            Err(AppendError::TooLarge(error)) => panic!("{error}"),
+        }
+        false
+    }
+
+    /// What the log says is safe must be safe.
+    fn note_promises(&mut self) {
+        let is_early = self.rule == Rule::AcknowledgeBeforeFlush;
+        let log = self.log();
+        let promised = if is_early { log.appended() } else { log.flushed() };
+        self.promised = self.promised.max(promised);
+    }
+
+    fn begin_commit(&mut self) {
+        if self.commit.is_some() {
+            return;
+        }
+        let log = self.log.as_mut().expect("a process runs");
+        if let Some(commit) = log.poll_commit() {
+            assert!(
+                commit.at.is_multiple_of(DISK_BLOCK)
+                    && (commit.len as u64).is_multiple_of(DISK_BLOCK)
+                    && commit.len > 0
+            );
+            assert!(
+                commit.len <= self.settings.commit_bytes_max
+                    && commit.at + commit.len as u64 <= self.settings.segment_bytes
+            );
+            let mut data = vec![0xEE; commit.len];
+            log.copy_tail(commit.from, &mut data);
+            self.commit = Some((commit, data));
+        }
+    }
+
+    fn end_commit(&mut self, fails: bool) {
+        let Some((commit, data)) = self.commit.take() else { return };
+        let result = if fails {
+            let written = self.disk.write(commit.segment, commit.at, &data, Some(&mut self.random));
+            written.and(Err(FAILED))
+        } else {
+            self.disk.write(commit.segment, commit.at, &data, None)
+        };
+        if result.is_ok() && commit.flush {
+            self.disk.flush(commit.segment);
+        }
+        self.log().handle_io(commit.id, result);
+    }
+
+    fn background(&mut self) {
+        let now = self.now;
+        match self.io.take() {
+            None => self.io = self.log().poll_background(now),
+            Some(io) => self.end_background(&io),
+        }
+    }
+
+    fn end_background(&mut self, io: &Io) {
+        let fails = self.random.below(2000) == 0;
+        let torn = if fails { Some(&mut self.random) } else { None };
+        let done = self.disk.work(&io.work, torn);
+        if done.is_ok() {
+            match io.work {
+                Work::Rename { to: FileName::Segment(_), .. } => self.counts.segments_placed += 1,
+                Work::Rename { to: FileName::Spare(_), .. } => self.counts.segments_recycled += 1,
+                Work::Replace { .. } => self.counts.checkpoints += 1,
+                _ => {}
+            }
+        }
+        self.log().handle_io(io.id, if fails { Err(FAILED) } else { done });
+    }
+
+    fn tick(&mut self) {
+        let (now, disk) = (self.now, DiskUsage { used_bytes: self.disk.used(), total_bytes: self.disk.capacity });
+        self.log().tick(now, disk);
+    }
+
+    fn remove_topic(&mut self) {
+        let topic = self.random.pick(&TOPICS);
+        let segment_bytes = self.settings.segment_bytes;
+        let log = self.log.as_mut().expect("a process runs");
+        let before = log.appended();
+        // Where its record must find room, so that the model knows when it happens.
+        let room = segment_bytes - before.0 % segment_bytes;
+        let unwritten = before.0 - log.written().0 / DISK_BLOCK * DISK_BLOCK;
+        let ring_room = (self.ring_bytes as u64).saturating_sub(unwritten + RECORD_BYTES_MAX);
+        if log.failure().is_some() || room < 1024 || ring_room < 1024 || log.start() == before && before.0 == 0 {
+            return;
+        }
+        log.remove_topic(topic);
+        if log.appended() > before {
+            self.model.remove_topic(topic, log.appended());
+            self.counts.removals += 1;
+        } else {
+            panic!("there was room for a removal at {before}");
+        }
+    }
+
+    /// Brings everything to the disk and stops; a start after that has nothing to read.
+    fn stop(&mut self) {
+        self.disk.capacity = 60 * self.settings.segment_bytes;
+        self.now.mono = self.now.mono.plus_ms(5000);
+        self.log().begin_stop();
+        for _ in 0..100_000 {
+            self.now.mono = self.now.mono.plus_ms(1);
+            self.tick();
+            self.begin_commit();
+            self.end_commit(false);
+            self.background();
+            if self.log().failure().is_some() {
+                return self.crash(End::Power);
+            }
+            if self.io.is_none() && self.log().is_settled() {
+                self.note_promises();
+                self.counts.clean_stops += 1;
+                return self.crash(End::Power);
+            }
+        }
+        panic!("the log does not settle");
+    }
+
+    fn crash(&mut self, end: End) {
+        let log = self.log.as_ref().expect("a process runs");
+        let (appended, written, start) = (log.appended(), log.written(), log.start());
+        if let Some((commit, data)) = self.commit.take() {
+            // Whether an interrupted write reaches the disk, and how much of it, is the disk's choice.
+            let _ = match self.random.below(3) {
+                0 => self.disk.write(commit.segment, commit.at, &data, None),
+                _ => self.disk.write(commit.segment, commit.at, &data, Some(&mut self.random)),
+            };
+        } else if self.rule == Rule::ForgeRecord {
+            self.forge_record(appended);
+        }
+        if let Some(io) = self.io.take() {
+            let _ = self.disk.work(&io.work, Some(&mut self.random));
+        }
+        self.log = None;
+        let mut remains = self.slot.take();
+        let promised = match end {
+            End::Kill if self.survives_kill => {
+                self.counts.kills += 1;
+                self.scribble(remains.as_mut().expect("the ring stays"), appended, written);
+                appended
+            }
+            End::Kill | End::KillAndLoseTail => {
+                self.counts.kills += 1;
+                remains = None;
+                written
+            }
+            End::Power => {
+                self.counts.power_losses += 1;
+                self.disk.lose_power(&mut self.random);
+                remains = None;
+                self.promised
+            }
+        };
+        // What is derived may be deleted, as long as the log still holds all that it was derived from.
+        if start == LogOffset(0) && self.random.percent(10) {
+            self.disk.remove(FileName::Checkpoint);
+            self.counts.checkpoints_lost += 1;
+        }
+        self.restart(remains, promised);
+        let reached = self.log().appended();
+        assert!(reached <= appended, "the log goes on to {reached}, but only {appended} was appended");
+        self.counts.torn_ends += u64::from(reached < written);
+        self.counts.taken_from_ring += u64::from(reached > written);
+    }
+
+    /// The process may have died while it was copying a record that was not published yet.
+    fn scribble(&mut self, remains: &mut Remains, appended: LogOffset, written: LogOffset) {
+        let len = remains.ring.len() as u64;
+        let room = len.saturating_sub(appended.0 - written.0 / DISK_BLOCK * DISK_BLOCK + RECORD_BYTES_MAX);
+        for offset in appended.0..appended.0 + room.min(self.random.below(2000)) {
+            let at = usize::try_from(offset % len).expect("below the ring's length");
+            remains.ring[at] = self.random.bits().to_le_bytes()[0];
+        }
+    }
+
+    fn forge_record(&mut self, at: LogOffset) {
+        let start = LogOffset(at.0 / self.settings.segment_bytes * self.settings.segment_bytes);
+        let queue = (TOPICS[0], QueueId(0));
+        let (body, properties) = (body(u64::MAX, 100), properties(u64::MAX));
+        let record = Sized::new(&draft(queue, &body, properties.as_bytes(), 0, 1), true).expect("small");
+        let queue_offset = QueueOffset(self.model.messages(queue).len() as u64);
+        let mut bytes = vec![0; record.size() as usize];
+        record.encode(Place { log_offset: at, queue_offset }, &mut bytes);
+        let from = (at.0 - start.0) / DISK_BLOCK * DISK_BLOCK;
+        let Ok(mut block) = self.disk.read(FileName::Segment(start), from, 2 * 4096) else { return };
+        let within = usize::try_from(at.0 - start.0 - from).expect("within a block");
+        if let Some(place) = block.get_mut(within..within + bytes.len()) {
+            place.copy_from_slice(&bytes);
+            let _ = self.disk.write(FileName::Segment(start), from, &block, None);
+            self.disk.flush(FileName::Segment(start));
+        }
+    }
+
+    /// Starts a process, again and again if it does not come through, and compares what it finds.
+    fn restart(&mut self, remains: Option<Remains>, promised: LogOffset) {
+        let (mut remains, mut promised) = (remains, promised);
+        let log = loop {
+            match self.recover(remains.take()) {
+                Ok(log) => break log,
+                Err(End::Power) => {
+                    self.disk.lose_power(&mut self.random);
+                    self.slot.take();
+                    promised = promised.min(self.promised);
+                }
+                Err(_) if self.survives_kill => remains = self.slot.take(),
+                Err(_) => promised = promised.min(self.promised),
+            }
+            self.counts.interrupted_recoveries += 1;
+        };
+        let end = log.appended();
+        self.log = Some(log);
+        self.has_read_error = false;
+        let promised = self.model.last_end(promised);
+        assert!(end >= promised, "{promised} was promised, and the log goes to {end}");
+        self.promised = end;
+        self.model.truncate(end);
+        self.check_all();
+    }
+
+    fn recover(&mut self, remains: Option<Remains>) -> Result<Box<Log>, End> {
+        let (ring, tail_appended) = match remains {
+            Some(Remains { ring, appended }) => (ring, appended),
+            None => self.foreign_ring(),
+        };
+        let tail = SimTail::new(Remains { ring, appended: tail_appended }, self.slot.clone(), self.survives_kill);
+        let found = FoundStore { files: self.disk.list(), tail: Box::new(tail), tail_appended };
+        let mut recovery = match Recovery::new(self.settings, found) {
+            Ok(recovery) => recovery,
+            Err(error) => panic!("refused: {error}"),
+        };
+        let dies = self.random.percent(20);
+        loop {
+            let step = recovery.step();
+            let interrupted = dies && self.random.percent(15);
+            let answer = match step {
+                Step::Done(log) => return Ok(log),
+                Step::Refused(RecoveryError::Disk { error: FAILED, .. }) => return Err(End::Kill),
+                Step::Refused(error) => panic!("refused: {error}"),
+                Step::Read { .. } if self.random.below(500) == 0 => Err(FAILED),
+                Step::Read { file, at, len } => self.disk.read(file, at, len).map(Bytes::from),
+                Step::Write { file, at, data } => {
+                    self.counts.stale_cleared += u64::from(data.iter().all(|byte| *byte == 0));
+                    let torn = if interrupted { Some(&mut self.random) } else { None };
+                    self.disk.write(file, at, &data, torn).map(|()| Bytes::new())
+                }
+                Step::Flush { file } => {
+                    if !interrupted {
+                        self.disk.flush(file);
+                    }
+                    Ok(Bytes::new())
+                }
+                Step::Remove { file } => {
+                    self.disk.remove(file);
+                    Ok(Bytes::new())
+                }
+            };
+            if interrupted {
+                return Err(self.random.pick(&[End::Kill, End::Power]));
+            }
+            // A full disk, for the index files of a store that is rebuilt: the operator makes room.
+            if answer == Err(IoError::NoSpace) {
+                self.disk.capacity *= 2;
+                return Err(End::Kill);
+            }
+            recovery.supply(answer);
+        }
+    }
+
+    /// A ring that was just made, or one that belongs to something else, whatever its head says.
+    fn foreign_ring(&mut self) -> (Vec<u8>, Option<LogOffset>) {
+        match self.random.below(3) {
+            0 => (vec![0; self.ring_bytes], None),
+            1 => (vec![0; self.ring_bytes], Some(LogOffset(self.random.below(1 << 20)))),
+            _ => {
+                let ring = self.random.bits().to_le_bytes().repeat(self.ring_bytes / 8);
+                (ring, Some(LogOffset(self.promised.0 + self.random.below(1 << 16))))
+            }
+        }
+    }
+}
+
+/// The body of a message is known from its number.
+pub(super) fn body(number: u64, len: usize) -> Vec<u8> {
+    let mut body = Random::new(number).bits().to_le_bytes().repeat(len.div_ceil(8));
+    body.truncate(len);
+    body
+}
+
+pub(super) fn unique_key(number: u64) -> String {
+    format!("u{number}")
+}
+
+pub(super) fn shared_key(number: u64) -> String {
+    format!("s{}", number % 7)
+}
+
+fn properties(number: u64) -> String {
+    let (unique, shared) = (unique_key(number), shared_key(number));
+    format!("TAGS\x01{}\x02UNIQ_KEY\x01{unique}\x02KEYS\x01{shared} x\x02", tag(number))
+}
+
+fn tag(number: u64) -> &'static str {
+    ["A", "B", "C"][usize::try_from(number % 3).expect("small")]
+}
+
+fn draft<'a>(queue: QueueName, body: &'a [u8], properties: &'a [u8], time: i64, number: u64) -> RecordDraft<'a> {
+    let host = SocketAddr::from(([127, 0, 0, 1], 10911));
+    RecordDraft {
+        topic: queue.0,
+        queue_id: queue.1,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: time,
+        born_host: host,
+        store_host: host,
+        store_timestamp: time,
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body,
+        properties,
+        tag_code: i64::from(tag(number).as_bytes()[0]),
+        keys: KeysToIndex::of(properties),
+    }
+}
