@@ -517,10 +517,12 @@ impl Broker {
         acks.into_iter().chain(self.holds.next_deadline()).min()
     }
 
-    /// Whether sockets are to be read. False while the log's tail or the waiting replies are nearly full: reading resumes with progress.
+    /// Whether sockets are to be read. False while the log's tail or the waiting replies are nearly full, or the next segment is still being
+    /// made: reading resumes with progress. Stock clients ask again at once when they are told to be busy, and give up at the third time.
     #[must_use]
     pub fn accepts_input(&self) -> bool {
-        self.log.failure().is_some() || !(self.acks.is_full() || self.log.is_tail_nearly_full())
+        self.log.failure().is_some()
+            || !(self.acks.is_full() || self.log.is_tail_nearly_full() || self.log.awaits_segment())
     }
 
     /// The log, for the shell's loops.
