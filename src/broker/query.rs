@@ -65,7 +65,10 @@ impl Broker {
             return Err(Refusal::new(ResponseCode::TopicNotExist, format!("topic[{}] not exist", at.topic)));
         };
         let queue_id = topic.check_queue(at.queue_id)?;
-        if !self.offsets.commit(at.group, at.topic, queue_id, at.offset) {
+        // Go commits -1 for a queue of which it has seen nothing: there is nothing to store.
+        if let Some(offset) = at.offset
+            && !self.offsets.commit(at.group, at.topic, queue_id, offset)
+        {
             return Err(Refusal::new(ResponseCode::SystemError, "this broker holds too many consumer offsets"));
         }
         self.reply(asked, &Reply::new(ResponseCode::Success), out);
