@@ -96,6 +96,7 @@ fn the_command_line_wins_over_the_file() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one row a sentence")]
 fn every_fault_is_one_sentence_with_its_line() {
     for (text, expected) in [
         ("\nbrokerNmae=a", "broker.conf line 2: unknown key brokerNmae; did you mean brokerName?"),

@@ -49,6 +49,7 @@ fn add(sum: &mut Counts, one: &Counts) {
     sum.messages_read += one.messages_read;
     sum.keys_found += one.keys_found;
     sum.clean_stops += one.clean_stops;
+    sum.checkpoints_lost += one.checkpoints_lost;
 }
 
 #[test]
@@ -92,6 +93,7 @@ fn check_that_it_was_worth_it(sum: &Counts) {
         ("messages read", sum.messages_read),
         ("keys found", sum.keys_found),
         ("clean stops", sum.clean_stops),
+        ("lost checkpoints", sum.checkpoints_lost),
     ] {
         assert!(count > 20, "{what}: only {count}");
     }

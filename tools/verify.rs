@@ -59,22 +59,29 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let began = Instant::now();
-    let skipped = if quick { vec!["stock clients: --quick was given".to_owned()] } else { provide_tools() };
+    let mut skipped = Vec::new();
+    if quick {
+        skipped.push("stock clients: --quick was given".to_owned());
+    } else {
+        provide_tools();
+    }
     let steps = steps(quick);
     let mut results = Vec::new();
-    for (index, (name, command)) in steps.into_iter().enumerate() {
-        println!("== {}/5 {name}", index + 1);
+    let count = steps.len();
+    for (index, (name, step)) in steps.into_iter().enumerate() {
+        println!("== {}/{count} {name}", index + 1);
         let start = Instant::now();
-        let outcome = match command {
+        let outcome = match step {
             Step::Cargo(mut command) => run(&mut command),
             Step::Licences => check_licences(),
+            Step::Stock => fetch_stock(&mut skipped),
         };
         println!("== {name}: {outcome:?} after {}", seconds(start.elapsed()));
         results.push((name, outcome, start.elapsed()));
     }
     println!();
     for (name, outcome, took) in &results {
-        println!("{name:<14} {:<7} {:>8}", format!("{outcome:?}").to_lowercase(), seconds(*took));
+        println!("{name:<15} {:<7} {:>8}", format!("{outcome:?}").to_lowercase(), seconds(*took));
     }
     for line in &skipped {
         println!("skipped: {line}");
@@ -87,6 +94,7 @@ fn main() -> ExitCode {
 enum Step {
     Cargo(Command),
     Licences,
+    Stock,
 }
 
 /// The steps in order: what is quick to fail comes first. All of them use the `dev` profile, so clippy and the
@@ -105,13 +113,17 @@ fn steps(quick: bool) -> Vec<(&'static str, Step)> {
             }
         }
     }
-    vec![
+    let mut steps = vec![
         ("format", Step::Cargo(cargo(&["fmt", "--all", "--check"]))),
         ("licences", Step::Licences),
         ("clippy", Step::Cargo(clippy)),
         ("documentation", Step::Cargo(docs)),
-        ("tests", Step::Cargo(tests)),
-    ]
+    ];
+    if !quick {
+        steps.push(("stock software", Step::Stock));
+    }
+    steps.push(("tests", Step::Cargo(tests)));
+    steps
 }
 
 fn cargo(arguments: &[&str]) -> Command {
@@ -148,9 +160,19 @@ fn run(command: &mut Command) -> Outcome {
     }
 }
 
-/// Looks for what the stock clients need and installs it where that is possible. Returns a line for each that stays
-/// missing; the tests then skip what needs it.
-fn provide_tools() -> Vec<String> {
+/// Fetches and builds the stock software. What cannot be had is no failure: the tests skip it, and the summary says so.
+fn fetch_stock(skipped: &mut Vec<String>) -> Outcome {
+    let mut fetch = cargo(&["run", "--quiet", "--package", "ringmq-peers", "--bin", "fetch"]);
+    let Ok(output) = fetch.stderr(Stdio::inherit()).output() else { return Outcome::Failed };
+    let text = String::from_utf8_lossy(&output.stdout);
+    print!("{text}");
+    skipped.extend(text.lines().filter_map(|line| line.strip_prefix("skipped: ")).map(str::to_owned));
+    if output.status.success() { Outcome::Passed } else { Outcome::Failed }
+}
+
+/// Looks for what the stock clients need and installs it where that is possible. What stays missing is said once more
+/// by [`fetch_stock`].
+fn provide_tools() {
     let mut missing: Vec<_> = TOOLS.iter().filter(|(_, command, _)| !succeeds(command)).collect();
     if !missing.is_empty() && can_install() {
         let packages: Vec<&str> = missing.iter().flat_map(|(_, _, packages)| packages.iter().copied()).collect();
@@ -165,16 +187,9 @@ fn provide_tools() -> Vec<String> {
         let _ = run(&mut install);
         missing.retain(|(_, command, _)| !succeeds(command));
     }
-    let lines: Vec<String> = missing
-        .iter()
-        .map(|(what, command, packages)| {
-            format!("{what}: `{}` fails here; on Debian `apt-get install {}`", command.join(" "), packages.join(" "))
-        })
-        .collect();
-    for line in &lines {
-        println!("skipped: {line}");
+    for (what, command, packages) in missing {
+        println!("{what} needs `{}`; on Debian `apt-get install {}`", command.join(" "), packages.join(" "));
     }
-    lines
 }
 
 fn succeeds(command: &[&str]) -> bool {

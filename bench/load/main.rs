@@ -1,2 +1,85 @@
-//! `ringmq-bench`.
-fn main() {}
+//! `ringmq-bench`: the command line around the load generator.
+//!
+//! Exit codes: 0 after a whole and clean run; 1 when it could not begin, was cut short, or lost or failed messages; 2 for a command line that
+//! makes no sense; 130 after Ctrl-C.
+#![allow(clippy::disallowed_methods, reason = "writes the figures where the user wants them")]
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::Parser;
+use ringmq_bench::report::Report;
+use ringmq_bench::run::{Ending, produce};
+use ringmq_bench::settings::{Command, CommandLine, ProduceArgs, Settings};
+
+fn main() -> ExitCode {
+    let Command::Produce(args) = CommandLine::parse().command;
+    let settings = match Settings::check(&args) {
+        Ok(settings) => settings,
+        Err(error) => return complain(&error, 2),
+    };
+    if cfg!(debug_assertions) {
+        note("this is a debug build: its figures say nothing about a broker; build with --release");
+    }
+    match load(&settings, &args) {
+        Ok(code) => code,
+        Err(error) => complain(error.as_ref(), 1),
+    }
+}
+
+fn load(settings: &Settings, args: &ProduceArgs) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    if let Some(cpu) = settings.cpu {
+        pin(cpu)?;
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    let outcome = produce(settings, &stop)?;
+    let report = Report::of(settings, &outcome);
+    report.print(&mut io::stdout().lock())?;
+    if let Some(path) = &args.json {
+        write_json(path, &report)?;
+    }
+    report.remarks().iter().for_each(|remark| note(remark));
+    let complaints = report.complaints();
+    complaints.iter().for_each(|complaint| note(complaint));
+    Ok(match outcome.ending {
+        Ending::Interrupted => ExitCode::from(130),
+        _ if complaints.is_empty() => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}
+
+/// Keeps the one thread of this process on one processor.
+fn pin(cpu: usize) -> Result<(), Box<dyn std::error::Error>> {
+    if cpu >= rustix::thread::CpuSet::MAX_CPU {
+        return Err(format!("cannot stay on processor {cpu}: there is none of that number").into());
+    }
+    let mut only = rustix::thread::CpuSet::new();
+    only.set(cpu);
+    rustix::thread::sched_setaffinity(None, &only)
+        .map_err(|error| format!("cannot stay on processor {cpu}: {error}"))?;
+    Ok(())
+}
+
+fn write_json(path: &Path, report: &Report) -> Result<(), Box<dyn std::error::Error>> {
+    let mut text = serde_json::to_string_pretty(report)?;
+    text.push('\n');
+    fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    Ok(())
+}
+
+fn note(sentence: &str) {
+    // With stderr closed there is nobody to tell.
+    let _ = writeln!(io::stderr(), "ringmq-bench: {sentence}");
+}
+
+fn complain(error: &(impl std::fmt::Display + ?Sized), code: u8) -> ExitCode {
+    note(&error.to_string());
+    ExitCode::from(code)
+}

@@ -32,6 +32,7 @@ mod apache;
 mod clients;
 mod ports;
 mod process;
+mod registration;
 mod stock;
 mod tap;
 

@@ -12,9 +12,6 @@ use super::persist::Table;
 use crate::limits::ACKS_MAX;
 use crate::model::{ConnectionId, LogOffset, MonoNs};
 
-/// How long a send waits for its flush before it is answered with status 10. Source: RocketMQ `syncFlushTimeout`.
-pub const FLUSH_WAIT_MS: u64 = 5_000;
-
 /// How long a reply waits for a change of topics or groups to be persisted and registered.
 pub const GATE_WAIT_MS: u64 = 3_000;
 
@@ -27,6 +24,8 @@ pub struct Ticket(pub u64);
 pub struct Waiting {
     /// The log must be flushed up to here; zero if the reply promises no flush.
     pub at: LogOffset,
+    /// When its request came.
+    pub since: MonoNs,
     /// When it is answered although the flush is missing.
     pub deadline: MonoNs,
     /// To whom.
@@ -125,14 +124,15 @@ impl Acks {
         self.open_ready();
     }
 
-    /// Opens gates whose time is over. Returns how many: each is worth a line in the log.
+    /// Opens gates whose time is over. Returns how many answers did not wait any longer.
     pub fn expire_gates(&mut self, now: MonoNs) -> usize {
         let late: Vec<Ticket> =
             self.gates.iter().filter(|(_, gate)| gate.deadline <= now).map(|(ticket, _)| *ticket).collect();
-        for ticket in &late {
-            self.open(*ticket);
+        let gated = self.gated;
+        for ticket in late {
+            self.open(ticket);
         }
-        late.len()
+        gated - self.gated
     }
 
     /// The next reply whose flush has happened.
@@ -175,9 +175,12 @@ impl Acks {
 mod tests {
     use super::*;
 
+    const FLUSH_WAIT_MS: u64 = 5_000;
+
     fn reply(at: u64, connection: u64) -> Waiting {
         Waiting {
             at: LogOffset(at),
+            since: MonoNs(0),
             deadline: MonoNs(0).plus_ms(FLUSH_WAIT_MS),
             connection: ConnectionId(connection),
             frame: BytesMut::new(),

@@ -180,7 +180,7 @@ impl Clients {
     /// A heartbeat names a producer group.
     pub fn register_producer(&mut self, connection: ConnectionId, group: GroupName, member: Member) {
         let Some(known) = self.connections.get_mut(&connection) else { return };
-        if known.producer_groups.len() >= GROUPS_PER_CONNECTION_MAX {
+        if known.producer_groups.len() >= GROUPS_PER_CONNECTION_MAX && !known.producer_groups.contains(&group) {
             return;
         }
         known.producer_groups.insert(group.clone());
@@ -199,7 +199,7 @@ impl Clients {
     ) -> Registered {
         let nothing = Registered { is_changed: false, wants_subscriptions: without_subscriptions };
         let Some(known) = self.connections.get_mut(&connection) else { return nothing };
-        if known.consumer_groups.len() >= GROUPS_PER_CONNECTION_MAX {
+        if known.consumer_groups.len() >= GROUPS_PER_CONNECTION_MAX && !known.consumer_groups.contains(&data.group) {
             return nothing;
         }
         let name = data.group.clone();

@@ -49,7 +49,7 @@ use self::topic::TopicTable;
 use crate::control::message::{CONTROL_TICKET_MIN, ToControl, ToShard};
 use crate::log::{BlockId, DiskUsage, IoError, Log, QueueIndex};
 use crate::metrics::{Counters, Latency, Rates};
-use crate::model::{ConnectionId, MonoNs, Now};
+use crate::model::{ConnectionId, LogOffset, MonoNs, Now};
 use crate::protocol::body::{self, BodyError, TopicConfig};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::frame::{Encoding, RawFrame};
@@ -341,13 +341,15 @@ impl Broker {
         let Some(ticket) = ticket.filter(|_| !asked.is_oneway) else { return self.reply(asked, reply, out) };
         let frame = &mut self.scratch.frames;
         encode_reply(asked.encoding, asked.opaque, reply, frame);
-        let waiting = Waiting {
-            at: crate::model::LogOffset(0),
-            deadline: asked.now.mono.plus_ms(self.settings.flush_wait_ms),
-            connection: asked.connection,
-            frame: frame.split(),
-        };
-        self.acks.push(Some(ticket), waiting);
+        let frame = frame.split();
+        self.wait(asked, LogOffset(0), Some(ticket), frame);
+    }
+
+    /// Keeps an encoded answer until the log is confirmed up to `at` and `ticket` is open.
+    fn wait(&mut self, asked: &Asked, at: LogOffset, ticket: Option<Ticket>, frame: BytesMut) {
+        let since = asked.now.mono;
+        let deadline = since.plus_ms(self.settings.flush_wait_ms);
+        self.acks.push(ticket, Waiting { at, since, deadline, connection: asked.connection, frame });
     }
 
     /// Creates or changes topics; returns what answers that tell of them wait for.
@@ -410,8 +412,8 @@ impl Broker {
     }
 
     /// Releases replies whose promise is met and runs the holds of queues that have grown.
-    pub fn handle_progress(&mut self, _now: Now, out: &mut Output) {
-        self.release_acks(&mut out.outbox);
+    pub fn handle_progress(&mut self, now: Now, out: &mut Output) {
+        self.release_acks(now.mono, &mut out.outbox);
         self.wake_holds(out);
     }
 
@@ -420,7 +422,7 @@ impl Broker {
         match event {
             ToShard::Registered { ticket } => {
                 self.acks.registered(Ticket(ticket));
-                self.release_acks(&mut out.outbox);
+                self.release_acks(now.mono, &mut out.outbox);
             }
             ToShard::EnsureTopic { ticket, config } => self.ensure_topic_of_sibling(now, ticket, config, out),
             ToShard::Stop => {}
@@ -450,13 +452,13 @@ impl Broker {
     }
 
     /// The write of a table has ended.
-    pub fn handle_persisted(&mut self, _now: Now, table: Table, result: Result<(), IoError>, out: &mut Output) {
+    pub fn handle_persisted(&mut self, now: Now, table: Table, result: Result<(), IoError>, out: &mut Output) {
         if let Err(error) = &result {
             tracing::warn!(file = table.file_name(), %error, "a table was not written; it is tried again");
         }
         if let Some(generation) = self.persistence.end_write(table, result.is_ok()) {
             self.acks.persisted(table, generation);
-            self.release_acks(&mut out.outbox);
+            self.release_acks(now.mono, &mut out.outbox);
         }
         self.write_tables(out);
     }
@@ -483,7 +485,7 @@ impl Broker {
         if late > 0 {
             tracing::warn!(late, "answers did not wait any longer for topics to be written or registered");
         }
-        self.release_acks(&mut out.outbox);
+        self.release_acks(now.mono, &mut out.outbox);
         self.expire_acks(now.mono, out);
         self.expire_holds(now.mono, out);
     }
@@ -510,13 +512,17 @@ impl Broker {
     /// When [`Broker::handle_tick`] is to be called at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<MonoNs> {
-        self.acks.next_deadline().into_iter().chain(self.holds.next_deadline()).min()
+        // A log that has failed answers nothing any more, however late it is.
+        let acks = if self.log.failure().is_none() { self.acks.next_deadline() } else { None };
+        acks.into_iter().chain(self.holds.next_deadline()).min()
     }
 
-    /// Whether sockets are to be read. False while the log's tail or the waiting replies are nearly full: reading resumes with progress.
+    /// Whether sockets are to be read. False while the log's tail or the waiting replies are nearly full, or the next segment is still being
+    /// made: reading resumes with progress. Stock clients ask again at once when they are told to be busy, and give up at the third time.
     #[must_use]
     pub fn accepts_input(&self) -> bool {
-        self.log.failure().is_some() || !(self.acks.is_full() || self.log.is_tail_nearly_full())
+        self.log.failure().is_some()
+            || !(self.acks.is_full() || self.log.is_tail_nearly_full() || self.log.awaits_segment())
     }
 
     /// The log, for the shell's loops.

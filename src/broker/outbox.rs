@@ -21,7 +21,7 @@ pub enum CloseReason {
 #[derive(Debug, Default)]
 pub struct Outbox {
     pending: FastMap<ConnectionId, Pending>,
-    /// Connections with bytes to take, in the order in which they got their first. Each is named once.
+    /// Connections with bytes to take, each named once.
     touched: Vec<ConnectionId>,
     total_bytes: usize,
 }

@@ -101,7 +101,7 @@ impl Broker {
             messages_max: messages_max as usize,
             filter,
             topic_sys_flag,
-            group_sys_flag: i32::try_from(group_sys_flag).unwrap_or(0),
+            group_sys_flag,
         };
         let outcome = self.run_pull(&pull);
         if let Outcome::Cold(block) = outcome {

@@ -65,7 +65,10 @@ impl Broker {
             return Err(Refusal::new(ResponseCode::TopicNotExist, format!("topic[{}] not exist", at.topic)));
         };
         let queue_id = topic.check_queue(at.queue_id)?;
-        if !self.offsets.commit(at.group, at.topic, queue_id, at.offset) {
+        // Go commits -1 for a queue of which it has seen nothing: there is nothing to store.
+        if let Some(offset) = at.offset
+            && !self.offsets.commit(at.group, at.topic, queue_id, offset)
+        {
             return Err(Refusal::new(ResponseCode::SystemError, "this broker holds too many consumer offsets"));
         }
         self.reply(asked, &Reply::new(ResponseCode::Success), out);
@@ -80,7 +83,7 @@ impl Broker {
         end: End,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        let bounds = self.known_queue(request.topic, request.queue_id)?.map(|queue| self.log.bounds(queue));
+        let bounds = self.known_queue(request.topic, request.queue_id).map(|queue| self.log.bounds(queue));
         let offset = bounds.map_or(QueueOffset(0), |bounds| match end {
             End::Min => bounds.min,
             End::Max if request.committed => bounds.max,
@@ -96,7 +99,7 @@ impl Broker {
         request: &SearchOffsetRequest<'_>,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        let Some(queue) = self.known_queue(request.topic, request.queue_id)? else {
+        let Some(queue) = self.known_queue(request.topic, request.queue_id) else {
             return self.answer_offset(asked, QueueOffset(0), out);
         };
         let boundary = match request.boundary {
@@ -117,7 +120,7 @@ impl Broker {
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
         let mut timestamp = -1;
-        if let Some(queue) = self.known_queue(request.topic, request.queue_id)? {
+        if let Some(queue) = self.known_queue(request.topic, request.queue_id) {
             let first = self.log.bounds(queue).min;
             match self.log.store_time(queue, first) {
                 StoreTime::At(time) => timestamp = time.0,
@@ -129,14 +132,11 @@ impl Broker {
         Ok(Handled::Done)
     }
 
-    /// The log's handle of a queue if it was ever written; the topic must exist and have such a queue.
-    fn known_queue(&self, topic: &str, queue_id: Option<QueueId>) -> Result<Option<QueueIndex>, Refusal> {
-        let Some(known) = self.topics.get(topic) else {
-            return Err(Refusal::new(ResponseCode::TopicNotExist, format!("topic[{topic}] not exist")));
-        };
-        let none = || Refusal::new(ResponseCode::InvalidParameter, "queueId is negative");
-        let queue_id = known.check_queue(queue_id.ok_or_else(none)?)?;
-        Ok(self.log.find_queue(topic, queue_id))
+    /// The log's handle of a queue if it was ever written. An unknown topic or queue is an empty one, as in RocketMQ: tools ask
+    /// every broker of a cluster.
+    fn known_queue(&self, topic: &str, queue_id: Option<QueueId>) -> Option<QueueIndex> {
+        self.topics.get(topic)?;
+        self.log.find_queue(topic, queue_id?)
     }
 
     /// LOCK_BATCH_MQ 41: answers which of the queues the client holds now.

@@ -6,7 +6,6 @@
 
 use bytes::BytesMut;
 
-use super::ack::Waiting;
 use super::{Asked, Broker, Handled, Output, Refusal, topic};
 use crate::log::record::Check;
 use crate::log::{KeysToIndex, RecordDraft, RecordRead, RecordView};
@@ -105,9 +104,8 @@ impl Broker {
         } else if !asked.is_oneway {
             let frame = &mut self.scratch.frames;
             encode_reply(asked.encoding, asked.opaque, &Reply::new(ResponseCode::Success), frame);
-            let deadline = asked.now.mono.plus_ms(self.settings.flush_wait_ms);
-            let waiting = Waiting { at: appended.end, deadline, connection: asked.connection, frame: frame.split() };
-            self.acks.push(ticket, waiting);
+            let frame = frame.split();
+            self.wait(asked, appended.end, ticket, frame);
         }
         Ok(Handled::Done)
     }

@@ -8,13 +8,13 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use super::ack::{Ticket, Waiting};
+use super::ack::Ticket;
 use super::outbox::Outbox;
 use super::topic;
 use super::{Asked, Broker, Handled, Output, Refusal};
 use crate::limits::PROPERTIES_BYTES_MAX;
 use crate::log::{AppendError, Appended, KeysToIndex, QueueIndex, RecordDraft};
-use crate::model::{LogOffset, QueueId};
+use crate::model::{LogOffset, MonoNs, QueueId};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{
     BatchedMessage, MessageId, Properties, UniqueKey, append_property, check_topic, dlq_topic, group_of_retry_topic,
@@ -358,13 +358,13 @@ impl Broker {
         };
         let at = if stored.waits { stored.end } else { LogOffset(0) };
         if ticket.is_none() && at <= self.log.confirm() {
+            self.put_latency.record(0);
             return encode_send_reply(asked.encoding, asked.opaque, &fields, out.outbox.buffer(asked.connection));
         }
         let frame = &mut self.scratch.frames;
         encode_send_reply(asked.encoding, asked.opaque, &fields, frame);
-        let deadline = asked.now.mono.plus_ms(self.settings.flush_wait_ms);
-        let waiting = Waiting { at, deadline, connection: asked.connection, frame: frame.split() };
-        self.acks.push(ticket, waiting);
+        let frame = frame.split();
+        self.wait(asked, at, ticket, frame);
     }
 
     /// The properties as they are stored: the client's, without what is ours to say, then ours.
@@ -463,9 +463,12 @@ fn append_refusal(error: AppendError) -> Refusal {
 
 impl Broker {
     /// Releases the replies whose promise is met, each connection's in order.
-    pub(super) fn release_acks(&mut self, outbox: &mut Outbox) {
+    pub(super) fn release_acks(&mut self, now: MonoNs, outbox: &mut Outbox) {
         let confirmed = self.log.confirm();
         while let Some(reply) = self.acks.pop_flushed(confirmed) {
+            if reply.at > LogOffset(0) {
+                self.put_latency.record(now.ms_since(reply.since));
+            }
             if self.clients.is_connected(reply.connection) {
                 outbox.buffer(reply.connection).extend_from_slice(&reply.frame);
             }

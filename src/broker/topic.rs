@@ -226,7 +226,7 @@ pub fn auto_created(
     if inherited & perm::INHERIT == 0 || is_switched_off {
         return Err(missing());
     }
-    let queues = queues.min(default.config.write_queues);
+    let queues = queues.clamp(1, default.config.write_queues.max(1));
     let mut config = plain_config(name, queues, inherited & !perm::INHERIT);
     config.sys_flag = i32::from(unit);
     Ok(config)

@@ -390,7 +390,7 @@ fn check_sizes(draft: &Draft<NodeConfig>) -> Result<(), ConfigError> {
     let config = &draft.config;
     let block = u64::try_from(DISK_BLOCK_BYTES).expect("4096 fits");
     let whole_blocks = |key: &'static str, bytes: u64| {
-        if bytes % block == 0 {
+        if bytes.is_multiple_of(block) {
             return Ok(());
         }
         Err(draft.contradiction(&[key], format!("{key}={bytes} is not a multiple of {block}, the block of direct I/O")))
@@ -572,7 +572,8 @@ const NODE: &[Setting<NodeConfig>] = &[
     setting!(
         "shards",
         "",
-        "Number of shards: brokers with a core of their own. Default: what the store has; for a new store the cores this process may use. A store keeps its number.",
+        "Number of shards: brokers with a core of their own. Default: what the store has; for a new store \
+         the cores this process may use. A store keeps its number.",
         |c, v| {
             c.shards = if v.is_empty() { None } else { Some(value::within(v, 1, SHARDS_MAX, "")?) };
             Ok(())

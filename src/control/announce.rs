@@ -1,6 +1,6 @@
 //! Decides when a change of a shard's topics counts as known, and makes siblings follow an automatic creation. Pure.
 //!
-//! The control plane's loop calls [`Announcer::from_shard`] for what shards say, [`Announcer::from_link`] for what the links to name
+//! The control plane's loop calls [`Announcer::handle_shard`] for what shards say, [`Announcer::handle_link`] for what the links to name
 //! servers report, and [`Announcer::tick`] when [`Announcer::deadline`] has passed; it carries out the [`Command`]s in order.
 //! State of the node.
 //!
@@ -128,7 +128,7 @@ impl Announcer {
     }
 
     /// Takes a shard's message.
-    pub fn from_shard(&mut self, now: MonoNs, message: ToControl) -> Vec<Command> {
+    pub fn handle_shard(&mut self, now: MonoNs, message: ToControl) -> Vec<Command> {
         let mut commands = Vec::new();
         match message {
             ToControl::Listening { shard, .. } => {
@@ -157,7 +157,7 @@ impl Announcer {
     }
 
     /// Takes a link's report; `link` counts the name servers from 0.
-    pub fn from_link(&mut self, now: MonoNs, shard: ShardId, link: usize, report: LinkReport) -> Vec<Command> {
+    pub fn handle_link(&mut self, now: MonoNs, shard: ShardId, link: usize, report: LinkReport) -> Vec<Command> {
         let mut commands = Vec::new();
         if let Some(link) = self.shards.get_mut(&shard).and_then(|view| view.links.get_mut(link)) {
             match report {
@@ -338,10 +338,10 @@ mod tests {
     fn running() -> Announcer {
         let mut announcer = Announcer::new(2, 2);
         for shard in [A, B] {
-            announcer.from_shard(T0, listening(shard));
-            announcer.from_shard(T0, changed(shard, 1, "TBW102", false));
+            announcer.handle_shard(T0, listening(shard));
+            announcer.handle_shard(T0, changed(shard, 1, "TBW102", false));
             for link in 0..2 {
-                announcer.from_link(T0, shard, link, LinkReport::Registered { generation: 1 });
+                announcer.handle_link(T0, shard, link, LinkReport::Registered { generation: 1 });
             }
         }
         announcer
@@ -350,28 +350,28 @@ mod tests {
     #[test]
     fn ready_when_all_listen_and_are_known() {
         let mut announcer = Announcer::new(2, 1);
-        assert_eq!(shown(&announcer.from_shard(T0, listening(A))), Vec::<String>::new());
-        let commands = announcer.from_shard(T0, changed(A, 1, "T", false));
+        assert_eq!(shown(&announcer.handle_shard(T0, listening(A))), Vec::<String>::new());
+        let commands = announcer.handle_shard(T0, changed(A, 1, "T", false));
         assert_eq!(shown(&commands), ["register 0"]);
-        announcer.from_shard(T0, changed(B, 1, "T", false));
-        announcer.from_shard(T0, listening(B));
-        let commands = announcer.from_link(T0, A, 0, LinkReport::Registered { generation: 1 });
+        announcer.handle_shard(T0, changed(B, 1, "T", false));
+        announcer.handle_shard(T0, listening(B));
+        let commands = announcer.handle_link(T0, A, 0, LinkReport::Registered { generation: 1 });
         assert_eq!(shown(&commands), ["0 registered 1"]);
-        let commands = announcer.from_link(T0, B, 0, LinkReport::Registered { generation: 1 });
+        let commands = announcer.handle_link(T0, B, 0, LinkReport::Registered { generation: 1 });
         assert_eq!(shown(&commands), ["ready"]);
     }
 
     #[test]
     fn a_name_server_that_is_down_is_not_waited_for() {
         let mut announcer = running();
-        announcer.from_link(T0, A, 1, LinkReport::Down);
-        announcer.from_shard(T0, changed(A, 2, "T", false));
-        let commands = announcer.from_link(T0, A, 0, LinkReport::Registered { generation: 2 });
+        announcer.handle_link(T0, A, 1, LinkReport::Down);
+        announcer.handle_shard(T0, changed(A, 2, "T", false));
+        let commands = announcer.handle_link(T0, A, 0, LinkReport::Registered { generation: 2 });
         assert_eq!(shown(&commands), ["0 registered 2"]);
-        announcer.from_link(T0, A, 1, LinkReport::Registered { generation: 2 });
-        announcer.from_shard(T0, changed(A, 3, "U", false));
+        announcer.handle_link(T0, A, 1, LinkReport::Registered { generation: 2 });
+        announcer.handle_shard(T0, changed(A, 3, "U", false));
         assert_eq!(
-            shown(&announcer.from_link(T0, A, 0, LinkReport::Registered { generation: 3 })),
+            shown(&announcer.handle_link(T0, A, 0, LinkReport::Registered { generation: 3 })),
             Vec::<String>::new()
         );
         assert_eq!(announcer.deadline(), Some(T0.plus_ms(3_000)));
@@ -381,30 +381,30 @@ mod tests {
     #[test]
     fn an_automatic_creation_is_known_when_the_siblings_have_it_too() {
         let mut announcer = running();
-        let commands = announcer.from_shard(T0, changed(A, 7, "T", true));
+        let commands = announcer.handle_shard(T0, changed(A, 7, "T", true));
         assert_eq!(shown(&commands), ["1 ensure T 8000000000000000", "register 0"]);
         for link in 0..2 {
-            announcer.from_link(T0, A, link, LinkReport::Registered { generation: 2 });
+            announcer.handle_link(T0, A, link, LinkReport::Registered { generation: 2 });
         }
-        let commands = announcer.from_shard(T0, changed(B, CONTROL_TICKET_MIN, "T", false));
+        let commands = announcer.handle_shard(T0, changed(B, CONTROL_TICKET_MIN, "T", false));
         assert_eq!(shown(&commands), ["1 registered 8000000000000000", "register 1"]);
-        announcer.from_link(T0, B, 0, LinkReport::Registered { generation: 2 });
-        let commands = announcer.from_link(T0, B, 1, LinkReport::Registered { generation: 2 });
+        announcer.handle_link(T0, B, 0, LinkReport::Registered { generation: 2 });
+        let commands = announcer.handle_link(T0, B, 1, LinkReport::Registered { generation: 2 });
         assert_eq!(shown(&commands), ["0 registered 7"]);
     }
 
     #[test]
     fn a_sibling_that_stops_is_not_waited_for() {
         let mut announcer = running();
-        announcer.from_shard(T0, changed(A, 7, "T", true));
+        announcer.handle_shard(T0, changed(A, 7, "T", true));
         for link in 0..2 {
-            announcer.from_link(T0, A, link, LinkReport::Registered { generation: 2 });
+            announcer.handle_link(T0, A, link, LinkReport::Registered { generation: 2 });
         }
         let why = StopReason::Failed("write failed".to_owned());
-        let commands = announcer.from_shard(T0, ToControl::Stopped { shard: B, why });
+        let commands = announcer.handle_shard(T0, ToControl::Stopped { shard: B, why });
         assert_eq!(shown(&commands), ["unregister 1", "0 registered 7"]);
         assert_eq!(announcer.failures().collect::<Vec<_>>(), [(B, "write failed")]);
-        let commands = announcer.from_shard(T0, ToControl::Stopped { shard: A, why: StopReason::Asked });
+        let commands = announcer.handle_shard(T0, ToControl::Stopped { shard: A, why: StopReason::Asked });
         assert_eq!(shown(&commands), ["unregister 0", "all stopped"]);
     }
 
@@ -417,7 +417,7 @@ mod tests {
             topic: "TBW102".to_owned(),
             version: DataVersion::default(),
         };
-        assert_eq!(shown(&announcer.from_shard(T0, deleted)), ["register 0"]);
+        assert_eq!(shown(&announcer.handle_shard(T0, deleted)), ["register 0"]);
         assert!(announcer.shard(A).expect("it exists").topics.is_empty());
     }
 }

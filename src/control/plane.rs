@@ -251,12 +251,12 @@ impl Node {
             let deadline = self.announcer.borrow().deadline();
             tokio::select! {
                 message = self.from_shards.recv() => match message {
-                    Some(message) => self.from_shard(message),
+                    Some(message) => self.hear(message),
                     None => break,
                 },
                 // Without name servers there is no link, and this branch rests.
                 Some((shard, link, report)) = self.from_links.recv() => {
-                    let commands = self.announcer.borrow_mut().from_link(self.now(), shard, link, report);
+                    let commands = self.announcer.borrow_mut().handle_link(self.now(), shard, link, report);
                     self.carry_out(commands);
                 }
                 () = until(self.clock, deadline) => {
@@ -288,7 +288,7 @@ impl Node {
         self.clock.now().mono
     }
 
-    fn from_shard(&mut self, message: ToControl) {
+    fn hear(&mut self, message: ToControl) {
         match &message {
             ToControl::Listening { shard, address, tail_survives_kill } => {
                 self.tails_survive_kill &= *tail_survives_kill;
@@ -300,7 +300,7 @@ impl Node {
             ToControl::Runtime { shard, counters } => debug!(%shard, ?counters, "counters"),
             _ => {}
         }
-        let commands = self.announcer.borrow_mut().from_shard(self.now(), message);
+        let commands = self.announcer.borrow_mut().handle_shard(self.now(), message);
         self.carry_out(commands);
     }
 

@@ -169,10 +169,11 @@ impl Server {
         }
         let mut machine = self.machine.borrow_mut();
         let mut answer = machine.handle(self.clock.now(), id, &header, body);
-        if let Some(Effect::PersistKv { path, content }) = answer.effect.take()
-            && let Err(error) = kv_file::replace(&path, &content)
-        {
-            answer.fail(&format!("{} could not be written: {error}", path.display()));
+        if let Some(effect) = answer.effect.take() {
+            let Effect::PersistKv { path, content } = *effect;
+            if let Err(error) = kv_file::replace(&path, &content) {
+                answer.fail(&format!("{} could not be written: {error}", path.display()));
+            }
         }
         if !header.is_oneway() {
             answer.with_reply(|reply| encode_reply(encoding, header.opaque, reply, replies));

@@ -309,6 +309,18 @@ impl Log {
         unwritten > self.tail.len() - self.tail.len() / 4
     }
 
+    /// Whether the next segment is still being made and a large message might need it: for this moment no more requests should be read.
+    /// False while the disk is full, since that lasts, and whoever sends must be told.
+    #[must_use]
+    pub fn awaits_segment(&self) -> bool {
+        if self.segments.has_next() || self.is_disk_refused || self.background.is_disk_full() {
+            return false;
+        }
+        let size = self.segments.size();
+        let room_wanted = (self.tail.len() / 2).min(size / 2);
+        self.segments.current().is_none_or(|current| current.start.plus(size).since(self.appended()) < room_wanted)
+    }
+
     /// Store time of the oldest message, if there is one.
     #[must_use]
     pub fn earliest_time(&self) -> Option<UnixMs> {
@@ -627,7 +639,9 @@ mod tests {
         let mut log = log(FlushPolicy::Sync);
         let queue = log.queue("T", QueueId(0));
         assert_eq!(log.append(queue, &draft(b"x")), Err(AppendError::NoSegment { disk_full: false }));
+        assert!(log.awaits_segment(), "a request that is not read need not be refused");
         settle(&mut log);
+        assert!(!log.awaits_segment());
         for number in 0..10u8 {
             let appended = log.append(queue, &draft(&[number])).expect("there is room");
             assert_eq!(appended.queue_offset, QueueOffset(u64::from(number)));

@@ -6,8 +6,8 @@
 //! 2. A checkpoint, if there is a sound one, says where to begin; else the whole log is read.
 //! 3. The log is valid up to the first bytes that are not a sound record *for that place*: recycled segments hold sound records of an
 //!    older part of the log, so the record's own log offset counts as much as its CRC.
-//! 4. What the dead process had appended but not written is in the tail ring, if that outlived it; it is written and flushed.
-//! 5. What was found is flushed: that it can be read does not mean that it would survive.
+//! 4. What was found is flushed: that it can be read does not mean that it would survive.
+//! 5. What the dead process had appended but not written is in the tail ring, if that outlived it; it is written and flushed.
 //! 6. Behind the end, a write that was never flushed may have left whole records of the lost end of the log. They would become valid when the
 //!    log grows up to them, so whatever claims its place within the reach of an unflushed write is overwritten with zeros.
 //!
@@ -57,7 +57,8 @@ pub struct FoundStore {
     pub files: Vec<FoundFile>,
     /// The ring; its content counts only together with `tail_appended`.
     pub tail: Box<dyn TailMemory>,
-    /// What the dead process published last; `None` if the ring is new, or belongs to another store or another boot.
+    /// What the dead process published last; `None` if the ring is new, has another length than then, or belongs to another store or
+    /// another boot.
     pub tail_appended: Option<LogOffset>,
 }
 
@@ -195,10 +196,11 @@ enum Phase {
     Leftovers,
     Scan,
     NextSegment,
+    FlushFound,
     Commit,
     Flush,
     Stale,
-    FlushFound,
+    FlushStale,
     Done,
 }
 
@@ -316,7 +318,8 @@ impl Recovery {
                 Phase::Commit => Ok(self.write_commit()),
                 Phase::Flush => Ok(self.flush_commit()),
                 Phase::Stale => Ok(self.clear_stale()),
-                Phase::FlushFound => Ok(self.flush_found()),
+                Phase::FlushFound => Ok(self.flush_some(Phase::Commit)),
+                Phase::FlushStale => Ok(self.flush_some(Phase::Done)),
                 Phase::Done => return Step::Done(self.finish()),
             };
             match next {
@@ -533,7 +536,7 @@ impl Recovery {
         log.index = std::mem::replace(&mut derived.index, IndexFiles::new(self.settings.index_file_bytes));
         log.checkpointer.resume(self.replay_from);
         self.log = Some(Box::new(log));
-        self.phase = Phase::Commit;
+        self.phase = Phase::FlushFound;
         Ok(())
     }
 
@@ -622,7 +625,7 @@ impl Recovery {
         let answer = self.answer.take();
         let end = self.log().appended();
         let Some(segment) = self.log().segments.find(end).copied() else {
-            self.phase = Phase::FlushFound;
+            self.phase = Phase::FlushStale;
             return None;
         };
         let reach = segment.start.plus(self.settings.segment_bytes).min(floor(end).plus(STALE_WINDOW_BYTES));
@@ -656,17 +659,19 @@ impl Recovery {
             scan.window_at = keep;
             return Some(read(file, read_to.since(segment.start), READ_BYTES.min(reach.since(read_to))));
         }
-        self.phase = Phase::FlushFound;
+        self.phase = Phase::FlushStale;
         None
     }
 
-    /// Flushes what was found: the dead process may have written it, so that it can be read, without having flushed it. It was in
-    /// at most the last segment that holds something, and the next one is where zeros may have been written.
-    fn flush_found(&mut self) -> Option<Step> {
+    /// Flushes what may not be: before anything is written, what was found, and at the end, where zeros were written.
+    ///
+    /// The dead process may have written what was found, so that it can be read, without having flushed it. Were the next segment written
+    /// first, a power loss could leave a hole before it.
+    fn flush_some(&mut self, then: Phase) -> Option<Step> {
         self.answer = None;
         let start = self.to_flush.pop_first();
         if start.is_none() {
-            self.phase = Phase::Done;
+            self.phase = then;
         }
         start.map(|start| Step::Flush { file: FileName::Segment(start) })
     }
@@ -760,3 +765,6 @@ fn floor(offset: LogOffset) -> LogOffset {
 fn read(file: FileName, at: u64, len: u64) -> Step {
     Step::Read { file, at, len: usize::try_from(len).expect("bounded by a chunk") }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! What can be set of a log. Defaults are those of the product; the simulator makes everything small.
 
 use crate::limits::{
-    COLD_BLOCK_BYTES, COMMIT_BYTES_MAX, DISK_BLOCK_BYTES, FRAME_BYTES_MAX, PREPARE_CHUNK_BYTES, UNFLUSHED_BYTES_MAX,
+    COLD_BLOCK_BYTES, COMMIT_BYTES_MAX, DISK_BLOCK_BYTES, PREPARE_CHUNK_BYTES, RECORD_BYTES_MAX, UNFLUSHED_BYTES_MAX,
 };
 
 /// When a send is answered. RocketMQ: `flushDiskType`.
@@ -89,7 +89,8 @@ impl Default for LogSettings {
             has_record_crc: true,
             commit_bytes_max: COMMIT_BYTES_MAX,
             prepare_bytes: PREPARE_CHUNK_BYTES,
-            cache_bytes: 16 * 1024 * 1024,
+            // The largest record, whole, and room for what leads to it.
+            cache_bytes: RECORD_BYTES_MAX + 1024 * 1024,
             retention: Retention::default(),
             queue_block_entries: 400,
             key_run_entries: 64 * 1024,
@@ -123,11 +124,23 @@ impl LogSettings {
         assert!(run_bytes <= self.index_file_bytes, "a key run of {run_bytes} bytes does not fit an index file");
         assert!(self.queue_block_entries > 0 && self.key_run_entries > 0, "blocks hold something");
         assert!(self.cache_bytes as u64 >= 4 * COLD_BLOCK_BYTES, "a cache of {} bytes", self.cache_bytes);
-        let largest = (ring_bytes / 2).min(FRAME_BYTES_MAX as u64).min(segment);
+        let largest = (ring_bytes / 2).min(RECORD_BYTES_MAX as u64).min(segment);
         let needed = largest + 4 * COLD_BLOCK_BYTES;
         assert!(self.cache_bytes as u64 >= needed.min(ring_bytes), "the largest record does not fit the cache");
         if let FlushPolicy::Async { flush_bytes, .. } = self.flush {
             assert!(flush_bytes <= UNFLUSHED_BYTES_MAX, "recovery would not look {flush_bytes} bytes back");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_fit_one_another_whatever_the_ring() {
+        for ring_mib in [1, 4, 32, 256] {
+            LogSettings::default().check(ring_mib * 1024 * 1024);
         }
     }
 }

@@ -18,7 +18,7 @@ pub struct Answer {
     /// The body, maybe empty.
     pub body: Vec<u8>,
     /// To be carried out first; if that fails, [`Answer::fail`] makes the answer say so.
-    pub effect: Option<Effect>,
+    pub effect: Option<Box<Effect>>,
 }
 
 /// What the shell does for the name server.

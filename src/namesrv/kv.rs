@@ -118,6 +118,6 @@ impl NameServer {
 
     fn persist_kv(&self) -> Answer {
         let effect = Effect::PersistKv { path: self.config.kv_config_path.clone(), content: self.kv.encode() };
-        Answer { effect: Some(effect), ..Answer::success() }
+        Answer { effect: Some(Box::new(effect)), ..Answer::success() }
     }
 }

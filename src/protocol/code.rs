@@ -103,7 +103,7 @@ macro_rules! request_codes {
 }
 
 request_codes! {
-    SendMessage = 10, "SEND_MESSAGE", T0, Broker, Works, "";
+    SendMessage = 10, "SEND_MESSAGE", T0, Broker, Partly, "delayed, timer and transactional messages are refused (13)";
     PullMessage = 11, "PULL_MESSAGE", T0, Broker, Partly, "tag filters; SQL92 is not there";
     QueryMessage = 12, "QUERY_MESSAGE", T1, Broker, Works, "";
     QueryConsumerOffset = 14, "QUERY_CONSUMER_OFFSET", T0, Broker, Works, "";
@@ -113,7 +113,7 @@ request_codes! {
     GetAllTopicConfig = 21, "GET_ALL_TOPIC_CONFIG", T2, Broker, Works, "";
     UpdateBrokerConfig = 25, "UPDATE_BROKER_CONFIG", T2, Broker, NotYet, "";
     GetBrokerConfig = 26, "GET_BROKER_CONFIG", T2, Broker, Works, "";
-    GetBrokerRuntimeInfo = 28, "GET_BROKER_RUNTIME_INFO", T2, Broker, Works, "";
+    GetBrokerRuntimeInfo = 28, "GET_BROKER_RUNTIME_INFO", T2, Broker, Partly, "counts of today start with the process; thread pool keys are 0";
     SearchOffsetByTimestamp = 29, "SEARCH_OFFSET_BY_TIMESTAMP", T1, Broker, Works, "";
     GetMaxOffset = 30, "GET_MAX_OFFSET", T0, Broker, Works, "";
     GetMinOffset = 31, "GET_MIN_OFFSET", T1, Broker, Works, "";
@@ -121,7 +121,7 @@ request_codes! {
     ViewMessageById = 33, "VIEW_MESSAGE_BY_ID", T1, Broker, Works, "";
     HeartBeat = 34, "HEART_BEAT", T0, Broker, Works, "";
     UnregisterClient = 35, "UNREGISTER_CLIENT", T0, Broker, Works, "";
-    ConsumerSendMsgBack = 36, "CONSUMER_SEND_MSG_BACK", T0, Broker, NotYet, "";
+    ConsumerSendMsgBack = 36, "CONSUMER_SEND_MSG_BACK", T0, Broker, Partly, "the copy can be consumed at once: there are no delay levels yet";
     EndTransaction = 37, "END_TRANSACTION", T1, Broker, NotYet, "";
     GetConsumerListByGroup = 38, "GET_CONSUMER_LIST_BY_GROUP", T0, Broker, Works, "";
     CheckTransactionState = 39, "CHECK_TRANSACTION_STATE", T1, Client, NotYet, "sent to producers";
@@ -147,13 +147,13 @@ request_codes! {
     GetBrokerClusterInfo = 106, "GET_BROKER_CLUSTER_INFO", T2, NameServer, Works, "";
     UpdateAndCreateSubscriptiongroup = 200, "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP", T2, Broker, Works, "";
     GetAllSubscriptiongroupConfig = 201, "GET_ALL_SUBSCRIPTIONGROUP_CONFIG", T2, Broker, Works, "";
-    GetTopicStatsInfo = 202, "GET_TOPIC_STATS_INFO", T2, Broker, Works, "";
+    GetTopicStatsInfo = 202, "GET_TOPIC_STATS_INFO", T2, Broker, Partly, "topicPutTps is 0";
     GetConsumerConnectionList = 203, "GET_CONSUMER_CONNECTION_LIST", T2, Broker, Works, "";
     GetProducerConnectionList = 204, "GET_PRODUCER_CONNECTION_LIST", T2, Broker, Works, "";
     WipeWritePermOfBroker = 205, "WIPE_WRITE_PERM_OF_BROKER", T2, NameServer, Works, "";
     GetAllTopicListFromNameserver = 206, "GET_ALL_TOPIC_LIST_FROM_NAMESERVER", T2, NameServer, Works, "";
     DeleteSubscriptiongroup = 207, "DELETE_SUBSCRIPTIONGROUP", T2, Broker, Works, "";
-    GetConsumeStats = 208, "GET_CONSUME_STATS", T2, Broker, Works, "";
+    GetConsumeStats = 208, "GET_CONSUME_STATS", T2, Broker, Partly, "consumeTps is 0, pullOffset is the consumer offset";
     DeleteTopicInBroker = 215, "DELETE_TOPIC_IN_BROKER", T2, Broker, Works, "";
     DeleteTopicInNamesrv = 216, "DELETE_TOPIC_IN_NAMESRV", T2, NameServer, Works, "";
     RegisterTopicInNamesrv = 217, "REGISTER_TOPIC_IN_NAMESRV", T2, NameServer, Works, "";
@@ -163,7 +163,7 @@ request_codes! {
     InvokeBrokerToResetOffset = 222, "INVOKE_BROKER_TO_RESET_OFFSET", T2, Broker, NotYet, "";
     InvokeBrokerToGetConsumerStatus = 223, "INVOKE_BROKER_TO_GET_CONSUMER_STATUS", T2, Broker, NotYet, "";
     GetTopicsByCluster = 224, "GET_TOPICS_BY_CLUSTER", T2, NameServer, Works, "";
-    UpdateAndCreateSubscriptiongroupList = 225, "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST", T2, Broker, NotYet, "";
+    UpdateAndCreateSubscriptiongroupList = 225, "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST", T2, Broker, Works, "";
     QueryTopicConsumeByWho = 300, "QUERY_TOPIC_CONSUME_BY_WHO", T2, Broker, Works, "";
     QueryConsumeTimeSpan = 303, "QUERY_CONSUME_TIME_SPAN", T2, Broker, NotYet, "";
     GetSystemTopicListFromNs = 304, "GET_SYSTEM_TOPIC_LIST_FROM_NS", T2, NameServer, Works, "";
@@ -172,7 +172,7 @@ request_codes! {
     GetConsumerRunningInfo = 307, "GET_CONSUMER_RUNNING_INFO", T2, Broker, NotYet, "relayed to the client that is asked about";
     QueryCorrectionOffset = 308, "QUERY_CORRECTION_OFFSET", T3, Broker, NotYet, "";
     ConsumeMessageDirectly = 309, "CONSUME_MESSAGE_DIRECTLY", T2, Broker, NotYet, "relayed to the client that is asked";
-    SendMessageV2 = 310, "SEND_MESSAGE_V2", T0, Broker, Works, "";
+    SendMessageV2 = 310, "SEND_MESSAGE_V2", T0, Broker, Partly, "delayed, timer and transactional messages are refused (13)";
     GetUnitTopicList = 311, "GET_UNIT_TOPIC_LIST", T2, NameServer, Works, "";
     GetHasUnitSubTopicList = 312, "GET_HAS_UNIT_SUB_TOPIC_LIST", T2, NameServer, Works, "";
     GetHasUnitSubUnunitTopicList = 313, "GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST", T2, NameServer, Works, "";

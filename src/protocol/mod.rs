@@ -20,3 +20,6 @@ pub mod body;
 pub mod request;
 
 mod cursor;
+
+#[cfg(test)]
+mod golden;

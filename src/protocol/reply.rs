@@ -117,7 +117,8 @@ pub struct SendReplyFields<'a> {
     pub remark: Option<&'a str>,
 }
 
-/// Appends the reply of a send: the hottest of all, so its JSON form is written from a template.
+/// Appends the reply of a send: the hottest of all, so its JSON form is written from a template, its fields in the order
+/// that Java's have.
 pub fn encode_send_reply(encoding: Encoding, opaque: i32, fields: &SendReplyFields<'_>, out: &mut BytesMut) {
     if encoding == Encoding::Binary || fields.remark.is_some() {
         let ext = [
@@ -140,20 +141,21 @@ pub fn encode_send_reply(encoding: Encoding, opaque: i32, fields: &SendReplyFiel
     out.put_slice(number.format(fields.code.number()).as_bytes());
     out.put_slice(b",\"extFields\":{\"queueId\":\"");
     out.put_slice(number.format(fields.queue_id).as_bytes());
-    out.put_slice(b"\",\"TRACE_ON\":\"");
-    out.put_slice(bool_text(fields.trace).as_bytes());
-    out.put_slice(b"\",\"MSG_REGION\":");
-    put_text(fields.region, out);
-    // Hexadecimal digits and commas: nothing to escape.
-    out.put_slice(b",\"msgId\":\"");
-    out.put_slice(fields.message_id.as_bytes());
-    out.put_slice(b"\",\"queueOffset\":\"");
-    out.put_slice(number.format(fields.queue_offset).as_bytes());
     out.put_u8(b'"');
     if let Some(transaction_id) = fields.transaction_id {
         out.put_slice(b",\"transactionId\":");
         put_text(transaction_id, out);
     }
+    // Hexadecimal digits and commas: nothing to escape.
+    out.put_slice(b",\"msgId\":\"");
+    out.put_slice(fields.message_id.as_bytes());
+    out.put_slice(b"\",\"TRACE_ON\":\"");
+    out.put_slice(bool_text(fields.trace).as_bytes());
+    out.put_slice(b"\",\"MSG_REGION\":");
+    put_text(fields.region, out);
+    out.put_slice(b",\"queueOffset\":\"");
+    out.put_slice(number.format(fields.queue_offset).as_bytes());
+    out.put_u8(b'"');
     out.put_slice(b"},\"flag\":1,\"language\":\"JAVA\",\"opaque\":");
     out.put_slice(number.format(opaque).as_bytes());
     out.put_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":479}");

@@ -296,7 +296,8 @@ impl Service for Shard {
 
     fn accepts_input(&self, connection: ConnectionId) -> bool {
         let core = self.core.borrow();
-        self.reads(&core.broker) && !core.out.outbox.is_over(connection) && !core.out.outbox.is_full()
+        // A full outbox is the broker's matter: it refuses pulls, and those who read go on.
+        self.reads(&core.broker) && !core.out.outbox.is_over(connection)
     }
 
     fn take_output(&self, connection: ConnectionId) -> (BytesMut, Option<CloseReason>) {

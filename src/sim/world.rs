@@ -56,6 +56,7 @@ pub struct Counts {
     pub messages_read: u64,
     pub keys_found: u64,
     pub clean_stops: u64,
+    pub checkpoints_lost: u64,
 }
 
 /// The world of one log.
@@ -363,7 +364,7 @@ impl LogWorld {
 
     fn crash(&mut self, end: End) {
         let log = self.log.as_ref().expect("a process runs");
-        let (appended, written) = (log.appended(), log.written());
+        let (appended, written, start) = (log.appended(), log.written(), log.start());
         if let Some((commit, data)) = self.commit.take() {
             // Whether an interrupted write reaches the disk, and how much of it, is the disk's choice.
             let _ = match self.random.below(3) {
@@ -396,6 +397,11 @@ impl LogWorld {
                 self.promised
             }
         };
+        // What is derived may be deleted, as long as the log still holds all that it was derived from.
+        if start == LogOffset(0) && self.random.percent(10) {
+            self.disk.remove(FileName::Checkpoint);
+            self.counts.checkpoints_lost += 1;
+        }
         self.restart(remains, promised);
         let reached = self.log().appended();
         assert!(reached <= appended, "the log goes on to {reached}, but only {appended} was appended");

@@ -18,10 +18,12 @@ pub(crate) mod code {
     pub(crate) const UPDATE_AND_CREATE_TOPIC: i32 = 17;
     pub(crate) const GET_MAX_OFFSET: i32 = 30;
     pub(crate) const GET_MIN_OFFSET: i32 = 31;
+    pub(crate) const VIEW_MESSAGE_BY_ID: i32 = 33;
     pub(crate) const HEART_BEAT: i32 = 34;
     pub(crate) const UNREGISTER_CLIENT: i32 = 35;
     pub(crate) const GET_CONSUMER_LIST_BY_GROUP: i32 = 38;
     pub(crate) const GET_ROUTE: i32 = 105;
+    pub(crate) const DELETE_TOPIC_IN_BROKER: i32 = 215;
     pub(crate) const SEND_MESSAGE_V2: i32 = 310;
     pub(crate) const SEND_BATCH_MESSAGE: i32 = 320;
 
@@ -121,6 +123,11 @@ impl Client {
             }
             self.read_one()?;
         }
+    }
+
+    /// Answers that came and were not waited for.
+    pub(crate) fn unclaimed(&self) -> Vec<&Frame> {
+        self.early.values().collect()
     }
 
     /// Waits for one frame and files it.

@@ -4,6 +4,8 @@ use std::io::{self, Read};
 
 use serde_json::{Map, Value, json};
 
+use super::fastjson;
+
 /// Largest frame that is read: RocketMQ's own limit.
 const FRAME_BYTES_MAX: usize = 16 << 20;
 /// `flag` bits.
@@ -92,10 +94,9 @@ impl Frame {
         value.parse().map_err(|_| invalid(format!("{name} is {value:?}, not a number")))
     }
 
-    /// The body as JSON.
+    /// The body as JSON, Apache's liberties with it included.
     pub(crate) fn json(&self) -> io::Result<Value> {
-        serde_json::from_slice(&self.body)
-            .map_err(|error| invalid(format!("{error} in body {:?}", String::from_utf8_lossy(&self.body))))
+        fastjson::parse(&self.body)
     }
 
     /// The bytes on the wire.

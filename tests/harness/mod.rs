@@ -1,8 +1,13 @@
 //! What black-box tests stand on: a ringmq process, and a RocketMQ client written by hand.
 //!
 //! - [`Node`]: the built binary as a child process with free ports and a store of its own; start, kill, restart.
+//! - [`NameServer`]: `ringmq namesrv` alone, likewise.
 //! - [`Client`]: one blocking connection; any request as a [`Frame`], and shorthands for the common ones.
 //! - [`Record`]: messages as pulls return them.
+//! - [`Audit`] and [`Load`]: a book of all that was sent, against what the broker has; producers that fill both.
+//! - [`Neighbour`]: a client that must not notice what others do to the server.
+//! - [`SmallDisk`]: file systems to run full.
+//! - [`Seed`]: randomness that a failure tells how to have again.
 //!
 //! None of it uses ringmq's own protocol code on purpose: a mistake made on both sides would not show. Failures of the
 //! network and of the broker are `io::Result`s, so that a test that kills brokers can go on; what only a broken test or
@@ -22,15 +27,31 @@
 //! let pulled = client.pull("G", "T", 0, receipt.queue_offset, 32).expect("it answers");
 //! assert_eq!(pulled.records[0].body, b"body");
 //! ```
+#![allow(clippy::disallowed_methods, reason = "tests have clocks, files, threads and sockets")]
 #![allow(dead_code, reason = "compiled into each test file, and each uses a part")]
 #![allow(unused_imports, reason = "compiled into each test file, and each uses a part")]
 
+mod audit;
+mod clerk;
 mod client;
+mod fastjson;
 mod frame;
+mod load;
+mod mount;
+mod name_server;
+mod neighbour;
 mod node;
 mod record;
+mod seed;
 
+pub(crate) use audit::{Audit, Place, Queue, Sent, body_of, log_offset_of, view};
+pub(crate) use clerk::Clerk;
 pub(crate) use client::{Client, Pulled, Receipt, code};
 pub(crate) use frame::Frame;
+pub(crate) use load::Load;
+pub(crate) use mount::SmallDisk;
+pub(crate) use name_server::NameServer;
+pub(crate) use neighbour::{Neighbour, open_files_max, resident_mb_max};
 pub(crate) use node::{Node, NodeOptions, folder_bytes, wait_for};
 pub(crate) use record::Record;
+pub(crate) use seed::{Random, Seed, rounds};

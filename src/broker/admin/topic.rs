@@ -50,7 +50,7 @@ impl Broker {
         Ok(Handled::Done)
     }
 
-    /// DELETE_TOPIC_IN_BROKER 215. Queues, offsets, locks and holds go with the topic, and so do its retry topics for pop consumers.
+    /// DELETE_TOPIC_IN_BROKER 215. Queues, offsets, locks and holds go with the topic.
     pub(in crate::broker) fn delete_topic(
         &mut self,
         asked: &Asked,

@@ -218,7 +218,7 @@ fn tables_survive_a_restart() {
         groups: Some(crate::protocol::body::GroupTable::decode(&groups.1).unwrap()),
         offsets: Some(crate::protocol::body::ConsumerOffsets::decode(&offsets.1).unwrap()),
     };
-    let log = Log::create(LogSettings::default(), Box::new(HeapTail::new(32 * 1024 * 1024)));
+    let log = Log::create(log_settings(FlushPolicy::Sync), Box::new(HeapTail::new(64 * 1024)));
     let again = Broker::new(settings(), log, tables);
     assert_eq!(again.topics.get("T").unwrap().config.write_queues, 3);
     assert!(again.groups.get("g").is_some());

@@ -138,21 +138,25 @@ fn settings() -> BrokerSettings {
     }
 }
 
+fn log_settings(flush: FlushPolicy) -> LogSettings {
+    LogSettings {
+        segment_bytes: 1024 * 1024,
+        cache_bytes: 1024 * 1024,
+        queue_block_entries: 16,
+        key_run_entries: 64,
+        index_file_bytes: 128 * 1024,
+        flush,
+        ..LogSettings::default()
+    }
+}
+
 impl World {
     fn new() -> World {
         World::with(settings(), FlushPolicy::Sync, false)
     }
 
     fn with(settings: BrokerSettings, flush: FlushPolicy, survives: bool) -> World {
-        let log_settings = LogSettings {
-            segment_bytes: 1024 * 1024,
-            cache_bytes: 1024 * 1024,
-            queue_block_entries: 16,
-            key_run_entries: 64,
-            index_file_bytes: 128 * 1024,
-            flush,
-            ..LogSettings::default()
-        };
+        let log_settings = log_settings(flush);
         let ring = HeapTail::new(64 * 1024);
         let tail: Box<dyn TailMemory> = if survives { Box::new(SurvivingTail(ring)) } else { Box::new(ring) };
         let broker = Broker::new(settings, Log::create(log_settings, tail), Tables::default());
@@ -291,8 +295,10 @@ impl World {
         while let Some(io) = self.broker.log_mut().poll_background(self.now) {
             is_idle = false;
             match io.work {
-                Work::Prepare { file, size, .. } => {
-                    self.disk.insert(file, vec![0; usize::try_from(size).unwrap()]);
+                Work::Prepare { file, at, len, size } => {
+                    let (at, len) = (usize::try_from(at).unwrap(), usize::try_from(len).unwrap());
+                    let content = self.disk.entry(file).or_insert_with(|| vec![1; usize::try_from(size).unwrap()]);
+                    content[at..at + len].fill(0);
                 }
                 Work::Rename { from, to } => {
                     let content = self.disk.remove(&from).unwrap();

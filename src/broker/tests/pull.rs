@@ -13,7 +13,7 @@ fn every_outcome_carries_the_four_numbers() {
     let mut world = World::new();
     world.make_topic("T", 1);
     let c = world.connect();
-    let mut check = |world: &mut World, from: i64, tags: &str, code: i32, expected: (i64, i64, i64)| {
+    let check = |world: &mut World, from: i64, tags: &str, code: i32, expected: (i64, i64, i64)| {
         let answer = world.pull(c, "T", from, tags);
         assert_eq!((answer.code, longs(&answer)), (code, expected), "{from} {tags} {answer:?}");
     };

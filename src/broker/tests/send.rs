@@ -280,7 +280,7 @@ fn a_full_tail_stops_input_before_a_send_is_refused() {
     world.commits = true;
     world.run();
     assert!(world.broker.accepts_input());
-    assert_eq!(world.received[&c].iter().filter(|answer| answer.code == 0).count() >= sent, true);
+    assert!(world.received[&c].iter().filter(|answer| answer.code == 0).count() >= sent);
 }
 
 #[test]

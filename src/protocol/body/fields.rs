@@ -134,3 +134,10 @@ pub(super) fn as_integer(value: &Value<'_>) -> Option<i64> {
         _ => None,
     }
 }
+
+pub(super) fn as_double(value: &Value<'_>) -> Option<f64> {
+    match value {
+        Value::Float(number) => Some(*number),
+        _ => as_integer(value).and_then(|number| number.to_string().parse().ok()),
+    }
+}

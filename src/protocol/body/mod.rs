@@ -28,7 +28,8 @@ pub use offset::{ConsumerOffsets, ResetForm, reset_offsets};
 pub use queue::MessageQueue;
 pub use register::RegisterBody;
 pub use route::{
-    BrokerData, BrokerMemberGroup, ClusterInfo, QueueData, TopicList, TopicRouteData, group_list, key_values,
+    BrokerData, BrokerMemberGroup, ClusterInfo, QueueData, TopicList, TopicRouteData, decode_key_values, group_list,
+    key_values,
 };
 pub use runtime::{PUT_TIME_CLASSES, RuntimeInfo, byte_text, capacity_text, put_time_text, rate_text, uptime_text};
 pub use stats::{BrokerStats, ConsumeStats, ConsumeTimeSpan, OffsetStats, StatsItem, TopicOffsets, TopicStats};

@@ -256,6 +256,14 @@ pub fn key_values<'t>(pairs: impl IntoIterator<Item = (&'t str, &'t str)>) -> Ve
     writer.finish()
 }
 
+/// Reads a map of texts: what a broker answers to us (28), or a name server (103, 219).
+///
+/// # Errors
+/// [`BodyError`].
+pub fn decode_key_values(body: &[u8]) -> Result<BTreeMap<String, String>, BodyError> {
+    Fields::of(&parse(body, JSON_TABLE_NODES_MAX)?, "table")?.text_map("table")
+}
+
 /// A broker's live replicas: the reply to 901.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerMemberGroup {

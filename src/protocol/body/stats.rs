@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::MessageQueue;
+use super::fields::{Fields, as_double};
+use super::{BodyError, MessageQueue};
+use crate::limits::JSON_TABLE_NODES_MAX;
 use crate::model::UnixMs;
-use crate::protocol::json::{JsonForm, Writer};
+use crate::protocol::json::{JsonForm, Key, Value, Writer, parse};
 
 /// A table by queue, each key an object as Java writes it.
 fn write_table<V>(
@@ -18,6 +20,28 @@ fn write_table<V>(
             writer.object_key(|writer| queue.write(writer)).object(|writer| write(value, writer));
         }
     });
+}
+
+/// Reads a table by queue. Keys come as objects, or as texts that hold one.
+fn read_table<V>(
+    fields: Fields<'_>,
+    field: &'static str,
+    read: impl Fn(Fields<'_>) -> Result<V, BodyError>,
+) -> Result<BTreeMap<MessageQueue, V>, BodyError> {
+    let mut table = BTreeMap::new();
+    let members = match fields.get(field) {
+        None => return Ok(table),
+        Some(Value::Object(members)) => &members.0,
+        Some(_) => return Err(BodyError::Kind { field, expected: "a map by queue" }),
+    };
+    for (key, value) in members {
+        let queue = match key {
+            Key::Object(queue) => MessageQueue::read_fields(Fields::of_object(queue))?,
+            Key::Text(text) => MessageQueue::read(&parse(text.as_bytes(), JSON_TABLE_NODES_MAX)?)?,
+        };
+        table.insert(queue, read(Fields::of(value, field)?)?);
+    }
+    Ok(table)
 }
 
 /// Where a group stands in one queue.
@@ -43,6 +67,27 @@ pub struct ConsumeStats {
 }
 
 impl ConsumeStats {
+    /// Reads what a broker answers to us.
+    ///
+    /// # Errors
+    /// [`BodyError`].
+    pub fn decode(body: &[u8]) -> Result<ConsumeStats, BodyError> {
+        let value = parse(body, JSON_TABLE_NODES_MAX)?;
+        let fields = Fields::of(&value, "consumeStats")?;
+        let offsets = |fields: Fields<'_>| {
+            Ok(OffsetStats {
+                broker_offset: fields.number("brokerOffset", 0)?,
+                consumer_offset: fields.number("consumerOffset", 0)?,
+                pull_offset: fields.number("pullOffset", 0)?,
+                last_timestamp: UnixMs(fields.number("lastTimestamp", 0)?),
+            })
+        };
+        Ok(ConsumeStats {
+            offsets: read_table(fields, "offsetTable", offsets)?,
+            consume_tps: fields.get("consumeTps").and_then(as_double).unwrap_or(0.0),
+        })
+    }
+
     /// The stats.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -81,6 +126,26 @@ pub struct TopicStats {
 }
 
 impl TopicStats {
+    /// Reads what a broker answers to us.
+    ///
+    /// # Errors
+    /// [`BodyError`].
+    pub fn decode(body: &[u8]) -> Result<TopicStats, BodyError> {
+        let value = parse(body, JSON_TABLE_NODES_MAX)?;
+        let fields = Fields::of(&value, "topicStats")?;
+        let offsets = |fields: Fields<'_>| {
+            Ok(TopicOffsets {
+                min_offset: fields.number("minOffset", 0)?,
+                max_offset: fields.number("maxOffset", 0)?,
+                last_update: UnixMs(fields.number("lastUpdateTimestamp", 0)?),
+            })
+        };
+        Ok(TopicStats {
+            offsets: read_table(fields, "offsetTable", offsets)?,
+            put_tps: fields.get("topicPutTps").and_then(as_double).unwrap_or(0.0),
+        })
+    }
+
     /// The stats.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

@@ -42,12 +42,13 @@ pub struct CommitOffsetRequest<'a> {
     pub topic: &'a str,
     /// The queue.
     pub queue_id: QueueId,
-    /// Next offset that the group reads.
-    pub offset: QueueOffset,
+    /// Next offset that the group reads; none if negative. The Go client commits -1 for a queue that it has no offset of
+    /// yet: the answer is success, and what is stored stays.
+    pub offset: Option<QueueOffset>,
 }
 
 impl<'a> CommitOffsetRequest<'a> {
-    /// Reads 15. A negative offset is refused: it would be taken for "not stored" when it is asked for.
+    /// Reads 15.
     ///
     /// # Errors
     /// [`BadRequest`].
@@ -58,7 +59,7 @@ impl<'a> CommitOffsetRequest<'a> {
             group: fields.text("consumerGroup")?,
             topic: fields.text("topic")?,
             queue_id: fields.required_queue_id("queueId")?,
-            offset: u64::try_from(offset).map(QueueOffset).map_err(|_| BadRequest::Number { field: "commitOffset" })?,
+            offset: u64::try_from(offset).ok().map(QueueOffset),
         })
     }
 }
@@ -176,7 +177,7 @@ mod tests {
         let (group, topic, queue_id) = ("G", "T", QueueId(2));
         let query = ConsumerOffsetRequest { group, topic, queue_id, zero_if_not_found: false };
         assert_eq!(ConsumerOffsetRequest::parse(&header), Ok(query));
-        let commit = CommitOffsetRequest { group, topic, queue_id, offset: QueueOffset(5) };
+        let commit = CommitOffsetRequest { group, topic, queue_id, offset: Some(QueueOffset(5)) };
         assert_eq!(CommitOffsetRequest::parse(&header), Ok(commit));
         let queue_id = Some(queue_id);
         assert_eq!(QueueRequest::parse(&header), Ok(QueueRequest { topic, queue_id, committed: true }));
@@ -187,9 +188,9 @@ mod tests {
     }
 
     #[test]
-    fn a_negative_commit_is_refused() {
+    fn a_negative_commit_says_nothing() {
         let text = r#"{"extFields":{"consumerGroup":"G","topic":"T","queueId":"2","commitOffset":"-1"}}"#;
-        let expected = Err(BadRequest::Number { field: "commitOffset" });
-        assert_eq!(CommitOffsetRequest::parse(&header_of(text)), expected);
+        let header = header_of(text);
+        assert_eq!(CommitOffsetRequest::parse(&header).map(|commit| commit.offset), Ok(None));
     }
 }

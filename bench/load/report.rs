@@ -1,0 +1,321 @@
+//! What remains of a run: a line a second, a table for people, JSON for machines.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use crate::consumer::Books;
+use crate::frame::HeaderKind;
+use crate::run::{Ending, Outcome, ratio};
+use crate::settings::{Pace, Settings};
+use crate::tally::{Failures, Tally};
+
+/// Latencies of one kind, microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Percentiles {
+    /// Half were faster.
+    pub p50: f64,
+    /// One in ten was slower.
+    pub p90: f64,
+    /// One in a hundred was slower.
+    pub p99: f64,
+    /// One in a thousand was slower.
+    pub p99_9: f64,
+    /// One in ten thousand was slower.
+    pub p99_99: f64,
+    /// The slowest.
+    pub max: f64,
+}
+
+impl Percentiles {
+    /// Of a histogram of nanoseconds; all zero if it is empty.
+    pub fn of(histogram: &Histogram<u64>) -> Self {
+        let at = |quantile| micros(histogram.value_at_quantile(quantile));
+        Self {
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p99_9: at(0.999),
+            p99_99: at(0.9999),
+            max: micros(histogram.max()),
+        }
+    }
+}
+
+fn micros(nanoseconds: u64) -> f64 {
+    ratio(nanoseconds, 100).round() / 10.0
+}
+
+/// The JSON file: figures first, then how they came about.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    /// Messages stored as promised, a second.
+    pub rate_per_s: f64,
+    /// Messages stored as promised, of those due within the measured time.
+    pub sent: u64,
+    /// Messages refused or never answered, warm-up included.
+    pub failed: u64,
+    /// From the intended moment to the reply.
+    pub latency_us: Percentiles,
+    /// From the intended moment until a consumer had it, if messages were pulled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_to_end_us: Option<Percentiles>,
+    /// From the intended moment to the write: the generator's own lateness, open loop only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub send_delay_us: Option<Percentiles>,
+    /// `closed` or `open`.
+    pub mode: String,
+    /// Whether the run went to its end; if not, the figures cover what came before.
+    pub complete: bool,
+    /// Why it ended, one sentence.
+    pub ended: String,
+    /// Seconds that `sent` took.
+    pub elapsed_s: f64,
+    /// Messages without a reply, part of `failed`.
+    pub unanswered: u64,
+    /// Refusals by response code, part of `failed`.
+    pub failed_by_code: BTreeMap<String, Failures>,
+    /// Stored with less than the promise: code 10. Neither in `sent` nor in `failed`.
+    pub flush_disk_timeout: u64,
+    /// Stored with less than the promise: code 11.
+    pub slave_not_available: u64,
+    /// Stored with less than the promise: code 12.
+    pub flush_slave_timeout: u64,
+    /// What the consumers got, if messages were pulled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consumed: Option<Consumed>,
+    /// Times that the bound on outstanding requests began to hold messages back.
+    pub held_back: u64,
+    /// Share of one processor that the generator used; near 1, it was the bottleneck.
+    pub generator_cpu: f64,
+    /// What was asked for.
+    pub settings: SettingsReport,
+}
+
+/// The consumers' side, warm-up included.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Consumed {
+    /// Different messages received.
+    pub received: u64,
+    /// Messages received once more.
+    pub duplicates: u64,
+    /// Messages stored, by the broker's word, and not received when the run had drained.
+    pub missing: u64,
+    /// Pulls refused.
+    pub pulls_refused: u64,
+    /// What the broker said to the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_refusal: Option<String>,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SettingsReport {
+    /// Brokers.
+    pub targets: Vec<String>,
+    /// Topic.
+    pub topic: String,
+    /// Queues on each target.
+    pub queues: u32,
+    /// Sending connections.
+    pub connections: usize,
+    /// Closed loop: requests a connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<usize>,
+    /// Open loop: messages a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u64>,
+    /// Bytes of a body.
+    pub size: usize,
+    /// Measured.
+    pub duration_s: f64,
+    /// Before.
+    pub warmup_s: f64,
+    /// Whether messages were pulled back.
+    pub end_to_end: bool,
+    /// Of requests.
+    pub header: HeaderKind,
+    /// The generator's processor, if it was pinned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<usize>,
+    /// Version of this tool; a debug build says so.
+    pub generator: String,
+}
+
+impl Report {
+    /// Of a run that began.
+    pub fn of(settings: &Settings, outcome: &Outcome) -> Self {
+        let tally = &outcome.tally;
+        let [flush_disk_timeout, slave_not_available, flush_slave_timeout] = tally.below_promise();
+        let elapsed_s = ratio(outcome.elapsed_ns, 1_000_000_000);
+        let is_open = matches!(settings.pace, Pace::Open { .. });
+        Self {
+            rate_per_s: if outcome.elapsed_ns == 0 {
+                0.0
+            } else {
+                (ratio(tally.sent(), 1) / elapsed_s * 10.0).round() / 10.0
+            },
+            sent: tally.sent(),
+            failed: tally.failed(),
+            latency_us: Percentiles::of(tally.latency()),
+            end_to_end_us: outcome.books.as_ref().map(|_| Percentiles::of(tally.end_to_end())),
+            send_delay_us: is_open.then(|| Percentiles::of(tally.send_delay())),
+            mode: if is_open { "open" } else { "closed" }.to_owned(),
+            complete: matches!(outcome.ending, Ending::Finished),
+            ended: ending_sentence(&outcome.ending),
+            elapsed_s,
+            unanswered: tally.unanswered(),
+            failed_by_code: tally
+                .failures()
+                .iter()
+                .map(|(code, failures)| (code.to_string(), failures.clone()))
+                .collect(),
+            flush_disk_timeout,
+            slave_not_available,
+            flush_slave_timeout,
+            consumed: outcome.books.as_ref().map(consumed),
+            held_back: outcome.held_back,
+            generator_cpu: (outcome.generator_cpu * 1000.0).round() / 1000.0,
+            settings: settings_report(settings),
+        }
+    }
+
+    /// Why the figures are not those of a good run, a sentence each; none if they are.
+    pub fn complaints(&self) -> Vec<String> {
+        let mut complaints = Vec::new();
+        if !self.complete {
+            complaints.push(format!(
+                "the run was cut short after {:.1} s, and the figures cover only that time: {}",
+                self.elapsed_s, self.ended
+            ));
+        }
+        for (code, failures) in &self.failed_by_code {
+            complaints.push(format!("{} messages refused with code {code}: {}", failures.count, failures.remark));
+        }
+        let counts = [
+            (self.unanswered, "messages got no reply"),
+            (self.flush_disk_timeout, "messages were stored but not flushed in time (code 10)"),
+            (self.slave_not_available, "messages were stored without a slave (code 11)"),
+            (self.flush_slave_timeout, "messages were stored but not confirmed by a slave in time (code 12)"),
+            (
+                self.consumed.as_ref().map_or(0, |consumed| consumed.missing),
+                "stored messages never arrived at the consumers",
+            ),
+        ];
+        complaints.extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+        if let Some(refusal) = self.consumed.as_ref().and_then(|consumed| consumed.first_refusal.as_ref()) {
+            complaints.push(format!("pulls were refused with {refusal}"));
+        }
+        complaints
+    }
+
+    /// What a reader should know though the run was good.
+    pub fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if self.held_back > 0 {
+            remarks.push(format!(
+                "the bound on outstanding requests held messages back {} times; their latency counts from when they were due",
+                self.held_back
+            ));
+        }
+        if self.generator_cpu > 0.9 {
+            remarks.push(format!(
+                "the generator used {:.0} % of a processor: it may be the bottleneck",
+                self.generator_cpu * 100.0
+            ));
+        }
+        if let Some(consumed) = self.consumed.as_ref().filter(|consumed| consumed.duplicates > 0) {
+            remarks.push(format!("{} messages arrived more than once", consumed.duplicates));
+        }
+        remarks
+    }
+
+    /// The table at the end.
+    ///
+    /// # Errors
+    /// When `out` takes no more.
+    pub fn print(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "rate {:.0} /s   sent {}   failed {}   ({} loop, {:.1} s)",
+            self.rate_per_s, self.sent, self.failed, self.mode, self.elapsed_s
+        )?;
+        writeln!(
+            out,
+            "{:<14}{:>11}{:>11}{:>11}{:>11}{:>11}{:>11}",
+            "microseconds", "p50", "p90", "p99", "p99.9", "p99.99", "max"
+        )?;
+        let rows =
+            [("reply", Some(self.latency_us)), ("end to end", self.end_to_end_us), ("send delay", self.send_delay_us)];
+        for (name, row) in rows {
+            let Some(row) = row else { continue };
+            let [p50, p90, p99, p99_9, p99_99, max] = [row.p50, row.p90, row.p99, row.p99_9, row.p99_99, row.max];
+            writeln!(out, "{name:<14}{p50:>11.1}{p90:>11.1}{p99:>11.1}{p99_9:>11.1}{p99_99:>11.1}{max:>11.1}")?;
+        }
+        if let Some(consumed) = &self.consumed {
+            writeln!(
+                out,
+                "received {}   duplicates {}   missing {}",
+                consumed.received, consumed.duplicates, consumed.missing
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn ending_sentence(ending: &Ending) -> String {
+    match ending {
+        Ending::Finished => "finished".to_owned(),
+        Ending::Interrupted => "interrupted".to_owned(),
+        Ending::Failed(error) => error.to_string(),
+    }
+}
+
+fn consumed(books: &Books) -> Consumed {
+    let (pulls_refused, first_refusal) = books.refusals();
+    Consumed {
+        received: books.received_count(),
+        duplicates: books.duplicates(),
+        missing: books.missing(),
+        pulls_refused,
+        first_refusal: first_refusal.map(str::to_owned),
+    }
+}
+
+fn settings_report(settings: &Settings) -> SettingsReport {
+    let (in_flight, rate) = match settings.pace {
+        Pace::Closed { in_flight } => (Some(in_flight), None),
+        Pace::Open { rate_per_s, .. } => (None, Some(rate_per_s)),
+    };
+    let debug = if cfg!(debug_assertions) { " (debug build)" } else { "" };
+    SettingsReport {
+        targets: settings.targets.iter().map(ToString::to_string).collect(),
+        topic: settings.topic.clone(),
+        queues: settings.queues,
+        connections: settings.connections,
+        in_flight,
+        rate,
+        size: settings.size,
+        duration_s: settings.duration.as_secs_f64(),
+        warmup_s: settings.warmup.as_secs_f64(),
+        end_to_end: settings.end_to_end,
+        header: settings.header,
+        cpu: settings.cpu,
+        generator: format!("ringmq-bench {}{debug}", env!("CARGO_PKG_VERSION")),
+    }
+}
+
+/// One line on stderr about the second that is over.
+pub fn live_line(seconds: u64, is_warm: bool, tally: &mut Tally) {
+    let (replies, [p50, p99, max]) = tally.end_second();
+    let phase = if is_warm { "" } else { "  (warm-up)" };
+    let [p50, p99, max] = [p50, p99, max].map(|nanoseconds| ratio(nanoseconds, 1_000_000));
+    let failed = tally.failed();
+    // A closed stderr is no reason to stop measuring.
+    let _ = writeln!(
+        io::stderr(),
+        "{seconds:>4} s {replies:>9} replies   p50 {p50:>8.3}   p99 {p99:>8.3}   max {max:>8.3} ms   failed {failed}{phase}"
+    );
+}

@@ -1,0 +1,223 @@
+//! A full disk is an answer, not an end: sends are refused in words, reads go on, and with room sends come back by themselves.
+//!
+//! The store lies on a small ext4 file system of its own, in a file, mounted through a loop device. What was acknowledged before,
+//! while and after it was full is there in the end, also after `kill -9`. Likewise for the memory of the tail: a tmpfs that is
+//! too small or missing costs speed, never an acknowledged message.
+//!
+//! Needs root; otherwise each test says in a line that it is skipped. What it cannot show: other file systems, quotas, and disks
+//! that fail rather than fill; the simulator has those.
+#![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
+mod harness;
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use harness::{Client, Node, NodeOptions, SmallDisk, body_of, code, wait_for};
+use ringmq_peers::Flush;
+use tempfile::TempDir;
+
+const TOPIC: &str = "full";
+const BODY_BYTES: usize = 60_000;
+const DISK_MB: u64 = 96;
+const BALLAST_MB: usize = 24;
+/// Sends after which the disk must have been full: twice its size.
+const SENDS_MAX: u64 = 2 * (DISK_MB << 20) / 60_000;
+
+fn options(flush: Flush, store: Option<&Path>, tails: &Path) -> NodeOptions {
+    let more = [("mappedFileSizeCommitLog", "4194304"), ("maxMessageSize", "1048576"), ("tailSize", "8388608")];
+    let mut more = more.map(|(key, value)| (key, value.to_owned())).to_vec();
+    more.push(("tailPath", tails.display().to_string()));
+    NodeOptions { flush, store_dir: store.map(Path::to_owned), more, ..NodeOptions::default() }
+}
+
+/// Messages sent and acknowledged, by number; message `n` of the list is at queue offset `n`.
+#[derive(Default)]
+struct Book {
+    next: u64,
+    acknowledged: Vec<u64>,
+}
+
+impl Book {
+    /// Sends one message; the refusal's code and remark when it is not stored.
+    fn send(&mut self, client: &mut Client) -> io::Result<Result<(), (i32, String)>> {
+        let number = self.next;
+        self.next += 1;
+        let response = client.call(Client::send_request(TOPIC, 0, &body_of(number, BODY_BYTES), &[]))?;
+        if response.code != code::SUCCESS {
+            return Ok(Err((response.code, response.remark.unwrap_or_default())));
+        }
+        let receipt = Client::receipt(&response)?;
+        assert_eq!(usize::try_from(receipt.queue_offset).ok(), Some(self.acknowledged.len()), "a gap in the offsets");
+        self.acknowledged.push(number);
+        Ok(Ok(()))
+    }
+
+    /// Sends until one is refused.
+    fn send_until_refused(&mut self, client: &mut Client) -> io::Result<(i32, String)> {
+        for _ in 0..SENDS_MAX {
+            if let Err(refusal) = self.send(client)? {
+                return Ok(refusal);
+            }
+        }
+        panic!("{SENDS_MAX} messages of {BODY_BYTES} bytes fit a disk of {DISK_MB} MiB");
+    }
+
+    fn verify(&self, client: &mut Client) -> io::Result<()> {
+        let records = client.read_queue(TOPIC, 0, 0)?;
+        assert_eq!(records.len(), self.acknowledged.len(), "messages there and acknowledged");
+        for (record, number) in records.iter().zip(&self.acknowledged) {
+            assert_eq!(record.body, body_of(*number, BODY_BYTES), "message {number} at offset {}", record.queue_offset);
+        }
+        Ok(())
+    }
+}
+
+fn is_clear((code, remark): &(i32, String)) {
+    assert!(
+        [code::SYSTEM_ERROR, code::SYSTEM_BUSY, code::SERVICE_NOT_AVAILABLE].contains(code),
+        "code {code}: {remark}"
+    );
+    let remark = remark.to_lowercase();
+    assert!(remark.contains("disk") || remark.contains("space"), "no word of the disk in {remark:?}");
+}
+
+fn a_full_disk(flush: Flush) -> io::Result<()> {
+    let Some(disk) = SmallDisk::ext4(DISK_MB) else { return Ok(()) };
+    let ballast = disk.ballast("ballast", BALLAST_MB);
+    let tails = TempDir::with_prefix_in("ringmq-tails-", "/dev/shm").or_else(|_| TempDir::new())?;
+    let mut node = Node::start(&options(flush, Some(&disk.path().join("store")), tails.path()));
+    let mut client = Client::connect(&node.broker(0))?;
+    client.create_topic(TOPIC, 1)?;
+    client.commit_offset("G", TOPIC, 0, 0)?;
+    let mut book = Book::default();
+    let refusal = book.send_until_refused(&mut client)?;
+    say(&format!("{flush:?}: {} messages, then {refusal:?}", book.acknowledged.len()));
+    is_clear(&refusal);
+    assert!(book.acknowledged.len() > 300, "{} messages filled 60 MiB", book.acknowledged.len());
+
+    // Full: refused again and again, but read.
+    for _ in 0..20 {
+        if let Err(refusal) = book.send(&mut client)? {
+            is_clear(&refusal);
+        }
+    }
+    book.verify(&mut client)?;
+    client.commit_offset("G", TOPIC, 0, 5)?;
+    assert_eq!(client.consumer_offset("G", TOPIC, 0)?, Some(5));
+
+    // Room: sends come back on the same connection.
+    fs::remove_file(ballast)?;
+    let before = book.acknowledged.len();
+    wait_for("stored message", || book.send(&mut client).expect("it answers").ok());
+    for _ in 0..50 {
+        book.send(&mut client)?.unwrap_or_else(|refusal| panic!("there is room, but {refusal:?}"));
+    }
+    assert_eq!(book.acknowledged.len(), before + 51);
+    book.verify(&mut client)?;
+
+    // Full again, and then a crash: nothing of it is lost, and the full node starts and is read.
+    is_clear(&book.send_until_refused(&mut client)?);
+    node.kill();
+    node.restart();
+    let mut client = Client::connect(&node.broker(0))?;
+    book.verify(&mut client)?;
+    assert!(node.stop(Duration::from_secs(20)).success());
+    node.restart();
+    book.verify(&mut Client::connect(&node.broker(0))?)
+}
+
+#[test]
+fn a_full_disk_refuses_sends_until_there_is_room_async() -> io::Result<()> {
+    a_full_disk(Flush::Async)
+}
+
+#[test]
+fn a_full_disk_refuses_sends_until_there_is_room_sync() -> io::Result<()> {
+    a_full_disk(Flush::Sync)
+}
+
+/// Full to the last block, by somebody else: not even a table can be written. The node starts, is read, and stays in order.
+#[test]
+fn a_node_starts_on_a_disk_without_a_free_block() -> io::Result<()> {
+    let Some(disk) = SmallDisk::ext4(DISK_MB) else { return Ok(()) };
+    let tails = TempDir::with_prefix_in("ringmq-tails-", "/dev/shm").or_else(|_| TempDir::new())?;
+    let mut node = Node::start(&options(Flush::Async, Some(&disk.path().join("store")), tails.path()));
+    let mut client = Client::connect(&node.broker(0))?;
+    client.create_topic(TOPIC, 1)?;
+    let mut book = Book::default();
+    for _ in 0..150 {
+        book.send(&mut client)?.unwrap_or_else(|refusal| panic!("there is room, but {refusal:?}"));
+    }
+    let filler = disk.fill("filler");
+    // The prepared segment is still there to be filled.
+    is_clear(&book.send_until_refused(&mut client)?);
+    book.verify(&mut client)?;
+    node.kill();
+    node.restart();
+    let mut client = Client::connect(&node.broker(0))?;
+    book.verify(&mut client)?;
+    fs::remove_file(filler)?;
+    wait_for("stored message", || book.send(&mut client).expect("it answers").ok());
+    client.create_topic("later", 1)?;
+    node.kill();
+    node.restart();
+    let mut client = Client::connect(&node.broker(0))?;
+    book.verify(&mut client)?;
+    assert_eq!(client.send("later", 0, b"x")?.queue_offset, 0);
+    Ok(())
+}
+
+/// Sends in bursts, kills, and holds the broker to what it acknowledged.
+fn async_flush_is_honest(tails: &Path, expected_in_log: &str) -> io::Result<()> {
+    let mut node = Node::start(&options(Flush::Async, None, tails));
+    let log = node.process().log_text();
+    let said = log.lines().any(|line| line.contains("tail") && line.contains(expected_in_log));
+    assert!(said, "no line of the log names the tail and {expected_in_log:?}:\n{log}");
+    Client::connect(&node.broker(0))?.create_topic(TOPIC, 1)?;
+    let mut book = Book::default();
+    for round in 0..5 {
+        let mut client = Client::connect(&node.broker(0))?;
+        book.verify(&mut client)?;
+        for _ in 0..(10 + round) {
+            book.send(&mut client)?.unwrap_or_else(|refusal| panic!("refused: {refusal:?}"));
+        }
+        node.kill();
+        node.restart();
+    }
+    book.verify(&mut Client::connect(&node.broker(0))?)
+}
+
+#[test]
+fn a_tmpfs_too_small_for_the_tail_costs_no_message() -> io::Result<()> {
+    let Some(tmpfs) = SmallDisk::tmpfs(1) else { return Ok(()) };
+    async_flush_is_honest(&tmpfs.path(), &tmpfs.path().display().to_string())
+}
+
+#[test]
+fn a_missing_folder_for_the_tail_costs_no_message() -> io::Result<()> {
+    async_flush_is_honest(Path::new("/nonexistent/tails"), "/nonexistent/tails")
+}
+
+/// The tail took its memory at the start: what fills the tmpfs later cannot take it away.
+#[test]
+fn a_tmpfs_that_fills_up_later_hurts_nobody() -> io::Result<()> {
+    let Some(tmpfs) = SmallDisk::tmpfs(10) else { return Ok(()) };
+    let mut node = Node::start(&options(Flush::Async, None, &tmpfs.path()));
+    tmpfs.fill("filler");
+    let mut client = Client::connect(&node.broker(0))?;
+    client.create_topic(TOPIC, 1)?;
+    let mut book = Book::default();
+    // More than the ring holds, so that every page of it is touched.
+    for _ in 0..300 {
+        book.send(&mut client)?.unwrap_or_else(|refusal| panic!("refused: {refusal:?}"));
+    }
+    node.kill();
+    node.restart();
+    book.verify(&mut Client::connect(&node.broker(0))?)
+}
+
+fn say(line: &str) {
+    writeln!(io::stderr(), "{line}").expect("stderr is open");
+}

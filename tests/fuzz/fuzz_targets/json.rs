@@ -1,0 +1,10 @@
+//! fastjson's dialect from any bytes.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ringmq::limits::JSON_NODES_MAX;
+use ringmq::protocol::json::parse;
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = parse(bytes, JSON_NODES_MAX);
+});

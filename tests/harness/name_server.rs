@@ -1,0 +1,54 @@
+//! `ringmq namesrv` as a child process: a name server alone.
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use ringmq_peers::{PortBlock, Process};
+use tempfile::TempDir;
+
+use super::client::Client;
+
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A running name server; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct NameServer {
+    process: Process,
+    ports: PortBlock,
+    _folder: TempDir,
+}
+
+impl NameServer {
+    /// Starts one on a free port and waits until it answers; panics with its log when it does not. `more` is further
+    /// lines of its configuration.
+    pub(crate) fn start(more: &[(&str, &str)]) -> Self {
+        let ports = PortBlock::reserve(1);
+        let folder = TempDir::with_prefix("ringmq-namesrv-").expect("the temporary folder is writable");
+        let mut lines = vec![
+            format!("listenPort={}", ports.listen()),
+            // Its one file, which must not lie where other tests find it.
+            format!("kvConfigPath={}", folder.path().join("kvConfig.json").display()),
+        ];
+        lines.extend(more.iter().map(|(key, value)| format!("{key}={value}")));
+        let config = folder.path().join("namesrv.properties");
+        fs::write(&config, lines.join("\n")).expect("the temporary folder is writable");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+        command.arg("namesrv").arg("-c").arg(&config).current_dir(folder.path());
+        let log = folder.path().join("output.log");
+        let mut process = Process::start("ringmq namesrv", command, &log).unwrap_or_else(|error| panic!("{error}"));
+        let address = format!("127.0.0.1:{}", ports.listen());
+        let answers = |_: &str| Client::connect(&address).and_then(|mut client| client.route("NONE")).is_ok();
+        process.wait_until(START_TIMEOUT, answers).unwrap_or_else(|error| panic!("{error}"));
+        Self { process, ports, _folder: folder }
+    }
+
+    /// `HOST:PORT`.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.listen())
+    }
+
+    /// Its process, for its id and its log.
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
+}
