@@ -272,6 +272,9 @@ const _: () = assert!(PARTIAL_BYTES_MAX >= FRAME_BYTES_MAX + SCRATCH_BYTES, "the
 /// Period of a shard's ticks: retention, expiry, the flush that ASYNC_FLUSH owes. Divides a second.
 pub const TICK_MS: u64 = 100;
 
+/// How often a shard tells its counters. A multiple of [`TICK_MS`].
+pub const COUNTERS_MS: u64 = 60_000;
+
 /// Reads of old data under way at once: enough to keep a disk busy, few enough to leave it to the commits.
 pub const FETCHES_MAX: usize = 4;
 

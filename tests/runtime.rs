@@ -7,9 +7,10 @@
 #![expect(clippy::disallowed_methods, reason = "tests use sockets, files and threads of their own")]
 
 use std::cell::{Cell, RefCell};
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -133,28 +134,43 @@ fn a_taken_port_is_refused_by_name() {
 
 /// A killed broker leaves connections behind that the kernel keeps for a minute; its next start must not wait for them.
 #[test]
-fn a_port_is_taken_again_while_old_connections_linger() {
-    let (port, client) = on_shard("before", |runtime| async move {
-        let service = Rc::new(Echo::default());
-        let net = Net::new(service.clone(), runtime.watch.clone(), runtime.queues.request);
-        let listeners = Listeners::bind(LOOPBACK, 0).await.expect("a free pair");
-        let port = listeners.port();
-        listeners.accept_into(&net);
-        let client = TcpStream::connect((LOOPBACK, port)).expect("connected");
-        while service.connected.get() == 0 {
-            glommio::timer::sleep(Duration::from_millis(1)).await;
-        }
-        // Our side closes first, so it is ours that lingers.
-        net.close_all();
-        while net.count() > 0 {
-            glommio::timer::sleep(Duration::from_millis(1)).await;
-        }
-        (port, client)
-    });
+fn a_port_is_taken_again_at_once_after_kill_9() {
+    const CHILD: &str = "RINGMQ_TEST_LISTEN";
+    if std::env::var_os(CHILD).is_some() {
+        with_echo(
+            "before",
+            |address| {
+                writeln!(std::io::stdout(), "\nport={}", address.port()).expect("the parent reads");
+                // Until the parent kills us.
+                drop(std::io::stdin().read(&mut [0]));
+            },
+            |_, _| (),
+        );
+        return;
+    }
+    let mut child = child("a_port_is_taken_again_at_once_after_kill_9", CHILD)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a child");
+    let said = std::io::BufReader::new(child.stdout.take().expect("its output"));
+    let port = said.lines().map_while(Result::ok).find_map(|line| line.strip_prefix("port=")?.parse::<u16>().ok());
+    let port = port.expect("the child listens");
+    let mut client = TcpStream::connect((LOOPBACK, port)).expect("connected");
+    client.write_all(&frame_of(b"x")).expect("sent");
+    assert_eq!(read_frames(&mut client, 1), [b"x"]);
+    child.kill().and_then(|()| child.wait()).expect("killed");
     let again =
         on_shard("after", move |_| async move { Listeners::bind(LOOPBACK, port).await.map(|taken| taken.port()) });
     assert_eq!(again.expect("free but for the old connection"), port);
     drop(client);
+}
+
+/// This test binary once more, for one test and in the child's part.
+fn child(test: &str, part: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this test's binary"));
+    command.args([test, "--exact", "--nocapture"]).env(part, "1");
+    command
 }
 
 /// What every test service counts, and an echo.
@@ -266,8 +282,10 @@ fn frames_of_every_size_come_back_in_order() {
         "echo",
         |address| {
             let mut stream = TcpStream::connect(address).expect("connected");
-            let bodies: Vec<Vec<u8>> =
-                [0_usize, 1, 100, 70_000, 3, 4_000_000, 5].iter().map(|size| vec![*size as u8; *size]).collect();
+            let bodies: Vec<Vec<u8>> = [0_usize, 1, 100, 70_000, 3, 4_000_000, 5]
+                .iter()
+                .map(|size| vec![size.to_le_bytes()[0]; *size])
+                .collect();
             let mut writer = stream.try_clone().expect("a second handle");
             let sent = bodies.clone();
             let thread = std::thread::spawn(move || {
@@ -412,7 +430,7 @@ fn thousands_of_idle_connections_cost_no_read_buffers() {
                 active.write_all(&frame_of(b"x")).expect("sent");
                 read_frames(&mut active, 1);
             }
-            idle
+            (idle, active)
         },
         |service, net| {
             assert_eq!(net.partial_bytes(), 0);
@@ -464,12 +482,7 @@ fn a_panicking_executor_aborts_the_process() {
         on_shard("shard-0", |_| async { panic!("on purpose") });
         unreachable!("the process is gone");
     }
-    let this = std::env::current_exe().expect("this test's binary");
-    let child = std::process::Command::new(this)
-        .args(["a_panicking_executor_aborts_the_process", "--exact", "--nocapture"])
-        .env(CHILD, "1")
-        .output()
-        .expect("a child");
+    let child = child("a_panicking_executor_aborts_the_process", CHILD).output().expect("a child");
     let said = String::from_utf8_lossy(&child.stderr);
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.status), Some(6), "{said}");
     assert!(said.contains("ringmq: shard-0 has a bug and the process aborts"), "{said}");

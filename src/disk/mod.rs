@@ -20,4 +20,4 @@ pub mod uring;
 
 pub use folder::{Disk, DiskError, FileOnDisk};
 pub use store::{Store, StoreError, StoreId};
-pub use tail::{TailError, TailFile, TailKey};
+pub use tail::{RunStarter, TailError, TailFile, TailKey};

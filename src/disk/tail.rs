@@ -17,7 +17,8 @@
 //! | 56..64    | inode       | of the store's manifest: a copied or restored store has another            |
 //! | 64..72    | ring length | bytes                                                                      |
 //! | 72..80    | appended    | end of the log, written after the ring's bytes with release ordering; [`NOTHING`] until the first time |
-//! | 80..      | path        | the store's folder, so that a left-over tail can be told from one in use   |
+//! | 80..96    | run         | [`RunId`]: a backup put back in place over the store's own files has an earlier one |
+//! | 96..      | path        | the store's folder, so that a left-over tail can be told from one in use   |
 //!
 //! While a process uses a tail it holds a lock on the file, which keeps the clean-up of another process away from it.
 
@@ -26,6 +27,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -39,7 +41,11 @@ use crate::model::{LogOffset, ShardId};
 const HEAD_BYTES: usize = 4096;
 const MAGIC: &[u8; 8] = b"RQTAIL01";
 const APPENDED_AT: usize = 72;
-const PATH_AT: usize = 80;
+const RUN_AT: usize = 80;
+const PATH_AT: usize = 96;
+
+/// File in a shard's folder with the [`RunId`] of the last run, 32 hex digits.
+const RUN_FILE: &str = "run";
 const NAME_PREFIX: &str = "ringmq-";
 const NAME_SUFFIX: &str = ".tail";
 
@@ -74,6 +80,12 @@ pub enum TailError {
     },
 }
 
+/// One run of a shard over its store: random, made when recovery is done and everything older is in the segments.
+///
+/// Device and inode tell a copy of a store from the store. They do not tell a backup that was written back *into* the files of the store:
+/// its log is a shorter one, and the tail's newer bytes must not be put behind it.
+pub type RunId = [u8; 16];
+
 /// Whose tail it is: everything in the head but the offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TailKey {
@@ -89,6 +101,8 @@ pub struct TailKey {
     pub root: PathBuf,
     /// Bytes of the ring, a multiple of 4096.
     pub ring_bytes: usize,
+    /// The last run that the shard's folder knows of; zeroes before the first.
+    pub run: RunId,
 }
 
 impl TailKey {
@@ -100,7 +114,14 @@ impl TailKey {
         let text = store::read_text(Path::new("/proc/sys/kernel/random/boot_id"))?;
         let boot = store::parse_hex(&text).ok_or_else(|| io::Error::other("the kernel's boot id is malformed"))?;
         let (id, manifest) = (store.id(), store.manifest_identity());
-        Ok(TailKey { store: id, manifest, boot, shard, root: store.root().to_owned(), ring_bytes })
+        let run = match store::read_text(&store.shard_folder(shard).join(RUN_FILE)) {
+            Ok(text) => {
+                store::parse_hex(&text).ok_or_else(|| io::Error::other("the shard's file `run` is malformed"))?
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => RunId::default(),
+            Err(error) => return Err(error),
+        };
+        Ok(TailKey { store: id, manifest, boot, shard, root: store.root().to_owned(), ring_bytes, run })
     }
 
     fn file_name(&self) -> String {
@@ -120,6 +141,7 @@ impl TailKey {
         head.extend_from_slice(&self.manifest.inode.to_le_bytes());
         head.extend_from_slice(&(self.ring_bytes as u64).to_le_bytes());
         head.extend_from_slice(&NOTHING.to_le_bytes());
+        head.extend_from_slice(&self.run);
         head.extend_from_slice(path);
         head.resize(HEAD_BYTES, 0);
         head
@@ -150,6 +172,7 @@ impl Head {
             shard: ShardId(u16::try_from(small(8)?).ok()?),
             root: PathBuf::from(path),
             ring_bytes: usize::try_from(number(64)?).ok()?,
+            run: id(RUN_AT)?,
         };
         let appended = Some(number(APPENDED_AT)?).filter(|value| *value != NOTHING).map(LogOffset);
         Some(Head { key, appended })
@@ -161,7 +184,7 @@ impl Head {
 pub struct TailFile {
     map: MmapMut,
     /// Holds the lock; the mapping does not need it.
-    _file: File,
+    file: File,
     path: PathBuf,
     found: Option<LogOffset>,
 }
@@ -211,13 +234,21 @@ impl TailFile {
         if taken.is_none() {
             map.get_mut(..HEAD_BYTES).expect("the mapping holds the head").copy_from_slice(&key.encode());
         }
-        Ok(TailFile { map, _file: file, path, found: taken })
+        Ok(TailFile { map, file, path, found: taken })
     }
 
     /// The end of the log as the last run published it; `None` if this tail is new.
     #[must_use]
     pub fn found(&self) -> Option<LogOffset> {
         self.found
+    }
+
+    /// What begins a new run once recovery is done; it stays valid when the tail itself has gone into the log.
+    ///
+    /// # Errors
+    /// If no second descriptor of the file can be had.
+    pub fn run_starter(&self, shard_folder: &Path) -> io::Result<RunStarter> {
+        Ok(RunStarter { tail: Some(self.file.try_clone()?), run_file: shard_folder.join(RUN_FILE) })
     }
 
     /// Where the file lies.
@@ -255,6 +286,33 @@ impl TailMemory for TailFile {
     }
 }
 
+/// Begins a new run of a shard whose log is recovered.
+#[derive(Debug)]
+pub struct RunStarter {
+    /// `None` for a run without shared memory: an older tail must not be taken after it either.
+    tail: Option<File>,
+    run_file: PathBuf,
+}
+
+impl RunStarter {
+    /// For a run whose tail is not in shared memory.
+    #[must_use]
+    pub fn without_tail(shard_folder: &Path) -> RunStarter {
+        RunStarter { tail: None, run_file: shard_folder.join(RUN_FILE) }
+    }
+
+    /// Gives folder and tail a new run, the folder first: a crash in between leaves a tail that is not taken, and nothing in it is missing
+    /// in the segments at that time. Blocks.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn start(self) -> io::Result<()> {
+        let run = store::random_id()?;
+        store::replace_file(&self.run_file, format!("{}\n", StoreId(run)).as_bytes())?;
+        self.tail.map_or(Ok(()), |tail| tail.write_all_at(&run, RUN_AT as u64))
+    }
+}
+
 fn read_head(file: &mut File) -> io::Result<Option<Head>> {
     let mut head = Vec::with_capacity(HEAD_BYTES);
     file.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
@@ -286,7 +344,12 @@ fn is_left_over(path: &Path) -> bool {
         return false;
     }
     let Ok(Some(head)) = read_head(&mut file) else { return false };
-    !FileIdentity::of(&head.key.root.join(MANIFEST)).is_ok_and(|identity| identity == head.key.manifest)
+    let manifest = head.key.root.join(MANIFEST);
+    let is_same_file = FileIdentity::of(&manifest).is_ok_and(|identity| identity == head.key.manifest);
+    // A store made anew in the place of a removed one may get its inode.
+    let is_same_store =
+        store::read_text(&manifest).is_ok_and(|text| text.contains(&format!("id={}\n", head.key.store)));
+    !(is_same_file && is_same_store)
 }
 
 #[cfg(test)]
@@ -350,6 +413,28 @@ mod tests {
     }
 
     #[test]
+    fn a_backup_of_an_earlier_run_put_back_in_place_does_not_take_the_tail() {
+        let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
+        let (folder, backup) = (root.path().join("store"), root.path().join("backup"));
+        let run = |appended| {
+            let store = store(&folder);
+            let mut tail = TailFile::open(memory.path(), &key(&store)).expect("a tail");
+            let found = tail.found();
+            tail.run_starter(&store.shard_folder(ShardId(0))).and_then(RunStarter::start).expect("a new run");
+            tail.publish(LogOffset(appended));
+            found
+        };
+        assert_eq!(run(5), None);
+        copy_folder(&folder, &backup);
+        assert_eq!(run(6), Some(LogOffset(5)));
+        // Written into the files that are there: device and inode stay.
+        fs::copy(backup.join("store"), folder.join("store")).expect("a copy");
+        fs::copy(backup.join("shard-0/run"), folder.join("shard-0/run")).expect("a copy");
+        assert_eq!(run(7), None);
+        assert_eq!(run(8), Some(LogOffset(7)));
+    }
+
+    #[test]
     fn a_head_that_differs_in_any_field_is_not_taken() {
         let check = |edit: &dyn Fn(&mut TailKey)| {
             let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
@@ -376,6 +461,7 @@ mod tests {
         assert_eq!(check(&|key| key.manifest.inode ^= 1), None);
         assert_eq!(check(&|key| key.shard.0 ^= 1), None);
         assert_eq!(check(&|key| key.ring_bytes *= 2), None);
+        assert_eq!(check(&|key| key.run[3] ^= 1), None);
         assert_eq!(check(&|key| key.root.push("x")), None);
     }
 
@@ -386,12 +472,22 @@ mod tests {
         let (first, second) = (store(&gone), store(&kept));
         let first_tail = TailFile::open(memory.path(), &key(&first)).expect("a tail");
         drop(TailFile::open(memory.path(), &key(&second)).expect("a tail"));
+        let manifest = store::read_text(&kept.join(MANIFEST)).expect("a manifest");
         fs::remove_dir_all(&gone).expect("removed");
         assert_eq!(remove_left_over(memory.path()), Vec::<PathBuf>::new(), "its process still runs");
         let path = first_tail.path().to_owned();
         drop(first_tail);
         assert_eq!(remove_left_over(memory.path()), vec![path]);
         assert_eq!(fs::read_dir(memory.path()).expect("a folder").count(), 1);
+
+        // Another store in the same place, even in the same file.
+        let other = manifest.replace(&second.id().to_string(), &"0".repeat(32));
+        fs::OpenOptions::new()
+            .write(true)
+            .open(kept.join(MANIFEST))
+            .and_then(|mut file| io::Write::write_all(&mut file, other.as_bytes()))
+            .expect("rewritten in place");
+        assert_eq!(remove_left_over(memory.path()).len(), 1);
     }
 
     #[test]

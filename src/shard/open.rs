@@ -10,7 +10,7 @@ use super::start::{ShardSettings, StartError};
 use super::work::io_error;
 use crate::broker::persist::Table;
 use crate::broker::{Broker, Tables};
-use crate::disk::{Disk, TailFile, TailKey, tail};
+use crate::disk::{Disk, DiskError, RunStarter, TailFile, TailKey, blocking, tail};
 use crate::log::{FOLDERS, FileName, FoundFile, FoundStore, HeapTail, Log, Recovery, RecoveryError, Step, TailMemory};
 use crate::model::LogOffset;
 use crate::protocol::body::{BodyError, ConsumerOffsets, GroupTable, TopicTable};
@@ -32,13 +32,15 @@ pub(super) async fn open(settings: ShardSettings, port: u16, runtime: &Runtime) 
     let folder = settings.store.shard_folder(settings.shard);
     let disk = Disk::open(&folder).await?;
     let files = found_files(&disk).await?;
-    let (memory, tail_found) = open_tail(&settings);
+    let (memory, tail_found, run_starter) = open_tail(&settings);
     let tail_survives_kill = memory.survives_kill();
     let found = FoundStore { files, tail: memory, tail_appended: tail_found };
     let refused = |source| StartError::Recovery { folder: folder.clone(), source };
     let began = runtime.watch.now().mono;
     let recovery = Recovery::new(settings.log, found).map_err(refused)?;
     let log = recover(recovery, &disk).await.map_err(refused)?;
+    let started = blocking::run(move || run_starter.start()).await;
+    started.map_err(|source| DiskError { operation: "begin a run in", path: folder.clone(), source })?;
     let took_ms = runtime.watch.now().mono.ms_since(began);
     tracing::info!(shard = %settings.shard, start = %log.start(), end = %log.appended(), took_ms, "the log is open");
     let tables = Tables {
@@ -71,16 +73,17 @@ async fn found_files(disk: &Disk) -> Result<Vec<FoundFile>, StartError> {
 }
 
 /// The tail in shared memory, or on the heap where there is none; the log says so then.
-fn open_tail(settings: &ShardSettings) -> (Box<dyn TailMemory>, Option<LogOffset>) {
+fn open_tail(settings: &ShardSettings) -> (Box<dyn TailMemory>, Option<LogOffset>, RunStarter) {
     tail::remove_left_over(&settings.tail_folder);
-    let key = TailKey::new(&settings.store, settings.shard, settings.tail_bytes);
-    let opened = key
+    let folder = settings.store.shard_folder(settings.shard);
+    let opened = TailKey::new(&settings.store, settings.shard, settings.tail_bytes)
         .map_err(|error| error.to_string())
-        .and_then(|key| TailFile::open(&settings.tail_folder, &key).map_err(|error| error.to_string()));
+        .and_then(|key| TailFile::open(&settings.tail_folder, &key).map_err(|error| error.to_string()))
+        .and_then(|tail| Ok((tail.run_starter(&folder).map_err(|error| error.to_string())?, tail)));
     match opened {
-        Ok(tail) => {
+        Ok((starter, tail)) => {
             let found = tail.found();
-            (Box::new(tail), found)
+            (Box::new(tail), found, starter)
         }
         Err(error) => {
             tracing::warn!(
@@ -88,7 +91,7 @@ fn open_tail(settings: &ShardSettings) -> (Box<dyn TailMemory>, Option<LogOffset
                 "no tail in shared memory ({error}): ASYNC_FLUSH replies after the write to the disk; set tailPath to a tmpfs with {} bytes free",
                 settings.tail_bytes
             );
-            (Box::new(HeapTail::new(settings.tail_bytes)), None)
+            (Box::new(HeapTail::new(settings.tail_bytes)), None, RunStarter::without_tail(&folder))
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::broker::outbox::CloseReason;
 use crate::broker::{Broker, Effect, Output};
 use crate::control::message::{ControlSender, ShardReceiver, StopReason, ToControl, ToShard};
 use crate::disk::Disk;
-use crate::limits::TICK_MS;
+use crate::limits::{COUNTERS_MS, TICK_MS};
 use crate::log::DiskUsage;
 use crate::model::{ConnectionId, MonoNs, Now, ShardId};
 use crate::net::{Listeners, Net, Service};
@@ -220,6 +220,18 @@ impl Shard {
         self.want_stop(StopReason::Asked);
     }
 
+    fn tell_counters(&self, net: &Net<Shard>) {
+        let stalls = self.runtime.watch.stalls();
+        let counters = vec![
+            ("stalls", stalls.count),
+            ("stall_us_max", stalls.longest_us),
+            ("rescues", stalls.rescues),
+            ("connections", net.count() as u64),
+            ("partial_bytes", net.partial_bytes() as u64),
+        ];
+        self.tell_control(ToControl::Runtime { shard: self.id, counters });
+    }
+
     /// Ticks and deadlines, on one timer.
     async fn clock(self: Rc<Self>, net: Rc<Net<Shard>>) {
         let watch = self.runtime.watch.clone();
@@ -239,6 +251,9 @@ impl Shard {
                 if ticks % (1000 / TICK_MS) == 1 {
                     net.sweep();
                     self.spawn_measure();
+                }
+                if ticks % (COUNTERS_MS / TICK_MS) == 0 && !self.letters_left() {
+                    self.tell_counters(&net);
                 }
             } else if self.look(Broker::poll_timeout).is_none_or(|deadline| deadline > now) {
                 continue;

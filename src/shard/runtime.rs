@@ -161,7 +161,6 @@ pub fn raise_open_files() {
 ///
 /// # Errors
 /// [`RuntimeError::Thread`] if there is no thread.
-#[expect(clippy::disallowed_methods, reason = "shard is a shell: the one place where its thread is started")]
 pub fn spawn<T, F, M>(
     plan: ExecutorPlan,
     main: M,

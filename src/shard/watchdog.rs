@@ -83,7 +83,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The list of executors; the first look at it starts the thread.
-#[expect(clippy::disallowed_methods, reason = "shard is a shell: the watchdog cannot live on what it watches")]
 fn watched() -> &'static Mutex<Vec<Weak<Pulse>>> {
     static WATCHED: OnceLock<Mutex<Vec<Weak<Pulse>>>> = OnceLock::new();
     WATCHED.get_or_init(|| {
