@@ -432,7 +432,7 @@ fn ten_thousand_idle_connections_disturb_nobody() -> io::Result<()> {
             match number % 3 {
                 0 => {}
                 1 => stream.write_all(&[0])?,
-                _ => stream.write_all(&[0, 0xFF, 0xFF, 0xFF, 0, 0, 0, 100, b'{'])?,
+                _ => stream.write_all(&[0, 0xFF, 0xFF, 0xF0, 0, 0, 0, 100, b'{'])?,
             }
             idle.push(stream);
         }
