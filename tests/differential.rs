@@ -17,7 +17,14 @@ use ringmq_peers::{Apache, BrokerOptions, Flush, StockClient};
 use script::{Answers, run_script};
 
 /// Step of the script, beginning of the path in its answer, and why ringmq differs there.
-const KNOWN_DIFFERENCES: [(&str, &str, &str); 0] = [];
+const KNOWN_DIFFERENCES: [(&str, &str, &str); 6] = [
+    ("all topic configs", "ext.totalTopicNum", "clients that page need the total, whoever asks"),
+    ("send without body", "code", "no retry helps a message without body: illegal, not a system error"),
+    ("send without body", "ext.", "Apache fails on it before it has an answer"),
+    ("who consumes", "body.groupList[", "Apache lists a topic's name as if it were a group"),
+    ("runtime", "body.table.getTransferedTps", "the exporter asks for the old spelling"),
+    ("runtime", "body.table.remainHowManyDataToCommit", "the exporter needs it, whatever the store is"),
+];
 
 /// The same for ringmq's name server before Apache's broker.
 const NAME_SERVER_DIFFERENCES: [(&str, &str, &str); 0] = [];
@@ -38,8 +45,14 @@ fn apache_or_skip() -> Option<Apache> {
 
 fn answers_of_apache(apache: &Apache) -> io::Result<Answers> {
     let name_server = apache.start_name_server().expect("it starts");
-    let broker = apache.start_broker(&BrokerOptions::small(&name_server.address())).expect("it starts");
+    let broker = apache.start_broker(&checksummed(&name_server.address())).expect("it starts");
     run_script(&name_server.address(), &broker.address())
+}
+
+/// Apache's broker, told to write the checksum into each record that ringmq always writes.
+fn checksummed(name_server: &str) -> BrokerOptions {
+    let more = vec![("enabledAppendPropCRC".to_owned(), "true".to_owned())];
+    BrokerOptions { more, ..BrokerOptions::small(name_server) }
 }
 
 #[test]
@@ -112,7 +125,7 @@ fn apache_broker_with_our_name_server() -> io::Result<()> {
     drop(broker);
 
     let name_server = NameServer::start(&[]);
-    let broker = apache.start_broker(&BrokerOptions::small(&name_server.address())).expect("it starts");
+    let broker = apache.start_broker(&checksummed(&name_server.address())).expect("it starts");
     let ours = run_script(&name_server.address(), &broker.address())?;
     compare(&answers_of_apache(&apache)?, &ours, &NAME_SERVER_DIFFERENCES);
     Ok(())

@@ -233,10 +233,8 @@ impl Broker {
             ("topicSysFlag", ExtValue::I64(i64::from(pull.topic_sys_flag))),
             ("groupSysFlag", ExtValue::I64(i64::from(pull.group_sys_flag))),
         ];
-        // The two flags are left out when they say nothing, as RocketMQ does.
-        let fields = if pull.topic_sys_flag | pull.group_sys_flag == 0 { &ext[..4] } else { &ext[..] };
         if !asked.is_oneway {
-            let reply = Reply { code, remark: Some(status), ext: fields, body };
+            let reply = Reply { code, remark: Some(status), ext: &ext, body };
             encode_reply(asked.encoding, asked.opaque, &reply, out.outbox.buffer(asked.connection));
         }
         self.scratch.records = records;

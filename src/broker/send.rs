@@ -20,7 +20,7 @@ use crate::protocol::message::{
     BatchedMessage, MessageId, Properties, UniqueKey, append_property, check_topic, dlq_topic, group_of_retry_topic,
     is_retry_topic, property, split_batch, sys_flag, tag_code,
 };
-use crate::protocol::reply::{SendReplyFields, encode_send_reply};
+use crate::protocol::reply::{ExtValue, Reply, SendReplyFields, encode_send_reply};
 use crate::protocol::request::SendRequest;
 
 /// A client from this version on says how often its messages are tried: 3.4.9.
@@ -28,6 +28,9 @@ const VERSION_WITH_MAX_RECONSUME: i32 = 121;
 
 /// Bytes of the record's CRC property, for which the properties must leave room.
 const CRC_PROPERTY_BYTES: usize = 20;
+
+/// Room that the properties which the broker adds take, roughly: names, cluster, region.
+const OWN_PROPERTIES_BYTES: usize = 96;
 
 /// Where a message goes once all checks are passed.
 struct Destination {
@@ -88,10 +91,17 @@ impl Broker {
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
         let result = self.try_send(asked, request, out);
-        if result.is_err() {
+        if let Err(refusal) = &result {
             self.counters.put_failed_count += 1;
+            // Clients take region and trace switch from whatever a send is answered with.
+            let ext = [
+                (property::MSG_REGION, ExtValue::Str(&self.settings.region)),
+                (property::TRACE_ON, ExtValue::Bool(self.settings.trace_on)),
+            ];
+            let reply = Reply { code: refusal.code, remark: Some(&refusal.remark), ext: &ext, body: &[] };
+            self.reply(asked, &reply, out);
         }
-        result
+        Ok(Handled::Done)
     }
 
     fn try_send(&mut self, asked: &Asked, request: &SendRequest<'_>, out: &mut Output) -> Result<Handled, Refusal> {
@@ -127,6 +137,9 @@ impl Broker {
     }
 
     fn check_body(&self, body: &[u8]) -> Result<(), Refusal> {
+        if body.is_empty() {
+            return Err(Refusal::new(ResponseCode::MessageIllegal, "the message is illegal: it has no body"));
+        }
         let max = self.settings.message_body_bytes_max;
         if body.len() > max {
             let remark = format!("the message is illegal: body of {} bytes, maxMessageSize is {max}", body.len());
@@ -279,14 +292,20 @@ impl Broker {
             .collect::<Result<Vec<BatchedMessage<'_>>, _>>()
             .map_err(|error| Refusal::new(ResponseCode::MessageIllegal, error.to_string()))?;
         let born_host = self.peer(asked.connection);
-        let mut drafts = Vec::with_capacity(messages.len());
+        let mut scans = Vec::with_capacity(messages.len());
         for message in &messages {
             let text = std::str::from_utf8(message.properties).map_err(|_| {
                 Refusal::new(ResponseCode::MessageIllegal, "properties of a message of the batch are no text")
             })?;
             let inner = Scan::of(text);
             refuse_what_is_not_built(&inner, false)?;
-            check_properties(message.properties)?;
+            let mut stored = Vec::with_capacity(text.len() + OWN_PROPERTIES_BYTES);
+            self.store_properties(text, &inner, None, &mut stored);
+            check_properties(&stored)?;
+            scans.push((inner, stored));
+        }
+        let mut drafts = Vec::with_capacity(messages.len());
+        for (message, (inner, stored)) in messages.iter().zip(&scans) {
             drafts.push(RecordDraft {
                 topic: request.topic,
                 queue_id: destination.queue_id,
@@ -299,7 +318,7 @@ impl Broker {
                 reconsume_times: request.reconsume_times,
                 prepared_transaction_offset: 0,
                 body: message.body,
-                properties: message.properties,
+                properties: stored,
                 tag_code: tag_code(inner.tags),
                 keys: KeysToIndex { unique: inner.unique, keys: inner.keys },
             });

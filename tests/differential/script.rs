@@ -10,10 +10,11 @@ use crate::harness::{Client, Frame, Record, code, wait_for};
 pub(crate) type Answers = Vec<(String, BTreeMap<String, String>)>;
 
 /// Fields whose value depends on when or where, in ext fields, bodies and properties. That they are there counts.
-const MASKED: [&str; 19] = [
+const MASKED: [&str; 20] = [
     "msgId",
     "transactionId",
     "UNIQ_KEY",
+    "__CRC32#",
     "timestamp",
     "counter",
     "stateVersion",
