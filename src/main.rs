@@ -194,6 +194,7 @@ fn shard_settings(config: &NodeConfig, index: u16, store: &Arc<Store>, ip: IpAdd
         reserved_hours: config.file_reserved_hours,
         delete_hour: config.delete_hour,
         used_percent_max: config.disk_used_percent_max,
+        used_percent_forced: config.clean_forcibly.then_some(config.clean_forcibly_percent),
         ..Retention::default()
     };
     let log = LogSettings {

@@ -91,6 +91,10 @@ pub struct NodeConfig {
     pub delete_hour: u8,
     /// `diskMaxUsedSpaceRatio`, percent.
     pub disk_used_percent_max: u8,
+    /// Whether a nearly full disk costs the oldest messages (`true`) or new ones (`false`).
+    pub clean_forcibly: bool,
+    /// Percent of the disk in use above which the oldest segments go, expired or not, if `clean_forcibly`.
+    pub clean_forcibly_percent: u8,
     /// `autoCreateTopicEnable`.
     pub auto_create_topic: bool,
     /// `autoCreateSubscriptionGroup`.
@@ -278,6 +282,8 @@ impl NodeConfig {
             file_reserved_hours: 0,
             delete_hour: 0,
             disk_used_percent_max: 0,
+            clean_forcibly: false,
+            clean_forcibly_percent: 0,
             auto_create_topic: true,
             auto_create_group: true,
             default_topic_queues: 0,
@@ -656,6 +662,14 @@ const NODE: &[Setting<NodeConfig>] = &[
     ),
     setting!("diskMaxUsedSpaceRatio", "75", disk_used_percent_max in 10..=95, "of percent ",
         "Percent of the disk in use above which expired segments go at once."),
+    setting!(
+        "cleanFileForciblyEnable",
+        "false",
+        clean_forcibly,
+        "Whether a nearly full disk costs the oldest messages, expired or not. Apache's default is true; here sends are refused instead, so that nothing acknowledged is lost."
+    ),
+    setting!("diskSpaceCleanForciblyRatio", "85", clean_forcibly_percent in 20..=95, "of percent ",
+        "Percent of the disk in use above which that happens, if it may."),
     setting!(
         "autoCreateTopicEnable",
         "true",

@@ -335,8 +335,10 @@ impl Disk {
         let folder = self.folder.clone();
         let found = blocking::run(move || Ok(rustix::fs::statvfs(&folder)?)).await;
         let found = found.map_err(|source| DiskError::new("measure", &self.folder, source))?;
+        // As `df` and RocketMQ count: blocks that are free but kept for others are not part of the disk.
+        let used = found.f_blocks.saturating_sub(found.f_bfree);
         Ok(Usage {
-            total_bytes: found.f_blocks.saturating_mul(found.f_frsize),
+            total_bytes: used.saturating_add(found.f_bavail).saturating_mul(found.f_frsize),
             free_bytes: found.f_bavail.saturating_mul(found.f_frsize),
         })
     }

@@ -157,7 +157,7 @@ impl Log {
     fn retire_one(&mut self, now: Now, percent: u64) {
         let retention = self.settings.retention;
         let is_tight = percent >= u64::from(retention.used_percent_max);
-        let is_forced = percent >= u64::from(retention.used_percent_forced);
+        let is_forced = retention.used_percent_forced.is_some_and(|max| percent >= u64::from(max));
         let Some(oldest) = self.segments.oldest().copied() else { return };
         // An empty segment behind the writer has no times; it is as old as what follows.
         let age_ms = oldest.times.map_or(i64::MAX, |(_, last)| now.unix.0.saturating_sub(last));

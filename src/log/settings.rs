@@ -34,8 +34,9 @@ pub struct Retention {
     pub utc_offset_minutes: i32,
     /// Percent of the disk above which expired segments go at any hour. RocketMQ: `diskMaxUsedSpaceRatio`.
     pub used_percent_max: u8,
-    /// Percent above which the oldest segments go, expired or not. RocketMQ: `diskSpaceCleanForciblyRatio`.
-    pub used_percent_forced: u8,
+    /// Percent above which the oldest segments go, expired or not; `None` keeps what is not expired, and sends are refused instead.
+    /// RocketMQ: `cleanFileForciblyEnable`, `diskSpaceCleanForciblyRatio`.
+    pub used_percent_forced: Option<u8>,
     /// Percent above which sends are refused. RocketMQ: `diskSpaceWarningLevelRatio`.
     pub used_percent_refused: u8,
 }
@@ -47,7 +48,7 @@ impl Default for Retention {
             delete_hour: 4,
             utc_offset_minutes: 0,
             used_percent_max: 75,
-            used_percent_forced: 85,
+            used_percent_forced: None,
             used_percent_refused: 90,
         }
     }

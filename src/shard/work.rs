@@ -12,7 +12,7 @@ use super::pump::Shard;
 use crate::broker::persist::Table;
 use crate::disk::DiskError;
 use crate::limits::{FETCHES_MAX, FETCHES_WAITING_MAX};
-use crate::log::{BlockId, Commit, DiskUsage, IoError, Work};
+use crate::log::{BlockId, Commit, DiskUsage, FileName, IoError, Work};
 
 /// EIO: what the kernel says when it has no better number, and what the log is told of a short write.
 const EIO: i32 = 5;
@@ -108,6 +108,11 @@ impl Shard {
     }
 
     async fn do_work(&self, work: Work) -> Result<(), DiskError> {
+        if let Work::Remove { file: file @ FileName::Segment(_) }
+        | Work::Rename { from: file @ FileName::Segment(_), .. } = &work
+        {
+            tracing::info!(%file, "retention takes a segment");
+        }
         match work {
             Work::Prepare { file, at, len, size } => self.disk.prepare(Path::new(&file.to_path()), at, len, size).await,
             Work::Rename { from, to } => self.disk.rename(Path::new(&from.to_path()), Path::new(&to.to_path())).await,
