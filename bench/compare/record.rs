@@ -158,7 +158,8 @@ fn table(records: &[CaseRecord]) -> Result<String, Failure> {
     let mut text = String::from(
         "# ringmq, Apache RocketMQ and a bare echo, measured in turn\n\n\
          Medians of interleaved runs, the lowest and highest in parentheses; 256-byte bodies, JSON headers, 8 queues; the servers not being\n\
-         measured are stopped. Open-loop latency counts from the intended send time. `failed` sums all rounds; what failed is in no latency. The JSON files hold every run.\n\n\
+         measured are stopped. Open-loop latency counts from the intended send time. \
+         `failed` sums all rounds; what failed is in no latency. The JSON files hold every run.\n\n\
          | case | load | figure | ringmq | Apache 5.3.3 | glommio echo | to Apache | to echo | failed | goal |\n\
          |---|---|---|---|---|---|---|---|---|---|\n",
     );

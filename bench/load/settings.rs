@@ -38,7 +38,7 @@ pub enum Command {
 /// As typed; [`Settings::check`] makes sense of it.
 #[derive(Debug, Args)]
 pub struct ProduceArgs {
-    /// Brokers to send to, HOST:PORT[,HOST:PORT]; connections are spread over them
+    /// Brokers to send to, HOST:PORT or several with commas between; connections are spread over them
     #[arg(long, value_delimiter = ',', required = true)]
     pub target: Vec<String>,
     /// Topic; created on every target before the load begins
