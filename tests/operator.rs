@@ -347,7 +347,6 @@ fn a_missing_segment_is_refused_by_name() {
 
 /// So is one that holds another place of the log.
 #[test]
-#[ignore = "a start does not look into segments below its checkpoint, so this one is found by the first reader only"]
 fn a_foreign_segment_is_refused_by_name() {
     let (operator, segment, count) = store_of_segments();
     let aside = operator.folder.path().join("segment");

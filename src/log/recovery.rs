@@ -3,7 +3,8 @@
 //! In order:
 //!
 //! 1. Segments must be contiguous and of the right size; anything unknown in the folders is refused by name.
-//! 2. A checkpoint, if there is a sound one, says where to begin; else the whole log is read.
+//! 2. A checkpoint, if there is a sound one, says where to begin; else the whole log is read. Of a segment that is not read, the first
+//!    record must name its place: a file that was copied there from elsewhere is refused by name.
 //! 3. The log is valid up to the first bytes that are not a sound record *for that place*: recycled segments hold sound records of an
 //!    older part of the log, so the record's own log offset counts as much as its CRC.
 //! 4. What was found is flushed: that it can be read does not mean that it would survive.
@@ -119,6 +120,14 @@ pub enum RecoveryError {
         /// What it should be.
         expected: u64,
     },
+    /// A segment that holds something else than its name says.
+    #[error(
+        "{file} does not begin with the log's record of that place: it was put there from elsewhere; restore the file"
+    )]
+    ForeignSegment {
+        /// The segment.
+        file: FileName,
+    },
     /// A hole in the log.
     #[error("{file} is missing: restore it, or the messages in it and after it are lost")]
     MissingSegment {
@@ -174,6 +183,8 @@ pub struct Recovery {
     answer: Option<Bytes>,
     failed: Option<RecoveryError>,
     leftovers: VecDeque<FileName>,
+    /// Segments that are not read whole, of which the first record is still to be looked at.
+    unread: VecDeque<LogOffset>,
     checkpoint_bytes: u64,
     index_sizes: Vec<(u32, u64)>,
     derived: Derived,
@@ -194,6 +205,7 @@ pub struct Recovery {
 enum Phase {
     Checkpoint,
     Leftovers,
+    Places,
     Scan,
     NextSegment,
     FlushFound,
@@ -288,6 +300,7 @@ impl Recovery {
             answer: None,
             failed: None,
             leftovers,
+            unread: VecDeque::new(),
             checkpoint_bytes,
             index_sizes,
             known_end: at,
@@ -315,6 +328,7 @@ impl Recovery {
                 Phase::Scan => self.scan(),
                 Phase::NextSegment => self.check_next_segment(),
                 Phase::Leftovers => Ok(self.remove_leftover()),
+                Phase::Places => self.check_places(),
                 Phase::Commit => Ok(self.write_commit()),
                 Phase::Flush => Ok(self.flush_commit()),
                 Phase::Stale => Ok(self.clear_stale()),
@@ -574,10 +588,28 @@ impl Recovery {
         match self.leftovers.pop_front() {
             Some(file) => Some(Step::Remove { file }),
             None => {
-                self.phase = Phase::Scan;
+                let size = self.settings.segment_bytes;
+                let starts = self.derived.segments.iter().map(|segment| segment.start);
+                self.unread = starts.take_while(|start| start.plus(size) <= self.replay_from).collect();
+                self.phase = Phase::Places;
                 None
             }
         }
+    }
+
+    /// Looks at the first record of each segment that the scan will not read.
+    fn check_places(&mut self) -> Result<Option<Step>, RecoveryError> {
+        if let Some(data) = self.answer.take()
+            && let Some(start) = self.unread.pop_front()
+            && !claims_place(&data, start)
+        {
+            return Err(RecoveryError::ForeignSegment { file: FileName::Segment(start) });
+        }
+        if let Some(&start) = self.unread.front() {
+            return Ok(Some(read(FileName::Segment(start), 0, BLOCK)));
+        }
+        self.phase = Phase::Scan;
+        Ok(None)
     }
 
     fn log(&mut self) -> &mut Log {

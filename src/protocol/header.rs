@@ -183,7 +183,12 @@ pub struct Ext<'a> {
     inline: [(Span, Span); INLINE_PAIRS],
     overflow: Vec<(Span, Span)>,
     count: usize,
+    /// Place of the value whose name is one letter, plus one: SEND_MESSAGE_V2 has fourteen of them, and each is asked for once.
+    letters: [u8; LETTERS],
 }
+
+const LETTERS: usize = 26;
+const _: () = assert!(EXT_FIELDS_MAX < 255, "a place fits a byte");
 
 impl<'a> Ext<'a> {
     fn new(source: &'a str) -> Ext<'a> {
@@ -193,12 +198,19 @@ impl<'a> Ext<'a> {
             inline: [(Span::default(), Span::default()); INLINE_PAIRS],
             overflow: Vec::new(),
             count: 0,
+            letters: [0; LETTERS],
         }
     }
 
     /// The value of a field. If it came twice the last one counts, as in a Java map.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
+        if let Some(letter) = Self::letter(name) {
+            let place = usize::from(*self.letters.get(letter)?).checked_sub(1)?;
+            let overflow = || self.overflow.get(place.saturating_sub(INLINE_PAIRS));
+            let (_, value) = self.inline.get(place).or_else(overflow)?;
+            return Some(self.text(*value));
+        }
         let mut found = None;
         for (key, value) in self.pairs() {
             let same_length = key.end.wrapping_sub(key.start & !Span::DECODED) as usize == name.len();
@@ -232,6 +244,15 @@ impl<'a> Ext<'a> {
         self.count == 0
     }
 
+    /// Which letter `name` is, if it is one.
+    #[inline]
+    fn letter(name: &str) -> Option<usize> {
+        match name.as_bytes() {
+            [letter @ b'a'..=b'z'] => Some(usize::from(letter.wrapping_sub(b'a'))),
+            _ => None,
+        }
+    }
+
     fn pairs(&self) -> impl Iterator<Item = &(Span, Span)> {
         self.inline.iter().take(self.count).chain(&self.overflow)
     }
@@ -253,6 +274,11 @@ impl<'a> Ext<'a> {
             None => self.overflow.push(pair),
         }
         self.count = self.count.saturating_add(1);
+        if let Some(letter) = Self::letter(self.text(pair.0))
+            && let Some(place) = self.letters.get_mut(letter)
+        {
+            *place = u8::try_from(self.count).expect("fewer fields than a byte counts");
+        }
         Ok(())
     }
 

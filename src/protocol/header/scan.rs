@@ -30,6 +30,7 @@ impl<'a> Scan<'a> {
         if self.at >= self.bytes.len() { HeaderError::Ended } else { HeaderError::Syntax { at: self.at } }
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
@@ -38,14 +39,20 @@ impl<'a> Scan<'a> {
         self.at = self.at.saturating_add(1);
     }
 
+    #[inline]
     fn space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\r' | b'\n')) {
             self.step();
         }
     }
 
-    /// Skips space, then takes `expected` or nothing.
+    /// Skips space, then takes `expected` or nothing. Stock clients write no space, so it is looked for second.
+    #[inline]
     fn eat(&mut self, expected: u8) -> bool {
+        if self.peek() == Some(expected) {
+            self.step();
+            return true;
+        }
         self.space();
         let found = self.peek() == Some(expected);
         if found {
@@ -141,12 +148,14 @@ impl<'a> Scan<'a> {
         Ok(self.source_span(start, self.at))
     }
 
+    #[inline]
     fn source_span(&self, start: usize, end: usize) -> Span {
         let position = |at: usize| u32::try_from(at).expect("a header is shorter than 2^24 bytes");
         Span { start: position(start), end: position(end) }
     }
 
     /// The rest of a string whose opening quote is taken. Borrowed if nothing in it is escaped.
+    #[inline]
     fn string(&mut self) -> Result<Span, HeaderError> {
         let start = self.at;
         self.at = self.at.saturating_add(self.plain_run());
@@ -155,6 +164,12 @@ impl<'a> Scan<'a> {
             self.step();
             return Ok(span);
         }
+        self.escaped_string(start)
+    }
+
+    /// The rest of a string that began at `start` and has an escape here.
+    #[inline(never)]
+    fn escaped_string(&mut self, start: usize) -> Result<Span, HeaderError> {
         let decoded_start = self.header.ext.decoded.len();
         if decoded_start == 0 {
             // Decoded text is never longer than what it was made of; one allocation serves the whole header.
@@ -188,6 +203,7 @@ impl<'a> Scan<'a> {
 
     /// Bytes from here up to the next quote, backslash or the end, eight at a time. Bare control characters are let through:
     /// they do no harm, and fastjson lets them through too.
+    #[inline]
     fn plain_run(&self) -> usize {
         const ONES: u64 = 0x0101_0101_0101_0101;
         const HIGHS: u64 = ONES << 7;
