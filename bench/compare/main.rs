@@ -102,6 +102,7 @@ fn compare(arguments: &Arguments) -> Result<(), Failure> {
         let command = format!("ringmq-compare {command}");
         let mut record = CaseRecord { case, command, host, settings: BTreeMap::new(), rows: Vec::new() };
         plan.run(case, &mut record)?;
+        record.forget_folder(&plan.store_dir);
         save(&out, &record)?;
         say(&format!("{}: written to {}", case.name(), out.display()));
     }

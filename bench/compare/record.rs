@@ -154,6 +154,18 @@ pub(crate) fn save(dir: &Path, record: &CaseRecord) -> Result<(), Failure> {
     Ok(())
 }
 
+impl CaseRecord {
+    /// Says `STORE` for the folder of the stores: where that was on this machine helps nobody.
+    pub(crate) fn forget_folder(&mut self, folder: &Path) {
+        let parent = folder.parent().unwrap_or(folder);
+        for text in self.settings.values_mut().chain([&mut self.command]) {
+            for path in [folder, parent] {
+                *text = text.replace(&path.display().to_string(), "STORE");
+            }
+        }
+    }
+}
+
 fn table(records: &[CaseRecord]) -> Result<String, Failure> {
     let mut text = String::from(
         "# ringmq, Apache RocketMQ and a bare echo, measured in turn\n\n\
