@@ -163,6 +163,8 @@ final class Pushing {
         Findings first = new Findings();
         DefaultMQPushConsumer before = start(world, "*", first);
         first.tally.waitForDistinct(60);
+        // The last message was counted before its offset was noted: without this the client may stop in between.
+        before.setAwaitTerminationMillisWhenShutdown(10_000);
         before.shutdown();
         world.send(60, 100);
         Findings second = new Findings();
