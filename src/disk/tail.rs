@@ -20,7 +20,8 @@
 //! | 80..96    | run         | [`RunId`]: a backup put back in place over the store's own files has an earlier one |
 //! | 96..      | path        | the store's folder, so that a left-over tail can be told from one in use   |
 //!
-//! While a process uses a tail it holds a lock on the file, which keeps the clean-up of another process away from it.
+//! While a process uses a tail it holds a lock on the file, which keeps the clean-up of another process away from it. A tail that
+//! may hold the last run and cannot be had is an error at the start: going on without it would lose what was acknowledged.
 
 #![expect(unsafe_code, reason = "mapping a file and an atomic inside the mapping have no safe form")]
 
@@ -66,11 +67,19 @@ pub enum TailError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// Another process has the tail, though the store's lock is ours.
+    /// Another process has the tail, though the store's lock is ours: one that was killed and is not gone yet.
     #[error("{path} is in use by another process")]
     InUse {
         /// The tail file.
         path: PathBuf,
+    },
+    /// There is a tail, and it may hold what was acknowledged, but it cannot be read.
+    #[error("{path} may hold messages of the last run and cannot be read: {source}; make it readable for this user, or remove it to start without them")]
+    Unreadable {
+        /// The tail file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
     },
     /// The store's path does not fit the head.
     #[error("the store's path has {found} bytes, more than {PATH_BYTES_MAX}")]
@@ -86,7 +95,7 @@ pub enum TailError {
 /// its log is a shorter one, and the tail's newer bytes must not be put behind it.
 pub type RunId = [u8; 16];
 
-/// Whose tail it is: everything in the head but the offset.
+/// Whose tail it is and how long: everything in the head but the offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TailKey {
     /// The store's random name.
@@ -124,6 +133,11 @@ impl TailKey {
         Ok(TailKey { store: id, manifest, boot, shard, root: store.root().to_owned(), ring_bytes, run })
     }
 
+    /// Whether `other` is the same tail, be it of another length: `tailSize` may have changed since.
+    fn is_same_tail(&self, other: &TailKey) -> bool {
+        TailKey { ring_bytes: other.ring_bytes, ..self.clone() } == *other
+    }
+
     fn file_name(&self) -> String {
         let FileIdentity { device, inode } = self.manifest;
         format!("{NAME_PREFIX}{}-{device:x}-{inode:x}-{}{NAME_SUFFIX}", self.store, self.shard)
@@ -156,6 +170,12 @@ struct Head {
 }
 
 impl Head {
+    /// Whether a file of `file_bytes` holds a ring that can be used, as long as the head says.
+    fn is_whole(&self, file_bytes: u64) -> bool {
+        let ring = self.key.ring_bytes;
+        ring.is_power_of_two() && ring >= HEAD_BYTES && file_bytes == (HEAD_BYTES + ring) as u64
+    }
+
     fn decode(bytes: &[u8]) -> Option<Head> {
         if bytes.get(..8)? != MAGIC {
             return None;
@@ -192,10 +212,12 @@ pub struct TailFile {
 impl TailFile {
     /// Opens the tail of `key` in `folder`, or makes a new one. [`TailFile::found`] then says whether bytes of the last run are in it.
     ///
-    /// A file whose head differs from `key` in any field is not taken: it is written anew, and the log says why.
+    /// A tail with content keeps the length that it has. A file whose head differs from `key` in any other field is not taken: it is
+    /// written anew, and the log says why.
     ///
     /// # Errors
-    /// [`TailError`]; the caller then uses memory that does not survive.
+    /// [`TailError`]. After [`TailError::Io`] and [`TailError::LongPath`] nothing is lost by using memory that does not survive; the
+    /// others say that bytes of the last run may be in a tail that cannot be had now.
     pub fn open(folder: &Path, key: &TailKey) -> Result<TailFile, TailError> {
         let path_bytes = key.root.as_os_str().len();
         if path_bytes > PATH_BYTES_MAX {
@@ -203,38 +225,46 @@ impl TailFile {
         }
         let path = folder.join(key.file_name());
         let io = |source| TailError::Io { path: path.clone(), source };
+        let is_there = path.exists();
+        let failed = |source| if is_there { TailError::Unreadable { path: path.clone(), source } } else { io(source) };
         let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
         file.try_lock().map_err(|error| match error {
             fs::TryLockError::WouldBlock => TailError::InUse { path: path.clone() },
-            fs::TryLockError::Error(source) => io(source),
+            fs::TryLockError::Error(source) => failed(source),
         })?;
-        let bytes_wanted = (HEAD_BYTES + key.ring_bytes) as u64;
-        let bytes_found = file.metadata().map_err(io)?.len();
-        let found = if bytes_found == 0 { None } else { Some(read_head(&mut file).map_err(io)?) };
-        let taken = match found {
-            Some(Some(head)) if head.key == *key && bytes_found == bytes_wanted => head.appended,
+        let bytes_found = file.metadata().map_err(failed)?.len();
+        let head = if bytes_found == 0 { None } else { Some(read_head(&mut file).map_err(failed)?) };
+        let taken = match head {
+            Some(Some(head)) if head.is_whole(bytes_found) && key.is_same_tail(&head.key) => {
+                head.appended.map(|appended| (appended, head.key.ring_bytes))
+            }
             Some(other) => {
                 tracing::warn!(path = %path.display(), found = ?other, "the tail in shared memory is not this store's: not taken");
                 None
             }
             None => None,
         };
-        if taken.is_none() {
+        let (found, ring_bytes) = taken.unzip();
+        if found.is_none() {
             file.set_len(0).map_err(io)?;
         }
+        let bytes_wanted = (HEAD_BYTES + ring_bytes.unwrap_or(key.ring_bytes)) as u64;
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes_wanted).map_err(|errno| {
+            if found.is_some() {
+                return failed(errno.into());
+            }
             // A file that could not be allocated in full must not stay behind and keep the tmpfs full.
             drop(fs::remove_file(&path));
             io(errno.into())
         })?;
         // SAFETY: the file is locked by this process, has just been allocated to the full length that is mapped, and nobody
         // truncates it: other ringmq processes lock a tail before they touch it. The mapping keeps its own reference to it.
-        let mut map = unsafe { MmapMut::map_mut(&file) }.map_err(io)?;
-        if taken.is_none() {
+        let mut map = unsafe { MmapMut::map_mut(&file) }.map_err(failed)?;
+        if found.is_none() {
             map.get_mut(..HEAD_BYTES).expect("the mapping holds the head").copy_from_slice(&key.encode());
         }
-        Ok(TailFile { map, file, path, found: taken })
+        Ok(TailFile { map, file, path, found })
     }
 
     /// The end of the log as the last run published it; `None` if this tail is new.
@@ -340,16 +370,19 @@ pub fn remove_left_over(folder: &Path) -> Vec<PathBuf> {
 
 fn is_left_over(path: &Path) -> bool {
     let Ok(mut file) = OpenOptions::new().read(true).open(path) else { return false };
-    if file.try_lock().is_err() {
-        return false;
-    }
     let Ok(Some(head)) = read_head(&mut file) else { return false };
-    let manifest = head.key.root.join(MANIFEST);
-    let is_same_file = FileIdentity::of(&manifest).is_ok_and(|identity| identity == head.key.manifest);
+    // The lock comes last: one that is held for a moment would keep a tail from its own store's next process.
+    !has_store(&head.key) && file.try_lock().is_ok()
+}
+
+/// Whether the store of `key` is still where it was.
+fn has_store(key: &TailKey) -> bool {
+    let manifest = key.root.join(MANIFEST);
+    let is_same_file = FileIdentity::of(&manifest).is_ok_and(|identity| identity == key.manifest);
     // A store made anew in the place of a removed one may get its inode.
     let is_same_store =
-        store::read_text(&manifest).is_ok_and(|text| text.contains(&format!("id={}\n", head.key.store)));
-    !(is_same_file && is_same_store)
+        store::read_text(&manifest).is_ok_and(|text| text.contains(&format!("id={}\n", key.store)));
+    is_same_file && is_same_store
 }
 
 #[cfg(test)]
@@ -460,7 +493,8 @@ mod tests {
         assert_eq!(check(&|key| key.manifest.device ^= 1), None);
         assert_eq!(check(&|key| key.manifest.inode ^= 1), None);
         assert_eq!(check(&|key| key.shard.0 ^= 1), None);
-        assert_eq!(check(&|key| key.ring_bytes *= 2), None);
+        assert_eq!(check(&|key| key.ring_bytes *= 2), Some(LogOffset(7)), "tailSize may change");
+        assert_eq!(check(&|key| key.ring_bytes += 1), None);
         assert_eq!(check(&|key| key.run[3] ^= 1), None);
         assert_eq!(check(&|key| key.root.push("x")), None);
     }
@@ -488,6 +522,40 @@ mod tests {
             .and_then(|mut file| io::Write::write_all(&mut file, other.as_bytes()))
             .expect("rewritten in place");
         assert_eq!(remove_left_over(memory.path()).len(), 1);
+    }
+
+    /// A clean-up that locked each tail it looked at kept one from its own store's next process, which then began without it.
+    #[test]
+    fn a_clean_up_never_locks_the_tail_of_a_store_that_is_there() {
+        let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
+        let store = store(root.path());
+        let key = key(&store);
+        TailFile::open(memory.path(), &key).expect("a tail").publish(LogOffset(5));
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    assert_eq!(remove_left_over(memory.path()), Vec::<PathBuf>::new());
+                }
+            });
+            let found = (0..2000).map(|_| TailFile::open(memory.path(), &key).map(|tail| tail.found()));
+            let failed = found.filter(|found| !matches!(found, Ok(Some(LogOffset(5))))).count();
+            stop.store(true, Ordering::Relaxed);
+            assert_eq!(failed, 0, "of 2000 tails");
+        });
+    }
+
+    #[test]
+    fn a_tail_that_cannot_be_had_is_no_reason_to_begin_without_it() {
+        let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
+        let store = store(root.path());
+        let key = key(&store);
+        let held = TailFile::open(memory.path(), &key).expect("a tail");
+        assert!(matches!(TailFile::open(memory.path(), &key), Err(TailError::InUse { .. })));
+        let path = held.path().to_owned();
+        drop(held);
+        fs::remove_file(&path).and_then(|()| fs::create_dir(&path)).expect("something that is no tail");
+        assert!(matches!(TailFile::open(memory.path(), &key), Err(TailError::Unreadable { .. })));
     }
 
     #[test]

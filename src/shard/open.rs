@@ -1,7 +1,9 @@
 //! From a claimed store to a broker: disk, tail, recovery, tables.
 
+use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -10,13 +12,17 @@ use super::start::{ShardSettings, StartError};
 use super::work::io_error;
 use crate::broker::persist::Table;
 use crate::broker::{Broker, Tables};
-use crate::disk::{Disk, DiskError, RunStarter, TailFile, TailKey, blocking, tail};
+use crate::disk::{Disk, DiskError, RunStarter, TailError, TailFile, TailKey, blocking, tail};
 use crate::log::{FOLDERS, FileName, FoundFile, FoundStore, HeapTail, Log, Recovery, RecoveryError, Step, TailMemory};
 use crate::model::LogOffset;
 use crate::protocol::body::{BodyError, ConsumerOffsets, GroupTable, TopicTable};
 
 /// Folder of the tables, below the shard's.
 const TABLES_FOLDER: &str = "config";
+
+/// How long a killed process may keep its tail: the kernel gives the files of its rings back one by one.
+const KILLED_WAIT: Duration = Duration::from_secs(5);
+const KILLED_PERIOD: Duration = Duration::from_millis(10);
 
 /// What a shard serves with.
 pub(super) struct Opened {
@@ -31,14 +37,16 @@ pub(super) struct Opened {
 pub(super) async fn open(settings: ShardSettings, port: u16, runtime: &Runtime) -> Result<Opened, StartError> {
     let folder = settings.store.shard_folder(settings.shard);
     let disk = Disk::open(&folder).await?;
-    let files = found_files(&disk).await?;
-    let (memory, tail_found, run_starter) = open_tail(&settings);
-    let tail_survives_kill = memory.survives_kill();
-    let found = FoundStore { files, tail: memory, tail_appended: tail_found };
-    let refused = |source| StartError::Recovery { folder: folder.clone(), source };
     let began = runtime.watch.now().mono;
-    let recovery = Recovery::new(settings.log, found).map_err(refused)?;
-    let log = recover(recovery, &disk).await.map_err(refused)?;
+    let mut opened = open_log(&settings, &disk).await?;
+    let tail_found = opened.tail_found;
+    if let Some(path) = opened.tail_to_replace {
+        // Everything in the old ring is in the segments now.
+        drop(opened.log);
+        fs::remove_file(&path).map_err(|source| DiskError { operation: "remove", path, source })?;
+        opened = open_log(&settings, &disk).await?;
+    }
+    let OpenedLog { log, tail_survives_kill, run_starter, .. } = opened;
     let started = blocking::run(move || run_starter.start()).await;
     started.map_err(|source| DiskError { operation: "begin a run in", path: folder.clone(), source })?;
     let took_ms = runtime.watch.now().mono.ms_since(began);
@@ -72,27 +80,69 @@ async fn found_files(disk: &Disk) -> Result<Vec<FoundFile>, StartError> {
     Ok(files.collect())
 }
 
-/// The tail in shared memory, or on the heap where there is none; the log says so then.
-fn open_tail(settings: &ShardSettings) -> (Box<dyn TailMemory>, Option<LogOffset>, RunStarter) {
-    tail::remove_left_over(&settings.tail_folder);
+/// A log that is recovered, and what became of its tail.
+struct OpenedLog {
+    log: Log,
+    tail_found: Option<LogOffset>,
+    tail_survives_kill: bool,
+    run_starter: RunStarter,
+    /// The file of a tail that was taken though it is not as long as `tailSize` says now.
+    tail_to_replace: Option<PathBuf>,
+}
+
+async fn open_log(settings: &ShardSettings, disk: &Disk) -> Result<OpenedLog, StartError> {
+    let files = found_files(disk).await?;
     let folder = settings.store.shard_folder(settings.shard);
-    let opened = TailKey::new(&settings.store, settings.shard, settings.tail_bytes)
-        .map_err(|error| error.to_string())
-        .and_then(|key| TailFile::open(&settings.tail_folder, &key).map_err(|error| error.to_string()))
-        .and_then(|tail| Ok((tail.run_starter(&folder).map_err(|error| error.to_string())?, tail)));
-    match opened {
-        Ok((starter, tail)) => {
+    let mut log_settings = settings.log;
+    let mut tail_to_replace = None;
+    let (memory, tail_found, run_starter): (Box<dyn TailMemory>, _, _) = match open_tail(settings).await? {
+        Some(tail) => {
+            let starter = tail.run_starter(&folder);
+            let starter = starter.map_err(|source| DiskError { operation: "open", path: tail.path().to_owned(), source })?;
+            if tail.len() != settings.tail_bytes {
+                tail_to_replace = Some(tail.path().to_owned());
+                log_settings.cache_bytes = log_settings.cache_bytes.max(tail.len());
+            }
             let found = tail.found();
             (Box::new(tail), found, starter)
         }
-        Err(error) => {
-            tracing::warn!(
-                shard = %settings.shard,
-                "no tail in shared memory ({error}): ASYNC_FLUSH replies after the write to the disk; set tailPath to a tmpfs with {} bytes free",
-                settings.tail_bytes
-            );
-            (Box::new(HeapTail::new(settings.tail_bytes)), None, RunStarter::without_tail(&folder))
-        }
+        None => (Box::new(HeapTail::new(settings.tail_bytes)), None, RunStarter::without_tail(&folder)),
+    };
+    let tail_survives_kill = memory.survives_kill();
+    let found = FoundStore { files, tail: memory, tail_appended: tail_found };
+    let refused = |source| StartError::Recovery { folder: folder.clone(), source };
+    let recovery = Recovery::new(log_settings, found).map_err(refused)?;
+    let log = recover(recovery, disk).await.map_err(refused)?;
+    Ok(OpenedLog { log, tail_found, tail_survives_kill, run_starter, tail_to_replace })
+}
+
+/// The tail in shared memory; `None` where there can be none, and the log says so then.
+async fn open_tail(settings: &ShardSettings) -> Result<Option<TailFile>, StartError> {
+    tail::remove_left_over(&settings.tail_folder);
+    let key = TailKey::new(&settings.store, settings.shard, settings.tail_bytes);
+    let key = key.map_err(|source| DiskError {
+        operation: "know the last run in",
+        path: settings.store.shard_folder(settings.shard),
+        source,
+    })?;
+    let mut waited = Duration::ZERO;
+    loop {
+        let error = match TailFile::open(&settings.tail_folder, &key) {
+            Ok(tail) => return Ok(Some(tail)),
+            Err(error @ (TailError::Io { .. } | TailError::LongPath { .. })) => error,
+            Err(TailError::InUse { .. }) if waited < KILLED_WAIT => {
+                glommio::timer::sleep(KILLED_PERIOD).await;
+                waited += KILLED_PERIOD;
+                continue;
+            }
+            Err(error) => return Err(StartError::Tail(error)),
+        };
+        tracing::warn!(
+            shard = %settings.shard,
+            "no tail in shared memory ({error}): ASYNC_FLUSH replies after the write to the disk; set tailPath to a tmpfs with {} bytes free",
+            settings.tail_bytes
+        );
+        return Ok(None);
     }
 }
 

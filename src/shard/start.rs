@@ -14,7 +14,7 @@ use super::runtime::{self, ExecutorPlan, Runtime, RuntimeError};
 use super::{open, stop};
 use crate::broker::settings::BrokerSettings;
 use crate::control::message::{ControlSender, ShardReceiver, StopReason, ToControl};
-use crate::disk::{DiskError, Store};
+use crate::disk::{DiskError, Store, TailError};
 use crate::log::{LogSettings, RecoveryError};
 use crate::model::{LogOffset, ShardId};
 use crate::net::{ListenError, Listeners};
@@ -67,6 +67,9 @@ pub enum StartError {
     /// The folder cannot be used for direct I/O.
     #[error("the store cannot be used: {0}; it needs a file system with direct I/O that this user may write")]
     Disk(#[from] DiskError),
+    /// The last run's tail cannot be had.
+    #[error(transparent)]
+    Tail(#[from] TailError),
     /// The log cannot be opened safely.
     #[error("the log of {folder} is not opened: {source}")]
     Recovery {
