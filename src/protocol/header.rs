@@ -167,6 +167,12 @@ struct Span {
 impl Span {
     /// A frame is shorter than 2^24 bytes, so the top bit of `start` is free.
     const DECODED: u32 = 1 << 31;
+
+    /// Bytes of the text.
+    #[inline]
+    fn len(self) -> usize {
+        self.end.wrapping_sub(self.start & !Span::DECODED) as usize
+    }
 }
 
 const _: () = assert!(crate::limits::FRAME_BYTES_MAX < 1 << 31, "spans of a header keep their top bit free");
@@ -213,8 +219,7 @@ impl<'a> Ext<'a> {
         }
         let mut found = None;
         for (key, value) in self.pairs() {
-            let same_length = key.end.wrapping_sub(key.start & !Span::DECODED) as usize == name.len();
-            if same_length && self.text(*key) == name {
+            if key.len() == name.len() && self.text(*key) == name {
                 found = Some(*value);
             }
         }
@@ -257,6 +262,7 @@ impl<'a> Ext<'a> {
         self.inline.iter().take(self.count).chain(&self.overflow)
     }
 
+    #[inline]
     fn text(&self, span: Span) -> &str {
         let (text, start) = match span.start & Span::DECODED {
             0 => (self.source, span.start),
@@ -265,6 +271,7 @@ impl<'a> Ext<'a> {
         text.get(start as usize..span.end as usize).expect("a span is made of a text's own ends")
     }
 
+    #[inline]
     fn push(&mut self, pair: (Span, Span)) -> Result<(), HeaderError> {
         if self.count >= EXT_FIELDS_MAX {
             return Err(HeaderError::TooManyFields);
@@ -274,7 +281,8 @@ impl<'a> Ext<'a> {
             None => self.overflow.push(pair),
         }
         self.count = self.count.saturating_add(1);
-        if let Some(letter) = Self::letter(self.text(pair.0))
+        if pair.0.len() == 1
+            && let Some(letter) = Self::letter(self.text(pair.0))
             && let Some(place) = self.letters.get_mut(letter)
         {
             *place = u8::try_from(self.count).expect("fewer fields than a byte counts");

@@ -7,131 +7,164 @@ use crate::protocol::code::Language;
 /// Decodes a JSON header.
 pub(super) fn header(bytes: &[u8]) -> Result<Header<'_>, HeaderError> {
     let source = std::str::from_utf8(bytes).map_err(|_| HeaderError::NotUtf8)?;
-    let mut scan = Scan { bytes, at: 0, header: Header::new(source) };
-    scan.object(Scan::field)?;
-    scan.space();
-    if scan.at != bytes.len() {
-        return Err(scan.syntax());
-    }
-    Ok(scan.header)
+    let mut header = Header::new(source);
+    let mut scan = Scan { bytes, at: 0 };
+    scan.header(&mut header)?;
+    Ok(header)
 }
 
+/// Where in the header it is.
+#[derive(Clone, Copy)]
 struct Scan<'a> {
     bytes: &'a [u8],
     at: usize,
-    header: Header<'a>,
 }
 
-/// Where a key or a coerced value lies. Keys are compared as text, so that escaped ones are found too.
-type Handler<'a> = fn(&mut Scan<'a>, Span) -> Result<(), HeaderError>;
-
-impl<'a> Scan<'a> {
+impl Scan<'_> {
+    #[cold]
     fn syntax(&self) -> HeaderError {
         if self.at >= self.bytes.len() { HeaderError::Ended } else { HeaderError::Syntax { at: self.at } }
     }
 
-    #[inline]
+    #[inline(always)]
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
+    #[inline(always)]
     fn step(&mut self) {
-        self.at = self.at.saturating_add(1);
+        self.at = self.at.wrapping_add(1);
     }
 
-    #[inline]
+    #[cold]
     fn space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\r' | b'\n')) {
             self.step();
         }
     }
 
-    /// Skips space, then takes `expected` or nothing. Stock clients write no space, so it is looked for second.
-    #[inline]
+    /// Takes `expected` or nothing. Space before it is skipped; stock clients write none.
+    #[inline(always)]
     fn eat(&mut self, expected: u8) -> bool {
-        if self.peek() == Some(expected) {
-            self.step();
-            return true;
+        match self.peek() {
+            Some(found) if found == expected => {
+                self.step();
+                true
+            }
+            Some(b' ' | b'\t' | b'\r' | b'\n') => {
+                self.space();
+                let found = self.peek() == Some(expected);
+                self.at = self.at.wrapping_add(usize::from(found));
+                found
+            }
+            _ => false,
         }
-        self.space();
-        let found = self.peek() == Some(expected);
-        if found {
-            self.step();
-        }
-        found
     }
 
+    #[inline(always)]
     fn expect(&mut self, expected: u8) -> Result<(), HeaderError> {
         if self.eat(expected) { Ok(()) } else { Err(self.syntax()) }
     }
 
-    /// An object, each value taken by `handler`.
-    fn object(&mut self, handler: Handler<'a>) -> Result<(), HeaderError> {
+    fn header(&mut self, header: &mut Header<'_>) -> Result<(), HeaderError> {
         self.expect(b'{')?;
-        if self.eat(b'}') {
-            return Ok(());
-        }
-        loop {
-            self.expect(b'"')?;
-            let key = self.string()?;
-            self.expect(b':')?;
-            self.space();
-            handler(self, key)?;
-            if self.eat(b'}') {
-                return Ok(());
+        if !self.eat(b'}') {
+            loop {
+                let key = self.key(header)?;
+                self.field(key, header)?;
+                if !self.eat(b',') {
+                    break;
+                }
             }
-            self.expect(b',')?;
+            self.expect(b'}')?;
         }
+        self.space();
+        if self.at == self.bytes.len() { Ok(()) } else { Err(self.syntax()) }
+    }
+
+    /// A key and the colon behind it.
+    #[inline(always)]
+    fn key(&mut self, header: &mut Header<'_>) -> Result<Span, HeaderError> {
+        // SEND_MESSAGE_V2 has fourteen keys of one letter.
+        if let Some([b'"', letter, b'"', b':', byte]) = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk())
+            && letter.is_ascii_lowercase()
+            && *byte > b' '
+        {
+            let start = self.at.wrapping_add(1);
+            self.at = self.at.wrapping_add(4);
+            return Ok(source_span(start, start.wrapping_add(1)));
+        }
+        self.expect(b'"')?;
+        let key = self.string(header)?;
+        self.expect(b':')?;
+        if self.peek().is_some_and(|byte| byte <= b' ') {
+            self.space();
+        }
+        Ok(key)
     }
 
     /// One field of the header itself.
-    fn field(&mut self, key: Span) -> Result<(), HeaderError> {
-        match self.header.ext.text(key) {
-            "code" => self.header.code = self.int("code")?,
-            "opaque" => self.header.opaque = self.int("opaque")?,
-            "flag" => self.header.flag = self.int("flag")?,
-            "version" => self.header.version = self.int("version")?,
+    fn field(&mut self, key: Span, header: &mut Header<'_>) -> Result<(), HeaderError> {
+        match header.ext.text(key) {
+            "code" => header.code = self.int("code", header)?,
+            "opaque" => header.opaque = self.int("opaque", header)?,
+            "flag" => header.flag = self.int("flag", header)?,
+            "version" => header.version = self.int("version", header)?,
             "language" => {
-                if let Some(value) = self.scalar()? {
-                    let text = self.header.ext.text(value);
-                    self.header.language =
-                        text.parse().map_or_else(|_| Language::from_name(text), Language::from_number);
+                if let Some(value) = self.scalar(header)? {
+                    let text = header.ext.text(value);
+                    header.language = text.parse().map_or_else(|_| Language::from_name(text), Language::from_number);
                 }
             }
-            "remark" => self.header.remark = self.scalar()?,
-            "extFields" if self.peek() == Some(b'{') => self.object(Scan::ext_field)?,
+            "remark" => header.remark = self.scalar(header)?,
+            "extFields" if self.peek() == Some(b'{') => self.ext_fields(header)?,
             _ => self.skip(0)?,
         }
         Ok(())
     }
 
-    /// One extension field. Numbers and booleans are kept as their text; null, arrays and objects are as good as absent.
-    fn ext_field(&mut self, key: Span) -> Result<(), HeaderError> {
-        match self.scalar()? {
-            Some(value) => self.header.ext.push((key, value)),
-            None => Ok(()),
+    /// The extension fields. Numbers and booleans are kept as their text; null, arrays and objects are as good as absent.
+    fn ext_fields(&mut self, header: &mut Header<'_>) -> Result<(), HeaderError> {
+        self.step();
+        if self.eat(b'}') {
+            return Ok(());
+        }
+        loop {
+            let key = self.key(header)?;
+            let value = if self.peek() == Some(b'"') {
+                self.step();
+                Some(self.string(header)?)
+            } else {
+                self.scalar(header)?
+            };
+            if let Some(value) = value {
+                header.ext.push((key, value))?;
+            }
+            if !self.eat(b',') {
+                return self.expect(b'}');
+            }
         }
     }
 
     /// A number of 32 bits, bare or in quotes; null is 0.
-    fn int(&mut self, field: &'static str) -> Result<i32, HeaderError> {
-        match self.scalar()? {
-            Some(value) => self.header.ext.text(value).parse().map_err(|_| HeaderError::Number { field }),
+    fn int(&mut self, field: &'static str, header: &mut Header<'_>) -> Result<i32, HeaderError> {
+        match self.scalar(header)? {
+            Some(value) => header.ext.text(value).parse().map_err(|_| HeaderError::Number { field }),
             None => Ok(0),
         }
     }
 
     /// The text of a string, number or boolean; `None` for null. Arrays and objects are skipped.
-    fn scalar(&mut self) -> Result<Option<Span>, HeaderError> {
+    fn scalar(&mut self, header: &mut Header<'_>) -> Result<Option<Span>, HeaderError> {
         match self.peek() {
             Some(b'"') => {
                 self.step();
-                self.string().map(Some)
+                self.string(header).map(Some)
             }
             Some(b'{' | b'[') => self.skip(0).map(|()| None),
             _ => {
                 let span = self.word()?;
-                Ok(Some(span).filter(|span| self.header.ext.text(*span) != "null"))
+                Ok(Some(span).filter(|span| header.ext.text(*span) != "null"))
             }
         }
     }
@@ -145,83 +178,75 @@ impl<'a> Scan<'a> {
         if self.at == start {
             return Err(self.syntax());
         }
-        Ok(self.source_span(start, self.at))
-    }
-
-    #[inline]
-    fn source_span(&self, start: usize, end: usize) -> Span {
-        let position = |at: usize| u32::try_from(at).expect("a header is shorter than 2^24 bytes");
-        Span { start: position(start), end: position(end) }
+        Ok(source_span(start, self.at))
     }
 
     /// The rest of a string whose opening quote is taken. Borrowed if nothing in it is escaped.
-    #[inline]
-    fn string(&mut self) -> Result<Span, HeaderError> {
+    #[inline(always)]
+    fn string(&mut self, header: &mut Header<'_>) -> Result<Span, HeaderError> {
         let start = self.at;
-        self.at = self.at.saturating_add(self.plain_run());
-        if self.peek() == Some(b'"') {
-            let span = self.source_span(start, self.at);
+        let end = self.run_end(start);
+        self.at = end;
+        if self.bytes.get(end) == Some(&b'"') {
             self.step();
-            return Ok(span);
+            return Ok(source_span(start, end));
         }
-        self.escaped_string(start)
+        self.escaped_string(start, header)
     }
 
     /// The rest of a string that began at `start` and has an escape here.
     #[inline(never)]
-    fn escaped_string(&mut self, start: usize) -> Result<Span, HeaderError> {
-        let decoded_start = self.header.ext.decoded.len();
+    fn escaped_string(&mut self, start: usize, header: &mut Header<'_>) -> Result<Span, HeaderError> {
+        let ext = &mut header.ext;
+        let decoded_start = ext.decoded.len();
         if decoded_start == 0 {
             // Decoded text is never longer than what it was made of; one allocation serves the whole header.
-            self.header.ext.decoded.reserve(self.bytes.len().saturating_sub(start));
+            ext.decoded.reserve(self.bytes.len().saturating_sub(start));
         }
-        self.copy(start);
+        let mut run = start;
         loop {
+            // Runs stop at ASCII, so their ends are ends of characters.
+            ext.decoded.push_str(ext.source.get(run..self.at).expect("a run ends before an ASCII byte"));
             match self.peek() {
                 Some(b'"') => {
                     self.step();
-                    return Ok(self.header.ext.decoded_since(decoded_start));
+                    return Ok(ext.decoded_since(decoded_start));
                 }
                 Some(b'\\') => {
                     self.step();
                     let decoded = self.escape()?;
-                    self.header.ext.decoded.push(decoded);
+                    ext.decoded.push(decoded);
                 }
                 _ => return Err(self.syntax()),
             }
-            let run = self.at;
-            self.at = self.at.saturating_add(self.plain_run());
-            self.copy(run);
+            run = self.at;
+            self.at = self.run_end(run);
         }
     }
 
-    /// Copies what lies between `start` and here. Both are ends of runs that stop at ASCII, so they are ends of characters.
-    fn copy(&mut self, start: usize) {
-        let run = self.header.ext.source.get(start..self.at).expect("a run ends before an ASCII byte");
-        self.header.ext.decoded.push_str(run);
-    }
-
-    /// Bytes from here up to the next quote, backslash or the end, eight at a time. Bare control characters are let through:
+    /// End of the run from `from` on: the next quote or backslash, or the end of all. Bare control characters are let through:
     /// they do no harm, and fastjson lets them through too.
-    #[inline]
-    fn plain_run(&self) -> usize {
+    #[inline(always)]
+    fn run_end(&self, from: usize) -> usize {
         const ONES: u64 = 0x0101_0101_0101_0101;
         const HIGHS: u64 = ONES << 7;
-        let has_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let (words, tail) = rest.as_chunks::<8>();
-        for (index, word) in words.iter().enumerate() {
+        let mut at = from;
+        while let Some(word) = self.bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
             let word = u64::from_le_bytes(*word);
-            let quotes = has_zero(word ^ (ONES.wrapping_mul(b'"' as u64)));
-            let backslashes = has_zero(word ^ (ONES.wrapping_mul(b'\\' as u64)));
+            let quotes = word ^ ONES.wrapping_mul(b'"' as u64);
+            let backslashes = word ^ ONES.wrapping_mul(b'\\' as u64);
             // The lowest set bit is exact; only bits above it may be raised by a borrow.
-            let found = quotes | backslashes;
+            let found =
+                ((quotes.wrapping_sub(ONES) & !quotes) | (backslashes.wrapping_sub(ONES) & !backslashes)) & HIGHS;
             if found != 0 {
-                return index.saturating_mul(8).saturating_add((found.trailing_zeros() / 8) as usize);
+                return at.wrapping_add((found.trailing_zeros() / 8) as usize);
             }
+            at = at.wrapping_add(8);
         }
-        let in_tail = tail.iter().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(tail.len());
-        words.len().saturating_mul(8).saturating_add(in_tail)
+        while self.bytes.get(at).is_some_and(|byte| !matches!(byte, b'"' | b'\\')) {
+            at = at.wrapping_add(1);
+        }
+        at
     }
 
     /// The character of an escape whose backslash is taken. Half a surrogate pair becomes U+FFFD.
@@ -302,7 +327,7 @@ impl<'a> Scan<'a> {
 
     fn skip_string(&mut self) -> Result<(), HeaderError> {
         loop {
-            self.at = self.at.saturating_add(self.plain_run());
+            self.at = self.run_end(self.at);
             match self.peek() {
                 Some(b'"') => {
                     self.step();
@@ -313,4 +338,10 @@ impl<'a> Scan<'a> {
             }
         }
     }
+}
+
+#[inline(always)]
+fn source_span(start: usize, end: usize) -> Span {
+    let position = |at: usize| u32::try_from(at).expect("a header is shorter than 2^24 bytes");
+    Span { start: position(start), end: position(end) }
 }
