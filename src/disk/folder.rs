@@ -174,8 +174,8 @@ impl Disk {
 
     /// Writes zeroes over a part of a file of `size` bytes: a piece of a segment in advance. For the background task queue.
     ///
-    /// A missing file is made, and allocated in full first, so that a full disk shows at once. Written and not only allocated: the
-    /// first write into an allocated extent costs a journal commit with each flush, which doubles the cost of a commit. One chunk
+    /// A missing file is made, and allocated in full first, so that a full disk shows at once; with a `len` of 0 that is all. Zeroes help
+    /// where each commit is flushed: the first write into an allocated extent costs a journal commit with each flush, which doubles the cost of a commit. One chunk
     /// is in flight at a time, and it waits for the commit that runs. It does not wait for *no* commit to run: under load one
     /// always does, and the next segment would never be ready. Nothing is flushed; [`Disk::rename`] does that.
     ///
@@ -190,6 +190,9 @@ impl Disk {
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => self.make(path, size).await?,
             other => other?,
         };
+        if len == 0 {
+            return Ok(());
+        }
         let chunk = usize::try_from(len).unwrap_or(usize::MAX).min(ZERO_WRITE_BYTES);
         let zeroes = Rc::new(zeroes(&file, chunk));
         let (mut from, end) = (at, at + len);

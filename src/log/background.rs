@@ -46,6 +46,14 @@ impl Background {
     pub(super) fn is_disk_full(&self) -> bool {
         self.retry_at.is_some()
     }
+
+    /// The file into which zeros are being written.
+    pub(super) fn preparing(&self) -> Option<FileName> {
+        match self.in_flight {
+            Some((_, Work::Prepare { file, .. })) => Some(file),
+            _ => None,
+        }
+    }
 }
 
 impl Log {
@@ -111,7 +119,7 @@ impl Log {
 
     fn done(&mut self, work: Work) {
         match work {
-            Work::Prepare { file, at, len, .. } => self.segments.prepared(file, at + len),
+            Work::Prepare { file, at, len, .. } => self.segments.prepared(file, at, len),
             Work::Rename { from: FileName::Spare(number), to: FileName::Segment(start) } => {
                 self.segments.placed(number, start);
             }

@@ -178,7 +178,7 @@ impl Log {
     #[must_use]
     pub fn create(settings: LogSettings, tail: Box<dyn TailMemory>) -> Log {
         let tail = Tail::new(tail, LogOffset(0), LogOffset(0));
-        Log::new(settings, tail, Segments::new(settings.segment_bytes, settings.prepare_bytes), LogOffset(0))
+        Log::new(settings, tail, Segments::new(settings.segment_bytes, settings.zeros_bytes()), LogOffset(0))
     }
 
     /// The queue's handle; the queue is created, empty, on first use.
@@ -409,13 +409,13 @@ impl Log {
         if self.commit.is_some() || self.failure.is_some() {
             return None;
         }
-        let segment = *self.segments.find(self.written)?;
-        let segment_end = segment.start.plus(self.segments.size());
-        let writable = segment.start.plus(segment.prepared);
+        let segment = self.segments.find(self.written)?.start;
+        let segment_end = segment.plus(self.segments.size());
         let from = LogOffset(self.written.0 / BLOCK * BLOCK);
         let jump = self.jumps.front().copied().filter(|(_, to)| *to == segment_end);
         let wanted = jump.map_or(segment_end, |(filler_end, _)| filler_end).min(self.appended());
-        let end = wanted.min(writable).min(from.plus(self.settings.commit_bytes_max as u64));
+        let end = wanted.min(from.plus(self.settings.commit_bytes_max as u64));
+        let end = self.segments.writable(segment, end, self.background.preparing());
         if end <= self.written {
             return if self.is_flush_due() { self.flush_only() } else { None };
         }
@@ -589,7 +589,7 @@ mod tests {
 
     use super::*;
     use crate::log::record::Check;
-    use crate::log::{HeapTail, KeysToIndex, Read, ReadLimits, RecordView};
+    use crate::log::{HeapTail, Io, KeysToIndex, Read, ReadLimits, RecordView, Work};
 
     fn log(flush: FlushPolicy) -> Log {
         let settings = LogSettings {
@@ -675,6 +675,53 @@ mod tests {
         assert!(log.poll_commit().is_none(), "one at a time");
         log.handle_io(commit.id, Ok(()));
         assert!(log.append(queue, &draft(&body)).is_ok());
+    }
+
+    /// Carries out background work up to the first zeros at `at` of the first segment, and gives those.
+    fn work_up_to_zeros(log: &mut Log, at: u64) -> Option<Io> {
+        let zeros = |io: &Io| matches!(io.work, Work::Prepare { file: FileName::Segment(LogOffset(0)), at: from, .. } if from == at);
+        while let Some(io) = log.poll_background(Now::default()) {
+            if zeros(&io) {
+                return Some(io);
+            }
+            log.handle_io(io.id, Ok(()));
+        }
+        None
+    }
+
+    fn commit_ends(log: &mut Log) -> Vec<u64> {
+        let mut ends = Vec::new();
+        while let Some(commit) = log.poll_commit() {
+            ends.push(commit.at + commit.len as u64);
+            log.handle_io(commit.id, Ok(()));
+        }
+        ends
+    }
+
+    #[test]
+    fn a_log_that_is_faster_than_the_zeros_waits_only_for_those_under_way() {
+        let settings = LogSettings { prepare_bytes: 4096, ..log(FlushPolicy::Sync).settings };
+        let mut log = Log::create(settings, Box::new(HeapTail::new(32 * 1024)));
+        let under_way = work_up_to_zeros(&mut log, 4 * 4096).expect("the segment serves before it is full of zeros");
+        let queue = log.queue("T", QueueId(0));
+        for _ in 0..10 {
+            log.append(queue, &draft(&[7; 2500])).expect("there is room");
+        }
+        assert_eq!(commit_ends(&mut log), [4 * 4096], "the zeros under way must not come behind messages");
+        log.handle_io(under_way.id, Ok(()));
+        assert_eq!(commit_ends(&mut log), [7 * 4096], "the rest is written where nothing was");
+        assert!(work_up_to_zeros(&mut log, 5 * 4096).is_none(), "zeros would overwrite messages");
+    }
+
+    #[test]
+    fn without_a_flush_for_each_commit_no_zeros_are_written() {
+        let mut log = log(FlushPolicy::ASYNC);
+        let mut zeros = 0;
+        while let Some(io) = log.poll_background(Now::default()) {
+            zeros += if let Work::Prepare { len, .. } = io.work { len } else { 0 };
+            log.handle_io(io.id, Ok(()));
+        }
+        assert_eq!((zeros, log.awaits_segment()), (0, false));
     }
 
     #[test]

@@ -128,13 +128,14 @@ pub struct Io {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {
     /// Write zeros over `at..at + len` of a segment to be. If the file is not there, make it and allocate all of `size` first
-    /// (`fallocate`), so that a full disk shows now; a failure of that removes the file again. No flush is needed.
+    /// (`fallocate`), so that a full disk shows now; a failure of that removes the file again. No flush is needed. Without zeros to write
+    /// the file is only made: what was never written reads as zeros.
     Prepare {
         /// A spare, or a segment that is already in place.
         file: FileName,
         /// Byte in the file.
         at: u64,
-        /// Bytes of zeros.
+        /// Bytes of zeros, maybe none.
         len: u64,
         /// Size of the whole file.
         size: u64,

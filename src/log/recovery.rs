@@ -255,7 +255,7 @@ impl Recovery {
     /// [`RecoveryError`] if they cannot be a log.
     pub fn new(settings: LogSettings, found: FoundStore) -> Result<Recovery, RecoveryError> {
         let expected = settings.segment_bytes;
-        let mut segments = Segments::new(expected, settings.prepare_bytes);
+        let mut segments = Segments::new(expected, settings.zeros_bytes());
         let mut starts = Vec::new();
         let mut leftovers = VecDeque::new();
         let (mut checkpoint_bytes, mut index_sizes) = (0, Vec::new());
@@ -536,7 +536,7 @@ impl Recovery {
         let derived = &mut self.derived;
         let mut segments = std::mem::replace(
             &mut derived.segments,
-            Segments::new(self.settings.segment_bytes, self.settings.prepare_bytes),
+            Segments::new(self.settings.segment_bytes, self.settings.zeros_bytes()),
         );
         segments.set_writer(end);
         // What recovery writes, it flushes.

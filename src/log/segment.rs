@@ -20,9 +20,10 @@ const PREPARE_FIRST_CHUNKS: u64 = 4;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Segment {
     pub(super) start: LogOffset,
-    /// Bytes from its beginning that were written once, with zeros or in an earlier life: commits stay below. A commit into
-    /// fresh extents costs a journal commit of the file system each time.
+    /// Bytes from its beginning that were written once, with zeros or in an earlier life, or that need not be.
     pub(super) prepared: u64,
+    /// The commits have caught up with the zeros: no more are written.
+    is_overtaken: bool,
     /// The earliest and the latest store time in it, Unix ms; nothing before there is a record.
     pub(super) times: Option<(i64, i64)>,
 }
@@ -38,7 +39,8 @@ struct Spare {
 #[derive(Debug)]
 pub(super) struct Segments {
     size: u64,
-    /// Zeros that are written at once.
+    /// Zeros that are written at once; 0: none are written, a file is only allocated. A flush of fresh extents costs a journal commit of the
+    /// file system: worth a second write of each byte if every commit is flushed, and not if one in many is.
     chunk: u64,
     list: VecDeque<Segment>,
     /// Index in `list` of the writer's segment; `list.len()` while there is none.
@@ -48,6 +50,7 @@ pub(super) struct Segments {
 }
 
 impl Segments {
+    /// Segments of `size` bytes, made ready by `chunk` bytes of zeros at a time, or by allocation alone if that is 0.
     pub(super) fn new(size: u64, chunk: u64) -> Segments {
         Segments { size, chunk, list: VecDeque::new(), current: 0, spares: VecDeque::new(), next_spare: 0 }
     }
@@ -58,7 +61,7 @@ impl Segments {
 
     /// Adds a segment that was found, in order of starts. It counts as prepared.
     pub(super) fn add_found(&mut self, start: LogOffset) {
-        self.list.push_back(Segment { start, prepared: self.size, times: None });
+        self.list.push_back(Segment { start, prepared: self.size, is_overtaken: false, times: None });
     }
 
     /// Adds a spare that was found with its full size.
@@ -147,7 +150,7 @@ impl Segments {
         // A writer that waits, or soon will, gets a segment of which only the beginning is ready; otherwise it is made ready first,
         // so that a crash does not leave it half prepared.
         let enough =
-            if remaining < self.size / 4 { (PREPARE_FIRST_CHUNKS * self.chunk).min(self.size) } else { self.size };
+            if remaining < self.size / 4 { (PREPARE_FIRST_CHUNKS * self.chunk).clamp(1, self.size) } else { self.size };
         match self.spares.front() {
             Some(spare) if spare.prepared >= enough => {
                 Some(Work::Rename { from: FileName::Spare(spare.number), to: FileName::Segment(start) })
@@ -163,8 +166,25 @@ impl Segments {
     }
 
     fn zeros_of(&self, segment: Option<&Segment>) -> Option<Work> {
-        let segment = segment.filter(|segment| segment.prepared < self.size)?;
+        let segment = segment.filter(|segment| segment.prepared < self.size && !segment.is_overtaken)?;
         Some(self.zeros(FileName::Segment(segment.start), segment.prepared))
+    }
+
+    /// How far a commit into the segment at `start` that wants to reach `wanted` may write. `preparing` is the file into which zeros are being
+    /// written: only those are waited for. A log that is faster than the zeros goes on without them.
+    pub(super) fn writable(&mut self, start: LogOffset, wanted: LogOffset, preparing: Option<FileName>) -> LogOffset {
+        let size = self.size;
+        let segment = self.find_mut(start).expect("commits lie in a segment");
+        let prepared = segment.start.plus(segment.prepared);
+        if wanted <= prepared {
+            return wanted;
+        }
+        segment.is_overtaken = true;
+        if preparing == Some(FileName::Segment(segment.start)) {
+            return prepared;
+        }
+        segment.prepared = size;
+        wanted
     }
 
     fn zeros(&self, file: FileName, at: u64) -> Work {
@@ -172,8 +192,9 @@ impl Segments {
         Work::Prepare { file, at, len, size: self.size }
     }
 
-    /// Zeros up to `end` of `file` are written.
-    pub(super) fn prepared(&mut self, file: FileName, end: u64) {
+    /// `len` zeros are written at `at` of `file`.
+    pub(super) fn prepared(&mut self, file: FileName, at: u64, len: u64) {
+        let end = if self.chunk == 0 { self.size } else { at + len };
         match file {
             FileName::Spare(number) => {
                 let spare = self.spares.iter_mut().find(|spare| spare.number == number);
@@ -195,7 +216,7 @@ impl Segments {
         if let Some(last) = self.list.back() {
             assert_eq!(last.start.plus(self.size), start, "segments are contiguous");
         }
-        self.list.push_back(Segment { start, prepared: spare.prepared, times: None });
+        self.list.push_back(Segment { start, prepared: spare.prepared, is_overtaken: false, times: None });
     }
 
     /// Takes the oldest segment out of the log, if it is not the writer's: what to do with its file.

@@ -102,6 +102,14 @@ impl Default for LogSettings {
 }
 
 impl LogSettings {
+    /// Zeros that a new segment is filled with at once; 0 under ASYNC_FLUSH, where it is only allocated.
+    pub(super) fn zeros_bytes(&self) -> u64 {
+        match self.flush {
+            FlushPolicy::Sync => self.prepare_bytes,
+            FlushPolicy::Async { .. } => 0,
+        }
+    }
+
     /// Settings that fit each other are the config's matter; this is its last line of defence.
     ///
     /// # Panics
