@@ -228,6 +228,22 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
+/// Writes `bytes` over the beginning of a file that is as long: in place, so that a disk without a free block takes it. For less than a
+/// sector, which is written whole or not at all. A missing file is made. Blocks.
+///
+/// # Errors
+/// What the kernel says.
+#[expect(clippy::disallowed_methods, reason = "disk is a shell: files are written here")]
+pub(crate) fn overwrite_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match fs::OpenOptions::new().write(true).open(path) {
+        Ok(file) if file.metadata()?.len() == bytes.len() as u64 => {
+            std::os::unix::fs::FileExt::write_all_at(&file, bytes, 0)?;
+            file.sync_data()
+        }
+        _ => replace_file(path, bytes),
+    }
+}
+
 /// Reads a whole small file as text.
 #[expect(clippy::disallowed_methods, reason = "disk is a shell: files are read here")]
 pub(crate) fn read_text(path: &Path) -> io::Result<String> {

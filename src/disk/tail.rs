@@ -340,7 +340,7 @@ impl RunStarter {
     /// What the kernel says.
     pub fn start(self) -> io::Result<()> {
         let run = store::random_id()?;
-        store::replace_file(&self.run_file, format!("{}\n", StoreId(run)).as_bytes())?;
+        store::overwrite_file(&self.run_file, format!("{}\n", StoreId(run)).as_bytes())?;
         self.tail.map_or(Ok(()), |tail| tail.write_all_at(&run, RUN_AT as u64))
     }
 }
