@@ -138,8 +138,12 @@ const BROKER: [(&str, &str); 5] = [
 ];
 
 fn registration() -> Vec<u8> {
-    let topics = ["T", "U"].map(|name| (name.into(), TopicConfig::new(name, 4)));
-    let table = TopicTable { topics: topics.into_iter().collect(), ..TopicTable::default() };
+    registration_of(["T", "U"].map(str::to_owned))
+}
+
+fn registration_of(names: impl IntoIterator<Item = String>) -> Vec<u8> {
+    let topics = names.into_iter().map(|name| (name.as_str().into(), TopicConfig::new(name.as_str(), 4)));
+    let table = TopicTable { topics: topics.collect(), ..TopicTable::default() };
     RegisterBody { table, filter_servers: Vec::new() }.encode()
 }
 
@@ -158,6 +162,29 @@ fn a_broker_is_found_until_its_connection_closes() {
     // The close travels through the kernel: asked again until it has arrived, 10 s at most.
     let gone = (0..10_000).any(|_| client.ask(105, &[("topic", "T")], &[]).0 == 17);
     assert!(gone, "the broker is still in the route");
+}
+
+/// A large registration is read on a thread of its own: nobody waits for it but what came behind it on its own connection.
+#[test]
+fn a_large_registration_holds_up_nobody() {
+    const TOPICS: usize = 30_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = NameServer::start(folder.path());
+    let mut broker = Peer::connect(server.address);
+    let mut client = Peer::connect(server.address);
+    let body = registration_of((0..TOPICS).map(|number| format!("topic-{number}")));
+    let mut bytes = request(103, false, &BROKER, &body);
+    bytes.extend_from_slice(&request(105, false, &[("topic", "topic-7")], &[]));
+    broker.send(&bytes);
+    let mut answered = 0;
+    while client.ask(105, &[("topic", "topic-29999")], &[]).0 == 17 {
+        answered += 1;
+    }
+    assert!(answered > 0, "nobody was answered while {} bytes were read", body.len());
+    assert_eq!((broker.reply().0, broker.reply().0), (0, 0), "in the order of the requests");
+    // What is no registration is refused in words, however large it is.
+    assert_eq!(broker.ask(103, &BROKER, &[b'['; 100_000]).0, 1);
+    assert_eq!(broker.ask(105, &[("topic", "T")], &[b'x'; 100_000]).0, 17);
 }
 
 #[test]

@@ -10,9 +10,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
@@ -20,7 +21,8 @@ use super::clock::Clock;
 use super::kv_file;
 use crate::limits::{NAMESRV_CONNECTIONS_MAX, NAMESRV_PARTIAL_BYTES_MAX};
 use crate::model::ConnectionId;
-use crate::namesrv::{Effect, NameServer};
+use crate::namesrv::{Answer, Effect, NameServer};
+use crate::protocol::code::RequestCode;
 use crate::protocol::frame::{self, FrameError, RawFrame};
 use crate::protocol::header::{Header, HeaderError};
 use crate::protocol::reply::encode_reply;
@@ -35,6 +37,8 @@ const REPLY_LEAVES: Duration = Duration::from_secs(30);
 const READ_BYTES: usize = 16 * 1024;
 /// Replies gathered before they are written, while more requests lie in the buffer.
 const BATCH_BYTES: usize = 256 * 1024;
+/// A frame from this size on is not read between the others: at 10 MB/s this one takes 6 ms.
+const READ_APART_BYTES: usize = 64 * 1024;
 
 /// A name server with its sockets' shared state.
 #[derive(Clone)]
@@ -42,6 +46,8 @@ pub struct Server {
     machine: Rc<RefCell<NameServer>>,
     clock: Clock,
     counts: Rc<Counts>,
+    /// One large frame at a time is in memory beyond the budget of unfinished ones.
+    large_frames: Rc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -66,6 +72,8 @@ enum Closed {
     FrameTooSlow,
     #[error("replies are not read")]
     ReplyNotRead,
+    #[error("its registration could not be read")]
+    NotRead,
     #[error("unfinished frames hold {NAMESRV_PARTIAL_BYTES_MAX} bytes already")]
     PartialBudget,
 }
@@ -74,7 +82,8 @@ impl Server {
     /// A server around `machine`.
     #[must_use]
     pub fn new(machine: NameServer, clock: Clock) -> Server {
-        Server { machine: Rc::new(RefCell::new(machine)), clock, counts: Rc::default() }
+        let machine = Rc::new(RefCell::new(machine));
+        Server { machine, clock, counts: Rc::default(), large_frames: Rc::new(Semaphore::new(1)) }
     }
 
     /// Accepts connections until the task is dropped; each is a local task of its own. Must run in a `LocalSet`.
@@ -142,8 +151,17 @@ impl Server {
                 Err(error) => return Err(error.into()),
             }
             let mut answered = false;
-            while let Some(size) = self.answer(id, &received.bytes, &mut replies)? {
-                received.bytes.advance(size);
+            while let Some(frame) = frame::split(&received.bytes)? {
+                let size = frame.size;
+                if size < READ_APART_BYTES {
+                    self.answer(id, &frame, &mut replies)?;
+                    received.bytes.advance(size);
+                } else {
+                    write(&mut stream, &mut replies).await?;
+                    let turn = self.large_frames.acquire().await;
+                    self.answer_large(id, received.bytes.split_to(size).freeze(), &mut replies).await?;
+                    drop(turn);
+                }
                 answered = true;
                 if replies.len() >= BATCH_BYTES {
                     write(&mut stream, &mut replies).await?;
@@ -159,26 +177,47 @@ impl Server {
         }
     }
 
-    /// Answers the first whole frame of `received`; its size, or `None` if there is none.
-    fn answer(&self, id: ConnectionId, received: &[u8], replies: &mut BytesMut) -> Result<Option<usize>, Closed> {
-        let Some(frame) = frame::split(received)? else { return Ok(None) };
-        let RawFrame { encoding, header, body, size } = frame;
-        let header = Header::decode(encoding, header)?;
+    fn answer(&self, id: ConnectionId, frame: &RawFrame<'_>, replies: &mut BytesMut) -> Result<(), Closed> {
+        let header = Header::decode(frame.encoding, frame.header)?;
         if header.is_response() {
-            return Ok(Some(size));
+            return Ok(());
         }
         let mut machine = self.machine.borrow_mut();
-        let mut answer = machine.handle(self.clock.now(), id, &header, body);
+        let mut answer = machine.handle(self.clock.now(), id, &header, frame.body);
         if let Some(effect) = answer.effect.take() {
             let Effect::PersistKv { path, content } = *effect;
             if let Err(error) = kv_file::replace(&path, &content) {
                 answer.fail(&format!("{} could not be written: {error}", path.display()));
             }
         }
-        if !header.is_oneway() {
-            answer.with_reply(|reply| encode_reply(encoding, header.opaque, reply, replies));
+        put_reply(&answer, frame, &header, replies);
+        Ok(())
+    }
+
+    /// Answers a large frame. A registration of many topics takes a second to read: that is done apart, and the others are answered meanwhile.
+    async fn answer_large(&self, id: ConnectionId, bytes: Bytes, replies: &mut BytesMut) -> Result<(), Closed> {
+        let Some(frame) = frame::split(&bytes)? else { return Ok(()) };
+        let header = Header::decode(frame.encoding, frame.header)?;
+        if header.is_response() || header.code != RequestCode::RegisterBroker.number() {
+            return self.answer(id, &frame, replies);
         }
-        Ok(Some(size))
+        let apart = bytes.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let frame = frame::split(&apart).ok()??;
+            let header = Header::decode(frame.encoding, frame.header).ok()?;
+            Some(NameServer::read_registration(&header, frame.body))
+        });
+        // A thread that ends without a result has met a bug: the connection goes, the name server stays.
+        let read = read.await.ok().flatten().ok_or(Closed::NotRead)?;
+        let registered = read.and_then(|read| self.machine.borrow_mut().register_broker(self.clock.now(), id, read));
+        put_reply(&registered.unwrap_or_else(|refusal| refusal), &frame, &header, replies);
+        Ok(())
+    }
+}
+
+fn put_reply(answer: &Answer, frame: &RawFrame<'_>, header: &Header<'_>, replies: &mut BytesMut) {
+    if !header.is_oneway() {
+        answer.with_reply(|reply| encode_reply(frame.encoding, header.opaque, reply, replies));
     }
 }
 

@@ -12,17 +12,14 @@ use crate::protocol::request::{
 use crate::route::{Queues, Registration};
 
 impl NameServer {
-    /// 103: a broker tells what it is and what it has.
-    pub(super) fn register_broker(
-        &mut self,
-        now: Now,
-        connection: ConnectionId,
-        header: &Header<'_>,
-        body: &[u8],
-    ) -> Answered {
+    /// 103, read: a broker tells what it is and what it has. It needs no state, and may take long: a large one is read on a thread of its own.
+    ///
+    /// # Errors
+    /// The answer that says what is wrong with it.
+    pub fn read_registration(header: &Header<'_>, body: &[u8]) -> Result<Registration, Answer> {
         let request = RegisterBrokerRequest::parse(header, body)?;
         let (identity, table) = (request.identity, request.body.table);
-        let registration = Registration {
+        Ok(Registration {
             cluster: identity.cluster.to_owned(),
             broker_name: identity.broker_name.to_owned(),
             broker_id: identity.broker_id,
@@ -34,7 +31,19 @@ impl NameServer {
             acting_master: header.ext.get("enableActingMaster").map(|_| request.enable_acting_master),
             version: table.version,
             topics: table.topics.values().map(|config| (config.name.to_string(), queues_of(config))).collect(),
-        };
+        })
+    }
+
+    /// 103: takes a registration in.
+    ///
+    /// # Errors
+    /// The answer that refuses it.
+    pub fn register_broker(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        registration: Registration,
+    ) -> Result<Answer, Answer> {
         let master = self
             .table
             .register(now.mono, connection, registration)

@@ -42,7 +42,8 @@ impl NameServer {
         let Ok(code) = RequestCode::try_from(header.code) else { return not_supported(header.code) };
         let answered = match code {
             RequestCode::GetRouteinfoByTopic => self.route(now, header),
-            RequestCode::RegisterBroker => self.register_broker(now, connection, header, body),
+            RequestCode::RegisterBroker => NameServer::read_registration(header, body)
+                .and_then(|registration| self.register_broker(now, connection, registration)),
             RequestCode::UnregisterBroker => self.unregister_broker(header),
             RequestCode::QueryDataVersion => self.query_data_version(now, header, body),
             RequestCode::BrokerHeartbeat => self.broker_heartbeat(now, header),
