@@ -58,6 +58,14 @@ number! {
     /// A broker's number within its brokerName: 0 is the master.
     BrokerId(u64)
 }
+number! {
+    /// A replication connection of one shard, to a slave or to its master. Never reused while the process lives.
+    ReplicaConnection(u64)
+}
+number! {
+    /// A master's numbered reign over a log. On the wire it has 32 bits and a sign.
+    Epoch(u32)
+}
 
 impl LogOffset {
     /// The offset `bytes` further on. Offsets are made by this process and stay far below 2^63.
