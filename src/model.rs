@@ -106,6 +106,36 @@ impl MonoNs {
     }
 }
 
+/// A broker's part in replication, in RocketMQ's words: `brokerRole`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Appends, and replies without asking a slave.
+    #[default]
+    AsyncMaster,
+    /// Appends, and replies when `inSyncReplicas` have the message.
+    SyncMaster,
+    /// Copies its master's log.
+    Slave,
+}
+
+impl Role {
+    /// Whether it appends what producers send.
+    #[must_use]
+    pub fn is_master(self) -> bool {
+        self != Role::Slave
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::AsyncMaster => "ASYNC_MASTER",
+            Role::SyncMaster => "SYNC_MASTER",
+            Role::Slave => "SLAVE",
+        })
+    }
+}
+
 /// What time it is, as an argument: the core has no clock of its own.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Now {
