@@ -19,6 +19,11 @@ impl Broker {
         !self.settings.replica.role.is_master()
     }
 
+    /// Whether this is a slave whose master is there: its stream runs.
+    pub(super) fn follows_master(&self) -> bool {
+        self.is_slave() && self.replica_status().master.is_some_and(|master| master.is_connected)
+    }
+
     /// Whether a slave answers a request. A master answers all.
     pub(super) fn check_role(&self, code: RequestCode) -> Result<(), Refusal> {
         use RequestCode as Code;

@@ -228,6 +228,12 @@ impl Log {
         self.confirm
     }
 
+    /// Whether what lies at `at`, and all that follows, is read without the disk.
+    #[must_use]
+    pub fn is_in_tail(&self, at: LogOffset) -> bool {
+        at >= self.tail.low()
+    }
+
     /// What stopped the log, if it has stopped. It never goes on.
     #[must_use]
     pub fn failure(&self) -> Option<&LogFailure> {
