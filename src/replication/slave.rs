@@ -16,6 +16,7 @@ use thiserror::Error;
 use super::epoch::{EpochEntry, EpochError, EpochTable};
 use crate::broker::settings::ReplicaSettings;
 use crate::limits::{HA_BODY_BYTES_MAX, HA_PENDING_BYTES_MAX, HA_RETRY_MS_MAX, HA_RETRY_MS_MIN};
+use crate::log::ReplicaError;
 use crate::model::{LogOffset, MonoNs, ReplicaConnection};
 
 /// Why a slave gives up a connection. One sentence for the log.
@@ -73,6 +74,9 @@ pub enum SlaveError {
         /// Up to where both are the same.
         point: LogOffset,
     },
+    /// What was sent is no record of this log.
+    #[error("what it sends cannot be stored: {0}")]
+    Record(ReplicaError),
     /// An epoch does not follow the last one.
     #[error("the master's epochs are not in order: {0}")]
     Epochs(#[from] EpochError),
@@ -118,10 +122,10 @@ pub struct OwnLog {
 }
 
 impl OwnLog {
-    /// Whether nothing was ever stored: then it begins wherever the master's stream does.
+    /// Whether it holds nothing that could differ from a master's.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.appended == LogOffset(0)
+        self.appended == self.start
     }
 }
 
@@ -247,7 +251,8 @@ impl Slave {
 
     /// The connection is gone or did not come about. The next one is tried after a while, the longer the more often it fails.
     pub fn link_down(&mut self, now: MonoNs, why: Option<SlaveError>) {
-        self.pending = BytesMut::new();
+        // The master's word counts while it is there: without it, what this replica holds is all there is.
+        (self.pending, self.master_confirm) = (BytesMut::new(), None);
         let wait_ms = match why {
             // The same master is there, and only spoken to in another way.
             Some(SlaveError::Classic) => {
@@ -350,7 +355,8 @@ impl Slave {
         if bytes > HA_BODY_BYTES_MAX {
             return Err(SlaveError::TooLarge { bytes });
         }
-        let begins = log.is_empty() && self.next == LogOffset(0) && self.pending.is_empty();
+        // A log without a byte begins wherever the master's stream does.
+        let begins = log.appended == LogOffset(0) && self.next == LogOffset(0);
         if begins && bytes > 0 {
             self.next = offset;
         } else if !begins && offset != self.next {
@@ -471,21 +477,17 @@ mod tests {
         assert_eq!(slave.poll(at(0), &own), None, "no master is known");
         assert_eq!(slave.master_found(at(0), Some(address(1))), None);
         let (mut now, mut waits) = (0, Vec::new());
+        assert_eq!(slave.poll(at(now), &own), Some(SlaveAct::Connect { address: address(1) }));
         for _ in 0..8 {
-            assert_eq!(slave.poll(at(now), &own), Some(SlaveAct::Connect { address: address(1) }));
             assert_eq!(slave.poll(at(now), &own), None, "one at a time");
             slave.link_down(at(now), None);
             let since = now;
             while slave.poll(at(now), &own).is_none() {
-                now += 10;
+                now += 100;
             }
-            slave.link_down(at(now), None);
-            slave.state = State::Waiting { until: at(now) };
-            slave.retry_ms = (slave.retry_ms / 2).max(HA_RETRY_MS_MIN);
             waits.push(now - since);
         }
-        assert!(waits.is_sorted() && waits.first() == Some(&HA_RETRY_MS_MIN), "{waits:?}");
-        assert_eq!(waits.last(), Some(&HA_RETRY_MS_MAX), "{waits:?}");
+        assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
         slave.link_down(at(now), None);
         assert_eq!(slave.poll(at(now), &own), None);
         slave.master_found(at(now), Some(address(2)));
