@@ -230,7 +230,7 @@ impl Broker {
             SlaveError::Classic => tracing::info!("the master speaks the classic stream"),
             _ => tracing::warn!("the master is left: {why}"),
         }
-        slave.link_down(now, Some(why));
+        slave.link_down(now, Some(&why));
         self.replica.drop_front(link);
         out.effects.push(Effect::HaClose(link));
         if let SlaveError::Diverged { point, .. } = why {

@@ -20,7 +20,7 @@ use crate::log::ReplicaError;
 use crate::model::{LogOffset, MonoNs, ReplicaConnection};
 
 /// Why a slave gives up a connection. One sentence for the log.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum SlaveError {
     /// The stream does not go on where the log ends.
     #[error("the master sends the log from {found} on, but this one goes on at {expected}")]
@@ -83,7 +83,7 @@ pub enum SlaveError {
 }
 
 /// What the shell is asked to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SlaveAct {
     /// Connect to the master; then [`Slave::link_up`] or [`Slave::link_down`].
     Connect {
@@ -250,7 +250,7 @@ impl Slave {
     }
 
     /// The connection is gone or did not come about. The next one is tried after a while, the longer the more often it fails.
-    pub fn link_down(&mut self, now: MonoNs, why: Option<SlaveError>) {
+    pub fn link_down(&mut self, now: MonoNs, why: Option<&SlaveError>) {
         // The master's word counts while it is there: without it, what this replica holds is all there is.
         (self.pending, self.master_confirm) = (BytesMut::new(), None);
         let wait_ms = match why {
