@@ -15,7 +15,7 @@ use ringmq::broker::settings::{BrokerSettings, ReplicaSettings};
 use ringmq::config::{FlushDiskType, NamesrvConfig, NodeConfig, NodeKind, NotNeeded};
 use ringmq::control::address;
 use ringmq::control::clock::Clock;
-use ringmq::control::message::{control_mailbox, shard_mailbox};
+use ringmq::control::message::{ToShard, control_mailbox, shard_mailbox};
 use ringmq::control::plane::{NameServerPlan, NodePlan, Outcome, Plane, Ready, Seat};
 use ringmq::control::registrar::{Identity, Pace};
 use ringmq::disk::Store;
@@ -139,6 +139,12 @@ fn node(kind: NodeKind, arguments: &Node) -> Result<Outcome, Sentence> {
     let plan = (kind == NodeKind::All)
         .then(|| NameServerPlan { config: config.namesrv.clone(), port_key: "namesrvListenPort" });
     let plane = Plane::start(plan)?;
+    let identities: Vec<Identity> =
+        (0..store.shards()).map(|index| identity(&config, index, store.shards(), ip)).collect();
+    // The name server of this process knows nobody yet.
+    let kept =
+        if config.role.is_master() { plane.kept_by_replicas(&identities, &config.name_servers) } else { Vec::new() };
+    let mut kept = kept.into_iter();
     if kind == NodeKind::All {
         let own = if config.bind_ip.is_unspecified() { ip } else { config.bind_ip };
         config.name_servers.insert(0, host_port(own, config.namesrv_listen_port));
@@ -146,10 +152,14 @@ fn node(kind: NodeKind, arguments: &Node) -> Result<Outcome, Sentence> {
     let (to_control, from_shards) = control_mailbox();
     let mut seats = Vec::new();
     let mut handles: Vec<ShardHandle> = Vec::new();
-    for index in 0..store.shards() {
+    for (index, identity) in (0..store.shards()).zip(identities) {
         let (mailbox, receiver) = shard_mailbox();
+        for offsets in kept.next().into_iter().flatten() {
+            // An empty mailbox has room for as many replicas as there can be.
+            drop(mailbox.try_send(ToShard::TakeOffsets(Box::new(offsets))));
+        }
         let settings = shard_settings(&config, index, &store, ip);
-        seats.push(Seat { identity: identity(&config, index, store.shards(), ip), mailbox });
+        seats.push(Seat { identity, mailbox });
         handles.push(shard::start(settings, to_control.clone(), receiver)?);
     }
     drop(to_control);
@@ -183,6 +193,7 @@ fn identity(config: &NodeConfig, index: u16, shards: u16, ip: IpAddr) -> Identit
         address: host_port(ip, config.port(index)),
         ha_address: host_port(config.replication_ip.unwrap_or(ip), config.ha_port(index)),
         permission: config.broker_permission,
+        ha_master: config.ha_master_address(index),
     }
 }
 

@@ -25,6 +25,7 @@ pub mod replica;
 mod retry;
 mod send;
 pub mod settings;
+mod slave;
 #[cfg(test)]
 mod tests;
 pub mod topic;
@@ -66,6 +67,9 @@ const EXPIRY_SCAN_MS: u64 = 10_000;
 
 /// How often consumer offsets are written while they change.
 const OFFSETS_WRITE_MS: u64 = 1_000;
+
+/// `delayOffset.json` of a broker that has delayed no message.
+const NO_DELAY_OFFSETS: &[u8] = br#"{"offsetTable":{}}"#;
 
 /// What the shell is asked to do.
 #[derive(Debug)]
@@ -111,6 +115,8 @@ pub struct Tables {
     pub offsets: Option<body::ConsumerOffsets>,
     /// `epochs`: of a master, with its own reign.
     pub epochs: EpochTable,
+    /// `delayOffset.json`, as it is.
+    pub delay_offsets: Option<Bytes>,
 }
 
 /// One shard as a broker.
@@ -120,6 +126,8 @@ pub struct Broker {
     topics: TopicTable,
     groups: Groups,
     offsets: ConsumerOffsets,
+    /// How far a Java master has delivered its delayed messages: kept for the day on which this shard takes its place.
+    delay_offsets: Bytes,
     locks: QueueLocks,
     clients: Clients,
     holds: HoldTable<QueueIndex, Pull>,
@@ -215,6 +223,7 @@ impl Broker {
             topics: TopicTable::default(),
             groups: Groups::default(),
             offsets: ConsumerOffsets::default(),
+            delay_offsets: Bytes::from_static(NO_DELAY_OFFSETS),
             locks: QueueLocks::default(),
             clients: Clients::default(),
             holds: HoldTable::new(),
@@ -247,8 +256,11 @@ impl Broker {
         if let Some(table) = tables.groups {
             self.groups.load(table);
         }
+        if let Some(table) = tables.delay_offsets {
+            self.delay_offsets = table;
+        }
         if let Some(table) = tables.offsets {
-            self.offsets.load(&table);
+            self.offsets.load(&table, !self.settings.replica.role.is_master());
         }
     }
 
@@ -264,16 +276,7 @@ impl Broker {
         if self.groups.add_initial() {
             self.persistence.change(Table::Groups);
         }
-        let ticket = self.acks.make_gate(now.mono, None, true);
-        let topics = self.topics.sorted().into_iter().map(|topic| topic.config.clone()).collect();
-        out.effects.push(Effect::Control(ToControl::TopicsChanged {
-            shard: self.settings.shard,
-            ticket: ticket.0,
-            topics,
-            version: self.topics.version,
-            spread: false,
-            full: true,
-        }));
+        self.tell_all_topics(now, out);
         self.write_tables(out);
     }
 
@@ -452,10 +455,10 @@ impl Broker {
             }
             ToShard::EnsureTopic { ticket, config } => self.ensure_topic_of_sibling(now, ticket, config, out),
             ToShard::MasterFound { ha_address, .. } => self.master_found(now, ha_address, out),
-            ToShard::Metadata(_)
-            | ToShard::GivenBack { .. }
-            | ToShard::TakeOffsets(_)
-            | ToShard::Stop => {}
+            ToShard::Metadata(metadata) => self.take_metadata(now, *metadata, out),
+            ToShard::GivenBack { commits } => self.offsets.given_back(&commits),
+            ToShard::TakeOffsets(kept) => self.take_offsets(&kept),
+            ToShard::Stop => {}
         }
     }
 
@@ -589,7 +592,7 @@ impl Broker {
 
     /// All tables as bytes, for an orderly stop: the shell writes them last of all.
     #[must_use]
-    pub fn encode_tables(&self) -> [(Table, Bytes); 3] {
+    pub fn encode_tables(&self) -> [(Table, Bytes); Table::COUNT] {
         Table::ALL.map(|table| (table, self.encode_table(table)))
     }
 
@@ -602,11 +605,12 @@ impl Broker {
     }
 
     fn encode_table(&self, table: Table) -> Bytes {
-        Bytes::from(match table {
-            Table::Topics => self.topic_table().encode(),
-            Table::Groups => self.groups.table().encode(),
-            Table::ConsumerOffsets => self.offsets.table().encode(),
-        })
+        match table {
+            Table::Topics => self.topic_table().encode().into(),
+            Table::Groups => self.groups.table().encode().into(),
+            Table::ConsumerOffsets => self.offsets.table().encode().into(),
+            Table::DelayOffsets => self.delay_offsets.clone(),
+        }
     }
 
     fn topic_table(&self) -> body::TopicTable {

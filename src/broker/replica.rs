@@ -14,61 +14,14 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use super::{Broker, Effect, Output};
 use crate::limits::{EPOCHS_MAX, HA_SEND_BYTES};
 use crate::log::{BlockId, IoError, Log, ReplicaError, Stream};
-use crate::model::{BrokerId, LogOffset, MonoNs, Now, ReplicaConnection, Role};
+use crate::model::{LogOffset, MonoNs, Now, ReplicaConnection, UnixMs};
 use crate::protocol::ha::{HaError, classic, epoch};
 use crate::replication::master::{HaRefused, LogEnds, Master, Next, Opening};
 use crate::replication::slave::{Due, OwnLog, Slave, SlaveAct, SlaveError, StreamKind, adopt_epoch};
-use crate::replication::{EpochEntry, EpochTable};
+use crate::replication::{EpochEntry, EpochTable, ReplicaStatus};
 
 /// Longest message that is kept until it is whole: a master's answer to the handshake, with all its epochs.
 pub const FRONT_BYTES_MAX: usize = 64 + 12 * EPOCHS_MAX;
-
-/// What a shard knows of its replicas.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplicaStatus {
-    /// `brokerRole`.
-    pub role: Role,
-    /// Of a master: those who follow.
-    pub slaves: Vec<SlaveStatus>,
-    /// Of a slave: whom it follows.
-    pub master: Option<MasterStatus>,
-    /// Replicas in sync, the master among them.
-    pub in_sync_count: usize,
-    /// End of what consumers may see.
-    pub confirm: LogOffset,
-}
-
-/// A slave as its master sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlaveStatus {
-    /// Its end of the connection.
-    pub address: SocketAddr,
-    /// Its brokerId, if its stream says so.
-    pub id: Option<BrokerId>,
-    /// What it has acknowledged.
-    pub acked: LogOffset,
-    /// Bytes of the log that it has not acknowledged.
-    pub behind_bytes: u64,
-    /// Bytes a second that it has acknowledged lately.
-    pub bytes_per_second: u64,
-    /// Whether it is in the in-sync set.
-    pub in_sync: bool,
-}
-
-/// A master as its slave sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MasterStatus {
-    /// Its replication port.
-    pub address: SocketAddr,
-    /// Whether the slave is connected.
-    pub is_connected: bool,
-    /// Milliseconds since bytes last came from it.
-    pub silent_ms: u64,
-    /// Milliseconds since it was last written to.
-    pub unwritten_ms: u64,
-    /// What it says is confirmed; `None` if its stream does not say.
-    pub confirm: Option<LogOffset>,
-}
 
 /// The part of a broker in replication.
 pub(super) struct Replica {
@@ -78,6 +31,8 @@ pub(super) struct Replica {
     epoch_file: EpochFile,
     /// Unfinished messages, by connection.
     fronts: Vec<(ReplicaConnection, BytesMut)>,
+    /// The time of the last tick, on both clocks.
+    clock: Now,
 }
 
 enum Part {
@@ -115,7 +70,7 @@ impl Replica {
         } else {
             Part::Slave(Box::new(Slave::new(settings.clone())))
         };
-        Replica { role, epochs, epoch_file: EpochFile::default(), fronts: Vec::new() }
+        Replica { role, epochs, epoch_file: EpochFile::default(), fronts: Vec::new(), clock: Now::default() }
     }
 
     fn master(&mut self) -> Option<&mut Master> {
@@ -294,6 +249,7 @@ impl Broker {
 
     /// Time passes.
     pub(super) fn tick_replica(&mut self, now: Now, out: &mut Output) {
+        self.replica.clock = now;
         let (ends, own) = (self.ends(), self.own_log());
         match &mut self.replica.role {
             Part::Master(master) => {
@@ -366,34 +322,18 @@ impl Broker {
 
     /// Who replicates what, for those who ask.
     #[must_use]
-    pub fn replica_status(&self, now: Now) -> ReplicaStatus {
+    pub fn replica_status(&self) -> ReplicaStatus {
         let role = self.settings.replica.role;
-        let (appended, confirm) = (self.log.appended(), self.log.confirm());
-        match &self.replica.role {
-            Part::Master(master) => {
-                let slaves = master.slaves().map(|slave| SlaveStatus {
-                    address: slave.address,
-                    id: slave.id,
-                    acked: slave.acked,
-                    behind_bytes: appended.0.saturating_sub(slave.acked.0),
-                    bytes_per_second: slave.bytes_per_second,
-                    in_sync: slave.is_in_sync,
-                });
-                let in_sync_count = master.in_sync_count();
-                ReplicaStatus { role, slaves: slaves.collect(), master: None, in_sync_count, confirm }
-            }
-            Part::Slave(slave) => {
-                let (read, written) = slave.last_traffic();
-                let master = slave.master().map(|address| MasterStatus {
-                    address,
-                    is_connected: slave.is_following(),
-                    silent_ms: now.mono.ms_since(read),
-                    unwritten_ms: now.mono.ms_since(written),
-                    confirm: slave.master_confirm(),
-                });
-                ReplicaStatus { role, slaves: Vec::new(), master, in_sync_count: 0, confirm }
-            }
-        }
+        let (appended, confirm, clock) = (self.log.appended(), self.log.confirm(), self.replica.clock);
+        let unix = |at: MonoNs| {
+            let ago_ms = i64::try_from(clock.mono.ms_since(at)).unwrap_or(i64::MAX);
+            UnixMs(clock.unix.0.saturating_sub(ago_ms))
+        };
+        let (slaves, master, in_sync_count) = match &self.replica.role {
+            Part::Master(master) => (master.slaves(appended).collect(), None, master.in_sync_count()),
+            Part::Slave(slave) => (Vec::new(), slave.status(unix), 0),
+        };
+        ReplicaStatus { role, slaves, master, in_sync_count, confirm }
     }
 
     /// The write of a generation of the epochs has ended.

@@ -13,6 +13,8 @@ use thiserror::Error;
 
 use super::confirm;
 use super::in_sync::InSyncSet;
+use super::rate::Rate;
+use super::status::SlaveStatus;
 use crate::broker::settings::ReplicaSettings;
 use crate::limits::{HA_CONFIRM_MS, HA_OPENING_MS, HA_SLAVES_MAX, HA_STRANGERS_MAX, HA_WINDOW_BYTES};
 use crate::log::BlockId;
@@ -125,23 +127,6 @@ pub enum Next {
     Nothing,
 }
 
-/// What is known of a slave, for those who ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlaveStanding {
-    /// Its end of the connection.
-    pub address: SocketAddr,
-    /// Its brokerId, if its stream says so.
-    pub id: Option<BrokerId>,
-    /// Where it was sent to.
-    pub sent: LogOffset,
-    /// What it has acknowledged.
-    pub acked: LogOffset,
-    /// Bytes a second that it has acknowledged lately.
-    pub bytes_per_second: u64,
-    /// Whether it is in the in-sync set.
-    pub is_in_sync: bool,
-}
-
 #[derive(Debug)]
 struct Link {
     peer: SocketAddr,
@@ -174,16 +159,6 @@ enum Phase {
     },
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Rate {
-    since: MonoNs,
-    from: LogOffset,
-    bytes_per_second: u64,
-}
-
-/// How long an average rate is measured.
-const RATE_MS: u64 = 1_000;
-
 /// The slaves of one shard. State of the shard.
 #[derive(Debug)]
 pub struct Master {
@@ -203,7 +178,7 @@ impl Master {
 
     /// A connection was accepted. Returns one that is to be closed instead, if there are too many that have said nothing.
     pub fn connected(&mut self, now: MonoNs, id: ReplicaConnection, peer: SocketAddr) -> Option<ReplicaConnection> {
-        let rate = Rate { since: now, from: LogOffset(0), bytes_per_second: 0 };
+        let rate = Rate::new(now, LogOffset(0));
         let (phase, acked, told) = (Phase::Stranger, LogOffset(0), LogOffset(0));
         self.links.insert(id, Link { peer, opening: None, phase, acked, told, last_read: now, last_write: now, rate });
         let mut strangers = self.links.iter().filter(|(_, link)| link.is_stranger());
@@ -280,7 +255,7 @@ impl Master {
                 let begin = begin_of(opening, offset, ends)?;
                 link.phase = Phase::Following { next: begin, begun: begin, blocked: None };
                 link.acked = offset;
-                link.rate = Rate { since: now, from: offset, bytes_per_second: 0 };
+                link.rate = Rate::new(now, offset);
                 self.in_sync.add(id, offset);
                 self.in_sync.acknowledge(now, id, offset, ends.appended, ends.confirm);
             }
@@ -439,17 +414,17 @@ impl Master {
         self.in_sync.count()
     }
 
-    /// What is known of each slave that follows.
-    pub fn slaves(&self) -> impl Iterator<Item = SlaveStanding> {
-        self.links.iter().filter_map(|(id, link)| {
+    /// What is known of each slave that follows, when the log ends at `appended`.
+    pub fn slaves(&self, appended: LogOffset) -> impl Iterator<Item = SlaveStatus> {
+        self.links.iter().filter_map(move |(id, link)| {
             let Phase::Following { next, .. } = link.phase else { return None };
-            Some(SlaveStanding {
+            Some(SlaveStatus {
                 address: link.peer,
-                id: link.broker_id(),
-                sent: next,
                 acked: link.acked,
-                bytes_per_second: link.rate.bytes_per_second,
-                is_in_sync: self.in_sync.contains(*id),
+                sent: next,
+                behind_bytes: appended.0.saturating_sub(link.acked.0),
+                bytes_per_second: link.rate.bytes_per_second(),
+                in_sync: self.in_sync.contains(*id),
             })
         })
     }
@@ -490,17 +465,6 @@ impl Link {
 
     fn is_of(&self, id: BrokerId) -> bool {
         self.broker_id() == Some(id)
-    }
-}
-
-impl Rate {
-    fn measure(&mut self, now: MonoNs, acked: LogOffset) {
-        let elapsed_ms = now.ms_since(self.since);
-        if elapsed_ms >= RATE_MS {
-            let bytes = acked.0.saturating_sub(self.from.0);
-            let bytes_per_second = bytes.saturating_mul(1000) / elapsed_ms;
-            *self = Rate { since: now, from: acked, bytes_per_second };
-        }
     }
 }
 
@@ -546,8 +510,7 @@ mod tests {
                 master.greeted(at(0), A);
             }
             let begun = master.report(at(0), A, LogOffset(offset), ends).map(|()| {
-                let slaves: Vec<SlaveStanding> = master.slaves().collect();
-                slaves[0].sent.0
+                master.slaves(ends.appended).next().expect("it follows").sent.0
             });
             assert_eq!(begun, expected, "{opening:?} {offset}");
         };

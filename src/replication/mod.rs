@@ -18,9 +18,12 @@ pub mod confirm;
 pub mod epoch;
 pub mod in_sync;
 pub mod master;
+mod rate;
 pub mod slave;
+pub mod status;
 
 pub use epoch::{EpochEntry, EpochTable};
 pub use in_sync::InSyncSet;
 pub use master::{Master, Next, Opening};
 pub use slave::{Slave, SlaveAct};
+pub use status::{MasterStatus, ReplicaStatus, SlaveStatus};

@@ -14,10 +14,12 @@ use bytes::{Buf as _, BytesMut};
 use thiserror::Error;
 
 use super::epoch::{EpochEntry, EpochError, EpochTable};
+use super::rate::Rate;
+use super::status::MasterStatus;
 use crate::broker::settings::ReplicaSettings;
 use crate::limits::{HA_BODY_BYTES_MAX, HA_PENDING_BYTES_MAX, HA_RETRY_MS_MAX, HA_RETRY_MS_MIN};
 use crate::log::ReplicaError;
-use crate::model::{LogOffset, MonoNs, ReplicaConnection};
+use crate::model::{LogOffset, MonoNs, ReplicaConnection, UnixMs};
 
 /// Why a slave gives up a connection. One sentence for the log.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -177,6 +179,7 @@ pub struct Slave {
     last_read: MonoNs,
     last_write: MonoNs,
     master_confirm: Option<LogOffset>,
+    rate: Rate,
 }
 
 impl Slave {
@@ -196,6 +199,7 @@ impl Slave {
             last_read: MonoNs(0),
             last_write: MonoNs(0),
             master_confirm: None,
+            rate: Rate::new(MonoNs(0), LogOffset(0)),
         }
     }
 
@@ -225,6 +229,7 @@ impl Slave {
     /// Time passes: a connection is asked for when its time has come and everything in the log is promised, so that the first report, from
     /// which the stream goes on, is no more than the truth. A master that is silent for too long is left.
     pub fn poll(&mut self, now: MonoNs, log: &OwnLog) -> Option<SlaveAct> {
+        self.rate.measure(now, self.next);
         match self.state {
             State::Waiting { until } if until <= now && log.promised == log.appended => {
                 let address = self.master?;
@@ -246,6 +251,7 @@ impl Slave {
         self.state = State::Open { link, phase };
         (self.last_read, self.last_write) = (now, now);
         (self.next, self.body_left, self.reported) = (log.appended, 0, None);
+        self.rate = Rate::new(now, self.next);
         self.pending.clear();
     }
 
@@ -291,10 +297,17 @@ impl Slave {
         matches!(self.state, State::Open { phase: Phase::Following, .. })
     }
 
-    /// When bytes last came from the master, and when it was last written to.
-    #[must_use]
-    pub fn last_traffic(&self) -> (MonoNs, MonoNs) {
-        (self.last_read, self.last_write)
+    /// What is known of the master. `unix` tells the time of day of a moment of the other clock.
+    pub fn status(&self, unix: impl Fn(MonoNs) -> UnixMs) -> Option<MasterStatus> {
+        let told = |at: MonoNs| if at == MonoNs(0) { UnixMs(0) } else { unix(at) };
+        Some(MasterStatus {
+            address: self.master?,
+            is_connected: self.is_following(),
+            last_read: told(self.last_read),
+            last_write: told(self.last_write),
+            bytes_per_second: self.rate.bytes_per_second(),
+            confirm: self.master_confirm,
+        })
     }
 
     /// What the master confirms, if its stream says so.

@@ -59,6 +59,7 @@ pub(super) async fn open(settings: ShardSettings, port: u16, runtime: &Runtime) 
         topics: read_table(&disk, Table::Topics, TopicTable::decode).await?,
         groups: read_table(&disk, Table::Groups, GroupTable::decode).await?,
         offsets: read_table(&disk, Table::ConsumerOffsets, ConsumerOffsets::decode).await?,
+        delay_offsets: disk.read_table(&table_path(Table::DelayOffsets)).await?.map(Bytes::from),
     };
     let mut broker_settings = settings.broker;
     broker_settings.address.set_port(port);
