@@ -315,6 +315,9 @@ pub const HA_SLAVES_MAX: usize = 16;
 /// Connections to a shard's replication port that have not said what they want; one more closes the oldest.
 pub const HA_STRANGERS_MAX: usize = 64;
 
+/// Replication connections of a shard, whatever they are; one more is closed at once.
+pub const HA_LINKS_MAX: usize = 128;
+
 /// How long a connection to the replication port may take to say what it wants. A classic slave that ends at 4 GiB sharp is told from one
 /// that speaks of epochs by its second report, which comes within `haSendHeartbeatInterval`.
 pub const HA_OPENING_MS: u64 = 15_000;
@@ -334,7 +337,15 @@ pub const HA_RETRY_MS_MAX: u64 = 5_000;
 /// How long a slave waits for a connection to come about.
 pub const HA_CONNECT_MS: u64 = 5_000;
 
+/// How long a slave is left without news of the confirm offset, if there are any.
+pub const HA_CONFIRM_MS: u64 = 100;
+
+/// Replies of sends that may wait for slaves. One more, and the oldest is answered `FLUSH_SLAVE_TIMEOUT`: its message is stored, and others
+/// must not wait for a slow slave.
+pub const REPLICA_WAITS_MAX: usize = ACKS_MAX / 2;
+
 /// Epochs of one log that are remembered: one a start of a master. Beyond it the oldest is forgotten.
 pub const EPOCHS_MAX: usize = 4_096;
 
+const _: () = assert!(HA_LINKS_MAX > HA_SLAVES_MAX + HA_STRANGERS_MAX, "strangers leave room for slaves");
 const _: () = assert!(HA_SEND_BYTES as u64 * 4 <= HA_WINDOW_BYTES, "the window does not limit a connection that is read");

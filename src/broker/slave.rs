@@ -137,17 +137,3 @@ impl Broker {
         }
     }
 }
-
-impl Broker {
-    /// What this shard says of its replication.
-    #[must_use]
-    pub fn replica_status(&self) -> crate::replication::ReplicaStatus {
-        crate::replication::ReplicaStatus {
-            role: self.settings.replica.role,
-            slaves: Vec::new(),
-            master: None,
-            in_sync_count: 1,
-            confirm: self.log.confirm(),
-        }
-    }
-}

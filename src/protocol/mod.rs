@@ -10,6 +10,7 @@
 
 pub mod code;
 pub mod frame;
+pub mod ha;
 pub mod header;
 pub mod reply;
 

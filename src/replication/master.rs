@@ -13,10 +13,12 @@ use thiserror::Error;
 
 use super::confirm;
 use super::in_sync::InSyncSet;
+use super::rate::Rate;
+use super::status::SlaveStatus;
 use crate::broker::settings::ReplicaSettings;
-use crate::limits::{HA_OPENING_MS, HA_SLAVES_MAX, HA_STRANGERS_MAX, HA_WINDOW_BYTES};
+use crate::limits::{HA_CONFIRM_MS, HA_OPENING_MS, HA_SLAVES_MAX, HA_STRANGERS_MAX, HA_WINDOW_BYTES};
 use crate::log::BlockId;
-use crate::model::{BrokerId, LogOffset, MonoNs, ReplicaConnection};
+use crate::model::{BrokerId, LogOffset, MonoNs, ReplicaConnection, Role};
 
 /// Why a replication connection is closed. One sentence for the log.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -56,6 +58,12 @@ pub enum HaRefused {
     Silent {
         /// For how long.
         silent_ms: u64,
+    },
+    /// The disk could not give what it is to be sent.
+    #[error("the log from {at} on cannot be read from the disk")]
+    Unreadable {
+        /// From where.
+        at: LogOffset,
     },
     /// There are enough slaves.
     #[error("there are {HA_SLAVES_MAX} slaves already")]
@@ -119,29 +127,14 @@ pub enum Next {
     Nothing,
 }
 
-/// What is known of a slave, for those who ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlaveStanding {
-    /// Its end of the connection.
-    pub address: SocketAddr,
-    /// Its brokerId, if its stream says so.
-    pub id: Option<BrokerId>,
-    /// Where it was sent to.
-    pub sent: LogOffset,
-    /// What it has acknowledged.
-    pub acked: LogOffset,
-    /// Bytes a second that it has acknowledged lately.
-    pub bytes_per_second: u64,
-    /// Whether it is in the in-sync set.
-    pub is_in_sync: bool,
-}
-
 #[derive(Debug)]
 struct Link {
     peer: SocketAddr,
     opening: Option<Opening>,
     phase: Phase,
     acked: LogOffset,
+    /// The confirm offset that it was told last.
+    told: LogOffset,
     last_read: MonoNs,
     last_write: MonoNs,
     rate: Rate,
@@ -166,16 +159,6 @@ enum Phase {
     },
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Rate {
-    since: MonoNs,
-    from: LogOffset,
-    bytes_per_second: u64,
-}
-
-/// How long an average rate is measured.
-const RATE_MS: u64 = 1_000;
-
 /// The slaves of one shard. State of the shard.
 #[derive(Debug)]
 pub struct Master {
@@ -195,9 +178,9 @@ impl Master {
 
     /// A connection was accepted. Returns one that is to be closed instead, if there are too many that have said nothing.
     pub fn connected(&mut self, now: MonoNs, id: ReplicaConnection, peer: SocketAddr) -> Option<ReplicaConnection> {
-        let rate = Rate { since: now, from: LogOffset(0), bytes_per_second: 0 };
-        let (opening, phase, acked) = (None, Phase::Stranger, LogOffset(0));
-        self.links.insert(id, Link { peer, opening, phase, acked, last_read: now, last_write: now, rate });
+        let rate = Rate::new(now, LogOffset(0));
+        let (phase, acked, told) = (Phase::Stranger, LogOffset(0), LogOffset(0));
+        self.links.insert(id, Link { peer, opening: None, phase, acked, told, last_read: now, last_write: now, rate });
         let mut strangers = self.links.iter().filter(|(_, link)| link.is_stranger());
         let oldest = strangers.next().map(|(id, _)| *id);
         if strangers.count() >= HA_STRANGERS_MAX { oldest } else { None }
@@ -272,7 +255,7 @@ impl Master {
                 let begin = begin_of(opening, offset, ends)?;
                 link.phase = Phase::Following { next: begin, begun: begin, blocked: None };
                 link.acked = offset;
-                link.rate = Rate { since: now, from: offset, bytes_per_second: 0 };
+                link.rate = Rate::new(now, offset);
                 self.in_sync.add(id, offset);
                 self.in_sync.acknowledge(now, id, offset, ends.appended, ends.confirm);
             }
@@ -283,7 +266,7 @@ impl Master {
 
     /// What a slave is to be sent now.
     #[must_use]
-    pub fn next(&self, now: MonoNs, id: ReplicaConnection, appended: LogOffset) -> Next {
+    pub fn next(&self, now: MonoNs, id: ReplicaConnection, ends: &LogEnds) -> Next {
         let Some(link) = self.links.get(&id) else { return Next::Nothing };
         match link.phase {
             Phase::Greeting => Next::Greeting,
@@ -292,20 +275,32 @@ impl Master {
                 let unacknowledged = next.since(begun.max(link.acked));
                 let room = HA_WINDOW_BYTES.saturating_sub(unacknowledged);
                 let bytes_max = self.settings.batch_bytes_max.min(usize::try_from(room).unwrap_or(usize::MAX));
-                if next < appended && bytes_max > 0 && blocked.is_none() {
-                    Next::Send { from: next, bytes_max }
-                } else if now.ms_since(link.last_write) >= self.settings.heartbeat_ms {
-                    Next::Heartbeat { at: next }
-                } else {
-                    Next::Nothing
+                if next < ends.appended && bytes_max > 0 && blocked.is_none() {
+                    return Next::Send { from: next, bytes_max };
                 }
+                // What the last transfer brought was confirmed after it: readers of the slave must not wait for the next one.
+                let has_news = link.broker_id().is_some() && link.told < ends.confirm;
+                let within_ms = if has_news { HA_CONFIRM_MS } else { self.settings.heartbeat_ms };
+                if now.ms_since(link.last_write) >= within_ms { Next::Heartbeat { at: next } } else { Next::Nothing }
             }
         }
     }
 
     /// The slaves that are to be sent something now.
-    pub fn ready(&self, now: MonoNs, appended: LogOffset) -> impl Iterator<Item = ReplicaConnection> {
-        self.links.keys().copied().filter(move |id| self.next(now, *id, appended) != Next::Nothing)
+    pub fn ready(&self, now: MonoNs, ends: LogEnds) -> impl Iterator<Item = ReplicaConnection> {
+        self.links.keys().copied().filter(move |id| self.next(now, *id, &ends) != Next::Nothing)
+    }
+
+    /// Whether there is any connection.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.links.is_empty()
+    }
+
+    /// The other end of a connection.
+    #[must_use]
+    pub fn peer(&self, id: ReplicaConnection) -> Option<SocketAddr> {
+        self.links.get(&id).map(|link| link.peer)
     }
 
     /// The handshake of a slave was answered.
@@ -315,22 +310,23 @@ impl Master {
         }
     }
 
-    /// A slave was sent so many bytes more of a log that ends at `appended`.
-    pub fn sent(&mut self, now: MonoNs, id: ReplicaConnection, bytes: usize, appended: LogOffset) {
+    /// A slave was sent so many bytes more.
+    pub fn sent(&mut self, now: MonoNs, id: ReplicaConnection, bytes: usize, ends: &LogEnds) {
+        let appended = ends.appended;
         let Some(link) = self.links.get_mut(&id) else { return };
         let Phase::Following { next, .. } = &mut link.phase else { return };
         *next = next.plus(bytes as u64);
         assert!(*next <= appended, "a slave was sent {next}, but the log ends at {appended}");
-        link.last_write = now;
+        (link.last_write, link.told) = (now, ends.confirm);
         if *next == appended {
             self.in_sync.note_sent_all(now, id, appended);
         }
     }
 
     /// A slave was sent an empty transfer.
-    pub fn sent_heartbeat(&mut self, now: MonoNs, id: ReplicaConnection) {
+    pub fn sent_heartbeat(&mut self, now: MonoNs, id: ReplicaConnection, ends: &LogEnds) {
         if let Some(link) = self.links.get_mut(&id) {
-            link.last_write = now;
+            (link.last_write, link.told) = (now, ends.confirm);
         }
     }
 
@@ -389,6 +385,19 @@ impl Master {
         self.in_sync.bounds().count() >= self.slaves_needed()
     }
 
+    /// Whether replies wait for slaves at all.
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        self.settings.role == Role::SyncMaster && self.slaves_needed() > 0
+    }
+
+    /// Whether as many replicas are in sync as `minInSyncReplicas` demands before anything is stored.
+    #[must_use]
+    pub fn is_enough_in_sync(&self) -> bool {
+        let min = usize::try_from(self.settings.min_in_sync_replicas).unwrap_or(usize::MAX);
+        self.settings.role != Role::SyncMaster || self.in_sync_count() >= min
+    }
+
     fn slaves_needed(&self) -> usize {
         usize::try_from(self.settings.in_sync_replicas).unwrap_or(usize::MAX).saturating_sub(1)
     }
@@ -405,17 +414,17 @@ impl Master {
         self.in_sync.count()
     }
 
-    /// What is known of each slave that follows.
-    pub fn slaves(&self) -> impl Iterator<Item = SlaveStanding> {
-        self.links.iter().filter_map(|(id, link)| {
+    /// What is known of each slave that follows, when the log ends at `appended`.
+    pub fn slaves(&self, appended: LogOffset) -> impl Iterator<Item = SlaveStatus> {
+        self.links.iter().filter_map(move |(id, link)| {
             let Phase::Following { next, .. } = link.phase else { return None };
-            Some(SlaveStanding {
+            Some(SlaveStatus {
                 address: link.peer,
-                id: link.broker_id(),
-                sent: next,
                 acked: link.acked,
-                bytes_per_second: link.rate.bytes_per_second,
-                is_in_sync: self.in_sync.contains(*id),
+                sent: next,
+                behind_bytes: appended.0.saturating_sub(link.acked.0),
+                bytes_per_second: link.rate.bytes_per_second(),
+                in_sync: self.in_sync.contains(*id),
             })
         })
     }
@@ -459,17 +468,6 @@ impl Link {
     }
 }
 
-impl Rate {
-    fn measure(&mut self, now: MonoNs, acked: LogOffset) {
-        let elapsed_ms = now.ms_since(self.since);
-        if elapsed_ms >= RATE_MS {
-            let bytes = acked.0.saturating_sub(self.from.0);
-            let bytes_per_second = bytes.saturating_mul(1000) / elapsed_ms;
-            *self = Rate { since: now, from: acked, bytes_per_second };
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -508,12 +506,11 @@ mod tests {
             if let Some(from_last_segment) = opening {
                 let opening = Opening::Epoch { id: BrokerId(1), from_last_segment };
                 assert_eq!(master.greet(at(0), A, opening), Ok(None));
-                assert_eq!(master.next(at(0), A, ends.appended), Next::Greeting);
+                assert_eq!(master.next(at(0), A, &ends), Next::Greeting);
                 master.greeted(at(0), A);
             }
             let begun = master.report(at(0), A, LogOffset(offset), ends).map(|()| {
-                let slaves: Vec<SlaveStanding> = master.slaves().collect();
-                slaves[0].sent.0
+                master.slaves(ends.appended).next().expect("it follows").sent.0
             });
             assert_eq!(begun, expected, "{opening:?} {offset}");
         };
@@ -534,14 +531,14 @@ mod tests {
         let ends = LogEnds { appended: far, ..ends(0, 0, 0) };
         follow(&mut master, A, 0, ends).expect("it may");
         let mut sent = 0_u64;
-        while let Next::Send { from, bytes_max } = master.next(at(0), A, far) {
+        while let Next::Send { from, bytes_max } = master.next(at(0), A, &ends) {
             assert_eq!(from, LogOffset(sent));
             sent += bytes_max as u64;
-            master.sent(at(0), A, bytes_max, far);
+            master.sent(at(0), A, bytes_max, &ends);
         }
         assert_eq!(sent, HA_WINDOW_BYTES, "a slave that acknowledges nothing gets one window");
         master.report(at(0), A, LogOffset(1000), ends).expect("it was sent so much");
-        assert_eq!(master.next(at(0), A, far), Next::Send { from: LogOffset(sent), bytes_max: 1000 });
+        assert_eq!(master.next(at(0), A, &ends), Next::Send { from: LogOffset(sent), bytes_max: 1000 });
         assert_eq!(
             master.report(at(0), A, LogOffset(sent + 1), ends),
             Err(HaRefused::AckBeyond { acked: LogOffset(sent + 1), sent: LogOffset(sent) })
@@ -551,15 +548,15 @@ mod tests {
     #[test]
     fn a_block_of_the_disk_is_waited_for() {
         let mut master = master(1);
-        let end = LogOffset(500);
-        follow(&mut master, A, 100, ends(0, 0, 500)).expect("it may");
+        let all = ends(0, 0, 500);
+        follow(&mut master, A, 100, all).expect("it may");
         let block = BlockId { file: FileName::Segment(LogOffset(0)), at: 0, len: 4096 };
         master.blocked(A, block);
-        assert_eq!(master.next(at(0), A, end), Next::Nothing);
+        assert_eq!(master.next(at(0), A, &all), Next::Nothing);
         master.unblock(BlockId { at: 4096, ..block });
-        assert_eq!(master.next(at(0), A, end), Next::Nothing);
+        assert_eq!(master.next(at(0), A, &all), Next::Nothing);
         master.unblock(block);
-        assert!(matches!(master.next(at(0), A, end), Next::Send { .. }));
+        assert!(matches!(master.next(at(0), A, &all), Next::Send { .. }));
     }
 
     #[test]
@@ -568,10 +565,10 @@ mod tests {
         let all = ends(0, 0, 500);
         follow(&mut master, A, 500, all).expect("it may");
         master.connected(at(0), B, peer());
-        assert_eq!(master.next(at(4_999), A, all.appended), Next::Nothing);
-        assert_eq!(master.next(at(5_000), A, all.appended), Next::Heartbeat { at: all.appended });
-        master.sent_heartbeat(at(5_000), A);
-        assert_eq!(master.next(at(9_999), A, all.appended), Next::Nothing);
+        assert_eq!(master.next(at(4_999), A, &all), Next::Nothing);
+        assert_eq!(master.next(at(5_000), A, &all), Next::Heartbeat { at: all.appended });
+        master.sent_heartbeat(at(5_000), A, &all);
+        assert_eq!(master.next(at(9_999), A, &all), Next::Nothing);
         assert!(master.tick(at(HA_OPENING_MS - 1), all).is_empty());
         assert_eq!(master.tick(at(HA_OPENING_MS), all), [(B, HaRefused::NoReport)]);
         master.disconnected(B);
@@ -590,12 +587,12 @@ mod tests {
         follow(&mut master, B, 400, all).expect("it may");
         assert_eq!((master.acknowledged(), master.has_slaves()), (Some(LogOffset(400)), false), "B is behind");
         assert_eq!((master.in_sync_count(), master.confirm(all.appended)), (2, LogOffset(500)));
-        master.sent(at(0), B, 100, all.appended);
+        master.sent(at(0), B, 100, &all);
         master.report(at(1), B, all.appended, all).expect("it may");
         assert_eq!((master.acknowledged(), master.has_slaves()), (Some(all.appended), true));
         assert_eq!(master.in_sync_count(), 3);
         let longer = ends(0, 0, 600);
-        master.sent(at(2), A, 100, longer.appended);
+        master.sent(at(2), A, 100, &longer);
         master.report(at(3), A, longer.appended, longer).expect("it may");
         assert_eq!((master.acknowledged(), master.confirm(longer.appended)), (Some(LogOffset(500)), LogOffset(500)));
         assert!(master.disconnected(B), "it was in sync");

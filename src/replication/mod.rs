@@ -18,6 +18,7 @@ pub mod confirm;
 pub mod epoch;
 pub mod in_sync;
 pub mod master;
+mod rate;
 pub mod slave;
 pub mod status;
 

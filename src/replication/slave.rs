@@ -14,12 +14,15 @@ use bytes::{Buf as _, BytesMut};
 use thiserror::Error;
 
 use super::epoch::{EpochEntry, EpochError, EpochTable};
+use super::rate::Rate;
+use super::status::MasterStatus;
 use crate::broker::settings::ReplicaSettings;
 use crate::limits::{HA_BODY_BYTES_MAX, HA_PENDING_BYTES_MAX, HA_RETRY_MS_MAX, HA_RETRY_MS_MIN};
-use crate::model::{LogOffset, MonoNs, ReplicaConnection};
+use crate::log::ReplicaError;
+use crate::model::{LogOffset, MonoNs, ReplicaConnection, UnixMs};
 
 /// Why a slave gives up a connection. One sentence for the log.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum SlaveError {
     /// The stream does not go on where the log ends.
     #[error("the master sends the log from {found} on, but this one goes on at {expected}")]
@@ -73,13 +76,16 @@ pub enum SlaveError {
         /// Up to where both are the same.
         point: LogOffset,
     },
+    /// What was sent is no record of this log.
+    #[error("what it sends cannot be stored: {0}")]
+    Record(ReplicaError),
     /// An epoch does not follow the last one.
     #[error("the master's epochs are not in order: {0}")]
     Epochs(#[from] EpochError),
 }
 
 /// What the shell is asked to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SlaveAct {
     /// Connect to the master; then [`Slave::link_up`] or [`Slave::link_down`].
     Connect {
@@ -118,10 +124,10 @@ pub struct OwnLog {
 }
 
 impl OwnLog {
-    /// Whether nothing was ever stored: then it begins wherever the master's stream does.
+    /// Whether it holds nothing that could differ from a master's.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.appended == LogOffset(0)
+        self.appended == self.start
     }
 }
 
@@ -173,6 +179,7 @@ pub struct Slave {
     last_read: MonoNs,
     last_write: MonoNs,
     master_confirm: Option<LogOffset>,
+    rate: Rate,
 }
 
 impl Slave {
@@ -192,6 +199,7 @@ impl Slave {
             last_read: MonoNs(0),
             last_write: MonoNs(0),
             master_confirm: None,
+            rate: Rate::new(MonoNs(0), LogOffset(0)),
         }
     }
 
@@ -221,6 +229,7 @@ impl Slave {
     /// Time passes: a connection is asked for when its time has come and everything in the log is promised, so that the first report, from
     /// which the stream goes on, is no more than the truth. A master that is silent for too long is left.
     pub fn poll(&mut self, now: MonoNs, log: &OwnLog) -> Option<SlaveAct> {
+        self.rate.measure(now, self.next);
         match self.state {
             State::Waiting { until } if until <= now && log.promised == log.appended => {
                 let address = self.master?;
@@ -242,12 +251,14 @@ impl Slave {
         self.state = State::Open { link, phase };
         (self.last_read, self.last_write) = (now, now);
         (self.next, self.body_left, self.reported) = (log.appended, 0, None);
+        self.rate = Rate::new(now, self.next);
         self.pending.clear();
     }
 
     /// The connection is gone or did not come about. The next one is tried after a while, the longer the more often it fails.
-    pub fn link_down(&mut self, now: MonoNs, why: Option<SlaveError>) {
-        self.pending = BytesMut::new();
+    pub fn link_down(&mut self, now: MonoNs, why: Option<&SlaveError>) {
+        // The master's word counts while it is there: without it, what this replica holds is all there is.
+        (self.pending, self.master_confirm) = (BytesMut::new(), None);
         let wait_ms = match why {
             // The same master is there, and only spoken to in another way.
             Some(SlaveError::Classic) => {
@@ -286,10 +297,17 @@ impl Slave {
         matches!(self.state, State::Open { phase: Phase::Following, .. })
     }
 
-    /// When bytes last came from the master, and when it was last written to.
-    #[must_use]
-    pub fn last_traffic(&self) -> (MonoNs, MonoNs) {
-        (self.last_read, self.last_write)
+    /// What is known of the master. `unix` tells the time of day of a moment of the other clock.
+    pub fn status(&self, unix: impl Fn(MonoNs) -> UnixMs) -> Option<MasterStatus> {
+        let told = |at: MonoNs| if at == MonoNs(0) { UnixMs(0) } else { unix(at) };
+        Some(MasterStatus {
+            address: self.master?,
+            is_connected: self.is_following(),
+            last_read: told(self.last_read),
+            last_write: told(self.last_write),
+            bytes_per_second: self.rate.bytes_per_second(),
+            confirm: self.master_confirm,
+        })
     }
 
     /// What the master confirms, if its stream says so.
@@ -350,7 +368,8 @@ impl Slave {
         if bytes > HA_BODY_BYTES_MAX {
             return Err(SlaveError::TooLarge { bytes });
         }
-        let begins = log.is_empty() && self.next == LogOffset(0) && self.pending.is_empty();
+        // A log without a byte begins wherever the master's stream does.
+        let begins = log.appended == LogOffset(0) && self.next == LogOffset(0);
         if begins && bytes > 0 {
             self.next = offset;
         } else if !begins && offset != self.next {
@@ -471,21 +490,17 @@ mod tests {
         assert_eq!(slave.poll(at(0), &own), None, "no master is known");
         assert_eq!(slave.master_found(at(0), Some(address(1))), None);
         let (mut now, mut waits) = (0, Vec::new());
+        assert_eq!(slave.poll(at(now), &own), Some(SlaveAct::Connect { address: address(1) }));
         for _ in 0..8 {
-            assert_eq!(slave.poll(at(now), &own), Some(SlaveAct::Connect { address: address(1) }));
             assert_eq!(slave.poll(at(now), &own), None, "one at a time");
             slave.link_down(at(now), None);
             let since = now;
             while slave.poll(at(now), &own).is_none() {
-                now += 10;
+                now += 100;
             }
-            slave.link_down(at(now), None);
-            slave.state = State::Waiting { until: at(now) };
-            slave.retry_ms = (slave.retry_ms / 2).max(HA_RETRY_MS_MIN);
             waits.push(now - since);
         }
-        assert!(waits.is_sorted() && waits.first() == Some(&HA_RETRY_MS_MIN), "{waits:?}");
-        assert_eq!(waits.last(), Some(&HA_RETRY_MS_MAX), "{waits:?}");
+        assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
         slave.link_down(at(now), None);
         assert_eq!(slave.poll(at(now), &own), None);
         slave.master_found(at(now), Some(address(2)));

@@ -17,7 +17,7 @@ use crate::control::message::{ControlSender, ShardReceiver, StopReason, ToContro
 use crate::disk::{DiskError, Store, TailError};
 use crate::log::{LogSettings, RecoveryError};
 use crate::model::{LogOffset, ShardId};
-use crate::net::{ListenError, Listeners};
+use crate::net::{ListenError, Listeners, ReplicaListener};
 
 /// What one shard is started with.
 #[derive(Debug)]
@@ -165,6 +165,14 @@ async fn run(
         Ok(listeners) => listeners,
         Err(error) => return give_up(&tell_ready, error.into()),
     };
+    let replicas = if settings.broker.replica.role.is_master() {
+        match ReplicaListener::bind(settings.bind_ip, settings.ha_port).await {
+            Ok(listener) => Some(listener),
+            Err(error) => return give_up(&tell_ready, error.into()),
+        }
+    } else {
+        None
+    };
     let opened = match open::open(settings, listeners.port(), &runtime).await {
         Ok(opened) => opened,
         Err(error) => return give_up(&tell_ready, error),
@@ -179,7 +187,7 @@ async fn run(
     };
     let shard = Shard::new(id, runtime, opened.disk, opened.broker, control);
     shard.tell_control(ToControl::Listening { shard: id, address, tail_survives_kill: ready.tail_survives_kill });
-    Rc::clone(&shard).serve(listeners, mailbox);
+    Rc::clone(&shard).serve(listeners, replicas, mailbox);
     drop(tell_ready.send(Ok(ready)));
     let reason = shard.stop_wanted().await;
     stop::stop(&shard, reason).await

@@ -127,6 +127,11 @@ impl Node {
         format!("127.0.0.1:{}", self.broker_ports.listen() + STRIDE * shard)
     }
 
+    /// `HOST:PORT` of a shard's replication port.
+    pub(crate) fn replication_port(&self, shard: u16) -> String {
+        format!("127.0.0.1:{}", self.broker_ports.listen() + STRIDE * shard + 1)
+    }
+
     /// `brokerName` of a shard.
     pub(crate) fn broker_name(&self, shard: u16) -> String {
         if self.options.shards == 1 { "broker-a".to_owned() } else { format!("broker-a-{shard}") }
@@ -190,7 +195,9 @@ fn is_serving(name_server: &str, brokers: &[String]) -> bool {
         .as_array()
         .into_iter()
         .flatten()
-        .filter_map(|broker| broker["brokerAddrs"]["0"].as_str())
+        // A master is number 0 of its name, slaves have numbers of their own.
+        .filter_map(|broker| broker["brokerAddrs"].as_object())
+        .flat_map(|addresses| addresses.values().filter_map(|address| address.as_str()))
         .collect();
     brokers.iter().all(|broker| registered.contains(&broker.as_str()) && Client::connect(broker).is_ok())
 }
