@@ -306,3 +306,42 @@ const _: () = assert!(QUERY_BYTES_MAX + 4096 < FRAME_BYTES_MAX, "the answer to a
 
 /// Attributes of one topic.
 pub const TOPIC_ATTRIBUTES_MAX: usize = 64;
+
+// --- replication ---
+
+/// Bytes that a slave is sent beyond what it has acknowledged. At 1,000,000 messages of 400 B a second, 4 ms of distance keep 1.6 MB in
+/// flight; the rest is for a slave that flushes each batch, and for its pauses.
+pub const HA_WINDOW_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Bytes that are made for one slave at once: with the kernel's socket buffer all the memory that a slave costs its master.
+pub const HA_SEND_BYTES: usize = 256 * 1024;
+
+/// Slaves of one shard.
+pub const HA_SLAVES_MAX: usize = 16;
+
+/// Connections to a shard's replication port that have not said what they want; one more closes the oldest.
+pub const HA_STRANGERS_MAX: usize = 64;
+
+/// How long a connection to the replication port may take to say what it wants. A classic slave that ends at 4 GiB sharp is told from one
+/// that speaks of epochs by its second report, which comes within `haSendHeartbeatInterval`.
+pub const HA_OPENING_MS: u64 = 15_000;
+
+/// Longest body of one transfer. Source: RocketMQ `DefaultHAClient`, whose read buffer has 4 MiB.
+pub const HA_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes that a slave has received and not stored, beyond which it reads no more: the largest record, and a transfer.
+pub const HA_PENDING_BYTES_MAX: usize = RECORD_BYTES_MAX + 1024 * 1024;
+
+/// Wait before a slave connects again, at first; it doubles with each failure.
+pub const HA_RETRY_MS_MIN: u64 = 100;
+
+/// Wait before a slave connects again, at most. Source: RocketMQ `DefaultHAClient` waits 5 s each time.
+pub const HA_RETRY_MS_MAX: u64 = 5_000;
+
+/// How long a slave waits for a connection to come about.
+pub const HA_CONNECT_MS: u64 = 5_000;
+
+/// Epochs of one log that are remembered: one a start of a master. Beyond it the oldest is forgotten.
+pub const EPOCHS_MAX: usize = 4_096;
+
+const _: () = assert!(HA_SEND_BYTES as u64 * 4 <= HA_WINDOW_BYTES, "the window does not limit a connection that is read");

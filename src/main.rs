@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use ringmq::broker::settings::BrokerSettings;
+use ringmq::broker::settings::{BrokerSettings, ReplicaSettings};
 use ringmq::config::{FlushDiskType, NamesrvConfig, NodeConfig, NodeKind, NotNeeded};
 use ringmq::control::address;
 use ringmq::control::clock::Clock;
@@ -20,7 +20,7 @@ use ringmq::control::plane::{NameServerPlan, NodePlan, Outcome, Plane, Ready, Se
 use ringmq::control::registrar::{Identity, Pace};
 use ringmq::disk::Store;
 use ringmq::log::{FlushPolicy, LogSettings, Retention};
-use ringmq::model::{BrokerName, ShardId};
+use ringmq::model::{BrokerName, Role, ShardId};
 use ringmq::shard::{self, ShardHandle, ShardSettings, cpus, runtime};
 use tracing::warn;
 use tracing_subscriber::EnvFilter;
@@ -116,7 +116,8 @@ fn name_server(arguments: &NameServer) -> Result<Outcome, Sentence> {
 fn node(kind: NodeKind, arguments: &Node) -> Result<Outcome, Sentence> {
     let (file, text) = read_config(arguments.config.as_ref())?;
     let mut config = NodeConfig::read(kind, &file, &text, arguments.name_servers.as_deref())?;
-    if kind == NodeKind::Broker && config.name_servers.is_empty() {
+    let needs_name_server = config.replication.master_address.is_none();
+    if kind == NodeKind::Broker && config.name_servers.is_empty() && needs_name_server {
         let from_environment = std::env::var("NAMESRV_ADDR").ok();
         let Some(addresses) = from_environment else {
             return Err("no name server is known; give -n HOST:9876 or set namesrvAddr, or run `ringmq all`".into());
@@ -223,6 +224,7 @@ fn shard_settings(config: &NodeConfig, index: u16, store: &Arc<Store>, ip: IpAdd
         message_body_bytes_max: usize::try_from(config.message_bytes_max).expect("8 MiB at most"),
         long_polling: config.long_polling,
         flush_wait_ms: config.sync_flush_timeout_ms,
+        replica: replica_settings(config),
         config_text: config.print(),
     };
     ShardSettings {
@@ -230,10 +232,27 @@ fn shard_settings(config: &NodeConfig, index: u16, store: &Arc<Store>, ip: IpAdd
         store: Arc::clone(store),
         bind_ip: config.bind_ip,
         port: config.port(index),
+        ha_port: config.ha_port(index),
         tail_folder: config.tail_path.clone(),
         tail_bytes: config.tail_bytes,
         log,
         broker,
+    }
+}
+
+fn replica_settings(config: &NodeConfig) -> ReplicaSettings {
+    let replication = &config.replication;
+    ReplicaSettings {
+        role: config.role,
+        broker_id: config.broker_id,
+        in_sync_replicas: replication.in_sync_replicas,
+        min_in_sync_replicas: replication.min_in_sync_replicas,
+        slave_wait_ms: replication.slave_wait_ms,
+        heartbeat_ms: replication.heartbeat_ms,
+        silence_ms_max: replication.silence_ms_max,
+        batch_bytes_max: replication.batch_bytes_max,
+        catch_up_within_ms: replication.catch_up_within_ms,
+        slave_read: replication.slave_read,
     }
 }
 
@@ -247,6 +266,7 @@ fn say_ready(kind: NodeKind, config: &NodeConfig, store: &Store, ip: IpAddr, rea
     say(&format!("{whose} {}", config.name_servers.join(";")));
     say(&format!("data         {}", store.root().display()));
     say(&format!("promises     {}", promise(config, ready)));
+    say(&format!("replication  {}", replication(config)));
     let first = config.name_servers.first().map_or("", String::as_str);
     say(&format!("try          ringmq-admin -n {first} send -t hello -b \"first message\""));
 }
@@ -261,6 +281,26 @@ fn promise(config: &NodeConfig, ready: Ready) -> String {
         (FlushDiskType::Async, false) => format!(
             "ASYNC_FLUSH without its fast rung, as tailPath={} is no tmpfs with room: acknowledged after the write, survives kill -9",
             config.tail_path.display()
+        ),
+    }
+}
+
+/// What the role adds to the promise, truthfully.
+fn replication(config: &NodeConfig) -> String {
+    let replicas = config.replication.in_sync_replicas;
+    match config.role {
+        Role::AsyncMaster => {
+            "ASYNC_MASTER: no slave is waited for; with this disk its last moments are lost, if there is a slave, else all".to_owned()
+        }
+        Role::SyncMaster if replicas == 1 => {
+            "SYNC_MASTER with inSyncReplicas=1: no slave is waited for, as under ASYNC_MASTER; inSyncReplicas=2 waits for one".to_owned()
+        }
+        Role::SyncMaster => format!(
+            "SYNC_MASTER: acknowledged when {replicas} replicas have it, this one among them; without them a send is answered SLAVE_NOT_AVAILABLE or FLUSH_SLAVE_TIMEOUT"
+        ),
+        Role::Slave => format!(
+            "SLAVE {} of {}: copies its master's log, serves its readers, refuses sends",
+            config.broker_id, config.broker_name
         ),
     }
 }

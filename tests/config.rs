@@ -87,6 +87,32 @@ fn keys_of_apache_are_accepted_and_named() {
 }
 
 #[test]
+fn roles_decide_who_is_waited_for() {
+    for (text, replicas) in [
+        ("", 1),
+        ("brokerRole=SYNC_MASTER", 2),
+        ("brokerRole=SYNC_MASTER\ninSyncReplicas=1", 1),
+        ("brokerRole=SYNC_MASTER\ninSyncReplicas=3\nminInSyncReplicas=2", 3),
+        ("brokerRole=SLAVE\nbrokerId=1\ninSyncReplicas=2\nminInSyncReplicas=2", 2),
+        ("brokerRole=SLAVE\nbrokerId=1\nminInSyncReplicas=2", 1),
+    ] {
+        let config = broker(text).expect("accepted");
+        assert_eq!(config.replication.in_sync_replicas, replicas, "{text:?}");
+        let again = broker(&config.print()).expect("our own text");
+        assert_eq!(again.print(), config.print(), "{text:?}");
+    }
+}
+
+#[test]
+fn replication_ports_of_shards_follow_by_the_stride() {
+    let config = broker("shards=3\nhaListenPort=20000\nhaMasterAddress=m:30000").expect("accepted");
+    let ports: Vec<u16> = (0..3).map(|index| config.ha_port(index)).collect();
+    assert_eq!(ports, [20000, 20010, 20020]);
+    assert_eq!(config.ha_master_address(2).as_deref(), Some("m:30020"));
+    assert_eq!(broker("").expect("accepted").ha_master_address(0), None);
+}
+
+#[test]
 fn the_command_line_wins_over_the_file() {
     let read = |given| NodeConfig::read(NodeKind::Broker, "f", "namesrvAddr=a:1;b:2", given);
     assert_eq!(read(None).expect("accepted").name_servers, ["a:1", "b:2"]);
@@ -122,22 +148,47 @@ fn every_fault_is_one_sentence_with_its_line() {
             "maxMessageSize=99999999",
             "broker.conf line 1: maxMessageSize=99999999 is not a whole number of bytes from 1 to 8388608",
         ),
+        ("brokerRole=BOSS", "broker.conf line 1: brokerRole=BOSS is not ASYNC_MASTER, SYNC_MASTER or SLAVE"),
         (
             "brokerRole=SLAVE",
-            "broker.conf line 1: brokerRole=SLAVE is not possible in this version of ringmq, which does not replicate yet; use ASYNC_MASTER",
+            "broker.conf line 1: brokerId=0 is the master's, but brokerRole=SLAVE; give each slave a brokerId of its own, from 1",
         ),
         (
-            "brokerRole=SYNC_MASTER",
-            "broker.conf line 1: brokerRole=SYNC_MASTER is not possible in this version of ringmq, which does not replicate yet; use ASYNC_MASTER",
+            "brokerRole=SYNC_MASTER\nbrokerId=2",
+            "broker.conf line 2: brokerId=2 is a slave's, but brokerRole=SYNC_MASTER; a master has brokerId=0",
         ),
-        ("brokerRole=BOSS", "broker.conf line 1: brokerRole=BOSS is not a role; use ASYNC_MASTER"),
+        ("inSyncReplicas=0", "broker.conf line 1: inSyncReplicas=0 is not a whole number from 1 to 16"),
+        (
+            "inSyncReplicas=2",
+            "broker.conf line 1: inSyncReplicas=2 waits for slaves, but brokerRole=ASYNC_MASTER waits for none; use SYNC_MASTER or remove the line",
+        ),
+        (
+            "brokerRole=SYNC_MASTER\ninSyncReplicas=2\nminInSyncReplicas=3",
+            "broker.conf line 3: minInSyncReplicas=3 is more than inSyncReplicas=2, the replicas that a reply waits for; lower it",
+        ),
+        (
+            "haHousekeepingInterval=5000",
+            "broker.conf line 1: haSendHeartbeatInterval=5000 lets idle connections be silent for haHousekeepingInterval=5000, after which they are closed; make it shorter",
+        ),
+        (
+            "haMasterAddress=here",
+            "broker.conf line 1: haMasterAddress=here is not HOST:PORT of the master's replication port",
+        ),
+        (
+            "haMasterAddress=a:1;b:2",
+            "broker.conf line 1: haMasterAddress=a:1;b:2 is not HOST:PORT of the master's replication port",
+        ),
+        (
+            "shards=2\nhaMasterAddress=a:65530",
+            "broker.conf line 2: haMasterAddress=a:65530 with portStride=10 puts the master of the last shard beyond port 65535; use a lower port or fewer shards",
+        ),
         (
             "aclEnable=true",
             "broker.conf line 1: aclEnable=true is not supported by this version of ringmq: remove the line and let the network decide who may connect",
         ),
         (
             "enableControllerMode=true",
-            "broker.conf line 1: enableControllerMode=true is not supported by this version of ringmq: remove the line and run masters without slaves, as conf/2m-noslave does",
+            "broker.conf line 1: enableControllerMode=true is not supported by this version of ringmq: remove the line and run masters and slaves with fixed roles, as conf/2m-2s-sync does",
         ),
         (
             "brokerId=1",
@@ -222,7 +273,7 @@ const TWO_MASTERS: &str = "One of two masters without slaves: start both, each o
 
 /// Every file of `conf/`, from the table.
 fn rendered() -> Vec<(&'static str, String)> {
-    let node = |header, chosen: &[(&str, &str)]| table::render(header, chosen, &[NodeConfig::table()]);
+    let node = |header, chosen: &[(&str, &str)]| table::render(header, chosen, NodeConfig::tables());
     let master = |name| {
         node(
             TWO_MASTERS,

@@ -425,7 +425,11 @@ impl Broker {
                 self.release_acks(now.mono, &mut out.outbox);
             }
             ToShard::EnsureTopic { ticket, config } => self.ensure_topic_of_sibling(now, ticket, config, out),
-            ToShard::Stop => {}
+            ToShard::MasterFound { .. }
+            | ToShard::Metadata(_)
+            | ToShard::GivenBack { .. }
+            | ToShard::TakeOffsets(_)
+            | ToShard::Stop => {}
         }
     }
 

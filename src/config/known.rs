@@ -188,16 +188,11 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "forwardTimeout",
     "globalColdReadThreshold",
     "haFlowControlEnable",
-    "haHousekeepingInterval",
-    "haMasterAddress",
     "haMaxGapNotInSync",
-    "haMaxTimeSlaveNotCatchup",
-    "haSendHeartbeatInterval",
-    "haTransferBatchSize",
+    "haSlaveFallbehindMax",
     "heartbeatThreadPoolNums",
     "heartbeatThreadPoolQueueCapacity",
     "highSpeedMode",
-    "inSyncReplicas",
     "initAuthenticationUser",
     "initPopOffsetByCheckMsgInMem",
     "innerClientAuthenticationCredentials",
@@ -260,7 +255,6 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "metricsPromExporterHost",
     "metricsPromExporterPort",
     "migrateAuthFromV1Enabled",
-    "minInSyncReplicas",
     "notifyConsumerIdsChangedEnable",
     "notifyMinBrokerIdChanged",
     "offsetCheckInSlave",
@@ -345,8 +339,6 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "shutdownWaitTimeSeconds",
     "skipPreOnline",
     "skipWhenCKRePutReachMaxTimes",
-    "slaveReadEnable",
-    "slaveTimeout",
     "socksProxyConfig",
     "spinLockCollisionRetreatOptimalDegree",
     "splitRegistrationSize",
@@ -442,4 +434,4 @@ pub(super) const PROMISES: &[(&str, &str)] = &[
 ];
 
 const ACCESS: &str = "remove the line and let the network decide who may connect";
-const REPLICATION: &str = "remove the line and run masters without slaves, as conf/2m-noslave does";
+const REPLICATION: &str = "remove the line and run masters and slaves with fixed roles, as conf/2m-2s-sync does";

@@ -150,7 +150,7 @@ impl Announcer {
                 self.registers(shard, &mut commands);
             }
             ToControl::Stopped { shard, why } => self.stopped(shard, why, &mut commands),
-            ToControl::Runtime { .. } => {}
+            ToControl::GiveBack { .. } | ToControl::Runtime { .. } => {}
         }
         self.settle(now, &mut commands);
         commands
@@ -325,7 +325,7 @@ mod tests {
             Command::Tell(shard, ToShard::EnsureTopic { ticket, config }) => {
                 format!("{shard} ensure {} {ticket:x}", config.name)
             }
-            Command::Tell(shard, ToShard::Stop) => format!("{shard} stop"),
+            Command::Tell(shard, other) => format!("{shard} {other:?}"),
             Command::Register(shard) => format!("register {shard}"),
             Command::Unregister(shard) => format!("unregister {shard}"),
             Command::Ready => "ready".to_owned(),

@@ -30,6 +30,8 @@ pub struct ShardSettings {
     pub bind_ip: IpAddr,
     /// Main port; the VIP port lies two below. 0: any free pair, of which [`Ready`] tells.
     pub port: u16,
+    /// Port for replicas. 0: any free one.
+    pub ha_port: u16,
     /// Folder of the tail file, a tmpfs. Key: `tailPath`.
     pub tail_folder: PathBuf,
     /// Bytes of the tail ring: a power of two. Key: `tailSize`.
