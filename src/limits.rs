@@ -197,6 +197,12 @@ pub const STALE_WINDOW_BYTES: u64 = UNFLUSHED_BYTES_MAX + 2 * COMMIT_BYTES_MAX a
 /// Unit of cold reads, of the log and of the index files alike.
 pub const COLD_BLOCK_BYTES: u64 = 128 * 1024;
 
+/// Unit of the reads for a replica that is far behind: large enough for a device's full rate with one or two under way.
+pub const STREAM_BLOCK_BYTES: u64 = 1024 * 1024;
+
+/// Blocks for replicas that are kept, of all streams together: two a stream for four slaves that are far behind at once.
+pub const STREAM_BLOCKS_MAX: usize = 8;
+
 /// Blocks that a reader may ask for ahead of need.
 pub const PREFETCH_BLOCKS_MAX: usize = 16;
 
@@ -229,6 +235,7 @@ pub const FAILED_BLOCKS_MAX: usize = 64;
 
 const _: () = assert!(COMMIT_BYTES_MAX.is_multiple_of(DISK_BLOCK_BYTES), "commits are whole blocks");
 const _: () = assert!(COLD_BLOCK_BYTES.is_multiple_of(DISK_BLOCK_BYTES as u64), "cold reads are whole blocks");
+const _: () = assert!(STREAM_BLOCK_BYTES.is_multiple_of(DISK_BLOCK_BYTES as u64), "so are those for replicas");
 
 // --- net ---
 

@@ -74,7 +74,9 @@ pub enum TailError {
         path: PathBuf,
     },
     /// There is a tail, and it may hold what was acknowledged, but it cannot be read.
-    #[error("{path} may hold messages of the last run and cannot be read: {source}; make it readable for this user, or remove it to start without them")]
+    #[error(
+        "{path} may hold messages of the last run and cannot be read: {source}; make it readable for this user, or remove it to start without them"
+    )]
     Unreadable {
         /// The tail file.
         path: PathBuf,
@@ -380,8 +382,7 @@ fn has_store(key: &TailKey) -> bool {
     let manifest = key.root.join(MANIFEST);
     let is_same_file = FileIdentity::of(&manifest).is_ok_and(|identity| identity == key.manifest);
     // A store made anew in the place of a removed one may get its inode.
-    let is_same_store =
-        store::read_text(&manifest).is_ok_and(|text| text.contains(&format!("id={}\n", key.store)));
+    let is_same_store = store::read_text(&manifest).is_ok_and(|text| text.contains(&format!("id={}\n", key.store)));
     is_same_file && is_same_store
 }
 

@@ -21,21 +21,19 @@ use std::collections::{BTreeSet, VecDeque};
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::background::REMOVAL_TOPIC;
 use super::checkpoint::Checkpoint;
-use super::commit_log::{Log, push_entry};
-use super::consume_queue::{Entry, Queue, Queues};
+use super::commit_log::Log;
+use super::consume_queue::{Queue, Queues};
+use super::derive::{self, QueueGap};
 use super::file::{FileName, IoError, IoId};
 use super::index_file::IndexFiles;
 use super::key_index::KeyIndex;
-use super::record::{
-    Check, FILLER_BYTES, KeysToIndex, RECORD_BYTES_MIN, RecordView, claims_place, is_filler, peek_size,
-};
+use super::record::{Check, FILLER_BYTES, RECORD_BYTES_MIN, RecordView, claims_place, is_filler, peek_size};
 use super::segment::Segments;
 use super::settings::{FlushPolicy, LogSettings};
 use super::tail::{self, Tail, TailMemory};
 use crate::limits::{DISK_BLOCK_BYTES, INDEX_WRITE_BYTES_MIN, PREPARE_CHUNK_BYTES, STALE_WINDOW_BYTES};
-use crate::model::{LogOffset, QueueId, QueueOffset, TopicName, UnixMs};
+use crate::model::{LogOffset, QueueId, QueueOffset, TopicName};
 
 const BLOCK: u64 = DISK_BLOCK_BYTES as u64;
 /// Bytes that are read at once.
@@ -191,6 +189,8 @@ pub struct Recovery {
     /// What the checkpoint says was flushed.
     known_end: LogOffset,
     replay_from: LogOffset,
+    /// Whether the last record that was read has no CRC property, if one was read.
+    is_plain: Option<bool>,
     scan: Scan,
     log: Option<Box<Log>>,
     commit: Option<IoId>,
@@ -305,6 +305,7 @@ impl Recovery {
             index_sizes,
             known_end: at,
             replay_from: at,
+            is_plain: None,
             scan: Scan { at, window_at: at, window: Vec::new() },
             log: None,
             commit: None,
@@ -404,6 +405,7 @@ impl Recovery {
         // Segments may have gone after the checkpoint was made, when the disk was too full for another one.
         let at = checkpoint.replay_from.max(start);
         self.replay_from = at;
+        self.is_plain = checkpoint.is_plain.then_some(true);
         self.scan = Scan { at, window_at: floor(at), window: Vec::new() };
         self.derived.queues = checkpoint.queues;
         if checkpoint.flushed < start {
@@ -414,8 +416,8 @@ impl Recovery {
         let mut index_files = checkpoint.index_files;
         index_files.retain(|number, _| self.index_sizes.iter().any(|(found, _)| found == number));
         self.derived.index.resume(checkpoint.index_end, index_files);
-        for (start, times) in checkpoint.times {
-            self.derived.segments.set_times(start, Some(times));
+        for (start, times, filler) in checkpoint.segments {
+            self.derived.segments.set_known(start, times, filler);
         }
         Ok(())
     }
@@ -456,9 +458,13 @@ impl Recovery {
             match parse(bytes.unwrap_or_default(), scan.at, end, self.settings.has_record_crc) {
                 Parsed::Record(view) => {
                     self.derived.replay(&view)?;
+                    self.is_plain = Some(!view.has_crc());
                     scan.at = scan.at.plus(u64::from(view.size));
                 }
-                Parsed::Filler => *scan = Scan { at: end, window_at: end, window: Vec::new() },
+                Parsed::Filler => {
+                    self.derived.segments.note_filler(scan.at);
+                    *scan = Scan { at: end, window_at: end, window: Vec::new() };
+                }
                 Parsed::More => {
                     let keep = floor(scan.at);
                     scan.window
@@ -549,6 +555,7 @@ impl Recovery {
         log.keys = std::mem::replace(&mut derived.keys, KeyIndex::new(1));
         log.index = std::mem::replace(&mut derived.index, IndexFiles::new(self.settings.index_file_bytes));
         log.checkpointer.resume(self.replay_from);
+        log.replica.is_plain = self.is_plain;
         self.log = Some(Box::new(log));
         self.phase = Phase::FlushFound;
         Ok(())
@@ -571,9 +578,11 @@ impl Recovery {
             match parse(&ring_bytes(ring, at, size), at, end, self.settings.has_record_crc) {
                 Parsed::Record(view) => {
                     self.derived.replay(&view)?;
+                    self.is_plain = Some(!view.has_crc());
                     at = at.plus(u64::from(view.size));
                 }
                 Parsed::Filler if self.derived.segments.find(end).is_some() => {
+                    self.derived.segments.note_filler(at);
                     jumps.push((at.plus(FILLER_BYTES as u64), end));
                     at = end;
                 }
@@ -723,43 +732,19 @@ impl Recovery {
 impl Derived {
     /// Derives what follows from one record.
     fn replay(&mut self, view: &RecordView<'_>) -> Result<(), RecoveryError> {
-        let at = view.log_offset;
-        self.segments.note_time(at, view.store_timestamp);
-        if view.topic == REMOVAL_TOPIC {
-            if let Ok(topic) = std::str::from_utf8(view.body) {
-                self.queues.remove_topic(topic, at);
-            }
-            return Ok(());
+        let Derived { segments, queues, keys, index, block_entries } = self;
+        let mut derived = derive::Derived { segments, queues, keys, index, block_entries: *block_entries };
+        let derived = derived.derive(view).map_err(|QueueGap { expected, found }| RecoveryError::QueueGap {
+            topic: TopicName::from(view.topic),
+            queue_id: view.queue_id,
+            expected,
+            found,
+            at: view.log_offset,
+        });
+        derived?;
+        if self.keys.is_full() {
+            self.keys.seal(|run, last| self.index.push(run, last));
         }
-        let queue_index = self.queues.find_or_create(view.topic, view.queue_id);
-        let queue = self.queues.get_mut(queue_index);
-        if at >= self.keys.as_of {
-            self.keys.push(queue.key_seed, &KeysToIndex::of(view.properties), at, UnixMs(view.store_timestamp));
-            if self.keys.is_full() {
-                self.keys.seal(|run, last| self.index.push(run, last));
-            }
-        }
-        if !view.is_queued() || at < queue.as_of {
-            return Ok(());
-        }
-        if !queue.is_based {
-            // The first that is left of this queue.
-            queue.is_based = true;
-            queue.sealed_end = view.queue_offset;
-            queue.floor = view.queue_offset;
-        }
-        let expected = queue.next();
-        if view.queue_offset != expected {
-            return Err(RecoveryError::QueueGap {
-                topic: queue.topic.clone(),
-                queue_id: view.queue_id,
-                expected,
-                found: view.queue_offset,
-                at,
-            });
-        }
-        let entry = Entry { log_offset: at, size: view.size, tag_code: view.tag_code() };
-        push_entry(&mut self.queues, &mut self.index, self.block_entries, queue_index, entry);
         Ok(())
     }
 }

@@ -103,7 +103,8 @@ async fn open_log(settings: &ShardSettings, disk: &Disk) -> Result<OpenedLog, St
     let (memory, tail_found, run_starter): (Box<dyn TailMemory>, _, _) = match open_tail(settings).await? {
         Some(tail) => {
             let starter = tail.run_starter(&folder);
-            let starter = starter.map_err(|source| DiskError { operation: "open", path: tail.path().to_owned(), source })?;
+            let starter =
+                starter.map_err(|source| DiskError { operation: "open", path: tail.path().to_owned(), source })?;
             if tail.len() != settings.tail_bytes {
                 tail_to_replace = Some(tail.path().to_owned());
                 log_settings.cache_bytes = log_settings.cache_bytes.max(tail.len());

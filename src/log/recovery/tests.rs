@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::log::HeapTail;
-use crate::log::record::{Place, RecordDraft, Sized};
+use crate::log::record::{KeysToIndex, Place, RecordDraft, Sized};
 use crate::sim::SimDisk;
 
 const SEGMENT_LEN: usize = 64 * 1024;
