@@ -13,7 +13,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::{Broker, Effect, Output};
 use crate::limits::{EPOCHS_MAX, HA_SEND_BYTES};
-use crate::log::{BlockId, IoError, Log, ReplicaError, Stream};
+use crate::log::{BeginError, BlockId, IoError, Log, ReplicaError, Stream};
 use crate::model::{LogOffset, MonoNs, Now, ReplicaConnection, UnixMs};
 use crate::protocol::ha::{HaError, classic, epoch};
 use crate::replication::master::{HaRefused, LogEnds, Master, Next, Opening};
@@ -579,11 +579,10 @@ impl Broker {
                 slave.greeted(now, &own, &mut self.replica.epochs, &master_epochs, reply.end)?;
             } else if slave.stream() == StreamKind::Classic {
                 let header = classic::TransferHeader::decode(&front).map_err(|_| SlaveError::Garbage)?;
-                let begins = slave.transfer(now, &own, header.offset, header.body_bytes, None)?;
-                self.begin_log(begins)?;
+                slave.transfer(now, &own, header.offset, header.body_bytes, None)?;
             } else {
                 let header = epoch::TransferHeader::decode(&front).map_err(|_| SlaveError::Garbage)?;
-                let begins = slave.transfer(now, &own, header.offset, header.body_bytes, Some(header.confirm))?;
+                slave.transfer(now, &own, header.offset, header.body_bytes, Some(header.confirm))?;
                 if header.body_bytes > 0 {
                     let entry = EpochEntry { epoch: header.epoch, start: header.epoch_start };
                     if adopt_epoch(&mut self.replica.epochs, entry)? {
@@ -591,20 +590,11 @@ impl Broker {
                         self.write_epochs(out);
                     }
                 }
-                self.begin_log(begins)?;
             }
             front.clear();
         }
         self.replica.keep_front(link, front);
         Ok(())
-    }
-
-    /// The log of an empty slave begins where the master's stream does.
-    fn begin_log(&mut self, begins: Option<LogOffset>) -> Result<(), SlaveError> {
-        match begins {
-            Some(at) if at > LogOffset(0) => self.log.begin_at(at).map_err(|_| SlaveError::Garbage),
-            _ => Ok(()),
-        }
     }
 
     /// Gives the log what the master has sent: whole records, as many as it takes.
@@ -614,16 +604,26 @@ impl Broker {
         if !self.replica.epoch_file.is_current() {
             return Ok(());
         }
-        while !slave.pending().is_empty() {
-            match self.log.append_replicated(self.log.appended(), slave.pending()) {
-                Ok(0) => break,
+        if let Some(at) = slave.begins() {
+            match self.log.begin_at(at) {
+                Ok(()) => slave.begun(),
+                Err(BeginError::Busy) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        loop {
+            let (at, bytes) = slave.pending();
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            match self.log.append_replicated(at, bytes) {
+                Ok(0) => return Ok(()),
                 Ok(bytes) => slave.taken(bytes),
                 // The tail is full, or a segment is being made: the next progress tries again.
-                Err(ReplicaError::Append(_)) => break,
+                Err(ReplicaError::Append(_)) => return Ok(()),
                 Err(error) => return Err(SlaveError::Record(error)),
             }
         }
-        Ok(())
     }
 
     fn output_of_slave(&mut self, now: MonoNs, buffer: &mut BytesMut) {
