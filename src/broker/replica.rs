@@ -17,7 +17,7 @@ use crate::log::{BeginError, BlockId, IoError, Log, ReplicaError, Stream};
 use crate::model::{LogOffset, MonoNs, Now, ReplicaConnection, UnixMs};
 use crate::protocol::ha::{HaError, classic, epoch};
 use crate::replication::master::{HaRefused, LogEnds, Master, Next, Opening};
-use crate::replication::slave::{Due, OwnLog, Slave, SlaveAct, SlaveError, StreamKind, adopt_epoch};
+use crate::replication::slave::{Due, OwnLog, Slave, SlaveAct, SlaveError, StreamKind};
 use crate::replication::{EpochEntry, EpochTable, ReplicaStatus};
 
 /// Longest message that is kept until it is whole: a master's answer to the handshake, with all its epochs.
@@ -186,11 +186,13 @@ impl Broker {
             _ => tracing::warn!("the master is left: {why}"),
         }
         slave.link_down(now, Some(&why));
+        let cut = match why {
+            SlaveError::Diverged { point, .. } if slave.is_parted(point) => Some(point),
+            _ => None,
+        };
         self.replica.drop_front(link);
         out.effects.push(Effect::HaClose(link));
-        if let SlaveError::Diverged { point, .. } = why {
-            out.effects.push(Effect::Truncate(point));
-        }
+        out.effects.extend(cut.map(Effect::Truncate));
     }
 
     /// Bytes have come over a replication connection.
@@ -576,7 +578,7 @@ impl Broker {
                 }
                 let reply = epoch::HandshakeReply::decode(&front).map_err(|_| SlaveError::Garbage)?;
                 let master_epochs = EpochTable::new(reply.entries)?;
-                slave.greeted(now, &own, &mut self.replica.epochs, &master_epochs, reply.end)?;
+                slave.greeted(now, &own, &mut self.replica.epochs, master_epochs, reply.end)?;
             } else if slave.stream() == StreamKind::Classic {
                 let header = classic::TransferHeader::decode(&front).map_err(|_| SlaveError::Garbage)?;
                 slave.transfer(now, &own, header.offset, header.body_bytes, None)?;
@@ -585,7 +587,7 @@ impl Broker {
                 slave.transfer(now, &own, header.offset, header.body_bytes, Some(header.confirm))?;
                 if header.body_bytes > 0 {
                     let entry = EpochEntry { epoch: header.epoch, start: header.epoch_start };
-                    if adopt_epoch(&mut self.replica.epochs, entry)? {
+                    if slave.adopt_epoch(&mut self.replica.epochs, entry)? {
                         self.replica.epoch_file.wanted += 1;
                         self.write_epochs(out);
                     }

@@ -19,7 +19,7 @@ use super::status::MasterStatus;
 use crate::broker::settings::ReplicaSettings;
 use crate::limits::{HA_BODY_BYTES_MAX, HA_PENDING_BYTES_MAX, HA_RETRY_MS_MAX, HA_RETRY_MS_MIN};
 use crate::log::{BeginError, ReplicaError};
-use crate::model::{LogOffset, MonoNs, ReplicaConnection, UnixMs};
+use crate::model::{Epoch, LogOffset, MonoNs, ReplicaConnection, UnixMs};
 
 /// Why a slave gives up a connection. One sentence for the log.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -127,10 +127,15 @@ pub struct OwnLog {
 }
 
 impl OwnLog {
-    /// Whether it holds nothing that could differ from a master's.
+    /// Whether it holds nothing that could differ from a master's: then it begins wherever the master's stream does.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.appended == self.start
+    }
+
+    /// Where a stream is asked for.
+    fn position(&self) -> LogOffset {
+        if self.is_empty() { LogOffset(0) } else { self.appended }
     }
 }
 
@@ -178,6 +183,12 @@ pub struct Slave {
     stored: LogOffset,
     /// Where the log is to begin before anything is stored.
     begins: Option<LogOffset>,
+    /// Whether anything was sent over this connection.
+    has_begun: bool,
+    /// What the master has said of its reigns over this connection.
+    master_epochs: EpochTable,
+    /// Where the logs part, as the last master said that said they do.
+    parted: Option<LogOffset>,
     /// What is still to come of the transfer under way.
     body_left: usize,
     /// End of what was received or announced.
@@ -202,6 +213,9 @@ impl Slave {
             pending: BytesMut::new(),
             stored: LogOffset(0),
             begins: None,
+            has_begun: false,
+            master_epochs: EpochTable::default(),
+            parted: None,
             body_left: 0,
             next: LogOffset(0),
             reported: None,
@@ -259,8 +273,8 @@ impl Slave {
         let phase = if self.stream == StreamKind::Epoch { Phase::Greeting } else { Phase::Following };
         self.state = State::Open { link, phase };
         (self.last_read, self.last_write) = (now, now);
-        (self.next, self.stored, self.body_left) = (log.appended, log.appended, 0);
-        (self.reported, self.begins) = (None, None);
+        (self.next, self.stored, self.body_left) = (log.position(), log.position(), 0);
+        (self.reported, self.begins, self.has_begun) = (None, None, false);
         self.rate = Rate::new(now, self.next);
         self.pending.clear();
     }
@@ -275,8 +289,8 @@ impl Slave {
                 self.stream = StreamKind::Classic;
                 0
             }
-            // The log wants to see the same bytes once more, to know that they were not damaged on the way.
-            Some(SlaveError::Record(ReplicaError::Unproven { .. })) => 0,
+            // The same is to be heard once more, to know that it was not damaged on the way.
+            Some(SlaveError::Record(ReplicaError::Unproven { .. }) | SlaveError::Diverged { .. }) => 0,
             Some(SlaveError::Foreign { .. } | SlaveError::Hopeless { .. }) => HA_RETRY_MS_MAX,
             _ => {
                 self.stream = StreamKind::Epoch;
@@ -337,7 +351,7 @@ impl Slave {
         now: MonoNs,
         log: &OwnLog,
         own: &mut EpochTable,
-        master: &EpochTable,
+        master: EpochTable,
         master_end: LogOffset,
     ) -> Result<(), SlaveError> {
         let State::Open { link, phase: Phase::Greeted } = self.state else { return Err(SlaveError::Garbage) };
@@ -346,7 +360,7 @@ impl Slave {
             *own = EpochTable::default();
         } else {
             let (start, end) = (log.start, log.appended);
-            let point = own.consistent_point(end, master, master_end).ok_or(SlaveError::Foreign { start, end })?;
+            let point = own.consistent_point(end, &master, master_end).ok_or(SlaveError::Foreign { start, end })?;
             if point < start {
                 return Err(SlaveError::Hopeless { start, point });
             }
@@ -355,8 +369,29 @@ impl Slave {
             }
             own.truncate(end);
         }
+        (self.parted, self.master_epochs) = (None, master);
         self.state = State::Open { link, phase: Phase::Following };
         Ok(())
+    }
+
+    /// The logs part at `point`, the master has said. Returns whether the log is to be cut there: only if two connections in a row say so,
+    /// since nothing proves that what one says was not damaged on its way.
+    pub fn is_parted(&mut self, point: LogOffset) -> bool {
+        self.parted.replace(point) == Some(point)
+    }
+
+    /// Takes over the epoch of a transfer. Returns whether it is new, and therefore to be stored before its bytes are.
+    ///
+    /// # Errors
+    /// [`SlaveError`] if it is none that this master has told of, or does not follow the last one.
+    pub fn adopt_epoch(&self, own: &mut EpochTable, entry: EpochEntry) -> Result<bool, SlaveError> {
+        let is_unnumbered = (entry.epoch, entry.start) == (Epoch(0), LogOffset(0));
+        if !is_unnumbered && !self.master_epochs.entries().contains(&entry) {
+            return Err(SlaveError::Garbage);
+        }
+        let is_new = own.last() != Some(entry);
+        own.push(entry)?;
+        Ok(is_new)
     }
 
     /// A transfer is announced: `bytes` of the log from `offset` on follow. `confirm` is the master's, if the stream says so.
@@ -379,10 +414,9 @@ impl Slave {
         if bytes > HA_BODY_BYTES_MAX {
             return Err(SlaveError::TooLarge { bytes });
         }
-        // A log without a byte begins wherever the master's stream does.
-        let begins = log.appended == LogOffset(0) && self.next == LogOffset(0);
+        let begins = log.is_empty() && !self.has_begun;
         if begins && bytes > 0 {
-            (self.next, self.stored, self.begins) = (offset, offset, Some(offset));
+            (self.next, self.stored, self.begins, self.has_begun) = (offset, offset, Some(offset), true);
         } else if !begins && offset != self.next {
             return Err(SlaveError::OutOfPlace { expected: self.next, found: offset });
         }
@@ -447,7 +481,7 @@ impl Slave {
                 let is_due = now.ms_since(self.last_write) >= self.settings.heartbeat_ms;
                 // The first report says where to go on; nothing has been received then, and all of the log was promised when the connection was
                 // asked for. No report goes beyond what was received, as the log does when it has a filler without all of its padding.
-                let offset = if self.reported.is_none() { log.appended } else { log.promised.min(self.stored) };
+                let offset = if self.reported.is_none() { log.position() } else { log.promised.min(self.stored) };
                 if is_due || self.reported != Some(offset) { Due::Report(offset) } else { Due::Nothing }
             }
         }
@@ -467,20 +501,9 @@ impl Slave {
     }
 }
 
-/// Takes over the epoch of a transfer. Returns whether it is new, and therefore to be stored before its bytes are.
-///
-/// # Errors
-/// [`EpochError`] if it does not follow the last one.
-pub fn adopt_epoch(own: &mut EpochTable, entry: EpochEntry) -> Result<bool, EpochError> {
-    let is_new = own.last() != Some(entry);
-    own.push(entry)?;
-    Ok(is_new)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Epoch;
 
     const LINK: ReplicaConnection = ReplicaConnection(1);
 
@@ -503,8 +526,8 @@ mod tests {
         slave.master = Some(address(1));
         assert!(slave.poll(at(0), own).is_some());
         slave.link_up(at(0), LINK, own);
-        assert_eq!(slave.due(at(0), own), Due::Report(own.appended));
-        slave.reported(at(0), own.appended);
+        assert_eq!(slave.due(at(0), own), Due::Report(own.position()));
+        slave.reported(at(0), own.position());
         slave
     }
 
@@ -552,6 +575,8 @@ mod tests {
         };
         check(log(0, 0, 0), 0, Ok(Some(0)));
         check(log(0, 0, 0), 4096, Ok(Some(4096)));
+        // It began there with nothing, and begins anew.
+        check(log(8192, 8192, 8192), 4096, Ok(Some(4096)));
         check(log(0, 100, 100), 100, Ok(None));
         check(log(0, 100, 100), 90, out(100, 90));
         check(log(0, 100, 100), 110, out(100, 110));
@@ -611,7 +636,7 @@ mod tests {
             assert_eq!(slave.due(at(0), &own), Due::Handshake);
             slave.said_handshake(at(0));
             let mut epochs = table(epochs);
-            let found = slave.greeted(at(0), &own, &mut epochs, &table(master), LogOffset(master_end));
+            let found = slave.greeted(at(0), &own, &mut epochs, table(master), LogOffset(master_end));
             assert_eq!(found, expected, "{own:?}");
         };
         let (end, point) = (LogOffset(300), LogOffset(250));
