@@ -221,9 +221,7 @@ impl Broker {
     pub fn ha_reads(&self, link: ReplicaConnection) -> bool {
         match &self.replica.role {
             Part::Master(_) => true,
-            Part::Slave(slave) => {
-                slave.link() == Some(link) && slave.reads() && self.replica.epoch_file.is_current()
-            }
+            Part::Slave(slave) => slave.link() == Some(link) && slave.reads() && self.replica.epoch_file.is_current(),
         }
     }
 
@@ -384,9 +382,7 @@ impl Broker {
                 }
                 None => match opening_of(&front).map_err(|_| HaRefused::Garbage)? {
                     Seen::TooLittle => None,
-                    Seen::Classic => {
-                        classic::decode_report(&front).map(|offset| (offset, classic::REPORT_BYTES))
-                    }
+                    Seen::Classic => classic::decode_report(&front).map(|offset| (offset, classic::REPORT_BYTES)),
                     Seen::Epoch(handshake) => {
                         front.advance(epoch::HANDSHAKE_BYTES);
                         let (id, from_last_segment) = (handshake.broker_id, handshake.from_last_segment);

@@ -72,9 +72,9 @@ impl Wire {
         }
     }
 
-    /// One byte under way changes.
+    /// One byte under way to the slave changes.
     pub(super) fn damage(&mut self, random: &mut Random) -> bool {
-        let way = &mut self.ways[random.index(2)];
+        let way = &mut self.ways[0];
         if way.bytes.is_empty() {
             return false;
         }
