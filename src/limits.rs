@@ -355,4 +355,5 @@ pub const REPLICA_WAITS_MAX: usize = ACKS_MAX / 2;
 pub const EPOCHS_MAX: usize = 4_096;
 
 const _: () = assert!(HA_LINKS_MAX > HA_SLAVES_MAX + HA_STRANGERS_MAX, "strangers leave room for slaves");
-const _: () = assert!(HA_SEND_BYTES as u64 * 4 <= HA_WINDOW_BYTES, "the window does not limit a connection that is read");
+const _: () =
+    assert!(HA_SEND_BYTES as u64 * 4 <= HA_WINDOW_BYTES, "the window does not limit a connection that is read");

@@ -13,11 +13,11 @@ use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::{Broker, Effect, Output};
 use crate::limits::{EPOCHS_MAX, HA_SEND_BYTES};
-use crate::log::{BlockId, IoError, Log, ReplicaError, Stream};
+use crate::log::{BeginError, BlockId, IoError, Log, ReplicaError, Stream};
 use crate::model::{LogOffset, MonoNs, Now, ReplicaConnection, UnixMs};
 use crate::protocol::ha::{HaError, classic, epoch};
 use crate::replication::master::{HaRefused, LogEnds, Master, Next, Opening};
-use crate::replication::slave::{Due, OwnLog, Slave, SlaveAct, SlaveError, StreamKind, adopt_epoch};
+use crate::replication::slave::{Due, OwnLog, Slave, SlaveAct, SlaveError, StreamKind};
 use crate::replication::{EpochEntry, EpochTable, ReplicaStatus};
 
 /// Longest message that is kept until it is whole: a master's answer to the handshake, with all its epochs.
@@ -186,11 +186,13 @@ impl Broker {
             _ => tracing::warn!("the master is left: {why}"),
         }
         slave.link_down(now, Some(&why));
+        let cut = match why {
+            SlaveError::Diverged { point, .. } if slave.is_parted(point) => Some(point),
+            _ => None,
+        };
         self.replica.drop_front(link);
         out.effects.push(Effect::HaClose(link));
-        if let SlaveError::Diverged { point, .. } = why {
-            out.effects.push(Effect::Truncate(point));
-        }
+        out.effects.extend(cut.map(Effect::Truncate));
     }
 
     /// Bytes have come over a replication connection.
@@ -219,9 +221,7 @@ impl Broker {
     pub fn ha_reads(&self, link: ReplicaConnection) -> bool {
         match &self.replica.role {
             Part::Master(_) => true,
-            Part::Slave(slave) => {
-                slave.link() == Some(link) && slave.reads() && self.replica.epoch_file.is_current()
-            }
+            Part::Slave(slave) => slave.link() == Some(link) && slave.reads() && self.replica.epoch_file.is_current(),
         }
     }
 
@@ -382,9 +382,7 @@ impl Broker {
                 }
                 None => match opening_of(&front).map_err(|_| HaRefused::Garbage)? {
                     Seen::TooLittle => None,
-                    Seen::Classic => {
-                        classic::decode_report(&front).map(|offset| (offset, classic::REPORT_BYTES))
-                    }
+                    Seen::Classic => classic::decode_report(&front).map(|offset| (offset, classic::REPORT_BYTES)),
                     Seen::Epoch(handshake) => {
                         front.advance(epoch::HANDSHAKE_BYTES);
                         let (id, from_last_segment) = (handshake.broker_id, handshake.from_last_segment);
@@ -576,35 +574,25 @@ impl Broker {
                 }
                 let reply = epoch::HandshakeReply::decode(&front).map_err(|_| SlaveError::Garbage)?;
                 let master_epochs = EpochTable::new(reply.entries)?;
-                slave.greeted(now, &own, &mut self.replica.epochs, &master_epochs, reply.end)?;
+                slave.greeted(now, &own, &mut self.replica.epochs, master_epochs, reply.end)?;
             } else if slave.stream() == StreamKind::Classic {
                 let header = classic::TransferHeader::decode(&front).map_err(|_| SlaveError::Garbage)?;
-                let begins = slave.transfer(now, &own, header.offset, header.body_bytes, None)?;
-                self.begin_log(begins)?;
+                slave.transfer(now, &own, header.offset, header.body_bytes, None)?;
             } else {
                 let header = epoch::TransferHeader::decode(&front).map_err(|_| SlaveError::Garbage)?;
-                let begins = slave.transfer(now, &own, header.offset, header.body_bytes, Some(header.confirm))?;
+                slave.transfer(now, &own, header.offset, header.body_bytes, Some(header.confirm))?;
                 if header.body_bytes > 0 {
                     let entry = EpochEntry { epoch: header.epoch, start: header.epoch_start };
-                    if adopt_epoch(&mut self.replica.epochs, entry)? {
+                    if slave.adopt_epoch(&mut self.replica.epochs, entry)? {
                         self.replica.epoch_file.wanted += 1;
                         self.write_epochs(out);
                     }
                 }
-                self.begin_log(begins)?;
             }
             front.clear();
         }
         self.replica.keep_front(link, front);
         Ok(())
-    }
-
-    /// The log of an empty slave begins where the master's stream does.
-    fn begin_log(&mut self, begins: Option<LogOffset>) -> Result<(), SlaveError> {
-        match begins {
-            Some(at) if at > LogOffset(0) => self.log.begin_at(at).map_err(|_| SlaveError::Garbage),
-            _ => Ok(()),
-        }
     }
 
     /// Gives the log what the master has sent: whole records, as many as it takes.
@@ -614,16 +602,26 @@ impl Broker {
         if !self.replica.epoch_file.is_current() {
             return Ok(());
         }
-        while !slave.pending().is_empty() {
-            match self.log.append_replicated(self.log.appended(), slave.pending()) {
-                Ok(0) => break,
+        if let Some(at) = slave.begins() {
+            match self.log.begin_at(at) {
+                Ok(()) => slave.begun(),
+                Err(BeginError::Busy) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        loop {
+            let (at, bytes) = slave.pending();
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            match self.log.append_replicated(at, bytes) {
+                Ok(0) => return Ok(()),
                 Ok(bytes) => slave.taken(bytes),
                 // The tail is full, or a segment is being made: the next progress tries again.
-                Err(ReplicaError::Append(_)) => break,
+                Err(ReplicaError::Append(_)) => return Ok(()),
                 Err(error) => return Err(SlaveError::Record(error)),
             }
         }
-        Ok(())
     }
 
     fn output_of_slave(&mut self, now: MonoNs, buffer: &mut BytesMut) {

@@ -24,7 +24,9 @@ use crate::model::{BrokerId, LogOffset, MonoNs, ReplicaConnection, Role};
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum HaRefused {
     /// What it asks for was never appended.
-    #[error("it asks for the log from {asked} on, which ends at {end}: it has followed another master, or this one has lost its tail")]
+    #[error(
+        "it asks for the log from {asked} on, which ends at {end}: it has followed another master, or this one has lost its tail"
+    )]
     Beyond {
         /// Its first report.
         asked: LogOffset,
@@ -32,7 +34,9 @@ pub enum HaRefused {
         end: LogOffset,
     },
     /// What it asks for is not there any more.
-    #[error("it asks for the log from {asked} on, which begins at {start}: the slave must begin anew with an empty store")]
+    #[error(
+        "it asks for the log from {asked} on, which begins at {start}: the slave must begin anew with an empty store"
+    )]
     Removed {
         /// Its first report.
         asked: LogOffset,
@@ -210,7 +214,8 @@ impl Master {
     ) -> Result<Option<ReplicaConnection>, HaRefused> {
         self.check_room()?;
         let Opening::Epoch { id: broker, .. } = opening else { return Err(HaRefused::Garbage) };
-        let older = self.links.iter().find(|(other, link)| **other != id && link.is_of(broker)).map(|(other, _)| *other);
+        let older =
+            self.links.iter().find(|(other, link)| **other != id && link.is_of(broker)).map(|(other, _)| *other);
         let link = self.links.get_mut(&id).ok_or(HaRefused::Garbage)?;
         if link.opening.is_some() {
             return Err(HaRefused::Garbage);
@@ -509,9 +514,9 @@ mod tests {
                 assert_eq!(master.next(at(0), A, &ends), Next::Greeting);
                 master.greeted(at(0), A);
             }
-            let begun = master.report(at(0), A, LogOffset(offset), ends).map(|()| {
-                master.slaves(ends.appended).next().expect("it follows").sent.0
-            });
+            let begun = master
+                .report(at(0), A, LogOffset(offset), ends)
+                .map(|()| master.slaves(ends.appended).next().expect("it follows").sent.0);
             assert_eq!(begun, expected, "{opening:?} {offset}");
         };
         check(None, 0, Ok(200));

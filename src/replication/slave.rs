@@ -18,8 +18,8 @@ use super::rate::Rate;
 use super::status::MasterStatus;
 use crate::broker::settings::ReplicaSettings;
 use crate::limits::{HA_BODY_BYTES_MAX, HA_PENDING_BYTES_MAX, HA_RETRY_MS_MAX, HA_RETRY_MS_MIN};
-use crate::log::ReplicaError;
-use crate::model::{LogOffset, MonoNs, ReplicaConnection, UnixMs};
+use crate::log::{BeginError, ReplicaError};
+use crate::model::{Epoch, LogOffset, MonoNs, ReplicaConnection, UnixMs};
 
 /// Why a slave gives up a connection. One sentence for the log.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -61,7 +61,9 @@ pub enum SlaveError {
         end: LogOffset,
     },
     /// The logs part before this one begins.
-    #[error("this log begins at {start} and leaves the master's at {point}: give this slave an empty store to copy the master")]
+    #[error(
+        "this log begins at {start} and leaves the master's at {point}: give this slave an empty store to copy the master"
+    )]
     Hopeless {
         /// Where this log begins.
         start: LogOffset,
@@ -79,6 +81,9 @@ pub enum SlaveError {
     /// What was sent is no record of this log.
     #[error("what it sends cannot be stored: {0}")]
     Record(ReplicaError),
+    /// The log cannot begin where the master's stream does.
+    #[error("the log cannot begin where the master's does: {0}")]
+    Begin(#[from] BeginError),
     /// An epoch does not follow the last one.
     #[error("the master's epochs are not in order: {0}")]
     Epochs(#[from] EpochError),
@@ -124,10 +129,15 @@ pub struct OwnLog {
 }
 
 impl OwnLog {
-    /// Whether it holds nothing that could differ from a master's.
+    /// Whether it holds nothing that could differ from a master's: then it begins wherever the master's stream does.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.appended == self.start
+    }
+
+    /// Where a stream is asked for.
+    fn position(&self) -> LogOffset {
+        if self.is_empty() { LogOffset(0) } else { self.appended }
     }
 }
 
@@ -171,6 +181,16 @@ pub struct Slave {
     retry_ms: u64,
     /// Contiguous bytes of the log that were received and not stored.
     pending: BytesMut,
+    /// Where they begin: what lies before was given to the log.
+    stored: LogOffset,
+    /// Where the log is to begin before anything is stored.
+    begins: Option<LogOffset>,
+    /// Whether anything was sent over this connection.
+    has_begun: bool,
+    /// What the master has said of its reigns over this connection.
+    master_epochs: EpochTable,
+    /// Where the logs part, as the last master said that said they do.
+    parted: Option<LogOffset>,
     /// What is still to come of the transfer under way.
     body_left: usize,
     /// End of what was received or announced.
@@ -193,6 +213,11 @@ impl Slave {
             stream: StreamKind::Epoch,
             retry_ms: HA_RETRY_MS_MIN,
             pending: BytesMut::new(),
+            stored: LogOffset(0),
+            begins: None,
+            has_begun: false,
+            master_epochs: EpochTable::default(),
+            parted: None,
             body_left: 0,
             next: LogOffset(0),
             reported: None,
@@ -250,7 +275,8 @@ impl Slave {
         let phase = if self.stream == StreamKind::Epoch { Phase::Greeting } else { Phase::Following };
         self.state = State::Open { link, phase };
         (self.last_read, self.last_write) = (now, now);
-        (self.next, self.body_left, self.reported) = (log.appended, 0, None);
+        (self.next, self.stored, self.body_left) = (log.position(), log.position(), 0);
+        (self.reported, self.begins, self.has_begun) = (None, None, false);
         self.rate = Rate::new(now, self.next);
         self.pending.clear();
     }
@@ -265,6 +291,8 @@ impl Slave {
                 self.stream = StreamKind::Classic;
                 0
             }
+            // The same is to be heard once more, to know that it was not damaged on the way.
+            Some(SlaveError::Record(ReplicaError::Unproven { .. }) | SlaveError::Diverged { .. }) => 0,
             Some(SlaveError::Foreign { .. } | SlaveError::Hopeless { .. }) => HA_RETRY_MS_MAX,
             _ => {
                 self.stream = StreamKind::Epoch;
@@ -325,7 +353,7 @@ impl Slave {
         now: MonoNs,
         log: &OwnLog,
         own: &mut EpochTable,
-        master: &EpochTable,
+        master: EpochTable,
         master_end: LogOffset,
     ) -> Result<(), SlaveError> {
         let State::Open { link, phase: Phase::Greeted } = self.state else { return Err(SlaveError::Garbage) };
@@ -334,7 +362,7 @@ impl Slave {
             *own = EpochTable::default();
         } else {
             let (start, end) = (log.start, log.appended);
-            let point = own.consistent_point(end, master, master_end).ok_or(SlaveError::Foreign { start, end })?;
+            let point = own.consistent_point(end, &master, master_end).ok_or(SlaveError::Foreign { start, end })?;
             if point < start {
                 return Err(SlaveError::Hopeless { start, point });
             }
@@ -343,12 +371,32 @@ impl Slave {
             }
             own.truncate(end);
         }
+        (self.parted, self.master_epochs) = (None, master);
         self.state = State::Open { link, phase: Phase::Following };
         Ok(())
     }
 
-    /// A transfer is announced: `bytes` of the log from `offset` on follow, and belong to `epoch` if the stream says so. Returns where the
-    /// log begins if it is empty, and must before anything is stored.
+    /// The logs part at `point`, the master has said. Returns whether the log is to be cut there: only if two connections in a row say so,
+    /// since nothing proves that what one says was not damaged on its way.
+    pub fn is_parted(&mut self, point: LogOffset) -> bool {
+        self.parted.replace(point) == Some(point)
+    }
+
+    /// Takes over the epoch of a transfer. Returns whether it is new, and therefore to be stored before its bytes are.
+    ///
+    /// # Errors
+    /// [`SlaveError`] if it is none that this master has told of, or does not follow the last one.
+    pub fn adopt_epoch(&self, own: &mut EpochTable, entry: EpochEntry) -> Result<bool, SlaveError> {
+        let is_unnumbered = (entry.epoch, entry.start) == (Epoch(0), LogOffset(0));
+        if !is_unnumbered && !self.master_epochs.entries().contains(&entry) {
+            return Err(SlaveError::Garbage);
+        }
+        let is_new = own.last() != Some(entry);
+        own.push(entry)?;
+        Ok(is_new)
+    }
+
+    /// A transfer is announced: `bytes` of the log from `offset` on follow. `confirm` is the master's, if the stream says so.
     ///
     /// # Errors
     /// [`SlaveError`]: the connection is to be closed.
@@ -359,7 +407,7 @@ impl Slave {
         offset: LogOffset,
         bytes: usize,
         confirm: Option<LogOffset>,
-    ) -> Result<Option<LogOffset>, SlaveError> {
+    ) -> Result<(), SlaveError> {
         if !self.is_following() || self.body_left > 0 {
             return Err(SlaveError::Garbage);
         }
@@ -368,16 +416,26 @@ impl Slave {
         if bytes > HA_BODY_BYTES_MAX {
             return Err(SlaveError::TooLarge { bytes });
         }
-        // A log without a byte begins wherever the master's stream does.
-        let begins = log.appended == LogOffset(0) && self.next == LogOffset(0);
+        let begins = log.is_empty() && !self.has_begun;
         if begins && bytes > 0 {
-            self.next = offset;
+            (self.next, self.stored, self.begins, self.has_begun) = (offset, offset, Some(offset), true);
         } else if !begins && offset != self.next {
             return Err(SlaveError::OutOfPlace { expected: self.next, found: offset });
         }
         (self.body_left, self.retry_ms) = (bytes, HA_RETRY_MS_MIN);
         self.next = self.next.plus(bytes as u64);
-        Ok((begins && bytes > 0).then_some(offset))
+        Ok(())
+    }
+
+    /// Where the log, which is empty, is to begin before anything is stored; then [`Slave::begun`].
+    #[must_use]
+    pub fn begins(&self) -> Option<LogOffset> {
+        self.begins
+    }
+
+    /// The log begins where it is to begin.
+    pub fn begun(&mut self) {
+        self.begins = None;
     }
 
     /// How many bytes of the log are to come before the next header.
@@ -395,15 +453,17 @@ impl Slave {
         taken.len()
     }
 
-    /// What was received and is to be given to the log.
+    /// What was received and is to be given to the log, and where it lies there. Behind a filler that is not the log's end, which is that
+    /// of the segment already.
     #[must_use]
-    pub fn pending(&self) -> &[u8] {
-        &self.pending
+    pub fn pending(&self) -> (LogOffset, &[u8]) {
+        (self.stored, &self.pending)
     }
 
     /// The log has taken so many of the pending bytes.
     pub fn taken(&mut self, bytes: usize) {
         self.pending.advance(bytes);
+        self.stored = self.stored.plus(bytes as u64);
     }
 
     /// Whether the connection is to be read: not while the log does not take what is there.
@@ -421,8 +481,9 @@ impl Slave {
             Phase::Greeted => Due::Nothing,
             Phase::Following => {
                 let is_due = now.ms_since(self.last_write) >= self.settings.heartbeat_ms;
-                // The first report says where to go on; nothing has been received then, and all of the log is promised.
-                let offset = if self.reported.is_none() { log.appended } else { log.promised };
+                // The first report says where to go on; nothing has been received then, and all of the log was promised when the connection was
+                // asked for. No report goes beyond what was received, as the log does when it has a filler without all of its padding.
+                let offset = if self.reported.is_none() { log.position() } else { log.promised.min(self.stored) };
                 if is_due || self.reported != Some(offset) { Due::Report(offset) } else { Due::Nothing }
             }
         }
@@ -442,20 +503,9 @@ impl Slave {
     }
 }
 
-/// Takes over the epoch of a transfer. Returns whether it is new, and therefore to be stored before its bytes are.
-///
-/// # Errors
-/// [`EpochError`] if it does not follow the last one.
-pub fn adopt_epoch(own: &mut EpochTable, entry: EpochEntry) -> Result<bool, EpochError> {
-    let is_new = own.last() != Some(entry);
-    own.push(entry)?;
-    Ok(is_new)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Epoch;
 
     const LINK: ReplicaConnection = ReplicaConnection(1);
 
@@ -478,8 +528,8 @@ mod tests {
         slave.master = Some(address(1));
         assert!(slave.poll(at(0), own).is_some());
         slave.link_up(at(0), LINK, own);
-        assert_eq!(slave.due(at(0), own), Due::Report(own.appended));
-        slave.reported(at(0), own.appended);
+        assert_eq!(slave.due(at(0), own), Due::Report(own.position()));
+        slave.reported(at(0), own.position());
         slave
     }
 
@@ -519,14 +569,15 @@ mod tests {
     fn transfers_are_taken_in_order_only() {
         let check = |own: OwnLog, offset: u64, expected: Result<Option<u64>, SlaveError>| {
             let mut slave = following(&own);
-            let taken = slave.transfer(at(1), &own, LogOffset(offset), 10, None);
+            let taken = slave.transfer(at(1), &own, LogOffset(offset), 10, None).map(|()| slave.begins());
             assert_eq!(taken, expected.map(|begin| begin.map(LogOffset)), "{own:?} {offset}");
         };
-        let out = |expected, found| {
-            Err(SlaveError::OutOfPlace { expected: LogOffset(expected), found: LogOffset(found) })
-        };
+        let out =
+            |expected, found| Err(SlaveError::OutOfPlace { expected: LogOffset(expected), found: LogOffset(found) });
         check(log(0, 0, 0), 0, Ok(Some(0)));
         check(log(0, 0, 0), 4096, Ok(Some(4096)));
+        // It began there with nothing, and begins anew.
+        check(log(8192, 8192, 8192), 4096, Ok(Some(4096)));
         check(log(0, 100, 100), 100, Ok(None));
         check(log(0, 100, 100), 90, out(100, 90));
         check(log(0, 100, 100), 110, out(100, 110));
@@ -543,22 +594,27 @@ mod tests {
         slave.transfer(at(1), &own, LogOffset(100), 10, None).expect("in order");
         assert_eq!(slave.body(at(1), b"0123456"), 7);
         assert_eq!(slave.body(at(2), b"789abc"), 3, "no more than was announced");
-        assert_eq!(slave.pending(), b"0123456789");
+        assert_eq!(slave.pending(), (LogOffset(100), &b"0123456789"[..]));
         slave.taken(4);
         // The log has taken four bytes; the next transfer goes on behind all that was received.
         let own = log(0, 104, 100);
-        assert_eq!(slave.transfer(at(3), &own, LogOffset(110), 1, None), Ok(None));
+        assert_eq!(slave.transfer(at(3), &own, LogOffset(110), 1, None), Ok(()));
         assert_eq!(slave.body(at(3), b"a"), 1);
-        assert_eq!(slave.pending(), b"456789a");
+        assert_eq!(slave.pending(), (LogOffset(104), &b"456789a"[..]));
         // A new connection begins at the log's end again.
         slave.link_down(at(4), None);
         slave.link_up(at(5), LINK, &own);
-        assert_eq!((slave.pending(), slave.body_left()), (&b""[..], 0));
+        assert_eq!((slave.pending(), slave.body_left()), ((LogOffset(104), &b""[..]), 0));
     }
 
     #[test]
     fn it_reports_what_it_promises() {
-        let mut slave = following(&log(0, 100, 100));
+        let own = log(0, 100, 100);
+        let mut slave = following(&own);
+        slave.transfer(at(0), &own, LogOffset(100), 40, None).expect("in order");
+        slave.body(at(0), &[0; 40]);
+        slave.taken(40);
+        assert_eq!(slave.due(at(1), &log(0, 150, 150)), Due::Report(LogOffset(140)), "no more than was received");
         assert_eq!(slave.due(at(1), &log(0, 150, 100)), Due::Nothing, "appended is not yet promised");
         assert_eq!(slave.due(at(1), &log(0, 150, 120)), Due::Report(LogOffset(120)));
         slave.reported(at(1), LogOffset(120));
@@ -581,7 +637,7 @@ mod tests {
             assert_eq!(slave.due(at(0), &own), Due::Handshake);
             slave.said_handshake(at(0));
             let mut epochs = table(epochs);
-            let found = slave.greeted(at(0), &own, &mut epochs, &table(master), LogOffset(master_end));
+            let found = slave.greeted(at(0), &own, &mut epochs, table(master), LogOffset(master_end));
             assert_eq!(found, expected, "{own:?}");
         };
         let (end, point) = (LogOffset(300), LogOffset(250));

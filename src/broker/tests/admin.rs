@@ -214,6 +214,7 @@ fn tables_survive_a_restart() {
     world.call(c, RequestCode::UpdateConsumerOffset, &commit, b"");
     let [topics, groups, offsets, delay_offsets] = world.broker.encode_tables();
     let tables = Tables {
+        epochs: Default::default(),
         topics: Some(crate::protocol::body::TopicTable::decode(&topics.1).unwrap()),
         groups: Some(crate::protocol::body::GroupTable::decode(&groups.1).unwrap()),
         offsets: Some(crate::protocol::body::ConsumerOffsets::decode(&offsets.1).unwrap()),

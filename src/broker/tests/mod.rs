@@ -269,6 +269,9 @@ impl World {
                     self.unwritten.push(table);
                 }
                 Effect::Control(event) => self.run_control(event),
+                Effect::HaConnect(_) | Effect::HaClose(_) | Effect::WriteEpochs { .. } | Effect::Truncate(_) => {
+                    panic!("a master without slaves asks for {effect:?}")
+                }
                 Effect::Fetch(block) => {
                     self.fetches.push(block);
                     let start = usize::try_from(block.at).unwrap();

@@ -1,13 +1,15 @@
 //! The classic stream.
-use bytes::{BufMut, BytesMut};
 use super::HaError;
 use crate::model::LogOffset;
+use bytes::{BufMut, BytesMut};
 /// Bytes of a report.
 pub const REPORT_BYTES: usize = 8;
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 12;
 /// Appends a report.
-pub fn encode_report(end: LogOffset, out: &mut BytesMut) { out.put_u64(end.0); }
+pub fn encode_report(end: LogOffset, out: &mut BytesMut) {
+    out.put_u64(end.0);
+}
 /// Reads a report.
 #[must_use]
 pub fn decode_report(bytes: &[u8]) -> Option<LogOffset> {
@@ -23,7 +25,10 @@ pub struct TransferHeader {
 }
 impl TransferHeader {
     /// Appends it.
-    pub fn encode(&self, out: &mut BytesMut) { out.put_u64(self.offset.0); out.put_u32(u32::try_from(self.body_bytes).expect("small")); }
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.put_u64(self.offset.0);
+        out.put_u32(u32::try_from(self.body_bytes).expect("small"));
+    }
     /// Reads it.
     /// # Errors
     /// [`HaError`]

@@ -1,9 +1,9 @@
 //! The stream with epochs.
-use bytes::{Buf, BufMut, BytesMut};
 use super::HaError;
 use crate::limits::EPOCHS_MAX;
 use crate::model::{BrokerId, Epoch, LogOffset};
 use crate::replication::EpochEntry;
+use bytes::{Buf, BufMut, BytesMut};
 /// Bytes.
 pub const HANDSHAKE_BYTES: usize = 16;
 /// Bytes.
@@ -39,28 +39,46 @@ impl Handshake {
     /// # Errors
     /// [`HaError`]
     pub fn decode(mut bytes: &[u8]) -> Result<Option<Handshake>, HaError> {
-        if bytes.len() < HANDSHAKE_BYTES { return Ok(None); }
+        if bytes.len() < HANDSHAKE_BYTES {
+            return Ok(None);
+        }
         let (state, last, learner, id) = (bytes.get_i32(), bytes.get_i16(), bytes.get_i16(), bytes.get_u64());
-        if state != 1 { return Err(BAD); }
+        if state != 1 {
+            return Err(BAD);
+        }
         Ok(Some(Handshake { from_last_segment: last == 1, is_learner: learner == 1, broker_id: BrokerId(id) }))
     }
 }
 /// Appends.
-pub fn encode_handshake_reply(end: LogOffset, epoch: Epoch, entries: impl ExactSizeIterator<Item = (Epoch, LogOffset)>, out: &mut BytesMut) {
+pub fn encode_handshake_reply(
+    end: LogOffset,
+    epoch: Epoch,
+    entries: impl ExactSizeIterator<Item = (Epoch, LogOffset)>,
+    out: &mut BytesMut,
+) {
     out.put_i32(1);
     out.put_u32(u32::try_from(entries.len() * 12).expect("bounded"));
     out.put_u64(end.0);
     out.put_u32(epoch.0);
-    for (epoch, start) in entries { out.put_u32(epoch.0); out.put_u64(start.0); }
+    for (epoch, start) in entries {
+        out.put_u32(epoch.0);
+        out.put_u64(start.0);
+    }
 }
 /// Bytes of the reply that begins so.
 /// # Errors
 /// [`HaError`]
 pub fn handshake_reply_bytes(mut front: &[u8]) -> Result<usize, HaError> {
-    if front.len() < 8 { return Ok(REPLY_BYTES); }
-    if front.get_i32() != 1 { return Err(BAD); }
+    if front.len() < 8 {
+        return Ok(REPLY_BYTES);
+    }
+    if front.get_i32() != 1 {
+        return Err(BAD);
+    }
     let body = usize::try_from(front.get_i32()).map_err(|_| BAD)?;
-    if body > 12 * EPOCHS_MAX || !body.is_multiple_of(12) { return Err(BAD); }
+    if body > 12 * EPOCHS_MAX || !body.is_multiple_of(12) {
+        return Err(BAD);
+    }
     Ok(REPLY_BYTES + body)
 }
 /// Reply.
@@ -76,12 +94,16 @@ impl HandshakeReply {
     /// # Errors
     /// [`HaError`]
     pub fn decode(bytes: &[u8]) -> Result<HandshakeReply, HaError> {
-        if bytes.len() < handshake_reply_bytes(bytes)? { return Err(BAD); }
+        if bytes.len() < handshake_reply_bytes(bytes)? {
+            return Err(BAD);
+        }
         let mut bytes = bytes.get(8..).ok_or(BAD)?;
         let end = LogOffset(bytes.get_u64());
         let _ = bytes.get_u32();
         let mut entries = Vec::new();
-        while bytes.len() >= 12 { entries.push(EpochEntry { epoch: Epoch(bytes.get_u32()), start: LogOffset(bytes.get_u64()) }); }
+        while bytes.len() >= 12 {
+            entries.push(EpochEntry { epoch: Epoch(bytes.get_u32()), start: LogOffset(bytes.get_u64()) });
+        }
         Ok(HandshakeReply { end, entries })
     }
 }
@@ -113,11 +135,15 @@ impl TransferHeader {
     /// # Errors
     /// [`HaError`]
     pub fn decode(mut bytes: &[u8]) -> Result<TransferHeader, HaError> {
-        if bytes.len() < HEADER_BYTES || bytes.get_i32() != 2 { return Err(BAD); }
+        if bytes.len() < HEADER_BYTES || bytes.get_i32() != 2 {
+            return Err(BAD);
+        }
         let body_bytes = usize::try_from(bytes.get_i32()).map_err(|_| BAD)?;
         let (offset, epoch) = (LogOffset(bytes.get_u64()), Epoch(bytes.get_u32()));
         let (epoch_start, confirm) = (LogOffset(bytes.get_u64()), LogOffset(bytes.get_u64()));
-        if (offset.0 | epoch_start.0 | confirm.0) >> 63 != 0 { return Err(BAD); }
+        if (offset.0 | epoch_start.0 | confirm.0) >> 63 != 0 {
+            return Err(BAD);
+        }
         Ok(TransferHeader { body_bytes, offset, epoch, epoch_start, confirm })
     }
 }
@@ -129,13 +155,20 @@ pub struct Ack {
 }
 impl Ack {
     /// Appends.
-    pub fn encode(&self, out: &mut BytesMut) { out.put_i32(2); out.put_u64(self.end.0); }
+    pub fn encode(&self, out: &mut BytesMut) {
+        out.put_i32(2);
+        out.put_u64(self.end.0);
+    }
     /// Reads.
     /// # Errors
     /// [`HaError`]
     pub fn decode(mut bytes: &[u8]) -> Result<Option<Ack>, HaError> {
-        if bytes.len() < ACK_BYTES { return Ok(None); }
-        if bytes.get_i32() != 2 { return Err(BAD); }
+        if bytes.len() < ACK_BYTES {
+            return Ok(None);
+        }
+        if bytes.get_i32() != 2 {
+            return Err(BAD);
+        }
         Ok(Some(Ack { end: LogOffset(bytes.get_u64()) }))
     }
 }
