@@ -344,4 +344,5 @@ pub const HA_CONNECT_MS: u64 = 5_000;
 /// Epochs of one log that are remembered: one a start of a master. Beyond it the oldest is forgotten.
 pub const EPOCHS_MAX: usize = 4_096;
 
-const _: () = assert!(HA_SEND_BYTES as u64 * 4 <= HA_WINDOW_BYTES, "the window does not limit a connection that is read");
+const _: () =
+    assert!(HA_SEND_BYTES as u64 * 4 <= HA_WINDOW_BYTES, "the window does not limit a connection that is read");

@@ -226,9 +226,7 @@ mod tests {
     #[test]
     fn an_offset_has_an_epoch() {
         let epochs = table(&[(1, 100), (4, 200)]);
-        let at = |offset| {
-            epochs.at(LogOffset(offset)).map(|(entry, end)| (entry.epoch.0, end.map(|end| end.0)))
-        };
+        let at = |offset| epochs.at(LogOffset(offset)).map(|(entry, end)| (entry.epoch.0, end.map(|end| end.0)));
         assert_eq!(at(99), None);
         assert_eq!(at(100), Some((1, Some(200))));
         assert_eq!(at(199), Some((1, Some(200))));

@@ -22,7 +22,9 @@ use crate::model::{BrokerId, LogOffset, MonoNs, ReplicaConnection};
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum HaRefused {
     /// What it asks for was never appended.
-    #[error("it asks for the log from {asked} on, which ends at {end}: it has followed another master, or this one has lost its tail")]
+    #[error(
+        "it asks for the log from {asked} on, which ends at {end}: it has followed another master, or this one has lost its tail"
+    )]
     Beyond {
         /// Its first report.
         asked: LogOffset,
@@ -30,7 +32,9 @@ pub enum HaRefused {
         end: LogOffset,
     },
     /// What it asks for is not there any more.
-    #[error("it asks for the log from {asked} on, which begins at {start}: the slave must begin anew with an empty store")]
+    #[error(
+        "it asks for the log from {asked} on, which begins at {start}: the slave must begin anew with an empty store"
+    )]
     Removed {
         /// Its first report.
         asked: LogOffset,
@@ -227,7 +231,8 @@ impl Master {
     ) -> Result<Option<ReplicaConnection>, HaRefused> {
         self.check_room()?;
         let Opening::Epoch { id: broker, .. } = opening else { return Err(HaRefused::Garbage) };
-        let older = self.links.iter().find(|(other, link)| **other != id && link.is_of(broker)).map(|(other, _)| *other);
+        let older =
+            self.links.iter().find(|(other, link)| **other != id && link.is_of(broker)).map(|(other, _)| *other);
         let link = self.links.get_mut(&id).ok_or(HaRefused::Garbage)?;
         if link.opening.is_some() {
             return Err(HaRefused::Garbage);

@@ -58,7 +58,9 @@ pub enum SlaveError {
         end: LogOffset,
     },
     /// The logs part before this one begins.
-    #[error("this log begins at {start} and leaves the master's at {point}: give this slave an empty store to copy the master")]
+    #[error(
+        "this log begins at {start} and leaves the master's at {point}: give this slave an empty store to copy the master"
+    )]
     Hopeless {
         /// Where this log begins.
         start: LogOffset,
@@ -507,9 +509,8 @@ mod tests {
             let taken = slave.transfer(at(1), &own, LogOffset(offset), 10, None);
             assert_eq!(taken, expected.map(|begin| begin.map(LogOffset)), "{own:?} {offset}");
         };
-        let out = |expected, found| {
-            Err(SlaveError::OutOfPlace { expected: LogOffset(expected), found: LogOffset(found) })
-        };
+        let out =
+            |expected, found| Err(SlaveError::OutOfPlace { expected: LogOffset(expected), found: LogOffset(found) });
         check(log(0, 0, 0), 0, Ok(Some(0)));
         check(log(0, 0, 0), 4096, Ok(Some(4096)));
         check(log(0, 100, 100), 100, Ok(None));
