@@ -382,9 +382,12 @@ impl ReplicaWorld {
     }
 
     fn send_some(&mut self) {
+        if !self.nodes[0].is_up() {
+            return;
+        }
         for _ in 0..self.random.below(6) {
-            if !self.nodes[0].is_up() || !self.nodes[0].broker.as_ref().expect("it runs").accepts_input() {
-                return;
+            if !self.nodes[0].broker.as_ref().expect("it runs").accepts_input() {
+                break;
             }
             let number = self.next_number;
             self.next_number += 1;
