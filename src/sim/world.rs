@@ -516,7 +516,8 @@ impl LogWorld {
                 Step::Write { file, at, data } => {
                     self.counts.stale_cleared += u64::from(data.iter().all(|byte| *byte == 0));
                     let torn = if interrupted { Some(&mut self.random) } else { None };
-                    if self.rule == Rule::LeaveWhatIsCut && end_max.is_some() && data.len() > 4096 {
+                    let is_cut = end_max.is_some() && data.len() > 4096 && data.iter().all(|byte| *byte == 0);
+                    if self.rule == Rule::LeaveWhatIsCut && is_cut && matches!(file, FileName::Segment(_)) {
                         recovery.supply(Ok(Bytes::new()));
                         continue;
                     }
