@@ -33,6 +33,7 @@ fn run(seed: u64, rule: Rule, steps: u64) -> Result<Counts, String> {
 fn add(sum: &mut Counts, one: &Counts) {
     sum.appends += one.appends;
     sum.kills += one.kills;
+
     sum.power_losses += one.power_losses;
     sum.interrupted_recoveries += one.interrupted_recoveries;
     sum.torn_ends += one.torn_ends;
@@ -50,6 +51,7 @@ fn add(sum: &mut Counts, one: &Counts) {
     sum.keys_found += one.keys_found;
     sum.clean_stops += one.clean_stops;
     sum.checkpoints_lost += one.checkpoints_lost;
+    sum.cuts += one.cuts;
 }
 
 #[test]
@@ -94,6 +96,7 @@ fn check_that_it_was_worth_it(sum: &Counts) {
         ("keys found", sum.keys_found),
         ("clean stops", sum.clean_stops),
         ("lost checkpoints", sum.checkpoints_lost),
+        ("cuts", sum.cuts),
     ] {
         assert!(count > 20, "{what}: only {count}");
     }
@@ -106,9 +109,12 @@ fn the_same_seed_gives_the_same_run() {
 
 #[test]
 fn a_broken_rule_is_noticed() {
-    for (rule, message) in
-        [(Rule::AcknowledgeBeforeFlush, "was promised"), (Rule::ForgetFlushes, ""), (Rule::ForgeRecord, "the end of")]
-    {
+    for (rule, message) in [
+        (Rule::AcknowledgeBeforeFlush, "was promised"),
+        (Rule::ForgetFlushes, ""),
+        (Rule::ForgeRecord, "the end of"),
+        (Rule::LeaveWhatIsCut, "would come back"),
+    ] {
         let noticed = (0..40).find_map(|seed| run(seed, rule, STEPS).err());
         let noticed = noticed.unwrap_or_else(|| panic!("{rule:?} was not noticed"));
         assert!(noticed.contains(message), "{rule:?} was noticed as: {noticed}");
