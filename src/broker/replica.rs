@@ -375,14 +375,14 @@ impl Broker {
         let Part::Master(master) = &mut self.replica.role else { return Ok(()) };
         loop {
             let report = match master.opening(link) {
-                Some(Opening::Classic) => classic::decode_report(&front).map(|offset| (offset, classic::REPORT_BYTES)),
+                Some(Opening::Classic) => report_of(&front)?,
                 Some(Opening::Epoch { .. }) => {
                     let ack = epoch::Ack::decode(&front).map_err(|_| HaRefused::Garbage)?;
                     ack.map(|ack| (ack.end, epoch::ACK_BYTES))
                 }
                 None => match opening_of(&front).map_err(|_| HaRefused::Garbage)? {
                     Seen::TooLittle => None,
-                    Seen::Classic => classic::decode_report(&front).map(|offset| (offset, classic::REPORT_BYTES)),
+                    Seen::Classic => report_of(&front)?,
                     Seen::Epoch(handshake) => {
                         front.advance(epoch::HANDSHAKE_BYTES);
                         let (id, from_last_segment) = (handshake.broker_id, handshake.from_last_segment);
@@ -460,6 +460,12 @@ impl Broker {
     }
 }
 
+/// A classic slave's report at the front of what it has said, and its bytes.
+fn report_of(front: &[u8]) -> Result<Option<(LogOffset, usize)>, HaRefused> {
+    let report = classic::decode_report(front).map_err(|_| HaRefused::Garbage)?;
+    Ok(report.map(|offset| (offset, classic::REPORT_BYTES)))
+}
+
 /// What opens a stream.
 enum Seen {
     TooLittle,
@@ -474,7 +480,7 @@ enum Seen {
 /// in all. A classic slave may end there (4 GiB sharp is where a segment begins), so these four are told apart by the 8 bytes that follow: a
 /// brokerId is small, and the second report of a slave, which comes within `haSendHeartbeatInterval`, is 4 GiB or more.
 fn opening_of(front: &[u8]) -> Result<Seen, HaError> {
-    let Some(offset) = classic::decode_report(front) else { return Ok(Seen::TooLittle) };
+    let Some(offset) = classic::decode_report(front)? else { return Ok(Seen::TooLittle) };
     if !epoch::Handshake::may_begin_with(offset) {
         return Ok(Seen::Classic);
     }
@@ -565,28 +571,32 @@ impl Broker {
             let (now_in, later) = received.split_at(missing.min(received.len()));
             front.extend_from_slice(now_in);
             received = later;
-            if now_in.len() < missing {
-                break;
-            }
             if !slave.is_following() {
-                if epoch::handshake_reply_bytes(&front).map_err(|_| SlaveError::Classic)? > front.len() {
+                // Its length is known, or that it is none, when its first bytes are there.
+                let whole = epoch::handshake_reply_bytes(&front).map_err(|_| SlaveError::Classic)?;
+                if whole > front.len() && !received.is_empty() {
                     continue;
                 }
-                let reply = epoch::HandshakeReply::decode(&front).map_err(|_| SlaveError::Garbage)?;
-                let master_epochs = EpochTable::new(reply.entries)?;
+            }
+            if front.len() < wanted {
+                break;
+            }
+            let garbage = |_: HaError| SlaveError::Garbage;
+            if !slave.is_following() {
+                let Some(reply) = epoch::HandshakeReply::decode(&front).map_err(garbage)? else { break };
+                let entries = reply.epochs.into_iter().map(|(epoch, start)| EpochEntry { epoch, start });
+                let master_epochs = EpochTable::new(entries.collect())?;
                 slave.greeted(now, &own, &mut self.replica.epochs, master_epochs, reply.end)?;
             } else if slave.stream() == StreamKind::Classic {
-                let header = classic::TransferHeader::decode(&front).map_err(|_| SlaveError::Garbage)?;
+                let Some(header) = classic::TransferHeader::decode(&front).map_err(garbage)? else { break };
                 slave.transfer(now, &own, header.offset, header.body_bytes, None)?;
             } else {
-                let header = epoch::TransferHeader::decode(&front).map_err(|_| SlaveError::Garbage)?;
+                let Some(header) = epoch::TransferHeader::decode(&front).map_err(garbage)? else { break };
                 slave.transfer(now, &own, header.offset, header.body_bytes, Some(header.confirm))?;
-                if header.body_bytes > 0 {
-                    let entry = EpochEntry { epoch: header.epoch, start: header.epoch_start };
-                    if slave.adopt_epoch(&mut self.replica.epochs, entry)? {
-                        self.replica.epoch_file.wanted += 1;
-                        self.write_epochs(out);
-                    }
+                let entry = EpochEntry { epoch: header.epoch, start: header.epoch_start };
+                if header.body_bytes > 0 && slave.adopt_epoch(&mut self.replica.epochs, entry)? {
+                    self.replica.epoch_file.wanted += 1;
+                    self.write_epochs(out);
                 }
             }
             front.clear();

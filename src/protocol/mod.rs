@@ -10,7 +10,6 @@
 
 pub mod code;
 pub mod frame;
-pub mod ha;
 pub mod header;
 pub mod reply;
 
@@ -19,6 +18,8 @@ pub mod message;
 
 pub mod body;
 pub mod request;
+
+pub mod ha;
 
 mod cursor;
 

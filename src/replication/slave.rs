@@ -189,6 +189,8 @@ pub struct Slave {
     has_begun: bool,
     /// What the master has said of its reigns over this connection.
     master_epochs: EpochTable,
+    /// Whether the last connection looked like one to a master that speaks the classic stream only.
+    is_thought_classic: bool,
     /// Where the logs part, as the last master said that said they do.
     parted: Option<LogOffset>,
     /// What is still to come of the transfer under way.
@@ -217,6 +219,7 @@ impl Slave {
             begins: None,
             has_begun: false,
             master_epochs: EpochTable::default(),
+            is_thought_classic: false,
             parted: None,
             body_left: 0,
             next: LogOffset(0),
@@ -286,9 +289,10 @@ impl Slave {
         // The master's word counts while it is there: without it, what this replica holds is all there is.
         (self.pending, self.master_confirm) = (BytesMut::new(), None);
         let wait_ms = match why {
-            // The same master is there, and only spoken to in another way.
+            // The same master is there, and only spoken to in another way; heard twice, since a byte may have been damaged on its way.
             Some(SlaveError::Classic) => {
-                self.stream = StreamKind::Classic;
+                self.stream = if self.is_thought_classic { StreamKind::Classic } else { StreamKind::Epoch };
+                self.is_thought_classic = !self.is_thought_classic;
                 0
             }
             // The same is to be heard once more, to know that it was not damaged on the way.
@@ -371,7 +375,7 @@ impl Slave {
             }
             own.truncate(end);
         }
-        (self.parted, self.master_epochs) = (None, master);
+        (self.parted, self.is_thought_classic, self.master_epochs) = (None, false, master);
         self.state = State::Open { link, phase: Phase::Following };
         Ok(())
     }

@@ -115,7 +115,7 @@ async fn open_log(settings: &ShardSettings, disk: &Disk) -> Result<OpenedLog, St
         None => (Box::new(HeapTail::new(settings.tail_bytes)), None, RunStarter::without_tail(&folder)),
     };
     let tail_survives_kill = memory.survives_kill();
-    let found = FoundStore { files, tail: memory, tail_appended: tail_found };
+    let found = FoundStore { files, tail: memory, tail_appended: tail_found, end_max: None };
     let refused = |source| StartError::Recovery { folder: folder.clone(), source };
     let recovery = Recovery::new(log_settings, found).map_err(refused)?;
     let log = recover(recovery, disk).await.map_err(refused)?;

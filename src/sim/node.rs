@@ -93,7 +93,7 @@ impl SimNode {
             replica,
             config_text: String::new(),
         };
-        let disk = SimDisk { capacity: 200 * log_settings.segment_bytes, ..SimDisk::default() };
+        let disk = SimDisk::with_capacity(200 * log_settings.segment_bytes);
         SimNode {
             settings,
             log_settings,
@@ -197,11 +197,17 @@ impl SimNode {
     }
 
     fn recover(&mut self, end_max: Option<LogOffset>) -> Box<Log> {
+        if end_max.is_some() {
+            self.disk = SimDisk::with_capacity(self.disk.capacity);
+            self.epochs.clear();
+            self.slot.take();
+            self.kept = LogOffset(0);
+        }
         let remains = self.slot.take();
         let Remains { ring, appended } =
             remains.unwrap_or_else(|| Remains { ring: vec![0; self.ring_bytes], appended: None });
         let tail = SimTail::new(Remains { ring, appended }, self.slot.clone(), true);
-        let found = FoundStore { files: self.disk.list(), tail: Box::new(tail), tail_appended: appended, end_max };
+        let found = FoundStore { files: self.disk.list(), tail: Box::new(tail), tail_appended: appended };
         let mut recovery = match Recovery::new(self.log_settings, found) {
             Ok(recovery) => recovery,
             Err(error) => panic!("refused: {error}"),

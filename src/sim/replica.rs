@@ -147,7 +147,7 @@ impl ReplicaWorld {
                 self.check_copies(32 * 1024);
             }
         }
-        if self.sync && self.is_gentle && self.random.percent(50) {
+        if self.sync && self.is_gentle && self.counts.truncations == 0 && self.random.percent(50) {
             self.lose_master();
         } else {
             self.heal();
@@ -382,9 +382,12 @@ impl ReplicaWorld {
     }
 
     fn send_some(&mut self) {
+        if !self.nodes[0].is_up() {
+            return;
+        }
         for _ in 0..self.random.below(6) {
-            if !self.nodes[0].is_up() || !self.nodes[0].broker.as_ref().expect("it runs").accepts_input() {
-                return;
+            if !self.nodes[0].broker.as_ref().expect("it runs").accepts_input() {
+                break;
             }
             let number = self.next_number;
             self.next_number += 1;

@@ -61,8 +61,7 @@ impl Node {
         let remains = self.slot.take().unwrap_or(Remains { ring: vec![0; RING], appended: None });
         let tail_appended = remains.appended;
         let tail = Box::new(SimTail::new(remains, self.slot.clone(), true));
-        let _ = end_max;
-        let found = FoundStore { files: self.disk.list(), tail, tail_appended };
+        let found = FoundStore { files: self.disk.list(), tail, tail_appended, end_max };
         let mut recovery = Recovery::new(self.settings, found).expect("not refused");
         let log = loop {
             let answer = match recovery.step() {

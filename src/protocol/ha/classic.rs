@@ -1,41 +1,74 @@
 //! The classic stream.
-use super::HaError;
-use crate::model::LogOffset;
+//!
+//! Slave to master, after it has connected, when it has stored something, and now and then:
+//!
+//! | bytes | field | meaning                                    |
+//! |-------|-------|--------------------------------------------|
+//! | 0..8  | `end` | `i64`, end of the slave's log; 0 for none  |
+//!
+//! Master to slave:
+//!
+//! | bytes | field        | meaning                                               |
+//! |-------|--------------|-------------------------------------------------------|
+//! | 0..8  | `offset`     | `i64`, log offset of the first byte of the body       |
+//! | 8..12 | `body_bytes` | `i32`, at most [`HA_BODY_BYTES_MAX`]; 0 is a heartbeat |
+//! | then  | body         | the log's bytes, cut anywhere                         |
+//!
+//! A slave that reports 0 first is sent the log from the start of its last segment on. Source: Apache RocketMQ 5.3 `DefaultHAConnection`,
+//! `DefaultHAClient`.
+
 use bytes::{BufMut, BytesMut};
+
+use super::{Cursor, HaError, body_bytes, offset, wire_size};
+use crate::limits::HA_BODY_BYTES_MAX;
+use crate::model::LogOffset;
+
 /// Bytes of a report.
 pub const REPORT_BYTES: usize = 8;
-/// Bytes of a header.
+/// Bytes of a transfer before its body.
 pub const HEADER_BYTES: usize = 12;
-/// Appends a report.
+
+/// Puts a slave's report.
 pub fn encode_report(end: LogOffset, out: &mut BytesMut) {
     out.put_u64(end.0);
 }
-/// Reads a report.
-#[must_use]
-pub fn decode_report(bytes: &[u8]) -> Option<LogOffset> {
-    bytes.first_chunk::<8>().map(|bytes| LogOffset(u64::from_be_bytes(*bytes)))
+
+/// The slave's report at the front of `bytes`; `None` if more must come.
+///
+/// # Errors
+/// `Negative`.
+pub fn decode_report(bytes: &[u8]) -> Result<Option<LogOffset>, HaError> {
+    let Ok(end) = Cursor::new(bytes).i64() else { return Ok(None) };
+    offset("end of the log", end).map(Some)
 }
-/// Header.
-#[derive(Clone, Copy, Debug)]
+
+/// What comes before the bytes of a transfer. See the table of the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransferHeader {
-    /// First byte.
+    /// Log offset of the first byte that follows; of a heartbeat, where the stream has come to.
     pub offset: LogOffset,
-    /// Bytes.
+    /// Bytes that follow.
     pub body_bytes: usize,
 }
+
 impl TransferHeader {
-    /// Appends it.
+    /// Puts the header.
+    ///
+    /// # Panics
+    /// If the body is beyond its bound.
     pub fn encode(&self, out: &mut BytesMut) {
         out.put_u64(self.offset.0);
-        out.put_u32(u32::try_from(self.body_bytes).expect("small"));
+        out.put_i32(wire_size(self.body_bytes));
     }
-    /// Reads it.
+
+    /// The header at the front of `bytes`; `None` if more must come.
+    ///
     /// # Errors
-    /// [`HaError`]
-    pub fn decode(bytes: &[u8]) -> Result<TransferHeader, HaError> {
-        let bad = HaError::BadField { what: "header", value: 0 };
-        let offset = decode_report(bytes).filter(|at| at.0 < 1 << 63).ok_or(bad)?;
-        let size = bytes.get(8..12).and_then(|bytes| bytes.first_chunk::<4>()).ok_or(bad)?;
-        Ok(TransferHeader { offset, body_bytes: usize::try_from(i32::from_be_bytes(*size)).map_err(|_| bad)? })
+    /// `Negative`, `TooLong`.
+    pub fn decode(bytes: &[u8]) -> Result<Option<TransferHeader>, HaError> {
+        let mut at = Cursor::new(bytes);
+        let (Ok(first), Ok(size)) = (at.i64(), at.i32()) else { return Ok(None) };
+        let body_bytes = body_bytes(size, HA_BODY_BYTES_MAX)?;
+        Ok(Some(TransferHeader { offset: offset("log offset", first)?, body_bytes }))
     }
 }
