@@ -9,6 +9,7 @@ pub mod protocol;
 
 pub mod broker;
 pub mod log;
+pub mod replication;
 pub mod shard;
 
 pub mod disk;

@@ -197,6 +197,12 @@ pub const STALE_WINDOW_BYTES: u64 = UNFLUSHED_BYTES_MAX + 2 * COMMIT_BYTES_MAX a
 /// Unit of cold reads, of the log and of the index files alike.
 pub const COLD_BLOCK_BYTES: u64 = 128 * 1024;
 
+/// Unit of the reads for a replica that is far behind: large enough for a device's full rate with one or two under way.
+pub const STREAM_BLOCK_BYTES: u64 = 1024 * 1024;
+
+/// Blocks for replicas that are kept, of all streams together: two a stream for four slaves that are far behind at once.
+pub const STREAM_BLOCKS_MAX: usize = 8;
+
 /// Blocks that a reader may ask for ahead of need.
 pub const PREFETCH_BLOCKS_MAX: usize = 16;
 
@@ -229,6 +235,7 @@ pub const FAILED_BLOCKS_MAX: usize = 64;
 
 const _: () = assert!(COMMIT_BYTES_MAX.is_multiple_of(DISK_BLOCK_BYTES), "commits are whole blocks");
 const _: () = assert!(COLD_BLOCK_BYTES.is_multiple_of(DISK_BLOCK_BYTES as u64), "cold reads are whole blocks");
+const _: () = assert!(STREAM_BLOCK_BYTES.is_multiple_of(DISK_BLOCK_BYTES as u64), "so are those for replicas");
 
 // --- net ---
 
@@ -299,3 +306,54 @@ const _: () = assert!(QUERY_BYTES_MAX + 4096 < FRAME_BYTES_MAX, "the answer to a
 
 /// Attributes of one topic.
 pub const TOPIC_ATTRIBUTES_MAX: usize = 64;
+
+// --- replication ---
+
+/// Bytes that a slave is sent beyond what it has acknowledged. At 1,000,000 messages of 400 B a second, 4 ms of distance keep 1.6 MB in
+/// flight; the rest is for a slave that flushes each batch, and for its pauses.
+pub const HA_WINDOW_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Bytes that are made for one slave at once: with the kernel's socket buffer all the memory that a slave costs its master.
+pub const HA_SEND_BYTES: usize = 256 * 1024;
+
+/// Slaves of one shard.
+pub const HA_SLAVES_MAX: usize = 16;
+
+/// Connections to a shard's replication port that have not said what they want; one more closes the oldest.
+pub const HA_STRANGERS_MAX: usize = 64;
+
+/// Replication connections of a shard, whatever they are; one more is closed at once.
+pub const HA_LINKS_MAX: usize = 128;
+
+/// How long a connection to the replication port may take to say what it wants. A classic slave that ends at 4 GiB sharp is told from one
+/// that speaks of epochs by its second report, which comes within `haSendHeartbeatInterval`.
+pub const HA_OPENING_MS: u64 = 15_000;
+
+/// Longest body of one transfer. Source: RocketMQ `DefaultHAClient`, whose read buffer has 4 MiB.
+pub const HA_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes that a slave has received and not stored, beyond which it reads no more: the largest record, and a transfer.
+pub const HA_PENDING_BYTES_MAX: usize = RECORD_BYTES_MAX + 1024 * 1024;
+
+/// Wait before a slave connects again, at first; it doubles with each failure.
+pub const HA_RETRY_MS_MIN: u64 = 100;
+
+/// Wait before a slave connects again, at most. Source: RocketMQ `DefaultHAClient` waits 5 s each time.
+pub const HA_RETRY_MS_MAX: u64 = 5_000;
+
+/// How long a slave waits for a connection to come about.
+pub const HA_CONNECT_MS: u64 = 5_000;
+
+/// How long a slave is left without news of the confirm offset, if there are any.
+pub const HA_CONFIRM_MS: u64 = 100;
+
+/// Replies of sends that may wait for slaves. One more, and the oldest is answered `FLUSH_SLAVE_TIMEOUT`: its message is stored, and others
+/// must not wait for a slow slave.
+pub const REPLICA_WAITS_MAX: usize = ACKS_MAX / 2;
+
+/// Epochs of one log that are remembered: one a start of a master. Beyond it the oldest is forgotten.
+pub const EPOCHS_MAX: usize = 4_096;
+
+const _: () = assert!(HA_LINKS_MAX > HA_SLAVES_MAX + HA_STRANGERS_MAX, "strangers leave room for slaves");
+const _: () =
+    assert!(HA_SEND_BYTES as u64 * 4 <= HA_WINDOW_BYTES, "the window does not limit a connection that is read");

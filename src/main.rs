@@ -11,16 +11,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use ringmq::broker::settings::BrokerSettings;
+use ringmq::broker::settings::{BrokerSettings, ReplicaSettings};
 use ringmq::config::{FlushDiskType, NamesrvConfig, NodeConfig, NodeKind, NotNeeded};
 use ringmq::control::address;
 use ringmq::control::clock::Clock;
-use ringmq::control::message::{control_mailbox, shard_mailbox};
+use ringmq::control::message::{ToShard, control_mailbox, shard_mailbox};
 use ringmq::control::plane::{NameServerPlan, NodePlan, Outcome, Plane, Ready, Seat};
 use ringmq::control::registrar::{Identity, Pace};
 use ringmq::disk::Store;
 use ringmq::log::{FlushPolicy, LogSettings, Retention};
-use ringmq::model::{BrokerName, ShardId};
+use ringmq::model::{BrokerName, Role, ShardId};
 use ringmq::shard::{self, ShardHandle, ShardSettings, cpus, runtime};
 use tracing::warn;
 use tracing_subscriber::EnvFilter;
@@ -116,7 +116,8 @@ fn name_server(arguments: &NameServer) -> Result<Outcome, Sentence> {
 fn node(kind: NodeKind, arguments: &Node) -> Result<Outcome, Sentence> {
     let (file, text) = read_config(arguments.config.as_ref())?;
     let mut config = NodeConfig::read(kind, &file, &text, arguments.name_servers.as_deref())?;
-    if kind == NodeKind::Broker && config.name_servers.is_empty() {
+    let needs_name_server = config.replication.master_address.is_none();
+    if kind == NodeKind::Broker && config.name_servers.is_empty() && needs_name_server {
         let from_environment = std::env::var("NAMESRV_ADDR").ok();
         let Some(addresses) = from_environment else {
             return Err("no name server is known; give -n HOST:9876 or set namesrvAddr, or run `ringmq all`".into());
@@ -138,6 +139,12 @@ fn node(kind: NodeKind, arguments: &Node) -> Result<Outcome, Sentence> {
     let plan = (kind == NodeKind::All)
         .then(|| NameServerPlan { config: config.namesrv.clone(), port_key: "namesrvListenPort" });
     let plane = Plane::start(plan)?;
+    let identities: Vec<Identity> =
+        (0..store.shards()).map(|index| identity(&config, index, store.shards(), ip)).collect();
+    // The name server of this process knows nobody yet.
+    let kept =
+        if config.role.is_master() { plane.kept_by_replicas(&identities, &config.name_servers) } else { Vec::new() };
+    let mut kept = kept.into_iter();
     if kind == NodeKind::All {
         let own = if config.bind_ip.is_unspecified() { ip } else { config.bind_ip };
         config.name_servers.insert(0, host_port(own, config.namesrv_listen_port));
@@ -145,10 +152,14 @@ fn node(kind: NodeKind, arguments: &Node) -> Result<Outcome, Sentence> {
     let (to_control, from_shards) = control_mailbox();
     let mut seats = Vec::new();
     let mut handles: Vec<ShardHandle> = Vec::new();
-    for index in 0..store.shards() {
+    for (index, identity) in (0..store.shards()).zip(identities) {
         let (mailbox, receiver) = shard_mailbox();
+        for offsets in kept.next().into_iter().flatten() {
+            // An empty mailbox has room for as many replicas as there can be.
+            drop(mailbox.try_send(ToShard::TakeOffsets(Box::new(offsets))));
+        }
         let settings = shard_settings(&config, index, &store, ip);
-        seats.push(Seat { identity: identity(&config, index, store.shards(), ip), mailbox });
+        seats.push(Seat { identity, mailbox });
         handles.push(shard::start(settings, to_control.clone(), receiver)?);
     }
     drop(to_control);
@@ -182,6 +193,7 @@ fn identity(config: &NodeConfig, index: u16, shards: u16, ip: IpAddr) -> Identit
         address: host_port(ip, config.port(index)),
         ha_address: host_port(config.replication_ip.unwrap_or(ip), config.ha_port(index)),
         permission: config.broker_permission,
+        ha_master: config.ha_master_address(index),
     }
 }
 
@@ -223,6 +235,7 @@ fn shard_settings(config: &NodeConfig, index: u16, store: &Arc<Store>, ip: IpAdd
         message_body_bytes_max: usize::try_from(config.message_bytes_max).expect("8 MiB at most"),
         long_polling: config.long_polling,
         flush_wait_ms: config.sync_flush_timeout_ms,
+        replica: replica_settings(config),
         config_text: config.print(),
     };
     ShardSettings {
@@ -230,10 +243,27 @@ fn shard_settings(config: &NodeConfig, index: u16, store: &Arc<Store>, ip: IpAdd
         store: Arc::clone(store),
         bind_ip: config.bind_ip,
         port: config.port(index),
+        ha_port: config.ha_port(index),
         tail_folder: config.tail_path.clone(),
         tail_bytes: config.tail_bytes,
         log,
         broker,
+    }
+}
+
+fn replica_settings(config: &NodeConfig) -> ReplicaSettings {
+    let replication = &config.replication;
+    ReplicaSettings {
+        role: config.role,
+        broker_id: config.broker_id,
+        in_sync_replicas: replication.in_sync_replicas,
+        min_in_sync_replicas: replication.min_in_sync_replicas,
+        slave_wait_ms: replication.slave_wait_ms,
+        heartbeat_ms: replication.heartbeat_ms,
+        silence_ms_max: replication.silence_ms_max,
+        batch_bytes_max: replication.batch_bytes_max,
+        catch_up_within_ms: replication.catch_up_within_ms,
+        slave_read: replication.slave_read,
     }
 }
 
@@ -247,6 +277,7 @@ fn say_ready(kind: NodeKind, config: &NodeConfig, store: &Store, ip: IpAddr, rea
     say(&format!("{whose} {}", config.name_servers.join(";")));
     say(&format!("data         {}", store.root().display()));
     say(&format!("promises     {}", promise(config, ready)));
+    say(&format!("replication  {}", replication(config)));
     let first = config.name_servers.first().map_or("", String::as_str);
     say(&format!("try          ringmq-admin -n {first} send -t hello -b \"first message\""));
 }
@@ -261,6 +292,26 @@ fn promise(config: &NodeConfig, ready: Ready) -> String {
         (FlushDiskType::Async, false) => format!(
             "ASYNC_FLUSH without its fast rung, as tailPath={} is no tmpfs with room: acknowledged after the write, survives kill -9",
             config.tail_path.display()
+        ),
+    }
+}
+
+/// What the role adds to the promise, truthfully.
+fn replication(config: &NodeConfig) -> String {
+    let replicas = config.replication.in_sync_replicas;
+    match config.role {
+        Role::AsyncMaster => {
+            "ASYNC_MASTER: no slave is waited for; with this disk its last moments are lost, if there is a slave, else all".to_owned()
+        }
+        Role::SyncMaster if replicas == 1 => {
+            "SYNC_MASTER with inSyncReplicas=1: no slave is waited for, as under ASYNC_MASTER; inSyncReplicas=2 waits for one".to_owned()
+        }
+        Role::SyncMaster => format!(
+            "SYNC_MASTER: acknowledged when {replicas} replicas have it, this one among them; without them a send is answered SLAVE_NOT_AVAILABLE or FLUSH_SLAVE_TIMEOUT"
+        ),
+        Role::Slave => format!(
+            "SLAVE {} of {}: copies its master's log, serves its readers, refuses sends",
+            config.broker_id, config.broker_name
         ),
     }
 }

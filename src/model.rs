@@ -58,6 +58,14 @@ number! {
     /// A broker's number within its brokerName: 0 is the master.
     BrokerId(u64)
 }
+number! {
+    /// A replication connection of one shard, to a slave or to its master. Never reused while the process lives.
+    ReplicaConnection(u64)
+}
+number! {
+    /// A master's numbered reign over a log. On the wire it has 32 bits and a sign.
+    Epoch(u32)
+}
 
 impl LogOffset {
     /// The offset `bytes` further on. Offsets are made by this process and stay far below 2^63.
@@ -95,6 +103,36 @@ impl MonoNs {
     #[must_use]
     pub fn ms_since(self, earlier: MonoNs) -> u64 {
         self.0.saturating_sub(earlier.0) / 1_000_000
+    }
+}
+
+/// A broker's part in replication, in RocketMQ's words: `brokerRole`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Appends, and replies without asking a slave.
+    #[default]
+    AsyncMaster,
+    /// Appends, and replies when `inSyncReplicas` have the message.
+    SyncMaster,
+    /// Copies its master's log.
+    Slave,
+}
+
+impl Role {
+    /// Whether it appends what producers send.
+    #[must_use]
+    pub fn is_master(self) -> bool {
+        self != Role::Slave
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::AsyncMaster => "ASYNC_MASTER",
+            Role::SyncMaster => "SYNC_MASTER",
+            Role::Slave => "SLAVE",
+        })
     }
 }
 

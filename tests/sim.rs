@@ -8,7 +8,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use ringmq::sim::{Counts, LogWorld, Rule};
+use ringmq::sim::{Counts, LogWorld, ReplicaCounts, ReplicaRule, ReplicaWorld, Rule};
 
 const SEEDS: u64 = 300;
 const STEPS: u64 = 1000;
@@ -33,6 +33,7 @@ fn run(seed: u64, rule: Rule, steps: u64) -> Result<Counts, String> {
 fn add(sum: &mut Counts, one: &Counts) {
     sum.appends += one.appends;
     sum.kills += one.kills;
+
     sum.power_losses += one.power_losses;
     sum.interrupted_recoveries += one.interrupted_recoveries;
     sum.torn_ends += one.torn_ends;
@@ -50,6 +51,7 @@ fn add(sum: &mut Counts, one: &Counts) {
     sum.keys_found += one.keys_found;
     sum.clean_stops += one.clean_stops;
     sum.checkpoints_lost += one.checkpoints_lost;
+    sum.cuts += one.cuts;
 }
 
 #[test]
@@ -94,6 +96,7 @@ fn check_that_it_was_worth_it(sum: &Counts) {
         ("keys found", sum.keys_found),
         ("clean stops", sum.clean_stops),
         ("lost checkpoints", sum.checkpoints_lost),
+        ("cuts", sum.cuts),
     ] {
         assert!(count > 20, "{what}: only {count}");
     }
@@ -106,11 +109,93 @@ fn the_same_seed_gives_the_same_run() {
 
 #[test]
 fn a_broken_rule_is_noticed() {
-    for (rule, message) in
-        [(Rule::AcknowledgeBeforeFlush, "was promised"), (Rule::ForgetFlushes, ""), (Rule::ForgeRecord, "the end of")]
-    {
+    for (rule, message) in [
+        (Rule::AcknowledgeBeforeFlush, "was promised"),
+        (Rule::ForgetFlushes, ""),
+        (Rule::ForgeRecord, "the end of"),
+        (Rule::LeaveWhatIsCut, "would come back"),
+    ] {
         let noticed = (0..40).find_map(|seed| run(seed, rule, STEPS).err());
         let noticed = noticed.unwrap_or_else(|| panic!("{rule:?} was not noticed"));
         assert!(noticed.contains(message), "{rule:?} was noticed as: {noticed}");
+    }
+}
+
+/// Seeds of the replicated world; each is a run of [`REPLICA_STEPS`].
+const REPLICA_SEEDS: u64 = 60;
+const REPLICA_STEPS: u64 = 4000;
+
+/// What happened to a master and its slaves under a seed, or what was found to be wrong.
+fn run_replicas(seed: u64, rule: ReplicaRule, steps: u64) -> Result<ReplicaCounts, String> {
+    let mut world = ReplicaWorld::new(seed, rule);
+    let result = catch_unwind(AssertUnwindSafe(|| world.run(steps)));
+    match result {
+        Ok(()) => Ok(world.counts),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            Err(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
+        }
+    }
+}
+
+fn add_replicas(sum: &mut ReplicaCounts, one: &ReplicaCounts) {
+    sum.sent += one.sent;
+    sum.acknowledged += one.acknowledged;
+    sum.stored_only += one.stored_only;
+    sum.master_ends += one.master_ends;
+    sum.slave_ends += one.slave_ends;
+    sum.cuts += one.cuts;
+    sum.damages += one.damages;
+    sum.truncations += one.truncations;
+    sum.connects += one.connects;
+    sum.bytes_compared += one.bytes_compared;
+    sum.masters_lost += one.masters_lost;
+}
+
+#[test]
+fn replicas_hold_what_was_acknowledged() {
+    let seeds = match from_env("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..from_env("SIM_SEEDS").unwrap_or(REPLICA_SEEDS),
+    };
+    let count = seeds.end - seeds.start;
+    let mut sum = ReplicaCounts::default();
+    for seed in seeds {
+        match run_replicas(seed, ReplicaRule::Sound, REPLICA_STEPS) {
+            Ok(counts) => add_replicas(&mut sum, &counts),
+            Err(what) => panic!("seed {seed}: {what}\nagain with: SEED={seed} cargo test --test sim replicas_hold"),
+        }
+    }
+    eprintln!("{count} seeds: {sum:#?}");
+    if count < REPLICA_SEEDS {
+        return;
+    }
+    for (what, count) in [
+        ("acknowledged", sum.acknowledged),
+        ("stored, and not replicated in time", sum.stored_only),
+        ("ends of the master", sum.master_ends),
+        ("ends of slaves", sum.slave_ends),
+        ("cut connections", sum.cuts),
+        ("damaged bytes", sum.damages),
+        ("connections", sum.connects),
+        ("bytes compared", sum.bytes_compared),
+        ("masters lost for good", sum.masters_lost),
+    ] {
+        assert!(count > 5, "{what}: only {count}");
+    }
+}
+
+#[test]
+fn replicas_of_the_same_seed_run_the_same() {
+    assert_eq!(run_replicas(7, ReplicaRule::Sound, REPLICA_STEPS), run_replicas(7, ReplicaRule::Sound, REPLICA_STEPS));
+}
+
+#[test]
+fn a_broken_rule_of_acknowledgement_is_noticed() {
+    for rule in [ReplicaRule::WaitForNobody, ReplicaRule::InventReports, ReplicaRule::ForgetFlushes] {
+        let noticed = (0..40).find_map(|seed| run_replicas(seed, rule, REPLICA_STEPS).err().map(|what| (seed, what)));
+        let (seed, what) = noticed.unwrap_or_else(|| panic!("{rule:?} was not noticed"));
+        eprintln!("{rule:?} is noticed by seed {seed}: {what}");
+        assert!(what.contains("acknowledged") || what.contains("promised"), "{rule:?} was noticed as: {what}");
     }
 }

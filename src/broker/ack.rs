@@ -1,7 +1,7 @@
-//! Replies that wait until what they promise is true: flushed, persisted, registered.
+//! Replies that wait until what they promise is true: flushed, replicated, persisted, registered.
 //!
-//! State of the shard. A reply is encoded once, when its request is handled, and waits as bytes. Replies that wait for a flush
-//! stand in the order of the log, so a flush releases a prefix. A reply that follows from a new topic waits behind the
+//! State of the shard. A reply is encoded once, when its request is handled, and waits as bytes. Replies that wait for a flush or for
+//! slaves stand in the order of the log, so each progress of either releases a prefix. A reply that follows from a new topic waits behind the
 //! topic's [`Gate`] first: a client that is told of a topic must find it after a crash and at the name server.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,7 +22,7 @@ pub struct Ticket(pub u64);
 /// A reply that waits.
 #[derive(Debug)]
 pub struct Waiting {
-    /// The log must be flushed up to here; zero if the reply promises no flush.
+    /// The log must be safe up to here, as its flush setting and its role promise; zero if the reply promises nothing of the log.
     pub at: LogOffset,
     /// When its request came.
     pub since: MonoNs,
@@ -83,6 +83,12 @@ impl Acks {
         self.flush.len() + self.gated
     }
 
+    /// Number of replies that wait for the log alone.
+    #[must_use]
+    pub fn flush_len(&self) -> usize {
+        self.flush.len()
+    }
+
     /// Whether no reply waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -135,12 +141,12 @@ impl Acks {
         gated - self.gated
     }
 
-    /// The next reply whose flush has happened.
+    /// The next reply that waits for no more than the log up to `flushed`.
     pub fn pop_flushed(&mut self, flushed: LogOffset) -> Option<Waiting> {
         if self.flush.front()?.at > flushed { None } else { self.flush.pop_front() }
     }
 
-    /// The next reply that has waited too long for its flush.
+    /// The next reply that has waited too long.
     pub fn pop_late(&mut self, now: MonoNs) -> Option<Waiting> {
         if self.flush.front()?.deadline > now { None } else { self.flush.pop_front() }
     }

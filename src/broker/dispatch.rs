@@ -6,9 +6,10 @@ use crate::protocol::body::SubscriptionGroupConfig;
 use crate::protocol::code::{RequestCode, ResponseCode};
 use crate::protocol::header::Header;
 use crate::protocol::request::{
-    CommitOffsetRequest, ConnectionsRequest, ConsumeStatsRequest, ConsumerListRequest, ConsumerOffsetRequest,
-    CreateTopicRequest, DeleteGroupRequest, GroupRequest, PullRequest, QueryMessageRequest, QueueRequest,
-    SearchOffsetRequest, SendBackRequest, SendRequest, TopicRequest, UnregisterClientRequest, ViewMessageRequest,
+    AllOffsetsRequest, CommitOffsetRequest, ConnectionsRequest, ConsumeStatsRequest, ConsumerListRequest,
+    ConsumerOffsetRequest, CreateTopicRequest, DeleteGroupRequest, GroupRequest, PullRequest, QueryMessageRequest,
+    QueueRequest, SearchOffsetRequest, SendBackRequest, SendRequest, TopicRequest, UnregisterClientRequest,
+    ViewMessageRequest,
 };
 
 impl Broker {
@@ -23,6 +24,7 @@ impl Broker {
     ) -> Result<Handled, Refusal> {
         use RequestCode as Code;
         let Ok(code) = RequestCode::try_from(header.code) else { return Err(not_supported(header.code)) };
+        self.check_role(code)?;
         match code {
             Code::SendMessage | Code::SendMessageV2 | Code::SendBatchMessage => {
                 let request = SendRequest::parse(header, body)?;
@@ -75,11 +77,13 @@ impl Broker {
             Code::QueryTopicConsumeByWho => self.groups_of_topic(asked, TopicRequest::parse(header)?.topic, out),
             Code::GetBrokerRuntimeInfo => self.runtime_info(asked, out),
             Code::GetBrokerConfig => self.broker_config(asked, out),
+            Code::GetAllConsumerOffset => self.all_offsets(asked, AllOffsetsRequest::parse(header), out),
+            Code::GetAllDelayOffset => self.all_delay_offsets(asked, out),
+            Code::GetAllMessageRequestMode => self.all_request_modes(asked, out),
+            Code::GetBrokerHaStatus => self.ha_status(asked, out),
             Code::EndTransaction
             | Code::CheckClientConfig
             | Code::UpdateBrokerConfig
-            | Code::GetAllConsumerOffset
-            | Code::GetAllDelayOffset
             | Code::UpdateAndCreateAclConfig
             | Code::DeleteAclConfig
             | Code::GetBrokerClusterAclInfo
@@ -111,13 +115,11 @@ impl Broker {
             | Code::RecallMessage
             | Code::QueryAssignment
             | Code::SetMessageRequestMode
-            | Code::GetAllMessageRequestMode
             | Code::UpdateAndCreateStaticTopic
             | Code::AddBroker
             | Code::RemoveBroker
             | Code::NotifyMinBrokerIdChange
             | Code::ExchangeBrokerHaInfo
-            | Code::GetBrokerHaStatus
             | Code::ResetMasterFlushOffset
             | Code::GetBrokerEpochCache
             | Code::NotifyBrokerRoleChanged

@@ -21,9 +21,11 @@ mod park;
 pub mod persist;
 mod pull;
 mod query;
+pub mod replica;
 mod retry;
 mod send;
 pub mod settings;
+mod slave;
 #[cfg(test)]
 mod tests;
 pub mod topic;
@@ -44,12 +46,13 @@ use self::outbox::{CloseReason, Outbox};
 use self::park::Parked;
 use self::persist::{Persistence, Table};
 use self::pull::Pull;
+use self::replica::Replica;
 use self::settings::BrokerSettings;
 use self::topic::TopicTable;
 use crate::control::message::{CONTROL_TICKET_MIN, ToControl, ToShard};
 use crate::log::{BlockId, DiskUsage, IoError, Log, QueueIndex};
 use crate::metrics::{Counters, Latency, Rates};
-use crate::model::{ConnectionId, LogOffset, MonoNs, Now};
+use crate::model::{ConnectionId, LogOffset, MonoNs, Now, ReplicaConnection};
 use crate::protocol::body::{self, BodyError, TopicConfig};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::frame::{Encoding, RawFrame};
@@ -57,12 +60,16 @@ use crate::protocol::header::Header;
 use crate::protocol::message::{NameError, check_topic};
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
 use crate::protocol::request::BadRequest;
+use crate::replication::EpochTable;
 
 /// How often groups are searched for members that are gone, and locks for those that have expired.
 const EXPIRY_SCAN_MS: u64 = 10_000;
 
 /// How often consumer offsets are written while they change.
 const OFFSETS_WRITE_MS: u64 = 1_000;
+
+/// `delayOffset.json` of a broker that has delayed no message.
+const NO_DELAY_OFFSETS: &[u8] = br#"{"offsetTable":{}}"#;
 
 /// What the shell is asked to do.
 #[derive(Debug)]
@@ -73,6 +80,19 @@ pub enum Effect {
     Persist(Table, Bytes),
     /// Tell the control plane.
     Control(ToControl),
+    /// Connect to the master's replication port; then [`Broker::ha_connected`] or [`Broker::ha_failed`].
+    HaConnect(SocketAddr),
+    /// Close a replication connection; then [`Broker::ha_disconnected`].
+    HaClose(ReplicaConnection),
+    /// Replace the file of the epochs, durably, and call [`Broker::handle_epochs_written`]. At most one is under way.
+    WriteEpochs {
+        /// To be given back.
+        generation: u64,
+        /// The file.
+        text: Bytes,
+    },
+    /// The log is its master's only up to here: open the shard again with a log that ends there.
+    Truncate(LogOffset),
 }
 
 /// What one call has brought about.
@@ -93,6 +113,10 @@ pub struct Tables {
     pub groups: Option<body::GroupTable>,
     /// `consumerOffset.json`.
     pub offsets: Option<body::ConsumerOffsets>,
+    /// `epochs`: of a master, with its own reign.
+    pub epochs: EpochTable,
+    /// `delayOffset.json`, as it is.
+    pub delay_offsets: Option<Bytes>,
 }
 
 /// One shard as a broker.
@@ -102,11 +126,14 @@ pub struct Broker {
     topics: TopicTable,
     groups: Groups,
     offsets: ConsumerOffsets,
+    /// How far a Java master has delivered its delayed messages: kept for the day on which this shard takes its place.
+    delay_offsets: Bytes,
     locks: QueueLocks,
     clients: Clients,
     holds: HoldTable<QueueIndex, Pull>,
     acks: Acks,
     parked: Parked,
+    replica: Replica,
     persistence: Persistence,
     counters: Counters,
     rates: Rates,
@@ -188,13 +215,15 @@ impl Refusal {
 impl Broker {
     /// A broker over a log. `tables` are what the store's files hold; what RocketMQ has from the start is added.
     #[must_use]
-    pub fn new(settings: BrokerSettings, log: Log, tables: Tables) -> Broker {
+    pub fn new(settings: BrokerSettings, log: Log, mut tables: Tables) -> Broker {
         let mut broker = Broker {
+            replica: Replica::new(&settings.replica, std::mem::take(&mut tables.epochs)),
             settings,
             log,
             topics: TopicTable::default(),
             groups: Groups::default(),
             offsets: ConsumerOffsets::default(),
+            delay_offsets: Bytes::from_static(NO_DELAY_OFFSETS),
             locks: QueueLocks::default(),
             clients: Clients::default(),
             holds: HoldTable::new(),
@@ -227,8 +256,11 @@ impl Broker {
         if let Some(table) = tables.groups {
             self.groups.load(table);
         }
+        if let Some(table) = tables.delay_offsets {
+            self.delay_offsets = table;
+        }
         if let Some(table) = tables.offsets {
-            self.offsets.load(&table);
+            self.offsets.load(&table, !self.settings.replica.role.is_master());
         }
     }
 
@@ -244,16 +276,7 @@ impl Broker {
         if self.groups.add_initial() {
             self.persistence.change(Table::Groups);
         }
-        let ticket = self.acks.make_gate(now.mono, None, true);
-        let topics = self.topics.sorted().into_iter().map(|topic| topic.config.clone()).collect();
-        out.effects.push(Effect::Control(ToControl::TopicsChanged {
-            shard: self.settings.shard,
-            ticket: ticket.0,
-            topics,
-            version: self.topics.version,
-            spread: false,
-            full: true,
-        }));
+        self.tell_all_topics(now, out);
         self.write_tables(out);
     }
 
@@ -348,7 +371,11 @@ impl Broker {
     /// Keeps an encoded answer until the log is confirmed up to `at` and `ticket` is open.
     fn wait(&mut self, asked: &Asked, at: LogOffset, ticket: Option<Ticket>, frame: BytesMut) {
         let since = asked.now.mono;
-        let deadline = since.plus_ms(self.settings.flush_wait_ms);
+        let waits_for_slaves = at > LogOffset(0) && self.replicas_have().acked < LogOffset(u64::MAX);
+        // A client gives up after 3 s, which is RocketMQ's slaveTimeout as well: the answer leaves a tenth earlier, to be there in time.
+        let slave_wait_ms = self.settings.replica.slave_wait_ms / 10 * 9;
+        let flush_wait_ms = self.settings.flush_wait_ms;
+        let deadline = since.plus_ms(if waits_for_slaves { slave_wait_ms.min(flush_wait_ms) } else { flush_wait_ms });
         self.acks.push(ticket, Waiting { at, since, deadline, connection: asked.connection, frame });
     }
 
@@ -404,6 +431,7 @@ impl Broker {
     /// A block that an [`Effect::Fetch`] asked for: what waited for it runs again.
     pub fn handle_block(&mut self, now: Now, block: BlockId, data: Result<Bytes, IoError>, out: &mut Output) {
         self.log.supply(block, data);
+        self.unblock_replicas(block);
         for parked in self.parked.take(block) {
             let Ok(header) = Header::decode(parked.encoding, &parked.header) else { continue };
             let frame = parked.frame();
@@ -413,6 +441,7 @@ impl Broker {
 
     /// Releases replies whose promise is met and runs the holds of queues that have grown.
     pub fn handle_progress(&mut self, now: Now, out: &mut Output) {
+        self.progress_replica(now, out);
         self.release_acks(now.mono, &mut out.outbox);
         self.wake_holds(out);
     }
@@ -425,6 +454,10 @@ impl Broker {
                 self.release_acks(now.mono, &mut out.outbox);
             }
             ToShard::EnsureTopic { ticket, config } => self.ensure_topic_of_sibling(now, ticket, config, out),
+            ToShard::MasterFound { ha_address, .. } => self.master_found(now, ha_address, out),
+            ToShard::Metadata(metadata) => self.take_metadata(now, *metadata, out),
+            ToShard::GivenBack { commits } => self.offsets.given_back(&commits),
+            ToShard::TakeOffsets(kept) => self.take_offsets(&kept),
             ToShard::Stop => {}
         }
     }
@@ -485,28 +518,38 @@ impl Broker {
         if late > 0 {
             tracing::warn!(late, "answers did not wait any longer for topics to be written or registered");
         }
+        self.tick_replica(now, out);
         self.release_acks(now.mono, &mut out.outbox);
         self.expire_acks(now.mono, out);
         self.expire_holds(now.mono, out);
     }
 
-    /// Answers sends whose flush takes too long: stored, but not as promised. A log that has failed answers nothing any more.
+    /// Answers sends whose flush or whose slaves take too long: stored, but not as promised. A log that has failed answers nothing any more.
     fn expire_acks(&mut self, now: MonoNs, out: &mut Output) {
         if self.log.failure().is_some() {
             return;
         }
+        let acked = self.replicas_have().acked;
         while let Some(late) = self.acks.pop_late(now) {
-            if !self.clients.is_connected(late.connection) {
-                continue;
-            }
-            // The reply was encoded as a success; this is rare enough to read it again.
-            let Ok(Some(frame)) = crate::protocol::frame::split(&late.frame) else { continue };
-            let Ok(header) = Header::decode(frame.encoding, frame.header) else { continue };
-            let ext: Vec<(&str, ExtValue<'_>)> =
-                header.ext.iter().map(|(name, value)| (name, ExtValue::Str(value))).collect();
-            let reply = Reply { code: ResponseCode::FlushDiskTimeout, remark: None, ext: &ext, body: frame.body };
-            encode_reply(frame.encoding, header.opaque, &reply, out.outbox.buffer(late.connection));
+            // Where both are missing, the slaves' status is the worse news. Source: RocketMQ `CommitLog.handleDiskFlushAndHA`.
+            let lacks_slaves = late.at > acked;
+            let code = if lacks_slaves { ResponseCode::FlushSlaveTimeout } else { ResponseCode::FlushDiskTimeout };
+            self.answer_instead(&late, code, &mut out.outbox);
         }
+    }
+
+    /// Answers a send whose message is stored, but not as promised.
+    fn answer_instead(&self, reply: &Waiting, code: ResponseCode, outbox: &mut Outbox) {
+        if !self.clients.is_connected(reply.connection) {
+            return;
+        }
+        // The reply was encoded as a success; this is rare enough to read it again.
+        let Ok(Some(frame)) = crate::protocol::frame::split(&reply.frame) else { return };
+        let Ok(header) = Header::decode(frame.encoding, frame.header) else { return };
+        let ext: Vec<(&str, ExtValue<'_>)> =
+            header.ext.iter().map(|(name, value)| (name, ExtValue::Str(value))).collect();
+        let answer = Reply { code, remark: None, ext: &ext, body: frame.body };
+        encode_reply(frame.encoding, header.opaque, &answer, outbox.buffer(reply.connection));
     }
 
     /// When [`Broker::handle_tick`] is to be called at the latest.
@@ -549,7 +592,7 @@ impl Broker {
 
     /// All tables as bytes, for an orderly stop: the shell writes them last of all.
     #[must_use]
-    pub fn encode_tables(&self) -> [(Table, Bytes); 3] {
+    pub fn encode_tables(&self) -> [(Table, Bytes); Table::COUNT] {
         Table::ALL.map(|table| (table, self.encode_table(table)))
     }
 
@@ -562,11 +605,12 @@ impl Broker {
     }
 
     fn encode_table(&self, table: Table) -> Bytes {
-        Bytes::from(match table {
-            Table::Topics => self.topic_table().encode(),
-            Table::Groups => self.groups.table().encode(),
-            Table::ConsumerOffsets => self.offsets.table().encode(),
-        })
+        match table {
+            Table::Topics => self.topic_table().encode().into(),
+            Table::Groups => self.groups.table().encode().into(),
+            Table::ConsumerOffsets => self.offsets.table().encode().into(),
+            Table::DelayOffsets => self.delay_offsets.clone(),
+        }
     }
 
     fn topic_table(&self) -> body::TopicTable {

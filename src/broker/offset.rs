@@ -4,8 +4,9 @@
 //! last second of commits (consumers then read those messages again). A commit below the stored offset is accepted, because
 //! that is how tools move a group back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::control::message::Commit;
 use crate::limits::OFFSETS_MAX;
 use crate::model::{GroupName, QueueId, QueueOffset, TopicName};
 use crate::protocol::body;
@@ -15,9 +16,14 @@ use crate::protocol::body;
 pub struct ConsumerOffsets {
     groups: BTreeMap<GroupName, BTreeMap<TopicName, Offsets>>,
     count: usize,
+    /// On a slave: what consumers committed here, as long as the master does not have it.
+    kept: BTreeSet<Place>,
     /// Whether there are changes that no file holds yet.
     dirty: bool,
 }
+
+/// One queue of one group.
+type Place = (GroupName, TopicName, QueueId);
 
 /// Committed offsets of one topic by queue.
 pub type Offsets = BTreeMap<QueueId, QueueOffset>;
@@ -47,6 +53,62 @@ impl ConsumerOffsets {
         true
     }
 
+    /// Stores a commit that a consumer made on a slave. It is kept until the master has it: see [`ConsumerOffsets::replace`].
+    pub fn commit_on_slave(&mut self, group: &str, topic: &str, queue: QueueId, offset: QueueOffset) -> bool {
+        let stored = self.commit(group, topic, queue, offset);
+        if stored {
+            self.dirty |= self.kept.insert((GroupName::from(group), TopicName::from(topic), queue));
+        }
+        stored
+    }
+
+    /// Takes over the master's offsets, as they are: what was set back there is set back here. Only what consumers committed here, while
+    /// the master was away, and which is further than the master's, stays; it is returned, to be given back.
+    pub fn replace(&mut self, table: &body::ConsumerOffsets) -> Vec<Commit> {
+        let old = std::mem::take(&mut self.groups);
+        let kept = std::mem::take(&mut self.kept);
+        let was_dirty = self.dirty;
+        self.count = 0;
+        self.fill(table);
+        let mut given = Vec::new();
+        let kept_count = kept.len();
+        for (group, topic, queue) in kept {
+            let ours = old.get(&group).and_then(|topics| topics.get(&topic)).and_then(|offsets| offsets.get(&queue));
+            let theirs = self.get(group.as_str(), topic.as_str(), queue);
+            if let Some(offset) = ours.copied()
+                && theirs.is_none_or(|theirs| theirs < offset)
+                && self.commit_on_slave(group.as_str(), topic.as_str(), queue, offset)
+            {
+                given.push(Commit { group, topic, queue, offset });
+            }
+        }
+        self.dirty = was_dirty || self.groups != old || self.kept.len() != kept_count;
+        given
+    }
+
+    /// The master has these now.
+    pub fn given_back(&mut self, commits: &[Commit]) {
+        for commit in commits {
+            // What was committed here since then is still to be given.
+            if self.get(commit.group.as_str(), commit.topic.as_str(), commit.queue) == Some(commit.offset) {
+                self.dirty |= self.kept.remove(&(commit.group.clone(), commit.topic.clone(), commit.queue));
+            }
+        }
+    }
+
+    /// Takes what a replica kept while this master was away, where it is further. How many offsets that moved.
+    pub fn take_further(&mut self, table: &body::OffsetTable) -> usize {
+        let mut moved = 0_usize;
+        for ((topic, group), queues) in table {
+            let (topic, group) = (topic.as_str(), group.as_str());
+            for (queue, offset) in queues {
+                let is_further = self.get(group, topic, *queue).is_none_or(|own| own < *offset);
+                moved += usize::from(is_further && self.commit(group, topic, *queue, *offset));
+            }
+        }
+        moved
+    }
+
     /// Topics of which the group has committed offsets.
     pub fn topics_of<'a>(&'a self, group: &str) -> impl Iterator<Item = &'a TopicName> {
         self.groups.get(group).into_iter().flat_map(BTreeMap::keys)
@@ -63,22 +125,42 @@ impl ConsumerOffsets {
         self.groups.get(group)?.get(topic)
     }
 
-    /// Takes over what the store's file holds.
-    pub(super) fn load(&mut self, table: &body::ConsumerOffsets) {
-        for ((topic, group), queues) in &table.offsets {
-            for (queue, offset) in queues {
-                self.commit(group.as_str(), topic.as_str(), *queue, *offset);
+    /// Takes over what the store's file holds. A master has nothing to give back.
+    pub(super) fn load(&mut self, table: &body::ConsumerOffsets, is_slave: bool) {
+        self.fill(table);
+        if is_slave {
+            for ((topic, group), queues) in &table.kept {
+                self.kept.extend(queues.keys().map(|queue| (group.clone(), topic.clone(), *queue)));
             }
         }
         self.dirty = false;
     }
 
+    fn fill(&mut self, table: &body::ConsumerOffsets) {
+        for ((topic, group), queues) in &table.offsets {
+            for (queue, offset) in queues {
+                self.commit(group.as_str(), topic.as_str(), *queue, *offset);
+            }
+        }
+    }
+
     /// The table as the store's file holds it.
     pub(super) fn table(&self) -> body::ConsumerOffsets {
-        let mut table = body::ConsumerOffsets::default();
+        let mut table = body::ConsumerOffsets { kept: self.kept_table(), ..body::ConsumerOffsets::default() };
         for (group, topics) in &self.groups {
             for (topic, offsets) in topics {
                 table.offsets.insert((topic.clone(), group.clone()), offsets.clone());
+            }
+        }
+        table
+    }
+
+    /// What consumers committed here and the master does not have yet.
+    pub(super) fn kept_table(&self) -> body::OffsetTable {
+        let mut table = body::OffsetTable::new();
+        for (group, topic, queue) in &self.kept {
+            if let Some(offset) = self.get(group.as_str(), topic.as_str(), *queue) {
+                table.entry((topic.clone(), group.clone())).or_default().insert(*queue, offset);
             }
         }
         table
@@ -93,12 +175,14 @@ impl ConsumerOffsets {
             }
         }
         self.groups.retain(|_, topics| !topics.is_empty());
+        self.kept.retain(|(_, known, _)| known.as_str() != topic);
     }
 
     /// Forgets the offsets of a group that is deleted.
     pub fn remove_group(&mut self, group: &str) {
         if let Some(topics) = self.groups.remove(group) {
             self.count -= topics.values().map(BTreeMap::len).sum::<usize>();
+            self.kept.retain(|(known, _, _)| known.as_str() != group);
             self.dirty = true;
         }
     }
@@ -144,5 +228,62 @@ mod tests {
         assert_eq!(offsets.topics_of("g").count(), 0);
         offsets.remove_topic("u");
         assert!(offsets.groups.is_empty() && offsets.count == 0);
+    }
+
+    fn told(offsets: &[(u32, u64)]) -> body::ConsumerOffsets {
+        let queues = offsets.iter().map(|(queue, offset)| (QueueId(*queue), QueueOffset(*offset))).collect();
+        let table = [((TopicName::from("t"), GroupName::from("g")), queues)].into();
+        body::ConsumerOffsets { offsets: table, ..body::ConsumerOffsets::default() }
+    }
+
+    fn shown(offsets: &ConsumerOffsets) -> Vec<(u32, u64)> {
+        let of_topic = offsets.of_topic("g", "t").cloned().unwrap_or_default();
+        of_topic.into_iter().map(|(queue, offset)| (queue.0, offset.0)).collect()
+    }
+
+    #[test]
+    fn a_slave_takes_its_masters_offsets_as_they_are() {
+        let mut offsets = ConsumerOffsets::default();
+        assert!(offsets.replace(&told(&[(0, 10), (1, 5)])).is_empty());
+        assert!(offsets.take_dirty());
+        assert!(offsets.replace(&told(&[(0, 10), (1, 5)])).is_empty());
+        assert!(!offsets.take_dirty(), "nothing has changed");
+        assert!(offsets.replace(&told(&[(0, 3)])).is_empty());
+        assert_eq!(shown(&offsets), [(0, 3)], "set back by an operator, and one deleted");
+    }
+
+    #[test]
+    fn commits_on_a_slave_stay_until_the_master_has_them() {
+        let mut offsets = ConsumerOffsets::default();
+        offsets.replace(&told(&[(0, 10), (1, 5), (2, 7)]));
+        for (queue, offset) in [(0, 20), (1, 6), (3, 1)] {
+            assert!(offsets.commit_on_slave("g", "t", QueueId(queue), QueueOffset(offset)));
+        }
+        // The master returns; in one queue its consumers were further.
+        let given = offsets.replace(&told(&[(0, 10), (1, 8), (2, 7)]));
+        assert_eq!(shown(&offsets), [(0, 20), (1, 8), (2, 7), (3, 1)]);
+        assert_eq!(given.iter().map(|c| (c.queue.0, c.offset.0)).collect::<Vec<_>>(), [(0, 20), (3, 1)]);
+        let stored = offsets.table();
+        let mut restarted = ConsumerOffsets::default();
+        restarted.load(&stored, true);
+        assert_eq!(restarted.kept_table(), offsets.kept_table(), "a restart of the slave does not forget them");
+        // Before the master has answered, one of them moves on.
+        offsets.commit_on_slave("g", "t", QueueId(0), QueueOffset(21));
+        offsets.given_back(&given);
+        let given = offsets.replace(&told(&[(0, 20), (1, 8), (2, 7), (3, 1)]));
+        assert_eq!(given.iter().map(|c| (c.queue.0, c.offset.0)).collect::<Vec<_>>(), [(0, 21)]);
+        offsets.given_back(&given);
+        // From now on the master's word counts again, also backwards.
+        assert!(offsets.replace(&told(&[(0, 0), (1, 0), (2, 0), (3, 0)])).is_empty());
+        assert_eq!(shown(&offsets), [(0, 0), (1, 0), (2, 0), (3, 0)]);
+    }
+
+    #[test]
+    fn a_master_that_returns_takes_what_is_further() {
+        let mut offsets = ConsumerOffsets::default();
+        offsets.load(&told(&[(0, 10), (1, 5)]), false);
+        assert_eq!(offsets.take_further(&told(&[(0, 8), (1, 6), (2, 1)]).offsets), 2);
+        assert_eq!(shown(&offsets), [(0, 10), (1, 6), (2, 1)]);
+        assert!(offsets.kept_table().is_empty());
     }
 }

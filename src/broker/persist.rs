@@ -1,4 +1,4 @@
-//! The tables that outlive the process, each one file: topics, groups, consumer offsets.
+//! The tables that outlive the process, each one file: topics, groups, consumer offsets, delay offsets.
 //!
 //! A change makes a new generation of its table. One write of a table is under way at a time; what changes meanwhile is in the
 //! next, so a burst of changes costs two writes, not one each.
@@ -12,11 +12,16 @@ pub enum Table {
     Groups,
     /// `consumerOffset.json`.
     ConsumerOffsets,
+    /// `delayOffset.json`.
+    DelayOffsets,
 }
 
 impl Table {
+    /// How many there are.
+    pub const COUNT: usize = 4;
+
     /// Every table.
-    pub const ALL: [Table; 3] = [Table::Topics, Table::Groups, Table::ConsumerOffsets];
+    pub const ALL: [Table; Table::COUNT] = [Table::Topics, Table::Groups, Table::ConsumerOffsets, Table::DelayOffsets];
 
     /// The file's name, as RocketMQ calls it.
     #[must_use]
@@ -25,6 +30,7 @@ impl Table {
             Table::Topics => "topics.json",
             Table::Groups => "subscriptionGroup.json",
             Table::ConsumerOffsets => "consumerOffset.json",
+            Table::DelayOffsets => "delayOffset.json",
         }
     }
 
@@ -33,6 +39,7 @@ impl Table {
             Table::Topics => 0,
             Table::Groups => 1,
             Table::ConsumerOffsets => 2,
+            Table::DelayOffsets => 3,
         }
     }
 }
@@ -40,7 +47,7 @@ impl Table {
 /// What is written of which table.
 #[derive(Debug, Default)]
 pub struct Persistence {
-    tables: [State; 3],
+    tables: [State; Table::COUNT],
 }
 
 #[derive(Debug, Default)]

@@ -67,12 +67,21 @@ impl Broker {
         let queue_id = topic.check_queue(at.queue_id)?;
         // Go commits -1 for a queue of which it has seen nothing: there is nothing to store.
         if let Some(offset) = at.offset
-            && !self.offsets.commit(at.group, at.topic, queue_id, offset)
+            && !self.commit(at.group, at.topic, queue_id, offset)
         {
             return Err(Refusal::new(ResponseCode::SystemError, "this broker holds too many consumer offsets"));
         }
         self.reply(asked, &Reply::new(ResponseCode::Success), out);
         Ok(Handled::Done)
+    }
+
+    /// Stores a consumer's commit; on a slave it is also kept for the master.
+    pub(super) fn commit(&mut self, group: &str, topic: &str, queue: QueueId, offset: QueueOffset) -> bool {
+        if self.is_slave() {
+            self.offsets.commit_on_slave(group, topic, queue, offset)
+        } else {
+            self.offsets.commit(group, topic, queue, offset)
+        }
     }
 
     /// GET_MAX_OFFSET 30 and GET_MIN_OFFSET 31. What was never written begins and ends at 0.

@@ -12,7 +12,7 @@ use super::ack::Ticket;
 use super::outbox::Outbox;
 use super::topic;
 use super::{Asked, Broker, Handled, Output, Refusal};
-use crate::limits::PROPERTIES_BYTES_MAX;
+use crate::limits::{PROPERTIES_BYTES_MAX, REPLICA_WAITS_MAX};
 use crate::log::{AppendError, Appended, KeysToIndex, QueueIndex, RecordDraft};
 use crate::model::{LogOffset, MonoNs, QueueId};
 use crate::protocol::code::ResponseCode;
@@ -132,6 +132,9 @@ impl Broker {
         }
         if self.acks.is_full() {
             return Err(busy());
+        }
+        if self.lacks_replicas() {
+            return Err(Refusal::new(ResponseCode::SystemError, "in-sync replicas not enough"));
         }
         Ok(())
     }
@@ -376,7 +379,7 @@ impl Broker {
             remark: None,
         };
         let at = if stored.waits { stored.end } else { LogOffset(0) };
-        if ticket.is_none() && at <= self.log.confirm() {
+        if ticket.is_none() && at <= self.log.promised().min(self.replicas_have().acked) {
             self.put_latency.record(0);
             return encode_send_reply(asked.encoding, asked.opaque, &fields, out.outbox.buffer(asked.connection));
         }
@@ -482,15 +485,30 @@ fn append_refusal(error: AppendError) -> Refusal {
 
 impl Broker {
     /// Releases the replies whose promise is met, each connection's in order.
+    ///
+    /// What a reply promises is met when this log's flush setting promises it and as many slaves have acknowledged it as are asked for. Both
+    /// rise along the log, so one pass over its front is enough. Where there are not enough slaves, or too many replies wait for them, a
+    /// message that is stored here is answered as such.
     pub(super) fn release_acks(&mut self, now: MonoNs, outbox: &mut Outbox) {
-        let confirmed = self.log.confirm();
-        while let Some(reply) = self.acks.pop_flushed(confirmed) {
+        let promised = self.log.promised();
+        let replicas = self.replicas_have();
+        while let Some(reply) = self.acks.pop_flushed(promised.min(replicas.acked)) {
             if reply.at > LogOffset(0) {
                 self.put_latency.record(now.ms_since(reply.since));
             }
             if self.clients.is_connected(reply.connection) {
                 outbox.buffer(reply.connection).extend_from_slice(&reply.frame);
             }
+        }
+        let (kept, code) = if replicas.is_waitable {
+            (REPLICA_WAITS_MAX, ResponseCode::FlushSlaveTimeout)
+        } else {
+            (0, ResponseCode::SlaveNotAvailable)
+        };
+        while self.acks.flush_len() > kept
+            && let Some(reply) = self.acks.pop_flushed(promised)
+        {
+            self.answer_instead(&reply, code, outbox);
         }
     }
 }

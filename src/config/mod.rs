@@ -8,13 +8,15 @@ mod known;
 mod namesrv;
 mod node;
 pub mod properties;
+mod replication;
 pub mod table;
 mod value;
 
 use thiserror::Error;
 
 pub use namesrv::NamesrvConfig;
-pub use node::{BrokerRole, FlushDiskType, NodeConfig, NodeKind};
+pub use node::{FlushDiskType, NodeConfig, NodeKind};
+pub use replication::Replication;
 
 /// What is wrong with a configuration, and where. Displays as one sentence that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -57,7 +57,8 @@ impl NamesrvConfig {
     /// # Errors
     /// The first fault, with its line.
     pub fn read(file: &str, text: &str) -> Result<NamesrvConfig, ConfigError> {
-        let node_keys: Vec<&str> = NodeConfig::table().iter().map(|row| row.key).collect();
+        let node_keys: Vec<&str> =
+            NodeConfig::tables().iter().flat_map(|table| table.iter()).map(|row| row.key).collect();
         let draft = table::read(NamesrvConfig::empty(), &[NAMESRV], &node_keys, file, text)?;
         let mut config = draft.config;
         config.not_needed = draft.not_needed;

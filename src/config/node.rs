@@ -4,11 +4,12 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use super::table::{self, Draft, Setting};
+use super::replication::{self, Replication};
+use super::table::{self, Draft, Setting, setting};
 use super::value::{self, Addresses, Value};
 use super::{ConfigError, Fault, NamesrvConfig, NotNeeded};
 use crate::limits::{DISK_BLOCK_BYTES, FRAME_BYTES_MAX, SHARDS_MAX, TAIL_BYTES_MIN};
-use crate::model::BrokerId;
+use crate::model::{BrokerId, Role};
 
 /// When a reply says that a message is stored. RocketMQ: `flushDiskType`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,14 +21,6 @@ pub enum FlushDiskType {
     Sync,
 }
 
-/// A broker's part in replication. RocketMQ: `brokerRole`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum BrokerRole {
-    /// Appends, and replies without asking a slave.
-    #[default]
-    AsyncMaster,
-}
-
 /// With an embedded name server or without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeKind {
@@ -37,7 +30,7 @@ pub enum NodeKind {
     Broker,
 }
 
-/// A checked configuration of one node. Fields are named as RocketMQ names their keys; [`NodeConfig::table`] explains each.
+/// A checked configuration of one node. Fields are named as RocketMQ names their keys; [`NodeConfig::tables`] explains each.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
     kind: NodeKind,
@@ -45,10 +38,12 @@ pub struct NodeConfig {
     pub cluster: String,
     /// `brokerName`: the node's; a shard's is [`NodeConfig::shard_name`].
     pub broker_name: String,
-    /// `brokerId`: 0, the master.
+    /// `brokerId`: 0 is the master.
     pub broker_id: BrokerId,
     /// `brokerRole`.
-    pub role: BrokerRole,
+    pub role: Role,
+    /// How shards and their replicas keep together.
+    pub replication: Replication,
     /// `brokerIP1`: what clients are told to connect to. `None`: the address from which the name server is reached.
     pub advertised_ip: Option<IpAddr>,
     /// `brokerIP2`: what slaves are told to connect to. `None`: as `brokerIP1`.
@@ -137,7 +132,7 @@ impl NodeConfig {
     /// The first fault, with its line.
     pub fn read(kind: NodeKind, file: &str, text: &str, name_servers: Option<&str>) -> Result<NodeConfig, ConfigError> {
         let elsewhere = NamesrvConfig::keys();
-        let mut draft = table::read(NodeConfig::empty(kind), &[NODE], &elsewhere, file, text)?;
+        let mut draft = table::read(NodeConfig::empty(kind), NodeConfig::tables(), &elsewhere, file, text)?;
         if let Some(given) = name_servers {
             let addresses = Addresses::read(given).map_err(|expected| {
                 let fault = Fault::BadValue { key: "-n".to_owned(), value: given.to_owned(), expected };
@@ -147,7 +142,8 @@ impl NodeConfig {
         }
         draft.config.namesrv = draft.config.name_server(kind, &draft)?;
         decide_addresses(kind, &mut draft)?;
-        check_role(&draft)?;
+        replication::check(&mut draft)?;
+        check_crc(&draft)?;
         check_sizes(&draft)?;
         check_ports(&draft)?;
         check_paths(&draft)?;
@@ -161,14 +157,14 @@ impl NodeConfig {
 
     /// Every setting, in the order in which `conf/` shows them.
     #[must_use]
-    pub fn table() -> &'static [Setting<NodeConfig>] {
-        NODE
+    pub fn tables() -> &'static [&'static [Setting<NodeConfig>]] {
+        &[NODE, replication::TABLE]
     }
 
     /// The configuration in force, as properties.
     #[must_use]
     pub fn print(&self) -> String {
-        table::print(self, &[NODE])
+        table::print(self, NodeConfig::tables())
     }
 
     /// The brokerName of shard `index` on a node with `shards` of them: the node's own while there is one.
@@ -259,7 +255,8 @@ impl NodeConfig {
             cluster: String::new(),
             broker_name: String::new(),
             broker_id: BrokerId(0),
-            role: BrokerRole::AsyncMaster,
+            role: Role::AsyncMaster,
+            replication: Replication::default(),
             advertised_ip: None,
             replication_ip: None,
             bind_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -323,22 +320,12 @@ impl Value for FlushDiskType {
     }
 }
 
-fn read_role(text: &str) -> Result<BrokerRole, String> {
-    match text {
-        "ASYNC_MASTER" => Ok(BrokerRole::AsyncMaster),
-        "SYNC_MASTER" | "SLAVE" => {
-            Err("possible in this version of ringmq, which does not replicate yet; use ASYNC_MASTER".to_owned())
-        }
-        _ => Err("a role; use ASYNC_MASTER".to_owned()),
-    }
-}
-
 /// `listenPort - 2` is RocketMQ's VIP channel.
 const VIP_PORTS_BELOW: u16 = 2;
 /// VIP port, a free one, the port, the HA port.
 const PORT_STRIDE_MIN: u16 = 4;
 
-fn port_of(base: u16, index: u16, stride: u16) -> Option<u16> {
+pub(super) fn port_of(base: u16, index: u16, stride: u16) -> Option<u16> {
     base.checked_add(index.checked_mul(stride)?)
 }
 
@@ -375,21 +362,14 @@ fn decide_addresses(kind: NodeKind, draft: &mut Draft<NodeConfig>) -> Result<(),
     }
 }
 
-fn check_role(draft: &Draft<NodeConfig>) -> Result<(), ConfigError> {
-    let config = &draft.config;
-    if config.broker_id != BrokerId(0) {
-        return Err(draft.contradiction(
-            &["brokerId", "brokerRole"],
-            format!("brokerId={} is a slave's, but brokerRole=ASYNC_MASTER; a master has brokerId=0", config.broker_id),
-        ));
+fn check_crc(draft: &Draft<NodeConfig>) -> Result<(), ConfigError> {
+    if draft.config.append_property_crc {
+        return Ok(());
     }
-    if !config.append_property_crc {
-        return Err(draft.contradiction(
-            &["enabledAppendPropCRC"],
-            "enabledAppendPropCRC=false would leave torn records undetected after a crash; remove the line".to_owned(),
-        ));
-    }
-    Ok(())
+    Err(draft.contradiction(
+        &["enabledAppendPropCRC"],
+        "enabledAppendPropCRC=false would leave torn records undetected after a crash; remove the line".to_owned(),
+    ))
 }
 
 fn check_sizes(draft: &Draft<NodeConfig>) -> Result<(), ConfigError> {
@@ -461,36 +441,6 @@ fn check_paths(draft: &Draft<NodeConfig>) -> Result<(), ConfigError> {
     ))
 }
 
-macro_rules! setting {
-    ($key:literal, $default:literal, $field:ident, $doc:literal) => {
-        setting!(
-            $key,
-            $default,
-            $doc,
-            |c, v| {
-                c.$field = Value::read(v)?;
-                Ok(())
-            },
-            |c| c.$field.to_string()
-        )
-    };
-    ($key:literal, $default:literal, $field:ident in $min:tt..=$max:expr, $unit:literal, $doc:literal) => {
-        setting!(
-            $key,
-            $default,
-            $doc,
-            |c, v| {
-                c.$field = value::within(v, $min, $max, $unit)?;
-                Ok(())
-            },
-            |c| c.$field.to_string()
-        )
-    };
-    ($key:literal, $default:literal, $doc:literal, $set:expr, $get:expr) => {
-        Setting { key: $key, default: $default, doc: $doc, set: $set, get: $get }
-    };
-}
-
 fn shown<T: fmt::Display>(value: Option<T>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
@@ -519,7 +469,7 @@ const NODE: &[Setting<NodeConfig>] = &[
     setting!(
         "brokerId",
         "0",
-        "0 is a master; slaves come with replication.",
+        "0 is the master of this brokerName; each of its slaves has another number.",
         |c, v| {
             c.broker_id = BrokerId(Value::read(v)?);
             Ok(())
@@ -529,12 +479,12 @@ const NODE: &[Setting<NodeConfig>] = &[
     setting!(
         "brokerRole",
         "ASYNC_MASTER",
-        "ASYNC_MASTER. SYNC_MASTER and SLAVE are refused until there is replication.",
+        "ASYNC_MASTER: a reply waits for no slave. SYNC_MASTER: it waits for inSyncReplicas. SLAVE: copies the log of the master of the same brokerName, and serves its readers.",
         |c, v| {
-            c.role = read_role(v)?;
+            c.role = replication::read_role(v)?;
             Ok(())
         },
-        |_| "ASYNC_MASTER".to_owned()
+        |c| c.role.to_string()
     ),
     setting!(
         "brokerIP1",
@@ -574,7 +524,12 @@ const NODE: &[Setting<NodeConfig>] = &[
     ),
     setting!("portStride", "10", port_stride in 0..=u16::MAX, "",
         "Distance from one shard's port to the next one's; at least 4 with more than one shard."),
-    setting!("haListenPort", "0", ha_listen_port, "Replication port of shard 0. 0: one above listenPort."),
+    setting!(
+        "haListenPort",
+        "0",
+        ha_listen_port,
+        "Replication port of shard 0; those of the other shards follow by portStride. 0: one above listenPort."
+    ),
     setting!(
         "shards",
         "",

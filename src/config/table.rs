@@ -20,6 +20,38 @@ pub struct Setting<C> {
     pub(super) get: fn(&C) -> String,
 }
 
+/// One row of a table: a field read by its type's [`Value`](super::value::Value), a number within bounds, or functions of its own.
+macro_rules! setting {
+    ($key:literal, $default:literal, $($field:ident).+, $doc:literal) => {
+        $crate::config::table::setting!(
+            $key,
+            $default,
+            $doc,
+            |c, v| {
+                c.$($field).+ = $crate::config::value::Value::read(v)?;
+                Ok(())
+            },
+            |c| c.$($field).+.to_string()
+        )
+    };
+    ($key:literal, $default:literal, $($field:ident).+ in $min:tt..=$max:expr, $unit:literal, $doc:literal) => {
+        $crate::config::table::setting!(
+            $key,
+            $default,
+            $doc,
+            |c, v| {
+                c.$($field).+ = $crate::config::value::within(v, $min, $max, $unit)?;
+                Ok(())
+            },
+            |c| c.$($field).+.to_string()
+        )
+    };
+    ($key:literal, $default:literal, $doc:literal, $set:expr, $get:expr) => {
+        $crate::config::table::Setting { key: $key, default: $default, doc: $doc, set: $set, get: $get }
+    };
+}
+pub(super) use setting;
+
 /// What a file said, before the fields are compared with one another.
 pub(super) struct Draft<C> {
     pub(super) config: C,

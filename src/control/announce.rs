@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use super::message::{CONTROL_TICKET_MIN, StopReason, ToControl, ToShard};
+use super::message::{CONTROL_TICKET_MIN, Commit, StopReason, ToControl, ToShard};
 use crate::model::{MonoNs, ShardId, TopicName};
 use crate::protocol::body::{DataVersion, TopicConfig};
 
@@ -25,19 +25,34 @@ pub enum Command {
     Register(ShardId),
     /// The shard is gone: its links say goodbye.
     Unregister(ShardId),
+    /// A slave's master is there now, or elsewhere, or gone.
+    Follow(ShardId, Option<Master>),
+    /// A slave's commits go to its master.
+    GiveBack(ShardId, Vec<Commit>),
     /// Every shard listens and is known, or was waited for long enough. Once.
     Ready,
     /// Every shard has stopped. Once.
     AllStopped,
 }
 
+/// Where a name server says that a slave's master is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Master {
+    /// `host:port` for clients.
+    pub address: String,
+    /// `host:port` for slaves.
+    pub ha_address: String,
+}
+
 /// What a link tells about one shard at one name server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkReport {
     /// The name server has the shard's topics up to this generation.
     Registered {
         /// The shard's, see [`ShardView::generation`].
         generation: u64,
+        /// Of a slave: its master, if this name server knows one.
+        master: Option<Master>,
     },
     /// The name server cannot be reached or refused; nobody waits for it until it registers again.
     Down,
@@ -55,12 +70,15 @@ pub struct ShardView {
     listens: bool,
     stopped: Option<StopReason>,
     links: Vec<Link>,
+    /// Of a slave: the master that it was told to follow.
+    master: Option<Master>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Link {
     registered: u64,
     down: bool,
+    master: Option<Master>,
 }
 
 /// A change that someone waits for.
@@ -150,6 +168,7 @@ impl Announcer {
                 self.registers(shard, &mut commands);
             }
             ToControl::Stopped { shard, why } => self.stopped(shard, why, &mut commands),
+            ToControl::GiveBack { shard, commits } => commands.push(Command::GiveBack(shard, commits)),
             ToControl::Runtime { .. } => {}
         }
         self.settle(now, &mut commands);
@@ -159,9 +178,18 @@ impl Announcer {
     /// Takes a link's report; `link` counts the name servers from 0.
     pub fn handle_link(&mut self, now: MonoNs, shard: ShardId, link: usize, report: LinkReport) -> Vec<Command> {
         let mut commands = Vec::new();
-        if let Some(link) = self.shards.get_mut(&shard).and_then(|view| view.links.get_mut(link)) {
+        if let Some(view) = self.shards.get_mut(&shard)
+            && let Some(link) = view.links.get_mut(link)
+        {
             match report {
-                LinkReport::Registered { generation } => *link = Link { registered: generation, down: false },
+                LinkReport::Registered { generation, master } => {
+                    let is_news = link.master != master;
+                    *link = Link { registered: generation, down: false, master: master.clone() };
+                    if is_news && let Some(master) = view.follow(master) {
+                        commands.push(Command::Follow(shard, master));
+                    }
+                }
+                // What it said last stays: a name server that is gone says nothing about the master.
                 LinkReport::Down => link.down = true,
             }
         }
@@ -295,6 +323,24 @@ impl ShardView {
         self.listens && self.generation > 0 && self.stopped.is_none()
     }
 
+    /// A name server's answer has changed to `said`: the master to follow from now on, if that is another than before.
+    ///
+    /// Name servers learn of a change one after the other. One that names a new master wins; one that names none any more does not, as
+    /// long as another still names one: it may just have been started.
+    fn follow(&mut self, said: Option<Master>) -> Option<Option<Master>> {
+        let is_still_named = || self.links.iter().any(|link| link.master.is_some() && link.master == self.master);
+        let next = match said {
+            Some(master) => Some(master),
+            None if is_still_named() => return None,
+            None => self.links.iter().find_map(|link| link.master.clone()),
+        };
+        if next == self.master {
+            return None;
+        }
+        self.master.clone_from(&next);
+        Some(next)
+    }
+
     /// A shard that does not listen yet has nobody who could know it, and nobody waits for that.
     fn is_known(&self, generation: u64) -> bool {
         !self.is_registered() || self.links.iter().all(|link| link.down || link.registered >= generation)
@@ -325,9 +371,13 @@ mod tests {
             Command::Tell(shard, ToShard::EnsureTopic { ticket, config }) => {
                 format!("{shard} ensure {} {ticket:x}", config.name)
             }
-            Command::Tell(shard, ToShard::Stop) => format!("{shard} stop"),
+            Command::Tell(shard, other) => format!("{shard} {other:?}"),
             Command::Register(shard) => format!("register {shard}"),
             Command::Unregister(shard) => format!("unregister {shard}"),
+            Command::Follow(shard, master) => {
+                format!("{shard} follows {}", master.as_ref().map_or("nobody", |master| &master.address))
+            }
+            Command::GiveBack(shard, commits) => format!("{shard} gives back {}", commits.len()),
             Command::Ready => "ready".to_owned(),
             Command::AllStopped => "all stopped".to_owned(),
         };
@@ -341,7 +391,7 @@ mod tests {
             announcer.handle_shard(T0, listening(shard));
             announcer.handle_shard(T0, changed(shard, 1, "TBW102", false));
             for link in 0..2 {
-                announcer.handle_link(T0, shard, link, LinkReport::Registered { generation: 1 });
+                announcer.handle_link(T0, shard, link, LinkReport::Registered { generation: 1, master: None });
             }
         }
         announcer
@@ -355,9 +405,9 @@ mod tests {
         assert_eq!(shown(&commands), ["register 0"]);
         announcer.handle_shard(T0, changed(B, 1, "T", false));
         announcer.handle_shard(T0, listening(B));
-        let commands = announcer.handle_link(T0, A, 0, LinkReport::Registered { generation: 1 });
+        let commands = announcer.handle_link(T0, A, 0, LinkReport::Registered { generation: 1, master: None });
         assert_eq!(shown(&commands), ["0 registered 1"]);
-        let commands = announcer.handle_link(T0, B, 0, LinkReport::Registered { generation: 1 });
+        let commands = announcer.handle_link(T0, B, 0, LinkReport::Registered { generation: 1, master: None });
         assert_eq!(shown(&commands), ["ready"]);
     }
 
@@ -366,12 +416,12 @@ mod tests {
         let mut announcer = running();
         announcer.handle_link(T0, A, 1, LinkReport::Down);
         announcer.handle_shard(T0, changed(A, 2, "T", false));
-        let commands = announcer.handle_link(T0, A, 0, LinkReport::Registered { generation: 2 });
+        let commands = announcer.handle_link(T0, A, 0, LinkReport::Registered { generation: 2, master: None });
         assert_eq!(shown(&commands), ["0 registered 2"]);
-        announcer.handle_link(T0, A, 1, LinkReport::Registered { generation: 2 });
+        announcer.handle_link(T0, A, 1, LinkReport::Registered { generation: 2, master: None });
         announcer.handle_shard(T0, changed(A, 3, "U", false));
         assert_eq!(
-            shown(&announcer.handle_link(T0, A, 0, LinkReport::Registered { generation: 3 })),
+            shown(&announcer.handle_link(T0, A, 0, LinkReport::Registered { generation: 3, master: None })),
             Vec::<String>::new()
         );
         assert_eq!(announcer.deadline(), Some(T0.plus_ms(3_000)));
@@ -384,12 +434,12 @@ mod tests {
         let commands = announcer.handle_shard(T0, changed(A, 7, "T", true));
         assert_eq!(shown(&commands), ["1 ensure T 8000000000000000", "register 0"]);
         for link in 0..2 {
-            announcer.handle_link(T0, A, link, LinkReport::Registered { generation: 2 });
+            announcer.handle_link(T0, A, link, LinkReport::Registered { generation: 2, master: None });
         }
         let commands = announcer.handle_shard(T0, changed(B, CONTROL_TICKET_MIN, "T", false));
         assert_eq!(shown(&commands), ["1 registered 8000000000000000", "register 1"]);
-        announcer.handle_link(T0, B, 0, LinkReport::Registered { generation: 2 });
-        let commands = announcer.handle_link(T0, B, 1, LinkReport::Registered { generation: 2 });
+        announcer.handle_link(T0, B, 0, LinkReport::Registered { generation: 2, master: None });
+        let commands = announcer.handle_link(T0, B, 1, LinkReport::Registered { generation: 2, master: None });
         assert_eq!(shown(&commands), ["0 registered 7"]);
     }
 
@@ -398,7 +448,7 @@ mod tests {
         let mut announcer = running();
         announcer.handle_shard(T0, changed(A, 7, "T", true));
         for link in 0..2 {
-            announcer.handle_link(T0, A, link, LinkReport::Registered { generation: 2 });
+            announcer.handle_link(T0, A, link, LinkReport::Registered { generation: 2, master: None });
         }
         let why = StopReason::Failed("write failed".to_owned());
         let commands = announcer.handle_shard(T0, ToControl::Stopped { shard: B, why });
@@ -419,5 +469,27 @@ mod tests {
         };
         assert_eq!(shown(&announcer.handle_shard(T0, deleted)), ["register 0"]);
         assert!(announcer.shard(A).expect("it exists").topics.is_empty());
+    }
+
+    #[test]
+    fn a_slave_follows_the_newest_master_that_a_name_server_names() {
+        let mut announcer = Announcer::new(1, 2);
+        let mut said = |link: usize, address: Option<&str>| {
+            let master =
+                address.map(|address| Master { address: address.to_owned(), ha_address: format!("{address}-ha") });
+            shown(&announcer.handle_link(T0, A, link, LinkReport::Registered { generation: 1, master }))
+        };
+        let nothing = Vec::<String>::new();
+        assert_eq!(said(0, None), nothing);
+        assert_eq!(said(0, Some("m:1")), ["0 follows m:1"]);
+        assert_eq!(said(0, Some("m:1")), nothing, "told once");
+        assert_eq!(said(1, Some("m:1")), nothing);
+        assert_eq!(said(1, Some("m:2")), ["0 follows m:2"], "it has moved");
+        assert_eq!(said(0, Some("m:1")), nothing, "a name server that has not heard of it yet");
+        assert_eq!(said(0, None), nothing, "a name server that was started again");
+        assert_eq!(said(0, Some("m:2")), nothing);
+        assert_eq!(said(1, None), nothing);
+        assert_eq!(said(0, None), ["0 follows nobody"]);
+        assert_eq!(said(1, Some("m:2")), ["0 follows m:2"]);
     }
 }

@@ -7,6 +7,10 @@
 //! | a client made a topic by sending to it | `TopicsChanged { spread: true }` | siblings get `EnsureTopic`, then the origin `Registered` |
 //! | `EnsureTopic` was carried out | `TopicsChanged` with the ticket of the `EnsureTopic` | `Registered`, which needs no action |
 //! | a topic was deleted | `TopicDeleted` | `Registered` |
+//! | slave: the name server says where the master is, or that it is gone | | `MasterFound`, when it is known first and when it changes |
+//! | slave: the master was asked for its tables | | `Metadata`, with what has changed |
+//! | slave: it holds commits that its master lacks | `GiveBack` | `GivenBack` when the master has taken them |
+//! | master: a replica that lived on was asked for commits made there | | `TakeOffsets`, before the shard listens |
 //! | stop | `Stopped` | `Stop`, unless the shard stopped by itself |
 //!
 //! A ticket is chosen by whoever asks. Shards choose below [`CONTROL_TICKET_MIN`], the control plane from it on, so that a
@@ -15,11 +19,12 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::limits::{CONTROL_MAILBOX_MAX, SHARD_MAILBOX_MAX};
-use crate::model::ShardId;
-use crate::protocol::body::{DataVersion, TopicConfig};
+use crate::model::{GroupName, QueueId, QueueOffset, ShardId, TopicName};
+use crate::protocol::body::{ConsumerOffsets, DataVersion, GroupTable, TopicConfig, TopicTable};
 
 /// Tickets from here on were chosen by the control plane, those below by a shard.
 pub const CONTROL_TICKET_MIN: u64 = 1 << 63;
@@ -62,6 +67,13 @@ pub enum ToControl {
         /// The topic table's version after the change.
         version: DataVersion,
     },
+    /// A slave's answer to [`ToShard::Metadata`]: consumers committed these here while the master was away, and it has less.
+    GiveBack {
+        /// Who speaks.
+        shard: ShardId,
+        /// To be committed on the master.
+        commits: Vec<Commit>,
+    },
     /// The shard's last word.
     Stopped {
         /// Who speaks.
@@ -102,8 +114,50 @@ pub enum ToShard {
         /// As the sibling created it.
         config: TopicConfig,
     },
+    /// A slave's master, as the configuration or the name server names it. Both `None`: no name server knows a master now.
+    MasterFound {
+        /// Its replication port.
+        ha_address: Option<SocketAddr>,
+        /// Where clients reach it; `None` if only `haMasterAddress` is known.
+        address: Option<SocketAddr>,
+    },
+    /// Tables of a slave's master: what they hold replaces the slave's own.
+    Metadata(Box<Metadata>),
+    /// The master has taken these commits of a [`ToControl::GiveBack`].
+    GivenBack {
+        /// As they were given.
+        commits: Vec<Commit>,
+    },
+    /// A master's replica kept these offsets while the master was away: each is taken if it is further than the master's own.
+    TakeOffsets(Box<ConsumerOffsets>),
     /// No new connections, flush, say [`ToControl::Stopped`], end.
     Stop,
+}
+
+/// What a slave takes from its master; `None` where nothing has changed since the last time.
+#[derive(Clone, Debug, Default)]
+pub struct Metadata {
+    /// 21.
+    pub topics: Option<TopicTable>,
+    /// 43.
+    pub offsets: Option<ConsumerOffsets>,
+    /// 45: the master's `delayOffset.json`, kept as it is for the day on which this slave becomes a master.
+    pub delay_offsets: Option<Bytes>,
+    /// 201.
+    pub groups: Option<GroupTable>,
+}
+
+/// One consumer offset of one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// Who reads.
+    pub group: GroupName,
+    /// What.
+    pub topic: TopicName,
+    /// Its queue.
+    pub queue: QueueId,
+    /// The next message to read.
+    pub offset: QueueOffset,
 }
 
 /// The shards' end of the mailbox that leads to the control plane; all shards share one.

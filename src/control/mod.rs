@@ -5,6 +5,9 @@
 //! | [`message`] | what shards and control plane say to each other |
 //! | [`announce`] | pure: when a change of topics is known, and who must follow it |
 //! | [`registrar`] | a connection a shard and name server |
+//! | [`follow`] | a slave's link to its master: topics, groups, offsets |
+//! | [`restore`] | what a master that starts asks its replicas |
+//! | [`wire`] | a connection to somebody who speaks the protocol |
 //! | [`server`], [`kv_file`] | the name server's sockets and its one file |
 //! | [`plane`] | the thread's loop, from start to exit |
 //! | [`address`] | which of this machine's addresses clients are told |
@@ -15,8 +18,11 @@
 pub mod address;
 pub mod announce;
 pub mod clock;
+mod follow;
 pub mod kv_file;
 pub mod message;
 pub mod plane;
 pub mod registrar;
+mod restore;
 pub mod server;
+mod wire;

@@ -18,16 +18,18 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, error, info, warn};
 
-use super::announce::{Announcer, Command};
+use super::announce::{Announcer, Command, Master};
 use super::clock::Clock;
-use super::kv_file;
-use super::message::{ControlReceiver, ShardSender, ToControl, ToShard};
+use super::follow::Follower;
+use super::message::{Commit, ControlReceiver, ShardSender, ToControl, ToShard};
 use super::registrar::{Identity, Link, Pace, Wanted};
 use super::server::Server;
+use super::{kv_file, restore};
 use crate::config::NamesrvConfig;
 use crate::limits::CONTROL_MAILBOX_MAX;
 use crate::model::{MonoNs, ShardId};
 use crate::namesrv::{KvConfig, NameServer};
+use crate::protocol::body::ConsumerOffsets;
 
 /// Shards have this long to flush and end after a signal.
 const SHARDS_STOP_WITHIN: Duration = Duration::from_secs(4);
@@ -145,6 +147,13 @@ impl Plane {
         })
     }
 
+    /// What replicas of these masters kept of consumers' commits while the masters were away, by the order of `identities`. To be given to
+    /// the shards before they listen. Takes a few ms, or 2.5 s at most where somebody does not answer.
+    #[must_use]
+    pub fn kept_by_replicas(&self, identities: &[Identity], name_servers: &[String]) -> Vec<Vec<ConsumerOffsets>> {
+        LocalSet::new().block_on(&self.runtime, restore::kept_by_replicas(identities, name_servers))
+    }
+
     /// Runs a node until a signal, or until all its shards have failed.
     #[must_use]
     pub fn run_node(self, plan: NodePlan, ready: impl FnOnce(Ready)) -> Outcome {
@@ -192,11 +201,19 @@ async fn until(clock: Clock, deadline: Option<MonoNs>) {
     }
 }
 
+/// What leads to the [`Follower`] of a slave's shard.
+struct Follows {
+    master: watch::Sender<Option<Master>>,
+    commits: mpsc::Sender<Vec<Commit>>,
+}
+
 struct Node {
     clock: Clock,
     announcer: Rc<RefCell<Announcer>>,
     mailboxes: Vec<ShardSender>,
     wanted: Vec<watch::Sender<Wanted>>,
+    /// By shard; empty on a master.
+    follows: Vec<Follows>,
     links: JoinSet<()>,
     from_shards: ControlReceiver,
     from_links: mpsc::Receiver<(ShardId, usize, super::announce::LinkReport)>,
@@ -215,6 +232,7 @@ impl Node {
             announcer: Rc::clone(&announcer),
             mailboxes: Vec::new(),
             wanted: Vec::new(),
+            follows: Vec::new(),
             links: JoinSet::new(),
             from_shards: plan.mailbox,
             from_links,
@@ -237,10 +255,23 @@ impl Node {
                 };
                 node.links.spawn_local(link.run());
             }
+            if !identity.is_master() {
+                node.follow(&identity, seat.mailbox.clone());
+            }
             node.mailboxes.push(seat.mailbox);
             node.wanted.push(wanted);
         }
         node
+    }
+
+    /// Starts what follows the master of a slave's shard.
+    fn follow(&mut self, identity: &Identity, mailbox: ShardSender) {
+        let (master, said) = watch::channel(None);
+        let (give, commits) = mpsc::channel(1);
+        let ha_master = identity.ha_master.clone();
+        let follower = Follower { shard: identity.shard, mailbox, ha_master, master: said, commits };
+        tokio::task::spawn_local(follower.run());
+        self.follows.push(Follows { master, commits: give });
     }
 
     async fn run(mut self, signals: (Signal, Signal), ready: impl FnOnce(Ready)) -> Outcome {
@@ -313,6 +344,17 @@ impl Node {
                     self.want(shard, Wanted::Generation(generation));
                 }
                 Command::Unregister(shard) => self.want(shard, Wanted::Goodbye),
+                Command::Follow(shard, master) => {
+                    if let Some(follows) = self.follows.get(usize::from(shard.0)) {
+                        follows.master.send_replace(master);
+                    }
+                }
+                Command::GiveBack(shard, commits) => {
+                    // While some are on their way the shard's next look at the master's offsets finds what is left.
+                    if let Some(follows) = self.follows.get(usize::from(shard.0)) {
+                        drop(follows.commits.try_send(commits));
+                    }
+                }
                 Command::Ready => self.is_ready = true,
                 Command::AllStopped => self.all_stopped = true,
             }

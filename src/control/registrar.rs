@@ -4,28 +4,23 @@
 //! delays its own link only. The connection stays open because name servers drop a broker whose connection closes.
 
 use std::cell::RefCell;
-use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::announce::{Announcer, LinkReport, ShardView};
+use super::announce::{Announcer, LinkReport, Master, ShardView};
+use super::wire::{Wire, WireError};
 use crate::limits::FRAME_BYTES_MAX;
 use crate::model::{BrokerId, ShardId};
 use crate::protocol::body::{DataVersion, RegisterBody, TopicConfig, TopicTable, perm};
-use crate::protocol::code::{RequestCode, ResponseCode};
-use crate::protocol::frame::{self, Encoding, FrameError, RawFrame};
-use crate::protocol::header::{Header, HeaderError};
-use crate::protocol::reply::{ExtValue, encode_request};
+use crate::protocol::code::RequestCode;
+use crate::protocol::reply::ExtValue;
 
-/// A connection must be made within this.
-const CONNECT: Duration = Duration::from_secs(3);
+/// From one registration of a slave to the next while no master of its is known.
+const NO_MASTER_PERIOD: Duration = Duration::from_secs(1);
 /// Time until the next try, doubled each time.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(10);
@@ -54,6 +49,16 @@ pub struct Identity {
     pub ha_address: String,
     /// `brokerPermission`.
     pub permission: u8,
+    /// Of a slave, `haMasterAddress` as `HOST:PORT` of this shard's master.
+    pub ha_master: Option<String>,
+}
+
+impl Identity {
+    /// Whether it is a master's.
+    #[must_use]
+    pub fn is_master(&self) -> bool {
+        self.broker_id == BrokerId(0)
+    }
 }
 
 /// How often and how patiently.
@@ -97,22 +102,12 @@ pub struct Link {
 /// Why a link starts over.
 #[derive(Debug, thiserror::Error)]
 enum LinkError {
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    #[error("it sent what is no frame: {0}")]
-    Frame(#[from] FrameError),
-    #[error("it sent what is no header: {0}")]
-    Header(#[from] HeaderError),
-    #[error("no connection within 3 s")]
-    ConnectTimeout,
-    #[error("no answer within {0:?}")]
-    AnswerTimeout(Duration),
-    #[error("it closed the connection")]
-    Closed,
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error("the control plane knows no such shard")]
+    NoShard,
     #[error("20,000 topics take {bytes} bytes, more than a frame; give them shorter attributes")]
     TooLong { bytes: usize },
-    #[error("it refused with code {code}: {remark}")]
-    Refused { code: i32, remark: String },
 }
 
 /// How a session ended other than by an error.
@@ -164,12 +159,10 @@ impl Link {
 
     /// One connection: registers, then waits for what comes next.
     async fn session(&mut self, warned: &mut bool) -> Result<SaidGoodbye, LinkError> {
-        let connect = TcpStream::connect(self.name_server.as_str());
-        let stream = timeout(CONNECT, connect).await.map_err(|_| LinkError::ConnectTimeout)??;
-        stream.set_nodelay(true)?;
-        let mut wire = Wire { stream, received: BytesMut::new(), opaque: 0 };
+        let mut wire = Wire::connect(&self.name_server).await?;
         let mut told: Option<u64> = None;
         loop {
+            let mut period = self.pace.period;
             let wanted = *self.wanted.borrow_and_update();
             match wanted {
                 Wanted::Goodbye => {
@@ -179,36 +172,41 @@ impl Link {
                 }
                 Wanted::Nothing => {}
                 Wanted::Generation(_) => {
-                    let generation = self.register(&mut wire, told).await?;
+                    let (generation, master) = self.register(&mut wire, told).await?;
                     if std::mem::take(warned) || told.is_none() {
                         info!(name_server = %self.name_server, broker = %self.identity.broker_name, "registered");
                     }
                     told = Some(generation);
-                    self.report(LinkReport::Registered { generation }).await;
+                    if !self.identity.is_master() && master.is_none() {
+                        // Nothing to copy until the master is there: it is looked for often.
+                        period = period.min(NO_MASTER_PERIOD);
+                    }
+                    self.report(LinkReport::Registered { generation, master }).await;
                 }
             }
             tokio::select! {
                 changed = self.wanted.changed() => if changed.is_err() { return Ok(SaidGoodbye) },
-                () = sleep(self.pace.period) => {}
-                closed = wire.wait_closed() => return Err(closed),
+                () = sleep(period) => {}
+                closed = wire.wait_closed() => return Err(closed.into()),
             }
         }
     }
 
-    /// 103; the generation that was told.
-    async fn register(&self, wire: &mut Wire, told: Option<u64>) -> Result<u64, LinkError> {
+    /// 103; the generation that was told, and for a slave where its master is.
+    async fn register(&self, wire: &mut Wire, told: Option<u64>) -> Result<(u64, Option<Master>), LinkError> {
         let (generation, bodies) = {
             let announcer = self.announcer.borrow();
-            let view = announcer.shard(self.identity.shard).ok_or(LinkError::Closed)?;
+            let view = announcer.shard(self.identity.shard).ok_or(LinkError::NoShard)?;
             (view.generation, bodies_of(view, told, self.identity.permission))
         };
+        let mut master = None;
         for body in &bodies {
-            self.register_part(wire, body).await?;
+            master = self.register_part(wire, body).await?;
         }
-        Ok(generation)
+        Ok((generation, master))
     }
 
-    async fn register_part(&self, wire: &mut Wire, body: &[u8]) -> Result<(), LinkError> {
+    async fn register_part(&self, wire: &mut Wire, body: &[u8]) -> Result<Option<Master>, LinkError> {
         if body.len() > PART_BYTES_MAX {
             return Err(LinkError::TooLong { bytes: body.len() });
         }
@@ -220,11 +218,18 @@ impl Link {
             ("clusterName", ExtValue::Str(&identity.cluster)),
             ("haServerAddr", ExtValue::Str(&identity.ha_address)),
             ("brokerId", ExtValue::I64(i64::try_from(identity.broker_id.0).unwrap_or(i64::MAX))),
-            ("enableActingMaster", ExtValue::Bool(false)),
+            // A slave whose master is gone keeps the topic's route, and where the name server allows it stands in the master's
+            // place, without write permission: orderly consumers ask nobody else for locks.
+            ("enableActingMaster", ExtValue::Bool(true)),
             ("compressed", ExtValue::Bool(false)),
             ("bodyCrc32", ExtValue::I64(crc)),
         ];
-        wire.ask(RequestCode::RegisterBroker, &ext, body, self.pace.answer_within).await
+        let answer = wire.ask(RequestCode::RegisterBroker, &ext, body, self.pace.answer_within).await?;
+        let (address, ha_address) = (answer.field("masterAddr"), answer.field("haServerAddr"));
+        let master = address.zip(ha_address).filter(|(address, _)| *address != identity.address);
+        Ok(master
+            .filter(|_| !identity.is_master())
+            .map(|(address, ha_address)| Master { address: address.to_owned(), ha_address: ha_address.to_owned() }))
     }
 
     /// 104.
@@ -236,7 +241,8 @@ impl Link {
             ("clusterName", ExtValue::Str(&identity.cluster)),
             ("brokerId", ExtValue::I64(i64::try_from(identity.broker_id.0).unwrap_or(i64::MAX))),
         ];
-        wire.ask(RequestCode::UnregisterBroker, &ext, &[], GOODBYE).await
+        wire.ask(RequestCode::UnregisterBroker, &ext, &[], GOODBYE).await?;
+        Ok(())
     }
 }
 
@@ -270,81 +276,4 @@ fn masked(config: &TopicConfig, permission: u8) -> TopicConfig {
         config.perm &= allowed;
     }
     config
-}
-
-/// A connection to a name server, one request at a time.
-struct Wire {
-    stream: TcpStream,
-    received: BytesMut,
-    opaque: i32,
-}
-
-impl Wire {
-    async fn ask(
-        &mut self,
-        code: RequestCode,
-        ext: &[(&str, ExtValue<'_>)],
-        body: &[u8],
-        within: Duration,
-    ) -> Result<(), LinkError> {
-        self.opaque = self.opaque.wrapping_add(1);
-        let opaque = self.opaque;
-        let mut request = BytesMut::new();
-        encode_request(Encoding::Json, code.number(), opaque, false, ext, body, &mut request);
-        let exchange = async {
-            self.stream.write_all(&request).await?;
-            loop {
-                while let Some(size) = self.take_reply(opaque)? {
-                    match size {
-                        Taken::Reply => return Ok(()),
-                        Taken::Other => {}
-                    }
-                }
-                if self.stream.read_buf(&mut self.received).await? == 0 {
-                    return Err(LinkError::Closed);
-                }
-            }
-        };
-        timeout(within, exchange).await.map_err(|_| LinkError::AnswerTimeout(within))?
-    }
-
-    /// Takes one frame off what was received. Requests of the name server (a new master elsewhere) concern nobody here.
-    fn take_reply(&mut self, opaque: i32) -> Result<Option<Taken>, LinkError> {
-        let (size, taken) = {
-            let Some(RawFrame { encoding, header, size, .. }) = frame::split(&self.received)? else { return Ok(None) };
-            let header = Header::decode(encoding, header)?;
-            if !header.is_response() || header.opaque != opaque {
-                (size, Taken::Other)
-            } else if header.code == ResponseCode::Success.number() {
-                (size, Taken::Reply)
-            } else {
-                return Err(LinkError::Refused { code: header.code, remark: header.remark().unwrap_or("").to_owned() });
-            }
-        };
-        self.received.advance(size);
-        Ok(Some(taken))
-    }
-
-    /// Returns when the name server closes the connection or breaks the protocol.
-    async fn wait_closed(&mut self) -> LinkError {
-        loop {
-            match self.stream.read_buf(&mut self.received).await {
-                Ok(0) => return LinkError::Closed,
-                Ok(_) => {}
-                Err(error) => return error.into(),
-            }
-            loop {
-                match self.take_reply(self.opaque) {
-                    Ok(Some(_)) => {}
-                    Ok(None) => break,
-                    Err(error) => return error,
-                }
-            }
-        }
-    }
-}
-
-enum Taken {
-    Reply,
-    Other,
 }

@@ -35,9 +35,9 @@ impl DiskUsage {
 /// What is under way beside the commit path, and what waits.
 #[derive(Debug, Default)]
 pub(super) struct Background {
-    in_flight: Option<(IoId, Work)>,
+    pub(super) in_flight: Option<(IoId, Work)>,
     /// Renames and removals, in order: a later one must not reach the disk before an earlier one.
-    retired: VecDeque<Work>,
+    pub(super) retired: VecDeque<Work>,
     /// Set while the disk is full: when to ask again.
     retry_at: Option<MonoNs>,
 }
@@ -158,6 +158,7 @@ impl Log {
         }
         self.queues.trim_some(TRIM_QUEUES_PER_TICK, self.start());
         self.keys.trim(self.start());
+        self.replica.blocks.tick();
         self.begin_checkpoint_if_due();
     }
 
@@ -179,6 +180,7 @@ impl Log {
                 self.checkpointer.is_wanted = true;
             } else if let Some(work) = self.segments.retire(!is_tight) {
                 self.cache.forget(FileName::Segment(oldest.start));
+                self.replica.blocks.forget(FileName::Segment(oldest.start));
                 self.background.retired.push_back(work);
                 return;
             }
@@ -208,9 +210,7 @@ impl Log {
     /// Empties the queues of a topic of all that lies below `at`.
     pub(super) fn empty_topic(&mut self, topic: &str, at: LogOffset) {
         let removed = self.queues.remove_topic(topic, at);
-        self.forget_unconfirmed(&removed);
-        self.open_block = None;
-        self.time_searches.retain(|search| !search.is_of(&removed));
+        self.forget_reads(&removed);
     }
 
     /// Writes removals that wait. Nothing may be appended before them: it could belong to a topic of the same name.

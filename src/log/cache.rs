@@ -70,6 +70,13 @@ impl BlockCache {
         });
     }
 
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        self.blocks.clear();
+        self.failed.clear();
+        self.bytes = 0;
+    }
+
     pub(super) fn note_failed(&mut self, block: BlockId) {
         if self.failed.len() == FAILED_BLOCKS_MAX {
             self.failed.remove(0);

@@ -8,14 +8,15 @@
 //! | bytes   | field         | meaning                                                                             |
 //! |---------|---------------|-------------------------------------------------------------------------------------|
 //! | 0..8    | magic         | `RINGMQCP`                                                                          |
-//! | 8..12   | version       | 1                                                                                   |
+//! | 8..12   | version       | 2                                                                                   |
 //! | 12..16  | CRC-32        | of `length` bytes from 24 on                                                        |
 //! | 16..24  | length        |                                                                                     |
 //! | then    | queues        | each: 1, topic length `u16`, topic, queue id `u32`, `as_of`, floor, sealed end,     |
 //! |         |               | count `u32` of blocks (first, last log, position), count `u32` of entries; then a 0 |
 //! |         | log           | `replay_from`, `flushed`, segment size, index file size, index end                  |
 //! |         | index files   | count `u32`; each: number `u32`, last log offset                                    |
-//! |         | segments      | count `u32`; each: start, earliest, latest store time                               |
+//! |         | segments      | count `u32`; each: start, earliest, latest store time, filler or 2^64 - 1           |
+//! |         | plain         | `u8`: 1 if the record before `replay_from` has no CRC property                      |
 //! |         | keys          | `as_of`; count `u32` of runs (position, count `u32`, begin, end, last log);         |
 //! |         |               | count `u32` of entries (hash `u32`, log offset, store time)                         |
 //! | then    | zeros         | to a whole disk block                                                               |
@@ -30,12 +31,15 @@ use super::commit_log::Log;
 use super::consume_queue::{BlockRef, Entry, Queue, Queues};
 use super::file::{FileName, Work};
 use super::key_index::{KeyEntry, KeyIndex, Run};
+use super::segment::Segment;
 use super::settings::LogSettings;
 use crate::limits::{CHECKPOINT_SLICE_BYTES, DISK_BLOCK_BYTES};
 use crate::model::{LogOffset, QueueId, QueueOffset, UnixMs};
 
 const MAGIC: &[u8; 8] = b"RINGMQCP";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Stands for the filler of a segment that has none yet.
+const NO_FILLER: u64 = u64::MAX;
 const HEADER_BYTES: usize = 24;
 /// A checkpoint of `n` bytes is made anew when the log grew by so many times `n`.
 const GROWTH_PER_SIZE: u64 = 8;
@@ -58,7 +62,7 @@ enum State {
     #[default]
     Idle,
     /// Queues are written down, a slice at a time.
-    Collecting { replay_from: LogOffset, next_queue: usize, out: Vec<u8>, crc: crc32fast::Hasher },
+    Collecting { replay_from: LogOffset, is_plain: bool, next_queue: usize, out: Vec<u8>, crc: crc32fast::Hasher },
     /// Made; waits for the log and the index files to be flushed.
     Waiting { replay_from: LogOffset, data: Bytes, flushed: LogOffset, index_end: u64 },
     /// Under way to the disk.
@@ -81,8 +85,9 @@ impl Checkpointer {
         self.last
     }
 
-    /// A log that goes on from a checkpoint.
+    /// A log that goes on from a checkpoint, or begins anew; one that is being made is given up.
     pub(super) fn resume(&mut self, replay_from: LogOffset) {
+        self.state = State::Idle;
         self.last = replay_from;
     }
 }
@@ -111,15 +116,17 @@ impl Log {
             let replay_from = self.tail.appended();
             let out = vec![0; HEADER_BYTES];
             checkpointer.is_wanted = false;
-            checkpointer.state = State::Collecting { replay_from, next_queue: 0, out, crc: crc32fast::Hasher::new() };
+            let is_plain = self.replica.is_plain == Some(true);
+            let crc = crc32fast::Hasher::new();
+            checkpointer.state = State::Collecting { replay_from, is_plain, next_queue: 0, out, crc };
         }
     }
 
     /// Goes on with the checkpoint; the file to be put into place when it is time.
     pub(super) fn poll_checkpoint(&mut self) -> Option<Work> {
         match std::mem::take(&mut self.checkpointer.state) {
-            State::Collecting { replay_from, next_queue, out, crc } => {
-                self.collect(replay_from, next_queue, out, crc);
+            State::Collecting { replay_from, is_plain, next_queue, out, crc } => {
+                self.collect((replay_from, is_plain), next_queue, out, crc);
                 None
             }
             State::Waiting { replay_from, data, flushed, index_end }
@@ -135,7 +142,8 @@ impl Log {
         }
     }
 
-    fn collect(&mut self, replay_from: LogOffset, first: usize, mut out: Vec<u8>, mut crc: crc32fast::Hasher) {
+    fn collect(&mut self, begin: (LogOffset, bool), first: usize, mut out: Vec<u8>, mut crc: crc32fast::Hasher) {
+        let (replay_from, is_plain) = begin;
         let from = out.len();
         let as_of = self.tail.appended();
         let start = self.start();
@@ -149,7 +157,7 @@ impl Log {
         }
         if next_queue < self.queues.list.len() {
             crc.update(&out[from..]);
-            self.checkpointer.state = State::Collecting { replay_from, next_queue, out, crc };
+            self.checkpointer.state = State::Collecting { replay_from, is_plain, next_queue, out, crc };
             return;
         }
         out.push(0);
@@ -161,13 +169,16 @@ impl Log {
             out.extend_from_slice(&number.to_be_bytes());
             out.extend_from_slice(&last.0.to_be_bytes());
         }
-        let times: Vec<_> = self.segments.iter().filter_map(|segment| Some((segment.start, segment.times?))).collect();
-        put_count(&mut out, times.len());
-        for (start, (first, last)) in times {
+        let known = |segment: &Segment| Some((segment.start, segment.times?, segment.filler));
+        let segments: Vec<_> = self.segments.iter().filter_map(known).collect();
+        put_count(&mut out, segments.len());
+        for (start, (first, last), filler) in segments {
             out.extend_from_slice(&start.0.to_be_bytes());
             out.extend_from_slice(&first.to_be_bytes());
             out.extend_from_slice(&last.to_be_bytes());
+            out.extend_from_slice(&filler.map_or(NO_FILLER, |at| at.0).to_be_bytes());
         }
+        out.push(u8::from(is_plain));
         put_keys(&mut out, &self.keys, as_of);
         crc.update(&out[from..]);
         let length = (out.len() - HEADER_BYTES) as u64;
@@ -246,7 +257,10 @@ pub(super) struct Checkpoint {
     pub(super) flushed: LogOffset,
     pub(super) index_end: u64,
     pub(super) index_files: BTreeMap<u32, LogOffset>,
-    pub(super) times: Vec<(LogOffset, (i64, i64))>,
+    /// Starts of segments, their store times and their fillers.
+    pub(super) segments: Vec<(LogOffset, (i64, i64), Option<LogOffset>)>,
+    /// Whether the record before `replay_from` has no CRC property.
+    pub(super) is_plain: bool,
 }
 
 impl Checkpoint {
@@ -276,12 +290,25 @@ impl Checkpoint {
         for _ in 0..at.u32()? {
             index_files.insert(at.u32()?, LogOffset(at.u64()?));
         }
-        let mut times = Vec::new();
+        let mut segments = Vec::new();
         for _ in 0..at.u32()? {
-            times.push((LogOffset(at.u64()?), (at.i64()?, at.i64()?)));
+            let (start, times) = (LogOffset(at.u64()?), (at.i64()?, at.i64()?));
+            let filler = Some(at.u64()?).filter(|filler| *filler != NO_FILLER).map(LogOffset);
+            segments.push((start, times, filler));
         }
+        let is_plain = at.take(1)? == [1];
         let keys = at.keys(settings)?;
-        at.rest.is_empty().then_some(Checkpoint { queues, keys, replay_from, flushed, index_end, index_files, times })
+        let is_whole = at.rest.is_empty();
+        is_whole.then_some(Checkpoint {
+            queues,
+            keys,
+            replay_from,
+            flushed,
+            index_end,
+            index_files,
+            segments,
+            is_plain,
+        })
     }
 }
 

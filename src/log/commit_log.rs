@@ -13,6 +13,7 @@ use super::index_file::IndexFiles;
 use super::key_index::KeyIndex;
 use super::read::{Lookup, OpenBlock, TimeSearch};
 use super::record::{self, DraftError, FILLER_BYTES, Place, RecordDraft, Sized};
+use super::replica::Replica;
 use super::segment::Segments;
 use super::settings::{FlushPolicy, LogSettings};
 use super::tail::{Tail, TailMemory};
@@ -44,14 +45,14 @@ pub struct Log {
     pub(super) confirm: LogOffset,
     pub(super) commit: Option<InFlight>,
     /// Records that are not confirmed yet, in order: their ends and their queues. Also what a commit may not be followed by.
-    unconfirmed: VecDeque<(LogOffset, QueueIndex)>,
+    pub(super) unconfirmed: VecDeque<(LogOffset, QueueIndex)>,
     advanced: Vec<QueueIndex>,
     /// Ends of records that are not wholly written, and the end of the last one that is. The ring keeps everything behind `whole`: a start
     /// finds the log valid up to there, and could not put a record together of which the disk has one half and the ring the other.
-    ends: VecDeque<LogOffset>,
-    whole: LogOffset,
+    pub(super) ends: VecDeque<LogOffset>,
+    pub(super) whole: LogOffset,
     /// Places where the log jumps to the next segment: the end of a filler, and the end of its segment.
-    jumps: VecDeque<(LogOffset, LogOffset)>,
+    pub(super) jumps: VecDeque<(LogOffset, LogOffset)>,
     /// Topics whose removal found no room in the log yet.
     pub(super) removals: VecDeque<String>,
     pub(super) background: Background,
@@ -60,6 +61,8 @@ pub struct Log {
     pub(super) time_searches: VecDeque<TimeSearch>,
     pub(super) open_block: Option<OpenBlock>,
     pub(super) prefetch: VecDeque<BlockId>,
+    /// What the log knows for its replication: of masters and of slaves.
+    pub(super) replica: Replica,
     next_io: u64,
     /// As of the last tick.
     pub(super) now: Now,
@@ -163,6 +166,7 @@ impl Log {
             time_searches: VecDeque::new(),
             open_block: None,
             prefetch: VecDeque::new(),
+            replica: Replica::default(),
             next_io: 0,
             now: Now::default(),
             last_flush: Now::default(),
@@ -221,11 +225,28 @@ impl Log {
         self.tail.appended()
     }
 
-    /// End of what consumers may see, which is what the flush setting promises: flushed under SYNC_FLUSH; under ASYNC_FLUSH appended, or
-    /// written if the tail would not survive the process.
+    /// End of what consumers may see: what is promised, and not beyond what [`Log::set_confirm_max`] allows. It never goes back.
     #[must_use]
     pub fn confirm(&self) -> LogOffset {
         self.confirm
+    }
+
+    /// Whether what lies at `at`, and all that follows, is read without the disk.
+    #[must_use]
+    pub fn is_in_tail(&self, at: LogOffset) -> bool {
+        at >= self.tail.low()
+    }
+
+    /// End of what the flush setting promises, without regard to replicas: flushed under SYNC_FLUSH; under ASYNC_FLUSH appended, or written
+    /// if the tail would not survive the process. A slave acknowledges this.
+    #[inline]
+    #[must_use]
+    pub fn promised(&self) -> LogOffset {
+        match self.settings.flush {
+            FlushPolicy::Sync => self.flushed,
+            FlushPolicy::Async { .. } if self.tail.survives_kill() => self.tail.appended(),
+            FlushPolicy::Async { .. } => self.written,
+        }
     }
 
     /// What stopped the log, if it has stopped. It never goes on.
@@ -333,6 +354,7 @@ impl Log {
         let log_offset = self.appended();
         self.tail.fill(record.size() as usize, |out| record.encode(Place { log_offset, queue_offset }, out));
         self.segments.note_time(log_offset, record.store_timestamp());
+        self.replica.is_plain = Some(!self.settings.has_record_crc);
         let end = log_offset.plus(u64::from(record.size()));
         self.tail.publish(end);
         self.ends.push_back(end);
@@ -351,10 +373,7 @@ impl Log {
                 (usize::try_from(size).unwrap_or(usize::MAX), usize::try_from(max).unwrap_or(usize::MAX));
             return Err(AppendError::TooLarge(DraftError::RecordTooLong { bytes, max }));
         }
-        if self.index.unwritten() > INDEX_PENDING_BYTES_MAX {
-            let disk_full = self.background.is_disk_full();
-            return Err(if disk_full { AppendError::NoSegment { disk_full } } else { AppendError::TailFull });
-        }
+        self.check_index()?;
         let disk_full = self.background.is_disk_full();
         let Some(current) = self.segments.current() else {
             return Err(AppendError::NoSegment { disk_full });
@@ -368,12 +387,22 @@ impl Log {
             return Err(AppendError::NoSegment { disk_full });
         }
         self.check_ring(segment_end.plus(size))?;
-        self.close_segment(segment_end);
+        let remaining = u32::try_from(remaining).expect("a segment is smaller than 4 GiB");
+        self.close_segment(segment_end, &record::encode_filler(self.appended(), remaining));
         Ok(())
     }
 
+    /// Index bytes that wait to be written have a bound, too.
+    pub(super) fn check_index(&self) -> Result<(), AppendError> {
+        if self.index.unwritten() <= INDEX_PENDING_BYTES_MAX {
+            return Ok(());
+        }
+        let disk_full = self.background.is_disk_full();
+        Err(if disk_full { AppendError::NoSegment { disk_full } } else { AppendError::TailFull })
+    }
+
     /// The ring must keep what the next commit rewrites, and whole records: see `whole`.
-    fn check_ring(&self, end: LogOffset) -> Result<(), AppendError> {
+    pub(super) fn check_ring(&self, end: LogOffset) -> Result<(), AppendError> {
         if end.since(self.ring_keeps()) > self.tail.len() { Err(AppendError::TailFull) } else { Ok(()) }
     }
 
@@ -382,11 +411,15 @@ impl Log {
     }
 
     /// Puts the filler and moves to the next segment. What follows the filler is never written, so a jump is noted.
-    fn close_segment(&mut self, segment_end: LogOffset) {
+    ///
+    /// Behind records of RocketMQ's own brokers there may be room for the first 8 bytes of a filler only.
+    pub(super) fn close_segment(&mut self, segment_end: LogOffset, filler: &[u8; FILLER_BYTES]) {
         let at = self.appended();
-        let remaining = u32::try_from(segment_end.since(at)).expect("a segment is smaller than 4 GiB");
-        self.tail.write(at, &record::encode_filler(at, remaining));
-        let filler_end = at.plus(FILLER_BYTES as u64);
+        let room = usize::try_from(segment_end.since(at)).unwrap_or(usize::MAX);
+        let filler = &filler[..FILLER_BYTES.min(room)];
+        self.tail.write(at, filler);
+        self.segments.note_filler(at);
+        let filler_end = at.plus(filler.len() as u64);
         // The rest of the filler's last disk block goes to the disk with it; the ring holds an older part of the log there.
         let padding = filler_end.0.next_multiple_of(BLOCK).min(segment_end.0) - filler_end.0;
         self.tail.write(filler_end, &[0; DISK_BLOCK_BYTES][..usize::try_from(padding).expect("less than a block")]);
@@ -519,11 +552,8 @@ impl Log {
     /// Lets consumers see what the flush setting's promise covers now.
     #[inline]
     pub(super) fn advance_confirm(&mut self) {
-        let confirm = match self.settings.flush {
-            FlushPolicy::Sync => self.flushed,
-            FlushPolicy::Async { .. } if self.tail.survives_kill() => self.tail.appended(),
-            FlushPolicy::Async { .. } => self.written,
-        };
+        let promised = self.promised();
+        let confirm = self.replica.confirm_max.map_or(promised, |max| promised.min(max)).max(self.confirm);
         self.confirm = confirm;
         while let Some(&(end, index)) = self.unconfirmed.front()
             && end <= confirm

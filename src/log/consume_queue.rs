@@ -259,7 +259,29 @@ impl Queues {
     #[inline]
     pub(super) fn push(&mut self, index: QueueIndex, entry: Entry) {
         self.unsealed += 1;
-        self.list[index.0 as usize].tail.push(entry);
+        let queue = &mut self.list[index.0 as usize];
+        queue.is_based = true;
+        queue.tail.push(entry);
+    }
+
+    /// Empties a queue and lets it begin at an offset, with the record at `at`: the first that is left of it, or of a new life of its topic.
+    pub(super) fn begin_at(&mut self, index: QueueIndex, offset: QueueOffset, at: LogOffset) {
+        let queue = &mut self.list[index.0 as usize];
+        self.unsealed -= queue.tail.len();
+        let as_of = if queue.is_based { at } else { queue.as_of };
+        queue.reset(as_of);
+        queue.sealed_end = offset;
+        queue.floor = offset;
+        queue.visible = offset;
+    }
+
+    /// Forgets the entries of all queues, and where they went on: the log begins anew elsewhere.
+    pub(super) fn forget_all(&mut self) {
+        for queue in &mut self.list {
+            queue.forget_entries();
+            queue.as_of = LogOffset(0);
+        }
+        self.unsealed = 0;
     }
 
     /// Closes the entries in memory into a block, which `store` puts into the index files and says where.

@@ -124,6 +124,11 @@ impl KeyIndex {
         self.active.clear();
     }
 
+    /// Forgets everything.
+    pub(super) fn forget_all(&mut self) {
+        *self = KeyIndex::new(self.run_entries);
+    }
+
     /// Forgets what lies wholly below the log's start.
     pub(super) fn trim(&mut self, start: LogOffset) {
         let dead = self.runs.partition_point(|run| run.last_log < start);

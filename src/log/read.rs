@@ -246,6 +246,10 @@ impl Log {
         if self.is_gone(block.file) {
             return;
         }
+        self.replica.blocks.supply(block, &data);
+        if u64::from(block.len) > COLD_BLOCK_BYTES {
+            return;
+        }
         match data {
             Ok(data) if data.len() == block.len as usize => self.cache.insert(block, data),
             Ok(_) | Err(_) => self.cache.note_failed(block),

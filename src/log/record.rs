@@ -394,6 +394,8 @@ pub enum Check {
     Crc,
     /// Both CRCs; the CRC property must be there.
     CrcRequired,
+    /// One CRC: that of the CRC property if there is one, since it covers the body as well, else the body's.
+    Once,
 }
 
 impl<'a> RecordView<'a> {
@@ -420,21 +422,24 @@ impl<'a> RecordView<'a> {
             return Err(lengths);
         }
         let topic = std::str::from_utf8(topic).map_err(|_| RecordError::BadTopic)?;
-        if check != Check::Shape {
+        let is_body_covered = check == Check::Once && view.has_crc();
+        if check != Check::Shape && !is_body_covered {
             let found = crc31(view.body);
             if found != body_crc {
                 return Err(RecordError::BodyCrc { found, stored: body_crc });
             }
-            check_record_crc(record, check)?;
+        }
+        if check != Check::Shape {
+            check_record_crc(record, view.has_crc(), check)?;
         }
         Ok(RecordView { topic, ..view })
     }
 
-    /// Java hash of the tag, as consumers filter by it; 0 without a tag.
+    /// Whether the record ends in a CRC property. RocketMQ's own brokers make records without one unless they are told otherwise.
     #[must_use]
-    pub fn tag_code(&self) -> i64 {
-        let tag = pairs(self.properties).filter(|(name, _)| *name == b"TAGS").last();
-        tag.and_then(|(_, value)| std::str::from_utf8(value).ok()).map_or(0, |tag| i64::from(java_hash(0, tag)))
+    pub fn has_crc(&self) -> bool {
+        let at = self.properties.len().checked_sub(CRC_PROPERTY_BYTES);
+        at.and_then(|at| self.properties.get(at..)).is_some_and(|last| last.starts_with(CRC_PROPERTY_NAME))
     }
 
     /// Whether the record belongs into its consume queue: half messages that were stored as such and rollbacks do not.
@@ -477,13 +482,37 @@ pub(super) fn peek_store_time(bytes: &[u8], at: LogOffset) -> Option<i64> {
     rest.i64()
 }
 
-fn check_record_crc(record: &[u8], check: Check) -> Result<(), RecordError> {
-    let covered = record.len().saturating_sub(CRC_PROPERTY_BYTES);
-    let (body, property) = record.split_at(covered);
-    if property.starts_with(CRC_PROPERTY_NAME) {
+fn check_record_crc(record: &[u8], has_crc: bool, check: Check) -> Result<(), RecordError> {
+    if has_crc {
+        let covered = record.len().saturating_sub(CRC_PROPERTY_BYTES);
+        let (body, property) = record.split_at(covered);
         return if property == crc_property(crc31(body)) { Ok(()) } else { Err(RecordError::RecordCrc) };
     }
     if check == Check::CrcRequired { Err(RecordError::NoCrc) } else { Ok(()) }
+}
+
+/// Whether the lengths inside the first `bytes` of a record add up to its size, as far as they can be seen: a damaged length is noticed
+/// before all the bytes that it asks for are waited for.
+///
+/// # Errors
+/// `BadLengths`.
+pub(super) fn check_lengths(bytes: &[u8], size: u32) -> Result<(), RecordError> {
+    let number = |at: usize, len: usize| {
+        let field = bytes.get(at..at.checked_add(len)?)?;
+        Some(field.iter().fold(0_usize, |number, &byte| (number << 8) | usize::from(byte)))
+    };
+    let (Some(magic), Some(sys_flag)) = (number(4, 4), number(36, 4)) else { return Ok(()) };
+    let extra = |bit: usize| if sys_flag & bit == 0 { 0 } else { 12 };
+    let topic_field = if magic == MAGIC_V2 as usize { 2 } else { 1 };
+    let mut at = 84 + extra(16) + extra(32);
+    for (field, fields_after) in [(4, topic_field + 2), (topic_field, 2), (2, 0)] {
+        let Some(len) = number(at, field) else { return Ok(()) };
+        at = at.saturating_add(field).saturating_add(len);
+        if at.saturating_add(fields_after) > size as usize {
+            return Err(RecordError::BadLengths { size });
+        }
+    }
+    if at == size as usize { Ok(()) } else { Err(RecordError::BadLengths { size }) }
 }
 
 /// Cursor over received bytes that checks what is left.
@@ -617,10 +646,12 @@ pub fn encode_filler(at: LogOffset, remaining: u32) -> [u8; FILLER_BYTES] {
     filler
 }
 
-/// Whether `bytes` begin with the filler that closes a segment at `at`, `remaining` bytes before its end.
+/// Whether `bytes` begin with the filler that closes a segment at `at`, `remaining` bytes before its end; with its beginning, if more does
+/// not fit.
 #[must_use]
 pub fn is_filler(bytes: &[u8], at: LogOffset, remaining: u64) -> bool {
-    u32::try_from(remaining).is_ok_and(|remaining| bytes.starts_with(&encode_filler(at, remaining)))
+    let Ok(remaining) = u32::try_from(remaining) else { return false };
+    bytes.starts_with(&encode_filler(at, remaining)[..FILLER_BYTES.min(remaining as usize)])
 }
 
 /// Whether `bytes` look like something that was written for the place `at`: a record or a filler that names it.

@@ -12,8 +12,13 @@
 //! 6. Behind the end, a write that was never flushed may have left whole records of the lost end of the log. They would become valid when the
 //!    log grows up to them, so whatever claims its place within the reach of an unflushed write is overwritten with zeros.
 //!
+//! With [`FoundStore::end_max`] the log is cut there, between 3 and 4: see [`cut`].
+//!
 //! A segment is flushed before anything is written to the next one. So an end within a segment is damage, not a crash, if the next segment has
 //! begun; and damage is refused, because cutting the log there would lose what was promised.
+
+mod cut;
+mod parse;
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
@@ -21,27 +26,25 @@ use std::collections::{BTreeSet, VecDeque};
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::background::REMOVAL_TOPIC;
+use self::cut::Cut;
+use self::parse::{CLAIM_BYTES, CrcRule, Parsed, parse};
 use super::checkpoint::Checkpoint;
-use super::commit_log::{Log, push_entry};
-use super::consume_queue::{Entry, Queue, Queues};
+use super::commit_log::Log;
+use super::consume_queue::{Queue, Queues};
+use super::derive::{self, QueueGap};
 use super::file::{FileName, IoError, IoId};
 use super::index_file::IndexFiles;
 use super::key_index::KeyIndex;
-use super::record::{
-    Check, FILLER_BYTES, KeysToIndex, RECORD_BYTES_MIN, RecordView, claims_place, is_filler, peek_size,
-};
+use super::record::{FILLER_BYTES, RecordView, claims_place, peek_size};
 use super::segment::Segments;
 use super::settings::{FlushPolicy, LogSettings};
 use super::tail::{self, Tail, TailMemory};
 use crate::limits::{DISK_BLOCK_BYTES, INDEX_WRITE_BYTES_MIN, PREPARE_CHUNK_BYTES, STALE_WINDOW_BYTES};
-use crate::model::{LogOffset, QueueId, QueueOffset, TopicName, UnixMs};
+use crate::model::{LogOffset, QueueId, QueueOffset, TopicName};
 
 const BLOCK: u64 = DISK_BLOCK_BYTES as u64;
 /// Bytes that are read at once.
 const READ_BYTES: u64 = PREPARE_CHUNK_BYTES;
-/// Bytes that show whether something claims its place.
-const CLAIM_BYTES: usize = 36;
 
 /// A file that lies in one of [`super::FOLDERS`], or the checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +64,9 @@ pub struct FoundStore {
     /// What the dead process published last; `None` if the ring is new, has another length than then, or belongs to another store or
     /// another boot.
     pub tail_appended: Option<LogOffset>,
+    /// Where the log is cut, at the last record that ends there or before: what a slave has beyond is not what its master has. It does not
+    /// come back, in the ring or on the disk. A log that begins beyond is left empty, and goes on from its start until [`Log::begin_at`].
+    pub end_max: Option<LogOffset>,
 }
 
 /// What recovery wants done; answer each with [`Recovery::supply`].
@@ -177,6 +183,10 @@ pub struct Recovery {
     settings: LogSettings,
     tail: Option<Box<dyn TailMemory>>,
     tail_appended: Option<LogOffset>,
+    end_max: Option<LogOffset>,
+    /// Whether something was found beyond `end_max`.
+    is_cut: bool,
+    cut: Cut,
     phase: Phase,
     /// The file of the step that is under way.
     asked: Option<FileName>,
@@ -191,6 +201,8 @@ pub struct Recovery {
     /// What the checkpoint says was flushed.
     known_end: LogOffset,
     replay_from: LogOffset,
+    /// Whether the last record that was read has no CRC property, if one was read.
+    is_plain: Option<bool>,
     scan: Scan,
     log: Option<Box<Log>>,
     commit: Option<IoId>,
@@ -207,7 +219,9 @@ enum Phase {
     Leftovers,
     Places,
     Scan,
+    Doubt,
     NextSegment,
+    Cut,
     FlushFound,
     Commit,
     Flush,
@@ -236,16 +250,6 @@ struct Scan {
     at: LogOffset,
     window_at: LogOffset,
     window: Vec<u8>,
-}
-
-/// What begins at a place.
-enum Parsed<'a> {
-    Record(RecordView<'a>),
-    Filler,
-    /// More bytes are needed to tell.
-    More,
-    /// Nothing that belongs there.
-    End,
 }
 
 impl Recovery {
@@ -295,6 +299,9 @@ impl Recovery {
             settings,
             tail: Some(found.tail),
             tail_appended: found.tail_appended,
+            end_max: found.end_max,
+            is_cut: false,
+            cut: Cut::default(),
             phase: Phase::Checkpoint,
             asked: None,
             answer: None,
@@ -305,6 +312,7 @@ impl Recovery {
             index_sizes,
             known_end: at,
             replay_from: at,
+            is_plain: None,
             scan: Scan { at, window_at: at, window: Vec::new() },
             log: None,
             commit: None,
@@ -326,7 +334,9 @@ impl Recovery {
             let next = match self.phase {
                 Phase::Checkpoint => self.read_checkpoint(),
                 Phase::Scan => self.scan(),
+                Phase::Doubt => Ok(self.resolve_doubt()),
                 Phase::NextSegment => self.check_next_segment(),
+                Phase::Cut => self.go_on_cutting(),
                 Phase::Leftovers => Ok(self.remove_leftover()),
                 Phase::Places => self.check_places(),
                 Phase::Commit => Ok(self.write_commit()),
@@ -380,8 +390,11 @@ impl Recovery {
         }
         let bytes = std::mem::take(&mut self.scan.window);
         self.phase = Phase::Leftovers;
-        if let Some(checkpoint) = Checkpoint::decode(&bytes, &self.settings) {
-            self.begin_at(checkpoint)?;
+        match Checkpoint::decode(&bytes, &self.settings) {
+            Some(checkpoint) if self.is_within(checkpoint.flushed) => self.begin_at(checkpoint)?,
+            // It knows of what is to be cut off.
+            Some(_) => self.leftovers.push_front(FileName::Checkpoint),
+            None => {}
         }
         let known = self.derived.index.files();
         let unknown = self.index_sizes.iter().map(|(number, _)| *number).filter(|number| !known.contains_key(number));
@@ -404,6 +417,7 @@ impl Recovery {
         // Segments may have gone after the checkpoint was made, when the disk was too full for another one.
         let at = checkpoint.replay_from.max(start);
         self.replay_from = at;
+        self.is_plain = checkpoint.is_plain.then_some(true);
         self.scan = Scan { at, window_at: floor(at), window: Vec::new() };
         self.derived.queues = checkpoint.queues;
         if checkpoint.flushed < start {
@@ -414,8 +428,8 @@ impl Recovery {
         let mut index_files = checkpoint.index_files;
         index_files.retain(|number, _| self.index_sizes.iter().any(|(found, _)| found == number));
         self.derived.index.resume(checkpoint.index_end, index_files);
-        for (start, times) in checkpoint.times {
-            self.derived.segments.set_times(start, Some(times));
+        for (start, times, filler) in checkpoint.segments {
+            self.derived.segments.set_known(start, times, filler);
         }
         Ok(())
     }
@@ -449,16 +463,43 @@ impl Recovery {
             self.index_write = Some(IndexStep { file: write.file, flush: write.flush });
             return Ok(Some(Step::Write { file: write.file, at: write.at, data: write.data }));
         }
-        let scan = &mut self.scan;
-        while let Some(segment) = self.derived.segments.find(scan.at).copied() {
-            let end = segment.start.plus(self.settings.segment_bytes);
+        while let Some(segment) = self.derived.segments.find(self.scan.at).copied() {
+            let (end, crc) = (segment.start.plus(self.settings.segment_bytes), self.crc_rule());
+            let (is_at_end, end_max) = (!self.is_within(self.scan.at.plus(1)), self.end_max);
+            let is_within = |end| end_max.is_none_or(|max| end <= max);
+            let scan = &mut self.scan;
             let bytes = usize::try_from(scan.at.since(scan.window_at)).ok().and_then(|from| scan.window.get(from..));
-            match parse(bytes.unwrap_or_default(), scan.at, end, self.settings.has_record_crc) {
+            let parsed = match bytes {
+                // What comes before it in its block will be needed.
+                None => Parsed::More,
+                Some(_) if is_at_end => {
+                    self.is_cut = true;
+                    break;
+                }
+                Some(bytes) => parse(bytes, scan.at, end, crc),
+            };
+            match parsed {
+                Parsed::Record(RecordView { size, .. }) if !is_within(scan.at.plus(u64::from(size))) => {
+                    self.is_cut = true;
+                    break;
+                }
+                Parsed::Filler | Parsed::Doubtful if !is_within(end) => {
+                    self.is_cut = true;
+                    break;
+                }
+                Parsed::Doubtful => {
+                    self.phase = Phase::Doubt;
+                    return Ok(None);
+                }
                 Parsed::Record(view) => {
                     self.derived.replay(&view)?;
+                    self.is_plain = Some(!view.has_crc());
                     scan.at = scan.at.plus(u64::from(view.size));
                 }
-                Parsed::Filler => *scan = Scan { at: end, window_at: end, window: Vec::new() },
+                Parsed::Filler => {
+                    self.derived.segments.note_filler(scan.at);
+                    *scan = Scan { at: end, window_at: end, window: Vec::new() };
+                }
                 Parsed::More => {
                     let keep = floor(scan.at);
                     scan.window
@@ -475,6 +516,43 @@ impl Recovery {
         Ok(None)
     }
 
+    /// What the CRC property of the next record proves.
+    fn crc_rule(&self) -> CrcRule {
+        match (self.settings.has_record_crc, self.settings.takes_plain_records, self.is_plain) {
+            (false, _, _) | (true, true, Some(true)) => CrcRule::Optional,
+            (true, true, _) => CrcRule::OptionalIfFollowed,
+            (true, false, _) => CrcRule::Required,
+        }
+    }
+
+    /// Whether a filler that does not prove its place is the end of its segment: it is if the log is known to go on behind it. Else the log
+    /// ends before it: it is made again, or sent again by the master.
+    fn resolve_doubt(&mut self) -> Option<Step> {
+        let (at, size) = (self.scan.at, self.settings.segment_bytes);
+        let next = LogOffset(at.0 / size * size).plus(size);
+        let mut goes_on = self.known_end >= next;
+        if !goes_on && self.derived.segments.find(next).is_some() {
+            let Some(data) = self.answer.take() else { return Some(read(FileName::Segment(next), 0, BLOCK)) };
+            goes_on = claims_place(&data, next);
+        }
+        if goes_on {
+            self.derived.segments.note_filler(at);
+            self.scan = Scan { at: next, window_at: next, window: Vec::new() };
+            self.phase = Phase::Scan;
+        } else {
+            self.phase = Phase::NextSegment;
+        }
+        None
+    }
+
+    fn go_on_cutting(&mut self) -> Result<Option<Step>, RecoveryError> {
+        let step = self.poll_cut()?;
+        if step.is_none() {
+            self.take_tail()?;
+        }
+        Ok(step)
+    }
+
     /// A segment that has its size but gives no bytes.
     fn unreadable(&self, at: LogOffset) -> RecoveryError {
         let start = LogOffset(at.0 / self.settings.segment_bytes * self.settings.segment_bytes);
@@ -485,6 +563,11 @@ impl Recovery {
     fn check_next_segment(&mut self) -> Result<Option<Step>, RecoveryError> {
         let at = self.scan.at;
         let size = self.settings.segment_bytes;
+        if self.is_cut {
+            self.begin_cut();
+            self.phase = Phase::Cut;
+            return Ok(None);
+        }
         let Some(segment) = self.derived.segments.find(at).copied() else {
             return match self.derived.segments.oldest() {
                 // The filler before was written only when this segment lay in place.
@@ -521,7 +604,7 @@ impl Recovery {
         self.to_flush
             .extend([last_byte, valid_end].iter().filter_map(|&at| Some(self.derived.segments.find(at)?.start)));
         let (end, jumps) = match self.tail_appended {
-            Some(appended) if appended > valid_end && appended.since(first) <= memory.len() as u64 => {
+            Some(appended) if !self.is_cut && appended > valid_end && appended.since(first) <= memory.len() as u64 => {
                 self.replay_ring(memory.ring(), appended)?
             }
             _ => (valid_end, Vec::new()),
@@ -549,6 +632,8 @@ impl Recovery {
         log.keys = std::mem::replace(&mut derived.keys, KeyIndex::new(1));
         log.index = std::mem::replace(&mut derived.index, IndexFiles::new(self.settings.index_file_bytes));
         log.checkpointer.resume(self.replay_from);
+        log.checkpointer.is_wanted = self.is_cut;
+        log.replica.is_plain = self.is_plain;
         self.log = Some(Box::new(log));
         self.phase = Phase::FlushFound;
         Ok(())
@@ -568,16 +653,25 @@ impl Recovery {
             let there = usize::try_from(appended.min(end).since(at)).unwrap_or(usize::MAX);
             let head = ring_bytes(ring, at, there.min(CLAIM_BYTES));
             let size = peek_size(&head).map_or(there.min(CLAIM_BYTES), |size| there.min(size as usize));
-            match parse(&ring_bytes(ring, at, size), at, end, self.settings.has_record_crc) {
+            // Bytes of the ring were appended as they are: nothing of them can be torn.
+            let crc = match self.crc_rule() {
+                CrcRule::OptionalIfFollowed => CrcRule::Optional,
+                rule => rule,
+            };
+            match parse(&ring_bytes(ring, at, size), at, end, crc) {
+                Parsed::Record(RecordView { size, .. }) if !self.is_within(at.plus(u64::from(size))) => break,
+                Parsed::Filler | Parsed::Doubtful if !self.is_within(end) => break,
                 Parsed::Record(view) => {
                     self.derived.replay(&view)?;
+                    self.is_plain = Some(!view.has_crc());
                     at = at.plus(u64::from(view.size));
                 }
-                Parsed::Filler if self.derived.segments.find(end).is_some() => {
-                    jumps.push((at.plus(FILLER_BYTES as u64), end));
+                Parsed::Filler | Parsed::Doubtful if self.derived.segments.find(end).is_some() => {
+                    self.derived.segments.note_filler(at);
+                    jumps.push((at.plus(FILLER_BYTES as u64).min(end), end));
                     at = end;
                 }
-                Parsed::Filler | Parsed::More | Parsed::End => break,
+                Parsed::Filler | Parsed::Doubtful | Parsed::More | Parsed::End => break,
             }
         }
         Ok((at, jumps))
@@ -723,63 +817,20 @@ impl Recovery {
 impl Derived {
     /// Derives what follows from one record.
     fn replay(&mut self, view: &RecordView<'_>) -> Result<(), RecoveryError> {
-        let at = view.log_offset;
-        self.segments.note_time(at, view.store_timestamp);
-        if view.topic == REMOVAL_TOPIC {
-            if let Ok(topic) = std::str::from_utf8(view.body) {
-                self.queues.remove_topic(topic, at);
-            }
-            return Ok(());
+        let Derived { segments, queues, keys, index, block_entries } = self;
+        let mut derived = derive::Derived { segments, queues, keys, index, block_entries: *block_entries };
+        let derived = derived.derive(view).map_err(|QueueGap { expected, found }| RecoveryError::QueueGap {
+            topic: TopicName::from(view.topic),
+            queue_id: view.queue_id,
+            expected,
+            found,
+            at: view.log_offset,
+        });
+        derived?;
+        if self.keys.is_full() {
+            self.keys.seal(|run, last| self.index.push(run, last));
         }
-        let queue_index = self.queues.find_or_create(view.topic, view.queue_id);
-        let queue = self.queues.get_mut(queue_index);
-        if at >= self.keys.as_of {
-            self.keys.push(queue.key_seed, &KeysToIndex::of(view.properties), at, UnixMs(view.store_timestamp));
-            if self.keys.is_full() {
-                self.keys.seal(|run, last| self.index.push(run, last));
-            }
-        }
-        if !view.is_queued() || at < queue.as_of {
-            return Ok(());
-        }
-        if !queue.is_based {
-            // The first that is left of this queue.
-            queue.is_based = true;
-            queue.sealed_end = view.queue_offset;
-            queue.floor = view.queue_offset;
-        }
-        let expected = queue.next();
-        if view.queue_offset != expected {
-            return Err(RecoveryError::QueueGap {
-                topic: queue.topic.clone(),
-                queue_id: view.queue_id,
-                expected,
-                found: view.queue_offset,
-                at,
-            });
-        }
-        let entry = Entry { log_offset: at, size: view.size, tag_code: view.tag_code() };
-        push_entry(&mut self.queues, &mut self.index, self.block_entries, queue_index, entry);
         Ok(())
-    }
-}
-
-/// What begins at `at` in a segment that ends at `end`. `bytes` may be cut short.
-fn parse(bytes: &[u8], at: LogOffset, end: LogOffset, has_crc: bool) -> Parsed<'_> {
-    let room = end.0.saturating_sub(at.0);
-    let head = usize::try_from(room).unwrap_or(usize::MAX).min(RECORD_BYTES_MIN);
-    if is_filler(bytes, at, room) {
-        return Parsed::Filler;
-    }
-    match peek_size(bytes) {
-        Ok(size) if u64::from(size) > room => Parsed::End,
-        Ok(size) if bytes.len() < size as usize => Parsed::More,
-        Ok(_) => {
-            let check = if has_crc { Check::CrcRequired } else { Check::Crc };
-            RecordView::decode(bytes, Some(at), check).map_or(Parsed::End, Parsed::Record)
-        }
-        Err(_) if bytes.len() < head => Parsed::More,
-        Err(_) => Parsed::End,
     }
 }
 

@@ -26,6 +26,14 @@ pub(super) struct Segment {
     is_overtaken: bool,
     /// The earliest and the latest store time in it, Unix ms; nothing before there is a record.
     pub(super) times: Option<(i64, i64)>,
+    /// Where its filler begins, once it is closed.
+    pub(super) filler: Option<LogOffset>,
+}
+
+impl Segment {
+    fn new(start: LogOffset, prepared: u64) -> Segment {
+        Segment { start, prepared, is_overtaken: false, times: None, filler: None }
+    }
 }
 
 /// A file that will become a segment.
@@ -61,7 +69,7 @@ impl Segments {
 
     /// Adds a segment that was found, in order of starts. It counts as prepared.
     pub(super) fn add_found(&mut self, start: LogOffset) {
-        self.list.push_back(Segment { start, prepared: self.size, is_overtaken: false, times: None });
+        self.list.push_back(Segment::new(start, self.size));
     }
 
     /// Adds a spare that was found with its full size.
@@ -127,11 +135,36 @@ impl Segments {
         }
     }
 
-    /// Puts back what a checkpoint knows of a segment.
-    pub(super) fn set_times(&mut self, start: LogOffset, times: Option<(i64, i64)>) {
-        if let Some(segment) = self.find_mut(start).filter(|segment| segment.start == start) {
-            segment.times = times;
+    /// Notes that a segment is closed by a filler.
+    pub(super) fn note_filler(&mut self, at: LogOffset) {
+        if let Some(segment) = self.find_mut(at) {
+            segment.filler = Some(at);
         }
+    }
+
+    /// Puts back what a checkpoint knows of a segment.
+    pub(super) fn set_known(&mut self, start: LogOffset, times: (i64, i64), filler: Option<LogOffset>) {
+        if let Some(segment) = self.find_mut(start).filter(|segment| segment.start == start) {
+            segment.times = Some(times);
+            segment.filler = filler;
+        }
+    }
+
+    /// Takes all segments out of a log that holds nothing, for one that begins elsewhere: what to do with their files, in order.
+    pub(super) fn clear(&mut self) -> Vec<Work> {
+        self.current = 0;
+        let list = std::mem::take(&mut self.list);
+        let mut room = SPARES_MAX.saturating_sub(self.spares.len());
+        list.into_iter()
+            .map(|segment| {
+                let file = FileName::Segment(segment.start);
+                if segment.prepared < self.size || room == 0 {
+                    return Work::Remove { file };
+                }
+                room -= 1;
+                Work::Rename { from: file, to: FileName::Spare(self.take_spare_number()) }
+            })
+            .collect()
     }
 
     /// What must be done for the writer to have a segment and another one after it. `writer` is the end of the log.
@@ -216,7 +249,7 @@ impl Segments {
         if let Some(last) = self.list.back() {
             assert_eq!(last.start.plus(self.size), start, "segments are contiguous");
         }
-        self.list.push_back(Segment { start, prepared: spare.prepared, is_overtaken: false, times: None });
+        self.list.push_back(Segment::new(start, spare.prepared));
     }
 
     /// Takes the oldest segment out of the log, if it is not the writer's: what to do with its file.

@@ -150,6 +150,12 @@ impl Tail {
         self.memory.publish(appended);
     }
 
+    /// Forgets everything; the log goes on at `at`, a block's start.
+    pub(super) fn restart(&mut self, at: LogOffset) {
+        (self.first, self.appended) = (at, at);
+        self.memory.publish(at);
+    }
+
     /// The bytes of `from..from + len`, in two parts because of the ring's end.
     ///
     /// # Panics

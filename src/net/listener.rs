@@ -1,6 +1,6 @@
-//! The two ports of a shard, and the loop that accepts.
+//! The ports of a shard, and the loop that accepts.
 //!
-//! RocketMQ clients with the VIP channel connect to the port minus two; both lead to the same place.
+//! RocketMQ clients with the VIP channel connect to the port minus two; both lead to the same place. Slaves connect to a port of their own.
 //!
 //! The sockets are made by the standard library and then given to glommio. glommio 0.9 itself binds with SO_REUSEPORT and without
 //! SO_REUSEADDR: a second broker on a taken port would *succeed* and steal half of the connections, while a start after `kill -9`
@@ -17,10 +17,10 @@ use std::os::fd::{FromRawFd as _, IntoRawFd as _};
 use std::rc::Rc;
 use std::time::Duration;
 
-use glommio::net::TcpListener;
+use glommio::net::{TcpListener, TcpStream};
 use thiserror::Error;
 
-use super::{Net, Service};
+use super::{LinkService, Links, Net, Service};
 use crate::limits::{ACCEPT_QUEUE_MAX, ACCEPT_WAIT_MS};
 
 /// How far the VIP port lies below the main one. Source: RocketMQ `MixAll.brokerVIPChannel`.
@@ -33,12 +33,12 @@ const BIND_TRIES: u32 = 20;
 #[derive(Debug, Error)]
 pub enum ListenError {
     /// Taken, or not permitted.
-    #[error("cannot listen on {address}: {source}; stop what uses the port or choose another listenPort{}", vip_note(*is_vip))]
+    #[error("cannot listen on {address}: {source}; stop what uses the port or choose another {}", port_use.key())]
     Bind {
         /// Address and port.
         address: SocketAddr,
-        /// Whether it is the VIP port.
-        is_vip: bool,
+        /// What the port is for.
+        port_use: PortUse,
         /// What the kernel said.
         source: io::Error,
     },
@@ -50,8 +50,26 @@ pub enum ListenError {
     },
 }
 
-fn vip_note(is_vip: bool) -> &'static str {
-    if is_vip { " (this is the VIP port: listenPort - 2)" } else { "" }
+/// What a port is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortUse {
+    /// Clients.
+    Main,
+    /// Clients with the VIP channel.
+    Vip,
+    /// Slaves.
+    Replicas,
+}
+
+impl PortUse {
+    /// The key that moves it.
+    fn key(self) -> &'static str {
+        match self {
+            PortUse::Main => "listenPort",
+            PortUse::Vip => "listenPort (this is the VIP port: listenPort - 2)",
+            PortUse::Replicas => "haListenPort (this is the replication port, which slaves connect to)",
+        }
+    }
 }
 
 /// The two listening sockets of a shard.
@@ -87,7 +105,7 @@ impl Listeners {
 
     fn bind_pair(address: IpAddr, port: u16) -> Result<Listeners, ListenError> {
         let vip = port.checked_sub(VIP_BELOW).filter(|vip| *vip > 0).ok_or(ListenError::NoRoom { port })?;
-        Ok(Listeners { main: listen(address, port, false)?, vip: listen(address, vip, true)?, port })
+        Ok(Listeners { main: listen(address, port, PortUse::Main)?, vip: listen(address, vip, PortUse::Vip)?, port })
     }
 
     /// The main port.
@@ -100,21 +118,54 @@ impl Listeners {
     pub fn accept_into<S: Service>(self, net: &Rc<Net<S>>) {
         for listener in [self.main, self.vip] {
             let net = net.clone();
-            glommio::spawn_local(async move { accept(&listener, &net).await }).detach();
+            glommio::spawn_local(async move { accept(&listener, |stream| net.add(stream)).await }).detach();
         }
+    }
+}
+
+/// The listening socket for a shard's slaves.
+#[derive(Debug)]
+pub struct ReplicaListener {
+    listener: TcpListener,
+}
+
+impl ReplicaListener {
+    /// Takes `port`; 0 is any free one. A port in use is tried again, as by [`Listeners::bind`].
+    ///
+    /// # Errors
+    /// [`ListenError`], naming the port.
+    pub async fn bind(address: IpAddr, port: u16) -> Result<ReplicaListener, ListenError> {
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            match listen(address, port, PortUse::Replicas) {
+                Err(ListenError::Bind { source, .. })
+                    if source.kind() == io::ErrorKind::AddrInUse && tried < BIND_TRIES =>
+                {
+                    glommio::timer::sleep(Duration::from_millis(ACCEPT_WAIT_MS)).await;
+                }
+                bound => return Ok(ReplicaListener { listener: bound? }),
+            }
+        }
+    }
+
+    /// Accepts, for ever, in a task of the caller's queue.
+    pub fn accept_into<S: LinkService>(self, links: &Rc<Links<S>>) {
+        let links = links.clone();
+        glommio::spawn_local(async move { accept(&self.listener, |stream| links.add(stream)).await }).detach();
     }
 }
 
 /// Binds and listens. To be called on the executor.
 #[expect(clippy::disallowed_methods, reason = "net is a shell: the sockets of a shard are made here")]
-fn listen(address: IpAddr, port: u16, is_vip: bool) -> Result<TcpListener, ListenError> {
+fn listen(address: IpAddr, port: u16, port_use: PortUse) -> Result<TcpListener, ListenError> {
     let address = SocketAddr::new(address, port);
     let bound = std::net::TcpListener::bind(address).and_then(|listener| {
         // The standard library's queue of 128 overflows when many clients connect at once; listening again makes it longer.
         rustix::net::listen(&listener, ACCEPT_QUEUE_MAX)?;
         Ok(listener)
     });
-    let listener = bound.map_err(|source| ListenError::Bind { address, is_vip, source })?;
+    let listener = bound.map_err(|source| ListenError::Bind { address, port_use, source })?;
     // SAFETY: the descriptor is an open listening socket, and `into_raw_fd` has given up its only owner.
     Ok(unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) })
 }
@@ -124,13 +175,13 @@ fn listen(address: IpAddr, port: u16, is_vip: bool) -> Result<TcpListener, Liste
 fn free_port(address: IpAddr) -> Result<u16, ListenError> {
     let address = SocketAddr::new(address, 0);
     let port = std::net::TcpListener::bind(address).and_then(|listener| Ok(listener.local_addr()?.port()));
-    port.map_err(|source| ListenError::Bind { address, is_vip: false, source })
+    port.map_err(|source| ListenError::Bind { address, port_use: PortUse::Main, source })
 }
 
-async fn accept<S: Service>(listener: &TcpListener, net: &Rc<Net<S>>) {
+async fn accept(listener: &TcpListener, take: impl Fn(TcpStream)) {
     loop {
         match listener.accept().await {
-            Ok(stream) => net.add(stream),
+            Ok(stream) => take(stream),
             Err(error) => {
                 // Out of descriptors, or the peer gave up: both come back at once, so asking again at once would spin.
                 tracing::warn!(%error, "a connection could not be accepted");

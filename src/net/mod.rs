@@ -10,10 +10,12 @@
 
 mod backlog;
 pub mod connection;
+pub mod link;
 pub mod listener;
 
 pub use connection::Net;
-pub use listener::{ListenError, Listeners};
+pub use link::{LinkService, Links};
+pub use listener::{ListenError, Listeners, ReplicaListener};
 
 use std::net::SocketAddr;
 use std::rc::Rc;

@@ -128,8 +128,8 @@ request_codes! {
     NotifyConsumerIdsChanged = 40, "NOTIFY_CONSUMER_IDS_CHANGED", T0, Client, Works, "sent to consumers";
     LockBatchMq = 41, "LOCK_BATCH_MQ", T1, Broker, Works, "";
     UnlockBatchMq = 42, "UNLOCK_BATCH_MQ", T1, Broker, Works, "";
-    GetAllConsumerOffset = 43, "GET_ALL_CONSUMER_OFFSET", T3, Broker, NotYet, "";
-    GetAllDelayOffset = 45, "GET_ALL_DELAY_OFFSET", T3, Broker, NotYet, "";
+    GetAllConsumerOffset = 43, "GET_ALL_CONSUMER_OFFSET", T3, Broker, Works, "";
+    GetAllDelayOffset = 45, "GET_ALL_DELAY_OFFSET", T3, Broker, Works, "";
     CheckClientConfig = 46, "CHECK_CLIENT_CONFIG", T1, Broker, NotYet, "";
     UpdateAndCreateAclConfig = 50, "UPDATE_AND_CREATE_ACL_CONFIG", T3, Broker, NotYet, "ACL 1.0, removed in RocketMQ 5.3.1";
     DeleteAclConfig = 51, "DELETE_ACL_CONFIG", T3, Broker, NotYet, "ACL 1.0, removed in RocketMQ 5.3.1";
@@ -203,7 +203,7 @@ request_codes! {
     RecallMessage = 370, "RECALL_MESSAGE", T1, Broker, NotYet, "";
     QueryAssignment = 400, "QUERY_ASSIGNMENT", T1, Broker, NotYet, "";
     SetMessageRequestMode = 401, "SET_MESSAGE_REQUEST_MODE", T1, Broker, NotYet, "";
-    GetAllMessageRequestMode = 402, "GET_ALL_MESSAGE_REQUEST_MODE", T3, Broker, NotYet, "";
+    GetAllMessageRequestMode = 402, "GET_ALL_MESSAGE_REQUEST_MODE", T3, Broker, Works, "";
     UpdateAndCreateStaticTopic = 513, "UPDATE_AND_CREATE_STATIC_TOPIC", T3, Broker, NotYet, "";
     GetBrokerMemberGroup = 901, "GET_BROKER_MEMBER_GROUP", T3, NameServer, Works, "";
     AddBroker = 902, "ADD_BROKER", T3, Broker, NotYet, "";
@@ -211,7 +211,7 @@ request_codes! {
     BrokerHeartbeat = 904, "BROKER_HEARTBEAT", T1, NameServer, Works, "";
     NotifyMinBrokerIdChange = 905, "NOTIFY_MIN_BROKER_ID_CHANGE", T3, Broker, NotYet, "";
     ExchangeBrokerHaInfo = 906, "EXCHANGE_BROKER_HA_INFO", T3, Broker, NotYet, "";
-    GetBrokerHaStatus = 907, "GET_BROKER_HA_STATUS", T3, Broker, NotYet, "";
+    GetBrokerHaStatus = 907, "GET_BROKER_HA_STATUS", T3, Broker, Works, "";
     ResetMasterFlushOffset = 908, "RESET_MASTER_FLUSH_OFFSET", T3, Broker, NotYet, "";
     ControllerAlterSyncStateSet = 1001, "CONTROLLER_ALTER_SYNC_STATE_SET", T3, Controller, NotYet, "";
     ControllerElectMaster = 1002, "CONTROLLER_ELECT_MASTER", T3, Controller, NotYet, "";

@@ -19,6 +19,8 @@ pub mod message;
 pub mod body;
 pub mod request;
 
+pub mod ha;
+
 mod cursor;
 
 #[cfg(test)]

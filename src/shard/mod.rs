@@ -6,6 +6,7 @@
 //! | task | queue | what it does |
 //! |---|---|---|
 //! | a connection | request | reads, handles frames, writes |
+//! | a replication connection | request | sends the log to a slave, or takes it from the master |
 //! | commit loop | request | [`crate::log::Log::poll_commit`], write, flush, release the replies |
 //! | clock | request | deadlines and ticks |
 //! | mailbox | request | what the control plane says, and what it is told |
@@ -18,6 +19,7 @@ mod event;
 pub mod memlock;
 mod open;
 mod pump;
+mod replica;
 pub mod runtime;
 mod start;
 mod stop;

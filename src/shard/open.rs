@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::replica::epochs_path;
 use super::runtime::Runtime;
 use super::start::{ShardSettings, StartError};
 use super::work::io_error;
@@ -16,6 +17,7 @@ use crate::disk::{Disk, DiskError, RunStarter, TailError, TailFile, TailKey, blo
 use crate::log::{FOLDERS, FileName, FoundFile, FoundStore, HeapTail, Log, Recovery, RecoveryError, Step, TailMemory};
 use crate::model::LogOffset;
 use crate::protocol::body::{BodyError, ConsumerOffsets, GroupTable, TopicTable};
+use crate::replication::EpochTable;
 
 /// Folder of the tables, below the shard's.
 const TABLES_FOLDER: &str = "config";
@@ -51,10 +53,13 @@ pub(super) async fn open(settings: ShardSettings, port: u16, runtime: &Runtime) 
     started.map_err(|source| DiskError { operation: "begin a run in", path: folder.clone(), source })?;
     let took_ms = runtime.watch.now().mono.ms_since(began);
     tracing::info!(shard = %settings.shard, start = %log.start(), end = %log.appended(), took_ms, "the log is open");
+    let epochs = open_epochs(&settings, &disk, &log).await?;
     let tables = Tables {
+        epochs,
         topics: read_table(&disk, Table::Topics, TopicTable::decode).await?,
         groups: read_table(&disk, Table::Groups, GroupTable::decode).await?,
         offsets: read_table(&disk, Table::ConsumerOffsets, ConsumerOffsets::decode).await?,
+        delay_offsets: disk.read_table(&table_path(Table::DelayOffsets)).await?.map(Bytes::from),
     };
     let mut broker_settings = settings.broker;
     broker_settings.address.set_port(port);
@@ -110,7 +115,7 @@ async fn open_log(settings: &ShardSettings, disk: &Disk) -> Result<OpenedLog, St
         None => (Box::new(HeapTail::new(settings.tail_bytes)), None, RunStarter::without_tail(&folder)),
     };
     let tail_survives_kill = memory.survives_kill();
-    let found = FoundStore { files, tail: memory, tail_appended: tail_found };
+    let found = FoundStore { files, tail: memory, tail_appended: tail_found, end_max: None };
     let refused = |source| StartError::Recovery { folder: folder.clone(), source };
     let recovery = Recovery::new(log_settings, found).map_err(refused)?;
     let log = recover(recovery, disk).await.map_err(refused)?;
@@ -163,6 +168,27 @@ async fn recover(mut recovery: Recovery, disk: &Disk) -> Result<Log, RecoveryErr
         };
         recovery.supply(done.map_err(|error| io_error(&error)));
     }
+}
+
+/// The reigns of this log's masters. A master begins its own, and has it on the disk before it appends anything.
+async fn open_epochs(settings: &ShardSettings, disk: &Disk, log: &Log) -> Result<EpochTable, StartError> {
+    let path = epochs_path();
+    let found = disk.read_table(&path).await?;
+    let damaged = |reason: String| StartError::Table { path: disk.folder().join(&path), reason };
+    let mut epochs = match found {
+        Some(bytes) => {
+            let text = std::str::from_utf8(&bytes).map_err(|error| damaged(error.to_string()))?;
+            EpochTable::decode(text).map_err(|error| damaged(error.to_string()))?
+        }
+        None if log.appended() > LogOffset(0) => EpochTable::unnumbered(),
+        None => EpochTable::default(),
+    };
+    if settings.broker.replica.role.is_master() {
+        let reign = epochs.begin(log.appended());
+        disk.replace(&path, Bytes::from(epochs.encode())).await?;
+        tracing::info!(shard = %settings.shard, epoch = %reign.epoch, from = %reign.start, "a master's reign begins");
+    }
+    Ok(epochs)
 }
 
 async fn read_table<T>(

@@ -20,8 +20,8 @@ use crate::control::message::{ControlSender, ShardReceiver, StopReason, ToContro
 use crate::disk::Disk;
 use crate::limits::{COUNTERS_MS, TICK_MS};
 use crate::log::DiskUsage;
-use crate::model::{ConnectionId, MonoNs, Now, ShardId};
-use crate::net::{Listeners, Net, Service};
+use crate::model::{ConnectionId, LogOffset, MonoNs, Now, ShardId};
+use crate::net::{Links, Listeners, Net, ReplicaListener, Service};
 use crate::protocol::frame::RawFrame;
 
 /// One shard at work.
@@ -31,6 +31,7 @@ pub(super) struct Shard {
     pub(super) disk: Disk,
     core: RefCell<Core>,
     net: OnceCell<Weak<Net<Shard>>>,
+    links: OnceCell<Weak<Links<Shard>>>,
     /// The time of the turn that is being handled: one look at the clock for all of its frames.
     turn_now: Cell<Option<Now>>,
     pub(super) commit_wanted: Event,
@@ -63,6 +64,7 @@ impl Shard {
             disk,
             core: RefCell::new(Core { broker, out: Output::default() }),
             net: OnceCell::new(),
+            links: OnceCell::new(),
             turn_now: Cell::new(None),
             commit_wanted: Event::default(),
             background_wanted: Event::default(),
@@ -80,18 +82,28 @@ impl Shard {
     }
 
     /// Starts every task of the shard.
-    pub(super) fn serve(self: Rc<Self>, listeners: Listeners, mailbox: ShardReceiver) {
+    pub(super) fn serve(
+        self: Rc<Self>,
+        listeners: Listeners,
+        replicas: Option<ReplicaListener>,
+        mailbox: ShardReceiver,
+    ) {
         let queues = self.runtime.queues;
         let net = Net::new(self.clone(), self.runtime.watch.clone(), queues.request);
         assert!(self.net.set(Rc::downgrade(&net)).is_ok(), "a shard serves once");
+        let links = Links::new(self.clone(), self.runtime.watch.clone(), queues.request);
+        assert!(self.links.set(Rc::downgrade(&links)).is_ok(), "a shard serves once");
         self.act("start", |broker, now, out| broker.start(now, out));
         let spawn = |queue, task: std::pin::Pin<Box<dyn Future<Output = ()>>>| self.runtime.spawn(queue, task);
         spawn(queues.request, Box::pin(self.clone().commit_loop()));
-        spawn(queues.request, Box::pin(self.clone().clock(net.clone())));
+        spawn(queues.request, Box::pin(self.clone().clock(net.clone(), links.clone())));
         spawn(queues.request, Box::pin(self.clone().read_mailbox(mailbox)));
         spawn(queues.request, Box::pin(self.clone().write_letters()));
         spawn(queues.background, Box::pin(self.clone().background_loop()));
         listeners.accept_into(&net);
+        if let Some(replicas) = replicas {
+            replicas.accept_into(&links);
+        }
     }
 
     /// Calls the broker with one event, then carries out what it asks.
@@ -126,6 +138,10 @@ impl Shard {
                 Effect::Fetch(block) => self.fetches.want(block),
                 Effect::Persist(table, bytes) => self.spawn_persist(table, bytes),
                 Effect::Control(letter) => self.tell_control(letter),
+                Effect::HaConnect(address) => self.with_links(|links| links.connect(address)),
+                Effect::HaClose(link) => self.with_links(|links| links.close(link)),
+                Effect::WriteEpochs { generation, text } => self.spawn_epochs(generation, text),
+                Effect::Truncate(end) => self.want_truncation(end),
             }
         }
         for block in core.broker.log_mut().prefetch() {
@@ -140,6 +156,11 @@ impl Shard {
                 net.resume_input();
             }
         }
+        let now = self.runtime.watch.now();
+        self.with_links(|links| {
+            core.broker.ha_ready(now).for_each(|link| links.wake(link));
+            links.resume_input(|link| core.broker.ha_reads(link));
+        });
         self.commit_wanted.set();
         self.background_wanted.set();
         if core.broker.poll_timeout().is_some_and(|deadline| deadline < self.armed.get()) {
@@ -156,6 +177,18 @@ impl Shard {
 
     pub(super) fn net(&self) -> Option<Rc<Net<Shard>>> {
         self.net.get().and_then(Weak::upgrade)
+    }
+
+    /// Does something with the replication connections, while the shard serves.
+    pub(super) fn with_links(&self, work: impl FnOnce(&Rc<Links<Shard>>)) {
+        if let Some(links) = self.links.get().and_then(Weak::upgrade) {
+            work(&links);
+        }
+    }
+
+    /// Asks for the shard's end because its log must be cut, which a running log cannot be.
+    fn want_truncation(&self, end: LogOffset) {
+        self.want_stop(StopReason::Failed(format!("the log is to be cut at {end}")));
     }
 
     /// From now on no frame is read and no connection accepted.
@@ -220,20 +253,21 @@ impl Shard {
         self.want_stop(StopReason::Asked);
     }
 
-    fn tell_counters(&self, net: &Net<Shard>) {
+    fn tell_counters(&self, net: &Net<Shard>, links: &Links<Shard>) {
         let stalls = self.runtime.watch.stalls();
         let counters = vec![
             ("stalls", stalls.count),
             ("stall_us_max", stalls.longest_us),
             ("rescues", stalls.rescues),
             ("connections", net.count() as u64),
+            ("replication_connections", links.count() as u64),
             ("partial_bytes", net.partial_bytes() as u64),
         ];
         self.tell_control(ToControl::Runtime { shard: self.id, counters });
     }
 
     /// Ticks and deadlines, on one timer.
-    async fn clock(self: Rc<Self>, net: Rc<Net<Shard>>) {
+    async fn clock(self: Rc<Self>, net: Rc<Net<Shard>>, links: Rc<Links<Shard>>) {
         let watch = self.runtime.watch.clone();
         let (mut next_tick, mut ticks) = (watch.now().mono, 0_u64);
         loop {
@@ -253,7 +287,7 @@ impl Shard {
                     self.spawn_measure();
                 }
                 if ticks % (COUNTERS_MS / TICK_MS) == 0 && !self.letters_left() {
-                    self.tell_counters(&net);
+                    self.tell_counters(&net, &links);
                 }
             } else if self.look(Broker::poll_timeout).is_none_or(|deadline| deadline > now) {
                 continue;

@@ -17,7 +17,7 @@ use crate::control::message::{ControlSender, ShardReceiver, StopReason, ToContro
 use crate::disk::{DiskError, Store, TailError};
 use crate::log::{LogSettings, RecoveryError};
 use crate::model::{LogOffset, ShardId};
-use crate::net::{ListenError, Listeners};
+use crate::net::{ListenError, Listeners, ReplicaListener};
 
 /// What one shard is started with.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub struct ShardSettings {
     pub bind_ip: IpAddr,
     /// Main port; the VIP port lies two below. 0: any free pair, of which [`Ready`] tells.
     pub port: u16,
+    /// Port for replicas. 0: any free one.
+    pub ha_port: u16,
     /// Folder of the tail file, a tmpfs. Key: `tailPath`.
     pub tail_folder: PathBuf,
     /// Bytes of the tail ring: a power of two. Key: `tailSize`.
@@ -163,6 +165,14 @@ async fn run(
         Ok(listeners) => listeners,
         Err(error) => return give_up(&tell_ready, error.into()),
     };
+    let replicas = if settings.broker.replica.role.is_master() {
+        match ReplicaListener::bind(settings.bind_ip, settings.ha_port).await {
+            Ok(listener) => Some(listener),
+            Err(error) => return give_up(&tell_ready, error.into()),
+        }
+    } else {
+        None
+    };
     let opened = match open::open(settings, listeners.port(), &runtime).await {
         Ok(opened) => opened,
         Err(error) => return give_up(&tell_ready, error),
@@ -177,7 +187,7 @@ async fn run(
     };
     let shard = Shard::new(id, runtime, opened.disk, opened.broker, control);
     shard.tell_control(ToControl::Listening { shard: id, address, tail_survives_kill: ready.tail_survives_kill });
-    Rc::clone(&shard).serve(listeners, mailbox);
+    Rc::clone(&shard).serve(listeners, replicas, mailbox);
     drop(tell_ready.send(Ok(ready)));
     let reason = shard.stop_wanted().await;
     stop::stop(&shard, reason).await

@@ -32,6 +32,7 @@ pub(super) async fn stop(shard: &Rc<Shard>, reason: StopReason) -> StopReason {
     }
     if let Some(net) = shard.net() {
         net.close_all();
+        shard.with_links(|links| links.close_all());
         wait(shard, STOP_CLOSE_MS, || net.count() == 0).await;
     }
     shard.tell_control(ToControl::Stopped { shard: shard.id, why: reason.clone() });

@@ -73,6 +73,12 @@ impl File {
 }
 
 impl SimDisk {
+    /// An empty disk.
+    #[must_use]
+    pub fn with_capacity(capacity: u64) -> SimDisk {
+        SimDisk { capacity, ..SimDisk::default() }
+    }
+
     /// Bytes of all files.
     #[must_use]
     pub fn used(&self) -> u64 {

@@ -2,16 +2,20 @@
 //!
 //! [`LogWorld`] runs the real [`crate::log`] machines over a [`SimDisk`] that is nastier than a real one, with a load, crashes and failures
 //! that all come from one seed, and compares what it finds with a model that only remembers what was answered. The same seed
-//! gives the same run.
+//! gives the same run. [`ReplicaWorld`] does so with whole brokers, a master and its slaves, joined by connections that are cut and damaged.
 
 mod check;
 mod disk;
 mod model;
+mod node;
 mod random;
+mod replica;
 mod tail;
+mod wire;
 mod world;
 
 pub use disk::SimDisk;
 pub use random::Random;
+pub use replica::{ReplicaCounts, ReplicaRule, ReplicaWorld};
 pub use tail::{Remains, SimTail, Slot};
 pub use world::{Counts, LogWorld, Rule};

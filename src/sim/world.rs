@@ -8,7 +8,7 @@ use super::disk::SimDisk;
 use super::model::{Message, Model, QueueName};
 use super::random::Random;
 use super::tail::{Remains, SimTail, Slot};
-use crate::log::record::{Place, Sized};
+use crate::log::record::{Place, Sized, claims_place};
 use crate::log::{
     AppendError, Commit, DiskUsage, FileName, FlushPolicy, FoundStore, Io, IoError, KeysToIndex, Log, LogSettings,
     RecordDraft, Recovery, RecoveryError, Retention, Step, Work,
@@ -32,6 +32,8 @@ pub enum Rule {
     ForgetFlushes,
     /// Behind the end of the log lies a sound record that nobody appended, as if recovery took old records for new ones.
     ForgeRecord,
+    /// What lies beyond a cut is not overwritten, but for the block in which the log ends.
+    LeaveWhatIsCut,
 }
 
 /// What has happened, to see that a run was worth something.
@@ -57,6 +59,7 @@ pub struct Counts {
     pub keys_found: u64,
     pub clean_stops: u64,
     pub checkpoints_lost: u64,
+    pub cuts: u64,
 }
 
 /// The world of one log.
@@ -146,7 +149,7 @@ impl LogWorld {
     /// # Panics
     /// When something is not as it must be.
     pub fn run(&mut self, steps: u64) {
-        self.restart(None, LogOffset(0));
+        self.restart(None, LogOffset(0), None);
         for _ in 0..steps {
             self.act();
             self.note_promises();
@@ -402,10 +405,13 @@ impl LogWorld {
             self.disk.remove(FileName::Checkpoint);
             self.counts.checkpoints_lost += 1;
         }
-        self.restart(remains, promised);
+        // As a slave whose master does not have the end of the log. What was derived is given up then, so all of the log must be there.
+        let end_max =
+            (start == LogOffset(0) && self.random.percent(15)).then(|| LogOffset(self.random.below(appended.0 + 1)));
+        self.restart(remains, promised, end_max);
         let reached = self.log().appended();
         assert!(reached <= appended, "the log goes on to {reached}, but only {appended} was appended");
-        self.counts.torn_ends += u64::from(reached < written);
+        self.counts.torn_ends += u64::from(reached < written && end_max.is_none());
         self.counts.taken_from_ring += u64::from(reached > written);
     }
 
@@ -438,10 +444,13 @@ impl LogWorld {
     }
 
     /// Starts a process, again and again if it does not come through, and compares what it finds.
-    fn restart(&mut self, remains: Option<Remains>, promised: LogOffset) {
-        let (mut remains, mut promised) = (remains, promised);
+    ///
+    /// With `end_max` the log is cut there; a start that did not come through may be followed by one that does not cut.
+    fn restart(&mut self, remains: Option<Remains>, promised: LogOffset, end_max: Option<LogOffset>) {
+        let (mut remains, mut promised, mut end_max) = (remains, promised, end_max);
+        promised = promised.min(end_max.unwrap_or(promised));
         let log = loop {
-            match self.recover(remains.take()) {
+            match self.recover(remains.take(), end_max) {
                 Ok(log) => break log,
                 Err(End::Power) => {
                     self.disk.lose_power(&mut self.random);
@@ -452,9 +461,16 @@ impl LogWorld {
                 Err(_) => promised = promised.min(self.promised),
             }
             self.counts.interrupted_recoveries += 1;
+            end_max = end_max.filter(|_| self.random.percent(70));
         };
         let end = log.appended();
+        assert!(end_max.is_none_or(|max| end <= max), "the log was to be cut at {end_max:?} and goes to {end}");
+        self.counts.cuts +=
+            u64::from(end_max.is_some_and(|max| self.model.last_end(max) < self.model.last_end(LogOffset(u64::MAX))));
         self.log = Some(log);
+        if end_max.is_some() {
+            self.check_behind(end);
+        }
         self.has_read_error = false;
         let promised = self.model.last_end(promised);
         assert!(end >= promised, "{promised} was promised, and the log goes to {end}");
@@ -463,13 +479,26 @@ impl LogWorld {
         self.check_all();
     }
 
-    fn recover(&mut self, remains: Option<Remains>) -> Result<Box<Log>, End> {
+    /// Behind a cut there is nothing on the disk that could come back when the log has grown up to it.
+    fn check_behind(&mut self, end: LogOffset) {
+        let size = self.settings.segment_bytes;
+        let segments = self.log().last_segment_start().0 / size..;
+        for start in segments.map(|nth| LogOffset(nth * size)) {
+            let whole = usize::try_from(size).expect("small");
+            let Ok(bytes) = self.disk.read(FileName::Segment(start), 0, whole) else { break };
+            let from = usize::try_from(end.0.saturating_sub(start.0)).expect("small");
+            let claims = (from..whole).find(|&at| claims_place(&bytes[at..], start.plus(at as u64)));
+            assert!(claims.is_none(), "behind the cut at {end}, byte {claims:?} of {start} would come back");
+        }
+    }
+
+    fn recover(&mut self, remains: Option<Remains>, end_max: Option<LogOffset>) -> Result<Box<Log>, End> {
         let (ring, tail_appended) = match remains {
             Some(Remains { ring, appended }) => (ring, appended),
             None => self.foreign_ring(),
         };
         let tail = SimTail::new(Remains { ring, appended: tail_appended }, self.slot.clone(), self.survives_kill);
-        let found = FoundStore { files: self.disk.list(), tail: Box::new(tail), tail_appended };
+        let found = FoundStore { files: self.disk.list(), tail: Box::new(tail), tail_appended, end_max };
         let mut recovery = match Recovery::new(self.settings, found) {
             Ok(recovery) => recovery,
             Err(error) => panic!("refused: {error}"),
@@ -487,6 +516,11 @@ impl LogWorld {
                 Step::Write { file, at, data } => {
                     self.counts.stale_cleared += u64::from(data.iter().all(|byte| *byte == 0));
                     let torn = if interrupted { Some(&mut self.random) } else { None };
+                    let is_cut = end_max.is_some() && data.len() > 4096 && data.iter().all(|byte| *byte == 0);
+                    if self.rule == Rule::LeaveWhatIsCut && is_cut && matches!(file, FileName::Segment(_)) {
+                        recovery.supply(Ok(Bytes::new()));
+                        continue;
+                    }
                     self.disk.write(file, at, &data, torn).map(|()| Bytes::new())
                 }
                 Step::Flush { file } => {

@@ -2,6 +2,7 @@
 //!
 //! - [`Node`]: the built binary as a child process with free ports and a store of its own; start, kill, restart.
 //! - [`NameServer`]: `ringmq namesrv` alone, likewise.
+//! - [`Pair`]: a name server, a master and a slave.
 //! - [`Client`]: one blocking connection; any request as a [`Frame`], and shorthands for the common ones.
 //! - [`Record`]: messages as pulls return them.
 //! - [`Audit`] and [`Load`]: a book of all that was sent, against what the broker has; producers that fill both.
@@ -41,6 +42,7 @@ mod mount;
 mod name_server;
 mod neighbour;
 mod node;
+mod pair;
 mod record;
 mod seed;
 
@@ -53,5 +55,6 @@ pub(crate) use mount::SmallDisk;
 pub(crate) use name_server::NameServer;
 pub(crate) use neighbour::{Neighbour, open_files_max, resident_mb_max};
 pub(crate) use node::{Node, NodeOptions, folder_bytes, wait_for};
+pub(crate) use pair::{Pair, PairOptions};
 pub(crate) use record::Record;
 pub(crate) use seed::{Random, Seed, rounds};

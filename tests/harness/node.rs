@@ -19,6 +19,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How a node is started.
 #[derive(Debug, Clone)]
 pub(crate) struct NodeOptions {
+    /// `brokerName`.
+    pub(crate) broker_name: &'static str,
     /// `shards`.
     pub(crate) shards: u16,
     /// `flushDiskType`.
@@ -38,6 +40,7 @@ pub(crate) struct NodeOptions {
 impl Default for NodeOptions {
     fn default() -> Self {
         Self {
+            broker_name: "broker-a",
             shards: 1,
             flush: Flush::Async,
             auto_create_topics: true,
@@ -127,9 +130,15 @@ impl Node {
         format!("127.0.0.1:{}", self.broker_ports.listen() + STRIDE * shard)
     }
 
+    /// `HOST:PORT` of a shard's replication port.
+    pub(crate) fn replication_port(&self, shard: u16) -> String {
+        format!("127.0.0.1:{}", self.broker_ports.listen() + STRIDE * shard + 1)
+    }
+
     /// `brokerName` of a shard.
     pub(crate) fn broker_name(&self, shard: u16) -> String {
-        if self.options.shards == 1 { "broker-a".to_owned() } else { format!("broker-a-{shard}") }
+        let name = self.options.broker_name;
+        if self.options.shards == 1 { name.to_owned() } else { format!("{name}-{shard}") }
     }
 
     /// `storePathRootDir`.
@@ -167,8 +176,9 @@ impl Node {
             None => format!("namesrvListenPort={}", self.name_server_port.listen()),
         };
         let mut text = format!(
-            "brokerClusterName=DefaultCluster\nbrokerName=broker-a\nbrokerIP1=127.0.0.1\nlistenPort={}\n{name_server}\n\
+            "brokerClusterName=DefaultCluster\nbrokerName={}\nbrokerIP1=127.0.0.1\nlistenPort={}\n{name_server}\n\
              storePathRootDir={}\nshards={}\nflushDiskType={flush}\nautoCreateTopicEnable={}\n",
+            options.broker_name,
             self.broker_ports.listen(),
             self.store_dir().display(),
             options.shards,
@@ -190,7 +200,9 @@ fn is_serving(name_server: &str, brokers: &[String]) -> bool {
         .as_array()
         .into_iter()
         .flatten()
-        .filter_map(|broker| broker["brokerAddrs"]["0"].as_str())
+        // A master is number 0 of its name, slaves have numbers of their own.
+        .filter_map(|broker| broker["brokerAddrs"].as_object())
+        .flat_map(|addresses| addresses.values().filter_map(|address| address.as_str()))
         .collect();
     brokers.iter().all(|broker| registered.contains(&broker.as_str()) && Client::connect(broker).is_ok())
 }

@@ -6,7 +6,6 @@ use super::super::topic::Topic;
 use super::super::{Asked, Broker, Effect, Handled, Output, Refusal};
 use crate::control::message::ToControl;
 use crate::limits::TOPIC_ATTRIBUTES_MAX;
-use crate::log::QueueIndex;
 use crate::protocol::body::{TopicConfigList, TopicList};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{check_topic, is_system_topic};
@@ -58,18 +57,13 @@ impl Broker {
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
         check_changeable(name)?;
-        if self.topics.get(name).is_none() {
-            // RocketMQ deletes what is not there with success: tools delete on every broker of a cluster.
+        // RocketMQ deletes what is not there with success: tools delete on every broker of a cluster. On a slave it goes when it is gone
+        // from its master.
+        if self.is_slave() || self.topics.get(name).is_none() {
             self.reply(asked, &Reply::new(ResponseCode::Success), out);
             return Ok(Handled::Done);
         }
-        self.topics.remove(asked.now.unix, name);
-        let queues: Vec<QueueIndex> = self.log.queues_of(name).map(|(_, queue)| queue).collect();
-        for queue in queues {
-            self.end_holds_of_queue(queue, out);
-        }
-        self.offsets.remove_topic(name);
-        self.locks.remove_topic(name);
+        self.forget_topic(asked.now, name, out);
         self.log.remove_topic(name);
         let generation = self.persistence.change(super::super::Table::Topics);
         let gate = Some((super::super::Table::Topics, generation));

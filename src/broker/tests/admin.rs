@@ -212,11 +212,13 @@ fn tables_survive_a_restart() {
     world.heartbeat(c, "cid", "g", "T");
     let commit = [("consumerGroup", "g"), ("topic", "T"), ("queueId", "0"), ("commitOffset", "3")];
     world.call(c, RequestCode::UpdateConsumerOffset, &commit, b"");
-    let [topics, groups, offsets] = world.broker.encode_tables();
+    let [topics, groups, offsets, delay_offsets] = world.broker.encode_tables();
     let tables = Tables {
+        epochs: Default::default(),
         topics: Some(crate::protocol::body::TopicTable::decode(&topics.1).unwrap()),
         groups: Some(crate::protocol::body::GroupTable::decode(&groups.1).unwrap()),
         offsets: Some(crate::protocol::body::ConsumerOffsets::decode(&offsets.1).unwrap()),
+        delay_offsets: Some(delay_offsets.1),
     };
     let log = Log::create(log_settings(FlushPolicy::Sync), Box::new(HeapTail::new(64 * 1024)));
     let again = Broker::new(settings(), log, tables);

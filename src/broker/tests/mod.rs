@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 
-use super::settings::BrokerSettings;
+use super::settings::{BrokerSettings, ReplicaSettings};
 use super::{Broker, Effect, Output, Tables};
 use crate::control::message::{ToControl, ToShard};
 use crate::log::{BlockId, FileName, FlushPolicy, HeapTail, Log, LogSettings, TailMemory, Work};
@@ -134,6 +134,7 @@ fn settings() -> BrokerSettings {
         message_body_bytes_max: 4096,
         long_polling: true,
         flush_wait_ms: 5_000,
+        replica: ReplicaSettings::default(),
         config_text: "brokerName=broker-a\n".to_owned(),
     }
 }
@@ -268,6 +269,9 @@ impl World {
                     self.unwritten.push(table);
                 }
                 Effect::Control(event) => self.run_control(event),
+                Effect::HaConnect(_) | Effect::HaClose(_) | Effect::WriteEpochs { .. } | Effect::Truncate(_) => {
+                    panic!("a master without slaves asks for {effect:?}")
+                }
                 Effect::Fetch(block) => {
                     self.fetches.push(block);
                     let start = usize::try_from(block.at).unwrap();

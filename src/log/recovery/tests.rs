@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::log::HeapTail;
-use crate::log::record::{Place, RecordDraft, Sized};
+use crate::log::record::{KeysToIndex, Place, RecordDraft, Sized};
 use crate::sim::SimDisk;
 
 const SEGMENT_LEN: usize = 64 * 1024;
@@ -20,7 +20,8 @@ fn settings() -> LogSettings {
 
 fn recover(disk: &mut SimDisk) -> Result<Box<Log>, RecoveryError> {
     let tail = Box::new(HeapTail::new(64 * 1024));
-    let mut recovery = Recovery::new(settings(), FoundStore { files: disk.list(), tail, tail_appended: None })?;
+    let mut recovery =
+        Recovery::new(settings(), FoundStore { files: disk.list(), tail, tail_appended: None, end_max: None })?;
     loop {
         let answer = match recovery.step() {
             Step::Done(log) => return Ok(log),
@@ -117,7 +118,7 @@ fn files_that_do_not_fit_are_refused_by_name() {
     let path = "commitlog/notes.txt".to_owned();
     let files = vec![FoundFile { path: path.clone(), size_bytes: 5 }];
     let tail = Box::new(HeapTail::new(64 * 1024));
-    let found = Recovery::new(settings(), FoundStore { files, tail, tail_appended: None });
+    let found = Recovery::new(settings(), FoundStore { files, tail, tail_appended: None, end_max: None });
     assert_eq!(found.err(), Some(RecoveryError::ForeignFile { path }));
 }
 

@@ -7,6 +7,7 @@
 mod client;
 mod fields;
 mod group;
+mod ha;
 mod heartbeat;
 mod lock;
 mod offset;
@@ -19,12 +20,13 @@ mod topic;
 
 pub use client::{Connection, ConsumerConnection, ProducerInfo, consumer_list, producer_connection, producer_table};
 pub use group::{GroupTable, RetryPolicy, SubscriptionGroupConfig};
+pub use ha::{HaMaster, HaRuntimeInfo, HaSlave};
 pub use heartbeat::{
     ConsumeFromWhere, ConsumeType, ConsumerData, ExpressionType, HeartbeatData, MessageModel, SimpleSubscription,
     SubscriptionData,
 };
 pub use lock::{LockRequest, locked_queues};
-pub use offset::{ConsumerOffsets, ResetForm, reset_offsets};
+pub use offset::{ConsumerOffsets, OffsetTable, ResetForm, reset_offsets};
 pub use queue::MessageQueue;
 pub use register::RegisterBody;
 pub use route::{

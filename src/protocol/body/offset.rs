@@ -19,8 +19,13 @@ pub struct ConsumerOffsets {
     /// Version of the table; brokers before 5.0 have none.
     pub version: DataVersion,
     /// Next offset to read, by topic and group, then by queue.
-    pub offsets: BTreeMap<(TopicName, GroupName), BTreeMap<QueueId, QueueOffset>>,
+    pub offsets: OffsetTable,
+    /// Those of `offsets` that were committed on a slave and are not known to its master yet. Ours: `keptOffsetTable`, absent if empty.
+    pub kept: OffsetTable,
 }
+
+/// Next offset to read, by topic and group, then by queue.
+pub type OffsetTable = BTreeMap<(TopicName, GroupName), BTreeMap<QueueId, QueueOffset>>;
 
 impl ConsumerOffsets {
     /// Reads a table, Java's own file included. Entries without `@` and negative offsets are left out.
@@ -31,15 +36,11 @@ impl ConsumerOffsets {
         let value = parse(body, JSON_TABLE_NODES_MAX)?;
         let fields = Fields::of(&value, "consumerOffsets")?;
         let version = fields.object("dataVersion")?.map(DataVersion::read).transpose()?.unwrap_or_default();
-        let mut table = ConsumerOffsets { version, offsets: BTreeMap::new() };
-        for (key, value) in fields.entries("offsetTable")? {
-            let Some((topic, group)) = key.split_once('@') else { continue };
-            let Value::Object(queues) = value else {
-                return Err(BodyError::Kind { field: "offsetTable", expected: "a map of maps" });
-            };
-            let queues = queues.0.iter().filter_map(|(key, value)| queue_offset(key, value));
-            table.offsets.insert((TopicName::from(topic), GroupName::from(group)), queues.collect());
-        }
+        let table = ConsumerOffsets {
+            version,
+            offsets: read_table(fields, "offsetTable")?,
+            kept: read_table(fields, "keptOffsetTable")?,
+        };
         Ok(table)
     }
 
@@ -49,18 +50,38 @@ impl ConsumerOffsets {
         let mut writer = Writer::new(JsonForm::Fastjson);
         writer.object(|writer| {
             self.version.write(writer.key("dataVersion"));
-            writer.key("offsetTable").object(|writer| {
-                for ((topic, group), queues) in &self.offsets {
-                    writer.key(&format!("{topic}@{group}")).object(|writer| {
-                        for (queue, offset) in queues {
-                            writer.integer_key(u64::from(queue.0)).unsigned(offset.0);
-                        }
-                    });
-                }
-            });
+            if !self.kept.is_empty() {
+                write_table(&self.kept, writer.key("keptOffsetTable"));
+            }
+            write_table(&self.offsets, writer.key("offsetTable"));
         });
         writer.finish()
     }
+}
+
+fn read_table(fields: Fields<'_>, field: &'static str) -> Result<OffsetTable, BodyError> {
+    let mut table = OffsetTable::new();
+    for (key, value) in fields.entries(field)? {
+        let Some((topic, group)) = key.split_once('@') else { continue };
+        let Value::Object(queues) = value else {
+            return Err(BodyError::Kind { field, expected: "a map of maps" });
+        };
+        let queues = queues.0.iter().filter_map(|(key, value)| queue_offset(key, value));
+        table.insert((TopicName::from(topic), GroupName::from(group)), queues.collect());
+    }
+    Ok(table)
+}
+
+fn write_table(table: &OffsetTable, writer: &mut Writer) {
+    writer.object(|writer| {
+        for ((topic, group), queues) in table {
+            writer.key(&format!("{topic}@{group}")).object(|writer| {
+                for (queue, offset) in queues {
+                    writer.integer_key(u64::from(queue.0)).unsigned(offset.0);
+                }
+            });
+        }
+    });
 }
 
 fn queue_offset(key: &Key<'_>, value: &Value<'_>) -> Option<(QueueId, QueueOffset)> {
@@ -134,6 +155,17 @@ mod tests {
         assert_eq!(ConsumerOffsets::decode(&written), Ok(table));
         let expected = r#"{"dataVersion":{"counter":0,"stateVersion":0,"timestamp":0},"offsetTable":{"%RETRY%G@G":{0:7},"T@G":{0:12,1:13}}}"#;
         assert_eq!(String::from_utf8(written).as_deref(), Ok(expected));
+    }
+
+    #[test]
+    fn what_a_slave_kept_is_read_back() {
+        let key = |topic: &str| (TopicName::from(topic), GroupName::from("G"));
+        let table = ConsumerOffsets {
+            version: DataVersion::default(),
+            offsets: [(key("T"), [(QueueId(0), QueueOffset(12)), (QueueId(1), QueueOffset(4))].into())].into(),
+            kept: [(key("T"), [(QueueId(1), QueueOffset(4))].into())].into(),
+        };
+        assert_eq!(ConsumerOffsets::decode(&table.encode()), Ok(table));
     }
 
     #[test]

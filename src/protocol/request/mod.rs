@@ -21,7 +21,8 @@ pub use namesrv::{
     RouteRequest,
 };
 pub use offset::{
-    Boundary, CommitOffsetRequest, ConsumerOffsetRequest, QueueRequest, ResetOffsetRequest, SearchOffsetRequest,
+    AllOffsetsRequest, Boundary, CommitOffsetRequest, ConsumerOffsetRequest, KEPT_ONLY, QueueRequest,
+    ResetOffsetRequest, SearchOffsetRequest,
 };
 pub use pull::{PullRequest, PullSysFlag};
 pub use query::{QueryMessageRequest, SendBackRequest, ViewMessageRequest};

@@ -64,6 +64,25 @@ impl<'a> CommitOffsetRequest<'a> {
     }
 }
 
+/// A field of ours in 43: only offsets that were committed on a slave, without those that it copied from its master. Others do not know it
+/// and tell all.
+pub const KEPT_ONLY: &str = "keptOnly";
+
+/// 43: all consumer offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllOffsetsRequest {
+    /// [`KEPT_ONLY`].
+    pub kept_only: bool,
+}
+
+impl AllOffsetsRequest {
+    /// Reads 43.
+    #[must_use]
+    pub fn parse(header: &Header<'_>) -> Self {
+        AllOffsetsRequest { kept_only: Fields(header).boolean(KEPT_ONLY, false) }
+    }
+}
+
 /// 30, 31, 32: the newest or oldest offset of a queue, or the time of its oldest message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueRequest<'a> {

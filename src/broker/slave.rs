@@ -1,0 +1,139 @@
+//! A slave beside its log: its master's tables, what it refuses, and the commits that it gives back.
+//!
+//! A slave's tables are its master's. Consumers commit to it only while their route has no master; these commits are kept, told to a master
+//! that starts (43 with `keptOnly`), and given back to one that has returned without asking (15). Source of codes and remarks: RocketMQ
+//! `SendMessageProcessor.rejectRequest`, `AdminBrokerProcessor.validateSlave`, `SlaveSynchronize`.
+
+use std::collections::BTreeSet;
+
+use super::persist::Table;
+use super::{Broker, Effect, Output, Refusal};
+use crate::control::message::{Metadata, ToControl};
+use crate::log::QueueIndex;
+use crate::model::{Now, TopicName};
+use crate::protocol::body;
+use crate::protocol::code::{RequestCode, ResponseCode};
+
+impl Broker {
+    pub(super) fn is_slave(&self) -> bool {
+        !self.settings.replica.role.is_master()
+    }
+
+    /// Whether this is a slave whose master is there: its stream runs.
+    pub(super) fn follows_master(&self) -> bool {
+        self.is_slave() && self.replica_status().master.is_some_and(|master| master.is_connected)
+    }
+
+    /// Whether a slave answers a request. A master answers all.
+    pub(super) fn check_role(&self, code: RequestCode) -> Result<(), Refusal> {
+        use RequestCode as Code;
+        if !self.is_slave() {
+            return Ok(());
+        }
+        match code {
+            // A client tries another broker, or later: the master may be back by then.
+            Code::SendMessage | Code::SendMessageV2 | Code::SendBatchMessage | Code::ConsumerSendMsgBack => {
+                let remark = "[REJECTREQUEST]system busy, start flow control for a while";
+                Err(Refusal::new(ResponseCode::SystemBusy, remark))
+            }
+            Code::UpdateAndCreateTopic
+            | Code::UpdateAndCreateTopicList
+            | Code::UpdateAndCreateSubscriptiongroup
+            | Code::UpdateAndCreateSubscriptiongroupList => {
+                let remark =
+                    "Can't modify topic or subscription group from slave broker, please execute it from master broker.";
+                Err(Refusal::new(ResponseCode::SystemError, remark))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes over what has changed of the master's tables.
+    pub(super) fn take_metadata(&mut self, now: Now, metadata: Metadata, out: &mut Output) {
+        if !self.is_slave() {
+            return;
+        }
+        if let Some(topics) = metadata.topics {
+            self.take_topics(now, topics, out);
+        }
+        if let Some(groups) = metadata.groups
+            && *self.groups.table() != groups
+        {
+            self.groups.load(groups);
+            self.persistence.change(Table::Groups);
+        }
+        if let Some(delay_offsets) = metadata.delay_offsets
+            && self.delay_offsets != delay_offsets
+        {
+            self.delay_offsets = delay_offsets;
+            self.persistence.change(Table::DelayOffsets);
+        }
+        if let Some(offsets) = metadata.offsets {
+            let commits = self.offsets.replace(&offsets);
+            if !commits.is_empty() {
+                out.effects.push(Effect::Control(ToControl::GiveBack { shard: self.settings.shard, commits }));
+            }
+        }
+        self.write_tables(out);
+    }
+
+    fn take_topics(&mut self, now: Now, table: body::TopicTable, out: &mut Output) {
+        let wanted: BTreeSet<&TopicName> = table.topics.keys().collect();
+        let known = self.topics.sorted().into_iter().map(|topic| topic.name.clone());
+        let gone: Vec<TopicName> = known.filter(|name| !wanted.contains(name)).collect();
+        let is_same = |(name, config): (&TopicName, &body::TopicConfig)| {
+            self.topics.get(name.as_str()).is_some_and(|topic| topic.config == *config)
+        };
+        if gone.is_empty() && table.topics.iter().all(is_same) && self.topics.version == table.version {
+            return;
+        }
+        for name in gone {
+            self.forget_topic(now, name.as_str(), out);
+        }
+        for config in table.topics.into_values() {
+            let name = config.name.clone();
+            if let Err(refusal) = self.topics.put(now.unix, config) {
+                tracing::warn!(topic = %name, why = %refusal.remark, "a topic of the master was not created here");
+            }
+        }
+        self.topics.version = table.version;
+        self.persistence.change(Table::Topics);
+        self.tell_all_topics(now, out);
+    }
+
+    /// Tells the control plane of all topics.
+    pub(super) fn tell_all_topics(&mut self, now: Now, out: &mut Output) {
+        let ticket = self.acks.make_gate(now.mono, None, true);
+        let topics = self.topics.sorted().into_iter().map(|topic| topic.config.clone()).collect();
+        out.effects.push(Effect::Control(ToControl::TopicsChanged {
+            shard: self.settings.shard,
+            ticket: ticket.0,
+            topics,
+            version: self.topics.version,
+            spread: false,
+            full: true,
+        }));
+    }
+
+    /// Removes a topic from the table, and its offsets, locks and holds with it; its messages stay in the log.
+    pub(super) fn forget_topic(&mut self, now: Now, name: &str, out: &mut Output) {
+        self.topics.remove(now.unix, name);
+        let queues: Vec<QueueIndex> = self.log.queues_of(name).map(|(_, queue)| queue).collect();
+        for queue in queues {
+            self.end_holds_of_queue(queue, out);
+        }
+        self.offsets.remove_topic(name);
+        self.locks.remove_topic(name);
+    }
+
+    /// A master that starts takes what a replica kept for it. Java's replica tells all that it has, ours what was committed there.
+    pub(super) fn take_offsets(&mut self, kept: &body::ConsumerOffsets) {
+        if self.is_slave() {
+            return;
+        }
+        let moved = self.offsets.take_further(&kept.offsets);
+        if moved > 0 {
+            tracing::info!(broker = %self.settings.name, moved, "took offsets that consumers committed on a replica while this master was away");
+        }
+    }
+}

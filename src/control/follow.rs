@@ -1,0 +1,256 @@
+//! A slave's link to its master's listen port: takes topics, groups and offsets, and gives back commits that the master missed.
+//!
+//! One task a shard of a slave. It tells the shard where the master is, then asks the master for its tables: at once, and every
+//! [`SYNC_PERIOD`]. What has not changed is not told again, offsets excepted: the shard must be able to find out that the master lacks
+//! commits that consumers made here while it was away. Source of the codes: RocketMQ `SlaveSynchronize`; Apache's slave asks every 10 s
+//! (4.9) or 60 s (5.x), which is how far its consumers jump back.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+use tracing::{debug, info, warn};
+
+use super::announce::Master;
+use super::message::{Commit, Metadata, ShardSender, ToShard};
+use super::wire::{Wire, WireError};
+use crate::model::ShardId;
+use crate::protocol::body::{BodyError, ConsumerOffsets, GroupTable, TopicTable};
+use crate::protocol::code::RequestCode;
+use crate::protocol::reply::ExtValue;
+
+/// From one look at the master's tables to the next.
+const SYNC_PERIOD: Duration = Duration::from_secs(3);
+/// Offsets are told again after this many looks, changed or not.
+const OFFSETS_TOLD_EVERY: u32 = 10;
+/// The master has this long for an answer.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Until the next try to reach a master that cannot be reached.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// See the module.
+pub(super) struct Follower {
+    /// Which shard of the node.
+    pub(super) shard: ShardId,
+    /// Its mailbox.
+    pub(super) mailbox: ShardSender,
+    /// `haMasterAddress` of this shard: wins over what name servers say.
+    pub(super) ha_master: Option<String>,
+    /// What name servers say.
+    pub(super) master: watch::Receiver<Option<Master>>,
+    /// What the shard wants to give back.
+    pub(super) commits: mpsc::Receiver<Vec<Commit>>,
+}
+
+/// Where the master is, as the shard was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Found {
+    ha_address: Option<SocketAddr>,
+    address: Option<SocketAddr>,
+}
+
+/// Why a session with a master ended.
+enum Ended {
+    /// Name servers say something else now.
+    Changed,
+    Failed(WireError),
+    /// The control plane ends.
+    Stopped,
+}
+
+impl Follower {
+    /// Runs until the control plane ends. Local task.
+    pub(super) async fn run(mut self) {
+        let mut told = Found::default();
+        let mut warned = false;
+        loop {
+            let found = self.look_up().await;
+            if told != found {
+                info!(shard = %self.shard, address = ?found.address, ha_address = ?found.ha_address, "the master of this slave");
+                told = found;
+                let letter = ToShard::MasterFound { ha_address: found.ha_address, address: found.address };
+                if self.mailbox.send(letter).await.is_err() {
+                    return;
+                }
+            }
+            let ended = match found.address {
+                Some(address) => self.session(address, &mut warned).await,
+                None => match self.master.changed().await {
+                    Ok(()) => Ended::Changed,
+                    Err(_) => Ended::Stopped,
+                },
+            };
+            match ended {
+                Ended::Changed => {}
+                Ended::Stopped => return,
+                Ended::Failed(error) => {
+                    if warned {
+                        debug!(shard = %self.shard, %error, "the master's tables are still not to be had");
+                    } else {
+                        warn!(shard = %self.shard, address = ?found.address, %error, "the master's tables cannot be had; trying again");
+                        warned = true;
+                    }
+                    sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    async fn look_up(&mut self) -> Found {
+        let said = self.master.borrow_and_update().clone();
+        let ha_address = match (&self.ha_master, &said) {
+            (Some(fixed), _) => resolve(fixed).await,
+            (None, Some(master)) => resolve(&master.ha_address).await,
+            (None, None) => None,
+        };
+        let address = match &said {
+            Some(master) => resolve(&master.address).await,
+            None => None,
+        };
+        Found { ha_address, address }
+    }
+
+    /// One connection to the master, until it fails or the master is another.
+    async fn session(&mut self, address: SocketAddr, warned: &mut bool) -> Ended {
+        let name = address.to_string();
+        let connected = tokio::select! {
+            connected = Wire::connect(&name) => connected,
+            changed = self.master.changed() => return if changed.is_ok() { Ended::Changed } else { Ended::Stopped },
+        };
+        let mut wire = match connected {
+            Ok(wire) => wire,
+            Err(error) => return Ended::Failed(error),
+        };
+        let mut seen = Seen::default();
+        loop {
+            match seen.look(&mut wire).await {
+                Ok(Some(metadata)) => {
+                    if self.mailbox.send(ToShard::Metadata(Box::new(metadata))).await.is_err() {
+                        return Ended::Stopped;
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => return Ended::Failed(error),
+            }
+            *warned = false;
+            let mut period = std::pin::pin!(sleep(SYNC_PERIOD));
+            loop {
+                tokio::select! {
+                    () = &mut period => break,
+                    changed = self.master.changed() => {
+                        return if changed.is_ok() { Ended::Changed } else { Ended::Stopped };
+                    }
+                    Some(commits) = self.commits.recv() => {
+                        if let Err(error) = self.give_back(&mut wire, commits).await {
+                            return Ended::Failed(error);
+                        }
+                    }
+                    error = wire.wait_closed() => return Ended::Failed(error),
+                }
+            }
+        }
+    }
+
+    /// 15, one by one: after a failover these are as many as there are groups and queues.
+    async fn give_back(&self, wire: &mut Wire, commits: Vec<Commit>) -> Result<(), WireError> {
+        let count = commits.len();
+        for commit in &commits {
+            let ext = [
+                ("consumerGroup", ExtValue::Str(commit.group.as_str())),
+                ("topic", ExtValue::Str(commit.topic.as_str())),
+                ("queueId", ExtValue::I64(i64::from(commit.queue.0))),
+                ("commitOffset", ExtValue::I64(i64::try_from(commit.offset.0).unwrap_or(i64::MAX))),
+            ];
+            match wire.ask(RequestCode::UpdateConsumerOffset, &ext, &[], ANSWER).await {
+                Ok(_) => {}
+                // Its topic or group is gone there: nobody will ask for it.
+                Err(WireError::Refused { code, remark }) => {
+                    debug!(shard = %self.shard, ?commit, code, remark, "the master does not take back a commit");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        info!(shard = %self.shard, count, "commits made here while the master was away were given back to it");
+        // A closed mailbox: the shard has ended.
+        drop(self.mailbox.send(ToShard::GivenBack { commits }).await);
+        Ok(())
+    }
+}
+
+/// The answers of the last look, so that what has not changed costs the shard nothing.
+#[derive(Default)]
+struct Seen {
+    topics: Bytes,
+    offsets: Bytes,
+    delay_offsets: Bytes,
+    groups: Bytes,
+    looks: u32,
+}
+
+impl Seen {
+    /// What has changed, if anything has.
+    async fn look(&mut self, wire: &mut Wire) -> Result<Option<Metadata>, WireError> {
+        if self.looks.is_multiple_of(OFFSETS_TOLD_EVERY) {
+            self.offsets = Bytes::new();
+        }
+        self.looks = self.looks.wrapping_add(1);
+        let metadata = Metadata {
+            topics: table(wire, RequestCode::GetAllTopicConfig, &mut self.topics, TopicTable::decode).await?,
+            offsets: table(wire, RequestCode::GetAllConsumerOffset, &mut self.offsets, ConsumerOffsets::decode).await?,
+            delay_offsets: changed(wire, RequestCode::GetAllDelayOffset, &mut self.delay_offsets).await?,
+            groups: table(wire, RequestCode::GetAllSubscriptiongroupConfig, &mut self.groups, GroupTable::decode)
+                .await?,
+        };
+        let is_empty = metadata.topics.is_none()
+            && metadata.offsets.is_none()
+            && metadata.delay_offsets.is_none()
+            && metadata.groups.is_none();
+        Ok(if is_empty { None } else { Some(metadata) })
+    }
+}
+
+/// A body that differs from the last one. A master that does not have the table says so, which is no reason to give up the others.
+async fn changed(wire: &mut Wire, code: RequestCode, last: &mut Bytes) -> Result<Option<Bytes>, WireError> {
+    let body = match wire.ask(code, &[], &[], ANSWER).await {
+        Ok(answer) => answer.body,
+        Err(WireError::Refused { code: answered, remark }) => {
+            debug!(?code, answered, remark, "the master does not give a table");
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    if body.is_empty() || body == *last {
+        return Ok(None);
+    }
+    *last = body.clone();
+    Ok(Some(body))
+}
+
+async fn table<T>(
+    wire: &mut Wire,
+    code: RequestCode,
+    last: &mut Bytes,
+    decode: impl FnOnce(&[u8]) -> Result<T, BodyError>,
+) -> Result<Option<T>, WireError> {
+    let Some(body) = changed(wire, code, last).await? else { return Ok(None) };
+    match decode(&body) {
+        Ok(table) => Ok(Some(table)),
+        Err(error) => {
+            warn!(?code, %error, "a table of the master cannot be read; what is known stays");
+            Ok(None)
+        }
+    }
+}
+
+/// The first address of `host:port`. Names may change their address, so they are resolved whenever they are needed.
+async fn resolve(address: &str) -> Option<SocketAddr> {
+    let looked_up = tokio::net::lookup_host(address);
+    bounded(looked_up).await?.ok()?.next()
+}
+
+async fn bounded<T>(future: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(Duration::from_secs(3), future).await.ok()
+}

@@ -1,0 +1,385 @@
+//! The log of a slave: the bytes of a master's log, checked and stored as they are.
+//!
+//! What is stored is exactly what the master stored, so that offsets, keys and queues mean the same on both, and a slave can take a master's
+//! place. Nothing of it is trusted: size, lengths, CRC, own offset, place in the queue and the fit into our segment are checked before
+//! one byte is part of the log.
+//!
+//! A record of ours carries the CRC of all its bytes. RocketMQ's own brokers make records without it, whose body alone is covered. A record
+//! that lacks it and does not follow another such one may have had its CRC property damaged on the way, so it is refused; if the very same
+//! bytes come again, on what must be another connection, then that is how the master has it.
+
+use thiserror::Error;
+
+use super::background::Background;
+use super::commit_log::{AppendError, Log};
+use super::derive::{Change, Derived, QueueGap};
+use super::file::FileName;
+use super::record::{self, Check, DraftError, FILLER_BYTES, MAGIC_FILLER, RecordError, RecordView};
+use super::stream::StreamBlocks;
+use super::{QueueIndex, file::Work};
+use crate::limits::DISK_BLOCK_BYTES;
+use crate::model::{LogOffset, QueueId, QueueOffset, TopicName};
+
+/// Bytes of a filler that RocketMQ's own brokers give a meaning: remaining, magic. No record ends nearer to the end of its segment.
+pub(super) const FILLER_BYTES_MIN: usize = 8;
+
+/// What a log knows for its replication.
+#[derive(Debug, Default)]
+pub(super) struct Replica {
+    /// Consumers see nothing beyond, whatever is promised here.
+    pub(super) confirm_max: Option<LogOffset>,
+    /// The last filler that came from a master and the end of its segment, which is the end of the log while the padding still comes.
+    padding: Option<(LogOffset, LogOffset)>,
+    /// Whether the last record has no CRC property; `None` if there is none, or it is not known.
+    pub(super) is_plain: Option<bool>,
+    /// The last record or filler that lacked a CRC: its place and the CRC-32 of its bytes.
+    unproven: Option<(LogOffset, u32)>,
+    /// The same, of which the caller knows.
+    refused_plain: Option<(LogOffset, u32)>,
+    /// Old bytes for replicas that are far behind.
+    pub(super) blocks: StreamBlocks,
+}
+
+/// Why bytes of a master's log were not appended.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ReplicaError {
+    /// They are not what a broker stores: damaged on the way. Drop the connection and ask again from [`Log::appended`].
+    #[error("no sound record came for log offset {at}: {error}")]
+    Damaged {
+        /// Where it should lie.
+        at: LogOffset,
+        /// What is wrong with it.
+        error: RecordError,
+    },
+    /// A record without the CRC property, or a filler without ours, that does not come after another such record: damaged, or made by a
+    /// RocketMQ broker. Drop the connection and ask again, without delay: the same bytes are taken then.
+    #[error(
+        "what came for log offset {at} has no CRC of its own; if the master is one of RocketMQ's own brokers it is taken when it comes again"
+    )]
+    Unproven {
+        /// Where it should lie.
+        at: LogOffset,
+    },
+    /// Sound, but not what comes next.
+    #[error("bytes of log offset {found} came, and {expected} comes next")]
+    OutOfPlace {
+        /// End of the log.
+        expected: LogOffset,
+        /// What came.
+        found: LogOffset,
+    },
+    /// The master's segments end elsewhere than ours: the two can never follow one another.
+    #[error(
+        "{bytes} bytes at log offset {at} do not fit segments of {segment_bytes} bytes: master and slave need the same mappedFileSizeCommitLog"
+    )]
+    SegmentSize {
+        /// Where they begin.
+        at: LogOffset,
+        /// Size of the record, or of what the filler says remains.
+        bytes: u64,
+        /// Our setting.
+        segment_bytes: u64,
+    },
+    /// The record is sound, and its queue has come to another end here than on the master: the two logs are not one.
+    #[error(
+        "queue {queue_id} of topic {topic} ends at {expected}, and the master's record at {at} is its number {found}"
+    )]
+    QueueGap {
+        /// The topic.
+        topic: TopicName,
+        /// The queue.
+        queue_id: QueueId,
+        /// Its end here.
+        expected: QueueOffset,
+        /// What the record says.
+        found: QueueOffset,
+        /// The record.
+        at: LogOffset,
+    },
+    /// There is no room now (`TailFull`, `NoSegment`: offer the same bytes again after progress), or never will be.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+/// Why a log does not begin elsewhere.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum BeginError {
+    /// It holds something.
+    #[error("the log holds {start} to {appended}, and only an empty one can begin elsewhere")]
+    NotEmpty {
+        /// Its start.
+        start: LogOffset,
+        /// Its end.
+        appended: LogOffset,
+    },
+    /// Not the start of a segment.
+    #[error(
+        "log offset {at} is not the start of a segment of {segment_bytes} bytes: master and slave need the same mappedFileSizeCommitLog"
+    )]
+    NotASegment {
+        /// Where it should begin.
+        at: LogOffset,
+        /// Our setting.
+        segment_bytes: u64,
+    },
+    /// A file is being put into place: try again after progress.
+    #[error("a file is being put into place")]
+    Busy,
+    /// The log has failed; see [`Log::failure`].
+    #[error("the log has stopped")]
+    Stopped,
+}
+
+impl Log {
+    /// Size of a segment: what a master and its slaves must agree on.
+    #[must_use]
+    pub fn segment_bytes(&self) -> u64 {
+        self.segments.size()
+    }
+
+    /// Start of the segment in which the log ends: where a master begins for a slave that has nothing. If the log ends with a segment, that is
+    /// the end of the log.
+    #[must_use]
+    pub fn last_segment_start(&self) -> LogOffset {
+        LogOffset(self.appended().0 / self.segments.size() * self.segments.size())
+    }
+
+    /// Bounds what consumers may see, beside what is promised here: what the in-sync set holds. `None` is no bound. What was visible stays so.
+    pub fn set_confirm_max(&mut self, max: Option<LogOffset>) {
+        self.replica.confirm_max = max;
+        self.advance_confirm();
+    }
+
+    /// Lets an empty log begin at `at`, the start of a segment; also one whose content has all been thrown away, which forgets its queues then.
+    ///
+    /// # Errors
+    /// [`BeginError`]; nothing has changed then.
+    pub fn begin_at(&mut self, at: LogOffset) -> Result<(), BeginError> {
+        let (start, appended) = (self.start(), self.appended());
+        if self.failure().is_some() {
+            return Err(BeginError::Stopped);
+        }
+        if start != appended {
+            return Err(BeginError::NotEmpty { start, appended });
+        }
+        if !at.0.is_multiple_of(self.segments.size()) {
+            return Err(BeginError::NotASegment { at, segment_bytes: self.segments.size() });
+        }
+        if at == appended {
+            return Ok(());
+        }
+        if self.commit.is_some() || self.background.is_placing() {
+            return Err(BeginError::Busy);
+        }
+        // A checkpoint of another life would speak of offsets that this one does not have.
+        self.background.retired.push_back(Work::Remove { file: FileName::Checkpoint });
+        self.background.retired.extend(self.segments.clear());
+        self.queues.forget_all();
+        self.keys.forget_all();
+        self.cache.clear();
+        self.replica.blocks.clear();
+        self.replica.padding = None;
+        self.replica.is_plain = None;
+        self.open_block = None;
+        self.time_searches.clear();
+        self.lookups.clear();
+        self.prefetch.clear();
+        self.unconfirmed.clear();
+        self.ends.clear();
+        self.jumps.clear();
+        self.tail.restart(at);
+        (self.written, self.flushed, self.confirm, self.whole) = (at, at, at, at);
+        self.checkpointer.resume(at);
+        Ok(())
+    }
+
+    /// Appends what a master has appended: `bytes` are those of its log from `at` on, which is where the last call has come to. Takes whole
+    /// records, and fillers with their padding, and says how many bytes it took; offer the rest again when more has come. What went wrong
+    /// behind the bytes that were taken is said by the next call.
+    ///
+    /// # Errors
+    /// [`ReplicaError`]; nothing was taken then.
+    pub fn append_replicated(&mut self, at: LogOffset, bytes: &[u8]) -> Result<usize, ReplicaError> {
+        if self.failure().is_some() {
+            return Err(AppendError::Stopped.into());
+        }
+        let mut taken = self.skip_padding(at, bytes.len())?;
+        let mut result = Ok(());
+        while let Some(rest) = bytes.get(taken..).filter(|rest| rest.len() >= FILLER_BYTES_MIN) {
+            match self.append_one(rest) {
+                Ok(0) => break,
+                Ok(one) => taken += one,
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        self.advance_confirm();
+        if taken > 0 {
+            return Ok(taken);
+        }
+        if matches!(result, Err(ReplicaError::Unproven { .. })) {
+            self.replica.refused_plain = self.replica.unproven;
+        }
+        result.map(|()| 0)
+    }
+
+    /// How much of the bytes from `at` on is padding of a filler that was taken.
+    fn skip_padding(&self, at: LogOffset, len: usize) -> Result<usize, ReplicaError> {
+        let end = self.appended();
+        match self.replica.padding {
+            _ if at == end => Ok(0),
+            Some((filler, segment_end)) if segment_end == end && at > filler && at < end => {
+                Ok(len.min(usize::try_from(end.since(at)).unwrap_or(usize::MAX)))
+            }
+            _ => Err(ReplicaError::OutOfPlace { expected: end, found: at }),
+        }
+    }
+
+    /// Appends the record or filler at the beginning of `rest`. How many bytes it took; 0 if there must be more.
+    fn append_one(&mut self, rest: &[u8]) -> Result<usize, ReplicaError> {
+        let at = self.appended();
+        let Some(current) = self.segments.current() else {
+            return Err(AppendError::NoSegment { disk_full: self.background.is_disk_full() }.into());
+        };
+        let segment_end = current.start.plus(self.segments.size());
+        let room = segment_end.since(at);
+        if rest.get(4..8) == Some(&MAGIC_FILLER.to_be_bytes()) {
+            return self.append_filler(at, room, rest);
+        }
+        let damaged = |error| ReplicaError::Damaged { at, error };
+        let size = record::peek_size(rest).map_err(damaged)?;
+        if u64::from(size) + FILLER_BYTES_MIN as u64 > room {
+            record::check_lengths(rest, size).map_err(damaged)?;
+            return Err(ReplicaError::SegmentSize { at, bytes: size.into(), segment_bytes: self.segments.size() });
+        }
+        let len = size as usize;
+        let Some(bytes) = rest.get(..len) else {
+            record::check_lengths(rest, size).map_err(damaged)?;
+            return Ok(0);
+        };
+        let view = RecordView::decode(bytes, Some(at), Check::Once).map_err(|error| match error {
+            RecordError::Elsewhere { expected, found } => ReplicaError::OutOfPlace { expected, found },
+            error => damaged(error),
+        })?;
+        if !view.has_crc() && !self.may_be_plain(at, bytes) {
+            return Err(ReplicaError::Unproven { at });
+        }
+        self.check_room_for(at, u64::from(size))?;
+        let change = self.derive(&view)?;
+        let end = at.plus(u64::from(size));
+        self.tail.write(at, bytes);
+        self.tail.publish(end);
+        self.ends.push_back(end);
+        self.replica.is_plain = Some(!view.has_crc());
+        self.note_change(change, end);
+        Ok(len)
+    }
+
+    fn check_room_for(&self, at: LogOffset, size: u64) -> Result<(), AppendError> {
+        let max = self.tail.len() / 2;
+        if size > max {
+            let (bytes, max) =
+                (usize::try_from(size).unwrap_or(usize::MAX), usize::try_from(max).unwrap_or(usize::MAX));
+            return Err(AppendError::TooLarge(DraftError::RecordTooLong { bytes, max }));
+        }
+        self.check_index()?;
+        self.check_ring(at.plus(size))
+    }
+
+    fn derive(&mut self, view: &RecordView<'_>) -> Result<Change, ReplicaError> {
+        let mut derived = Derived {
+            segments: &mut self.segments,
+            queues: &mut self.queues,
+            keys: &mut self.keys,
+            index: &mut self.index,
+            block_entries: self.settings.queue_block_entries,
+        };
+        let change = derived.derive(view).map_err(|QueueGap { expected, found }| ReplicaError::QueueGap {
+            topic: TopicName::from(view.topic),
+            queue_id: view.queue_id,
+            expected,
+            found,
+            at: view.log_offset,
+        })?;
+        self.keys.seal_overflow(|run, last| self.index.push(run, last));
+        Ok(change)
+    }
+
+    /// Carries on what a record has changed to what is only known of a live log.
+    fn note_change(&mut self, change: Change, end: LogOffset) {
+        let (queue, count) = match change {
+            Change::None => return,
+            Change::Removed(queues) => return self.forget_reads(&queues),
+            Change::Restarted { queue, count } => {
+                self.forget_reads(&[queue]);
+                (queue, count)
+            }
+            Change::Queued { queue, count } => (queue, count),
+        };
+        for _ in 0..count {
+            self.unconfirmed.push_back((end, queue));
+        }
+    }
+
+    /// Nobody waits any more for what these queues held.
+    pub(super) fn forget_reads(&mut self, queues: &[QueueIndex]) {
+        self.forget_unconfirmed(queues);
+        self.open_block = None;
+        self.time_searches.retain(|search| !search.is_of(queues));
+    }
+
+    /// Takes a filler, and of its padding what has come.
+    fn append_filler(&mut self, at: LogOffset, room: u64, rest: &[u8]) -> Result<usize, ReplicaError> {
+        let room_bytes = usize::try_from(room).unwrap_or(usize::MAX);
+        let len = FILLER_BYTES.min(room_bytes);
+        let Some(found) = rest.get(..len) else { return Ok(0) };
+        let remaining = found.first_chunk().map_or(0, |four| u32::from_be_bytes(*four));
+        let ours = record::encode_filler(at, remaining);
+        let is_proven = found == &ours[..len];
+        if !is_proven && !self.may_be_plain(at, found) {
+            return Err(ReplicaError::Unproven { at });
+        }
+        if u64::from(remaining) != room {
+            let segment_bytes = self.segments.size();
+            return Err(ReplicaError::SegmentSize { at, bytes: remaining.into(), segment_bytes });
+        }
+        if !self.segments.has_next() {
+            return Err(AppendError::NoSegment { disk_full: self.background.is_disk_full() }.into());
+        }
+        let segment_end = at.plus(room);
+        self.check_ring(segment_end)?;
+        let mut filler = ours;
+        if !is_proven {
+            // What follows the magic has no meaning there, and is zeros here.
+            filler[FILLER_BYTES_MIN..].fill(0);
+        }
+        self.close_segment(segment_end, &filler);
+        self.replica.padding = Some((at, segment_end));
+        Ok(room_bytes.min(rest.len()))
+    }
+
+    /// Whether what came without a CRC of its own may be taken for what the master has.
+    fn may_be_plain(&mut self, at: LogOffset, bytes: &[u8]) -> bool {
+        if !self.settings.has_record_crc || self.replica.is_plain == Some(true) {
+            return true;
+        }
+        self.replica.unproven = Some((at, crc32fast::hash(bytes)));
+        self.replica.unproven == self.replica.refused_plain
+    }
+}
+
+impl Background {
+    /// Whether a file is on its way to its place: a segment, or a checkpoint.
+    fn is_placing(&self) -> bool {
+        self.in_flight.as_ref().is_some_and(|(_, work)| {
+            matches!(work, Work::Rename { .. } | Work::Replace { .. } | Work::Remove { .. } | Work::Write { .. })
+        })
+    }
+}
+
+const _: () = assert!(FILLER_BYTES < DISK_BLOCK_BYTES, "a filler is written with the block in which it begins");
+
+#[cfg(test)]
+mod tests;

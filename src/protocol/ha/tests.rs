@@ -1,0 +1,159 @@
+//! Both streams against bytes laid out by hand from the tables of their modules.
+
+use bytes::BytesMut;
+use proptest::prelude::*;
+
+use super::epoch::{Ack, Handshake, HandshakeReply, encode_handshake_reply, handshake_reply_bytes};
+use super::*;
+use crate::limits::EPOCHS_MAX;
+use crate::model::{BrokerId, Epoch};
+
+fn encoded(encode: impl FnOnce(&mut BytesMut)) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    encode(&mut out);
+    out.to_vec()
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<_> = text.chars().filter(|digit| !digit.is_whitespace()).collect();
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).expect("hexadecimal"))
+        .collect()
+}
+
+/// A message is encoded to these bytes and decoded from them, also if more follow, and from no fewer.
+fn check<T: PartialEq + std::fmt::Debug>(
+    golden: &str,
+    message: &T,
+    encode: impl FnOnce(&mut BytesMut),
+    decode: impl Fn(&[u8]) -> Result<Option<T>, HaError>,
+) {
+    let golden = hex(golden);
+    assert_eq!(encoded(encode), golden);
+    for len in 0..golden.len() {
+        assert_eq!(decode(&golden[..len]), Ok(None), "of {message:?} {len} bytes are too few");
+    }
+    let more = [&golden[..], b"more"].concat();
+    for bytes in [&golden, &more] {
+        let decoded = decode(bytes).expect("sound").expect("whole");
+        assert_eq!(&decoded, message);
+    }
+}
+
+#[test]
+fn classic_messages_lie_as_the_tables_say() {
+    for (end, golden) in [(0, "0000000000000000"), (0x1122_3344, "0000000011223344"), (1 << 40, "0000010000000000")] {
+        let end = LogOffset(end);
+        check(golden, &end, |out| classic::encode_report(end, out), classic::decode_report);
+    }
+    for (offset, body_bytes, golden) in
+        [(0x4000_0000, 0x8000, "0000000040000000 00008000"), (7, 0, "0000000000000007 00000000")]
+    {
+        let header = classic::TransferHeader { offset: LogOffset(offset), body_bytes };
+        check(golden, &header, |out| header.encode(out), classic::TransferHeader::decode);
+    }
+}
+
+#[test]
+fn messages_with_epochs_lie_as_the_tables_say() {
+    let handshake = Handshake { from_last_segment: true, is_learner: false, broker_id: BrokerId(5) };
+    check("00000001 0001 0000 0000000000000005", &handshake, |out| handshake.encode(out), Handshake::decode);
+    let handshake = Handshake { from_last_segment: false, is_learner: true, broker_id: BrokerId(1 << 33) };
+    check("00000001 0000 0001 0000000200000000", &handshake, |out| handshake.encode(out), Handshake::decode);
+    let reply = HandshakeReply {
+        end: LogOffset(0x1_0000_0010),
+        epoch: Epoch(3),
+        epochs: vec![(Epoch(1), LogOffset(0)), (Epoch(3), LogOffset(0x1234))],
+    };
+    check(
+        "00000001 00000018 0000000100000010 00000003  00000001 0000000000000000  00000003 0000000000001234",
+        &reply,
+        |out| encode_handshake_reply(reply.end, reply.epoch, reply.epochs.iter().copied(), out),
+        HandshakeReply::decode,
+    );
+    let header = epoch::TransferHeader {
+        body_bytes: 0x100,
+        offset: LogOffset(0x2000),
+        epoch: Epoch(3),
+        epoch_start: LogOffset(0x1234),
+        confirm: LogOffset(0x1FFF),
+    };
+    check(
+        "00000002 00000100 0000000000002000 00000003 0000000000001234 0000000000001FFF",
+        &header,
+        |out| header.encode(out),
+        epoch::TransferHeader::decode,
+    );
+    let ack = Ack { end: LogOffset(0x2100) };
+    check("00000002 0000000000002100", &ack, |out| ack.encode(out), Ack::decode);
+}
+
+#[test]
+fn what_no_broker_says_is_refused_with_its_facts() {
+    let negative = |what, value| Some(HaError::Negative { what, value });
+    let report = |text: &str| classic::decode_report(&hex(text)).err();
+    assert_eq!(report("FFFFFFFFFFFFFFFE"), negative("end of the log", -2));
+    let classic = |text: &str| classic::TransferHeader::decode(&hex(text)).err();
+    assert_eq!(classic("8000000000000000 00000000"), negative("log offset", i64::MIN));
+    assert_eq!(classic("0000000000000000 FFFFFFFF"), negative("body size", -1));
+    let max = HA_BODY_BYTES_MAX;
+    assert_eq!(classic("0000000000000000 00400001"), Some(HaError::TooLong { bytes: max + 1, max }));
+    assert_eq!(classic("0000000000000000 00400000"), None);
+
+    let state = |expected, found| Some(HaError::BadState { expected, found });
+    let handshake = |text: &str| Handshake::decode(&hex(text)).err();
+    assert_eq!(handshake("00000002"), state(1, 2));
+    assert_eq!(handshake("47455420"), state(1, 0x4745_5420), "GET");
+    assert_eq!(handshake("00000001 0000 0000 FFFFFFFFFFFFFFFF"), negative("broker id", -1));
+    let reply = |text: &str| HandshakeReply::decode(&hex(text)).err();
+    assert_eq!(reply("00000000"), state(1, 0));
+    assert_eq!(reply("00000001 0000000D"), Some(HaError::BadList { bytes: 13 }));
+    assert_eq!(reply("00000001 80000000"), negative("body size", i32::MIN.into()));
+    let max = 12 * EPOCHS_MAX;
+    assert_eq!(reply("00000001 7FFFFFFF"), Some(HaError::TooLong { bytes: 0x7FFF_FFFF, max }));
+    assert_eq!(reply("00000001 00000000 0000000000000000 FFFFFFFF"), negative("epoch", -1));
+    let transfer = |text: &str| epoch::TransferHeader::decode(&hex(text)).err();
+    assert_eq!(transfer("00000003"), state(2, 3));
+    let tail = "0000000000000000 00000000 0000000000000000";
+    assert_eq!(transfer(&format!("00000002 00000000 {tail} FFFFFFFFFFFFFFFF")), negative("confirm offset", -1));
+    let ack = |text: &str| Ack::decode(&hex(text)).err();
+    assert_eq!(ack("00000001"), state(2, 1));
+    assert_eq!(ack("00000002 FFFFFFFFFFFFFFFF"), negative("end of the log", -1));
+}
+
+#[test]
+fn a_handshake_is_told_from_a_report() {
+    for (from_last_segment, is_learner) in [(false, false), (false, true), (true, false), (true, true)] {
+        let handshake = Handshake { from_last_segment, is_learner, broker_id: BrokerId(9) };
+        let report = classic::decode_report(&encoded(|out| handshake.encode(out)));
+        assert!(Handshake::may_begin_with(report.expect("not negative").expect("8 bytes")));
+    }
+    for report in [0, 1, 1 << 30, (1 << 32) - 1, (1 << 32) + 2, (1 << 32) + (1 << 17), 1 << 33, (1 << 33) + 1] {
+        assert!(!Handshake::may_begin_with(LogOffset(report)), "{report}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn decoders_survive_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..200), state in 0u8..4) {
+        let mut bytes = bytes;
+        if let Some(front) = bytes.get_mut(..4) {
+            front.copy_from_slice(&[0, 0, 0, state]);
+        }
+        let _ = classic::decode_report(&bytes);
+        let _ = Handshake::decode(&bytes);
+        let _ = handshake_reply_bytes(&bytes);
+        let _ = Ack::decode(&bytes);
+        if let Ok(Some(header)) = classic::TransferHeader::decode(&bytes) {
+            prop_assert_eq!(&encoded(|out| header.encode(out)), &bytes[..12]);
+        }
+        if let Ok(Some(header)) = epoch::TransferHeader::decode(&bytes) {
+            prop_assert_eq!(&encoded(|out| header.encode(out)), &bytes[..36]);
+        }
+        if let Ok(Some(reply)) = HandshakeReply::decode(&bytes) {
+            let again = encoded(|out| encode_handshake_reply(reply.end, reply.epoch, reply.epochs.into_iter(), out));
+            prop_assert_eq!(&again, &bytes[..again.len()]);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The shard's share of replication: bytes between the links and the broker, connections that are asked for, the epochs' file.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::pump::Shard;
+use super::work::io_error;
+use crate::model::ReplicaConnection;
+use crate::net::LinkService;
+
+/// The path of the epochs' file below the shard's folder.
+pub(super) fn epochs_path() -> PathBuf {
+    Path::new("config").join("epochs")
+}
+
+impl LinkService for Shard {
+    fn link_up(self: &Rc<Self>, link: ReplicaConnection, peer: SocketAddr) {
+        self.act("replica", |broker, now, out| broker.ha_connected(now, link, peer, out));
+    }
+
+    fn link_failed(self: &Rc<Self>, address: SocketAddr, why: &str) {
+        self.act("replica", |broker, now, _| broker.ha_failed(now, address, why));
+    }
+
+    fn link_received(self: &Rc<Self>, link: ReplicaConnection, bytes: &[u8]) {
+        self.act("replica", |broker, now, out| broker.ha_received(now, link, bytes, out));
+    }
+
+    fn link_output(self: &Rc<Self>, link: ReplicaConnection, buffer: &mut BytesMut) {
+        self.act("replica", |broker, now, out| broker.ha_output(now, link, buffer, out));
+    }
+
+    fn link_reads(&self, link: ReplicaConnection) -> bool {
+        self.look(|broker| broker.ha_reads(link))
+    }
+
+    fn link_down(self: &Rc<Self>, link: ReplicaConnection) {
+        self.act("replica", |broker, now, out| broker.ha_disconnected(now, link, out));
+    }
+}
+
+impl Shard {
+    /// Replaces the epochs' file.
+    pub(super) fn spawn_epochs(self: &Rc<Self>, generation: u64, text: Bytes) {
+        let shard = self.clone();
+        self.runtime.spawn(self.runtime.queues.background, async move {
+            let written = shard.disk.replace(&epochs_path(), text).await.map_err(|error| io_error(&error));
+            shard.act("epochs", |broker, now, out| broker.handle_epochs_written(now, generation, written, out));
+        });
+    }
+}

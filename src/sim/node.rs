@@ -1,0 +1,392 @@
+//! One shard as a whole broker in the made-up world: its disk, its ring, what it has asked for and not got yet.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::disk::SimDisk;
+use super::random::Random;
+use super::tail::{Remains, SimTail, Slot};
+use crate::broker::settings::{BrokerSettings, ReplicaSettings};
+use crate::broker::{Broker, Effect, Output, Tables};
+use crate::control::message::{ToControl, ToShard};
+use crate::log::{
+    BlockId, Commit, DiskUsage, FlushPolicy, FoundStore, Io, IoError, Log, LogSettings, Recovery, Step, Stream,
+};
+use crate::model::{BrokerId, BrokerName, LogOffset, Now, ReplicaConnection, Role, ShardId};
+use crate::replication::EpochTable;
+
+/// What a node asks of the world.
+#[derive(Debug)]
+pub(super) enum Asks {
+    Connect,
+    Close(ReplicaConnection),
+}
+
+/// How a node ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Killed; the ring stays.
+    Kill,
+    /// Killed, and the ring is gone.
+    KillAndLoseTail,
+    /// The power goes, and the ring with it.
+    Power,
+    /// The node itself begins anew, with a log that is cut.
+    Cut(LogOffset),
+}
+
+/// A node that can be ended and started again.
+pub(super) struct SimNode {
+    settings: BrokerSettings,
+    log_settings: LogSettings,
+    ring_bytes: usize,
+    disk: SimDisk,
+    slot: Slot,
+    pub(super) broker: Option<Box<Broker>>,
+    pub(super) out: Output,
+    commit: Option<(Commit, Vec<u8>)>,
+    io: Option<Io>,
+    fetches: VecDeque<BlockId>,
+    /// The file of the epochs, and a new one under way.
+    epochs: String,
+    epochs_under_way: Option<(u64, Bytes)>,
+    pub(super) asks: VecDeque<Asks>,
+    /// Where its log is to be cut.
+    pub(super) cut: Option<LogOffset>,
+    /// Which life it is in.
+    pub(super) life: u64,
+    pub(super) next_link: u64,
+    /// What was promised when it ended last, if its end keeps that.
+    kept: LogOffset,
+    /// The newest epoch it has reigned in.
+    pub(super) reign: u32,
+}
+
+/// Where node `index` is reached.
+pub(super) fn address_of(index: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1], u16::try_from(10_912 + index * 10).expect("few nodes")))
+}
+
+impl SimNode {
+    /// Node `index` of its brokerName, not started.
+    pub(super) fn new(index: usize, replica: ReplicaSettings, log_settings: LogSettings, ring_bytes: usize) -> SimNode {
+        let settings = BrokerSettings {
+            shard: ShardId(0),
+            cluster: "C".to_owned(),
+            name: BrokerName::from("broker-a"),
+            address: address_of(index),
+            region: "DefaultRegion".to_owned(),
+            trace_on: false,
+            auto_create_topic: true,
+            auto_create_group: true,
+            default_topic_queues: 4,
+            permission: 6,
+            cluster_topic: true,
+            broker_topic: true,
+            trace_topic: false,
+            trace_topic_name: String::new(),
+            message_body_bytes_max: 16 * 1024,
+            long_polling: true,
+            flush_wait_ms: 5_000,
+            replica,
+            config_text: String::new(),
+        };
+        let disk = SimDisk::with_capacity(200 * log_settings.segment_bytes);
+        SimNode {
+            settings,
+            log_settings,
+            ring_bytes,
+            disk,
+            slot: Slot::default(),
+            broker: None,
+            out: Output::default(),
+            commit: None,
+            io: None,
+            fetches: VecDeque::new(),
+            epochs: String::new(),
+            epochs_under_way: None,
+            asks: VecDeque::new(),
+            cut: None,
+            life: 0,
+            next_link: 1,
+            kept: LogOffset(0),
+            reign: 0,
+        }
+    }
+
+    /// Lets the disk forget flushes: to see that the checks would notice.
+    pub(super) fn lie(&mut self) {
+        self.disk.is_lying = true;
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.broker.is_some()
+    }
+
+    /// What this node promises to hold, now or when it is up again.
+    pub(super) fn held(&self) -> LogOffset {
+        self.broker.as_ref().map_or(self.kept, |broker| broker.log().promised())
+    }
+
+    /// Ends it. `is_covered`: its flush setting promises to survive such an end.
+    pub(super) fn end(&mut self, end: End, random: &mut Random) {
+        let held = self.held();
+        self.broker = None;
+        self.life += 1;
+        self.out = Output::default();
+        if let Some((commit, data)) = self.commit.take() {
+            let torn = if random.percent(50) { Some(&mut *random) } else { None };
+            let _ = self.disk.write(commit.segment, commit.at, &data, torn);
+        }
+        if let Some(io) = self.io.take() {
+            let _ = self.disk.work(&io.work, Some(&mut *random));
+        }
+        // A file is replaced by a rename: it is the old one or the new one.
+        if let Some((_, text)) = self.epochs_under_way.take()
+            && random.percent(50)
+        {
+            self.epochs = String::from_utf8(text.to_vec()).expect("it is text");
+        }
+        self.fetches.clear();
+        self.asks.clear();
+        self.cut = None;
+        self.kept = match end {
+            End::Cut(at) => held.min(at),
+            _ if self.survives(end) => held,
+            _ => LogOffset(0),
+        };
+        match end {
+            End::Kill | End::Cut(_) => {}
+            End::KillAndLoseTail => drop(self.slot.take()),
+            End::Power => {
+                self.slot.take();
+                self.disk.lose_power(random);
+            }
+        }
+    }
+
+    /// Whether what is promised survives such an end.
+    pub(super) fn survives(&self, end: End) -> bool {
+        matches!(end, End::Kill | End::Cut(_)) || self.log_settings.flush == FlushPolicy::Sync
+    }
+
+    /// Starts it: recovery to its end, tables, the master's reign.
+    pub(super) fn start(&mut self, now: Now, end_max: Option<LogOffset>) {
+        assert!(!self.is_up(), "it runs already");
+        let log = self.recover(end_max);
+        assert!(
+            log.appended() >= self.kept || end_max.is_some(),
+            "{} was promised, and the log goes to {}",
+            self.kept,
+            log.appended()
+        );
+        let mut epochs = EpochTable::decode(&self.epochs).expect("the file is whole");
+        if self.settings.replica.role.is_master() {
+            let reign = epochs.begin(log.appended());
+            assert!(reign.epoch.0 > self.reign, "epoch {} after {}", reign.epoch, self.reign);
+            self.reign = reign.epoch.0;
+            self.epochs = epochs.encode();
+        }
+        let tables = Tables { epochs, ..Tables::default() };
+        let mut broker = Box::new(Broker::new(self.settings.clone(), *log, tables));
+        broker.start(now, &mut self.out);
+        self.broker = Some(broker);
+        self.run_effects(now);
+    }
+
+    fn recover(&mut self, end_max: Option<LogOffset>) -> Box<Log> {
+        if end_max.is_some() {
+            self.disk = SimDisk::with_capacity(self.disk.capacity);
+            self.epochs.clear();
+            self.slot.take();
+            self.kept = LogOffset(0);
+        }
+        let remains = self.slot.take();
+        let Remains { ring, appended } =
+            remains.unwrap_or_else(|| Remains { ring: vec![0; self.ring_bytes], appended: None });
+        let tail = SimTail::new(Remains { ring, appended }, self.slot.clone(), true);
+        let found = FoundStore { files: self.disk.list(), tail: Box::new(tail), tail_appended: appended };
+        let mut recovery = match Recovery::new(self.log_settings, found) {
+            Ok(recovery) => recovery,
+            Err(error) => panic!("refused: {error}"),
+        };
+        loop {
+            let answer = match recovery.step() {
+                Step::Done(log) => return log,
+                Step::Refused(error) => panic!("refused: {error}"),
+                Step::Read { file, at, len } => self.disk.read(file, at, len).map(Bytes::from),
+                Step::Write { file, at, data } => self.disk.write(file, at, &data, None).map(|()| Bytes::new()),
+                Step::Flush { file } => {
+                    self.disk.flush(file);
+                    Ok(Bytes::new())
+                }
+                Step::Remove { file } => {
+                    self.disk.remove(file);
+                    Ok(Bytes::new())
+                }
+            };
+            recovery.supply(answer);
+        }
+    }
+
+    /// Calls the broker with an event, then looks at what it asks.
+    pub(super) fn act<T>(&mut self, now: Now, event: impl FnOnce(&mut Broker, &mut Output) -> T) -> T {
+        let result = event(self.broker.as_mut().expect("it runs"), &mut self.out);
+        self.run_effects(now);
+        result
+    }
+
+    pub(super) fn run_effects(&mut self, now: Now) {
+        while !self.out.effects.is_empty() {
+            for effect in std::mem::take(&mut self.out.effects) {
+                let broker = self.broker.as_mut().expect("it runs");
+                match effect {
+                    Effect::Fetch(block) => self.fetches.push_back(block),
+                    Effect::Persist(table, _) => broker.handle_persisted(now, table, Ok(()), &mut self.out),
+                    Effect::Control(ToControl::TopicsChanged { ticket, .. }) => {
+                        broker.handle_control(now, ToShard::Registered { ticket }, &mut self.out);
+                    }
+                    Effect::Control(_) => {}
+                    Effect::HaConnect(_) => self.asks.push_back(Asks::Connect),
+                    Effect::HaClose(link) => self.asks.push_back(Asks::Close(link)),
+                    Effect::WriteEpochs { generation, text } => {
+                        assert!(self.epochs_under_way.is_none(), "one write of the epochs is under way");
+                        self.epochs_under_way = Some((generation, text));
+                    }
+                    Effect::Truncate(at) => self.cut = Some(at),
+                }
+            }
+            let broker = self.broker.as_mut().expect("it runs");
+            self.fetches.extend(broker.log_mut().prefetch());
+        }
+    }
+
+    /// One piece of what the shell does beside: a commit, background work, a read, a file.
+    pub(super) fn work(&mut self, now: Now, random: &mut Random) {
+        match random.below(5) {
+            0 => self.begin_commit(),
+            1 => self.end_commit(now),
+            2 => self.background(now),
+            3 => self.fetch(now, random),
+            _ => self.write_epochs(now, random),
+        }
+    }
+
+    /// Everything that is to be done now.
+    pub(super) fn settle(&mut self, now: Now, random: &mut Random) {
+        for _ in 0..4 {
+            self.begin_commit();
+            self.end_commit(now);
+            self.background(now);
+            self.fetch(now, random);
+            self.write_epochs(now, random);
+        }
+    }
+
+    fn begin_commit(&mut self) {
+        let broker = self.broker.as_mut().expect("it runs");
+        if self.commit.is_none()
+            && let Some(commit) = broker.log_mut().poll_commit()
+        {
+            let mut data = vec![0xEE; commit.len];
+            broker.log().copy_tail(commit.from, &mut data);
+            self.commit = Some((commit, data));
+        }
+    }
+
+    fn end_commit(&mut self, now: Now) {
+        let Some((commit, data)) = self.commit.take() else { return };
+        let result = self.disk.write(commit.segment, commit.at, &data, None);
+        if result.is_ok() && commit.flush {
+            self.disk.flush(commit.segment);
+        }
+        self.act(now, |broker, out| {
+            broker.log_mut().handle_io(commit.id, result);
+            broker.handle_progress(now, out);
+        });
+    }
+
+    fn background(&mut self, now: Now) {
+        match self.io.take() {
+            None => self.io = self.broker.as_mut().expect("it runs").log_mut().poll_background(now),
+            Some(io) => {
+                let done = self.disk.work(&io.work, None);
+                self.act(now, |broker, out| {
+                    broker.log_mut().handle_io(io.id, done);
+                    broker.handle_progress(now, out);
+                });
+            }
+        }
+    }
+
+    fn fetch(&mut self, now: Now, random: &mut Random) {
+        let Some(block) = self.fetches.pop_front() else { return };
+        let data = if random.percent(1) { Err(IoError::Failed { errno: 5 }) } else { self.read(block) };
+        self.act(now, |broker, out| broker.handle_block(now, block, data, out));
+    }
+
+    /// Brings a block to those who look at the log.
+    pub(super) fn supply(&mut self, block: BlockId) {
+        let data = self.read(block);
+        self.broker.as_mut().expect("it runs").log_mut().supply(block, data);
+    }
+
+    fn read(&self, block: BlockId) -> Result<Bytes, IoError> {
+        self.disk.read(block.file, block.at, block.len as usize).map(Bytes::from)
+    }
+
+    fn write_epochs(&mut self, now: Now, random: &mut Random) {
+        let Some((generation, text)) = self.epochs_under_way.take() else { return };
+        let result = if random.percent(10) { Err(IoError::NoSpace) } else { Ok(()) };
+        if result.is_ok() {
+            self.epochs = String::from_utf8(text.to_vec()).expect("it is text");
+        }
+        self.act(now, |broker, out| broker.handle_epochs_written(now, generation, result, out));
+    }
+
+    pub(super) fn tick(&mut self, now: Now) {
+        let disk = DiskUsage { used_bytes: self.disk.used(), total_bytes: self.disk.capacity };
+        self.act(now, |broker, out| {
+            broker.log_mut().tick(now, disk);
+            broker.handle_tick(now, out);
+            broker.handle_progress(now, out);
+        });
+    }
+
+    /// The log's bytes from `from` to `to`, wherever they lie.
+    pub(super) fn bytes(&mut self, from: LogOffset, to: LogOffset) -> Vec<u8> {
+        let mut out = bytes::BytesMut::new();
+        let mut at = from;
+        for _ in 0..10_000 {
+            if at >= to {
+                return out.to_vec();
+            }
+            let most = usize::try_from(to.since(at)).expect("a made-up log is small");
+            let log = self.broker.as_mut().expect("it runs").log_mut();
+            match log.stream(at, most, &mut out) {
+                Stream::Bytes(bytes) => at = at.plus(bytes as u64),
+                Stream::Cold(block) => self.supply(block),
+                other => panic!("{at} of {from}..{to}: {other:?}"),
+            }
+        }
+        panic!("{at} of {from}..{to} stays cold");
+    }
+}
+
+/// Settings of replication in the made-up world: RocketMQ's times, and batches that are small.
+pub(super) fn replica_settings(index: usize, sync: bool, replicas: u32, random: &mut Random) -> ReplicaSettings {
+    let role = match (index, sync) {
+        (0, true) => Role::SyncMaster,
+        (0, false) => Role::AsyncMaster,
+        _ => Role::Slave,
+    };
+    ReplicaSettings {
+        role,
+        broker_id: BrokerId(index as u64),
+        in_sync_replicas: if sync { replicas } else { 1 },
+        batch_bytes_max: random.pick(&[512, 4096, 32 * 1024]),
+        ..ReplicaSettings::default()
+    }
+}

@@ -1,0 +1,601 @@
+//! A master and its slaves in the made-up world: a producer, connections that are cut and damaged, nodes that end and start again.
+//!
+//! What is checked: a message that was acknowledged is held by as many replicas as its role promises, at that moment and after every end that
+//! their flush settings survive; the log of a slave that follows is the master's, byte for byte; what consumers see is held by all in the
+//! in-sync set; epochs rise; and when all is well again, every slave catches up.
+
+use std::collections::BTreeMap;
+
+use bytes::BytesMut;
+
+use super::node::{Asks, End, SimNode, address_of, replica_settings};
+use super::random::Random;
+use super::wire::{End as WireEnd, WIRE_BYTES_MAX, Wire};
+use crate::control::message::ToShard;
+use crate::log::{FlushPolicy, LogSettings, RecordRead, RecordView, record::Check};
+use crate::model::{ConnectionId, LogOffset, MonoNs, Now, ReplicaConnection, UnixMs};
+use crate::protocol::code::RequestCode;
+use crate::protocol::frame::{self, Encoding};
+use crate::protocol::header::Header;
+use crate::protocol::message::MessageId;
+use crate::protocol::reply::{ExtValue, encode_request};
+
+/// The producer's connection; a new one for each life of the master.
+const PRODUCER: u64 = 7;
+
+/// Whether the world keeps its own rules. All but the first are there to see that the checks would notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplicaRule {
+    /// It does.
+    Sound,
+    /// The master acknowledges without asking its slaves.
+    WaitForNobody,
+    /// What a slave reports is made up on the way: all that it was sent.
+    InventReports,
+    /// The slaves' disks forget flushes.
+    ForgetFlushes,
+}
+
+/// What has happened, to see that a run was worth something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct ReplicaCounts {
+    pub sent: u64,
+    pub acknowledged: u64,
+    pub stored_only: u64,
+    pub master_ends: u64,
+    pub slave_ends: u64,
+    pub cuts: u64,
+    pub damages: u64,
+    pub truncations: u64,
+    pub connects: u64,
+    pub bytes_compared: u64,
+    pub masters_lost: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Acknowledged {
+    number: u64,
+    log_offset: LogOffset,
+    body_len: usize,
+}
+
+/// The world of one brokerName.
+pub struct ReplicaWorld {
+    random: Random,
+    now: Now,
+    nodes: Vec<SimNode>,
+    wires: Vec<Wire>,
+    sync: bool,
+    replicas: u32,
+    /// Only ends that the flush settings survive.
+    is_gentle: bool,
+    rule: ReplicaRule,
+    next_number: u64,
+    /// Sends without an answer, by opaque.
+    waiting: BTreeMap<i32, (u64, usize)>,
+    book: Vec<Acknowledged>,
+    /// What has happened.
+    pub counts: ReplicaCounts,
+}
+
+impl ReplicaWorld {
+    /// A world whose every choice comes from `seed`.
+    #[must_use]
+    pub fn new(seed: u64, rule: ReplicaRule) -> ReplicaWorld {
+        let mut random = Random::new(seed ^ 0x5EED);
+        let slaves = 1 + random.index(2);
+        let sync = rule != ReplicaRule::Sound || random.percent(75);
+        let replicas = if slaves == 2 && random.percent(40) { 3 } else { 2 };
+        let segment_bytes = random.pick(&[64, 128, 256]) * 1024;
+        let ring_bytes = random.pick(&[64, 128]) * 1024;
+        let mut nodes = Vec::new();
+        for index in 0..=slaves {
+            let flush = if rule == ReplicaRule::ForgetFlushes || random.percent(50) {
+                FlushPolicy::Sync
+            } else {
+                FlushPolicy::Async { flush_bytes: 64 * 1024, flush_ms: random.pick(&[10, 500]) }
+            };
+            let log_settings = LogSettings {
+                segment_bytes,
+                flush,
+                commit_bytes_max: random.pick(&[8, 32, 1024]) * 1024,
+                prepare_bytes: 64 * 1024,
+                cache_bytes: 640 * 1024,
+                queue_block_entries: 16,
+                key_run_entries: 100,
+                index_file_bytes: 64 * 1024,
+                checkpoint_bytes: 100 * 1024,
+                ..LogSettings::default()
+            };
+            let in_force = if rule == ReplicaRule::WaitForNobody { 1 } else { replicas };
+            let settings = replica_settings(index, sync, in_force, &mut random);
+            let mut node = SimNode::new(index, settings, log_settings, ring_bytes);
+            if rule == ReplicaRule::ForgetFlushes && index > 0 {
+                node.lie();
+            }
+            nodes.push(node);
+        }
+        ReplicaWorld {
+            is_gentle: rule != ReplicaRule::Sound || random.percent(70),
+            random,
+            now: Now { unix: UnixMs(1_700_000_000_000), mono: MonoNs(1_000_000_000) },
+            nodes,
+            wires: Vec::new(),
+            sync,
+            replicas,
+            rule,
+            next_number: 0,
+            waiting: BTreeMap::new(),
+            book: Vec::new(),
+            counts: ReplicaCounts::default(),
+        }
+    }
+
+    /// Runs so many steps; then either the master is lost for good, or all is well again.
+    ///
+    /// # Panics
+    /// When something is not as it must be.
+    pub fn run(&mut self, steps: u64) {
+        for index in 0..self.nodes.len() {
+            self.start(index, None);
+        }
+        for step in 0..steps {
+            self.step();
+            self.check_step();
+            if step % 64 == 0 {
+                self.check_copies(32 * 1024);
+            }
+        }
+        if self.sync && self.is_gentle && self.counts.truncations == 0 && self.random.percent(50) {
+            self.lose_master();
+        } else {
+            self.heal();
+        }
+    }
+
+    fn step(&mut self) {
+        let elapsed_ms = if self.random.percent(2) { self.random.below(4_000) } else { self.random.below(4) };
+        self.pass(elapsed_ms);
+        match self.random.below(1000) {
+            0..160 => self.send_some(),
+            160..460 => self.work_somewhere(),
+            460..700 => self.carry_somewhere(),
+            700..900 => self.fill_somewhere(),
+            900..950 => self.tick_somewhere(),
+            950..985 => self.answer_asks(true),
+            985..988 => self.cut_somewhere(),
+            988..991 => self.damage_somewhere(),
+            991..994 => self.end_somewhere(),
+            _ => self.start_somewhere(),
+        }
+        self.answer_asks(false);
+        self.cut_logs();
+        self.collect();
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now.mono = self.now.mono.plus_ms(ms);
+        self.now.unix.0 += i64::try_from(ms).expect("small");
+    }
+
+    fn pick_up(&mut self) -> Option<usize> {
+        let index = self.random.index(self.nodes.len());
+        self.nodes[index].is_up().then_some(index)
+    }
+
+    fn work_somewhere(&mut self) {
+        if let Some(index) = self.pick_up() {
+            self.nodes[index].work(self.now, &mut self.random);
+        }
+    }
+
+    fn tick_somewhere(&mut self) {
+        if let Some(index) = self.pick_up() {
+            self.nodes[index].tick(self.now);
+        }
+    }
+
+    fn start(&mut self, index: usize, end_max: Option<LogOffset>) {
+        let now = self.now;
+        self.nodes[index].start(now, end_max);
+        if index == 0 {
+            let (connection, peer) = (self.producer(), address_of(90));
+            self.waiting.clear();
+            self.nodes[0].act(now, |broker, _| broker.connected(now, connection, peer));
+        } else {
+            let found = ToShard::MasterFound { ha_address: Some(address_of(0)), address: None };
+            self.nodes[index].act(now, |broker, out| broker.handle_control(now, found, out));
+        }
+    }
+
+    fn producer(&self) -> ConnectionId {
+        ConnectionId(PRODUCER + self.nodes[0].life)
+    }
+
+    fn start_somewhere(&mut self) {
+        let index = self.random.index(self.nodes.len());
+        if !self.nodes[index].is_up() {
+            self.start(index, None);
+        }
+    }
+
+    fn end_somewhere(&mut self) {
+        let Some(index) = self.pick_up() else { return };
+        let mut end = self.random.pick(&[End::Kill, End::Kill, End::KillAndLoseTail, End::Power]);
+        if self.is_gentle && !self.nodes[index].survives(end) {
+            end = End::Kill;
+        }
+        self.end(index, end);
+    }
+
+    fn end(&mut self, index: usize, end: End) {
+        let life = self.nodes[index].life;
+        self.nodes[index].end(end, &mut self.random);
+        let count = if index == 0 { &mut self.counts.master_ends } else { &mut self.counts.slave_ends };
+        *count += 1;
+        for wire in &mut self.wires {
+            for way in 0..2 {
+                if let Some(to) = wire.ways[way].to.filter(|to| (to.node, to.life) == (index, life)) {
+                    wire.close(to, &mut self.random);
+                }
+            }
+        }
+    }
+
+    /// A node whose log has left its master's begins anew with less.
+    fn cut_logs(&mut self) {
+        for index in 0..self.nodes.len() {
+            if let Some(at) = self.nodes[index].cut {
+                self.counts.truncations += 1;
+                self.end(index, End::Cut(at));
+                self.start(index, Some(at));
+                let end = self.nodes[index].broker.as_ref().expect("it runs").log().appended();
+                assert!(end <= at, "the log was cut at {at} and goes to {end}");
+            }
+        }
+    }
+
+    fn answer_asks(&mut self, connects: bool) {
+        for index in 0..self.nodes.len() {
+            let Some(ask) = self.nodes[index].asks.pop_front() else { continue };
+            match ask {
+                Asks::Close(link) => self.close(index, link),
+                Asks::Connect if !connects => self.nodes[index].asks.push_front(Asks::Connect),
+                Asks::Connect => self.connect(index),
+            }
+        }
+        self.wires.retain(|wire| !wire.is_gone());
+    }
+
+    fn connect(&mut self, index: usize) {
+        let now = self.now;
+        if !self.nodes[0].is_up() || self.random.percent(10) {
+            let why = "connection refused";
+            self.nodes[index].act(now, |broker, _| broker.ha_failed(now, address_of(0), why));
+            return;
+        }
+        self.counts.connects += 1;
+        let end = |node: &mut SimNode, number| {
+            node.next_link += 1;
+            WireEnd { node: number, life: node.life, link: ReplicaConnection(node.next_link) }
+        };
+        let (slave, master) = (end(&mut self.nodes[index], index), end(&mut self.nodes[0], 0));
+        self.wires.push(Wire::new(slave, master));
+        self.nodes[0].act(now, |broker, out| broker.ha_connected(now, master.link, address_of(index), out));
+        self.nodes[index].act(now, |broker, out| broker.ha_connected(now, slave.link, address_of(0), out));
+    }
+
+    /// A node closes its end of a connection.
+    fn close(&mut self, index: usize, link: ReplicaConnection) {
+        let (now, life) = (self.now, self.nodes[index].life);
+        let end = WireEnd { node: index, life, link };
+        let is_there = self.wires.iter().any(|wire| wire.ways.iter().any(|way| way.to == Some(end)));
+        for wire in &mut self.wires {
+            wire.close(end, &mut self.random);
+        }
+        if is_there {
+            self.nodes[index].act(now, |broker, out| broker.ha_disconnected(now, link, out));
+        }
+    }
+
+    fn cut_somewhere(&mut self) {
+        if !self.wires.is_empty() {
+            let wire = self.random.index(self.wires.len());
+            self.wires[wire].cut(&mut self.random);
+            self.counts.cuts += 1;
+        }
+    }
+
+    /// Only what a record's CRC, its place or the order of messages can tell: nothing in the protocol covers a report, but TCP's sum does.
+    fn damage_somewhere(&mut self) {
+        if !self.wires.is_empty() {
+            let wire = self.random.index(self.wires.len());
+            if self.wires[wire].damage(&mut self.random) {
+                self.counts.damages += 1;
+            }
+        }
+    }
+
+    /// Bytes arrive at one end of one connection, or its end does.
+    fn carry_somewhere(&mut self) {
+        if !self.wires.is_empty() {
+            let (wire, way) = (self.random.index(self.wires.len()), self.random.index(2));
+            self.carry(wire, way);
+        }
+    }
+
+    fn carry(&mut self, wire: usize, way: usize) {
+        let now = self.now;
+        let Some(to) = self.wires[wire].ways[way].to else { return };
+        let node = &mut self.nodes[to.node];
+        if node.life != to.life || !node.is_up() {
+            return;
+        }
+        if self.wires[wire].ways[way].bytes.is_empty() {
+            if self.wires[wire].ways[way].is_ended {
+                self.close(to.node, to.link);
+            }
+            return;
+        }
+        if !node.broker.as_ref().expect("it runs").ha_reads(to.link) {
+            return;
+        }
+        let bytes = self.wires[wire].ways[way].take(&mut self.random);
+        node.act(now, |broker, out| broker.ha_received(now, to.link, &bytes, out));
+    }
+
+    /// One end of one connection is asked for what it has to send.
+    fn fill_somewhere(&mut self) {
+        if !self.wires.is_empty() {
+            let (wire, way) = (self.random.index(self.wires.len()), self.random.index(2));
+            self.fill(wire, way);
+        }
+    }
+
+    fn fill(&mut self, wire: usize, way: usize) {
+        let now = self.now;
+        let Some(from) = self.wires[wire].sender(way) else { return };
+        let node = &mut self.nodes[from.node];
+        let lane = &mut self.wires[wire].ways[way];
+        let is_open = node.life == from.life && node.is_up() && !lane.is_ended;
+        if !is_open || lane.bytes.len() > WIRE_BYTES_MAX {
+            return;
+        }
+        let mut buffer = BytesMut::new();
+        node.act(now, |broker, out| broker.ha_output(now, from.link, &mut buffer, out));
+        if self.rule == ReplicaRule::InventReports && way == 1 {
+            self.invent(wire, &mut buffer);
+        }
+        self.wires[wire].ways[way].bytes.extend(&buffer);
+    }
+
+    /// Replaces what a slave acknowledges by the end of what the master has.
+    fn invent(&self, wire: usize, buffer: &mut BytesMut) {
+        let is_following = self.wires[wire].ways[1].bytes.is_empty() && buffer.len() == 12;
+        if let Some(master) = self.nodes[0].broker.as_ref().filter(|_| is_following) {
+            let sent = master.replica_status().slaves.iter().map(|slave| slave.sent.0).min();
+            if let Some(sent) = sent {
+                buffer[4..12].copy_from_slice(&sent.to_be_bytes());
+            }
+        }
+    }
+
+    fn send_some(&mut self) {
+        if !self.nodes[0].is_up() {
+            return;
+        }
+        for _ in 0..self.random.below(6) {
+            if !self.nodes[0].broker.as_ref().expect("it runs").accepts_input() {
+                break;
+            }
+            let number = self.next_number;
+            self.next_number += 1;
+            let body_len = if self.random.percent(5) { self.random.index(8_000) } else { self.random.index(400) } + 8;
+            let opaque = i32::try_from(number).expect("few messages");
+            let queue = self.random.below(4).to_string();
+            let ext = [
+                ("a", "P"),
+                ("b", "BenchmarkTest"),
+                ("c", "TBW102"),
+                ("d", "4"),
+                ("e", &queue),
+                ("f", "0"),
+                ("g", "1700000000000"),
+                ("h", "0"),
+                ("i", ""),
+                ("j", "0"),
+                ("k", "false"),
+                ("m", "false"),
+            ];
+            let ext: Vec<(&str, ExtValue<'_>)> = ext.iter().map(|(name, value)| (*name, ExtValue::Str(value))).collect();
+            let mut bytes = BytesMut::new();
+            let (code, body) = (RequestCode::SendMessageV2.number(), body(number, body_len));
+            encode_request(Encoding::Json, code, opaque, false, &ext, &body, &mut bytes);
+            let (now, connection) = (self.now, self.producer());
+            self.waiting.insert(opaque, (number, body_len));
+            self.counts.sent += 1;
+            self.nodes[0].act(now, |broker, out| {
+                let frame = frame::split(&bytes).expect("a frame").expect("a whole one");
+                broker.handle_frame(now, connection, &frame, out).expect("a request");
+            });
+        }
+        let now = self.now;
+        self.nodes[0].act(now, |broker, out| broker.handle_progress(now, out));
+    }
+
+    /// Reads the answers that the producer has got.
+    fn collect(&mut self) {
+        let connection = self.producer();
+        let mut bytes = self.nodes[0].out.outbox.take(connection);
+        while let Some(frame) = frame::split(&bytes).expect("a frame") {
+            let header = Header::decode(frame.encoding, frame.header).expect("a header");
+            let (opaque, code) = (header.opaque, header.code);
+            let id = header.ext.iter().find(|(name, _)| *name == "msgId").map(|(_, id)| id.to_string());
+            let size = frame.size;
+            let (number, body_len) = self.waiting.remove(&opaque).expect("each send is answered once");
+            match code {
+                0 => {
+                    let id = MessageId::decode(&id.expect("a success has an id")).expect("an id");
+                    self.counts.acknowledged += 1;
+                    self.note_acknowledged(Acknowledged { number, log_offset: id.log_offset, body_len });
+                }
+                10..=12 => self.counts.stored_only += 1,
+                _ => {}
+            }
+            let _ = bytes.split_to(size);
+        }
+    }
+
+    /// As many replicas as the role promises hold what was acknowledged just now.
+    fn note_acknowledged(&mut self, message: Acknowledged) {
+        let end = message.log_offset.plus(message.body_len as u64);
+        let holders = self.nodes.iter().filter(|node| node.held() > end).count();
+        let wanted = if self.sync { self.replicas } else { 1 };
+        assert!(
+            !self.is_gentle || holders >= usize::try_from(wanted).expect("few"),
+            "{message:?} was acknowledged, but {holders} replicas hold it instead of {wanted}"
+        );
+        self.book.push(message);
+    }
+
+    fn check_step(&mut self) {
+        for node in self.nodes.iter().filter_map(|node| node.broker.as_ref()) {
+            node.log().check_invariants();
+            assert!(node.log().failure().is_none(), "no disk fails here");
+        }
+        let Some(master) = self.nodes[0].broker.as_ref() else { return };
+        let status = master.replica_status();
+        for slave in status.slaves.iter().filter(|slave| self.sync && slave.in_sync) {
+            let is_bounded = self.rule == ReplicaRule::WaitForNobody || status.confirm <= slave.acked;
+            assert!(is_bounded, "{} is confirmed, and a slave in sync has {}", status.confirm, slave.acked);
+        }
+    }
+
+    /// The newest bytes of slaves that follow this life of the master are the master's.
+    fn check_copies(&mut self, bytes_max: u64) {
+        for index in 1..self.nodes.len() {
+            let (master_life, life) = (self.nodes[0].life, self.nodes[index].life);
+            let is_joined = self.wires.iter().any(|wire| {
+                let end = |way: usize, node, life| wire.ways[way].to.is_some_and(|to| (to.node, to.life) == (node, life));
+                end(0, index, life) && end(1, 0, master_life)
+            });
+            let is_up = self.nodes[0].is_up() && self.nodes[index].is_up();
+            if is_joined && is_up {
+                let slave = self.nodes[index].broker.as_ref().expect("it runs");
+                let follows = slave.replica_status().master.is_some_and(|master| master.is_connected);
+                if follows {
+                    self.compare(index, bytes_max);
+                }
+            }
+        }
+    }
+
+    fn compare(&mut self, index: usize, bytes_max: u64) {
+        let range = |node: &SimNode| {
+            let log = node.broker.as_ref().expect("it runs").log();
+            (log.start(), log.appended())
+        };
+        let ((start, end), (own_start, own_end)) = (range(&self.nodes[0]), range(&self.nodes[index]));
+        let end = end.min(own_end);
+        let start = start.max(own_start).max(LogOffset(end.0.saturating_sub(bytes_max)));
+        if start < end {
+            let (theirs, ours) = (self.nodes[0].bytes(start, end), self.nodes[index].bytes(start, end));
+            let differs = theirs.iter().zip(&ours).position(|(a, b)| a != b);
+            assert_eq!(differs, None, "slave {index} differs from its master behind {start}");
+            self.counts.bytes_compared += end.since(start);
+        }
+    }
+
+    /// The master is lost for good: as many slaves as were promised have everything that was acknowledged.
+    fn lose_master(&mut self) {
+        self.counts.masters_lost += 1;
+        if self.nodes[0].is_up() {
+            self.end(0, End::Kill);
+        }
+        for index in 1..self.nodes.len() {
+            if !self.nodes[index].is_up() {
+                self.start(index, None);
+            }
+        }
+        let wanted = usize::try_from(self.replicas - 1).expect("few");
+        for message in std::mem::take(&mut self.book) {
+            let holders = (1..self.nodes.len()).filter(|index| self.holds(*index, &message)).count();
+            assert!(holders >= wanted, "{message:?} was acknowledged; {holders} slaves have it instead of {wanted}");
+        }
+    }
+
+    fn holds(&mut self, index: usize, message: &Acknowledged) -> bool {
+        let log = self.nodes[index].broker.as_ref().expect("it runs").log();
+        if message.log_offset < log.start() || message.log_offset >= log.appended() {
+            return false;
+        }
+        let mut out = BytesMut::new();
+        for _ in 0..100 {
+            let node = &mut self.nodes[index];
+            match node.broker.as_mut().expect("it runs").log_mut().record(message.log_offset, &mut out) {
+                RecordRead::Cold(block) => node.supply(block),
+                RecordRead::Missing => return false,
+                RecordRead::Found { .. } => {
+                    let view = RecordView::decode(&out, Some(message.log_offset), Check::CrcRequired);
+                    return view.is_ok_and(|view| view.body == body(message.number, message.body_len));
+                }
+            }
+        }
+        panic!("{message:?} stays cold");
+    }
+
+    /// All is well again: every slave catches up with a master that has everything it has promised.
+    fn heal(&mut self) {
+        for index in 0..self.nodes.len() {
+            if !self.nodes[index].is_up() {
+                self.start(index, None);
+            }
+        }
+        for _ in 0..40_000 {
+            self.pass(20);
+            for index in 0..self.nodes.len() {
+                self.nodes[index].tick(self.now);
+                self.nodes[index].settle(self.now, &mut self.random);
+            }
+            for wire in 0..self.wires.len() {
+                for way in 0..2 {
+                    self.fill(wire, way);
+                    self.carry(wire, way);
+                }
+            }
+            self.answer_asks(true);
+            self.cut_logs();
+            self.collect();
+            self.check_step();
+            if self.is_whole() {
+                for index in 1..self.nodes.len() {
+                    self.compare(index, u64::MAX);
+                }
+                for message in std::mem::take(&mut self.book) {
+                    assert!(!self.is_gentle || self.holds(0, &message), "{message:?} was acknowledged and is lost");
+                }
+                return;
+            }
+        }
+        let ends: Vec<LogOffset> =
+            self.nodes.iter().map(|node| node.broker.as_ref().expect("it runs").log().appended()).collect();
+        panic!("the slaves do not catch up: the logs end at {ends:?}");
+    }
+
+    fn is_whole(&self) -> bool {
+        let end = |node: &SimNode| node.broker.as_ref().map(|broker| broker.log().appended());
+        let is_same = self.nodes.iter().all(|node| end(node) == end(&self.nodes[0]));
+        let status = self.nodes[0].broker.as_ref().expect("it runs").replica_status();
+        let is_acked = status.slaves.len() + 1 == self.nodes.len()
+            && status.slaves.iter().all(|slave| Some(slave.acked) == end(&self.nodes[0]));
+        is_same && is_acked
+    }
+}
+
+/// The body of a message is known from its number.
+fn body(number: u64, len: usize) -> Vec<u8> {
+    let mut body = Random::new(number).bits().to_le_bytes().repeat(len.div_ceil(8));
+    body.truncate(len);
+    body
+}

@@ -1,0 +1,39 @@
+//! Both replication streams of any bytes; what was decoded is encoded to the same bytes.
+#![no_main]
+
+use bytes::BytesMut;
+use libfuzzer_sys::fuzz_target;
+use ringmq::protocol::ha::{classic, epoch};
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut out = BytesMut::new();
+    if let Ok(Some(end)) = classic::decode_report(bytes) {
+        classic::encode_report(end, &mut out);
+        assert!(bytes.starts_with(&out));
+    }
+    out.clear();
+    if let Ok(Some(header)) = classic::TransferHeader::decode(bytes) {
+        header.encode(&mut out);
+        assert!(bytes.starts_with(&out));
+    }
+    out.clear();
+    if let Ok(Some(header)) = epoch::TransferHeader::decode(bytes) {
+        header.encode(&mut out);
+        assert!(bytes.starts_with(&out));
+    }
+    out.clear();
+    if let Ok(Some(ack)) = epoch::Ack::decode(bytes) {
+        ack.encode(&mut out);
+        assert!(bytes.starts_with(&out));
+    }
+    out.clear();
+    if let Ok(Some(reply)) = epoch::HandshakeReply::decode(bytes) {
+        epoch::encode_handshake_reply(reply.end, reply.epoch, reply.epochs.into_iter(), &mut out);
+        assert!(bytes.starts_with(&out));
+    }
+    if let Ok(Some(handshake)) = epoch::Handshake::decode(bytes) {
+        out.clear();
+        handshake.encode(&mut out);
+        assert_eq!(epoch::Handshake::decode(&out), Ok(Some(handshake)));
+    }
+});
