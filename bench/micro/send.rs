@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 
 use bytes::BytesMut;
-use ringmq::broker::settings::BrokerSettings;
+use ringmq::broker::settings::{BrokerSettings, ReplicaSettings};
 use ringmq::broker::{Broker, Output, Tables};
 use ringmq::control::message::ToShard;
 use ringmq::log::{FlushPolicy, HeapTail, Log, LogSettings};
@@ -108,6 +108,7 @@ impl World {
             message_body_bytes_max: 4096,
             long_polling: true,
             flush_wait_ms: 5_000,
+            replica: ReplicaSettings::default(),
             config_text: String::new(),
         };
         let log = LogSettings { flush: FlushPolicy::Sync, ..LogSettings::default() };
