@@ -27,6 +27,12 @@ pub(crate) enum Case {
     Start,
     /// From the start after kill -9, with 5 GB in the log, to the first stored message
     Restart,
+    /// A master and a slave, synchronous double write and asynchronous replication, closed loops
+    ReplicatedClosed,
+    /// The same at 10,000 messages a second
+    ReplicatedOpen,
+    /// Double write with 2 ms each way between master and slave
+    Distance,
 }
 
 /// How a case gets its numbers.
@@ -74,13 +80,11 @@ pub(crate) enum Value {
 /// A promise about medians.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Goal {
-    /// ringmq's is at least so many times Apache's.
-    TimesApacheMin(f64),
-    /// ringmq's is at most so much of Apache's.
-    TimesApacheMax(f64),
-    /// ringmq's is at most so many times the bare echo's.
-    TimesEchoMax(f64),
-    /// ringmq's is at most this.
+    /// It is at least so many times the other's.
+    AtLeast(f64, Kind),
+    /// It is at most so many times the other's.
+    AtMost(f64, Kind),
+    /// It is at most this.
     Max(f64),
 }
 
@@ -88,20 +92,18 @@ impl Goal {
     /// In tables.
     pub(crate) fn text(self) -> String {
         match self {
-            Self::TimesApacheMin(times) => format!("≥ {times} × Apache"),
-            Self::TimesApacheMax(times) => format!("≤ {times} × Apache"),
-            Self::TimesEchoMax(times) => format!("≤ {times} × echo"),
+            Self::AtLeast(times, other) => format!("≥ {times} × {}", other.name()),
+            Self::AtMost(times, other) => format!("≤ {times} × {}", other.name()),
             Self::Max(bound) => format!("≤ {bound}"),
         }
     }
 
-    /// Whether medians keep it; `None` when one of them is missing.
-    pub(crate) fn is_met(self, median: impl Fn(Kind) -> Option<f64>) -> Option<bool> {
-        let ours = median(Kind::Ringmq)?;
+    /// Whether the medians keep it for `ours`; `None` when one of them is missing.
+    pub(crate) fn is_met(self, ours: Kind, median: impl Fn(Kind) -> Option<f64>) -> Option<bool> {
+        let ours = median(ours)?;
         Some(match self {
-            Self::TimesApacheMin(times) => ours >= times * median(Kind::Apache)?,
-            Self::TimesApacheMax(times) => ours <= times * median(Kind::Apache)?,
-            Self::TimesEchoMax(times) => ours <= times * median(Kind::Echo)?,
+            Self::AtLeast(times, other) => ours >= times * median(other)?,
+            Self::AtMost(times, other) => ours <= times * median(other)?,
             Self::Max(bound) => ours <= bound,
         })
     }
@@ -125,6 +127,7 @@ const MIDDLE: &[&str] = &["--connections", "8", "--in-flight", "32"];
 const DEEP: &[&str] = &["--connections", "16", "--in-flight", "128"];
 const PULLED: &[&str] = &["--connections", "8", "--rate", "1000", "--end-to-end"];
 const TEN_THOUSAND: &[&str] = &["--connections", "8", "--rate", "10000"];
+const FAR: &[&str] = &["--connections", "16", "--in-flight", "64"];
 
 fn closed(name: &'static str, arguments: &'static [&'static str], figures: Vec<Figure>) -> Load {
     Load { name, arguments, figures }
@@ -132,7 +135,7 @@ fn closed(name: &'static str, arguments: &'static [&'static str], figures: Vec<F
 
 impl Case {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::SyncClosed,
         Self::AsyncClosed,
         Self::AsyncSingle,
@@ -142,6 +145,9 @@ impl Case {
         Self::Memory,
         Self::Start,
         Self::Restart,
+        Self::ReplicatedClosed,
+        Self::ReplicatedOpen,
+        Self::Distance,
     ];
 
     /// When the brokers call a message stored.
@@ -152,37 +158,46 @@ impl Case {
         }
     }
 
-    /// Whether a server without a store can take part.
-    pub(crate) fn suits(self, kind: Kind) -> bool {
-        kind != Kind::Echo || !matches!(self, Self::EndToEnd | Self::Memory | Self::Restart)
+    /// Who takes part; the first is the one that promises.
+    pub(crate) fn kinds(self) -> &'static [Kind] {
+        match self {
+            // Without a store there is nothing to pull, to keep or to recover.
+            Self::EndToEnd | Self::Memory | Self::Restart => &[Kind::Ringmq, Kind::Apache],
+            Self::ReplicatedClosed | Self::ReplicatedOpen => {
+                &[Kind::RingmqDouble, Kind::RingmqAsync, Kind::ApacheDouble, Kind::ApacheAsync]
+            }
+            Self::Distance => &[Kind::RingmqFar, Kind::RingmqDouble],
+            _ => &[Kind::Ringmq, Kind::Apache, Kind::Echo],
+        }
     }
 
     /// How it is measured.
     pub(crate) fn method(self) -> Method {
-        use Goal::{Max, TimesApacheMax, TimesApacheMin, TimesEchoMax};
+        use Goal::{AtLeast, AtMost, Max};
+        use Kind::{Apache, ApacheDouble, Echo, RingmqAsync, RingmqDouble};
         match self {
             Self::SyncClosed => Method::Loads(vec![
-                closed("64x1", WIDE, vec![rate(vec![TimesApacheMin(3.0)])]),
-                closed("8x32", MIDDLE, vec![rate(vec![TimesApacheMin(8.0)])]),
-                closed("16x128", DEEP, vec![rate(vec![TimesApacheMin(10.0)])]),
+                closed("64x1", WIDE, vec![rate(vec![AtLeast(3.0, Apache)])]),
+                closed("8x32", MIDDLE, vec![rate(vec![AtLeast(8.0, Apache)])]),
+                closed("16x128", DEEP, vec![rate(vec![AtLeast(10.0, Apache)])]),
             ]),
             Self::AsyncClosed => Method::Loads(vec![
-                closed("64x1", WIDE, vec![rate(vec![TimesApacheMin(2.0)])]),
-                closed("8x32", MIDDLE, vec![rate(vec![TimesApacheMin(8.0)])]),
-                closed("16x128", DEEP, vec![rate(vec![TimesApacheMin(10.0)])]),
+                closed("64x1", WIDE, vec![rate(vec![AtLeast(2.0, Apache)])]),
+                closed("8x32", MIDDLE, vec![rate(vec![AtLeast(8.0, Apache)])]),
+                closed("16x128", DEEP, vec![rate(vec![AtLeast(10.0, Apache)])]),
             ]),
             Self::AsyncSingle => {
-                Method::Loads(vec![closed("1x1", SINGLE, vec![p50(vec![TimesApacheMax(1.0)]), rate(vec![])])])
+                Method::Loads(vec![closed("1x1", SINGLE, vec![p50(vec![AtMost(1.0, Apache)]), rate(vec![])])])
             }
             Self::SyncOpen => Method::Loads(vec![Load {
                 name: "10,000/s",
                 arguments: TEN_THOUSAND,
-                figures: vec![p50(vec![TimesApacheMax(0.25)]), p99_9(vec![TimesApacheMax(0.2), TimesEchoMax(2.0)])],
+                figures: vec![p50(vec![AtMost(0.25, Apache)]), p99_9(vec![AtMost(0.2, Apache), AtMost(2.0, Echo)])],
             }]),
             Self::AsyncOpen => Method::Loads(vec![Load {
                 name: "10,000/s",
                 arguments: TEN_THOUSAND,
-                figures: vec![p50(vec![TimesApacheMax(0.25)]), p99_9(vec![TimesApacheMax(0.2), TimesEchoMax(1.5)])],
+                figures: vec![p50(vec![AtMost(0.25, Apache)]), p99_9(vec![AtMost(0.2, Apache), AtMost(1.5, Echo)])],
             }]),
             Self::EndToEnd => Method::Loads(vec![Load {
                 name: "1,000/s, pulled",
@@ -191,7 +206,7 @@ impl Case {
                     Figure {
                         label: "end to end p50 µs",
                         value: Value::Report(|report| report.end_to_end_us.map_or(f64::NAN, |found| found.p50)),
-                        goals: vec![TimesApacheMax(0.25)],
+                        goals: vec![AtMost(0.25, Apache)],
                     },
                     Figure {
                         label: "end to end p99.9 µs",
@@ -207,6 +222,17 @@ impl Case {
             }]),
             Self::Start => Method::Start,
             Self::Restart => Method::Restart,
+            Self::ReplicatedClosed => Method::Loads(vec![
+                closed("64x1", WIDE, vec![rate(vec![AtLeast(2.0, ApacheDouble), AtLeast(0.85, RingmqAsync)])]),
+                closed("8x32", MIDDLE, vec![rate(vec![AtLeast(6.0, ApacheDouble)])]),
+                closed("16x128", DEEP, vec![rate(vec![AtLeast(8.0, ApacheDouble), AtLeast(0.95, RingmqAsync)])]),
+            ]),
+            Self::ReplicatedOpen => Method::Loads(vec![Load {
+                name: "10,000/s",
+                arguments: TEN_THOUSAND,
+                figures: vec![p50(vec![AtMost(0.25, ApacheDouble)]), p99_9(vec![AtMost(0.25, ApacheDouble)])],
+            }]),
+            Self::Distance => Method::Loads(vec![closed("16x64", FAR, vec![rate(vec![AtLeast(0.8, RingmqDouble)])])]),
         }
     }
 
@@ -227,6 +253,9 @@ impl Case {
             Self::Memory => "memory",
             Self::Start => "start",
             Self::Restart => "restart",
+            Self::ReplicatedClosed => "replicated-closed",
+            Self::ReplicatedOpen => "replicated-open",
+            Self::Distance => "distance",
         }
     }
 }

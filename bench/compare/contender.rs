@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ringmq_peers::{Apache, Broker, BrokerOptions, Flush, NameServer, PortBlock, Process};
+use ringmq_peers::{Apache, Broker, BrokerOptions, Flush, NameServer, PortBlock, Process, Relay, Role};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Failure;
@@ -23,7 +23,29 @@ pub(crate) enum Kind {
     Apache,
     /// The bare glommio echo
     Echo,
+    /// ringmq, a master and a slave, synchronous double write
+    RingmqDouble,
+    /// ringmq, a master and a slave, asynchronous replication
+    RingmqAsync,
+    /// ringmq's double write with 2 ms each way between master and slave
+    RingmqFar,
+    /// Apache's synchronous double write (inSyncReplicas=2)
+    ApacheDouble,
+    /// Apache's asynchronous replication
+    ApacheAsync,
 }
+
+/// A master's slave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Replication {
+    /// Replies wait for it.
+    is_double_write: bool,
+    /// It is 2 ms away.
+    is_far: bool,
+}
+
+/// How far a far slave is, each way.
+const DISTANCE: Duration = Duration::from_millis(2);
 
 impl Kind {
     /// In tables.
@@ -32,7 +54,27 @@ impl Kind {
             Self::Ringmq => "ringmq",
             Self::Apache => "Apache 5.3.3",
             Self::Echo => "glommio echo",
+            Self::RingmqDouble => "ringmq double write",
+            Self::RingmqAsync => "ringmq async",
+            Self::RingmqFar => "ringmq double write, 2 ms apart",
+            Self::ApacheDouble => "Apache double write",
+            Self::ApacheAsync => "Apache async",
         }
+    }
+
+    /// A Java broker compiles its hot paths while it runs.
+    pub(crate) fn is_apache(self) -> bool {
+        matches!(self, Self::Apache | Self::ApacheDouble | Self::ApacheAsync)
+    }
+
+    fn replication(self) -> Option<Replication> {
+        let (is_double_write, is_far) = match self {
+            Self::Ringmq | Self::Apache | Self::Echo => return None,
+            Self::RingmqDouble | Self::ApacheDouble => (true, false),
+            Self::RingmqAsync | Self::ApacheAsync => (false, false),
+            Self::RingmqFar => (true, true),
+        };
+        Some(Replication { is_double_write, is_far })
     }
 
     /// For folders.
@@ -41,6 +83,11 @@ impl Kind {
             Self::Ringmq => "ringmq",
             Self::Apache => "apache",
             Self::Echo => "echo",
+            Self::RingmqDouble => "ringmq-double",
+            Self::RingmqAsync => "ringmq-async",
+            Self::RingmqFar => "ringmq-far",
+            Self::ApacheDouble => "apache-double",
+            Self::ApacheAsync => "apache-async",
         }
     }
 }
@@ -56,6 +103,8 @@ pub(crate) struct Stable {
     pub(crate) echo: PathBuf,
     /// Processor of the echo.
     pub(crate) echo_cpu: usize,
+    /// Processor of ringmq's slaves: their masters have the first.
+    pub(crate) slave_cpu: usize,
 }
 
 /// Longest that a server may take until it stores its first message.
@@ -77,23 +126,28 @@ pub(crate) struct Contender {
 
 #[derive(Debug)]
 enum Server {
-    Own { process: Process, _ports: Vec<PortBlock> },
-    Apache { broker: Box<Broker>, _name_server: NameServer },
+    Own { process: Process, slave: Option<Process>, _ports: Vec<PortBlock>, _relay: Option<Relay> },
+    Apache { broker: Box<Broker>, slave: Option<Box<Broker>>, _name_server: NameServer },
 }
+
+/// A quiet neighbour is stopped for longer than the 20 s after which replication would be given up.
+const NO_HOUSEKEEPING: &str = "600000";
 
 impl Contender {
     /// Starts `kind` on `dir`, which may hold what an earlier one left, and waits for its first stored message.
     pub(crate) fn start(stable: &Stable, kind: Kind, flush: Flush, dir: &Path) -> Result<Self, Failure> {
         fs::create_dir_all(dir)?;
         match kind {
-            Kind::Ringmq => Self::start_ringmq(stable, flush, dir),
-            Kind::Apache => Self::start_apache(flush, dir),
+            Kind::Ringmq | Kind::RingmqDouble | Kind::RingmqAsync | Kind::RingmqFar => {
+                Self::start_ringmq(stable, kind, flush, dir)
+            }
+            Kind::Apache | Kind::ApacheDouble | Kind::ApacheAsync => Self::start_apache(kind, flush, dir),
             Kind::Echo => Self::start_echo(stable, dir),
         }
     }
 
-    fn start_ringmq(stable: &Stable, flush: Flush, dir: &Path) -> Result<Self, Failure> {
-        let ports = vec![PortBlock::reserve(1), PortBlock::reserve(1)];
+    fn start_ringmq(stable: &Stable, kind: Kind, flush: Flush, dir: &Path) -> Result<Self, Failure> {
+        let ports = vec![PortBlock::reserve(1), PortBlock::reserve(1), PortBlock::reserve(1)];
         let (listen, name_server) = (ports[0].listen(), ports[1].listen());
         let flush = match flush {
             Flush::Sync => "SYNC_FLUSH",
@@ -105,6 +159,10 @@ impl Contender {
              autoCreateTopicEnable=true\n",
             dir.join("store").display()
         );
+        if let Some(replication) = kind.replication() {
+            let role = if replication.is_double_write { "SYNC_MASTER\ninSyncReplicas=2" } else { "ASYNC_MASTER" };
+            writeln!(settings, "brokerRole={role}\nhaHousekeepingInterval={NO_HOUSEKEEPING}")?;
+        }
         for line in stable.ringmq_more.lines() {
             writeln!(settings, "{line}")?;
         }
@@ -115,17 +173,69 @@ impl Contender {
         let address = SocketAddr::from(([127, 0, 0, 1], listen));
         let begun = Instant::now();
         let mut process = Process::start("ringmq", command, &dir.join("ringmq.log"))?;
-        let start = first_message(address, begun, &mut process)?;
-        Ok(Self { kind: Kind::Ringmq, address, settings, start, server: Server::Own { process, _ports: ports } })
+        let Some(replication) = kind.replication() else {
+            let start = first_message(address, begun, &mut process)?;
+            let server = Server::Own { process, slave: None, _ports: ports, _relay: None };
+            return Ok(Self { kind, address, settings, start, server });
+        };
+        let relay = if replication.is_far {
+            Some(Relay::start(SocketAddr::from(([127, 0, 0, 1], listen + 1)), DISTANCE)?)
+        } else {
+            None
+        };
+        let slave_listen = ports[2].listen();
+        let mut slave_settings = format!(
+            "brokerClusterName=DefaultCluster\nbrokerName=broker-a\nbrokerId=1\nbrokerRole=SLAVE\nbrokerIP1=127.0.0.1\n\
+             listenPort={slave_listen}\nnamesrvAddr=127.0.0.1:{name_server}\nstorePathRootDir={}\nshards=1\n\
+             flushDiskType={flush}\nhaHousekeepingInterval={NO_HOUSEKEEPING}\n",
+            dir.join("slave-store").display()
+        );
+        if let Some(relay) = &relay {
+            writeln!(slave_settings, "haMasterAddress={}", relay.address())?;
+        }
+        for line in stable.ringmq_more.lines() {
+            writeln!(slave_settings, "{line}")?;
+        }
+        let slave_config = dir.join("slave.properties");
+        fs::write(&slave_config, &slave_settings)?;
+        let mut command = Command::new("taskset");
+        command
+            .args(["-c", &stable.slave_cpu.to_string()])
+            .arg(&stable.ringmq)
+            .args(["broker", "-c"])
+            .arg(&slave_config);
+        let mut slave = Process::start("ringmq slave", command, &dir.join("slave.log"))?;
+        let start = replicated_message(address, slave_listen, begun, &mut [&mut process, &mut slave])?;
+        writeln!(settings, "\n# slave, on processor {}\n{slave_settings}", stable.slave_cpu)?;
+        let server = Server::Own { process, slave: Some(slave), _ports: ports, _relay: relay };
+        Ok(Self { kind, address, settings, start, server })
     }
 
-    fn start_apache(flush: Flush, dir: &Path) -> Result<Self, Failure> {
+    fn start_apache(kind: Kind, flush: Flush, dir: &Path) -> Result<Self, Failure> {
         let apache = Apache::locate()?;
         let name_server = apache.start_name_server()?;
-        let options =
+        let mut options =
             BrokerOptions { flush, store_dir: Some(dir.join("store")), ..BrokerOptions::fast(&name_server.address()) };
+        if let Some(replication) = kind.replication() {
+            options.more.push(("haHousekeepingInterval".to_owned(), NO_HOUSEKEEPING.to_owned()));
+            if replication.is_double_write {
+                (options.role, options.in_sync_replicas) = (Role::SyncMaster, 2);
+            }
+        }
         let begun = Instant::now();
         let broker = Box::new(apache.start_broker(&options)?);
+        let slave = if kind.replication().is_some() {
+            let options = BrokerOptions {
+                broker_id: 1,
+                role: Role::Slave,
+                in_sync_replicas: 1,
+                store_dir: Some(dir.join("slave-store")),
+                ..options.clone()
+            };
+            Some(Box::new(apache.start_broker(&options)?))
+        } else {
+            None
+        };
         let address: SocketAddr = broker.address().parse()?;
         let start = loop {
             match probe::store_one(address) {
@@ -135,13 +245,8 @@ impl Contender {
             }
         };
         let settings = format!("{options:#?}");
-        Ok(Self {
-            kind: Kind::Apache,
-            address,
-            settings,
-            start,
-            server: Server::Apache { broker, _name_server: name_server },
-        })
+        let server = Server::Apache { broker, slave, _name_server: name_server };
+        Ok(Self { kind, address, settings, start, server })
     }
 
     fn start_echo(stable: &Stable, dir: &Path) -> Result<Self, Failure> {
@@ -153,7 +258,13 @@ impl Contender {
         let begun = Instant::now();
         let mut process = Process::start("ringmq-echo", command, &dir.join("echo.log"))?;
         let start = first_message(address, begun, &mut process)?;
-        Ok(Self { kind: Kind::Echo, address, settings, start, server: Server::Own { process, _ports: ports } })
+        Ok(Self {
+            kind: Kind::Echo,
+            address,
+            settings,
+            start,
+            server: Server::Own { process, slave: None, _ports: ports, _relay: None },
+        })
     }
 
     /// Keeps it from running, so that it does not disturb the one that is measured.
@@ -161,14 +272,28 @@ impl Contender {
         self.signal(Signal::STOP)
     }
 
-    /// Lets it run again.
+    /// Lets it run again, until it stores as it promises.
     pub(crate) fn go_on(&self) -> Result<(), Failure> {
-        self.signal(Signal::CONT)
+        self.signal(Signal::CONT)?;
+        let begun = Instant::now();
+        while let Err(error) = probe::store_one(self.address) {
+            if begun.elapsed() > START_TIMEOUT {
+                return Err(error);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     fn signal(&self, signal: Signal) -> Result<(), Failure> {
-        let pid = i32::try_from(self.process_id()).ok().and_then(Pid::from_raw).ok_or("a process id out of range")?;
-        kill_process(pid, signal)?;
+        let slave = match &self.server {
+            Server::Own { slave, .. } => slave.as_ref().map(Process::id),
+            Server::Apache { slave, .. } => slave.as_ref().map(|slave| slave.process().id()),
+        };
+        for id in slave.into_iter().chain([self.process_id()]) {
+            let pid = i32::try_from(id).ok().and_then(Pid::from_raw).ok_or("a process id out of range")?;
+            kill_process(pid, signal)?;
+        }
         Ok(())
     }
 
@@ -193,6 +318,31 @@ impl Contender {
             Server::Own { process, .. } => process.id(),
             Server::Apache { broker, .. } => broker.process().id(),
         }
+    }
+}
+
+/// Waits until a message is stored and its slave has all that its master has.
+fn replicated_message(
+    address: SocketAddr,
+    slave_listen: u16,
+    begun: Instant,
+    processes: &mut [&mut Process],
+) -> Result<Duration, Failure> {
+    let slave = SocketAddr::from(([127, 0, 0, 1], slave_listen));
+    loop {
+        let is_there = probe::store_one(address).and_then(|()| Ok(probe::log_end(slave)? >= probe::log_end(address)?));
+        match is_there {
+            Ok(true) => return Ok(begun.elapsed()),
+            Ok(false) | Err(_) if begun.elapsed() < START_TIMEOUT => {}
+            Ok(false) => return Err(format!("the slave at {slave} does not catch up").into()),
+            Err(error) => return Err(error),
+        }
+        for process in &mut *processes {
+            if let Some(status) = process.wait_for_end(Duration::ZERO) {
+                return Err(format!("a broker ended with {status}; its log ends:\n{}", process.log_tail()).into());
+            }
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum as _};
 use ringmq_peers::workspace_dir;
 
 use crate::case::Case;
@@ -40,8 +40,8 @@ struct Arguments {
     /// Cases to run, all by default
     #[arg(long = "case", value_enum)]
     cases: Vec<Case>,
-    /// Who takes part
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "ringmq,apache,echo")]
+    /// Who takes part, all by default
+    #[arg(long, value_enum, value_delimiter = ',')]
     with: Vec<Kind>,
     /// Measurements of each load on each server
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=99))]
@@ -88,7 +88,7 @@ fn main() -> ExitCode {
 fn compare(arguments: &Arguments) -> Result<(), Failure> {
     let plan = plan(arguments)?;
     for binary in [&plan.bench, &plan.stable.ringmq, &plan.stable.echo] {
-        let is_needed = *binary != plan.stable.ringmq || plan.kinds.contains(&Kind::Ringmq);
+        let is_needed = *binary != plan.stable.ringmq || !plan.kinds.iter().all(|kind| kind.is_apache());
         if is_needed && !binary.exists() {
             return Err(format!("{} is not there: cargo build --release builds it", binary.display()).into());
         }
@@ -121,9 +121,10 @@ fn plan(arguments: &Arguments) -> Result<Plan, Failure> {
             ringmq_more: arguments.set.join("\n"),
             echo: beside("ringmq-echo"),
             echo_cpu: 0,
+            slave_cpu: last_cpu,
         },
         bench: beside("ringmq-bench"),
-        kinds: arguments.with.clone(),
+        kinds: if arguments.with.is_empty() { Kind::value_variants().to_vec() } else { arguments.with.clone() },
         rounds: usize::from(arguments.rounds),
         duration: Duration::from_secs(arguments.seconds),
         warmup: Duration::from_secs(arguments.warmup_seconds),

@@ -63,7 +63,7 @@ impl Plan {
     }
 
     fn kinds_for(&self, case: Case) -> impl Iterator<Item = Kind> + '_ {
-        self.kinds.iter().copied().filter(move |kind| case.suits(*kind))
+        case.kinds().iter().copied().filter(|kind| self.kinds.contains(kind))
     }
 
     fn run_loads(&self, case: Case, loads: &[Load], dir: &Path, record: &mut CaseRecord) -> Result<(), Failure> {
@@ -71,7 +71,7 @@ impl Plan {
         for kind in self.kinds_for(case) {
             say(&format!("{}: starting {} and warming it up", case.name(), kind.name()));
             let contender = Contender::start(&self.stable, kind, case.flush(), &dir.join(kind.slug()))?;
-            let warmup = if kind == Kind::Apache { JAVA_WARMUP } else { OWN_WARMUP };
+            let warmup = if kind.is_apache() { JAVA_WARMUP } else { OWN_WARMUP };
             self.load(&contender, WARMUP_LOAD, BODY_BYTES, warmup, dir)?;
             contender.pause()?;
             record.settings.insert(kind, contender.settings.clone());
@@ -94,7 +94,7 @@ impl Plan {
             }
         }
         for (load, runs) in loads.iter().zip(runs) {
-            record.rows.push(row_of(load, runs));
+            record.rows.push(row_of(case, load, runs));
         }
         Ok(())
     }
@@ -227,7 +227,7 @@ fn say_run(case: Case, load: &str, run: &RunRecord) {
     ));
 }
 
-fn row_of(load: &Load, runs: Vec<RunRecord>) -> RowRecord {
+fn row_of(case: Case, load: &Load, runs: Vec<RunRecord>) -> RowRecord {
     let figures = load.figures.iter().map(|figure| {
         let mut samples: BTreeMap<Kind, Vec<f64>> = BTreeMap::new();
         for run in &runs {
@@ -237,22 +237,23 @@ fn row_of(load: &Load, runs: Vec<RunRecord>) -> RowRecord {
             };
             samples.entry(run.contender).or_default().push(sample);
         }
-        FigureRecord::new(figure.label, samples, &figure.goals)
+        FigureRecord::new(case, figure.label, samples, &figure.goals)
     });
     RowRecord { load: load.name.to_owned(), arguments: load.arguments.join(" "), figures: figures.collect(), runs }
 }
 
 fn seconds_row(case: Case, load: &str, seconds: BTreeMap<Kind, Vec<f64>>) -> RowRecord {
-    let figure = FigureRecord::new("seconds to the first stored message", seconds, &[case.seconds_goal()]);
+    let figure = FigureRecord::new(case, "seconds to the first stored message", seconds, &[case.seconds_goal()]);
     RowRecord { load: load.to_owned(), arguments: String::new(), figures: vec![figure], runs: Vec::new() }
 }
 
 impl FigureRecord {
-    fn new(label: &str, samples: BTreeMap<Kind, Vec<f64>>, goals: &[crate::case::Goal]) -> Self {
+    fn new(case: Case, label: &str, samples: BTreeMap<Kind, Vec<f64>>, goals: &[crate::case::Goal]) -> Self {
+        let ours = case.kinds()[0];
         let mut figure = Self { label: label.to_owned(), samples, goals: Vec::new() };
         figure.goals = goals
             .iter()
-            .map(|goal| GoalRecord { text: goal.text(), is_met: goal.is_met(|kind| figure.median(kind)) })
+            .map(|goal| GoalRecord { text: goal.text(), is_met: goal.is_met(ours, |kind| figure.median(kind)) })
             .collect();
         figure
     }

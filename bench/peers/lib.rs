@@ -33,6 +33,7 @@ mod clients;
 mod ports;
 mod process;
 mod registration;
+mod relay;
 mod stock;
 mod tap;
 
@@ -40,5 +41,6 @@ pub use apache::{Apache, Broker, BrokerOptions, Flush, NameServer, Role};
 pub use clients::{Outcome, StockClient};
 pub use ports::PortBlock;
 pub use process::{Process, StartError};
+pub use relay::Relay;
 pub use stock::{Missing, stock_dir, workspace_dir};
 pub use tap::{Tap, TappedFrame};
