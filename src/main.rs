@@ -202,7 +202,6 @@ fn shard_settings(config: &NodeConfig, index: u16, store: &Arc<Store>, ip: IpAdd
         segment_bytes: config.segment_bytes,
         flush,
         has_record_crc: config.append_property_crc,
-        takes_plain_records: !config.role.is_master(),
         retention,
         cache_bytes: CACHE_BYTES,
         ..LogSettings::default()

@@ -498,7 +498,7 @@ fn java_log(begin: LogOffset, seed: u64) -> JavaLog {
 }
 
 fn slave_settings() -> LogSettings {
-    LogSettings { takes_plain_records: true, ..settings(FlushPolicy::Sync) }
+    settings(FlushPolicy::Sync)
 }
 
 /// Gives a slave the bytes from where it is, in pieces; a piece that is to be sent again is sent again.
@@ -575,9 +575,6 @@ fn a_slave_of_rocketmqs_own_broker_survives_crashes_and_takes_its_place() {
         }
         feed(&mut slave, LogOffset(0), &java.bytes, 10_000);
         // Now it is the master: the first of its own records may find next to no room for a filler.
-        let mut settings = slave.settings;
-        settings.has_record_crc = true;
-        slave.settings = settings;
         let queue = slave.log().queue("T", QueueId(0));
         for _ in 0..200 {
             slave.settle();
