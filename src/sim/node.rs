@@ -178,6 +178,12 @@ impl SimNode {
         status.is_some_and(|master| master.is_connected)
     }
 
+    /// Where its log begins and ends, what it kept over its last end, and its flush setting.
+    pub(super) fn describe(&self) -> String {
+        let log = self.broker.as_ref().map(|broker| (broker.log().start(), broker.log().appended()));
+        format!("log {log:?}, kept {}, {:?}", self.kept, self.log_settings.flush)
+    }
+
     /// The epochs in its file.
     pub(super) fn epochs(&self) -> EpochTable {
         EpochTable::decode(&self.epochs).expect("the file is whole")

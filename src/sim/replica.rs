@@ -414,7 +414,8 @@ impl ReplicaWorld {
                 ("k", "false"),
                 ("m", "false"),
             ];
-            let ext: Vec<(&str, ExtValue<'_>)> = ext.iter().map(|(name, value)| (*name, ExtValue::Str(value))).collect();
+            let ext: Vec<(&str, ExtValue<'_>)> =
+                ext.iter().map(|(name, value)| (*name, ExtValue::Str(value))).collect();
             let mut bytes = BytesMut::new();
             let (code, body) = (RequestCode::SendMessageV2.number(), body(number, body_len));
             encode_request(Encoding::Json, code, opaque, false, &ext, &body, &mut bytes);
@@ -483,7 +484,8 @@ impl ReplicaWorld {
         for index in 1..self.nodes.len() {
             let (master_life, life) = (self.nodes[0].life, self.nodes[index].life);
             let is_joined = self.wires.iter().any(|wire| {
-                let end = |way: usize, node, life| wire.ways[way].to.is_some_and(|to| (to.node, to.life) == (node, life));
+                let end =
+                    |way: usize, node, life| wire.ways[way].to.is_some_and(|to| (to.node, to.life) == (node, life));
                 end(0, index, life) && end(1, 0, master_life)
             });
             let is_up = self.nodes[0].is_up() && self.nodes[index].is_up();
@@ -527,7 +529,11 @@ impl ReplicaWorld {
         let wanted = usize::try_from(self.replicas - 1).expect("few");
         for message in std::mem::take(&mut self.book) {
             let holders = (1..self.nodes.len()).filter(|index| self.holds(*index, &message)).count();
-            assert!(holders >= wanted, "{message:?} was acknowledged; {holders} slaves have it instead of {wanted}");
+            let logs: Vec<String> = self.nodes[1..].iter().map(SimNode::describe).collect();
+            assert!(
+                holders >= wanted,
+                "{message:?} was acknowledged; {holders} of {logs:?} have it instead of {wanted}"
+            );
         }
     }
 
