@@ -122,6 +122,19 @@ fn below(random: &mut Random, end: usize) -> u64 {
     u64::try_from(random.below(end)).expect("64-bit machine")
 }
 
+/// All records of a queue, as they are stored.
+fn raw(client: &mut Client, queue_id: i32) -> Vec<u8> {
+    let (mut bytes, mut next) = (Vec::new(), 0);
+    loop {
+        let response = client.call(Client::pull_request("G", TOPIC, queue_id, next, 32)).expect("it answers");
+        if response.code != 0 {
+            return bytes;
+        }
+        next = Client::pulled(&response).expect("it found some").next_begin_offset;
+        bytes.extend_from_slice(&response.body);
+    }
+}
+
 #[test]
 fn a_slave_has_the_bytes_of_its_master_and_serves_them_when_it_is_gone() {
     let mut pair = Pair::start(&PairOptions::default());
@@ -132,17 +145,6 @@ fn a_slave_has_the_bytes_of_its_master_and_serves_them_when_it_is_gone() {
         let receipt = producer.send(TOPIC, i32::try_from(number % 2).expect("small"), &body).expect("it answers");
         assert_eq!(receipt.code, 0);
     }
-    let raw = |client: &mut Client, queue_id| {
-        let (mut bytes, mut next) = (Vec::new(), 0);
-        loop {
-            let response = client.call(Client::pull_request("G", TOPIC, queue_id, next, 32)).expect("it answers");
-            if response.code != 0 {
-                return bytes;
-            }
-            next = Client::pulled(&response).expect("it found some").next_begin_offset;
-            bytes.extend_from_slice(&response.body);
-        }
-    };
     let expected: Vec<Vec<u8>> = (0..2).map(|queue_id| raw(&mut producer, queue_id)).collect();
     (0..2).for_each(|queue_id| pair.wait_caught_up(TOPIC, queue_id));
     pair.master.kill();
@@ -301,6 +303,36 @@ fn cuts_and_damages_on_the_way_leave_no_trace() {
     assert!(cuts > 0 && damages > 0, "{cuts} cuts, {damages} damages: nothing was tested");
     assert!(connections > cuts, "{connections} connections in spite of {cuts} cuts");
     world.verify_both();
+}
+
+#[test]
+fn a_slave_that_is_ahead_of_a_master_without_its_tail_is_cut() {
+    let seed = Seed::of("replication", "a_slave_that_is_ahead_of_a_master_without_its_tail_is_cut");
+    let tails = tempfile::TempDir::with_prefix_in("ringmq-test-", "/dev/shm").expect("there is shared memory");
+    let tail_path = vec![("tailPath", tails.path().display().to_string())];
+    let mut world = World::start(&PairOptions { master: tail_path, ..options(false) }, &seed);
+    let cuts = |world: &World| world.pair.slave.process().log_text().matches("the log is opened anew and cut").count();
+    for _ in 0..rounds(30) {
+        world.produce_until(|pair, load, random| {
+            wait_acknowledged(load, 1 + below(random, 1000));
+            pair.master.kill();
+        });
+        // As after a loss of power: what was not written yet is gone, and the slave may have it.
+        for file in std::fs::read_dir(tails.path()).expect("the folder is there").flatten() {
+            std::fs::remove_file(file.path()).expect("the master is gone");
+        }
+        world.pair.master.restart();
+        world.wait_replicated();
+        for queue_id in 0..QUEUES {
+            world.pair.wait_caught_up(TOPIC, queue_id);
+            let (master, slave) = (raw(&mut world.pair.to_master(), queue_id), raw(&mut world.pair.to_slave(), queue_id));
+            assert!(master == slave, "queue {queue_id} differs: {} and {} bytes", master.len(), slave.len());
+        }
+        if cuts(&world) >= 2 {
+            return;
+        }
+    }
+    panic!("the slave was cut {} times: nothing was tested", cuts(&world));
 }
 
 #[test]

@@ -526,6 +526,16 @@ impl ReplicaWorld {
                 self.start(index, None);
             }
         }
+        // They hear of its end, and show all that they hold.
+        for _ in 0..200 {
+            for wire in 0..self.wires.len() {
+                self.carry(wire, 0);
+            }
+            for index in 1..self.nodes.len() {
+                self.nodes[index].settle(self.now, &mut self.random);
+            }
+            self.answer_asks(false);
+        }
         let wanted = usize::try_from(self.replicas - 1).expect("few");
         for message in std::mem::take(&mut self.book) {
             let holders = (1..self.nodes.len()).filter(|index| self.holds(*index, &message)).count();
