@@ -147,7 +147,7 @@ impl ReplicaWorld {
                 self.check_copies(32 * 1024);
             }
         }
-        if self.sync && self.is_gentle && self.counts.truncations == 0 && self.random.percent(50) {
+        if self.sync && self.is_gentle && self.random.percent(50) {
             self.lose_master();
         } else {
             self.heal();
