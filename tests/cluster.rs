@@ -12,7 +12,7 @@ use std::io::{self, Write as _};
 use std::thread;
 use std::time::Duration;
 
-use harness::{Client, NameServer, Node, NodeOptions, code, wait_for};
+use harness::{Client, Frame, NameServer, Node, NodeOptions, code, wait_for};
 use ringmq_peers::{Apache, Missing, StockClient};
 use tempfile::TempDir;
 
@@ -229,6 +229,13 @@ fn a_route_outlives_masters_and_name_servers() {
         let mut client = Client::connect(&master.broker(0)).expect("the master listens");
         client.create_topic(topic, queues).expect("it answers");
     }
+    for slave in &cluster.slaves {
+        wait_for("topic at the slave", || {
+            let mut client = Client::connect(&slave.broker(0)).ok()?;
+            let request = Frame::request(code::GET_TOPIC_CONFIG).ext("topic", topic);
+            (client.call(request).ok()?.code == code::SUCCESS).then_some(())
+        });
+    }
     let [a, b] = [cluster.masters[0].broker(0), cluster.masters[1].broker(0)];
     let [a_slave, b_slave] = [cluster.slaves[0].broker(0), cluster.slaves[1].broker(0)];
     let shows = |name_server: &NameServer, expected: &[&String]| {
@@ -268,6 +275,24 @@ fn a_route_outlives_masters_and_name_servers() {
     shows(&cluster.name_servers[0], &[&a, &a_slave, &b, &b_slave]);
     cluster.name_servers[1].restart();
     shows(&cluster.name_servers[1], &[&a, &a_slave, &b, &b_slave]);
+}
+
+#[test]
+fn a_topic_that_its_master_made_last_is_read_from_the_slave() {
+    let mut cluster = Cluster::start(Mode::Sync);
+    let mut master = Client::connect(&cluster.masters[0].broker(0)).expect("it listens");
+    master.create_topic("LAST_WORDS", 2).expect("it answers");
+    assert_eq!(master.send("LAST_WORDS", 1, b"body").expect("it answers").code, code::SUCCESS);
+    // The slave has the message, by the answer, but was hardly told of the topic.
+    cluster.masters[0].kill();
+    let mut slave = Client::connect(&cluster.slaves[0].broker(0)).expect("it listens");
+    let pulled =
+        wait_for("topic", || slave.pull("G", "LAST_WORDS", 1, 0, 32).ok().filter(|pulled| !pulled.records.is_empty()));
+    assert_eq!(pulled.records[0].body, b"body");
+    wait_for("route", || {
+        let found = route_addresses(&cluster.name_server(), "LAST_WORDS");
+        (found == [cluster.slaves[0].broker(0)]).then_some(())
+    });
 }
 
 #[test]

@@ -446,11 +446,12 @@ func lostMasterSlave(w *world) error {
 	defer stop()
 	sent, twice := 0, 0
 	// One member of the group after the other.
-	turn := func(count int, then func() error) error {
+	turn := func(count int) error {
 		found, stop, err := w.consume("*", false)
 		if err != nil {
 			return err
 		}
+		// What it has not told the broker when it stops is told then.
 		defer stop()
 		if err := sendUntilTaken(w, made, sent, sent+count); err != nil {
 			return err
@@ -466,25 +467,22 @@ func lostMasterSlave(w *world) error {
 		found.Unlock()
 		// Its last offsets are noted a moment after the messages were counted.
 		time.Sleep(time.Second)
-		if then == nil {
-			return nil
+		return nil
+	}
+	turns := []func() error{
+		func() error { return turn(100) },
+		func() error { return turn(60) },
+		// The slave asks for its master's offsets twice a second.
+		func() error { time.Sleep(2 * time.Second); return w.step("sent", "killed") },
+		func() error { return turn(40) },
+		func() error { return turn(40) },
+		func() error { return w.step("read", "returned") },
+		func() error { return turn(60) },
+	}
+	for _, next := range turns {
+		if err := next(); err != nil {
+			return err
 		}
-		return then()
-	}
-	if err := turn(100, nil); err != nil {
-		return err
-	}
-	if err := turn(60, func() error { return w.step("sent", "killed") }); err != nil {
-		return err
-	}
-	if err := turn(40, nil); err != nil {
-		return err
-	}
-	if err := turn(40, func() error { return w.step("read", "returned") }); err != nil {
-		return err
-	}
-	if err := turn(60, nil); err != nil {
-		return err
 	}
 	staysTwice, err := stays.expectTwice(sent)
 	if err != nil {
