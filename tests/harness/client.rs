@@ -26,6 +26,7 @@ pub(crate) mod code {
     pub(crate) const DELETE_TOPIC_IN_BROKER: i32 = 215;
     pub(crate) const SEND_MESSAGE_V2: i32 = 310;
     pub(crate) const SEND_BATCH_MESSAGE: i32 = 320;
+    pub(crate) const GET_TOPIC_CONFIG: i32 = 351;
     pub(crate) const GET_BROKER_HA_STATUS: i32 = 907;
 
     pub(crate) const SUCCESS: i32 = 0;

@@ -20,6 +20,7 @@ mod admin;
 mod clients;
 mod pull;
 mod send;
+mod slave;
 
 /// A ring that is said to outlive the process.
 struct SurvivingTail(HeapTail);
