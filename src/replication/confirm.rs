@@ -6,13 +6,13 @@ use crate::model::LogOffset;
 ///
 /// With `count` 0 nobody is asked: the end is as far as any offset goes.
 #[must_use]
-pub fn acknowledged_by(acks: impl Iterator<Item = LogOffset>, count: usize) -> Option<LogOffset> {
+pub fn acknowledged_by(acks: impl Iterator<Item = LogOffset> + Clone, count: usize) -> Option<LogOffset> {
     if count == 0 {
         return Some(LogOffset(u64::MAX));
     }
-    let mut acks: Vec<LogOffset> = acks.collect();
-    acks.sort_unstable_by(|a, b| b.cmp(a));
-    acks.get(count - 1).copied()
+    // Asked for each message, of a handful of slaves: looking twice is cheaper than a sorted copy.
+    let has_enough = |end: &LogOffset| acks.clone().filter(|ack| ack >= end).count() >= count;
+    acks.clone().filter(has_enough).max()
 }
 
 /// The end of what all of the in-sync set hold, the master among them. It never goes back: consumers have seen it.
