@@ -35,18 +35,23 @@ pub(super) struct Opened {
     pub(super) tail_survives_kill: bool,
 }
 
-/// Opens the shard's part of the store. `port` is the one listened on.
-pub(super) async fn open(settings: ShardSettings, port: u16, runtime: &Runtime) -> Result<Opened, StartError> {
+/// Opens the shard's part of the store. `port` is the one listened on; the log is cut at `end_max`.
+pub(super) async fn open(
+    settings: ShardSettings,
+    port: u16,
+    runtime: &Runtime,
+    end_max: Option<LogOffset>,
+) -> Result<Opened, StartError> {
     let folder = settings.store.shard_folder(settings.shard);
     let disk = Disk::open(&folder).await?;
     let began = runtime.watch.now().mono;
-    let mut opened = open_log(&settings, &disk).await?;
+    let mut opened = open_log(&settings, &disk, end_max).await?;
     let tail_found = opened.tail_found;
     if let Some(path) = opened.tail_to_replace {
         // Everything in the old ring is in the segments now.
         drop(opened.log);
         fs::remove_file(&path).map_err(|source| DiskError { operation: "remove", path, source })?;
-        opened = open_log(&settings, &disk).await?;
+        opened = open_log(&settings, &disk, end_max).await?;
     }
     let OpenedLog { log, tail_survives_kill, run_starter, .. } = opened;
     let started = blocking::run(move || run_starter.start()).await;
@@ -95,7 +100,11 @@ struct OpenedLog {
     tail_to_replace: Option<PathBuf>,
 }
 
-async fn open_log(settings: &ShardSettings, disk: &Disk) -> Result<OpenedLog, StartError> {
+async fn open_log(
+    settings: &ShardSettings,
+    disk: &Disk,
+    end_max: Option<LogOffset>,
+) -> Result<OpenedLog, StartError> {
     let files = found_files(disk).await?;
     let folder = settings.store.shard_folder(settings.shard);
     let mut log_settings = settings.log;
@@ -115,7 +124,7 @@ async fn open_log(settings: &ShardSettings, disk: &Disk) -> Result<OpenedLog, St
         None => (Box::new(HeapTail::new(settings.tail_bytes)), None, RunStarter::without_tail(&folder)),
     };
     let tail_survives_kill = memory.survives_kill();
-    let found = FoundStore { files, tail: memory, tail_appended: tail_found, end_max: None };
+    let found = FoundStore { files, tail: memory, tail_appended: tail_found, end_max };
     let refused = |source| StartError::Recovery { folder: folder.clone(), source };
     let recovery = Recovery::new(log_settings, found).map_err(refused)?;
     let log = recover(recovery, disk).await.map_err(refused)?;

@@ -7,20 +7,22 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::BytesMut;
 
 use super::event::Event;
 use super::runtime::Runtime;
+use super::start::{Carried, Ending};
 use super::work::Fetches;
 use crate::broker::outbox::CloseReason;
 use crate::broker::{Broker, Effect, Output};
-use crate::control::message::{ControlSender, ShardReceiver, StopReason, ToControl, ToShard};
+use crate::control::message::{ControlSender, StopReason, ToControl, ToShard};
 use crate::disk::Disk;
 use crate::limits::{COUNTERS_MS, TICK_MS};
 use crate::log::DiskUsage;
-use crate::model::{ConnectionId, LogOffset, MonoNs, Now, ShardId};
+use crate::model::{ConnectionId, MonoNs, Now, ShardId};
 use crate::net::{Links, Listeners, Net, ReplicaListener, Service};
 use crate::protocol::frame::RawFrame;
 
@@ -46,8 +48,11 @@ pub(super) struct Shard {
     /// What the control plane is to be told, in order; it waits here while the mailbox is full.
     letters: RefCell<VecDeque<ToControl>>,
     letters_wanted: Event,
-    stop: RefCell<Option<StopReason>>,
-    stop_wanted: Event,
+    ending: RefCell<Option<Ending>>,
+    end_wanted: Event,
+    /// Writes that are under way, and whether more may begin.
+    writes: Cell<usize>,
+    is_cutting: Cell<bool>,
     is_stopping: Cell<bool>,
 }
 
@@ -75,8 +80,10 @@ impl Shard {
             control,
             letters: RefCell::default(),
             letters_wanted: Event::default(),
-            stop: RefCell::default(),
-            stop_wanted: Event::default(),
+            ending: RefCell::default(),
+            end_wanted: Event::default(),
+            writes: Cell::new(0),
+            is_cutting: Cell::new(false),
             is_stopping: Cell::new(false),
         })
     }
@@ -86,7 +93,7 @@ impl Shard {
         self: Rc<Self>,
         listeners: Listeners,
         replicas: Option<ReplicaListener>,
-        mailbox: ShardReceiver,
+        carried: Carried,
     ) {
         let queues = self.runtime.queues;
         let net = Net::new(self.clone(), self.runtime.watch.clone(), queues.request);
@@ -97,7 +104,7 @@ impl Shard {
         let spawn = |queue, task: std::pin::Pin<Box<dyn Future<Output = ()>>>| self.runtime.spawn(queue, task);
         spawn(queues.request, Box::pin(self.clone().commit_loop()));
         spawn(queues.request, Box::pin(self.clone().clock(net.clone(), links.clone())));
-        spawn(queues.request, Box::pin(self.clone().read_mailbox(mailbox)));
+        spawn(queues.request, Box::pin(self.clone().read_mailbox(carried)));
         spawn(queues.request, Box::pin(self.clone().write_letters()));
         spawn(queues.background, Box::pin(self.clone().background_loop()));
         listeners.accept_into(&net);
@@ -141,7 +148,7 @@ impl Shard {
                 Effect::HaConnect(address) => self.with_links(|links| links.connect(address)),
                 Effect::HaClose(link) => self.with_links(|links| links.close(link)),
                 Effect::WriteEpochs { generation, text } => self.spawn_epochs(generation, text),
-                Effect::Truncate(end) => self.want_truncation(end),
+                Effect::Truncate(end) => self.want_end(Ending::Cut(end)),
             }
         }
         for block in core.broker.log_mut().prefetch() {
@@ -186,11 +193,6 @@ impl Shard {
         }
     }
 
-    /// Asks for the shard's end because its log must be cut, which a running log cannot be.
-    fn want_truncation(&self, end: LogOffset) {
-        self.want_stop(StopReason::Failed(format!("the log is to be cut at {end}")));
-    }
-
     /// From now on no frame is read and no connection accepted.
     pub(super) fn refuse_input(&self) {
         self.is_stopping.set(true);
@@ -201,18 +203,43 @@ impl Shard {
 
     /// Asks for the shard's end; the first reason counts.
     pub(super) fn want_stop(&self, reason: StopReason) {
-        self.stop.borrow_mut().get_or_insert(reason);
-        self.stop_wanted.set();
+        self.want_end(Ending::Stop(reason));
     }
 
-    /// Waits until somebody wants the shard's end.
-    pub(super) async fn stop_wanted(&self) -> StopReason {
+    fn want_end(&self, ending: Ending) {
+        self.ending.borrow_mut().get_or_insert(ending);
+        self.end_wanted.set();
+    }
+
+    /// Waits until somebody wants the end of this life.
+    pub(super) async fn end_wanted(&self) -> Ending {
         loop {
-            self.stop_wanted.wait().await;
-            if let Some(reason) = self.stop.borrow().clone() {
-                return reason;
+            self.end_wanted.wait().await;
+            if let Some(ending) = self.ending.borrow_mut().take() {
+                return ending;
             }
         }
+    }
+
+    /// From now on no write begins.
+    pub(super) fn refuse_writes(&self) {
+        self.is_cutting.set(true);
+    }
+
+    /// Writes that are under way.
+    pub(super) fn writes_left(&self) -> usize {
+        self.writes.get()
+    }
+
+    /// Does a write of whatever kind, or never, once the log is to be cut: what reaches the disk after that must not be of this life.
+    pub(super) async fn write<T>(&self, work: impl Future<Output = T>) -> T {
+        if self.is_cutting.get() {
+            std::future::pending::<()>().await;
+        }
+        self.writes.set(self.writes.get() + 1);
+        let done = work.await;
+        self.writes.set(self.writes.get() - 1);
+        done
     }
 
     /// Tells the control plane, in the order of the calls.
@@ -243,10 +270,19 @@ impl Shard {
         }
     }
 
-    async fn read_mailbox(self: Rc<Self>, mut mailbox: ShardReceiver) {
+    async fn read_mailbox(self: Rc<Self>, carried: Carried) {
+        let known = carried.master.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(letter) = known {
+            self.act("mailbox", |broker, now, out| broker.handle_control(now, letter, out));
+        }
+        let mut mailbox = carried.mailbox.lock().await;
         while let Some(event) = mailbox.recv().await {
-            if matches!(event, ToShard::Stop) {
-                self.want_stop(StopReason::Asked);
+            match &event {
+                ToShard::Stop => self.want_stop(StopReason::Asked),
+                ToShard::MasterFound { .. } => {
+                    *carried.master.lock().unwrap_or_else(PoisonError::into_inner) = Some(event.clone());
+                }
+                _ => {}
             }
             self.act("mailbox", |broker, now, out| broker.handle_control(now, event, out));
         }

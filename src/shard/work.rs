@@ -72,7 +72,7 @@ impl Shard {
             match self.ask(|broker, _| broker.log_mut().poll_commit()) {
                 None => self.commit_wanted.wait().await,
                 Some(commit) => {
-                    let written = self.write_commit(&commit).await;
+                    let written = self.write(self.write_commit(&commit)).await;
                     self.act("commit", |broker, now, out| {
                         broker.log_mut().handle_io(commit.id, written.map_err(|error| io_error(&error)));
                         broker.handle_progress(now, out);
@@ -96,7 +96,7 @@ impl Shard {
             match self.ask(|broker, now| broker.log_mut().poll_background(now)) {
                 None => self.background_wanted.wait().await,
                 Some(io) => {
-                    let done = self.do_work(io.work).await;
+                    let done = self.write(self.do_work(io.work)).await;
                     self.act("background", |broker, now, out| {
                         broker.log_mut().handle_io(io.id, done.map_err(|error| io_error(&error)));
                         broker.handle_progress(now, out);
@@ -145,7 +145,8 @@ impl Shard {
     pub(super) fn spawn_persist(self: &Rc<Self>, table: Table, bytes: Bytes) {
         let shard = self.clone();
         self.runtime.spawn(self.runtime.queues.background, async move {
-            let written = shard.disk.replace(&table_path(table), bytes).await.map_err(|error| io_error(&error));
+            let written = shard.write(shard.disk.replace(&table_path(table), bytes)).await;
+            let written = written.map_err(|error| io_error(&error));
             shard.act("table", |broker, now, out| broker.handle_persisted(now, table, written, out));
         });
     }

@@ -172,11 +172,37 @@ impl SimNode {
         matches!(end, End::Kill | End::Cut(_)) || self.log_settings.flush == FlushPolicy::Sync
     }
 
+    /// Whether it runs and takes transfers from a master.
+    pub(super) fn follows(&self) -> bool {
+        let status = self.broker.as_ref().and_then(|broker| broker.replica_status().master);
+        status.is_some_and(|master| master.is_connected)
+    }
+
+    /// Where its log begins and ends, what it kept over its last end, and its flush setting.
+    pub(super) fn describe(&self) -> String {
+        let log = self.broker.as_ref().map(|broker| (broker.log().start(), broker.log().appended()));
+        format!("log {log:?}, kept {}, {:?}", self.kept, self.log_settings.flush)
+    }
+
+    /// The epochs in its file.
+    pub(super) fn epochs(&self) -> EpochTable {
+        EpochTable::decode(&self.epochs).expect("the file is whole")
+    }
+
+    /// The operator gives it an empty store, as its log has asked for.
+    pub(super) fn wipe(&mut self) {
+        assert!(!self.is_up(), "a store is not taken from a node that runs");
+        self.disk = SimDisk::with_capacity(self.disk.capacity);
+        self.epochs.clear();
+        self.slot.take();
+        self.kept = LogOffset(0);
+    }
+
     /// Starts it: recovery to its end, tables, the master's reign.
     pub(super) fn start(&mut self, now: Now, end_max: Option<LogOffset>) {
         assert!(!self.is_up(), "it runs already");
         let log = self.recover(end_max);
-        let mut epochs = EpochTable::decode(&self.epochs).expect("the file is whole");
+        let mut epochs = self.epochs();
         if self.settings.replica.role.is_master() {
             let reign = epochs.begin(log.appended());
             assert!(reign.epoch.0 > self.reign, "epoch {} after {}", reign.epoch, self.reign);
@@ -356,6 +382,8 @@ impl SimNode {
             match log.stream(at, most, &mut out) {
                 Stream::Bytes(bytes) => at = at.plus(bytes as u64),
                 Stream::Cold(block) => self.supply(block),
+                // A read that failed is asked for again.
+                Stream::Failed(_) => {}
                 other => panic!("{at} of {from}..{to}: {other:?}"),
             }
         }

@@ -51,6 +51,7 @@ pub struct ReplicaCounts {
     pub connects: u64,
     pub bytes_compared: u64,
     pub masters_lost: u64,
+    pub refusals: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -307,13 +308,18 @@ impl ReplicaWorld {
         }
     }
 
-    /// Only what a record's CRC, its place or the order of messages can tell: nothing in the protocol covers a report, but TCP's sum does.
+    /// Damages transfers only: a record's CRC, its place and the order of messages tell. Nothing but TCP's sum covers what is said of epochs and
+    /// what is reported.
     fn damage_somewhere(&mut self) {
-        if !self.wires.is_empty() {
-            let wire = self.random.index(self.wires.len());
-            if self.wires[wire].damage(&mut self.random) {
-                self.counts.damages += 1;
-            }
+        if self.wires.is_empty() {
+            return;
+        }
+        let wire = self.random.index(self.wires.len());
+        let Some(slave) = self.wires[wire].ways[0].to else { return };
+        let node = &self.nodes[slave.node];
+        let is_greeted = node.life == slave.life && node.follows();
+        if is_greeted && self.wires[wire].damage(&mut self.random) {
+            self.counts.damages += 1;
         }
     }
 
@@ -408,7 +414,8 @@ impl ReplicaWorld {
                 ("k", "false"),
                 ("m", "false"),
             ];
-            let ext: Vec<(&str, ExtValue<'_>)> = ext.iter().map(|(name, value)| (*name, ExtValue::Str(value))).collect();
+            let ext: Vec<(&str, ExtValue<'_>)> =
+                ext.iter().map(|(name, value)| (*name, ExtValue::Str(value))).collect();
             let mut bytes = BytesMut::new();
             let (code, body) = (RequestCode::SendMessageV2.number(), body(number, body_len));
             encode_request(Encoding::Json, code, opaque, false, &ext, &body, &mut bytes);
@@ -477,16 +484,13 @@ impl ReplicaWorld {
         for index in 1..self.nodes.len() {
             let (master_life, life) = (self.nodes[0].life, self.nodes[index].life);
             let is_joined = self.wires.iter().any(|wire| {
-                let end = |way: usize, node, life| wire.ways[way].to.is_some_and(|to| (to.node, to.life) == (node, life));
+                let end =
+                    |way: usize, node, life| wire.ways[way].to.is_some_and(|to| (to.node, to.life) == (node, life));
                 end(0, index, life) && end(1, 0, master_life)
             });
             let is_up = self.nodes[0].is_up() && self.nodes[index].is_up();
-            if is_joined && is_up {
-                let slave = self.nodes[index].broker.as_ref().expect("it runs");
-                let follows = slave.replica_status().master.is_some_and(|master| master.is_connected);
-                if follows {
-                    self.compare(index, bytes_max);
-                }
+            if is_joined && is_up && self.nodes[index].follows() {
+                self.compare(index, bytes_max);
             }
         }
     }
@@ -502,7 +506,11 @@ impl ReplicaWorld {
         if start < end {
             let (theirs, ours) = (self.nodes[0].bytes(start, end), self.nodes[index].bytes(start, end));
             let differs = theirs.iter().zip(&ours).position(|(a, b)| a != b);
-            assert_eq!(differs, None, "slave {index} differs from its master behind {start}");
+            let epochs = [self.nodes[0].epochs(), self.nodes[index].epochs()];
+            assert_eq!(
+                differs, None,
+                "slave {index} ends at {own_end} and differs from its master, which ends at {end}, behind {start}: {epochs:?}"
+            );
             self.counts.bytes_compared += end.since(start);
         }
     }
@@ -518,10 +526,24 @@ impl ReplicaWorld {
                 self.start(index, None);
             }
         }
+        // They hear of its end, and show all that they hold.
+        for _ in 0..200 {
+            for wire in 0..self.wires.len() {
+                self.carry(wire, 0);
+            }
+            for index in 1..self.nodes.len() {
+                self.nodes[index].settle(self.now, &mut self.random);
+            }
+            self.answer_asks(false);
+        }
         let wanted = usize::try_from(self.replicas - 1).expect("few");
         for message in std::mem::take(&mut self.book) {
             let holders = (1..self.nodes.len()).filter(|index| self.holds(*index, &message)).count();
-            assert!(holders >= wanted, "{message:?} was acknowledged; {holders} slaves have it instead of {wanted}");
+            let logs: Vec<String> = self.nodes[1..].iter().map(SimNode::describe).collect();
+            assert!(
+                holders >= wanted,
+                "{message:?} was acknowledged; {holders} of {logs:?} have it instead of {wanted}"
+            );
         }
     }
 
@@ -530,11 +552,13 @@ impl ReplicaWorld {
         if message.log_offset < log.start() || message.log_offset >= log.appended() {
             return false;
         }
-        let mut out = BytesMut::new();
+        let (mut out, mut misses) = (BytesMut::new(), 0);
         for _ in 0..100 {
             let node = &mut self.nodes[index];
             match node.broker.as_mut().expect("it runs").log_mut().record(message.log_offset, &mut out) {
                 RecordRead::Cold(block) => node.supply(block),
+                // A read that failed before is told once to whoever asks next.
+                RecordRead::Missing if misses < 3 => misses += 1,
                 RecordRead::Missing => return false,
                 RecordRead::Found { .. } => {
                     let view = RecordView::decode(&out, Some(message.log_offset), Check::CrcRequired);
@@ -552,6 +576,7 @@ impl ReplicaWorld {
                 self.start(index, None);
             }
         }
+        self.wipe_foreign();
         for _ in 0..40_000 {
             self.pass(20);
             for index in 0..self.nodes.len() {
@@ -581,6 +606,23 @@ impl ReplicaWorld {
         let ends: Vec<LogOffset> =
             self.nodes.iter().map(|node| node.broker.as_ref().expect("it runs").log().appended()).collect();
         panic!("the slaves do not catch up: the logs end at {ends:?}");
+    }
+
+    /// A master that has lost all of its first reign shares nothing with its slaves. They refuse to follow it, since what they hold may be all
+    /// there is; the operator decides for the master.
+    fn wipe_foreign(&mut self) {
+        let theirs = self.nodes[0].epochs();
+        for index in 1..self.nodes.len() {
+            let ours = self.nodes[index].epochs();
+            let shares = ours.entries().iter().any(|entry| theirs.entries().contains(entry));
+            let log = self.nodes[index].broker.as_ref().expect("it runs").log();
+            if !shares && log.appended() > log.start() {
+                self.counts.refusals += 1;
+                self.end(index, End::Kill);
+                self.nodes[index].wipe();
+                self.start(index, None);
+            }
+        }
     }
 
     fn is_whole(&self) -> bool {

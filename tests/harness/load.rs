@@ -31,6 +31,11 @@ impl Load {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
+    /// A number that no producer uses.
+    pub(crate) fn take_number(&self) -> u64 {
+        self.next_number.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Lets all producers end.
     pub(crate) fn end(&self) {
         self.ends.store(true, Ordering::Relaxed);

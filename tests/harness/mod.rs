@@ -2,7 +2,7 @@
 //!
 //! - [`Node`]: the built binary as a child process with free ports and a store of its own; start, kill, restart.
 //! - [`NameServer`]: `ringmq namesrv` alone, likewise.
-//! - [`Pair`]: a name server, a master and a slave.
+//! - [`Pair`]: a name server, a master and a slave; [`Relay`]: a network between them that fails.
 //! - [`Client`]: one blocking connection; any request as a [`Frame`], and shorthands for the common ones.
 //! - [`Record`]: messages as pulls return them.
 //! - [`Audit`] and [`Load`]: a book of all that was sent, against what the broker has; producers that fill both.
@@ -44,6 +44,7 @@ mod neighbour;
 mod node;
 mod pair;
 mod record;
+mod relay;
 mod seed;
 
 pub(crate) use audit::{Audit, Place, Queue, Sent, body_of, log_offset_of, view};
@@ -57,4 +58,5 @@ pub(crate) use neighbour::{Neighbour, open_files_max, resident_mb_max};
 pub(crate) use node::{Node, NodeOptions, folder_bytes, wait_for};
 pub(crate) use pair::{Pair, PairOptions};
 pub(crate) use record::Record;
+pub(crate) use relay::Relay;
 pub(crate) use seed::{Random, Seed, rounds};
