@@ -57,17 +57,17 @@ impl Pair {
         Client::connect(&self.master.broker(0)).expect("the master listens")
     }
 
-    /// A connection to the slave.
+    /// A connection to the slave, which is away for a moment while its log is cut.
     pub(crate) fn to_slave(&self) -> Client {
-        Client::connect(&self.slave.broker(0)).expect("the slave listens")
+        wait_for("slave that listens", || Client::connect(&self.slave.broker(0)).ok())
     }
 
     /// Waits until a queue ends on the slave where it ends on the master, which must be quiet.
     pub(crate) fn wait_caught_up(&self, topic: &str, queue_id: i32) {
         let wanted = self.to_master().max_offset(topic, queue_id).expect("the master answers");
-        let mut slave = self.to_slave();
-        slave.set_timeout(Duration::from_secs(5)).expect("a socket has a timeout");
         wait_for("slave that has caught up", || {
+            let mut slave = self.to_slave();
+            slave.set_timeout(Duration::from_secs(5)).expect("a socket has a timeout");
             let found = slave.max_offset(topic, queue_id).unwrap_or(0);
             (found == wanted).then_some(())
         });

@@ -9,7 +9,7 @@ use super::settings::{BrokerSettings, ReplicaSettings};
 use super::{Broker, Effect, Output, Tables};
 use crate::control::message::{ToControl, ToShard};
 use crate::log::{BlockId, FileName, FlushPolicy, HeapTail, Log, LogSettings, TailMemory, Work};
-use crate::model::{BrokerName, ConnectionId, LogOffset, MonoNs, Now, ShardId, UnixMs};
+use crate::model::{BrokerName, ConnectionId, LogOffset, MonoNs, Now, ReplicaConnection, ShardId, UnixMs};
 use crate::protocol::code::RequestCode;
 use crate::protocol::frame::{Encoding, split};
 use crate::protocol::header::Header;
@@ -19,6 +19,7 @@ use crate::protocol::reply::{ExtValue, encode_request};
 mod admin;
 mod clients;
 mod pull;
+mod replica;
 mod send;
 mod slave;
 
@@ -104,6 +105,8 @@ struct World {
     received: BTreeMap<ConnectionId, Vec<Received>>,
     controls: Vec<ToControl>,
     fetches: Vec<BlockId>,
+    /// Replication connections that the broker wants closed.
+    closed: Vec<ReplicaConnection>,
     next_connection: u64,
     next_opaque: i32,
     /// Writes of tables that wait for `persists`.
@@ -170,6 +173,7 @@ impl World {
             received: BTreeMap::new(),
             controls: Vec::new(),
             fetches: Vec::new(),
+            closed: Vec::new(),
             unwritten: Vec::new(),
             next_connection: 0,
             next_opaque: 100,
@@ -270,8 +274,9 @@ impl World {
                     self.unwritten.push(table);
                 }
                 Effect::Control(event) => self.run_control(event),
-                Effect::HaConnect(_) | Effect::HaClose(_) | Effect::WriteEpochs { .. } | Effect::Truncate(_) => {
-                    panic!("a master without slaves asks for {effect:?}")
+                Effect::HaClose(link) => self.closed.push(link),
+                Effect::HaConnect(_) | Effect::WriteEpochs { .. } | Effect::Truncate(_) => {
+                    panic!("a master asks for {effect:?}")
                 }
                 Effect::Fetch(block) => {
                     self.fetches.push(block);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::control::message::{Commit, Metadata};
 use crate::model::{BrokerId, GroupName, QueueId, QueueOffset, Role, TopicName};
-use crate::protocol::body::{ConsumerOffsets, TopicTable};
+use crate::protocol::body::{ConsumerOffsets, TopicConfig, TopicTable};
 
 fn slave() -> World {
     let replica = ReplicaSettings { role: Role::Slave, broker_id: BrokerId(1), ..ReplicaSettings::default() };
