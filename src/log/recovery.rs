@@ -518,11 +518,8 @@ impl Recovery {
 
     /// What the CRC property of the next record proves.
     fn crc_rule(&self) -> CrcRule {
-        match (self.settings.has_record_crc, self.settings.takes_plain_records, self.is_plain) {
-            (false, _, _) | (true, true, Some(true)) => CrcRule::Optional,
-            (true, true, _) => CrcRule::OptionalIfFollowed,
-            (true, false, _) => CrcRule::Required,
-        }
+        let is_optional = !self.settings.has_record_crc || self.is_plain == Some(true);
+        if is_optional { CrcRule::Optional } else { CrcRule::OptionalIfFollowed }
     }
 
     /// Whether a filler that does not prove its place is the end of its segment: it is if the log is known to go on behind it. Else the log
@@ -654,11 +651,9 @@ impl Recovery {
             let head = ring_bytes(ring, at, there.min(CLAIM_BYTES));
             let size = peek_size(&head).map_or(there.min(CLAIM_BYTES), |size| there.min(size as usize));
             // Bytes of the ring were appended as they are: nothing of them can be torn.
-            let crc = match self.crc_rule() {
-                CrcRule::OptionalIfFollowed => CrcRule::Optional,
-                rule => rule,
-            };
-            match parse(&ring_bytes(ring, at, size), at, end, crc) {
+            let bytes = ring_bytes(ring, at, size);
+            let parsed = parse(&bytes, at, end, CrcRule::Optional);
+            match parsed {
                 Parsed::Record(RecordView { size, .. }) if !self.is_within(at.plus(u64::from(size))) => break,
                 Parsed::Filler | Parsed::Doubtful if !self.is_within(end) => break,
                 Parsed::Record(view) => {

@@ -63,9 +63,6 @@ pub struct LogSettings {
     pub flush: FlushPolicy,
     /// Whether records end in the CRC property. RocketMQ: `enabledAppendPropCRC`, off there.
     pub has_record_crc: bool,
-    /// Whether the log may hold records without the CRC property although ours have it: a slave stores what its master makes, and RocketMQ's
-    /// own brokers make it only if told so. A start takes them only where they cannot be torn ones of ours.
-    pub takes_plain_records: bool,
     /// Most that one commit writes: whole disk blocks, at most [`COMMIT_BYTES_MAX`].
     pub commit_bytes_max: usize,
     /// Zeros that are written at once into a segment to be: whole disk blocks. A waiting writer gets a segment when four times as many
@@ -91,7 +88,6 @@ impl Default for LogSettings {
             segment_bytes: 1024 * 1024 * 1024,
             flush: FlushPolicy::Sync,
             has_record_crc: true,
-            takes_plain_records: false,
             commit_bytes_max: COMMIT_BYTES_MAX,
             prepare_bytes: PREPARE_CHUNK_BYTES,
             // The largest record, whole, and room for what leads to it.

@@ -1,8 +1,6 @@
 //! What begins at a place of a log that is not known to be sound.
 
-use crate::log::record::{
-    Check, FILLER_BYTES, MAGIC_FILLER, RECORD_BYTES_MIN, RecordView, claims_place, is_filler, peek_size,
-};
+use crate::log::record::{Check, FILLER_BYTES, MAGIC_FILLER, RECORD_BYTES_MIN, RecordView, is_filler, peek_size};
 use crate::log::replica::FILLER_BYTES_MIN;
 use crate::model::LogOffset;
 
@@ -25,9 +23,8 @@ pub(super) enum Parsed<'a> {
 /// Which records count as sound without the CRC property.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CrcRule {
-    Required,
     Optional,
-    /// Those behind which the log goes on. Behind records that have it, one that lacks it at the very end may be one of ours that was torn.
+    /// Those behind which another one like them follows. Else one that lacks it may be one of ours whose end was torn.
     OptionalIfFollowed,
 }
 
@@ -35,25 +32,22 @@ pub(super) enum CrcRule {
 pub(super) fn parse(bytes: &[u8], at: LogOffset, end: LogOffset, crc: CrcRule) -> Parsed<'_> {
     let room = end.0.saturating_sub(at.0);
     let head = usize::try_from(room).unwrap_or(usize::MAX).min(RECORD_BYTES_MIN);
-    if let Some(kind) = parse_filler(bytes, at, room, crc) {
+    if let Some(kind) = parse_filler(bytes, at, room) {
         return kind;
     }
     match peek_size(bytes) {
         Ok(size) if u64::from(size) > room => Parsed::End,
         Ok(size) if bytes.len() < size as usize => Parsed::More,
         Ok(size) => {
-            let check = if crc == CrcRule::Required { Check::CrcRequired } else { Check::Crc };
-            let Ok(view) = RecordView::decode(bytes, Some(at), check) else { return Parsed::End };
-            let follows = bytes.get(size as usize..).unwrap_or_default();
-            let room_behind = room - u64::from(size);
-            if crc != CrcRule::OptionalIfFollowed || view.has_crc() {
-                Parsed::Record(view)
-            } else if (follows.len() as u64) < room_behind.min(CLAIM_BYTES as u64) {
-                Parsed::More
-            } else if claims_place(follows, at.plus(u64::from(size))) || has_filler_head(follows, room_behind) {
-                Parsed::Record(view)
-            } else {
-                Parsed::End
+            let Ok(view) = RecordView::decode(bytes, Some(at), Check::Crc) else { return Parsed::End };
+            if crc == CrcRule::Optional || view.has_crc() {
+                return Parsed::Record(view);
+            }
+            let behind = at.plus(u64::from(size));
+            match is_plain(bytes.get(size as usize..).unwrap_or_default(), behind, end) {
+                Some(true) => Parsed::Record(view),
+                Some(false) => Parsed::End,
+                None => Parsed::More,
             }
         }
         Err(_) if bytes.len() < head => Parsed::More,
@@ -61,15 +55,26 @@ pub(super) fn parse(bytes: &[u8], at: LogOffset, end: LogOffset, crc: CrcRule) -
     }
 }
 
+/// Whether a sound record without the CRC property begins here, or a filler of those who make such records; `None` if more bytes are needed to
+/// tell.
+fn is_plain(bytes: &[u8], at: LogOffset, end: LogOffset) -> Option<bool> {
+    match parse(bytes, at, end, CrcRule::Optional) {
+        Parsed::Record(view) => Some(!view.has_crc()),
+        Parsed::Doubtful => Some(true),
+        Parsed::Filler | Parsed::End => Some(false),
+        Parsed::More => None,
+    }
+}
+
 /// If a filler begins here, what it is worth.
-fn parse_filler(bytes: &[u8], at: LogOffset, room: u64, crc: CrcRule) -> Option<Parsed<'static>> {
+fn parse_filler(bytes: &[u8], at: LogOffset, room: u64) -> Option<Parsed<'static>> {
     if !has_filler_head(bytes, room) {
         return None;
     }
     let len = FILLER_BYTES.min(usize::try_from(room).unwrap_or(usize::MAX));
     let Some(filler) = bytes.get(..len) else { return Some(Parsed::More) };
     let is_ours = is_filler(filler, at, room);
-    let is_foreign = crc != CrcRule::Required && filler[FILLER_BYTES_MIN..].iter().all(|&byte| byte == 0);
+    let is_foreign = filler[FILLER_BYTES_MIN..].iter().all(|&byte| byte == 0);
     Some(match is_ours {
         true if len == FILLER_BYTES => Parsed::Filler,
         true => Parsed::Doubtful,

@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::*;
+use crate::log::record::Sized;
 use crate::log::{
     Boundary, Commit, FlushPolicy, FoundStore, KeySearch, KeysToIndex, LogSettings, Read, ReadLimits, RecordDraft,
     Recovery, Search, Step, Stream,
@@ -417,4 +418,388 @@ fn the_runs_see_something() {
     let sum = |of: fn(&Seen) -> u64| seen.iter().map(of).sum::<u64>();
     assert!(sum(|seen| seen.segments) > 20, "{seen:?}");
     assert!(sum(|seen| seen.crashes) > 20 && sum(|seen| seen.refused) > 20, "{seen:?}");
+}
+
+/// A log as RocketMQ's own brokers make it: records without the CRC property, a filler of 8 bytes where what comes next and 8 bytes more do not
+/// fit, zeros behind it. `bytes[i]` is log offset `begin + i`. Body and properties of message `n` come from `message`.
+struct JavaLog {
+    begin: LogOffset,
+    bytes: Vec<u8>,
+    offsets: std::collections::BTreeMap<(String, QueueId), u64>,
+}
+
+impl JavaLog {
+    fn new(begin: LogOffset) -> JavaLog {
+        JavaLog { begin, bytes: Vec::new(), offsets: std::collections::BTreeMap::new() }
+    }
+
+    fn end(&self) -> LogOffset {
+        self.begin.plus(self.bytes.len() as u64)
+    }
+
+    fn append(&mut self, draft: &RecordDraft<'_>) {
+        let sized = Sized::new(draft, false).expect("small");
+        let len = sized.size() as usize;
+        let remaining = usize::try_from(SEGMENT - self.end().0 % SEGMENT).expect("small");
+        if len + 8 > remaining {
+            self.bytes.extend_from_slice(&u32::try_from(remaining).expect("small").to_be_bytes());
+            self.bytes.extend_from_slice(&MAGIC_FILLER.to_be_bytes());
+            self.bytes.resize(self.bytes.len() + remaining - 8, 0);
+        }
+        let next = self.offsets.entry((draft.topic.to_owned(), draft.queue_id)).or_default();
+        let place =
+            record::Place { log_offset: self.begin.plus(self.bytes.len() as u64), queue_offset: QueueOffset(*next) };
+        // Inner batches take as many offsets as they have messages.
+        *next += if draft.sys_flag & 128 == 0 { u64::from(record::is_queued(draft.sys_flag)) } else { 3 };
+        let at = self.bytes.len();
+        self.bytes.resize(at + len, 0);
+        sized.encode(place, &mut self.bytes[at..]);
+    }
+}
+
+fn java_draft<'a>(topic: &'a str, body: &'a [u8], sys_flag: i32, properties: &'a [u8]) -> RecordDraft<'a> {
+    let host = SocketAddr::from(([10, 0, 0, 1], 10911));
+    RecordDraft {
+        topic,
+        queue_id: QueueId(0),
+        flag: 0,
+        sys_flag,
+        born_timestamp: 1,
+        born_host: host,
+        store_host: host,
+        store_timestamp: 1_700_000_000_000,
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body,
+        properties,
+        tag_code: 0,
+        keys: KeysToIndex::default(),
+    }
+}
+
+fn java_log(begin: LogOffset, seed: u64) -> JavaLog {
+    let mut random = Random::new(seed);
+    let mut java = JavaLog::new(begin);
+    while java.bytes.len() < 200_000 {
+        // Sizes that come close to the end of a segment in every way.
+        let room = usize::try_from(SEGMENT - java.end().0 % SEGMENT).expect("small");
+        let close = room.saturating_sub(92 + 8 + random.index(16));
+        let len = if room < 2000 { close } else { random.index(900) };
+        let (sys_flag, properties) = match random.below(10) {
+            0 => (4, &b"TRAN_MSG\x01true\x02"[..]),
+            1 => (128 | 64, &b"INNER_NUM\x013\x02KEYS\x01k1"[..]),
+            2 => (0, &b"KEYS\x01k2 k3\x02TAGS\x01A"[..]),
+            _ => (0, &b""[..]),
+        };
+        let len = if room < 2000 { len.saturating_sub(properties.len()) } else { len };
+        java.append(&java_draft("T", &vec![7; len], sys_flag, properties));
+    }
+    java
+}
+
+fn slave_settings() -> LogSettings {
+    settings(FlushPolicy::Sync)
+}
+
+/// Gives a slave the bytes from where it is, in pieces; a piece that is to be sent again is sent again.
+fn feed(slave: &mut Node, begin: LogOffset, bytes: &[u8], piece: usize) {
+    let mut at = slave.log().appended();
+    let mut have = 0;
+    let mut refused = 0;
+    let end = begin.plus(bytes.len() as u64);
+    while at < end {
+        let from = usize::try_from(at.since(begin)).expect("small");
+        have = (have + piece).min(bytes.len() - from);
+        match slave.log().append_replicated(at, &bytes[from..from + have]) {
+            // What is left is no whole record.
+            Ok(0) if from + have == bytes.len() => return,
+            Ok(taken) => {
+                at = at.plus(taken as u64);
+                have -= taken;
+            }
+            Err(ReplicaError::Append(_)) => slave.settle(),
+            Err(ReplicaError::Unproven { .. }) if refused < 3 => {
+                refused += 1;
+                at = slave.log().appended();
+                have = 0;
+            }
+            Err(error) => panic!("{error}"),
+        }
+        slave.log().check_invariants();
+    }
+}
+
+#[test]
+fn a_log_of_rocketmqs_own_broker_is_stored_as_it_is_and_found_again() {
+    for seed in 0..30 {
+        for begin in [LogOffset(0), LogOffset(7 * SEGMENT)] {
+            let java = java_log(begin, seed);
+            let mut slave = Node::new(slave_settings());
+            slave.log().begin_at(begin).expect("empty");
+            feed(&mut slave, begin, &java.bytes, 1 + usize::try_from(seed * 977).expect("small"));
+            slave.settle();
+            assert!(slave.bytes() == java.bytes, "seed {seed}: the bytes differ");
+            let queue = slave.log().find_queue("T", QueueId(0)).expect("made by the first record");
+            let expected = java.offsets[&("T".to_owned(), QueueId(0))];
+            assert_eq!(slave.log().bounds(queue).max, QueueOffset(expected));
+            let before = (slave.messages(queue), slave.find("T", "k2"));
+            assert!(!before.1.is_empty());
+            let mut random = Random::new(seed);
+            slave.crash(&mut random);
+            assert_eq!(slave.log().appended(), java.end(), "seed {seed}");
+            assert!(slave.bytes() == java.bytes, "seed {seed}: the bytes differ after a start");
+            let queue = slave.log().find_queue("T", QueueId(0)).expect("found again");
+            assert_eq!((slave.messages(queue), slave.find("T", "k2")), before);
+        }
+    }
+}
+
+#[test]
+fn a_slave_of_rocketmqs_own_broker_survives_crashes_and_takes_its_place() {
+    for seed in 0..40 {
+        let mut random = Random::new(seed);
+        let java = java_log(LogOffset(0), seed);
+        let mut slave = Node::new(slave_settings());
+        let mut sent = 0;
+        while sent < java.bytes.len() {
+            sent = (sent + 1 + random.index(30_000)).min(java.bytes.len());
+            let from = usize::try_from(slave.log().appended().0).expect("small");
+            if from < sent {
+                let at = LogOffset(from as u64);
+                let _ = slave.log().append_replicated(at, &java.bytes[from..sent]);
+            }
+            slave.work(&mut random);
+            if random.percent(20) {
+                slave.crash(&mut random);
+            }
+        }
+        feed(&mut slave, LogOffset(0), &java.bytes, 10_000);
+        // Now it is the master: the first of its own records may find next to no room for a filler.
+        let queue = slave.log().queue("T", QueueId(0));
+        for _ in 0..200 {
+            slave.settle();
+            slave.log().append(queue, &java_draft("T", &[1; 700], 0, b"")).expect("room");
+        }
+        slave.settle();
+        let bytes = slave.bytes();
+        assert!(bytes.starts_with(&java.bytes));
+        slave.crash(&mut random);
+        assert!(slave.bytes() == bytes, "seed {seed}: a start finds something else");
+        let mut follower = Node::new(slave_settings());
+        feed(&mut follower, LogOffset(0), &bytes, 7000);
+        follower.settle();
+        assert_same(&mut slave, &mut follower);
+    }
+}
+
+#[test]
+fn a_log_whose_segment_ends_with_seven_to_twenty_bytes_goes_on() {
+    for remaining in 8..40_usize {
+        let mut java = JavaLog::new(LogOffset(0));
+        let segment = usize::try_from(SEGMENT).expect("small");
+        while segment - java.bytes.len() > 3000 {
+            java.append(&java_draft("T", &[7; 900], 0, b""));
+        }
+        let room = segment - java.bytes.len();
+        java.append(&java_draft("T", &vec![8; room - 92 - remaining], 0, b""));
+        assert_eq!(java.bytes.len() + remaining, segment);
+        let mut slave = Node::new(slave_settings());
+        feed(&mut slave, LogOffset(0), &java.bytes, 5000);
+        slave.settle();
+        let queue = slave.log().queue("T", QueueId(0));
+        slave.log().append(queue, &java_draft("T", &[1; 700], 0, b"")).expect("room");
+        slave.settle();
+        let bytes = slave.bytes();
+        assert_eq!(bytes[segment - remaining..][..4], u32::try_from(remaining).expect("small").to_be_bytes());
+        let mut random = Random::new(1);
+        slave.crash(&mut random);
+        assert!(slave.bytes() == bytes, "{remaining} bytes: a start finds something else");
+    }
+}
+
+#[test]
+fn what_does_not_come_next_is_refused() {
+    let java = java_log(LogOffset(0), 3);
+    let mut slave = Node::new(slave_settings());
+    feed(&mut slave, LogOffset(0), &java.bytes[..40_000], 9000);
+    let end = slave.log().appended();
+    let from = usize::try_from(end.0).expect("small");
+    let record = record::peek_size(&java.bytes[from..]).expect("a record") as usize;
+    let next = &java.bytes[from..];
+    for at in [LogOffset(0), LogOffset(end.0 - 1), end.plus(1), LogOffset(u64::MAX >> 1)] {
+        let expected = ReplicaError::OutOfPlace { expected: end, found: at };
+        assert_eq!(slave.log().append_replicated(at, next), Err(expected));
+    }
+    // The right place is said, and the record is another one.
+    let found = end.plus(record as u64);
+    let refused = slave.log().append_replicated(end, &next[record..]);
+    assert_eq!(refused, Err(ReplicaError::OutOfPlace { expected: end, found }));
+    // A record of another queue's end, with a sound CRC of its own.
+    let mut ours = vec![0; 2000];
+    let draft = java_draft("T", b"x", 0, b"");
+    let sized = Sized::new(&draft, true).expect("small");
+    ours.truncate(sized.size() as usize);
+    sized.encode(record::Place { log_offset: end, queue_offset: QueueOffset(1_000_000) }, &mut ours);
+    assert!(matches!(slave.log().append_replicated(end, &ours), Err(ReplicaError::QueueGap { .. })));
+    assert_eq!(slave.log().append_replicated(end, &next[..record]), Ok(record));
+    // Another segment size: the filler says so.
+    let at = slave.log().appended();
+    let filler = [&100_u32.to_be_bytes()[..], &MAGIC_FILLER.to_be_bytes(), &[0; 92]].concat();
+    let expected = ReplicaError::SegmentSize { at, bytes: 100, segment_bytes: SEGMENT };
+    assert_eq!(slave.log().append_replicated(at, &filler), Err(expected));
+}
+
+#[test]
+fn a_removed_topic_that_comes_back_begins_anew() {
+    let mut java = JavaLog::new(LogOffset(0));
+    for _ in 0..30 {
+        java.append(&java_draft("T", b"before", 0, b""));
+    }
+    // RocketMQ's own brokers have no record of a removal.
+    java.offsets.clear();
+    for _ in 0..4 {
+        java.append(&java_draft("T", b"after", 0, b""));
+    }
+    let mut slave = Node::new(slave_settings());
+    feed(&mut slave, LogOffset(0), &java.bytes, 700);
+    for _ in 0..2 {
+        slave.settle();
+        let queue = slave.log().find_queue("T", QueueId(0)).expect("there");
+        let (max, bytes) = slave.messages(queue);
+        assert_eq!((max, slave.log().bounds(queue).min), (4, QueueOffset(0)));
+        assert_eq!(RecordView::decode(&bytes, None, Check::Crc).expect("sound").body, b"after");
+        slave.crash(&mut Random::new(5));
+    }
+}
+
+#[test]
+fn a_log_begins_elsewhere_only_while_it_is_empty() {
+    let mut node = Node::new(settings(FlushPolicy::Sync));
+    node.settle();
+    let at = LogOffset(5 * SEGMENT);
+    let misplaced = LogOffset(5 * SEGMENT + 1);
+    let expected = BeginError::NotASegment { at: misplaced, segment_bytes: SEGMENT };
+    assert_eq!(node.log().begin_at(misplaced), Err(expected));
+    assert_eq!(node.log().begin_at(at), Ok(()));
+    node.settle();
+    assert_eq!((node.log().start(), node.log().appended(), node.log().promised()), (at, at, at));
+    assert_eq!(node.log().begin_at(LogOffset(2 * SEGMENT)), Ok(()), "as long as nothing came");
+    assert_eq!(node.log().begin_at(at), Ok(()));
+    node.settle();
+    node.crash(&mut Random::new(0));
+    assert_eq!(node.log().appended(), at, "a start finds the place again");
+    assert_eq!(node.log().last_segment_start(), at);
+    let queue = node.log().queue("T", QueueId(0));
+    let appended = node.log().append(queue, &java_draft("T", b"x", 0, b"")).expect("room");
+    assert_eq!(appended.log_offset, at);
+    let expected = BeginError::NotEmpty { start: at, appended: appended.end };
+    assert_eq!(node.log().begin_at(LogOffset(0)), Err(expected));
+}
+
+#[test]
+fn consumers_see_what_the_in_sync_set_holds() {
+    let mut node = Node::new(settings(FlushPolicy::ASYNC));
+    node.settle();
+    let queue = node.log().queue("T", QueueId(0));
+    node.log().set_confirm_max(Some(LogOffset(0)));
+    let ends: Vec<_> =
+        (0..3).map(|_| node.log().append(queue, &java_draft("T", b"x", 0, b"")).expect("room").end).collect();
+    assert_eq!((node.log().promised(), node.log().confirm()), (ends[2], LogOffset(0)));
+    for (bound, visible) in [(Some(ends[0]), 1), (Some(ends[1].plus(5)), 2), (Some(ends[0]), 2), (None, 3)] {
+        node.log().set_confirm_max(bound);
+        assert_eq!(node.log().bounds(queue).max, QueueOffset(visible));
+        node.log().check_invariants();
+    }
+}
+
+/// What is sent over a segment's end is what RocketMQ's own files hold: remaining, magic, and zeros up to the end.
+#[test]
+fn a_segments_end_is_sent_as_a_file_holds_it() {
+    let mut node = Node::new(settings(FlushPolicy::Sync));
+    node.settle();
+    let queue = node.log().queue("T", QueueId(0));
+    while node.log().appended() < LogOffset(SEGMENT) {
+        node.settle();
+        node.log().append(queue, &java_draft("T", &[9; 777], 0, b"")).expect("room");
+    }
+    node.settle();
+    let bytes = node.bytes();
+    let mut at = 0;
+    let segment = usize::try_from(SEGMENT).expect("small");
+    while let Ok(size) = record::peek_size(&bytes[at..]) {
+        at += size as usize;
+    }
+    let remaining = u32::try_from(segment - at).expect("small");
+    assert_eq!(bytes[at..at + 8], [remaining.to_be_bytes(), MAGIC_FILLER.to_be_bytes()].concat());
+    assert!(bytes[at + FILLER_BYTES..segment].iter().all(|&byte| byte == 0));
+    assert!(RecordView::decode(&bytes[segment..], Some(LogOffset(SEGMENT)), Check::CrcRequired).is_ok());
+    // From anywhere, in pieces of any size, it is the same.
+    for from in [0, at - 5, at, at + 3, at + 25, segment - 1, segment] {
+        for bytes_max in [1, 7, 100_000] {
+            let mut got = Vec::new();
+            while got.len() < 50
+                && let Some(piece) = node.stream(LogOffset((from + got.len()) as u64), bytes_max)
+            {
+                got.extend_from_slice(&piece);
+            }
+            assert!(bytes[from..].starts_with(&got), "from {from} by {bytes_max}");
+        }
+    }
+    let mut out = BytesMut::new();
+    let end = node.log().appended();
+    assert_eq!(node.log().stream(end, 10, &mut out), Stream::End);
+    assert_eq!(node.log().stream(end.plus(1), 10, &mut out), Stream::Beyond);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+    /// A slave went on by itself; it is cut where it parted, follows the master again, and nothing of its own comes back.
+    #[test]
+    fn a_slave_that_parted_is_cut_and_follows_again(seed: u64) {
+        let mut random = Random::new(seed);
+        let (mut master, mut slave) = (Node::new(settings(FlushPolicy::ASYNC)), Node::new(settings(FlushPolicy::ASYNC)));
+        let mut link = Link::new(&mut slave);
+        let both = |master: &mut Node, slave: &mut Node, link: &mut Link, random: &mut Random| {
+            while slave.log().appended() < master.log().appended() {
+                link.carry(master, slave, random, false);
+                slave.settle();
+            }
+        };
+        for _ in 0..random.index(300) {
+            append(&mut master, &mut random);
+            master.settle();
+        }
+        both(&mut master, &mut slave, &mut link, &mut random);
+        let parted = slave.log().appended();
+        for _ in 0..random.index(300) {
+            append(&mut slave, &mut random);
+            if random.percent(80) {
+                slave.settle();
+            }
+        }
+        for _ in 0..3 {
+            slave.commit = None;
+            slave.log = None;
+            if random.percent(50) {
+                slave.slot.take();
+            }
+            slave.recover(Some(parted));
+            prop_assert_eq!(slave.log().appended(), parted);
+            for _ in 0..random.index(100) {
+                append(&mut master, &mut random);
+                master.settle();
+            }
+            let mut link = Link::new(&mut slave);
+            for _ in 0..random.index(20) {
+                link.carry(&mut master, &mut slave, &mut random, false);
+                slave.work(&mut random);
+            }
+            slave.crash(&mut random);
+        }
+        let mut link = Link::new(&mut slave);
+        slave.settle();
+        both(&mut master, &mut slave, &mut link, &mut random);
+        slave.settle();
+        assert_same(&mut master, &mut slave);
+    }
 }
