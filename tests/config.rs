@@ -267,42 +267,118 @@ const BROKER: &str = "ringmq broker -c conf/broker.conf: a broker node, register
     RocketMQ's properties. Lines that are commented out show defaults.";
 const NAMESRV: &str = "ringmq namesrv -c conf/namesrv.conf: a name server alone.\n\
     RocketMQ's properties. Lines that are commented out show defaults.";
-const TWO_MASTERS: &str = "One of two masters without slaves: start both, each on a machine of its own, with the same namesrvAddr.\n\
-    While one is down its unread messages wait on its disk; the other goes on.\n\
-    RocketMQ's properties. Lines that are commented out show defaults.";
+const NOTHING_SET: &str = "RocketMQ's properties. Lines that are commented out show defaults.";
+const ON_ONE_MACHINE: &str = "It starts on one machine as it stands: `ringmq-cluster up` of this folder runs all of it. On machines of their own, give\n\
+    brokerIP1 the machine's address, remove bindAddress, and let namesrvAddr name the machines of the name servers.";
+const NAME_SERVER_OF: &str =
+    "One of two name servers, which do not know of one another: brokers register with both, clients ask either.";
+const MASTER_ALONE: &str =
+    "One of two masters without slaves. While one is down its unread messages wait on its disk; the other goes on.";
+const MASTER_ASYNC: &str = "A master whose slave copies its log a moment later: a reply waits for this machine only. If it is lost, consumers read on\n\
+    from the slave without any change at their side, and the last moments, which the slave does not have, are lost.";
+const MASTER_SYNC: &str = "A master that replies when its slave has the message too (synchronous double write). If this machine is lost, consumers\n\
+    read on from the slave, and nothing that was acknowledged is lost. Without its slave, sends are answered SLAVE_NOT_AVAILABLE.";
+const SLAVE: &str = "A slave: copies the log of the master of the same brokerName, which it finds through the name servers, and takes topics,\n\
+    groups and offsets from it. It needs as many shards as its master.";
+
+/// One node of a mode in `conf/`: a name server by its port, or a broker.
+enum Part {
+    NameServer(u16),
+    Broker { name: &'static str, role: &'static str, id: &'static str, port: u16 },
+}
+
+/// A mode's folder: its files by name.
+fn mode(folder: &str, master: &str, master_role: &'static str, with_slaves: bool) -> Vec<(String, String)> {
+    let mut parts = vec![("namesrv-1", Part::NameServer(9876)), ("namesrv-2", Part::NameServer(9877))];
+    let broker = |name, role, id, port| Part::Broker { name, role, id, port };
+    parts.push(("broker-a", broker("broker-a", master_role, "0", 10911)));
+    parts.push(("broker-b", broker("broker-b", master_role, "0", 12911)));
+    if with_slaves {
+        parts.push(("broker-a-s", broker("broker-a", "SLAVE", "1", 11911)));
+        parts.push(("broker-b-s", broker("broker-b", "SLAVE", "1", 13911)));
+    }
+    let file = |(file, part): (&str, Part)| {
+        let store = format!("ringmq-data/{folder}/{file}");
+        let text = match part {
+            Part::NameServer(port) => {
+                let (port, kv) = (port.to_string(), format!("{store}/kvConfig.json"));
+                let chosen = [("listenPort", port.as_str()), ("bindAddress", "127.0.0.1"), ("kvConfigPath", &kv)];
+                table::render(&format!("{NAME_SERVER_OF}\n{NOTHING_SET}"), &chosen, &[NamesrvConfig::table()])
+            }
+            Part::Broker { name, role, id, port } => {
+                let port = port.to_string();
+                let header = if role == "SLAVE" { SLAVE } else { master };
+                let mut chosen = vec![
+                    ("brokerClusterName", "DefaultCluster"),
+                    ("brokerName", name),
+                    ("brokerId", id),
+                    ("brokerRole", role),
+                    ("brokerIP1", "127.0.0.1"),
+                    ("bindAddress", "127.0.0.1"),
+                    ("listenPort", port.as_str()),
+                    ("shards", "1"),
+                    ("namesrvAddr", "127.0.0.1:9876;127.0.0.1:9877"),
+                    ("storePathRootDir", store.as_str()),
+                    ("mappedFileSizeCommitLog", "67108864"),
+                    ("flushDiskType", "ASYNC_FLUSH"),
+                    ("fileReservedTime", "48"),
+                    ("deleteWhen", "04"),
+                ];
+                if role == "SYNC_MASTER" {
+                    chosen.push(("inSyncReplicas", "2"));
+                }
+                table::render(&format!("{header}\n{ON_ONE_MACHINE}\n{NOTHING_SET}"), &chosen, NodeConfig::tables())
+            }
+        };
+        (format!("{folder}/{file}.properties"), text)
+    };
+    parts.into_iter().map(file).collect()
+}
 
 /// Every file of `conf/`, from the table.
-fn rendered() -> Vec<(&'static str, String)> {
+fn rendered() -> Vec<(String, String)> {
     let node = |header, chosen: &[(&str, &str)]| table::render(header, chosen, NodeConfig::tables());
-    let master = |name| {
-        node(
-            TWO_MASTERS,
-            &[
-                ("brokerClusterName", "DefaultCluster"),
-                ("brokerName", name),
-                ("brokerId", "0"),
-                ("brokerRole", "ASYNC_MASTER"),
-                ("namesrvAddr", "namesrv-1:9876;namesrv-2:9876"),
-                ("storePathRootDir", "/var/lib/ringmq"),
-                ("flushDiskType", "ASYNC_FLUSH"),
-                ("fileReservedTime", "48"),
-                ("deleteWhen", "04"),
-            ],
-        )
-    };
     let common =
         [("brokerClusterName", "DefaultCluster"), ("brokerName", "broker-a"), ("storePathRootDir", "ringmq-data")];
     let all =
         [&common[..], &[("listenPort", "10911"), ("namesrvListenPort", "9876"), ("flushDiskType", "ASYNC_FLUSH")]];
     let broker =
         [&common[..], &[("namesrvAddr", "127.0.0.1:9876"), ("listenPort", "10911"), ("flushDiskType", "ASYNC_FLUSH")]];
-    vec![
-        ("all.conf", node(ALL, &all.concat())),
-        ("broker.conf", node(BROKER, &broker.concat())),
-        ("namesrv.conf", table::render(NAMESRV, &[("listenPort", "9876")], &[NamesrvConfig::table()])),
-        ("2m-noslave/broker-a.properties", master("broker-a")),
-        ("2m-noslave/broker-b.properties", master("broker-b")),
-    ]
+    let mut files = vec![
+        ("all.conf".to_owned(), node(ALL, &all.concat())),
+        ("broker.conf".to_owned(), node(BROKER, &broker.concat())),
+        ("namesrv.conf".to_owned(), table::render(NAMESRV, &[("listenPort", "9876")], &[NamesrvConfig::table()])),
+    ];
+    files.extend(mode("2m-noslave", MASTER_ALONE, "ASYNC_MASTER", false));
+    files.extend(mode("2m-2s-async", MASTER_ASYNC, "ASYNC_MASTER", true));
+    files.extend(mode("2m-2s-sync", MASTER_SYNC, "SYNC_MASTER", true));
+    files
+}
+
+/// What the files of one mode would listen on, if they ran on one machine.
+#[test]
+fn the_nodes_of_a_mode_share_no_port_and_no_folder() {
+    for folder in ["2m-noslave", "2m-2s-async", "2m-2s-sync"] {
+        let (mut ports, mut stores) = (Vec::new(), Vec::new());
+        for (name, text) in rendered().into_iter().filter(|(name, _)| name.starts_with(folder)) {
+            if name.contains("namesrv") {
+                let config = NamesrvConfig::read(&name, &text).expect("accepted");
+                ports.push(config.listen_port);
+                stores.push(config.kv_config_path);
+            } else {
+                let config = NodeConfig::read(NodeKind::Broker, &name, &text, None).expect("accepted");
+                ports.extend([config.port(0), config.vip_port(0), config.ha_port(0)]);
+                stores.push(config.store_root);
+                assert!(config.bind_ip.is_loopback(), "{name}");
+            }
+        }
+        let (port_count, store_count) = (ports.len(), stores.len());
+        ports.sort_unstable();
+        ports.dedup();
+        stores.sort_unstable();
+        stores.dedup();
+        assert_eq!((ports.len(), stores.len()), (port_count, store_count), "{folder}");
+    }
 }
 
 #[test]
@@ -310,7 +386,7 @@ fn rendered() -> Vec<(&'static str, String)> {
 fn conf_is_complete_explained_and_accepted() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
     for (name, expected) in rendered() {
-        let path = folder.join(name);
+        let (name, path) = (name.as_str(), folder.join(&name));
         if std::env::var_os("RINGMQ_BLESS").is_some() {
             std::fs::create_dir_all(path.parent().expect("in conf/")).expect("the folder can be made");
             std::fs::write(&path, &expected).expect("the file can be written");
@@ -321,7 +397,7 @@ fn conf_is_complete_explained_and_accepted() {
             "conf/{name} is not what the table says; run RINGMQ_BLESS=1 cargo test --test config"
         );
         let accepted = match name {
-            "namesrv.conf" => NamesrvConfig::read(name, &found).map(|config| config.not_needed),
+            name if name.contains("namesrv") => NamesrvConfig::read(name, &found).map(|config| config.not_needed),
             "all.conf" => NodeConfig::read(NodeKind::All, name, &found, None).map(|config| config.not_needed),
             _ => NodeConfig::read(NodeKind::Broker, name, &found, None).map(|config| config.not_needed),
         };

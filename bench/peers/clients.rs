@@ -32,6 +32,7 @@ pub struct StockClient {
     name: &'static str,
     program: PathBuf,
     arguments: Vec<String>,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl StockClient {
@@ -80,7 +81,7 @@ impl StockClient {
         arguments.push("-cp".to_owned());
         arguments.push(format!("{}:{}", dir.display(), jars.join("*").display()));
         arguments.push("StockClient".to_owned());
-        Ok(Self { name, program: PathBuf::from("java"), arguments })
+        Ok(Self { name, program: PathBuf::from("java"), arguments, environment: Vec::new() })
     }
 
     /// The Go client 2.1.2.
@@ -97,7 +98,7 @@ impl StockClient {
             build.current_dir(stock::workspace_dir().join("tests/stock/go"));
             step("the Go client 2.1.2", &mut build, "Go must reach its module proxy")
         })?;
-        Ok(Self { name: "Go 2.1.2", program: dir.join("stock"), arguments: Vec::new() })
+        Ok(Self { name: "Go 2.1.2", program: dir.join("stock"), arguments: Vec::new(), environment: Vec::new() })
     }
 
     /// The C++ client inside PyPI `rocketmq` 0.4.4.
@@ -118,7 +119,7 @@ impl StockClient {
         })?;
         let script = stock::workspace_dir().join("tests/stock/python/stock.py");
         let arguments = vec![script.display().to_string()];
-        Ok(Self { name: "Python 0.4.4", program: dir.join("bin/python"), arguments })
+        Ok(Self { name: "Python 0.4.4", program: dir.join("bin/python"), arguments, environment: Vec::new() })
     }
 
     /// What it is, for messages.
@@ -131,6 +132,13 @@ impl StockClient {
     #[must_use]
     pub fn named(self, name: &'static str) -> Self {
         Self { name, ..self }
+    }
+
+    /// The same with an environment variable.
+    #[must_use]
+    pub fn with_environment(mut self, name: &'static str, value: String) -> Self {
+        self.environment.push((name, value));
+        self
     }
 
     /// Runs scenarios against the cluster behind a name server and waits for their end. Topics and groups begin with
@@ -153,6 +161,7 @@ impl StockClient {
         let mut command = Command::new(&self.program);
         // The clients keep logs and broadcast offsets in the home folder.
         command.env("HOME", &home).env("JAVA_TOOL_OPTIONS", format!("-Duser.home={}", home.display()));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.current_dir(&home).args(&self.arguments);
         command.args(["--namesrv", name_server, "--prefix", prefix]).args(scenarios);
         let mut process = Process::start(self.name, command, &home.join("output.log"))?;
@@ -167,6 +176,8 @@ impl StockClient {
                 outcomes.push(Outcome { scenario: scenario.to_owned(), passed: false, took_ms: 0, error });
             }
         }
+        // What a scenario has to say though it passed.
+        log.lines().filter(|line| line.starts_with("# ")).for_each(|line| eprintln!("{}: {line}", self.name));
         if outcomes.iter().any(|outcome| !outcome.passed) {
             eprintln!("--- {} wrote:\n{log}\n---", self.name);
         }

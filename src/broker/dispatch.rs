@@ -6,9 +6,9 @@ use crate::protocol::body::SubscriptionGroupConfig;
 use crate::protocol::code::{RequestCode, ResponseCode};
 use crate::protocol::header::Header;
 use crate::protocol::request::{
-    AllOffsetsRequest, CommitOffsetRequest, ConnectionsRequest, ConsumeStatsRequest, ConsumerListRequest,
+    CommitOffsetRequest, ConnectionsRequest, ConsumeStatsRequest, ConsumerListRequest,
     ConsumerOffsetRequest, CreateTopicRequest, DeleteGroupRequest, GroupRequest, PullRequest, QueryMessageRequest,
-    QueueRequest, SearchOffsetRequest, SendBackRequest, SendRequest, TopicRequest, UnregisterClientRequest,
+    QueueRequest, SearchOffsetRequest, SendBackRequest, SendRequest, TableRequest, TopicRequest, UnregisterClientRequest,
     ViewMessageRequest,
 };
 
@@ -51,7 +51,7 @@ impl Broker {
             Code::UpdateAndCreateTopic => self.update_topic(asked, CreateTopicRequest::parse(header)?, out),
             Code::UpdateAndCreateTopicList => self.update_topics(asked, body, out),
             Code::DeleteTopicInBroker => self.delete_topic(asked, TopicRequest::parse(header)?.topic, out),
-            Code::GetAllTopicConfig => self.all_topics(asked, out),
+            Code::GetAllTopicConfig => self.all_topics(asked, TableRequest::parse(header), out),
             Code::GetTopicConfig => self.one_topic(asked, TopicRequest::parse(header)?.topic, out),
             Code::GetSystemTopicListFromBroker => self.system_topics(asked, out),
             Code::UpdateAndCreateSubscriptiongroup => {
@@ -63,7 +63,7 @@ impl Broker {
                 self.update_groups(asked, configs, out)
             }
             Code::DeleteSubscriptiongroup => self.delete_group(asked, &DeleteGroupRequest::parse(header)?, out),
-            Code::GetAllSubscriptiongroupConfig => self.all_groups(asked, out),
+            Code::GetAllSubscriptiongroupConfig => self.all_groups(asked, TableRequest::parse(header), out),
             Code::GetSubscriptiongroupConfig => self.one_group(asked, GroupRequest::parse(header)?.group, out),
             Code::GetTopicStatsInfo => self.topic_stats(asked, TopicRequest::parse(header)?.topic, out),
             Code::GetConsumeStats => self.consume_stats(asked, &ConsumeStatsRequest::parse(header)?, out),
@@ -77,7 +77,7 @@ impl Broker {
             Code::QueryTopicConsumeByWho => self.groups_of_topic(asked, TopicRequest::parse(header)?.topic, out),
             Code::GetBrokerRuntimeInfo => self.runtime_info(asked, out),
             Code::GetBrokerConfig => self.broker_config(asked, out),
-            Code::GetAllConsumerOffset => self.all_offsets(asked, AllOffsetsRequest::parse(header), out),
+            Code::GetAllConsumerOffset => self.all_offsets(asked, TableRequest::parse(header), out),
             Code::GetAllDelayOffset => self.all_delay_offsets(asked, out),
             Code::GetAllMessageRequestMode => self.all_request_modes(asked, out),
             Code::GetBrokerHaStatus => self.ha_status(asked, out),

@@ -142,6 +142,8 @@ pub struct Broker {
     started: Now,
     last_expiry_scan: MonoNs,
     last_offsets_write: MonoNs,
+    /// Of a slave: queues of the log that were looked at for topics that the master did not live to tell.
+    adopted_queues: usize,
     next_queue: u32,
     next_opaque: i32,
     unique_counter: u16,
@@ -237,6 +239,7 @@ impl Broker {
             started: Now::default(),
             last_expiry_scan: MonoNs(0),
             last_offsets_write: MonoNs(0),
+            adopted_queues: 0,
             next_queue: 0,
             next_opaque: 0,
             unique_counter: 0,
@@ -508,6 +511,7 @@ impl Broker {
         }
         if now.mono.ms_since(self.last_offsets_write) >= OFFSETS_WRITE_MS {
             self.last_offsets_write = now.mono;
+            self.adopt_topics(now, out);
             self.persistence.retry_failed();
             if self.offsets.take_dirty() {
                 self.persistence.change(Table::ConsumerOffsets);

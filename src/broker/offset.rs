@@ -18,6 +18,10 @@ pub struct ConsumerOffsets {
     count: usize,
     /// On a slave: what consumers committed here, as long as the master does not have it.
     kept: BTreeSet<Place>,
+    /// Those of `kept` that a master which starts has asked for: it has them, and whatever it says of them from now on is its own will.
+    told: BTreeSet<Place>,
+    /// Raised by every change.
+    changes: u64,
     /// Whether there are changes that no file holds yet.
     dirty: bool,
 }
@@ -39,15 +43,18 @@ impl ConsumerOffsets {
     pub fn commit(&mut self, group: &str, topic: &str, queue: QueueId, offset: QueueOffset) -> bool {
         let known = self.groups.get_mut(group).and_then(|topics| topics.get_mut(topic));
         if let Some(stored) = known.and_then(|offsets| offsets.get_mut(&queue)) {
-            self.dirty |= *stored != offset;
+            let is_changed = *stored != offset;
             *stored = offset;
+            if is_changed {
+                self.touch();
+            }
             return true;
         }
         if self.count >= OFFSETS_MAX {
             return false;
         }
         self.count += 1;
-        self.dirty = true;
+        self.touch();
         let topics = self.groups.entry(GroupName::from(group)).or_default();
         topics.entry(TopicName::from(topic)).or_default().insert(queue, offset);
         true
@@ -57,7 +64,9 @@ impl ConsumerOffsets {
     pub fn commit_on_slave(&mut self, group: &str, topic: &str, queue: QueueId, offset: QueueOffset) -> bool {
         let stored = self.commit(group, topic, queue, offset);
         if stored {
-            self.dirty |= self.kept.insert((GroupName::from(group), TopicName::from(topic), queue));
+            let place = (GroupName::from(group), TopicName::from(topic), queue);
+            self.told.remove(&place);
+            self.dirty |= self.kept.insert(place);
         }
         stored
     }
@@ -67,12 +76,14 @@ impl ConsumerOffsets {
     pub fn replace(&mut self, table: &body::ConsumerOffsets) -> Vec<Commit> {
         let old = std::mem::take(&mut self.groups);
         let kept = std::mem::take(&mut self.kept);
+        let told = std::mem::take(&mut self.told);
         let was_dirty = self.dirty;
         self.count = 0;
         self.fill(table);
         let mut given = Vec::new();
         let kept_count = kept.len();
-        for (group, topic, queue) in kept {
+        for place in kept.into_iter().filter(|place| !told.contains(place)) {
+            let (group, topic, queue) = place;
             let ours = old.get(&group).and_then(|topics| topics.get(&topic)).and_then(|offsets| offsets.get(&queue));
             let theirs = self.get(group.as_str(), topic.as_str(), queue);
             if let Some(offset) = ours.copied()
@@ -84,6 +95,23 @@ impl ConsumerOffsets {
         }
         self.dirty = was_dirty || self.groups != old || self.kept.len() != kept_count;
         given
+    }
+
+    /// What a master that starts is told: all that consumers committed here while it was away.
+    pub fn tell_kept(&mut self) -> body::OffsetTable {
+        self.told = self.kept.clone();
+        self.kept_table()
+    }
+
+    /// Raised by every change, so that who has seen it need not look again.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    fn touch(&mut self) {
+        self.dirty = true;
+        self.changes = self.changes.wrapping_add(1);
     }
 
     /// The master has these now.
@@ -172,6 +200,7 @@ impl ConsumerOffsets {
             if let Some(offsets) = topics.remove(topic) {
                 self.count -= offsets.len();
                 self.dirty = true;
+                self.changes = self.changes.wrapping_add(1);
             }
         }
         self.groups.retain(|_, topics| !topics.is_empty());
@@ -183,7 +212,7 @@ impl ConsumerOffsets {
         if let Some(topics) = self.groups.remove(group) {
             self.count -= topics.values().map(BTreeMap::len).sum::<usize>();
             self.kept.retain(|(known, _, _)| known.as_str() != group);
-            self.dirty = true;
+            self.touch();
         }
     }
 
@@ -276,6 +305,21 @@ mod tests {
         // From now on the master's word counts again, also backwards.
         assert!(offsets.replace(&told(&[(0, 0), (1, 0), (2, 0), (3, 0)])).is_empty());
         assert_eq!(shown(&offsets), [(0, 0), (1, 0), (2, 0), (3, 0)]);
+    }
+
+    #[test]
+    fn what_a_master_was_told_is_its_own_from_then_on() {
+        let mut offsets = ConsumerOffsets::default();
+        offsets.replace(&told(&[(0, 10), (1, 10)]));
+        for queue in 0..2 {
+            offsets.commit_on_slave("g", "t", QueueId(queue), QueueOffset(20));
+        }
+        assert_eq!(offsets.tell_kept().values().map(BTreeMap::len).sum::<usize>(), 2);
+        offsets.commit_on_slave("g", "t", QueueId(1), QueueOffset(25));
+        // It has taken both, and an operator has set both back at once.
+        let given = offsets.replace(&told(&[(0, 3), (1, 3)]));
+        assert_eq!(given.iter().map(|c| (c.queue.0, c.offset.0)).collect::<Vec<_>>(), [(1, 25)], "committed since");
+        assert_eq!(shown(&offsets), [(0, 3), (1, 25)]);
     }
 
     #[test]

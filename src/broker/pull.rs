@@ -13,11 +13,15 @@ use super::filter::TagFilter;
 use super::hold::HoldId;
 use super::{Asked, Broker, Handled, Output, Refusal, topic};
 use crate::limits::{HOLD_MS_MAX, PULL_BYTES_MAX, PULL_ENTRIES_MAX, PULL_MESSAGES_MAX};
-use crate::log::{BlockId, QueueIndex, Read, ReadLimits};
+use crate::log::record::Check;
+use crate::log::{BlockId, QueueIndex, Read, ReadLimits, RecordView};
 use crate::model::{MonoNs, QueueId, QueueOffset, TopicName};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
 use crate::protocol::request::PullRequest;
+
+/// How long a slave holds a pull while its master is there.
+const HOLD_ON_SLAVE_MS: u64 = 1_000;
 
 /// A pull whose checks are passed.
 #[derive(Clone, Debug)]
@@ -32,6 +36,8 @@ pub(super) struct Pull {
     filter: Arc<TagFilter>,
     topic_sys_flag: i32,
     group_sys_flag: i32,
+    /// The group's `whichBrokerWhenConsumeSlowly`.
+    slow_reader_asks: i64,
 }
 
 /// How a pull ends, or does not yet.
@@ -75,13 +81,13 @@ impl Broker {
                 "readers are behind: the broker holds too many answers",
             ));
         }
-        let group_sys_flag = {
+        let (group_sys_flag, slow_reader_asks) = {
             let group = self.group_config(asked.now, request.group, out)?;
             if !group.consume_enable {
                 let remark = format!("subscription group no permission, {}", request.group);
                 return Err(forbidden(2, remark));
             }
-            group.sys_flag
+            (group.sys_flag, group.which_broker_when_consume_slowly)
         };
         let (queue_id, queue, name, topic_sys_flag) = self.readable_queue(request)?;
         let filter = self.pull_filter(request)?;
@@ -102,13 +108,18 @@ impl Broker {
             filter,
             topic_sys_flag,
             group_sys_flag,
+            slow_reader_asks,
         };
         let outcome = self.run_pull(&pull);
         if let Outcome::Cold(block) = outcome {
             return Ok(Handled::Cold(block));
         }
         let may_hold = request.sys_flag.may_suspend() && self.settings.long_polling && !asked.is_oneway;
-        match hold_deadline(asked, request).filter(|_| may_hold && matches!(outcome, Outcome::AtEnd { .. })) {
+        // A reader whose master is there is to go there, but its route may not have it yet: it waits a little, or it would ask without end.
+        let hold_ms_max = if self.follows_master() { HOLD_ON_SLAVE_MS } else { HOLD_MS_MAX };
+        match hold_deadline(asked, request, hold_ms_max)
+            .filter(|_| may_hold && matches!(outcome, Outcome::AtEnd { .. }))
+        {
             Some(deadline) => {
                 if let Err(pull) = self.holds.insert(queue, asked.connection, deadline, pull) {
                     self.answer_pull(&pull, &outcome, out);
@@ -175,6 +186,11 @@ impl Broker {
         let Some(from) = pull.scanned else {
             return moved(bounds.min, "OFFSET_TOO_SMALL");
         };
+        // A slave that is behind its master, or began later, corrects nobody: what it lacks is at the master, and its readers would skip
+        // messages or read them twice. Source: `DefaultMessageStore.nextOffsetCorrection`.
+        if self.is_slave() && (from < bounds.min || from > bounds.appended_max) {
+            return Outcome::AtEnd { next: from, status: "OFFSET_OVERFLOW_BADLY" };
+        }
         if bounds.max.0 == 0 && bounds.appended_max.0 == 0 {
             let (next, status) = (QueueOffset(0), "NO_MESSAGE_IN_QUEUE");
             return if from.0 == 0 { Outcome::AtEnd { next, status } } else { moved(next, status) };
@@ -223,10 +239,11 @@ impl Broker {
         if code != ResponseCode::Success {
             self.counters.get_miss_count += 1;
         }
+        let (suggested, code) = self.suggestion(pull, code, &records);
         let bounds = self.log.bounds(pull.queue);
         let number = |offset: QueueOffset| ExtValue::I64(i64::try_from(offset.0).unwrap_or(i64::MAX));
         let ext = [
-            ("suggestWhichBrokerId", ExtValue::I64(0)),
+            ("suggestWhichBrokerId", ExtValue::I64(suggested)),
             ("nextBeginOffset", number(next)),
             ("minOffset", number(bounds.min)),
             ("maxOffset", number(bounds.max)),
@@ -238,6 +255,28 @@ impl Broker {
             encode_reply(asked.encoding, asked.opaque, &reply, out.outbox.buffer(asked.connection));
         }
         self.scratch.records = records;
+    }
+
+    /// Which replica the reader is told to ask next, and with which code.
+    ///
+    /// Readers of what a master's tail no longer holds may be sent to a slave, if `slaveReadEnable` says so and one is connected; all others
+    /// belong to the master, as long as there is one. Source: `PullMessageProcessor.composeResponseHeader`.
+    fn suggestion(&self, pull: &Pull, code: ResponseCode, records: &[u8]) -> (i64, ResponseCode) {
+        const MASTER: i64 = 0;
+        let replica = &self.settings.replica;
+        let reads_old = replica.slave_read
+            && RecordView::decode(records, None, Check::Shape)
+                .is_ok_and(|first| !self.log.is_in_tail(first.log_offset));
+        if self.is_slave() {
+            return match (self.follows_master(), reads_old) {
+                (true, false) if code == ResponseCode::Success => (MASTER, code),
+                (true, false) => (MASTER, ResponseCode::PullRetryImmediately),
+                (true, true) | (false, _) => (i64::try_from(replica.broker_id.0).unwrap_or(MASTER), code),
+            };
+        }
+        let suggested =
+            if reads_old && !self.replica_status().slaves.is_empty() { pull.slow_reader_asks } else { MASTER };
+        (suggested, code)
     }
 
     /// Runs the holds of queues that have grown.
@@ -325,8 +364,8 @@ impl Broker {
     }
 }
 
-fn hold_deadline(asked: &Asked, request: &PullRequest<'_>) -> Option<MonoNs> {
-    (request.suspend_ms > 0).then(|| asked.now.mono.plus_ms(request.suspend_ms.min(HOLD_MS_MAX)))
+fn hold_deadline(asked: &Asked, request: &PullRequest<'_>, hold_ms_max: u64) -> Option<MonoNs> {
+    (request.suspend_ms > 0).then(|| asked.now.mono.plus_ms(request.suspend_ms.min(hold_ms_max)))
 }
 
 /// Subscriptions by anything but tags are not built: refusing them is better than delivering everything.

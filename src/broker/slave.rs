@@ -4,7 +4,7 @@
 //! that starts (43 with `keptOnly`), and given back to one that has returned without asking (15). Source of codes and remarks: RocketMQ
 //! `SendMessageProcessor.rejectRequest`, `AdminBrokerProcessor.validateSlave`, `SlaveSynchronize`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::persist::Table;
 use super::{Broker, Effect, Output, Refusal};
@@ -17,6 +17,11 @@ use crate::protocol::code::{RequestCode, ResponseCode};
 impl Broker {
     pub(super) fn is_slave(&self) -> bool {
         !self.settings.replica.role.is_master()
+    }
+
+    /// Whether this is a slave whose master is there: its stream runs.
+    pub(super) fn follows_master(&self) -> bool {
+        self.is_slave() && self.replica_status().master.is_some_and(|master| master.is_connected)
     }
 
     /// Whether a slave answers a request. A master answers all.
@@ -94,6 +99,32 @@ impl Broker {
         self.topics.version = table.version;
         self.persistence.change(Table::Topics);
         self.tell_all_topics(now, out);
+    }
+
+    /// A master may be lost a moment after it made a topic: its messages are here, its settings are not. They are guessed from the log, so
+    /// that consumers can read on; the master's own replace them when it returns.
+    pub(super) fn adopt_topics(&mut self, now: Now, out: &mut Output) {
+        if !self.is_slave() || self.log.queue_count() == self.adopted_queues || self.follows_master() {
+            return;
+        }
+        self.adopted_queues = self.log.queue_count();
+        let mut missing: BTreeMap<TopicName, u32> = BTreeMap::new();
+        for (topic, queue) in self.log.queue_names().filter(|(topic, _)| self.topics.get(topic.as_str()).is_none()) {
+            let count = missing.entry(topic.clone()).or_default();
+            *count = queue.0.saturating_add(1).max(*count);
+        }
+        if missing.is_empty() {
+            return;
+        }
+        for (name, queues) in missing {
+            tracing::warn!(topic = %name, queues, "the master was lost before it told of a topic; its queues are taken from the log");
+            if let Err(refusal) = self.topics.put(now.unix, body::TopicConfig::new(name.as_str(), queues)) {
+                tracing::warn!(topic = %name, why = %refusal.remark, "and it was not created");
+            }
+        }
+        self.persistence.change(Table::Topics);
+        self.tell_all_topics(now, out);
+        self.write_tables(out);
     }
 
     /// Tells the control plane of all topics.

@@ -1,9 +1,10 @@
 //! A slave's link to its master's listen port: takes topics, groups and offsets, and gives back commits that the master missed.
 //!
-//! One task a shard of a slave. It tells the shard where the master is, then asks the master for its tables: at once, and every
-//! [`SYNC_PERIOD`]. What has not changed is not told again, offsets excepted: the shard must be able to find out that the master lacks
-//! commits that consumers made here while it was away. Source of the codes: RocketMQ `SlaveSynchronize`; Apache's slave asks every 10 s
-//! (4.9) or 60 s (5.x), which is how far its consumers jump back.
+//! One task a shard of a slave. It tells the shard where the master is, then asks the master for its tables: at once, and then again and
+//! again. A ringmq master says in a few bytes that nothing has changed, so it is asked often; Apache's tells its tables each time. What has
+//! not changed is not told again to the shard, offsets excepted: it must be able to find out that the master lacks commits that consumers
+//! made here while it was away. Source of the codes: RocketMQ `SlaveSynchronize`; Apache's slave asks every 10 s (4.9) or 60 s (5.x), which
+//! is how far its consumers jump back.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -21,11 +22,14 @@ use crate::model::ShardId;
 use crate::protocol::body::{BodyError, ConsumerOffsets, GroupTable, TopicTable};
 use crate::protocol::code::RequestCode;
 use crate::protocol::reply::ExtValue;
+use crate::protocol::request::{TABLE_VERSION, UNLESS_VERSION};
 
-/// From one look at the master's tables to the next.
-const SYNC_PERIOD: Duration = Duration::from_secs(3);
+/// From one look at the tables of a ringmq master to the next.
+const SYNC_PERIOD: Duration = Duration::from_millis(500);
+/// The same of another master, whose answers are whole tables.
+const SYNC_PERIOD_WHOLE: Duration = Duration::from_secs(3);
 /// Offsets are told again after this many looks, changed or not.
-const OFFSETS_TOLD_EVERY: u32 = 10;
+const OFFSETS_TOLD_EVERY: u32 = 20;
 /// The master has this long for an answer.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Until the next try to reach a master that cannot be reached.
@@ -136,7 +140,7 @@ impl Follower {
                 Err(error) => return Ended::Failed(error),
             }
             *warned = false;
-            let mut period = std::pin::pin!(sleep(SYNC_PERIOD));
+            let mut period = std::pin::pin!(sleep(seen.period()));
             loop {
                 tokio::select! {
                     () = &mut period => break,
@@ -183,26 +187,37 @@ impl Follower {
 /// The answers of the last look, so that what has not changed costs the shard nothing.
 #[derive(Default)]
 struct Seen {
-    topics: Bytes,
-    offsets: Bytes,
-    delay_offsets: Bytes,
-    groups: Bytes,
+    topics: Last,
+    offsets: Last,
+    delay_offsets: Last,
+    groups: Last,
     looks: u32,
 }
 
+/// One table as it was last told.
+#[derive(Default)]
+struct Last {
+    body: Bytes,
+    /// As a ringmq master calls it; empty with others.
+    version: String,
+}
+
 impl Seen {
+    fn period(&self) -> Duration {
+        if self.offsets.version.is_empty() { SYNC_PERIOD_WHOLE } else { SYNC_PERIOD }
+    }
+
     /// What has changed, if anything has.
     async fn look(&mut self, wire: &mut Wire) -> Result<Option<Metadata>, WireError> {
         if self.looks.is_multiple_of(OFFSETS_TOLD_EVERY) {
-            self.offsets = Bytes::new();
+            self.offsets = Last::default();
         }
         self.looks = self.looks.wrapping_add(1);
         let metadata = Metadata {
-            topics: table(wire, RequestCode::GetAllTopicConfig, &mut self.topics, TopicTable::decode).await?,
-            offsets: table(wire, RequestCode::GetAllConsumerOffset, &mut self.offsets, ConsumerOffsets::decode).await?,
-            delay_offsets: changed(wire, RequestCode::GetAllDelayOffset, &mut self.delay_offsets).await?,
-            groups: table(wire, RequestCode::GetAllSubscriptiongroupConfig, &mut self.groups, GroupTable::decode)
-                .await?,
+            topics: self.topics.table(wire, RequestCode::GetAllTopicConfig, TopicTable::decode).await?,
+            offsets: self.offsets.table(wire, RequestCode::GetAllConsumerOffset, ConsumerOffsets::decode).await?,
+            delay_offsets: self.delay_offsets.changed(wire, RequestCode::GetAllDelayOffset).await?,
+            groups: self.groups.table(wire, RequestCode::GetAllSubscriptiongroupConfig, GroupTable::decode).await?,
         };
         let is_empty = metadata.topics.is_none()
             && metadata.offsets.is_none()
@@ -212,35 +227,43 @@ impl Seen {
     }
 }
 
-/// A body that differs from the last one. A master that does not have the table says so, which is no reason to give up the others.
-async fn changed(wire: &mut Wire, code: RequestCode, last: &mut Bytes) -> Result<Option<Bytes>, WireError> {
-    let body = match wire.ask(code, &[], &[], ANSWER).await {
-        Ok(answer) => answer.body,
-        Err(WireError::Refused { code: answered, remark }) => {
-            debug!(?code, answered, remark, "the master does not give a table");
+impl Last {
+    /// A body that differs from the last one. A master that does not have the table says so, which is no reason to give up the others.
+    async fn changed(&mut self, wire: &mut Wire, code: RequestCode) -> Result<Option<Bytes>, WireError> {
+        let ext = [(UNLESS_VERSION, ExtValue::Str(&self.version))];
+        let answer = match wire.ask(code, &ext, &[], ANSWER).await {
+            Ok(answer) => answer,
+            Err(WireError::Refused { code: answered, remark }) => {
+                debug!(?code, answered, remark, "the master does not give a table");
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        self.version = answer.field(TABLE_VERSION).unwrap_or_default().to_owned();
+        if answer.body.is_empty() || answer.body == self.body {
             return Ok(None);
         }
-        Err(error) => return Err(error),
-    };
-    if body.is_empty() || body == *last {
-        return Ok(None);
+        self.body = answer.body;
+        Ok(Some(self.body.clone()))
     }
-    *last = body.clone();
-    Ok(Some(body))
-}
 
-async fn table<T>(
-    wire: &mut Wire,
-    code: RequestCode,
-    last: &mut Bytes,
-    decode: impl FnOnce(&[u8]) -> Result<T, BodyError>,
-) -> Result<Option<T>, WireError> {
-    let Some(body) = changed(wire, code, last).await? else { return Ok(None) };
-    match decode(&body) {
-        Ok(table) => Ok(Some(table)),
-        Err(error) => {
-            warn!(?code, %error, "a table of the master cannot be read; what is known stays");
-            Ok(None)
+    async fn table<T>(
+        &mut self,
+        wire: &mut Wire,
+        code: RequestCode,
+        decode: impl FnOnce(&[u8]) -> Result<T, BodyError>,
+    ) -> Result<Option<T>, WireError> {
+        let Some(body) = self.changed(wire, code).await? else { return Ok(None) };
+        if !self.version.is_empty() {
+            // The version tells a change: the text need not be kept.
+            self.body = Bytes::new();
+        }
+        match decode(&body) {
+            Ok(table) => Ok(Some(table)),
+            Err(error) => {
+                warn!(?code, %error, "a table of the master cannot be read; what is known stays");
+                Ok(None)
+            }
         }
     }
 }

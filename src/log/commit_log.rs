@@ -18,7 +18,7 @@ use super::segment::Segments;
 use super::settings::{FlushPolicy, LogSettings};
 use super::tail::{Tail, TailMemory};
 use crate::limits::{DISK_BLOCK_BYTES, INDEX_PENDING_BYTES_MAX, UNSEALED_ENTRIES_MAX};
-use crate::model::{LogOffset, Now, QueueId, QueueOffset, UnixMs};
+use crate::model::{LogOffset, Now, QueueId, QueueOffset, TopicName, UnixMs};
 
 const BLOCK: u64 = DISK_BLOCK_BYTES as u64;
 
@@ -201,6 +201,18 @@ impl Log {
         self.queues.of_topic(topic)
     }
 
+    /// How many queues there ever were: a number that changes when there is a new one.
+    #[must_use]
+    pub fn queue_count(&self) -> usize {
+        self.queues.list.len()
+    }
+
+    /// Every queue that the log has messages of, or was asked for: topic and number.
+    pub fn queue_names(&self) -> impl Iterator<Item = (&TopicName, QueueId)> {
+        let named = self.queues.list.iter().map(|queue| (&queue.topic, queue.queue_id));
+        named.filter(|(topic, queue_id)| self.queues.find(topic.as_str(), *queue_id).is_some())
+    }
+
     /// First offset of the log.
     #[must_use]
     pub fn start(&self) -> LogOffset {
@@ -229,6 +241,12 @@ impl Log {
     #[must_use]
     pub fn confirm(&self) -> LogOffset {
         self.confirm
+    }
+
+    /// Whether what lies at `at`, and all that follows, is read without the disk.
+    #[must_use]
+    pub fn is_in_tail(&self, at: LogOffset) -> bool {
+        at >= self.tail.low()
     }
 
     /// End of what the flush setting promises, without regard to replicas: flushed under SYNC_FLUSH; under ASYNC_FLUSH appended, or written

@@ -85,6 +85,26 @@ pub struct Broker {
     pub acting_master: bool,
 }
 
+impl Broker {
+    /// As clients are told: while the master is gone, the first slave is listed under its number, if brokers of this name want that, for
+    /// clients ask nobody else for queue locks. Its queues cannot be written then, so no producer takes it for a master. Source:
+    /// `RouteInfoManager.pickupTopicRouteData` with `supportActingMaster`.
+    fn in_masters_place(&self, topic: &str, queues: Queues) -> Broker {
+        let mut told = self.clone();
+        let is_read_only = queues.perm & perm::WRITE == 0;
+        let is_headless = !told.addresses.contains_key(&MASTER);
+        if self.acting_master
+            && is_headless
+            && is_read_only
+            && !topic.starts_with(MEMBER_TOPICS)
+            && let Some((_, address)) = told.addresses.pop_first()
+        {
+            told.addresses.insert(MASTER, address);
+        }
+        told
+    }
+}
+
 /// The queues of one topic, and the brokers that have them. Both sorted by brokerName, and for each other complete.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicRoute {
@@ -108,6 +128,8 @@ struct Live {
 /// A broker may be silent this long unless it said otherwise. Source: `DEFAULT_BROKER_CHANNEL_EXPIRED_TIME`.
 const EXPIRES_AFTER_MS: u64 = 120_000;
 const MASTER: u64 = 0;
+/// Brokers use these to find one another: they need the true numbers.
+const MEMBER_TOPICS: &str = "rmq_sys_SYNC_BROKER_MEMBER_";
 
 type AddressKey = (String, String);
 
@@ -293,7 +315,7 @@ impl RouteTable {
             };
             if near {
                 route.queues.push((name.clone(), *queues));
-                route.brokers.push((name.clone(), broker.clone()));
+                route.brokers.push((name.clone(), broker.in_masters_place(topic, *queues)));
             }
         }
         if route.brokers.is_empty() { None } else { Some(route) }

@@ -26,6 +26,8 @@ pub(crate) mod code {
     pub(crate) const DELETE_TOPIC_IN_BROKER: i32 = 215;
     pub(crate) const SEND_MESSAGE_V2: i32 = 310;
     pub(crate) const SEND_BATCH_MESSAGE: i32 = 320;
+    pub(crate) const GET_TOPIC_CONFIG: i32 = 351;
+    pub(crate) const GET_BROKER_HA_STATUS: i32 = 907;
 
     pub(crate) const SUCCESS: i32 = 0;
     pub(crate) const SYSTEM_ERROR: i32 = 1;
@@ -312,6 +314,11 @@ impl Client {
     pub(crate) fn max_offset(&mut self, topic: &str, queue_id: i32) -> io::Result<i64> {
         let request = Frame::request(code::GET_MAX_OFFSET).ext("topic", topic).ext("queueId", queue_id);
         self.expect_success("max offset", request)?.ext_number("offset")
+    }
+
+    /// What the broker says of its replication.
+    pub(crate) fn ha_status(&mut self) -> io::Result<Value> {
+        self.expect_success("the HA status", Frame::request(code::GET_BROKER_HA_STATUS))?.json()
     }
 
     /// Offset of the first message of a queue.

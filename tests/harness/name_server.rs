@@ -13,9 +13,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// A running name server; killed when dropped.
 #[derive(Debug)]
 pub(crate) struct NameServer {
-    process: Process,
+    process: Option<Process>,
     ports: PortBlock,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl NameServer {
@@ -32,14 +32,34 @@ impl NameServer {
         lines.extend(more.iter().map(|(key, value)| format!("{key}={value}")));
         let config = folder.path().join("namesrv.properties");
         fs::write(&config, lines.join("\n")).expect("the temporary folder is writable");
+        let mut name_server = Self { process: None, ports, folder };
+        name_server.spawn();
+        name_server
+    }
+
+    fn spawn(&mut self) {
+        let folder = self.folder.path();
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
-        command.arg("namesrv").arg("-c").arg(&config).current_dir(folder.path());
-        let log = folder.path().join("output.log");
+        command.arg("namesrv").arg("-c").arg(folder.join("namesrv.properties")).current_dir(folder);
+        let log = folder.join("output.log");
         let mut process = Process::start("ringmq namesrv", command, &log).unwrap_or_else(|error| panic!("{error}"));
-        let address = format!("127.0.0.1:{}", ports.listen());
+        let address = self.address();
         let answers = |_: &str| Client::connect(&address).and_then(|mut client| client.route("NONE")).is_ok();
         process.wait_until(START_TIMEOUT, answers).unwrap_or_else(|error| panic!("{error}"));
-        Self { process, ports, _folder: folder }
+        self.process = Some(process);
+    }
+
+    /// Kills it (SIGKILL) and waits for its end.
+    pub(crate) fn kill(&mut self) {
+        self.process.take().expect("the name server is running").kill();
+    }
+
+    /// Starts it again on its port, killed before or now: it knows nobody then.
+    pub(crate) fn restart(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+        self.spawn();
     }
 
     /// `HOST:PORT`.
@@ -49,6 +69,6 @@ impl NameServer {
 
     /// Its process, for its id and its log.
     pub(crate) fn process(&self) -> &Process {
-        &self.process
+        self.process.as_ref().expect("the name server is running")
     }
 }

@@ -19,6 +19,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How a node is started.
 #[derive(Debug, Clone)]
 pub(crate) struct NodeOptions {
+    /// `brokerName`.
+    pub(crate) broker_name: &'static str,
     /// `shards`.
     pub(crate) shards: u16,
     /// `flushDiskType`.
@@ -38,6 +40,7 @@ pub(crate) struct NodeOptions {
 impl Default for NodeOptions {
     fn default() -> Self {
         Self {
+            broker_name: "broker-a",
             shards: 1,
             flush: Flush::Async,
             auto_create_topics: true,
@@ -134,7 +137,8 @@ impl Node {
 
     /// `brokerName` of a shard.
     pub(crate) fn broker_name(&self, shard: u16) -> String {
-        if self.options.shards == 1 { "broker-a".to_owned() } else { format!("broker-a-{shard}") }
+        let name = self.options.broker_name;
+        if self.options.shards == 1 { name.to_owned() } else { format!("{name}-{shard}") }
     }
 
     /// `storePathRootDir`.
@@ -172,8 +176,9 @@ impl Node {
             None => format!("namesrvListenPort={}", self.name_server_port.listen()),
         };
         let mut text = format!(
-            "brokerClusterName=DefaultCluster\nbrokerName=broker-a\nbrokerIP1=127.0.0.1\nlistenPort={}\n{name_server}\n\
+            "brokerClusterName=DefaultCluster\nbrokerName={}\nbrokerIP1=127.0.0.1\nlistenPort={}\n{name_server}\n\
              storePathRootDir={}\nshards={}\nflushDiskType={flush}\nautoCreateTopicEnable={}\n",
+            options.broker_name,
             self.broker_ports.listen(),
             self.store_dir().display(),
             options.shards,

@@ -1,17 +1,59 @@
-//! The brokers there are.
+//! The brokers there are, and how their replicas stand.
+
+use ringmq::protocol::body::{HaMaster, HaRuntimeInfo, HaSlave};
+use ringmq::protocol::code::RequestCode;
 
 use crate::output::Output;
 use crate::wire::{AdminError, Cluster};
 
-/// One row a replica.
+/// One row a replica: what it is, how far its log goes, and how far a slave is behind its master.
 pub(crate) fn list(cluster: &mut Cluster, output: Output) -> Result<(), AdminError> {
     let info = cluster.info()?;
     let mut rows = Vec::new();
     for broker in info.brokers.values() {
+        let mut standings = Vec::new();
         for (id, address) in &broker.addresses {
-            rows.push(vec![broker.cluster.clone(), broker.broker_name.to_string(), id.to_string(), address.clone()]);
+            standings.push((id, address, standing(cluster, address)));
+        }
+        let master_end = standings.iter().find_map(|(_, _, standing)| match standing {
+            Ok(HaRuntimeInfo::Master { log_end, .. }) => Some(*log_end),
+            _ => None,
+        });
+        for (id, address, standing) in standings {
+            let mut row = vec![broker.cluster.clone(), broker.broker_name.to_string(), id.to_string(), address.clone()];
+            row.extend(standing_cells(standing, master_end));
+            rows.push(row);
         }
     }
-    output.table(&["CLUSTER", "BROKER", "ID", "ADDRESS"], &rows);
+    output.table(&["CLUSTER", "BROKER", "ID", "ADDRESS", "ROLE", "LOG END", "BEHIND", "REPLICAS"], &rows);
     Ok(())
+}
+
+fn standing(cluster: &mut Cluster, address: &str) -> Result<HaRuntimeInfo, AdminError> {
+    let answer = cluster.must(address, "its replication", RequestCode::GetBrokerHaStatus, &[], &[])?;
+    HaRuntimeInfo::decode(&answer.body)
+        .map_err(|error| AdminError::Protocol { address: address.to_owned(), reason: error.to_string() })
+}
+
+/// Role, end of the log, bytes behind, replicas. A broker that does not answer, or is too old to, is listed all the same.
+fn standing_cells(standing: Result<HaRuntimeInfo, AdminError>, master_end: Option<u64>) -> [String; 4] {
+    match standing {
+        Ok(HaRuntimeInfo::Master { log_end, in_sync_count, slaves }) => {
+            let each: Vec<String> = slaves.iter().map(slave_text).collect();
+            let replicas = format!("{} in sync of {}", in_sync_count.saturating_add(1), slaves.len().saturating_add(1));
+            let replicas = if each.is_empty() { replicas } else { format!("{replicas}: {}", each.join(", ")) };
+            ["master".to_owned(), log_end.to_string(), "0".to_owned(), replicas]
+        }
+        Ok(HaRuntimeInfo::Slave(HaMaster { address, log_end, .. })) => {
+            let behind = master_end.map_or_else(|| "?".to_owned(), |end| end.saturating_sub(log_end).to_string());
+            let follows = address.map_or_else(|| "no master".to_owned(), |address| format!("follows {address}"));
+            ["slave".to_owned(), log_end.to_string(), behind, follows]
+        }
+        Err(error) => ["?".to_owned(), "?".to_owned(), "?".to_owned(), error.to_string()],
+    }
+}
+
+fn slave_text(slave: &HaSlave) -> String {
+    let state = if slave.in_sync { "in sync" } else { "behind" };
+    format!("{} {state}, lacks {} bytes", slave.address, slave.behind_bytes)
 }

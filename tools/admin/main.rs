@@ -4,6 +4,7 @@
 //! error (one sentence on stderr), 2 for a wrong command line.
 
 mod cluster;
+mod consume;
 mod group;
 mod offset;
 mod output;
@@ -40,7 +41,7 @@ enum Command {
     /// Consumer groups: list, create, delete, progress.
     #[command(subcommand)]
     Group(GroupCommand),
-    /// The cluster: list.
+    /// The cluster: roles, ends of logs, lag.
     #[command(subcommand)]
     Cluster(ClusterCommand),
     /// Consumer offsets: get, reset.
@@ -49,6 +50,9 @@ enum Command {
     /// Send a message to a topic.
     #[command(alias = "sendMessage")]
     Send(send::SendArguments),
+    /// Read a topic as a group, from masters or their slaves, until Ctrl-C.
+    #[command(alias = "consumeMessage")]
+    Consume(consume::ConsumeArguments),
     #[command(name = "topicList", hide = true)]
     TopicList(ClusterName),
     #[command(name = "updateTopic", hide = true)]
@@ -97,7 +101,7 @@ enum GroupCommand {
 
 #[derive(Subcommand)]
 enum ClusterCommand {
-    /// Every broker with its cluster and addresses.
+    /// Every replica with its role, the end of its log, and how far it is behind.
     List,
 }
 
@@ -167,5 +171,6 @@ fn run(cli: Cli, output: Output) -> Result<(), AdminError> {
         Command::Offset(OffsetCommand::Get(arguments)) => offset::get(cluster, output, &arguments),
         Command::Offset(OffsetCommand::Reset(arguments)) => offset::reset(cluster, output, &arguments),
         Command::Send(arguments) => send::send(cluster, output, &arguments),
+        Command::Consume(arguments) => consume::consume(cluster, output, &arguments),
     }
 }

@@ -29,15 +29,18 @@ pub(crate) struct SendArguments {
 const CREATE_TOPIC_KEY: &str = "TBW102";
 
 pub(crate) fn send(cluster: &mut Cluster, output: Output, arguments: &SendArguments) -> Result<(), AdminError> {
-    let queues = match cluster.queues(&arguments.topic) {
+    let queues = match cluster.writable_queues(&arguments.topic) {
         // As a producer does: an unknown topic is sent to where new ones are made.
         Err(AdminError::NoTopic { .. }) => {
-            let mut first: Vec<(Master, u32)> = cluster.queues(CREATE_TOPIC_KEY)?;
+            let mut first: Vec<(Master, u32)> = cluster.writable_queues(CREATE_TOPIC_KEY)?;
             first.retain(|(_, queue)| *queue == 0);
             first
         }
         found => found?,
     };
+    if queues.is_empty() {
+        return Err(AdminError::NotWritable { topic: arguments.topic.clone() });
+    }
     let mut rows = Vec::new();
     for (master, queue) in queues.iter().cycle().take(usize::try_from(arguments.count).unwrap_or(usize::MAX)) {
         let answer = send_to(cluster, arguments, master, *queue)?;

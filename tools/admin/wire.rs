@@ -6,7 +6,7 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use ringmq::protocol::body::{BrokerData, ClusterInfo, TopicRouteData};
+use ringmq::protocol::body::{BrokerData, ClusterInfo, QueueData, TopicRouteData, perm};
 use ringmq::protocol::code::RequestCode;
 use ringmq::protocol::frame::{self, Encoding};
 use ringmq::protocol::header::Header;
@@ -36,6 +36,8 @@ pub(crate) enum AdminError {
     NoCluster { cluster: String, known: String },
     #[error("there is no broker at {address} or of that name; `cluster list` shows the brokers there are")]
     NoBroker { address: String },
+    #[error("no master of topic {topic} is there to take a message; `cluster list` shows who is")]
+    NotWritable { topic: String },
     #[error("no broker with a master is registered; start one, or look at `cluster list`")]
     NoMaster,
     #[error("{0}")]
@@ -182,14 +184,27 @@ impl Cluster {
             .map_err(|error| AdminError::Protocol { address, reason: error.to_string() })
     }
 
-    /// Each readable queue of a topic with its master's address: broker, address, number.
+    /// Each readable queue of a topic with its broker: the master, or the slave that stands in for it.
     pub(crate) fn queues(&mut self, topic: &str) -> Result<Vec<(Master, u32)>, AdminError> {
+        self.queues_where(topic, |data| data.read_queues)
+    }
+
+    /// Each queue of a topic that takes messages now. None if all masters are gone.
+    pub(crate) fn writable_queues(&mut self, topic: &str) -> Result<Vec<(Master, u32)>, AdminError> {
+        self.queues_where(topic, |data| if data.perm & perm::WRITE == 0 { 0 } else { data.write_queues })
+    }
+
+    fn queues_where(
+        &mut self,
+        topic: &str,
+        count: impl Fn(&QueueData) -> u32,
+    ) -> Result<Vec<(Master, u32)>, AdminError> {
         let route = self.route(topic)?;
         let mut queues = Vec::new();
         for data in &route.queues {
             let broker = route.brokers.iter().find(|broker| broker.broker_name == data.broker_name);
-            if let Some(master) = broker.and_then(master) {
-                queues.extend((0..data.read_queues).map(|queue| (master.clone(), queue)));
+            if let Some(master) = broker.and_then(master_or_slave) {
+                queues.extend((0..count(data)).map(|queue| (master.clone(), queue)));
             }
         }
         Ok(queues)
@@ -198,6 +213,12 @@ impl Cluster {
 
 fn master(broker: &BrokerData) -> Option<Master> {
     let address = broker.addresses.iter().find(|(id, _)| id.0 == MASTER).map(|(_, address)| address.clone())?;
+    Some(Master { name: broker.broker_name.to_string(), address })
+}
+
+/// Where readers go: the master, or the first slave while it is gone.
+fn master_or_slave(broker: &BrokerData) -> Option<Master> {
+    let address = broker.addresses.values().next()?.clone();
     Some(Master { name: broker.broker_name.to_string(), address })
 }
 

@@ -1,11 +1,12 @@
 //! Consumer groups made, changed, deleted and listed by tools: 200, 225, 201, 207, 352.
 
 use super::super::{Asked, Broker, Handled, Output, Refusal, Table};
+use super::replica::version_text;
 use crate::protocol::body::SubscriptionGroupConfig;
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::check_group;
 use crate::protocol::reply::{ExtValue, Reply};
-use crate::protocol::request::DeleteGroupRequest;
+use crate::protocol::request::{DeleteGroupRequest, TableRequest};
 
 impl Broker {
     /// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP 200, and 225 with several: all or none.
@@ -48,11 +49,16 @@ impl Broker {
     }
 
     /// GET_ALL_SUBSCRIPTIONGROUP_CONFIG 201.
-    pub(in crate::broker) fn all_groups(&mut self, asked: &Asked, out: &mut Output) -> Result<Handled, Refusal> {
-        let body = self.groups.table().encode();
+    pub(in crate::broker) fn all_groups(
+        &mut self,
+        asked: &Asked,
+        request: TableRequest<'_>,
+        out: &mut Output,
+    ) -> Result<Handled, Refusal> {
+        let version = version_text(self.groups.version());
         let total = i64::try_from(self.groups.all().len()).unwrap_or(i64::MAX);
-        let ext = [("totalGroupNum", ExtValue::I64(total))];
-        self.reply(asked, &Reply { code: ResponseCode::Success, remark: None, ext: &ext, body: &body }, out);
+        let total = ("totalGroupNum", ExtValue::I64(total));
+        self.reply_table(asked, request, &version, Some(total), |broker| broker.groups.table().encode(), out);
         Ok(Handled::Done)
     }
 

@@ -2,9 +2,10 @@
 
 use super::super::{Asked, Broker, Handled, Output, Refusal};
 use crate::model::UnixMs;
-use crate::protocol::body::{ConsumerOffsets, HaMaster, HaRuntimeInfo, HaSlave};
-use crate::protocol::reply::Reply;
-use crate::protocol::request::AllOffsetsRequest;
+use crate::protocol::body::{ConsumerOffsets, DataVersion, HaMaster, HaRuntimeInfo, HaSlave, OffsetTable};
+use crate::protocol::code::ResponseCode;
+use crate::protocol::reply::{ExtValue, Reply};
+use crate::protocol::request::{TABLE_VERSION, TableRequest};
 use crate::replication::{MasterStatus, SlaveStatus};
 
 impl Broker {
@@ -12,16 +13,37 @@ impl Broker {
     pub(in crate::broker) fn all_offsets(
         &mut self,
         asked: &Asked,
-        request: AllOffsetsRequest,
+        request: TableRequest<'_>,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        let table = if request.kept_only {
-            ConsumerOffsets { offsets: self.offsets.kept_table(), ..ConsumerOffsets::default() }
-        } else {
-            ConsumerOffsets { kept: Default::default(), ..self.offsets.table() }
-        };
-        self.reply(asked, &Reply::body(&table.encode()), out);
+        if request.kept_only {
+            let table = ConsumerOffsets { offsets: self.offsets.tell_kept(), ..ConsumerOffsets::default() };
+            self.reply(asked, &Reply::body(&table.encode()), out);
+            return Ok(Handled::Done);
+        }
+        // The count of changes begins anew with each start.
+        let version = format!("{}/{}", self.offsets.changes(), self.started.unix);
+        let table = |broker: &Broker| ConsumerOffsets { kept: OffsetTable::new(), ..broker.offsets.table() }.encode();
+        self.reply_table(asked, request, &version, None, table, out);
         Ok(Handled::Done)
+    }
+
+    /// Answers with a table, or says that the asker has its newest version.
+    pub(super) fn reply_table(
+        &self,
+        asked: &Asked,
+        request: TableRequest<'_>,
+        version: &str,
+        total: Option<(&'static str, ExtValue<'_>)>,
+        encode: impl FnOnce(&Broker) -> Vec<u8>,
+        out: &mut Output,
+    ) {
+        let body = if request.unless_version == Some(version) { Vec::new() } else { encode(self) };
+        let mut ext: Vec<(&str, ExtValue<'_>)> = total.into_iter().collect();
+        if request.unless_version.is_some() {
+            ext.push((TABLE_VERSION, ExtValue::Str(version)));
+        }
+        self.reply(asked, &Reply { code: ResponseCode::Success, remark: None, ext: &ext, body: &body }, out);
     }
 
     /// GET_ALL_DELAY_OFFSET 45.
@@ -52,6 +74,11 @@ impl Broker {
         self.reply(asked, &Reply::body(&info.encode()), out);
         Ok(Handled::Done)
     }
+}
+
+/// A table's version as one word.
+pub(super) fn version_text(version: DataVersion) -> String {
+    format!("{}/{}/{}", version.counter, version.timestamp, version.state_version)
 }
 
 fn slave_info(slave: &SlaveStatus) -> HaSlave {

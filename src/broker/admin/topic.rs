@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use super::super::topic::Topic;
 use super::super::{Asked, Broker, Effect, Handled, Output, Refusal};
+use super::replica::version_text;
 use crate::control::message::ToControl;
 use crate::limits::TOPIC_ATTRIBUTES_MAX;
 use crate::protocol::body::{TopicConfigList, TopicList};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{check_topic, is_system_topic};
 use crate::protocol::reply::{ExtValue, Reply};
-use crate::protocol::request::{AttributeChange, CreateTopicRequest};
+use crate::protocol::request::{AttributeChange, CreateTopicRequest, TableRequest};
 
 /// Attributes of topics that RocketMQ knows, and whether they may be changed later. Source: `TopicAttributes`.
 const ATTRIBUTES: [(&str, bool); 4] =
@@ -80,11 +81,16 @@ impl Broker {
     }
 
     /// GET_ALL_TOPIC_CONFIG 21: all of them in one answer, which is what clients that page accept as the last page.
-    pub(in crate::broker) fn all_topics(&mut self, asked: &Asked, out: &mut Output) -> Result<Handled, Refusal> {
-        let body = self.topic_table().encode();
+    pub(in crate::broker) fn all_topics(
+        &mut self,
+        asked: &Asked,
+        request: TableRequest<'_>,
+        out: &mut Output,
+    ) -> Result<Handled, Refusal> {
+        let version = version_text(self.topics.version);
         let total = i64::try_from(self.topics.len()).unwrap_or(i64::MAX);
-        let ext = [("totalTopicNum", ExtValue::I64(total))];
-        self.reply(asked, &Reply { code: ResponseCode::Success, remark: None, ext: &ext, body: &body }, out);
+        let total = ("totalTopicNum", ExtValue::I64(total));
+        self.reply_table(asked, request, &version, Some(total), |broker| broker.topic_table().encode(), out);
         Ok(Handled::Done)
     }
 

@@ -21,6 +21,7 @@ mod clients;
 mod pull;
 mod replica;
 mod send;
+mod slave;
 
 /// A ring that is said to outlive the process.
 struct SurvivingTail(HeapTail);

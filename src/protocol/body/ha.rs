@@ -1,6 +1,9 @@
 //! What a broker says of its replication (907). RocketMQ: `HARuntimeInfo`.
 
-use crate::protocol::json::{JsonForm, Writer};
+use super::BodyError;
+use super::fields::Fields;
+use crate::limits::JSON_NODES_MAX;
+use crate::protocol::json::{JsonForm, Value, Writer, parse};
 
 /// A broker's replication, as `mqadmin haStatus` reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +56,24 @@ pub struct HaMaster {
 }
 
 impl HaRuntimeInfo {
+    /// Reads what a broker says.
+    ///
+    /// # Errors
+    /// [`BodyError`].
+    pub fn decode(body: &[u8]) -> Result<HaRuntimeInfo, BodyError> {
+        let value = parse(body, JSON_NODES_MAX)?;
+        let fields = Fields::of(&value, "haRuntimeInfo")?;
+        if fields.boolean("master", false)? {
+            return Ok(HaRuntimeInfo::Master {
+                log_end: fields.number("masterCommitLogMaxOffset", 0)?,
+                in_sync_count: fields.number("inSyncSlaveNums", 0)?,
+                slaves: fields.array("haConnectionInfo")?.iter().map(HaSlave::read).collect::<Result<_, _>>()?,
+            });
+        }
+        let master = fields.object("haClientRuntimeInfo")?.map(HaMaster::read).transpose()?;
+        Ok(HaRuntimeInfo::Slave(master.unwrap_or_default()))
+    }
+
     /// The body. Both halves are always there: Java's reader makes no difference.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -78,6 +99,17 @@ impl HaRuntimeInfo {
 }
 
 impl HaMaster {
+    fn read(fields: Fields<'_>) -> Result<HaMaster, BodyError> {
+        Ok(HaMaster {
+            address: fields.text("masterAddr")?.map(String::from),
+            log_end: fields.number("maxOffset", 0)?,
+            last_read: fields.number("lastReadTimestamp", 0)?,
+            last_write: fields.number("lastWriteTimestamp", 0)?,
+            bytes_per_second: fields.number("transferredByteInSecond", 0)?,
+            master_flushed: fields.number("masterFlushOffset", 0)?,
+        })
+    }
+
     fn write(&self, writer: &mut Writer) {
         writer.object(|writer| {
             writer.key("lastReadTimestamp").unsigned(self.last_read);
@@ -93,6 +125,20 @@ impl HaMaster {
 }
 
 impl HaSlave {
+    fn read(value: &Value<'_>) -> Result<HaSlave, BodyError> {
+        let fields = Fields::of(value, "haConnectionInfo")?;
+        let signed: i64 = fields.number("diff", 0)?;
+        Ok(HaSlave {
+            address: fields.text("addr")?.map_or_else(String::new, String::from),
+            acked: fields.number("slaveAckOffset", 0)?,
+            // Java's slave may be ahead of what its master has looked at.
+            behind_bytes: u64::try_from(signed).unwrap_or(0),
+            bytes_per_second: fields.number("transferredByteInSecond", 0)?,
+            sent: fields.number("transferFromWhere", 0)?,
+            in_sync: fields.boolean("inSync", false)?,
+        })
+    }
+
     fn write(&self, writer: &mut Writer) {
         writer.object(|writer| {
             writer.key("addr").text(&self.address).key("diff").unsigned(self.behind_bytes);
@@ -120,9 +166,11 @@ mod tests {
         let master = HaRuntimeInfo::Master { log_end: 100, in_sync_count: 1, slaves: vec![slave] };
         let expected = r#"{"haClientRuntimeInfo":{"lastReadTimestamp":0,"lastWriteTimestamp":0,"masterFlushOffset":0,"maxOffset":0,"transferredByteInSecond":0},"haConnectionInfo":[{"addr":"h:1","diff":10,"inSync":true,"slaveAckOffset":90,"transferFromWhere":95,"transferredByteInSecond":5}],"inSyncSlaveNums":1,"master":true,"masterCommitLogMaxOffset":100}"#;
         assert_eq!(String::from_utf8(master.encode()).as_deref(), Ok(expected));
+        assert_eq!(HaRuntimeInfo::decode(expected.as_bytes()), Ok(master));
         let slave =
             HaRuntimeInfo::Slave(HaMaster { address: Some("h:2".to_owned()), log_end: 7, ..HaMaster::default() });
         let expected = r#"{"haClientRuntimeInfo":{"lastReadTimestamp":0,"lastWriteTimestamp":0,"masterAddr":"h:2","masterFlushOffset":0,"maxOffset":7,"transferredByteInSecond":0},"haConnectionInfo":[],"inSyncSlaveNums":0,"master":false,"masterCommitLogMaxOffset":0}"#;
         assert_eq!(String::from_utf8(slave.encode()).as_deref(), Ok(expected));
+        assert_eq!(HaRuntimeInfo::decode(expected.as_bytes()), Ok(slave));
     }
 }

@@ -21,7 +21,7 @@ pub use namesrv::{
     RouteRequest,
 };
 pub use offset::{
-    AllOffsetsRequest, Boundary, CommitOffsetRequest, ConsumerOffsetRequest, KEPT_ONLY, QueueRequest,
+    Boundary, CommitOffsetRequest, ConsumerOffsetRequest, KEPT_ONLY, TABLE_VERSION, TableRequest, UNLESS_VERSION, QueueRequest,
     ResetOffsetRequest, SearchOffsetRequest,
 };
 pub use pull::{PullRequest, PullSysFlag};

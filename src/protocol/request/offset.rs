@@ -68,18 +68,31 @@ impl<'a> CommitOffsetRequest<'a> {
 /// and tell all.
 pub const KEPT_ONLY: &str = "keptOnly";
 
-/// 43: all consumer offsets.
+/// A field of ours in 21, 43 and 201: the version of the table that the asker has, as [`TABLE_VERSION`] told it. If it still is the newest,
+/// the body is left out. Others do not know it and tell the table.
+pub const UNLESS_VERSION: &str = "unlessVersion";
+
+/// A field of ours in the answer to a request with [`UNLESS_VERSION`]: any text.
+pub const TABLE_VERSION: &str = "tableVersion";
+
+/// 21, 43 or 201: a whole table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AllOffsetsRequest {
+pub struct TableRequest<'a> {
     /// [`KEPT_ONLY`].
     pub kept_only: bool,
+    /// [`UNLESS_VERSION`].
+    pub unless_version: Option<&'a str>,
 }
 
-impl AllOffsetsRequest {
-    /// Reads 43.
+impl<'a> TableRequest<'a> {
+    /// Reads 21, 43 or 201.
     #[must_use]
-    pub fn parse(header: &Header<'_>) -> Self {
-        AllOffsetsRequest { kept_only: Fields(header).boolean(KEPT_ONLY, false) }
+    pub fn parse(header: &'a Header<'_>) -> Self {
+        let fields = Fields(header);
+        TableRequest {
+            kept_only: fields.boolean(KEPT_ONLY, false),
+            unless_version: header.ext.get(UNLESS_VERSION),
+        }
     }
 }
 

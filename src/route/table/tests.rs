@@ -66,6 +66,47 @@ fn a_slave_is_told_its_master() {
     assert_eq!(answer, Ok(expected));
 }
 
+/// `address` under `id`, of a broker whose slaves stand in for the master.
+fn acting(id: u64, address: &str, counter: i64) -> Registration {
+    Registration { acting_master: Some(true), ..registration("a", id, address, counter, &["T", "U"]) }
+}
+
+#[test]
+fn a_slave_keeps_the_route_while_its_master_is_gone() {
+    let mut table = table_with(&[acting(0, "h:1", 1), acting(1, "h:2", 1), acting(2, "h:3", 1)]);
+    assert_eq!(shown(&table, "T"), "a:6@0=h:1,1=h:2,2=h:3");
+    table.disconnected(ConnectionId(0));
+    assert_eq!(shown(&table, "T"), "a:4@0=h:2,2=h:3", "read only, and locks are asked of the first slave");
+    assert_eq!(table.brokers()["a"].addresses.keys().copied().collect::<Vec<_>>(), [1, 2], "operators see what is");
+    table.register(T0, ConnectionId(7), acting(1, "h:2", 1)).expect("a sign of life");
+    assert_eq!(shown(&table, "T"), "a:4@0=h:2,2=h:3");
+    table.register(T0, ConnectionId(8), acting(0, "h:1", 1)).expect("the master returns, with the version that it had");
+    assert_eq!(shown(&table, "T"), "a:6@0=h:1,1=h:2,2=h:3");
+    table.disconnected(ConnectionId(8));
+    table.disconnected(ConnectionId(7));
+    table.disconnected(ConnectionId(2));
+    assert_eq!(shown(&table, "T"), "none");
+}
+
+#[test]
+fn a_slave_alone_brings_the_route_back_after_a_restart_of_the_name_server() {
+    let mut table = table_with(&[acting(1, "h:2", 1)]);
+    assert_eq!(shown(&table, "T"), "a:4@0=h:2");
+    let answer = table.register(T0, ConnectionId(5), acting(0, "h:1", 1)).expect("the master returns");
+    assert_eq!(answer, MasterAddresses::default());
+    assert_eq!(shown(&table, "T"), "a:6@0=h:1,1=h:2");
+    let found = table.register(T0, ConnectionId(0), acting(1, "h:2", 1)).expect("and its slave is told of it");
+    assert_eq!(found.address.as_deref(), Some("h:1"));
+}
+
+#[test]
+fn a_slave_that_does_not_stand_in_is_told_as_it_is() {
+    let mut table =
+        table_with(&[registration("a", 0, "h:1", 1, &["T", "U"]), registration("a", 1, "h:2", 1, &["T", "U"])]);
+    table.disconnected(ConnectionId(0));
+    assert_eq!(shown(&table, "T"), "a:6@1=h:2");
+}
+
 #[test]
 fn an_unknown_broker_with_one_topic_is_refused() {
     let mut table = RouteTable::default();

@@ -41,6 +41,8 @@ var scenarios = map[string]func(*world) error{
 	"send-ordered": sendOrdered,
 	"push-tags":    pushTags,
 	"push-live":    pushLive,
+
+	"lost-master-slave": lostMasterSlave,
 }
 
 func main() {
@@ -204,6 +206,29 @@ func (c *counting) expect(count int) error {
 	return nil
 }
 
+// Waits for count different messages, and tells how many came twice.
+func (c *counting) expectTwice(count int) (int, error) {
+	deadline := time.Now().Add(2 * wait)
+	for {
+		c.Lock()
+		wrong, distinct, all := c.wrong, len(c.counts), 0
+		for _, times := range c.counts {
+			all += times
+		}
+		c.Unlock()
+		if wrong != nil {
+			return 0, wrong
+		}
+		if distinct >= count {
+			return all - distinct, nil
+		}
+		if time.Now().After(deadline) {
+			return 0, fmt.Errorf("only %d of %d messages came", distinct, count)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
 func (w *world) expectAll(count int, orderly bool) error {
 	found, shutdown, err := w.consume("*", orderly)
 	if err != nil {
@@ -360,4 +385,112 @@ func pushLive(w *world) error {
 		return err
 	}
 	return found.expect(60)
+}
+
+// Sends each message until a broker takes it.
+func sendUntilTaken(w *world, made rocketmq.Producer, from, to int) error {
+	for index := from; index < to; index++ {
+		deadline := time.Now().Add(2 * wait)
+		for {
+			_, err := made.SendSync(context.Background(), w.message(index))
+			if err == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				return fmt.Errorf("send %d: %w", index, err)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	return nil
+}
+
+// Says how far this is by a file, and waits for what whoever runs it does next.
+func (w *world) step(reached, awaited string) error {
+	folder := os.Getenv("RINGMQ_STEPS")
+	if err := os.WriteFile(folder+"/"+w.topic+"."+reached, nil, 0o644); err != nil {
+		return err
+	}
+	deadline := time.Now().Add(wait)
+	for {
+		if _, err := os.Stat(folder + "/" + awaited); err == nil {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("no step %s", awaited)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// A master is killed and comes back. One consumer stays through all of it; others of a second group come and go, and each goes on where
+// the one before it stopped: at the master, at its slave, and at the master again.
+func lostMasterSlave(w *world) error {
+	made, err := rocketmq.NewProducer(
+		producer.WithNsResolver(primitive.NewPassthroughResolver([]string{w.nameServer})),
+		producer.WithGroupName("P_"+w.topic),
+		producer.WithInstanceName(instance()),
+		producer.WithSendMsgTimeout(4*time.Second),
+		producer.WithRetry(3))
+	if err != nil {
+		return err
+	}
+	if err := made.Start(); err != nil {
+		return err
+	}
+	defer made.Shutdown()
+	stays, stop, err := (&world{nameServer: w.nameServer, topic: w.topic, group: w.group + "_STAYS"}).consume("*", false)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	sent, twice := 0, 0
+	// One member of the group after the other.
+	turn := func(count int) error {
+		found, stop, err := w.consume("*", false)
+		if err != nil {
+			return err
+		}
+		// What it has not told the broker when it stops is told then.
+		defer stop()
+		if err := sendUntilTaken(w, made, sent, sent+count); err != nil {
+			return err
+		}
+		sent += count
+		again, err := found.expectTwice(count)
+		if err != nil {
+			return err
+		}
+		// What one got that another had got before is beyond its share.
+		found.Lock()
+		twice += again + len(found.counts) - count
+		found.Unlock()
+		// Its last offsets are noted a moment after the messages were counted.
+		time.Sleep(time.Second)
+		return nil
+	}
+	turns := []func() error{
+		func() error { return turn(100) },
+		func() error { return turn(60) },
+		// The slave asks for its master's offsets twice a second.
+		func() error { time.Sleep(2 * time.Second); return w.step("sent", "killed") },
+		func() error { return turn(40) },
+		func() error { return turn(40) },
+		func() error { return w.step("read", "returned") },
+		func() error { return turn(60) },
+	}
+	for _, next := range turns {
+		if err := next(); err != nil {
+			return err
+		}
+	}
+	staysTwice, err := stays.expectTwice(sent)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("# %s: twice %d in turns, %d for who stayed, of %d\n", w.topic, twice, staysTwice, sent)
+	if twice > 64 || staysTwice > 64 {
+		return fmt.Errorf("%d and %d of %d messages came twice", twice, staysTwice, sent)
+	}
+	return nil
 }

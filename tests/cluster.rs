@@ -1,0 +1,392 @@
+//! The deployment modes with stock clients: masters alone, masters with slaves that copy later, masters that wait for their slaves.
+//!
+//! In each a master is killed (SIGKILL) while groups consume, and brought back. The clients themselves check that all messages come, in
+//! order where they asked for that, and count what comes twice ([`ringmq_peers::StockClient`], `tests/stock`). This cannot show what is lost
+//! with a machine for good: `replication.rs` does.
+#![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
+mod harness;
+
+use std::fs;
+use std::io::{self, Write as _};
+
+use std::thread;
+use std::time::Duration;
+
+use harness::{Client, Frame, NameServer, Node, NodeOptions, code, wait_for};
+use ringmq_peers::{Apache, Missing, StockClient};
+use tempfile::TempDir;
+
+/// Longest run of one client's scenarios.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A deployment mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    NoSlave,
+    Async,
+    Sync,
+}
+
+/// Two masters, with a slave each unless the mode has none, under two name servers.
+struct Cluster {
+    name_servers: [NameServer; 2],
+    masters: [Node; 2],
+    slaves: Vec<Node>,
+}
+
+impl Cluster {
+    fn start(mode: Mode) -> Cluster {
+        let name_servers = [NameServer::start(&[]), NameServer::start(&[])];
+        let both = format!("{};{}", name_servers[0].address(), name_servers[1].address());
+        let node = |broker_name, role: &str, id: &str| {
+            let small = ("mappedFileSizeCommitLog", "16777216".to_owned());
+            let more = vec![("brokerRole", role.to_owned()), ("brokerId", id.to_owned()), small];
+            Node::start(&NodeOptions { broker_name, name_servers: Some(both.clone()), more, ..NodeOptions::default() })
+        };
+        let role = if mode == Mode::Sync { "SYNC_MASTER" } else { "ASYNC_MASTER" };
+        let names = ["broker-a", "broker-b"];
+        let masters = names.map(|name| node(name, role, "0"));
+        let slaves: Vec<Node> = match mode {
+            Mode::NoSlave => Vec::new(),
+            Mode::Async | Mode::Sync => names.map(|name| node(name, "SLAVE", "1")).into(),
+        };
+        let cluster = Cluster { name_servers, masters, slaves };
+        cluster.wait_until_followed();
+        cluster
+    }
+
+    /// What clients are given. Either knows all; the first may be gone.
+    fn name_server(&self) -> String {
+        self.name_servers[0].address()
+    }
+
+    /// Waits until each slave's stream runs.
+    fn wait_until_followed(&self) {
+        for master in self.masters.iter().take(self.slaves.len()) {
+            wait_for("slave that follows its master", || (log_end(master)?.1 > 0).then_some(()));
+        }
+    }
+
+    /// Waits until the slave of the first master has all that the master has.
+    fn wait_caught_up(&self) {
+        if let Some(slave) = self.slaves.first() {
+            wait_for("slave that has caught up", || (log_end(slave)?.0 == log_end(&self.masters[0])?.0).then_some(()));
+        }
+    }
+
+    /// Waits until the name servers know the first master, or know that it is gone.
+    fn wait_registered(&self, is_there: bool) {
+        let address = self.masters[0].broker(0);
+        for name_server in &self.name_servers {
+            wait_for("route that shows the master or not", || {
+                let found = route_addresses(&name_server.address(), "BenchmarkTest").contains(&address);
+                (found == is_there).then_some(())
+            });
+        }
+    }
+}
+
+/// End of a node's log, and how many replicas are in sync with it as their master.
+fn log_end(node: &Node) -> Option<(i64, i64)> {
+    let status = Client::connect(&node.broker(0)).ok()?.ha_status().ok()?;
+    let of_slave = || status["haClientRuntimeInfo"]["maxOffset"].as_i64();
+    let end = if status["master"] == true { status["masterCommitLogMaxOffset"].as_i64() } else { of_slave() };
+    Some((end?, status["inSyncSlaveNums"].as_i64()?))
+}
+
+fn route_addresses(name_server: &str, topic: &str) -> Vec<String> {
+    let route = Client::connect(name_server).and_then(|mut client| client.route(topic)).ok().flatten();
+    let brokers = route.as_ref().and_then(|route| route["brokerDatas"].as_array()).into_iter().flatten();
+    let addresses = brokers.filter_map(|broker| broker["brokerAddrs"].as_object()).flat_map(|by_id| by_id.values());
+    addresses.filter_map(|address| address.as_str().map(str::to_owned)).collect()
+}
+
+/// Runs scenarios in which the first master is killed and brought back.
+fn lose_a_master(client: Result<StockClient, Missing>, mode: Mode, scenarios: &[&str]) {
+    let client = match client {
+        Ok(client) => client,
+        Err(missing) => {
+            writeln!(io::stderr(), "skipped: {missing}").expect("standard error is open");
+            return;
+        }
+    };
+    let mut cluster = Cluster::start(mode);
+    for (scenario, master) in scenarios.iter().flat_map(|name| cluster.masters.iter().map(move |master| (name, master)))
+    {
+        let mut client = Client::connect(&master.broker(0)).expect("the master listens");
+        client.create_topic(&format!("lost_{scenario}"), 2).expect("it answers");
+    }
+    let steps = TempDir::with_prefix("ringmq-steps-").expect("the temporary folder is writable");
+    let client = client.with_environment("RINGMQ_STEPS", steps.path().display().to_string());
+    let name_server = cluster.name_server();
+    let outcomes = thread::scope(|scope| {
+        let running = scope.spawn(|| client.run(&name_server, "lost", scenarios, TIMEOUT).expect("the client runs"));
+        let reached = |step: &str| {
+            let all = || scenarios.iter().all(|scenario| steps.path().join(format!("lost_{scenario}.{step}")).exists());
+            while !running.is_finished() && !all() {
+                thread::sleep(Duration::from_millis(20));
+            }
+            all()
+        };
+        let done = |step: &str| fs::write(steps.path().join(step), "").expect("the temporary folder is writable");
+        if reached("sent") {
+            cluster.wait_caught_up();
+            cluster.masters[0].kill();
+            cluster.wait_registered(false);
+            done("killed");
+        }
+        if reached("read") {
+            cluster.masters[0].restart();
+            cluster.wait_registered(true);
+            cluster.wait_until_followed();
+            done("returned");
+        }
+        running.join().expect("it does not panic")
+    });
+    let failed: Vec<String> = outcomes
+        .iter()
+        .filter(|outcome| !outcome.passed)
+        .map(|outcome| format!("{}: {}", outcome.scenario, outcome.error.as_deref().unwrap_or_default()))
+        .collect();
+    assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), client.name(), failed.join("\n"));
+}
+
+#[test]
+fn mqadmin_shows_roles_and_lag_and_places_queues() {
+    let apache = match Apache::locate() {
+        Ok(apache) => apache,
+        Err(missing) => {
+            writeln!(io::stderr(), "skipped: {missing}").expect("standard error is open");
+            return;
+        }
+    };
+    let mut cluster = Cluster::start(Mode::Sync);
+    let [a, b] = [cluster.masters[0].broker(0), cluster.masters[1].broker(0)];
+    let [a_slave, b_slave] = [cluster.slaves[0].broker(0), cluster.slaves[1].broker(0)];
+    let name_server = cluster.name_server();
+    let run = |commands: &[String]| apache.mqadmin_all(&name_server, commands).expect("mqadmin runs");
+    let created = run(&[
+        format!("updateTopic -b {a} -t PLACED -r 3 -w 3"),
+        format!("updateTopic -b {b} -t PLACED -r 1 -w 1"),
+        format!("updateTopic -b {a_slave} -t PLACED -r 9 -w 9"),
+        "topicRoute -t PLACED".to_owned(),
+    ]);
+    expect(&created[2], "Can't modify topic or subscription group from slave broker");
+    expect(&created[3], "\"readQueueNums\":3");
+    expect(&created[3], "\"readQueueNums\":1");
+    for address in [&a, &b, &a_slave, &b_slave] {
+        expect(&created[3], &format!("\"{address}\""));
+    }
+    let mut producer = Client::connect(&a).expect("the master listens");
+    for number in 0..10 {
+        assert_eq!(producer.send("PLACED", number % 3, b"body").expect("it answers").code, code::SUCCESS);
+    }
+    cluster.wait_caught_up();
+    let (end, _) = log_end(&cluster.masters[0]).expect("the master answers");
+    let shown = run(&[
+        "clusterList".to_owned(),
+        format!("haStatus -b {a}"),
+        format!("haStatus -b {a_slave}"),
+        format!("brokerStatus -b {a_slave}"),
+        format!("getBrokerConfig -b {a_slave}"),
+        "topicStatus -t PLACED".to_owned(),
+    ]);
+    for row in [["broker-a", "0", &a], ["broker-a", "1", &a_slave], ["broker-b", "0", &b], ["broker-b", "1", &b_slave]]
+    {
+        expect_row(&shown[0], &["DefaultCluster", row[0], row[1], row[2], "V5_3_3"]);
+    }
+    expect_row(&shown[1], &["#MasterAddr", &a]);
+    expect_row(&shown[1], &["#MasterCommitLogMaxOffset", &end.to_string()]);
+    expect_row(&shown[1], &["#SlaveNum", "1"]);
+    expect_row(&shown[1], &["#InSyncSlaveNum", "1"]);
+    expect(&shown[1], " OK ");
+    expect_row(&shown[2], &["#MasterAddr", &cluster.masters[0].replication_port(0)]);
+    expect_row(&shown[2], &["#CommitLogMaxOffset", &end.to_string()]);
+    expect_row(&shown[3], &["commitLogMaxOffset", ":", &end.to_string()]);
+    expect_row(&shown[4], &["brokerRole", "=", "SLAVE"]);
+    expect_row(&shown[5], &["broker-a", "2", "0", "3"]);
+    expect_row(&shown[5], &["broker-b", "0", "0", "0"]);
+    // What mqadmin shows once a slave is gone, and once the master is.
+    cluster.slaves[0].kill();
+    wait_for("master that notices", || (log_end(&cluster.masters[0])?.1 == 0).then_some(()));
+    let shown = run(&[format!("haStatus -b {a}")]);
+    expect_row(&shown[0], &["#SlaveNum", "0"]);
+    expect_row(&shown[0], &["#InSyncSlaveNum", "0"]);
+    cluster.slaves[0].restart();
+    cluster.wait_until_followed();
+    cluster.masters[0].kill();
+    cluster.wait_registered(false);
+    let shown = run(&["clusterList".to_owned(), "topicRoute -t PLACED".to_owned()]);
+    expect_row(&shown[0], &["DefaultCluster", "broker-a", "1", &a_slave]);
+    expect(&shown[1], &a_slave);
+}
+
+#[test]
+fn a_route_outlives_masters_and_name_servers() {
+    let mut cluster = Cluster::start(Mode::Async);
+    let topic = "ROUTED";
+    for (master, queues) in cluster.masters.iter().zip([3, 1]) {
+        let mut client = Client::connect(&master.broker(0)).expect("the master listens");
+        client.create_topic(topic, queues).expect("it answers");
+    }
+    for slave in &cluster.slaves {
+        wait_for("topic at the slave", || {
+            let mut client = Client::connect(&slave.broker(0)).ok()?;
+            let request = Frame::request(code::GET_TOPIC_CONFIG).ext("topic", topic);
+            (client.call(request).ok()?.code == code::SUCCESS).then_some(())
+        });
+    }
+    let [a, b] = [cluster.masters[0].broker(0), cluster.masters[1].broker(0)];
+    let [a_slave, b_slave] = [cluster.slaves[0].broker(0), cluster.slaves[1].broker(0)];
+    let shows = |name_server: &NameServer, expected: &[&String]| {
+        let mut expected: Vec<String> = expected.iter().map(|&address| address.clone()).collect();
+        expected.sort();
+        wait_for(&format!("route to {expected:?} alone"), || {
+            let mut found = route_addresses(&name_server.address(), topic);
+            found.sort();
+            (found == expected).then_some(())
+        });
+    };
+    for name_server in &cluster.name_servers {
+        shows(name_server, &[&a, &a_slave, &b, &b_slave]);
+    }
+    cluster.masters[0].kill();
+    for name_server in &cluster.name_servers {
+        shows(name_server, &[&a_slave, &b, &b_slave]);
+    }
+    // A name server that is started anew knows nobody; it hears from the slave as from everybody else.
+    cluster.name_servers[0].restart();
+    shows(&cluster.name_servers[0], &[&a_slave, &b, &b_slave]);
+    let route = Client::connect(&cluster.name_server()).and_then(|mut client| client.route(topic));
+    let route = route.expect("it answers").expect("the topic has a route");
+    let queues = route["queueDatas"].as_array().expect("a list");
+    let of = |name: &str, field: &str| {
+        queues.iter().find(|data| data["brokerName"] == name).and_then(|data| data[field].as_i64())
+    };
+    assert_eq!((of("broker-a", "readQueueNums"), of("broker-b", "readQueueNums")), (Some(3), Some(1)), "{route}");
+    assert_eq!(
+        (of("broker-a", "perm"), of("broker-b", "perm")),
+        (Some(4), Some(6)),
+        "nobody sends to a slave: {route}"
+    );
+    // With one name server gone the others' routes follow as before.
+    cluster.name_servers[1].kill();
+    cluster.masters[0].restart();
+    shows(&cluster.name_servers[0], &[&a, &a_slave, &b, &b_slave]);
+    cluster.name_servers[1].restart();
+    shows(&cluster.name_servers[1], &[&a, &a_slave, &b, &b_slave]);
+}
+
+#[test]
+fn a_topic_that_its_master_made_last_is_read_from_the_slave() {
+    let mut cluster = Cluster::start(Mode::Sync);
+    let mut master = Client::connect(&cluster.masters[0].broker(0)).expect("it listens");
+    master.create_topic("LAST_WORDS", 2).expect("it answers");
+    assert_eq!(master.send("LAST_WORDS", 1, b"body").expect("it answers").code, code::SUCCESS);
+    // The slave has the message, by the answer, but was hardly told of the topic.
+    cluster.masters[0].kill();
+    let mut slave = Client::connect(&cluster.slaves[0].broker(0)).expect("it listens");
+    let pulled =
+        wait_for("topic", || slave.pull("G", "LAST_WORDS", 1, 0, 32).ok().filter(|pulled| !pulled.records.is_empty()));
+    assert_eq!(pulled.records[0].body, b"body");
+    wait_for("route", || {
+        let found = route_addresses(&cluster.name_server(), "LAST_WORDS");
+        (found == [cluster.slaves[0].broker(0)]).then_some(())
+    });
+}
+
+#[test]
+fn offsets_return_to_a_master_with_its_slaves_commits() {
+    let mut cluster = Cluster::start(Mode::Async);
+    let (topic, group) = ("RETURNED", "RETURNING");
+    let connect = |node: &Node| Client::connect(&node.broker(0)).expect("it listens");
+    let offset = |node: &Node, queue| connect(node).consumer_offset(group, topic, queue).expect("it answers");
+    let mut master = connect(&cluster.masters[0]);
+    master.create_topic(topic, 3).expect("it answers");
+    for number in 0..30 {
+        assert_eq!(master.send(topic, number % 3, b"body").expect("it answers").code, code::SUCCESS);
+    }
+    for (queue, committed) in [(0, 4), (1, 4), (2, 4)] {
+        master.commit_offset(group, topic, queue, committed).expect("it answers");
+    }
+    let synchronised = |queue, expected: i64| {
+        let slave = &cluster.slaves[0];
+        wait_for("offset at the slave", || (offset(slave, queue) == Some(expected)).then_some(()));
+    };
+    (0..3).for_each(|queue| synchronised(queue, 4));
+    // Set back on purpose: the slave follows.
+    master.commit_offset(group, topic, 2, 1).expect("it answers");
+    synchronised(2, 1);
+    drop(master);
+    cluster.wait_caught_up();
+    cluster.masters[0].kill();
+    cluster.wait_registered(false);
+    // One queue is read on at the slave, one is not.
+    connect(&cluster.slaves[0]).commit_offset(group, topic, 0, 9).expect("it answers");
+    cluster.masters[0].restart();
+    // Nobody waits for anything here: a consumer may ask as soon as the master listens.
+    let found: Vec<Option<i64>> = (0..3).map(|queue| offset(&cluster.masters[0], queue)).collect();
+    assert_eq!(found, [Some(9), Some(4), Some(1)]);
+    // From now on the master's word counts again, also backwards.
+    connect(&cluster.masters[0]).commit_offset(group, topic, 0, 2).expect("it answers");
+    let slave = &cluster.slaves[0];
+    wait_for("offset at the slave", || (offset(slave, 0) == Some(2)).then_some(()));
+    assert_eq!(offset(&cluster.masters[0], 0), Some(2), "the slave did not push its own back");
+}
+
+#[track_caller]
+fn expect(output: &str, text: &str) {
+    assert!(output.contains(text), "{text:?} is not in:\n{output}");
+}
+
+/// A line must begin with these words, whatever the spaces between them.
+#[track_caller]
+fn expect_row(output: &str, words: &[&str]) {
+    let found = output.lines().any(|line| {
+        let mut line_words = line.split_whitespace();
+        words.iter().all(|&word| line_words.next() == Some(word))
+    });
+    assert!(found, "no line {words:?} in:\n{output}");
+}
+
+const WITH_SLAVE: [&str; 2] = ["lost-master-slave", "lost-master-slave-orderly"];
+
+#[test]
+fn java_5_reads_on_from_an_asynchronous_slave() {
+    lose_a_master(StockClient::java_5(), Mode::Async, &WITH_SLAVE);
+}
+
+#[test]
+fn java_5_reads_on_from_a_synchronous_slave() {
+    lose_a_master(StockClient::java_5(), Mode::Sync, &WITH_SLAVE);
+}
+
+#[test]
+fn java_4_reads_on_from_an_asynchronous_slave() {
+    lose_a_master(StockClient::java_4(), Mode::Async, &WITH_SLAVE);
+}
+
+#[test]
+fn java_4_reads_on_from_a_synchronous_slave() {
+    lose_a_master(StockClient::java_4(), Mode::Sync, &WITH_SLAVE);
+}
+
+#[test]
+fn go_reads_on_from_an_asynchronous_slave() {
+    lose_a_master(StockClient::go(), Mode::Async, &["lost-master-slave"]);
+}
+
+#[test]
+fn go_reads_on_from_a_synchronous_slave() {
+    lose_a_master(StockClient::go(), Mode::Sync, &["lost-master-slave"]);
+}
+
+#[test]
+fn java_5_waits_for_a_master_without_slave() {
+    lose_a_master(StockClient::java_5(), Mode::NoSlave, &["lost-master-alone"]);
+}
+
+#[test]
+fn java_4_waits_for_a_master_without_slave() {
+    lose_a_master(StockClient::java_4(), Mode::NoSlave, &["lost-master-alone"]);
+}

@@ -1,0 +1,211 @@
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import org.apache.rocketmq.client.ClientConfig;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.SendResult;
+import org.apache.rocketmq.common.message.MessageExt;
+
+/**
+ * A master of two is killed and comes back while a group consumes. Whoever runs this does the killing: a scenario says how far it is by the
+ * file TOPIC.STEP in the folder RINGMQ_STEPS, and goes on when the file STEP is there.
+ */
+final class Failing {
+    /** Messages that may come twice in all: what was under way when a consumer or a broker went. */
+    private static final int TWICE_MAX = 32;
+    private static final String LOST = "broker-a";
+
+    private Failing() {
+    }
+
+    /** The lost master has a slave: consumers read on from it, with offsets that survive both changes. */
+    static void slaveConcurrent(World world) throws Exception {
+        new Run(world, false).withSlave();
+    }
+
+    static void slaveOrderly(World world) throws Exception {
+        new Run(world, true).withSlave();
+    }
+
+    /** It has none: its unread messages wait, and all sends go to the other master. */
+    static void alone(World world) throws Exception {
+        new Run(world, false).withoutSlave();
+    }
+
+    private static final class Run {
+        final World world;
+        final boolean orderly;
+        final Map<Integer, Integer> counts = new ConcurrentHashMap<>();
+        final Map<String, Long> next = new ConcurrentHashMap<>();
+        final ConcurrentLinkedQueue<Throwable> wrong = new ConcurrentLinkedQueue<>();
+        final DefaultMQProducer producer;
+        int sent;
+
+        Run(World world, boolean orderly) throws Exception {
+            this.world = world;
+            this.orderly = orderly;
+            world.createTopic(2);
+            producer = hasten(world.newProducer());
+            producer.setRetryTimesWhenSendFailed(3);
+            producer.setSendMsgTimeout(4_000);
+            producer.start();
+        }
+
+        void withSlave() throws Exception {
+            DefaultMQPushConsumer first = consumer();
+            send(100);
+            waitForAll();
+            first.suspend();
+            send(100);
+            step("sent", "killed");
+            first.resume();
+            waitForAll();
+            send(40);
+            waitForAll();
+            stop(first);
+            int twiceBefore = twice();
+            // A consumer that starts while the master is gone asks the slave where the group stands.
+            DefaultMQPushConsumer second = consumer();
+            send(20);
+            waitForAll();
+            step("read", "returned");
+            sendUntilBothTake();
+            waitForAll();
+            stop(second);
+            int twiceReturned = twice();
+            // And one that starts after its return asks the master.
+            consumer();
+            send(20);
+            waitForAll();
+            System.out.println("# " + world.topic + ": twice " + twiceBefore + ", " + twiceReturned + ", " + twice() + " of " + sent);
+            checkAll();
+        }
+
+        void withoutSlave() throws Exception {
+            DefaultMQPushConsumer first = consumer();
+            send(100);
+            waitForAll();
+            first.suspend();
+            send(100);
+            step("sent", "killed");
+            first.resume();
+            Set<String> brokers = send(40);
+            World.check(!brokers.contains(LOST), "the lost master took a message");
+            World.waitFor("messages of the other master", () -> counts.size() >= 100 + 40 ? Boolean.TRUE : null);
+            World.check(counts.size() < sent, "what lies on the lost master came from somewhere");
+            step("read", "returned");
+            waitForAll();
+            sendUntilBothTake();
+            waitForAll();
+            System.out.println("# " + world.topic + ": twice " + twice() + " of " + sent);
+            checkAll();
+        }
+
+        DefaultMQPushConsumer consumer() throws Exception {
+            DefaultMQPushConsumer made = hasten(world.pushConsumer(world.group));
+            made.setPersistConsumerOffsetInterval(500);
+            made.setAwaitTerminationMillisWhenShutdown(10_000);
+            made.subscribe(world.topic, "*");
+            if (orderly) {
+                made.registerMessageListener((MessageListenerOrderly) (messages, context) -> {
+                    take(messages);
+                    return ConsumeOrderlyStatus.SUCCESS;
+                });
+            } else {
+                made.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
+                    take(messages);
+                    return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+                });
+            }
+            made.start();
+            return made;
+        }
+
+        void take(List<MessageExt> messages) {
+            for (MessageExt message : messages) {
+                try {
+                    counts.merge(world.checkMessage(message), 1, Integer::sum);
+                    if (orderly) {
+                        String queue = message.getBrokerName() + message.getQueueId();
+                        long expected = next.getOrDefault(queue, 0L);
+                        if (message.getQueueOffset() > expected) {
+                            wrong.add(new AssertionError("queue " + queue + " went on from " + expected + " with " + message));
+                        }
+                        next.put(queue, message.getQueueOffset() + 1);
+                    }
+                } catch (Throwable failure) {
+                    wrong.add(failure);
+                }
+            }
+        }
+
+        /** Sends the next messages, each until a broker takes it. Returns the names of those that did. */
+        Set<String> send(int count) throws Exception {
+            Set<String> brokers = new HashSet<>();
+            for (int i = 0; i < count; i++) {
+                int index = sent;
+                SendResult result = World.waitFor("broker that takes message " + index, () -> {
+                    try {
+                        return producer.send(world.message(index));
+                    } catch (Exception refused) {
+                        return null;
+                    }
+                });
+                brokers.add(result.getMessageQueue().getBrokerName());
+                sent++;
+            }
+            return brokers;
+        }
+
+        void sendUntilBothTake() throws Exception {
+            World.waitFor("messages on both masters", () -> send(10).size() == 2 ? Boolean.TRUE : null);
+        }
+
+        void waitForAll() throws Exception {
+            World.waitFor("all of " + sent + " messages; the last seen were " + counts.size(), () -> {
+                if (!wrong.isEmpty()) {
+                    throw new AssertionError("a listener found: " + wrong.peek());
+                }
+                return counts.size() >= sent ? Boolean.TRUE : null;
+            });
+        }
+
+        void stop(DefaultMQPushConsumer consumer) throws Exception {
+            // Commits leave oneway: the last of them is on its way when the client has closed.
+            consumer.shutdown();
+        }
+
+        int twice() {
+            return counts.values().stream().mapToInt(count -> count - 1).sum();
+        }
+
+        void checkAll() {
+            World.check(wrong.isEmpty(), "a listener found: " + wrong.peek());
+            World.same(sent, counts.size(), "different messages");
+            World.check(twice() <= TWICE_MAX, twice() + " messages came twice");
+        }
+
+        /** The defaults of 30 s make a test long, and nothing else. */
+        static <C extends ClientConfig> C hasten(C client) {
+            client.setPollNameServerInterval(1_000);
+            client.setHeartbeatBrokerInterval(1_000);
+            return client;
+        }
+
+        void step(String reached, String awaited) throws Exception {
+            Path steps = Path.of(System.getenv("RINGMQ_STEPS"));
+            Files.createFile(steps.resolve(world.topic + "." + reached));
+            World.waitFor("step " + awaited, () -> Files.exists(steps.resolve(awaited)) ? Boolean.TRUE : null);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Reads a topic as a group, going where the route leads: to a master, or to its slave while the master is gone.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clap::Args;
+use ringmq::log::RecordView;
+use ringmq::log::record::Check;
+use ringmq::protocol::code::RequestCode;
+use ringmq::protocol::reply::ExtValue;
+
+use crate::output::Output;
+use crate::wire::{AdminError, Cluster, Master};
+
+/// What `consume` is told.
+#[derive(Args)]
+pub(crate) struct ConsumeArguments {
+    /// The topic.
+    #[arg(short = 't', long)]
+    topic: String,
+    /// The group, whose offsets are kept by the brokers.
+    #[arg(short = 'g', long, default_value = "ringmq-admin")]
+    group: String,
+    /// End after so many messages. Default: read on until Ctrl-C.
+    #[arg(long)]
+    count: Option<u64>,
+}
+
+/// Between two looks at queues that had nothing new.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+const MESSAGES_MAX: i64 = 32;
+/// `PullSysFlag`: the request brings its subscription.
+const FLAG_SUBSCRIPTION: i64 = 4;
+const FOUND: i32 = 0;
+
+/// A queue by its broker's name and number: its master and its slave have the same messages.
+type Queue = (String, u32);
+
+pub(crate) fn consume(cluster: &mut Cluster, output: Output, arguments: &ConsumeArguments) -> Result<(), AdminError> {
+    let mut next: BTreeMap<Queue, i64> = BTreeMap::new();
+    let mut left = arguments.count.unwrap_or(u64::MAX);
+    cluster.queues(&arguments.topic)?;
+    while left > 0 {
+        let mut found = 0;
+        // Whoever is gone now comes back, or its slave is in the next route.
+        for (broker, queue) in cluster.queues(&arguments.topic).unwrap_or_default() {
+            found += read(cluster, output, arguments, &broker, queue, &mut next).unwrap_or(0);
+        }
+        left = left.saturating_sub(found);
+        if found == 0 {
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+    Ok(())
+}
+
+/// Prints what is new in a queue and commits it; how many messages that was.
+fn read(
+    cluster: &mut Cluster,
+    output: Output,
+    arguments: &ConsumeArguments,
+    broker: &Master,
+    queue: u32,
+    next: &mut BTreeMap<Queue, i64>,
+) -> Result<u64, AdminError> {
+    let key = (broker.name.clone(), queue);
+    let (topic, group) =
+        (("topic", ExtValue::Str(&arguments.topic)), ("consumerGroup", ExtValue::Str(&arguments.group)));
+    let queue_id = ("queueId", ExtValue::I64(queue.into()));
+    let from = match next.get(&key) {
+        Some(from) => *from,
+        None => {
+            let answer =
+                cluster.ask(&broker.address, RequestCode::QueryConsumerOffset, &[topic, group, queue_id], &[])?;
+            answer.number("offset").unwrap_or(0)
+        }
+    };
+    let pull = [
+        topic,
+        group,
+        queue_id,
+        ("queueOffset", ExtValue::I64(from)),
+        ("maxMsgNums", ExtValue::I64(MESSAGES_MAX)),
+        ("sysFlag", ExtValue::I64(FLAG_SUBSCRIPTION)),
+        ("commitOffset", ExtValue::I64(0)),
+        ("suspendTimeoutMillis", ExtValue::I64(0)),
+        ("subscription", ExtValue::Str("*")),
+        ("subVersion", ExtValue::I64(0)),
+        ("expressionType", ExtValue::Str("TAG")),
+    ];
+    let answer = cluster.ask(&broker.address, RequestCode::PullMessage, &pull, &[])?;
+    if answer.code != FOUND {
+        next.insert(key, from);
+        return Ok(0);
+    }
+    let after = answer.number("nextBeginOffset").unwrap_or(from);
+    let (mut count, mut rest) = (0, answer.body.as_slice());
+    while let Ok(record) = RecordView::decode(rest, None, Check::Shape) {
+        let body = String::from_utf8_lossy(record.body);
+        let offset = record.queue_offset;
+        output.done(&format!("{} {queue} {offset} from {}: {body}", broker.name, broker.address));
+        count += 1;
+        let size = usize::try_from(record.size).unwrap_or(usize::MAX);
+        rest = rest.get(size..).unwrap_or_default();
+    }
+    next.insert(key, after);
+    let commit = [topic, group, queue_id, ("commitOffset", ExtValue::I64(after))];
+    cluster.must(&broker.address, "an offset", RequestCode::UpdateConsumerOffset, &commit, &[])?;
+    Ok(count)
+}
