@@ -161,6 +161,11 @@ impl<S: Service> Net<S> {
         self.is_closing.set(true);
     }
 
+    /// Takes new connections again.
+    pub fn accept_again(&self) {
+        self.is_closing.set(false);
+    }
+
     /// Closes every connection, now and in future, after what waits for it was offered to its socket once.
     pub fn close_all(&self) {
         self.is_closing.set(true);

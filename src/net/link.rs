@@ -143,6 +143,11 @@ impl<S: LinkService> Links<S> {
         }
     }
 
+    /// Takes new links again, after [`Links::close_all`].
+    pub fn accept_again(&self) {
+        self.is_closing.set(false);
+    }
+
     /// Connects to a peer; the service hears how it went.
     pub fn connect(self: &Rc<Self>, address: SocketAddr) {
         let links = self.clone();

@@ -15,6 +15,7 @@
 //! | tables | background | topics, groups and consumer offsets to their files |
 
 pub mod cpus;
+mod cut;
 mod event;
 pub mod memlock;
 mod open;

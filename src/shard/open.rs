@@ -1,7 +1,6 @@
 //! From a claimed store to a broker: disk, tail, recovery, tables.
 
 use std::fs;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,46 +29,60 @@ const KILLED_PERIOD: Duration = Duration::from_millis(10);
 pub(super) struct Opened {
     pub(super) disk: Disk,
     pub(super) broker: Broker,
-    pub(super) bind_ip: IpAddr,
     pub(super) tail_found: Option<LogOffset>,
     pub(super) tail_survives_kill: bool,
 }
 
-/// Opens the shard's part of the store. `port` is the one listened on; the log is cut at `end_max`.
-pub(super) async fn open(
-    settings: ShardSettings,
+/// A broker over the store's log.
+pub(super) struct OpenedBroker {
+    pub(super) broker: Broker,
+    tail_found: Option<LogOffset>,
+    tail_survives_kill: bool,
+}
+
+/// Opens the shard's part of the store. `port` is the one listened on.
+pub(super) async fn open(settings: &ShardSettings, port: u16, runtime: &Runtime) -> Result<Opened, StartError> {
+    let disk = Disk::open(&settings.store.shard_folder(settings.shard)).await?;
+    let OpenedBroker { broker, tail_found, tail_survives_kill } =
+        open_broker(settings, port, &disk, runtime, None).await?;
+    Ok(Opened { disk, broker, tail_found, tail_survives_kill })
+}
+
+/// Opens the log, cut at `end_max`, and the tables.
+pub(super) async fn open_broker(
+    settings: &ShardSettings,
     port: u16,
+    disk: &Disk,
     runtime: &Runtime,
     end_max: Option<LogOffset>,
-) -> Result<Opened, StartError> {
+) -> Result<OpenedBroker, StartError> {
     let folder = settings.store.shard_folder(settings.shard);
-    let disk = Disk::open(&folder).await?;
     let began = runtime.watch.now().mono;
-    let mut opened = open_log(&settings, &disk, end_max).await?;
+    let mut opened = open_log(settings, disk, end_max).await?;
     let tail_found = opened.tail_found;
     if let Some(path) = opened.tail_to_replace {
         // Everything in the old ring is in the segments now.
         drop(opened.log);
         fs::remove_file(&path).map_err(|source| DiskError { operation: "remove", path, source })?;
-        opened = open_log(&settings, &disk, end_max).await?;
+        opened = open_log(settings, disk, end_max).await?;
     }
     let OpenedLog { log, tail_survives_kill, run_starter, .. } = opened;
     let started = blocking::run(move || run_starter.start()).await;
     started.map_err(|source| DiskError { operation: "begin a run in", path: folder.clone(), source })?;
     let took_ms = runtime.watch.now().mono.ms_since(began);
     tracing::info!(shard = %settings.shard, start = %log.start(), end = %log.appended(), took_ms, "the log is open");
-    let epochs = open_epochs(&settings, &disk, &log).await?;
+    let epochs = open_epochs(settings, disk, &log).await?;
     let tables = Tables {
         epochs,
-        topics: read_table(&disk, Table::Topics, TopicTable::decode).await?,
-        groups: read_table(&disk, Table::Groups, GroupTable::decode).await?,
-        offsets: read_table(&disk, Table::ConsumerOffsets, ConsumerOffsets::decode).await?,
+        topics: read_table(disk, Table::Topics, TopicTable::decode).await?,
+        groups: read_table(disk, Table::Groups, GroupTable::decode).await?,
+        offsets: read_table(disk, Table::ConsumerOffsets, ConsumerOffsets::decode).await?,
         delay_offsets: disk.read_table(&table_path(Table::DelayOffsets)).await?.map(Bytes::from),
     };
-    let mut broker_settings = settings.broker;
+    let mut broker_settings = settings.broker.clone();
     broker_settings.address.set_port(port);
     let broker = Broker::new(broker_settings, log, tables);
-    Ok(Opened { disk, broker, bind_ip: settings.bind_ip, tail_found, tail_survives_kill })
+    Ok(OpenedBroker { broker, tail_found, tail_survives_kill })
 }
 
 /// The path of a table below the shard's folder.

@@ -7,22 +7,20 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::BytesMut;
 
 use super::event::Event;
 use super::runtime::Runtime;
-use super::start::{Carried, Ending};
 use super::work::Fetches;
 use crate::broker::outbox::CloseReason;
 use crate::broker::{Broker, Effect, Output};
-use crate::control::message::{ControlSender, StopReason, ToControl, ToShard};
+use crate::control::message::{ControlSender, ShardReceiver, StopReason, ToControl, ToShard};
 use crate::disk::Disk;
 use crate::limits::{COUNTERS_MS, TICK_MS};
 use crate::log::DiskUsage;
-use crate::model::{ConnectionId, MonoNs, Now, ShardId};
+use crate::model::{ConnectionId, LogOffset, MonoNs, Now, ShardId};
 use crate::net::{Links, Listeners, Net, ReplicaListener, Service};
 use crate::protocol::frame::RawFrame;
 
@@ -53,12 +51,23 @@ pub(super) struct Shard {
     /// Writes that are under way, and whether more may begin.
     writes: Cell<usize>,
     is_cutting: Cell<bool>,
+    /// The last [`ToShard::MasterFound`], which the control plane does not repeat.
+    master: RefCell<Option<ToShard>>,
     is_stopping: Cell<bool>,
 }
 
 struct Core {
     broker: Broker,
     out: Output,
+}
+
+/// Why a shard no longer goes on as it does.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// It stops for good.
+    Stop(StopReason),
+    /// Its log is its master's only up to here: it is to be cut, which a log in use cannot be.
+    Cut(LogOffset),
 }
 
 impl Shard {
@@ -84,6 +93,7 @@ impl Shard {
             end_wanted: Event::default(),
             writes: Cell::new(0),
             is_cutting: Cell::new(false),
+            master: RefCell::default(),
             is_stopping: Cell::new(false),
         })
     }
@@ -93,7 +103,7 @@ impl Shard {
         self: Rc<Self>,
         listeners: Listeners,
         replicas: Option<ReplicaListener>,
-        carried: Carried,
+        mailbox: ShardReceiver,
     ) {
         let queues = self.runtime.queues;
         let net = Net::new(self.clone(), self.runtime.watch.clone(), queues.request);
@@ -104,7 +114,7 @@ impl Shard {
         let spawn = |queue, task: std::pin::Pin<Box<dyn Future<Output = ()>>>| self.runtime.spawn(queue, task);
         spawn(queues.request, Box::pin(self.clone().commit_loop()));
         spawn(queues.request, Box::pin(self.clone().clock(net.clone(), links.clone())));
-        spawn(queues.request, Box::pin(self.clone().read_mailbox(carried)));
+        spawn(queues.request, Box::pin(self.clone().read_mailbox(mailbox)));
         spawn(queues.request, Box::pin(self.clone().write_letters()));
         spawn(queues.background, Box::pin(self.clone().background_loop()));
         listeners.accept_into(&net);
@@ -221,25 +231,52 @@ impl Shard {
         }
     }
 
-    /// From now on no write begins.
-    pub(super) fn refuse_writes(&self) {
+    /// From now on no frame is read and no write begins, until [`Shard::replace_broker`] says so.
+    pub(super) fn refuse_all(&self) {
+        self.refuse_input();
         self.is_cutting.set(true);
     }
 
-    /// Writes that are under way.
-    pub(super) fn writes_left(&self) -> usize {
-        self.writes.get()
+    /// Whether nothing of this log is under way any more.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.writes.get() == 0 && self.fetches.is_quiet()
     }
 
-    /// Does a write of whatever kind, or never, once the log is to be cut: what reaches the disk after that must not be of this life.
-    pub(super) async fn write<T>(&self, work: impl Future<Output = T>) -> T {
+    /// Does a write of whatever kind; not once the log is to be cut: what reaches the disk after that must be of the log that is opened anew.
+    pub(super) async fn write<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         if self.is_cutting.get() {
-            std::future::pending::<()>().await;
+            return None;
         }
         self.writes.set(self.writes.get() + 1);
         let done = work.await;
         self.writes.set(self.writes.get() - 1);
-        done
+        Some(done)
+    }
+
+    /// Waits while the log is being cut, which takes moments and happens once in a slave's life, if at all.
+    pub(super) async fn until_open(&self) {
+        while self.is_cutting.get() {
+            glommio::timer::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Puts another broker into the place of this one, which has nothing under way. `is_open`: it is to work.
+    pub(super) fn replace_broker(self: &Rc<Self>, broker: Broker, is_open: bool) {
+        *self.core.borrow_mut() = Core { broker, out: Output::default() };
+        if !is_open {
+            return;
+        }
+        self.is_cutting.set(false);
+        self.is_stopping.set(false);
+        if let Some(net) = self.net() {
+            net.accept_again();
+        }
+        self.with_links(|links| links.accept_again());
+        self.act("start", |broker, now, out| broker.start(now, out));
+        let master = self.master.borrow().clone();
+        if let Some(letter) = master {
+            self.act("mailbox", |broker, now, out| broker.handle_control(now, letter, out));
+        }
     }
 
     /// Tells the control plane, in the order of the calls.
@@ -270,20 +307,14 @@ impl Shard {
         }
     }
 
-    async fn read_mailbox(self: Rc<Self>, carried: Carried) {
-        let known = carried.master.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(letter) = known {
-            self.act("mailbox", |broker, now, out| broker.handle_control(now, letter, out));
-        }
-        let mut mailbox = carried.mailbox.lock().await;
+    async fn read_mailbox(self: Rc<Self>, mut mailbox: ShardReceiver) {
         while let Some(event) = mailbox.recv().await {
             match &event {
                 ToShard::Stop => self.want_stop(StopReason::Asked),
-                ToShard::MasterFound { .. } => {
-                    *carried.master.lock().unwrap_or_else(PoisonError::into_inner) = Some(event.clone());
-                }
+                ToShard::MasterFound { .. } => *self.master.borrow_mut() = Some(event.clone()),
                 _ => {}
             }
+            self.until_open().await;
             self.act("mailbox", |broker, now, out| broker.handle_control(now, event, out));
         }
         self.want_stop(StopReason::Asked);

@@ -4,17 +4,16 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use thiserror::Error;
 
-use super::pump::Shard;
+use super::pump::{Ending, Shard};
 use super::runtime::{self, ExecutorPlan, Runtime, RuntimeError};
-use super::{open, stop};
-use super::open::Opened;
+use super::{cut, open, stop};
 use crate::broker::settings::BrokerSettings;
-use crate::control::message::{ControlSender, ShardReceiver, StopReason, ToControl, ToShard};
+use crate::control::message::{ControlSender, ShardReceiver, StopReason, ToControl};
 use crate::disk::{DiskError, Store, TailError};
 use crate::log::{LogSettings, RecoveryError};
 use crate::model::{LogOffset, ShardId};
@@ -89,6 +88,14 @@ pub enum StartError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The log is to be cut, and what is under way does not end.
+    #[error("the log of shard {shard} is to be cut at {at}, but a write does not end; start the node again")]
+    Busy {
+        /// Which shard.
+        shard: ShardId,
+        /// Where its log leaves its master's.
+        at: LogOffset,
+    },
     /// The shard's thread ended before it was ready.
     #[error("shard {shard} ended while it started")]
     Ended {
@@ -105,29 +112,10 @@ pub struct ShardHandle {
     thread: JoinHandle<Option<StopReason>>,
 }
 
-/// How a life of a shard has ended.
-#[derive(Debug)]
-pub(super) enum Ending {
-    /// For good.
-    Stop(StopReason),
-    /// Its log is to be cut here, which a running log cannot be: the next life begins at once.
-    Cut(LogOffset),
-}
-
-/// What a shard takes from one life to the next.
-#[derive(Clone, Debug)]
-pub(super) struct Carried {
-    /// Read by one life at a time.
-    pub(super) mailbox: Arc<tokio::sync::Mutex<ShardReceiver>>,
-    /// The last [`ToShard::MasterFound`], which the control plane does not repeat.
-    pub(super) master: Arc<Mutex<Option<ToShard>>>,
-}
-
 /// Starts a shard's thread. Call [`runtime::check`], [`runtime::raise_open_files`] and [`runtime::abort_on_panic`] once before.
 ///
 /// It says [`ToControl::Listening`] when it serves and [`ToControl::Stopped`] as its last word. [`crate::control::message::ToShard::Stop`], or the
-/// end of the mailbox, stops it. A slave whose log has left its master's gets a new executor, on which the log is opened anew and cut: whatever
-/// of the old one was under way has ended with it.
+/// end of the mailbox, stops it.
 ///
 /// # Errors
 /// If the thread cannot be made; everything else comes from [`ShardHandle::wait_ready`].
@@ -139,44 +127,16 @@ pub fn start(
     let (tell_ready, ready) = mpsc::sync_channel(1);
     let shard = settings.shard;
     let plan = ExecutorPlan::of_shard(shard.0, settings.store.shards());
-    let carried = Carried { mailbox: Arc::new(tokio::sync::Mutex::new(mailbox)), master: Arc::default() };
-    let name = format!("{}-lives", plan.name);
-    let lives = std::thread::Builder::new().name(name.clone());
-    let thread = lives.spawn(move || {
-        let (mut tell_ready, mut end_max) = (Some(tell_ready), None);
-        loop {
-            let first = tell_ready.take();
-            match live(&plan, settings.clone(), control.clone(), carried.clone(), first, end_max)? {
-                Ending::Stop(reason) => return Some(reason),
-                Ending::Cut(at) => end_max = Some(at),
-            }
-        }
-    });
-    let thread = thread.map_err(|source| RuntimeError::Thread { name, source })?;
-    Ok(ShardHandle { shard, ready, thread })
-}
-
-/// One life, on an executor of its own. `tell_ready` is there in the first one. `None` if there was no executor.
-fn live(
-    plan: &ExecutorPlan,
-    settings: ShardSettings,
-    control: ControlSender,
-    carried: Carried,
-    tell_ready: Option<TellReady>,
-    end_max: Option<LogOffset>,
-) -> Option<Ending> {
     let failed = tell_ready.clone();
-    let life = runtime::spawn(
-        plan.clone(),
-        move |runtime| run(settings, runtime, control, carried, tell_ready, end_max),
-        move |error| drop(failed.map(|failed| failed.send(Err(StartError::Runtime(error))))),
-    );
-    match life.map(JoinHandle::join) {
-        Ok(Ok(ending)) => ending,
-        // A panic aborts the process, unless it is a test's.
-        Ok(Err(panic)) => std::panic::resume_unwind(panic),
-        Err(error) => Some(Ending::Stop(StopReason::Failed(error.to_string()))),
-    }
+    let thread = runtime::spawn(
+        plan,
+        move |runtime| run(settings, runtime, control, mailbox, tell_ready),
+        move |error| {
+            // Nobody waits any more if the node is already stopping.
+            drop(failed.send(Err(StartError::Runtime(error))));
+        },
+    )?;
+    Ok(ShardHandle { shard, ready, thread })
 }
 
 impl ShardHandle {
@@ -201,22 +161,32 @@ impl ShardHandle {
     }
 }
 
-type TellReady = mpsc::SyncSender<Result<Ready, StartError>>;
-
 async fn run(
     settings: ShardSettings,
     runtime: Runtime,
     control: ControlSender,
-    carried: Carried,
-    tell_ready: Option<TellReady>,
-    end_max: Option<LogOffset>,
-) -> Ending {
+    mailbox: ShardReceiver,
+    tell_ready: mpsc::SyncSender<Result<Ready, StartError>>,
+) -> StopReason {
     let id = settings.shard;
-    let (listeners, replicas, opened) = match prepare(settings, &runtime, end_max).await {
-        Ok(prepared) => prepared,
-        Err(error) => return give_up(id, tell_ready, &control, error).await,
+    let listeners = match Listeners::bind(settings.bind_ip, settings.port).await {
+        Ok(listeners) => listeners,
+        Err(error) => return give_up(&tell_ready, error.into()),
     };
-    let address = SocketAddr::new(opened.bind_ip, listeners.port());
+    let replicas = if settings.broker.replica.role.is_master() {
+        match ReplicaListener::bind(settings.bind_ip, settings.ha_port).await {
+            Ok(listener) => Some(listener),
+            Err(error) => return give_up(&tell_ready, error.into()),
+        }
+    } else {
+        None
+    };
+    let port = listeners.port();
+    let opened = match open::open(&settings, port, &runtime).await {
+        Ok(opened) => opened,
+        Err(error) => return give_up(&tell_ready, error),
+    };
+    let address = SocketAddr::new(settings.bind_ip, port);
     let ready = Ready {
         shard: id,
         address,
@@ -226,40 +196,22 @@ async fn run(
     };
     let shard = Shard::new(id, runtime, opened.disk, opened.broker, control);
     shard.tell_control(ToControl::Listening { shard: id, address, tail_survives_kill: ready.tail_survives_kill });
-    Rc::clone(&shard).serve(listeners, replicas, carried);
-    // Nobody waits any more if the node is already stopping.
-    drop(tell_ready.map(|tell_ready| tell_ready.send(Ok(ready))));
-    match shard.end_wanted().await {
-        Ending::Stop(reason) => Ending::Stop(stop::stop(&shard, reason).await),
-        Ending::Cut(at) => stop::cut(&shard, at).await,
+    Rc::clone(&shard).serve(listeners, replicas, mailbox);
+    drop(tell_ready.send(Ok(ready)));
+    loop {
+        let reason = match shard.end_wanted().await {
+            Ending::Stop(reason) => reason,
+            Ending::Cut(at) => match cut::cut(&shard, &settings, port, at).await {
+                Ok(()) => continue,
+                Err(error) => StopReason::Failed(error.to_string()),
+            },
+        };
+        return stop::stop(&shard, reason).await;
     }
 }
 
-/// Takes the ports and opens the log.
-async fn prepare(
-    settings: ShardSettings,
-    runtime: &Runtime,
-    end_max: Option<LogOffset>,
-) -> Result<(Listeners, Option<ReplicaListener>, Opened), StartError> {
-    let listeners = Listeners::bind(settings.bind_ip, settings.port).await?;
-    let replicas = if settings.broker.replica.role.is_master() {
-        Some(ReplicaListener::bind(settings.bind_ip, settings.ha_port).await?)
-    } else {
-        None
-    };
-    let opened = open::open(settings, listeners.port(), runtime, end_max).await?;
-    Ok((listeners, replicas, opened))
-}
-
-async fn give_up(shard: ShardId, tell_ready: Option<TellReady>, control: &ControlSender, error: StartError) -> Ending {
-    let why = StopReason::Failed(error.to_string());
-    match tell_ready {
-        Some(tell_ready) => drop(tell_ready.send(Err(error))),
-        // It has served before: the control plane waits for its last word.
-        None => {
-            tracing::error!(%shard, "the shard stops: {error}");
-            drop(control.send(ToControl::Stopped { shard, why: why.clone() }).await);
-        }
-    }
-    Ending::Stop(why)
+fn give_up(tell_ready: &mpsc::SyncSender<Result<Ready, StartError>>, error: StartError) -> StopReason {
+    let sentence = error.to_string();
+    drop(tell_ready.send(Err(error)));
+    StopReason::Failed(sentence)
 }

@@ -9,12 +9,10 @@ use std::time::Duration;
 
 use super::open::table_path;
 use super::pump::Shard;
-use super::start::Ending;
 use crate::broker::Broker;
 use crate::control::message::{StopReason, ToControl};
 use crate::limits::{STOP_CLOSE_MS, STOP_SETTLE_MS};
 use crate::log::Log;
-use crate::model::LogOffset;
 
 /// Stops the shard. Returns the reason, for the process's exit code.
 pub(super) async fn stop(shard: &Rc<Shard>, reason: StopReason) -> StopReason {
@@ -33,24 +31,8 @@ pub(super) async fn stop(shard: &Rc<Shard>, reason: StopReason) -> StopReason {
     reason
 }
 
-/// Ends a life whose log is to be cut at `at`. The next one begins when nothing of this one is under way any more.
-pub(super) async fn cut(shard: &Rc<Shard>, at: LogOffset) -> Ending {
-    shard.refuse_input();
-    shard.refuse_writes();
-    wait(shard, STOP_SETTLE_MS, || shard.writes_left() == 0).await;
-    if shard.writes_left() > 0 {
-        let sentence = format!("the log is to be cut at {at}, but a write does not end; start again");
-        return Ending::Stop(stop(shard, StopReason::Failed(sentence)).await);
-    }
-    close_all(shard).await;
-    wait(shard, STOP_CLOSE_MS, || !shard.letters_left()).await;
-    shard.disk.close().await;
-    tracing::info!(shard = %shard.id, %at, "the log is opened anew and cut");
-    Ending::Cut(at)
-}
-
 /// Writes the tables and closes the connections.
-async fn close_all(shard: &Rc<Shard>) {
+pub(super) async fn close_all(shard: &Rc<Shard>) {
     // A failed log says nothing about the tables: they are in files of their own.
     for (table, bytes) in shard.look(Broker::encode_tables) {
         if let Err(error) = shard.disk.replace(&table_path(table), bytes).await {
@@ -83,7 +65,7 @@ async fn settle(shard: &Rc<Shard>) -> StopReason {
 }
 
 /// Waits for a condition that other tasks bring about, for a bounded time.
-async fn wait(shard: &Rc<Shard>, bound_ms: u64, is_true: impl Fn() -> bool) {
+pub(super) async fn wait(shard: &Rc<Shard>, bound_ms: u64, is_true: impl Fn() -> bool) {
     let deadline = shard.runtime.watch.now().mono.plus_ms(bound_ms);
     while !is_true() && shard.runtime.watch.now().mono < deadline {
         shard.commit_wanted.set();

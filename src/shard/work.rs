@@ -59,6 +59,14 @@ impl Fetches {
         Some(block)
     }
 
+    /// Whether no read is under way; what waits is forgotten.
+    pub(super) fn is_quiet(&self) -> bool {
+        for block in self.waiting.borrow_mut().drain(..) {
+            self.known.borrow_mut().remove(&block);
+        }
+        self.running.get() == 0
+    }
+
     fn end(&self, block: BlockId) {
         self.known.borrow_mut().remove(&block);
         self.running.set(self.running.get() - 1);
@@ -72,7 +80,10 @@ impl Shard {
             match self.ask(|broker, _| broker.log_mut().poll_commit()) {
                 None => self.commit_wanted.wait().await,
                 Some(commit) => {
-                    let written = self.write(self.write_commit(&commit)).await;
+                    let Some(written) = self.write(self.write_commit(&commit)).await else {
+                        self.until_open().await;
+                        continue;
+                    };
                     self.act("commit", |broker, now, out| {
                         broker.log_mut().handle_io(commit.id, written.map_err(|error| io_error(&error)));
                         broker.handle_progress(now, out);
@@ -96,7 +107,10 @@ impl Shard {
             match self.ask(|broker, now| broker.log_mut().poll_background(now)) {
                 None => self.background_wanted.wait().await,
                 Some(io) => {
-                    let done = self.write(self.do_work(io.work)).await;
+                    let Some(done) = self.write(self.do_work(io.work)).await else {
+                        self.until_open().await;
+                        continue;
+                    };
                     self.act("background", |broker, now, out| {
                         broker.log_mut().handle_io(io.id, done.map_err(|error| io_error(&error)));
                         broker.handle_progress(now, out);
@@ -145,7 +159,7 @@ impl Shard {
     pub(super) fn spawn_persist(self: &Rc<Self>, table: Table, bytes: Bytes) {
         let shard = self.clone();
         self.runtime.spawn(self.runtime.queues.background, async move {
-            let written = shard.write(shard.disk.replace(&table_path(table), bytes)).await;
+            let Some(written) = shard.write(shard.disk.replace(&table_path(table), bytes)).await else { return };
             let written = written.map_err(|error| io_error(&error));
             shard.act("table", |broker, now, out| broker.handle_persisted(now, table, written, out));
         });

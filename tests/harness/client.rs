@@ -248,6 +248,8 @@ impl Client {
         loop {
             let pulled = self.pull("HARNESS_READER", topic, queue_id, next, 32)?;
             match pulled.code {
+                // A slave whose master is there sends its readers to it from the end of a queue, instead of saying that there is nothing.
+                20 if pulled.next_begin_offset == next && pulled.max_offset <= next => return Ok(records),
                 0 | 20 => {
                     next = pulled.next_begin_offset;
                     records.extend(pulled.records);
