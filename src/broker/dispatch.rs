@@ -6,9 +6,9 @@ use crate::protocol::body::SubscriptionGroupConfig;
 use crate::protocol::code::{RequestCode, ResponseCode};
 use crate::protocol::header::Header;
 use crate::protocol::request::{
-    CommitOffsetRequest, ConnectionsRequest, ConsumeStatsRequest, ConsumerListRequest,
-    ConsumerOffsetRequest, CreateTopicRequest, DeleteGroupRequest, GroupRequest, PullRequest, QueryMessageRequest,
-    QueueRequest, SearchOffsetRequest, SendBackRequest, SendRequest, TableRequest, TopicRequest, UnregisterClientRequest,
+    CommitOffsetRequest, ConnectionsRequest, ConsumeStatsRequest, ConsumerListRequest, ConsumerOffsetRequest,
+    CreateTopicRequest, DeleteGroupRequest, GroupRequest, PullRequest, QueryMessageRequest, QueueRequest,
+    SearchOffsetRequest, SendBackRequest, SendRequest, TableRequest, TopicRequest, UnregisterClientRequest,
     ViewMessageRequest,
 };
 

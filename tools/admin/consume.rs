@@ -41,28 +41,36 @@ pub(crate) fn consume(cluster: &mut Cluster, output: Output, arguments: &Consume
     let mut left = arguments.count.unwrap_or(u64::MAX);
     cluster.queues(&arguments.topic)?;
     while left > 0 {
-        let mut found = 0;
+        let before = left;
         // Whoever is gone now comes back, or its slave is in the next route.
         for (broker, queue) in cluster.queues(&arguments.topic).unwrap_or_default() {
-            found += read(cluster, output, arguments, &broker, queue, &mut next).unwrap_or(0);
+            let found = read(cluster, output, arguments, (&broker, queue), left, &mut next).unwrap_or(0);
+            left = left.saturating_sub(found);
         }
-        left = left.saturating_sub(found);
-        if found == 0 {
-            std::thread::sleep(LOOK_EVERY);
+        if left == before {
+            wait();
         }
     }
     Ok(())
 }
 
-/// Prints what is new in a queue and commits it; how many messages that was.
+#[expect(clippy::disallowed_methods, reason = "a tool with one thread may block it")]
+fn wait() {
+    std::thread::sleep(LOOK_EVERY);
+}
+
+/// Prints what is new in a queue, `messages_max` of it, and commits it; how many messages that was.
 fn read(
     cluster: &mut Cluster,
     output: Output,
     arguments: &ConsumeArguments,
-    broker: &Master,
-    queue: u32,
+    (broker, queue): (&Master, u32),
+    messages_max: u64,
     next: &mut BTreeMap<Queue, i64>,
 ) -> Result<u64, AdminError> {
+    if messages_max == 0 {
+        return Ok(0);
+    }
     let key = (broker.name.clone(), queue);
     let (topic, group) =
         (("topic", ExtValue::Str(&arguments.topic)), ("consumerGroup", ExtValue::Str(&arguments.group)));
@@ -80,7 +88,7 @@ fn read(
         group,
         queue_id,
         ("queueOffset", ExtValue::I64(from)),
-        ("maxMsgNums", ExtValue::I64(MESSAGES_MAX)),
+        ("maxMsgNums", ExtValue::I64(i64::try_from(messages_max).unwrap_or(MESSAGES_MAX).min(MESSAGES_MAX))),
         ("sysFlag", ExtValue::I64(FLAG_SUBSCRIPTION)),
         ("commitOffset", ExtValue::I64(0)),
         ("suspendTimeoutMillis", ExtValue::I64(0)),

@@ -21,8 +21,8 @@ pub use namesrv::{
     RouteRequest,
 };
 pub use offset::{
-    Boundary, CommitOffsetRequest, ConsumerOffsetRequest, KEPT_ONLY, TABLE_VERSION, TableRequest, UNLESS_VERSION, QueueRequest,
-    ResetOffsetRequest, SearchOffsetRequest,
+    Boundary, CommitOffsetRequest, ConsumerOffsetRequest, KEPT_ONLY, QueueRequest, ResetOffsetRequest,
+    SearchOffsetRequest, TABLE_VERSION, TableRequest, UNLESS_VERSION,
 };
 pub use pull::{PullRequest, PullSysFlag};
 pub use query::{QueryMessageRequest, SendBackRequest, ViewMessageRequest};

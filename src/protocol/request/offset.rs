@@ -89,10 +89,7 @@ impl<'a> TableRequest<'a> {
     #[must_use]
     pub fn parse(header: &'a Header<'_>) -> Self {
         let fields = Fields(header);
-        TableRequest {
-            kept_only: fields.boolean(KEPT_ONLY, false),
-            unless_version: header.ext.get(UNLESS_VERSION),
-        }
+        TableRequest { kept_only: fields.boolean(KEPT_ONLY, false), unless_version: header.ext.get(UNLESS_VERSION) }
     }
 }
 
