@@ -2,7 +2,7 @@
 //!
 //! | what glommio 0.9 does | what is done here |
 //! |---|---|
-//! | sleeps with runnable tasks | a timer that is always armed ([`Watch::keep_alive`]), and a thread that wakes it ([`super::watchdog`]) |
+//! | sleeps with runnable tasks | a timer that is always armed ([`Watch::keep_alive`]), and a thread that interrupts it ([`super::watchdog`]) |
 //! | looks for completions every 100 ms while a task is runnable | preempt timer of 1 ms |
 //! | pins its blocking thread to the executor's own processor | the blocking pool is unbound |
 //! | fails to make rings while the kernel still frees those of a former process | tried again for two seconds |
@@ -13,13 +13,14 @@
 use std::cell::Cell;
 use std::io::{self, Write as _};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use glommio::{Latency, LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement, Shares, TaskQueueHandle};
 
 use super::watch::Watch;
-use super::watchdog::Pulse;
+use super::watchdog::{Pulse, Watched};
 use super::{cpus, memlock};
 use crate::disk::uring::UringError;
 use crate::limits::{RING_DEPTH, SHARES_BACKGROUND, SHARES_REQUEST};
@@ -172,23 +173,29 @@ where
     M: FnOnce(Runtime) -> F + Send + 'static,
 {
     let name = plan.name.clone();
-    let thread = std::thread::Builder::new().name(name.clone()).spawn(move || match make_executor(&plan) {
-        Ok(executor) => Some(run(&executor, main)),
-        Err(error) => {
-            failed(error);
-            None
+    let thread = std::thread::Builder::new().name(name.clone()).spawn(move || {
+        // From here on: an executor can sleep on its very first task.
+        let watched = Watched::this_thread();
+        match make_executor(&plan) {
+            Ok(executor) => Some(run(&executor, watched.pulse(), main)),
+            Err(error) => {
+                failed(error);
+                None
+            }
         }
     });
     thread.map_err(|source| RuntimeError::Thread { name, source })
 }
 
-fn run<T, F: Future<Output = T> + 'static>(executor: &LocalExecutor, main: impl FnOnce(Runtime) -> F) -> T {
+fn run<T, F: Future<Output = T> + 'static>(
+    executor: &LocalExecutor,
+    pulse: Arc<Pulse>,
+    main: impl FnOnce(Runtime) -> F,
+) -> T {
     IS_EXECUTOR.set(true);
     let done = executor.run(async {
         glommio::timer::sleep(Duration::from_millis(1)).await;
-        let pulse = Pulse::watched();
-        let attending = glommio::spawn_local(pulse.clone().attend());
-        let watch = Rc::new(Watch::new(pulse.clone()));
+        let watch = Rc::new(Watch::new(pulse));
         let keep_alive = {
             let watch = watch.clone();
             glommio::spawn_local(async move { watch.keep_alive().await })
@@ -199,8 +206,6 @@ fn run<T, F: Future<Output = T> + 'static>(executor: &LocalExecutor, main: impl 
         let background = queue(SHARES_BACKGROUND, "background");
         let done = main(Runtime { queues: Queues { request, background }, watch }).await;
         keep_alive.cancel().await;
-        pulse.leave();
-        attending.cancel().await;
         done
     });
     IS_EXECUTOR.set(false);
