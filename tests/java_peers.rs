@@ -104,7 +104,9 @@ fn an_apache_slave_follows_ringmq() {
     Client::connect(&master.broker(0)).expect("it listens").create_topic(TOPIC, 2).expect("it answers");
     let (mut audit, load) = (Audit::default(), Load::default());
     produce(&mut audit, &load, &master.broker(0), &seed, 1);
-    let options = BrokerOptions { broker_id: 1, role: Role::Slave, ..BrokerOptions::small(&name_server.address()) };
+    let mut options = BrokerOptions { broker_id: 1, role: Role::Slave, ..BrokerOptions::small(&name_server.address()) };
+    // Without it Apache's slave refuses every pull.
+    options.more.push(("slaveReadEnable".to_owned(), "true".to_owned()));
     let slave = apache.start_broker(&options).expect("it starts");
     compare(&mut audit, &master.broker(0), &slave.address(), || slave.process().log_tail());
     produce(&mut audit, &load, &master.broker(0), &seed, 2);

@@ -325,7 +325,8 @@ fn a_slave_that_is_ahead_of_a_master_without_its_tail_is_cut() {
         world.wait_replicated();
         for queue_id in 0..QUEUES {
             world.pair.wait_caught_up(TOPIC, queue_id);
-            let (master, slave) = (raw(&mut world.pair.to_master(), queue_id), raw(&mut world.pair.to_slave(), queue_id));
+            let (master, slave) =
+                (raw(&mut world.pair.to_master(), queue_id), raw(&mut world.pair.to_slave(), queue_id));
             assert!(master == slave, "queue {queue_id} differs: {} and {} bytes", master.len(), slave.len());
         }
         if cuts(&world) >= 2 {

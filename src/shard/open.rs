@@ -113,11 +113,7 @@ struct OpenedLog {
     tail_to_replace: Option<PathBuf>,
 }
 
-async fn open_log(
-    settings: &ShardSettings,
-    disk: &Disk,
-    end_max: Option<LogOffset>,
-) -> Result<OpenedLog, StartError> {
+async fn open_log(settings: &ShardSettings, disk: &Disk, end_max: Option<LogOffset>) -> Result<OpenedLog, StartError> {
     let files = found_files(disk).await?;
     let folder = settings.store.shard_folder(settings.shard);
     let mut log_settings = settings.log;
