@@ -116,11 +116,6 @@ impl SimNode {
         }
     }
 
-    /// Lets the disk forget flushes: to see that the checks would notice.
-    pub(super) fn lie(&mut self) {
-        self.disk.is_lying = true;
-    }
-
     pub(super) fn is_up(&self) -> bool {
         self.broker.is_some()
     }

@@ -32,8 +32,6 @@ pub enum ReplicaRule {
     WaitForNobody,
     /// What a slave reports is made up on the way: all that it was sent.
     InventReports,
-    /// The slaves' disks forget flushes.
-    ForgetFlushes,
 }
 
 /// What has happened, to see that a run was worth something.
@@ -92,7 +90,7 @@ impl ReplicaWorld {
         let ring_bytes = random.pick(&[64, 128]) * 1024;
         let mut nodes = Vec::new();
         for index in 0..=slaves {
-            let flush = if rule == ReplicaRule::ForgetFlushes || random.percent(50) {
+            let flush = if random.percent(50) {
                 FlushPolicy::Sync
             } else {
                 FlushPolicy::Async { flush_bytes: 64 * 1024, flush_ms: random.pick(&[10, 500]) }
@@ -111,11 +109,7 @@ impl ReplicaWorld {
             };
             let in_force = if rule == ReplicaRule::WaitForNobody { 1 } else { replicas };
             let settings = replica_settings(index, sync, in_force, &mut random);
-            let mut node = SimNode::new(index, settings, log_settings, ring_bytes);
-            if rule == ReplicaRule::ForgetFlushes && index > 0 {
-                node.lie();
-            }
-            nodes.push(node);
+            nodes.push(SimNode::new(index, settings, log_settings, ring_bytes));
         }
         ReplicaWorld {
             is_gentle: rule != ReplicaRule::Sound || random.percent(70),
