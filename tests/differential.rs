@@ -49,10 +49,11 @@ fn answers_of_apache(apache: &Apache) -> io::Result<Answers> {
     run_script(&name_server.address(), &broker.address())
 }
 
-/// Apache's broker, told to write the checksum into each record that ringmq always writes.
+/// Apache's broker, told to write the checksum into each record that ringmq always writes, and to let a slave serve locks while its master
+/// is away, as ringmq's always may.
 fn checksummed(name_server: &str) -> BrokerOptions {
-    let more = vec![("enabledAppendPropCRC".to_owned(), "true".to_owned())];
-    BrokerOptions { more, ..BrokerOptions::small(name_server) }
+    let more = ["enabledAppendPropCRC", "enableSlaveActingMaster"].map(|key| (key.to_owned(), "true".to_owned()));
+    BrokerOptions { more: more.to_vec(), ..BrokerOptions::small(name_server) }
 }
 
 #[test]

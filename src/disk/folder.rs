@@ -302,6 +302,17 @@ impl Disk {
         replaced.await.map_err(|source| DiskError::new("replace", path, source))
     }
 
+    /// Writes a small file anew in place, if it fits the block that the file has: for a disk without a free one. A power loss meanwhile may
+    /// leave a mixture.
+    ///
+    /// # Errors
+    /// [`DiskError`].
+    pub async fn overwrite(&self, path: &Path, bytes: Bytes) -> Result<(), DiskError> {
+        let full = self.folder.join(path);
+        let written = blocking::run(move || store::overwrite_file(&full, &bytes));
+        written.await.map_err(|source| DiskError::new("write", path, source))
+    }
+
     /// Reads a whole small file, `None` if there is none.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::limits::DISK_BLOCK_BYTES;
 use crate::model::{ShardId, UnixMs};
 
 /// Version of the folder's format that this program reads and writes.
@@ -228,16 +229,17 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Writes `bytes` over the beginning of a file that is as long: in place, so that a disk without a free block takes it. For less than a
-/// sector, which is written whole or not at all. A missing file is made. Blocks.
+/// Writes `bytes` over a file in place, so that a disk without a free block takes them: for what fits the one block that the file has. Up to
+/// a sector is written whole or not at all. What is missing or longer is replaced. Blocks.
 ///
 /// # Errors
 /// What the kernel says.
 #[expect(clippy::disallowed_methods, reason = "disk is a shell: files are written here")]
 pub(crate) fn overwrite_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match fs::OpenOptions::new().write(true).open(path) {
-        Ok(file) if file.metadata()?.len() == bytes.len() as u64 => {
+        Ok(file) if file.metadata()?.len() > 0 && bytes.len() <= DISK_BLOCK_BYTES => {
             std::os::unix::fs::FileExt::write_all_at(&file, bytes, 0)?;
+            file.set_len(bytes.len() as u64)?;
             file.sync_data()
         }
         _ => replace_file(path, bytes),

@@ -203,7 +203,12 @@ async fn open_epochs(settings: &ShardSettings, disk: &Disk, log: &Log) -> Result
     };
     if settings.broker.replica.role.is_master() {
         let reign = epochs.begin(log.appended());
-        disk.replace(&path, Bytes::from(epochs.encode())).await?;
+        let text = Bytes::from(epochs.encode());
+        match disk.replace(&path, text.clone()).await {
+            // A node must start on a full disk, to be read and to make room.
+            Err(error) if error.is_no_space() => disk.overwrite(&path, text).await?,
+            replaced => replaced?,
+        }
         tracing::info!(shard = %settings.shard, epoch = %reign.epoch, from = %reign.start, "a master's reign begins");
     }
     Ok(epochs)
