@@ -1,8 +1,8 @@
 //! What one send costs from frame to reply: `cargo bench --bench send`.
 //!
-//! The frame is that of a Java client: 256 bytes of body, SEND_MESSAGE_V2 with a JSON header. It goes through header, request, broker and log into a ring of 32 MiB, and
-//! its reply is encoded; sockets and disk have no part, so that only the CPU's share is measured. A run is repeated and the fastest counts: the
-//! others were disturbed.
+//! The frame is that of a Java client: 256 bytes of body, SEND_MESSAGE_V2. It goes through header, request, broker and log into a ring of
+//! 32 MiB, and its reply is encoded; sockets and disk have no part, so that only the CPU's share is measured. A run is repeated and the
+//! fastest counts: the others were disturbed.
 
 use std::net::SocketAddr;
 

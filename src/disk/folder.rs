@@ -175,9 +175,10 @@ impl Disk {
     /// Writes zeroes over a part of a file of `size` bytes: a piece of a segment in advance. For the background task queue.
     ///
     /// A missing file is made, and allocated in full first, so that a full disk shows at once; with a `len` of 0 that is all. Zeroes help
-    /// where each commit is flushed: the first write into an allocated extent costs a journal commit with each flush, which doubles the cost of a commit. One chunk
-    /// is in flight at a time, and it waits for the commit that runs. It does not wait for *no* commit to run: under load one
-    /// always does, and the next segment would never be ready. Nothing is flushed; [`Disk::rename`] does that.
+    /// where each commit is flushed: the first write into an allocated extent costs a journal commit with each flush, which doubles
+    /// the cost of a commit. One chunk is in flight at a time, and it waits for the commit that runs. It does not wait for *no*
+    /// commit to run: under load one always does, and the next segment would never be ready. Nothing is flushed; [`Disk::rename`]
+    /// does that.
     ///
     /// # Errors
     /// [`DiskError`], [`DiskError::is_no_space`] among them; a file that could not be allocated is removed.
