@@ -8,7 +8,7 @@ mod harness;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use harness::{Node, NodeOptions};
+use harness::{Node, NodeOptions, expect_passed};
 use ringmq_peers::{Apache, BrokerOptions, Flush, Missing, StockClient};
 
 /// Longest run of one client's scenarios; on an idle machine they take half a minute.
@@ -54,12 +54,7 @@ fn skipped(why: &str) {
 fn check(client: &StockClient, name_server: &str, scenarios: &[&str]) {
     let prefix: String = client.name().chars().filter(char::is_ascii_alphanumeric).collect();
     let outcomes = client.run(name_server, &prefix, scenarios, TIMEOUT).expect("the client runs");
-    let failed: Vec<String> = outcomes
-        .iter()
-        .filter(|outcome| !outcome.passed)
-        .map(|outcome| format!("{}: {}", outcome.scenario, outcome.error.as_deref().unwrap_or_default()))
-        .collect();
-    assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), client.name(), failed.join("\n"));
+    expect_passed(client.name(), &outcomes);
 }
 
 /// A client on a fresh ringmq node.

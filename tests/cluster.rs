@@ -12,7 +12,7 @@ use std::io::{self, Write as _};
 use std::thread;
 use std::time::Duration;
 
-use harness::{Client, Frame, NameServer, Node, NodeOptions, code, wait_for};
+use harness::{Client, Frame, NameServer, Node, NodeOptions, code, expect, expect_passed, expect_row, wait_for};
 use ringmq_peers::{Apache, Missing, StockClient};
 use tempfile::TempDir;
 
@@ -143,12 +143,7 @@ fn lose_a_master(client: Result<StockClient, Missing>, mode: Mode, scenarios: &[
         }
         running.join().expect("it does not panic")
     });
-    let failed: Vec<String> = outcomes
-        .iter()
-        .filter(|outcome| !outcome.passed)
-        .map(|outcome| format!("{}: {}", outcome.scenario, outcome.error.as_deref().unwrap_or_default()))
-        .collect();
-    assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), client.name(), failed.join("\n"));
+    expect_passed(client.name(), &outcomes);
 }
 
 #[test]
@@ -332,21 +327,6 @@ fn offsets_return_to_a_master_with_its_slaves_commits() {
     let slave = &cluster.slaves[0];
     wait_for("offset at the slave", || (offset(slave, 0) == Some(2)).then_some(()));
     assert_eq!(offset(&cluster.masters[0], 0), Some(2), "the slave did not push its own back");
-}
-
-#[track_caller]
-fn expect(output: &str, text: &str) {
-    assert!(output.contains(text), "{text:?} is not in:\n{output}");
-}
-
-/// A line must begin with these words, whatever the spaces between them.
-#[track_caller]
-fn expect_row(output: &str, words: &[&str]) {
-    let found = output.lines().any(|line| {
-        let mut line_words = line.split_whitespace();
-        words.iter().all(|&word| line_words.next() == Some(word))
-    });
-    assert!(found, "no line {words:?} in:\n{output}");
 }
 
 const WITH_SLAVE: [&str; 2] = ["lost-master-slave", "lost-master-slave-orderly"];

@@ -31,19 +31,6 @@ fn queues() -> Vec<Queue> {
     (0..QUEUES).map(|queue_id| Queue { shard: 0, topic: TOPIC.to_owned(), queue_id }).collect()
 }
 
-/// All records of a queue, as they are stored.
-fn raw(client: &mut Client, queue_id: i32) -> Vec<u8> {
-    let (mut bytes, mut next) = (Vec::new(), 0);
-    loop {
-        let response = client.call(Client::pull_request("G", TOPIC, queue_id, next, 32)).expect("it answers");
-        if response.code != 0 {
-            return bytes;
-        }
-        next = Client::pulled(&response).expect("it found some").next_begin_offset;
-        bytes.extend_from_slice(&response.body);
-    }
-}
-
 /// Waits until the slave has everything in the book, then compares the bytes.
 fn compare(audit: &mut Audit, master: &str, slave: &str, log: impl Fn() -> String) {
     let begun = Instant::now();
@@ -58,7 +45,9 @@ fn compare(audit: &mut Audit, master: &str, slave: &str, log: impl Fn() -> Strin
     }
     say(&format!("caught up after {:?}", begun.elapsed()));
     for queue_id in 0..QUEUES {
-        let bytes = |address: &str| raw(&mut Client::connect(address).expect("it listens"), queue_id);
+        let bytes = |address: &str| {
+            Client::connect(address).expect("it listens").read_bytes(TOPIC, queue_id).expect("it answers")
+        };
         assert!(bytes(master) == bytes(slave), "queue {queue_id} differs");
     }
 }

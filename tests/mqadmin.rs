@@ -5,7 +5,7 @@ mod harness;
 
 use std::io::{self, Write as _};
 
-use harness::{Client, Frame, Node, NodeOptions, code};
+use harness::{Client, Frame, Node, NodeOptions, code, expect, expect_row};
 use ringmq_peers::{Apache, BrokerOptions, Flush};
 
 const TOPIC: &str = "MQADMIN_TOPIC";
@@ -171,19 +171,4 @@ fn check_deletion(apache: &Apache, name_server: &str, brokers: &[(String, String
 
 fn run(apache: &Apache, name_server: &str, commands: &[String]) -> Vec<String> {
     apache.mqadmin_all(name_server, commands).unwrap_or_else(|missing| panic!("{missing}"))
-}
-
-#[track_caller]
-fn expect(output: &str, text: &str) {
-    assert!(output.contains(text), "{text:?} is not in:\n{output}");
-}
-
-/// A line must begin with these words, whatever the spaces between them.
-#[track_caller]
-fn expect_row(output: &str, words: &[&str]) {
-    let found = output.lines().any(|line| {
-        let mut line_words = line.split_whitespace();
-        words.iter().all(|&word| line_words.next() == Some(word))
-    });
-    assert!(found, "no line {words:?} in:\n{output}");
 }

@@ -122,19 +122,6 @@ fn below(random: &mut Random, end: usize) -> u64 {
     u64::try_from(random.below(end)).expect("64-bit machine")
 }
 
-/// All records of a queue, as they are stored.
-fn raw(client: &mut Client, queue_id: i32) -> Vec<u8> {
-    let (mut bytes, mut next) = (Vec::new(), 0);
-    loop {
-        let response = client.call(Client::pull_request("G", TOPIC, queue_id, next, 32)).expect("it answers");
-        if response.code != 0 {
-            return bytes;
-        }
-        next = Client::pulled(&response).expect("it found some").next_begin_offset;
-        bytes.extend_from_slice(&response.body);
-    }
-}
-
 #[test]
 fn a_slave_has_the_bytes_of_its_master_and_serves_them_when_it_is_gone() {
     let mut pair = Pair::start(&PairOptions::default());
@@ -145,12 +132,13 @@ fn a_slave_has_the_bytes_of_its_master_and_serves_them_when_it_is_gone() {
         let receipt = producer.send(TOPIC, i32::try_from(number % 2).expect("small"), &body).expect("it answers");
         assert_eq!(receipt.code, 0);
     }
-    let expected: Vec<Vec<u8>> = (0..2).map(|queue_id| raw(&mut producer, queue_id)).collect();
+    let expected: Vec<Vec<u8>> =
+        (0..2).map(|queue_id| producer.read_bytes(TOPIC, queue_id).expect("it answers")).collect();
     (0..2).for_each(|queue_id| pair.wait_caught_up(TOPIC, queue_id));
-    pair.master.kill();
+    pair.lose_master();
     let mut consumer = pair.to_slave();
     for (queue_id, expected) in (0..2).zip(&expected) {
-        assert!(raw(&mut consumer, queue_id) == *expected, "queue {queue_id} differs");
+        assert!(consumer.read_bytes(TOPIC, queue_id).expect("it answers") == *expected, "queue {queue_id} differs");
     }
 }
 
@@ -161,7 +149,7 @@ fn a_synchronous_slave_has_all_that_a_killed_master_acknowledged() {
     for round in 0..rounds(6) {
         world.produce_until(|pair, load, random| {
             wait_acknowledged(load, 1 + below(random, 2000));
-            pair.master.kill();
+            pair.lose_master();
         });
         let verified = world.audit.verify(&mut world.pair.to_slave(), &world.queues);
         verified.unwrap_or_else(|problems| panic!("round {round}: {problems}"));
@@ -179,7 +167,7 @@ fn an_asynchronous_slave_lacks_only_the_last_moments_of_a_killed_master() {
     for round in 0..rounds(3) {
         world.produce_until(|pair, load, random| {
             wait_acknowledged(load, 1 + below(random, 2000));
-            pair.master.kill();
+            pair.lose_master();
         });
         let missing = world.audit.verify_but_ends(&mut world.pair.to_slave(), &world.queues);
         let missing = missing.unwrap_or_else(|problems| panic!("round {round}: {problems}"));
@@ -325,8 +313,9 @@ fn a_slave_that_is_ahead_of_a_master_without_its_tail_is_cut() {
         world.wait_replicated();
         for queue_id in 0..QUEUES {
             world.pair.wait_caught_up(TOPIC, queue_id);
-            let (master, slave) =
-                (raw(&mut world.pair.to_master(), queue_id), raw(&mut world.pair.to_slave(), queue_id));
+            let (master, slave) = [world.pair.to_master(), world.pair.to_slave()]
+                .map(|mut client| client.read_bytes(TOPIC, queue_id).expect("it answers"))
+                .into();
             assert!(master == slave, "queue {queue_id} differs: {} and {} bytes", master.len(), slave.len());
         }
         if cuts(&world) >= 2 {

@@ -17,17 +17,18 @@ fn from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
+/// Runs a world; if it panics, gives what was found to be wrong.
+fn found_wrong(run: impl FnOnce()) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+    })
+}
+
 /// What happened under a seed, or what was found to be wrong.
 fn run(seed: u64, rule: Rule, steps: u64) -> Result<Counts, String> {
     let mut world = LogWorld::new(seed, rule);
-    let result = catch_unwind(AssertUnwindSafe(|| world.run(steps)));
-    match result {
-        Ok(()) => Ok(world.counts),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            Err(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
-        }
-    }
+    found_wrong(|| world.run(steps)).map(|()| world.counts)
 }
 
 fn add(sum: &mut Counts, one: &Counts) {
@@ -128,14 +129,7 @@ const REPLICA_STEPS: u64 = 4000;
 /// What happened to a master and its slaves under a seed, or what was found to be wrong.
 fn run_replicas(seed: u64, rule: ReplicaRule, steps: u64) -> Result<ReplicaCounts, String> {
     let mut world = ReplicaWorld::new(seed, rule);
-    let result = catch_unwind(AssertUnwindSafe(|| world.run(steps)));
-    match result {
-        Ok(()) => Ok(world.counts),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            Err(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
-        }
-    }
+    found_wrong(|| world.run(steps)).map(|()| world.counts)
 }
 
 fn add_replicas(sum: &mut ReplicaCounts, one: &ReplicaCounts) {

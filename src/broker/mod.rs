@@ -374,7 +374,7 @@ impl Broker {
     /// Keeps an encoded answer until the log is confirmed up to `at` and `ticket` is open.
     fn wait(&mut self, asked: &Asked, at: LogOffset, ticket: Option<Ticket>, frame: BytesMut) {
         let since = asked.now.mono;
-        let waits_for_slaves = at > LogOffset(0) && self.replicas_have().acked < LogOffset(u64::MAX);
+        let waits_for_slaves = at > LogOffset(0) && self.waits_for_slaves();
         // A client gives up after 3 s, which is RocketMQ's slaveTimeout as well: the answer leaves a tenth earlier, to be there in time.
         let slave_wait_ms = self.settings.replica.slave_wait_ms / 10 * 9;
         let flush_wait_ms = self.settings.flush_wait_ms;

@@ -294,6 +294,16 @@ impl Broker {
         self.log.set_confirm_max(bound.map(|bound| bound.max(confirm)));
     }
 
+    /// Whether this is a slave whose master is there: its stream runs.
+    pub(super) fn follows_master(&self) -> bool {
+        matches!(&self.replica.role, Part::Slave(slave) if slave.is_following())
+    }
+
+    /// Whether replies wait for slaves.
+    pub(super) fn waits_for_slaves(&self) -> bool {
+        matches!(&self.replica.role, Part::Master(master) if master.is_waited_for())
+    }
+
     /// How far slaves are with what replies wait for.
     pub(super) fn replicas_have(&self) -> ReplicasHave {
         match &self.replica.role {

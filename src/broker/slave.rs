@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::persist::Table;
+use super::send::busy;
 use super::{Broker, Effect, Output, Refusal};
 use crate::control::message::{Metadata, ToControl};
 use crate::log::QueueIndex;
@@ -19,11 +20,6 @@ impl Broker {
         !self.settings.replica.role.is_master()
     }
 
-    /// Whether this is a slave whose master is there: its stream runs.
-    pub(super) fn follows_master(&self) -> bool {
-        self.is_slave() && self.replica_status().master.is_some_and(|master| master.is_connected)
-    }
-
     /// Whether a slave answers a request. A master answers all.
     pub(super) fn check_role(&self, code: RequestCode) -> Result<(), Refusal> {
         use RequestCode as Code;
@@ -32,10 +28,7 @@ impl Broker {
         }
         match code {
             // A client tries another broker, or later: the master may be back by then.
-            Code::SendMessage | Code::SendMessageV2 | Code::SendBatchMessage | Code::ConsumerSendMsgBack => {
-                let remark = "[REJECTREQUEST]system busy, start flow control for a while";
-                Err(Refusal::new(ResponseCode::SystemBusy, remark))
-            }
+            Code::SendMessage | Code::SendMessageV2 | Code::SendBatchMessage | Code::ConsumerSendMsgBack => Err(busy()),
             Code::UpdateAndCreateTopic
             | Code::UpdateAndCreateTopicList
             | Code::UpdateAndCreateSubscriptiongroup

@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use bytes::{Buf as _, BytesMut};
 use futures_lite::io::{AsyncRead as _, AsyncWrite as _};
@@ -18,6 +18,7 @@ use glommio::net::TcpStream;
 
 use super::Service;
 use super::backlog::{Backlog, Halt};
+use super::sleeper::Sleeper;
 use crate::broker::outbox::CloseReason;
 use crate::limits::{
     CONNECTION_IDLE_MS, CONNECTIONS_MAX, FRAME_WAIT_MS, FRAMES_PER_TURN_MAX, OUTBOX_BYTES_MAX, PARTIAL_BYTES_MAX,
@@ -51,7 +52,7 @@ enum End {
 /// What the rest of the shard sees of a connection.
 #[derive(Debug, Default)]
 struct Handle {
-    waker: RefCell<Option<Waker>>,
+    sleeper: Sleeper,
     /// When bytes last came or went.
     active: Cell<MonoNs>,
     /// Since when the front of the backlog is an unfinished frame that may be read on.
@@ -67,14 +68,6 @@ enum Sentence {
     Idle,
     SlowFrame,
     Stop,
-}
-
-impl Handle {
-    fn wake(&self) {
-        if let Some(waker) = self.waker.borrow_mut().take() {
-            waker.wake();
-        }
-    }
 }
 
 /// The connections of one shard.
@@ -126,7 +119,7 @@ impl<S: Service> Net<S> {
     /// Wakes a connection because something waits for it.
     pub fn wake(&self, connection: ConnectionId) {
         if let Some(handle) = self.connections.borrow().get(&connection) {
-            handle.wake();
+            handle.sleeper.wake();
         }
     }
 
@@ -138,7 +131,7 @@ impl<S: Service> Net<S> {
         for connection in std::mem::take(&mut *self.paused.borrow_mut()) {
             if let Some(handle) = self.connections.borrow().get(&connection) {
                 handle.is_paused.set(false);
-                handle.wake();
+                handle.sleeper.wake();
             }
         }
     }
@@ -151,7 +144,7 @@ impl<S: Service> Net<S> {
             let is_idle = now.ms_since(handle.active.get()) >= CONNECTION_IDLE_MS;
             if is_slow || is_idle {
                 handle.condemned.set(Some(if is_slow { Sentence::SlowFrame } else { Sentence::Idle }));
-                handle.wake();
+                handle.sleeper.wake();
             }
         }
     }
@@ -171,7 +164,7 @@ impl<S: Service> Net<S> {
         self.is_closing.set(true);
         for handle in self.connections.borrow().values() {
             handle.condemned.set(Some(Sentence::Stop));
-            handle.wake();
+            handle.sleeper.wake();
         }
     }
 
@@ -272,7 +265,7 @@ impl<S: Service> Connection<S> {
 
     /// One turn. `Ready(Ok)`: there is more to do at once; `Pending`: the socket or a wake will say.
     fn turn(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
-        self.keep_waker(context);
+        self.handle.sleeper.keep(context);
         let written = self.write(context);
         if let Err(end) = written {
             return Poll::Ready(Err(end));
@@ -291,13 +284,6 @@ impl<S: Service> Connection<S> {
             return Poll::Pending;
         }
         self.read(context)
-    }
-
-    fn keep_waker(&self, context: &Context<'_>) {
-        let mut waker = self.handle.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|old| old.will_wake(context.waker())) {
-            *waker = Some(context.waker().clone());
-        }
     }
 
     /// Offers what waits to the socket.

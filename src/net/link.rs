@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
@@ -17,6 +17,7 @@ use futures_lite::io::{AsyncRead as _, AsyncWrite as _};
 use glommio::TaskQueueHandle;
 use glommio::net::TcpStream;
 
+use super::sleeper::Sleeper;
 use crate::limits::{HA_CONNECT_MS, HA_LINKS_MAX, SCRATCH_BYTES};
 use crate::model::ReplicaConnection;
 use crate::shard::watch::Watch;
@@ -59,20 +60,12 @@ enum End {
 /// What the rest of the shard sees of a link.
 #[derive(Debug, Default)]
 struct Handle {
-    waker: RefCell<Option<Waker>>,
+    sleeper: Sleeper,
     /// Its own turn, or a socket that takes no more: what there is to send is seen without a wake.
     is_busy: Cell<bool>,
     /// It was not read, because the service refused.
     is_paused: Cell<bool>,
     is_condemned: Cell<bool>,
-}
-
-impl Handle {
-    fn wake(&self) {
-        if let Some(waker) = self.waker.borrow_mut().take() {
-            waker.wake();
-        }
-    }
 }
 
 /// The replication connections of one shard.
@@ -112,7 +105,7 @@ impl<S: LinkService> Links<S> {
         if let Some(handle) = self.links.borrow().get(&link)
             && !handle.is_busy.get()
         {
-            handle.wake();
+            handle.sleeper.wake();
         }
     }
 
@@ -121,7 +114,7 @@ impl<S: LinkService> Links<S> {
         for (link, handle) in &*self.links.borrow() {
             if handle.is_paused.get() && reads(*link) {
                 handle.is_paused.set(false);
-                handle.wake();
+                handle.sleeper.wake();
             }
         }
     }
@@ -130,7 +123,7 @@ impl<S: LinkService> Links<S> {
     pub fn close(&self, link: ReplicaConnection) {
         if let Some(handle) = self.links.borrow().get(&link) {
             handle.is_condemned.set(true);
-            handle.wake();
+            handle.sleeper.wake();
         }
     }
 
@@ -139,7 +132,7 @@ impl<S: LinkService> Links<S> {
         self.is_closing.set(true);
         for handle in self.links.borrow().values() {
             handle.is_condemned.set(true);
-            handle.wake();
+            handle.sleeper.wake();
         }
     }
 
@@ -211,7 +204,7 @@ impl<S: LinkService> Link<S> {
 
     /// One turn. `Ready(Ok)`: there is more to do at once; `Pending`: the socket or a wake will say.
     fn turn(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
-        self.keep_waker(context);
+        self.handle.sleeper.keep(context);
         self.handle.is_busy.set(true);
         if self.handle.is_condemned.get() {
             return Poll::Ready(Err(End::Closed));
@@ -233,13 +226,6 @@ impl<S: LinkService> Link<S> {
                 Poll::Pending
             }
             (_, read) => read,
-        }
-    }
-
-    fn keep_waker(&self, context: &Context<'_>) {
-        let mut waker = self.handle.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|old| old.will_wake(context.waker())) {
-            *waker = Some(context.waker().clone());
         }
     }
 

@@ -12,6 +12,7 @@ mod backlog;
 pub mod connection;
 pub mod link;
 pub mod listener;
+mod sleeper;
 
 pub use connection::Net;
 pub use link::{LinkService, Links};

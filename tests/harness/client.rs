@@ -261,6 +261,19 @@ impl Client {
         }
     }
 
+    /// The bytes of a queue's records as they are stored, from the first to the end or to what else the broker answers.
+    pub(crate) fn read_bytes(&mut self, topic: &str, queue_id: i32) -> io::Result<Vec<u8>> {
+        let (mut bytes, mut next) = (Vec::new(), 0);
+        loop {
+            let response = self.call(Client::pull_request("G", topic, queue_id, next, 32))?;
+            if response.code != code::SUCCESS {
+                return Ok(bytes);
+            }
+            next = Client::pulled(&response)?.next_begin_offset;
+            bytes.extend_from_slice(&response.body);
+        }
+    }
+
     /// Creates a topic with `queues` read and write queues, or changes it.
     pub(crate) fn create_topic(&mut self, topic: &str, queues: u32) -> io::Result<()> {
         let request = Frame::request(code::UPDATE_AND_CREATE_TOPIC)

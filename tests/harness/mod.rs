@@ -7,6 +7,7 @@
 //! - [`Record`]: messages as pulls return them.
 //! - [`Audit`] and [`Load`]: a book of all that was sent, against what the broker has; producers that fill both.
 //! - [`Neighbour`]: a client that must not notice what others do to the server.
+//! - [`expect_row`], [`expect_passed`]: what tools print and stock clients report.
 //! - [`SmallDisk`]: file systems to run full.
 //! - [`Seed`]: randomness that a failure tells how to have again.
 //!
@@ -45,6 +46,7 @@ mod node;
 mod pair;
 mod record;
 mod relay;
+mod said;
 mod seed;
 
 pub(crate) use audit::{Audit, Place, Queue, Sent, body_of, log_offset_of, view};
@@ -59,4 +61,5 @@ pub(crate) use node::{Node, NodeOptions, folder_bytes, wait_for};
 pub(crate) use pair::{Pair, PairOptions};
 pub(crate) use record::Record;
 pub(crate) use relay::Relay;
+pub(crate) use said::{expect, expect_passed, expect_row};
 pub(crate) use seed::{Random, Seed, rounds};

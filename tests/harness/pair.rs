@@ -62,6 +62,15 @@ impl Pair {
         wait_for("slave that listens", || Client::connect(&self.slave.broker(0)).ok())
     }
 
+    /// Kills the master and waits until its slave has noticed: only then does it show what no master has confirmed.
+    pub(crate) fn lose_master(&mut self) {
+        self.master.kill();
+        wait_for("slave that misses its master", || {
+            let status = self.to_slave().ha_status().ok()?;
+            (status["haClientRuntimeInfo"]["activated"] == false).then_some(())
+        });
+    }
+
     /// Waits until a queue ends on the slave where it ends on the master, which must be quiet.
     pub(crate) fn wait_caught_up(&self, topic: &str, queue_id: i32) {
         let wanted = self.to_master().max_offset(topic, queue_id).expect("the master answers");

@@ -1,5 +1,7 @@
 //! The brokers there are, and how their replicas stand.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use ringmq::protocol::body::{HaMaster, HaRuntimeInfo, HaSlave};
 use ringmq::protocol::code::RequestCode;
 
@@ -44,12 +46,23 @@ fn standing_cells(standing: Result<HaRuntimeInfo, AdminError>, master_end: Optio
             let replicas = if each.is_empty() { replicas } else { format!("{replicas}: {}", each.join(", ")) };
             ["master".to_owned(), log_end.to_string(), "0".to_owned(), replicas]
         }
-        Ok(HaRuntimeInfo::Slave(HaMaster { address, log_end, .. })) => {
+        Ok(HaRuntimeInfo::Slave(master)) => {
+            let log_end = master.log_end;
             let behind = master_end.map_or_else(|| "?".to_owned(), |end| end.saturating_sub(log_end).to_string());
-            let follows = address.map_or_else(|| "no master".to_owned(), |address| format!("follows {address}"));
-            ["slave".to_owned(), log_end.to_string(), behind, follows]
+            ["slave".to_owned(), log_end.to_string(), behind, master_text(&master)]
         }
         Err(error) => ["?".to_owned(), "?".to_owned(), "?".to_owned(), error.to_string()],
+    }
+}
+
+/// Whom a slave follows. A Java slave does not say whether its stream runs; when it last read does.
+fn master_text(master: &HaMaster) -> String {
+    let Some(address) = &master.address else { return "no master".to_owned() };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    match Duration::from_millis(master.last_read) {
+        _ if master.is_activated => format!("follows {address}"),
+        Duration::ZERO => format!("not connected to {address}"),
+        last => format!("heard of {address} {} s ago", now.saturating_sub(last).as_secs()),
     }
 }
 

@@ -98,6 +98,7 @@ fn master_info(master: Option<&MasterStatus>, log_end: u64) -> HaMaster {
         None => HaMaster { log_end, ..HaMaster::default() },
         Some(master) => HaMaster {
             address: Some(master.address.to_string()),
+            is_activated: master.is_connected,
             log_end,
             last_read: time(master.last_read),
             last_write: time(master.last_write),

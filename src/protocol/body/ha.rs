@@ -43,6 +43,8 @@ pub struct HaSlave {
 pub struct HaMaster {
     /// `ip:port` of the replication port; `None` while no master is known.
     pub address: Option<String>,
+    /// Whether its stream runs. Java's slaves never say so.
+    pub is_activated: bool,
     /// End of the slave's own log.
     pub log_end: u64,
     /// Unix ms; 0: never.
@@ -102,6 +104,7 @@ impl HaMaster {
     fn read(fields: Fields<'_>) -> Result<HaMaster, BodyError> {
         Ok(HaMaster {
             address: fields.text("masterAddr")?.map(String::from),
+            is_activated: fields.boolean("activated", false)?,
             log_end: fields.number("maxOffset", 0)?,
             last_read: fields.number("lastReadTimestamp", 0)?,
             last_write: fields.number("lastWriteTimestamp", 0)?,
@@ -112,6 +115,7 @@ impl HaMaster {
 
     fn write(&self, writer: &mut Writer) {
         writer.object(|writer| {
+            writer.key("activated").boolean(self.is_activated);
             writer.key("lastReadTimestamp").unsigned(self.last_read);
             writer.key("lastWriteTimestamp").unsigned(self.last_write);
             if let Some(address) = &self.address {
@@ -164,12 +168,12 @@ mod tests {
             in_sync: true,
         };
         let master = HaRuntimeInfo::Master { log_end: 100, in_sync_count: 1, slaves: vec![slave] };
-        let expected = r#"{"haClientRuntimeInfo":{"lastReadTimestamp":0,"lastWriteTimestamp":0,"masterFlushOffset":0,"maxOffset":0,"transferredByteInSecond":0},"haConnectionInfo":[{"addr":"h:1","diff":10,"inSync":true,"slaveAckOffset":90,"transferFromWhere":95,"transferredByteInSecond":5}],"inSyncSlaveNums":1,"master":true,"masterCommitLogMaxOffset":100}"#;
+        let expected = r#"{"haClientRuntimeInfo":{"activated":false,"lastReadTimestamp":0,"lastWriteTimestamp":0,"masterFlushOffset":0,"maxOffset":0,"transferredByteInSecond":0},"haConnectionInfo":[{"addr":"h:1","diff":10,"inSync":true,"slaveAckOffset":90,"transferFromWhere":95,"transferredByteInSecond":5}],"inSyncSlaveNums":1,"master":true,"masterCommitLogMaxOffset":100}"#;
         assert_eq!(String::from_utf8(master.encode()).as_deref(), Ok(expected));
         assert_eq!(HaRuntimeInfo::decode(expected.as_bytes()), Ok(master));
-        let slave =
-            HaRuntimeInfo::Slave(HaMaster { address: Some("h:2".to_owned()), log_end: 7, ..HaMaster::default() });
-        let expected = r#"{"haClientRuntimeInfo":{"lastReadTimestamp":0,"lastWriteTimestamp":0,"masterAddr":"h:2","masterFlushOffset":0,"maxOffset":7,"transferredByteInSecond":0},"haConnectionInfo":[],"inSyncSlaveNums":0,"master":false,"masterCommitLogMaxOffset":0}"#;
+        let address = Some("h:2".to_owned());
+        let slave = HaRuntimeInfo::Slave(HaMaster { address, is_activated: true, log_end: 7, ..HaMaster::default() });
+        let expected = r#"{"haClientRuntimeInfo":{"activated":true,"lastReadTimestamp":0,"lastWriteTimestamp":0,"masterAddr":"h:2","masterFlushOffset":0,"maxOffset":7,"transferredByteInSecond":0},"haConnectionInfo":[],"inSyncSlaveNums":0,"master":false,"masterCommitLogMaxOffset":0}"#;
         assert_eq!(String::from_utf8(slave.encode()).as_deref(), Ok(expected));
         assert_eq!(HaRuntimeInfo::decode(expected.as_bytes()), Ok(slave));
     }
