@@ -73,6 +73,8 @@ pub struct Usage {
 
 struct OpenFile {
     file: Rc<DmaFile>,
+    /// The same file, opened so that each write is durable when it returns.
+    durable: Option<Rc<DmaFile>>,
     used: u64,
 }
 
@@ -133,10 +135,44 @@ impl Disk {
     /// If `at` or `len` is no multiple of 4096.
     pub async fn write(&self, path: &Path, at: u64, len: usize, fill: impl FnOnce(&mut [u8])) -> Result<(), DiskError> {
         let file = self.file(path).await?;
+        self.commit(&file, path, at, len, fill).await
+    }
+
+    /// [`Disk::write`], and the bytes are on stable storage when it returns; bytes that were only written before need not be.
+    ///
+    /// One request (`O_DSYNC`) and not a write followed by `fdatasync`: between the two the executor would do whatever else there is to do.
+    ///
+    /// # Errors
+    /// [`DiskError`], as with [`Disk::write`].
+    ///
+    /// # Panics
+    /// If `at` or `len` is no multiple of 4096.
+    pub async fn write_durably(
+        &self,
+        path: &Path,
+        at: u64,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(), DiskError> {
+        let file = match self.durable(path) {
+            Some(file) => file,
+            None => self.open_durable(path).await?,
+        };
+        self.commit(&file, path, at, len, fill).await
+    }
+
+    async fn commit(
+        &self,
+        file: &DmaFile,
+        path: &Path,
+        at: u64,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(), DiskError> {
         let mut buffer = file.alloc_dma_buffer(len);
         fill(buffer.as_bytes_mut());
         let _commit = self.commits.begin();
-        write_whole(&file, path, Rc::new(buffer), at).await
+        write_whole(file, path, Rc::new(buffer), at).await
     }
 
     /// Flushes the file's data to stable storage.
@@ -380,6 +416,24 @@ impl Disk {
         Ok(file)
     }
 
+    fn durable(&self, path: &Path) -> Option<Rc<DmaFile>> {
+        let mut open = self.open.borrow_mut();
+        let open = open.get_mut(path)?;
+        open.used = self.next_use();
+        open.durable.clone()
+    }
+
+    async fn open_durable(&self, path: &Path) -> Result<Rc<DmaFile>, DiskError> {
+        let flags = i32::try_from(rustix::fs::OFlags::DSYNC.bits()).expect("flags fit an int");
+        let mut options = OpenOptions::new();
+        let durable = self.open_file(path, options.read(true).write(true).custom_flags(flags)).await?;
+        self.file(path).await?;
+        if let Some(open) = self.open.borrow_mut().get_mut(path) {
+            open.durable = Some(durable.clone());
+        }
+        Ok(durable)
+    }
+
     async fn open_file(&self, path: &Path, options: &OpenOptions) -> Result<Rc<DmaFile>, DiskError> {
         let _names = self.names_held().await;
         let full = self.folder.join(path);
@@ -392,7 +446,7 @@ impl Disk {
             let oldest = open.iter().min_by_key(|(_, file)| file.used).map(|(path, _)| path.clone());
             oldest.and_then(|path| open.remove(&path));
         }
-        open.insert(path.to_owned(), OpenFile { file, used: self.next_use() });
+        open.insert(path.to_owned(), OpenFile { file, durable: None, used: self.next_use() });
     }
 
     fn next_use(&self) -> u64 {
@@ -547,6 +601,29 @@ mod tests {
             disk.remove(segment).await.expect("gone already");
             assert_eq!(disk.read(segment, 0, 4096).await.expect_err("gone").source.kind(), io::ErrorKind::NotFound);
             disk.close().await;
+        });
+    }
+
+    #[test]
+    fn a_durable_write_goes_through_a_synchronous_handle() {
+        use std::os::fd::{AsRawFd as _, BorrowedFd};
+        on_executor(|folder| async move {
+            let disk = Disk::open(&folder).await.expect("a disk");
+            let path = Path::new("segment");
+            disk.prepare(path, 0, 8192, 8192).await.expect("prepared");
+            for at in [0, 4096] {
+                disk.write_durably(path, at, 4096, |block| block.fill(5)).await.expect("written");
+            }
+            let flags = |file: Rc<DmaFile>| {
+                // SAFETY: the file is open as long as `file` is.
+                #[expect(unsafe_code, reason = "glommio's file lends its descriptor as a number only")]
+                let descriptor = unsafe { BorrowedFd::borrow_raw(file.as_raw_fd()) };
+                rustix::fs::fcntl_getfl(descriptor).expect("its flags")
+            };
+            let durable = disk.durable(path).expect("it was opened");
+            assert!(flags(durable).contains(rustix::fs::OFlags::DSYNC));
+            assert!(!flags(disk.file(path).await.expect("open")).contains(rustix::fs::OFlags::DSYNC));
+            assert!(disk.read(path, 0, 8192).await.expect("read").iter().all(|byte| *byte == 5));
         });
     }
 

@@ -8,7 +8,7 @@ use super::background::Background;
 use super::cache::BlockCache;
 use super::checkpoint::Checkpointer;
 use super::consume_queue::{Entry, QueueIndex, Queues};
-use super::file::{BlockId, Commit, FileName, IoError, IoId};
+use super::file::{BlockId, Commit, FileName, Flush, IoError, IoId};
 use super::index_file::IndexFiles;
 use super::key_index::KeyIndex;
 use super::read::{Lookup, OpenBlock, TimeSearch};
@@ -77,7 +77,7 @@ pub(super) struct InFlight {
     id: IoId,
     file: FileName,
     end: LogOffset,
-    flush: bool,
+    flush: Flush,
 }
 
 /// What an append has reserved.
@@ -482,9 +482,14 @@ impl Log {
         Some(self.start_commit(last, self.written, self.written, true))
     }
 
-    fn start_commit(&mut self, from: LogOffset, end: LogOffset, then: LogOffset, flush: bool) -> Commit {
+    fn start_commit(&mut self, from: LogOffset, end: LogOffset, then: LogOffset, is_durable: bool) -> Commit {
         let segment = self.segments.find(from).expect("commits lie in a segment").start;
         let len = usize::try_from(end.since(from)).expect("bounded").next_multiple_of(DISK_BLOCK_BYTES);
+        let flush = match is_durable {
+            false => Flush::None,
+            true if self.flushed == self.written => Flush::Own,
+            true => Flush::File,
+        };
         let (id, file) = (self.next_io_id(), FileName::Segment(segment));
         self.commit = Some(InFlight { id, file, end: then, flush });
         Commit { id, segment: file, at: from.since(segment), from, len, flush }
@@ -524,7 +529,11 @@ impl Log {
                 self.commit = None;
                 match result {
                     Ok(()) => self.committed(commit),
-                    Err(error) => self.fail(commit.file, if commit.flush { "write or flush" } else { "write" }, error),
+                    Err(error) => self.fail(
+                        commit.file,
+                        if commit.flush == Flush::None { "write" } else { "write or flush" },
+                        error,
+                    ),
                 }
             }
             _ => self.handle_background(id, result),
@@ -545,7 +554,7 @@ impl Log {
         if self.written == self.tail.appended() {
             self.whole = self.written;
         }
-        if commit.flush {
+        if commit.flush != Flush::None {
             self.flushed = self.written;
             self.last_flush = self.now;
         }

@@ -111,8 +111,19 @@ pub struct Commit {
     pub from: LogOffset,
     /// Bytes, whole disk blocks, never 0 and at most [`crate::limits::COMMIT_BYTES_MAX`].
     pub len: usize,
-    /// Whether an `fdatasync` of the file must follow the write before it counts.
-    pub flush: bool,
+    /// What must be on stable storage before it counts.
+    pub flush: Flush,
+}
+
+/// What a commit makes durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// Nothing: it only has to be written.
+    None,
+    /// Its own bytes (`O_DSYNC`): all before them are durable.
+    Own,
+    /// The whole file (`fdatasync` after the write): it also holds bytes that were only written.
+    File,
 }
 
 /// Work beside the commit path; one piece at a time.

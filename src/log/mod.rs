@@ -24,7 +24,7 @@ mod tail;
 pub use background::DiskUsage;
 pub use commit_log::{AppendError, Appended, Log, LogFailure, QueueBounds};
 pub use consume_queue::QueueIndex;
-pub use file::{BlockId, Commit, FOLDERS, FileName, Io, IoError, IoId, Work};
+pub use file::{BlockId, Commit, FOLDERS, FileName, Flush, Io, IoError, IoId, Work};
 pub use read::{Boundary, KeySearch, Read, ReadLimits, RecordRead, Search, StoreTime};
 pub use record::{KeysToIndex, RecordDraft, RecordError, RecordView};
 pub use recovery::{FoundFile, FoundStore, Recovery, RecoveryError, Step};

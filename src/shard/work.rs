@@ -12,7 +12,7 @@ use super::pump::Shard;
 use crate::broker::persist::Table;
 use crate::disk::DiskError;
 use crate::limits::{FETCHES_MAX, FETCHES_WAITING_MAX};
-use crate::log::{BlockId, Commit, DiskUsage, FileName, IoError, Work};
+use crate::log::{BlockId, Commit, DiskUsage, FileName, Flush, IoError, Work};
 
 /// EIO: what the kernel says when it has no better number, and what the log is told of a short write.
 const EIO: i32 = 5;
@@ -97,8 +97,14 @@ impl Shard {
         let path = commit.segment.to_path();
         let path = Path::new(&path);
         let fill = |block: &mut [u8]| self.look(|broker| broker.log().copy_tail(commit.from, block));
-        self.disk.write(path, commit.at, commit.len, fill).await?;
-        if commit.flush { self.disk.flush(path).await } else { Ok(()) }
+        match commit.flush {
+            Flush::None => self.disk.write(path, commit.at, commit.len, fill).await,
+            Flush::Own => self.disk.write_durably(path, commit.at, commit.len, fill).await,
+            Flush::File => {
+                self.disk.write(path, commit.at, commit.len, fill).await?;
+                self.disk.flush(path).await
+            }
+        }
     }
 
     /// Does the log's background work, one piece at a time, for ever.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::random::Random;
-use crate::log::{FileName, FoundFile, IoError, Work};
+use crate::log::{Commit, FileName, Flush, FoundFile, IoError, Work};
 
 const SECTOR: usize = 512;
 
@@ -50,12 +50,21 @@ impl File {
     }
 
     fn flush(&mut self) {
+        self.flush_range(0, self.seen.len());
+    }
+
+    /// Makes a part durable, and with it the length of the file.
+    fn flush_range(&mut self, at: usize, len: usize) {
         self.stable.resize(self.seen.len(), 0);
-        for &sector in self.dirty.keys() {
+        let (first, end) = (at / SECTOR, (at + len).div_ceil(SECTOR));
+        self.dirty.retain(|&sector, _| {
             let range = sector * SECTOR..(sector + 1) * SECTOR;
+            if !(first..end).contains(&sector) {
+                return true;
+            }
             self.stable[range.clone()].copy_from_slice(&self.seen[range]);
-        }
-        self.dirty.clear();
+            false
+        });
     }
 
     fn lose_power(&mut self, random: &mut Random) {
@@ -132,6 +141,19 @@ impl SimDisk {
         self.unsure.retain(|unsure| *unsure != name);
         if let Some(file) = self.files.get_mut(&name) {
             file.flush();
+        }
+    }
+
+    /// Makes durable what a commit that was written is to make durable.
+    pub fn flush_commit(&mut self, commit: &Commit) {
+        match commit.flush {
+            Flush::None => {}
+            Flush::File => self.flush(commit.segment),
+            Flush::Own if self.is_lying => {}
+            Flush::Own => {
+                let file = self.files.get_mut(&commit.segment).expect("a commit was written");
+                file.flush_range(position(commit.at), commit.len);
+            }
         }
     }
 

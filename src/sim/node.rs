@@ -308,8 +308,8 @@ impl SimNode {
     fn end_commit(&mut self, now: Now) {
         let Some((commit, data)) = self.commit.take() else { return };
         let result = self.disk.write(commit.segment, commit.at, &data, None);
-        if result.is_ok() && commit.flush {
-            self.disk.flush(commit.segment);
+        if result.is_ok() {
+            self.disk.flush_commit(&commit);
         }
         self.act(now, |broker, out| {
             broker.log_mut().handle_io(commit.id, result);

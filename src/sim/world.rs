@@ -287,8 +287,8 @@ impl LogWorld {
         } else {
             self.disk.write(commit.segment, commit.at, &data, None)
         };
-        if result.is_ok() && commit.flush {
-            self.disk.flush(commit.segment);
+        if result.is_ok() {
+            self.disk.flush_commit(&commit);
         }
         self.log().handle_io(commit.id, result);
     }

@@ -111,9 +111,7 @@ impl Node {
     fn end_commit(&mut self) {
         if let Some((commit, data)) = self.commit.take() {
             self.disk.write(commit.segment, commit.at, &data, None).expect("room");
-            if commit.flush {
-                self.disk.flush(commit.segment);
-            }
+            self.disk.flush_commit(&commit);
             self.log().handle_io(commit.id, Ok(()));
         }
     }
