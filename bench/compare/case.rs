@@ -1,6 +1,6 @@
 //! What is compared: loads, the figures taken from them, and what ringmq promises for each.
 
-use ringmq_bench::report::Report;
+use ringmq_bench::report::{Percentiles, Report};
 use ringmq_peers::Flush;
 
 use crate::contender::Kind;
@@ -33,6 +33,10 @@ pub(crate) enum Case {
     ReplicatedOpen,
     /// Double write with 2 ms each way between master and slave
     Distance,
+    /// Asynchronous replication at 10,000 messages a second, pulled from the slave and from the master
+    Lag,
+    /// A slave that begins empty on 5 GB while producers send 10,000 messages a second
+    CatchUp,
 }
 
 /// How a case gets its numbers.
@@ -44,6 +48,8 @@ pub(crate) enum Method {
     Start,
     /// A server killed under load and started again on what it left.
     Restart,
+    /// A slave started on an empty folder beside a master with a long log, under load.
+    CatchUp,
 }
 
 /// One load.
@@ -53,6 +59,8 @@ pub(crate) struct Load {
     pub(crate) name: &'static str,
     /// Arguments of `ringmq-bench produce` beside target, topic, size and times.
     pub(crate) arguments: &'static [&'static str],
+    /// Whether what is pulled is pulled from the slave.
+    pub(crate) is_from_slave: bool,
     /// What is taken from its report.
     pub(crate) figures: Vec<Figure>,
 }
@@ -73,6 +81,8 @@ pub(crate) struct Figure {
 pub(crate) enum Value {
     /// The load's report.
     Report(fn(&Report) -> f64),
+    /// Of the times until messages were pulled.
+    EndToEnd(fn(&Percentiles) -> f64),
     /// The server's resident memory when the load ends, MB.
     ResidentMb,
 }
@@ -86,6 +96,8 @@ pub(crate) enum Goal {
     AtMost(f64, Kind),
     /// It is at most this.
     Max(f64),
+    /// It is at least this.
+    Min(f64),
 }
 
 impl Goal {
@@ -95,6 +107,7 @@ impl Goal {
             Self::AtLeast(times, other) => format!("≥ {times} × {}", other.name()),
             Self::AtMost(times, other) => format!("≤ {times} × {}", other.name()),
             Self::Max(bound) => format!("≤ {bound}"),
+            Self::Min(bound) => format!("≥ {bound}"),
         }
     }
 
@@ -105,6 +118,7 @@ impl Goal {
             Self::AtLeast(times, other) => ours >= times * median(other)?,
             Self::AtMost(times, other) => ours <= times * median(other)?,
             Self::Max(bound) => ours <= bound,
+            Self::Min(bound) => ours >= bound,
         })
     }
 }
@@ -126,16 +140,22 @@ const WIDE: &[&str] = &["--connections", "64", "--in-flight", "1"];
 const MIDDLE: &[&str] = &["--connections", "8", "--in-flight", "32"];
 const DEEP: &[&str] = &["--connections", "16", "--in-flight", "128"];
 const PULLED: &[&str] = &["--connections", "8", "--rate", "1000", "--end-to-end"];
-const TEN_THOUSAND: &[&str] = &["--connections", "8", "--rate", "10000"];
+/// 10,000 messages a second.
+pub(crate) const TEN_THOUSAND: &[&str] = &["--connections", "8", "--rate", "10000"];
+const LAG: &[&str] = &["--connections", "8", "--rate", "10000", "--end-to-end"];
 const FAR: &[&str] = &["--connections", "16", "--in-flight", "64"];
 
-fn closed(name: &'static str, arguments: &'static [&'static str], figures: Vec<Figure>) -> Load {
-    Load { name, arguments, figures }
+fn load(name: &'static str, arguments: &'static [&'static str], figures: Vec<Figure>) -> Load {
+    Load { name, arguments, is_from_slave: false, figures }
+}
+
+fn end_to_end(label: &'static str, of: fn(&Percentiles) -> f64, goals: Vec<Goal>) -> Figure {
+    Figure { label, value: Value::EndToEnd(of), goals }
 }
 
 impl Case {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::SyncClosed,
         Self::AsyncClosed,
         Self::AsyncSingle,
@@ -148,6 +168,8 @@ impl Case {
         Self::ReplicatedClosed,
         Self::ReplicatedOpen,
         Self::Distance,
+        Self::Lag,
+        Self::CatchUp,
     ];
 
     /// When the brokers call a message stored.
@@ -166,7 +188,9 @@ impl Case {
             Self::ReplicatedClosed | Self::ReplicatedOpen => {
                 &[Kind::RingmqDouble, Kind::RingmqAsync, Kind::ApacheDouble, Kind::ApacheAsync]
             }
-            Self::Distance => &[Kind::RingmqFar, Kind::RingmqDouble],
+            Self::Distance => &[Kind::RingmqFar, Kind::RingmqRelayed, Kind::RingmqDouble],
+            Self::Lag => &[Kind::RingmqAsync, Kind::ApacheAsync],
+            Self::CatchUp => &[Kind::RingmqAsync],
             _ => &[Kind::Ringmq, Kind::Apache, Kind::Echo],
         }
     }
@@ -174,65 +198,74 @@ impl Case {
     /// How it is measured.
     pub(crate) fn method(self) -> Method {
         use Goal::{AtLeast, AtMost, Max};
-        use Kind::{Apache, ApacheDouble, Echo, RingmqAsync, RingmqDouble};
+        use Kind::{Apache, ApacheDouble, Echo, RingmqAsync, RingmqDouble, RingmqRelayed};
         match self {
             Self::SyncClosed => Method::Loads(vec![
-                closed("64x1", WIDE, vec![rate(vec![AtLeast(3.0, Apache)])]),
-                closed("8x32", MIDDLE, vec![rate(vec![AtLeast(8.0, Apache)])]),
-                closed("16x128", DEEP, vec![rate(vec![AtLeast(10.0, Apache)])]),
+                load("64x1", WIDE, vec![rate(vec![AtLeast(3.0, Apache)])]),
+                load("8x32", MIDDLE, vec![rate(vec![AtLeast(8.0, Apache)])]),
+                load("16x128", DEEP, vec![rate(vec![AtLeast(10.0, Apache)])]),
             ]),
             Self::AsyncClosed => Method::Loads(vec![
-                closed("64x1", WIDE, vec![rate(vec![AtLeast(2.0, Apache)])]),
-                closed("8x32", MIDDLE, vec![rate(vec![AtLeast(8.0, Apache)])]),
-                closed("16x128", DEEP, vec![rate(vec![AtLeast(10.0, Apache)])]),
+                load("64x1", WIDE, vec![rate(vec![AtLeast(2.0, Apache)])]),
+                load("8x32", MIDDLE, vec![rate(vec![AtLeast(8.0, Apache)])]),
+                load("16x128", DEEP, vec![rate(vec![AtLeast(10.0, Apache)])]),
             ]),
             Self::AsyncSingle => {
-                Method::Loads(vec![closed("1x1", SINGLE, vec![p50(vec![AtMost(1.0, Apache)]), rate(vec![])])])
+                Method::Loads(vec![load("1x1", SINGLE, vec![p50(vec![AtMost(1.0, Apache)]), rate(vec![])])])
             }
-            Self::SyncOpen => Method::Loads(vec![Load {
-                name: "10,000/s",
-                arguments: TEN_THOUSAND,
-                figures: vec![p50(vec![AtMost(0.25, Apache)]), p99_9(vec![AtMost(0.2, Apache), AtMost(2.0, Echo)])],
-            }]),
-            Self::AsyncOpen => Method::Loads(vec![Load {
-                name: "10,000/s",
-                arguments: TEN_THOUSAND,
-                figures: vec![p50(vec![AtMost(0.25, Apache)]), p99_9(vec![AtMost(0.2, Apache), AtMost(1.5, Echo)])],
-            }]),
-            Self::EndToEnd => Method::Loads(vec![Load {
-                name: "1,000/s, pulled",
-                arguments: PULLED,
-                figures: vec![
-                    Figure {
-                        label: "end to end p50 µs",
-                        value: Value::Report(|report| report.end_to_end_us.map_or(f64::NAN, |found| found.p50)),
-                        goals: vec![AtMost(0.25, Apache)],
-                    },
-                    Figure {
-                        label: "end to end p99.9 µs",
-                        value: Value::Report(|report| report.end_to_end_us.map_or(f64::NAN, |found| found.p99_9)),
-                        goals: vec![],
-                    },
+            Self::SyncOpen => Method::Loads(vec![load(
+                "10,000/s",
+                TEN_THOUSAND,
+                vec![p50(vec![AtMost(0.25, Apache)]), p99_9(vec![AtMost(0.2, Apache), AtMost(2.0, Echo)])],
+            )]),
+            Self::AsyncOpen => Method::Loads(vec![load(
+                "10,000/s",
+                TEN_THOUSAND,
+                vec![p50(vec![AtMost(0.25, Apache)]), p99_9(vec![AtMost(0.2, Apache), AtMost(1.5, Echo)])],
+            )]),
+            Self::EndToEnd => Method::Loads(vec![load(
+                "1,000/s, pulled",
+                PULLED,
+                vec![
+                    end_to_end("end to end p50 µs", |found| found.p50, vec![AtMost(0.25, Apache)]),
+                    end_to_end("end to end p99.9 µs", |found| found.p99_9, vec![]),
                 ],
-            }]),
-            Self::Memory => Method::Loads(vec![Load {
-                name: "8x32",
-                arguments: MIDDLE,
-                figures: vec![Figure { label: "resident MB", value: Value::ResidentMb, goals: vec![Max(200.0)] }],
-            }]),
+            )]),
+            Self::Memory => Method::Loads(vec![load(
+                "8x32",
+                MIDDLE,
+                vec![Figure { label: "resident MB", value: Value::ResidentMb, goals: vec![Max(200.0)] }],
+            )]),
             Self::Start => Method::Start,
             Self::Restart => Method::Restart,
             Self::ReplicatedClosed => Method::Loads(vec![
-                closed("64x1", WIDE, vec![rate(vec![AtLeast(2.0, ApacheDouble), AtLeast(0.85, RingmqAsync)])]),
-                closed("8x32", MIDDLE, vec![rate(vec![AtLeast(6.0, ApacheDouble)])]),
-                closed("16x128", DEEP, vec![rate(vec![AtLeast(8.0, ApacheDouble), AtLeast(0.95, RingmqAsync)])]),
+                load("64x1", WIDE, vec![rate(vec![AtLeast(2.0, ApacheDouble), AtLeast(0.85, RingmqAsync)])]),
+                load("8x32", MIDDLE, vec![rate(vec![AtLeast(6.0, ApacheDouble)])]),
+                load("16x128", DEEP, vec![rate(vec![AtLeast(8.0, ApacheDouble), AtLeast(0.95, RingmqAsync)])]),
             ]),
-            Self::ReplicatedOpen => Method::Loads(vec![Load {
-                name: "10,000/s",
-                arguments: TEN_THOUSAND,
-                figures: vec![p50(vec![AtMost(0.25, ApacheDouble)]), p99_9(vec![AtMost(0.25, ApacheDouble)])],
-            }]),
-            Self::Distance => Method::Loads(vec![closed("16x64", FAR, vec![rate(vec![AtLeast(0.8, RingmqDouble)])])]),
+            Self::ReplicatedOpen => Method::Loads(vec![load(
+                "10,000/s",
+                TEN_THOUSAND,
+                vec![p50(vec![AtMost(0.25, ApacheDouble)]), p99_9(vec![AtMost(0.25, ApacheDouble)])],
+            )]),
+            Self::Distance => Method::Loads(vec![load(
+                "16x64",
+                FAR,
+                vec![rate(vec![AtLeast(0.8, RingmqRelayed), AtLeast(0.8, RingmqDouble)])],
+            )]),
+            Self::Lag => {
+                // The way over the slave holds the lag: the bound of the whole bounds the part.
+                let over_slave = || {
+                    vec![
+                        end_to_end("sent to pulled p50 µs", |found| found.p50, vec![]),
+                        end_to_end("sent to pulled p99 µs", |found| found.p99, vec![Max(2000.0)]),
+                    ]
+                };
+                let from_slave = load("10,000/s, pulled from the slave", LAG, over_slave());
+                let from_master = load("10,000/s, pulled from the master", LAG, over_slave());
+                Method::Loads(vec![Load { is_from_slave: true, ..from_slave }, from_master])
+            }
+            Self::CatchUp => Method::CatchUp,
         }
     }
 
@@ -256,6 +289,8 @@ impl Case {
             Self::ReplicatedClosed => "replicated-closed",
             Self::ReplicatedOpen => "replicated-open",
             Self::Distance => "distance",
+            Self::Lag => "lag",
+            Self::CatchUp => "catch-up",
         }
     }
 }

@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     RingmqAsync,
     /// ringmq's double write with 2 ms each way between master and slave
     RingmqFar,
+    /// The same without the 2 ms: the relay alone
+    RingmqRelayed,
     /// Apache's synchronous double write (inSyncReplicas=2)
     ApacheDouble,
     /// Apache's asynchronous replication
@@ -40,8 +42,8 @@ pub(crate) enum Kind {
 struct Replication {
     /// Replies wait for it.
     is_double_write: bool,
-    /// It is 2 ms away.
-    is_far: bool,
+    /// It is connected through a relay, and so far away.
+    distance: Option<Duration>,
 }
 
 /// How far a far slave is, each way.
@@ -57,6 +59,7 @@ impl Kind {
             Self::RingmqDouble => "ringmq double write",
             Self::RingmqAsync => "ringmq async",
             Self::RingmqFar => "ringmq double write, 2 ms apart",
+            Self::RingmqRelayed => "ringmq double write, relay alone",
             Self::ApacheDouble => "Apache double write",
             Self::ApacheAsync => "Apache async",
         }
@@ -68,13 +71,14 @@ impl Kind {
     }
 
     fn replication(self) -> Option<Replication> {
-        let (is_double_write, is_far) = match self {
+        let (is_double_write, distance) = match self {
             Self::Ringmq | Self::Apache | Self::Echo => return None,
-            Self::RingmqDouble | Self::ApacheDouble => (true, false),
-            Self::RingmqAsync | Self::ApacheAsync => (false, false),
-            Self::RingmqFar => (true, true),
+            Self::RingmqDouble | Self::ApacheDouble => (true, None),
+            Self::RingmqAsync | Self::ApacheAsync => (false, None),
+            Self::RingmqFar => (true, Some(DISTANCE)),
+            Self::RingmqRelayed => (true, Some(Duration::ZERO)),
         };
-        Some(Replication { is_double_write, is_far })
+        Some(Replication { is_double_write, distance })
     }
 
     /// For folders.
@@ -86,6 +90,7 @@ impl Kind {
             Self::RingmqDouble => "ringmq-double",
             Self::RingmqAsync => "ringmq-async",
             Self::RingmqFar => "ringmq-far",
+            Self::RingmqRelayed => "ringmq-relayed",
             Self::ApacheDouble => "apache-double",
             Self::ApacheAsync => "apache-async",
         }
@@ -126,8 +131,26 @@ pub(crate) struct Contender {
 
 #[derive(Debug)]
 enum Server {
-    Own { process: Process, slave: Option<Process>, _ports: Vec<PortBlock>, _relay: Option<Relay> },
+    Own { process: Process, slave: Option<(Process, SlavePlan)>, _ports: Vec<PortBlock>, _relay: Option<Relay> },
     Apache { broker: Box<Broker>, slave: Option<Box<Broker>>, _name_server: NameServer },
+}
+
+/// How a slave of ringmq is started.
+#[derive(Debug)]
+struct SlavePlan {
+    /// Where it listens.
+    address: SocketAddr,
+    cpu: usize,
+    binary: PathBuf,
+    config: PathBuf,
+}
+
+impl SlavePlan {
+    fn start(&self) -> Result<Process, Failure> {
+        let mut command = Command::new("taskset");
+        command.args(["-c", &self.cpu.to_string()]).arg(&self.binary).args(["broker", "-c"]).arg(&self.config);
+        Ok(Process::start("ringmq slave", command, &self.config.with_extension("log"))?)
+    }
 }
 
 /// A quiet neighbour is stopped for longer than the 20 s after which replication would be given up.
@@ -138,11 +161,9 @@ impl Contender {
     pub(crate) fn start(stable: &Stable, kind: Kind, flush: Flush, dir: &Path) -> Result<Self, Failure> {
         fs::create_dir_all(dir)?;
         match kind {
-            Kind::Ringmq | Kind::RingmqDouble | Kind::RingmqAsync | Kind::RingmqFar => {
-                Self::start_ringmq(stable, kind, flush, dir)
-            }
             Kind::Apache | Kind::ApacheDouble | Kind::ApacheAsync => Self::start_apache(kind, flush, dir),
             Kind::Echo => Self::start_echo(stable, dir),
+            _ => Self::start_ringmq(stable, kind, flush, dir),
         }
     }
 
@@ -178,11 +199,8 @@ impl Contender {
             let server = Server::Own { process, slave: None, _ports: ports, _relay: None };
             return Ok(Self { kind, address, settings, start, server });
         };
-        let relay = if replication.is_far {
-            Some(Relay::start(SocketAddr::from(([127, 0, 0, 1], listen + 1)), DISTANCE)?)
-        } else {
-            None
-        };
+        let port = SocketAddr::from(([127, 0, 0, 1], listen + 1));
+        let relay = replication.distance.map(|distance| Relay::start(port, distance)).transpose()?;
         let slave_listen = ports[2].listen();
         let mut slave_settings = format!(
             "brokerClusterName=DefaultCluster\nbrokerName=broker-a\nbrokerId=1\nbrokerRole=SLAVE\nbrokerIP1=127.0.0.1\n\
@@ -198,16 +216,16 @@ impl Contender {
         }
         let slave_config = dir.join("slave.properties");
         fs::write(&slave_config, &slave_settings)?;
-        let mut command = Command::new("taskset");
-        command
-            .args(["-c", &stable.slave_cpu.to_string()])
-            .arg(&stable.ringmq)
-            .args(["broker", "-c"])
-            .arg(&slave_config);
-        let mut slave = Process::start("ringmq slave", command, &dir.join("slave.log"))?;
-        let start = replicated_message(address, slave_listen, begun, &mut [&mut process, &mut slave])?;
+        let plan = SlavePlan {
+            address: SocketAddr::from(([127, 0, 0, 1], slave_listen)),
+            cpu: stable.slave_cpu,
+            binary: stable.ringmq.clone(),
+            config: slave_config,
+        };
+        let mut slave = plan.start()?;
+        let start = replicated_message(address, plan.address, begun, &mut [&mut process, &mut slave])?;
         writeln!(settings, "\n# slave, on processor {}\n{slave_settings}", stable.slave_cpu)?;
-        let server = Server::Own { process, slave: Some(slave), _ports: ports, _relay: relay };
+        let server = Server::Own { process, slave: Some((slave, plan)), _ports: ports, _relay: relay };
         Ok(Self { kind, address, settings, start, server })
     }
 
@@ -287,7 +305,7 @@ impl Contender {
 
     fn signal(&self, signal: Signal) -> Result<(), Failure> {
         let slave = match &self.server {
-            Server::Own { slave, .. } => slave.as_ref().map(Process::id),
+            Server::Own { slave, .. } => slave.as_ref().map(|(slave, _)| slave.id()),
             Server::Apache { slave, .. } => slave.as_ref().map(|slave| slave.process().id()),
         };
         for id in slave.into_iter().chain([self.process_id()]) {
@@ -303,6 +321,32 @@ impl Contender {
             Server::Own { process, .. } => process.kill(),
             Server::Apache { broker, .. } => broker.kill(),
         }
+    }
+
+    /// Where its slave listens, if it has one.
+    pub(crate) fn slave_address(&self) -> Option<SocketAddr> {
+        match &self.server {
+            Server::Own { slave, .. } => slave.as_ref().map(|(_, plan)| plan.address),
+            Server::Apache { slave, .. } => slave.as_ref().and_then(|slave| slave.address().parse().ok()),
+        }
+    }
+
+    /// Kills the slave and removes what it has stored. Only of ringmq.
+    pub(crate) fn lose_slave(&mut self, dir: &Path) -> Result<(), Failure> {
+        let Server::Own { slave: Some((slave, _)), .. } = &mut self.server else {
+            return Err("there is no slave to lose".into());
+        };
+        slave.kill();
+        Ok(fs::remove_dir_all(dir.join("slave-store"))?)
+    }
+
+    /// Starts the slave again.
+    pub(crate) fn start_slave(&mut self) -> Result<(), Failure> {
+        let Server::Own { slave: Some((slave, plan)), .. } = &mut self.server else {
+            return Err("there is no slave to start".into());
+        };
+        *slave = plan.start()?;
+        Ok(())
     }
 
     /// Resident memory now, MB.
@@ -324,11 +368,10 @@ impl Contender {
 /// Waits until a message is stored and its slave has all that its master has.
 fn replicated_message(
     address: SocketAddr,
-    slave_listen: u16,
+    slave: SocketAddr,
     begun: Instant,
     processes: &mut [&mut Process],
 ) -> Result<Duration, Failure> {
-    let slave = SocketAddr::from(([127, 0, 0, 1], slave_listen));
     loop {
         let is_there = probe::store_one(address).and_then(|()| Ok(probe::log_end(slave)? >= probe::log_end(address)?));
         match is_there {

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringmq_bench::report::Report;
 
-use crate::case::{Case, Load, Method, Value};
+use crate::case::{Case, Goal, Load, Method, TEN_THOUSAND, Value};
 use crate::contender::{Contender, Kind, Stable};
 use crate::record::{CaseRecord, FigureRecord, GoalRecord, RowRecord, RunRecord};
-use crate::{Failure, say};
+use crate::{Failure, probe, say};
 
 /// A Java broker compiles its hot paths while it runs: this long a closed loop comes before its first measurement.
 const JAVA_WARMUP: Duration = Duration::from_secs(15);
@@ -22,6 +22,9 @@ const BODY_BYTES: usize = 256;
 /// What a log holds before its server is killed.
 const FILL_BYTES: u64 = 5_000_000_000;
 const FILL_BODY_BYTES: usize = 4096;
+/// How long producers are measured beside a slave that catches up: about as long as it takes.
+const CATCH_UP_LOAD: Duration = Duration::from_secs(10);
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a load runs before its server is killed.
 const BEFORE_KILL: Duration = Duration::from_millis(1500);
 
@@ -54,6 +57,7 @@ impl Plan {
             Method::Loads(loads) => self.run_loads(case, &loads, &dir, record),
             Method::Start => self.run_starts(case, &dir, record),
             Method::Restart => self.run_restarts(case, &dir, record),
+            Method::CatchUp => self.run_catch_ups(case, &dir, record),
         };
         // Gone as well if the case failed: a store may hold gigabytes.
         if self.store_dir.exists() {
@@ -84,7 +88,7 @@ impl Plan {
                     contender.go_on()?;
                     // What the last one left for the disk is not this one's business.
                     rustix::fs::sync();
-                    let report = self.load(contender, load.arguments, BODY_BYTES, self.duration, dir)?;
+                    let report = self.load_from(contender, load, dir)?;
                     let run =
                         RunRecord { contender: contender.kind, round, resident_mb: contender.resident_mb()?, report };
                     contender.pause()?;
@@ -118,15 +122,7 @@ impl Plan {
         for kind in self.kinds_for(case) {
             let dir = dir.join(kind.slug());
             let mut contender = Contender::start(&self.stable, kind, case.flush(), &dir)?;
-            let mut filled = 0;
-            while filled < FILL_BYTES {
-                let report = self.load(&contender, WARMUP_LOAD, FILL_BODY_BYTES, Duration::from_secs(10), &dir)?;
-                if report.sent == 0 {
-                    return Err(format!("{} stores nothing: {}", kind.name(), report.ended).into());
-                }
-                filled += report.sent * u64::try_from(FILL_BODY_BYTES)?;
-                say(&format!("{}: {} holds {:.1} GB", case.name(), kind.name(), filled as f64 / 1e9));
-            }
+            self.fill(case, &contender, &dir)?;
             self.kill_under_load(&mut contender, &dir)?;
             record.settings.insert(kind, contender.settings.clone());
         }
@@ -144,6 +140,80 @@ impl Plan {
         Ok(())
     }
 
+    /// Sends until the log holds [`FILL_BYTES`].
+    fn fill(&self, case: Case, contender: &Contender, dir: &Path) -> Result<(), Failure> {
+        let mut filled = 0;
+        while filled < FILL_BYTES {
+            let report = self.load(contender, WARMUP_LOAD, FILL_BODY_BYTES, Duration::from_secs(10), dir)?;
+            if report.sent == 0 {
+                return Err(format!("{} stores nothing: {}", contender.kind.name(), report.ended).into());
+            }
+            filled += report.sent * u64::try_from(FILL_BODY_BYTES)?;
+            say(&format!("{}: {} holds {:.1} GB", case.name(), contender.kind.name(), filled as f64 / 1e9));
+        }
+        Ok(())
+    }
+
+    fn run_catch_ups(&self, case: Case, dir: &Path, record: &mut CaseRecord) -> Result<(), Failure> {
+        let [mut speed, mut alone, mut beside] = [const { Vec::new() }; 3];
+        let kind = case.kinds()[0];
+        let mut contender = Contender::start(&self.stable, kind, case.flush(), dir)?;
+        contender.lose_slave(dir)?;
+        self.fill(case, &contender, dir)?;
+        record.settings.insert(kind, contender.settings.clone());
+        let slave = contender.slave_address().ok_or("it has no slave")?;
+        for round in 1..=self.rounds {
+            rustix::fs::sync();
+            let calm = self.load(&contender, TEN_THOUSAND, BODY_BYTES, CATCH_UP_LOAD, dir)?;
+            let json = dir.join("beside.json");
+            let load = self.start_load(&contender, TEN_THOUSAND, BODY_BYTES, CATCH_UP_LOAD, &json)?;
+            std::thread::sleep(self.warmup);
+            let wanted = probe::log_end(contender.address)?;
+            contender.start_slave()?;
+            let mut first = None;
+            let took = loop {
+                let end = probe::log_end(slave).unwrap_or(0);
+                if end > 0 {
+                    let (begun, at) = *first.get_or_insert((Instant::now(), end));
+                    if end >= wanted {
+                        break (begun.elapsed(), end - at);
+                    }
+                }
+                if first.is_some_and(|(begun, _): (Instant, u64)| begun.elapsed() > CATCH_UP_TIMEOUT) {
+                    return Err(format!("the slave is at {end} of {wanted} after {CATCH_UP_TIMEOUT:?}").into());
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            };
+            let report = Self::report_of(&contender, load, &json)?;
+            contender.lose_slave(dir)?;
+            let (seconds, bytes) = (took.0.as_secs_f64(), took.1 as f64);
+            speed.push(bytes / seconds / 1e6);
+            alone.push(calm.latency_us.p99_9);
+            beside.push(report.latency_us.p99_9);
+            say(&format!(
+                "{}, round {round}: {:.0} MB in {seconds:.1} s, {:.0} MB/s; p99.9 {:.0} µs beside it, {:.0} µs alone",
+                case.name(),
+                bytes / 1e6,
+                bytes / seconds / 1e6,
+                report.latency_us.p99_9,
+                calm.latency_us.p99_9
+            ));
+        }
+        let times = |(beside, alone): (&f64, &f64)| beside / alone;
+        let times = beside.iter().zip(&alone).map(times).collect();
+        let figure =
+            |label, samples, goals: &[Goal]| FigureRecord::new(case, label, BTreeMap::from([(kind, samples)]), goals);
+        let figures = vec![
+            figure("MB/s", speed, &[Goal::Min(500.0)]),
+            figure("producers' p99.9 µs alone", alone, &[]),
+            figure("producers' p99.9 µs beside it", beside, &[]),
+            figure("beside it, times alone", times, &[Goal::Max(2.0)]),
+        ];
+        let arguments = TEN_THOUSAND.join(" ");
+        record.rows.push(RowRecord { load: "5 GB, 10,000/s".to_owned(), arguments, figures, runs: Vec::new() });
+        Ok(())
+    }
+
     fn kill_under_load(&self, contender: &mut Contender, dir: &Path) -> Result<(), Failure> {
         let mut load =
             self.start_load(contender, WARMUP_LOAD, BODY_BYTES, Duration::from_secs(30), &dir.join("cut.json"))?;
@@ -152,6 +222,17 @@ impl Plan {
         // It loses its broker and says so: that is what we wanted.
         load.wait()?;
         Ok(())
+    }
+
+    /// One measurement of a case's load.
+    fn load_from(&self, contender: &Contender, load: &Load, dir: &Path) -> Result<Report, Failure> {
+        let slave = if load.is_from_slave { contender.slave_address() } else { None };
+        let slave = slave.map(|slave| slave.to_string());
+        let mut arguments = load.arguments.to_vec();
+        if let Some(slave) = &slave {
+            arguments.extend(["--consume-from", slave]);
+        }
+        self.load(contender, &arguments, BODY_BYTES, self.duration, dir)
     }
 
     /// One measurement. What failed in it is in its report, and is said.
@@ -167,8 +248,13 @@ impl Plan {
         if json.exists() {
             fs::remove_file(&json)?;
         }
-        let output = self.start_load(contender, arguments, body_bytes, duration, &json)?.wait_with_output()?;
-        let text = fs::read_to_string(&json).map_err(|_| {
+        let load = self.start_load(contender, arguments, body_bytes, duration, &json)?;
+        Self::report_of(contender, load, &json)
+    }
+
+    fn report_of(contender: &Contender, load: Child, json: &Path) -> Result<Report, Failure> {
+        let output = load.wait_with_output()?;
+        let text = fs::read_to_string(json).map_err(|_| {
             let said = String::from_utf8_lossy(&output.stderr);
             format!(
                 "no figures from {}: {}",
@@ -233,6 +319,7 @@ fn row_of(case: Case, load: &Load, runs: Vec<RunRecord>) -> RowRecord {
         for run in &runs {
             let sample = match figure.value {
                 Value::Report(value) => value(&run.report),
+                Value::EndToEnd(value) => run.report.end_to_end_us.as_ref().map_or(f64::NAN, value),
                 Value::ResidentMb => run.resident_mb,
             };
             samples.entry(run.contender).or_default().push(sample);
@@ -248,7 +335,7 @@ fn seconds_row(case: Case, load: &str, seconds: BTreeMap<Kind, Vec<f64>>) -> Row
 }
 
 impl FigureRecord {
-    fn new(case: Case, label: &str, samples: BTreeMap<Kind, Vec<f64>>, goals: &[crate::case::Goal]) -> Self {
+    fn new(case: Case, label: &str, samples: BTreeMap<Kind, Vec<f64>>, goals: &[Goal]) -> Self {
         let ours = case.kinds()[0];
         let mut figure = Self { label: label.to_owned(), samples, goals: Vec::new() };
         figure.goals = goals

@@ -300,7 +300,7 @@ fn settings_report(settings: &Settings) -> SettingsReport {
         size: settings.size,
         duration_s: settings.duration.as_secs_f64(),
         warmup_s: settings.warmup.as_secs_f64(),
-        end_to_end: settings.end_to_end,
+        end_to_end: !settings.sources.is_empty(),
         header: settings.header,
         cpu: settings.cpu,
         generator: format!("ringmq-bench {}{debug}", env!("CARGO_PKG_VERSION")),

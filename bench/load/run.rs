@@ -78,7 +78,7 @@ pub fn produce(settings: &Settings, stop: &Arc<AtomicBool>) -> Result<Outcome, L
         elapsed_ns: load.tally.elapsed_ns(now),
         generator_cpu: ratio(cpu_time_ns() - cpu_start_ns, wall_ns),
         held_back: load.schedule.as_ref().map_or(0, OpenSchedule::held_back),
-        books: settings.end_to_end.then_some(load.books),
+        books: (!settings.sources.is_empty()).then_some(load.books),
         tally: load.tally,
     })
 }
@@ -125,13 +125,11 @@ impl Load {
             producers.push(Producer::new(connection, Rc::clone(&templates), index / settings.targets.len(), run_id));
         }
         let mut consumers = Vec::new();
-        if settings.end_to_end {
-            for target in &settings.targets {
-                let (stream, offsets) = open_consumer(settings, *target)?;
-                let token = Token(producers.len() + consumers.len());
-                let connection = Connection::watch(stream, *target, poll.registry(), token)?;
-                consumers.push(Consumer::new(connection, settings.header, &settings.topic, offsets));
-            }
+        for source in &settings.sources {
+            let (stream, offsets) = open_consumer(settings, *source)?;
+            let token = Token(producers.len() + consumers.len());
+            let connection = Connection::watch(stream, *source, poll.registry(), token)?;
+            consumers.push(Consumer::new(connection, settings.header, &settings.topic, offsets));
         }
         let nanos = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let start_ns = now_ns();

@@ -74,6 +74,9 @@ pub struct ProduceArgs {
     /// Pull the messages back with long polls on connections of their own, and measure until each arrived
     #[arg(long)]
     pub end_to_end: bool,
+    /// Pull them from these brokers, slaves of the targets for example, and not from the targets; goes with --end-to-end
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', requires = "end_to_end")]
+    pub consume_from: Vec<String>,
     /// Write the figures here
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -126,8 +129,8 @@ pub struct Settings {
     pub warmup: Duration,
     /// What may follow.
     pub drain: Duration,
-    /// Whether to pull the messages back.
-    pub end_to_end: bool,
+    /// Brokers to pull the messages back from; empty if they are not pulled.
+    pub sources: Vec<SocketAddr>,
     /// How request headers are written.
     pub header: HeaderKind,
     /// Processor to stay on.
@@ -212,7 +215,13 @@ impl Settings {
         }
         let connections = within("--connections", args.connections, 1, CONNECTIONS_MAX)?;
         let targets: Vec<SocketAddr> = args.target.iter().map(|target| resolve(target)).collect::<Result<_, _>>()?;
-        if let Some(target) = targets.iter().find(|target| !target.ip().is_loopback() && !args.allow_remote) {
+        let sources = match (args.end_to_end, args.consume_from.is_empty()) {
+            (false, _) => Vec::new(),
+            (true, true) => targets.clone(),
+            (true, false) => args.consume_from.iter().map(|source| resolve(source)).collect::<Result<_, _>>()?,
+        };
+        let remote = targets.iter().chain(&sources).find(|target| !target.ip().is_loopback() && !args.allow_remote);
+        if let Some(target) = remote {
             return Err(SettingsError::Remote { target: *target });
         }
         if connections < targets.len() {
@@ -228,7 +237,7 @@ impl Settings {
             duration: args.duration,
             warmup: args.warmup,
             drain: args.drain,
-            end_to_end: args.end_to_end,
+            sources,
             header: if args.binary_header { HeaderKind::Binary } else { HeaderKind::Json },
             cpu: args.cpu,
         })
@@ -290,7 +299,10 @@ mod tests {
         assert_eq!(settings.targets.len(), 2);
         assert_eq!(settings.pace, Pace::Open { rate_per_s: 10_000, outstanding_max: 1_000_000 });
         assert_eq!((settings.duration, settings.warmup), (Duration::from_millis(1500), Duration::ZERO));
-        assert_eq!((settings.header, settings.cpu, settings.end_to_end), (HeaderKind::Binary, Some(1), true));
+        assert_eq!((settings.header, settings.cpu), (HeaderKind::Binary, Some(1)));
+        assert_eq!(settings.sources, settings.targets);
+        let settings = check(&format!("{line} --consume-from 127.0.0.1:10912")).expect("a good line");
+        assert_eq!(settings.sources, ["127.0.0.1:10912".parse().expect("an address")]);
     }
 
     #[test]
@@ -314,6 +326,8 @@ mod tests {
         refused("--target 127.0.0.1:1 --topic a.b --duration 1s --rate 5", "is no topic name");
         refused("--target 127.0.0.1 --topic T --duration 1s --rate 5", "is no address");
         refused("--target 192.0.2.1:1 --topic T --duration 1s --rate 5", "--allow-remote");
+        refused(&format!("{good} --rate 5 --consume-from 127.0.0.1:1"), "--end-to-end");
+        refused(&format!("{good} --rate 5 --end-to-end --consume-from 192.0.2.1:1"), "--allow-remote");
         refused(
             "--target 127.0.0.1:1,127.0.0.1:2 --connections 1 --topic T --duration 1s --rate 5",
             "at least one each",
