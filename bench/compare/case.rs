@@ -189,8 +189,7 @@ impl Case {
                 &[Kind::RingmqDouble, Kind::RingmqAsync, Kind::ApacheDouble, Kind::ApacheAsync]
             }
             Self::Distance => &[Kind::RingmqFar, Kind::RingmqRelayed, Kind::RingmqDouble],
-            Self::Lag => &[Kind::RingmqAsync, Kind::ApacheAsync],
-            Self::CatchUp => &[Kind::RingmqAsync],
+            Self::Lag | Self::CatchUp => &[Kind::RingmqAsync],
             _ => &[Kind::Ringmq, Kind::Apache, Kind::Echo],
         }
     }
