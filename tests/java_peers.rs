@@ -5,19 +5,20 @@
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
 mod harness;
 
+use std::env;
 use std::io::Write as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Audit, Client, Load, NameServer, Node, NodeOptions, Queue, Seed};
+use harness::{Audit, Client, Load, NameServer, Node, NodeOptions, Queue, Random, Seed};
 use ringmq_peers::{Apache, BrokerOptions, Role};
 
 const TOPIC: &str = "java-peers";
 const QUEUES: i32 = 2;
 /// Apache's slave looks at its master's topics once a minute, and a busy machine is slow.
-const PATIENCE: Duration = Duration::from_secs(180);
-/// As [`BrokerOptions::small`] has it: both must have segments of one size.
-const SEGMENT_BYTES: &str = "67108864";
+const PATIENCE: Duration = Duration::from_secs(240);
+/// Both must have segments of one size, and the backlog must fit one: a classic stream begins where the master's last segment does.
+const SEGMENT_BYTES: &str = "1073741824";
 
 fn say(line: &str) {
     writeln!(std::io::stderr(), "{line}").expect("stderr is open");
@@ -27,13 +28,45 @@ fn apache() -> Option<Apache> {
     Apache::locate().map_err(|missing| say(&format!("skipped: {missing}"))).ok()
 }
 
+/// An Apache broker.
+fn broker(name_server: &str) -> BrokerOptions {
+    let mut options = BrokerOptions::small(name_server);
+    options.more.push(("mappedFileSizeCommitLog".to_owned(), SEGMENT_BYTES.to_owned()));
+    options
+}
+
 fn queues() -> Vec<Queue> {
     (0..QUEUES).map(|queue_id| Queue { shard: 0, topic: TOPIC.to_owned(), queue_id }).collect()
 }
 
-/// Waits until the slave has everything in the book, then compares the bytes.
+/// Messages that the slave has to catch up: `RINGMQ_PEER_MESSAGES`, or a few. 700,000 of them are nearly a gigabyte.
+fn backlog() -> usize {
+    let messages = env::var("RINGMQ_PEER_MESSAGES").ok();
+    messages.map_or(1500, |text| text.parse().expect("RINGMQ_PEER_MESSAGES is a whole number"))
+}
+
+/// Where the queues end on a broker; `None` while it does not say.
+fn ends(address: &str) -> Option<Vec<i64>> {
+    let mut client = Client::connect(address).ok()?;
+    (0..QUEUES).map(|queue_id| client.max_offset(TOPIC, queue_id).ok()).collect()
+}
+
+/// Whether a broker lets the topic be read: a Java slave knows its log before its topics.
+fn is_read(address: &str, ends: &[i64]) -> bool {
+    let Ok(mut client) = Client::connect(address) else { return false };
+    (0..QUEUES).zip(ends).all(|(queue_id, &end)| client.read_queue(TOPIC, queue_id, end).is_ok())
+}
+
+/// Waits until the slave's queues end where its master's do, then looks for everything in the book, and compares the bytes.
 fn compare(audit: &mut Audit, master: &str, slave: &str, log: impl Fn() -> String) {
     let begun = Instant::now();
+    let wanted = ends(master).expect("the master answers");
+    while ends(slave).as_ref() != Some(&wanted) || !is_read(slave, &wanted) {
+        assert!(begun.elapsed() < PATIENCE, "the slave is at {:?} of {wanted:?}\n{}", ends(slave), log());
+        thread::sleep(Duration::from_millis(50));
+    }
+    say(&format!("caught up after {:?}", begun.elapsed()));
+    // A Java slave empties its table of topics for a moment whenever its master's has changed, and refuses pulls meanwhile.
     loop {
         audit.read_all_again();
         let verified = Client::connect(slave).map_err(|error| error.to_string());
@@ -41,9 +74,7 @@ fn compare(audit: &mut Audit, master: &str, slave: &str, log: impl Fn() -> Strin
             Ok(()) => break,
             Err(problems) => assert!(begun.elapsed() < PATIENCE, "{problems}\n{}", log()),
         }
-        thread::sleep(Duration::from_millis(200));
     }
-    say(&format!("caught up after {:?}", begun.elapsed()));
     for queue_id in 0..QUEUES {
         let bytes = |address: &str| {
             Client::connect(address).expect("it listens").read_bytes(TOPIC, queue_id).expect("it answers")
@@ -53,8 +84,8 @@ fn compare(audit: &mut Audit, master: &str, slave: &str, log: impl Fn() -> Strin
 }
 
 /// Sends to a master and enters what was sent.
-fn produce(audit: &mut Audit, load: &Load, master: &str, seed: &Seed, purpose: u64) {
-    let (book, ended) = load.produce(master, &queues(), 1500, &mut seed.random(purpose));
+fn produce(audit: &mut Audit, load: &Load, master: &str, count: usize, random: &mut Random) {
+    let (book, ended) = load.produce(master, &queues(), count, random);
     ended.expect("the master lives");
     audit.enter(book);
 }
@@ -64,10 +95,10 @@ fn ringmq_follows_an_apache_master() {
     let Some(apache) = apache() else { return };
     let seed = Seed::of("java_peers", "ringmq_follows_an_apache_master");
     let name_server = apache.start_name_server().expect("it starts");
-    let master = apache.start_broker(&BrokerOptions::small(&name_server.address())).expect("it starts");
+    let master = apache.start_broker(&broker(&name_server.address())).expect("it starts");
     Client::connect(&master.address()).expect("it listens").create_topic(TOPIC, 2).expect("it answers");
     let (mut audit, load) = (Audit::default(), Load::default());
-    produce(&mut audit, &load, &master.address(), &seed, 1);
+    produce(&mut audit, &load, &master.address(), backlog(), &mut seed.random(1));
     let more = [("brokerRole", "SLAVE"), ("brokerId", "1"), ("mappedFileSizeCommitLog", SEGMENT_BYTES)];
     let slave = Node::start(&NodeOptions {
         name_servers: Some(name_server.address()),
@@ -76,7 +107,7 @@ fn ringmq_follows_an_apache_master() {
     });
     compare(&mut audit, &master.address(), &slave.broker(0), || slave.process().log_tail());
     // And live.
-    produce(&mut audit, &load, &master.address(), &seed, 2);
+    produce(&mut audit, &load, &master.address(), 1500, &mut seed.random(2));
     compare(&mut audit, &master.address(), &slave.broker(0), || slave.process().log_tail());
 }
 
@@ -92,12 +123,12 @@ fn an_apache_slave_follows_ringmq() {
     });
     Client::connect(&master.broker(0)).expect("it listens").create_topic(TOPIC, 2).expect("it answers");
     let (mut audit, load) = (Audit::default(), Load::default());
-    produce(&mut audit, &load, &master.broker(0), &seed, 1);
-    let mut options = BrokerOptions { broker_id: 1, role: Role::Slave, ..BrokerOptions::small(&name_server.address()) };
+    produce(&mut audit, &load, &master.broker(0), backlog(), &mut seed.random(1));
+    let mut options = BrokerOptions { broker_id: 1, role: Role::Slave, ..broker(&name_server.address()) };
     // Without it Apache's slave refuses every pull.
     options.more.push(("slaveReadEnable".to_owned(), "true".to_owned()));
     let slave = apache.start_broker(&options).expect("it starts");
     compare(&mut audit, &master.broker(0), &slave.address(), || slave.process().log_tail());
-    produce(&mut audit, &load, &master.broker(0), &seed, 2);
+    produce(&mut audit, &load, &master.broker(0), 1500, &mut seed.random(2));
     compare(&mut audit, &master.broker(0), &slave.address(), || slave.process().log_tail());
 }
