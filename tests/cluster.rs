@@ -27,6 +27,14 @@ enum Mode {
     Sync,
 }
 
+/// Which of the first master and its slave a scenario loses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lost {
+    Master,
+    Slave,
+    Both,
+}
+
 /// Two masters, with a slave each unless the mode has none, under two name servers.
 struct Cluster {
     name_servers: [NameServer; 2],
@@ -74,15 +82,39 @@ impl Cluster {
         }
     }
 
-    /// Waits until the name servers know the first master, or know that it is gone.
-    fn wait_registered(&self, is_there: bool) {
-        let address = self.masters[0].broker(0);
+    /// Waits until the name servers know a node, or know that it is gone.
+    fn wait_registered(&self, node: &Node, is_there: bool) {
         for name_server in &self.name_servers {
-            wait_for("route that shows the master or not", || {
-                let found = route_addresses(&name_server.address(), "BenchmarkTest").contains(&address);
+            wait_for("route that shows the node or not", || {
+                let found = route_addresses(&name_server.address(), "BenchmarkTest").contains(&node.broker(0));
                 (found == is_there).then_some(())
             });
         }
+    }
+
+    /// Kills what is to be lost, and waits until the name servers know.
+    fn lose(&mut self, lost: Lost) {
+        if lost != Lost::Slave {
+            self.masters[0].kill();
+            self.wait_registered(&self.masters[0], false);
+        }
+        if lost != Lost::Master {
+            self.slaves[0].kill();
+            self.wait_registered(&self.slaves[0], false);
+        }
+    }
+
+    /// Brings it back, the slave first: its master must not need it to start, nor it its master.
+    fn bring_back(&mut self, lost: Lost) {
+        if lost != Lost::Master {
+            self.slaves[0].restart();
+            self.wait_registered(&self.slaves[0], true);
+        }
+        if lost != Lost::Slave {
+            self.masters[0].restart();
+            self.wait_registered(&self.masters[0], true);
+        }
+        self.wait_until_followed();
     }
 }
 
@@ -101,8 +133,8 @@ fn route_addresses(name_server: &str, topic: &str) -> Vec<String> {
     addresses.filter_map(|address| address.as_str().map(str::to_owned)).collect()
 }
 
-/// Runs scenarios in which the first master is killed and brought back.
-fn lose_a_master(client: Result<StockClient, Missing>, mode: Mode, scenarios: &[&str]) {
+/// Runs scenarios in which the first master, its slave or both are killed and brought back.
+fn lose(lost: Lost, client: Result<StockClient, Missing>, mode: Mode, scenarios: &[&str]) {
     let client = match client {
         Ok(client) => client,
         Err(missing) => {
@@ -131,14 +163,11 @@ fn lose_a_master(client: Result<StockClient, Missing>, mode: Mode, scenarios: &[
         let done = |step: &str| fs::write(steps.path().join(step), "").expect("the temporary folder is writable");
         if reached("sent") {
             cluster.wait_caught_up();
-            cluster.masters[0].kill();
-            cluster.wait_registered(false);
+            cluster.lose(lost);
             done("killed");
         }
         if reached("read") {
-            cluster.masters[0].restart();
-            cluster.wait_registered(true);
-            cluster.wait_until_followed();
+            cluster.bring_back(lost);
             done("returned");
         }
         running.join().expect("it does not panic")
@@ -210,7 +239,7 @@ fn mqadmin_shows_roles_and_lag_and_places_queues() {
     cluster.slaves[0].restart();
     cluster.wait_until_followed();
     cluster.masters[0].kill();
-    cluster.wait_registered(false);
+    cluster.wait_registered(&cluster.masters[0], false);
     let shown = run(&["clusterList".to_owned(), "topicRoute -t PLACED".to_owned()]);
     expect_row(&shown[0], &["DefaultCluster", "broker-a", "1", &a_slave]);
     expect(&shown[1], &a_slave);
@@ -315,7 +344,7 @@ fn offsets_return_to_a_master_with_its_slaves_commits() {
     drop(master);
     cluster.wait_caught_up();
     cluster.masters[0].kill();
-    cluster.wait_registered(false);
+    cluster.wait_registered(&cluster.masters[0], false);
     // One queue is read on at the slave, one is not.
     connect(&cluster.slaves[0]).commit_offset(group, topic, 0, 9).expect("it answers");
     cluster.masters[0].restart();
@@ -333,40 +362,55 @@ const WITH_SLAVE: [&str; 2] = ["lost-master-slave", "lost-master-slave-orderly"]
 
 #[test]
 fn java_5_reads_on_from_an_asynchronous_slave() {
-    lose_a_master(StockClient::java_5(), Mode::Async, &WITH_SLAVE);
+    lose(Lost::Master, StockClient::java_5(), Mode::Async, &WITH_SLAVE);
 }
 
 #[test]
 fn java_5_reads_on_from_a_synchronous_slave() {
-    lose_a_master(StockClient::java_5(), Mode::Sync, &WITH_SLAVE);
+    lose(Lost::Master, StockClient::java_5(), Mode::Sync, &WITH_SLAVE);
 }
 
 #[test]
 fn java_4_reads_on_from_an_asynchronous_slave() {
-    lose_a_master(StockClient::java_4(), Mode::Async, &WITH_SLAVE);
+    lose(Lost::Master, StockClient::java_4(), Mode::Async, &WITH_SLAVE);
 }
 
 #[test]
 fn java_4_reads_on_from_a_synchronous_slave() {
-    lose_a_master(StockClient::java_4(), Mode::Sync, &WITH_SLAVE);
+    lose(Lost::Master, StockClient::java_4(), Mode::Sync, &WITH_SLAVE);
 }
 
 #[test]
 fn go_reads_on_from_an_asynchronous_slave() {
-    lose_a_master(StockClient::go(), Mode::Async, &["lost-master-slave"]);
+    lose(Lost::Master, StockClient::go(), Mode::Async, &["lost-master-slave"]);
 }
 
 #[test]
 fn go_reads_on_from_a_synchronous_slave() {
-    lose_a_master(StockClient::go(), Mode::Sync, &["lost-master-slave"]);
+    lose(Lost::Master, StockClient::go(), Mode::Sync, &["lost-master-slave"]);
 }
 
 #[test]
 fn java_5_waits_for_a_master_without_slave() {
-    lose_a_master(StockClient::java_5(), Mode::NoSlave, &["lost-master-alone"]);
+    lose(Lost::Master, StockClient::java_5(), Mode::NoSlave, &["lost-master-alone"]);
 }
 
 #[test]
 fn java_4_waits_for_a_master_without_slave() {
-    lose_a_master(StockClient::java_4(), Mode::NoSlave, &["lost-master-alone"]);
+    lose(Lost::Master, StockClient::java_4(), Mode::NoSlave, &["lost-master-alone"]);
+}
+
+#[test]
+fn java_5_does_not_feel_the_loss_of_a_synchronous_slave() {
+    lose(Lost::Slave, StockClient::java_5(), Mode::Sync, &WITH_SLAVE);
+}
+
+#[test]
+fn go_does_not_feel_the_loss_of_a_synchronous_slave() {
+    lose(Lost::Slave, StockClient::go(), Mode::Sync, &["lost-master-slave"]);
+}
+
+#[test]
+fn java_5_waits_for_both_of_a_synchronous_pair() {
+    lose(Lost::Both, StockClient::java_5(), Mode::Sync, &["lost-master-alone"]);
 }
