@@ -10,6 +10,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
 mod harness;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -333,6 +334,8 @@ fn store_of_segments() -> (Operator, PathBuf, i64) {
 
 /// Segments are named by the log offset at which they begin.
 const SECOND_SEGMENT: &str = "00000000000002097152";
+/// The one in which the messages of [`store_of_segments`] end.
+const NEWEST_SEGMENT: &str = "00000000000006291456";
 
 /// A segment of the middle that is missing is named, not skipped.
 #[test]
@@ -355,6 +358,51 @@ fn a_foreign_segment_is_refused_by_name() {
     refused(operator.command(), &[SECOND_SEGMENT]);
     fs::rename(&aside, &segment).expect("same file system");
     opens_undamaged(&operator.store(), 1, count);
+}
+
+/// So is one of another store, which holds sound records of the very same place: an old one as well as the newest, after an orderly stop as
+/// well as after `kill -9`, when the newest messages may be in the tail only. The right file is taken back, and nothing is lost.
+#[test]
+fn a_segment_of_another_store_is_refused_by_name() {
+    let (operator, segment, count) = store_of_segments();
+    let (other, others, _) = store_of_segments();
+    let store = operator.store();
+    let refuse_both = |end: &str| {
+        for name in [SECOND_SEGMENT, NEWEST_SEGMENT] {
+            let (ours, theirs) = (segment.with_file_name(name), others.with_file_name(name));
+            let aside = operator.folder.path().join("segment");
+            fs::rename(&ours, &aside).expect("same file system");
+            fs::copy(&theirs, &ours).expect("the folder is ours");
+            let before = contents(&store.join("shard-0"));
+            refused(operator.command(), &[name, "another store", "put the right one back"]);
+            assert!(before == contents(&store.join("shard-0")), "{name}: the refusal after {end} changed the store");
+            fs::rename(&aside, &ours).expect("same file system");
+        }
+    };
+    refuse_both("an orderly stop");
+    let (count, mut node) = {
+        opens_undamaged(&store, 1, count);
+        store_with_messages(&store, 1, 3)
+    };
+    node.kill();
+    refuse_both("kill -9");
+    opens_undamaged(&store, 1, count);
+    // The other store has lent its files and is as good as before.
+    opens_undamaged(&other.store(), 1, count - 3);
+}
+
+/// Every file below a folder.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).expect("the folder is there") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(contents(&path));
+        } else {
+            found.insert(path.clone(), fs::read(&path).expect("the file is ours"));
+        }
+    }
+    found
 }
 
 #[test]

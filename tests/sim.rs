@@ -53,6 +53,7 @@ fn add(sum: &mut Counts, one: &Counts) {
     sum.clean_stops += one.clean_stops;
     sum.checkpoints_lost += one.checkpoints_lost;
     sum.cuts += one.cuts;
+    sum.foreign_segments += one.foreign_segments;
 }
 
 #[test]
@@ -98,6 +99,7 @@ fn check_that_it_was_worth_it(sum: &Counts) {
         ("clean stops", sum.clean_stops),
         ("lost checkpoints", sum.checkpoints_lost),
         ("cuts", sum.cuts),
+        ("segments of other stores refused", sum.foreign_segments),
     ] {
         assert!(count > 20, "{what}: only {count}");
     }

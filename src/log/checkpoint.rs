@@ -8,14 +8,15 @@
 //! | bytes   | field         | meaning                                                                             |
 //! |---------|---------------|-------------------------------------------------------------------------------------|
 //! | 0..8    | magic         | `RINGMQCP`                                                                          |
-//! | 8..12   | version       | 2                                                                                   |
+//! | 8..12   | version       | 3; 2 is read as well: it has no fingerprints                                        |
 //! | 12..16  | CRC-32        | of `length` bytes from 24 on                                                        |
 //! | 16..24  | length        |                                                                                     |
 //! | then    | queues        | each: 1, topic length `u16`, topic, queue id `u32`, `as_of`, floor, sealed end,     |
 //! |         |               | count `u32` of blocks (first, last log, position), count `u32` of entries; then a 0 |
 //! |         | log           | `replay_from`, `flushed`, segment size, index file size, index end                  |
 //! |         | index files   | count `u32`; each: number `u32`, last log offset                                    |
-//! |         | segments      | count `u32`; each: start, earliest, latest store time, filler or 2^64 - 1           |
+//! |         | segments      | count `u32`; each: start, earliest and latest store time, filler, fingerprint;      |
+//! |         |               | the last two are 2^64 - 1 where there is none                                       |
 //! |         | plain         | `u8`: 1 if the record before `replay_from` has no CRC property                      |
 //! |         | keys          | `as_of`; count `u32` of runs (position, count `u32`, begin, end, last log);         |
 //! |         |               | count `u32` of entries (hash `u32`, log offset, store time)                         |
@@ -31,15 +32,19 @@ use super::commit_log::Log;
 use super::consume_queue::{BlockRef, Entry, Queue, Queues};
 use super::file::{FileName, Work};
 use super::key_index::{KeyEntry, KeyIndex, Run};
-use super::segment::Segment;
+use super::segment::{KnownSegment, Segment};
 use super::settings::LogSettings;
 use crate::limits::{CHECKPOINT_SLICE_BYTES, DISK_BLOCK_BYTES};
 use crate::model::{LogOffset, QueueId, QueueOffset, UnixMs};
 
 const MAGIC: &[u8; 8] = b"RINGMQCP";
-const VERSION: u32 = 2;
-/// Stands for the filler of a segment that has none yet.
-const NO_FILLER: u64 = u64::MAX;
+const VERSION: u32 = 3;
+/// The oldest that is read: without its checkpoint, a store whose oldest segments are gone does not know where its empty queues go on.
+const VERSION_MIN: u32 = 2;
+/// From this version on, a checkpoint says how segments begin.
+const VERSION_FINGERPRINTS: u32 = 3;
+/// Stands for the filler or the fingerprint of a segment that has none yet.
+const NONE: u64 = u64::MAX;
 const HEADER_BYTES: usize = 24;
 /// A checkpoint of `n` bytes is made anew when the log grew by so many times `n`.
 const GROWTH_PER_SIZE: u64 = 8;
@@ -169,14 +174,14 @@ impl Log {
             out.extend_from_slice(&number.to_be_bytes());
             out.extend_from_slice(&last.0.to_be_bytes());
         }
-        let known = |segment: &Segment| Some((segment.start, segment.times?, segment.filler));
-        let segments: Vec<_> = self.segments.iter().filter_map(known).collect();
+        let segments: Vec<_> = self.segments.iter().filter_map(Segment::known).collect();
         put_count(&mut out, segments.len());
-        for (start, (first, last), filler) in segments {
+        for KnownSegment { start, times: (first, last), filler, fingerprint } in segments {
             out.extend_from_slice(&start.0.to_be_bytes());
             out.extend_from_slice(&first.to_be_bytes());
             out.extend_from_slice(&last.to_be_bytes());
-            out.extend_from_slice(&filler.map_or(NO_FILLER, |at| at.0).to_be_bytes());
+            out.extend_from_slice(&filler.map_or(NONE, |at| at.0).to_be_bytes());
+            out.extend_from_slice(&fingerprint.map_or(NONE, u64::from).to_be_bytes());
         }
         out.push(u8::from(is_plain));
         put_keys(&mut out, &self.keys, as_of);
@@ -257,8 +262,8 @@ pub(super) struct Checkpoint {
     pub(super) flushed: LogOffset,
     pub(super) index_end: u64,
     pub(super) index_files: BTreeMap<u32, LogOffset>,
-    /// Starts of segments, their store times and their fillers.
-    pub(super) segments: Vec<(LogOffset, (i64, i64), Option<LogOffset>)>,
+    /// Segments with records, all of which are flushed.
+    pub(super) segments: Vec<KnownSegment>,
     /// Whether the record before `replay_from` has no CRC property.
     pub(super) is_plain: bool,
 }
@@ -267,9 +272,10 @@ impl Checkpoint {
     /// Reads a checkpoint; `None` if it is damaged, of another version or of a store with other sizes: then the log says it all.
     pub(super) fn decode(bytes: &[u8], settings: &LogSettings) -> Option<Checkpoint> {
         let mut header = Cursor { rest: bytes };
-        if header.take(8)? != MAGIC || header.u32()? != VERSION {
+        if header.take(8)? != MAGIC {
             return None;
         }
+        let version = header.u32().filter(|version| (VERSION_MIN..=VERSION).contains(version))?;
         let crc = header.u32()?;
         let length = usize::try_from(header.u64()?).ok()?;
         let body = header.take(length)?;
@@ -293,8 +299,9 @@ impl Checkpoint {
         let mut segments = Vec::new();
         for _ in 0..at.u32()? {
             let (start, times) = (LogOffset(at.u64()?), (at.i64()?, at.i64()?));
-            let filler = Some(at.u64()?).filter(|filler| *filler != NO_FILLER).map(LogOffset);
-            segments.push((start, times, filler));
+            let filler = Some(at.u64()?).filter(|filler| *filler != NONE).map(LogOffset);
+            let fingerprint = if version < VERSION_FINGERPRINTS { NONE } else { at.u64()? };
+            segments.push(KnownSegment { start, times, filler, fingerprint: u32::try_from(fingerprint).ok() });
         }
         let is_plain = at.take(1)? == [1];
         let keys = at.keys(settings)?;
@@ -309,6 +316,11 @@ impl Checkpoint {
             segments,
             is_plain,
         })
+    }
+
+    /// How segments begin, by their starts; not in a checkpoint of an older version.
+    pub(super) fn fingerprints(&self) -> BTreeMap<LogOffset, u32> {
+        self.segments.iter().filter_map(|known| Some((known.start, known.fingerprint?))).collect()
     }
 }
 

@@ -364,8 +364,11 @@ impl Log {
     #[inline]
     pub(super) fn put(&mut self, record: &Sized<'_>, queue_offset: QueueOffset) -> LogOffset {
         let log_offset = self.appended();
-        self.tail.fill(record.size() as usize, |out| record.encode(Place { log_offset, queue_offset }, out));
-        self.segments.note_time(log_offset, record.store_timestamp());
+        let segments = &mut self.segments;
+        self.tail.fill(record.size() as usize, |out| {
+            record.encode(Place { log_offset, queue_offset }, out);
+            segments.note_record(log_offset, record.store_timestamp(), out);
+        });
         self.replica.is_plain = Some(!self.settings.has_record_crc);
         let end = log_offset.plus(u64::from(record.size()));
         self.tail.publish(end);

@@ -297,7 +297,9 @@ impl Writer<'_> {
 /// A record as it lies in the log; borrows from the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordView<'a> {
-    /// Bytes of the whole record.
+    /// The whole record.
+    pub bytes: &'a [u8],
+    /// How many these are.
     pub size: u32,
     /// Queue within the topic.
     pub queue_id: QueueId,
@@ -432,7 +434,7 @@ impl<'a> RecordView<'a> {
         if check != Check::Shape {
             check_record_crc(record, view.has_crc(), check)?;
         }
-        Ok(RecordView { topic, ..view })
+        Ok(RecordView { bytes: record, topic, ..view })
     }
 
     /// Whether the record ends in a CRC property. RocketMQ's own brokers make records without one unless they are told otherwise.
@@ -579,6 +581,7 @@ impl<'a> Reader<'a> {
         let properties_len = usize::from(u16::from_be_bytes(self.array()?));
         let properties = self.take(properties_len)?;
         let view = RecordView {
+            bytes: &[],
             size,
             queue_id,
             flag,

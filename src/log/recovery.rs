@@ -3,8 +3,8 @@
 //! In order:
 //!
 //! 1. Segments must be contiguous and of the right size; anything unknown in the folders is refused by name.
-//! 2. A checkpoint, if there is a sound one, says where to begin; else the whole log is read. Of a segment that is not read, the first
-//!    record must name its place: a file that was copied there from elsewhere is refused by name.
+//! 2. A checkpoint, if there is a sound one, says where to begin; else the whole log is read. It also says how each segment begins: what was
+//!    put there from elsewhere is refused by name, see [`places`].
 //! 3. The log is valid up to the first bytes that are not a sound record *for that place*: recycled segments hold sound records of an
 //!    older part of the log, so the record's own log offset counts as much as its CRC.
 //! 4. What was found is flushed: that it can be read does not mean that it would survive.
@@ -19,6 +19,7 @@
 
 mod cut;
 mod parse;
+mod places;
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
@@ -126,9 +127,9 @@ pub enum RecoveryError {
         /// What it should be.
         expected: u64,
     },
-    /// A segment that holds something else than its name says.
+    /// A segment that holds something else than what was written there.
     #[error(
-        "{file} does not begin with the log's record of that place: it was put there from elsewhere; restore the file"
+        "{file} does not begin as it was written: it is another store's, or damaged; put the right one back, or restore it from a replica or a backup"
     )]
     ForeignSegment {
         /// The segment.
@@ -193,8 +194,8 @@ pub struct Recovery {
     answer: Option<Bytes>,
     failed: Option<RecoveryError>,
     leftovers: VecDeque<FileName>,
-    /// Segments that are not read whole, of which the first record is still to be looked at.
-    unread: VecDeque<LogOffset>,
+    /// Segments whose first record is still to be looked at, and its fingerprint if it is known.
+    places: VecDeque<(LogOffset, Option<u32>)>,
     checkpoint_bytes: u64,
     index_sizes: Vec<(u32, u64)>,
     derived: Derived,
@@ -216,8 +217,8 @@ pub struct Recovery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Checkpoint,
-    Leftovers,
     Places,
+    Leftovers,
     Scan,
     Doubt,
     NextSegment,
@@ -307,7 +308,7 @@ impl Recovery {
             answer: None,
             failed: None,
             leftovers,
-            unread: VecDeque::new(),
+            places: VecDeque::new(),
             checkpoint_bytes,
             index_sizes,
             known_end: at,
@@ -337,8 +338,8 @@ impl Recovery {
                 Phase::Doubt => Ok(self.resolve_doubt()),
                 Phase::NextSegment => self.check_next_segment(),
                 Phase::Cut => self.go_on_cutting(),
-                Phase::Leftovers => Ok(self.remove_leftover()),
                 Phase::Places => self.check_places(),
+                Phase::Leftovers => Ok(self.remove_leftover()),
                 Phase::Commit => Ok(self.write_commit()),
                 Phase::Flush => Ok(self.flush_commit()),
                 Phase::Stale => Ok(self.clear_stale()),
@@ -389,13 +390,15 @@ impl Recovery {
             return Ok(Some(read(FileName::Checkpoint, at, len)));
         }
         let bytes = std::mem::take(&mut self.scan.window);
-        self.phase = Phase::Leftovers;
-        match Checkpoint::decode(&bytes, &self.settings) {
+        let checkpoint = Checkpoint::decode(&bytes, &self.settings);
+        let fingerprints = checkpoint.as_ref().map(Checkpoint::fingerprints).unwrap_or_default();
+        match checkpoint {
             Some(checkpoint) if self.is_within(checkpoint.flushed) => self.begin_at(checkpoint)?,
             // It knows of what is to be cut off.
             Some(_) => self.leftovers.push_front(FileName::Checkpoint),
             None => {}
         }
+        self.begin_places(&fingerprints);
         let known = self.derived.index.files();
         let unknown = self.index_sizes.iter().map(|(number, _)| *number).filter(|number| !known.contains_key(number));
         self.leftovers.extend(unknown.map(FileName::Index));
@@ -428,8 +431,8 @@ impl Recovery {
         let mut index_files = checkpoint.index_files;
         index_files.retain(|number, _| self.index_sizes.iter().any(|(found, _)| found == number));
         self.derived.index.resume(checkpoint.index_end, index_files);
-        for (start, times, filler) in checkpoint.segments {
-            self.derived.segments.set_known(start, times, filler);
+        for known in &checkpoint.segments {
+            self.derived.segments.set_known(known);
         }
         Ok(())
     }
@@ -677,28 +680,10 @@ impl Recovery {
         match self.leftovers.pop_front() {
             Some(file) => Some(Step::Remove { file }),
             None => {
-                let size = self.settings.segment_bytes;
-                let starts = self.derived.segments.iter().map(|segment| segment.start);
-                self.unread = starts.take_while(|start| start.plus(size) <= self.replay_from).collect();
-                self.phase = Phase::Places;
+                self.phase = Phase::Scan;
                 None
             }
         }
-    }
-
-    /// Looks at the first record of each segment that the scan will not read.
-    fn check_places(&mut self) -> Result<Option<Step>, RecoveryError> {
-        if let Some(data) = self.answer.take()
-            && let Some(start) = self.unread.pop_front()
-            && !claims_place(&data, start)
-        {
-            return Err(RecoveryError::ForeignSegment { file: FileName::Segment(start) });
-        }
-        if let Some(&start) = self.unread.front() {
-            return Ok(Some(read(FileName::Segment(start), 0, BLOCK)));
-        }
-        self.phase = Phase::Scan;
-        Ok(None)
     }
 
     fn log(&mut self) -> &mut Log {

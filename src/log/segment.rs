@@ -10,7 +10,8 @@
 use std::collections::VecDeque;
 
 use super::file::{FileName, Work};
-use crate::limits::SPARES_MAX;
+use super::record::peek_size;
+use crate::limits::{DISK_BLOCK_BYTES, SPARES_MAX};
 use crate::model::LogOffset;
 
 /// A writer that waits gets a segment when so many chunks of it are zeros.
@@ -28,11 +29,36 @@ pub(super) struct Segment {
     pub(super) times: Option<(i64, i64)>,
     /// Where its filler begins, once it is closed.
     pub(super) filler: Option<LogOffset>,
+    /// Of the record with which it begins, if there is one.
+    pub(super) fingerprint: Option<u32>,
+}
+
+/// What a checkpoint says of a segment in which there is a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct KnownSegment {
+    pub(super) start: LogOffset,
+    /// See [`Segment::times`].
+    pub(super) times: (i64, i64),
+    pub(super) filler: Option<LogOffset>,
+    pub(super) fingerprint: Option<u32>,
+}
+
+/// What tells the segment that begins with these bytes from one of another store, which may hold sound records for the same places: CRC-32 of
+/// its first record, or of what of it lies in the first disk block. It never changes once it is flushed. `None` if no record begins there.
+pub(super) fn fingerprint(bytes: &[u8]) -> Option<u32> {
+    let size = peek_size(bytes).ok()? as usize;
+    bytes.get(..size.min(DISK_BLOCK_BYTES)).map(crc32fast::hash)
 }
 
 impl Segment {
     fn new(start: LogOffset, prepared: u64) -> Segment {
-        Segment { start, prepared, is_overtaken: false, times: None, filler: None }
+        Segment { start, prepared, is_overtaken: false, times: None, filler: None, fingerprint: None }
+    }
+
+    /// What a checkpoint keeps of it; nothing of one without a record.
+    pub(super) fn known(&self) -> Option<KnownSegment> {
+        let Segment { start, filler, fingerprint, .. } = *self;
+        Some(KnownSegment { start, times: self.times?, filler, fingerprint })
     }
 }
 
@@ -122,9 +148,9 @@ impl Segments {
         self.list.get_mut(usize::try_from(index).ok()?)
     }
 
-    /// Notes the store time of the record at `offset`.
+    /// Notes the store time of the record at `offset`, and how the segment begins if it does so with this record.
     #[inline]
-    pub(super) fn note_time(&mut self, offset: LogOffset, time: i64) {
+    pub(super) fn note_record(&mut self, offset: LogOffset, time: i64, record: &[u8]) {
         let segment = match self.list.get_mut(self.current) {
             Some(current) if current.start <= offset && offset < current.start.plus(self.size) => Some(current),
             _ => self.find_mut(offset),
@@ -132,6 +158,9 @@ impl Segments {
         if let Some(segment) = segment {
             let (earliest, latest) = segment.times.unwrap_or((time, time));
             segment.times = Some((earliest.min(time), latest.max(time)));
+            if segment.start == offset {
+                segment.fingerprint = fingerprint(record);
+            }
         }
     }
 
@@ -143,10 +172,18 @@ impl Segments {
     }
 
     /// Puts back what a checkpoint knows of a segment.
-    pub(super) fn set_known(&mut self, start: LogOffset, times: (i64, i64), filler: Option<LogOffset>) {
-        if let Some(segment) = self.find_mut(start).filter(|segment| segment.start == start) {
-            segment.times = Some(times);
-            segment.filler = filler;
+    pub(super) fn set_known(&mut self, known: &KnownSegment) {
+        if let Some(segment) = self.find_mut(known.start).filter(|segment| segment.start == known.start) {
+            segment.times = Some(known.times);
+            segment.filler = known.filler;
+            segment.fingerprint = known.fingerprint;
+        }
+    }
+
+    /// Notes how a segment begins that was made before checkpoints said so.
+    pub(super) fn note_fingerprint(&mut self, start: LogOffset, fingerprint: Option<u32>) {
+        if let Some(segment) = self.find_mut(start) {
+            segment.fingerprint = fingerprint;
         }
     }
 

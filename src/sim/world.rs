@@ -10,8 +10,8 @@ use super::random::Random;
 use super::tail::{Remains, SimTail, Slot};
 use crate::log::record::{Place, Sized, claims_place};
 use crate::log::{
-    AppendError, Commit, DiskUsage, FileName, FlushPolicy, FoundStore, Io, IoError, KeysToIndex, Log, LogSettings,
-    RecordDraft, Recovery, RecoveryError, Retention, Step, Work,
+    AppendError, Commit, DiskUsage, FileName, FlushPolicy, FoundStore, HeapTail, Io, IoError, KeysToIndex, Log,
+    LogSettings, RecordDraft, Recovery, RecoveryError, Retention, Step, Work,
 };
 use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset, UnixMs};
 
@@ -20,6 +20,8 @@ const FAILED: IoError = IoError::Failed { errno: 5 };
 const DISK_BLOCK: u64 = 4096;
 /// No record of the load is larger.
 const RECORD_BYTES_MAX: u64 = 21 * 1024;
+/// The last byte of a record's store time, which is what two stores do not have in common.
+const STORE_TIME_AT: usize = 63;
 
 /// Whether the world keeps its own rules. All but the first are there to see that the checks would notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +62,7 @@ pub struct Counts {
     pub clean_stops: u64,
     pub checkpoints_lost: u64,
     pub cuts: u64,
+    pub foreign_segments: u64,
 }
 
 /// The world of one log.
@@ -359,10 +362,40 @@ impl LogWorld {
             if self.io.is_none() && self.log().is_settled() {
                 self.note_promises();
                 self.counts.clean_stops += 1;
+                self.check_foreign();
                 return self.crash(End::Power);
             }
         }
         panic!("the log does not settle");
+    }
+
+    /// An operator puts another store's file in the place of a segment: the next start refuses it by name, and has not touched anything.
+    fn check_foreign(&mut self) {
+        let (start, end, size) = (self.log().start().0, self.log().appended().0, self.settings.segment_bytes);
+        if start == end {
+            return;
+        }
+        let nth = self.random.below((end - start).div_ceil(size));
+        let file = FileName::Segment(LogOffset(start + nth * size));
+        let mut disk = self.disk.clone();
+        let mut block = disk.read(file, 0, 4096).expect("the log has its segments");
+        block[STORE_TIME_AT] ^= 1;
+        disk.write(file, 0, &block, None).expect("nothing grows");
+        let tail = Box::new(HeapTail::new(self.ring_bytes));
+        let found = FoundStore { files: disk.list(), tail, tail_appended: None, end_max: None };
+        let mut recovery = Recovery::new(self.settings, found).expect("the files fit one another");
+        loop {
+            match recovery.step() {
+                Step::Read { file, at, len } => recovery.supply(disk.read(file, at, len).map(Bytes::from)),
+                Step::Refused(error) => {
+                    assert_eq!(error, RecoveryError::ForeignSegment { file }, "the file of another store");
+                    self.counts.foreign_segments += 1;
+                    return;
+                }
+                Step::Done(_) => panic!("{file} is another store's, and was taken"),
+                _ => panic!("{file} is another store's, and a file was touched before it was refused"),
+            }
+        }
     }
 
     fn crash(&mut self, end: End) {

@@ -1,8 +1,9 @@
 //! What recovery refuses, and what it must not take; the simulator does the rest.
 
 use super::*;
-use crate::log::HeapTail;
 use crate::log::record::{KeysToIndex, Place, RecordDraft, Sized};
+use crate::log::{DiskUsage, HeapTail};
+use crate::model::Now;
 use crate::sim::SimDisk;
 
 const SEGMENT_LEN: usize = 64 * 1024;
@@ -12,6 +13,7 @@ fn settings() -> LogSettings {
     LogSettings {
         segment_bytes: SEGMENT,
         index_file_bytes: 64 * 1024,
+        queue_block_entries: 8,
         key_run_entries: 16,
         cache_bytes: 1024 * 1024,
         ..LogSettings::default()
@@ -34,7 +36,43 @@ fn recover(disk: &mut SimDisk) -> Result<Box<Log>, RecoveryError> {
     }
 }
 
+/// What is refused, and that nothing was written or removed before.
+fn refusal(disk: &SimDisk) -> RecoveryError {
+    let tail = Box::new(HeapTail::new(64 * 1024));
+    let found = FoundStore { files: disk.list(), tail, tail_appended: None, end_max: None };
+    let mut recovery = Recovery::new(settings(), found).expect("the files fit");
+    loop {
+        match recovery.step() {
+            Step::Refused(error) => return error,
+            Step::Read { file, at, len } => recovery.supply(disk.read(file, at, len).map(Bytes::from)),
+            Step::Done(_) => panic!("nothing was refused"),
+            Step::Write { file, .. } | Step::Flush { file } | Step::Remove { file } => panic!("{file} was touched"),
+        }
+    }
+}
+
+/// Stops the log in order: with a checkpoint at its end.
+fn stop(mut log: Box<Log>, disk: &mut SimDisk) {
+    log.begin_stop();
+    while !log.is_settled() {
+        log.tick(Now::default(), DiskUsage { used_bytes: 0, total_bytes: 1 });
+        if let Some(commit) = log.poll_commit() {
+            let mut data = vec![0; commit.len];
+            log.copy_tail(commit.from, &mut data);
+            disk.write(commit.segment, commit.at, &data, None).expect("room");
+            log.handle_io(commit.id, Ok(()));
+        }
+        if let Some(io) = log.poll_background(Now::default()) {
+            log.handle_io(io.id, disk.work(&io.work, None));
+        }
+    }
+}
+
 fn record(at: LogOffset, queue_offset: u64) -> Vec<u8> {
+    record_of(&[1; 1000], at, queue_offset)
+}
+
+fn record_of(body: &[u8], at: LogOffset, queue_offset: u64) -> Vec<u8> {
     let host = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
     let draft = RecordDraft {
         topic: "T",
@@ -47,7 +85,7 @@ fn record(at: LogOffset, queue_offset: u64) -> Vec<u8> {
         store_timestamp: 0,
         reconsume_times: 0,
         prepared_transaction_offset: 0,
-        body: &[1; 1000],
+        body,
         properties: b"",
         tag_code: 0,
         keys: KeysToIndex::default(),
@@ -60,12 +98,17 @@ fn record(at: LogOffset, queue_offset: u64) -> Vec<u8> {
 
 /// Two segments: the first full, with its filler, the second with one record.
 fn store() -> (SimDisk, Vec<u8>) {
+    store_of(&[1; 1000])
+}
+
+/// Two stores of bodies of one length have their records at the same places.
+fn store_of(body: &[u8]) -> (SimDisk, Vec<u8>) {
     let mut disk = SimDisk::default();
     disk.capacity = 1 << 30;
     let mut first = Vec::new();
     let mut count = 0;
     loop {
-        let next = record(LogOffset(first.len() as u64), count);
+        let next = record_of(body, LogOffset(first.len() as u64), count);
         if first.len() + next.len() + FILLER_BYTES > SEGMENT_LEN {
             break;
         }
@@ -75,7 +118,7 @@ fn store() -> (SimDisk, Vec<u8>) {
     let remaining = u32::try_from(SEGMENT).expect("small") - u32::try_from(first.len()).expect("small");
     first.extend(super::super::record::encode_filler(LogOffset(first.len() as u64), remaining));
     first.resize(SEGMENT_LEN, 0);
-    let mut second = record(LogOffset(SEGMENT), count);
+    let mut second = record_of(body, LogOffset(SEGMENT), count);
     second.resize(SEGMENT_LEN, 0);
     disk.write(FileName::Segment(LogOffset(0)), 0, &first, None).expect("room");
     disk.write(FileName::Segment(LogOffset(SEGMENT)), 0, &second, None).expect("room");
@@ -120,6 +163,79 @@ fn files_that_do_not_fit_are_refused_by_name() {
     let tail = Box::new(HeapTail::new(64 * 1024));
     let found = Recovery::new(settings(), FoundStore { files, tail, tail_appended: None, end_max: None });
     assert_eq!(found.err(), Some(RecoveryError::ForeignFile { path }));
+}
+
+/// `disk` with a file of `other` in the place of its own.
+fn swapped(disk: &SimDisk, other: &SimDisk, file: FileName) -> SimDisk {
+    let mut swapped = disk.clone();
+    let bytes = other.read(file, 0, SEGMENT_LEN).expect("there");
+    swapped.write(file, 0, &bytes, None).expect("room");
+    swapped
+}
+
+#[test]
+fn a_segment_of_another_store_is_refused_before_anything_is_touched() {
+    // A record that begins and ends in the first disk block, and one that goes on beyond.
+    for len in [1000, 10_000] {
+        let (mut disk, _) = store_of(&vec![1; len]);
+        let (other, _) = store_of(&vec![2; len]);
+        let log = recover(&mut disk).expect("sound");
+        let end = log.appended();
+        stop(log, &mut disk);
+        for start in [0, SEGMENT] {
+            let file = FileName::Segment(LogOffset(start));
+            assert_eq!(refusal(&swapped(&disk, &other, file)), RecoveryError::ForeignSegment { file }, "{len} bytes");
+        }
+        assert_eq!(recover(&mut disk).expect("the right files are back").appended(), end);
+    }
+}
+
+#[test]
+fn without_its_index_files_a_store_still_knows_its_segments() {
+    let (mut disk, _) = store();
+    let (other, _) = store_of(&[2; 1000]);
+    let log = recover(&mut disk).expect("sound");
+    stop(log, &mut disk);
+    assert!(disk.read(FileName::Index(0), 0, 1).is_ok(), "there is an index file");
+    disk.remove(FileName::Index(0));
+    let file = FileName::Segment(LogOffset(0));
+    assert_eq!(refusal(&swapped(&disk, &other, file)), RecoveryError::ForeignSegment { file });
+    recover(&mut disk).expect("the index is derived anew");
+}
+
+/// What version 2 said of [`store`], with nothing derived and both segments known.
+fn checkpoint_of_version_2(end: LogOffset) -> Vec<u8> {
+    let mut body = vec![0];
+    let numbers = [SEGMENT, end.0, SEGMENT, settings().index_file_bytes, 0];
+    body.extend(numbers.into_iter().flat_map(u64::to_be_bytes));
+    body.extend(0_u32.to_be_bytes());
+    body.extend(2_u32.to_be_bytes());
+    for start in [0, SEGMENT] {
+        body.extend([start, 0, 0, u64::MAX].into_iter().flat_map(u64::to_be_bytes));
+    }
+    body.push(0);
+    body.extend(end.0.to_be_bytes());
+    body.extend([0; 8]);
+    let mut file = [b"RINGMQCP".as_slice(), &2_u32.to_be_bytes(), &crc32fast::hash(&body).to_be_bytes()].concat();
+    file.extend((body.len() as u64).to_be_bytes());
+    file.extend(body);
+    file.resize(file.len().next_multiple_of(DISK_BLOCK_BYTES), 0);
+    file
+}
+
+#[test]
+fn a_checkpoint_without_fingerprints_is_read_and_the_next_one_has_them() {
+    let (mut disk, _) = store();
+    let (other, _) = store_of(&[2; 1000]);
+    let end = recover(&mut disk).expect("sound").appended();
+    disk.write(FileName::Checkpoint, 0, &checkpoint_of_version_2(end), None).expect("room");
+    let log = recover(&mut disk).expect("sound");
+    assert_eq!((log.checkpointer.replay_from(), log.appended()), (LogOffset(SEGMENT), end));
+    stop(log, &mut disk);
+    for start in [0, SEGMENT] {
+        let file = FileName::Segment(LogOffset(start));
+        assert_eq!(refusal(&swapped(&disk, &other, file)), RecoveryError::ForeignSegment { file });
+    }
 }
 
 #[test]
