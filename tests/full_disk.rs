@@ -2,7 +2,7 @@
 //!
 //! The store lies on a small ext4 file system of its own, in a file, mounted through a loop device. What was acknowledged before,
 //! while and after it was full is there in the end, also after `kill -9`. Likewise for the memory of the tail: a tmpfs that is too
-//! small or missing costs speed, never an acknowledged message.
+//! small or missing costs speed, never an acknowledged message. A slave with a full disk is missed by its master, and heals by itself.
 //!
 //! Needs root; otherwise each test says in a line that it is skipped. What it cannot show: other file systems, quotas, and disks
 //! that fail rather than fill; the simulator has those.
@@ -12,9 +12,12 @@ mod harness;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use harness::{Client, Node, NodeOptions, SmallDisk, body_of, code, wait_for};
+use harness::{
+    Client, Node, NodeOptions, Pair, PairOptions, Seed, SmallDisk, World, body_of, code, probe, rounds, wait_for,
+    wait_for_answer,
+};
 use ringmq_peers::Flush;
 use tempfile::TempDir;
 
@@ -172,6 +175,103 @@ fn a_disk_without_a_free_block_costs_no_message() -> io::Result<()> {
     book.verify(&mut client)?;
     assert_eq!(client.send("later", 0, b"x")?.queue_offset, 0);
     Ok(())
+}
+
+/// What a slave says once its disk is full, and once it is not.
+const SAYS_FULL: &str = "the disk is full";
+const SAYS_ROOM: &str = "the disk has room again";
+
+/// The slave's disk is full: the master goes on, and says of each message that the slave does not have it. With room the slave catches up by
+/// itself. Then it is full again, and the master is lost: the slave has all that was acknowledged as on both.
+#[test]
+fn a_slave_with_a_full_disk_is_missed_until_there_is_room() -> io::Result<()> {
+    let Some(disk) = SmallDisk::ext4(DISK_MB) else { return Ok(()) };
+    let seed = Seed::of("full_disk", "a_slave_with_a_full_disk_is_missed_until_there_is_room");
+    let mut options = PairOptions { slave_store: Some(disk.path().join("store")), ..PairOptions::small(true) };
+    // Replies give up sooner than they would, and a slave that does not read sees sooner that its master is gone.
+    options.master = vec![("slaveTimeout", "1000".to_owned()), ("haMaxTimeSlaveNotCatchup", "3000".to_owned())];
+    options.slave = vec![("haSendHeartbeatInterval", "500".to_owned())];
+    let mut world = World::start(&options, &seed);
+    // More than its producers send meanwhile.
+    world.messages_max = 20_000;
+    for _ in 0..rounds(1) {
+        let said = |pair: &Pair, what: &str| pair.slave.process().log_text().matches(what).count();
+        let (full_before, room_before) = (said(&world.pair, SAYS_FULL), said(&world.pair, SAYS_ROOM));
+        // What it has prepared takes some more.
+        let filler = disk.fill("filler");
+        world.produce_until(|pair, load, _| {
+            wait_for_answer(pair, 12);
+            let burden = Burden::begin(pair);
+            wait_for_answer(pair, 11);
+            wait_for("word of the full disk", || (said(pair, SAYS_FULL) > full_before).then_some(()));
+            for mut replica in [pair.to_master(), pair.to_slave()] {
+                let pulled = replica.pull("G", World::TOPIC, 0, 0, 32).expect("it answers");
+                assert_eq!((pulled.code, pulled.records[0].queue_offset), (code::SUCCESS, 0), "reads go on");
+            }
+            burden.end(pair);
+            fs::remove_file(filler).expect("it is there");
+            wait_for_answer(pair, 0);
+            assert!(said(pair, SAYS_ROOM) > room_before, "no word of the room");
+            load.wait_acknowledged(500);
+        });
+        world.verify_both();
+
+        let filler = disk.fill("filler");
+        world.produce_until(|pair, _, _| {
+            wait_for_answer(pair, 12);
+            pair.lose_master();
+        });
+        world.verify_slave().unwrap_or_else(|problems| panic!("on the full slave: {problems}"));
+        // The returned master begins an epoch, which the slave cannot store.
+        world.pair.master.restart();
+        wait_for_answer(&world.pair, 11);
+        world.produce_until(|pair, _, _| {
+            let (burden, begun, mut client) = (Burden::begin(pair), Instant::now(), pair.to_master());
+            while begun.elapsed() < Duration::from_secs(2) {
+                let (code, _) = probe(&mut client).expect("it answers");
+                assert!(code == 11 || code == 12, "answer {code}, but the slave stores nothing");
+            }
+            burden.end(pair);
+        });
+        fs::remove_file(filler)?;
+        world.wait_replicated();
+        world.verify_both();
+    }
+    Ok(())
+}
+
+/// What a slave costs while it can do nothing: it must neither spin nor fill its log.
+struct Burden {
+    since: Instant,
+    cpu: Duration,
+    lines: usize,
+}
+
+impl Burden {
+    fn begin(pair: &Pair) -> Self {
+        let (cpu, lines) = Self::of(pair);
+        Self { since: Instant::now(), cpu, lines }
+    }
+
+    fn end(self, pair: &Pair) {
+        let ((cpu, lines), elapsed) = (Self::of(pair), self.since.elapsed());
+        let (cpu, lines) = (cpu - self.cpu, lines - self.lines);
+        say(&format!("a full slave took {cpu:?} of CPU and wrote {lines} lines in {elapsed:?}"));
+        assert!(cpu < elapsed / 2, "{cpu:?} of CPU in {elapsed:?}");
+        let text = pair.slave.process().log_text();
+        let last: Vec<&str> = text.lines().skip(self.lines).take(20).collect();
+        assert!(lines < 20, "{lines} lines in {elapsed:?}:\n{}", last.join("\n"));
+    }
+
+    /// CPU time, and lines of the log.
+    fn of(pair: &Pair) -> (Duration, usize) {
+        let process = pair.slave.process();
+        let stat = fs::read_to_string(format!("/proc/{}/stat", process.id())).expect("it runs");
+        // Behind the name, which may hold anything: the third field is the first, user and system time the 14th and 15th, in hundredths.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
+        (Duration::from_millis(10 * ticks), process.log_text().lines().count())
+    }
 }
 
 /// Sends in bursts, kills, and holds the broker to what it acknowledged.

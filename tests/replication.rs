@@ -1,8 +1,8 @@
 //! A slave has what its master has, whatever happens to either.
 //!
 //! Two nodes of the built binary under one name server, producers that run, and faults: `kill -9` of either or both, a slave that is stopped, a
-//! network that cuts and damages, strangers at the replication port. What was sent is compared with what the slave has by the book of all that
-//! was sent ([`harness::Audit`]): content, queue offsets and log offsets.
+//! network that cuts and damages, strangers at the replication port; slaves that join late. What was sent is compared with what the slave has by
+//! the book of all that was sent ([`harness::Audit`]): content, queue offsets and log offsets. A slave whose disk is full is in `full_disk.rs`.
 //!
 //! What it cannot show: loss of power, and every interleaving; the simulator does both (`tests/sim.rs`).
 //!
@@ -10,116 +10,25 @@
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
 mod harness;
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::{
-    Audit, Client, Load, NameServer, Node, NodeOptions, Pair, PairOptions, Queue, Random, Relay, Seed, rounds, wait_for,
+    Client, NameServer, Node, Pair, PairOptions, Queue, Random, Relay, Seed, SmallDisk, World, code, pause, probe,
+    resume, rounds, wait_for, wait_for_answer,
 };
 
-const TOPIC: &str = "replicated";
-const QUEUES: i32 = 4;
-const PRODUCERS: usize = 3;
-/// Messages that one producer sends in a round at most.
-const PRODUCER_MESSAGES_MAX: usize = 4000;
-/// Segments of 2 MiB, the smallest that hold two messages of the largest size, and the smallest tail.
-const SMALL: [(&str, &str); 3] =
-    [("mappedFileSizeCommitLog", "2097152"), ("maxMessageSize", "1048576"), ("tailSize", "8388608")];
-
-fn small() -> NodeOptions {
-    let more = SMALL.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
-    NodeOptions { more, ..NodeOptions::default() }
-}
-
-fn options(sync: bool) -> PairOptions {
-    PairOptions { sync, both: small(), ..PairOptions::default() }
-}
-
-/// A pair under load.
-struct World {
-    pair: Pair,
-    load: Load,
-    audit: Audit,
-    queues: Vec<Queue>,
-    random: Random,
-}
-
-impl World {
-    fn start(options: &PairOptions, seed: &Seed) -> Self {
-        let pair = Pair::start(options);
-        pair.to_master().create_topic(TOPIC, u32::try_from(QUEUES).expect("few")).expect("it answers");
-        let queues = (0..QUEUES).map(|queue_id| Queue { shard: 0, topic: TOPIC.to_owned(), queue_id }).collect();
-        let world = Self { pair, load: Load::default(), audit: Audit::default(), queues, random: seed.random(1) };
-        world.wait_replicated();
-        world
-    }
-
-    /// Waits until a message is acknowledged as on both, or is on the slave.
-    fn wait_replicated(&self) {
-        wait_for("slave that follows", || {
-            let number = self.load.take_number();
-            let body = harness::body_of(number, 12);
-            let receipt = self.pair.to_master().send("probe", 0, &body).ok()?;
-            let end = receipt.queue_offset + 1;
-            wait_for("probe on the slave", || {
-                let found = self.pair.to_slave().max_offset("probe", 0).unwrap_or(0);
-                (found >= end).then_some(())
-            });
-            (receipt.code == 0).then_some(())
-        });
-    }
-
-    /// Produces until `fault` has come about, and enters what was sent. `fault` gets the pair and a way to wait for acknowledgements.
-    fn produce_until(&mut self, fault: impl FnOnce(&mut Pair, &Load, &mut Random)) {
-        let address = self.pair.master.broker(0);
-        let Self { pair, load, audit, queues, random } = self;
-        let (load, queues): (&Load, &[Queue]) = (load, queues);
-        load.begin();
-        let books = thread::scope(|scope| {
-            let producers: Vec<_> = (0..PRODUCERS)
-                .map(|_| {
-                    let (mut random, address) = (Random::of(random.number()), address.clone());
-                    scope.spawn(move || load.produce(&address, queues, PRODUCER_MESSAGES_MAX, &mut random).0)
-                })
-                .collect();
-            fault(pair, load, random);
-            load.end();
-            producers
-                .into_iter()
-                .map(|producer| producer.join().expect("a producer does not panic"))
-                .collect::<Vec<_>>()
-        });
-        books.into_iter().for_each(|book| audit.enter(book));
-    }
-
-    /// Waits until the slave has as many messages as the master, and compares both with the book.
-    fn verify_both(&mut self) {
-        for queue_id in 0..QUEUES {
-            self.pair.wait_caught_up(TOPIC, queue_id);
-        }
-        self.audit.read_all_again();
-        let verified = self.audit.verify(&mut self.pair.to_master(), &self.queues);
-        verified.unwrap_or_else(|problems| panic!("on the master: {problems}"));
-        self.audit.read_all_again();
-        let verified = self.audit.verify(&mut self.pair.to_slave(), &self.queues);
-        verified
-            .unwrap_or_else(|problems| panic!("on the slave: {problems}\n{}", self.pair.slave.process().log_tail()));
-    }
-}
-
-/// Waits for so many acknowledgements, or some seconds: a machine may be slow.
-fn wait_acknowledged(load: &Load, count: u64) {
-    let (before, deadline) = (load.acknowledged(), Instant::now() + Duration::from_secs(5));
-    while load.acknowledged() < before + count && Instant::now() < deadline {
-        thread::sleep(Duration::from_millis(2));
-    }
-}
+const TOPIC: &str = World::TOPIC;
+const QUEUES: i32 = World::QUEUES;
 
 fn below(random: &mut Random, end: usize) -> u64 {
     u64::try_from(random.below(end)).expect("64-bit machine")
+}
+
+fn say(line: &str) {
+    writeln!(io::stderr(), "{line}").expect("stderr is open");
 }
 
 #[test]
@@ -134,7 +43,9 @@ fn a_slave_has_the_bytes_of_its_master_and_serves_them_when_it_is_gone() {
     }
     let expected: Vec<Vec<u8>> =
         (0..2).map(|queue_id| producer.read_bytes(TOPIC, queue_id).expect("it answers")).collect();
-    (0..2).for_each(|queue_id| pair.wait_caught_up(TOPIC, queue_id));
+    for queue_id in 0..2 {
+        pair.wait_caught_up(&Queue { shard: 0, topic: TOPIC.to_owned(), queue_id });
+    }
     pair.lose_master();
     let mut consumer = pair.to_slave();
     for (queue_id, expected) in (0..2).zip(&expected) {
@@ -145,33 +56,52 @@ fn a_slave_has_the_bytes_of_its_master_and_serves_them_when_it_is_gone() {
 #[test]
 fn a_synchronous_slave_has_all_that_a_killed_master_acknowledged() {
     let seed = Seed::of("replication", "a_synchronous_slave_has_all_that_a_killed_master_acknowledged");
-    let mut world = World::start(&options(true), &seed);
-    for round in 0..rounds(6) {
+    kill_masters(&PairOptions::small(true), &seed, rounds(6));
+}
+
+/// Each shard of the slave follows the same shard of the master.
+#[test]
+fn a_synchronous_slave_of_two_shards_has_all_that_a_killed_master_acknowledged() {
+    let seed = Seed::of("replication", "a_synchronous_slave_of_two_shards_has_all_that_a_killed_master_acknowledged");
+    let mut options = PairOptions::small(true);
+    options.both.shards = 2;
+    kill_masters(&options, &seed, rounds(4));
+}
+
+/// The master is killed under load, and all that it acknowledged is on the slave; it returns, and both go on.
+fn kill_masters(options: &PairOptions, seed: &Seed, rounds: u32) {
+    let mut world = World::start(options, seed);
+    for round in 0..rounds {
         world.produce_until(|pair, load, random| {
-            wait_acknowledged(load, 1 + below(random, 2000));
+            load.wait_acknowledged(1 + below(random, 2000));
             pair.lose_master();
         });
-        let verified = world.audit.verify(&mut world.pair.to_slave(), &world.queues);
-        verified.unwrap_or_else(|problems| panic!("round {round}: {problems}"));
+        world.verify_slave().unwrap_or_else(|problems| panic!("round {round}: {problems}"));
         world.pair.master.restart();
         world.wait_replicated();
     }
-    assert!(world.audit.acknowledged() > 0, "nothing was acknowledged: nothing was tested");
+    for shard in 0..options.both.shards {
+        // A round may end with the very first acknowledgement.
+        let acknowledged = world.audit.acknowledged_of(shard);
+        assert!(acknowledged > 0 || rounds < 4, "shard {shard} acknowledged nothing: nothing was tested");
+    }
     world.verify_both();
 }
 
 #[test]
 fn an_asynchronous_slave_lacks_only_the_last_moments_of_a_killed_master() {
     let seed = Seed::of("replication", "an_asynchronous_slave_lacks_only_the_last_moments_of_a_killed_master");
-    let mut world = World::start(&options(false), &seed);
+    let mut world = World::start(&PairOptions::small(false), &seed);
     for round in 0..rounds(3) {
         world.produce_until(|pair, load, random| {
-            wait_acknowledged(load, 1 + below(random, 2000));
+            load.wait_acknowledged(1 + below(random, 2000));
             pair.lose_master();
         });
-        let missing = world.audit.verify_but_ends(&mut world.pair.to_slave(), &world.queues);
-        let missing = missing.unwrap_or_else(|problems| panic!("round {round}: {problems}"));
-        eprintln!("round {round}: the slave lacks {missing} of {} acknowledged messages", world.audit.acknowledged());
+        let missing = world.verify_slave_but_ends().unwrap_or_else(|problems| panic!("round {round}: {problems}"));
+        say(&format!(
+            "round {round}: the slave lacks {missing} of {} acknowledged messages",
+            world.audit.acknowledged()
+        ));
         world.pair.master.restart();
         world.wait_replicated();
     }
@@ -181,10 +111,10 @@ fn an_asynchronous_slave_lacks_only_the_last_moments_of_a_killed_master() {
 #[test]
 fn a_killed_slave_goes_on_where_it_ended() {
     let seed = Seed::of("replication", "a_killed_slave_goes_on_where_it_ended");
-    let mut world = World::start(&options(true), &seed);
+    let mut world = World::start(&PairOptions::small(true), &seed);
     for _ in 0..rounds(3) {
         world.produce_until(|pair, load, random| {
-            wait_acknowledged(load, 1 + below(random, 2000));
+            load.wait_acknowledged(1 + below(random, 2000));
             pair.slave.kill();
             // The master goes on without it, and says so.
             let receipt = pair.to_master().send(TOPIC, 0, b"alone, and of no number");
@@ -193,18 +123,16 @@ fn a_killed_slave_goes_on_where_it_ended() {
         });
         world.wait_replicated();
     }
-    for queue_id in 0..QUEUES {
-        world.pair.wait_caught_up(TOPIC, queue_id);
-    }
+    world.wait_caught_up();
 }
 
 #[test]
 fn both_are_killed_and_start_in_either_order() {
     let seed = Seed::of("replication", "both_are_killed_and_start_in_either_order");
-    let mut world = World::start(&options(true), &seed);
+    let mut world = World::start(&PairOptions::small(true), &seed);
     for round in 0..rounds(4) {
         world.produce_until(|pair, load, random| {
-            wait_acknowledged(load, 1 + below(random, 2000));
+            load.wait_acknowledged(1 + below(random, 2000));
             if random.once_in(2) {
                 pair.slave.kill();
                 pair.master.kill();
@@ -225,50 +153,74 @@ fn both_are_killed_and_start_in_either_order() {
     }
 }
 
+/// Messages of a producer that is to be at work all the time while a slave is away.
+const MESSAGES_WHILE_AWAY: usize = 20_000;
+/// How long a slave is stopped: longer than it may be behind, so that replies wait for it at first and then do without it.
+const STOPPED: Duration = Duration::from_secs(10);
+/// `haMaxTimeSlaveNotCatchup`.
+const IN_SYNC_MS: &str = "5500";
+
 #[test]
 fn a_stopped_slave_delays_only_those_who_wait_for_it() {
     let seed = Seed::of("replication", "a_stopped_slave_delays_only_those_who_wait_for_it");
-    let mut world = World::start(&options(true), &seed);
-    let signal = |name: &str, node: &Node| {
-        let sent = Command::new("kill").args([name, &node.process().id().to_string()]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "{name} was not sent");
-    };
-    world.produce_until(|pair, load, _| {
-        wait_acknowledged(load, 200);
-        signal("-STOP", &pair.slave);
-        let mut patient = pair.to_master();
-        let begun = Instant::now();
-        let request = Client::send_request("stopped", 0, b"waits for the slave", &[]);
-        let opaque = patient.start(request).expect("the master listens");
-        let mut hasty = pair.to_master();
-        for _ in 0..50 {
-            let asked = Instant::now();
-            let receipt = hasty.send_with("stopped", 1, b"does not wait", &[("WAIT", "false")]).expect("it answers");
-            assert_eq!(receipt.code, 0);
-            assert!(asked.elapsed() < Duration::from_secs(1), "a send that does not wait took {:?}", asked.elapsed());
-        }
-        let receipt = Client::receipt(&patient.finish(opaque).expect("it answers")).expect("it is stored");
-        assert_eq!(receipt.code, 12, "FLUSH_SLAVE_TIMEOUT");
-        assert!(begun.elapsed() < Duration::from_secs(3), "a client has given up after {:?}", begun.elapsed());
-        signal("-CONT", &pair.slave);
-    });
-    world.wait_replicated();
-    world.verify_both();
+    let master = vec![("haMaxTimeSlaveNotCatchup", IN_SYNC_MS.to_owned())];
+    let mut world = World::start(&PairOptions { master, ..PairOptions::small(true) }, &seed);
+    world.messages_max = MESSAGES_WHILE_AWAY;
+    for _ in 0..rounds(1) {
+        world.produce_until(|pair, load, _| {
+            load.wait_acknowledged(200);
+            pause(&pair.slave);
+            let stopped = Instant::now();
+            let answers = thread::scope(|scope| {
+                let hasty = scope.spawn(|| hasty_sends(&mut pair.to_master(), stopped));
+                let answers = patient_sends(&mut pair.to_master(), stopped);
+                hasty.join().expect("a send that does not wait for the slave is answered at once");
+                answers
+            });
+            assert!(answers.contains(&12) && answers.contains(&11), "late and then not available, but {answers:?}");
+            resume(&pair.slave);
+            // It joins while the load goes on, and is waited for again.
+            wait_for_answer(pair, 0);
+            load.wait_acknowledged(200);
+        });
+        world.wait_replicated();
+        world.verify_both();
+    }
+}
+
+/// Sends that do not wait for the slave, one after another.
+fn hasty_sends(client: &mut Client, stopped: Instant) {
+    while stopped.elapsed() < STOPPED {
+        let asked = Instant::now();
+        let receipt = client.send_with("stopped", 1, b"does not wait", &[("WAIT", "false")]).expect("it answers");
+        assert_eq!(receipt.code, 0);
+        assert!(asked.elapsed() < Duration::from_secs(1), "a send that does not wait took {:?}", asked.elapsed());
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Sends that wait for the slave, one after another; the codes of their answers.
+fn patient_sends(client: &mut Client, stopped: Instant) -> Vec<i32> {
+    let mut codes = Vec::new();
+    while stopped.elapsed() < STOPPED {
+        let (code, after) = probe(client).expect("it answers");
+        assert!(after < Duration::from_secs(3), "a client has given up after {after:?}");
+        assert!(code == 11 || code == 12, "answer {code} {:?} after the slave stopped", stopped.elapsed());
+        codes.push(code);
+        thread::sleep(Duration::from_millis(10));
+    }
+    codes
 }
 
 #[test]
 fn cuts_and_damages_on_the_way_leave_no_trace() {
     let seed = Seed::of("replication", "cuts_and_damages_on_the_way_leave_no_trace");
     let name_server = NameServer::start(&[]);
-    let master = Node::start(&Pair::master_options(&options(false), &name_server));
+    let master = Node::start(&Pair::master_options(&PairOptions::small(false), &name_server));
     let relay = Relay::start(master.replication_port(0));
-    let with_relay = PairOptions { slave: vec![("haMasterAddress", relay.address())], ..options(false) };
+    let with_relay = PairOptions { slave: vec![("haMasterAddress", relay.address())], ..PairOptions::small(false) };
     let slave = Node::start(&Pair::slave_options(&with_relay, &name_server));
-    let pair = Pair { name_server, master, slave };
-    pair.to_master().create_topic(TOPIC, u32::try_from(QUEUES).expect("few")).expect("it answers");
-    let queues = (0..QUEUES).map(|queue_id| Queue { shard: 0, topic: TOPIC.to_owned(), queue_id }).collect();
-    let mut world = World { pair, load: Load::default(), audit: Audit::default(), queues, random: seed.random(1) };
-    world.wait_replicated();
+    let mut world = World::of(Pair { name_server, master, slave }, &seed);
     for round in 0..rounds(6) {
         let before = relay.counts();
         world.produce_until(|_, load, random| {
@@ -283,7 +235,7 @@ fn cuts_and_damages_on_the_way_leave_no_trace() {
             while !has_happened() && Instant::now() < deadline {
                 thread::sleep(Duration::from_millis(2));
             }
-            wait_acknowledged(load, 500);
+            load.wait_acknowledged(500);
         });
         world.wait_replicated();
     }
@@ -298,11 +250,11 @@ fn a_slave_that_is_ahead_of_a_master_without_its_tail_is_cut() {
     let seed = Seed::of("replication", "a_slave_that_is_ahead_of_a_master_without_its_tail_is_cut");
     let tails = tempfile::TempDir::with_prefix_in("ringmq-test-", "/dev/shm").expect("there is shared memory");
     let tail_path = vec![("tailPath", tails.path().display().to_string())];
-    let mut world = World::start(&PairOptions { master: tail_path, ..options(false) }, &seed);
+    let mut world = World::start(&PairOptions { master: tail_path, ..PairOptions::small(false) }, &seed);
     let cuts = |world: &World| world.pair.slave.process().log_text().matches("the log is opened anew and cut").count();
     for _ in 0..rounds(30) {
         world.produce_until(|pair, load, random| {
-            wait_acknowledged(load, 1 + below(random, 1000));
+            load.wait_acknowledged(1 + below(random, 1000));
             pair.master.kill();
         });
         // As after a loss of power: what was not written yet is gone, and the slave may have it.
@@ -311,8 +263,8 @@ fn a_slave_that_is_ahead_of_a_master_without_its_tail_is_cut() {
         }
         world.pair.master.restart();
         world.wait_replicated();
+        world.wait_caught_up();
         for queue_id in 0..QUEUES {
-            world.pair.wait_caught_up(TOPIC, queue_id);
             let (master, slave) = [world.pair.to_master(), world.pair.to_slave()]
                 .map(|mut client| client.read_bytes(TOPIC, queue_id).expect("it answers"))
                 .into();
@@ -325,10 +277,122 @@ fn a_slave_that_is_ahead_of_a_master_without_its_tail_is_cut() {
     panic!("the slave was cut {} times: nothing was tested", cuts(&world));
 }
 
+/// Bytes of the log that are more than the tail holds, so that old ones come from the disk.
+const LONG_LOG_BYTES: i64 = 16 << 20;
+
+/// Produces until the master's log is so long.
+fn grow_log(world: &mut World, bytes: i64) {
+    let end = |pair: &Pair| pair.to_master().ha_status().expect("it answers")["masterCommitLogMaxOffset"].as_i64();
+    let wanted = end(&world.pair).expect("a number") + bytes;
+    while end(&world.pair).is_some_and(|end| end < wanted) {
+        world.produce_until(|_, load, _| load.wait_acknowledged(4000));
+    }
+}
+
+#[test]
+fn an_empty_slave_joins_a_long_log_under_load() {
+    let seed = Seed::of("replication", "an_empty_slave_joins_a_long_log_under_load");
+    // Nobody waits for the slave, so that all of the long log counts as acknowledged, and all of it is asked of the slave.
+    let mut world = World::start(&PairOptions::small(false), &seed);
+    for _ in 0..rounds(1) {
+        world.empty_slave();
+        grow_log(&mut world, LONG_LOG_BYTES);
+        world.produce_until(|pair, load, _| {
+            load.wait_acknowledged(100);
+            pair.slave.restart();
+            pair.wait_in_sync();
+            load.wait_acknowledged(500);
+        });
+        world.verify_both();
+    }
+}
+
+/// Its log begins where the master's does, in the middle of the queues.
+#[test]
+fn an_empty_slave_joins_a_log_whose_beginning_was_removed() {
+    let Some(disk) = SmallDisk::ext4(96) else { return };
+    let seed = Seed::of("replication", "an_empty_slave_joins_a_log_whose_beginning_was_removed");
+    let forced = [("cleanFileForciblyEnable", "true".to_owned()), ("diskSpaceCleanForciblyRatio", "20".to_owned())];
+    let mut options = PairOptions { master_store: Some(disk.path().join("store")), ..PairOptions::small(false) };
+    options.master.extend(forced.clone());
+    let mut world = World::start(&options, &seed);
+    for _ in 0..rounds(1) {
+        world.empty_slave();
+        let begins = |world: &World| world.pair.to_master().min_offset(TOPIC, 0).expect("it answers");
+        let before = begins(&world);
+        while begins(&world) == before {
+            grow_log(&mut world, LONG_LOG_BYTES / 4);
+        }
+        // From now on it stays as it is: what is compared below must not go meanwhile.
+        assert!(world.pair.master.stop(Duration::from_secs(20)).success());
+        world.pair.master.options_mut().more.retain(|line| !forced.contains(line));
+        world.pair.master.restart();
+        world.produce_until(|pair, load, _| {
+            load.wait_acknowledged(100);
+            pair.slave.restart();
+            pair.wait_in_sync();
+            load.wait_acknowledged(500);
+        });
+        let kept = world.verify_both_from_start();
+        say(&format!("{kept} of {} messages are left, and on both", world.audit.acknowledged()));
+        assert!(kept > 0 && begins(&world) > 0, "nothing was tested");
+        world.pair.master.options_mut().more.extend(forced.clone());
+        assert!(world.pair.master.stop(Duration::from_secs(20)).success());
+        world.pair.master.restart();
+    }
+}
+
+/// A reader as stock clients are: it asks whom the last answer named. Returns the bytes, and whom it asked, in order.
+fn read_as_told(pair: &Pair, queue_id: i32) -> io::Result<(Vec<u8>, Vec<i64>)> {
+    let mut replicas = [pair.to_master(), pair.to_slave()];
+    let (mut bytes, mut asked, mut next, mut which) = (Vec::new(), Vec::new(), 0, 0);
+    loop {
+        asked.push(which);
+        let replica = usize::try_from(which).expect("a brokerId");
+        let answer = replicas[replica].call(Client::pull_request("SLOW", TOPIC, queue_id, next, 32))?;
+        let pulled = Client::pulled(&answer)?;
+        if which == 0 && answer.code != code::SUCCESS {
+            assert_eq!((answer.code, pulled.max_offset), (code::PULL_NOT_FOUND, next), "it is at the end");
+            return Ok((bytes, asked));
+        }
+        which = answer.ext_number("suggestWhichBrokerId")?;
+        next = pulled.next_begin_offset;
+        bytes.extend_from_slice(&answer.body);
+    }
+}
+
+#[test]
+fn readers_of_old_messages_are_sent_to_the_slave_and_back() {
+    let seed = Seed::of("replication", "readers_of_old_messages_are_sent_to_the_slave_and_back");
+    let mut options = PairOptions::small(true);
+    options.both.more.push(("slaveReadEnable", "true".to_owned()));
+    let mut world = World::start(&options, &seed);
+    grow_log(&mut world, LONG_LOG_BYTES);
+    world.verify_both();
+    for queue_id in 0..QUEUES {
+        let (bytes, asked) = read_as_told(&world.pair, queue_id).expect("both answer");
+        let expected = world.pair.to_master().read_bytes(TOPIC, queue_id).expect("it answers");
+        assert!(bytes == expected, "queue {queue_id} differs: {} and {} bytes", bytes.len(), expected.len());
+        // The master says at once that what is asked for is old, the slave that what follows is not; the rest is the master's.
+        let at_slave = asked.iter().filter(|replica| **replica == 1).count();
+        let way = [vec![0], vec![1; at_slave], vec![0; asked.len() - 1 - at_slave]].concat();
+        assert_eq!(asked, way, "queue {queue_id}");
+        assert!(at_slave > 0 && at_slave + 2 < asked.len(), "queue {queue_id}: {at_slave} of {} pulls", asked.len());
+    }
+    // Without a slave nobody is sent away.
+    world.pair.slave.kill();
+    let mut master = world.pair.to_master();
+    wait_for("master that knows that it is alone", || {
+        let answer = master.call(Client::pull_request("SLOW", TOPIC, 0, 0, 32)).expect("it answers");
+        assert_eq!(answer.code, code::SUCCESS);
+        (answer.ext_number("suggestWhichBrokerId").expect("it is there") == 0).then_some(())
+    });
+}
+
 #[test]
 fn strangers_at_the_replication_port_are_refused_and_named() {
     let seed = Seed::of("replication", "strangers_at_the_replication_port_are_refused_and_named");
-    let mut world = World::start(&options(true), &seed);
+    let mut world = World::start(&PairOptions::small(true), &seed);
     let port = world.pair.master.replication_port(0);
     let knock = |bytes: &[u8]| {
         let mut stranger = TcpStream::connect(&port).expect("it listens");
@@ -346,7 +410,7 @@ fn strangers_at_the_replication_port_are_refused_and_named() {
     let handshake = [&[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9][..], &[0xFF; 24]].concat();
     knock(&handshake);
     let crowd: Vec<TcpStream> = (0..1000).filter_map(|_| TcpStream::connect(&port).ok()).collect();
-    world.produce_until(|_, load, _| wait_acknowledged(load, 500));
+    world.produce_until(|_, load, _| load.wait_acknowledged(500));
     drop(crowd);
     world.wait_replicated();
     world.verify_both();

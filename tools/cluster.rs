@@ -4,7 +4,8 @@
 //! others. What they say is printed behind their names. On standard input it takes `kill NAME`, `stop NAME`, `start NAME`, `list` and `quit`,
 //! so that one can watch what a cluster does when a node is lost.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
@@ -16,10 +17,13 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// Nodes flush and say goodbye within this; then they are killed.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// A port in use is looked at again for a second: the kernel lets go of the sockets of a process that has ended in its own time.
+const PORT_TRIES: u32 = 50;
+const PORT_WAIT: Duration = Duration::from_millis(20);
 
 /// Starts the nodes of a cluster on this machine, and ends them together.
 #[derive(Parser)]
@@ -50,6 +54,10 @@ enum ClusterError {
     Empty { path: PathBuf },
     #[error("{0}")]
     Config(#[from] ringmq::config::ConfigError),
+    #[error(
+        "{path}: {address} cannot be listened on: {source}; give it a port of its own, or end the program that has this one"
+    )]
+    Port { path: PathBuf, address: SocketAddr, source: std::io::Error },
     #[error("{program} cannot be started: {source}; build it, or name it with --ringmq")]
     Start { program: PathBuf, source: std::io::Error },
     #[error(transparent)]
@@ -63,6 +71,7 @@ struct Node {
     kind: &'static str,
     /// What it is and where it listens, for `list`.
     what: String,
+    ports: Vec<SocketAddr>,
     child: Option<Child>,
 }
 
@@ -92,6 +101,7 @@ fn main() -> ExitCode {
 
 async fn up(folder: &Path, ringmq: Option<PathBuf>) -> Result<(), ClusterError> {
     let mut nodes = read_nodes(folder)?;
+    check_ports(&nodes).await?;
     let program = match ringmq {
         Some(program) => program,
         None => std::env::current_exe()?.with_file_name("ringmq"),
@@ -151,21 +161,51 @@ fn read_nodes(folder: &Path) -> Result<Vec<Node>, ClusterError> {
         let name = name.to_owned();
         let text = std::fs::read_to_string(&file).map_err(failed(&file))?;
         let shown = file.display().to_string();
-        let (kind, what) = if name.starts_with("namesrv") {
+        let (kind, what, ports) = if name.starts_with("namesrv") {
             let config = NamesrvConfig::read(&shown, &text)?;
-            ("namesrv", format!("name server, port {}", config.listen_port))
+            let ports = vec![SocketAddr::new(config.bind_ip, config.listen_port)];
+            ("namesrv", format!("name server, port {}", config.listen_port), ports)
         } else {
             let config = NodeConfig::read(NodeKind::Broker, &shown, &text, None)?;
             let what = format!("{} of {}, port {}", config.role, config.broker_name, config.listen_port);
-            ("broker", what)
+            ("broker", what, ports_of(&config))
         };
-        nodes.push(Node { name, file, kind, what, child: None });
+        nodes.push(Node { name, file, kind, what, ports, child: None });
     }
     if nodes.is_empty() {
         return Err(ClusterError::Empty { path: folder.to_owned() });
     }
     nodes.sort_by(|a, b| (a.kind == "broker", &a.name).cmp(&(b.kind == "broker", &b.name)));
     Ok(nodes)
+}
+
+/// Where a broker will listen. How many shards there are may be known to its store alone; then these are the first one's.
+fn ports_of(config: &NodeConfig) -> Vec<SocketAddr> {
+    let shards = 0..config.shards.unwrap_or(1);
+    let ports = shards.flat_map(|shard| [config.port(shard), config.vip_port(shard), config.ha_port(shard)]);
+    ports.map(|port| SocketAddr::new(config.bind_ip, port)).collect()
+}
+
+/// Fails with the first port that is taken, by another program or by another file of the folder: its node would end a moment after its start, and
+/// the others would run without it.
+#[expect(clippy::disallowed_methods, reason = "this tool looks whether its nodes will be able to listen")]
+async fn check_ports(nodes: &[Node]) -> Result<(), ClusterError> {
+    let mut held = Vec::new();
+    for node in nodes {
+        for address in &node.ports {
+            let failed = |source| ClusterError::Port { path: node.file.clone(), address: *address, source };
+            let mut tried = 0;
+            let listener = loop {
+                tried += 1;
+                match TcpListener::bind(address) {
+                    Err(error) if error.kind() == ErrorKind::AddrInUse && tried < PORT_TRIES => sleep(PORT_WAIT).await,
+                    bound => break bound.map_err(failed)?,
+                }
+            };
+            held.push(listener);
+        }
+    }
+    Ok(())
 }
 
 impl Node {
@@ -240,7 +280,7 @@ async fn first_end(nodes: &mut [Node]) -> (usize, ExitStatus) {
                 return (index, status);
             }
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -46,7 +46,12 @@ struct EpochFile {
     wanted: u64,
     written: u64,
     is_writing: bool,
+    /// Set when the last write has failed: when it is tried again.
+    retry_at: Option<MonoNs>,
 }
+
+/// How long a slave waits before it asks a full disk again.
+const EPOCHS_RETRY_MS: u64 = 1000;
 
 impl EpochFile {
     fn is_current(self) -> bool {
@@ -263,7 +268,7 @@ impl Broker {
                 None => {}
             },
         }
-        self.write_epochs(out);
+        self.write_epochs(now.mono, out);
     }
 
     /// The control plane says where the master's replication port is.
@@ -352,17 +357,22 @@ impl Broker {
         file.is_writing = false;
         match result {
             Ok(()) => {
-                file.written = generation;
-                self.write_epochs(out);
+                (file.written, file.retry_at) = (generation, None);
+                self.write_epochs(now.mono, out);
             }
-            Err(error) => tracing::warn!(%error, "the epochs were not written; it is tried again"),
+            Err(error) => {
+                // A disk may be full for long: it is said once.
+                if file.retry_at.replace(now.mono.plus_ms(EPOCHS_RETRY_MS)).is_none() {
+                    tracing::warn!(%error, "the epochs were not written; until they are nothing of the new epoch is stored");
+                }
+            }
         }
         self.handle_progress(now, out);
     }
 
-    fn write_epochs(&mut self, out: &mut Output) {
+    fn write_epochs(&mut self, now: MonoNs, out: &mut Output) {
         let file = &mut self.replica.epoch_file;
-        if !file.is_current() && !file.is_writing {
+        if !file.is_current() && !file.is_writing && file.retry_at.is_none_or(|at| at <= now) {
             file.is_writing = true;
             let text = Bytes::from(self.replica.epochs.encode());
             out.effects.push(Effect::WriteEpochs { generation: file.wanted, text });
@@ -606,7 +616,7 @@ impl Broker {
                 let entry = EpochEntry { epoch: header.epoch, start: header.epoch_start };
                 if header.body_bytes > 0 && slave.adopt_epoch(&mut self.replica.epochs, entry)? {
                     self.replica.epoch_file.wanted += 1;
-                    self.write_epochs(out);
+                    self.write_epochs(now, out);
                 }
             }
             front.clear();

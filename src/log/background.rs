@@ -40,6 +40,8 @@ pub(super) struct Background {
     pub(super) retired: VecDeque<Work>,
     /// Set while the disk is full: when to ask again.
     retry_at: Option<MonoNs>,
+    /// Whether the last segment that was asked for got no room, and that was said. A smaller file may have room all the same.
+    lacks_segment: bool,
 }
 
 impl Background {
@@ -101,6 +103,9 @@ impl Log {
                 if !matches!(work, Work::Remove { .. }) {
                     self.background.retry_at = None;
                 }
+                if matches!(work, Work::Prepare { .. }) && std::mem::take(&mut self.background.lacks_segment) {
+                    tracing::info!(at = %self.appended(), "the disk has room again");
+                }
                 self.done(work);
             }
             Err(IoError::NoSpace) => self.no_space(work),
@@ -138,7 +143,12 @@ impl Log {
             Work::Replace { .. } => self.checkpoint_failed(),
             // Renames and removals need next to nothing; what they wait for is asked again, in order.
             Work::Rename { .. } | Work::Remove { .. } => self.background.retired.push_front(work),
-            Work::Prepare { .. } => {}
+            // A master says so to whoever sends; a slave could only stand still.
+            Work::Prepare { .. } => {
+                if !std::mem::replace(&mut self.background.lacks_segment, true) {
+                    tracing::warn!(at = %self.appended(), "the disk is full: there is no room for the next segment; free space, it is tried again every second");
+                }
+            }
         }
     }
 

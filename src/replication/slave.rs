@@ -41,8 +41,8 @@ pub enum SlaveError {
     /// What the master says is not the protocol.
     #[error("what it says is not RocketMQ's replication protocol")]
     Garbage,
-    /// It has not been heard of for too long.
-    #[error("the master was silent for {silent_ms} ms")]
+    /// It has not been heard of for too long; or not been listened to, while the log took nothing.
+    #[error("nothing was read from the master for {silent_ms} ms")]
     Silent {
         /// For how long.
         silent_ms: u64,

@@ -100,6 +100,11 @@ impl Audit {
         self.sent.values().filter(|message| message.place.is_some()).count()
     }
 
+    /// The same of one shard.
+    pub(crate) fn acknowledged_of(&self, shard: u16) -> usize {
+        self.sent.values().filter(|message| message.place.is_some() && message.queue.shard == shard).count()
+    }
+
     /// How many messages were found, and how many of them had no reply.
     pub(crate) fn found(&self) -> (usize, usize) {
         let without_reply = self.places.keys().filter(|number| self.sent[*number].place.is_none()).count();
@@ -157,6 +162,28 @@ impl Audit {
         if problems.is_empty() { Ok(missing) } else { Err(problems.join("\n")) }
     }
 
+    /// The same for a replica whose oldest messages retention took: of each queue all that lies from its first offset on. Begin with
+    /// [`Audit::read_all_again`]. Returns how many acknowledged messages are there.
+    pub(crate) fn verify_from_start(&mut self, client: &mut Client, queues: &[Queue]) -> Result<usize, String> {
+        let (mut problems, mut kept) = (Vec::new(), 0);
+        for queue in queues {
+            let begin = first_offset(client, queue).map_err(|error| error.to_string())?;
+            if let Err(error) = self.verify_records(client, queue, begin, &mut problems) {
+                problems.push(format!("{queue:?}: {error}"));
+            }
+            for message in self.sent.values().filter(|message| message.queue == *queue) {
+                match (message.place, self.places.contains_key(&message.number)) {
+                    (Some(_), true) => kept += 1,
+                    (Some(place), false) if place.queue_offset >= begin => {
+                        problems.push(format!("lost: {} of {queue:?}, which begins at {begin}", message.number));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if problems.is_empty() { Ok(kept) } else { Err(problems.join("\n")) }
+    }
+
     fn verify_queue(&mut self, client: &mut Client, queue: &Queue, problems: &mut Vec<String>) -> io::Result<()> {
         let begin = self.found.get(queue).map_or(0, Vec::len);
         let begin = i64::try_from(begin).expect("a test's queue is short");
@@ -166,6 +193,17 @@ impl Audit {
             problems.push(format!("{queue:?}: offsets {min}..{max}, but 0..{begin} were there"));
             return Ok(());
         }
+        self.verify_records(client, queue, begin, problems)
+    }
+
+    fn verify_records(
+        &mut self,
+        client: &mut Client,
+        queue: &Queue,
+        begin: i64,
+        problems: &mut Vec<String>,
+    ) -> io::Result<()> {
+        let max = client.max_offset(&queue.topic, queue.queue_id)?;
         let records = client.read_queue(&queue.topic, queue.queue_id, begin)?;
         for (offset, record) in (begin..).zip(&records) {
             if let Err(problem) = self.verify_record(queue, offset, record) {
@@ -231,6 +269,22 @@ impl Audit {
             }
         }
         Ok(())
+    }
+}
+
+/// Offset of the first message of a queue that is there, or of its end. What a broker calls its minimum may be lower: it knows without reading
+/// only which blocks of a queue are gone, not where in a block the log begins.
+fn first_offset(client: &mut Client, queue: &Queue) -> io::Result<i64> {
+    let mut next = client.min_offset(&queue.topic, queue.queue_id)?;
+    loop {
+        let pulled = client.pull("HARNESS_READER", &queue.topic, queue.queue_id, next, 1)?;
+        match pulled.records.first() {
+            Some(record) => return Ok(record.queue_offset),
+            None if pulled.code == code::PULL_RETRY_IMMEDIATELY && pulled.next_begin_offset > next => {
+                next = pulled.next_begin_offset;
+            }
+            None => return Ok(next),
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use super::audit::{self, BODY_BYTES_MIN, Place, Queue, Sent, body_of};
 use super::client::{Client, code};
@@ -15,6 +17,8 @@ const BODY_BYTES_MAX: usize = 64 << 10;
 /// Messages of a batch, and what it may hold: it must fit `maxMessageSize`.
 const BATCH_COUNT_MAX: usize = 20;
 const BATCH_BYTES_MAX: usize = 200 << 10;
+/// Pause of a producer that is told that a message is not where it should be: it has something left to send when that is over.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// What all producers of a test share.
 #[derive(Debug, Default)]
@@ -142,6 +146,7 @@ impl Load {
             return Err(invalid(format!("{receipt:?} answers {} messages", messages.len())));
         }
         if receipt.code != code::SUCCESS {
+            thread::sleep(PAUSE);
             return Ok(());
         }
         for ((queue_offset, id), message) in (receipt.queue_offset..).zip(ids).zip(messages.iter_mut()) {

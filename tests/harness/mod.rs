@@ -2,7 +2,7 @@
 //!
 //! - [`Node`]: the built binary as a child process with free ports and a store of its own; start, kill, restart.
 //! - [`NameServer`]: `ringmq namesrv` alone, likewise.
-//! - [`Pair`]: a name server, a master and a slave; [`Relay`]: a network between them that fails.
+//! - [`Pair`]: a name server, a master and a slave; [`Relay`]: a network between them that fails; [`World`]: a pair under load.
 //! - [`Client`]: one blocking connection; any request as a [`Frame`], and shorthands for the common ones.
 //! - [`Record`]: messages as pulls return them.
 //! - [`Audit`] and [`Load`]: a book of all that was sent, against what the broker has; producers that fill both.
@@ -48,6 +48,7 @@ mod record;
 mod relay;
 mod said;
 mod seed;
+mod world;
 
 pub(crate) use audit::{Audit, Place, Queue, Sent, body_of, log_offset_of, view};
 pub(crate) use clerk::Clerk;
@@ -63,3 +64,4 @@ pub(crate) use record::Record;
 pub(crate) use relay::Relay;
 pub(crate) use said::{expect, expect_passed, expect_row};
 pub(crate) use seed::{Random, Seed, rounds};
+pub(crate) use world::{World, pause, probe, resume, wait_for_answer};

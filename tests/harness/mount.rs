@@ -67,9 +67,11 @@ impl SmallDisk {
     pub(crate) fn fill(&self, name: &str) -> PathBuf {
         let path = self.path().join(name);
         let mut file = File::create(&path).expect("a name needs no block");
-        for size in [1 << 20, 4096, 1] {
+        // What was reserved for writes that are still in memory is known to be free only when they are on the disk.
+        for size in [1 << 20, 4096, 4096, 1] {
             let block = vec![0xAA; size];
-            while file.write_all(&block).and_then(|()| file.sync_data()).is_ok() {}
+            while file.write_all(&block).is_ok() {}
+            drop(file.sync_data());
         }
         path
     }

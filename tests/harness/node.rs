@@ -135,6 +135,11 @@ impl Node {
         format!("127.0.0.1:{}", self.broker_ports.listen() + STRIDE * shard + 1)
     }
 
+    /// `shards`.
+    pub(crate) fn shards(&self) -> u16 {
+        self.options.shards
+    }
+
     /// `brokerName` of a shard.
     pub(crate) fn broker_name(&self, shard: u16) -> String {
         let name = self.options.broker_name;

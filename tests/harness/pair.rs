@@ -1,6 +1,8 @@
 //! A master and its slave, with a name server that outlives both.
+use std::path::PathBuf;
 use std::time::Duration;
 
+use super::audit::Queue;
 use super::client::Client;
 use super::name_server::NameServer;
 use super::node::{Node, NodeOptions, wait_for};
@@ -16,9 +18,22 @@ pub(crate) struct PairOptions {
     pub(crate) master: Vec<(&'static str, String)>,
     /// Further lines of the slave, such as an address of the master that is not the master's.
     pub(crate) slave: Vec<(&'static str, String)>,
+    /// `storePathRootDir` of the master, if not a fresh folder.
+    pub(crate) master_store: Option<PathBuf>,
+    /// The same of the slave.
+    pub(crate) slave_store: Option<PathBuf>,
 }
 
-/// A running pair of one shard each. The slave has number 1.
+impl PairOptions {
+    /// Segments of 2 MiB, the smallest that hold two messages of the largest size, and the smallest tail.
+    pub(crate) fn small(sync: bool) -> Self {
+        let more = [("mappedFileSizeCommitLog", "2097152"), ("maxMessageSize", "1048576"), ("tailSize", "8388608")];
+        let more = more.map(|(key, value)| (key, value.to_owned())).to_vec();
+        Self { sync, both: NodeOptions { more, ..NodeOptions::default() }, ..Self::default() }
+    }
+}
+
+/// A running pair with as many shards on either. The slave has number 1.
 #[derive(Debug)]
 pub(crate) struct Pair {
     pub(crate) name_server: NameServer,
@@ -38,6 +53,7 @@ impl Pair {
     /// What the master is started with.
     pub(crate) fn master_options(options: &PairOptions, name_server: &NameServer) -> NodeOptions {
         let mut node = NodeOptions { name_servers: Some(name_server.address()), ..options.both.clone() };
+        node.store_dir.clone_from(&options.master_store);
         let role = if options.sync { "SYNC_MASTER" } else { "ASYNC_MASTER" };
         node.more.push(("brokerRole", role.to_owned()));
         node.more.extend(options.master.iter().cloned());
@@ -47,37 +63,61 @@ impl Pair {
     /// What the slave is started with.
     pub(crate) fn slave_options(options: &PairOptions, name_server: &NameServer) -> NodeOptions {
         let mut node = NodeOptions { name_servers: Some(name_server.address()), ..options.both.clone() };
+        node.store_dir.clone_from(&options.slave_store);
         node.more.extend([("brokerRole", "SLAVE".to_owned()), ("brokerId", "1".to_owned())]);
         node.more.extend(options.slave.iter().cloned());
         node
     }
 
-    /// A connection to the master.
+    /// A connection to the master, to its first shard.
     pub(crate) fn to_master(&self) -> Client {
-        Client::connect(&self.master.broker(0)).expect("the master listens")
+        self.to_master_of(0)
     }
 
-    /// A connection to the slave, which is away for a moment while its log is cut.
+    /// A connection to one of the master's shards.
+    pub(crate) fn to_master_of(&self, shard: u16) -> Client {
+        Client::connect(&self.master.broker(shard)).expect("the master listens")
+    }
+
+    /// A connection to the slave, to its first shard.
     pub(crate) fn to_slave(&self) -> Client {
-        wait_for("slave that listens", || Client::connect(&self.slave.broker(0)).ok())
+        self.to_slave_of(0)
+    }
+
+    /// A connection to one of the slave's shards, which is away for a moment while its log is cut.
+    pub(crate) fn to_slave_of(&self, shard: u16) -> Client {
+        wait_for("slave that listens", || Client::connect(&self.slave.broker(shard)).ok())
     }
 
     /// Kills the master and waits until its slave has noticed: only then does it show what no master has confirmed.
     pub(crate) fn lose_master(&mut self) {
         self.master.kill();
-        wait_for("slave that misses its master", || {
-            let status = self.to_slave().ha_status().ok()?;
-            (status["haClientRuntimeInfo"]["activated"] == false).then_some(())
-        });
+        for shard in 0..self.slave.shards() {
+            wait_for("slave that misses its master", || {
+                let status = self.to_slave_of(shard).ha_status().ok()?;
+                (status["haClientRuntimeInfo"]["activated"] == false).then_some(())
+            });
+        }
+    }
+
+    /// Waits until the slave is in sync with the master, on every shard.
+    pub(crate) fn wait_in_sync(&self) {
+        for shard in 0..self.master.shards() {
+            wait_for("slave in sync", || {
+                let status = self.to_master_of(shard).ha_status().ok()?;
+                (status["inSyncSlaveNums"] == 1).then_some(())
+            });
+        }
     }
 
     /// Waits until a queue ends on the slave where it ends on the master, which must be quiet.
-    pub(crate) fn wait_caught_up(&self, topic: &str, queue_id: i32) {
-        let wanted = self.to_master().max_offset(topic, queue_id).expect("the master answers");
+    pub(crate) fn wait_caught_up(&self, queue: &Queue) {
+        let Queue { shard, topic, queue_id } = queue;
+        let wanted = self.to_master_of(*shard).max_offset(topic, *queue_id).expect("the master answers");
         wait_for("slave that has caught up", || {
-            let mut slave = self.to_slave();
+            let mut slave = self.to_slave_of(*shard);
             slave.set_timeout(Duration::from_secs(5)).expect("a socket has a timeout");
-            let found = slave.max_offset(topic, queue_id).unwrap_or(0);
+            let found = slave.max_offset(topic, *queue_id).unwrap_or(0);
             (found == wanted).then_some(())
         });
     }
