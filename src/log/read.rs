@@ -196,8 +196,12 @@ impl Log {
             return Read::Found { next: at, messages };
         }
         let start = self.start();
+        let mut next = self.queues.get(queue).min(start).max(at.plus(1));
+        // The block that is partly gone is passed over at once: it is in memory, or it is not and the reader comes back when it is.
+        while matches!(self.entry(queue, next), Ok(Some(entry)) if entry.log_offset < start) {
+            next = next.plus(1);
+        }
         let queue = self.queues.get_mut(queue);
-        let next = queue.min(start).max(at.plus(1));
         // What lies before was just seen to be gone, though its block still lives.
         queue.floor = queue.floor.max(next.min(queue.next()));
         Read::Removed { next }
