@@ -185,6 +185,9 @@ pub const TOPIC_QUEUES_MAX: u32 = 65_536;
 /// Largest record. A message as large as a frame, with topic and properties, must fit no segment and no tail: it is refused.
 pub const RECORD_BYTES_MAX: usize = FRAME_BYTES_MAX;
 
+/// How long a full disk is left alone before it is asked again: by the log, and for the epochs of its masters.
+pub const NO_SPACE_RETRY_MS: u64 = 1000;
+
 /// Most that one commit writes: what a group of waiting producers shares, and the most that is unwritten work of one direct write.
 pub const COMMIT_BYTES_MAX: usize = 1024 * 1024;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -22,8 +23,8 @@ const BODY_BYTES: usize = 256;
 /// What a log holds before its server is killed.
 const FILL_BYTES: u64 = 5_000_000_000;
 const FILL_BODY_BYTES: usize = 4096;
-/// How long producers are measured beside a slave that catches up: about as long as it takes.
-const CATCH_UP_LOAD: Duration = Duration::from_secs(10);
+/// How long producers are measured beside a slave that catches up: it must be done by then, or its speed is of a calm master.
+const CATCH_UP_LOAD: Duration = Duration::from_secs(25);
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a load runs before its server is killed.
 const BEFORE_KILL: Duration = Duration::from_millis(1500);
@@ -166,27 +167,18 @@ impl Plan {
             rustix::fs::sync();
             let calm = self.load(&contender, TEN_THOUSAND, BODY_BYTES, CATCH_UP_LOAD, dir)?;
             let json = dir.join("beside.json");
-            let load = self.start_load(&contender, TEN_THOUSAND, BODY_BYTES, CATCH_UP_LOAD, &json)?;
+            let mut load = self.start_load(&contender, TEN_THOUSAND, BODY_BYTES, CATCH_UP_LOAD, &json)?;
             std::thread::sleep(self.warmup);
             let wanted = probe::log_end(contender.address)?;
             contender.start_slave()?;
-            let mut first = None;
-            let took = loop {
-                let end = probe::log_end(slave).unwrap_or(0);
-                if end > 0 {
-                    let (begun, at) = *first.get_or_insert((Instant::now(), end));
-                    if end >= wanted {
-                        break (begun.elapsed(), end - at);
-                    }
-                }
-                if first.is_some_and(|(begun, _): (Instant, u64)| begun.elapsed() > CATCH_UP_TIMEOUT) {
-                    return Err(format!("the slave is at {end} of {wanted} after {CATCH_UP_TIMEOUT:?}").into());
-                }
-                std::thread::sleep(Duration::from_millis(10));
-            };
+            let (bytes, seconds) = catch_up(slave, wanted)?;
+            if load.try_wait()?.is_some() {
+                return Err(
+                    "the producers ended before the slave had caught up: its speed is not one beside them".into()
+                );
+            }
             let report = Self::report_of(&contender, load, &json)?;
             contender.lose_slave(dir)?;
-            let (seconds, bytes) = (took.0.as_secs_f64(), took.1 as f64);
             speed.push(bytes / seconds / 1e6);
             alone.push(calm.latency_us.p99_9);
             beside.push(report.latency_us.p99_9);
@@ -295,6 +287,27 @@ impl Plan {
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command.spawn().map_err(|error| format!("cannot run {}: {error}", self.bench.display()).into())
+    }
+}
+
+/// Waits until a slave that was just started has its master's log up to `wanted`. The bytes it took and the seconds, from the first of them
+/// that were seen.
+fn catch_up(slave: SocketAddr, wanted: u64) -> Result<(f64, f64), Failure> {
+    let started = Instant::now();
+    let mut first = None;
+    loop {
+        // It does not answer before it listens.
+        let end = probe::log_end(slave).unwrap_or(0);
+        if end > 0 {
+            let (begun, at) = *first.get_or_insert((Instant::now(), end));
+            if end >= wanted {
+                return Ok(((end - at) as f64, begun.elapsed().as_secs_f64()));
+            }
+        }
+        if started.elapsed() > CATCH_UP_TIMEOUT {
+            return Err(format!("the slave is at {end} of {wanted} after {CATCH_UP_TIMEOUT:?}").into());
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

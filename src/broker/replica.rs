@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::{Broker, Effect, Output};
-use crate::limits::{EPOCHS_MAX, HA_SEND_BYTES};
+use crate::limits::{EPOCHS_MAX, HA_SEND_BYTES, NO_SPACE_RETRY_MS};
 use crate::log::{BeginError, BlockId, IoError, Log, ReplicaError, Stream};
 use crate::model::{LogOffset, MonoNs, Now, ReplicaConnection, UnixMs};
 use crate::protocol::ha::{HaError, classic, epoch};
@@ -49,9 +49,6 @@ struct EpochFile {
     /// Set when the last write has failed: when it is tried again.
     retry_at: Option<MonoNs>,
 }
-
-/// How long a slave waits before it asks a full disk again.
-const EPOCHS_RETRY_MS: u64 = 1000;
 
 impl EpochFile {
     fn is_current(self) -> bool {
@@ -362,7 +359,7 @@ impl Broker {
             }
             Err(error) => {
                 // A disk may be full for long: it is said once.
-                if file.retry_at.replace(now.mono.plus_ms(EPOCHS_RETRY_MS)).is_none() {
+                if file.retry_at.replace(now.mono.plus_ms(NO_SPACE_RETRY_MS)).is_none() {
                     tracing::warn!(%error, "the epochs were not written; until they are nothing of the new epoch is stored");
                 }
             }

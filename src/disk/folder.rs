@@ -154,10 +154,7 @@ impl Disk {
         len: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<(), DiskError> {
-        let file = match self.durable(path) {
-            Some(file) => file,
-            None => self.open_durable(path).await?,
-        };
+        let file = self.durable(path).await?;
         self.commit(&file, path, at, len, fill).await
     }
 
@@ -416,18 +413,15 @@ impl Disk {
         Ok(file)
     }
 
-    fn durable(&self, path: &Path) -> Option<Rc<DmaFile>> {
-        let mut open = self.open.borrow_mut();
-        let open = open.get_mut(path)?;
-        open.used = self.next_use();
-        open.durable.clone()
-    }
-
-    async fn open_durable(&self, path: &Path) -> Result<Rc<DmaFile>, DiskError> {
+    /// [`Disk::file`], through which each write is durable.
+    async fn durable(&self, path: &Path) -> Result<Rc<DmaFile>, DiskError> {
+        self.file(path).await?;
+        if let Some(durable) = self.open.borrow().get(path).and_then(|open| open.durable.clone()) {
+            return Ok(durable);
+        }
         let flags = i32::try_from(rustix::fs::OFlags::DSYNC.bits()).expect("flags fit an int");
         let mut options = OpenOptions::new();
         let durable = self.open_file(path, options.read(true).write(true).custom_flags(flags)).await?;
-        self.file(path).await?;
         if let Some(open) = self.open.borrow_mut().get_mut(path) {
             open.durable = Some(durable.clone());
         }
@@ -620,7 +614,7 @@ mod tests {
                 let descriptor = unsafe { BorrowedFd::borrow_raw(file.as_raw_fd()) };
                 rustix::fs::fcntl_getfl(descriptor).expect("its flags")
             };
-            let durable = disk.durable(path).expect("it was opened");
+            let durable = disk.durable(path).await.expect("it was opened");
             assert!(flags(durable).contains(rustix::fs::OFlags::DSYNC));
             assert!(!flags(disk.file(path).await.expect("open")).contains(rustix::fs::OFlags::DSYNC));
             assert!(disk.read(path, 0, 8192).await.expect("read").iter().all(|byte| *byte == 5));

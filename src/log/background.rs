@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::commit_log::{AppendError, Log};
 use super::file::{FileName, Io, IoError, IoId, Work};
 use super::record::{KeysToIndex, RecordDraft, Sized};
-use crate::limits::{DISK_BLOCK_BYTES, INDEX_WRITE_BYTES_MIN, SPARES_MAX, TRIM_QUEUES_PER_TICK};
+use crate::limits::{DISK_BLOCK_BYTES, INDEX_WRITE_BYTES_MIN, NO_SPACE_RETRY_MS, SPARES_MAX, TRIM_QUEUES_PER_TICK};
 use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset};
 
 /// Topic of the records that say that a topic was removed; the body is its name. Such a record is in no queue.
@@ -13,9 +13,6 @@ use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset};
 /// The removal is a record so that it is as durable as what it removes, and comes in order with it: a replay that passes it empties the
 /// topic's queues, and messages sent to a topic of the same name later begin at 0.
 pub(super) const REMOVAL_TOPIC: &str = "RINGMQ_SYS_REMOVED_TOPIC";
-
-/// How long the log waits before it asks a full disk again.
-const NO_SPACE_RETRY_MS: u64 = 1000;
 
 /// How full the disk of the store is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

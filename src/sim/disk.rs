@@ -6,8 +6,10 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use super::random::Random;
-use crate::log::{Commit, FileName, Flush, FoundFile, IoError, Work};
+use crate::log::{Commit, FileName, Flush, FoundFile, IoError, Step, Work};
 
 const SECTOR: usize = 512;
 
@@ -154,6 +156,29 @@ impl SimDisk {
                 let file = self.files.get_mut(&commit.segment).expect("a commit was written");
                 file.flush_range(position(commit.at), commit.len);
             }
+        }
+    }
+
+    /// Carries out a step of a recovery, and what it is to be supplied with.
+    ///
+    /// # Errors
+    /// As with [`SimDisk::read`] and [`SimDisk::write`].
+    ///
+    /// # Panics
+    /// On an end of the recovery: that is no step.
+    pub fn recover(&mut self, step: Step) -> Result<Bytes, IoError> {
+        match step {
+            Step::Read { file, at, len } => self.read(file, at, len).map(Bytes::from),
+            Step::Write { file, at, data } => self.write(file, at, &data, None).map(|()| Bytes::new()),
+            Step::Flush { file } => {
+                self.flush(file);
+                Ok(Bytes::new())
+            }
+            Step::Remove { file } => {
+                self.remove(file);
+                Ok(Bytes::new())
+            }
+            Step::Done(_) | Step::Refused(_) => panic!("the recovery has ended"),
         }
     }
 

@@ -225,16 +225,7 @@ impl SimNode {
             let answer = match recovery.step() {
                 Step::Done(log) => return log,
                 Step::Refused(error) => panic!("refused: {error}"),
-                Step::Read { file, at, len } => self.disk.read(file, at, len).map(Bytes::from),
-                Step::Write { file, at, data } => self.disk.write(file, at, &data, None).map(|()| Bytes::new()),
-                Step::Flush { file } => {
-                    self.disk.flush(file);
-                    Ok(Bytes::new())
-                }
-                Step::Remove { file } => {
-                    self.disk.remove(file);
-                    Ok(Bytes::new())
-                }
+                step => self.disk.recover(step),
             };
             recovery.supply(answer);
         }

@@ -28,9 +28,7 @@ fn recover(disk: &mut SimDisk) -> Result<Box<Log>, RecoveryError> {
         let answer = match recovery.step() {
             Step::Done(log) => return Ok(log),
             Step::Refused(error) => return Err(error),
-            Step::Read { file, at, len } => disk.read(file, at, len).map(Bytes::from),
-            Step::Write { file, at, data } => disk.write(file, at, &data, None).map(|()| Bytes::new()),
-            Step::Flush { .. } | Step::Remove { .. } => Ok(Bytes::new()),
+            step => disk.recover(step),
         };
         recovery.supply(answer);
     }

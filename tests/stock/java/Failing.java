@@ -62,13 +62,7 @@ final class Failing {
         }
 
         void withSlave() throws Exception {
-            DefaultMQPushConsumer first = consumer();
-            send(100);
-            waitForAll();
-            first.suspend();
-            send(100);
-            step("sent", "killed");
-            first.resume();
+            DefaultMQPushConsumer first = consumerThatLoses();
             waitForAll();
             send(40);
             waitForAll();
@@ -92,13 +86,7 @@ final class Failing {
         }
 
         void withoutSlave() throws Exception {
-            DefaultMQPushConsumer first = consumer();
-            send(100);
-            waitForAll();
-            first.suspend();
-            send(100);
-            step("sent", "killed");
-            first.resume();
+            consumerThatLoses();
             Set<String> brokers = send(40);
             World.check(!brokers.contains(LOST), "the lost master took a message");
             World.waitFor("messages of the other master", () -> counts.size() >= 100 + 40 ? Boolean.TRUE : null);
@@ -109,6 +97,18 @@ final class Failing {
             waitForAll();
             System.out.println("# " + world.topic + ": twice " + twice() + " of " + sent);
             checkAll();
+        }
+
+        /** A consumer that has a hundred messages read and a hundred before it when the broker is lost. */
+        DefaultMQPushConsumer consumerThatLoses() throws Exception {
+            DefaultMQPushConsumer made = consumer();
+            send(100);
+            waitForAll();
+            made.suspend();
+            send(100);
+            step("sent", "killed");
+            made.resume();
+            return made;
         }
 
         DefaultMQPushConsumer consumer() throws Exception {
