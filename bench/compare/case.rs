@@ -1,6 +1,6 @@
 //! What is compared: loads, the figures taken from them, and what ringmq promises for each.
 
-use ringmq_bench::report::{Percentiles, Report};
+use ringmq_bench::load::report::{Percentiles, Report};
 use ringmq_peers::Flush;
 
 use crate::contender::Kind;

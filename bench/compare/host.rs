@@ -81,7 +81,7 @@ fn disk(path: &Path) -> String {
 
 /// Today as `YYYY-MM-DD`, UTC.
 pub(crate) fn today() -> String {
-    let days = ringmq_bench::clock::unix_ms() / 86_400_000;
+    let days = ringmq_bench::load::clock::unix_ms() / 86_400_000;
     let (year, month, day) = civil_date(days);
     format!("{year:04}-{month:02}-{day:02}")
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ringmq_bench::report::Report;
+use ringmq_bench::load::report::Report;
 
 use crate::case::{Case, Goal, Load, Method, TEN_THOUSAND, Value};
 use crate::contender::{Contender, Kind, Stable};

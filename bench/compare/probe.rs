@@ -4,9 +4,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use ringmq_bench::frame::{HeaderKind, OPAQUE_MIN, SendPatch, SendTemplate, request};
-use ringmq_bench::record::Stamp;
-use ringmq_bench::scan::{HeadScanner, remark, split_frame};
+use ringmq_bench::load::frame::{HeaderKind, OPAQUE_MIN, SendPatch, SendTemplate, request};
+use ringmq_bench::load::record::Stamp;
+use ringmq_bench::load::scan::{HeadScanner, remark, split_frame};
 
 use crate::Failure;
 
@@ -21,7 +21,7 @@ const GET_BROKER_RUNTIME_INFO: i32 = 28;
 pub(crate) fn store_one(address: SocketAddr) -> Result<(), Failure> {
     let mut frame = Vec::new();
     let stamp = Stamp { intended_ns: 0, sequence: 0, run_id: 0 };
-    let patch = SendPatch { opaque: OPAQUE_MIN, born_ms: ringmq_bench::clock::unix_ms(), stamp };
+    let patch = SendPatch { opaque: OPAQUE_MIN, born_ms: ringmq_bench::load::clock::unix_ms(), stamp };
     SendTemplate::new(HeaderKind::Json, TOPIC, 0, 64, u64::from(std::process::id())).write(&mut frame, &patch);
     ask(address, &frame).map(drop)
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use ringmq_bench::report::Report;
+use ringmq_bench::load::report::Report;
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;

@@ -15,8 +15,8 @@ use clap::Parser;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use glommio::net::{TcpListener, TcpStream};
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
-use ringmq_bench::frame::{SEND_MESSAGE_V2, UPDATE_AND_CREATE_TOPIC};
-use ringmq_bench::scan::{HeadScanner, WireError, split_frame};
+use ringmq_bench::load::frame::{SEND_MESSAGE_V2, UPDATE_AND_CREATE_TOPIC};
+use ringmq_bench::load::scan::{HeadScanner, WireError, split_frame};
 
 /// What one read may bring.
 const READ_BYTES: usize = 256 * 1024;
@@ -211,7 +211,7 @@ fn decimal(field: &mut [u8; 11], value: i32) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringmq_bench::frame::{HeaderKind, request};
+    use ringmq_bench::load::frame::{HeaderKind, request};
 
     #[test]
     fn every_request_gets_a_reply_with_its_opaque() {

@@ -7,10 +7,10 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use crate::clock::now_ns;
-use crate::error::LoadError;
-use crate::frame::OPAQUE_MIN;
-use crate::scan::{FRAME_BYTES_MAX, Frame, Head, HeadScanner, split_frame};
+use crate::load::clock::now_ns;
+use crate::load::error::LoadError;
+use crate::load::frame::OPAQUE_MIN;
+use crate::load::scan::{FRAME_BYTES_MAX, Frame, Head, HeadScanner, split_frame};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// What one read may bring; grows when a frame is longer.

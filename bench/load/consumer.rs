@@ -1,11 +1,11 @@
 //! One consuming connection: a long poll a queue, as a stock pull consumer keeps it, and the books on what arrived.
 
-use crate::connection::{Connection, ReadBuffer};
-use crate::error::LoadError;
-use crate::frame::{HEART_BEAT, HeaderKind, OPAQUE_MIN, PULL_MESSAGE, request};
-use crate::record::{Stamp, bodies};
-use crate::scan::{Frame, field_number, remark};
-use crate::tally::Tally;
+use crate::load::connection::{Connection, ReadBuffer};
+use crate::load::error::LoadError;
+use crate::load::frame::{HEART_BEAT, HeaderKind, OPAQUE_MIN, PULL_MESSAGE, request};
+use crate::load::record::{Stamp, bodies};
+use crate::load::scan::{Frame, field_number, remark};
+use crate::load::tally::Tally;
 
 /// The group that pulls.
 pub const GROUP: &str = "ringmq_bench_consumer";
@@ -151,7 +151,7 @@ impl Books {
         self.stored.set(sequence);
     }
 
-    fn enter(&mut self, frame: &Frame<'_>, now: u64, tally: &mut Tally) -> Result<(), crate::record::BadRecord> {
+    fn enter(&mut self, frame: &Frame<'_>, now: u64, tally: &mut Tally) -> Result<(), crate::load::record::BadRecord> {
         for body in bodies(frame.body) {
             let Some(stamp) = Stamp::read(body?) else { continue };
             if stamp.run_id != self.run_id {

@@ -3,8 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::record::BadRecord;
-use crate::scan::WireError;
+use crate::load::record::BadRecord;
+use crate::load::scan::WireError;
 
 /// Why a run did not start, or did not end as planned.
 #[derive(Debug, thiserror::Error)]

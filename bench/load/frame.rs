@@ -12,7 +12,7 @@
 
 use std::fmt::Write as _;
 
-use crate::record::{STAMP_BYTES, Stamp};
+use crate::load::record::{STAMP_BYTES, Stamp};
 
 /// Request code: send one message, short field names.
 pub const SEND_MESSAGE_V2: i32 = 310;

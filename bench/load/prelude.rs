@@ -5,12 +5,12 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::connection::Connection;
-use crate::consumer::heartbeat;
-use crate::error::LoadError;
-use crate::frame::{GET_MAX_OFFSET, UPDATE_AND_CREATE_TOPIC, request};
-use crate::scan::{Head, HeadScanner, field_number, remark, split_frame};
-use crate::settings::Settings;
+use crate::load::connection::Connection;
+use crate::load::consumer::heartbeat;
+use crate::load::error::LoadError;
+use crate::load::frame::{GET_MAX_OFFSET, UPDATE_AND_CREATE_TOPIC, request};
+use crate::load::scan::{Head, HeadScanner, field_number, remark, split_frame};
+use crate::load::settings::Settings;
 
 /// Apache's broker writes its topic file and registers with its name server before it answers.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -2,14 +2,14 @@
 
 use std::rc::Rc;
 
-use crate::clock::{now_ns, unix_ms};
-use crate::connection::{Connection, Pending, ReadBuffer, Waiting};
-use crate::error::LoadError;
-use crate::frame::{SendPatch, SendTemplate};
-use crate::record::Stamp;
-use crate::scan::remark;
-use crate::schedule::Due;
-use crate::tally::{Tally, Verdict};
+use crate::load::clock::{now_ns, unix_ms};
+use crate::load::connection::{Connection, Pending, ReadBuffer, Waiting};
+use crate::load::error::LoadError;
+use crate::load::frame::{SendPatch, SendTemplate};
+use crate::load::record::Stamp;
+use crate::load::scan::remark;
+use crate::load::schedule::Due;
+use crate::load::tally::{Tally, Verdict};
 
 /// Sends on one connection, to all queues in turn, and matches the replies.
 #[derive(Debug)]

@@ -6,11 +6,11 @@ use std::io::{self, Write};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::consumer::Books;
-use crate::frame::HeaderKind;
-use crate::run::{Ending, Outcome, ratio};
-use crate::settings::{Pace, Settings};
-use crate::tally::{Failures, Tally};
+use crate::load::consumer::Books;
+use crate::load::frame::HeaderKind;
+use crate::load::run::{Ending, Outcome, ratio};
+use crate::load::settings::{Pace, Settings, SizeShare};
+use crate::load::tally::{Failures, Tally};
 
 /// Latencies of one kind, microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -127,8 +127,8 @@ pub struct SettingsReport {
     /// Open loop: messages a second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<u64>,
-    /// Bytes of a body.
-    pub size: usize,
+    /// Bytes of bodies.
+    pub sizes: Vec<SizeShare>,
     /// Measured.
     pub duration_s: f64,
     /// Before.
@@ -297,7 +297,7 @@ fn settings_report(settings: &Settings) -> SettingsReport {
         connections: settings.connections,
         in_flight,
         rate,
-        size: settings.size,
+        sizes: settings.sizes.clone(),
         duration_s: settings.duration.as_secs_f64(),
         warmup_s: settings.warmup.as_secs_f64(),
         end_to_end: !settings.sources.is_empty(),

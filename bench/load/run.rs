@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use mio::{Events, Poll, Token};
 
-use crate::clock::{SECOND_NS, Timer, cpu_time_ns, now_ns, unix_ms};
-use crate::connection::{Connection, ReadBuffer};
-use crate::consumer::{Books, Consumer};
-use crate::error::LoadError;
-use crate::frame::SendTemplate;
-use crate::prelude::{create_topic, open_consumer};
-use crate::producer::Producer;
-use crate::report::live_line;
-use crate::schedule::{OpenSchedule, Window};
-use crate::settings::{Pace, Settings};
-use crate::tally::Tally;
+use crate::load::clock::{SECOND_NS, Timer, cpu_time_ns, now_ns, unix_ms};
+use crate::load::connection::{Connection, ReadBuffer};
+use crate::load::consumer::{Books, Consumer};
+use crate::load::error::LoadError;
+use crate::load::frame::SendTemplate;
+use crate::load::prelude::{create_topic, open_consumer};
+use crate::load::producer::Producer;
+use crate::load::report::live_line;
+use crate::load::schedule::{OpenSchedule, Window};
+use crate::load::settings::{Pace, Settings};
+use crate::load::tally::Tally;
 
 /// Seconds between heartbeats of the consumers; stock clients take 30.
 const HEARTBEAT_SECONDS: u64 = 30;
@@ -117,7 +117,7 @@ impl Load {
         let timer = Timer::new(poll.registry(), TIMER).map_err(system("create a timer"))?;
         let run_id = (unix_ms() << 20) | u64::from(std::process::id());
         let templates: Rc<[SendTemplate]> = (0..settings.queues)
-            .map(|queue| SendTemplate::new(settings.header, &settings.topic, queue, settings.size, run_id))
+            .map(|queue| SendTemplate::new(settings.header, &settings.topic, queue, settings.sizes[0].bytes, run_id))
             .collect();
         let mut producers = Vec::with_capacity(settings.connections);
         for (index, target) in (0..settings.connections).zip(settings.targets.iter().cycle()) {
@@ -125,7 +125,7 @@ impl Load {
             producers.push(Producer::new(connection, Rc::clone(&templates), index / settings.targets.len(), run_id));
         }
         let mut consumers = Vec::new();
-        for source in &settings.sources {
+        for source in settings.sources.iter().filter_map(|replicas| replicas.first()) {
             let (stream, offsets) = open_consumer(settings, *source)?;
             let token = Token(producers.len() + consumers.len());
             let connection = Connection::watch(stream, *source, poll.registry(), token)?;
@@ -137,7 +137,7 @@ impl Load {
         let window = Window { start_ns: window_start, end_ns: window_start + nanos(settings.duration) };
         let schedule = match settings.pace {
             Pace::Closed { .. } => None,
-            Pace::Open { rate_per_s, outstanding_max } => {
+            Pace::Open { rate_per_s, outstanding_max, .. } => {
                 Some(OpenSchedule::new(start_ns, window.end_ns, rate_per_s, outstanding_max))
             }
         };

@@ -4,7 +4,7 @@
 //! that wakes late, finds the due messages waiting; they leave late and are measured from the moment they were due, so the stall is in the
 //! figures once for each message that it hit.
 
-use crate::clock::SECOND_NS;
+use crate::load::clock::SECOND_NS;
 
 /// The part of a run that counts. A message belongs to it by the moment it was due, not by when its reply came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl OpenSchedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tally::{Tally, Verdict};
+    use crate::load::tally::{Tally, Verdict};
 
     const MS: u64 = 1_000_000;
 

@@ -1,54 +1,45 @@
-//! The command line, and the run that it asks for, checked once.
+//! A load as asked for, on the command line or in a scenario's file, and the load that it is, checked once.
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, ValueEnum};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::connection::PENDING_MAX;
-use crate::frame::HeaderKind;
-use crate::record::STAMP_BYTES;
+use crate::load::connection::PENDING_MAX;
+use crate::load::frame::HeaderKind;
+use crate::load::record::STAMP_BYTES;
 
 /// Largest body that a broker takes unless configured otherwise.
 const SIZE_MAX: usize = 4 * 1024 * 1024;
-/// Most queues of the topic on one broker.
-const QUEUES_MAX: u32 = 4096;
+/// Most different sizes of one load.
+const SIZES_MAX: usize = 16;
+/// Most queues of all topics together on one broker.
+const QUEUES_MAX: u32 = 100_000;
 /// Most connections.
 const CONNECTIONS_MAX: usize = 20_000;
 /// Highest rate: a message a nanosecond is no load but a loop.
 const RATE_MAX: u64 = 100_000_000;
+/// Most messages of one batch.
+const BATCH_MAX: usize = 1024;
+/// Most groups that pull the same messages.
+const GROUPS_MAX: usize = 64;
 
-/// Load on any RocketMQ-compatible broker, and what its clients would feel.
-#[derive(Debug, Parser)]
-#[command(name = "ringmq-bench", version)]
-pub struct CommandLine {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-/// The kinds of load.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Send messages, in closed loop (--in-flight) or at a fixed rate (--rate), and optionally pull them back
-    Produce(ProduceArgs),
-}
-
-/// As typed; [`Settings::check`] makes sense of it.
-#[derive(Debug, Args)]
-pub struct ProduceArgs {
-    /// Brokers to send to, HOST:PORT or several with commas between; connections are spread over them
-    #[arg(long, value_delimiter = ',', required = true)]
-    pub target: Vec<String>,
-    /// Topic; created on every target before the load begins
-    #[arg(long)]
+/// What is sent, how fast and for how long. Names are those of the command line, in a scenario without the dashes.
+#[derive(Debug, Clone, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct LoadArgs {
+    /// Topic; created on every target before the load begins. Of several topics the first part of their names
+    #[arg(short = 't', long, default_value = "BenchmarkTest")]
     pub topic: String,
-    /// Queues of the topic on each target
+    /// Topics: TOPIC, TOPIC-1, TOPIC-2 ...
+    #[arg(long, default_value_t = 1)]
+    pub topics: u32,
+    /// Queues of each topic on each target
     #[arg(long, default_value_t = 8)]
     pub queues: u32,
     /// Sending connections, all targets together
-    #[arg(long, default_value_t = 8)]
+    #[arg(short = 'w', long, visible_alias = "threads", default_value_t = 8)]
     pub connections: usize,
     /// Closed loop: requests that each connection keeps without a reply
     #[arg(long)]
@@ -56,39 +47,101 @@ pub struct ProduceArgs {
     /// Open loop: messages a second, all connections together; latency counts from the moment each was due
     #[arg(long)]
     pub rate: Option<u64>,
+    /// Open loop: distances between messages
+    #[arg(long, value_enum, default_value_t = Arrivals::Constant)]
+    pub arrivals: Arrivals,
     /// Open loop: requests without a reply at which sending pauses (their latency goes on counting, and the report says so)
     #[arg(long, default_value_t = 1_000_000)]
     pub outstanding_max: usize,
-    /// Bytes of a message's body; 24 of them hold its number and time
-    #[arg(long, default_value_t = 256)]
-    pub size: usize,
-    /// How long to measure, such as 10s, 500ms or 2m
-    #[arg(long, value_parser = parse_duration)]
+    /// What a sender does with a message
+    #[arg(long, value_enum, default_value_t = Sending::Async)]
+    pub send: Sending,
+    /// Bytes of a message's body: 256, or a distribution SIZE:SHARE,SIZE:SHARE such as 256:90,4096:9,65536:1
+    #[arg(short = 's', long, default_value = "256")]
+    #[serde(deserialize_with = "text_or_number")]
+    pub size: String,
+    /// Give each message a key of its own (KEYS), so that the broker indexes it
+    #[arg(short = 'k', long, num_args = 0..=1, default_value_t = false, default_missing_value = "true")]
+    pub keys: bool,
+    /// Tags: messages get TAG0 to TAG(N-1) in turn; 0 for none
+    #[arg(long, default_value_t = 0)]
+    pub tags: u32,
+    /// Messages of one request
+    #[arg(long, default_value_t = 1)]
+    pub batch: usize,
+    /// How long to measure, such as 10s, 500ms, 2m or 1h
+    #[arg(long, value_parser = parse_duration, default_value = "10s")]
+    #[serde(deserialize_with = "duration")]
     pub duration: Duration,
     /// How long to send before measuring
     #[arg(long, value_parser = parse_duration, default_value = "2s")]
+    #[serde(deserialize_with = "duration")]
     pub warmup: Duration,
     /// How long to wait, after the last message, for replies and for messages to arrive
     #[arg(long, value_parser = parse_duration, default_value = "10s")]
+    #[serde(deserialize_with = "duration")]
     pub drain: Duration,
     /// Pull the messages back with long polls on connections of their own, and measure until each arrived
     #[arg(long)]
     pub end_to_end: bool,
-    /// Pull them from these brokers, slaves of the targets for example, and not from the targets; goes with --end-to-end
-    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', requires = "end_to_end")]
-    pub consume_from: Vec<String>,
-    /// Write the figures here
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    /// Groups that pull all messages each; goes with --end-to-end
+    #[arg(long, default_value_t = 1)]
+    pub groups: usize,
+    /// Go on when a connection breaks: connect again, to a slave if it is a consumer's, and send again what has no reply
+    #[arg(long)]
+    pub reconnect: bool,
+    /// Account for every message: its content by a checksum, its place among those of its queue; goes with --end-to-end
+    #[arg(long)]
+    pub audit: bool,
     /// Use RocketMQ's binary request headers instead of JSON ones
     #[arg(long)]
     pub binary_header: bool,
     /// Stay on this processor
     #[arg(long, value_name = "N")]
     pub cpu: Option<usize>,
-    /// Allow targets that are not on this machine
-    #[arg(long)]
-    pub allow_remote: bool,
+}
+
+impl Default for LoadArgs {
+    /// As the command line has it: one set of defaults, not two.
+    fn default() -> Self {
+        #[derive(Parser)]
+        struct Alone {
+            #[command(flatten)]
+            load: LoadArgs,
+        }
+        Alone::parse_from(["ringmq-bench"]).load
+    }
+}
+
+/// Distances between the messages of an open loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arrivals {
+    /// All the same.
+    Constant,
+    /// Exponentially distributed, as of many independent senders: bursts belong to it.
+    Poisson,
+}
+
+/// What a sender does with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sending {
+    /// Sends on while earlier ones have no reply
+    Async,
+    /// Waits for each reply, one request a connection
+    Sync,
+    /// Wants no reply: what becomes of the message shows only at consumers
+    Oneway,
+}
+
+/// Bytes of a body, and how often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SizeShare {
+    /// Bytes.
+    pub bytes: usize,
+    /// Of the sum of all shares.
+    pub share: u32,
 }
 
 /// How messages are paced.
@@ -99,45 +152,72 @@ pub enum Pace {
         /// Requests a connection.
         in_flight: usize,
     },
-    /// Messages leave at a fixed rate, replies or not.
+    /// Messages leave when they are due, replies or not.
     Open {
         /// Messages a second, all connections.
         rate_per_s: u64,
+        /// Distances between them.
+        arrivals: Arrivals,
         /// Requests without a reply at which sending pauses, all connections.
         outstanding_max: usize,
     },
 }
 
-/// A run that makes sense.
+/// Brokers that a load is put on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Masters: what is sent goes there.
+    pub targets: Vec<SocketAddr>,
+    /// Consumers each: a broker's replicas in the order in which they are tried. Empty: the targets.
+    pub sources: Vec<Vec<SocketAddr>>,
+}
+
+/// A load that makes sense.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Brokers; connection `n` goes to `targets[n % targets.len()]`.
     pub targets: Vec<SocketAddr>,
-    /// Topic.
+    /// First part of the topics' names, and with one topic all of it.
     pub topic: String,
-    /// Queues on each target.
+    /// Topics.
+    pub topics: u32,
+    /// Queues of a topic on each target.
     pub queues: u32,
     /// Sending connections.
     pub connections: usize,
     /// Closed or open loop.
     pub pace: Pace,
-    /// Bytes of a body.
-    pub size: usize,
+    /// What a sender does with a message.
+    pub send: Sending,
+    /// Bodies.
+    pub sizes: Vec<SizeShare>,
+    /// Whether messages have keys.
+    pub keys: bool,
+    /// Different tags.
+    pub tags: u32,
+    /// Messages of one request.
+    pub batch: usize,
     /// What counts.
     pub duration: Duration,
     /// What goes before.
     pub warmup: Duration,
     /// What may follow.
     pub drain: Duration,
-    /// Brokers to pull the messages back from; empty if they are not pulled.
-    pub sources: Vec<SocketAddr>,
+    /// Brokers to pull the messages back from, each with its replicas; empty if they are not pulled.
+    pub sources: Vec<Vec<SocketAddr>>,
+    /// Groups that pull.
+    pub groups: usize,
+    /// Whether a broken connection is made again.
+    pub reconnect: bool,
+    /// Whether content and order are checked.
+    pub audit: bool,
     /// How request headers are written.
     pub header: HeaderKind,
     /// Processor to stay on.
     pub cpu: Option<usize>,
 }
 
-/// Why a command line makes no sense.
+/// Why a load makes no sense.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SettingsError {
     /// Neither loop.
@@ -146,6 +226,9 @@ pub enum SettingsError {
     /// Both loops.
     #[error("--in-flight and --rate exclude each other: a closed loop has no rate of its own")]
     TwoPaces,
+    /// Options that contradict.
+    #[error("{0}")]
+    Contradiction(&'static str),
     /// A number out of its bounds.
     #[error("{option} {value} is out of range: it takes {min} to {max}")]
     OutOfRange {
@@ -158,8 +241,14 @@ pub enum SettingsError {
         /// Largest.
         max: u64,
     },
+    /// No sizes.
+    #[error("--size '{text}' is neither a number of bytes nor SIZE:SHARE,SIZE:SHARE with at most {SIZES_MAX} sizes")]
+    Sizes {
+        /// As typed.
+        text: String,
+    },
     /// A topic that brokers refuse.
-    #[error("topic '{topic}' is no topic name: 1 to 127 of letters, digits, %, |, - and _")]
+    #[error("topic '{topic}' is no topic name: 1 to 120 of letters, digits, %, |, - and _")]
     Topic {
         /// As typed.
         topic: String,
@@ -196,51 +285,109 @@ impl Settings {
     ///
     /// # Errors
     /// The first thing that makes no sense.
-    pub fn check(args: &ProduceArgs) -> Result<Self, SettingsError> {
-        let pace = match (args.in_flight, args.rate) {
-            (None, None) => return Err(SettingsError::NoPace),
-            (Some(_), Some(_)) => return Err(SettingsError::TwoPaces),
-            (Some(in_flight), None) => Pace::Closed { in_flight: within("--in-flight", in_flight, 1, 65_536)? },
-            (None, Some(rate)) => Pace::Open {
+    pub fn check(args: &LoadArgs, place: &Place) -> Result<Self, SettingsError> {
+        let pace = match (args.in_flight, args.rate, args.send) {
+            (None, None, Sending::Sync) => Pace::Closed { in_flight: 1 },
+            (None, None, _) => return Err(SettingsError::NoPace),
+            (Some(_), Some(_), _) => return Err(SettingsError::TwoPaces),
+            (Some(_), None, Sending::Oneway) => {
+                return Err(SettingsError::Contradiction(
+                    "--send oneway has no replies to keep in flight: give it a --rate",
+                ));
+            }
+            (Some(2..), None, Sending::Sync) => {
+                return Err(SettingsError::Contradiction("--send sync has one request in flight a connection"));
+            }
+            (Some(in_flight), None, _) => Pace::Closed { in_flight: within("--in-flight", in_flight, 1, 65_536)? },
+            (None, Some(rate), _) => Pace::Open {
                 rate_per_s: within("--rate", rate, 1, RATE_MAX)?,
+                arrivals: args.arrivals,
                 outstanding_max: within("--outstanding-max", args.outstanding_max, 1, PENDING_MAX)?,
             },
         };
         let is_name = |letter: char| letter.is_ascii_alphanumeric() || "%|-_".contains(letter);
-        if args.topic.is_empty() || args.topic.len() > 127 || !args.topic.chars().all(is_name) {
+        if args.topic.is_empty() || args.topic.len() > 120 || !args.topic.chars().all(is_name) {
             return Err(SettingsError::Topic { topic: args.topic.clone() });
         }
         if args.duration.is_zero() {
             return Err(SettingsError::NoDuration);
         }
-        let connections = within("--connections", args.connections, 1, CONNECTIONS_MAX)?;
-        let targets: Vec<SocketAddr> = args.target.iter().map(|target| resolve(target)).collect::<Result<_, _>>()?;
-        let sources = match (args.end_to_end, args.consume_from.is_empty()) {
-            (false, _) => Vec::new(),
-            (true, true) => targets.clone(),
-            (true, false) => args.consume_from.iter().map(|source| resolve(source)).collect::<Result<_, _>>()?,
-        };
-        let remote = targets.iter().chain(&sources).find(|target| !target.ip().is_loopback() && !args.allow_remote);
-        if let Some(target) = remote {
-            return Err(SettingsError::Remote { target: *target });
+        if !args.end_to_end && (args.audit || args.groups != 1) {
+            return Err(SettingsError::Contradiction(
+                "--audit and --groups need --end-to-end: they are about what arrives",
+            ));
         }
-        if connections < targets.len() {
-            return Err(SettingsError::FewConnections { connections, targets: targets.len() });
+        let connections = within("--connections", args.connections, 1, CONNECTIONS_MAX)?;
+        if connections < place.targets.len() {
+            return Err(SettingsError::FewConnections { connections, targets: place.targets.len() });
+        }
+        let topics = within("--topics", args.topics, 1, QUEUES_MAX)?;
+        let queues = within("--queues", args.queues, 1, QUEUES_MAX / topics)?;
+        let sources = match (args.end_to_end, place.sources.is_empty()) {
+            (false, _) => Vec::new(),
+            (true, true) => place.targets.iter().map(|target| vec![*target]).collect(),
+            (true, false) => place.sources.clone(),
+        };
+        let batch = within("--batch", args.batch, 1, BATCH_MAX)?;
+        let sizes = parse_sizes(&args.size)?;
+        if sizes.iter().any(|size| size.bytes * batch > SIZE_MAX) {
+            return Err(SettingsError::Contradiction("a batch of that many messages of that size is more than 4 MiB"));
         }
         Ok(Self {
-            targets,
+            targets: place.targets.clone(),
             topic: args.topic.clone(),
-            queues: within("--queues", args.queues, 1, QUEUES_MAX)?,
+            topics,
+            queues,
             connections,
             pace,
-            size: within("--size", args.size, STAMP_BYTES, SIZE_MAX)?,
+            send: args.send,
+            sizes,
+            keys: args.keys,
+            tags: within("--tags", args.tags, 0, 10_000)?,
+            batch,
             duration: args.duration,
             warmup: args.warmup,
             drain: args.drain,
             sources,
+            groups: within("--groups", args.groups, 1, GROUPS_MAX)?,
+            reconnect: args.reconnect,
+            audit: args.audit,
             header: if args.binary_header { HeaderKind::Binary } else { HeaderKind::Json },
             cpu: args.cpu,
         })
+    }
+
+    /// Name of topic `number`.
+    pub fn topic_name(&self, number: u32) -> String {
+        if number == 0 { self.topic.clone() } else { format!("{}-{number}", self.topic) }
+    }
+}
+
+/// Brokers as typed; [`TargetArgs::resolve`] finds them.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TargetArgs {
+    /// Brokers to send to, HOST:PORT or several with commas between; connections are spread over them
+    #[arg(long, value_delimiter = ',', value_name = "HOST:PORT")]
+    pub target: Vec<String>,
+    /// Pull the messages from these brokers, slaves of the targets for example, and not from the targets; goes with --end-to-end
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', requires = "end_to_end")]
+    pub consume_from: Vec<String>,
+    /// Allow targets that are not on this machine
+    #[arg(long)]
+    pub allow_remote: bool,
+}
+
+impl TargetArgs {
+    /// Their addresses.
+    ///
+    /// # Errors
+    /// When one is no address, or on another machine though that was not allowed.
+    pub fn resolve(&self) -> Result<Place, SettingsError> {
+        let all = |texts: &[String]| -> Result<Vec<SocketAddr>, SettingsError> {
+            texts.iter().map(|text| resolve(text, self.allow_remote)).collect()
+        };
+        let (targets, sources) = (all(&self.target)?, all(&self.consume_from)?);
+        Ok(Place { targets, sources: sources.into_iter().map(|source| vec![source]).collect() })
     }
 }
 
@@ -257,38 +404,97 @@ fn within<N: Copy + PartialOrd + TryInto<u64>>(
     Ok(value)
 }
 
-fn resolve(target: &str) -> Result<SocketAddr, SettingsError> {
+/// The address of `target`.
+///
+/// # Errors
+/// When it is none, or on another machine and `allow_remote` is not given.
+pub fn resolve(target: &str, allow_remote: bool) -> Result<SocketAddr, SettingsError> {
     let refuse = |reason: String| SettingsError::Target { target: target.to_owned(), reason };
     let mut addresses = target.to_socket_addrs().map_err(|error| refuse(error.to_string()))?;
-    addresses.next().ok_or_else(|| refuse("it resolves to nothing".to_owned()))
+    let address = addresses.next().ok_or_else(|| refuse("it resolves to nothing".to_owned()))?;
+    if !address.ip().is_loopback() && !allow_remote {
+        return Err(SettingsError::Remote { target: address });
+    }
+    Ok(address)
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+fn parse_sizes(text: &str) -> Result<Vec<SizeShare>, SettingsError> {
+    let refuse = || SettingsError::Sizes { text: text.to_owned() };
+    let mut sizes = Vec::new();
+    for part in text.split(',') {
+        let (bytes, share) = part.split_once(':').unwrap_or((part, "1"));
+        let bytes: usize = bytes.trim().parse().map_err(|_| refuse())?;
+        let share: u32 = share.trim().trim_end_matches('%').parse().map_err(|_| refuse())?;
+        let bytes = within("--size", bytes, STAMP_BYTES, SIZE_MAX)?;
+        sizes.push(SizeShare { bytes, share: within("the share of a size", share, 1, 1_000_000)? });
+    }
+    if sizes.len() > SIZES_MAX || (sizes.len() > 1 && !text.contains(':')) {
+        return Err(refuse());
+    }
+    Ok(sizes)
+}
+
+/// `10s`, `500ms`, `2m`, `1h`.
+///
+/// # Errors
+/// A sentence.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let scale = match unit {
         "ms" => 0.001,
         "s" => 1.0,
         "m" => 60.0,
-        _ => return Err("a duration has a unit: 10s, 500ms or 2m".to_owned()),
+        "h" => 3600.0,
+        _ => return Err("a duration has a unit: 10s, 500ms, 2m or 1h".to_owned()),
     };
     let number: f64 = number.parse().map_err(|_| format!("'{number}' is no number"))?;
     let seconds = number * scale;
-    if seconds > 86_400.0 {
-        return Err("longer than a day".to_owned());
+    if seconds > 7.0 * 86_400.0 {
+        return Err("longer than a week".to_owned());
     }
     Ok(Duration::from_secs_f64(seconds))
+}
+
+/// A duration in a scenario's file.
+///
+/// # Errors
+/// When the text is none.
+pub fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    parse_duration(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+}
+
+/// `size = 256` and `size = "256:90,4096:10"` both read well.
+fn text_or_number<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Number(u64),
+        Text(String),
+    }
+    Ok(match Either::deserialize(from)? {
+        Either::Number(number) => number.to_string(),
+        Either::Text(text) => text,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        load: LoadArgs,
+        #[command(flatten)]
+        target: TargetArgs,
+    }
+
     fn check(line: &str) -> Result<Settings, String> {
-        let words = ["ringmq-bench", "produce"].into_iter().chain(line.split_whitespace());
-        let parsed = CommandLine::try_parse_from(words).map_err(|error| error.to_string())?;
-        let Command::Produce(args) = parsed.command;
-        Settings::check(&args).map_err(|error| error.to_string())
+        let words = ["ringmq-bench"].into_iter().chain(line.split_whitespace());
+        let parsed = Line::try_parse_from(words).map_err(|error| error.to_string())?;
+        let place = parsed.target.resolve().map_err(|error| error.to_string())?;
+        Settings::check(&parsed.load, &place).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -297,12 +503,43 @@ mod tests {
                     --warmup 0s --end-to-end --binary-header --cpu 1";
         let settings = check(line).expect("a good line");
         assert_eq!(settings.targets.len(), 2);
-        assert_eq!(settings.pace, Pace::Open { rate_per_s: 10_000, outstanding_max: 1_000_000 });
+        assert_eq!(
+            settings.pace,
+            Pace::Open { rate_per_s: 10_000, arrivals: Arrivals::Constant, outstanding_max: 1_000_000 }
+        );
         assert_eq!((settings.duration, settings.warmup), (Duration::from_millis(1500), Duration::ZERO));
         assert_eq!((settings.header, settings.cpu), (HeaderKind::Binary, Some(1)));
-        assert_eq!(settings.sources, settings.targets);
+        assert_eq!(settings.sources, settings.targets.iter().map(|target| vec![*target]).collect::<Vec<_>>());
         let settings = check(&format!("{line} --consume-from 127.0.0.1:10912")).expect("a good line");
-        assert_eq!(settings.sources, ["127.0.0.1:10912".parse().expect("an address")]);
+        assert_eq!(settings.sources, [["127.0.0.1:10912".parse().expect("an address")]]);
+    }
+
+    #[test]
+    fn the_letters_of_scripts_that_exist_are_known() {
+        let settings = check("--target 127.0.0.1:1 -t Old -w 64 -s 128 -k true --send sync").expect("a good line");
+        assert_eq!((settings.topic.as_str(), settings.connections, settings.keys), ("Old", 64, true));
+        assert_eq!(settings.sizes, [SizeShare { bytes: 128, share: 1 }]);
+        assert_eq!(settings.pace, Pace::Closed { in_flight: 1 });
+    }
+
+    #[test]
+    fn sizes_are_a_number_or_a_distribution() {
+        let sizes = |text| parse_sizes(text).map(|sizes| sizes.iter().map(|size| (size.bytes, size.share)).collect());
+        assert_eq!(sizes("256"), Ok(vec![(256, 1)]));
+        assert_eq!(sizes("256:90,4096:9%, 65536:1"), Ok(vec![(256, 90), (4096, 9), (65_536, 1)]));
+        for wrong in ["", "a", "256,512", "256:", "256:0", "23", "256:1,", "5000000:1"] {
+            assert!(parse_sizes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_scenario_has_the_names_and_defaults_of_the_command_line() {
+        let read = |text: &str| serde_json::from_str::<LoadArgs>(text).map_err(|error| error.to_string());
+        let load = read(r#"{"rate": 10000, "size": 512, "duration": "30s", "end-to-end": true}"#).expect("a load");
+        assert_eq!((load.rate, load.size.as_str(), load.duration.as_secs()), (Some(10_000), "512", 30));
+        assert_eq!((load.connections, load.warmup.as_secs(), load.topic.as_str()), (8, 2, "BenchmarkTest"));
+        assert!(read(r#"{"rats": 1}"#).expect_err("a typing error").contains("unknown field `rats`"));
+        assert!(read(r#"{"duration": "30"}"#).expect_err("no unit").contains("a duration has a unit"));
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use crate::clock::SECOND_NS;
-use crate::schedule::Window;
+use crate::load::clock::SECOND_NS;
+use crate::load::schedule::Window;
 
 /// Latencies beyond this count as this, ns.
 const LATENCY_MAX_NS: u64 = 60 * SECOND_NS;

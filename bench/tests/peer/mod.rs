@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use ringmq_bench::scan::{Frame, HeadScanner, split_frame};
+use ringmq_bench::load::scan::{Frame, HeadScanner, split_frame};
 
 /// What the peer does to the `n`-th send it gets, counted from 0 over all connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

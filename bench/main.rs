@@ -6,19 +6,47 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::Parser;
-use ringmq_bench::report::Report;
-use ringmq_bench::run::{Ending, produce};
-use ringmq_bench::settings::{Command, CommandLine, ProduceArgs, Settings};
+use clap::{Args, Parser, Subcommand};
+use ringmq_bench::load::report::Report;
+use ringmq_bench::load::run::{Ending, produce};
+use ringmq_bench::load::settings::{LoadArgs, Settings, TargetArgs};
+
+/// Load on any RocketMQ-compatible broker, and what its clients would feel.
+#[derive(Debug, Parser)]
+#[command(name = "ringmq-bench", version)]
+struct CommandLine {
+    /// What to do.
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The kinds of load.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Send messages, in closed loop (--in-flight) or at a fixed rate (--rate), and optionally pull them back
+    Produce(ProduceArgs),
+}
+
+/// As typed.
+#[derive(Debug, Args)]
+struct ProduceArgs {
+    #[command(flatten)]
+    load: LoadArgs,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Write the figures here
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
 
 fn main() -> ExitCode {
     let Command::Produce(args) = CommandLine::parse().command;
-    let settings = match Settings::check(&args) {
+    let settings = match args.target.resolve().and_then(|place| Settings::check(&args.load, &place)) {
         Ok(settings) => settings,
         Err(error) => return complain(&error, 2),
     };

@@ -1,4 +1,4 @@
-//! The load generator behind `ringmq-bench`: sends to any RocketMQ-compatible broker and measures what its clients would see.
+//! The load path: sends to any RocketMQ-compatible broker and measures what its clients would see.
 //!
 //! One thread, one epoll loop, frames copied from templates, replies scanned by hand: the generator must cost less than the broker that it
 //! measures. Latency counts from the moment a message was *meant* to leave, so a stalled broker, or a late generator, cannot hide.
@@ -6,11 +6,6 @@
 //! In reading order: [`settings`] checks the command line; [`schedule`] says when a message is due; [`frame`] writes requests and [`scan`]
 //! reads replies; [`record`] reads pulled messages; [`tally`] counts and times; [`connection`], [`producer`] and [`consumer`] are the two
 //! sides of the load; [`prelude`] prepares the topic; [`run`] is the loop; [`report`] is what remains.
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "has clocks, sockets and files: it is the world around a broker, not a broker"
-)]
 
 pub mod clock;
 pub mod connection;

@@ -1,0 +1,363 @@
+//! The file of results: what every experiment writes, and what pictures, gates and people read.
+//!
+//! One file is one experiment: [`Results`] says how it came about ([`Machine`], [`Subject`]), holds every [`Run`] with its histograms, nothing
+//! averaged away, and ends with what follows from them ([`Finding`]). All figures of latency are microseconds; histograms hold nanoseconds.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer as _, V2DeflateSerializer};
+use serde::{Deserialize, Serialize};
+
+use crate::load::report::Report;
+
+/// Version of the file's layout; readers refuse others.
+pub const FORMAT: u32 = 1;
+
+/// An experiment and what came of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Results {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Which experiment.
+    pub experiment: Experiment,
+    /// What it is about, one line, for headings.
+    pub title: String,
+    /// The command line that made it.
+    pub command: String,
+    /// When it began, RFC 3339, UTC.
+    pub started: String,
+    /// Whether it went to its end; if not, the runs are those that came before.
+    pub complete: bool,
+    /// Why it ended, one sentence.
+    pub ended: String,
+    /// Where it was measured.
+    pub machine: Machine,
+    /// What was measured.
+    pub subjects: Vec<Subject>,
+    /// In the order in which they happened.
+    pub runs: Vec<Run>,
+    /// What follows from the runs.
+    pub findings: Vec<Finding>,
+    /// Why the figures, or some of them, are no headline: a debug build, a saturated generator. A sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// The kinds of experiment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Experiment {
+    /// One load on one subject.
+    Produce,
+    /// The same load on several subjects in turn.
+    Compare,
+    /// One subject (or several) under a load of which one setting changes from run to run.
+    Sweep,
+    /// A process is killed or stopped under load.
+    Failover,
+    /// One load for long.
+    Soak,
+    /// Every message accounted for.
+    Audit,
+}
+
+/// The machine of the generator, and of the brokers that were started here.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Machine {
+    /// `ringmq-bench` version and commit; a debug build says so.
+    pub generator: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Processor model and how many of them this process may use.
+    pub cpu: String,
+    /// Frequency governor of the first processor.
+    pub governor: String,
+    /// Main memory, MB.
+    pub memory_mb: u64,
+    /// Device, file system and options of the stores.
+    pub disk: String,
+    /// The device's write cache: `write back`, `write through` or unknown.
+    pub disk_cache: String,
+    /// Open files and locked memory, soft and hard.
+    pub limits: String,
+    /// First line of `java -version`.
+    pub java: String,
+    /// 1, 5 and 15 minutes before the experiment: other work on the machine shows here.
+    pub load_average: String,
+    /// Processors of the generator and of the brokers.
+    pub placement: String,
+}
+
+/// A cluster, in one mode.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Subject {
+    /// As asked for: `ringmq:2m-2s-sync`, `127.0.0.1:10911`.
+    pub name: String,
+    /// `ringmq 0.1.0 (commit)`, `Apache RocketMQ 5.3.3`, as the brokers say.
+    pub software: String,
+    /// How its processes were started: flags and configuration that matter; empty if they were there.
+    pub how: Vec<String>,
+    /// As read from the brokers themselves.
+    pub brokers: Vec<BrokerFacts>,
+}
+
+/// What a broker says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BrokerFacts {
+    /// `broker-a`.
+    pub name: String,
+    /// 0 for a master.
+    pub broker_id: u64,
+    /// HOST:PORT.
+    pub address: String,
+    /// `brokerVersionDesc`.
+    pub version: String,
+    /// Of its configuration: flush, role, replicas.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// One load on one subject.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Run {
+    /// Index into [`Results::subjects`].
+    pub subject: usize,
+    /// From 1: how often this load ran on this subject.
+    pub round: usize,
+    /// In a sweep: what changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub point: Option<Point>,
+    /// The figures.
+    pub report: Report,
+    /// A point a second, warm-up included.
+    pub seconds: Vec<Second>,
+    /// Measured messages only.
+    pub histograms: Histograms,
+    /// Broker processes on this machine, during the run.
+    pub processes: Vec<ProcessUse>,
+    /// In a failover.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failover: Option<Failover>,
+}
+
+/// Where a sweep stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// What changes: `rate`, `size`, `queues`, `connections`, `round-trip`.
+    pub name: String,
+    /// Its value, in `unit`.
+    pub value: f64,
+    /// `messages/s`, `B`, `ms` or empty.
+    pub unit: String,
+}
+
+/// One second of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Second {
+    /// Seconds since the load began; the last moment of this one.
+    pub at: u64,
+    /// Whether it belongs to the warm-up.
+    pub is_warmup: bool,
+    /// Messages answered as stored in it.
+    pub replies: u64,
+    /// Messages refused or given up in it.
+    pub failed: u64,
+    /// Messages that consumers got in it.
+    pub received: u64,
+    /// Of the replies of this second, from the intended moment.
+    pub p50_us: f64,
+    /// The same.
+    pub p99_us: f64,
+    /// The same.
+    pub p99_9_us: f64,
+    /// The same.
+    pub max_us: f64,
+    /// Messages sent and not yet answered at its end.
+    pub outstanding: u64,
+    /// Messages stored and not yet with every group at its end.
+    pub backlog: u64,
+    /// Resident memory of all broker processes at its end, MB; 0 if they are elsewhere.
+    pub resident_mb: f64,
+    /// Open descriptors of all broker processes at its end; 0 if they are elsewhere.
+    pub descriptors: u64,
+}
+
+/// Histograms of nanoseconds, compressed (HdrHistogram V2, base64): what `.hlog` files hold.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Histograms {
+    /// From the intended moment to the reply.
+    pub reply: Packed,
+    /// From the actual send to the reply: what hides a stall.
+    pub from_send: Packed,
+    /// From the intended moment to a consumer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_to_end: Option<Packed>,
+}
+
+/// A histogram as text.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Packed(String);
+
+impl Packed {
+    /// Packs a histogram.
+    pub fn of(histogram: &Histogram<u64>) -> Self {
+        let mut bytes = Vec::new();
+        V2DeflateSerializer::new()
+            .serialize(histogram, &mut bytes)
+            .expect("a histogram of ours fits the format, and memory takes it");
+        Self(BASE64.encode(bytes))
+    }
+
+    /// Unpacks it.
+    ///
+    /// # Errors
+    /// When the text was not made by [`Packed::of`].
+    pub fn unpack(&self) -> Result<Histogram<u64>, ResultsError> {
+        let bytes = BASE64.decode(&self.0).map_err(|error| ResultsError::Histogram(error.to_string()))?;
+        let mut rest = bytes.as_slice();
+        Deserializer::new().deserialize(&mut rest).map_err(|error| ResultsError::Histogram(error.to_string()))
+    }
+
+    /// The text itself, as a line of an `.hlog` has it.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a broker's process used while a run lasted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProcessUse {
+    /// `broker-a master`, `name server`.
+    pub name: String,
+    /// Of one processor.
+    pub cpu: f64,
+    /// At its end, MB.
+    pub resident_mb: f64,
+    /// At its end.
+    pub descriptors: u64,
+}
+
+/// What a loss cost.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Failover {
+    /// `SIGKILL broker-a master`.
+    pub fault: String,
+    /// When, seconds since the load began.
+    pub at_s: f64,
+    /// From the fault to the first message answered as stored; none if there was none.
+    pub first_success_s: Option<f64>,
+    /// Longest time without a message answered as stored.
+    pub longest_gap_s: f64,
+    /// From the fault to the first message of a consumer.
+    pub first_received_s: Option<f64>,
+    /// Messages acknowledged and not received.
+    pub lost: u64,
+    /// Messages received more than once.
+    pub duplicated: u64,
+    /// Messages received after a later one of the same queue.
+    pub out_of_order: u64,
+}
+
+/// A sentence that follows from the runs, and the figures behind it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Finding {
+    /// For people.
+    pub text: String,
+    /// What the intervals are of: subject against subject, figure by figure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ratios: Vec<Ratio>,
+}
+
+/// A figure of one subject by that of another, with its interval.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ratio {
+    /// `rate`, `p50`, `p99`, `p99.9`.
+    pub figure: String,
+    /// Index into [`Results::subjects`].
+    pub subject: usize,
+    /// Index into [`Results::subjects`]: the base.
+    pub base: usize,
+    /// Median of the subject's runs.
+    pub value: f64,
+    /// Median of the base's runs.
+    pub base_value: f64,
+    /// `value / base_value`.
+    pub ratio: f64,
+    /// 95 % interval of the ratio, by bootstrap over the rounds.
+    pub low: f64,
+    /// 95 % interval of the ratio.
+    pub high: f64,
+}
+
+/// Why a file is no file of results.
+#[derive(Debug, thiserror::Error)]
+pub enum ResultsError {
+    /// Not readable or not writable.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Something else.
+    #[error("{path} is no file of ringmq-bench results: {reason}")]
+    Content {
+        /// Which.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Of another version.
+    #[error(
+        "{path} is of layout {found}, this ringmq-bench reads layout {FORMAT}; read it with the version that wrote it"
+    )]
+    Format {
+        /// Which.
+        path: String,
+        /// Its layout.
+        found: u32,
+    },
+    /// A damaged histogram.
+    #[error("a histogram does not unpack: {0}")]
+    Histogram(String),
+}
+
+impl Results {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it is not there or not ours.
+    pub fn load(path: &Path) -> Result<Self, ResultsError> {
+        let name = path.display().to_string();
+        let text = fs::read_to_string(path).map_err(|source| ResultsError::File { path: name.clone(), source })?;
+        let content = |reason: String| ResultsError::Content { path: name.clone(), reason };
+        let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| content(error.to_string()))?;
+        let format = value.get("format").and_then(serde_json::Value::as_u64);
+        let format = format.ok_or_else(|| content("it has no number named format".to_owned()))?;
+        if format != u64::from(FORMAT) {
+            return Err(ResultsError::Format { path: name, found: u32::try_from(format).unwrap_or(u32::MAX) });
+        }
+        serde_json::from_value(value).map_err(|error| content(error.to_string()))
+    }
+
+    /// Writes a file: whole, or not at all.
+    ///
+    /// # Errors
+    /// When the disk is full or the folder is not there; what was there before is then still there.
+    pub fn save(&self, path: &Path) -> Result<(), ResultsError> {
+        let failed = |source| ResultsError::File { path: path.display().to_string(), source };
+        let mut text = serde_json::to_string_pretty(self).expect("plain data has a JSON form");
+        text.push('\n');
+        let partial = path.with_extension("json.partial");
+        fs::write(&partial, text).and_then(|()| fs::rename(&partial, path)).map_err(|source| {
+            // Half a file helps nobody; that it cannot be removed changes nothing.
+            let _ = fs::remove_file(&partial);
+            failed(source)
+        })
+    }
+}

@@ -1,0 +1,14 @@
+//! `ringmq-bench`: puts load on any RocketMQ-compatible cluster, and tells the truth about what its clients would feel.
+//!
+//! | folder | what it does |
+//! |---|---|
+//! | [`load`] | sends and pulls, and times it: the path that must never be the bottleneck |
+//! | [`lab`] | experiments: which clusters, which loads in which order, what follows from the figures |
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "has clocks, sockets and files: it is the world around a broker, not a broker"
+)]
+
+pub mod lab;
+pub mod load;
