@@ -11,10 +11,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringmq_bench::load::report::Report;
 use ringmq_bench::load::run::{Ending, produce};
 use ringmq_bench::load::settings::{LoadArgs, Settings, TargetArgs};
+use ringmq_bench::load::view::{Tool, View};
 
 /// Load on any RocketMQ-compatible broker, and what its clients would feel.
 #[derive(Debug, Parser)]
@@ -42,6 +43,27 @@ struct ProduceArgs {
     /// Write the figures here
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// How to show what happens: for people, or the lines of Apache's producer.sh every 10 s, for scripts that read them
+    #[arg(long, value_enum, default_value_t = Format::People)]
+    format: Format,
+}
+
+/// How to show what happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A bar on a terminal, a line a second elsewhere, a table at the end.
+    People,
+    /// Apache's lines.
+    Rocketmq,
+}
+
+impl ProduceArgs {
+    fn view(&self, settings: &Settings) -> View {
+        match self.format {
+            Format::People => View::for_stderr(settings, "produce"),
+            Format::Rocketmq => View::rocketmq(Tool::Producer),
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -60,14 +82,11 @@ fn main() -> ExitCode {
 }
 
 fn load(settings: &Settings, args: &ProduceArgs) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    if let Some(cpu) = settings.cpu {
-        pin(cpu)?;
-    }
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
-    let outcome = produce(settings, &stop)?;
+    let outcome = produce(settings, &stop, &mut args.view(settings))?;
     let report = Report::of(settings, &outcome);
     report.print(&mut io::stdout().lock())?;
     if let Some(path) = &args.json {
@@ -81,18 +100,6 @@ fn load(settings: &Settings, args: &ProduceArgs) -> Result<ExitCode, Box<dyn std
         _ if complaints.is_empty() => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })
-}
-
-/// Keeps the one thread of this process on one processor.
-fn pin(cpu: usize) -> Result<(), Box<dyn std::error::Error>> {
-    if cpu >= rustix::thread::CpuSet::MAX_CPU {
-        return Err(format!("cannot stay on processor {cpu}: there is none of that number").into());
-    }
-    let mut only = rustix::thread::CpuSet::new();
-    only.set(cpu);
-    rustix::thread::sched_setaffinity(None, &only)
-        .map_err(|error| format!("cannot stay on processor {cpu}: {error}"))?;
-    Ok(())
 }
 
 fn write_json(path: &Path, report: &Report) -> Result<(), Box<dyn std::error::Error>> {

@@ -5,7 +5,7 @@
 //!
 //! In reading order: [`settings`] checks the command line; [`schedule`] says when a message is due; [`frame`] writes requests and [`scan`]
 //! reads replies; [`record`] reads pulled messages; [`tally`] counts and times; [`connection`], [`producer`] and [`consumer`] are the two
-//! sides of the load; [`prelude`] prepares the topic; [`run`] is the loop; [`report`] is what remains.
+//! sides of the load; [`prelude`] prepares the topics; [`run`] is the loop; [`view`] shows it; [`series`] and [`report`] are what remains.
 
 pub mod clock;
 pub mod connection;
@@ -19,5 +19,7 @@ pub mod report;
 pub mod run;
 pub mod scan;
 pub mod schedule;
+pub mod series;
 pub mod settings;
 pub mod tally;
+pub mod view;
