@@ -307,7 +307,8 @@ impl Report {
             "microseconds", "p50", "p90", "p99", "p99.9", "p99.99", "max"
         )?;
         let rows = [
-            ("reply", Some(self.latency_us)),
+            // Who wants no reply has none to time.
+                ("reply", self.from_send_us.map(|_| self.latency_us)),
             ("from send", self.from_send_us),
             ("end to end", self.end_to_end_us),
             ("slave's lag", self.lag_us),
