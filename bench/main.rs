@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ringmq_bench::lab::cli::LabCommand;
 use ringmq_bench::load::report::Report;
 use ringmq_bench::load::run::{Ending, produce};
 use ringmq_bench::load::settings::{LoadArgs, Settings, TargetArgs};
@@ -30,7 +31,9 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Send messages, in closed loop (--in-flight) or at a fixed rate (--rate), and optionally pull them back
-    Produce(ProduceArgs),
+    Produce(Box<ProduceArgs>),
+    #[command(flatten)]
+    Lab(LabCommand),
 }
 
 /// As typed.
@@ -67,7 +70,10 @@ impl ProduceArgs {
 }
 
 fn main() -> ExitCode {
-    let Command::Produce(args) = CommandLine::parse().command;
+    let args = match CommandLine::parse().command {
+        Command::Produce(args) => args,
+        Command::Lab(command) => return command.run(),
+    };
     let settings = match args.target.resolve().and_then(|place| Settings::check(&args.load, &place)) {
         Ok(settings) => settings,
         Err(error) => return complain(&error, 2),

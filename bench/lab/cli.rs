@@ -1,0 +1,137 @@
+//! The commands of the laboratory.
+//!
+//! Exit codes: 0 after a whole experiment whose runs are good; 1 when it could not begin, was cut short, or messages failed or were lost; 2
+//! for a command line or a scenario that makes no sense; 130 after Ctrl-C.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::{Args, Subcommand};
+
+use crate::lab::attached::{AttachedArgs, become_attached};
+use crate::lab::compare::CompareArgs;
+use crate::lab::error::LabError;
+use crate::lab::session::Session;
+use crate::lab::{say, scenario, table};
+
+/// The experiments.
+#[derive(Debug, Subcommand)]
+pub enum LabCommand {
+    /// The same load on two or more subjects in turn, A B A B, and what they cost against the first
+    Compare(Box<CompareArgs>),
+    /// What a scenario says: a TOML file, see bench/scenarios
+    Run(RunArgs),
+    /// Become a process that ends with its parent
+    #[command(hide = true)]
+    Attached(AttachedArgs),
+}
+
+/// Of `ringmq-bench run`.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// The scenario
+    #[arg(value_name = "SCENARIO.toml")]
+    scenario: PathBuf,
+    /// Where the results go: a folder, or a file that ends in .json; wins over the scenario's own
+    #[arg(long, value_name = "DIR|FILE.json")]
+    out: Option<PathBuf>,
+}
+
+/// Something that can be carried out.
+pub trait Experiment {
+    /// Checks all that can be checked. `name` is that of the file of results.
+    ///
+    /// # Errors
+    /// See [`LabError`].
+    fn begin(&self, name: &str, stop: &Arc<AtomicBool>) -> Result<Session, LabError>;
+
+    /// Carries it out; whether its runs are good.
+    ///
+    /// # Errors
+    /// See [`LabError`]; what was measured before is in the session.
+    fn run(&self, session: &mut Session) -> Result<bool, LabError>;
+
+    /// In words of the command line.
+    fn name(&self) -> &'static str;
+
+    /// Sends the results elsewhere.
+    fn set_out(&mut self, out: PathBuf);
+}
+
+impl LabCommand {
+    /// Does it.
+    pub fn run(self) -> ExitCode {
+        match self {
+            Self::Compare(args) => conduct(args.as_ref(), args.name()),
+            Self::Run(args) => match scenario::read(&args.scenario) {
+                Ok(mut experiment) => {
+                    let name =
+                        args.scenario.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+                    if let Some(out) = args.out {
+                        experiment.set_out(out);
+                    }
+                    conduct(experiment.as_ref(), &name)
+                }
+                Err(error) => fail(&error.into()),
+            },
+            Self::Attached(args) => {
+                say(&become_attached(&args));
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// Carries an experiment out, from the command line to the exit code.
+fn conduct(experiment: &dyn Experiment, name: &str) -> ExitCode {
+    let stop = match interrupts() {
+        Ok(stop) => stop,
+        Err(source) => return fail(&LabError::System { action: "listen to signals", source }),
+    };
+    let mut session = match experiment.begin(name, &stop) {
+        Ok(session) => session,
+        Err(error) => return fail(&error),
+    };
+    if cfg!(debug_assertions) {
+        say("this is a debug build: its figures are no headline; build with --release");
+    }
+    let ended = experiment.run(&mut session);
+    let findings = crate::lab::session::findings(&session.results);
+    session.results.findings.splice(0..0, findings);
+    let saved = session.finish(ended.as_ref().map(drop));
+    // A closed stdout is no reason to say less on stderr.
+    let _ = table::print(&session.results, &mut io::stdout().lock());
+    match &saved {
+        Ok(()) => say(&format!("the results are in {}", session.path.display())),
+        Err(error) => say(&error.to_string()),
+    }
+    match ended {
+        Err(error) => fail(&error),
+        Ok(true) if saved.is_ok() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Set by Ctrl-C and by a request to stop. A second one ends this process at once, and the kernel ends what it started.
+fn interrupts() -> io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
+fn fail(error: &LabError) -> ExitCode {
+    say(&error.to_string());
+    ExitCode::from(if error.is_interrupt() {
+        130
+    } else if error.is_usage() {
+        2
+    } else {
+        1
+    })
+}
