@@ -308,7 +308,7 @@ impl Report {
         )?;
         let rows = [
             // Who wants no reply has none to time.
-                ("reply", self.from_send_us.map(|_| self.latency_us)),
+            ("reply", self.from_send_us.map(|_| self.latency_us)),
             ("from send", self.from_send_us),
             ("end to end", self.end_to_end_us),
             ("slave's lag", self.lag_us),
