@@ -12,10 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ringmq_bench::lab::cli::LabCommand;
+use ringmq_bench::lab;
+use ringmq_bench::lab::cli::{LabCommand, conduct};
+use ringmq_bench::lab::produce::KeptArgs;
 use ringmq_bench::load::report::Report;
 use ringmq_bench::load::run::{Ending, produce};
-use ringmq_bench::load::settings::{LoadArgs, Settings, TargetArgs};
+use ringmq_bench::load::settings::{LoadArgs, Settings, SettingsError, TargetArgs};
 use ringmq_bench::load::view::{Tool, View};
 
 /// Load on any RocketMQ-compatible broker, and what its clients would feel.
@@ -49,6 +51,8 @@ struct ProduceArgs {
     /// How to show what happens: for people, or the lines of Apache's producer.sh every 10 s, for scripts that read them
     #[arg(long, value_enum, default_value_t = Format::People)]
     format: Format,
+    #[command(flatten)]
+    kept: KeptArgs,
 }
 
 /// How to show what happens.
@@ -67,6 +71,18 @@ impl ProduceArgs {
             Format::Rocketmq => View::rocketmq(Tool::Producer),
         }
     }
+
+    /// The experiment that it is, if it is one.
+    fn experiment(&self) -> Result<Option<lab::produce::ProduceArgs>, SettingsError> {
+        let mut experiment = self.kept.experiment(&self.load, &self.target)?;
+        if let Some(experiment) = &mut experiment {
+            experiment.json.clone_from(&self.json);
+            if self.format == Format::Rocketmq {
+                experiment.view = Some(|_, _| View::rocketmq(Tool::Producer));
+            }
+        }
+        Ok(experiment)
+    }
 }
 
 fn main() -> ExitCode {
@@ -74,6 +90,11 @@ fn main() -> ExitCode {
         Command::Produce(args) => args,
         Command::Lab(command) => return command.run(),
     };
+    match args.experiment() {
+        Ok(None) => {}
+        Ok(Some(experiment)) => return conduct(&experiment, "produce"),
+        Err(error) => return complain(&error, 2),
+    }
     let settings = match args.target.resolve().and_then(|place| Settings::check(&args.load, &place)) {
         Ok(settings) => settings,
         Err(error) => return complain(&error, 2),

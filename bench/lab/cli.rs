@@ -12,9 +12,13 @@ use std::sync::atomic::AtomicBool;
 use clap::{Args, Subcommand};
 
 use crate::lab::attached::{AttachedArgs, become_attached};
+use crate::lab::audit::AuditArgs;
 use crate::lab::compare::CompareArgs;
 use crate::lab::error::LabError;
+use crate::lab::failover::FailoverArgs;
 use crate::lab::session::Session;
+use crate::lab::soak::SoakArgs;
+use crate::lab::sweep::SweepArgs;
 use crate::lab::{say, scenario, table};
 
 /// The experiments.
@@ -22,6 +26,14 @@ use crate::lab::{say, scenario, table};
 pub enum LabCommand {
     /// The same load on two or more subjects in turn, A B A B, and what they cost against the first
     Compare(Box<CompareArgs>),
+    /// A load of which one setting changes from run to run: the rate to the knee, size, queues, connections, round-trip time
+    Sweep(Box<SweepArgs>),
+    /// Kill or stop a broker under load: how long nobody is served, and what becomes of the messages
+    Failover(Box<FailoverArgs>),
+    /// One load for long: what drifts of memory, descriptors and latency
+    Soak(Box<SoakArgs>),
+    /// Account for every message: what was acknowledged must arrive, whole and in order
+    Audit(Box<AuditArgs>),
     /// What a scenario says: a TOML file, see bench/scenarios
     Run(RunArgs),
     /// Become a process that ends with its parent
@@ -66,6 +78,10 @@ impl LabCommand {
     pub fn run(self) -> ExitCode {
         match self {
             Self::Compare(args) => conduct(args.as_ref(), args.name()),
+            Self::Sweep(args) => conduct(args.as_ref(), args.name()),
+            Self::Failover(args) => conduct(args.as_ref(), args.name()),
+            Self::Soak(args) => conduct(args.as_ref(), args.name()),
+            Self::Audit(args) => conduct(args.as_ref(), args.name()),
             Self::Run(args) => match scenario::read(&args.scenario) {
                 Ok(mut experiment) => {
                     let name =
@@ -86,7 +102,7 @@ impl LabCommand {
 }
 
 /// Carries an experiment out, from the command line to the exit code.
-fn conduct(experiment: &dyn Experiment, name: &str) -> ExitCode {
+pub fn conduct(experiment: &dyn Experiment, name: &str) -> ExitCode {
     let stop = match interrupts() {
         Ok(stop) => stop,
         Err(source) => return fail(&LabError::System { action: "listen to signals", source }),

@@ -495,7 +495,7 @@ impl Builder<'_> {
         }
         let relay = Relay::start(to, round_trip / 2).map_err(|error| format!("no port for a relay: {error}"))?;
         let address = relay.address();
-        self.how.push(format!("a relay between master and slave: {round_trip:?} there and back"));
+        self.how.push("a relay between master and slave, which makes the round-trip time".to_owned());
         self.relays.push(relay);
         Ok(Some(address))
     }

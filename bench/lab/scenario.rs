@@ -6,8 +6,13 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
+use crate::lab::audit::AuditArgs;
 use crate::lab::cli::Experiment;
 use crate::lab::compare::CompareArgs;
+use crate::lab::failover::FailoverArgs;
+use crate::lab::produce::ProduceArgs;
+use crate::lab::soak::SoakArgs;
+use crate::lab::sweep::SweepArgs;
 
 /// Why a file is no scenario.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +38,7 @@ pub enum ScenarioError {
 }
 
 /// Names of experiments, as `experiment = "compare"` has them.
-const EXPERIMENTS: &str = "compare";
+const EXPERIMENTS: &str = "produce, compare, sweep, failover, soak or audit";
 
 /// Reads a scenario.
 ///
@@ -70,7 +75,12 @@ pub fn parse(path: &str, text: &str) -> Result<Box<dyn Experiment>, ScenarioErro
         T::deserialize(Deserializer::from(table)).map(|args| Box::new(args) as Box<dyn Experiment>)
     }
     match kind.as_ref() {
+        "produce" => args::<ProduceArgs>(table),
         "compare" => args::<CompareArgs>(table),
+        "sweep" => args::<SweepArgs>(table),
+        "failover" => args::<FailoverArgs>(table),
+        "soak" => args::<SoakArgs>(table),
+        "audit" => args::<AuditArgs>(table),
         other => return Err(content(at, &format!("there is no experiment {other}; it takes {EXPERIMENTS}"))),
     }
     .map_err(|error| of_toml(&error))

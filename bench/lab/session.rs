@@ -60,6 +60,8 @@ pub struct Session {
     pub setup: Setup,
     /// Subjects as asked for.
     pub requests: Vec<Request>,
+    /// What people see while a load runs.
+    pub view: fn(&Settings, &str) -> View,
     args: SubjectArgs,
     /// Runs that are expected, and how long those that were took.
     planned: usize,
@@ -73,6 +75,16 @@ pub struct Ran {
     pub outcome: Outcome,
     /// Its figures are in the last of [`Results::runs`].
     pub index: usize,
+}
+
+/// A load that began.
+#[derive(Debug)]
+struct Loaded {
+    outcome: Outcome,
+    settings: Settings,
+    watch: Watch,
+    /// What the experiment failed to do meanwhile; the load was stopped then.
+    failed: Option<LabError>,
 }
 
 /// What is measured in one run.
@@ -142,6 +154,7 @@ impl Session {
             stop: Arc::clone(stop),
             setup,
             requests,
+            view: View::for_stderr,
             args: subjects.clone(),
             planned: 0,
             begun: Instant::now(),
@@ -201,8 +214,8 @@ impl Session {
             warmup: Duration::ZERO,
             ..LoadArgs::default()
         };
-        let outcome = self.load(site, &load, "warm-up", &mut |_, _| Ok(()))?.0;
-        self.check_ending(&site.name, &outcome)
+        let loaded = self.load(site, &load, "warm-up", &mut |_, _| Ok(()))?;
+        self.check_ending(&site.name, &loaded.outcome)
     }
 
     /// One measured run. Its figures are saved before this returns.
@@ -215,7 +228,7 @@ impl Session {
         rustix::fs::sync();
         let label = self.label(site, order);
         say(&label);
-        let (outcome, settings, watch) = self.load(site, order.load, &label, during)?;
+        let Loaded { outcome, settings, watch, failed } = self.load(site, order.load, &label, during)?;
         let report = Report::of(&settings, &outcome);
         self.warn(&site.name, order.round, &report);
         let mut seconds = outcome.seconds().to_vec();
@@ -231,7 +244,10 @@ impl Session {
             failover: None,
         });
         self.results.save(&self.path)?;
-        Ok(Ran { outcome, index: self.results.runs.len() - 1 })
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(Ran { outcome, index: self.results.runs.len() - 1 }),
+        }
     }
 
     /// Adds what a failover found to a run, and saves it.
@@ -274,22 +290,16 @@ impl Session {
     }
 
     /// Runs a load on a thread of its own while this one watches the processes and interferes.
-    fn load(
-        &self,
-        site: &mut Site,
-        load: &LoadArgs,
-        label: &str,
-        during: &mut During<'_>,
-    ) -> Result<(Outcome, Settings, Watch), LabError> {
+    fn load(&self, site: &mut Site, load: &LoadArgs, label: &str, during: &mut During<'_>) -> Result<Loaded, LabError> {
         let load = LoadArgs { cpu: generator_cpu(&self.args, load), ..load.clone() };
         let settings = Settings::check(&load, &site.place)?;
         let mut watch = Watch::begin(site.watched());
         let mut failed = None;
         let outcome = thread::scope(|scope| {
             let (over, is_over) = channel();
-            let (settings, stop) = (&settings, &self.stop);
+            let (settings, stop, view) = (&settings, &self.stop, self.view);
             let thread = scope.spawn(move || {
-                let outcome = produce(settings, stop, &mut View::for_stderr(settings, label));
+                let outcome = produce(settings, stop, &mut view(settings, label));
                 // The other end waits for this and for nothing else.
                 let _ = over.send(());
                 outcome
@@ -310,10 +320,8 @@ impl Session {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
         watch.sample();
-        match failed {
-            Some(error) => Err(error),
-            None => Ok((outcome.map_err(|source| LabError::load(&site.name, source))?, settings, watch)),
-        }
+        let outcome = outcome.map_err(|source| LabError::load(&site.name, source))?;
+        Ok(Loaded { outcome, settings, watch, failed })
     }
 
     /// What a reader of the figures of this run must know.
