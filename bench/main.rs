@@ -5,16 +5,18 @@
 #![allow(clippy::disallowed_methods, reason = "writes the figures where the user wants them")]
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use ringmq_bench::lab;
+use ringmq_bench::lab::attached::{AttachedArgs, become_attached};
 use ringmq_bench::lab::cli::{LabCommand, conduct};
 use ringmq_bench::lab::produce::KeptArgs;
+use ringmq_bench::load::cli::{ClockArgs, ConsumeArgs, Format, complain, note};
 use ringmq_bench::load::report::Report;
 use ringmq_bench::load::run::{Ending, produce};
 use ringmq_bench::load::settings::{LoadArgs, Settings, SettingsError, TargetArgs};
@@ -34,8 +36,15 @@ struct CommandLine {
 enum Command {
     /// Send messages, in closed loop (--in-flight) or at a fixed rate (--rate), and optionally pull them back
     Produce(Box<ProduceArgs>),
+    /// Pull what is stored as fast as it comes, or what others send as they send it (--live)
+    Consume(ConsumeArgs),
+    /// Tell this machine's clock to consumers on others
+    Clock(ClockArgs),
     #[command(flatten)]
     Lab(LabCommand),
+    /// Become a process that ends with its parent
+    #[command(hide = true)]
+    Attached(AttachedArgs),
 }
 
 /// As typed.
@@ -55,78 +64,94 @@ struct ProduceArgs {
     kept: KeptArgs,
 }
 
-/// How to show what happens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// A bar on a terminal, a line a second elsewhere, a table at the end.
-    People,
-    /// Apache's lines.
-    Rocketmq,
-}
-
 impl ProduceArgs {
     fn view(&self, settings: &Settings) -> View {
         match self.format {
-            Format::People => View::for_stderr(settings, "produce"),
+            Format::People => View::for_stderr(settings.warmup + settings.duration, "produce"),
             Format::Rocketmq => View::rocketmq(Tool::Producer),
         }
     }
+}
 
+fn main() -> ExitCode {
+    let command = CommandLine::parse().command;
+    if let Command::Attached(args) = &command {
+        return complain(&become_attached(args), 1);
+    }
+    // It has nothing to print at its end: a signal ends it as any process.
+    if let Command::Clock(args) = &command {
+        return args.run();
+    }
+    if cfg!(debug_assertions) {
+        note("this is a debug build: its figures say nothing about a broker; build with --release");
+    }
+    let stop = match stop_on_signals() {
+        Ok(stop) => stop,
+        Err(error) => return complain(&format!("cannot watch for signals: {error}"), 1),
+    };
+    match command {
+        Command::Produce(args) => args.run(&stop),
+        Command::Consume(args) => args.run(&stop),
+        Command::Clock(args) => args.run(),
+        Command::Lab(command) => command.run(&stop),
+        Command::Attached(args) => complain(&become_attached(&args), 1),
+    }
+}
+
+/// Set by Ctrl-C and SIGTERM.
+fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // The second time it ends at once.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
+impl ProduceArgs {
     /// The experiment that it is, if it is one.
     fn experiment(&self) -> Result<Option<lab::produce::ProduceArgs>, SettingsError> {
         let mut experiment = self.kept.experiment(&self.load, &self.target)?;
         if let Some(experiment) = &mut experiment {
             experiment.json.clone_from(&self.json);
-            if self.format == Format::Rocketmq {
-                experiment.view = Some(|_, _| View::rocketmq(Tool::Producer));
-            }
+            experiment.view = matches!(self.format, Format::Rocketmq).then_some(|_, _| View::rocketmq(Tool::Producer));
         }
         Ok(experiment)
     }
-}
 
-fn main() -> ExitCode {
-    let args = match CommandLine::parse().command {
-        Command::Produce(args) => args,
-        Command::Lab(command) => return command.run(),
-    };
-    match args.experiment() {
-        Ok(None) => {}
-        Ok(Some(experiment)) => return conduct(&experiment, "produce"),
-        Err(error) => return complain(&error, 2),
+    fn run(&self, stop: &Arc<AtomicBool>) -> ExitCode {
+        match self.experiment() {
+            Ok(None) => {}
+            Ok(Some(experiment)) => return conduct(&experiment, "produce", stop),
+            Err(error) => return complain(&error, 2),
+        }
+        let settings = match self.target.resolve().and_then(|place| Settings::check(&self.load, &place)) {
+            Ok(settings) => settings,
+            Err(error) => return complain(&error, 2),
+        };
+        match self.load(&settings, stop) {
+            Ok(code) => code,
+            Err(error) => complain(error.as_ref(), 1),
+        }
     }
-    let settings = match args.target.resolve().and_then(|place| Settings::check(&args.load, &place)) {
-        Ok(settings) => settings,
-        Err(error) => return complain(&error, 2),
-    };
-    if cfg!(debug_assertions) {
-        note("this is a debug build: its figures say nothing about a broker; build with --release");
-    }
-    match load(&settings, &args) {
-        Ok(code) => code,
-        Err(error) => complain(error.as_ref(), 1),
-    }
-}
 
-fn load(settings: &Settings, args: &ProduceArgs) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    fn load(&self, settings: &Settings, stop: &AtomicBool) -> Result<ExitCode, Box<dyn std::error::Error>> {
+        let outcome = produce(settings, stop, &mut self.view(settings))?;
+        let report = Report::of(settings, &outcome);
+        report.print(&mut io::stdout().lock())?;
+        if let Some(path) = &self.json {
+            write_json(path, &report)?;
+        }
+        report.remarks().iter().for_each(|remark| note(remark));
+        let complaints = report.complaints();
+        complaints.iter().for_each(|complaint| note(complaint));
+        Ok(match outcome.ending {
+            Ending::Interrupted => ExitCode::from(130),
+            _ if complaints.is_empty() => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        })
     }
-    let outcome = produce(settings, &stop, &mut args.view(settings))?;
-    let report = Report::of(settings, &outcome);
-    report.print(&mut io::stdout().lock())?;
-    if let Some(path) = &args.json {
-        write_json(path, &report)?;
-    }
-    report.remarks().iter().for_each(|remark| note(remark));
-    let complaints = report.complaints();
-    complaints.iter().for_each(|complaint| note(complaint));
-    Ok(match outcome.ending {
-        Ending::Interrupted => ExitCode::from(130),
-        _ if complaints.is_empty() => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
-    })
 }
 
 fn write_json(path: &Path, report: &Report) -> Result<(), Box<dyn std::error::Error>> {
@@ -134,14 +159,4 @@ fn write_json(path: &Path, report: &Report) -> Result<(), Box<dyn std::error::Er
     text.push('\n');
     fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     Ok(())
-}
-
-fn note(sentence: &str) {
-    // With stderr closed there is nobody to tell.
-    let _ = writeln!(io::stderr(), "ringmq-bench: {sentence}");
-}
-
-fn complain(error: &(impl std::fmt::Display + ?Sized), code: u8) -> ExitCode {
-    note(&error.to_string());
-    ExitCode::from(code)
 }

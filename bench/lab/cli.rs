@@ -11,7 +11,6 @@ use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Subcommand};
 
-use crate::lab::attached::{AttachedArgs, become_attached};
 use crate::lab::audit::AuditArgs;
 use crate::lab::compare::CompareArgs;
 use crate::lab::error::LabError;
@@ -36,9 +35,6 @@ pub enum LabCommand {
     Audit(Box<AuditArgs>),
     /// What a scenario says: a TOML file, see bench/scenarios
     Run(RunArgs),
-    /// Become a process that ends with its parent
-    #[command(hide = true)]
-    Attached(AttachedArgs),
 }
 
 /// Of `ringmq-bench run`.
@@ -75,13 +71,13 @@ pub trait Experiment {
 
 impl LabCommand {
     /// Does it.
-    pub fn run(self) -> ExitCode {
+    pub fn run(self, stop: &Arc<AtomicBool>) -> ExitCode {
         match self {
-            Self::Compare(args) => conduct(args.as_ref(), args.name()),
-            Self::Sweep(args) => conduct(args.as_ref(), args.name()),
-            Self::Failover(args) => conduct(args.as_ref(), args.name()),
-            Self::Soak(args) => conduct(args.as_ref(), args.name()),
-            Self::Audit(args) => conduct(args.as_ref(), args.name()),
+            Self::Compare(args) => conduct(args.as_ref(), args.name(), stop),
+            Self::Sweep(args) => conduct(args.as_ref(), args.name(), stop),
+            Self::Failover(args) => conduct(args.as_ref(), args.name(), stop),
+            Self::Soak(args) => conduct(args.as_ref(), args.name(), stop),
+            Self::Audit(args) => conduct(args.as_ref(), args.name(), stop),
             Self::Run(args) => match scenario::read(&args.scenario) {
                 Ok(mut experiment) => {
                     let name =
@@ -89,31 +85,21 @@ impl LabCommand {
                     if let Some(out) = args.out {
                         experiment.set_out(out);
                     }
-                    conduct(experiment.as_ref(), &name)
+                    conduct(experiment.as_ref(), &name, stop)
                 }
                 Err(error) => fail(&error.into()),
             },
-            Self::Attached(args) => {
-                say(&become_attached(&args));
-                ExitCode::FAILURE
-            }
         }
     }
 }
 
-/// Carries an experiment out, from the command line to the exit code.
-pub fn conduct(experiment: &dyn Experiment, name: &str) -> ExitCode {
-    let stop = match interrupts() {
-        Ok(stop) => stop,
-        Err(source) => return fail(&LabError::System { action: "listen to signals", source }),
-    };
-    let mut session = match experiment.begin(name, &stop) {
+/// Carries an experiment out, from the command line to the exit code. `stop` is set by Ctrl-C and by a request to stop; a second one ends this
+/// process at once, and the kernel ends what it started.
+pub fn conduct(experiment: &dyn Experiment, name: &str, stop: &Arc<AtomicBool>) -> ExitCode {
+    let mut session = match experiment.begin(name, stop) {
         Ok(session) => session,
         Err(error) => return fail(&error),
     };
-    if cfg!(debug_assertions) {
-        say("this is a debug build: its figures are no headline; build with --release");
-    }
     let ended = experiment.run(&mut session);
     let findings = crate::lab::session::findings(&session.results);
     session.results.findings.splice(0..0, findings);
@@ -129,16 +115,6 @@ pub fn conduct(experiment: &dyn Experiment, name: &str) -> ExitCode {
         Ok(true) if saved.is_ok() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
     }
-}
-
-/// Set by Ctrl-C and by a request to stop. A second one ends this process at once, and the kernel ends what it started.
-fn interrupts() -> io::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
-    Ok(stop)
 }
 
 fn fail(error: &LabError) -> ExitCode {

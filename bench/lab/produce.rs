@@ -14,7 +14,7 @@ use crate::lab::error::LabError;
 use crate::lab::results;
 use crate::lab::session::{Order, RecordArgs, Session};
 use crate::lab::site::{Request, SubjectArgs};
-use crate::load::settings::{LoadArgs, Place, Settings, SettingsError, TargetArgs};
+use crate::load::settings::{LoadArgs, Place, SettingsError, TargetArgs};
 use crate::load::view::View;
 
 /// Of `experiment = "produce"`, and of `ringmq-bench produce` where it brings brokers up, asks a name server or keeps results.
@@ -44,7 +44,7 @@ pub struct ProduceArgs {
     /// What people see, if not what they always see.
     #[arg(skip)]
     #[serde(skip)]
-    pub view: Option<fn(&Settings, &str) -> View>,
+    pub view: Option<fn(Duration, &str) -> View>,
 }
 
 /// Of `ringmq-bench produce`, beside the load and its targets.

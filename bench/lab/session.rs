@@ -61,7 +61,7 @@ pub struct Session {
     /// Subjects as asked for.
     pub requests: Vec<Request>,
     /// What people see while a load runs.
-    pub view: fn(&Settings, &str) -> View,
+    pub view: fn(Duration, &str) -> View,
     args: SubjectArgs,
     /// Runs that are expected, and how long those that were took.
     planned: usize,
@@ -299,7 +299,7 @@ impl Session {
             let (over, is_over) = channel();
             let (settings, stop, view) = (&settings, &self.stop, self.view);
             let thread = scope.spawn(move || {
-                let outcome = produce(settings, stop, &mut view(settings, label));
+                let outcome = produce(settings, stop, &mut view(settings.warmup + settings.duration, label));
                 // The other end waits for this and for nothing else.
                 let _ = over.send(());
                 outcome

@@ -12,6 +12,7 @@ use crate::load::error::LoadError;
 use crate::load::frame::{HEART_BEAT, HeaderKind, OPAQUE_MIN, PULL_MESSAGE, request};
 use crate::load::record::{BadRecord, Stamp, bodies, is_intact};
 use crate::load::scan::{Frame, field_number, remark};
+use crate::load::skew::Skew;
 use crate::load::tally::{Tally, latency_histogram};
 
 /// How long the broker may hold a pull without messages, ms: the stock client's value.
@@ -173,6 +174,11 @@ impl Consumer {
         Ok(())
     }
 
+    /// Whether each queue's next pull asks for what lies at `ends` or behind.
+    pub fn is_past(&self, ends: &[i64]) -> bool {
+        self.offsets.iter().zip(ends).all(|(offset, end)| offset >= end)
+    }
+
     /// Gives the connection up; the broker's next replica is the next to be asked.
     pub fn lose(&mut self) {
         self.link = None;
@@ -223,7 +229,12 @@ pub fn heartbeat(kind: HeaderKind, group: &str, queues: &[Queue]) -> Vec<u8> {
 /// What the producers know to be stored and what each group got, by message number.
 #[derive(Debug)]
 pub struct Books {
-    run_id: u64,
+    /// `None` for the messages of whatever run.
+    run_id: Option<u64>,
+    /// The clock of those who send, if it is another than ours.
+    clock: Option<Skew>,
+    /// Messages pulled, of whatever run, and bytes of their bodies.
+    pulled: (u64, u64),
     is_audit: bool,
     stored: Bits,
     received: Vec<Bits>,
@@ -263,9 +274,17 @@ impl Lag {
 impl Books {
     /// For the messages of one run that `groups` pull; `is_audit` to check content and order, `is_lag` if the second group pulls from slaves.
     pub fn new(run_id: u64, groups: usize, is_audit: bool, is_lag: bool) -> Self {
+        let lag = is_lag.then(|| Lag { first_ns: Vec::new(), histogram: latency_histogram() });
+        Self { run_id: Some(run_id), is_audit, lag, ..Self::of_others(groups, None) }
+    }
+
+    /// For the messages of whatever run, stamped with `clock`: they are counted and timed, and nothing is known of them.
+    pub fn of_others(groups: usize, clock: Option<Skew>) -> Self {
         Self {
-            run_id,
-            is_audit,
+            run_id: None,
+            clock,
+            pulled: (0, 0),
+            is_audit: false,
             stored: Bits::default(),
             received: (0..groups).map(|_| Bits::default()).collect(),
             duplicates: 0,
@@ -274,7 +293,7 @@ impl Books {
             last: HashMap::new(),
             refusals: 0,
             first_refusal: None,
-            lag: is_lag.then(|| Lag { first_ns: Vec::new(), histogram: latency_histogram() }),
+            lag: None,
         }
     }
 
@@ -292,9 +311,16 @@ impl Books {
     ) -> Result<(), BadRecord> {
         for body in bodies(frame.body) {
             let body = body?;
+            self.pulled = (self.pulled.0 + 1, self.pulled.1 + body.len() as u64);
             let Some(stamp) = Stamp::read(body) else { continue };
-            if stamp.run_id != self.run_id {
-                continue;
+            match self.run_id {
+                Some(run_id) if run_id != stamp.run_id => continue,
+                Some(_) => {}
+                None => {
+                    let intended_ns = self.clock.map_or(stamp.intended_ns, |clock| clock.to_ours(stamp.intended_ns));
+                    tally.received(intended_ns, now);
+                    continue;
+                }
             }
             if self.is_audit && !is_intact(body) {
                 self.corrupt += 1;
@@ -317,6 +343,11 @@ impl Books {
             }
         }
         Ok(())
+    }
+
+    /// Messages pulled, of whatever run, and bytes of their bodies.
+    pub fn pulled(&self) -> (u64, u64) {
+        self.pulled
     }
 
     /// Different messages received, by all groups.

@@ -18,6 +18,9 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests sent before the first reply is read, when there are many.
 const PIPELINE: usize = 500;
 
+/// Every broker has it, with 1,024 queues, and refuses to create it: the topic of Apache's own tools.
+const SYSTEM_TOPIC: &str = "BenchmarkTest";
+
 /// Creates the load's topics at `target`, or gives them the number of queues wanted.
 ///
 /// # Errors
@@ -27,6 +30,9 @@ pub fn create_topics(settings: &Settings, target: SocketAddr) -> Result<(), Load
     let queues = settings.queues.to_string();
     for number in 0..settings.topics {
         let topic = settings.topic_name(number);
+        if topic == SYSTEM_TOPIC {
+            continue;
+        }
         let fields = [
             ("topic", topic.as_str()),
             ("defaultTopic", "TBW102"),

@@ -30,7 +30,7 @@ const GROUPS_MAX: usize = 64;
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct LoadArgs {
     /// Topic; created on every target before the load begins. Of several topics the first part of their names
-    #[arg(short = 't', long, default_value = "BenchmarkTest")]
+    #[arg(short = 't', long, default_value = "RingmqBench")]
     pub topic: String,
     /// Topics: TOPIC, TOPIC-1, TOPIC-2 ...
     #[arg(long, default_value_t = 1)]
@@ -564,7 +564,7 @@ mod tests {
         let read = |text: &str| serde_json::from_str::<LoadArgs>(text).map_err(|error| error.to_string());
         let load = read(r#"{"rate": 10000, "size": 512, "duration": "30s", "end-to-end": true}"#).expect("a load");
         assert_eq!((load.rate, load.size.as_str(), load.duration.as_secs()), (Some(10_000), "512", 30));
-        assert_eq!((load.connections, load.warmup.as_secs(), load.topic.as_str()), (8, 2, "BenchmarkTest"));
+        assert_eq!((load.connections, load.warmup.as_secs(), load.topic.as_str()), (8, 2, "RingmqBench"));
         assert!(read(r#"{"rats": 1}"#).expect_err("a typing error").contains("unknown field `rats`"));
         assert!(read(r#"{"duration": "30"}"#).expect_err("no unit").contains("a duration has a unit"));
     }

@@ -262,7 +262,7 @@ impl Tally {
             p50_us: micros(0.5),
             p99_us: micros(0.99),
             p99_9_us: micros(0.999),
-            max_us: ratio(latency.max(), 1000),
+            max_us: if latency.is_empty() { 0.0 } else { ratio(latency.max(), 1000) },
             received_mean_us: ratio(self.recent.received_sum_ns, 1000 * self.recent.received.max(1)),
             received_max_us: ratio(self.recent.received_max_ns, 1000),
             outstanding,

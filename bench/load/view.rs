@@ -7,7 +7,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::load::run::ratio;
 use crate::load::series::Second;
-use crate::load::settings::Settings;
 
 /// Seconds that a line of Apache's own tool covers.
 const ROCKETMQ_LINE_SECONDS: u64 = 10;
@@ -45,15 +44,15 @@ pub struct RocketMq {
 }
 
 impl View {
-    /// A bar on a terminal, lines elsewhere. `label` says which run it is.
-    pub fn for_stderr(settings: &Settings, label: &str) -> Self {
+    /// A bar on a terminal, lines elsewhere. `label` says which run it is, `time` how long it
+    /// will take.
+    pub fn for_stderr(time: Duration, label: &str) -> Self {
         if !io::stderr().is_terminal() {
             return Self::Lines;
         }
-        let seconds = (settings.warmup + settings.duration).as_secs().max(1);
         let style = "{prefix} {elapsed_precise} [{bar:30}] {eta} left  {msg}";
         let style = ProgressStyle::with_template(style).expect("a constant template that holds");
-        let bar = ProgressBar::new(seconds).with_style(style).with_prefix(label.to_owned());
+        let bar = ProgressBar::new(time.as_secs().max(1)).with_style(style).with_prefix(label.to_owned());
         bar.enable_steady_tick(Duration::from_millis(500));
         Self::Bar(bar)
     }
