@@ -108,6 +108,8 @@ pub fn conduct(experiment: &dyn Experiment, name: &str, stop: &Arc<AtomicBool>) 
     let _ = table::print(&session.results, &mut io::stdout().lock());
     match &saved {
         Ok(()) => say(&format!("the results are in {}", session.path.display())),
+        // What ended it is said below.
+        Err(_) if ended.is_err() => {}
         Err(error) => say(&error.to_string()),
     }
     match ended {

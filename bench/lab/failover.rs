@@ -186,20 +186,6 @@ impl Experiment for FailoverArgs {
                 self.one(session, &mut site, &fault, &name, &order)?;
             }
         }
-        let findings: Vec<Finding> = session
-            .results
-            .runs
-            .iter()
-            .filter_map(|run| {
-                let failover = run.failover.as_ref()?;
-                let name = &session.results.subjects[run.subject].name;
-                Some(Finding {
-                    text: format!("{name}, round {}: {}", run.round, sentence(failover)),
-                    ratios: Vec::new(),
-                })
-            })
-            .collect();
-        session.results.findings = findings;
         let is_good = |failover: &Failover| failover.lost == 0 && failover.first_success_s.is_some();
         Ok(session.results.runs.iter().filter_map(|run| run.failover.as_ref()).all(is_good))
     }
@@ -244,7 +230,10 @@ impl FailoverArgs {
         })?;
         drop(stopped);
         if let Some(fault_ns) = course.fault_ns {
-            session.add_failover(&ran, failover(name, fault_ns, &ran))?;
+            let found = failover(name, fault_ns, &ran);
+            let text = format!("{}, round {}: {}", site.name, order.round, sentence(&found));
+            session.results.findings.push(Finding { text, ratios: Vec::new() });
+            session.add_failover(&ran, found)?;
         }
         session.check_ending(&site.name, &ran.outcome)
     }
@@ -349,14 +338,21 @@ fn longest_after(gaps: &Gaps, fault_ns: u64) -> u64 {
 }
 
 fn sentence(failover: &Failover) -> String {
-    let after = |value: Option<f64>| value.map_or_else(|| "never".to_owned(), |value| format!("after {value:.3} s"));
+    let after = |value: Option<f64>| match value {
+        None => "never again".to_owned(),
+        Some(0.0) => "without a gap".to_owned(),
+        Some(value) => format!("again after {value:.3} s"),
+    };
+    let longest = if failover.longest_gap_s > 0.0 {
+        format!("the longest time without a message stored was {:.3} s", failover.longest_gap_s)
+    } else {
+        "at no time was no message stored for longer than 10 ms".to_owned()
+    };
     format!(
-        "{}: messages were stored again {}, received again {}; the longest time without was {:.3} s; {} acknowledged messages lost, \
-         {} duplicated, {} out of order",
+        "{}: messages were stored {}, received {}; {longest}; {} acknowledged messages lost, {} duplicated, {} out of order",
         failover.fault,
         after(failover.first_success_s),
         after(failover.first_received_s),
-        failover.longest_gap_s,
         failover.lost,
         failover.duplicated,
         failover.out_of_order

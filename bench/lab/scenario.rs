@@ -91,3 +91,56 @@ fn short(message: &str) -> String {
     let line = message.lines().collect::<Vec<_>>().join(" ");
     line.split(", expected one of").next().unwrap_or_default().trim().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scenarios_that_ship_are_good_and_explained() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+        let mut found = Vec::new();
+        for entry in fs::read_dir(folder).expect("the folder is there") {
+            let path = entry.expect("an entry").path();
+            let text = fs::read_to_string(&path).expect("a text");
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            assert!(
+                text.starts_with("# ") && text.contains(&format!("bench/scenarios/{name}\n")),
+                "{name} is not explained"
+            );
+            let experiment = parse(&name, &text).unwrap_or_else(|error| panic!("{error}"));
+            // All that can be checked without a broker holds.
+            let stop = std::sync::Arc::default();
+            let out = std::env::temp_dir().join(format!("ringmq-bench-scenario-{}-{name}.json", std::process::id()));
+            let mut experiment = experiment;
+            experiment.set_out(out.clone());
+            experiment.begin("x", &stop).unwrap_or_else(|error| panic!("{name}: {error}"));
+            fs::remove_file(out).expect("it was just written");
+            found.push(experiment.name());
+        }
+        found.sort_unstable();
+        found.dedup();
+        assert_eq!(found, ["audit", "compare", "failover", "produce", "soak", "sweep"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_file_and_line() {
+        let refused = |text: &str, expected: &str| {
+            let error = parse("x.toml", text).err().unwrap_or_else(|| panic!("it is taken:\n{text}")).to_string();
+            assert!(error.starts_with(expected), "{text}\n  says: {error}\n  wanted: {expected}");
+            assert_eq!(error.lines().count(), 1, "{error}");
+        };
+        refused("rounds = 1", "x.toml:1: experiment = \"...\" is missing");
+        refused("\nexperiment = \"race\"", "x.toml:2: there is no experiment race");
+        refused("experiment = 1", "x.toml:1: experiment is a text");
+        refused("experiment = \"compare\"\n\nruonds = 3", "x.toml:3: unknown field `ruonds`");
+        refused("experiment = \"compare\"\n[load]\nrate = 1\nsise = 3", "x.toml:4: unknown field `sise`");
+        refused("experiment = \"compare\"\n[load]\nduration = \"10\"", "x.toml:3: a duration has a unit");
+        refused(
+            "experiment = \"compare\"\n[subjects]\nmasters-cpu = \"all\"",
+            "x.toml:3: it takes a processor's number",
+        );
+        refused("experiment = \"sweep\"", "x.toml:1: missing field `vary`");
+        refused("experiment = \"compare\"\n[load\n", "x.toml:2: ");
+    }
+}

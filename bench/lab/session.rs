@@ -230,7 +230,7 @@ impl Session {
         say(&label);
         let Loaded { outcome, settings, watch, failed } = self.load(site, order.load, &label, during)?;
         let report = Report::of(&settings, &outcome);
-        self.warn(&site.name, order.round, &report);
+        self.warn(&site.name, order, &report);
         let mut seconds = outcome.seconds().to_vec();
         watch.fill(&mut seconds, outcome.start_ns);
         self.results.runs.push(Run {
@@ -276,7 +276,7 @@ impl Session {
         let done = self.results.runs.len();
         let mut text = format!("run {} of {}: {}", done + 1, self.planned.max(done + 1), site.name);
         if let Some(point) = &order.point {
-            text.push_str(&format!(", {} {} {}", point.name, point.value, point.unit));
+            text.push_str(&format!(", {} {}", point.name, written(point)));
         }
         text.push_str(&format!(", round {}", order.round));
         let left = self.planned.saturating_sub(done);
@@ -325,11 +325,13 @@ impl Session {
     }
 
     /// What a reader of the figures of this run must know.
-    fn warn(&mut self, subject: &str, round: usize, report: &Report) {
+    fn warn(&mut self, subject: &str, order: &Order<'_>, report: &Report) {
         let mut warnings = Vec::new();
+        let point = order.point.as_ref().map_or_else(String::new, |point| format!(" {}", written(point)));
+        let which = format!("{subject}{point}, round {}", order.round);
         if report.generator_cpu > SATURATED {
             warnings.push(format!(
-                "{subject}, round {round}: the generator used {:.0} % of its processor, so the figure is the generator's",
+                "{which}: the generator used {:.0} % of its processor, so the figure is the generator's",
                 report.generator_cpu * 100.0
             ));
         }
@@ -337,12 +339,9 @@ impl Session {
             && report.complete
             && report.rate_per_s < REACHED * ratio(rate, 1)
         {
-            warnings.push(format!(
-                "{subject}, round {round}: {rate} messages/s were asked for and {:.0} reached",
-                report.rate_per_s
-            ));
+            warnings.push(format!("{which}: {rate} messages/s were asked for and {:.0} reached", report.rate_per_s));
         }
-        warnings.extend(report.complaints().into_iter().map(|text| format!("{subject}, round {round}: {text}")));
+        warnings.extend(report.complaints().into_iter().map(|text| format!("{which}: {text}")));
         for warning in warnings {
             say(&warning);
             self.results.warnings.push(warning);
@@ -397,6 +396,11 @@ fn result_path(out: Option<&Path>, name: &str, machine: &Machine) -> Result<Path
         fs::create_dir_all(folder).map_err(|source| LabError::Folder { path: folder.display().to_string(), source })?;
     }
     Ok(path)
+}
+
+/// `5000 messages/s`, `2 ms`, `64`.
+pub fn written(point: &Point) -> String {
+    format!("{} {}", point.value, point.unit).trim().to_owned()
 }
 
 /// `45 s`, `12 min`, `3.5 h`.

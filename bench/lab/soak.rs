@@ -19,6 +19,8 @@ use crate::load::settings::{LoadArgs, duration, parse_duration};
 const BINS: usize = 30;
 /// Below so many bins a line through them says nothing.
 const BINS_MIN: usize = 6;
+/// Below so many seconds it says nothing of hours.
+const SECONDS_MIN: usize = 60;
 /// A slope counts from so many of its standard errors on.
 const ERRORS: f64 = 3.0;
 
@@ -124,7 +126,7 @@ fn drift(quantity: &Quantity, half: &[&Second]) -> Option<String> {
     if points.iter().all(|(_, value)| *value == 0.0) {
         return None;
     }
-    if points.len() < BINS_MIN {
+    if half.len() < SECONDS_MIN || points.len() < BINS_MIN {
         return Some(format!("{name}: too short to say whether it drifts"));
     }
     let line = Line::through(&points);
@@ -196,6 +198,6 @@ mod tests {
         let text = said(&seconds(7200, noise), "p50").expect("seen");
         assert!(text.contains("no drift: +0.000 us/h") && text.contains("100.0 us on average"), "{text}");
         assert_eq!(said(&seconds(7200, noise), "descriptors"), None, "they are elsewhere");
-        assert!(said(&seconds(8, noise), "p50").is_some_and(|text| text.contains("too short")));
+        assert!(said(&seconds(100, noise), "p50").is_some_and(|text| text.contains("too short")));
     }
 }

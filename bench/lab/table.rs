@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use crate::lab::results::{Results, Run};
+use crate::lab::results::Results;
+use crate::lab::session::written;
 
 /// Prints all of it.
 ///
@@ -13,7 +14,7 @@ pub fn print(results: &Results, out: &mut impl Write) -> io::Result<()> {
     if !results.runs.is_empty() {
         writeln!(
             out,
-            "{:<wide$} {:>14} {:>5} {:>11} {:>10} {:>10} {:>10} {:>10} {:>9} {:>8}",
+            "{:<wide$} {:>19} {:>5} {:>11} {:>10} {:>10} {:>10} {:>10} {:>9} {:>8}",
             "subject", "point", "round", "messages/s", "p50 us", "p99 us", "p99.9 us", "max us", "failed", "missing"
         )?;
     }
@@ -23,8 +24,8 @@ pub fn print(results: &Results, out: &mut impl Write) -> io::Result<()> {
         let missing = report.consumed.as_ref().map_or_else(|| "-".to_owned(), |consumed| consumed.missing.to_string());
         writeln!(
             out,
-            "{name:<wide$} {:>14} {:>5} {:>11.0} {:>10.1} {:>10.1} {:>10.1} {:>10.1} {:>9} {missing:>8}{}",
-            point(run),
+            "{name:<wide$} {:>19} {:>5} {:>11.0} {:>10.1} {:>10.1} {:>10.1} {:>10.1} {:>9} {missing:>8}{}",
+            run.point.as_ref().map_or_else(|| "-".to_owned(), written),
             run.round,
             report.rate_per_s,
             latency.p50,
@@ -33,24 +34,6 @@ pub fn print(results: &Results, out: &mut impl Write) -> io::Result<()> {
             latency.max,
             report.failed,
             if report.complete { "" } else { "  cut short" }
-        )?;
-    }
-    for run in &results.runs {
-        let Some(failover) = &run.failover else { continue };
-        let seconds = |value: Option<f64>| value.map_or_else(|| "never".to_owned(), |value| format!("{value:.3} s"));
-        writeln!(
-            out,
-            "round {}: {} at {:.1} s: first success after {}, first received after {}, longest gap {:.3} s; \
-             lost {}, duplicated {}, out of order {}",
-            run.round,
-            failover.fault,
-            failover.at_s,
-            seconds(failover.first_success_s),
-            seconds(failover.first_received_s),
-            failover.longest_gap_s,
-            failover.lost,
-            failover.duplicated,
-            failover.out_of_order
         )?;
     }
     for finding in &results.findings {
@@ -63,10 +46,4 @@ pub fn print(results: &Results, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "warning: {warning}")?;
     }
     Ok(())
-}
-
-fn point(run: &Run) -> String {
-    run.point
-        .as_ref()
-        .map_or_else(|| "-".to_owned(), |point| format!("{} {}", point.value, point.unit).trim().to_owned())
 }
