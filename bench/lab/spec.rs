@@ -1,4 +1,4 @@
-//! A cluster as asked for: `ringmq:2m-2s-sync`, `apache:all`, `apache@5.3.2:1m-1s-async,flushDiskType=SYNC_FLUSH`.
+//! A cluster as asked for: `ringmq:2m-2s-sync`, `apache:all`, `apache@5.2.0:1m-1s-async,flushDiskType=SYNC_FLUSH`.
 
 use std::str::FromStr;
 
@@ -162,8 +162,8 @@ mod tests {
 
     #[test]
     fn clusters_read_as_they_are_typed() {
-        let spec: Spec = "apache@5.3.2:2m-2s-sync,flushDiskType=SYNC_FLUSH, a = b".parse().expect("a cluster");
-        assert_eq!(spec.software, Software::Apache { version: "5.3.2".to_owned() });
+        let spec: Spec = "apache@5.2.0:2m-2s-sync,flushDiskType=SYNC_FLUSH, a = b".parse().expect("a cluster");
+        assert_eq!(spec.software, Software::Apache { version: "5.2.0".to_owned() });
         assert_eq!((spec.mode.masters, spec.mode.replication, spec.brokers()), (2, Some(Replication::Sync), 4));
         assert_eq!((spec.property("flushDiskType"), spec.property("a")), (Some("SYNC_FLUSH"), Some("b")));
         let spec: Spec = "ringmq:all,shards=2".parse().expect("a cluster");

@@ -223,7 +223,7 @@ impl Apache {
         Self::locate_version(VERSION)
     }
 
-    /// The same of a stated version, `5.3.2`.
+    /// The same of a stated version, `5.2.0`.
     ///
     /// # Errors
     /// [`Missing`] also when no repository has that version.
