@@ -107,7 +107,8 @@ pub fn conduct(experiment: &dyn Experiment, name: &str, stop: &Arc<AtomicBool>) 
     // A closed stdout is no reason to say less on stderr.
     let _ = table::print(&session.results, &mut io::stdout().lock());
     match &saved {
-        Ok(()) => say(&format!("the results are in {}", session.path.display())),
+        Ok(true) => say(&format!("the results are in {}", session.path.display())),
+        Ok(false) => {}
         // What ended it is said below.
         Err(_) if ended.is_err() => {}
         Err(error) => say(&error.to_string()),

@@ -17,7 +17,7 @@ use crate::lab::processes::Watch;
 use crate::lab::results::{Experiment, FORMAT, Failover, Finding, Machine, Point, Results, Run};
 use crate::lab::say;
 use crate::lab::site::{Request, Site, SubjectArgs};
-use crate::lab::truth::{now_text, today};
+use crate::lab::truth::{now_text, time_of_day, today};
 use crate::load::report::Report;
 use crate::load::run::{Ending, Outcome, produce, ratio};
 use crate::load::settings::{LoadArgs, Place, Settings};
@@ -159,7 +159,7 @@ impl Session {
             planned: 0,
             begun: Instant::now(),
         };
-        session.results.save(&session.path)?;
+        check_writable(&session.path)?;
         Ok(session)
     }
 
@@ -230,6 +230,9 @@ impl Session {
         say(&label);
         let Loaded { outcome, settings, watch, failed } = self.load(site, order.load, &label, during)?;
         let report = Report::of(&settings, &outcome);
+        if report.sent == 0 && matches!(outcome.ending, Ending::Interrupted) {
+            return Err(failed.unwrap_or(LabError::Interrupted));
+        }
         self.warn(&site.name, order, &report);
         let mut seconds = outcome.seconds().to_vec();
         watch.fill(&mut seconds, outcome.start_ns);
@@ -348,14 +351,18 @@ impl Session {
         }
     }
 
-    /// The end of the file: whole, or why not.
+    /// The end of the file: whole, or why not. Without a run there is none; whether there is one is the answer.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn finish(&mut self, ended: Result<(), &LabError>) -> Result<(), LabError> {
+    pub fn finish(&mut self, ended: Result<(), &LabError>) -> Result<bool, LabError> {
         self.results.complete = ended.is_ok();
         self.results.ended = ended.map_or_else(ToString::to_string, |()| "finished".to_owned());
-        Ok(self.results.save(&self.path)?)
+        let is_kept = !self.results.runs.is_empty();
+        if is_kept {
+            self.results.save(&self.path)?;
+        }
+        Ok(is_kept)
     }
 }
 
@@ -385,12 +392,23 @@ fn command(setup: &Setup) -> String {
     format!("ringmq-bench {words}")
 }
 
-/// Where the file goes; its folder is made.
+/// Tries a file beside the one of results, which may hold those of another day until there is something to put in their place.
+fn check_writable(path: &Path) -> Result<(), LabError> {
+    let probe = path.with_extension("json.partial");
+    fs::write(&probe, "{}\n")
+        .and_then(|()| fs::remove_file(&probe))
+        .map_err(|source| LabError::Folder { path: probe.display().to_string(), source })
+}
+
+/// Where the file goes; its folder is made. Unless a place was named, the file has the time in its name, and none is overwritten.
 fn result_path(out: Option<&Path>, name: &str, machine: &Machine) -> Result<PathBuf, LabError> {
     let path = match out {
         Some(file) if file.extension().is_some_and(|ending| ending == "json") => file.to_owned(),
         Some(folder) => folder.join(format!("{name}.json")),
-        None => Path::new("results").join(format!("{}-{}", today(), machine.slug())).join(format!("{name}.json")),
+        None => {
+            let folder = Path::new("results").join(format!("{}-{}", today(), machine.slug()));
+            folder.join(format!("{name}-{}.json", time_of_day()))
+        }
     };
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(|source| LabError::Folder { path: folder.display().to_string(), source })?;

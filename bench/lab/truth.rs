@@ -195,6 +195,11 @@ pub fn today() -> String {
     Timestamp::now().strftime("%Y-%m-%d").to_string()
 }
 
+/// Now as `HHMMSS`, UTC.
+pub fn time_of_day() -> String {
+    Timestamp::now().strftime("%H%M%S").to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
