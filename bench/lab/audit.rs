@@ -58,7 +58,7 @@ impl Experiment for AuditArgs {
         let (is_kept, text) = verdict(report);
         let is_good = is_kept && report.complaints().is_empty();
         session.results.findings = vec![Finding { text, ratios: Vec::new() }];
-        session.check_ending(&site.name, &ran.outcome)?;
+        session.check_ending(&mut site, &ran.outcome)?;
         Ok(is_good)
     }
 

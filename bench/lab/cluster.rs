@@ -321,21 +321,23 @@ impl Cluster {
         if stop.load(Ordering::Relaxed) {
             return Err(ClusterError::Interrupted);
         }
-        let mut ended = None;
-        for node in &mut self.nodes {
-            if let Some(Running::Own(process)) = &mut node.running
-                && let Some(status) = process.wait_for_end(Duration::ZERO)
-            {
-                ended = Some(format!("{} ended with {status}: {}", node.name, last_line(&process.log_text())));
-            }
-        }
-        match ended {
+        match self.first_end() {
             Some(reason) => Err(self.failed(reason)),
             None => {
                 thread::sleep(POLL);
                 Ok(())
             }
         }
+    }
+
+    /// The first process that has ended by itself, how, and what it said last: `broker-a master ended with signal: 9 (SIGKILL): ...`. Of
+    /// ringmq only.
+    pub fn first_end(&mut self) -> Option<String> {
+        self.nodes.iter_mut().find_map(|node| {
+            let Some(Running::Own(process)) = &mut node.running else { return None };
+            let status = process.wait_for_end(Duration::ZERO)?;
+            Some(format!("{} ended with {status}: {}", node.name, last_line(&process.log_text())))
+        })
     }
 
     fn failed(&self, reason: String) -> ClusterError {

@@ -121,7 +121,7 @@ pub fn measure_in_turn(session: &mut Session, site: &mut Site, order: &Order<'_>
         site.resume(&stop)?;
     }
     let ran = session.measure(site, order, &mut |_, _| Ok(()))?;
-    session.check_ending(&site.name, &ran.outcome)?;
+    session.check_ending(site, &ran.outcome)?;
     if session.requests.len() > 1 {
         site.pause();
     }

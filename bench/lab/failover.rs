@@ -235,7 +235,7 @@ impl FailoverArgs {
             session.results.findings.push(Finding { text, ratios: Vec::new() });
             session.add_failover(&ran, found)?;
         }
-        session.check_ending(&site.name, &ran.outcome)
+        session.check_ending(site, &ran.outcome)
     }
 
     /// Does what is due by now.

@@ -125,7 +125,7 @@ impl Experiment for ProduceArgs {
             fs::write(path, text + "\n")
                 .map_err(|source| LabError::Folder { path: path.display().to_string(), source })?;
         }
-        session.check_ending(&site.name, &ran.outcome)?;
+        session.check_ending(&mut site, &ran.outcome)?;
         Ok(report.complaints().is_empty())
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Deserialize;
 
-use crate::lab::cluster::{Cpu, Setup};
+use crate::lab::cluster::{Cluster, Cpu, Setup};
 use crate::lab::error::LabError;
 use crate::lab::processes::Watch;
 use crate::lab::results::{Experiment, FORMAT, Failover, Finding, Machine, Point, Results, Run};
@@ -215,7 +215,7 @@ impl Session {
             ..LoadArgs::default()
         };
         let loaded = self.load(site, &load, "warm-up", &mut |_, _| Ok(()))?;
-        self.check_ending(&site.name, &loaded.outcome)
+        self.check_ending(site, &loaded.outcome)
     }
 
     /// One measured run. Its figures are saved before this returns.
@@ -266,11 +266,15 @@ impl Session {
     ///
     /// # Errors
     /// When it was.
-    pub fn check_ending(&self, subject: &str, outcome: &Outcome) -> Result<(), LabError> {
+    pub fn check_ending(&self, site: &mut Site, outcome: &Outcome) -> Result<(), LabError> {
         match &outcome.ending {
             Ending::Finished => Ok(()),
             Ending::Interrupted => Err(LabError::Interrupted),
-            Ending::Failed(error) => Err(LabError::CutShort { subject: subject.to_owned(), reason: error.to_string() }),
+            Ending::Failed(error) => {
+                let ended = site.cluster.as_mut().and_then(Cluster::first_end);
+                let reason = ended.map_or_else(|| error.to_string(), |ended| format!("{error}; {ended}"));
+                Err(LabError::CutShort { subject: site.name.clone(), reason })
+            }
         }
     }
 

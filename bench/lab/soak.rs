@@ -72,7 +72,7 @@ impl Experiment for SoakArgs {
         let findings = drifts(&run.seconds);
         let is_good = run.report.complaints().is_empty();
         session.results.findings = findings;
-        session.check_ending(&site.name, &ran.outcome)?;
+        session.check_ending(&mut site, &ran.outcome)?;
         Ok(is_good)
     }
 

@@ -9,7 +9,7 @@
 mod peer;
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -295,6 +295,22 @@ fn a_broker_that_dies_leaves_what_was_measured() {
     let results = folder.results("produce");
     assert!(!results.complete && results.ended.contains("lost in mid-run"), "{}", results.ended);
     assert!(results.runs[0].report.sent > 0 && !results.runs[0].report.complete, "{said}");
+}
+
+#[test]
+fn a_broker_of_ours_that_dies_is_named() {
+    let Some(folder) = Folder::with_ringmq("ours-dies") else { return };
+    let mut child = folder.start("audit --up ringmq:all --rate 100 --warmup 0s --duration 10m");
+    let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines().map_while(Result::ok);
+    assert!(lines.by_ref().any(|line| line.contains(" replies ")), "no load");
+    let brokers = folder.brokers();
+    assert_eq!(brokers.len(), 1);
+    kill_process(pid(brokers[0]), Signal::KILL).expect("it runs");
+    let said: Vec<String> = lines.collect();
+    assert_eq!(child.wait().expect("it ends").code(), Some(1), "{said:?}");
+    let results = folder.results("audit");
+    assert!(!results.complete && results.ended.contains("broker-a master ended with signal: 9"), "{}", results.ended);
+    folder.assert_nothing_is_left();
 }
 
 #[test]
