@@ -231,7 +231,8 @@ impl FailoverArgs {
         drop(stopped);
         if let Some(fault_ns) = course.fault_ns {
             let found = failover(name, fault_ns, &ran);
-            let text = format!("{}, round {}: {}", site.name, order.round, sentence(&found));
+            let below = ran.outcome.tally.below_promise().iter().sum();
+            let text = format!("{}, round {}: {}", site.name, order.round, sentence(&found, below));
             session.results.findings.push(Finding { text, ratios: Vec::new() });
             session.add_failover(&ran, found)?;
         }
@@ -337,7 +338,8 @@ fn longest_after(gaps: &Gaps, fault_ns: u64) -> u64 {
     after.map(|gap| gap.end_ns - gap.start_ns).max().unwrap_or(0)
 }
 
-fn sentence(failover: &Failover) -> String {
+/// `below` messages were stored, but with less than the broker's settings promise.
+fn sentence(failover: &Failover, below: u64) -> String {
     let after = |value: Option<f64>| match value {
         None => "never again".to_owned(),
         Some(0.0) => "without a gap".to_owned(),
@@ -348,8 +350,12 @@ fn sentence(failover: &Failover) -> String {
     } else {
         "at no time was no message stored for longer than 10 ms".to_owned()
     };
+    let below = match below {
+        0 => String::new(),
+        count => format!("; {count} were stored with less than was promised (codes 10 to 12)"),
+    };
     format!(
-        "{}: messages were stored {}, received {}; {longest}; {} acknowledged messages lost, {} duplicated, {} out of order",
+        "{}: messages were stored {}, received {}; {longest}; {} acknowledged messages lost, {} duplicated, {} out of order{below}",
         failover.fault,
         after(failover.first_success_s),
         after(failover.first_received_s),
