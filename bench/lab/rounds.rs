@@ -1,0 +1,140 @@
+//! Rounds: the runs of one load on one subject, of which a figure is the median.
+
+use crate::lab::figure::{Figure, thousands};
+use crate::lab::results::{Point, Results, Run};
+use crate::load::report::SettingsReport;
+
+/// Settings that say where and how long, but not which load: rounds may differ in them.
+const NOT_THE_LOAD: [&str; 6] = ["targets", "topic", "duration_s", "warmup_s", "cpu", "generator"];
+
+/// What was asked of a subject.
+#[derive(Debug, Clone)]
+pub struct Load {
+    /// In a sweep: where it stands.
+    pub point: Option<Point>,
+    /// As the runs report it.
+    pub settings: SettingsReport,
+    /// [`NOT_THE_LOAD`] left out: equal texts are equal loads.
+    key: String,
+}
+
+impl PartialEq for Load {
+    fn eq(&self, other: &Self) -> bool {
+        self.point == other.point && self.key == other.key
+    }
+}
+
+impl Load {
+    /// Of a run.
+    pub fn of(run: &Run) -> Self {
+        let settings = run.report.settings.clone();
+        let mut value = serde_json::to_value(&settings).expect("plain data has a JSON form");
+        if let Some(fields) = value.as_object_mut() {
+            NOT_THE_LOAD.iter().for_each(|name| drop(fields.remove(*name)));
+        }
+        Self { point: run.point.clone(), settings, key: value.to_string() }
+    }
+
+    /// Whether messages leave when they are due, replies or not.
+    pub fn is_open(&self) -> bool {
+        self.settings.rate.is_some()
+    }
+
+    /// Messages a second that were asked for; none in a closed loop.
+    #[expect(clippy::cast_precision_loss, reason = "a rate, far below 2^53")]
+    pub fn asked_rate(&self) -> Option<f64> {
+        self.settings.rate.map(|rate| rate as f64)
+    }
+
+    /// The pace alone: `at 10,000 messages/s`, `in closed loop, 8 connections x 32 in flight`.
+    pub fn pace(&self) -> String {
+        match (self.asked_rate(), self.settings.in_flight) {
+            (Some(rate), _) => format!("at {} messages/s", thousands(rate)),
+            (None, Some(in_flight)) => {
+                format!("in closed loop, {} connections x {in_flight} in flight", self.settings.connections)
+            }
+            (None, None) => "in closed loop".to_owned(),
+        }
+    }
+
+    /// For headings: `10,000 messages/s in open loop, 256 B, 8 connections, 8 queues`.
+    pub fn description(&self) -> String {
+        let settings = &self.settings;
+        let mut parts = Vec::new();
+        if let Some(point) = &self.point {
+            parts.push(format!("{} {}", point.name, point.written()));
+        }
+        parts.push(match (self.asked_rate(), settings.in_flight) {
+            (Some(rate), _) => format!("{} messages/s in open loop", thousands(rate)),
+            (None, Some(in_flight)) => format!("closed loop with {in_flight} in flight a connection"),
+            (None, None) => "closed loop".to_owned(),
+        });
+        let all: u32 = settings.sizes.iter().map(|size| size.share).sum();
+        let sizes = settings.sizes.iter().map(|size| match settings.sizes.len() {
+            1 => format!("{} B", thousands(size.bytes as f64)),
+            _ => {
+                format!("{} B ({:.0} %)", thousands(size.bytes as f64), f64::from(size.share) * 100.0 / f64::from(all))
+            }
+        });
+        parts.push(sizes.collect::<Vec<_>>().join(" and "));
+        parts.push(format!("{} connections", settings.connections));
+        parts.push(format!("{} queues", settings.queues));
+        if settings.end_to_end {
+            parts.push("pulled back".to_owned());
+        }
+        parts.join(", ")
+    }
+}
+
+impl Point {
+    /// Its value with its unit: `10,000 messages/s`.
+    pub fn written(&self) -> String {
+        let value = if self.value.fract() == 0.0 {
+            thousands(self.value)
+        } else {
+            crate::lab::figure::three_digits(self.value)
+        };
+        format!("{value} {}", self.unit).trim_end().to_owned()
+    }
+}
+
+/// The runs of one load on one subject, in the order in which they happened.
+#[derive(Debug, Clone)]
+pub struct Rounds<'a> {
+    /// Index into [`Results::subjects`].
+    pub subject: usize,
+    /// What was asked.
+    pub load: Load,
+    /// At least one.
+    pub runs: Vec<&'a Run>,
+}
+
+impl<'a> Rounds<'a> {
+    /// All of a file, in the order in which they first came.
+    pub fn of(results: &'a Results) -> Vec<Self> {
+        let mut found: Vec<Self> = Vec::new();
+        for run in &results.runs {
+            let load = Load::of(run);
+            match found.iter_mut().find(|rounds| rounds.subject == run.subject && rounds.load == load) {
+                Some(rounds) => rounds.runs.push(run),
+                None => found.push(Self { subject: run.subject, load, runs: vec![run] }),
+            }
+        }
+        found
+    }
+
+    /// A figure, round by round.
+    pub fn values(&self, figure: Figure) -> Vec<f64> {
+        self.runs.iter().map(|run| figure.of(&run.report)).collect()
+    }
+
+    /// The median of a figure.
+    pub fn median(&self, figure: Figure) -> f64 {
+        super::statistics::median(&self.values(figure)).expect("at least one run")
+    }
+
+    /// Whether the generator fell short of a rate that was asked for: 99 % of it or less was stored as promised.
+    pub fn is_short(&self) -> bool {
+        self.load.asked_rate().is_some_and(|asked| self.median(Figure::Rate) < 0.99 * asked)
+    }
+}
