@@ -15,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 use ringmq_bench::load::report::Report;
 use ringmq_bench::load::run::{Ending, produce};
 use ringmq_bench::load::settings::{LoadArgs, Settings, TargetArgs};
+use ringmq_bench::report::command::{ReportArgs, report};
 
 /// Load on any RocketMQ-compatible broker, and what its clients would feel.
 #[derive(Debug, Parser)]
@@ -30,6 +31,8 @@ struct CommandLine {
 enum Command {
     /// Send messages, in closed loop (--in-flight) or at a fixed rate (--rate), and optionally pull them back
     Produce(ProduceArgs),
+    /// Make a page, pictures and tables from files of results
+    Report(ReportArgs),
 }
 
 /// As typed.
@@ -45,7 +48,13 @@ struct ProduceArgs {
 }
 
 fn main() -> ExitCode {
-    let Command::Produce(args) = CommandLine::parse().command;
+    match CommandLine::parse().command {
+        Command::Produce(args) => measure(&args),
+        Command::Report(args) => make_report(&args),
+    }
+}
+
+fn measure(args: &ProduceArgs) -> ExitCode {
     let settings = match args.target.resolve().and_then(|place| Settings::check(&args.load, &place)) {
         Ok(settings) => settings,
         Err(error) => return complain(&error, 2),
@@ -53,7 +62,7 @@ fn main() -> ExitCode {
     if cfg!(debug_assertions) {
         note("this is a debug build: its figures say nothing about a broker; build with --release");
     }
-    match load(&settings, &args) {
+    match load(&settings, args) {
         Ok(code) => code,
         Err(error) => complain(error.as_ref(), 1),
     }
@@ -81,6 +90,17 @@ fn load(settings: &Settings, args: &ProduceArgs) -> Result<ExitCode, Box<dyn std
         _ if complaints.is_empty() => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })
+}
+
+fn make_report(args: &ReportArgs) -> ExitCode {
+    match report(args) {
+        Ok(made) => {
+            made.remarks.iter().for_each(|remark| note(remark));
+            made.written.iter().for_each(|path| note(&format!("wrote {}", path.display())));
+            ExitCode::SUCCESS
+        }
+        Err(error) => complain(&error, 1),
+    }
 }
 
 /// Keeps the one thread of this process on one processor.

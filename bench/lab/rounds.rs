@@ -1,7 +1,9 @@
 //! Rounds: the runs of one load on one subject, of which a figure is the median.
 
+use hdrhistogram::Histogram;
+
 use crate::lab::figure::{Figure, thousands};
-use crate::lab::results::{Point, Results, Run};
+use crate::lab::results::{Point, Results, ResultsError, Run};
 use crate::load::report::SettingsReport;
 
 /// Settings that say where and how long, but not which load: rounds may differ in them.
@@ -98,6 +100,45 @@ impl Point {
     }
 }
 
+/// A series of latencies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Latency {
+    /// From the intended moment to the reply.
+    Reply,
+    /// From the actual send to the reply.
+    FromSend,
+    /// From the intended moment to a consumer.
+    EndToEnd,
+}
+
+impl Latency {
+    /// All series.
+    pub const ALL: [Self; 3] = [Self::Reply, Self::FromSend, Self::EndToEnd];
+
+    /// For names of files and headings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reply => "reply",
+            Self::FromSend => "reply from actual send",
+            Self::EndToEnd => "end to end",
+        }
+    }
+
+    /// Its histogram in a run, ns; none if nothing was recorded.
+    ///
+    /// # Errors
+    /// When it does not unpack.
+    pub fn of(self, run: &Run) -> Result<Option<Histogram<u64>>, ResultsError> {
+        let packed = match self {
+            Self::Reply => Some(&run.histograms.reply),
+            Self::FromSend => Some(&run.histograms.from_send),
+            Self::EndToEnd => run.histograms.end_to_end.as_ref(),
+        };
+        let Some(packed) = packed.filter(|packed| !packed.text().is_empty()) else { return Ok(None) };
+        Ok(Some(packed.unpack()?).filter(|histogram| !histogram.is_empty()))
+    }
+}
+
 /// The runs of one load on one subject, in the order in which they happened.
 #[derive(Debug, Clone)]
 pub struct Rounds<'a> {
@@ -131,6 +172,26 @@ impl<'a> Rounds<'a> {
     /// The median of a figure.
     pub fn median(&self, figure: Figure) -> f64 {
         super::statistics::median(&self.values(figure)).expect("at least one run")
+    }
+
+    /// All rounds together, ns; none if nothing was recorded.
+    ///
+    /// # Errors
+    /// When a histogram does not unpack.
+    pub fn histogram(&self, latency: Latency) -> Result<Option<Histogram<u64>>, ResultsError> {
+        let mut all: Option<Histogram<u64>> = None;
+        for run in &self.runs {
+            let Some(mut one) = latency.of(run)? else { continue };
+            match &mut all {
+                Some(all) => all.add(&one).map_err(|error| ResultsError::Histogram(error.to_string()))?,
+                None => {
+                    // Rounds of other versions may have other bounds.
+                    one.auto(true);
+                    all = Some(one);
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// Whether the generator fell short of a rate that was asked for: 99 % of it or less was stored as promised.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use hdrhistogram::Histogram;
 use ringmq_bench::lab::results::{
     BrokerFacts, Experiment, FORMAT, Failover, Histograms, Machine, Packed, Point, ProcessUse, Results, Run, Second,
     Subject,
@@ -85,26 +86,8 @@ impl Sample {
         let is_same =
             |run: &&Run| run.subject == subject && run.point == point && run.report.settings.rate == settings.rate;
         let round = 1 + self.results.runs.iter().filter(is_same).count();
-        // A tail that grows by the decade, so that percentile pictures have a shape.
-        let mut reply = latency_histogram();
-        let ladder = [
-            (p50 * 0.8, 45_000),
-            (p50, 10_000),
-            (p50 * 1.3, 30_000),
-            (p50 * 1.6, 13_900),
-            (p99, 900),
-            (p99 * 1.1, 50),
-            (p99_9, 140),
-            (p99_9 * 1.8, 9),
-            (p99_9 * 3.0, 1),
-        ];
-        for (micros, count) in ladder {
-            reply.saturating_record_n(nanos(micros), count);
-        }
-        let mut from_send = latency_histogram();
-        for (micros, count) in ladder {
-            from_send.saturating_record_n(nanos(micros.min(p99 * 1.05)), count);
-        }
+        let reply = histogram([p50, p99, p99_9]);
+        let from_send = histogram([p50, p50 * 1.9, p50 * 2.4]);
         let report = Report {
             rate_per_s: rate,
             sent: 100_000,
@@ -170,9 +153,23 @@ impl Sample {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "latencies of a minute at most")]
-fn nanos(micros: f64) -> u64 {
-    (micros * 1000.0) as u64
+/// 100,000 latencies whose percentiles are near those given, µs; between them they grow evenly, decade by decade.
+pub fn histogram([p50, p99, p99_9]: [f64; 3]) -> Histogram<u64> {
+    const ALL: f64 = 100_000.0;
+    const STEPS: u32 = 400;
+    let ladder = [(0.0, p50 * 0.6), (0.301, p50), (2.0, p99), (3.0, p99_9), (5.0, p99_9 * 3.0)];
+    let mut histogram = latency_histogram();
+    for step in 0..STEPS {
+        let decade = |step: u32| 5.0 * f64::from(step) / f64::from(STEPS);
+        let slower = |step: u32| if step == STEPS { 0.0 } else { (ALL * 10f64.powf(-decade(step))).round() };
+        let x = decade(step + 1);
+        let above = ladder.iter().position(|(decade, _)| *decade >= x).unwrap_or(ladder.len() - 1).max(1);
+        let ((x0, y0), (x1, y1)) = (ladder[above - 1], ladder[above]);
+        let micros = (y0.ln() + (y1.ln() - y0.ln()) * (x - x0) / (x1 - x0)).exp();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a latency and a count")]
+        histogram.saturating_record_n((micros * 1000.0) as u64, (slower(step) - slower(step + 1)) as u64);
+    }
+    histogram
 }
 
 fn seconds(rate: f64, [p50, p99, p99_9]: [f64; 3]) -> Vec<Second> {
