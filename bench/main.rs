@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand};
 use ringmq_bench::load::report::Report;
 use ringmq_bench::load::run::{Ending, produce};
 use ringmq_bench::load::settings::{LoadArgs, Settings, TargetArgs};
-use ringmq_bench::report::command::{ReportArgs, report};
+use ringmq_bench::report::command::{GateArgs, ReportArgs, pass, report};
 
 /// Load on any RocketMQ-compatible broker, and what its clients would feel.
 #[derive(Debug, Parser)]
@@ -33,6 +33,8 @@ enum Command {
     Produce(ProduceArgs),
     /// Make a page, pictures and tables from files of results
     Report(ReportArgs),
+    /// Fail when results are worse than stored ones, by more than a share and more than the noise of both
+    Gate(GateArgs),
 }
 
 /// As typed.
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
     match CommandLine::parse().command {
         Command::Produce(args) => measure(&args),
         Command::Report(args) => make_report(&args),
+        Command::Gate(args) => pass_gate(&args),
     }
 }
 
@@ -101,6 +104,20 @@ fn make_report(args: &ReportArgs) -> ExitCode {
         }
         Err(error) => complain(&error, 1),
     }
+}
+
+fn pass_gate(args: &GateArgs) -> ExitCode {
+    let passage = match pass(args) {
+        Ok(passage) => passage,
+        Err(error) => return complain(&error, 1),
+    };
+    if write!(io::stdout().lock(), "{passage}").is_err() {
+        return complain("nobody reads the table", 1);
+    }
+    passage.remarks.iter().for_each(|remark| note(remark));
+    passage.unknown.iter().for_each(|what| note(&format!("{what} is not in the baseline")));
+    passage.objections().iter().for_each(|objection| note(objection));
+    if passage.is_open() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Keeps the one thread of this process on one processor.

@@ -59,6 +59,15 @@ impl Load {
         }
     }
 
+    /// In few words, for names of files and cells of tables: `10,000 messages/s`, `closed loop 8 x 32`.
+    pub fn brief(&self) -> String {
+        match (self.asked_rate(), self.settings.in_flight) {
+            (Some(rate), _) => format!("{} messages/s", thousands(rate)),
+            (None, Some(in_flight)) => format!("closed loop {} x {in_flight}", self.settings.connections),
+            (None, None) => "closed loop".to_owned(),
+        }
+    }
+
     /// For headings: `10,000 messages/s in open loop, 256 B, 8 connections, 8 queues`.
     pub fn description(&self) -> String {
         let settings = &self.settings;

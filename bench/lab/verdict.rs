@@ -8,14 +8,17 @@ use crate::lab::statistics::{Estimate, Interval, Pairing, difference, ratio};
 /// Beyond the knee p99.9 is more than so many times that of the lowest rate.
 const KNEE: f64 = 5.0;
 
-/// What follows from the runs. A compare has one finding for each subject but the first, which is the base, and each load; when it has one
+/// What follows from the runs. A compare has one finding for each subject but the first, which is the base, and each load; of several brokers also
+/// one against the first subject of its own broker; when it has one
 /// closed loop and one open loop, one finding takes the throughput from the former and the latency from the latter. A sweep has one finding
 /// for each subject: its knee, or how far rate and p99.9 go. Other experiments know better themselves what they found, so they get none.
 pub fn findings(results: &Results) -> Vec<Finding> {
     let all = Rounds::of(results);
     match results.experiment {
         Experiment::Compare => {
-            (1..results.subjects.len()).flat_map(|subject| compared(results, &all, subject)).collect()
+            let pairs = (1..results.subjects.len())
+                .flat_map(|subject| bases(results, subject).map(move |base| (subject, base)));
+            pairs.flat_map(|(subject, base)| compared(results, &all, subject, base)).collect()
         }
         Experiment::Sweep => (0..results.subjects.len()).filter_map(|subject| swept(results, &all, subject)).collect(),
         Experiment::Produce | Experiment::Failover | Experiment::Soak | Experiment::Audit => Vec::new(),
@@ -48,12 +51,21 @@ pub fn ratios(base: &Rounds<'_>, subject: &Rounds<'_>, figures: &[Figure]) -> Ve
     figures.iter().filter_map(|figure| one(*figure)).collect()
 }
 
-fn compared(results: &Results, all: &[Rounds<'_>], subject: usize) -> Vec<Finding> {
+/// What a subject is compared with: the first of all, and the first of its own software (`apache:...`) if that is another one, so that two
+/// modes of two brokers also say what the mode costs on each.
+fn bases(results: &Results, subject: usize) -> impl Iterator<Item = usize> {
+    let software = |index: usize| results.subjects[index].name.split_once(':').map(|(software, _)| software);
+    let own = (1..subject).find(|other| software(*other).is_some() && software(*other) == software(subject));
+    let own = own.filter(|_| software(0) != software(subject));
+    own.into_iter().chain([0])
+}
+
+fn compared(results: &Results, all: &[Rounds<'_>], subject: usize, base: usize) -> Vec<Finding> {
     let pairs: Vec<Pair<'_>> = all
         .iter()
         .filter(|rounds| rounds.subject == subject)
         .filter_map(|rounds| {
-            let base = all.iter().find(|other| other.subject == 0 && other.load == rounds.load)?;
+            let base = all.iter().find(|other| other.subject == base && other.load == rounds.load)?;
             Some(Pair { base, subject: rounds })
         })
         .collect();
@@ -78,10 +90,7 @@ fn finding(results: &Results, throughput: Option<&Pair<'_>>, pair: &Pair<'_>) ->
         None => load.pace(),
     };
     let names = [pair.subject, pair.base].map(|rounds| results.subjects[rounds.subject].name.as_str());
-    let mut text = sentence(names, &changes, &when);
-    if changes.iter().any(|change| change.is_single) {
-        text.push_str("; measured once, so nobody knows the noise");
-    }
+    let text = sentence(names, &changes, &when);
     let compared = match throughput {
         None => ratios(pair.base, pair.subject, &Figure::COMPARED),
         Some(closed) => [
@@ -194,17 +203,18 @@ fn sentence([subject, base]: [&str; 2], changes: &[Change], when: &str) -> Strin
         .map(|(word, what)| format!("{word} {what}"))
         .collect();
     let same = of(Verb::Keeps);
-    match (verbs.as_slice(), same.as_str()) {
+    let is_single = changes.iter().any(|change| change.is_single);
+    let no = if is_single { "no difference" } else { "no difference outside the noise" };
+    let mut text = match (verbs.as_slice(), same.as_str()) {
         ([], "") => format!("nothing can be said of {subject} against {base}, {when}: no messages were stored"),
-        ([], same) => format!("no difference outside the noise between {subject} and {base} in {same}, {when}"),
+        ([], same) => format!("{no} between {subject} and {base} in {same}, {when}"),
         (verbs, "") => format!("{subject} {} against {base}, {when}", verbs.join(" and ")),
-        (verbs, same) => {
-            format!(
-                "{subject} {} against {base}, {when}; no difference outside the noise in {same}",
-                verbs.join(" and ")
-            )
-        }
+        (verbs, same) => format!("{subject} {} against {base}, {when}; {no} in {same}", verbs.join(" and ")),
+    };
+    if is_single {
+        text.push_str("; measured once, so nobody knows the noise");
     }
+    text
 }
 
 /// `a, b and c`.
@@ -327,6 +337,25 @@ mod tests {
         assert_eq!(figures, ["rate", "p50", "p99", "p99.9"]);
         assert!((found[0].ratios[0].ratio - 0.969).abs() < 1e-3, "{:?}", found[0].ratios[0]);
         assert!((found[0].ratios[3].ratio - 1.25).abs() < 1e-3, "{:?}", found[0].ratios[3]);
+    }
+
+    #[test]
+    fn modes_of_two_brokers_are_compared_on_each() {
+        let mut sample = Sample::compare(&["ringmq:async", "ringmq:sync", "apache:async", "apache:sync"]);
+        for subject in 0..4u32 {
+            sample.open(subject as usize, 10_000, [100.0 + f64::from(subject), 150.0, 900.0]);
+        }
+        let texts = texts(&sample.results);
+        let found: Vec<_> = texts.iter().map(|text| text.split(", at ").next().unwrap_or_default()).collect();
+        assert_eq!(
+            found,
+            [
+                "ringmq:sync costs 1.00 µs at p50 against ringmq:async",
+                "apache:async costs 2.00 µs at p50 against ringmq:async",
+                "apache:sync costs 1.00 µs at p50 against apache:async",
+                "apache:sync costs 3.00 µs at p50 against ringmq:async",
+            ]
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `ringmq-bench report`: what is made of which files, and the sentence when it cannot be.
+//! `ringmq-bench report` and `ringmq-bench gate`: what is made of which files, and the sentence when it cannot be.
 
 use std::fs;
 use std::io;
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::lab::gate::{GateError, Passage, gate};
 use crate::lab::results::{Results, ResultsError};
 use crate::report::export;
 use crate::report::html::page;
@@ -43,6 +44,39 @@ pub struct ReportArgs {
     pub readme: Option<PathBuf>,
 }
 
+/// As typed.
+#[derive(Debug, Clone, Args)]
+pub struct GateArgs {
+    /// What is to be no worse
+    #[arg(value_name = "NEW.json")]
+    pub new: PathBuf,
+    /// What it is compared with, measured by the same scenario on the same machine
+    #[arg(long, value_name = "OLD.json")]
+    pub baseline: PathBuf,
+    /// How much lower a rate may be, and how much higher p99.9
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent, default_value = "5%")]
+    pub worse: f64,
+}
+
+/// `5%` or `5` as a share.
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let number = text.trim().trim_end_matches('%').trim_end();
+    match number.parse::<f64>() {
+        Ok(percent) if (0.0..=1000.0).contains(&percent) => Ok(percent / 100.0),
+        _ => Err("a share in percent from 0 to 1000, such as 5%".to_owned()),
+    }
+}
+
+/// Compares two files.
+///
+/// # Errors
+/// When one of them cannot be read or is no ground for a verdict.
+pub fn pass(args: &GateArgs) -> Result<Passage, ReportError> {
+    let (baseline, new) = (load(&args.baseline)?, load(&args.new)?);
+    let [before, now] = [&args.baseline, &args.new].map(|path| path.display().to_string());
+    Ok(gate((&before, &baseline), (&now, &new), args.worse)?)
+}
+
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
@@ -73,6 +107,9 @@ pub enum ReportError {
         /// What the system says.
         source: io::Error,
     },
+    /// No ground for a verdict.
+    #[error(transparent)]
+    Gate(#[from] GateError),
     /// A picture.
     #[error(transparent)]
     Png(#[from] PngError),

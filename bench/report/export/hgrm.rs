@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(lines[0], "       Value     Percentile TotalCount 1/(1-Percentile)");
         assert_eq!(lines[1], "");
         assert_eq!(lines[2], "       1.000 0.000000000000          1           1.00");
-        assert!(lines.contains(&"       4.001 1.000000000000          4"), "{text}");
+        assert!(lines.contains(&"       4.002 1.000000000000          4"), "{text}");
         assert_eq!(lines[lines.len() - 3], "#[Mean    =        2.500, StdDeviation   =        1.118]");
         assert!(lines[lines.len() - 2].ends_with("Total count    =            4]"), "{text}");
         assert!(lines[lines.len() - 1].ends_with("SubBuckets     =         2048]"), "{text}");

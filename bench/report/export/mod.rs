@@ -14,5 +14,5 @@ fn title(results: &Results, rounds: &Rounds<'_>, latency: Latency) -> String {
 
 /// A load in few words.
 fn place(load: &Load) -> String {
-    load.point.as_ref().map_or_else(|| load.pace(), |point| format!("{} {}", point.name, point.written()))
+    load.point.as_ref().map_or_else(|| load.brief(), |point| format!("{} {}", point.name, point.written()))
 }

@@ -123,7 +123,7 @@ fn processes(results: &Results) -> String {
             #[expect(clippy::cast_precision_loss, reason = "a few thousand descriptors")]
             let descriptors = of(|one| one.descriptors as f64);
             rows.push_str(&format!(
-                "<tr><th scope=\"row\">{}</th><td>{}</td><td>{} %</td><td>{} MB</td><td>{}</td></tr>\n",
+                "<tr><th scope=\"row\">{}</th><td class=\"words\">{}</td><td>{} %</td><td>{} MB</td><td>{}</td></tr>\n",
                 escape(&subject.name),
                 escape(name),
                 three_digits(of(|one| one.cpu) * 100.0),
@@ -137,7 +137,7 @@ fn processes(results: &Results) -> String {
     }
     format!(
         "<h4>Broker processes on this machine</h4>\n<p class=\"note\">Medians over the runs; memory and descriptors at their ends.</p>\n\
-         <div class=\"scroll\"><table>\n<thead><tr><th>subject</th><th>process</th><th>of one processor</th><th>resident</th>\
+         <div class=\"scroll\"><table>\n<thead><tr><th>subject</th><th class=\"words\">process</th><th>of one processor</th><th>resident</th>\
          <th>descriptors</th></tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n"
     )
 }
@@ -145,13 +145,13 @@ fn processes(results: &Results) -> String {
 fn runs(results: &Results) -> String {
     let mut text = format!(
         "<details>\n<summary>All {} runs, in the order in which they happened</summary>\n<div class=\"scroll\"><table>\n\
-         <thead><tr><th>run</th><th>subject</th><th>load</th><th>round</th>",
+         <thead><tr><th>run</th><th class=\"words\">subject</th><th class=\"words\">load</th><th>round</th>",
         results.runs.len()
     );
     for figure in Figure::ALL {
         text.push_str(&format!("<th>{}</th>", if figure == Figure::Rate { "stored a second" } else { figure.name() }));
     }
-    text.push_str("<th>generator</th><th>remarks</th></tr></thead>\n<tbody>\n");
+    text.push_str("<th>generator</th><th class=\"words\">remarks</th></tr></thead>\n<tbody>\n");
     for (index, run) in results.runs.iter().enumerate() {
         text.push_str(&run_row(results, index, run));
     }
@@ -161,9 +161,9 @@ fn runs(results: &Results) -> String {
 
 fn run_row(results: &Results, index: usize, run: &Run) -> String {
     let load = Load::of(run);
-    let load = load.point.as_ref().map_or_else(|| load.pace(), |point| format!("{} {}", point.name, point.written()));
+    let load = load.point.as_ref().map_or_else(|| load.brief(), |point| format!("{} {}", point.name, point.written()));
     let mut text = format!(
-        "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td>",
+        "<tr><th scope=\"row\">{}</th><td class=\"words\">{}</td><td class=\"words\">{}</td><td>{}</td>",
         index + 1,
         escape(&results.subjects[run.subject].name),
         escape(&load),
@@ -177,7 +177,7 @@ fn run_row(results: &Results, index: usize, run: &Run) -> String {
     let sentences: Vec<_> =
         run.report.complaints().into_iter().chain(run.report.remarks()).map(|sentence| escape(&sentence)).collect();
     text.push_str(&format!(
-        "<td>{} %</td><td>{}</td></tr>\n",
+        "<td>{} %</td><td class=\"words\">{}</td></tr>\n",
         three_digits(run.report.generator_cpu * 100.0),
         sentences.join("<br/>")
     ));

@@ -65,7 +65,7 @@ fn load_table(results: &Results, description: &str, sets: &[&Rounds<'_>]) -> Str
         let (name, count) = (escape(&results.subjects[rounds.subject].name), rounds.runs.len());
         let base = if rounds.subject == sets[0].subject && sets.len() > 1 { ", base of ratios" } else { "" };
         let s = if count == 1 { "" } else { "s" };
-        text.push_str(&format!("<th scope=\"col\">{name}<small class=\"note\"> ({count} round{s}{base})</small></th>"));
+        text.push_str(&format!("<th scope=\"col\">{name}<small>{count} round{s}{base}</small></th>"));
     }
     text.push_str("</tr></thead>\n<tbody>\n");
     for figure in Figure::ALL {
@@ -184,7 +184,7 @@ fn failovers(results: &Results) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let mut text = "<h3>What the fault cost</h3>\n<div class=\"scroll\"><table>\n<thead><tr><th>subject</th><th>round</th><th>fault</th>\
+    let mut text = "<h3>What the fault cost</h3>\n<div class=\"scroll\"><table>\n<thead><tr><th>subject</th><th>round</th><th class=\"words\">fault</th>\
                     <th>first message stored after</th><th>longest gap</th><th>first message received after</th><th>lost</th>\
                     <th>duplicated</th><th>out of order</th></tr></thead>\n<tbody>\n"
         .to_owned();
@@ -192,7 +192,7 @@ fn failovers(results: &Results) -> String {
     let perhaps = |value: Option<f64>| value.map_or("never".to_owned(), |value| data(value, &seconds(value)));
     for (run, failover) in rows {
         text.push_str(&format!(
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}, at {}</td><td>{}</td><td>{}</td><td>{}</td>",
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td class=\"words\">{}, at {}</td><td>{}</td><td>{}</td><td>{}</td>",
             escape(&results.subjects[run.subject].name),
             run.round,
             escape(&failover.fault),

@@ -77,7 +77,7 @@ pub fn warnings(results: &Results) -> Vec<String> {
         ));
     }
     warnings.extend(results.warnings.iter().cloned());
-    if is_debug(results) && !results.warnings.iter().any(|warning| warning.contains("debug")) {
+    if results.is_debug() && !results.warnings.iter().any(|warning| warning.contains("debug")) {
         warnings.push("A debug build was measured: its figures are no headline.".to_owned());
     }
     let rounds: BTreeSet<usize> = results.runs.iter().map(|run| run.round).collect();
@@ -99,13 +99,6 @@ pub fn warnings(results: &Results) -> Vec<String> {
     warnings
 }
 
-/// Whether generator or broker is a debug build, by their own word.
-pub fn is_debug(results: &Results) -> bool {
-    let generators = results.runs.iter().map(|run| &run.report.settings.generator);
-    let brokers = results.subjects.iter().map(|subject| &subject.software);
-    generators.chain(brokers).chain([&results.machine.generator]).any(|text| text.contains("debug build"))
-}
-
 /// The kind of an experiment, for people.
 pub fn kind(experiment: Experiment) -> &'static str {
     match experiment {
@@ -118,13 +111,25 @@ pub fn kind(experiment: Experiment) -> &'static str {
     }
 }
 
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// With spaces at which no line breaks between a number, its unit and its doubt.
+fn unbroken(text: &str) -> String {
+    [" %", " µs", " ms", " s ", " ± "].iter().fold(text.to_owned(), |text, part| {
+        let firm = if part.ends_with("s ") { "\u{a0}s ".to_owned() } else { part.replace(' ', "\u{a0}") };
+        text.replace(part, &firm)
+    })
+}
+
 fn section(file: &str, results: &Results) -> Result<String, ResultsError> {
     let mut text = format!(
-        "<p class=\"meta\">{}, begun {}, {} runs on {} subjects{} &#183; {}</p>\n",
+        "<p class=\"meta\">{}, begun {}, {} on {}{} &#183; {}</p>\n",
         kind(results.experiment),
         escape(&results.started),
-        results.runs.len(),
-        results.subjects.len(),
+        count(results.runs.len(), "run"),
+        count(results.subjects.len(), "subject"),
         if results.complete { "" } else { ", <strong>incomplete</strong>" },
         escape(file)
     );
@@ -132,7 +137,7 @@ fn section(file: &str, results: &Results) -> Result<String, ResultsError> {
     if !verdict.is_empty() {
         text.push_str("<ul class=\"verdict\">\n");
         for finding in &verdict {
-            text.push_str(&format!("<li>{}</li>\n", escape(&finding.text)));
+            text.push_str(&format!("<li>{}</li>\n", escape(&unbroken(&finding.text))));
         }
         text.push_str("</ul>\n");
     }

@@ -92,19 +92,20 @@ fn draw_group(drawing: &mut Drawing, group: &Group, left: f64, top: f64, width: 
         }
         let place = |value: f64| panel.across(value / scale);
         drawing.area((left, y), (place(level.value) - left, BAR), Ink::Series(bar.number), &lines.join(" "));
-        let middle = y + BAR / 2.0;
+        // Whiskers above, rounds below: neither hides the other.
+        let (middle, lower) = (y + 5.0, y + BAR - 4.0);
         if let Some(interval) = level.interval {
             let (low, high) = (place(interval.low), place(interval.high));
             // Light below dark: the line shows on the bar and beside it.
-            drawing.line((low, middle), (high, middle), Pen::of(Ink::Ground, 4.5));
+            drawing.line((low, middle), (high, middle), Pen::of(Ink::Ground, 4.0));
             drawing.line((low, middle), (high, middle), Pen::of(Ink::Ink, 1.5));
             for end in [low, high] {
-                drawing.line((end, middle - 5.0), (end, middle + 5.0), Pen::of(Ink::Ink, 1.5));
+                drawing.line((end, middle - 3.5), (end, middle + 3.5), Pen::of(Ink::Ink, 1.5));
             }
         }
         for (round, value) in bar.values.iter().enumerate() {
             let what = format!("round {}: {}", round + 1, group.figure.written(*value));
-            drawing.dot((place(*value), middle), &what);
+            drawing.dot((place(*value), lower), &what);
         }
         y += BAR + 8.0;
     }

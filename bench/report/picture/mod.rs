@@ -121,15 +121,18 @@ impl Album<'_> {
         let (open, closed): (Vec<&Load>, Vec<&Load>) = loads.iter().partition(|load| load.is_open());
         let latencies = [Figure::P50, Figure::P99, Figure::P99_9];
         if let ([open], [closed]) = (open.as_slice(), closed.as_slice()) {
-            let mut groups = self.groups(all, closed, &[Figure::Rate], &format!("({})", closed.pace()));
-            groups.extend(self.groups(all, open, &latencies, &format!("({})", open.pace())));
+            let mut groups = self.groups(all, closed, &[Figure::Rate], &format!("({})", closed.brief()));
+            groups.extend(self.groups(all, open, &latencies, &format!("({})", open.brief())));
             self.add("side by side", "Side by side: throughput and latency".to_owned(), |form, title| {
                 bars::draw(form, title, &groups)
             });
             return;
         }
         for load in loads {
-            let groups = self.groups(all, load, &Figure::COMPARED, "");
+            // A rate that was asked for and reached everywhere says nothing.
+            let sets = all.iter().filter(|rounds| rounds.load == **load);
+            let is_rate_told = !load.is_open() || sets.clone().any(Rounds::is_short);
+            let groups = self.groups(all, load, if is_rate_told { &Figure::COMPARED } else { &latencies }, "");
             self.add("side by side", format!("Side by side, {}", load.description()), |form, title| {
                 bars::draw(form, title, &groups)
             });
@@ -171,7 +174,7 @@ impl Album<'_> {
         }
         let Some(rounds) = sets.first().filter(|_| !lines.is_empty()) else { return Ok(()) };
         let title = format!("{}{}, {}", what[..1].to_uppercase(), &what[1..], rounds.load.description());
-        let stem = if loads == 1 { what.to_owned() } else { format!("{what} {}", rounds.load.pace()) };
+        let stem = if loads == 1 { what.to_owned() } else { format!("{what} {}", rounds.load.brief()) };
         self.add(&stem, title, |form, title| percentiles::draw(form, title, &lines));
         Ok(())
     }
@@ -194,7 +197,7 @@ impl Album<'_> {
                 };
                 let experiment = self.results.experiment;
                 self.add(
-                    &format!("over time {name} {}", load.pace()),
+                    &format!("over time {name} {}", load.brief()),
                     format!("Over time: {name}, {}{round}", load.pace()),
                     |form, title| seconds::draw(form, title, run, experiment, y),
                 );

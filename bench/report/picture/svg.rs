@@ -229,7 +229,7 @@ impl Drawing {
         let (class, colour) = Ink::Ink.parts();
         let (ground_class, ground) = Ink::Ground.parts();
         let paint = format!("class=\"s-{class} f-{ground_class}\" stroke=\"{colour}\" fill=\"{ground}\"");
-        self.closed(&format!("<circle cx=\"{x}\" cy=\"{y}\" r=\"2.5\" stroke-width=\"1.2\" {paint}"), what);
+        self.closed(&format!("<circle cx=\"{x}\" cy=\"{y}\" r=\"2.2\" stroke-width=\"1.1\" {paint}"), what);
     }
 
     fn closed(&mut self, shape: &str, what: &str) {
@@ -305,7 +305,7 @@ pub fn width_of(text: &str) -> f64 {
         'm' | 'w' | 'M' | 'W' | '%' | '@' | '±' => 0.92,
         'A'..='Z' => 0.72,
         letter if letter as u32 >= 0x1100 => 1.05,
-        _ => 0.60,
+        _ => 0.59,
     };
     text.chars().map(width).sum::<f64>() * TEXT
 }
