@@ -99,7 +99,7 @@ fn make_report(args: &ReportArgs) -> ExitCode {
     match report(args) {
         Ok(made) => {
             made.remarks.iter().for_each(|remark| note(remark));
-            made.written.iter().for_each(|path| note(&format!("wrote {}", path.display())));
+            made.summary().iter().for_each(|line| note(line));
             ExitCode::SUCCESS
         }
         Err(error) => complain(&error, 1),

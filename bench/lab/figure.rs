@@ -75,7 +75,7 @@ pub fn thousands(value: f64) -> String {
         text.push('-');
     }
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -86,7 +86,7 @@ pub fn thousands(value: f64) -> String {
 /// Three significant digits and more only before the point: `0.41`, `4.12`, `41.2`, `412`, `4,123`.
 pub fn three_digits(value: f64) -> String {
     match value.abs() {
-        small if small == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         small if small < 0.9995 => format!("{value:.3}").trim_end_matches('0').trim_end_matches('.').to_owned(),
         small if small < 9.995 => format!("{value:.2}"),
         small if small < 99.95 => format!("{value:.1}"),

@@ -191,6 +191,24 @@ pub fn load(path: &Path) -> Result<Results, ReportError> {
 }
 
 impl Made {
+    /// A line a folder: `wrote report.html`, `wrote 12 files to svg`.
+    pub fn summary(&self) -> Vec<String> {
+        let mut folders: Vec<(&Path, Vec<&PathBuf>)> = Vec::new();
+        for path in &self.written {
+            let folder = path.parent().unwrap_or(Path::new(""));
+            match folders.iter_mut().find(|(other, _)| *other == folder) {
+                Some((_, paths)) => paths.push(path),
+                None => folders.push((folder, vec![path])),
+            }
+        }
+        let line = |(folder, paths): &(&Path, Vec<&PathBuf>)| match paths.as_slice() {
+            [path] => format!("wrote {}", path.display()),
+            paths if folder.as_os_str().is_empty() => format!("wrote {} files", paths.len()),
+            paths => format!("wrote {} files to {}", paths.len(), folder.display()),
+        };
+        folders.iter().map(line).collect()
+    }
+
     /// Writes a file and the folder that it lies in.
     fn write(&mut self, path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());

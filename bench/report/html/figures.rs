@@ -15,7 +15,8 @@ pub const GENERATOR_BUSY: f64 = 0.9;
 /// All tables of an experiment.
 pub fn tables(results: &Results) -> String {
     let all = Rounds::of(results);
-    let mut text = "<h3>Figures</h3>\n".to_owned();
+    let mut text = failovers(results);
+    text.push_str("<h3>Figures</h3>\n");
     if results.experiment == Experiment::Sweep {
         for (subject, facts) in results.subjects.iter().enumerate() {
             let mut steps: Vec<_> = all.iter().filter(|rounds| rounds.subject == subject).collect();
@@ -31,7 +32,6 @@ pub fn tables(results: &Results) -> String {
             text.push_str(&load_table(results, &load.description(), &sets));
         }
     }
-    text.push_str(&failovers(results));
     text
 }
 

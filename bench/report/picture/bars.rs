@@ -119,12 +119,12 @@ fn caption(group: &Group, bar: &Bar, value: f64, width: f64) -> Vec<String> {
     let change = (!std::ptr::eq(base, bar)).then(|| ratio(&bar.values, &base.values, Pairing::ByRound)).flatten();
     let change = change.map(|change| match change.interval {
         Some(interval) => format!(
-            ", {:+.1} % ({:+.1} to {:+.1})",
+            ", {:+.1}\u{a0}%\u{a0}({:+.1}\u{a0}to\u{a0}{:+.1})",
             (change.value - 1.0) * 100.0,
             (interval.low - 1.0) * 100.0,
             (interval.high - 1.0) * 100.0
         ),
-        None => format!(", {:+.1} %, one round", (change.value - 1.0) * 100.0),
+        None => format!(", {:+.1}\u{a0}%, one round", (change.value - 1.0) * 100.0),
     });
     wrap(&format!("{}: {written}{}", bar.name, change.unwrap_or_default()), width)
 }

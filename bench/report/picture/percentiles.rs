@@ -99,7 +99,7 @@ pub fn latency_label(value: f64) -> String {
 }
 
 fn percentile_ticks(decades: f64) -> Vec<(f64, String)> {
-    let mut ticks = vec![(0.0, "0".to_owned()), (0.5f64.log10().abs(), "50 %".to_owned())];
+    let mut ticks = vec![(0.5f64.log10().abs(), "50 %".to_owned())];
     for decade in 1..=20u8 {
         let x = f64::from(decade);
         if x > decades + 1e-9 {

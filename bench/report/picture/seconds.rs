@@ -4,14 +4,17 @@ use super::axis::Scale;
 use super::frame::{Canvas, Form, GAP, LINE, Panel, margin_for, spread_labels};
 use super::percentiles::latency_label;
 use super::svg::{Anchor, Drawing, Ink, Pen, TEXT, width_of, wrap};
-use crate::lab::figure::{latency, thousands, three_digits};
+use crate::lab::figure::{thousands, three_digits};
 use crate::lab::results::{Experiment, Run, Second};
 
 /// Most points of a line: more than there are px say nothing.
 const POINTS_MAX: usize = 430;
 
-/// A line of the upper panel.
-const LINES: [(&str, usize, fn(&Second) -> f64); 3] =
+/// A line of the upper panel: its name, its colour, its value, µs.
+type Line = (&'static str, usize, fn(&Second) -> f64);
+
+/// The lines of the upper panel.
+const LINES: [Line; 3] =
     [("p50", 0, |second| second.p50_us), ("p99", 1, |second| second.p99_us), ("max", 2, |second| second.max_us)];
 
 /// A panel below.
@@ -137,15 +140,14 @@ fn lines(drawing: &mut Drawing, panel: Panel, bins: &[Bin]) {
             }
         }
         strokes.retain(|stroke| !stroke.is_empty());
-        let worst = bins.iter().map(|bin| value(&bin.second)).fold(0.0, f64::max);
         if let Some(end) = strokes.last().and_then(|stroke| stroke.last()) {
-            ends.push((name, number, *end, worst));
+            ends.push((name, number, *end));
         }
         drawing.strokes(&strokes, Pen::of(Ink::Series(number), 1.8));
     }
-    let wanted: Vec<f64> = ends.iter().map(|(_, _, (_, y), _)| y + TEXT * 0.35).collect();
+    let wanted: Vec<f64> = ends.iter().map(|(_, _, (_, y))| y + TEXT * 0.35).collect();
     let heights = spread_labels(&wanted, TEXT + 2.0, panel.top + TEXT, panel.bottom());
-    for ((name, number, (x, _), _), y) in ends.into_iter().zip(heights) {
+    for ((name, number, (x, _)), y) in ends.into_iter().zip(heights) {
         drawing.text((x + 6.0).max(panel.left + panel.width + 4.0), y, Anchor::Start, Ink::Series(number), name);
     }
 }
@@ -226,10 +228,4 @@ pub fn scale_of<'a>(runs: impl Iterator<Item = &'a Run>) -> Scale {
         .flat_map(|second| LINES.map(|(_, _, value)| value(second)))
         .collect();
     Scale::logarithmic(values.into_iter())
-}
-
-/// What a picture of a run says of its worst second, for captions.
-pub fn worst(run: &Run) -> String {
-    let worst = run.seconds.iter().filter(|second| !second.is_warmup).map(|second| second.max_us).fold(0.0, f64::max);
-    format!("worst second: {}", latency(worst))
 }

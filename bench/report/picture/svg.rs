@@ -299,22 +299,22 @@ pub fn escape(text: &str) -> String {
 /// Width of a line of text at [`TEXT`] px in any of [`FONTS`], px: rather too wide than too narrow.
 pub fn width_of(text: &str) -> f64 {
     let width = |letter: char| match letter {
-        'i' | 'j' | 'l' | 'I' | '.' | ',' | ':' | ';' | '\'' | '|' | ' ' | '(' | ')' | '-' | 'f' | 't' | 'r' | '/' => {
-            0.40
-        }
-        'm' | 'w' | 'M' | 'W' | '%' | '@' | '±' => 0.92,
-        'A'..='Z' => 0.72,
+        ' ' | '\u{a0}' | '.' | ',' | ':' | ';' | '\'' | 'i' | 'j' | 'l' => 0.29,
+        '(' | ')' | '-' | '/' | '|' | 'I' | 'f' | 't' => 0.38,
+        'c' | 'k' | 'r' | 's' | 'v' | 'x' | 'y' | 'z' => 0.53,
+        'm' | 'w' | 'M' | 'W' | '%' | '@' => 0.93,
+        'A'..='Z' => 0.70,
         letter if letter as u32 >= 0x1100 => 1.05,
-        _ => 0.59,
+        _ => 0.60,
     };
     text.chars().map(width).sum::<f64>() * TEXT
 }
 
-/// Breaks a text into lines of at most `width` px; a word that is longer is cut.
+/// Breaks a text into lines of at most `width` px, at spaces but not at U+00A0; a word that is longer is cut.
 pub fn wrap(text: &str, width: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut line = String::new();
-    for word in text.split_whitespace() {
+    for word in text.split_ascii_whitespace() {
         let longer = if line.is_empty() { word.to_owned() } else { format!("{line} {word}") };
         if width_of(&longer) <= width {
             line = longer;
