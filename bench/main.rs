@@ -5,17 +5,19 @@
 #![allow(clippy::disallowed_methods, reason = "writes the figures where the user wants them")]
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Parser, Subcommand};
+use ringmq_bench::load::cli::{ClockArgs, ConsumeArgs, Format, complain, note};
 use ringmq_bench::load::report::Report;
 use ringmq_bench::load::run::{Ending, produce};
 use ringmq_bench::load::settings::{LoadArgs, Settings, TargetArgs};
-use ringmq_bench::report::command::{GateArgs, ReportArgs, pass, report};
+use ringmq_bench::load::view::{Tool, View};
+use ringmq_bench::report::command::{GateArgs, ReportArgs};
 
 /// Load on any RocketMQ-compatible broker, and what its clients would feel.
 #[derive(Debug, Parser)]
@@ -31,6 +33,10 @@ struct CommandLine {
 enum Command {
     /// Send messages, in closed loop (--in-flight) or at a fixed rate (--rate), and optionally pull them back
     Produce(ProduceArgs),
+    /// Pull what is stored as fast as it comes, or what others send as they send it (--live)
+    Consume(ConsumeArgs),
+    /// Tell this machine's clock to consumers on others
+    Clock(ClockArgs),
     /// Make a page, pictures and tables from files of results
     Report(ReportArgs),
     /// Fail when results are worse than stored ones, by more than a share and more than the noise of both
@@ -47,89 +53,87 @@ struct ProduceArgs {
     /// Write the figures here
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// How to show what happens: for people, or the lines of Apache's producer.sh every 10 s, for scripts that read them
+    #[arg(long, value_enum, default_value_t = Format::People)]
+    format: Format,
+}
+
+impl ProduceArgs {
+    fn view(&self, settings: &Settings) -> View {
+        match self.format {
+            Format::People => View::for_stderr(settings.warmup + settings.duration, "produce"),
+            Format::Rocketmq => View::rocketmq(Tool::Producer),
+        }
+    }
 }
 
 fn main() -> ExitCode {
-    match CommandLine::parse().command {
-        Command::Produce(args) => measure(&args),
-        Command::Report(args) => make_report(&args),
-        Command::Gate(args) => pass_gate(&args),
+    let command = CommandLine::parse().command;
+    // It has nothing to print at its end: a signal ends it as any process.
+    if let Command::Clock(args) = &command {
+        return args.run();
     }
-}
-
-fn measure(args: &ProduceArgs) -> ExitCode {
-    let settings = match args.target.resolve().and_then(|place| Settings::check(&args.load, &place)) {
-        Ok(settings) => settings,
-        Err(error) => return complain(&error, 2),
-    };
+    // These measure nothing, so what follows is none of their business.
+    match &command {
+        Command::Report(args) => return args.run(),
+        Command::Gate(args) => return args.run(),
+        _ => {}
+    }
     if cfg!(debug_assertions) {
         note("this is a debug build: its figures say nothing about a broker; build with --release");
     }
-    match load(&settings, args) {
-        Ok(code) => code,
-        Err(error) => complain(error.as_ref(), 1),
+    let stop = match stop_on_signals() {
+        Ok(stop) => stop,
+        Err(error) => return complain(&format!("cannot watch for signals: {error}"), 1),
+    };
+    match command {
+        Command::Produce(args) => args.run(&stop),
+        Command::Consume(args) => args.run(&stop),
+        Command::Clock(args) => args.run(),
+        Command::Report(args) => args.run(),
+        Command::Gate(args) => args.run(),
     }
 }
 
-fn load(settings: &Settings, args: &ProduceArgs) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    if let Some(cpu) = settings.cpu {
-        pin(cpu)?;
-    }
+/// Set by Ctrl-C and SIGTERM.
+fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // The second time it ends at once.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
-    let outcome = produce(settings, &stop)?;
-    let report = Report::of(settings, &outcome);
-    report.print(&mut io::stdout().lock())?;
-    if let Some(path) = &args.json {
-        write_json(path, &report)?;
-    }
-    report.remarks().iter().for_each(|remark| note(remark));
-    let complaints = report.complaints();
-    complaints.iter().for_each(|complaint| note(complaint));
-    Ok(match outcome.ending {
-        Ending::Interrupted => ExitCode::from(130),
-        _ if complaints.is_empty() => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
-    })
+    Ok(stop)
 }
 
-fn make_report(args: &ReportArgs) -> ExitCode {
-    match report(args) {
-        Ok(made) => {
-            made.remarks.iter().for_each(|remark| note(remark));
-            made.summary().iter().for_each(|line| note(line));
-            ExitCode::SUCCESS
+impl ProduceArgs {
+    fn run(&self, stop: &AtomicBool) -> ExitCode {
+        let settings = match self.target.resolve().and_then(|place| Settings::check(&self.load, &place)) {
+            Ok(settings) => settings,
+            Err(error) => return complain(&error, 2),
+        };
+        match self.load(&settings, stop) {
+            Ok(code) => code,
+            Err(error) => complain(error.as_ref(), 1),
         }
-        Err(error) => complain(&error, 1),
     }
-}
 
-fn pass_gate(args: &GateArgs) -> ExitCode {
-    let passage = match pass(args) {
-        Ok(passage) => passage,
-        Err(error) => return complain(&error, 1),
-    };
-    if write!(io::stdout().lock(), "{passage}").is_err() {
-        return complain("nobody reads the table", 1);
+    fn load(&self, settings: &Settings, stop: &AtomicBool) -> Result<ExitCode, Box<dyn std::error::Error>> {
+        let outcome = produce(settings, stop, &mut self.view(settings))?;
+        let report = Report::of(settings, &outcome);
+        report.print(&mut io::stdout().lock())?;
+        if let Some(path) = &self.json {
+            write_json(path, &report)?;
+        }
+        report.remarks().iter().for_each(|remark| note(remark));
+        let complaints = report.complaints();
+        complaints.iter().for_each(|complaint| note(complaint));
+        Ok(match outcome.ending {
+            Ending::Interrupted => ExitCode::from(130),
+            _ if complaints.is_empty() => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        })
     }
-    passage.remarks.iter().for_each(|remark| note(remark));
-    passage.unknown.iter().for_each(|what| note(&format!("{what} is not in the baseline")));
-    passage.objections().iter().for_each(|objection| note(objection));
-    if passage.is_open() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Keeps the one thread of this process on one processor.
-fn pin(cpu: usize) -> Result<(), Box<dyn std::error::Error>> {
-    if cpu >= rustix::thread::CpuSet::MAX_CPU {
-        return Err(format!("cannot stay on processor {cpu}: there is none of that number").into());
-    }
-    let mut only = rustix::thread::CpuSet::new();
-    only.set(cpu);
-    rustix::thread::sched_setaffinity(None, &only)
-        .map_err(|error| format!("cannot stay on processor {cpu}: {error}"))?;
-    Ok(())
 }
 
 fn write_json(path: &Path, report: &Report) -> Result<(), Box<dyn std::error::Error>> {
@@ -137,14 +141,4 @@ fn write_json(path: &Path, report: &Report) -> Result<(), Box<dyn std::error::Er
     text.push('\n');
     fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     Ok(())
-}
-
-fn note(sentence: &str) {
-    // With stderr closed there is nobody to tell.
-    let _ = writeln!(io::stderr(), "ringmq-bench: {sentence}");
-}
-
-fn complain(error: &(impl std::fmt::Display + ?Sized), code: u8) -> ExitCode {
-    note(&error.to_string());
-    ExitCode::from(code)
 }

@@ -316,8 +316,16 @@ pub const TOPIC_ATTRIBUTES_MAX: usize = 64;
 /// flight; the rest is for a slave that flushes each batch, and for its pauses.
 pub const HA_WINDOW_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Bytes that are made for one slave at once: with the kernel's socket buffer all the memory that a slave costs its master.
+/// Bytes that are made for one slave at once, but for one header.
 pub const HA_SEND_BYTES: usize = 256 * 1024;
+
+/// Memory that one slave costs its master at most, in each shard: what is made for it, an unfinished report and the numbers kept of it. What it is
+/// sent beyond that is the kernel's (`net.ipv4.tcp_wmem`), and what it has not acknowledged is kept nowhere but in the log.
+pub const HA_SLAVE_MEMORY_MAX: u64 = HA_SEND_BYTES as u64 + 64 * 1024;
+
+/// Memory at most for all slaves of a shard together that are sent what has left its tail: the blocks that are kept, and those that are being
+/// read, which exist twice for a moment, as the disk gives them and as they are kept.
+pub const HA_BEHIND_MEMORY_MAX: u64 = (STREAM_BLOCKS_MAX + 2 * FETCHES_MAX) as u64 * STREAM_BLOCK_BYTES;
 
 /// Slaves of one shard.
 pub const HA_SLAVES_MAX: usize = 16;
@@ -358,5 +366,9 @@ pub const REPLICA_WAITS_MAX: usize = ACKS_MAX / 2;
 pub const EPOCHS_MAX: usize = 4_096;
 
 const _: () = assert!(HA_LINKS_MAX > HA_SLAVES_MAX + HA_STRANGERS_MAX, "strangers leave room for slaves");
+const _: () = assert!(
+    (HA_SEND_BYTES + 2 * PARTIAL_BYTES_KEPT + 8192) as u64 <= HA_SLAVE_MEMORY_MAX,
+    "a send buffer, an unfinished report with the room it came in, and a few numbers"
+);
 const _: () =
     assert!(HA_SEND_BYTES as u64 * 4 <= HA_WINDOW_BYTES, "the window does not limit a connection that is read");

@@ -401,8 +401,18 @@ fn java_4_waits_for_a_master_without_slave() {
 }
 
 #[test]
+fn go_waits_for_a_master_without_slave() {
+    lose(Lost::Master, StockClient::go(), Mode::NoSlave, &["lost-master-alone"]);
+}
+
+#[test]
 fn java_5_does_not_feel_the_loss_of_a_synchronous_slave() {
     lose(Lost::Slave, StockClient::java_5(), Mode::Sync, &WITH_SLAVE);
+}
+
+#[test]
+fn java_4_does_not_feel_the_loss_of_a_synchronous_slave() {
+    lose(Lost::Slave, StockClient::java_4(), Mode::Sync, &WITH_SLAVE);
 }
 
 #[test]
@@ -413,4 +423,14 @@ fn go_does_not_feel_the_loss_of_a_synchronous_slave() {
 #[test]
 fn java_5_waits_for_both_of_a_synchronous_pair() {
     lose(Lost::Both, StockClient::java_5(), Mode::Sync, &["lost-master-alone"]);
+}
+
+#[test]
+fn java_4_waits_for_both_of_a_synchronous_pair() {
+    lose(Lost::Both, StockClient::java_4(), Mode::Sync, &["lost-master-alone"]);
+}
+
+#[test]
+fn go_waits_for_both_of_a_synchronous_pair() {
+    lose(Lost::Both, StockClient::go(), Mode::Sync, &["lost-master-alone"]);
 }

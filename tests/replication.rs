@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 
 use harness::{
     Client, NameServer, Node, Pair, PairOptions, Queue, Random, Relay, Seed, SmallDisk, World, code, pause, probe,
-    resume, rounds, wait_for, wait_for_answer,
+    resident_kb, resume, rounds, wait_for, wait_for_answer,
 };
+use ringmq::limits::{HA_BEHIND_MEMORY_MAX, HA_SLAVE_MEMORY_MAX};
 
 const TOPIC: &str = World::TOPIC;
 const QUEUES: i32 = World::QUEUES;
@@ -418,4 +419,84 @@ fn strangers_at_the_replication_port_are_refused_and_named() {
     for sentence in ["it asks for the log from 1125899906842624 on", "is not RocketMQ's replication protocol"] {
         assert!(log.contains(sentence), "the log does not say {sentence:?}");
     }
+}
+
+/// Slaves of one master.
+const SLAVES: usize = 3;
+/// A load of 40 MiB: more than a slave is sent ahead and the sockets hold, and five times the tail. If what a stopped slave lacks were kept for it, it
+/// would be seen.
+const LOAD_MESSAGES: usize = 640;
+const LOAD_BODY_BYTES: usize = 64 << 10;
+/// Of the load: after so many messages the slaves that run catch up, so that none of them reads what has left the tail.
+const LOAD_STEP: usize = 32;
+/// What two runs differ by anyway, and what the allocator keeps of what it was given back.
+const SLACK_KB: u64 = 2 << 10;
+
+#[test]
+fn slaves_cost_their_master_no_more_memory_than_is_stated() {
+    let options = PairOptions::small(false);
+    let name_server = NameServer::start(&[]);
+    let alone = {
+        let master = Node::start(&Pair::master_options(&options, &name_server));
+        resident_under_load(&master, &[])
+    };
+    let master = Node::start(&Pair::master_options(&options, &name_server));
+    let slave = |number: usize| {
+        let mut slave = Pair::slave_options(&options, &name_server);
+        slave.more.retain(|(key, _)| *key != "brokerId");
+        slave.more.push(("brokerId", number.to_string()));
+        Node::start(&slave)
+    };
+    let slaves: Vec<Node> = (1..=SLAVES).map(slave).collect();
+    wait_for("slaves in sync", || (ha_status(&master)["inSyncSlaveNums"] == SLAVES).then_some(()));
+    let (stopped, running) = slaves.split_first().expect("there are some");
+    pause(stopped);
+    let beside_stopped = resident_under_load(&master, running);
+    resume(stopped);
+    let mut catching_up = 0;
+    wait_for("slave that has caught up", || {
+        catching_up = catching_up.max(resident_kb(master.process().id()).expect("it runs"));
+        (log_end(stopped) == log_end(&master)).then_some(())
+    });
+    let (each, behind) = ((SLAVES as u64 * HA_SLAVE_MEMORY_MAX) >> 10, HA_BEHIND_MEMORY_MAX >> 10);
+    say(&format!(
+        "resident under load: {alone} kB alone, {beside_stopped} kB beside {SLAVES} slaves of which one stands still, \
+         {catching_up} kB while it catches up; {each} kB and {behind} kB are stated"
+    ));
+    assert!(beside_stopped <= alone + each + SLACK_KB, "{beside_stopped} kB, alone {alone} kB, stated {each} kB");
+    let stated = each + behind;
+    assert!(catching_up <= alone + stated + SLACK_KB, "{catching_up} kB, alone {alone} kB, stated {stated} kB");
+}
+
+/// The most memory that a master has resident, in KiB, while it is sent the load and these slaves follow.
+fn resident_under_load(master: &Node, slaves: &[Node]) -> u64 {
+    let mut client = Client::connect(&master.broker(0)).expect("it listens");
+    client.create_topic(TOPIC, 1).expect("it answers");
+    let body = vec![7; LOAD_BODY_BYTES];
+    let mut resident = 0;
+    for _ in 0..LOAD_MESSAGES / LOAD_STEP {
+        for _ in 0..LOAD_STEP {
+            assert_eq!(client.send(TOPIC, 0, &body).expect("it answers").code, code::SUCCESS);
+            resident = resident.max(resident_kb(master.process().id()).expect("it runs"));
+        }
+        for slave in slaves {
+            wait_for("slave that has caught up", || (log_end(slave) == log_end(master)).then_some(()));
+        }
+    }
+    resident
+}
+
+fn ha_status(node: &Node) -> serde_json::Value {
+    Client::connect(&node.broker(0)).and_then(|mut client| client.ha_status()).expect("it answers")
+}
+
+/// Where a node's log ends.
+fn log_end(node: &Node) -> i64 {
+    let status = ha_status(node);
+    let end = if status["master"] == true {
+        &status["masterCommitLogMaxOffset"]
+    } else {
+        &status["haClientRuntimeInfo"]["maxOffset"]
+    };
+    end.as_i64().expect("a number")
 }

@@ -4,9 +4,10 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use ringmq_bench::load::frame::{HeaderKind, OPAQUE_MIN, SendPatch, SendTemplate, request};
+use ringmq_bench::load::frame::{HeaderKind, OPAQUE_MIN, Packer, SendPatch, SendShape, SendTemplate, request};
 use ringmq_bench::load::record::Stamp;
 use ringmq_bench::load::scan::{HeadScanner, remark, split_frame};
+use ringmq_bench::load::settings::SizeShare;
 
 use crate::Failure;
 
@@ -20,9 +21,12 @@ const GET_BROKER_RUNTIME_INFO: i32 = 28;
 /// Stores one message at `address`, as its settings promise.
 pub(crate) fn store_one(address: SocketAddr) -> Result<(), Failure> {
     let mut frame = Vec::new();
-    let stamp = Stamp { intended_ns: 0, sequence: 0, run_id: 0 };
+    let run_id = u64::from(std::process::id());
+    let shape = SendShape { header: HeaderKind::Json, batch: 1, keys: false, tags: 0, is_oneway: false, run_id };
+    let stamp = Stamp { intended_ns: 0, sequence: 0, run_id, sender: 0 };
     let patch = SendPatch { opaque: OPAQUE_MIN, born_ms: ringmq_bench::load::clock::unix_ms(), stamp };
-    SendTemplate::new(HeaderKind::Json, TOPIC, 0, 64, u64::from(std::process::id())).write(&mut frame, &patch);
+    let packer = Packer::new(shape, &[SizeShare { bytes: 64, share: 1 }], false);
+    packer.write(&mut frame, &SendTemplate::new(&shape, TOPIC, 0), &patch);
     ask(address, &frame).map(drop)
 }
 

@@ -7,13 +7,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Deserializer, Serializer as _, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
 
 use crate::load::report::Report;
+pub use crate::load::series::{Damaged, Histograms, Packed, Second};
 
 /// Version of the file's layout; readers refuse others.
 pub const FORMAT: u32 = 1;
@@ -154,80 +151,6 @@ pub struct Point {
     pub unit: String,
 }
 
-/// One second of a run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Second {
-    /// Seconds since the load began; the last moment of this one.
-    pub at: u64,
-    /// Whether it belongs to the warm-up.
-    pub is_warmup: bool,
-    /// Messages answered as stored in it.
-    pub replies: u64,
-    /// Messages refused or given up in it.
-    pub failed: u64,
-    /// Messages that consumers got in it.
-    pub received: u64,
-    /// Of the replies of this second, from the intended moment.
-    pub p50_us: f64,
-    /// The same.
-    pub p99_us: f64,
-    /// The same.
-    pub p99_9_us: f64,
-    /// The same.
-    pub max_us: f64,
-    /// Messages sent and not yet answered at its end.
-    pub outstanding: u64,
-    /// Messages stored and not yet with every group at its end.
-    pub backlog: u64,
-    /// Resident memory of all broker processes at its end, MB; 0 if they are elsewhere.
-    pub resident_mb: f64,
-    /// Open descriptors of all broker processes at its end; 0 if they are elsewhere.
-    pub descriptors: u64,
-}
-
-/// Histograms of nanoseconds, compressed (HdrHistogram V2, base64): what `.hlog` files hold.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Histograms {
-    /// From the intended moment to the reply.
-    pub reply: Packed,
-    /// From the actual send to the reply: what hides a stall.
-    pub from_send: Packed,
-    /// From the intended moment to a consumer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub end_to_end: Option<Packed>,
-}
-
-/// A histogram as text.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Packed(String);
-
-impl Packed {
-    /// Packs a histogram.
-    pub fn of(histogram: &Histogram<u64>) -> Self {
-        let mut bytes = Vec::new();
-        V2DeflateSerializer::new()
-            .serialize(histogram, &mut bytes)
-            .expect("a histogram of ours fits the format, and memory takes it");
-        Self(BASE64.encode(bytes))
-    }
-
-    /// Unpacks it.
-    ///
-    /// # Errors
-    /// When the text was not made by [`Packed::of`].
-    pub fn unpack(&self) -> Result<Histogram<u64>, ResultsError> {
-        let bytes = BASE64.decode(&self.0).map_err(|error| ResultsError::Histogram(error.to_string()))?;
-        let mut rest = bytes.as_slice();
-        Deserializer::new().deserialize(&mut rest).map_err(|error| ResultsError::Histogram(error.to_string()))
-    }
-
-    /// The text itself, as a line of an `.hlog` has it.
-    pub fn text(&self) -> &str {
-        &self.0
-    }
-}
-
 /// What a broker's process used while a run lasted.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProcessUse {
@@ -322,9 +245,6 @@ pub enum ResultsError {
         /// Its layout.
         found: u32,
     },
-    /// A damaged histogram.
-    #[error("a histogram does not unpack: {0}")]
-    Histogram(String),
 }
 
 impl Results {

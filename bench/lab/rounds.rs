@@ -3,8 +3,10 @@
 use hdrhistogram::Histogram;
 
 use crate::lab::figure::{Figure, thousands};
-use crate::lab::results::{Point, Results, ResultsError, Run};
+use crate::lab::results::{Damaged, Point, Results, Run};
+use crate::load::frame::HeaderKind;
 use crate::load::report::SettingsReport;
+use crate::load::settings::{Arrivals, Sending};
 
 /// Settings that say where and how long, but not which load: rounds may differ in them.
 const NOT_THE_LOAD: [&str; 6] = ["targets", "topic", "duration_s", "warmup_s", "cpu", "generator"];
@@ -89,11 +91,29 @@ impl Load {
         });
         parts.push(sizes.collect::<Vec<_>>().join(" and "));
         parts.push(format!("{} connections", settings.connections));
-        parts.push(format!("{} queues", settings.queues));
-        if settings.end_to_end {
-            parts.push("pulled back".to_owned());
+        if settings.topics > 1 {
+            parts.push(format!("{} topics", thousands(f64::from(settings.topics))));
         }
+        parts.push(format!("{} queues", thousands(f64::from(settings.queues))));
+        parts.extend(self.particulars());
         parts.join(", ")
+    }
+
+    /// What is not so in most loads.
+    fn particulars(&self) -> Vec<String> {
+        let settings = &self.settings;
+        let parts = [
+            (settings.arrivals == Some(Arrivals::Poisson), "Poisson arrivals".to_owned()),
+            (settings.send == Some(Sending::Sync), "each sender waits for its reply".to_owned()),
+            (settings.send == Some(Sending::Oneway), "no replies wanted".to_owned()),
+            (settings.batch > 1, format!("batches of {}", settings.batch)),
+            (settings.keys, "keys".to_owned()),
+            (settings.tags > 0, format!("{} tags", settings.tags)),
+            (settings.header == HeaderKind::Binary, "binary headers".to_owned()),
+            (settings.end_to_end && settings.groups <= 1, "pulled back".to_owned()),
+            (settings.groups > 1, format!("pulled by {} groups", settings.groups)),
+        ];
+        parts.into_iter().filter(|(is_so, _)| *is_so).map(|(_, text)| text).collect()
     }
 }
 
@@ -137,7 +157,7 @@ impl Latency {
     ///
     /// # Errors
     /// When it does not unpack.
-    pub fn of(self, run: &Run) -> Result<Option<Histogram<u64>>, ResultsError> {
+    pub fn of(self, run: &Run) -> Result<Option<Histogram<u64>>, Damaged> {
         let packed = match self {
             Self::Reply => Some(&run.histograms.reply),
             Self::FromSend => Some(&run.histograms.from_send),
@@ -187,12 +207,12 @@ impl<'a> Rounds<'a> {
     ///
     /// # Errors
     /// When a histogram does not unpack.
-    pub fn histogram(&self, latency: Latency) -> Result<Option<Histogram<u64>>, ResultsError> {
+    pub fn histogram(&self, latency: Latency) -> Result<Option<Histogram<u64>>, Damaged> {
         let mut all: Option<Histogram<u64>> = None;
         for run in &self.runs {
             let Some(mut one) = latency.of(run)? else { continue };
             match &mut all {
-                Some(all) => all.add(&one).map_err(|error| ResultsError::Histogram(error.to_string()))?,
+                Some(all) => all.add(&one).expect("a histogram that grows takes what another one holds"),
                 None => {
                     // Rounds of other versions may have other bounds.
                     one.auto(true);

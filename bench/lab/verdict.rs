@@ -206,7 +206,9 @@ fn sentence([subject, base]: [&str; 2], changes: &[Change], when: &str) -> Strin
     let is_single = changes.iter().any(|change| change.is_single);
     let no = if is_single { "no difference" } else { "no difference outside the noise" };
     let mut text = match (verbs.as_slice(), same.as_str()) {
-        ([], "") => format!("nothing can be said of {subject} against {base}, {when}: no messages were stored"),
+        ([], "") => format!(
+            "no replies were timed of {subject} or {base}, {when}: nothing can be said of one against the other"
+        ),
         ([], same) => format!("{no} between {subject} and {base} in {same}, {when}"),
         (verbs, "") => format!("{subject} {} against {base}, {when}", verbs.join(" and ")),
         (verbs, same) => format!("{subject} {} against {base}, {when}; {no} in {same}", verbs.join(" and ")),

@@ -22,9 +22,9 @@ pub fn now_ns() -> u64 {
     timespec_ns(clock_gettime(ClockId::Monotonic))
 }
 
-/// Nanoseconds of processor time that this process has used, all threads.
+/// Nanoseconds of processor time that this thread has used.
 pub fn cpu_time_ns() -> u64 {
-    timespec_ns(clock_gettime(ClockId::ProcessCPUTime))
+    timespec_ns(clock_gettime(ClockId::ThreadCPUTime))
 }
 
 /// Unix time in milliseconds.

@@ -50,6 +50,37 @@ impl Connection {
         stream.map_err(|source| LoadError::Connect { target, source })
     }
 
+    /// Begins to connect; [`Self::is_up`] tells when it is done.
+    ///
+    /// # Errors
+    /// [`LoadError::Connect`], at once if nothing listens there on this machine.
+    pub fn begin(target: SocketAddr, registry: &Registry, token: Token) -> Result<Self, LoadError> {
+        let begun = TcpStream::connect(target).and_then(|mut stream| {
+            stream.set_nodelay(true)?;
+            registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+            Ok(stream)
+        });
+        let stream = begun.map_err(|source| LoadError::Connect { target, source })?;
+        Ok(Self::of(stream, target))
+    }
+
+    /// Whether a connection that was begun is made.
+    ///
+    /// # Errors
+    /// [`LoadError::Connect`] when it was refused.
+    pub fn is_up(&self) -> Result<bool, LoadError> {
+        let target = self.target;
+        let failed = |source| LoadError::Connect { target, source };
+        if let Some(source) = self.stream.take_error().map_err(failed)? {
+            return Err(failed(source));
+        }
+        match self.stream.peer_addr() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(source) => Err(failed(source)),
+        }
+    }
+
     /// Hands a connected socket to the loop.
     ///
     /// # Errors
@@ -66,7 +97,11 @@ impl Connection {
             Ok(stream)
         });
         let stream = watched.map_err(|source| LoadError::System { action: "watch a socket", source })?;
-        Ok(Self { stream, target, scanner: HeadScanner::default(), out: Vec::new(), written: 0, partial: Vec::new() })
+        Ok(Self::of(stream, target))
+    }
+
+    fn of(stream: TcpStream, target: SocketAddr) -> Self {
+        Self { stream, target, scanner: HeadScanner::default(), out: Vec::new(), written: 0, partial: Vec::new() }
     }
 
     /// The broker.
@@ -185,7 +220,9 @@ struct Slot {
 pub struct Waiting {
     /// When it was meant to leave, ns.
     pub intended_ns: u64,
-    /// Number of the message in the run.
+    /// When it was handed to the socket, ns.
+    pub sent_ns: u64,
+    /// Number of its first message in the run.
     pub sequence: u64,
 }
 
@@ -230,6 +267,13 @@ impl Pending {
         Some(waiting)
     }
 
+    /// Takes all that were sent before `sent_before_ns`; a reply to one of them is not recognised any more.
+    pub fn take_older(&mut self, sent_before_ns: u64) -> Vec<Waiting> {
+        let old = |slot: &Slot| slot.waiting.is_some_and(|waiting| waiting.sent_ns < sent_before_ns);
+        let opaques: Vec<i32> = self.slots.iter().filter(|slot| old(slot)).map(|slot| slot.opaque).collect();
+        opaques.into_iter().filter_map(|opaque| self.take(opaque)).collect()
+    }
+
     /// All that still wait.
     pub fn iter(&self) -> impl Iterator<Item = Waiting> + '_ {
         self.slots.iter().filter_map(|slot| slot.waiting)
@@ -243,7 +287,7 @@ mod tests {
     #[test]
     fn a_reply_finds_its_request_once() {
         let mut pending = Pending::default();
-        let waiting = |sequence| Waiting { intended_ns: 10 * sequence, sequence };
+        let waiting = |sequence| Waiting { intended_ns: 10 * sequence, sent_ns: 10 * sequence, sequence };
         let opaques: Vec<i32> = (0..5).map(|sequence| pending.insert(waiting(sequence))).collect();
         assert_eq!(pending.take(opaques[3]), Some(waiting(3)));
         assert_eq!(pending.take(opaques[3]), None, "a double reply");
@@ -258,10 +302,21 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_too_long_is_taken_back() {
+        let mut pending = Pending::default();
+        let opaques: Vec<i32> =
+            (0..4).map(|n| pending.insert(Waiting { intended_ns: 0, sent_ns: n * 10, sequence: n })).collect();
+        let taken: Vec<u64> = pending.take_older(20).iter().map(|waiting| waiting.sequence).collect();
+        assert_eq!((taken, pending.len()), (vec![0, 1], 2));
+        assert_eq!(pending.take(opaques[0]), None, "its reply comes too late");
+        assert!(pending.take(opaques[3]).is_some());
+    }
+
+    #[test]
     fn opaques_keep_ten_digits_for_ever() {
         let mut pending = Pending::default();
         for sequence in 0..3 * 1024 {
-            let opaque = pending.insert(Waiting { intended_ns: 0, sequence });
+            let opaque = pending.insert(Waiting { intended_ns: 0, sent_ns: 0, sequence });
             assert!(opaque >= OPAQUE_MIN, "{opaque}");
             assert!(pending.take(opaque).is_some());
         }

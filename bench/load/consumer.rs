@@ -1,14 +1,19 @@
 //! One consuming connection: a long poll a queue, as a stock pull consumer keeps it, and the books on what arrived.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use hdrhistogram::Histogram;
+use mio::{Registry, Token};
+
 use crate::load::connection::{Connection, ReadBuffer};
 use crate::load::error::LoadError;
 use crate::load::frame::{HEART_BEAT, HeaderKind, OPAQUE_MIN, PULL_MESSAGE, request};
-use crate::load::record::{Stamp, bodies};
+use crate::load::record::{BadRecord, Stamp, bodies, is_intact};
 use crate::load::scan::{Frame, field_number, remark};
-use crate::load::tally::Tally;
-
-/// The group that pulls.
-pub const GROUP: &str = "ringmq_bench_consumer";
+use crate::load::skew::Skew;
+use crate::load::tally::{Tally, latency_histogram};
 
 /// How long the broker may hold a pull without messages, ms: the stock client's value.
 const SUSPEND_MS: &str = "15000";
@@ -17,13 +22,44 @@ const MESSAGES_MAX: &str = "32";
 /// May suspend (2); the subscription in the header counts (4), so that no heartbeat is needed.
 const PULL_FLAGS: &str = "6";
 
-/// Pulls all queues of one broker on one connection.
+/// The name of group `number`.
+pub fn group_name(number: usize) -> String {
+    if number == 0 { "ringmq_bench_consumer".to_owned() } else { format!("ringmq_bench_consumer_{number}") }
+}
+
+/// A queue of the load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    /// Its topic.
+    pub topic: Rc<str>,
+    /// Its number.
+    pub id: u32,
+}
+
+/// Who pulls, and from where.
+#[derive(Debug, Clone)]
+pub struct Post {
+    /// Number of the group.
+    pub group: usize,
+    /// Number of the broker among the sources.
+    pub source: usize,
+    /// The broker's replicas in the order in which they are tried.
+    pub replicas: Vec<SocketAddr>,
+    /// All queues of the load.
+    pub queues: Rc<[Queue]>,
+    /// How headers are written.
+    pub header: HeaderKind,
+}
+
+/// Pulls all queues of one broker for one group on one connection.
 #[derive(Debug)]
 pub struct Consumer {
-    /// The socket; the loop flushes it.
-    pub connection: Connection,
-    kind: HeaderKind,
-    topic: String,
+    post: Post,
+    group: String,
+    /// Which replica it is connected to.
+    at: usize,
+    link: Option<Connection>,
+    is_up: bool,
     /// The offset that each queue's next pull asks for.
     offsets: Vec<i64>,
     /// Queues whose pull was refused; asked again by [`Self::retry`].
@@ -31,30 +67,48 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Pulls queue `n` from `offsets[n]` on.
-    pub fn new(connection: Connection, kind: HeaderKind, topic: &str, offsets: Vec<i64>) -> Self {
+    /// Pulls queue `n` from `offsets[n]` on, over a connection that is made.
+    pub fn new(connection: Connection, post: Post, offsets: Vec<i64>) -> Self {
         let refused = (0..offsets.len()).collect();
-        Self { connection, kind, topic: topic.to_owned(), offsets, refused }
+        let group = group_name(post.group);
+        Self { post, group, at: 0, link: Some(connection), is_up: true, offsets, refused }
     }
 
     /// Asks all queues that have no pull outstanding: at the start, and once a second those that were refused.
     pub fn retry(&mut self) {
-        for queue in std::mem::take(&mut self.refused) {
-            self.pull(queue);
+        if self.is_up {
+            for queue in std::mem::take(&mut self.refused) {
+                self.pull(queue);
+            }
         }
     }
 
     /// Makes the group known once more: brokers forget clients that are silent for two minutes.
     pub fn heartbeat(&mut self) {
-        let frame = heartbeat(self.kind, &self.topic);
-        self.connection.out().extend_from_slice(&frame);
+        let frame = heartbeat(self.post.header, &self.group, &self.post.queues);
+        if let Some(link) = self.link.as_mut().filter(|_| self.is_up) {
+            link.out().extend_from_slice(&frame);
+        }
+    }
+
+    /// Writes what was gathered.
+    ///
+    /// # Errors
+    /// When the connection broke.
+    pub fn flush(&mut self) -> Result<(), LoadError> {
+        match &mut self.link {
+            Some(link) if self.is_up => link.flush(),
+            _ => Ok(()),
+        }
     }
 
     fn pull(&mut self, queue: usize) {
-        let (queue_id, offset) = (queue.to_string(), self.offsets[queue].to_string());
+        let Some(link) = &mut self.link else { return };
+        let at = &self.post.queues[queue];
+        let (queue_id, offset) = (at.id.to_string(), self.offsets[queue].to_string());
         let fields = [
-            ("consumerGroup", GROUP),
-            ("topic", &self.topic),
+            ("consumerGroup", self.group.as_str()),
+            ("topic", &at.topic),
             ("queueId", &queue_id),
             ("queueOffset", &offset),
             ("maxMsgNums", MESSAGES_MAX),
@@ -65,9 +119,8 @@ impl Consumer {
             ("subVersion", "0"),
             ("expressionType", "TAG"),
         ];
-        let opaque = OPAQUE_MIN + i32::try_from(queue).expect("queues are few");
-        let frame = request(self.kind, PULL_MESSAGE, opaque, &fields, &[]);
-        self.connection.out().extend_from_slice(&frame);
+        let opaque = OPAQUE_MIN + i32::try_from(queue).expect("queues are at most 100,000");
+        link.out().extend_from_slice(&request(self.post.header, PULL_MESSAGE, opaque, &fields, &[]));
     }
 
     /// Reads replies, pulls again, and enters what arrived into `books` and `tally`.
@@ -75,10 +128,20 @@ impl Consumer {
     /// # Errors
     /// When the connection ended, broke, or brings what is no frame or no record.
     pub fn receive(&mut self, buffer: &mut ReadBuffer, books: &mut Books, tally: &mut Tally) -> Result<(), LoadError> {
-        let target = self.connection.target();
-        let (offsets, refused) = (&mut self.offsets, &mut self.refused);
+        let Some(link) = &mut self.link else { return Ok(()) };
+        if !self.is_up {
+            self.is_up = link.is_up()?;
+            if !self.is_up {
+                return Ok(());
+            }
+            self.heartbeat();
+            self.retry();
+        }
+        let Some(link) = &mut self.link else { return Ok(()) };
+        let target = link.target();
+        let (offsets, refused, post) = (&mut self.offsets, &mut self.refused, &self.post);
         let mut answered = Vec::new();
-        self.connection.receive(buffer, |now, head, frame| {
+        link.receive(buffer, |now, head, frame| {
             let queue = head.opaque.checked_sub(OPAQUE_MIN).and_then(|number| usize::try_from(number).ok());
             let Some((queue, offset)) = queue.and_then(|queue| Some((queue, offsets.get_mut(queue)?))) else {
                 return Ok(());
@@ -87,7 +150,10 @@ impl Consumer {
                 return Ok(());
             }
             match head.code {
-                0 => books.enter(frame, now, tally).map_err(|source| LoadError::Record { target, source })?,
+                0 => {
+                    let entered = books.enter(frame, now, tally, (post.group, post.source, queue));
+                    entered.map_err(|source| LoadError::Record { target, source })?;
+                }
                 19..=21 => {}
                 code => {
                     books.refusals += 1;
@@ -107,43 +173,128 @@ impl Consumer {
         }
         Ok(())
     }
+
+    /// Whether each queue's next pull asks for what lies at `ends` or behind.
+    pub fn is_past(&self, ends: &[i64]) -> bool {
+        self.offsets.iter().zip(ends).all(|(offset, end)| offset >= end)
+    }
+
+    /// Gives the connection up; the broker's next replica is the next to be asked.
+    pub fn lose(&mut self) {
+        self.link = None;
+        self.is_up = false;
+        self.at = (self.at + 1) % self.post.replicas.len();
+        self.refused = (0..self.offsets.len()).collect();
+    }
+
+    /// Begins to connect again if it has no connection.
+    pub fn reconnect(&mut self, registry: &Registry, token: Token) {
+        if self.link.is_none() {
+            self.link = Connection::begin(self.post.replicas[self.at], registry, token).ok();
+            if self.link.is_none() {
+                self.at = (self.at + 1) % self.post.replicas.len();
+            }
+        }
+    }
 }
 
-/// The heartbeat of a pull consumer.
-pub fn heartbeat(kind: HeaderKind, topic: &str) -> Vec<u8> {
+/// The heartbeat of a pull consumer of `group`.
+pub fn heartbeat(kind: HeaderKind, group: &str, queues: &[Queue]) -> Vec<u8> {
+    let mut topics: Vec<&str> = queues.iter().map(|queue| &*queue.topic).collect();
+    topics.dedup();
+    let subscriptions: Vec<serde_json::Value> = topics
+        .iter()
+        .map(|topic| {
+            serde_json::json!({
+                "classFilterMode": false, "codeSet": [], "expressionType": "TAG", "subString": "*", "subVersion": 0, "tagsSet": [],
+                "topic": topic,
+            })
+        })
+        .collect();
     let body = serde_json::json!({
         "clientID": format!("127.0.0.1@ringmq-bench#{}", std::process::id()),
         "consumerDataSet": [{
             "consumeFromWhere": "CONSUME_FROM_LAST_OFFSET",
             "consumeType": "CONSUME_ACTIVELY",
-            "groupName": GROUP,
+            "groupName": group,
             "messageModel": "CLUSTERING",
-            "subscriptionDataSet": [{
-                "classFilterMode": false, "codeSet": [], "expressionType": "TAG", "subString": "*", "subVersion": 0, "tagsSet": [],
-                "topic": topic,
-            }],
+            "subscriptionDataSet": subscriptions,
             "unitMode": false,
         }],
         "producerDataSet": [],
     });
-    request(kind, HEART_BEAT, 1, &[], body.to_string().as_bytes())
+    request(kind, HEART_BEAT, OPAQUE_MIN - 1, &[], body.to_string().as_bytes())
 }
 
-/// What the producers know to be stored and what the consumers got, by message number.
-#[derive(Debug, Default)]
+/// What the producers know to be stored and what each group got, by message number.
+#[derive(Debug)]
 pub struct Books {
-    run_id: u64,
+    /// `None` for the messages of whatever run.
+    run_id: Option<u64>,
+    /// The clock of those who send, if it is another than ours.
+    clock: Option<Skew>,
+    /// Messages pulled, of whatever run, and bytes of their bodies.
+    pulled: (u64, u64),
+    is_audit: bool,
     stored: Bits,
-    received: Bits,
+    received: Vec<Bits>,
     duplicates: u64,
+    corrupt: u64,
+    out_of_order: u64,
+    /// The last number that a group got from a queue of a source by a sender.
+    last: HashMap<(usize, usize, usize, u32), u64>,
     refusals: u64,
     first_refusal: Option<String>,
+    lag: Option<Lag>,
+}
+
+/// How much later messages arrive at the second group, which pulls from slaves, than at the first, which pulls from their masters.
+#[derive(Debug)]
+struct Lag {
+    /// When each message arrived at the first of the two to get it, by its number; 0 for not yet.
+    first_ns: Vec<u64>,
+    histogram: Histogram<u64>,
+}
+
+impl Lag {
+    fn arrived(&mut self, sequence: u64, group: usize, now: u64) {
+        let Ok(index) = usize::try_from(sequence) else { return };
+        if index >= self.first_ns.len() {
+            self.first_ns.resize(index + 1, 0);
+        }
+        match std::mem::replace(&mut self.first_ns[index], now) {
+            0 => {}
+            // The slave's consumer was the first: it waited for nothing.
+            _ if group == 0 => self.histogram.saturating_record(0),
+            first => self.histogram.saturating_record(now.saturating_sub(first)),
+        }
+    }
 }
 
 impl Books {
-    /// For the messages of one run.
-    pub fn new(run_id: u64) -> Self {
-        Self { run_id, ..Self::default() }
+    /// For the messages of one run that `groups` pull; `is_audit` to check content and order, `is_lag` if the second group pulls from slaves.
+    pub fn new(run_id: u64, groups: usize, is_audit: bool, is_lag: bool) -> Self {
+        let lag = is_lag.then(|| Lag { first_ns: Vec::new(), histogram: latency_histogram() });
+        Self { run_id: Some(run_id), is_audit, lag, ..Self::of_others(groups, None) }
+    }
+
+    /// For the messages of whatever run, stamped with `clock`: they are counted and timed, and nothing is known of them.
+    pub fn of_others(groups: usize, clock: Option<Skew>) -> Self {
+        Self {
+            run_id: None,
+            clock,
+            pulled: (0, 0),
+            is_audit: false,
+            stored: Bits::default(),
+            received: (0..groups).map(|_| Bits::default()).collect(),
+            duplicates: 0,
+            corrupt: 0,
+            out_of_order: 0,
+            last: HashMap::new(),
+            refusals: 0,
+            first_refusal: None,
+            lag: None,
+        }
     }
 
     /// The broker says that it holds this message.
@@ -151,24 +302,57 @@ impl Books {
         self.stored.set(sequence);
     }
 
-    fn enter(&mut self, frame: &Frame<'_>, now: u64, tally: &mut Tally) -> Result<(), crate::load::record::BadRecord> {
+    fn enter(
+        &mut self,
+        frame: &Frame<'_>,
+        now: u64,
+        tally: &mut Tally,
+        (group, source, queue): (usize, usize, usize),
+    ) -> Result<(), BadRecord> {
         for body in bodies(frame.body) {
-            let Some(stamp) = Stamp::read(body?) else { continue };
-            if stamp.run_id != self.run_id {
+            let body = body?;
+            self.pulled = (self.pulled.0 + 1, self.pulled.1 + body.len() as u64);
+            let Some(stamp) = Stamp::read(body) else { continue };
+            match self.run_id {
+                Some(run_id) if run_id != stamp.run_id => continue,
+                Some(_) => {}
+                None => {
+                    let intended_ns = self.clock.map_or(stamp.intended_ns, |clock| clock.to_ours(stamp.intended_ns));
+                    tally.received(intended_ns, now);
+                    continue;
+                }
+            }
+            if self.is_audit && !is_intact(body) {
+                self.corrupt += 1;
                 continue;
             }
-            if self.received.set(stamp.sequence) {
-                tally.received(stamp.intended_ns, now);
-            } else {
+            if !self.received[group].set(stamp.sequence) {
                 self.duplicates += 1;
+                continue;
+            }
+            tally.received(stamp.intended_ns, now);
+            if let Some(lag) = &mut self.lag {
+                lag.arrived(stamp.sequence, group, now);
+            }
+            if self.is_audit {
+                let last = self.last.entry((group, source, queue, stamp.sender)).or_insert(stamp.sequence);
+                if stamp.sequence < *last {
+                    self.out_of_order += 1;
+                }
+                *last = stamp.sequence.max(*last);
             }
         }
         Ok(())
     }
 
-    /// Different messages received.
+    /// Messages pulled, of whatever run, and bytes of their bodies.
+    pub fn pulled(&self) -> (u64, u64) {
+        self.pulled
+    }
+
+    /// Different messages received, by all groups.
     pub fn received_count(&self) -> u64 {
-        self.received.count
+        self.received.iter().map(|received| received.count).sum()
     }
 
     /// Messages received once more.
@@ -176,9 +360,29 @@ impl Books {
         self.duplicates
     }
 
-    /// Messages that the broker holds, by its own word, and that no consumer got.
+    /// Messages of this run whose content is not what was sent. Only in an audit.
+    pub fn corrupt(&self) -> u64 {
+        self.corrupt
+    }
+
+    /// Messages received after a later one of the same sender and queue. Only in an audit.
+    pub fn out_of_order(&self) -> u64 {
+        self.out_of_order
+    }
+
+    /// Messages that the broker holds, by its own word, and that a group did not get, summed over the groups.
     pub fn missing(&self) -> u64 {
-        self.stored.count_without(&self.received)
+        self.received.iter().map(|received| self.stored.count_without(received)).sum()
+    }
+
+    /// About [`Self::missing`], without a look at each message.
+    pub fn backlog(&self) -> u64 {
+        self.received.iter().map(|received| self.stored.count.saturating_sub(received.count)).sum()
+    }
+
+    /// How much later messages arrived over the slaves, ns; if that was asked for.
+    pub fn lag(&self) -> Option<&Histogram<u64>> {
+        self.lag.as_ref().map(|lag| &lag.histogram)
     }
 
     /// Pulls refused, and what the broker said the first time.
@@ -225,15 +429,15 @@ mod tests {
 
     #[test]
     fn missing_is_what_was_stored_and_not_received() {
-        let mut books = Books::new(1);
+        let mut books = Books::new(1, 2, false, false);
         for sequence in [0, 1, 63, 64, 1000] {
             books.stored(sequence);
         }
         for sequence in [1, 64, 2] {
-            assert!(books.received.set(sequence));
+            assert!(books.received[0].set(sequence) && books.received[1].set(sequence));
         }
-        assert!(!books.received.set(64));
-        assert_eq!((books.missing(), books.received_count()), (3, 3));
-        assert!(!books.received.set(u64::MAX), "a number out of all bounds");
+        assert!(!books.received[0].set(64));
+        assert_eq!((books.missing(), books.received_count(), books.backlog()), (6, 6, 4));
+        assert!(!books.received[0].set(u64::MAX), "a number out of all bounds");
     }
 }

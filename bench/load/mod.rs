@@ -5,10 +5,14 @@
 //!
 //! In reading order: [`settings`] checks the command line; [`schedule`] says when a message is due; [`frame`] writes requests and [`scan`]
 //! reads replies; [`record`] reads pulled messages; [`tally`] counts and times; [`connection`], [`producer`] and [`consumer`] are the two
-//! sides of the load; [`prelude`] prepares the topic; [`run`] is the loop; [`report`] is what remains.
+//! sides of the load; [`prelude`] prepares the topics; [`run`] is the loop; [`view`] shows it; [`consume`]
+//! only pulls, and [`skew`] is how it knows the time of those who send elsewhere; [`series`] and [`report`] are what
+//! remains. [`cli`] has the commands that only load or only listen.
 
+pub mod cli;
 pub mod clock;
 pub mod connection;
+pub mod consume;
 pub mod consumer;
 pub mod error;
 pub mod frame;
@@ -19,5 +23,8 @@ pub mod report;
 pub mod run;
 pub mod scan;
 pub mod schedule;
+pub mod series;
 pub mod settings;
+pub mod skew;
 pub mod tally;
+pub mod view;

@@ -1,4 +1,4 @@
-//! Before the load: the topic on every target, and for the consumers a first heartbeat and the end of each queue. One request after another
+//! Before the load: the topics on every target, and for the consumers a first heartbeat and the end of each queue. One request after another
 //! on a blocking socket; none of it is measured.
 
 use std::io::{self, Read, Write};
@@ -6,86 +6,132 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::load::connection::Connection;
-use crate::load::consumer::heartbeat;
+use crate::load::consumer::{Post, group_name, heartbeat};
 use crate::load::error::LoadError;
-use crate::load::frame::{GET_MAX_OFFSET, UPDATE_AND_CREATE_TOPIC, request};
+use crate::load::frame::{GET_MAX_OFFSET, OPAQUE_MIN, UPDATE_AND_CREATE_TOPIC, request};
 use crate::load::scan::{Head, HeadScanner, field_number, remark, split_frame};
 use crate::load::settings::Settings;
 
 /// Apache's broker writes its topic file and registers with its name server before it answers.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Creates the topic at `target`, or gives it the number of queues wanted.
+/// Requests sent before the first reply is read, when there are many.
+const PIPELINE: usize = 500;
+
+/// Every broker has it, with 1,024 queues, and refuses to create it: the topic of Apache's own tools.
+const SYSTEM_TOPIC: &str = "BenchmarkTest";
+
+/// Creates the load's topics at `target`, or gives them the number of queues wanted.
 ///
 /// # Errors
 /// When the broker is not there, does not answer, or refuses.
-pub fn create_topic(settings: &Settings, target: SocketAddr) -> Result<(), LoadError> {
+pub fn create_topics(settings: &Settings, target: SocketAddr) -> Result<(), LoadError> {
     let mut stream = Connection::open(target)?;
     let queues = settings.queues.to_string();
-    let fields = [
-        ("topic", settings.topic.as_str()),
-        ("defaultTopic", "TBW102"),
-        ("readQueueNums", &queues),
-        ("writeQueueNums", &queues),
-        ("perm", "6"),
-        ("topicFilterType", "SINGLE_TAG"),
-        ("topicSysFlag", "0"),
-        ("order", "false"),
-    ];
-    let frame = request(settings.header, UPDATE_AND_CREATE_TOPIC, 1, &fields, &[]);
-    ask(&mut stream, target, "topic creation", &frame, None)?;
+    for number in 0..settings.topics {
+        let topic = settings.topic_name(number);
+        if topic == SYSTEM_TOPIC {
+            continue;
+        }
+        let fields = [
+            ("topic", topic.as_str()),
+            ("defaultTopic", "TBW102"),
+            ("readQueueNums", &queues),
+            ("writeQueueNums", &queues),
+            ("perm", "6"),
+            ("topicFilterType", "SINGLE_TAG"),
+            ("topicSysFlag", "0"),
+            ("order", "false"),
+        ];
+        let frame = request(settings.header, UPDATE_AND_CREATE_TOPIC, OPAQUE_MIN, &fields, &[]);
+        Asking { stream: &mut stream, target, request: "topic creation" }.ask(&frame, None, 1)?;
+    }
     Ok(())
 }
 
-/// A connection for a consumer at `target`, its group made known, and the offset at which the load will begin in each queue.
+/// A connection for a consumer at the first of its post's replicas, its group made known, and the offset at which the load will begin in each
+/// queue.
 ///
 /// # Errors
 /// When the broker is not there, does not answer, or refuses.
-pub fn open_consumer(settings: &Settings, target: SocketAddr) -> Result<(TcpStream, Vec<i64>), LoadError> {
+pub fn open_consumer(post: &Post) -> Result<(TcpStream, Vec<i64>), LoadError> {
+    let target = post.replicas[0];
     let mut stream = Connection::open(target)?;
-    ask(&mut stream, target, "heartbeat", &heartbeat(settings.header, &settings.topic), None)?;
-    let mut offsets = Vec::new();
-    for queue in 0..settings.queues {
-        let fields = [("topic", settings.topic.as_str()), ("queueId", &queue.to_string())];
-        let frame = request(settings.header, GET_MAX_OFFSET, 1, &fields, &[]);
-        let offset = ask(&mut stream, target, "max offset", &frame, Some("offset"))?;
-        offsets.push(offset.ok_or(LoadError::FieldMissing { target, request: "max offset", field: "offset" })?);
-    }
+    let beat = heartbeat(post.header, &group_name(post.group), &post.queues);
+    Asking { stream: &mut stream, target, request: "heartbeat" }.ask(&beat, None, 1)?;
+    let offsets = queue_offsets(&mut stream, target, post, GET_MAX_OFFSET)?;
     Ok((stream, offsets))
 }
 
-/// Sends one request, waits for its reply, and returns the number in `field`.
-fn ask(
+/// What each queue answers to `code`: [`GET_MAX_OFFSET`] or [`GET_MIN_OFFSET`](crate::load::frame::GET_MIN_OFFSET).
+///
+/// # Errors
+/// When the broker does not answer, or refuses.
+pub fn queue_offsets(
     stream: &mut TcpStream,
     target: SocketAddr,
+    post: &Post,
+    code: i32,
+) -> Result<Vec<i64>, LoadError> {
+    let mut offsets = Vec::with_capacity(post.queues.len());
+    for queues in post.queues.chunks(PIPELINE) {
+        let mut frames = Vec::new();
+        for (opaque, queue) in (OPAQUE_MIN..).zip(queues) {
+            let fields = [("topic", &*queue.topic), ("queueId", &queue.id.to_string())];
+            frames.extend_from_slice(&request(post.header, code, opaque, &fields, &[]));
+        }
+        let asking = Asking { stream, target, request: "queue offset" };
+        offsets.extend(asking.ask(&frames, Some("offset"), queues.len())?);
+    }
+    Ok(offsets)
+}
+
+/// Requests on a blocking connection.
+struct Asking<'a> {
+    stream: &'a mut TcpStream,
+    target: SocketAddr,
+    /// For errors.
     request: &'static str,
-    frame: &[u8],
-    field: Option<&str>,
-) -> Result<Option<i64>, LoadError> {
-    let failed = |source| LoadError::Prepare { target, request, source };
-    stream.set_read_timeout(Some(REPLY_TIMEOUT)).map_err(failed)?;
-    stream.write_all(frame).map_err(failed)?;
-    let mut received = Vec::new();
-    let mut part = [0u8; 4096];
-    loop {
-        while let Some((frame, frame_len)) =
-            split_frame(&received).map_err(|source| LoadError::Wire { target, source })?
-        {
-            let head: Head =
-                HeadScanner::default().head(&frame).map_err(|source| LoadError::Wire { target, source })?;
-            if head.is_reply() {
-                if head.code != 0 {
-                    return Err(LoadError::Refused { target, request, code: head.code, remark: remark(&frame) });
+}
+
+impl Asking<'_> {
+    /// Sends requests whose opaques count from [`OPAQUE_MIN`], waits for their `replies` in whatever order, and returns the numbers in
+    /// `field` in the order of the requests.
+    fn ask(self, frames: &[u8], field: Option<&'static str>, replies: usize) -> Result<Vec<i64>, LoadError> {
+        let Self { stream, target, request } = self;
+        let failed = |source| LoadError::Prepare { target, request, source };
+        let wire = |source| LoadError::Wire { target, source };
+        stream.set_read_timeout(Some(REPLY_TIMEOUT)).map_err(failed)?;
+        stream.write_all(frames).map_err(failed)?;
+        let mut found = vec![0; replies];
+        let (mut left, mut received, mut part) = (replies, Vec::new(), [0u8; 65_536]);
+        loop {
+            let mut parsed = 0;
+            while let Some((frame, frame_len)) = split_frame(&received[parsed..]).map_err(wire)? {
+                let head: Head = HeadScanner::default().head(&frame).map_err(wire)?;
+                // Anything else is a notice of the broker's own.
+                if head.is_reply() {
+                    if head.code != 0 {
+                        return Err(LoadError::Refused { target, request, code: head.code, remark: remark(&frame) });
+                    }
+                    let place = head.opaque.checked_sub(OPAQUE_MIN).and_then(|place| usize::try_from(place).ok());
+                    if let (Some(field), Some(place)) = (field, place.and_then(|place| found.get_mut(place))) {
+                        let missing = LoadError::FieldMissing { target, request, field };
+                        *place = field_number(&frame, field).ok_or(missing)?;
+                    }
+                    left -= 1;
+                    if left == 0 {
+                        return Ok(if field.is_some() { found } else { Vec::new() });
+                    }
                 }
-                return Ok(field.and_then(|field| field_number(&frame, field)));
+                parsed += frame_len;
             }
-            // A notice of the broker's own.
-            received.drain(..frame_len);
+            received.drain(..parsed);
+            let bytes = stream.read(&mut part).map_err(failed)?;
+            if bytes == 0 {
+                return Err(failed(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection")));
+            }
+            received.extend_from_slice(part.get(..bytes).unwrap_or_default());
         }
-        let bytes = stream.read(&mut part).map_err(failed)?;
-        if bytes == 0 {
-            return Err(failed(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection")));
-        }
-        received.extend_from_slice(part.get(..bytes).unwrap_or_default());
     }
 }

@@ -1,75 +1,119 @@
 //! One sending connection.
 
+use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
-use crate::load::clock::{now_ns, unix_ms};
+use mio::{Registry, Token};
+
+use crate::load::clock::{SECOND_NS, now_ns};
 use crate::load::connection::{Connection, Pending, ReadBuffer, Waiting};
 use crate::load::error::LoadError;
-use crate::load::frame::{SendPatch, SendTemplate};
+use crate::load::frame::{OPAQUE_MIN, Packer, SendPatch, SendTemplate};
 use crate::load::record::Stamp;
 use crate::load::scan::remark;
-use crate::load::schedule::Due;
 use crate::load::tally::{Tally, Verdict};
+
+/// How long a request may stay without a reply before a load that may reconnect sends it elsewhere: the stock clients' time-out.
+const REPLY_TIMEOUT_NS: u64 = 3 * SECOND_NS;
+
+/// What all producers of a run share.
+#[derive(Debug)]
+pub struct Kit {
+    /// Writes requests.
+    pub packer: Packer,
+    /// One a topic and queue.
+    pub templates: Vec<SendTemplate>,
+    /// Keeps messages of different runs apart.
+    pub run_id: u64,
+    /// Messages of one request.
+    pub batch: u64,
+    /// Whether no replies come.
+    pub is_oneway: bool,
+    /// Whether requests are due at times of their own; in a closed loop a request is due when it is sent, and there is no delay to measure.
+    pub is_open: bool,
+}
 
 /// Sends on one connection, to all queues in turn, and matches the replies.
 #[derive(Debug)]
 pub struct Producer {
-    /// The socket; the loop flushes it.
-    pub connection: Connection,
-    templates: Rc<[SendTemplate]>,
+    target: SocketAddr,
+    /// `None` while it is broken and not yet made again.
+    link: Option<Connection>,
+    is_up: bool,
+    kit: Rc<Kit>,
     next_queue: usize,
-    run_id: u64,
+    sender: u32,
     pending: Pending,
-    /// Messages gathered since the last flush: when they were due.
-    gathered: Vec<u64>,
+    /// Requests gathered since the last flush.
+    gathered: Vec<Waiting>,
 }
 
 impl Producer {
-    /// Starts with queue `first_queue`, so that connections do not all begin with the same one. `templates` has one entry a queue.
-    pub fn new(connection: Connection, templates: Rc<[SendTemplate]>, first_queue: usize, run_id: u64) -> Self {
-        let next_queue = first_queue % templates.len();
-        Self { connection, templates, next_queue, run_id, pending: Pending::default(), gathered: Vec::new() }
-    }
-
-    /// Gathers one message for the next flush.
-    pub fn send(&mut self, due: Due, born_ms: u64) {
-        let opaque = self.pending.insert(Waiting { intended_ns: due.intended_ns, sequence: due.sequence });
-        let stamp = Stamp { intended_ns: due.intended_ns, sequence: due.sequence, run_id: self.run_id };
-        self.templates[self.next_queue].write(self.connection.out(), &SendPatch { opaque, born_ms, stamp });
-        self.next_queue = if self.next_queue + 1 == self.templates.len() { 0 } else { self.next_queue + 1 };
-        self.gathered.push(due.intended_ns);
-    }
-
-    /// Gathers messages until `in_flight` wait for a reply; they are due now. Counts `sequence` up.
-    pub fn fill(&mut self, in_flight: usize, sequence: &mut u64) {
-        if self.pending.len() >= in_flight {
-            return;
+    /// Number `sender` of the run's producers, on a connection that is made. Starts with queue `first_queue`, so that connections do not all
+    /// begin with the same one.
+    pub fn new(connection: Connection, kit: Rc<Kit>, first_queue: usize, sender: u32) -> Self {
+        let next_queue = first_queue % kit.templates.len();
+        Self {
+            target: connection.target(),
+            link: Some(connection),
+            is_up: true,
+            kit,
+            next_queue,
+            sender,
+            pending: Pending::default(),
+            gathered: Vec::new(),
         }
-        let (intended_ns, born_ms) = (now_ns(), unix_ms());
-        while self.pending.len() < in_flight {
-            self.send(Due { sequence: *sequence, intended_ns }, born_ms);
-            *sequence += 1;
-        }
-        // In a closed loop a message is due when it is sent: there is no delay to speak of.
-        self.gathered.clear();
     }
 
-    /// Writes what was gathered and counts how late it was.
+    /// Whether what is sent has a way to go.
+    pub fn is_up(&self) -> bool {
+        self.is_up
+    }
+
+    /// Whether each request has its reply.
+    pub fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.gathered.is_empty()
+    }
+
+    /// Gathers one request for the next flush; it is handed to the socket at `now`.
+    pub fn send(&mut self, sequence: u64, intended_ns: u64, now: u64, born_ms: u64) {
+        let Some(link) = &mut self.link else { return };
+        let waiting = Waiting { intended_ns, sent_ns: now, sequence };
+        let opaque = if self.kit.is_oneway { OPAQUE_MIN } else { self.pending.insert(waiting) };
+        let stamp = Stamp { intended_ns, sequence, run_id: self.kit.run_id, sender: self.sender };
+        let template = &self.kit.templates[self.next_queue];
+        self.kit.packer.write(link.out(), template, &SendPatch { opaque, born_ms, stamp });
+        self.next_queue = if self.next_queue + 1 == self.kit.templates.len() { 0 } else { self.next_queue + 1 };
+        if self.kit.is_open {
+            self.gathered.push(waiting);
+        }
+    }
+
+    /// Writes what was gathered, counts how late it was, and calls `on_sent(sequence)` for requests that want no reply.
     ///
     /// # Errors
     /// When the connection broke.
-    pub fn flush(&mut self, tally: &mut Tally) -> Result<(), LoadError> {
-        self.connection.flush()?;
-        if self.connection.is_flushed() && !self.gathered.is_empty() {
+    pub fn flush(&mut self, tally: &mut Tally, mut on_sent: impl FnMut(u64)) -> Result<(), LoadError> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        if !self.is_up {
+            return Ok(());
+        }
+        link.flush()?;
+        if link.is_flushed() && !self.gathered.is_empty() {
             let now = now_ns();
-            for intended_ns in self.gathered.drain(..) {
-                tally.left(intended_ns, now);
+            for waiting in self.gathered.drain(..) {
+                tally.left(waiting.intended_ns, now, self.kit.batch);
+                if self.kit.is_oneway {
+                    tally.left_for_good(waiting.intended_ns, now, self.kit.batch);
+                    on_sent(waiting.sequence);
+                }
             }
         }
         Ok(())
     }
 
-    /// Reads replies; calls `on_stored(sequence)` for each message that the broker holds.
+    /// Reads replies; calls `on_stored(sequence)` for each request whose messages the broker holds.
     ///
     /// # Errors
     /// When the connection ended, broke, or brings what is no frame.
@@ -79,20 +123,51 @@ impl Producer {
         tally: &mut Tally,
         mut on_stored: impl FnMut(u64),
     ) -> Result<(), LoadError> {
-        let pending = &mut self.pending;
-        self.connection.receive(buffer, |now, head, frame| {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        if !self.is_up {
+            self.is_up = link.is_up()?;
+            if !self.is_up {
+                return Ok(());
+            }
+        }
+        let (pending, messages) = (&mut self.pending, self.kit.batch);
+        link.receive(buffer, |now, head, frame| {
             if !head.is_reply() {
                 return Ok(());
             }
             let Some(waiting) = pending.take(head.opaque) else { return Ok(()) };
             let verdict = Verdict::of_code(head.code);
-            tally.reply(waiting.intended_ns, now, verdict);
+            tally.reply(waiting, now, verdict, messages);
             match verdict {
                 Verdict::Failed(code) => tally.remark(code, || remark(frame)),
                 _ => on_stored(waiting.sequence),
             }
             Ok(())
         })
+    }
+
+    /// Gives the connection up; what has no reply goes to `orphans`, to be sent again.
+    pub fn lose(&mut self, orphans: &mut VecDeque<Waiting>) {
+        self.link = None;
+        self.is_up = false;
+        orphans.extend(self.pending.take_older(u64::MAX));
+        if self.kit.is_oneway {
+            orphans.extend(self.gathered.iter().copied());
+        }
+        self.gathered.clear();
+    }
+
+    /// Begins to connect again if it has no connection.
+    pub fn reconnect(&mut self, registry: &Registry, token: Token) {
+        if self.link.is_none() {
+            // One that fails at once is tried again like one that breaks.
+            self.link = Connection::begin(self.target, registry, token).ok();
+        }
+    }
+
+    /// Takes back what had no reply for the stock clients' time-out, to be sent again.
+    pub fn expire(&mut self, now: u64, orphans: &mut VecDeque<Waiting>) {
+        orphans.extend(self.pending.take_older(now.saturating_sub(REPLY_TIMEOUT_NS)));
     }
 
     /// Requests without a reply.

@@ -11,9 +11,11 @@
 //! Source: Apache RocketMQ 5 `MessageDecoder`; the rest of a record is of no interest here and is skipped by its size.
 
 /// Bytes of a [`Stamp`]; the smallest body.
-pub const STAMP_BYTES: usize = 24;
+pub const STAMP_BYTES: usize = 32;
+/// Where the checksum is.
+const CRC_AT: usize = 28;
 
-/// What a body begins with, three big-endian numbers.
+/// What a body begins with, big-endian, and a CRC-32 of the rest of the body after it, which [`seal`] sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// When the message was meant to leave, ns on the clock of the process that sent it.
@@ -22,20 +24,48 @@ pub struct Stamp {
     pub sequence: u64,
     /// Which run sent it: a topic may hold messages of earlier ones.
     pub run_id: u64,
+    /// Which connection of the run: its messages are in order in each queue.
+    pub sender: u32,
 }
 
 impl Stamp {
-    /// Writes into the first [`STAMP_BYTES`] of `body`.
+    /// Writes into the first [`STAMP_BYTES`] of `body`, without a checksum.
     pub fn write(&self, body: &mut [u8]) {
         body[0..8].copy_from_slice(&self.intended_ns.to_be_bytes());
         body[8..16].copy_from_slice(&self.sequence.to_be_bytes());
         body[16..24].copy_from_slice(&self.run_id.to_be_bytes());
+        body[24..28].copy_from_slice(&self.sender.to_be_bytes());
+        body[CRC_AT..STAMP_BYTES].copy_from_slice(&[0; 4]);
     }
 
     /// `None` when `body` is too short to hold one.
     pub fn read(body: &[u8]) -> Option<Self> {
-        Some(Self { intended_ns: be_u64(body, 0)?, sequence: be_u64(body, 8)?, run_id: be_u64(body, 16)? })
+        let stamp = body.get(..STAMP_BYTES)?;
+        Some(Self {
+            intended_ns: be_u64(stamp, 0)?,
+            sequence: be_u64(stamp, 8)?,
+            run_id: be_u64(stamp, 16)?,
+            sender: be_u32(stamp, 24)?,
+        })
     }
+}
+
+/// Writes the checksum of a stamped body.
+pub fn seal(body: &mut [u8]) {
+    let crc = checksum(body);
+    body[CRC_AT..STAMP_BYTES].copy_from_slice(&crc.to_be_bytes());
+}
+
+/// Whether a body is what [`seal`] sealed.
+pub fn is_intact(body: &[u8]) -> bool {
+    body.len() >= STAMP_BYTES && be_u32(body, CRC_AT) == Some(checksum(body))
+}
+
+fn checksum(body: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&body[..CRC_AT]);
+    crc.update(&body[STAMP_BYTES..]);
+    crc.finalize()
 }
 
 /// The bodies of the records in the body of a pull's reply.
@@ -144,8 +174,8 @@ mod tests {
 
     #[test]
     fn a_stamp_survives_and_a_short_body_has_none() {
-        let stamp = Stamp { intended_ns: 1, sequence: u64::MAX, run_id: 3 };
-        let mut body = [0u8; 30];
+        let stamp = Stamp { intended_ns: 1, sequence: u64::MAX, run_id: 3, sender: 4 };
+        let mut body = [0u8; 40];
         stamp.write(&mut body);
         assert_eq!(Stamp::read(&body), Some(stamp));
         assert_eq!(Stamp::read(&body[..STAMP_BYTES - 1]), None);

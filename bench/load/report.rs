@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::load::consumer::Books;
 use crate::load::frame::HeaderKind;
 use crate::load::run::{Ending, Outcome, ratio};
-use crate::load::settings::{Pace, Settings, SizeShare};
-use crate::load::tally::{Failures, Tally};
+use crate::load::settings::{Arrivals, Pace, Sending, Settings, SizeShare};
+use crate::load::tally::Failures;
 
 /// Latencies of one kind, microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -59,9 +59,15 @@ pub struct Report {
     pub failed: u64,
     /// From the intended moment to the reply.
     pub latency_us: Percentiles,
+    /// From the actual send to the reply: what hides a stall.
+    #[serde(default)]
+    pub from_send_us: Option<Percentiles>,
     /// From the intended moment until a consumer had it, if messages were pulled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end_to_end_us: Option<Percentiles>,
+    /// How much later messages arrived over the slaves than over their masters, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_us: Option<Percentiles>,
     /// From the intended moment to the write: the generator's own lateness, open loop only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub send_delay_us: Option<Percentiles>,
@@ -75,6 +81,12 @@ pub struct Report {
     pub elapsed_s: f64,
     /// Messages without a reply, part of `failed`.
     pub unanswered: u64,
+    /// Messages sent once more because their connection broke or stayed silent.
+    #[serde(default)]
+    pub resent: u64,
+    /// Connections that broke and were made again.
+    #[serde(default)]
+    pub reconnects: u64,
     /// Refusals by response code, part of `failed`.
     pub failed_by_code: BTreeMap<String, Failures>,
     /// Stored with less than the promise: code 10. Neither in `sent` nor in `failed`.
@@ -103,6 +115,12 @@ pub struct Consumed {
     pub duplicates: u64,
     /// Messages stored, by the broker's word, and not received when the run had drained.
     pub missing: u64,
+    /// Messages whose content is not what was sent; in an audit.
+    #[serde(default)]
+    pub corrupt: u64,
+    /// Messages received after a later one of the same sender and queue; in an audit.
+    #[serde(default)]
+    pub out_of_order: u64,
     /// Pulls refused.
     pub pulls_refused: u64,
     /// What the broker said to the first.
@@ -115,9 +133,12 @@ pub struct Consumed {
 pub struct SettingsReport {
     /// Brokers.
     pub targets: Vec<String>,
-    /// Topic.
+    /// Topic, or the first part of the topics' names.
     pub topic: String,
-    /// Queues on each target.
+    /// Topics.
+    #[serde(default)]
+    pub topics: u32,
+    /// Queues of a topic on each target.
     pub queues: u32,
     /// Sending connections.
     pub connections: usize,
@@ -127,14 +148,33 @@ pub struct SettingsReport {
     /// Open loop: messages a second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<u64>,
+    /// Open loop: distances between messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrivals: Option<Arrivals>,
+    /// What senders do with a message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub send: Option<Sending>,
     /// Bytes of bodies.
+    #[serde(default)]
     pub sizes: Vec<SizeShare>,
+    /// Messages of one request.
+    #[serde(default)]
+    pub batch: usize,
+    /// Whether messages had keys.
+    #[serde(default)]
+    pub keys: bool,
+    /// Different tags.
+    #[serde(default)]
+    pub tags: u32,
     /// Measured.
     pub duration_s: f64,
     /// Before.
     pub warmup_s: f64,
     /// Whether messages were pulled back.
     pub end_to_end: bool,
+    /// Groups that pulled.
+    #[serde(default)]
+    pub groups: usize,
     /// Of requests.
     pub header: HeaderKind,
     /// The generator's processor, if it was pinned.
@@ -160,6 +200,8 @@ impl Report {
             sent: tally.sent(),
             failed: tally.failed(),
             latency_us: Percentiles::of(tally.latency()),
+            from_send_us: (settings.send != Sending::Oneway).then(|| Percentiles::of(tally.from_send())),
+            lag_us: outcome.books.as_ref().and_then(Books::lag).map(Percentiles::of),
             end_to_end_us: outcome.books.as_ref().map(|_| Percentiles::of(tally.end_to_end())),
             send_delay_us: is_open.then(|| Percentiles::of(tally.send_delay())),
             mode: if is_open { "open" } else { "closed" }.to_owned(),
@@ -167,6 +209,8 @@ impl Report {
             ended: ending_sentence(&outcome.ending),
             elapsed_s,
             unanswered: tally.unanswered(),
+            resent: tally.resent_count(),
+            reconnects: outcome.reconnects,
             failed_by_code: tally
                 .failures()
                 .iter()
@@ -205,6 +249,9 @@ impl Report {
             ),
         ];
         complaints.extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+        if let Some(consumed) = self.consumed.as_ref().filter(|consumed| consumed.corrupt > 0) {
+            complaints.push(format!("{} messages arrived with another content than was sent", consumed.corrupt));
+        }
         if let Some(refusal) = self.consumed.as_ref().and_then(|consumed| consumed.first_refusal.as_ref()) {
             complaints.push(format!("pulls were refused with {refusal}"));
         }
@@ -229,6 +276,18 @@ impl Report {
         if let Some(consumed) = self.consumed.as_ref().filter(|consumed| consumed.duplicates > 0) {
             remarks.push(format!("{} messages arrived more than once", consumed.duplicates));
         }
+        if let Some(consumed) = self.consumed.as_ref().filter(|consumed| consumed.out_of_order > 0) {
+            remarks.push(format!(
+                "{} messages arrived after a later one of their sender and queue",
+                consumed.out_of_order
+            ));
+        }
+        if self.reconnects > 0 {
+            remarks.push(format!(
+                "{} connections broke and were made again; {} messages were sent once more",
+                self.reconnects, self.resent
+            ));
+        }
         remarks
     }
 
@@ -247,8 +306,14 @@ impl Report {
             "{:<14}{:>11}{:>11}{:>11}{:>11}{:>11}{:>11}",
             "microseconds", "p50", "p90", "p99", "p99.9", "p99.99", "max"
         )?;
-        let rows =
-            [("reply", Some(self.latency_us)), ("end to end", self.end_to_end_us), ("send delay", self.send_delay_us)];
+        let rows = [
+            // Who wants no reply has none to time.
+            ("reply", self.from_send_us.map(|_| self.latency_us)),
+            ("from send", self.from_send_us),
+            ("end to end", self.end_to_end_us),
+            ("slave's lag", self.lag_us),
+            ("send delay", self.send_delay_us),
+        ];
         for (name, row) in rows {
             let Some(row) = row else { continue };
             let [p50, p90, p99, p99_9, p99_99, max] = [row.p50, row.p90, row.p99, row.p99_9, row.p99_99, row.max];
@@ -279,43 +344,39 @@ fn consumed(books: &Books) -> Consumed {
         received: books.received_count(),
         duplicates: books.duplicates(),
         missing: books.missing(),
+        corrupt: books.corrupt(),
+        out_of_order: books.out_of_order(),
         pulls_refused,
         first_refusal: first_refusal.map(str::to_owned),
     }
 }
 
 fn settings_report(settings: &Settings) -> SettingsReport {
-    let (in_flight, rate) = match settings.pace {
-        Pace::Closed { in_flight } => (Some(in_flight), None),
-        Pace::Open { rate_per_s, .. } => (None, Some(rate_per_s)),
+    let (in_flight, rate, arrivals) = match settings.pace {
+        Pace::Closed { in_flight } => (Some(in_flight), None, None),
+        Pace::Open { rate_per_s, arrivals, .. } => (None, Some(rate_per_s), Some(arrivals)),
     };
     let debug = if cfg!(debug_assertions) { " (debug build)" } else { "" };
     SettingsReport {
         targets: settings.targets.iter().map(ToString::to_string).collect(),
         topic: settings.topic.clone(),
+        topics: settings.topics,
         queues: settings.queues,
         connections: settings.connections,
         in_flight,
         rate,
+        arrivals,
+        send: Some(settings.send),
         sizes: settings.sizes.clone(),
+        batch: settings.batch,
+        keys: settings.keys,
+        tags: settings.tags,
         duration_s: settings.duration.as_secs_f64(),
         warmup_s: settings.warmup.as_secs_f64(),
         end_to_end: !settings.sources.is_empty(),
+        groups: if settings.sources.is_empty() { 0 } else { settings.groups },
         header: settings.header,
         cpu: settings.cpu,
         generator: format!("ringmq-bench {}{debug}", env!("CARGO_PKG_VERSION")),
     }
-}
-
-/// One line on stderr about the second that is over.
-pub fn live_line(seconds: u64, is_warm: bool, tally: &mut Tally) {
-    let (replies, [p50, p99, max]) = tally.end_second();
-    let phase = if is_warm { "" } else { "  (warm-up)" };
-    let [p50, p99, max] = [p50, p99, max].map(|nanoseconds| ratio(nanoseconds, 1_000_000));
-    let failed = tally.failed();
-    // A closed stderr is no reason to stop measuring.
-    let _ = writeln!(
-        io::stderr(),
-        "{seconds:>4} s {replies:>9} replies   p50 {p50:>8.3}   p99 {p99:>8.3}   max {max:>8.3} ms   failed {failed}{phase}"
-    );
 }

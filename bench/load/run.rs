@@ -1,26 +1,30 @@
 //! The loop: one thread that sleeps until a message is due or bytes arrive, and then does all there is to do.
 
+use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 
 use crate::load::clock::{SECOND_NS, Timer, cpu_time_ns, now_ns, unix_ms};
-use crate::load::connection::{Connection, ReadBuffer};
-use crate::load::consumer::{Books, Consumer};
+use crate::load::connection::{Connection, ReadBuffer, Waiting};
+use crate::load::consumer::{Books, Consumer, Post, Queue};
 use crate::load::error::LoadError;
-use crate::load::frame::SendTemplate;
-use crate::load::prelude::{create_topic, open_consumer};
-use crate::load::producer::Producer;
-use crate::load::report::live_line;
+use crate::load::frame::{Packer, SendShape, SendTemplate};
+use crate::load::prelude::{create_topics, open_consumer};
+use crate::load::producer::{Kit, Producer};
 use crate::load::schedule::{OpenSchedule, Window};
-use crate::load::settings::{Pace, Settings};
+use crate::load::series::{Histograms, Second};
+use crate::load::settings::{Pace, Sending, Settings};
 use crate::load::tally::Tally;
+use crate::load::view::View;
 
 /// Seconds between heartbeats of the consumers; stock clients take 30.
 const HEARTBEAT_SECONDS: u64 = 30;
+/// How often what is broken is tried again, if it may be.
+const REPAIR_NS: u64 = SECOND_NS / 10;
 const TIMER: Token = Token(usize::MAX - 1);
 const EVENTS_MAX: usize = 1024;
 
@@ -44,40 +48,61 @@ pub struct Outcome {
     pub tally: Tally,
     /// What arrived, if anything was pulled.
     pub books: Option<Books>,
+    /// When the load began, ns of [`now_ns`].
+    pub start_ns: u64,
     /// Over which [`Tally::sent`] came about, ns.
     pub elapsed_ns: u64,
     /// Of one processor, over the whole run: near 1, the generator was the bottleneck.
     pub generator_cpu: f64,
     /// How often the bound on outstanding requests held messages back.
     pub held_back: u64,
+    /// Connections that broke and were made again.
+    pub reconnects: u64,
 }
 
-/// Prepares the topic, connects, sends, drains. `stop` ends it early.
+impl Outcome {
+    /// A point for each second that is over.
+    pub fn seconds(&self) -> &[Second] {
+        self.tally.seconds()
+    }
+
+    /// All latencies, to be kept.
+    pub fn histograms(&self) -> Histograms {
+        Histograms::of(&self.tally, self.books.is_some())
+    }
+}
+
+/// Prepares the topics, connects, sends, drains. `stop` ends it early; `view` shows how it goes on.
 ///
 /// # Errors
 /// When the load could not begin; a fault during the load is in [`Outcome::ending`].
-pub fn produce(settings: &Settings, stop: &Arc<AtomicBool>) -> Result<Outcome, LoadError> {
+pub fn produce(settings: &Settings, stop: &AtomicBool, view: &mut View) -> Result<Outcome, LoadError> {
+    if let Some(cpu) = settings.cpu {
+        pin(cpu)?;
+    }
     for target in &settings.targets {
-        create_topic(settings, *target)?;
+        create_topics(settings, *target)?;
     }
     let mut load = Load::connect(settings)?;
     let cpu_start_ns = cpu_time_ns();
-    let ending = match load.run(stop) {
+    let ending = match load.run(stop, view) {
         Ok(ending) => ending,
         Err(error) => Ending::Failed(error),
     };
+    view.end();
     let now = now_ns();
-    for producer in &load.producers {
-        for waiting in producer.pending().iter() {
-            load.tally.given_up(waiting.intended_ns, now);
-        }
+    let waiting = load.producers.iter().flat_map(|producer| producer.pending().iter()).chain(load.orphans);
+    for waiting in waiting {
+        load.tally.given_up(waiting, now, load.kit.batch);
     }
     let wall_ns = now.saturating_sub(load.start_ns).max(1);
     Ok(Outcome {
         ending,
+        start_ns: load.start_ns,
         elapsed_ns: load.tally.elapsed_ns(now),
         generator_cpu: ratio(cpu_time_ns() - cpu_start_ns, wall_ns),
         held_back: load.schedule.as_ref().map_or(0, OpenSchedule::held_back),
+        reconnects: load.reconnects,
         books: (!settings.sources.is_empty()).then_some(load.books),
         tally: load.tally,
     })
@@ -89,25 +114,50 @@ pub fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
 }
 
+/// Keeps this thread on one processor.
+fn pin(cpu: usize) -> Result<(), LoadError> {
+    let refused = |source| LoadError::System { action: "stay on the processor asked for", source };
+    if cpu >= rustix::thread::CpuSet::MAX_CPU {
+        return Err(refused(io::Error::new(io::ErrorKind::InvalidInput, "there is none of that number")));
+    }
+    let mut only = rustix::thread::CpuSet::new();
+    only.set(cpu);
+    rustix::thread::sched_setaffinity(None, &only).map_err(|error| refused(error.into()))
+}
+
 struct Load {
     poll: Poll,
     timer: Timer,
     buffer: ReadBuffer,
     pace: Pace,
+    send: Sending,
     /// In open loop.
     schedule: Option<OpenSchedule>,
     /// Number of the next message, in closed loop.
     sequence: u64,
+    kit: Rc<Kit>,
     producers: Vec<Producer>,
-    /// Producers with messages gathered by [`Self::send_due`].
+    /// The producer that is the next to send, in open loop.
+    next: usize,
+    /// Producers with requests gathered by [`Self::send_due`].
     touched: Vec<usize>,
+    /// Requests whose connection broke or stayed silent; they are the next to be sent.
+    orphans: VecDeque<Waiting>,
     consumers: Vec<Consumer>,
     books: Books,
     tally: Tally,
+    /// Whether what breaks is made again.
+    reconnect: bool,
+    reconnects: u64,
+    repair_ns: u64,
     start_ns: u64,
     window: Window,
     /// Replies and messages are waited for until then.
     drain_end_ns: u64,
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Load {
@@ -116,55 +166,78 @@ impl Load {
         let poll = Poll::new().map_err(system("create an epoll set"))?;
         let timer = Timer::new(poll.registry(), TIMER).map_err(system("create a timer"))?;
         let run_id = (unix_ms() << 20) | u64::from(std::process::id());
-        let templates: Rc<[SendTemplate]> = (0..settings.queues)
-            .map(|queue| SendTemplate::new(settings.header, &settings.topic, queue, settings.sizes[0].bytes, run_id))
-            .collect();
+        let queues = queues(settings);
+        let kit = Rc::new(kit(settings, &queues, run_id));
         let mut producers = Vec::with_capacity(settings.connections);
         for (index, target) in (0..settings.connections).zip(settings.targets.iter().cycle()) {
             let connection = Connection::watch(Connection::open(*target)?, *target, poll.registry(), Token(index))?;
-            producers.push(Producer::new(connection, Rc::clone(&templates), index / settings.targets.len(), run_id));
+            let sender = u32::try_from(index).expect("connections are at most 20,000");
+            producers.push(Producer::new(connection, Rc::clone(&kit), index / settings.targets.len(), sender));
         }
         let mut consumers = Vec::new();
-        for source in settings.sources.iter().filter_map(|replicas| replicas.first()) {
-            let (stream, offsets) = open_consumer(settings, *source)?;
+        let groups = (0..settings.groups).flat_map(|group| settings.sources.iter().map(move |source| (group, source)));
+        // The lag is that of a second group, on the slaves.
+        let lagging = settings.lag_sources.iter().map(|source| (1, source));
+        for (group, source) in groups.chain(lagging) {
+            let number = consumers.len() % settings.sources.len();
+            let post = Post {
+                group,
+                source: number,
+                replicas: source.clone(),
+                queues: Rc::clone(&queues),
+                header: settings.header,
+            };
+            let (stream, offsets) = open_consumer(&post)?;
             let token = Token(producers.len() + consumers.len());
-            let connection = Connection::watch(stream, *source, poll.registry(), token)?;
-            consumers.push(Consumer::new(connection, settings.header, &settings.topic, offsets));
+            let connection = Connection::watch(stream, post.replicas[0], poll.registry(), token)?;
+            consumers.push(Consumer::new(connection, post, offsets));
         }
-        let nanos = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let start_ns = now_ns();
         let window_start = start_ns + nanos(settings.warmup);
         let window = Window { start_ns: window_start, end_ns: window_start + nanos(settings.duration) };
         let schedule = match settings.pace {
             Pace::Closed { .. } => None,
-            Pace::Open { rate_per_s, outstanding_max, .. } => {
-                Some(OpenSchedule::new(start_ns, window.end_ns, rate_per_s, outstanding_max))
+            Pace::Open { rate_per_s, arrivals, outstanding_max } => {
+                let whole = Window { start_ns, end_ns: window.end_ns };
+                // One that waits for each reply has one request outstanding a connection.
+                let is_sync = settings.send == Sending::Sync;
+                let outstanding_max = if is_sync { settings.connections } else { outstanding_max };
+                Some(OpenSchedule::new(whole, rate_per_s, arrivals, settings.batch, outstanding_max))
             }
         };
+        let is_lag = !settings.lag_sources.is_empty();
+        let groups = if is_lag { 2 } else { settings.groups };
         Ok(Self {
             poll,
             timer,
             buffer: ReadBuffer::default(),
             pace: settings.pace,
+            send: settings.send,
             schedule,
             sequence: 0,
+            kit,
             producers,
+            next: 0,
             touched: Vec::new(),
+            orphans: VecDeque::new(),
             consumers,
-            books: Books::new(run_id),
+            books: Books::new(run_id, groups, settings.audit, is_lag),
             tally: Tally::new(window),
+            reconnect: settings.reconnect,
+            reconnects: 0,
+            repair_ns: start_ns + REPAIR_NS,
             start_ns,
             window,
             drain_end_ns: window.end_ns + nanos(settings.drain),
         })
     }
 
-    fn run(&mut self, stop: &AtomicBool) -> Result<Ending, LoadError> {
+    fn run(&mut self, stop: &AtomicBool, view: &mut View) -> Result<Ending, LoadError> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut seconds = 0;
-        for index in 0..self.consumers.len() {
-            self.consumers[index].retry();
-            self.consumers[index].connection.flush()?;
+        for consumer in &mut self.consumers {
+            consumer.retry();
+            consumer.flush()?;
         }
         for index in 0..self.producers.len() {
             self.refill(index, self.start_ns)?;
@@ -174,13 +247,17 @@ impl Load {
             let now = now_ns();
             while now >= self.start_ns + (seconds + 1) * SECOND_NS {
                 seconds += 1;
-                self.end_second(seconds)?;
+                self.end_second(seconds, view)?;
             }
             if stop.load(Ordering::Relaxed) {
                 return Ok(Ending::Interrupted);
             }
             if now >= self.window.end_ns && (self.is_drained() || now >= self.drain_end_ns) {
                 return Ok(Ending::Finished);
+            }
+            if self.reconnect && now >= self.repair_ns {
+                self.repair_ns = now + REPAIR_NS;
+                self.repair(now)?;
             }
             self.sleep(&mut events, now, self.start_ns + (seconds + 1) * SECOND_NS)?;
             for event in &events {
@@ -193,8 +270,10 @@ impl Load {
 
     /// Waits for bytes or for the next moment at which something is due.
     fn sleep(&mut self, events: &mut Events, now: u64, tick_ns: u64) -> Result<(), LoadError> {
-        let wake_ns = self.schedule.as_ref().and_then(OpenSchedule::wake_ns).unwrap_or(u64::MAX).min(tick_ns);
+        let due_ns = self.schedule.as_ref().and_then(OpenSchedule::wake_ns).filter(|_| self.can_send());
+        let wake_ns = due_ns.unwrap_or(u64::MAX).min(tick_ns);
         let wake_ns = wake_ns.min(if now < self.window.end_ns { self.window.end_ns } else { self.drain_end_ns });
+        let wake_ns = if self.reconnect { wake_ns.min(self.repair_ns) } else { wake_ns };
         self.timer.arm(wake_ns, now).map_err(|source| LoadError::System { action: "arm the timer", source })?;
         match self.poll.poll(events, None) {
             // A signal; the loop looks at `stop`.
@@ -207,38 +286,78 @@ impl Load {
         }
     }
 
-    /// Open loop: gathers all messages that are due, then writes once a connection.
+    /// Whether any connection is there to send on.
+    fn can_send(&self) -> bool {
+        !self.reconnect || self.producers.iter().any(Producer::is_up)
+    }
+
+    /// The next producer in turn that may send.
+    fn next_producer(&mut self) -> Option<usize> {
+        for _ in 0..self.producers.len() {
+            let index = self.next;
+            self.next = if index + 1 == self.producers.len() { 0 } else { index + 1 };
+            let producer = &self.producers[index];
+            if producer.is_up() && (self.send != Sending::Sync || producer.is_idle()) {
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    /// Open loop: gathers all requests that are due, then writes once a connection. What was sent in vain goes first.
     fn send_due(&mut self) -> Result<(), LoadError> {
-        let Some(schedule) = &mut self.schedule else { return Ok(()) };
+        if self.schedule.is_none() {
+            return Ok(());
+        }
         let (now, born_ms) = (now_ns(), unix_ms());
         let mut outstanding: usize = self.producers.iter().map(|producer| producer.pending().len()).sum();
-        while let Some(due) = schedule.take(now, outstanding) {
-            let index = usize::try_from(due.sequence).expect("64-bit machine") % self.producers.len();
-            self.producers[index].send(due, born_ms);
+        while self.can_send() {
+            let is_again = !self.orphans.is_empty();
+            let request = match self.orphans.front() {
+                Some(orphan) => Some((orphan.sequence, orphan.intended_ns)),
+                None => {
+                    let due = self.schedule.as_mut().and_then(|schedule| schedule.take(now, outstanding));
+                    due.map(|due| (due.sequence, due.intended_ns))
+                }
+            };
+            let Some((sequence, intended_ns)) = request else { break };
+            let Some(index) = self.next_producer() else { break };
+            if is_again {
+                self.orphans.pop_front();
+                self.tally.resent(self.kit.batch);
+            }
+            self.producers[index].send(sequence, intended_ns, now, born_ms);
             if !self.touched.contains(&index) {
                 self.touched.push(index);
             }
             outstanding += 1;
         }
-        for index in self.touched.drain(..) {
-            self.producers[index].flush(&mut self.tally)?;
+        while let Some(index) = self.touched.pop() {
+            let sent = self.flush(index);
+            self.settle(index, sent)?;
         }
         Ok(())
     }
 
     fn serve(&mut self, index: usize) -> Result<(), LoadError> {
-        if let Some(producer) = self.producers.get_mut(index) {
-            let (books, is_pulled) = (&mut self.books, !self.consumers.is_empty());
-            producer.receive(&mut self.buffer, &mut self.tally, |sequence| {
-                if is_pulled {
-                    books.stored(sequence);
-                }
-            })?;
-            return self.refill(index, now_ns());
+        if index < self.producers.len() {
+            let served = self.serve_producer(index);
+            return self.settle(index, served);
         }
         let Some(consumer) = self.consumers.get_mut(index - self.producers.len()) else { return Ok(()) };
-        consumer.receive(&mut self.buffer, &mut self.books, &mut self.tally)?;
-        consumer.connection.flush()
+        let served = consumer.receive(&mut self.buffer, &mut self.books, &mut self.tally);
+        let served = served.and_then(|()| consumer.flush());
+        self.settle(index, served)
+    }
+
+    fn serve_producer(&mut self, index: usize) -> Result<(), LoadError> {
+        let (books, is_pulled, batch) = (&mut self.books, !self.consumers.is_empty(), self.kit.batch);
+        self.producers[index].receive(&mut self.buffer, &mut self.tally, |first| {
+            if is_pulled {
+                (first..first + batch).for_each(|sequence| books.stored(sequence));
+            }
+        })?;
+        self.refill(index, now_ns())
     }
 
     /// Closed loop: replaces what was answered. Both loops: writes what the kernel did not take earlier.
@@ -246,27 +365,115 @@ impl Load {
         let producer = &mut self.producers[index];
         if let Pace::Closed { in_flight } = self.pace
             && now < self.window.end_ns
+            && producer.is_up()
+            && producer.pending().len() < in_flight
         {
-            producer.fill(in_flight, &mut self.sequence);
+            let (now, born_ms) = (now_ns(), unix_ms());
+            while producer.pending().len() < in_flight {
+                if let Some(orphan) = self.orphans.pop_front() {
+                    self.tally.resent(self.kit.batch);
+                    producer.send(orphan.sequence, orphan.intended_ns, now, born_ms);
+                } else {
+                    producer.send(self.sequence, now, now, born_ms);
+                    self.sequence += self.kit.batch;
+                }
+            }
         }
-        producer.flush(&mut self.tally)
+        self.flush(index)
     }
 
-    fn end_second(&mut self, seconds: u64) -> Result<(), LoadError> {
-        let is_warm = self.start_ns + seconds * SECOND_NS > self.window.start_ns;
-        live_line(seconds, is_warm, &mut self.tally);
-        for consumer in &mut self.consumers {
+    fn flush(&mut self, index: usize) -> Result<(), LoadError> {
+        let (books, is_pulled, batch) = (&mut self.books, !self.consumers.is_empty(), self.kit.batch);
+        self.producers[index].flush(&mut self.tally, |first| {
+            if is_pulled {
+                (first..first + batch).for_each(|sequence| books.stored(sequence));
+            }
+        })
+    }
+
+    /// What becomes of a connection that broke: of a load that may reconnect, it is made again; of any other, it is the end.
+    fn settle(&mut self, index: usize, result: Result<(), LoadError>) -> Result<(), LoadError> {
+        let Err(error) = result else { return Ok(()) };
+        let is_broken =
+            matches!(error, LoadError::Closed { .. } | LoadError::Broken { .. } | LoadError::Connect { .. });
+        if !self.reconnect || !is_broken {
+            return Err(error);
+        }
+        // One that was never made is not lost.
+        self.reconnects += u64::from(!matches!(error, LoadError::Connect { .. }));
+        match self.producers.get_mut(index) {
+            Some(producer) => producer.lose(&mut self.orphans),
+            None => self.consumers[index - self.producers.len()].lose(),
+        }
+        Ok(())
+    }
+
+    /// Connects what is not connected, and takes back what stayed without a reply for too long.
+    fn repair(&mut self, now: u64) -> Result<(), LoadError> {
+        for (index, producer) in self.producers.iter_mut().enumerate() {
+            producer.reconnect(self.poll.registry(), Token(index));
+            producer.expire(now, &mut self.orphans);
+        }
+        let first = self.producers.len();
+        for (index, consumer) in self.consumers.iter_mut().enumerate() {
+            consumer.reconnect(self.poll.registry(), Token(first + index));
+        }
+        // In a closed loop, one that lost its requests without a reply sends the next.
+        for index in 0..self.producers.len() {
+            let refilled = self.refill(index, now);
+            self.settle(index, refilled)?;
+        }
+        Ok(())
+    }
+
+    fn end_second(&mut self, seconds: u64, view: &mut View) -> Result<(), LoadError> {
+        let is_warmup = self.start_ns + seconds * SECOND_NS <= self.window.start_ns;
+        let requests: usize = self.producers.iter().map(|producer| producer.pending().len()).sum();
+        let outstanding = (requests + self.orphans.len()) as u64 * self.kit.batch;
+        let second = self.tally.end_second(seconds, is_warmup, outstanding, self.books.backlog());
+        view.second(&second, self.tally.failed());
+        for index in 0..self.consumers.len() {
+            let consumer = &mut self.consumers[index];
             consumer.retry();
             if seconds.is_multiple_of(HEARTBEAT_SECONDS) {
                 consumer.heartbeat();
             }
-            consumer.connection.flush()?;
+            let flushed = consumer.flush();
+            self.settle(self.producers.len() + index, flushed)?;
         }
         Ok(())
     }
 
     fn is_drained(&self) -> bool {
-        let has_replies = self.producers.iter().all(|producer| producer.pending().is_empty());
+        let has_replies = self.orphans.is_empty() && self.producers.iter().all(Producer::is_idle);
         has_replies && (self.consumers.is_empty() || self.books.missing() == 0)
+    }
+}
+
+/// All queues of the load, topic by topic.
+fn queues(settings: &Settings) -> Rc<[Queue]> {
+    let topics = (0..settings.topics).map(|number| Rc::from(settings.topic_name(number)));
+    topics
+        .flat_map(|topic: Rc<str>| (0..settings.queues).map(move |id| Queue { topic: Rc::clone(&topic), id }))
+        .collect()
+}
+
+fn kit(settings: &Settings, queues: &[Queue], run_id: u64) -> Kit {
+    let is_oneway = settings.send == Sending::Oneway;
+    let shape = SendShape {
+        header: settings.header,
+        batch: settings.batch,
+        keys: settings.keys,
+        tags: settings.tags,
+        is_oneway,
+        run_id,
+    };
+    Kit {
+        packer: Packer::new(shape, &settings.sizes, settings.audit),
+        templates: queues.iter().map(|queue| SendTemplate::new(&shape, &queue.topic, queue.id)).collect(),
+        run_id,
+        batch: settings.batch as u64,
+        is_oneway,
+        is_open: matches!(settings.pace, Pace::Open { .. }),
     }
 }

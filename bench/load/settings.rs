@@ -30,7 +30,7 @@ const GROUPS_MAX: usize = 64;
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct LoadArgs {
     /// Topic; created on every target before the load begins. Of several topics the first part of their names
-    #[arg(short = 't', long, default_value = "BenchmarkTest")]
+    #[arg(short = 't', long, default_value = "RingmqBench")]
     pub topic: String,
     /// Topics: TOPIC, TOPIC-1, TOPIC-2 ...
     #[arg(long, default_value_t = 1)]
@@ -170,6 +170,8 @@ pub struct Place {
     pub targets: Vec<SocketAddr>,
     /// Consumers each: a broker's replicas in the order in which they are tried. Empty: the targets.
     pub sources: Vec<Vec<SocketAddr>>,
+    /// Slaves, one a source in the same order, that are also pulled from to see how much later messages are there.
+    pub lag_sources: Vec<Vec<SocketAddr>>,
 }
 
 /// A load that makes sense.
@@ -205,6 +207,8 @@ pub struct Settings {
     pub drain: Duration,
     /// Brokers to pull the messages back from, each with its replicas; empty if they are not pulled.
     pub sources: Vec<Vec<SocketAddr>>,
+    /// Brokers that a second group pulls from, to see how much later messages are there; empty if that is not asked for.
+    pub lag_sources: Vec<Vec<SocketAddr>>,
     /// Groups that pull.
     pub groups: usize,
     /// Whether a broken connection is made again.
@@ -286,25 +290,7 @@ impl Settings {
     /// # Errors
     /// The first thing that makes no sense.
     pub fn check(args: &LoadArgs, place: &Place) -> Result<Self, SettingsError> {
-        let pace = match (args.in_flight, args.rate, args.send) {
-            (None, None, Sending::Sync) => Pace::Closed { in_flight: 1 },
-            (None, None, _) => return Err(SettingsError::NoPace),
-            (Some(_), Some(_), _) => return Err(SettingsError::TwoPaces),
-            (Some(_), None, Sending::Oneway) => {
-                return Err(SettingsError::Contradiction(
-                    "--send oneway has no replies to keep in flight: give it a --rate",
-                ));
-            }
-            (Some(2..), None, Sending::Sync) => {
-                return Err(SettingsError::Contradiction("--send sync has one request in flight a connection"));
-            }
-            (Some(in_flight), None, _) => Pace::Closed { in_flight: within("--in-flight", in_flight, 1, 65_536)? },
-            (None, Some(rate), _) => Pace::Open {
-                rate_per_s: within("--rate", rate, 1, RATE_MAX)?,
-                arrivals: args.arrivals,
-                outstanding_max: within("--outstanding-max", args.outstanding_max, 1, PENDING_MAX)?,
-            },
-        };
+        let pace = pace(args)?;
         let is_name = |letter: char| letter.is_ascii_alphanumeric() || "%|-_".contains(letter);
         if args.topic.is_empty() || args.topic.len() > 120 || !args.topic.chars().all(is_name) {
             return Err(SettingsError::Topic { topic: args.topic.clone() });
@@ -328,6 +314,9 @@ impl Settings {
             (true, true) => place.targets.iter().map(|target| vec![*target]).collect(),
             (true, false) => place.sources.clone(),
         };
+        if !place.lag_sources.is_empty() && (args.groups != 1 || place.lag_sources.len() != place.targets.len()) {
+            return Err(SettingsError::Contradiction("--lag-at takes one slave a target, and has a group of its own"));
+        }
         let batch = within("--batch", args.batch, 1, BATCH_MAX)?;
         let sizes = parse_sizes(&args.size)?;
         if sizes.iter().any(|size| size.bytes * batch > SIZE_MAX) {
@@ -349,6 +338,7 @@ impl Settings {
             warmup: args.warmup,
             drain: args.drain,
             sources,
+            lag_sources: place.lag_sources.clone(),
             groups: within("--groups", args.groups, 1, GROUPS_MAX)?,
             reconnect: args.reconnect,
             audit: args.audit,
@@ -372,6 +362,16 @@ pub struct TargetArgs {
     /// Pull the messages from these brokers, slaves of the targets for example, and not from the targets; goes with --end-to-end
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', requires = "end_to_end")]
     pub consume_from: Vec<String>,
+    /// Pull them from these slaves as well, one a target in the same order, and measure how much later each message is there than at its
+    /// master; goes with --end-to-end
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        requires = "end_to_end",
+        conflicts_with = "consume_from"
+    )]
+    pub lag_at: Vec<String>,
     /// Allow targets that are not on this machine
     #[arg(long)]
     pub allow_remote: bool,
@@ -386,9 +386,36 @@ impl TargetArgs {
         let all = |texts: &[String]| -> Result<Vec<SocketAddr>, SettingsError> {
             texts.iter().map(|text| resolve(text, self.allow_remote)).collect()
         };
-        let (targets, sources) = (all(&self.target)?, all(&self.consume_from)?);
-        Ok(Place { targets, sources: sources.into_iter().map(|source| vec![source]).collect() })
+        let each_alone = |addresses: Vec<SocketAddr>| addresses.into_iter().map(|address| vec![address]).collect();
+        Ok(Place {
+            targets: all(&self.target)?,
+            sources: each_alone(all(&self.consume_from)?),
+            lag_sources: each_alone(all(&self.lag_at)?),
+        })
     }
+}
+
+/// Closed or open loop.
+fn pace(args: &LoadArgs) -> Result<Pace, SettingsError> {
+    Ok(match (args.in_flight, args.rate, args.send) {
+        (None, None, Sending::Sync) => Pace::Closed { in_flight: 1 },
+        (None, None, _) => return Err(SettingsError::NoPace),
+        (Some(_), Some(_), _) => return Err(SettingsError::TwoPaces),
+        (Some(_), None, Sending::Oneway) => {
+            return Err(SettingsError::Contradiction(
+                "--send oneway has no replies to keep in flight: give it a --rate",
+            ));
+        }
+        (Some(2..), None, Sending::Sync) => {
+            return Err(SettingsError::Contradiction("--send sync has one request in flight a connection"));
+        }
+        (Some(in_flight), None, _) => Pace::Closed { in_flight: within("--in-flight", in_flight, 1, 65_536)? },
+        (None, Some(rate), _) => Pace::Open {
+            rate_per_s: within("--rate", rate, 1, RATE_MAX)?,
+            arrivals: args.arrivals,
+            outstanding_max: within("--outstanding-max", args.outstanding_max, 1, PENDING_MAX)?,
+        },
+    })
 }
 
 fn within<N: Copy + PartialOrd + TryInto<u64>>(
@@ -527,7 +554,7 @@ mod tests {
         let sizes = |text| parse_sizes(text).map(|sizes| sizes.iter().map(|size| (size.bytes, size.share)).collect());
         assert_eq!(sizes("256"), Ok(vec![(256, 1)]));
         assert_eq!(sizes("256:90,4096:9%, 65536:1"), Ok(vec![(256, 90), (4096, 9), (65_536, 1)]));
-        for wrong in ["", "a", "256,512", "256:", "256:0", "23", "256:1,", "5000000:1"] {
+        for wrong in ["", "a", "256,512", "256:", "256:0", "31", "256:1,", "5000000:1"] {
             assert!(parse_sizes(wrong).is_err(), "{wrong}");
         }
     }
@@ -537,7 +564,7 @@ mod tests {
         let read = |text: &str| serde_json::from_str::<LoadArgs>(text).map_err(|error| error.to_string());
         let load = read(r#"{"rate": 10000, "size": 512, "duration": "30s", "end-to-end": true}"#).expect("a load");
         assert_eq!((load.rate, load.size.as_str(), load.duration.as_secs()), (Some(10_000), "512", 30));
-        assert_eq!((load.connections, load.warmup.as_secs(), load.topic.as_str()), (8, 2, "BenchmarkTest"));
+        assert_eq!((load.connections, load.warmup.as_secs(), load.topic.as_str()), (8, 2, "RingmqBench"));
         assert!(read(r#"{"rats": 1}"#).expect_err("a typing error").contains("unknown field `rats`"));
         assert!(read(r#"{"duration": "30"}"#).expect_err("no unit").contains("a duration has a unit"));
     }
@@ -553,7 +580,7 @@ mod tests {
         refused(&format!("{good} --in-flight 1 --rate 1"), "exclude each other");
         refused(&format!("{good} --in-flight 0"), "--in-flight 0 is out of range");
         refused(&format!("{good} --rate 0"), "--rate 0 is out of range");
-        refused(&format!("{good} --rate 5 --size 23"), "it takes 24 to 4194304");
+        refused(&format!("{good} --rate 5 --size 31"), "it takes 32 to 4194304");
         refused(&format!("{good} --rate 5 --queues 0"), "--queues 0");
         refused(&format!("{good} --rate 5 --connections 0"), "--connections 0");
         refused(&format!("{good} --rate 5 --outstanding-max 0"), "--outstanding-max 0");

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 
 use crate::load::clock::SECOND_NS;
+use crate::load::connection::Waiting;
+use crate::load::run::ratio;
 use crate::load::schedule::Window;
+use crate::load::series::Second;
 
 /// Latencies beyond this count as this, ns.
 const LATENCY_MAX_NS: u64 = 60 * SECOND_NS;
@@ -60,48 +63,126 @@ pub struct Failures {
 pub struct Tally {
     window: Window,
     latency: Histogram<u64>,
+    from_send: Histogram<u64>,
     send_delay: Histogram<u64>,
     end_to_end: Histogram<u64>,
-    /// Of the second that runs; coarse, for the live line.
-    recent: Histogram<u64>,
     sent: u64,
     flush_disk_timeout: u64,
     slave_not_available: u64,
     flush_slave_timeout: u64,
     unanswered: u64,
+    resent: u64,
     failures: BTreeMap<i32, Failures>,
     last_reply_ns: u64,
+    /// Of the second that runs.
+    recent: Recent,
+    seconds: Vec<Second>,
+    stored_gaps: Gaps,
+    received_gaps: Gaps,
+}
+
+/// What happened in the second that runs.
+#[derive(Debug)]
+struct Recent {
+    latency: Histogram<u64>,
+    failed_before: u64,
+    received: u64,
+    received_sum_ns: u64,
+    received_max_ns: u64,
+}
+
+/// Stretches without an event, longer than [`GAP_MIN_NS`].
+#[derive(Debug, Clone, Default)]
+pub struct Gaps {
+    last_ns: Option<u64>,
+    found: Vec<Gap>,
+}
+
+/// From one event to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// The event before, ns.
+    pub start_ns: u64,
+    /// The event after, ns.
+    pub end_ns: u64,
+}
+
+/// Shorter ones are everyday life.
+const GAP_MIN_NS: u64 = 10_000_000;
+/// A broker with so many gaps is not worth a longer list.
+const GAPS_MAX: usize = 100_000;
+
+impl Gaps {
+    fn event(&mut self, now_ns: u64) {
+        if let Some(start_ns) = self.last_ns.replace(now_ns)
+            && now_ns.saturating_sub(start_ns) > GAP_MIN_NS
+            && self.found.len() < GAPS_MAX
+        {
+            self.found.push(Gap { start_ns, end_ns: now_ns });
+        }
+    }
+
+    /// In the order of time.
+    pub fn all(&self) -> &[Gap] {
+        &self.found
+    }
+
+    /// The last event, ns.
+    pub fn last_ns(&self) -> Option<u64> {
+        self.last_ns
+    }
+
+    /// How long after `moment_ns` the next event came; `None` if none did. An event less than [`GAP_MIN_NS`] after the one before counts as
+    /// at once: 0.
+    pub fn until_next(&self, moment_ns: u64) -> Option<u64> {
+        if self.last_ns? < moment_ns {
+            return None;
+        }
+        let over = self.found.iter().find(|gap| gap.start_ns <= moment_ns && moment_ns < gap.end_ns);
+        Some(over.map_or(0, |gap| gap.end_ns - moment_ns))
+    }
+
+    /// The longest, ns.
+    pub fn longest_ns(&self) -> u64 {
+        self.found.iter().map(|gap| gap.end_ns - gap.start_ns).max().unwrap_or(0)
+    }
 }
 
 impl Tally {
     /// Nothing counted yet.
     pub fn new(window: Window) -> Self {
-        let recent = Histogram::new_with_bounds(1_000, LATENCY_MAX_NS, 2).expect("constant bounds that hold");
+        let latency = Histogram::new_with_bounds(1_000, LATENCY_MAX_NS, 2).expect("constant bounds that hold");
         Self {
             window,
             latency: latency_histogram(),
+            from_send: latency_histogram(),
             send_delay: latency_histogram(),
             end_to_end: latency_histogram(),
-            recent,
             sent: 0,
             flush_disk_timeout: 0,
             slave_not_available: 0,
             flush_slave_timeout: 0,
             unanswered: 0,
+            resent: 0,
             failures: BTreeMap::new(),
             last_reply_ns: 0,
+            recent: Recent { latency, failed_before: 0, received: 0, received_sum_ns: 0, received_max_ns: 0 },
+            seconds: Vec::new(),
+            stored_gaps: Gaps::default(),
+            received_gaps: Gaps::default(),
         }
     }
 
-    /// Counts the reply to a message due at `intended_ns`, read at `now_ns`.
-    pub fn reply(&mut self, intended_ns: u64, now_ns: u64, verdict: Verdict) {
-        let latency_ns = now_ns.saturating_sub(intended_ns);
+    /// Counts the reply to a request of `messages`, read at `now_ns`.
+    pub fn reply(&mut self, waiting: Waiting, now_ns: u64, verdict: Verdict, messages: u64) {
         if let Verdict::Failed(code) = verdict {
-            self.failures.entry(code).or_default().count += 1;
+            self.failures.entry(code).or_default().count += messages;
             return;
         }
-        self.recent.saturating_record(latency_ns);
-        if !self.window.holds(intended_ns) {
+        self.stored_gaps.event(now_ns);
+        let latency_ns = now_ns.saturating_sub(waiting.intended_ns);
+        self.recent.latency.saturating_record_n(latency_ns, messages);
+        if !self.window.holds(waiting.intended_ns) {
             return;
         }
         self.last_reply_ns = now_ns;
@@ -111,8 +192,9 @@ impl Tally {
             Verdict::FlushSlaveTimeout => &mut self.flush_slave_timeout,
             Verdict::Stored | Verdict::Failed(_) => &mut self.sent,
         };
-        *count += 1;
-        self.latency.saturating_record(latency_ns);
+        *count += messages;
+        self.latency.saturating_record_n(latency_ns, messages);
+        self.from_send.saturating_record_n(now_ns.saturating_sub(waiting.sent_ns), messages);
     }
 
     /// Keeps what the broker says to error `code`, the first time.
@@ -123,35 +205,90 @@ impl Tally {
         }
     }
 
-    /// Counts how late a message left: the generator's own share of its latency, and that of full socket buffers.
-    pub fn left(&mut self, intended_ns: u64, now_ns: u64) {
+    /// Counts how late `messages` left: the generator's own share of their latency, and that of full socket buffers.
+    pub fn left(&mut self, intended_ns: u64, now_ns: u64, messages: u64) {
         if self.window.holds(intended_ns) {
-            self.send_delay.saturating_record(now_ns.saturating_sub(intended_ns));
+            self.send_delay.saturating_record_n(now_ns.saturating_sub(intended_ns), messages);
+        }
+    }
+
+    /// Counts `messages` that want no reply as sent: all that can be known of them here.
+    pub fn left_for_good(&mut self, intended_ns: u64, now_ns: u64, messages: u64) {
+        if self.window.holds(intended_ns) {
+            self.sent += messages;
+            self.last_reply_ns = now_ns;
         }
     }
 
     /// Counts a message that a consumer got at `now_ns`.
     pub fn received(&mut self, intended_ns: u64, now_ns: u64) {
+        let latency_ns = now_ns.saturating_sub(intended_ns);
+        self.recent.received += 1;
+        self.recent.received_sum_ns += latency_ns;
+        self.recent.received_max_ns = self.recent.received_max_ns.max(latency_ns);
+        self.received_gaps.event(now_ns);
         if self.window.holds(intended_ns) {
-            self.end_to_end.saturating_record(now_ns.saturating_sub(intended_ns));
+            self.end_to_end.saturating_record(latency_ns);
         }
     }
 
-    /// Counts a message whose reply is given up at `now_ns`. It is in the latencies with the age it has reached: a lower bound, but leaving it
-    /// out would make the worst case the best.
-    pub fn given_up(&mut self, intended_ns: u64, now_ns: u64) {
-        self.unanswered += 1;
-        if self.window.holds(intended_ns) {
-            self.latency.saturating_record(now_ns.saturating_sub(intended_ns));
+    /// Counts `messages` whose reply is given up at `now_ns`. They are in the latencies with the age that they have reached: a lower bound,
+    /// but leaving them out would make the worst case the best.
+    pub fn given_up(&mut self, waiting: Waiting, now_ns: u64, messages: u64) {
+        self.unanswered += messages;
+        if self.window.holds(waiting.intended_ns) {
+            self.latency.saturating_record_n(now_ns.saturating_sub(waiting.intended_ns), messages);
+            self.from_send.saturating_record_n(now_ns.saturating_sub(waiting.sent_ns), messages);
         }
     }
 
-    /// Replies of the second now over, and its p50, p99 and max, ns; then starts the next second.
-    pub fn end_second(&mut self) -> (u64, [u64; 3]) {
-        let recent = &self.recent;
-        let line = (recent.len(), [recent.value_at_quantile(0.5), recent.value_at_quantile(0.99), recent.max()]);
-        self.recent.reset();
-        line
+    /// Counts `messages` that are sent once more because their connection broke or stayed silent.
+    pub fn resent(&mut self, messages: u64) {
+        self.resent += messages;
+    }
+
+    /// Ends the second `at`, with what waits for a reply and for a consumer.
+    pub fn end_second(&mut self, at: u64, is_warmup: bool, outstanding: u64, backlog: u64) -> Second {
+        let failed = self.failed();
+        let latency = &self.recent.latency;
+        let micros = |quantile| ratio(latency.value_at_quantile(quantile), 1000);
+        let second = Second {
+            at,
+            is_warmup,
+            replies: latency.len(),
+            failed: failed - self.recent.failed_before,
+            received: self.recent.received,
+            mean_us: latency.mean() / 1000.0,
+            p50_us: micros(0.5),
+            p99_us: micros(0.99),
+            p99_9_us: micros(0.999),
+            max_us: if latency.is_empty() { 0.0 } else { ratio(latency.max(), 1000) },
+            received_mean_us: ratio(self.recent.received_sum_ns, 1000 * self.recent.received.max(1)),
+            received_max_us: ratio(self.recent.received_max_ns, 1000),
+            outstanding,
+            backlog,
+            ..Second::default()
+        };
+        self.recent.latency.reset();
+        (self.recent.received, self.recent.received_sum_ns, self.recent.received_max_ns) = (0, 0, 0);
+        self.recent.failed_before = failed;
+        self.seconds.push(second);
+        second
+    }
+
+    /// All seconds that are over.
+    pub fn seconds(&self) -> &[Second] {
+        &self.seconds
+    }
+
+    /// Stretches in which no message was answered as stored.
+    pub fn stored_gaps(&self) -> &Gaps {
+        &self.stored_gaps
+    }
+
+    /// Stretches in which no message arrived at a consumer.
+    pub fn received_gaps(&self) -> &Gaps {
+        &self.received_gaps
     }
 
     /// Messages stored as promised.
@@ -174,6 +311,11 @@ impl Tally {
         self.unanswered
     }
 
+    /// Messages sent more than once, each time.
+    pub fn resent_count(&self) -> u64 {
+        self.resent
+    }
+
     /// Refusals by response code.
     pub fn failures(&self) -> &BTreeMap<i32, Failures> {
         &self.failures
@@ -182,6 +324,11 @@ impl Tally {
     /// From the intended moment to the reply, ns.
     pub fn latency(&self) -> &Histogram<u64> {
         &self.latency
+    }
+
+    /// From the moment a request was handed to its socket to the reply, ns: what a closed look at an open loop would show.
+    pub fn from_send(&self) -> &Histogram<u64> {
+        &self.from_send
     }
 
     /// From the intended moment to the write, ns.
@@ -206,13 +353,17 @@ mod tests {
 
     const WINDOW: Window = Window { start_ns: 1_000_000, end_ns: 9_000_000 };
 
+    fn due(intended_ns: u64) -> Waiting {
+        Waiting { intended_ns, sent_ns: intended_ns, sequence: 0 }
+    }
+
     #[test]
     fn only_messages_due_in_the_window_count() {
         let mut tally = Tally::new(WINDOW);
-        tally.reply(999_999, 2_000_000, Verdict::Stored);
-        tally.reply(1_000_000, 1_500_000, Verdict::Stored);
-        tally.reply(8_999_999, 12_000_000, Verdict::Stored);
-        tally.reply(9_000_000, 12_000_000, Verdict::Stored);
+        tally.reply(due(999_999), 2_000_000, Verdict::Stored, 1);
+        tally.reply(due(1_000_000), 1_500_000, Verdict::Stored, 1);
+        tally.reply(due(8_999_999), 12_000_000, Verdict::Stored, 1);
+        tally.reply(due(9_000_000), 12_000_000, Verdict::Stored, 1);
         assert_eq!((tally.sent(), tally.latency().len()), (2, 2));
         assert_eq!(tally.elapsed_ns(13_000_000), 11_000_000, "the last reply came after the window");
         assert_eq!(Tally::new(WINDOW).elapsed_ns(3_000_000), 2_000_000, "cut short");
@@ -222,13 +373,51 @@ mod tests {
     fn outcomes_are_counted_apart() {
         let mut tally = Tally::new(WINDOW);
         for code in [0, 10, 11, 12, 12, 2, 2, 1] {
-            tally.reply(2_000_000, 2_000_100, Verdict::of_code(code));
+            tally.reply(due(2_000_000), 2_000_100, Verdict::of_code(code), 1);
         }
         tally.remark(2, || "busy".to_owned());
         tally.remark(2, || "busy again".to_owned());
-        tally.given_up(2_000_000, 5_000_000);
+        tally.given_up(due(2_000_000), 5_000_000, 1);
         assert_eq!((tally.sent(), tally.below_promise(), tally.failed(), tally.unanswered()), (1, [1, 1, 2], 4, 1));
         assert_eq!(tally.failures()[&2], Failures { count: 2, remark: "busy".to_owned() });
         assert!(tally.latency().max() >= 3_000_000, "what was given up counts with its age");
+    }
+
+    #[test]
+    fn both_series_are_kept_and_differ_by_the_wait_before_the_send() {
+        let mut tally = Tally::new(WINDOW);
+        let late = Waiting { intended_ns: 2_000_000, sent_ns: 6_000_000, sequence: 0 };
+        tally.reply(late, 7_000_000, Verdict::Stored, 10);
+        assert_eq!((tally.sent(), tally.latency().len(), tally.from_send().len()), (10, 10, 10));
+        assert!(tally.latency().min() >= 4_990_000 && tally.from_send().max() <= 1_010_000);
+    }
+
+    #[test]
+    fn a_gap_is_found_by_any_moment_in_it() {
+        let mut gaps = Gaps::default();
+        for at in [1, 2, 3, 60, 61, 100] {
+            gaps.event(at * 1_000_000);
+        }
+        assert_eq!((gaps.all().len(), gaps.longest_ns()), (2, 57_000_000));
+        let until = |at: u64| gaps.until_next(at * 1_000_000);
+        assert_eq!(
+            [until(2), until(3), until(10), until(60), until(99)],
+            [Some(0), Some(57_000_000), Some(50_000_000), Some(0), Some(1_000_000)]
+        );
+        assert_eq!(until(101), None);
+    }
+
+    #[test]
+    fn a_second_holds_what_happened_in_it() {
+        let mut tally = Tally::new(WINDOW);
+        tally.reply(due(1_000_000), 2_000_000, Verdict::Stored, 1);
+        tally.reply(due(1_000_000), 2_000_000, Verdict::Failed(2), 3);
+        tally.received(1_000_000, 2_000_000);
+        let first = tally.end_second(1, true, 7, 8);
+        assert_eq!((first.replies, first.failed, first.received, first.outstanding, first.backlog), (1, 3, 1, 7, 8));
+        assert!((990.0..1010.0).contains(&first.p50_us), "{}", first.p50_us);
+        let second = tally.end_second(2, false, 0, 0);
+        assert_eq!((second.replies, second.failed, second.received), (0, 0, 0));
+        assert_eq!(tally.seconds().len(), 2);
     }
 }

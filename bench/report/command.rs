@@ -1,13 +1,15 @@
 //! `ringmq-bench report` and `ringmq-bench gate`: what is made of which files, and the sentence when it cannot be.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use clap::Args;
 
 use crate::lab::gate::{GateError, Passage, gate};
-use crate::lab::results::{Results, ResultsError};
+use crate::lab::results::{Damaged, Results, ResultsError};
+use crate::load::cli::{complain, note};
 use crate::report::export;
 use crate::report::html::page;
 use crate::report::name::{Names, slug};
@@ -67,6 +69,35 @@ fn parse_percent(text: &str) -> Result<f64, String> {
     }
 }
 
+impl ReportArgs {
+    /// Does it, from the command line to the exit code.
+    pub fn run(&self) -> ExitCode {
+        match report(self) {
+            Ok(made) => {
+                made.remarks.iter().chain(&made.summary()).for_each(|line| note(line));
+                ExitCode::SUCCESS
+            }
+            Err(error) => complain(&error, 1),
+        }
+    }
+}
+
+impl GateArgs {
+    /// Does it, from the command line to the exit code: 1 when the new results are worse or no ground for a verdict.
+    pub fn run(&self) -> ExitCode {
+        let passage = match pass(self) {
+            Ok(passage) => passage,
+            Err(error) => return complain(&error, 1),
+        };
+        // With stdout closed, the exit code still tells.
+        let _ = write!(io::stdout().lock(), "{passage}");
+        passage.remarks.iter().for_each(|remark| note(remark));
+        passage.unknown.iter().for_each(|what| note(&format!("{what} is not in the baseline")));
+        passage.objections().iter().for_each(|objection| note(objection));
+        if passage.is_open() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
 /// Compares two files.
 ///
 /// # Errors
@@ -97,7 +128,7 @@ pub enum ReportError {
         /// Which.
         path: String,
         /// What is wrong.
-        source: ResultsError,
+        source: Damaged,
     },
     /// A place that takes no files.
     #[error("cannot write {path}: {source}")]
@@ -173,7 +204,7 @@ struct Source {
 }
 
 impl Source {
-    fn damaged(&self, source: ResultsError) -> ReportError {
+    fn damaged(&self, source: Damaged) -> ReportError {
         ReportError::Damaged { path: self.path.display().to_string(), source }
     }
 }

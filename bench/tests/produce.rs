@@ -111,6 +111,54 @@ fn messages_come_back_and_the_books_show_what_did_not() {
 }
 
 #[test]
+fn an_audit_finds_what_is_damaged_and_what_came_too_late() {
+    let peer = Peer::start(&[(50, Fault::Damage), (90, Fault::Delay)]);
+    let arguments = "--connections 1 --rate 1000 --warmup 0s --duration 1s --drain 1s --queues 1 --end-to-end --audit";
+    let (code, said, report) = run("audit", &peer, arguments);
+    assert_eq!(code, Some(1), "{said}");
+    let consumed = ["received", "duplicates", "missing", "corrupt", "out_of_order"]
+        .map(|field| number(&report, &format!("/consumed/{field}")));
+    assert_eq!(consumed, [999.0, 0.0, 1.0, 1.0, 1.0], "{said}");
+    assert!(said.contains("1 messages arrived with another content than was sent"), "{said}");
+}
+
+#[test]
+fn a_load_that_may_reconnect_sends_again_what_got_no_reply() {
+    let peer = Peer::start(&[(100, Fault::Hang), (200, Fault::Hang)]);
+    let arguments =
+        "--connections 2 --rate 500 --warmup 0s --duration 1s --drain 5s --queues 2 --end-to-end --reconnect";
+    let (code, said, report) = run("reconnect", &peer, arguments);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!((number(&report, "/sent"), number(&report, "/reconnects")), (500.0, 2.0), "{said}");
+    assert!(number(&report, "/resent") >= 2.0 && number(&report, "/consumed/missing") == 0.0, "{said}");
+    assert!(said.contains("2 connections broke and were made again"), "{said}");
+}
+
+#[test]
+fn messages_that_want_no_reply_are_counted_when_they_arrive() {
+    let peer = Peer::start(&[(7, Fault::Lose)]);
+    let arguments = "--connections 2 --rate 500 --warmup 0s --duration 1s --drain 1s --end-to-end --send oneway";
+    let (code, said, report) = run("oneway", &peer, arguments);
+    assert_eq!(code, Some(1), "one is missing: {said}");
+    assert_eq!((number(&report, "/sent"), number(&report, "/consumed/missing")), (500.0, 1.0), "{said}");
+}
+
+#[test]
+fn a_sender_that_waits_has_one_request_outstanding() {
+    let peer = Peer::start(&[(100, Fault::Stall(Duration::from_millis(500)))]);
+    let (code, said, report) =
+        run("sync", &peer, "--connections 2 --rate 1000 --warmup 0s --duration 1s --send sync --json-unused");
+    assert_eq!((code, report), (Some(2), Value::Null), "a typing error is refused: {said}");
+    let (code, said, report) = run("sync", &peer, "--connections 2 --rate 1000 --warmup 0s --duration 1s --send sync");
+    assert_eq!((code, number(&report, "/sent")), (Some(0), 1000.0), "{said}");
+    // Two were on their way when it stalled; all others waited here, and their wait counts only from the intended moment.
+    assert!(
+        number(&report, "/latency_us/p90") > 300_000.0 && number(&report, "/from_send_us/p99") < 300_000.0,
+        "{said}"
+    );
+}
+
+#[test]
 fn an_unreachable_target_is_one_sentence() {
     let closed =
         std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");

@@ -4,15 +4,16 @@
 //! [`Broker::ha_disconnected`]; it asks [`Broker::ha_output`] for what a connection is to be sent, as soon as its socket takes more, and
 //! wakes those that [`Broker::ha_ready`] names after each event. A master has connections to slaves, a slave one to its master.
 //!
-//! A connection costs its peer's numbers and an unfinished message of at most [`FRONT_BYTES_MAX`] bytes; the slave's also what its log has
-//! not taken yet ([`crate::limits::HA_PENDING_BYTES_MAX`]).
+//! A connection costs its peer's numbers and an unfinished message: a master keeps a part of a report, with the room of a short read
+//! ([`PARTIAL_BYTES_KEPT`]); a slave at most [`FRONT_BYTES_MAX`] bytes, and what its log has not taken yet
+//! ([`crate::limits::HA_PENDING_BYTES_MAX`]).
 
 use std::net::SocketAddr;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::{Broker, Effect, Output};
-use crate::limits::{EPOCHS_MAX, HA_SEND_BYTES, NO_SPACE_RETRY_MS};
+use crate::limits::{EPOCHS_MAX, HA_SEND_BYTES, NO_SPACE_RETRY_MS, PARTIAL_BYTES_KEPT};
 use crate::log::{BeginError, BlockId, IoError, Log, ReplicaError, Stream};
 use crate::model::{LogOffset, MonoNs, Now, ReplicaConnection, UnixMs};
 use crate::protocol::ha::{HaError, classic, epoch};
@@ -30,7 +31,7 @@ pub(super) struct Replica {
     epochs: EpochTable,
     epoch_file: EpochFile,
     /// Unfinished messages, by connection.
-    fronts: Vec<(ReplicaConnection, BytesMut)>,
+    pub(super) fronts: Vec<(ReplicaConnection, BytesMut)>,
     /// The time of the last tick, on both clocks.
     clock: Now,
 }
@@ -240,7 +241,8 @@ impl Broker {
         }))
     }
 
-    /// Appends what a replication connection is to be sent now, [`HA_SEND_BYTES`] and one batch at most.
+    /// Appends what a replication connection is to be sent now to an empty buffer, [`HA_SEND_BYTES`] and one header at most, and lets it
+    /// grow no further.
     pub fn ha_output(&mut self, now: Now, link: ReplicaConnection, buffer: &mut BytesMut, out: &mut Output) {
         match &self.replica.role {
             Part::Master(_) => self.output_of_master(now.mono, link, buffer, out),
@@ -419,6 +421,8 @@ impl Broker {
         if front.len() >= FRONT_BYTES_MAX {
             return Err(HaRefused::Garbage);
         }
+        // Of a long read nothing is kept but the unfinished report at its end.
+        let front = if bytes.len() > PARTIAL_BYTES_KEPT { BytesMut::from(&front[..]) } else { front };
         self.replica.keep_front(link, front);
         Ok(())
     }
@@ -442,8 +446,11 @@ impl Broker {
                     master.sent_heartbeat(now, link, &ends);
                 }
                 Next::Send { from, bytes_max } => {
+                    // At once, and as a whole: a buffer that grows as it is filled has twice the room.
+                    buffer.reserve((HA_SEND_BYTES + epoch::HEADER_BYTES).saturating_sub(buffer.len()));
                     let head = Head::of(master.opening(link), epochs, from, ends.confirm);
-                    let bytes_max = head.bytes_max(from, bytes_max);
+                    // The batch may be set to more than is to be made at once.
+                    let bytes_max = head.bytes_max(from, bytes_max).min(HA_SEND_BYTES - buffer.len());
                     let place = buffer.len();
                     head.encode(from, 0, buffer);
                     let body = buffer.len();

@@ -57,7 +57,7 @@ pub(crate) use frame::Frame;
 pub(crate) use load::Load;
 pub(crate) use mount::SmallDisk;
 pub(crate) use name_server::NameServer;
-pub(crate) use neighbour::{Neighbour, open_files_max, resident_mb_max};
+pub(crate) use neighbour::{Neighbour, open_files_max, resident_kb, resident_mb_max};
 pub(crate) use node::{Node, NodeOptions, folder_bytes, wait_for};
 pub(crate) use pair::{Pair, PairOptions};
 pub(crate) use record::Record;

@@ -76,11 +76,19 @@ impl Drop for Neighbour {
 
 /// The most memory that a process ever had resident, shared memory included, in MiB (`VmHWM`).
 pub(crate) fn resident_mb_max(process_id: u32) -> io::Result<u64> {
+    Ok(status_kb(process_id, "VmHWM:")? >> 10)
+}
+
+/// The memory that a process has resident now, shared memory included, in KiB (`VmRSS`).
+pub(crate) fn resident_kb(process_id: u32) -> io::Result<u64> {
+    status_kb(process_id, "VmRSS:")
+}
+
+fn status_kb(process_id: u32, field: &str) -> io::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process_id}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes =
-        line.and_then(|text| text.trim().strip_suffix("kB")).and_then(|text| text.trim().parse::<u64>().ok());
-    kilobytes.map(|kilobytes| kilobytes >> 10).ok_or_else(|| io::Error::other(format!("no VmHWM in {status}")))
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kilobytes = line.and_then(|text| text.trim().strip_suffix("kB")).and_then(|text| text.trim().parse().ok());
+    kilobytes.ok_or_else(|| io::Error::other(format!("no {field} in {status}")))
 }
 
 /// Files that a process may have open, as its soft limit says.

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use hdrhistogram::Histogram;
 
 use super::title;
-use crate::lab::results::{Results, ResultsError};
+use crate::lab::results::{Damaged, Results};
 use crate::lab::rounds::{Latency, Rounds};
 use crate::report::name::Names;
 
@@ -20,7 +20,7 @@ const MILLISECOND: f64 = 1e6;
 ///
 /// # Errors
 /// When a histogram does not unpack.
-pub fn files(results: &Results) -> Result<Vec<(String, String)>, ResultsError> {
+pub fn files(results: &Results) -> Result<Vec<(String, String)>, Damaged> {
     let mut names = Names::default();
     let mut files = Vec::new();
     for rounds in Rounds::of(results) {

@@ -5,7 +5,7 @@ use crate::lab::results::{Experiment, Results, Run};
 use crate::lab::rounds::Rounds;
 use crate::lab::statistics::{median, spread};
 use crate::lab::verdict::ratios;
-use crate::load::report::Percentiles;
+use crate::load::report::{Consumed, Percentiles};
 use crate::report::picture::loads;
 use crate::report::picture::svg::escape;
 
@@ -73,7 +73,10 @@ fn load_table(results: &Results, description: &str, sets: &[&Rounds<'_>]) -> Str
         text.push_str(&format!("<tr data-figure=\"{}\"><th scope=\"row\">{name}</th>", figure.name()));
         for rounds in sets {
             let written = |value: f64| if figure == Figure::Rate { thousands(value) } else { latency(value) };
-            text.push_str(&format!("<td>{}", cell(&rounds.values(figure), written)));
+            // Who wants no reply has none to time.
+            let is_timed = figure == Figure::Rate || rounds.median(Figure::Max) > 0.0;
+            let shown = if is_timed { cell(&rounds.values(figure), written) } else { "&#8211;".to_owned() };
+            text.push_str(&format!("<td>{shown}"));
             if !std::ptr::eq(*rounds, sets[0]) {
                 text.push_str(&ratio_line(sets[0], rounds, figure));
             }
@@ -111,7 +114,7 @@ fn ratio_line(base: &Rounds<'_>, rounds: &Rounds<'_>, figure: Figure) -> String 
 type Row = (&'static str, fn(&Run) -> Option<f64>, fn(f64) -> String);
 
 /// What is said of a load besides its rate and the latency of replies; rows that no run has are left out.
-fn further_rows() -> [Row; 12] {
+fn further_rows() -> [Row; 21] {
     fn end_to_end(run: &Run) -> Option<&Percentiles> {
         run.report.end_to_end_us.as_ref()
     }
@@ -122,21 +125,29 @@ fn further_rows() -> [Row; 12] {
     fn percent(share: f64) -> String {
         format!("{} %", three_digits(share * 100.0))
     }
+    fn consumed(run: &Run, count: fn(&Consumed) -> u64) -> Option<f64> {
+        some(run.report.consumed.as_ref().map_or(0, count))
+    }
     [
+        ("from the actual send, p50", |run| run.report.from_send_us.map(|latency| latency.p50), latency),
+        ("from the actual send, p99", |run| run.report.from_send_us.map(|latency| latency.p99), latency),
+        ("from the actual send, p99.9", |run| run.report.from_send_us.map(|latency| latency.p99_9), latency),
         ("end to end, p50", |run| end_to_end(run).map(|latency| latency.p50), latency),
         ("end to end, p99", |run| end_to_end(run).map(|latency| latency.p99), latency),
         ("end to end, p99.9", |run| end_to_end(run).map(|latency| latency.p99_9), latency),
         ("end to end, max", |run| end_to_end(run).map(|latency| latency.max), latency),
         ("generator's lateness, p99.9", |run| run.report.send_delay_us.map(|delay| delay.p99_9), latency),
+        ("slave's lag, p50", |run| run.report.lag_us.map(|lag| lag.p50), latency),
+        ("slave's lag, p99.9", |run| run.report.lag_us.map(|lag| lag.p99_9), latency),
         ("failed", |run| some(run.report.failed), thousands),
         ("stored, not flushed in time", |run| some(run.report.flush_disk_timeout), thousands),
         ("stored, no slave", |run| some(run.report.slave_not_available), thousands),
         ("stored, not replicated in time", |run| some(run.report.flush_slave_timeout), thousands),
-        (
-            "missing at consumers",
-            |run| some(run.report.consumed.as_ref().map_or(0, |consumed| consumed.missing)),
-            thousands,
-        ),
+        ("sent once more", |run| some(run.report.resent), thousands),
+        ("missing at consumers", |run| consumed(run, |consumed| consumed.missing), thousands),
+        ("received twice or more", |run| consumed(run, |consumed| consumed.duplicates), thousands),
+        ("received changed", |run| consumed(run, |consumed| consumed.corrupt), thousands),
+        ("received out of order", |run| consumed(run, |consumed| consumed.out_of_order), thousands),
         ("generator, of one processor", |run| Some(run.report.generator_cpu), percent),
         (
             "brokers, of one processor",

@@ -5,7 +5,7 @@ pub mod figures;
 
 use std::collections::BTreeSet;
 
-use crate::lab::results::{Experiment, Finding, Results, ResultsError};
+use crate::lab::results::{Damaged, Experiment, Finding, Results};
 use crate::lab::rounds::Load;
 use crate::lab::verdict::findings;
 use crate::report::picture::pictures;
@@ -20,7 +20,7 @@ const CSS: &str = include_str!("page.css");
 ///
 /// # Errors
 /// When a histogram of the file at the index does not unpack.
-pub fn page(all: &[(String, Results)]) -> Result<String, (usize, ResultsError)> {
+pub fn page(all: &[(String, Results)]) -> Result<String, (usize, Damaged)> {
     let title = match all {
         [(_, one)] => one.title.clone(),
         all => format!("{} experiments", all.len()),
@@ -90,7 +90,10 @@ pub fn warnings(results: &Results) -> Vec<String> {
         .flat_map(|run| {
             let who = format!("{}, {}, round {}", results.subjects[run.subject].name, Load::of(run).pace(), run.round);
             let sentences = run.report.complaints().into_iter().chain(run.report.remarks());
-            sentences.map(move |sentence| format!("{who}: {sentence}.")).collect::<Vec<_>>()
+            // An experiment may have said the same when it happened.
+            let is_news =
+                |sentence: &String| !results.warnings.iter().any(|warning| warning.contains(sentence.as_str()));
+            sentences.filter(is_news).map(|sentence| format!("{who}: {sentence}.")).collect::<Vec<_>>()
         })
         .collect();
     let more = complaints.len().saturating_sub(COMPLAINTS_MAX);
@@ -123,7 +126,7 @@ fn unbroken(text: &str) -> String {
     })
 }
 
-fn section(file: &str, results: &Results) -> Result<String, ResultsError> {
+fn section(file: &str, results: &Results) -> Result<String, Damaged> {
     let mut text = format!(
         "<p class=\"meta\">{}, begun {}, {} on {}{} &#183; {}</p>\n",
         kind(results.experiment),

@@ -13,7 +13,7 @@ pub mod steps;
 pub mod svg;
 
 use crate::lab::figure::Figure;
-use crate::lab::results::{Experiment, Results, ResultsError, Run};
+use crate::lab::results::{Damaged, Experiment, Results, Run};
 use crate::lab::rounds::{Latency, Load, Rounds};
 use crate::report::name::Names;
 use bars::{Bar, Group};
@@ -39,7 +39,7 @@ pub struct Picture {
 ///
 /// # Errors
 /// When a histogram does not unpack.
-pub fn pictures(results: &Results) -> Result<Vec<Picture>, ResultsError> {
+pub fn pictures(results: &Results) -> Result<Vec<Picture>, Damaged> {
     let all = Rounds::of(results);
     let mut album = Album { results, names: Names::default(), pictures: Vec::new() };
     if results.experiment == Experiment::Sweep && album.steps(&all) {
@@ -152,13 +152,7 @@ impl Album<'_> {
         figures.iter().map(|figure| group(*figure)).collect()
     }
 
-    fn percentiles(
-        &mut self,
-        what: &str,
-        latency: Latency,
-        sets: &[&Rounds<'_>],
-        loads: usize,
-    ) -> Result<(), ResultsError> {
+    fn percentiles(&mut self, what: &str, latency: Latency, sets: &[&Rounds<'_>], loads: usize) -> Result<(), Damaged> {
         let mut lines = Vec::new();
         for rounds in sets {
             let Some(from_intended) = rounds.histogram(latency)? else { continue };

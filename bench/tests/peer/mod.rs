@@ -22,6 +22,12 @@ pub(crate) enum Fault {
     Lose,
     /// Stores it twice.
     Double,
+    /// Stores it with one bit changed.
+    Damage,
+    /// Stores it after the next one of its queue.
+    Delay,
+    /// Ends the connection without an answer, and without storing it.
+    Hang,
 }
 
 /// Where it listens. Its threads end with the test's process.
@@ -34,6 +40,8 @@ struct State {
     faults: BTreeMap<u64, Fault>,
     sends: u64,
     is_dead: bool,
+    hangs_up: bool,
+    late: Option<Vec<u8>>,
     queues: BTreeMap<i64, Vec<Vec<u8>>>,
 }
 
@@ -42,7 +50,14 @@ impl Peer {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let address = listener.local_addr().expect("it is bound");
         let faults = faults.iter().copied().collect();
-        let state = Arc::new(Mutex::new(State { faults, sends: 0, is_dead: false, queues: BTreeMap::new() }));
+        let state = Arc::new(Mutex::new(State {
+            faults,
+            sends: 0,
+            is_dead: false,
+            hangs_up: false,
+            late: None,
+            queues: BTreeMap::new(),
+        }));
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -80,7 +95,7 @@ fn converse(mut stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
             handle(&mut state, &frame, &mut held, &mut out);
             received.drain(..frame_len);
         }
-        if state.is_dead {
+        if state.is_dead || std::mem::take(&mut state.hangs_up) {
             return Ok(());
         }
         held.retain(|(opaque, queue, offset)| !serve_pull(&state, *opaque, *queue, *offset, &mut out));
@@ -114,12 +129,29 @@ fn handle(state: &mut State, frame: &Frame<'_>, held: &mut Vec<Held>, out: &mut 
                     state.is_dead = true;
                     return;
                 }
+                Some(Fault::Hang) => {
+                    state.hangs_up = true;
+                    return;
+                }
                 Some(Fault::Lose) => 0,
                 Some(Fault::Double) => 2,
-                None => 1,
+                Some(Fault::Delay) => 0,
+                Some(Fault::Damage) | None => 1,
             };
             let queue = state.queues.entry(field("e")).or_default();
-            queue.extend(std::iter::repeat_n(frame.body.to_vec(), copies));
+            let mut body = frame.body.to_vec();
+            if fault == Some(Fault::Damage) {
+                body[100] ^= 1;
+            }
+            queue.extend(std::iter::repeat_n(body.clone(), copies));
+            if fault == Some(Fault::Delay) {
+                state.late = Some(body);
+            } else if let Some(late) = state.late.take() {
+                queue.push(late);
+            }
+            if head.flag == 2 {
+                return;
+            }
             reply(out, 0, head.opaque, r#"{"msgId":"00","queueId":"0","queueOffset":"0"}"#, "", &[]);
         }
         30 => {

@@ -10,7 +10,7 @@ use ringmq_bench::lab::results::{
 };
 use ringmq_bench::load::frame::HeaderKind;
 use ringmq_bench::load::report::{Percentiles, Report, SettingsReport};
-use ringmq_bench::load::settings::SizeShare;
+use ringmq_bench::load::settings::{Arrivals, Sending, SizeShare};
 use ringmq_bench::load::tally::latency_histogram;
 
 pub struct Sample {
@@ -93,13 +93,17 @@ impl Sample {
             sent: 100_000,
             failed: 0,
             latency_us: Percentiles { p50, p99, p99_9, ..Percentiles::of(&reply) },
+            from_send_us: Some(Percentiles::of(&from_send)),
             end_to_end_us: None,
+            lag_us: None,
             send_delay_us: None,
             mode: if asked.is_some() { "open" } else { "closed" }.to_owned(),
             complete: true,
             ended: "finished".to_owned(),
             elapsed_s: 100_000.0 / rate,
             unanswered: 0,
+            resent: 0,
+            reconnects: 0,
             failed_by_code: BTreeMap::new(),
             flush_disk_timeout: 0,
             slave_not_available: 0,
@@ -197,14 +201,21 @@ fn settings(asked: Option<u32>) -> SettingsReport {
     SettingsReport {
         targets: vec!["127.0.0.1:10911".to_owned()],
         topic: "BenchmarkTest".to_owned(),
+        topics: 1,
         queues: 8,
         connections: 8,
         in_flight: asked.is_none().then_some(32),
         rate: asked.map(u64::from),
+        arrivals: asked.map(|_| Arrivals::Constant),
+        send: Some(Sending::Async),
         sizes: vec![SizeShare { bytes: 256, share: 1 }],
+        batch: 1,
+        keys: false,
+        tags: 0,
         duration_s: 20.0,
         warmup_s: 2.0,
         end_to_end: false,
+        groups: 0,
         header: HeaderKind::Json,
         cpu: Some(1),
         generator: "ringmq-bench 0.1.0".to_owned(),

@@ -1,6 +1,9 @@
 //! Masters: whom a reply waits for, what it says when they do not come, what consumers see, who is no slave.
 
+use bytes::Buf as _;
+
 use super::*;
+use crate::limits::{HA_BODY_BYTES_MAX, HA_SEND_BYTES, PARTIAL_BYTES_KEPT};
 use crate::model::Role;
 use crate::protocol::ha::{classic, epoch};
 
@@ -178,4 +181,50 @@ fn the_two_streams_are_told_apart_by_their_first_bytes() {
     check(&[&AT_4_GIB.to_be_bytes(), &AT_4_GIB.to_be_bytes()], true, "nothing");
     check(&[b"GET / HTTP/1.1"], true, "nothing");
     check(&[&(-1_i64).to_be_bytes()], true, "nothing");
+}
+
+/// The largest transfer that may be set is larger than what is made for a slave at once.
+#[test]
+fn what_is_made_for_a_slave_fits_its_buffer_whatever_the_batch() {
+    let replica =
+        ReplicaSettings { role: Role::AsyncMaster, batch_bytes_max: HA_BODY_BYTES_MAX, ..ReplicaSettings::default() };
+    let mut world = World::with(BrokerSettings { replica, ..settings() }, FlushPolicy::Sync, false);
+    world.make_topic("T", 1);
+    let c = world.connect();
+    let body = "x".repeat(4000);
+    while world.end().0 < 3 * HA_SEND_BYTES as u64 {
+        world.send(c, "T", 0, "", &body);
+    }
+    world.broker.ha_connected(world.now, A, SocketAddr::from(([10, 0, 0, 2], 4000)), &mut world.out);
+    world.report(A, LogOffset(0));
+    // One buffer for all that is sent, as a connection has it.
+    let (mut buffer, mut sent) = (BytesMut::new(), 0);
+    while sent < world.end().0 {
+        world.broker.ha_output(world.now, A, &mut buffer, &mut world.out);
+        // What lies on the disk is there at the next try.
+        world.run();
+        sent += buffer.len() as u64;
+        let bound = HA_SEND_BYTES + epoch::HEADER_BYTES;
+        assert!(buffer.len() <= bound && buffer.capacity() <= bound, "{} of {}", buffer.len(), buffer.capacity());
+        buffer.advance(buffer.len());
+        buffer.clear();
+    }
+}
+
+#[test]
+fn a_long_read_of_reports_leaves_no_room_behind() {
+    let mut world = master(2, 1);
+    world.follow(A);
+    let mut reports = BytesMut::new();
+    while reports.len() < 4 * PARTIAL_BYTES_KEPT {
+        classic::encode_report(world.end(), &mut reports);
+    }
+    // The last one is not whole.
+    world.hear(A, &reports[..reports.len() - 5]);
+    assert!(world.closed.is_empty(), "its reports are sound");
+    for (_, front) in &mut world.broker.replica.fronts {
+        assert!(front.len() == 3 && !front.try_reclaim(PARTIAL_BYTES_KEPT), "the room of the read is kept");
+    }
+    world.hear(A, &reports[reports.len() - 5..]);
+    assert!(world.closed.is_empty(), "the rest of it follows");
 }

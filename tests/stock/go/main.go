@@ -43,6 +43,7 @@ var scenarios = map[string]func(*world) error{
 	"push-live":    pushLive,
 
 	"lost-master-slave": lostMasterSlave,
+	"lost-master-alone": lostMasterAlone,
 }
 
 func main() {
@@ -229,6 +230,32 @@ func (c *counting) expectTwice(count int) (int, error) {
 	}
 }
 
+// Waits for count messages that are not among those had before.
+func (c *counting) expectNew(count int, had map[int]int) error {
+	deadline := time.Now().Add(2 * wait)
+	for {
+		fresh := 0
+		c.Lock()
+		wrong := c.wrong
+		for index := range c.counts {
+			if had[index] == 0 {
+				fresh++
+			}
+		}
+		c.Unlock()
+		if wrong != nil {
+			return wrong
+		}
+		if fresh >= count {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("only %d of %d new messages came", fresh, count)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
 func (w *world) expectAll(count int, orderly bool) error {
 	found, shutdown, err := w.consume("*", orderly)
 	if err != nil {
@@ -387,22 +414,38 @@ func pushLive(w *world) error {
 	return found.expect(60)
 }
 
-// Sends each message until a broker takes it.
-func sendUntilTaken(w *world, made rocketmq.Producer, from, to int) error {
+// A producer that does not give up soon.
+func (w *world) patientProducer() (rocketmq.Producer, error) {
+	made, err := rocketmq.NewProducer(
+		producer.WithNsResolver(primitive.NewPassthroughResolver([]string{w.nameServer})),
+		producer.WithGroupName("P_"+w.topic),
+		producer.WithInstanceName(instance()),
+		producer.WithSendMsgTimeout(4*time.Second),
+		producer.WithRetry(3))
+	if err != nil {
+		return nil, err
+	}
+	return made, made.Start()
+}
+
+// Sends each message until a broker takes it. Returns which broker that was, by message.
+func sendUntilTaken(w *world, made rocketmq.Producer, from, to int) (map[int]string, error) {
+	brokers := map[int]string{}
 	for index := from; index < to; index++ {
 		deadline := time.Now().Add(2 * wait)
 		for {
-			_, err := made.SendSync(context.Background(), w.message(index))
+			result, err := made.SendSync(context.Background(), w.message(index))
 			if err == nil {
+				brokers[index] = result.MessageQueue.BrokerName
 				break
 			}
 			if time.Now().After(deadline) {
-				return fmt.Errorf("send %d: %w", index, err)
+				return nil, fmt.Errorf("send %d: %w", index, err)
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
 	}
-	return nil
+	return brokers, nil
 }
 
 // Says how far this is by a file, and waits for what whoever runs it does next.
@@ -426,16 +469,8 @@ func (w *world) step(reached, awaited string) error {
 // A master is killed and comes back. One consumer stays through all of it; others of a second group come and go, and each goes on where
 // the one before it stopped: at the master, at its slave, and at the master again.
 func lostMasterSlave(w *world) error {
-	made, err := rocketmq.NewProducer(
-		producer.WithNsResolver(primitive.NewPassthroughResolver([]string{w.nameServer})),
-		producer.WithGroupName("P_"+w.topic),
-		producer.WithInstanceName(instance()),
-		producer.WithSendMsgTimeout(4*time.Second),
-		producer.WithRetry(3))
+	made, err := w.patientProducer()
 	if err != nil {
-		return err
-	}
-	if err := made.Start(); err != nil {
 		return err
 	}
 	defer made.Shutdown()
@@ -453,7 +488,7 @@ func lostMasterSlave(w *world) error {
 		}
 		// What it has not told the broker when it stops is told then.
 		defer stop()
-		if err := sendUntilTaken(w, made, sent, sent+count); err != nil {
+		if _, err := sendUntilTaken(w, made, sent, sent+count); err != nil {
 			return err
 		}
 		sent += count
@@ -491,6 +526,117 @@ func lostMasterSlave(w *world) error {
 	fmt.Printf("# %s: twice %d in turns, %d for who stayed, of %d\n", w.topic, twice, staysTwice, sent)
 	if twice > 64 || staysTwice > 64 {
 		return fmt.Errorf("%d and %d of %d messages came twice", twice, staysTwice, sent)
+	}
+	return nil
+}
+
+// The master of two that is killed.
+const lost = "broker-a"
+
+// A master without a slave, or one whose slave is killed as well, is away for a while: all sends go to the other master, and what lies unread on
+// the lost one waits there. Consumers of one group come and go. None stays, as in lostMasterSlave: the client does not look at a connection that
+// was closed, so a pull that the lost master held ends after its 30 s.
+func lostMasterAlone(w *world) error {
+	made, err := w.patientProducer()
+	if err != nil {
+		return err
+	}
+	defer made.Shutdown()
+	// By message: which broker took it, and how often the group has had it.
+	brokers, had := map[int]string{}, map[int]int{}
+	send := func(count int) (map[int]string, error) {
+		taken, err := sendUntilTaken(w, made, len(brokers), len(brokers)+count)
+		for index, broker := range taken {
+			brokers[index] = broker
+		}
+		return taken, err
+	}
+	// One member of the group after the other: it reads until the group has had count messages.
+	turn := func(count int) error {
+		found, stop, err := w.consume("*", false)
+		if err != nil {
+			return err
+		}
+		// What it has not told the broker when it stops is told then.
+		defer stop()
+		if err := found.expectNew(count-len(had), had); err != nil {
+			return err
+		}
+		// What comes beyond that is not to come, and its last offsets are noted a moment after the messages were counted.
+		time.Sleep(time.Second)
+		found.Lock()
+		defer found.Unlock()
+		for index, times := range found.counts {
+			had[index] += times
+		}
+		return nil
+	}
+	if _, err := send(100); err != nil {
+		return err
+	}
+	if err := turn(100); err != nil {
+		return err
+	}
+	if _, err := send(100); err != nil {
+		return err
+	}
+	// A broker writes its groups' offsets once a second: what the first member has read is not to come again.
+	time.Sleep(2 * time.Second)
+	if err := w.step("sent", "killed"); err != nil {
+		return err
+	}
+	taken, err := send(40)
+	if err != nil {
+		return err
+	}
+	for index, broker := range taken {
+		if broker == lost {
+			return fmt.Errorf("the lost master took message %d", index)
+		}
+	}
+	waiting := map[int]bool{}
+	for index := 100; index < len(brokers); index++ {
+		if brokers[index] == lost {
+			waiting[index] = true
+		}
+	}
+	if len(waiting) == 0 {
+		return fmt.Errorf("nothing lies unread on the lost master")
+	}
+	if err := turn(len(brokers) - len(waiting)); err != nil {
+		return err
+	}
+	for index := range had {
+		if waiting[index] {
+			return fmt.Errorf("message %d lies on the lost master and came from somewhere", index)
+		}
+	}
+	if err := w.step("read", "returned"); err != nil {
+		return err
+	}
+	deadline := time.Now().Add(2 * wait)
+	for both := false; !both; {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the returned master takes no message")
+		}
+		taken, err := send(10)
+		if err != nil {
+			return err
+		}
+		for _, broker := range taken {
+			both = both || broker == lost
+		}
+	}
+	if err := turn(len(brokers)); err != nil {
+		return err
+	}
+	twice := -len(had)
+	for _, times := range had {
+		twice += times
+	}
+	fmt.Printf("# %s: twice %d of %d\n", w.topic, twice, len(brokers))
+	if len(had) != len(brokers) || twice > 64 {
+		return fmt.Errorf("%d of %d messages came, %d twice", len(had), len(brokers), twice)
 	}
 	return nil
 }
