@@ -21,6 +21,7 @@ use ringmq_bench::load::report::Report;
 use ringmq_bench::load::run::{Ending, produce};
 use ringmq_bench::load::settings::{LoadArgs, Settings, SettingsError, TargetArgs};
 use ringmq_bench::load::view::{Tool, View};
+use ringmq_bench::report::command::{GateArgs, ReportArgs};
 
 /// Load on any RocketMQ-compatible broker, and what its clients would feel.
 #[derive(Debug, Parser)]
@@ -45,6 +46,10 @@ enum Command {
     /// Become a process that ends with its parent
     #[command(hide = true)]
     Attached(AttachedArgs),
+    /// Make a page, pictures and tables from files of results
+    Report(ReportArgs),
+    /// Fail when results are worse than stored ones, by more than a share and more than the noise of both
+    Gate(GateArgs),
 }
 
 /// As typed.
@@ -82,6 +87,12 @@ fn main() -> ExitCode {
     if let Command::Clock(args) = &command {
         return args.run();
     }
+    // These measure nothing, so what follows is none of their business.
+    match &command {
+        Command::Report(args) => return args.run(),
+        Command::Gate(args) => return args.run(),
+        _ => {}
+    }
     if cfg!(debug_assertions) {
         note("this is a debug build: its figures say nothing about a broker; build with --release");
     }
@@ -95,6 +106,8 @@ fn main() -> ExitCode {
         Command::Clock(args) => args.run(),
         Command::Lab(command) => command.run(&stop),
         Command::Attached(args) => complain(&become_attached(&args), 1),
+        Command::Report(args) => args.run(),
+        Command::Gate(args) => args.run(),
     }
 }
 

@@ -4,7 +4,8 @@
 //! ([`attached`] ends its processes with this one), [`site`] is a cluster that was brought up or was there; [`probe`] asks brokers and name
 //! servers, [`processes`] and [`truth`] say what else a reader must know. [`session`] makes one measured run; [`produce`], [`compare`],
 //! [`sweep`], [`failover`], [`soak`] and [`audit`] are the experiments made of such runs; [`scenario`] reads one from a file; [`cli`] and
-//! [`table`] are what people see.
+//! [`table`] are what people see. [`rounds`], [`figure`] and [`statistics`] are what can be asked of results, [`verdict`] what follows from
+//! them, and [`gate`] whether they are worse than they were.
 
 use std::io::{self, Write as _};
 
@@ -15,18 +16,23 @@ pub mod cluster;
 pub mod compare;
 pub mod error;
 pub mod failover;
+pub mod figure;
+pub mod gate;
 pub mod probe;
 pub mod processes;
 pub mod produce;
 pub mod results;
+pub mod rounds;
 pub mod scenario;
 pub mod session;
 pub mod site;
 pub mod soak;
 pub mod spec;
+pub mod statistics;
 pub mod sweep;
 pub mod table;
 pub mod truth;
+pub mod verdict;
 
 /// A line of progress, on stderr.
 pub fn say(line: &str) {

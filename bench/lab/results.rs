@@ -262,7 +262,21 @@ impl Results {
         if format != u64::from(FORMAT) {
             return Err(ResultsError::Format { path: name, found: u32::try_from(format).unwrap_or(u32::MAX) });
         }
-        serde_json::from_value(value).map_err(|error| content(error.to_string()))
+        let results: Self = serde_json::from_value(value).map_err(|error| content(error.to_string()))?;
+        let ratios = results.findings.iter().flat_map(|finding| &finding.ratios);
+        let subjects =
+            results.runs.iter().map(|run| run.subject).chain(ratios.flat_map(|ratio| [ratio.subject, ratio.base]));
+        match subjects.max().filter(|subject| *subject >= results.subjects.len()) {
+            Some(subject) => Err(content(format!("it has no subject {subject}, which it speaks of"))),
+            None => Ok(results),
+        }
+    }
+
+    /// Whether generator or broker is a debug build, by their own word.
+    pub fn is_debug(&self) -> bool {
+        let generators = self.runs.iter().map(|run| &run.report.settings.generator);
+        let brokers = self.subjects.iter().map(|subject| &subject.software);
+        generators.chain(brokers).chain([&self.machine.generator]).any(|text| text.contains("debug build"))
     }
 
     /// Writes a file: whole, or not at all.

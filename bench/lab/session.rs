@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::lab::cluster::{Cluster, Cpu, Setup};
 use crate::lab::error::LabError;
 use crate::lab::processes::Watch;
-use crate::lab::results::{Experiment, FORMAT, Failover, Finding, Machine, Point, Results, Run};
+use crate::lab::results::{Experiment, FORMAT, Failover, Machine, Point, Results, Run};
 use crate::lab::say;
 use crate::lab::site::{Request, Site, SubjectArgs};
 use crate::lab::truth::{now_text, time_of_day, today};
@@ -368,11 +368,6 @@ impl Session {
         }
         Ok(is_kept)
     }
-}
-
-/// What follows from the runs, by figures alone.
-pub fn findings(_results: &Results) -> Vec<Finding> {
-    Vec::new()
 }
 
 /// The last processor, unless another was named or none is wanted.

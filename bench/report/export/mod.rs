@@ -1,0 +1,18 @@
+//! Files for other tools: HdrHistogram's viewers, spreadsheets.
+
+pub mod csv;
+pub mod hgrm;
+pub mod hlog;
+
+use crate::lab::results::Results;
+use crate::lab::rounds::{Latency, Load, Rounds};
+
+/// `ringmq-2m-2s-sync at 10000 messages/s, reply`: what a file of a set of rounds is named after.
+fn title(results: &Results, rounds: &Rounds<'_>, latency: Latency) -> String {
+    format!("{} {} {}", results.subjects[rounds.subject].name, place(&rounds.load), latency.name())
+}
+
+/// A load in few words.
+fn place(load: &Load) -> String {
+    load.point.as_ref().map_or_else(|| load.brief(), |point| format!("{} {}", point.name, point.written()))
+}
