@@ -349,8 +349,12 @@ pub const HA_PENDING_BYTES_MAX: usize = RECORD_BYTES_MAX + 1024 * 1024;
 /// Wait before a slave connects again, at first; it doubles with each failure.
 pub const HA_RETRY_MS_MIN: u64 = 100;
 
-/// Wait before a slave connects again, at most. Source: RocketMQ `DefaultHAClient` waits 5 s each time.
-pub const HA_RETRY_MS_MAX: u64 = 5_000;
+/// Wait before a slave connects again, at most: until it does, a synchronous master that has come back has nobody to wait for.
+pub const HA_RETRY_MS_MAX: u64 = 1_000;
+
+/// Wait before a slave connects again to a master that it cannot follow: only a human helps. Source: RocketMQ `DefaultHAClient` waits so long
+/// each time.
+pub const HA_HOPELESS_RETRY_MS: u64 = 5_000;
 
 /// How long a slave waits for a connection to come about.
 pub const HA_CONNECT_MS: u64 = 5_000;
