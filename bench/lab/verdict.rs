@@ -187,7 +187,8 @@ fn with_doubt(estimate: Estimate, signs: bool, unit: &str) -> String {
         format!("{} {unit} ± {}", plus(value, written(value)), written(below.max(above)))
     } else {
         let [value, low, high] = [value, low, high].map(|value| plus(value, written(value)));
-        format!("{value} {unit} ({low} to {high})")
+        // With signs it stands in brackets already.
+        if signs { format!("{value} {unit}, {low} to {high}") } else { format!("{value} {unit} ({low} to {high})") }
     }
 }
 
