@@ -12,10 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Parser, Subcommand};
+use ringmq_bench::lab;
+use ringmq_bench::lab::attached::{AttachedArgs, become_attached};
+use ringmq_bench::lab::cli::{LabCommand, conduct};
+use ringmq_bench::lab::produce::KeptArgs;
 use ringmq_bench::load::cli::{ClockArgs, ConsumeArgs, Format, complain, note};
 use ringmq_bench::load::report::Report;
 use ringmq_bench::load::run::{Ending, produce};
-use ringmq_bench::load::settings::{LoadArgs, Settings, TargetArgs};
+use ringmq_bench::load::settings::{LoadArgs, Settings, SettingsError, TargetArgs};
 use ringmq_bench::load::view::{Tool, View};
 use ringmq_bench::report::command::{GateArgs, ReportArgs};
 
@@ -32,7 +36,7 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Send messages, in closed loop (--in-flight) or at a fixed rate (--rate), and optionally pull them back
-    Produce(ProduceArgs),
+    Produce(Box<ProduceArgs>),
     /// Pull what is stored as fast as it comes, or what others send as they send it (--live)
     Consume(ConsumeArgs),
     /// Tell this machine's clock to consumers on others
@@ -41,6 +45,11 @@ enum Command {
     Report(ReportArgs),
     /// Fail when results are worse than stored ones, by more than a share and more than the noise of both
     Gate(GateArgs),
+    #[command(flatten)]
+    Lab(LabCommand),
+    /// Become a process that ends with its parent
+    #[command(hide = true)]
+    Attached(AttachedArgs),
 }
 
 /// As typed.
@@ -56,6 +65,8 @@ struct ProduceArgs {
     /// How to show what happens: for people, or the lines of Apache's producer.sh every 10 s, for scripts that read them
     #[arg(long, value_enum, default_value_t = Format::People)]
     format: Format,
+    #[command(flatten)]
+    kept: KeptArgs,
 }
 
 impl ProduceArgs {
@@ -69,6 +80,9 @@ impl ProduceArgs {
 
 fn main() -> ExitCode {
     let command = CommandLine::parse().command;
+    if let Command::Attached(args) = &command {
+        return complain(&become_attached(args), 1);
+    }
     // It has nothing to print at its end: a signal ends it as any process.
     if let Command::Clock(args) = &command {
         return args.run();
@@ -92,6 +106,8 @@ fn main() -> ExitCode {
         Command::Clock(args) => args.run(),
         Command::Report(args) => args.run(),
         Command::Gate(args) => args.run(),
+        Command::Lab(command) => command.run(&stop),
+        Command::Attached(args) => complain(&become_attached(&args), 1),
     }
 }
 
@@ -107,7 +123,22 @@ fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
 }
 
 impl ProduceArgs {
-    fn run(&self, stop: &AtomicBool) -> ExitCode {
+    /// The experiment that it is, if it is one.
+    fn experiment(&self) -> Result<Option<lab::produce::ProduceArgs>, SettingsError> {
+        let mut experiment = self.kept.experiment(&self.load, &self.target)?;
+        if let Some(experiment) = &mut experiment {
+            experiment.json.clone_from(&self.json);
+            experiment.view = matches!(self.format, Format::Rocketmq).then_some(|_, _| View::rocketmq(Tool::Producer));
+        }
+        Ok(experiment)
+    }
+
+    fn run(&self, stop: &Arc<AtomicBool>) -> ExitCode {
+        match self.experiment() {
+            Ok(None) => {}
+            Ok(Some(experiment)) => return conduct(&experiment, "produce", stop),
+            Err(error) => return complain(&error, 2),
+        }
         let settings = match self.target.resolve().and_then(|place| Settings::check(&self.load, &place)) {
             Ok(settings) => settings,
             Err(error) => return complain(&error, 2),

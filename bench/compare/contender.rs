@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use ringmq_bench::lab::probe::{self, ProbeError};
 use ringmq_peers::{Apache, Broker, BrokerOptions, Flush, NameServer, PortBlock, Process, Relay, Role};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Failure;
-use crate::probe;
 
 /// Who takes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
@@ -258,7 +258,7 @@ impl Contender {
         let start = loop {
             match probe::store_one(address) {
                 Ok(()) => break begun.elapsed(),
-                Err(error) if begun.elapsed() > START_TIMEOUT => return Err(error),
+                Err(error) if begun.elapsed() > START_TIMEOUT => return Err(error.into()),
                 Err(_) => std::thread::sleep(Duration::from_millis(1)),
             }
         };
@@ -296,7 +296,7 @@ impl Contender {
         let begun = Instant::now();
         while let Err(error) = probe::store_one(self.address) {
             if begun.elapsed() > START_TIMEOUT {
-                return Err(error);
+                return Err(error.into());
             }
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -373,12 +373,13 @@ fn replicated_message(
     processes: &mut [&mut Process],
 ) -> Result<Duration, Failure> {
     loop {
-        let is_there = probe::store_one(address).and_then(|()| Ok(probe::log_end(slave)? >= probe::log_end(address)?));
+        let is_there: Result<bool, ProbeError> =
+            probe::store_one(address).and_then(|()| Ok(probe::log_end(slave)? >= probe::log_end(address)?));
         match is_there {
             Ok(true) => return Ok(begun.elapsed()),
             Ok(false) | Err(_) if begun.elapsed() < START_TIMEOUT => {}
             Ok(false) => return Err(format!("the slave at {slave} does not catch up").into()),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
         for process in &mut *processes {
             if let Some(status) = process.wait_for_end(Duration::ZERO) {

@@ -13,7 +13,6 @@ mod case;
 mod contender;
 mod host;
 mod measure;
-mod probe;
 mod record;
 
 use std::collections::BTreeMap;
@@ -23,11 +22,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum as _};
+use ringmq_bench::lab::truth::today;
 use ringmq_peers::workspace_dir;
 
 use crate::case::Case;
 use crate::contender::{Kind, Stable};
-use crate::host::{Host, today};
+use crate::host::Host;
 use crate::measure::Plan;
 use crate::record::{CaseRecord, save};
 

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use ringmq_bench::lab::probe;
 use ringmq_bench::load::report::Report;
 
 use crate::case::{Case, Goal, Load, Method, TEN_THOUSAND, Value};
 use crate::contender::{Contender, Kind, Stable};
 use crate::record::{CaseRecord, FigureRecord, GoalRecord, RowRecord, RunRecord};
-use crate::{Failure, probe, say};
+use crate::{Failure, say};
 
 /// A Java broker compiles its hot paths while it runs: this long a closed loop comes before its first measurement.
 const JAVA_WARMUP: Duration = Duration::from_secs(15);

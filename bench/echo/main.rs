@@ -1,6 +1,6 @@
 //! `ringmq-echo`: what ringmq's own runtime can do on this machine with nothing behind the socket.
 //!
-//! One glommio executor on one processor, with the executor settings of a ringmq shard, answers every send with a ready-made success reply of
+//! One glommio executor on one processor, made and watched like that of a ringmq shard, answers every send with a ready-made success reply of
 //! the size that brokers give. It parses no more than the frame length, the code and the opaque, stores nothing, and answers with one write
 //! a read. Its throughput is the ceiling and its latency the floor for any broker on the same runtime; both belong beside a broker's figures.
 
@@ -9,23 +9,16 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::Duration;
 
 use clap::Parser;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use glommio::net::{TcpListener, TcpStream};
-use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
+use ringmq::shard::runtime::{self, ExecutorPlan};
 use ringmq_bench::load::frame::{SEND_MESSAGE_V2, UPDATE_AND_CREATE_TOPIC};
 use ringmq_bench::load::scan::{HeadScanner, WireError, split_frame};
 
 /// What one read may bring.
 const READ_BYTES: usize = 256 * 1024;
-/// Longest that a lost wake-up of glommio 0.9 can last: an armed timer ends it.
-const KEEP_ALIVE: Duration = Duration::from_millis(10);
-/// Longest that a busy task keeps new bytes waiting.
-const PREEMPT: Duration = Duration::from_millis(1);
-const RING_DEPTH: usize = 512;
-
 /// A bare echo of RocketMQ send requests, for comparison.
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -50,24 +43,19 @@ fn main() -> ExitCode {
 }
 
 fn serve(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let listen = arguments.listen;
-    let executor = LocalExecutorBuilder::new(Placement::Fixed(arguments.cpu))
-        .name("echo")
-        .ring_depth(RING_DEPTH)
-        .preempt_timer(PREEMPT)
-        .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
-        .spawn(move || async move {
-            glommio::spawn_local(async {
-                loop {
-                    glommio::timer::sleep(KEEP_ALIVE).await;
-                }
-            })
-            .detach();
-            accept(listen).await.map_err(|error| error.to_string())
-        })
-        .map_err(|error| format!("cannot start an executor on processor {}: {error}", arguments.cpu))?;
-    executor.join().map_err(|error| error.to_string())??;
-    Ok(())
+    runtime::check()?;
+    let (listen, cpu) = (arguments.listen, arguments.cpu);
+    let plan = ExecutorPlan { name: "echo".to_owned(), cpu, ..ExecutorPlan::of_shard(0, 1) };
+    let failed = |error| {
+        // With stderr closed there is nobody to tell.
+        let _ = writeln!(io::stderr(), "ringmq-echo: {error}");
+    };
+    let accepting = move |_| async move { accept(listen).await.map_err(|error| error.to_string()) };
+    let ended = runtime::spawn(plan, accepting, failed)?.join();
+    match ended.map_err(|_| "the executor has a bug and is gone")? {
+        Some(result) => Ok(result?),
+        None => Err("there is no executor to answer on".into()),
+    }
 }
 
 async fn accept(listen: SocketAddr) -> Result<(), Box<dyn Error>> {

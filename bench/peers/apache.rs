@@ -1,4 +1,5 @@
-//! Apache RocketMQ 5.3.3: name server, broker and mqadmin as child processes.
+//! Apache RocketMQ, 5.3.3 or a stated version: name server, broker and mqadmin as child processes.
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,11 +18,16 @@ const READY: &str = "boot success";
 /// A broker with pre-touched 4 GB heap needs 8-12 s on two idle cores; tests may share them.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Apache RocketMQ 5.3.3, fetched and ready to be started.
+/// Apache RocketMQ, fetched and ready to be started.
 #[derive(Debug, Clone)]
 pub struct Apache {
     jars: PathBuf,
+    /// Words before `java`.
+    launcher: Vec<OsString>,
 }
+
+/// The version that [`Apache::locate`] fetches.
+const VERSION: &str = "5.3.3";
 
 /// When a message counts as stored: Apache's `flushDiskType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,7 +137,9 @@ impl BrokerOptions {
         text
     }
 
-    fn java_flags(&self) -> Vec<String> {
+    /// The JVM's flags.
+    #[must_use]
+    pub fn java_flags(&self) -> Vec<String> {
         let mut flags = vec![
             format!("-Xms{}m", self.heap_mb),
             format!("-Xmx{}m", self.heap_mb),
@@ -212,7 +220,26 @@ impl Apache {
     /// # Errors
     /// [`Missing`] when Java or Maven is not installed, or Maven reaches no repository.
     pub fn locate() -> Result<Self, Missing> {
-        Ok(Self { jars: stock::jars("apache-5.3.3", include_str!("maven/apache-5.3.3.xml"))? })
+        Self::locate_version(VERSION)
+    }
+
+    /// The same of a stated version, `5.2.0`.
+    ///
+    /// # Errors
+    /// [`Missing`] also when no repository has that version.
+    pub fn locate_version(version: &str) -> Result<Self, Missing> {
+        if version.is_empty() || !version.chars().all(|letter| letter.is_ascii_digit() || letter == '.') {
+            let remedy = "a version is numbers and dots, such as 5.3.3".to_owned();
+            return Err(Missing { what: format!("Apache RocketMQ {version}"), remedy });
+        }
+        let pom = include_str!("maven/apache-5.3.3.xml").replace(VERSION, version);
+        Ok(Self { jars: stock::jars(&format!("apache-{version}"), &pom)?, launcher: Vec::new() })
+    }
+
+    /// Starts its servers with `words` before `java`: a program that becomes the one whose words follow.
+    #[must_use]
+    pub fn launched_by(self, words: Vec<OsString>) -> Self {
+        Self { launcher: words, ..self }
     }
 
     /// Folder of all its jars, those of the Java client 5.3.3 among them.
@@ -291,7 +318,7 @@ impl Apache {
         fs::write(&list_path, list).map_err(|error| failed(&error))?;
         let class_path = format!("{}:{}", classes.display(), self.jars.join("*").display());
         let flags = ["-XX:TieredStopAtLevel=1".to_owned(), "-Xmx256m".to_owned()];
-        let mut command = java("ManyCommands", &flags, &home, &class_path);
+        let mut command = java(Command::new("java"), "ManyCommands", &flags, &home, &class_path);
         command.arg(&list_path);
         let mut process = Process::start("mqadmin", command, &home.path.join("output.log")).map_err(|e| failed(&e))?;
         // A JVM that hangs shows as outputs that are missing below.
@@ -322,13 +349,15 @@ impl Apache {
     }
 
     fn java(&self, class: &str, flags: &[String], home: &Home) -> Command {
-        java(class, flags, home, &self.jars.join("*").display().to_string())
+        let mut words = self.launcher.iter().cloned().chain(["java".into()]);
+        let mut command = Command::new(words.next().expect("java at least"));
+        command.args(words);
+        java(command, class, flags, home, &self.jars.join("*").display().to_string())
     }
 }
 
 /// A JVM whose files all go to `home`.
-fn java(class: &str, flags: &[String], home: &Home, class_path: &str) -> Command {
-    let mut command = Command::new("java");
+fn java(mut command: Command, class: &str, flags: &[String], home: &Home, class_path: &str) -> Command {
     command.args(flags);
     command.arg(format!("-Drocketmq.home.dir={}", home.path.display()));
     command.arg(format!("-Duser.home={}", home.path.display()));

@@ -5,7 +5,7 @@
 //!
 //! | folder            | what                                                     | made by                          |
 //! |-------------------|----------------------------------------------------------|----------------------------------|
-//! | `apache-5.3.3`    | jars of name server, broker, mqadmin and Java client     | `mvn dependency:copy-dependencies` |
+//! | `apache-5.3.3`    | jars of name server, broker, mqadmin and Java client; so too of other versions | `mvn dependency:copy-dependencies` |
 //! | `client-4.9.8`    | jars of the Java client 4.9.8                            | the same                         |
 //! | `java-5.3.3` `java-4.9.8` | classes of `tests/stock/java`, compiled against each | `javac`                        |
 //! | `go`              | binary of `tests/stock/go`                               | `go build`                       |

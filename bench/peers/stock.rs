@@ -83,7 +83,7 @@ pub(crate) fn tool(program: &str, version_flag: &str, remedy: &str) -> Result<()
     }
 }
 
-/// Runs one step of a fetch or build; its failure becomes a [`Missing`] with the last line of what it said.
+/// Runs one step of a fetch or build; its failure becomes a [`Missing`] with what it said of the reason.
 pub(crate) fn step(what: &str, command: &mut Command, remedy: &str) -> Result<(), Missing> {
     let output = command.output().map_err(|error| Missing::new(what, format!("{error}; {remedy}")))?;
     if output.status.success() {
@@ -92,8 +92,15 @@ pub(crate) fn step(what: &str, command: &mut Command, remedy: &str) -> Result<()
     let said = format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     // The whole goes to standard error for whoever looks into it; the error stays one line.
     eprintln!("{}", tail(&said));
-    let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no output").to_owned();
-    Err(Missing::new(what, format!("{remedy} ({})", last.trim())))
+    Err(Missing::new(what, format!("{remedy} ({})", reason(&said))))
+}
+
+/// The line that says why: Maven's first error, or what was said last. Without the colours that Maven writes to files as well.
+fn reason(said: &str) -> String {
+    let plain = said.replace("\u{1b}[0m", "");
+    let mut lines = plain.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.clone().find_map(|line| line.strip_prefix("[ERROR] "));
+    first.or_else(|| lines.next_back()).unwrap_or("no output").to_owned()
 }
 
 /// Fetches the jars that `pom` names, and what they need, into `target/stock/NAME`.
@@ -106,7 +113,7 @@ pub(crate) fn jars(name: &str, pom: &str) -> Result<PathBuf, Missing> {
         let mut maven = Command::new("mvn");
         maven.args(["-q", "-B", "-f"]).arg(&pom_path).arg("dependency:copy-dependencies");
         maven.arg(format!("-DoutputDirectory={}", dir.display()));
-        step(&format!("the jars of {name}"), &mut maven, "Maven must reach a Maven repository")
+        step(&format!("the jars of {name}"), &mut maven, "Maven must reach a repository that has them")
     })
 }
 
@@ -128,6 +135,14 @@ mod tests {
         for end in ["recipe", "lock"] {
             fs::remove_file(stock_dir().join(format!("{name}.{end}"))).expect("the file is ours");
         }
+    }
+
+    #[test]
+    fn the_reason_is_mavens_first_error_or_the_last_line() {
+        let maven = "\u{1b}[0m\u{1b}[0m[ERROR] no such jar\n[ERROR] \n[ERROR] To see more, re-run Maven\n\u{1b}[0m\n";
+        assert_eq!(reason(maven), "no such jar");
+        assert_eq!(reason("first\nthe last\n\n"), "the last");
+        assert_eq!(reason("\n"), "no output");
     }
 
     #[test]
