@@ -41,15 +41,15 @@ enum Command {
     Consume(ConsumeArgs),
     /// Tell this machine's clock to consumers on others
     Clock(ClockArgs),
-    /// Make a page, pictures and tables from files of results
-    Report(ReportArgs),
-    /// Fail when results are worse than stored ones, by more than a share and more than the noise of both
-    Gate(GateArgs),
     #[command(flatten)]
     Lab(LabCommand),
     /// Become a process that ends with its parent
     #[command(hide = true)]
     Attached(AttachedArgs),
+    /// Make a page, pictures and tables from files of results
+    Report(ReportArgs),
+    /// Fail when results are worse than stored ones, by more than a share and more than the noise of both
+    Gate(GateArgs),
 }
 
 /// As typed.
@@ -104,10 +104,10 @@ fn main() -> ExitCode {
         Command::Produce(args) => args.run(&stop),
         Command::Consume(args) => args.run(&stop),
         Command::Clock(args) => args.run(),
-        Command::Report(args) => args.run(),
-        Command::Gate(args) => args.run(),
         Command::Lab(command) => command.run(&stop),
         Command::Attached(args) => complain(&become_attached(&args), 1),
+        Command::Report(args) => args.run(),
+        Command::Gate(args) => args.run(),
     }
 }
 

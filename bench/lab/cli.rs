@@ -18,7 +18,7 @@ use crate::lab::failover::FailoverArgs;
 use crate::lab::session::Session;
 use crate::lab::soak::SoakArgs;
 use crate::lab::sweep::SweepArgs;
-use crate::lab::{say, scenario, table};
+use crate::lab::{say, scenario, table, verdict};
 
 /// The experiments.
 #[derive(Debug, Subcommand)]
@@ -101,7 +101,7 @@ pub fn conduct(experiment: &dyn Experiment, name: &str, stop: &Arc<AtomicBool>) 
         Err(error) => return fail(&error),
     };
     let ended = experiment.run(&mut session);
-    let findings = crate::lab::verdict::findings(&session.results);
+    let findings = verdict::findings(&session.results);
     session.results.findings.splice(0..0, findings);
     let saved = session.finish(ended.as_ref().map(drop));
     // A closed stdout is no reason to say less on stderr.

@@ -310,7 +310,7 @@ fn failover(name: &str, fault_ns: u64, ran: &Ran) -> Failover {
         fault: name.to_owned(),
         at_s: seconds(fault_ns.saturating_sub(ran.outcome.start_ns)),
         first_success_s: first_after(tally.stored_gaps(), fault_ns).map(seconds),
-        longest_gap_s: seconds(longest_after(tally.stored_gaps(), fault_ns)),
+        longest_gap_s: seconds(longest_after(tally.stored_gaps(), fault_ns, now_ns())),
         first_received_s: first_after(tally.received_gaps(), fault_ns).map(seconds),
         lost: count(crate::load::consumer::Books::missing),
         duplicated: count(crate::load::consumer::Books::duplicates),
@@ -332,8 +332,11 @@ fn first_after(gaps: &Gaps, fault_ns: u64) -> Option<u64> {
     Some(over.map_or(0, |gap| gap.end_ns - fault_ns))
 }
 
-/// The longest stretch without an event that ended after the fault.
-fn longest_after(gaps: &Gaps, fault_ns: u64) -> u64 {
+/// The longest stretch without an event that ended after the fault; up to the end of the run if there was none after it.
+fn longest_after(gaps: &Gaps, fault_ns: u64, end_ns: u64) -> u64 {
+    if first_after(gaps, fault_ns).is_none() {
+        return end_ns.saturating_sub(gaps.last_ns().unwrap_or(fault_ns));
+    }
     let after = gaps.all().iter().filter(|gap| gap.end_ns > fault_ns);
     after.map(|gap| gap.end_ns - gap.start_ns).max().unwrap_or(0)
 }
@@ -355,7 +358,7 @@ fn sentence(failover: &Failover, below: u64) -> String {
         count => format!("; {count} were stored with less than was promised (codes 10 to 12)"),
     };
     format!(
-        "{}: messages were stored {}, received {}; {longest}; {} acknowledged messages lost, {} duplicated, {} out of order{below}",
+        "{}: messages stored {}, received {}; {longest}; {} acknowledged messages lost, {} duplicated, {} out of order{below}",
         failover.fault,
         after(failover.first_success_s),
         after(failover.first_received_s),
@@ -388,11 +391,12 @@ mod tests {
         // Hit at 1000; what was sent before is answered until 1005.
         let gaps = stored(&[990, 998, 1003, 1005, 1500, 1505, 1700]);
         assert_eq!(first_after(&gaps, 1000 * MS), Some(500 * MS));
-        assert_eq!(longest_after(&gaps, 1000 * MS), 495 * MS);
+        assert_eq!(longest_after(&gaps, 1000 * MS, 9000 * MS), 495 * MS);
         // Others went on.
         assert_eq!(first_after(&stored(&[998, 1003, 1008, 1013, 1018]), 1000 * MS), Some(0));
         // Nobody ever answered again.
         assert_eq!(first_after(&stored(&[998, 1003]), 1000 * MS), None);
+        assert_eq!(longest_after(&stored(&[998, 1003]), 1000 * MS, 9000 * MS), 7997 * MS);
         assert_eq!(first_after(&stored(&[]), 1000 * MS), None);
     }
 

@@ -114,6 +114,9 @@ pub fn gate(baseline: (&str, &Results), new: (&str, &Results), worse: f64) -> Re
         if !results.complete {
             return Err(GateError::Incomplete { path, ended: results.ended.clone() });
         }
+        if let Some(run) = results.runs.iter().find(|run| !run.report.complete) {
+            return Err(GateError::Incomplete { path, ended: run.report.ended.clone() });
+        }
         if results.is_debug() {
             return Err(GateError::Debug { path });
         }

@@ -4,7 +4,7 @@
 //! ([`attached`] ends its processes with this one), [`site`] is a cluster that was brought up or was there; [`probe`] asks brokers and name
 //! servers, [`processes`] and [`truth`] say what else a reader must know. [`session`] makes one measured run; [`produce`], [`compare`],
 //! [`sweep`], [`failover`], [`soak`] and [`audit`] are the experiments made of such runs; [`scenario`] reads one from a file; [`cli`] and
-//! [`table`] are what people see. [`rounds`], [`figure`] and [`statistics`] are what can be asked of results, [`verdict`] is what follows from
+//! [`table`] are what people see. [`rounds`], [`figure`] and [`statistics`] are what can be asked of results, [`verdict`] what follows from
 //! them, and [`gate`] whether they are worse than they were.
 
 use std::io::{self, Write as _};

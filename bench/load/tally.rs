@@ -179,7 +179,9 @@ impl Tally {
             self.failures.entry(code).or_default().count += messages;
             return;
         }
-        self.stored_gaps.event(now_ns);
+        if verdict == Verdict::Stored {
+            self.stored_gaps.event(now_ns);
+        }
         let latency_ns = now_ns.saturating_sub(waiting.intended_ns);
         self.recent.latency.saturating_record_n(latency_ns, messages);
         if !self.window.holds(waiting.intended_ns) {
@@ -281,7 +283,7 @@ impl Tally {
         &self.seconds
     }
 
-    /// Stretches in which no message was answered as stored.
+    /// Stretches in which no message was answered as stored as promised.
     pub fn stored_gaps(&self) -> &Gaps {
         &self.stored_gaps
     }
