@@ -8,10 +8,10 @@ use crate::lab::statistics::{Estimate, Interval, Pairing, difference, ratio};
 /// Beyond the knee p99.9 is more than so many times that of the lowest rate.
 const KNEE: f64 = 5.0;
 
-/// What follows from the runs that went to their end. A compare has one finding for each subject but the first, which is the base, and each load; of several brokers also
-/// one against the first subject of its own broker; when it has one
-/// closed loop and one open loop, one finding takes the throughput from the former and the latency from the latter. A sweep has one finding
-/// for each subject: its knee, or how far rate and p99.9 go. Other experiments know better themselves what they found, so they get none.
+/// What follows from the runs that went to their end. A compare has one finding for each subject but the first, which is the base, and each
+/// load; of several brokers also one against the first subject of its own broker; when it has one closed loop and one open loop, one finding
+/// takes the throughput from the former and the latency from the latter. A sweep has one finding for each subject: its knee, or how far rate
+/// and p99.9 go. Other experiments know better themselves what they found, so they get none.
 pub fn findings(results: &Results) -> Vec<Finding> {
     // A run that was cut short is kept, and judged by nobody.
     let whole =
