@@ -15,7 +15,6 @@ use crate::lab::audit::AuditArgs;
 use crate::lab::compare::CompareArgs;
 use crate::lab::error::LabError;
 use crate::lab::failover::FailoverArgs;
-use crate::lab::results::Results;
 use crate::lab::session::Session;
 use crate::lab::soak::SoakArgs;
 use crate::lab::sweep::SweepArgs;
@@ -102,9 +101,7 @@ pub fn conduct(experiment: &dyn Experiment, name: &str, stop: &Arc<AtomicBool>) 
         Err(error) => return fail(&error),
     };
     let ended = experiment.run(&mut session);
-    // A run that was cut short is kept, and judged by nobody.
-    let whole = session.results.runs.iter().filter(|run| run.report.complete).cloned().collect();
-    let findings = verdict::findings(&Results { runs: whole, ..session.results.clone() });
+    let findings = verdict::findings(&session.results);
     session.results.findings.splice(0..0, findings);
     let saved = session.finish(ended.as_ref().map(drop));
     // A closed stdout is no reason to say less on stderr.

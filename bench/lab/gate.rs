@@ -114,6 +114,9 @@ pub fn gate(baseline: (&str, &Results), new: (&str, &Results), worse: f64) -> Re
         if !results.complete {
             return Err(GateError::Incomplete { path, ended: results.ended.clone() });
         }
+        if let Some(run) = results.runs.iter().find(|run| !run.report.complete) {
+            return Err(GateError::Incomplete { path, ended: run.report.ended.clone() });
+        }
         if results.is_debug() {
             return Err(GateError::Debug { path });
         }
@@ -140,6 +143,7 @@ pub fn gate(baseline: (&str, &Results), new: (&str, &Results), worse: f64) -> Re
     if passage.lines.is_empty() {
         return Err(GateError::NothingShared { path: new.0.to_owned() });
     }
+    passage.remarks.extend(wide_noise(&passage.lines, worse));
     let unknown = now.iter().filter(|rounds| !before.iter().any(|old| is_same(old, rounds)));
     passage.unknown = unknown.map(|rounds| format!("{}, {}", name(new.1, rounds), rounds.load.description())).collect();
     Ok(passage)
@@ -170,6 +174,25 @@ fn busy_generator(what: &str, rounds: &Rounds<'_>) -> Option<String> {
     let busiest = rounds.runs.iter().map(|run| run.report.generator_cpu).fold(0.0, f64::max);
     (busiest > 0.9).then(|| {
         format!("{what}: the generator used {:.0} % of a processor and may be what was measured", busiest * 100.0)
+    })
+}
+
+/// A gate passes what it cannot see: figures whose interval alone is wider than what is allowed.
+fn wide_noise(lines: &[Line], worse: f64) -> Option<String> {
+    let is_wide = |line: &&Line| {
+        let interval = line.ratio.and_then(|ratio| Some((ratio.value, ratio.interval?)));
+        interval.is_some_and(|(value, interval)| match line.figure {
+            Figure::Rate => value - interval.low > worse,
+            _ => interval.high - value > worse,
+        })
+    };
+    let wide = lines.iter().filter(is_wide).count();
+    (wide > 0).then(|| {
+        format!(
+            "the noise of {wide} of {} figures is wider than the {:.1} % allowed, and a regression within it passes; measure more or longer rounds",
+            lines.len(),
+            worse * 100.0
+        )
     })
 }
 

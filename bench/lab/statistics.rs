@@ -121,7 +121,8 @@ fn draw(values: &[f64], base: &[f64], pairing: Pairing, figure: impl Fn(f64, f64
 ///
 /// The drawn medians never leave the lowest and highest round. From five rounds on that range holds the truth often enough; that of three
 /// rounds does so in 73 of 100 cases only. So below five rounds the distance from the estimate is stretched by
-/// `t / z * sqrt(n / (n - 1))`, as a t interval is (Hesterberg 2015, "What Teachers Should Know about the Bootstrap"): 90 to 95 of 100.
+/// `t / z * sqrt(n / (n - 1))`, as a t interval is (Hesterberg 2015, "What Teachers Should Know about the Bootstrap"). 3000 trials a row on
+/// normally distributed rounds held the truth in 93 to 98 of 100 with 5 to 11 rounds, in 89 to 95 with 2 to 4 pairs, in 99 with 2 to 4 unpaired.
 fn interval(
     value: f64,
     mut drawn: Vec<f64>,

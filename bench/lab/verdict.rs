@@ -8,12 +8,15 @@ use crate::lab::statistics::{Estimate, Interval, Pairing, difference, ratio};
 /// Beyond the knee p99.9 is more than so many times that of the lowest rate.
 const KNEE: f64 = 5.0;
 
-/// What follows from the runs. A compare has one finding for each subject but the first, which is the base, and each load; of several brokers also
-/// one against the first subject of its own broker; when it has one
-/// closed loop and one open loop, one finding takes the throughput from the former and the latency from the latter. A sweep has one finding
-/// for each subject: its knee, or how far rate and p99.9 go. Other experiments know better themselves what they found, so they get none.
+/// What follows from the runs that went to their end. A compare has one finding for each subject but the first, which is the base, and each
+/// load; of several brokers also one against the first subject of its own broker; when it has one closed loop and one open loop, one finding
+/// takes the throughput from the former and the latency from the latter. A sweep has one finding for each subject: its knee, or how far rate
+/// and p99.9 go. Other experiments know better themselves what they found, so they get none.
 pub fn findings(results: &Results) -> Vec<Finding> {
-    let all = Rounds::of(results);
+    // A run that was cut short is kept, and judged by nobody.
+    let whole =
+        Results { runs: results.runs.iter().filter(|run| run.report.complete).cloned().collect(), ..results.clone() };
+    let (results, all) = (&whole, Rounds::of(&whole));
     match results.experiment {
         Experiment::Compare => {
             let pairs = (1..results.subjects.len())
@@ -187,7 +190,8 @@ fn with_doubt(estimate: Estimate, signs: bool, unit: &str) -> String {
         format!("{} {unit} ± {}", plus(value, written(value)), written(below.max(above)))
     } else {
         let [value, low, high] = [value, low, high].map(|value| plus(value, written(value)));
-        format!("{value} {unit} ({low} to {high})")
+        // With signs it stands in brackets already.
+        if signs { format!("{value} {unit}, {low} to {high}") } else { format!("{value} {unit} ({low} to {high})") }
     }
 }
 

@@ -106,7 +106,7 @@ fn block(folder: &Path, album: &Album<'_>) -> String {
     if !warnings.is_empty() {
         text.push('\n');
         for warning in &warnings {
-            text.push_str(&format!("> {}\n", plain(warning)));
+            text.push_str(&format!("> - {}\n", plain(warning)));
         }
     }
     let machine = &results.machine;
@@ -141,7 +141,7 @@ fn table(results: &Results) -> String {
                     Some(point) if results.experiment == Experiment::Sweep => {
                         format!("{} {}", point.name, point.written())
                     }
-                    _ => load.pace(),
+                    _ => load.brief(),
                 };
                 text.push_str(&format!(" {} |", plain(&load)));
             }

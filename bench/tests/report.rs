@@ -443,6 +443,7 @@ fn the_gate_tells_worse_from_noise() {
         ("worse.json", &[], 1, "rate was 100,000 messages/s and is 90,000 messages/s, -10.0 %"),
         ("worse.json", &["--worse", "15%"], 0, "passes"),
         ("noisy.json", &[], 0, "worse, but within the noise"),
+        ("noisy.json", &[], 0, "the noise of 2 of 2 figures is wider than the 5.0 % allowed"),
         ("debug.json", &[], 1, "debug.json is of a debug build"),
         ("incomplete.json", &[], 1, "incomplete.json is incomplete"),
         ("none.json", &[], 1, "none.json"),

@@ -37,7 +37,7 @@ pub fn files(results: &Results) -> Result<Vec<(String, String)>, Damaged> {
 fn text(results: &Results, rounds: &Rounds<'_>, latency: Latency, title: &str) -> Result<String, Damaged> {
     let mut bytes = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
-    let began = unix_time(&results.started).unwrap_or(UNIX_EPOCH);
+    let began = results.started.parse::<jiff::Timestamp>().map_or(UNIX_EPOCH, SystemTime::from);
     let comment = |text: &str| text.replace(['\n', '\r'], " ");
     let mut log = IntervalLogWriterBuilder::new()
         .add_comment("[Histogram log format version 1.3]")
@@ -59,39 +59,4 @@ fn text(results: &Results, rounds: &Rounds<'_>, latency: Latency, title: &str) -
         at += length;
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// A time of day in UTC, `2026-11-23T10:00:00Z`, fractions left out.
-fn unix_time(text: &str) -> Option<SystemTime> {
-    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) || !text.ends_with('Z') {
-        return None;
-    }
-    // Days since 1970 by Howard Hinnant, "chrono-compatible low-level date algorithms": the year begins in March, so a leap day is its last.
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, of_era) = (year / 400, year % 400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
-    Some(UNIX_EPOCH + Duration::from_secs(days * 86_400 + hour * 3600 + minute * 60 + second))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_of_day_are_counted() {
-        for (text, expected) in [
-            ("1970-01-01T00:00:00Z", Some(0)),
-            ("2000-02-29T12:00:01Z", Some(951_825_601)),
-            ("2026-11-23T10:00:00.5Z", Some(1_795_428_000)),
-            ("yesterday", None),
-            ("2026-13-01T00:00:00Z", None),
-        ] {
-            let seconds = unix_time(text).map(|time| time.duration_since(UNIX_EPOCH).expect("after").as_secs());
-            assert_eq!(seconds, expected, "{text}");
-        }
-    }
 }

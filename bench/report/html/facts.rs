@@ -70,9 +70,11 @@ fn settings(results: &Results) -> String {
     if brokers.is_empty() {
         return String::new();
     }
-    let mut text = "<h4>Settings, as the brokers say</h4>\n<p class=\"note\">&#8800; marks rows that differ.</p>\n\
-                    <div class=\"scroll\"><table class=\"text\">\n<thead><tr><th></th>"
-        .to_owned();
+    let note = if brokers.len() > 1 { "<p class=\"note\">&#8800; marks rows that differ.</p>\n" } else { "" };
+    let mut text = format!(
+        "<h4>Settings, as the brokers say</h4>\n{note}\
+         <div class=\"scroll\"><table class=\"text\">\n<thead><tr><th></th>"
+    );
     for (subject, broker) in &brokers {
         let role = if broker.broker_id == 0 { "master".to_owned() } else { format!("slave {}", broker.broker_id) };
         text.push_str(&format!(

@@ -105,7 +105,7 @@ fn events(run: &Run) -> Vec<(f64, String, Ink)> {
     let Some(failover) = &run.failover else { return Vec::new() };
     let mut events = vec![(failover.at_s, failover.fault.clone(), Ink::Alarm)];
     if let Some(after) = failover.first_success_s {
-        let text = format!("first message stored after {} s", three_digits(after));
+        let text = format!("stored again after {} s", three_digits(after));
         events.push((failover.at_s + after, text, Ink::Faint));
     }
     events
@@ -115,15 +115,21 @@ fn events(run: &Run) -> Vec<(f64, String, Ink)> {
 fn mark_events(drawing: &mut Drawing, panel: Panel, run: &Run, bottom: f64) {
     let events = events(run);
     let rows = events.len();
+    let height = |row: usize| panel.top - (rows - row) as f64 * LINE + TEXT - 2.0;
+    for (row, (at_s, _, ink)) in events.iter().enumerate() {
+        let x = panel.across(*at_s);
+        drawing.line((x, height(row) + 4.0), (x, bottom), Pen { dashes: "3 3", ..Pen::of(*ink, 1.5) });
+    }
     for (row, (at_s, text, ink)) in events.into_iter().enumerate() {
         let x = panel.across(at_s);
-        let y = panel.top - (rows - row) as f64 * LINE + TEXT - 2.0;
-        drawing.line((x, y + 4.0), (x, bottom), Pen { dashes: "3 3", ..Pen::of(ink, 1.5) });
         let room = (drawing.width - x - 6.0).max(x - 6.0);
         let text = wrap(&text, room).into_iter().next().unwrap_or_default();
-        let fits_right = x + width_of(&text) + 6.0 <= drawing.width;
-        let (at, anchor) = if fits_right { (x + 4.0, Anchor::Start) } else { (x - 4.0, Anchor::End) };
-        drawing.text(at, y, anchor, ink, &text);
+        let is_right = x + width_of(&text) + 6.0 <= drawing.width;
+        let (at, anchor) = if is_right { (x + 4.0, Anchor::Start) } else { (x - 4.0, Anchor::End) };
+        // The line of an earlier event does not run through it.
+        let left = if is_right { at } else { at - width_of(&text) };
+        drawing.area((left, height(row) - TEXT + 1.0), (width_of(&text), LINE - 3.0), Ink::Ground, "");
+        drawing.text(at, height(row), anchor, ink, &text);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Drawn by hand and not by a plotting library, since a report needs three things that those do not give: pictures that follow the
 //! reader's light or dark theme, a narrow form with text as large as in the wide one. Each shape has its light
-//! colour as an attribute, so that every viewer shows it, and a class, by which [`STYLE`] gives it the dark one.
+//! colour as an attribute, so that every viewer shows it, and a class, by which [`style`] gives it the dark one.
 
 use std::fmt::Write as _;
 
