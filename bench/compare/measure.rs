@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ringmq_bench::lab::probe;
 use ringmq_bench::load::report::Report;
 
-use crate::case::{Case, Goal, Load, Method, TEN_THOUSAND, Value};
+use crate::case::{Case, Goal, Load, Method, PulledFrom, TEN_THOUSAND, Value};
 use crate::contender::{Contender, Kind, Stable};
 use crate::record::{CaseRecord, FigureRecord, GoalRecord, RowRecord, RunRecord};
 use crate::{Failure, say};
@@ -219,11 +219,12 @@ impl Plan {
 
     /// One measurement of a case's load.
     fn load_from(&self, contender: &Contender, load: &Load, dir: &Path) -> Result<Report, Failure> {
-        let slave = if load.is_from_slave { contender.slave_address() } else { None };
-        let slave = slave.map(|slave| slave.to_string());
+        let slave = contender.slave_address().map(|slave| slave.to_string());
         let mut arguments = load.arguments.to_vec();
-        if let Some(slave) = &slave {
-            arguments.extend(["--consume-from", slave]);
+        match (load.pulled_from, &slave) {
+            (PulledFrom::Slave, Some(slave)) => arguments.extend(["--consume-from", slave]),
+            (PulledFrom::Both, Some(slave)) => arguments.extend(["--lag-at", slave]),
+            (PulledFrom::Master, _) | (_, None) => {}
         }
         self.load(contender, &arguments, BODY_BYTES, self.duration, dir)
     }
@@ -334,6 +335,7 @@ fn row_of(case: Case, load: &Load, runs: Vec<RunRecord>) -> RowRecord {
             let sample = match figure.value {
                 Value::Report(value) => value(&run.report),
                 Value::EndToEnd(value) => run.report.end_to_end_us.as_ref().map_or(f64::NAN, value),
+                Value::Lag(value) => run.report.lag_us.as_ref().map_or(f64::NAN, value),
                 Value::ResidentMb => run.resident_mb,
             };
             samples.entry(run.contender).or_default().push(sample);
