@@ -168,6 +168,31 @@ fn lag(label: &'static str, of: fn(&Percentiles) -> f64, goals: Vec<Goal>) -> Fi
     Figure { label, value: Value::Lag(of), goals }
 }
 
+fn lag_loads() -> Vec<Load> {
+    use Goal::Max;
+    let pulled = || {
+        vec![
+            end_to_end("sent to pulled p50 µs", |found| found.p50, vec![]),
+            end_to_end("sent to pulled p99 µs", |found| found.p99, vec![]),
+        ]
+    };
+    let from_slave = load("10,000/s, pulled from the slave", LAG, pulled());
+    let from_master = load("10,000/s, pulled from the master", LAG, pulled());
+    let from_both = load(
+        "10,000/s, pulled from both",
+        LAG,
+        vec![
+            lag("slave after master p50 µs", |found| found.p50, vec![]),
+            lag("slave after master p99 µs", |found| found.p99, vec![Max(2000.0)]),
+        ],
+    );
+    vec![
+        Load { pulled_from: PulledFrom::Both, ..from_both },
+        Load { pulled_from: PulledFrom::Slave, ..from_slave },
+        from_master,
+    ]
+}
+
 impl Case {
     /// All of them, in the order of the table.
     pub(crate) const ALL: [Self; 14] = [
@@ -267,29 +292,7 @@ impl Case {
                 FAR,
                 vec![rate(vec![AtLeast(0.8, RingmqRelayed), AtLeast(0.8, RingmqDouble)])],
             )]),
-            Self::Lag => {
-                let pulled = || {
-                    vec![
-                        end_to_end("sent to pulled p50 µs", |found| found.p50, vec![]),
-                        end_to_end("sent to pulled p99 µs", |found| found.p99, vec![]),
-                    ]
-                };
-                let from_slave = load("10,000/s, pulled from the slave", LAG, pulled());
-                let from_master = load("10,000/s, pulled from the master", LAG, pulled());
-                let from_both = load(
-                    "10,000/s, pulled from both",
-                    LAG,
-                    vec![
-                        lag("slave after master p50 µs", |found| found.p50, vec![]),
-                        lag("slave after master p99 µs", |found| found.p99, vec![Max(2000.0)]),
-                    ],
-                );
-                Method::Loads(vec![
-                    Load { pulled_from: PulledFrom::Both, ..from_both },
-                    Load { pulled_from: PulledFrom::Slave, ..from_slave },
-                    from_master,
-                ])
-            }
+            Self::Lag => Method::Loads(lag_loads()),
             Self::CatchUp => Method::CatchUp,
         }
     }

@@ -130,7 +130,8 @@ impl Connection {
         if self.written == self.out.len() {
             self.out.clear();
             self.written = 0;
-        } else if self.written > READ_BYTES {
+        } else if self.written > READ_BYTES && self.written > self.out.len() / 2 {
+            // Less than what was written is moved, however much waits.
             self.out.drain(..self.written);
             self.written = 0;
         }
