@@ -224,6 +224,9 @@ pub struct Settings {
 /// Why a load makes no sense.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SettingsError {
+    /// No broker.
+    #[error("say where to send: --target HOST:PORT, -n NAMESRV for those that a name server knows, or --up ringmq:all to start one")]
+    NoTarget,
     /// Neither loop.
     #[error("say how to send: --in-flight N for a closed loop, or --rate N for a fixed rate")]
     NoPace,
@@ -290,6 +293,9 @@ impl Settings {
     /// # Errors
     /// The first thing that makes no sense.
     pub fn check(args: &LoadArgs, place: &Place) -> Result<Self, SettingsError> {
+        if place.targets.is_empty() {
+            return Err(SettingsError::NoTarget);
+        }
         let pace = pace(args)?;
         let is_name = |letter: char| letter.is_ascii_alphanumeric() || "%|-_".contains(letter);
         if args.topic.is_empty() || args.topic.len() > 120 || !args.topic.chars().all(is_name) {
@@ -576,6 +582,7 @@ mod tests {
             assert!(error.contains(expected), "{line}\n  says: {error}\n  wanted: {expected}");
         };
         let good = "--target 127.0.0.1:1 --topic T --duration 1s";
+        refused("--topic T --duration 1s --rate 5", "say where to send");
         refused(good, "say how to send");
         refused(&format!("{good} --in-flight 1 --rate 1"), "exclude each other");
         refused(&format!("{good} --in-flight 0"), "--in-flight 0 is out of range");
