@@ -225,7 +225,9 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SettingsError {
     /// No broker.
-    #[error("say where to send: --target HOST:PORT, -n NAMESRV for those that a name server knows, or --up ringmq:all to start one")]
+    #[error(
+        "say where to send: --target HOST:PORT, -n NAMESRV for those that a name server knows, or --up ringmq:all to start one"
+    )]
     NoTarget,
     /// Neither loop.
     #[error("say how to send: --in-flight N for a closed loop, or --rate N for a fixed rate")]
