@@ -4,9 +4,8 @@
 //! makes no sense; 130 after Ctrl-C.
 #![allow(clippy::disallowed_methods, reason = "writes the figures where the user wants them")]
 
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -16,7 +15,7 @@ use ringmq_bench::lab;
 use ringmq_bench::lab::attached::{AttachedArgs, become_attached};
 use ringmq_bench::lab::cli::{LabCommand, conduct};
 use ringmq_bench::lab::produce::KeptArgs;
-use ringmq_bench::load::cli::{ClockArgs, ConsumeArgs, Format, complain, note};
+use ringmq_bench::load::cli::{ClockArgs, ConsumeArgs, Format, complain, note, write_json};
 use ringmq_bench::load::report::Report;
 use ringmq_bench::load::run::{Ending, produce};
 use ringmq_bench::load::settings::{LoadArgs, Settings, SettingsError, TargetArgs};
@@ -165,11 +164,4 @@ impl ProduceArgs {
             _ => ExitCode::FAILURE,
         })
     }
-}
-
-fn write_json(path: &Path, report: &Report) -> Result<(), Box<dyn std::error::Error>> {
-    let mut text = serde_json::to_string_pretty(report)?;
-    text.push('\n');
-    fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-    Ok(())
 }

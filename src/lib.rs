@@ -1,11 +1,11 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
+pub use ringmq_protocol as protocol;
+pub use ringmq_protocol::{limits, model};
+
 pub mod config;
-pub mod limits;
-pub mod model;
 
 pub mod net;
-pub mod protocol;
 
 pub mod broker;
 pub mod log;

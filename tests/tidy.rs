@@ -197,6 +197,6 @@ fn parent_modules(folder: &Path) -> Vec<String> {
     if folder == "src" {
         vec!["src/lib.rs".into(), "src/main.rs".into()]
     } else {
-        vec![format!("{folder}/mod.rs"), format!("{folder}.rs")]
+        vec![format!("{folder}/mod.rs"), format!("{folder}/lib.rs"), format!("{folder}.rs")]
     }
 }

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
+use ringmq_bench::lab::statistics;
 use ringmq_bench::load::report::Report;
 use serde::{Deserialize, Serialize};
 
@@ -89,17 +91,11 @@ impl RowRecord {
 impl FigureRecord {
     /// The middle sample of `kind`; the mean of the middle two if their number is even.
     pub(crate) fn median(&self, kind: Kind) -> Option<f64> {
-        let mut samples = self.samples.get(&kind)?.clone();
-        samples.sort_by(f64::total_cmp);
-        let middle = samples.len() / 2;
-        let upper = samples.get(middle)?;
-        if samples.len() % 2 == 1 { Some(*upper) } else { Some((samples.get(middle - 1)? + upper) / 2.0) }
+        statistics::median(self.samples.get(&kind)?)
     }
 
     fn spread(&self, kind: Kind) -> Option<(f64, f64)> {
-        let samples = self.samples.get(&kind)?;
-        let low = samples.iter().copied().reduce(f64::min)?;
-        Some((low, samples.iter().copied().reduce(f64::max)?))
+        statistics::spread(self.samples.get(&kind)?).map(RangeInclusive::into_inner)
     }
 
     fn cell(&self, kind: Kind) -> String {

@@ -41,10 +41,7 @@ impl AuditArgs {
 
 impl Experiment for AuditArgs {
     fn begin(&self, name: &str, stop: &Arc<AtomicBool>) -> Result<Session, LabError> {
-        let found = self.subjects.requests()?.len();
-        if found != 1 {
-            return Err(LabError::Subjects { experiment: "audit", wanted: "one subject", found });
-        }
+        self.subjects.request("audit")?;
         Session::begin(results::Experiment::Audit, name, &self.subjects, &self.record, &[self.load()], stop)
     }
 

@@ -17,7 +17,7 @@ use crate::lab::results::{self, Failover, Finding};
 use crate::lab::say;
 use crate::lab::session::{Order, Ran, RecordArgs, Session};
 use crate::lab::site::{Request, Site, SubjectArgs};
-use crate::load::clock::now_ns;
+use crate::load::clock::{nanos, now_ns};
 use crate::load::run::ratio;
 use crate::load::settings::{LoadArgs, parse_duration};
 use crate::load::tally::Gaps;
@@ -250,7 +250,6 @@ impl FailoverArgs {
         watch: &mut Watch,
     ) -> Result<(), LabError> {
         let now = now_ns();
-        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let begun_ns = *course.begun_ns.get_or_insert(now);
         let Some(fault_ns) = course.fault_ns else {
             if now - begun_ns >= nanos(self.at()) {

@@ -94,12 +94,9 @@ impl KeptArgs {
 
 impl Experiment for ProduceArgs {
     fn begin(&self, name: &str, stop: &Arc<AtomicBool>) -> Result<Session, LabError> {
-        let requests = self.subjects.requests()?;
-        if requests.len() != 1 {
-            return Err(LabError::Subjects { experiment: "produce", wanted: "one subject", found: requests.len() });
-        }
+        let request = self.subjects.request("produce")?;
         let mut subjects = self.subjects.clone();
-        if !matches!(requests[0], Request::Up(_)) {
+        if !matches!(request, Request::Up(_)) {
             // Brokers that are there get what was asked for, and nothing before.
             subjects.settle = subjects.settle.or(Some(Duration::ZERO));
         }

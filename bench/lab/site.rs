@@ -110,6 +110,21 @@ pub enum Request {
 }
 
 impl SubjectArgs {
+    /// The one subject of an `experiment` that has one.
+    ///
+    /// # Errors
+    /// As with [`Self::requests`], and when there are more.
+    pub fn request(&self, experiment: &'static str) -> Result<Request, LabError> {
+        let mut requests = self.requests()?;
+        match (requests.pop(), requests.len()) {
+            (Some(request), 0) => Ok(request),
+            (found, others) => {
+                let found = others + usize::from(found.is_some());
+                Err(LabError::Subjects { experiment, wanted: "one subject", found })
+            }
+        }
+    }
+
     /// All subjects: clusters to bring up first, then targets, then those of name servers.
     ///
     /// # Errors

@@ -54,10 +54,7 @@ impl SoakArgs {
 
 impl Experiment for SoakArgs {
     fn begin(&self, name: &str, stop: &Arc<AtomicBool>) -> Result<Session, LabError> {
-        let found = self.subjects.requests()?.len();
-        if found != 1 {
-            return Err(LabError::Subjects { experiment: "soak", wanted: "one subject", found });
-        }
+        self.subjects.request("soak")?;
         Session::begin(results::Experiment::Soak, name, &self.subjects, &self.record, &[self.load()], stop)
     }
 

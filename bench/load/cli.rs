@@ -5,15 +5,15 @@ use std::io::{self, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 use crate::load::consume::{ConsumeReport, ConsumeSettings, consume};
-use crate::load::consumer::Queue;
+use crate::load::consumer::queues;
 use crate::load::frame::HeaderKind;
 use crate::load::settings::{TargetArgs, parse_duration, resolve};
 use crate::load::skew;
@@ -87,15 +87,9 @@ impl ConsumeArgs {
             (Ok(place), Ok(clock)) => (place.targets, clock),
             (Err(error), _) | (_, Err(error)) => return complain(&error, 2),
         };
-        let topics = (0..self.topics).map(|number| match number {
-            0 => Rc::from(self.topic.as_str()),
-            _ => Rc::from(format!("{}-{number}", self.topic)),
-        });
         let settings = ConsumeSettings {
             sources: targets.into_iter().map(|target| vec![target]).collect(),
-            queues: topics
-                .flat_map(|topic: Rc<str>| (0..self.queues).map(move |id| Queue { topic: Rc::clone(&topic), id }))
-                .collect(),
+            queues: queues(&self.topic, self.topics, self.queues),
             groups: usize::from(self.groups),
             is_live: self.live,
             duration: self.duration,
@@ -116,7 +110,7 @@ impl ConsumeArgs {
         if let Some(path) = &self.json
             && let Err(error) = write_json(path, &report)
         {
-            return complain(&format!("cannot write {}: {error}", path.display()), 1);
+            return complain(&error, 1);
         }
         if let Some(refusal) = &report.first_refusal {
             note(&format!("{} pulls were refused, the first with {refusal}", report.pulls_refused));
@@ -173,10 +167,14 @@ impl ConsumeReport {
     }
 }
 
-fn write_json(path: &Path, report: &ConsumeReport) -> io::Result<()> {
-    let mut text = serde_json::to_string_pretty(report)?;
+/// Writes figures where a machine will read them.
+///
+/// # Errors
+/// A sentence.
+pub fn write_json(path: &Path, figures: &impl Serialize) -> Result<(), String> {
+    let mut text = serde_json::to_string_pretty(figures).expect("plain data has a JSON form");
     text.push('\n');
-    fs::write(path, text)
+    fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
 /// One sentence on stderr.

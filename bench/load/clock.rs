@@ -5,7 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -25,6 +25,11 @@ pub fn now_ns() -> u64 {
 /// Nanoseconds of processor time that this thread has used.
 pub fn cpu_time_ns() -> u64 {
     timespec_ns(clock_gettime(ClockId::ThreadCPUTime))
+}
+
+/// Nanoseconds of a duration; one of centuries counts as the longest.
+pub fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Unix time in milliseconds.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use mio::{Events, Poll, Token};
 use serde::{Deserialize, Serialize};
 
-use crate::load::clock::{SECOND_NS, Timer, now_ns};
+use crate::load::clock::{SECOND_NS, Timer, nanos, now_ns};
 use crate::load::connection::{Connection, ReadBuffer};
 use crate::load::consumer::{Books, Consumer, Post, Queue};
 use crate::load::error::LoadError;
@@ -31,7 +31,7 @@ pub struct ConsumeSettings {
     /// Brokers, each with its replicas.
     pub sources: Vec<Vec<SocketAddr>>,
     /// All queues, the same on each broker.
-    pub queues: Vec<Queue>,
+    pub queues: Rc<[Queue]>,
     /// Groups that pull all messages each.
     pub groups: usize,
     /// Whether to pull what is sent from now on; else what is stored by now.
@@ -146,11 +146,10 @@ impl Pulling {
         let system = |action| move |source: io::Error| LoadError::System { action, source };
         let poll = Poll::new().map_err(system("create an epoll set"))?;
         let timer = Timer::new(poll.registry(), TIMER).map_err(system("create a timer"))?;
-        let queues: Rc<[Queue]> = settings.queues.iter().cloned().collect();
         let (mut consumers, mut ends) = (Vec::new(), Vec::new());
         for group in 0..settings.groups {
             for (source, replicas) in settings.sources.iter().enumerate() {
-                let (queues, header) = (Rc::clone(&queues), settings.header);
+                let (queues, header) = (Rc::clone(&settings.queues), settings.header);
                 let post = Post { group, source, replicas: replicas.clone(), queues, header };
                 let (mut stream, end) = open_consumer(&post)?;
                 let target = post.replicas[0];
@@ -166,8 +165,7 @@ impl Pulling {
             }
         }
         let start_ns = now_ns();
-        let duration = u64::try_from(settings.duration.as_nanos()).unwrap_or(u64::MAX);
-        let end_ns = start_ns.saturating_add(duration);
+        let end_ns = start_ns.saturating_add(nanos(settings.duration));
         // What was due before the beginning is no message of this time.
         let window = Window { start_ns, end_ns };
         Ok(Self {

@@ -36,6 +36,17 @@ pub struct Queue {
     pub id: u32,
 }
 
+/// Name of topic `number` of those that are called `first`, `first-1`, `first-2` ...
+pub fn topic_name(first: &str, number: u32) -> String {
+    if number == 0 { first.to_owned() } else { format!("{first}-{number}") }
+}
+
+/// All queues of a load, topic by topic.
+pub fn queues(first: &str, topics: u32, queues: u32) -> Rc<[Queue]> {
+    let topics = (0..topics).map(|number| Rc::from(topic_name(first, number)));
+    topics.flat_map(|topic: Rc<str>| (0..queues).map(move |id| Queue { topic: Rc::clone(&topic), id })).collect()
+}
+
 /// Who pulls, and from where.
 #[derive(Debug, Clone)]
 pub struct Post {
@@ -297,9 +308,11 @@ impl Books {
         }
     }
 
-    /// The broker says that it holds this message.
-    pub fn stored(&mut self, sequence: u64) {
-        self.stored.set(sequence);
+    /// The broker says that it holds these messages.
+    pub fn stored(&mut self, first: u64, messages: u64) {
+        for sequence in first..first + messages {
+            self.stored.set(sequence);
+        }
     }
 
     fn enter(
@@ -431,7 +444,7 @@ mod tests {
     fn missing_is_what_was_stored_and_not_received() {
         let mut books = Books::new(1, 2, false, false);
         for sequence in [0, 1, 63, 64, 1000] {
-            books.stored(sequence);
+            books.stored(sequence, 1);
         }
         for sequence in [1, 64, 2] {
             assert!(books.received[0].set(sequence) && books.received[1].set(sequence));

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::load::connection::Connection;
-use crate::load::consumer::{Post, group_name, heartbeat};
+use crate::load::consumer::{Post, group_name, heartbeat, topic_name};
 use crate::load::error::LoadError;
 use crate::load::frame::{GET_MAX_OFFSET, OPAQUE_MIN, UPDATE_AND_CREATE_TOPIC, request};
 use crate::load::scan::{Head, HeadScanner, field_number, remark, split_frame};
@@ -29,7 +29,7 @@ pub fn create_topics(settings: &Settings, target: SocketAddr) -> Result<(), Load
     let mut stream = Connection::open(target)?;
     let queues = settings.queues.to_string();
     for number in 0..settings.topics {
-        let topic = settings.topic_name(number);
+        let topic = topic_name(&settings.topic, number);
         if topic == SYSTEM_TOPIC {
             continue;
         }

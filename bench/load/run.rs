@@ -4,13 +4,12 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 
-use crate::load::clock::{SECOND_NS, Timer, cpu_time_ns, now_ns, unix_ms};
+use crate::load::clock::{SECOND_NS, Timer, cpu_time_ns, nanos, now_ns, unix_ms};
 use crate::load::connection::{Connection, ReadBuffer, Waiting};
-use crate::load::consumer::{Books, Consumer, Post, Queue};
+use crate::load::consumer::{Books, Consumer, Post, Queue, queues};
 use crate::load::error::LoadError;
 use crate::load::frame::{Packer, SendShape, SendTemplate};
 use crate::load::prelude::{create_topics, open_consumer};
@@ -156,17 +155,13 @@ struct Load {
     drain_end_ns: u64,
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
 impl Load {
     fn connect(settings: &Settings) -> Result<Self, LoadError> {
         let system = |action| move |source: io::Error| LoadError::System { action, source };
         let poll = Poll::new().map_err(system("create an epoll set"))?;
         let timer = Timer::new(poll.registry(), TIMER).map_err(system("create a timer"))?;
         let run_id = (unix_ms() << 20) | u64::from(std::process::id());
-        let queues = queues(settings);
+        let queues = queues(&settings.topic, settings.topics, settings.queues);
         let kit = Rc::new(kit(settings, &queues, run_id));
         let mut producers = Vec::with_capacity(settings.connections);
         for (index, target) in (0..settings.connections).zip(settings.targets.iter().cycle()) {
@@ -354,7 +349,7 @@ impl Load {
         let (books, is_pulled, batch) = (&mut self.books, !self.consumers.is_empty(), self.kit.batch);
         self.producers[index].receive(&mut self.buffer, &mut self.tally, |first| {
             if is_pulled {
-                (first..first + batch).for_each(|sequence| books.stored(sequence));
+                books.stored(first, batch);
             }
         })?;
         self.refill(index, now_ns())
@@ -386,7 +381,7 @@ impl Load {
         let (books, is_pulled, batch) = (&mut self.books, !self.consumers.is_empty(), self.kit.batch);
         self.producers[index].flush(&mut self.tally, |first| {
             if is_pulled {
-                (first..first + batch).for_each(|sequence| books.stored(sequence));
+                books.stored(first, batch);
             }
         })
     }
@@ -448,14 +443,6 @@ impl Load {
         let has_replies = self.orphans.is_empty() && self.producers.iter().all(Producer::is_idle);
         has_replies && (self.consumers.is_empty() || self.books.missing() == 0)
     }
-}
-
-/// All queues of the load, topic by topic.
-fn queues(settings: &Settings) -> Rc<[Queue]> {
-    let topics = (0..settings.topics).map(|number| Rc::from(settings.topic_name(number)));
-    topics
-        .flat_map(|topic: Rc<str>| (0..settings.queues).map(move |id| Queue { topic: Rc::clone(&topic), id }))
-        .collect()
 }
 
 fn kit(settings: &Settings, queues: &[Queue], run_id: u64) -> Kit {

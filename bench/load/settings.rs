@@ -354,11 +354,6 @@ impl Settings {
             cpu: args.cpu,
         })
     }
-
-    /// Name of topic `number`.
-    pub fn topic_name(&self, number: u32) -> String {
-        if number == 0 { self.topic.clone() } else { format!("{}-{number}", self.topic) }
-    }
 }
 
 /// Brokers as typed; [`TargetArgs::resolve`] finds them.

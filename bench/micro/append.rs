@@ -5,8 +5,9 @@
 
 use std::net::SocketAddr;
 
-use ringmq::log::{FlushPolicy, HeapTail, KeysToIndex, Log, LogSettings, RecordDraft};
-use ringmq::model::{Now, QueueId};
+use ringmq::log::{FlushPolicy, HeapTail, Log, LogSettings};
+use ringmq_protocol::model::{Now, QueueId};
+use ringmq_protocol::record::{KeysToIndex, RecordDraft};
 
 const APPENDS: u64 = 1_000_000;
 const RUNS: usize = 7;

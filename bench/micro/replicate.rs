@@ -6,8 +6,9 @@
 use std::net::SocketAddr;
 
 use bytes::BytesMut;
-use ringmq::log::{FlushPolicy, HeapTail, KeysToIndex, Log, LogSettings, RecordDraft, Stream};
-use ringmq::model::{LogOffset, Now, QueueId};
+use ringmq::log::{FlushPolicy, HeapTail, Log, LogSettings, Stream};
+use ringmq_protocol::model::{LogOffset, Now, QueueId};
+use ringmq_protocol::record::{KeysToIndex, RecordDraft};
 
 const RECORDS: u64 = 60_000;
 const RUNS: usize = 7;

@@ -11,11 +11,11 @@ use ringmq::broker::settings::{BrokerSettings, ReplicaSettings};
 use ringmq::broker::{Broker, Output, Tables};
 use ringmq::control::message::ToShard;
 use ringmq::log::{FlushPolicy, HeapTail, Log, LogSettings};
-use ringmq::model::{BrokerName, ConnectionId, MonoNs, Now, ShardId, UnixMs};
-use ringmq::protocol::frame::{Encoding, split};
-use ringmq::protocol::header::Header;
-use ringmq::protocol::reply::{ExtValue, encode_request};
-use ringmq::protocol::request::SendRequest;
+use ringmq_protocol::frame::{Encoding, split};
+use ringmq_protocol::header::Header;
+use ringmq_protocol::model::{BrokerName, ConnectionId, MonoNs, Now, ShardId, UnixMs};
+use ringmq_protocol::reply::{ExtValue, encode_request};
+use ringmq_protocol::request::SendRequest;
 
 const SENDS: u32 = 500_000;
 const RUNS: usize = 9;

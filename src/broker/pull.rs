@@ -13,10 +13,11 @@ use super::filter::TagFilter;
 use super::hold::HoldId;
 use super::{Asked, Broker, Handled, Output, Refusal, topic};
 use crate::limits::{HOLD_MS_MAX, PULL_BYTES_MAX, PULL_ENTRIES_MAX, PULL_MESSAGES_MAX};
-use crate::log::record::Check;
-use crate::log::{BlockId, QueueIndex, Read, ReadLimits, RecordView};
+use crate::log::{BlockId, QueueIndex, Read, ReadLimits};
 use crate::model::{MonoNs, QueueId, QueueOffset, TopicName};
 use crate::protocol::code::ResponseCode;
+use crate::protocol::record::Check;
+use crate::protocol::record::RecordView;
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
 use crate::protocol::request::PullRequest;
 

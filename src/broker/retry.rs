@@ -7,13 +7,14 @@
 use bytes::BytesMut;
 
 use super::{Asked, Broker, Handled, Output, Refusal, topic};
-use crate::log::record::Check;
-use crate::log::{KeysToIndex, RecordDraft, RecordRead, RecordView};
+use crate::log::RecordRead;
 use crate::model::{LogOffset, QueueId};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{
     MessageId, Properties, append_property, dlq_topic, property, retry_topic, sys_flag, tag_code,
 };
+use crate::protocol::record::Check;
+use crate::protocol::record::{KeysToIndex, RecordDraft, RecordView};
 use crate::protocol::reply::{Reply, encode_reply};
 use crate::protocol::request::SendBackRequest;
 

@@ -13,13 +13,14 @@ use super::outbox::Outbox;
 use super::topic;
 use super::{Asked, Broker, Handled, Output, Refusal};
 use crate::limits::{PROPERTIES_BYTES_MAX, REPLICA_WAITS_MAX};
-use crate::log::{AppendError, Appended, KeysToIndex, QueueIndex, RecordDraft};
+use crate::log::{AppendError, Appended, QueueIndex};
 use crate::model::{LogOffset, MonoNs, QueueId};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{
     BatchedMessage, MessageId, Properties, UniqueKey, append_property, check_topic, dlq_topic, group_of_retry_topic,
     is_retry_topic, property, split_batch, sys_flag, tag_code,
 };
+use crate::protocol::record::{KeysToIndex, RecordDraft};
 use crate::protocol::reply::{ExtValue, Reply, SendReplyFields, encode_send_reply};
 use crate::protocol::request::SendRequest;
 

@@ -6,10 +6,11 @@ use bytes::BytesMut;
 
 use super::{Asked, Broker, Handled, Output, Refusal};
 use crate::limits::{QUERY_BYTES_MAX, QUERY_MESSAGES_MAX};
-use crate::log::record::Check;
-use crate::log::{KeySearch, KeysToIndex, RecordRead, RecordView};
+use crate::log::{KeySearch, RecordRead};
 use crate::model::LogOffset;
 use crate::protocol::code::ResponseCode;
+use crate::protocol::record::Check;
+use crate::protocol::record::{KeysToIndex, RecordView};
 use crate::protocol::reply::{ExtValue, Reply};
 use crate::protocol::request::QueryMessageRequest;
 

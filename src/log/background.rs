@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use super::commit_log::{AppendError, Log};
 use super::file::{FileName, Io, IoError, IoId, Work};
-use super::record::{KeysToIndex, RecordDraft, Sized};
 use crate::limits::{DISK_BLOCK_BYTES, INDEX_WRITE_BYTES_MIN, NO_SPACE_RETRY_MS, SPARES_MAX, TRIM_QUEUES_PER_TICK};
 use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset};
+use crate::protocol::record::{KeysToIndex, RecordDraft, Sized};
 
 /// Topic of the records that say that a topic was removed; the body is its name. Such a record is in no queue.
 ///

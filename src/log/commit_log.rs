@@ -12,13 +12,13 @@ use super::file::{BlockId, Commit, FileName, Flush, IoError, IoId};
 use super::index_file::IndexFiles;
 use super::key_index::KeyIndex;
 use super::read::{Lookup, OpenBlock, TimeSearch};
-use super::record::{self, DraftError, FILLER_BYTES, Place, RecordDraft, Sized};
 use super::replica::Replica;
 use super::segment::Segments;
 use super::settings::{FlushPolicy, LogSettings};
 use super::tail::{Tail, TailMemory};
 use crate::limits::{DISK_BLOCK_BYTES, INDEX_PENDING_BYTES_MAX, UNSEALED_ENTRIES_MAX};
 use crate::model::{LogOffset, Now, QueueId, QueueOffset, TopicName, UnixMs};
+use crate::protocol::record::{self, DraftError, FILLER_BYTES, Place, RecordDraft, Sized};
 
 const BLOCK: u64 = DISK_BLOCK_BYTES as u64;
 
@@ -642,8 +642,9 @@ mod tests {
     use bytes::BytesMut;
 
     use super::*;
-    use crate::log::record::Check;
-    use crate::log::{HeapTail, Io, KeysToIndex, Read, ReadLimits, RecordView, Work};
+    use crate::log::{HeapTail, Io, Read, ReadLimits, Work};
+    use crate::protocol::record::Check;
+    use crate::protocol::record::{KeysToIndex, RecordView};
 
     fn log(flush: FlushPolicy) -> Log {
         let settings = LogSettings {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::model::{FastMap, LogOffset, QueueId, QueueOffset, TopicName};
 
-use super::record::java_hash;
+use crate::protocol::record::java_hash;
 
 /// Handle of a message queue within one log. Valid while the process lives, also after its topic was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -8,10 +8,10 @@ use super::commit_log::push_entry;
 use super::consume_queue::{Entry, QueueIndex, Queues};
 use super::index_file::IndexFiles;
 use super::key_index::KeyIndex;
-use super::record::{KeysToIndex, RecordView, java_hash, pairs};
 use super::segment::Segments;
 use crate::limits::BATCH_MESSAGES_MAX;
 use crate::model::{QueueOffset, UnixMs};
+use crate::protocol::record::{KeysToIndex, RecordView, java_hash, pairs};
 
 /// The record holds a whole batch, which takes as many queue offsets as it has messages. Source: RocketMQ `MessageSysFlag.INNER_BATCH_FLAG`.
 const SYS_FLAG_INNER_BATCH: i32 = 1 << 7;

@@ -15,8 +15,8 @@
 
 use std::collections::VecDeque;
 
-use super::record::{KeysToIndex, java_hash};
 use crate::model::{LogOffset, UnixMs};
+use crate::protocol::record::{KeysToIndex, java_hash};
 
 pub(super) const RUN_MAGIC: u32 = u32::from_be_bytes(*b"RQKR");
 const BUCKETS: usize = 4096;

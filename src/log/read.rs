@@ -11,9 +11,9 @@ use super::commit_log::Log;
 use super::consume_queue::{self, BLOCK_HEADER_BYTES, ENTRY_BYTES, Entry, Located, QueueIndex};
 use super::file::{BlockId, FileName, IoError};
 use super::key_index::{KeyEntry, RUN_ENTRY_BYTES, Run, key_hash};
-use super::record::{self, Check, RecordView};
 use crate::limits::{COLD_BLOCK_BYTES, DISK_BLOCK_BYTES, LOOKUPS_MAX, PREFETCH_BLOCKS_MAX};
 use crate::model::{LogOffset, QueueOffset, UnixMs};
+use crate::protocol::record::{self, Check, RecordView};
 
 const BLOCK: u64 = DISK_BLOCK_BYTES as u64;
 

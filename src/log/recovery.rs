@@ -36,12 +36,12 @@ use super::derive::{self, QueueGap};
 use super::file::{FileName, IoError, IoId};
 use super::index_file::IndexFiles;
 use super::key_index::KeyIndex;
-use super::record::{FILLER_BYTES, RecordView, claims_place, peek_size};
 use super::segment::Segments;
 use super::settings::{FlushPolicy, LogSettings};
 use super::tail::{self, Tail, TailMemory};
 use crate::limits::{DISK_BLOCK_BYTES, INDEX_WRITE_BYTES_MIN, PREPARE_CHUNK_BYTES, STALE_WINDOW_BYTES};
 use crate::model::{LogOffset, QueueId, QueueOffset, TopicName};
+use crate::protocol::record::{FILLER_BYTES, RecordView, claims_place, peek_size};
 
 const BLOCK: u64 = DISK_BLOCK_BYTES as u64;
 /// Bytes that are read at once.

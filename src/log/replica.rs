@@ -14,11 +14,11 @@ use super::background::Background;
 use super::commit_log::{AppendError, Log};
 use super::derive::{Change, Derived, QueueGap};
 use super::file::FileName;
-use super::record::{self, Check, DraftError, FILLER_BYTES, MAGIC_FILLER, RecordError, RecordView};
 use super::stream::StreamBlocks;
 use super::{QueueIndex, file::Work};
 use crate::limits::DISK_BLOCK_BYTES;
 use crate::model::{LogOffset, QueueId, QueueOffset, TopicName};
+use crate::protocol::record::{self, Check, DraftError, FILLER_BYTES, MAGIC_FILLER, RecordError, RecordView};
 
 /// Bytes of a filler that RocketMQ's own brokers give a meaning: remaining, magic. No record ends nearer to the end of its segment.
 pub(super) const FILLER_BYTES_MIN: usize = 8;

@@ -10,9 +10,9 @@
 use std::collections::VecDeque;
 
 use super::file::{FileName, Work};
-use super::record::peek_size;
 use crate::limits::{DISK_BLOCK_BYTES, SPARES_MAX};
 use crate::model::LogOffset;
+use crate::protocol::record::peek_size;
 
 /// A writer that waits gets a segment when so many chunks of it are zeros.
 const PREPARE_FIRST_CHUNKS: u64 = 4;

@@ -11,10 +11,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::commit_log::Log;
 use super::file::{BlockId, FileName, IoError};
-use super::record::FILLER_BYTES;
 use super::segment::Segment;
 use crate::limits::{DISK_BLOCK_BYTES, PREFETCH_BLOCKS_MAX, STREAM_BLOCK_BYTES, STREAM_BLOCKS_MAX};
 use crate::model::LogOffset;
+use crate::protocol::record::FILLER_BYTES;
 
 const BLOCK: u64 = DISK_BLOCK_BYTES as u64;
 

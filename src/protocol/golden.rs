@@ -20,7 +20,7 @@ use super::reply::{SendReplyFields, encode_send_reply};
 use super::request::*;
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden")
 }
 
 #[expect(clippy::disallowed_methods, reason = "golden frames are files")]

@@ -4,7 +4,7 @@
 //! the data path before the log. Texts stay where they were received; the few that JSON escapes (a message's properties
 //! always are: their separators are control characters) are decoded into one string that the header owns.
 //!
-//! The JSON here is the strict kind that every stock client writes; bodies are another matter ([`crate::protocol::json`]).
+//! The JSON here is the strict kind that every stock client writes; bodies are another matter ([`crate::json`]).
 
 use std::str::FromStr;
 

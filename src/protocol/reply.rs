@@ -303,9 +303,9 @@ pub(crate) fn put_text(text: &str, out: &mut BytesMut) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::code::RequestCode;
-    use crate::protocol::frame::{RawFrame, split};
-    use crate::protocol::header::Header;
+    use crate::code::RequestCode;
+    use crate::frame::{RawFrame, split};
+    use crate::header::Header;
     use proptest::prelude::*;
 
     fn only_frame(bytes: &[u8]) -> RawFrame<'_> {

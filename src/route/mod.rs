@@ -4,8 +4,6 @@
 //! nothing about codes or JSON (`namesrv` does) and has no clock. [`placement`] decides how many queues of a new topic each
 //! broker gets; it is used by the tools.
 
-pub mod placement;
 pub mod table;
 
-pub use placement::Placement;
 pub use table::{Broker, Queues, RegisterError, Registration, RouteTable, TopicRoute};

@@ -12,12 +12,14 @@ use super::node::{Asks, End, SimNode, address_of, replica_settings};
 use super::random::Random;
 use super::wire::{End as WireEnd, WIRE_BYTES_MAX, Wire};
 use crate::control::message::ToShard;
-use crate::log::{FlushPolicy, LogSettings, RecordRead, RecordView, record::Check};
+use crate::log::{FlushPolicy, LogSettings, RecordRead};
 use crate::model::{ConnectionId, LogOffset, MonoNs, Now, ReplicaConnection, UnixMs};
 use crate::protocol::code::RequestCode;
 use crate::protocol::frame::{self, Encoding};
 use crate::protocol::header::Header;
 use crate::protocol::message::MessageId;
+use crate::protocol::record::Check;
+use crate::protocol::record::RecordView;
 use crate::protocol::reply::{ExtValue, encode_request};
 
 /// The producer's connection; a new one for each life of the master.

@@ -8,12 +8,13 @@ use super::disk::SimDisk;
 use super::model::{Message, Model, QueueName};
 use super::random::Random;
 use super::tail::{Remains, SimTail, Slot};
-use crate::log::record::{Place, Sized, claims_place};
 use crate::log::{
-    AppendError, Commit, DiskUsage, FileName, FlushPolicy, FoundStore, HeapTail, Io, IoError, KeysToIndex, Log,
-    LogSettings, RecordDraft, Recovery, RecoveryError, Retention, Step, Work,
+    AppendError, Commit, DiskUsage, FileName, FlushPolicy, FoundStore, HeapTail, Io, IoError, Log, LogSettings,
+    Recovery, RecoveryError, Retention, Step, Work,
 };
 use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset, UnixMs};
+use crate::protocol::record::{KeysToIndex, RecordDraft};
+use crate::protocol::record::{Place, Sized, claims_place};
 
 pub(super) const TOPICS: [&str; 4] = ["orders", "payments", "T", "a-topic-with-a-longer-name"];
 const FAILED: IoError = IoError::Failed { errno: 5 };

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ringmq::protocol::body::{HaMaster, HaRuntimeInfo, HaSlave};
-use ringmq::protocol::code::RequestCode;
+use ringmq_protocol::body::{HaMaster, HaRuntimeInfo, HaSlave};
+use ringmq_protocol::code::RequestCode;
 
 use crate::output::Output;
 use crate::wire::{AdminError, Cluster};

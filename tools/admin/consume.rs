@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
-use ringmq::log::RecordView;
-use ringmq::log::record::Check;
-use ringmq::protocol::code::RequestCode;
-use ringmq::protocol::reply::ExtValue;
+use ringmq_protocol::code::RequestCode;
+use ringmq_protocol::record::Check;
+use ringmq_protocol::record::RecordView;
+use ringmq_protocol::reply::ExtValue;
 
 use crate::output::Output;
 use crate::wire::{AdminError, Cluster, Master};

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
-use ringmq::protocol::body::{GroupTable, SubscriptionGroupConfig};
-use ringmq::protocol::code::RequestCode;
-use ringmq::protocol::json::{self, Key, Object, Value};
-use ringmq::protocol::reply::ExtValue;
+use ringmq_protocol::body::{GroupTable, SubscriptionGroupConfig};
+use ringmq_protocol::code::RequestCode;
+use ringmq_protocol::json::{self, Key, Object, Value};
+use ringmq_protocol::reply::ExtValue;
 
 use crate::output::Output;
 use crate::wire::{AdminError, Cluster};

@@ -1,8 +1,8 @@
 //! Consumer offsets of one group in one topic.
 
 use clap::Args;
-use ringmq::protocol::code::{RequestCode, ResponseCode};
-use ringmq::protocol::reply::ExtValue;
+use ringmq_protocol::code::{RequestCode, ResponseCode};
+use ringmq_protocol::reply::ExtValue;
 
 use crate::output::Output;
 use crate::topic::bound;

@@ -3,8 +3,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use ringmq::protocol::code::{RequestCode, ResponseCode};
-use ringmq::protocol::reply::ExtValue;
+use ringmq_protocol::code::{RequestCode, ResponseCode};
+use ringmq_protocol::reply::ExtValue;
 
 use crate::output::Output;
 use crate::wire::{AdminError, Answer, Cluster, Master};

@@ -1,10 +1,10 @@
 //! Topics: where their queues are, and how they get there.
 
 use clap::Args;
-use ringmq::protocol::body::TopicList;
-use ringmq::protocol::code::RequestCode;
-use ringmq::protocol::reply::ExtValue;
-use ringmq::route::Placement;
+use ringmq_protocol::body::TopicList;
+use ringmq_protocol::code::RequestCode;
+use ringmq_protocol::placement::Placement;
+use ringmq_protocol::reply::ExtValue;
 
 use crate::output::Output;
 use crate::wire::{AdminError, Cluster, Master};

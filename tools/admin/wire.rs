@@ -6,12 +6,12 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use ringmq::protocol::body::{BrokerData, ClusterInfo, QueueData, TopicRouteData, perm};
-use ringmq::protocol::code::RequestCode;
-use ringmq::protocol::frame::{self, Encoding};
-use ringmq::protocol::header::Header;
-use ringmq::protocol::reply::{ExtValue, encode_request};
-use ringmq::route::placement::PlacementError;
+use ringmq_protocol::body::{BrokerData, ClusterInfo, QueueData, TopicRouteData, perm};
+use ringmq_protocol::code::RequestCode;
+use ringmq_protocol::frame::{self, Encoding};
+use ringmq_protocol::header::Header;
+use ringmq_protocol::placement::PlacementError;
+use ringmq_protocol::reply::{ExtValue, encode_request};
 
 const CONNECT: Duration = Duration::from_secs(3);
 const ANSWER: Duration = Duration::from_secs(15);

@@ -6,6 +6,7 @@ use super::axis::Scale;
 use super::frame::{Canvas, Form, GAP, Key, LINE, Panel, margin_for};
 use super::svg::{Drawing, Ink, Pen};
 use crate::lab::figure::latency;
+use crate::load::run::ratio;
 
 /// Points of a line between one decade and the next.
 const POINTS_OF_A_DECADE: u32 = 60;
@@ -31,7 +32,7 @@ pub fn draw(form: Form, title: &str, all: &[Latencies]) -> Drawing {
     canvas.legend(&legend(all));
     canvas.note("latency");
     let histograms = || all.iter().flat_map(|one| std::iter::once(&one.from_intended).chain(&one.from_send));
-    let extremes = histograms().flat_map(|histogram| [histogram.min(), histogram.max()]).map(micros);
+    let extremes = histograms().flat_map(|histogram| [histogram.min(), histogram.max()]).map(|ns| ratio(ns, 1000));
     let y = Scale::logarithmic(extremes);
     let decades = histograms().map(|histogram| rarity(histogram.len())).fold(1.0, f64::max);
     let y_ticks: Vec<_> = y.ticks(6).into_iter().map(|value| (value, latency_label(value))).collect();
@@ -55,7 +56,7 @@ pub fn draw(form: Form, title: &str, all: &[Latencies]) -> Drawing {
         for (share, name) in
             MARKED.iter().filter(|(share, _)| -(1.0 - share).log10() <= rarity(one.from_intended.len()))
         {
-            let value = micros(one.from_intended.value_at_quantile(*share));
+            let value = ratio(one.from_intended.value_at_quantile(*share), 1000);
             let what = format!("{}, {name}: {}", one.name, latency(value));
             canvas.drawing.mark(panel.at(-(1.0 - share).log10(), value), one.number, false, &what);
         }
@@ -84,11 +85,6 @@ fn legend(all: &[Latencies]) -> Vec<(Key, String)> {
 #[expect(clippy::cast_precision_loss, reason = "a position on paper")]
 fn rarity(count: u64) -> f64 {
     (count.max(2) as f64).log10()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a position on paper")]
-fn micros(nanoseconds: u64) -> f64 {
-    nanoseconds as f64 / 1000.0
 }
 
 /// A round value without the zeros that [`latency`] would write.
@@ -124,9 +120,9 @@ fn line(drawing: &mut Drawing, panel: Panel, histogram: &Histogram<u64>, pen: Pe
         if x >= end {
             break;
         }
-        points.push((x, micros(histogram.value_at_quantile(1.0 - 10f64.powf(-x)))));
+        points.push((x, ratio(histogram.value_at_quantile(1.0 - 10f64.powf(-x)), 1000)));
     }
-    points.push((end, micros(histogram.max())));
+    points.push((end, ratio(histogram.max(), 1000)));
     // Of points of one height only the first and the last are needed.
     let is_needed = |index: usize| {
         index == 0

@@ -68,7 +68,8 @@ impl Received {
         let mut records = Vec::new();
         let mut rest = &self.body[..];
         while !rest.is_empty() {
-            let view = crate::log::RecordView::decode(rest, None, crate::log::record::Check::Crc).unwrap();
+            let view =
+                crate::protocol::record::RecordView::decode(rest, None, crate::protocol::record::Check::Crc).unwrap();
             records.push(Record {
                 topic: view.topic.to_owned(),
                 body: String::from_utf8(view.body.to_vec()).unwrap(),

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 
 use super::{BLOCK, Phase, Recovery, RecoveryError, Step, read};
 use crate::log::file::FileName;
-use crate::log::record::claims_place;
 use crate::log::segment::fingerprint;
 use crate::model::LogOffset;
+use crate::protocol::record::claims_place;
 
 impl Recovery {
     /// Begins to look at the segments that the checkpoint knows, and at those of which the scan will not read the beginning.

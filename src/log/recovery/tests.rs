@@ -1,9 +1,9 @@
 //! What recovery refuses, and what it must not take; the simulator does the rest.
 
 use super::*;
-use crate::log::record::{KeysToIndex, Place, RecordDraft, Sized};
 use crate::log::{DiskUsage, HeapTail};
 use crate::model::Now;
+use crate::protocol::record::{KeysToIndex, Place, RecordDraft, Sized};
 use crate::sim::SimDisk;
 
 const SEGMENT_LEN: usize = 64 * 1024;
@@ -114,7 +114,7 @@ fn store_of(body: &[u8]) -> (SimDisk, Vec<u8>) {
         count += 1;
     }
     let remaining = u32::try_from(SEGMENT).expect("small") - u32::try_from(first.len()).expect("small");
-    first.extend(super::super::record::encode_filler(LogOffset(first.len() as u64), remaining));
+    first.extend(crate::protocol::record::encode_filler(LogOffset(first.len() as u64), remaining));
     first.resize(SEGMENT_LEN, 0);
     let mut second = record_of(body, LogOffset(SEGMENT), count);
     second.resize(SEGMENT_LEN, 0);

@@ -6,12 +6,12 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::*;
-use crate::log::record::Sized;
 use crate::log::{
-    Boundary, Commit, FlushPolicy, FoundStore, KeySearch, KeysToIndex, LogSettings, Read, ReadLimits, RecordDraft,
-    Recovery, Search, Step, Stream,
+    Boundary, Commit, FlushPolicy, FoundStore, KeySearch, LogSettings, Read, ReadLimits, Recovery, Search, Step, Stream,
 };
 use crate::model::{MonoNs, Now, UnixMs};
+use crate::protocol::record::Sized;
+use crate::protocol::record::{KeysToIndex, RecordDraft};
 use crate::sim::{Random, Remains, SimDisk, SimTail, Slot};
 
 const SEGMENT: u64 = 64 * 1024;

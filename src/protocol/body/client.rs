@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{ConsumeFromWhere, ConsumeType, MessageModel, SubscriptionData};
+use crate::code::Language;
+use crate::json::{JsonForm, Writer};
 use crate::model::{ClientId, GroupName, TopicName, UnixMs};
-use crate::protocol::code::Language;
-use crate::protocol::json::{JsonForm, Writer};
 
 /// One client's connection.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::BodyError;
-use crate::protocol::json::{Key, Object, Value};
+use crate::json::{Key, Object, Value};
 
 /// The members of one object.
 #[derive(Clone, Copy)]

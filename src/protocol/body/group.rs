@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::fields::{Fields, as_integer};
 use super::topic::{DataVersion, write_text_map};
 use super::{BodyError, heartbeat};
+use crate::json::{JsonForm, Value, Writer, parse};
 use crate::limits::{JSON_NODES_MAX, JSON_TABLE_NODES_MAX};
 use crate::model::GroupName;
-use crate::protocol::json::{JsonForm, Value, Writer, parse};
 
 /// How long a message that failed waits before its next try.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -233,7 +233,7 @@ impl GroupTable {
             };
             let masks = table.forbidden.entry(GroupName::from(group)).or_default();
             for (topic, mask) in &topics.0 {
-                if let (crate::protocol::json::Key::Text(topic), Some(mask)) = (topic, as_integer(mask)) {
+                if let (crate::json::Key::Text(topic), Some(mask)) = (topic, as_integer(mask)) {
                     masks.insert(topic.to_string(), mask);
                 }
             }

@@ -2,8 +2,8 @@
 
 use super::BodyError;
 use super::fields::Fields;
+use crate::json::{JsonForm, Value, Writer, parse};
 use crate::limits::JSON_NODES_MAX;
-use crate::protocol::json::{JsonForm, Value, Writer, parse};
 
 /// A broker's replication, as `mqadmin haStatus` reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]

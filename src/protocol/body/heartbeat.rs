@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 
 use super::BodyError;
 use super::fields::{Fields, as_integer, as_text};
+use crate::json::{Value, Writer, parse};
 use crate::limits::JSON_NODES_MAX;
+use crate::message::java_hash;
 use crate::model::{ClientId, GroupName, TopicName};
-use crate::protocol::json::{Value, Writer, parse};
-use crate::protocol::message::java_hash;
 
 macro_rules! names {
     ($(#[$doc:meta])* $type:ident, $field:literal; $($(#[$variant_doc:meta])* $variant:ident = $ordinal:literal, $name:literal;)*) => {

@@ -2,9 +2,9 @@
 
 use super::fields::Fields;
 use super::{BodyError, MessageQueue};
+use crate::json::{JsonForm, Writer, parse};
 use crate::limits::JSON_NODES_MAX;
 use crate::model::{ClientId, GroupName};
-use crate::protocol::json::{JsonForm, Writer, parse};
 
 /// The body of 41 and 42: which queues a client wants to lock or unlock.
 #[derive(Clone, Debug, PartialEq, Eq)]

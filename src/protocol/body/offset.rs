@@ -6,10 +6,10 @@ use super::BodyError;
 use super::MessageQueue;
 use super::fields::{Fields, as_integer};
 use super::topic::DataVersion;
+use crate::code::Language;
+use crate::json::{JsonForm, Key, Value, Writer, parse};
 use crate::limits::JSON_TABLE_NODES_MAX;
 use crate::model::{GroupName, QueueId, QueueOffset, TopicName};
-use crate::protocol::code::Language;
-use crate::protocol::json::{JsonForm, Key, Value, Writer, parse};
 
 /// The offsets of all groups: the store's `consumerOffset.json`, and the reply to 43.
 ///

@@ -2,8 +2,8 @@
 
 use super::BodyError;
 use super::fields::Fields;
+use crate::json::{Value, Writer};
 use crate::model::{BrokerName, QueueId, TopicName};
-use crate::protocol::json::{Value, Writer};
 
 /// A queue of a topic on a broker: `{"brokerName":"b","queueId":0,"topic":"T"}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

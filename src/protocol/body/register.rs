@@ -18,11 +18,11 @@ use std::io::Read;
 use super::BodyError;
 use super::fields::Fields;
 use super::topic::{DataVersion, TopicConfig, TopicFilterType, TopicTable};
+use crate::cursor::Cursor;
+use crate::json::{JsonForm, Value, Writer, parse};
 use crate::limits::{
     JSON_NODES_MAX, JSON_TABLE_NODES_MAX, REGISTER_BODY_BYTES_MAX, REGISTER_TOPICS_MAX, TOPIC_QUEUES_MAX,
 };
-use crate::protocol::cursor::Cursor;
-use crate::protocol::json::{JsonForm, Value, Writer, parse};
 
 /// The body of 103.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

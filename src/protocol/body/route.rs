@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::BodyError;
 use super::fields::Fields;
+use crate::json::{JsonForm, Value, Writer, parse};
 use crate::limits::JSON_TABLE_NODES_MAX;
 use crate::model::{BrokerId, BrokerName, TopicName};
-use crate::protocol::json::{JsonForm, Value, Writer, parse};
 
 /// Queues of a topic on one broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,7 +128,7 @@ impl TopicRouteData {
         })
     }
 
-    /// The route, without a space: the Go client splits the raw text. Which form is right is in [`crate::protocol::request::RouteRequest`].
+    /// The route, without a space: the Go client splits the raw text. Which form is right is in [`crate::request::RouteRequest`].
     #[must_use]
     pub fn encode(&self, form: JsonForm) -> Vec<u8> {
         let mut writer = Writer::new(form);

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::fields::{Fields, as_double};
 use super::{BodyError, MessageQueue};
+use crate::json::{JsonForm, Key, Value, Writer, parse};
 use crate::limits::JSON_TABLE_NODES_MAX;
 use crate::model::UnixMs;
-use crate::protocol::json::{JsonForm, Key, Value, Writer, parse};
 
 /// A table by queue, each key an object as Java writes it.
 fn write_table<V>(

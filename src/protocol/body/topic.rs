@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::BodyError;
 use super::fields::Fields;
+use crate::json::{JsonForm, Value, Writer, parse};
 use crate::limits::{JSON_NODES_MAX, JSON_TABLE_NODES_MAX, TOPIC_QUEUES_MAX};
 use crate::model::{TopicName, UnixMs};
-use crate::protocol::json::{JsonForm, Value, Writer, parse};
 
 /// Bits of a topic's or broker's permission. Source: RocketMQ `PermName`.
 pub mod perm {

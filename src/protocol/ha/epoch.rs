@@ -43,9 +43,9 @@
 use bytes::{BufMut, BytesMut};
 
 use super::{Cursor, HaError, body_bytes, offset, wire_size};
+use crate::cursor::Ended;
 use crate::limits::{EPOCHS_MAX, HA_BODY_BYTES_MAX};
 use crate::model::{BrokerId, Epoch, LogOffset};
-use crate::protocol::cursor::Ended;
 
 /// Bytes of a slave's handshake.
 pub const HANDSHAKE_BYTES: usize = 16;

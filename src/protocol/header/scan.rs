@@ -1,8 +1,8 @@
 //! One pass over the JSON form of a header.
 
 use super::{Header, HeaderError, Span};
+use crate::code::Language;
 use crate::limits::HEADER_DEPTH_MAX;
-use crate::protocol::code::Language;
 
 /// Decodes a JSON header.
 pub(super) fn header(bytes: &[u8]) -> Result<Header<'_>, HeaderError> {

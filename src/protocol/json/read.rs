@@ -252,7 +252,7 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::json::{JsonForm, Writer};
+    use crate::json::{JsonForm, Writer};
     use proptest::prelude::*;
 
     fn put(value: &Value<'_>, writer: &mut Writer) {

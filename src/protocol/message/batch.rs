@@ -8,8 +8,8 @@
 //!
 //! `size` counts itself; magic and crc are 0 and not looked at. Source: RocketMQ `MessageDecoder.encodeMessage`.
 
+use crate::cursor::{Cursor, Ended};
 use crate::limits::BATCH_MESSAGES_MAX;
-use crate::protocol::cursor::{Cursor, Ended};
 
 /// One message of a batch, still where it was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

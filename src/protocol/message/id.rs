@@ -10,8 +10,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::cursor::{Cursor, Ended};
 use crate::model::{LogOffset, UnixMs};
-use crate::protocol::cursor::{Cursor, Ended};
 
 /// Most digits of an id.
 const DIGITS_MAX: usize = 56;

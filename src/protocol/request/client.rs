@@ -1,7 +1,7 @@
 //! Clients: who leaves, and who is there.
 
 use super::{BadRequest, Fields};
-use crate::protocol::header::Header;
+use crate::header::Header;
 
 /// 35: a client leaves its groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl<'a> RelayRequest<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::request::header_of;
+    use crate::request::header_of;
 
     #[test]
     fn clients_are_named() {

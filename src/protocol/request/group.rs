@@ -2,8 +2,8 @@
 
 use super::topic::page_version;
 use super::{BadRequest, Fields};
-use crate::protocol::body::DataVersion;
-use crate::protocol::header::Header;
+use crate::body::DataVersion;
+use crate::header::Header;
 
 /// 352: a group's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl GroupPageRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::request::header_of;
+    use crate::request::header_of;
 
     #[test]
     fn groups_are_named_by_two_fields() {

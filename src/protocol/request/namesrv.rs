@@ -1,10 +1,10 @@
 //! What the name server is asked: by brokers to be known, by clients for routes, by tools for settings.
 
 use super::{BadRequest, Fields, is_true};
+use crate::body::{DataVersion, RegisterBody};
+use crate::header::Header;
+use crate::json::JsonForm;
 use crate::model::BrokerId;
-use crate::protocol::body::{DataVersion, RegisterBody};
-use crate::protocol::header::Header;
-use crate::protocol::json::JsonForm;
 
 /// From this version on (4.9.4) clients read standard JSON.
 const VERSION_STANDARD_JSON: i32 = 401;
@@ -229,7 +229,7 @@ impl<'a> NamespaceRequest<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::request::header_of;
+    use crate::request::header_of;
 
     #[test]
     fn the_form_of_a_route_depends_on_version_or_wish() {
@@ -260,6 +260,6 @@ mod tests {
         check(0, false, b"", Ok(Some(1000)));
         check(crc ^ 1, false, &body, Err(BadRequest::Checksum { said: crc ^ 1, found: crc }));
         let max = crate::limits::REGISTER_BODY_BYTES_MAX;
-        check(crc, true, &body, Err(BadRequest::Body(crate::protocol::body::BodyError::Inflate { max })));
+        check(crc, true, &body, Err(BadRequest::Body(crate::body::BodyError::Inflate { max })));
     }
 }

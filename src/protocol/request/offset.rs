@@ -1,8 +1,8 @@
 //! Offsets: what a group has read, and what a queue holds.
 
 use super::{BadRequest, Fields, is_true};
+use crate::header::Header;
 use crate::model::{QueueId, QueueOffset, UnixMs};
-use crate::protocol::header::Header;
 
 /// 14: where a group stands in a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,7 +197,7 @@ impl<'a> ResetOffsetRequest<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::request::header_of;
+    use crate::request::header_of;
 
     #[test]
     fn offsets_are_read() {

@@ -1,9 +1,9 @@
 //! Pulls: 11, and 361 of lite pull consumers.
 
 use super::{BadRequest, parse_number, queue_id};
+use crate::code::RequestCode;
+use crate::header::Header;
 use crate::model::{QueueId, QueueOffset};
-use crate::protocol::code::RequestCode;
-use crate::protocol::header::Header;
 
 /// Bits that say what a pull wants besides messages. Source: RocketMQ `PullSysFlag`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -140,7 +140,7 @@ fn non_negative(text: &str, field: &'static str) -> Result<u32, BadRequest> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::request::header_of;
+    use crate::request::header_of;
 
     #[test]
     fn a_pull_is_read() {

@@ -1,8 +1,8 @@
 //! Messages by key and by id, and the one that a consumer hands back.
 
 use super::{BadRequest, Fields};
+use crate::header::Header;
 use crate::model::{LogOffset, UnixMs};
-use crate::protocol::header::Header;
 
 /// 12: messages of a topic by key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl<'a> SendBackRequest<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::request::header_of;
+    use crate::request::header_of;
 
     #[test]
     fn queries_are_read() {

@@ -1,9 +1,9 @@
 //! Sends: 10 with full names, 310 with single letters, 320 with single letters and a batch for a body.
 
 use super::{BadRequest, is_true, parse_number, queue_id};
+use crate::code::RequestCode;
+use crate::header::Header;
 use crate::model::{QueueId, UnixMs};
-use crate::protocol::code::RequestCode;
-use crate::protocol::header::Header;
 
 /// A message, or a batch of them, to be stored. Also the form of a reply between clients (324, 325).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,13 +18,13 @@ pub struct SendRequest<'a> {
     pub default_topic_queues: u32,
     /// Which queue; none: the broker chooses.
     pub queue_id: Option<QueueId>,
-    /// Bits of [`crate::protocol::message::sys_flag`].
+    /// Bits of [`crate::message::sys_flag`].
     pub sys_flag: i32,
     /// When the producer made the message.
     pub born_timestamp: UnixMs,
     /// The user's flag.
     pub flag: i32,
-    /// Properties as text ([`crate::protocol::message::Properties`]); of a batch those that are its own.
+    /// Properties as text ([`crate::message::Properties`]); of a batch those that are its own.
     pub properties: &'a str,
     /// How often consumers have tried the message.
     pub reconsume_times: i32,
@@ -32,7 +32,7 @@ pub struct SendRequest<'a> {
     pub unit_mode: bool,
     /// How often consumers may try it; none where not said.
     pub max_reconsume_times: Option<i32>,
-    /// The body is a batch ([`crate::protocol::message::split_batch`]).
+    /// The body is a batch ([`crate::message::split_batch`]).
     pub batch: bool,
     /// The broker that the client means.
     pub broker_name: Option<&'a str>,
@@ -152,7 +152,7 @@ fn letter_of(name: &str) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::request::header_of;
+    use crate::request::header_of;
 
     fn expected() -> SendRequest<'static> {
         SendRequest {

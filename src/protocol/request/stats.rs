@@ -1,7 +1,7 @@
 //! Statistics of topics and groups. 28 has no fields; 202 and 300 name a topic ([`super::TopicRequest`]).
 
 use super::{BadRequest, Fields};
-use crate::protocol::header::Header;
+use crate::header::Header;
 
 /// 208: where a group stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl<'a> BrokerStatsRequest<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::request::header_of;
+    use crate::request::header_of;
 
     #[test]
     fn topics_of_a_group_come_one_or_many() {

@@ -1,9 +1,9 @@
 //! Topics: create, change, delete, ask.
 
 use super::{BadRequest, Fields};
+use crate::body::{DataVersion, TopicConfig, TopicFilterType};
+use crate::header::Header;
 use crate::limits::TOPIC_QUEUES_MAX;
-use crate::protocol::body::{DataVersion, TopicConfig, TopicFilterType};
-use crate::protocol::header::Header;
 
 /// A wish to set or remove one attribute of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub struct CreateTopicRequest<'a> {
 }
 
 impl<'a> CreateTopicRequest<'a> {
-    /// Reads 17. The name is not checked yet ([`crate::protocol::message::check_topic`]).
+    /// Reads 17. The name is not checked yet ([`crate::message::check_topic`]).
     ///
     /// # Errors
     /// [`BadRequest`]; also for more queues than [`TOPIC_QUEUES_MAX`] and attributes that say neither `+` nor `-`.
@@ -117,7 +117,7 @@ pub(super) fn page_version(fields: Fields<'_>) -> Option<DataVersion> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::request::header_of;
+    use crate::request::header_of;
 
     #[test]
     fn a_topic_is_created_as_asked() {

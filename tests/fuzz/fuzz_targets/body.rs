@@ -2,11 +2,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ringmq::protocol::body::{
+use ringmq_protocol::body::{
     ClusterInfo, ConsumeStats, ConsumerOffsets, DataVersion, GroupTable, SubscriptionGroupConfig, TopicConfigList,
     TopicList, TopicRouteData, TopicStats, TopicTable,
 };
-use ringmq::protocol::json::JsonForm;
+use ringmq_protocol::json::JsonForm;
 
 macro_rules! turn {
     ($bytes:expr, $($type:ident)*) => {

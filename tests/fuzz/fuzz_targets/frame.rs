@@ -3,9 +3,9 @@
 
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
-use ringmq::protocol::frame::split;
-use ringmq::protocol::header::Header;
-use ringmq::protocol::reply::{ExtValue, encode_request};
+use ringmq_protocol::frame::split;
+use ringmq_protocol::header::Header;
+use ringmq_protocol::reply::{ExtValue, encode_request};
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(Some(frame)) = split(bytes) else { return };

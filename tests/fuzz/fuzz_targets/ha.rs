@@ -3,7 +3,7 @@
 
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
-use ringmq::protocol::ha::{classic, epoch};
+use ringmq_protocol::ha::{classic, epoch};
 
 fuzz_target!(|bytes: &[u8]| {
     let mut out = BytesMut::new();

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ringmq::protocol::body::{HeartbeatData, LockRequest, locked_queues};
+use ringmq_protocol::body::{HeartbeatData, LockRequest, locked_queues};
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = HeartbeatData::decode(bytes);

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ringmq::protocol::message::{
+use ringmq_protocol::message::{
     MessageId, Properties, append_batched, append_property, check_group, check_topic, split_batch, without_property,
 };
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ringmq::protocol::body::RegisterBody;
+use ringmq_protocol::body::RegisterBody;
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = RegisterBody::decode_compressed(bytes);

@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use ringmq::log::{FlushPolicy, HeapTail, Log, LogSettings};
-use ringmq::model::{LogOffset, Now};
+use ringmq_protocol::model::{LogOffset, Now};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&piece, mut bytes)) = bytes.split_first() else { return };

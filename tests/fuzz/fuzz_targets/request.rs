@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ringmq::protocol::frame::Encoding;
-use ringmq::protocol::header::Header;
-use ringmq::protocol::request::{
+use ringmq_protocol::frame::Encoding;
+use ringmq_protocol::header::Header;
+use ringmq_protocol::request::{
     BrokerHeartbeatRequest, BrokerIdentity, BrokerNameRequest, BrokerStatsRequest, CommitOffsetRequest,
     ConsumeStatsRequest, ConsumerOffsetRequest, CreateTopicRequest, DeleteGroupRequest, GroupPageRequest, KvRequest,
     PullRequest, QueryMessageRequest, QueueRequest, RegisterBrokerRequest, ResetOffsetRequest, RouteRequest,

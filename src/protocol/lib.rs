@@ -8,6 +8,9 @@
 //! There is no state here, neither of a shard nor of a connection.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
+pub mod limits;
+pub mod model;
+
 pub mod code;
 pub mod frame;
 pub mod header;
@@ -20,6 +23,9 @@ pub mod body;
 pub mod request;
 
 pub mod ha;
+pub mod record;
+
+pub mod placement;
 
 mod cursor;
 

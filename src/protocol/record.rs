@@ -452,7 +452,7 @@ impl<'a> RecordView<'a> {
 }
 
 /// See [`RecordView::is_queued`]. Transaction types: 0 none, 4 prepared, 8 commit, 12 rollback.
-pub(super) fn is_queued(sys_flag: i32) -> bool {
+pub fn is_queued(sys_flag: i32) -> bool {
     !matches!(sys_flag & 12, 4 | 12)
 }
 
@@ -475,7 +475,7 @@ pub fn peek_size(bytes: &[u8]) -> Result<u32, RecordError> {
 }
 
 /// Store timestamp of the record that begins here and lies at `at`; `None` if it does not.
-pub(super) fn peek_store_time(bytes: &[u8], at: LogOffset) -> Option<i64> {
+pub fn peek_store_time(bytes: &[u8], at: LogOffset) -> Option<i64> {
     peek_size(bytes).ok().filter(|_| claims_place(bytes, at))?;
     let mut rest = Reader { rest: bytes.get(36..)? };
     let sys_flag = rest.i32()?;
@@ -498,7 +498,7 @@ fn check_record_crc(record: &[u8], has_crc: bool, check: Check) -> Result<(), Re
 ///
 /// # Errors
 /// `BadLengths`.
-pub(super) fn check_lengths(bytes: &[u8], size: u32) -> Result<(), RecordError> {
+pub fn check_lengths(bytes: &[u8], size: u32) -> Result<(), RecordError> {
     let number = |at: usize, len: usize| {
         let field = bytes.get(at..at.checked_add(len)?)?;
         Some(field.iter().fold(0_usize, |number, &byte| (number << 8) | usize::from(byte)))
@@ -603,7 +603,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Name and value of each property. Pairs without a name separator or with an empty side are skipped, as RocketMQ's own parser does.
-pub(super) fn pairs(properties: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub fn pairs(properties: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     properties.split(|&byte| byte == PROPERTY_SEPARATOR).filter_map(|pair| {
         let middle = pair.iter().position(|&byte| byte == NAME_SEPARATOR)?;
         let (name, value) = (pair.get(..middle)?, pair.get(middle.checked_add(1)?..)?);
