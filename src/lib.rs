@@ -8,6 +8,7 @@ pub mod config;
 pub mod net;
 
 pub mod broker;
+pub mod letter;
 pub mod log;
 pub mod replication;
 pub mod shard;

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use bytes::BytesMut;
 use ringmq::broker::settings::{BrokerSettings, ReplicaSettings};
 use ringmq::broker::{Broker, Output, Tables};
-use ringmq::control::message::ToShard;
+use ringmq::letter::ToShard;
 use ringmq::log::{FlushPolicy, HeapTail, Log, LogSettings};
 use ringmq_protocol::frame::{Encoding, split};
 use ringmq_protocol::header::Header;

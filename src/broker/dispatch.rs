@@ -6,10 +6,10 @@ use crate::protocol::body::SubscriptionGroupConfig;
 use crate::protocol::code::{RequestCode, ResponseCode};
 use crate::protocol::header::Header;
 use crate::protocol::request::{
-    CommitOffsetRequest, ConnectionsRequest, ConsumeStatsRequest, ConsumerListRequest, ConsumerOffsetRequest,
-    CreateTopicRequest, DeleteGroupRequest, GroupRequest, PullRequest, QueryMessageRequest, QueueRequest,
-    SearchOffsetRequest, SendBackRequest, SendRequest, TableRequest, TopicRequest, UnregisterClientRequest,
-    ViewMessageRequest,
+    BrokerStatsRequest, CommitOffsetRequest, ConnectionsRequest, ConsumeStatsRequest, ConsumerListRequest,
+    ConsumerOffsetRequest, CreateTopicRequest, DeleteGroupRequest, GroupRequest, PullRequest, QueryMessageRequest,
+    QueueRequest, SearchOffsetRequest, SendBackRequest, SendRequest, TableRequest, TopicRequest,
+    UnregisterClientRequest, ViewMessageRequest,
 };
 
 impl Broker {
@@ -67,6 +67,7 @@ impl Broker {
             Code::GetSubscriptiongroupConfig => self.one_group(asked, GroupRequest::parse(header)?.group, out),
             Code::GetTopicStatsInfo => self.topic_stats(asked, TopicRequest::parse(header)?.topic, out),
             Code::GetConsumeStats => self.consume_stats(asked, &ConsumeStatsRequest::parse(header)?, out),
+            Code::ViewBrokerStatsData => self.view_statistics(asked, &BrokerStatsRequest::parse(header)?, out),
             Code::GetConsumerConnectionList => {
                 self.consumer_connections(asked, ConnectionsRequest::parse_consumer(header)?.group, out)
             }
@@ -99,7 +100,6 @@ impl Broker {
             | Code::QueryCorrectionOffset
             | Code::ConsumeMessageDirectly
             | Code::CloneGroupOffset
-            | Code::ViewBrokerStatsData
             | Code::CleanUnusedTopic
             | Code::GetBrokerConsumeStats
             | Code::QueryConsumeQueue

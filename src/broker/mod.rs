@@ -26,6 +26,7 @@ mod retry;
 mod send;
 pub mod settings;
 mod slave;
+mod statistics;
 #[cfg(test)]
 mod tests;
 pub mod topic;
@@ -48,10 +49,11 @@ use self::persist::{Persistence, Table};
 use self::pull::Pull;
 use self::replica::Replica;
 use self::settings::BrokerSettings;
+use self::statistics::Statistics;
 use self::topic::TopicTable;
-use crate::control::message::{CONTROL_TICKET_MIN, ToControl, ToShard};
+use crate::letter::{CONTROL_TICKET_MIN, ToControl, ToShard};
 use crate::log::{BlockId, DiskUsage, IoError, Log, QueueIndex};
-use crate::metrics::{Counters, Latency, Rates};
+use crate::metrics::{Counters, Mornings, Rates, Stage, StageLatency, Stages};
 use crate::model::{ConnectionId, LogOffset, MonoNs, Now, ReplicaConnection};
 use crate::protocol::body::{self, BodyError, TopicConfig};
 use crate::protocol::code::ResponseCode;
@@ -137,7 +139,9 @@ pub struct Broker {
     persistence: Persistence,
     counters: Counters,
     rates: Rates,
-    put_latency: Latency,
+    mornings: Mornings,
+    stages: Stages,
+    statistics: Statistics,
     disk: DiskUsage,
     started: Now,
     last_expiry_scan: MonoNs,
@@ -234,7 +238,9 @@ impl Broker {
             persistence: Persistence::default(),
             counters: Counters::default(),
             rates: Rates::default(),
-            put_latency: Latency::default(),
+            mornings: Mornings::default(),
+            stages: Stages::default(),
+            statistics: Statistics::new(MonoNs(0)),
             disk: DiskUsage { used_bytes: 0, total_bytes: 0 },
             started: Now::default(),
             last_expiry_scan: MonoNs(0),
@@ -270,6 +276,7 @@ impl Broker {
     /// Adds the topics and groups that RocketMQ has from the start, and tells the control plane of all topics.
     pub fn start(&mut self, now: Now, out: &mut Output) {
         self.started = now;
+        self.statistics = Statistics::new(now.mono);
         for config in topic::initial_topics(&self.settings) {
             if self.topics.get(config.name.as_str()).is_none() {
                 let _ = self.topics.put(now.unix, config);
@@ -444,9 +451,11 @@ impl Broker {
 
     /// Releases replies whose promise is met and runs the holds of queues that have grown.
     pub fn handle_progress(&mut self, now: Now, out: &mut Output) {
+        self.stages.end_turn(now.mono);
         self.progress_replica(now, out);
+        self.stages.note_progress(now.mono, self.log.flushed(), self.replicated());
         self.release_acks(now.mono, &mut out.outbox);
-        self.wake_holds(out);
+        self.wake_holds(now.mono, out);
     }
 
     /// What the control plane says.
@@ -502,6 +511,8 @@ impl Broker {
     /// What is to be done from time to time: expiry, tables, rates, deadlines.
     pub fn handle_tick(&mut self, now: Now, out: &mut Output) {
         self.rates.sample(now.mono.0 / 1_000_000, self.counters);
+        self.mornings.tick(now.unix, &self.counters);
+        self.stages.tick(now.mono);
         if now.mono.ms_since(self.last_expiry_scan) >= EXPIRY_SCAN_MS {
             self.last_expiry_scan = now.mono;
             self.locks.expire(now.mono);
@@ -592,6 +603,12 @@ impl Broker {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// How long messages took from one stage to the next, in the order of [`Stage::ALL`].
+    #[must_use]
+    pub fn view_stages(&self) -> [StageLatency; Stage::COUNT] {
+        self.stages.latencies()
     }
 
     /// All tables as bytes, for an orderly stop: the shell writes them last of all.

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::control::message::Commit;
+use crate::letter::OffsetCommit;
 use crate::limits::OFFSETS_MAX;
 use crate::model::{GroupName, QueueId, QueueOffset, TopicName};
 use crate::protocol::body;
@@ -73,7 +73,7 @@ impl ConsumerOffsets {
 
     /// Takes over the master's offsets, as they are: what was set back there is set back here. Only what consumers committed here, while
     /// the master was away, and which is further than the master's, stays; it is returned, to be given back.
-    pub fn replace(&mut self, table: &body::ConsumerOffsets) -> Vec<Commit> {
+    pub fn replace(&mut self, table: &body::ConsumerOffsets) -> Vec<OffsetCommit> {
         let old = std::mem::take(&mut self.groups);
         let kept = std::mem::take(&mut self.kept);
         let told = std::mem::take(&mut self.told);
@@ -90,7 +90,7 @@ impl ConsumerOffsets {
                 && theirs.is_none_or(|theirs| theirs < offset)
                 && self.commit_on_slave(group.as_str(), topic.as_str(), queue, offset)
             {
-                given.push(Commit { group, topic, queue, offset });
+                given.push(OffsetCommit { group, topic, queue, offset });
             }
         }
         self.dirty = was_dirty || self.groups != old || self.kept.len() != kept_count;
@@ -115,7 +115,7 @@ impl ConsumerOffsets {
     }
 
     /// The master has these now.
-    pub fn given_back(&mut self, commits: &[Commit]) {
+    pub fn given_back(&mut self, commits: &[OffsetCommit]) {
         for commit in commits {
             // What was committed here since then is still to be given.
             if self.get(commit.group.as_str(), commit.topic.as_str(), commit.queue) == Some(commit.offset) {

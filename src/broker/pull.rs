@@ -14,10 +14,10 @@ use super::hold::HoldId;
 use super::{Asked, Broker, Handled, Output, Refusal, topic};
 use crate::limits::{HOLD_MS_MAX, PULL_BYTES_MAX, PULL_ENTRIES_MAX, PULL_MESSAGES_MAX};
 use crate::log::{BlockId, QueueIndex, Read, ReadLimits};
-use crate::model::{MonoNs, QueueId, QueueOffset, TopicName};
+use crate::metrics::Amount;
+use crate::model::{GroupName, MonoNs, QueueId, QueueOffset, TopicName};
 use crate::protocol::code::ResponseCode;
-use crate::protocol::record::Check;
-use crate::protocol::record::RecordView;
+use crate::protocol::record::{Check, RecordView, log_offset_of};
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
 use crate::protocol::request::PullRequest;
 
@@ -29,6 +29,7 @@ const HOLD_ON_SLAVE_MS: u64 = 1_000;
 pub(super) struct Pull {
     asked: Asked,
     pub(super) topic: TopicName,
+    group: GroupName,
     queue: QueueIndex,
     from: Option<QueueOffset>,
     /// Messages up to here were seen not to match, while the pull was held.
@@ -82,13 +83,13 @@ impl Broker {
                 "readers are behind: the broker holds too many answers",
             ));
         }
-        let (group_sys_flag, slow_reader_asks) = {
+        let (group, group_sys_flag, slow_reader_asks) = {
             let group = self.group_config(asked.now, request.group, out)?;
             if !group.consume_enable {
                 let remark = format!("subscription group no permission, {}", request.group);
                 return Err(forbidden(2, remark));
             }
-            (group.sys_flag, group.which_broker_when_consume_slowly)
+            (group.name.clone(), group.sys_flag, group.which_broker_when_consume_slowly)
         };
         let (queue_id, queue, name, topic_sys_flag) = self.readable_queue(request)?;
         let filter = self.pull_filter(request)?;
@@ -102,6 +103,7 @@ impl Broker {
         let pull = Pull {
             asked: *asked,
             topic: name,
+            group,
             queue,
             from: request.queue_offset,
             scanned: request.queue_offset,
@@ -123,10 +125,10 @@ impl Broker {
         {
             Some(deadline) => {
                 if let Err(pull) = self.holds.insert(queue, asked.connection, deadline, pull) {
-                    self.answer_pull(&pull, &outcome, out);
+                    self.answer_pull(asked.now.mono, &pull, &outcome, out);
                 }
             }
-            None => self.answer_pull(&pull, &outcome, out),
+            None => self.answer_pull(asked.now.mono, &pull, &outcome, out),
         }
         Ok(Handled::Done)
     }
@@ -222,14 +224,12 @@ impl Broker {
         }
     }
 
-    fn answer_pull(&mut self, pull: &Pull, outcome: &Outcome, out: &mut Output) {
+    fn answer_pull(&mut self, now: MonoNs, pull: &Pull, outcome: &Outcome, out: &mut Output) {
         let asked = &pull.asked;
         let records = std::mem::replace(&mut self.scratch.records, BytesMut::new());
         let (code, next, status, body): (_, _, _, &[u8]) = match outcome {
             Outcome::Found { next, messages } => {
-                self.counters.get_found_count += 1;
-                self.counters.get_count += *messages as u64;
-                self.counters.get_bytes += records.len() as u64;
+                self.note_got(now, pull, *messages as u64, &records);
                 (ResponseCode::Success, *next, "FOUND", &records)
             }
             Outcome::AtEnd { next, status } => (ResponseCode::PullNotFound, *next, *status, &[]),
@@ -258,6 +258,19 @@ impl Broker {
         self.scratch.records = records;
     }
 
+    /// Counts what one answer holds.
+    fn note_got(&mut self, now: MonoNs, pull: &Pull, messages: u64, records: &[u8]) {
+        let bytes = records.len() as u64;
+        self.counters.get_found_count += 1;
+        self.counters.get_count += messages;
+        self.counters.get_bytes += bytes;
+        let amount = Amount { messages, bytes, calls: 1 };
+        self.statistics.note_got(now, pull.queue, &pull.topic, &pull.group, amount);
+        if let Some(at) = log_offset_of(records) {
+            self.stages.note_pulled(now, at);
+        }
+    }
+
     /// Which replica the reader is told to ask next, and with which code.
     ///
     /// Readers of what a master's tail no longer holds may be sent to a slave, if `slaveReadEnable` says so and one is connected; all others
@@ -281,7 +294,7 @@ impl Broker {
     }
 
     /// Runs the holds of queues that have grown.
-    pub(super) fn wake_holds(&mut self, out: &mut Output) {
+    pub(super) fn wake_holds(&mut self, now: MonoNs, out: &mut Output) {
         if self.holds.is_empty() {
             self.log.queues_advanced();
             return;
@@ -291,19 +304,19 @@ impl Broker {
             woken.clear();
             self.holds.of_queue(queue, &mut woken);
             for &id in &woken {
-                self.wake(id, out);
+                self.wake(now, id, out);
             }
         }
         self.scratch.woken = woken;
     }
 
     /// Runs one hold again. If nothing in what is new matches, it goes on waiting from there.
-    fn wake(&mut self, id: HoldId, out: &mut Output) {
+    fn wake(&mut self, now: MonoNs, id: HoldId, out: &mut Output) {
         let Some(mut pull) = self.holds.get_mut(id).map(|held| held.clone()) else { return };
         if out.outbox.is_over(pull.asked.connection) {
             // Its next pull is not read before its outbox has drained, which is what slows it down.
             self.holds.remove(id);
-            return self.answer_empty(&pull, out);
+            return self.answer_empty(now, &pull, out);
         }
         match self.run_pull(&pull) {
             Outcome::AtEnd { .. } => {}
@@ -317,11 +330,11 @@ impl Broker {
             Outcome::Cold(_) => {
                 self.holds.remove(id);
                 let next = pull.scanned.unwrap_or_default();
-                self.answer_pull(&pull, &Outcome::NoMatch { next, status: "NO_MATCHED_MESSAGE" }, out);
+                self.answer_pull(now, &pull, &Outcome::NoMatch { next, status: "NO_MATCHED_MESSAGE" }, out);
             }
             outcome => {
                 self.holds.remove(id);
-                self.answer_pull(&pull, &outcome, out);
+                self.answer_pull(now, &pull, &outcome, out);
             }
         }
     }
@@ -330,24 +343,24 @@ impl Broker {
     pub(super) fn expire_holds(&mut self, now: MonoNs, out: &mut Output) {
         while let Some(pull) = self.holds.pop_due(now) {
             if out.outbox.is_over(pull.asked.connection) {
-                self.answer_empty(&pull, out);
+                self.answer_empty(now, &pull, out);
                 continue;
             }
             match self.run_pull(&pull) {
-                Outcome::AtEnd { .. } | Outcome::Cold(_) => self.answer_empty(&pull, out),
-                outcome => self.answer_pull(&pull, &outcome, out),
+                Outcome::AtEnd { .. } | Outcome::Cold(_) => self.answer_empty(now, &pull, out),
+                outcome => self.answer_pull(now, &pull, &outcome, out),
             }
         }
     }
 
-    fn answer_empty(&mut self, pull: &Pull, out: &mut Output) {
+    fn answer_empty(&mut self, now: MonoNs, pull: &Pull, out: &mut Output) {
         let next = pull.scanned.unwrap_or_default();
         let outcome = if pull.scanned > pull.from {
             Outcome::NoMatch { next, status: "NO_MATCHED_MESSAGE" }
         } else {
             Outcome::AtEnd { next, status: "OFFSET_OVERFLOW_ONE" }
         };
-        self.answer_pull(pull, &outcome, out);
+        self.answer_pull(now, pull, &outcome, out);
     }
 
     /// Answers the holds of a topic that is deleted.

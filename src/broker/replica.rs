@@ -319,6 +319,14 @@ impl Broker {
         }
     }
 
+    /// The end of what all replicas in sync have, if a slave is among them.
+    pub(super) fn replicated(&self) -> Option<LogOffset> {
+        match &self.replica.role {
+            Part::Master(master) if master.in_sync_count() > 1 => Some(self.log.confirm()),
+            _ => None,
+        }
+    }
+
     /// Whether fewer replicas are in sync than `minInSyncReplicas` demands.
     pub(super) fn lacks_replicas(&self) -> bool {
         match &self.replica.role {

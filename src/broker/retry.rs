@@ -98,7 +98,9 @@ impl Broker {
             tag_code: tag_code(read.tag()),
             keys: KeysToIndex { unique: read.unique_key(), keys: read.get(property::KEYS) },
         };
-        let appended = self.append(queue, &draft)?;
+        let appended = self.append(asked.now, queue, &draft)?;
+        let from = read.get(property::RETRY_TOPIC).unwrap_or(view.topic);
+        self.statistics.note_sent_back(asked.now.mono, from, request.group, u64::from(appended.size));
         // The client forgets the message when this is answered, so the copy must be as safe as any acknowledged message.
         if ticket.is_none() && appended.end <= self.log.confirm() {
             self.reply(asked, &Reply::new(ResponseCode::Success), out);

@@ -14,7 +14,8 @@ use super::topic;
 use super::{Asked, Broker, Handled, Output, Refusal};
 use crate::limits::{PROPERTIES_BYTES_MAX, REPLICA_WAITS_MAX};
 use crate::log::{AppendError, Appended, QueueIndex};
-use crate::model::{LogOffset, MonoNs, QueueId};
+use crate::metrics::Amount;
+use crate::model::{LogOffset, MonoNs, Now, QueueId};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{
     BatchedMessage, MessageId, Properties, UniqueKey, append_property, check_topic, dlq_topic, group_of_retry_topic,
@@ -262,7 +263,7 @@ impl Broker {
                 tag_code: tag_code(scan.tags),
                 keys: KeysToIndex { unique, keys: scan.keys },
             };
-            self.append(destination.queue, &draft)
+            self.append(asked.now, destination.queue, &draft)
         });
         self.scratch.properties = properties;
         let appended = result?;
@@ -332,8 +333,8 @@ impl Broker {
             return Err(Refusal::new(ResponseCode::MessageIllegal, "batch is empty"));
         };
         let mut ids = String::with_capacity(appended.len() * 33);
+        self.note_put(asked.now, destination.queue, request.topic, &appended);
         for one in &appended {
-            self.count_put(one);
             if !ids.is_empty() {
                 ids.push(',');
             }
@@ -353,15 +354,22 @@ impl Broker {
     }
 
     /// Appends one message and counts it.
-    pub(super) fn append(&mut self, queue: QueueIndex, draft: &RecordDraft<'_>) -> Result<Appended, Refusal> {
+    pub(super) fn append(&mut self, now: Now, queue: QueueIndex, draft: &RecordDraft<'_>) -> Result<Appended, Refusal> {
         let appended = self.log.append(queue, draft).map_err(append_refusal)?;
-        self.count_put(&appended);
+        self.note_put(now, queue, draft.topic, std::slice::from_ref(&appended));
         Ok(appended)
     }
 
-    fn count_put(&mut self, appended: &Appended) {
-        self.counters.put_count += 1;
-        self.counters.put_bytes += u64::from(appended.size);
+    /// Counts what one request has appended to a queue of `topic`.
+    fn note_put(&mut self, now: Now, queue: QueueIndex, topic: &str, appended: &[Appended]) {
+        let (Some(first), Some(last)) = (appended.first(), appended.last()) else { return };
+        let messages = appended.len() as u64;
+        let bytes = appended.iter().map(|one| u64::from(one.size)).sum();
+        self.counters.put_count += messages;
+        self.counters.put_bytes += bytes;
+        self.statistics.note_put(now.mono, queue, topic, Amount { messages, bytes, calls: 1 });
+        let count = u32::try_from(messages).unwrap_or(u32::MAX);
+        self.stages.note_append(now.mono, first.log_offset, last.end, count);
     }
 
     /// Answers at once if the promise is met, else when it is.
@@ -381,7 +389,7 @@ impl Broker {
         };
         let at = if stored.waits { stored.end } else { LogOffset(0) };
         if ticket.is_none() && at <= self.log.promised().min(self.replicas_have().acked) {
-            self.put_latency.record(0);
+            self.stages.note_answer();
             return encode_send_reply(asked.encoding, asked.opaque, &fields, out.outbox.buffer(asked.connection));
         }
         let frame = &mut self.scratch.frames;
@@ -495,7 +503,7 @@ impl Broker {
         let replicas = self.replicas_have();
         while let Some(reply) = self.acks.pop_flushed(promised.min(replicas.acked)) {
             if reply.at > LogOffset(0) {
-                self.put_latency.record(now.ms_since(reply.since));
+                self.stages.note_reply(now, reply.since);
             }
             if self.clients.is_connected(reply.connection) {
                 outbox.buffer(reply.connection).extend_from_slice(&reply.frame);

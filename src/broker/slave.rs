@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::persist::Table;
 use super::send::busy;
 use super::{Broker, Effect, Output, Refusal};
-use crate::control::message::{Metadata, ToControl};
+use crate::letter::{Metadata, ToControl};
 use crate::log::QueueIndex;
 use crate::model::{Now, TopicName};
 use crate::protocol::body;
@@ -143,6 +143,7 @@ impl Broker {
         }
         self.offsets.remove_topic(name);
         self.locks.remove_topic(name);
+        self.statistics.forget_topic(name);
     }
 
     /// A master that starts takes what a replica kept for it. Java's replica tells all that it has, ours what was committed there.

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use super::message::{CONTROL_TICKET_MIN, Commit, StopReason, ToControl, ToShard};
+use crate::letter::{CONTROL_TICKET_MIN, OffsetCommit, StopReason, ToControl, ToShard};
 use crate::model::{MonoNs, ShardId, TopicName};
 use crate::protocol::body::{DataVersion, TopicConfig};
 
@@ -28,7 +28,7 @@ pub enum Command {
     /// A slave's master is there now, or elsewhere, or gone.
     Follow(ShardId, Option<Master>),
     /// A slave's commits go to its master.
-    GiveBack(ShardId, Vec<Commit>),
+    GiveBack(ShardId, Vec<OffsetCommit>),
     /// Every shard listens and is known, or was waited for long enough. Once.
     Ready,
     /// Every shard has stopped. Once.
@@ -169,7 +169,7 @@ impl Announcer {
             }
             ToControl::Stopped { shard, why } => self.stopped(shard, why, &mut commands),
             ToControl::GiveBack { shard, commits } => commands.push(Command::GiveBack(shard, commits)),
-            ToControl::Runtime { .. } => {}
+            ToControl::Measured { .. } => {}
         }
         self.settle(now, &mut commands);
         commands

@@ -16,8 +16,9 @@ use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::announce::Master;
-use super::message::{Commit, Metadata, ShardSender, ToShard};
+use super::mailbox::ShardSender;
 use super::wire::{Wire, WireError};
+use crate::letter::{Metadata, OffsetCommit, ToShard};
 use crate::model::ShardId;
 use crate::protocol::body::{BodyError, ConsumerOffsets, GroupTable, TopicTable};
 use crate::protocol::code::RequestCode;
@@ -46,7 +47,7 @@ pub(super) struct Follower {
     /// What name servers say.
     pub(super) master: watch::Receiver<Option<Master>>,
     /// What the shard wants to give back.
-    pub(super) commits: mpsc::Receiver<Vec<Commit>>,
+    pub(super) commits: mpsc::Receiver<Vec<OffsetCommit>>,
 }
 
 /// Where the master is, as the shard was told.
@@ -159,7 +160,7 @@ impl Follower {
     }
 
     /// 15, one by one: after a failover these are as many as there are groups and queues.
-    async fn give_back(&self, wire: &mut Wire, commits: Vec<Commit>) -> Result<(), WireError> {
+    async fn give_back(&self, wire: &mut Wire, commits: Vec<OffsetCommit>) -> Result<(), WireError> {
         let count = commits.len();
         for commit in &commits {
             let ext = [

@@ -2,7 +2,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | [`message`] | what shards and control plane say to each other |
+//! | [`mailbox`] | how letters go between shards and control plane |
 //! | [`announce`] | pure: when a change of topics is known, and who must follow it |
 //! | [`registrar`] | a connection a shard and name server |
 //! | [`follow`] | a slave's link to its master: topics, groups, offsets |
@@ -20,7 +20,7 @@ pub mod announce;
 pub mod clock;
 mod follow;
 pub mod kv_file;
-pub mod message;
+pub mod mailbox;
 pub mod plane;
 pub mod registrar;
 mod restore;

@@ -21,11 +21,12 @@ use tracing::{debug, error, info, warn};
 use super::announce::{Announcer, Command, Master};
 use super::clock::Clock;
 use super::follow::Follower;
-use super::message::{Commit, ControlReceiver, ShardSender, ToControl, ToShard};
+use super::mailbox::{ControlReceiver, ShardSender};
 use super::registrar::{Identity, Link, Pace, Wanted};
 use super::server::Server;
 use super::{kv_file, restore};
 use crate::config::NamesrvConfig;
+use crate::letter::{OffsetCommit, StopReason, ToControl, ToShard};
 use crate::limits::CONTROL_MAILBOX_MAX;
 use crate::model::{MonoNs, ShardId};
 use crate::namesrv::{KvConfig, NameServer};
@@ -204,7 +205,7 @@ async fn until(clock: Clock, deadline: Option<MonoNs>) {
 /// What leads to the [`Follower`] of a slave's shard.
 struct Follows {
     master: watch::Sender<Option<Master>>,
-    commits: mpsc::Sender<Vec<Commit>>,
+    commits: mpsc::Sender<Vec<OffsetCommit>>,
 }
 
 struct Node {
@@ -325,10 +326,10 @@ impl Node {
                 self.tails_survive_kill &= *tail_survives_kill;
                 info!(%shard, %address, tail_survives_kill, "listening");
             }
-            ToControl::Stopped { shard, why: super::message::StopReason::Failed(why) } => {
+            ToControl::Stopped { shard, why: StopReason::Failed(why) } => {
                 error!(%shard, "{why}");
             }
-            ToControl::Runtime { shard, counters } => debug!(%shard, ?counters, "counters"),
+            ToControl::Measured { shard, snapshot } => debug!(%shard, ?snapshot, "measured"),
             _ => {}
         }
         let commands = self.announcer.borrow_mut().handle_shard(self.now(), message);

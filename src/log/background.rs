@@ -179,7 +179,7 @@ impl Log {
         let age_ms = oldest.times.map_or(i64::MAX, |(_, last)| now.unix.0.saturating_sub(last));
         let is_expired = age_ms > i64::from(retention.reserved_hours) * 3_600_000;
         let is_wholly_flushed = oldest.start.plus(self.segments.size()) <= self.flushed;
-        let is_hour = local_hour(now, retention.utc_offset_minutes) == i64::from(retention.delete_hour);
+        let is_hour = hour_of(now) == i64::from(retention.delete_hour);
         if is_wholly_flushed && (is_forced || (is_expired && (is_hour || is_tight))) {
             let is_needed = oldest.start.plus(self.segments.size()) > self.checkpointer.replay_from();
             if is_needed {
@@ -251,10 +251,9 @@ impl Log {
     }
 }
 
-/// Hour of the local day.
-fn local_hour(now: Now, utc_offset_minutes: i32) -> i64 {
-    let local_ms = now.unix.0.saturating_add(i64::from(utc_offset_minutes) * 60_000);
-    local_ms.div_euclid(3_600_000).rem_euclid(24)
+/// Hour of the day, UTC: the core knows no time zone.
+fn hour_of(now: Now) -> i64 {
+    now.unix.0.div_euclid(3_600_000).rem_euclid(24)
 }
 
 const _: () = assert!(INDEX_WRITE_BYTES_MIN >= DISK_BLOCK_BYTES, "an index write is worth a disk block");

@@ -14,6 +14,14 @@ use crate::protocol::record::java_hash;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueIndex(pub(super) u32);
 
+impl QueueIndex {
+    /// Queues are numbered from 0 as they become known, so a table of them is a list.
+    #[inline]
+    pub(crate) fn number(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// Where one message of a queue lies in the commit log. In a block 20 bytes, big-endian, back to back.
 ///
 /// | bytes  | field        | meaning                                                           |

@@ -28,10 +28,8 @@ impl FlushPolicy {
 pub struct Retention {
     /// Hours that a segment stays after its last message. RocketMQ: `fileReservedTime`.
     pub reserved_hours: u32,
-    /// Hour of the local day, 0..24, in which expired segments go. RocketMQ: `deleteWhen`.
+    /// Hour of the day, UTC, 0..24, in which expired segments go. RocketMQ: `deleteWhen`.
     pub delete_hour: u8,
-    /// Local time minus UTC: the core knows no time zone.
-    pub utc_offset_minutes: i32,
     /// Percent of the disk above which expired segments go at any hour. RocketMQ: `diskMaxUsedSpaceRatio`.
     pub used_percent_max: u8,
     /// Percent above which the oldest segments go, expired or not; `None` keeps what is not expired, and sends are refused instead.
@@ -46,7 +44,6 @@ impl Default for Retention {
         Retention {
             reserved_hours: 72,
             delete_hour: 4,
-            utc_offset_minutes: 0,
             used_percent_max: 75,
             used_percent_forced: None,
             used_percent_refused: 90,

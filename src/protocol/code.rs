@@ -113,7 +113,7 @@ request_codes! {
     GetAllTopicConfig = 21, "GET_ALL_TOPIC_CONFIG", T2, Broker, Works, "";
     UpdateBrokerConfig = 25, "UPDATE_BROKER_CONFIG", T2, Broker, NotYet, "";
     GetBrokerConfig = 26, "GET_BROKER_CONFIG", T2, Broker, Works, "";
-    GetBrokerRuntimeInfo = 28, "GET_BROKER_RUNTIME_INFO", T2, Broker, Partly, "counts of today start with the process; thread pool keys are 0";
+    GetBrokerRuntimeInfo = 28, "GET_BROKER_RUNTIME_INFO", T2, Broker, Partly, "days begin at midnight UTC, and with the process; thread pool keys are 0";
     SearchOffsetByTimestamp = 29, "SEARCH_OFFSET_BY_TIMESTAMP", T1, Broker, Works, "";
     GetMaxOffset = 30, "GET_MAX_OFFSET", T0, Broker, Works, "";
     GetMinOffset = 31, "GET_MIN_OFFSET", T1, Broker, Works, "";
@@ -147,13 +147,13 @@ request_codes! {
     GetBrokerClusterInfo = 106, "GET_BROKER_CLUSTER_INFO", T2, NameServer, Works, "";
     UpdateAndCreateSubscriptiongroup = 200, "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP", T2, Broker, Works, "";
     GetAllSubscriptiongroupConfig = 201, "GET_ALL_SUBSCRIPTIONGROUP_CONFIG", T2, Broker, Works, "";
-    GetTopicStatsInfo = 202, "GET_TOPIC_STATS_INFO", T2, Broker, Partly, "topicPutTps is 0";
+    GetTopicStatsInfo = 202, "GET_TOPIC_STATS_INFO", T2, Broker, Works, "";
     GetConsumerConnectionList = 203, "GET_CONSUMER_CONNECTION_LIST", T2, Broker, Works, "";
     GetProducerConnectionList = 204, "GET_PRODUCER_CONNECTION_LIST", T2, Broker, Works, "";
     WipeWritePermOfBroker = 205, "WIPE_WRITE_PERM_OF_BROKER", T2, NameServer, Works, "";
     GetAllTopicListFromNameserver = 206, "GET_ALL_TOPIC_LIST_FROM_NAMESERVER", T2, NameServer, Works, "";
     DeleteSubscriptiongroup = 207, "DELETE_SUBSCRIPTIONGROUP", T2, Broker, Works, "";
-    GetConsumeStats = 208, "GET_CONSUME_STATS", T2, Broker, Partly, "consumeTps is 0, pullOffset is the consumer offset";
+    GetConsumeStats = 208, "GET_CONSUME_STATS", T2, Broker, Partly, "pullOffset is the consumer offset";
     DeleteTopicInBroker = 215, "DELETE_TOPIC_IN_BROKER", T2, Broker, Works, "";
     DeleteTopicInNamesrv = 216, "DELETE_TOPIC_IN_NAMESRV", T2, NameServer, Works, "";
     RegisterTopicInNamesrv = 217, "REGISTER_TOPIC_IN_NAMESRV", T2, NameServer, Works, "";
@@ -177,7 +177,7 @@ request_codes! {
     GetHasUnitSubTopicList = 312, "GET_HAS_UNIT_SUB_TOPIC_LIST", T2, NameServer, Works, "";
     GetHasUnitSubUnunitTopicList = 313, "GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST", T2, NameServer, Works, "";
     CloneGroupOffset = 314, "CLONE_GROUP_OFFSET", T2, Broker, NotYet, "";
-    ViewBrokerStatsData = 315, "VIEW_BROKER_STATS_DATA", T2, Broker, NotYet, "";
+    ViewBrokerStatsData = 315, "VIEW_BROKER_STATS_DATA", T2, Broker, Partly, "of topics, groups and the broker: put, got, sent back; none by queue, none of latency";
     CleanUnusedTopic = 316, "CLEAN_UNUSED_TOPIC", T2, Broker, NotYet, "";
     GetBrokerConsumeStats = 317, "GET_BROKER_CONSUME_STATS", T2, Broker, NotYet, "";
     UpdateNamesrvConfig = 318, "UPDATE_NAMESRV_CONFIG", T2, NameServer, Partly, "until the next start; files are not written";

@@ -79,6 +79,17 @@ pub const OUTBOX_BYTES_HIGH: usize = 1024 * 1024;
 /// that never read must not take the memory of those that do.
 pub const OUTBOX_TOTAL_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Topics, and topics read by a group, that are counted one by one on a shard; at most 1.6 KiB each. One more takes the place of the one that
+/// has rested longest, if that is [`STATS_IDLE_MS`]; else it is part of the broker's sums only.
+pub const STATS_MAX: usize = 20_000;
+
+/// See [`STATS_MAX`].
+pub const STATS_IDLE_MS: u64 = 600_000;
+
+/// Turns of a shard whose messages are followed to the disk, the slaves and the readers. Beyond it those that are known to be there are
+/// forgotten, and turns that are not are joined by two.
+pub const STAGE_MARKS_MAX: usize = 1024;
+
 /// Replies of sends that may wait for their flush, their topic's persistence or its registration.
 pub const ACKS_MAX: usize = 256 * 1024;
 

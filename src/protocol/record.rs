@@ -400,6 +400,16 @@ pub enum Check {
     Once,
 }
 
+/// Of the field `log_offset`, in both versions.
+const LOG_OFFSET_AT: usize = 28;
+
+/// Where the record at the beginning of `bytes` says that it lies; for a record that was checked before. `None` if there is none.
+#[must_use]
+pub fn log_offset_of(bytes: &[u8]) -> Option<LogOffset> {
+    let field = bytes.get(LOG_OFFSET_AT..)?.first_chunk()?;
+    Some(LogOffset(u64::from_be_bytes(*field)))
+}
+
 impl<'a> RecordView<'a> {
     /// Reads the record at the beginning of `bytes`, which may go on beyond it. `expected` is where it lies, if that is to be checked.
     ///

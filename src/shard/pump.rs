@@ -16,10 +16,12 @@ use super::runtime::Runtime;
 use super::work::Fetches;
 use crate::broker::outbox::CloseReason;
 use crate::broker::{Broker, Effect, Output};
-use crate::control::message::{ControlSender, ShardReceiver, StopReason, ToControl, ToShard};
+use crate::control::mailbox::{ControlSender, ShardReceiver};
 use crate::disk::Disk;
+use crate::letter::{StopReason, ToControl, ToShard};
 use crate::limits::{COUNTERS_MS, TICK_MS};
 use crate::log::DiskUsage;
+use crate::metrics::Snapshot;
 use crate::model::{ConnectionId, LogOffset, MonoNs, Now, ShardId};
 use crate::net::{Links, Listeners, Net, ReplicaListener, Service};
 use crate::protocol::frame::RawFrame;
@@ -321,16 +323,16 @@ impl Shard {
     }
 
     fn tell_counters(&self, net: &Net<Shard>, links: &Links<Shard>) {
-        let stalls = self.runtime.watch.stalls();
-        let counters = vec![
-            ("stalls", stalls.count),
-            ("stall_us_max", stalls.longest_us),
-            ("rescues", stalls.rescues),
-            ("connections", net.count() as u64),
-            ("replication_connections", links.count() as u64),
-            ("partial_bytes", net.partial_bytes() as u64),
-        ];
-        self.tell_control(ToControl::Runtime { shard: self.id, counters });
+        let (counters, stages) = self.look(|broker| (broker.counters(), broker.view_stages()));
+        let snapshot = Snapshot {
+            counters,
+            stages,
+            stalls: self.runtime.watch.stalls(),
+            connections: net.count(),
+            replica_connections: links.count(),
+            partial_bytes: net.partial_bytes(),
+        };
+        self.tell_control(ToControl::Measured { shard: self.id, snapshot: Box::new(snapshot) });
     }
 
     /// Ticks and deadlines, on one timer.

@@ -13,8 +13,9 @@ use super::pump::{Ending, Shard};
 use super::runtime::{self, ExecutorPlan, Runtime, RuntimeError};
 use super::{cut, open, stop};
 use crate::broker::settings::BrokerSettings;
-use crate::control::message::{ControlSender, ShardReceiver, StopReason, ToControl};
+use crate::control::mailbox::{ControlSender, ShardReceiver};
 use crate::disk::{DiskError, Store, TailError};
+use crate::letter::{StopReason, ToControl};
 use crate::log::{LogSettings, RecoveryError};
 use crate::model::{LogOffset, ShardId};
 use crate::net::{ListenError, Listeners, ReplicaListener};
@@ -114,7 +115,7 @@ pub struct ShardHandle {
 
 /// Starts a shard's thread. Call [`runtime::check`], [`runtime::raise_open_files`] and [`runtime::abort_on_panic`] once before.
 ///
-/// It says [`ToControl::Listening`] when it serves and [`ToControl::Stopped`] as its last word. [`crate::control::message::ToShard::Stop`], or the
+/// It says [`ToControl::Listening`] when it serves and [`ToControl::Stopped`] as its last word. [`crate::letter::ToShard::Stop`], or the
 /// end of the mailbox, stops it.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::open::table_path;
 use super::pump::Shard;
 use crate::broker::Broker;
-use crate::control::message::{StopReason, ToControl};
+use crate::letter::{StopReason, ToControl};
 use crate::limits::{STOP_CLOSE_MS, STOP_SETTLE_MS};
 use crate::log::Log;
 

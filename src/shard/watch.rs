@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::watchdog::Pulse;
 use crate::limits::{KEEP_ALIVE_MS, STALL_MS};
+use crate::metrics::Stalls;
 use crate::model::{MonoNs, Now, UnixMs};
 
 /// Clock and stall detector of one shard.
@@ -28,17 +29,6 @@ struct Turn {
     took: Duration,
 }
 
-/// What the stall detector has seen since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stalls {
-    /// How often the thread was held longer than [`STALL_MS`].
-    pub count: u64,
-    /// The longest, in microseconds.
-    pub longest_us: u64,
-    /// How often the executor slept although it had work, and was woken from outside.
-    pub rescues: u64,
-}
-
 #[expect(clippy::disallowed_methods, reason = "shard is a shell: the one place where its clock is read")]
 fn instant() -> Instant {
     Instant::now()
@@ -48,12 +38,6 @@ fn instant() -> Instant {
 fn unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// The wall clock, for what is made before a shard runs.
-#[must_use]
-pub fn wall_clock() -> UnixMs {
-    UnixMs(unix_ms())
 }
 
 impl Watch {

@@ -10,7 +10,7 @@ use super::random::Random;
 use super::tail::{Remains, SimTail, Slot};
 use crate::broker::settings::{BrokerSettings, ReplicaSettings};
 use crate::broker::{Broker, Effect, Output, Tables};
-use crate::control::message::{ToControl, ToShard};
+use crate::letter::{ToControl, ToShard};
 use crate::log::{
     BlockId, Commit, DiskUsage, FlushPolicy, FoundStore, Io, IoError, Log, LogSettings, Recovery, Step, Stream,
 };

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use super::node::{Asks, End, SimNode, address_of, replica_settings};
 use super::random::Random;
 use super::wire::{End as WireEnd, WIRE_BYTES_MAX, Wire};
-use crate::control::message::ToShard;
+use crate::letter::ToShard;
 use crate::log::{FlushPolicy, LogSettings, RecordRead};
 use crate::model::{ConnectionId, LogOffset, MonoNs, Now, ReplicaConnection, UnixMs};
 use crate::protocol::code::RequestCode;

@@ -34,6 +34,9 @@ impl Broker {
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
         self.groups.remove(asked.now, request.group);
+        for topic in self.offsets.topics_of(request.group) {
+            self.statistics.forget_reader(topic.as_str(), request.group);
+        }
         if request.clean_offset {
             self.offsets.remove_group(request.group);
         }

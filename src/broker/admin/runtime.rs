@@ -1,6 +1,7 @@
 //! What a broker says of itself: 28 and 26.
 
 use super::super::{Asked, Broker, Handled, Output, Refusal};
+use crate::metrics::{Stage, StageLatency};
 use crate::protocol::body::{RuntimeInfo, byte_text, put_time_text, rate_text, uptime_text};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::reply::{ExtValue, Reply, VERSION};
@@ -25,10 +26,7 @@ impl Broker {
         #[expect(clippy::cast_precision_loss, reason = "an average is for reading: 53 bits are enough")]
         let average = counters.put_bytes as f64 / counters.put_count.max(1) as f64;
         info.set("putMessageAverageSize", format!("{average:?}"));
-        info.set("putMessageEntireTimeMax", self.put_latency.max_ms());
-        info.set("putMessageDistributeTime", put_time_text(self.put_latency.counts()));
-        info.set("putLatency99", format!("{:.2}", self.put_latency.quantile_ms(0.99)));
-        info.set("putLatency999", format!("{:.2}", self.put_latency.quantile_ms(0.999)));
+        self.set_latencies(&mut info);
         let rate = |pick: fn(&crate::metrics::Counters) -> u64| rate_text(self.rates.per_second(pick));
         info.set("putTps", rate(|counters| counters.put_count));
         info.set("getFoundTps", rate(|counters| counters.get_found_count));
@@ -38,7 +36,11 @@ impl Broker {
         info.set("getTransferredTps", &transferred);
         info.set("getTransferedTps", transferred);
         info.set("msgPutTotalTodayNow", counters.put_count);
+        info.set("msgPutTotalTodayMorning", self.mornings.today().put_count);
+        info.set("msgPutTotalYesterdayMorning", self.mornings.yesterday().put_count);
         info.set("msgGetTotalTodayNow", counters.get_count);
+        info.set("msgGetTotalTodayMorning", self.mornings.today().get_count);
+        info.set("msgGetTotalYesterdayMorning", self.mornings.yesterday().get_count);
         info.set("commitLogMinOffset", self.log.start());
         info.set("commitLogMaxOffset", self.log.appended());
         let unflushed = self.log.appended().0.saturating_sub(self.log.flushed().0);
@@ -47,6 +49,22 @@ impl Broker {
         self.set_disk(&mut info);
         self.reply(asked, &Reply::body(&info.encode()), out);
         Ok(Handled::Done)
+    }
+
+    /// The time that storing takes, as RocketMQ says it, and each stage in numbers of ours: `count p50 p99 p99.9 max`, the times in us.
+    fn set_latencies(&self, info: &mut RuntimeInfo) {
+        info.set("putMessageEntireTimeMax", self.stages.longest_reply_ms());
+        info.set("putMessageDistributeTime", put_time_text(self.stages.reply_classes()));
+        let stages = self.stages.latencies();
+        for (stage, latency) in Stage::ALL.into_iter().zip(stages) {
+            info.set(stage.key(), stage_text(&latency));
+            if stage == Stage::Reply {
+                #[expect(clippy::cast_precision_loss, reason = "a time is for reading: 53 bits are enough")]
+                let ms = |us: u64| format!("{:.2}", us as f64 / 1_000.0);
+                info.set("putLatency99", ms(latency.p99_us));
+                info.set("putLatency999", ms(latency.p999_us));
+            }
+        }
     }
 
     fn set_disk(&self, info: &mut RuntimeInfo) {
@@ -72,4 +90,9 @@ impl Broker {
         self.reply(asked, &Reply { code: ResponseCode::Success, remark: None, ext: &ext, body }, out);
         Ok(Handled::Done)
     }
+}
+
+fn stage_text(latency: &StageLatency) -> String {
+    let StageLatency { count, p50_us, p99_us, p999_us, max_us } = latency;
+    format!("{count} {p50_us} {p99_us} {p999_us} {max_us}")
 }

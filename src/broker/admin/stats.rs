@@ -1,4 +1,4 @@
-//! Where topics and groups stand, and who is connected: 202, 208, 203, 204, 300, 328.
+//! Where topics and groups stand, and who is connected: 202, 208, 203, 204, 300, 315, 328.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::protocol::body::{
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::is_retry_topic;
 use crate::protocol::reply::Reply;
-use crate::protocol::request::ConsumeStatsRequest;
+use crate::protocol::request::{BrokerStatsRequest, ConsumeStatsRequest};
 
 impl Broker {
     /// GET_TOPIC_STATS_INFO 202. An empty topic has all its queues in the answer, at 0: tools fail on an empty table.
@@ -40,6 +40,22 @@ impl Broker {
             }
             stats.offsets.insert(self.message_queue(&topic, queue_id), offsets);
         }
+        stats.put_tps = self.statistics.put_rate(asked.now.mono, name);
+        self.reply(asked, &Reply::body(&stats.encode()), out);
+        Ok(Handled::Done)
+    }
+
+    /// VIEW_BROKER_STATS_DATA 315. Tools take a refusal for "nothing was sent there", and look on.
+    pub(in crate::broker) fn view_statistics(
+        &mut self,
+        asked: &Asked,
+        request: &BrokerStatsRequest<'_>,
+        out: &mut Output,
+    ) -> Result<Handled, Refusal> {
+        let (name, key) = (request.name, request.key);
+        let Some(stats) = self.statistics.view(asked.now.mono, &self.settings.cluster, name, key) else {
+            return Err(Refusal::new(ResponseCode::SystemError, format!("The stats <{name}> <{key}> not exist")));
+        };
         self.reply(asked, &Reply::body(&stats.encode()), out);
         Ok(Handled::Done)
     }
@@ -65,6 +81,7 @@ impl Broker {
             if self.is_no_longer_wanted(group, topic.as_str()) {
                 continue;
             }
+            stats.consume_tps += self.statistics.get_rate(asked.now.mono, topic.as_str(), group);
             for queue_id in (0..read_queues).map(QueueId) {
                 match self.offset_stats(asked, group, &topic, queue_id) {
                     Ok(offsets) => {

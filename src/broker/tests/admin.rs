@@ -87,7 +87,7 @@ fn names_of_the_system_are_not_for_tools() {
 #[test]
 fn a_sibling_s_topic_is_created_here() {
     let mut world = World::new();
-    let ticket = crate::control::message::CONTROL_TICKET_MIN + 5;
+    let ticket = crate::letter::CONTROL_TICKET_MIN + 5;
     let event = ToShard::EnsureTopic { ticket, config: TopicConfig::new("S", 4) };
     world.broker.handle_control(world.now, event, &mut world.out);
     world.run();

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::settings::{BrokerSettings, ReplicaSettings};
 use super::{Broker, Effect, Output, Tables};
-use crate::control::message::{ToControl, ToShard};
+use crate::letter::{ToControl, ToShard};
 use crate::log::{BlockId, FileName, FlushPolicy, HeapTail, Log, LogSettings, TailMemory, Work};
 use crate::model::{BrokerName, ConnectionId, LogOffset, MonoNs, Now, ReplicaConnection, ShardId, UnixMs};
 use crate::protocol::code::RequestCode;
@@ -22,6 +22,7 @@ mod pull;
 mod replica;
 mod send;
 mod slave;
+mod statistics;
 
 /// A ring that is said to outlive the process.
 struct SurvivingTail(HeapTail);

@@ -1,7 +1,7 @@
 //! A slave beside its log: what it refuses, its master's tables, the commits that it keeps, where it sends readers.
 
 use super::*;
-use crate::control::message::{Commit, Metadata};
+use crate::letter::{Metadata, OffsetCommit};
 use crate::model::{BrokerId, GroupName, QueueId, QueueOffset, Role, TopicName};
 use crate::protocol::body::{ConsumerOffsets, TopicConfig, TopicTable};
 
@@ -36,7 +36,7 @@ impl World {
         assert_eq!(self.call(c, RequestCode::UpdateConsumerOffset, &ext, b"").code, 0);
     }
 
-    fn given_back(&mut self) -> Vec<Commit> {
+    fn given_back(&mut self) -> Vec<OffsetCommit> {
         let letters = std::mem::take(&mut self.controls).into_iter();
         letters
             .filter_map(|letter| if let ToControl::GiveBack { commits, .. } = letter { Some(commits) } else { None })

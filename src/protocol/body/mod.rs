@@ -33,7 +33,9 @@ pub use route::{
     BrokerData, BrokerMemberGroup, ClusterInfo, QueueData, TopicList, TopicRouteData, decode_key_values, group_list,
     key_values,
 };
-pub use runtime::{PUT_TIME_CLASSES, RuntimeInfo, byte_text, capacity_text, put_time_text, rate_text, uptime_text};
+pub use runtime::{
+    PUT_TIME_CLASSES, RuntimeInfo, STAGE_KEYS, byte_text, capacity_text, put_time_text, rate_text, uptime_text,
+};
 pub use stats::{BrokerStats, ConsumeStats, ConsumeTimeSpan, OffsetStats, StatsItem, TopicOffsets, TopicStats};
 pub use topic::{DataVersion, TopicConfig, TopicConfigList, TopicFilterType, TopicTable, perm};
 

@@ -93,6 +93,15 @@ const TEXTS: [(&str, &str); 18] = [
     ("runtime", "[ 0 days, 0 hours, 0 minutes, 0 seconds ]"),
 ];
 
+/// Keys of ringmq's own, one a stage of a message's way: `count p50 p99 p99.9 max` of the last one to two minutes, the times in microseconds.
+pub const STAGE_KEYS: [&str; 5] = [
+    "stageSocketToAppend",
+    "stageAppendToDurable",
+    "stageDurableToReplicated",
+    "stageSocketToReply",
+    "stageAppendToPulled",
+];
+
 /// The map of 28.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuntimeInfo {

@@ -1,4 +1,7 @@
-//! What a shard and the control plane say to each other: plain data over bounded mailboxes, one pair a shard.
+//! What a shard and the control plane say to each other: plain data. The mailboxes that carry it are `control::mailbox`.
+//!
+//! Shards have no way to one another but this: what one has to tell its siblings goes to the control plane, which tells them. It is for the
+//! few things that are the node's, and never in a message's way.
 //!
 //! | when | shard to control | control to shard |
 //! |---|---|---|
@@ -20,9 +23,8 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 
-use crate::limits::{CONTROL_MAILBOX_MAX, SHARD_MAILBOX_MAX};
+use crate::metrics::Snapshot;
 use crate::model::{GroupName, QueueId, QueueOffset, ShardId, TopicName};
 use crate::protocol::body::{ConsumerOffsets, DataVersion, GroupTable, TopicConfig, TopicTable};
 
@@ -72,7 +74,7 @@ pub enum ToControl {
         /// Who speaks.
         shard: ShardId,
         /// To be committed on the master.
-        commits: Vec<Commit>,
+        commits: Vec<OffsetCommit>,
     },
     /// The shard's last word.
     Stopped {
@@ -81,12 +83,12 @@ pub enum ToControl {
         /// On request, or by a failure.
         why: StopReason,
     },
-    /// Counters for the log and, later, for metrics.
-    Runtime {
+    /// What the shard has counted and measured, once a minute.
+    Measured {
         /// Who speaks.
         shard: ShardId,
-        /// Name and value; the names carry their units.
-        counters: Vec<(&'static str, u64)>,
+        /// The numbers.
+        snapshot: Box<Snapshot>,
     },
 }
 
@@ -126,7 +128,7 @@ pub enum ToShard {
     /// The master has taken these commits of a [`ToControl::GiveBack`].
     GivenBack {
         /// As they were given.
-        commits: Vec<Commit>,
+        commits: Vec<OffsetCommit>,
     },
     /// A master's replica kept these offsets while the master was away: each is taken if it is further than the master's own.
     TakeOffsets(Box<ConsumerOffsets>),
@@ -149,7 +151,7 @@ pub struct Metadata {
 
 /// One consumer offset of one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Commit {
+pub struct OffsetCommit {
     /// Who reads.
     pub group: GroupName,
     /// What.
@@ -158,25 +160,4 @@ pub struct Commit {
     pub queue: QueueId,
     /// The next message to read.
     pub offset: QueueOffset,
-}
-
-/// The shards' end of the mailbox that leads to the control plane; all shards share one.
-pub type ControlSender = mpsc::Sender<ToControl>;
-/// The control plane's end of it.
-pub type ControlReceiver = mpsc::Receiver<ToControl>;
-/// The control plane's end of the mailbox that leads to one shard.
-pub type ShardSender = mpsc::Sender<ToShard>;
-/// The shard's end of it.
-pub type ShardReceiver = mpsc::Receiver<ToShard>;
-
-/// The mailbox from all shards to the control plane.
-#[must_use]
-pub fn control_mailbox() -> (ControlSender, ControlReceiver) {
-    mpsc::channel(CONTROL_MAILBOX_MAX)
-}
-
-/// The mailbox from the control plane to one shard.
-#[must_use]
-pub fn shard_mailbox() -> (ShardSender, ShardReceiver) {
-    mpsc::channel(SHARD_MAILBOX_MAX)
 }
