@@ -14,6 +14,8 @@
 //! | slave: the master was asked for its tables | | `Metadata`, with what has changed |
 //! | slave: it holds commits that its master lacks | `GiveBack` | `GivenBack` when the master has taken them |
 //! | master: a replica that lived on was asked for commits made there | | `TakeOffsets`, before the shard listens |
+//! | a tool changes settings (25) | `ChangeSettings` | all shards get `Settings`, then the origin `SettingsAnswer` |
+//! | `Settings` are in force | `SettingsTaken` with the ticket of the `Settings` | |
 //! | stop | `Stopped` | `Stop`, unless the shard stopped by itself |
 //!
 //! A ticket is chosen by whoever asks. Shards choose below [`CONTROL_TICKET_MIN`], the control plane from it on, so that a
@@ -21,12 +23,15 @@
 //! reached: the shard must not wait for a name server that is down.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::config::NodeConfig;
 use crate::metrics::Snapshot;
 use crate::model::{GroupName, QueueId, QueueOffset, ShardId, TopicName};
 use crate::protocol::body::{ConsumerOffsets, DataVersion, GroupTable, TopicConfig, TopicTable};
+use crate::protocol::code::ResponseCode;
 
 /// Tickets from here on were chosen by the control plane, those below by a shard.
 pub const CONTROL_TICKET_MIN: u64 = 1 << 63;
@@ -75,6 +80,24 @@ pub enum ToControl {
         shard: ShardId,
         /// To be committed on the master.
         commits: Vec<OffsetCommit>,
+    },
+    /// A tool wants settings of the node changed.
+    ChangeSettings {
+        /// Who speaks.
+        shard: ShardId,
+        /// Returned in [`ToShard::SettingsAnswer`].
+        ticket: u64,
+        /// Properties.
+        text: String,
+    },
+    /// The shard goes by the settings of a [`ToShard::Settings`].
+    SettingsTaken {
+        /// Who speaks.
+        shard: ShardId,
+        /// That of the `Settings`.
+        ticket: u64,
+        /// If `brokerPermission` has changed, which is part of every topic that name servers know: the topic table's version now.
+        topics: Option<DataVersion>,
     },
     /// The shard's last word.
     Stopped {
@@ -132,8 +155,33 @@ pub enum ToShard {
     },
     /// A master's replica kept these offsets while the master was away: each is taken if it is further than the master's own.
     TakeOffsets(Box<ConsumerOffsets>),
+    /// The node's configuration has changed.
+    Settings {
+        /// Chosen by the control plane.
+        ticket: u64,
+        /// Rises with every change: an older one that comes late changes nothing.
+        generation: u64,
+        /// In force from now on.
+        config: Arc<NodeConfig>,
+    },
+    /// What has become of a [`ToControl::ChangeSettings`].
+    SettingsAnswer {
+        /// The ticket of the change.
+        ticket: u64,
+        /// All shards go by it and the file has it, with what else is to be said of that; or it was refused.
+        result: Result<Option<&'static str>, SettingsRefused>,
+    },
     /// No new connections, flush, say [`ToControl::Stopped`], end.
     Stop,
+}
+
+/// Why settings were not changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingsRefused {
+    /// RocketMQ's.
+    pub code: ResponseCode,
+    /// One sentence.
+    pub remark: String,
 }
 
 /// What a slave takes from its master; `None` where nothing has changed since the last time.

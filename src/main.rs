@@ -11,17 +11,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use ringmq::broker::settings::{BrokerSettings, ReplicaSettings};
+use ringmq::broker::settings::BrokerSettings;
 use ringmq::config::{FlushDiskType, NamesrvConfig, NodeConfig, NodeKind, NotNeeded};
 use ringmq::control::address;
 use ringmq::control::clock::Clock;
+use ringmq::control::configuration::Configuration;
 use ringmq::control::mailbox::{control_mailbox, shard_mailbox};
 use ringmq::control::plane::{NameServerPlan, NodePlan, Outcome, Plane, Ready, Seat};
 use ringmq::control::registrar::{Identity, Pace};
 use ringmq::disk::Store;
 use ringmq::letter::ToShard;
-use ringmq::log::{FlushPolicy, LogSettings, Retention};
-use ringmq::model::{BrokerName, Role, ShardId};
+use ringmq::log::{FlushPolicy, LogSettings};
+use ringmq::model::{Role, ShardId};
 use ringmq::shard::{self, ShardHandle, ShardSettings, cpus, runtime};
 use tracing::warn;
 use tracing_subscriber::EnvFilter;
@@ -172,7 +173,8 @@ fn node(kind: NodeKind, arguments: &Node) -> Result<Outcome, Sentence> {
         answer_within: Duration::from_millis(config.register_timeout_ms),
     };
     let name_servers = config.name_servers.clone();
-    let plan = NodePlan { seats, mailbox: from_shards, name_servers, pace };
+    let configuration = Configuration::new(config.clone(), arguments.config.clone());
+    let plan = NodePlan { seats, mailbox: from_shards, name_servers, pace, configuration };
     Ok(plane.run_node(plan, |ready| say_ready(kind, &config, &store, ip, ready)))
 }
 
@@ -193,7 +195,6 @@ fn identity(config: &NodeConfig, index: u16, shards: u16, ip: IpAddr) -> Identit
         broker_id: config.broker_id,
         address: host_port(ip, config.port(index)),
         ha_address: host_port(config.replication_ip.unwrap_or(ip), config.ha_port(index)),
-        permission: config.broker_permission,
         ha_master: config.ha_master_address(index),
     }
 }
@@ -203,41 +204,15 @@ fn shard_settings(config: &NodeConfig, index: u16, store: &Arc<Store>, ip: IpAdd
         FlushDiskType::Sync => FlushPolicy::Sync,
         FlushDiskType::Async => FlushPolicy::ASYNC,
     };
-    let retention = Retention {
-        reserved_hours: config.file_reserved_hours,
-        delete_hour: config.delete_hour,
-        used_percent_max: config.disk_used_percent_max,
-        used_percent_forced: config.clean_forcibly.then_some(config.clean_forcibly_percent),
-        ..Retention::default()
-    };
+    let address = SocketAddr::new(ip, config.port(index));
+    let broker = BrokerSettings::of(config, ShardId(index), store.shards(), address);
     let log = LogSettings {
         segment_bytes: config.segment_bytes,
         flush,
         has_record_crc: config.append_property_crc,
-        retention,
+        retention: broker.retention,
         cache_bytes: CACHE_BYTES,
         ..LogSettings::default()
-    };
-    let broker = BrokerSettings {
-        shard: ShardId(index),
-        cluster: config.cluster.clone(),
-        name: BrokerName::from(config.shard_name(index, store.shards()).as_str()),
-        address: SocketAddr::new(ip, config.port(index)),
-        region: config.region_id.clone(),
-        trace_on: config.trace_on,
-        auto_create_topic: config.auto_create_topic,
-        auto_create_group: config.auto_create_group,
-        default_topic_queues: config.default_topic_queues,
-        permission: u32::from(config.broker_permission),
-        cluster_topic: config.cluster_topic,
-        broker_topic: config.broker_topic,
-        trace_topic: config.trace_topic,
-        trace_topic_name: config.trace_topic_name.clone(),
-        message_body_bytes_max: usize::try_from(config.message_bytes_max).expect("8 MiB at most"),
-        long_polling: config.long_polling,
-        flush_wait_ms: config.sync_flush_timeout_ms,
-        replica: replica_settings(config),
-        config_text: config.print(),
     };
     ShardSettings {
         shard: ShardId(index),
@@ -249,22 +224,6 @@ fn shard_settings(config: &NodeConfig, index: u16, store: &Arc<Store>, ip: IpAdd
         tail_bytes: config.tail_bytes,
         log,
         broker,
-    }
-}
-
-fn replica_settings(config: &NodeConfig) -> ReplicaSettings {
-    let replication = &config.replication;
-    ReplicaSettings {
-        role: config.role,
-        broker_id: config.broker_id,
-        in_sync_replicas: replication.in_sync_replicas,
-        min_in_sync_replicas: replication.min_in_sync_replicas,
-        slave_wait_ms: replication.slave_wait_ms,
-        heartbeat_ms: replication.heartbeat_ms,
-        silence_ms_max: replication.silence_ms_max,
-        batch_bytes_max: replication.batch_bytes_max,
-        catch_up_within_ms: replication.catch_up_within_ms,
-        slave_read: replication.slave_read,
     }
 }
 

@@ -7,13 +7,14 @@
 use std::net::SocketAddr;
 
 use bytes::BytesMut;
-use ringmq::broker::settings::{BrokerSettings, ReplicaSettings};
+use ringmq::broker::settings::BrokerSettings;
 use ringmq::broker::{Broker, Output, Tables};
+use ringmq::config::{NodeConfig, NodeKind};
 use ringmq::letter::ToShard;
 use ringmq::log::{FlushPolicy, HeapTail, Log, LogSettings};
 use ringmq_protocol::frame::{Encoding, split};
 use ringmq_protocol::header::Header;
-use ringmq_protocol::model::{BrokerName, ConnectionId, MonoNs, Now, ShardId, UnixMs};
+use ringmq_protocol::model::{ConnectionId, MonoNs, Now, ShardId, UnixMs};
 use ringmq_protocol::reply::{ExtValue, encode_request};
 use ringmq_protocol::request::SendRequest;
 
@@ -90,27 +91,8 @@ struct World {
 
 impl World {
     fn new() -> World {
-        let settings = BrokerSettings {
-            shard: ShardId(0),
-            cluster: "DefaultCluster".to_owned(),
-            name: BrokerName::from("broker-a"),
-            address: SocketAddr::from(([127, 0, 0, 1], 10911)),
-            region: "DefaultRegion".to_owned(),
-            trace_on: true,
-            auto_create_topic: true,
-            auto_create_group: true,
-            default_topic_queues: 8,
-            permission: 6,
-            cluster_topic: true,
-            broker_topic: true,
-            trace_topic: false,
-            trace_topic_name: "RMQ_SYS_TRACE_TOPIC".to_owned(),
-            message_body_bytes_max: 4096,
-            long_polling: true,
-            flush_wait_ms: 5_000,
-            replica: ReplicaSettings::default(),
-            config_text: String::new(),
-        };
+        let address = SocketAddr::from(([127, 0, 0, 1], 10911));
+        let settings = BrokerSettings::of(&NodeConfig::defaults(NodeKind::Broker), ShardId(0), 1, address);
         let log = LogSettings { flush: FlushPolicy::Sync, ..LogSettings::default() };
         let log = Log::create(log, Box::new(HeapTail::new(32 * 1024 * 1024)));
         let mut world =

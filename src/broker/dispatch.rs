@@ -77,6 +77,7 @@ impl Broker {
             Code::GetAllProducerInfo => self.all_producers(asked, out),
             Code::QueryTopicConsumeByWho => self.groups_of_topic(asked, TopicRequest::parse(header)?.topic, out),
             Code::GetBrokerRuntimeInfo => self.runtime_info(asked, out),
+            Code::UpdateBrokerConfig => self.change_settings(asked, body, out),
             Code::GetBrokerConfig => self.broker_config(asked, out),
             Code::GetAllConsumerOffset => self.all_offsets(asked, TableRequest::parse(header), out),
             Code::GetAllDelayOffset => self.all_delay_offsets(asked, out),
@@ -84,7 +85,6 @@ impl Broker {
             Code::GetBrokerHaStatus => self.ha_status(asked, out),
             Code::EndTransaction
             | Code::CheckClientConfig
-            | Code::UpdateBrokerConfig
             | Code::UpdateAndCreateAclConfig
             | Code::DeleteAclConfig
             | Code::GetBrokerClusterAclInfo

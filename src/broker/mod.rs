@@ -15,6 +15,7 @@ pub mod group;
 mod heartbeat;
 pub mod hold;
 pub mod offset;
+mod online;
 pub mod order;
 pub mod outbox;
 mod park;
@@ -42,6 +43,7 @@ use self::client::Clients;
 use self::group::Groups;
 use self::hold::{HoldId, HoldTable};
 use self::offset::ConsumerOffsets;
+use self::online::SettingsChanges;
 use self::order::QueueLocks;
 use self::outbox::{CloseReason, Outbox};
 use self::park::Parked;
@@ -124,6 +126,9 @@ pub struct Tables {
 /// One shard as a broker.
 pub struct Broker {
     settings: BrokerSettings,
+    settings_changes: SettingsChanges,
+    /// Of the configuration, as tools are told.
+    config_version: body::DataVersion,
     log: Log,
     topics: TopicTable,
     groups: Groups,
@@ -225,6 +230,8 @@ impl Broker {
         let mut broker = Broker {
             replica: Replica::new(&settings.replica, std::mem::take(&mut tables.epochs)),
             settings,
+            settings_changes: SettingsChanges::default(),
+            config_version: body::DataVersion::default(),
             log,
             topics: TopicTable::default(),
             groups: Groups::default(),
@@ -276,6 +283,7 @@ impl Broker {
     /// Adds the topics and groups that RocketMQ has from the start, and tells the control plane of all topics.
     pub fn start(&mut self, now: Now, out: &mut Output) {
         self.started = now;
+        self.config_version.timestamp = now.unix;
         self.statistics = Statistics::new(now.mono);
         for config in topic::initial_topics(&self.settings) {
             if self.topics.get(config.name.as_str()).is_none() {
@@ -470,6 +478,10 @@ impl Broker {
             ToShard::Metadata(metadata) => self.take_metadata(now, *metadata, out),
             ToShard::GivenBack { commits } => self.offsets.given_back(&commits),
             ToShard::TakeOffsets(kept) => self.take_offsets(&kept),
+            ToShard::Settings { ticket, generation, config } => {
+                self.take_settings(now, ticket, generation, &config, out);
+            }
+            ToShard::SettingsAnswer { ticket, result } => self.settings_answered(ticket, result, out),
             ToShard::Stop => {}
         }
     }
@@ -537,6 +549,7 @@ impl Broker {
         self.release_acks(now.mono, &mut out.outbox);
         self.expire_acks(now.mono, out);
         self.expire_holds(now.mono, out);
+        self.expire_settings(now.mono, out);
     }
 
     /// Answers sends whose flush or whose slaves take too long: stored, but not as promised. A log that has failed answers nothing any more.

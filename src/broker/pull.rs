@@ -117,10 +117,11 @@ impl Broker {
         if let Outcome::Cold(block) = outcome {
             return Ok(Handled::Cold(block));
         }
-        let may_hold = request.sys_flag.may_suspend() && self.settings.long_polling && !asked.is_oneway;
+        let may_hold = request.sys_flag.may_suspend() && !asked.is_oneway;
         // A reader whose master is there is to go there, but its route may not have it yet: it waits a little, or it would ask without end.
         let hold_ms_max = if self.follows_master() { HOLD_ON_SLAVE_MS } else { HOLD_MS_MAX };
-        match hold_deadline(asked, request, hold_ms_max)
+        let polling_ms_max = if self.settings.long_polling { HOLD_MS_MAX } else { self.settings.short_polling_ms };
+        match hold_deadline(asked, request, hold_ms_max.min(polling_ms_max))
             .filter(|_| may_hold && matches!(outcome, Outcome::AtEnd { .. }))
         {
             Some(deadline) => {

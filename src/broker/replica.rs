@@ -90,6 +90,13 @@ impl Replica {
         }
     }
 
+    /// What may change while it runs is a master's.
+    pub(super) fn change_settings(&mut self, settings: &super::settings::ReplicaSettings) {
+        if let Part::Master(master) = &mut self.role {
+            master.change_settings(settings.clone());
+        }
+    }
+
     fn take_front(&mut self, link: ReplicaConnection) -> BytesMut {
         let front = self.fronts.iter_mut().find(|(id, _)| *id == link);
         front.map(|(_, bytes)| std::mem::take(bytes)).unwrap_or_default()

@@ -1,7 +1,9 @@
-//! What a broker is told at its start, from the node's configuration.
+//! What a broker goes by, from the node's configuration. Some of it changes while it runs: see [`Setting`](crate::config::table::Setting).
 
 use std::net::SocketAddr;
 
+use crate::config::NodeConfig;
+use crate::log::Retention;
 use crate::model::{BrokerId, BrokerName, Role, ShardId};
 
 /// The settings of one shard as a broker.
@@ -39,12 +41,79 @@ pub struct BrokerSettings {
     pub message_body_bytes_max: usize,
     /// `longPollingEnable`.
     pub long_polling: bool,
+    /// `shortPollingTimeMills`: how long a pull is held if `long_polling` is off.
+    pub short_polling_ms: u64,
     /// `syncFlushTimeout`.
     pub flush_wait_ms: u64,
+    /// What its log may throw away, and when.
+    pub retention: Retention,
     /// How it keeps together with its replicas.
     pub replica: ReplicaSettings,
     /// The configuration in force as properties text, answered to tools.
     pub config_text: String,
+}
+
+impl BrokerSettings {
+    /// Those of shard `shard` of a node with `shards` of them, which clients reach at `address`.
+    #[must_use]
+    pub fn of(config: &NodeConfig, shard: ShardId, shards: u16, address: SocketAddr) -> BrokerSettings {
+        BrokerSettings {
+            shard,
+            cluster: config.cluster.clone(),
+            name: BrokerName::from(config.shard_name(shard.0, shards).as_str()),
+            address,
+            region: config.region_id.clone(),
+            trace_on: config.trace_on,
+            auto_create_topic: config.auto_create_topic,
+            auto_create_group: config.auto_create_group,
+            default_topic_queues: config.default_topic_queues,
+            permission: u32::from(config.broker_permission),
+            cluster_topic: config.cluster_topic,
+            broker_topic: config.broker_topic,
+            trace_topic: config.trace_topic,
+            trace_topic_name: config.trace_topic_name.clone(),
+            message_body_bytes_max: usize::try_from(config.message_bytes_max).expect("8 MiB at most"),
+            long_polling: config.long_polling,
+            short_polling_ms: config.short_polling_ms,
+            flush_wait_ms: config.sync_flush_timeout_ms,
+            retention: retention(config),
+            replica: replica(config),
+            config_text: config.print(),
+        }
+    }
+
+    /// The same shard's after its node's configuration has changed.
+    #[must_use]
+    pub fn changed(&self, config: &NodeConfig) -> BrokerSettings {
+        let name = self.name.clone();
+        BrokerSettings { name, ..BrokerSettings::of(config, self.shard, 1, self.address) }
+    }
+}
+
+fn retention(config: &NodeConfig) -> Retention {
+    Retention {
+        reserved_hours: config.file_reserved_hours,
+        delete_hour: config.delete_hour,
+        used_percent_max: config.disk_used_percent_max,
+        used_percent_forced: config.clean_forcibly.then_some(config.clean_forcibly_percent),
+        ..Retention::default()
+    }
+}
+
+fn replica(config: &NodeConfig) -> ReplicaSettings {
+    let replication = &config.replication;
+    ReplicaSettings {
+        role: config.role,
+        broker_id: config.broker_id,
+        in_sync_replicas: replication.in_sync_replicas,
+        min_in_sync_replicas: replication.min_in_sync_replicas,
+        slave_wait_ms: replication.slave_wait_ms,
+        heartbeat_ms: replication.heartbeat_ms,
+        silence_ms_max: replication.silence_ms_max,
+        batch_bytes_max: replication.batch_bytes_max,
+        catch_up_within_ms: replication.catch_up_within_ms,
+        slave_read: replication.slave_read,
+    }
 }
 
 /// The part of a shard in replication.

@@ -417,6 +417,9 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "writeBufferLowWaterMark",
 ];
 
+/// Keys that Apache refuses to change online as well. Source: `AdminBrokerProcessor`.
+pub(super) const FIXED: [&str; 3] = ["brokerConfigPath", "configBlackList", "rocketmqHome"];
+
 /// Keys that promise something ringmq does not keep yet, with what to do. `false` is accepted, anything else refused: a broker
 /// that ignores `aclEnable=true` is open to everyone without saying so.
 pub(super) const PROMISES: &[(&str, &str)] = &[

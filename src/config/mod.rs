@@ -85,6 +85,21 @@ pub enum Fault {
         /// What to do instead.
         advice: &'static str,
     },
+    /// A change online of what is decided at the start.
+    #[error("{key} cannot change while the node runs; set it in the file and start the node again")]
+    Fixed {
+        /// The key.
+        key: String,
+    },
+    /// A change online of what ringmq does not go by.
+    #[error("{key} is a key of Apache's that does nothing here; nothing was changed")]
+    DoesNothing {
+        /// The key.
+        key: String,
+    },
+    /// A change online without one.
+    #[error("no setting is named; send lines of KEY=VALUE")]
+    Nothing,
     /// Two settings, or a setting and the machine, cannot both hold.
     #[error("{0}")]
     Contradiction(String),

@@ -136,6 +136,7 @@ macro_rules! flag {
     ($key:literal, $default:literal, $field:ident, $doc:literal) => {
         Setting {
             key: $key,
+            is_online: false,
             default: $default,
             doc: $doc,
             set: |c, v| {
@@ -150,6 +151,7 @@ macro_rules! flag {
 const NAMESRV: &[Setting<NamesrvConfig>] = &[
     Setting {
         key: "listenPort",
+        is_online: false,
         default: "9876",
         doc: "Port that brokers, clients and tools connect to.",
         set: |c, v| {
@@ -160,6 +162,7 @@ const NAMESRV: &[Setting<NamesrvConfig>] = &[
     },
     Setting {
         key: "bindAddress",
+        is_online: false,
         default: "0.0.0.0",
         doc: "The IP address to listen on.",
         set: |c, v| {
@@ -170,6 +173,7 @@ const NAMESRV: &[Setting<NamesrvConfig>] = &[
     },
     Setting {
         key: "kvConfigPath",
+        is_online: false,
         default: "ringmq-data/namesrv/kvConfig.json",
         doc: "File that keeps what updateKvConfig sets; its folder is created. Routes are never kept: brokers register again.",
         set: |c, v| {
@@ -192,6 +196,7 @@ const NAMESRV: &[Setting<NamesrvConfig>] = &[
     ),
     Setting {
         key: "scanNotActiveBrokerInterval",
+        is_online: false,
         default: "5000",
         doc: "Milliseconds between two looks for brokers that went silent; a broker expires after 120 s, or what it asked for.",
         set: |c, v| {
@@ -210,6 +215,7 @@ const NAMESRV: &[Setting<NamesrvConfig>] = &[
     ),
     Setting {
         key: "waitSecondsForService",
+        is_online: false,
         default: "45",
         doc: "Seconds of that.",
         set: |c, v| {

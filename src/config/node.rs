@@ -4,8 +4,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+use super::properties::Entry;
 use super::replication::{self, Replication};
-use super::table::{self, Draft, Setting, setting};
+use super::table::{self, Draft, Setting, online, setting};
 use super::value::{self, Addresses, Value};
 use super::{ConfigError, Fault, NamesrvConfig, NotNeeded};
 use crate::limits::{DISK_BLOCK_BYTES, FRAME_BYTES_MAX, SHARDS_MAX, TAIL_BYTES_MIN};
@@ -153,6 +154,37 @@ impl NodeConfig {
             config.not_needed.retain(|entry| !NamesrvConfig::EMBEDDED.contains(&entry.key.as_str()));
         }
         Ok(config)
+    }
+
+    /// What a node is without a file and without arguments.
+    ///
+    /// # Panics
+    /// If a default is not a value of its setting, which a test would have shown.
+    #[must_use]
+    pub fn defaults(kind: NodeKind) -> NodeConfig {
+        NodeConfig::read(kind, "defaults", "", None).expect("the defaults fit one another")
+    }
+
+    /// This configuration, which is in force, with the settings changed that `text` names as properties; and these settings.
+    ///
+    /// # Errors
+    /// The first fault of the text, or the contradiction that it would bring about.
+    pub fn changed(&self, text: &str) -> Result<(NodeConfig, Vec<Entry>), ConfigError> {
+        let mut config = self.clone();
+        let changes = table::change(&mut config, NodeConfig::tables(), &NamesrvConfig::keys(), text)?;
+        let mut draft = Draft { config, entries: changes, file: table::REQUEST.to_owned(), not_needed: Vec::new() };
+        replication::check(&mut draft)?;
+        check_sizes(&draft)?;
+        Ok((draft.config, draft.entries))
+    }
+
+    /// Whether `text` would start this node again, from `file` and with the name servers that it knows.
+    ///
+    /// # Errors
+    /// The first fault, with its line.
+    pub fn check_file(&self, file: &str, text: &str) -> Result<(), ConfigError> {
+        let name_servers = (!self.name_servers.is_empty()).then(|| self.name_servers.join(";"));
+        NodeConfig::read(self.kind, file, text, name_servers.as_deref()).map(|_| ())
     }
 
     /// Every setting, in the order in which `conf/` shows them.
@@ -592,20 +624,20 @@ const NODE: &[Setting<NodeConfig>] = &[
         flush,
         "ASYNC_FLUSH: a reply means the message survives kill -9 of this process. SYNC_FLUSH: it survives power loss of this machine."
     ),
-    setting!("syncFlushTimeout", "5000", sync_flush_timeout_ms in 1..=600_000, "of ms ",
-        "Milliseconds after which a send under SYNC_FLUSH is answered FLUSH_DISK_TIMEOUT."),
+    online(setting!("syncFlushTimeout", "5000", sync_flush_timeout_ms in 1..=600_000, "of ms ",
+        "Milliseconds after which a send under SYNC_FLUSH is answered FLUSH_DISK_TIMEOUT.")),
     setting!(
         "enabledAppendPropCRC",
         "true",
         append_property_crc,
         "Every record carries a checksum over all of it. Always true: a torn record could not be told otherwise."
     ),
-    setting!("maxMessageSize", "4194304",
+    online(setting!("maxMessageSize", "4194304",
         message_bytes_max in 1..=u32::try_from(FRAME_BYTES_MAX / 2).expect("8 MiB fits"), "of bytes ",
-        "Largest message body in bytes."),
-    setting!("fileReservedTime", "72", file_reserved_hours in 1..=876_000, "of hours ",
-        "Hours that messages are kept, at least."),
-    setting!(
+        "Largest message body in bytes.")),
+    online(setting!("fileReservedTime", "72", file_reserved_hours in 1..=876_000, "of hours ",
+        "Hours that messages are kept, at least.")),
+    online(setting!(
         "deleteWhen",
         "04",
         "Hour of the day, UTC, from 00 to 23, in which expired segments go.",
@@ -614,33 +646,33 @@ const NODE: &[Setting<NodeConfig>] = &[
             Ok(())
         },
         |c| format!("{:02}", c.delete_hour)
-    ),
-    setting!("diskMaxUsedSpaceRatio", "75", disk_used_percent_max in 10..=95, "of percent ",
-        "Percent of the disk in use above which expired segments go at once."),
-    setting!(
+    )),
+    online(setting!("diskMaxUsedSpaceRatio", "75", disk_used_percent_max in 10..=95, "of percent ",
+        "Percent of the disk in use above which expired segments go at once.")),
+    online(setting!(
         "cleanFileForciblyEnable",
         "false",
         clean_forcibly,
         "Whether a nearly full disk costs the oldest messages, expired or not. Apache's default is true; here sends are refused instead, so that nothing acknowledged is lost."
-    ),
-    setting!("diskSpaceCleanForciblyRatio", "85", clean_forcibly_percent in 20..=95, "of percent ",
-        "Percent of the disk in use above which that happens, if it may."),
-    setting!(
+    )),
+    online(setting!("diskSpaceCleanForciblyRatio", "85", clean_forcibly_percent in 20..=95, "of percent ",
+        "Percent of the disk in use above which that happens, if it may.")),
+    online(setting!(
         "autoCreateTopicEnable",
         "true",
         auto_create_topic,
         "Whether a send to an unknown topic creates it, on every shard."
-    ),
-    setting!(
+    )),
+    online(setting!(
         "autoCreateSubscriptionGroup",
         "true",
         auto_create_group,
         "Whether an unknown consumer group is created when it is first seen."
-    ),
+    )),
     setting!("defaultTopicQueueNums", "8", default_topic_queues in 1..=1024, "",
         "Queues a shard of a topic that a send creates, at most; clients ask for 4."),
-    setting!("brokerPermission", "6", broker_permission in 0..=7, "",
-        "Sum of 4 (readable) and 2 (writable), for all topics. 4 lets consumers drain a node before it is taken away."),
+    online(setting!("brokerPermission", "6", broker_permission in 0..=7, "",
+        "Sum of 4 (readable) and 2 (writable), for all topics. 4 lets consumers drain a node before it is taken away.")),
     setting!(
         "clusterTopicEnable",
         "true",
@@ -664,8 +696,8 @@ const NODE: &[Setting<NodeConfig>] = &[
         },
         |c| c.trace_topic_name.clone()
     ),
-    setting!("traceOn", "true", trace_on, "Whether clients are told to trace."),
-    setting!(
+    online(setting!("traceOn", "true", trace_on, "Whether clients are told to trace.")),
+    online(setting!(
         "regionId",
         "DefaultRegion",
         "Region that clients put into traces.",
@@ -674,15 +706,15 @@ const NODE: &[Setting<NodeConfig>] = &[
             Ok(())
         },
         |c| c.region_id.clone()
-    ),
-    setting!(
+    )),
+    online(setting!(
         "longPollingEnable",
         "true",
         long_polling,
         "Whether a pull that finds nothing is held until a message comes."
-    ),
-    setting!("shortPollingTimeMills", "1000", short_polling_ms in 1..=60_000, "of ms ",
-        "Milliseconds that such a pull waits if longPollingEnable=false."),
+    )),
+    online(setting!("shortPollingTimeMills", "1000", short_polling_ms in 1..=60_000, "of ms ",
+        "Milliseconds that such a pull waits if longPollingEnable=false.")),
     setting!(
         "registerNameServerPeriod",
         "30000",

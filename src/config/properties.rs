@@ -38,6 +38,52 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Entry>, ConfigError> {
     Ok(entries)
 }
 
+/// The same file with other values; everything else stays as it is. A key that is not set yet is put below the line that shows its default
+/// commented out, or at the end.
+#[must_use]
+pub fn set(text: &str, changes: &[Entry]) -> String {
+    let ending = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    let written = |change: &Entry| format!("{}={}{ending}", change.key, change.value.replace('\\', "\\\\"));
+    let mut lines: Vec<String> = Vec::new();
+    let mut set_already: Vec<&str> = Vec::new();
+    let mut naturals = text.split_inclusive('\n').map(str::to_owned).peekable();
+    while let Some(mut whole) = naturals.next() {
+        while is_continued(&whole) && naturals.peek().is_some() {
+            whole.extend(naturals.next());
+        }
+        let key = logical_lines(&whole).first().and_then(|(_, logical)| unescape(split_key(logical).0));
+        match changes.iter().find(|change| Some(&change.key) == key.as_ref()) {
+            Some(change) => {
+                set_already.push(&change.key);
+                lines.push(written(change));
+            }
+            None => lines.push(whole),
+        }
+    }
+    for change in changes.iter().filter(|change| !set_already.contains(&change.key.as_str())) {
+        let shown = format!("{}=", change.key);
+        let is_shown = |line: &String| {
+            line.trim_start().strip_prefix('#').is_some_and(|rest| rest.trim_start().starts_with(&shown))
+        };
+        if let Some(last) = lines.last_mut().filter(|last| !last.ends_with('\n')) {
+            last.push_str(ending);
+        }
+        let place = lines.iter().rposition(is_shown).map_or(lines.len(), |place| place.saturating_add(1));
+        lines.insert(place, written(change));
+    }
+    lines.concat()
+}
+
+/// Whether what begins with this text goes on in the next line.
+fn is_continued(text: &str) -> bool {
+    let is_comment = text.lines().next().is_none_or(|first| {
+        let first = first.trim_start();
+        first.is_empty() || first.starts_with(['#', '!'])
+    });
+    let end = text.trim_end_matches(['\n', '\r']);
+    !is_comment && end.chars().rev().take_while(|c| *c == '\\').count() % 2 == 1
+}
+
 /// Lines without comments and blanks, continued ones joined. A comment cannot be continued.
 fn logical_lines(text: &str) -> Vec<(usize, String)> {
     let mut lines = Vec::new();
@@ -128,6 +174,36 @@ mod tests {
         check("a=1\\\n# not a comment", &[(1, "a", "1# not a comment")]);
         check("a=1\na=1", &[(1, "a", "1")]);
         check("a=x\\", &[(1, "a", "x")]);
+    }
+
+    #[test]
+    fn other_values_leave_everything_else_as_it_is() {
+        let check = |text: &str, changes: &[(&str, &str)], expected: &str| {
+            let entry =
+                |(key, value): &(&str, &str)| Entry { line: 1, key: (*key).to_owned(), value: (*value).to_owned() };
+            let changes: Vec<Entry> = changes.iter().map(entry).collect();
+            let changed = set(text, &changes);
+            assert_eq!(changed, expected, "{text:?}");
+            let found = parse("f", &changed).expect("it is well-formed still");
+            for change in &changes {
+                let value = found.iter().find(|entry| entry.key == change.key).map(|entry| entry.value.as_str());
+                assert_eq!(value, Some(change.value.as_str()), "{changed:?}");
+            }
+        };
+        check("", &[("a", "1")], "a=1\n");
+        check("# one\na = 1 \n\n! two\nb:2", &[("a", "9")], "# one\na=9\n\n! two\nb:2");
+        check("b=2", &[("a", "9")], "b=2\na=9\n");
+        check("a=1\r\nb=2\r\n", &[("a", "9"), ("c", "3")], "a=9\r\nb=2\r\nc=3\r\n");
+        check("n=h:1;\\\n   i:2\nz=1\n", &[("n", "h")], "n=h\nz=1\n");
+        check("n=h:1;\\\n   a=1\nz=1\n", &[("a", "2")], "n=h:1;\\\n   a=1\nz=1\na=2\n");
+        check(
+            "# What a is.\n#a=1\n\n# What b is.\n#b=2\n",
+            &[("a", "7")],
+            "# What a is.\n#a=1\na=7\n\n# What b is.\n#b=2\n",
+        );
+        check("# ends in \\\na=1\n", &[("a", "2")], "# ends in \\\na=2\n");
+        check("a=1\na=1\n", &[("a", "2")], "a=2\na=2\n");
+        check("a=1\n", &[("a", "c:\\d")], "a=c:\\\\d\n");
     }
 
     #[test]

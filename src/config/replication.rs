@@ -1,7 +1,7 @@
 //! How the shards of a node replicate: the keys, and what must hold between them.
 
 use super::node::NodeConfig;
-use super::table::{Draft, Setting, setting};
+use super::table::{Draft, Setting, online, setting};
 use super::value::{self, Addresses, Value as _};
 use super::{ConfigError, Fault};
 use crate::model::{BrokerId, Role};
@@ -123,7 +123,7 @@ fn read_address(text: &str) -> Result<Option<String>, String> {
 
 /// Rows of these settings, shown after the node's own.
 pub(super) const TABLE: &[Setting<NodeConfig>] = &[
-    setting!(
+    online(setting!(
         "inSyncReplicas",
         "",
         "Replicas that must have a message before SYNC_MASTER replies, the master among them. Default: 2 for SYNC_MASTER, so that \
@@ -134,11 +134,11 @@ pub(super) const TABLE: &[Setting<NodeConfig>] = &[
             Ok(())
         },
         |c| c.replication.in_sync_replicas.to_string()
-    ),
-    setting!("minInSyncReplicas", "1", replication.min_in_sync_replicas in 1..=REPLICAS_MAX, "",
-        "With fewer replicas in sync, the master among them, SYNC_MASTER refuses sends before it stores them."),
-    setting!("slaveTimeout", "3000", replication.slave_wait_ms in 1..=600_000, "of ms ",
-        "Milliseconds after which a send that waits for slaves is answered FLUSH_SLAVE_TIMEOUT: stored here, but maybe not there."),
+    )),
+    online(setting!("minInSyncReplicas", "1", replication.min_in_sync_replicas in 1..=REPLICAS_MAX, "",
+        "With fewer replicas in sync, the master among them, SYNC_MASTER refuses sends before it stores them.")),
+    online(setting!("slaveTimeout", "3000", replication.slave_wait_ms in 1..=600_000, "of ms ",
+        "Milliseconds after which a send that waits for slaves is answered FLUSH_SLAVE_TIMEOUT: stored here, but maybe not there.")),
     setting!(
         "haMasterAddress",
         "",
@@ -158,10 +158,10 @@ pub(super) const TABLE: &[Setting<NodeConfig>] = &[
         "Milliseconds of silence after which a replication connection is closed."),
     setting!("haMaxTimeSlaveNotCatchup", "15000", replication.catch_up_within_ms in 100..=3_600_000, "of ms ",
         "Milliseconds for which a slave may be behind before it leaves the replicas in sync, whom consumers wait for."),
-    setting!(
+    online(setting!(
         "slaveReadEnable",
         "false",
         replication.slave_read,
         "Whether a master sends readers of old messages, which its tail no longer holds, to a slave."
-    ),
+    )),
 ];

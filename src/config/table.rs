@@ -9,6 +9,10 @@ use super::properties::{self, Entry};
 use super::{ConfigError, Fault, NotNeeded, known};
 
 /// One setting of a configuration `C`.
+///
+/// A new setting of the broker touches three files: its row and field here in `config` (`node.rs`, or `replication.rs`), its field and where
+/// that comes from in `broker/settings.rs`, and whoever goes by it. A row within `online(...)` may change while the node runs: then who
+/// goes by it must ask the broker's settings each time, and keep no copy.
 pub struct Setting<C> {
     /// RocketMQ's name of it, or ours where RocketMQ has none.
     pub key: &'static str,
@@ -16,8 +20,16 @@ pub struct Setting<C> {
     pub default: &'static str,
     /// What it does, with its unit, in one or two sentences.
     pub doc: &'static str,
+    /// Whether it may change while the node runs.
+    pub is_online: bool,
     pub(super) set: fn(&mut C, &str) -> Result<(), String>,
     pub(super) get: fn(&C) -> String,
+}
+
+/// A row whose setting may change while the node runs.
+pub(super) const fn online<C>(mut row: Setting<C>) -> Setting<C> {
+    row.is_online = true;
+    row
 }
 
 /// One row of a table: a field read by its type's [`Value`](super::value::Value), a number within bounds, or functions of its own.
@@ -47,7 +59,14 @@ macro_rules! setting {
         )
     };
     ($key:literal, $default:literal, $doc:literal, $set:expr, $get:expr) => {
-        $crate::config::table::Setting { key: $key, default: $default, doc: $doc, set: $set, get: $get }
+        $crate::config::table::Setting {
+            key: $key,
+            default: $default,
+            doc: $doc,
+            is_online: false,
+            set: $set,
+            get: $get,
+        }
     };
 }
 pub(super) use setting;
@@ -101,12 +120,58 @@ pub(super) fn read<C>(
         } else if elsewhere.contains(&key.as_str()) || known::NOT_NEEDED.contains(&key.as_str()) {
             not_needed.push(NotNeeded { line: entry.line, key: key.clone() });
         } else {
-            let candidates = rows().map(|row| row.key).chain(elsewhere.iter().copied());
-            let nearest = nearest(key, candidates.chain(known::NOT_NEEDED.iter().copied()));
-            return Err(fault(Fault::UnknownKey { key: key.clone(), nearest: nearest.map(str::to_owned) }));
+            return Err(fault(unknown(tables, elsewhere, key)));
         }
     }
     Ok(Draft { config, entries, file: file.to_owned(), not_needed })
+}
+
+/// Changes settings of `config`, which is in force, to what `text` says. Returns the settings that it names and that may change.
+///
+/// # Errors
+/// The first setting that is unknown, cannot have this value, or cannot change now; a text without any.
+pub(super) fn change<C>(
+    config: &mut C,
+    tables: &[&[Setting<C>]],
+    elsewhere: &[&str],
+    text: &str,
+) -> Result<Vec<Entry>, ConfigError> {
+    let rows = || tables.iter().flat_map(|table| table.iter());
+    let mut changes = Vec::new();
+    for entry in properties::parse(REQUEST, text)? {
+        let fault = |fault| Err(ConfigError::new(REQUEST, Some(entry.line), fault));
+        let (key, value) = (entry.key.clone(), entry.value.clone());
+        let promise = known::PROMISES.iter().find(|(name, _)| *name == key);
+        match rows().find(|row| row.key == key) {
+            Some(row) if row.is_online => {
+                if let Err(expected) = (row.set)(config, &value) {
+                    return fault(Fault::BadValue { key, value, expected });
+                }
+                changes.push(entry);
+            }
+            // A tool may send all that it was told, with one setting changed.
+            Some(row) if (row.get)(config) == value => {}
+            Some(_) => return fault(Fault::Fixed { key }),
+            None if known::FIXED.contains(&key.as_str()) || elsewhere.contains(&key.as_str()) => {
+                return fault(Fault::Fixed { key });
+            }
+            None => match promise {
+                Some((_, advice)) => return fault(Fault::NotSupported { key, value, advice }),
+                None if known::NOT_NEEDED.contains(&key.as_str()) => return fault(Fault::DoesNothing { key }),
+                None => return fault(unknown(tables, elsewhere, &key)),
+            },
+        }
+    }
+    if changes.is_empty() { Err(ConfigError::new(REQUEST, None, Fault::Nothing)) } else { Ok(changes) }
+}
+
+/// What a text of changes is called.
+pub(super) const REQUEST: &str = "request";
+
+fn unknown<C>(tables: &[&[Setting<C>]], elsewhere: &[&str], key: &str) -> Fault {
+    let own = tables.iter().flat_map(|table| table.iter()).map(|row| row.key);
+    let candidates = own.chain(elsewhere.iter().copied()).chain(known::NOT_NEEDED.iter().copied());
+    Fault::UnknownKey { key: key.to_owned(), nearest: nearest(key, candidates).map(str::to_owned) }
 }
 
 /// The configuration in force as properties text, one line a setting.
@@ -128,7 +193,8 @@ pub fn render<C>(header: &str, chosen: &[(&str, &str)], tables: &[&[Setting<C>]]
     }
     for row in tables.iter().flat_map(|table| table.iter()) {
         text.push('\n');
-        for line in wrapped(row.doc) {
+        let online = if row.is_online { " Can change online." } else { "" };
+        for line in wrapped(&format!("{}{online}", row.doc)) {
             writeln!(text, "# {line}").expect("writing to a String cannot fail");
         }
         let written = match chosen.iter().find(|(key, _)| *key == row.key) {

@@ -8,10 +8,13 @@
 //! down must not hold up a producer whose send waits for its new topic.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::letter::{CONTROL_TICKET_MIN, OffsetCommit, StopReason, ToControl, ToShard};
+use crate::config::NodeConfig;
+use crate::letter::{CONTROL_TICKET_MIN, OffsetCommit, SettingsRefused, StopReason, ToControl, ToShard};
 use crate::model::{MonoNs, ShardId, TopicName};
 use crate::protocol::body::{DataVersion, TopicConfig};
+use crate::protocol::code::ResponseCode;
 
 /// A change is answered after this at the latest.
 const KNOWN_WITHIN_MS: u64 = 3_000;
@@ -29,6 +32,15 @@ pub enum Command {
     Follow(ShardId, Option<Master>),
     /// A slave's commits go to its master.
     GiveBack(ShardId, Vec<OffsetCommit>),
+    /// Settings are to be changed: then [`Announcer::settings_changed`], or the origin is told why not.
+    ChangeSettings {
+        /// Who was asked.
+        origin: ShardId,
+        /// Its ticket.
+        ticket: u64,
+        /// Properties.
+        text: String,
+    },
     /// Every shard listens and is known, or was waited for long enough. Once.
     Ready,
     /// Every shard has stopped. Once.
@@ -91,12 +103,22 @@ struct Pending {
     /// Generations that name servers must have.
     needed: Vec<(ShardId, u64)>,
     deadline: MonoNs,
+    /// Of settings; then `ensuring` are shards that do not go by them yet.
+    settings: Option<Settings>,
+}
+
+/// What is said of settings that have changed, beside success.
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    remark: Option<&'static str>,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Announcer {
     shards: BTreeMap<ShardId, ShardView>,
+    /// `brokerPermission`, by which every topic is registered.
+    permission: u8,
     pending: Vec<Pending>,
     next_ticket: u64,
     ready: bool,
@@ -105,12 +127,13 @@ pub struct Announcer {
 }
 
 impl Announcer {
-    /// For `shards` shards, each of which has a link to each of `name_servers` name servers.
+    /// For `shards` shards, each of which has a link to each of `name_servers` name servers; `permission` is `brokerPermission`.
     #[must_use]
-    pub fn new(shards: u16, name_servers: usize) -> Announcer {
+    pub fn new(shards: u16, name_servers: usize, permission: u8) -> Announcer {
         let view = || ShardView { links: vec![Link::default(); name_servers], ..ShardView::default() };
         Announcer {
             shards: (0..shards).map(|shard| (ShardId(shard), view())).collect(),
+            permission,
             pending: Vec::new(),
             next_ticket: CONTROL_TICKET_MIN,
             ready: false,
@@ -123,6 +146,12 @@ impl Announcer {
     #[must_use]
     pub fn shard(&self, shard: ShardId) -> Option<&ShardView> {
         self.shards.get(&shard)
+    }
+
+    /// `brokerPermission`.
+    #[must_use]
+    pub fn permission(&self) -> u8 {
+        self.permission
     }
 
     /// Why each stopped shard stopped by itself.
@@ -164,15 +193,69 @@ impl Announcer {
                 view.version = version;
                 view.generation = view.generation.saturating_add(1);
                 let needed = vec![(shard, view.generation)];
-                self.wait(now, shard, ticket, BTreeMap::new(), needed);
+                self.wait(now, shard, ticket, BTreeMap::new(), needed, None);
                 self.registers(shard, &mut commands);
             }
             ToControl::Stopped { shard, why } => self.stopped(shard, why, &mut commands),
             ToControl::GiveBack { shard, commits } => commands.push(Command::GiveBack(shard, commits)),
+            ToControl::ChangeSettings { shard: origin, ticket, text } => {
+                commands.push(Command::ChangeSettings { origin, ticket, text });
+            }
+            ToControl::SettingsTaken { shard, ticket, topics } => {
+                self.settings_taken(shard, ticket, topics, &mut commands)
+            }
             ToControl::Measured { .. } => {}
         }
         self.settle(now, &mut commands);
         commands
+    }
+
+    /// The node's configuration is another now: every shard is told, and the origin when all of them go by it.
+    pub fn settings_changed(
+        &mut self,
+        now: MonoNs,
+        (origin, ticket): (ShardId, u64),
+        (generation, config): (u64, &Arc<NodeConfig>),
+        remark: Option<&'static str>,
+    ) -> Vec<Command> {
+        let mut commands = Vec::new();
+        self.permission = config.broker_permission;
+        let running: Vec<ShardId> = self.running().collect();
+        let mut ensuring = BTreeMap::new();
+        for shard in running {
+            let ticket = self.take_ticket();
+            ensuring.insert(ticket, shard);
+            let config = Arc::clone(config);
+            commands.push(Command::Tell(shard, ToShard::Settings { ticket, generation, config }));
+        }
+        self.wait(now, origin, ticket, ensuring, Vec::new(), Some(Settings { remark }));
+        commands
+    }
+
+    fn settings_taken(
+        &mut self,
+        shard: ShardId,
+        ticket: u64,
+        topics: Option<DataVersion>,
+        commands: &mut Vec<Command>,
+    ) {
+        let Some(view) = self.shards.get_mut(&shard) else { return };
+        let mut needed = None;
+        if let Some(version) = topics {
+            // Every topic is registered with another permission.
+            view.version = version;
+            view.generation = view.generation.saturating_add(1);
+            let generation = view.generation;
+            view.topics.values_mut().for_each(|(_, changed)| *changed = generation);
+            needed = Some((shard, generation));
+        }
+        if let Some(pending) = self.pending.iter_mut().find(|pending| pending.ensuring.contains_key(&ticket)) {
+            pending.ensuring.remove(&ticket);
+            pending.needed.extend(needed);
+        }
+        if needed.is_some() {
+            self.registers(shard, commands);
+        }
     }
 
     /// Takes a link's report; `link` counts the name servers from 0.
@@ -234,7 +317,7 @@ impl Announcer {
             commands.push(Command::Tell(shard, ToShard::Registered { ticket }));
         } else {
             let ensuring = if spread { self.ensure_on_siblings(shard, topics, commands) } else { BTreeMap::new() };
-            self.wait(now, shard, ticket, ensuring, vec![needed]);
+            self.wait(now, shard, ticket, ensuring, vec![needed], None);
         }
         self.registers(shard, commands);
     }
@@ -249,13 +332,18 @@ impl Announcer {
         let mut ensuring = BTreeMap::new();
         for shard in siblings {
             for config in topics {
-                let ticket = self.next_ticket;
-                self.next_ticket = self.next_ticket.checked_add(1).unwrap_or(CONTROL_TICKET_MIN);
+                let ticket = self.take_ticket();
                 ensuring.insert(ticket, shard);
                 commands.push(Command::Tell(shard, ToShard::EnsureTopic { ticket, config: config.clone() }));
             }
         }
         ensuring
+    }
+
+    fn take_ticket(&mut self) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket = self.next_ticket.checked_add(1).unwrap_or(CONTROL_TICKET_MIN);
+        ticket
     }
 
     fn wait(
@@ -265,9 +353,10 @@ impl Announcer {
         ticket: u64,
         ensuring: BTreeMap<u64, ShardId>,
         needed: Vec<(ShardId, u64)>,
+        settings: Option<Settings>,
     ) {
         let deadline = now.plus_ms(KNOWN_WITHIN_MS);
-        self.pending.push(Pending { origin, ticket, ensuring, needed, deadline });
+        self.pending.push(Pending { origin, ticket, ensuring, needed, deadline, settings });
     }
 
     /// A shard registers once it both listens and has told its whole table: a route must not lead to a closed port.
@@ -298,7 +387,7 @@ impl Announcer {
                     .all(|(shard, generation)| shards.get(shard).is_none_or(|view| view.is_known(*generation)));
             let done = known || now >= pending.deadline;
             if done {
-                commands.push(Command::Tell(pending.origin, ToShard::Registered { ticket: pending.ticket }));
+                commands.push(Command::Tell(pending.origin, pending.answer()));
             }
             !done
         });
@@ -312,6 +401,30 @@ impl Announcer {
         if !self.all_stopped && self.shards.values().all(|view| view.stopped.is_some()) {
             self.all_stopped = true;
             commands.push(Command::AllStopped);
+        }
+    }
+}
+
+impl Pending {
+    /// What the origin is told when it is known, or was waited for long enough.
+    fn answer(&self) -> ToShard {
+        let ticket = self.ticket;
+        match self.settings {
+            None => ToShard::Registered { ticket },
+            Some(Settings { remark }) if self.ensuring.is_empty() => {
+                ToShard::SettingsAnswer { ticket, result: Ok(remark) }
+            }
+            Some(_) => {
+                let late: Vec<String> = self.ensuring.values().map(ShardId::to_string).collect();
+                let remark = format!(
+                    "the file has the change, but these shards do not go by it after {KNOWN_WITHIN_MS} ms: {}; look again with getBrokerConfig",
+                    late.join(", ")
+                );
+                ToShard::SettingsAnswer {
+                    ticket,
+                    result: Err(SettingsRefused { code: ResponseCode::SystemError, remark }),
+                }
+            }
         }
     }
 }
@@ -350,6 +463,7 @@ impl ShardView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::NodeKind;
 
     const T0: MonoNs = MonoNs(0);
     const A: ShardId = ShardId(0);
@@ -374,6 +488,7 @@ mod tests {
             Command::Tell(shard, other) => format!("{shard} {other:?}"),
             Command::Register(shard) => format!("register {shard}"),
             Command::Unregister(shard) => format!("unregister {shard}"),
+            Command::ChangeSettings { origin, text, .. } => format!("{origin} changes {text}"),
             Command::Follow(shard, master) => {
                 format!("{shard} follows {}", master.as_ref().map_or("nobody", |master| &master.address))
             }
@@ -386,7 +501,7 @@ mod tests {
 
     /// Two shards, both listening and known to both name servers.
     fn running() -> Announcer {
-        let mut announcer = Announcer::new(2, 2);
+        let mut announcer = Announcer::new(2, 2, 6);
         for shard in [A, B] {
             announcer.handle_shard(T0, listening(shard));
             announcer.handle_shard(T0, changed(shard, 1, "TBW102", false));
@@ -399,7 +514,7 @@ mod tests {
 
     #[test]
     fn ready_when_all_listen_and_are_known() {
-        let mut announcer = Announcer::new(2, 1);
+        let mut announcer = Announcer::new(2, 1, 6);
         assert_eq!(shown(&announcer.handle_shard(T0, listening(A))), Vec::<String>::new());
         let commands = announcer.handle_shard(T0, changed(A, 1, "T", false));
         assert_eq!(shown(&commands), ["register 0"]);
@@ -459,6 +574,54 @@ mod tests {
     }
 
     #[test]
+    fn settings_are_answered_when_every_shard_goes_by_them_and_name_servers_know_what_follows() {
+        let mut announcer = running();
+        let text = "brokerPermission=4".to_owned();
+        let asked = announcer.handle_shard(T0, ToControl::ChangeSettings { shard: A, ticket: 9, text });
+        assert!(matches!(asked[..], [Command::ChangeSettings { origin: A, ticket: 9, .. }]), "{asked:?}");
+        let (config, _) = NodeConfig::defaults(NodeKind::Broker).changed("brokerPermission=4").expect("it may change");
+        let told = announcer.settings_changed(T0, (A, 9), (1, &Arc::new(config)), None);
+        let tickets: Vec<(ShardId, u64)> = told
+            .iter()
+            .map(|command| match command {
+                Command::Tell(shard, ToShard::Settings { ticket, generation: 1, .. }) => (*shard, *ticket),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(tickets.iter().map(|(shard, _)| *shard).collect::<Vec<_>>(), [A, B]);
+        assert_eq!(announcer.permission(), 4);
+        let version = Some(DataVersion { counter: 7, ..DataVersion::default() });
+        for (shard, ticket) in tickets {
+            let taken = ToControl::SettingsTaken { shard, ticket, topics: version };
+            assert_eq!(shown(&announcer.handle_shard(T0, taken)), [format!("register {shard}")]);
+        }
+        let registered = LinkReport::Registered { generation: 2, master: None };
+        for (shard, link) in [(A, 0), (A, 1), (B, 0)] {
+            assert!(announcer.handle_link(T0, shard, link, registered.clone()).is_empty());
+        }
+        let answered = announcer.handle_link(T0, B, 1, registered);
+        assert!(
+            matches!(answered[..], [Command::Tell(A, ToShard::SettingsAnswer { ticket: 9, result: Ok(None) })]),
+            "{answered:?}"
+        );
+    }
+
+    #[test]
+    fn settings_that_a_shard_does_not_take_are_no_success() {
+        let mut announcer = running();
+        let config = Arc::new(NodeConfig::defaults(NodeKind::Broker));
+        let told = announcer.settings_changed(T0, (A, 9), (1, &config), None);
+        let Some(Command::Tell(A, ToShard::Settings { ticket, .. })) = told.first() else { panic!("{told:?}") };
+        announcer.handle_shard(T0, ToControl::SettingsTaken { shard: A, ticket: *ticket, topics: None });
+        let answered = announcer.tick(T0.plus_ms(KNOWN_WITHIN_MS));
+        let [Command::Tell(A, ToShard::SettingsAnswer { ticket: 9, result: Err(refused) })] = &answered[..] else {
+            panic!("{answered:?}")
+        };
+        assert_eq!(refused.code, ResponseCode::SystemError);
+        assert!(refused.remark.ends_with("after 3000 ms: 1; look again with getBrokerConfig"), "{}", refused.remark);
+    }
+
+    #[test]
     fn a_deleted_topic_leaves_the_view() {
         let mut announcer = running();
         let deleted = ToControl::TopicDeleted {
@@ -473,7 +636,7 @@ mod tests {
 
     #[test]
     fn a_slave_follows_the_newest_master_that_a_name_server_names() {
-        let mut announcer = Announcer::new(1, 2);
+        let mut announcer = Announcer::new(1, 2, 6);
         let mut said = |link: usize, address: Option<&str>| {
             let master =
                 address.map(|address| Master { address: address.to_owned(), ha_address: format!("{address}-ha") });

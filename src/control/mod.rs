@@ -8,7 +8,9 @@
 //! | [`follow`] | a slave's link to its master: topics, groups, offsets |
 //! | [`restore`] | what a master that starts asks its replicas |
 //! | [`wire`] | a connection to somebody who speaks the protocol |
-//! | [`server`], [`kv_file`] | the name server's sockets and its one file |
+//! | [`server`] | the name server's sockets |
+//! | [`configuration`] | the node's settings, and what changes of them online |
+//! | [`kept_file`] | a small file that is replaced whole |
 //! | [`plane`] | the thread's loop, from start to exit |
 //! | [`address`] | which of this machine's addresses clients are told |
 //!
@@ -18,8 +20,9 @@
 pub mod address;
 pub mod announce;
 pub mod clock;
+pub mod configuration;
 mod follow;
-pub mod kv_file;
+pub mod kept_file;
 pub mod mailbox;
 pub mod plane;
 pub mod registrar;

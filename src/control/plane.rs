@@ -20,11 +20,12 @@ use tracing::{debug, error, info, warn};
 
 use super::announce::{Announcer, Command, Master};
 use super::clock::Clock;
+use super::configuration::{Changed, Configuration};
 use super::follow::Follower;
 use super::mailbox::{ControlReceiver, ShardSender};
 use super::registrar::{Identity, Link, Pace, Wanted};
 use super::server::Server;
-use super::{kv_file, restore};
+use super::{kept_file, restore};
 use crate::config::NamesrvConfig;
 use crate::letter::{OffsetCommit, StopReason, ToControl, ToShard};
 use crate::limits::CONTROL_MAILBOX_MAX;
@@ -89,6 +90,8 @@ pub struct NodePlan {
     pub name_servers: Vec<String>,
     /// How often and how patiently.
     pub pace: Pace,
+    /// The settings in force.
+    pub configuration: Configuration,
 }
 
 /// What `ready` is told.
@@ -171,7 +174,7 @@ impl Plane {
 async fn bind(plan: NameServerPlan, clock: Clock) -> Result<(Server, TcpListener), PlaneError> {
     let path = &plan.config.kv_config_path;
     let refused = |reason: String| PlaneError::KvFile { path: path.display().to_string(), reason };
-    let kv = match kv_file::read(path).map_err(|error| refused(error.to_string()))? {
+    let kv = match kept_file::read(path).map_err(|error| refused(error.to_string()))? {
         Some(file) => KvConfig::decode(&file).map_err(|error| refused(error.to_string()))?,
         None => KvConfig::default(),
     };
@@ -211,6 +214,7 @@ struct Follows {
 struct Node {
     clock: Clock,
     announcer: Rc<RefCell<Announcer>>,
+    configuration: Configuration,
     mailboxes: Vec<ShardSender>,
     wanted: Vec<watch::Sender<Wanted>>,
     /// By shard; empty on a master.
@@ -226,11 +230,13 @@ struct Node {
 impl Node {
     fn new(plan: NodePlan, clock: Clock) -> Node {
         let shards = u16::try_from(plan.seats.len()).expect("SHARDS_MAX fits");
-        let announcer = Rc::new(RefCell::new(Announcer::new(shards, plan.name_servers.len())));
+        let announcer =
+            Rc::new(RefCell::new(Announcer::new(shards, plan.name_servers.len(), plan.configuration.permission())));
         let (reports, from_links) = mpsc::channel(CONTROL_MAILBOX_MAX);
         let mut node = Node {
             clock,
             announcer: Rc::clone(&announcer),
+            configuration: plan.configuration,
             mailboxes: Vec::new(),
             wanted: Vec::new(),
             follows: Vec::new(),
@@ -356,8 +362,25 @@ impl Node {
                         drop(follows.commits.try_send(commits));
                     }
                 }
+                Command::ChangeSettings { origin, ticket, text } => self.change_settings(origin, ticket, &text),
                 Command::Ready => self.is_ready = true,
                 Command::AllStopped => self.all_stopped = true,
+            }
+        }
+    }
+
+    fn change_settings(&mut self, origin: ShardId, ticket: u64, text: &str) {
+        match self.configuration.change(text) {
+            Ok(Changed { config, generation, remark }) => {
+                info!(%origin, generation, changes = ?text, "settings changed");
+                let now = self.now();
+                let change = (generation, &config);
+                let commands = self.announcer.borrow_mut().settings_changed(now, (origin, ticket), change, remark);
+                self.carry_out(commands);
+            }
+            Err(refused) => {
+                warn!(%origin, remark = refused.remark, "settings were not changed");
+                self.tell(origin, ToShard::SettingsAnswer { ticket, result: Err(refused) });
             }
         }
     }

@@ -47,8 +47,6 @@ pub struct Identity {
     pub address: String,
     /// `ip:port` for slaves.
     pub ha_address: String,
-    /// `brokerPermission`.
-    pub permission: u8,
     /// Of a slave, `haMasterAddress` as `HOST:PORT` of this shard's master.
     pub ha_master: Option<String>,
 }
@@ -197,7 +195,7 @@ impl Link {
         let (generation, bodies) = {
             let announcer = self.announcer.borrow();
             let view = announcer.shard(self.identity.shard).ok_or(LinkError::NoShard)?;
-            (view.generation, bodies_of(view, told, self.identity.permission))
+            (view.generation, bodies_of(view, told, announcer.permission()))
         };
         let mut master = None;
         for body in &bodies {

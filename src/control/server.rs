@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 use super::clock::Clock;
-use super::kv_file;
+use super::kept_file;
 use crate::limits::{NAMESRV_CONNECTIONS_MAX, NAMESRV_PARTIAL_BYTES_MAX};
 use crate::model::ConnectionId;
 use crate::namesrv::{Answer, Effect, NameServer};
@@ -186,7 +186,7 @@ impl Server {
         let mut answer = machine.handle(self.clock.now(), id, &header, frame.body);
         if let Some(effect) = answer.effect.take() {
             let Effect::PersistKv { path, content } = *effect;
-            if let Err(error) = kv_file::replace(&path, &content) {
+            if let Err(error) = kept_file::replace(&path, &content) {
                 answer.fail(&format!("{} could not be written: {error}", path.display()));
             }
         }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::commit_log::{AppendError, Log};
 use super::file::{FileName, Io, IoError, IoId, Work};
+use super::settings::Retention;
 use crate::limits::{DISK_BLOCK_BYTES, INDEX_WRITE_BYTES_MIN, NO_SPACE_RETRY_MS, SPARES_MAX, TRIM_QUEUES_PER_TICK};
 use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset};
 use crate::protocol::record::{KeysToIndex, RecordDraft, Sized};
@@ -147,6 +148,11 @@ impl Log {
                 }
             }
         }
+    }
+
+    /// What may be thrown away from now on, and when.
+    pub fn set_retention(&mut self, retention: Retention) {
+        self.settings.retention = retention;
     }
 
     /// Retention and the cadence of checkpoints. `disk` is the disk of the store. Call it some times a second; it does a bounded piece of work.

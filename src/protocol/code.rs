@@ -111,7 +111,7 @@ request_codes! {
     UpdateAndCreateTopic = 17, "UPDATE_AND_CREATE_TOPIC", T2, Broker, Works, "";
     UpdateAndCreateTopicList = 18, "UPDATE_AND_CREATE_TOPIC_LIST", T2, Broker, Works, "";
     GetAllTopicConfig = 21, "GET_ALL_TOPIC_CONFIG", T2, Broker, Works, "";
-    UpdateBrokerConfig = 25, "UPDATE_BROKER_CONFIG", T2, Broker, NotYet, "";
+    UpdateBrokerConfig = 25, "UPDATE_BROKER_CONFIG", T2, Broker, Works, "of what may change online (conf/ says what), on all shards of the node; anything else is refused";
     GetBrokerConfig = 26, "GET_BROKER_CONFIG", T2, Broker, Works, "";
     GetBrokerRuntimeInfo = 28, "GET_BROKER_RUNTIME_INFO", T2, Broker, Partly, "days begin at midnight UTC, and with the process; thread pool keys are 0";
     SearchOffsetByTimestamp = 29, "SEARCH_OFFSET_BY_TIMESTAMP", T1, Broker, Works, "";

@@ -86,6 +86,12 @@ pub const STATS_MAX: usize = 20_000;
 /// See [`STATS_MAX`].
 pub const STATS_IDLE_MS: u64 = 600_000;
 
+/// Longest text of one change of settings online.
+pub const SETTINGS_BYTES_MAX: usize = 64 * 1024;
+
+/// Changes of settings that tools wait for on one shard.
+pub const SETTINGS_CHANGES_MAX: usize = 16;
+
 /// Turns of a shard whose messages are followed to the disk, the slaves and the readers. Beyond it those that are known to be there are
 /// forgotten, and turns that are not are joined by two.
 pub const STAGE_MARKS_MAX: usize = 1024;

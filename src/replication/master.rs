@@ -390,6 +390,11 @@ impl Master {
         self.in_sync.bounds().count() >= self.slaves_needed()
     }
 
+    /// Goes by other settings from now on; only those may differ that are asked for each time.
+    pub fn change_settings(&mut self, settings: ReplicaSettings) {
+        self.settings = settings;
+    }
+
     /// Whether replies wait for slaves at all.
     #[must_use]
     pub fn is_waited_for(&self) -> bool {

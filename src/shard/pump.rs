@@ -53,8 +53,9 @@ pub(super) struct Shard {
     /// Writes that are under way, and whether more may begin.
     writes: Cell<usize>,
     is_cutting: Cell<bool>,
-    /// The last [`ToShard::MasterFound`], which the control plane does not repeat.
+    /// The last [`ToShard::MasterFound`] and [`ToShard::Settings`], which the control plane does not repeat.
     master: RefCell<Option<ToShard>>,
+    settings: RefCell<Option<ToShard>>,
     is_stopping: Cell<bool>,
 }
 
@@ -96,6 +97,7 @@ impl Shard {
             writes: Cell::new(0),
             is_cutting: Cell::new(false),
             master: RefCell::default(),
+            settings: RefCell::default(),
             is_stopping: Cell::new(false),
         })
     }
@@ -275,8 +277,8 @@ impl Shard {
         }
         self.with_links(|links| links.accept_again());
         self.act("start", |broker, now, out| broker.start(now, out));
-        let master = self.master.borrow().clone();
-        if let Some(letter) = master {
+        let repeated = [self.settings.borrow().clone(), self.master.borrow().clone()];
+        for letter in repeated.into_iter().flatten() {
             self.act("mailbox", |broker, now, out| broker.handle_control(now, letter, out));
         }
     }
@@ -314,6 +316,7 @@ impl Shard {
             match &event {
                 ToShard::Stop => self.want_stop(StopReason::Asked),
                 ToShard::MasterFound { .. } => *self.master.borrow_mut() = Some(event.clone()),
+                ToShard::Settings { .. } => *self.settings.borrow_mut() = Some(event.clone()),
                 _ => {}
             }
             self.until_open().await;

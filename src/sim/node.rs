@@ -10,11 +10,12 @@ use super::random::Random;
 use super::tail::{Remains, SimTail, Slot};
 use crate::broker::settings::{BrokerSettings, ReplicaSettings};
 use crate::broker::{Broker, Effect, Output, Tables};
+use crate::config::{NodeConfig, NodeKind};
 use crate::letter::{ToControl, ToShard};
 use crate::log::{
     BlockId, Commit, DiskUsage, FlushPolicy, FoundStore, Io, IoError, Log, LogSettings, Recovery, Step, Stream,
 };
-use crate::model::{BrokerId, BrokerName, LogOffset, Now, ReplicaConnection, Role, ShardId};
+use crate::model::{BrokerId, LogOffset, Now, ReplicaConnection, Role, ShardId};
 use crate::replication::EpochTable;
 
 /// What a node asks of the world.
@@ -73,25 +74,10 @@ impl SimNode {
     /// Node `index` of its brokerName, not started.
     pub(super) fn new(index: usize, replica: ReplicaSettings, log_settings: LogSettings, ring_bytes: usize) -> SimNode {
         let settings = BrokerSettings {
-            shard: ShardId(0),
-            cluster: "C".to_owned(),
-            name: BrokerName::from("broker-a"),
-            address: address_of(index),
-            region: "DefaultRegion".to_owned(),
             trace_on: false,
-            auto_create_topic: true,
-            auto_create_group: true,
-            default_topic_queues: 4,
-            permission: 6,
-            cluster_topic: true,
-            broker_topic: true,
-            trace_topic: false,
-            trace_topic_name: String::new(),
             message_body_bytes_max: 16 * 1024,
-            long_polling: true,
-            flush_wait_ms: 5_000,
             replica,
-            config_text: String::new(),
+            ..BrokerSettings::of(&NodeConfig::defaults(NodeKind::Broker), ShardId(0), 1, address_of(index))
         };
         let disk = SimDisk::with_capacity(200 * log_settings.segment_bytes);
         SimNode {

@@ -62,6 +62,7 @@ pub(crate) struct Node {
     name_server_port: PortBlock,
     folder: TempDir,
     starts: u32,
+    keeps_file: bool,
 }
 
 impl Node {
@@ -79,6 +80,7 @@ impl Node {
             name_server_port: PortBlock::reserve(1),
             folder: TempDir::with_prefix("ringmq-test-").expect("the temporary folder is writable"),
             starts: 0,
+            keeps_file: false,
         };
         node.try_restart()?;
         Ok(node)
@@ -87,6 +89,17 @@ impl Node {
     /// Starts it again with the same ports and store, after [`Node::kill`] or [`Node::stop`].
     pub(crate) fn restart(&mut self) {
         self.try_restart().unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Starts it again with the file as it is on the disk now.
+    pub(crate) fn restart_as_it_is(&mut self) {
+        self.keeps_file = true;
+        self.restart();
+    }
+
+    /// Its properties file.
+    pub(crate) fn config_path(&self) -> PathBuf {
+        self.folder.path().join("ringmq.properties")
     }
 
     /// The same, for restarts that may fail.
@@ -102,8 +115,10 @@ impl Node {
     /// Starts the process without waiting for anything.
     pub(crate) fn spawn(&mut self) -> Result<Process, StartError> {
         assert!(self.process.is_none(), "the node is running");
-        let config = self.folder.path().join("ringmq.properties");
-        fs::write(&config, self.properties()).expect("the temporary folder is writable");
+        let config = self.config_path();
+        if !self.keeps_file {
+            fs::write(&config, self.properties()).expect("the temporary folder is writable");
+        }
         self.starts += 1;
         let log = self.folder.path().join(format!("output-{}.log", self.starts));
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));

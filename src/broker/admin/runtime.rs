@@ -82,9 +82,7 @@ impl Broker {
 
     /// GET_BROKER_CONFIG 26: the configuration in force, as properties.
     pub(in crate::broker) fn broker_config(&mut self, asked: &Asked, out: &mut Output) -> Result<Handled, Refusal> {
-        let version =
-            crate::protocol::body::DataVersion { timestamp: self.started.unix, ..Default::default() }.encode();
-        let version = String::from_utf8(version).unwrap_or_default();
+        let version = String::from_utf8(self.config_version.encode()).unwrap_or_default();
         let ext = [("version", ExtValue::Str(&version))];
         let body = self.settings.config_text.as_bytes();
         self.reply(asked, &Reply { code: ResponseCode::Success, remark: None, ext: &ext, body }, out);

@@ -7,9 +7,10 @@ use bytes::{Bytes, BytesMut};
 
 use super::settings::{BrokerSettings, ReplicaSettings};
 use super::{Broker, Effect, Output, Tables};
+use crate::config::{NodeConfig, NodeKind};
 use crate::letter::{ToControl, ToShard};
 use crate::log::{BlockId, FileName, FlushPolicy, HeapTail, Log, LogSettings, TailMemory, Work};
-use crate::model::{BrokerName, ConnectionId, LogOffset, MonoNs, Now, ReplicaConnection, ShardId, UnixMs};
+use crate::model::{ConnectionId, LogOffset, MonoNs, Now, ReplicaConnection, ShardId, UnixMs};
 use crate::protocol::code::RequestCode;
 use crate::protocol::frame::{Encoding, split};
 use crate::protocol::header::Header;
@@ -18,6 +19,7 @@ use crate::protocol::reply::{ExtValue, encode_request};
 
 mod admin;
 mod clients;
+mod online;
 mod pull;
 mod replica;
 mod send;
@@ -122,26 +124,11 @@ struct World {
 }
 
 fn settings() -> BrokerSettings {
+    let address = SocketAddr::from(([127, 0, 0, 1], 10911));
     BrokerSettings {
-        shard: ShardId(0),
-        cluster: "DefaultCluster".to_owned(),
-        name: BrokerName::from("broker-a"),
-        address: SocketAddr::from(([127, 0, 0, 1], 10911)),
-        region: "DefaultRegion".to_owned(),
-        trace_on: true,
-        auto_create_topic: true,
-        auto_create_group: true,
-        default_topic_queues: 8,
-        permission: 6,
-        cluster_topic: true,
-        broker_topic: true,
-        trace_topic: false,
-        trace_topic_name: "RMQ_SYS_TRACE_TOPIC".to_owned(),
         message_body_bytes_max: 4096,
-        long_polling: true,
-        flush_wait_ms: 5_000,
-        replica: ReplicaSettings::default(),
         config_text: "brokerName=broker-a\n".to_owned(),
+        ..BrokerSettings::of(&NodeConfig::defaults(NodeKind::Broker), ShardId(0), 1, address)
     }
 }
 

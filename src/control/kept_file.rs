@@ -1,4 +1,5 @@
-//! The file of the name server's key-value configuration: replaced whole, so that a crash leaves the old or the new one.
+//! A small file that is replaced whole, so that a crash leaves the old or the new one: the name server's key-value configuration, the node's
+//! settings.
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -17,7 +18,7 @@ pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Writes beside, flushes, renames, flushes the folder. The folder is created if it is missing.
+/// Writes beside, flushes, renames, flushes the folder. The folder is created if it is missing; who may read the file stays as it was.
 ///
 /// # Errors
 /// Whatever the file system says; the old file is then still whole.
@@ -31,6 +32,9 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut beside = OsString::from(path);
     beside.push(".new");
     let mut file = std::fs::File::create(&beside)?;
+    if let Ok(old) = std::fs::metadata(path) {
+        file.set_permissions(old.permissions())?;
+    }
     file.write_all(content)?;
     file.sync_all()?;
     std::fs::rename(&beside, path)?;
