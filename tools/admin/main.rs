@@ -9,6 +9,7 @@ mod group;
 mod offset;
 mod output;
 mod send;
+mod stats;
 mod topic;
 mod wire;
 
@@ -103,6 +104,8 @@ enum GroupCommand {
 enum ClusterCommand {
     /// Every replica with its role, the end of its log, and how far it is behind.
     List,
+    /// Every replica's messages a second, and how long the stages of a message's way take (ringmq only), in microseconds.
+    Stats,
 }
 
 #[derive(Subcommand)]
@@ -168,6 +171,7 @@ fn run(cli: Cli, output: Output) -> Result<(), AdminError> {
             group::progress(cluster, output, &arguments)
         }
         Command::Cluster(ClusterCommand::List) | Command::ClusterList => cluster::list(cluster, output),
+        Command::Cluster(ClusterCommand::Stats) => stats::stats(cluster, output),
         Command::Offset(OffsetCommand::Get(arguments)) => offset::get(cluster, output, &arguments),
         Command::Offset(OffsetCommand::Reset(arguments)) => offset::reset(cluster, output, &arguments),
         Command::Send(arguments) => send::send(cluster, output, &arguments),
