@@ -169,7 +169,7 @@ impl Broker {
             }
             Part::Slave(_) => {}
         }
-        self.handle_progress(now, out);
+        self.progress(now, out);
     }
 
     /// Closes a connection for what the peer did.
@@ -216,7 +216,7 @@ impl Broker {
             // Its end is on its way.
             Part::Slave(_) => {}
         }
-        self.handle_progress(now, out);
+        self.progress(now, out);
     }
 
     /// Whether a replication connection is to be read.
@@ -366,7 +366,7 @@ impl Broker {
                 }
             }
         }
-        self.handle_progress(now, out);
+        self.progress(now, out);
     }
 
     fn write_epochs(&mut self, now: MonoNs, out: &mut Output) {
