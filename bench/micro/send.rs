@@ -97,8 +97,8 @@ impl World {
         let log = Log::create(log, Box::new(HeapTail::new(32 * 1024 * 1024)));
         let mut world =
             World { broker: Broker::new(settings, log, Tables::default()), out: Output::default(), sent: 0 };
-        world.broker.start(NOW, &mut world.out);
-        world.broker.connected(NOW, CONNECTION, SocketAddr::from(([127, 0, 0, 1], 40_000)));
+        world.broker.handle_start(NOW, &mut world.out);
+        world.broker.handle_connected(NOW, CONNECTION, SocketAddr::from(([127, 0, 0, 1], 40_000)));
         world.settle();
         let create = frame(Encoding::Json);
         world.send(&create);
@@ -121,14 +121,13 @@ impl World {
 
     /// Answers all that the log asks of the disk, and takes what goes out.
     fn settle(&mut self) {
-        let log = self.broker.log_mut();
-        while let Some(io) = log.poll_background(NOW) {
-            log.handle_io(io.id, Ok(()));
+        while let Some(io) = self.broker.poll_background(NOW) {
+            self.broker.handle_io(NOW, io.id, Ok(()), &mut self.out);
         }
-        while let Some(commit) = log.poll_commit() {
-            log.handle_io(commit.id, Ok(()));
+        while let Some(commit) = self.broker.poll_commit() {
+            self.broker.handle_io(NOW, commit.id, Ok(()), &mut self.out);
         }
-        self.broker.handle_progress(NOW, &mut self.out);
+        self.broker.handle_turn_end(NOW, &mut self.out);
         for effect in std::mem::take(&mut self.out.effects) {
             if let ringmq::broker::Effect::Persist(table, _) = effect {
                 self.broker.handle_persisted(NOW, table, Ok(()), &mut self.out);

@@ -1,15 +1,26 @@
 //! What a broker decides: command and state in, reply and effects out.
 //!
-//! One [`Broker`] is one shard. The shell calls [`Broker::start`] once; then [`Broker::handle_frame`] for each frame while
-//! [`Broker::accepts_input`], [`Broker::handle_progress`] after a burst of frames and after each commit of the log,
-//! [`Broker::handle_block`], [`Broker::handle_persisted`] and [`Broker::handle_control`] when what an [`Effect`] asked for is there, and
-//! [`Broker::handle_tick`] some times a second and when [`Broker::poll_timeout`] says so. Every call gets the same [`Output`];
-//! afterwards the shell carries out its effects and writes its outbox.
+//! One [`Broker`] is one shard, its log and its replication included. A shell (the shard's, or the simulator) speaks to it through four
+//! families of method, and to nothing behind it:
+//!
+//! | family | what it is | the shell's part |
+//! |---|---|---|
+//! | `handle_*` | an event; the time comes first | one at a time, in the order in which things happened, always with the same [`Output`] |
+//! | `poll_*` | a wish | asked after each event: what is to be written, which sockets are to be read, when to come back |
+//! | `fill_*` | bytes that a wish is about | right after the wish, in the same turn |
+//! | `view_*` | a look | at any time; nothing changes by it |
+//!
+//! [`Broker::handle_start`] comes first and once. Then frames ([`Broker::handle_frame`] while [`Broker::poll_input`], and
+//! [`Broker::handle_turn_end`] behind the last of a turn), replication (`handle_link_*`), the results of what was wished for
+//! ([`Broker::handle_io`]) or of an [`Effect`] ([`Broker::handle_block`], [`Broker::handle_persisted`], [`Broker::handle_control`]), and time
+//! ([`Broker::handle_tick`], [`Broker::handle_deadline`]). After each event the shell carries out the effects, in their order, and sends what the
+//! outbox has. [`Broker::handle_stop`] is the last but for the results that are still under way.
 
 pub mod ack;
 mod admin;
 pub mod client;
 mod dispatch;
+mod door;
 pub mod filter;
 pub mod group;
 mod heartbeat;
@@ -45,7 +56,7 @@ use self::hold::{HoldId, HoldTable};
 use self::offset::ConsumerOffsets;
 use self::online::SettingsChanges;
 use self::order::QueueLocks;
-use self::outbox::{CloseReason, Outbox};
+use self::outbox::Outbox;
 use self::park::Parked;
 use self::persist::{Persistence, Table};
 use self::pull::Pull;
@@ -53,9 +64,9 @@ use self::replica::Replica;
 use self::settings::BrokerSettings;
 use self::statistics::Statistics;
 use self::topic::TopicTable;
-use crate::letter::{CONTROL_TICKET_MIN, ToControl, ToShard};
-use crate::log::{BlockId, DiskUsage, IoError, Log, QueueIndex};
-use crate::metrics::{Counters, Mornings, Rates, Stage, StageLatency, Stages};
+use crate::letter::{CONTROL_TICKET_MIN, ToControl};
+use crate::log::{BlockId, DiskUsage, Log, QueueIndex};
+use crate::metrics::{Counters, Mornings, Rates, Stages};
 use crate::model::{ConnectionId, LogOffset, MonoNs, Now, ReplicaConnection};
 use crate::protocol::body::{self, BodyError, TopicConfig};
 use crate::protocol::code::ResponseCode;
@@ -78,8 +89,10 @@ const NO_DELAY_OFFSETS: &[u8] = br#"{"offsetTable":{}}"#;
 /// What the shell is asked to do.
 #[derive(Debug)]
 pub enum Effect {
-    /// Read this block and call [`Broker::handle_block`].
+    /// Read this block, for which somebody waits, and call [`Broker::handle_block`].
     Fetch(BlockId),
+    /// Read this block, which will be wanted, if there is nothing better to do; then [`Broker::handle_block`].
+    Prefetch(BlockId),
     /// Replace this table's file, durably, and call [`Broker::handle_persisted`]. At most one a table is under way.
     Persist(Table, Bytes),
     /// Tell the control plane.
@@ -280,59 +293,6 @@ impl Broker {
         }
     }
 
-    /// Adds the topics and groups that RocketMQ has from the start, and tells the control plane of all topics.
-    pub fn start(&mut self, now: Now, out: &mut Output) {
-        self.started = now;
-        self.config_version.timestamp = now.unix;
-        self.statistics = Statistics::new(now.mono);
-        for config in topic::initial_topics(&self.settings) {
-            if self.topics.get(config.name.as_str()).is_none() {
-                let _ = self.topics.put(now.unix, config);
-                self.persistence.change(Table::Topics);
-            }
-        }
-        if self.groups.add_initial() {
-            self.persistence.change(Table::Groups);
-        }
-        self.tell_all_topics(now, out);
-        self.write_tables(out);
-    }
-
-    /// A connection was accepted.
-    pub fn connected(&mut self, _now: Now, connection: ConnectionId, peer: SocketAddr) {
-        self.clients.connect(connection, peer);
-    }
-
-    /// A connection is gone: its holds and memberships go with it.
-    pub fn disconnected(&mut self, now: Now, connection: ConnectionId, out: &mut Output) {
-        self.holds.drop_connection(connection);
-        self.parked.drop_connection(connection);
-        out.outbox.forget(connection);
-        for group in self.clients.disconnect(connection) {
-            self.notify_group(now, &group, out);
-        }
-    }
-
-    /// Handles one frame.
-    ///
-    /// # Errors
-    /// [`CloseReason`]: the connection is to be closed.
-    pub fn handle_frame(
-        &mut self,
-        now: Now,
-        connection: ConnectionId,
-        frame: &RawFrame<'_>,
-        out: &mut Output,
-    ) -> Result<(), CloseReason> {
-        let header = Header::decode(frame.encoding, frame.header).map_err(|_| CloseReason::BadHeader)?;
-        // The broker asks clients oneway only, so that no answer is waited for.
-        if header.is_response() {
-            return Ok(());
-        }
-        self.handle_request(now, connection, frame, &header, 0, out);
-        Ok(())
-    }
-
     fn handle_request(
         &mut self,
         now: Now,
@@ -358,9 +318,6 @@ impl Broker {
         };
         if let Err(refusal) = result {
             self.refuse(&asked, &refusal, out);
-        }
-        for block in self.log.prefetch() {
-            out.effects.push(Effect::Fetch(block));
         }
     }
 
@@ -446,46 +403,6 @@ impl Broker {
         self.create_topics(now, vec![TopicConfig::new(name, queues)], false, out)
     }
 
-    /// A block that an [`Effect::Fetch`] asked for: what waited for it runs again.
-    pub fn handle_block(&mut self, now: Now, block: BlockId, data: Result<Bytes, IoError>, out: &mut Output) {
-        self.log.supply(block, data);
-        self.unblock_replicas(block);
-        for parked in self.parked.take(block) {
-            let Ok(header) = Header::decode(parked.encoding, &parked.header) else { continue };
-            let frame = parked.frame();
-            self.handle_request(now, parked.connection, &frame, &header, parked.rounds, out);
-        }
-    }
-
-    /// Releases replies whose promise is met and runs the holds of queues that have grown.
-    pub fn handle_progress(&mut self, now: Now, out: &mut Output) {
-        self.stages.end_turn(now.mono);
-        self.progress_replica(now, out);
-        self.stages.note_progress(now.mono, self.log.flushed(), self.replicated());
-        self.release_acks(now.mono, &mut out.outbox);
-        self.wake_holds(now.mono, out);
-    }
-
-    /// What the control plane says.
-    pub fn handle_control(&mut self, now: Now, event: ToShard, out: &mut Output) {
-        match event {
-            ToShard::Registered { ticket } => {
-                self.acks.registered(Ticket(ticket));
-                self.release_acks(now.mono, &mut out.outbox);
-            }
-            ToShard::EnsureTopic { ticket, config } => self.ensure_topic_of_sibling(now, ticket, config, out),
-            ToShard::MasterFound { ha_address, .. } => self.master_found(now, ha_address, out),
-            ToShard::Metadata(metadata) => self.take_metadata(now, *metadata, out),
-            ToShard::GivenBack { commits } => self.offsets.given_back(&commits),
-            ToShard::TakeOffsets(kept) => self.take_offsets(&kept),
-            ToShard::Settings { ticket, generation, config } => {
-                self.take_settings(now, ticket, generation, &config, out);
-            }
-            ToShard::SettingsAnswer { ticket, result } => self.settings_answered(ticket, result, out),
-            ToShard::Stop => {}
-        }
-    }
-
     fn ensure_topic_of_sibling(&mut self, now: Now, ticket: u64, config: TopicConfig, out: &mut Output) {
         assert!(ticket >= CONTROL_TICKET_MIN, "ticket {ticket} is one of this shard's own");
         let name = config.name.clone();
@@ -506,50 +423,6 @@ impl Broker {
             spread: false,
             full: false,
         }));
-    }
-
-    /// The write of a table has ended.
-    pub fn handle_persisted(&mut self, now: Now, table: Table, result: Result<(), IoError>, out: &mut Output) {
-        if let Err(error) = &result {
-            tracing::warn!(file = table.file_name(), %error, "a table was not written; it is tried again");
-        }
-        if let Some(generation) = self.persistence.end_write(table, result.is_ok()) {
-            self.acks.persisted(table, generation);
-            self.release_acks(now.mono, &mut out.outbox);
-        }
-        self.write_tables(out);
-    }
-
-    /// What is to be done from time to time: expiry, tables, rates, deadlines.
-    pub fn handle_tick(&mut self, now: Now, out: &mut Output) {
-        self.rates.sample(now.mono.0 / 1_000_000, self.counters);
-        self.mornings.tick(now.unix, &self.counters);
-        self.stages.tick(now.mono);
-        if now.mono.ms_since(self.last_expiry_scan) >= EXPIRY_SCAN_MS {
-            self.last_expiry_scan = now.mono;
-            self.locks.expire(now.mono);
-            for group in self.clients.expire(now.mono) {
-                self.notify_group(now, &group, out);
-            }
-        }
-        if now.mono.ms_since(self.last_offsets_write) >= OFFSETS_WRITE_MS {
-            self.last_offsets_write = now.mono;
-            self.adopt_topics(now, out);
-            self.persistence.retry_failed();
-            if self.offsets.take_dirty() {
-                self.persistence.change(Table::ConsumerOffsets);
-            }
-            self.write_tables(out);
-        }
-        let late = self.acks.expire_gates(now.mono);
-        if late > 0 {
-            tracing::warn!(late, "answers did not wait any longer for topics to be written or registered");
-        }
-        self.tick_replica(now, out);
-        self.release_acks(now.mono, &mut out.outbox);
-        self.expire_acks(now.mono, out);
-        self.expire_holds(now.mono, out);
-        self.expire_settings(now.mono, out);
     }
 
     /// Answers sends whose flush or whose slaves take too long: stored, but not as promised. A log that has failed answers nothing any more.
@@ -580,56 +453,6 @@ impl Broker {
         encode_reply(frame.encoding, header.opaque, &answer, outbox.buffer(reply.connection));
     }
 
-    /// When [`Broker::handle_tick`] is to be called at the latest.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<MonoNs> {
-        // A log that has failed answers nothing any more, however late it is.
-        let acks = if self.log.failure().is_none() { self.acks.next_deadline() } else { None };
-        acks.into_iter().chain(self.holds.next_deadline()).min()
-    }
-
-    /// Whether sockets are to be read. False while the log's tail or the waiting replies are nearly full, or the next segment is still being
-    /// made: reading resumes with progress. Stock clients ask again at once when they are told to be busy, and give up at the third time.
-    #[must_use]
-    pub fn accepts_input(&self) -> bool {
-        self.log.failure().is_some()
-            || !(self.acks.is_full() || self.log.is_tail_nearly_full() || self.log.awaits_segment())
-    }
-
-    /// The log, for the shell's loops.
-    #[must_use]
-    pub fn log(&self) -> &Log {
-        &self.log
-    }
-
-    /// The log, for the shell's loops.
-    pub fn log_mut(&mut self) -> &mut Log {
-        &mut self.log
-    }
-
-    /// How full the store's disk is, for the tools that ask. The shell says it with each tick of the log.
-    pub fn note_disk(&mut self, disk: DiskUsage) {
-        self.disk = disk;
-    }
-
-    /// Counters since the start.
-    #[must_use]
-    pub fn counters(&self) -> Counters {
-        self.counters
-    }
-
-    /// How long messages took from one stage to the next, in the order of [`Stage::ALL`].
-    #[must_use]
-    pub fn view_stages(&self) -> [StageLatency; Stage::COUNT] {
-        self.stages.latencies()
-    }
-
-    /// All tables as bytes, for an orderly stop: the shell writes them last of all.
-    #[must_use]
-    pub fn encode_tables(&self) -> [(Table, Bytes); Table::COUNT] {
-        Table::ALL.map(|table| (table, self.encode_table(table)))
-    }
-
     fn write_tables(&mut self, out: &mut Output) {
         for table in Table::ALL {
             if self.persistence.start_write(table) {
@@ -638,7 +461,7 @@ impl Broker {
         }
     }
 
-    fn encode_table(&self, table: Table) -> Bytes {
+    pub(super) fn encode_table(&self, table: Table) -> Bytes {
         match table {
             Table::Topics => self.topic_table().encode().into(),
             Table::Groups => self.groups.table().encode().into(),

@@ -73,7 +73,7 @@ impl Broker {
         }
         let shard = self.settings.shard;
         out.effects.push(Effect::Control(ToControl::SettingsTaken { shard, ticket, topics }));
-        self.handle_progress(now, out);
+        self.progress(now, out);
     }
 
     /// The control plane has answered.

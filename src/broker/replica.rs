@@ -176,7 +176,7 @@ impl Broker {
             }
             Part::Slave(_) => {}
         }
-        self.handle_progress(now, out);
+        self.progress(now, out);
     }
 
     /// Closes a connection for what the peer did.
@@ -223,7 +223,7 @@ impl Broker {
             // Its end is on its way.
             Part::Slave(_) => {}
         }
-        self.handle_progress(now, out);
+        self.progress(now, out);
     }
 
     /// Whether a replication connection is to be read.
@@ -381,7 +381,7 @@ impl Broker {
                 }
             }
         }
-        self.handle_progress(now, out);
+        self.progress(now, out);
     }
 
     fn write_epochs(&mut self, now: MonoNs, out: &mut Output) {

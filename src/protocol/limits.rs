@@ -226,6 +226,9 @@ pub const STREAM_BLOCKS_MAX: usize = 8;
 /// Blocks that a reader may ask for ahead of need.
 pub const PREFETCH_BLOCKS_MAX: usize = 16;
 
+/// Effects of a turn beyond which its further frames are left unread until the shell has carried them out. A frame asks for a handful.
+pub const EFFECTS_MAX: usize = 1024;
+
 /// Zeros that are written at once.
 pub const PREPARE_CHUNK_BYTES: u64 = 1024 * 1024;
 

@@ -30,6 +30,12 @@
 //!
 //! Source: Apache RocketMQ 5.3 `MessageExtEncoder`, `MessageDecoder`, `CommitLog`.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "an encoder writes into a buffer that it has measured, and `check_lengths` comes before any field is read"
+)]
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use thiserror::Error;

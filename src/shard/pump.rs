@@ -114,7 +114,7 @@ impl Shard {
         assert!(self.net.set(Rc::downgrade(&net)).is_ok(), "a shard serves once");
         let links = Links::new(self.clone(), self.runtime.watch.clone(), queues.request);
         assert!(self.links.set(Rc::downgrade(&links)).is_ok(), "a shard serves once");
-        self.act("start", |broker, now, out| broker.start(now, out));
+        self.act("start", |broker, now, out| broker.handle_start(now, out));
         let spawn = |queue, task: std::pin::Pin<Box<dyn Future<Output = ()>>>| self.runtime.spawn(queue, task);
         spawn(queues.request, Box::pin(self.clone().commit_loop()));
         spawn(queues.request, Box::pin(self.clone().clock(net.clone(), links.clone())));
@@ -147,7 +147,7 @@ impl Shard {
         look(&self.core.borrow().broker)
     }
 
-    /// Asks the broker's log for something, without an event.
+    /// Asks the broker for something that has no effects.
     pub(super) fn ask<T>(&self, ask: impl FnOnce(&mut Broker, Now) -> T) -> T {
         let now = self.runtime.watch.now();
         ask(&mut self.core.borrow_mut().broker, now)
@@ -157,6 +157,7 @@ impl Shard {
         for effect in core.out.effects.drain(..) {
             match effect {
                 Effect::Fetch(block) => self.fetches.want(block),
+                Effect::Prefetch(block) => self.fetches.want_ahead(block),
                 Effect::Persist(table, bytes) => self.spawn_persist(table, bytes),
                 Effect::Control(letter) => self.tell_control(letter),
                 Effect::HaConnect(address) => self.with_links(|links| links.connect(address)),
@@ -165,15 +166,12 @@ impl Shard {
                 Effect::Truncate(end) => self.want_end(Ending::Cut(end)),
             }
         }
-        for block in core.broker.log_mut().prefetch() {
-            self.fetches.want_ahead(block);
-        }
         self.start_fetches();
         if let Some(net) = self.net() {
             while let Some(connection) = core.out.outbox.next_touched() {
                 net.wake(connection);
             }
-            if self.reads(&core.broker) {
+            if self.reads(core) {
                 net.resume_input();
             }
         }
@@ -187,13 +185,13 @@ impl Shard {
         if core.broker.poll_timeout().is_some_and(|deadline| deadline < self.armed.get()) {
             self.clock_wanted.set();
         }
-        if let Some(failure) = core.broker.log().failure() {
+        if let Some(failure) = core.broker.view_log().failure() {
             self.want_stop(StopReason::Failed(failure.to_string()));
         }
     }
 
-    fn reads(&self, broker: &Broker) -> bool {
-        !self.is_stopping.get() && broker.accepts_input()
+    fn reads(&self, core: &Core) -> bool {
+        !self.is_stopping.get() && core.broker.poll_input(&core.out)
     }
 
     pub(super) fn net(&self) -> Option<Rc<Net<Shard>>> {
@@ -276,7 +274,7 @@ impl Shard {
             net.accept_again();
         }
         self.with_links(|links| links.accept_again());
-        self.act("start", |broker, now, out| broker.start(now, out));
+        self.act("start", |broker, now, out| broker.handle_start(now, out));
         let repeated = [self.settings.borrow().clone(), self.master.borrow().clone()];
         for letter in repeated.into_iter().flatten() {
             self.act("mailbox", |broker, now, out| broker.handle_control(now, letter, out));
@@ -326,7 +324,7 @@ impl Shard {
     }
 
     fn tell_counters(&self, net: &Net<Shard>, links: &Links<Shard>) {
-        let (counters, stages) = self.look(|broker| (broker.counters(), broker.view_stages()));
+        let (counters, stages) = self.look(|broker| (broker.view_counters(), broker.view_stages()));
         let snapshot = Snapshot {
             counters,
             stages,
@@ -364,13 +362,10 @@ impl Shard {
             } else if self.look(Broker::poll_timeout).is_none_or(|deadline| deadline > now) {
                 continue;
             }
-            let usage = self.usage.get();
-            self.act("tick", |broker, now, out| {
-                if is_tick {
-                    broker.log_mut().tick(now, usage);
-                }
-                broker.handle_tick(now, out);
-                broker.handle_progress(now, out);
+            let disk = self.usage.get();
+            self.act("tick", |broker, now, out| match is_tick {
+                true => broker.handle_tick(now, disk, out),
+                false => broker.handle_deadline(now, out),
             });
         }
     }
@@ -378,11 +373,11 @@ impl Shard {
 
 impl Service for Shard {
     fn connected(&self, connection: ConnectionId, peer: SocketAddr) {
-        self.ask(|broker, now| broker.connected(now, connection, peer));
+        self.ask(|broker, now| broker.handle_connected(now, connection, peer));
     }
 
     fn disconnected(self: &Rc<Self>, connection: ConnectionId) {
-        self.act("disconnect", |broker, now, out| broker.disconnected(now, connection, out));
+        self.act("disconnect", |broker, now, out| broker.handle_disconnected(now, connection, out));
     }
 
     fn frame(&self, connection: ConnectionId, frame: &RawFrame<'_>) -> Result<(), CloseReason> {
@@ -397,13 +392,13 @@ impl Service for Shard {
 
     fn turn_ended(self: &Rc<Self>) {
         self.turn_now.set(None);
-        self.act("progress", |broker, now, out| broker.handle_progress(now, out));
+        self.act("progress", |broker, now, out| broker.handle_turn_end(now, out));
     }
 
     fn accepts_input(&self, connection: ConnectionId) -> bool {
         let core = self.core.borrow();
         // A full outbox is the broker's matter: it refuses pulls, and those who read go on.
-        self.reads(&core.broker) && !core.out.outbox.is_over(connection)
+        self.reads(&core) && !core.out.outbox.is_over(connection)
     }
 
     fn take_output(&self, connection: ConnectionId) -> (BytesMut, Option<CloseReason>) {

@@ -191,7 +191,7 @@ async fn run(
     let ready = Ready {
         shard: id,
         address,
-        log: (opened.broker.log().start(), opened.broker.log().appended()),
+        log: (opened.broker.view_log().start(), opened.broker.view_log().appended()),
         tail_found: opened.tail_found,
         tail_survives_kill: opened.tail_survives_kill,
     };

@@ -34,7 +34,7 @@ pub(super) async fn stop(shard: &Rc<Shard>, reason: StopReason) -> StopReason {
 /// Writes the tables and closes the connections.
 pub(super) async fn close_all(shard: &Rc<Shard>) {
     // A failed log says nothing about the tables: they are in files of their own.
-    for (table, bytes) in shard.look(Broker::encode_tables) {
+    for (table, bytes) in shard.look(Broker::view_tables) {
         if let Err(error) = shard.disk.replace(&table_path(table), bytes).await {
             tracing::error!(%error, "a table was not written at the stop");
         }
@@ -48,14 +48,16 @@ pub(super) async fn close_all(shard: &Rc<Shard>) {
 
 /// Writes and flushes what was appended and makes a checkpoint.
 async fn settle(shard: &Rc<Shard>) -> StopReason {
-    shard.act("stop", |broker, _, _| broker.log_mut().begin_stop());
-    wait(shard, STOP_SETTLE_MS, || shard.look(|broker| broker.log().is_settled() || broker.log().failure().is_some()))
-        .await;
-    match shard.look(|broker| broker.log().failure().map(ToString::to_string)) {
+    shard.act("stop", |broker, now, _| broker.handle_stop(now));
+    wait(shard, STOP_SETTLE_MS, || {
+        shard.look(|broker| broker.view_log().is_settled() || broker.view_log().failure().is_some())
+    })
+    .await;
+    match shard.look(|broker| broker.view_log().failure().map(ToString::to_string)) {
         Some(failure) => StopReason::Failed(failure),
         None => {
-            let flushed = shard.look(|broker| broker.log().flushed());
-            let appended = shard.look(|broker| Log::appended(broker.log()));
+            let flushed = shard.look(|broker| broker.view_log().flushed());
+            let appended = shard.look(|broker| Log::appended(broker.view_log()));
             if flushed < appended {
                 tracing::warn!(shard = %shard.id, %flushed, %appended, "the end of the log was not flushed in time");
             }

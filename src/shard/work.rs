@@ -77,17 +77,15 @@ impl Shard {
     /// Writes what has gathered while the last write was under way, for ever. It never waits for a timer.
     pub(super) async fn commit_loop(self: Rc<Self>) {
         loop {
-            match self.ask(|broker, _| broker.log_mut().poll_commit()) {
+            match self.ask(|broker, _| broker.poll_commit()) {
                 None => self.commit_wanted.wait().await,
                 Some(commit) => {
                     let Some(written) = self.write(self.write_commit(&commit)).await else {
                         self.until_open().await;
                         continue;
                     };
-                    self.act("commit", |broker, now, out| {
-                        broker.log_mut().handle_io(commit.id, written.map_err(|error| io_error(&error)));
-                        broker.handle_progress(now, out);
-                    });
+                    let written = written.map_err(|error| io_error(&error));
+                    self.act("commit", |broker, now, out| broker.handle_io(now, commit.id, written, out));
                 }
             }
         }
@@ -96,7 +94,7 @@ impl Shard {
     async fn write_commit(&self, commit: &Commit) -> Result<(), DiskError> {
         let path = commit.segment.to_path();
         let path = Path::new(&path);
-        let fill = |block: &mut [u8]| self.look(|broker| broker.log().copy_tail(commit.from, block));
+        let fill = |block: &mut [u8]| self.look(|broker| broker.fill_commit(commit, block));
         match commit.flush {
             Flush::None => self.disk.write(path, commit.at, commit.len, fill).await,
             Flush::Own => self.disk.write_durably(path, commit.at, commit.len, fill).await,
@@ -110,17 +108,15 @@ impl Shard {
     /// Does the log's background work, one piece at a time, for ever.
     pub(super) async fn background_loop(self: Rc<Self>) {
         loop {
-            match self.ask(|broker, now| broker.log_mut().poll_background(now)) {
+            match self.ask(|broker, now| broker.poll_background(now)) {
                 None => self.background_wanted.wait().await,
                 Some(io) => {
                     let Some(done) = self.write(self.do_work(io.work)).await else {
                         self.until_open().await;
                         continue;
                     };
-                    self.act("background", |broker, now, out| {
-                        broker.log_mut().handle_io(io.id, done.map_err(|error| io_error(&error)));
-                        broker.handle_progress(now, out);
-                    });
+                    let done = done.map_err(|error| io_error(&error));
+                    self.act("background", |broker, now, out| broker.handle_io(now, io.id, done, out));
                     glommio::yield_if_needed().await;
                 }
             }

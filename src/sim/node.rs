@@ -108,7 +108,7 @@ impl SimNode {
 
     /// What this node promises to hold, now or when it is up again.
     pub(super) fn held(&self) -> LogOffset {
-        self.broker.as_ref().map_or(self.kept, |broker| broker.log().promised())
+        self.broker.as_ref().map_or(self.kept, |broker| broker.view_log().promised())
     }
 
     /// Ends it. `is_covered`: its flush setting promises to survive such an end.
@@ -161,7 +161,7 @@ impl SimNode {
 
     /// Where its log begins and ends, what it kept over its last end, and its flush setting.
     pub(super) fn describe(&self) -> String {
-        let log = self.broker.as_ref().map(|broker| (broker.log().start(), broker.log().appended()));
+        let log = self.broker.as_ref().map(|broker| (broker.view_log().start(), broker.view_log().appended()));
         format!("log {log:?}, kept {}, {:?}", self.kept, self.log_settings.flush)
     }
 
@@ -192,7 +192,7 @@ impl SimNode {
         }
         let tables = Tables { epochs, ..Tables::default() };
         let mut broker = Box::new(Broker::new(self.settings.clone(), *log, tables));
-        broker.start(now, &mut self.out);
+        broker.handle_start(now, &mut self.out);
         self.broker = Some(broker);
         self.run_effects(now);
     }
@@ -229,7 +229,7 @@ impl SimNode {
             for effect in std::mem::take(&mut self.out.effects) {
                 let broker = self.broker.as_mut().expect("it runs");
                 match effect {
-                    Effect::Fetch(block) => self.fetches.push_back(block),
+                    Effect::Fetch(block) | Effect::Prefetch(block) => self.fetches.push_back(block),
                     Effect::Persist(table, _) => broker.handle_persisted(now, table, Ok(()), &mut self.out),
                     Effect::Control(ToControl::TopicsChanged { ticket, .. }) => {
                         broker.handle_control(now, ToShard::Registered { ticket }, &mut self.out);
@@ -244,8 +244,6 @@ impl SimNode {
                     Effect::Truncate(at) => self.cut = Some(at),
                 }
             }
-            let broker = self.broker.as_mut().expect("it runs");
-            self.fetches.extend(broker.log_mut().prefetch());
         }
     }
 
@@ -274,10 +272,10 @@ impl SimNode {
     fn begin_commit(&mut self) {
         let broker = self.broker.as_mut().expect("it runs");
         if self.commit.is_none()
-            && let Some(commit) = broker.log_mut().poll_commit()
+            && let Some(commit) = broker.poll_commit()
         {
             let mut data = vec![0xEE; commit.len];
-            broker.log().copy_tail(commit.from, &mut data);
+            broker.fill_commit(&commit, &mut data);
             self.commit = Some((commit, data));
         }
     }
@@ -288,21 +286,15 @@ impl SimNode {
         if result.is_ok() {
             self.disk.flush_commit(&commit);
         }
-        self.act(now, |broker, out| {
-            broker.log_mut().handle_io(commit.id, result);
-            broker.handle_progress(now, out);
-        });
+        self.act(now, |broker, out| broker.handle_io(now, commit.id, result, out));
     }
 
     fn background(&mut self, now: Now) {
         match self.io.take() {
-            None => self.io = self.broker.as_mut().expect("it runs").log_mut().poll_background(now),
+            None => self.io = self.broker.as_mut().expect("it runs").poll_background(now),
             Some(io) => {
                 let done = self.disk.work(&io.work, None);
-                self.act(now, |broker, out| {
-                    broker.log_mut().handle_io(io.id, done);
-                    broker.handle_progress(now, out);
-                });
+                self.act(now, |broker, out| broker.handle_io(now, io.id, done, out));
             }
         }
     }
@@ -316,7 +308,7 @@ impl SimNode {
     /// Brings a block to those who look at the log.
     pub(super) fn supply(&mut self, block: BlockId) {
         let data = self.read(block);
-        self.broker.as_mut().expect("it runs").log_mut().supply(block, data);
+        self.broker.as_mut().expect("it runs").inspect_log().supply(block, data);
     }
 
     fn read(&self, block: BlockId) -> Result<Bytes, IoError> {
@@ -334,11 +326,7 @@ impl SimNode {
 
     pub(super) fn tick(&mut self, now: Now) {
         let disk = DiskUsage { used_bytes: self.disk.used(), total_bytes: self.disk.capacity };
-        self.act(now, |broker, out| {
-            broker.log_mut().tick(now, disk);
-            broker.handle_tick(now, out);
-            broker.handle_progress(now, out);
-        });
+        self.act(now, |broker, out| broker.handle_tick(now, disk, out));
     }
 
     /// The log's bytes from `from` to `to`, wherever they lie.
@@ -350,7 +338,7 @@ impl SimNode {
                 return out.to_vec();
             }
             let most = usize::try_from(to.since(at)).expect("a made-up log is small");
-            let log = self.broker.as_mut().expect("it runs").log_mut();
+            let log = self.broker.as_mut().expect("it runs").inspect_log();
             match log.stream(at, most, &mut out) {
                 Stream::Bytes(bytes) => at = at.plus(bytes as u64),
                 Stream::Cold(block) => self.supply(block),

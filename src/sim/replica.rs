@@ -199,7 +199,7 @@ impl ReplicaWorld {
         if index == 0 {
             let (connection, peer) = (self.producer(), address_of(90));
             self.waiting.clear();
-            self.nodes[0].act(now, |broker, _| broker.connected(now, connection, peer));
+            self.nodes[0].act(now, |broker, _| broker.handle_connected(now, connection, peer));
         } else {
             let found = ToShard::MasterFound { ha_address: Some(address_of(0)), address: None };
             self.nodes[index].act(now, |broker, out| broker.handle_control(now, found, out));
@@ -247,7 +247,7 @@ impl ReplicaWorld {
                 self.counts.truncations += 1;
                 self.end(index, End::Cut(at));
                 self.start(index, Some(at));
-                let end = self.nodes[index].broker.as_ref().expect("it runs").log().appended();
+                let end = self.nodes[index].broker.as_ref().expect("it runs").view_log().appended();
                 assert!(end <= at, "the log was cut at {at} and goes to {end}");
             }
         }
@@ -388,7 +388,7 @@ impl ReplicaWorld {
             return;
         }
         for _ in 0..self.random.below(6) {
-            if !self.nodes[0].broker.as_ref().expect("it runs").accepts_input() {
+            if !self.nodes[0].broker.as_ref().expect("it runs").poll_input(&self.nodes[0].out) {
                 break;
             }
             let number = self.next_number;
@@ -424,7 +424,7 @@ impl ReplicaWorld {
             });
         }
         let now = self.now;
-        self.nodes[0].act(now, |broker, out| broker.handle_progress(now, out));
+        self.nodes[0].act(now, |broker, out| broker.handle_turn_end(now, out));
     }
 
     /// Reads the answers that the producer has got.
@@ -464,8 +464,8 @@ impl ReplicaWorld {
 
     fn check_step(&mut self) {
         for node in self.nodes.iter().filter_map(|node| node.broker.as_ref()) {
-            node.log().check_invariants();
-            assert!(node.log().failure().is_none(), "no disk fails here");
+            node.view_log().check_invariants();
+            assert!(node.view_log().failure().is_none(), "no disk fails here");
         }
         let Some(master) = self.nodes[0].broker.as_ref() else { return };
         let status = master.replica_status();
@@ -493,7 +493,7 @@ impl ReplicaWorld {
 
     fn compare(&mut self, index: usize, bytes_max: u64) {
         let range = |node: &SimNode| {
-            let log = node.broker.as_ref().expect("it runs").log();
+            let log = node.broker.as_ref().expect("it runs").view_log();
             (log.start(), log.appended())
         };
         let ((start, end), (own_start, own_end)) = (range(&self.nodes[0]), range(&self.nodes[index]));
@@ -544,14 +544,14 @@ impl ReplicaWorld {
     }
 
     fn holds(&mut self, index: usize, message: &Acknowledged) -> bool {
-        let log = self.nodes[index].broker.as_ref().expect("it runs").log();
+        let log = self.nodes[index].broker.as_ref().expect("it runs").view_log();
         if message.log_offset < log.start() || message.log_offset >= log.appended() {
             return false;
         }
         let (mut out, mut misses) = (BytesMut::new(), 0);
         for _ in 0..100 {
             let node = &mut self.nodes[index];
-            match node.broker.as_mut().expect("it runs").log_mut().record(message.log_offset, &mut out) {
+            match node.broker.as_mut().expect("it runs").inspect_log().record(message.log_offset, &mut out) {
                 RecordRead::Cold(block) => node.supply(block),
                 // A read that failed before is told once to whoever asks next.
                 RecordRead::Missing if misses < 3 => misses += 1,
@@ -600,7 +600,7 @@ impl ReplicaWorld {
             }
         }
         let ends: Vec<LogOffset> =
-            self.nodes.iter().map(|node| node.broker.as_ref().expect("it runs").log().appended()).collect();
+            self.nodes.iter().map(|node| node.broker.as_ref().expect("it runs").view_log().appended()).collect();
         panic!("the slaves do not catch up: the logs end at {ends:?}");
     }
 
@@ -611,7 +611,7 @@ impl ReplicaWorld {
         for index in 1..self.nodes.len() {
             let ours = self.nodes[index].epochs();
             let shares = ours.entries().iter().any(|entry| theirs.entries().contains(entry));
-            let log = self.nodes[index].broker.as_ref().expect("it runs").log();
+            let log = self.nodes[index].broker.as_ref().expect("it runs").view_log();
             if !shares && log.appended() > log.start() {
                 self.counts.refusals += 1;
                 self.end(index, End::Kill);
@@ -622,7 +622,7 @@ impl ReplicaWorld {
     }
 
     fn is_whole(&self) -> bool {
-        let end = |node: &SimNode| node.broker.as_ref().map(|broker| broker.log().appended());
+        let end = |node: &SimNode| node.broker.as_ref().map(|broker| broker.view_log().appended());
         let is_same = self.nodes.iter().all(|node| end(node) == end(&self.nodes[0]));
         let status = self.nodes[0].broker.as_ref().expect("it runs").replica_status();
         let is_acked = status.slaves.len() + 1 == self.nodes.len()

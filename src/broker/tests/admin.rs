@@ -158,6 +158,7 @@ fn the_state_of_the_broker_has_every_key_that_tools_read() {
         world.send(c, "T", 0, "", "x");
     }
     world.wait_ms(1_000);
+    world.wait_ms(100);
     let info = world.call(c, RequestCode::GetBrokerRuntimeInfo, &[], b"");
     for wanted in [
         r#""brokerVersion":"479""#,
@@ -166,6 +167,7 @@ fn the_state_of_the_broker_has_every_key_that_tools_read() {
         r#""putMessageTimesTotal":"20""#,
         r#""brokerActive":"true""#,
         r#""bootTimestamp":"1700000000000""#,
+        r#""commitLogDiskRatio":"0.2500""#,
         r#""earliestMessageTimeStamp":"17000"#,
         r#""commitLogDirCapacity":"Total : "#,
     ] {
@@ -212,7 +214,7 @@ fn tables_survive_a_restart() {
     world.heartbeat(c, "cid", "g", "T");
     let commit = [("consumerGroup", "g"), ("topic", "T"), ("queueId", "0"), ("commitOffset", "3")];
     world.call(c, RequestCode::UpdateConsumerOffset, &commit, b"");
-    let [topics, groups, offsets, delay_offsets] = world.broker.encode_tables();
+    let [topics, groups, offsets, delay_offsets] = world.broker.view_tables();
     let tables = Tables {
         epochs: Default::default(),
         topics: Some(crate::protocol::body::TopicTable::decode(&topics.1).unwrap()),

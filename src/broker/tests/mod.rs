@@ -9,7 +9,7 @@ use super::settings::{BrokerSettings, ReplicaSettings};
 use super::{Broker, Effect, Output, Tables};
 use crate::config::{NodeConfig, NodeKind};
 use crate::letter::{ToControl, ToShard};
-use crate::log::{BlockId, FileName, FlushPolicy, HeapTail, Log, LogSettings, TailMemory, Work};
+use crate::log::{BlockId, DiskUsage, FileName, FlushPolicy, HeapTail, Log, LogSettings, TailMemory, Work};
 use crate::model::{ConnectionId, LogOffset, MonoNs, Now, ReplicaConnection, ShardId, UnixMs};
 use crate::protocol::code::RequestCode;
 use crate::protocol::frame::{Encoding, split};
@@ -25,6 +25,9 @@ mod replica;
 mod send;
 mod slave;
 mod statistics;
+
+/// A quarter of the disk is in use.
+const DISK: DiskUsage = DiskUsage { used_bytes: 25, total_bytes: 100 };
 
 /// A ring that is said to outlive the process.
 struct SurvivingTail(HeapTail);
@@ -170,7 +173,7 @@ impl World {
             persists: true,
             registers: true,
         };
-        world.broker.start(world.now, &mut world.out);
+        world.broker.handle_start(world.now, &mut world.out);
         world.run();
         world
     }
@@ -179,12 +182,12 @@ impl World {
         self.next_connection += 1;
         let connection = ConnectionId(self.next_connection);
         let port = u16::try_from(40_000 + self.next_connection).unwrap();
-        self.broker.connected(self.now, connection, SocketAddr::from(([10, 0, 0, 9], port)));
+        self.broker.handle_connected(self.now, connection, SocketAddr::from(([10, 0, 0, 9], port)));
         connection
     }
 
     fn disconnect(&mut self, connection: ConnectionId) {
-        self.broker.disconnected(self.now, connection, &mut self.out);
+        self.broker.handle_disconnected(self.now, connection, &mut self.out);
         self.run();
     }
 
@@ -229,7 +232,7 @@ impl World {
     fn wait_ms(&mut self, ms: u64) {
         self.now.mono = self.now.mono.plus_ms(ms);
         self.now.unix.0 += i64::try_from(ms).unwrap();
-        self.broker.handle_tick(self.now, &mut self.out);
+        self.broker.handle_tick(self.now, DISK, &mut self.out);
         self.run();
     }
 
@@ -238,7 +241,7 @@ impl World {
         for _ in 0..1_000 {
             let mut is_idle = self.run_effects();
             is_idle &= self.run_log();
-            self.broker.handle_progress(self.now, &mut self.out);
+            self.broker.handle_turn_end(self.now, &mut self.out);
             self.collect();
             if is_idle && self.out.effects.is_empty() {
                 return;
@@ -267,7 +270,7 @@ impl World {
                 Effect::HaConnect(_) | Effect::WriteEpochs { .. } | Effect::Truncate(_) => {
                     panic!("a master asks for {effect:?}")
                 }
-                Effect::Fetch(block) => {
+                Effect::Fetch(block) | Effect::Prefetch(block) => {
                     self.fetches.push(block);
                     let start = usize::try_from(block.at).unwrap();
                     let data = Bytes::copy_from_slice(&self.disk[&block.file][start..start + block.len as usize]);
@@ -291,7 +294,7 @@ impl World {
 
     fn run_log(&mut self) -> bool {
         let mut is_idle = true;
-        while let Some(io) = self.broker.log_mut().poll_background(self.now) {
+        while let Some(io) = self.broker.poll_background(self.now) {
             is_idle = false;
             match io.work {
                 Work::Prepare { file, at, len, size } => {
@@ -316,15 +319,15 @@ impl World {
                     self.disk.insert(file, data.to_vec());
                 }
             }
-            self.broker.log_mut().handle_io(io.id, Ok(()));
+            self.broker.handle_io(self.now, io.id, Ok(()), &mut self.out);
         }
-        while let Some(commit) = self.commits.then(|| self.broker.log_mut().poll_commit()).flatten() {
+        while let Some(commit) = self.commits.then(|| self.broker.poll_commit()).flatten() {
             is_idle = false;
             let mut block = vec![0; commit.len];
-            self.broker.log().copy_tail(commit.from, &mut block);
+            self.broker.fill_commit(&commit, &mut block);
             let at = usize::try_from(commit.at).unwrap();
             self.disk.get_mut(&commit.segment).unwrap()[at..at + commit.len].copy_from_slice(&block);
-            self.broker.log_mut().handle_io(commit.id, Ok(()));
+            self.broker.handle_io(self.now, commit.id, Ok(()), &mut self.out);
         }
         is_idle
     }

@@ -24,7 +24,7 @@ fn master(in_sync_replicas: u32, min_in_sync_replicas: u32) -> World {
 
 impl World {
     fn end(&self) -> LogOffset {
-        self.broker.log().appended()
+        self.broker.view_log().appended()
     }
 
     /// Bytes of a slave.
@@ -146,12 +146,12 @@ fn consumers_see_what_all_in_sync_hold() {
     world.take(B);
     world.report(A, world.end());
     assert_eq!(world.answer(c, opaque).map(|answer| answer.code), Some(0), "one slave is enough for the producer");
-    assert_eq!(world.broker.log().confirm(), before, "but B, which is in sync, does not have it");
+    assert_eq!(world.broker.view_log().confirm(), before, "but B, which is in sync, does not have it");
     let status = world.broker.replica_status();
     assert_eq!((status.in_sync_count, status.slaves.len()), (3, 2));
     world.broker.ha_disconnected(world.now, B, &mut world.out);
     world.run();
-    assert_eq!(world.broker.log().confirm(), world.end());
+    assert_eq!(world.broker.view_log().confirm(), world.end());
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn what_is_put_and_got_is_counted_by_topic_and_group() {
     assert_eq!(sums(&mut world, "BROKER_PUT_NUMS", "DefaultCluster"), [10, 10, 10]);
     assert_eq!(sums(&mut world, "BROKER_GET_NUMS", "DefaultCluster"), [7, 7, 7]);
     let [bytes, ..] = sums(&mut world, "TOPIC_PUT_SIZE", "T");
-    assert_eq!(bytes, world.broker.counters().put_bytes);
+    assert_eq!(bytes, world.broker.view_counters().put_bytes);
     let commit = [("consumerGroup", "g"), ("topic", "T"), ("queueId", "0"), ("commitOffset", "7")];
     world.call(c, RequestCode::UpdateConsumerOffset, &commit, b"");
     let put = tps(&mut world, RequestCode::GetTopicStatsInfo, &[("topic", "T")], "topicPutTps");

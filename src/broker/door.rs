@@ -1,0 +1,256 @@
+//! The door: every event that the shell brings, every wish that it asks for. The contract stands in [`super`].
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::ack::Ticket;
+use super::outbox::CloseReason;
+use super::persist::Table;
+use super::statistics::Statistics;
+use super::{Broker, EXPIRY_SCAN_MS, Effect, OFFSETS_WRITE_MS, Output, topic};
+use crate::letter::ToShard;
+use crate::limits::EFFECTS_MAX;
+use crate::log::{BlockId, Commit, DiskUsage, Io, IoError, IoId, Log};
+use crate::metrics::{Counters, Stage, StageLatency};
+use crate::model::{ConnectionId, MonoNs, Now};
+use crate::protocol::frame::RawFrame;
+use crate::protocol::header::Header;
+
+/// Events: what has happened.
+impl Broker {
+    /// The life of this shard begins: topics and groups that RocketMQ has from the start are there, and the control plane is told of all topics.
+    pub fn handle_start(&mut self, now: Now, out: &mut Output) {
+        self.started = now;
+        self.config_version.timestamp = now.unix;
+        self.statistics = Statistics::new(now.mono);
+        for config in topic::initial_topics(&self.settings) {
+            if self.topics.get(config.name.as_str()).is_none() {
+                let _ = self.topics.put(now.unix, config);
+                self.persistence.change(Table::Topics);
+            }
+        }
+        if self.groups.add_initial() {
+            self.persistence.change(Table::Groups);
+        }
+        self.tell_all_topics(now, out);
+        self.write_tables(out);
+    }
+
+    /// A client's connection was accepted.
+    pub fn handle_connected(&mut self, _now: Now, connection: ConnectionId, peer: SocketAddr) {
+        self.clients.connect(connection, peer);
+    }
+
+    /// A client's connection is gone: its holds and memberships go with it.
+    pub fn handle_disconnected(&mut self, now: Now, connection: ConnectionId, out: &mut Output) {
+        self.holds.drop_connection(connection);
+        self.parked.drop_connection(connection);
+        out.outbox.forget(connection);
+        for group in self.clients.disconnect(connection) {
+            self.notify_group(now, &group, out);
+        }
+    }
+
+    /// A whole frame has come. What follows for others (holds that wake, replies whose promise is met) waits for the turn's end.
+    ///
+    /// # Errors
+    /// [`CloseReason`]: the connection is to be closed.
+    pub fn handle_frame(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        frame: &RawFrame<'_>,
+        out: &mut Output,
+    ) -> Result<(), CloseReason> {
+        let header = Header::decode(frame.encoding, frame.header).map_err(|_| CloseReason::BadHeader)?;
+        // The broker asks clients oneway only, so that no answer is waited for.
+        if header.is_response() {
+            return Ok(());
+        }
+        self.handle_request(now, connection, frame, &header, 0, out);
+        Ok(())
+    }
+
+    /// All frames of a turn were handled.
+    pub fn handle_turn_end(&mut self, now: Now, out: &mut Output) {
+        self.progress(now, out);
+    }
+
+    /// A [`Broker::poll_commit`] or [`Broker::poll_background`] was carried out, or has failed.
+    pub fn handle_io(&mut self, now: Now, id: IoId, result: Result<(), IoError>, out: &mut Output) {
+        self.log.handle_io(id, result);
+        self.progress(now, out);
+    }
+
+    /// A block that an [`Effect::Fetch`] or [`Effect::Prefetch`] asked for: what waited for it runs again.
+    pub fn handle_block(&mut self, now: Now, block: BlockId, data: Result<Bytes, IoError>, out: &mut Output) {
+        self.log.supply(block, data);
+        self.unblock_replicas(block);
+        for parked in self.parked.take(block) {
+            let Ok(header) = Header::decode(parked.encoding, &parked.header) else { continue };
+            let frame = parked.frame();
+            self.handle_request(now, parked.connection, &frame, &header, parked.rounds, out);
+        }
+        self.ask_ahead(out);
+    }
+
+    /// The write that an [`Effect::Persist`] asked for has ended.
+    pub fn handle_persisted(&mut self, now: Now, table: Table, result: Result<(), IoError>, out: &mut Output) {
+        if let Err(error) = &result {
+            tracing::warn!(file = table.file_name(), %error, "a table was not written; it is tried again");
+        }
+        if let Some(generation) = self.persistence.end_write(table, result.is_ok()) {
+            self.acks.persisted(table, generation);
+            self.release_acks(now.mono, &mut out.outbox);
+        }
+        self.write_tables(out);
+    }
+
+    /// The control plane says something.
+    pub fn handle_control(&mut self, now: Now, letter: ToShard, out: &mut Output) {
+        match letter {
+            ToShard::Registered { ticket } => {
+                self.acks.registered(Ticket(ticket));
+                self.release_acks(now.mono, &mut out.outbox);
+            }
+            ToShard::EnsureTopic { ticket, config } => self.ensure_topic_of_sibling(now, ticket, config, out),
+            ToShard::MasterFound { ha_address, .. } => self.master_found(now, ha_address, out),
+            ToShard::Metadata(metadata) => self.take_metadata(now, *metadata, out),
+            ToShard::GivenBack { commits } => self.offsets.given_back(&commits),
+            ToShard::TakeOffsets(kept) => self.take_offsets(&kept),
+            ToShard::Settings { ticket, generation, config } => {
+                self.take_settings(now, ticket, generation, &config, out);
+            }
+            ToShard::SettingsAnswer { ticket, result } => self.settings_answered(ticket, result, out),
+            ToShard::Stop => {}
+        }
+    }
+
+    /// [`crate::limits::TICK_MS`] have passed, and this is how full the store's disk is.
+    pub fn handle_tick(&mut self, now: Now, disk: DiskUsage, out: &mut Output) {
+        self.disk = disk;
+        self.log.tick(now, disk);
+        self.rates.sample(now.mono.0 / 1_000_000, self.counters);
+        self.mornings.tick(now.unix, &self.counters);
+        self.stages.tick(now.mono);
+        if now.mono.ms_since(self.last_expiry_scan) >= EXPIRY_SCAN_MS {
+            self.last_expiry_scan = now.mono;
+            self.locks.expire(now.mono);
+            for group in self.clients.expire(now.mono) {
+                self.notify_group(now, &group, out);
+            }
+        }
+        if now.mono.ms_since(self.last_offsets_write) >= OFFSETS_WRITE_MS {
+            self.last_offsets_write = now.mono;
+            self.adopt_topics(now, out);
+            self.persistence.retry_failed();
+            if self.offsets.take_dirty() {
+                self.persistence.change(Table::ConsumerOffsets);
+            }
+            self.write_tables(out);
+        }
+        self.tick_replica(now, out);
+        self.handle_deadline(now, out);
+    }
+
+    /// The time that [`Broker::poll_timeout`] named has come.
+    pub fn handle_deadline(&mut self, now: Now, out: &mut Output) {
+        let late = self.acks.expire_gates(now.mono);
+        if late > 0 {
+            tracing::warn!(late, "answers did not wait any longer for topics to be written or registered");
+        }
+        self.release_acks(now.mono, &mut out.outbox);
+        self.expire_acks(now.mono, out);
+        self.expire_holds(now.mono, out);
+        self.expire_settings(now.mono, out);
+        self.progress(now, out);
+    }
+
+    /// The shard is to stop in order: nothing comes in any more, and [`Log::is_settled`] will say when all of the log is on the disk.
+    pub fn handle_stop(&mut self, _now: Now) {
+        self.log.begin_stop();
+    }
+
+    /// What follows from any event: replies whose promise is met leave, holds of queues that have grown run.
+    pub(super) fn progress(&mut self, now: Now, out: &mut Output) {
+        self.stages.end_turn(now.mono);
+        self.progress_replica(now, out);
+        self.stages.note_progress(now.mono, self.log.flushed(), self.replicated());
+        self.release_acks(now.mono, &mut out.outbox);
+        self.wake_holds(now.mono, out);
+        self.ask_ahead(out);
+    }
+
+    fn ask_ahead(&mut self, out: &mut Output) {
+        out.effects.extend(self.log.prefetch().into_iter().map(Effect::Prefetch));
+    }
+}
+
+/// Wishes: what is to be done next.
+impl Broker {
+    /// Whether clients' frames are to be read. False while the log's tail, the waiting replies or the effects are nearly full, or the next segment
+    /// is still being made: reading resumes with progress. Stock clients ask again at once when they are told to be busy, and give up at the
+    /// third time.
+    #[must_use]
+    pub fn poll_input(&self, out: &Output) -> bool {
+        let is_held = self.acks.is_full() || self.log.is_tail_nearly_full() || self.log.awaits_segment();
+        out.effects.len() < EFFECTS_MAX && (self.log.failure().is_some() || !is_held)
+    }
+
+    /// The next write of the log, if there is one; [`Broker::fill_commit`] has its bytes, [`Broker::handle_io`] wants to know how it went. One at a
+    /// time.
+    pub fn poll_commit(&mut self) -> Option<Commit> {
+        self.log.poll_commit()
+    }
+
+    /// The next piece of work beside the log, if there is any; then [`Broker::handle_io`]. One at a time.
+    pub fn poll_background(&mut self, now: Now) -> Option<Io> {
+        self.log.poll_background(now)
+    }
+
+    /// When [`Broker::handle_deadline`] is to be called at the latest.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<MonoNs> {
+        // A log that has failed answers nothing any more, however late it is.
+        let acks = if self.log.failure().is_none() { self.acks.next_deadline() } else { None };
+        acks.into_iter().chain(self.holds.next_deadline()).min()
+    }
+}
+
+/// Bytes and looks: nothing changes by them.
+impl Broker {
+    /// Fills `block` with the bytes of `commit`, and zeros beyond the log's end.
+    pub fn fill_commit(&self, commit: &Commit, block: &mut [u8]) {
+        self.log.copy_tail(commit.from, block);
+    }
+
+    /// Where the log begins and ends, and whether it has failed.
+    #[must_use]
+    pub fn view_log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The log as a reader has it, for the simulator's checks, which look at what consumers would see. Nothing is driven through it.
+    pub(crate) fn inspect_log(&mut self) -> &mut Log {
+        &mut self.log
+    }
+
+    /// Counters since the start.
+    #[must_use]
+    pub fn view_counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// How long messages took from one stage to the next, in the order of [`Stage::ALL`].
+    #[must_use]
+    pub fn view_stages(&self) -> [StageLatency; Stage::COUNT] {
+        self.stages.latencies()
+    }
+
+    /// All tables as bytes, for an orderly stop: the shell writes them last of all.
+    #[must_use]
+    pub fn view_tables(&self) -> [(Table, Bytes); Table::COUNT] {
+        Table::ALL.map(|table| (table, self.encode_table(table)))
+    }
+}
