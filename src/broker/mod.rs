@@ -11,7 +11,7 @@
 //! | `view_*` | a look | at any time; nothing changes by it |
 //!
 //! [`Broker::handle_start`] comes first and once. Then frames ([`Broker::handle_frame`] while [`Broker::poll_input`], and
-//! [`Broker::handle_turn_end`] behind the last of a turn), replication (`handle_link_*`), the results of what was wished for
+//! [`Broker::handle_turn_end`] behind the last of a turn), replication (`ha_*`, which has its own names still), the results of what was wished for
 //! ([`Broker::handle_io`]) or of an [`Effect`] ([`Broker::handle_block`], [`Broker::handle_persisted`], [`Broker::handle_control`]), and time
 //! ([`Broker::handle_tick`], [`Broker::handle_deadline`]). After each event the shell carries out the effects, in their order, and sends what the
 //! outbox has. [`Broker::handle_stop`] is the last but for the results that are still under way.
