@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use ringmq::broker::settings::{BrokerSettings, ReplicaSettings};
+use ringmq::broker::settings::BrokerSettings;
 use ringmq::config::{FlushDiskType, NamesrvConfig, NodeConfig, NodeKind, NotNeeded};
 use ringmq::control::address;
 use ringmq::control::clock::Clock;
@@ -21,6 +21,7 @@ use ringmq::control::registrar::{Identity, Pace};
 use ringmq::disk::Store;
 use ringmq::log::{FlushPolicy, LogSettings, Retention};
 use ringmq::model::{BrokerName, Role, ShardId};
+use ringmq::replication::ReplicaSettings;
 use ringmq::shard::{self, ShardHandle, ShardSettings, cpus, runtime};
 use tracing::warn;
 use tracing_subscriber::EnvFilter;

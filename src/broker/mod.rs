@@ -63,7 +63,7 @@ use self::topic::TopicTable;
 use crate::control::message::{CONTROL_TICKET_MIN, ToControl};
 use crate::log::{BlockId, DiskUsage, Log, QueueIndex};
 use crate::metrics::{Counters, Latency, Rates};
-use crate::model::{ConnectionId, LogOffset, MonoNs, Now, ReplicaConnection};
+use crate::model::{ConnectionId, LinkId, LogOffset, MonoNs, Now};
 use crate::protocol::body::{self, BodyError, TopicConfig};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::frame::{Encoding, RawFrame};
@@ -96,7 +96,7 @@ pub enum Effect {
     /// Connect to the master's replication port; then [`Broker::ha_connected`] or [`Broker::ha_failed`].
     HaConnect(SocketAddr),
     /// Close a replication connection; then [`Broker::ha_disconnected`].
-    HaClose(ReplicaConnection),
+    HaClose(LinkId),
     /// Replace the file of the epochs, durably, and call [`Broker::handle_epochs_written`]. At most one is under way.
     WriteEpochs {
         /// To be given back.

@@ -15,7 +15,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use super::{Broker, Effect, Output};
 use crate::limits::{EPOCHS_MAX, HA_SEND_BYTES, NO_SPACE_RETRY_MS, PARTIAL_BYTES_KEPT};
 use crate::log::{BeginError, BlockId, IoError, Log, ReplicaError, Stream};
-use crate::model::{LogOffset, MonoNs, Now, ReplicaConnection, UnixMs};
+use crate::model::{LinkId, LogOffset, MonoNs, Now, UnixMs};
 use crate::protocol::ha::{HaError, classic, epoch};
 use crate::replication::master::{HaRefused, LogEnds, Master, Next, Opening};
 use crate::replication::slave::{Due, OwnLog, Slave, SlaveAct, SlaveError, StreamKind};
@@ -31,7 +31,7 @@ pub(super) struct Replica {
     epochs: EpochTable,
     epoch_file: EpochFile,
     /// Unfinished messages, by connection.
-    pub(super) fronts: Vec<(ReplicaConnection, BytesMut)>,
+    pub(super) fronts: Vec<(LinkId, BytesMut)>,
     /// The time of the last tick, on both clocks.
     clock: Now,
 }
@@ -67,7 +67,7 @@ pub(super) struct ReplicasHave {
 }
 
 impl Replica {
-    pub(super) fn new(settings: &super::settings::ReplicaSettings, epochs: EpochTable) -> Replica {
+    pub(super) fn new(settings: &crate::replication::ReplicaSettings, epochs: EpochTable) -> Replica {
         let role = if settings.role.is_master() {
             Part::Master(Master::new(settings.clone()))
         } else {
@@ -90,19 +90,19 @@ impl Replica {
         }
     }
 
-    fn take_front(&mut self, link: ReplicaConnection) -> BytesMut {
+    fn take_front(&mut self, link: LinkId) -> BytesMut {
         let front = self.fronts.iter_mut().find(|(id, _)| *id == link);
         front.map(|(_, bytes)| std::mem::take(bytes)).unwrap_or_default()
     }
 
-    fn keep_front(&mut self, link: ReplicaConnection, rest: BytesMut) {
+    fn keep_front(&mut self, link: LinkId, rest: BytesMut) {
         match self.fronts.iter_mut().find(|(id, _)| *id == link) {
             Some((_, bytes)) => *bytes = rest,
             None => self.fronts.push((link, rest)),
         }
     }
 
-    fn drop_front(&mut self, link: ReplicaConnection) {
+    fn drop_front(&mut self, link: LinkId) {
         self.fronts.retain(|(id, _)| *id != link);
     }
 }
@@ -126,7 +126,7 @@ impl Broker {
     }
 
     /// A slave has connected, or the connection to the master is there.
-    pub fn ha_connected(&mut self, now: Now, link: ReplicaConnection, peer: SocketAddr, out: &mut Output) {
+    pub fn ha_connected(&mut self, now: Now, link: LinkId, peer: SocketAddr, out: &mut Output) {
         let own = self.own_log();
         match &mut self.replica.role {
             Part::Master(master) => {
@@ -155,7 +155,7 @@ impl Broker {
     }
 
     /// A replication connection is gone.
-    pub fn ha_disconnected(&mut self, now: Now, link: ReplicaConnection, out: &mut Output) {
+    pub fn ha_disconnected(&mut self, now: Now, link: LinkId, out: &mut Output) {
         self.replica.drop_front(link);
         match &mut self.replica.role {
             Part::Master(master) => {
@@ -173,7 +173,7 @@ impl Broker {
     }
 
     /// Closes a connection for what the peer did.
-    fn ha_refuse(&mut self, link: ReplicaConnection, why: &HaRefused, out: &mut Output) {
+    fn ha_refuse(&mut self, link: LinkId, why: &HaRefused, out: &mut Output) {
         let peer = self.replica.master().and_then(|master| master.peer(link));
         if let Some(peer) = peer {
             tracing::warn!(%peer, "replication connection closed: {why}");
@@ -182,7 +182,7 @@ impl Broker {
     }
 
     /// Leaves the master: the next connection begins where the log ends.
-    fn ha_leave(&mut self, now: MonoNs, link: ReplicaConnection, why: SlaveError, out: &mut Output) {
+    fn ha_leave(&mut self, now: MonoNs, link: LinkId, why: SlaveError, out: &mut Output) {
         let Some(slave) = self.replica.slave() else { return };
         match why {
             SlaveError::Classic => tracing::info!("the master speaks the classic stream"),
@@ -199,7 +199,7 @@ impl Broker {
     }
 
     /// Bytes have come over a replication connection.
-    pub fn ha_received(&mut self, now: Now, link: ReplicaConnection, bytes: &[u8], out: &mut Output) {
+    pub fn ha_received(&mut self, now: Now, link: LinkId, bytes: &[u8], out: &mut Output) {
         match &self.replica.role {
             Part::Master(_) => {
                 if let Err(why) = self.slave_says(now.mono, link, bytes, out) {
@@ -221,7 +221,7 @@ impl Broker {
 
     /// Whether a replication connection is to be read.
     #[must_use]
-    pub fn ha_reads(&self, link: ReplicaConnection) -> bool {
+    pub fn ha_reads(&self, link: LinkId) -> bool {
         match &self.replica.role {
             Part::Master(_) => true,
             Part::Slave(slave) => slave.link() == Some(link) && slave.reads() && self.replica.epoch_file.is_current(),
@@ -229,7 +229,7 @@ impl Broker {
     }
 
     /// The replication connections that have something to send.
-    pub fn ha_ready(&self, now: Now) -> impl Iterator<Item = ReplicaConnection> {
+    pub fn ha_ready(&self, now: Now) -> impl Iterator<Item = LinkId> {
         let (master, slave) = match &self.replica.role {
             Part::Master(master) => (Some(master), None),
             Part::Slave(slave) => (None, Some(slave)),
@@ -243,7 +243,7 @@ impl Broker {
 
     /// Appends what a replication connection is to be sent now to an empty buffer, [`HA_SEND_BYTES`] and one header at most, and lets it
     /// grow no further.
-    pub fn ha_output(&mut self, now: Now, link: ReplicaConnection, buffer: &mut BytesMut, out: &mut Output) {
+    pub fn ha_output(&mut self, now: Now, link: LinkId, buffer: &mut BytesMut, out: &mut Output) {
         match &self.replica.role {
             Part::Master(_) => self.output_of_master(now.mono, link, buffer, out),
             Part::Slave(slave) if slave.link() == Some(link) => self.output_of_slave(now.mono, buffer),
@@ -381,13 +381,7 @@ impl Broker {
 
 /// The master's half: what slaves say and what they are sent.
 impl Broker {
-    fn slave_says(
-        &mut self,
-        now: MonoNs,
-        link: ReplicaConnection,
-        bytes: &[u8],
-        out: &mut Output,
-    ) -> Result<(), HaRefused> {
+    fn slave_says(&mut self, now: MonoNs, link: LinkId, bytes: &[u8], out: &mut Output) -> Result<(), HaRefused> {
         let ends = self.ends();
         let mut front = self.replica.take_front(link);
         front.extend_from_slice(bytes);
@@ -427,7 +421,7 @@ impl Broker {
         Ok(())
     }
 
-    fn output_of_master(&mut self, now: MonoNs, link: ReplicaConnection, buffer: &mut BytesMut, out: &mut Output) {
+    fn output_of_master(&mut self, now: MonoNs, link: LinkId, buffer: &mut BytesMut, out: &mut Output) {
         let Part::Master(master) = &mut self.replica.role else { return };
         let (epochs, log) = (&self.replica.epochs, &mut self.log);
         while buffer.len() < HA_SEND_BYTES {
@@ -566,13 +560,7 @@ impl Head {
 
 /// The slave's half: what the master says, and what it is told.
 impl Broker {
-    fn master_says(
-        &mut self,
-        now: MonoNs,
-        link: ReplicaConnection,
-        bytes: &[u8],
-        out: &mut Output,
-    ) -> Result<(), SlaveError> {
+    fn master_says(&mut self, now: MonoNs, link: LinkId, bytes: &[u8], out: &mut Output) -> Result<(), SlaveError> {
         let mut received = bytes;
         let mut front = self.replica.take_front(link);
         loop {

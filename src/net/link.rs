@@ -19,28 +19,28 @@ use glommio::net::TcpStream;
 
 use super::sleeper::Sleeper;
 use crate::limits::{HA_CONNECT_MS, HA_LINKS_MAX, SCRATCH_BYTES};
-use crate::model::ReplicaConnection;
+use crate::model::LinkId;
 use crate::shard::watch::Watch;
 
 /// What the links of a shard talk to. No call may block; each may wake or close links.
 pub trait LinkService: 'static {
     /// A slave has connected, or the connection that [`Links::connect`] was asked for is there.
-    fn link_up(self: &Rc<Self>, link: ReplicaConnection, peer: SocketAddr);
+    fn link_up(self: &Rc<Self>, link: LinkId, peer: SocketAddr);
 
     /// The connection that [`Links::connect`] was asked for did not come about.
     fn link_failed(self: &Rc<Self>, address: SocketAddr, why: &str);
 
     /// Bytes have come.
-    fn link_received(self: &Rc<Self>, link: ReplicaConnection, bytes: &[u8]);
+    fn link_received(self: &Rc<Self>, link: LinkId, bytes: &[u8]);
 
     /// Appends what is to be sent now to an empty buffer, within the bound of a send buffer.
-    fn link_output(self: &Rc<Self>, link: ReplicaConnection, out: &mut BytesMut);
+    fn link_output(self: &Rc<Self>, link: LinkId, out: &mut BytesMut);
 
     /// Whether the link is to be read. When that becomes true again, the service calls [`Links::resume_input`].
-    fn link_reads(&self, link: ReplicaConnection) -> bool;
+    fn link_reads(&self, link: LinkId) -> bool;
 
     /// A link has ended.
-    fn link_down(self: &Rc<Self>, link: ReplicaConnection);
+    fn link_down(self: &Rc<Self>, link: LinkId);
 }
 
 /// Writes of one turn before others get theirs.
@@ -73,7 +73,7 @@ pub struct Links<S> {
     service: Rc<S>,
     watch: Rc<Watch>,
     queue: TaskQueueHandle,
-    links: RefCell<BTreeMap<ReplicaConnection, Rc<Handle>>>,
+    links: RefCell<BTreeMap<LinkId, Rc<Handle>>>,
     next_id: Cell<u64>,
     scratch: RefCell<Box<[u8]>>,
     is_closing: Cell<bool>,
@@ -101,7 +101,7 @@ impl<S: LinkService> Links<S> {
     }
 
     /// Wakes a link because there is something to send, unless it will see that by itself.
-    pub fn wake(&self, link: ReplicaConnection) {
+    pub fn wake(&self, link: LinkId) {
         if let Some(handle) = self.links.borrow().get(&link)
             && !handle.is_busy.get()
         {
@@ -110,7 +110,7 @@ impl<S: LinkService> Links<S> {
     }
 
     /// Reads on at the links that were not read and are to be read again.
-    pub fn resume_input(&self, reads: impl Fn(ReplicaConnection) -> bool) {
+    pub fn resume_input(&self, reads: impl Fn(LinkId) -> bool) {
         for (link, handle) in &*self.links.borrow() {
             if handle.is_paused.get() && reads(*link) {
                 handle.is_paused.set(false);
@@ -120,7 +120,7 @@ impl<S: LinkService> Links<S> {
     }
 
     /// Closes a link, without what waits for it.
-    pub fn close(&self, link: ReplicaConnection) {
+    pub fn close(&self, link: LinkId) {
         if let Some(handle) = self.links.borrow().get(&link) {
             handle.is_condemned.set(true);
             handle.sleeper.wake();
@@ -165,7 +165,7 @@ impl<S: LinkService> Links<S> {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
         }
-        let id = ReplicaConnection(self.next_id.get());
+        let id = LinkId(self.next_id.get());
         self.next_id.set(id.0 + 1);
         let handle = Rc::new(Handle::default());
         self.links.borrow_mut().insert(id, handle.clone());
@@ -178,7 +178,7 @@ impl<S: LinkService> Links<S> {
 
 struct Link<S> {
     links: Rc<Links<S>>,
-    id: ReplicaConnection,
+    id: LinkId,
     handle: Rc<Handle>,
     stream: TcpStream,
     /// Made, not accepted by the socket yet.

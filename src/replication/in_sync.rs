@@ -7,13 +7,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{LogOffset, MonoNs, ReplicaConnection};
+use crate::model::{LinkId, LogOffset, MonoNs};
 
 /// The slaves of one master, in sync or not. The master itself is always in sync and not in here.
 #[derive(Debug)]
 pub struct InSyncSet {
     catch_up_within_ms: u64,
-    slaves: BTreeMap<ReplicaConnection, Standing>,
+    slaves: BTreeMap<LinkId, Standing>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,18 +42,18 @@ impl InSyncSet {
     }
 
     /// A slave begins to follow and holds everything below `acked`.
-    pub fn add(&mut self, slave: ReplicaConnection, acked: LogOffset) {
+    pub fn add(&mut self, slave: LinkId, acked: LogOffset) {
         let standing = Standing { acked, caught_up: None, mark: None, membership: Membership::Out };
         self.slaves.insert(slave, standing);
     }
 
     /// A slave is gone. Returns whether it was in sync.
-    pub fn remove(&mut self, slave: ReplicaConnection) -> bool {
+    pub fn remove(&mut self, slave: LinkId) -> bool {
         self.slaves.remove(&slave).is_some_and(|standing| standing.membership == Membership::In)
     }
 
     /// The log's end `end` was wholly sent to a slave.
-    pub fn note_sent_all(&mut self, now: MonoNs, slave: ReplicaConnection, end: LogOffset) {
+    pub fn note_sent_all(&mut self, now: MonoNs, slave: LinkId, end: LogOffset) {
         let Some(standing) = self.slaves.get_mut(&slave) else { return };
         if standing.acked >= end {
             standing.caught_up = Some(now);
@@ -64,14 +64,7 @@ impl InSyncSet {
     }
 
     /// A slave has acknowledged `acked`. `end` is the log's end now, `confirm` the confirm offset.
-    pub fn acknowledge(
-        &mut self,
-        now: MonoNs,
-        slave: ReplicaConnection,
-        acked: LogOffset,
-        end: LogOffset,
-        confirm: LogOffset,
-    ) {
+    pub fn acknowledge(&mut self, now: MonoNs, slave: LinkId, acked: LogOffset, end: LogOffset, confirm: LogOffset) {
         let within_ms = self.catch_up_within_ms;
         let Some(standing) = self.slaves.get_mut(&slave) else { return };
         standing.acked = acked;
@@ -94,7 +87,7 @@ impl InSyncSet {
     }
 
     /// Time passes: slaves that are behind for too long leave the set. Returns those that did.
-    pub fn shrink(&mut self, now: MonoNs, end: LogOffset) -> Vec<ReplicaConnection> {
+    pub fn shrink(&mut self, now: MonoNs, end: LogOffset) -> Vec<LinkId> {
         let mut left = Vec::new();
         for (slave, standing) in &mut self.slaves {
             if standing.acked >= end {
@@ -118,7 +111,7 @@ impl InSyncSet {
 
     /// Whether a slave is a member.
     #[must_use]
-    pub fn contains(&self, slave: ReplicaConnection) -> bool {
+    pub fn contains(&self, slave: LinkId) -> bool {
         self.slaves.get(&slave).is_some_and(|standing| standing.membership == Membership::In)
     }
 
@@ -135,7 +128,7 @@ mod tests {
     use crate::replication::confirm;
     use proptest::prelude::*;
 
-    const A: ReplicaConnection = ReplicaConnection(1);
+    const A: LinkId = LinkId(1);
     const WITHIN_MS: u64 = 15_000;
 
     fn at(ms: u64) -> MonoNs {
@@ -194,7 +187,7 @@ mod tests {
             let (mut now, mut end, mut confirmed) = (0, 0_u64, LogOffset(0));
             let mut acked = [0_u64; 3];
             for (what, slave, amount) in steps {
-                let id = ReplicaConnection(slave);
+                let id = LinkId(slave);
                 let index = usize::try_from(slave).expect("small");
                 now += amount / 10;
                 match what {
@@ -213,7 +206,7 @@ mod tests {
                 }
                 confirmed = confirm::confirm(confirmed, LogOffset(end), set.bounds());
                 for (index, acked) in acked.iter().enumerate() {
-                    let id = ReplicaConnection(index as u64);
+                    let id = LinkId(index as u64);
                     prop_assert!(!set.contains(id) || *acked >= confirmed.0, "{} of {confirmed}", acked);
                 }
             }

@@ -14,11 +14,11 @@ use thiserror::Error;
 use super::confirm;
 use super::in_sync::InSyncSet;
 use super::rate::Rate;
+use super::settings::ReplicaSettings;
 use super::status::SlaveStatus;
-use crate::broker::settings::ReplicaSettings;
 use crate::limits::{HA_CONFIRM_MS, HA_OPENING_MS, HA_SLAVES_MAX, HA_STRANGERS_MAX, HA_WINDOW_BYTES};
 use crate::log::BlockId;
-use crate::model::{BrokerId, LogOffset, MonoNs, ReplicaConnection, Role};
+use crate::model::{BrokerId, LinkId, LogOffset, MonoNs, Role};
 
 /// Why a replication connection is closed. One sentence for the log.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -167,7 +167,7 @@ enum Phase {
 #[derive(Debug)]
 pub struct Master {
     settings: ReplicaSettings,
-    links: BTreeMap<ReplicaConnection, Link>,
+    links: BTreeMap<LinkId, Link>,
     in_sync: InSyncSet,
     confirm: LogOffset,
 }
@@ -181,7 +181,7 @@ impl Master {
     }
 
     /// A connection was accepted. Returns one that is to be closed instead, if there are too many that have said nothing.
-    pub fn connected(&mut self, now: MonoNs, id: ReplicaConnection, peer: SocketAddr) -> Option<ReplicaConnection> {
+    pub fn connected(&mut self, now: MonoNs, id: LinkId, peer: SocketAddr) -> Option<LinkId> {
         let rate = Rate::new(now, LogOffset(0));
         let (phase, acked, told) = (Phase::Stranger, LogOffset(0), LogOffset(0));
         self.links.insert(id, Link { peer, opening: None, phase, acked, told, last_read: now, last_write: now, rate });
@@ -191,14 +191,14 @@ impl Master {
     }
 
     /// A connection has ended. Returns whether it was a slave in sync.
-    pub fn disconnected(&mut self, id: ReplicaConnection) -> bool {
+    pub fn disconnected(&mut self, id: LinkId) -> bool {
         self.links.remove(&id);
         self.in_sync.remove(id)
     }
 
     /// How a connection has opened its stream, if it has.
     #[must_use]
-    pub fn opening(&self, id: ReplicaConnection) -> Option<Opening> {
+    pub fn opening(&self, id: LinkId) -> Option<Opening> {
         self.links.get(&id)?.opening
     }
 
@@ -206,12 +206,7 @@ impl Master {
     ///
     /// # Errors
     /// [`HaRefused`]: the connection is to be closed.
-    pub fn greet(
-        &mut self,
-        now: MonoNs,
-        id: ReplicaConnection,
-        opening: Opening,
-    ) -> Result<Option<ReplicaConnection>, HaRefused> {
+    pub fn greet(&mut self, now: MonoNs, id: LinkId, opening: Opening) -> Result<Option<LinkId>, HaRefused> {
         self.check_room()?;
         let Opening::Epoch { id: broker, .. } = opening else { return Err(HaRefused::Garbage) };
         let older =
@@ -234,13 +229,7 @@ impl Master {
     ///
     /// # Errors
     /// [`HaRefused`]: the connection is to be closed.
-    pub fn report(
-        &mut self,
-        now: MonoNs,
-        id: ReplicaConnection,
-        offset: LogOffset,
-        ends: LogEnds,
-    ) -> Result<(), HaRefused> {
+    pub fn report(&mut self, now: MonoNs, id: LinkId, offset: LogOffset, ends: LogEnds) -> Result<(), HaRefused> {
         if self.links.get(&id).is_some_and(Link::is_stranger) {
             self.check_room()?;
         }
@@ -271,7 +260,7 @@ impl Master {
 
     /// What a slave is to be sent now.
     #[must_use]
-    pub fn next(&self, now: MonoNs, id: ReplicaConnection, ends: &LogEnds) -> Next {
+    pub fn next(&self, now: MonoNs, id: LinkId, ends: &LogEnds) -> Next {
         let Some(link) = self.links.get(&id) else { return Next::Nothing };
         match link.phase {
             Phase::Greeting => Next::Greeting,
@@ -292,7 +281,7 @@ impl Master {
     }
 
     /// The slaves that are to be sent something now.
-    pub fn ready(&self, now: MonoNs, ends: LogEnds) -> impl Iterator<Item = ReplicaConnection> {
+    pub fn ready(&self, now: MonoNs, ends: LogEnds) -> impl Iterator<Item = LinkId> {
         self.links.keys().copied().filter(move |id| self.next(now, *id, &ends) != Next::Nothing)
     }
 
@@ -304,19 +293,19 @@ impl Master {
 
     /// The other end of a connection.
     #[must_use]
-    pub fn peer(&self, id: ReplicaConnection) -> Option<SocketAddr> {
+    pub fn peer(&self, id: LinkId) -> Option<SocketAddr> {
         self.links.get(&id).map(|link| link.peer)
     }
 
     /// The handshake of a slave was answered.
-    pub fn greeted(&mut self, now: MonoNs, id: ReplicaConnection) {
+    pub fn greeted(&mut self, now: MonoNs, id: LinkId) {
         if let Some(link) = self.links.get_mut(&id) {
             (link.phase, link.last_write) = (Phase::Greeted, now);
         }
     }
 
     /// A slave was sent so many bytes more.
-    pub fn sent(&mut self, now: MonoNs, id: ReplicaConnection, bytes: usize, ends: &LogEnds) {
+    pub fn sent(&mut self, now: MonoNs, id: LinkId, bytes: usize, ends: &LogEnds) {
         let appended = ends.appended;
         let Some(link) = self.links.get_mut(&id) else { return };
         let Phase::Following { next, .. } = &mut link.phase else { return };
@@ -329,14 +318,14 @@ impl Master {
     }
 
     /// A slave was sent an empty transfer.
-    pub fn sent_heartbeat(&mut self, now: MonoNs, id: ReplicaConnection, ends: &LogEnds) {
+    pub fn sent_heartbeat(&mut self, now: MonoNs, id: LinkId, ends: &LogEnds) {
         if let Some(link) = self.links.get_mut(&id) {
             (link.last_write, link.told) = (now, ends.confirm);
         }
     }
 
     /// What a slave is to be sent has to be read from the disk first.
-    pub fn blocked(&mut self, id: ReplicaConnection, block: BlockId) {
+    pub fn blocked(&mut self, id: LinkId, block: BlockId) {
         if let Some(Link { phase: Phase::Following { blocked, .. }, .. }) = self.links.get_mut(&id) {
             *blocked = Some(block);
         }
@@ -354,7 +343,7 @@ impl Master {
     }
 
     /// Time passes. Returns the connections that are to be closed, and why.
-    pub fn tick(&mut self, now: MonoNs, ends: LogEnds) -> Vec<(ReplicaConnection, HaRefused)> {
+    pub fn tick(&mut self, now: MonoNs, ends: LogEnds) -> Vec<(LinkId, HaRefused)> {
         for slave in self.in_sync.shrink(now, ends.appended) {
             let within_ms = self.settings.catch_up_within_ms;
             if let Some(link) = self.links.get(&slave) {
@@ -478,8 +467,8 @@ mod tests {
     use super::*;
     use crate::log::FileName;
 
-    const A: ReplicaConnection = ReplicaConnection(1);
-    const B: ReplicaConnection = ReplicaConnection(2);
+    const A: LinkId = LinkId(1);
+    const B: LinkId = LinkId(2);
 
     fn at(ms: u64) -> MonoNs {
         MonoNs(0).plus_ms(ms)
@@ -498,7 +487,7 @@ mod tests {
         Master::new(ReplicaSettings { in_sync_replicas, ..ReplicaSettings::default() })
     }
 
-    fn follow(master: &mut Master, id: ReplicaConnection, offset: u64, ends: LogEnds) -> Result<(), HaRefused> {
+    fn follow(master: &mut Master, id: LinkId, offset: u64, ends: LogEnds) -> Result<(), HaRefused> {
         master.connected(at(0), id, peer());
         master.report(at(0), id, LogOffset(offset), ends)
     }
@@ -608,7 +597,7 @@ mod tests {
     #[test]
     fn strangers_and_twins_make_room() {
         let mut master = master(1);
-        let id = |number: usize| ReplicaConnection(number as u64);
+        let id = |number: usize| LinkId(number as u64);
         for number in 0..HA_STRANGERS_MAX {
             assert_eq!(master.connected(at(0), id(number), peer()), None);
         }

@@ -3,7 +3,7 @@
 //! State of the shard. A [`Master`] knows of each slave how far it was sent to and how far it has acknowledged; the bytes themselves
 //! stay in the log, so a slow slave costs a few numbers. A [`Slave`] follows one master: it connects, takes transfers in order, hands whole
 //! records to its log and acknowledges what its own flush setting promises. `broker/replica.rs` joins them to the log and to the replies
-//! that wait; `shard/replica.rs` carries the bytes.
+//! that wait; `shard/links.rs` carries the bytes.
 //!
 //! ```text
 //! append ─▶ Log::stream ─▶ Master ══transfer══▶ Slave ─▶ Log::append_replicated ─▶ its own commit
@@ -19,11 +19,13 @@ pub mod epoch;
 pub mod in_sync;
 pub mod master;
 mod rate;
+pub mod settings;
 pub mod slave;
 pub mod status;
 
 pub use epoch::{EpochEntry, EpochTable};
 pub use in_sync::InSyncSet;
 pub use master::{Master, Next, Opening};
+pub use settings::ReplicaSettings;
 pub use slave::{Slave, SlaveAct};
 pub use status::{MasterStatus, ReplicaStatus, SlaveStatus};

@@ -15,11 +15,11 @@ use thiserror::Error;
 
 use super::epoch::{EpochEntry, EpochError, EpochTable};
 use super::rate::Rate;
+use super::settings::ReplicaSettings;
 use super::status::MasterStatus;
-use crate::broker::settings::ReplicaSettings;
 use crate::limits::{HA_BODY_BYTES_MAX, HA_HOPELESS_RETRY_MS, HA_PENDING_BYTES_MAX, HA_RETRY_MS_MAX, HA_RETRY_MS_MIN};
 use crate::log::{BeginError, ReplicaError};
-use crate::model::{Epoch, LogOffset, MonoNs, ReplicaConnection, UnixMs};
+use crate::model::{Epoch, LinkId, LogOffset, MonoNs, UnixMs};
 
 /// Why a slave gives up a connection. One sentence for the log.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -100,7 +100,7 @@ pub enum SlaveAct {
     /// Close the connection.
     Close {
         /// Which.
-        link: ReplicaConnection,
+        link: LinkId,
         /// Why.
         why: SlaveError,
     },
@@ -157,7 +157,7 @@ enum State {
     /// The shell connects.
     Connecting,
     /// Connected.
-    Open { link: ReplicaConnection, phase: Phase },
+    Open { link: LinkId, phase: Phase },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -274,7 +274,7 @@ impl Slave {
     }
 
     /// The connection is there. The log goes on at its end.
-    pub fn link_up(&mut self, now: MonoNs, link: ReplicaConnection, log: &OwnLog) {
+    pub fn link_up(&mut self, now: MonoNs, link: LinkId, log: &OwnLog) {
         let phase = if self.stream == StreamKind::Epoch { Phase::Greeting } else { Phase::Following };
         self.state = State::Open { link, phase };
         (self.last_read, self.last_write) = (now, now);
@@ -310,7 +310,7 @@ impl Slave {
 
     /// The connection, if there is one.
     #[must_use]
-    pub fn link(&self) -> Option<ReplicaConnection> {
+    pub fn link(&self) -> Option<LinkId> {
         match self.state {
             State::Open { link, .. } => Some(link),
             _ => None,
@@ -511,7 +511,7 @@ impl Slave {
 mod tests {
     use super::*;
 
-    const LINK: ReplicaConnection = ReplicaConnection(1);
+    const LINK: LinkId = LinkId(1);
 
     fn at(ms: u64) -> MonoNs {
         MonoNs(0).plus_ms(ms)

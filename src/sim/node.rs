@@ -8,20 +8,20 @@ use bytes::Bytes;
 use super::disk::SimDisk;
 use super::random::Random;
 use super::tail::{Remains, SimTail, Slot};
-use crate::broker::settings::{BrokerSettings, ReplicaSettings};
+use crate::broker::settings::BrokerSettings;
 use crate::broker::{Broker, Effect, Output, Tables};
 use crate::control::message::{ToControl, ToShard};
 use crate::log::{
     BlockId, Commit, DiskUsage, FlushPolicy, FoundStore, Io, IoError, Log, LogSettings, Recovery, Step, Stream,
 };
-use crate::model::{BrokerId, BrokerName, LogOffset, Now, ReplicaConnection, Role, ShardId};
-use crate::replication::EpochTable;
+use crate::model::{BrokerId, BrokerName, LinkId, LogOffset, Now, Role, ShardId};
+use crate::replication::{EpochTable, ReplicaSettings};
 
 /// What a node asks of the world.
 #[derive(Debug)]
 pub(super) enum Asks {
     Connect,
-    Close(ReplicaConnection),
+    Close(LinkId),
 }
 
 /// How a node ends.

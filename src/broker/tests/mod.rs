@@ -5,21 +5,22 @@ use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 
-use super::settings::{BrokerSettings, ReplicaSettings};
+use super::settings::BrokerSettings;
 use super::{Broker, Effect, Output, Tables};
 use crate::control::message::{ToControl, ToShard};
 use crate::log::{BlockId, DiskUsage, FileName, FlushPolicy, HeapTail, Log, LogSettings, TailMemory, Work};
-use crate::model::{BrokerName, ConnectionId, LogOffset, MonoNs, Now, ReplicaConnection, ShardId, UnixMs};
+use crate::model::{BrokerName, ConnectionId, LinkId, LogOffset, MonoNs, Now, ShardId, UnixMs};
 use crate::protocol::code::RequestCode;
 use crate::protocol::frame::{Encoding, split};
 use crate::protocol::header::Header;
 use crate::protocol::message::Properties;
 use crate::protocol::reply::{ExtValue, encode_request};
+use crate::replication::ReplicaSettings;
 
 mod admin;
 mod clients;
+mod master;
 mod pull;
-mod replica;
 mod send;
 mod slave;
 
@@ -110,7 +111,7 @@ struct World {
     controls: Vec<ToControl>,
     fetches: Vec<BlockId>,
     /// Replication connections that the broker wants closed.
-    closed: Vec<ReplicaConnection>,
+    closed: Vec<LinkId>,
     next_connection: u64,
     next_opaque: i32,
     /// Writes of tables that wait for `persists`.

@@ -7,8 +7,8 @@ use crate::limits::{HA_BODY_BYTES_MAX, HA_SEND_BYTES, PARTIAL_BYTES_KEPT};
 use crate::model::Role;
 use crate::protocol::ha::{classic, epoch};
 
-const A: ReplicaConnection = ReplicaConnection(1);
-const B: ReplicaConnection = ReplicaConnection(2);
+const A: LinkId = LinkId(1);
+const B: LinkId = LinkId(2);
 
 fn master(in_sync_replicas: u32, min_in_sync_replicas: u32) -> World {
     let replica = ReplicaSettings {
@@ -28,25 +28,25 @@ impl World {
     }
 
     /// Bytes of a slave.
-    fn hear(&mut self, link: ReplicaConnection, bytes: &[u8]) {
+    fn hear(&mut self, link: LinkId, bytes: &[u8]) {
         self.broker.ha_received(self.now, link, bytes, &mut self.out);
         self.run();
     }
 
-    fn report(&mut self, link: ReplicaConnection, end: LogOffset) {
+    fn report(&mut self, link: LinkId, end: LogOffset) {
         let mut bytes = BytesMut::new();
         classic::encode_report(end, &mut bytes);
         self.hear(link, &bytes);
     }
 
     /// A slave that has everything connects.
-    fn follow(&mut self, link: ReplicaConnection) {
+    fn follow(&mut self, link: LinkId) {
         self.broker.ha_connected(self.now, link, SocketAddr::from(([10, 0, 0, 2], 4000)), &mut self.out);
         self.report(link, self.end());
     }
 
     /// What a slave is sent, until there is no more: headers and bodies as they are.
-    fn take(&mut self, link: ReplicaConnection) -> BytesMut {
+    fn take(&mut self, link: LinkId) -> BytesMut {
         let mut sent = BytesMut::new();
         loop {
             let mut buffer = BytesMut::new();

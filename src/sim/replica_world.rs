@@ -10,10 +10,10 @@ use bytes::BytesMut;
 
 use super::node::{Asks, End, SimNode, address_of, replica_settings};
 use super::random::Random;
-use super::wire::{End as WireEnd, WIRE_BYTES_MAX, Wire};
+use super::wire::{Endpoint, WIRE_BYTES_MAX, Wire};
 use crate::control::message::ToShard;
 use crate::log::{FlushPolicy, LogSettings, RecordRead};
-use crate::model::{ConnectionId, LogOffset, MonoNs, Now, ReplicaConnection, UnixMs};
+use crate::model::{ConnectionId, LinkId, LogOffset, MonoNs, Now, UnixMs};
 use crate::protocol::code::RequestCode;
 use crate::protocol::frame::{self, Encoding};
 use crate::protocol::header::Header;
@@ -275,7 +275,7 @@ impl ReplicaWorld {
         self.counts.connects += 1;
         let end = |node: &mut SimNode, number| {
             node.next_link += 1;
-            WireEnd { node: number, life: node.life, link: ReplicaConnection(node.next_link) }
+            Endpoint { node: number, life: node.life, link: LinkId(node.next_link) }
         };
         let (slave, master) = (end(&mut self.nodes[index], index), end(&mut self.nodes[0], 0));
         self.wires.push(Wire::new(slave, master));
@@ -284,9 +284,9 @@ impl ReplicaWorld {
     }
 
     /// A node closes its end of a connection.
-    fn close(&mut self, index: usize, link: ReplicaConnection) {
+    fn close(&mut self, index: usize, link: LinkId) {
         let (now, life) = (self.now, self.nodes[index].life);
-        let end = WireEnd { node: index, life, link };
+        let end = Endpoint { node: index, life, link };
         let is_there = self.wires.iter().any(|wire| wire.ways.iter().any(|way| way.to == Some(end)));
         for wire in &mut self.wires {
             wire.close(end, &mut self.random);

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::pump::Shard;
 use super::work::io_error;
-use crate::model::ReplicaConnection;
+use crate::model::LinkId;
 use crate::net::LinkService;
 
 /// The path of the epochs' file below the shard's folder.
@@ -17,7 +17,7 @@ pub(super) fn epochs_path() -> PathBuf {
 }
 
 impl LinkService for Shard {
-    fn link_up(self: &Rc<Self>, link: ReplicaConnection, peer: SocketAddr) {
+    fn link_up(self: &Rc<Self>, link: LinkId, peer: SocketAddr) {
         self.act("replica", |broker, now, out| broker.ha_connected(now, link, peer, out));
     }
 
@@ -25,19 +25,19 @@ impl LinkService for Shard {
         self.act("replica", |broker, now, _| broker.ha_failed(now, address, why));
     }
 
-    fn link_received(self: &Rc<Self>, link: ReplicaConnection, bytes: &[u8]) {
+    fn link_received(self: &Rc<Self>, link: LinkId, bytes: &[u8]) {
         self.act("replica", |broker, now, out| broker.ha_received(now, link, bytes, out));
     }
 
-    fn link_output(self: &Rc<Self>, link: ReplicaConnection, buffer: &mut BytesMut) {
+    fn link_output(self: &Rc<Self>, link: LinkId, buffer: &mut BytesMut) {
         self.act("replica", |broker, now, out| broker.ha_output(now, link, buffer, out));
     }
 
-    fn link_reads(&self, link: ReplicaConnection) -> bool {
+    fn link_reads(&self, link: LinkId) -> bool {
         self.look(|broker| broker.ha_reads(link))
     }
 
-    fn link_down(self: &Rc<Self>, link: ReplicaConnection) {
+    fn link_down(self: &Rc<Self>, link: LinkId) {
         self.act("replica", |broker, now, out| broker.ha_disconnected(now, link, out));
     }
 }
