@@ -7,10 +7,11 @@
 use std::net::SocketAddr;
 
 use bytes::BytesMut;
-use ringmq::broker::settings::{BrokerSettings, ReplicaSettings};
+use ringmq::broker::settings::BrokerSettings;
 use ringmq::broker::{Broker, Output, Tables};
 use ringmq::control::message::ToShard;
 use ringmq::log::{FlushPolicy, HeapTail, Log, LogSettings};
+use ringmq::replication::ReplicaSettings;
 use ringmq_protocol::frame::{Encoding, split};
 use ringmq_protocol::header::Header;
 use ringmq_protocol::model::{BrokerName, ConnectionId, MonoNs, Now, ShardId, UnixMs};

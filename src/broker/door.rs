@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::ack::Ticket;
-use super::outbox::CloseReason;
+
 use super::persist::Table;
 use super::{Broker, EXPIRY_SCAN_MS, Effect, OFFSETS_WRITE_MS, Output, topic};
 use crate::control::message::ToShard;
@@ -13,7 +13,7 @@ use crate::limits::EFFECTS_MAX;
 use crate::log::{BlockId, Commit, DiskUsage, Io, IoError, IoId, Log};
 use crate::metrics::Counters;
 use crate::model::{ConnectionId, MonoNs, Now};
-use crate::protocol::frame::RawFrame;
+use crate::protocol::frame::{CloseReason, RawFrame};
 use crate::protocol::header::Header;
 
 /// Events: what has happened.

@@ -14,7 +14,6 @@ use bytes::BytesMut;
 use super::event::Event;
 use super::runtime::Runtime;
 use super::work::Fetches;
-use crate::broker::outbox::CloseReason;
 use crate::broker::{Broker, Effect, Output};
 use crate::control::message::{ControlSender, ShardReceiver, StopReason, ToControl, ToShard};
 use crate::disk::Disk;
@@ -22,7 +21,7 @@ use crate::limits::{COUNTERS_MS, TICK_MS};
 use crate::log::DiskUsage;
 use crate::model::{ConnectionId, LogOffset, MonoNs, Now, ShardId};
 use crate::net::{Links, Listeners, Net, ReplicaListener, Service};
-use crate::protocol::frame::RawFrame;
+use crate::protocol::frame::{CloseReason, RawFrame};
 
 /// One shard at work.
 pub(super) struct Shard {
@@ -106,9 +105,9 @@ impl Shard {
         mailbox: ShardReceiver,
     ) {
         let queues = self.runtime.queues;
-        let net = Net::new(self.clone(), self.runtime.watch.clone(), queues.request);
+        let net = Net::new(self.clone(), queues.request);
         assert!(self.net.set(Rc::downgrade(&net)).is_ok(), "a shard serves once");
-        let links = Links::new(self.clone(), self.runtime.watch.clone(), queues.request);
+        let links = Links::new(self.clone(), queues.request);
         assert!(self.links.set(Rc::downgrade(&links)).is_ok(), "a shard serves once");
         self.act("start", |broker, now, out| broker.handle_start(now, out));
         let spawn = |queue, task: std::pin::Pin<Box<dyn Future<Output = ()>>>| self.runtime.spawn(queue, task);
