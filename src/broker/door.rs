@@ -170,7 +170,8 @@ impl Broker {
         self.ask_ahead(out);
     }
 
-    fn ask_ahead(&mut self, out: &mut Output) {
+    /// Asks for the blocks that the log's readers will need next.
+    pub(super) fn ask_ahead(&mut self, out: &mut Output) {
         out.effects.extend(self.log.prefetch().into_iter().map(Effect::Prefetch));
     }
 }

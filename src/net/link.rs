@@ -28,13 +28,13 @@ pub trait LinkService: Host {
     fn link_failed(self: &Rc<Self>, address: SocketAddr, why: &str);
 
     /// Bytes have come.
-    fn link_received(self: &Rc<Self>, link: LinkId, bytes: &[u8]);
+    fn link_bytes(self: &Rc<Self>, link: LinkId, bytes: &[u8]);
 
     /// Appends what is to be sent now to an empty buffer, within the bound of a send buffer.
-    fn link_output(self: &Rc<Self>, link: LinkId, out: &mut BytesMut);
+    fn fill_link(self: &Rc<Self>, link: LinkId, out: &mut BytesMut);
 
     /// Whether the link is to be read. When that becomes true again, the service calls [`Links::resume_input`].
-    fn link_reads(&self, link: LinkId) -> bool;
+    fn poll_link_input(&self, link: LinkId) -> bool;
 
     /// A link has ended.
     fn link_down(self: &Rc<Self>, link: LinkId);
@@ -215,7 +215,7 @@ impl<S: LinkService> Link<S> {
         for _ in 0..WRITES_PER_TURN {
             if self.out.is_empty() {
                 self.out.clear();
-                self.links.service.link_output(self.id, &mut self.out);
+                self.links.service.fill_link(self.id, &mut self.out);
                 if self.out.is_empty() {
                     return Poll::Pending;
                 }
@@ -229,7 +229,7 @@ impl<S: LinkService> Link<S> {
     }
 
     fn read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), LinkEnd>> {
-        if !self.links.service.link_reads(self.id) {
+        if !self.links.service.poll_link_input(self.id) {
             self.handle.is_paused.set(true);
             return Poll::Pending;
         }
@@ -237,7 +237,7 @@ impl<S: LinkService> Link<S> {
         let mut scratch = links.scratch.borrow_mut();
         match self.transport.poll_read(context, &mut scratch) {
             Poll::Ready(Ok(received)) => {
-                links.service.link_received(self.id, received);
+                links.service.link_bytes(self.id, received);
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(end)) => Poll::Ready(Err(end.into())),

@@ -11,7 +11,7 @@ use crate::model::{LinkId, LogOffset, MonoNs};
 
 /// The slaves of one master, in sync or not. The master itself is always in sync and not in here.
 #[derive(Debug)]
-pub struct InSyncSet {
+pub(super) struct InSyncSet {
     catch_up_within_ms: u64,
     slaves: BTreeMap<LinkId, Standing>,
 }
@@ -37,23 +37,23 @@ enum Membership {
 impl InSyncSet {
     /// No slaves yet. `catch_up_within_ms`: RocketMQ's `haMaxTimeSlaveNotCatchup`.
     #[must_use]
-    pub fn new(catch_up_within_ms: u64) -> InSyncSet {
+    pub(super) fn new(catch_up_within_ms: u64) -> InSyncSet {
         InSyncSet { catch_up_within_ms, slaves: BTreeMap::new() }
     }
 
     /// A slave begins to follow and holds everything below `acked`.
-    pub fn add(&mut self, slave: LinkId, acked: LogOffset) {
+    pub(super) fn add(&mut self, slave: LinkId, acked: LogOffset) {
         let standing = Standing { acked, caught_up: None, mark: None, membership: Membership::Out };
         self.slaves.insert(slave, standing);
     }
 
     /// A slave is gone. Returns whether it was in sync.
-    pub fn remove(&mut self, slave: LinkId) -> bool {
+    pub(super) fn remove(&mut self, slave: LinkId) -> bool {
         self.slaves.remove(&slave).is_some_and(|standing| standing.membership == Membership::In)
     }
 
     /// The log's end `end` was wholly sent to a slave.
-    pub fn note_sent_all(&mut self, now: MonoNs, slave: LinkId, end: LogOffset) {
+    pub(super) fn note_sent_all(&mut self, now: MonoNs, slave: LinkId, end: LogOffset) {
         let Some(standing) = self.slaves.get_mut(&slave) else { return };
         if standing.acked >= end {
             standing.caught_up = Some(now);
@@ -64,7 +64,14 @@ impl InSyncSet {
     }
 
     /// A slave has acknowledged `acked`. `end` is the log's end now, `confirm` the confirm offset.
-    pub fn acknowledge(&mut self, now: MonoNs, slave: LinkId, acked: LogOffset, end: LogOffset, confirm: LogOffset) {
+    pub(super) fn acknowledge(
+        &mut self,
+        now: MonoNs,
+        slave: LinkId,
+        acked: LogOffset,
+        end: LogOffset,
+        confirm: LogOffset,
+    ) {
         let within_ms = self.catch_up_within_ms;
         let Some(standing) = self.slaves.get_mut(&slave) else { return };
         standing.acked = acked;
@@ -87,7 +94,7 @@ impl InSyncSet {
     }
 
     /// Time passes: slaves that are behind for too long leave the set. Returns those that did.
-    pub fn shrink(&mut self, now: MonoNs, end: LogOffset) -> Vec<LinkId> {
+    pub(super) fn shrink(&mut self, now: MonoNs, end: LogOffset) -> Vec<LinkId> {
         let mut left = Vec::new();
         for (slave, standing) in &mut self.slaves {
             if standing.acked >= end {
@@ -105,19 +112,19 @@ impl InSyncSet {
     }
 
     /// What those acknowledge who bound the confirm offset.
-    pub fn bounds(&self) -> impl Iterator<Item = LogOffset> {
+    pub(super) fn bounds(&self) -> impl Iterator<Item = LogOffset> {
         self.slaves.values().filter(|standing| standing.membership != Membership::Out).map(|standing| standing.acked)
     }
 
     /// Whether a slave is a member.
     #[must_use]
-    pub fn contains(&self, slave: LinkId) -> bool {
+    pub(super) fn contains(&self, slave: LinkId) -> bool {
         self.slaves.get(&slave).is_some_and(|standing| standing.membership == Membership::In)
     }
 
     /// Members, the master among them.
     #[must_use]
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         1 + self.slaves.values().filter(|standing| standing.membership == Membership::In).count()
     }
 }

@@ -155,8 +155,8 @@ impl Shard {
                 Effect::Prefetch(block) => self.fetches.want_ahead(block),
                 Effect::Persist(table, bytes) => self.spawn_persist(table, bytes),
                 Effect::Control(letter) => self.tell_control(letter),
-                Effect::HaConnect(address) => self.with_links(|links| links.connect(address)),
-                Effect::HaClose(link) => self.with_links(|links| links.close(link)),
+                Effect::LinkConnect(address) => self.with_links(|links| links.connect(address)),
+                Effect::LinkClose(link) => self.with_links(|links| links.close(link)),
                 Effect::WriteEpochs { generation, text } => self.spawn_epochs(generation, text),
                 Effect::Truncate(end) => self.want_end(Ending::Cut(end)),
             }
@@ -172,8 +172,8 @@ impl Shard {
         }
         let now = self.runtime.watch.now();
         self.with_links(|links| {
-            core.broker.ha_ready(now).for_each(|link| links.wake(link));
-            links.resume_input(|link| core.broker.ha_reads(link));
+            core.broker.poll_links(now).for_each(|link| links.wake(link));
+            links.resume_input(|link| core.broker.poll_link_input(link));
         });
         self.commit_wanted.set();
         self.background_wanted.set();

@@ -169,7 +169,7 @@ impl SimNode {
 
     /// Whether it runs and takes transfers from a master.
     pub(super) fn follows(&self) -> bool {
-        let status = self.broker.as_ref().and_then(|broker| broker.replica_status().master);
+        let status = self.broker.as_ref().and_then(|broker| broker.view_replicas().master);
         status.is_some_and(|master| master.is_connected)
     }
 
@@ -249,8 +249,8 @@ impl SimNode {
                         broker.handle_control(now, ToShard::Registered { ticket }, &mut self.out);
                     }
                     Effect::Control(_) => {}
-                    Effect::HaConnect(_) => self.asks.push_back(Asks::Connect),
-                    Effect::HaClose(link) => self.asks.push_back(Asks::Close(link)),
+                    Effect::LinkConnect(_) => self.asks.push_back(Asks::Connect),
+                    Effect::LinkClose(link) => self.asks.push_back(Asks::Close(link)),
                     Effect::WriteEpochs { generation, text } => {
                         assert!(self.epochs_under_way.is_none(), "one write of the epochs is under way");
                         self.epochs_under_way = Some((generation, text));

@@ -279,8 +279,8 @@ impl World {
                     self.unwritten.push(table);
                 }
                 Effect::Control(event) => self.run_control(event),
-                Effect::HaClose(link) => self.closed.push(link),
-                Effect::HaConnect(_) | Effect::WriteEpochs { .. } | Effect::Truncate(_) => {
+                Effect::LinkClose(link) => self.closed.push(link),
+                Effect::LinkConnect(_) | Effect::WriteEpochs { .. } | Effect::Truncate(_) => {
                     panic!("a master asks for {effect:?}")
                 }
                 Effect::Fetch(block) | Effect::Prefetch(block) => {
