@@ -16,12 +16,13 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use ringmq::broker::outbox::{CloseReason, Outbox};
+use ringmq::broker::outbox::Outbox;
 use ringmq::disk::{Disk, blocking};
-use ringmq::model::{ConnectionId, FastMap};
-use ringmq::net::{Listeners, Net, Service};
-use ringmq::protocol::frame::RawFrame;
+use ringmq::model::{ConnectionId, FastMap, MonoNs};
+use ringmq::net::{Host, Listeners, Net, Service};
+use ringmq::protocol::frame::{CloseReason, RawFrame};
 use ringmq::shard::runtime::{self, ExecutorPlan, Runtime};
+use ringmq::shard::watch::Watch;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -174,14 +175,38 @@ fn child(test: &str, part: &str) -> Command {
 }
 
 /// What every test service counts, and an echo.
-#[derive(Default)]
 struct Echo {
+    watch: Rc<Watch>,
     outbox: RefCell<Outbox>,
     bodies: RefCell<FastMap<ConnectionId, usize>>,
     open: Cell<usize>,
     connected: Cell<usize>,
     refuses: Cell<bool>,
     net: RefCell<std::rc::Weak<Net<Echo>>>,
+}
+
+impl Echo {
+    fn new(watch: Rc<Watch>) -> Rc<Echo> {
+        Rc::new(Echo {
+            watch,
+            outbox: RefCell::default(),
+            bodies: RefCell::default(),
+            open: Cell::new(0),
+            connected: Cell::new(0),
+            refuses: Cell::new(false),
+            net: RefCell::default(),
+        })
+    }
+}
+
+impl Host for Echo {
+    fn now(&self) -> MonoNs {
+        self.watch.mono()
+    }
+
+    fn turn<T>(&self, name: &'static str, work: impl FnOnce() -> T) -> T {
+        self.watch.turn(name, work)
+    }
 }
 
 impl Service for Echo {
@@ -243,8 +268,8 @@ where
     L: Send + 'static,
 {
     on_shard(name, |runtime| async move {
-        let service = Rc::new(Echo::default());
-        let net = Net::new(service.clone(), runtime.watch.clone(), runtime.queues.request);
+        let service = Echo::new(runtime.watch.clone());
+        let net = Net::new(service.clone(), runtime.queues.request);
         *service.net.borrow_mut() = Rc::downgrade(&net);
         let listeners = Listeners::bind(LOOPBACK, 0).await.expect("a free pair");
         let address = SocketAddr::new(LOOPBACK, listeners.port());
@@ -444,8 +469,8 @@ fn thousands_of_idle_connections_cost_no_read_buffers() {
 #[test]
 fn a_service_that_refuses_is_not_given_frames_until_it_resumes() {
     on_shard("refusal", |runtime| async move {
-        let service = Rc::new(Echo::default());
-        let net = Net::new(service.clone(), runtime.watch.clone(), runtime.queues.request);
+        let service = Echo::new(runtime.watch.clone());
+        let net = Net::new(service.clone(), runtime.queues.request);
         *service.net.borrow_mut() = Rc::downgrade(&net);
         let listeners = Listeners::bind(LOOPBACK, 0).await.expect("a free pair");
         let address = SocketAddr::new(LOOPBACK, listeners.port());

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::ack::Ticket;
-use super::outbox::CloseReason;
+
 use super::persist::Table;
 use super::statistics::Statistics;
 use super::{Broker, EXPIRY_SCAN_MS, Effect, OFFSETS_WRITE_MS, Output, topic};
@@ -14,7 +14,7 @@ use crate::limits::EFFECTS_MAX;
 use crate::log::{BlockId, Commit, DiskUsage, Io, IoError, IoId, Log};
 use crate::metrics::{Counters, Stage, StageLatency};
 use crate::model::{ConnectionId, MonoNs, Now};
-use crate::protocol::frame::RawFrame;
+use crate::protocol::frame::{CloseReason, RawFrame};
 use crate::protocol::header::Header;
 
 /// Events: what has happened.
@@ -182,7 +182,8 @@ impl Broker {
         self.ask_ahead(out);
     }
 
-    fn ask_ahead(&mut self, out: &mut Output) {
+    /// Asks for the blocks that the log's readers will need next.
+    pub(super) fn ask_ahead(&mut self, out: &mut Output) {
         out.effects.extend(self.log.prefetch().into_iter().map(Effect::Prefetch));
     }
 }

@@ -11,10 +11,11 @@
 //! | `view_*` | a look | at any time; nothing changes by it |
 //!
 //! [`Broker::handle_start`] comes first and once. Then frames ([`Broker::handle_frame`] while [`Broker::poll_input`], and
-//! [`Broker::handle_turn_end`] behind the last of a turn), replication (`handle_link_*`), the results of what was wished for
-//! ([`Broker::handle_io`]) or of an [`Effect`] ([`Broker::handle_block`], [`Broker::handle_persisted`], [`Broker::handle_control`]), and time
-//! ([`Broker::handle_tick`], [`Broker::handle_deadline`]). After each event the shell carries out the effects, in their order, and sends what the
-//! outbox has. [`Broker::handle_stop`] is the last but for the results that are still under way.
+//! [`Broker::handle_turn_end`] behind the last of a turn), replication's links ([`Broker::handle_link_up`] and its like;
+//! [`Broker::fill_link`] for those that [`Broker::poll_links`] names), the results of what was wished for ([`Broker::handle_io`]) or of
+//! an [`Effect`] ([`Broker::handle_block`], [`Broker::handle_persisted`], [`Broker::handle_control`], [`Broker::handle_epochs_written`]), and
+//! time ([`Broker::handle_tick`], [`Broker::handle_deadline`]). After each event the shell carries out the effects, in their order, and sends
+//! what the outbox has. [`Broker::handle_stop`] is the last but for the results that are still under way.
 
 pub mod ack;
 mod admin;
@@ -67,7 +68,7 @@ use self::topic::TopicTable;
 use crate::letter::{CONTROL_TICKET_MIN, ToControl};
 use crate::log::{BlockId, DiskUsage, Log, QueueIndex};
 use crate::metrics::{Counters, Mornings, Rates, Stages};
-use crate::model::{ConnectionId, LogOffset, MonoNs, Now, ReplicaConnection};
+use crate::model::{ConnectionId, LinkId, LogOffset, MonoNs, Now};
 use crate::protocol::body::{self, BodyError, TopicConfig};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::frame::{Encoding, RawFrame};
@@ -97,10 +98,10 @@ pub enum Effect {
     Persist(Table, Bytes),
     /// Tell the control plane.
     Control(ToControl),
-    /// Connect to the master's replication port; then [`Broker::ha_connected`] or [`Broker::ha_failed`].
-    HaConnect(SocketAddr),
-    /// Close a replication connection; then [`Broker::ha_disconnected`].
-    HaClose(ReplicaConnection),
+    /// Connect to the master's replication port; then [`Broker::handle_link_up`] or [`Broker::handle_link_failed`].
+    LinkConnect(SocketAddr),
+    /// Close a link; then [`Broker::handle_link_down`].
+    LinkClose(LinkId),
     /// Replace the file of the epochs, durably, and call [`Broker::handle_epochs_written`]. At most one is under way.
     WriteEpochs {
         /// To be given back.

@@ -8,14 +8,7 @@ use bytes::BytesMut;
 
 use crate::limits::{OUTBOX_BYTES_HIGH, OUTBOX_TOTAL_BYTES_MAX};
 use crate::model::{ConnectionId, FastMap};
-
-/// Why a connection is closed by the broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CloseReason {
-    /// The header cannot be decoded, so there is no opaque to answer.
-    #[error("its header cannot be read")]
-    BadHeader,
-}
+use crate::protocol::frame::CloseReason;
 
 /// The frames that wait for the sockets of one shard.
 #[derive(Debug, Default)]

@@ -290,7 +290,7 @@ impl Broker {
             };
         }
         let suggested =
-            if reads_old && !self.replica_status().slaves.is_empty() { pull.slow_reader_asks } else { MASTER };
+            if reads_old && !self.view_replicas().slaves.is_empty() { pull.slow_reader_asks } else { MASTER };
         (suggested, code)
     }
 

@@ -171,7 +171,7 @@ impl Log {
         }
         self.queues.trim_some(TRIM_QUEUES_PER_TICK, self.start());
         self.keys.trim(self.start());
-        self.replica.blocks.tick();
+        self.replicated.blocks.tick();
         self.begin_checkpoint_if_due();
     }
 
@@ -193,7 +193,7 @@ impl Log {
                 self.checkpointer.is_wanted = true;
             } else if let Some(work) = self.segments.retire(!is_tight) {
                 self.cache.forget(FileName::Segment(oldest.start));
-                self.replica.blocks.forget(FileName::Segment(oldest.start));
+                self.replicated.blocks.forget(FileName::Segment(oldest.start));
                 self.background.retired.push_back(work);
                 return;
             }

@@ -121,7 +121,7 @@ impl Log {
             let replay_from = self.tail.appended();
             let out = vec![0; HEADER_BYTES];
             checkpointer.is_wanted = false;
-            let is_plain = self.replica.is_plain == Some(true);
+            let is_plain = self.replicated.is_plain == Some(true);
             let crc = crc32fast::Hasher::new();
             checkpointer.state = State::Collecting { replay_from, is_plain, next_queue: 0, out, crc };
         }

@@ -12,7 +12,7 @@ use super::file::{BlockId, Commit, FileName, Flush, IoError, IoId};
 use super::index_file::IndexFiles;
 use super::key_index::KeyIndex;
 use super::read::{Lookup, OpenBlock, TimeSearch};
-use super::replica::Replica;
+use super::replicated::Replicated;
 use super::segment::Segments;
 use super::settings::{FlushPolicy, LogSettings};
 use super::tail::{Tail, TailMemory};
@@ -62,7 +62,7 @@ pub struct Log {
     pub(super) open_block: Option<OpenBlock>,
     pub(super) prefetch: VecDeque<BlockId>,
     /// What the log knows for its replication: of masters and of slaves.
-    pub(super) replica: Replica,
+    pub(super) replicated: Replicated,
     next_io: u64,
     /// As of the last tick.
     pub(super) now: Now,
@@ -166,7 +166,7 @@ impl Log {
             time_searches: VecDeque::new(),
             open_block: None,
             prefetch: VecDeque::new(),
-            replica: Replica::default(),
+            replicated: Replicated::default(),
             next_io: 0,
             now: Now::default(),
             last_flush: Now::default(),
@@ -369,7 +369,7 @@ impl Log {
             record.encode(Place { log_offset, queue_offset }, out);
             segments.note_record(log_offset, record.store_timestamp(), out);
         });
-        self.replica.is_plain = Some(!self.settings.has_record_crc);
+        self.replicated.is_plain = Some(!self.settings.has_record_crc);
         let end = log_offset.plus(u64::from(record.size()));
         self.tail.publish(end);
         self.ends.push_back(end);
@@ -577,7 +577,7 @@ impl Log {
     #[inline]
     pub(super) fn advance_confirm(&mut self) {
         let promised = self.promised();
-        let confirm = self.replica.confirm_max.map_or(promised, |max| promised.min(max)).max(self.confirm);
+        let confirm = self.replicated.confirm_max.map_or(promised, |max| promised.min(max)).max(self.confirm);
         self.confirm = confirm;
         while let Some(&(end, index)) = self.unconfirmed.front()
             && end <= confirm

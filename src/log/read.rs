@@ -250,7 +250,7 @@ impl Log {
         if self.is_gone(block.file) {
             return;
         }
-        self.replica.blocks.supply(block, &data);
+        self.replicated.blocks.supply(block, &data);
         if u64::from(block.len) > COLD_BLOCK_BYTES {
             return;
         }

@@ -633,7 +633,7 @@ impl Recovery {
         log.index = std::mem::replace(&mut derived.index, IndexFiles::new(self.settings.index_file_bytes));
         log.checkpointer.resume(self.replay_from);
         log.checkpointer.is_wanted = self.is_cut;
-        log.replica.is_plain = self.is_plain;
+        log.replicated.is_plain = self.is_plain;
         self.log = Some(Box::new(log));
         self.phase = Phase::FlushFound;
         Ok(())

@@ -149,16 +149,16 @@ impl Log {
         }
         let block = self.stream_block(&segment, from, filled);
         let offset = usize::try_from(from.since(segment.start) - block.at).expect("within a block");
-        if let Some(data) = self.replica.blocks.get(block, offset) {
+        if let Some(data) = self.replicated.blocks.get(block, offset) {
             self.stream_ahead(&segment, &block, filled);
             let len = len.min(data.len());
             out.extend_from_slice(&data[..len]);
             return Stream::Bytes(len);
         }
-        if self.replica.blocks.take_failed(block) {
+        if self.replicated.blocks.take_failed(block) {
             return Stream::Failed(block);
         }
-        self.replica.blocks.ask(block);
+        self.replicated.blocks.ask(block);
         self.stream_ahead(&segment, &block, filled);
         Stream::Cold(block)
     }
@@ -189,8 +189,8 @@ impl Log {
             return;
         }
         let ahead = self.stream_block(&segment, next, filled);
-        if !self.replica.blocks.is_known(ahead) && self.prefetch.len() < PREFETCH_BLOCKS_MAX {
-            self.replica.blocks.ask(ahead);
+        if !self.replicated.blocks.is_known(ahead) && self.prefetch.len() < PREFETCH_BLOCKS_MAX {
+            self.replicated.blocks.ask(ahead);
             self.prefetch.push_back(ahead);
         }
     }

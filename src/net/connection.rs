@@ -5,36 +5,29 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::poll_fn;
-use std::net::{Shutdown, SocketAddr};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use bytes::{Buf as _, BytesMut};
-use futures_lite::io::{AsyncRead as _, AsyncWrite as _};
+use bytes::BytesMut;
 use glommio::TaskQueueHandle;
 use glommio::net::TcpStream;
 
 use super::Service;
 use super::backlog::{Backlog, Halt};
 use super::sleeper::Sleeper;
-use crate::broker::outbox::CloseReason;
+use super::transport::{self, SocketEnd, Transport};
 use crate::limits::{
     CONNECTION_IDLE_MS, CONNECTIONS_MAX, FRAME_WAIT_MS, FRAMES_PER_TURN_MAX, OUTBOX_BYTES_MAX, PARTIAL_BYTES_MAX,
     SCRATCH_BYTES,
 };
 use crate::model::{ConnectionId, MonoNs};
-use crate::protocol::frame::FrameError;
-use crate::shard::watch::Watch;
+use crate::protocol::frame::{CloseReason, FrameError};
 
 /// Why a connection ended. Only what the peer did wrong is worth a line in the log.
 #[derive(Debug, thiserror::Error)]
-enum End {
-    #[error("closed by the peer")]
-    Peer,
+enum ConnectionEnd {
     #[error("{0}")]
-    Socket(std::io::Error),
+    Socket(#[from] SocketEnd),
     #[error("{0}")]
     BadFrame(FrameError),
     #[error("{0}")]
@@ -73,7 +66,6 @@ enum Sentence {
 /// The connections of one shard.
 pub struct Net<S> {
     service: Rc<S>,
-    watch: Rc<Watch>,
     queue: TaskQueueHandle,
     connections: RefCell<BTreeMap<ConnectionId, Rc<Handle>>>,
     next_id: Cell<u64>,
@@ -89,10 +81,9 @@ pub struct Net<S> {
 impl<S: Service> Net<S> {
     /// No connections yet. Their tasks will run in `queue`.
     #[must_use]
-    pub fn new(service: Rc<S>, watch: Rc<Watch>, queue: TaskQueueHandle) -> Rc<Net<S>> {
+    pub fn new(service: Rc<S>, queue: TaskQueueHandle) -> Rc<Net<S>> {
         Rc::new(Net {
             service,
-            watch,
             queue,
             connections: RefCell::default(),
             next_id: Cell::new(1),
@@ -138,7 +129,7 @@ impl<S: Service> Net<S> {
 
     /// Condemns connections that were silent for too long or whose frame does not come to its end. Call it once a second.
     pub fn sweep(&self) {
-        let now = self.watch.now().mono;
+        let now = self.service.now();
         for handle in self.connections.borrow().values() {
             let is_slow = handle.frame_since.get().is_some_and(|since| now.ms_since(since) >= FRAME_WAIT_MS);
             let is_idle = now.ms_since(handle.active.get()) >= CONNECTION_IDLE_MS;
@@ -176,28 +167,23 @@ impl<S: Service> Net<S> {
             }
             return;
         }
-        // A peer that is gone already has no address; its socket is closed by dropping it.
-        let Ok(peer) = stream.peer_addr() else { return };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
-        }
+        let Some(transport) = Transport::new(stream) else { return };
         let id = ConnectionId(self.next_id.get());
         self.next_id.set(id.0 + 1);
         let handle = Rc::new(Handle::default());
-        handle.active.set(self.watch.now().mono);
+        handle.active.set(self.service.now());
         self.connections.borrow_mut().insert(id, handle.clone());
-        self.service.connected(id, peer);
+        self.service.connected(id, transport.peer());
         let connection = Connection {
             net: self.clone(),
             id,
             handle,
-            stream,
+            transport,
             out: BytesMut::new(),
             backlog: Backlog::default(),
             closing: None,
         };
-        let task = glommio::spawn_local_into(connection.run(peer), self.queue);
-        task.expect("the queue lives as long as the executor").detach();
+        transport::spawn(self.queue, connection.run());
     }
 
     fn remove(&self, id: ConnectionId, backlog: usize) {
@@ -234,7 +220,7 @@ struct Connection<S> {
     net: Rc<Net<S>>,
     id: ConnectionId,
     handle: Rc<Handle>,
-    stream: TcpStream,
+    transport: Transport,
     /// Taken from the outbox, not accepted by the socket yet.
     out: BytesMut,
     backlog: Backlog,
@@ -242,29 +228,26 @@ struct Connection<S> {
 }
 
 impl<S: Service> Connection<S> {
-    async fn run(mut self, peer: SocketAddr) {
+    async fn run(mut self) {
+        let peer = self.transport.peer();
         tracing::debug!(%peer, connection = %self.id, "connected");
         let net = self.net.clone();
-        let end = loop {
-            let turn = poll_fn(|context| net.watch.turn("connection", || self.turn(context))).await;
-            match turn {
-                Ok(()) => glommio::yield_if_needed().await,
-                Err(end) => break end,
-            }
-        };
+        let end = transport::run(&*net.service, "connection", |context| self.turn(context)).await;
         match &end {
-            End::BadFrame(_) | End::Asked(_) | End::SlowFrame | End::NotReading(_) => {
+            ConnectionEnd::BadFrame(_)
+            | ConnectionEnd::Asked(_)
+            | ConnectionEnd::SlowFrame
+            | ConnectionEnd::NotReading(_) => {
                 tracing::warn!(%peer, "connection closed: {end}");
             }
             _ => tracing::debug!(%peer, "connection closed: {end}"),
         }
-        self.net.remove(self.id, self.backlog.len());
-        // Without it the peer hears of the end only when the reactor next runs: an armed poll holds the socket open.
-        drop(self.stream.shutdown(Shutdown::Both).await);
+        net.remove(self.id, self.backlog.len());
+        self.transport.close().await;
     }
 
     /// One turn. `Ready(Ok)`: there is more to do at once; `Pending`: the socket or a wake will say.
-    fn turn(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+    fn turn(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ConnectionEnd>> {
         self.handle.sleeper.keep(context);
         let written = self.write(context);
         if let Err(end) = written {
@@ -272,13 +255,13 @@ impl<S: Service> Connection<S> {
         }
         if let Some(sentence) = self.handle.condemned.get() {
             return Poll::Ready(Err(match sentence {
-                Sentence::Idle => End::Idle,
-                Sentence::SlowFrame => End::SlowFrame,
-                Sentence::Stop => End::Stop,
+                Sentence::Idle => ConnectionEnd::Idle,
+                Sentence::SlowFrame => ConnectionEnd::SlowFrame,
+                Sentence::Stop => ConnectionEnd::Stop,
             }));
         }
         if let Some(reason) = self.closing {
-            return if self.out.is_empty() { Poll::Ready(Err(End::Asked(reason))) } else { Poll::Pending };
+            return if self.out.is_empty() { Poll::Ready(Err(ConnectionEnd::Asked(reason))) } else { Poll::Pending };
         }
         if !self.may_read() {
             return Poll::Pending;
@@ -287,7 +270,7 @@ impl<S: Service> Connection<S> {
     }
 
     /// Offers what waits to the socket.
-    fn write(&mut self, context: &mut Context<'_>) -> Result<(), End> {
+    fn write(&mut self, context: &mut Context<'_>) -> Result<(), ConnectionEnd> {
         loop {
             if self.out.is_empty() {
                 let closing;
@@ -297,18 +280,15 @@ impl<S: Service> Connection<S> {
                     return Ok(());
                 }
             }
-            match Pin::new(&mut self.stream).poll_write(context, &self.out) {
-                Poll::Ready(Ok(written)) => {
-                    self.out.advance(written);
-                    self.handle.active.set(self.net.watch.now().mono);
-                }
-                Poll::Ready(Err(error)) => return Err(End::Socket(error)),
+            match self.transport.poll_write(context, &mut self.out) {
+                Poll::Ready(written) => written?,
                 Poll::Pending => break,
             }
+            self.handle.active.set(self.net.service.now());
             self.net.service.note_unsent(self.id, self.out.len());
         }
         let waiting = self.net.service.note_unsent(self.id, self.out.len());
-        if waiting > OUTBOX_BYTES_MAX { Err(End::NotReading(waiting)) } else { Ok(()) }
+        if waiting > OUTBOX_BYTES_MAX { Err(ConnectionEnd::NotReading(waiting)) } else { Ok(()) }
     }
 
     /// Whether this connection's frames may be read. If not, it is noted as paused, and its frame's clock stands still.
@@ -323,29 +303,25 @@ impl<S: Service> Connection<S> {
         may
     }
 
-    fn read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+    fn read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ConnectionEnd>> {
         if self.backlog.has_work() {
             return Poll::Ready(self.handle_frames(&[]));
         }
         let net = self.net.clone();
         let mut scratch = net.scratch.borrow_mut();
-        match Pin::new(&mut self.stream).poll_read(context, &mut scratch) {
-            Poll::Ready(Ok(0)) => Poll::Ready(Err(End::Peer)),
-            Poll::Ready(Ok(count)) => {
-                let received = scratch.get(..count).expect("a read fills no more than its buffer");
-                Poll::Ready(self.handle_frames(received))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(End::Socket(error))),
+        match self.transport.poll_read(context, &mut scratch) {
+            Poll::Ready(Ok(received)) => Poll::Ready(self.handle_frames(received)),
+            Poll::Ready(Err(end)) => Poll::Ready(Err(end.into())),
             Poll::Pending => {
                 if self.backlog.len() > 0 && self.handle.frame_since.get().is_none() {
-                    self.handle.frame_since.set(Some(net.watch.now().mono));
+                    self.handle.frame_since.set(Some(net.service.now()));
                 }
                 Poll::Pending
             }
         }
     }
 
-    fn handle_frames(&mut self, received: &[u8]) -> Result<(), End> {
+    fn handle_frames(&mut self, received: &[u8]) -> Result<(), ConnectionEnd> {
         let before = self.backlog.len();
         let (service, id) = (&self.net.service, self.id);
         let mut handled = 0;
@@ -355,7 +331,7 @@ impl<S: Service> Connection<S> {
             if handled >= FRAMES_PER_TURN_MAX || !service.accepts_input(id) { Err(Halt::Enough) } else { Ok(()) }
         });
         service.turn_ended();
-        let now = self.net.watch.now().mono;
+        let now = self.net.service.now();
         self.handle.active.set(now);
         let after = self.backlog.len();
         self.net.note_partial(id, before, after);
@@ -366,8 +342,8 @@ impl<S: Service> Connection<S> {
         }
         match result {
             Ok(()) | Err(Halt::Enough) => Ok(()),
-            Err(Halt::BadFrame(error)) => Err(End::BadFrame(error)),
-            Err(Halt::Failed(reason)) => Err(End::Asked(reason)),
+            Err(Halt::BadFrame(error)) => Err(ConnectionEnd::BadFrame(error)),
+            Err(Halt::Failed(reason)) => Err(ConnectionEnd::Asked(reason)),
         }
     }
 }

@@ -5,42 +5,39 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::poll_fn;
-use std::net::{Shutdown, SocketAddr};
-use std::pin::Pin;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use bytes::{Buf as _, BytesMut};
-use futures_lite::io::{AsyncRead as _, AsyncWrite as _};
+use bytes::BytesMut;
 use glommio::TaskQueueHandle;
 use glommio::net::TcpStream;
 
+use super::Host;
 use super::sleeper::Sleeper;
+use super::transport::{self, SocketEnd, Transport};
 use crate::limits::{HA_CONNECT_MS, HA_LINKS_MAX, SCRATCH_BYTES};
-use crate::model::ReplicaConnection;
-use crate::shard::watch::Watch;
+use crate::model::LinkId;
 
 /// What the links of a shard talk to. No call may block; each may wake or close links.
-pub trait LinkService: 'static {
+pub trait LinkService: Host {
     /// A slave has connected, or the connection that [`Links::connect`] was asked for is there.
-    fn link_up(self: &Rc<Self>, link: ReplicaConnection, peer: SocketAddr);
+    fn link_up(self: &Rc<Self>, link: LinkId, peer: SocketAddr);
 
     /// The connection that [`Links::connect`] was asked for did not come about.
     fn link_failed(self: &Rc<Self>, address: SocketAddr, why: &str);
 
     /// Bytes have come.
-    fn link_received(self: &Rc<Self>, link: ReplicaConnection, bytes: &[u8]);
+    fn link_bytes(self: &Rc<Self>, link: LinkId, bytes: &[u8]);
 
     /// Appends what is to be sent now to an empty buffer, within the bound of a send buffer.
-    fn link_output(self: &Rc<Self>, link: ReplicaConnection, out: &mut BytesMut);
+    fn fill_link(self: &Rc<Self>, link: LinkId, out: &mut BytesMut);
 
     /// Whether the link is to be read. When that becomes true again, the service calls [`Links::resume_input`].
-    fn link_reads(&self, link: ReplicaConnection) -> bool;
+    fn poll_link_input(&self, link: LinkId) -> bool;
 
     /// A link has ended.
-    fn link_down(self: &Rc<Self>, link: ReplicaConnection);
+    fn link_down(self: &Rc<Self>, link: LinkId);
 }
 
 /// Writes of one turn before others get theirs.
@@ -48,11 +45,9 @@ const WRITES_PER_TURN: usize = 4;
 
 /// Why a link ended. What the peer did wrong, the service has said already.
 #[derive(Debug, thiserror::Error)]
-enum End {
-    #[error("closed by the peer")]
-    Peer,
+enum LinkEnd {
     #[error("{0}")]
-    Socket(std::io::Error),
+    Socket(#[from] SocketEnd),
     #[error("closed here")]
     Closed,
 }
@@ -71,9 +66,8 @@ struct Handle {
 /// The replication connections of one shard.
 pub struct Links<S> {
     service: Rc<S>,
-    watch: Rc<Watch>,
     queue: TaskQueueHandle,
-    links: RefCell<BTreeMap<ReplicaConnection, Rc<Handle>>>,
+    links: RefCell<BTreeMap<LinkId, Rc<Handle>>>,
     next_id: Cell<u64>,
     scratch: RefCell<Box<[u8]>>,
     is_closing: Cell<bool>,
@@ -82,10 +76,9 @@ pub struct Links<S> {
 impl<S: LinkService> Links<S> {
     /// No links yet. Their tasks will run in `queue`.
     #[must_use]
-    pub fn new(service: Rc<S>, watch: Rc<Watch>, queue: TaskQueueHandle) -> Rc<Links<S>> {
+    pub fn new(service: Rc<S>, queue: TaskQueueHandle) -> Rc<Links<S>> {
         Rc::new(Links {
             service,
-            watch,
             queue,
             links: RefCell::default(),
             next_id: Cell::new(1),
@@ -101,7 +94,7 @@ impl<S: LinkService> Links<S> {
     }
 
     /// Wakes a link because there is something to send, unless it will see that by itself.
-    pub fn wake(&self, link: ReplicaConnection) {
+    pub fn wake(&self, link: LinkId) {
         if let Some(handle) = self.links.borrow().get(&link)
             && !handle.is_busy.get()
         {
@@ -110,7 +103,7 @@ impl<S: LinkService> Links<S> {
     }
 
     /// Reads on at the links that were not read and are to be read again.
-    pub fn resume_input(&self, reads: impl Fn(ReplicaConnection) -> bool) {
+    pub fn resume_input(&self, reads: impl Fn(LinkId) -> bool) {
         for (link, handle) in &*self.links.borrow() {
             if handle.is_paused.get() && reads(*link) {
                 handle.is_paused.set(false);
@@ -120,7 +113,7 @@ impl<S: LinkService> Links<S> {
     }
 
     /// Closes a link, without what waits for it.
-    pub fn close(&self, link: ReplicaConnection) {
+    pub fn close(&self, link: LinkId) {
         if let Some(handle) = self.links.borrow().get(&link) {
             handle.is_condemned.set(true);
             handle.sleeper.wake();
@@ -144,14 +137,13 @@ impl<S: LinkService> Links<S> {
     /// Connects to a peer; the service hears how it went.
     pub fn connect(self: &Rc<Self>, address: SocketAddr) {
         let links = self.clone();
-        // A task of its own that nothing cancels: a connect that is dropped half way would leave its socket behind.
-        let task = async move {
-            match TcpStream::connect_timeout(address, Duration::from_millis(HA_CONNECT_MS)).await {
+        // A task of its own that nothing cancels.
+        transport::spawn(self.queue, async move {
+            match Transport::connect(address, HA_CONNECT_MS).await {
                 Ok(stream) => links.add(stream),
-                Err(error) => links.service.link_failed(address, &error.to_string()),
+                Err(why) => links.service.link_failed(address, &why),
             }
-        };
-        glommio::spawn_local_into(task, self.queue).expect("the queue lives as long as the executor").detach();
+        });
     }
 
     /// Takes a connected socket.
@@ -160,54 +152,43 @@ impl<S: LinkService> Links<S> {
         if self.is_closing.get() || self.count() >= HA_LINKS_MAX {
             return;
         }
-        // A peer that is gone already has no address; its socket is closed by dropping it.
-        let Ok(peer) = stream.peer_addr() else { return };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
-        }
-        let id = ReplicaConnection(self.next_id.get());
+        let Some(transport) = Transport::new(stream) else { return };
+        let id = LinkId(self.next_id.get());
         self.next_id.set(id.0 + 1);
         let handle = Rc::new(Handle::default());
         self.links.borrow_mut().insert(id, handle.clone());
-        self.service.link_up(id, peer);
-        let link = Link { links: self.clone(), id, handle, stream, out: BytesMut::new() };
-        let task = glommio::spawn_local_into(link.run(peer), self.queue);
-        task.expect("the queue lives as long as the executor").detach();
+        self.service.link_up(id, transport.peer());
+        let link = Link { links: self.clone(), id, handle, transport, out: BytesMut::new() };
+        transport::spawn(self.queue, link.run());
     }
 }
 
 struct Link<S> {
     links: Rc<Links<S>>,
-    id: ReplicaConnection,
+    id: LinkId,
     handle: Rc<Handle>,
-    stream: TcpStream,
+    transport: Transport,
     /// Made, not accepted by the socket yet.
     out: BytesMut,
 }
 
 impl<S: LinkService> Link<S> {
-    async fn run(mut self, peer: SocketAddr) {
+    async fn run(mut self) {
+        let peer = self.transport.peer();
         let links = self.links.clone();
-        let end = loop {
-            let turn = poll_fn(|context| links.watch.turn("replication", || self.turn(context))).await;
-            match turn {
-                Ok(()) => glommio::yield_if_needed().await,
-                Err(end) => break end,
-            }
-        };
+        let end = transport::run(&*links.service, "replication", |context| self.turn(context)).await;
         tracing::debug!(%peer, link = %self.id, "replication connection ended: {end}");
         links.links.borrow_mut().remove(&self.id);
         links.service.link_down(self.id);
-        // Without it the peer hears of the end only when the reactor next runs: an armed poll holds the socket open.
-        drop(self.stream.shutdown(Shutdown::Both).await);
+        self.transport.close().await;
     }
 
     /// One turn. `Ready(Ok)`: there is more to do at once; `Pending`: the socket or a wake will say.
-    fn turn(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+    fn turn(&mut self, context: &mut Context<'_>) -> Poll<Result<(), LinkEnd>> {
         self.handle.sleeper.keep(context);
         self.handle.is_busy.set(true);
         if self.handle.is_condemned.get() {
-            return Poll::Ready(Err(End::Closed));
+            return Poll::Ready(Err(LinkEnd::Closed));
         }
         let written = self.write(context);
         let read = match &written {
@@ -220,7 +201,7 @@ impl<S: LinkService> Link<S> {
             (Poll::Pending, Poll::Pending) => {
                 // What came while this turn ran was not woken for.
                 if self.handle.is_condemned.get() {
-                    return Poll::Ready(Err(End::Closed));
+                    return Poll::Ready(Err(LinkEnd::Closed));
                 }
                 self.handle.is_busy.set(!self.out.is_empty());
                 Poll::Pending
@@ -230,39 +211,36 @@ impl<S: LinkService> Link<S> {
     }
 
     /// Offers what there is to the socket. `Pending`: there is no more, or the socket takes no more.
-    fn write(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+    fn write(&mut self, context: &mut Context<'_>) -> Poll<Result<(), LinkEnd>> {
         for _ in 0..WRITES_PER_TURN {
             if self.out.is_empty() {
                 self.out.clear();
-                self.links.service.link_output(self.id, &mut self.out);
+                self.links.service.fill_link(self.id, &mut self.out);
                 if self.out.is_empty() {
                     return Poll::Pending;
                 }
             }
-            match Pin::new(&mut self.stream).poll_write(context, &self.out) {
-                Poll::Ready(Ok(written)) => self.out.advance(written),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(End::Socket(error))),
+            match self.transport.poll_write(context, &mut self.out) {
+                Poll::Ready(written) => written?,
                 Poll::Pending => return Poll::Pending,
             }
         }
         Poll::Ready(Ok(()))
     }
 
-    fn read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
-        if !self.links.service.link_reads(self.id) {
+    fn read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), LinkEnd>> {
+        if !self.links.service.poll_link_input(self.id) {
             self.handle.is_paused.set(true);
             return Poll::Pending;
         }
         let links = self.links.clone();
         let mut scratch = links.scratch.borrow_mut();
-        match Pin::new(&mut self.stream).poll_read(context, &mut scratch) {
-            Poll::Ready(Ok(0)) => Poll::Ready(Err(End::Peer)),
-            Poll::Ready(Ok(count)) => {
-                let received = scratch.get(..count).expect("a read fills no more than its buffer");
-                links.service.link_received(self.id, received);
+        match self.transport.poll_read(context, &mut scratch) {
+            Poll::Ready(Ok(received)) => {
+                links.service.link_bytes(self.id, received);
                 Poll::Ready(Ok(()))
             }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(End::Socket(error))),
+            Poll::Ready(Err(end)) => Poll::Ready(Err(end.into())),
             Poll::Pending => Poll::Pending,
         }
     }

@@ -13,6 +13,7 @@ pub mod connection;
 pub mod link;
 pub mod listener;
 mod sleeper;
+mod transport;
 
 pub use connection::Net;
 pub use link::{LinkService, Links};
@@ -23,12 +24,20 @@ use std::rc::Rc;
 
 use bytes::BytesMut;
 
-use crate::broker::outbox::CloseReason;
-use crate::model::ConnectionId;
-use crate::protocol::frame::RawFrame;
+use crate::model::{ConnectionId, MonoNs};
+use crate::protocol::frame::{CloseReason, RawFrame};
+
+/// The shard on which the tasks of sockets run.
+pub trait Host: 'static {
+    /// Looks at its clock.
+    fn now(&self) -> MonoNs;
+
+    /// Does one turn of a task under its name, and sees how long that holds the thread.
+    fn turn<T>(&self, name: &'static str, work: impl FnOnce() -> T) -> T;
+}
 
 /// What the connections of a shard talk to. No call may block or call back into [`Net`] other than to wake connections.
-pub trait Service: 'static {
+pub trait Service: Host {
     /// A connection begins.
     fn connected(&self, connection: ConnectionId, peer: SocketAddr);
 

@@ -58,6 +58,14 @@ pub struct RawFrame<'a> {
     pub size: usize,
 }
 
+/// Why a connection is closed although its bytes are frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CloseReason {
+    /// The header cannot be decoded, so there is no opaque to answer.
+    #[error("its header cannot be read")]
+    BadHeader,
+}
+
 /// Why bytes cannot be a frame. The connection has lost its place and must be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {

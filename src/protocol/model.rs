@@ -59,8 +59,8 @@ number! {
     BrokerId(u64)
 }
 number! {
-    /// A replication connection of one shard, to a slave or to its master. Never reused while the process lives.
-    ReplicaConnection(u64)
+    /// A link: a replication connection of one shard, to a slave or to its master. Never reused while the process lives.
+    LinkId(u64)
 }
 number! {
     /// A master's numbered reign over a log. On the wire it has 32 bits and a sign.

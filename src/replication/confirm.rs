@@ -6,7 +6,7 @@ use crate::model::LogOffset;
 ///
 /// With `count` 0 nobody is asked: the end is as far as any offset goes.
 #[must_use]
-pub fn acknowledged_by(acks: impl Iterator<Item = LogOffset> + Clone, count: usize) -> Option<LogOffset> {
+pub(super) fn acknowledged_by(acks: impl Iterator<Item = LogOffset> + Clone, count: usize) -> Option<LogOffset> {
     if count == 0 {
         return Some(LogOffset(u64::MAX));
     }
@@ -17,7 +17,7 @@ pub fn acknowledged_by(acks: impl Iterator<Item = LogOffset> + Clone, count: usi
 
 /// The end of what all of the in-sync set hold, the master among them. It never goes back: consumers have seen it.
 #[must_use]
-pub fn confirm(before: LogOffset, promised: LogOffset, acks: impl Iterator<Item = LogOffset>) -> LogOffset {
+pub(super) fn confirm(before: LogOffset, promised: LogOffset, acks: impl Iterator<Item = LogOffset>) -> LogOffset {
     before.max(acks.fold(promised, LogOffset::min))
 }
 

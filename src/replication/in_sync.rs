@@ -7,13 +7,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{LogOffset, MonoNs, ReplicaConnection};
+use crate::model::{LinkId, LogOffset, MonoNs};
 
 /// The slaves of one master, in sync or not. The master itself is always in sync and not in here.
 #[derive(Debug)]
-pub struct InSyncSet {
+pub(super) struct InSyncSet {
     catch_up_within_ms: u64,
-    slaves: BTreeMap<ReplicaConnection, Standing>,
+    slaves: BTreeMap<LinkId, Standing>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -37,23 +37,23 @@ enum Membership {
 impl InSyncSet {
     /// No slaves yet. `catch_up_within_ms`: RocketMQ's `haMaxTimeSlaveNotCatchup`.
     #[must_use]
-    pub fn new(catch_up_within_ms: u64) -> InSyncSet {
+    pub(super) fn new(catch_up_within_ms: u64) -> InSyncSet {
         InSyncSet { catch_up_within_ms, slaves: BTreeMap::new() }
     }
 
     /// A slave begins to follow and holds everything below `acked`.
-    pub fn add(&mut self, slave: ReplicaConnection, acked: LogOffset) {
+    pub(super) fn add(&mut self, slave: LinkId, acked: LogOffset) {
         let standing = Standing { acked, caught_up: None, mark: None, membership: Membership::Out };
         self.slaves.insert(slave, standing);
     }
 
     /// A slave is gone. Returns whether it was in sync.
-    pub fn remove(&mut self, slave: ReplicaConnection) -> bool {
+    pub(super) fn remove(&mut self, slave: LinkId) -> bool {
         self.slaves.remove(&slave).is_some_and(|standing| standing.membership == Membership::In)
     }
 
     /// The log's end `end` was wholly sent to a slave.
-    pub fn note_sent_all(&mut self, now: MonoNs, slave: ReplicaConnection, end: LogOffset) {
+    pub(super) fn note_sent_all(&mut self, now: MonoNs, slave: LinkId, end: LogOffset) {
         let Some(standing) = self.slaves.get_mut(&slave) else { return };
         if standing.acked >= end {
             standing.caught_up = Some(now);
@@ -64,10 +64,10 @@ impl InSyncSet {
     }
 
     /// A slave has acknowledged `acked`. `end` is the log's end now, `confirm` the confirm offset.
-    pub fn acknowledge(
+    pub(super) fn acknowledge(
         &mut self,
         now: MonoNs,
-        slave: ReplicaConnection,
+        slave: LinkId,
         acked: LogOffset,
         end: LogOffset,
         confirm: LogOffset,
@@ -94,7 +94,7 @@ impl InSyncSet {
     }
 
     /// Time passes: slaves that are behind for too long leave the set. Returns those that did.
-    pub fn shrink(&mut self, now: MonoNs, end: LogOffset) -> Vec<ReplicaConnection> {
+    pub(super) fn shrink(&mut self, now: MonoNs, end: LogOffset) -> Vec<LinkId> {
         let mut left = Vec::new();
         for (slave, standing) in &mut self.slaves {
             if standing.acked >= end {
@@ -112,19 +112,19 @@ impl InSyncSet {
     }
 
     /// What those acknowledge who bound the confirm offset.
-    pub fn bounds(&self) -> impl Iterator<Item = LogOffset> {
+    pub(super) fn bounds(&self) -> impl Iterator<Item = LogOffset> {
         self.slaves.values().filter(|standing| standing.membership != Membership::Out).map(|standing| standing.acked)
     }
 
     /// Whether a slave is a member.
     #[must_use]
-    pub fn contains(&self, slave: ReplicaConnection) -> bool {
+    pub(super) fn contains(&self, slave: LinkId) -> bool {
         self.slaves.get(&slave).is_some_and(|standing| standing.membership == Membership::In)
     }
 
     /// Members, the master among them.
     #[must_use]
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         1 + self.slaves.values().filter(|standing| standing.membership == Membership::In).count()
     }
 }
@@ -135,7 +135,7 @@ mod tests {
     use crate::replication::confirm;
     use proptest::prelude::*;
 
-    const A: ReplicaConnection = ReplicaConnection(1);
+    const A: LinkId = LinkId(1);
     const WITHIN_MS: u64 = 15_000;
 
     fn at(ms: u64) -> MonoNs {
@@ -194,7 +194,7 @@ mod tests {
             let (mut now, mut end, mut confirmed) = (0, 0_u64, LogOffset(0));
             let mut acked = [0_u64; 3];
             for (what, slave, amount) in steps {
-                let id = ReplicaConnection(slave);
+                let id = LinkId(slave);
                 let index = usize::try_from(slave).expect("small");
                 now += amount / 10;
                 match what {
@@ -213,7 +213,7 @@ mod tests {
                 }
                 confirmed = confirm::confirm(confirmed, LogOffset(end), set.bounds());
                 for (index, acked) in acked.iter().enumerate() {
-                    let id = ReplicaConnection(index as u64);
+                    let id = LinkId(index as u64);
                     prop_assert!(!set.contains(id) || *acked >= confirmed.0, "{} of {confirmed}", acked);
                 }
             }

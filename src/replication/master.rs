@@ -1,24 +1,30 @@
 //! The master's side of replication: what each slave was sent, what it has acknowledged, and what it is sent next.
 //!
-//! Who calls what: [`Master::connected`] when a connection is accepted, [`Master::greet`] and [`Master::report`] for what it says,
-//! [`Master::next`] whenever bytes can be sent, followed by what was done about it ([`Master::sent`], [`Master::sent_heartbeat`],
-//! [`Master::greeted`], [`Master::blocked`]); [`Master::tick`] some times a second; [`Master::disconnected`] at its end.
+//! Who calls what: [`Master::link_up`] when a connection is accepted and [`Master::link_down`] at its end; [`Master::receive`] for what it says;
+//! [`Master::output`] for what it is to be sent, whenever its socket takes more and [`Master::poll_output`] names it; [`Master::unblock`] when a
+//! block of the disk is there; [`Master::tick`] some times a second. A connection that is refused is to be closed.
 //!
-//! A slave that does not acknowledge is sent no more than [`HA_WINDOW_BYTES`]; nothing is kept for it but numbers.
+//! A slave that does not acknowledge is sent no more than [`HA_WINDOW_BYTES`]; nothing is kept for it but numbers and a part of a message, with
+//! the room of a short read ([`PARTIAL_BYTES_KEPT`]).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use bytes::{Buf as _, BufMut as _, BytesMut};
 use thiserror::Error;
 
 use super::confirm;
+use super::epoch::{EpochEntry, EpochTable};
 use super::in_sync::InSyncSet;
 use super::rate::Rate;
+use super::settings::ReplicaSettings;
 use super::status::SlaveStatus;
-use crate::broker::settings::ReplicaSettings;
-use crate::limits::{HA_CONFIRM_MS, HA_OPENING_MS, HA_SLAVES_MAX, HA_STRANGERS_MAX, HA_WINDOW_BYTES};
-use crate::log::BlockId;
-use crate::model::{BrokerId, LogOffset, MonoNs, ReplicaConnection, Role};
+use crate::limits::{
+    HA_CONFIRM_MS, HA_OPENING_MS, HA_SEND_BYTES, HA_SLAVES_MAX, HA_STRANGERS_MAX, HA_WINDOW_BYTES, PARTIAL_BYTES_KEPT,
+};
+use crate::log::{BlockId, Log, Stream};
+use crate::model::{BrokerId, Epoch, LinkId, LogOffset, MonoNs, Role};
+use crate::protocol::ha::{SLAVE_MESSAGE_BYTES_MAX, SlaveMessage, StreamKind, Transfer, TransferReign, epoch};
 
 /// Why a replication connection is closed. One sentence for the log.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -85,7 +91,7 @@ pub enum HaRefused {
 
 /// How a slave has opened its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opening {
+enum Opening {
     /// RocketMQ's classic stream.
     Classic,
     /// The stream that carries epochs.
@@ -99,34 +105,34 @@ pub enum Opening {
 
 /// Where the log begins and ends now.
 #[derive(Clone, Copy, Debug)]
-pub struct LogEnds {
-    /// First offset.
-    pub start: LogOffset,
+struct LogEnds {
+    start: LogOffset,
     /// Start of the newest segment.
-    pub last_segment: LogOffset,
-    /// End.
-    pub appended: LogOffset,
-    /// End of what is confirmed.
-    pub confirm: LogOffset,
+    last_segment: LogOffset,
+    appended: LogOffset,
+    confirm: LogOffset,
+}
+
+impl LogEnds {
+    fn of(log: &Log) -> LogEnds {
+        LogEnds {
+            start: log.start(),
+            last_segment: log.last_segment_start(),
+            appended: log.appended(),
+            confirm: log.confirm(),
+        }
+    }
 }
 
 /// What a slave is to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// The answer to its handshake; then [`Master::greeted`].
+enum Due {
+    /// The answer to its handshake.
     Greeting,
-    /// The log from here on, so many bytes at most; then [`Master::sent`] or [`Master::blocked`].
-    Send {
-        /// First byte.
-        from: LogOffset,
-        /// Most bytes.
-        bytes_max: usize,
-    },
-    /// An empty transfer; then [`Master::sent_heartbeat`].
-    Heartbeat {
-        /// Where it stands.
-        at: LogOffset,
-    },
+    /// The log from here on, so many bytes at most.
+    Transfer { from: LogOffset, bytes_max: usize },
+    /// An empty transfer.
+    Heartbeat { at: LogOffset },
     /// Nothing now.
     Nothing,
 }
@@ -136,6 +142,8 @@ struct Link {
     peer: SocketAddr,
     opening: Option<Opening>,
     phase: Phase,
+    /// The front of a message that is not whole.
+    front: BytesMut,
     acked: LogOffset,
     /// The confirm offset that it was told last.
     told: LogOffset,
@@ -167,7 +175,7 @@ enum Phase {
 #[derive(Debug)]
 pub struct Master {
     settings: ReplicaSettings,
-    links: BTreeMap<ReplicaConnection, Link>,
+    links: BTreeMap<LinkId, Link>,
     in_sync: InSyncSet,
     confirm: LogOffset,
 }
@@ -181,165 +189,34 @@ impl Master {
     }
 
     /// A connection was accepted. Returns one that is to be closed instead, if there are too many that have said nothing.
-    pub fn connected(&mut self, now: MonoNs, id: ReplicaConnection, peer: SocketAddr) -> Option<ReplicaConnection> {
-        let rate = Rate::new(now, LogOffset(0));
-        let (phase, acked, told) = (Phase::Stranger, LogOffset(0), LogOffset(0));
-        self.links.insert(id, Link { peer, opening: None, phase, acked, told, last_read: now, last_write: now, rate });
+    pub fn link_up(&mut self, now: MonoNs, id: LinkId, peer: SocketAddr) -> Option<LinkId> {
+        let link = Link {
+            peer,
+            opening: None,
+            phase: Phase::Stranger,
+            front: BytesMut::new(),
+            acked: LogOffset(0),
+            told: LogOffset(0),
+            last_read: now,
+            last_write: now,
+            rate: Rate::new(now, LogOffset(0)),
+        };
+        self.links.insert(id, link);
         let mut strangers = self.links.iter().filter(|(_, link)| link.is_stranger());
         let oldest = strangers.next().map(|(id, _)| *id);
         if strangers.count() >= HA_STRANGERS_MAX { oldest } else { None }
     }
 
     /// A connection has ended. Returns whether it was a slave in sync.
-    pub fn disconnected(&mut self, id: ReplicaConnection) -> bool {
+    pub fn link_down(&mut self, id: LinkId) -> bool {
         self.links.remove(&id);
         self.in_sync.remove(id)
     }
 
-    /// How a connection has opened its stream, if it has.
-    #[must_use]
-    pub fn opening(&self, id: ReplicaConnection) -> Option<Opening> {
-        self.links.get(&id)?.opening
-    }
-
-    /// A slave opens the stream that carries epochs. Returns an older connection of the same slave, which is to be closed.
-    ///
-    /// # Errors
-    /// [`HaRefused`]: the connection is to be closed.
-    pub fn greet(
-        &mut self,
-        now: MonoNs,
-        id: ReplicaConnection,
-        opening: Opening,
-    ) -> Result<Option<ReplicaConnection>, HaRefused> {
-        self.check_room()?;
-        let Opening::Epoch { id: broker, .. } = opening else { return Err(HaRefused::Garbage) };
-        let older =
-            self.links.iter().find(|(other, link)| **other != id && link.is_of(broker)).map(|(other, _)| *other);
-        let link = self.links.get_mut(&id).ok_or(HaRefused::Garbage)?;
-        if link.opening.is_some() {
-            return Err(HaRefused::Garbage);
-        }
-        (link.opening, link.phase, link.last_read) = (Some(opening), Phase::Greeting, now);
-        Ok(older)
-    }
-
-    fn check_room(&self) -> Result<(), HaRefused> {
-        let slaves = self.links.values().filter(|link| !link.is_stranger()).count();
-        if slaves >= HA_SLAVES_MAX { Err(HaRefused::TooManySlaves) } else { Ok(()) }
-    }
-
-    /// A slave reports the end of its log: from there it wants to go on, at first; later that is what it acknowledges. A first report on a
-    /// connection without a handshake opens the classic stream.
-    ///
-    /// # Errors
-    /// [`HaRefused`]: the connection is to be closed.
-    pub fn report(
-        &mut self,
-        now: MonoNs,
-        id: ReplicaConnection,
-        offset: LogOffset,
-        ends: LogEnds,
-    ) -> Result<(), HaRefused> {
-        if self.links.get(&id).is_some_and(Link::is_stranger) {
-            self.check_room()?;
-        }
-        let link = self.links.get_mut(&id).ok_or(HaRefused::Garbage)?;
-        link.last_read = now;
-        match link.phase {
-            Phase::Following { next, .. } => {
-                if offset > next {
-                    return Err(HaRefused::AckBeyond { acked: offset, sent: next });
-                }
-                link.acked = link.acked.max(offset);
-                let acked = link.acked;
-                self.in_sync.acknowledge(now, id, acked, ends.appended, ends.confirm);
-            }
-            Phase::Stranger | Phase::Greeted => {
-                let opening = *link.opening.get_or_insert(Opening::Classic);
-                let begin = begin_of(opening, offset, ends)?;
-                link.phase = Phase::Following { next: begin, begun: begin, blocked: None };
-                link.acked = offset;
-                link.rate = Rate::new(now, offset);
-                self.in_sync.add(id, offset);
-                self.in_sync.acknowledge(now, id, offset, ends.appended, ends.confirm);
-            }
-            Phase::Greeting => return Err(HaRefused::Garbage),
-        }
-        Ok(())
-    }
-
-    /// What a slave is to be sent now.
-    #[must_use]
-    pub fn next(&self, now: MonoNs, id: ReplicaConnection, ends: &LogEnds) -> Next {
-        let Some(link) = self.links.get(&id) else { return Next::Nothing };
-        match link.phase {
-            Phase::Greeting => Next::Greeting,
-            Phase::Stranger | Phase::Greeted => Next::Nothing,
-            Phase::Following { next, begun, blocked } => {
-                let unacknowledged = next.since(begun.max(link.acked));
-                let room = HA_WINDOW_BYTES.saturating_sub(unacknowledged);
-                let bytes_max = self.settings.batch_bytes_max.min(usize::try_from(room).unwrap_or(usize::MAX));
-                if next < ends.appended && bytes_max > 0 && blocked.is_none() {
-                    return Next::Send { from: next, bytes_max };
-                }
-                // What the last transfer brought was confirmed after it: readers of the slave must not wait for the next one.
-                let has_news = link.broker_id().is_some() && link.told < ends.confirm;
-                let within_ms = if has_news { HA_CONFIRM_MS } else { self.settings.heartbeat_ms };
-                if now.ms_since(link.last_write) >= within_ms { Next::Heartbeat { at: next } } else { Next::Nothing }
-            }
-        }
-    }
-
-    /// The slaves that are to be sent something now.
-    pub fn ready(&self, now: MonoNs, ends: LogEnds) -> impl Iterator<Item = ReplicaConnection> {
-        self.links.keys().copied().filter(move |id| self.next(now, *id, &ends) != Next::Nothing)
-    }
-
-    /// Whether there is any connection.
-    #[must_use]
-    pub fn is_alone(&self) -> bool {
-        self.links.is_empty()
-    }
-
     /// The other end of a connection.
     #[must_use]
-    pub fn peer(&self, id: ReplicaConnection) -> Option<SocketAddr> {
+    pub fn peer(&self, id: LinkId) -> Option<SocketAddr> {
         self.links.get(&id).map(|link| link.peer)
-    }
-
-    /// The handshake of a slave was answered.
-    pub fn greeted(&mut self, now: MonoNs, id: ReplicaConnection) {
-        if let Some(link) = self.links.get_mut(&id) {
-            (link.phase, link.last_write) = (Phase::Greeted, now);
-        }
-    }
-
-    /// A slave was sent so many bytes more.
-    pub fn sent(&mut self, now: MonoNs, id: ReplicaConnection, bytes: usize, ends: &LogEnds) {
-        let appended = ends.appended;
-        let Some(link) = self.links.get_mut(&id) else { return };
-        let Phase::Following { next, .. } = &mut link.phase else { return };
-        *next = next.plus(bytes as u64);
-        assert!(*next <= appended, "a slave was sent {next}, but the log ends at {appended}");
-        (link.last_write, link.told) = (now, ends.confirm);
-        if *next == appended {
-            self.in_sync.note_sent_all(now, id, appended);
-        }
-    }
-
-    /// A slave was sent an empty transfer.
-    pub fn sent_heartbeat(&mut self, now: MonoNs, id: ReplicaConnection, ends: &LogEnds) {
-        if let Some(link) = self.links.get_mut(&id) {
-            (link.last_write, link.told) = (now, ends.confirm);
-        }
-    }
-
-    /// What a slave is to be sent has to be read from the disk first.
-    pub fn blocked(&mut self, id: ReplicaConnection, block: BlockId) {
-        if let Some(Link { phase: Phase::Following { blocked, .. }, .. }) = self.links.get_mut(&id) {
-            *blocked = Some(block);
-        }
     }
 
     /// A block was read: slaves that wait for it go on.
@@ -354,11 +231,11 @@ impl Master {
     }
 
     /// Time passes. Returns the connections that are to be closed, and why.
-    pub fn tick(&mut self, now: MonoNs, ends: LogEnds) -> Vec<(ReplicaConnection, HaRefused)> {
-        for slave in self.in_sync.shrink(now, ends.appended) {
+    pub fn tick(&mut self, now: MonoNs, appended: LogOffset) -> Vec<(LinkId, HaRefused)> {
+        for slave in self.in_sync.shrink(now, appended) {
             let within_ms = self.settings.catch_up_within_ms;
             if let Some(link) = self.links.get(&slave) {
-                let behind_bytes = ends.appended.0.saturating_sub(link.acked.0);
+                let behind_bytes = appended.0.saturating_sub(link.acked.0);
                 tracing::warn!(peer = %link.peer, behind_bytes, within_ms, "a slave is behind for too long and not in sync any more");
             }
         }
@@ -414,7 +291,9 @@ impl Master {
 
     /// The end of what all of the in-sync set hold, when the flush setting promises what lies before `promised`. It never goes back.
     pub fn confirm(&mut self, promised: LogOffset) -> LogOffset {
-        self.confirm = confirm::confirm(self.confirm, promised, self.in_sync.bounds());
+        let before = self.confirm;
+        self.confirm = confirm::confirm(before, promised, self.in_sync.bounds());
+        assert!(before <= self.confirm, "the confirm offset went back from {before} to {}", self.confirm);
         self.confirm
     }
 
@@ -437,6 +316,176 @@ impl Master {
                 in_sync: self.in_sync.contains(*id),
             })
         })
+    }
+}
+
+/// What slaves say.
+impl Master {
+    /// Bytes have come over a connection. Returns an older connection of the same slave, which is to be closed, and why.
+    ///
+    /// # Errors
+    /// [`HaRefused`]: the connection is to be closed.
+    pub fn receive(
+        &mut self,
+        now: MonoNs,
+        id: LinkId,
+        bytes: &[u8],
+        log: &Log,
+    ) -> Result<Option<(LinkId, HaRefused)>, HaRefused> {
+        let link = self.links.get_mut(&id).ok_or(HaRefused::Garbage)?;
+        let mut front = std::mem::take(&mut link.front);
+        front.extend_from_slice(bytes);
+        let older = self.take_messages(now, id, &mut front, LogEnds::of(log))?;
+        assert!(front.len() < SLAVE_MESSAGE_BYTES_MAX, "{} bytes of a slave are no message yet", front.len());
+        if let Some(link) = self.links.get_mut(&id) {
+            // Of a long read nothing is kept but the unfinished message at its end.
+            link.front = if bytes.len() > PARTIAL_BYTES_KEPT { BytesMut::from(&front[..]) } else { front };
+        }
+        Ok(older)
+    }
+
+    fn take_messages(
+        &mut self,
+        now: MonoNs,
+        id: LinkId,
+        front: &mut BytesMut,
+        ends: LogEnds,
+    ) -> Result<Option<(LinkId, HaRefused)>, HaRefused> {
+        let mut older = None;
+        loop {
+            let stream = self.links.get(&id).and_then(Link::stream);
+            let message = SlaveMessage::decode(stream, front).map_err(|_| HaRefused::Garbage)?;
+            let Some((message, size)) = message else { return Ok(older) };
+            front.advance(size);
+            match message {
+                // It opens a stream, which nothing does twice.
+                SlaveMessage::Handshake(handshake) => older = self.greet(now, id, handshake)?,
+                SlaveMessage::Report(offset) => self.report(now, id, offset, ends)?,
+            }
+        }
+    }
+
+    /// A slave opens the stream that carries epochs. Returns an older connection of the same slave, and why it is to be closed.
+    fn greet(
+        &mut self,
+        now: MonoNs,
+        id: LinkId,
+        said: epoch::Handshake,
+    ) -> Result<Option<(LinkId, HaRefused)>, HaRefused> {
+        self.check_room()?;
+        let broker = said.broker_id;
+        let mut others = self.links.iter().filter(|(other, link)| **other != id && link.broker_id() == Some(broker));
+        let older = others.next().map(|(other, _)| (*other, HaRefused::Replaced { id: broker }));
+        let link = self.links.get_mut(&id).ok_or(HaRefused::Garbage)?;
+        assert!(link.is_stranger(), "the stream {:?} is opened again", link.opening);
+        link.opening = Some(Opening::Epoch { id: broker, from_last_segment: said.from_last_segment });
+        (link.phase, link.last_read) = (Phase::Greeting, now);
+        Ok(older)
+    }
+
+    fn check_room(&self) -> Result<(), HaRefused> {
+        let slaves = self.links.values().filter(|link| !link.is_stranger()).count();
+        if slaves >= HA_SLAVES_MAX { Err(HaRefused::TooManySlaves) } else { Ok(()) }
+    }
+
+    /// A slave reports the end of its log: from there it wants to go on, at first; later that is what it acknowledges. A first report on a
+    /// connection without a handshake opens the classic stream.
+    fn report(&mut self, now: MonoNs, id: LinkId, offset: LogOffset, ends: LogEnds) -> Result<(), HaRefused> {
+        if self.links.get(&id).is_some_and(Link::is_stranger) {
+            self.check_room()?;
+        }
+        let link = self.links.get_mut(&id).ok_or(HaRefused::Garbage)?;
+        link.last_read = now;
+        match link.phase {
+            Phase::Following { next, .. } => {
+                if offset > next {
+                    return Err(HaRefused::AckBeyond { acked: offset, sent: next });
+                }
+                link.acked = link.acked.max(offset);
+                let acked = link.acked;
+                assert!(acked <= next, "a slave has acknowledged {acked}, but was sent the log only up to {next}");
+                self.in_sync.acknowledge(now, id, acked, ends.appended, ends.confirm);
+            }
+            Phase::Stranger | Phase::Greeted => {
+                let opening = *link.opening.get_or_insert(Opening::Classic);
+                let begin = begin_of(opening, offset, ends)?;
+                link.phase = Phase::Following { next: begin, begun: begin, blocked: None };
+                link.acked = offset;
+                link.rate = Rate::new(now, offset);
+                self.in_sync.add(id, offset);
+                self.in_sync.acknowledge(now, id, offset, ends.appended, ends.confirm);
+            }
+            Phase::Greeting => return Err(HaRefused::Garbage),
+        }
+        Ok(())
+    }
+}
+
+/// What slaves are sent.
+impl Master {
+    /// The slaves that are to be sent something now.
+    pub fn poll_output(&self, now: MonoNs, log: &Log) -> impl Iterator<Item = LinkId> {
+        let ends = LogEnds::of(log);
+        self.links
+            .iter()
+            .filter(move |(_, link)| link.due(now, &self.settings, &ends) != Due::Nothing)
+            .map(|(id, _)| *id)
+    }
+
+    /// Appends what a slave is to be sent now to an empty buffer, [`HA_SEND_BYTES`] and one header at most, and lets it grow no further.
+    /// Returns a block of the disk without which it cannot go on; then [`Master::unblock`].
+    ///
+    /// # Errors
+    /// [`HaRefused`]: the connection is to be closed.
+    pub fn output(
+        &mut self,
+        now: MonoNs,
+        id: LinkId,
+        log: &mut Log,
+        epochs: &EpochTable,
+        buffer: &mut BytesMut,
+    ) -> Result<Option<BlockId>, HaRefused> {
+        let Some(link) = self.links.get_mut(&id) else { return Ok(None) };
+        while buffer.len() < HA_SEND_BYTES {
+            let ends = LogEnds::of(log);
+            match link.due(now, &self.settings, &ends) {
+                Due::Nothing => break,
+                Due::Greeting => {
+                    let entries = epochs.entries().iter().map(|entry| (entry.epoch, entry.start));
+                    let epoch = epochs.last().map_or(Epoch(0), |entry| entry.epoch);
+                    epoch::encode_handshake_reply(ends.appended, epoch, entries, buffer);
+                    (link.phase, link.last_write) = (Phase::Greeted, now);
+                }
+                Due::Heartbeat { at } => {
+                    link.header(at, epochs, &ends).0.encode(buffer);
+                    link.note_sent(now, 0, &ends);
+                }
+                Due::Transfer { from, bytes_max } => {
+                    // At once, and as a whole: a buffer that grows as it is filled has twice the room.
+                    buffer.reserve((HA_SEND_BYTES + epoch::HEADER_BYTES).saturating_sub(buffer.len()));
+                    // The batch may be set to more than is to be made at once.
+                    let bytes_max = bytes_max.min(HA_SEND_BYTES - buffer.len());
+                    match link.transfer(from, bytes_max, log, epochs, buffer, &ends) {
+                        Stream::Bytes(bytes) => {
+                            if link.note_sent(now, bytes, &ends) {
+                                self.in_sync.note_sent_all(now, id, ends.appended);
+                            }
+                        }
+                        Stream::Cold(block) => {
+                            link.block(block);
+                            return Ok(Some(block));
+                        }
+                        // What it is to be sent was removed, by retention, while it was too slow.
+                        Stream::Removed => return Err(HaRefused::Removed { asked: from, start: log.start() }),
+                        Stream::Failed(_) => return Err(HaRefused::Unreadable { at: from }),
+                        end @ (Stream::End | Stream::Beyond) => {
+                            panic!("{from} is {end:?}, but the log goes to {}", ends.appended)
+                        }
+                    }
+                }
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -466,6 +515,13 @@ impl Link {
         matches!(self.phase, Phase::Following { .. })
     }
 
+    fn stream(&self) -> Option<StreamKind> {
+        Some(match self.opening? {
+            Opening::Classic => StreamKind::Classic,
+            Opening::Epoch { .. } => StreamKind::Epoch,
+        })
+    }
+
     fn broker_id(&self) -> Option<BrokerId> {
         match self.opening {
             Some(Opening::Epoch { id, .. }) => Some(id),
@@ -473,18 +529,89 @@ impl Link {
         }
     }
 
-    fn is_of(&self, id: BrokerId) -> bool {
-        self.broker_id() == Some(id)
+    /// What it is to be sent now.
+    fn due(&self, now: MonoNs, settings: &ReplicaSettings, ends: &LogEnds) -> Due {
+        match self.phase {
+            Phase::Greeting => Due::Greeting,
+            Phase::Stranger | Phase::Greeted => Due::Nothing,
+            Phase::Following { next, begun, blocked } => {
+                let unacknowledged = next.since(begun.max(self.acked));
+                let room = HA_WINDOW_BYTES.saturating_sub(unacknowledged);
+                let bytes_max = settings.batch_bytes_max.min(usize::try_from(room).unwrap_or(usize::MAX));
+                if next < ends.appended && bytes_max > 0 && blocked.is_none() {
+                    return Due::Transfer { from: next, bytes_max };
+                }
+                // What the last transfer brought was confirmed after it: readers of the slave must not wait for the next one.
+                let has_news = self.broker_id().is_some() && self.told < ends.confirm;
+                let within_ms = if has_news { HA_CONFIRM_MS } else { settings.heartbeat_ms };
+                if now.ms_since(self.last_write) >= within_ms { Due::Heartbeat { at: next } } else { Due::Nothing }
+            }
+        }
+    }
+
+    /// The header of an empty transfer at `from`, and the end of the epoch there, if another one follows.
+    fn header(&self, from: LogOffset, epochs: &EpochTable, ends: &LogEnds) -> (Transfer, Option<LogOffset>) {
+        let of_epoch = self.stream().filter(|stream| *stream == StreamKind::Epoch).map(|_| {
+            let unnumbered = EpochEntry { epoch: Epoch(0), start: LogOffset(0) };
+            epochs.at(from).unwrap_or((unnumbered, None))
+        });
+        let reign =
+            of_epoch.map(|(EpochEntry { epoch, start }, _)| TransferReign { epoch, start, confirm: ends.confirm });
+        (Transfer { offset: from, body_bytes: 0, reign }, of_epoch.and_then(|(_, end)| end))
+    }
+
+    /// Appends one transfer of the log from `from` on, with at most `bytes_max` bytes; nothing at all if the log has none to give.
+    fn transfer(
+        &self,
+        from: LogOffset,
+        bytes_max: usize,
+        log: &mut Log,
+        epochs: &EpochTable,
+        buffer: &mut BytesMut,
+        ends: &LogEnds,
+    ) -> Stream {
+        let (header, epoch_end) = self.header(from, epochs, ends);
+        // A transfer never spans two epochs.
+        let in_epoch = epoch_end.map_or(usize::MAX, |end| usize::try_from(end.since(from)).unwrap_or(usize::MAX));
+        let place = buffer.len();
+        buffer.put_bytes(0, header.header_bytes());
+        let body = buffer.len();
+        let stream = log.stream(from, bytes_max.min(in_epoch), buffer);
+        if let Stream::Bytes(bytes) = stream {
+            assert_eq!(buffer.len() - body, bytes, "a stream appends what it says");
+            assert!(bytes > 0, "the log gives nothing from {from} on, and goes to {}", ends.appended);
+            Transfer { body_bytes: bytes, ..header }.encode(&mut &mut buffer[place..body]);
+        } else {
+            buffer.truncate(place);
+        }
+        stream
+    }
+
+    /// It was sent so many bytes more, and the confirm offset. Returns whether that is all of the log.
+    fn note_sent(&mut self, now: MonoNs, bytes: usize, ends: &LogEnds) -> bool {
+        let appended = ends.appended;
+        let Phase::Following { next, .. } = &mut self.phase else { return false };
+        *next = next.plus(bytes as u64);
+        assert!(*next <= appended, "a slave was sent {next}, but the log ends at {appended}");
+        (self.last_write, self.told) = (now, ends.confirm);
+        *next == appended
+    }
+
+    /// What it is to be sent has to be read from the disk first.
+    fn block(&mut self, block: BlockId) {
+        if let Phase::Following { blocked, .. } = &mut self.phase {
+            *blocked = Some(block);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::FileName;
+    use crate::log::{FileName, HeapTail, LogSettings};
 
-    const A: ReplicaConnection = ReplicaConnection(1);
-    const B: ReplicaConnection = ReplicaConnection(2);
+    const A: LinkId = LinkId(1);
+    const B: LinkId = LinkId(2);
 
     fn at(ms: u64) -> MonoNs {
         MonoNs(0).plus_ms(ms)
@@ -503,8 +630,30 @@ mod tests {
         Master::new(ReplicaSettings { in_sync_replicas, ..ReplicaSettings::default() })
     }
 
-    fn follow(master: &mut Master, id: ReplicaConnection, offset: u64, ends: LogEnds) -> Result<(), HaRefused> {
-        master.connected(at(0), id, peer());
+    fn handshake(id: u64, from_last_segment: bool) -> epoch::Handshake {
+        epoch::Handshake { from_last_segment, is_learner: false, broker_id: BrokerId(id) }
+    }
+
+    fn empty_log() -> Log {
+        Log::create(LogSettings::default(), Box::new(HeapTail::new(64 * 1024)))
+    }
+
+    fn link(master: &mut Master, id: LinkId) -> &mut Link {
+        master.links.get_mut(&id).expect("it is there")
+    }
+
+    fn due(master: &Master, now: MonoNs, id: LinkId, ends: &LogEnds) -> Due {
+        master.links.get(&id).expect("it is there").due(now, &master.settings, ends)
+    }
+
+    fn sent_to(master: &mut Master, now: MonoNs, id: LinkId, bytes: usize, ends: &LogEnds) {
+        if link(master, id).note_sent(now, bytes, ends) {
+            master.in_sync.note_sent_all(now, id, ends.appended);
+        }
+    }
+
+    fn follow(master: &mut Master, id: LinkId, offset: u64, ends: LogEnds) -> Result<(), HaRefused> {
+        master.link_up(at(0), id, peer());
         master.report(at(0), id, LogOffset(offset), ends)
     }
 
@@ -512,12 +661,13 @@ mod tests {
     fn a_stream_begins_where_the_slave_ends() {
         let check = |opening: Option<bool>, offset, expected: Result<u64, HaRefused>| {
             let (mut master, ends) = (master(1), ends(100, 200, 300));
-            master.connected(at(0), A, peer());
+            master.link_up(at(0), A, peer());
             if let Some(from_last_segment) = opening {
-                let opening = Opening::Epoch { id: BrokerId(1), from_last_segment };
-                assert_eq!(master.greet(at(0), A, opening), Ok(None));
-                assert_eq!(master.next(at(0), A, &ends), Next::Greeting);
-                master.greeted(at(0), A);
+                assert_eq!(master.greet(at(0), A, handshake(1, from_last_segment)), Ok(None));
+                assert_eq!(due(&master, at(0), A, &ends), Due::Greeting);
+                let mut answer = BytesMut::new();
+                assert_eq!(master.output(at(0), A, &mut empty_log(), &EpochTable::default(), &mut answer), Ok(None));
+                assert_eq!(answer.len(), epoch::REPLY_BYTES);
             }
             let begun = master
                 .report(at(0), A, LogOffset(offset), ends)
@@ -541,14 +691,14 @@ mod tests {
         let ends = LogEnds { appended: far, ..ends(0, 0, 0) };
         follow(&mut master, A, 0, ends).expect("it may");
         let mut sent = 0_u64;
-        while let Next::Send { from, bytes_max } = master.next(at(0), A, &ends) {
+        while let Due::Transfer { from, bytes_max } = due(&master, at(0), A, &ends) {
             assert_eq!(from, LogOffset(sent));
             sent += bytes_max as u64;
-            master.sent(at(0), A, bytes_max, &ends);
+            sent_to(&mut master, at(0), A, bytes_max, &ends);
         }
         assert_eq!(sent, HA_WINDOW_BYTES, "a slave that acknowledges nothing gets one window");
         master.report(at(0), A, LogOffset(1000), ends).expect("it was sent so much");
-        assert_eq!(master.next(at(0), A, &ends), Next::Send { from: LogOffset(sent), bytes_max: 1000 });
+        assert_eq!(due(&master, at(0), A, &ends), Due::Transfer { from: LogOffset(sent), bytes_max: 1000 });
         assert_eq!(
             master.report(at(0), A, LogOffset(sent + 1), ends),
             Err(HaRefused::AckBeyond { acked: LogOffset(sent + 1), sent: LogOffset(sent) })
@@ -561,12 +711,12 @@ mod tests {
         let all = ends(0, 0, 500);
         follow(&mut master, A, 100, all).expect("it may");
         let block = BlockId { file: FileName::Segment(LogOffset(0)), at: 0, len: 4096 };
-        master.blocked(A, block);
-        assert_eq!(master.next(at(0), A, &all), Next::Nothing);
+        link(&mut master, A).block(block);
+        assert_eq!(due(&master, at(0), A, &all), Due::Nothing);
         master.unblock(BlockId { at: 4096, ..block });
-        assert_eq!(master.next(at(0), A, &all), Next::Nothing);
+        assert_eq!(due(&master, at(0), A, &all), Due::Nothing);
         master.unblock(block);
-        assert!(matches!(master.next(at(0), A, &all), Next::Send { .. }));
+        assert!(matches!(due(&master, at(0), A, &all), Due::Transfer { .. }));
     }
 
     #[test]
@@ -574,17 +724,17 @@ mod tests {
         let mut master = master(1);
         let all = ends(0, 0, 500);
         follow(&mut master, A, 500, all).expect("it may");
-        master.connected(at(0), B, peer());
-        assert_eq!(master.next(at(4_999), A, &all), Next::Nothing);
-        assert_eq!(master.next(at(5_000), A, &all), Next::Heartbeat { at: all.appended });
-        master.sent_heartbeat(at(5_000), A, &all);
-        assert_eq!(master.next(at(9_999), A, &all), Next::Nothing);
-        assert!(master.tick(at(HA_OPENING_MS - 1), all).is_empty());
-        assert_eq!(master.tick(at(HA_OPENING_MS), all), [(B, HaRefused::NoReport)]);
-        master.disconnected(B);
+        master.link_up(at(0), B, peer());
+        assert_eq!(due(&master, at(4_999), A, &all), Due::Nothing);
+        assert_eq!(due(&master, at(5_000), A, &all), Due::Heartbeat { at: all.appended });
+        sent_to(&mut master, at(5_000), A, 0, &all);
+        assert_eq!(due(&master, at(9_999), A, &all), Due::Nothing);
+        assert!(master.tick(at(HA_OPENING_MS - 1), all.appended).is_empty());
+        assert_eq!(master.tick(at(HA_OPENING_MS), all.appended), [(B, HaRefused::NoReport)]);
+        master.link_down(B);
         master.report(at(10_000), A, all.appended, all).expect("it may");
-        assert!(master.tick(at(29_999), all).is_empty());
-        assert_eq!(master.tick(at(30_000), all), [(A, HaRefused::Silent { silent_ms: 20_000 })]);
+        assert!(master.tick(at(29_999), all.appended).is_empty());
+        assert_eq!(master.tick(at(30_000), all.appended), [(A, HaRefused::Silent { silent_ms: 20_000 })]);
     }
 
     #[test]
@@ -597,15 +747,15 @@ mod tests {
         follow(&mut master, B, 400, all).expect("it may");
         assert_eq!((master.acknowledged(), master.has_slaves()), (Some(LogOffset(400)), false), "B is behind");
         assert_eq!((master.in_sync_count(), master.confirm(all.appended)), (2, LogOffset(500)));
-        master.sent(at(0), B, 100, &all);
+        sent_to(&mut master, at(0), B, 100, &all);
         master.report(at(1), B, all.appended, all).expect("it may");
         assert_eq!((master.acknowledged(), master.has_slaves()), (Some(all.appended), true));
         assert_eq!(master.in_sync_count(), 3);
         let longer = ends(0, 0, 600);
-        master.sent(at(2), A, 100, &longer);
+        sent_to(&mut master, at(2), A, 100, &longer);
         master.report(at(3), A, longer.appended, longer).expect("it may");
         assert_eq!((master.acknowledged(), master.confirm(longer.appended)), (Some(LogOffset(500)), LogOffset(500)));
-        assert!(master.disconnected(B), "it was in sync");
+        assert!(master.link_down(B), "it was in sync");
         assert_eq!((master.acknowledged(), master.has_slaves()), (None, false));
         assert_eq!(master.confirm(longer.appended), longer.appended, "consumers go on");
     }
@@ -613,19 +763,38 @@ mod tests {
     #[test]
     fn strangers_and_twins_make_room() {
         let mut master = master(1);
-        let id = |number: usize| ReplicaConnection(number as u64);
+        let id = |number: usize| LinkId(number as u64);
         for number in 0..HA_STRANGERS_MAX {
-            assert_eq!(master.connected(at(0), id(number), peer()), None);
+            assert_eq!(master.link_up(at(0), id(number), peer()), None);
         }
-        assert_eq!(master.connected(at(0), id(HA_STRANGERS_MAX), peer()), Some(id(0)));
-        let opening = Opening::Epoch { id: BrokerId(7), from_last_segment: false };
-        assert_eq!(master.greet(at(0), id(1), opening), Ok(None));
-        assert_eq!(master.greet(at(0), id(1), opening), Err(HaRefused::Garbage));
-        assert_eq!(master.greet(at(0), id(2), opening), Ok(Some(id(1))));
+        assert_eq!(master.link_up(at(0), id(HA_STRANGERS_MAX), peer()), Some(id(0)));
+        assert_eq!(master.greet(at(0), id(1), handshake(7, false)), Ok(None));
+        assert_eq!(
+            master.greet(at(0), id(2), handshake(7, false)),
+            Ok(Some((id(1), HaRefused::Replaced { id: BrokerId(7) })))
+        );
         for number in 3..=HA_SLAVES_MAX {
             assert_eq!(master.report(at(0), id(number), LogOffset(0), ends(0, 0, 0)), Ok(()));
         }
         let late = master.report(at(0), id(HA_SLAVES_MAX + 1), LogOffset(0), ends(0, 0, 0));
         assert_eq!(late, Err(HaRefused::TooManySlaves));
+    }
+    #[test]
+    fn reports_come_in_any_pieces_and_a_long_read_leaves_no_room_behind() {
+        let (mut master, log) = (master(2), empty_log());
+        master.link_up(at(0), A, peer());
+        let mut reports = BytesMut::new();
+        while reports.len() < 4 * PARTIAL_BYTES_KEPT {
+            SlaveMessage::encode_report(StreamKind::Classic, LogOffset(0), &mut reports);
+        }
+        // The last one is not whole.
+        let (most, rest) = reports.split_at(reports.len() - 5);
+        assert_eq!(master.receive(at(1), A, most, &log), Ok(None));
+        let front = &mut link(&mut master, A).front;
+        assert!(front.len() == 3 && !front.try_reclaim(PARTIAL_BYTES_KEPT), "the room of the read is kept");
+        assert_eq!(master.receive(at(1), A, rest, &log), Ok(None), "the rest of it follows");
+        assert_eq!(master.receive(at(1), A, &1_u64.to_be_bytes()[..7], &log), Ok(None));
+        let (acked, sent) = (LogOffset(1), LogOffset(0));
+        assert_eq!(master.receive(at(1), A, &[1], &log), Err(HaRefused::AckBeyond { acked, sent }));
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! State of the shard. A [`Master`] knows of each slave how far it was sent to and how far it has acknowledged; the bytes themselves
 //! stay in the log, so a slow slave costs a few numbers. A [`Slave`] follows one master: it connects, takes transfers in order, hands whole
-//! records to its log and acknowledges what its own flush setting promises. `broker/replica.rs` joins them to the log and to the replies
-//! that wait; `shard/replica.rs` carries the bytes.
+//! records to its log and acknowledges what its own flush setting promises. Both are plain values: they are given bytes, the log and the
+//! epochs, and do what follows. `broker/replica.rs` joins them to the replies that wait; `shard/links.rs` carries the bytes.
 //!
 //! ```text
 //! append ─▶ Log::stream ─▶ Master ══transfer══▶ Slave ─▶ Log::append_replicated ─▶ its own commit
@@ -14,16 +14,19 @@
 //! Two streams are spoken on the same port. The classic one is RocketMQ's, for Java peers. Between ringmq nodes the stream carries epochs:
 //! each start of a master begins one, and a slave whose log has left its master's is found by them ([`EpochTable::consistent_point`]).
 
-pub mod confirm;
-pub mod epoch;
-pub mod in_sync;
-pub mod master;
+mod confirm;
+mod epoch;
+mod epoch_file;
+mod in_sync;
+mod master;
 mod rate;
-pub mod slave;
-pub mod status;
+mod settings;
+mod slave;
+mod status;
 
-pub use epoch::{EpochEntry, EpochTable};
-pub use in_sync::InSyncSet;
-pub use master::{Master, Next, Opening};
-pub use slave::{Slave, SlaveAct};
+pub use epoch::{EpochEntry, EpochError, EpochTable};
+pub use epoch_file::EpochFile;
+pub use master::{HaRefused, Master};
+pub use settings::ReplicaSettings;
+pub use slave::{Left, Slave, SlaveError};
 pub use status::{MasterStatus, ReplicaStatus, SlaveStatus};

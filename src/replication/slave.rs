@@ -1,12 +1,13 @@
 //! The slave's side of replication: which master it follows, what it takes from it, what it reports.
 //!
-//! Who calls what: [`Slave::master_found`] when the control plane knows the master; [`Slave::poll`] some times a second, which asks for
-//! connections; [`Slave::link_up`] and [`Slave::link_down`] for how that went; [`Slave::greeted`], [`Slave::transfer`] and
-//! [`Slave::body`] for what the master says; then what is [`Slave::pending`] is given to the log and [`Slave::taken`] says how much of it
-//! was; [`Slave::due`] is what is to be said to the master.
+//! Who calls what: [`Slave::master_found`] when the control plane knows the master; [`Slave::poll_connect`] and [`Slave::check_silence`] some
+//! times a second; [`Slave::link_up`], [`Slave::link_failed`] and [`Slave::link_down`] for how a connection went; [`Slave::receive`] for what
+//! the master says, which takes the stream apart and gives the log whole records, and [`Slave::store`] whenever the log may take more;
+//! [`Slave::output`] for what is to be said to the master.
 //!
 //! Nothing is stored that the log has not verified, and nothing is reported that the slave's own flush setting does not promise. What was
-//! received and not stored when a connection ends is received again.
+//! received and not stored when a connection ends is received again. A connection costs an unfinished message, of at most
+//! [`REPLY_BYTES_MAX`], and what the log has not taken, at most [`HA_PENDING_BYTES_MAX`] and one read.
 
 use std::net::SocketAddr;
 
@@ -14,12 +15,15 @@ use bytes::{Buf as _, BytesMut};
 use thiserror::Error;
 
 use super::epoch::{EpochEntry, EpochError, EpochTable};
+use super::epoch_file::EpochFile;
 use super::rate::Rate;
+use super::settings::ReplicaSettings;
 use super::status::MasterStatus;
-use crate::broker::settings::ReplicaSettings;
 use crate::limits::{HA_BODY_BYTES_MAX, HA_HOPELESS_RETRY_MS, HA_PENDING_BYTES_MAX, HA_RETRY_MS_MAX, HA_RETRY_MS_MIN};
-use crate::log::{BeginError, ReplicaError};
-use crate::model::{Epoch, LogOffset, MonoNs, ReplicaConnection, UnixMs};
+use crate::log::{BeginError, Log, ReplicaError};
+use crate::model::{Epoch, LinkId, LogOffset, MonoNs, UnixMs};
+use crate::protocol::ha::epoch::{Handshake, HandshakeReply, REPLY_BYTES_MAX, handshake_reply_bytes};
+use crate::protocol::ha::{SlaveMessage, StreamKind, Transfer};
 
 /// Why a slave gives up a connection. One sentence for the log.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -89,49 +93,33 @@ pub enum SlaveError {
     Epochs(#[from] EpochError),
 }
 
-/// What the shell is asked to do.
+/// A connection that the slave has given up, and is to be closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SlaveAct {
-    /// Connect to the master; then [`Slave::link_up`] or [`Slave::link_down`].
-    Connect {
-        /// Its replication port.
-        address: SocketAddr,
-    },
-    /// Close the connection.
-    Close {
-        /// Which.
-        link: ReplicaConnection,
-        /// Why.
-        why: SlaveError,
-    },
-}
-
-/// What is to be said to the master.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
-    /// The handshake; then [`Slave::said_handshake`].
-    Handshake,
-    /// The end of the log, in the form of the stream; then [`Slave::reported`].
-    Report(LogOffset),
-    /// Nothing now.
-    Nothing,
+pub struct Left {
+    /// Which.
+    pub link: LinkId,
+    /// Why.
+    pub why: SlaveError,
+    /// Where the log is to be cut: two connections in a row have said that it leaves the master's there.
+    pub cut: Option<LogOffset>,
 }
 
 /// What the log of a slave is like now.
 #[derive(Clone, Copy, Debug)]
-pub struct OwnLog {
-    /// First offset.
-    pub start: LogOffset,
-    /// End.
-    pub appended: LogOffset,
+struct OwnLog {
+    start: LogOffset,
+    appended: LogOffset,
     /// End of what the flush setting promises.
-    pub promised: LogOffset,
+    promised: LogOffset,
 }
 
 impl OwnLog {
+    fn of(log: &Log) -> OwnLog {
+        OwnLog { start: log.start(), appended: log.appended(), promised: log.promised() }
+    }
+
     /// Whether it holds nothing that could differ from a master's: then it begins wherever the master's stream does.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.appended == self.start
     }
 
@@ -141,15 +129,6 @@ impl OwnLog {
     }
 }
 
-/// Which of the two streams a connection carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StreamKind {
-    /// RocketMQ's classic one.
-    Classic,
-    /// The one with epochs.
-    Epoch,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// No master is known, or the next try is not due.
@@ -157,7 +136,7 @@ enum State {
     /// The shell connects.
     Connecting,
     /// Connected.
-    Open { link: ReplicaConnection, phase: Phase },
+    Open { link: LinkId, phase: Phase },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,6 +149,15 @@ enum Phase {
     Following,
 }
 
+/// What is to be said to the master.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Handshake,
+    /// The end of the log, in the form of the stream.
+    Report(LogOffset),
+    Nothing,
+}
+
 /// One shard that follows a master. State of the shard.
 #[derive(Debug)]
 pub struct Slave {
@@ -179,11 +167,13 @@ pub struct Slave {
     /// The stream of the connection, or of the next one.
     stream: StreamKind,
     retry_ms: u64,
+    /// The front of a message that is not whole.
+    front: BytesMut,
     /// Contiguous bytes of the log that were received and not stored.
     pending: BytesMut,
     /// Where they begin: what lies before was given to the log.
     stored: LogOffset,
-    /// Where the log is to begin before anything is stored.
+    /// Where the log, which is empty, is to begin before anything is stored.
     begins: Option<LogOffset>,
     /// Whether anything was sent over this connection.
     has_begun: bool,
@@ -214,6 +204,7 @@ impl Slave {
             state: State::Waiting { until: MonoNs(0) },
             stream: StreamKind::Epoch,
             retry_ms: HA_RETRY_MS_MIN,
+            front: BytesMut::new(),
             pending: BytesMut::new(),
             stored: LogOffset(0),
             begins: None,
@@ -231,63 +222,104 @@ impl Slave {
         }
     }
 
-    /// The master's replication port became known, or changed, or is not known any more.
-    pub fn master_found(&mut self, now: MonoNs, address: Option<SocketAddr>) -> Option<SlaveAct> {
+    /// The master's replication port became known, or changed, or is not known any more. Returns the connection to the old one, to be closed.
+    pub fn master_found(&mut self, now: MonoNs, address: Option<SocketAddr>) -> Option<LinkId> {
         if self.master == address {
             return None;
         }
         self.master = address;
         (self.retry_ms, self.stream) = (HA_RETRY_MS_MIN, StreamKind::Epoch);
+        let link = self.link();
         match self.state {
-            State::Waiting { .. } => {
-                self.state = State::Waiting { until: now };
-                None
-            }
-            State::Connecting => None,
-            State::Open { link, .. } => Some(SlaveAct::Close { link, why: SlaveError::Silent { silent_ms: 0 } }),
+            State::Waiting { .. } => self.state = State::Waiting { until: now },
+            // It is closed when it is there.
+            State::Connecting => {}
+            State::Open { .. } => self.wait(now, None),
         }
+        link
     }
 
-    /// The master that is followed or tried.
-    #[must_use]
-    pub fn master(&self) -> Option<SocketAddr> {
-        self.master
-    }
-
-    /// Time passes: a connection is asked for when its time has come and everything in the log is promised, so that the first report, from
-    /// which the stream goes on, is no more than the truth. A master that is silent for too long is left.
-    pub fn poll(&mut self, now: MonoNs, log: &OwnLog) -> Option<SlaveAct> {
+    /// Time passes: where to connect to, when the time has come and everything in the log is promised, so that the first report, from which
+    /// the stream goes on, is no more than the truth. Then [`Slave::link_up`] or [`Slave::link_failed`].
+    pub fn poll_connect(&mut self, now: MonoNs, log: &Log) -> Option<SocketAddr> {
         self.rate.measure(now, self.next);
+        self.connect_when_due(now, &OwnLog::of(log))
+    }
+
+    fn connect_when_due(&mut self, now: MonoNs, own: &OwnLog) -> Option<SocketAddr> {
         match self.state {
-            State::Waiting { until } if until <= now && log.promised == log.appended => {
+            State::Waiting { until } if until <= now && own.promised == own.appended => {
                 let address = self.master?;
                 self.state = State::Connecting;
-                Some(SlaveAct::Connect { address })
-            }
-            State::Open { link, .. } => {
-                let silent_ms = now.ms_since(self.last_read);
-                let is_silent = silent_ms >= self.settings.silence_ms_max;
-                is_silent.then_some(SlaveAct::Close { link, why: SlaveError::Silent { silent_ms } })
+                Some(address)
             }
             _ => None,
         }
     }
 
-    /// The connection is there. The log goes on at its end.
-    pub fn link_up(&mut self, now: MonoNs, link: ReplicaConnection, log: &OwnLog) {
+    /// Time passes: a master that is silent for too long is left.
+    ///
+    /// # Errors
+    /// [`Left`], which is then to be closed.
+    pub fn check_silence(&mut self, now: MonoNs) -> Result<(), Left> {
+        let silent_ms = now.ms_since(self.last_read);
+        if self.link().is_some() && silent_ms >= self.settings.silence_ms_max {
+            return Err(self.leave(now, SlaveError::Silent { silent_ms }));
+        }
+        Ok(())
+    }
+
+    /// The connection is there. The log goes on at its end. Returns whether it is wanted: the master may have moved meanwhile.
+    pub fn link_up(&mut self, now: MonoNs, link: LinkId, peer: SocketAddr, log: &Log) -> bool {
+        if self.master != Some(peer) {
+            self.wait(now, None);
+            return false;
+        }
+        self.open(now, link, &OwnLog::of(log));
+        true
+    }
+
+    fn open(&mut self, now: MonoNs, link: LinkId, own: &OwnLog) {
         let phase = if self.stream == StreamKind::Epoch { Phase::Greeting } else { Phase::Following };
         self.state = State::Open { link, phase };
         (self.last_read, self.last_write) = (now, now);
-        (self.next, self.stored, self.body_left) = (log.position(), log.position(), 0);
+        (self.next, self.stored, self.body_left) = (own.position(), own.position(), 0);
         (self.reported, self.begins, self.has_begun) = (None, None, false);
         self.rate = Rate::new(now, self.next);
+        self.front.clear();
         self.pending.clear();
     }
 
-    /// The connection is gone or did not come about. The next one is tried after a while, the longer the more often it fails.
-    pub fn link_down(&mut self, now: MonoNs, why: Option<&SlaveError>) {
+    /// The connection did not come about.
+    pub fn link_failed(&mut self, now: MonoNs) {
+        self.wait(now, None);
+    }
+
+    /// A connection is gone. Returns whether it was that to the master.
+    pub fn link_down(&mut self, now: MonoNs, link: LinkId) -> bool {
+        let is_masters = self.link() == Some(link);
+        if is_masters {
+            self.wait(now, None);
+        }
+        is_masters
+    }
+
+    /// Gives the connection up.
+    fn leave(&mut self, now: MonoNs, why: SlaveError) -> Left {
+        let link = self.link().expect("what is left was open");
+        self.wait(now, Some(&why));
+        // Only if two connections in a row say so: nothing proves that what one says was not damaged on its way.
+        let cut = match why {
+            SlaveError::Diverged { point, .. } if self.parted.replace(point) == Some(point) => Some(point),
+            _ => None,
+        };
+        Left { link, why, cut }
+    }
+
+    /// There is no connection. The next one is tried after a while, the longer the more often it fails.
+    fn wait(&mut self, now: MonoNs, why: Option<&SlaveError>) {
         // The master's word counts while it is there: without it, what this replica holds is all there is.
-        (self.pending, self.master_confirm) = (BytesMut::new(), None);
+        (self.front, self.pending, self.master_confirm) = (BytesMut::new(), BytesMut::new(), None);
         let wait_ms = match why {
             // The same master is there, and only spoken to in another way; heard twice, since a byte may have been damaged on its way.
             Some(SlaveError::Classic) => {
@@ -308,22 +340,14 @@ impl Slave {
         self.state = State::Waiting { until: now.plus_ms(wait_ms) };
     }
 
-    /// The connection, if there is one.
-    #[must_use]
-    pub fn link(&self) -> Option<ReplicaConnection> {
+    fn link(&self) -> Option<LinkId> {
         match self.state {
             State::Open { link, .. } => Some(link),
             _ => None,
         }
     }
 
-    /// Which stream the connection carries.
-    #[must_use]
-    pub fn stream(&self) -> StreamKind {
-        self.stream
-    }
-
-    /// Whether transfers are awaited, as opposed to the answer to the handshake.
+    /// Whether the master is there: its stream runs.
     #[must_use]
     pub fn is_following(&self) -> bool {
         matches!(self.state, State::Open { phase: Phase::Following, .. })
@@ -347,80 +371,190 @@ impl Slave {
     pub fn master_confirm(&self) -> Option<LogOffset> {
         self.master_confirm
     }
+}
 
-    /// The master has answered the handshake with its epochs. `own` is cut to what both have in common.
+/// What the master says.
+impl Slave {
+    /// Bytes have come over a connection: the stream is taken apart, and the log gets what it takes. Those of a connection that was left are
+    /// nobody's.
     ///
     /// # Errors
-    /// [`SlaveError`]: the connection is to be closed; [`SlaveError::Diverged`]: and the log to be cut.
-    pub fn greeted(
+    /// [`Left`], which is then to be closed.
+    pub fn receive(
         &mut self,
         now: MonoNs,
-        log: &OwnLog,
-        own: &mut EpochTable,
+        link: LinkId,
+        bytes: &[u8],
+        log: &mut Log,
+        epochs: &mut EpochFile,
+    ) -> Result<(), Left> {
+        if self.link() != Some(link) {
+            return Ok(());
+        }
+        self.take_apart(now, bytes, &OwnLog::of(log), epochs).map_err(|why| self.leave(now, why))?;
+        self.store(now, log, epochs)
+    }
+
+    /// Gives the log what was received: whole records, as many as it takes.
+    ///
+    /// # Errors
+    /// [`Left`], which is then to be closed.
+    pub fn store(&mut self, now: MonoNs, log: &mut Log, epochs: &EpochFile) -> Result<(), Left> {
+        // The bytes of an epoch are stored when the epoch is.
+        if self.link().is_none() || !epochs.is_current() {
+            return Ok(());
+        }
+        self.store_pending(log).map_err(|why| self.leave(now, why))
+    }
+
+    /// Whether a connection is to be read: not while the log does not take what is there.
+    #[must_use]
+    pub fn wants_input(&self, link: LinkId, epochs: &EpochFile) -> bool {
+        self.link() == Some(link) && self.pending.len() < HA_PENDING_BYTES_MAX && epochs.is_current()
+    }
+
+    fn take_apart(
+        &mut self,
+        now: MonoNs,
+        mut bytes: &[u8],
+        own: &OwnLog,
+        epochs: &mut EpochFile,
+    ) -> Result<(), SlaveError> {
+        loop {
+            self.take_body(now, &mut bytes);
+            if self.body_left > 0 || !self.take_front(&mut bytes)? {
+                return Ok(());
+            }
+            let front = std::mem::take(&mut self.front);
+            let is_known = if self.is_following() {
+                self.take_transfer(now, own, epochs, &front)?
+            } else {
+                self.take_reply(now, own, epochs, &front)?
+            };
+            assert!(is_known, "a message of {} bytes was whole and is not any more", front.len());
+            self.keep_room(front);
+        }
+    }
+
+    /// The room of a header serves for the next one; that of an answer with all epochs does not stay.
+    fn keep_room(&mut self, mut front: BytesMut) {
+        if self.is_following() && front.len() <= self.stream.header_bytes() {
+            front.clear();
+            self.front = front;
+        }
+    }
+
+    /// Takes of `bytes` what the message that comes next lacks. Returns whether it is whole.
+    fn take_front(&mut self, bytes: &mut &[u8]) -> Result<bool, SlaveError> {
+        loop {
+            let wanted = match self.is_following() {
+                true => self.stream.header_bytes(),
+                // Its length is known, or that it is none, when its first bytes are there.
+                false => handshake_reply_bytes(&self.front).map_err(|_| SlaveError::Classic)?,
+            };
+            assert!(wanted <= REPLY_BYTES_MAX, "a message of {wanted} bytes, {REPLY_BYTES_MAX} at most");
+            let missing = wanted.saturating_sub(self.front.len());
+            if missing == 0 || bytes.is_empty() {
+                return Ok(missing == 0);
+            }
+            let (taken, later) = bytes.split_at(missing.min(bytes.len()));
+            self.front.extend_from_slice(taken);
+            *bytes = later;
+        }
+    }
+
+    /// Takes bytes of the transfer under way: as many as belong to it.
+    fn take_body(&mut self, now: MonoNs, bytes: &mut &[u8]) {
+        if self.body_left == 0 {
+            return;
+        }
+        let (taken, later) = bytes.split_at(bytes.len().min(self.body_left));
+        self.pending.extend_from_slice(taken);
+        self.body_left -= taken.len();
+        self.last_read = now;
+        *bytes = later;
+    }
+
+    fn take_reply(
+        &mut self,
+        now: MonoNs,
+        own: &OwnLog,
+        epochs: &mut EpochFile,
+        front: &[u8],
+    ) -> Result<bool, SlaveError> {
+        let Some(reply) = HandshakeReply::decode(front).map_err(|_| SlaveError::Garbage)? else { return Ok(false) };
+        let entries = reply.epochs.into_iter().map(|(epoch, start)| EpochEntry { epoch, start });
+        self.compare(now, own, epochs, EpochTable::new(entries.collect())?, reply.end)?;
+        Ok(true)
+    }
+
+    /// The master has answered the handshake with its epochs. What the own log, `epochs`, knows is cut to what both have in common.
+    fn compare(
+        &mut self,
+        now: MonoNs,
+        own: &OwnLog,
+        epochs: &mut EpochFile,
         master: EpochTable,
         master_end: LogOffset,
     ) -> Result<(), SlaveError> {
         let State::Open { link, phase: Phase::Greeted } = self.state else { return Err(SlaveError::Garbage) };
         self.last_read = now;
-        if log.is_empty() {
-            *own = EpochTable::default();
+        if own.is_empty() {
+            epochs.clear();
         } else {
-            let (start, end) = (log.start, log.appended);
-            let point = own.consistent_point(end, &master, master_end).ok_or(SlaveError::Foreign { start, end })?;
+            let (start, end) = (own.start, own.appended);
+            let point = epochs.table().consistent_point(end, &master, master_end);
+            let point = point.ok_or(SlaveError::Foreign { start, end })?;
             if point < start {
                 return Err(SlaveError::Hopeless { start, point });
             }
             if point < end {
                 return Err(SlaveError::Diverged { end, point });
             }
-            own.truncate(end);
+            epochs.truncate(end);
         }
         (self.parted, self.is_thought_classic, self.master_epochs) = (None, false, master);
         self.state = State::Open { link, phase: Phase::Following };
         Ok(())
     }
 
-    /// The logs part at `point`, the master has said. Returns whether the log is to be cut there: only if two connections in a row say so,
-    /// since nothing proves that what one says was not damaged on its way.
-    pub fn is_parted(&mut self, point: LogOffset) -> bool {
-        self.parted.replace(point) == Some(point)
-    }
-
-    /// Takes over the epoch of a transfer. Returns whether it is new, and therefore to be stored before its bytes are.
-    ///
-    /// # Errors
-    /// [`SlaveError`] if it is none that this master has told of, or does not follow the last one.
-    pub fn adopt_epoch(&self, own: &mut EpochTable, entry: EpochEntry) -> Result<bool, SlaveError> {
-        let is_unnumbered = (entry.epoch, entry.start) == (Epoch(0), LogOffset(0));
-        if !is_unnumbered && !self.master_epochs.entries().contains(&entry) {
-            return Err(SlaveError::Garbage);
+    fn take_transfer(
+        &mut self,
+        now: MonoNs,
+        own: &OwnLog,
+        epochs: &mut EpochFile,
+        front: &[u8],
+    ) -> Result<bool, SlaveError> {
+        let header = Transfer::decode(self.stream, front).map_err(|_| SlaveError::Garbage)?;
+        let Some(Transfer { offset, body_bytes, reign }) = header else { return Ok(false) };
+        self.begin_transfer(now, own, offset, body_bytes, reign.map(|reign| reign.confirm))?;
+        if let Some(reign) = reign.filter(|_| body_bytes > 0) {
+            let entry = EpochEntry { epoch: reign.epoch, start: reign.start };
+            let is_unnumbered = (entry.epoch, entry.start) == (Epoch(0), LogOffset(0));
+            if !is_unnumbered && !self.master_epochs.entries().contains(&entry) {
+                return Err(SlaveError::Garbage);
+            }
+            epochs.adopt(entry)?;
         }
-        let is_new = own.last() != Some(entry);
-        own.push(entry)?;
-        Ok(is_new)
+        Ok(true)
     }
 
     /// A transfer is announced: `bytes` of the log from `offset` on follow. `confirm` is the master's, if the stream says so.
-    ///
-    /// # Errors
-    /// [`SlaveError`]: the connection is to be closed.
-    pub fn transfer(
+    fn begin_transfer(
         &mut self,
         now: MonoNs,
-        log: &OwnLog,
+        own: &OwnLog,
         offset: LogOffset,
         bytes: usize,
         confirm: Option<LogOffset>,
     ) -> Result<(), SlaveError> {
-        if !self.is_following() || self.body_left > 0 {
-            return Err(SlaveError::Garbage);
-        }
+        assert!(self.body_left == 0, "a transfer begins {} bytes before the end of another", self.body_left);
         self.last_read = now;
         self.master_confirm = confirm;
         if bytes > HA_BODY_BYTES_MAX {
             return Err(SlaveError::TooLarge { bytes });
         }
-        let begins = log.is_empty() && !self.has_begun;
+        let begins = own.is_empty() && !self.has_begun;
         if begins && bytes > 0 {
             (self.next, self.stored, self.begins, self.has_begun) = (offset, offset, Some(offset), true);
         } else if !begins && offset != self.next {
@@ -431,54 +565,66 @@ impl Slave {
         Ok(())
     }
 
-    /// Where the log, which is empty, is to begin before anything is stored; then [`Slave::begun`].
-    #[must_use]
-    pub fn begins(&self) -> Option<LogOffset> {
-        self.begins
+    fn store_pending(&mut self, log: &mut Log) -> Result<(), SlaveError> {
+        if let Some(at) = self.begins {
+            match log.begin_at(at) {
+                Ok(()) => self.begins = None,
+                Err(BeginError::Busy) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        while !self.pending.is_empty() {
+            // Behind a filler `stored` is not the log's end, which is that of the segment already.
+            match log.append_replicated(self.stored, &self.pending) {
+                Ok(0) => return Ok(()),
+                Ok(bytes) => self.note_stored(bytes),
+                // The tail is full, or a segment is being made: the next progress tries again.
+                Err(ReplicaError::Append(_)) => return Ok(()),
+                Err(error) => return Err(SlaveError::Record(error)),
+            }
+        }
+        Ok(())
     }
 
-    /// The log begins where it is to begin.
-    pub fn begun(&mut self) {
-        self.begins = None;
-    }
-
-    /// How many bytes of the log are to come before the next header.
-    #[must_use]
-    pub fn body_left(&self) -> usize {
-        self.body_left
-    }
-
-    /// Takes bytes of the transfer under way: as many as belong to it. Returns how many.
-    pub fn body(&mut self, now: MonoNs, received: &[u8]) -> usize {
-        let (taken, _) = received.split_at(received.len().min(self.body_left));
-        self.pending.extend_from_slice(taken);
-        self.body_left -= taken.len();
-        self.last_read = now;
-        taken.len()
-    }
-
-    /// What was received and is to be given to the log, and where it lies there. Behind a filler that is not the log's end, which is that
-    /// of the segment already.
-    #[must_use]
-    pub fn pending(&self) -> (LogOffset, &[u8]) {
-        (self.stored, &self.pending)
-    }
-
-    /// The log has taken so many of the pending bytes.
-    pub fn taken(&mut self, bytes: usize) {
+    fn note_stored(&mut self, bytes: usize) {
         self.pending.advance(bytes);
         self.stored = self.stored.plus(bytes as u64);
+        assert!(self.stored <= self.next, "stored up to {}, and only received up to {}", self.stored, self.next);
+    }
+}
+
+/// What the master is told.
+impl Slave {
+    /// The connection, if there is something to say.
+    #[must_use]
+    pub fn poll_output(&self, now: MonoNs, log: &Log) -> Option<LinkId> {
+        self.link().filter(|_| self.due(now, &OwnLog::of(log)) != Due::Nothing)
     }
 
-    /// Whether the connection is to be read: not while the log does not take what is there.
-    #[must_use]
-    pub fn reads(&self) -> bool {
-        self.pending.len() < HA_PENDING_BYTES_MAX
+    /// Appends what is to be said over a connection now: a handshake or one report.
+    pub fn output(&mut self, now: MonoNs, link: LinkId, log: &Log, buffer: &mut BytesMut) {
+        if self.link() == Some(link) {
+            self.say(now, link, self.due(now, &OwnLog::of(log)), buffer);
+        }
     }
 
-    /// What is to be said to the master now.
-    #[must_use]
-    pub fn due(&self, now: MonoNs, log: &OwnLog) -> Due {
+    fn say(&mut self, now: MonoNs, link: LinkId, due: Due, buffer: &mut BytesMut) {
+        match due {
+            Due::Nothing => return,
+            Due::Handshake => {
+                let broker_id = self.settings.broker_id;
+                Handshake { from_last_segment: false, is_learner: false, broker_id }.encode(buffer);
+                self.state = State::Open { link, phase: Phase::Greeted };
+            }
+            Due::Report(end) => {
+                SlaveMessage::encode_report(self.stream, end, buffer);
+                self.reported = Some(end);
+            }
+        }
+        self.last_write = now;
+    }
+
+    fn due(&self, now: MonoNs, own: &OwnLog) -> Due {
         let State::Open { phase, .. } = self.state else { return Due::Nothing };
         match phase {
             Phase::Greeting => Due::Handshake,
@@ -487,171 +633,12 @@ impl Slave {
                 let is_due = now.ms_since(self.last_write) >= self.settings.heartbeat_ms;
                 // The first report says where to go on; nothing has been received then, and all of the log was promised when the connection was
                 // asked for. No report goes beyond what was received, as the log does when it has a filler without all of its padding.
-                let offset = if self.reported.is_none() { log.position() } else { log.promised.min(self.stored) };
+                let offset = if self.reported.is_none() { own.position() } else { own.promised.min(self.stored) };
                 if is_due || self.reported != Some(offset) { Due::Report(offset) } else { Due::Nothing }
             }
         }
     }
-
-    /// The handshake was said.
-    pub fn said_handshake(&mut self, now: MonoNs) {
-        if let State::Open { phase, .. } = &mut self.state {
-            *phase = Phase::Greeted;
-        }
-        self.last_write = now;
-    }
-
-    /// A report was said.
-    pub fn reported(&mut self, now: MonoNs, offset: LogOffset) {
-        (self.reported, self.last_write) = (Some(offset), now);
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LINK: ReplicaConnection = ReplicaConnection(1);
-
-    fn at(ms: u64) -> MonoNs {
-        MonoNs(0).plus_ms(ms)
-    }
-
-    fn log(start: u64, appended: u64, promised: u64) -> OwnLog {
-        OwnLog { start: LogOffset(start), appended: LogOffset(appended), promised: LogOffset(promised) }
-    }
-
-    fn address(port: u16) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], port))
-    }
-
-    /// A slave that follows over the classic stream and has reported.
-    fn following(own: &OwnLog) -> Slave {
-        let mut slave = Slave::new(ReplicaSettings::default());
-        slave.stream = StreamKind::Classic;
-        slave.master = Some(address(1));
-        assert!(slave.poll(at(0), own).is_some());
-        slave.link_up(at(0), LINK, own);
-        assert_eq!(slave.due(at(0), own), Due::Report(own.position()));
-        slave.reported(at(0), own.position());
-        slave
-    }
-
-    #[test]
-    fn it_tries_less_and_less_often_and_begins_anew_with_a_new_master() {
-        let mut slave = Slave::new(ReplicaSettings::default());
-        let own = log(0, 0, 0);
-        assert_eq!(slave.poll(at(0), &own), None, "no master is known");
-        assert_eq!(slave.master_found(at(0), Some(address(1))), None);
-        let (mut now, mut waits) = (0, Vec::new());
-        assert_eq!(slave.poll(at(now), &own), Some(SlaveAct::Connect { address: address(1) }));
-        for _ in 0..8 {
-            assert_eq!(slave.poll(at(now), &own), None, "one at a time");
-            slave.link_down(at(now), None);
-            let since = now;
-            while slave.poll(at(now), &own).is_none() {
-                now += 100;
-            }
-            waits.push(now - since);
-        }
-        assert_eq!(waits, [100, 200, 400, 800, 1000, 1000, 1000, 1000]);
-        slave.link_down(at(now), None);
-        assert_eq!(slave.poll(at(now), &own), None);
-        slave.master_found(at(now), Some(address(2)));
-        assert_eq!(slave.poll(at(now), &own), Some(SlaveAct::Connect { address: address(2) }));
-    }
-
-    #[test]
-    fn it_connects_when_all_of_its_log_is_promised() {
-        let mut slave = Slave::new(ReplicaSettings::default());
-        slave.master_found(at(0), Some(address(1)));
-        assert_eq!(slave.poll(at(0), &log(0, 100, 60)), None);
-        assert!(slave.poll(at(1), &log(0, 100, 100)).is_some());
-    }
-
-    #[test]
-    fn transfers_are_taken_in_order_only() {
-        let check = |own: OwnLog, offset: u64, expected: Result<Option<u64>, SlaveError>| {
-            let mut slave = following(&own);
-            let taken = slave.transfer(at(1), &own, LogOffset(offset), 10, None).map(|()| slave.begins());
-            assert_eq!(taken, expected.map(|begin| begin.map(LogOffset)), "{own:?} {offset}");
-        };
-        let out =
-            |expected, found| Err(SlaveError::OutOfPlace { expected: LogOffset(expected), found: LogOffset(found) });
-        check(log(0, 0, 0), 0, Ok(Some(0)));
-        check(log(0, 0, 0), 4096, Ok(Some(4096)));
-        // It began there with nothing, and begins anew.
-        check(log(8192, 8192, 8192), 4096, Ok(Some(4096)));
-        check(log(0, 100, 100), 100, Ok(None));
-        check(log(0, 100, 100), 90, out(100, 90));
-        check(log(0, 100, 100), 110, out(100, 110));
-        let own = log(0, 100, 100);
-        let mut slave = following(&own);
-        let bytes = HA_BODY_BYTES_MAX + 1;
-        assert_eq!(slave.transfer(at(1), &own, LogOffset(100), bytes, None), Err(SlaveError::TooLarge { bytes }));
-    }
-
-    #[test]
-    fn bytes_wait_until_the_log_takes_them() {
-        let own = log(0, 100, 100);
-        let mut slave = following(&own);
-        slave.transfer(at(1), &own, LogOffset(100), 10, None).expect("in order");
-        assert_eq!(slave.body(at(1), b"0123456"), 7);
-        assert_eq!(slave.body(at(2), b"789abc"), 3, "no more than was announced");
-        assert_eq!(slave.pending(), (LogOffset(100), &b"0123456789"[..]));
-        slave.taken(4);
-        // The log has taken four bytes; the next transfer goes on behind all that was received.
-        let own = log(0, 104, 100);
-        assert_eq!(slave.transfer(at(3), &own, LogOffset(110), 1, None), Ok(()));
-        assert_eq!(slave.body(at(3), b"a"), 1);
-        assert_eq!(slave.pending(), (LogOffset(104), &b"456789a"[..]));
-        // A new connection begins at the log's end again.
-        slave.link_down(at(4), None);
-        slave.link_up(at(5), LINK, &own);
-        assert_eq!((slave.pending(), slave.body_left()), ((LogOffset(104), &b""[..]), 0));
-    }
-
-    #[test]
-    fn it_reports_what_it_promises() {
-        let own = log(0, 100, 100);
-        let mut slave = following(&own);
-        slave.transfer(at(0), &own, LogOffset(100), 40, None).expect("in order");
-        slave.body(at(0), &[0; 40]);
-        slave.taken(40);
-        assert_eq!(slave.due(at(1), &log(0, 150, 150)), Due::Report(LogOffset(140)), "no more than was received");
-        assert_eq!(slave.due(at(1), &log(0, 150, 100)), Due::Nothing, "appended is not yet promised");
-        assert_eq!(slave.due(at(1), &log(0, 150, 120)), Due::Report(LogOffset(120)));
-        slave.reported(at(1), LogOffset(120));
-        assert_eq!(slave.due(at(5_000), &log(0, 150, 120)), Due::Nothing);
-        assert_eq!(slave.due(at(5_001), &log(0, 150, 120)), Due::Report(LogOffset(120)));
-        assert_eq!(slave.poll(at(19_999), &log(0, 150, 120)), None);
-        let why = SlaveError::Silent { silent_ms: 20_000 };
-        assert_eq!(slave.poll(at(20_000), &log(0, 150, 120)), Some(SlaveAct::Close { link: LINK, why }));
-    }
-
-    #[test]
-    fn logs_that_have_parted_are_not_joined() {
-        let table = |entries: &[(u32, u64)]| {
-            let entry = |&(epoch, start)| EpochEntry { epoch: Epoch(epoch), start: LogOffset(start) };
-            EpochTable::new(entries.iter().map(entry).collect()).expect("it rises")
-        };
-        let check = |own: OwnLog, epochs: &[(u32, u64)], master: &[(u32, u64)], master_end, expected| {
-            let mut slave = Slave::new(ReplicaSettings::default());
-            slave.link_up(at(0), LINK, &own);
-            assert_eq!(slave.due(at(0), &own), Due::Handshake);
-            slave.said_handshake(at(0));
-            let mut epochs = table(epochs);
-            let found = slave.greeted(at(0), &own, &mut epochs, table(master), LogOffset(master_end));
-            assert_eq!(found, expected, "{own:?}");
-        };
-        let (end, point) = (LogOffset(300), LogOffset(250));
-        check(log(0, 0, 0), &[], &[(4, 0)], 900, Ok(()));
-        check(log(0, 300, 300), &[(1, 0)], &[(1, 0), (2, 300)], 900, Ok(()));
-        check(log(0, 300, 300), &[(1, 0)], &[(1, 0), (2, 250)], 900, Err(SlaveError::Diverged { end, point }));
-        check(log(0, 300, 300), &[(1, 0)], &[(1, 0)], 250, Err(SlaveError::Diverged { end, point }));
-        let start = LogOffset(280);
-        check(log(280, 300, 300), &[(1, 0)], &[(1, 0)], 250, Err(SlaveError::Hopeless { start, point }));
-        let start = LogOffset(0);
-        check(log(0, 300, 300), &[(1, 0)], &[(1, 7)], 250, Err(SlaveError::Foreign { start, end }));
-    }
-}
+mod tests;

@@ -1,8 +1,7 @@
-//! Topic to brokers and queues: registration, data versions, expiry, and placement over cores and brokers.
+//! Topic to brokers and queues: registration, data versions, expiry.
 //!
 //! [`table::RouteTable`] is the state of one name server: who registered, and which queues of which topic they have. It decides
-//! nothing about codes or JSON (`namesrv` does) and has no clock. [`placement`] decides how many queues of a new topic each
-//! broker gets; it is used by the tools.
+//! nothing about codes or JSON (`namesrv` does) and has no clock.
 
 pub mod table;
 

@@ -17,10 +17,10 @@
 pub mod cpus;
 mod cut;
 mod event;
+mod links;
 pub mod memlock;
 mod open;
 mod pump;
-mod replica;
 pub mod runtime;
 mod start;
 mod stop;

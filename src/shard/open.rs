@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::replica::epochs_path;
+use super::links::epochs_path;
 use super::runtime::Runtime;
 use super::start::{ShardSettings, StartError};
 use super::work::io_error;

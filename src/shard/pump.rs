@@ -14,7 +14,6 @@ use bytes::BytesMut;
 use super::event::Event;
 use super::runtime::Runtime;
 use super::work::Fetches;
-use crate::broker::outbox::CloseReason;
 use crate::broker::{Broker, Effect, Output};
 use crate::control::mailbox::{ControlSender, ShardReceiver};
 use crate::disk::Disk;
@@ -24,7 +23,7 @@ use crate::log::DiskUsage;
 use crate::metrics::Snapshot;
 use crate::model::{ConnectionId, LogOffset, MonoNs, Now, ShardId};
 use crate::net::{Links, Listeners, Net, ReplicaListener, Service};
-use crate::protocol::frame::RawFrame;
+use crate::protocol::frame::{CloseReason, RawFrame};
 
 /// One shard at work.
 pub(super) struct Shard {
@@ -110,9 +109,9 @@ impl Shard {
         mailbox: ShardReceiver,
     ) {
         let queues = self.runtime.queues;
-        let net = Net::new(self.clone(), self.runtime.watch.clone(), queues.request);
+        let net = Net::new(self.clone(), queues.request);
         assert!(self.net.set(Rc::downgrade(&net)).is_ok(), "a shard serves once");
-        let links = Links::new(self.clone(), self.runtime.watch.clone(), queues.request);
+        let links = Links::new(self.clone(), queues.request);
         assert!(self.links.set(Rc::downgrade(&links)).is_ok(), "a shard serves once");
         self.act("start", |broker, now, out| broker.handle_start(now, out));
         let spawn = |queue, task: std::pin::Pin<Box<dyn Future<Output = ()>>>| self.runtime.spawn(queue, task);
@@ -160,8 +159,8 @@ impl Shard {
                 Effect::Prefetch(block) => self.fetches.want_ahead(block),
                 Effect::Persist(table, bytes) => self.spawn_persist(table, bytes),
                 Effect::Control(letter) => self.tell_control(letter),
-                Effect::HaConnect(address) => self.with_links(|links| links.connect(address)),
-                Effect::HaClose(link) => self.with_links(|links| links.close(link)),
+                Effect::LinkConnect(address) => self.with_links(|links| links.connect(address)),
+                Effect::LinkClose(link) => self.with_links(|links| links.close(link)),
                 Effect::WriteEpochs { generation, text } => self.spawn_epochs(generation, text),
                 Effect::Truncate(end) => self.want_end(Ending::Cut(end)),
             }
@@ -177,8 +176,8 @@ impl Shard {
         }
         let now = self.runtime.watch.now();
         self.with_links(|links| {
-            core.broker.ha_ready(now).for_each(|link| links.wake(link));
-            links.resume_input(|link| core.broker.ha_reads(link));
+            core.broker.poll_links(now).for_each(|link| links.wake(link));
+            links.resume_input(|link| core.broker.poll_link_input(link));
         });
         self.commit_wanted.set();
         self.background_wanted.set();

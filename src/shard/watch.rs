@@ -7,10 +7,12 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::pump::Shard;
 use super::watchdog::Pulse;
 use crate::limits::{KEEP_ALIVE_MS, STALL_MS};
 use crate::metrics::Stalls;
 use crate::model::{MonoNs, Now, UnixMs};
+use crate::net::Host;
 
 /// Clock and stall detector of one shard.
 #[derive(Debug)]
@@ -56,14 +58,19 @@ impl Watch {
     /// What time it is.
     #[must_use]
     pub fn now(&self) -> Now {
-        let mono = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        Now { unix: UnixMs(unix_ms()), mono: MonoNs(mono) }
+        Now { unix: UnixMs(unix_ms()), mono: self.mono() }
+    }
+
+    /// What time it is for what only measures: the wall clock is not asked.
+    #[must_use]
+    pub fn mono(&self) -> MonoNs {
+        MonoNs(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// How long until `deadline`.
     #[must_use]
     pub fn until(&self, deadline: MonoNs) -> Duration {
-        Duration::from_nanos(deadline.0.saturating_sub(self.now().mono.0))
+        Duration::from_nanos(deadline.0.saturating_sub(self.mono().0))
     }
 
     /// Does one turn of a task under its name. A turn has no await in it.
@@ -124,6 +131,16 @@ impl Watch {
                 "the shard's thread ran late; no task held it that long"
             );
         }
+    }
+}
+
+impl Host for Shard {
+    fn now(&self) -> MonoNs {
+        self.runtime.watch.mono()
+    }
+
+    fn turn<T>(&self, name: &'static str, work: impl FnOnce() -> T) -> T {
+        self.runtime.watch.turn(name, work)
     }
 }
 

@@ -9,13 +9,13 @@ mod disk;
 mod model;
 mod node;
 mod random;
-mod replica;
+mod replica_world;
 mod tail;
 mod wire;
 mod world;
 
 pub use disk::SimDisk;
 pub use random::Random;
-pub use replica::{ReplicaCounts, ReplicaRule, ReplicaWorld};
+pub use replica_world::{ReplicaCounts, ReplicaRule, ReplicaWorld};
 pub use tail::{Remains, SimTail, Slot};
 pub use world::{Counts, LogWorld, Rule};

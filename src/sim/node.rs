@@ -8,21 +8,21 @@ use bytes::Bytes;
 use super::disk::SimDisk;
 use super::random::Random;
 use super::tail::{Remains, SimTail, Slot};
-use crate::broker::settings::{BrokerSettings, ReplicaSettings};
+use crate::broker::settings::BrokerSettings;
 use crate::broker::{Broker, Effect, Output, Tables};
 use crate::config::{NodeConfig, NodeKind};
 use crate::letter::{ToControl, ToShard};
 use crate::log::{
     BlockId, Commit, DiskUsage, FlushPolicy, FoundStore, Io, IoError, Log, LogSettings, Recovery, Step, Stream,
 };
-use crate::model::{BrokerId, LogOffset, Now, ReplicaConnection, Role, ShardId};
-use crate::replication::EpochTable;
+use crate::model::{BrokerId, LinkId, LogOffset, Now, Role, ShardId};
+use crate::replication::{EpochTable, ReplicaSettings};
 
 /// What a node asks of the world.
 #[derive(Debug)]
 pub(super) enum Asks {
     Connect,
-    Close(ReplicaConnection),
+    Close(LinkId),
 }
 
 /// How a node ends.
@@ -155,7 +155,7 @@ impl SimNode {
 
     /// Whether it runs and takes transfers from a master.
     pub(super) fn follows(&self) -> bool {
-        let status = self.broker.as_ref().and_then(|broker| broker.replica_status().master);
+        let status = self.broker.as_ref().and_then(|broker| broker.view_replicas().master);
         status.is_some_and(|master| master.is_connected)
     }
 
@@ -235,8 +235,8 @@ impl SimNode {
                         broker.handle_control(now, ToShard::Registered { ticket }, &mut self.out);
                     }
                     Effect::Control(_) => {}
-                    Effect::HaConnect(_) => self.asks.push_back(Asks::Connect),
-                    Effect::HaClose(link) => self.asks.push_back(Asks::Close(link)),
+                    Effect::LinkConnect(_) => self.asks.push_back(Asks::Connect),
+                    Effect::LinkClose(link) => self.asks.push_back(Asks::Close(link)),
                     Effect::WriteEpochs { generation, text } => {
                         assert!(self.epochs_under_way.is_none(), "one write of the epochs is under way");
                         self.epochs_under_way = Some((generation, text));

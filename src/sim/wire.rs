@@ -3,27 +3,27 @@
 use std::collections::VecDeque;
 
 use super::random::Random;
-use crate::model::ReplicaConnection;
+use crate::model::LinkId;
 
 /// Bytes that a direction holds at most, as a socket's buffers would.
 pub(super) const WIRE_BYTES_MAX: usize = 48 * 1024;
 
 /// One end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct End {
+pub(super) struct Endpoint {
     /// Which node.
     pub(super) node: usize,
     /// Which of its lives.
     pub(super) life: u64,
     /// Its name of the connection.
-    pub(super) link: ReplicaConnection,
+    pub(super) link: LinkId,
 }
 
 /// One way of a connection.
 #[derive(Debug)]
 pub(super) struct Way {
     /// Who receives; `None` when that end is closed.
-    pub(super) to: Option<End>,
+    pub(super) to: Option<Endpoint>,
     pub(super) bytes: VecDeque<u8>,
     /// Nothing more will be put in: the receiver sees the end behind the bytes.
     pub(super) is_ended: bool,
@@ -37,13 +37,13 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(slave: End, master: End) -> Wire {
+    pub(super) fn new(slave: Endpoint, master: Endpoint) -> Wire {
         let way = |to| Way { to: Some(to), bytes: VecDeque::new(), is_ended: false };
         Wire { ways: [way(slave), way(master)] }
     }
 
     /// The end that receives by the other way.
-    pub(super) fn sender(&self, way: usize) -> Option<End> {
+    pub(super) fn sender(&self, way: usize) -> Option<Endpoint> {
         self.ways[1 - way].to
     }
 
@@ -52,7 +52,7 @@ impl Wire {
     }
 
     /// One end closes: what it was to receive is lost, and what it has sent may be.
-    pub(super) fn close(&mut self, end: End, random: &mut Random) {
+    pub(super) fn close(&mut self, end: Endpoint, random: &mut Random) {
         for index in 0..2 {
             if self.ways[index].to == Some(end) {
                 self.ways[index].to = None;

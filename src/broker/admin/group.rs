@@ -1,7 +1,7 @@
 //! Consumer groups made, changed, deleted and listed by tools: 200, 225, 201, 207, 352.
 
 use super::super::{Asked, Broker, Handled, Output, Refusal, Table};
-use super::replica::version_text;
+use super::tables::version_text;
 use crate::protocol::body::SubscriptionGroupConfig;
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::check_group;

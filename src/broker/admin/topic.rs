@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::topic::Topic;
 use super::super::{Asked, Broker, Effect, Handled, Output, Refusal};
-use super::replica::version_text;
+use super::tables::version_text;
 use crate::letter::ToControl;
 use crate::limits::TOPIC_ATTRIBUTES_MAX;
 use crate::protocol::body::{TopicConfigList, TopicList};

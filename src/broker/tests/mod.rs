@@ -5,23 +5,24 @@ use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 
-use super::settings::{BrokerSettings, ReplicaSettings};
+use super::settings::BrokerSettings;
 use super::{Broker, Effect, Output, Tables};
 use crate::config::{NodeConfig, NodeKind};
 use crate::letter::{ToControl, ToShard};
 use crate::log::{BlockId, DiskUsage, FileName, FlushPolicy, HeapTail, Log, LogSettings, TailMemory, Work};
-use crate::model::{ConnectionId, LogOffset, MonoNs, Now, ReplicaConnection, ShardId, UnixMs};
+use crate::model::{ConnectionId, LinkId, LogOffset, MonoNs, Now, ShardId, UnixMs};
 use crate::protocol::code::RequestCode;
 use crate::protocol::frame::{Encoding, split};
 use crate::protocol::header::Header;
 use crate::protocol::message::Properties;
 use crate::protocol::reply::{ExtValue, encode_request};
+use crate::replication::ReplicaSettings;
 
 mod admin;
 mod clients;
+mod master;
 mod online;
 mod pull;
-mod replica;
 mod send;
 mod slave;
 mod statistics;
@@ -113,7 +114,7 @@ struct World {
     controls: Vec<ToControl>,
     fetches: Vec<BlockId>,
     /// Replication connections that the broker wants closed.
-    closed: Vec<ReplicaConnection>,
+    closed: Vec<LinkId>,
     next_connection: u64,
     next_opaque: i32,
     /// Writes of tables that wait for `persists`.
@@ -266,8 +267,8 @@ impl World {
                     self.unwritten.push(table);
                 }
                 Effect::Control(event) => self.run_control(event),
-                Effect::HaClose(link) => self.closed.push(link),
-                Effect::HaConnect(_) | Effect::WriteEpochs { .. } | Effect::Truncate(_) => {
+                Effect::LinkClose(link) => self.closed.push(link),
+                Effect::LinkConnect(_) | Effect::WriteEpochs { .. } | Effect::Truncate(_) => {
                     panic!("a master asks for {effect:?}")
                 }
                 Effect::Fetch(block) | Effect::Prefetch(block) => {

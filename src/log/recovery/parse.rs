@@ -1,6 +1,6 @@
 //! What begins at a place of a log that is not known to be sound.
 
-use crate::log::replica::FILLER_BYTES_MIN;
+use crate::log::replicated::FILLER_BYTES_MIN;
 use crate::model::LogOffset;
 use crate::protocol::record::{Check, FILLER_BYTES, MAGIC_FILLER, RECORD_BYTES_MIN, RecordView, is_filler, peek_size};
 

@@ -17,7 +17,7 @@
 //! A slave that reports 0 first is sent the log from the start of its last segment on. Source: Apache RocketMQ 5.3 `DefaultHAConnection`,
 //! `DefaultHAClient`.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 
 use super::{Cursor, HaError, body_bytes, offset, wire_size};
 use crate::limits::HA_BODY_BYTES_MAX;
@@ -29,7 +29,7 @@ pub const REPORT_BYTES: usize = 8;
 pub const HEADER_BYTES: usize = 12;
 
 /// Puts a slave's report.
-pub fn encode_report(end: LogOffset, out: &mut BytesMut) {
+pub fn encode_report(end: LogOffset, out: &mut impl BufMut) {
     out.put_u64(end.0);
 }
 
@@ -56,7 +56,7 @@ impl TransferHeader {
     ///
     /// # Panics
     /// If the body is beyond its bound.
-    pub fn encode(&self, out: &mut BytesMut) {
+    pub fn encode(&self, out: &mut impl BufMut) {
         out.put_u64(self.offset.0);
         out.put_i32(wire_size(self.body_bytes));
     }

@@ -40,7 +40,7 @@
 //!
 //! Source: Apache RocketMQ 5.3 `AutoSwitchHAConnection`, `AutoSwitchHAClient`.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 
 use super::{Cursor, HaError, body_bytes, offset, wire_size};
 use crate::cursor::Ended;
@@ -57,6 +57,9 @@ pub const ENTRY_BYTES: usize = 12;
 pub const HEADER_BYTES: usize = 36;
 /// Bytes of a slave's acknowledgement.
 pub const ACK_BYTES: usize = 12;
+
+/// Bytes of the longest answer: with as many epochs as anyone keeps.
+pub const REPLY_BYTES_MAX: usize = REPLY_BYTES + ENTRY_BYTES * EPOCHS_MAX;
 
 const STATE_HANDSHAKE: i32 = 1;
 const STATE_TRANSFER: i32 = 2;
@@ -80,7 +83,7 @@ impl Handshake {
     }
 
     /// Puts the handshake.
-    pub fn encode(&self, out: &mut BytesMut) {
+    pub fn encode(&self, out: &mut impl BufMut) {
         out.put_i32(STATE_HANDSHAKE);
         out.put_i16(i16::from(self.from_last_segment));
         out.put_i16(i16::from(self.is_learner));
@@ -114,7 +117,7 @@ pub fn encode_handshake_reply(
     end: LogOffset,
     epoch: Epoch,
     epochs: impl ExactSizeIterator<Item = (Epoch, LogOffset)>,
-    out: &mut BytesMut,
+    out: &mut impl BufMut,
 ) {
     assert!(epochs.len() <= EPOCHS_MAX, "{} epochs, {EPOCHS_MAX} at most", epochs.len());
     out.put_i32(STATE_HANDSHAKE);
@@ -197,7 +200,7 @@ impl TransferHeader {
     ///
     /// # Panics
     /// If the body is beyond its bound.
-    pub fn encode(&self, out: &mut BytesMut) {
+    pub fn encode(&self, out: &mut impl BufMut) {
         out.put_i32(STATE_TRANSFER);
         out.put_i32(wire_size(self.body_bytes));
         out.put_u64(self.offset.0);
@@ -236,7 +239,7 @@ pub struct Ack {
 
 impl Ack {
     /// Puts the acknowledgement.
-    pub fn encode(&self, out: &mut BytesMut) {
+    pub fn encode(&self, out: &mut impl BufMut) {
         out.put_i32(STATE_TRANSFER);
         out.put_u64(self.end.0);
     }

@@ -134,6 +134,38 @@ fn a_handshake_is_told_from_a_report() {
     }
 }
 
+#[test]
+fn what_a_slave_says_is_told_by_its_stream() {
+    let check = |stream, said: &str, expected: Result<Option<(SlaveMessage, usize)>, ()>| {
+        assert_eq!(SlaveMessage::decode(stream, &hex(said)).map_err(|_| ()), expected, "{stream:?} {said}");
+    };
+    let report = |end, size| Ok(Some((SlaveMessage::Report(LogOffset(end)), size)));
+    let handshake = Handshake { from_last_segment: false, is_learner: false, broker_id: BrokerId(7) };
+    check(None, "0000000000001000 0000", report(0x1000, 8));
+    check(None, "00000001 0000 0000 0000000000000007", Ok(Some((SlaveMessage::Handshake(handshake), 16))));
+    // A classic slave that ends at 4 GiB sharp is known by its second report.
+    check(None, "00000001 0000 0000 00000000000000", Ok(None));
+    check(None, "00000001 0000 0000 0000000100000000", report(1 << 32, 8));
+    check(None, "FFFFFFFFFFFFFFFF", Err(()));
+    check(Some(StreamKind::Classic), "00000001 0000 0000", report(1 << 32, 8));
+    check(Some(StreamKind::Epoch), "00000002 0000000000000009 00", report(9, 12));
+    check(Some(StreamKind::Epoch), "00000001 0000 0000 0000000000000007", Err(()));
+}
+
+#[test]
+fn transfers_and_reports_take_the_form_of_their_stream() {
+    let reign = TransferReign { epoch: Epoch(3), start: LogOffset(2), confirm: LogOffset(9) };
+    for (stream, reign) in [(StreamKind::Classic, None), (StreamKind::Epoch, Some(reign))] {
+        let transfer = Transfer { offset: LogOffset(8), body_bytes: 5, reign };
+        let bytes = encoded(|out| transfer.encode(out));
+        assert_eq!((bytes.len(), transfer.header_bytes()), (stream.header_bytes(), stream.header_bytes()));
+        assert_eq!(Transfer::decode(stream, &bytes), Ok(Some(transfer)));
+        let said = encoded(|out| SlaveMessage::encode_report(stream, LogOffset(6), out));
+        let report = (SlaveMessage::Report(LogOffset(6)), said.len());
+        assert_eq!(SlaveMessage::decode(Some(stream), &said), Ok(Some(report)));
+    }
+}
+
 proptest! {
     #[test]
     fn decoders_survive_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..200), state in 0u8..4) {
@@ -145,6 +177,13 @@ proptest! {
         let _ = Handshake::decode(&bytes);
         let _ = handshake_reply_bytes(&bytes);
         let _ = Ack::decode(&bytes);
+        for stream in [None, Some(StreamKind::Classic), Some(StreamKind::Epoch)] {
+            if let Ok(Some((_, size))) = SlaveMessage::decode(stream, &bytes) {
+                prop_assert!(size <= bytes.len() && size <= SLAVE_MESSAGE_BYTES_MAX);
+            } else {
+                prop_assert!(SlaveMessage::decode(stream, &bytes).is_err() || bytes.len() < SLAVE_MESSAGE_BYTES_MAX);
+            }
+        }
         if let Ok(Some(header)) = classic::TransferHeader::decode(&bytes) {
             prop_assert_eq!(&encoded(|out| header.encode(out)), &bytes[..12]);
         }

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::pump::Shard;
 use super::work::io_error;
-use crate::model::ReplicaConnection;
+use crate::model::LinkId;
 use crate::net::LinkService;
 
 /// The path of the epochs' file below the shard's folder.
@@ -17,28 +17,28 @@ pub(super) fn epochs_path() -> PathBuf {
 }
 
 impl LinkService for Shard {
-    fn link_up(self: &Rc<Self>, link: ReplicaConnection, peer: SocketAddr) {
-        self.act("replica", |broker, now, out| broker.ha_connected(now, link, peer, out));
+    fn link_up(self: &Rc<Self>, link: LinkId, peer: SocketAddr) {
+        self.act("replica", |broker, now, out| broker.handle_link_up(now, link, peer, out));
     }
 
     fn link_failed(self: &Rc<Self>, address: SocketAddr, why: &str) {
-        self.act("replica", |broker, now, _| broker.ha_failed(now, address, why));
+        self.act("replica", |broker, now, out| broker.handle_link_failed(now, address, why, out));
     }
 
-    fn link_received(self: &Rc<Self>, link: ReplicaConnection, bytes: &[u8]) {
-        self.act("replica", |broker, now, out| broker.ha_received(now, link, bytes, out));
+    fn link_bytes(self: &Rc<Self>, link: LinkId, bytes: &[u8]) {
+        self.act("replica", |broker, now, out| broker.handle_link_bytes(now, link, bytes, out));
     }
 
-    fn link_output(self: &Rc<Self>, link: ReplicaConnection, buffer: &mut BytesMut) {
-        self.act("replica", |broker, now, out| broker.ha_output(now, link, buffer, out));
+    fn fill_link(self: &Rc<Self>, link: LinkId, buffer: &mut BytesMut) {
+        self.act("replica", |broker, now, out| broker.fill_link(now, link, buffer, out));
     }
 
-    fn link_reads(&self, link: ReplicaConnection) -> bool {
-        self.look(|broker| broker.ha_reads(link))
+    fn poll_link_input(&self, link: LinkId) -> bool {
+        self.look(|broker| broker.poll_link_input(link))
     }
 
-    fn link_down(self: &Rc<Self>, link: ReplicaConnection) {
-        self.act("replica", |broker, now, out| broker.ha_disconnected(now, link, out));
+    fn link_down(self: &Rc<Self>, link: LinkId) {
+        self.act("replica", |broker, now, out| broker.handle_link_down(now, link, out));
     }
 }
 

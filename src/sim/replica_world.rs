@@ -10,10 +10,10 @@ use bytes::BytesMut;
 
 use super::node::{Asks, End, SimNode, address_of, replica_settings};
 use super::random::Random;
-use super::wire::{End as WireEnd, WIRE_BYTES_MAX, Wire};
+use super::wire::{Endpoint, WIRE_BYTES_MAX, Wire};
 use crate::letter::ToShard;
 use crate::log::{FlushPolicy, LogSettings, RecordRead};
-use crate::model::{ConnectionId, LogOffset, MonoNs, Now, ReplicaConnection, UnixMs};
+use crate::model::{ConnectionId, LinkId, LogOffset, MonoNs, Now, UnixMs};
 use crate::protocol::code::RequestCode;
 use crate::protocol::frame::{self, Encoding};
 use crate::protocol::header::Header;
@@ -269,30 +269,30 @@ impl ReplicaWorld {
         let now = self.now;
         if !self.nodes[0].is_up() || self.random.percent(10) {
             let why = "connection refused";
-            self.nodes[index].act(now, |broker, _| broker.ha_failed(now, address_of(0), why));
+            self.nodes[index].act(now, |broker, out| broker.handle_link_failed(now, address_of(0), why, out));
             return;
         }
         self.counts.connects += 1;
         let end = |node: &mut SimNode, number| {
             node.next_link += 1;
-            WireEnd { node: number, life: node.life, link: ReplicaConnection(node.next_link) }
+            Endpoint { node: number, life: node.life, link: LinkId(node.next_link) }
         };
         let (slave, master) = (end(&mut self.nodes[index], index), end(&mut self.nodes[0], 0));
         self.wires.push(Wire::new(slave, master));
-        self.nodes[0].act(now, |broker, out| broker.ha_connected(now, master.link, address_of(index), out));
-        self.nodes[index].act(now, |broker, out| broker.ha_connected(now, slave.link, address_of(0), out));
+        self.nodes[0].act(now, |broker, out| broker.handle_link_up(now, master.link, address_of(index), out));
+        self.nodes[index].act(now, |broker, out| broker.handle_link_up(now, slave.link, address_of(0), out));
     }
 
     /// A node closes its end of a connection.
-    fn close(&mut self, index: usize, link: ReplicaConnection) {
+    fn close(&mut self, index: usize, link: LinkId) {
         let (now, life) = (self.now, self.nodes[index].life);
-        let end = WireEnd { node: index, life, link };
+        let end = Endpoint { node: index, life, link };
         let is_there = self.wires.iter().any(|wire| wire.ways.iter().any(|way| way.to == Some(end)));
         for wire in &mut self.wires {
             wire.close(end, &mut self.random);
         }
         if is_there {
-            self.nodes[index].act(now, |broker, out| broker.ha_disconnected(now, link, out));
+            self.nodes[index].act(now, |broker, out| broker.handle_link_down(now, link, out));
         }
     }
 
@@ -340,11 +340,11 @@ impl ReplicaWorld {
             }
             return;
         }
-        if !node.broker.as_ref().expect("it runs").ha_reads(to.link) {
+        if !node.broker.as_ref().expect("it runs").poll_link_input(to.link) {
             return;
         }
         let bytes = self.wires[wire].ways[way].take(&mut self.random);
-        node.act(now, |broker, out| broker.ha_received(now, to.link, &bytes, out));
+        node.act(now, |broker, out| broker.handle_link_bytes(now, to.link, &bytes, out));
     }
 
     /// One end of one connection is asked for what it has to send.
@@ -365,7 +365,7 @@ impl ReplicaWorld {
             return;
         }
         let mut buffer = BytesMut::new();
-        node.act(now, |broker, out| broker.ha_output(now, from.link, &mut buffer, out));
+        node.act(now, |broker, out| broker.fill_link(now, from.link, &mut buffer, out));
         if self.rule == ReplicaRule::InventReports && way == 1 {
             self.invent(wire, &mut buffer);
         }
@@ -376,7 +376,7 @@ impl ReplicaWorld {
     fn invent(&self, wire: usize, buffer: &mut BytesMut) {
         let is_following = self.wires[wire].ways[1].bytes.is_empty() && buffer.len() == 12;
         if let Some(master) = self.nodes[0].broker.as_ref().filter(|_| is_following) {
-            let sent = master.replica_status().slaves.iter().map(|slave| slave.sent.0).min();
+            let sent = master.view_replicas().slaves.iter().map(|slave| slave.sent.0).min();
             if let Some(sent) = sent {
                 buffer[4..12].copy_from_slice(&sent.to_be_bytes());
             }
@@ -468,7 +468,7 @@ impl ReplicaWorld {
             assert!(node.view_log().failure().is_none(), "no disk fails here");
         }
         let Some(master) = self.nodes[0].broker.as_ref() else { return };
-        let status = master.replica_status();
+        let status = master.view_replicas();
         for slave in status.slaves.iter().filter(|slave| self.sync && slave.in_sync) {
             let is_bounded = self.rule == ReplicaRule::WaitForNobody || status.confirm <= slave.acked;
             assert!(is_bounded, "{} is confirmed, and a slave in sync has {}", status.confirm, slave.acked);
@@ -624,7 +624,7 @@ impl ReplicaWorld {
     fn is_whole(&self) -> bool {
         let end = |node: &SimNode| node.broker.as_ref().map(|broker| broker.view_log().appended());
         let is_same = self.nodes.iter().all(|node| end(node) == end(&self.nodes[0]));
-        let status = self.nodes[0].broker.as_ref().expect("it runs").replica_status();
+        let status = self.nodes[0].broker.as_ref().expect("it runs").view_replicas();
         let is_acked = status.slaves.len() + 1 == self.nodes.len()
             && status.slaves.iter().all(|slave| Some(slave.acked) == end(&self.nodes[0]));
         is_same && is_acked

@@ -60,7 +60,7 @@ impl Broker {
 
     /// GET_BROKER_HA_STATUS 907.
     pub(in crate::broker) fn ha_status(&mut self, asked: &Asked, out: &mut Output) -> Result<Handled, Refusal> {
-        let status = self.replica_status();
+        let status = self.view_replicas();
         let log_end = self.log.appended().0;
         let info = if status.role.is_master() {
             HaRuntimeInfo::Master {

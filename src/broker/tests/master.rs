@@ -3,12 +3,12 @@
 use bytes::Buf as _;
 
 use super::*;
-use crate::limits::{HA_BODY_BYTES_MAX, HA_SEND_BYTES, PARTIAL_BYTES_KEPT};
+use crate::limits::{HA_BODY_BYTES_MAX, HA_SEND_BYTES};
 use crate::model::Role;
 use crate::protocol::ha::{classic, epoch};
 
-const A: ReplicaConnection = ReplicaConnection(1);
-const B: ReplicaConnection = ReplicaConnection(2);
+const A: LinkId = LinkId(1);
+const B: LinkId = LinkId(2);
 
 fn master(in_sync_replicas: u32, min_in_sync_replicas: u32) -> World {
     let replica = ReplicaSettings {
@@ -28,29 +28,29 @@ impl World {
     }
 
     /// Bytes of a slave.
-    fn hear(&mut self, link: ReplicaConnection, bytes: &[u8]) {
-        self.broker.ha_received(self.now, link, bytes, &mut self.out);
+    fn hear(&mut self, link: LinkId, bytes: &[u8]) {
+        self.broker.handle_link_bytes(self.now, link, bytes, &mut self.out);
         self.run();
     }
 
-    fn report(&mut self, link: ReplicaConnection, end: LogOffset) {
+    fn report(&mut self, link: LinkId, end: LogOffset) {
         let mut bytes = BytesMut::new();
         classic::encode_report(end, &mut bytes);
         self.hear(link, &bytes);
     }
 
     /// A slave that has everything connects.
-    fn follow(&mut self, link: ReplicaConnection) {
-        self.broker.ha_connected(self.now, link, SocketAddr::from(([10, 0, 0, 2], 4000)), &mut self.out);
+    fn follow(&mut self, link: LinkId) {
+        self.broker.handle_link_up(self.now, link, SocketAddr::from(([10, 0, 0, 2], 4000)), &mut self.out);
         self.report(link, self.end());
     }
 
     /// What a slave is sent, until there is no more: headers and bodies as they are.
-    fn take(&mut self, link: ReplicaConnection) -> BytesMut {
+    fn take(&mut self, link: LinkId) -> BytesMut {
         let mut sent = BytesMut::new();
         loop {
             let mut buffer = BytesMut::new();
-            self.broker.ha_output(self.now, link, &mut buffer, &mut self.out);
+            self.broker.fill_link(self.now, link, &mut buffer, &mut self.out);
             if buffer.is_empty() {
                 return sent;
             }
@@ -97,7 +97,7 @@ fn without_its_slaves_a_message_is_stored_and_said_to_be_alone() {
     world.run();
     assert!(world.answer(c, opaque).is_none());
     // The slave goes: who waits for it is told at once.
-    world.broker.ha_disconnected(world.now, A, &mut world.out);
+    world.broker.handle_link_down(world.now, A, &mut world.out);
     world.run();
     assert_eq!(world.answer(c, opaque).map(|answer| answer.code), Some(11));
 }
@@ -147,9 +147,9 @@ fn consumers_see_what_all_in_sync_hold() {
     world.report(A, world.end());
     assert_eq!(world.answer(c, opaque).map(|answer| answer.code), Some(0), "one slave is enough for the producer");
     assert_eq!(world.broker.view_log().confirm(), before, "but B, which is in sync, does not have it");
-    let status = world.broker.replica_status();
+    let status = world.broker.view_replicas();
     assert_eq!((status.in_sync_count, status.slaves.len()), (3, 2));
-    world.broker.ha_disconnected(world.now, B, &mut world.out);
+    world.broker.handle_link_down(world.now, B, &mut world.out);
     world.run();
     assert_eq!(world.broker.view_log().confirm(), world.end());
 }
@@ -159,7 +159,7 @@ fn the_two_streams_are_told_apart_by_their_first_bytes() {
     const AT_4_GIB: u64 = 1 << 32;
     let check = |said: &[&[u8]], closed: bool, expected: &str| {
         let mut world = master(2, 1);
-        world.broker.ha_connected(world.now, A, SocketAddr::from(([10, 0, 0, 2], 4000)), &mut world.out);
+        world.broker.handle_link_up(world.now, A, SocketAddr::from(([10, 0, 0, 2], 4000)), &mut world.out);
         said.iter().for_each(|bytes| world.hear(A, bytes));
         assert_eq!(world.closed == [A], closed, "{said:?}");
         let sent = world.take(A);
@@ -195,12 +195,12 @@ fn what_is_made_for_a_slave_fits_its_buffer_whatever_the_batch() {
     while world.end().0 < 3 * HA_SEND_BYTES as u64 {
         world.send(c, "T", 0, "", &body);
     }
-    world.broker.ha_connected(world.now, A, SocketAddr::from(([10, 0, 0, 2], 4000)), &mut world.out);
+    world.broker.handle_link_up(world.now, A, SocketAddr::from(([10, 0, 0, 2], 4000)), &mut world.out);
     world.report(A, LogOffset(0));
     // One buffer for all that is sent, as a connection has it.
     let (mut buffer, mut sent) = (BytesMut::new(), 0);
     while sent < world.end().0 {
-        world.broker.ha_output(world.now, A, &mut buffer, &mut world.out);
+        world.broker.fill_link(world.now, A, &mut buffer, &mut world.out);
         // What lies on the disk is there at the next try.
         world.run();
         sent += buffer.len() as u64;
@@ -209,22 +209,4 @@ fn what_is_made_for_a_slave_fits_its_buffer_whatever_the_batch() {
         buffer.advance(buffer.len());
         buffer.clear();
     }
-}
-
-#[test]
-fn a_long_read_of_reports_leaves_no_room_behind() {
-    let mut world = master(2, 1);
-    world.follow(A);
-    let mut reports = BytesMut::new();
-    while reports.len() < 4 * PARTIAL_BYTES_KEPT {
-        classic::encode_report(world.end(), &mut reports);
-    }
-    // The last one is not whole.
-    world.hear(A, &reports[..reports.len() - 5]);
-    assert!(world.closed.is_empty(), "its reports are sound");
-    for (_, front) in &mut world.broker.replica.fronts {
-        assert!(front.len() == 3 && !front.try_reclaim(PARTIAL_BYTES_KEPT), "the room of the read is kept");
-    }
-    world.hear(A, &reports[reports.len() - 5..]);
-    assert!(world.closed.is_empty(), "the rest of it follows");
 }

@@ -25,7 +25,7 @@ pub(super) const FILLER_BYTES_MIN: usize = 8;
 
 /// What a log knows for its replication.
 #[derive(Debug, Default)]
-pub(super) struct Replica {
+pub(super) struct Replicated {
     /// Consumers see nothing beyond, whatever is promised here.
     pub(super) confirm_max: Option<LogOffset>,
     /// The last filler that came from a master and the end of its segment, which is the end of the log while the padding still comes.
@@ -146,7 +146,7 @@ impl Log {
 
     /// Bounds what consumers may see, beside what is promised here: what the in-sync set holds. `None` is no bound. What was visible stays so.
     pub fn set_confirm_max(&mut self, max: Option<LogOffset>) {
-        self.replica.confirm_max = max;
+        self.replicated.confirm_max = max;
         self.advance_confirm();
     }
 
@@ -177,9 +177,9 @@ impl Log {
         self.queues.forget_all();
         self.keys.forget_all();
         self.cache.clear();
-        self.replica.blocks.clear();
-        self.replica.padding = None;
-        self.replica.is_plain = None;
+        self.replicated.blocks.clear();
+        self.replicated.padding = None;
+        self.replicated.is_plain = None;
         self.open_block = None;
         self.time_searches.clear();
         self.lookups.clear();
@@ -220,7 +220,7 @@ impl Log {
             return Ok(taken);
         }
         if matches!(result, Err(ReplicaError::Unproven { .. })) {
-            self.replica.refused_plain = self.replica.unproven;
+            self.replicated.refused_plain = self.replicated.unproven;
         }
         result.map(|()| 0)
     }
@@ -228,7 +228,7 @@ impl Log {
     /// How much of the bytes from `at` on is padding of a filler that was taken.
     fn skip_padding(&self, at: LogOffset, len: usize) -> Result<usize, ReplicaError> {
         let end = self.appended();
-        match self.replica.padding {
+        match self.replicated.padding {
             _ if at == end => Ok(0),
             Some((filler, segment_end)) if segment_end == end && at > filler && at < end => {
                 Ok(len.min(usize::try_from(end.since(at)).unwrap_or(usize::MAX)))
@@ -272,7 +272,7 @@ impl Log {
         self.tail.write(at, bytes);
         self.tail.publish(end);
         self.ends.push_back(end);
-        self.replica.is_plain = Some(!view.has_crc());
+        self.replicated.is_plain = Some(!view.has_crc());
         self.note_change(change, end);
         Ok(len)
     }
@@ -356,17 +356,17 @@ impl Log {
             filler[FILLER_BYTES_MIN..].fill(0);
         }
         self.close_segment(segment_end, &filler);
-        self.replica.padding = Some((at, segment_end));
+        self.replicated.padding = Some((at, segment_end));
         Ok(room_bytes.min(rest.len()))
     }
 
     /// Whether what came without a CRC of its own may be taken for what the master has.
     fn may_be_plain(&mut self, at: LogOffset, bytes: &[u8]) -> bool {
-        if !self.settings.has_record_crc || self.replica.is_plain == Some(true) {
+        if !self.settings.has_record_crc || self.replicated.is_plain == Some(true) {
             return true;
         }
-        self.replica.unproven = Some((at, crc32fast::hash(bytes)));
-        self.replica.unproven == self.replica.refused_plain
+        self.replicated.unproven = Some((at, crc32fast::hash(bytes)));
+        self.replicated.unproven == self.replicated.refused_plain
     }
 }
 

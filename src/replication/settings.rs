@@ -1,0 +1,47 @@
+//! What a shard is told of its part in replication, from the node's configuration.
+
+use crate::model::{BrokerId, Role};
+
+/// The part of a shard in replication.
+#[derive(Clone, Debug)]
+pub struct ReplicaSettings {
+    /// `brokerRole`.
+    pub role: Role,
+    /// `brokerId`: 0 is the master.
+    pub broker_id: BrokerId,
+    /// `inSyncReplicas`: replicas that must have a message before `SYNC_MASTER` replies, the master among them. At least 1.
+    pub in_sync_replicas: u32,
+    /// `minInSyncReplicas`: with fewer in sync, the master among them, `SYNC_MASTER` refuses sends before it stores them. At least 1, at
+    /// most `in_sync_replicas`.
+    pub min_in_sync_replicas: u32,
+    /// `slaveTimeout`, ms: a send that waits longer for slaves is answered `FLUSH_SLAVE_TIMEOUT`.
+    pub slave_wait_ms: u64,
+    /// `haSendHeartbeatInterval`, ms: no replication connection is silent for longer, in either direction.
+    pub heartbeat_ms: u64,
+    /// `haHousekeepingInterval`, ms: a replication connection that was silent for longer is closed.
+    pub silence_ms_max: u64,
+    /// `haTransferBatchSize`: bytes of the log in one batch to a slave, at most.
+    pub batch_bytes_max: usize,
+    /// `haMaxTimeSlaveNotCatchup`, ms: a slave that is behind for longer leaves the in-sync set.
+    pub catch_up_within_ms: u64,
+    /// `slaveReadEnable`: a master sends readers of what its tail no longer holds to a slave.
+    pub slave_read: bool,
+}
+
+impl Default for ReplicaSettings {
+    /// A master that waits for nobody, with RocketMQ's times.
+    fn default() -> ReplicaSettings {
+        ReplicaSettings {
+            role: Role::AsyncMaster,
+            broker_id: BrokerId(0),
+            in_sync_replicas: 1,
+            min_in_sync_replicas: 1,
+            slave_wait_ms: 3_000,
+            heartbeat_ms: 5_000,
+            silence_ms_max: 20_000,
+            batch_bytes_max: 32 * 1024,
+            catch_up_within_ms: 15_000,
+            slave_read: false,
+        }
+    }
+}
