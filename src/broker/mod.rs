@@ -66,7 +66,7 @@ use crate::log::{BlockId, DiskUsage, Log, QueueIndex};
 use crate::metrics::{Counters, Latency, Rates};
 use crate::model::{ConnectionId, LinkId, LogOffset, MonoNs, Now};
 use crate::protocol::body::{self, BodyError, TopicConfig};
-use crate::protocol::code::ResponseCode;
+use crate::protocol::code::{Language, ResponseCode};
 use crate::protocol::frame::{Encoding, RawFrame};
 use crate::protocol::header::Header;
 use crate::protocol::message::{NameError, check_topic};
@@ -181,6 +181,7 @@ struct Asked {
     encoding: Encoding,
     opaque: i32,
     is_oneway: bool,
+    language: Language,
     version: i32,
     /// How often this request has waited for a block.
     rounds: u32,
@@ -204,9 +205,15 @@ pub struct Refusal {
     forbidden_type: Option<i32>,
 }
 
+impl From<&BadRequest> for Refusal {
+    fn from(error: &BadRequest) -> Refusal {
+        Refusal::new(error.code(), error.to_string())
+    }
+}
+
 impl From<BadRequest> for Refusal {
     fn from(error: BadRequest) -> Refusal {
-        Refusal::new(error.code(), error.to_string())
+        Refusal::from(&error)
     }
 }
 
@@ -296,6 +303,7 @@ impl Broker {
             encoding: frame.encoding,
             opaque: header.opaque,
             is_oneway: header.is_oneway(),
+            language: header.language,
             version: header.version,
             rounds,
         };
