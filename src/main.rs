@@ -235,6 +235,7 @@ fn shard_settings(config: &NodeConfig, index: u16, store: &Arc<Store>, ip: IpAdd
         trace_topic_name: config.trace_topic_name.clone(),
         message_body_bytes_max: usize::try_from(config.message_bytes_max).expect("8 MiB at most"),
         long_polling: config.long_polling,
+        resets_offsets: config.resets_offsets,
         flush_wait_ms: config.sync_flush_timeout_ms,
         replica: replica_settings(config),
         config_text: config.print(),

@@ -154,6 +154,7 @@ impl World {
             trace_topic_name: "RMQ_SYS_TRACE_TOPIC".to_owned(),
             message_body_bytes_max: 4096,
             long_polling: true,
+            resets_offsets: true,
             flush_wait_ms: 5_000,
             replica: ReplicaSettings::default(),
             config_text: String::new(),

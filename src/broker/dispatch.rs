@@ -30,7 +30,7 @@ impl Broker {
     /// quotas (its cost), statistics by code, tracing.
     fn admit(&self, code: RequestCode) -> Result<(), Refusal> {
         match code.row().endpoint {
-            Endpoint::Broker(on_slave) => self.check_role(on_slave),
+            Endpoint::Broker(on_slave) => self.check_role(code, on_slave),
             // A request to somebody else has no type, and was not decoded.
             Endpoint::NameServer | Endpoint::Client | Endpoint::Controller => Ok(()),
         }
@@ -69,8 +69,12 @@ impl Broker {
             Request::DeleteGroup(request) => self.delete_group(asked, request, out),
             Request::ConsumeStats(request) => self.consume_stats(asked, request, out),
             Request::DeleteTopic(request) => self.delete_topic(asked, request.topic, out),
+            Request::ResetOffsets(request) => self.reset_offsets(asked, request, out),
+            Request::ConsumerStatus(request) => self.consumer_status(asked, request, out),
             Request::GroupsOfTopic(request) => self.groups_of_topic(asked, request.topic, out),
             Request::SystemTopics => self.system_topics(asked, out),
+            Request::RunningInfo(request) => self.running_info(asked, request, out),
+            Request::ConsumeDirectly(request) => self.consume_directly(asked, request, out),
             Request::AllProducers => self.all_producers(asked, out),
             Request::TopicConfig(request) => self.one_topic(asked, request.topic, out),
             Request::GroupConfig(request) => self.one_group(asked, request.group, out),

@@ -19,6 +19,7 @@
 
 pub mod ack;
 mod admin;
+mod call;
 pub mod client;
 mod dispatch;
 mod door;
@@ -49,6 +50,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use bytes::{Bytes, BytesMut};
 
 use self::ack::{Acks, Ticket, Waiting};
+use self::call::Calls;
 use self::client::Clients;
 use self::group::Groups;
 use self::hold::{HoldId, HoldTable};
@@ -144,6 +146,7 @@ pub struct Broker {
     delay_offsets: Bytes,
     locks: QueueLocks,
     clients: Clients,
+    calls: Calls,
     holds: HoldTable<QueueIndex, Pull>,
     acks: Acks,
     parked: Parked,
@@ -249,6 +252,7 @@ impl Broker {
             delay_offsets: Bytes::from_static(NO_DELAY_OFFSETS),
             locks: QueueLocks::default(),
             clients: Clients::default(),
+            calls: Calls::default(),
             holds: HoldTable::new(),
             acks: Acks::default(),
             parked: Parked::default(),

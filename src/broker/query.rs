@@ -68,9 +68,11 @@ impl Broker {
         Ok(Handled::Done)
     }
 
-    /// Stores a consumer's commit; on a slave it is also kept for the master.
+    /// Stores a consumer's commit; on a slave it is also kept for the master. What was set by an operator and is not told yet stays.
     pub(super) fn commit(&mut self, group: &str, topic: &str, queue: QueueId, offset: QueueOffset) -> bool {
-        if self.is_slave() {
+        if self.offsets.is_reset(group, topic, queue) {
+            true
+        } else if self.is_slave() {
             self.offsets.commit_on_slave(group, topic, queue, offset)
         } else {
             self.offsets.commit(group, topic, queue, offset)

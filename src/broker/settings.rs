@@ -40,6 +40,8 @@ pub struct BrokerSettings {
     pub message_body_bytes_max: usize,
     /// `longPollingEnable`.
     pub long_polling: bool,
+    /// `useServerSideResetOffset`: the broker resets offsets itself; else it tells the clients to.
+    pub resets_offsets: bool,
     /// `syncFlushTimeout`.
     pub flush_wait_ms: u64,
     /// How it keeps together with its replicas.

@@ -13,7 +13,7 @@ use crate::control::message::{Metadata, ToControl};
 use crate::log::QueueIndex;
 use crate::model::{Now, TopicName};
 use crate::protocol::body;
-use crate::protocol::code::{OnSlave, ResponseCode};
+use crate::protocol::code::{OnSlave, RequestCode, ResponseCode};
 
 impl Broker {
     pub(super) fn is_slave(&self) -> bool {
@@ -21,7 +21,7 @@ impl Broker {
     }
 
     /// Whether this broker answers a request that slaves treat so. A master answers all.
-    pub(super) fn check_role(&self, on_slave: OnSlave) -> Result<(), Refusal> {
+    pub(super) fn check_role(&self, code: RequestCode, on_slave: OnSlave) -> Result<(), Refusal> {
         if !self.is_slave() {
             return Ok(());
         }
@@ -29,8 +29,12 @@ impl Broker {
             OnSlave::Answers => Ok(()),
             OnSlave::Busy => Err(busy()),
             OnSlave::Refuses => {
-                let remark =
-                    "Can't modify topic or subscription group from slave broker, please execute it from master broker.";
+                let remark = match code {
+                    RequestCode::InvokeBrokerToResetOffset => "Can not reset offset in slave broker",
+                    _ => {
+                        "Can't modify topic or subscription group from slave broker, please execute it from master broker."
+                    }
+                };
                 Err(Refusal::new(ResponseCode::SystemError, remark))
             }
             OnSlave::Unavailable => {

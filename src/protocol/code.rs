@@ -232,10 +232,10 @@ request_codes! {
     DeleteTopicInNamesrv = 216, "DELETE_TOPIC_IN_NAMESRV", T2, NameServer, Works, Cheap, [Cluster: Update], "";
     RegisterTopicInNamesrv = 217, "REGISTER_TOPIC_IN_NAMESRV", T2, NameServer, Works, Cheap, [Cluster: Update], "";
     GetKvlistByNamespace = 219, "GET_KVLIST_BY_NAMESPACE", T2, NameServer, Works, Cheap, [Cluster: Get], "";
-    ResetConsumerClientOffset = 220, "RESET_CONSUMER_CLIENT_OFFSET", T2, Client, NotYet, Cheap, [], "sent to consumers";
-    GetConsumerStatusFromClient = 221, "GET_CONSUMER_STATUS_FROM_CLIENT", T2, Client, NotYet, Cheap, [], "sent to consumers";
-    InvokeBrokerToResetOffset = 222, "INVOKE_BROKER_TO_RESET_OFFSET", T2, Broker(Refuses), NotYet, Scan, [Topic: Update, Group: Update], "";
-    InvokeBrokerToGetConsumerStatus = 223, "INVOKE_BROKER_TO_GET_CONSUMER_STATUS", T2, Broker(Answers), NotYet, Cheap, [Topic: Get, Group: Get], "";
+    ResetConsumerClientOffset = 220, "RESET_CONSUMER_CLIENT_OFFSET", T2, Client, Works, Cheap, [], "sent to consumers";
+    GetConsumerStatusFromClient = 221, "GET_CONSUMER_STATUS_FROM_CLIENT", T2, Client, Works, Cheap, [], "sent to consumers";
+    InvokeBrokerToResetOffset = 222, "INVOKE_BROKER_TO_RESET_OFFSET", T2, Broker(Refuses), Works, Scan, [Topic: Update, Group: Update], "";
+    InvokeBrokerToGetConsumerStatus = 223, "INVOKE_BROKER_TO_GET_CONSUMER_STATUS", T2, Broker(Answers), Works, Cheap, [Topic: Get, Group: Get], "";
     GetTopicsByCluster = 224, "GET_TOPICS_BY_CLUSTER", T2, NameServer, Works, Large, [Topic: List], "";
     UpdateAndCreateSubscriptiongroupList = 225, "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST", T2, Broker(Refuses), Works, Scan, [Group: Create], "";
     QueryTopicConsumeByWho = 300, "QUERY_TOPIC_CONSUME_BY_WHO", T2, Broker(Answers), Works, Scan, [Topic: Get], "";
@@ -243,9 +243,9 @@ request_codes! {
     GetSystemTopicListFromNs = 304, "GET_SYSTEM_TOPIC_LIST_FROM_NS", T2, NameServer, Works, Large, [Topic: List], "";
     GetSystemTopicListFromBroker = 305, "GET_SYSTEM_TOPIC_LIST_FROM_BROKER", T2, Broker(Answers), Works, Scan, [Topic: List], "";
     CleanExpiredConsumequeue = 306, "CLEAN_EXPIRED_CONSUMEQUEUE", T2, Broker(Answers), NotYet, Scan, [Cluster: Update], "";
-    GetConsumerRunningInfo = 307, "GET_CONSUMER_RUNNING_INFO", T2, Broker(Answers), NotYet, Cheap, [Group: Get], "relayed to the client that is asked about";
+    GetConsumerRunningInfo = 307, "GET_CONSUMER_RUNNING_INFO", T2, Broker(Answers), Works, Cheap, [Group: Get], "relayed to the client that is asked about";
     QueryCorrectionOffset = 308, "QUERY_CORRECTION_OFFSET", T3, Broker(Answers), NotYet, Scan, [Topic: Get, Group: Get], "";
-    ConsumeMessageDirectly = 309, "CONSUME_MESSAGE_DIRECTLY", T2, Broker(Answers), NotYet, Cheap, [Topic: Sub, Group: Sub],
+    ConsumeMessageDirectly = 309, "CONSUME_MESSAGE_DIRECTLY", T2, Broker(Answers), Works, Cheap, [Topic: Sub, Group: Sub],
         "relayed to the client that is asked";
     SendMessageV2 = 310, "SEND_MESSAGE_V2", T0, Broker(Busy), Partly, Cheap, [Topic: Pub], "delayed, timer and transactional messages are refused (13)";
     GetUnitTopicList = 311, "GET_UNIT_TOPIC_LIST", T2, NameServer, Works, Large, [Topic: List], "";

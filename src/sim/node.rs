@@ -89,6 +89,7 @@ impl SimNode {
             trace_topic_name: String::new(),
             message_body_bytes_max: 16 * 1024,
             long_polling: true,
+            resets_offsets: true,
             flush_wait_ms: 5_000,
             replica,
             config_text: String::new(),

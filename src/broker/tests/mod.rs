@@ -18,6 +18,7 @@ use crate::protocol::reply::{ExtValue, encode_request};
 use crate::replication::ReplicaSettings;
 
 mod admin;
+mod calls;
 mod clients;
 mod master;
 mod pull;
@@ -142,6 +143,7 @@ fn settings() -> BrokerSettings {
         trace_topic_name: "RMQ_SYS_TRACE_TOPIC".to_owned(),
         message_body_bytes_max: 4096,
         long_polling: true,
+        resets_offsets: true,
         flush_wait_ms: 5_000,
         replica: ReplicaSettings::default(),
         config_text: "brokerName=broker-a\n".to_owned(),

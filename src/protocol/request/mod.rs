@@ -15,7 +15,10 @@ mod send;
 mod stats;
 mod topic;
 
-pub use client::{ConnectionsRequest, ConsumerListRequest, RelayRequest, UnregisterClientRequest};
+pub use client::{
+    ConnectionsRequest, ConsumeDirectlyRequest, ConsumerListRequest, ConsumerStatusRequest, RunningInfoRequest,
+    UnregisterClientRequest,
+};
 pub use group::{DeleteGroupRequest, GroupRequest};
 pub use namesrv::{
     BrokerHeartbeatRequest, BrokerIdentity, BrokerNameRequest, KvRequest, NamespaceRequest, RegisterBrokerRequest,
@@ -103,10 +106,18 @@ pub enum Request<'a> {
     ConsumeStats(ConsumeStatsRequest<'a>),
     /// 215: delete a topic.
     DeleteTopic(TopicRequest<'a>),
+    /// 222: where a group is to go on in a topic.
+    ResetOffsets(ResetOffsetRequest<'a>),
+    /// 223: where the clients of a group stand.
+    ConsumerStatus(ConsumerStatusRequest<'a>),
     /// 300: the groups that consume a topic.
     GroupsOfTopic(TopicRequest<'a>),
     /// 305: topics that are RocketMQ's own.
     SystemTopics,
+    /// 307: what a client says of itself.
+    RunningInfo(RunningInfoRequest<'a>),
+    /// 309: a client is to consume a message now.
+    ConsumeDirectly(ConsumeDirectlyRequest<'a>),
     /// 328: all producers.
     AllProducers,
     /// 351: a topic's settings.
@@ -174,6 +185,10 @@ impl<'a> Request<'a> {
             Code::DeleteSubscriptiongroup => Request::DeleteGroup(DeleteGroupRequest::parse(header)?),
             Code::GetConsumeStats => Request::ConsumeStats(ConsumeStatsRequest::parse(header)?),
             Code::DeleteTopicInBroker => Request::DeleteTopic(TopicRequest::parse(header)?),
+            Code::InvokeBrokerToResetOffset => Request::ResetOffsets(ResetOffsetRequest::parse(header)?),
+            Code::InvokeBrokerToGetConsumerStatus => Request::ConsumerStatus(ConsumerStatusRequest::parse(header)?),
+            Code::GetConsumerRunningInfo => Request::RunningInfo(RunningInfoRequest::parse(header)?),
+            Code::ConsumeMessageDirectly => Request::ConsumeDirectly(ConsumeDirectlyRequest::parse(header)?),
             Code::QueryTopicConsumeByWho => Request::GroupsOfTopic(TopicRequest::parse(header)?),
             Code::GetSystemTopicListFromBroker => Request::SystemTopics,
             Code::GetAllProducerInfo => Request::AllProducers,
