@@ -1,8 +1,11 @@
-//! What one send costs from frame to reply: `cargo bench --bench send`.
+//! What a send, and each other hot request, costs from frame to reply: `cargo bench --bench send`.
 //!
-//! The frame is that of a Java client: 256 bytes of body, SEND_MESSAGE_V2. It goes through header, request, broker and log into a ring of
-//! 32 MiB, and its reply is encoded; sockets and disk have no part, so that only the CPU's share is measured. A run is repeated and the
-//! fastest counts: the others were disturbed.
+//! The frames are those of a Java client; the send is SEND_MESSAGE_V2 with 256 bytes of body. It goes through header, request, broker and
+//! log into a ring of 32 MiB, and its reply is encoded; sockets and disk have no part, so that only the CPU's share is measured. A run is
+//! repeated and the fastest counts: the others were disturbed.
+//!
+//! `cargo bench --bench send -- commit` takes only the rows that have the word in their names, and 10,000 calls of each: for a tool that
+//! counts instructions.
 
 use std::net::SocketAddr;
 
@@ -18,9 +21,11 @@ use ringmq_protocol::model::{ConnectionId, MonoNs, Now, ShardId, UnixMs};
 use ringmq_protocol::reply::{ExtValue, encode_request};
 use ringmq_protocol::request::SendRequest;
 
-const SENDS: u32 = 500_000;
+const CALLS: u32 = 500_000;
 const RUNS: usize = 9;
-/// Sends of one turn of a connection.
+/// Calls of a row that is asked for by name.
+const CALLS_COUNTED: u32 = 10_000;
+/// Requests of one turn of a connection.
 const BURST: u32 = 64;
 const NOW: Now = Now { unix: UnixMs(1_700_000_000_000), mono: MonoNs(1_000_000_000) };
 const CONNECTION: ConnectionId = ConnectionId(1);
@@ -41,22 +46,59 @@ fn main() {
             assert_eq!(std::hint::black_box(&request).topic, "benchmark");
         });
         let mut world = World::new();
-        report(&format!("{name} send, frame to reply"), || world.send(frame));
+        report(&format!("{name} send, frame to reply"), || world.answer(frame));
+        for (request, code, ext, body) in requests() {
+            let frame = request_frame(encoding, code, &ext, body.as_bytes());
+            report(&format!("{name} {request}, frame to reply"), || world.answer(&frame));
+        }
     }
+}
+
+type Field = (&'static str, &'static str);
+
+/// What consumers ask most besides: name, code, fields and body. The queue of the pull is one that the sends do not fill: it has no message.
+fn requests() -> [(&'static str, i32, Vec<Field>, &'static str); 3] {
+    let pull = vec![
+        ("consumerGroup", "benchmark_consumer"),
+        ("topic", "benchmark"),
+        ("queueId", "1"),
+        ("queueOffset", "0"),
+        ("maxMsgNums", "32"),
+        ("sysFlag", "4"),
+        ("commitOffset", "0"),
+        ("suspendTimeoutMillis", "15000"),
+        ("subscription", "*"),
+        ("subVersion", "1700000000000"),
+        ("expressionType", "TAG"),
+    ];
+    let commit = vec![
+        ("consumerGroup", "benchmark_consumer"),
+        ("topic", "benchmark"),
+        ("queueId", "1"),
+        ("commitOffset", "1234567"),
+    ];
+    let beat = r#"{"clientID":"127.0.0.1@1#2","consumerDataSet":[{"consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","consumeType":"CONSUME_PASSIVELY","groupName":"benchmark_consumer","messageModel":"CLUSTERING","subscriptionDataSet":[{"classFilterMode":false,"codeSet":[],"expressionType":"TAG","subString":"*","subVersion":1700000000000,"tagsSet":[],"topic":"benchmark"}],"unitMode":false}],"heartbeatFingerprint":0,"producerDataSet":[{"groupName":"CLIENT_INNER_PRODUCER"}],"withoutSub":false}"#;
+    [("heartbeat", 34, vec![], beat), ("commit of an offset", 15, commit, ""), ("pull of nothing", 11, pull, "")]
 }
 
 /// Prints nanoseconds a call.
 fn report(name: &str, mut call: impl FnMut()) {
-    let mut runs: Vec<f64> = (0..RUNS)
+    let wanted = std::env::args().skip(1).find(|word| !word.starts_with('-'));
+    let (runs, calls) = match wanted {
+        Some(word) if name.contains(&word) => (1, CALLS_COUNTED),
+        Some(_) => return,
+        None => (RUNS, CALLS),
+    };
+    let mut found: Vec<f64> = (0..runs)
         .map(|_| {
             #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
             let begin = std::time::Instant::now();
-            (0..SENDS).for_each(|_| call());
-            begin.elapsed().as_secs_f64() * 1e9 / f64::from(SENDS)
+            (0..calls).for_each(|_| call());
+            begin.elapsed().as_secs_f64() * 1e9 / f64::from(calls)
         })
         .collect();
-    runs.sort_by(f64::total_cmp);
-    eprintln!("{name}: {:.0} ns fastest, {:.0} ns median of {RUNS} runs of {SENDS}", runs[0], runs[RUNS / 2]);
+    found.sort_by(f64::total_cmp);
+    eprintln!("{name}: {:.0} ns fastest, {:.0} ns median of {runs} runs of {calls}", found[0], found[runs / 2]);
 }
 
 fn frame(encoding: Encoding) -> BytesMut {
@@ -76,9 +118,13 @@ fn frame(encoding: Encoding) -> BytesMut {
         ("m", "false"),
         ("n", "broker-a"),
     ];
-    let ext = ext.map(|(name, value)| (name, ExtValue::Str(value)));
+    request_frame(encoding, 310, &ext, &[7; 256])
+}
+
+fn request_frame(encoding: Encoding, code: i32, ext: &[(&str, &str)], body: &[u8]) -> BytesMut {
+    let ext: Vec<_> = ext.iter().map(|(name, value)| (*name, ExtValue::Str(value))).collect();
     let mut frame = BytesMut::new();
-    encode_request(encoding, 310, 1_000_000_007, false, &ext, &[7; 256], &mut frame);
+    encode_request(encoding, code, 1_000_000_007, false, &ext, body, &mut frame);
     frame
 }
 
@@ -86,7 +132,7 @@ fn frame(encoding: Encoding) -> BytesMut {
 struct World {
     broker: Broker,
     out: Output,
-    sent: u32,
+    asked: u32,
 }
 
 impl World {
@@ -96,12 +142,12 @@ impl World {
         let log = LogSettings { flush: FlushPolicy::Sync, ..LogSettings::default() };
         let log = Log::create(log, Box::new(HeapTail::new(32 * 1024 * 1024)));
         let mut world =
-            World { broker: Broker::new(settings, log, Tables::default()), out: Output::default(), sent: 0 };
+            World { broker: Broker::new(settings, log, Tables::default()), out: Output::default(), asked: 0 };
         world.broker.handle_start(NOW, &mut world.out);
         world.broker.handle_connected(NOW, CONNECTION, SocketAddr::from(([127, 0, 0, 1], 40_000)));
         world.settle();
         let create = frame(Encoding::Json);
-        world.send(&create);
+        world.answer(&create);
         world.settle();
         for ticket in 0..8 {
             world.broker.handle_control(NOW, ToShard::Registered { ticket }, &mut world.out);
@@ -110,11 +156,11 @@ impl World {
         world
     }
 
-    fn send(&mut self, frame: &[u8]) {
+    fn answer(&mut self, frame: &[u8]) {
         let raw = split(frame).expect("a frame").expect("whole");
         self.broker.handle_frame(NOW, CONNECTION, &raw, &mut self.out).expect("it is read");
-        self.sent += 1;
-        if self.sent.is_multiple_of(BURST) {
+        self.asked += 1;
+        if self.asked.is_multiple_of(BURST) {
             self.settle();
         }
     }

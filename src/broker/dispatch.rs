@@ -1,20 +1,12 @@
-//! From a request's code to what handles it: the one place that knows every code.
+//! From a request to what handles it.
 
-use super::query::End;
 use super::{Asked, Broker, Handled, Output, Refusal};
-use crate::protocol::body::SubscriptionGroupConfig;
-use crate::protocol::code::{RequestCode, ResponseCode};
+use crate::protocol::code::{Endpoint, RequestCode};
 use crate::protocol::header::Header;
-use crate::protocol::request::{
-    BrokerStatsRequest, CommitOffsetRequest, ConnectionsRequest, ConsumeStatsRequest, ConsumerListRequest,
-    ConsumerOffsetRequest, CreateTopicRequest, DeleteGroupRequest, GroupRequest, PullRequest, QueryMessageRequest,
-    QueueRequest, SearchOffsetRequest, SendBackRequest, SendRequest, TableRequest, TopicRequest,
-    UnregisterClientRequest, ViewMessageRequest,
-};
+use crate::protocol::request::{BadRequest, Request};
 
 impl Broker {
     /// Handles one request.
-    #[expect(clippy::too_many_lines, reason = "one arm a request code, exhaustive on purpose")]
     pub(super) fn dispatch(
         &mut self,
         asked: &Asked,
@@ -22,173 +14,74 @@ impl Broker {
         body: &[u8],
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        use RequestCode as Code;
-        let Ok(code) = RequestCode::try_from(header.code) else { return Err(not_supported(header.code)) };
-        self.check_role(code)?;
-        match code {
-            Code::SendMessage | Code::SendMessageV2 | Code::SendBatchMessage => {
-                let request = SendRequest::parse(header, body)?;
-                self.send(asked, &request, out)
+        let code = RequestCode::try_from(header.code).map_err(BadRequest::from)?;
+        // Borrowed where it was decoded: a request is some 200 bytes, and a send is not to copy them from step to step.
+        match &Request::decode(code, header, body) {
+            Ok(request) => {
+                self.admit(code)?;
+                self.perform(asked, request, out)
             }
-            Code::PullMessage | Code::LitePullMessage => {
-                let request = PullRequest::parse(header)?;
-                self.pull(asked, &request, out)
-            }
-            Code::HeartBeat => self.heartbeat(asked, header.language, body, out),
-            Code::UnregisterClient => self.unregister(asked, &UnregisterClientRequest::parse(header)?, out),
-            Code::GetConsumerListByGroup => self.consumer_list(asked, ConsumerListRequest::parse(header)?.group, out),
-            Code::ConsumerSendMsgBack => self.send_back(asked, &SendBackRequest::parse(header)?, out),
-            Code::QueryConsumerOffset => self.query_offset(asked, &ConsumerOffsetRequest::parse(header)?, out),
-            Code::UpdateConsumerOffset => self.update_offset(asked, &CommitOffsetRequest::parse(header)?, out),
-            Code::SearchOffsetByTimestamp => self.search_offset(asked, &SearchOffsetRequest::parse(header)?, out),
-            Code::GetMaxOffset => self.queue_end(asked, &QueueRequest::parse(header)?, End::Max, out),
-            Code::GetMinOffset => self.queue_end(asked, &QueueRequest::parse(header)?, End::Min, out),
-            Code::GetEarliestMsgStoretime => self.earliest_time(asked, &QueueRequest::parse(header)?, out),
-            Code::LockBatchMq => self.lock_queues(asked, body, out),
-            Code::UnlockBatchMq => self.unlock_queues(asked, body, out),
-            Code::ViewMessageById => self.view_message(asked, ViewMessageRequest::parse(header)?.log_offset, out),
-            Code::QueryMessage => self.query_message(asked, &QueryMessageRequest::parse(header)?, out),
-            Code::UpdateAndCreateTopic => self.update_topic(asked, CreateTopicRequest::parse(header)?, out),
-            Code::UpdateAndCreateTopicList => self.update_topics(asked, body, out),
-            Code::DeleteTopicInBroker => self.delete_topic(asked, TopicRequest::parse(header)?.topic, out),
-            Code::GetAllTopicConfig => self.all_topics(asked, TableRequest::parse(header), out),
-            Code::GetTopicConfig => self.one_topic(asked, TopicRequest::parse(header)?.topic, out),
-            Code::GetSystemTopicListFromBroker => self.system_topics(asked, out),
-            Code::UpdateAndCreateSubscriptiongroup => {
-                let config = SubscriptionGroupConfig::decode(body)?;
-                self.update_groups(asked, vec![config], out)
-            }
-            Code::UpdateAndCreateSubscriptiongroupList => {
-                let configs = SubscriptionGroupConfig::decode_list(body)?;
-                self.update_groups(asked, configs, out)
-            }
-            Code::DeleteSubscriptiongroup => self.delete_group(asked, &DeleteGroupRequest::parse(header)?, out),
-            Code::GetAllSubscriptiongroupConfig => self.all_groups(asked, TableRequest::parse(header), out),
-            Code::GetSubscriptiongroupConfig => self.one_group(asked, GroupRequest::parse(header)?.group, out),
-            Code::GetTopicStatsInfo => self.topic_stats(asked, TopicRequest::parse(header)?.topic, out),
-            Code::GetConsumeStats => self.consume_stats(asked, &ConsumeStatsRequest::parse(header)?, out),
-            Code::ViewBrokerStatsData => self.view_statistics(asked, &BrokerStatsRequest::parse(header)?, out),
-            Code::GetConsumerConnectionList => {
-                self.consumer_connections(asked, ConnectionsRequest::parse_consumer(header)?.group, out)
-            }
-            Code::GetProducerConnectionList => {
-                self.producer_connections(asked, ConnectionsRequest::parse_producer(header)?.group, out)
-            }
-            Code::GetAllProducerInfo => self.all_producers(asked, out),
-            Code::QueryTopicConsumeByWho => self.groups_of_topic(asked, TopicRequest::parse(header)?.topic, out),
-            Code::GetBrokerRuntimeInfo => self.runtime_info(asked, out),
-            Code::UpdateBrokerConfig => self.change_settings(asked, body, out),
-            Code::GetBrokerConfig => self.broker_config(asked, out),
-            Code::GetAllConsumerOffset => self.all_offsets(asked, TableRequest::parse(header), out),
-            Code::GetAllDelayOffset => self.all_delay_offsets(asked, out),
-            Code::GetAllMessageRequestMode => self.all_request_modes(asked, out),
-            Code::GetBrokerHaStatus => self.ha_status(asked, out),
-            Code::EndTransaction
-            | Code::CheckClientConfig
-            | Code::UpdateAndCreateAclConfig
-            | Code::DeleteAclConfig
-            | Code::GetBrokerClusterAclInfo
-            | Code::UpdateGlobalWhiteAddrsConfig
-            | Code::GetBrokerClusterAclConfig
-            | Code::GetTimerCheckPoint
-            | Code::GetTimerMetrics
-            | Code::InvokeBrokerToResetOffset
-            | Code::InvokeBrokerToGetConsumerStatus
-            | Code::QueryConsumeTimeSpan
-            | Code::CleanExpiredConsumequeue
-            | Code::GetConsumerRunningInfo
-            | Code::QueryCorrectionOffset
-            | Code::ConsumeMessageDirectly
-            | Code::CloneGroupOffset
-            | Code::CleanUnusedTopic
-            | Code::GetBrokerConsumeStats
-            | Code::QueryConsumeQueue
-            | Code::ResumeCheckHalfMessage
-            | Code::SendReplyMessage
-            | Code::SendReplyMessageV2
-            | Code::DeleteExpiredCommitlog
-            | Code::QueryTopicsByConsumer
-            | Code::QuerySubscriptionByConsumer
-            | Code::UpdateAndGetGroupForbidden
-            | Code::CheckRocksdbCqWriteProgress
-            | Code::ExportRocksdbConfigToJson
-            | Code::RecallMessage
-            | Code::QueryAssignment
-            | Code::SetMessageRequestMode
-            | Code::UpdateAndCreateStaticTopic
-            | Code::AddBroker
-            | Code::RemoveBroker
-            | Code::NotifyMinBrokerIdChange
-            | Code::ExchangeBrokerHaInfo
-            | Code::ResetMasterFlushOffset
-            | Code::GetBrokerEpochCache
-            | Code::NotifyBrokerRoleChanged
-            | Code::UpdateColdDataFlowCtrConfig
-            | Code::RemoveColdDataFlowCtrConfig
-            | Code::GetColdDataFlowCtrInfo
-            | Code::SetCommitlogReadMode
-            | Code::AuthCreateUser
-            | Code::AuthUpdateUser
-            | Code::AuthDeleteUser
-            | Code::AuthGetUser
-            | Code::AuthListUser
-            | Code::AuthCreateAcl
-            | Code::AuthUpdateAcl
-            | Code::AuthDeleteAcl
-            | Code::AuthGetAcl
-            | Code::AuthListAcl
-            | Code::PopMessage
-            | Code::AckMessage
-            | Code::PeekMessage
-            | Code::ChangeMessageInvisibletime
-            | Code::Notification
-            | Code::PollingInfo
-            | Code::PopRollback
-            | Code::BatchAckMessage => Err(not_supported(header.code)),
-            // What name servers, controllers and clients answer.
-            Code::CheckTransactionState
-            | Code::NotifyConsumerIdsChanged
-            | Code::PutKvConfig
-            | Code::GetKvConfig
-            | Code::DeleteKvConfig
-            | Code::RegisterBroker
-            | Code::UnregisterBroker
-            | Code::GetRouteinfoByTopic
-            | Code::GetBrokerClusterInfo
-            | Code::WipeWritePermOfBroker
-            | Code::GetAllTopicListFromNameserver
-            | Code::DeleteTopicInNamesrv
-            | Code::RegisterTopicInNamesrv
-            | Code::GetKvlistByNamespace
-            | Code::ResetConsumerClientOffset
-            | Code::GetConsumerStatusFromClient
-            | Code::GetTopicsByCluster
-            | Code::GetSystemTopicListFromNs
-            | Code::GetUnitTopicList
-            | Code::GetHasUnitSubTopicList
-            | Code::GetHasUnitSubUnunitTopicList
-            | Code::UpdateNamesrvConfig
-            | Code::GetNamesrvConfig
-            | Code::QueryDataVersion
-            | Code::PushReplyMessageToClient
-            | Code::AddWritePermOfBroker
-            | Code::GetBrokerMemberGroup
-            | Code::BrokerHeartbeat
-            | Code::ControllerAlterSyncStateSet
-            | Code::ControllerElectMaster
-            | Code::ControllerRegisterBroker
-            | Code::ControllerGetReplicaInfo
-            | Code::ControllerGetMetadataInfo
-            | Code::ControllerGetSyncStateData
-            | Code::UpdateControllerConfig
-            | Code::GetControllerConfig
-            | Code::CleanBrokerData
-            | Code::ControllerGetNextBrokerId
-            | Code::ControllerApplyBrokerId => Err(not_supported(header.code)),
+            Err(error) => Err(error.into()),
         }
     }
-}
 
-fn not_supported(code: i32) -> Refusal {
-    Refusal::new(ResponseCode::RequestCodeNotSupported, format!(" request type {code} not supported"))
+    /// Whether a request may have an effect: the one place that each passes, read and before anything has changed. What asks this of all
+    /// requests alike belongs here and reads the code's row of the table: access control (its needs, and the names in the typed request),
+    /// quotas (its cost), statistics by code, tracing.
+    fn admit(&self, code: RequestCode) -> Result<(), Refusal> {
+        match code.row().endpoint {
+            Endpoint::Broker(on_slave) => self.check_role(code, on_slave),
+            // A request to somebody else has no type, and was not decoded.
+            Endpoint::NameServer | Endpoint::Client | Endpoint::Controller => Ok(()),
+        }
+    }
+
+    fn perform(&mut self, asked: &Asked, request: &Request<'_>, out: &mut Output) -> Result<Handled, Refusal> {
+        match request {
+            Request::Send(request) => self.send(asked, request, out),
+            Request::Pull(request) => self.pull(asked, request, out),
+            Request::QueryMessage(request) => self.query_message(asked, request, out),
+            Request::QueryOffset(request) => self.query_offset(asked, request, out),
+            Request::CommitOffset(request) => self.update_offset(asked, request, out),
+            Request::UpdateTopic(request) => self.update_topic(asked, request, out),
+            Request::UpdateTopics(list) => self.update_topics(asked, list, out),
+            Request::AllTopics(request) => self.all_topics(asked, *request, out),
+            Request::ChangeSettings(text) => self.change_settings(asked, text, out),
+            Request::BrokerConfig => self.broker_config(asked, out),
+            Request::RuntimeInfo => self.runtime_info(asked, out),
+            Request::SearchOffset(request) => self.search_offset(asked, request, out),
+            Request::MaxOffset(request) => self.max_offset(asked, request, out),
+            Request::MinOffset(request) => self.min_offset(asked, request, out),
+            Request::EarliestTime(request) => self.earliest_time(asked, request, out),
+            Request::ViewMessage(request) => self.view_message(asked, request.log_offset, out),
+            Request::HeartBeat(beat) => self.heartbeat(asked, beat, out),
+            Request::UnregisterClient(request) => self.unregister(asked, request, out),
+            Request::SendBack(request) => self.send_back(asked, request, out),
+            Request::ConsumerList(request) => self.consumer_list(asked, request.group, out),
+            Request::LockQueues(request) => self.lock_queues(asked, request, out),
+            Request::UnlockQueues(request) => self.unlock_queues(asked, request, out),
+            Request::AllOffsets(request) => self.all_offsets(asked, *request, out),
+            Request::AllDelayOffsets => self.all_delay_offsets(asked, out),
+            Request::UpdateGroups(configs) => self.update_groups(asked, configs, out),
+            Request::AllGroups(request) => self.all_groups(asked, *request, out),
+            Request::TopicStats(request) => self.topic_stats(asked, request.topic, out),
+            Request::ConsumerConnections(request) => self.consumer_connections(asked, request.group, out),
+            Request::ProducerConnections(request) => self.producer_connections(asked, request.group, out),
+            Request::DeleteGroup(request) => self.delete_group(asked, request, out),
+            Request::ConsumeStats(request) => self.consume_stats(asked, request, out),
+            Request::DeleteTopic(request) => self.delete_topic(asked, request.topic, out),
+            Request::ResetOffsets(request) => self.reset_offsets(asked, request, out),
+            Request::ConsumerStatus(request) => self.consumer_status(asked, request, out),
+            Request::GroupsOfTopic(request) => self.groups_of_topic(asked, request.topic, out),
+            Request::SystemTopics => self.system_topics(asked, out),
+            Request::RunningInfo(request) => self.running_info(asked, request, out),
+            Request::ConsumeDirectly(request) => self.consume_directly(asked, request, out),
+            Request::BrokerStats(request) => self.view_statistics(asked, request, out),
+            Request::AllProducers => self.all_producers(asked, out),
+            Request::TopicConfig(request) => self.one_topic(asked, request.topic, out),
+            Request::GroupConfig(request) => self.one_group(asked, request.group, out),
+            Request::AllRequestModes => self.all_request_modes(asked, out),
+            Request::HaStatus => self.ha_status(asked, out),
+        }
+    }
 }

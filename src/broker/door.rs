@@ -42,7 +42,7 @@ impl Broker {
         self.clients.connect(connection, peer);
     }
 
-    /// A client's connection is gone: its holds and memberships go with it.
+    /// A client's connection is gone: its holds and memberships go with it, and calls to it have failed.
     pub fn handle_disconnected(&mut self, now: Now, connection: ConnectionId, out: &mut Output) {
         self.holds.drop_connection(connection);
         self.parked.drop_connection(connection);
@@ -50,6 +50,7 @@ impl Broker {
         for group in self.clients.disconnect(connection) {
             self.notify_group(now, &group, out);
         }
+        self.end_calls_of(connection, out);
     }
 
     /// A whole frame has come. What follows for others (holds that wake, replies whose promise is met) waits for the turn's end.
@@ -64,8 +65,8 @@ impl Broker {
         out: &mut Output,
     ) -> Result<(), CloseReason> {
         let header = Header::decode(frame.encoding, frame.header).map_err(|_| CloseReason::BadHeader)?;
-        // The broker asks clients oneway only, so that no answer is waited for.
         if header.is_response() {
+            self.take_answer(connection, &header, frame.body, out);
             return Ok(());
         }
         self.handle_request(now, connection, frame, &header, 0, out);
@@ -164,6 +165,7 @@ impl Broker {
         self.expire_acks(now.mono, out);
         self.expire_holds(now.mono, out);
         self.expire_settings(now.mono, out);
+        self.expire_calls(now, out);
         self.progress(now, out);
     }
 
@@ -215,7 +217,7 @@ impl Broker {
     pub fn poll_timeout(&self) -> Option<MonoNs> {
         // A log that has failed answers nothing any more, however late it is.
         let acks = if self.log.failure().is_none() { self.acks.next_deadline() } else { None };
-        acks.into_iter().chain(self.holds.next_deadline()).min()
+        acks.into_iter().chain(self.holds.next_deadline()).chain(self.calls.next_deadline()).min()
     }
 }
 

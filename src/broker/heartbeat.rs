@@ -6,7 +6,7 @@ use super::client::Member;
 use super::{Asked, Broker, Handled, Output, Refusal};
 use crate::model::{GroupName, Now};
 use crate::protocol::body::{ConsumerData, HeartbeatData, TopicConfig, consumer_list};
-use crate::protocol::code::{Language, RequestCode, ResponseCode};
+use crate::protocol::code::{RequestCode, ResponseCode};
 use crate::protocol::frame::Encoding;
 use crate::protocol::message::{check_topic, retry_topic};
 use crate::protocol::reply::{ExtValue, Reply, encode_request};
@@ -17,14 +17,12 @@ impl Broker {
     pub(super) fn heartbeat(
         &mut self,
         asked: &Asked,
-        language: Language,
-        body: &[u8],
+        beat: &HeartbeatData,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        let beat = HeartbeatData::decode(body)?;
         let member = Member {
             client: beat.client_id.clone(),
-            language,
+            language: asked.language,
             version: asked.version,
             seen: asked.now.mono,
             seen_unix_ms: asked.now.unix.0,
@@ -56,7 +54,7 @@ impl Broker {
         }
         let ticket = match self.create_topics(asked.now, retry_topics, false, out)? {
             Some(ticket) => Some(ticket),
-            None => self.retry_topic_ticket(&beat),
+            None => self.retry_topic_ticket(beat),
         };
         // Clients of the first version are told that subscriptions changed, which they do not read.
         let is_first_version = beat.fingerprint == 0;

@@ -19,6 +19,7 @@
 
 pub mod ack;
 mod admin;
+mod call;
 pub mod client;
 mod dispatch;
 mod door;
@@ -51,6 +52,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use bytes::{Bytes, BytesMut};
 
 use self::ack::{Acks, Ticket, Waiting};
+use self::call::Calls;
 use self::client::Clients;
 use self::group::Groups;
 use self::hold::{HoldId, HoldTable};
@@ -70,7 +72,7 @@ use crate::log::{BlockId, DiskUsage, Log, QueueIndex};
 use crate::metrics::{Counters, Mornings, Rates, Stages};
 use crate::model::{ConnectionId, LinkId, LogOffset, MonoNs, Now};
 use crate::protocol::body::{self, BodyError, TopicConfig};
-use crate::protocol::code::ResponseCode;
+use crate::protocol::code::{Language, ResponseCode};
 use crate::protocol::frame::{Encoding, RawFrame};
 use crate::protocol::header::Header;
 use crate::protocol::message::{NameError, check_topic};
@@ -151,6 +153,7 @@ pub struct Broker {
     delay_offsets: Bytes,
     locks: QueueLocks,
     clients: Clients,
+    calls: Calls,
     holds: HoldTable<QueueIndex, Pull>,
     acks: Acks,
     parked: Parked,
@@ -190,6 +193,7 @@ struct Asked {
     encoding: Encoding,
     opaque: i32,
     is_oneway: bool,
+    language: Language,
     version: i32,
     /// How often this request has waited for a block.
     rounds: u32,
@@ -213,9 +217,15 @@ pub struct Refusal {
     forbidden_type: Option<i32>,
 }
 
+impl From<&BadRequest> for Refusal {
+    fn from(error: &BadRequest) -> Refusal {
+        Refusal::new(error.code(), error.to_string())
+    }
+}
+
 impl From<BadRequest> for Refusal {
     fn from(error: BadRequest) -> Refusal {
-        Refusal::new(error.code(), error.to_string())
+        Refusal::from(&error)
     }
 }
 
@@ -253,6 +263,7 @@ impl Broker {
             delay_offsets: Bytes::from_static(NO_DELAY_OFFSETS),
             locks: QueueLocks::default(),
             clients: Clients::default(),
+            calls: Calls::default(),
             holds: HoldTable::new(),
             acks: Acks::default(),
             parked: Parked::default(),
@@ -309,6 +320,7 @@ impl Broker {
             encoding: frame.encoding,
             opaque: header.opaque,
             is_oneway: header.is_oneway(),
+            language: header.language,
             version: header.version,
             rounds,
         };

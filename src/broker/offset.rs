@@ -20,6 +20,9 @@ pub struct ConsumerOffsets {
     kept: BTreeSet<Place>,
     /// Those of `kept` that a master which starts has asked for: it has them, and whatever it says of them from now on is its own will.
     told: BTreeSet<Place>,
+    /// Queues whose offset an operator has set, and whose group has not asked for messages since: what it commits of them until then is from
+    /// before. Each has an offset in `groups`, which bounds them.
+    resets: BTreeMap<GroupName, BTreeMap<TopicName, BTreeSet<QueueId>>>,
     /// Raised by every change.
     changes: u64,
     /// Whether there are changes that no file holds yet.
@@ -58,6 +61,39 @@ impl ConsumerOffsets {
         let topics = self.groups.entry(GroupName::from(group)).or_default();
         topics.entry(TopicName::from(topic)).or_default().insert(queue, offset);
         true
+    }
+
+    /// Sets an offset against what consumers may still commit. False if the table is full.
+    pub fn reset(&mut self, group: &str, topic: &str, queue: QueueId, offset: QueueOffset) -> bool {
+        let stored = self.commit(group, topic, queue, offset);
+        if stored {
+            let topics = self.resets.entry(GroupName::from(group)).or_default();
+            topics.entry(TopicName::from(topic)).or_default().insert(queue);
+        }
+        stored
+    }
+
+    /// Whether the offset was set, and the group has not asked for messages since.
+    #[must_use]
+    pub fn is_reset(&self, group: &str, topic: &str, queue: QueueId) -> bool {
+        let queues = self.resets.get(group).and_then(|topics| topics.get(topic));
+        queues.is_some_and(|queues| queues.contains(&queue))
+    }
+
+    /// The offset that was set, for a group that asks for messages: it is told, and its commits count again.
+    pub fn take_reset(&mut self, group: &str, topic: &str, queue: QueueId) -> Option<QueueOffset> {
+        let topics = self.resets.get_mut(group)?;
+        let queues = topics.get_mut(topic)?;
+        if !queues.remove(&queue) {
+            return None;
+        }
+        if queues.is_empty() {
+            topics.remove(topic);
+        }
+        if topics.is_empty() {
+            self.resets.remove(group);
+        }
+        self.get(group, topic, queue)
     }
 
     /// Stores a commit that a consumer made on a slave. It is kept until the master has it: see [`ConsumerOffsets::replace`].
@@ -205,6 +241,10 @@ impl ConsumerOffsets {
         }
         self.groups.retain(|_, topics| !topics.is_empty());
         self.kept.retain(|(_, known, _)| known.as_str() != topic);
+        self.resets.retain(|_, topics| {
+            topics.remove(topic);
+            !topics.is_empty()
+        });
     }
 
     /// Forgets the offsets of a group that is deleted.
@@ -212,6 +252,7 @@ impl ConsumerOffsets {
         if let Some(topics) = self.groups.remove(group) {
             self.count -= topics.values().map(BTreeMap::len).sum::<usize>();
             self.kept.retain(|(known, _, _)| known.as_str() != group);
+            self.resets.remove(group);
             self.touch();
         }
     }
@@ -257,6 +298,23 @@ mod tests {
         assert_eq!(offsets.topics_of("g").count(), 0);
         offsets.remove_topic("u");
         assert!(offsets.groups.is_empty() && offsets.count == 0);
+    }
+
+    #[test]
+    fn what_an_operator_sets_stays_until_the_group_asks() {
+        let mut offsets = ConsumerOffsets::default();
+        for queue in 0..2 {
+            assert!(offsets.reset("g", "t", QueueId(queue), QueueOffset(4)));
+        }
+        assert!(offsets.is_reset("g", "t", QueueId(0)) && !offsets.is_reset("h", "t", QueueId(0)));
+        assert_eq!(offsets.take_reset("g", "t", QueueId(2)), None);
+        assert_eq!(offsets.take_reset("g", "t", QueueId(0)), Some(QueueOffset(4)));
+        assert_eq!(offsets.take_reset("g", "t", QueueId(0)), None, "told once");
+        offsets.remove_topic("t");
+        assert!(offsets.resets.is_empty() && offsets.get("g", "t", QueueId(1)).is_none());
+        assert!(offsets.reset("g", "t", QueueId(0), QueueOffset(4)));
+        offsets.remove_group("g");
+        assert!(offsets.resets.is_empty());
     }
 
     fn told(offsets: &[(u32, u64)]) -> body::ConsumerOffsets {

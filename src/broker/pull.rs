@@ -93,7 +93,9 @@ impl Broker {
         };
         let (queue_id, queue, name, topic_sys_flag) = self.readable_queue(request)?;
         let filter = self.pull_filter(request)?;
+        let reset = self.offsets.take_reset(request.group, request.topic, queue_id);
         if asked.rounds == 0
+            && reset.is_none()
             && request.sys_flag.commits_offset()
             && let Some(offset) = request.commit_offset
         {
@@ -113,6 +115,10 @@ impl Broker {
             group_sys_flag,
             slow_reader_asks,
         };
+        if let Some(next) = reset {
+            self.answer_pull(asked.now.mono, &pull, &Outcome::Moved { next, status: "OFFSET_RESET" }, out);
+            return Ok(Handled::Done);
+        }
         let outcome = self.run_pull(&pull);
         if let Outcome::Cold(block) = outcome {
             return Ok(Handled::Cold(block));
@@ -362,6 +368,17 @@ impl Broker {
             Outcome::AtEnd { next, status: "OFFSET_OVERFLOW_ONE" }
         };
         self.answer_pull(now, pull, &outcome, out);
+    }
+
+    /// Answers the holds of a queue before their time, with nothing: their consumers ask again.
+    pub(super) fn hurry_holds(&mut self, now: MonoNs, queue: QueueIndex, out: &mut Output) {
+        let mut ended = Vec::new();
+        self.holds.of_queue(queue, &mut ended);
+        for id in ended {
+            if let Some(pull) = self.holds.remove(id) {
+                self.answer_empty(now, &pull, out);
+            }
+        }
     }
 
     /// Answers the holds of a topic that is deleted.

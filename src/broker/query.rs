@@ -10,13 +10,6 @@ use crate::protocol::code::ResponseCode;
 use crate::protocol::reply::{ExtValue, Reply};
 use crate::protocol::request::{self, CommitOffsetRequest, ConsumerOffsetRequest, QueueRequest, SearchOffsetRequest};
 
-/// Which end of a queue.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum End {
-    Min,
-    Max,
-}
-
 impl Broker {
     /// QUERY_CONSUMER_OFFSET 14. A group without an offset is told "apply your consumeFromWhere" (22), except on a young topic: there it
     /// starts at 0, or a group that starts just after the first message would lose it.
@@ -75,30 +68,38 @@ impl Broker {
         Ok(Handled::Done)
     }
 
-    /// Stores a consumer's commit; on a slave it is also kept for the master.
+    /// Stores a consumer's commit; on a slave it is also kept for the master. What was set by an operator and is not told yet stays.
     pub(super) fn commit(&mut self, group: &str, topic: &str, queue: QueueId, offset: QueueOffset) -> bool {
-        if self.is_slave() {
+        if self.offsets.is_reset(group, topic, queue) {
+            true
+        } else if self.is_slave() {
             self.offsets.commit_on_slave(group, topic, queue, offset)
         } else {
             self.offsets.commit(group, topic, queue, offset)
         }
     }
 
-    /// GET_MAX_OFFSET 30 and GET_MIN_OFFSET 31. What was never written begins and ends at 0.
-    pub(super) fn queue_end(
+    /// GET_MAX_OFFSET 30. What was never written begins and ends at 0.
+    pub(super) fn max_offset(
         &mut self,
         asked: &Asked,
         request: &QueueRequest<'_>,
-        end: End,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
         let bounds = self.known_queue(request.topic, request.queue_id).map(|queue| self.log.bounds(queue));
-        let offset = bounds.map_or(QueueOffset(0), |bounds| match end {
-            End::Min => bounds.min,
-            End::Max if request.committed => bounds.max,
-            End::Max => bounds.appended_max,
-        });
-        self.answer_offset(asked, offset, out)
+        let max = bounds.map_or(QueueOffset(0), |of| if request.committed { of.max } else { of.appended_max });
+        self.answer_offset(asked, max, out)
+    }
+
+    /// GET_MIN_OFFSET 31.
+    pub(super) fn min_offset(
+        &mut self,
+        asked: &Asked,
+        request: &QueueRequest<'_>,
+        out: &mut Output,
+    ) -> Result<Handled, Refusal> {
+        let bounds = self.known_queue(request.topic, request.queue_id).map(|queue| self.log.bounds(queue));
+        self.answer_offset(asked, bounds.map_or(QueueOffset(0), |of| of.min), out)
     }
 
     /// SEARCH_OFFSET_BY_TIMESTAMP 29.
@@ -149,8 +150,12 @@ impl Broker {
     }
 
     /// LOCK_BATCH_MQ 41: answers which of the queues the client holds now.
-    pub(super) fn lock_queues(&mut self, asked: &Asked, body: &[u8], out: &mut Output) -> Result<Handled, Refusal> {
-        let request = LockRequest::decode(body)?;
+    pub(super) fn lock_queues(
+        &mut self,
+        asked: &Asked,
+        request: &LockRequest,
+        out: &mut Output,
+    ) -> Result<Handled, Refusal> {
         let mut locked = Vec::with_capacity(request.queues.len());
         for queue in &request.queues {
             let (group, client) = (&request.group, &request.client_id);
@@ -167,8 +172,12 @@ impl Broker {
     }
 
     /// UNLOCK_BATCH_MQ 42.
-    pub(super) fn unlock_queues(&mut self, asked: &Asked, body: &[u8], out: &mut Output) -> Result<Handled, Refusal> {
-        let request = LockRequest::decode(body)?;
+    pub(super) fn unlock_queues(
+        &mut self,
+        asked: &Asked,
+        request: &LockRequest,
+        out: &mut Output,
+    ) -> Result<Handled, Refusal> {
         for queue in &request.queues {
             self.locks.unlock(&request.group, &queue.topic, queue.queue_id, &request.client_id);
         }

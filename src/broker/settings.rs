@@ -44,6 +44,8 @@ pub struct BrokerSettings {
     pub long_polling: bool,
     /// `shortPollingTimeMills`: how long a pull is held if `long_polling` is off.
     pub short_polling_ms: u64,
+    /// `useServerSideResetOffset`: the broker resets offsets itself; else it tells the clients to.
+    pub resets_offsets: bool,
     /// `syncFlushTimeout`.
     pub flush_wait_ms: u64,
     /// What its log may throw away, and when.
@@ -76,6 +78,7 @@ impl BrokerSettings {
             message_body_bytes_max: usize::try_from(config.message_bytes_max).expect("8 MiB at most"),
             long_polling: config.long_polling,
             short_polling_ms: config.short_polling_ms,
+            resets_offsets: config.resets_offsets,
             flush_wait_ms: config.sync_flush_timeout_ms,
             retention: retention(config),
             replica: replica(config),

@@ -13,31 +13,33 @@ use crate::letter::{Metadata, ToControl};
 use crate::log::QueueIndex;
 use crate::model::{Now, TopicName};
 use crate::protocol::body;
-use crate::protocol::code::{RequestCode, ResponseCode};
+use crate::protocol::code::{OnSlave, RequestCode, ResponseCode};
 
 impl Broker {
     pub(super) fn is_slave(&self) -> bool {
         !self.settings.replica.role.is_master()
     }
 
-    /// Whether a slave answers a request. A master answers all.
-    pub(super) fn check_role(&self, code: RequestCode) -> Result<(), Refusal> {
-        use RequestCode as Code;
+    /// Whether this broker answers a request that slaves treat so. A master answers all.
+    pub(super) fn check_role(&self, code: RequestCode, on_slave: OnSlave) -> Result<(), Refusal> {
         if !self.is_slave() {
             return Ok(());
         }
-        match code {
-            // A client tries another broker, or later: the master may be back by then.
-            Code::SendMessage | Code::SendMessageV2 | Code::SendBatchMessage | Code::ConsumerSendMsgBack => Err(busy()),
-            Code::UpdateAndCreateTopic
-            | Code::UpdateAndCreateTopicList
-            | Code::UpdateAndCreateSubscriptiongroup
-            | Code::UpdateAndCreateSubscriptiongroupList => {
-                let remark =
-                    "Can't modify topic or subscription group from slave broker, please execute it from master broker.";
+        match on_slave {
+            OnSlave::Answers => Ok(()),
+            OnSlave::Busy => Err(busy()),
+            OnSlave::Refuses => {
+                let remark = match code {
+                    RequestCode::InvokeBrokerToResetOffset => "Can not reset offset in slave broker",
+                    _ => {
+                        "Can't modify topic or subscription group from slave broker, please execute it from master broker."
+                    }
+                };
                 Err(Refusal::new(ResponseCode::SystemError, remark))
             }
-            _ => Ok(()),
+            OnSlave::Unavailable => {
+                Err(Refusal::new(ResponseCode::SlaveNotAvailable, "this broker is a slave, ask its master"))
+            }
         }
     }
 

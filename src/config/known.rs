@@ -397,7 +397,6 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "useEpollNativeSelector",
     "usePIDColdCtrStrategy",
     "useReentrantLockWhenPutMessage",
-    "useServerSideResetOffset",
     "useStaticSubscription",
     "userCacheExpiredSecond",
     "userCacheMaxNum",

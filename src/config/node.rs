@@ -113,6 +113,8 @@ pub struct NodeConfig {
     pub region_id: String,
     /// `longPollingEnable`.
     pub long_polling: bool,
+    /// `useServerSideResetOffset`.
+    pub resets_offsets: bool,
     /// `shortPollingTimeMills`.
     pub short_polling_ms: u64,
     /// `registerNameServerPeriod`, ms, within 10 to 60 s.
@@ -324,6 +326,7 @@ impl NodeConfig {
             trace_on: true,
             region_id: String::new(),
             long_polling: true,
+            resets_offsets: true,
             short_polling_ms: 0,
             register_period_ms: 0,
             register_timeout_ms: 0,
@@ -712,6 +715,12 @@ const NODE: &[Setting<NodeConfig>] = &[
         "true",
         long_polling,
         "Whether a pull that finds nothing is held until a message comes."
+    )),
+    online(setting!(
+        "useServerSideResetOffset",
+        "true",
+        resets_offsets,
+        "Whether the broker resets a group's offsets itself, whoever is online; false tells the clients to, as RocketMQ 4 did."
     )),
     online(setting!("shortPollingTimeMills", "1000", short_polling_ms in 1..=60_000, "of ms ",
         "Milliseconds that such a pull waits if longPollingEnable=false.")),

@@ -19,14 +19,77 @@ pub enum Tier {
 /// Who answers a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// A broker.
-    Broker,
+    /// A broker; a slave may have less to say than a master.
+    Broker(OnSlave),
     /// The name server.
     NameServer,
     /// A client: the broker asks over the connection that the client opened.
     Client,
     /// The controller.
     Controller,
+}
+
+/// What a slave does with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnSlave {
+    /// It answers as a master does.
+    Answers,
+    /// It says that it is busy, so that the client takes another broker, or comes again: its master may be back by then.
+    Busy,
+    /// It says that only a master changes this.
+    Refuses,
+    /// It says that it is a slave (11, `SLAVE_NOT_AVAILABLE`).
+    Unavailable,
+}
+
+/// What a request names and access control protects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// The cluster as a whole: nothing in particular is named.
+    Cluster,
+    /// Each topic that is named. A group's retry topic stands for the group.
+    Topic,
+    /// Each consumer group that is named.
+    Group,
+}
+
+/// What is done to a resource. Source: RocketMQ `org.apache.rocketmq.common.action.Action`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send to it.
+    Pub,
+    /// Consume from it, or as it.
+    Sub,
+    /// Make it, or change its settings: RocketMQ's requests do not tell the two apart.
+    Create,
+    /// Change its state.
+    Update,
+    /// Remove it.
+    Delete,
+    /// Look at it.
+    Get,
+    /// Be told which there are.
+    List,
+}
+
+/// A right that a request needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// To what.
+    pub resource: Resource,
+    /// One of these is enough.
+    pub any_of: &'static [Action],
+}
+
+/// What a request costs at most, for quotas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// It looks at what it names.
+    Cheap,
+    /// It grows with a table, or with the queues of a topic.
+    Scan,
+    /// Its answer may have the size of a table.
+    Large,
 }
 
 /// How far ringmq is with a request.
@@ -45,8 +108,29 @@ pub enum Status {
 #[error("unknown code {0}")]
 pub struct UnknownCode(pub i32);
 
+/// What is known of a request before it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// RocketMQ's name of the code.
+    pub name: &'static str,
+    /// How much of the world works without it.
+    pub tier: Tier,
+    /// Who answers it.
+    pub endpoint: Endpoint,
+    /// How far ringmq is with it.
+    pub status: Status,
+    /// What it costs.
+    pub cost: Cost,
+    /// All the rights that it needs. Source: RocketMQ `DefaultAuthorizationContextBuilder` and the annotations of request headers; where
+    /// those say nothing (25, 26, 28, 43, 200 and others), what they say of the same kind of request.
+    pub needs: &'static [Need],
+    /// What is missing, or who is asked; often empty.
+    pub note: &'static str,
+}
+
 macro_rules! request_codes {
-    ($($variant:ident = $code:literal, $name:literal, $tier:ident, $endpoint:ident, $status:ident, $note:literal;)*) => {
+    ($($variant:ident = $code:literal, $name:literal, $tier:ident, $endpoint:ident $(($on_slave:ident))?, $status:ident, $cost:ident,
+       [$($resource:ident: $($action:ident)|+),*], $note:literal;)*) => {
         /// What a request asks for.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(i32)]
@@ -58,34 +142,20 @@ macro_rules! request_codes {
             /// Every request code, by number.
             pub const ALL: &'static [RequestCode] = &[$(RequestCode::$variant),*];
 
-            /// RocketMQ's name of the code.
+            /// What is known of it.
             #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(RequestCode::$variant => $name,)* }
-            }
-
-            /// How much of the world works without it.
-            #[must_use]
-            pub const fn tier(self) -> Tier {
-                match self { $(RequestCode::$variant => Tier::$tier,)* }
-            }
-
-            /// Who answers it.
-            #[must_use]
-            pub const fn endpoint(self) -> Endpoint {
-                match self { $(RequestCode::$variant => Endpoint::$endpoint,)* }
-            }
-
-            /// How far ringmq is with it.
-            #[must_use]
-            pub const fn status(self) -> Status {
-                match self { $(RequestCode::$variant => Status::$status,)* }
-            }
-
-            /// What is missing, or who is asked; often empty.
-            #[must_use]
-            pub const fn note(self) -> &'static str {
-                match self { $(RequestCode::$variant => $note,)* }
+            pub const fn row(self) -> &'static Row {
+                match self {
+                    $(RequestCode::$variant => &Row {
+                        name: $name,
+                        tier: Tier::$tier,
+                        endpoint: Endpoint::$endpoint $((OnSlave::$on_slave))?,
+                        status: Status::$status,
+                        cost: Cost::$cost,
+                        needs: &[$(Need { resource: Resource::$resource, any_of: &[$(Action::$action),+] }),*],
+                        note: $note,
+                    },)*
+                }
             }
         }
 
@@ -103,151 +173,157 @@ macro_rules! request_codes {
 }
 
 request_codes! {
-    SendMessage = 10, "SEND_MESSAGE", T0, Broker, Partly, "delayed, timer and transactional messages are refused (13)";
-    PullMessage = 11, "PULL_MESSAGE", T0, Broker, Partly, "tag filters; SQL92 is not there";
-    QueryMessage = 12, "QUERY_MESSAGE", T1, Broker, Works, "";
-    QueryConsumerOffset = 14, "QUERY_CONSUMER_OFFSET", T0, Broker, Works, "";
-    UpdateConsumerOffset = 15, "UPDATE_CONSUMER_OFFSET", T0, Broker, Works, "";
-    UpdateAndCreateTopic = 17, "UPDATE_AND_CREATE_TOPIC", T2, Broker, Works, "";
-    UpdateAndCreateTopicList = 18, "UPDATE_AND_CREATE_TOPIC_LIST", T2, Broker, Works, "";
-    GetAllTopicConfig = 21, "GET_ALL_TOPIC_CONFIG", T2, Broker, Works, "";
-    UpdateBrokerConfig = 25, "UPDATE_BROKER_CONFIG", T2, Broker, Works, "of what may change online (conf/ says what), on all shards of the node; anything else is refused";
-    GetBrokerConfig = 26, "GET_BROKER_CONFIG", T2, Broker, Works, "";
-    GetBrokerRuntimeInfo = 28, "GET_BROKER_RUNTIME_INFO", T2, Broker, Partly, "days begin at midnight UTC, and with the process; thread pool keys are 0";
-    SearchOffsetByTimestamp = 29, "SEARCH_OFFSET_BY_TIMESTAMP", T1, Broker, Works, "";
-    GetMaxOffset = 30, "GET_MAX_OFFSET", T0, Broker, Works, "";
-    GetMinOffset = 31, "GET_MIN_OFFSET", T1, Broker, Works, "";
-    GetEarliestMsgStoretime = 32, "GET_EARLIEST_MSG_STORETIME", T2, Broker, Works, "";
-    ViewMessageById = 33, "VIEW_MESSAGE_BY_ID", T1, Broker, Works, "";
-    HeartBeat = 34, "HEART_BEAT", T0, Broker, Works, "";
-    UnregisterClient = 35, "UNREGISTER_CLIENT", T0, Broker, Works, "";
-    ConsumerSendMsgBack = 36, "CONSUMER_SEND_MSG_BACK", T0, Broker, Partly, "the copy can be consumed at once: there are no delay levels yet";
-    EndTransaction = 37, "END_TRANSACTION", T1, Broker, NotYet, "";
-    GetConsumerListByGroup = 38, "GET_CONSUMER_LIST_BY_GROUP", T0, Broker, Works, "";
-    CheckTransactionState = 39, "CHECK_TRANSACTION_STATE", T1, Client, NotYet, "sent to producers";
-    NotifyConsumerIdsChanged = 40, "NOTIFY_CONSUMER_IDS_CHANGED", T0, Client, Works, "sent to consumers";
-    LockBatchMq = 41, "LOCK_BATCH_MQ", T1, Broker, Works, "";
-    UnlockBatchMq = 42, "UNLOCK_BATCH_MQ", T1, Broker, Works, "";
-    GetAllConsumerOffset = 43, "GET_ALL_CONSUMER_OFFSET", T3, Broker, Works, "";
-    GetAllDelayOffset = 45, "GET_ALL_DELAY_OFFSET", T3, Broker, Works, "";
-    CheckClientConfig = 46, "CHECK_CLIENT_CONFIG", T1, Broker, NotYet, "";
-    UpdateAndCreateAclConfig = 50, "UPDATE_AND_CREATE_ACL_CONFIG", T3, Broker, NotYet, "ACL 1.0, removed in RocketMQ 5.3.1";
-    DeleteAclConfig = 51, "DELETE_ACL_CONFIG", T3, Broker, NotYet, "ACL 1.0, removed in RocketMQ 5.3.1";
-    GetBrokerClusterAclInfo = 52, "GET_BROKER_CLUSTER_ACL_INFO", T3, Broker, NotYet, "ACL 1.0, removed in RocketMQ 5.3.1";
-    UpdateGlobalWhiteAddrsConfig = 53, "UPDATE_GLOBAL_WHITE_ADDRS_CONFIG", T3, Broker, NotYet, "ACL 1.0, removed in RocketMQ 5.3.1";
-    GetBrokerClusterAclConfig = 54, "GET_BROKER_CLUSTER_ACL_CONFIG", T3, Broker, NotYet, "ACL 1.0, removed in RocketMQ 5.3.1";
-    GetTimerCheckPoint = 60, "GET_TIMER_CHECK_POINT", T3, Broker, NotYet, "";
-    GetTimerMetrics = 61, "GET_TIMER_METRICS", T3, Broker, NotYet, "";
-    PutKvConfig = 100, "PUT_KV_CONFIG", T2, NameServer, Works, "";
-    GetKvConfig = 101, "GET_KV_CONFIG", T2, NameServer, Works, "";
-    DeleteKvConfig = 102, "DELETE_KV_CONFIG", T2, NameServer, Works, "";
-    RegisterBroker = 103, "REGISTER_BROKER", T1, NameServer, Works, "";
-    UnregisterBroker = 104, "UNREGISTER_BROKER", T1, NameServer, Works, "";
-    GetRouteinfoByTopic = 105, "GET_ROUTEINFO_BY_TOPIC", T0, NameServer, Works, "";
-    GetBrokerClusterInfo = 106, "GET_BROKER_CLUSTER_INFO", T2, NameServer, Works, "";
-    UpdateAndCreateSubscriptiongroup = 200, "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP", T2, Broker, Works, "";
-    GetAllSubscriptiongroupConfig = 201, "GET_ALL_SUBSCRIPTIONGROUP_CONFIG", T2, Broker, Works, "";
-    GetTopicStatsInfo = 202, "GET_TOPIC_STATS_INFO", T2, Broker, Works, "";
-    GetConsumerConnectionList = 203, "GET_CONSUMER_CONNECTION_LIST", T2, Broker, Works, "";
-    GetProducerConnectionList = 204, "GET_PRODUCER_CONNECTION_LIST", T2, Broker, Works, "";
-    WipeWritePermOfBroker = 205, "WIPE_WRITE_PERM_OF_BROKER", T2, NameServer, Works, "";
-    GetAllTopicListFromNameserver = 206, "GET_ALL_TOPIC_LIST_FROM_NAMESERVER", T2, NameServer, Works, "";
-    DeleteSubscriptiongroup = 207, "DELETE_SUBSCRIPTIONGROUP", T2, Broker, Works, "";
-    GetConsumeStats = 208, "GET_CONSUME_STATS", T2, Broker, Partly, "pullOffset is the consumer offset";
-    DeleteTopicInBroker = 215, "DELETE_TOPIC_IN_BROKER", T2, Broker, Works, "";
-    DeleteTopicInNamesrv = 216, "DELETE_TOPIC_IN_NAMESRV", T2, NameServer, Works, "";
-    RegisterTopicInNamesrv = 217, "REGISTER_TOPIC_IN_NAMESRV", T2, NameServer, Works, "";
-    GetKvlistByNamespace = 219, "GET_KVLIST_BY_NAMESPACE", T2, NameServer, Works, "";
-    ResetConsumerClientOffset = 220, "RESET_CONSUMER_CLIENT_OFFSET", T2, Client, NotYet, "sent to consumers";
-    GetConsumerStatusFromClient = 221, "GET_CONSUMER_STATUS_FROM_CLIENT", T2, Client, NotYet, "sent to consumers";
-    InvokeBrokerToResetOffset = 222, "INVOKE_BROKER_TO_RESET_OFFSET", T2, Broker, NotYet, "";
-    InvokeBrokerToGetConsumerStatus = 223, "INVOKE_BROKER_TO_GET_CONSUMER_STATUS", T2, Broker, NotYet, "";
-    GetTopicsByCluster = 224, "GET_TOPICS_BY_CLUSTER", T2, NameServer, Works, "";
-    UpdateAndCreateSubscriptiongroupList = 225, "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST", T2, Broker, Works, "";
-    QueryTopicConsumeByWho = 300, "QUERY_TOPIC_CONSUME_BY_WHO", T2, Broker, Works, "";
-    QueryConsumeTimeSpan = 303, "QUERY_CONSUME_TIME_SPAN", T2, Broker, NotYet, "";
-    GetSystemTopicListFromNs = 304, "GET_SYSTEM_TOPIC_LIST_FROM_NS", T2, NameServer, Works, "";
-    GetSystemTopicListFromBroker = 305, "GET_SYSTEM_TOPIC_LIST_FROM_BROKER", T2, Broker, Works, "";
-    CleanExpiredConsumequeue = 306, "CLEAN_EXPIRED_CONSUMEQUEUE", T2, Broker, NotYet, "";
-    GetConsumerRunningInfo = 307, "GET_CONSUMER_RUNNING_INFO", T2, Broker, NotYet, "relayed to the client that is asked about";
-    QueryCorrectionOffset = 308, "QUERY_CORRECTION_OFFSET", T3, Broker, NotYet, "";
-    ConsumeMessageDirectly = 309, "CONSUME_MESSAGE_DIRECTLY", T2, Broker, NotYet, "relayed to the client that is asked";
-    SendMessageV2 = 310, "SEND_MESSAGE_V2", T0, Broker, Partly, "delayed, timer and transactional messages are refused (13)";
-    GetUnitTopicList = 311, "GET_UNIT_TOPIC_LIST", T2, NameServer, Works, "";
-    GetHasUnitSubTopicList = 312, "GET_HAS_UNIT_SUB_TOPIC_LIST", T2, NameServer, Works, "";
-    GetHasUnitSubUnunitTopicList = 313, "GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST", T2, NameServer, Works, "";
-    CloneGroupOffset = 314, "CLONE_GROUP_OFFSET", T2, Broker, NotYet, "";
-    ViewBrokerStatsData = 315, "VIEW_BROKER_STATS_DATA", T2, Broker, Partly, "of topics, groups and the broker: put, got, sent back; none by queue, none of latency";
-    CleanUnusedTopic = 316, "CLEAN_UNUSED_TOPIC", T2, Broker, NotYet, "";
-    GetBrokerConsumeStats = 317, "GET_BROKER_CONSUME_STATS", T2, Broker, NotYet, "";
-    UpdateNamesrvConfig = 318, "UPDATE_NAMESRV_CONFIG", T2, NameServer, Partly, "until the next start; files are not written";
-    GetNamesrvConfig = 319, "GET_NAMESRV_CONFIG", T2, NameServer, Works, "";
-    SendBatchMessage = 320, "SEND_BATCH_MESSAGE", T1, Broker, Works, "";
-    QueryConsumeQueue = 321, "QUERY_CONSUME_QUEUE", T2, Broker, NotYet, "";
-    QueryDataVersion = 322, "QUERY_DATA_VERSION", T1, NameServer, Works, "";
-    ResumeCheckHalfMessage = 323, "RESUME_CHECK_HALF_MESSAGE", T2, Broker, NotYet, "";
-    SendReplyMessage = 324, "SEND_REPLY_MESSAGE", T1, Broker, NotYet, "";
-    SendReplyMessageV2 = 325, "SEND_REPLY_MESSAGE_V2", T1, Broker, NotYet, "";
-    PushReplyMessageToClient = 326, "PUSH_REPLY_MESSAGE_TO_CLIENT", T1, Client, NotYet, "sent to producers";
-    AddWritePermOfBroker = 327, "ADD_WRITE_PERM_OF_BROKER", T2, NameServer, Works, "";
-    GetAllProducerInfo = 328, "GET_ALL_PRODUCER_INFO", T2, Broker, Works, "";
-    DeleteExpiredCommitlog = 329, "DELETE_EXPIRED_COMMITLOG", T2, Broker, NotYet, "";
-    QueryTopicsByConsumer = 343, "QUERY_TOPICS_BY_CONSUMER", T2, Broker, NotYet, "";
-    QuerySubscriptionByConsumer = 345, "QUERY_SUBSCRIPTION_BY_CONSUMER", T2, Broker, NotYet, "";
-    GetTopicConfig = 351, "GET_TOPIC_CONFIG", T2, Broker, Works, "";
-    GetSubscriptiongroupConfig = 352, "GET_SUBSCRIPTIONGROUP_CONFIG", T2, Broker, Works, "";
-    UpdateAndGetGroupForbidden = 353, "UPDATE_AND_GET_GROUP_FORBIDDEN", T2, Broker, NotYet, "";
-    CheckRocksdbCqWriteProgress = 354, "CHECK_ROCKSDB_CQ_WRITE_PROGRESS", T3, Broker, NotYet, "";
-    ExportRocksdbConfigToJson = 355, "EXPORT_ROCKSDB_CONFIG_TO_JSON", T3, Broker, NotYet, "";
-    LitePullMessage = 361, "LITE_PULL_MESSAGE", T1, Broker, Partly, "tag filters; SQL92 is not there";
-    RecallMessage = 370, "RECALL_MESSAGE", T1, Broker, NotYet, "";
-    QueryAssignment = 400, "QUERY_ASSIGNMENT", T1, Broker, NotYet, "";
-    SetMessageRequestMode = 401, "SET_MESSAGE_REQUEST_MODE", T1, Broker, NotYet, "";
-    GetAllMessageRequestMode = 402, "GET_ALL_MESSAGE_REQUEST_MODE", T3, Broker, Works, "";
-    UpdateAndCreateStaticTopic = 513, "UPDATE_AND_CREATE_STATIC_TOPIC", T3, Broker, NotYet, "";
-    GetBrokerMemberGroup = 901, "GET_BROKER_MEMBER_GROUP", T3, NameServer, Works, "";
-    AddBroker = 902, "ADD_BROKER", T3, Broker, NotYet, "";
-    RemoveBroker = 903, "REMOVE_BROKER", T3, Broker, NotYet, "";
-    BrokerHeartbeat = 904, "BROKER_HEARTBEAT", T1, NameServer, Works, "";
-    NotifyMinBrokerIdChange = 905, "NOTIFY_MIN_BROKER_ID_CHANGE", T3, Broker, NotYet, "";
-    ExchangeBrokerHaInfo = 906, "EXCHANGE_BROKER_HA_INFO", T3, Broker, NotYet, "";
-    GetBrokerHaStatus = 907, "GET_BROKER_HA_STATUS", T3, Broker, Works, "";
-    ResetMasterFlushOffset = 908, "RESET_MASTER_FLUSH_OFFSET", T3, Broker, NotYet, "";
-    ControllerAlterSyncStateSet = 1001, "CONTROLLER_ALTER_SYNC_STATE_SET", T3, Controller, NotYet, "";
-    ControllerElectMaster = 1002, "CONTROLLER_ELECT_MASTER", T3, Controller, NotYet, "";
-    ControllerRegisterBroker = 1003, "CONTROLLER_REGISTER_BROKER", T3, Controller, NotYet, "";
-    ControllerGetReplicaInfo = 1004, "CONTROLLER_GET_REPLICA_INFO", T3, Controller, NotYet, "";
-    ControllerGetMetadataInfo = 1005, "CONTROLLER_GET_METADATA_INFO", T3, Controller, NotYet, "";
-    ControllerGetSyncStateData = 1006, "CONTROLLER_GET_SYNC_STATE_DATA", T3, Controller, NotYet, "";
-    GetBrokerEpochCache = 1007, "GET_BROKER_EPOCH_CACHE", T3, Broker, NotYet, "";
-    NotifyBrokerRoleChanged = 1008, "NOTIFY_BROKER_ROLE_CHANGED", T3, Broker, NotYet, "";
-    UpdateControllerConfig = 1009, "UPDATE_CONTROLLER_CONFIG", T3, Controller, NotYet, "";
-    GetControllerConfig = 1010, "GET_CONTROLLER_CONFIG", T3, Controller, NotYet, "";
-    CleanBrokerData = 1011, "CLEAN_BROKER_DATA", T3, Controller, NotYet, "";
-    ControllerGetNextBrokerId = 1012, "CONTROLLER_GET_NEXT_BROKER_ID", T3, Controller, NotYet, "";
-    ControllerApplyBrokerId = 1013, "CONTROLLER_APPLY_BROKER_ID", T3, Controller, NotYet, "";
-    UpdateColdDataFlowCtrConfig = 2001, "UPDATE_COLD_DATA_FLOW_CTR_CONFIG", T3, Broker, NotYet, "";
-    RemoveColdDataFlowCtrConfig = 2002, "REMOVE_COLD_DATA_FLOW_CTR_CONFIG", T3, Broker, NotYet, "";
-    GetColdDataFlowCtrInfo = 2003, "GET_COLD_DATA_FLOW_CTR_INFO", T3, Broker, NotYet, "";
-    SetCommitlogReadMode = 2004, "SET_COMMITLOG_READ_MODE", T3, Broker, NotYet, "";
-    AuthCreateUser = 3001, "AUTH_CREATE_USER", T2, Broker, NotYet, "";
-    AuthUpdateUser = 3002, "AUTH_UPDATE_USER", T2, Broker, NotYet, "";
-    AuthDeleteUser = 3003, "AUTH_DELETE_USER", T2, Broker, NotYet, "";
-    AuthGetUser = 3004, "AUTH_GET_USER", T2, Broker, NotYet, "";
-    AuthListUser = 3005, "AUTH_LIST_USER", T2, Broker, NotYet, "";
-    AuthCreateAcl = 3006, "AUTH_CREATE_ACL", T2, Broker, NotYet, "";
-    AuthUpdateAcl = 3007, "AUTH_UPDATE_ACL", T2, Broker, NotYet, "";
-    AuthDeleteAcl = 3008, "AUTH_DELETE_ACL", T2, Broker, NotYet, "";
-    AuthGetAcl = 3009, "AUTH_GET_ACL", T2, Broker, NotYet, "";
-    AuthListAcl = 3010, "AUTH_LIST_ACL", T2, Broker, NotYet, "";
-    PopMessage = 200050, "POP_MESSAGE", T1, Broker, NotYet, "";
-    AckMessage = 200051, "ACK_MESSAGE", T1, Broker, NotYet, "";
-    PeekMessage = 200052, "PEEK_MESSAGE", T3, Broker, NotYet, "";
-    ChangeMessageInvisibletime = 200053, "CHANGE_MESSAGE_INVISIBLETIME", T1, Broker, NotYet, "";
-    Notification = 200054, "NOTIFICATION", T1, Broker, NotYet, "";
-    PollingInfo = 200055, "POLLING_INFO", T2, Broker, NotYet, "";
-    PopRollback = 200056, "POP_ROLLBACK", T3, Broker, NotYet, "";
-    BatchAckMessage = 200151, "BATCH_ACK_MESSAGE", T1, Broker, NotYet, "";
+    SendMessage = 10, "SEND_MESSAGE", T0, Broker(Busy), Partly, Cheap, [Topic: Pub], "delayed, timer and transactional messages are refused (13)";
+    PullMessage = 11, "PULL_MESSAGE", T0, Broker(Answers), Partly, Cheap, [Topic: Sub, Group: Sub], "tag filters; SQL92 is not there";
+    QueryMessage = 12, "QUERY_MESSAGE", T1, Broker(Answers), Works, Scan, [Topic: Sub | Get], "";
+    QueryConsumerOffset = 14, "QUERY_CONSUMER_OFFSET", T0, Broker(Answers), Works, Cheap, [Topic: Sub | Get, Group: Sub | Get], "";
+    UpdateConsumerOffset = 15, "UPDATE_CONSUMER_OFFSET", T0, Broker(Answers), Works, Cheap, [Topic: Sub | Update, Group: Sub | Update], "";
+    UpdateAndCreateTopic = 17, "UPDATE_AND_CREATE_TOPIC", T2, Broker(Refuses), Works, Cheap, [Topic: Create], "";
+    UpdateAndCreateTopicList = 18, "UPDATE_AND_CREATE_TOPIC_LIST", T2, Broker(Refuses), Works, Scan, [Topic: Create], "";
+    GetAllTopicConfig = 21, "GET_ALL_TOPIC_CONFIG", T2, Broker(Answers), Works, Large, [Topic: List], "";
+    UpdateBrokerConfig = 25, "UPDATE_BROKER_CONFIG", T2, Broker(Answers), Works, Cheap, [Cluster: Update],
+        "of what may change online (conf/ says what), on all shards of the node; anything else is refused";
+    GetBrokerConfig = 26, "GET_BROKER_CONFIG", T2, Broker(Answers), Works, Cheap, [Cluster: Get], "";
+    GetBrokerRuntimeInfo = 28, "GET_BROKER_RUNTIME_INFO", T2, Broker(Answers), Partly, Cheap, [Cluster: Get],
+        "days begin at midnight UTC, and with the process; thread pool keys are 0";
+    SearchOffsetByTimestamp = 29, "SEARCH_OFFSET_BY_TIMESTAMP", T1, Broker(Answers), Works, Cheap, [Topic: Get], "";
+    GetMaxOffset = 30, "GET_MAX_OFFSET", T0, Broker(Answers), Works, Cheap, [Topic: Get], "";
+    GetMinOffset = 31, "GET_MIN_OFFSET", T1, Broker(Answers), Works, Cheap, [Topic: Get], "";
+    GetEarliestMsgStoretime = 32, "GET_EARLIEST_MSG_STORETIME", T2, Broker(Answers), Works, Cheap, [Topic: Get], "";
+    ViewMessageById = 33, "VIEW_MESSAGE_BY_ID", T1, Broker(Answers), Works, Cheap, [Topic: Get], "";
+    HeartBeat = 34, "HEART_BEAT", T0, Broker(Answers), Works, Cheap, [Group: Sub, Topic: Sub], "";
+    UnregisterClient = 35, "UNREGISTER_CLIENT", T0, Broker(Answers), Works, Cheap, [Group: Sub], "";
+    ConsumerSendMsgBack = 36, "CONSUMER_SEND_MSG_BACK", T0, Broker(Busy), Partly, Cheap, [Group: Sub],
+        "the copy can be consumed at once: there are no delay levels yet";
+    EndTransaction = 37, "END_TRANSACTION", T1, Broker(Unavailable), NotYet, Cheap, [Topic: Pub], "";
+    GetConsumerListByGroup = 38, "GET_CONSUMER_LIST_BY_GROUP", T0, Broker(Answers), Works, Cheap, [Group: Sub | Get], "";
+    CheckTransactionState = 39, "CHECK_TRANSACTION_STATE", T1, Client, NotYet, Cheap, [], "sent to producers";
+    NotifyConsumerIdsChanged = 40, "NOTIFY_CONSUMER_IDS_CHANGED", T0, Client, Works, Cheap, [], "sent to consumers";
+    LockBatchMq = 41, "LOCK_BATCH_MQ", T1, Broker(Answers), Works, Cheap, [Group: Sub, Topic: Sub], "";
+    UnlockBatchMq = 42, "UNLOCK_BATCH_MQ", T1, Broker(Answers), Works, Cheap, [Group: Sub, Topic: Sub], "";
+    GetAllConsumerOffset = 43, "GET_ALL_CONSUMER_OFFSET", T3, Broker(Answers), Works, Large, [Cluster: Get], "";
+    GetAllDelayOffset = 45, "GET_ALL_DELAY_OFFSET", T3, Broker(Answers), Works, Large, [Cluster: Get], "";
+    CheckClientConfig = 46, "CHECK_CLIENT_CONFIG", T1, Broker(Answers), NotYet, Cheap, [Group: Sub, Topic: Sub], "";
+    UpdateAndCreateAclConfig = 50, "UPDATE_AND_CREATE_ACL_CONFIG", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "ACL 1.0, removed in RocketMQ 5.3.1";
+    DeleteAclConfig = 51, "DELETE_ACL_CONFIG", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "ACL 1.0, removed in RocketMQ 5.3.1";
+    GetBrokerClusterAclInfo = 52, "GET_BROKER_CLUSTER_ACL_INFO", T3, Broker(Answers), NotYet, Cheap, [Cluster: Get], "ACL 1.0, removed in RocketMQ 5.3.1";
+    UpdateGlobalWhiteAddrsConfig = 53, "UPDATE_GLOBAL_WHITE_ADDRS_CONFIG", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update],
+        "ACL 1.0, removed in RocketMQ 5.3.1";
+    GetBrokerClusterAclConfig = 54, "GET_BROKER_CLUSTER_ACL_CONFIG", T3, Broker(Answers), NotYet, Cheap, [Cluster: Get], "ACL 1.0, removed in RocketMQ 5.3.1";
+    GetTimerCheckPoint = 60, "GET_TIMER_CHECK_POINT", T3, Broker(Answers), NotYet, Cheap, [Cluster: Get], "";
+    GetTimerMetrics = 61, "GET_TIMER_METRICS", T3, Broker(Answers), NotYet, Cheap, [Cluster: Get], "";
+    PutKvConfig = 100, "PUT_KV_CONFIG", T2, NameServer, Works, Cheap, [Cluster: Update], "";
+    GetKvConfig = 101, "GET_KV_CONFIG", T2, NameServer, Works, Cheap, [Cluster: Get], "";
+    DeleteKvConfig = 102, "DELETE_KV_CONFIG", T2, NameServer, Works, Cheap, [Cluster: Update], "";
+    RegisterBroker = 103, "REGISTER_BROKER", T1, NameServer, Works, Cheap, [Cluster: Update], "";
+    UnregisterBroker = 104, "UNREGISTER_BROKER", T1, NameServer, Works, Cheap, [Cluster: Update], "";
+    GetRouteinfoByTopic = 105, "GET_ROUTEINFO_BY_TOPIC", T0, NameServer, Works, Cheap, [Topic: Pub | Sub | Get], "";
+    GetBrokerClusterInfo = 106, "GET_BROKER_CLUSTER_INFO", T2, NameServer, Works, Large, [Cluster: Get], "";
+    UpdateAndCreateSubscriptiongroup = 200, "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP", T2, Broker(Refuses), Works, Cheap, [Group: Create], "";
+    GetAllSubscriptiongroupConfig = 201, "GET_ALL_SUBSCRIPTIONGROUP_CONFIG", T2, Broker(Answers), Works, Large, [Group: List], "";
+    GetTopicStatsInfo = 202, "GET_TOPIC_STATS_INFO", T2, Broker(Answers), Works, Scan, [Topic: Get], "";
+    GetConsumerConnectionList = 203, "GET_CONSUMER_CONNECTION_LIST", T2, Broker(Answers), Works, Cheap, [Group: Get], "";
+    GetProducerConnectionList = 204, "GET_PRODUCER_CONNECTION_LIST", T2, Broker(Answers), Works, Cheap, [Cluster: Get], "";
+    WipeWritePermOfBroker = 205, "WIPE_WRITE_PERM_OF_BROKER", T2, NameServer, Works, Cheap, [Cluster: Update], "";
+    GetAllTopicListFromNameserver = 206, "GET_ALL_TOPIC_LIST_FROM_NAMESERVER", T2, NameServer, Works, Large, [Topic: List], "";
+    DeleteSubscriptiongroup = 207, "DELETE_SUBSCRIPTIONGROUP", T2, Broker(Refuses), Works, Scan, [Group: Delete], "";
+    GetConsumeStats = 208, "GET_CONSUME_STATS", T2, Broker(Answers), Partly, Scan, [Group: Get, Topic: Get], "pullOffset is the consumer offset";
+    DeleteTopicInBroker = 215, "DELETE_TOPIC_IN_BROKER", T2, Broker(Answers), Works, Scan, [Topic: Delete], "";
+    DeleteTopicInNamesrv = 216, "DELETE_TOPIC_IN_NAMESRV", T2, NameServer, Works, Cheap, [Cluster: Update], "";
+    RegisterTopicInNamesrv = 217, "REGISTER_TOPIC_IN_NAMESRV", T2, NameServer, Works, Cheap, [Cluster: Update], "";
+    GetKvlistByNamespace = 219, "GET_KVLIST_BY_NAMESPACE", T2, NameServer, Works, Cheap, [Cluster: Get], "";
+    ResetConsumerClientOffset = 220, "RESET_CONSUMER_CLIENT_OFFSET", T2, Client, Works, Cheap, [], "sent to consumers";
+    GetConsumerStatusFromClient = 221, "GET_CONSUMER_STATUS_FROM_CLIENT", T2, Client, Works, Cheap, [], "sent to consumers";
+    InvokeBrokerToResetOffset = 222, "INVOKE_BROKER_TO_RESET_OFFSET", T2, Broker(Refuses), Works, Scan, [Topic: Update, Group: Update], "";
+    InvokeBrokerToGetConsumerStatus = 223, "INVOKE_BROKER_TO_GET_CONSUMER_STATUS", T2, Broker(Answers), Works, Cheap, [Topic: Get, Group: Get], "";
+    GetTopicsByCluster = 224, "GET_TOPICS_BY_CLUSTER", T2, NameServer, Works, Large, [Topic: List], "";
+    UpdateAndCreateSubscriptiongroupList = 225, "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST", T2, Broker(Refuses), Works, Scan, [Group: Create], "";
+    QueryTopicConsumeByWho = 300, "QUERY_TOPIC_CONSUME_BY_WHO", T2, Broker(Answers), Works, Scan, [Topic: Get], "";
+    QueryConsumeTimeSpan = 303, "QUERY_CONSUME_TIME_SPAN", T2, Broker(Answers), NotYet, Scan, [Topic: Get, Group: Get], "";
+    GetSystemTopicListFromNs = 304, "GET_SYSTEM_TOPIC_LIST_FROM_NS", T2, NameServer, Works, Large, [Topic: List], "";
+    GetSystemTopicListFromBroker = 305, "GET_SYSTEM_TOPIC_LIST_FROM_BROKER", T2, Broker(Answers), Works, Scan, [Topic: List], "";
+    CleanExpiredConsumequeue = 306, "CLEAN_EXPIRED_CONSUMEQUEUE", T2, Broker(Answers), NotYet, Scan, [Cluster: Update], "";
+    GetConsumerRunningInfo = 307, "GET_CONSUMER_RUNNING_INFO", T2, Broker(Answers), Works, Cheap, [Group: Get], "relayed to the client that is asked about";
+    QueryCorrectionOffset = 308, "QUERY_CORRECTION_OFFSET", T3, Broker(Answers), NotYet, Scan, [Topic: Get, Group: Get], "";
+    ConsumeMessageDirectly = 309, "CONSUME_MESSAGE_DIRECTLY", T2, Broker(Answers), Works, Cheap, [Topic: Sub, Group: Sub],
+        "relayed to the client that is asked";
+    SendMessageV2 = 310, "SEND_MESSAGE_V2", T0, Broker(Busy), Partly, Cheap, [Topic: Pub], "delayed, timer and transactional messages are refused (13)";
+    GetUnitTopicList = 311, "GET_UNIT_TOPIC_LIST", T2, NameServer, Works, Large, [Topic: List], "";
+    GetHasUnitSubTopicList = 312, "GET_HAS_UNIT_SUB_TOPIC_LIST", T2, NameServer, Works, Large, [Topic: List], "";
+    GetHasUnitSubUnunitTopicList = 313, "GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST", T2, NameServer, Works, Large, [Topic: List], "";
+    CloneGroupOffset = 314, "CLONE_GROUP_OFFSET", T2, Broker(Refuses), NotYet, Scan, [Topic: Update, Group: Update], "";
+    ViewBrokerStatsData = 315, "VIEW_BROKER_STATS_DATA", T2, Broker(Answers), Partly, Cheap, [Cluster: Get],
+        "of topics, groups and the broker: put, got, sent back; none by queue, none of latency";
+    CleanUnusedTopic = 316, "CLEAN_UNUSED_TOPIC", T2, Broker(Refuses), NotYet, Scan, [Cluster: Update], "";
+    GetBrokerConsumeStats = 317, "GET_BROKER_CONSUME_STATS", T2, Broker(Answers), NotYet, Large, [Cluster: Get], "";
+    UpdateNamesrvConfig = 318, "UPDATE_NAMESRV_CONFIG", T2, NameServer, Partly, Cheap, [Cluster: Update], "until the next start; files are not written";
+    GetNamesrvConfig = 319, "GET_NAMESRV_CONFIG", T2, NameServer, Works, Cheap, [Cluster: Get], "";
+    SendBatchMessage = 320, "SEND_BATCH_MESSAGE", T1, Broker(Busy), Works, Cheap, [Topic: Pub], "";
+    QueryConsumeQueue = 321, "QUERY_CONSUME_QUEUE", T2, Broker(Answers), NotYet, Scan, [Topic: Get, Group: Get], "";
+    QueryDataVersion = 322, "QUERY_DATA_VERSION", T1, NameServer, Works, Cheap, [Cluster: Get], "";
+    ResumeCheckHalfMessage = 323, "RESUME_CHECK_HALF_MESSAGE", T2, Broker(Refuses), NotYet, Cheap, [Topic: Update], "";
+    SendReplyMessage = 324, "SEND_REPLY_MESSAGE", T1, Broker(Busy), NotYet, Cheap, [Topic: Pub], "";
+    SendReplyMessageV2 = 325, "SEND_REPLY_MESSAGE_V2", T1, Broker(Busy), NotYet, Cheap, [Topic: Pub], "";
+    PushReplyMessageToClient = 326, "PUSH_REPLY_MESSAGE_TO_CLIENT", T1, Client, NotYet, Cheap, [], "sent to producers";
+    AddWritePermOfBroker = 327, "ADD_WRITE_PERM_OF_BROKER", T2, NameServer, Works, Cheap, [Cluster: Update], "";
+    GetAllProducerInfo = 328, "GET_ALL_PRODUCER_INFO", T2, Broker(Answers), Works, Large, [Cluster: Get], "";
+    DeleteExpiredCommitlog = 329, "DELETE_EXPIRED_COMMITLOG", T2, Broker(Answers), NotYet, Scan, [Cluster: Update], "";
+    QueryTopicsByConsumer = 343, "QUERY_TOPICS_BY_CONSUMER", T2, Broker(Answers), NotYet, Scan, [Group: Get], "";
+    QuerySubscriptionByConsumer = 345, "QUERY_SUBSCRIPTION_BY_CONSUMER", T2, Broker(Answers), NotYet, Cheap, [Topic: Get, Group: Get], "";
+    GetTopicConfig = 351, "GET_TOPIC_CONFIG", T2, Broker(Answers), Works, Cheap, [Topic: Get], "";
+    GetSubscriptiongroupConfig = 352, "GET_SUBSCRIPTIONGROUP_CONFIG", T2, Broker(Answers), Works, Cheap, [Group: Get], "";
+    UpdateAndGetGroupForbidden = 353, "UPDATE_AND_GET_GROUP_FORBIDDEN", T2, Broker(Refuses), NotYet, Cheap, [Topic: Update, Group: Update], "";
+    CheckRocksdbCqWriteProgress = 354, "CHECK_ROCKSDB_CQ_WRITE_PROGRESS", T3, Broker(Answers), NotYet, Scan, [Topic: Get], "";
+    ExportRocksdbConfigToJson = 355, "EXPORT_ROCKSDB_CONFIG_TO_JSON", T3, Broker(Answers), NotYet, Scan, [Cluster: Get], "";
+    LitePullMessage = 361, "LITE_PULL_MESSAGE", T1, Broker(Answers), Partly, Cheap, [Topic: Sub, Group: Sub], "tag filters; SQL92 is not there";
+    RecallMessage = 370, "RECALL_MESSAGE", T1, Broker(Unavailable), NotYet, Cheap, [Topic: Pub], "";
+    QueryAssignment = 400, "QUERY_ASSIGNMENT", T1, Broker(Answers), NotYet, Cheap, [Group: Sub, Topic: Sub], "";
+    SetMessageRequestMode = 401, "SET_MESSAGE_REQUEST_MODE", T1, Broker(Refuses), NotYet, Cheap, [Topic: Update, Group: Update], "";
+    GetAllMessageRequestMode = 402, "GET_ALL_MESSAGE_REQUEST_MODE", T3, Broker(Answers), Works, Large, [Cluster: Get], "";
+    UpdateAndCreateStaticTopic = 513, "UPDATE_AND_CREATE_STATIC_TOPIC", T3, Broker(Refuses), NotYet, Cheap, [Topic: Create], "";
+    GetBrokerMemberGroup = 901, "GET_BROKER_MEMBER_GROUP", T3, NameServer, Works, Cheap, [Cluster: Get], "";
+    AddBroker = 902, "ADD_BROKER", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
+    RemoveBroker = 903, "REMOVE_BROKER", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
+    BrokerHeartbeat = 904, "BROKER_HEARTBEAT", T1, NameServer, Works, Cheap, [Cluster: Update], "";
+    NotifyMinBrokerIdChange = 905, "NOTIFY_MIN_BROKER_ID_CHANGE", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
+    ExchangeBrokerHaInfo = 906, "EXCHANGE_BROKER_HA_INFO", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
+    GetBrokerHaStatus = 907, "GET_BROKER_HA_STATUS", T3, Broker(Answers), Works, Cheap, [Cluster: Get], "";
+    ResetMasterFlushOffset = 908, "RESET_MASTER_FLUSH_OFFSET", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
+    ControllerAlterSyncStateSet = 1001, "CONTROLLER_ALTER_SYNC_STATE_SET", T3, Controller, NotYet, Cheap, [Cluster: Update], "";
+    ControllerElectMaster = 1002, "CONTROLLER_ELECT_MASTER", T3, Controller, NotYet, Cheap, [Cluster: Update], "";
+    ControllerRegisterBroker = 1003, "CONTROLLER_REGISTER_BROKER", T3, Controller, NotYet, Cheap, [Cluster: Update], "";
+    ControllerGetReplicaInfo = 1004, "CONTROLLER_GET_REPLICA_INFO", T3, Controller, NotYet, Cheap, [Cluster: Get], "";
+    ControllerGetMetadataInfo = 1005, "CONTROLLER_GET_METADATA_INFO", T3, Controller, NotYet, Cheap, [Cluster: Get], "";
+    ControllerGetSyncStateData = 1006, "CONTROLLER_GET_SYNC_STATE_DATA", T3, Controller, NotYet, Cheap, [Cluster: Get], "";
+    GetBrokerEpochCache = 1007, "GET_BROKER_EPOCH_CACHE", T3, Broker(Answers), NotYet, Cheap, [Cluster: Get], "";
+    NotifyBrokerRoleChanged = 1008, "NOTIFY_BROKER_ROLE_CHANGED", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
+    UpdateControllerConfig = 1009, "UPDATE_CONTROLLER_CONFIG", T3, Controller, NotYet, Cheap, [Cluster: Update], "";
+    GetControllerConfig = 1010, "GET_CONTROLLER_CONFIG", T3, Controller, NotYet, Cheap, [Cluster: Get], "";
+    CleanBrokerData = 1011, "CLEAN_BROKER_DATA", T3, Controller, NotYet, Cheap, [Cluster: Update], "";
+    ControllerGetNextBrokerId = 1012, "CONTROLLER_GET_NEXT_BROKER_ID", T3, Controller, NotYet, Cheap, [Cluster: Get], "";
+    ControllerApplyBrokerId = 1013, "CONTROLLER_APPLY_BROKER_ID", T3, Controller, NotYet, Cheap, [Cluster: Update], "";
+    UpdateColdDataFlowCtrConfig = 2001, "UPDATE_COLD_DATA_FLOW_CTR_CONFIG", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
+    RemoveColdDataFlowCtrConfig = 2002, "REMOVE_COLD_DATA_FLOW_CTR_CONFIG", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
+    GetColdDataFlowCtrInfo = 2003, "GET_COLD_DATA_FLOW_CTR_INFO", T3, Broker(Answers), NotYet, Cheap, [Cluster: Get], "";
+    SetCommitlogReadMode = 2004, "SET_COMMITLOG_READ_MODE", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
+    AuthCreateUser = 3001, "AUTH_CREATE_USER", T2, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
+    AuthUpdateUser = 3002, "AUTH_UPDATE_USER", T2, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
+    AuthDeleteUser = 3003, "AUTH_DELETE_USER", T2, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
+    AuthGetUser = 3004, "AUTH_GET_USER", T2, Broker(Answers), NotYet, Cheap, [Cluster: Get], "";
+    AuthListUser = 3005, "AUTH_LIST_USER", T2, Broker(Answers), NotYet, Large, [Cluster: Get], "";
+    AuthCreateAcl = 3006, "AUTH_CREATE_ACL", T2, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
+    AuthUpdateAcl = 3007, "AUTH_UPDATE_ACL", T2, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
+    AuthDeleteAcl = 3008, "AUTH_DELETE_ACL", T2, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
+    AuthGetAcl = 3009, "AUTH_GET_ACL", T2, Broker(Answers), NotYet, Cheap, [Cluster: Get], "";
+    AuthListAcl = 3010, "AUTH_LIST_ACL", T2, Broker(Answers), NotYet, Large, [Cluster: Get], "";
+    PopMessage = 200050, "POP_MESSAGE", T1, Broker(Busy), NotYet, Cheap, [Topic: Sub, Group: Sub], "";
+    AckMessage = 200051, "ACK_MESSAGE", T1, Broker(Busy), NotYet, Cheap, [Topic: Sub, Group: Sub], "";
+    PeekMessage = 200052, "PEEK_MESSAGE", T3, Broker(Answers), NotYet, Cheap, [Topic: Sub, Group: Sub], "";
+    ChangeMessageInvisibletime = 200053, "CHANGE_MESSAGE_INVISIBLETIME", T1, Broker(Busy), NotYet, Cheap, [Topic: Sub, Group: Sub], "";
+    Notification = 200054, "NOTIFICATION", T1, Broker(Answers), NotYet, Cheap, [Topic: Sub, Group: Sub], "";
+    PollingInfo = 200055, "POLLING_INFO", T2, Broker(Answers), NotYet, Cheap, [Topic: Get, Group: Get], "";
+    PopRollback = 200056, "POP_ROLLBACK", T3, Broker(Refuses), NotYet, Scan, [Cluster: Update], "";
+    BatchAckMessage = 200151, "BATCH_ACK_MESSAGE", T1, Broker(Busy), NotYet, Cheap, [Topic: Sub, Group: Sub], "";
 }
 
 impl RequestCode {
@@ -432,32 +508,44 @@ mod tests {
             "# Requests of RocketMQ 5.3.3 and what ringmq does with each\n\n\
              Made from the table in `code.rs`; a test holds the two equal. A request that is `not yet` there, or unknown,\n\
              is answered with code 3 (`REQUEST_CODE_NOT_SUPPORTED`), a oneway one is dropped. Tier 0 is basic produce and\n\
-             consume, 1 full messaging, 2 administration, 3 high availability and the rare.\n\n\
-             | code | name | tier | asked of | status | note |\n|---|---|---|---|---|---|\n",
+             consume, 1 full messaging, 2 administration, 3 high availability and the rare. A slave answers (`yes`), says that\n\
+             it is busy (2), refuses (1), or is not available (11). `needs` are the rights that access control will ask for,\n\
+             `cost` what quotas will count.\n\n\
+             | code | name | tier | asked of | slave | status | cost | needs | note |\n\
+             |---|---|---|---|---|---|---|---|---|\n",
         );
         for code in RequestCode::ALL {
-            let tier = match code.tier() {
-                Tier::T0 => 0,
-                Tier::T1 => 1,
-                Tier::T2 => 2,
-                Tier::T3 => 3,
+            let row = code.row();
+            let (number, name, note, tier) = (code.number(), row.name, row.note, row.tier as u8);
+            let (endpoint, slave) = match row.endpoint {
+                Endpoint::Broker(OnSlave::Answers) => ("broker", "yes"),
+                Endpoint::Broker(OnSlave::Busy) => ("broker", "busy"),
+                Endpoint::Broker(OnSlave::Refuses) => ("broker", "refuses"),
+                Endpoint::Broker(OnSlave::Unavailable) => ("broker", "not available"),
+                Endpoint::NameServer => ("name server", ""),
+                Endpoint::Client => ("client", ""),
+                Endpoint::Controller => ("controller", ""),
             };
-            let endpoint = match code.endpoint() {
-                Endpoint::Broker => "broker",
-                Endpoint::NameServer => "name server",
-                Endpoint::Client => "client",
-                Endpoint::Controller => "controller",
-            };
-            let status = match code.status() {
+            let status = match row.status {
                 Status::Works => "works",
                 Status::Partly => "partly",
                 Status::NotYet => "not yet",
             };
-            let (number, name, note) = (code.number(), code.name(), code.note());
-            writeln!(page, "| {number} | {name} | {tier} | {endpoint} | {status} | {note} |")
-                .expect("a String takes it");
+            let cost = format!("{:?}", row.cost).to_lowercase();
+            let needs: Vec<String> = row.needs.iter().map(need_text).collect();
+            let needs = needs.join(", ");
+            writeln!(
+                page,
+                "| {number} | {name} | {tier} | {endpoint} | {slave} | {status} | {cost} | {needs} | {note} |"
+            )
+            .expect("a String takes it");
         }
         page
+    }
+
+    fn need_text(need: &Need) -> String {
+        let actions: Vec<String> = need.any_of.iter().map(|action| format!("{action:?}")).collect();
+        format!("{:?} {}", need.resource, actions.join(" or ")).to_lowercase()
     }
 
     #[test]

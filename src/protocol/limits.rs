@@ -138,8 +138,14 @@ pub const OFFSETS_MAX: usize = 2_000_000;
 /// Queue locks of a shard.
 pub const QUEUE_LOCKS_MAX: usize = 500_000;
 
-/// Calls to clients that may be waiting for their answer.
+/// Calls to clients of a shard that may wait for their answer.
 pub const CLIENT_CALLS_MAX: usize = 4_096;
+
+/// Bytes of answers of clients that a shard keeps until the others have answered too (223); one such answer is about 100 B a queue.
+pub const GATHERED_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Longest name of a client that is called: it goes back with the call.
+pub const CALLED_CLIENT_BYTES_MAX: usize = 4 * 1024;
 
 /// Most messages and bytes of one pull's answer. Source: RocketMQ `maxTransferCountOnMessageInMemory`,
 /// `maxTransferBytesOnMessageInMemory`.

@@ -13,14 +13,14 @@ impl Broker {
     pub(in crate::broker) fn update_groups(
         &mut self,
         asked: &Asked,
-        configs: Vec<SubscriptionGroupConfig>,
+        configs: &[SubscriptionGroupConfig],
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        for config in &configs {
+        for config in configs {
             check_group(config.name.as_str())?;
         }
         for config in configs {
-            self.groups.put(asked.now, config)?;
+            self.groups.put(asked.now, config.clone())?;
         }
         self.answer_group_change(asked, out);
         Ok(Handled::Done)

@@ -1,6 +1,8 @@
 //! What tools ask of a broker: settings, statistics, who is connected. Source: RocketMQ `AdminBrokerProcessor`.
 
+mod client;
 pub(super) mod group;
+mod reset;
 pub(super) mod runtime;
 pub(super) mod stats;
 mod tables;

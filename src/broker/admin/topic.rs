@@ -22,10 +22,10 @@ impl Broker {
     pub(in crate::broker) fn update_topic(
         &mut self,
         asked: &Asked,
-        request: CreateTopicRequest<'_>,
+        request: &CreateTopicRequest<'_>,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        let mut config = request.config;
+        let mut config = request.config.clone();
         check_changeable(config.name.as_str())?;
         let known = self.topics.get(config.name.as_str()).map(|topic| &topic.config.attributes);
         config.attributes = changed_attributes(known, &request.attributes)?;
@@ -38,14 +38,13 @@ impl Broker {
     pub(in crate::broker) fn update_topics(
         &mut self,
         asked: &Asked,
-        body: &[u8],
+        list: &TopicConfigList,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        let list = TopicConfigList::decode(body)?;
         for config in &list.topics {
             check_changeable(config.name.as_str())?;
         }
-        let ticket = self.create_topics(asked.now, list.topics, false, out)?;
+        let ticket = self.create_topics(asked.now, list.topics.clone(), false, out)?;
         self.reply_behind(asked, ticket, &Reply::new(ResponseCode::Success), out);
         Ok(Handled::Done)
     }

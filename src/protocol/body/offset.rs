@@ -8,8 +8,8 @@ use super::fields::{Fields, as_integer};
 use super::topic::DataVersion;
 use crate::code::Language;
 use crate::json::{JsonForm, Key, Value, Writer, parse};
-use crate::limits::JSON_TABLE_NODES_MAX;
-use crate::model::{GroupName, QueueId, QueueOffset, TopicName};
+use crate::limits::{JSON_NODES_MAX, JSON_TABLE_NODES_MAX};
+use crate::model::{ClientId, GroupName, QueueId, QueueOffset, TopicName};
 
 /// The offsets of all groups: the store's `consumerOffset.json`, and the reply to 43.
 ///
@@ -137,6 +137,52 @@ pub fn reset_offsets(offsets: &BTreeMap<MessageQueue, QueueOffset>, form: ResetF
     writer.finish()
 }
 
+/// Where one client stands in its queues: its answer to 221.
+///
+/// `{"consumerTable":{},"messageQueueTable":{{"brokerName":"b","queueId":0,"topic":"T"}:12}}`. Queues that cannot be read are left out.
+///
+/// # Errors
+/// [`BodyError`].
+pub fn decode_client_offsets(body: &[u8]) -> Result<BTreeMap<MessageQueue, i64>, BodyError> {
+    const FIELD: &str = "messageQueueTable";
+    let value = parse(body, JSON_NODES_MAX)?;
+    match Fields::of(&value, "body")?.get(FIELD) {
+        None => Ok(BTreeMap::new()),
+        Some(Value::Object(queues)) => {
+            Ok(queues.0.iter().filter_map(|(key, value)| client_offset(key, value)).collect())
+        }
+        Some(_) => Err(BodyError::Kind { field: FIELD, expected: "an object" }),
+    }
+}
+
+fn client_offset(key: &Key<'_>, value: &Value<'_>) -> Option<(MessageQueue, i64)> {
+    let offset = as_integer(value)?;
+    match key {
+        Key::Object(queue) => Some((MessageQueue::read_fields(Fields::of_object(queue)).ok()?, offset)),
+        // Go cannot write objects as keys: it writes them as texts.
+        Key::Text(queue) => Some((MessageQueue::read(&parse(queue.as_bytes(), JSON_NODES_MAX).ok()?).ok()?, offset)),
+    }
+}
+
+/// Where several clients stand: the reply to 223.
+#[must_use]
+pub fn client_offsets(clients: &BTreeMap<ClientId, BTreeMap<MessageQueue, i64>>) -> Vec<u8> {
+    let mut writer = Writer::new(JsonForm::Fastjson);
+    writer.object(|writer| {
+        writer.key("consumerTable").object(|writer| {
+            for (client, queues) in clients {
+                writer.key(client.as_str()).object(|writer| {
+                    for (queue, offset) in queues {
+                        writer.object_key(|writer| queue.write(writer)).integer(*offset);
+                    }
+                });
+            }
+        });
+        writer.key("messageQueueTable").object(|_| ());
+    });
+    writer.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,5 +227,24 @@ mod tests {
         check(Language::Java, keys);
         check(Language::Go, keys);
         check(Language::Cpp, r#"{"offsetTable":[{"brokerName":"b","offset":8,"queueId":1,"topic":"T"}]}"#);
+    }
+
+    #[test]
+    fn offsets_of_clients_are_gathered() {
+        let queue = |queue| MessageQueue {
+            topic: TopicName::from("T"),
+            broker_name: BrokerName::from("b"),
+            queue_id: QueueId(queue),
+        };
+        let java = r#"{"consumerTable":{},"messageQueueTable":{{"brokerName":"b","queueId":0,"topic":"T"}:12,{"brokerName":"b","queueId":1,"topic":"T"}:-1}}"#;
+        let go = r#"{"messageQueueTable":{"{\"topic\":\"T\",\"brokerName\":\"b\",\"queueId\":0}":12,"odd":1}}"#;
+        let of_java = decode_client_offsets(java.as_bytes()).expect("a table");
+        assert_eq!(of_java, [(queue(0), 12), (queue(1), -1)].into());
+        assert_eq!(decode_client_offsets(go.as_bytes()), Ok([(queue(0), 12)].into()));
+        assert_eq!(decode_client_offsets(b"{}"), Ok(BTreeMap::new()));
+        assert!(decode_client_offsets(b"[]").is_err());
+        let expected = r#"{"consumerTable":{"c":{{"brokerName":"b","queueId":0,"topic":"T"}:12,{"brokerName":"b","queueId":1,"topic":"T"}:-1}},"messageQueueTable":{}}"#;
+        let written = client_offsets(&[(ClientId::from("c"), of_java)].into());
+        assert_eq!(String::from_utf8(written).as_deref(), Ok(expected));
     }
 }

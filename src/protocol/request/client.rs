@@ -71,23 +71,84 @@ impl<'a> ConnectionsRequest<'a> {
     }
 }
 
-/// 307 and 309: a question to one client, which the broker passes on with all its fields.
+/// 307: what one client says of itself. The broker asks it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RelayRequest<'a> {
+pub struct RunningInfoRequest<'a> {
     /// The client's group.
     pub group: &'a str,
     /// The client.
     pub client_id: &'a str,
+    /// Whether it is to tell the stacks of its threads, as it was asked: passed on.
+    pub jstack: Option<&'a str>,
 }
 
-impl<'a> RelayRequest<'a> {
-    /// Reads 307 or 309.
+impl<'a> RunningInfoRequest<'a> {
+    /// Reads 307.
     ///
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
         let fields = Fields(header);
-        Ok(RelayRequest { group: fields.text("consumerGroup")?, client_id: fields.text("clientId")? })
+        Ok(RunningInfoRequest {
+            group: fields.text("consumerGroup")?,
+            client_id: fields.text("clientId")?,
+            jstack: fields.optional_text("jstackEnable"),
+        })
+    }
+}
+
+/// 309: one client is to consume one message now. The broker sends it there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumeDirectlyRequest<'a> {
+    /// The client's group.
+    pub group: &'a str,
+    /// The client. RocketMQ's header lets it out, but nobody is asked without it.
+    pub client_id: &'a str,
+    /// The message's offset id.
+    pub message_id: &'a str,
+    /// The message's topic, said by 5.x tools.
+    pub topic: Option<&'a str>,
+}
+
+impl<'a> ConsumeDirectlyRequest<'a> {
+    /// Reads 309.
+    ///
+    /// # Errors
+    /// [`BadRequest`].
+    pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
+        let fields = Fields(header);
+        Ok(ConsumeDirectlyRequest {
+            group: fields.text("consumerGroup")?,
+            client_id: fields.text("clientId")?,
+            message_id: fields.text("msgId")?,
+            topic: fields.optional_text("topic"),
+        })
+    }
+}
+
+/// 223: where the clients of a group stand in a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerStatusRequest<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The group.
+    pub group: &'a str,
+    /// Only this client, by its id: RocketMQ calls it an address.
+    pub client_id: Option<&'a str>,
+}
+
+impl<'a> ConsumerStatusRequest<'a> {
+    /// Reads 223.
+    ///
+    /// # Errors
+    /// [`BadRequest`].
+    pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
+        let fields = Fields(header);
+        Ok(ConsumerStatusRequest {
+            topic: fields.text("topic")?,
+            group: fields.text("group")?,
+            client_id: fields.optional_text("clientAddr"),
+        })
     }
 }
 
@@ -105,6 +166,11 @@ mod tests {
         assert_eq!(ConsumerListRequest::parse(&header), Ok(ConsumerListRequest { group: "G" }));
         assert_eq!(ConnectionsRequest::parse_consumer(&header), Ok(ConnectionsRequest { group: "G" }));
         assert_eq!(ConnectionsRequest::parse_producer(&header), Ok(ConnectionsRequest { group: "" }));
-        assert_eq!(RelayRequest::parse(&header), Ok(RelayRequest { group: "G", client_id: "d" }));
+        let info = RunningInfoRequest { group: "G", client_id: "d", jstack: None };
+        assert_eq!(RunningInfoRequest::parse(&header), Ok(info));
+        assert_eq!(ConsumeDirectlyRequest::parse(&header), Err(BadRequest::Missing { field: "msgId" }));
+        let asked = header_of(r#"{"extFields":{"topic":"T","group":"G","clientAddr":""}}"#);
+        let status = ConsumerStatusRequest { topic: "T", group: "G", client_id: None };
+        assert_eq!(ConsumerStatusRequest::parse(&asked), Ok(status));
     }
 }

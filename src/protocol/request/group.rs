@@ -1,8 +1,6 @@
-//! Consumer groups: ask and delete. Creating one (200) has its settings in the body.
+//! Consumer groups: ask and delete. Listing (201) takes a [`super::TableRequest`]; creating one (200) has its settings in the body.
 
-use super::topic::page_version;
 use super::{BadRequest, Fields};
-use crate::body::DataVersion;
 use crate::header::Header;
 
 /// 352: a group's settings.
@@ -44,30 +42,6 @@ impl<'a> DeleteGroupRequest<'a> {
     }
 }
 
-/// 201: groups from a place of the table on. Old clients say nothing, and get all.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupPageRequest {
-    /// First group, counted from 0.
-    pub first: usize,
-    /// Most groups; none is all.
-    pub count_max: Option<usize>,
-    /// Version of the table that the client has pages of.
-    pub version: Option<DataVersion>,
-}
-
-impl GroupPageRequest {
-    /// Reads 201.
-    #[must_use]
-    pub fn parse(header: &Header<'_>) -> Self {
-        let fields = Fields(header);
-        GroupPageRequest {
-            first: fields.optional_number("groupSeq").unwrap_or(0),
-            count_max: fields.optional_number("maxGroupNum"),
-            version: page_version(fields),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,10 +49,9 @@ mod tests {
 
     #[test]
     fn groups_are_named_by_two_fields() {
-        let header = header_of(r#"{"extFields":{"group":"A","groupName":"B","cleanOffset":"true","groupSeq":"7"}}"#);
+        let header = header_of(r#"{"extFields":{"group":"A","groupName":"B","cleanOffset":"true"}}"#);
         assert_eq!(GroupRequest::parse(&header), Ok(GroupRequest { group: "A" }));
         assert_eq!(DeleteGroupRequest::parse(&header), Ok(DeleteGroupRequest { group: "B", clean_offset: true }));
-        assert_eq!(GroupPageRequest::parse(&header), GroupPageRequest { first: 7, count_max: None, version: None });
         assert_eq!(DeleteGroupRequest::parse(&header_of("{}")), Err(BadRequest::Missing { field: "groupName" }));
     }
 }

@@ -71,6 +71,8 @@ impl<'a> PullRequest<'a> {
     ///
     /// # Errors
     /// [`BadRequest`].
+    // Inlined for the same reason as a send.
+    #[inline(always)]
     pub fn parse(header: &'a Header<'_>) -> Result<PullRequest<'a>, BadRequest> {
         let mut pull = PullRequest {
             group: "",

@@ -25,26 +25,6 @@ impl<'a> ConsumeStatsRequest<'a> {
     }
 }
 
-/// 303 and 345: a group and a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicGroupRequest<'a> {
-    /// The topic.
-    pub topic: &'a str,
-    /// The group.
-    pub group: &'a str,
-}
-
-impl<'a> TopicGroupRequest<'a> {
-    /// Reads 303 or 345.
-    ///
-    /// # Errors
-    /// [`BadRequest`].
-    pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        let fields = Fields(header);
-        Ok(TopicGroupRequest { topic: fields.text("topic")?, group: fields.text("group")? })
-    }
-}
-
 /// 315: one counter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerStatsRequest<'a> {

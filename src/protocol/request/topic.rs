@@ -1,7 +1,7 @@
 //! Topics: create, change, delete, ask.
 
 use super::{BadRequest, Fields};
-use crate::body::{DataVersion, TopicConfig, TopicFilterType};
+use crate::body::{TopicConfig, TopicFilterType};
 use crate::header::Header;
 use crate::limits::TOPIC_QUEUES_MAX;
 
@@ -85,35 +85,6 @@ impl<'a> TopicRequest<'a> {
     }
 }
 
-/// 21: topics from a place of the table on. Old clients say nothing, and get all.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicPageRequest {
-    /// First topic, counted from 0.
-    pub first: usize,
-    /// Most topics; none is all.
-    pub count_max: Option<usize>,
-    /// Version of the table that the client has pages of.
-    pub version: Option<DataVersion>,
-}
-
-impl TopicPageRequest {
-    /// Reads 21.
-    #[must_use]
-    pub fn parse(header: &Header<'_>) -> Self {
-        let fields = Fields(header);
-        TopicPageRequest {
-            first: fields.optional_number("topicSeq").unwrap_or(0),
-            count_max: fields.optional_number("maxTopicNum"),
-            version: page_version(fields),
-        }
-    }
-}
-
-/// The version that comes with pages of a table, as JSON; empty at first.
-pub(super) fn page_version(fields: Fields<'_>) -> Option<DataVersion> {
-    DataVersion::decode(fields.optional_text("dataVersion")?.as_bytes()).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,15 +109,5 @@ mod tests {
         check(r#""8""#, r#""65537""#, BadRequest::Number { field: "readQueueNums" });
         check(r#""4""#, r#""-1""#, BadRequest::Number { field: "writeQueueNums" });
         check("+message", "message", BadRequest::Missing { field: "attributes" });
-    }
-
-    #[test]
-    fn pages_start_where_the_client_left() {
-        let text = r#"{"extFields":{"topicSeq":"2000","maxTopicNum":"2000","dataVersion":"{\"counter\":1,\"stateVersion\":0,\"timestamp\":2}"}}"#;
-        let version = Some(DataVersion { state_version: 0, timestamp: crate::model::UnixMs(2), counter: 1 });
-        let expected = TopicPageRequest { first: 2000, count_max: Some(2000), version };
-        assert_eq!(TopicPageRequest::parse(&header_of(text)), expected);
-        let none = TopicPageRequest { first: 0, count_max: None, version: None };
-        assert_eq!(TopicPageRequest::parse(&header_of(r#"{"extFields":{"dataVersion":""}}"#)), none);
     }
 }

@@ -44,6 +44,7 @@ public final class StockClient {
         SCENARIOS.put("view-message", Looking::viewMessage);
         SCENARIOS.put("query-message", Looking::queryMessage);
         SCENARIOS.put("offsets", Looking::offsets);
+        SCENARIOS.put("called", Called::called);
         SCENARIOS.put("lost-master-slave", Failing::slaveConcurrent);
         SCENARIOS.put("lost-master-slave-orderly", Failing::slaveOrderly);
         SCENARIOS.put("lost-master-alone", Failing::alone);
