@@ -147,12 +147,9 @@ impl Broker {
 
     /// The time that [`Broker::poll_timeout`] named has come.
     pub fn handle_deadline(&mut self, now: Now, out: &mut Output) {
-        let late = self.acks.expire_gates(now.mono);
-        if late > 0 {
-            tracing::warn!(late, "answers did not wait any longer for topics to be written or registered");
-        }
+        self.expire_gates(now.mono);
         self.release_acks(now.mono, &mut out.outbox);
-        self.expire_acks(now.mono, out);
+        self.expire_acks(now.mono, &mut out.outbox);
         self.expire_holds(now.mono, out);
         self.progress(now, out);
     }
@@ -200,9 +197,7 @@ impl Broker {
     /// When [`Broker::handle_deadline`] is to be called at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<MonoNs> {
-        // A log that has failed answers nothing any more, however late it is.
-        let acks = if self.log.failure().is_none() { self.acks.next_deadline() } else { None };
-        acks.into_iter().chain(self.holds.next_deadline()).min()
+        self.next_ack_deadline().into_iter().chain(self.holds.next_deadline()).min()
     }
 }
 

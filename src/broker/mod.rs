@@ -37,6 +37,7 @@ mod retry;
 mod send;
 pub mod settings;
 mod slave;
+mod store;
 #[cfg(test)]
 mod tests;
 pub mod topic;
@@ -47,7 +48,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use bytes::{Bytes, BytesMut};
 
-use self::ack::{Acks, Ticket, Waiting};
+use self::ack::{Acks, Ticket};
 use self::client::Clients;
 use self::group::Groups;
 use self::hold::{HoldId, HoldTable};
@@ -321,26 +322,6 @@ impl Broker {
         }
     }
 
-    /// Answers once the change behind `ticket` is durable and known, at once if there is none.
-    fn reply_behind(&mut self, asked: &Asked, ticket: Option<Ticket>, reply: &Reply<'_>, out: &mut Output) {
-        let Some(ticket) = ticket.filter(|_| !asked.is_oneway) else { return self.reply(asked, reply, out) };
-        let frame = &mut self.scratch.frames;
-        encode_reply(asked.encoding, asked.opaque, reply, frame);
-        let frame = frame.split();
-        self.wait(asked, LogOffset(0), Some(ticket), frame);
-    }
-
-    /// Keeps an encoded answer until the log is confirmed up to `at` and `ticket` is open.
-    fn wait(&mut self, asked: &Asked, at: LogOffset, ticket: Option<Ticket>, frame: BytesMut) {
-        let since = asked.now.mono;
-        let waits_for_slaves = at > LogOffset(0) && self.waits_for_slaves();
-        // A client gives up after 3 s, which is RocketMQ's slaveTimeout as well: the answer leaves a tenth earlier, to be there in time.
-        let slave_wait_ms = self.settings.replica.slave_wait_ms / 10 * 9;
-        let flush_wait_ms = self.settings.flush_wait_ms;
-        let deadline = since.plus_ms(if waits_for_slaves { slave_wait_ms.min(flush_wait_ms) } else { flush_wait_ms });
-        self.acks.push(ticket, Waiting { at, since, deadline, connection: asked.connection, frame });
-    }
-
     /// Creates or changes topics; returns what answers that tell of them wait for.
     fn create_topics(
         &mut self,
@@ -410,34 +391,6 @@ impl Broker {
             spread: false,
             full: false,
         }));
-    }
-
-    /// Answers sends whose flush or whose slaves take too long: stored, but not as promised. A log that has failed answers nothing any more.
-    fn expire_acks(&mut self, now: MonoNs, out: &mut Output) {
-        if self.log.failure().is_some() {
-            return;
-        }
-        let acked = self.replicas_have().acked;
-        while let Some(late) = self.acks.pop_late(now) {
-            // Where both are missing, the slaves' status is the worse news. Source: RocketMQ `CommitLog.handleDiskFlushAndHA`.
-            let lacks_slaves = late.at > acked;
-            let code = if lacks_slaves { ResponseCode::FlushSlaveTimeout } else { ResponseCode::FlushDiskTimeout };
-            self.answer_instead(&late, code, &mut out.outbox);
-        }
-    }
-
-    /// Answers a send whose message is stored, but not as promised.
-    fn answer_instead(&self, reply: &Waiting, code: ResponseCode, outbox: &mut Outbox) {
-        if !self.clients.is_connected(reply.connection) {
-            return;
-        }
-        // The reply was encoded as a success; this is rare enough to read it again.
-        let Ok(Some(frame)) = crate::protocol::frame::split(&reply.frame) else { return };
-        let Ok(header) = Header::decode(frame.encoding, frame.header) else { return };
-        let ext: Vec<(&str, ExtValue<'_>)> =
-            header.ext.iter().map(|(name, value)| (name, ExtValue::Str(value))).collect();
-        let answer = Reply { code, remark: None, ext: &ext, body: frame.body };
-        encode_reply(frame.encoding, header.opaque, &answer, outbox.buffer(reply.connection));
     }
 
     fn write_tables(&mut self, out: &mut Output) {

@@ -6,15 +6,14 @@
 
 use bytes::BytesMut;
 
+use super::ack::Promise;
 use super::{Asked, Broker, Handled, Output, Refusal, topic};
 use crate::log::RecordRead;
 use crate::model::{LogOffset, QueueId};
 use crate::protocol::code::ResponseCode;
-use crate::protocol::message::{
-    MessageId, Properties, append_property, dlq_topic, property, retry_topic, sys_flag, tag_code,
-};
+use crate::protocol::message::{MessageId, Properties, append_property, dlq_topic, property, retry_topic};
 use crate::protocol::record::Check;
-use crate::protocol::record::{KeysToIndex, RecordDraft, RecordView};
+use crate::protocol::record::{Marks, RecordDraft, RecordView};
 use crate::protocol::reply::{Reply, encode_reply};
 use crate::protocol::request::SendBackRequest;
 
@@ -81,33 +80,19 @@ impl Broker {
         let properties = self.copied_properties(&view, at, is_given_up);
         let queue_id = self.next_queue_of(&name);
         let queue = self.log.queue(&name, queue_id);
-        let read = Properties::new(&properties);
         let draft = RecordDraft {
             topic: &name,
             queue_id,
-            flag: view.flag,
-            sys_flag: view.sys_flag & !sys_flag::TRANSACTION_MASK,
-            born_timestamp: view.born_timestamp,
-            born_host: view.born_host,
-            store_host: self.settings.address,
-            store_timestamp: asked.now.unix.0,
             reconsume_times: view.reconsume_times.saturating_add(1),
-            prepared_transaction_offset: 0,
-            body: view.body,
             properties: &properties,
-            tag_code: tag_code(read.tag()),
-            keys: KeysToIndex { unique: read.unique_key(), keys: read.get(property::KEYS) },
+            marks: Marks::of(&properties),
+            ..self.draft_of_copy(asked.now, &view)
         };
-        let appended = self.append(queue, &draft)?;
+        let stored = self.store(queue, &draft)?;
         // The client forgets the message when this is answered, so the copy must be as safe as any acknowledged message.
-        if ticket.is_none() && appended.end <= self.log.confirm() {
-            self.reply(asked, &Reply::new(ResponseCode::Success), out);
-        } else if !asked.is_oneway {
-            let frame = &mut self.scratch.frames;
+        self.answer(asked, Promise { at: stored.end, ticket }, out, |_, frame| {
             encode_reply(asked.encoding, asked.opaque, &Reply::new(ResponseCode::Success), frame);
-            let frame = frame.split();
-            self.wait(asked, appended.end, ticket, frame);
-        }
+        });
         Ok(Handled::Done)
     }
 

@@ -4,23 +4,21 @@
 //! log's tail; nothing is allocated for it. Source of order and codes: RocketMQ `SendMessageProcessor`,
 //! `AbstractSendMessageProcessor.msgCheck`.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use super::ack::Ticket;
-use super::outbox::Outbox;
+use super::ack::{Promise, Ticket};
 use super::topic;
 use super::{Asked, Broker, Handled, Output, Refusal};
-use crate::limits::{PROPERTIES_BYTES_MAX, REPLICA_WAITS_MAX};
-use crate::log::{AppendError, Appended, QueueIndex};
-use crate::model::{LogOffset, MonoNs, QueueId};
+use crate::limits::PROPERTIES_BYTES_MAX;
+use crate::log::{Appended, QueueIndex};
+use crate::model::{LogOffset, QueueId};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{
     BatchedMessage, MessageId, Properties, UniqueKey, append_property, check_topic, dlq_topic, group_of_retry_topic,
-    is_retry_topic, property, split_batch, sys_flag, tag_code,
+    is_retry_topic, property, split_batch, sys_flag,
 };
-use crate::protocol::record::{KeysToIndex, RecordDraft};
+use crate::protocol::record::{KeysToIndex, Marks, RecordDraft};
 use crate::protocol::reply::{ExtValue, Reply, SendReplyFields, encode_send_reply};
 use crate::protocol::request::SendRequest;
 
@@ -45,12 +43,9 @@ struct Destination {
 /// What one pass over the properties of a message finds.
 #[derive(Default)]
 struct Scan<'a> {
-    keys: Option<&'a str>,
-    tags: Option<&'a str>,
-    unique: Option<&'a str>,
+    marks: Marks<'a>,
     is_wait_off: bool,
     is_transaction: bool,
-    is_delayed: bool,
     is_timer: bool,
     /// A property that the broker sets or removes is there already.
     needs_rebuild: bool,
@@ -61,12 +56,13 @@ impl<'a> Scan<'a> {
         let mut scan = Scan::default();
         for (name, value) in Properties::new(properties.as_bytes()).iter() {
             match name {
-                property::KEYS => scan.keys = Some(value),
-                property::TAGS => scan.tags = Some(value),
-                property::UNIQUE_KEY => scan.unique = Some(value),
+                property::KEYS => scan.marks.keys.keys = Some(value),
+                property::TAGS => scan.marks.tag = Some(value),
+                property::UNIQUE_KEY => scan.marks.keys.unique = Some(value),
                 property::WAIT => scan.is_wait_off = value.eq_ignore_ascii_case("false"),
                 property::TRANSACTION_PREPARED => scan.is_transaction = value.eq_ignore_ascii_case("true"),
-                property::DELAY => scan.is_delayed = value.parse::<i64>().is_ok_and(|level| level > 0),
+                property::DELAY => scan.marks.delay_level = value.parse().unwrap_or_default(),
+                property::INNER_COUNT => scan.marks.inner_count = value.parse().unwrap_or_default(),
                 property::TIMER_DELAY_SEC | property::TIMER_DELAY_MS | property::TIMER_DELIVER_MS => {
                     scan.is_timer = true;
                 }
@@ -121,23 +117,6 @@ impl Broker {
         }
         self.check_body(request.body)?;
         self.send_one(asked, request, &scan, &destination, reconsume_times, out)
-    }
-
-    /// Refuses before anything is done if nothing can be stored now.
-    pub(super) fn check_can_store(&self) -> Result<(), Refusal> {
-        if let Some(failure) = self.log.failure() {
-            return Err(Refusal::new(
-                ResponseCode::ServiceNotAvailable,
-                format!("service not available now: {failure}"),
-            ));
-        }
-        if self.acks.is_full() {
-            return Err(busy());
-        }
-        if self.lacks_replicas() {
-            return Err(Refusal::new(ResponseCode::SystemError, "in-sync replicas not enough"));
-        }
-        Ok(())
     }
 
     fn check_body(&self, body: &[u8]) -> Result<(), Refusal> {
@@ -240,8 +219,8 @@ impl Broker {
         reconsume_times: i32,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        let made = if scan.unique.is_none() { Some(self.make_unique_key(asked)) } else { None };
-        let unique = scan.unique.or(made.as_ref().map(|key| key.as_str()));
+        let made = if scan.marks.keys.unique.is_none() { Some(self.make_unique_key(asked)) } else { None };
+        let unique = scan.marks.keys.unique.or(made.as_ref().map(|key| key.as_str()));
         let mut properties = std::mem::take(&mut self.scratch.properties);
         properties.clear();
         self.store_properties(request.properties, scan, made.as_ref().map(|key| key.as_str()), &mut properties);
@@ -253,16 +232,13 @@ impl Broker {
                 sys_flag: request.sys_flag & !sys_flag::TRANSACTION_MASK,
                 born_timestamp: request.born_timestamp.0,
                 born_host: self.peer(asked.connection),
-                store_host: self.settings.address,
-                store_timestamp: asked.now.unix.0,
                 reconsume_times,
-                prepared_transaction_offset: 0,
                 body: request.body,
                 properties: &properties,
-                tag_code: tag_code(scan.tags),
-                keys: KeysToIndex { unique, keys: scan.keys },
+                marks: Marks { keys: KeysToIndex { unique, keys: scan.marks.keys.keys }, ..scan.marks },
+                ..self.draft(asked.now)
             };
-            self.append(destination.queue, &draft)
+            Ok(self.store(destination.queue, &draft)?)
         });
         self.scratch.properties = properties;
         let appended = result?;
@@ -317,23 +293,19 @@ impl Broker {
                 sys_flag: request.sys_flag & !sys_flag::TRANSACTION_MASK,
                 born_timestamp: request.born_timestamp.0,
                 born_host,
-                store_host: self.settings.address,
-                store_timestamp: asked.now.unix.0,
                 reconsume_times: request.reconsume_times,
-                prepared_transaction_offset: 0,
                 body: message.body,
                 properties: stored,
-                tag_code: tag_code(inner.tags),
-                keys: KeysToIndex { unique: inner.unique, keys: inner.keys },
+                marks: inner.marks,
+                ..self.draft(asked.now)
             });
         }
-        let appended = self.log.append_batch(destination.queue, &drafts).map_err(append_refusal)?;
+        let appended = self.store_all(destination.queue, &drafts)?;
         let (Some(first), Some(last)) = (appended.first(), appended.last()) else {
             return Err(Refusal::new(ResponseCode::MessageIllegal, "batch is empty"));
         };
         let mut ids = String::with_capacity(appended.len() * 33);
         for one in &appended {
-            self.count_put(one);
             if !ids.is_empty() {
                 ids.push(',');
             }
@@ -352,42 +324,21 @@ impl Broker {
         Ok(Handled::Done)
     }
 
-    /// Appends one message and counts it.
-    pub(super) fn append(&mut self, queue: QueueIndex, draft: &RecordDraft<'_>) -> Result<Appended, Refusal> {
-        let appended = self.log.append(queue, draft).map_err(append_refusal)?;
-        self.count_put(&appended);
-        Ok(appended)
-    }
-
-    fn count_put(&mut self, appended: &Appended) {
-        self.counters.put_count += 1;
-        self.counters.put_bytes += u64::from(appended.size);
-    }
-
-    /// Answers at once if the promise is met, else when it is.
     fn answer_send(&mut self, asked: &Asked, stored: &Stored<'_>, ticket: Option<Ticket>, out: &mut Output) {
-        if asked.is_oneway {
-            return;
-        }
-        let fields = SendReplyFields {
-            code: ResponseCode::Success,
-            message_id: stored.message_id,
-            queue_id: stored.queue_id.0,
-            queue_offset: stored.first.queue_offset.0,
-            transaction_id: stored.unique,
-            region: &self.settings.region,
-            trace: self.settings.trace_on,
-            remark: None,
-        };
         let at = if stored.waits { stored.end } else { LogOffset(0) };
-        if ticket.is_none() && at <= self.log.promised().min(self.replicas_have().acked) {
-            self.put_latency.record(0);
-            return encode_send_reply(asked.encoding, asked.opaque, &fields, out.outbox.buffer(asked.connection));
-        }
-        let frame = &mut self.scratch.frames;
-        encode_send_reply(asked.encoding, asked.opaque, &fields, frame);
-        let frame = frame.split();
-        self.wait(asked, at, ticket, frame);
+        self.answer(asked, Promise { at, ticket }, out, |settings, frame| {
+            let fields = SendReplyFields {
+                code: ResponseCode::Success,
+                message_id: stored.message_id,
+                queue_id: stored.queue_id.0,
+                queue_offset: stored.first.queue_offset.0,
+                transaction_id: stored.unique,
+                region: &settings.region,
+                trace: settings.trace_on,
+                remark: None,
+            };
+            encode_send_reply(asked.encoding, asked.opaque, &fields, frame);
+        });
     }
 
     /// The properties as they are stored: the client's, without what is ours to say, then ours.
@@ -441,7 +392,7 @@ fn refuse_what_is_not_built(scan: &Scan<'_>, is_retry: bool) -> Result<(), Refus
     if scan.is_transaction {
         return refuse("transactional messages (TRAN_MSG) are not supported yet");
     }
-    if scan.is_delayed {
+    if scan.marks.delay_level > 0 {
         return refuse("delayed messages (DELAY) are not supported yet");
     }
     if scan.is_timer {
@@ -460,56 +411,4 @@ fn check_properties(properties: &[u8]) -> Result<(), Refusal> {
 
 fn refuses_sends(topic: &str) -> Refusal {
     Refusal::new(ResponseCode::NoPermission, format!("Sending message to topic[{topic}] is forbidden."))
-}
-
-/// Flow control, as stock clients know it.
-pub(super) fn busy() -> Refusal {
-    Refusal::new(ResponseCode::SystemBusy, "[REJECTREQUEST]system busy, start flow control for a while")
-}
-
-fn append_refusal(error: AppendError) -> Refusal {
-    match error {
-        AppendError::TailFull => busy(),
-        AppendError::NoSegment { disk_full: true } => Refusal::new(
-            ResponseCode::ServiceNotAvailable,
-            "service not available now: the disk is full; free space or shorten fileReservedTime, sends resume by themselves",
-        ),
-        // The next segment is on its way.
-        AppendError::NoSegment { disk_full: false } => busy(),
-        AppendError::Stopped => Refusal::new(
-            ResponseCode::ServiceNotAvailable,
-            "service not available now: the log has stopped after a disk failure",
-        ),
-        AppendError::TooLarge(error) => Refusal::new(ResponseCode::MessageIllegal, Cow::Owned(error.to_string())),
-    }
-}
-
-impl Broker {
-    /// Releases the replies whose promise is met, each connection's in order.
-    ///
-    /// What a reply promises is met when this log's flush setting promises it and as many slaves have acknowledged it as are asked for. Both
-    /// rise along the log, so one pass over its front is enough. Where there are not enough slaves, or too many replies wait for them, a
-    /// message that is stored here is answered as such.
-    pub(super) fn release_acks(&mut self, now: MonoNs, outbox: &mut Outbox) {
-        let promised = self.log.promised();
-        let replicas = self.replicas_have();
-        while let Some(reply) = self.acks.pop_flushed(promised.min(replicas.acked)) {
-            if reply.at > LogOffset(0) {
-                self.put_latency.record(now.ms_since(reply.since));
-            }
-            if self.clients.is_connected(reply.connection) {
-                outbox.buffer(reply.connection).extend_from_slice(&reply.frame);
-            }
-        }
-        let (kept, code) = if replicas.is_waitable {
-            (REPLICA_WAITS_MAX, ResponseCode::FlushSlaveTimeout)
-        } else {
-            (0, ResponseCode::SlaveNotAvailable)
-        };
-        while self.acks.flush_len() > kept
-            && let Some(reply) = self.acks.pop_flushed(promised)
-        {
-            self.answer_instead(&reply, code, outbox);
-        }
-    }
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::persist::Table;
-use super::send::busy;
+use super::store::busy;
 use super::{Broker, Effect, Output, Refusal};
 use crate::control::message::{Metadata, ToControl};
 use crate::log::QueueIndex;

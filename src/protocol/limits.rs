@@ -168,6 +168,9 @@ pub const REGISTER_TOPICS_MAX: usize = 500_000;
 /// Most messages of one batch.
 pub const BATCH_MESSAGES_MAX: usize = 65_536;
 
+/// Delay levels of `messageDelayLevel`; RocketMQ has 18.
+pub const DELAY_LEVELS_MAX: usize = 64;
+
 /// Longest topic name. Source: RocketMQ `TopicValidator`.
 pub const TOPIC_NAME_BYTES_MAX: usize = 127;
 
