@@ -210,6 +210,11 @@ impl Broker {
         self.log.promised().min(self.replicas_have().acked)
     }
 
+    /// End of what waits for nothing more: as safe as promised, or stored here while there is no slave to wait for.
+    pub(super) fn settled_end(&self) -> LogOffset {
+        if self.replicas_have().is_waitable { self.safe_end() } else { self.log.promised() }
+    }
+
     /// Answers at once if the promise is met, else when it is; `encode` appends the frame.
     #[inline]
     pub(super) fn answer(

@@ -30,6 +30,7 @@ impl Broker {
         if self.groups.add_initial() {
             self.persistence.change(Table::Groups);
         }
+        self.start_delays();
         self.tell_all_topics(now, out);
         self.write_tables(out);
     }
@@ -84,6 +85,7 @@ impl Broker {
     pub fn handle_block(&mut self, now: Now, block: BlockId, data: Result<Bytes, IoError>, out: &mut Output) {
         self.log.supply(block, data);
         self.unblock_replicas(block);
+        self.delays.jobs.block_has_come(block);
         for parked in self.parked.take(block) {
             let Ok(header) = Header::decode(parked.encoding, &parked.header) else { continue };
             let frame = parked.frame();
@@ -139,8 +141,9 @@ impl Broker {
             if self.offsets.take_dirty() {
                 self.persistence.change(Table::ConsumerOffsets);
             }
-            self.write_tables(out);
         }
+        self.note_delay_offsets(now);
+        self.write_tables(out);
         self.tick_replica(now, out);
         self.handle_deadline(now, out);
     }
@@ -151,6 +154,7 @@ impl Broker {
         self.release_acks(now.mono, &mut out.outbox);
         self.expire_acks(now.mono, &mut out.outbox);
         self.expire_holds(now.mono, out);
+        self.run_delays(now, out);
         self.progress(now, out);
     }
 
@@ -163,7 +167,8 @@ impl Broker {
     pub(super) fn progress(&mut self, now: Now, out: &mut Output) {
         self.progress_replica(now, out);
         self.release_acks(now.mono, &mut out.outbox);
-        self.wake_holds(out);
+        self.promise_delays();
+        self.wake_readers(out);
         self.ask_ahead(out);
     }
 
@@ -197,7 +202,8 @@ impl Broker {
     /// When [`Broker::handle_deadline`] is to be called at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<MonoNs> {
-        self.next_ack_deadline().into_iter().chain(self.holds.next_deadline()).min()
+        let acks = self.next_ack_deadline().into_iter();
+        acks.chain(self.holds.next_deadline()).chain(self.next_delay_time()).min()
     }
 }
 

@@ -19,12 +19,14 @@
 pub mod ack;
 mod admin;
 pub mod client;
+mod delay;
 mod dispatch;
 mod door;
 pub mod filter;
 pub mod group;
 mod heartbeat;
 pub mod hold;
+mod job;
 pub mod offset;
 pub mod order;
 pub mod outbox;
@@ -50,6 +52,7 @@ use bytes::{Bytes, BytesMut};
 
 use self::ack::{Acks, Ticket};
 use self::client::Clients;
+use self::delay::Delays;
 use self::group::Groups;
 use self::hold::{HoldId, HoldTable};
 use self::offset::ConsumerOffsets;
@@ -79,9 +82,6 @@ const EXPIRY_SCAN_MS: u64 = 10_000;
 
 /// How often consumer offsets are written while they change.
 const OFFSETS_WRITE_MS: u64 = 1_000;
-
-/// `delayOffset.json` of a broker that has delayed no message.
-const NO_DELAY_OFFSETS: &[u8] = br#"{"offsetTable":{}}"#;
 
 /// What the shell is asked to do.
 #[derive(Debug)]
@@ -129,8 +129,8 @@ pub struct Tables {
     pub offsets: Option<body::ConsumerOffsets>,
     /// `epochs`: of a master, with its own reign.
     pub epochs: EpochTable,
-    /// `delayOffset.json`, as it is.
-    pub delay_offsets: Option<Bytes>,
+    /// `delayOffset.json`.
+    pub delay_offsets: Option<body::DelayOffsets>,
 }
 
 /// One shard as a broker.
@@ -140,8 +140,7 @@ pub struct Broker {
     topics: TopicTable,
     groups: Groups,
     offsets: ConsumerOffsets,
-    /// How far a Java master has delivered its delayed messages: kept for the day on which this shard takes its place.
-    delay_offsets: Bytes,
+    delays: Delays,
     locks: QueueLocks,
     clients: Clients,
     holds: HoldTable<QueueIndex, Pull>,
@@ -239,7 +238,7 @@ impl Broker {
             topics: TopicTable::default(),
             groups: Groups::default(),
             offsets: ConsumerOffsets::default(),
-            delay_offsets: Bytes::from_static(NO_DELAY_OFFSETS),
+            delays: Delays::default(),
             locks: QueueLocks::default(),
             clients: Clients::default(),
             holds: HoldTable::new(),
@@ -274,7 +273,7 @@ impl Broker {
             self.groups.load(table);
         }
         if let Some(table) = tables.delay_offsets {
-            self.delay_offsets = table;
+            self.delays.load(table);
         }
         if let Some(table) = tables.offsets {
             self.offsets.load(&table, !self.settings.replica.role.is_master());
@@ -406,7 +405,7 @@ impl Broker {
             Table::Topics => self.topic_table().encode().into(),
             Table::Groups => self.groups.table().encode().into(),
             Table::ConsumerOffsets => self.offsets.table().encode().into(),
-            Table::DelayOffsets => self.delay_offsets.clone(),
+            Table::DelayOffsets => self.delays.encode(),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::model::{LogOffset, QueueId};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{
     BatchedMessage, MessageId, Properties, UniqueKey, append_property, check_topic, dlq_topic, group_of_retry_topic,
-    is_retry_topic, property, split_batch, sys_flag,
+    is_retry_topic, property, set_property, split_batch, sys_flag,
 };
 use crate::protocol::record::{KeysToIndex, Marks, RecordDraft};
 use crate::protocol::reply::{ExtValue, Reply, SendReplyFields, encode_send_reply};
@@ -47,6 +47,8 @@ struct Scan<'a> {
     is_wait_off: bool,
     is_transaction: bool,
     is_timer: bool,
+    /// The delay level is no number.
+    is_bad_delay: bool,
     /// A property that the broker sets or removes is there already.
     needs_rebuild: bool,
 }
@@ -61,7 +63,11 @@ impl<'a> Scan<'a> {
                 property::UNIQUE_KEY => scan.marks.keys.unique = Some(value),
                 property::WAIT => scan.is_wait_off = value.eq_ignore_ascii_case("false"),
                 property::TRANSACTION_PREPARED => scan.is_transaction = value.eq_ignore_ascii_case("true"),
-                property::DELAY => scan.marks.delay_level = value.parse().unwrap_or_default(),
+                property::DELAY => {
+                    let level = value.parse();
+                    scan.is_bad_delay = level.is_err();
+                    scan.marks.delay_level = level.unwrap_or_default();
+                }
                 property::INNER_COUNT => scan.marks.inner_count = value.parse().unwrap_or_default(),
                 property::TIMER_DELAY_SEC | property::TIMER_DELAY_MS | property::TIMER_DELIVER_MS => {
                     scan.is_timer = true;
@@ -71,6 +77,26 @@ impl<'a> Scan<'a> {
             }
         }
         scan
+    }
+
+    /// Refuses a delay level that is no number. RocketMQ's broker fails over it, with this code.
+    fn check_delay(&self) -> Result<(), Refusal> {
+        if self.is_bad_delay {
+            return Err(Refusal::new(ResponseCode::SystemError, "the delay level (DELAY) is no number"));
+        }
+        Ok(())
+    }
+
+    /// Refuses what a batch may not have. Source: `CommitLog.asyncPutMessages`.
+    fn check_no_delay(&self) -> Result<(), Refusal> {
+        self.check_delay()?;
+        if self.marks.delay_level > 0 {
+            return Err(Refusal::new(
+                ResponseCode::MessageIllegal,
+                "the messages of a batch cannot be delayed (DELAY)",
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -105,6 +131,7 @@ impl Broker {
         self.check_can_store()?;
         let scan = Scan::of(request.properties);
         let is_retry = is_retry_topic(request.topic);
+        scan.check_delay()?;
         refuse_what_is_not_built(&scan, is_retry)?;
         let ticket = self.ensure_topic(asked, request, out)?;
         let mut destination = self.destination(request, ticket)?;
@@ -224,6 +251,12 @@ impl Broker {
         let mut properties = std::mem::take(&mut self.scratch.properties);
         properties.clear();
         self.store_properties(request.properties, scan, made.as_ref().map(|key| key.as_str()), &mut properties);
+        let mut marks = Marks { keys: KeysToIndex { unique, keys: scan.marks.keys.keys }, ..scan.marks };
+        if destination.renamed.is_some() {
+            // What is given up is not put off. Source: `SendMessageProcessor.handleRetryAndDLQ`.
+            marks.delay_level = -1;
+            set_property(&mut properties, property::DELAY, "-1");
+        }
         let result = check_properties(&properties).and_then(|()| {
             let draft = RecordDraft {
                 topic: destination.renamed.as_deref().unwrap_or(request.topic),
@@ -235,10 +268,10 @@ impl Broker {
                 reconsume_times,
                 body: request.body,
                 properties: &properties,
-                marks: Marks { keys: KeysToIndex { unique, keys: scan.marks.keys.keys }, ..scan.marks },
+                marks,
                 ..self.draft(asked.now)
             };
-            Ok(self.store(destination.queue, &draft)?)
+            Ok(self.store_or_put_off(destination.queue, &draft)?)
         });
         self.scratch.properties = properties;
         let appended = result?;
@@ -267,6 +300,7 @@ impl Broker {
         if destination.renamed.is_some() || is_retry_topic(request.topic) {
             return Err(Refusal::new(ResponseCode::MessageIllegal, "batch request does not support retry group"));
         }
+        scan.check_no_delay()?;
         self.check_body(request.body)?;
         let messages = split_batch(request.body)
             .collect::<Result<Vec<BatchedMessage<'_>>, _>>()
@@ -278,6 +312,7 @@ impl Broker {
                 Refusal::new(ResponseCode::MessageIllegal, "properties of a message of the batch are no text")
             })?;
             let inner = Scan::of(text);
+            inner.check_no_delay()?;
             refuse_what_is_not_built(&inner, false)?;
             let mut stored = Vec::with_capacity(text.len() + OWN_PROPERTIES_BYTES);
             self.store_properties(text, &inner, None, &mut stored);
@@ -385,17 +420,15 @@ struct Stored<'a> {
 /// A message that asks for what ringmq cannot do yet is refused: delivering it at once would be worse than an error.
 fn refuse_what_is_not_built(scan: &Scan<'_>, is_retry: bool) -> Result<(), Refusal> {
     let refuse = |what: &'static str| Err(Refusal::new(ResponseCode::MessageIllegal, what));
-    // A retry that was a half message once is an ordinary message now, and its delay is the broker's to choose.
+    // A retry that was a half message once is an ordinary message now.
     if is_retry {
         return Ok(());
     }
     if scan.is_transaction {
         return refuse("transactional messages (TRAN_MSG) are not supported yet");
     }
-    if scan.marks.delay_level > 0 {
-        return refuse("delayed messages (DELAY) are not supported yet");
-    }
-    if scan.is_timer {
+    // Beside a delay level a timer counts for nothing.
+    if scan.is_timer && scan.marks.delay_level <= 0 {
         return refuse("timer messages (TIMER_DELAY_SEC, TIMER_DELAY_MS, TIMER_DELIVER_MS) are not supported yet");
     }
     Ok(())

@@ -19,6 +19,15 @@ pub(super) enum StoreError {
     Append(AppendError),
     /// The record says that its body is a batch, and no topic here has such queues.
     InnerBatch,
+    /// Fewer replicas are in sync than `minInSyncReplicas` demands.
+    LacksReplicas,
+}
+
+impl StoreError {
+    /// Whether this message can never be stored, however long one waits.
+    pub(super) fn is_final(self) -> bool {
+        matches!(self, StoreError::InnerBatch | StoreError::Append(AppendError::TooLarge(_)))
+    }
 }
 
 impl From<StoreError> for Refusal {
@@ -38,6 +47,7 @@ impl From<StoreError> for Refusal {
             StoreError::Append(AppendError::TooLarge(error)) => {
                 Refusal::new(ResponseCode::MessageIllegal, Cow::Owned(error.to_string()))
             }
+            StoreError::LacksReplicas => Refusal::new(ResponseCode::SystemError, "in-sync replicas not enough"),
             StoreError::InnerBatch => Refusal::new(
                 ResponseCode::MessageIllegal,
                 "the message is an inner batch, and its topic is not of that type",
@@ -59,7 +69,7 @@ impl Broker {
             return Err(busy());
         }
         if self.lacks_replicas() {
-            return Err(Refusal::new(ResponseCode::SystemError, "in-sync replicas not enough"));
+            return Err(StoreError::LacksReplicas.into());
         }
         Ok(())
     }

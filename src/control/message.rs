@@ -19,12 +19,11 @@
 
 use std::net::SocketAddr;
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::limits::{CONTROL_MAILBOX_MAX, SHARD_MAILBOX_MAX};
 use crate::model::{GroupName, QueueId, QueueOffset, ShardId, TopicName};
-use crate::protocol::body::{ConsumerOffsets, DataVersion, GroupTable, TopicConfig, TopicTable};
+use crate::protocol::body::{ConsumerOffsets, DataVersion, DelayOffsets, GroupTable, TopicConfig, TopicTable};
 
 /// Tickets from here on were chosen by the control plane, those below by a shard.
 pub const CONTROL_TICKET_MIN: u64 = 1 << 63;
@@ -141,8 +140,8 @@ pub struct Metadata {
     pub topics: Option<TopicTable>,
     /// 43.
     pub offsets: Option<ConsumerOffsets>,
-    /// 45: the master's `delayOffset.json`, kept as it is for the day on which this slave becomes a master.
-    pub delay_offsets: Option<Bytes>,
+    /// 45: how far the master has delivered delayed messages, for the day on which this slave becomes a master.
+    pub delay_offsets: Option<DelayOffsets>,
     /// 201.
     pub groups: Option<GroupTable>,
 }

@@ -19,6 +19,7 @@ use super::settings::{FlushPolicy, LogSettings};
 use super::tail::{Tail, TailMemory};
 use crate::limits::{DISK_BLOCK_BYTES, INDEX_PENDING_BYTES_MAX, UNSEALED_ENTRIES_MAX};
 use crate::model::{LogOffset, Now, QueueId, QueueOffset, TopicName, UnixMs};
+use crate::protocol::message::DelayLevels;
 use crate::protocol::record::{self, DraftError, FILLER_BYTES, Marks, Place, RecordDraft, Sized};
 
 const BLOCK: u64 = DISK_BLOCK_BYTES as u64;
@@ -200,6 +201,19 @@ impl Log {
     /// All queues of a topic that were ever used, in order of their ids.
     pub fn queues_of(&self, topic: &str) -> impl Iterator<Item = (QueueId, QueueIndex)> {
         self.queues.of_topic(topic)
+    }
+
+    /// The number of a queue within its topic.
+    #[must_use]
+    pub fn queue_id(&self, queue: QueueIndex) -> QueueId {
+        self.queues.get(queue).queue_id
+    }
+
+    /// How long delayed messages wait.
+    #[inline]
+    #[must_use]
+    pub fn delay_levels(&self) -> &DelayLevels {
+        &self.settings.delay_levels
     }
 
     /// How many queues there ever were: a number that changes when there is a new one.

@@ -103,7 +103,7 @@ macro_rules! request_codes {
 }
 
 request_codes! {
-    SendMessage = 10, "SEND_MESSAGE", T0, Broker, Partly, "delayed, timer and transactional messages are refused (13)";
+    SendMessage = 10, "SEND_MESSAGE", T0, Broker, Partly, "timer and transactional messages are refused (13)";
     PullMessage = 11, "PULL_MESSAGE", T0, Broker, Partly, "tag filters; SQL92 is not there";
     QueryMessage = 12, "QUERY_MESSAGE", T1, Broker, Works, "";
     QueryConsumerOffset = 14, "QUERY_CONSUMER_OFFSET", T0, Broker, Works, "";
@@ -121,7 +121,7 @@ request_codes! {
     ViewMessageById = 33, "VIEW_MESSAGE_BY_ID", T1, Broker, Works, "";
     HeartBeat = 34, "HEART_BEAT", T0, Broker, Works, "";
     UnregisterClient = 35, "UNREGISTER_CLIENT", T0, Broker, Works, "";
-    ConsumerSendMsgBack = 36, "CONSUMER_SEND_MSG_BACK", T0, Broker, Partly, "the copy can be consumed at once: there are no delay levels yet";
+    ConsumerSendMsgBack = 36, "CONSUMER_SEND_MSG_BACK", T0, Broker, Works, "";
     EndTransaction = 37, "END_TRANSACTION", T1, Broker, NotYet, "";
     GetConsumerListByGroup = 38, "GET_CONSUMER_LIST_BY_GROUP", T0, Broker, Works, "";
     CheckTransactionState = 39, "CHECK_TRANSACTION_STATE", T1, Client, NotYet, "sent to producers";
@@ -172,7 +172,7 @@ request_codes! {
     GetConsumerRunningInfo = 307, "GET_CONSUMER_RUNNING_INFO", T2, Broker, NotYet, "relayed to the client that is asked about";
     QueryCorrectionOffset = 308, "QUERY_CORRECTION_OFFSET", T3, Broker, NotYet, "";
     ConsumeMessageDirectly = 309, "CONSUME_MESSAGE_DIRECTLY", T2, Broker, NotYet, "relayed to the client that is asked";
-    SendMessageV2 = 310, "SEND_MESSAGE_V2", T0, Broker, Partly, "delayed, timer and transactional messages are refused (13)";
+    SendMessageV2 = 310, "SEND_MESSAGE_V2", T0, Broker, Partly, "timer and transactional messages are refused (13)";
     GetUnitTopicList = 311, "GET_UNIT_TOPIC_LIST", T2, NameServer, Works, "";
     GetHasUnitSubTopicList = 312, "GET_HAS_UNIT_SUB_TOPIC_LIST", T2, NameServer, Works, "";
     GetHasUnitSubUnunitTopicList = 313, "GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST", T2, NameServer, Works, "";

@@ -18,6 +18,7 @@ use crate::protocol::reply::{ExtValue, encode_request};
 
 mod admin;
 mod clients;
+mod delay;
 mod pull;
 mod replica;
 mod send;

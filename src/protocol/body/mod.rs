@@ -26,7 +26,7 @@ pub use heartbeat::{
     SubscriptionData,
 };
 pub use lock::{LockRequest, locked_queues};
-pub use offset::{ConsumerOffsets, OffsetTable, ResetForm, reset_offsets};
+pub use offset::{ConsumerOffsets, DelayOffsets, LevelOffsets, OffsetTable, ResetForm, reset_offsets};
 pub use queue::MessageQueue;
 pub use register::RegisterBody;
 pub use route::{

@@ -3,6 +3,8 @@
 //! Such a message lies in queue `level - 1` of [`SCHEDULE_TOPIC`] until its time has come. Source: RocketMQ `ScheduleMessageService`,
 //! `MessageStoreConfig.messageDelayLevel`.
 
+use std::fmt;
+
 use crate::limits::DELAY_LEVELS_MAX;
 use crate::model::QueueId;
 
@@ -10,10 +12,13 @@ use crate::model::QueueId;
 pub const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 
 /// RocketMQ's 18 levels.
-pub const DELAY_LEVELS_DEFAULT: &str = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h";
+const DELAY_LEVELS_DEFAULT: &str = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h";
 
 /// Longest delay of a level: a hundred years. Nothing that is added to a time of day overflows then.
 const DELAY_MS_MAX: u64 = 100 * 366 * 86_400_000;
+
+/// Units of a delay and their milliseconds, the largest first.
+const UNITS: [(char, u64); 4] = [('d', 86_400_000), ('h', 3_600_000), ('m', 60_000), ('s', 1_000)];
 
 /// How long each level waits: `messageDelayLevel`. Level 1 is the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +94,18 @@ impl Default for DelayLevels {
     }
 }
 
+impl fmt::Display for DelayLevels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, delay_ms) in self.delays_ms.iter().take(self.count).enumerate() {
+            let fits = |unit_ms: &&(char, u64)| *delay_ms >= unit_ms.1 && delay_ms.is_multiple_of(unit_ms.1);
+            let (unit, unit_ms) = UNITS.iter().find(fits).copied().unwrap_or(('s', 1_000));
+            let space = if index == 0 { "" } else { " " };
+            write!(f, "{space}{}{unit}", delay_ms.checked_div(unit_ms).unwrap_or_default())?;
+        }
+        Ok(())
+    }
+}
+
 /// The queue of [`SCHEDULE_TOPIC`] in which a level waits.
 #[must_use]
 pub fn queue_of_level(level: i32) -> QueueId {
@@ -96,14 +113,9 @@ pub fn queue_of_level(level: i32) -> QueueId {
 }
 
 fn delay_ms(text: &str) -> Option<u64> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let unit_ms = match unit {
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
+    let unit = text.chars().next_back()?;
+    let number = text.strip_suffix(unit)?;
+    let (_, unit_ms) = UNITS.iter().find(|(name, _)| *name == unit).copied()?;
     let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
     let number: u64 = if is_number { number.parse().ok()? } else { return None };
     number.checked_mul(unit_ms).filter(|&delay| delay <= DELAY_MS_MAX)
@@ -121,6 +133,7 @@ mod tests {
         assert_eq!((levels.delay_ms(0), levels.delay_ms(19), levels.delay_ms(-3)), (1_000, 1_000, 1_000));
         let days = DelayLevels::parse("  0s   3d ").unwrap();
         assert_eq!((days.highest(), days.delay_ms(1), days.delay_ms(2)), (2, 0, 259_200_000));
+        assert_eq!((levels.to_string(), days.to_string()), (DELAY_LEVELS_DEFAULT.to_owned(), "0s 3d".to_owned()));
     }
 
     #[test]

@@ -7,13 +7,13 @@ mod name;
 mod properties;
 
 pub use batch::{BatchError, BatchedMessage, append_batched, split_batch};
-pub use delay::{DELAY_LEVELS_DEFAULT, DelayLevels, DelayLevelsError, SCHEDULE_TOPIC, queue_of_level};
+pub use delay::{DelayLevels, DelayLevelsError, SCHEDULE_TOPIC, queue_of_level};
 pub use id::{IdText, MessageId, MessageIdError, UniqueKey};
 pub use name::{
     DLQ_PREFIX, NameError, RETRY_PREFIX, check_group, check_topic, dlq_topic, group_of_retry_topic, is_dlq_topic,
     is_retry_topic, is_system_group, is_system_topic, retry_topic,
 };
-pub use properties::{Properties, append_property, keys, without_property};
+pub use properties::{Properties, append_property, keys, set_property, without_property};
 
 /// Names of properties that the broker reads or writes. Source: RocketMQ `MessageConst`.
 pub mod property {
