@@ -41,6 +41,9 @@ pub(super) struct Delays {
     snapshots: VecDeque<(LogOffset, LevelOffsets)>,
     /// Whether positions have moved since the table was written.
     has_moved: bool,
+    /// The file on the disk was ahead of the log, and the one that is right is not written yet. Until it is nothing is stored: a log that has
+    /// grown beyond what the old file speaks of would make it credible again.
+    is_corrected: bool,
     /// Messages that could not be read: how often that was tried, by level.
     reads: Vec<(QueueIndex, QueueOffset, u32)>,
 }
@@ -74,6 +77,17 @@ impl Delays {
         &self.table.offsets
     }
 
+    /// Whether nothing may be stored yet.
+    #[inline]
+    pub(super) fn holds_stores(&self) -> bool {
+        self.is_corrected
+    }
+
+    /// The table is on the disk as it is now, or was a moment ago.
+    pub(super) fn written(&mut self) {
+        self.is_corrected = false;
+    }
+
     /// Takes what a master told to its slave whose log is safe up to `safe`. Whether that is new.
     pub(super) fn follow(&mut self, told: DelayOffsets, safe: LogOffset) -> bool {
         if self.table.offsets == told.offsets && self.table.log_offset == told.log_offset {
@@ -88,18 +102,21 @@ impl Delays {
 }
 
 impl Broker {
-    /// A master's life begins: a job for each level that has ever had a message. Those of levels that the settings no longer have are still due.
+    /// A life begins: on a master a job for each level that has ever had a message. Those of levels that the settings no longer have are
+    /// still due.
     pub(super) fn start_delays(&mut self) {
-        if self.is_slave() {
-            return;
-        }
         let table = &mut self.delays.table;
         if table.log_offset > self.log.appended() {
             tracing::warn!(end = %self.log.appended(), log_offset = %table.log_offset, "the log ends before what the delay offsets speak of: what was delivered last is delivered again");
             table.offsets = table.safe.clone();
             table.log_offset = LogOffset(0);
+            self.delays.is_corrected = true;
+            self.persistence.change(Table::DelayOffsets);
         } else if table.log_offset <= self.log.flushed() {
             table.safe = table.offsets.clone();
+        }
+        if self.is_slave() {
+            return;
         }
         let queues: Vec<(QueueId, QueueIndex)> = self.log.queues_of(SCHEDULE_TOPIC).collect();
         for (queue_id, queue) in queues {
@@ -154,12 +171,13 @@ impl Broker {
 
     /// When a delayed message can be delivered. A log that has failed takes no copy any more.
     pub(super) fn next_delay_time(&self) -> Option<MonoNs> {
-        if self.log.failure().is_some() { None } else { self.delays.jobs.next_time() }
+        let is_held = self.log.failure().is_some() || self.delays.holds_stores();
+        if is_held { None } else { self.delays.jobs.next_time() }
     }
 
     /// Delivers what is due, as much as one turn allows.
     pub(super) fn run_delays(&mut self, now: Now, out: &mut Output) {
-        if self.log.failure().is_some() {
+        if self.log.failure().is_some() || self.delays.holds_stores() {
             return;
         }
         self.delays.jobs.wake_due(now.mono);

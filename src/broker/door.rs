@@ -101,6 +101,9 @@ impl Broker {
         }
         if let Some(generation) = self.persistence.end_write(table, result.is_ok()) {
             self.acks.persisted(table, generation);
+            if table == Table::DelayOffsets {
+                self.delays.written();
+            }
             self.release_acks(now.mono, &mut out.outbox);
         }
         self.write_tables(out);

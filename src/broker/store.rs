@@ -65,7 +65,7 @@ impl Broker {
                 format!("service not available now: {failure}"),
             ));
         }
-        if self.acks.is_full() {
+        if self.acks.is_full() || self.delays.holds_stores() {
             return Err(busy());
         }
         if self.lacks_replicas() {
