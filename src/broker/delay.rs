@@ -18,7 +18,7 @@ use super::store::StoreError;
 use super::topic::HALF_TOPIC;
 use super::{Broker, Effect, Output};
 use crate::limits::{
-    JOB_BYTES_PER_TURN, JOB_CLOCK_MS, JOB_MESSAGES_PER_TURN, JOB_READS_MAX, JOB_RETRY_MS, TOPIC_QUEUES_MAX,
+    JOB_BYTES_PER_TURN, JOB_CLOCK_MS, JOB_MESSAGES_PER_TURN, JOB_READS_MAX, JOB_RETRY_MS, TICK_MS, TOPIC_QUEUES_MAX,
 };
 use crate::log::{Appended, Coded, QueueIndex, Read, ReadLimits};
 use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset};
@@ -35,12 +35,16 @@ const SNAPSHOTS_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Delays {
     pub(super) jobs: Jobs,
+    /// The levels that have a job.
+    queues: Vec<(i32, QueueIndex)>,
     /// What is written, and told to slaves. Of a slave: what its master told.
     table: DelayOffsets,
     /// Positions that become `table.safe` when the log is flushed up to there.
     snapshots: VecDeque<(LogOffset, LevelOffsets)>,
     /// Whether positions have moved since the table was written.
     has_moved: bool,
+    /// When moved positions were last noted for their file.
+    noted: MonoNs,
     /// The file on the disk was ahead of the log, and the one that is right is not written yet. Until it is nothing is stored: a log that has
     /// grown beyond what the old file speaks of would make it credible again.
     is_corrected: bool,
@@ -68,13 +72,21 @@ impl Delays {
         self.table = table;
     }
 
+    /// The table as of now.
     pub(super) fn encode(&self) -> Bytes {
-        self.table.encode().into()
+        DelayOffsets { offsets: self.offsets(), log_offset: self.log_offset(), ..self.table.clone() }.encode().into()
     }
 
-    /// The position of a level, as it is written down.
-    pub(super) fn offsets(&self) -> &LevelOffsets {
-        &self.table.offsets
+    /// The position of each level, as it may be written down.
+    pub(super) fn offsets(&self) -> LevelOffsets {
+        let mut offsets = self.table.offsets.clone();
+        let done = self.queues.iter().filter_map(|(level, queue)| Some((*level, self.jobs.done(*queue)?)));
+        offsets.extend(done);
+        offsets
+    }
+
+    fn log_offset(&self) -> LogOffset {
+        self.table.log_offset.max(self.jobs.log_offset())
     }
 
     /// Whether nothing may be stored yet.
@@ -131,8 +143,8 @@ impl Broker {
         if from != known {
             tracing::warn!(level, %known, %from, "the delay offset of a level lay outside its queue");
         }
-        self.delays.table.offsets.insert(level, from);
         self.delays.jobs.add(queue, from);
+        self.delays.queues.push((level, queue));
     }
 
     /// Stores one message in `queue`, or puts it off if its properties name a delay level. `queue` is that of the draft's topic and queue id.
@@ -297,12 +309,17 @@ impl Broker {
         }
     }
 
-    /// What was put again may be as safe now as was promised.
+    /// What was put again may be as safe now as was promised. The first to move a position after a while has it written at once, so that a
+    /// lone message is hardly ever delivered twice; many share a write.
     #[inline]
-    pub(super) fn promise_delays(&mut self) {
+    pub(super) fn promise_delays(&mut self, now: Now, out: &mut Output) {
         if self.delays.jobs.is_waiting_for_promises() {
             let safe = self.settled_end();
             self.delays.has_moved |= self.delays.jobs.promised(safe);
+            if self.delays.has_moved && now.mono.ms_since(self.delays.noted) >= TICK_MS {
+                self.note_delay_offsets(now);
+                self.write_tables(out);
+            }
         }
     }
 
@@ -318,12 +335,9 @@ impl Broker {
         if !std::mem::take(&mut delays.has_moved) {
             return;
         }
-        for (queue_id, queue) in self.log.queues_of(SCHEDULE_TOPIC) {
-            if let Some(done) = delays.jobs.done(queue) {
-                delays.table.offsets.insert(level_of_queue(queue_id), done);
-            }
-        }
-        delays.table.log_offset = delays.table.log_offset.max(delays.jobs.log_offset());
+        delays.noted = now.mono;
+        delays.table.offsets = delays.offsets();
+        delays.table.log_offset = delays.log_offset();
         delays.table.version = delays.table.version.next(now.unix);
         if delays.snapshots.len() >= SNAPSHOTS_MAX {
             delays.snapshots.pop_back();

@@ -170,7 +170,7 @@ impl Broker {
     pub(super) fn progress(&mut self, now: Now, out: &mut Output) {
         self.progress_replica(now, out);
         self.release_acks(now.mono, &mut out.outbox);
-        self.promise_delays();
+        self.promise_delays(now, out);
         self.wake_readers(out);
         self.ask_ahead(out);
     }

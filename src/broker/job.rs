@@ -205,3 +205,79 @@ impl Jobs {
         self.list.get_mut(id.0).expect("jobs stay")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{HeapTail, Log, LogSettings};
+    use crate::model::QueueId;
+
+    fn jobs(count: u32) -> (Jobs, Vec<QueueIndex>) {
+        let mut log = Log::create(LogSettings::default(), Box::new(HeapTail::new(1024 * 1024)));
+        let queues: Vec<QueueIndex> = (0..count).map(|id| log.queue("T", QueueId(id))).collect();
+        let mut jobs = Jobs::default();
+        for queue in &queues {
+            jobs.add(*queue, QueueOffset(0));
+        }
+        (jobs, queues)
+    }
+
+    fn turn(jobs: &mut Jobs) -> Option<usize> {
+        jobs.next_turn().map(|(JobId(id), _, _)| id)
+    }
+
+    #[test]
+    fn jobs_take_turns_and_each_waits_for_one_thing() {
+        let (mut jobs, queues) = jobs(3);
+        assert_eq!(jobs.next_time(), Some(MonoNs(0)));
+        assert_eq!(
+            [turn(&mut jobs), turn(&mut jobs), turn(&mut jobs), turn(&mut jobs)],
+            [Some(0), Some(1), Some(2), Some(0)]
+        );
+        jobs.wait(JobId(0), Wait::Growth);
+        jobs.wait(JobId(1), Wait::Until(MonoNs(50)));
+        jobs.wait(JobId(2), Wait::Turn);
+        assert_eq!([turn(&mut jobs), turn(&mut jobs)], [Some(2), Some(2)]);
+        jobs.wait(JobId(2), Wait::Growth);
+        assert_eq!((turn(&mut jobs), jobs.next_time()), (None, Some(MonoNs(50))));
+        jobs.wake_due(MonoNs(49));
+        assert_eq!(turn(&mut jobs), None);
+        jobs.wake_due(MonoNs(50));
+        jobs.queue_has_grown(queues[1]);
+        assert_eq!(
+            [turn(&mut jobs), turn(&mut jobs)],
+            [Some(1), Some(1)],
+            "once, though it was woken by its time already"
+        );
+        jobs.queue_has_grown(queues[2]);
+        jobs.wait(JobId(1), Wait::Growth);
+        assert_eq!([turn(&mut jobs), turn(&mut jobs)], [Some(2), Some(2)]);
+    }
+
+    #[test]
+    fn a_position_follows_the_promise_in_the_order_of_the_log() {
+        let (mut jobs, queues) = jobs(2);
+        jobs.pass(JobId(0), QueueOffset(1), LogOffset(100));
+        jobs.pass(JobId(1), QueueOffset(5), LogOffset(100));
+        jobs.pass(JobId(0), QueueOffset(2), LogOffset(200));
+        let done = |jobs: &Jobs| queues.iter().map(|queue| jobs.done(*queue).unwrap().0).collect::<Vec<_>>();
+        assert!(!jobs.promised(LogOffset(99)) && jobs.is_waiting_for_promises());
+        assert_eq!((done(&jobs), jobs.log_offset()), (vec![0, 0], LogOffset(0)));
+        assert!(jobs.promised(LogOffset(150)));
+        assert_eq!((done(&jobs), jobs.log_offset()), (vec![1, 5], LogOffset(100)));
+        assert!(jobs.promised(LogOffset(200)) && !jobs.promised(LogOffset(300)));
+        assert_eq!((done(&jobs), jobs.log_offset()), (vec![2, 5], LogOffset(200)));
+    }
+
+    #[test]
+    fn what_is_not_promised_has_a_bound() {
+        let (mut jobs, _) = jobs(1);
+        for number in 1..=JOB_UNPROMISED_MAX as u64 {
+            assert_eq!(turn(&mut jobs), Some(0));
+            jobs.pass(JobId(0), QueueOffset(number), LogOffset(number));
+        }
+        assert_eq!((turn(&mut jobs), jobs.next_time()), (None, None), "no clock wakes it: the promise does");
+        assert!(jobs.promised(LogOffset(1)));
+        assert_eq!((turn(&mut jobs), jobs.next_time()), (Some(0), Some(MonoNs(0))));
+    }
+}

@@ -67,7 +67,7 @@ impl Broker {
 
     /// How far each delay level is, and how far its queue. Source: `ScheduleMessageService.buildRunningStats`.
     fn set_delays(&self, info: &mut RuntimeInfo) {
-        for (&level, delivered) in self.delays.offsets() {
+        for (level, delivered) in self.delays.offsets() {
             let queue = self.log.find_queue(SCHEDULE_TOPIC, queue_of_level(level));
             let max = queue.map_or(QueueOffset(0), |queue| self.log.bounds(queue).max);
             info.set(format!("scheduleMessageOffset_{level}"), format!("{delivered},{max}"));
