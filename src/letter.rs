@@ -25,12 +25,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::config::NodeConfig;
 use crate::metrics::Snapshot;
 use crate::model::{GroupName, QueueId, QueueOffset, ShardId, TopicName};
-use crate::protocol::body::{ConsumerOffsets, DataVersion, GroupTable, TopicConfig, TopicTable};
+use crate::protocol::body::{ConsumerOffsets, DataVersion, DelayOffsets, GroupTable, TopicConfig, TopicTable};
 use crate::protocol::code::ResponseCode;
 
 /// Tickets from here on were chosen by the control plane, those below by a shard.
@@ -191,8 +189,8 @@ pub struct Metadata {
     pub topics: Option<TopicTable>,
     /// 43.
     pub offsets: Option<ConsumerOffsets>,
-    /// 45: the master's `delayOffset.json`, kept as it is for the day on which this slave becomes a master.
-    pub delay_offsets: Option<Bytes>,
+    /// 45: how far the master has delivered delayed messages, for the day on which this slave becomes a master.
+    pub delay_offsets: Option<DelayOffsets>,
     /// 201.
     pub groups: Option<GroupTable>,
 }

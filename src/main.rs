@@ -211,6 +211,7 @@ fn shard_settings(config: &NodeConfig, index: u16, store: &Arc<Store>, ip: IpAdd
         flush,
         has_record_crc: config.append_property_crc,
         retention: broker.retention,
+        delay_levels: config.delay_levels,
         cache_bytes: CACHE_BYTES,
         ..LogSettings::default()
     };

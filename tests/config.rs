@@ -75,13 +75,14 @@ fn shards_have_names_and_ports_by_the_stride() {
 
 #[test]
 fn keys_of_apache_are_accepted_and_named() {
-    let text = "sendMessageThreadPoolNums=16\nkvConfigPath=/tmp/kv.json\naclEnable=false\nmessageDelayLevel=1s 5s\n";
+    let text = "sendMessageThreadPoolNums=16\nkvConfigPath=/tmp/kv.json\naclEnable=false\nmaxHashSlotNum=7\nmessageDelayLevel=1s 5m\n";
     let named = |config: NodeConfig| config.not_needed.into_iter().map(|entry| entry.key).collect::<Vec<_>>();
-    let expected = ["sendMessageThreadPoolNums", "kvConfigPath", "aclEnable", "messageDelayLevel"];
+    let expected = ["sendMessageThreadPoolNums", "kvConfigPath", "aclEnable", "maxHashSlotNum"];
     assert_eq!(named(broker(text).expect("accepted")), expected);
     let config = all(text).expect("accepted");
+    assert_eq!((config.delay_levels.highest(), config.delay_levels.delay_ms(2)), (2, 300_000));
     assert_eq!(config.namesrv.kv_config_path, PathBuf::from("/tmp/kv.json"), "`all` has a name server");
-    assert_eq!(named(config), ["sendMessageThreadPoolNums", "aclEnable", "messageDelayLevel"]);
+    assert_eq!(named(config), ["sendMessageThreadPoolNums", "aclEnable", "maxHashSlotNum"]);
     let namesrv = NamesrvConfig::read("n.conf", "serverWorkerThreads=8\nbrokerName=a").expect("accepted");
     assert_eq!(namesrv.not_needed.len(), 2);
 }
@@ -130,6 +131,14 @@ fn every_fault_is_one_sentence_with_its_line() {
         (
             "sendMessageThreadPoolNum=1",
             "broker.conf line 1: unknown key sendMessageThreadPoolNum; did you mean sendMessageThreadPoolNums?",
+        ),
+        (
+            "messageDelayLevel=1s 5x 10s",
+            "broker.conf line 1: messageDelayLevel=1s 5x 10s is not delays such as 1s 10m 2h 1d: `5x` is no delay: a whole number and one of the units s, m, h, d, a hundred years at most",
+        ),
+        (
+            "messageDelayLevel=",
+            "broker.conf line 1: messageDelayLevel= is not delays such as 1s 10m 2h 1d: 0 delay levels: there may be 1 to 64",
         ),
         (
             "somethingQuiteElse=1",

@@ -8,7 +8,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use ringmq::sim::{Counts, LogWorld, ReplicaCounts, ReplicaRule, ReplicaWorld, Rule};
+use ringmq::sim::{
+    Counts, DelayCounts, DelayRule, DelayWorld, LogWorld, ReplicaCounts, ReplicaRule, ReplicaWorld, Rule,
+};
 
 const SEEDS: u64 = 300;
 const STEPS: u64 = 1000;
@@ -203,4 +205,70 @@ fn a_broken_rule_of_acknowledgement_is_noticed() {
         let (seed, what) = noticed.unwrap_or_else(|| panic!("{rule:?} was not noticed"));
         eprintln!("{rule:?} is noticed by seed {seed}: {what}");
     }
+}
+
+/// Seeds of the world of delayed messages; each is a run of [`DELAY_STEPS`].
+const DELAY_SEEDS: u64 = 100;
+const DELAY_STEPS: u64 = 3000;
+
+/// What happened to delayed messages under a seed, or what was found to be wrong.
+fn run_delays(seed: u64, rule: DelayRule) -> Result<DelayCounts, String> {
+    let mut world = DelayWorld::new(seed, rule);
+    found_wrong(|| world.run(DELAY_STEPS)).map(|()| world.counts)
+}
+
+#[test]
+fn delayed_messages_come_in_their_time_whatever_ends_in_between() {
+    let seeds = match from_env("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..from_env("SIM_SEEDS").unwrap_or(DELAY_SEEDS),
+    };
+    let count = seeds.end - seeds.start;
+    let mut sum = DelayCounts::default();
+    for seed in seeds {
+        match run_delays(seed, DelayRule::Sound) {
+            Ok(one) => {
+                sum.sent += one.sent;
+                sum.acknowledged += one.acknowledged;
+                sum.ends += one.ends;
+                sum.power_losses += one.power_losses;
+                sum.delivered += one.delivered;
+                sum.doubled += one.doubled;
+                sum.distrusted += one.distrusted;
+            }
+            Err(what) => panic!("seed {seed}: {what}\nagain with: SEED={seed} cargo test --test sim delayed_messages"),
+        }
+    }
+    eprintln!("{count} seeds: {sum:#?}");
+    if count >= DELAY_SEEDS {
+        for (what, count, at_least) in [
+            ("acknowledged sends", sum.acknowledged, 10_000),
+            ("ends", sum.ends, 500),
+            ("power losses", sum.power_losses, 100),
+            ("delivered messages", sum.delivered, 10_000),
+            ("messages delivered twice", sum.doubled, 20),
+            ("files ahead of the log", sum.distrusted, 5),
+        ] {
+            assert!(count >= at_least, "{what}: only {count}");
+        }
+        assert!(sum.doubled * 3 < sum.delivered, "{} of {} twice: more than was in flight", sum.doubled, sum.delivered);
+    }
+}
+
+#[test]
+fn a_file_of_positions_that_is_believed_too_much_is_noticed() {
+    let noticed = (0..DELAY_SEEDS).find_map(|seed| run_delays(seed, DelayRule::BelieveTheFile).err());
+    let noticed = noticed.expect("positions ahead of the log leave messages out");
+    assert!(noticed.contains("was never delivered"), "noticed as: {noticed}");
+    let lost: Vec<DelayCounts> =
+        (0..10).map(|seed| run_delays(seed, DelayRule::LoseTheFile).expect("nothing is left out")).collect();
+    let doubled = |of: &[DelayCounts]| of.iter().map(|one| one.doubled).sum::<u64>();
+    let kept: Vec<DelayCounts> =
+        (0..10).map(|seed| run_delays(seed, DelayRule::Sound).expect("nothing is left out")).collect();
+    assert!(
+        doubled(&lost) > 4 * doubled(&kept),
+        "without a file much comes twice: {} and {}",
+        doubled(&lost),
+        doubled(&kept)
+    );
 }

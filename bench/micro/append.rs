@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use ringmq::log::{FlushPolicy, HeapTail, Log, LogSettings};
 use ringmq_protocol::model::{Now, QueueId};
-use ringmq_protocol::record::{KeysToIndex, RecordDraft};
+use ringmq_protocol::record::{KeysToIndex, Marks, RecordDraft};
 
 const APPENDS: u64 = 1_000_000;
 const RUNS: usize = 7;
@@ -50,8 +50,11 @@ fn run(queue_count: u32) -> f64 {
             prepared_transaction_offset: 0,
             body: &body,
             properties: b"UNIQ_KEY\x017F00000100002A139A5573D6A3C00000\x02KEYS\x01order-4711\x02TAGS\x01TagA\x02",
-            tag_code: 2_598_919,
-            keys: KeysToIndex { unique: Some(unique), keys: Some("order-4711") },
+            marks: Marks {
+                keys: KeysToIndex { unique: Some(unique), keys: Some("order-4711") },
+                tag: Some("TagA"),
+                ..Marks::default()
+            },
         };
         log.append(queues[nth % queues.len()], &draft).expect("there is room");
         if number % 64 == 63 {

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use bytes::BytesMut;
 use ringmq::log::{FlushPolicy, HeapTail, Log, LogSettings, Stream};
 use ringmq_protocol::model::{LogOffset, Now, QueueId};
-use ringmq_protocol::record::{KeysToIndex, RecordDraft};
+use ringmq_protocol::record::{Marks, RecordDraft};
 
 const RECORDS: u64 = 60_000;
 const RUNS: usize = 7;
@@ -56,8 +56,7 @@ fn master() -> Vec<u8> {
             prepared_transaction_offset: 0,
             body: &body,
             properties: properties.as_bytes(),
-            tag_code: 2_598_919,
-            keys: KeysToIndex::of(properties.as_bytes()),
+            marks: Marks::of(properties.as_bytes()),
         };
         let queue = log.queue("benchmark", queue_id);
         log.append(queue, &draft).expect("there is room");

@@ -1,5 +1,8 @@
 //! Replies that wait until what they promise is true: flushed, replicated, persisted, registered.
 //!
+//! The one place that knows when a request is answered that stored something or changed a table: [`Broker::answer`] answers at once or
+//! lets the reply wait, [`Broker::release_acks`] lets go what has come true, [`Broker::expire_acks`] what takes too long.
+//!
 //! State of the shard. A reply is encoded once, when its request is handled, and waits as bytes. Replies that wait for a flush or for
 //! slaves stand in the order of the log, so each progress of either releases a prefix. A reply that follows from a new topic waits behind the
 //! topic's [`Gate`] first: a client that is told of a topic must find it after a crash and at the name server.
@@ -8,9 +11,16 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::BytesMut;
 
+use super::outbox::Outbox;
 use super::persist::Table;
-use crate::limits::ACKS_MAX;
+use super::settings::BrokerSettings;
+use super::{Asked, Broker, Output};
+use crate::limits::{ACKS_MAX, REPLICA_WAITS_MAX};
 use crate::model::{ConnectionId, LogOffset, MonoNs};
+use crate::protocol::code::ResponseCode;
+use crate::protocol::frame::split;
+use crate::protocol::header::Header;
+use crate::protocol::reply::{ExtValue, Reply, encode_reply};
 
 /// How long a reply waits for a change of topics or groups to be persisted and registered.
 pub const GATE_WAIT_MS: u64 = 3_000;
@@ -143,7 +153,14 @@ impl Acks {
 
     /// The next reply that waits for no more than the log up to `flushed`.
     pub fn pop_flushed(&mut self, flushed: LogOffset) -> Option<Waiting> {
-        if self.flush.front()?.at > flushed { None } else { self.flush.pop_front() }
+        if self.flush.front()?.at > flushed {
+            return None;
+        }
+        let reply = self.flush.pop_front()?;
+        if let Some(next) = self.flush.front() {
+            assert!(reply.at <= next.at, "a reply of {} stands behind one of {}", next.at, reply.at);
+        }
+        Some(reply)
     }
 
     /// The next reply that has waited too long.
@@ -177,6 +194,139 @@ impl Acks {
     }
 }
 
+/// What an answer says is true when it leaves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Promise {
+    /// The log is safe up to here, as its flush setting and its role promise; zero promises nothing of the log.
+    pub(super) at: LogOffset,
+    /// The change behind this is on the disk and known to the name servers.
+    pub(super) ticket: Option<Ticket>,
+}
+
+/// When is a request answered? Here, whatever it stored and whoever asked.
+impl Broker {
+    /// End of what is as safe as flush setting and role promise: what this log promises, and as many slaves have as are asked for.
+    pub(super) fn safe_end(&self) -> LogOffset {
+        self.log.promised().min(self.replicas_have().acked)
+    }
+
+    /// End of what waits for nothing more: as safe as promised, or stored here while there is no slave to wait for.
+    pub(super) fn settled_end(&self) -> LogOffset {
+        if self.replicas_have().is_waitable { self.safe_end() } else { self.log.promised() }
+    }
+
+    /// Answers at once if the promise is met, else when it is; `encode` appends the frame.
+    #[inline]
+    pub(super) fn answer(
+        &mut self,
+        asked: &Asked,
+        promise: Promise,
+        out: &mut Output,
+        encode: impl FnOnce(&BrokerSettings, &mut BytesMut),
+    ) {
+        if asked.is_oneway {
+            return;
+        }
+        let Promise { at, ticket } = promise;
+        if ticket.is_none() && at <= self.safe_end() {
+            if at > LogOffset(0) {
+                self.stages.note_answer();
+            }
+            return encode(&self.settings, out.outbox.buffer(asked.connection));
+        }
+        encode(&self.settings, &mut self.scratch.frames);
+        let frame = self.scratch.frames.split();
+        self.wait(asked, promise, frame);
+    }
+
+    /// Answers once the change behind `ticket` is durable and known, at once if there is none.
+    pub(super) fn reply_behind(&mut self, asked: &Asked, ticket: Option<Ticket>, reply: &Reply<'_>, out: &mut Output) {
+        let promise = Promise { at: LogOffset(0), ticket };
+        self.answer(asked, promise, out, |_, frame| encode_reply(asked.encoding, asked.opaque, reply, frame));
+    }
+
+    fn wait(&mut self, asked: &Asked, Promise { at, ticket }: Promise, frame: BytesMut) {
+        let appended = self.log.appended();
+        assert!(at <= appended, "an answer waits for {at}, and the log ends at {appended}");
+        let since = asked.now.mono;
+        let waits_for_slaves = at > LogOffset(0) && self.waits_for_slaves();
+        // A client gives up after 3 s, which is RocketMQ's slaveTimeout as well: the answer leaves a tenth earlier, to be there in time.
+        let slave_wait_ms = self.settings.replica.slave_wait_ms / 10 * 9;
+        let flush_wait_ms = self.settings.flush_wait_ms;
+        let deadline = since.plus_ms(if waits_for_slaves { slave_wait_ms.min(flush_wait_ms) } else { flush_wait_ms });
+        self.acks.push(ticket, Waiting { at, since, deadline, connection: asked.connection, frame });
+    }
+
+    /// Releases the answers whose promise is met, each connection's in order.
+    ///
+    /// Both ends of what is safe rise along the log, so one pass over its front is enough. Where there are not enough slaves, or too many
+    /// answers wait for them, a message that is stored here is answered as such.
+    pub(super) fn release_acks(&mut self, now: MonoNs, outbox: &mut Outbox) {
+        let promised = self.log.promised();
+        let replicas = self.replicas_have();
+        while let Some(reply) = self.acks.pop_flushed(promised.min(replicas.acked)) {
+            if reply.at > LogOffset(0) {
+                self.stages.note_reply(now, reply.since);
+            }
+            if self.clients.is_connected(reply.connection) {
+                outbox.buffer(reply.connection).extend_from_slice(&reply.frame);
+            }
+        }
+        let (kept, code) = if replicas.is_waitable {
+            (REPLICA_WAITS_MAX, ResponseCode::FlushSlaveTimeout)
+        } else {
+            (0, ResponseCode::SlaveNotAvailable)
+        };
+        while self.acks.flush_len() > kept
+            && let Some(reply) = self.acks.pop_flushed(promised)
+        {
+            self.answer_instead(&reply, code, outbox);
+        }
+    }
+
+    /// Lets answers go that have waited too long for topics to be written or registered.
+    pub(super) fn expire_gates(&mut self, now: MonoNs) {
+        let late = self.acks.expire_gates(now);
+        if late > 0 {
+            tracing::warn!(late, "answers did not wait any longer for topics to be written or registered");
+        }
+    }
+
+    /// Answers what was stored and whose flush or whose slaves take too long: stored, but not as promised. A log that has failed answers
+    /// nothing any more.
+    pub(super) fn expire_acks(&mut self, now: MonoNs, outbox: &mut Outbox) {
+        if self.log.failure().is_some() {
+            return;
+        }
+        let acked = self.replicas_have().acked;
+        while let Some(late) = self.acks.pop_late(now) {
+            // Where both are missing, the slaves' status is the worse news. Source: RocketMQ `CommitLog.handleDiskFlushAndHA`.
+            let lacks_slaves = late.at > acked;
+            let code = if lacks_slaves { ResponseCode::FlushSlaveTimeout } else { ResponseCode::FlushDiskTimeout };
+            self.answer_instead(&late, code, outbox);
+        }
+    }
+
+    /// When the next answer has waited long enough. A log that has failed answers nothing any more, however late it is.
+    pub(super) fn next_ack_deadline(&self) -> Option<MonoNs> {
+        if self.log.failure().is_none() { self.acks.next_deadline() } else { None }
+    }
+
+    /// Answers a request whose message is stored, but not as promised.
+    fn answer_instead(&self, reply: &Waiting, code: ResponseCode, outbox: &mut Outbox) {
+        if !self.clients.is_connected(reply.connection) {
+            return;
+        }
+        // The reply was encoded as a success; this is rare enough to read it again.
+        let Ok(Some(frame)) = split(&reply.frame) else { return };
+        let Ok(header) = Header::decode(frame.encoding, frame.header) else { return };
+        let ext: Vec<(&str, ExtValue<'_>)> =
+            header.ext.iter().map(|(name, value)| (name, ExtValue::Str(value))).collect();
+        let answer = Reply { code, remark: None, ext: &ext, body: frame.body };
+        encode_reply(frame.encoding, header.opaque, &answer, outbox.buffer(reply.connection));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,9 +353,9 @@ mod tests {
         for n in 1..=5 {
             acks.push(None, reply(n * 100, n));
         }
-        assert_eq!(drain(&mut acks, 99), []);
+        assert!(drain(&mut acks, 99).is_empty());
         assert_eq!(drain(&mut acks, 300), [1, 2, 3]);
-        assert_eq!(drain(&mut acks, 300), []);
+        assert!(drain(&mut acks, 300).is_empty());
         assert_eq!(drain(&mut acks, 1000), [4, 5]);
         assert!(acks.is_empty());
     }
@@ -216,7 +366,7 @@ mod tests {
         let ticket = acks.make_gate(MonoNs(0), Some((Table::Topics, 7)), true);
         acks.push(Some(ticket), reply(100, 1));
         acks.push(None, reply(200, 2));
-        assert_eq!(drain(&mut acks, 150), []);
+        assert!(drain(&mut acks, 150).is_empty());
         acks.registered(ticket);
         acks.persisted(Table::Topics, 6);
         acks.persisted(Table::Groups, 7);

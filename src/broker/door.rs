@@ -33,6 +33,7 @@ impl Broker {
         if self.groups.add_initial() {
             self.persistence.change(Table::Groups);
         }
+        self.start_delays();
         self.tell_all_topics(now, out);
         self.write_tables(out);
     }
@@ -88,6 +89,7 @@ impl Broker {
     pub fn handle_block(&mut self, now: Now, block: BlockId, data: Result<Bytes, IoError>, out: &mut Output) {
         self.log.supply(block, data);
         self.unblock_replicas(block);
+        self.delays.jobs.block_has_come(block);
         for parked in self.parked.take(block) {
             let Ok(header) = Header::decode(parked.encoding, &parked.header) else { continue };
             let frame = parked.frame();
@@ -103,6 +105,9 @@ impl Broker {
         }
         if let Some(generation) = self.persistence.end_write(table, result.is_ok()) {
             self.acks.persisted(table, generation);
+            if table == Table::DelayOffsets {
+                self.delays.written();
+            }
             self.release_acks(now.mono, &mut out.outbox);
         }
         self.write_tables(out);
@@ -149,23 +154,22 @@ impl Broker {
             if self.offsets.take_dirty() {
                 self.persistence.change(Table::ConsumerOffsets);
             }
-            self.write_tables(out);
         }
+        self.note_delay_offsets(now);
+        self.write_tables(out);
         self.tick_replica(now, out);
         self.handle_deadline(now, out);
     }
 
     /// The time that [`Broker::poll_timeout`] named has come.
     pub fn handle_deadline(&mut self, now: Now, out: &mut Output) {
-        let late = self.acks.expire_gates(now.mono);
-        if late > 0 {
-            tracing::warn!(late, "answers did not wait any longer for topics to be written or registered");
-        }
+        self.expire_gates(now.mono);
         self.release_acks(now.mono, &mut out.outbox);
-        self.expire_acks(now.mono, out);
+        self.expire_acks(now.mono, &mut out.outbox);
         self.expire_holds(now.mono, out);
         self.expire_settings(now.mono, out);
         self.expire_calls(now, out);
+        self.run_delays(now, out);
         self.progress(now, out);
     }
 
@@ -180,7 +184,8 @@ impl Broker {
         self.progress_replica(now, out);
         self.stages.note_progress(now.mono, self.log.flushed(), self.replicated());
         self.release_acks(now.mono, &mut out.outbox);
-        self.wake_holds(now.mono, out);
+        self.promise_delays(now, out);
+        self.wake_readers(now.mono, out);
         self.ask_ahead(out);
     }
 
@@ -215,9 +220,9 @@ impl Broker {
     /// When [`Broker::handle_deadline`] is to be called at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<MonoNs> {
-        // A log that has failed answers nothing any more, however late it is.
-        let acks = if self.log.failure().is_none() { self.acks.next_deadline() } else { None };
-        acks.into_iter().chain(self.holds.next_deadline()).chain(self.calls.next_deadline()).min()
+        let acks = self.next_ack_deadline().into_iter();
+        let holds = self.holds.next_deadline();
+        acks.chain(holds).chain(self.calls.next_deadline()).chain(self.next_delay_time()).min()
     }
 }
 

@@ -21,12 +21,14 @@ pub mod ack;
 mod admin;
 mod call;
 pub mod client;
+mod delay;
 mod dispatch;
 mod door;
 pub mod filter;
 pub mod group;
 mod heartbeat;
 pub mod hold;
+mod job;
 pub mod offset;
 mod online;
 pub mod order;
@@ -41,6 +43,7 @@ mod send;
 pub mod settings;
 mod slave;
 mod statistics;
+mod store;
 #[cfg(test)]
 mod tests;
 pub mod topic;
@@ -51,9 +54,10 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use bytes::{Bytes, BytesMut};
 
-use self::ack::{Acks, Ticket, Waiting};
+use self::ack::{Acks, Ticket};
 use self::call::Calls;
 use self::client::Clients;
+use self::delay::Delays;
 use self::group::Groups;
 use self::hold::{HoldId, HoldTable};
 use self::offset::ConsumerOffsets;
@@ -85,9 +89,6 @@ const EXPIRY_SCAN_MS: u64 = 10_000;
 
 /// How often consumer offsets are written while they change.
 const OFFSETS_WRITE_MS: u64 = 1_000;
-
-/// `delayOffset.json` of a broker that has delayed no message.
-const NO_DELAY_OFFSETS: &[u8] = br#"{"offsetTable":{}}"#;
 
 /// What the shell is asked to do.
 #[derive(Debug)]
@@ -135,8 +136,8 @@ pub struct Tables {
     pub offsets: Option<body::ConsumerOffsets>,
     /// `epochs`: of a master, with its own reign.
     pub epochs: EpochTable,
-    /// `delayOffset.json`, as it is.
-    pub delay_offsets: Option<Bytes>,
+    /// `delayOffset.json`.
+    pub delay_offsets: Option<body::DelayOffsets>,
 }
 
 /// One shard as a broker.
@@ -149,8 +150,7 @@ pub struct Broker {
     topics: TopicTable,
     groups: Groups,
     offsets: ConsumerOffsets,
-    /// How far a Java master has delivered its delayed messages: kept for the day on which this shard takes its place.
-    delay_offsets: Bytes,
+    delays: Delays,
     locks: QueueLocks,
     clients: Clients,
     calls: Calls,
@@ -260,7 +260,7 @@ impl Broker {
             topics: TopicTable::default(),
             groups: Groups::default(),
             offsets: ConsumerOffsets::default(),
-            delay_offsets: Bytes::from_static(NO_DELAY_OFFSETS),
+            delays: Delays::default(),
             locks: QueueLocks::default(),
             clients: Clients::default(),
             calls: Calls::default(),
@@ -298,7 +298,7 @@ impl Broker {
             self.groups.load(table);
         }
         if let Some(table) = tables.delay_offsets {
-            self.delay_offsets = table;
+            self.delays.load(table);
         }
         if let Some(table) = tables.offsets {
             self.offsets.load(&table, !self.settings.replica.role.is_master());
@@ -345,26 +345,6 @@ impl Broker {
         if !asked.is_oneway {
             encode_reply(asked.encoding, asked.opaque, reply, out.outbox.buffer(asked.connection));
         }
-    }
-
-    /// Answers once the change behind `ticket` is durable and known, at once if there is none.
-    fn reply_behind(&mut self, asked: &Asked, ticket: Option<Ticket>, reply: &Reply<'_>, out: &mut Output) {
-        let Some(ticket) = ticket.filter(|_| !asked.is_oneway) else { return self.reply(asked, reply, out) };
-        let frame = &mut self.scratch.frames;
-        encode_reply(asked.encoding, asked.opaque, reply, frame);
-        let frame = frame.split();
-        self.wait(asked, LogOffset(0), Some(ticket), frame);
-    }
-
-    /// Keeps an encoded answer until the log is confirmed up to `at` and `ticket` is open.
-    fn wait(&mut self, asked: &Asked, at: LogOffset, ticket: Option<Ticket>, frame: BytesMut) {
-        let since = asked.now.mono;
-        let waits_for_slaves = at > LogOffset(0) && self.waits_for_slaves();
-        // A client gives up after 3 s, which is RocketMQ's slaveTimeout as well: the answer leaves a tenth earlier, to be there in time.
-        let slave_wait_ms = self.settings.replica.slave_wait_ms / 10 * 9;
-        let flush_wait_ms = self.settings.flush_wait_ms;
-        let deadline = since.plus_ms(if waits_for_slaves { slave_wait_ms.min(flush_wait_ms) } else { flush_wait_ms });
-        self.acks.push(ticket, Waiting { at, since, deadline, connection: asked.connection, frame });
     }
 
     /// Creates or changes topics; returns what answers that tell of them wait for.
@@ -438,34 +418,6 @@ impl Broker {
         }));
     }
 
-    /// Answers sends whose flush or whose slaves take too long: stored, but not as promised. A log that has failed answers nothing any more.
-    fn expire_acks(&mut self, now: MonoNs, out: &mut Output) {
-        if self.log.failure().is_some() {
-            return;
-        }
-        let acked = self.replicas_have().acked;
-        while let Some(late) = self.acks.pop_late(now) {
-            // Where both are missing, the slaves' status is the worse news. Source: RocketMQ `CommitLog.handleDiskFlushAndHA`.
-            let lacks_slaves = late.at > acked;
-            let code = if lacks_slaves { ResponseCode::FlushSlaveTimeout } else { ResponseCode::FlushDiskTimeout };
-            self.answer_instead(&late, code, &mut out.outbox);
-        }
-    }
-
-    /// Answers a send whose message is stored, but not as promised.
-    fn answer_instead(&self, reply: &Waiting, code: ResponseCode, outbox: &mut Outbox) {
-        if !self.clients.is_connected(reply.connection) {
-            return;
-        }
-        // The reply was encoded as a success; this is rare enough to read it again.
-        let Ok(Some(frame)) = crate::protocol::frame::split(&reply.frame) else { return };
-        let Ok(header) = Header::decode(frame.encoding, frame.header) else { return };
-        let ext: Vec<(&str, ExtValue<'_>)> =
-            header.ext.iter().map(|(name, value)| (name, ExtValue::Str(value))).collect();
-        let answer = Reply { code, remark: None, ext: &ext, body: frame.body };
-        encode_reply(frame.encoding, header.opaque, &answer, outbox.buffer(reply.connection));
-    }
-
     fn write_tables(&mut self, out: &mut Output) {
         for table in Table::ALL {
             if self.persistence.start_write(table) {
@@ -479,7 +431,7 @@ impl Broker {
             Table::Topics => self.topic_table().encode().into(),
             Table::Groups => self.groups.table().encode().into(),
             Table::ConsumerOffsets => self.offsets.table().encode().into(),
-            Table::DelayOffsets => self.delay_offsets.clone(),
+            Table::DelayOffsets => self.delays.encode(),
         }
     }
 

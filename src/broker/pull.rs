@@ -300,14 +300,11 @@ impl Broker {
         (suggested, code)
     }
 
-    /// Runs the holds of queues that have grown.
-    pub(super) fn wake_holds(&mut self, now: MonoNs, out: &mut Output) {
-        if self.holds.is_empty() {
-            self.log.queues_advanced();
-            return;
-        }
+    /// Runs the holds of queues that have grown, and lets their jobs have their turn.
+    pub(super) fn wake_readers(&mut self, now: MonoNs, out: &mut Output) {
         let mut woken = std::mem::take(&mut self.scratch.woken);
         for queue in self.log.queues_advanced() {
+            self.delays.jobs.queue_has_grown(queue);
             woken.clear();
             self.holds.of_queue(queue, &mut woken);
             for &id in &woken {

@@ -1,29 +1,28 @@
 //! Messages that a consumer could not consume: 36 puts a copy up for another try, or gives it up.
 //!
-//! The copy goes to the group's retry topic, after too many tries to its dead letter topic. RocketMQ delays the copy by the tries
-//! that were made; there are no delays here yet, so it can be consumed at once. Source: RocketMQ
-//! `AbstractSendMessageProcessor.consumerSendMsgBack`.
+//! The copy goes to the group's retry topic, delayed by the tries that were made, and after too many tries to its dead letter topic. Source:
+//! RocketMQ `AbstractSendMessageProcessor.consumerSendMsgBack`.
 
 use bytes::BytesMut;
 
+use super::ack::Promise;
 use super::{Asked, Broker, Handled, Output, Refusal, topic};
 use crate::log::RecordRead;
 use crate::model::{LogOffset, QueueId};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{
-    MessageId, Properties, append_property, dlq_topic, property, retry_topic, sys_flag, tag_code,
+    MessageId, Properties, append_property, dlq_topic, property, retry_topic, set_property,
 };
 use crate::protocol::record::Check;
-use crate::protocol::record::{KeysToIndex, RecordDraft, RecordView};
+use crate::protocol::record::{Marks, RecordDraft, RecordView};
 use crate::protocol::reply::{Reply, encode_reply};
 use crate::protocol::request::SendBackRequest;
 
 /// A client from this version on says how often its messages are tried: 3.4.9.
 const VERSION_WITH_MAX_RECONSUME: i32 = 121;
 
-/// Set on messages that are given up: where they came from. Source: `MessageConst`.
-const DLQ_ORIGIN_TOPIC: &str = "DLQ_ORIGIN_TOPIC";
-const DLQ_ORIGIN_MESSAGE_ID: &str = "DLQ_ORIGIN_MESSAGE_ID";
+/// Delay level of the first retry, if the consumer does not choose: 10 s.
+const FIRST_RETRY_LEVEL: i32 = 3;
 
 impl Broker {
     /// CONSUMER_SEND_MSG_BACK 36.
@@ -43,6 +42,11 @@ impl Broker {
         if retry_queues == 0 {
             self.reply(asked, &Reply::new(ResponseCode::Success), out);
             return Ok(Handled::Done);
+        }
+        let retry = retry_topic(request.group);
+        if self.topics.get(&retry).is_some_and(|topic| topic.config.perm & topic::perm::WRITE == 0) {
+            let remark = format!("the topic[{retry}] sending message is forbidden");
+            return Err(Refusal::new(ResponseCode::NoPermission, remark));
         }
         if asked.version >= VERSION_WITH_MAX_RECONSUME
             && let Some(max) = request.max_reconsume_times
@@ -78,64 +82,30 @@ impl Broker {
         let is_given_up = view.reconsume_times >= times_max || request.delay_level < 0;
         let name = if is_given_up { dlq_topic(request.group) } else { retry_topic(request.group) };
         let ticket = self.ensure_plain_topic(asked.now, &name, if is_given_up { 1 } else { retry_queues }, out)?;
-        let properties = self.copied_properties(&view, at, is_given_up);
+        let level = match request.delay_level {
+            _ if is_given_up => 0,
+            0 => FIRST_RETRY_LEVEL.saturating_add(view.reconsume_times),
+            level => level,
+        };
+        let properties = copied_properties(&view, level);
         let queue_id = self.next_queue_of(&name);
         let queue = self.log.queue(&name, queue_id);
-        let read = Properties::new(&properties);
         let draft = RecordDraft {
             topic: &name,
             queue_id,
-            flag: view.flag,
-            sys_flag: view.sys_flag & !sys_flag::TRANSACTION_MASK,
-            born_timestamp: view.born_timestamp,
-            born_host: view.born_host,
-            store_host: self.settings.address,
-            store_timestamp: asked.now.unix.0,
             reconsume_times: view.reconsume_times.saturating_add(1),
-            prepared_transaction_offset: 0,
-            body: view.body,
             properties: &properties,
-            tag_code: tag_code(read.tag()),
-            keys: KeysToIndex { unique: read.unique_key(), keys: read.get(property::KEYS) },
+            marks: Marks::of(&properties),
+            ..self.draft_of_copy(asked.now, &view)
         };
-        let appended = self.append(asked.now, queue, &draft)?;
-        let from = read.get(property::RETRY_TOPIC).unwrap_or(view.topic);
-        self.statistics.note_sent_back(asked.now.mono, from, request.group, u64::from(appended.size));
+        let stored = self.store_or_put_off(asked.now, queue, &draft)?;
+        let from = Properties::new(view.properties).get(property::RETRY_TOPIC).unwrap_or(view.topic);
+        self.statistics.note_sent_back(asked.now.mono, from, request.group, u64::from(stored.size));
         // The client forgets the message when this is answered, so the copy must be as safe as any acknowledged message.
-        if ticket.is_none() && appended.end <= self.log.confirm() {
-            self.reply(asked, &Reply::new(ResponseCode::Success), out);
-        } else if !asked.is_oneway {
-            let frame = &mut self.scratch.frames;
+        self.answer(asked, Promise { at: stored.end, ticket }, out, |_, frame| {
             encode_reply(asked.encoding, asked.opaque, &Reply::new(ResponseCode::Success), frame);
-            let frame = frame.split();
-            self.wait(asked, appended.end, ticket, frame);
-        }
+        });
         Ok(Handled::Done)
-    }
-
-    /// The original's properties, with where it came from.
-    fn copied_properties(&self, view: &RecordView<'_>, at: LogOffset, is_given_up: bool) -> Vec<u8> {
-        let original = Properties::new(view.properties);
-        let mut copied = Vec::with_capacity(view.properties.len() + 128);
-        let dropped = |name: &str| matches!(name, property::DELAY | property::CRC32 | property::WAIT);
-        for (name, value) in original.iter().filter(|(name, _)| !dropped(name)) {
-            append_property(&mut copied, name, value);
-        }
-        let id = MessageId { store_host: self.settings.address, log_offset: at }.encode();
-        if original.get(property::RETRY_TOPIC).is_none() {
-            append_property(&mut copied, property::RETRY_TOPIC, view.topic);
-        }
-        if original.get(property::ORIGIN_MESSAGE_ID).is_none() {
-            append_property(&mut copied, property::ORIGIN_MESSAGE_ID, id.as_str());
-        }
-        if is_given_up {
-            let first_topic = original.get(property::RETRY_TOPIC).unwrap_or(view.topic);
-            append_property(&mut copied, DLQ_ORIGIN_TOPIC, first_topic);
-            let first_id = original.get(property::ORIGIN_MESSAGE_ID).unwrap_or(id.as_str());
-            append_property(&mut copied, DLQ_ORIGIN_MESSAGE_ID, first_id);
-        }
-        append_property(&mut copied, property::WAIT, "false");
-        copied
     }
 
     /// One queue of a topic after the other.
@@ -144,4 +114,24 @@ impl Broker {
         self.next_queue = self.next_queue.wrapping_add(1);
         QueueId(self.next_queue % queues)
     }
+}
+
+/// The original's properties, with where it came from and the delay level.
+fn copied_properties(original: &RecordView<'_>, level: i32) -> Vec<u8> {
+    let read = Properties::new(original.properties);
+    let mut copied = Vec::with_capacity(original.properties.len() + 128);
+    let dropped = |name: &str| matches!(name, property::DELAY | property::CRC32 | property::WAIT);
+    for (name, value) in read.iter().filter(|(name, _)| !dropped(name)) {
+        append_property(&mut copied, name, value);
+    }
+    if read.get(property::RETRY_TOPIC).is_none() {
+        append_property(&mut copied, property::RETRY_TOPIC, original.topic);
+    }
+    if read.get(property::ORIGIN_MESSAGE_ID).is_none_or(|id| id.trim().is_empty()) {
+        let id = MessageId { store_host: original.store_host, log_offset: original.log_offset }.encode();
+        set_property(&mut copied, property::ORIGIN_MESSAGE_ID, id.as_str());
+    }
+    append_property(&mut copied, property::DELAY, &level.to_string());
+    append_property(&mut copied, property::WAIT, "false");
+    copied
 }

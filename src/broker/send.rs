@@ -4,24 +4,21 @@
 //! log's tail; nothing is allocated for it. Source of order and codes: RocketMQ `SendMessageProcessor`,
 //! `AbstractSendMessageProcessor.msgCheck`.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use super::ack::Ticket;
-use super::outbox::Outbox;
+use super::ack::{Promise, Ticket};
 use super::topic;
 use super::{Asked, Broker, Handled, Output, Refusal};
-use crate::limits::{PROPERTIES_BYTES_MAX, REPLICA_WAITS_MAX};
-use crate::log::{AppendError, Appended, QueueIndex};
-use crate::metrics::Amount;
-use crate::model::{LogOffset, MonoNs, Now, QueueId};
+use crate::limits::PROPERTIES_BYTES_MAX;
+use crate::log::{Appended, QueueIndex};
+use crate::model::{LogOffset, QueueId};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{
     BatchedMessage, MessageId, Properties, UniqueKey, append_property, check_topic, dlq_topic, group_of_retry_topic,
-    is_retry_topic, property, split_batch, sys_flag, tag_code,
+    is_retry_topic, property, set_property, split_batch, sys_flag,
 };
-use crate::protocol::record::{KeysToIndex, RecordDraft};
+use crate::protocol::record::{KeysToIndex, Marks, RecordDraft};
 use crate::protocol::reply::{ExtValue, Reply, SendReplyFields, encode_send_reply};
 use crate::protocol::request::SendRequest;
 
@@ -46,13 +43,12 @@ struct Destination {
 /// What one pass over the properties of a message finds.
 #[derive(Default)]
 struct Scan<'a> {
-    keys: Option<&'a str>,
-    tags: Option<&'a str>,
-    unique: Option<&'a str>,
+    marks: Marks<'a>,
     is_wait_off: bool,
     is_transaction: bool,
-    is_delayed: bool,
     is_timer: bool,
+    /// The delay level is no number.
+    is_bad_delay: bool,
     /// A property that the broker sets or removes is there already.
     needs_rebuild: bool,
 }
@@ -62,12 +58,17 @@ impl<'a> Scan<'a> {
         let mut scan = Scan::default();
         for (name, value) in Properties::new(properties.as_bytes()).iter() {
             match name {
-                property::KEYS => scan.keys = Some(value),
-                property::TAGS => scan.tags = Some(value),
-                property::UNIQUE_KEY => scan.unique = Some(value),
+                property::KEYS => scan.marks.keys.keys = Some(value),
+                property::TAGS => scan.marks.tag = Some(value),
+                property::UNIQUE_KEY => scan.marks.keys.unique = Some(value),
                 property::WAIT => scan.is_wait_off = value.eq_ignore_ascii_case("false"),
                 property::TRANSACTION_PREPARED => scan.is_transaction = value.eq_ignore_ascii_case("true"),
-                property::DELAY => scan.is_delayed = value.parse::<i64>().is_ok_and(|level| level > 0),
+                property::DELAY => {
+                    let level = value.parse();
+                    scan.is_bad_delay = level.is_err();
+                    scan.marks.delay_level = level.unwrap_or_default();
+                }
+                property::INNER_COUNT => scan.marks.inner_count = value.parse().unwrap_or_default(),
                 property::TIMER_DELAY_SEC | property::TIMER_DELAY_MS | property::TIMER_DELIVER_MS => {
                     scan.is_timer = true;
                 }
@@ -76,6 +77,26 @@ impl<'a> Scan<'a> {
             }
         }
         scan
+    }
+
+    /// Refuses a delay level that is no number. RocketMQ's broker fails over it, with this code.
+    fn check_delay(&self) -> Result<(), Refusal> {
+        if self.is_bad_delay {
+            return Err(Refusal::new(ResponseCode::SystemError, "the delay level (DELAY) is no number"));
+        }
+        Ok(())
+    }
+
+    /// Refuses what a batch may not have. Source: `CommitLog.asyncPutMessages`.
+    fn check_no_delay(&self) -> Result<(), Refusal> {
+        self.check_delay()?;
+        if self.marks.delay_level > 0 {
+            return Err(Refusal::new(
+                ResponseCode::MessageIllegal,
+                "the messages of a batch cannot be delayed (DELAY)",
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -110,6 +131,7 @@ impl Broker {
         self.check_can_store()?;
         let scan = Scan::of(request.properties);
         let is_retry = is_retry_topic(request.topic);
+        scan.check_delay()?;
         refuse_what_is_not_built(&scan, is_retry)?;
         let ticket = self.ensure_topic(asked, request, out)?;
         let mut destination = self.destination(request, ticket)?;
@@ -122,23 +144,6 @@ impl Broker {
         }
         self.check_body(request.body)?;
         self.send_one(asked, request, &scan, &destination, reconsume_times, out)
-    }
-
-    /// Refuses before anything is done if nothing can be stored now.
-    pub(super) fn check_can_store(&self) -> Result<(), Refusal> {
-        if let Some(failure) = self.log.failure() {
-            return Err(Refusal::new(
-                ResponseCode::ServiceNotAvailable,
-                format!("service not available now: {failure}"),
-            ));
-        }
-        if self.acks.is_full() {
-            return Err(busy());
-        }
-        if self.lacks_replicas() {
-            return Err(Refusal::new(ResponseCode::SystemError, "in-sync replicas not enough"));
-        }
-        Ok(())
     }
 
     fn check_body(&self, body: &[u8]) -> Result<(), Refusal> {
@@ -241,11 +246,17 @@ impl Broker {
         reconsume_times: i32,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        let made = if scan.unique.is_none() { Some(self.make_unique_key(asked)) } else { None };
-        let unique = scan.unique.or(made.as_ref().map(|key| key.as_str()));
+        let made = if scan.marks.keys.unique.is_none() { Some(self.make_unique_key(asked)) } else { None };
+        let unique = scan.marks.keys.unique.or(made.as_ref().map(|key| key.as_str()));
         let mut properties = std::mem::take(&mut self.scratch.properties);
         properties.clear();
         self.store_properties(request.properties, scan, made.as_ref().map(|key| key.as_str()), &mut properties);
+        let mut marks = Marks { keys: KeysToIndex { unique, keys: scan.marks.keys.keys }, ..scan.marks };
+        if destination.renamed.is_some() {
+            // What is given up is not put off. Source: `SendMessageProcessor.handleRetryAndDLQ`.
+            marks.delay_level = -1;
+            set_property(&mut properties, property::DELAY, "-1");
+        }
         let result = check_properties(&properties).and_then(|()| {
             let draft = RecordDraft {
                 topic: destination.renamed.as_deref().unwrap_or(request.topic),
@@ -254,16 +265,13 @@ impl Broker {
                 sys_flag: request.sys_flag & !sys_flag::TRANSACTION_MASK,
                 born_timestamp: request.born_timestamp.0,
                 born_host: self.peer(asked.connection),
-                store_host: self.settings.address,
-                store_timestamp: asked.now.unix.0,
                 reconsume_times,
-                prepared_transaction_offset: 0,
                 body: request.body,
                 properties: &properties,
-                tag_code: tag_code(scan.tags),
-                keys: KeysToIndex { unique, keys: scan.keys },
+                marks,
+                ..self.draft(asked.now)
             };
-            self.append(asked.now, destination.queue, &draft)
+            Ok(self.store_or_put_off(asked.now, destination.queue, &draft)?)
         });
         self.scratch.properties = properties;
         let appended = result?;
@@ -292,6 +300,7 @@ impl Broker {
         if destination.renamed.is_some() || is_retry_topic(request.topic) {
             return Err(Refusal::new(ResponseCode::MessageIllegal, "batch request does not support retry group"));
         }
+        scan.check_no_delay()?;
         self.check_body(request.body)?;
         let messages = split_batch(request.body)
             .collect::<Result<Vec<BatchedMessage<'_>>, _>>()
@@ -303,6 +312,7 @@ impl Broker {
                 Refusal::new(ResponseCode::MessageIllegal, "properties of a message of the batch are no text")
             })?;
             let inner = Scan::of(text);
+            inner.check_no_delay()?;
             refuse_what_is_not_built(&inner, false)?;
             let mut stored = Vec::with_capacity(text.len() + OWN_PROPERTIES_BYTES);
             self.store_properties(text, &inner, None, &mut stored);
@@ -318,22 +328,18 @@ impl Broker {
                 sys_flag: request.sys_flag & !sys_flag::TRANSACTION_MASK,
                 born_timestamp: request.born_timestamp.0,
                 born_host,
-                store_host: self.settings.address,
-                store_timestamp: asked.now.unix.0,
                 reconsume_times: request.reconsume_times,
-                prepared_transaction_offset: 0,
                 body: message.body,
                 properties: stored,
-                tag_code: tag_code(inner.tags),
-                keys: KeysToIndex { unique: inner.unique, keys: inner.keys },
+                marks: inner.marks,
+                ..self.draft(asked.now)
             });
         }
-        let appended = self.log.append_batch(destination.queue, &drafts).map_err(append_refusal)?;
+        let appended = self.store_all(asked.now, destination.queue, &drafts)?;
         let (Some(first), Some(last)) = (appended.first(), appended.last()) else {
             return Err(Refusal::new(ResponseCode::MessageIllegal, "batch is empty"));
         };
         let mut ids = String::with_capacity(appended.len() * 33);
-        self.note_put(asked.now, destination.queue, request.topic, &appended);
         for one in &appended {
             if !ids.is_empty() {
                 ids.push(',');
@@ -353,49 +359,21 @@ impl Broker {
         Ok(Handled::Done)
     }
 
-    /// Appends one message and counts it.
-    pub(super) fn append(&mut self, now: Now, queue: QueueIndex, draft: &RecordDraft<'_>) -> Result<Appended, Refusal> {
-        let appended = self.log.append(queue, draft).map_err(append_refusal)?;
-        self.note_put(now, queue, draft.topic, std::slice::from_ref(&appended));
-        Ok(appended)
-    }
-
-    /// Counts what one request has appended to a queue of `topic`.
-    fn note_put(&mut self, now: Now, queue: QueueIndex, topic: &str, appended: &[Appended]) {
-        let (Some(first), Some(last)) = (appended.first(), appended.last()) else { return };
-        let messages = appended.len() as u64;
-        let bytes = appended.iter().map(|one| u64::from(one.size)).sum();
-        self.counters.put_count += messages;
-        self.counters.put_bytes += bytes;
-        self.statistics.note_put(now.mono, queue, topic, Amount { messages, bytes, calls: 1 });
-        let count = u32::try_from(messages).unwrap_or(u32::MAX);
-        self.stages.note_append(now.mono, first.log_offset, last.end, count);
-    }
-
-    /// Answers at once if the promise is met, else when it is.
     fn answer_send(&mut self, asked: &Asked, stored: &Stored<'_>, ticket: Option<Ticket>, out: &mut Output) {
-        if asked.is_oneway {
-            return;
-        }
-        let fields = SendReplyFields {
-            code: ResponseCode::Success,
-            message_id: stored.message_id,
-            queue_id: stored.queue_id.0,
-            queue_offset: stored.first.queue_offset.0,
-            transaction_id: stored.unique,
-            region: &self.settings.region,
-            trace: self.settings.trace_on,
-            remark: None,
-        };
         let at = if stored.waits { stored.end } else { LogOffset(0) };
-        if ticket.is_none() && at <= self.log.promised().min(self.replicas_have().acked) {
-            self.stages.note_answer();
-            return encode_send_reply(asked.encoding, asked.opaque, &fields, out.outbox.buffer(asked.connection));
-        }
-        let frame = &mut self.scratch.frames;
-        encode_send_reply(asked.encoding, asked.opaque, &fields, frame);
-        let frame = frame.split();
-        self.wait(asked, at, ticket, frame);
+        self.answer(asked, Promise { at, ticket }, out, |settings, frame| {
+            let fields = SendReplyFields {
+                code: ResponseCode::Success,
+                message_id: stored.message_id,
+                queue_id: stored.queue_id.0,
+                queue_offset: stored.first.queue_offset.0,
+                transaction_id: stored.unique,
+                region: &settings.region,
+                trace: settings.trace_on,
+                remark: None,
+            };
+            encode_send_reply(asked.encoding, asked.opaque, &fields, frame);
+        });
     }
 
     /// The properties as they are stored: the client's, without what is ours to say, then ours.
@@ -442,17 +420,15 @@ struct Stored<'a> {
 /// A message that asks for what ringmq cannot do yet is refused: delivering it at once would be worse than an error.
 fn refuse_what_is_not_built(scan: &Scan<'_>, is_retry: bool) -> Result<(), Refusal> {
     let refuse = |what: &'static str| Err(Refusal::new(ResponseCode::MessageIllegal, what));
-    // A retry that was a half message once is an ordinary message now, and its delay is the broker's to choose.
+    // A retry that was a half message once is an ordinary message now.
     if is_retry {
         return Ok(());
     }
     if scan.is_transaction {
         return refuse("transactional messages (TRAN_MSG) are not supported yet");
     }
-    if scan.is_delayed {
-        return refuse("delayed messages (DELAY) are not supported yet");
-    }
-    if scan.is_timer {
+    // Beside a delay level a timer counts for nothing.
+    if scan.is_timer && scan.marks.delay_level <= 0 {
         return refuse("timer messages (TIMER_DELAY_SEC, TIMER_DELAY_MS, TIMER_DELIVER_MS) are not supported yet");
     }
     Ok(())
@@ -468,56 +444,4 @@ fn check_properties(properties: &[u8]) -> Result<(), Refusal> {
 
 fn refuses_sends(topic: &str) -> Refusal {
     Refusal::new(ResponseCode::NoPermission, format!("Sending message to topic[{topic}] is forbidden."))
-}
-
-/// Flow control, as stock clients know it.
-pub(super) fn busy() -> Refusal {
-    Refusal::new(ResponseCode::SystemBusy, "[REJECTREQUEST]system busy, start flow control for a while")
-}
-
-fn append_refusal(error: AppendError) -> Refusal {
-    match error {
-        AppendError::TailFull => busy(),
-        AppendError::NoSegment { disk_full: true } => Refusal::new(
-            ResponseCode::ServiceNotAvailable,
-            "service not available now: the disk is full; free space or shorten fileReservedTime, sends resume by themselves",
-        ),
-        // The next segment is on its way.
-        AppendError::NoSegment { disk_full: false } => busy(),
-        AppendError::Stopped => Refusal::new(
-            ResponseCode::ServiceNotAvailable,
-            "service not available now: the log has stopped after a disk failure",
-        ),
-        AppendError::TooLarge(error) => Refusal::new(ResponseCode::MessageIllegal, Cow::Owned(error.to_string())),
-    }
-}
-
-impl Broker {
-    /// Releases the replies whose promise is met, each connection's in order.
-    ///
-    /// What a reply promises is met when this log's flush setting promises it and as many slaves have acknowledged it as are asked for. Both
-    /// rise along the log, so one pass over its front is enough. Where there are not enough slaves, or too many replies wait for them, a
-    /// message that is stored here is answered as such.
-    pub(super) fn release_acks(&mut self, now: MonoNs, outbox: &mut Outbox) {
-        let promised = self.log.promised();
-        let replicas = self.replicas_have();
-        while let Some(reply) = self.acks.pop_flushed(promised.min(replicas.acked)) {
-            if reply.at > LogOffset(0) {
-                self.stages.note_reply(now, reply.since);
-            }
-            if self.clients.is_connected(reply.connection) {
-                outbox.buffer(reply.connection).extend_from_slice(&reply.frame);
-            }
-        }
-        let (kept, code) = if replicas.is_waitable {
-            (REPLICA_WAITS_MAX, ResponseCode::FlushSlaveTimeout)
-        } else {
-            (0, ResponseCode::SlaveNotAvailable)
-        };
-        while self.acks.flush_len() > kept
-            && let Some(reply) = self.acks.pop_flushed(promised)
-        {
-            self.answer_instead(&reply, code, outbox);
-        }
-    }
 }

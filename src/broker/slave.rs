@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::persist::Table;
-use super::send::busy;
+use super::store::busy;
 use super::{Broker, Effect, Output, Refusal};
 use crate::letter::{Metadata, ToControl};
 use crate::log::QueueIndex;
@@ -57,10 +57,9 @@ impl Broker {
             self.groups.load(groups);
             self.persistence.change(Table::Groups);
         }
-        if let Some(delay_offsets) = metadata.delay_offsets
-            && self.delay_offsets != delay_offsets
+        if let Some(told) = metadata.delay_offsets
+            && self.delays.follow(told, self.log.flushed())
         {
-            self.delay_offsets = delay_offsets;
             self.persistence.change(Table::DelayOffsets);
         }
         if let Some(offsets) = metadata.offsets {

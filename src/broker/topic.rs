@@ -14,12 +14,12 @@ use crate::model::{FastMap, QueueId, TopicName, UnixMs};
 pub use crate::protocol::body::perm;
 use crate::protocol::body::{DataVersion, TopicConfig};
 use crate::protocol::code::ResponseCode;
+use crate::protocol::message::SCHEDULE_TOPIC;
 
 /// The topic from whose settings producers create topics.
 pub const CREATE_TOPIC_KEY: &str = "TBW102";
 
-const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
-const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
+pub(super) const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
 const OP_HALF_TOPIC: &str = "RMQ_SYS_TRANS_OP_HALF_TOPIC";
 const CHECK_MAX_TOPIC: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
 const SELF_TEST_TOPIC: &str = "SELF_TEST_TOPIC";

@@ -239,7 +239,6 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "maxTransferCountOnMessageInDisk",
     "maxTransferCountOnMessageInMemory",
     "memTableFlushIntervalMs",
-    "messageDelayLevel",
     "messageIndexEnable",
     "messageIndexSafe",
     "messageStorePlugIn",

@@ -11,6 +11,7 @@ use super::value::{self, Addresses, Value};
 use super::{ConfigError, Fault, NamesrvConfig, NotNeeded};
 use crate::limits::{DISK_BLOCK_BYTES, FRAME_BYTES_MAX, SHARDS_MAX, TAIL_BYTES_MIN};
 use crate::model::{BrokerId, Role};
+use crate::protocol::message::DelayLevels;
 
 /// When a reply says that a message is stored. RocketMQ: `flushDiskType`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,6 +82,8 @@ pub struct NodeConfig {
     pub append_property_crc: bool,
     /// `maxMessageSize`: bytes of a message's body.
     pub message_bytes_max: u32,
+    /// `messageDelayLevel`.
+    pub delay_levels: DelayLevels,
     /// `fileReservedTime`, hours.
     pub file_reserved_hours: u32,
     /// `deleteWhen`: hour of the day, UTC.
@@ -310,6 +313,7 @@ impl NodeConfig {
             sync_flush_timeout_ms: 0,
             append_property_crc: true,
             message_bytes_max: 0,
+            delay_levels: DelayLevels::default(),
             file_reserved_hours: 0,
             delete_hour: 0,
             disk_used_percent_max: 0,
@@ -638,6 +642,12 @@ const NODE: &[Setting<NodeConfig>] = &[
     online(setting!("maxMessageSize", "4194304",
         message_bytes_max in 1..=u32::try_from(FRAME_BYTES_MAX / 2).expect("8 MiB fits"), "of bytes ",
         "Largest message body in bytes.")),
+    setting!(
+        "messageDelayLevel",
+        "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h",
+        delay_levels,
+        "How long a message of each delay level waits, level 1 first: numbers with s, m, h or d, 64 at most. Masters and their slaves must agree."
+    ),
     online(setting!("fileReservedTime", "72", file_reserved_hours in 1..=876_000, "of hours ",
         "Hours that messages are kept, at least.")),
     online(setting!(

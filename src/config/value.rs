@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::protocol::message::DelayLevels;
+
 /// Reads one setting's value; the error says what a value must be.
 pub(super) trait Value: Sized {
     fn read(text: &str) -> Result<Self, String>;
@@ -44,6 +46,12 @@ impl Value for Option<IpAddr> {
             "localhost" => Ok(Some(IpAddr::from([127, 0, 0, 1]))),
             _ => text.parse().map(Some).map_err(|_| "an IP address such as 192.168.0.1".to_owned()),
         }
+    }
+}
+
+impl Value for DelayLevels {
+    fn read(text: &str) -> Result<Self, String> {
+        DelayLevels::parse(text).map_err(|error| format!("delays such as 1s 10m 2h 1d: {error}"))
     }
 }
 

@@ -20,7 +20,7 @@ use super::mailbox::ShardSender;
 use super::wire::{Wire, WireError};
 use crate::letter::{Metadata, OffsetCommit, ToShard};
 use crate::model::ShardId;
-use crate::protocol::body::{BodyError, ConsumerOffsets, GroupTable, TopicTable};
+use crate::protocol::body::{BodyError, ConsumerOffsets, DelayOffsets, GroupTable, TopicTable};
 use crate::protocol::code::RequestCode;
 use crate::protocol::reply::ExtValue;
 use crate::protocol::request::{TABLE_VERSION, UNLESS_VERSION};
@@ -217,7 +217,7 @@ impl Seen {
         let metadata = Metadata {
             topics: self.topics.table(wire, RequestCode::GetAllTopicConfig, TopicTable::decode).await?,
             offsets: self.offsets.table(wire, RequestCode::GetAllConsumerOffset, ConsumerOffsets::decode).await?,
-            delay_offsets: self.delay_offsets.changed(wire, RequestCode::GetAllDelayOffset).await?,
+            delay_offsets: self.delay_offsets.table(wire, RequestCode::GetAllDelayOffset, DelayOffsets::decode).await?,
             groups: self.groups.table(wire, RequestCode::GetAllSubscriptiongroupConfig, GroupTable::decode).await?,
         };
         let is_empty = metadata.topics.is_none()

@@ -7,7 +7,7 @@ use super::file::{FileName, Io, IoError, IoId, Work};
 use super::settings::Retention;
 use crate::limits::{DISK_BLOCK_BYTES, INDEX_WRITE_BYTES_MIN, NO_SPACE_RETRY_MS, SPARES_MAX, TRIM_QUEUES_PER_TICK};
 use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset};
-use crate::protocol::record::{KeysToIndex, RecordDraft, Sized};
+use crate::protocol::record::{Marks, RecordDraft, Sized};
 
 /// Topic of the records that say that a topic was removed; the body is its name. Such a record is in no queue.
 ///
@@ -244,8 +244,7 @@ impl Log {
                 prepared_transaction_offset: 0,
                 body: body.as_bytes(),
                 properties: b"",
-                tag_code: 0,
-                keys: KeysToIndex::default(),
+                marks: Marks::default(),
             };
             let record = Sized::new(&draft, self.settings.has_record_crc).expect("a topic's name is short");
             self.make_room(record.size())?;

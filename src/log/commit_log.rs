@@ -8,6 +8,7 @@ use super::background::Background;
 use super::cache::BlockCache;
 use super::checkpoint::Checkpointer;
 use super::consume_queue::{Entry, QueueIndex, Queues};
+use super::derive;
 use super::file::{BlockId, Commit, FileName, Flush, IoError, IoId};
 use super::index_file::IndexFiles;
 use super::key_index::KeyIndex;
@@ -18,7 +19,8 @@ use super::settings::{FlushPolicy, LogSettings};
 use super::tail::{Tail, TailMemory};
 use crate::limits::{DISK_BLOCK_BYTES, INDEX_PENDING_BYTES_MAX, UNSEALED_ENTRIES_MAX};
 use crate::model::{LogOffset, Now, QueueId, QueueOffset, TopicName, UnixMs};
-use crate::protocol::record::{self, DraftError, FILLER_BYTES, Place, RecordDraft, Sized};
+use crate::protocol::message::DelayLevels;
+use crate::protocol::record::{self, DraftError, FILLER_BYTES, Marks, Place, RecordDraft, Sized};
 
 const BLOCK: u64 = DISK_BLOCK_BYTES as u64;
 
@@ -201,6 +203,19 @@ impl Log {
         self.queues.of_topic(topic)
     }
 
+    /// The number of a queue within its topic.
+    #[must_use]
+    pub fn queue_id(&self, queue: QueueIndex) -> QueueId {
+        self.queues.get(queue).queue_id
+    }
+
+    /// How long delayed messages wait.
+    #[inline]
+    #[must_use]
+    pub fn delay_levels(&self) -> &DelayLevels {
+        &self.settings.delay_levels
+    }
+
     /// How many queues there ever were: a number that changes when there is a new one.
     #[must_use]
     pub fn queue_count(&self) -> usize {
@@ -304,10 +319,17 @@ impl Log {
         let log_offset = self.put(record, queue_offset);
         let appended = Appended { log_offset, size: record.size(), queue_offset, end: self.appended() };
         let seed = self.queues.get(queue).key_seed;
-        self.keys.push(seed, &draft.keys, log_offset, UnixMs(draft.store_timestamp));
+        debug_assert_eq!(
+            draft.marks,
+            Marks::of(draft.properties),
+            "the draft of {log_offset} says what its properties say"
+        );
+        self.keys.push(seed, &draft.marks.keys, log_offset, UnixMs(draft.store_timestamp));
         self.keys.seal_overflow(|run, last| self.index.push(run, last));
         if is_queued {
-            let entry = Entry { log_offset, size: record.size(), tag_code: draft.tag_code };
+            let levels = &self.settings.delay_levels;
+            let tag_code = derive::tag_code(draft.topic, draft.store_timestamp, &draft.marks, levels);
+            let entry = Entry { log_offset, size: record.size(), tag_code };
             push_entry(&mut self.queues, &mut self.index, self.settings.queue_block_entries, queue, entry);
             self.unconfirmed.push_back((appended.end, queue));
         }
@@ -644,7 +666,7 @@ mod tests {
     use super::*;
     use crate::log::{HeapTail, Io, Read, ReadLimits, Work};
     use crate::protocol::record::Check;
-    use crate::protocol::record::{KeysToIndex, RecordView};
+    use crate::protocol::record::{Marks, RecordView};
 
     fn log(flush: FlushPolicy) -> Log {
         let settings = LogSettings {
@@ -674,8 +696,7 @@ mod tests {
             prepared_transaction_offset: 0,
             body,
             properties: b"",
-            tag_code: 0,
-            keys: KeysToIndex::default(),
+            marks: Marks::default(),
         }
     }
 

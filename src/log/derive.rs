@@ -1,7 +1,7 @@
 //! What follows from a record: the entry of its queue, its keys, its store time, the removal of a topic.
 //!
 //! A start replays the log through here and a slave stores its master's records through here, so that both come to the same. A master's own
-//! append knows all of it from the draft and does without.
+//! append has all of it in its draft; what an entry says it asks here as well.
 
 use super::background::REMOVAL_TOPIC;
 use super::commit_log::push_entry;
@@ -11,7 +11,8 @@ use super::key_index::KeyIndex;
 use super::segment::Segments;
 use crate::limits::BATCH_MESSAGES_MAX;
 use crate::model::{QueueOffset, UnixMs};
-use crate::protocol::record::{KeysToIndex, RecordView, java_hash, pairs};
+use crate::protocol::message::{DelayLevels, SCHEDULE_TOPIC};
+use crate::protocol::record::{Marks, RecordView, java_hash};
 
 /// The record holds a whole batch, which takes as many queue offsets as it has messages. Source: RocketMQ `MessageSysFlag.INNER_BATCH_FLAG`.
 const SYS_FLAG_INNER_BATCH: i32 = 1 << 7;
@@ -24,6 +25,7 @@ pub(super) struct Derived<'a> {
     pub(super) index: &'a mut IndexFiles,
     /// Entries of a queue that are closed into one block.
     pub(super) block_entries: usize,
+    pub(super) delay_levels: &'a DelayLevels,
 }
 
 /// What a record has changed.
@@ -79,8 +81,10 @@ impl Derived<'_> {
             // The first that is left of this queue, or that was made of it.
             self.queues.begin_at(queue_index, view.queue_offset, at);
         }
-        let count = if view.sys_flag & SYS_FLAG_INNER_BATCH == 0 { 1 } else { marks.inner_count };
-        let entry = Entry { log_offset: at, size: view.size, tag_code: marks.tag_code() };
+        let count =
+            if view.sys_flag & SYS_FLAG_INNER_BATCH == 0 { 1 } else { marks.inner_count.clamp(1, INNER_COUNT_MAX) };
+        let tag_code = tag_code(view.topic, view.store_timestamp, &marks, self.delay_levels);
+        let entry = Entry { log_offset: at, size: view.size, tag_code };
         for _ in 0..count {
             push_entry(self.queues, self.index, self.block_entries, queue_index, entry);
         }
@@ -89,38 +93,42 @@ impl Derived<'_> {
     }
 }
 
-/// The properties from which something is derived, found in one pass. Of two with one name the last one counts.
-struct Marks<'a> {
-    keys: KeysToIndex<'a>,
-    tag: Option<&'a str>,
-    /// Messages of an inner batch.
-    inner_count: u32,
-}
-
-impl<'a> Marks<'a> {
-    fn of(properties: &'a [u8]) -> Marks<'a> {
-        let mut marks = Marks { keys: KeysToIndex::default(), tag: None, inner_count: 1 };
-        for (name, value) in pairs(properties) {
-            let text = || std::str::from_utf8(value).ok();
-            match name {
-                b"UNIQ_KEY" => marks.keys.unique = text(),
-                b"KEYS" => marks.keys.keys = text(),
-                b"TAGS" => marks.tag = text(),
-                b"INNER_NUM" => {
-                    let count = text().and_then(|text| text.parse::<u32>().ok());
-                    marks.inner_count = count.map_or(1, |count| count.clamp(1, INNER_COUNT_MAX));
-                }
-                _ => {}
-            }
-        }
-        marks
+/// What the index entry of a record says beside its place: Java's hash of the tag, as consumers filter by it, 0 without one; in the scheduled
+/// topic the time at which the message is due, Unix ms. Everything that makes an entry asks here, so that master, slave and restart agree.
+/// Source: RocketMQ `CommitLog.checkMessageAndReturnSize`.
+#[inline]
+pub(super) fn tag_code(topic: &str, store_timestamp: i64, marks: &Marks<'_>, levels: &DelayLevels) -> i64 {
+    if marks.delay_level > 0
+        && topic == SCHEDULE_TOPIC
+        && let Some(due) = levels.due(marks.delay_level, store_timestamp)
+    {
+        return due;
     }
-
-    /// Java hash of the tag, as consumers filter by it; 0 without a tag.
-    fn tag_code(&self) -> i64 {
-        self.tag.map_or(0, |tag| i64::from(java_hash(0, tag)))
-    }
+    marks.tag.map_or(0, |tag| i64::from(java_hash(0, tag)))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a constant below 2^32")]
 const INNER_COUNT_MAX: u32 = BATCH_MESSAGES_MAX as u32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scheduled_message_s_code_is_its_due_time_and_any_other_s_its_tag() {
+        let levels = DelayLevels::parse("1s 10s").unwrap();
+        let check = |topic: &str, properties: &str, expected: i64| {
+            let marks = Marks::of(properties.as_bytes());
+            assert_eq!(tag_code(topic, 1_000_000, &marks, &levels), expected, "{topic} {properties}");
+        };
+        check("T", "", 0);
+        check("T", "TAGS\x01A\x02", 65);
+        check("T", "TAGS\x01polygenelubricants\x02", i64::from(i32::MIN));
+        check("T", "TAGS\x01A\x02DELAY\x012\x02", 65);
+        check(SCHEDULE_TOPIC, "TAGS\x01A\x02DELAY\x011\x02", 1_001_000);
+        check(SCHEDULE_TOPIC, "DELAY\x0199\x02", 1_010_000);
+        check(SCHEDULE_TOPIC, "DELAY\x012\x02DELAY\x011\x02", 1_001_000);
+        check(SCHEDULE_TOPIC, "TAGS\x01A\x02DELAY\x010\x02", 65);
+        check(SCHEDULE_TOPIC, "TAGS\x01A\x02DELAY\x01soon\x02", 65);
+    }
+}

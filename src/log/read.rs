@@ -57,6 +57,17 @@ pub enum Read {
     Cold(BlockId),
 }
 
+/// What the index says of a message, beside its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coded {
+    /// Java's hash of its tag; in the scheduled topic when it is due, Unix ms.
+    Code(i64),
+    /// Nothing: there is no such message, or its entry cannot be read. A [`Log::read`] says which.
+    None,
+    /// Call again when this block was supplied.
+    Cold(BlockId),
+}
+
 /// What was found at a log offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordRead {
@@ -189,6 +200,18 @@ impl Log {
             at = at.plus(1);
         }
         if messages > 0 { Read::Found { next: at, messages } } else { Read::NoMatch { next: at } }
+    }
+
+    /// What the index says of the message at a queue offset that consumers may see; the message itself is not read.
+    pub fn code(&mut self, queue: QueueIndex, at: QueueOffset) -> Coded {
+        if at >= self.queues.get(queue).visible {
+            return Coded::None;
+        }
+        match self.entry(queue, at) {
+            Ok(Some(entry)) if entry.log_offset >= self.start() => Coded::Code(entry.tag_code),
+            Ok(_) | Err(Miss::Failed) => Coded::None,
+            Err(Miss::Cold(block)) => Coded::Cold(block),
+        }
     }
 
     fn removed(&mut self, queue: QueueIndex, at: QueueOffset, messages: usize) -> Read {

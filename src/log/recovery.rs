@@ -41,6 +41,7 @@ use super::settings::{FlushPolicy, LogSettings};
 use super::tail::{self, Tail, TailMemory};
 use crate::limits::{DISK_BLOCK_BYTES, INDEX_WRITE_BYTES_MIN, PREPARE_CHUNK_BYTES, STALE_WINDOW_BYTES};
 use crate::model::{LogOffset, QueueId, QueueOffset, TopicName};
+use crate::protocol::message::DelayLevels;
 use crate::protocol::record::{FILLER_BYTES, RecordView, claims_place, peek_size};
 
 const BLOCK: u64 = DISK_BLOCK_BYTES as u64;
@@ -238,6 +239,7 @@ struct Derived {
     keys: KeyIndex,
     index: IndexFiles,
     block_entries: usize,
+    delay_levels: DelayLevels,
 }
 
 /// A write of an index file that is under way; `flush`: which is to be flushed after it.
@@ -296,6 +298,7 @@ impl Recovery {
                 keys: KeyIndex::new(settings.key_run_entries),
                 index: IndexFiles::new(settings.index_file_bytes),
                 block_entries: settings.queue_block_entries,
+                delay_levels: settings.delay_levels,
             },
             settings,
             tail: Some(found.tail),
@@ -797,8 +800,9 @@ impl Recovery {
 impl Derived {
     /// Derives what follows from one record.
     fn replay(&mut self, view: &RecordView<'_>) -> Result<(), RecoveryError> {
-        let Derived { segments, queues, keys, index, block_entries } = self;
-        let mut derived = derive::Derived { segments, queues, keys, index, block_entries: *block_entries };
+        let Derived { segments, queues, keys, index, block_entries, delay_levels } = self;
+        let mut derived =
+            derive::Derived { segments, queues, keys, index, block_entries: *block_entries, delay_levels };
         let derived = derived.derive(view).map_err(|QueueGap { expected, found }| RecoveryError::QueueGap {
             topic: TopicName::from(view.topic),
             queue_id: view.queue_id,

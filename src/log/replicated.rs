@@ -295,6 +295,7 @@ impl Log {
             keys: &mut self.keys,
             index: &mut self.index,
             block_entries: self.settings.queue_block_entries,
+            delay_levels: &self.settings.delay_levels,
         };
         let change = derived.derive(view).map_err(|QueueGap { expected, found }| ReplicaError::QueueGap {
             topic: TopicName::from(view.topic),

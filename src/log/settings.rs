@@ -4,6 +4,8 @@ use crate::limits::{
     COLD_BLOCK_BYTES, COMMIT_BYTES_MAX, DISK_BLOCK_BYTES, PREPARE_CHUNK_BYTES, RECORD_BYTES_MAX, UNFLUSHED_BYTES_MAX,
 };
 
+use crate::protocol::message::DelayLevels;
+
 /// When a send is answered. RocketMQ: `flushDiskType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlushPolicy {
@@ -77,6 +79,8 @@ pub struct LogSettings {
     pub index_file_bytes: u64,
     /// Growth of the log after which a checkpoint is due; more if the last one was large.
     pub checkpoint_bytes: u64,
+    /// What the entries of the scheduled topic say: when a message is due. RocketMQ: `messageDelayLevel`.
+    pub delay_levels: DelayLevels,
 }
 
 impl Default for LogSettings {
@@ -94,6 +98,7 @@ impl Default for LogSettings {
             key_run_entries: 64 * 1024,
             index_file_bytes: 64 * 1024 * 1024,
             checkpoint_bytes: 64 * 1024 * 1024,
+            delay_levels: DelayLevels::default(),
         }
     }
 }

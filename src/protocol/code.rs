@@ -173,7 +173,7 @@ macro_rules! request_codes {
 }
 
 request_codes! {
-    SendMessage = 10, "SEND_MESSAGE", T0, Broker(Busy), Partly, Cheap, [Topic: Pub], "delayed, timer and transactional messages are refused (13)";
+    SendMessage = 10, "SEND_MESSAGE", T0, Broker(Busy), Partly, Cheap, [Topic: Pub], "timer and transactional messages are refused (13)";
     PullMessage = 11, "PULL_MESSAGE", T0, Broker(Answers), Partly, Cheap, [Topic: Sub, Group: Sub], "tag filters; SQL92 is not there";
     QueryMessage = 12, "QUERY_MESSAGE", T1, Broker(Answers), Works, Scan, [Topic: Sub | Get], "";
     QueryConsumerOffset = 14, "QUERY_CONSUMER_OFFSET", T0, Broker(Answers), Works, Cheap, [Topic: Sub | Get, Group: Sub | Get], "";
@@ -193,8 +193,7 @@ request_codes! {
     ViewMessageById = 33, "VIEW_MESSAGE_BY_ID", T1, Broker(Answers), Works, Cheap, [Topic: Get], "";
     HeartBeat = 34, "HEART_BEAT", T0, Broker(Answers), Works, Cheap, [Group: Sub, Topic: Sub], "";
     UnregisterClient = 35, "UNREGISTER_CLIENT", T0, Broker(Answers), Works, Cheap, [Group: Sub], "";
-    ConsumerSendMsgBack = 36, "CONSUMER_SEND_MSG_BACK", T0, Broker(Busy), Partly, Cheap, [Group: Sub],
-        "the copy can be consumed at once: there are no delay levels yet";
+    ConsumerSendMsgBack = 36, "CONSUMER_SEND_MSG_BACK", T0, Broker(Busy), Works, Cheap, [Group: Sub], "";
     EndTransaction = 37, "END_TRANSACTION", T1, Broker(Unavailable), NotYet, Cheap, [Topic: Pub], "";
     GetConsumerListByGroup = 38, "GET_CONSUMER_LIST_BY_GROUP", T0, Broker(Answers), Works, Cheap, [Group: Sub | Get], "";
     CheckTransactionState = 39, "CHECK_TRANSACTION_STATE", T1, Client, NotYet, Cheap, [], "sent to producers";
@@ -247,7 +246,7 @@ request_codes! {
     QueryCorrectionOffset = 308, "QUERY_CORRECTION_OFFSET", T3, Broker(Answers), NotYet, Scan, [Topic: Get, Group: Get], "";
     ConsumeMessageDirectly = 309, "CONSUME_MESSAGE_DIRECTLY", T2, Broker(Answers), Works, Cheap, [Topic: Sub, Group: Sub],
         "relayed to the client that is asked";
-    SendMessageV2 = 310, "SEND_MESSAGE_V2", T0, Broker(Busy), Partly, Cheap, [Topic: Pub], "delayed, timer and transactional messages are refused (13)";
+    SendMessageV2 = 310, "SEND_MESSAGE_V2", T0, Broker(Busy), Partly, Cheap, [Topic: Pub], "timer and transactional messages are refused (13)";
     GetUnitTopicList = 311, "GET_UNIT_TOPIC_LIST", T2, NameServer, Works, Large, [Topic: List], "";
     GetHasUnitSubTopicList = 312, "GET_HAS_UNIT_SUB_TOPIC_LIST", T2, NameServer, Works, Large, [Topic: List], "";
     GetHasUnitSubUnunitTopicList = 313, "GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST", T2, NameServer, Works, Large, [Topic: List], "";

@@ -138,6 +138,24 @@ pub const OFFSETS_MAX: usize = 2_000_000;
 /// Queue locks of a shard.
 pub const QUEUE_LOCKS_MAX: usize = 500_000;
 
+/// Messages that jobs put again in one turn, so that those who ask need not wait long for theirs.
+pub const JOB_MESSAGES_PER_TURN: usize = 32;
+
+/// Bytes of records that jobs put again in one turn; one record may go beyond.
+pub const JOB_BYTES_PER_TURN: usize = 64 * 1024;
+
+/// Messages that jobs have put again and that are not as safe yet as was promised. Beyond, jobs wait.
+pub const JOB_UNPROMISED_MAX: usize = 16 * 1024;
+
+/// How long a job waits that found no room to store in, or a message that it could not read.
+pub const JOB_RETRY_MS: u64 = 100;
+
+/// How often a job tries to read a message before it goes on without it.
+pub const JOB_READS_MAX: u32 = 50;
+
+/// How long a job that waits for a time of day goes without a look at the clock, which may have been set.
+pub const JOB_CLOCK_MS: u64 = 1_000;
+
 /// Calls to clients of a shard that may wait for their answer.
 pub const CLIENT_CALLS_MAX: usize = 4_096;
 
@@ -190,6 +208,9 @@ pub const REGISTER_TOPICS_MAX: usize = 500_000;
 
 /// Most messages of one batch.
 pub const BATCH_MESSAGES_MAX: usize = 65_536;
+
+/// Delay levels of `messageDelayLevel`; RocketMQ has 18.
+pub const DELAY_LEVELS_MAX: usize = 64;
 
 /// Longest topic name. Source: RocketMQ `TopicValidator`.
 pub const TOPIC_NAME_BYTES_MAX: usize = 127;

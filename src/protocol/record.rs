@@ -65,7 +65,7 @@ const SYS_FLAG_STORE_IPV6: i32 = 32;
 const TOPIC_V1_BYTES_MAX: usize = 127;
 
 /// The keys of a message under which it can be found.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeysToIndex<'a> {
     /// The client's id of the message, property `UNIQ_KEY`.
     pub unique: Option<&'a str>,
@@ -92,6 +92,39 @@ impl<'a> KeysToIndex<'a> {
     pub fn iter(&self) -> impl Iterator<Item = &'a str> {
         let words = self.keys.unwrap_or("").split(' ').filter(|word| !word.is_empty());
         self.unique.into_iter().chain(words)
+    }
+}
+
+/// The properties from which something is derived, found in one pass. Of two with one name the last one counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks<'a> {
+    /// Keys to find the message by.
+    pub keys: KeysToIndex<'a>,
+    /// Property `TAGS`: what consumers filter by.
+    pub tag: Option<&'a str>,
+    /// Property `DELAY`; 0 without one, and if it is no number.
+    pub delay_level: i32,
+    /// Property `INNER_NUM`: messages of an inner batch; 0 without one, and if it is no number.
+    pub inner_count: u32,
+}
+
+impl<'a> Marks<'a> {
+    /// Reads them from a properties string.
+    #[must_use]
+    pub fn of(properties: &'a [u8]) -> Marks<'a> {
+        let mut marks = Marks::default();
+        for (name, value) in pairs(properties) {
+            let text = || std::str::from_utf8(value).ok();
+            match name {
+                b"UNIQ_KEY" => marks.keys.unique = text(),
+                b"KEYS" => marks.keys.keys = text(),
+                b"TAGS" => marks.tag = text(),
+                b"DELAY" => marks.delay_level = text().and_then(|text| text.parse().ok()).unwrap_or_default(),
+                b"INNER_NUM" => marks.inner_count = text().and_then(|text| text.parse().ok()).unwrap_or_default(),
+                _ => {}
+            }
+        }
+        marks
     }
 }
 
@@ -122,10 +155,8 @@ pub struct RecordDraft<'a> {
     pub body: &'a [u8],
     /// Final properties, without the CRC property.
     pub properties: &'a [u8],
-    /// What consumers filter by: Java hash of the tag, 0 without one.
-    pub tag_code: i64,
-    /// Keys to find it by.
-    pub keys: KeysToIndex<'a>,
+    /// What was found in `properties` for the indexes: [`Marks::of`] them, or the same from a pass that was made anyway.
+    pub marks: Marks<'a>,
 }
 
 /// Why a draft can never be stored.
@@ -706,8 +737,7 @@ mod tests {
             prepared_transaction_offset: 0,
             body,
             properties,
-            tag_code: 0,
-            keys: KeysToIndex::default(),
+            marks: Marks::default(),
         }
     }
 

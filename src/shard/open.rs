@@ -15,7 +15,7 @@ use crate::broker::{Broker, Tables};
 use crate::disk::{Disk, DiskError, RunStarter, TailError, TailFile, TailKey, blocking, tail};
 use crate::log::{FOLDERS, FileName, FoundFile, FoundStore, HeapTail, Log, Recovery, RecoveryError, Step, TailMemory};
 use crate::model::LogOffset;
-use crate::protocol::body::{BodyError, ConsumerOffsets, GroupTable, TopicTable};
+use crate::protocol::body::{BodyError, ConsumerOffsets, DelayOffsets, GroupTable, TopicTable};
 use crate::replication::EpochTable;
 
 /// Folder of the tables, below the shard's.
@@ -77,7 +77,7 @@ pub(super) async fn open_broker(
         topics: read_table(disk, Table::Topics, TopicTable::decode).await?,
         groups: read_table(disk, Table::Groups, GroupTable::decode).await?,
         offsets: read_table(disk, Table::ConsumerOffsets, ConsumerOffsets::decode).await?,
-        delay_offsets: disk.read_table(&table_path(Table::DelayOffsets)).await?.map(Bytes::from),
+        delay_offsets: read_table(disk, Table::DelayOffsets, DelayOffsets::decode).await?,
     };
     let mut broker_settings = settings.broker.clone();
     broker_settings.address.set_port(port);

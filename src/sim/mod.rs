@@ -2,9 +2,11 @@
 //!
 //! [`LogWorld`] runs the real [`crate::log`] machines over a [`SimDisk`] that is nastier than a real one, with a load, crashes and failures
 //! that all come from one seed, and compares what it finds with a model that only remembers what was answered. The same seed
-//! gives the same run. [`ReplicaWorld`] does so with whole brokers, a master and its slaves, joined by connections that are cut and damaged.
+//! gives the same run. [`ReplicaWorld`] does so with whole brokers, a master and its slaves, joined by connections that are cut and damaged,
+//! [`DelayWorld`] with one that delivers delayed messages.
 
 mod check;
+mod delay;
 mod disk;
 mod model;
 mod node;
@@ -14,6 +16,7 @@ mod tail;
 mod wire;
 mod world;
 
+pub use delay::{DelayCounts, DelayRule, DelayWorld};
 pub use disk::SimDisk;
 pub use random::Random;
 pub use replica_world::{ReplicaCounts, ReplicaRule, ReplicaWorld};

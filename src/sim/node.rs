@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::disk::SimDisk;
 use super::random::Random;
 use super::tail::{Remains, SimTail, Slot};
+use crate::broker::persist::Table;
 use crate::broker::settings::BrokerSettings;
 use crate::broker::{Broker, Effect, Output, Tables};
 use crate::config::{NodeConfig, NodeKind};
@@ -16,6 +17,7 @@ use crate::log::{
     BlockId, Commit, DiskUsage, FlushPolicy, FoundStore, Io, IoError, Log, LogSettings, Recovery, Step, Stream,
 };
 use crate::model::{BrokerId, LinkId, LogOffset, Now, Role, ShardId};
+use crate::protocol::body::DelayOffsets;
 use crate::replication::{EpochTable, ReplicaSettings};
 
 /// What a node asks of the world.
@@ -53,6 +55,11 @@ pub(super) struct SimNode {
     /// The file of the epochs, and a new one under way.
     epochs: String,
     epochs_under_way: Option<(u64, Bytes)>,
+    /// The file of the delay offsets, and a new one under way.
+    delay_file: Option<Bytes>,
+    delay_file_under_way: Option<Bytes>,
+    /// Whether the last start found that file ahead of the log.
+    pub(super) distrusted_delay_file: bool,
     pub(super) asks: VecDeque<Asks>,
     /// Where its log is to be cut.
     pub(super) cut: Option<LogOffset>,
@@ -93,6 +100,9 @@ impl SimNode {
             fetches: VecDeque::new(),
             epochs: String::new(),
             epochs_under_way: None,
+            delay_file: None,
+            delay_file_under_way: None,
+            distrusted_delay_file: false,
             asks: VecDeque::new(),
             cut: None,
             life: 0,
@@ -129,6 +139,11 @@ impl SimNode {
             && random.percent(50)
         {
             self.epochs = String::from_utf8(text.to_vec()).expect("it is text");
+        }
+        if let Some(file) = self.delay_file_under_way.take()
+            && random.percent(50)
+        {
+            self.delay_file = Some(file);
         }
         self.fetches.clear();
         self.asks.clear();
@@ -190,7 +205,9 @@ impl SimNode {
             self.reign = reign.epoch.0;
             self.epochs = epochs.encode();
         }
-        let tables = Tables { epochs, ..Tables::default() };
+        let delay_offsets = self.delay_table();
+        self.distrusted_delay_file = delay_offsets.as_ref().is_some_and(|table| table.log_offset > log.appended());
+        let tables = Tables { epochs, delay_offsets, ..Tables::default() };
         let mut broker = Box::new(Broker::new(self.settings.clone(), *log, tables));
         broker.handle_start(now, &mut self.out);
         self.broker = Some(broker);
@@ -230,6 +247,10 @@ impl SimNode {
                 let broker = self.broker.as_mut().expect("it runs");
                 match effect {
                     Effect::Fetch(block) | Effect::Prefetch(block) => self.fetches.push_back(block),
+                    Effect::Persist(Table::DelayOffsets, file) => {
+                        assert!(self.delay_file_under_way.is_none(), "one write of a table is under way");
+                        self.delay_file_under_way = Some(file);
+                    }
                     Effect::Persist(table, _) => broker.handle_persisted(now, table, Ok(()), &mut self.out),
                     Effect::Control(ToControl::TopicsChanged { ticket, .. }) => {
                         broker.handle_control(now, ToShard::Registered { ticket }, &mut self.out);
@@ -249,11 +270,12 @@ impl SimNode {
 
     /// One piece of what the shell does beside: a commit, background work, a read, a file.
     pub(super) fn work(&mut self, now: Now, random: &mut Random) {
-        match random.below(5) {
+        match random.below(6) {
             0 => self.begin_commit(),
             1 => self.end_commit(now),
             2 => self.background(now),
             3 => self.fetch(now, random),
+            4 => self.write_delay_file(now),
             _ => self.write_epochs(now, random),
         }
     }
@@ -266,6 +288,7 @@ impl SimNode {
             self.background(now);
             self.fetch(now, random);
             self.write_epochs(now, random);
+            self.write_delay_file(now);
         }
     }
 
@@ -322,6 +345,21 @@ impl SimNode {
             self.epochs = String::from_utf8(text.to_vec()).expect("it is text");
         }
         self.act(now, |broker, out| broker.handle_epochs_written(now, generation, result, out));
+    }
+
+    fn write_delay_file(&mut self, now: Now) {
+        let Some(file) = self.delay_file_under_way.take() else { return };
+        self.delay_file = Some(file);
+        self.act(now, |broker, out| broker.handle_persisted(now, Table::DelayOffsets, Ok(()), out));
+    }
+
+    fn delay_table(&self) -> Option<DelayOffsets> {
+        self.delay_file.as_ref().map(|file| DelayOffsets::decode(file).expect("the file is whole"))
+    }
+
+    /// Makes something else of the file of the delay offsets, between two lives.
+    pub(super) fn change_delay_file(&mut self, change: impl FnOnce(Option<DelayOffsets>) -> Option<DelayOffsets>) {
+        self.delay_file = change(self.delay_table()).map(|table| table.encode().into());
     }
 
     pub(super) fn tick(&mut self, now: Now) {

@@ -13,7 +13,7 @@ use crate::log::{
     Recovery, RecoveryError, Retention, Step, Work,
 };
 use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset, UnixMs};
-use crate::protocol::record::{KeysToIndex, RecordDraft};
+use crate::protocol::record::{Marks, RecordDraft};
 use crate::protocol::record::{Place, Sized, claims_place};
 
 pub(super) const TOPICS: [&str; 4] = ["orders", "payments", "T", "a-topic-with-a-longer-name"];
@@ -225,7 +225,7 @@ impl LogWorld {
     fn append(&mut self, queue: QueueName, body_len: usize) -> bool {
         let number = self.next_number;
         let (body, properties, time) = (body(number, body_len), properties(number), self.now.unix.0);
-        let draft = draft(queue, &body, properties.as_bytes(), time, number);
+        let draft = draft(queue, &body, properties.as_bytes(), time);
         let log = self.log.as_mut().expect("a process runs");
         let index = log.queue(queue.0, queue.1);
         let before = log.appended();
@@ -240,7 +240,7 @@ impl LogWorld {
                 );
                 let (log_offset, queue_offset) = (appended.log_offset, appended.queue_offset);
                 let end = appended.end;
-                let message = Message { number, log_offset, end, queue_offset, body_len, time, tag: draft.tag_code };
+                let message = Message { number, log_offset, end, queue_offset, body_len, time, tag: tag_code(number) };
                 self.model.append(queue, appended.end, message);
                 self.next_number += 1;
                 self.counts.appends += 1;
@@ -463,7 +463,7 @@ impl LogWorld {
         let start = LogOffset(at.0 / self.settings.segment_bytes * self.settings.segment_bytes);
         let queue = (TOPICS[0], QueueId(0));
         let (body, properties) = (body(u64::MAX, 100), properties(u64::MAX));
-        let record = Sized::new(&draft(queue, &body, properties.as_bytes(), 0, 1), true).expect("small");
+        let record = Sized::new(&draft(queue, &body, properties.as_bytes(), 0), true).expect("small");
         let queue_offset = QueueOffset(self.model.messages(queue).len() as u64);
         let mut bytes = vec![0; record.size() as usize];
         record.encode(Place { log_offset: at, queue_offset }, &mut bytes);
@@ -617,7 +617,12 @@ fn tag(number: u64) -> &'static str {
     ["A", "B", "C"][usize::try_from(number % 3).expect("small")]
 }
 
-fn draft<'a>(queue: QueueName, body: &'a [u8], properties: &'a [u8], time: i64, number: u64) -> RecordDraft<'a> {
+/// Java's hash of a tag of one letter.
+fn tag_code(number: u64) -> i64 {
+    i64::from(tag(number).as_bytes()[0])
+}
+
+fn draft<'a>(queue: QueueName, body: &'a [u8], properties: &'a [u8], time: i64) -> RecordDraft<'a> {
     let host = SocketAddr::from(([127, 0, 0, 1], 10911));
     RecordDraft {
         topic: queue.0,
@@ -632,7 +637,6 @@ fn draft<'a>(queue: QueueName, body: &'a [u8], properties: &'a [u8], time: i64, 
         prepared_transaction_offset: 0,
         body,
         properties,
-        tag_code: i64::from(tag(number).as_bytes()[0]),
-        keys: KeysToIndex::of(properties),
+        marks: Marks::of(properties),
     }
 }

@@ -2,8 +2,10 @@
 
 use super::super::{Asked, Broker, Handled, Output, Refusal};
 use crate::metrics::{Stage, StageLatency};
+use crate::model::QueueOffset;
 use crate::protocol::body::{RuntimeInfo, byte_text, put_time_text, rate_text, uptime_text};
 use crate::protocol::code::ResponseCode;
+use crate::protocol::message::{SCHEDULE_TOPIC, queue_of_level};
 use crate::protocol::reply::{ExtValue, Reply, VERSION};
 
 /// The version that ringmq speaks, by name.
@@ -47,6 +49,7 @@ impl Broker {
         info.set("remainHowManyDataToFlush", byte_text(unflushed));
         info.set("remainHowManyDataToCommit", byte_text(0));
         self.set_disk(&mut info);
+        self.set_delays(&mut info);
         self.reply(asked, &Reply::body(&info.encode()), out);
         Ok(Handled::Done)
     }
@@ -77,6 +80,15 @@ impl Broker {
         info.set("commitLogDirCapacity", crate::protocol::body::capacity_text(disk.total_bytes, free));
         if let Some(oldest) = self.log.earliest_time() {
             info.set("earliestMessageTimeStamp", oldest.0);
+        }
+    }
+
+    /// How far each delay level is, and how far its queue. Source: `ScheduleMessageService.buildRunningStats`.
+    fn set_delays(&self, info: &mut RuntimeInfo) {
+        for (level, delivered) in self.delays.offsets() {
+            let queue = self.log.find_queue(SCHEDULE_TOPIC, queue_of_level(level));
+            let max = queue.map_or(QueueOffset(0), |queue| self.log.bounds(queue).max);
+            info.set(format!("scheduleMessageOffset_{level}"), format!("{delivered},{max}"));
         }
     }
 

@@ -48,7 +48,7 @@ impl Broker {
 
     /// GET_ALL_DELAY_OFFSET 45.
     pub(in crate::broker) fn all_delay_offsets(&mut self, asked: &Asked, out: &mut Output) -> Result<Handled, Refusal> {
-        self.reply(asked, &Reply::body(&self.delay_offsets), out);
+        self.reply(asked, &Reply::body(&self.delays.encode()), out);
         Ok(Handled::Done)
     }
 

@@ -1,6 +1,7 @@
 //! What tools ask: topics, groups, statistics, connections, the state of the broker.
 
 use super::*;
+use crate::protocol::body::DelayOffsets;
 use crate::protocol::body::TopicConfig;
 
 fn topic(world: &mut World, code: RequestCode, name: &str) -> Received {
@@ -220,7 +221,7 @@ fn tables_survive_a_restart() {
         topics: Some(crate::protocol::body::TopicTable::decode(&topics.1).unwrap()),
         groups: Some(crate::protocol::body::GroupTable::decode(&groups.1).unwrap()),
         offsets: Some(crate::protocol::body::ConsumerOffsets::decode(&offsets.1).unwrap()),
-        delay_offsets: Some(delay_offsets.1),
+        delay_offsets: Some(DelayOffsets::decode(&delay_offsets.1).unwrap()),
     };
     let log = Log::create(log_settings(FlushPolicy::Sync), Box::new(HeapTail::new(64 * 1024)));
     let again = Broker::new(settings(), log, tables);

@@ -1,6 +1,7 @@
 //! Clients: heartbeats, memberships and notices, offsets, locks, messages sent back.
 
 use super::*;
+use crate::protocol::message::MessageId;
 
 fn list(world: &mut World, connection: ConnectionId, group: &str) -> Received {
     world.call(connection, RequestCode::GetConsumerListByGroup, &[("consumerGroup", group)], b"")
@@ -234,32 +235,53 @@ fn a_message_that_is_sent_back_is_tried_again_and_at_last_given_up() {
     world.heartbeat(c, "cid", "g", "T");
     world.send(c, "T", 0, "UNIQ_KEY\u{1}U\u{2}TAGS\u{1}A\u{2}mine\u{1}1", "x");
     let original = world.pull(c, "T", 0, "*").records()[0].clone();
-    let send_back = |world: &mut World, offset: u64, max: &str| {
+    let send_back = |world: &mut World, offset: u64, level: &str| {
         let offset = offset.to_string();
-        let ext = [("offset", offset.as_str()), ("group", "g"), ("delayLevel", "0"), ("maxReconsumeTimes", max)];
-        let mut bytes = BytesMut::new();
-        world.next_opaque += 1;
-        let ext: Vec<_> = ext.iter().map(|(name, value)| (*name, ExtValue::Str(value))).collect();
-        let code = RequestCode::ConsumerSendMsgBack.number();
-        encode_request(Encoding::Json, code, world.next_opaque, false, &ext, b"", &mut bytes);
-        let frame = split(&bytes).unwrap().unwrap();
-        world.broker.handle_frame(world.now, c, &frame, &mut world.out).unwrap();
-        world.run();
-        world.answer(c, world.next_opaque).unwrap().code
+        let ext = [("offset", offset.as_str()), ("group", "g"), ("delayLevel", level), ("maxReconsumeTimes", "2")];
+        let code = world.call(c, RequestCode::ConsumerSendMsgBack, &ext, b"").code;
+        // The clocks of the levels: 10 s, 5 s, and what is given up is not delayed.
+        for _ in 0..11 {
+            world.wait_ms(1_000);
+            world.wait_ms(0);
+        }
+        code
     };
-    assert_eq!(send_back(&mut world, original.log_offset, "2"), 0);
+    assert_eq!(send_back(&mut world, original.log_offset, "0"), 0);
     let retried = world.pull(c, "%RETRY%g", 0, "*").records()[0].clone();
     assert_eq!((retried.reconsume_times, retried.body.as_str()), (1, "x"));
-    assert_eq!(retried.properties["RETRY_TOPIC"], "T");
-    assert_eq!(retried.properties["UNIQ_KEY"], "U");
-    assert_eq!(retried.properties["mine"], "1");
-    assert_eq!(retried.properties["ORIGIN_MESSAGE_ID"].len(), 32);
+    let origin = MessageId { store_host: settings().address, log_offset: LogOffset(original.log_offset) }.encode();
+    let has = |record: &Record, expected: &[(&str, &str)]| {
+        for (name, value) in expected {
+            assert_eq!(record.properties.get(*name).map(String::as_str), Some(*value), "{name} of {record:?}");
+        }
+    };
+    let always = [
+        ("RETRY_TOPIC", "T"),
+        ("UNIQ_KEY", "U"),
+        ("mine", "1"),
+        ("TAGS", "A"),
+        ("WAIT", "false"),
+        ("ORIGIN_MESSAGE_ID", origin.as_str()),
+        ("REAL_TOPIC", "%RETRY%g"),
+        ("REAL_QID", "0"),
+    ];
+    has(&retried, &always);
+    has(&retried, &[("DELAY", "3")]);
     assert_eq!(send_back(&mut world, retried.log_offset, "2"), 0);
     let again = world.pull(c, "%RETRY%g", 1, "*").records()[0].clone();
-    assert_eq!((again.reconsume_times, again.properties["RETRY_TOPIC"].as_str()), (2, "T"));
-    assert_eq!(again.properties["ORIGIN_MESSAGE_ID"], retried.properties["ORIGIN_MESSAGE_ID"]);
-    assert_eq!(send_back(&mut world, again.log_offset, "2"), 0);
+    assert_eq!(again.reconsume_times, 2);
+    has(&again, &always);
+    has(&again, &[("DELAY", "2")]);
+    assert_eq!(send_back(&mut world, again.log_offset, "0"), 0);
     let dead = world.pull(c, "%DLQ%g", 0, "*").records()[0].clone();
-    assert_eq!((dead.body.as_str(), dead.properties["DLQ_ORIGIN_TOPIC"].as_str()), ("x", "T"));
-    assert_eq!(send_back(&mut world, 13, "2"), 1, "no record begins there");
+    assert_eq!((dead.body.as_str(), dead.reconsume_times), ("x", 3));
+    has(&dead, &always);
+    has(&dead, &[("DELAY", "0")]);
+    assert!(!dead.properties.contains_key("DLQ_ORIGIN_TOPIC"), "RocketMQ's broker does not say it");
+    let topic = &world.broker.topics.get("%DLQ%g").unwrap().config;
+    assert_eq!((topic.write_queues, topic.read_queues, topic.perm), (1, 1, 6));
+    // A level below 0 gives up at once.
+    assert_eq!(send_back(&mut world, original.log_offset, "-1"), 0);
+    assert_eq!(world.pull(c, "%DLQ%g", 1, "*").records()[0].reconsume_times, 1);
+    assert_eq!(send_back(&mut world, 13, "0"), 1, "no record begins there");
 }

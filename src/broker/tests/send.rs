@@ -154,7 +154,6 @@ fn what_cannot_be_stored_is_refused_with_rocketmq_s_codes() {
     check("SCHEDULE_TOPIC_XXXX", 0, "", "x", 16);
     check("RMQ_SYS_TRANS_HALF_TOPIC", 0, "", "x", 16);
     check("TRANS_CHECK_MAX_TIME_TOPIC", 0, "", "x", 16);
-    check("T", 0, "DELAY\u{1}3\u{2}", "x", 13);
     check("T", 0, "TIMER_DELAY_SEC\u{1}3\u{2}", "x", 13);
     check("T", 0, "TRAN_MSG\u{1}true\u{2}", "x", 13);
     check("T", 0, "DELAY\u{1}0\u{2}", "x", 0);
@@ -300,10 +299,15 @@ fn a_retry_that_was_tried_too_often_ends_in_the_dead_letters() {
         assert_eq!(answer.code, 0, "{answer:?}");
         let offset = MessageId::decode(&answer.ext["msgId"]).unwrap().log_offset.to_string();
         let viewed = world.call(c, RequestCode::ViewMessageById, &[("offset", &offset)], b"");
-        assert_eq!(viewed.records()[0].topic, expected, "{times} of {max}");
+        let record = viewed.records()[0].clone();
+        assert_eq!(record.topic, expected, "{times} of {max}");
+        let is_given_up = expected == "%DLQ%g";
+        assert_eq!(record.properties["DELAY"], if is_given_up { "-1" } else { "3" });
+        let real = record.properties.get("REAL_TOPIC").map(String::as_str);
+        assert_eq!(real, (!is_given_up).then_some("%RETRY%g"), "{times} of {max}");
     };
-    check("1", "16", "%RETRY%g");
-    check("16", "16", "%RETRY%g");
+    check("1", "16", "SCHEDULE_TOPIC_XXXX");
+    check("16", "16", "SCHEDULE_TOPIC_XXXX");
     check("17", "16", "%DLQ%g");
     check("3", "2", "%DLQ%g");
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::log::{DiskUsage, HeapTail};
 use crate::model::Now;
-use crate::protocol::record::{KeysToIndex, Place, RecordDraft, Sized};
+use crate::protocol::record::{Marks, Place, RecordDraft, Sized};
 use crate::sim::SimDisk;
 
 const SEGMENT_LEN: usize = 64 * 1024;
@@ -85,8 +85,7 @@ fn record_of(body: &[u8], at: LogOffset, queue_offset: u64) -> Vec<u8> {
         prepared_transaction_offset: 0,
         body,
         properties: b"",
-        tag_code: 0,
-        keys: KeysToIndex::default(),
+        marks: Marks::default(),
     };
     let sized = Sized::new(&draft, true).expect("small");
     let mut out = vec![0; sized.size() as usize];

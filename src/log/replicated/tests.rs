@@ -11,7 +11,7 @@ use crate::log::{
 };
 use crate::model::{MonoNs, Now, UnixMs};
 use crate::protocol::record::Sized;
-use crate::protocol::record::{KeysToIndex, RecordDraft};
+use crate::protocol::record::{Marks, RecordDraft};
 use crate::sim::{Random, Remains, SimDisk, SimTail, Slot};
 
 const SEGMENT: u64 = 64 * 1024;
@@ -257,8 +257,7 @@ fn append(node: &mut Node, random: &mut Random) {
             prepared_transaction_offset: 0,
             body,
             properties: properties.as_bytes(),
-            tag_code: tag_code(&properties),
-            keys: KeysToIndex::of(properties.as_bytes()),
+            marks: Marks::of(properties.as_bytes()),
         })
         .collect();
     let log = node.log();
@@ -267,11 +266,6 @@ fn append(node: &mut Node, random: &mut Random) {
         Ok(_) | Err(AppendError::TailFull | AppendError::NoSegment { .. }) => {}
         Err(error) => panic!("{error}"),
     }
-}
-
-fn tag_code(properties: &str) -> i64 {
-    let tag = properties.split('\x02').find_map(|pair| pair.strip_prefix("TAGS\x01"));
-    tag.map_or(0, |tag| i64::from(record::java_hash(0, tag)))
 }
 
 /// The connection between the two: what was sent and not taken yet.
@@ -461,8 +455,7 @@ fn java_draft<'a>(topic: &'a str, body: &'a [u8], sys_flag: i32, properties: &'a
         prepared_transaction_offset: 0,
         body,
         properties,
-        tag_code: 0,
-        keys: KeysToIndex::default(),
+        marks: Marks::of(properties),
     }
 }
 

@@ -26,7 +26,10 @@ pub use heartbeat::{
     SubscriptionData,
 };
 pub use lock::{LockRequest, locked_queues};
-pub use offset::{ConsumerOffsets, OffsetTable, ResetForm, client_offsets, decode_client_offsets, reset_offsets};
+pub use offset::{
+    ConsumerOffsets, DelayOffsets, LevelOffsets, OffsetTable, ResetForm, client_offsets, decode_client_offsets,
+    reset_offsets,
+};
 pub use queue::MessageQueue;
 pub use register::RegisterBody;
 pub use route::{

@@ -8,8 +8,8 @@ use super::fields::{Fields, as_integer};
 use super::topic::DataVersion;
 use crate::code::Language;
 use crate::json::{JsonForm, Key, Value, Writer, parse};
-use crate::limits::{JSON_NODES_MAX, JSON_TABLE_NODES_MAX};
-use crate::model::{ClientId, GroupName, QueueId, QueueOffset, TopicName};
+use crate::limits::{DELAY_LEVELS_MAX, JSON_NODES_MAX, JSON_TABLE_NODES_MAX};
+use crate::model::{ClientId, GroupName, LogOffset, QueueId, QueueOffset, TopicName};
 
 /// The offsets of all groups: the store's `consumerOffset.json`, and the reply to 43.
 ///
@@ -57,6 +57,84 @@ impl ConsumerOffsets {
         });
         writer.finish()
     }
+}
+
+/// How far delayed messages were delivered: the store's `delayOffset.json`, and the reply to 45. RocketMQ: `DelayOffsetSerializeWrapper`.
+///
+/// `{"dataVersion":{..},"offsetTable":{1:12,3:4}}`, the levels bare. Ours adds `logOffset` and `safeOffsetTable`, which Java passes over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DelayOffsets {
+    /// Version of the table.
+    pub version: DataVersion,
+    /// Next message of each delay level to deliver.
+    pub offsets: LevelOffsets,
+    /// A log that ends before this may lack copies that `offsets` says are there. 0 if that is not known, as in Java's.
+    pub log_offset: LogOffset,
+    /// What holds for such a log.
+    pub safe: LevelOffsets,
+}
+
+/// Queue offsets by delay level.
+pub type LevelOffsets = BTreeMap<i32, QueueOffset>;
+
+impl DelayOffsets {
+    /// Reads a table, Java's own file included. Levels that cannot be and negative offsets are left out.
+    ///
+    /// # Errors
+    /// [`BodyError`].
+    pub fn decode(body: &[u8]) -> Result<DelayOffsets, BodyError> {
+        let value = parse(body, JSON_NODES_MAX)?;
+        let fields = Fields::of(&value, "delayOffsets")?;
+        let log_offset: u64 = fields.number("logOffset", 0)?;
+        Ok(DelayOffsets {
+            version: fields.object("dataVersion")?.map(DataVersion::read).transpose()?.unwrap_or_default(),
+            offsets: read_levels(fields, "offsetTable")?,
+            log_offset: LogOffset(log_offset),
+            safe: read_levels(fields, "safeOffsetTable")?,
+        })
+    }
+
+    /// The table.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new(JsonForm::Fastjson);
+        writer.object(|writer| {
+            self.version.write(writer.key("dataVersion"));
+            if self.log_offset > LogOffset(0) {
+                writer.key("logOffset").unsigned(self.log_offset.0);
+            }
+            write_levels(&self.offsets, writer.key("offsetTable"));
+            if !self.safe.is_empty() {
+                write_levels(&self.safe, writer.key("safeOffsetTable"));
+            }
+        });
+        writer.finish()
+    }
+
+    /// What holds for a log that ends here.
+    #[must_use]
+    pub fn at(&self, log_end: LogOffset) -> &LevelOffsets {
+        if self.log_offset <= log_end { &self.offsets } else { &self.safe }
+    }
+}
+
+fn read_levels(fields: Fields<'_>, field: &'static str) -> Result<LevelOffsets, BodyError> {
+    let level = |key: &Key<'_>, value: &Value<'_>| {
+        let Key::Text(level) = key else { return None };
+        let level = level.trim().parse().ok().filter(|level| (1..=DELAY_LEVELS_MAX).contains(level))?;
+        Some((i32::try_from(level).ok()?, QueueOffset(u64::try_from(as_integer(value)?).ok()?)))
+    };
+    let Some(value) = fields.get(field) else { return Ok(LevelOffsets::new()) };
+    let Value::Object(levels) = value else { return Err(BodyError::Kind { field, expected: "a map" }) };
+    Ok(levels.0.iter().filter_map(|(key, value)| level(key, value)).collect())
+}
+
+fn write_levels(levels: &LevelOffsets, writer: &mut Writer) {
+    writer.object(|writer| {
+        for (level, offset) in levels {
+            writer.integer_key(u64::from(level.unsigned_abs())).unsigned(offset.0);
+        }
+    });
 }
 
 fn read_table(fields: Fields<'_>, field: &'static str) -> Result<OffsetTable, BodyError> {
@@ -201,6 +279,25 @@ mod tests {
         assert_eq!(ConsumerOffsets::decode(&written), Ok(table));
         let expected = r#"{"dataVersion":{"counter":0,"stateVersion":0,"timestamp":0},"offsetTable":{"%RETRY%G@G":{0:7},"T@G":{0:12,1:13}}}"#;
         assert_eq!(String::from_utf8(written).as_deref(), Ok(expected));
+    }
+
+    #[test]
+    fn how_far_a_java_master_delivered_is_read_and_what_is_ours_written_beside_it() {
+        let text = b"{\n\t\"dataVersion\":{\"counter\":2,\"stateVersion\":0,\"timestamp\":9},\n\t\"offsetTable\":{1:12,\"18\":\"3\",0:1,65:1,x:1,2:-1\n\t}\n}";
+        let java = DelayOffsets::decode(text).expect("a table");
+        let levels = |pairs: &[(i32, u64)]| pairs.iter().map(|&(level, offset)| (level, QueueOffset(offset))).collect();
+        let expected: LevelOffsets = levels(&[(1, 12), (18, 3)]);
+        assert_eq!((&java.offsets, java.log_offset, java.at(LogOffset(0))), (&expected, LogOffset(0), &expected));
+        let ours = DelayOffsets { log_offset: LogOffset(700), safe: levels(&[(1, 10)]), ..java };
+        let expected = r#"{"dataVersion":{"counter":2,"stateVersion":0,"timestamp":9},"logOffset":700,"offsetTable":{1:12,18:3},"safeOffsetTable":{1:10}}"#;
+        assert_eq!(String::from_utf8(ours.encode()).as_deref(), Ok(expected));
+        assert_eq!(DelayOffsets::decode(expected.as_bytes()).as_ref(), Ok(&ours));
+        assert_eq!((ours.at(LogOffset(699)), ours.at(LogOffset(700))), (&ours.safe, &ours.offsets));
+        assert_eq!(
+            DelayOffsets::default().encode(),
+            br#"{"dataVersion":{"counter":0,"stateVersion":0,"timestamp":0},"offsetTable":{}}"#
+        );
+        assert!(DelayOffsets::decode(br#"{"offsetTable":[1]}"#).is_err());
     }
 
     #[test]

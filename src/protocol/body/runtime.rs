@@ -3,6 +3,7 @@
 //! The exporter needs every key and drops the whole broker if one is missing; so [`RuntimeInfo::new`] starts with all of them.
 //! Source: RocketMQ `AdminBrokerProcessor.prepareRuntimeInfo`, rocketmq-exporter `BrokerRuntimeStats`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -105,7 +106,7 @@ pub const STAGE_KEYS: [&str; 5] = [
 /// The map of 28.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuntimeInfo {
-    values: BTreeMap<&'static str, String>,
+    values: BTreeMap<Cow<'static, str>, String>,
 }
 
 impl Default for RuntimeInfo {
@@ -118,20 +119,20 @@ impl RuntimeInfo {
     /// Every key that tools need, as an idle broker has it.
     #[must_use]
     pub fn new() -> RuntimeInfo {
-        let numbers = NUMBERS.iter().map(|key| (*key, "0".to_owned()));
-        let texts = TEXTS.iter().map(|(key, value)| (*key, (*value).to_owned()));
+        let numbers = NUMBERS.iter().map(|key| (Cow::Borrowed(*key), "0".to_owned()));
+        let texts = TEXTS.iter().map(|(key, value)| (Cow::Borrowed(*key), (*value).to_owned()));
         RuntimeInfo { values: numbers.chain(texts).collect() }
     }
 
     /// Says something. Keys that Java has not are taken too: tools ignore them.
-    pub fn set(&mut self, key: &'static str, value: impl ToString) {
-        self.values.insert(key, value.to_string());
+    pub fn set(&mut self, key: impl Into<Cow<'static, str>>, value: impl ToString) {
+        self.values.insert(key.into(), value.to_string());
     }
 
     /// The map.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        key_values(self.values.iter().map(|(key, value)| (*key, value.as_str())))
+        key_values(self.values.iter().map(|(key, value)| (key.as_ref(), value.as_str())))
     }
 }
 

@@ -1,17 +1,19 @@
 //! What a message is made of besides its body: properties, flags, ids, batches, names, and Java's hash.
 
 mod batch;
+mod delay;
 mod id;
 mod name;
 mod properties;
 
 pub use batch::{BatchError, BatchedMessage, append_batched, split_batch};
+pub use delay::{DelayLevels, DelayLevelsError, SCHEDULE_TOPIC, queue_of_level};
 pub use id::{IdText, MessageId, MessageIdError, UniqueKey};
 pub use name::{
     DLQ_PREFIX, NameError, RETRY_PREFIX, check_group, check_topic, dlq_topic, group_of_retry_topic, is_dlq_topic,
     is_retry_topic, is_system_group, is_system_topic, retry_topic,
 };
-pub use properties::{Properties, append_property, keys, without_property};
+pub use properties::{Properties, append_property, keys, set_property, without_property};
 
 /// Names of properties that the broker reads or writes. Source: RocketMQ `MessageConst`.
 pub mod property {
@@ -57,6 +59,8 @@ pub mod property {
     pub const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
     /// Arbitrary delay, as the time of delivery, Unix ms.
     pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
+    /// Messages of an inner batch.
+    pub const INNER_COUNT: &str = "INNER_NUM";
     /// `reply`: the answer to a request between clients.
     pub const MSG_TYPE: &str = "MSG_TYPE";
 }
@@ -94,12 +98,6 @@ pub fn java_hash(text: &str) -> i32 {
     if text.is_ascii() { text.bytes().map(u16::from).fold(0, step) } else { text.encode_utf16().fold(0, step) }
 }
 
-/// The tag as a consume queue entry holds it: Java's hash, sign-extended; 0 without a tag.
-#[must_use]
-pub fn tag_code(tag: Option<&str>) -> i64 {
-    tag.filter(|tag| !tag.is_empty()).map_or(0, |tag| i64::from(java_hash(tag)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,8 +111,5 @@ mod tests {
         check("polygenelubricants", i32::MIN);
         check("\u{e4}", 228);
         check("\u{1F600}", 1_772_899);
-        assert_eq!(tag_code(None), 0);
-        assert_eq!(tag_code(Some("")), 0);
-        assert_eq!(tag_code(Some("polygenelubricants")), i64::from(i32::MIN));
     }
 }

@@ -14,7 +14,7 @@ const SYSTEM_GROUP_PREFIX: &str = "CID_RMQ_SYS_";
 
 const SYSTEM_TOPICS: [&str; 10] = [
     "TBW102",
-    "SCHEDULE_TOPIC_XXXX",
+    super::SCHEDULE_TOPIC,
     "BenchmarkTest",
     "RMQ_SYS_TRANS_HALF_TOPIC",
     "RMQ_SYS_TRACE_TOPIC",

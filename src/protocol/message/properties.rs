@@ -77,6 +77,13 @@ pub fn append_property(text: &mut Vec<u8>, name: &str, value: &str) {
     text.push(VALUE_END);
 }
 
+/// Sets one property, whatever its value was before.
+pub fn set_property(text: &mut Vec<u8>, name: &str, value: &str) {
+    let before = std::mem::take(text);
+    without_property(&before, name, text);
+    append_property(text, name, value);
+}
+
 /// Copies properties to the end of `out`, without those named `name`; all else byte by byte as it was.
 pub fn without_property(text: &[u8], name: &str, out: &mut Vec<u8>) {
     for piece in text.split_inclusive(|byte| *byte == VALUE_END) {
@@ -107,6 +114,19 @@ mod tests {
         assert_eq!(Properties::new(b"a\x01b\x02a\x01c\x02").get("a"), Some("c"));
         assert_eq!(Properties::new(b"ab\x01c\x02").get("a"), None);
         assert_eq!(keys(" k1  k2 ").collect::<Vec<_>>(), ["k1", "k2"]);
+    }
+
+    #[test]
+    fn a_property_that_is_set_has_one_value() {
+        for (before, after) in [
+            ("", "DELAY\u{1}3\u{2}"),
+            ("DELAY\u{1}1\u{2}A\u{1}b\u{2}DELAY\u{1}2", "A\u{1}b\u{2}DELAY\u{1}3\u{2}"),
+            ("DELAYED\u{1}1", "DELAYED\u{1}1\u{2}DELAY\u{1}3\u{2}"),
+        ] {
+            let mut text = before.as_bytes().to_vec();
+            set_property(&mut text, "DELAY", "3");
+            assert_eq!(String::from_utf8(text).as_deref(), Ok(after), "{before:?}");
+        }
     }
 
     #[test]

@@ -1,0 +1,386 @@
+//! Delayed messages: how they are put off, and the job that delivers them.
+//!
+//! State of the shard, durable: how far each delay level is, `delayOffset.json`. A message whose property `DELAY` names a level is stored in
+//! [`SCHEDULE_TOPIC`], in the queue of its level, and says in its properties where it belongs. One job a level goes along that queue: the index
+//! says when a message is due, so what is not due is not read. A copy goes to the topic that was meant. Consumers' retries take the
+//! same way. Source: RocketMQ `HookUtils.transformDelayLevelMessage`, `ScheduleMessageService`.
+//!
+//! The file may be ahead of the log: the log of ASYNC_FLUSH loses its end with the power, and a slave's may not have come as far as its master's
+//! when it asked. So the table says where the log ended that holds all copies it speaks of, and which positions hold for a shorter one.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::job::{JobId, Jobs, Wait};
+use super::persist::Table;
+use super::store::StoreError;
+use super::topic::HALF_TOPIC;
+use super::{Broker, Effect, Output};
+use crate::limits::{
+    JOB_BYTES_PER_TURN, JOB_CLOCK_MS, JOB_MESSAGES_PER_TURN, JOB_READS_MAX, JOB_RETRY_MS, TICK_MS, TOPIC_QUEUES_MAX,
+};
+use crate::log::{Appended, Coded, QueueIndex, Read, ReadLimits};
+use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset};
+use crate::protocol::body::{DelayOffsets, LevelOffsets};
+use crate::protocol::message::{
+    DelayLevels, Properties, SCHEDULE_TOPIC, append_property, property, queue_of_level, without_property,
+};
+use crate::protocol::record::{Check, Marks, RecordDraft, RecordView};
+
+/// Copies of the table that wait for the log's flush. Beyond, a later one takes the place of the one before.
+const SNAPSHOTS_MAX: usize = 16;
+
+/// The delay levels of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Delays {
+    pub(super) jobs: Jobs,
+    /// The levels that have a job.
+    queues: Vec<(i32, QueueIndex)>,
+    /// What is written, and told to slaves. Of a slave: what its master told.
+    table: DelayOffsets,
+    /// Positions that become `table.safe` when the log is flushed up to there.
+    snapshots: VecDeque<(LogOffset, LevelOffsets)>,
+    /// Whether positions have moved since the table was written.
+    has_moved: bool,
+    /// When moved positions were last noted for their file.
+    noted: MonoNs,
+    /// The file on the disk was ahead of the log, and the one that is right is not written yet. Until it is nothing is stored: a log that has
+    /// grown beyond what the old file speaks of would make it credible again.
+    is_corrected: bool,
+    /// Messages that could not be read: how often that was tried, by level.
+    reads: Vec<(QueueIndex, QueueOffset, u32)>,
+}
+
+/// What is left of a turn.
+struct Budget {
+    messages: usize,
+    bytes: usize,
+}
+
+/// How one look at a level has ended.
+enum Step {
+    /// A message was dealt with.
+    Passed,
+    /// There is nothing to do before this.
+    Wait(Wait),
+}
+
+impl Delays {
+    /// The file of the store, or what the master told.
+    pub(super) fn load(&mut self, table: DelayOffsets) {
+        self.table = table;
+    }
+
+    /// The table as of now.
+    pub(super) fn encode(&self) -> Bytes {
+        DelayOffsets { offsets: self.offsets(), log_offset: self.log_offset(), ..self.table.clone() }.encode().into()
+    }
+
+    /// The position of each level, as it may be written down.
+    pub(super) fn offsets(&self) -> LevelOffsets {
+        let mut offsets = self.table.offsets.clone();
+        let done = self.queues.iter().filter_map(|(level, queue)| Some((*level, self.jobs.done(*queue)?)));
+        offsets.extend(done);
+        offsets
+    }
+
+    fn log_offset(&self) -> LogOffset {
+        self.table.log_offset.max(self.jobs.log_offset())
+    }
+
+    /// Whether nothing may be stored yet.
+    #[inline]
+    pub(super) fn holds_stores(&self) -> bool {
+        self.is_corrected
+    }
+
+    /// The table is on the disk as it is now, or was a moment ago.
+    pub(super) fn written(&mut self) {
+        self.is_corrected = false;
+    }
+
+    /// Takes what a master told to its slave whose log is safe up to `safe`. Whether that is new.
+    pub(super) fn follow(&mut self, told: DelayOffsets, safe: LogOffset) -> bool {
+        if self.table.offsets == told.offsets && self.table.log_offset == told.log_offset {
+            return false;
+        }
+        // The master's log may be ahead. What is sure for ours is what was told before and has come since.
+        let is_first = self.table.offsets.is_empty();
+        let known = if is_first { told.safe.clone() } else { self.table.at(safe).clone() };
+        self.table = DelayOffsets { safe: if told.log_offset <= safe { told.offsets.clone() } else { known }, ..told };
+        true
+    }
+}
+
+impl Broker {
+    /// A life begins: on a master a job for each level that has ever had a message. Those of levels that the settings no longer have are
+    /// still due.
+    pub(super) fn start_delays(&mut self) {
+        let table = &mut self.delays.table;
+        if table.log_offset > self.log.appended() {
+            tracing::warn!(end = %self.log.appended(), log_offset = %table.log_offset, "the log ends before what the delay offsets speak of: what was delivered last is delivered again");
+            table.offsets = table.safe.clone();
+            table.log_offset = LogOffset(0);
+            self.delays.is_corrected = true;
+            self.persistence.change(Table::DelayOffsets);
+        } else if table.log_offset <= self.log.flushed() {
+            table.safe = table.offsets.clone();
+        }
+        if self.is_slave() {
+            return;
+        }
+        let queues: Vec<(QueueId, QueueIndex)> = self.log.queues_of(SCHEDULE_TOPIC).collect();
+        for (queue_id, queue) in queues {
+            self.add_delay_job(level_of_queue(queue_id), queue);
+        }
+    }
+
+    fn add_delay_job(&mut self, level: i32, queue: QueueIndex) {
+        let bounds = self.log.bounds(queue);
+        let known = self.delays.table.offsets.get(&level).copied().unwrap_or_default();
+        let from = known.max(bounds.min).min(bounds.appended_max);
+        if from != known {
+            tracing::warn!(level, %known, %from, "the delay offset of a level lay outside its queue");
+        }
+        self.delays.jobs.add(queue, from);
+        self.delays.queues.push((level, queue));
+    }
+
+    /// Stores one message in `queue`, or puts it off if its properties name a delay level. `queue` is that of the draft's topic and queue id.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing has changed then.
+    #[inline]
+    pub(super) fn store_or_put_off(
+        &mut self,
+        now: Now,
+        queue: QueueIndex,
+        draft: &RecordDraft<'_>,
+    ) -> Result<Appended, StoreError> {
+        match self.log.delay_levels().clamp(draft.marks.delay_level) {
+            None => self.store(now, queue, draft),
+            Some(level) => self.put_off(now, level, draft),
+        }
+    }
+
+    fn put_off(&mut self, now: Now, level: i32, draft: &RecordDraft<'_>) -> Result<Appended, StoreError> {
+        let properties = put_off_properties(draft, level);
+        let queue_id = queue_of_level(level);
+        let draft = RecordDraft {
+            topic: SCHEDULE_TOPIC,
+            queue_id,
+            properties: &properties,
+            marks: Marks { delay_level: level, ..draft.marks },
+            ..*draft
+        };
+        let queue = self.log.queue(SCHEDULE_TOPIC, queue_id);
+        let appended = self.store(now, queue, &draft)?;
+        if !self.delays.jobs.has(queue) {
+            self.add_delay_job(level, queue);
+        }
+        Ok(appended)
+    }
+
+    /// When a delayed message can be delivered. A log that has failed takes no copy any more.
+    pub(super) fn next_delay_time(&self) -> Option<MonoNs> {
+        let is_held = self.log.failure().is_some() || self.delays.holds_stores();
+        if is_held { None } else { self.delays.jobs.next_time() }
+    }
+
+    /// Delivers what is due, as much as one turn allows.
+    pub(super) fn run_delays(&mut self, now: Now, out: &mut Output) {
+        if self.log.failure().is_some() || self.delays.holds_stores() {
+            return;
+        }
+        self.delays.jobs.wake_due(now.mono);
+        let mut budget = Budget { messages: JOB_MESSAGES_PER_TURN, bytes: JOB_BYTES_PER_TURN };
+        while budget.messages > 0
+            && budget.bytes > 0
+            && let Some((job, queue, at)) = self.delays.jobs.next_turn()
+        {
+            let mut record = std::mem::take(&mut self.scratch.records);
+            record.clear();
+            let step = self.deliver_next(now, (job, queue, at), &mut record, &mut budget);
+            self.scratch.records = record;
+            if let Step::Wait(wait) = step {
+                if let Wait::Block(block) = wait {
+                    out.effects.push(Effect::Fetch(block));
+                }
+                self.delays.jobs.wait(job, wait);
+            }
+        }
+    }
+
+    /// Deals with the next message of a level, if it is due.
+    fn deliver_next(
+        &mut self,
+        now: Now,
+        (job, queue, at): (JobId, QueueIndex, QueueOffset),
+        record: &mut bytes::BytesMut,
+        budget: &mut Budget,
+    ) -> Step {
+        let level = level_of_queue(self.log.queue_id(queue));
+        match self.log.code(queue, at) {
+            Coded::Code(due) => {
+                if let Some(wait_ms) = wait_ms(due, now.unix.0, level, self.log.delay_levels()) {
+                    return Step::Wait(Wait::Until(now.mono.plus_ms(wait_ms.min(JOB_CLOCK_MS))));
+                }
+            }
+            Coded::Cold(block) => return Step::Wait(Wait::Block(block)),
+            Coded::None => {}
+        }
+        budget.messages = budget.messages.saturating_sub(1);
+        let limits = ReadLimits { messages_max: 1, bytes_max: 0, entries_max: 1 };
+        match self.log.read(queue, at, &limits, &|_| true, record) {
+            Read::Found { next, .. } => {
+                budget.bytes = budget.bytes.saturating_sub(record.len());
+                match self.deliver(now, record) {
+                    Ok(()) => self.delays.jobs.pass(job, next, self.log.appended()),
+                    Err(_) => return Step::Wait(Wait::Until(now.mono.plus_ms(JOB_RETRY_MS))),
+                }
+            }
+            Read::NoMatch { .. } => return Step::Wait(Wait::Growth),
+            Read::Cold(block) => return Step::Wait(Wait::Block(block)),
+            Read::Removed { next } => {
+                tracing::warn!(level, %at, %next, "delayed messages are gone from the log before they were delivered");
+                self.delays.jobs.pass(job, next, self.log.appended());
+            }
+            Read::Unreadable { next } => {
+                if !self.gives_up_reading(queue, at) {
+                    return Step::Wait(Wait::Until(now.mono.plus_ms(JOB_RETRY_MS)));
+                }
+                tracing::error!(level, %at, "a delayed message cannot be read and is left out");
+                self.delays.jobs.pass(job, next, self.log.appended());
+            }
+        }
+        Step::Passed
+    }
+
+    /// Whether a message could not be read so often that the ones behind it must not wait any longer.
+    fn gives_up_reading(&mut self, queue: QueueIndex, at: QueueOffset) -> bool {
+        let reads = &mut self.delays.reads;
+        let place = reads.iter().position(|(of, _, _)| *of == queue);
+        let place = place.unwrap_or_else(|| {
+            reads.push((queue, at, 0));
+            reads.len() - 1
+        });
+        let tried = &mut reads[place];
+        *tried = (queue, at, if tried.1 == at { tried.2 + 1 } else { 1 });
+        tried.2 >= JOB_READS_MAX
+    }
+
+    /// Stores the copy of a scheduled record where it belongs. One that can never be delivered is left out, with a line that says so.
+    ///
+    /// # Errors
+    /// There is no room now, or not enough replicas.
+    fn deliver(&mut self, now: Now, record: &[u8]) -> Result<(), StoreError> {
+        let Ok(view) = RecordView::decode(record, None, Check::Shape) else { return Ok(()) };
+        let read = Properties::new(view.properties);
+        let (topic, queue_id) = (read.get(property::REAL_TOPIC), read.get(property::REAL_QUEUE_ID));
+        let queue_id = queue_id.and_then(|text| text.parse::<u32>().ok()).filter(|id| *id < TOPIC_QUEUES_MAX);
+        let (Some(topic), Some(queue_id)) = (topic.filter(|topic| *topic != HALF_TOPIC), queue_id) else {
+            tracing::error!(at = %view.log_offset, "a delayed message does not say where it belongs and is left out");
+            return Ok(());
+        };
+        if self.lacks_replicas() {
+            return Err(StoreError::LacksReplicas);
+        }
+        let mut properties = std::mem::take(&mut self.scratch.properties);
+        properties.clear();
+        without_property(view.properties, property::CRC32, &mut properties);
+        let queue_id = QueueId(queue_id);
+        let queue = self.log.queue(topic, queue_id);
+        let draft = RecordDraft {
+            topic,
+            queue_id,
+            properties: &properties,
+            marks: Marks::of(&properties),
+            ..self.draft_of_copy(now, &view)
+        };
+        let stored = self.store(now, queue, &draft);
+        self.scratch.properties = properties;
+        match stored {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_final() => {
+                tracing::error!(at = %view.log_offset, topic, ?error, "a delayed message cannot be stored and is left out");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What was put again may be as safe now as was promised. The first to move a position after a while has it written at once, so that a
+    /// lone message is hardly ever delivered twice; many share a write.
+    #[inline]
+    pub(super) fn promise_delays(&mut self, now: Now, out: &mut Output) {
+        if self.delays.jobs.is_waiting_for_promises() {
+            let safe = self.settled_end();
+            self.delays.has_moved |= self.delays.jobs.promised(safe);
+            if self.delays.has_moved && now.mono.ms_since(self.delays.noted) >= TICK_MS {
+                self.note_delay_offsets(now);
+                self.write_tables(out);
+            }
+        }
+    }
+
+    /// Notes the positions for their file if they have moved.
+    pub(super) fn note_delay_offsets(&mut self, now: Now) {
+        let delays = &mut self.delays;
+        let flushed = self.log.flushed();
+        while let Some((at, _)) = delays.snapshots.front()
+            && *at <= flushed
+        {
+            delays.table.safe = delays.snapshots.pop_front().map(|(_, offsets)| offsets).unwrap_or_default();
+        }
+        if !std::mem::take(&mut delays.has_moved) {
+            return;
+        }
+        delays.noted = now.mono;
+        delays.table.offsets = delays.offsets();
+        delays.table.log_offset = delays.log_offset();
+        delays.table.version = delays.table.version.next(now.unix);
+        if delays.snapshots.len() >= SNAPSHOTS_MAX {
+            delays.snapshots.pop_back();
+        }
+        delays.snapshots.push_back((delays.table.log_offset, delays.table.offsets.clone()));
+        self.persistence.change(Table::DelayOffsets);
+    }
+}
+
+/// How long a message must wait still; `None` if it is due. One that would wait for longer than its level's delay is due at once: the
+/// clock was set back, or the level is shorter now. Source: `ScheduleMessageService.correctDeliverTimestamp`.
+fn wait_ms(due: i64, now: i64, level: i32, levels: &DelayLevels) -> Option<u64> {
+    let wait_ms = u64::try_from(due.saturating_sub(now)).ok().filter(|wait| *wait > 0)?;
+    let is_beyond = level <= levels.highest() && wait_ms > levels.delay_ms(level);
+    (!is_beyond).then_some(wait_ms)
+}
+
+/// The level whose messages wait in this queue.
+fn level_of_queue(queue: QueueId) -> i32 {
+    i32::try_from(queue.0).unwrap_or(i32::MAX).saturating_add(1)
+}
+
+/// The properties under which a message waits: its own, the level that it gets, and where it belongs. A delay that is asked for in
+/// another way counts for nothing beside a level. Source: `HookUtils.checkIfTimerMessage`.
+fn put_off_properties(draft: &RecordDraft<'_>, level: i32) -> Vec<u8> {
+    let dropped = |name: &str| {
+        matches!(
+            name,
+            property::DELAY
+                | property::REAL_TOPIC
+                | property::REAL_QUEUE_ID
+                | property::TIMER_DELIVER_MS
+                | property::TIMER_DELAY_SEC
+                | property::TIMER_DELAY_MS
+        )
+    };
+    let mut properties = Vec::with_capacity(draft.properties.len() + draft.topic.len() + 48);
+    for (name, value) in Properties::new(draft.properties).iter().filter(|(name, _)| !dropped(name)) {
+        append_property(&mut properties, name, value);
+    }
+    append_property(&mut properties, property::DELAY, &level.to_string());
+    append_property(&mut properties, property::REAL_TOPIC, draft.topic);
+    append_property(&mut properties, property::REAL_QUEUE_ID, &draft.queue_id.to_string());
+    properties
+}

@@ -1,0 +1,283 @@
+//! Work without a connection: jobs that read an internal queue of this shard's own log and put again what is due.
+//!
+//! State of the shard; on masters only. A [`Job`] goes along one queue from a position that outlives the process. This module knows when a job
+//! can run and how far it may say that it is; what it does with a message is its customer's matter: see [`super::delay`].
+//!
+//! A job that cannot go on waits for one thing: for its queue to grow, for a time, or for a block of the disk. One that waits costs nothing, so
+//! the cost follows what is due, not what there is. What a job has stored is remembered in the order of the log until that is as safe as the
+//! flush setting and the role promise; only then its position moves for whoever writes it down. So after a crash a message may be put
+//! twice, but none is left out.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::limits::JOB_UNPROMISED_MAX;
+use crate::log::{BlockId, QueueIndex};
+use crate::model::{FastMap, LogOffset, MonoNs, QueueOffset};
+
+/// Which job of the shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct JobId(usize);
+
+/// What a job waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// Its turn.
+    Turn,
+    /// More messages in its queue.
+    Growth,
+    /// A time.
+    Until(MonoNs),
+    /// A block of the disk.
+    Block(BlockId),
+}
+
+/// One pass along one queue.
+#[derive(Debug)]
+struct Job {
+    queue: QueueIndex,
+    /// Next message to look at.
+    next: QueueOffset,
+    /// What was put again for all messages below is as safe as is promised.
+    done: QueueOffset,
+    wait: Wait,
+}
+
+/// A message that was dealt with.
+#[derive(Clone, Copy, Debug)]
+struct Passed {
+    /// The log must be safe up to here before the position moves.
+    at: LogOffset,
+    job: JobId,
+    next: QueueOffset,
+}
+
+/// The jobs of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    list: Vec<Job>,
+    by_queue: FastMap<QueueIndex, JobId>,
+    /// Those that wait for their turn, in the order in which they became able to run.
+    turns: VecDeque<JobId>,
+    timers: BTreeSet<(MonoNs, JobId)>,
+    blocks: BTreeMap<BlockId, Vec<JobId>>,
+    /// Ascending by `at`.
+    passed: VecDeque<Passed>,
+    /// Where the log ends that holds all that positions speak of.
+    log_offset: LogOffset,
+}
+
+impl Jobs {
+    /// Adds a job that goes along `queue` from `from` on, if the queue has none. It waits for its turn.
+    pub(super) fn add(&mut self, queue: QueueIndex, from: QueueOffset) -> JobId {
+        if let Some(&job) = self.by_queue.get(&queue) {
+            return job;
+        }
+        let job = JobId(self.list.len());
+        self.list.push(Job { queue, next: from, done: from, wait: Wait::Turn });
+        self.by_queue.insert(queue, job);
+        self.turns.push_back(job);
+        job
+    }
+
+    /// Whether a queue has a job.
+    pub(super) fn has(&self, queue: QueueIndex) -> bool {
+        self.by_queue.contains_key(&queue)
+    }
+
+    /// The job whose turn it is, with its queue and position. It waits for its turn again until [`Self::wait`] says otherwise.
+    pub(super) fn next_turn(&mut self) -> Option<(JobId, QueueIndex, QueueOffset)> {
+        if self.passed.len() >= JOB_UNPROMISED_MAX {
+            return None;
+        }
+        let id = self.turns.pop_front()?;
+        self.turns.push_back(id);
+        let job = self.job(id);
+        assert!(job.wait == Wait::Turn, "{id:?} has its turn and waits for {:?}", job.wait);
+        Some((id, job.queue, job.next))
+    }
+
+    /// A message was dealt with: `at` is where the log ended behind what was stored for it.
+    pub(super) fn pass(&mut self, id: JobId, next: QueueOffset, at: LogOffset) {
+        if let Some(last) = self.passed.back() {
+            assert!(last.at <= at, "a copy that ends at {at} came after one that ends at {}", last.at);
+        }
+        let job = self.job_mut(id);
+        assert!(next > job.next, "a job went from {} to {next}", job.next);
+        job.next = next;
+        self.passed.push_back(Passed { at, job: id, next });
+    }
+
+    /// The job whose turn it is waits for something else.
+    pub(super) fn wait(&mut self, id: JobId, wait: Wait) {
+        if wait == Wait::Turn {
+            return;
+        }
+        let turn = self.turns.iter().rposition(|other| *other == id).expect("only who has the turn waits");
+        self.turns.remove(turn);
+        match wait {
+            Wait::Turn | Wait::Growth => {}
+            Wait::Until(time) => {
+                self.timers.insert((time, id));
+            }
+            Wait::Block(block) => self.blocks.entry(block).or_default().push(id),
+        }
+        self.job_mut(id).wait = wait;
+    }
+
+    fn wake(&mut self, id: JobId) {
+        self.job_mut(id).wait = Wait::Turn;
+        self.turns.push_back(id);
+    }
+
+    /// Consumers may see more of a queue.
+    #[inline]
+    pub(super) fn queue_has_grown(&mut self, queue: QueueIndex) {
+        if let Some(&id) = self.by_queue.get(&queue)
+            && self.job(id).wait == Wait::Growth
+        {
+            self.wake(id);
+        }
+    }
+
+    /// A block was read, or could not be.
+    pub(super) fn block_has_come(&mut self, block: BlockId) {
+        for id in self.blocks.remove(&block).unwrap_or_default() {
+            self.wake(id);
+        }
+    }
+
+    /// Time passes.
+    pub(super) fn wake_due(&mut self, now: MonoNs) {
+        while let Some(&(time, id)) = self.timers.first()
+            && time <= now
+        {
+            self.timers.pop_first();
+            self.wake(id);
+        }
+    }
+
+    /// When a job can run: at once if it is a job's turn.
+    pub(super) fn next_time(&self) -> Option<MonoNs> {
+        if self.passed.len() >= JOB_UNPROMISED_MAX {
+            return None;
+        }
+        if self.turns.is_empty() { self.timers.first().map(|(time, _)| *time) } else { Some(MonoNs(0)) }
+    }
+
+    /// Whether something that jobs have stored is not known to be safe.
+    #[inline]
+    pub(super) fn is_waiting_for_promises(&self) -> bool {
+        !self.passed.is_empty()
+    }
+
+    /// The log is safe up to `safe`. Whether a position has moved.
+    #[inline]
+    pub(super) fn promised(&mut self, safe: LogOffset) -> bool {
+        let mut has_moved = false;
+        while let Some(passed) = self.passed.front().copied()
+            && passed.at <= safe
+        {
+            self.passed.pop_front();
+            let job = self.job_mut(passed.job);
+            assert!(job.done < passed.next, "a position went from {} to {}", job.done, passed.next);
+            job.done = passed.next;
+            self.log_offset = passed.at;
+            has_moved = true;
+        }
+        has_moved
+    }
+
+    /// How far the job of a queue is, as may be written down.
+    pub(super) fn done(&self, queue: QueueIndex) -> Option<QueueOffset> {
+        self.by_queue.get(&queue).map(|&id| self.job(id).done)
+    }
+
+    /// Where the log ends that holds all that [`Self::done`] speaks of.
+    pub(super) fn log_offset(&self) -> LogOffset {
+        self.log_offset
+    }
+
+    fn job(&self, id: JobId) -> &Job {
+        self.list.get(id.0).expect("jobs stay")
+    }
+
+    fn job_mut(&mut self, id: JobId) -> &mut Job {
+        self.list.get_mut(id.0).expect("jobs stay")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{HeapTail, Log, LogSettings};
+    use crate::model::QueueId;
+
+    fn jobs(count: u32) -> (Jobs, Vec<QueueIndex>) {
+        let mut log = Log::create(LogSettings::default(), Box::new(HeapTail::new(1024 * 1024)));
+        let queues: Vec<QueueIndex> = (0..count).map(|id| log.queue("T", QueueId(id))).collect();
+        let mut jobs = Jobs::default();
+        for queue in &queues {
+            jobs.add(*queue, QueueOffset(0));
+        }
+        (jobs, queues)
+    }
+
+    fn turn(jobs: &mut Jobs) -> Option<usize> {
+        jobs.next_turn().map(|(JobId(id), _, _)| id)
+    }
+
+    #[test]
+    fn jobs_take_turns_and_each_waits_for_one_thing() {
+        let (mut jobs, queues) = jobs(3);
+        assert_eq!(jobs.next_time(), Some(MonoNs(0)));
+        assert_eq!(
+            [turn(&mut jobs), turn(&mut jobs), turn(&mut jobs), turn(&mut jobs)],
+            [Some(0), Some(1), Some(2), Some(0)]
+        );
+        jobs.wait(JobId(0), Wait::Growth);
+        jobs.wait(JobId(1), Wait::Until(MonoNs(50)));
+        jobs.wait(JobId(2), Wait::Turn);
+        assert_eq!([turn(&mut jobs), turn(&mut jobs)], [Some(2), Some(2)]);
+        jobs.wait(JobId(2), Wait::Growth);
+        assert_eq!((turn(&mut jobs), jobs.next_time()), (None, Some(MonoNs(50))));
+        jobs.wake_due(MonoNs(49));
+        assert_eq!(turn(&mut jobs), None);
+        jobs.wake_due(MonoNs(50));
+        jobs.queue_has_grown(queues[1]);
+        assert_eq!(
+            [turn(&mut jobs), turn(&mut jobs)],
+            [Some(1), Some(1)],
+            "once, though it was woken by its time already"
+        );
+        jobs.queue_has_grown(queues[2]);
+        jobs.wait(JobId(1), Wait::Growth);
+        assert_eq!([turn(&mut jobs), turn(&mut jobs)], [Some(2), Some(2)]);
+    }
+
+    #[test]
+    fn a_position_follows_the_promise_in_the_order_of_the_log() {
+        let (mut jobs, queues) = jobs(2);
+        jobs.pass(JobId(0), QueueOffset(1), LogOffset(100));
+        jobs.pass(JobId(1), QueueOffset(5), LogOffset(100));
+        jobs.pass(JobId(0), QueueOffset(2), LogOffset(200));
+        let done = |jobs: &Jobs| queues.iter().map(|queue| jobs.done(*queue).unwrap().0).collect::<Vec<_>>();
+        assert!(!jobs.promised(LogOffset(99)) && jobs.is_waiting_for_promises());
+        assert_eq!((done(&jobs), jobs.log_offset()), (vec![0, 0], LogOffset(0)));
+        assert!(jobs.promised(LogOffset(150)));
+        assert_eq!((done(&jobs), jobs.log_offset()), (vec![1, 5], LogOffset(100)));
+        assert!(jobs.promised(LogOffset(200)) && !jobs.promised(LogOffset(300)));
+        assert_eq!((done(&jobs), jobs.log_offset()), (vec![2, 5], LogOffset(200)));
+    }
+
+    #[test]
+    fn what_is_not_promised_has_a_bound() {
+        let (mut jobs, _) = jobs(1);
+        for number in 1..=JOB_UNPROMISED_MAX as u64 {
+            assert_eq!(turn(&mut jobs), Some(0));
+            jobs.pass(JobId(0), QueueOffset(number), LogOffset(number));
+        }
+        assert_eq!((turn(&mut jobs), jobs.next_time()), (None, None), "no clock wakes it: the promise does");
+        assert!(jobs.promised(LogOffset(1)));
+        assert_eq!((turn(&mut jobs), jobs.next_time()), (Some(0), Some(MonoNs(0))));
+    }
+}

@@ -1,0 +1,175 @@
+//! The one way to store: what may be stored now, one append, what is counted, and a record as the draft of a copy.
+//!
+//! Sends, batches and send-backs come here, and whatever is put again without a client that asks for it. When a client is answered
+//! is [`super::ack`]'s matter: it is told where the record ends.
+
+use std::borrow::Cow;
+
+use super::{Broker, Refusal};
+use crate::log::{AppendError, Appended, QueueIndex};
+use crate::metrics::Amount;
+use crate::model::{Now, QueueId};
+use crate::protocol::code::ResponseCode;
+use crate::protocol::message::sys_flag;
+use crate::protocol::record::{Marks, RecordDraft, RecordView};
+
+/// Why a message was not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StoreError {
+    /// The log took nothing.
+    Append(AppendError),
+    /// The record says that its body is a batch, and no topic here has such queues.
+    InnerBatch,
+    /// Fewer replicas are in sync than `minInSyncReplicas` demands.
+    LacksReplicas,
+}
+
+impl StoreError {
+    /// Whether this message can never be stored, however long one waits.
+    pub(super) fn is_final(self) -> bool {
+        matches!(self, StoreError::InnerBatch | StoreError::Append(AppendError::TooLarge(_)))
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Refusal {
+        match error {
+            StoreError::Append(AppendError::TailFull) => busy(),
+            StoreError::Append(AppendError::NoSegment { disk_full: true }) => Refusal::new(
+                ResponseCode::ServiceNotAvailable,
+                "service not available now: the disk is full; free space or shorten fileReservedTime, sends resume by themselves",
+            ),
+            // The next segment is on its way.
+            StoreError::Append(AppendError::NoSegment { disk_full: false }) => busy(),
+            StoreError::Append(AppendError::Stopped) => Refusal::new(
+                ResponseCode::ServiceNotAvailable,
+                "service not available now: the log has stopped after a disk failure",
+            ),
+            StoreError::Append(AppendError::TooLarge(error)) => {
+                Refusal::new(ResponseCode::MessageIllegal, Cow::Owned(error.to_string()))
+            }
+            StoreError::LacksReplicas => Refusal::new(ResponseCode::SystemError, "in-sync replicas not enough"),
+            StoreError::InnerBatch => Refusal::new(
+                ResponseCode::MessageIllegal,
+                "the message is an inner batch, and its topic is not of that type",
+            ),
+        }
+    }
+}
+
+impl Broker {
+    /// Refuses before anything is done if nothing can be stored now.
+    pub(super) fn check_can_store(&self) -> Result<(), Refusal> {
+        if let Some(failure) = self.log.failure() {
+            return Err(Refusal::new(
+                ResponseCode::ServiceNotAvailable,
+                format!("service not available now: {failure}"),
+            ));
+        }
+        if self.acks.is_full() || self.delays.holds_stores() {
+            return Err(busy());
+        }
+        if self.lacks_replicas() {
+            return Err(StoreError::LacksReplicas.into());
+        }
+        Ok(())
+    }
+
+    /// A draft with what this broker says of each message that it stores; all else is empty.
+    #[inline]
+    pub(super) fn draft(&self, now: Now) -> RecordDraft<'static> {
+        RecordDraft {
+            topic: "",
+            queue_id: QueueId(0),
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 0,
+            born_host: self.settings.address,
+            store_host: self.settings.address,
+            store_timestamp: now.unix.0,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: &[],
+            properties: &[],
+            marks: Marks::default(),
+        }
+    }
+
+    /// A draft of the same message: the producer's own, stored anew. Topic, queue and properties are for the caller to say.
+    pub(super) fn draft_of_copy<'a>(&self, now: Now, original: &RecordView<'a>) -> RecordDraft<'a> {
+        RecordDraft {
+            flag: original.flag,
+            // A copy is for consumers to see, whatever the original's part in a transaction was.
+            sys_flag: if original.is_queued() {
+                original.sys_flag
+            } else {
+                original.sys_flag & !sys_flag::TRANSACTION_MASK
+            },
+            born_timestamp: original.born_timestamp,
+            born_host: original.born_host,
+            reconsume_times: original.reconsume_times,
+            body: original.body,
+            ..self.draft(now)
+        }
+    }
+
+    /// Stores one message and counts it. `queue` is that of the draft's topic and queue id.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing has changed then.
+    #[inline]
+    pub(super) fn store(
+        &mut self,
+        now: Now,
+        queue: QueueIndex,
+        draft: &RecordDraft<'_>,
+    ) -> Result<Appended, StoreError> {
+        check_kind(draft)?;
+        let appended = self.log.append(queue, draft).map_err(StoreError::Append)?;
+        self.note_put(now, queue, draft.topic, std::slice::from_ref(&appended));
+        Ok(appended)
+    }
+
+    /// Stores messages of one queue, all of them or none, with offsets in a row, and counts them.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing has changed then.
+    pub(super) fn store_all(
+        &mut self,
+        now: Now,
+        queue: QueueIndex,
+        drafts: &[RecordDraft<'_>],
+    ) -> Result<Vec<Appended>, StoreError> {
+        drafts.iter().try_for_each(check_kind)?;
+        let stored = self.log.append_batch(queue, drafts).map_err(StoreError::Append)?;
+        if let Some(first) = drafts.first() {
+            self.note_put(now, queue, first.topic, &stored);
+        }
+        Ok(stored)
+    }
+
+    /// Counts what was appended to a queue of `topic` together.
+    #[inline]
+    fn note_put(&mut self, now: Now, queue: QueueIndex, topic: &str, appended: &[Appended]) {
+        let (Some(first), Some(last)) = (appended.first(), appended.last()) else { return };
+        let messages = appended.len() as u64;
+        let bytes = appended.iter().map(|one| u64::from(one.size)).sum();
+        self.counters.put_count += messages;
+        self.counters.put_bytes += bytes;
+        self.statistics.note_put(now.mono, queue, topic, Amount { messages, bytes, calls: 1 });
+        let count = u32::try_from(messages).unwrap_or(u32::MAX);
+        self.stages.note_append(now.mono, first.log_offset, last.end, count);
+    }
+}
+
+/// An inner batch takes as many queue offsets as it has messages, which only queues of their own kind can say.
+/// Source: RocketMQ `HookUtils.checkInnerBatch`.
+#[inline]
+fn check_kind(draft: &RecordDraft<'_>) -> Result<(), StoreError> {
+    if draft.sys_flag & sys_flag::INNER_BATCH == 0 { Ok(()) } else { Err(StoreError::InnerBatch) }
+}
+
+/// Flow control, as stock clients know it.
+pub(super) fn busy() -> Refusal {
+    Refusal::new(ResponseCode::SystemBusy, "[REJECTREQUEST]system busy, start flow control for a while")
+}

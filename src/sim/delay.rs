@@ -1,0 +1,329 @@
+//! Delayed messages in the made-up world: one master, a producer, ends of all kinds, and a file of positions that is written late.
+//!
+//! What is checked when all is well again and everything is due: each message that waits in the log's scheduled topic, and each that was
+//! acknowledged and whose promise outlived all ends, was delivered; none before its time by the log's own clock; none twice unless the node has
+//! ended in between; and each level in the order of its queue.
+
+use std::collections::BTreeMap;
+
+use bytes::BytesMut;
+
+use super::node::{End, SimNode, address_of, replica_settings};
+use super::random::Random;
+use crate::log::{FlushPolicy, LogSettings, Read, ReadLimits};
+use crate::model::{ConnectionId, MonoNs, Now, QueueId, QueueOffset, UnixMs};
+use crate::protocol::code::RequestCode;
+use crate::protocol::frame::{self, Encoding};
+use crate::protocol::header::Header;
+use crate::protocol::message::{DelayLevels, SCHEDULE_TOPIC};
+use crate::protocol::record::{Check, RecordView};
+use crate::protocol::reply::{ExtValue, encode_request};
+
+const TOPIC: &str = "BenchmarkTest";
+const QUEUES: u64 = 3;
+const LEVELS: &str = "0s 1s 2s 5s";
+
+/// Whether the world keeps its own rules. All but the first are there to see that the checks would notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DelayRule {
+    /// It does.
+    Sound,
+    /// A start believes the file of positions whatever the log has.
+    BelieveTheFile,
+    /// A start finds no file.
+    LoseTheFile,
+}
+
+/// What has happened, to see that a run was worth something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct DelayCounts {
+    pub sent: u64,
+    pub acknowledged: u64,
+    pub ends: u64,
+    pub power_losses: u64,
+    pub delivered: u64,
+    pub doubled: u64,
+    pub distrusted: u64,
+}
+
+/// A copy, or the message that waits.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    number: u64,
+    stored: i64,
+    /// Of the log, to have an order.
+    log_offset: u64,
+}
+
+/// The world of one master.
+pub struct DelayWorld {
+    random: Random,
+    now: Now,
+    node: SimNode,
+    rule: DelayRule,
+    levels: DelayLevels,
+    next_number: u64,
+    /// Sends without an answer.
+    waiting: BTreeMap<i32, u64>,
+    acknowledged: Vec<u64>,
+    /// Levels by number.
+    sent: BTreeMap<u64, i32>,
+    /// Whether all ends were such that what was acknowledged is kept.
+    is_kept: bool,
+    /// What has happened.
+    pub counts: DelayCounts,
+}
+
+impl DelayWorld {
+    /// A world whose every choice comes from `seed`.
+    ///
+    /// # Panics
+    /// Never: the levels are sound.
+    #[must_use]
+    pub fn new(seed: u64, rule: DelayRule) -> DelayWorld {
+        let mut random = Random::new(seed ^ 0xDE1A);
+        let flush = if random.percent(40) {
+            FlushPolicy::Sync
+        } else {
+            FlushPolicy::Async { flush_bytes: 64 * 1024, flush_ms: random.pick(&[10, 500]) }
+        };
+        let levels = DelayLevels::parse(LEVELS).expect("sound levels");
+        let log_settings = LogSettings {
+            segment_bytes: random.pick(&[64, 256]) * 1024,
+            flush,
+            commit_bytes_max: random.pick(&[8, 1024]) * 1024,
+            prepare_bytes: 64 * 1024,
+            cache_bytes: 640 * 1024,
+            queue_block_entries: random.pick(&[4, 16]),
+            key_run_entries: 100,
+            index_file_bytes: 64 * 1024,
+            checkpoint_bytes: 100 * 1024,
+            delay_levels: levels,
+            ..LogSettings::default()
+        };
+        let settings = replica_settings(0, false, 1, &mut random);
+        let ring_bytes = random.pick(&[64, 128]) * 1024;
+        DelayWorld {
+            node: SimNode::new(0, settings, log_settings, ring_bytes),
+            random,
+            now: Now { unix: UnixMs(1_700_000_000_000), mono: MonoNs(1_000_000_000) },
+            rule,
+            levels,
+            next_number: 0,
+            waiting: BTreeMap::new(),
+            acknowledged: Vec::new(),
+            sent: BTreeMap::new(),
+            is_kept: true,
+            counts: DelayCounts::default(),
+        }
+    }
+
+    /// Runs so many steps, then lets all that waits become due, and looks at what the log has.
+    ///
+    /// # Panics
+    /// When something is not as it must be.
+    pub fn run(&mut self, steps: u64) {
+        self.start();
+        for _ in 0..steps {
+            let elapsed_ms = if self.random.percent(3) { self.random.below(1_500) } else { self.random.below(8) };
+            self.pass(elapsed_ms);
+            if !self.node.is_up() {
+                if self.random.percent(20) {
+                    self.start();
+                }
+                continue;
+            }
+            match self.random.below(1000) {
+                0..150 => self.send_some(),
+                150..650 => self.node.work(self.now, &mut self.random),
+                650..750 => self.node.tick(self.now),
+                750..993 => self.meet_deadline(),
+                _ => self.end(),
+            }
+            self.collect();
+        }
+        self.heal();
+        self.check();
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now.mono = self.now.mono.plus_ms(ms);
+        self.now.unix.0 += i64::try_from(ms).expect("small");
+    }
+
+    fn connection(&self) -> ConnectionId {
+        ConnectionId(1 + self.node.life)
+    }
+
+    fn start(&mut self) {
+        match self.rule {
+            DelayRule::Sound => {}
+            DelayRule::BelieveTheFile => self.node.change_delay_file(|table| {
+                table.map(|table| crate::protocol::body::DelayOffsets { log_offset: Default::default(), ..table })
+            }),
+            DelayRule::LoseTheFile => self.node.change_delay_file(|_| None),
+        }
+        self.node.start(self.now, None);
+        self.counts.distrusted += u64::from(self.node.distrusted_delay_file);
+        self.waiting.clear();
+        let (now, connection) = (self.now, self.connection());
+        self.node.act(now, |broker, _| broker.handle_connected(now, connection, address_of(90)));
+    }
+
+    fn end(&mut self) {
+        let end = self.random.pick(&[End::Kill, End::Kill, End::KillAndLoseTail, End::Power]);
+        self.counts.ends += 1;
+        self.counts.power_losses += u64::from(end == End::Power);
+        self.is_kept &= self.node.survives(end);
+        self.node.end(end, &mut self.random);
+    }
+
+    fn meet_deadline(&mut self) {
+        let now = self.now;
+        let deadline = self.node.broker.as_ref().and_then(|broker| broker.poll_timeout());
+        if deadline.is_some_and(|deadline| deadline <= now.mono) {
+            self.node.act(now, |broker, out| broker.handle_deadline(now, out));
+        }
+    }
+
+    fn send_some(&mut self) {
+        let (now, connection) = (self.now, self.connection());
+        for _ in 0..self.random.below(6) {
+            if !self.node.broker.as_ref().expect("it runs").poll_input(&self.node.out) {
+                break;
+            }
+            let number = self.next_number;
+            self.next_number += 1;
+            let level = i32::try_from(self.random.below(6)).expect("small");
+            self.sent.insert(number, level);
+            let opaque = i32::try_from(number).expect("few messages");
+            let (queue, properties) = (self.random.below(QUEUES).to_string(), format!("DELAY\u{1}{level}\u{2}"));
+            let ext = [
+                ("a", "P"),
+                ("b", TOPIC),
+                ("c", "TBW102"),
+                ("d", "4"),
+                ("e", queue.as_str()),
+                ("f", "0"),
+                ("g", "1700000000000"),
+                ("h", "0"),
+                ("i", properties.as_str()),
+                ("j", "0"),
+                ("k", "false"),
+                ("m", "false"),
+            ];
+            let ext: Vec<(&str, ExtValue<'_>)> =
+                ext.iter().map(|(name, value)| (*name, ExtValue::Str(value))).collect();
+            let body_len = if self.random.percent(5) { self.random.index(8_000) } else { self.random.index(400) };
+            let mut body = number.to_be_bytes().to_vec();
+            body.resize(8 + body_len, 7);
+            let mut bytes = BytesMut::new();
+            encode_request(Encoding::Json, RequestCode::SendMessageV2.number(), opaque, false, &ext, &body, &mut bytes);
+            self.waiting.insert(opaque, number);
+            self.counts.sent += 1;
+            self.node.act(now, |broker, out| {
+                let frame = frame::split(&bytes).expect("a frame").expect("a whole one");
+                broker.handle_frame(now, connection, &frame, out).expect("a request");
+            });
+        }
+        self.node.act(now, |broker, out| broker.handle_turn_end(now, out));
+    }
+
+    fn collect(&mut self) {
+        let connection = self.connection();
+        let mut bytes = self.node.out.outbox.take(connection);
+        while let Some(frame) = frame::split(&bytes).expect("a frame") {
+            let header = Header::decode(frame.encoding, frame.header).expect("a header");
+            let number = self.waiting.remove(&header.opaque).expect("each send is answered once");
+            if header.code == 0 {
+                self.counts.acknowledged += 1;
+                self.acknowledged.push(number);
+            }
+            let size = frame.size;
+            let _ = bytes.split_to(size);
+        }
+    }
+
+    /// The node runs, and time passes until nothing waits any more.
+    fn heal(&mut self) {
+        if !self.node.is_up() {
+            self.start();
+        }
+        for _ in 0..2_000 {
+            self.pass(20);
+            self.node.tick(self.now);
+            self.node.settle(self.now, &mut self.random);
+            self.meet_deadline();
+            self.collect();
+        }
+    }
+
+    fn check(&mut self) {
+        let mut waited: BTreeMap<u64, (i32, Found)> = BTreeMap::new();
+        for level in 1..=self.levels.highest() {
+            let queue_id = QueueId(u32::try_from(level - 1).expect("small"));
+            for found in self.read_all(SCHEDULE_TOPIC, queue_id) {
+                waited.insert(found.number, (level, found));
+            }
+        }
+        let mut copies: BTreeMap<u64, Vec<Found>> = BTreeMap::new();
+        for queue in 0..QUEUES {
+            for found in self.read_all(TOPIC, QueueId(u32::try_from(queue).expect("small"))) {
+                copies.entry(found.number).or_default().push(found);
+            }
+        }
+        let mut firsts: BTreeMap<i32, u64> = BTreeMap::new();
+        for (number, (level, waiting)) in &waited {
+            let copies = copies.get(number).map_or(&[][..], |copies| &copies[..]);
+            let first = copies.first().unwrap_or_else(|| panic!("{waiting:?} of level {level} was never delivered"));
+            let due = self.levels.due(*level, waiting.stored).expect("a level");
+            let early = copies.iter().find(|copy| copy.stored < due);
+            assert!(early.is_none(), "{waiting:?} of level {level} is due at {due}, and was delivered as {early:?}");
+            let before = firsts.insert(*level, first.log_offset);
+            assert!(before < Some(first.log_offset), "level {level} is out of order at {first:?}");
+            self.counts.delivered += 1;
+            self.counts.doubled += copies.len() as u64 - 1;
+        }
+        assert!(
+            self.counts.ends > 0 || self.counts.doubled == 0,
+            "{} were delivered twice for nothing",
+            self.counts.doubled
+        );
+        for number in self.acknowledged.iter().filter(|_| self.is_kept) {
+            let is_there = copies.contains_key(number);
+            assert!(is_there, "{number} of level {:?} was acknowledged and is lost", self.sent.get(number));
+        }
+        for number in copies.keys() {
+            let level = self.sent.get(number).copied();
+            assert!(level.is_some(), "{number} was never sent");
+        }
+    }
+
+    /// All messages of a queue, in their order.
+    fn read_all(&mut self, topic: &str, queue_id: QueueId) -> Vec<Found> {
+        let log = self.node.broker.as_mut().expect("it runs").inspect_log();
+        let Some(queue) = log.find_queue(topic, queue_id) else { return Vec::new() };
+        let (mut all, mut at) = (Vec::new(), log.bounds(queue).min);
+        let limits = ReadLimits { messages_max: 1, bytes_max: 0, entries_max: 1 };
+        for _ in 0..1_000_000 {
+            let mut out = BytesMut::new();
+            let log = self.node.broker.as_mut().expect("it runs").inspect_log();
+            match log.read(queue, at, &limits, &|_| true, &mut out) {
+                Read::Found { next, .. } => {
+                    let view = RecordView::decode(&out, None, Check::CrcRequired).expect("a sound record");
+                    let number = view.body.first_chunk().map(|number| u64::from_be_bytes(*number));
+                    let (stored, log_offset) = (view.store_timestamp, view.log_offset.0);
+                    all.push(Found { number: number.expect("a number"), stored, log_offset });
+                    at = next;
+                }
+                Read::NoMatch { .. } => return all,
+                Read::Cold(block) => self.node.supply(block),
+                // A read that failed before is told once to whoever asks next.
+                Read::Unreadable { .. } => {}
+                Read::Removed { next } => at = next.max(QueueOffset(at.0 + 1)),
+            }
+        }
+        panic!("{topic} {queue_id} has no end");
+    }
+}
