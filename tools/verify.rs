@@ -16,7 +16,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 /// Test files that start stock software; `--quick` leaves them out.
-const STOCK_TESTS: [&str; 3] = ["clients", "mqadmin", "differential"];
+const STOCK_TESTS: [&str; 5] = ["clients", "client_calls", "delay_peers", "mqadmin", "differential"];
 
 /// What the stock clients need: a command that succeeds when it is there, and the Debian packages that bring it.
 const TOOLS: [(&str, &[&str], &[&str]); 4] = [

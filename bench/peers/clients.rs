@@ -24,6 +24,8 @@ pub struct Outcome {
     pub took_ms: u64,
     /// What did not hold.
     pub error: Option<String>,
+    /// What it saw, in its own words and order, without what differs from run to run: lines `= SCENARIO FACT` of its output.
+    pub facts: Vec<String>,
 }
 
 /// A stock client, built and ready to run scenarios.
@@ -141,6 +143,14 @@ impl StockClient {
         self
     }
 
+    /// A Java client that runs up to `scenarios` at once, and looks for new topics and queues twice a second instead of every 20 s. A group's retry
+    /// topic comes to be with its first consumer, which reads it after the next look only.
+    #[must_use]
+    pub fn hastened(mut self, scenarios: usize) -> Self {
+        self.arguments.extend(["--hasten".to_owned(), "--parallel".to_owned(), scenarios.to_string()]);
+        self
+    }
+
     /// Runs scenarios against the cluster behind a name server and waits for their end. Topics and groups begin with
     /// `prefix`. A scenario that gave no result (the client crashed or was too slow) counts as failed.
     ///
@@ -169,11 +179,15 @@ impl StockClient {
         process.kill();
         let log = process.log_text();
         let mut outcomes: Vec<Outcome> = log.lines().filter_map(outcome).collect();
+        for outcome in &mut outcomes {
+            outcome.facts = facts(&log, &outcome.scenario);
+        }
         for &scenario in scenarios {
             if !outcomes.iter().any(|outcome| outcome.scenario == scenario) {
                 let why = if ended { "it gave no result" } else { "it was not over in time" };
                 let error = Some(format!("{why}; the log ends:\n{}", process.log_tail()));
-                outcomes.push(Outcome { scenario: scenario.to_owned(), passed: false, took_ms: 0, error });
+                let facts = facts(&log, scenario);
+                outcomes.push(Outcome { scenario: scenario.to_owned(), passed: false, took_ms: 0, error, facts });
             }
         }
         // What a scenario has to say though it passed.
@@ -214,7 +228,15 @@ fn outcome(line: &str) -> Option<Outcome> {
         passed: value["ok"].as_bool()?,
         took_ms: value["ms"].as_u64()?,
         error: value["error"].as_str().map(str::to_owned),
+        facts: Vec::new(),
     })
+}
+
+/// What one scenario says that it saw, in its order.
+fn facts(log: &str, scenario: &str) -> Vec<String> {
+    let of_scenario =
+        |line: &str| line.strip_prefix("= ")?.strip_prefix(scenario)?.strip_prefix(' ').map(str::to_owned);
+    log.lines().filter_map(of_scenario).collect()
 }
 
 /// The files of `tests/stock/FOLDER` with this extension, sorted.
@@ -244,10 +266,17 @@ mod tests {
     #[test]
     fn result_lines_are_told_from_other_output() {
         let failed = r#"{"ms":7,"ok":false,"scenario":"pull","error":"no \"x\""}"#;
-        let expected =
-            Outcome { scenario: "pull".to_owned(), passed: false, took_ms: 7, error: Some("no \"x\"".to_owned()) };
+        let error = Some("no \"x\"".to_owned());
+        let expected = Outcome { scenario: "pull".to_owned(), passed: false, took_ms: 7, error, facts: Vec::new() };
         assert_eq!(outcome(failed), Some(expected));
         assert_eq!(outcome("12:00 INFO {\"scenario\":\"pull\",\"ok\":true,\"ms\":7}"), None);
         assert_eq!(outcome("{not json"), None);
+    }
+
+    #[test]
+    fn facts_are_of_one_scenario() {
+        let log = "= retry first one\n= retry-later other\nretry no fact\n= retry second\n";
+        assert_eq!(facts(log, "retry"), ["first one", "second"]);
+        assert_eq!(facts(log, "retry-later"), ["other"]);
     }
 }

@@ -364,22 +364,26 @@ fn level_of_queue(queue: QueueId) -> i32 {
 /// The properties under which a message waits: its own, the level that it gets, and where it belongs. A delay that is asked for in
 /// another way counts for nothing beside a level. Source: `HookUtils.checkIfTimerMessage`.
 fn put_off_properties(draft: &RecordDraft<'_>, level: i32) -> Vec<u8> {
+    // A level that is not clamped stays as its producer wrote it.
+    let is_clamped = draft.marks.delay_level != level;
     let dropped = |name: &str| {
-        matches!(
-            name,
-            property::DELAY
-                | property::REAL_TOPIC
-                | property::REAL_QUEUE_ID
-                | property::TIMER_DELIVER_MS
-                | property::TIMER_DELAY_SEC
-                | property::TIMER_DELAY_MS
-        )
+        (is_clamped && name == property::DELAY)
+            || matches!(
+                name,
+                property::REAL_TOPIC
+                    | property::REAL_QUEUE_ID
+                    | property::TIMER_DELIVER_MS
+                    | property::TIMER_DELAY_SEC
+                    | property::TIMER_DELAY_MS
+            )
     };
     let mut properties = Vec::with_capacity(draft.properties.len() + draft.topic.len() + 48);
     for (name, value) in Properties::new(draft.properties).iter().filter(|(name, _)| !dropped(name)) {
         append_property(&mut properties, name, value);
     }
-    append_property(&mut properties, property::DELAY, &level.to_string());
+    if is_clamped {
+        append_property(&mut properties, property::DELAY, &level.to_string());
+    }
     append_property(&mut properties, property::REAL_TOPIC, draft.topic);
     append_property(&mut properties, property::REAL_QUEUE_ID, &draft.queue_id.to_string());
     properties

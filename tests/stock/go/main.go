@@ -42,6 +42,11 @@ var scenarios = map[string]func(*world) error{
 	"push-tags":    pushTags,
 	"push-live":    pushLive,
 
+	"delay-levels":    delayLevels,
+	"retry-levels":    retryLevels,
+	"retry-own-level": retryOwnLevel,
+	"retry-at-once":   retryAtOnce,
+
 	"lost-master-slave": lostMasterSlave,
 	"lost-master-alone": lostMasterAlone,
 }

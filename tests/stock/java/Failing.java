@@ -6,7 +6,6 @@ import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedQueue;
-import org.apache.rocketmq.client.ClientConfig;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
@@ -55,7 +54,7 @@ final class Failing {
             this.world = world;
             this.orderly = orderly;
             world.createTopic(2);
-            producer = hasten(world.newProducer());
+            producer = World.hasten(world.newProducer());
             producer.setRetryTimesWhenSendFailed(3);
             producer.setSendMsgTimeout(4_000);
             producer.start();
@@ -112,7 +111,7 @@ final class Failing {
         }
 
         DefaultMQPushConsumer consumer() throws Exception {
-            DefaultMQPushConsumer made = hasten(world.pushConsumer(world.group));
+            DefaultMQPushConsumer made = World.hasten(world.pushConsumer(world.group));
             made.setPersistConsumerOffsetInterval(500);
             made.setAwaitTerminationMillisWhenShutdown(10_000);
             made.subscribe(world.topic, "*");
@@ -193,13 +192,6 @@ final class Failing {
             World.check(wrong.isEmpty(), "a listener found: " + wrong.peek());
             World.same(sent, counts.size(), "different messages");
             World.check(twice() <= TWICE_MAX, twice() + " messages came twice");
-        }
-
-        /** The defaults of 30 s make a test long, and nothing else. */
-        static <C extends ClientConfig> C hasten(C client) {
-            client.setPollNameServerInterval(1_000);
-            client.setHeartbeatBrokerInterval(1_000);
-            return client;
         }
 
         void step(String reached, String awaited) throws Exception {

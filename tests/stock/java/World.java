@@ -33,20 +33,32 @@ final class World {
     final String nameServer;
     final String topic;
     final String group;
+    final Facts facts;
     private final List<Runnable> shutdowns = new ArrayList<>();
     private DefaultMQProducer producer;
     private DefaultMQPullConsumer reader;
 
-    World(String nameServer, String name) {
+    World(String nameServer, String prefix, String scenario) {
         this.nameServer = nameServer;
-        this.topic = name.replace('.', '_');
+        this.topic = (prefix + "_" + scenario).replace('.', '_');
         this.group = "G_" + this.topic;
+        this.facts = new Facts(scenario);
+        // The longer name first, for it holds the other.
+        facts.name(group, "<group>");
+        facts.name(topic, "<topic>");
     }
 
     /** Name server and an instance name: clients of one name would share connections and one client id. */
     <C extends ClientConfig> C configure(C client) {
         client.setNamesrvAddr(nameServer);
         client.setInstanceName("stock-" + ProcessHandle.current().pid() + "-" + INSTANCES.incrementAndGet());
+        return client;
+    }
+
+    /** The defaults of 30 s make a test long, and nothing else. */
+    static <C extends ClientConfig> C hasten(C client) {
+        client.setPollNameServerInterval(1_000);
+        client.setHeartbeatBrokerInterval(1_000);
         return client;
     }
 

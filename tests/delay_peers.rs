@@ -1,0 +1,196 @@
+//! Delay levels, retries and dead letters: what stock clients see on Apache RocketMQ 5.3.3, they see on ringmq.
+//!
+//! The programs (`tests/stock`) check times themselves: nothing comes before its time. What else they see they tell as facts, without what differs
+//! from run to run. `tests/stock/facts` holds the facts of Apache, one file a client; Apache itself must tell the same on every run
+//! ([`on_apache`]), and so must ringmq. `RINGMQ_WRITE_FACTS=1` writes the files from what Apache does, for changes of the programs.
+//! Requests that no stock client sends are sent by hand ([`raw`]). This cannot show how late a message is: a busy machine decides that.
+#![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
+mod harness;
+#[path = "delay_peers/raw.rs"]
+mod raw;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use harness::{Client, Node, NodeOptions, expect_passed, wait_for};
+use ringmq_peers::{Apache, BrokerOptions, Missing, StockClient, workspace_dir};
+
+/// Two levels that differ, two like them from level 3 where retries begin, and one more for a third try. The programs know them.
+const LEVELS: &str = "1s 2s 1s 2s 3s 4s";
+/// Longest run of one client's scenarios; on an idle machine they take 12 s.
+const TIMEOUT: Duration = Duration::from_secs(240);
+
+const JAVA: [&str; 12] = [
+    "delay-levels",
+    "delay-odd-levels",
+    "delay-ways-to-send",
+    "delay-auto-created",
+    "delay-to-retry-topic",
+    "retry-levels",
+    "retry-own-level",
+    "retry-at-once",
+    "retry-no-second-try",
+    "retry-after-delay",
+    "retry-orderly",
+    "retry-orderly-to-the-end",
+];
+const GO: [&str; 4] = ["delay-levels", "retry-levels", "retry-own-level", "retry-at-once"];
+
+/// Where ringmq differs on purpose: facts file, what the line holds, and why.
+const KNOWN_DIFFERENCES: [(&str, &str, &str); 9] = [
+    (
+        "raw",
+        "in a batch",
+        "a level in a batch is refused: Apache drops it and delivers at once, and its clients refuse it themselves",
+    ),
+    ("raw", "level <>:", "an empty property is kept as it was sent"),
+    ("raw", "%RETRY%RAW_NO_TRY: config", "a group without tries needs no retry topic"),
+    ("raw", "%RETRY%RAW_NO_TRY: 1 and 1 queues", "the same"),
+    ("raw", "back at level x: code", "a field that cannot be read is an invalid parameter, which no retry mends"),
+    ("raw", "back from before the log: code", "the same"),
+    ("raw", "back without group: code", "the same"),
+    ("raw", "back without level: code", "the same"),
+    ("raw", "back without offset: code", "the same"),
+];
+
+/// Facts by scenario.
+type Facts = BTreeMap<String, Vec<String>>;
+
+/// Which facts file, the client, and its scenarios.
+type Run = (&'static str, Result<StockClient, Missing>, &'static [&'static str]);
+
+fn runs() -> Vec<Run> {
+    let hastened = |client: Result<StockClient, Missing>| client.map(|client| client.hastened(JAVA.len()));
+    vec![
+        ("java-5.3.3", hastened(StockClient::java_5()), &JAVA),
+        ("java-4.9.8", hastened(StockClient::java_4()), &JAVA),
+        ("go-2.1.2", StockClient::go(), &GO),
+    ]
+}
+
+/// Writes past the test's captured output: what is not tested must be seen.
+fn skipped(why: &str) {
+    writeln!(io::stderr(), "skipped: {why}").expect("standard error is open");
+}
+
+fn file_of(name: &str) -> PathBuf {
+    workspace_dir().join(format!("tests/stock/facts/{name}.txt"))
+}
+
+/// The facts that a broker must give: `SCENARIO FACT` a line.
+fn expected(name: &str) -> Facts {
+    let text = fs::read_to_string(file_of(name)).unwrap_or_else(|error| panic!("{}: {error}", file_of(name).display()));
+    let mut facts = Facts::new();
+    for line in text.lines() {
+        let (scenario, fact) = line.split_once(' ').expect("a scenario and a fact a line");
+        facts.entry(scenario.to_owned()).or_default().push(fact.to_owned());
+    }
+    facts
+}
+
+fn write(name: &str, facts: &Facts) {
+    let lines = facts.iter().flat_map(|(scenario, facts)| facts.iter().map(move |fact| format!("{scenario} {fact}\n")));
+    fs::write(file_of(name), lines.collect::<String>()).expect("the folder is there");
+}
+
+/// Fails with each fact that is missing, and each that is not expected.
+fn compare(broker: &str, name: &str, found: &Facts, known: &[(&str, &str, &str)]) {
+    let expected = expected(name);
+    let known: Vec<&str> = known.iter().filter(|(file, _, _)| *file == name).map(|(_, part, _)| *part).collect();
+    let lines = |facts: &Facts, others: &Facts, sign: &str| {
+        let unmatched = facts.iter().flat_map(|(scenario, facts)| {
+            let theirs = others.get(scenario).map_or(&[][..], Vec::as_slice);
+            facts.iter().filter(|fact| !theirs.contains(fact)).map(move |fact| format!("{sign} {scenario} {fact}"))
+        });
+        unmatched.collect::<Vec<_>>()
+    };
+    let mut differences = lines(&expected, found, "-");
+    differences.extend(lines(found, &expected, "+"));
+    differences.sort_by(|a, b| a[2..].cmp(&b[2..]));
+    for part in &known {
+        let met = differences.iter().any(|line| line.contains(part));
+        assert!(met, "{broker}: `{part}` of {name} no longer differs: take it out of KNOWN_DIFFERENCES");
+    }
+    differences.retain(|line| !known.iter().any(|part| line.contains(part)));
+    assert!(differences.is_empty(), "{broker} differs from {name}:\n{}", differences.join("\n"));
+    if known.is_empty() {
+        assert_eq!(&expected, found, "{broker}: the same facts as {name} in another order, or more than once");
+    }
+}
+
+/// Runs all clients at once: they mostly wait.
+fn check(broker: &str, name_server: &str, address: &str, known: &[(&str, &str, &str)], is_written: bool) {
+    let found: Vec<(&str, Facts)> = thread::scope(|scope| {
+        make_retry_topics(name_server, address);
+        let raw = scope.spawn(|| raw::run(address).expect("the broker answers"));
+        let clients: Vec<_> = runs()
+            .into_iter()
+            .map(|(name, client, scenarios)| {
+                scope.spawn(move || match client {
+                    Ok(client) => Some((name, facts_of(&client, name_server, scenarios))),
+                    Err(missing) => {
+                        skipped(&missing.to_string());
+                        None
+                    }
+                })
+            })
+            .collect();
+        let mut found: Vec<_> = clients.into_iter().filter_map(|client| client.join().expect("all passed")).collect();
+        found.push(("raw", raw.join().expect("the script runs")));
+        found
+    });
+    for (name, facts) in &found {
+        if is_written {
+            write(name, facts);
+        }
+        compare(broker, name, facts, known);
+    }
+}
+
+/// Go looks for a new retry topic 20 s after its first look, and nothing can change that: it finds one at its first.
+fn make_retry_topics(name_server: &str, address: &str) {
+    let mut client = Client::connect(address).expect("the broker listens");
+    for scenario in GO {
+        let group = format!("G_{}_{scenario}", prefix("Go 2.1.2"));
+        client.heartbeat("before@go", &group, "TBW102").expect("the broker answers");
+        wait_for("route of the retry topic", || {
+            Client::connect(name_server).and_then(|mut client| client.route(&format!("%RETRY%{group}"))).ok().flatten()
+        });
+    }
+}
+
+/// What the names of a client's topics begin with.
+fn prefix(client: &str) -> String {
+    client.chars().filter(char::is_ascii_alphanumeric).collect()
+}
+
+fn facts_of(client: &StockClient, name_server: &str, scenarios: &[&str]) -> Facts {
+    let outcomes = client.run(name_server, &prefix(client.name()), scenarios, TIMEOUT).expect("the client runs");
+    expect_passed(client.name(), &outcomes);
+    outcomes.into_iter().map(|outcome| (outcome.scenario, outcome.facts)).collect()
+}
+
+#[test]
+fn on_apache() {
+    let apache = match Apache::locate() {
+        Ok(apache) => apache,
+        Err(missing) => return skipped(&missing.to_string()),
+    };
+    let name_server = apache.start_name_server().expect("it starts");
+    let mut options = BrokerOptions::small(&name_server.address());
+    options.more.push(("messageDelayLevel".to_owned(), LEVELS.to_owned()));
+    let broker = apache.start_broker(&options).expect("it starts");
+    let is_written = std::env::var_os("RINGMQ_WRITE_FACTS").is_some();
+    check("Apache", &name_server.address(), &broker.address(), &[], is_written);
+}
+
+#[test]
+fn on_ringmq() {
+    let more = vec![("messageDelayLevel", LEVELS.to_owned())];
+    let node = Node::start(&NodeOptions { more, ..NodeOptions::default() });
+    check("ringmq", &node.name_server(), &node.broker(0), &KNOWN_DIFFERENCES, false);
+}
