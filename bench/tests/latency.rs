@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use ringmq_bench::load::report::{Percentiles, Report};
 use ringmq_bench::load::scan::{HeadScanner, split_frame};
-use ringmq_peers::{PortBlock, Process};
+use ringmq_peers::Process;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A load that runs, and ends with the test.
@@ -58,17 +58,19 @@ impl Load {
 
 #[test]
 fn a_second_in_which_the_broker_is_stopped_shows_in_the_tail() {
-    let ports = PortBlock::reserve(1);
-    let address = SocketAddr::from(([127, 0, 0, 1], ports.listen()));
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq-echo"));
-    command.args(["--cpu", "0", "--listen", &address.to_string()]);
+    command.args(["--cpu", "0", "--listen", "127.0.0.1:0"]);
     let log = std::env::temp_dir().join(format!("ringmq-bench-latency-{}-echo.log", std::process::id()));
     let broker = Process::start("ringmq-echo", command, &log).expect("it starts");
     let begun = Instant::now();
-    while TcpStream::connect(address).is_err() {
+    let address: SocketAddr = loop {
+        let said = broker.log_text();
+        if let Some(address) = said.lines().find_map(|line| line.strip_prefix("listening on ")) {
+            break address.parse().expect("an address");
+        }
         assert!(begun.elapsed() < Duration::from_secs(60), "nothing listens in a minute");
         thread::sleep(Duration::from_millis(5));
-    }
+    };
     let mut load = Load::start("stopped", address, "--connections 4 --rate 1000 --warmup 0s --duration 5s");
     load.wait_for_a_second();
     let pid = i32::try_from(broker.id()).ok().and_then(Pid::from_raw).expect("a process id");
