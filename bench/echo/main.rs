@@ -21,6 +21,7 @@ use ringmq_bench::load::scan::{HeadScanner, WireError, split_frame};
 const READ_BYTES: usize = 256 * 1024;
 /// A bare echo of RocketMQ send requests, for comparison.
 #[derive(Debug, Parser)]
+#[command(name = "ringmq-echo", version)]
 struct Arguments {
     /// Where to listen; port 0 takes a free one and prints it
     #[arg(long, default_value = "127.0.0.1:0")]

@@ -1,18 +1,20 @@
 //! Child processes that end with their parent, whatever ends it.
 //!
 //! A value that kills its process when dropped is not enough: a release build aborts on a panic, and nobody's destructor runs after SIGKILL.
-//! So `ringmq-bench` starts brokers through itself, as `ringmq-bench attached --parent PID --cpu N -- PROGRAM ...`: that asks the kernel for
+//! So `ringmq-bench` and `ringmq-cluster` start servers through themselves, as `ringmq-bench attached --parent PID --cpu N -- PROGRAM ...`: that asks the kernel for
 //! a SIGKILL when the parent is gone, leaves the terminal's process group (a Ctrl-C is for `ringmq-bench`, which then ends the brokers in
 //! its own time), stays on its processor, and becomes the program.
 
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use clap::Args;
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal, setpgid};
-use rustix::thread::{CpuSet, sched_setaffinity};
+
+use crate::load::run::pin;
 
 /// Of the hidden command `attached`.
 #[derive(Debug, Clone, Args)]
@@ -29,7 +31,7 @@ pub struct AttachedArgs {
 }
 
 /// The words before a program and its arguments that attach it to this process. Start it from the thread that lives as long as this process
-/// does: the kernel watches the thread, not the process.
+/// does: the kernel watches the thread, not the process. The program of this process has a command `attached`.
 ///
 /// # Errors
 /// When this process cannot find its own file.
@@ -41,6 +43,17 @@ pub fn words(cpu: Option<usize>) -> io::Result<Vec<OsString>> {
     }
     words.push("--".into());
     Ok(words)
+}
+
+/// A command that runs `program` attached to this process; its arguments are added as to any other.
+///
+/// # Errors
+/// As [`words`].
+pub(crate) fn command(program: &Path, cpu: Option<usize>) -> io::Result<Command> {
+    let mut words = words(cpu)?.into_iter();
+    let mut command = Command::new(words.next().expect("a program at least"));
+    command.args(words).arg(program);
+    Ok(command)
 }
 
 /// Becomes the program. Returns only with an error: a sentence.
@@ -63,7 +76,7 @@ fn prepare(args: &AttachedArgs) -> Result<Command, String> {
     }
     setpgid(None, None).map_err(|error| format!("cannot leave the terminal's process group: {error}"))?;
     if let Some(cpu) = args.cpu {
-        pin(cpu)?;
+        pin(cpu).map_err(|error| format!("cannot stay on processor {cpu}: {error}"))?;
     }
     let [program, arguments @ ..] = args.program.as_slice() else {
         return Err("there is no program to run".to_owned());
@@ -71,17 +84,4 @@ fn prepare(args: &AttachedArgs) -> Result<Command, String> {
     let mut command = Command::new(program);
     command.args(arguments);
     Ok(command)
-}
-
-/// Keeps the calling thread, and what it starts from now on, on one processor.
-///
-/// # Errors
-/// A sentence, when there is no such processor.
-pub fn pin(cpu: usize) -> Result<(), String> {
-    if cpu >= CpuSet::MAX_CPU {
-        return Err(format!("cannot stay on processor {cpu}: there is none of that number"));
-    }
-    let mut only = CpuSet::new();
-    only.set(cpu);
-    sched_setaffinity(None, &only).map_err(|error| format!("cannot stay on processor {cpu}: {error}"))
 }

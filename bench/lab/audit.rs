@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::lab::cli::Experiment;
 use crate::lab::error::LabError;
-use crate::lab::results::{self, Finding};
+use crate::lab::results;
 use crate::lab::session::{Order, RecordArgs, Session};
 use crate::lab::site::SubjectArgs;
 use crate::load::report::Report;
@@ -54,7 +54,7 @@ impl Experiment for AuditArgs {
         let report = &session.results.runs[ran.index].report;
         let (is_kept, text) = verdict(report);
         let is_good = is_kept && report.complaints().is_empty();
-        session.results.findings = vec![Finding { text, ratios: Vec::new() }];
+        session.find(text);
         session.check_ending(&mut site, &ran.outcome)?;
         Ok(is_good)
     }

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringmq_peers::{Apache, Broker, BrokerOptions, Flush, NameServer, PortBlock, Process, Relay, Role};
-use rustix::process::{Pid, Signal, kill_process};
+use ringmq_peers::{Apache, BrokerOptions, Flush, PortBlock, Relay, Role};
+use rustix::process::Signal;
 
 use crate::lab::attached;
+use crate::lab::node::{NAME_SERVER, Node, Recipe, Running, node_name, one_sentence, store};
 use crate::lab::probe::{self, ProbeError, Replicas};
 use crate::lab::spec::{Replication, Software, Spec};
 
@@ -66,6 +66,8 @@ impl Cpu {
 pub struct Setup {
     /// Binary of ringmq.
     pub ringmq: PathBuf,
+    /// Binary of the echo.
+    pub echo: PathBuf,
     /// Folder on the disk in question; each cluster gets one inside.
     pub store: PathBuf,
     /// Whether stores stay when their cluster ends.
@@ -116,6 +118,14 @@ pub enum ClusterError {
     Interrupted,
 }
 
+/// What the echo is called as a broker.
+const ECHO: &str = "echo";
+
+/// Where the echo listens: on the one block of ports that it has.
+fn echo_address(ports: &[PortBlock]) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], ports.first().map_or(0, PortBlock::listen)))
+}
+
 /// A broker of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
@@ -127,49 +137,6 @@ pub struct Member {
     pub address: SocketAddr,
 }
 
-/// A process of a cluster.
-#[derive(Debug)]
-struct Node {
-    /// `broker-a master`.
-    name: String,
-    recipe: Recipe,
-    /// None when it was killed.
-    running: Option<Running>,
-}
-
-#[derive(Debug)]
-enum Recipe {
-    Ringmq {
-        program: PathBuf,
-        verb: &'static str,
-        config: PathBuf,
-        cpu: Cpu,
-    },
-    Apache {
-        apache: Apache,
-        options: Box<BrokerOptions>,
-    },
-    /// Not started again.
-    Once,
-}
-
-#[derive(Debug)]
-enum Running {
-    Own(Process),
-    Broker(Box<Broker>),
-    NameServer(Box<NameServer>),
-}
-
-impl Running {
-    fn process(&self) -> &Process {
-        match self {
-            Self::Own(process) => process,
-            Self::Broker(broker) => broker.process(),
-            Self::NameServer(server) => server.process(),
-        }
-    }
-}
-
 /// A cluster that is up. Its processes end, and its folder goes, when it is dropped.
 #[derive(Debug)]
 pub struct Cluster {
@@ -179,7 +146,8 @@ pub struct Cluster {
     pub how: Vec<String>,
     /// Masters first.
     pub members: Vec<Member>,
-    name_server: SocketAddr,
+    /// An echo has none.
+    name_server: Option<SocketAddr>,
     // In this order: processes end before their folder goes and their ports are free.
     nodes: Vec<Node>,
     _relays: Vec<Relay>,
@@ -238,8 +206,9 @@ impl Cluster {
             ports: Vec::new(),
         };
         let name_server = match &spec.software {
-            Software::Ringmq => builder.ringmq(),
-            Software::Apache { version } => builder.apache(version),
+            Software::Ringmq => builder.ringmq().map(Some),
+            Software::Apache { version } => builder.apache(version).map(Some),
+            Software::Echo => builder.echo().map(|()| None),
         }
         .map_err(|reason| if stop.load(Ordering::Relaxed) { ClusterError::Interrupted } else { failed(reason) })?;
         let Builder { how, nodes, relays, ports, .. } = builder;
@@ -266,9 +235,14 @@ impl Cluster {
             found.len() == usize::from(spec.mode.masters * spec.shards())
                 && found.iter().all(|replicas| replicas.addresses.keys().copied().eq(0..ids))
         };
+        let Some(name_server) = self.name_server else {
+            let address = echo_address(&self._ports);
+            self.members.push(Member { broker: ECHO.to_owned(), id: 0, address });
+            return Ok(());
+        };
         let begun = Instant::now();
         let found = loop {
-            match probe::cluster(self.name_server) {
+            match probe::cluster(name_server) {
                 Ok(found) if is_whole(&found) => break found,
                 _ if begun.elapsed() < START_TIMEOUT => self.wait_a_moment(stop)?,
                 Ok(found) => {
@@ -303,10 +277,13 @@ impl Cluster {
 
     fn is_stored(&self) -> Result<bool, ProbeError> {
         let mut ends = BTreeMap::new();
+        let has_slaves = self.members.iter().any(|member| member.id != 0);
         for member in &self.members {
             if member.id == 0 {
                 probe::store_one(member.address)?;
-                ends.insert(&member.broker, probe::log_end(member.address)?);
+                if has_slaves {
+                    ends.insert(&member.broker, probe::log_end(member.address)?);
+                }
             } else if ends
                 .get(&member.broker)
                 .is_some_and(|end| probe::log_end(member.address).is_ok_and(|own| own < *end))
@@ -333,11 +310,7 @@ impl Cluster {
     /// The first process that has ended by itself, how, and what it said last: `broker-a master ended with signal: 9 (SIGKILL): ...`. Of
     /// ringmq only.
     pub fn first_end(&mut self) -> Option<String> {
-        self.nodes.iter_mut().find_map(|node| {
-            let Some(Running::Own(process)) = &mut node.running else { return None };
-            let status = process.wait_for_end(Duration::ZERO)?;
-            Some(format!("{} ended with {status}: {}", node.name, last_line(&process.log_text())))
-        })
+        self.nodes.iter_mut().find_map(Node::end)
     }
 
     fn failed(&self, reason: String) -> ClusterError {
@@ -360,7 +333,7 @@ impl Cluster {
 
     /// Processes that run: name and id.
     pub fn processes(&self) -> Vec<(String, u32)> {
-        let running = |node: &Node| Some((node.name.clone(), node.running.as_ref()?.process().id()));
+        let running = |node: &Node| Some((node.name.clone(), node.id()?));
         self.nodes.iter().filter_map(running).collect()
     }
 
@@ -372,9 +345,9 @@ impl Cluster {
         if let Some(index) = self.nodes.iter().position(|node| node.name == wanted) {
             return Ok(&mut self.nodes[index]);
         }
-        let known = self.nodes.iter().filter_map(|node| {
+        let known = self.nodes.iter().filter(|node| !node.is_name_server()).filter_map(|node| {
             let (broker, role) = node.name.split_once(' ')?;
-            (broker != "name").then(|| if role == "slave" { format!("{broker}:slave") } else { broker.to_owned() })
+            Some(if role == "slave" { format!("{broker}:slave") } else { broker.to_owned() })
         });
         let known = known.collect::<Vec<_>>().join(", ");
         Err(ClusterError::NoSuchBroker { cluster: self.name.clone(), broker: broker.to_owned(), known })
@@ -393,7 +366,7 @@ impl Cluster {
     /// # Errors
     /// When it has none of that name.
     pub fn kill(&mut self, broker: &str) -> Result<(), ClusterError> {
-        self.node(broker)?.running = None;
+        self.node(broker)?.kill();
         Ok(())
     }
 
@@ -413,34 +386,7 @@ impl Cluster {
     pub fn restart(&mut self, broker: &str) -> Result<(), ClusterError> {
         let cluster = self.name.clone();
         let node = self.node(broker)?;
-        node.start().map_err(|reason| ClusterError::Start { cluster, reason })
-    }
-}
-
-impl Node {
-    fn start(&mut self) -> Result<(), String> {
-        self.running = Some(match &self.recipe {
-            Recipe::Ringmq { program, verb, config, cpu } => {
-                let mut words = attached::words(cpu.number()).map_err(|error| error.to_string())?.into_iter();
-                let mut command = Command::new(words.next().expect("a program at least"));
-                command.args(words).arg(program).arg(verb).arg("-c").arg(config);
-                let log = config.with_extension("log");
-                Running::Own(Process::start(&self.name, command, &log).map_err(|error| error.to_string())?)
-            }
-            Recipe::Apache { apache, options } => {
-                Running::Broker(Box::new(apache.start_broker(options).map_err(|error| one_sentence(&error))?))
-            }
-            Recipe::Once => return Err(format!("{} is not started twice", self.name)),
-        });
-        Ok(())
-    }
-
-    fn signal(&self, signal: Signal) {
-        let id = self.running.as_ref().and_then(|running| i32::try_from(running.process().id()).ok());
-        if let Some(pid) = id.and_then(Pid::from_raw) {
-            // It may have ended by itself a moment ago; whoever measures sees that.
-            let _ended = kill_process(pid, signal);
-        }
+        node.start_again().map_err(|reason| ClusterError::Start { cluster, reason })
     }
 }
 
@@ -523,8 +469,7 @@ impl Builder<'_> {
             let kept = self.folder.join("kvConfig.json");
             let text = format!("listenPort={name_server}\nbindAddress=127.0.0.1\nkvConfigPath={}\n", kept.display());
             fs::write(&config, text).map_err(|error| format!("cannot write {}: {error}", config.display()))?;
-            let recipe = Recipe::Ringmq { program: program.clone(), verb: "namesrv", config, cpu: Cpu::Any };
-            self.start("name server", recipe)?;
+            self.start(NAME_SERVER, Recipe::Ringmq { program: program.clone(), verb: "namesrv", config, cpu: None })?;
         }
         for master in 0..self.spec.mode.masters {
             let broker = format!("broker-{}", char::from(b'a' + u8::try_from(master).unwrap_or(0)));
@@ -557,7 +502,7 @@ impl Builder<'_> {
         let name = node_name(broker, id);
         self.note(&format!("{name}, ringmq {verb}"), &properties, cpu);
         let lines: String = properties.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
-        let store = self.folder.join(name.replace(' ', "-"));
+        let store = store(self.folder, &name);
         let text = format!(
             "{lines}brokerClusterName=DefaultCluster\nbrokerIP1=127.0.0.1\nbindAddress=127.0.0.1\nlistenPort={listen}\n\
              storePathRootDir={}\nautoCreateTopicEnable=true\n{more}",
@@ -565,17 +510,28 @@ impl Builder<'_> {
         );
         let config = store.with_extension("properties");
         fs::write(&config, text).map_err(|error| format!("cannot write {}: {error}", config.display()))?;
-        self.start(&name, Recipe::Ringmq { program: program.to_owned(), verb, config, cpu })
+        self.start(&name, Recipe::Ringmq { program: program.to_owned(), verb, config, cpu: cpu.number() })
     }
 
     fn start(&mut self, name: &str, recipe: Recipe) -> Result<(), String> {
         if self.stop.load(Ordering::Relaxed) {
             return Err("interrupted".to_owned());
         }
-        let mut node = Node { name: name.to_owned(), recipe, running: None };
-        node.start()?;
-        self.nodes.push(node);
+        self.nodes.push(Node::start(name, recipe)?);
         Ok(())
+    }
+
+    fn echo(&mut self) -> Result<(), String> {
+        let program = self.setup.echo.clone();
+        if !program.exists() {
+            return Err(format!("{} is not there; cargo build --release -p ringmq-bench builds it", program.display()));
+        }
+        let cpu = self.setup.masters_cpu.unwrap_or(Cpu::Only(0));
+        self.reserve();
+        let listen = echo_address(&self.ports);
+        self.how.push(format!("ringmq-echo, on {cpu}: stores nothing"));
+        let log = self.folder.join("echo.log");
+        self.start(&node_name(ECHO, 0), Recipe::Echo { program, listen, cpu: cpu.number(), log })
     }
 
     fn apache(&mut self, version: &str) -> Result<SocketAddr, String> {
@@ -587,12 +543,7 @@ impl Builder<'_> {
         let (masters, slaves) = self.cpus();
         let server = launched(Cpu::Any)?.start_name_server().map_err(|error| one_sentence(&error))?;
         let name_server = server.address();
-        let node = Node {
-            name: "name server".to_owned(),
-            recipe: Recipe::Once,
-            running: Some(Running::NameServer(Box::new(server))),
-        };
-        self.nodes.push(node);
+        self.nodes.push(Node::once(NAME_SERVER, Running::NameServer(Box::new(server))));
         for master in 0..self.spec.mode.masters {
             let broker = format!("broker-{}", char::from(b'a' + u8::try_from(master).unwrap_or(0)));
             let listen = self.reserve();
@@ -628,7 +579,7 @@ impl Builder<'_> {
             flush: Flush::Async,
             heap_mb: self.setup.heap_mb,
             listen_port: listen,
-            store_dir: Some(self.folder.join(name.replace(' ', "-"))),
+            store_dir: Some(store(self.folder, &name)),
             ..BrokerOptions::fast(name_server)
         };
         let flags = options.java_flags().join(" ");
@@ -639,34 +590,9 @@ impl Builder<'_> {
     }
 }
 
-fn node_name(broker: &str, id: u64) -> String {
-    format!("{broker} {}", if id == 0 { "master" } else { "slave" })
-}
-
-/// What a process said last.
-fn last_line(log: &str) -> String {
-    log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing").trim().to_owned()
-}
-
-/// The first line of an error and the last of the log that follows it.
-fn one_sentence(error: &impl std::fmt::Display) -> String {
-    let text = error.to_string();
-    match text.split_once('\n') {
-        None => text,
-        Some((first, rest)) => format!("{} {}", first.trim(), last_line(rest)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_error_with_a_log_becomes_one_sentence() {
-        let check = |text: &str, expected: &str| assert_eq!(one_sentence(&text), expected);
-        check("x is missing: get it", "x is missing: get it");
-        check("x ended; its log ends:\nfirst\nthe reason\n\n", "x ended; its log ends: the reason");
-    }
 
     #[test]
     fn processors_are_numbers_or_any() {

@@ -13,7 +13,7 @@ use crate::lab::cli::Experiment;
 use crate::lab::compare::check_rounds;
 use crate::lab::error::LabError;
 use crate::lab::processes::Watch;
-use crate::lab::results::{self, Failover, Finding};
+use crate::lab::results::{self, Failover};
 use crate::lab::say;
 use crate::lab::session::{Order, Ran, RecordArgs, Session};
 use crate::lab::site::{Request, Site, SubjectArgs};
@@ -233,8 +233,8 @@ impl FailoverArgs {
             let found = failover(name, fault_ns, &ran);
             let below = ran.outcome.tally.below_promise().iter().sum();
             let text = format!("{}, round {}: {}", site.name, order.round, sentence(&found, below));
-            session.results.findings.push(Finding { text, ratios: Vec::new() });
-            session.add_failover(&ran, found)?;
+            session.find(text);
+            session.add(&ran, |run| run.failover = Some(found))?;
         }
         session.check_ending(site, &ran.outcome)
     }

@@ -1,8 +1,8 @@
 //! Experiments on clusters, made of loads: what is run, on what, and what remains.
 //!
-//! In reading order: [`results`] is the file that every experiment writes. [`spec`] reads what cluster is asked for, [`cluster`] brings it up
-//! ([`attached`] ends its processes with this one), [`site`] is a cluster that was brought up or was there; [`probe`] asks brokers and name
-//! servers, [`processes`] and [`truth`] say what else a reader must know. [`session`] makes one measured run; [`produce`], [`compare`],
+//! In reading order: [`results`] is the file that every experiment writes. [`spec`] reads what cluster is asked for, [`cluster`] brings it up,
+//! process by process ([`node`]; [`attached`] ends them with this one), [`site`] is a cluster that was brought up or was there; [`probe`] asks brokers and name
+//! servers, [`processes`], [`cores`] and [`truth`] say what else a reader must know. [`session`] makes one measured run; [`produce`], [`compare`],
 //! [`sweep`], [`failover`], [`soak`] and [`audit`] are the experiments made of such runs; [`scenario`] reads one from a file; [`cli`] and
 //! [`table`] are what people see. [`rounds`], [`figure`] and [`statistics`] are what can be asked of results, [`verdict`] what follows from
 //! them, and [`gate`] whether they are worse than they were.
@@ -14,10 +14,12 @@ pub mod audit;
 pub mod cli;
 pub mod cluster;
 pub mod compare;
+pub mod cores;
 pub mod error;
 pub mod failover;
 pub mod figure;
 pub mod gate;
+pub mod node;
 pub mod probe;
 pub mod processes;
 pub mod produce;

@@ -3,7 +3,8 @@
 use std::fs;
 use std::net::SocketAddr;
 
-use crate::lab::results::{ProcessUse, Second};
+use crate::lab::cores::Cores;
+use crate::lab::results::{CoreUse, ProcessUse, Second};
 use crate::load::clock::{SECOND_NS, now_ns};
 use crate::load::run::ratio;
 
@@ -31,6 +32,7 @@ pub struct Watch {
     /// With processor time used before.
     processes: Vec<(Watched, Option<u64>)>,
     samples: Vec<Sample>,
+    cores: Cores,
 }
 
 impl Watch {
@@ -40,7 +42,12 @@ impl Watch {
             let time = cpu_ns(process.id);
             (process, time)
         };
-        Self { begun_ns: now_ns(), processes: processes.into_iter().map(with_time).collect(), samples: Vec::new() }
+        Self {
+            begun_ns: now_ns(),
+            processes: processes.into_iter().map(with_time).collect(),
+            samples: Vec::new(),
+            cores: Cores::begin(),
+        }
     }
 
     /// Looks once more. Once a second is enough.
@@ -53,6 +60,13 @@ impl Watch {
         }
         resident_mb = (resident_mb * 10.0).round() / 10.0;
         self.samples.push(Sample { at_ns: now_ns(), resident_mb, descriptors });
+        let brokers: Vec<&Watched> = self.processes.iter().map(|(process, _)| process).collect();
+        self.cores.look(&brokers);
+    }
+
+    /// Who used the processors of this machine until the last sample.
+    pub fn cores(&self) -> Vec<CoreUse> {
+        self.cores.found()
     }
 
     /// Another process has taken the place of one that was killed.
@@ -172,6 +186,7 @@ mod tests {
         let watch = Watch {
             begun_ns: 0,
             processes: Vec::new(),
+            cores: Cores::begin(),
             samples: vec![sample(100, 1), sample(100 + SECOND_NS, 2), sample(200 + 2 * SECOND_NS, 3)],
         };
         let mut seconds: Vec<Second> = (1..=3).map(|at| Second { at, ..Second::default() }).collect();

@@ -50,8 +50,8 @@ pub struct ProduceArgs {
 /// Of `ringmq-bench produce`, beside the load and its targets.
 #[derive(Debug, Clone, Args)]
 pub struct KeptArgs {
-    /// Bring up a cluster: ringmq:MODE, apache:MODE or apache@VERSION:MODE, with properties of its brokers behind commas.
-    /// Modes: all, 2m-noslave, 2m-2s-async, 2m-2s-sync, 1m-1s-async, 1m-1s-sync
+    /// Bring up a cluster: ringmq:MODE, apache:MODE or apache@VERSION:MODE, with properties of its brokers behind commas, or echo: a sink that
+    /// answers and stores nothing. Modes: all, 2m-noslave, 2m-2s-async, 2m-2s-sync, 1m-1s-async, 1m-1s-sync
     #[arg(long, value_name = "SOFTWARE:MODE[,KEY=VALUE]", conflicts_with_all = ["namesrv", "target"])]
     up: Option<String>,
     /// Use the brokers that a name server knows: those that have the topic, or else all

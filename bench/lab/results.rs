@@ -135,9 +135,58 @@ pub struct Run {
     pub histograms: Histograms,
     /// Broker processes on this machine, during the run.
     pub processes: Vec<ProcessUse>,
+    /// Who used the processors of this machine during the run. Files of before have nothing of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cores: Vec<CoreUse>,
     /// In a failover.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failover: Option<Failover>,
+}
+
+/// One processor during a run, warm-up included. All shares are of this one processor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CoreUse {
+    /// Its number.
+    pub cpu: usize,
+    /// Not idle.
+    pub busy: f64,
+    /// Interrupts, hard and soft.
+    pub interrupts: f64,
+    /// Taken by the hypervisor for others.
+    pub stolen: f64,
+    /// Busy, and in no thread that was seen: threads that came and went between two looks.
+    pub unseen: f64,
+    /// Threads by name, the busiest first; those that hardly ran are left out.
+    pub users: Vec<CoreUser>,
+}
+
+/// Threads of one name on one processor, by where each of them last ran when it was looked at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CoreUser {
+    /// `broker-a master`, `generator`, `kworker/1:1H-kblockd`, `rustc`.
+    pub name: String,
+    /// What kind of thread.
+    pub kind: UserKind,
+    /// Share of the processor.
+    pub share: f64,
+}
+
+/// Who runs on a processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UserKind {
+    /// The thread that puts the load on.
+    Generator,
+    /// The other threads of this program: what is shown, what is sampled.
+    Tool,
+    /// A process of the subject.
+    Broker,
+    /// `iou-wrk` of any process and `kworker`: they do what others asked the kernel for.
+    KernelWorker,
+    /// Other threads of the kernel.
+    Kernel,
+    /// All else.
+    Foreign,
 }
 
 /// Where a sweep stands.

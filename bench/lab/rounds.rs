@@ -11,6 +11,9 @@ use crate::load::settings::{Arrivals, Sending};
 /// Settings that say where and how long, but not which load: rounds may differ in them.
 const NOT_THE_LOAD: [&str; 6] = ["targets", "topic", "duration_s", "warmup_s", "cpu", "generator"];
 
+/// How requests are written that are not gathered.
+const EACH_ALONE: &str = "each request a write";
+
 /// What was asked of a subject.
 #[derive(Debug, Clone)]
 pub struct Load {
@@ -52,22 +55,28 @@ impl Load {
 
     /// The pace alone: `at 10,000 messages/s`, `in closed loop, 8 connections x 32 in flight`.
     pub fn pace(&self) -> String {
-        match (self.asked_rate(), self.settings.in_flight) {
+        let pace = match (self.asked_rate(), self.settings.in_flight) {
             (Some(rate), _) => format!("at {} messages/s", thousands(rate)),
             (None, Some(in_flight)) => {
                 format!("in closed loop, {} connections x {in_flight} in flight", self.settings.connections)
             }
             (None, None) => "in closed loop".to_owned(),
-        }
+        };
+        self.with_writes(pace)
     }
 
     /// In few words, for names of files and cells of tables: `10,000 messages/s`, `closed loop 8 x 32`.
     pub fn brief(&self) -> String {
-        match (self.asked_rate(), self.settings.in_flight) {
+        let pace = match (self.asked_rate(), self.settings.in_flight) {
             (Some(rate), _) => format!("{} messages/s", thousands(rate)),
             (None, Some(in_flight)) => format!("closed loop {} x {in_flight}", self.settings.connections),
             (None, None) => "closed loop".to_owned(),
-        }
+        };
+        self.with_writes(pace)
+    }
+
+    fn with_writes(&self, pace: String) -> String {
+        if self.settings.write_each { format!("{pace}, {EACH_ALONE}") } else { pace }
     }
 
     /// For headings: `10,000 messages/s in open loop, 256 B, 8 connections, 8 queues`.
@@ -107,6 +116,9 @@ impl Load {
             (settings.send == Some(Sending::Sync), "each sender waits for its reply".to_owned()),
             (settings.send == Some(Sending::Oneway), "no replies wanted".to_owned()),
             (settings.batch > 1, format!("batches of {}", settings.batch)),
+            (settings.write_each, EACH_ALONE.to_owned()),
+            (settings.work_us > 0.0, format!("{} µs of work a request", settings.work_us)),
+            (settings.think_us > 0.0, format!("{} µs of thought a request", settings.think_us)),
             (settings.keys, "keys".to_owned()),
             (settings.tags > 0, format!("{} tags", settings.tags)),
             (settings.header == HeaderKind::Binary, "binary headers".to_owned()),

@@ -12,9 +12,10 @@ use clap::Args;
 use serde::Deserialize;
 
 use crate::lab::cluster::{Cluster, Cpu, Setup};
+use crate::lab::cores::{self, GENERATOR};
 use crate::lab::error::LabError;
 use crate::lab::processes::Watch;
-use crate::lab::results::{Experiment, FORMAT, Failover, Machine, Point, Results, Run};
+use crate::lab::results::{CoreUse, Experiment, FORMAT, Finding, Machine, Point, Results, Run};
 use crate::lab::say;
 use crate::lab::site::{Request, Site, SubjectArgs};
 use crate::lab::truth::{now_text, time_of_day, today};
@@ -44,7 +45,7 @@ pub struct RecordArgs {
     pub out: Option<PathBuf>,
 }
 
-/// What an experiment does while a load runs, called every few milliseconds with the moment on the monotonic clock.
+/// What an experiment does while a load runs, called every few milliseconds.
 pub type During<'a> = dyn FnMut(&mut Site, &mut Watch) -> Result<(), LabError> + 'a;
 
 /// An experiment under way.
@@ -119,7 +120,14 @@ impl Session {
             // Where it will be is not known; whether the load makes sense there is.
             let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
             for load in loads {
-                Settings::check(load, &Place { targets: vec![nowhere; request.masters()], ..Place::default() })?;
+                let targets = vec![nowhere; request.masters()];
+                let lag_sources = if load.lag { vec![vec![nowhere]; targets.len()] } else { Vec::new() };
+                Settings::check(load, &Place { targets, lag_sources, ..Place::default() })?;
+                if load.end_to_end && !request.is_broker() {
+                    let reason =
+                        format!("{} stores nothing that could be pulled: leave --end-to-end out", request.text());
+                    return Err(LabError::Option(reason));
+                }
             }
         }
         let cpu = loads.first().and_then(|load| generator_cpu(subjects, load));
@@ -233,7 +241,7 @@ impl Session {
         if report.sent == 0 && matches!(outcome.ending, Ending::Interrupted) {
             return Err(failed.unwrap_or(LabError::Interrupted));
         }
-        self.warn(&site.name, order, &report);
+        self.warn(&site.name, order, &report, &watch.cores());
         let mut seconds = outcome.seconds().to_vec();
         watch.fill(&mut seconds, outcome.start_ns);
         self.results.runs.push(Run {
@@ -244,6 +252,7 @@ impl Session {
             seconds,
             histograms: outcome.histograms(),
             processes: watch.end(),
+            cores: watch.cores(),
             failover: None,
         });
         self.results.save(&self.path)?;
@@ -253,13 +262,18 @@ impl Session {
         }
     }
 
-    /// Adds what a failover found to a run, and saves it.
+    /// Adds what an experiment found to a run, and saves it.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn add_failover(&mut self, ran: &Ran, failover: Failover) -> Result<(), LabError> {
-        self.results.runs[ran.index].failover = Some(failover);
+    pub fn add(&mut self, ran: &Ran, found: impl FnOnce(&mut Run)) -> Result<(), LabError> {
+        found(&mut self.results.runs[ran.index]);
         Ok(self.results.save(&self.path)?)
+    }
+
+    /// Adds a sentence that follows from the runs.
+    pub fn find(&mut self, text: String) {
+        self.results.findings.push(Finding { text, ratios: Vec::new() });
     }
 
     /// The error that ends an experiment after a run that was cut short.
@@ -299,18 +313,20 @@ impl Session {
     /// Runs a load on a thread of its own while this one watches the processes and interferes.
     fn load(&self, site: &mut Site, load: &LoadArgs, label: &str, during: &mut During<'_>) -> Result<Loaded, LabError> {
         let load = LoadArgs { cpu: generator_cpu(&self.args, load), ..load.clone() };
-        let settings = Settings::check(&load, &site.place)?;
+        let place = if load.lag { site.lag_place()? } else { site.place.clone() };
+        let settings = Settings::check(&load, &place)?;
         let mut watch = Watch::begin(site.watched());
         let mut failed = None;
         let outcome = thread::scope(|scope| {
             let (over, is_over) = channel();
             let (settings, stop, view) = (&settings, &self.stop, self.view);
-            let thread = scope.spawn(move || {
+            let generator = thread::Builder::new().name(GENERATOR.to_owned()).spawn_scoped(scope, move || {
                 let outcome = produce(settings, stop, &mut view(settings.warmup + settings.duration, label));
                 // The other end waits for this and for nothing else.
                 let _ = over.send(());
                 outcome
             });
+            let generator = generator.map_err(|source| LabError::System { action: "start a thread", source })?;
             let mut sampled = Instant::now();
             while is_over.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
                 if sampled.elapsed() >= SAMPLE {
@@ -324,15 +340,15 @@ impl Session {
                     stop.store(true, Ordering::Relaxed);
                 }
             }
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        });
+            Ok::<_, LabError>(generator.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })?;
         watch.sample();
         let outcome = outcome.map_err(|source| LabError::load(&site.name, source))?;
         Ok(Loaded { outcome, settings, watch, failed })
     }
 
     /// What a reader of the figures of this run must know.
-    fn warn(&mut self, subject: &str, order: &Order<'_>, report: &Report) {
+    fn warn(&mut self, subject: &str, order: &Order<'_>, report: &Report, cores: &[CoreUse]) {
         let mut warnings = Vec::new();
         let point = order.point.as_ref().map_or_else(String::new, |point| format!(" {}", written(point)));
         let which = format!("{subject}{point}, round {}", order.round);
@@ -348,6 +364,7 @@ impl Session {
         {
             warnings.push(format!("{which}: {rate} messages/s were asked for and {:.0} reached", report.rate_per_s));
         }
+        warnings.extend(cores::remarks(cores).into_iter().map(|text| format!("{which}: {text}")));
         warnings.extend(report.complaints().into_iter().map(|text| format!("{which}: {text}")));
         for warning in warnings {
             say(&warning);

@@ -1,7 +1,7 @@
 //! What an experiment is made on: clusters that it brings up, and brokers that are there.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -28,8 +28,8 @@ const HEAP_MB_MIN: u64 = 512;
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct SubjectArgs {
-    /// Bring up a cluster: ringmq:MODE, apache:MODE or apache@VERSION:MODE, with properties of its brokers behind commas.
-    /// Modes: all, 2m-noslave, 2m-2s-async, 2m-2s-sync, 1m-1s-async, 1m-1s-sync
+    /// Bring up a cluster: ringmq:MODE, apache:MODE or apache@VERSION:MODE, with properties of its brokers behind commas, or echo: a sink that
+    /// answers and stores nothing. Modes: all, 2m-noslave, 2m-2s-async, 2m-2s-sync, 1m-1s-async, 1m-1s-sync
     #[arg(long, value_name = "SOFTWARE:MODE[,KEY=VALUE]")]
     pub up: Vec<String>,
     /// Use brokers that are there: masters of one cluster, with commas between
@@ -166,6 +166,7 @@ impl SubjectArgs {
         let heap_mb = u32::try_from(share.clamp(HEAP_MB_MIN, HEAP_MB_MAX)).expect("a small number");
         Ok(Setup {
             ringmq: ringmq.map_err(system("find the program itself"))?,
+            echo: beside("ringmq-echo").map_err(system("find the program itself"))?,
             store: store.map_err(system("find the folder of the stores"))?,
             is_kept: self.keep_store,
             masters_cpu: self.masters_cpu,
@@ -183,6 +184,14 @@ impl Request {
         match self {
             Self::Up(spec) => &spec.text,
             Self::Targets { text, .. } | Self::NameServers { text, .. } => text,
+        }
+    }
+
+    /// Whether what is sent there is stored, as far as that is known before.
+    pub fn is_broker(&self) -> bool {
+        match self {
+            Self::Up(spec) => spec.is_broker(),
+            Self::Targets { .. } | Self::NameServers { .. } => true,
         }
     }
 
@@ -231,7 +240,8 @@ impl Site {
             Request::Up(spec) => {
                 let cluster = Cluster::start(spec, setup, stop)?;
                 let software = match &spec.software {
-                    Software::Ringmq => software_of_ringmq(setup),
+                    Software::Ringmq => of_program(&setup.ringmq, "ringmq"),
+                    Software::Echo => of_program(&setup.echo, "ringmq-echo"),
                     Software::Apache { version } => format!("Apache RocketMQ {version}"),
                 };
                 let members = cluster.members.clone();
@@ -279,6 +289,25 @@ impl Site {
         }
     }
 
+    /// Where a load goes that is also pulled from slaves: from the first slave of each master, in a group of its own.
+    ///
+    /// # Errors
+    /// When a master has no slave.
+    pub fn lag_place(&self) -> Result<Place, LabError> {
+        let mut place = self.place.clone();
+        for replicas in &mut place.sources {
+            let Some(slave) = replicas.get(1).copied() else {
+                return Err(LabError::Option(format!(
+                    "--lag needs a slave for each master, and {} has none",
+                    self.name
+                )));
+            };
+            replicas.truncate(1);
+            place.lag_sources.push(vec![slave]);
+        }
+        Ok(place)
+    }
+
     /// Its processes on this machine.
     pub fn watched(&self) -> Vec<Watched> {
         let own = self.cluster.iter().flat_map(Cluster::processes).map(|(name, id)| Watched { name, id });
@@ -301,10 +330,11 @@ impl Site {
     }
 }
 
-fn software_of_ringmq(setup: &Setup) -> String {
-    let output = std::process::Command::new(&setup.ringmq).arg("--version").output();
+/// `ringmq 0.1.0 (commit)`, of a program of this project called `name`.
+fn of_program(program: &Path, name: &str) -> String {
+    let output = std::process::Command::new(program).arg("--version").output();
     let version = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
-    let version = if version.is_empty() { "ringmq of an unknown version".to_owned() } else { version };
+    let version = if version.is_empty() { format!("{name} of an unknown version") } else { version };
     commit().map_or_else(|| version.clone(), |commit| format!("{version} ({commit})"))
 }
 

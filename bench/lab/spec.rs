@@ -1,4 +1,4 @@
-//! A cluster as asked for: `ringmq:2m-2s-sync`, `apache:all`, `apache@5.2.0:1m-1s-async,flushDiskType=SYNC_FLUSH`.
+//! A cluster as asked for: `ringmq:2m-2s-sync`, `apache:all`, `apache@5.2.0:1m-1s-async,flushDiskType=SYNC_FLUSH`, `echo`.
 
 use std::str::FromStr;
 
@@ -12,6 +12,8 @@ pub enum Software {
         /// `5.3.3` unless stated.
         version: String,
     },
+    /// `ringmq-echo` beside this program: answers, and stores nothing.
+    Echo,
 }
 
 /// When a reply of success comes, as to slaves.
@@ -93,18 +95,29 @@ impl FromStr for Spec {
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
         let refuse = |reason: String| SpecError { text: text.to_owned(), reason };
+        if text.split([':', ',']).next() == Some("echo") {
+            if text != "echo" {
+                return Err(refuse("the echo has no modes and no properties: --up echo".to_owned()));
+            }
+            return Ok(Self {
+                text: text.to_owned(),
+                software: Software::Echo,
+                mode: MODES[0],
+                properties: Vec::new(),
+            });
+        }
         let mut parts = text.split(',');
         let head = parts.next().unwrap_or_default();
-        let (software, mode) = head
-            .split_once(':')
-            .ok_or_else(|| refuse("it takes SOFTWARE:MODE, such as ringmq:2m-2s-sync or apache:all".to_owned()))?;
+        let (software, mode) = head.split_once(':').ok_or_else(|| {
+            refuse("it takes SOFTWARE:MODE, such as ringmq:2m-2s-sync or apache:all, or echo".to_owned())
+        })?;
         let software = match software.split_once('@') {
             None if software == "ringmq" => Software::Ringmq,
             None if software == "apache" => Software::Apache { version: "5.3.3".to_owned() },
             Some(("apache", version)) => Software::Apache { version: version.to_owned() },
             _ => {
                 return Err(refuse(format!(
-                    "there is no software {software}; it takes ringmq, apache or apache@VERSION"
+                    "there is no software {software}; it takes ringmq, apache or apache@VERSION, or echo alone"
                 )));
             }
         };
@@ -141,13 +154,18 @@ impl Spec {
     pub fn shards(&self) -> u16 {
         match self.software {
             Software::Ringmq => self.property("shards").and_then(|count| count.parse().ok()).unwrap_or(1),
-            Software::Apache { .. } => 1,
+            Software::Apache { .. } | Software::Echo => 1,
         }
     }
 
     /// Processes that are brokers.
     pub fn brokers(&self) -> u16 {
         self.mode.masters * if self.mode.replication.is_some() { 2 } else { 1 }
+    }
+
+    /// Whether what it answered as stored can be pulled, lost or found again.
+    pub fn is_broker(&self) -> bool {
+        self.software != Software::Echo
     }
 
     /// Whether a JVM runs it: those compile while they run.
@@ -168,6 +186,8 @@ mod tests {
         assert_eq!((spec.property("flushDiskType"), spec.property("a")), (Some("SYNC_FLUSH"), Some("b")));
         let spec: Spec = "ringmq:all,shards=2".parse().expect("a cluster");
         assert_eq!((spec.shards(), spec.brokers(), spec.is_java()), (2, 1, false));
+        let spec: Spec = "echo".parse().expect("a cluster");
+        assert_eq!((spec.software.clone(), spec.shards(), spec.brokers()), (Software::Echo, 1, 1));
     }
 
     #[test]
@@ -182,6 +202,8 @@ mod tests {
         refused("ringmq:all,flush", "KEY=VALUE");
         refused("ringmq:all,listenPort=1", "listenPort is chosen");
         refused("ringmq:all,shards=0", "1 to 64");
+        refused("echo:all", "no modes and no properties");
+        refused("echo,shards=1", "no modes and no properties");
     }
 
     #[test]

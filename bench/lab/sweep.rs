@@ -1,4 +1,5 @@
-//! One setting changes from run to run: the rate to the knee, size, queues, connections, the distance between master and slave.
+//! One setting changes from run to run: the rate to the knee, size, queues, connections, what a request costs the generator, the distance
+//! between master and slave.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,7 +37,8 @@ pub struct SweepArgs {
     #[command(flatten)]
     #[serde(default)]
     pub record: RecordArgs,
-    /// What changes, and its values: rate=1000,5000,10000, or size=..., queues=..., connections=..., round-trip=0ms,1ms,2ms. Rates end where
+    /// What changes, and its values: rate=1000,5000,10000, or size=..., queues=..., connections=..., work=0us,1us, think=0us,1us,
+    /// round-trip=0ms,1ms,2ms. Rates end where
     /// less than 99 % of what was asked is reached twice in a row
     #[arg(long, value_name = "SETTING=VALUE,VALUE")]
     pub vary: String,
@@ -57,6 +59,8 @@ enum Step {
     Size(u64),
     Queues(u32),
     Connections(usize),
+    Work(Duration),
+    Think(Duration),
     RoundTrip(Duration),
 }
 
@@ -64,20 +68,21 @@ impl Step {
     /// All of `rate=1000,5000`.
     fn parse(text: &str) -> Result<Vec<Self>, LabError> {
         let refuse = |reason: String| LabError::Option(format!("--vary {text}: {reason}"));
-        let known = "rate, size, queues, connections or round-trip";
+        let known = "rate, size, queues, connections, work, think or round-trip";
         let (name, values) =
             text.split_once('=').ok_or_else(|| refuse(format!("it takes SETTING=VALUE,VALUE with {known}")))?;
         let one = |value: &str| -> Result<Self, LabError> {
             let value = value.trim();
             let is_none = || refuse(format!("'{value}' is no number"));
+            let time = || parse_duration(value).map_err(|reason| refuse(format!("'{value}': {reason}")));
             Ok(match name.trim() {
                 "rate" => Self::Rate(value.parse().map_err(|_| is_none())?),
                 "size" => Self::Size(value.parse().map_err(|_| is_none())?),
                 "queues" => Self::Queues(value.parse().map_err(|_| is_none())?),
                 "connections" => Self::Connections(value.parse().map_err(|_| is_none())?),
-                "round-trip" => {
-                    Self::RoundTrip(parse_duration(value).map_err(|reason| refuse(format!("'{value}': {reason}")))?)
-                }
+                "work" => Self::Work(time()?),
+                "think" => Self::Think(time()?),
+                "round-trip" => Self::RoundTrip(time()?),
                 other => return Err(refuse(format!("there is no setting {other}; it takes {known}"))),
             })
         };
@@ -90,6 +95,8 @@ impl Step {
             Self::Size(bytes) => ("size", ratio(bytes, 1), "B"),
             Self::Queues(count) => ("queues", f64::from(count), ""),
             Self::Connections(count) => ("connections", ratio(count as u64, 1), ""),
+            Self::Work(time) => ("work", time.as_secs_f64() * 1e6, "µs a request"),
+            Self::Think(time) => ("think", time.as_secs_f64() * 1e6, "µs a request"),
             Self::RoundTrip(time) => ("round-trip", time.as_secs_f64() * 1000.0, "ms"),
         };
         Point { name: name.to_owned(), value, unit: unit.to_owned() }
@@ -103,6 +110,8 @@ impl Step {
             // A topic of its own: brokers do not like to take queues away.
             Self::Queues(queues) => LoadArgs { queues, topic: format!("{}-q{queues}", load.topic), ..load },
             Self::Connections(connections) => LoadArgs { connections, ..load },
+            Self::Work(work) => LoadArgs { work, ..load },
+            Self::Think(think) => LoadArgs { think, ..load },
             Self::RoundTrip(_) => load,
         }
     }
@@ -199,6 +208,9 @@ mod tests {
         check(Step::Size(99), (Some(1), "99", 8, 8, "t"));
         check(Step::Queues(3), (Some(1), "256", 3, 8, "t-q3"));
         check(Step::Connections(64), (Some(1), "256", 8, 64, "t"));
+        let time = Duration::from_micros(3);
+        assert_eq!((Step::Work(time).load(&load).work, Step::Think(time).load(&load).think), (time, time));
+        assert_eq!(Step::Think(time).point().value, 3.0);
         check(Step::RoundTrip(Duration::ZERO), (Some(1), "256", 8, 8, "t"));
     }
 }

@@ -160,6 +160,15 @@ pub struct SettingsReport {
     /// Messages of one request.
     #[serde(default)]
     pub batch: usize,
+    /// Whether each request was a write of its own. Absent in files of before: they gathered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub write_each: bool,
+    /// Processor time spent on each request beside what it needed, µs.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub work_us: f64,
+    /// Time that passed for each request without the processor, µs.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub think_us: f64,
     /// Whether messages had keys.
     #[serde(default)]
     pub keys: bool,
@@ -330,6 +339,11 @@ impl Report {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
 fn ending_sentence(ending: &Ending) -> String {
     match ending {
         Ending::Finished => "finished".to_owned(),
@@ -369,6 +383,9 @@ fn settings_report(settings: &Settings) -> SettingsReport {
         send: Some(settings.send),
         sizes: settings.sizes.clone(),
         batch: settings.batch,
+        write_each: settings.write_each,
+        work_us: settings.work.as_secs_f64() * 1e6,
+        think_us: settings.think.as_secs_f64() * 1e6,
         keys: settings.keys,
         tags: settings.tags,
         duration_s: settings.duration.as_secs_f64(),

@@ -2,10 +2,13 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use mio::{Events, Poll, Token};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::load::clock::{SECOND_NS, Timer, cpu_time_ns, nanos, now_ns, unix_ms};
 use crate::load::connection::{Connection, ReadBuffer, Waiting};
@@ -77,10 +80,15 @@ impl Outcome {
 /// When the load could not begin; a fault during the load is in [`Outcome::ending`].
 pub fn produce(settings: &Settings, stop: &AtomicBool, view: &mut View) -> Result<Outcome, LoadError> {
     if let Some(cpu) = settings.cpu {
-        pin(cpu)?;
+        pin(cpu).map_err(|source| LoadError::System { action: "stay on the processor asked for", source })?;
     }
     for target in &settings.targets {
         create_topics(settings, *target)?;
+    }
+    if !settings.think.is_zero() {
+        // A sleep of microseconds is not rounded up to the 50 of a usual thread.
+        rustix::thread::set_current_timer_slack(NonZeroU64::new(1))
+            .map_err(|error| LoadError::System { action: "sleep for microseconds", source: error.into() })?;
     }
     let mut load = Load::connect(settings)?;
     let cpu_start_ns = cpu_time_ns();
@@ -113,15 +121,44 @@ pub fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
 }
 
-/// Keeps this thread on one processor.
-fn pin(cpu: usize) -> Result<(), LoadError> {
-    let refused = |source| LoadError::System { action: "stay on the processor asked for", source };
-    if cpu >= rustix::thread::CpuSet::MAX_CPU {
-        return Err(refused(io::Error::new(io::ErrorKind::InvalidInput, "there is none of that number")));
+/// Keeps the calling thread, and what it starts from now on, on one processor.
+///
+/// # Errors
+/// When there is no such processor.
+pub fn pin(cpu: usize) -> io::Result<()> {
+    if cpu >= CpuSet::MAX_CPU {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "there is none of that number"));
     }
-    let mut only = rustix::thread::CpuSet::new();
+    let mut only = CpuSet::new();
     only.set(cpu);
-    rustix::thread::sched_setaffinity(None, &only).map_err(|error| refused(error.into()))
+    Ok(sched_setaffinity(None, &only)?)
+}
+
+/// What a request costs beside what it needs.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    work_ns: u64,
+    think: Duration,
+}
+
+impl Cost {
+    /// Spends the processor's part of one request.
+    fn work(self) {
+        if self.work_ns == 0 {
+            return;
+        }
+        let end_ns = now_ns() + self.work_ns;
+        while now_ns() < end_ns {
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Lets the time of `requests` pass at once: a sleep each would be all wake-ups.
+    fn think(self, requests: u32) {
+        if !self.think.is_zero() && requests > 0 {
+            std::thread::sleep(self.think * requests);
+        }
+    }
 }
 
 struct Load {
@@ -130,6 +167,8 @@ struct Load {
     buffer: ReadBuffer,
     pace: Pace,
     send: Sending,
+    write_each: bool,
+    cost: Cost,
     /// In open loop.
     schedule: Option<OpenSchedule>,
     /// Number of the next message, in closed loop.
@@ -208,6 +247,8 @@ impl Load {
             buffer: ReadBuffer::default(),
             pace: settings.pace,
             send: settings.send,
+            write_each: settings.write_each,
+            cost: Cost { work_ns: nanos(settings.work), think: settings.think },
             schedule,
             sequence: 0,
             kit,
@@ -321,8 +362,13 @@ impl Load {
                 self.orphans.pop_front();
                 self.tally.resent(self.kit.batch);
             }
+            self.cost.work();
+            self.cost.think(1);
             self.producers[index].send(sequence, intended_ns, now, born_ms);
-            if !self.touched.contains(&index) {
+            if self.write_each {
+                let sent = self.flush(index);
+                self.settle(index, sent)?;
+            } else if !self.touched.contains(&index) {
                 self.touched.push(index);
             }
             outstanding += 1;
@@ -357,20 +403,31 @@ impl Load {
 
     /// Closed loop: replaces what was answered. Both loops: writes what the kernel did not take earlier.
     fn refill(&mut self, index: usize, now: u64) -> Result<(), LoadError> {
-        let producer = &mut self.producers[index];
+        let producer = &self.producers[index];
         if let Pace::Closed { in_flight } = self.pace
             && now < self.window.end_ns
             && producer.is_up()
             && producer.pending().len() < in_flight
         {
-            let (now, born_ms) = (now_ns(), unix_ms());
-            while producer.pending().len() < in_flight {
+            let (mut now, born_ms) = (now_ns(), unix_ms());
+            let wanted = in_flight - producer.pending().len();
+            self.cost.think(u32::try_from(wanted).unwrap_or(u32::MAX));
+            for _ in 0..wanted {
+                self.cost.work();
+                if self.write_each {
+                    // Those before it have been written by now.
+                    now = now_ns();
+                }
+                let producer = &mut self.producers[index];
                 if let Some(orphan) = self.orphans.pop_front() {
                     self.tally.resent(self.kit.batch);
                     producer.send(orphan.sequence, orphan.intended_ns, now, born_ms);
                 } else {
                     producer.send(self.sequence, now, now, born_ms);
                     self.sequence += self.kit.batch;
+                }
+                if self.write_each {
+                    self.flush(index)?;
                 }
             }
         }

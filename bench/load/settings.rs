@@ -24,6 +24,8 @@ const RATE_MAX: u64 = 100_000_000;
 const BATCH_MAX: usize = 1024;
 /// Most groups that pull the same messages.
 const GROUPS_MAX: usize = 64;
+/// Most that a request may cost beside what it needs: at a second each there is no load any more.
+const COST_MAX: Duration = Duration::from_secs(1);
 
 /// What is sent, how fast and for how long. Names are those of the command line, in a scenario without the dashes.
 #[derive(Debug, Clone, Args, Deserialize)]
@@ -69,6 +71,17 @@ pub struct LoadArgs {
     /// Messages of one request
     #[arg(long, default_value_t = 1)]
     pub batch: usize,
+    /// Write each request by itself, as stock clients do, instead of all that are ready together
+    #[arg(long)]
+    pub write_each: bool,
+    /// Processor time to spend on each request before it is written, such as 2us: as a client that costs more
+    #[arg(long, value_parser = parse_duration, default_value = "0us")]
+    #[serde(deserialize_with = "duration")]
+    pub work: Duration,
+    /// Time to let pass for each request before it is written, without the processor, such as 2us: as a client that is further away
+    #[arg(long, value_parser = parse_duration, default_value = "0us")]
+    #[serde(deserialize_with = "duration")]
+    pub think: Duration,
     /// How long to measure, such as 10s, 500ms, 2m or 1h
     #[arg(long, value_parser = parse_duration, default_value = "10s")]
     #[serde(deserialize_with = "duration")]
@@ -84,6 +97,10 @@ pub struct LoadArgs {
     /// Pull the messages back with long polls on connections of their own, and measure until each arrived
     #[arg(long)]
     pub end_to_end: bool,
+    /// Also pull them from the slaves of a cluster that is brought up or found by its name server, in a group of its own, and measure how much
+    /// later each message is there than at its master; goes with --end-to-end
+    #[arg(long)]
+    pub lag: bool,
     /// Groups that pull all messages each; goes with --end-to-end
     #[arg(long, default_value_t = 1)]
     pub groups: usize,
@@ -199,6 +216,12 @@ pub struct Settings {
     pub tags: u32,
     /// Messages of one request.
     pub batch: usize,
+    /// Whether each request is a write of its own.
+    pub write_each: bool,
+    /// Processor time spent on each request beside what it needs.
+    pub work: Duration,
+    /// Time that passes for each request without the processor.
+    pub think: Duration,
     /// What counts.
     pub duration: Duration,
     /// What goes before.
@@ -306,10 +329,13 @@ impl Settings {
         if args.duration.is_zero() {
             return Err(SettingsError::NoDuration);
         }
-        if !args.end_to_end && (args.audit || args.groups != 1) {
+        if !args.end_to_end && (args.audit || args.lag || args.groups != 1) {
             return Err(SettingsError::Contradiction(
-                "--audit and --groups need --end-to-end: they are about what arrives",
+                "--audit, --lag and --groups need --end-to-end: they are about what arrives",
             ));
+        }
+        if args.work.max(args.think) > COST_MAX {
+            return Err(SettingsError::Contradiction("--work and --think are times for one request: at most 1s"));
         }
         let connections = within("--connections", args.connections, 1, CONNECTIONS_MAX)?;
         if connections < place.targets.len() {
@@ -322,6 +348,11 @@ impl Settings {
             (true, true) => place.targets.iter().map(|target| vec![*target]).collect(),
             (true, false) => place.sources.clone(),
         };
+        if args.lag && place.lag_sources.is_empty() {
+            return Err(SettingsError::Contradiction(
+                "--lag needs slaves that are known: --up, -n, or --lag-at names them",
+            ));
+        }
         if !place.lag_sources.is_empty() && (args.groups != 1 || place.lag_sources.len() != place.targets.len()) {
             return Err(SettingsError::Contradiction("--lag-at takes one slave a target, and has a group of its own"));
         }
@@ -342,6 +373,9 @@ impl Settings {
             keys: args.keys,
             tags: within("--tags", args.tags, 0, 10_000)?,
             batch,
+            write_each: args.write_each,
+            work: args.work,
+            think: args.think,
             duration: args.duration,
             warmup: args.warmup,
             drain: args.drain,
@@ -464,7 +498,7 @@ fn parse_sizes(text: &str) -> Result<Vec<SizeShare>, SettingsError> {
     Ok(sizes)
 }
 
-/// `10s`, `500ms`, `2m`, `1h`.
+/// `10s`, `500ms`, `20us`, `2m`, `1h`.
 ///
 /// # Errors
 /// A sentence.
@@ -472,6 +506,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let scale = match unit {
+        "us" => 1e-6,
         "ms" => 0.001,
         "s" => 1.0,
         "m" => 60.0,

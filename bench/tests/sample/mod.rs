@@ -124,6 +124,7 @@ impl Sample {
                 ProcessUse { name: "broker-a master".to_owned(), cpu: 0.62, resident_mb: 412.0, descriptors: 88 },
                 ProcessUse { name: "broker-a slave".to_owned(), cpu: 0.21, resident_mb: 301.5, descriptors: 61 },
             ],
+            cores: Vec::new(),
             failover: None,
         });
         self.results.runs.last_mut().expect("just pushed")
@@ -210,6 +211,9 @@ fn settings(asked: Option<u32>) -> SettingsReport {
         send: Some(Sending::Async),
         sizes: vec![SizeShare { bytes: 256, share: 1 }],
         batch: 1,
+        write_each: false,
+        work_us: 0.0,
+        think_us: 0.0,
         keys: false,
         tags: 0,
         duration_s: 20.0,

@@ -1,7 +1,7 @@
 //! `ringmq-cluster up FOLDER` on a copy of `conf/2m-2s-sync` with ports and folders of its own: all of it serves, and all of it ends.
 //!
 //! Messages go through `ringmq-admin`, as `conf/README.md` shows it. The cluster runs the `ringmq` beside it, which a test of the whole workspace
-//! builds; without one the tests say so and are skipped. What a lost node does is in `tests/cluster.rs`.
+//! builds, and so does the `ringmq-admin`; without them the tests say so and are skipped. What a lost node does is in `tests/cluster.rs`.
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
 
 use std::fs;
@@ -16,7 +16,6 @@ use ringmq_peers::{PortBlock, Process};
 use tempfile::TempDir;
 
 const CLUSTER: &str = env!("CARGO_BIN_EXE_ringmq-cluster");
-const ADMIN: &str = env!("CARGO_BIN_EXE_ringmq-admin");
 /// The files of the mode.
 const BROKERS: [&str; 4] = ["broker-a", "broker-a-s", "broker-b", "broker-b-s"];
 const NAME_SERVERS: [&str; 2] = ["namesrv-1", "namesrv-2"];
@@ -33,13 +32,14 @@ struct Mode {
 }
 
 impl Mode {
-    /// `None` with a line when there is no `ringmq` to run.
+    /// `None` with a line when there is no `ringmq` or no `ringmq-admin` to run.
     fn copy() -> Option<Mode> {
-        let ringmq = Path::new(CLUSTER).with_file_name("ringmq");
-        if !ringmq.exists() {
-            let line = format!("skipped: {} is missing; cargo test --workspace builds it", ringmq.display());
-            writeln!(io::stderr(), "{line}").expect("stderr is open");
-            return None;
+        for program in [beside("ringmq"), beside("ringmq-admin")] {
+            if !program.exists() {
+                let line = format!("skipped: {} is missing; cargo test --workspace builds it", program.display());
+                writeln!(io::stderr(), "{line}").expect("stderr is open");
+                return None;
+            }
         }
         let mode = Mode {
             folder: TempDir::with_prefix("ringmq-cluster-").expect("the temporary folder is writable"),
@@ -96,7 +96,7 @@ impl Mode {
 
     /// A command of `ringmq-admin`, with one of the name servers; what it prints.
     fn admin(&self, name_server: usize, words: &str) -> String {
-        let mut command = Command::new(ADMIN);
+        let mut command = Command::new(beside("ringmq-admin"));
         command.args(words.split_whitespace()).env("NAMESRV_ADDR", &self.name_servers()[name_server]);
         let Output { stdout, stderr, .. } = run(command);
         format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr))
@@ -110,6 +110,11 @@ impl Drop for Mode {
             drop(Command::new("kill").args(["-KILL", &id.to_string()]).status());
         }
     }
+}
+
+/// Another program of the workspace.
+fn beside(program: &str) -> PathBuf {
+    Path::new(CLUSTER).with_file_name(program)
 }
 
 /// `ringmq-cluster up`, to its end.

@@ -2,23 +2,33 @@
 //!
 //! Each `*.properties` file is a process of its own: `ringmq namesrv` for those whose name begins with `namesrv`, `ringmq broker` for the
 //! others. What they say is printed behind their names. On standard input it takes `kill NAME`, `stop NAME`, `start NAME`, `list` and `quit`,
-//! so that one can watch what a cluster does when a node is lost.
+//! so that one can watch what a cluster does when a node is lost. Its nodes end with it, whatever ends it.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "starts processes and reads files and the keyboard: it is the world around a broker, not a broker"
+)]
 
-use std::io::{ErrorKind, Write as _};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, ExitStatus, Stdio};
-use std::time::Duration;
+use std::process::{Child, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use ringmq::config::{NamesrvConfig, NodeConfig, NodeKind};
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use ringmq_bench::lab::attached::{AttachedArgs, become_attached};
+use ringmq_bench::lab::node;
+use rustix::process::Signal;
 
+/// Lines that wait to be printed; who says more waits.
+const LINES_MAX: usize = 1024;
+/// How often is looked whether a node, or all of it, is to end.
+const LOOK: Duration = Duration::from_millis(50);
 /// Nodes flush and say goodbye within this; then they are killed.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 /// A port in use is looked at again for a second: the kernel lets go of the sockets of a process that has ended in its own time.
@@ -43,13 +53,16 @@ enum Action {
         #[arg(long)]
         ringmq: Option<PathBuf>,
     },
+    /// Become a node that ends with its parent
+    #[command(hide = true)]
+    Attached(AttachedArgs),
 }
 
 /// Why nothing is started, or a node is not.
 #[derive(Debug, thiserror::Error)]
 enum ClusterError {
     #[error("{path} cannot be read: {source}")]
-    Read { path: PathBuf, source: std::io::Error },
+    Read { path: PathBuf, source: io::Error },
     #[error("{path} has no *.properties file; name a folder such as conf/2m-2s-sync")]
     Empty { path: PathBuf },
     #[error("{0}")]
@@ -57,11 +70,11 @@ enum ClusterError {
     #[error(
         "{path}: {address} cannot be listened on: {source}; give it a port of its own, or end the program that has this one"
     )]
-    Port { path: PathBuf, address: SocketAddr, source: std::io::Error },
+    Port { path: PathBuf, address: SocketAddr, source: io::Error },
     #[error("{program} cannot be started: {source}; build it, or name it with --ringmq")]
-    Start { program: PathBuf, source: std::io::Error },
+    Start { program: PathBuf, source: io::Error },
     #[error(transparent)]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
 }
 
 /// One file of the folder, and its process.
@@ -77,78 +90,73 @@ struct Node {
 
 enum Heard {
     Line(String),
-    /// What a person typed; `None`: there is no more.
-    Typed(Option<String>),
+    /// What a person typed.
+    Typed(String),
 }
 
 fn main() -> ExitCode {
-    let Action::Up { folder, ringmq } = Cli::parse().action;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ended = runtime.map_err(ClusterError::Io).and_then(|runtime| {
-        let ended = runtime.block_on(up(&folder, ringmq));
-        // A read of the keyboard cannot be taken back, and must not be waited for.
-        runtime.shutdown_background();
-        ended
-    });
+    let ended = match Cli::parse().action {
+        Action::Up { folder, ringmq } => up(&folder, ringmq).map_err(|error| error.to_string()),
+        Action::Attached(args) => Err(become_attached(&args)),
+    };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ringmq-cluster: {error}");
+        Err(sentence) => {
+            // With stderr closed there is nobody to tell.
+            drop(writeln!(io::stderr(), "ringmq-cluster: {sentence}"));
             ExitCode::FAILURE
         }
     }
 }
 
-async fn up(folder: &Path, ringmq: Option<PathBuf>) -> Result<(), ClusterError> {
+fn up(folder: &Path, ringmq: Option<PathBuf>) -> Result<(), ClusterError> {
     let mut nodes = read_nodes(folder)?;
-    check_ports(&nodes).await?;
+    check_ports(&nodes)?;
     let program = match ringmq {
         Some(program) => program,
         None => std::env::current_exe()?.with_file_name("ringmq"),
     };
-    let (say, mut heard) = mpsc::channel(1024);
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut started = Ok(());
-    for node in &mut nodes {
-        started = node.start(&program, &say);
-        if started.is_err() {
-            break;
-        }
+    let (say, heard) = sync_channel(LINES_MAX);
+    let told = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&told))?;
     }
+    let started = nodes.iter_mut().try_for_each(|node| node.start(&program, &say));
     if started.is_ok() {
-        tokio::spawn(read_commands(say.clone()));
+        let typing = say.clone();
+        // A read of the keyboard cannot be taken back, and is not waited for.
+        thread::spawn(move || read_commands(&typing));
         list(&nodes);
         print("kill NAME (as a crash), stop NAME, start NAME, list, quit; Ctrl-C ends all");
-        loop {
-            tokio::select! {
-                _ = interrupt.recv() => break,
-                _ = terminate.recv() => break,
-                next = heard.recv() => match next {
-                    Some(Heard::Line(line)) => print(&line),
-                    Some(Heard::Typed(Some(typed))) => {
-                        if obey(&mut nodes, &typed, &program, &say).await {
-                            break;
-                        }
-                    }
-                    // Without a terminal it runs until a signal.
-                    Some(Heard::Typed(None)) | None => {}
-                },
-                (index, status) = first_end(&mut nodes) => {
-                    if let Some(node) = nodes.get_mut(index) {
-                        node.child = None;
-                        print(&format!("[{}] ended: {status}; `start {}` brings it back", node.name, node.name));
-                    }
-                }
-            }
-        }
+        serve(&mut nodes, &program, &say, &heard, &told);
     }
-    stop_all(&mut nodes).await;
+    stop_all(&mut nodes, &heard);
     started
 }
 
+/// Prints what nodes say and does what a person types, until it is told to end.
+fn serve(nodes: &mut [Node], program: &Path, say: &SyncSender<Heard>, heard: &Receiver<Heard>, told: &AtomicBool) {
+    while !told.load(Ordering::Relaxed) {
+        match heard.recv_timeout(LOOK) {
+            Ok(Heard::Line(line)) => print(&line),
+            Ok(Heard::Typed(typed)) => {
+                if obey(nodes, &typed, program, say) {
+                    return;
+                }
+            }
+            // Without a terminal it runs until a signal.
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        }
+        for node in nodes.iter_mut() {
+            if let Some(Ok(Some(status))) = node.child.as_mut().map(Child::try_wait) {
+                node.child = None;
+                print(&format!("[{}] ended: {status}; `start {}` brings it back", node.name, node.name));
+            }
+        }
+    }
+}
+
 /// The files of the folder, name servers first.
-#[expect(clippy::disallowed_methods, reason = "this tool reads the files that it starts nodes from")]
 fn read_nodes(folder: &Path) -> Result<Vec<Node>, ClusterError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -188,8 +196,7 @@ fn ports_of(config: &NodeConfig) -> Vec<SocketAddr> {
 
 /// Fails with the first port that is taken, by another program or by another file of the folder: its node would end a moment after its start, and
 /// the others would run without it.
-#[expect(clippy::disallowed_methods, reason = "this tool looks whether its nodes will be able to listen")]
-async fn check_ports(nodes: &[Node]) -> Result<(), ClusterError> {
+fn check_ports(nodes: &[Node]) -> Result<(), ClusterError> {
     let mut held = Vec::new();
     for node in nodes {
         for address in &node.ports {
@@ -198,7 +205,7 @@ async fn check_ports(nodes: &[Node]) -> Result<(), ClusterError> {
             let listener = loop {
                 tried += 1;
                 match TcpListener::bind(address) {
-                    Err(error) if error.kind() == ErrorKind::AddrInUse && tried < PORT_TRIES => sleep(PORT_WAIT).await,
+                    Err(error) if error.kind() == ErrorKind::AddrInUse && tried < PORT_TRIES => sleep(PORT_WAIT),
                     bound => break bound.map_err(failed)?,
                 }
             };
@@ -209,34 +216,46 @@ async fn check_ports(nodes: &[Node]) -> Result<(), ClusterError> {
 }
 
 impl Node {
-    fn start(&mut self, program: &Path, say: &mpsc::Sender<Heard>) -> Result<(), ClusterError> {
-        let mut command = Command::new(program);
-        // A group of its own: Ctrl-C reaches this program alone, which then ends all in order.
-        command.arg(self.kind).arg("-c").arg(&self.file).stdin(Stdio::null()).process_group(0).kill_on_drop(true);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    fn start(&mut self, program: &Path, say: &SyncSender<Heard>) -> Result<(), ClusterError> {
         let failed = |source| ClusterError::Start { program: program.to_owned(), source };
+        // What becomes the node would say so too, but as a node that ended. A bare name is looked up where the system looks.
+        if program.components().count() > 1 {
+            program.metadata().map_err(failed)?;
+        }
+        let mut command = node::ringmq(program, self.kind, &self.file, None).map_err(failed)?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(failed)?;
         if let Some(stdout) = child.stdout.take() {
-            tokio::spawn(pass_on(self.name.clone(), stdout, say.clone()));
+            self.pass_on(stdout, say);
         }
         if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(pass_on(self.name.clone(), stderr, say.clone()));
+            self.pass_on(stderr, say);
         }
         self.child = Some(child);
         Ok(())
     }
 
     fn signal(&self, signal: Signal) {
-        let id = self.child.as_ref().and_then(Child::id).and_then(|id| i32::try_from(id).ok());
-        if let Some(pid) = id.and_then(Pid::from_raw) {
-            // It may have ended by itself a moment ago.
-            let _ended = kill_process(pid, signal);
+        if let Some(child) = &self.child {
+            node::signal(child.id(), signal);
         }
+    }
+
+    /// Its lines behind its name, until it closes them.
+    fn pass_on(&self, from: impl Read + Send + 'static, say: &SyncSender<Heard>) {
+        let (name, say) = (self.name.clone(), say.clone());
+        thread::spawn(move || {
+            for line in BufReader::new(from).lines().map_while(Result::ok) {
+                if say.send(Heard::Line(format!("[{name}] {line}"))).is_err() {
+                    return;
+                }
+            }
+        });
     }
 }
 
 /// Carries out what a person typed. True: they want it to end.
-async fn obey(nodes: &mut [Node], typed: &str, program: &Path, say: &mpsc::Sender<Heard>) -> bool {
+fn obey(nodes: &mut [Node], typed: &str, program: &Path, say: &SyncSender<Heard>) -> bool {
     let mut words = typed.split_whitespace();
     let (verb, name) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     match verb {
@@ -270,64 +289,51 @@ async fn obey(nodes: &mut [Node], typed: &str, program: &Path, say: &mpsc::Sende
     false
 }
 
-/// Waits until one of the nodes has ended.
-async fn first_end(nodes: &mut [Node]) -> (usize, ExitStatus) {
-    loop {
-        for (index, node) in nodes.iter_mut().enumerate() {
-            if let Some(child) = &mut node.child
-                && let Ok(Some(status)) = child.try_wait()
-            {
-                return (index, status);
+/// Brokers first: they say goodbye to the name servers.
+fn stop_all(nodes: &mut [Node], heard: &Receiver<Heard>) {
+    for kind in ["broker", "namesrv"] {
+        let of_kind = |node: &&mut Node| node.kind == kind;
+        nodes.iter_mut().filter(of_kind).for_each(|node| node.signal(Signal::TERM));
+        let deadline = Instant::now() + STOP_WITHIN;
+        for node in nodes.iter_mut().filter(of_kind) {
+            let Some(mut child) = node.child.take() else { continue };
+            while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
+                say_on(heard, LOOK);
+            }
+            if matches!(child.try_wait(), Ok(None)) {
+                print(&format!("[{}] did not stop within {STOP_WITHIN:?} and is killed", node.name));
+                node::signal(child.id(), Signal::KILL);
+                // It cannot refuse.
+                drop(child.wait());
             }
         }
-        sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// Brokers first: they say goodbye to the name servers.
-async fn stop_all(nodes: &mut [Node]) {
-    for kind in ["broker", "namesrv"] {
-        for node in nodes.iter().filter(|node| node.kind == kind) {
-            node.signal(Signal::TERM);
-        }
-        for node in nodes.iter_mut().filter(|node| node.kind == kind) {
-            let Some(child) = &mut node.child else { continue };
-            if timeout(STOP_WITHIN, child.wait()).await.is_err() {
-                print(&format!("[{}] did not stop within {STOP_WITHIN:?} and is killed", node.name));
-                node.signal(Signal::KILL);
-            }
-            node.child = None;
-        }
+/// Prints the next line that a node says, if it comes in time: one that is not heard could not go on to its end.
+fn say_on(heard: &Receiver<Heard>, time: Duration) {
+    if let Ok(Heard::Line(line)) = heard.recv_timeout(time) {
+        print(&line);
     }
 }
 
 fn list(nodes: &[Node]) {
     for node in nodes {
-        let id = node.child.as_ref().and_then(Child::id);
+        let id = node.child.as_ref().map(Child::id);
         let state = id.map_or_else(|| "down".to_owned(), |id| format!("process {id}"));
         print(&format!("{:<12} {state:<16} {}", node.name, node.what));
     }
 }
 
-async fn pass_on(name: String, from: impl AsyncRead + Unpin, say: mpsc::Sender<Heard>) {
-    let mut lines = BufReader::new(from).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        if say.send(Heard::Line(format!("[{name}] {line}"))).await.is_err() {
-            return;
-        }
-    }
-}
-
-async fn read_commands(say: mpsc::Sender<Heard>) {
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    while let Ok(line) = lines.next_line().await {
-        let is_end = line.is_none();
-        if say.send(Heard::Typed(line)).await.is_err() || is_end {
+fn read_commands(say: &SyncSender<Heard>) {
+    for line in io::stdin().lines().map_while(Result::ok) {
+        if say.send(Heard::Typed(line)).is_err() {
             return;
         }
     }
 }
 
 fn print(line: &str) {
-    drop(writeln!(std::io::stdout(), "{line}"));
+    // A closed stdout is no reason to end the nodes.
+    drop(writeln!(io::stdout(), "{line}"));
 }
