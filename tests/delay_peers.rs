@@ -41,15 +41,13 @@ const JAVA: [&str; 12] = [
 const GO: [&str; 4] = ["delay-levels", "retry-levels", "retry-own-level", "retry-at-once"];
 
 /// Where ringmq differs on purpose: facts file, what the line holds, and why.
-const KNOWN_DIFFERENCES: [(&str, &str, &str); 9] = [
+const KNOWN_DIFFERENCES: [(&str, &str, &str); 7] = [
     (
         "raw",
         "in a batch",
         "a level in a batch is refused: Apache drops it and delivers at once, and its clients refuse it themselves",
     ),
     ("raw", "level <>:", "an empty property is kept as it was sent"),
-    ("raw", "%RETRY%RAW_NO_TRY: config", "a group without tries needs no retry topic"),
-    ("raw", "%RETRY%RAW_NO_TRY: 1 and 1 queues", "the same"),
     ("raw", "back at level x: code", "a field that cannot be read is an invalid parameter, which no retry mends"),
     ("raw", "back from before the log: code", "the same"),
     ("raw", "back without group: code", "the same"),

@@ -5,7 +5,7 @@
 
 use bytes::BytesMut;
 
-use super::ack::Promise;
+use super::ack::{Promise, Ticket};
 use super::{Asked, Broker, Handled, Output, Refusal, topic};
 use crate::log::RecordRead;
 use crate::model::{LogOffset, QueueId};
@@ -43,7 +43,9 @@ impl Broker {
             self.reply(asked, &Reply::new(ResponseCode::Success), out);
             return Ok(Handled::Done);
         }
+        // Before anything is known of the message, as RocketMQ does: tools look for a group by this topic.
         let retry = retry_topic(request.group);
+        let ticket = self.ensure_plain_topic(asked.now, &retry, retry_queues, out)?;
         if self.topics.get(&retry).is_some_and(|topic| topic.config.perm & topic::perm::WRITE == 0) {
             let remark = format!("the topic[{retry}] sending message is forbidden");
             return Err(Refusal::new(ResponseCode::NoPermission, remark));
@@ -57,9 +59,7 @@ impl Broker {
         let mut original = std::mem::take(&mut self.scratch.records);
         original.clear();
         let result = match self.log.record(at, &mut original) {
-            RecordRead::Found { .. } => {
-                self.store_copy(asked, request, (at, &original), (retry_queues, times_max), out)
-            }
+            RecordRead::Found { .. } => self.store_copy(asked, request, (at, &original), (times_max, ticket), out),
             RecordRead::Cold(block) => Ok(Handled::Cold(block)),
             RecordRead::Missing => {
                 Err(Refusal::new(ResponseCode::SystemError, format!("look message by offset failed, {at}")))
@@ -74,14 +74,16 @@ impl Broker {
         asked: &Asked,
         request: &SendBackRequest<'_>,
         (at, original): (LogOffset, &BytesMut),
-        (retry_queues, times_max): (u32, i32),
+        (times_max, mut ticket): (i32, Option<Ticket>),
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
         let view = RecordView::decode(original, Some(at), Check::Shape)
             .map_err(|error| Refusal::new(ResponseCode::SystemError, error.to_string()))?;
         let is_given_up = view.reconsume_times >= times_max || request.delay_level < 0;
         let name = if is_given_up { dlq_topic(request.group) } else { retry_topic(request.group) };
-        let ticket = self.ensure_plain_topic(asked.now, &name, if is_given_up { 1 } else { retry_queues }, out)?;
+        if is_given_up {
+            ticket = self.ensure_plain_topic(asked.now, &name, 1, out)?.or(ticket);
+        }
         let level = match request.delay_level {
             _ if is_given_up => 0,
             0 => FIRST_RETRY_LEVEL.saturating_add(view.reconsume_times),

@@ -285,3 +285,21 @@ fn a_message_that_is_sent_back_is_tried_again_and_at_last_given_up() {
     assert_eq!(world.pull(c, "%DLQ%g", 1, "*").records()[0].reconsume_times, 1);
     assert_eq!(send_back(&mut world, 13, "0"), 1, "no record begins there");
 }
+
+#[test]
+fn the_first_message_that_is_sent_back_makes_the_retry_topic_wherever_its_copy_goes() {
+    let mut world = World::new();
+    world.make_topic("T", 1);
+    let c = world.connect();
+    let group = br#"{"groupName":"g","retryQueueNums":2,"retryMaxTimes":0}"#;
+    assert_eq!(world.call(c, RequestCode::UpdateAndCreateSubscriptiongroup, &[], group).code, 0);
+    let ext = [("offset", "77"), ("group", "g"), ("delayLevel", "0")];
+    assert_eq!(world.call(c, RequestCode::ConsumerSendMsgBack, &ext, b"").code, 1, "there is no such message");
+    let topic = &world.broker.topics.get("%RETRY%g").expect("made before the message is looked for").config;
+    assert_eq!((topic.write_queues, topic.read_queues, topic.perm), (2, 2, 6));
+    world.send(c, "T", 0, "", "x");
+    let offset = world.pull(c, "T", 0, "*").records()[0].log_offset.to_string();
+    let ext = [("offset", offset.as_str()), ("group", "g"), ("delayLevel", "0")];
+    assert_eq!(world.call(c, RequestCode::ConsumerSendMsgBack, &ext, b"").code, 0);
+    assert_eq!(world.pull(c, "%DLQ%g", 0, "*").records().len(), 1);
+}
