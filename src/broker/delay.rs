@@ -18,7 +18,8 @@ use super::store::StoreError;
 use super::topic::HALF_TOPIC;
 use super::{Broker, Effect, Output};
 use crate::limits::{
-    JOB_BYTES_PER_TURN, JOB_CLOCK_MS, JOB_MESSAGES_PER_TURN, JOB_READS_MAX, JOB_RETRY_MS, TICK_MS, TOPIC_QUEUES_MAX,
+    JOB_BYTES_PER_TURN, JOB_CLOCK_MS, JOB_MESSAGES_PER_TURN, JOB_READ_WAIT_MS_MAX, JOB_RETRY_MS, TICK_MS,
+    TOPIC_QUEUES_MAX,
 };
 use crate::log::{Appended, Coded, QueueIndex, Read, ReadLimits};
 use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset};
@@ -48,8 +49,6 @@ pub(super) struct Delays {
     /// The file on the disk was ahead of the log, and the one that is right is not written yet. Until it is nothing is stored: a log that has
     /// grown beyond what the old file speaks of would make it credible again.
     is_corrected: bool,
-    /// Messages that could not be read: how often that was tried, by level.
-    reads: Vec<(QueueIndex, QueueOffset, u32)>,
 }
 
 /// What is left of a turn.
@@ -83,6 +82,14 @@ impl Delays {
         let done = self.queues.iter().filter_map(|(level, queue)| Some((*level, self.jobs.done(*queue)?)));
         offsets.extend(done);
         offsets
+    }
+
+    /// Levels that stand still because their next message cannot be read: the level, that message, how often in a row it was tried.
+    pub(super) fn blocked(&self) -> impl Iterator<Item = (i32, QueueOffset, u32)> {
+        self.queues.iter().filter_map(|(level, queue)| {
+            let (at, tries) = self.jobs.failed_reads(*queue)?;
+            Some((*level, at, tries))
+        })
     }
 
     fn log_offset(&self) -> LogOffset {
@@ -228,6 +235,7 @@ impl Broker {
                 }
             }
             Coded::Cold(block) => return Step::Wait(Wait::Block(block)),
+            Coded::Unreadable => return self.wait_to_read(now, job, level, at),
             Coded::None => {}
         }
         budget.messages = budget.messages.saturating_sub(1);
@@ -246,28 +254,19 @@ impl Broker {
                 tracing::warn!(level, %at, %next, "delayed messages are gone from the log before they were delivered");
                 self.delays.jobs.pass(job, next, self.log.appended());
             }
-            Read::Unreadable { next } => {
-                if !self.gives_up_reading(queue, at) {
-                    return Step::Wait(Wait::Until(now.mono.plus_ms(JOB_RETRY_MS)));
-                }
-                tracing::error!(level, %at, "a delayed message cannot be read and is left out");
-                self.delays.jobs.pass(job, next, self.log.appended());
-            }
+            Read::Unreadable { .. } => return self.wait_to_read(now, job, level, at),
         }
         Step::Passed
     }
 
-    /// Whether a message could not be read so often that the ones behind it must not wait any longer.
-    fn gives_up_reading(&mut self, queue: QueueIndex, at: QueueOffset) -> bool {
-        let reads = &mut self.delays.reads;
-        let place = reads.iter().position(|(of, _, _)| *of == queue);
-        let place = place.unwrap_or_else(|| {
-            reads.push((queue, at, 0));
-            reads.len() - 1
-        });
-        let tried = &mut reads[place];
-        *tried = (queue, at, if tried.1 == at { tried.2 + 1 } else { 1 });
-        tried.2 >= JOB_READS_MAX
+    /// An error never moves a reader: what is behind waits until the message was read, or the log knows it to be gone.
+    fn wait_to_read(&mut self, now: Now, job: JobId, level: i32, at: QueueOffset) -> Step {
+        let tries = self.delays.jobs.note_failed_read(job);
+        let wait_ms = read_wait_ms(tries);
+        if tries.is_power_of_two() {
+            tracing::error!(level, %at, tries, wait_ms, "a delayed message cannot be read: its level waits and tries again");
+        }
+        Step::Wait(Wait::Until(now.mono.plus_ms(wait_ms)))
     }
 
     /// Stores the copy of a scheduled record where it belongs. One that can never be delivered is left out, with a line that says so.
@@ -354,6 +353,12 @@ fn wait_ms(due: i64, now: i64, level: i32, levels: &DelayLevels) -> Option<u64> 
     let wait_ms = u64::try_from(due.saturating_sub(now)).ok().filter(|wait| *wait > 0)?;
     let is_beyond = level <= levels.highest() && wait_ms > levels.delay_ms(level);
     (!is_beyond).then_some(wait_ms)
+}
+
+/// How long to wait before a message is looked at again that could not be read `tries` times.
+fn read_wait_ms(tries: u32) -> u64 {
+    let doublings = tries.saturating_sub(1).min(JOB_READ_WAIT_MS_MAX.ilog2());
+    (JOB_RETRY_MS << doublings).min(JOB_READ_WAIT_MS_MAX)
 }
 
 /// The level whose messages wait in this queue.

@@ -40,6 +40,8 @@ struct Job {
     /// What was put again for all messages below is as safe as is promised.
     done: QueueOffset,
     wait: Wait,
+    /// How often in a row the next message could not be read.
+    failed_reads: u32,
 }
 
 /// A message that was dealt with.
@@ -73,7 +75,7 @@ impl Jobs {
             return job;
         }
         let job = JobId(self.list.len());
-        self.list.push(Job { queue, next: from, done: from, wait: Wait::Turn });
+        self.list.push(Job { queue, next: from, done: from, wait: Wait::Turn, failed_reads: 0 });
         self.by_queue.insert(queue, job);
         self.turns.push_back(job);
         job
@@ -104,7 +106,21 @@ impl Jobs {
         let job = self.job_mut(id);
         assert!(next > job.next, "a job went from {} to {next}", job.next);
         job.next = next;
+        job.failed_reads = 0;
         self.passed.push_back(Passed { at, job: id, next });
+    }
+
+    /// The job whose turn it is could not read its next message. How often in a row that was so.
+    pub(super) fn note_failed_read(&mut self, id: JobId) -> u32 {
+        let job = self.job_mut(id);
+        job.failed_reads = job.failed_reads.saturating_add(1);
+        job.failed_reads
+    }
+
+    /// The next message of a queue's job, and how often in a row it could not be read, if that is why it stands still.
+    pub(super) fn failed_reads(&self, queue: QueueIndex) -> Option<(QueueOffset, u32)> {
+        let job = self.job(*self.by_queue.get(&queue)?);
+        (job.failed_reads > 0).then_some((job.next, job.failed_reads))
     }
 
     /// The job whose turn it is waits for something else.

@@ -62,8 +62,10 @@ pub enum Read {
 pub enum Coded {
     /// Java's hash of its tag; in the scheduled topic when it is due, Unix ms.
     Code(i64),
-    /// Nothing: there is no such message, or its entry cannot be read. A [`Log::read`] says which.
+    /// There is no such message.
     None,
+    /// The entry cannot be read now.
+    Unreadable,
     /// Call again when this block was supplied.
     Cold(BlockId),
 }
@@ -209,7 +211,8 @@ impl Log {
         }
         match self.entry(queue, at) {
             Ok(Some(entry)) if entry.log_offset >= self.start() => Coded::Code(entry.tag_code),
-            Ok(_) | Err(Miss::Failed) => Coded::None,
+            Ok(_) => Coded::None,
+            Err(Miss::Failed) => Coded::Unreadable,
             Err(Miss::Cold(block)) => Coded::Cold(block),
         }
     }

@@ -147,11 +147,12 @@ pub const JOB_BYTES_PER_TURN: usize = 64 * 1024;
 /// Messages that jobs have put again and that are not as safe yet as was promised. Beyond, jobs wait.
 pub const JOB_UNPROMISED_MAX: usize = 16 * 1024;
 
-/// How long a job waits that found no room to store in, or a message that it could not read.
+/// How long a job waits that found no room to store in, or a message that it could not read. Each further try to read the same one waits
+/// twice as long as the one before.
 pub const JOB_RETRY_MS: u64 = 100;
 
-/// How often a job tries to read a message before it goes on without it.
-pub const JOB_READS_MAX: u32 = 50;
+/// The longest that a job waits before it tries again to read a message.
+pub const JOB_READ_WAIT_MS_MAX: u64 = 30_000;
 
 /// How long a job that waits for a time of day goes without a look at the clock, which may have been set.
 pub const JOB_CLOCK_MS: u64 = 1_000;

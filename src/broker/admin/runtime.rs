@@ -83,12 +83,16 @@ impl Broker {
         }
     }
 
-    /// How far each delay level is, and how far its queue. Source: `ScheduleMessageService.buildRunningStats`.
+    /// How far each delay level is, and how far its queue. Source: `ScheduleMessageService.buildRunningStats`. A level that stands still says
+    /// which message it cannot read, and how often in a row that was tried, which RocketMQ does not.
     fn set_delays(&self, info: &mut RuntimeInfo) {
         for (level, delivered) in self.delays.offsets() {
             let queue = self.log.find_queue(SCHEDULE_TOPIC, queue_of_level(level));
             let max = queue.map_or(QueueOffset(0), |queue| self.log.bounds(queue).max);
             info.set(format!("scheduleMessageOffset_{level}"), format!("{delivered},{max}"));
+        }
+        for (level, at, tries) in self.delays.blocked() {
+            info.set(format!("scheduleMessageUnreadable_{level}"), format!("{at},{tries}"));
         }
     }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::broker::delay::Delays;
 use crate::broker::persist::Table;
-use crate::limits::{JOB_MESSAGES_PER_TURN, JOB_RETRY_MS};
+use crate::limits::{JOB_MESSAGES_PER_TURN, JOB_READ_WAIT_MS_MAX, JOB_RETRY_MS};
 use crate::model::{QueueId, QueueOffset, Role};
 use crate::protocol::body::{DelayOffsets, LevelOffsets};
 use crate::protocol::message::{BatchedMessage, MessageId, SCHEDULE_TOPIC, append_batched};
@@ -427,4 +427,43 @@ fn copies_wait_until_enough_replicas_are_in_sync() {
     assert_eq!(world.broker.log.appended(), appended, "nothing was stored");
     assert_eq!(world.broker.log.bounds(queue).appended_max, QueueOffset(1));
     assert_eq!(world.delay_file().offsets.get(&1), Some(&QueueOffset(0)), "and the position stays, {file:?}");
+}
+
+#[test]
+fn a_message_that_cannot_be_read_is_waited_for_and_holds_only_its_own_level() {
+    let mut world = World::new();
+    world.make_topic("T", 1);
+    let c = world.connect();
+    // More than one block of the index, and then more than the ring holds.
+    for number in 0..20 {
+        world.send(c, "T", 0, "DELAY\u{1}2\u{2}", &number.to_string());
+    }
+    world.make_topic("OTHER", 1);
+    for _ in 0..100 {
+        world.send(c, "OTHER", 0, "", &"x".repeat(1_000));
+    }
+    world.reads = false;
+    world.fetches.clear();
+    world.send(c, "T", 0, "DELAY\u{1}1\u{2}", "of another level");
+    world.advance(600_000);
+    assert_eq!(world.bodies(c, "T"), ["of another level"]);
+    assert_eq!(world.delay_file().offsets, levels(&[(1, 1), (2, 0)]), "the position stays");
+    assert!(
+        (20..60).contains(&world.fetches.len()),
+        "tried again and again, but not all the time: {}",
+        world.fetches.len()
+    );
+    let tries = |world: &mut World| {
+        let info: serde_json::Value =
+            serde_json::from_slice(&world.call(c, RequestCode::GetBrokerRuntimeInfo, &[], b"").body).unwrap();
+        let blocked = info["table"]["scheduleMessageUnreadable_2"].as_str()?.split_once(',')?;
+        Some((blocked.0.to_owned(), blocked.1.parse::<u32>().unwrap()))
+    };
+    assert!(tries(&mut world).is_some_and(|(at, tries)| at == "0" && tries > 20));
+    world.reads = true;
+    world.advance(JOB_READ_WAIT_MS_MAX);
+    let expected: Vec<String> =
+        std::iter::once("of another level".to_owned()).chain((0..20).map(|number| number.to_string())).collect();
+    assert_eq!(world.bodies(c, "T"), expected);
+    assert_eq!(tries(&mut world), None);
 }

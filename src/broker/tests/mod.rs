@@ -9,7 +9,7 @@ use super::settings::BrokerSettings;
 use super::{Broker, Effect, Output, Tables};
 use crate::config::{NodeConfig, NodeKind};
 use crate::letter::{ToControl, ToShard};
-use crate::log::{BlockId, DiskUsage, FileName, FlushPolicy, HeapTail, Log, LogSettings, TailMemory, Work};
+use crate::log::{BlockId, DiskUsage, FileName, FlushPolicy, HeapTail, IoError, Log, LogSettings, TailMemory, Work};
 use crate::model::{ConnectionId, LinkId, LogOffset, MonoNs, Now, ShardId, UnixMs};
 use crate::protocol::code::RequestCode;
 use crate::protocol::frame::{Encoding, split};
@@ -127,6 +127,8 @@ struct World {
     persists: bool,
     /// Whether the control plane answers.
     registers: bool,
+    /// Whether blocks of the disk can be read.
+    reads: bool,
 }
 
 fn settings() -> BrokerSettings {
@@ -175,6 +177,7 @@ impl World {
             commits: true,
             persists: true,
             registers: true,
+            reads: true,
         };
         world.broker.handle_start(world.now, &mut world.out);
         world.run();
@@ -277,7 +280,8 @@ impl World {
                     self.fetches.push(block);
                     let start = usize::try_from(block.at).unwrap();
                     let data = Bytes::copy_from_slice(&self.disk[&block.file][start..start + block.len as usize]);
-                    self.broker.handle_block(self.now, block, Ok(data), &mut self.out);
+                    let data = if self.reads { Ok(data) } else { Err(IoError::Failed { errno: 5 }) };
+                    self.broker.handle_block(self.now, block, data, &mut self.out);
                 }
             }
         }
