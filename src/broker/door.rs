@@ -222,7 +222,8 @@ impl Broker {
     pub fn poll_timeout(&self) -> Option<MonoNs> {
         let acks = self.next_ack_deadline().into_iter();
         let holds = self.holds.next_deadline();
-        acks.chain(holds).chain(self.calls.next_deadline()).chain(self.next_delay_time()).min()
+        let turns = self.holds.has_turns().then_some(MonoNs(0));
+        acks.chain(holds).chain(turns).chain(self.calls.next_deadline()).chain(self.next_delay_time()).min()
     }
 }
 

@@ -59,7 +59,7 @@ use self::call::Calls;
 use self::client::Clients;
 use self::delay::Delays;
 use self::group::Groups;
-use self::hold::{HoldId, HoldTable};
+use self::hold::HoldTable;
 use self::offset::ConsumerOffsets;
 use self::online::SettingsChanges;
 use self::order::QueueLocks;
@@ -182,7 +182,6 @@ struct Scratch {
     records: BytesMut,
     properties: Vec<u8>,
     frames: BytesMut,
-    woken: Vec<HoldId>,
 }
 
 /// Who asks, and how an answer finds its way back.

@@ -10,9 +10,11 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::filter::TagFilter;
-use super::hold::HoldId;
+use super::hold::{HoldId, Turn};
 use super::{Asked, Broker, Handled, Output, Refusal, topic};
-use crate::limits::{HOLD_MS_MAX, PULL_BYTES_MAX, PULL_ENTRIES_MAX, PULL_MESSAGES_MAX};
+use crate::limits::{
+    HOLD_BYTES_PER_TURN, HOLD_MS_MAX, HOLDS_PER_TURN, PULL_BYTES_MAX, PULL_ENTRIES_MAX, PULL_MESSAGES_MAX,
+};
 use crate::log::{BlockId, QueueIndex, Read, ReadLimits};
 use crate::metrics::Amount;
 use crate::model::{GroupName, MonoNs, QueueId, QueueOffset, TopicName};
@@ -64,6 +66,30 @@ enum Outcome {
         status: &'static str,
     },
     Cold(BlockId),
+}
+
+/// An entry of a consume queue. Source: RocketMQ `ConsumeQueue.CQ_STORE_UNIT_SIZE`.
+const ENTRY_BYTES: usize = 20;
+
+/// What holds may cost in one turn of a shard.
+struct Budget {
+    holds: usize,
+    bytes: usize,
+}
+
+impl Budget {
+    fn of_turn() -> Budget {
+        Budget { holds: HOLDS_PER_TURN, bytes: HOLD_BYTES_PER_TURN }
+    }
+
+    fn is_left(&self) -> bool {
+        self.holds > 0 && self.bytes > 0
+    }
+
+    fn spend(&mut self, bytes: usize) {
+        self.holds -= 1;
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
 }
 
 impl Broker {
@@ -135,7 +161,9 @@ impl Broker {
                     self.answer_pull(asked.now.mono, &pull, &outcome, out);
                 }
             }
-            None => self.answer_pull(asked.now.mono, &pull, &outcome, out),
+            None => {
+                self.answer_pull(asked.now.mono, &pull, &outcome, out);
+            }
         }
         Ok(Handled::Done)
     }
@@ -231,7 +259,8 @@ impl Broker {
         }
     }
 
-    fn answer_pull(&mut self, now: MonoNs, pull: &Pull, outcome: &Outcome, out: &mut Output) {
+    /// Returns how many bytes of records the answer has.
+    fn answer_pull(&mut self, now: MonoNs, pull: &Pull, outcome: &Outcome, out: &mut Output) -> usize {
         let asked = &pull.asked;
         let records = std::mem::replace(&mut self.scratch.records, BytesMut::new());
         let (code, next, status, body): (_, _, _, &[u8]) = match outcome {
@@ -262,7 +291,9 @@ impl Broker {
             let reply = Reply { code, remark: Some(status), ext: &ext, body };
             encode_reply(asked.encoding, asked.opaque, &reply, out.outbox.buffer(asked.connection));
         }
+        let bytes = body.len();
         self.scratch.records = records;
+        bytes
     }
 
     /// Counts what one answer holds.
@@ -300,97 +331,87 @@ impl Broker {
         (suggested, code)
     }
 
-    /// Runs the holds of queues that have grown, and lets their jobs have their turn.
+    /// Lets holds and jobs know which queues have grown, and gives holds their turn, as many as one turn of the shard has room for.
     pub(super) fn wake_readers(&mut self, now: MonoNs, out: &mut Output) {
-        let mut woken = std::mem::take(&mut self.scratch.woken);
         for queue in self.log.queues_advanced() {
             self.delays.jobs.queue_has_grown(queue);
-            woken.clear();
-            self.holds.of_queue(queue, &mut woken);
-            for &id in &woken {
-                self.wake(now, id, out);
-            }
+            self.holds.queue_has_grown(queue);
         }
-        self.scratch.woken = woken;
+        let mut budget = Budget::of_turn();
+        while budget.is_left()
+            && let Some((id, why)) = self.holds.next_turn()
+        {
+            budget.spend(match why {
+                Turn::Grown => self.wake(now, id, out),
+                Turn::Hurried => self.holds.remove(id).map_or(0, |pull| self.answer_empty(now, &pull, out)),
+                Turn::Ended => self.holds.remove(id).map_or(0, |pull| answer_ended(&pull, out)),
+            });
+        }
     }
 
-    /// Runs one hold again. If nothing in what is new matches, it goes on waiting from there.
-    fn wake(&mut self, now: MonoNs, id: HoldId, out: &mut Output) {
-        let Some(mut pull) = self.holds.get_mut(id).map(|held| held.clone()) else { return };
-        if out.outbox.is_over(pull.asked.connection) {
-            // Its next pull is not read before its outbox has drained, which is what slows it down.
+    /// Runs one hold again. If nothing in what is new matches, it goes on waiting from there. Returns how many bytes it looked at.
+    fn wake(&mut self, now: MonoNs, id: HoldId, out: &mut Output) -> usize {
+        let Some(mut pull) = self.holds.get_mut(id).map(|held| held.clone()) else { return 0 };
+        if out.outbox.is_over(pull.asked.connection) || out.outbox.is_full() {
+            // Its next pull is not read, or refused, before the outbox has drained, which is what slows it down.
             self.holds.remove(id);
             return self.answer_empty(now, &pull, out);
         }
         match self.run_pull(&pull) {
-            Outcome::AtEnd { .. } => {}
+            Outcome::AtEnd { .. } => 0,
             Outcome::NoMatch { next, .. } if self.log.bounds(pull.queue).max <= next => {
+                let entries = next.0.saturating_sub(pull.scanned.unwrap_or_default().0);
                 pull.scanned = Some(next);
                 if let Some(held) = self.holds.get_mut(id) {
                     held.scanned = pull.scanned;
                 }
+                usize::try_from(entries).unwrap_or(usize::MAX).saturating_mul(ENTRY_BYTES)
             }
             // What was just appended is in the tail; if it is not, the client asks again and waits for the block then.
             Outcome::Cold(_) => {
                 self.holds.remove(id);
                 let next = pull.scanned.unwrap_or_default();
-                self.answer_pull(now, &pull, &Outcome::NoMatch { next, status: "NO_MATCHED_MESSAGE" }, out);
+                self.answer_pull(now, &pull, &Outcome::NoMatch { next, status: "NO_MATCHED_MESSAGE" }, out)
             }
             outcome => {
                 self.holds.remove(id);
-                self.answer_pull(now, &pull, &outcome, out);
+                self.answer_pull(now, &pull, &outcome, out)
             }
         }
     }
 
-    /// Answers holds whose time is over. What was looked at and did not match need not be looked at again.
+    /// Answers holds whose time is over, as many as one turn of the shard has room for. What was looked at and did not match need not be looked
+    /// at again.
     pub(super) fn expire_holds(&mut self, now: MonoNs, out: &mut Output) {
-        while let Some(pull) = self.holds.pop_due(now) {
-            if out.outbox.is_over(pull.asked.connection) {
-                self.answer_empty(now, &pull, out);
-                continue;
-            }
-            match self.run_pull(&pull) {
-                Outcome::AtEnd { .. } | Outcome::Cold(_) => self.answer_empty(now, &pull, out),
-                outcome => self.answer_pull(now, &pull, &outcome, out),
-            }
+        let mut budget = Budget::of_turn();
+        while budget.is_left()
+            && let Some(pull) = self.holds.pop_due(now)
+        {
+            let is_read = !out.outbox.is_over(pull.asked.connection) && !out.outbox.is_full();
+            budget.spend(match is_read.then(|| self.run_pull(&pull)) {
+                None | Some(Outcome::AtEnd { .. } | Outcome::Cold(_)) => self.answer_empty(now, &pull, out),
+                Some(outcome) => self.answer_pull(now, &pull, &outcome, out),
+            });
         }
     }
 
-    fn answer_empty(&mut self, now: MonoNs, pull: &Pull, out: &mut Output) {
+    fn answer_empty(&mut self, now: MonoNs, pull: &Pull, out: &mut Output) -> usize {
         let next = pull.scanned.unwrap_or_default();
         let outcome = if pull.scanned > pull.from {
             Outcome::NoMatch { next, status: "NO_MATCHED_MESSAGE" }
         } else {
             Outcome::AtEnd { next, status: "OFFSET_OVERFLOW_ONE" }
         };
-        self.answer_pull(now, pull, &outcome, out);
+        self.answer_pull(now, pull, &outcome, out)
     }
+}
 
-    /// Answers the holds of a queue before their time, with nothing: their consumers ask again.
-    pub(super) fn hurry_holds(&mut self, now: MonoNs, queue: QueueIndex, out: &mut Output) {
-        let mut ended = Vec::new();
-        self.holds.of_queue(queue, &mut ended);
-        for id in ended {
-            if let Some(pull) = self.holds.remove(id) {
-                self.answer_empty(now, &pull, out);
-            }
-        }
-    }
-
-    /// Answers the holds of a topic that is deleted.
-    pub(super) fn end_holds_of_queue(&mut self, queue: QueueIndex, out: &mut Output) {
-        let mut ended = Vec::new();
-        self.holds.of_queue(queue, &mut ended);
-        for id in ended {
-            if let Some(pull) = self.holds.remove(id) {
-                let remark = format!("topic[{}] not exist, apply first please!", pull.topic);
-                let reply = Reply::error(ResponseCode::TopicNotExist, &remark);
-                let asked = &pull.asked;
-                encode_reply(asked.encoding, asked.opaque, &reply, out.outbox.buffer(asked.connection));
-            }
-        }
-    }
+/// Answers a hold of a topic that was deleted.
+fn answer_ended(pull: &Pull, out: &mut Output) -> usize {
+    let remark = format!("topic[{}] not exist, apply first please!", pull.topic);
+    let reply = Reply::error(ResponseCode::TopicNotExist, &remark);
+    encode_reply(pull.asked.encoding, pull.asked.opaque, &reply, out.outbox.buffer(pull.asked.connection));
+    0
 }
 
 fn hold_deadline(asked: &Asked, request: &PullRequest<'_>, hold_ms_max: u64) -> Option<MonoNs> {

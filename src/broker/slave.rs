@@ -82,7 +82,7 @@ impl Broker {
             return;
         }
         for name in gone {
-            self.forget_topic(now, name.as_str(), out);
+            self.forget_topic(now, name.as_str());
         }
         for config in table.topics.into_values() {
             let name = config.name.clone();
@@ -136,11 +136,11 @@ impl Broker {
     }
 
     /// Removes a topic from the table, and its offsets, locks and holds with it; its messages stay in the log.
-    pub(super) fn forget_topic(&mut self, now: Now, name: &str, out: &mut Output) {
+    pub(super) fn forget_topic(&mut self, now: Now, name: &str) {
         self.topics.remove(now.unix, name);
         let queues: Vec<QueueIndex> = self.log.queues_of(name).map(|(_, queue)| queue).collect();
         for queue in queues {
-            self.end_holds_of_queue(queue, out);
+            self.holds.end_queue(queue);
         }
         self.offsets.remove_topic(name);
         self.locks.remove_topic(name);

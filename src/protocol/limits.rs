@@ -105,6 +105,12 @@ pub const HOLDS_MAX: usize = 100_000;
 /// Pulls of one connection that may be held: a consumer holds one a message queue.
 pub const HOLDS_PER_CONNECTION_MAX: usize = 16 * 1024;
 
+/// Held pulls that run again or are answered in one turn of a shard; the others have theirs in later turns. A pull costs a few microseconds.
+pub const HOLDS_PER_TURN: usize = 128;
+
+/// Bytes of records and of queue entries that they look at in one turn; one pull may go beyond.
+pub const HOLD_BYTES_PER_TURN: usize = 512 * 1024;
+
 /// Longest time a pull is held, whatever the client asks. Stock clients ask for 15 s and 20 s.
 pub const HOLD_MS_MAX: u64 = 60_000;
 
@@ -179,6 +185,7 @@ pub const PULL_ENTRIES_MAX: u32 = 800;
 pub const PROPERTIES_BYTES_MAX: usize = 32_767;
 
 const _: () = assert!(HOLDS_PER_CONNECTION_MAX < HOLDS_MAX, "one connection must not take every hold");
+const _: () = assert!(PULL_BYTES_MAX <= HOLD_BYTES_PER_TURN, "a turn has room for the answer to a held pull");
 const _: () = assert!(PULL_BYTES_MAX < OUTBOX_BYTES_HIGH, "a pull's answer must fit an outbox that is not full");
 const _: () = assert!(
     PULL_BYTES_MAX + MESSAGE_BODY_BYTES_MAX + PROPERTIES_BYTES_MAX + 4096 < FRAME_BYTES_MAX,

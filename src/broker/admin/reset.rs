@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::super::{Asked, Broker, Handled, Output, Refusal};
 use super::client::{VERSION_WITH_STATUS, check_version};
 use crate::log::{BlockId, Boundary, QueueIndex, Search};
-use crate::model::{MonoNs, QueueId, QueueOffset, UnixMs};
+use crate::model::{QueueId, QueueOffset, UnixMs};
 use crate::protocol::body::{MessageQueue, ResetForm, reset_offsets};
 use crate::protocol::code::{RequestCode, ResponseCode};
 use crate::protocol::frame::Encoding;
@@ -37,7 +37,7 @@ impl Broker {
             Err(block) => return Ok(Handled::Cold(block)),
         };
         if self.settings.resets_offsets {
-            self.set_offsets(asked.now.mono, request, &offsets, out)?;
+            self.set_offsets(request, &offsets)?;
         } else {
             self.tell_new_offsets(request, &offsets, out)?;
         }
@@ -123,13 +123,7 @@ impl Broker {
         }
     }
 
-    fn set_offsets(
-        &mut self,
-        now: MonoNs,
-        request: &ResetOffsetRequest<'_>,
-        offsets: &NewOffsets,
-        out: &mut Output,
-    ) -> Result<(), Refusal> {
+    fn set_offsets(&mut self, request: &ResetOffsetRequest<'_>, offsets: &NewOffsets) -> Result<(), Refusal> {
         for (queue, offset) in offsets {
             if !self.offsets.reset(request.group, request.topic, *queue, *offset) {
                 return Err(Refusal::new(ResponseCode::SystemError, "this broker holds too many consumer offsets"));
@@ -139,7 +133,7 @@ impl Broker {
         let held: Vec<QueueIndex> =
             offsets.keys().filter_map(|queue| self.log.find_queue(request.topic, *queue)).collect();
         for queue in held {
-            self.hurry_holds(now, queue, out);
+            self.holds.hurry_queue(queue);
         }
         Ok(())
     }

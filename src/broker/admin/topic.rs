@@ -63,7 +63,7 @@ impl Broker {
             self.reply(asked, &Reply::new(ResponseCode::Success), out);
             return Ok(Handled::Done);
         }
-        self.forget_topic(asked.now, name, out);
+        self.forget_topic(asked.now, name);
         self.log.remove_topic(name);
         let generation = self.persistence.change(super::super::Table::Topics);
         let gate = Some((super::super::Table::Topics, generation));

@@ -21,6 +21,7 @@ use crate::replication::ReplicaSettings;
 mod admin;
 mod calls;
 mod clients;
+mod crowd;
 mod delay;
 mod master;
 mod online;

@@ -1,0 +1,77 @@
+//! Honest clients in great numbers, and strangers with little effort: no shard stops, and whoever is beside them is served.
+//!
+//! A neighbour sends messages and asks for routes meanwhile; each of its requests must succeed within the three seconds that stock clients
+//! wait, which tells what costs by the square from what does not. Bounds of one turn are counted in unit tests
+//! (`src/broker/tests/crowd.rs`); here the built binary shows that its shell keeps to them.
+#![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
+mod harness;
+
+use std::io::{self, BufReader, Write as _};
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
+
+use harness::{Client, Frame, Neighbour, Node, NodeOptions};
+
+/// Longest wait for anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A node, and the neighbour on it.
+fn begin(options: &NodeOptions) -> io::Result<(Node, Neighbour)> {
+    let node = Node::start(options);
+    Client::connect(&node.broker(0))?.create_topic("neighbour", 1)?;
+    harness::wait_for("route", || Client::connect(&node.name_server()).ok()?.route("neighbour").ok()?);
+    let neighbour = Neighbour::start(&node.broker(0), &node.name_server())?;
+    Ok((node, neighbour))
+}
+
+#[test]
+fn ninety_thousand_held_pulls_of_one_queue_wake_beside_others() -> io::Result<()> {
+    const CONNECTIONS: usize = 9;
+    const PULLS: usize = 10_000;
+    let (node, neighbour) = begin(&NodeOptions::default())?;
+    let mut producer = Client::connect(&node.broker(0))?;
+    producer.create_topic("crowd", 1)?;
+    let mut readers = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut stream = TcpStream::connect(node.broker(0))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut requests = Vec::new();
+        for opaque in 1..=i32::try_from(PULLS).expect("few") {
+            let mut request = Client::long_pull_request("crowd", "crowd", 0, 0, Duration::from_secs(50));
+            request.opaque = opaque;
+            requests.extend(request.encode());
+        }
+        stream.write_all(&requests)?;
+        // What this client asks comes behind the pulls: its answer says that they are held.
+        stream.write_all(&Frame::request(7777).encode())?;
+        let mut reader = BufReader::new(stream);
+        let last = Frame::read(&mut reader)?;
+        assert_eq!(last.code, harness::code::REQUEST_CODE_NOT_SUPPORTED, "a pull was not held: {last:?}");
+        readers.push(reader);
+    }
+    let readers: Vec<_> = readers
+        .into_iter()
+        .map(|mut reader| {
+            thread::spawn(move || -> io::Result<usize> {
+                let mut found = 0;
+                for _ in 0..PULLS {
+                    let answer = Frame::read(&mut reader)?;
+                    // A client that does not keep up with reading is told to ask again.
+                    assert!([0, 19].contains(&answer.code), "{answer:?}");
+                    found += usize::from(answer.code == 0);
+                }
+                Ok(found)
+            })
+        })
+        .collect();
+    producer.send("crowd", 0, b"for all of them")?;
+    let mut found = 0;
+    for reader in readers {
+        found += reader.join().expect("no assertion failed")?;
+    }
+    let latencies = neighbour.end()?;
+    assert!(found > 0, "nobody got the message");
+    assert!(latencies.count > 0 && latencies.max < Duration::from_secs(3), "{latencies:?}");
+    Ok(())
+}
