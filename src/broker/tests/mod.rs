@@ -19,6 +19,7 @@ use crate::protocol::reply::{ExtValue, encode_request};
 use crate::replication::ReplicaSettings;
 
 mod admin;
+mod bounds;
 mod calls;
 mod clients;
 mod delay;
