@@ -13,6 +13,9 @@ use ringmq_peers::{Missing, StockClient};
 use serde_json::{Value, json};
 
 const CONSUMER_SEND_MSG_BACK: i32 = 36;
+const GET_ALL_SUBSCRIPTIONGROUP_CONFIG: i32 = 201;
+const DELETE_SUBSCRIPTIONGROUP: i32 = 207;
+const QUERY_TOPIC_CONSUME_BY_WHO: i32 = 300;
 const SUBSCRIPTION_GROUP_NOT_EXIST: i32 = 26;
 /// Stock clients refuse longer names themselves.
 const GROUP_NAME_BYTES_MAX: usize = 255;
@@ -164,4 +167,40 @@ fn a_heartbeat_for_a_group_that_does_not_exist_is_no_success() {
     assert_eq!(code, SUBSCRIPTION_GROUP_NOT_EXIST, "{remark}");
     assert!(remark.contains("ABSENT"), "{remark}");
     assert_eq!((members(&mut client, "ABSENT"), members(&mut client, "SELF_TEST_C_GROUP")), (0, 1));
+}
+
+/// A late commit brings no deleted group back, and a commit makes none: what belongs to nobody is not stored. As RocketMQ does.
+#[test]
+fn a_commit_for_a_group_that_does_not_exist_is_refused_and_stored_nowhere() {
+    let node = node(&[]);
+    let mut client = client(&node);
+    client.create_topic("T", 1).expect("a topic");
+    client.send("T", 0, b"body").expect("it is stored");
+    let commit = |client: &mut Client, group: &str| {
+        let request = Frame::request(code::UPDATE_CONSUMER_OFFSET)
+            .ext("consumerGroup", group)
+            .ext("topic", "T")
+            .ext("queueId", 0)
+            .ext("commitOffset", 1);
+        client.call(request).expect("it answers").code
+    };
+    let readers = |client: &mut Client| {
+        let answer = client.expect_success("readers", Frame::request(QUERY_TOPIC_CONSUME_BY_WHO).ext("topic", "T"));
+        answer.expect("it answers").json().expect("a list")["groupList"].clone()
+    };
+    assert_eq!(commit(&mut client, "NEVER"), SUBSCRIPTION_GROUP_NOT_EXIST);
+    assert_eq!(client.consumer_offset("NEVER", "T", 0).expect("it answers"), None);
+    assert_eq!(readers(&mut client), json!([]));
+
+    client.heartbeat("c@1", "GONE", "T").expect("it is taken");
+    assert_eq!(commit(&mut client, "GONE"), code::SUCCESS);
+    client.unregister("c@1", "GONE").expect("it is taken");
+    let delete = Frame::request(DELETE_SUBSCRIPTIONGROUP).ext("groupName", "GONE").ext("cleanOffset", true);
+    client.expect_success("delete the group", delete).expect("it is deleted");
+    assert_eq!(commit(&mut client, "GONE"), SUBSCRIPTION_GROUP_NOT_EXIST);
+    assert_eq!(client.consumer_offset("GONE", "T", 0).expect("it answers"), None);
+    assert_eq!(readers(&mut client), json!([]));
+    let groups = client.expect_success("groups", Frame::request(GET_ALL_SUBSCRIPTIONGROUP_CONFIG)).expect("it answers");
+    let groups = groups.json().expect("a table")["subscriptionGroupTable"].clone();
+    assert!(groups.get("NEVER").is_none() && groups.get("GONE").is_none(), "{groups}");
 }

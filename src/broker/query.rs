@@ -59,9 +59,16 @@ impl Broker {
         at: &CommitOffsetRequest<'_>,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        self.group_config(asked.now, at.group, out)?;
+        // A commit makes no group: a late one would bring back what was deleted. But what a slave gives back may be of a group that came to
+        // be while this master was away.
+        if at.is_given_back {
+            self.group_config(asked.now, at.group, out)?;
+        } else if self.groups.get(at.group).is_none() {
+            let remark = format!("Group {} not exist!", at.group);
+            return Err(Refusal::new(ResponseCode::SubscriptionGroupNotExist, remark));
+        }
         let Some(topic) = self.topics.get(at.topic) else {
-            return Err(Refusal::new(ResponseCode::TopicNotExist, format!("topic[{}] not exist", at.topic)));
+            return Err(Refusal::new(ResponseCode::TopicNotExist, format!("Topic {} not exist!", at.topic)));
         };
         let queue_id = topic.check_queue(at.queue_id)?;
         // Go commits -1 for a queue of which it has seen nothing: there is nothing to store.

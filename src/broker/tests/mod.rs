@@ -367,6 +367,13 @@ impl World {
         assert_eq!(answer.code, 0, "{answer:?}");
     }
 
+    fn make_group(&mut self, group: &str) {
+        let connection = self.connect();
+        let body = format!(r#"{{"groupName":"{group}"}}"#);
+        let answer = self.call(connection, RequestCode::UpdateAndCreateSubscriptiongroup, &[], body.as_bytes());
+        assert_eq!(answer.code, 0, "{answer:?}");
+    }
+
     fn ask_send(&mut self, connection: ConnectionId, topic: &str, queue: i32, properties: &str, body: &str) -> i32 {
         let queue = queue.to_string();
         let ext = send_ext(topic, &queue, properties);
