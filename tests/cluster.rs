@@ -327,6 +327,7 @@ fn offsets_return_to_a_master_with_its_slaves_commits() {
     let offset = |node: &Node, queue| connect(node).consumer_offset(group, topic, queue).expect("it answers");
     let mut master = connect(&cluster.masters[0]);
     master.create_topic(topic, 3).expect("it answers");
+    master.heartbeat("c@1", group, topic).expect("it answers");
     for number in 0..30 {
         assert_eq!(master.send(topic, number % 3, b"body").expect("it answers").code, code::SUCCESS);
     }

@@ -96,6 +96,7 @@ fn a_full_disk(flush: Flush) -> io::Result<()> {
     let mut node = Node::start(&options(flush, Some(&disk.path().join("store")), tails.path()));
     let mut client = Client::connect(&node.broker(0))?;
     client.create_topic(TOPIC, 1)?;
+    client.heartbeat("c@1", "G", TOPIC)?;
     client.commit_offset("G", TOPIC, 0, 0)?;
     let mut book = Book::default();
     let refusal = book.send_until_refused(&mut client)?;

@@ -83,34 +83,70 @@ impl ConsumerGroup {
         self.members.values().map(|member| member.client.clone()).collect()
     }
 
-    /// Takes over what a full heartbeat says. True if a topic came or went.
-    fn update_subscriptions(&mut self, data: &ConsumerData) -> bool {
-        let mut is_changed = false;
+    /// Takes over what a full heartbeat says: whether a topic came or went, and what was left out.
+    fn update_subscriptions(&mut self, data: &ConsumerData) -> (bool, Option<NotKept>) {
+        let (mut is_changed, mut not_kept) = (false, None);
+        if data.subscriptions.len() > SUBSCRIPTIONS_PER_GROUP_MAX {
+            not_kept = Some(NotKept::Subscriptions { group: data.group.clone(), count: data.subscriptions.len() });
+        }
         for wanted in data.subscriptions.iter().take(SUBSCRIPTIONS_PER_GROUP_MAX) {
+            let bytes = wanted.expression.len();
+            if bytes > EXPRESSION_BYTES_MAX {
+                not_kept = Some(NotKept::Expression { group: data.group.clone(), topic: wanted.topic.clone(), bytes });
+                continue;
+            }
             let known = self.subscriptions.get(&wanted.topic);
             is_changed |= known.is_none();
-            let is_newer = known.is_none_or(|known| wanted.version > known.data.version);
-            if is_newer && let Some(subscription) = subscription_of(wanted) {
-                self.subscriptions.insert(wanted.topic.clone(), subscription);
+            if known.is_none_or(|known| wanted.version > known.data.version) {
+                self.subscriptions.insert(wanted.topic.clone(), subscription_of(wanted));
             }
         }
         let before = self.subscriptions.len();
         self.subscriptions.retain(|topic, _| data.subscriptions.iter().any(|wanted| wanted.topic == *topic));
-        is_changed | (self.subscriptions.len() != before)
+        (is_changed | (self.subscriptions.len() != before), not_kept)
     }
 }
 
-/// A subscription with its filter; `None` if its expression is too long to keep. Expressions other than tags keep no filter: pulls
-/// with them are refused.
-fn subscription_of(data: &SubscriptionData) -> Option<Subscription> {
-    if data.expression.len() > EXPRESSION_BYTES_MAX {
-        return None;
-    }
+/// A subscription with its filter. Expressions other than tags keep no filter: pulls with them are refused.
+fn subscription_of(data: &SubscriptionData) -> Subscription {
     let filter = match data.expression_type {
         ExpressionType::Tag if !data.is_everything() => TagFilter::Hashes(data.codes.iter().copied().collect()),
         _ => TagFilter::All,
     };
-    Some(Subscription { data: data.clone(), filter: Arc::new(filter) })
+    Subscription { data: data.clone(), filter: Arc::new(filter) }
+}
+
+/// What a heartbeat says and the shard does not keep, because of a bound. All else of it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotKept {
+    /// One more group of a connection.
+    #[error(
+        "group {group} was not taken: a connection may be a member of {GROUPS_PER_CONNECTION_MAX} groups to send and as many to consume"
+    )]
+    Group {
+        /// Which.
+        group: GroupName,
+    },
+    /// Subscriptions of one group beyond the bound.
+    #[error("group {group} subscribes to {count} topics, and only {SUBSCRIPTIONS_PER_GROUP_MAX} were taken")]
+    Subscriptions {
+        /// Which.
+        group: GroupName,
+        /// How many it has.
+        count: usize,
+    },
+    /// An expression that is too long.
+    #[error(
+        "the subscription of group {group} to {topic} was not taken: {bytes} bytes, at most {EXPRESSION_BYTES_MAX} are"
+    )]
+    Expression {
+        /// Which.
+        group: GroupName,
+        /// Of what.
+        topic: TopicName,
+        /// How long it is.
+        bytes: usize,
+    },
 }
 
 #[derive(Debug)]
@@ -121,12 +157,14 @@ struct Connection {
 }
 
 /// What a heartbeat has changed in one consumer group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registered {
     /// Members are to be told.
     pub is_changed: bool,
     /// The client must send its subscriptions again.
     pub wants_subscriptions: bool,
+    /// What was left out.
+    pub not_kept: Option<NotKept>,
 }
 
 /// Connections and online groups of a shard.
@@ -178,13 +216,23 @@ impl Clients {
     }
 
     /// A heartbeat names a producer group.
-    pub fn register_producer(&mut self, connection: ConnectionId, group: GroupName, member: Member) {
-        let Some(known) = self.connections.get_mut(&connection) else { return };
+    ///
+    /// # Errors
+    /// [`NotKept::Group`].
+    pub fn register_producer(
+        &mut self,
+        connection: ConnectionId,
+        group: GroupName,
+        member: Member,
+    ) -> Result<(), NotKept> {
+        // A connection that is gone needs no answer.
+        let Some(known) = self.connections.get_mut(&connection) else { return Ok(()) };
         if known.producer_groups.len() >= GROUPS_PER_CONNECTION_MAX && !known.producer_groups.contains(&group) {
-            return;
+            return Err(NotKept::Group { group });
         }
         known.producer_groups.insert(group.clone());
         self.producers.entry(group).or_default().insert(connection, member);
+        Ok(())
     }
 
     /// A heartbeat names a consumer group. `fingerprint` is 0 in heartbeats of the first version; `without_subscriptions` says that the
@@ -197,10 +245,12 @@ impl Clients {
         fingerprint: i32,
         without_subscriptions: bool,
     ) -> Registered {
-        let nothing = Registered { is_changed: false, wants_subscriptions: without_subscriptions };
-        let Some(known) = self.connections.get_mut(&connection) else { return nothing };
+        let mut registered =
+            Registered { is_changed: false, wants_subscriptions: without_subscriptions, not_kept: None };
+        let Some(known) = self.connections.get_mut(&connection) else { return registered };
         if known.consumer_groups.len() >= GROUPS_PER_CONNECTION_MAX && !known.consumer_groups.contains(&data.group) {
-            return nothing;
+            registered.not_kept = Some(NotKept::Group { group: data.group.clone() });
+            return registered;
         }
         let name = data.group.clone();
         known.consumer_groups.insert(name.clone());
@@ -219,11 +269,11 @@ impl Clients {
         if without_subscriptions {
             // After a restart nothing is known: asking once more is better than rejecting its pulls.
             let is_known = fingerprint != 0 && group.fingerprint == fingerprint;
-            return Registered { is_changed: is_new, wants_subscriptions: !is_known };
+            return Registered { is_changed: is_new, wants_subscriptions: !is_known, not_kept: None };
         }
         group.fingerprint = fingerprint;
-        let is_changed = group.update_subscriptions(data);
-        Registered { is_changed: is_new | is_changed, wants_subscriptions: false }
+        let (is_changed, not_kept) = group.update_subscriptions(data);
+        Registered { is_changed: is_new | is_changed, wants_subscriptions: false, not_kept }
     }
 
     /// A client leaves groups. Returns the consumer group if it has lost a member.

@@ -124,7 +124,7 @@ impl Broker {
             ToShard::MasterFound { ha_address, .. } => self.master_found(now, ha_address, out),
             ToShard::Metadata(metadata) => self.take_metadata(now, *metadata, out),
             ToShard::GivenBack { commits } => self.offsets.given_back(&commits),
-            ToShard::TakeOffsets(kept) => self.take_offsets(&kept),
+            ToShard::TakeOffsets(kept) => self.take_offsets(now, &kept, out),
             ToShard::Settings { ticket, generation, config } => {
                 self.take_settings(now, ticket, generation, &config, out);
             }

@@ -70,16 +70,23 @@ impl Groups {
         self.table.version
     }
 
-    /// Creates a group or changes its settings.
-    pub(super) fn put(&mut self, now: Now, config: SubscriptionGroupConfig) -> Result<(), Refusal> {
-        let groups = &mut self.table.groups;
-        if !groups.contains_key(&config.name) && groups.len() >= GROUPS_MAX {
+    /// Whether there is room for all of these.
+    pub(super) fn check_room(&self, configs: &[SubscriptionGroupConfig]) -> Result<(), Refusal> {
+        let groups = &self.table.groups;
+        let new = configs.iter().filter(|config| !groups.contains_key(&config.name)).count();
+        if new > 0 && groups.len().saturating_add(new) > GROUPS_MAX {
             return Err(Refusal::new(
                 ResponseCode::SystemError,
-                format!("this broker has {GROUPS_MAX} groups: no more"),
+                format!("this broker has {} groups, and may have {GROUPS_MAX}: no more", groups.len()),
             ));
         }
-        groups.insert(config.name.clone(), config);
+        Ok(())
+    }
+
+    /// Creates a group or changes its settings.
+    pub(super) fn put(&mut self, now: Now, config: SubscriptionGroupConfig) -> Result<(), Refusal> {
+        self.check_room(std::slice::from_ref(&config))?;
+        self.table.groups.insert(config.name.clone(), config);
         self.table.version = self.table.version.next(now.unix);
         Ok(())
     }

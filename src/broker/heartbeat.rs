@@ -2,18 +2,27 @@
 //!
 //! Source: RocketMQ `ClientManageProcessor`, `ConsumerManager`, `DefaultConsumerIdsChangeListener`.
 
-use super::client::Member;
+use super::client::{Member, NotKept};
 use super::{Asked, Broker, Handled, Output, Refusal};
 use crate::model::{GroupName, Now};
 use crate::protocol::body::{ConsumerData, HeartbeatData, TopicConfig, consumer_list};
 use crate::protocol::code::{RequestCode, ResponseCode};
 use crate::protocol::frame::Encoding;
-use crate::protocol::message::{check_topic, retry_topic};
+use crate::protocol::message::retry_topic;
 use crate::protocol::reply::{ExtValue, Reply, encode_request};
 use crate::protocol::request::UnregisterClientRequest;
 
+impl From<NotKept> for Refusal {
+    fn from(not_kept: NotKept) -> Refusal {
+        Refusal::new(ResponseCode::SystemError, not_kept.to_string())
+    }
+}
+
 impl Broker {
     /// HEART_BEAT 34. The answer waits until the retry topics of new groups can be found: consumers look them up at once.
+    ///
+    /// What can be taken of it is, the groups of a client being apart from each other. If something could not, the answer says what: RocketMQ
+    /// says success, and the consumer hears of it by silence. A client goes on after an error, and says all of it with its next heartbeat.
     pub(super) fn heartbeat(
         &mut self,
         asked: &Asked,
@@ -29,12 +38,14 @@ impl Broker {
         };
         let mut retry_topics = Vec::new();
         let mut wants_subscriptions = false;
+        let mut refusal = None;
         for data in &beat.consumers {
-            // A group that may not be created is passed over: the other groups of the client work.
-            let Ok(retry_queues) =
-                self.group_config(asked.now, data.group.as_str(), out).map(|group| group.retry_queues)
-            else {
-                continue;
+            let retry_queues = match self.group_config(asked.now, data.group.as_str(), out) {
+                Ok(group) => group.retry_queues,
+                Err(refused) => {
+                    refusal = Some(refused);
+                    continue;
+                }
             };
             retry_topics.extend(self.missing_retry_topic(data, retry_queues));
             let registered = self.clients.register_consumer(
@@ -48,14 +59,20 @@ impl Broker {
             if registered.is_changed {
                 self.notify_group(asked.now, &data.group, out);
             }
+            refusal = registered.not_kept.map(Refusal::from).or(refusal);
         }
         for group in &beat.producers {
-            self.clients.register_producer(asked.connection, group.clone(), member.clone());
+            if let Err(not_kept) = self.clients.register_producer(asked.connection, group.clone(), member.clone()) {
+                refusal = Some(not_kept.into());
+            }
         }
         let ticket = match self.create_topics(asked.now, retry_topics, false, out)? {
             Some(ticket) => Some(ticket),
             None => self.retry_topic_ticket(beat),
         };
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
         // Clients of the first version are told that subscriptions changed, which they do not read.
         let is_first_version = beat.fingerprint == 0;
         let ext = [
@@ -68,7 +85,7 @@ impl Broker {
 
     fn missing_retry_topic(&self, data: &ConsumerData, queues: u32) -> Option<TopicConfig> {
         let name = retry_topic(data.group.as_str());
-        if queues == 0 || self.topics.get(&name).is_some() || check_topic(&name).is_err() {
+        if queues == 0 || self.topics.get(&name).is_some() {
             return None;
         }
         let mut config = TopicConfig::new(&name, queues);

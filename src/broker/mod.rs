@@ -289,7 +289,10 @@ impl Broker {
     fn load(&mut self, tables: Tables) {
         if let Some(table) = tables.topics {
             for config in table.topics.into_values() {
-                let _ = self.topics.put(table.version.timestamp, config);
+                let name = config.name.clone();
+                if let Err(refusal) = self.topics.put(table.version.timestamp, config) {
+                    tracing::error!(topic = %name, why = %refusal.remark, "a topic of topics.json is not served");
+                }
             }
             self.topics.version = table.version;
         }
@@ -357,6 +360,7 @@ impl Broker {
         if configs.is_empty() {
             return Ok(None);
         }
+        self.topics.check_room(&configs)?;
         for config in &configs {
             self.topics.put(now.unix, config.clone())?;
         }

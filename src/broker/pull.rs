@@ -125,7 +125,7 @@ impl Broker {
             && request.sys_flag.commits_offset()
             && let Some(offset) = request.commit_offset
         {
-            self.commit(request.group, request.topic, queue_id, offset);
+            self.commit(request.group, request.topic, queue_id, offset)?;
         }
         let messages_max = request.messages_max.clamp(1, PULL_MESSAGES_MAX);
         let pull = Pull {

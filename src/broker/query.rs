@@ -3,12 +3,18 @@
 //! Source: RocketMQ `ConsumerManageProcessor`, `AdminBrokerProcessor`.
 
 use super::{Asked, Broker, Handled, Output, Refusal};
+use crate::limits::OFFSETS_MAX;
 use crate::log::{self, QueueIndex, Search, StoreTime};
 use crate::model::{QueueId, QueueOffset};
 use crate::protocol::body::{LockRequest, locked_queues};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::reply::{ExtValue, Reply};
 use crate::protocol::request::{self, CommitOffsetRequest, ConsumerOffsetRequest, QueueRequest, SearchOffsetRequest};
+
+pub(super) fn too_many_offsets() -> Refusal {
+    let remark = format!("this broker holds {OFFSETS_MAX} consumer offsets: no more");
+    Refusal::new(ResponseCode::SystemError, remark)
+}
 
 impl Broker {
     /// QUERY_CONSUMER_OFFSET 14. A group without an offset is told "apply your consumeFromWhere" (22), except on a young topic: there it
@@ -53,30 +59,42 @@ impl Broker {
         at: &CommitOffsetRequest<'_>,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        self.group_config(asked.now, at.group, out)?;
+        // A commit makes no group: a late one would bring back what was deleted. But what a slave gives back may be of a group that came to
+        // be while this master was away.
+        if at.is_given_back {
+            self.group_config(asked.now, at.group, out)?;
+        } else if self.groups.get(at.group).is_none() {
+            let remark = format!("Group {} not exist!", at.group);
+            return Err(Refusal::new(ResponseCode::SubscriptionGroupNotExist, remark));
+        }
         let Some(topic) = self.topics.get(at.topic) else {
-            return Err(Refusal::new(ResponseCode::TopicNotExist, format!("topic[{}] not exist", at.topic)));
+            return Err(Refusal::new(ResponseCode::TopicNotExist, format!("Topic {} not exist!", at.topic)));
         };
         let queue_id = topic.check_queue(at.queue_id)?;
         // Go commits -1 for a queue of which it has seen nothing: there is nothing to store.
-        if let Some(offset) = at.offset
-            && !self.commit(at.group, at.topic, queue_id, offset)
-        {
-            return Err(Refusal::new(ResponseCode::SystemError, "this broker holds too many consumer offsets"));
+        if let Some(offset) = at.offset {
+            self.commit(at.group, at.topic, queue_id, offset)?;
         }
         self.reply(asked, &Reply::new(ResponseCode::Success), out);
         Ok(Handled::Done)
     }
 
     /// Stores a consumer's commit; on a slave it is also kept for the master. What was set by an operator and is not told yet stays.
-    pub(super) fn commit(&mut self, group: &str, topic: &str, queue: QueueId, offset: QueueOffset) -> bool {
-        if self.offsets.is_reset(group, topic, queue) {
+    pub(super) fn commit(
+        &mut self,
+        group: &str,
+        topic: &str,
+        queue: QueueId,
+        offset: QueueOffset,
+    ) -> Result<(), Refusal> {
+        let is_stored = if self.offsets.is_reset(group, topic, queue) {
             true
         } else if self.is_slave() {
             self.offsets.commit_on_slave(group, topic, queue, offset)
         } else {
             self.offsets.commit(group, topic, queue, offset)
-        }
+        };
+        if is_stored { Ok(()) } else { Err(too_many_offsets()) }
     }
 
     /// GET_MAX_OFFSET 30. What was never written begins and ends at 0.

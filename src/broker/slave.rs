@@ -148,11 +148,19 @@ impl Broker {
     }
 
     /// A master that starts takes what a replica kept for it. Java's replica tells all that it has, ours what was committed there.
-    pub(super) fn take_offsets(&mut self, kept: &body::ConsumerOffsets) {
+    pub(super) fn take_offsets(&mut self, now: Now, kept: &body::ConsumerOffsets, out: &mut Output) {
         if self.is_slave() {
             return;
         }
-        let moved = self.offsets.take_further(&kept.offsets);
+        // A group may have come to be there while this master was away. Java's replica does not say so, and may tell of deleted groups.
+        for (_, group) in kept.kept.keys() {
+            if let Err(refusal) = self.group_config(now, group.as_str(), out) {
+                tracing::warn!(%group, why = %refusal.remark, "a group that consumed at a replica is not created here");
+            }
+        }
+        let mut known = kept.offsets.clone();
+        known.retain(|(_, group), _| self.groups.get(group.as_str()).is_some());
+        let moved = self.offsets.take_further(&known);
         if moved > 0 {
             tracing::info!(broker = %self.settings.name, moved, "took offsets that consumers committed on a replica while this master was away");
         }

@@ -102,22 +102,35 @@ impl TopicTable {
         self.by_name.get(name).and_then(|slot| self.topics.get_mut(*slot))
     }
 
+    /// Whether all of these may be put: all or none are.
+    ///
+    /// # Errors
+    /// 1 if the shard would have too many topics, 29 if one of these has too many queues.
+    pub fn check_room(&self, configs: &[TopicConfig]) -> Result<(), Refusal> {
+        let mut new = 0_usize;
+        for config in configs {
+            if config.write_queues.max(config.read_queues) > TOPIC_QUEUES_MAX {
+                let remark = format!("topic {} would have more than {TOPIC_QUEUES_MAX} queues", config.name);
+                return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
+            }
+            new += usize::from(!self.by_name.contains_key(&config.name));
+        }
+        if new > 0 && self.topics.len().saturating_add(new) > TOPICS_MAX {
+            return Err(Refusal::new(
+                ResponseCode::SystemError,
+                format!("this broker has {} topics, and may have {TOPICS_MAX}: no more", self.topics.len()),
+            ));
+        }
+        Ok(())
+    }
+
     /// Creates a topic or changes its settings.
     ///
     /// # Errors
-    /// 1 if the shard has too many topics, 29 if this one has too many queues.
+    /// As of [`TopicTable::check_room`].
     pub fn put(&mut self, now: UnixMs, config: TopicConfig) -> Result<&mut Topic, Refusal> {
-        if config.write_queues.max(config.read_queues) > TOPIC_QUEUES_MAX {
-            let remark = format!("topic {} would have more than {TOPIC_QUEUES_MAX} queues", config.name);
-            return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
-        }
+        self.check_room(std::slice::from_ref(&config))?;
         let known = self.by_name.get(&config.name).copied();
-        if known.is_none() && self.topics.len() >= TOPICS_MAX {
-            return Err(Refusal::new(
-                ResponseCode::SystemError,
-                format!("this broker has {TOPICS_MAX} topics: no more"),
-            ));
-        }
         self.touch(now);
         let slot = match known {
             Some(slot) => slot,

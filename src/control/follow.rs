@@ -23,7 +23,7 @@ use crate::model::ShardId;
 use crate::protocol::body::{BodyError, ConsumerOffsets, DelayOffsets, GroupTable, TopicTable};
 use crate::protocol::code::RequestCode;
 use crate::protocol::reply::ExtValue;
-use crate::protocol::request::{TABLE_VERSION, UNLESS_VERSION};
+use crate::protocol::request::{GIVEN_BACK, TABLE_VERSION, UNLESS_VERSION};
 
 /// From one look at the tables of a ringmq master to the next.
 const SYNC_PERIOD: Duration = Duration::from_millis(500);
@@ -168,6 +168,7 @@ impl Follower {
                 ("topic", ExtValue::Str(commit.topic.as_str())),
                 ("queueId", ExtValue::I64(i64::from(commit.queue.0))),
                 ("commitOffset", ExtValue::I64(i64::try_from(commit.offset.0).unwrap_or(i64::MAX))),
+                (GIVEN_BACK, ExtValue::Bool(true)),
             ];
             match wire.ask(RequestCode::UpdateConsumerOffset, &ext, &[], ANSWER).await {
                 Ok(_) => {}

@@ -227,7 +227,7 @@ request_codes! {
     GetAllTopicListFromNameserver = 206, "GET_ALL_TOPIC_LIST_FROM_NAMESERVER", T2, NameServer, Works, Large, [Topic: List], "";
     DeleteSubscriptiongroup = 207, "DELETE_SUBSCRIPTIONGROUP", T2, Broker(Refuses), Works, Scan, [Group: Delete], "";
     GetConsumeStats = 208, "GET_CONSUME_STATS", T2, Broker(Answers), Partly, Scan, [Group: Get, Topic: Get], "pullOffset is the consumer offset";
-    DeleteTopicInBroker = 215, "DELETE_TOPIC_IN_BROKER", T2, Broker(Answers), Works, Scan, [Topic: Delete], "";
+    DeleteTopicInBroker = 215, "DELETE_TOPIC_IN_BROKER", T2, Broker(Refuses), Works, Scan, [Topic: Delete], "";
     DeleteTopicInNamesrv = 216, "DELETE_TOPIC_IN_NAMESRV", T2, NameServer, Works, Cheap, [Cluster: Update], "";
     RegisterTopicInNamesrv = 217, "REGISTER_TOPIC_IN_NAMESRV", T2, NameServer, Works, Cheap, [Cluster: Update], "";
     GetKvlistByNamespace = 219, "GET_KVLIST_BY_NAMESPACE", T2, NameServer, Works, Cheap, [Cluster: Get], "";

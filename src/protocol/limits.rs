@@ -223,11 +223,11 @@ pub const DELAY_LEVELS_MAX: usize = 64;
 /// Longest topic name. Source: RocketMQ `TopicValidator`.
 pub const TOPIC_NAME_BYTES_MAX: usize = 127;
 
-/// Longest name of a retry or dead letter topic, which wraps a group's name. Source: RocketMQ `TopicValidator`.
-pub const RETRY_TOPIC_NAME_BYTES_MAX: usize = 255;
+/// Longest name of a consumer group. Source: RocketMQ `Validators.CHARACTER_MAX_LENGTH`, which clients and broker go by.
+pub const GROUP_NAME_BYTES_MAX: usize = 255;
 
-/// Longest name of a consumer group. Source: RocketMQ `TopicValidator`.
-pub const GROUP_NAME_BYTES_MAX: usize = 120;
+/// Longest name of a retry or dead letter topic: a group's behind `%RETRY%`. RocketMQ's broker makes these without a look at their length.
+pub const RETRY_TOPIC_NAME_BYTES_MAX: usize = GROUP_NAME_BYTES_MAX + 7;
 
 /// Most queues of a topic on one broker, for reading or writing. Bounds what one request can make this shard allocate.
 pub const TOPIC_QUEUES_MAX: u32 = 65_536;

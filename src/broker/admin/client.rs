@@ -36,8 +36,10 @@ impl Broker {
         let mut ext =
             vec![("consumerGroup", ExtValue::Str(request.group)), ("clientId", ExtValue::Str(request.client_id))];
         // Whatever it says, it is a word to the client; no longer one than its name may be.
-        let jstack = request.jstack.filter(|word| word.len() <= CALLED_CLIENT_BYTES_MAX);
-        ext.extend(jstack.map(|word| ("jstackEnable", ExtValue::Str(word))));
+        if request.jstack.is_some_and(|word| word.len() > CALLED_CLIENT_BYTES_MAX) {
+            return Err(Refusal::new(ResponseCode::InvalidParameter, "jstackEnable is neither true nor false"));
+        }
+        ext.extend(request.jstack.map(|word| ("jstackEnable", ExtValue::Str(word))));
         self.relay(asked, callee, RequestCode::GetConsumerRunningInfo, (&ext, &[]), out)?;
         Ok(Handled::Done)
     }

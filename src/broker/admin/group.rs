@@ -19,6 +19,7 @@ impl Broker {
         for config in configs {
             check_group(config.name.as_str())?;
         }
+        self.groups.check_room(configs)?;
         for config in configs {
             self.groups.put(asked.now, config.clone())?;
         }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::query::too_many_offsets;
 use super::super::{Asked, Broker, Handled, Output, Refusal};
 use super::client::{VERSION_WITH_STATUS, check_version};
 use crate::log::{BlockId, Boundary, QueueIndex, Search};
@@ -126,7 +127,7 @@ impl Broker {
     fn set_offsets(&mut self, request: &ResetOffsetRequest<'_>, offsets: &NewOffsets) -> Result<(), Refusal> {
         for (queue, offset) in offsets {
             if !self.offsets.reset(request.group, request.topic, *queue, *offset) {
-                return Err(Refusal::new(ResponseCode::SystemError, "this broker holds too many consumer offsets"));
+                return Err(too_many_offsets());
             }
         }
         // A consumer that waits for messages is to learn of it now, not when its hold is over.
@@ -156,6 +157,12 @@ impl Broker {
         for member in online.members.values() {
             check_version(member, VERSION_WITH_STATUS, "V3_0_7_SNAPSHOT")?;
         }
+        // All or none: what none of them is told, the tool is to try again.
+        if let Some((_, member)) = online.members.iter().find(|(connection, _)| out.outbox.is_over(**connection)) {
+            let remark =
+                format!("The Consumer <{}> does not read what it is sent, so it cannot be told", member.client);
+            return Err(Refusal::new(ResponseCode::SystemError, remark));
+        }
         let table = self.by_message_queue(topic, offsets);
         let ext = [
             ("topic", ExtValue::Str(topic)),
@@ -165,9 +172,6 @@ impl Broker {
         ];
         let code = RequestCode::ResetConsumerClientOffset.number();
         for (connection, member) in &online.members {
-            if out.outbox.is_over(*connection) {
-                continue;
-            }
             self.next_opaque = self.next_opaque.wrapping_add(1);
             let body = reset_offsets(&table, ResetForm::for_language(member.language));
             let buffer = out.outbox.buffer(*connection);

@@ -17,7 +17,9 @@ impl Broker {
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
         if request.kept_only {
-            let table = ConsumerOffsets { offsets: self.offsets.tell_kept(), ..ConsumerOffsets::default() };
+            // Said twice, so that a master knows that this is not all that a replica has.
+            let kept = self.offsets.tell_kept();
+            let table = ConsumerOffsets { offsets: kept.clone(), kept, ..ConsumerOffsets::default() };
             self.reply(asked, &Reply::body(&table.encode()), out);
             return Ok(Handled::Done);
         }

@@ -57,9 +57,8 @@ impl Broker {
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
         check_changeable(name)?;
-        // RocketMQ deletes what is not there with success: tools delete on every broker of a cluster. On a slave it goes when it is gone
-        // from its master.
-        if self.is_slave() || self.topics.get(name).is_none() {
+        // RocketMQ deletes what is not there with success: tools delete on every broker of a cluster.
+        if self.topics.get(name).is_none() {
             self.reply(asked, &Reply::new(ResponseCode::Success), out);
             return Ok(Handled::Done);
         }

@@ -55,6 +55,7 @@ fn topics_are_changed_listed_and_deleted() {
     assert!(all.number("totalTopicNum") > 10 && all.text().contains("\"T\":"));
     let c = world.connect();
     world.send(c, "T", 0, "", "x");
+    world.make_group("g");
     let commit = [("consumerGroup", "g"), ("topic", "T"), ("queueId", "0"), ("commitOffset", "1")];
     world.call(c, RequestCode::UpdateConsumerOffset, &commit, b"");
     let held = world.ask_pull(c, "T", 1, "*", 15_000);
@@ -121,6 +122,7 @@ fn consume_stats_say_how_far_a_group_is_behind() {
     for _ in 0..5 {
         world.send(c, "T", 0, "", "x");
     }
+    world.make_group("g");
     let commit = [("consumerGroup", "g"), ("topic", "T"), ("queueId", "0"), ("commitOffset", "3")];
     world.call(c, RequestCode::UpdateConsumerOffset, &commit, b"");
     let stats = world.call(c, RequestCode::GetConsumeStats, &[("consumerGroup", "g")], b"");

@@ -124,6 +124,7 @@ fn offsets_are_found_as_committed() {
     strict.push(("setZeroIfNotFound", "false"));
     assert_eq!(world.call(c, RequestCode::QueryConsumerOffset, &strict, b"").code, 22);
     let young = world.call(c, RequestCode::QueryConsumerOffset, &at, b"");
+    world.make_group("g");
     assert_eq!((young.code, young.number("offset")), (0, 0), "a young topic is read from its beginning");
     for offset in ["12", "3"] {
         let mut commit = at.to_vec();
@@ -159,6 +160,7 @@ fn offsets_are_written_once_a_second_while_they_change() {
     let mut world = World::new();
     world.make_topic("T", 1);
     let c = world.connect();
+    world.make_group("g");
     world.wait_ms(1_000);
     world.persists = false;
     let ext = [("consumerGroup", "g"), ("topic", "T"), ("queueId", "0"), ("commitOffset", "1")];

@@ -19,6 +19,7 @@ use crate::protocol::reply::{ExtValue, encode_request};
 use crate::replication::ReplicaSettings;
 
 mod admin;
+mod bounds;
 mod calls;
 mod clients;
 mod crowd;
@@ -368,6 +369,13 @@ impl World {
         let queues = queues.to_string();
         let ext = [("topic", topic), ("readQueueNums", &queues), ("writeQueueNums", &queues), ("perm", "6")];
         let answer = self.call(connection, RequestCode::UpdateAndCreateTopic, &ext, b"");
+        assert_eq!(answer.code, 0, "{answer:?}");
+    }
+
+    fn make_group(&mut self, group: &str) {
+        let connection = self.connect();
+        let body = format!(r#"{{"groupName":"{group}"}}"#);
+        let answer = self.call(connection, RequestCode::UpdateAndCreateSubscriptiongroup, &[], body.as_bytes());
         assert_eq!(answer.code, 0, "{answer:?}");
     }
 

@@ -32,6 +32,7 @@ impl World {
 
     fn commit_at(&mut self, queue: &str, offset: &str) {
         let c = self.connect();
+        self.heartbeat(c, "c@1", "g", "T");
         let ext = [("consumerGroup", "g"), ("topic", "T"), ("queueId", queue), ("commitOffset", offset)];
         assert_eq!(self.call(c, RequestCode::UpdateConsumerOffset, &ext, b"").code, 0);
     }
@@ -71,8 +72,8 @@ fn what_only_a_master_may_do_is_refused_as_apache_does() {
     assert_eq!(world.call(c, RequestCode::UpdateAndCreateTopic, &topic, b"").code, 1);
     // Its groups are its master's: a slave that deleted one would be without it until the master's table changes again.
     assert_eq!(world.call(c, RequestCode::DeleteSubscriptiongroup, &[("groupName", "g")], b"").code, 1);
-    // Tools delete on every broker of a cluster: here the topic goes when it has gone from the master.
-    assert_eq!(world.call(c, RequestCode::DeleteTopicInBroker, &[("topic", "T")], b"").code, 0);
+    // Here a topic goes when it has gone from the master: it is there that tools delete.
+    assert_eq!(world.call(c, RequestCode::DeleteTopicInBroker, &[("topic", "T")], b"").code, 1);
     assert!(world.broker.topics.get("T").is_some());
 }
 
@@ -129,9 +130,18 @@ fn a_master_asks_for_what_was_kept_and_takes_it() {
     master.make_topic("T", 4);
     master.commit_at("0", "10");
     master.commit_at("1", "10");
-    master.tell(ToShard::TakeOffsets(Box::new(kept)));
+    master.tell(ToShard::TakeOffsets(Box::new(kept.clone())));
     assert_eq!(master.broker.offsets.get("g", "T", QueueId(0)), Some(QueueOffset(20)));
     assert_eq!(master.broker.offsets.get("g", "T", QueueId(1)), Some(QueueOffset(10)));
+
+    // A group that came to be at the replica comes to be here; what Java's replica tells may be of a group that was deleted.
+    for (table, expected) in [(kept.clone(), true), (ConsumerOffsets { kept: Default::default(), ..kept }, false)] {
+        let mut master = World::new();
+        master.make_topic("T", 4);
+        master.tell(ToShard::TakeOffsets(Box::new(table)));
+        assert_eq!(master.broker.groups.get("g").is_some(), expected);
+        assert_eq!(master.broker.offsets.get("g", "T", QueueId(0)).is_some(), expected);
+    }
 }
 
 #[test]
@@ -149,7 +159,7 @@ fn a_table_that_the_asker_has_is_not_told_again() {
         assert!(world.call(c, code, &[("unlessVersion", &version)], b"").body.is_empty(), "{code:?}");
         versions.push(version);
     }
-    // A commit makes the group, too.
+    // A heartbeat makes the group, too.
     world.make_topic("U", 1);
     world.commit_at("0", "1");
     for (code, version) in tables.into_iter().zip(versions) {

@@ -78,6 +78,12 @@ pub fn check_topic(name: &str) -> Result<(), NameError> {
     check(name, if wraps_group { RETRY_TOPIC_NAME_BYTES_MAX } else { TOPIC_NAME_BYTES_MAX })
 }
 
+const _: () = assert!(
+    RETRY_PREFIX.len() + GROUP_NAME_BYTES_MAX <= RETRY_TOPIC_NAME_BYTES_MAX
+        && DLQ_PREFIX.len() + GROUP_NAME_BYTES_MAX <= RETRY_TOPIC_NAME_BYTES_MAX,
+    "every group has a retry and a dead letter topic"
+);
+
 /// Whether a consumer group may have this name.
 ///
 /// # Errors
@@ -146,9 +152,10 @@ mod tests {
         check("\u{e4}", Err(NameError::IllegalCharacter));
         check(&"t".repeat(127), Ok(()));
         check(&"t".repeat(128), Err(NameError::TooLong { max: 127 }));
-        check(&retry_topic(&"g".repeat(200)), Ok(()));
-        check(&retry_topic(&"g".repeat(249)), Err(NameError::TooLong { max: 255 }));
-        assert_eq!(check_group(&"g".repeat(121)), Err(NameError::TooLong { max: 120 }));
+        check(&retry_topic(&"g".repeat(255)), Ok(()));
+        check(&retry_topic(&"g".repeat(256)), Err(NameError::TooLong { max: 262 }));
+        assert_eq!(check_group(&"g".repeat(255)), Ok(()));
+        assert_eq!(check_group(&"g".repeat(256)), Err(NameError::TooLong { max: 255 }));
         assert_eq!(group_of_retry_topic("%RETRY%g"), Some("g"));
         assert!(is_system_topic("rmq_sys_wheel_timer") && is_system_topic("TBW102") && !is_system_topic("T"));
         assert!(is_system_group("CID_RMQ_SYS_TRANS") && !is_system_group("g"));

@@ -25,7 +25,7 @@ pub use namesrv::{
     RouteRequest,
 };
 pub use offset::{
-    Boundary, CommitOffsetRequest, ConsumerOffsetRequest, KEPT_ONLY, QueueRequest, ResetOffsetRequest,
+    Boundary, CommitOffsetRequest, ConsumerOffsetRequest, GIVEN_BACK, KEPT_ONLY, QueueRequest, ResetOffsetRequest,
     SearchOffsetRequest, TABLE_VERSION, TableRequest, UNLESS_VERSION,
 };
 pub use pull::{PullRequest, PullSysFlag};

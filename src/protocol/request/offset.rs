@@ -45,7 +45,12 @@ pub struct CommitOffsetRequest<'a> {
     /// Next offset that the group reads; none if negative. The Go client commits -1 for a queue that it has no offset of
     /// yet: the answer is success, and what is stored stays.
     pub offset: Option<QueueOffset>,
+    /// [`GIVEN_BACK`].
+    pub is_given_back: bool,
 }
+
+/// A field of ours in 15: a slave gives back to its master what was committed there. Others do not know it, and take it as any commit.
+pub const GIVEN_BACK: &str = "givenBack";
 
 impl<'a> CommitOffsetRequest<'a> {
     /// Reads 15.
@@ -57,12 +62,14 @@ impl<'a> CommitOffsetRequest<'a> {
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
         // One pass over the fields: consumers send one of these a queue every five seconds.
         let (mut group, mut topic, mut queue, mut offset) = (None, None, None, None);
+        let mut is_given_back = false;
         for (name, value) in header.ext.iter() {
             match name {
                 "consumerGroup" => group = Some(value),
                 "topic" => topic = Some(value),
                 "queueId" => queue = Some(value),
                 "commitOffset" => offset = Some(value),
+                GIVEN_BACK => is_given_back = is_true(value),
                 _ => {}
             }
         }
@@ -74,6 +81,7 @@ impl<'a> CommitOffsetRequest<'a> {
             queue_id: queue_id(required(queue, "queueId")?, "queueId")?
                 .ok_or(BadRequest::Number { field: "queueId" })?,
             offset: u64::try_from(offset).ok().map(QueueOffset),
+            is_given_back,
         })
     }
 }

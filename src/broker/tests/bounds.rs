@@ -1,0 +1,66 @@
+//! At a bound: no success for what was not kept, and nothing kept of what was refused.
+
+use super::*;
+use crate::limits::{OFFSETS_MAX, TOPICS_MAX};
+use crate::model::{QueueId, QueueOffset};
+
+#[test]
+fn no_commit_is_lost_to_a_full_table_without_a_word() {
+    let mut world = World::new();
+    world.make_topic("T", 1);
+    let c = world.connect();
+    for group in ["G", "H"] {
+        world.heartbeat(c, "c@1", group, "T");
+    }
+    world.broker.commit("G", "T", QueueId(0), QueueOffset(0)).expect("there is room");
+    for n in 1..u32::try_from(OFFSETS_MAX).unwrap() {
+        assert!(world.broker.offsets.commit("FULL", "OTHER", QueueId(n), QueueOffset(1)));
+    }
+    let commit = |world: &mut World, group: &str| {
+        let ext = [("consumerGroup", group), ("topic", "T"), ("queueId", "0"), ("commitOffset", "7")];
+        world.call(c, RequestCode::UpdateConsumerOffset, &ext, &[]).code
+    };
+    let pull = |world: &mut World, group: &str| {
+        let ext = [
+            ("consumerGroup", group),
+            ("topic", "T"),
+            ("queueId", "0"),
+            ("queueOffset", "0"),
+            ("maxMsgNums", "1"),
+            // Commits, and brings its subscription.
+            ("sysFlag", "5"),
+            ("commitOffset", "8"),
+            ("suspendTimeoutMillis", "0"),
+            ("subscription", "*"),
+            ("subVersion", "0"),
+        ];
+        world.call(c, RequestCode::PullMessage, &ext, &[]).code
+    };
+    assert_eq!((commit(&mut world, "H"), pull(&mut world, "H")), (1, 1), "there is no room for another");
+    assert_eq!((commit(&mut world, "G"), pull(&mut world, "G")), (0, 19), "what is there may move");
+    assert_eq!(world.broker.offsets.get("G", "T", QueueId(0)), Some(QueueOffset(8)));
+}
+
+#[test]
+fn of_several_topics_all_are_made_or_none() {
+    let mut world = World::new();
+    let room = TOPICS_MAX - world.broker.topics.len();
+    for n in 0..room - 1 {
+        let config = crate::protocol::body::TopicConfig::new(&format!("T{n}"), 1);
+        world.broker.topics.put(UnixMs(0), config).expect("there is room");
+    }
+    let c = world.connect();
+    let topic = |name: &str| {
+        format!(
+            r#"{{"topicName":"{name}","readQueueNums":1,"writeQueueNums":1,"perm":6,"topicFilterType":"SINGLE_TAG","topicSysFlag":0,"order":false}}"#
+        )
+    };
+    let make = |world: &mut World, names: &[&str]| {
+        let topics: Vec<String> = names.iter().map(|name| topic(name)).collect();
+        let body = format!(r#"{{"topicConfigList":[{}]}}"#, topics.join(","));
+        world.call(c, RequestCode::UpdateAndCreateTopicList, &[], body.as_bytes()).code
+    };
+    assert_eq!(make(&mut world, &["A", "B"]), 1);
+    assert!(world.broker.topics.get("A").is_none() && world.broker.topics.get("B").is_none());
+    assert_eq!(make(&mut world, &["A"]), 0);
+}

@@ -1,0 +1,206 @@
+//! What is answered is what was done: no success for what was dropped, no state of what does not exist, no stale number.
+//!
+//! Each test asks a built node as a client or a tool would, and then looks whether what it was told is so. Stock clients come where it is
+//! they who suffered. What it cannot show: that Apache answers alike; `differential.rs` does, where both are to be had.
+#![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
+mod harness;
+
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use harness::{Client, Frame, Node, NodeOptions, code, expect_passed, wait_for};
+use ringmq_peers::{Missing, StockClient};
+use serde_json::{Value, json};
+
+const CONSUMER_SEND_MSG_BACK: i32 = 36;
+const GET_ALL_SUBSCRIPTIONGROUP_CONFIG: i32 = 201;
+const DELETE_SUBSCRIPTIONGROUP: i32 = 207;
+const QUERY_TOPIC_CONSUME_BY_WHO: i32 = 300;
+const SUBSCRIPTION_GROUP_NOT_EXIST: i32 = 26;
+/// Stock clients refuse longer names themselves.
+const GROUP_NAME_BYTES_MAX: usize = 255;
+
+fn node(more: &[(&'static str, &str)]) -> Node {
+    let more = more.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+    Node::start(&NodeOptions { more, ..NodeOptions::default() })
+}
+
+fn client(node: &Node) -> Client {
+    Client::connect(&node.broker(0)).expect("it listens")
+}
+
+/// Writes past the test's captured output: what is not tested must be seen.
+fn skipped(why: &str) {
+    writeln!(io::stderr(), "skipped: {why}").expect("standard error is open");
+}
+
+/// One consumer group of a heartbeat, with an expression a topic.
+fn consumer(group: &str, topics: &[(String, String)]) -> Value {
+    let subscriptions: Vec<Value> = topics
+        .iter()
+        .map(|(topic, expression)| {
+            json!({"classFilterMode": false, "topic": topic, "subString": expression, "tagsSet": [], "codeSet": [],
+                   "subVersion": 1, "expressionType": "TAG"})
+        })
+        .collect();
+    json!({"groupName": group, "consumeType": "CONSUME_PASSIVELY", "messageModel": "CLUSTERING",
+           "consumeFromWhere": "CONSUME_FROM_FIRST_OFFSET", "unitMode": false, "subscriptionDataSet": subscriptions})
+}
+
+fn heartbeat(client: &mut Client, producers: &[String], consumers: &[Value]) -> (i32, String) {
+    let producers: Vec<Value> = producers.iter().map(|group| json!({"groupName": group})).collect();
+    let body = json!({"clientID": "c@1", "producerDataSet": producers, "consumerDataSet": consumers});
+    let answer = client.call(Frame::request(code::HEART_BEAT).body(body.to_string())).expect("it answers");
+    (answer.code, answer.remark.unwrap_or_default())
+}
+
+fn members(client: &mut Client, group: &str) -> usize {
+    let request = Frame::request(code::GET_CONSUMER_LIST_BY_GROUP).ext("consumerGroup", group);
+    let answer = client.call(request).expect("it answers");
+    if answer.code != code::SUCCESS {
+        return 0;
+    }
+    answer.json().expect("a list")["consumerIdList"].as_array().map_or(0, Vec::len)
+}
+
+/// Stock clients allow groups of 255 characters, and Apache serves them. Such a group is a member, reads by its heartbeat's subscription, and
+/// gets what it sends back.
+#[test]
+fn groups_of_up_to_255_characters_are_served() {
+    let node = node(&[("messageDelayLevel", "1s 1s 1s")]);
+    let mut client = client(&node);
+    client.create_topic("T", 1).expect("a topic");
+    client.send("T", 0, b"body").expect("it is stored");
+    for length in [120, 121, GROUP_NAME_BYTES_MAX] {
+        let group = format!("{length}{}", "g".repeat(length - 3));
+        let said = heartbeat(&mut client, &[], &[consumer(&group, &[("T".to_owned(), "*".to_owned())])]);
+        assert_eq!(said, (0, String::new()), "{length}");
+        assert_eq!(members(&mut client, &group), 1, "{length}");
+        let pull = Client::pull_request(&group, "T", 0, 0, 1).ext("sysFlag", 0);
+        let pulled = Client::pulled(&client.call(pull).expect("it answers")).expect("it is served");
+        let record = &pulled.records[0];
+        assert_eq!(record.body, b"body", "{length}");
+        let back = Frame::request(CONSUMER_SEND_MSG_BACK)
+            .ext("offset", record.log_offset)
+            .ext("group", &group)
+            .ext("delayLevel", 1)
+            .ext("originMsgId", "none")
+            .ext("originTopic", "T");
+        client.expect_success("send back", back).expect("it is taken");
+        let retry = format!("%RETRY%{group}");
+        let again = wait_for("second try", || client.pull(&group, &retry, 0, 0, 1).ok()?.records.into_iter().next());
+        assert_eq!((again.topic.as_str(), again.body.as_slice()), (retry.as_str(), b"body".as_slice()));
+        client.commit_offset(&group, &retry, 0, 1).expect("it is stored");
+        client.commit_offset(&group, "T", 0, 1).expect("it is stored");
+    }
+    let too_long = "g".repeat(GROUP_NAME_BYTES_MAX + 1);
+    let (code, remark) = heartbeat(&mut client, &[], &[consumer(&too_long, &[])]);
+    assert_ne!(code, 0, "it is no member");
+    assert!(remark.contains(&too_long), "{remark}");
+    // What was acknowledged is there after a restart.
+    drop(client);
+    let mut node = node;
+    assert!(node.stop(Duration::from_secs(20)).success());
+    node.restart();
+    let mut client = Client::connect(&node.broker(0)).expect("it listens");
+    for length in [120, 121, GROUP_NAME_BYTES_MAX] {
+        let group = format!("{length}{}", "g".repeat(length - 3));
+        for topic in ["T".to_owned(), format!("%RETRY%{group}")] {
+            assert_eq!(client.consumer_offset(&group, &topic, 0).expect("it answers"), Some(1), "{length} {topic}");
+        }
+    }
+}
+
+/// The names of the clients' scenarios are as long as topics may be, and a group's is two characters longer.
+#[test]
+fn stock_clients_consume_in_long_groups() {
+    let clients: [(Result<StockClient, Missing>, &[&str]); 3] = [
+        (StockClient::java_5(), &["push-concurrent", "push-orderly", "retry-at-once"]),
+        (StockClient::java_4(), &["push-concurrent", "push-orderly"]),
+        (StockClient::go(), &["push-tags", "push-live"]),
+    ];
+    for (client, scenarios) in clients {
+        let client = match client {
+            Ok(client) => client,
+            Err(missing) => {
+                skipped(&missing.to_string());
+                continue;
+            }
+        };
+        let node = node(&[]);
+        for scenario in scenarios {
+            let prefix = "p".repeat(127 - 1 - scenario.len());
+            let outcomes = client.run(&node.name_server(), &prefix, &[scenario], Duration::from_secs(240));
+            expect_passed(client.name(), &outcomes.expect("the client runs"));
+        }
+    }
+}
+
+/// What one heartbeat may hold is bounded; what goes beyond is said, and all else of it is taken.
+#[test]
+fn a_heartbeat_that_is_not_taken_whole_is_no_success() {
+    let node = node(&[]);
+    let star = |count: usize| (0..count).map(|n| (format!("T{n}"), "*".to_owned())).collect::<Vec<_>>();
+    // (producers, subscriptions of a group, what the remark names)
+    let many_producers: Vec<String> = (0..4_097).map(|n| format!("P{n}")).collect();
+    let long = vec![("T".to_owned(), "a||".repeat(30_000))];
+    let cases: [(&[String], Vec<(String, String)>, &str); 3] =
+        [(&many_producers, star(1), "4096"), (&[], star(4_097), "4096"), (&[], long, "65536")];
+    for (producers, topics, named) in cases {
+        let mut client = client(&node);
+        let sound = consumer("SOUND", &star(1));
+        let (code, remark) = heartbeat(&mut client, producers, &[consumer("G", &topics), sound]);
+        assert_eq!(code, code::SYSTEM_ERROR, "{named}: {remark}");
+        assert!(remark.contains(named), "{remark}");
+        assert_eq!(members(&mut client, "SOUND"), 1, "the other group works");
+    }
+}
+
+/// A group that may not be created is not consumed for; its heartbeat says so, and the others of the same client count.
+#[test]
+fn a_heartbeat_for_a_group_that_does_not_exist_is_no_success() {
+    let node = node(&[("autoCreateSubscriptionGroup", "false")]);
+    let mut client = client(&node);
+    let topics = [("T".to_owned(), "*".to_owned())];
+    let consumers = [consumer("ABSENT", &topics), consumer("SELF_TEST_C_GROUP", &topics)];
+    let (code, remark) = heartbeat(&mut client, &[], &consumers);
+    assert_eq!(code, SUBSCRIPTION_GROUP_NOT_EXIST, "{remark}");
+    assert!(remark.contains("ABSENT"), "{remark}");
+    assert_eq!((members(&mut client, "ABSENT"), members(&mut client, "SELF_TEST_C_GROUP")), (0, 1));
+}
+
+/// A late commit brings no deleted group back, and a commit makes none: what belongs to nobody is not stored. As RocketMQ does.
+#[test]
+fn a_commit_for_a_group_that_does_not_exist_is_refused_and_stored_nowhere() {
+    let node = node(&[]);
+    let mut client = client(&node);
+    client.create_topic("T", 1).expect("a topic");
+    client.send("T", 0, b"body").expect("it is stored");
+    let commit = |client: &mut Client, group: &str| {
+        let request = Frame::request(code::UPDATE_CONSUMER_OFFSET)
+            .ext("consumerGroup", group)
+            .ext("topic", "T")
+            .ext("queueId", 0)
+            .ext("commitOffset", 1);
+        client.call(request).expect("it answers").code
+    };
+    let readers = |client: &mut Client| {
+        let answer = client.expect_success("readers", Frame::request(QUERY_TOPIC_CONSUME_BY_WHO).ext("topic", "T"));
+        answer.expect("it answers").json().expect("a list")["groupList"].clone()
+    };
+    assert_eq!(commit(&mut client, "NEVER"), SUBSCRIPTION_GROUP_NOT_EXIST);
+    assert_eq!(client.consumer_offset("NEVER", "T", 0).expect("it answers"), None);
+    assert_eq!(readers(&mut client), json!([]));
+
+    client.heartbeat("c@1", "GONE", "T").expect("it is taken");
+    assert_eq!(commit(&mut client, "GONE"), code::SUCCESS);
+    client.unregister("c@1", "GONE").expect("it is taken");
+    let delete = Frame::request(DELETE_SUBSCRIPTIONGROUP).ext("groupName", "GONE").ext("cleanOffset", true);
+    client.expect_success("delete the group", delete).expect("it is deleted");
+    assert_eq!(commit(&mut client, "GONE"), SUBSCRIPTION_GROUP_NOT_EXIST);
+    assert_eq!(client.consumer_offset("GONE", "T", 0).expect("it answers"), None);
+    assert_eq!(readers(&mut client), json!([]));
+    let groups = client.expect_success("groups", Frame::request(GET_ALL_SUBSCRIPTIONGROUP_CONFIG)).expect("it answers");
+    let groups = groups.json().expect("a table")["subscriptionGroupTable"].clone();
+    assert!(groups.get("NEVER").is_none() && groups.get("GONE").is_none(), "{groups}");
+}
