@@ -6,14 +6,18 @@
 mod harness;
 
 use std::io::{self, Write as _};
+use std::thread;
 use std::time::Duration;
 
-use harness::{Client, Frame, Node, NodeOptions, code, expect_passed, wait_for};
+use harness::{Client, Frame, Node, NodeOptions, SmallDisk, code, expect_passed, wait_for};
 use ringmq_peers::{Missing, StockClient};
 use serde_json::{Value, json};
 
+const GET_BROKER_RUNTIME_INFO: i32 = 28;
+const GET_EARLIEST_MSG_STORETIME: i32 = 32;
 const CONSUMER_SEND_MSG_BACK: i32 = 36;
 const GET_ALL_SUBSCRIPTIONGROUP_CONFIG: i32 = 201;
+const GET_TOPIC_STATS_INFO: i32 = 202;
 const DELETE_SUBSCRIPTIONGROUP: i32 = 207;
 const QUERY_TOPIC_CONSUME_BY_WHO: i32 = 300;
 const SUBSCRIPTION_GROUP_NOT_EXIST: i32 = 26;
@@ -203,4 +207,62 @@ fn a_commit_for_a_group_that_does_not_exist_is_refused_and_stored_nowhere() {
     let groups = client.expect_success("groups", Frame::request(GET_ALL_SUBSCRIPTIONGROUP_CONFIG)).expect("it answers");
     let groups = groups.json().expect("a table")["subscriptionGroupTable"].clone();
     assert!(groups.get("NEVER").is_none() && groups.get("GONE").is_none(), "{groups}");
+}
+
+/// What retention has removed is gone for everyone who asks, whether somebody has read there since or not, and after a restart as well.
+#[test]
+fn the_smallest_offset_is_that_of_the_first_message_that_is_left() {
+    let Some(disk) = SmallDisk::ext4(96) else { return };
+    let more = [
+        ("cleanFileForciblyEnable", "true"),
+        ("diskSpaceCleanForciblyRatio", "20"),
+        ("mappedFileSizeCommitLog", "8388608"),
+        ("tailSize", "8388608"),
+        ("maxMessageSize", "1048576"),
+    ];
+    let more = more.map(|(key, value)| (key, value.to_owned())).to_vec();
+    let mut node =
+        Node::start(&NodeOptions { more, store_dir: Some(disk.path().join("store")), ..NodeOptions::default() });
+    let mut connected = client(&node);
+    connected.create_topic("T", 1).expect("a topic");
+    for _ in 0..400 {
+        connected.send("T", 0, &[1; 100_000]).expect("it is stored");
+    }
+    let removed = wait_for("retention", || {
+        let log_start = log_start(&mut connected);
+        // Segments still go while the disk has little room: it must have come to rest.
+        thread::sleep(Duration::from_millis(500));
+        (log_start > 0 && log_start == self::log_start(&mut connected)).then_some(log_start)
+    });
+    let said = |client: &mut Client| {
+        let stats = client.expect_success("stats", Frame::request(GET_TOPIC_STATS_INFO).ext("topic", "T"));
+        let stats = String::from_utf8(stats.expect("it answers").body).expect("text");
+        let earliest = Frame::request(GET_EARLIEST_MSG_STORETIME).ext("topic", "T").ext("queueId", 0);
+        let earliest = client.expect_success("time", earliest).expect("it answers").ext_number("timestamp");
+        let stats = stats.split("\"minOffset\":").nth(1).expect("a queue").split([',', '}']).next().expect("a number");
+        (
+            client.min_offset("T", 0).expect("it answers"),
+            stats.parse::<i64>().expect("a number"),
+            earliest.expect("one"),
+        )
+    };
+    let before = said(&mut connected);
+    assert!(node.stop(Duration::from_secs(20)).success());
+    node.options_mut().more.retain(|(key, _)| *key != "cleanFileForciblyEnable");
+    node.restart();
+    let mut connected = client(&node);
+    assert_eq!(log_start(&mut connected), removed, "nothing more went meanwhile");
+    let after = said(&mut connected);
+    let pulled = connected.pull("G", "T", 0, 0, 1).expect("it answers").next_begin_offset;
+    let first = &connected.pull("G", "T", 0, pulled, 1).expect("it answers").records[0];
+    let truth = (first.queue_offset, first.queue_offset, first.store_timestamp_ms);
+    assert!(first.log_offset >= removed && first.queue_offset > 0, "{first:?}");
+    assert_eq!([before, after], [truth, truth], "before and after a restart");
+}
+
+/// Where the log begins.
+fn log_start(client: &mut Client) -> i64 {
+    let info = client.expect_success("runtime", Frame::request(GET_BROKER_RUNTIME_INFO)).expect("it answers");
+    let info = info.json().expect("a table")["table"]["commitLogMinOffset"].clone();
+    info.as_str().expect("text").parse().expect("a number")
 }
