@@ -6,10 +6,11 @@
 mod harness;
 
 use std::io::{self, Write as _};
+use std::net::{IpAddr, TcpListener};
 use std::thread;
 use std::time::Duration;
 
-use harness::{Client, Frame, Node, NodeOptions, SmallDisk, code, expect_passed, wait_for};
+use harness::{Client, Frame, Node, NodeOptions, Record, SmallDisk, code, expect_passed, wait_for};
 use ringmq_peers::{Missing, StockClient};
 use serde_json::{Value, json};
 
@@ -18,6 +19,7 @@ const GET_EARLIEST_MSG_STORETIME: i32 = 32;
 const CONSUMER_SEND_MSG_BACK: i32 = 36;
 const GET_ALL_SUBSCRIPTIONGROUP_CONFIG: i32 = 201;
 const GET_TOPIC_STATS_INFO: i32 = 202;
+const GET_CONSUMER_CONNECTION_LIST: i32 = 203;
 const DELETE_SUBSCRIPTIONGROUP: i32 = 207;
 const QUERY_TOPIC_CONSUME_BY_WHO: i32 = 300;
 const SUBSCRIPTION_GROUP_NOT_EXIST: i32 = 26;
@@ -265,4 +267,37 @@ fn log_start(client: &mut Client) -> i64 {
     let info = client.expect_success("runtime", Frame::request(GET_BROKER_RUNTIME_INFO)).expect("it answers");
     let info = info.json().expect("a table")["table"]["commitLogMinOffset"].clone();
     info.as_str().expect("text").parse().expect("a number")
+}
+
+/// On `::` the kernel shows IPv4 clients as IPv6. What is stored is what they are: other records stop C++ and Python consumers.
+#[test]
+fn clients_over_ipv4_are_stored_as_such_on_a_dual_stack_socket() {
+    if let Err(error) = TcpListener::bind("[::]:0") {
+        return skipped(&format!("this machine has no IPv6: {error}"));
+    }
+    let node = node(&[("bindAddress", "::")]);
+    let ipv4 = |record: &Record| {
+        let hosts = [record.born_host.ip(), record.store_host.ip()];
+        (hosts, record.sys_flag) == ([IpAddr::from([127, 0, 0, 1]); 2], 0)
+    };
+    let mut connected = client(&node);
+    connected.create_topic("T", 1).expect("a topic");
+    connected.send("T", 0, b"main port").expect("it is stored");
+    let port: u16 = node.broker(0).rsplit(':').next().expect("a port").parse().expect("a number");
+    let mut vip = Client::connect(&format!("127.0.0.1:{}", port - 2)).expect("it listens");
+    vip.send("T", 0, b"VIP port").expect("it is stored");
+    let records = connected.read_queue("T", 0, 0).expect("it answers");
+    assert!(records.len() == 2 && records.iter().all(ipv4), "{records:?}");
+    connected.heartbeat("c@1", "G", "T").expect("it is taken");
+    let online = Frame::request(GET_CONSUMER_CONNECTION_LIST).ext("consumerGroup", "G");
+    let online = connected.expect_success("who is online", online).expect("it answers").json().expect("a table");
+    let address = online["connectionSet"][0]["clientAddr"].as_str().expect("an address");
+    assert!(address.starts_with("127.0.0.1:"), "{address}");
+    match StockClient::python() {
+        Ok(python) => {
+            let outcomes = python.run(&node.name_server(), "dual", &["push-tags"], Duration::from_secs(240));
+            expect_passed(python.name(), &outcomes.expect("the client runs"));
+        }
+        Err(missing) => skipped(&missing.to_string()),
+    }
 }
