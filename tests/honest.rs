@@ -10,8 +10,8 @@ use std::net::{IpAddr, TcpListener};
 use std::thread;
 use std::time::Duration;
 
-use harness::{Client, Frame, Node, NodeOptions, Record, SmallDisk, code, expect_passed, wait_for};
-use ringmq_peers::{Missing, StockClient};
+use harness::{Client, Frame, NameServer, Node, NodeOptions, Record, SmallDisk, code, expect_passed, wait_for};
+use ringmq_peers::{Apache, Missing, StockClient};
 use serde_json::{Value, json};
 
 const GET_BROKER_RUNTIME_INFO: i32 = 28;
@@ -19,6 +19,8 @@ const GET_EARLIEST_MSG_STORETIME: i32 = 32;
 const CONSUMER_SEND_MSG_BACK: i32 = 36;
 const GET_ALL_SUBSCRIPTIONGROUP_CONFIG: i32 = 201;
 const GET_TOPIC_STATS_INFO: i32 = 202;
+const WIPE_WRITE_PERM_OF_BROKER: i32 = 205;
+const ADD_WRITE_PERM_OF_BROKER: i32 = 327;
 const GET_CONSUMER_CONNECTION_LIST: i32 = 203;
 const DELETE_SUBSCRIPTIONGROUP: i32 = 207;
 const QUERY_TOPIC_CONSUME_BY_WHO: i32 = 300;
@@ -300,4 +302,63 @@ fn clients_over_ipv4_are_stored_as_such_on_a_dual_stack_socket() {
         }
         Err(missing) => skipped(&missing.to_string()),
     }
+}
+
+/// Draining for maintenance holds: what happens to other topics and groups gives no write permission back, wherever the name server is.
+#[test]
+fn a_wiped_write_permission_stays_wiped_whatever_else_changes() {
+    let whole = NameServer::start(&[]);
+    let strict = NameServer::start(&[("deleteTopicWithBrokerRegistration", "true")]);
+    for name_server in [&whole, &strict] {
+        let address = name_server.address();
+        let node = Node::start(&NodeOptions { name_servers: Some(address.clone()), ..NodeOptions::default() });
+        let (mut broker, mut names) = (client(&node), Client::connect(&address).expect("it listens"));
+        let permission = |names: &mut Client, topic: &str| {
+            let route = names.route(topic).expect("it answers");
+            route.map(|route| route["queueDatas"][0]["perm"].as_i64().expect("a number"))
+        };
+        broker.create_topic("OLD", 1).expect("a topic");
+        let wipe = Frame::request(WIPE_WRITE_PERM_OF_BROKER).ext("brokerName", "broker-a");
+        names.expect_success("wipe", wipe).expect("it is wiped");
+        assert_eq!(permission(&mut names, "OLD"), Some(4));
+        let unchanged = |names: &mut Client, after: &str| {
+            // Each of these is answered when the name server knows of it.
+            assert_eq!(permission(names, "OLD"), Some(4), "after {after}");
+            assert_eq!(permission(names, "BenchmarkTest"), Some(4), "after {after}");
+        };
+        broker.create_topic("MADE", 1).expect("a topic");
+        unchanged(&mut names, "a topic was created");
+        assert_eq!(permission(&mut names, "MADE"), Some(6), "a new topic is registered as it is");
+        broker.send("SENT", 0, b"body").expect("it is stored");
+        unchanged(&mut names, "a send created a topic");
+        broker.heartbeat("c@1", "G", "OLD").expect("it is taken");
+        unchanged(&mut names, "a group's retry topic came to be");
+        let delete = Frame::request(code::DELETE_TOPIC_IN_BROKER).ext("topic", "MADE");
+        broker.expect_success("delete", delete).expect("it is deleted");
+        unchanged(&mut names, "a topic was deleted");
+        assert!(permission(&mut names, "SENT").is_some(), "what was told alone has displaced nothing");
+        let add = Frame::request(ADD_WRITE_PERM_OF_BROKER).ext("brokerName", "broker-a");
+        names.expect_success("add", add).expect("it is back");
+        assert_eq!(permission(&mut names, "OLD"), Some(6));
+    }
+}
+
+/// The same before Apache's name server, whose rules these are.
+#[test]
+fn a_wiped_write_permission_stays_wiped_at_apaches_name_server() {
+    let apache = match Apache::locate() {
+        Ok(apache) => apache,
+        Err(missing) => return skipped(&missing.to_string()),
+    };
+    let name_server = apache.start_name_server().expect("it starts");
+    let address = name_server.address();
+    let node = Node::start(&NodeOptions { name_servers: Some(address.clone()), ..NodeOptions::default() });
+    let (mut broker, mut names) = (client(&node), Client::connect(&address).expect("it listens"));
+    broker.create_topic("OLD", 1).expect("a topic");
+    let wipe = Frame::request(WIPE_WRITE_PERM_OF_BROKER).ext("brokerName", "broker-a");
+    names.expect_success("wipe", wipe).expect("it is wiped");
+    broker.create_topic("MADE", 1).expect("a topic");
+    broker.heartbeat("c@1", "G", "OLD").expect("it is taken");
+    let route = names.route("OLD").expect("it answers").expect("a route");
+    assert_eq!(route["queueDatas"][0]["perm"], 4);
 }

@@ -302,11 +302,12 @@ impl Announcer {
         let Some(view) = self.shards.get_mut(&shard) else { return };
         view.generation = view.generation.saturating_add(1);
         view.version = version;
-        if full {
-            view.topics.clear();
-        }
+        let before = if full { std::mem::take(&mut view.topics) } else { BTreeMap::new() };
         for config in topics {
-            view.topics.insert(config.name.clone(), (config.clone(), view.generation));
+            // What is told again as it was has not changed: name servers are not to hear of it.
+            let same = before.get(&config.name).filter(|(known, _)| known == config);
+            let changed_in = same.map_or(view.generation, |(_, changed_in)| *changed_in);
+            view.topics.insert(config.name.clone(), (config.clone(), changed_in));
         }
         let needed = (shard, view.generation);
         let asked = ticket >= CONTROL_TICKET_MIN;
