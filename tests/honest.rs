@@ -8,7 +8,7 @@ mod harness;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, TcpListener};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use harness::{Client, Frame, NameServer, Node, NodeOptions, Record, SmallDisk, code, expect_passed, wait_for};
 use ringmq_peers::{Apache, Missing, StockClient};
@@ -361,4 +361,32 @@ fn a_wiped_write_permission_stays_wiped_at_apaches_name_server() {
     broker.heartbeat("c@1", "G", "OLD").expect("it is taken");
     let route = names.route("OLD").expect("it answers").expect("a route");
     assert_eq!(route["queueDatas"][0]["perm"], 4);
+}
+
+/// One of the name servers takes connections and never says a word: a hung process, or a firewall that drops what follows the handshake. No reply
+/// comes so late that a client has given up.
+#[test]
+fn a_silent_name_server_delays_no_reply_beyond_a_clients_patience() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let name_server = NameServer::start(&[]);
+    let both = format!("{};{}", name_server.address(), silent.local_addr().expect("it is bound"));
+    let node = Node::start(&NodeOptions { name_servers: Some(both), ..NodeOptions::default() });
+    let mut connected = client(&node);
+    let mut slowest = Vec::new();
+    for round in 0..3 {
+        let begun = Instant::now();
+        connected.create_topic(&format!("MADE{round}"), 4).expect("a topic");
+        let made = begun.elapsed();
+        connected.send(&format!("SENT{round}"), 0, b"body").expect("it is stored");
+        let sent = begun.elapsed() - made;
+        connected.heartbeat("c@1", &format!("G{round}"), "SENT0").expect("it is taken");
+        slowest.push([made, sent, begun.elapsed() - made - sent].into_iter().max().expect("three"));
+    }
+    // What a busy machine takes is in this as well; the wait itself is half a second, and for the first of these only.
+    assert!(slowest.iter().all(|took| *took < Duration::from_millis(2_000)), "{slowest:?}");
+    assert!(slowest[2] < Duration::from_millis(400), "nobody waits for it again and again: {slowest:?}");
+    let mut names = Client::connect(&name_server.address()).expect("it listens");
+    for topic in ["MADE2", "SENT2", "%RETRY%G2"] {
+        assert!(names.route(topic).expect("it answers").is_some(), "{topic} was not known when it was answered");
+    }
 }
