@@ -6,14 +6,22 @@
 mod harness;
 
 use std::io::{self, Write as _};
-use std::time::Duration;
+use std::net::{IpAddr, TcpListener};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use harness::{Client, Frame, Node, NodeOptions, code, expect_passed, wait_for};
-use ringmq_peers::{Missing, StockClient};
+use harness::{Client, Frame, NameServer, Node, NodeOptions, Record, SmallDisk, code, expect_passed, wait_for};
+use ringmq_peers::{Apache, Missing, StockClient};
 use serde_json::{Value, json};
 
+const GET_BROKER_RUNTIME_INFO: i32 = 28;
+const GET_EARLIEST_MSG_STORETIME: i32 = 32;
 const CONSUMER_SEND_MSG_BACK: i32 = 36;
 const GET_ALL_SUBSCRIPTIONGROUP_CONFIG: i32 = 201;
+const GET_TOPIC_STATS_INFO: i32 = 202;
+const WIPE_WRITE_PERM_OF_BROKER: i32 = 205;
+const ADD_WRITE_PERM_OF_BROKER: i32 = 327;
+const GET_CONSUMER_CONNECTION_LIST: i32 = 203;
 const DELETE_SUBSCRIPTIONGROUP: i32 = 207;
 const QUERY_TOPIC_CONSUME_BY_WHO: i32 = 300;
 const SUBSCRIPTION_GROUP_NOT_EXIST: i32 = 26;
@@ -203,4 +211,182 @@ fn a_commit_for_a_group_that_does_not_exist_is_refused_and_stored_nowhere() {
     let groups = client.expect_success("groups", Frame::request(GET_ALL_SUBSCRIPTIONGROUP_CONFIG)).expect("it answers");
     let groups = groups.json().expect("a table")["subscriptionGroupTable"].clone();
     assert!(groups.get("NEVER").is_none() && groups.get("GONE").is_none(), "{groups}");
+}
+
+/// What retention has removed is gone for everyone who asks, whether somebody has read there since or not, and after a restart as well.
+#[test]
+fn the_smallest_offset_is_that_of_the_first_message_that_is_left() {
+    let Some(disk) = SmallDisk::ext4(96) else { return };
+    let more = [
+        ("cleanFileForciblyEnable", "true"),
+        ("diskSpaceCleanForciblyRatio", "20"),
+        ("mappedFileSizeCommitLog", "8388608"),
+        ("tailSize", "8388608"),
+        ("maxMessageSize", "1048576"),
+    ];
+    let more = more.map(|(key, value)| (key, value.to_owned())).to_vec();
+    let mut node =
+        Node::start(&NodeOptions { more, store_dir: Some(disk.path().join("store")), ..NodeOptions::default() });
+    let mut connected = client(&node);
+    connected.create_topic("T", 1).expect("a topic");
+    for _ in 0..400 {
+        connected.send("T", 0, &[1; 100_000]).expect("it is stored");
+    }
+    let removed = wait_for("retention", || {
+        let log_start = log_start(&mut connected);
+        // Segments still go while the disk has little room: it must have come to rest.
+        thread::sleep(Duration::from_millis(500));
+        (log_start > 0 && log_start == self::log_start(&mut connected)).then_some(log_start)
+    });
+    let said = |client: &mut Client| {
+        let stats = client.expect_success("stats", Frame::request(GET_TOPIC_STATS_INFO).ext("topic", "T"));
+        let stats = String::from_utf8(stats.expect("it answers").body).expect("text");
+        let earliest = Frame::request(GET_EARLIEST_MSG_STORETIME).ext("topic", "T").ext("queueId", 0);
+        let earliest = client.expect_success("time", earliest).expect("it answers").ext_number("timestamp");
+        let stats = stats.split("\"minOffset\":").nth(1).expect("a queue").split([',', '}']).next().expect("a number");
+        (
+            client.min_offset("T", 0).expect("it answers"),
+            stats.parse::<i64>().expect("a number"),
+            earliest.expect("one"),
+        )
+    };
+    let before = said(&mut connected);
+    assert!(node.stop(Duration::from_secs(20)).success());
+    node.options_mut().more.retain(|(key, _)| *key != "cleanFileForciblyEnable");
+    node.restart();
+    let mut connected = client(&node);
+    assert_eq!(log_start(&mut connected), removed, "nothing more went meanwhile");
+    let after = said(&mut connected);
+    let pulled = connected.pull("G", "T", 0, 0, 1).expect("it answers").next_begin_offset;
+    let first = &connected.pull("G", "T", 0, pulled, 1).expect("it answers").records[0];
+    let truth = (first.queue_offset, first.queue_offset, first.store_timestamp_ms);
+    assert!(first.log_offset >= removed && first.queue_offset > 0, "{first:?}");
+    assert_eq!([before, after], [truth, truth], "before and after a restart");
+}
+
+/// Where the log begins.
+fn log_start(client: &mut Client) -> i64 {
+    let info = client.expect_success("runtime", Frame::request(GET_BROKER_RUNTIME_INFO)).expect("it answers");
+    let info = info.json().expect("a table")["table"]["commitLogMinOffset"].clone();
+    info.as_str().expect("text").parse().expect("a number")
+}
+
+/// On `::` the kernel shows IPv4 clients as IPv6. What is stored is what they are: other records stop C++ and Python consumers.
+#[test]
+fn clients_over_ipv4_are_stored_as_such_on_a_dual_stack_socket() {
+    if let Err(error) = TcpListener::bind("[::]:0") {
+        return skipped(&format!("this machine has no IPv6: {error}"));
+    }
+    let node = node(&[("bindAddress", "::")]);
+    let ipv4 = |record: &Record| {
+        let hosts = [record.born_host.ip(), record.store_host.ip()];
+        (hosts, record.sys_flag) == ([IpAddr::from([127, 0, 0, 1]); 2], 0)
+    };
+    let mut connected = client(&node);
+    connected.create_topic("T", 1).expect("a topic");
+    connected.send("T", 0, b"main port").expect("it is stored");
+    let port: u16 = node.broker(0).rsplit(':').next().expect("a port").parse().expect("a number");
+    let mut vip = Client::connect(&format!("127.0.0.1:{}", port - 2)).expect("it listens");
+    vip.send("T", 0, b"VIP port").expect("it is stored");
+    let records = connected.read_queue("T", 0, 0).expect("it answers");
+    assert!(records.len() == 2 && records.iter().all(ipv4), "{records:?}");
+    connected.heartbeat("c@1", "G", "T").expect("it is taken");
+    let online = Frame::request(GET_CONSUMER_CONNECTION_LIST).ext("consumerGroup", "G");
+    let online = connected.expect_success("who is online", online).expect("it answers").json().expect("a table");
+    let address = online["connectionSet"][0]["clientAddr"].as_str().expect("an address");
+    assert!(address.starts_with("127.0.0.1:"), "{address}");
+    match StockClient::python() {
+        Ok(python) => {
+            let outcomes = python.run(&node.name_server(), "dual", &["push-tags"], Duration::from_secs(240));
+            expect_passed(python.name(), &outcomes.expect("the client runs"));
+        }
+        Err(missing) => skipped(&missing.to_string()),
+    }
+}
+
+/// Draining for maintenance holds: what happens to other topics and groups gives no write permission back, wherever the name server is.
+#[test]
+fn a_wiped_write_permission_stays_wiped_whatever_else_changes() {
+    let whole = NameServer::start(&[]);
+    let strict = NameServer::start(&[("deleteTopicWithBrokerRegistration", "true")]);
+    for name_server in [&whole, &strict] {
+        let address = name_server.address();
+        let node = Node::start(&NodeOptions { name_servers: Some(address.clone()), ..NodeOptions::default() });
+        let (mut broker, mut names) = (client(&node), Client::connect(&address).expect("it listens"));
+        let permission = |names: &mut Client, topic: &str| {
+            let route = names.route(topic).expect("it answers");
+            route.map(|route| route["queueDatas"][0]["perm"].as_i64().expect("a number"))
+        };
+        broker.create_topic("OLD", 1).expect("a topic");
+        let wipe = Frame::request(WIPE_WRITE_PERM_OF_BROKER).ext("brokerName", "broker-a");
+        names.expect_success("wipe", wipe).expect("it is wiped");
+        assert_eq!(permission(&mut names, "OLD"), Some(4));
+        let unchanged = |names: &mut Client, after: &str| {
+            // Each of these is answered when the name server knows of it.
+            assert_eq!(permission(names, "OLD"), Some(4), "after {after}");
+            assert_eq!(permission(names, "BenchmarkTest"), Some(4), "after {after}");
+        };
+        broker.create_topic("MADE", 1).expect("a topic");
+        unchanged(&mut names, "a topic was created");
+        assert_eq!(permission(&mut names, "MADE"), Some(6), "a new topic is registered as it is");
+        broker.send("SENT", 0, b"body").expect("it is stored");
+        unchanged(&mut names, "a send created a topic");
+        broker.heartbeat("c@1", "G", "OLD").expect("it is taken");
+        unchanged(&mut names, "a group's retry topic came to be");
+        let delete = Frame::request(code::DELETE_TOPIC_IN_BROKER).ext("topic", "MADE");
+        broker.expect_success("delete", delete).expect("it is deleted");
+        unchanged(&mut names, "a topic was deleted");
+        assert!(permission(&mut names, "SENT").is_some(), "what was told alone has displaced nothing");
+        let add = Frame::request(ADD_WRITE_PERM_OF_BROKER).ext("brokerName", "broker-a");
+        names.expect_success("add", add).expect("it is back");
+        assert_eq!(permission(&mut names, "OLD"), Some(6));
+    }
+}
+
+/// The same before Apache's name server, whose rules these are.
+#[test]
+fn a_wiped_write_permission_stays_wiped_at_apaches_name_server() {
+    let apache = match Apache::locate() {
+        Ok(apache) => apache,
+        Err(missing) => return skipped(&missing.to_string()),
+    };
+    let name_server = apache.start_name_server().expect("it starts");
+    let address = name_server.address();
+    let node = Node::start(&NodeOptions { name_servers: Some(address.clone()), ..NodeOptions::default() });
+    let (mut broker, mut names) = (client(&node), Client::connect(&address).expect("it listens"));
+    broker.create_topic("OLD", 1).expect("a topic");
+    let wipe = Frame::request(WIPE_WRITE_PERM_OF_BROKER).ext("brokerName", "broker-a");
+    names.expect_success("wipe", wipe).expect("it is wiped");
+    broker.create_topic("MADE", 1).expect("a topic");
+    broker.heartbeat("c@1", "G", "OLD").expect("it is taken");
+    let route = names.route("OLD").expect("it answers").expect("a route");
+    assert_eq!(route["queueDatas"][0]["perm"], 4);
+}
+
+/// One of the name servers takes connections and never says a word: a hung process, or a firewall that drops what follows the handshake. No reply
+/// comes so late that a client has given up.
+#[test]
+fn a_silent_name_server_delays_no_reply_beyond_a_clients_patience() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let name_server = NameServer::start(&[]);
+    let both = format!("{};{}", name_server.address(), silent.local_addr().expect("it is bound"));
+    let node = Node::start(&NodeOptions { name_servers: Some(both), ..NodeOptions::default() });
+    let mut connected = client(&node);
+    let mut slowest = Vec::new();
+    for round in 0..3 {
+        let begun = Instant::now();
+        connected.create_topic(&format!("MADE{round}"), 4).expect("a topic");
+        let made = begun.elapsed();
+        connected.send(&format!("SENT{round}"), 0, b"body").expect("it is stored");
+        let sent = begun.elapsed() - made;
+        connected.heartbeat("c@1", &format!("G{round}"), "SENT0").expect("it is taken");
+        slowest.push([made, sent, begun.elapsed() - made - sent].into_iter().max().expect("three"));
+    }
+    // What a busy machine takes is in this as well; the wait itself is half a second, and for the first of these only.
+    assert!(slowest.iter().all(|took| *took < Duration::from_millis(2_000)), "{slowest:?}");
+    assert!(slowest[2] < Duration::from_millis(400), "nobody waits for it again and again: {slowest:?}");
+    let mut names = Client::connect(&name_server.address()).expect("it listens");
+    for topic in ["MADE2", "SENT2", "%RETRY%G2"] {
+        assert!(names.route(topic).expect("it answers").is_some(), "{topic} was not known when it was answered");
+    }
 }

@@ -22,8 +22,8 @@ use crate::protocol::frame::split;
 use crate::protocol::header::Header;
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
 
-/// How long a reply waits for a change of topics or groups to be persisted and registered.
-pub const GATE_WAIT_MS: u64 = 3_000;
+/// How long a reply waits for a change of topics or groups to be persisted and registered: a tenth less than clients wait for it.
+pub const GATE_WAIT_MS: u64 = 2_700;
 
 /// A change of a table whose consequences replies wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

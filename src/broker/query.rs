@@ -116,8 +116,13 @@ impl Broker {
         request: &QueueRequest<'_>,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        let bounds = self.known_queue(request.topic, request.queue_id).map(|queue| self.log.bounds(queue));
-        self.answer_offset(asked, bounds.map_or(QueueOffset(0), |of| of.min), out)
+        let Some(queue) = self.known_queue(request.topic, request.queue_id) else {
+            return self.answer_offset(asked, QueueOffset(0), out);
+        };
+        match self.log.first(queue) {
+            Ok(first) => self.answer_offset(asked, first, out),
+            Err(block) => Ok(Handled::Cold(block)),
+        }
     }
 
     /// SEARCH_OFFSET_BY_TIMESTAMP 29.
@@ -130,6 +135,9 @@ impl Broker {
         let Some(queue) = self.known_queue(request.topic, request.queue_id) else {
             return self.answer_offset(asked, QueueOffset(0), out);
         };
+        if let Err(block) = self.log.first(queue) {
+            return Ok(Handled::Cold(block));
+        }
         let boundary = match request.boundary {
             request::Boundary::Lower => log::Boundary::Lower,
             request::Boundary::Upper => log::Boundary::Upper,
@@ -149,7 +157,10 @@ impl Broker {
     ) -> Result<Handled, Refusal> {
         let mut timestamp = -1;
         if let Some(queue) = self.known_queue(request.topic, request.queue_id) {
-            let first = self.log.bounds(queue).min;
+            let first = match self.log.first(queue) {
+                Ok(first) => first,
+                Err(block) => return Ok(Handled::Cold(block)),
+            };
             match self.log.store_time(queue, first) {
                 StoreTime::At(time) => timestamp = time.0,
                 StoreTime::Missing => {}

@@ -631,8 +631,9 @@ const NODE: &[Setting<NodeConfig>] = &[
         flush,
         "ASYNC_FLUSH: a reply means the message survives kill -9 of this process. SYNC_FLUSH: it survives power loss of this machine."
     ),
-    online(setting!("syncFlushTimeout", "5000", sync_flush_timeout_ms in 1..=600_000, "of ms ",
-        "Milliseconds after which a send under SYNC_FLUSH is answered FLUSH_DISK_TIMEOUT.")),
+    online(setting!("syncFlushTimeout", "2700", sync_flush_timeout_ms in 1..=600_000, "of ms ",
+        "Milliseconds after which a send under SYNC_FLUSH is answered FLUSH_DISK_TIMEOUT. Apache's default is 5000, which stock clients do not live \
+         to see: they give up after 3000, and send again what is stored.")),
     setting!(
         "enabledAppendPropCRC",
         "true",

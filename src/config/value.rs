@@ -44,7 +44,11 @@ impl Value for Option<IpAddr> {
         match text {
             "" => Ok(None),
             "localhost" => Ok(Some(IpAddr::from([127, 0, 0, 1]))),
-            _ => text.parse().map(Some).map_err(|_| "an IP address such as 192.168.0.1".to_owned()),
+            // IPv4 in the clothes of IPv6 would be told to clients and stored as IPv6.
+            _ => match text.parse::<IpAddr>() {
+                Ok(ip) => Ok(Some(ip.to_canonical())),
+                Err(_) => Err("an IP address such as 192.168.0.1".to_owned()),
+            },
         }
     }
 }
@@ -116,6 +120,17 @@ const NAME_BYTES_MAX: usize = 90;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ipv4_stays_ipv4() {
+        let read = <Option<IpAddr>>::read;
+        let localhost = Ok(Some(IpAddr::from([127, 0, 0, 1])));
+        assert_eq!(
+            [read("127.0.0.1"), read("::ffff:127.0.0.1"), read("localhost")],
+            [localhost.clone(), localhost.clone(), localhost]
+        );
+        assert_eq!(read("::1").map(|ip| ip.map(|ip| ip.is_ipv6())), Ok(Some(true)));
+    }
 
     #[test]
     fn addresses_are_split_trimmed_and_unique() {

@@ -19,5 +19,5 @@ pub fn advertised(name_server: Option<&str>) -> io::Result<IpAddr> {
         if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind(SocketAddr::new(local, 0))?;
     socket.connect(target)?;
-    Ok(socket.local_addr()?.ip())
+    Ok(socket.local_addr()?.ip().to_canonical())
 }

@@ -4,8 +4,9 @@
 //! servers report, and [`Announcer::tick`] when [`Announcer::deadline`] has passed; it carries out the [`Command`]s in order.
 //! State of the node.
 //!
-//! A change is known when every name server that can be reached has taken it, or 3 s after it came: a name server that is
-//! down must not hold up a producer whose send waits for its new topic.
+//! A change is known when every name server that answers has taken it, or half a second after it came: a producer waits for that, whose client
+//! gives up after 3 s and would send the message again. A name server that was waited for in vain (it hangs, or a firewall swallows what it says)
+//! is not waited for again until it registers something.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,8 +17,12 @@ use crate::model::{MonoNs, ShardId, TopicName};
 use crate::protocol::body::{DataVersion, TopicConfig};
 use crate::protocol::code::ResponseCode;
 
-/// A change is answered after this at the latest.
-const KNOWN_WITHIN_MS: u64 = 3_000;
+/// A change of topics is answered after this at the latest.
+const KNOWN_WITHIN_MS: u64 = 500;
+/// At the start nobody waits for an answer yet.
+const READY_WITHIN_MS: u64 = 3_000;
+/// A change of settings is answered after this at the latest: a tenth before a client that waits 3 s gives up.
+const SETTINGS_WITHIN_MS: u64 = 2_700;
 
 /// What the loop does next.
 #[derive(Clone, Debug)]
@@ -90,6 +95,8 @@ pub struct ShardView {
 struct Link {
     registered: u64,
     down: bool,
+    /// Something was answered without it: nobody waits for it until it registers again.
+    late: bool,
     master: Option<Master>,
 }
 
@@ -267,7 +274,7 @@ impl Announcer {
             match report {
                 LinkReport::Registered { generation, master } => {
                     let is_news = link.master != master;
-                    *link = Link { registered: generation, down: false, master: master.clone() };
+                    *link = Link { registered: generation, down: false, late: false, master: master.clone() };
                     if is_news && let Some(master) = view.follow(master) {
                         commands.push(Command::Follow(shard, master));
                     }
@@ -302,11 +309,12 @@ impl Announcer {
         let Some(view) = self.shards.get_mut(&shard) else { return };
         view.generation = view.generation.saturating_add(1);
         view.version = version;
-        if full {
-            view.topics.clear();
-        }
+        let before = if full { std::mem::take(&mut view.topics) } else { BTreeMap::new() };
         for config in topics {
-            view.topics.insert(config.name.clone(), (config.clone(), view.generation));
+            // What is told again as it was has not changed: name servers are not to hear of it.
+            let same = before.get(&config.name).filter(|(known, _)| known == config);
+            let changed_in = same.map_or(view.generation, |(_, changed_in)| *changed_in);
+            view.topics.insert(config.name.clone(), (config.clone(), changed_in));
         }
         let needed = (shard, view.generation);
         let asked = ticket >= CONTROL_TICKET_MIN;
@@ -355,7 +363,7 @@ impl Announcer {
         needed: Vec<(ShardId, u64)>,
         settings: Option<Settings>,
     ) {
-        let deadline = now.plus_ms(KNOWN_WITHIN_MS);
+        let deadline = now.plus_ms(if settings.is_some() { SETTINGS_WITHIN_MS } else { KNOWN_WITHIN_MS });
         self.pending.push(Pending { origin, ticket, ensuring, needed, deadline, settings });
     }
 
@@ -378,7 +386,7 @@ impl Announcer {
 
     /// Answers what is known by now, and tells once that all are ready or all have stopped.
     fn settle(&mut self, now: MonoNs, commands: &mut Vec<Command>) {
-        let shards = &self.shards;
+        let shards = &mut self.shards;
         self.pending.retain(|pending| {
             let known = pending.ensuring.is_empty()
                 && pending
@@ -388,13 +396,19 @@ impl Announcer {
             let done = known || now >= pending.deadline;
             if done {
                 commands.push(Command::Tell(pending.origin, pending.answer()));
+                for (shard, generation) in &pending.needed {
+                    if let Some(view) = shards.get_mut(shard) {
+                        view.went_on_without(*generation);
+                    }
+                }
             }
             !done
         });
         if !self.ready && self.shards.values().all(|view| view.is_registered() || view.stopped.is_some()) {
-            let deadline = *self.ready_deadline.get_or_insert(now.plus_ms(KNOWN_WITHIN_MS));
+            let deadline = *self.ready_deadline.get_or_insert(now.plus_ms(READY_WITHIN_MS));
             if now >= deadline || self.shards.values().all(|view| view.is_known(1)) {
                 self.ready = true;
+                self.shards.values_mut().for_each(|view| view.went_on_without(1));
                 commands.push(Command::Ready);
             }
         }
@@ -417,7 +431,7 @@ impl Pending {
             Some(_) => {
                 let late: Vec<String> = self.ensuring.values().map(ShardId::to_string).collect();
                 let remark = format!(
-                    "the file has the change, but these shards do not go by it after {KNOWN_WITHIN_MS} ms: {}; look again with getBrokerConfig",
+                    "the file has the change, but these shards do not go by it after {SETTINGS_WITHIN_MS} ms: {}; look again with getBrokerConfig",
                     late.join(", ")
                 );
                 ToShard::SettingsAnswer {
@@ -456,7 +470,15 @@ impl ShardView {
 
     /// A shard that does not listen yet has nobody who could know it, and nobody waits for that.
     fn is_known(&self, generation: u64) -> bool {
-        !self.is_registered() || self.links.iter().all(|link| link.down || link.registered >= generation)
+        let waits_for = |link: &Link| !link.down && !link.late && link.registered < generation;
+        !self.is_registered() || !self.links.iter().any(waits_for)
+    }
+
+    /// A change was answered: whoever has not taken it yet was waited for long enough.
+    fn went_on_without(&mut self, generation: u64) {
+        if self.is_registered() {
+            self.links.iter_mut().for_each(|link| link.late |= link.registered < generation);
+        }
     }
 }
 
@@ -539,8 +561,42 @@ mod tests {
             shown(&announcer.handle_link(T0, A, 0, LinkReport::Registered { generation: 3, master: None })),
             Vec::<String>::new()
         );
-        assert_eq!(announcer.deadline(), Some(T0.plus_ms(3_000)));
-        assert_eq!(shown(&announcer.tick(T0.plus_ms(3_000))), ["0 registered 3"], "slow, not down: 3 s at most");
+        assert_eq!(announcer.deadline(), Some(T0.plus_ms(500)));
+        assert_eq!(
+            shown(&announcer.tick(T0.plus_ms(500))),
+            ["0 registered 3"],
+            "slow, not down: half a second at most"
+        );
+    }
+
+    #[test]
+    fn a_name_server_that_hangs_holds_one_change_up_and_no_more() {
+        let mut announcer = running();
+        announcer.handle_shard(T0, changed(A, 2, "T", false));
+        announcer.handle_link(T0, A, 0, LinkReport::Registered { generation: 2, master: None });
+        assert_eq!(shown(&announcer.tick(T0.plus_ms(500))), ["0 registered 2"]);
+        announcer.handle_shard(T0, changed(A, 3, "U", false));
+        let known = announcer.handle_link(T0, A, 0, LinkReport::Registered { generation: 3, master: None });
+        assert_eq!(shown(&known), ["0 registered 3"], "the other one is not waited for again");
+        // It is back, and counts again.
+        announcer.handle_link(T0, A, 1, LinkReport::Registered { generation: 3, master: None });
+        announcer.handle_shard(T0, changed(A, 4, "V", false));
+        let nothing = announcer.handle_link(T0, A, 0, LinkReport::Registered { generation: 4, master: None });
+        assert_eq!(shown(&nothing), Vec::<String>::new());
+        let known = announcer.handle_link(T0, A, 1, LinkReport::Registered { generation: 4, master: None });
+        assert_eq!(shown(&known), ["0 registered 4"]);
+    }
+
+    #[test]
+    fn a_name_server_that_says_nothing_from_the_start_is_waited_for_once() {
+        let mut announcer = Announcer::new(1, 2, 6);
+        announcer.handle_shard(T0, listening(A));
+        announcer.handle_shard(T0, changed(A, 1, "TBW102", false));
+        announcer.handle_link(T0, A, 0, LinkReport::Registered { generation: 1, master: None });
+        assert_eq!(shown(&announcer.tick(T0.plus_ms(500))), ["0 registered 1", "ready"]);
+        announcer.handle_shard(T0, changed(A, 2, "T", false));
+        let known = announcer.handle_link(T0, A, 0, LinkReport::Registered { generation: 2, master: None });
+        assert_eq!(shown(&known), ["0 registered 2"]);
     }
 
     #[test]
@@ -613,12 +669,12 @@ mod tests {
         let told = announcer.settings_changed(T0, (A, 9), (1, &config), None);
         let Some(Command::Tell(A, ToShard::Settings { ticket, .. })) = told.first() else { panic!("{told:?}") };
         announcer.handle_shard(T0, ToControl::SettingsTaken { shard: A, ticket: *ticket, topics: None });
-        let answered = announcer.tick(T0.plus_ms(KNOWN_WITHIN_MS));
+        let answered = announcer.tick(T0.plus_ms(SETTINGS_WITHIN_MS));
         let [Command::Tell(A, ToShard::SettingsAnswer { ticket: 9, result: Err(refused) })] = &answered[..] else {
             panic!("{answered:?}")
         };
         assert_eq!(refused.code, ResponseCode::SystemError);
-        assert!(refused.remark.ends_with("after 3000 ms: 1; look again with getBrokerConfig"), "{}", refused.remark);
+        assert!(refused.remark.ends_with("after 2700 ms: 1; look again with getBrokerConfig"), "{}", refused.remark);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::model::{BrokerId, ShardId};
 use crate::protocol::body::{DataVersion, RegisterBody, TopicConfig, TopicTable, perm};
 use crate::protocol::code::RequestCode;
 use crate::protocol::reply::ExtValue;
+use crate::protocol::request::CHANGES_ONLY;
 
 /// From one registration of a slave to the next while no master of its is known.
 const NO_MASTER_PERIOD: Duration = Duration::from_secs(1);
@@ -26,7 +27,7 @@ const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 /// A goodbye at the end of the process must not hold it up.
 const GOODBYE: Duration = Duration::from_millis(500);
-/// Tables up to this many topics are always told whole. Larger ones are told by what changed, as Apache's broker does.
+/// After a change the whole table is told as well, behind what changed, if it has up to this many topics.
 const WHOLE_TOPICS_MAX: usize = 1_000;
 /// Topics of one request. With the longest names this is a third of a frame.
 const PART_TOPICS_MAX: usize = 20_000;
@@ -198,13 +199,14 @@ impl Link {
             (view.generation, bodies_of(view, told, announcer.permission()))
         };
         let mut master = None;
-        for body in &bodies {
-            master = self.register_part(wire, body).await?;
+        for part in &bodies {
+            master = self.register_part(wire, part).await?;
         }
         Ok((generation, master))
     }
 
-    async fn register_part(&self, wire: &mut Wire, body: &[u8]) -> Result<Option<Master>, LinkError> {
+    async fn register_part(&self, wire: &mut Wire, part: &Part) -> Result<Option<Master>, LinkError> {
+        let Part { body, is_whole } = part;
         if body.len() > PART_BYTES_MAX {
             return Err(LinkError::TooLong { bytes: body.len() });
         }
@@ -220,6 +222,7 @@ impl Link {
             // place, without write permission: orderly consumers ask nobody else for locks.
             ("enableActingMaster", ExtValue::Bool(true)),
             ("compressed", ExtValue::Bool(false)),
+            (CHANGES_ONLY, ExtValue::Bool(!is_whole)),
             ("bodyCrc32", ExtValue::I64(crc)),
         ];
         let answer = wire.ask(RequestCode::RegisterBroker, &ext, body, self.pace.answer_within).await?;
@@ -244,25 +247,47 @@ impl Link {
     }
 }
 
-/// The bodies of a registration: the whole table, or of a large one what changed since `told`; in parts that fit frames.
+/// One body of a registration.
+struct Part {
+    body: Vec<u8>,
+    /// Whether it is all of the table.
+    is_whole: bool,
+}
+
+/// The bodies of a registration: the whole table to a name server that may know nothing, and again each period; of a change, what changed since
+/// `told`. In parts that fit frames.
 ///
-/// Each part has a version of its own, as a name server takes changes of known topics with a new version only; the last has the
-/// table's.
-fn bodies_of(view: &ShardView, told: Option<u64>, permission: u8) -> Vec<Vec<u8>> {
-    let since = told.filter(|told| view.topics.len() > WHOLE_TOPICS_MAX && *told < view.generation);
-    let changed = |generation: u64| since.is_none_or(|told| generation > told);
-    let topics = view.topics.values().filter(|(_, generation)| changed(*generation));
+/// A name server takes changes of known topics with a new version only, and then of all topics that it is told: a write permission that an
+/// operator wiped there comes back with whatever else is told. So a change is told alone, with the new version. Behind it goes a table that is not
+/// large, with the same version: name servers with `deleteTopicWithBrokerRegistration` have forgotten what they were not told.
+fn bodies_of(view: &ShardView, told: Option<u64>, permission: u8) -> Vec<Part> {
+    let since = told.filter(|told| *told < view.generation);
+    let Some(since) = since else {
+        return parts_of(view, 0, permission, told.is_none());
+    };
+    let mut parts = parts_of(view, since, permission, true);
+    if view.topics.len() <= WHOLE_TOPICS_MAX {
+        parts.extend(parts_of(view, 0, permission, false));
+    }
+    parts
+}
+
+/// What changed in generations after `since`. If name servers are to take it all (`is_news`) each part has a version of its own, and the last one
+/// the table's; else they only add what they lack.
+fn parts_of(view: &ShardView, since: u64, permission: u8, is_news: bool) -> Vec<Part> {
+    let topics = view.topics.values().filter(|(_, changed_in)| *changed_in > since);
     let topics: Vec<TopicConfig> = topics.map(|(config, _)| masked(config, permission)).collect();
     let parts: Vec<&[TopicConfig]> =
         if topics.is_empty() { vec![&[]] } else { topics.chunks(PART_TOPICS_MAX).collect() };
     let last = parts.len().saturating_sub(1);
-    let body = |(index, part): (usize, &&[TopicConfig])| {
-        let behind = i64::try_from(last.saturating_sub(index)).unwrap_or(0);
+    let part = |(index, part): (usize, &&[TopicConfig])| {
+        let behind = if is_news { i64::try_from(last.saturating_sub(index)).unwrap_or(0) } else { 0 };
         let version = DataVersion { counter: view.version.counter.saturating_sub(behind), ..view.version };
         let topics = part.iter().map(|config| (config.name.clone(), config.clone())).collect();
-        RegisterBody { table: TopicTable { version, topics }, filter_servers: Vec::new() }.encode()
+        let body = RegisterBody { table: TopicTable { version, topics }, filter_servers: Vec::new() }.encode();
+        Part { body, is_whole: since == 0 && last == 0 }
     };
-    parts.iter().enumerate().map(body).collect()
+    parts.iter().enumerate().map(part).collect()
 }
 
 /// A node that may not be written, or not be read, says so in every topic. The inherit bit of a node that may both stays.
@@ -274,4 +299,58 @@ fn masked(config: &TopicConfig, permission: u8) -> TopicConfig {
         config.perm &= allowed;
     }
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::model::TopicName;
+
+    fn view(topics: &[(&str, u64)], generation: u64, counter: i64) -> ShardView {
+        let config = |name: &str| TopicConfig::new(name, 4);
+        let topics: BTreeMap<TopicName, _> =
+            topics.iter().map(|(name, changed_in)| (TopicName::from(*name), (config(name), *changed_in))).collect();
+        let version = DataVersion { counter, ..DataVersion::default() };
+        ShardView { topics, version, generation, ..ShardView::default() }
+    }
+
+    fn shown(parts: &[Part]) -> Vec<String> {
+        let show = |part: &Part| {
+            let table = RegisterBody::decode(&part.body).expect("it was just made").table;
+            let names: Vec<String> = table.topics.keys().map(ToString::to_string).collect();
+            format!("{} v{}{}", names.join(","), table.version.counter, if part.is_whole { " whole" } else { "" })
+        };
+        parts.iter().map(show).collect()
+    }
+
+    #[test]
+    fn what_changed_is_told_alone_and_with_the_new_version() {
+        let check = |view: &ShardView, told: Option<u64>, expected: &[&str]| {
+            assert_eq!(shown(&bodies_of(view, told, 6)), expected, "told {told:?}");
+        };
+        let small = view(&[("A", 1), ("B", 2), ("C", 3)], 3, 9);
+        check(&small, None, &["A,B,C v9 whole"]);
+        check(&small, Some(3), &["A,B,C v9 whole"]);
+        check(&small, Some(2), &["C v9", "A,B,C v9 whole"]);
+        check(&small, Some(1), &["B,C v9", "A,B,C v9 whole"]);
+        check(&view(&[("A", 1)], 2, 9), Some(1), &[" v9", "A v9 whole"]); // one was deleted
+    }
+
+    #[test]
+    fn parts_of_a_large_table_have_versions_of_their_own_when_they_are_news() {
+        let names: Vec<String> = (0..PART_TOPICS_MAX + 1).map(|n| format!("T{n}")).collect();
+        let mut topics: Vec<(&str, u64)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+        topics[0].1 = 2;
+        let large = view(&topics, 2, 9);
+        let versions = |told| {
+            let parts = bodies_of(&large, told, 6);
+            let version = |part: &Part| RegisterBody::decode(&part.body).expect("made").table.version.counter;
+            (parts.iter().map(version).collect::<Vec<_>>(), parts.iter().any(|part| part.is_whole))
+        };
+        assert_eq!(versions(None), (vec![8, 9], false));
+        assert_eq!(versions(Some(2)), (vec![9, 9], false));
+        assert_eq!(shown(&bodies_of(&large, Some(1), 6)), ["T0 v9"]);
+    }
 }

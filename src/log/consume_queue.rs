@@ -110,6 +110,8 @@ pub(super) struct Queue {
     pub(super) visible: QueueOffset,
     /// Entries below are known to be gone, where a block still holds them beside living ones.
     pub(super) floor: QueueOffset,
+    /// Where the log began when `floor` was last looked up in such a block: until the log begins elsewhere it need not be again.
+    pub(super) floor_as_of: LogOffset,
     /// Whether `visible` grew since it was last asked.
     pub(super) is_advanced: bool,
     /// Everything of this queue below this log offset is in here already: a replay leaves it out.
@@ -130,6 +132,7 @@ impl Queue {
             tail: Vec::new(),
             visible: QueueOffset(0),
             floor: QueueOffset(0),
+            floor_as_of: LogOffset(0),
             is_advanced: false,
             as_of: LogOffset(0),
             is_based: false,

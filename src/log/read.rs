@@ -326,6 +326,36 @@ impl Log {
         usize::try_from(segment_end.min(self.confirm).0.saturating_sub(at.0)).unwrap_or(usize::MAX)
     }
 
+    /// The first message of a queue that the log still has, or the queue's end. Unlike [`Log::bounds`] this sees into the block that is partly
+    /// gone, and may need it: once, for what is found is kept until the log begins elsewhere.
+    ///
+    /// # Errors
+    /// Call again when this block was supplied.
+    pub fn first(&mut self, queue: QueueIndex) -> Result<QueueOffset, BlockId> {
+        let start = self.start();
+        let known = self.queues.get(queue);
+        let mut low = known.min(start);
+        if known.floor_as_of != start
+            && let Located::Block { block, count } = known.locate(low)
+        {
+            let mut high = block.first.plus(u64::from(count));
+            while low < high {
+                let middle = QueueOffset(low.0 + (high.0 - low.0) / 2);
+                match self.entry(queue, middle) {
+                    Ok(Some(entry)) if entry.log_offset >= start => high = middle,
+                    Ok(_) => low = middle.plus(1),
+                    Err(Miss::Cold(block)) => return Err(block),
+                    // A block that cannot be read says nothing; a reader finds out message by message.
+                    Err(Miss::Failed) => return Ok(self.queues.get(queue).min(start)),
+                }
+            }
+        }
+        let known = self.queues.get_mut(queue);
+        known.floor = known.floor.max(low);
+        known.floor_as_of = start;
+        Ok(low)
+    }
+
     /// When the message at a queue offset was stored.
     pub fn store_time(&mut self, queue: QueueIndex, at: QueueOffset) -> StoreTime {
         if at >= self.queues.get(queue).visible {

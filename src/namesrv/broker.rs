@@ -20,6 +20,7 @@ impl NameServer {
         let request = RegisterBrokerRequest::parse(header, body)?;
         let (identity, table) = (request.identity, request.body.table);
         Ok(Registration {
+            changes_only: request.changes_only,
             cluster: identity.cluster.to_owned(),
             broker_name: identity.broker_name.to_owned(),
             broker_id: identity.broker_id,

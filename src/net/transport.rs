@@ -25,6 +25,12 @@ pub(super) enum SocketEnd {
     Failed(io::Error),
 }
 
+/// The address of a peer as it is. Whoever listens on `::` sees IPv4 as IPv6 (`::ffff:10.0.0.1`); stored with a message like that, it is 16 bytes
+/// long and marked, and C++ and Python consumers cannot read such a record.
+fn unmapped(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
+}
+
 /// A connected socket and its peer.
 pub(super) struct Transport {
     stream: TcpStream,
@@ -34,7 +40,7 @@ pub(super) struct Transport {
 impl Transport {
     /// Takes over a connected socket. `None` if its peer is gone already, who has no address then: the socket is closed by dropping it.
     pub(super) fn new(stream: TcpStream) -> Option<Transport> {
-        let peer = stream.peer_addr().ok()?;
+        let peer = unmapped(stream.peer_addr().ok()?);
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
         }

@@ -48,6 +48,8 @@ pub struct Registration {
     pub acting_master: Option<bool>,
     /// Of `topics`.
     pub version: DataVersion,
+    /// Whether it says that `topics` are the changed ones; others do not say.
+    pub changes_only: bool,
     /// All its topics or the changed ones.
     pub topics: Vec<(String, Queues)>,
 }
@@ -219,7 +221,7 @@ impl RouteTable {
     }
 
     fn take_topics(&mut self, r: &Registration, changed: bool, read_only: bool) {
-        if self.delete_absent_topics {
+        if self.delete_absent_topics && !r.changes_only {
             let told: BTreeSet<&str> = r.topics.iter().map(|(topic, _)| topic.as_str()).collect();
             self.topics.retain(|topic, by_broker| {
                 if !told.contains(topic.as_str()) {

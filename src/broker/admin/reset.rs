@@ -60,6 +60,11 @@ impl Broker {
             Some(queue) => {
                 let queue = topic.check_queue(queue)?;
                 if let Some(offset) = request.offset {
+                    if let Some(index) = self.log.find_queue(name, queue)
+                        && let Err(block) = self.log.first(index)
+                    {
+                        return Ok(Err(block));
+                    }
                     self.check_in_queue(name, queue, offset)?;
                     return Ok(Ok([(queue, offset)].into()));
                 }

@@ -30,8 +30,12 @@ impl Broker {
         for queue_id in (0..queues).map(QueueId) {
             let mut offsets = TopicOffsets::default();
             if let Some(queue) = self.log.find_queue(name, queue_id) {
+                let first = match self.log.first(queue) {
+                    Err(block) if asked.rounds < PARKED_ROUNDS_MAX => return Ok(Handled::Cold(block)),
+                    first => first.ok(),
+                };
                 let bounds = self.log.bounds(queue);
-                offsets.min_offset = signed(bounds.min);
+                offsets.min_offset = signed(first.unwrap_or(bounds.min));
                 offsets.max_offset = signed(bounds.max);
                 match self.time_before(asked, queue, bounds.max) {
                     Ok(time) => offsets.last_update = time,

@@ -21,8 +21,8 @@ pub use client::{
 };
 pub use group::{DeleteGroupRequest, GroupRequest};
 pub use namesrv::{
-    BrokerHeartbeatRequest, BrokerIdentity, BrokerNameRequest, KvRequest, NamespaceRequest, RegisterBrokerRequest,
-    RouteRequest,
+    BrokerHeartbeatRequest, BrokerIdentity, BrokerNameRequest, CHANGES_ONLY, KvRequest, NamespaceRequest,
+    RegisterBrokerRequest, RouteRequest,
 };
 pub use offset::{
     Boundary, CommitOffsetRequest, ConsumerOffsetRequest, GIVEN_BACK, KEPT_ONLY, QueueRequest, ResetOffsetRequest,

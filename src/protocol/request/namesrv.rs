@@ -86,9 +86,14 @@ pub struct RegisterBrokerRequest<'a> {
     pub heartbeat_timeout_ms: Option<u64>,
     /// Whether its replica may act for it when it is lost.
     pub enable_acting_master: bool,
+    /// [`CHANGES_ONLY`].
+    pub changes_only: bool,
     /// Its topics.
     pub body: RegisterBody,
 }
+
+/// A field of ours in 103: the topics are what changed, and the broker has others. Others do not know it, and tell in no way.
+pub const CHANGES_ONLY: &str = "changesOnly";
 
 impl<'a> RegisterBrokerRequest<'a> {
     /// Reads 103, its body in either form. No body is a broker without topics.
@@ -110,6 +115,7 @@ impl<'a> RegisterBrokerRequest<'a> {
             ha_address: fields.optional_text("haServerAddr").unwrap_or_default(),
             heartbeat_timeout_ms: timeout.and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms > 0),
             enable_acting_master: fields.boolean("enableActingMaster", false),
+            changes_only: fields.boolean(CHANGES_ONLY, false),
             body: match body {
                 [] => RegisterBody::default(),
                 body if fields.boolean("compressed", false) => RegisterBody::decode_compressed(body)?,

@@ -21,6 +21,7 @@ fn registration(name: &str, id: u64, address: &str, counter: i64, topics: &[&str
         expires_after_ms: None,
         acting_master: Some(false),
         version: DataVersion { counter, ..DataVersion::default() },
+        changes_only: false,
         topics: topics.iter().map(|topic| ((*topic).to_owned(), queues(4))).collect(),
     }
 }
