@@ -17,7 +17,7 @@ use crate::protocol::code::{OnSlave, RequestCode, ResponseCode};
 
 impl Broker {
     pub(super) fn is_slave(&self) -> bool {
-        !self.settings.replica.role.is_master()
+        !self.life.role.is_master()
     }
 
     /// Whether this broker answers a request that slaves treat so. A master answers all.
@@ -101,6 +101,11 @@ impl Broker {
         if !self.is_slave() || self.log.queue_count() == self.adopted_queues || self.follows_master() {
             return;
         }
+        self.adopt_missing_topics(now, out);
+    }
+
+    /// Makes the topics that the log has and the table has not.
+    pub(super) fn adopt_missing_topics(&mut self, now: Now, out: &mut Output) {
         self.adopted_queues = self.log.queue_count();
         let mut missing: BTreeMap<TopicName, u32> = BTreeMap::new();
         for (topic, queue) in self.log.queue_names().filter(|(topic, _)| self.topics.get(topic.as_str()).is_none()) {
@@ -148,9 +153,12 @@ impl Broker {
     }
 
     /// A master that starts takes what a replica kept for it. Java's replica tells all that it has, ours what was committed there.
-    pub(super) fn take_offsets(&mut self, kept: &body::ConsumerOffsets) {
+    pub(super) fn take_offsets(&mut self, mut kept: body::ConsumerOffsets) {
         if self.is_slave() {
             return;
+        }
+        for ((topic, _), queues) in &mut kept.offsets {
+            queues.iter_mut().for_each(|(queue, offset)| *offset = self.end_of(topic.as_str(), *queue).min(*offset));
         }
         let moved = self.offsets.take_further(&kept.offsets);
         if moved > 0 {
