@@ -16,6 +16,8 @@
 //! | master: a replica that lived on was asked for commits made there | | `TakeOffsets`, before the shard listens |
 //! | a tool changes settings (25) | `ChangeSettings` | all shards get `Settings`, then the origin `SettingsAnswer` |
 //! | `Settings` are in force | `SettingsTaken` with the ticket of the `Settings` | |
+//! | a life begins: at the start, and after a change of role | `LifeBegan`, before `TopicsChanged { full: true }` | `Settings` and `MasterFound` are not repeated: the shard keeps them |
+//! | whoever gives roles gives this shard one | `LifeBegan` when it is so | `Role` |
 //! | stop | `Stopped` | `Stop`, unless the shard stopped by itself |
 //!
 //! A ticket is chosen by whoever asks. Shards choose below [`CONTROL_TICKET_MIN`], the control plane from it on, so that a
@@ -27,7 +29,7 @@ use std::sync::Arc;
 
 use crate::config::NodeConfig;
 use crate::metrics::Snapshot;
-use crate::model::{GroupName, QueueId, QueueOffset, ShardId, TopicName};
+use crate::model::{BrokerId, Epoch, GroupName, QueueId, QueueOffset, Role, ShardId, TopicName};
 use crate::protocol::body::{ConsumerOffsets, DataVersion, DelayOffsets, GroupTable, TopicConfig, TopicTable};
 use crate::protocol::code::ResponseCode;
 
@@ -45,6 +47,15 @@ pub enum ToControl {
         address: SocketAddr,
         /// Whether its tail lies on memory that outlives the process; if not, `ASYNC_FLUSH` replies after the write.
         tail_survives_kill: bool,
+    },
+    /// The shard is this from now on; name servers are to know it so.
+    LifeBegan {
+        /// Who speaks.
+        shard: ShardId,
+        /// Its part in replication.
+        role: Role,
+        /// The brokerId that it is known by: 0 of a master.
+        broker_id: BrokerId,
     },
     /// Topics were created or changed, or the whole table is told at the start.
     TopicsChanged {
@@ -168,6 +179,16 @@ pub enum ToShard {
         ticket: u64,
         /// All shards go by it and the file has it, with what else is to be said of that; or it was refused.
         result: Result<Option<&'static str>, SettingsRefused>,
+    },
+    /// The shard is to be this from now on: another life begins, in place, unless a reign at least as new is known to the shard. No answer but
+    /// [`ToControl::LifeBegan`].
+    Role {
+        /// Its part in replication.
+        role: Role,
+        /// Its number among its replicas, from 1; 0 only of a master that never is a slave.
+        broker_id: BrokerId,
+        /// The reign: of a master its own, of a slave that of the master it is to follow. Each has a higher number than all before.
+        epoch: Epoch,
     },
     /// No new connections, flush, say [`ToControl::Stopped`], end.
     Stop,

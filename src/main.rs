@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use ringmq::broker::life::Life;
 use ringmq::broker::settings::BrokerSettings;
 use ringmq::config::{FlushDiskType, NamesrvConfig, NodeConfig, NodeKind, NotNeeded};
 use ringmq::control::address;
@@ -192,7 +193,6 @@ fn identity(config: &NodeConfig, index: u16, shards: u16, ip: IpAddr) -> Identit
         shard: ShardId(index),
         cluster: config.cluster.clone(),
         broker_name: config.shard_name(index, shards),
-        broker_id: config.broker_id,
         address: host_port(ip, config.port(index)),
         ha_address: host_port(config.replication_ip.unwrap_or(ip), config.ha_port(index)),
         ha_master: config.ha_master_address(index),
@@ -224,6 +224,7 @@ fn shard_settings(config: &NodeConfig, index: u16, store: &Arc<Store>, ip: IpAdd
         tail_folder: config.tail_path.clone(),
         tail_bytes: config.tail_bytes,
         log,
+        life: Life::first(config),
         broker,
     }
 }

@@ -149,6 +149,9 @@ fn add_replicas(sum: &mut ReplicaCounts, one: &ReplicaCounts) {
     sum.bytes_compared += one.bytes_compared;
     sum.masters_lost += one.masters_lost;
     sum.refusals += one.refusals;
+    sum.promotions += one.promotions;
+    sum.demotions += one.demotions;
+    sum.masters_paused += one.masters_paused;
 }
 
 #[test]
@@ -183,6 +186,9 @@ fn replicas_hold_what_was_acknowledged() {
         ("connections", sum.connects),
         ("bytes compared", sum.bytes_compared),
         ("masters lost for good", sum.masters_lost),
+        ("promotions", sum.promotions),
+        ("demotions", sum.demotions),
+        ("masters that stood still while another took their place", sum.masters_paused),
     ] {
         assert!(count > 5, "{what}: only {count}");
     }
@@ -204,6 +210,21 @@ fn a_broken_rule_of_acknowledgement_is_noticed() {
         });
         let (seed, what) = noticed.unwrap_or_else(|| panic!("{rule:?} was not noticed"));
         eprintln!("{rule:?} is noticed by seed {seed}: {what}");
+    }
+}
+
+#[test]
+fn a_broken_rule_of_promotion_is_noticed() {
+    for (rule, messages) in [
+        (ReplicaRule::PromoteAnyone, ["was acknowledged", "consumers have seen"]),
+        (ReplicaRule::KeepEpoch, ["differs from its master", "do not catch up"]),
+    ] {
+        let noticed = (0..100).find_map(|seed| {
+            let what = run_replicas(seed, rule, REPLICA_STEPS).err()?;
+            Some((seed, what))
+        });
+        let (seed, what) = noticed.unwrap_or_else(|| panic!("{rule:?} was not noticed"));
+        assert!(messages.iter().any(|message| what.contains(message)), "{rule:?} is noticed by seed {seed} as: {what}");
     }
 }
 

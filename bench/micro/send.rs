@@ -10,6 +10,7 @@
 use std::net::SocketAddr;
 
 use bytes::BytesMut;
+use ringmq::broker::life::Life;
 use ringmq::broker::settings::BrokerSettings;
 use ringmq::broker::{Broker, Output, Tables};
 use ringmq::config::{NodeConfig, NodeKind};
@@ -138,11 +139,15 @@ struct World {
 impl World {
     fn new() -> World {
         let address = SocketAddr::from(([127, 0, 0, 1], 10911));
-        let settings = BrokerSettings::of(&NodeConfig::defaults(NodeKind::Broker), ShardId(0), 1, address);
+        let config = NodeConfig::defaults(NodeKind::Broker);
+        let settings = BrokerSettings::of(&config, ShardId(0), 1, address);
         let log = LogSettings { flush: FlushPolicy::Sync, ..LogSettings::default() };
         let log = Log::create(log, Box::new(HeapTail::new(32 * 1024 * 1024)));
-        let mut world =
-            World { broker: Broker::new(settings, log, Tables::default()), out: Output::default(), asked: 0 };
+        let mut world = World {
+            broker: Broker::new(Life::first(&config), settings, log, Tables::default()),
+            out: Output::default(),
+            asked: 0,
+        };
         world.broker.handle_start(NOW, &mut world.out);
         world.broker.handle_connected(NOW, CONNECTION, SocketAddr::from(([127, 0, 0, 1], 40_000)));
         world.settle();

@@ -33,7 +33,9 @@ impl Broker {
         if self.groups.add_initial() {
             self.persistence.change(Table::Groups);
         }
+        self.lower_offsets();
         self.start_delays();
+        self.tell_life(out);
         self.tell_all_topics(now, out);
         self.write_tables(out);
     }
@@ -124,11 +126,12 @@ impl Broker {
             ToShard::MasterFound { ha_address, .. } => self.master_found(now, ha_address, out),
             ToShard::Metadata(metadata) => self.take_metadata(now, *metadata, out),
             ToShard::GivenBack { commits } => self.offsets.given_back(&commits),
-            ToShard::TakeOffsets(kept) => self.take_offsets(now, &kept, out),
+            ToShard::TakeOffsets(kept) => self.take_offsets(now, *kept, out),
             ToShard::Settings { ticket, generation, config } => {
                 self.take_settings(now, ticket, generation, &config, out);
             }
             ToShard::SettingsAnswer { ticket, result } => self.settings_answered(ticket, result, out),
+            ToShard::Role { role, broker_id, epoch } => self.take_role(now, (role, broker_id, epoch), out),
             ToShard::Stop => {}
         }
     }
@@ -238,6 +241,12 @@ impl Broker {
     #[must_use]
     pub fn view_log(&self) -> &Log {
         &self.log
+    }
+
+    /// How many answers wait for something.
+    #[must_use]
+    pub fn view_waiting(&self) -> usize {
+        self.acks.len()
     }
 
     /// The log as a reader has it, for the simulator's checks, which look at what consumers would see. Nothing is driven through it.

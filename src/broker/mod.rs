@@ -15,7 +15,8 @@
 //! [`Broker::fill_link`] for those that [`Broker::poll_links`] names), the results of what was wished for ([`Broker::handle_io`]) or of
 //! an [`Effect`] ([`Broker::handle_block`], [`Broker::handle_persisted`], [`Broker::handle_control`], [`Broker::handle_epochs_written`]), and
 //! time ([`Broker::handle_tick`], [`Broker::handle_deadline`]). After each event the shell carries out the effects, in their order, and sends
-//! what the outbox has. [`Broker::handle_stop`] is the last but for the results that are still under way.
+//! what the outbox has. [`Broker::handle_stop`] is the last but for the results that are still under way; where another life follows
+//! ([`life`]), [`Broker::handle_end`].
 
 pub mod ack;
 mod admin;
@@ -29,6 +30,7 @@ pub mod group;
 mod heartbeat;
 pub mod hold;
 mod job;
+pub mod life;
 pub mod offset;
 mod online;
 pub mod order;
@@ -60,6 +62,7 @@ use self::client::Clients;
 use self::delay::Delays;
 use self::group::Groups;
 use self::hold::HoldTable;
+use self::life::Life;
 use self::offset::ConsumerOffsets;
 use self::online::SettingsChanges;
 use self::order::QueueLocks;
@@ -74,7 +77,7 @@ use self::topic::TopicTable;
 use crate::letter::{CONTROL_TICKET_MIN, ToControl};
 use crate::log::{BlockId, DiskUsage, Log, QueueIndex};
 use crate::metrics::{Counters, Mornings, Rates, Stages};
-use crate::model::{ConnectionId, LinkId, LogOffset, MonoNs, Now};
+use crate::model::{ConnectionId, LinkId, MonoNs, Now};
 use crate::protocol::body::{self, BodyError, TopicConfig};
 use crate::protocol::code::{Language, ResponseCode};
 use crate::protocol::frame::{Encoding, RawFrame};
@@ -112,8 +115,9 @@ pub enum Effect {
         /// The file.
         text: Bytes,
     },
-    /// The log is its master's only up to here: open the shard again with a log that ends there.
-    Truncate(LogOffset),
+    /// Let this life end ([`Broker::handle_end`]), and begin this one: with the log as it is recovered, and a broker of its own. The last one that is
+    /// asked for counts.
+    BeginLife(Life),
 }
 
 /// What one call has brought about.
@@ -142,6 +146,9 @@ pub struct Tables {
 
 /// One shard as a broker.
 pub struct Broker {
+    life: Life,
+    /// What was asked of the shell to follow it.
+    next_life: Option<Life>,
     settings: BrokerSettings,
     settings_changes: SettingsChanges,
     /// Of the configuration, as tools are told.
@@ -247,11 +254,13 @@ impl Refusal {
 }
 
 impl Broker {
-    /// A broker over a log. `tables` are what the store's files hold; what RocketMQ has from the start is added.
+    /// A broker over a log, for one life. `tables` are what the store's files hold; what RocketMQ has from the start is added.
     #[must_use]
-    pub fn new(settings: BrokerSettings, log: Log, mut tables: Tables) -> Broker {
+    pub fn new(life: Life, settings: BrokerSettings, log: Log, mut tables: Tables) -> Broker {
         let mut broker = Broker {
-            replica: Replica::new(&settings.replica, std::mem::take(&mut tables.epochs)),
+            replica: Replica::new(&life, &settings.replica, std::mem::take(&mut tables.epochs)),
+            life,
+            next_life: None,
             settings,
             settings_changes: SettingsChanges::default(),
             config_version: body::DataVersion::default(),
@@ -303,7 +312,7 @@ impl Broker {
             self.delays.load(table);
         }
         if let Some(table) = tables.offsets {
-            self.offsets.load(&table, !self.settings.replica.role.is_master());
+            self.offsets.load(&table, self.is_slave());
         }
     }
 

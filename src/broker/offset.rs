@@ -173,6 +173,22 @@ impl ConsumerOffsets {
         moved
     }
 
+    /// Brings offsets down to the ends of their queues. How many lay beyond.
+    pub(super) fn lower(&mut self, end_of: impl Fn(&str, QueueId) -> QueueOffset) -> usize {
+        let mut lowered = 0_usize;
+        for (topic, offsets) in self.groups.values_mut().flatten() {
+            for (queue, offset) in offsets {
+                let end = end_of(topic.as_str(), *queue);
+                lowered += usize::from(*offset > end);
+                *offset = end.min(*offset);
+            }
+        }
+        if lowered > 0 {
+            self.touch();
+        }
+        lowered
+    }
+
     /// Topics of which the group has committed offsets.
     pub fn topics_of<'a>(&'a self, group: &str) -> impl Iterator<Item = &'a TopicName> {
         self.groups.get(group).into_iter().flat_map(BTreeMap::keys)

@@ -315,15 +315,14 @@ impl Broker {
     /// belong to the master, as long as there is one. Source: `PullMessageProcessor.composeResponseHeader`.
     fn suggestion(&self, pull: &Pull, code: ResponseCode, records: &[u8]) -> (i64, ResponseCode) {
         const MASTER: i64 = 0;
-        let replica = &self.settings.replica;
-        let reads_old = replica.slave_read
+        let reads_old = self.settings.replica.slave_read
             && RecordView::decode(records, None, Check::Shape)
                 .is_ok_and(|first| !self.log.is_in_tail(first.log_offset));
         if self.is_slave() {
             return match (self.follows_master(), reads_old) {
                 (true, false) if code == ResponseCode::Success => (MASTER, code),
                 (true, false) => (MASTER, ResponseCode::PullRetryImmediately),
-                (true, true) | (false, _) => (i64::try_from(replica.broker_id.0).unwrap_or(MASTER), code),
+                (true, true) | (false, _) => (i64::try_from(self.life.broker_id.0).unwrap_or(MASTER), code),
             };
         }
         let suggested =
@@ -387,11 +386,16 @@ impl Broker {
         while budget.is_left()
             && let Some(pull) = self.holds.pop_due(now)
         {
-            let is_read = !out.outbox.is_over(pull.asked.connection) && !out.outbox.is_full();
-            budget.spend(match is_read.then(|| self.run_pull(&pull)) {
-                None | Some(Outcome::AtEnd { .. } | Outcome::Cold(_)) => self.answer_empty(now, &pull, out),
-                Some(outcome) => self.answer_pull(now, &pull, &outcome, out),
-            });
+            budget.spend(self.end_hold(now, &pull, out));
+        }
+    }
+
+    /// Answers a pull that waits no longer. Returns how many bytes it looked at.
+    pub(super) fn end_hold(&mut self, now: MonoNs, pull: &Pull, out: &mut Output) -> usize {
+        let is_read = !out.outbox.is_over(pull.asked.connection) && !out.outbox.is_full();
+        match is_read.then(|| self.run_pull(pull)) {
+            None | Some(Outcome::AtEnd { .. } | Outcome::Cold(_)) => self.answer_empty(now, pull, out),
+            Some(outcome) => self.answer_pull(now, pull, &outcome, out),
         }
     }
 

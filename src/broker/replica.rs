@@ -8,9 +8,10 @@ use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 
+use super::life::Life;
 use super::{Broker, Effect, Output};
 use crate::log::{BlockId, IoError};
-use crate::model::{LinkId, LogOffset, MonoNs, Now, UnixMs};
+use crate::model::{Epoch, LinkId, LogOffset, MonoNs, Now, UnixMs};
 use crate::replication::{
     EpochFile, EpochTable, HaRefused, Left, Master, ReplicaSettings, ReplicaStatus, Slave, SlaveError,
 };
@@ -39,11 +40,11 @@ pub(super) struct ReplicasHave {
 }
 
 impl Replica {
-    pub(super) fn new(settings: &ReplicaSettings, epochs: EpochTable) -> Replica {
-        let role = if settings.role.is_master() {
-            Part::Master(Master::new(settings.clone()))
+    pub(super) fn new(life: &Life, settings: &ReplicaSettings, epochs: EpochTable) -> Replica {
+        let role = if life.role.is_master() {
+            Part::Master(Master::new(life.role, settings.clone()))
         } else {
-            Part::Slave(Box::new(Slave::new(settings.clone())))
+            Part::Slave(Box::new(Slave::new(life.broker_id, settings.clone())))
         };
         Replica { role, epochs: EpochFile::new(epochs), clock: Now::default() }
     }
@@ -109,6 +110,8 @@ impl Broker {
                 Ok(Some((older, why))) => self.refuse_link(older, &why, out),
                 Err(why) => self.refuse_link(link, &why, out),
             },
+            // What is stored now was heard before the order for the next life.
+            Part::Slave(_) if self.next_life.is_some() => {}
             Part::Slave(slave) => {
                 let received = slave.receive(now.mono, link, bytes, &mut self.log, epochs);
                 self.leave_master(received, out);
@@ -163,14 +166,19 @@ impl Broker {
     }
 
     /// Closes the link to a master that was left: the next one begins where the log ends.
-    fn leave_master(&self, result: Result<(), Left>, out: &mut Output) {
+    fn leave_master(&mut self, result: Result<(), Left>, out: &mut Output) {
         let Err(Left { link, why, cut }) = result else { return };
         match why {
             SlaveError::Classic => tracing::info!("the master speaks the classic stream"),
             _ => tracing::warn!("the master is left: {why}"),
         }
         out.effects.push(Effect::LinkClose(link));
-        out.effects.extend(cut.map(Effect::Truncate));
+        // Who gives this shard another role decides what becomes of its log.
+        if let Some(at) = cut.filter(|_| !self.is_ending()) {
+            let life = Life { end_max: Some(at), ..self.life };
+            self.next_life = Some(life);
+            out.effects.push(Effect::BeginLife(life));
+        }
     }
 
     /// Time passes.
@@ -214,6 +222,11 @@ impl Broker {
         let confirm = self.log.confirm();
         self.log.set_confirm_max(bound.map(|bound| bound.max(confirm)));
         assert!(confirm <= self.log.confirm(), "the confirm offset went back from {confirm} to {}", self.log.confirm());
+    }
+
+    /// The newest reign that the log has heard of.
+    pub(super) fn newest_epoch(&self) -> Option<Epoch> {
+        self.replica.epochs.table().last().map(|entry| entry.epoch)
     }
 
     /// Whether this is a slave whose master is there: its stream runs.
@@ -260,7 +273,7 @@ impl Broker {
     /// Who replicates what, for those who ask.
     #[must_use]
     pub fn view_replicas(&self) -> ReplicaStatus {
-        let role = self.settings.replica.role;
+        let role = self.life.role;
         let (appended, confirm, clock) = (self.log.appended(), self.log.confirm(), self.replica.clock);
         let unix = |at: MonoNs| {
             let ago_ms = i64::try_from(clock.mono.ms_since(at)).unwrap_or(i64::MAX);

@@ -1,4 +1,4 @@
-//! What a broker goes by, from the node's configuration. Some of it changes while it runs: see [`Setting`](crate::config::table::Setting).
+//! What a broker goes by, from the node's configuration, whatever its role ([`super::life`]) is. Some of it changes while it runs: see [`Setting`](crate::config::table::Setting).
 
 use std::net::SocketAddr;
 
@@ -107,9 +107,7 @@ fn retention(config: &NodeConfig) -> Retention {
 fn replica(config: &NodeConfig) -> ReplicaSettings {
     let replication = &config.replication;
     ReplicaSettings {
-        role: config.role,
-        broker_id: config.broker_id,
-        in_sync_replicas: replication.in_sync_replicas,
+        in_sync_replicas: replication.in_sync_replicas_of_sync_master(),
         min_in_sync_replicas: replication.min_in_sync_replicas,
         slave_wait_ms: replication.slave_wait_ms,
         heartbeat_ms: replication.heartbeat_ms,

@@ -17,7 +17,7 @@ use crate::protocol::code::{OnSlave, RequestCode, ResponseCode};
 
 impl Broker {
     pub(super) fn is_slave(&self) -> bool {
-        !self.settings.replica.role.is_master()
+        !self.life.role.is_master()
     }
 
     /// Whether this broker answers a request that slaves treat so. A master answers all.
@@ -101,6 +101,11 @@ impl Broker {
         if !self.is_slave() || self.log.queue_count() == self.adopted_queues || self.follows_master() {
             return;
         }
+        self.adopt_missing_topics(now, out);
+    }
+
+    /// Makes the topics that the log has and the table has not.
+    pub(super) fn adopt_missing_topics(&mut self, now: Now, out: &mut Output) {
         self.adopted_queues = self.log.queue_count();
         let mut missing: BTreeMap<TopicName, u32> = BTreeMap::new();
         for (topic, queue) in self.log.queue_names().filter(|(topic, _)| self.topics.get(topic.as_str()).is_none()) {
@@ -148,19 +153,21 @@ impl Broker {
     }
 
     /// A master that starts takes what a replica kept for it. Java's replica tells all that it has, ours what was committed there.
-    pub(super) fn take_offsets(&mut self, now: Now, kept: &body::ConsumerOffsets, out: &mut Output) {
+    pub(super) fn take_offsets(&mut self, now: Now, mut told: body::ConsumerOffsets, out: &mut Output) {
         if self.is_slave() {
             return;
         }
         // A group may have come to be there while this master was away. Java's replica does not say so, and may tell of deleted groups.
-        for (_, group) in kept.kept.keys() {
+        for (_, group) in told.kept.keys() {
             if let Err(refusal) = self.group_config(now, group.as_str(), out) {
                 tracing::warn!(%group, why = %refusal.remark, "a group that consumed at a replica is not created here");
             }
         }
-        let mut known = kept.offsets.clone();
-        known.retain(|(_, group), _| self.groups.get(group.as_str()).is_some());
-        let moved = self.offsets.take_further(&known);
+        told.offsets.retain(|(_, group), _| self.groups.get(group.as_str()).is_some());
+        for ((topic, _), queues) in &mut told.offsets {
+            queues.iter_mut().for_each(|(queue, offset)| *offset = self.end_of(topic.as_str(), *queue).min(*offset));
+        }
+        let moved = self.offsets.take_further(&told.offsets);
         if moved > 0 {
             tracing::info!(broker = %self.settings.name, moved, "took offsets that consumers committed on a replica while this master was away");
         }

@@ -30,6 +30,17 @@ pub struct Replication {
     pub slave_read: bool,
 }
 
+/// `inSyncReplicas` of a SYNC_MASTER whose file does not say.
+const SYNC_REPLICAS: u32 = 2;
+
+impl Replication {
+    /// `inSyncReplicas` of a shard that has become a SYNC_MASTER, whatever role its file has: the line, or that role's default.
+    #[must_use]
+    pub fn in_sync_replicas_of_sync_master(&self) -> u32 {
+        self.in_sync_replicas_given.unwrap_or(SYNC_REPLICAS)
+    }
+}
+
 impl NodeConfig {
     /// `HOST:PORT` where shard `index` of a slave finds its master's log, if the configuration says so: shards of a master follow
     /// one another by the same `portStride`.
@@ -49,7 +60,7 @@ pub(super) fn check(draft: &mut Draft<NodeConfig>) -> Result<(), ConfigError> {
     let config = &mut draft.config;
     let (role, id) = (config.role, config.broker_id);
     let replication = &mut config.replication;
-    let default = if role == Role::SyncMaster { 2 } else { 1 };
+    let default = if role == Role::SyncMaster { SYNC_REPLICAS } else { 1 };
     replication.in_sync_replicas = replication.in_sync_replicas_given.unwrap_or(default);
     let (wanted, min) = (replication.in_sync_replicas, replication.min_in_sync_replicas);
     let (heartbeat_ms, silence_ms) = (replication.heartbeat_ms, replication.silence_ms_max);

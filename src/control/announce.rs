@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::config::NodeConfig;
 use crate::letter::{CONTROL_TICKET_MIN, OffsetCommit, SettingsRefused, StopReason, ToControl, ToShard};
-use crate::model::{MonoNs, ShardId, TopicName};
+use crate::model::{BrokerId, MonoNs, Role, ShardId, TopicName};
 use crate::protocol::body::{DataVersion, TopicConfig};
 use crate::protocol::code::ResponseCode;
 
@@ -33,6 +33,8 @@ pub enum Command {
     Register(ShardId),
     /// The shard is gone: its links say goodbye.
     Unregister(ShardId),
+    /// The shard is a slave from now on, or a master, which follows nobody.
+    Live(ShardId, Role),
     /// A slave's master is there now, or elsewhere, or gone.
     Follow(ShardId, Option<Master>),
     /// A slave's commits go to its master.
@@ -84,6 +86,8 @@ pub struct ShardView {
     pub version: DataVersion,
     /// Raised by every change that name servers must learn; 0 until the whole table was told.
     pub generation: u64,
+    /// How name servers know it, as it has said itself: 0 of a master.
+    pub broker_id: BrokerId,
     listens: bool,
     stopped: Option<StopReason>,
     links: Vec<Link>,
@@ -189,6 +193,13 @@ impl Announcer {
                 if let Some(view) = self.shards.get_mut(&shard) {
                     view.listens = true;
                     self.registers(shard, &mut commands);
+                }
+            }
+            // The topics follow, and with them it is registered.
+            ToControl::LifeBegan { shard, role, broker_id } => {
+                if let Some(view) = self.shards.get_mut(&shard) {
+                    view.broker_id = broker_id;
+                    commands.push(Command::Live(shard, role));
                 }
             }
             ToControl::TopicsChanged { shard, ticket, topics, version, spread, full } => {
@@ -511,6 +522,7 @@ mod tests {
             Command::Register(shard) => format!("register {shard}"),
             Command::Unregister(shard) => format!("unregister {shard}"),
             Command::ChangeSettings { origin, text, .. } => format!("{origin} changes {text}"),
+            Command::Live(shard, role) => format!("{shard} is {role}"),
             Command::Follow(shard, master) => {
                 format!("{shard} follows {}", master.as_ref().map_or("nobody", |master| &master.address))
             }

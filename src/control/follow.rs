@@ -1,6 +1,6 @@
-//! A slave's link to its master's listen port: takes topics, groups and offsets, and gives back commits that the master missed.
+//! A slave's link to its master's listen port, which rests while the shard is a master: takes topics, groups and offsets, and gives back commits that the master missed.
 //!
-//! One task a shard of a slave. It tells the shard where the master is, then asks the master for its tables: at once, and then again and
+//! One task a shard. It tells the shard where the master is, then asks the master for its tables: at once, and then again and
 //! again. A ringmq master says in a few bytes that nothing has changed, so it is asked often; Apache's tells its tables each time. What has
 //! not changed is not told again to the shard, offsets excepted: it must be able to find out that the master lacks commits that consumers
 //! made here while it was away. Source of the codes: RocketMQ `SlaveSynchronize`; Apache's slave asks every 10 s (4.9) or 60 s (5.x), which
@@ -44,10 +44,19 @@ pub(super) struct Follower {
     pub(super) mailbox: ShardSender,
     /// `haMasterAddress` of this shard: wins over what name servers say.
     pub(super) ha_master: Option<String>,
-    /// What name servers say.
-    pub(super) master: watch::Receiver<Option<Master>>,
+    /// Whom to follow, if anybody.
+    pub(super) master: watch::Receiver<Followed>,
     /// What the shard wants to give back.
     pub(super) commits: mpsc::Receiver<Vec<OffsetCommit>>,
+}
+
+/// What is known of a shard's master.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Followed {
+    /// Whether the shard is a slave: a master follows nobody.
+    pub(super) is_slave: bool,
+    /// What name servers say.
+    pub(super) master: Option<Master>,
 }
 
 /// Where the master is, as the shard was told.
@@ -105,7 +114,10 @@ impl Follower {
     }
 
     async fn look_up(&mut self) -> Found {
-        let said = self.master.borrow_and_update().clone();
+        let Followed { is_slave, master: said } = self.master.borrow_and_update().clone();
+        if !is_slave {
+            return Found::default();
+        }
         let ha_address = match (&self.ha_master, &said) {
             (Some(fixed), _) => resolve(fixed).await,
             (None, Some(master)) => resolve(&master.ha_address).await,

@@ -18,10 +18,10 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, error, info, warn};
 
-use super::announce::{Announcer, Command, Master};
+use super::announce::{Announcer, Command};
 use super::clock::Clock;
 use super::configuration::{Changed, Configuration};
-use super::follow::Follower;
+use super::follow::{Followed, Follower};
 use super::mailbox::{ControlReceiver, ShardSender};
 use super::registrar::{Identity, Link, Pace, Wanted};
 use super::server::Server;
@@ -29,7 +29,7 @@ use super::{kept_file, restore};
 use crate::config::NamesrvConfig;
 use crate::letter::{OffsetCommit, StopReason, ToControl, ToShard};
 use crate::limits::CONTROL_MAILBOX_MAX;
-use crate::model::{MonoNs, ShardId};
+use crate::model::{MonoNs, Role, ShardId};
 use crate::namesrv::{KvConfig, NameServer};
 use crate::protocol::body::ConsumerOffsets;
 
@@ -205,9 +205,9 @@ async fn until(clock: Clock, deadline: Option<MonoNs>) {
     }
 }
 
-/// What leads to the [`Follower`] of a slave's shard.
+/// What leads to the [`Follower`] of a shard.
 struct Follows {
-    master: watch::Sender<Option<Master>>,
+    said: watch::Sender<Followed>,
     commits: mpsc::Sender<Vec<OffsetCommit>>,
 }
 
@@ -217,7 +217,7 @@ struct Node {
     configuration: Configuration,
     mailboxes: Vec<ShardSender>,
     wanted: Vec<watch::Sender<Wanted>>,
-    /// By shard; empty on a master.
+    /// By shard.
     follows: Vec<Follows>,
     links: JoinSet<()>,
     from_shards: ControlReceiver,
@@ -262,23 +262,21 @@ impl Node {
                 };
                 node.links.spawn_local(link.run());
             }
-            if !identity.is_master() {
-                node.follow(&identity, seat.mailbox.clone());
-            }
+            node.follow(&identity, seat.mailbox.clone());
             node.mailboxes.push(seat.mailbox);
             node.wanted.push(wanted);
         }
         node
     }
 
-    /// Starts what follows the master of a slave's shard.
+    /// Starts what follows the master of a shard, while that is a slave.
     fn follow(&mut self, identity: &Identity, mailbox: ShardSender) {
-        let (master, said) = watch::channel(None);
+        let (said, master) = watch::channel(Followed::default());
         let (give, commits) = mpsc::channel(1);
         let ha_master = identity.ha_master.clone();
-        let follower = Follower { shard: identity.shard, mailbox, ha_master, master: said, commits };
+        let follower = Follower { shard: identity.shard, mailbox, ha_master, master, commits };
         tokio::task::spawn_local(follower.run());
-        self.follows.push(Follows { master, commits: give });
+        self.follows.push(Follows { said, commits: give });
     }
 
     async fn run(mut self, signals: (Signal, Signal), ready: impl FnOnce(Ready)) -> Outcome {
@@ -351,11 +349,8 @@ impl Node {
                     self.want(shard, Wanted::Generation(generation));
                 }
                 Command::Unregister(shard) => self.want(shard, Wanted::Goodbye),
-                Command::Follow(shard, master) => {
-                    if let Some(follows) = self.follows.get(usize::from(shard.0)) {
-                        follows.master.send_replace(master);
-                    }
-                }
+                Command::Live(shard, role) => self.say(shard, |said| said.is_slave = role == Role::Slave),
+                Command::Follow(shard, master) => self.say(shard, |said| said.master = master),
                 Command::GiveBack(shard, commits) => {
                     // While some are on their way the shard's next look at the master's offsets finds what is left.
                     if let Some(follows) = self.follows.get(usize::from(shard.0)) {
@@ -366,6 +361,13 @@ impl Node {
                 Command::Ready => self.is_ready = true,
                 Command::AllStopped => self.all_stopped = true,
             }
+        }
+    }
+
+    /// Says to a shard's follower what has changed.
+    fn say(&self, shard: ShardId, change: impl FnOnce(&mut Followed)) {
+        if let Some(follows) = self.follows.get(usize::from(shard.0)) {
+            follows.said.send_modify(change);
         }
     }
 

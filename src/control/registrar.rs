@@ -20,6 +20,8 @@ use crate::protocol::code::RequestCode;
 use crate::protocol::reply::ExtValue;
 use crate::protocol::request::CHANGES_ONLY;
 
+/// The brokerId of a master.
+const MASTER: BrokerId = BrokerId(0);
 /// From one registration of a slave to the next while no master of its is known.
 const NO_MASTER_PERIOD: Duration = Duration::from_secs(1);
 /// Time until the next try, doubled each time.
@@ -33,7 +35,7 @@ const WHOLE_TOPICS_MAX: usize = 1_000;
 const PART_TOPICS_MAX: usize = 20_000;
 const PART_BYTES_MAX: usize = FRAME_BYTES_MAX - 64 * 1024;
 
-/// How a shard appears at name servers.
+/// How a shard appears at name servers, whatever its role is: that and its brokerId it says itself.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// Which shard of the node.
@@ -42,22 +44,12 @@ pub struct Identity {
     pub cluster: String,
     /// Its brokerName.
     pub broker_name: String,
-    /// Its brokerId.
-    pub broker_id: BrokerId,
     /// `ip:port` for clients.
     pub address: String,
     /// `ip:port` for slaves.
     pub ha_address: String,
     /// Of a slave, `haMasterAddress` as `HOST:PORT` of this shard's master.
     pub ha_master: Option<String>,
-}
-
-impl Identity {
-    /// Whether it is a master's.
-    #[must_use]
-    pub fn is_master(&self) -> bool {
-        self.broker_id == BrokerId(0)
-    }
 }
 
 /// How often and how patiently.
@@ -176,7 +168,7 @@ impl Link {
                         info!(name_server = %self.name_server, broker = %self.identity.broker_name, "registered");
                     }
                     told = Some(generation);
-                    if !self.identity.is_master() && master.is_none() {
+                    if self.broker_id() != MASTER && master.is_none() {
                         // Nothing to copy until the master is there: it is looked for often.
                         period = period.min(NO_MASTER_PERIOD);
                     }
@@ -191,21 +183,31 @@ impl Link {
         }
     }
 
+    /// The brokerId that the shard has now.
+    fn broker_id(&self) -> BrokerId {
+        self.announcer.borrow().shard(self.identity.shard).map_or(MASTER, |view| view.broker_id)
+    }
+
     /// 103; the generation that was told, and for a slave where its master is.
     async fn register(&self, wire: &mut Wire, told: Option<u64>) -> Result<(u64, Option<Master>), LinkError> {
-        let (generation, bodies) = {
+        let (generation, broker_id, bodies) = {
             let announcer = self.announcer.borrow();
             let view = announcer.shard(self.identity.shard).ok_or(LinkError::NoShard)?;
-            (view.generation, bodies_of(view, told, announcer.permission()))
+            (view.generation, view.broker_id, bodies_of(view, told, announcer.permission()))
         };
         let mut master = None;
         for part in &bodies {
-            master = self.register_part(wire, part).await?;
+            master = self.register_part(wire, broker_id, part).await?;
         }
         Ok((generation, master))
     }
 
-    async fn register_part(&self, wire: &mut Wire, part: &Part) -> Result<Option<Master>, LinkError> {
+    async fn register_part(
+        &self,
+        wire: &mut Wire,
+        broker_id: BrokerId,
+        part: &Part,
+    ) -> Result<Option<Master>, LinkError> {
         let Part { body, is_whole } = part;
         if body.len() > PART_BYTES_MAX {
             return Err(LinkError::TooLong { bytes: body.len() });
@@ -217,7 +219,7 @@ impl Link {
             ("brokerAddr", ExtValue::Str(&identity.address)),
             ("clusterName", ExtValue::Str(&identity.cluster)),
             ("haServerAddr", ExtValue::Str(&identity.ha_address)),
-            ("brokerId", ExtValue::I64(i64::try_from(identity.broker_id.0).unwrap_or(i64::MAX))),
+            ("brokerId", ExtValue::I64(i64::try_from(broker_id.0).unwrap_or(i64::MAX))),
             // A slave whose master is gone keeps the topic's route, and where the name server allows it stands in the master's
             // place, without write permission: orderly consumers ask nobody else for locks.
             ("enableActingMaster", ExtValue::Bool(true)),
@@ -229,7 +231,7 @@ impl Link {
         let (address, ha_address) = (answer.field("masterAddr"), answer.field("haServerAddr"));
         let master = address.zip(ha_address).filter(|(address, _)| *address != identity.address);
         Ok(master
-            .filter(|_| !identity.is_master())
+            .filter(|_| broker_id != MASTER)
             .map(|(address, ha_address)| Master { address: address.to_owned(), ha_address: ha_address.to_owned() }))
     }
 
@@ -240,7 +242,7 @@ impl Link {
             ("brokerName", ExtValue::Str(&identity.broker_name)),
             ("brokerAddr", ExtValue::Str(&identity.address)),
             ("clusterName", ExtValue::Str(&identity.cluster)),
-            ("brokerId", ExtValue::I64(i64::try_from(identity.broker_id.0).unwrap_or(i64::MAX))),
+            ("brokerId", ExtValue::I64(i64::try_from(self.broker_id().0).unwrap_or(i64::MAX))),
         ];
         wire.ask(RequestCode::UnregisterBroker, &ext, &[], GOODBYE).await?;
         Ok(())

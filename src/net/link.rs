@@ -71,6 +71,8 @@ pub struct Links<S> {
     next_id: Cell<u64>,
     scratch: RefCell<Box<[u8]>>,
     is_closing: Cell<bool>,
+    /// How often all were closed: what was asked for before is nobody's.
+    closings: Cell<u64>,
 }
 
 impl<S: LinkService> Links<S> {
@@ -84,6 +86,7 @@ impl<S: LinkService> Links<S> {
             next_id: Cell::new(1),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             is_closing: Cell::new(false),
+            closings: Cell::new(0),
         })
     }
 
@@ -123,6 +126,7 @@ impl<S: LinkService> Links<S> {
     /// Closes every link, now and in future.
     pub fn close_all(&self) {
         self.is_closing.set(true);
+        self.closings.set(self.closings.get() + 1);
         for handle in self.links.borrow().values() {
             handle.is_condemned.set(true);
             handle.sleeper.wake();
@@ -136,10 +140,11 @@ impl<S: LinkService> Links<S> {
 
     /// Connects to a peer; the service hears how it went.
     pub fn connect(self: &Rc<Self>, address: SocketAddr) {
-        let links = self.clone();
+        let (links, closings) = (self.clone(), self.closings.get());
         // A task of its own that nothing cancels.
         transport::spawn(self.queue, async move {
             match Transport::connect(address, HA_CONNECT_MS).await {
+                _ if links.closings.get() != closings => {}
                 Ok(stream) => links.add(stream),
                 Err(why) => links.service.link_failed(address, &why),
             }

@@ -11,13 +11,15 @@
 
 #![expect(unsafe_code, reason = "glommio takes a listening socket by its descriptor only")]
 
+use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{FromRawFd as _, IntoRawFd as _};
+use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
 use glommio::net::{TcpListener, TcpStream};
+use rustix::net::Shutdown;
 use thiserror::Error;
 
 use super::{LinkService, Links, Net, Service};
@@ -118,7 +120,7 @@ impl Listeners {
     pub fn accept_into<S: Service>(self, net: &Rc<Net<S>>) {
         for listener in [self.main, self.vip] {
             let net = net.clone();
-            glommio::spawn_local(async move { accept(&listener, |stream| net.add(stream)).await }).detach();
+            glommio::spawn_local(async move { accept(&listener, |stream| net.add(stream), || false).await }).detach();
         }
     }
 }
@@ -127,6 +129,26 @@ impl Listeners {
 #[derive(Debug)]
 pub struct ReplicaListener {
     listener: TcpListener,
+    /// The same socket, to end an accept that is under way.
+    socket: OwnedFd,
+}
+
+/// A port on which slaves are accepted, until it is closed.
+#[derive(Debug)]
+pub struct ReplicaPort {
+    socket: OwnedFd,
+    is_closed: Rc<Cell<bool>>,
+}
+
+impl ReplicaPort {
+    /// Closes the port: whoever connects is refused, and it can be taken again.
+    pub fn close(self) {
+        self.is_closed.set(true);
+        // Its task waits in an accept, which must not be dropped. Linux ends it, and lets go of the port, when the socket is shut down.
+        if let Err(error) = rustix::net::shutdown(&self.socket, Shutdown::Both) {
+            tracing::error!(%error, "the port for replicas could not be closed");
+        }
+    }
 }
 
 impl ReplicaListener {
@@ -138,36 +160,61 @@ impl ReplicaListener {
         let mut tried = 0;
         loop {
             tried += 1;
-            match listen(address, port, PortUse::Replicas) {
+            match listen_closable(address, port, PortUse::Replicas) {
                 Err(ListenError::Bind { source, .. })
                     if source.kind() == io::ErrorKind::AddrInUse && tried < BIND_TRIES =>
                 {
                     glommio::timer::sleep(Duration::from_millis(ACCEPT_WAIT_MS)).await;
                 }
-                bound => return Ok(ReplicaListener { listener: bound? }),
+                bound => {
+                    let (listener, socket) = bound?;
+                    return Ok(ReplicaListener { listener, socket });
+                }
             }
         }
     }
 
-    /// Accepts, for ever, in a task of the caller's queue.
-    pub fn accept_into<S: LinkService>(self, links: &Rc<Links<S>>) {
-        let links = links.clone();
-        glommio::spawn_local(async move { accept(&self.listener, |stream| links.add(stream)).await }).detach();
+    /// Accepts, until the port is closed, in a task of the caller's queue.
+    #[must_use]
+    pub fn accept_into<S: LinkService>(self, links: &Rc<Links<S>>) -> ReplicaPort {
+        let (links, is_closed) = (links.clone(), Rc::new(Cell::new(false)));
+        let port = ReplicaPort { socket: self.socket, is_closed: is_closed.clone() };
+        let listener = self.listener;
+        glommio::spawn_local(async move { accept(&listener, |stream| links.add(stream), || is_closed.get()).await })
+            .detach();
+        port
     }
 }
 
 /// Binds and listens. To be called on the executor.
-#[expect(clippy::disallowed_methods, reason = "net is a shell: the sockets of a shard are made here")]
 fn listen(address: IpAddr, port: u16, port_use: PortUse) -> Result<TcpListener, ListenError> {
+    let bound = bind(SocketAddr::new(address, port));
+    bound.map(to_glommio).map_err(|source| ListenError::Bind {
+        address: SocketAddr::new(address, port),
+        port_use,
+        source,
+    })
+}
+
+/// The same, with a second handle of the socket.
+fn listen_closable(address: IpAddr, port: u16, port_use: PortUse) -> Result<(TcpListener, OwnedFd), ListenError> {
     let address = SocketAddr::new(address, port);
-    let bound = std::net::TcpListener::bind(address).and_then(|listener| {
-        // The standard library's queue of 128 overflows when many clients connect at once; listening again makes it longer.
-        rustix::net::listen(&listener, ACCEPT_QUEUE_MAX)?;
-        Ok(listener)
-    });
-    let listener = bound.map_err(|source| ListenError::Bind { address, port_use, source })?;
+    let bound = bind(address).and_then(|listener| Ok((listener.try_clone()?, listener)));
+    let (socket, listener) = bound.map_err(|source| ListenError::Bind { address, port_use, source })?;
+    Ok((to_glommio(listener), socket.into()))
+}
+
+#[expect(clippy::disallowed_methods, reason = "net is a shell: the sockets of a shard are made here")]
+fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    // The standard library's queue of 128 overflows when many clients connect at once; listening again makes it longer.
+    rustix::net::listen(&listener, ACCEPT_QUEUE_MAX)?;
+    Ok(listener)
+}
+
+fn to_glommio(listener: std::net::TcpListener) -> TcpListener {
     // SAFETY: the descriptor is an open listening socket, and `into_raw_fd` has given up its only owner.
-    Ok(unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) })
+    unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) }
 }
 
 /// A port that is free now; the kernel's choice.
@@ -178,9 +225,13 @@ fn free_port(address: IpAddr) -> Result<u16, ListenError> {
     port.map_err(|source| ListenError::Bind { address, port_use: PortUse::Main, source })
 }
 
-async fn accept(listener: &TcpListener, take: impl Fn(TcpStream)) {
+async fn accept(listener: &TcpListener, take: impl Fn(TcpStream), is_closed: impl Fn() -> bool) {
     loop {
-        match listener.accept().await {
+        let accepted = listener.accept().await;
+        if is_closed() {
+            return;
+        }
+        match accepted {
             Ok(stream) => take(stream),
             Err(error) => {
                 // Out of descriptors, or the peer gave up: both come back at once, so asking again at once would spin.

@@ -88,10 +88,21 @@ impl EpochTable {
         self.entries.last().copied()
     }
 
-    /// A master begins to reign over a log that ends at `end`. Returns its entry. A reign without a byte leaves no trace but its number.
-    pub fn begin(&mut self, end: LogOffset) -> EpochEntry {
+    /// The epoch of the next reign, if nobody else numbers them.
+    #[must_use]
+    pub fn next_epoch(&self) -> Epoch {
         let last = self.last().map_or(Epoch(0), |entry| entry.epoch);
-        let entry = EpochEntry { epoch: Epoch(last.0.checked_add(1).expect("no log has 2^31 masters")), start: end };
+        Epoch(last.0.checked_add(1).expect("no log has 2^31 masters"))
+    }
+
+    /// A master begins to reign over a log that ends at `end`. Returns its entry. A reign without a byte leaves no trace but its number.
+    ///
+    /// # Panics
+    /// If `epoch` is not beyond all that are known: whoever gives it looks at them first.
+    pub fn begin(&mut self, epoch: Epoch, end: LogOffset) -> EpochEntry {
+        let next = self.next_epoch();
+        assert!(epoch >= next, "epoch {epoch} was given to a log whose next one is {next}");
+        let entry = EpochEntry { epoch, start: end };
         self.truncate(end);
         self.push_unchecked(entry);
         entry
@@ -190,16 +201,20 @@ mod tests {
     #[test]
     fn each_master_begins_an_epoch_where_the_log_ends() {
         let mut epochs = EpochTable::default();
-        assert_eq!(epochs.begin(LogOffset(0)).epoch, Epoch(1));
+        let begin = |epochs: &mut EpochTable, end| epochs.begin(epochs.next_epoch(), LogOffset(end));
+        assert_eq!(begin(&mut epochs, 0).epoch, Epoch(1));
         assert_eq!(epochs, table(&[(1, 0)]));
-        epochs.begin(LogOffset(500));
+        begin(&mut epochs, 500);
         assert_eq!(epochs, table(&[(1, 0), (2, 500)]));
         // Nothing was appended: the number rises, and no two entries have one start.
-        epochs.begin(LogOffset(500));
+        begin(&mut epochs, 500);
         assert_eq!(epochs, table(&[(1, 0), (3, 500)]));
         // A tail was lost: the epochs that lay in it are gone, but their numbers are not given again.
-        epochs.begin(LogOffset(300));
+        begin(&mut epochs, 300);
         assert_eq!(epochs, table(&[(1, 0), (4, 300)]));
+        // Whoever gives the shards their roles numbers reigns that this log has not seen.
+        assert_eq!(epochs.begin(Epoch(9), LogOffset(400)).epoch, Epoch(9));
+        assert_eq!(epochs, table(&[(1, 0), (4, 300), (9, 400)]));
     }
 
     #[test]
@@ -265,7 +280,7 @@ mod tests {
             // Masters take turns over one log, then over two copies of it; numbers are never given twice.
             let (mut table, mut end) = (EpochTable::default(), 0);
             for bytes in shared {
-                table.begin(LogOffset(end));
+                table.begin(table.next_epoch(), LogOffset(end));
                 end += bytes;
             }
             let mut number = table.last().map_or(0, |last| last.epoch.0);

@@ -174,6 +174,7 @@ enum Phase {
 /// The slaves of one shard. State of the shard.
 #[derive(Debug)]
 pub struct Master {
+    role: Role,
     settings: ReplicaSettings,
     links: BTreeMap<LinkId, Link>,
     in_sync: InSyncSet,
@@ -183,9 +184,9 @@ pub struct Master {
 impl Master {
     /// A master without slaves.
     #[must_use]
-    pub fn new(settings: ReplicaSettings) -> Master {
+    pub fn new(role: Role, settings: ReplicaSettings) -> Master {
         let in_sync = InSyncSet::new(settings.catch_up_within_ms);
-        Master { settings, links: BTreeMap::new(), in_sync, confirm: LogOffset(0) }
+        Master { role, settings, links: BTreeMap::new(), in_sync, confirm: LogOffset(0) }
     }
 
     /// A connection was accepted. Returns one that is to be closed instead, if there are too many that have said nothing.
@@ -275,14 +276,14 @@ impl Master {
     /// Whether replies wait for slaves at all.
     #[must_use]
     pub fn is_waited_for(&self) -> bool {
-        self.settings.role == Role::SyncMaster && self.slaves_needed() > 0
+        self.role == Role::SyncMaster && self.slaves_needed() > 0
     }
 
     /// Whether as many replicas are in sync as `minInSyncReplicas` demands before anything is stored.
     #[must_use]
     pub fn is_enough_in_sync(&self) -> bool {
         let min = usize::try_from(self.settings.min_in_sync_replicas).unwrap_or(usize::MAX);
-        self.settings.role != Role::SyncMaster || self.in_sync_count() >= min
+        self.role != Role::SyncMaster || self.in_sync_count() >= min
     }
 
     fn slaves_needed(&self) -> usize {
@@ -627,7 +628,7 @@ mod tests {
     }
 
     fn master(in_sync_replicas: u32) -> Master {
-        Master::new(ReplicaSettings { in_sync_replicas, ..ReplicaSettings::default() })
+        Master::new(Role::AsyncMaster, ReplicaSettings { in_sync_replicas, ..ReplicaSettings::default() })
     }
 
     fn handshake(id: u64, from_last_segment: bool) -> epoch::Handshake {

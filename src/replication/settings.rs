@@ -1,14 +1,8 @@
-//! What a shard is told of its part in replication, from the node's configuration.
+//! What a shard is told of replication, from the node's configuration. Its role is not among it: that is its life's.
 
-use crate::model::{BrokerId, Role};
-
-/// The part of a shard in replication.
+/// How a shard replicates, whatever its role is.
 #[derive(Clone, Debug)]
 pub struct ReplicaSettings {
-    /// `brokerRole`.
-    pub role: Role,
-    /// `brokerId`: 0 is the master.
-    pub broker_id: BrokerId,
     /// `inSyncReplicas`: replicas that must have a message before `SYNC_MASTER` replies, the master among them. At least 1.
     pub in_sync_replicas: u32,
     /// `minInSyncReplicas`: with fewer in sync, the master among them, `SYNC_MASTER` refuses sends before it stores them. At least 1, at
@@ -32,8 +26,6 @@ impl Default for ReplicaSettings {
     /// A master that waits for nobody, with RocketMQ's times.
     fn default() -> ReplicaSettings {
         ReplicaSettings {
-            role: Role::AsyncMaster,
-            broker_id: BrokerId(0),
             in_sync_replicas: 1,
             min_in_sync_replicas: 1,
             slave_wait_ms: 3_000,

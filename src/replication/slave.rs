@@ -21,7 +21,7 @@ use super::settings::ReplicaSettings;
 use super::status::MasterStatus;
 use crate::limits::{HA_BODY_BYTES_MAX, HA_HOPELESS_RETRY_MS, HA_PENDING_BYTES_MAX, HA_RETRY_MS_MAX, HA_RETRY_MS_MIN};
 use crate::log::{BeginError, Log, ReplicaError};
-use crate::model::{Epoch, LinkId, LogOffset, MonoNs, UnixMs};
+use crate::model::{BrokerId, Epoch, LinkId, LogOffset, MonoNs, UnixMs};
 use crate::protocol::ha::epoch::{Handshake, HandshakeReply, REPLY_BYTES_MAX, handshake_reply_bytes};
 use crate::protocol::ha::{SlaveMessage, StreamKind, Transfer};
 
@@ -161,6 +161,8 @@ enum Due {
 /// One shard that follows a master. State of the shard.
 #[derive(Debug)]
 pub struct Slave {
+    /// How its master is to know it.
+    broker_id: BrokerId,
     settings: ReplicaSettings,
     master: Option<SocketAddr>,
     state: State,
@@ -197,8 +199,9 @@ pub struct Slave {
 impl Slave {
     /// A slave that knows no master yet.
     #[must_use]
-    pub fn new(settings: ReplicaSettings) -> Slave {
+    pub fn new(broker_id: BrokerId, settings: ReplicaSettings) -> Slave {
         Slave {
+            broker_id,
             settings,
             master: None,
             state: State::Waiting { until: MonoNs(0) },
@@ -612,7 +615,7 @@ impl Slave {
         match due {
             Due::Nothing => return,
             Due::Handshake => {
-                let broker_id = self.settings.broker_id;
+                let broker_id = self.broker_id;
                 Handshake { from_last_segment: false, is_learner: false, broker_id }.encode(buffer);
                 self.state = State::Open { link, phase: Phase::Greeted };
             }

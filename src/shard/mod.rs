@@ -15,8 +15,8 @@
 //! | tables | background | topics, groups and consumer offsets to their files |
 
 pub mod cpus;
-mod cut;
 mod event;
+mod life;
 mod links;
 pub mod memlock;
 mod open;

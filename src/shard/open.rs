@@ -10,6 +10,7 @@ use super::links::epochs_path;
 use super::runtime::Runtime;
 use super::start::{ShardSettings, StartError};
 use super::work::io_error;
+use crate::broker::life::Life;
 use crate::broker::persist::Table;
 use crate::broker::{Broker, Tables};
 use crate::disk::{Disk, DiskError, RunStarter, TailError, TailFile, TailKey, blocking, tail};
@@ -44,44 +45,54 @@ pub(super) struct OpenedBroker {
 pub(super) async fn open(settings: &ShardSettings, port: u16, runtime: &Runtime) -> Result<Opened, StartError> {
     let disk = Disk::open(&settings.store.shard_folder(settings.shard)).await?;
     let OpenedBroker { broker, tail_found, tail_survives_kill } =
-        open_broker(settings, port, &disk, runtime, None).await?;
+        open_broker(settings, port, &disk, runtime, settings.life, FoundTables::InFiles).await?;
     Ok(Opened { disk, broker, tail_found, tail_survives_kill })
 }
 
-/// Opens the log, cut at `end_max`, and the tables.
+/// Where the tables are found.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum FoundTables<'a> {
+    /// The process begins.
+    InFiles,
+    /// A former life of this process has told them. Its files may be older, where the disk is full.
+    Told(&'a [(Table, Bytes)]),
+}
+
+/// Opens the log and the tables, for one life.
 pub(super) async fn open_broker(
     settings: &ShardSettings,
     port: u16,
     disk: &Disk,
     runtime: &Runtime,
-    end_max: Option<LogOffset>,
+    life: Life,
+    found: FoundTables<'_>,
 ) -> Result<OpenedBroker, StartError> {
     let folder = settings.store.shard_folder(settings.shard);
     let began = runtime.watch.now().mono;
-    let mut opened = open_log(settings, disk, end_max).await?;
+    let mut opened = open_log(settings, disk, life.end_max).await?;
     let tail_found = opened.tail_found;
     if let Some(path) = opened.tail_to_replace {
         // Everything in the old ring is in the segments now.
         drop(opened.log);
         fs::remove_file(&path).map_err(|source| DiskError { operation: "remove", path, source })?;
-        opened = open_log(settings, disk, end_max).await?;
+        opened = open_log(settings, disk, life.end_max).await?;
     }
     let OpenedLog { log, tail_survives_kill, run_starter, .. } = opened;
     let started = blocking::run(move || run_starter.start()).await;
     started.map_err(|source| DiskError { operation: "begin a run in", path: folder.clone(), source })?;
     let took_ms = runtime.watch.now().mono.ms_since(began);
     tracing::info!(shard = %settings.shard, start = %log.start(), end = %log.appended(), took_ms, "the log is open");
-    let epochs = open_epochs(settings, disk, &log).await?;
+    let epochs = open_epochs(settings, life, disk, &log).await?;
     let tables = Tables {
         epochs,
-        topics: read_table(disk, Table::Topics, TopicTable::decode).await?,
-        groups: read_table(disk, Table::Groups, GroupTable::decode).await?,
-        offsets: read_table(disk, Table::ConsumerOffsets, ConsumerOffsets::decode).await?,
-        delay_offsets: read_table(disk, Table::DelayOffsets, DelayOffsets::decode).await?,
+        topics: found.table(disk, Table::Topics, TopicTable::decode).await?,
+        groups: found.table(disk, Table::Groups, GroupTable::decode).await?,
+        offsets: found.table(disk, Table::ConsumerOffsets, ConsumerOffsets::decode).await?,
+        delay_offsets: found.table(disk, Table::DelayOffsets, DelayOffsets::decode).await?,
     };
     let mut broker_settings = settings.broker.clone();
     broker_settings.address.set_port(port);
-    let broker = Broker::new(broker_settings, log, tables);
+    let broker = Broker::new(life, broker_settings, log, tables);
     Ok(OpenedBroker { broker, tail_found, tail_survives_kill })
 }
 
@@ -189,7 +200,7 @@ async fn recover(mut recovery: Recovery, disk: &Disk) -> Result<Log, RecoveryErr
 }
 
 /// The reigns of this log's masters. A master begins its own, and has it on the disk before it appends anything.
-async fn open_epochs(settings: &ShardSettings, disk: &Disk, log: &Log) -> Result<EpochTable, StartError> {
+async fn open_epochs(settings: &ShardSettings, life: Life, disk: &Disk, log: &Log) -> Result<EpochTable, StartError> {
     let path = epochs_path();
     let found = disk.read_table(&path).await?;
     let damaged = |reason: String| StartError::Table { path: disk.folder().join(&path), reason };
@@ -201,8 +212,8 @@ async fn open_epochs(settings: &ShardSettings, disk: &Disk, log: &Log) -> Result
         None if log.appended() > LogOffset(0) => EpochTable::unnumbered(),
         None => EpochTable::default(),
     };
-    if settings.broker.replica.role.is_master() {
-        let reign = epochs.begin(log.appended());
+    if life.role.is_master() {
+        let reign = epochs.begin(life.epoch.unwrap_or(epochs.next_epoch()), log.appended());
         let text = Bytes::from(epochs.encode());
         match disk.replace(&path, text.clone()).await {
             // A node must start on a full disk, to be read and to make room.
@@ -214,14 +225,21 @@ async fn open_epochs(settings: &ShardSettings, disk: &Disk, log: &Log) -> Result
     Ok(epochs)
 }
 
-async fn read_table<T>(
-    disk: &Disk,
-    table: Table,
-    decode: impl FnOnce(&[u8]) -> Result<T, BodyError>,
-) -> Result<Option<T>, StartError> {
-    let path = table_path(table);
-    let Some(bytes) = disk.read_table(&path).await? else { return Ok(None) };
-    let decoded =
-        decode(&bytes).map_err(|error| StartError::Table { path: disk.folder().join(path), reason: error.to_string() });
-    decoded.map(Some)
+impl FoundTables<'_> {
+    async fn table<T>(
+        self,
+        disk: &Disk,
+        table: Table,
+        decode: impl FnOnce(&[u8]) -> Result<T, BodyError>,
+    ) -> Result<Option<T>, StartError> {
+        let path = table_path(table);
+        let bytes = match self {
+            FoundTables::InFiles => disk.read_table(&path).await?.map(Bytes::from),
+            FoundTables::Told(tables) => tables.iter().find(|(of, _)| *of == table).map(|(_, bytes)| bytes.clone()),
+        };
+        let Some(bytes) = bytes else { return Ok(None) };
+        let decoded = decode(&bytes)
+            .map_err(|error| StartError::Table { path: disk.folder().join(path), reason: error.to_string() });
+        decoded.map(Some)
+    }
 }

@@ -14,6 +14,7 @@ use bytes::BytesMut;
 use super::event::Event;
 use super::runtime::Runtime;
 use super::work::Fetches;
+use crate::broker::life::Life;
 use crate::broker::{Broker, Effect, Output};
 use crate::control::mailbox::{ControlSender, ShardReceiver};
 use crate::disk::Disk;
@@ -21,8 +22,8 @@ use crate::letter::{StopReason, ToControl, ToShard};
 use crate::limits::{COUNTERS_MS, TICK_MS};
 use crate::log::DiskUsage;
 use crate::metrics::Snapshot;
-use crate::model::{ConnectionId, LogOffset, MonoNs, Now, ShardId};
-use crate::net::{Links, Listeners, Net, ReplicaListener, Service};
+use crate::model::{ConnectionId, MonoNs, Now, ShardId};
+use crate::net::{Links, Listeners, Net, ReplicaListener, ReplicaPort, Service};
 use crate::protocol::frame::{CloseReason, RawFrame};
 
 /// One shard at work.
@@ -33,6 +34,8 @@ pub(super) struct Shard {
     core: RefCell<Core>,
     net: OnceCell<Weak<Net<Shard>>>,
     links: OnceCell<Weak<Links<Shard>>>,
+    /// Where slaves connect, while this is a master.
+    replica_port: Cell<Option<ReplicaPort>>,
     /// The time of the turn that is being handled: one look at the clock for all of its frames.
     turn_now: Cell<Option<Now>>,
     pub(super) commit_wanted: Event,
@@ -51,7 +54,7 @@ pub(super) struct Shard {
     end_wanted: Event,
     /// Writes that are under way, and whether more may begin.
     writes: Cell<usize>,
-    is_cutting: Cell<bool>,
+    is_between_lives: Cell<bool>,
     /// The last [`ToShard::MasterFound`] and [`ToShard::Settings`], which the control plane does not repeat.
     master: RefCell<Option<ToShard>>,
     settings: RefCell<Option<ToShard>>,
@@ -68,8 +71,8 @@ struct Core {
 pub(super) enum Ending {
     /// It stops for good.
     Stop(StopReason),
-    /// Its log is its master's only up to here: it is to be cut, which a log in use cannot be.
-    Cut(LogOffset),
+    /// Another life follows in place, for which the log is opened anew.
+    Life(Life),
 }
 
 impl Shard {
@@ -81,6 +84,7 @@ impl Shard {
             core: RefCell::new(Core { broker, out: Output::default() }),
             net: OnceCell::new(),
             links: OnceCell::new(),
+            replica_port: Cell::default(),
             turn_now: Cell::new(None),
             commit_wanted: Event::default(),
             background_wanted: Event::default(),
@@ -94,7 +98,7 @@ impl Shard {
             ending: RefCell::default(),
             end_wanted: Event::default(),
             writes: Cell::new(0),
-            is_cutting: Cell::new(false),
+            is_between_lives: Cell::new(false),
             master: RefCell::default(),
             settings: RefCell::default(),
             is_stopping: Cell::new(false),
@@ -121,8 +125,18 @@ impl Shard {
         spawn(queues.request, Box::pin(self.clone().write_letters()));
         spawn(queues.background, Box::pin(self.clone().background_loop()));
         listeners.accept_into(&net);
-        if let Some(replicas) = replicas {
-            replicas.accept_into(&links);
+        self.open_replica_port(replicas);
+    }
+
+    /// Lets slaves connect, if this life has any.
+    fn open_replica_port(&self, replicas: Option<ReplicaListener>) {
+        self.with_links(|links| self.replica_port.set(replicas.map(|replicas| replicas.accept_into(links))));
+    }
+
+    /// Slaves are refused from now on.
+    pub(super) fn close_replica_port(&self) {
+        if let Some(port) = self.replica_port.take() {
+            port.close();
         }
     }
 
@@ -162,7 +176,7 @@ impl Shard {
                 Effect::LinkConnect(address) => self.with_links(|links| links.connect(address)),
                 Effect::LinkClose(link) => self.with_links(|links| links.close(link)),
                 Effect::WriteEpochs { generation, text } => self.spawn_epochs(generation, text),
-                Effect::Truncate(end) => self.want_end(Ending::Cut(end)),
+                Effect::BeginLife(life) => self.want_life(life),
             }
         }
         self.start_fetches();
@@ -214,11 +228,19 @@ impl Shard {
 
     /// Asks for the shard's end; the first reason counts.
     pub(super) fn want_stop(&self, reason: StopReason) {
-        self.want_end(Ending::Stop(reason));
+        let ending = &mut *self.ending.borrow_mut();
+        if !matches!(ending, Some(Ending::Stop(_))) {
+            *ending = Some(Ending::Stop(reason));
+        }
+        self.end_wanted.set();
     }
 
-    fn want_end(&self, ending: Ending) {
-        self.ending.borrow_mut().get_or_insert(ending);
+    /// Asks for another life; the last one counts, unless the shard is to stop.
+    fn want_life(&self, life: Life) {
+        let ending = &mut *self.ending.borrow_mut();
+        if !matches!(ending, Some(Ending::Stop(_))) {
+            *ending = Some(Ending::Life(life));
+        }
         self.end_wanted.set();
     }
 
@@ -232,10 +254,10 @@ impl Shard {
         }
     }
 
-    /// From now on no frame is read and no write begins, until [`Shard::replace_broker`] says so.
+    /// From now on no frame is read and no write begins, until [`Shard::begin_life`] says so.
     pub(super) fn refuse_all(&self) {
         self.refuse_input();
-        self.is_cutting.set(true);
+        self.is_between_lives.set(true);
     }
 
     /// Whether nothing of this log is under way any more.
@@ -243,9 +265,9 @@ impl Shard {
         self.writes.get() == 0 && self.fetches.is_quiet()
     }
 
-    /// Does a write of whatever kind; not once the log is to be cut: what reaches the disk after that must be of the log that is opened anew.
+    /// Does a write of whatever kind; not once a life is at its end: what reaches the disk after that must be of the log that is opened anew.
     pub(super) async fn write<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        if self.is_cutting.get() {
+        if self.is_between_lives.get() {
             return None;
         }
         self.writes.set(self.writes.get() + 1);
@@ -254,25 +276,28 @@ impl Shard {
         Some(done)
     }
 
-    /// Waits while the log is being cut, which takes moments and happens once in a slave's life, if at all.
+    /// Waits while there is no life, which takes moments.
     pub(super) async fn until_open(&self) {
-        while self.is_cutting.get() {
+        while self.is_between_lives.get() {
             glommio::timer::sleep(Duration::from_millis(2)).await;
         }
     }
 
-    /// Puts another broker into the place of this one, which has nothing under way. `is_open`: it is to work.
-    pub(super) fn replace_broker(self: &Rc<Self>, broker: Broker, is_open: bool) {
+    /// Puts another broker into the place of this one, which has nothing under way.
+    pub(super) fn replace_broker(&self, broker: Broker) {
         *self.core.borrow_mut() = Core { broker, out: Output::default() };
-        if !is_open {
-            return;
-        }
-        self.is_cutting.set(false);
+    }
+
+    /// Begins another life of the shard.
+    pub(super) fn begin_life(self: &Rc<Self>, broker: Broker, replicas: Option<ReplicaListener>) {
+        self.replace_broker(broker);
+        self.is_between_lives.set(false);
         self.is_stopping.set(false);
         if let Some(net) = self.net() {
             net.accept_again();
         }
         self.with_links(|links| links.accept_again());
+        self.open_replica_port(replicas);
         self.act("start", |broker, now, out| broker.handle_start(now, out));
         let repeated = [self.settings.borrow().clone(), self.master.borrow().clone()];
         for letter in repeated.into_iter().flatten() {

@@ -11,14 +11,15 @@ use thiserror::Error;
 
 use super::pump::{Ending, Shard};
 use super::runtime::{self, ExecutorPlan, Runtime, RuntimeError};
-use super::{cut, open, stop};
+use super::{life, open, stop};
+use crate::broker::life::Life;
 use crate::broker::settings::BrokerSettings;
 use crate::control::mailbox::{ControlSender, ShardReceiver};
 use crate::disk::{DiskError, Store, TailError};
 use crate::letter::{StopReason, ToControl};
 use crate::log::{LogSettings, RecoveryError};
 use crate::model::{LogOffset, ShardId};
-use crate::net::{ListenError, Listeners, ReplicaListener};
+use crate::net::{ListenError, Listeners};
 
 /// What one shard is started with.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub struct ShardSettings {
     pub tail_bytes: usize,
     /// The log's settings.
     pub log: LogSettings,
+    /// What the shard is when the process starts.
+    pub life: Life,
     /// The broker's settings. The port of its address is replaced by the one really listened on.
     pub broker: BrokerSettings,
 }
@@ -89,13 +92,19 @@ pub enum StartError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The log is to be cut, and what is under way does not end.
-    #[error("the log of shard {shard} is to be cut at {at}, but a write does not end; start the node again")]
+    /// The log is to be opened anew, and what is under way does not end.
+    #[error("the log of shard {shard} is to be opened anew, but a write does not end; start the node again")]
     Busy {
         /// Which shard.
         shard: ShardId,
-        /// Where its log leaves its master's.
-        at: LogOffset,
+    },
+    /// The log has failed while it was brought to its end.
+    #[error("shard {shard} is to begin another life, but its log has failed: {reason}")]
+    Failed {
+        /// Which shard.
+        shard: ShardId,
+        /// What has failed.
+        reason: String,
     },
     /// The shard's thread ended before it was ready.
     #[error("shard {shard} ended while it started")]
@@ -174,13 +183,9 @@ async fn run(
         Ok(listeners) => listeners,
         Err(error) => return give_up(&tell_ready, error.into()),
     };
-    let replicas = if settings.broker.replica.role.is_master() {
-        match ReplicaListener::bind(settings.bind_ip, settings.ha_port).await {
-            Ok(listener) => Some(listener),
-            Err(error) => return give_up(&tell_ready, error.into()),
-        }
-    } else {
-        None
+    let replicas = match life::listen_for_replicas(&settings, &settings.life).await {
+        Ok(replicas) => replicas,
+        Err(error) => return give_up(&tell_ready, error.into()),
     };
     let port = listeners.port();
     let opened = match open::open(&settings, port, &runtime).await {
@@ -202,7 +207,7 @@ async fn run(
     loop {
         let reason = match shard.end_wanted().await {
             Ending::Stop(reason) => reason,
-            Ending::Cut(at) => match cut::cut(&shard, &settings, port, at).await {
+            Ending::Life(life) => match life::begin(&shard, &settings, port, life).await {
                 Ok(()) => continue,
                 Err(error) => StopReason::Failed(error.to_string()),
             },

@@ -7,9 +7,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::open::table_path;
 use super::pump::Shard;
 use crate::broker::Broker;
+use crate::broker::persist::Table;
 use crate::letter::{StopReason, ToControl};
 use crate::limits::{STOP_CLOSE_MS, STOP_SETTLE_MS};
 use crate::log::Log;
@@ -31,11 +34,12 @@ pub(super) async fn stop(shard: &Rc<Shard>, reason: StopReason) -> StopReason {
     reason
 }
 
-/// Writes the tables and closes the connections.
-pub(super) async fn close_all(shard: &Rc<Shard>) {
+/// Writes the tables and closes the connections. Returns the tables.
+pub(super) async fn close_all(shard: &Rc<Shard>) -> [(Table, Bytes); Table::COUNT] {
+    let tables = shard.look(Broker::view_tables);
     // A failed log says nothing about the tables: they are in files of their own.
-    for (table, bytes) in shard.look(Broker::view_tables) {
-        if let Err(error) = shard.disk.replace(&table_path(table), bytes).await {
+    for (table, bytes) in &tables {
+        if let Err(error) = shard.disk.replace(&table_path(*table), bytes.clone()).await {
             tracing::error!(%error, "a table was not written at the stop");
         }
     }
@@ -44,10 +48,11 @@ pub(super) async fn close_all(shard: &Rc<Shard>) {
         shard.with_links(|links| links.close_all());
         wait(shard, STOP_CLOSE_MS, || net.count() == 0).await;
     }
+    tables
 }
 
 /// Writes and flushes what was appended and makes a checkpoint.
-async fn settle(shard: &Rc<Shard>) -> StopReason {
+pub(super) async fn settle(shard: &Rc<Shard>) -> StopReason {
     shard.act("stop", |broker, now, _| broker.handle_stop(now));
     wait(shard, STOP_SETTLE_MS, || {
         shard.look(|broker| broker.view_log().is_settled() || broker.view_log().failure().is_some())

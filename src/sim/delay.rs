@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 
 use bytes::BytesMut;
 
-use super::node::{End, SimNode, address_of, replica_settings};
+use super::node::{End, SimNode, address_of, life_of, replica_settings};
 use super::random::Random;
 use crate::log::{FlushPolicy, LogSettings, Read, ReadLimits};
-use crate::model::{ConnectionId, MonoNs, Now, QueueId, QueueOffset, UnixMs};
+use crate::model::{ConnectionId, MonoNs, Now, QueueId, QueueOffset, Role, UnixMs};
 use crate::protocol::code::RequestCode;
 use crate::protocol::frame::{self, Encoding};
 use crate::protocol::header::Header;
@@ -102,7 +102,7 @@ impl DelayWorld {
             delay_levels: levels,
             ..LogSettings::default()
         };
-        let settings = replica_settings(0, false, 1, &mut random);
+        let settings = replica_settings(false, 1, &mut random);
         let ring_bytes = random.pick(&[64, 128]) * 1024;
         DelayWorld {
             node: SimNode::new(0, settings, log_settings, ring_bytes),
@@ -164,7 +164,7 @@ impl DelayWorld {
             }),
             DelayRule::LoseTheFile => self.node.change_delay_file(|_| None),
         }
-        self.node.start(self.now, None);
+        self.node.start(self.now, life_of(0, Role::AsyncMaster, None));
         self.counts.distrusted += u64::from(self.node.distrusted_delay_file);
         self.waiting.clear();
         let (now, connection) = (self.now, self.connection());

@@ -11,6 +11,7 @@ mod disk;
 mod model;
 mod node;
 mod random;
+mod reign;
 mod replica_world;
 mod tail;
 mod wire;

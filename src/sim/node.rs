@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::disk::SimDisk;
 use super::random::Random;
 use super::tail::{Remains, SimTail, Slot};
+use crate::broker::life::Life;
 use crate::broker::persist::Table;
 use crate::broker::settings::BrokerSettings;
 use crate::broker::{Broker, Effect, Output, Tables};
@@ -16,14 +17,14 @@ use crate::letter::{ToControl, ToShard};
 use crate::log::{
     BlockId, Commit, DiskUsage, FlushPolicy, FoundStore, Io, IoError, Log, LogSettings, Recovery, Step, Stream,
 };
-use crate::model::{BrokerId, LinkId, LogOffset, Now, Role, ShardId};
+use crate::model::{BrokerId, Epoch, LinkId, LogOffset, Now, Role, ShardId};
 use crate::protocol::body::DelayOffsets;
 use crate::replication::{EpochTable, ReplicaSettings};
 
 /// What a node asks of the world.
 #[derive(Debug)]
 pub(super) enum Asks {
-    Connect,
+    Connect(SocketAddr),
     Close(LinkId),
 }
 
@@ -36,8 +37,8 @@ pub(super) enum End {
     KillAndLoseTail,
     /// The power goes, and the ring with it.
     Power,
-    /// The node itself begins anew, with a log that is cut.
-    Cut(LogOffset),
+    /// The node itself begins another life in place, with so much of its log at most.
+    NextLife(Option<LogOffset>),
 }
 
 /// A node that can be ended and started again.
@@ -61,15 +62,17 @@ pub(super) struct SimNode {
     /// Whether the last start found that file ahead of the log.
     pub(super) distrusted_delay_file: bool,
     pub(super) asks: VecDeque<Asks>,
-    /// Where its log is to be cut.
-    pub(super) cut: Option<LogOffset>,
-    /// Which life it is in.
+    /// The life that it has asked for.
+    pub(super) next_life: Option<Life>,
+    /// Which life it is in, counted.
     pub(super) life: u64,
     pub(super) next_link: u64,
     /// What was promised when it ended last, if its end keeps that.
     kept: LogOffset,
     /// The newest epoch it has reigned in.
     pub(super) reign: u32,
+    /// To see that the checks would notice: it reigns on in the epoch of the master before it.
+    pub(super) keeps_epoch: bool,
 }
 
 /// Where node `index` is reached.
@@ -104,11 +107,12 @@ impl SimNode {
             delay_file_under_way: None,
             distrusted_delay_file: false,
             asks: VecDeque::new(),
-            cut: None,
+            next_life: None,
             life: 0,
             next_link: 1,
             kept: LogOffset(0),
             reign: 0,
+            keeps_epoch: false,
         }
     }
 
@@ -147,14 +151,14 @@ impl SimNode {
         }
         self.fetches.clear();
         self.asks.clear();
-        self.cut = None;
+        self.next_life = None;
         self.kept = match end {
-            End::Cut(at) => held.min(at),
+            End::NextLife(end_max) => end_max.map_or(held, |at| held.min(at)),
             _ if self.survives(end) => held,
             _ => LogOffset(0),
         };
         match end {
-            End::Kill | End::Cut(_) => {}
+            End::Kill | End::NextLife(_) => {}
             End::KillAndLoseTail => drop(self.slot.take()),
             End::Power => {
                 self.slot.take();
@@ -165,7 +169,7 @@ impl SimNode {
 
     /// Whether what is promised survives such an end.
     pub(super) fn survives(&self, end: End) -> bool {
-        matches!(end, End::Kill | End::Cut(_)) || self.log_settings.flush == FlushPolicy::Sync
+        matches!(end, End::Kill | End::NextLife(_)) || self.log_settings.flush == FlushPolicy::Sync
     }
 
     /// Whether it runs and takes transfers from a master.
@@ -194,13 +198,27 @@ impl SimNode {
         self.kept = LogOffset(0);
     }
 
+    /// Brings what is under way to its end before another life: all of the log is written, whoever waits is answered.
+    pub(super) fn bring_to_end(&mut self, now: Now, random: &mut Random) {
+        self.act(now, |broker, _| broker.handle_stop(now));
+        // A disk that takes too long is not waited for.
+        for _ in 0..self.disk_turns(random) {
+            self.settle(now, random);
+        }
+        self.act(now, |broker, out| broker.handle_end(now, out));
+    }
+
+    fn disk_turns(&self, random: &mut Random) -> u64 {
+        if random.percent(80) { 20 } else { random.below(3) }
+    }
+
     /// Starts it: recovery to its end, tables, the master's reign.
-    pub(super) fn start(&mut self, now: Now, end_max: Option<LogOffset>) {
+    pub(super) fn start(&mut self, now: Now, life: Life) {
         assert!(!self.is_up(), "it runs already");
-        let log = self.recover(end_max);
+        let log = self.recover(life.end_max);
         let mut epochs = self.epochs();
-        if self.settings.replica.role.is_master() {
-            let reign = epochs.begin(log.appended());
+        if life.role.is_master() && !(self.keeps_epoch && epochs.last().is_some()) {
+            let reign = epochs.begin(life.epoch.unwrap_or(epochs.next_epoch()), log.appended());
             assert!(reign.epoch.0 > self.reign, "epoch {} after {}", reign.epoch, self.reign);
             self.reign = reign.epoch.0;
             self.epochs = epochs.encode();
@@ -208,7 +226,7 @@ impl SimNode {
         let delay_offsets = self.delay_table();
         self.distrusted_delay_file = delay_offsets.as_ref().is_some_and(|table| table.log_offset > log.appended());
         let tables = Tables { epochs, delay_offsets, ..Tables::default() };
-        let mut broker = Box::new(Broker::new(self.settings.clone(), *log, tables));
+        let mut broker = Box::new(Broker::new(life, self.settings.clone(), *log, tables));
         broker.handle_start(now, &mut self.out);
         self.broker = Some(broker);
         self.run_effects(now);
@@ -256,13 +274,13 @@ impl SimNode {
                         broker.handle_control(now, ToShard::Registered { ticket }, &mut self.out);
                     }
                     Effect::Control(_) => {}
-                    Effect::LinkConnect(_) => self.asks.push_back(Asks::Connect),
+                    Effect::LinkConnect(address) => self.asks.push_back(Asks::Connect(address)),
                     Effect::LinkClose(link) => self.asks.push_back(Asks::Close(link)),
                     Effect::WriteEpochs { generation, text } => {
                         assert!(self.epochs_under_way.is_none(), "one write of the epochs is under way");
                         self.epochs_under_way = Some((generation, text));
                     }
-                    Effect::Truncate(at) => self.cut = Some(at),
+                    Effect::BeginLife(life) => self.next_life = Some(life),
                 }
             }
         }
@@ -390,17 +408,15 @@ impl SimNode {
 }
 
 /// Settings of replication in the made-up world: RocketMQ's times, and batches that are small.
-pub(super) fn replica_settings(index: usize, sync: bool, replicas: u32, random: &mut Random) -> ReplicaSettings {
-    let role = match (index, sync) {
-        (0, true) => Role::SyncMaster,
-        (0, false) => Role::AsyncMaster,
-        _ => Role::Slave,
-    };
+pub(super) fn replica_settings(sync: bool, replicas: u32, random: &mut Random) -> ReplicaSettings {
     ReplicaSettings {
-        role,
-        broker_id: BrokerId(index as u64),
         in_sync_replicas: if sync { replicas } else { 1 },
         batch_bytes_max: random.pick(&[512, 4096, 32 * 1024]),
         ..ReplicaSettings::default()
     }
+}
+
+/// A life of node `index` in this role, in the reign `epoch` if reigns are numbered.
+pub(super) fn life_of(index: usize, role: Role, epoch: Option<Epoch>) -> Life {
+    Life { role, broker_id: BrokerId(index as u64 + 1), epoch, end_max: None }
 }

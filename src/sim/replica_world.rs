@@ -1,19 +1,22 @@
-//! A master and its slaves in the made-up world: a producer, connections that are cut and damaged, nodes that end and start again.
+//! A master and its slaves in the made-up world: a producer, connections that are cut and damaged, nodes that end, start again, and change
+//! their roles ([`super::reign`]).
 //!
 //! What is checked: a message that was acknowledged is held by as many replicas as its role promises, at that moment and after every end that
 //! their flush settings survive; the log of a slave that follows is the master's, byte for byte; what consumers see is held by all in the
 //! in-sync set; epochs rise; and when all is well again, every slave catches up.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use bytes::BytesMut;
 
-use super::node::{Asks, End, SimNode, address_of, replica_settings};
+use super::node::{Asks, End, SimNode, address_of, life_of, replica_settings};
 use super::random::Random;
 use super::wire::{Endpoint, WIRE_BYTES_MAX, Wire};
+use crate::broker::life::Life;
 use crate::letter::ToShard;
 use crate::log::{FlushPolicy, LogSettings, RecordRead};
-use crate::model::{ConnectionId, LinkId, LogOffset, MonoNs, Now, UnixMs};
+use crate::model::{ConnectionId, Epoch, LinkId, LogOffset, MonoNs, Now, QueueId, QueueOffset, Role, UnixMs};
 use crate::protocol::code::RequestCode;
 use crate::protocol::frame::{self, Encoding};
 use crate::protocol::header::Header;
@@ -21,6 +24,9 @@ use crate::protocol::message::MessageId;
 use crate::protocol::record::Check;
 use crate::protocol::record::RecordView;
 use crate::protocol::reply::{ExtValue, encode_request};
+
+/// Where all messages go.
+const TOPIC: &str = "BenchmarkTest";
 
 /// The producer's connection; a new one for each life of the master.
 const PRODUCER: u64 = 7;
@@ -34,6 +40,10 @@ pub enum ReplicaRule {
     WaitForNobody,
     /// What a slave reports is made up on the way: all that it was sent.
     InventReports,
+    /// A slave becomes the master, whatever it holds.
+    PromoteAnyone,
+    /// A slave becomes the master, and goes on in the reign of the one before it.
+    KeepEpoch,
 }
 
 /// What has happened, to see that a run was worth something.
@@ -52,6 +62,9 @@ pub struct ReplicaCounts {
     pub bytes_compared: u64,
     pub masters_lost: u64,
     pub refusals: u64,
+    pub promotions: u64,
+    pub demotions: u64,
+    pub masters_paused: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,15 +76,25 @@ struct Acknowledged {
 
 /// The world of one brokerName.
 pub struct ReplicaWorld {
-    random: Random,
-    now: Now,
-    nodes: Vec<SimNode>,
+    pub(super) random: Random,
+    pub(super) now: Now,
+    pub(super) nodes: Vec<SimNode>,
+    /// The one that is the master, or is to be when it is up again.
+    pub(super) master: usize,
+    /// A former master that does nothing, and has not heard that it is none any more.
+    pub(super) paused: Option<usize>,
+    /// The number of the newest reign, if they are numbered: then roles change.
+    pub(super) reign: Option<u32>,
+    /// Who was in sync when the master was seen last.
+    pub(super) in_sync: Vec<usize>,
+    /// How far consumers have read each queue, where roles change.
+    seen: BTreeMap<QueueId, QueueOffset>,
     wires: Vec<Wire>,
     sync: bool,
-    replicas: u32,
+    pub(super) replicas: u32,
     /// Only ends that the flush settings survive.
     is_gentle: bool,
-    rule: ReplicaRule,
+    pub(super) rule: ReplicaRule,
     next_number: u64,
     /// Sends without an answer, by opaque.
     waiting: BTreeMap<i32, (u64, usize)>,
@@ -110,12 +133,24 @@ impl ReplicaWorld {
                 ..LogSettings::default()
             };
             let in_force = if rule == ReplicaRule::WaitForNobody { 1 } else { replicas };
-            let settings = replica_settings(index, sync, in_force, &mut random);
+            let settings = replica_settings(sync, in_force, &mut random);
             nodes.push(SimNode::new(index, settings, log_settings, ring_bytes));
         }
+        let is_gentle = rule != ReplicaRule::Sound || random.percent(70);
+        let changes_roles = match rule {
+            // Nothing is promised of a log that its flush setting does not keep, or that nobody waits for.
+            ReplicaRule::Sound => sync && is_gentle && random.percent(70),
+            ReplicaRule::PromoteAnyone | ReplicaRule::KeepEpoch => true,
+            ReplicaRule::WaitForNobody | ReplicaRule::InventReports => false,
+        };
         ReplicaWorld {
-            is_gentle: rule != ReplicaRule::Sound || random.percent(70),
+            is_gentle,
             random,
+            master: 0,
+            paused: None,
+            reign: changes_roles.then_some(0),
+            in_sync: Vec::new(),
+            seen: BTreeMap::new(),
             now: Now { unix: UnixMs(1_700_000_000_000), mono: MonoNs(1_000_000_000) },
             nodes,
             wires: Vec::new(),
@@ -135,7 +170,7 @@ impl ReplicaWorld {
     /// When something is not as it must be.
     pub fn run(&mut self, steps: u64) {
         for index in 0..self.nodes.len() {
-            self.start(index, None);
+            self.start(index);
         }
         for step in 0..steps {
             self.step();
@@ -160,14 +195,15 @@ impl ReplicaWorld {
             460..700 => self.carry_somewhere(),
             700..900 => self.fill_somewhere(),
             900..950 => self.tick_somewhere(),
-            950..985 => self.answer_asks(true),
-            985..988 => self.cut_somewhere(),
-            988..991 => self.damage_somewhere(),
-            991..994 => self.end_somewhere(),
+            950..980 => self.answer_asks(true),
+            980..983 => self.cut_somewhere(),
+            983..986 => self.damage_somewhere(),
+            986..989 => self.end_somewhere(),
+            989..994 => self.change_roles(),
             _ => self.start_somewhere(),
         }
         self.answer_asks(false);
-        self.cut_logs();
+        self.begin_lives();
         self.collect();
     }
 
@@ -178,7 +214,12 @@ impl ReplicaWorld {
 
     fn pick_up(&mut self) -> Option<usize> {
         let index = self.random.index(self.nodes.len());
-        self.nodes[index].is_up().then_some(index)
+        self.runs(index).then_some(index)
+    }
+
+    /// Whether a node is up, and does what comes.
+    pub(super) fn runs(&self, index: usize) -> bool {
+        self.nodes[index].is_up() && self.paused != Some(index)
     }
 
     fn work_somewhere(&mut self) {
@@ -193,27 +234,46 @@ impl ReplicaWorld {
         }
     }
 
-    fn start(&mut self, index: usize, end_max: Option<LogOffset>) {
+    pub(super) fn start(&mut self, index: usize) {
+        let is_master = index == self.master;
+        if is_master {
+            self.reign = self.reign.map(|reign| reign + 1);
+        }
+        let role = match (is_master, self.sync) {
+            (true, true) => Role::SyncMaster,
+            (true, false) => Role::AsyncMaster,
+            _ => Role::Slave,
+        };
+        self.start_life(index, life_of(index, role, self.reign.map(Epoch)));
+    }
+
+    pub(super) fn start_life(&mut self, index: usize, life: Life) {
         let now = self.now;
-        self.nodes[index].start(now, end_max);
-        if index == 0 {
+        self.nodes[index].start(now, life);
+        if index == self.master {
             let (connection, peer) = (self.producer(), address_of(90));
             self.waiting.clear();
-            self.nodes[0].act(now, |broker, _| broker.handle_connected(now, connection, peer));
+            self.nodes[index].act(now, |broker, _| broker.handle_connected(now, connection, peer));
         } else {
-            let found = ToShard::MasterFound { ha_address: Some(address_of(0)), address: None };
-            self.nodes[index].act(now, |broker, out| broker.handle_control(now, found, out));
+            self.tell_master(index);
         }
     }
 
+    /// Tells a node where the master is.
+    pub(super) fn tell_master(&mut self, index: usize) {
+        let now = self.now;
+        let found = ToShard::MasterFound { ha_address: Some(address_of(self.master)), address: None };
+        self.nodes[index].act(now, |broker, out| broker.handle_control(now, found, out));
+    }
+
     fn producer(&self) -> ConnectionId {
-        ConnectionId(PRODUCER + self.nodes[0].life)
+        ConnectionId(PRODUCER + self.nodes[self.master].life)
     }
 
     fn start_somewhere(&mut self) {
         let index = self.random.index(self.nodes.len());
         if !self.nodes[index].is_up() {
-            self.start(index, None);
+            self.start(index);
         }
     }
 
@@ -226,10 +286,13 @@ impl ReplicaWorld {
         self.end(index, end);
     }
 
-    fn end(&mut self, index: usize, end: End) {
+    pub(super) fn end(&mut self, index: usize, end: End) {
         let life = self.nodes[index].life;
+        if index == self.master {
+            self.note_in_sync();
+        }
         self.nodes[index].end(end, &mut self.random);
-        let count = if index == 0 { &mut self.counts.master_ends } else { &mut self.counts.slave_ends };
+        let count = if index == self.master { &mut self.counts.master_ends } else { &mut self.counts.slave_ends };
         *count += 1;
         for wire in &mut self.wires {
             for way in 0..2 {
@@ -240,13 +303,20 @@ impl ReplicaWorld {
         }
     }
 
-    /// A node whose log has left its master's begins anew with less.
-    fn cut_logs(&mut self) {
+    /// A node that has asked for another life gets it: with another role, or with less where its log has left its master's.
+    pub(super) fn begin_lives(&mut self) {
         for index in 0..self.nodes.len() {
-            if let Some(at) = self.nodes[index].cut {
+            let Some(life) = self.nodes[index].next_life else { continue };
+            if life.end_max.is_none() {
+                self.nodes[index].bring_to_end(self.now, &mut self.random);
+                if index == self.master {
+                    self.collect();
+                }
+            }
+            self.end(index, End::NextLife(life.end_max));
+            self.start_life(index, life);
+            if let Some(at) = life.end_max {
                 self.counts.truncations += 1;
-                self.end(index, End::Cut(at));
-                self.start(index, Some(at));
                 let end = self.nodes[index].broker.as_ref().expect("it runs").view_log().appended();
                 assert!(end <= at, "the log was cut at {at} and goes to {end}");
             }
@@ -258,18 +328,19 @@ impl ReplicaWorld {
             let Some(ask) = self.nodes[index].asks.pop_front() else { continue };
             match ask {
                 Asks::Close(link) => self.close(index, link),
-                Asks::Connect if !connects => self.nodes[index].asks.push_front(Asks::Connect),
-                Asks::Connect => self.connect(index),
+                Asks::Connect(_) if !connects || !self.runs(index) => self.nodes[index].asks.push_front(ask),
+                Asks::Connect(address) => self.connect(index, address),
             }
         }
         self.wires.retain(|wire| !wire.is_gone());
     }
 
-    fn connect(&mut self, index: usize) {
+    fn connect(&mut self, index: usize, address: SocketAddr) {
         let now = self.now;
-        if !self.nodes[0].is_up() || self.random.percent(10) {
+        // Only a master listens.
+        if address != address_of(self.master) || !self.nodes[self.master].is_up() || self.random.percent(10) {
             let why = "connection refused";
-            self.nodes[index].act(now, |broker, out| broker.handle_link_failed(now, address_of(0), why, out));
+            self.nodes[index].act(now, |broker, out| broker.handle_link_failed(now, address, why, out));
             return;
         }
         self.counts.connects += 1;
@@ -277,10 +348,10 @@ impl ReplicaWorld {
             node.next_link += 1;
             Endpoint { node: number, life: node.life, link: LinkId(node.next_link) }
         };
-        let (slave, master) = (end(&mut self.nodes[index], index), end(&mut self.nodes[0], 0));
+        let (slave, master) = (end(&mut self.nodes[index], index), end(&mut self.nodes[self.master], self.master));
         self.wires.push(Wire::new(slave, master));
-        self.nodes[0].act(now, |broker, out| broker.handle_link_up(now, master.link, address_of(index), out));
-        self.nodes[index].act(now, |broker, out| broker.handle_link_up(now, slave.link, address_of(0), out));
+        self.nodes[self.master].act(now, |broker, out| broker.handle_link_up(now, master.link, address_of(index), out));
+        self.nodes[index].act(now, |broker, out| broker.handle_link_up(now, slave.link, address, out));
     }
 
     /// A node closes its end of a connection.
@@ -330,10 +401,10 @@ impl ReplicaWorld {
     fn carry(&mut self, wire: usize, way: usize) {
         let now = self.now;
         let Some(to) = self.wires[wire].ways[way].to else { return };
-        let node = &mut self.nodes[to.node];
-        if node.life != to.life || !node.is_up() {
+        if self.nodes[to.node].life != to.life || !self.runs(to.node) {
             return;
         }
+        let node = &mut self.nodes[to.node];
         if self.wires[wire].ways[way].bytes.is_empty() {
             if self.wires[wire].ways[way].is_ended {
                 self.close(to.node, to.link);
@@ -358,9 +429,10 @@ impl ReplicaWorld {
     fn fill(&mut self, wire: usize, way: usize) {
         let now = self.now;
         let Some(from) = self.wires[wire].sender(way) else { return };
+        let runs = self.runs(from.node);
         let node = &mut self.nodes[from.node];
         let lane = &mut self.wires[wire].ways[way];
-        let is_open = node.life == from.life && node.is_up() && !lane.is_ended;
+        let is_open = node.life == from.life && runs && !lane.is_ended;
         if !is_open || lane.bytes.len() > WIRE_BYTES_MAX {
             return;
         }
@@ -375,7 +447,7 @@ impl ReplicaWorld {
     /// Replaces what a slave acknowledges by the end of what the master has.
     fn invent(&self, wire: usize, buffer: &mut BytesMut) {
         let is_following = self.wires[wire].ways[1].bytes.is_empty() && buffer.len() == 12;
-        if let Some(master) = self.nodes[0].broker.as_ref().filter(|_| is_following) {
+        if let Some(master) = self.nodes[self.master].broker.as_ref().filter(|_| is_following) {
             let sent = master.view_replicas().slaves.iter().map(|slave| slave.sent.0).min();
             if let Some(sent) = sent {
                 buffer[4..12].copy_from_slice(&sent.to_be_bytes());
@@ -384,11 +456,11 @@ impl ReplicaWorld {
     }
 
     fn send_some(&mut self) {
-        if !self.nodes[0].is_up() {
+        if !self.runs(self.master) {
             return;
         }
         for _ in 0..self.random.below(6) {
-            if !self.nodes[0].broker.as_ref().expect("it runs").poll_input(&self.nodes[0].out) {
+            if !self.nodes[self.master].broker.as_ref().expect("it runs").poll_input(&self.nodes[self.master].out) {
                 break;
             }
             let number = self.next_number;
@@ -398,7 +470,7 @@ impl ReplicaWorld {
             let queue = self.random.below(4).to_string();
             let ext = [
                 ("a", "P"),
-                ("b", "BenchmarkTest"),
+                ("b", TOPIC),
                 ("c", "TBW102"),
                 ("d", "4"),
                 ("e", &queue),
@@ -418,19 +490,19 @@ impl ReplicaWorld {
             let (now, connection) = (self.now, self.producer());
             self.waiting.insert(opaque, (number, body_len));
             self.counts.sent += 1;
-            self.nodes[0].act(now, |broker, out| {
+            self.nodes[self.master].act(now, |broker, out| {
                 let frame = frame::split(&bytes).expect("a frame").expect("a whole one");
                 broker.handle_frame(now, connection, &frame, out).expect("a request");
             });
         }
         let now = self.now;
-        self.nodes[0].act(now, |broker, out| broker.handle_turn_end(now, out));
+        self.nodes[self.master].act(now, |broker, out| broker.handle_turn_end(now, out));
     }
 
     /// Reads the answers that the producer has got.
     fn collect(&mut self) {
         let connection = self.producer();
-        let mut bytes = self.nodes[0].out.outbox.take(connection);
+        let mut bytes = self.nodes[self.master].out.outbox.take(connection);
         while let Some(frame) = frame::split(&bytes).expect("a frame") {
             let header = Header::decode(frame.encoding, frame.header).expect("a header");
             let (opaque, code) = (header.opaque, header.code);
@@ -467,28 +539,45 @@ impl ReplicaWorld {
             node.view_log().check_invariants();
             assert!(node.view_log().failure().is_none(), "no disk fails here");
         }
-        let Some(master) = self.nodes[0].broker.as_ref() else { return };
+        let Some(master) = self.nodes[self.master].broker.as_ref() else { return };
         let status = master.view_replicas();
         for slave in status.slaves.iter().filter(|slave| self.sync && slave.in_sync) {
             let is_bounded = self.rule == ReplicaRule::WaitForNobody || status.confirm <= slave.acked;
             assert!(is_bounded, "{} is confirmed, and a slave in sync has {}", status.confirm, slave.acked);
         }
+        if self.reign.is_some() {
+            let log = master.view_log();
+            for (queue_id, queue) in log.queues_of(TOPIC) {
+                let bounds = log.bounds(queue);
+                let seen = self.seen.insert(queue_id, bounds.max).unwrap_or_default();
+                assert!(
+                    seen <= bounds.max,
+                    "consumers have seen queue {queue_id} up to {seen}, and now it ends at {}",
+                    bounds.max
+                );
+            }
+        }
     }
 
     /// The newest bytes of slaves that follow this life of the master are the master's.
     fn check_copies(&mut self, bytes_max: u64) {
-        for index in 1..self.nodes.len() {
-            let (master_life, life) = (self.nodes[0].life, self.nodes[index].life);
+        for index in self.others() {
+            let (master_life, life) = (self.nodes[self.master].life, self.nodes[index].life);
             let is_joined = self.wires.iter().any(|wire| {
                 let end =
                     |way: usize, node, life| wire.ways[way].to.is_some_and(|to| (to.node, to.life) == (node, life));
-                end(0, index, life) && end(1, 0, master_life)
+                end(0, index, life) && end(1, self.master, master_life)
             });
-            let is_up = self.nodes[0].is_up() && self.nodes[index].is_up();
+            let is_up = self.nodes[self.master].is_up() && self.runs(index);
             if is_joined && is_up && self.nodes[index].follows() {
                 self.compare(index, bytes_max);
             }
         }
+    }
+
+    /// All but the master.
+    pub(super) fn others(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|index| *index != self.master).collect()
     }
 
     fn compare(&mut self, index: usize, bytes_max: u64) {
@@ -496,13 +585,13 @@ impl ReplicaWorld {
             let log = node.broker.as_ref().expect("it runs").view_log();
             (log.start(), log.appended())
         };
-        let ((start, end), (own_start, own_end)) = (range(&self.nodes[0]), range(&self.nodes[index]));
+        let ((start, end), (own_start, own_end)) = (range(&self.nodes[self.master]), range(&self.nodes[index]));
         let end = end.min(own_end);
         let start = start.max(own_start).max(LogOffset(end.0.saturating_sub(bytes_max)));
         if start < end {
-            let (theirs, ours) = (self.nodes[0].bytes(start, end), self.nodes[index].bytes(start, end));
+            let (theirs, ours) = (self.nodes[self.master].bytes(start, end), self.nodes[index].bytes(start, end));
             let differs = theirs.iter().zip(&ours).position(|(a, b)| a != b);
-            let epochs = [self.nodes[0].epochs(), self.nodes[index].epochs()];
+            let epochs = [self.nodes[self.master].epochs(), self.nodes[index].epochs()];
             assert_eq!(
                 differs, None,
                 "slave {index} ends at {own_end} and differs from its master, which ends at {end}, behind {start}: {epochs:?}"
@@ -514,12 +603,13 @@ impl ReplicaWorld {
     /// The master is lost for good: as many slaves as were promised have everything that was acknowledged.
     fn lose_master(&mut self) {
         self.counts.masters_lost += 1;
-        if self.nodes[0].is_up() {
-            self.end(0, End::Kill);
+        self.wake_paused();
+        if self.nodes[self.master].is_up() {
+            self.end(self.master, End::Kill);
         }
-        for index in 1..self.nodes.len() {
+        for index in self.others() {
             if !self.nodes[index].is_up() {
-                self.start(index, None);
+                self.start(index);
             }
         }
         // They hear of its end, and show all that they hold.
@@ -527,15 +617,15 @@ impl ReplicaWorld {
             for wire in 0..self.wires.len() {
                 self.carry(wire, 0);
             }
-            for index in 1..self.nodes.len() {
+            for index in self.others() {
                 self.nodes[index].settle(self.now, &mut self.random);
             }
             self.answer_asks(false);
         }
         let wanted = usize::try_from(self.replicas - 1).expect("few");
         for message in std::mem::take(&mut self.book) {
-            let holders = (1..self.nodes.len()).filter(|index| self.holds(*index, &message)).count();
-            let logs: Vec<String> = self.nodes[1..].iter().map(SimNode::describe).collect();
+            let holders = self.others().into_iter().filter(|index| self.holds(*index, &message)).count();
+            let logs: Vec<String> = self.others().into_iter().map(|index| self.nodes[index].describe()).collect();
             assert!(
                 holders >= wanted,
                 "{message:?} was acknowledged; {holders} of {logs:?} have it instead of {wanted}"
@@ -567,9 +657,10 @@ impl ReplicaWorld {
 
     /// All is well again: every slave catches up with a master that has everything it has promised.
     fn heal(&mut self) {
+        self.wake_paused();
         for index in 0..self.nodes.len() {
             if !self.nodes[index].is_up() {
-                self.start(index, None);
+                self.start(index);
             }
         }
         self.wipe_foreign();
@@ -586,15 +677,18 @@ impl ReplicaWorld {
                 }
             }
             self.answer_asks(true);
-            self.cut_logs();
+            self.begin_lives();
             self.collect();
             self.check_step();
             if self.is_whole() {
-                for index in 1..self.nodes.len() {
+                for index in self.others() {
                     self.compare(index, u64::MAX);
                 }
                 for message in std::mem::take(&mut self.book) {
-                    assert!(!self.is_gentle || self.holds(0, &message), "{message:?} was acknowledged and is lost");
+                    assert!(
+                        !self.is_gentle || self.holds(self.master, &message),
+                        "{message:?} was acknowledged and is lost"
+                    );
                 }
                 return;
             }
@@ -607,8 +701,8 @@ impl ReplicaWorld {
     /// A master that has lost all of its first reign shares nothing with its slaves. They refuse to follow it, since what they hold may be all
     /// there is; the operator decides for the master.
     fn wipe_foreign(&mut self) {
-        let theirs = self.nodes[0].epochs();
-        for index in 1..self.nodes.len() {
+        let theirs = self.nodes[self.master].epochs();
+        for index in self.others() {
             let ours = self.nodes[index].epochs();
             let shares = ours.entries().iter().any(|entry| theirs.entries().contains(entry));
             let log = self.nodes[index].broker.as_ref().expect("it runs").view_log();
@@ -616,17 +710,17 @@ impl ReplicaWorld {
                 self.counts.refusals += 1;
                 self.end(index, End::Kill);
                 self.nodes[index].wipe();
-                self.start(index, None);
+                self.start(index);
             }
         }
     }
 
     fn is_whole(&self) -> bool {
         let end = |node: &SimNode| node.broker.as_ref().map(|broker| broker.view_log().appended());
-        let is_same = self.nodes.iter().all(|node| end(node) == end(&self.nodes[0]));
-        let status = self.nodes[0].broker.as_ref().expect("it runs").view_replicas();
+        let is_same = self.nodes.iter().all(|node| end(node) == end(&self.nodes[self.master]));
+        let status = self.nodes[self.master].broker.as_ref().expect("it runs").view_replicas();
         let is_acked = status.slaves.len() + 1 == self.nodes.len()
-            && status.slaves.iter().all(|slave| Some(slave.acked) == end(&self.nodes[0]));
+            && status.slaves.iter().all(|slave| Some(slave.acked) == end(&self.nodes[self.master]));
         is_same && is_acked
     }
 }

@@ -12,8 +12,10 @@ fn topic(world: &mut World, code: RequestCode, name: &str) -> Received {
 #[test]
 fn rocketmq_s_own_topics_are_there_and_told_to_the_control_plane() {
     let mut world = World::new();
-    let Some(ToControl::TopicsChanged { topics, full: true, .. }) = world.controls.first().cloned() else {
-        panic!("the first word is not the whole table");
+    let [ToControl::LifeBegan { .. }, ToControl::TopicsChanged { topics, full: true, .. }, ..] =
+        &world.controls.clone()[..]
+    else {
+        panic!("the first words are not what it is and the whole table");
     };
     let queues = |name: &str| {
         topics.iter().find(|topic| topic.name.as_str() == name).map(|topic| (topic.write_queues, topic.perm))
@@ -226,7 +228,7 @@ fn tables_survive_a_restart() {
         delay_offsets: Some(DelayOffsets::decode(&delay_offsets.1).unwrap()),
     };
     let log = Log::create(log_settings(FlushPolicy::Sync), Box::new(HeapTail::new(64 * 1024)));
-    let again = Broker::new(settings(), log, tables);
+    let again = Broker::new(life(Role::AsyncMaster), settings(), log, tables);
     assert_eq!(again.topics.get("T").unwrap().config.write_queues, 3);
     assert!(again.groups.get("g").is_some());
     assert_eq!(again.offsets.get("g", "T", crate::model::QueueId(0)), Some(crate::model::QueueOffset(3)));

@@ -4,14 +4,14 @@ use super::*;
 use crate::broker::delay::Delays;
 use crate::broker::persist::Table;
 use crate::limits::{JOB_MESSAGES_PER_TURN, JOB_READ_WAIT_MS_MAX, JOB_RETRY_MS};
-use crate::model::{QueueId, QueueOffset, Role};
+use crate::model::{QueueId, QueueOffset};
 use crate::protocol::body::{DelayOffsets, LevelOffsets};
 use crate::protocol::message::{BatchedMessage, MessageId, SCHEDULE_TOPIC, append_batched};
 use crate::protocol::record::{Marks, RecordDraft};
 
 impl World {
     /// Lets time pass as the shell does: a deadline is met when it has come, ticks come ten times a second.
-    fn advance(&mut self, ms: u64) {
+    pub(super) fn advance(&mut self, ms: u64) {
         let end = self.now.mono.plus_ms(ms);
         let mut tick = self.now.mono.plus_ms(100);
         loop {
@@ -37,7 +37,7 @@ impl World {
         self.now.unix.0 += i64::try_from(passed_ms).unwrap();
     }
 
-    fn bodies(&mut self, connection: ConnectionId, topic: &str) -> Vec<String> {
+    pub(super) fn bodies(&mut self, connection: ConnectionId, topic: &str) -> Vec<String> {
         let mut bodies = Vec::new();
         loop {
             let from = i64::try_from(bodies.len()).unwrap();
@@ -50,17 +50,17 @@ impl World {
     }
 
     /// The file of the delay offsets as it would be written now.
-    fn delay_file(&self) -> DelayOffsets {
+    pub(super) fn delay_file(&self) -> DelayOffsets {
         DelayOffsets::decode(&self.broker.encode_table(Table::DelayOffsets)).unwrap()
     }
 
     /// The next life of the broker over the same log.
-    fn live_again(&mut self, file: DelayOffsets) {
+    pub(super) fn live_again(&mut self, life: Life, file: DelayOffsets) {
         let nothing = Log::create(log_settings(FlushPolicy::Sync), Box::new(HeapTail::new(64 * 1024)));
-        let before = std::mem::replace(&mut self.broker, Broker::new(settings(), nothing, Tables::default()));
-        let topics = Some(before.topic_table());
-        let tables = Tables { topics, delay_offsets: Some(file), ..Tables::default() };
-        self.broker = Broker::new(settings(), before.log, tables);
+        let before = std::mem::replace(&mut self.broker, Broker::new(life, settings(), nothing, Tables::default()));
+        let (topics, offsets) = (Some(before.topic_table()), Some(before.offsets.table()));
+        let tables = Tables { topics, offsets, delay_offsets: Some(file), ..Tables::default() };
+        self.broker = Broker::new(life, settings(), before.log, tables);
         self.out = Output::default();
         self.unwritten.clear();
         self.broker.handle_start(self.now, &mut self.out);
@@ -68,7 +68,7 @@ impl World {
     }
 
     /// Appends a record to the log past the broker, as a master of another kind may have.
-    fn append_scheduled(&mut self, properties: &str) {
+    pub(super) fn append_scheduled(&mut self, properties: &str) {
         let draft = RecordDraft {
             topic: SCHEDULE_TOPIC,
             queue_id: QueueId(0),
@@ -83,7 +83,7 @@ impl World {
     }
 }
 
-fn levels(pairs: &[(i32, u64)]) -> LevelOffsets {
+pub(super) fn levels(pairs: &[(i32, u64)]) -> LevelOffsets {
     pairs.iter().map(|&(level, offset)| (level, QueueOffset(offset))).collect()
 }
 
@@ -311,11 +311,11 @@ fn the_next_life_goes_on_where_the_file_says() {
     assert_eq!(world.bodies(c, "T"), ["0", "1"]);
     let file = world.delay_file();
     assert_eq!(file.offsets, levels(&[(1, 2)]));
-    world.live_again(file);
+    world.live_again(life(Role::AsyncMaster), file);
     let c = world.connect();
     world.advance(5_000);
     assert_eq!(world.bodies(c, "T"), ["0", "1", "2"], "what waited is not forgotten, and nothing comes twice");
-    world.live_again(at_first);
+    world.live_again(life(Role::AsyncMaster), at_first);
     let c = world.connect();
     world.advance(5_000);
     assert_eq!(world.bodies(c, "T"), ["0", "1", "2", "0", "1", "2"], "an old file: twice rather than never");
@@ -336,17 +336,17 @@ fn a_file_that_is_ahead_of_the_log_is_not_believed() {
         safe: levels(&[(1, 1)]),
         ..DelayOffsets::default()
     };
-    world.live_again(file(appended.plus(1)));
+    world.live_again(life(Role::AsyncMaster), file(appended.plus(1)));
     let c = world.connect();
     world.advance(2_000);
     assert_eq!(world.bodies(c, "T"), ["1", "2"]);
     let appended = world.broker.log.appended();
-    world.live_again(file(appended));
+    world.live_again(life(Role::AsyncMaster), file(appended));
     let c = world.connect();
     world.advance(2_000);
     assert_eq!(world.bodies(c, "T"), ["1", "2", "2"]);
     // Positions outside the queue: its ends.
-    world.live_again(DelayOffsets { offsets: levels(&[(1, 99)]), ..DelayOffsets::default() });
+    world.live_again(life(Role::AsyncMaster), DelayOffsets { offsets: levels(&[(1, 99)]), ..DelayOffsets::default() });
     let c = world.connect();
     world.send(c, "T", 0, "DELAY\u{1}1\u{2}", "3");
     world.advance(2_000);
@@ -412,9 +412,8 @@ fn what_can_never_be_delivered_holds_nothing_up() {
 #[test]
 fn copies_wait_until_enough_replicas_are_in_sync() {
     let mut settings = settings();
-    settings.replica =
-        ReplicaSettings { role: Role::SyncMaster, in_sync_replicas: 2, min_in_sync_replicas: 2, ..settings.replica };
-    let mut world = World::with(settings, FlushPolicy::Sync, false);
+    settings.replica = ReplicaSettings { in_sync_replicas: 2, min_in_sync_replicas: 2, ..settings.replica };
+    let mut world = World::living(life(Role::SyncMaster), settings, FlushPolicy::Sync, false);
     world.make_topic("T", 1);
     let c = world.connect();
     assert_eq!(world.send(c, "T", 0, "", "x").code, 1, "no slave is in sync");

@@ -4,20 +4,15 @@ use bytes::Buf as _;
 
 use super::*;
 use crate::limits::{HA_BODY_BYTES_MAX, HA_SEND_BYTES};
-use crate::model::Role;
 use crate::protocol::ha::{classic, epoch};
 
 const A: LinkId = LinkId(1);
 const B: LinkId = LinkId(2);
 
 fn master(in_sync_replicas: u32, min_in_sync_replicas: u32) -> World {
-    let replica = ReplicaSettings {
-        role: Role::SyncMaster,
-        in_sync_replicas,
-        min_in_sync_replicas,
-        ..ReplicaSettings::default()
-    };
-    let mut world = World::with(BrokerSettings { replica, ..settings() }, FlushPolicy::Sync, false);
+    let replica = ReplicaSettings { in_sync_replicas, min_in_sync_replicas, ..ReplicaSettings::default() };
+    let settings = BrokerSettings { replica, ..settings() };
+    let mut world = World::living(life(Role::SyncMaster), settings, FlushPolicy::Sync, false);
     world.make_topic("T", 1);
     world
 }
@@ -40,7 +35,7 @@ impl World {
     }
 
     /// A slave that has everything connects.
-    fn follow(&mut self, link: LinkId) {
+    pub(super) fn follow(&mut self, link: LinkId) {
         self.broker.handle_link_up(self.now, link, SocketAddr::from(([10, 0, 0, 2], 4000)), &mut self.out);
         self.report(link, self.end());
     }
@@ -186,8 +181,7 @@ fn the_two_streams_are_told_apart_by_their_first_bytes() {
 /// The largest transfer that may be set is larger than what is made for a slave at once.
 #[test]
 fn what_is_made_for_a_slave_fits_its_buffer_whatever_the_batch() {
-    let replica =
-        ReplicaSettings { role: Role::AsyncMaster, batch_bytes_max: HA_BODY_BYTES_MAX, ..ReplicaSettings::default() };
+    let replica = ReplicaSettings { batch_bytes_max: HA_BODY_BYTES_MAX, ..ReplicaSettings::default() };
     let mut world = World::with(BrokerSettings { replica, ..settings() }, FlushPolicy::Sync, false);
     world.make_topic("T", 1);
     let c = world.connect();

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 
+use super::life::Life;
 use super::settings::BrokerSettings;
 use super::{Broker, Effect, Output, Tables};
 use crate::config::{NodeConfig, NodeKind};
 use crate::letter::{ToControl, ToShard};
 use crate::log::{BlockId, DiskUsage, FileName, FlushPolicy, HeapTail, IoError, Log, LogSettings, TailMemory, Work};
-use crate::model::{ConnectionId, LinkId, LogOffset, MonoNs, Now, ShardId, UnixMs};
+use crate::model::{BrokerId, ConnectionId, LinkId, LogOffset, MonoNs, Now, Role, ShardId, UnixMs};
 use crate::protocol::code::RequestCode;
 use crate::protocol::frame::{Encoding, split};
 use crate::protocol::header::Header;
@@ -24,6 +25,7 @@ mod calls;
 mod clients;
 mod crowd;
 mod delay;
+mod life;
 mod master;
 mod online;
 mod pull;
@@ -117,6 +119,8 @@ struct World {
     received: BTreeMap<ConnectionId, Vec<Received>>,
     controls: Vec<ToControl>,
     fetches: Vec<BlockId>,
+    /// The lives that the broker asks for.
+    lives: Vec<Life>,
     /// Replication connections that the broker wants closed.
     closed: Vec<LinkId>,
     next_connection: u64,
@@ -131,6 +135,10 @@ struct World {
     registers: bool,
     /// Whether blocks of the disk can be read.
     reads: bool,
+}
+
+fn life(role: Role) -> Life {
+    Life { role, broker_id: BrokerId(1), epoch: None, end_max: None }
 }
 
 fn settings() -> BrokerSettings {
@@ -160,10 +168,14 @@ impl World {
     }
 
     fn with(settings: BrokerSettings, flush: FlushPolicy, survives: bool) -> World {
+        World::living(life(Role::AsyncMaster), settings, flush, survives)
+    }
+
+    fn living(life: Life, settings: BrokerSettings, flush: FlushPolicy, survives: bool) -> World {
         let log_settings = log_settings(flush);
         let ring = HeapTail::new(64 * 1024);
         let tail: Box<dyn TailMemory> = if survives { Box::new(SurvivingTail(ring)) } else { Box::new(ring) };
-        let broker = Broker::new(settings, Log::create(log_settings, tail), Tables::default());
+        let broker = Broker::new(life, settings, Log::create(log_settings, tail), Tables::default());
         let mut world = World {
             broker,
             out: Output::default(),
@@ -173,6 +185,7 @@ impl World {
             controls: Vec::new(),
             fetches: Vec::new(),
             closed: Vec::new(),
+            lives: Vec::new(),
             unwritten: Vec::new(),
             next_connection: 0,
             next_opaque: 100,
@@ -275,9 +288,8 @@ impl World {
                 }
                 Effect::Control(event) => self.run_control(event),
                 Effect::LinkClose(link) => self.closed.push(link),
-                Effect::LinkConnect(_) | Effect::WriteEpochs { .. } | Effect::Truncate(_) => {
-                    panic!("a master asks for {effect:?}")
-                }
+                Effect::LinkConnect(_) | Effect::WriteEpochs { .. } => panic!("a master asks for {effect:?}"),
+                Effect::BeginLife(life) => self.lives.push(life),
                 Effect::Fetch(block) | Effect::Prefetch(block) => {
                     self.fetches.push(block);
                     let start = usize::try_from(block.at).unwrap();

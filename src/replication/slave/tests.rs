@@ -30,7 +30,7 @@ fn empty_log() -> Log {
 
 /// A slave that follows over the classic stream and has reported.
 fn following(own: &OwnLog) -> Slave {
-    let mut slave = Slave::new(ReplicaSettings::default());
+    let mut slave = Slave::new(BrokerId(1), ReplicaSettings::default());
     slave.stream = StreamKind::Classic;
     slave.master = Some(address(1));
     assert!(slave.connect_when_due(at(0), own).is_some());
@@ -49,7 +49,7 @@ fn header(offset: u64, body_bytes: usize) -> BytesMut {
 
 #[test]
 fn it_tries_less_and_less_often_and_begins_anew_with_a_new_master() {
-    let mut slave = Slave::new(ReplicaSettings::default());
+    let mut slave = Slave::new(BrokerId(1), ReplicaSettings::default());
     let own = own(0, 0, 0);
     assert_eq!(slave.connect_when_due(at(0), &own), None, "no master is known");
     assert_eq!(slave.master_found(at(0), Some(address(1))), None);
@@ -73,7 +73,7 @@ fn it_tries_less_and_less_often_and_begins_anew_with_a_new_master() {
 
 #[test]
 fn a_master_that_moves_is_left_wherever_the_connection_is() {
-    let (mut slave, log) = (Slave::new(ReplicaSettings::default()), empty_log());
+    let (mut slave, log) = (Slave::new(BrokerId(1), ReplicaSettings::default()), empty_log());
     slave.master_found(at(0), Some(address(1)));
     assert_eq!(slave.poll_connect(at(0), &log), Some(address(1)));
     assert_eq!(slave.master_found(at(0), Some(address(2))), None, "it is being connected to");
@@ -87,7 +87,7 @@ fn a_master_that_moves_is_left_wherever_the_connection_is() {
 
 #[test]
 fn it_connects_when_all_of_its_log_is_promised() {
-    let mut slave = Slave::new(ReplicaSettings::default());
+    let mut slave = Slave::new(BrokerId(1), ReplicaSettings::default());
     slave.master_found(at(0), Some(address(1)));
     assert_eq!(slave.connect_when_due(at(0), &own(0, 100, 60)), None);
     assert!(slave.connect_when_due(at(1), &own(0, 100, 100)).is_some());
@@ -156,7 +156,7 @@ fn it_reports_what_it_promises() {
 #[test]
 fn logs_that_have_parted_are_not_joined() {
     let check = |own: OwnLog, epochs: &[(u32, u64)], master: &[(u32, u64)], master_end, expected| {
-        let mut slave = Slave::new(ReplicaSettings::default());
+        let mut slave = Slave::new(BrokerId(1), ReplicaSettings::default());
         slave.open(at(0), LINK, &own);
         let (mut said, mut reply) = (BytesMut::new(), BytesMut::new());
         slave.say(at(0), LINK, slave.due(at(0), &own), &mut said);
@@ -179,7 +179,7 @@ fn logs_that_have_parted_are_not_joined() {
 
 #[test]
 fn a_log_is_cut_when_two_connections_say_where() {
-    let mut slave = Slave::new(ReplicaSettings::default());
+    let mut slave = Slave::new(BrokerId(1), ReplicaSettings::default());
     let mut cuts = Vec::new();
     for point in [250, 240, 240] {
         slave.open(at(0), LINK, &own(0, 300, 300));
@@ -191,7 +191,8 @@ fn a_log_is_cut_when_two_connections_say_where() {
 
 #[test]
 fn a_classic_master_is_known_by_its_first_bytes_heard_twice() {
-    let (mut slave, mut log, mut epochs) = (Slave::new(ReplicaSettings::default()), empty_log(), file(&[]));
+    let (mut slave, mut log, mut epochs) =
+        (Slave::new(BrokerId(1), ReplicaSettings::default()), empty_log(), file(&[]));
     slave.master_found(at(0), Some(address(1)));
     for expected in [StreamKind::Epoch, StreamKind::Classic] {
         assert!(slave.poll_connect(at(0), &log).is_some());
@@ -205,7 +206,8 @@ fn a_classic_master_is_known_by_its_first_bytes_heard_twice() {
 
 #[test]
 fn nothing_of_an_epoch_is_stored_before_the_epoch_is() {
-    let (mut slave, mut log, mut epochs) = (Slave::new(ReplicaSettings::default()), empty_log(), file(&[]));
+    let (mut slave, mut log, mut epochs) =
+        (Slave::new(BrokerId(1), ReplicaSettings::default()), empty_log(), file(&[]));
     slave.master_found(at(0), Some(address(1)));
     assert!(slave.poll_connect(at(0), &log).is_some() && slave.link_up(at(0), LINK, address(1), &log));
     let mut buffer = BytesMut::new();

@@ -1,0 +1,134 @@
+//! A life of a shard: what it is, from [`Broker::handle_start`] on, and how another one comes to follow.
+//!
+//! A role is no setting. The first life of a process is as the configuration has it ([`Life::first`]); each later one was asked for, by the
+//! control plane ([`ToShard::Role`](crate::letter::ToShard::Role)) or by a slave whose log has left its master's. The broker asks its shell with
+//! [`Effect::BeginLife`]; the shell lets the old life end ([`Broker::handle_end`]), opens the log as after a crash, and makes the next broker
+//! from it. So a role never changes while a request, a write or a stream is under way.
+//!
+//! Who gives roles numbers the reigns: an order counts if its epoch is beyond all that this shard has heard of, in orders or in its log. An
+//! older one comes too late and changes nothing.
+
+use super::{Broker, Effect, Output};
+use crate::config::NodeConfig;
+use crate::letter::ToControl;
+use crate::log::Log;
+use crate::model::{BrokerId, Epoch, LogOffset, MonoNs, Now, QueueId, QueueOffset, Role};
+
+/// What a shard is, until its next life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// Its part in replication.
+    pub role: Role,
+    /// Its number among the replicas of its brokerName, by which a slave is known. A master is known as 0, whatever this is.
+    pub broker_id: BrokerId,
+    /// The reign it lives in: of a master its own. `None` if nobody numbers reigns; a master's is then the next one after those in its log.
+    pub epoch: Option<Epoch>,
+    /// Its log is to begin with no more than this.
+    pub end_max: Option<LogOffset>,
+}
+
+impl Life {
+    /// The first one of a process.
+    #[must_use]
+    pub fn first(config: &NodeConfig) -> Life {
+        Life { role: config.role, broker_id: config.broker_id, epoch: None, end_max: None }
+    }
+
+    /// The brokerId under which clients and name servers know it.
+    #[must_use]
+    pub fn known_as(&self) -> BrokerId {
+        if self.role.is_master() { BrokerId(0) } else { self.broker_id }
+    }
+}
+
+impl Broker {
+    /// The control plane says what this shard is from now on, in the reign `epoch`.
+    pub(super) fn take_role(&mut self, now: Now, (role, broker_id, epoch): (Role, BrokerId, Epoch), out: &mut Output) {
+        let life = Life { role, broker_id, epoch: Some(epoch), end_max: None };
+        let current = self.next_life.unwrap_or(self.life);
+        if current == life {
+            return;
+        }
+        if let Some(why) = self.why_not(&life) {
+            tracing::warn!(shard = %self.settings.shard, %role, %epoch, "an order to become {role} changes nothing: {why}");
+            return;
+        }
+        if role == Role::Slave
+            && current.role == Role::Slave
+            && self.next_life.is_none()
+            && self.life.broker_id == broker_id
+        {
+            // It stays what it is, and hears of its new master by itself.
+            self.life.epoch = Some(epoch);
+            return;
+        }
+        tracing::info!(shard = %self.settings.shard, from = %self.life.role, to = %role, %epoch, "the role changes");
+        if self.is_slave() && role.is_master() {
+            // The last act of a slave: what its master did not live to tell is taken from the log.
+            self.adopt_missing_topics(now, out);
+        }
+        self.next_life = Some(life);
+        out.effects.push(Effect::BeginLife(life));
+    }
+
+    /// Why a shard does not begin such a life.
+    fn why_not(&self, life: &Life) -> Option<&'static str> {
+        let heard = [self.life.epoch, self.next_life.and_then(|next| next.epoch), self.newest_epoch()];
+        if life.epoch <= heard.into_iter().flatten().max() {
+            return Some("a newer reign is known here");
+        }
+        if life.epoch.is_some_and(|epoch| epoch.0 > i32::MAX.unsigned_abs()) {
+            return Some("its epoch is no 31-bit number");
+        }
+        (life.role == Role::Slave && life.broker_id == BrokerId(0))
+            .then_some("a slave needs a brokerId of its own, from 1")
+    }
+
+    /// Whether another life was asked for: nothing more is taken from a master.
+    pub(super) fn is_ending(&self) -> bool {
+        self.next_life.is_some()
+    }
+
+    /// The control plane is told what this shard is.
+    pub(super) fn tell_life(&self, out: &mut Output) {
+        let shard = self.settings.shard;
+        out.effects.push(Effect::Control(ToControl::LifeBegan {
+            shard,
+            role: self.life.role,
+            broker_id: self.life.known_as(),
+        }));
+    }
+
+    /// A master's life begins: what a former master has told of consumers may speak of messages that did not come here. A consumer that went
+    /// on from there would miss those that take their places.
+    pub(super) fn lower_offsets(&mut self) {
+        if self.is_slave() {
+            return;
+        }
+        let lowered = self.offsets.lower(|topic, queue| end_of(&self.log, topic, queue));
+        if lowered > 0 {
+            tracing::warn!(shard = %self.settings.shard, lowered, "consumer offsets lay beyond the ends of their queues and were brought down to them");
+        }
+    }
+
+    /// Where a queue ends. Nothing was ever stored in one that is not known.
+    pub(super) fn end_of(&self, topic: &str, queue: QueueId) -> QueueOffset {
+        end_of(&self.log, topic, queue)
+    }
+
+    /// The life ends and another begins: the shell has read the last frame, and no more of the log becomes safe. Those who wait are answered: held
+    /// pulls with nothing, messages that are stored here and not as safe as promised as such, for the next master may not have them.
+    pub fn handle_end(&mut self, now: Now, out: &mut Output) {
+        const EVERYTHING: MonoNs = MonoNs(u64::MAX);
+        self.expire_gates(EVERYTHING);
+        self.release_acks(now.mono, &mut out.outbox);
+        self.expire_acks(EVERYTHING, &mut out.outbox);
+        while let Some(pull) = self.holds.pop_due(EVERYTHING) {
+            self.end_hold(now.mono, &pull, out);
+        }
+    }
+}
+
+fn end_of(log: &Log, topic: &str, queue: QueueId) -> QueueOffset {
+    log.find_queue(topic, queue).map_or(QueueOffset(0), |queue| log.bounds(queue).appended_max)
+}

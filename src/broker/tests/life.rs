@@ -1,0 +1,109 @@
+//! From one life to the next: which orders count, who is answered when a life ends, what a promoted slave goes on with.
+
+use super::delay::levels;
+use super::*;
+use crate::letter::Metadata;
+use crate::model::{Epoch, QueueId, QueueOffset};
+use crate::protocol::body::DelayOffsets;
+use crate::protocol::message::SCHEDULE_TOPIC;
+
+impl World {
+    fn order(&mut self, role: Role, broker_id: u64, epoch: u32) -> Option<Life> {
+        self.lives.clear();
+        self.tell(ToShard::Role { role, broker_id: BrokerId(broker_id), epoch: Epoch(epoch) });
+        assert!(self.lives.len() < 2);
+        self.lives.pop()
+    }
+
+    fn told_life(&self) -> Option<(Role, BrokerId)> {
+        let mut lives = self.controls.iter().rev();
+        lives.find_map(|letter| match letter {
+            ToControl::LifeBegan { role, broker_id, .. } => Some((*role, *broker_id)),
+            _ => None,
+        })
+    }
+}
+
+#[test]
+fn an_order_counts_once_and_only_if_its_reign_is_the_newest() {
+    let mut world = World::living(life(Role::Slave), settings(), FlushPolicy::Sync, false);
+    assert_eq!(world.told_life(), Some((Role::Slave, BrokerId(1))));
+    assert_eq!(world.order(Role::Slave, 1, 4), None, "it is one: another reign needs no other life");
+    assert_eq!(world.order(Role::SyncMaster, 1, 4), None, "the reign has a master");
+    assert_eq!(world.order(Role::SyncMaster, 1, 3), None);
+    assert_eq!(world.order(Role::SyncMaster, 1, 1 << 31), None, "no epoch of the protocol");
+    let master = Life { role: Role::SyncMaster, epoch: Some(Epoch(7)), ..life(Role::Slave) };
+    assert_eq!(world.order(Role::SyncMaster, 1, 7), Some(master));
+    assert_eq!(world.order(Role::SyncMaster, 1, 7), None, "it was heard");
+    assert_eq!(world.order(Role::SyncMaster, 1, 6), None);
+    // The shell has not begun the next life yet, and hears of another.
+    assert_eq!(world.order(Role::Slave, 0, 8), None, "a slave is no master");
+    let slave = Life { role: Role::Slave, epoch: Some(Epoch(8)), ..master };
+    assert_eq!(world.order(Role::Slave, 1, 8), Some(slave));
+
+    world.live_again(master, DelayOffsets::default());
+    assert_eq!(world.told_life(), Some((Role::SyncMaster, BrokerId(0))));
+    assert_eq!(world.order(Role::Slave, 1, 7), None, "its own reign");
+    assert_eq!(world.order(Role::Slave, 1, 8), Some(slave));
+}
+
+#[test]
+fn a_life_that_ends_answers_everybody() {
+    let mut settings = settings();
+    settings.replica.in_sync_replicas = 2;
+    let mut world = World::living(life(Role::SyncMaster), settings, FlushPolicy::Sync, false);
+    world.make_topic("T", 1);
+    world.follow(LinkId(1));
+    let c = world.connect();
+    let held = world.ask_pull(c, "T", 0, "*", 10_000);
+    let sent = world.ask_send(c, "T", 0, "", "x");
+    world.commits = false;
+    let unwritten = world.ask_send(c, "T", 0, "", "y");
+    world.run();
+    assert!([held, sent, unwritten].iter().all(|opaque| world.answer(c, *opaque).is_none()));
+    assert!(world.order(Role::Slave, 1, 2).is_some());
+    world.broker.handle_end(world.now, &mut world.out);
+    world.collect();
+    let codes = [held, sent, unwritten].map(|opaque| world.answer(c, opaque).map(|answer| answer.code));
+    assert_eq!(codes, [Some(19), Some(12), Some(12)], "nothing found; stored, and no slave has it");
+    assert_eq!((world.broker.view_waiting(), world.broker.holds.len()), (0, 0));
+}
+
+#[test]
+fn a_promoted_slave_goes_on_where_its_master_stood() {
+    let mut world = World::living(life(Role::Slave), settings(), FlushPolicy::Sync, false);
+    world.tell_topics(&["T"], 7);
+    let delayed = "DELAY\u{1}1\u{2}REAL_TOPIC\u{1}T\u{2}REAL_QID\u{1}0\u{2}";
+    for _ in 0..2 {
+        world.append_scheduled(delayed);
+    }
+    // The master has delivered the first one, and its consumers have read what did not come here.
+    let told = DelayOffsets { offsets: levels(&[(1, 1)]), ..DelayOffsets::default() };
+    world.tell(ToShard::Metadata(Box::new(Metadata { delay_offsets: Some(told), ..Metadata::default() })));
+    world.tell_offsets(&[(0, 10)]);
+    world.advance(5_000);
+    let c = world.connect();
+    assert_eq!(world.bodies(c, "T").len(), 0, "a slave delivers nothing");
+
+    let master = world.order(Role::AsyncMaster, 1, 2).expect("another life");
+    let file = world.delay_file();
+    world.live_again(master, file);
+    assert_eq!(world.broker.offsets.get("g", "T", QueueId(0)), Some(QueueOffset(0)), "nobody misses what comes there");
+    let c = world.connect();
+    world.advance(100);
+    assert_eq!(world.bodies(c, "T"), ["x"], "the second one, which is long due");
+    assert_eq!(world.send(c, "T", 0, "", "y").code, 0);
+}
+
+#[test]
+fn the_last_act_of_a_slave_is_to_take_topics_that_its_master_did_not_live_to_tell() {
+    let mut world = World::living(life(Role::Slave), settings(), FlushPolicy::Sync, false);
+    let draft =
+        crate::protocol::record::RecordDraft { topic: "New", queue_id: QueueId(2), ..world.broker.draft(world.now) };
+    let queue = world.broker.log.queue("New", QueueId(2));
+    world.broker.log.append(queue, &draft).unwrap();
+    assert!(world.broker.topics.get("New").is_none());
+    assert!(world.order(Role::AsyncMaster, 1, 2).is_some());
+    assert_eq!(world.broker.topics.get("New").map(|topic| topic.config.write_queues), Some(3));
+    assert!(world.broker.topics.get(SCHEDULE_TOPIC).is_some());
+}

@@ -1,0 +1,227 @@
+//! A shard changes its role in place: real sockets, a real disk, and this test in the place of the control plane.
+//!
+//! Proved here: what was refused before is taken after and the other way round; the port for replicas is there while there is a master; two
+//! shards take turns as masters of one log, each reign written to the epochs' file, and what is longer in one of them is cut; whoever waits is
+//! answered when a life ends; a promotion whose port is taken stops the shard and says so. Not proved: what name servers make of it, and who
+//! may be promoted, which the simulator's world of replicas knows.
+
+#![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
+mod harness;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use harness::{Client, code, wait_for};
+use ringmq::broker::life::Life;
+use ringmq::broker::settings::BrokerSettings;
+use ringmq::config::{NodeConfig, NodeKind};
+use ringmq::control::mailbox::{ShardSender, control_mailbox, shard_mailbox};
+use ringmq::disk::Store;
+use ringmq::letter::{Metadata, StopReason, ToControl, ToShard};
+use ringmq::log::{FlushPolicy, LogSettings};
+use ringmq::model::{BrokerId, Epoch, Role, ShardId, TopicName, UnixMs};
+use ringmq::protocol::body::{DataVersion, TopicConfig, TopicTable};
+use ringmq::shard::{self, ShardHandle, ShardSettings};
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// A shard whose control plane is this test.
+struct Shard {
+    folder: tempfile::TempDir,
+    handle: ShardHandle,
+    to_shard: ShardSender,
+    letters: mpsc::Receiver<ToControl>,
+    address: SocketAddr,
+    ha_address: SocketAddr,
+}
+
+impl Shard {
+    fn start(role: Role) -> Shard {
+        // Direct I/O differs on a tmpfs, where the tail belongs.
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temp folder");
+        let store = Store::open(&folder.path().join("store"), Some(1), 1, UnixMs(1_700_000_000_000)).expect("a store");
+        let ha_port = TcpListener::bind((LOOPBACK, 0)).and_then(|port| port.local_addr()).expect("a free port").port();
+        let address = SocketAddr::new(LOOPBACK, 0);
+        let config = NodeConfig::defaults(NodeKind::Broker);
+        let mut broker = BrokerSettings::of(&config, ShardId(0), 1, address);
+        broker.message_body_bytes_max = 64 * 1024;
+        let settings = ShardSettings {
+            shard: ShardId(0),
+            store: Arc::new(store),
+            bind_ip: LOOPBACK,
+            port: 0,
+            ha_port,
+            tail_folder: PathBuf::from("/dev/shm"),
+            tail_bytes: 8 << 20,
+            log: LogSettings {
+                segment_bytes: 4 << 20,
+                flush: FlushPolicy::ASYNC,
+                cache_bytes: 24 << 20,
+                ..LogSettings::default()
+            },
+            life: Life { role, broker_id: BrokerId(1), epoch: None, end_max: None },
+            broker,
+        };
+        let (to_control, mut from_shard) = control_mailbox();
+        let (to_shard, mailbox) = shard_mailbox();
+        let (tell, letters) = mpsc::channel();
+        let answers = to_shard.clone();
+        std::thread::spawn(move || {
+            while let Some(letter) = from_shard.blocking_recv() {
+                if let ToControl::TopicsChanged { ticket, .. } = &letter {
+                    drop(answers.blocking_send(ToShard::Registered { ticket: *ticket }));
+                }
+                drop(tell.send(letter));
+            }
+        });
+        let handle = shard::start(settings, to_control, mailbox).expect("a thread");
+        let ready = handle.wait_ready().expect("it serves");
+        let shard = Shard {
+            folder,
+            handle,
+            to_shard,
+            letters,
+            address: ready.address,
+            ha_address: SocketAddr::new(LOOPBACK, ha_port),
+        };
+        shard.wait_role(role);
+        shard
+    }
+
+    fn tell(&self, letter: ToShard) {
+        self.to_shard.blocking_send(letter).expect("it lives");
+    }
+
+    /// Gives it a role, and waits until it has it.
+    fn become_in(&self, role: Role, epoch: u32) {
+        self.tell(ToShard::Role { role, broker_id: BrokerId(1), epoch: Epoch(epoch) });
+        self.wait_role(role);
+    }
+
+    fn wait_role(&self, wanted: Role) {
+        let broker_id = BrokerId(u64::from(!wanted.is_master()));
+        let life = |letter: &ToControl| matches!(letter, ToControl::LifeBegan { role, broker_id: id, .. } if (*role, *id) == (wanted, broker_id));
+        while !life(&self.letters.recv_timeout(WITHIN).expect("a letter")) {}
+    }
+
+    fn follow(&self, master: &Shard) {
+        self.tell(ToShard::MasterFound { ha_address: Some(master.ha_address), address: None });
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(&self.address.to_string()).expect("it listens")
+    }
+
+    fn has_replica_port(&self) -> bool {
+        TcpStream::connect(self.ha_address).is_ok()
+    }
+
+    fn epochs(&self) -> Vec<u32> {
+        let file = self.folder.path().join("store/shard-0/config/epochs");
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        text.lines().map(|line| line.split(' ').next().expect("an epoch").parse().expect("a number")).collect()
+    }
+
+    /// The bodies of the messages in queue 0.
+    fn bodies(&self) -> Vec<String> {
+        let records = self.client().read_queue("T", 0, 0).unwrap_or_default();
+        records.into_iter().map(|record| String::from_utf8(record.body).expect("text")).collect()
+    }
+
+    fn wait_bodies(&self, what: &str, wanted: &[String]) {
+        wait_for(what, || (self.bodies() == wanted).then_some(()));
+    }
+
+    fn stop(self) -> StopReason {
+        drop(self.to_shard.blocking_send(ToShard::Stop));
+        self.handle.join().expect("its thread ends well")
+    }
+}
+
+fn tell_topic(shard: &Shard) {
+    let topics = BTreeMap::from([(TopicName::from("T"), TopicConfig::new("T", 1))]);
+    let topics = Some(TopicTable { version: DataVersion::default(), topics });
+    shard.tell(ToShard::Metadata(Box::new(Metadata { topics, ..Metadata::default() })));
+}
+
+fn send(shard: &Shard, sent: &mut Vec<String>, count: usize) {
+    let mut client = shard.client();
+    for _ in 0..count {
+        let body = format!("message {}", sent.len());
+        let receipt = client.send("T", 0, body.as_bytes()).expect("a master takes it");
+        assert_eq!((receipt.code, receipt.queue_offset), (code::SUCCESS, i64::try_from(sent.len()).expect("few")));
+        sent.push(body);
+    }
+}
+
+fn assert_is_slave(shard: &Shard) {
+    let refused = shard.client().call(Client::send_request("T", 0, b"x", &[])).expect("an answer");
+    assert_eq!(refused.code, code::SYSTEM_BUSY);
+    assert!(!shard.has_replica_port(), "a slave has no slaves");
+}
+
+#[test]
+fn two_shards_take_turns_as_masters_in_place() {
+    let (a, b) = (Shard::start(Role::Slave), Shard::start(Role::Slave));
+    tell_topic(&a);
+    assert_is_slave(&a);
+    assert_eq!(a.epochs(), [] as [u32; 0]);
+
+    a.become_in(Role::AsyncMaster, 5);
+    assert!(a.has_replica_port());
+    assert_eq!(a.epochs(), [5], "the reign is written before anything is stored");
+    let mut sent = Vec::new();
+    send(&a, &mut sent, 20);
+    b.follow(&a);
+    b.wait_bodies("copies on the slave", &sent);
+
+    // The other one's turn. It has heard of the topic from the log alone.
+    let mut held = a.client();
+    let pull = held.start(Client::long_pull_request("G", "T", 0, 20, WITHIN)).expect("sent");
+    a.become_in(Role::Slave, 6);
+    let answer = held.finish(pull).expect("whoever waits is answered");
+    assert_eq!(answer.code, code::PULL_NOT_FOUND);
+    assert_is_slave(&a);
+    b.become_in(Role::AsyncMaster, 6);
+    a.follow(&b);
+    send(&b, &mut sent, 20);
+    a.wait_bodies("copies on the former master", &sent);
+    assert_eq!((a.epochs(), b.epochs()), (vec![5, 6], vec![5, 6]));
+
+    // And back, while the other one stores what nobody has: it is cut when it hears that it is a slave.
+    a.become_in(Role::AsyncMaster, 7);
+    let mut lost = sent.clone();
+    send(&b, &mut lost, 3);
+    send(&a, &mut sent, 1);
+    b.become_in(Role::Slave, 7);
+    b.follow(&a);
+    b.wait_bodies("the new master's log", &sent);
+    assert_is_slave(&b);
+    // An order of a reign that is over changes nothing.
+    b.tell(ToShard::Role { role: Role::AsyncMaster, broker_id: BrokerId(1), epoch: Epoch(6) });
+    send(&a, &mut sent, 1);
+    b.wait_bodies("what the master goes on with", &sent);
+    assert_is_slave(&b);
+    for shard in [a, b] {
+        assert_eq!(shard.stop(), StopReason::Asked);
+    }
+}
+
+#[test]
+fn a_promotion_without_its_port_stops_the_shard_and_says_why() {
+    let shard = Shard::start(Role::Slave);
+    let _taken = TcpListener::bind(shard.ha_address).expect("a slave leaves it free");
+    shard.tell(ToShard::Role { role: Role::AsyncMaster, broker_id: BrokerId(1), epoch: Epoch(2) });
+    let reason = loop {
+        if let ToControl::Stopped { why, .. } = shard.letters.recv_timeout(WITHIN).expect("a letter") {
+            break why;
+        }
+    };
+    let StopReason::Failed(sentence) = &reason else { panic!("stopped for {reason:?}") };
+    assert!(sentence.contains("haListenPort") && sentence.contains(&shard.ha_address.to_string()), "{sentence}");
+    assert_eq!(shard.handle.join().expect("its thread ends well"), reason);
+}
