@@ -152,7 +152,7 @@ fn every_fault_is_one_sentence_with_its_line() {
         ("brokerIP1=here", "broker.conf line 1: brokerIP1=here is not an IP address such as 192.168.0.1"),
         ("namesrvAddr=here", "broker.conf line 1: namesrvAddr=here is not a list of HOST:PORT, separated by ;"),
         ("shards=0", "broker.conf line 1: shards=0 is not a whole number from 1 to 512"),
-        ("deleteWhen=24", "broker.conf line 1: deleteWhen=24 is not a whole number of an hour from 0 to 23"),
+        ("deleteWhen=24", "broker.conf line 1: deleteWhen=24 is not hours of the day from 00 to 23, with ; between"),
         (
             "maxMessageSize=99999999",
             "broker.conf line 1: maxMessageSize=99999999 is not a whole number of bytes from 1 to 8388608",

@@ -14,6 +14,8 @@ use harness::{Client, Frame, NameServer, Node, NodeOptions, Record, SmallDisk, c
 use ringmq_peers::{Apache, Missing, StockClient};
 use serde_json::{Value, json};
 
+const UPDATE_BROKER_CONFIG: i32 = 25;
+const GET_BROKER_CONFIG: i32 = 26;
 const GET_BROKER_RUNTIME_INFO: i32 = 28;
 const GET_EARLIEST_MSG_STORETIME: i32 = 32;
 const CONSUMER_SEND_MSG_BACK: i32 = 36;
@@ -389,4 +391,40 @@ fn a_silent_name_server_delays_no_reply_beyond_a_clients_patience() {
     for topic in ["MADE2", "SENT2", "%RETRY%G2"] {
         assert!(names.route(topic).expect("it answers").is_some(), "{topic} was not known when it was answered");
     }
+}
+
+/// Values in the forms that RocketMQ's own files have start a node, mean what they mean there, and may be set online.
+#[test]
+fn values_are_read_by_rocketmqs_grammar() {
+    let node = node(&[
+        ("deleteWhen", "04;16"),
+        // RocketMQ brings these within bounds.
+        ("diskMaxUsedSpaceRatio", "98"),
+        ("diskSpaceCleanForciblyRatio", "5"),
+        ("registerNameServerPeriod", "5000"),
+        // Its separators, at the end as well.
+        ("messageDelayLevel", "1s  5s 1m"),
+        ("slaveTimeout", "+3000"),
+        ("traceOn", "TRUE"),
+    ]);
+    let mut connected = client(&node);
+    let mut in_force = |expected: &[(&str, &str)]| {
+        let answer = connected.expect_success("settings", Frame::request(GET_BROKER_CONFIG)).expect("it answers");
+        let text = String::from_utf8(answer.body).expect("text");
+        for (key, value) in expected {
+            assert!(text.lines().any(|line| line == format!("{key}={value}")), "{key} is not {value} in\n{text}");
+        }
+    };
+    in_force(&[
+        ("deleteWhen", "04;16"),
+        ("diskMaxUsedSpaceRatio", "95"),
+        ("diskSpaceCleanForciblyRatio", "20"),
+        ("registerNameServerPeriod", "10000"),
+        ("messageDelayLevel", "1s 5s 1m"),
+        ("slaveTimeout", "3000"),
+        ("traceOn", "true"),
+    ]);
+    let online = Frame::request(UPDATE_BROKER_CONFIG).body("deleteWhen=00;12;23\ndiskMaxUsedSpaceRatio=3\n");
+    client(&node).expect_success("settings", online).expect("they change");
+    in_force(&[("deleteWhen", "00;12;23"), ("diskMaxUsedSpaceRatio", "10")]);
 }

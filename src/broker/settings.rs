@@ -97,7 +97,7 @@ impl BrokerSettings {
 fn retention(config: &NodeConfig) -> Retention {
     Retention {
         reserved_hours: config.file_reserved_hours,
-        delete_hour: config.delete_hour,
+        delete_hours: config.delete_hours.bits(),
         used_percent_max: config.disk_used_percent_max,
         used_percent_forced: config.clean_forcibly.then_some(config.clean_forcibly_percent),
         ..Retention::default()

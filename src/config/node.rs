@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::properties::Entry;
 use super::replication::{self, Replication};
 use super::table::{self, Draft, Setting, online, setting};
-use super::value::{self, Addresses, Value};
+use super::value::{self, Addresses, HoursOfDay, Value};
 use super::{ConfigError, Fault, NamesrvConfig, NotNeeded};
 use crate::limits::{DISK_BLOCK_BYTES, FRAME_BYTES_MAX, SHARDS_MAX, TAIL_BYTES_MIN};
 use crate::model::{BrokerId, Role};
@@ -86,8 +86,8 @@ pub struct NodeConfig {
     pub delay_levels: DelayLevels,
     /// `fileReservedTime`, hours.
     pub file_reserved_hours: u32,
-    /// `deleteWhen`: hour of the day, UTC.
-    pub delete_hour: u8,
+    /// `deleteWhen`: hours of the day, UTC.
+    pub delete_hours: HoursOfDay,
     /// `diskMaxUsedSpaceRatio`, percent.
     pub disk_used_percent_max: u8,
     /// Whether a nearly full disk costs the oldest messages (`true`) or new ones (`false`).
@@ -315,7 +315,7 @@ impl NodeConfig {
             message_bytes_max: 0,
             delay_levels: DelayLevels::default(),
             file_reserved_hours: 0,
-            delete_hour: 0,
+            delete_hours: HoursOfDay::default(),
             disk_used_percent_max: 0,
             clean_forcibly: false,
             clean_forcibly_percent: 0,
@@ -467,6 +467,14 @@ fn check_ports(draft: &Draft<NodeConfig>) -> Result<(), ConfigError> {
 fn check_paths(draft: &Draft<NodeConfig>) -> Result<(), ConfigError> {
     let config = &draft.config;
     let Some(commit_log) = &config.store_path_commit_log else { return Ok(()) };
+    if commit_log.as_os_str().as_encoded_bytes().contains(&b',') {
+        // RocketMQ's separator of several folders.
+        let sentence = format!(
+            "storePathCommitLog={} names several folders; remove the line, and give each disk a node or a shard of its own",
+            commit_log.display()
+        );
+        return Err(draft.contradiction(&["storePathCommitLog"], sentence));
+    }
     if commit_log.starts_with(&config.store_root) {
         return Ok(());
     }
@@ -654,23 +662,35 @@ const NODE: &[Setting<NodeConfig>] = &[
     online(setting!(
         "deleteWhen",
         "04",
-        "Hour of the day, UTC, from 00 to 23, in which expired segments go.",
+        delete_hours,
+        "Hours of the day, UTC, from 00 to 23 and with ; between, in which expired segments go."
+    )),
+    online(setting!(
+        "diskMaxUsedSpaceRatio",
+        "75",
+        "Percent of the disk in use above which expired segments go at once; brought into 10 to 95.",
         |c, v| {
-            c.delete_hour = value::within(v.trim_end_matches(';'), 0, 23, "of an hour ")?;
+            c.disk_used_percent_max = value::brought_within(v, 10, 95, "of percent ")?;
             Ok(())
         },
-        |c| format!("{:02}", c.delete_hour)
+        |c| c.disk_used_percent_max.to_string()
     )),
-    online(setting!("diskMaxUsedSpaceRatio", "75", disk_used_percent_max in 10..=95, "of percent ",
-        "Percent of the disk in use above which expired segments go at once.")),
     online(setting!(
         "cleanFileForciblyEnable",
         "false",
         clean_forcibly,
         "Whether a nearly full disk costs the oldest messages, expired or not. Apache's default is true; here sends are refused instead, so that nothing acknowledged is lost."
     )),
-    online(setting!("diskSpaceCleanForciblyRatio", "85", clean_forcibly_percent in 20..=95, "of percent ",
-        "Percent of the disk in use above which that happens, if it may.")),
+    online(setting!(
+        "diskSpaceCleanForciblyRatio",
+        "85",
+        "Percent of the disk in use above which that happens, if it may; brought into 20 to 95.",
+        |c, v| {
+            c.clean_forcibly_percent = value::brought_within(v, 20, 95, "of percent ")?;
+            Ok(())
+        },
+        |c| c.clean_forcibly_percent.to_string()
+    )),
     online(setting!(
         "autoCreateTopicEnable",
         "true",

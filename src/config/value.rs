@@ -1,5 +1,6 @@
 //! Text to the types that settings have, with a description of what was expected where the text does not fit.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -82,6 +83,38 @@ impl Value for Addresses {
     }
 }
 
+/// Hours of the day, as RocketMQ's `deleteWhen` has them: one, or several with `;` between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HoursOfDay(u32);
+
+impl HoursOfDay {
+    /// Bit `h` is hour `h` of 0..24.
+    #[must_use]
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for HoursOfDay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hours: Vec<String> =
+            (0..24).filter(|hour| self.0 & (1 << hour) != 0).map(|hour| format!("{hour:02}")).collect();
+        f.write_str(&hours.join(";"))
+    }
+}
+
+impl Value for HoursOfDay {
+    fn read(text: &str) -> Result<Self, String> {
+        let expected = || "hours of the day from 00 to 23, with ; between".to_owned();
+        let mut bits = 0;
+        for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
+            let hour: u32 = part.parse().ok().filter(|hour| *hour < 24).ok_or_else(expected)?;
+            bits |= 1 << hour;
+        }
+        if bits == 0 { Err(expected()) } else { Ok(HoursOfDay(bits)) }
+    }
+}
+
 /// Whole numbers, with optional bounds that the setting itself names.
 macro_rules! whole_number {
     ($($type:ty),*) => {$(
@@ -105,6 +138,15 @@ where
     if number < min || number > max { Err(expected()) } else { Ok(number) }
 }
 
+/// A whole number that is brought within bounds, where RocketMQ does so too.
+pub(super) fn brought_within<T>(text: &str, min: T, max: T, unit: &str) -> Result<T, String>
+where
+    T: TryFrom<i64> + Ord + fmt::Display + Copy,
+{
+    let number: i64 = text.parse().map_err(|_| format!("a whole number {unit}(brought into {min} to {max})"))?;
+    Ok(T::try_from(number).map_or(if number < 0 { min } else { max }, |number| number.clamp(min, max)))
+}
+
 /// A name that may stand in routes, topic names and receipt handles.
 pub(super) fn name(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '%' | '|');
@@ -120,6 +162,35 @@ const NAME_BYTES_MAX: usize = 90;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hours_are_read_as_rocketmq_writes_them() {
+        let read = |text| HoursOfDay::read(text).map(|hours| (hours.bits(), hours.to_string())).ok();
+        let check = |text: &str, hours: &[u32], shown: &str| {
+            let bits = hours.iter().map(|hour| 1 << hour).sum();
+            assert_eq!(read(text), Some((bits, shown.to_owned())), "{text}");
+        };
+        check("04", &[4], "04");
+        check("4", &[4], "04");
+        check("04;16", &[4, 16], "04;16");
+        check("16;04;", &[4, 16], "04;16");
+        let all: Vec<u32> = (0..24).collect();
+        let every: Vec<String> = all.iter().map(|hour| format!("{hour:02}")).collect();
+        check(&every.join(";"), &all, &every.join(";"));
+        for bad in ["", ";", "24", "-1", "four", "04,16", "04 16"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn some_numbers_are_brought_within_their_bounds() {
+        let read = |text| brought_within::<u8>(text, 10, 95, "");
+        assert_eq!(
+            [read("75"), read("98"), read("3"), read("-7"), read("1000")],
+            [Ok(75), Ok(95), Ok(10), Ok(10), Ok(95)]
+        );
+        assert!(read("much").is_err());
+    }
 
     #[test]
     fn ipv4_stays_ipv4() {

@@ -185,7 +185,7 @@ impl Log {
         let age_ms = oldest.times.map_or(i64::MAX, |(_, last)| now.unix.0.saturating_sub(last));
         let is_expired = age_ms > i64::from(retention.reserved_hours) * 3_600_000;
         let is_wholly_flushed = oldest.start.plus(self.segments.size()) <= self.flushed;
-        let is_hour = hour_of(now) == i64::from(retention.delete_hour);
+        let is_hour = retention.delete_hours & (1 << hour_of(now)) != 0;
         if is_wholly_flushed && (is_forced || (is_expired && (is_hour || is_tight))) {
             let is_needed = oldest.start.plus(self.segments.size()) > self.checkpointer.replay_from();
             if is_needed {

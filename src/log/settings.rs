@@ -30,8 +30,8 @@ impl FlushPolicy {
 pub struct Retention {
     /// Hours that a segment stays after its last message. RocketMQ: `fileReservedTime`.
     pub reserved_hours: u32,
-    /// Hour of the day, UTC, 0..24, in which expired segments go. RocketMQ: `deleteWhen`.
-    pub delete_hour: u8,
+    /// Hours of the day, UTC, in which expired segments go: bit `h` is hour `h` of 0..24. RocketMQ: `deleteWhen`.
+    pub delete_hours: u32,
     /// Percent of the disk above which expired segments go at any hour. RocketMQ: `diskMaxUsedSpaceRatio`.
     pub used_percent_max: u8,
     /// Percent above which the oldest segments go, expired or not; `None` keeps what is not expired, and sends are refused instead.
@@ -45,7 +45,7 @@ impl Default for Retention {
     fn default() -> Self {
         Retention {
             reserved_hours: 72,
-            delete_hour: 4,
+            delete_hours: 1 << 4,
             used_percent_max: 75,
             used_percent_forced: None,
             used_percent_refused: 90,

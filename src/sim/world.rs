@@ -201,10 +201,10 @@ impl LogWorld {
         }
     }
 
-    /// The next day, half an hour into the hour in which expired segments go.
+    /// The next day, half an hour into the first hour in which expired segments go.
     fn skip_to_delete_hour(&mut self) {
         let day_ms = 24 * 3_600_000;
-        let delete_ms = i64::from(self.settings.retention.delete_hour) * 3_600_000 + 1_800_000;
+        let delete_ms = i64::from(self.settings.retention.delete_hours.trailing_zeros()) * 3_600_000 + 1_800_000;
         self.now.unix.0 = (self.now.unix.0 / day_ms + 1) * day_ms + delete_ms;
     }
 
