@@ -132,6 +132,7 @@ fn node(kind: NodeKind, arguments: &Node) -> Result<Outcome, Sentence> {
         return Ok(Outcome::Stopped);
     }
     log_not_needed(&file, &config.not_needed);
+    config.memory_bytes = memory_bytes();
     let ip = advertised_ip(&config)?;
     runtime::check()?;
     runtime::raise_open_files();
@@ -177,6 +178,12 @@ fn node(kind: NodeKind, arguments: &Node) -> Result<Outcome, Sentence> {
     let configuration = Configuration::new(config.clone(), arguments.config.clone());
     let plan = NodePlan { seats, mailbox: from_shards, name_servers, pace, configuration };
     Ok(plane.run_node(plan, |ready| say_ready(kind, &config, &store, ip, ready)))
+}
+
+/// Memory of this machine.
+fn memory_bytes() -> u64 {
+    let machine = rustix::system::sysinfo();
+    u64::from(machine.totalram).saturating_mul(u64::from(machine.mem_unit))
 }
 
 /// What clients are told to connect to.

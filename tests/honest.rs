@@ -428,3 +428,40 @@ fn values_are_read_by_rocketmqs_grammar() {
     client(&node).expect_success("settings", online).expect("they change");
     in_force(&[("deleteWhen", "00;12;23"), ("diskMaxUsedSpaceRatio", "10")]);
 }
+
+/// A new group reads a young queue from its first message, and a queue is young as long as RocketMQ's users are used to: until 40 % of the memory
+/// was stored since. Far less than that is the tail, 8 MiB here.
+#[test]
+fn a_new_group_does_not_skip_what_was_sent_some_traffic_ago() {
+    let mut node = node(&[("tailSize", "8388608"), ("maxMessageSize", "1048576")]);
+    let mut connected = client(&node);
+    for topic in ["T", "TRAFFIC"] {
+        connected.create_topic(topic, 2).expect("a topic");
+    }
+    connected.send("T", 0, b"first").expect("it is stored");
+    for _ in 0..20 {
+        connected.send("TRAFFIC", 0, &[1; 1_000_000]).expect("it is stored");
+    }
+    let begins = |client: &mut Client, queue_id: i32| {
+        let request = Frame::request(code::QUERY_CONSUMER_OFFSET)
+            .ext("consumerGroup", "NEW")
+            .ext("topic", "T")
+            .ext("queueId", queue_id);
+        let answer = client.call(request).expect("it answers");
+        (answer.code, answer.ext.get("offset").cloned())
+    };
+    let at_first = (code::SUCCESS, Some("0".to_owned()));
+    assert_eq!(begins(&mut connected, 0), at_first);
+    assert_eq!(begins(&mut connected, 1), at_first, "an empty queue");
+    assert!(node.stop(Duration::from_secs(20)).success());
+    node.restart();
+    let mut connected = client(&node);
+    assert_eq!(begins(&mut connected, 0), at_first, "after a restart");
+    let online = Frame::request(UPDATE_BROKER_CONFIG).body("accessMessageInMemoryMaxRatio=0");
+    connected.expect_success("settings", online).expect("it changes");
+    assert_eq!(
+        begins(&mut connected, 0),
+        (code::QUERY_NOT_FOUND, None),
+        "an old queue: the consumers say where to begin"
+    );
+}

@@ -4,7 +4,7 @@
 
 use super::{Asked, Broker, Handled, Output, Refusal};
 use crate::limits::OFFSETS_MAX;
-use crate::log::{self, QueueIndex, Search, StoreTime};
+use crate::log::{self, BlockId, QueueIndex, Search, StoreTime};
 use crate::model::{QueueId, QueueOffset};
 use crate::protocol::body::{LockRequest, locked_queues};
 use crate::protocol::code::ResponseCode;
@@ -17,8 +17,8 @@ pub(super) fn too_many_offsets() -> Refusal {
 }
 
 impl Broker {
-    /// QUERY_CONSUMER_OFFSET 14. A group without an offset is told "apply your consumeFromWhere" (22), except on a young topic: there it
-    /// starts at 0, or a group that starts just after the first message would lose it.
+    /// QUERY_CONSUMER_OFFSET 14. A group without an offset is told "apply your consumeFromWhere" (22), except on a young queue: there it
+    /// starts at 0, or a group that starts some time after the first message would lose it.
     pub(super) fn query_offset(
         &mut self,
         asked: &Asked,
@@ -35,15 +35,25 @@ impl Broker {
         }
         let is_young = match self.log.find_queue(at.topic, queue_id) {
             // A queue without a message is as young as it gets.
-            None => true,
-            Some(queue) => self.log.bounds(queue).min == QueueOffset(0) && self.is_first_in_memory(queue),
+            None => Ok(true),
+            Some(queue) => self.is_young(queue),
         };
-        if is_young { self.answer_offset(asked, QueueOffset(0), out) } else { Err(not_found()) }
+        match is_young {
+            Ok(true) => self.answer_offset(asked, QueueOffset(0), out),
+            Ok(false) => Err(not_found()),
+            Err(block) => Ok(Handled::Cold(block)),
+        }
     }
 
-    /// Whether the first message of a queue can be read without the disk.
-    fn is_first_in_memory(&mut self, queue: QueueIndex) -> bool {
-        self.log.bounds(queue).max.0 == 0 || matches!(self.log.store_time(queue, QueueOffset(0)), StoreTime::At(_))
+    /// Whether all that a queue ever had is there, and no more was stored since its first message than the operating system would keep in memory,
+    /// as RocketMQ reckons (`accessMessageInMemoryMaxRatio`): users know how long a new group may be late. What is really in memory here is less.
+    fn is_young(&mut self, queue: QueueIndex) -> Result<bool, BlockId> {
+        if self.log.bounds(queue).max.0 == 0 {
+            return Ok(true);
+        }
+        let Some(first) = self.log.place(queue, QueueOffset(0))? else { return Ok(false) };
+        let stored_since = self.log.appended().0.saturating_sub(first.0);
+        Ok(self.log.is_in_tail(first) || stored_since <= self.settings.young_bytes_max)
     }
 
     fn answer_offset(&self, asked: &Asked, offset: QueueOffset, out: &mut Output) -> Result<Handled, Refusal> {

@@ -48,6 +48,8 @@ pub struct BrokerSettings {
     pub resets_offsets: bool,
     /// `syncFlushTimeout`.
     pub flush_wait_ms: u64,
+    /// A queue is young until so many bytes were stored since its first message: `accessMessageInMemoryMaxRatio` of the machine's memory.
+    pub young_bytes_max: u64,
     /// What its log may throw away, and when.
     pub retention: Retention,
     /// How it keeps together with its replicas.
@@ -80,6 +82,7 @@ impl BrokerSettings {
             short_polling_ms: config.short_polling_ms,
             resets_offsets: config.resets_offsets,
             flush_wait_ms: config.sync_flush_timeout_ms,
+            young_bytes_max: config.memory_bytes / 100 * u64::from(config.young_percent_max),
             retention: retention(config),
             replica: replica(config),
             config_text: config.print(),

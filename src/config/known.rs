@@ -8,7 +8,6 @@
 pub(super) const NOT_NEEDED: &[&str] = &[
     "abortFile",
     "accessMessageInMemoryHotRatio",
-    "accessMessageInMemoryMaxRatio",
     "accountStatsEnable",
     "accountStatsPrintZeroValues",
     "ackMessageThreadPoolNums",

@@ -118,6 +118,10 @@ pub struct NodeConfig {
     pub long_polling: bool,
     /// `useServerSideResetOffset`.
     pub resets_offsets: bool,
+    /// `accessMessageInMemoryMaxRatio`, percent of `memory_bytes`.
+    pub young_percent_max: u8,
+    /// Memory of the machine. No setting: whoever starts the node looks.
+    pub memory_bytes: u64,
     /// `shortPollingTimeMills`.
     pub short_polling_ms: u64,
     /// `registerNameServerPeriod`, ms, within 10 to 60 s.
@@ -331,6 +335,8 @@ impl NodeConfig {
             region_id: String::new(),
             long_polling: true,
             resets_offsets: true,
+            young_percent_max: 0,
+            memory_bytes: 0,
             short_polling_ms: 0,
             register_period_ms: 0,
             register_timeout_ms: 0,
@@ -753,6 +759,9 @@ const NODE: &[Setting<NodeConfig>] = &[
         resets_offsets,
         "Whether the broker resets a group's offsets itself, whoever is online; false tells the clients to, as RocketMQ 4 did."
     )),
+    online(setting!("accessMessageInMemoryMaxRatio", "40", young_percent_max in 0..=100, "of percent ",
+        "Percent of the machine's memory. A group that is new reads a queue from its first message as long as no more than this was stored since; \
+         later it begins as its consumers say.")),
     online(setting!("shortPollingTimeMills", "1000", short_polling_ms in 1..=60_000, "of ms ",
         "Milliseconds that such a pull waits if longPollingEnable=false.")),
     setting!(

@@ -356,6 +356,18 @@ impl Log {
         Ok(low)
     }
 
+    /// Where the message at a queue offset lies; `None` if there is none, or its entry cannot be read.
+    ///
+    /// # Errors
+    /// Call again when this block was supplied.
+    pub fn place(&mut self, queue: QueueIndex, at: QueueOffset) -> Result<Option<LogOffset>, BlockId> {
+        match self.entry(queue, at) {
+            Ok(entry) => Ok(entry.map(|entry| entry.log_offset).filter(|offset| *offset >= self.start())),
+            Err(Miss::Failed) => Ok(None),
+            Err(Miss::Cold(block)) => Err(block),
+        }
+    }
+
     /// When the message at a queue offset was stored.
     pub fn store_time(&mut self, queue: QueueIndex, at: QueueOffset) -> StoreTime {
         if at >= self.queues.get(queue).visible {
