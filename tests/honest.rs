@@ -14,17 +14,21 @@ use harness::{Client, Frame, NameServer, Node, NodeOptions, Record, SmallDisk, c
 use ringmq_peers::{Apache, Missing, StockClient};
 use serde_json::{Value, json};
 
+const SLAVE_NOT_AVAILABLE: i32 = 11;
+const UPDATE_AND_CREATE_TOPIC_LIST: i32 = 18;
 const UPDATE_BROKER_CONFIG: i32 = 25;
 const GET_BROKER_CONFIG: i32 = 26;
 const GET_BROKER_RUNTIME_INFO: i32 = 28;
 const GET_EARLIEST_MSG_STORETIME: i32 = 32;
 const CONSUMER_SEND_MSG_BACK: i32 = 36;
+const UPDATE_AND_CREATE_SUBSCRIPTIONGROUP: i32 = 200;
 const GET_ALL_SUBSCRIPTIONGROUP_CONFIG: i32 = 201;
 const GET_TOPIC_STATS_INFO: i32 = 202;
 const WIPE_WRITE_PERM_OF_BROKER: i32 = 205;
 const ADD_WRITE_PERM_OF_BROKER: i32 = 327;
 const GET_CONSUMER_CONNECTION_LIST: i32 = 203;
 const DELETE_SUBSCRIPTIONGROUP: i32 = 207;
+const UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST: i32 = 225;
 const QUERY_TOPIC_CONSUME_BY_WHO: i32 = 300;
 const SUBSCRIPTION_GROUP_NOT_EXIST: i32 = 26;
 /// Stock clients refuse longer names themselves.
@@ -464,4 +468,168 @@ fn a_new_group_does_not_skip_what_was_sent_some_traffic_ago() {
         (code::QUERY_NOT_FOUND, None),
         "an old queue: the consumers say where to begin"
     );
+}
+
+/// Each settings promises something that is not there: refused at the start, in one sentence. What asks for nothing is accepted.
+#[test]
+fn settings_that_would_do_nothing_are_refused() {
+    for (key, value) in [
+        ("enableLmq", "true"),
+        ("enableMultiDispatch", "true"),
+        ("enablePropertyFilter", "true"),
+        ("enableMixedMessageType", "true"),
+        ("recallMessageEnable", "true"),
+        ("rejectPullConsumerEnable", "true"),
+        ("allAckInSyncStateSet", "true"),
+        ("metricsExporterType", "PROM"),
+        ("messageStorePlugIn", "org.apache.rocketmq.tieredstore.TieredMessageStore"),
+        ("fetchNamesrvAddrByAddressServer", "true"),
+        ("configBlackList", "maxMessageSize"),
+        ("aclEnable", "true"),
+    ] {
+        let options = NodeOptions { more: vec![(key, value.to_owned())], ..NodeOptions::default() };
+        let refused = Node::try_start(&options).map(|_| ()).expect_err(key).to_string();
+        assert!(refused.contains(&format!("{key}={value}")), "{refused}");
+    }
+    let node = node(&[
+        ("enableLmq", "false"),
+        ("enablePropertyFilter", "FALSE"),
+        ("metricsExporterType", "DISABLE"),
+        ("messageStorePlugIn", ""),
+        ("defaultMessageRequestMode", "PULL"),
+    ]);
+    let change = client(&node).call(Frame::request(UPDATE_BROKER_CONFIG).body("enableLmq=true")).expect("it answers");
+    assert_ne!(change.code, code::SUCCESS, "nor online");
+}
+
+/// As RocketMQ's `alterCurrentAttributes`, wherever attributes come from, and what is not there yet is not promised.
+#[test]
+fn attributes_are_checked_by_name_and_value() {
+    let node = node(&[]);
+    let mut connected = client(&node);
+    let mut made = 0;
+    let mut by_17 = |client: &mut Client, topic: Option<&str>, attributes: &str| {
+        made += 1;
+        let request = Frame::request(code::UPDATE_AND_CREATE_TOPIC)
+            .ext("topic", topic.map_or(format!("T{made}"), str::to_owned))
+            .ext("defaultTopic", "TBW102")
+            .ext("readQueueNums", 1)
+            .ext("writeQueueNums", 1)
+            .ext("perm", 6)
+            .ext("topicFilterType", "SINGLE_TAG")
+            .ext("topicSysFlag", 0)
+            .ext("order", false)
+            .ext("attributes", attributes);
+        client.call(request).expect("it answers").code
+    };
+    for (attributes, expected) in [
+        ("+message.type=FIFO", code::SUCCESS),
+        ("+queue.type=SimpleCQ,+cleanup.policy=DELETE", code::SUCCESS),
+        ("+message.type=WRONG", code::SYSTEM_ERROR),
+        ("+message.type=MIXED", code::SYSTEM_ERROR),
+        ("+queue.type=BatchCQ", code::SYSTEM_ERROR),
+        ("+cleanup.policy=COMPACTION", code::SYSTEM_ERROR),
+        ("+reserve.time=never", code::SYSTEM_ERROR),
+        ("+nonsense=1", code::SYSTEM_ERROR),
+        ("-message.type", code::SYSTEM_ERROR),
+    ] {
+        assert_eq!(by_17(&mut connected, None, attributes), expected, "{attributes}");
+    }
+    assert_eq!(by_17(&mut connected, Some("T1"), "+message.type=NORMAL"), code::SUCCESS);
+    assert_eq!(by_17(&mut connected, Some("T1"), "+message.type=WRONG"), code::SYSTEM_ERROR);
+    assert_eq!(by_17(&mut connected, Some("T1"), "-queue.type"), code::SYSTEM_ERROR, "it has none");
+    let of_t1 = connected.expect_success("topic", Frame::request(code::GET_TOPIC_CONFIG).ext("topic", "T1"));
+    let of_t1 = of_t1.expect("it answers").json().expect("settings")["attributes"].clone();
+    assert_eq!(of_t1, json!({"message.type": "NORMAL"}));
+
+    let attributes = |key: &str, value: &str| json!({ key: value });
+    let by_18 = |client: &mut Client, attributes: Value| {
+        let topic = |name: &str, attributes: Value| {
+            json!({"topicName": name, "readQueueNums": 1, "writeQueueNums": 1, "perm": 6, "topicFilterType": "SINGLE_TAG",
+                   "topicSysFlag": 0, "order": false, "attributes": attributes})
+        };
+        let body = json!({"topicConfigList": [topic("A", json!({})), topic("B", attributes)]});
+        client.call(Frame::request(UPDATE_AND_CREATE_TOPIC_LIST).body(body.to_string())).expect("it answers").code
+    };
+    assert_eq!(by_18(&mut connected, attributes("+message.type", "WRONG")), code::SYSTEM_ERROR);
+    assert_eq!(by_18(&mut connected, attributes("message.type", "FIFO")), code::SYSTEM_ERROR);
+    assert!(connected.send("A", 0, b"x").is_ok(), "made by the send alone");
+    assert_eq!(by_18(&mut connected, attributes("+message.type", "FIFO")), code::SUCCESS);
+    let by_200 = |client: &mut Client, code: i32, attributes: Value| {
+        let group = json!({"groupName": "G", "attributes": attributes});
+        let list = code == UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST;
+        let body = if list { json!({"groupConfigList": [group]}) } else { group };
+        client.call(Frame::request(code).body(body.to_string())).expect("it answers").code
+    };
+    for code in [UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST] {
+        assert_eq!(by_200(&mut connected, code, attributes("+anything", "1")), code::SYSTEM_ERROR);
+        assert_eq!(by_200(&mut connected, code, json!({})), code::SUCCESS);
+    }
+}
+
+/// A message that is sent back is stored once. A client that is not told success puts a second copy up itself.
+#[test]
+fn a_message_sent_back_without_a_slave_is_stored_once() {
+    let node = node(&[("brokerRole", "SYNC_MASTER"), ("messageDelayLevel", "1s 1s 1s")]);
+    let mut connected = client(&node);
+    connected.create_topic("T", 1).expect("a topic");
+    connected.heartbeat("c@1", "G", "T").expect("it is taken");
+    let sent = connected.send("T", 0, b"body").expect("it is stored");
+    assert_eq!(sent.code, SLAVE_NOT_AVAILABLE, "a send can say so");
+    let record = connected.pull("G", "T", 0, 0, 1).expect("it answers").records.remove(0);
+    let back = Frame::request(CONSUMER_SEND_MSG_BACK)
+        .ext("offset", record.log_offset)
+        .ext("group", "G")
+        .ext("delayLevel", 1)
+        .ext("originMsgId", sent.msg_id)
+        .ext("originTopic", "T");
+    assert_eq!(connected.call(back).expect("it answers").code, code::SUCCESS);
+    wait_for("second try", || (connected.max_offset("%RETRY%G", 0).ok()? == 1).then_some(()));
+}
+
+/// Whoever waits for nothing asks for no replica.
+#[test]
+fn min_in_sync_replicas_is_for_those_who_wait() {
+    let node = node(&[("brokerRole", "SYNC_MASTER"), ("minInSyncReplicas", "2")]);
+    let mut connected = client(&node);
+    connected.create_topic("T", 1).expect("a topic");
+    let refused = connected.send("T", 0, b"waits").expect_err("there is one replica only");
+    assert!(refused.to_string().contains("in-sync replicas not enough"), "{refused}");
+    let taken = connected.send_with("T", 0, b"does not", &[("WAIT", "false")]).expect("it is stored");
+    assert_eq!((taken.code, taken.queue_offset), (code::SUCCESS, 0));
+}
+
+/// A negative offset is none, but for the -1 with which Go says that it has none.
+#[test]
+fn a_commit_of_a_negative_offset_is_refused() {
+    let node = node(&[]);
+    let mut connected = client(&node);
+    connected.create_topic("T", 1).expect("a topic");
+    connected.heartbeat("c@1", "G", "T").expect("it is taken");
+    for _ in 0..3 {
+        connected.send("T", 0, b"body").expect("it is stored");
+    }
+    connected.commit_offset("G", "T", 0, 2).expect("it is stored");
+    assert!(connected.commit_offset("G", "T", 0, -5).is_err());
+    connected.commit_offset("G", "T", 0, -1).expect("it says nothing");
+    assert_eq!(connected.consumer_offset("G", "T", 0).expect("it answers"), Some(2));
+}
+
+/// A terminal that closes ends the node as SIGTERM does.
+#[test]
+fn a_hangup_stops_a_node_in_order() {
+    let mut node = node(&[]);
+    let mut connected = client(&node);
+    connected.create_topic("T", 1).expect("a topic");
+    connected.heartbeat("c@1", "G", "T").expect("it is taken");
+    connected.send("T", 0, b"body").expect("it is stored");
+    connected.commit_offset("G", "T", 0, 1).expect("it is stored");
+    let id = node.process().id().to_string();
+    let sent = std::process::Command::new("kill").args(["-HUP", &id]).status().expect("there is a kill");
+    assert!(sent.success());
+    assert!(node.stop(Duration::from_secs(20)).success(), "it is no failure");
+    node.restart();
+    let mut connected = client(&node);
+    assert_eq!(connected.consumer_offset("G", "T", 0).expect("it answers"), Some(1), "what a kill may lose");
+    assert_eq!(connected.read_queue("T", 0, 0).expect("it answers").len(), 1);
 }

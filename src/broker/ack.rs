@@ -40,6 +40,8 @@ pub struct Waiting {
     pub deadline: MonoNs,
     /// To whom.
     pub connection: ConnectionId,
+    /// See [`Promise::tells_less`].
+    pub tells_less: bool,
     /// The whole encoded frame.
     pub frame: BytesMut,
 }
@@ -201,6 +203,8 @@ pub(super) struct Promise {
     pub(super) at: LogOffset,
     /// The change behind this is on the disk and known to the name servers.
     pub(super) ticket: Option<Ticket>,
+    /// Whether the asker understands "stored, but not as safe as promised". If not, an answer that has waited in vain leaves as it is.
+    pub(super) tells_less: bool,
 }
 
 /// When is a request answered? Here, whatever it stored and whoever asked.
@@ -227,7 +231,7 @@ impl Broker {
         if asked.is_oneway {
             return;
         }
-        let Promise { at, ticket } = promise;
+        let Promise { at, ticket, .. } = promise;
         if ticket.is_none() && at <= self.safe_end() {
             if at > LogOffset(0) {
                 self.stages.note_answer();
@@ -241,11 +245,11 @@ impl Broker {
 
     /// Answers once the change behind `ticket` is durable and known, at once if there is none.
     pub(super) fn reply_behind(&mut self, asked: &Asked, ticket: Option<Ticket>, reply: &Reply<'_>, out: &mut Output) {
-        let promise = Promise { at: LogOffset(0), ticket };
+        let promise = Promise { at: LogOffset(0), ticket, tells_less: false };
         self.answer(asked, promise, out, |_, frame| encode_reply(asked.encoding, asked.opaque, reply, frame));
     }
 
-    fn wait(&mut self, asked: &Asked, Promise { at, ticket }: Promise, frame: BytesMut) {
+    fn wait(&mut self, asked: &Asked, Promise { at, ticket, tells_less }: Promise, frame: BytesMut) {
         let appended = self.log.appended();
         assert!(at <= appended, "an answer waits for {at}, and the log ends at {appended}");
         let since = asked.now.mono;
@@ -254,7 +258,7 @@ impl Broker {
         let slave_wait_ms = self.settings.replica.slave_wait_ms / 10 * 9;
         let flush_wait_ms = self.settings.flush_wait_ms;
         let deadline = since.plus_ms(if waits_for_slaves { slave_wait_ms.min(flush_wait_ms) } else { flush_wait_ms });
-        self.acks.push(ticket, Waiting { at, since, deadline, connection: asked.connection, frame });
+        self.acks.push(ticket, Waiting { at, since, deadline, connection: asked.connection, tells_less, frame });
     }
 
     /// Releases the answers whose promise is met, each connection's in order.
@@ -317,6 +321,9 @@ impl Broker {
         if !self.clients.is_connected(reply.connection) {
             return;
         }
+        if !reply.tells_less {
+            return outbox.buffer(reply.connection).extend_from_slice(&reply.frame);
+        }
         // The reply was encoded as a success; this is rare enough to read it again.
         let Ok(Some(frame)) = split(&reply.frame) else { return };
         let Ok(header) = Header::decode(frame.encoding, frame.header) else { return };
@@ -339,6 +346,7 @@ mod tests {
             since: MonoNs(0),
             deadline: MonoNs(0).plus_ms(FLUSH_WAIT_MS),
             connection: ConnectionId(connection),
+            tells_less: true,
             frame: BytesMut::new(),
         }
     }

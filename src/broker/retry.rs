@@ -32,7 +32,7 @@ impl Broker {
         request: &SendBackRequest<'_>,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        self.check_can_store()?;
+        self.check_can_store(false)?;
         let group = self.group_config(asked.now, request.group, out)?;
         let (retry_queues, mut times_max) = (group.retry_queues, group.retry_max_times);
         if self.settings.permission & topic::perm::WRITE == 0 {
@@ -103,8 +103,11 @@ impl Broker {
         let stored = self.store_or_put_off(asked.now, queue, &draft)?;
         let from = Properties::new(view.properties).get(property::RETRY_TOPIC).unwrap_or(view.topic);
         self.statistics.note_sent_back(asked.now.mono, from, request.group, u64::from(stored.size));
-        // The client forgets the message when this is answered, so the copy must be as safe as any acknowledged message.
-        self.answer(asked, Promise { at: stored.end, ticket }, out, |_, frame| {
+        // The client forgets the message when this is answered, so the copy is to be as safe as any acknowledged message. If it does not get so in
+        // time, or there is no slave, the answer is success all the same, as RocketMQ's is without waiting: a client that is told of less puts a
+        // second copy up itself.
+        let promise = Promise { at: stored.end, ticket, tells_less: false };
+        self.answer(asked, promise, out, |_, frame| {
             encode_reply(asked.encoding, asked.opaque, &Reply::new(ResponseCode::Success), frame);
         });
         Ok(Handled::Done)

@@ -128,8 +128,8 @@ impl Broker {
     }
 
     fn try_send(&mut self, asked: &Asked, request: &SendRequest<'_>, out: &mut Output) -> Result<Handled, Refusal> {
-        self.check_can_store()?;
         let scan = Scan::of(request.properties);
+        self.check_can_store(!scan.is_wait_off)?;
         let is_retry = is_retry_topic(request.topic);
         scan.check_delay()?;
         refuse_what_is_not_built(&scan, is_retry)?;
@@ -361,7 +361,8 @@ impl Broker {
 
     fn answer_send(&mut self, asked: &Asked, stored: &Stored<'_>, ticket: Option<Ticket>, out: &mut Output) {
         let at = if stored.waits { stored.end } else { LogOffset(0) };
-        self.answer(asked, Promise { at, ticket }, out, |settings, frame| {
+        let promise = Promise { at, ticket, tells_less: true };
+        self.answer(asked, promise, out, |settings, frame| {
             let fields = SendReplyFields {
                 code: ResponseCode::Success,
                 message_id: stored.message_id,

@@ -58,8 +58,9 @@ impl From<StoreError> for Refusal {
 }
 
 impl Broker {
-    /// Refuses before anything is done if nothing can be stored now.
-    pub(super) fn check_can_store(&self) -> Result<(), Refusal> {
+    /// Refuses before anything is done if nothing can be stored now. Whoever does not wait (`WAIT=false`) asks for no replica, so
+    /// `minInSyncReplicas` is not for them. Source: RocketMQ `CommitLog.needHandleHA`.
+    pub(super) fn check_can_store(&self, waits: bool) -> Result<(), Refusal> {
         if let Some(failure) = self.log.failure() {
             return Err(Refusal::new(
                 ResponseCode::ServiceNotAvailable,
@@ -69,7 +70,7 @@ impl Broker {
         if self.acks.is_full() || self.delays.holds_stores() {
             return Err(busy());
         }
-        if self.lacks_replicas() {
+        if waits && self.lacks_replicas() {
             return Err(StoreError::LacksReplicas.into());
         }
         Ok(())

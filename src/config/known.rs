@@ -17,11 +17,9 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "aclCacheRefreshSecond",
     "adminBrokerThreadPoolNums",
     "adminBrokerThreadPoolQueueCapacity",
-    "allAckInSyncStateSet",
     "allowRecallWhenBrokerNotWriteable",
     "appendAckAsync",
     "appendCkAsync",
-    "asyncLearner",
     "asyncSendEnable",
     "authConfigPath",
     "authenticationMetadataProvider",
@@ -71,7 +69,6 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "clusterName",
     "clusterTest",
     "coldCtrStrategyEnable",
-    "coldDataFlowControlEnable",
     "coldDataScanEnable",
     "commercialBaseCount",
     "commercialSizePerMsg",
@@ -87,7 +84,6 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "compactionThreadNum",
     "compatibleWithOldNameSrv",
     "compressedRegister",
-    "configBlackList",
     "configManagerVersion",
     "configName",
     "configStorePath",
@@ -105,7 +101,6 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "dLegerSelfId",
     "dataReadAheadEnable",
     "debugLockEnable",
-    "defaultMessageRequestMode",
     "defaultPopShareQueueNum",
     "defaultQueryMaxNum",
     "defaultThreadPoolNums",
@@ -116,16 +111,13 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "deleteFileBatchMax",
     "destroyMapedFileIntervalForcibly",
     "disableCallbackExecutor",
-    "disableConsumeIfConsumerReadSlowly",
     "disableNettyWorkerGroup",
     "disappearTimeAfterStart",
     "diskFallRecorded",
-    "diskSpaceWarningLevelRatio",
     "dispatchCqCacheNum",
     "dispatchCqThreads",
     "dispatchFromSenderThread",
     "enableAsyncReput",
-    "enableAutoInSyncReplicas",
     "enableBatchPush",
     "enableBroadcastOffsetStore",
     "enableBuildConsumeQueueConcurrently",
@@ -136,10 +128,7 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "enableCreateSysGroup",
     "enableDetailStat",
     "enableFastChannelEventProcess",
-    "enableLmq",
     "enableLmqStats",
-    "enableMixedMessageType",
-    "enableMultiDispatch",
     "enableNetWorkFlowControl",
     "enableNotifyAfterPopOrderLockRelease",
     "enableNotifyBeforePopCalculateLag",
@@ -147,7 +136,6 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "enablePopBufferMerge",
     "enablePopLog",
     "enablePopMessageThreshold",
-    "enablePropertyFilter",
     "enableReconnectForGoAway",
     "enableRegisterProducer",
     "enableRemoteEscape",
@@ -165,12 +153,9 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "expectConsumerNumUseFilter",
     "fastFailIfNoBufferInStorePool",
     "fetchControllerAddrByDnsLookup",
-    "fetchNameSrvAddrByDnsLookup",
-    "fetchNamesrvAddrByAddressServer",
     "fetchNamesrvAddrInterval",
     "filterDataCleanTimeSpan",
     "filterServerNums",
-    "filterSupportRetry",
     "flushCommitLogLeastPages",
     "flushCommitLogThoroughInterval",
     "flushCommitLogTimed",
@@ -186,7 +171,6 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "forceVerifyPropCRC",
     "forwardTimeout",
     "globalColdReadThreshold",
-    "haFlowControlEnable",
     "haMaxGapNotInSync",
     "haSlaveFallbehindMax",
     "heartbeatThreadPoolNums",
@@ -240,11 +224,9 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "memTableFlushIntervalMs",
     "messageIndexEnable",
     "messageIndexSafe",
-    "messageStorePlugIn",
     "metricGrpcExporterIntervalInMills",
     "metricGrpcExporterTimeOutInMills",
     "metricLoggingExporterIntervalInMills",
-    "metricsExporterType",
     "metricsGrpcExporterHeader",
     "metricsGrpcExporterTarget",
     "metricsInDelta",
@@ -252,10 +234,8 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "metricsOtelCardinalityLimit",
     "metricsPromExporterHost",
     "metricsPromExporterPort",
-    "migrateAuthFromV1Enabled",
     "notifyConsumerIdsChangedEnable",
     "notifyMinBrokerIdChanged",
-    "offsetCheckInSlave",
     "osPageCacheBusyTimeOutMills",
     "popCkMaxBufferSize",
     "popCkOffsetMaxQueueSize",
@@ -288,16 +268,13 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "putThreadPoolQueueCapacity",
     "queryMessageThreadPoolNums",
     "queryThreadPoolQueueCapacity",
-    "readOnlyCommitLogStorePaths",
     "readUnCommitted",
     "realTimeNotifyConsumerChange",
     "realTimePersistRocksDBConfig",
-    "recallMessageEnable",
     "recheckReputOffsetFromCq",
     "recoverConcurrently",
     "recoverThreadPoolNums",
     "redeleteHangedFileInterval",
-    "rejectPullConsumerEnable",
     "rejectTransactionMessage",
     "replicasPerDiskPartition",
     "replyThreadPoolQueueCapacity",
@@ -340,7 +317,6 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "socksProxyConfig",
     "spinLockCollisionRetreatOptimalDegree",
     "splitRegistrationSize",
-    "startAcceptSendRequestTimeStamp",
     "statRocksDBCQIntervalSec",
     "statefulAuthenticationCacheExpiredSecond",
     "statefulAuthenticationCacheMaxNum",
@@ -417,21 +393,76 @@ pub(super) const NOT_NEEDED: &[&str] = &[
 /// Keys that Apache refuses to change online as well. Source: `AdminBrokerProcessor`.
 pub(super) const FIXED: [&str; 3] = ["brokerConfigPath", "configBlackList", "rocketmqHome"];
 
-/// Keys that promise something ringmq does not keep yet, with what to do. `false` is accepted, anything else refused: a broker
-/// that ignores `aclEnable=true` is open to everyone without saying so.
-pub(super) const PROMISES: &[(&str, &str)] = &[
-    ("aclEnable", ACCESS),
-    ("authenticationEnabled", ACCESS),
-    ("authorizationEnabled", ACCESS),
-    ("useTLS", "remove the line and encrypt the network between nodes"),
-    ("enableControllerMode", REPLICATION),
-    ("enableControllerInNamesrv", REPLICATION),
-    ("enableDLegerCommitLog", REPLICATION),
-    ("enableSlaveActingMaster", REPLICATION),
-    ("duplicationEnable", REPLICATION),
-    ("rocksdbCQDoubleWriteEnable", "remove the line, consume queues are rebuilt from the commit log"),
-    ("inBrokerContainer", "remove the line, and give each broker a process or each core a shard"),
+/// A key that promises something which ringmq does not keep yet.
+pub(super) struct Promise {
+    pub(super) key: &'static str,
+    /// Values that ask for nothing, RocketMQ's default among them: accepted, in upper and lower case.
+    pub(super) kept: &'static [&'static str],
+    /// What to do instead.
+    pub(super) advice: &'static str,
+}
+
+impl Promise {
+    pub(super) fn is_kept(&self, value: &str) -> bool {
+        self.kept.iter().any(|kept| kept.eq_ignore_ascii_case(value))
+    }
+}
+
+const fn promise(key: &'static str, kept: &'static [&'static str], advice: &'static str) -> Promise {
+    Promise { key, kept, advice }
+}
+
+/// A value that is not kept is refused: a broker that ignores `aclEnable=true` is open to everyone without saying so, and whoever asks for
+/// a filter, a queue or an exporter is to hear at the start that there is none.
+pub(super) const PROMISES: &[Promise] = &[
+    promise("aclEnable", OFF, ACCESS),
+    promise("authenticationEnabled", OFF, ACCESS),
+    promise("authorizationEnabled", OFF, ACCESS),
+    promise("migrateAuthFromV1Enabled", OFF, ACCESS),
+    promise("useTLS", OFF, "remove the line and encrypt the network between nodes"),
+    promise(
+        "configBlackList",
+        &["", "configBlackList;brokerConfigPath", "configBlackList;configStorePath;kvConfigPath"],
+        ACCESS,
+    ),
+    promise("enableControllerMode", OFF, REPLICATION),
+    promise("enableControllerInNamesrv", OFF, REPLICATION),
+    promise("enableDLegerCommitLog", OFF, REPLICATION),
+    promise("enableSlaveActingMaster", OFF, REPLICATION),
+    promise("duplicationEnable", OFF, REPLICATION),
+    promise("asyncLearner", OFF, REPLICATION),
+    promise("allAckInSyncStateSet", OFF, "remove the line and set inSyncReplicas to the number of replicas"),
+    promise("enableAutoInSyncReplicas", OFF, "remove the line and set inSyncReplicas and minInSyncReplicas"),
+    promise("haFlowControlEnable", OFF, "remove the line, slaves are sent what they take"),
+    promise("offsetCheckInSlave", OFF, "remove the line, a slave corrects nobody's offset"),
+    promise("rocksdbCQDoubleWriteEnable", OFF, "remove the line, consume queues are rebuilt from the commit log"),
+    promise("inBrokerContainer", OFF, "remove the line, and give each broker a process or each core a shard"),
+    promise("enableLmq", OFF, "remove the line, there are no light message queues yet"),
+    promise("enableMultiDispatch", OFF, "remove the line, a message is in one queue"),
+    promise("enablePropertyFilter", OFF, "remove the line and filter by tags, there is no SQL92 yet"),
+    promise("filterSupportRetry", OFF, "remove the line and filter by tags, there is no SQL92 yet"),
+    promise("enableMixedMessageType", OFF, "remove the line and give each type of message a topic"),
+    promise("recallMessageEnable", OFF, "remove the line, messages cannot be recalled yet"),
+    promise("defaultMessageRequestMode", &["PULL"], "remove the line, consumers pull"),
+    promise("rejectPullConsumerEnable", OFF, "remove the line, every consumer may pull"),
+    promise("disableConsumeIfConsumerReadSlowly", OFF, "remove the line, slow readers are served from the disk"),
+    promise("coldDataFlowControlEnable", OFF, "remove the line, readers of old messages do not hold others up"),
+    promise(
+        "startAcceptSendRequestTimeStamp",
+        &["0"],
+        "remove the line and set brokerPermission=4 until sends may come",
+    ),
+    promise("messageStorePlugIn", &[""], "remove the line, there is one store"),
+    promise("readOnlyCommitLogStorePaths", &[""], "remove the line and keep the commit log in one folder a shard"),
+    promise(
+        "metricsExporterType",
+        &["DISABLE", "0"],
+        "remove the line and ask for the numbers, as RocketMQ's exporter does",
+    ),
+    promise("fetchNamesrvAddrByAddressServer", OFF, "remove the line and name the name servers in namesrvAddr"),
+    promise("fetchNameSrvAddrByDnsLookup", OFF, "remove the line and name the name servers in namesrvAddr"),
 ];
 
+const OFF: &[&str] = &["false"];
 const ACCESS: &str = "remove the line and let the network decide who may connect";
 const REPLICATION: &str = "remove the line and run masters and slaves with fixed roles, as conf/2m-2s-sync does";

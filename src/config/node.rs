@@ -90,6 +90,8 @@ pub struct NodeConfig {
     pub delete_hours: HoursOfDay,
     /// `diskMaxUsedSpaceRatio`, percent.
     pub disk_used_percent_max: u8,
+    /// `diskSpaceWarningLevelRatio`, percent.
+    pub disk_used_percent_refused: u8,
     /// Whether a nearly full disk costs the oldest messages (`true`) or new ones (`false`).
     pub clean_forcibly: bool,
     /// Percent of the disk in use above which the oldest segments go, expired or not, if `clean_forcibly`.
@@ -321,6 +323,7 @@ impl NodeConfig {
             file_reserved_hours: 0,
             delete_hours: HoursOfDay::default(),
             disk_used_percent_max: 0,
+            disk_used_percent_refused: 0,
             clean_forcibly: false,
             clean_forcibly_percent: 0,
             auto_create_topic: true,
@@ -680,6 +683,16 @@ const NODE: &[Setting<NodeConfig>] = &[
             Ok(())
         },
         |c| c.disk_used_percent_max.to_string()
+    )),
+    online(setting!(
+        "diskSpaceWarningLevelRatio",
+        "90",
+        "Percent of the disk in use above which sends are refused; brought into 35 to 90.",
+        |c, v| {
+            c.disk_used_percent_refused = value::brought_within(v, 35, 90, "of percent ")?;
+            Ok(())
+        },
+        |c| c.disk_used_percent_refused.to_string()
     )),
     online(setting!(
         "cleanFileForciblyEnable",

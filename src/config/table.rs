@@ -112,8 +112,9 @@ pub(super) fn read<C>(
         if let Some(row) = rows().find(|row| row.key == key) {
             (row.set)(&mut config, value)
                 .map_err(|expected| fault(Fault::BadValue { key: key.clone(), value: value.clone(), expected }))?;
-        } else if let Some((_, advice)) = known::PROMISES.iter().find(|(name, _)| name == key) {
-            if !value.eq_ignore_ascii_case("false") {
+        } else if let Some(promise) = known::PROMISES.iter().find(|promise| promise.key == key) {
+            if !promise.is_kept(value) {
+                let advice = promise.advice;
                 return Err(fault(Fault::NotSupported { key: key.clone(), value: value.clone(), advice }));
             }
             not_needed.push(NotNeeded { line: entry.line, key: key.clone() });
@@ -141,7 +142,7 @@ pub(super) fn change<C>(
     for entry in properties::parse(REQUEST, text)? {
         let fault = |fault| Err(ConfigError::new(REQUEST, Some(entry.line), fault));
         let (key, value) = (entry.key.clone(), entry.value.clone());
-        let promise = known::PROMISES.iter().find(|(name, _)| *name == key);
+        let promise = known::PROMISES.iter().find(|promise| promise.key == key);
         match rows().find(|row| row.key == key) {
             Some(row) if row.is_online => {
                 if let Err(expected) = (row.set)(config, &value) {
@@ -156,7 +157,8 @@ pub(super) fn change<C>(
                 return fault(Fault::Fixed { key });
             }
             None => match promise {
-                Some((_, advice)) => return fault(Fault::NotSupported { key, value, advice }),
+                Some(promise) if promise.is_kept(&value) => return fault(Fault::DoesNothing { key }),
+                Some(promise) => return fault(Fault::NotSupported { key, value, advice: promise.advice }),
                 None if known::NOT_NEEDED.contains(&key.as_str()) => return fault(Fault::DoesNothing { key }),
                 None => return fault(unknown(tables, elsewhere, &key)),
             },

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -115,11 +116,11 @@ pub struct Plane {
     runtime: tokio::runtime::Runtime,
     clock: Clock,
     server: Option<(Server, TcpListener)>,
-    signals: (Signal, Signal),
+    signals: Vec<Signal>,
 }
 
 impl Plane {
-    /// Binds the name server's socket, if there is to be one, and takes over SIGTERM and SIGINT.
+    /// Binds the name server's socket, if there is to be one, and takes over the signals that ask for an end.
     ///
     /// # Errors
     /// [`PlaneError`].
@@ -131,8 +132,7 @@ impl Plane {
                 Some(plan) => Some(bind(plan, clock).await?),
                 None => None,
             };
-            let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-            Ok::<_, PlaneError>((server, signals))
+            Ok::<_, PlaneError>((server, ending_signals()?))
         })?;
         Ok(Plane { runtime, clock, server, signals })
     }
@@ -188,11 +188,34 @@ async fn bind(plan: NameServerPlan, clock: Clock) -> Result<(Server, TcpListener
     Ok((Server::new(machine, clock), listener))
 }
 
-async fn wait_for((mut terminate, mut interrupt): (Signal, Signal)) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM, SIGINT, and SIGHUP, which a terminal sends when it closes: RocketMQ's broker stops in order then as well. Whoever was told to live on
+/// without its terminal (`nohup`) ignores it already, and does so further.
+fn ending_signals() -> io::Result<Vec<Signal>> {
+    let mut kinds = vec![SignalKind::terminate(), SignalKind::interrupt()];
+    if !ignores_hangup() {
+        kinds.push(SignalKind::hangup());
     }
+    kinds.into_iter().map(signal).collect()
+}
+
+/// Whether the process was started with SIGHUP ignored, as the kernel says: the mask of ignored signals in hexadecimal, SIGHUP the lowest bit.
+#[expect(clippy::disallowed_methods, reason = "the control plane is a shell, and asks once")]
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
+}
+
+/// Waits for the first of them.
+async fn wait_for(mut signals: Vec<Signal>) {
+    std::future::poll_fn(|context| {
+        if signals.iter_mut().any(|signal| signal.poll_recv(context).is_ready()) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 async fn until(clock: Clock, deadline: Option<MonoNs>) {
@@ -279,7 +302,7 @@ impl Node {
         self.follows.push(Follows { said, commits: give });
     }
 
-    async fn run(mut self, signals: (Signal, Signal), ready: impl FnOnce(Ready)) -> Outcome {
+    async fn run(mut self, signals: Vec<Signal>, ready: impl FnOnce(Ready)) -> Outcome {
         let mut ready = Some(ready);
         let mut signalled = std::pin::pin!(wait_for(signals));
         let mut stop_deadline: Option<Instant> = None;

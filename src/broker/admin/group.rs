@@ -1,6 +1,7 @@
 //! Consumer groups made, changed, deleted and listed by tools: 200, 225, 201, 207, 352.
 
 use super::super::{Asked, Broker, Handled, Output, Refusal, Table};
+use super::attributes;
 use super::tables::version_text;
 use crate::protocol::body::SubscriptionGroupConfig;
 use crate::protocol::code::ResponseCode;
@@ -16,12 +17,15 @@ impl Broker {
         configs: &[SubscriptionGroupConfig],
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        for config in configs {
-            check_group(config.name.as_str())?;
-        }
         self.groups.check_room(configs)?;
-        for config in configs {
-            self.groups.put(asked.now, config.clone())?;
+        let mut changed = configs.to_vec();
+        for config in &mut changed {
+            check_group(config.name.as_str())?;
+            let known = self.groups.get(config.name.as_str()).map(|group| &group.attributes);
+            config.attributes = attributes::of_group(known, &attributes::changes(&config.attributes)?)?;
+        }
+        for config in changed {
+            self.groups.put(asked.now, config)?;
         }
         self.answer_group_change(asked, out);
         Ok(Handled::Done)

@@ -1,5 +1,6 @@
 //! What tools ask of a broker: settings, statistics, who is connected. Source: RocketMQ `AdminBrokerProcessor`.
 
+mod attributes;
 mod client;
 pub(super) mod group;
 mod reset;

@@ -1,21 +1,15 @@
 //! Topics made, changed, deleted and listed by tools: 17, 18, 215, 21, 351, 305.
 
-use std::collections::BTreeMap;
-
 use super::super::topic::Topic;
 use super::super::{Asked, Broker, Effect, Handled, Output, Refusal};
+use super::attributes;
 use super::tables::version_text;
 use crate::letter::ToControl;
-use crate::limits::TOPIC_ATTRIBUTES_MAX;
 use crate::protocol::body::{TopicConfigList, TopicList};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{check_topic, is_system_topic};
 use crate::protocol::reply::{ExtValue, Reply};
-use crate::protocol::request::{AttributeChange, CreateTopicRequest, TableRequest};
-
-/// Attributes of topics that RocketMQ knows, and whether they may be changed later. Source: `TopicAttributes`.
-const ATTRIBUTES: [(&str, bool); 4] =
-    [("queue.type", false), ("cleanup.policy", false), ("message.type", true), ("reserve.time", true)];
+use crate::protocol::request::{CreateTopicRequest, TableRequest};
 
 impl Broker {
     /// UPDATE_AND_CREATE_TOPIC 17.
@@ -28,7 +22,7 @@ impl Broker {
         let mut config = request.config.clone();
         check_changeable(config.name.as_str())?;
         let known = self.topics.get(config.name.as_str()).map(|topic| &topic.config.attributes);
-        config.attributes = changed_attributes(known, &request.attributes)?;
+        config.attributes = attributes::of_topic(known, &request.attributes)?;
         let ticket = self.create_topics(asked.now, vec![config], false, out)?;
         self.reply_behind(asked, ticket, &Reply::new(ResponseCode::Success), out);
         Ok(Handled::Done)
@@ -41,10 +35,13 @@ impl Broker {
         list: &TopicConfigList,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        for config in &list.topics {
+        let mut configs = list.topics.clone();
+        for config in &mut configs {
             check_changeable(config.name.as_str())?;
+            let known = self.topics.get(config.name.as_str()).map(|topic| &topic.config.attributes);
+            config.attributes = attributes::of_topic(known, &attributes::changes(&config.attributes)?)?;
         }
-        let ticket = self.create_topics(asked.now, list.topics.clone(), false, out)?;
+        let ticket = self.create_topics(asked.now, configs, false, out)?;
         self.reply_behind(asked, ticket, &Reply::new(ResponseCode::Success), out);
         Ok(Handled::Done)
     }
@@ -128,64 +125,4 @@ fn check_changeable(name: &str) -> Result<(), Refusal> {
         return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
     }
     Ok(())
-}
-
-/// Attributes after the changes; a new topic (`known` is `None`) can only be given some.
-fn changed_attributes(
-    known: Option<&BTreeMap<String, String>>,
-    changes: &[AttributeChange<'_>],
-) -> Result<BTreeMap<String, String>, Refusal> {
-    let refuse = |remark: String| Refusal::new(ResponseCode::SystemError, remark);
-    let mut attributes = known.cloned().unwrap_or_default();
-    for change in changes {
-        let (name, value) = match change {
-            AttributeChange::Set(name, value) => (*name, Some(*value)),
-            AttributeChange::Remove(name) => (*name, None),
-        };
-        let Some((_, is_mutable)) = ATTRIBUTES.iter().find(|(known, _)| *known == name) else {
-            return Err(refuse(format!("unsupported key: {name}")));
-        };
-        match (known, value) {
-            (None, None) => {
-                return Err(refuse(format!("only add attribute is supported while creating topic. key: {name}")));
-            }
-            (Some(_), _) if !is_mutable => {
-                return Err(refuse(format!("attempt to update an unchangeable attribute. key: {name}")));
-            }
-            (_, Some(value)) => {
-                attributes.insert(name.to_owned(), value.to_owned());
-            }
-            (Some(_), None) => {
-                attributes.remove(name);
-            }
-        }
-        if attributes.len() > TOPIC_ATTRIBUTES_MAX {
-            return Err(refuse("too many attributes".to_owned()));
-        }
-    }
-    Ok(attributes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn attributes_change_as_rocketmq_allows() {
-        let known: BTreeMap<String, String> = [("message.type".to_owned(), "FIFO".to_owned())].into();
-        let check = |known: Option<&BTreeMap<String, String>>,
-                     change: AttributeChange<'_>,
-                     expected: Option<&[(&str, &str)]>| {
-            let found = changed_attributes(known, std::slice::from_ref(&change)).ok();
-            let expected =
-                expected.map(|pairs| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
-            assert_eq!(found, expected, "{change:?}");
-        };
-        check(None, AttributeChange::Set("message.type", "FIFO"), Some(&[("message.type", "FIFO")]));
-        check(None, AttributeChange::Remove("message.type"), None);
-        check(None, AttributeChange::Set("nonsense", "1"), None);
-        check(Some(&known), AttributeChange::Set("message.type", "NORMAL"), Some(&[("message.type", "NORMAL")]));
-        check(Some(&known), AttributeChange::Remove("message.type"), Some(&[]));
-        check(Some(&known), AttributeChange::Set("queue.type", "BatchCQ"), None);
-    }
 }

@@ -140,6 +140,7 @@ fn offsets_are_found_as_committed() {
     check("Missing", "0", "1", 17);
     check("T", "2", "1", 29);
     check("T", "0", "-1", 0);
+    check("T", "0", "-5", 29);
     check("T", "0", "x", 29);
 }
 

@@ -42,8 +42,8 @@ pub struct CommitOffsetRequest<'a> {
     pub topic: &'a str,
     /// The queue.
     pub queue_id: QueueId,
-    /// Next offset that the group reads; none if negative. The Go client commits -1 for a queue that it has no offset of
-    /// yet: the answer is success, and what is stored stays.
+    /// Next offset that the group reads; none if -1. The Go client commits that for a queue that it has no offset of
+    /// yet: the answer is success, and what is stored stays. Other negative ones are no offset.
     pub offset: Option<QueueOffset>,
     /// [`GIVEN_BACK`].
     pub is_given_back: bool,
@@ -75,6 +75,9 @@ impl<'a> CommitOffsetRequest<'a> {
         }
         let required = |text: Option<&'a str>, field| text.ok_or(BadRequest::Missing { field });
         let offset: i64 = parse_number(required(offset, "commitOffset")?, "commitOffset")?;
+        if offset < -1 {
+            return Err(BadRequest::Number { field: "commitOffset" });
+        }
         Ok(CommitOffsetRequest {
             group: required(group, "consumerGroup")?,
             topic: required(topic, "topic")?,
