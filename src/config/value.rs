@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn hours_are_read_as_rocketmq_writes_them() {
-        let read = |text| HoursOfDay::read(text).map(|hours| (hours.bits(), hours.to_string())).ok();
+        let read = |text: &str| HoursOfDay::read(text).map(|hours| (hours.bits(), hours.to_string())).ok();
         let check = |text: &str, hours: &[u32], shown: &str| {
             let bits = hours.iter().map(|hour| 1 << hour).sum();
             assert_eq!(read(text), Some((bits, shown.to_owned())), "{text}");
