@@ -174,15 +174,8 @@ impl<S: Service> Net<S> {
         handle.active.set(self.service.now());
         self.connections.borrow_mut().insert(id, handle.clone());
         self.service.connected(id, transport.peer());
-        let connection = Connection {
-            net: self.clone(),
-            id,
-            handle,
-            transport,
-            out: BytesMut::new(),
-            backlog: Backlog::default(),
-            closing: None,
-        };
+        let connection =
+            Connection { net: self.clone(), id, handle, transport, out: BytesMut::new(), backlog: Backlog::default() };
         transport::spawn(self.queue, connection.run());
     }
 
@@ -224,7 +217,6 @@ struct Connection<S> {
     /// Taken from the outbox, not accepted by the socket yet.
     out: BytesMut,
     backlog: Backlog,
-    closing: Option<CloseReason>,
 }
 
 impl<S: Service> Connection<S> {
@@ -260,9 +252,6 @@ impl<S: Service> Connection<S> {
                 Sentence::Stop => ConnectionEnd::Stop,
             }));
         }
-        if let Some(reason) = self.closing {
-            return if self.out.is_empty() { Poll::Ready(Err(ConnectionEnd::Asked(reason))) } else { Poll::Pending };
-        }
         if !self.may_read() {
             return Poll::Pending;
         }
@@ -273,9 +262,7 @@ impl<S: Service> Connection<S> {
     fn write(&mut self, context: &mut Context<'_>) -> Result<(), ConnectionEnd> {
         loop {
             if self.out.is_empty() {
-                let closing;
-                (self.out, closing) = self.net.service.take_output(self.id);
-                self.closing = self.closing.or(closing);
+                self.out = self.net.service.take_output(self.id);
                 if self.out.is_empty() {
                     return Ok(());
                 }

@@ -39,7 +39,7 @@ pub use route::{
 pub use runtime::{
     PUT_TIME_CLASSES, RuntimeInfo, STAGE_KEYS, byte_text, capacity_text, put_time_text, rate_text, uptime_text,
 };
-pub use stats::{BrokerStats, ConsumeStats, ConsumeTimeSpan, OffsetStats, StatsItem, TopicOffsets, TopicStats};
+pub use stats::{BrokerStats, ConsumeStats, OffsetStats, StatsItem, TopicOffsets, TopicStats};
 pub use topic::{DataVersion, TopicConfig, TopicConfigList, TopicFilterType, TopicTable, perm};
 
 use super::json::JsonError;
