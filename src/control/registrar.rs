@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::announce::{Announcer, LinkReport, Master, ShardView};
+use super::announce::{Announcer, LinkReport, MasterAddress, ShardView};
 use super::wire::{Wire, WireError};
 use crate::limits::FRAME_BYTES_MAX;
 use crate::model::{BrokerId, ShardId};
@@ -73,7 +73,7 @@ pub enum Wanted {
 }
 
 /// One shard at one name server.
-pub struct Link {
+pub struct Registrar {
     /// Who is registered.
     pub identity: Rc<Identity>,
     /// Number of the name server, for reports.
@@ -104,7 +104,7 @@ enum LinkError {
 /// How a session ended other than by an error.
 struct SaidGoodbye;
 
-impl Link {
+impl Registrar {
     /// Runs until goodbye was said. Local task.
     pub async fn run(mut self) {
         let mut retry = RETRY_MIN;
@@ -189,7 +189,7 @@ impl Link {
     }
 
     /// 103; the generation that was told, and for a slave where its master is.
-    async fn register(&self, wire: &mut Wire, told: Option<u64>) -> Result<(u64, Option<Master>), LinkError> {
+    async fn register(&self, wire: &mut Wire, told: Option<u64>) -> Result<(u64, Option<MasterAddress>), LinkError> {
         let (generation, broker_id, bodies) = {
             let announcer = self.announcer.borrow();
             let view = announcer.shard(self.identity.shard).ok_or(LinkError::NoShard)?;
@@ -207,7 +207,7 @@ impl Link {
         wire: &mut Wire,
         broker_id: BrokerId,
         part: &Part,
-    ) -> Result<Option<Master>, LinkError> {
+    ) -> Result<Option<MasterAddress>, LinkError> {
         let Part { body, is_whole } = part;
         if body.len() > PART_BYTES_MAX {
             return Err(LinkError::TooLong { bytes: body.len() });
@@ -230,9 +230,10 @@ impl Link {
         let answer = wire.ask(RequestCode::RegisterBroker, &ext, body, self.pace.answer_within).await?;
         let (address, ha_address) = (answer.field("masterAddr"), answer.field("haServerAddr"));
         let master = address.zip(ha_address).filter(|(address, _)| *address != identity.address);
-        Ok(master
-            .filter(|_| broker_id != MASTER)
-            .map(|(address, ha_address)| Master { address: address.to_owned(), ha_address: ha_address.to_owned() }))
+        Ok(master.filter(|_| broker_id != MASTER).map(|(address, ha_address)| MasterAddress {
+            address: address.to_owned(),
+            ha_address: ha_address.to_owned(),
+        }))
     }
 
     /// 104.

@@ -44,7 +44,7 @@ enum ConnectionEnd {
 
 /// What the rest of the shard sees of a connection.
 #[derive(Debug, Default)]
-struct Handle {
+struct ConnectionHandle {
     sleeper: Sleeper,
     /// When bytes last came or went.
     active: Cell<MonoNs>,
@@ -67,7 +67,7 @@ enum Sentence {
 pub struct Net<S> {
     service: Rc<S>,
     queue: TaskQueueHandle,
-    connections: RefCell<BTreeMap<ConnectionId, Rc<Handle>>>,
+    connections: RefCell<BTreeMap<ConnectionId, Rc<ConnectionHandle>>>,
     next_id: Cell<u64>,
     scratch: RefCell<Box<[u8]>>,
     partial_bytes: Cell<usize>,
@@ -170,7 +170,7 @@ impl<S: Service> Net<S> {
         let Some(transport) = Transport::new(stream) else { return };
         let id = ConnectionId(self.next_id.get());
         self.next_id.set(id.0 + 1);
-        let handle = Rc::new(Handle::default());
+        let handle = Rc::new(ConnectionHandle::default());
         handle.active.set(self.service.now());
         self.connections.borrow_mut().insert(id, handle.clone());
         self.service.connected(id, transport.peer());
@@ -212,7 +212,7 @@ impl<S: Service> Net<S> {
 struct Connection<S> {
     net: Rc<Net<S>>,
     id: ConnectionId,
-    handle: Rc<Handle>,
+    handle: Rc<ConnectionHandle>,
     transport: Transport,
     /// Taken from the outbox, not accepted by the socket yet.
     out: BytesMut,

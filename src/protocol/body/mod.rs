@@ -18,7 +18,9 @@ mod runtime;
 mod stats;
 mod topic;
 
-pub use client::{Connection, ConsumerConnection, ProducerInfo, consumer_list, producer_connection, producer_table};
+pub use client::{
+    ClientConnection, ConsumerConnection, ProducerInfo, consumer_list, producer_connection, producer_table,
+};
 pub use group::{GroupTable, RetryPolicy, SubscriptionGroupConfig};
 pub use ha::{HaMaster, HaRuntimeInfo, HaSlave};
 pub use heartbeat::{
