@@ -1,4 +1,5 @@
-//! A slave's link to its master's listen port, which rests while the shard is a master: takes topics, groups and offsets, and gives back commits that the master missed.
+//! A slave's link to its master's listen port, which rests while the shard is a master: takes topics, groups and offsets, and gives back commits
+//! that the master missed.
 //!
 //! One task a shard. It tells the shard where the master is, then asks the master for its tables: at once, and then again and
 //! again. A ringmq master says in a few bytes that nothing has changed, so it is asked often; Apache's tells its tables each time. What has
