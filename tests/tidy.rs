@@ -9,6 +9,8 @@ mod dependencies;
 mod names;
 #[path = "tidy/source.rs"]
 mod source;
+#[path = "tidy/surface.rs"]
+mod surface;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -97,6 +99,19 @@ fn arrows_between_folders_point_down() {
 #[test]
 fn every_public_function_is_called() {
     complain(names::uncalled(&parsed()));
+}
+
+#[test]
+fn nothing_is_shown_to_nobody() {
+    let is_protocol = |path: &str| path.starts_with("src/protocol/");
+    let is_broker =
+        |path: &str| path.starts_with("src/") && !path.starts_with("src/protocol/") && path != "src/main.rs";
+    let sources = parsed();
+    let mut problems = surface::shown_to_nobody(&sources, is_protocol, |_| true);
+    problems.extend(surface::shown_to_nobody(&sources, is_broker, |source| {
+        source.folder() == Some("main") || source.words.iter().any(|word| word.text == "ringmq")
+    }));
+    complain(problems);
 }
 
 #[test]

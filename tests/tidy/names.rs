@@ -15,7 +15,12 @@ pub(crate) fn uncalled(sources: &[Source]) -> Vec<String> {
     let mut called = BTreeSet::new();
     let mut tested = BTreeSet::new();
     for source in sources {
+        let mut is_import = false;
         for (index, word) in source.words.iter().enumerate() {
+            is_import = word.text == "use" || (is_import && word.text != ";");
+            if is_import {
+                continue;
+            }
             if index == 0 || !["fn", "const"].contains(&source.words[index - 1].text.as_str()) {
                 let is_unit_test = word.in_test && source.folder().is_some();
                 let set = if is_unit_test { &mut tested } else { &mut called };
@@ -104,7 +109,7 @@ fn a_function_without_a_caller_is_told() {
         "pub fn called() {} pub(crate) const fn dead() {} pub const UNUSED: u8 = 0; fn private() {} pub fn tested() {}
          #[cfg(test)] mod tests { fn t() { tested(); } }",
     );
-    let user = Source::new("tests/b.rs", "fn main() { called(); /* dead() */ \"dead()\"; }");
+    let user = Source::new("tests/b.rs", "use a::dead; fn main() { called(); /* dead() */ \"dead()\"; }");
     let problems = uncalled(&[library, user]);
     assert_eq!(problems.len(), 3, "{problems:?}");
     let told = |what: &str| problems.iter().any(|problem| problem.contains(what));

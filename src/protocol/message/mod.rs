@@ -11,7 +11,7 @@ pub use delay::{DelayLevels, DelayLevelsError, SCHEDULE_TOPIC, queue_of_level};
 pub use id::{IdText, MessageId, MessageIdError, UniqueKey};
 pub use name::{
     DLQ_PREFIX, NameError, RETRY_PREFIX, check_group, check_topic, dlq_topic, group_of_retry_topic, is_dlq_topic,
-    is_retry_topic, is_system_group, is_system_topic, retry_topic,
+    is_retry_topic, is_system_topic, retry_topic,
 };
 pub use properties::{Properties, append_property, keys, set_property, without_property};
 

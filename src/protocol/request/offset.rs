@@ -231,7 +231,7 @@ mod tests {
         let (group, topic, queue_id) = ("G", "T", QueueId(2));
         let query = ConsumerOffsetRequest { group, topic, queue_id, zero_if_not_found: false };
         assert_eq!(ConsumerOffsetRequest::parse(&header), Ok(query));
-        let commit = CommitOffsetRequest { group, topic, queue_id, offset: Some(QueueOffset(5)) };
+        let commit = CommitOffsetRequest { group, topic, queue_id, offset: Some(QueueOffset(5)), is_given_back: false };
         assert_eq!(CommitOffsetRequest::parse(&header), Ok(commit));
         let queue_id = Some(queue_id);
         assert_eq!(QueueRequest::parse(&header), Ok(QueueRequest { topic, queue_id, committed: true }));
