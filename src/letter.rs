@@ -16,7 +16,7 @@
 //! | master: a replica that lived on was asked for commits made there | | `TakeOffsets`, before the shard listens |
 //! | a tool changes settings (25) | `ChangeSettings` | all shards get `Settings`, then the origin `SettingsAnswer` |
 //! | `Settings` are in force | `SettingsTaken` with the ticket of the `Settings` | |
-//! | a life begins: at the start, and after a change of role | `LifeBegan`, before `TopicsChanged { full: true }` | `Settings` and `MasterFound` are not repeated: the shard keeps them |
+//! | a life begins: at the start, and after a change of role | `LifeBegan`, before `TopicsChanged { full: true }` | none: the shard keeps what it was told |
 //! | whoever gives roles gives this shard one | `LifeBegan` when it is so | `Role` |
 //! | stop | `Stopped` | `Stop`, unless the shard stopped by itself |
 //!

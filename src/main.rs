@@ -33,23 +33,23 @@ use tracing_subscriber::EnvFilter;
 #[command(version, about, max_term_width = 100, disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Mode,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum Mode {
     /// A name server and a broker node in one process: the way to begin.
     ///
     /// Without a file it listens on loopback, keeps its data in ./ringmq-data and uses every core.
-    All(Node),
+    All(NodeArguments),
     /// A broker node, registered with the name servers given by -n or namesrvAddr.
-    Broker(Node),
+    Broker(NodeArguments),
     /// A name server alone.
-    Namesrv(NameServer),
+    Namesrv(NameServerArguments),
 }
 
 #[derive(Args)]
-struct Node {
+struct NodeArguments {
     /// RocketMQ properties; conf/all.conf and conf/broker.conf explain every key.
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -62,7 +62,7 @@ struct Node {
 }
 
 #[derive(Args)]
-struct NameServer {
+struct NameServerArguments {
     /// RocketMQ properties; conf/namesrv.conf explains every key.
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -74,7 +74,7 @@ struct NameServer {
 /// Blocks of old data that a shard keeps. The largest record, 16 MiB, fits with room for its neighbours.
 const CACHE_BYTES: usize = 24 * 1024 * 1024;
 
-type Sentence = Box<dyn std::error::Error>;
+type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -86,9 +86,9 @@ fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     let outcome = match &cli.command {
-        Command::Namesrv(arguments) => name_server(arguments),
-        Command::All(arguments) => node(NodeKind::All, arguments),
-        Command::Broker(arguments) => node(NodeKind::Broker, arguments),
+        Mode::Namesrv(arguments) => name_server(arguments),
+        Mode::All(arguments) => node(NodeKind::All, arguments),
+        Mode::Broker(arguments) => node(NodeKind::Broker, arguments),
     };
     match outcome {
         Ok(Outcome::Stopped) => ExitCode::SUCCESS,
@@ -100,7 +100,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn name_server(arguments: &NameServer) -> Result<Outcome, Sentence> {
+fn name_server(arguments: &NameServerArguments) -> Result<Outcome, Failure> {
     let (file, text) = read_config(arguments.config.as_ref())?;
     let config = NamesrvConfig::read(&file, &text)?;
     if arguments.print {
@@ -116,7 +116,7 @@ fn name_server(arguments: &NameServer) -> Result<Outcome, Sentence> {
     Ok(plane.run_name_server())
 }
 
-fn node(kind: NodeKind, arguments: &Node) -> Result<Outcome, Sentence> {
+fn node(kind: NodeKind, arguments: &NodeArguments) -> Result<Outcome, Failure> {
     let (file, text) = read_config(arguments.config.as_ref())?;
     let mut config = NodeConfig::read(kind, &file, &text, arguments.name_servers.as_deref())?;
     let needs_name_server = config.replication.master_address.is_none();
@@ -187,7 +187,7 @@ fn memory_bytes() -> u64 {
 }
 
 /// What clients are told to connect to.
-fn advertised_ip(config: &NodeConfig) -> Result<IpAddr, Sentence> {
+fn advertised_ip(config: &NodeConfig) -> Result<IpAddr, Failure> {
     match config.advertised_ip {
         Some(ip) => Ok(ip),
         None => address::advertised(config.name_servers.first().map(String::as_str))
@@ -293,7 +293,7 @@ fn log_not_needed(file: &str, entries: &[NotNeeded]) {
 
 /// The file's name and text; both of them stand for "no file" if there is none.
 #[expect(clippy::disallowed_methods, reason = "main reads the configuration, once")]
-fn read_config(path: Option<&PathBuf>) -> Result<(String, String), Sentence> {
+fn read_config(path: Option<&PathBuf>) -> Result<(String, String), Failure> {
     let Some(path) = path else { return Ok(("defaults".to_owned(), String::new())) };
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("{} cannot be read: {error}; give -c a properties file", path.display()))?;

@@ -239,8 +239,8 @@ impl Service for Echo {
         !self.refuses.get() && !self.outbox.borrow().is_over(connection)
     }
 
-    fn take_output(&self, connection: ConnectionId) -> (BytesMut, Option<CloseReason>) {
-        (self.outbox.borrow_mut().take(connection), None)
+    fn take_output(&self, connection: ConnectionId) -> BytesMut {
+        self.outbox.borrow_mut().take(connection)
     }
 
     fn note_unsent(&self, connection: ConnectionId, bytes: usize) -> usize {

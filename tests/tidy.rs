@@ -1,30 +1,50 @@
 //! What clippy cannot see: the borders between the folders, names, leftovers. Each message says what to do.
 #![allow(clippy::disallowed_methods, reason = "a test reads the source tree")]
 
+#[path = "tidy/arrows.rs"]
+mod arrows;
+#[path = "tidy/dependencies.rs"]
+mod dependencies;
+#[path = "tidy/names.rs"]
+mod names;
+#[path = "tidy/source.rs"]
+mod source;
+#[path = "tidy/surface.rs"]
+mod surface;
+
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use dependencies::Manifest;
+use source::Source;
 
 const LINE_LENGTH_MAX: usize = 160;
 const FILE_LINES_MAX: usize = 1000;
 
 /// Every Rust source file of the workspace, with its path from the root, in a fixed order.
 fn sources() -> Vec<(String, String)> {
-    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+    let folders = ["src", "bench", "tools", "tests"];
+    files(&folders, |path| path.extension().is_some_and(|ending| ending == "rs"))
+}
+
+/// The files below `folders` that are wanted, with their paths from the root.
+fn files(folders: &[&str], is_wanted: fn(&Path) -> bool) -> Vec<(String, String)> {
+    fn walk(folder: &Path, is_wanted: fn(&Path) -> bool, found: &mut Vec<PathBuf>) {
         let mut entries: Vec<_> =
             fs::read_dir(folder).expect("a source folder").map(|e| e.expect("an entry").path()).collect();
         entries.sort();
         for path in entries {
             if path.is_dir() && path.file_name().is_some_and(|name| name != "target" && name != "stock") {
-                walk(&path, found);
-            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                walk(&path, is_wanted, found);
+            } else if is_wanted(&path) {
                 found.push(path);
             }
         }
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
-    for folder in ["src", "bench", "tools", "tests"] {
-        walk(&root.join(folder), &mut found);
+    for folder in folders {
+        walk(&root.join(folder), is_wanted, &mut found);
     }
     found
         .into_iter()
@@ -34,6 +54,11 @@ fn sources() -> Vec<(String, String)> {
             (name, text)
         })
         .collect()
+}
+
+/// The words of every source file.
+fn parsed() -> Vec<Source> {
+    sources().iter().map(|(path, text)| Source::new(path, text)).collect()
 }
 
 /// The line without its comment, near enough for names: string literals with `//` in them do not occur with these names.
@@ -64,6 +89,44 @@ fn outside(name: &str, allowed: &[&str], advice: &str) -> Vec<String> {
         }
     }
     problems
+}
+
+#[test]
+fn arrows_between_folders_point_down() {
+    complain(arrows::wrong_arrows(&parsed()));
+}
+
+#[test]
+fn every_public_function_is_called() {
+    complain(names::uncalled(&parsed()));
+}
+
+#[test]
+fn nothing_is_shown_to_nobody() {
+    let is_protocol = |path: &str| path.starts_with("src/protocol/");
+    let is_broker =
+        |path: &str| path.starts_with("src/") && !path.starts_with("src/protocol/") && path != "src/main.rs";
+    let sources = parsed();
+    let mut problems = surface::shown_to_nobody(&sources, is_protocol, |_| true);
+    problems.extend(surface::shown_to_nobody(&sources, is_broker, |source| {
+        source.folder() == Some("main") || source.words.iter().any(|word| word.text == "ringmq")
+    }));
+    complain(problems);
+}
+
+#[test]
+fn no_two_types_share_a_name() {
+    complain(names::shared_type_names(&parsed()));
+}
+
+#[test]
+fn every_dependency_is_named_by_its_package() {
+    let mut manifests =
+        files(&["src", "bench", "tools", "tests"], |path| path.file_name().is_some_and(|name| name == "Cargo.toml"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifests.push(("Cargo.toml".into(), fs::read_to_string(root.join("Cargo.toml")).expect("a manifest")));
+    let manifests: Vec<Manifest> = manifests.into_iter().map(|(path, text)| Manifest { path, text }).collect();
+    complain(dependencies::unnamed(&manifests, &parsed()));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Child processes that end with their parent, whatever ends it.
 //!
 //! A value that kills its process when dropped is not enough: a release build aborts on a panic, and nobody's destructor runs after SIGKILL.
-//! So `ringmq-bench` and `ringmq-cluster` start servers through themselves, as `ringmq-bench attached --parent PID --cpu N -- PROGRAM ...`: that asks the kernel for
-//! a SIGKILL when the parent is gone, leaves the terminal's process group (a Ctrl-C is for `ringmq-bench`, which then ends the brokers in
-//! its own time), stays on its processor, and becomes the program.
+//! So `ringmq-bench` and `ringmq-cluster` start servers through themselves, as `ringmq-bench attached --parent PID --cpu N -- PROGRAM ...`: that asks the
+//! kernel for a SIGKILL when the parent is gone, leaves the terminal's process group (a Ctrl-C is for `ringmq-bench`, which then ends the brokers in its own
+//! time), stays on its processor, and becomes the program.
 
 use std::ffi::OsString;
 use std::io;

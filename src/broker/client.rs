@@ -150,7 +150,7 @@ pub enum NotKept {
 }
 
 #[derive(Debug)]
-struct Connection {
+struct Connected {
     peer: SocketAddr,
     producer_groups: BTreeSet<GroupName>,
     consumer_groups: BTreeSet<GroupName>,
@@ -170,7 +170,7 @@ pub struct Registered {
 /// Connections and online groups of a shard.
 #[derive(Debug, Default)]
 pub struct Clients {
-    connections: FastMap<ConnectionId, Connection>,
+    connections: FastMap<ConnectionId, Connected>,
     producers: BTreeMap<GroupName, BTreeMap<ConnectionId, Member>>,
     consumers: BTreeMap<GroupName, ConsumerGroup>,
 }
@@ -178,7 +178,7 @@ pub struct Clients {
 impl Clients {
     /// A connection was accepted.
     pub fn connect(&mut self, connection: ConnectionId, peer: SocketAddr) {
-        let fresh = Connection { peer, producer_groups: BTreeSet::new(), consumer_groups: BTreeSet::new() };
+        let fresh = Connected { peer, producer_groups: BTreeSet::new(), consumer_groups: BTreeSet::new() };
         self.connections.insert(connection, fresh);
     }
 

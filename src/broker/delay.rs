@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::job::{JobId, Jobs, Wait};
 use super::persist::Table;
-use super::store::StoreError;
+use super::store::NotStored;
 use super::topic::HALF_TOPIC;
 use super::{Broker, Effect, Output};
 use crate::limits::{
@@ -52,13 +52,13 @@ pub(super) struct Delays {
 }
 
 /// What is left of a turn.
-struct Budget {
+struct JobBudget {
     messages: usize,
     bytes: usize,
 }
 
 /// How one look at a level has ended.
-enum Step {
+enum LevelStep {
     /// A message was dealt with.
     Passed,
     /// There is nothing to do before this.
@@ -157,21 +157,21 @@ impl Broker {
     /// Stores one message in `queue`, or puts it off if its properties name a delay level. `queue` is that of the draft's topic and queue id.
     ///
     /// # Errors
-    /// [`StoreError`]; nothing has changed then.
+    /// [`NotStored`]; nothing has changed then.
     #[inline]
     pub(super) fn store_or_put_off(
         &mut self,
         now: Now,
         queue: QueueIndex,
         draft: &RecordDraft<'_>,
-    ) -> Result<Appended, StoreError> {
+    ) -> Result<Appended, NotStored> {
         match self.log.delay_levels().clamp(draft.marks.delay_level) {
             None => self.store(now, queue, draft),
             Some(level) => self.put_off(now, level, draft),
         }
     }
 
-    fn put_off(&mut self, now: Now, level: i32, draft: &RecordDraft<'_>) -> Result<Appended, StoreError> {
+    fn put_off(&mut self, now: Now, level: i32, draft: &RecordDraft<'_>) -> Result<Appended, NotStored> {
         let properties = put_off_properties(draft, level);
         let queue_id = queue_of_level(level);
         let draft = RecordDraft {
@@ -201,7 +201,7 @@ impl Broker {
             return;
         }
         self.delays.jobs.wake_due(now.mono);
-        let mut budget = Budget { messages: JOB_MESSAGES_PER_TURN, bytes: JOB_BYTES_PER_TURN };
+        let mut budget = JobBudget { messages: JOB_MESSAGES_PER_TURN, bytes: JOB_BYTES_PER_TURN };
         while budget.messages > 0
             && budget.bytes > 0
             && let Some((job, queue, at)) = self.delays.jobs.next_turn()
@@ -210,7 +210,7 @@ impl Broker {
             record.clear();
             let step = self.deliver_next(now, (job, queue, at), &mut record, &mut budget);
             self.scratch.records = record;
-            if let Step::Wait(wait) = step {
+            if let LevelStep::Wait(wait) = step {
                 if let Wait::Block(block) = wait {
                     out.effects.push(Effect::Fetch(block));
                 }
@@ -225,16 +225,16 @@ impl Broker {
         now: Now,
         (job, queue, at): (JobId, QueueIndex, QueueOffset),
         record: &mut bytes::BytesMut,
-        budget: &mut Budget,
-    ) -> Step {
+        budget: &mut JobBudget,
+    ) -> LevelStep {
         let level = level_of_queue(self.log.queue_id(queue));
         match self.log.code(queue, at) {
             Coded::Code(due) => {
                 if let Some(wait_ms) = wait_ms(due, now.unix.0, level, self.log.delay_levels()) {
-                    return Step::Wait(Wait::Until(now.mono.plus_ms(wait_ms.min(JOB_CLOCK_MS))));
+                    return LevelStep::Wait(Wait::Until(now.mono.plus_ms(wait_ms.min(JOB_CLOCK_MS))));
                 }
             }
-            Coded::Cold(block) => return Step::Wait(Wait::Block(block)),
+            Coded::Cold(block) => return LevelStep::Wait(Wait::Block(block)),
             Coded::Unreadable => return self.wait_to_read(now, job, level, at),
             Coded::None => {}
         }
@@ -245,35 +245,35 @@ impl Broker {
                 budget.bytes = budget.bytes.saturating_sub(record.len());
                 match self.deliver(now, record) {
                     Ok(()) => self.delays.jobs.pass(job, next, self.log.appended()),
-                    Err(_) => return Step::Wait(Wait::Until(now.mono.plus_ms(JOB_RETRY_MS))),
+                    Err(_) => return LevelStep::Wait(Wait::Until(now.mono.plus_ms(JOB_RETRY_MS))),
                 }
             }
-            Read::NoMatch { .. } => return Step::Wait(Wait::Growth),
-            Read::Cold(block) => return Step::Wait(Wait::Block(block)),
+            Read::NoMatch { .. } => return LevelStep::Wait(Wait::Growth),
+            Read::Cold(block) => return LevelStep::Wait(Wait::Block(block)),
             Read::Removed { next } => {
                 tracing::warn!(level, %at, %next, "delayed messages are gone from the log before they were delivered");
                 self.delays.jobs.pass(job, next, self.log.appended());
             }
             Read::Unreadable { .. } => return self.wait_to_read(now, job, level, at),
         }
-        Step::Passed
+        LevelStep::Passed
     }
 
     /// An error never moves a reader: what is behind waits until the message was read, or the log knows it to be gone.
-    fn wait_to_read(&mut self, now: Now, job: JobId, level: i32, at: QueueOffset) -> Step {
+    fn wait_to_read(&mut self, now: Now, job: JobId, level: i32, at: QueueOffset) -> LevelStep {
         let tries = self.delays.jobs.note_failed_read(job);
         let wait_ms = read_wait_ms(tries);
         if tries.is_power_of_two() {
             tracing::error!(level, %at, tries, wait_ms, "a delayed message cannot be read: its level waits and tries again");
         }
-        Step::Wait(Wait::Until(now.mono.plus_ms(wait_ms)))
+        LevelStep::Wait(Wait::Until(now.mono.plus_ms(wait_ms)))
     }
 
     /// Stores the copy of a scheduled record where it belongs. One that can never be delivered is left out, with a line that says so.
     ///
     /// # Errors
     /// There is no room now, or not enough replicas.
-    fn deliver(&mut self, now: Now, record: &[u8]) -> Result<(), StoreError> {
+    fn deliver(&mut self, now: Now, record: &[u8]) -> Result<(), NotStored> {
         let Ok(view) = RecordView::decode(record, None, Check::Shape) else { return Ok(()) };
         let read = Properties::new(view.properties);
         let (topic, queue_id) = (read.get(property::REAL_TOPIC), read.get(property::REAL_QUEUE_ID));
@@ -283,7 +283,7 @@ impl Broker {
             return Ok(());
         };
         if self.lacks_replicas() {
-            return Err(StoreError::LacksReplicas);
+            return Err(NotStored::LacksReplicas);
         }
         let mut properties = std::mem::take(&mut self.scratch.properties);
         properties.clear();

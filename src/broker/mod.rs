@@ -63,7 +63,7 @@ use self::delay::Delays;
 use self::group::Groups;
 use self::hold::HoldTable;
 use self::life::Life;
-use self::offset::ConsumerOffsets;
+use self::offset::CommittedOffsets;
 use self::online::SettingsChanges;
 use self::order::QueueLocks;
 use self::outbox::Outbox;
@@ -73,7 +73,7 @@ use self::pull::Pull;
 use self::replica::Replica;
 use self::settings::BrokerSettings;
 use self::statistics::Statistics;
-use self::topic::TopicTable;
+use self::topic::Topics;
 use crate::letter::{CONTROL_TICKET_MIN, ToControl};
 use crate::log::{BlockId, DiskUsage, Log, QueueIndex};
 use crate::metrics::{Counters, Mornings, Rates, Stages};
@@ -154,9 +154,9 @@ pub struct Broker {
     /// Of the configuration, as tools are told.
     config_version: body::DataVersion,
     log: Log,
-    topics: TopicTable,
+    topics: Topics,
     groups: Groups,
-    offsets: ConsumerOffsets,
+    offsets: CommittedOffsets,
     delays: Delays,
     locks: QueueLocks,
     clients: Clients,
@@ -265,9 +265,9 @@ impl Broker {
             settings_changes: SettingsChanges::default(),
             config_version: body::DataVersion::default(),
             log,
-            topics: TopicTable::default(),
+            topics: Topics::default(),
             groups: Groups::default(),
-            offsets: ConsumerOffsets::default(),
+            offsets: CommittedOffsets::default(),
             delays: Delays::default(),
             locks: QueueLocks::default(),
             clients: Clients::default(),

@@ -13,13 +13,13 @@ use crate::protocol::body;
 
 /// The offsets that consumer groups have committed on this shard.
 #[derive(Debug, Default)]
-pub struct ConsumerOffsets {
+pub struct CommittedOffsets {
     groups: BTreeMap<GroupName, BTreeMap<TopicName, Offsets>>,
     count: usize,
     /// On a slave: what consumers committed here, as long as the master does not have it.
-    kept: BTreeSet<Place>,
+    kept: BTreeSet<GroupQueue>,
     /// Those of `kept` that a master which starts has asked for: it has them, and whatever it says of them from now on is its own will.
-    told: BTreeSet<Place>,
+    told: BTreeSet<GroupQueue>,
     /// Queues whose offset an operator has set, and whose group has not asked for messages since: what it commits of them until then is from
     /// before. Each has an offset in `groups`, which bounds them.
     resets: BTreeMap<GroupName, BTreeMap<TopicName, BTreeSet<QueueId>>>,
@@ -30,12 +30,12 @@ pub struct ConsumerOffsets {
 }
 
 /// One queue of one group.
-type Place = (GroupName, TopicName, QueueId);
+type GroupQueue = (GroupName, TopicName, QueueId);
 
 /// Committed offsets of one topic by queue.
 pub type Offsets = BTreeMap<QueueId, QueueOffset>;
 
-impl ConsumerOffsets {
+impl CommittedOffsets {
     /// The committed offset, if there is one.
     #[must_use]
     pub fn get(&self, group: &str, topic: &str, queue: QueueId) -> Option<QueueOffset> {
@@ -96,7 +96,7 @@ impl ConsumerOffsets {
         self.get(group, topic, queue)
     }
 
-    /// Stores a commit that a consumer made on a slave. It is kept until the master has it: see [`ConsumerOffsets::replace`].
+    /// Stores a commit that a consumer made on a slave. It is kept until the master has it: see [`CommittedOffsets::replace`].
     pub fn commit_on_slave(&mut self, group: &str, topic: &str, queue: QueueId, offset: QueueOffset) -> bool {
         let stored = self.commit(group, topic, queue, offset);
         if stored {
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn commits_move_both_ways_and_are_written_once() {
-        let mut offsets = ConsumerOffsets::default();
+        let mut offsets = CommittedOffsets::default();
         assert_eq!(offsets.get("g", "t", QueueId(0)), None);
         assert!(offsets.commit("g", "t", QueueId(0), QueueOffset(10)));
         assert!(offsets.take_dirty());
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn what_is_deleted_leaves_nothing() {
-        let mut offsets = ConsumerOffsets::default();
+        let mut offsets = CommittedOffsets::default();
         for group in ["g", "h"] {
             for topic in ["t", "u"] {
                 for queue in 0..4 {
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn what_an_operator_sets_stays_until_the_group_asks() {
-        let mut offsets = ConsumerOffsets::default();
+        let mut offsets = CommittedOffsets::default();
         for queue in 0..2 {
             assert!(offsets.reset("g", "t", QueueId(queue), QueueOffset(4)));
         }
@@ -339,14 +339,14 @@ mod tests {
         body::ConsumerOffsets { offsets: table, ..body::ConsumerOffsets::default() }
     }
 
-    fn shown(offsets: &ConsumerOffsets) -> Vec<(u32, u64)> {
+    fn shown(offsets: &CommittedOffsets) -> Vec<(u32, u64)> {
         let of_topic = offsets.of_topic("g", "t").cloned().unwrap_or_default();
         of_topic.into_iter().map(|(queue, offset)| (queue.0, offset.0)).collect()
     }
 
     #[test]
     fn a_slave_takes_its_masters_offsets_as_they_are() {
-        let mut offsets = ConsumerOffsets::default();
+        let mut offsets = CommittedOffsets::default();
         assert!(offsets.replace(&told(&[(0, 10), (1, 5)])).is_empty());
         assert!(offsets.take_dirty());
         assert!(offsets.replace(&told(&[(0, 10), (1, 5)])).is_empty());
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn commits_on_a_slave_stay_until_the_master_has_them() {
-        let mut offsets = ConsumerOffsets::default();
+        let mut offsets = CommittedOffsets::default();
         offsets.replace(&told(&[(0, 10), (1, 5), (2, 7)]));
         for (queue, offset) in [(0, 20), (1, 6), (3, 1)] {
             assert!(offsets.commit_on_slave("g", "t", QueueId(queue), QueueOffset(offset)));
@@ -367,7 +367,7 @@ mod tests {
         assert_eq!(shown(&offsets), [(0, 20), (1, 8), (2, 7), (3, 1)]);
         assert_eq!(given.iter().map(|c| (c.queue.0, c.offset.0)).collect::<Vec<_>>(), [(0, 20), (3, 1)]);
         let stored = offsets.table();
-        let mut restarted = ConsumerOffsets::default();
+        let mut restarted = CommittedOffsets::default();
         restarted.load(&stored, true);
         assert_eq!(restarted.kept_table(), offsets.kept_table(), "a restart of the slave does not forget them");
         // Before the master has answered, one of them moves on.
@@ -383,7 +383,7 @@ mod tests {
 
     #[test]
     fn what_a_master_was_told_is_its_own_from_then_on() {
-        let mut offsets = ConsumerOffsets::default();
+        let mut offsets = CommittedOffsets::default();
         offsets.replace(&told(&[(0, 10), (1, 10)]));
         for queue in 0..2 {
             offsets.commit_on_slave("g", "t", QueueId(queue), QueueOffset(20));
@@ -398,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_master_that_returns_takes_what_is_further() {
-        let mut offsets = ConsumerOffsets::default();
+        let mut offsets = CommittedOffsets::default();
         offsets.load(&told(&[(0, 10), (1, 5)]), false);
         assert_eq!(offsets.take_further(&told(&[(0, 8), (1, 6), (2, 1)]).offsets), 2);
         assert_eq!(shown(&offsets), [(0, 10), (1, 6), (2, 1)]);

@@ -8,7 +8,6 @@ use bytes::BytesMut;
 
 use crate::limits::{OUTBOX_BYTES_HIGH, OUTBOX_TOTAL_BYTES_MAX};
 use crate::model::{ConnectionId, FastMap};
-use crate::protocol::frame::CloseReason;
 
 /// The frames that wait for the sockets of one shard.
 #[derive(Debug, Default)]
@@ -26,7 +25,6 @@ struct Pending {
     counted: usize,
     unsent: usize,
     touched: bool,
-    closing: Option<CloseReason>,
 }
 
 impl Outbox {
@@ -47,7 +45,7 @@ impl Outbox {
         &mut pending.bytes
     }
 
-    /// The next connection that has bytes to take or is to be closed.
+    /// The next connection that has bytes to take.
     pub fn next_touched(&mut self) -> Option<ConnectionId> {
         while let Some(connection) = self.touched.pop() {
             if let Some(pending) = self.pending.get_mut(&connection) {
@@ -56,12 +54,6 @@ impl Outbox {
             }
         }
         None
-    }
-
-    /// Whether some connection has bytes to take.
-    #[must_use]
-    pub fn is_touched(&self) -> bool {
-        !self.touched.is_empty()
     }
 
     /// Takes the frames that wait for `connection`. They no longer count until [`Outbox::note_unsent`] says so.
@@ -98,20 +90,6 @@ impl Outbox {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.total_bytes > OUTBOX_TOTAL_BYTES_MAX
-    }
-
-    /// Asks the shell to close `connection` after its bytes are written.
-    pub fn close(&mut self, connection: ConnectionId, reason: CloseReason) {
-        self.buffer(connection);
-        if let Some(pending) = self.pending.get_mut(&connection) {
-            pending.closing = Some(reason);
-        }
-    }
-
-    /// Why `connection` is to be closed, if it is.
-    #[must_use]
-    pub fn closing(&self, connection: ConnectionId) -> Option<CloseReason> {
-        self.pending.get(&connection).and_then(|pending| pending.closing)
     }
 
     /// Forgets a connection that is gone, with what waited for it.

@@ -47,11 +47,11 @@ impl Table {
 /// What is written of which table.
 #[derive(Debug, Default)]
 pub struct Persistence {
-    tables: [State; Table::COUNT],
+    tables: [TableState; Table::COUNT],
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct TableState {
     /// Of the table in memory.
     generation: u64,
     /// Of the table on its way to the disk.
@@ -99,7 +99,7 @@ impl Persistence {
         }
     }
 
-    fn state(&mut self, table: Table) -> &mut State {
+    fn state(&mut self, table: Table) -> &mut TableState {
         &mut self.tables[table.index()]
     }
 }

@@ -45,7 +45,7 @@ pub(super) struct Pull {
 }
 
 /// How a pull ends, or does not yet.
-enum Outcome {
+enum PullOutcome {
     Found {
         next: QueueOffset,
         messages: usize,
@@ -72,14 +72,14 @@ enum Outcome {
 const ENTRY_BYTES: usize = 20;
 
 /// What holds may cost in one turn of a shard.
-struct Budget {
+struct HoldBudget {
     holds: usize,
     bytes: usize,
 }
 
-impl Budget {
-    fn of_turn() -> Budget {
-        Budget { holds: HOLDS_PER_TURN, bytes: HOLD_BYTES_PER_TURN }
+impl HoldBudget {
+    fn of_turn() -> HoldBudget {
+        HoldBudget { holds: HOLDS_PER_TURN, bytes: HOLD_BYTES_PER_TURN }
     }
 
     fn is_left(&self) -> bool {
@@ -142,11 +142,11 @@ impl Broker {
             slow_reader_asks,
         };
         if let Some(next) = reset {
-            self.answer_pull(asked.now.mono, &pull, &Outcome::Moved { next, status: "OFFSET_RESET" }, out);
+            self.answer_pull(asked.now.mono, &pull, &PullOutcome::Moved { next, status: "OFFSET_RESET" }, out);
             return Ok(Handled::Done);
         }
         let outcome = self.run_pull(&pull);
-        if let Outcome::Cold(block) = outcome {
+        if let PullOutcome::Cold(block) = outcome {
             return Ok(Handled::Cold(block));
         }
         let may_hold = request.sys_flag.may_suspend() && !asked.is_oneway;
@@ -154,7 +154,7 @@ impl Broker {
         let hold_ms_max = if self.follows_master() { HOLD_ON_SLAVE_MS } else { HOLD_MS_MAX };
         let polling_ms_max = if self.settings.long_polling { HOLD_MS_MAX } else { self.settings.short_polling_ms };
         match hold_deadline(asked, request, hold_ms_max.min(polling_ms_max))
-            .filter(|_| may_hold && matches!(outcome, Outcome::AtEnd { .. }))
+            .filter(|_| may_hold && matches!(outcome, PullOutcome::AtEnd { .. }))
         {
             Some(deadline) => {
                 if let Err(pull) = self.holds.insert(queue, asked.connection, deadline, pull) {
@@ -217,21 +217,21 @@ impl Broker {
     }
 
     /// Looks the messages up and puts the records into the scratch buffer.
-    fn run_pull(&mut self, pull: &Pull) -> Outcome {
+    fn run_pull(&mut self, pull: &Pull) -> PullOutcome {
         let bounds = self.log.bounds(pull.queue);
         self.scratch.records.clear();
-        let moved = |next, status| Outcome::Moved { next, status };
+        let moved = |next, status| PullOutcome::Moved { next, status };
         let Some(from) = pull.scanned else {
             return moved(bounds.min, "OFFSET_TOO_SMALL");
         };
         // A slave that is behind its master, or began later, corrects nobody: what it lacks is at the master, and its readers would skip
         // messages or read them twice. Source: `DefaultMessageStore.nextOffsetCorrection`.
         if self.is_slave() && (from < bounds.min || from > bounds.appended_max) {
-            return Outcome::AtEnd { next: from, status: "OFFSET_OVERFLOW_BADLY" };
+            return PullOutcome::AtEnd { next: from, status: "OFFSET_OVERFLOW_BADLY" };
         }
         if bounds.max.0 == 0 && bounds.appended_max.0 == 0 {
             let (next, status) = (QueueOffset(0), "NO_MESSAGE_IN_QUEUE");
-            return if from.0 == 0 { Outcome::AtEnd { next, status } } else { moved(next, status) };
+            return if from.0 == 0 { PullOutcome::AtEnd { next, status } } else { moved(next, status) };
         }
         if from < bounds.min {
             return moved(bounds.min, "OFFSET_TOO_SMALL");
@@ -241,7 +241,7 @@ impl Broker {
         }
         if from >= bounds.max {
             // Beyond what consumers may see, but not beyond what is stored: it will be there, so nothing has moved.
-            return Outcome::AtEnd { next: from, status: "OFFSET_OVERFLOW_ONE" };
+            return PullOutcome::AtEnd { next: from, status: "OFFSET_OVERFLOW_ONE" };
         }
         let limits = ReadLimits {
             messages_max: pull.messages_max,
@@ -250,28 +250,28 @@ impl Broker {
         };
         let wanted = |tag_code: i64| pull.filter.wants(tag_code);
         match self.log.read(pull.queue, from, &limits, &wanted, &mut self.scratch.records) {
-            Read::Found { next, messages } => Outcome::Found { next, messages },
-            Read::NoMatch { next } => Outcome::NoMatch { next, status: "NO_MATCHED_MESSAGE" },
+            Read::Found { next, messages } => PullOutcome::Found { next, messages },
+            Read::NoMatch { next } => PullOutcome::NoMatch { next, status: "NO_MATCHED_MESSAGE" },
             Read::Removed { next } | Read::Unreadable { next } => {
-                Outcome::NoMatch { next, status: "MESSAGE_WAS_REMOVING" }
+                PullOutcome::NoMatch { next, status: "MESSAGE_WAS_REMOVING" }
             }
-            Read::Cold(block) => Outcome::Cold(block),
+            Read::Cold(block) => PullOutcome::Cold(block),
         }
     }
 
     /// Returns how many bytes of records the answer has.
-    fn answer_pull(&mut self, now: MonoNs, pull: &Pull, outcome: &Outcome, out: &mut Output) -> usize {
+    fn answer_pull(&mut self, now: MonoNs, pull: &Pull, outcome: &PullOutcome, out: &mut Output) -> usize {
         let asked = &pull.asked;
         let records = std::mem::replace(&mut self.scratch.records, BytesMut::new());
         let (code, next, status, body): (_, _, _, &[u8]) = match outcome {
-            Outcome::Found { next, messages } => {
+            PullOutcome::Found { next, messages } => {
                 self.note_got(now, pull, *messages as u64, &records);
                 (ResponseCode::Success, *next, "FOUND", &records)
             }
-            Outcome::AtEnd { next, status } => (ResponseCode::PullNotFound, *next, *status, &[]),
-            Outcome::NoMatch { next, status } => (ResponseCode::PullRetryImmediately, *next, *status, &[]),
-            Outcome::Moved { next, status } => (ResponseCode::PullOffsetMoved, *next, *status, &[]),
-            Outcome::Cold(_) => (ResponseCode::PullRetryImmediately, self.log.bounds(pull.queue).min, "COLD", &[]),
+            PullOutcome::AtEnd { next, status } => (ResponseCode::PullNotFound, *next, *status, &[]),
+            PullOutcome::NoMatch { next, status } => (ResponseCode::PullRetryImmediately, *next, *status, &[]),
+            PullOutcome::Moved { next, status } => (ResponseCode::PullOffsetMoved, *next, *status, &[]),
+            PullOutcome::Cold(_) => (ResponseCode::PullRetryImmediately, self.log.bounds(pull.queue).min, "COLD", &[]),
         };
         if code != ResponseCode::Success {
             self.counters.get_miss_count += 1;
@@ -336,7 +336,7 @@ impl Broker {
             self.delays.jobs.queue_has_grown(queue);
             self.holds.queue_has_grown(queue);
         }
-        let mut budget = Budget::of_turn();
+        let mut budget = HoldBudget::of_turn();
         while budget.is_left()
             && let Some((id, why)) = self.holds.next_turn()
         {
@@ -357,8 +357,8 @@ impl Broker {
             return self.answer_empty(now, &pull, out);
         }
         match self.run_pull(&pull) {
-            Outcome::AtEnd { .. } => 0,
-            Outcome::NoMatch { next, .. } if self.log.bounds(pull.queue).max <= next => {
+            PullOutcome::AtEnd { .. } => 0,
+            PullOutcome::NoMatch { next, .. } if self.log.bounds(pull.queue).max <= next => {
                 let entries = next.0.saturating_sub(pull.scanned.unwrap_or_default().0);
                 pull.scanned = Some(next);
                 if let Some(held) = self.holds.get_mut(id) {
@@ -367,10 +367,10 @@ impl Broker {
                 usize::try_from(entries).unwrap_or(usize::MAX).saturating_mul(ENTRY_BYTES)
             }
             // What was just appended is in the tail; if it is not, the client asks again and waits for the block then.
-            Outcome::Cold(_) => {
+            PullOutcome::Cold(_) => {
                 self.holds.remove(id);
                 let next = pull.scanned.unwrap_or_default();
-                self.answer_pull(now, &pull, &Outcome::NoMatch { next, status: "NO_MATCHED_MESSAGE" }, out)
+                self.answer_pull(now, &pull, &PullOutcome::NoMatch { next, status: "NO_MATCHED_MESSAGE" }, out)
             }
             outcome => {
                 self.holds.remove(id);
@@ -382,7 +382,7 @@ impl Broker {
     /// Answers holds whose time is over, as many as one turn of the shard has room for. What was looked at and did not match need not be looked
     /// at again.
     pub(super) fn expire_holds(&mut self, now: MonoNs, out: &mut Output) {
-        let mut budget = Budget::of_turn();
+        let mut budget = HoldBudget::of_turn();
         while budget.is_left()
             && let Some(pull) = self.holds.pop_due(now)
         {
@@ -394,7 +394,7 @@ impl Broker {
     pub(super) fn end_hold(&mut self, now: MonoNs, pull: &Pull, out: &mut Output) -> usize {
         let is_read = !out.outbox.is_over(pull.asked.connection) && !out.outbox.is_full();
         match is_read.then(|| self.run_pull(pull)) {
-            None | Some(Outcome::AtEnd { .. } | Outcome::Cold(_)) => self.answer_empty(now, pull, out),
+            None | Some(PullOutcome::AtEnd { .. } | PullOutcome::Cold(_)) => self.answer_empty(now, pull, out),
             Some(outcome) => self.answer_pull(now, pull, &outcome, out),
         }
     }
@@ -402,9 +402,9 @@ impl Broker {
     fn answer_empty(&mut self, now: MonoNs, pull: &Pull, out: &mut Output) -> usize {
         let next = pull.scanned.unwrap_or_default();
         let outcome = if pull.scanned > pull.from {
-            Outcome::NoMatch { next, status: "NO_MATCHED_MESSAGE" }
+            PullOutcome::NoMatch { next, status: "NO_MATCHED_MESSAGE" }
         } else {
-            Outcome::AtEnd { next, status: "OFFSET_OVERFLOW_ONE" }
+            PullOutcome::AtEnd { next, status: "OFFSET_OVERFLOW_ONE" }
         };
         self.answer_pull(now, pull, &outcome, out)
     }

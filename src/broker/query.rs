@@ -4,12 +4,12 @@
 
 use super::{Asked, Broker, Handled, Output, Refusal};
 use crate::limits::OFFSETS_MAX;
-use crate::log::{self, BlockId, QueueIndex, Search, StoreTime};
+use crate::log::{BlockId, QueueIndex, Search, StoreTime};
 use crate::model::{QueueId, QueueOffset};
 use crate::protocol::body::{LockRequest, locked_queues};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::reply::{ExtValue, Reply};
-use crate::protocol::request::{self, CommitOffsetRequest, ConsumerOffsetRequest, QueueRequest, SearchOffsetRequest};
+use crate::protocol::request::{CommitOffsetRequest, ConsumerOffsetRequest, QueueRequest, SearchOffsetRequest};
 
 pub(super) fn too_many_offsets() -> Refusal {
     let remark = format!("this broker holds {OFFSETS_MAX} consumer offsets: no more");
@@ -148,11 +148,7 @@ impl Broker {
         if let Err(block) = self.log.first(queue) {
             return Ok(Handled::Cold(block));
         }
-        let boundary = match request.boundary {
-            request::Boundary::Lower => log::Boundary::Lower,
-            request::Boundary::Upper => log::Boundary::Upper,
-        };
-        match self.log.offset_by_time(queue, request.timestamp, boundary) {
+        match self.log.offset_by_time(queue, request.timestamp, request.boundary) {
             Search::Found(offset) => self.answer_offset(asked, offset, out),
             Search::Cold(block) => Ok(Handled::Cold(block)),
         }

@@ -42,7 +42,7 @@ struct Destination {
 
 /// What one pass over the properties of a message finds.
 #[derive(Default)]
-struct Scan<'a> {
+struct PropertyScan<'a> {
     marks: Marks<'a>,
     is_wait_off: bool,
     is_transaction: bool,
@@ -53,9 +53,9 @@ struct Scan<'a> {
     needs_rebuild: bool,
 }
 
-impl<'a> Scan<'a> {
-    fn of(properties: &'a str) -> Scan<'a> {
-        let mut scan = Scan::default();
+impl<'a> PropertyScan<'a> {
+    fn of(properties: &'a str) -> PropertyScan<'a> {
+        let mut scan = PropertyScan::default();
         for (name, value) in Properties::new(properties.as_bytes()).iter() {
             match name {
                 property::KEYS => scan.marks.keys.keys = Some(value),
@@ -128,7 +128,7 @@ impl Broker {
     }
 
     fn try_send(&mut self, asked: &Asked, request: &SendRequest<'_>, out: &mut Output) -> Result<Handled, Refusal> {
-        let scan = Scan::of(request.properties);
+        let scan = PropertyScan::of(request.properties);
         self.check_can_store(!scan.is_wait_off)?;
         let is_retry = is_retry_topic(request.topic);
         scan.check_delay()?;
@@ -241,7 +241,7 @@ impl Broker {
         &mut self,
         asked: &Asked,
         request: &SendRequest<'_>,
-        scan: &Scan<'_>,
+        scan: &PropertyScan<'_>,
         destination: &Destination,
         reconsume_times: i32,
         out: &mut Output,
@@ -293,7 +293,7 @@ impl Broker {
         &mut self,
         asked: &Asked,
         request: &SendRequest<'_>,
-        scan: &Scan<'_>,
+        scan: &PropertyScan<'_>,
         destination: &Destination,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
@@ -311,7 +311,7 @@ impl Broker {
             let text = std::str::from_utf8(message.properties).map_err(|_| {
                 Refusal::new(ResponseCode::MessageIllegal, "properties of a message of the batch are no text")
             })?;
-            let inner = Scan::of(text);
+            let inner = PropertyScan::of(text);
             inner.check_no_delay()?;
             refuse_what_is_not_built(&inner, false)?;
             let mut stored = Vec::with_capacity(text.len() + OWN_PROPERTIES_BYTES);
@@ -378,7 +378,7 @@ impl Broker {
     }
 
     /// The properties as they are stored: the client's, without what is ours to say, then ours.
-    fn store_properties(&self, text: &str, scan: &Scan<'_>, made_unique: Option<&str>, out: &mut Vec<u8>) {
+    fn store_properties(&self, text: &str, scan: &PropertyScan<'_>, made_unique: Option<&str>, out: &mut Vec<u8>) {
         if scan.needs_rebuild {
             for (name, value) in Properties::new(text.as_bytes()).iter().filter(|(name, _)| !is_ours(name)) {
                 append_property(out, name, value);
@@ -419,7 +419,7 @@ struct Stored<'a> {
 }
 
 /// A message that asks for what ringmq cannot do yet is refused: delivering it at once would be worse than an error.
-fn refuse_what_is_not_built(scan: &Scan<'_>, is_retry: bool) -> Result<(), Refusal> {
+fn refuse_what_is_not_built(scan: &PropertyScan<'_>, is_retry: bool) -> Result<(), Refusal> {
     let refuse = |what: &'static str| Err(Refusal::new(ResponseCode::MessageIllegal, what));
     // A retry that was a half message once is an ordinary message now.
     if is_retry {

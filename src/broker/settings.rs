@@ -1,4 +1,5 @@
-//! What a broker goes by, from the node's configuration, whatever its role ([`super::life`]) is. Some of it changes while it runs: see [`Setting`](crate::config::table::Setting).
+//! What a broker goes by, from the node's configuration, whatever its role ([`super::life`]) is. Some of it changes while it runs: see
+//! [`Setting`](crate::config::table::Setting).
 
 use std::net::SocketAddr;
 

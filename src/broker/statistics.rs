@@ -20,7 +20,7 @@ pub(super) struct Statistics {
     by_name: FastMap<TopicName, usize>,
     /// By the queue's number: its topic, as far as one was looked up.
     by_queue: Vec<Option<TopicId>>,
-    entries: Slab<Entry>,
+    entries: Slab<Counted>,
     /// Ends of the list of entries, from the one that has rested longest to the one that was used last.
     oldest: Option<usize>,
     newest: Option<usize>,
@@ -52,7 +52,7 @@ struct TopicTallies {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Counted {
     topic: usize,
     /// `None`: of what is put.
     group: Option<GroupName>,
@@ -240,7 +240,7 @@ impl Statistics {
     fn add_entry(&mut self, now: MonoNs, topic: usize, group: Option<&str>) -> usize {
         let group = group.map(GroupName::from);
         let (tally, older) = (Tally::new(now), self.newest);
-        let entry = self.entries.insert(Entry {
+        let entry = self.entries.insert(Counted {
             topic,
             group: group.clone(),
             tally,
@@ -281,7 +281,7 @@ impl Statistics {
     }
 
     fn unlink(&mut self, entry: usize) {
-        let Entry { older, newer, .. } = self.entries[entry];
+        let Counted { older, newer, .. } = self.entries[entry];
         match older {
             Some(older) => self.entries[older].newer = newer,
             None => self.oldest = newer,
@@ -294,7 +294,7 @@ impl Statistics {
 
     fn remove(&mut self, entry: usize) {
         self.unlink(entry);
-        let Entry { topic, group, .. } = self.entries.remove(entry);
+        let Counted { topic, group, .. } = self.entries.remove(entry);
         let tallies = &mut self.topics[topic];
         match group {
             Some(group) => {

@@ -15,7 +15,7 @@ use crate::protocol::record::{Marks, RecordDraft, RecordView};
 
 /// Why a message was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum StoreError {
+pub(super) enum NotStored {
     /// The log took nothing.
     Append(AppendError),
     /// The record says that its body is a batch, and no topic here has such queues.
@@ -24,32 +24,32 @@ pub(super) enum StoreError {
     LacksReplicas,
 }
 
-impl StoreError {
+impl NotStored {
     /// Whether this message can never be stored, however long one waits.
     pub(super) fn is_final(self) -> bool {
-        matches!(self, StoreError::InnerBatch | StoreError::Append(AppendError::TooLarge(_)))
+        matches!(self, NotStored::InnerBatch | NotStored::Append(AppendError::TooLarge(_)))
     }
 }
 
-impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Refusal {
+impl From<NotStored> for Refusal {
+    fn from(error: NotStored) -> Refusal {
         match error {
-            StoreError::Append(AppendError::TailFull) => busy(),
-            StoreError::Append(AppendError::NoSegment { disk_full: true }) => Refusal::new(
+            NotStored::Append(AppendError::TailFull) => busy(),
+            NotStored::Append(AppendError::NoSegment { disk_full: true }) => Refusal::new(
                 ResponseCode::ServiceNotAvailable,
                 "service not available now: the disk is full; free space or shorten fileReservedTime, sends resume by themselves",
             ),
             // The next segment is on its way.
-            StoreError::Append(AppendError::NoSegment { disk_full: false }) => busy(),
-            StoreError::Append(AppendError::Stopped) => Refusal::new(
+            NotStored::Append(AppendError::NoSegment { disk_full: false }) => busy(),
+            NotStored::Append(AppendError::Stopped) => Refusal::new(
                 ResponseCode::ServiceNotAvailable,
                 "service not available now: the log has stopped after a disk failure",
             ),
-            StoreError::Append(AppendError::TooLarge(error)) => {
+            NotStored::Append(AppendError::TooLarge(error)) => {
                 Refusal::new(ResponseCode::MessageIllegal, Cow::Owned(error.to_string()))
             }
-            StoreError::LacksReplicas => Refusal::new(ResponseCode::SystemError, "in-sync replicas not enough"),
-            StoreError::InnerBatch => Refusal::new(
+            NotStored::LacksReplicas => Refusal::new(ResponseCode::SystemError, "in-sync replicas not enough"),
+            NotStored::InnerBatch => Refusal::new(
                 ResponseCode::MessageIllegal,
                 "the message is an inner batch, and its topic is not of that type",
             ),
@@ -71,7 +71,7 @@ impl Broker {
             return Err(busy());
         }
         if waits && self.lacks_replicas() {
-            return Err(StoreError::LacksReplicas.into());
+            return Err(NotStored::LacksReplicas.into());
         }
         Ok(())
     }
@@ -117,16 +117,16 @@ impl Broker {
     /// Stores one message and counts it. `queue` is that of the draft's topic and queue id.
     ///
     /// # Errors
-    /// [`StoreError`]; nothing has changed then.
+    /// [`NotStored`]; nothing has changed then.
     #[inline]
     pub(super) fn store(
         &mut self,
         now: Now,
         queue: QueueIndex,
         draft: &RecordDraft<'_>,
-    ) -> Result<Appended, StoreError> {
+    ) -> Result<Appended, NotStored> {
         check_kind(draft)?;
-        let appended = self.log.append(queue, draft).map_err(StoreError::Append)?;
+        let appended = self.log.append(queue, draft).map_err(NotStored::Append)?;
         self.note_put(now, queue, draft.topic, std::slice::from_ref(&appended));
         Ok(appended)
     }
@@ -134,15 +134,15 @@ impl Broker {
     /// Stores messages of one queue, all of them or none, with offsets in a row, and counts them.
     ///
     /// # Errors
-    /// [`StoreError`]; nothing has changed then.
+    /// [`NotStored`]; nothing has changed then.
     pub(super) fn store_all(
         &mut self,
         now: Now,
         queue: QueueIndex,
         drafts: &[RecordDraft<'_>],
-    ) -> Result<Vec<Appended>, StoreError> {
+    ) -> Result<Vec<Appended>, NotStored> {
         drafts.iter().try_for_each(check_kind)?;
-        let stored = self.log.append_batch(queue, drafts).map_err(StoreError::Append)?;
+        let stored = self.log.append_batch(queue, drafts).map_err(NotStored::Append)?;
         if let Some(first) = drafts.first() {
             self.note_put(now, queue, first.topic, &stored);
         }
@@ -166,8 +166,8 @@ impl Broker {
 /// An inner batch takes as many queue offsets as it has messages, which only queues of their own kind can say.
 /// Source: RocketMQ `HookUtils.checkInnerBatch`.
 #[inline]
-fn check_kind(draft: &RecordDraft<'_>) -> Result<(), StoreError> {
-    if draft.sys_flag & sys_flag::INNER_BATCH == 0 { Ok(()) } else { Err(StoreError::InnerBatch) }
+fn check_kind(draft: &RecordDraft<'_>) -> Result<(), NotStored> {
+    if draft.sys_flag & sys_flag::INNER_BATCH == 0 { Ok(()) } else { Err(NotStored::InnerBatch) }
 }
 
 /// Flow control, as stock clients know it.

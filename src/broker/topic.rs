@@ -83,14 +83,14 @@ impl Topic {
 
 /// The topics of a shard.
 #[derive(Debug, Default)]
-pub struct TopicTable {
+pub struct Topics {
     topics: Slab<Topic>,
     by_name: FastMap<TopicName, usize>,
     /// Changes with every change of a topic.
     pub version: DataVersion,
 }
 
-impl TopicTable {
+impl Topics {
     /// A topic by name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Topic> {
@@ -127,7 +127,7 @@ impl TopicTable {
     /// Creates a topic or changes its settings.
     ///
     /// # Errors
-    /// As of [`TopicTable::check_room`].
+    /// As of [`Topics::check_room`].
     pub fn put(&mut self, now: UnixMs, config: TopicConfig) -> Result<&mut Topic, Refusal> {
         self.check_room(std::slice::from_ref(&config))?;
         let known = self.by_name.get(&config.name).copied();
@@ -225,7 +225,7 @@ pub fn initial_topics(settings: &BrokerSettings) -> Vec<TopicConfig> {
 /// # Errors
 /// 17 if the default topic does not hand its settings on.
 pub fn auto_created(
-    topics: &TopicTable,
+    topics: &Topics,
     settings: &BrokerSettings,
     name: &str,
     default_topic: &str,

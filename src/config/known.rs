@@ -394,7 +394,7 @@ pub(super) const NOT_NEEDED: &[&str] = &[
 pub(super) const FIXED: [&str; 3] = ["brokerConfigPath", "configBlackList", "rocketmqHome"];
 
 /// A key that promises something which ringmq does not keep yet.
-pub(super) struct Promise {
+pub(super) struct KeyPromise {
     pub(super) key: &'static str,
     /// Values that ask for nothing, RocketMQ's default among them: accepted, in upper and lower case.
     pub(super) kept: &'static [&'static str],
@@ -402,19 +402,19 @@ pub(super) struct Promise {
     pub(super) advice: &'static str,
 }
 
-impl Promise {
+impl KeyPromise {
     pub(super) fn is_kept(&self, value: &str) -> bool {
         self.kept.iter().any(|kept| kept.eq_ignore_ascii_case(value))
     }
 }
 
-const fn promise(key: &'static str, kept: &'static [&'static str], advice: &'static str) -> Promise {
-    Promise { key, kept, advice }
+const fn promise(key: &'static str, kept: &'static [&'static str], advice: &'static str) -> KeyPromise {
+    KeyPromise { key, kept, advice }
 }
 
 /// A value that is not kept is refused: a broker that ignores `aclEnable=true` is open to everyone without saying so, and whoever asks for
 /// a filter, a queue or an exporter is to hear at the start that there is none.
-pub(super) const PROMISES: &[Promise] = &[
+pub(super) const PROMISES: &[KeyPromise] = &[
     promise("aclEnable", OFF, ACCESS),
     promise("authenticationEnabled", OFF, ACCESS),
     promise("authorizationEnabled", OFF, ACCESS),

@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use super::node::NodeConfig;
-use super::properties::Entry;
+use super::properties::Property;
 use super::table::{self, Setting};
-use super::value::{self, Value};
+use super::value::{self, SettingValue};
 use super::{ConfigError, Fault, NotNeeded};
 
 /// A checked configuration of one name server.
@@ -103,7 +103,7 @@ impl NamesrvConfig {
     }
 
     /// Takes the keys of [`NamesrvConfig::EMBEDDED`] from a node's file.
-    pub(super) fn embed(&mut self, entries: &[Entry], file: &str) -> Result<(), ConfigError> {
+    pub(super) fn embed(&mut self, entries: &[Property], file: &str) -> Result<(), ConfigError> {
         for entry in entries.iter().filter(|entry| NamesrvConfig::EMBEDDED.contains(&entry.key.as_str())) {
             let row = NAMESRV.iter().find(|row| row.key == entry.key).expect("EMBEDDED names rows of the table");
             (row.set)(self, &entry.value).map_err(|expected| {
@@ -140,7 +140,7 @@ macro_rules! flag {
             default: $default,
             doc: $doc,
             set: |c, v| {
-                c.$field = Value::read(v)?;
+                c.$field = SettingValue::read(v)?;
                 Ok(())
             },
             get: |c| c.$field.to_string(),
@@ -177,7 +177,7 @@ const NAMESRV: &[Setting<NamesrvConfig>] = &[
         default: "ringmq-data/namesrv/kvConfig.json",
         doc: "File that keeps what updateKvConfig sets; its folder is created. Routes are never kept: brokers register again.",
         set: |c, v| {
-            c.kv_config_path = Value::read(v)?;
+            c.kv_config_path = SettingValue::read(v)?;
             Ok(())
         },
         get: |c| c.kv_config_path.display().to_string(),

@@ -4,10 +4,10 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use super::properties::Entry;
+use super::properties::Property;
 use super::replication::{self, Replication};
 use super::table::{self, Draft, Setting, online, setting};
-use super::value::{self, Addresses, HoursOfDay, Value};
+use super::value::{self, Addresses, HoursOfDay, SettingValue};
 use super::{ConfigError, Fault, NamesrvConfig, NotNeeded};
 use crate::limits::{DISK_BLOCK_BYTES, FRAME_BYTES_MAX, SHARDS_MAX, TAIL_BYTES_MIN};
 use crate::model::{BrokerId, Role};
@@ -180,7 +180,7 @@ impl NodeConfig {
     ///
     /// # Errors
     /// The first fault of the text, or the contradiction that it would bring about.
-    pub fn changed(&self, text: &str) -> Result<(NodeConfig, Vec<Entry>), ConfigError> {
+    pub fn changed(&self, text: &str) -> Result<(NodeConfig, Vec<Property>), ConfigError> {
         let mut config = self.clone();
         let changes = table::change(&mut config, NodeConfig::tables(), &NamesrvConfig::keys(), text)?;
         let mut draft = Draft { config, entries: changes, file: table::REQUEST.to_owned(), not_needed: Vec::new() };
@@ -358,7 +358,7 @@ impl fmt::Display for FlushDiskType {
     }
 }
 
-impl Value for FlushDiskType {
+impl SettingValue for FlushDiskType {
     fn read(text: &str) -> Result<Self, String> {
         match text {
             "ASYNC_FLUSH" => Ok(FlushDiskType::Async),
@@ -527,7 +527,7 @@ const NODE: &[Setting<NodeConfig>] = &[
         "0",
         "0 is the master of this brokerName; each of its slaves has another number.",
         |c, v| {
-            c.broker_id = BrokerId(Value::read(v)?);
+            c.broker_id = BrokerId(SettingValue::read(v)?);
             Ok(())
         },
         |c| c.broker_id.to_string()
@@ -547,7 +547,7 @@ const NODE: &[Setting<NodeConfig>] = &[
         "",
         "The IP address that clients are told to connect to. Default: 127.0.0.1 for `all`; for `broker` the address from which the name server is reached.",
         |c, v| {
-            c.advertised_ip = Value::read(v)?;
+            c.advertised_ip = SettingValue::read(v)?;
             Ok(())
         },
         |c| shown(c.advertised_ip)
@@ -557,7 +557,7 @@ const NODE: &[Setting<NodeConfig>] = &[
         "",
         "The IP address that slaves are told to connect to. Default: as brokerIP1.",
         |c, v| {
-            c.replication_ip = Value::read(v)?;
+            c.replication_ip = SettingValue::read(v)?;
             Ok(())
         },
         |c| shown(c.replication_ip)
@@ -567,7 +567,7 @@ const NODE: &[Setting<NodeConfig>] = &[
         "",
         "The IP address to listen on. Default: 0.0.0.0, but 127.0.0.1 for `all` as long as brokerIP1 is a loopback address.",
         |c, v| {
-            c.bind_ip_given = Value::read(v)?;
+            c.bind_ip_given = SettingValue::read(v)?;
             Ok(())
         },
         |c| c.bind_ip.to_string()
@@ -613,7 +613,7 @@ const NODE: &[Setting<NodeConfig>] = &[
         "ringmq-data",
         "Folder of all data of this node; created if it is missing.",
         |c, v| {
-            c.store_root = Value::read(v)?;
+            c.store_root = SettingValue::read(v)?;
             Ok(())
         },
         |c| c.store_root.display().to_string()
@@ -623,7 +623,7 @@ const NODE: &[Setting<NodeConfig>] = &[
         "",
         "Accepted for Apache's files; must lie in storePathRootDir, where each shard keeps its own commit log.",
         |c, v| {
-            c.store_path_commit_log = Value::read(v)?;
+            c.store_path_commit_log = SettingValue::read(v)?;
             Ok(())
         },
         |c| shown(c.store_path_commit_log.as_ref().map(|path| path.display().to_string()))
@@ -635,7 +635,7 @@ const NODE: &[Setting<NodeConfig>] = &[
         "/dev/shm",
         "Folder on tmpfs for the newest bytes of each shard's log. On a disk, or too full, ASYNC_FLUSH replies after the write instead.",
         |c, v| {
-            c.tail_path = Value::read(v)?;
+            c.tail_path = SettingValue::read(v)?;
             Ok(())
         },
         |c| c.tail_path.display().to_string()

@@ -7,7 +7,7 @@ use super::{ConfigError, Fault};
 
 /// One `key = value` of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct Property {
     /// Where the entry begins, from 1.
     pub line: usize,
     /// Unescaped.
@@ -20,8 +20,8 @@ pub struct Entry {
 ///
 /// # Errors
 /// [`Fault::BadEscape`] and [`Fault::SetTwice`], with the line.
-pub fn parse(file: &str, text: &str) -> Result<Vec<Entry>, ConfigError> {
-    let mut entries: Vec<Entry> = Vec::new();
+pub fn parse(file: &str, text: &str) -> Result<Vec<Property>, ConfigError> {
+    let mut entries: Vec<Property> = Vec::new();
     for (line, logical) in logical_lines(text) {
         let at = |fault| ConfigError::new(file, Some(line), fault);
         let (raw_key, raw_value) = split_key(&logical);
@@ -33,7 +33,7 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Entry>, ConfigError> {
             }
             continue;
         }
-        entries.push(Entry { line, key, value });
+        entries.push(Property { line, key, value });
     }
     Ok(entries)
 }
@@ -41,9 +41,9 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Entry>, ConfigError> {
 /// The same file with other values; everything else stays as it is. A key that is not set yet is put below the line that shows its default
 /// commented out, or at the end.
 #[must_use]
-pub fn set(text: &str, changes: &[Entry]) -> String {
+pub fn set(text: &str, changes: &[Property]) -> String {
     let ending = if text.contains("\r\n") { "\r\n" } else { "\n" };
-    let written = |change: &Entry| format!("{}={}{ending}", change.key, change.value.replace('\\', "\\\\"));
+    let written = |change: &Property| format!("{}={}{ending}", change.key, change.value.replace('\\', "\\\\"));
     let mut lines: Vec<String> = Vec::new();
     let mut set_already: Vec<&str> = Vec::new();
     let mut naturals = text.split_inclusive('\n').map(str::to_owned).peekable();
@@ -180,8 +180,8 @@ mod tests {
     fn other_values_leave_everything_else_as_it_is() {
         let check = |text: &str, changes: &[(&str, &str)], expected: &str| {
             let entry =
-                |(key, value): &(&str, &str)| Entry { line: 1, key: (*key).to_owned(), value: (*value).to_owned() };
-            let changes: Vec<Entry> = changes.iter().map(entry).collect();
+                |(key, value): &(&str, &str)| Property { line: 1, key: (*key).to_owned(), value: (*value).to_owned() };
+            let changes: Vec<Property> = changes.iter().map(entry).collect();
             let changed = set(text, &changes);
             assert_eq!(changed, expected, "{text:?}");
             let found = parse("f", &changed).expect("it is well-formed still");

@@ -2,7 +2,7 @@
 
 use super::node::NodeConfig;
 use super::table::{Draft, Setting, online, setting};
-use super::value::{self, Addresses, Value as _};
+use super::value::{self, Addresses, SettingValue as _};
 use super::{ConfigError, Fault};
 use crate::model::{BrokerId, Role};
 

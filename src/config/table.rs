@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::properties::{self, Entry};
+use super::properties::{self, Property};
 use super::{ConfigError, Fault, NotNeeded, known};
 
 /// One setting of a configuration `C`.
@@ -32,7 +32,7 @@ pub(super) const fn online<C>(mut row: Setting<C>) -> Setting<C> {
     row
 }
 
-/// One row of a table: a field read by its type's [`Value`](super::value::Value), a number within bounds, or functions of its own.
+/// One row of a table: a field read by its type's [`SettingValue`](super::value::SettingValue), a number within bounds, or functions of its own.
 macro_rules! setting {
     ($key:literal, $default:literal, $($field:ident).+, $doc:literal) => {
         $crate::config::table::setting!(
@@ -40,7 +40,7 @@ macro_rules! setting {
             $default,
             $doc,
             |c, v| {
-                c.$($field).+ = $crate::config::value::Value::read(v)?;
+                c.$($field).+ = $crate::config::value::SettingValue::read(v)?;
                 Ok(())
             },
             |c| c.$($field).+.to_string()
@@ -74,7 +74,7 @@ pub(super) use setting;
 /// What a file said, before the fields are compared with one another.
 pub(super) struct Draft<C> {
     pub(super) config: C,
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<Property>,
     pub(super) file: String,
     pub(super) not_needed: Vec<NotNeeded>,
 }
@@ -136,7 +136,7 @@ pub(super) fn change<C>(
     tables: &[&[Setting<C>]],
     elsewhere: &[&str],
     text: &str,
-) -> Result<Vec<Entry>, ConfigError> {
+) -> Result<Vec<Property>, ConfigError> {
     let rows = || tables.iter().flat_map(|table| table.iter());
     let mut changes = Vec::new();
     for entry in properties::parse(REQUEST, text)? {

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use crate::protocol::message::DelayLevels;
 
 /// Reads one setting's value; the error says what a value must be.
-pub(super) trait Value: Sized {
+pub(super) trait SettingValue: Sized {
     fn read(text: &str) -> Result<Self, String>;
 }
 
-impl Value for bool {
+impl SettingValue for bool {
     fn read(text: &str) -> Result<Self, String> {
         // Java takes everything but "true" as false; a typing error must not switch something off.
         match text.to_ascii_lowercase().as_str() {
@@ -22,25 +22,25 @@ impl Value for bool {
     }
 }
 
-impl Value for String {
+impl SettingValue for String {
     fn read(text: &str) -> Result<Self, String> {
         Ok(text.to_owned())
     }
 }
 
-impl Value for PathBuf {
+impl SettingValue for PathBuf {
     fn read(text: &str) -> Result<Self, String> {
         if text.is_empty() { Err("the path of a folder or file".to_owned()) } else { Ok(PathBuf::from(text)) }
     }
 }
 
-impl Value for Option<PathBuf> {
+impl SettingValue for Option<PathBuf> {
     fn read(text: &str) -> Result<Self, String> {
         if text.is_empty() { Ok(None) } else { PathBuf::read(text).map(Some) }
     }
 }
 
-impl Value for Option<IpAddr> {
+impl SettingValue for Option<IpAddr> {
     fn read(text: &str) -> Result<Self, String> {
         match text {
             "" => Ok(None),
@@ -54,7 +54,7 @@ impl Value for Option<IpAddr> {
     }
 }
 
-impl Value for DelayLevels {
+impl SettingValue for DelayLevels {
     fn read(text: &str) -> Result<Self, String> {
         DelayLevels::parse(text).map_err(|error| format!("delays such as 1s 10m 2h 1d: {error}"))
     }
@@ -64,7 +64,7 @@ impl Value for DelayLevels {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Addresses(pub(super) Vec<String>);
 
-impl Value for Addresses {
+impl SettingValue for Addresses {
     fn read(text: &str) -> Result<Self, String> {
         let expected = "a list of HOST:PORT, separated by ;";
         let mut addresses: Vec<String> = Vec::new();
@@ -103,7 +103,7 @@ impl fmt::Display for HoursOfDay {
     }
 }
 
-impl Value for HoursOfDay {
+impl SettingValue for HoursOfDay {
     fn read(text: &str) -> Result<Self, String> {
         let expected = || "hours of the day from 00 to 23, with ; between".to_owned();
         let mut bits = 0;
@@ -118,7 +118,7 @@ impl Value for HoursOfDay {
 /// Whole numbers, with optional bounds that the setting itself names.
 macro_rules! whole_number {
     ($($type:ty),*) => {$(
-        impl Value for $type {
+        impl SettingValue for $type {
             fn read(text: &str) -> Result<Self, String> {
                 text.parse().map_err(|_| format!("a whole number from {} to {}", <$type>::MIN, <$type>::MAX))
             }

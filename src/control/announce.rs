@@ -36,7 +36,7 @@ pub enum Command {
     /// The shard is a slave from now on, or a master, which follows nobody.
     Live(ShardId, Role),
     /// A slave's master is there now, or elsewhere, or gone.
-    Follow(ShardId, Option<Master>),
+    Follow(ShardId, Option<MasterAddress>),
     /// A slave's commits go to its master.
     GiveBack(ShardId, Vec<OffsetCommit>),
     /// Settings are to be changed: then [`Announcer::settings_changed`], or the origin is told why not.
@@ -56,7 +56,7 @@ pub enum Command {
 
 /// Where a name server says that a slave's master is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Master {
+pub struct MasterAddress {
     /// `host:port` for clients.
     pub address: String,
     /// `host:port` for slaves.
@@ -71,7 +71,7 @@ pub enum LinkReport {
         /// The shard's, see [`ShardView::generation`].
         generation: u64,
         /// Of a slave: its master, if this name server knows one.
-        master: Option<Master>,
+        master: Option<MasterAddress>,
     },
     /// The name server cannot be reached or refused; nobody waits for it until it registers again.
     Down,
@@ -90,23 +90,23 @@ pub struct ShardView {
     pub broker_id: BrokerId,
     listens: bool,
     stopped: Option<StopReason>,
-    links: Vec<Link>,
+    links: Vec<NameServerLink>,
     /// Of a slave: the master that it was told to follow.
-    master: Option<Master>,
+    master: Option<MasterAddress>,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Link {
+struct NameServerLink {
     registered: u64,
     down: bool,
     /// Something was answered without it: nobody waits for it until it registers again.
     late: bool,
-    master: Option<Master>,
+    master: Option<MasterAddress>,
 }
 
 /// A change that someone waits for.
 #[derive(Clone, Debug)]
-struct Pending {
+struct PendingChange {
     origin: ShardId,
     ticket: u64,
     /// Siblings that have not created the topic yet, by the ticket they were given.
@@ -130,7 +130,7 @@ pub struct Announcer {
     shards: BTreeMap<ShardId, ShardView>,
     /// `brokerPermission`, by which every topic is registered.
     permission: u8,
-    pending: Vec<Pending>,
+    pending: Vec<PendingChange>,
     next_ticket: u64,
     ready: bool,
     ready_deadline: Option<MonoNs>,
@@ -141,7 +141,7 @@ impl Announcer {
     /// For `shards` shards, each of which has a link to each of `name_servers` name servers; `permission` is `brokerPermission`.
     #[must_use]
     pub fn new(shards: u16, name_servers: usize, permission: u8) -> Announcer {
-        let view = || ShardView { links: vec![Link::default(); name_servers], ..ShardView::default() };
+        let view = || ShardView { links: vec![NameServerLink::default(); name_servers], ..ShardView::default() };
         Announcer {
             shards: (0..shards).map(|shard| (ShardId(shard), view())).collect(),
             permission,
@@ -285,7 +285,7 @@ impl Announcer {
             match report {
                 LinkReport::Registered { generation, master } => {
                     let is_news = link.master != master;
-                    *link = Link { registered: generation, down: false, late: false, master: master.clone() };
+                    *link = NameServerLink { registered: generation, down: false, late: false, master: master.clone() };
                     if is_news && let Some(master) = view.follow(master) {
                         commands.push(Command::Follow(shard, master));
                     }
@@ -375,7 +375,7 @@ impl Announcer {
         settings: Option<Settings>,
     ) {
         let deadline = now.plus_ms(if settings.is_some() { SETTINGS_WITHIN_MS } else { KNOWN_WITHIN_MS });
-        self.pending.push(Pending { origin, ticket, ensuring, needed, deadline, settings });
+        self.pending.push(PendingChange { origin, ticket, ensuring, needed, deadline, settings });
     }
 
     /// A shard registers once it both listens and has told its whole table: a route must not lead to a closed port.
@@ -430,7 +430,7 @@ impl Announcer {
     }
 }
 
-impl Pending {
+impl PendingChange {
     /// What the origin is told when it is known, or was waited for long enough.
     fn answer(&self) -> ToShard {
         let ticket = self.ticket;
@@ -465,7 +465,7 @@ impl ShardView {
     ///
     /// Name servers learn of a change one after the other. One that names a new master wins; one that names none any more does not, as
     /// long as another still names one: it may just have been started.
-    fn follow(&mut self, said: Option<Master>) -> Option<Option<Master>> {
+    fn follow(&mut self, said: Option<MasterAddress>) -> Option<Option<MasterAddress>> {
         let is_still_named = || self.links.iter().any(|link| link.master.is_some() && link.master == self.master);
         let next = match said {
             Some(master) => Some(master),
@@ -481,7 +481,7 @@ impl ShardView {
 
     /// A shard that does not listen yet has nobody who could know it, and nobody waits for that.
     fn is_known(&self, generation: u64) -> bool {
-        let waits_for = |link: &Link| !link.down && !link.late && link.registered < generation;
+        let waits_for = |link: &NameServerLink| !link.down && !link.late && link.registered < generation;
         !self.is_registered() || !self.links.iter().any(waits_for)
     }
 
@@ -706,8 +706,8 @@ mod tests {
     fn a_slave_follows_the_newest_master_that_a_name_server_names() {
         let mut announcer = Announcer::new(1, 2, 6);
         let mut said = |link: usize, address: Option<&str>| {
-            let master =
-                address.map(|address| Master { address: address.to_owned(), ha_address: format!("{address}-ha") });
+            let master = address
+                .map(|address| MasterAddress { address: address.to_owned(), ha_address: format!("{address}-ha") });
             shown(&announcer.handle_link(T0, A, link, LinkReport::Registered { generation: 1, master }))
         };
         let nothing = Vec::<String>::new();

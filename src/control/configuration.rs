@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::kept_file;
-use crate::config::properties::{self, Entry};
+use crate::config::properties::{self, Property};
 use crate::config::{ConfigError, Fault, NodeConfig};
 use crate::letter::SettingsRefused;
 use crate::protocol::code::ResponseCode;
@@ -58,7 +58,7 @@ impl Configuration {
         clippy::disallowed_methods,
         reason = "the control plane is a shell; a few kilobytes, when an operator asks"
     )]
-    fn keep(&self, changes: &[Entry]) -> Result<(), SettingsRefused> {
+    fn keep(&self, changes: &[Property]) -> Result<(), SettingsRefused> {
         let Some(file) = &self.file else { return Ok(()) };
         let failed = |reason: String| SettingsRefused {
             code: ResponseCode::SystemError,

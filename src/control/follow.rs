@@ -1,4 +1,5 @@
-//! A slave's link to its master's listen port, which rests while the shard is a master: takes topics, groups and offsets, and gives back commits that the master missed.
+//! A slave's link to its master's listen port, which rests while the shard is a master: takes topics, groups and offsets, and gives back commits
+//! that the master missed.
 //!
 //! One task a shard. It tells the shard where the master is, then asks the master for its tables: at once, and then again and
 //! again. A ringmq master says in a few bytes that nothing has changed, so it is asked often; Apache's tells its tables each time. What has
@@ -15,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use super::announce::Master;
+use super::announce::MasterAddress;
 use super::mailbox::ShardSender;
 use super::wire::{Wire, WireError};
 use crate::letter::{Metadata, OffsetCommit, ToShard};
@@ -56,18 +57,18 @@ pub(super) struct Followed {
     /// Whether the shard is a slave: a master follows nobody.
     pub(super) is_slave: bool,
     /// What name servers say.
-    pub(super) master: Option<Master>,
+    pub(super) master: Option<MasterAddress>,
 }
 
 /// Where the master is, as the shard was told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Found {
+struct MasterPlace {
     ha_address: Option<SocketAddr>,
     address: Option<SocketAddr>,
 }
 
 /// Why a session with a master ended.
-enum Ended {
+enum SessionEnd {
     /// Name servers say something else now.
     Changed,
     Failed(WireError),
@@ -78,7 +79,7 @@ enum Ended {
 impl Follower {
     /// Runs until the control plane ends. Local task.
     pub(super) async fn run(mut self) {
-        let mut told = Found::default();
+        let mut told = MasterPlace::default();
         let mut warned = false;
         loop {
             let found = self.look_up().await;
@@ -93,14 +94,14 @@ impl Follower {
             let ended = match found.address {
                 Some(address) => self.session(address, &mut warned).await,
                 None => match self.master.changed().await {
-                    Ok(()) => Ended::Changed,
-                    Err(_) => Ended::Stopped,
+                    Ok(()) => SessionEnd::Changed,
+                    Err(_) => SessionEnd::Stopped,
                 },
             };
             match ended {
-                Ended::Changed => {}
-                Ended::Stopped => return,
-                Ended::Failed(error) => {
+                SessionEnd::Changed => {}
+                SessionEnd::Stopped => return,
+                SessionEnd::Failed(error) => {
                     if warned {
                         debug!(shard = %self.shard, %error, "the master's tables are still not to be had");
                     } else {
@@ -113,10 +114,10 @@ impl Follower {
         }
     }
 
-    async fn look_up(&mut self) -> Found {
+    async fn look_up(&mut self) -> MasterPlace {
         let Followed { is_slave, master: said } = self.master.borrow_and_update().clone();
         if !is_slave {
-            return Found::default();
+            return MasterPlace::default();
         }
         let ha_address = match (&self.ha_master, &said) {
             (Some(fixed), _) => resolve(fixed).await,
@@ -127,30 +128,30 @@ impl Follower {
             Some(master) => resolve(&master.address).await,
             None => None,
         };
-        Found { ha_address, address }
+        MasterPlace { ha_address, address }
     }
 
     /// One connection to the master, until it fails or the master is another.
-    async fn session(&mut self, address: SocketAddr, warned: &mut bool) -> Ended {
+    async fn session(&mut self, address: SocketAddr, warned: &mut bool) -> SessionEnd {
         let name = address.to_string();
         let connected = tokio::select! {
             connected = Wire::connect(&name) => connected,
-            changed = self.master.changed() => return if changed.is_ok() { Ended::Changed } else { Ended::Stopped },
+            changed = self.master.changed() => return if changed.is_ok() { SessionEnd::Changed } else { SessionEnd::Stopped },
         };
         let mut wire = match connected {
             Ok(wire) => wire,
-            Err(error) => return Ended::Failed(error),
+            Err(error) => return SessionEnd::Failed(error),
         };
         let mut seen = Seen::default();
         loop {
             match seen.look(&mut wire).await {
                 Ok(Some(metadata)) => {
                     if self.mailbox.send(ToShard::Metadata(Box::new(metadata))).await.is_err() {
-                        return Ended::Stopped;
+                        return SessionEnd::Stopped;
                     }
                 }
                 Ok(None) => {}
-                Err(error) => return Ended::Failed(error),
+                Err(error) => return SessionEnd::Failed(error),
             }
             *warned = false;
             let mut period = std::pin::pin!(sleep(seen.period()));
@@ -158,14 +159,14 @@ impl Follower {
                 tokio::select! {
                     () = &mut period => break,
                     changed = self.master.changed() => {
-                        return if changed.is_ok() { Ended::Changed } else { Ended::Stopped };
+                        return if changed.is_ok() { SessionEnd::Changed } else { SessionEnd::Stopped };
                     }
                     Some(commits) = self.commits.recv() => {
                         if let Err(error) = self.give_back(&mut wire, commits).await {
-                            return Ended::Failed(error);
+                            return SessionEnd::Failed(error);
                         }
                     }
-                    error = wire.wait_closed() => return Ended::Failed(error),
+                    error = wire.wait_closed() => return SessionEnd::Failed(error),
                 }
             }
         }

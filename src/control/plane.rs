@@ -24,7 +24,7 @@ use super::clock::Clock;
 use super::configuration::{Changed, Configuration};
 use super::follow::{Followed, Follower};
 use super::mailbox::{ControlReceiver, ShardSender};
-use super::registrar::{Identity, Link, Pace, Wanted};
+use super::registrar::{Identity, Pace, Registrar, Wanted};
 use super::server::Server;
 use super::{kept_file, restore};
 use crate::config::NamesrvConfig;
@@ -274,7 +274,7 @@ impl Node {
             let (wanted, receiver) = watch::channel(Wanted::Nothing);
             let identity = Rc::new(seat.identity);
             for (index, name_server) in plan.name_servers.iter().enumerate() {
-                let link = Link {
+                let link = Registrar {
                     identity: Rc::clone(&identity),
                     index,
                     name_server: name_server.clone(),

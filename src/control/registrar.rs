@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::announce::{Announcer, LinkReport, Master, ShardView};
+use super::announce::{Announcer, LinkReport, MasterAddress, ShardView};
 use super::wire::{Wire, WireError};
 use crate::limits::FRAME_BYTES_MAX;
 use crate::model::{BrokerId, ShardId};
@@ -73,7 +73,7 @@ pub enum Wanted {
 }
 
 /// One shard at one name server.
-pub struct Link {
+pub struct Registrar {
     /// Who is registered.
     pub identity: Rc<Identity>,
     /// Number of the name server, for reports.
@@ -104,7 +104,7 @@ enum LinkError {
 /// How a session ended other than by an error.
 struct SaidGoodbye;
 
-impl Link {
+impl Registrar {
     /// Runs until goodbye was said. Local task.
     pub async fn run(mut self) {
         let mut retry = RETRY_MIN;
@@ -189,7 +189,7 @@ impl Link {
     }
 
     /// 103; the generation that was told, and for a slave where its master is.
-    async fn register(&self, wire: &mut Wire, told: Option<u64>) -> Result<(u64, Option<Master>), LinkError> {
+    async fn register(&self, wire: &mut Wire, told: Option<u64>) -> Result<(u64, Option<MasterAddress>), LinkError> {
         let (generation, broker_id, bodies) = {
             let announcer = self.announcer.borrow();
             let view = announcer.shard(self.identity.shard).ok_or(LinkError::NoShard)?;
@@ -206,9 +206,9 @@ impl Link {
         &self,
         wire: &mut Wire,
         broker_id: BrokerId,
-        part: &Part,
-    ) -> Result<Option<Master>, LinkError> {
-        let Part { body, is_whole } = part;
+        part: &RegistrationPart,
+    ) -> Result<Option<MasterAddress>, LinkError> {
+        let RegistrationPart { body, is_whole } = part;
         if body.len() > PART_BYTES_MAX {
             return Err(LinkError::TooLong { bytes: body.len() });
         }
@@ -230,9 +230,10 @@ impl Link {
         let answer = wire.ask(RequestCode::RegisterBroker, &ext, body, self.pace.answer_within).await?;
         let (address, ha_address) = (answer.field("masterAddr"), answer.field("haServerAddr"));
         let master = address.zip(ha_address).filter(|(address, _)| *address != identity.address);
-        Ok(master
-            .filter(|_| broker_id != MASTER)
-            .map(|(address, ha_address)| Master { address: address.to_owned(), ha_address: ha_address.to_owned() }))
+        Ok(master.filter(|_| broker_id != MASTER).map(|(address, ha_address)| MasterAddress {
+            address: address.to_owned(),
+            ha_address: ha_address.to_owned(),
+        }))
     }
 
     /// 104.
@@ -250,7 +251,7 @@ impl Link {
 }
 
 /// One body of a registration.
-struct Part {
+struct RegistrationPart {
     body: Vec<u8>,
     /// Whether it is all of the table.
     is_whole: bool,
@@ -262,7 +263,7 @@ struct Part {
 /// A name server takes changes of known topics with a new version only, and then of all topics that it is told: a write permission that an
 /// operator wiped there comes back with whatever else is told. So a change is told alone, with the new version. Behind it goes a table that is not
 /// large, with the same version: name servers with `deleteTopicWithBrokerRegistration` have forgotten what they were not told.
-fn bodies_of(view: &ShardView, told: Option<u64>, permission: u8) -> Vec<Part> {
+fn bodies_of(view: &ShardView, told: Option<u64>, permission: u8) -> Vec<RegistrationPart> {
     let since = told.filter(|told| *told < view.generation);
     let Some(since) = since else {
         return parts_of(view, 0, permission, told.is_none());
@@ -276,7 +277,7 @@ fn bodies_of(view: &ShardView, told: Option<u64>, permission: u8) -> Vec<Part> {
 
 /// What changed in generations after `since`. If name servers are to take it all (`is_news`) each part has a version of its own, and the last one
 /// the table's; else they only add what they lack.
-fn parts_of(view: &ShardView, since: u64, permission: u8, is_news: bool) -> Vec<Part> {
+fn parts_of(view: &ShardView, since: u64, permission: u8, is_news: bool) -> Vec<RegistrationPart> {
     let topics = view.topics.values().filter(|(_, changed_in)| *changed_in > since);
     let topics: Vec<TopicConfig> = topics.map(|(config, _)| masked(config, permission)).collect();
     let parts: Vec<&[TopicConfig]> =
@@ -287,7 +288,7 @@ fn parts_of(view: &ShardView, since: u64, permission: u8, is_news: bool) -> Vec<
         let version = DataVersion { counter: view.version.counter.saturating_sub(behind), ..view.version };
         let topics = part.iter().map(|config| (config.name.clone(), config.clone())).collect();
         let body = RegisterBody { table: TopicTable { version, topics }, filter_servers: Vec::new() }.encode();
-        Part { body, is_whole: since == 0 && last == 0 }
+        RegistrationPart { body, is_whole: since == 0 && last == 0 }
     };
     parts.iter().enumerate().map(part).collect()
 }
@@ -320,8 +321,8 @@ mod tests {
         view
     }
 
-    fn shown(parts: &[Part]) -> Vec<String> {
-        let show = |part: &Part| {
+    fn shown(parts: &[RegistrationPart]) -> Vec<String> {
+        let show = |part: &RegistrationPart| {
             let table = RegisterBody::decode(&part.body).expect("it was just made").table;
             let names: Vec<String> = table.topics.keys().map(ToString::to_string).collect();
             format!("{} v{}{}", names.join(","), table.version.counter, if part.is_whole { " whole" } else { "" })
@@ -350,7 +351,8 @@ mod tests {
         let large = view(&topics, 2, 9);
         let versions = |told| {
             let parts = bodies_of(&large, told, 6);
-            let version = |part: &Part| RegisterBody::decode(&part.body).expect("made").table.version.counter;
+            let version =
+                |part: &RegistrationPart| RegisterBody::decode(&part.body).expect("made").table.version.counter;
             (parts.iter().map(version).collect::<Vec<_>>(), parts.iter().any(|part| part.is_whole))
         };
         assert_eq!(versions(None), (vec![8, 9], false));

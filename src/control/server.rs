@@ -21,7 +21,7 @@ use super::clock::Clock;
 use super::kept_file;
 use crate::limits::{NAMESRV_CONNECTIONS_MAX, NAMESRV_PARTIAL_BYTES_MAX};
 use crate::model::ConnectionId;
-use crate::namesrv::{Answer, Effect, NameServer};
+use crate::namesrv::{Answer, NameServer, NameServerEffect};
 use crate::protocol::code::RequestCode;
 use crate::protocol::frame::{self, FrameError, RawFrame};
 use crate::protocol::header::{Header, HeaderError};
@@ -45,13 +45,13 @@ const READ_APART_BYTES: usize = 64 * 1024;
 pub struct Server {
     machine: Rc<RefCell<NameServer>>,
     clock: Clock,
-    counts: Rc<Counts>,
+    counts: Rc<ServerCounts>,
     /// One large frame at a time is in memory beyond the budget of unfinished ones.
     large_frames: Rc<Semaphore>,
 }
 
 #[derive(Default)]
-struct Counts {
+struct ServerCounts {
     next_id: Cell<u64>,
     connections: Cell<usize>,
     partial_bytes: Cell<usize>,
@@ -185,7 +185,7 @@ impl Server {
         let mut machine = self.machine.borrow_mut();
         let mut answer = machine.handle(self.clock.now(), id, &header, frame.body);
         if let Some(effect) = answer.effect.take() {
-            let Effect::PersistKv { path, content } = *effect;
+            let NameServerEffect::PersistKv { path, content } = *effect;
             if let Err(error) = kept_file::replace(&path, &content) {
                 answer.fail(&format!("{} could not be written: {error}", path.display()));
             }
@@ -242,7 +242,7 @@ async fn write(stream: &mut TcpStream, replies: &mut BytesMut) -> Result<(), Clo
 struct Partial<'a> {
     bytes: BytesMut,
     counted: usize,
-    counts: &'a Counts,
+    counts: &'a ServerCounts,
 }
 
 impl Partial<'_> {

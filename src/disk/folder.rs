@@ -86,7 +86,7 @@ pub struct Disk {
     uses: Cell<u64>,
     /// Held while a file is opened or its name changes: glommio looks at the path again after opening and panics if it is gone.
     names: Semaphore,
-    commits: InFlight,
+    commits: RunningCommits,
 }
 
 impl Disk {
@@ -101,7 +101,7 @@ impl Disk {
             open: RefCell::new(BTreeMap::new()),
             uses: Cell::new(0),
             names: Semaphore::new(1),
-            commits: InFlight::default(),
+            commits: RunningCommits::default(),
         })
     }
 
@@ -521,16 +521,16 @@ fn walk(root: &Path, below: &Path, found: &mut Vec<FileOnDisk>) -> io::Result<()
 
 /// Counts the commits that run, and wakes the one background writer when the current one ends.
 #[derive(Default)]
-struct InFlight {
+struct RunningCommits {
     running: Cell<u32>,
     ended: Cell<u64>,
     waiter: RefCell<Option<Waker>>,
 }
 
-impl InFlight {
-    fn begin(&self) -> Commit<'_> {
+impl RunningCommits {
+    fn begin(&self) -> RunningCommit<'_> {
         self.running.set(self.running.get() + 1);
-        Commit(self)
+        RunningCommit(self)
     }
 
     /// Returns when the commit that runs now has ended, at once if there is none.
@@ -550,9 +550,9 @@ impl InFlight {
     }
 }
 
-struct Commit<'a>(&'a InFlight);
+struct RunningCommit<'a>(&'a RunningCommits);
 
-impl Drop for Commit<'_> {
+impl Drop for RunningCommit<'_> {
     fn drop(&mut self) {
         self.0.running.set(self.0.running.get() - 1);
         self.0.ended.set(self.0.ended.get() + 1);
@@ -675,7 +675,7 @@ mod tests {
     #[test]
     fn background_writes_wait_for_the_commit_that_runs_only() {
         futures_lite::future::block_on(async {
-            let commits = InFlight::default();
+            let commits = RunningCommits::default();
             commits.current_ended().await;
             let first = commits.begin();
             let mut waiting = Box::pin(commits.current_ended());

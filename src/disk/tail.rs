@@ -166,19 +166,19 @@ impl TailKey {
 
 /// What a head says: whose tail, and how far its log went.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Head {
+struct TailHead {
     key: TailKey,
     appended: Option<LogOffset>,
 }
 
-impl Head {
+impl TailHead {
     /// Whether a file of `file_bytes` holds a ring that can be used, as long as the head says.
     fn is_whole(&self, file_bytes: u64) -> bool {
         let ring = self.key.ring_bytes;
         ring.is_power_of_two() && ring >= HEAD_BYTES && file_bytes == (HEAD_BYTES + ring) as u64
     }
 
-    fn decode(bytes: &[u8]) -> Option<Head> {
+    fn decode(bytes: &[u8]) -> Option<TailHead> {
         if bytes.get(..8)? != MAGIC {
             return None;
         }
@@ -197,7 +197,7 @@ impl Head {
             run: id(RUN_AT)?,
         };
         let appended = Some(number(APPENDED_AT)?).filter(|value| *value != NOTHING).map(LogOffset);
-        Some(Head { key, appended })
+        Some(TailHead { key, appended })
     }
 }
 
@@ -345,10 +345,10 @@ impl RunStarter {
     }
 }
 
-fn read_head(file: &mut File) -> io::Result<Option<Head>> {
+fn read_head(file: &mut File) -> io::Result<Option<TailHead>> {
     let mut head = Vec::with_capacity(HEAD_BYTES);
     file.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
-    Ok(Head::decode(&head))
+    Ok(TailHead::decode(&head))
 }
 
 /// Removes tails in `folder` whose store is gone: its path is missing or holds another manifest. Returns what was removed.

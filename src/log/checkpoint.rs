@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::commit_log::Log;
-use super::consume_queue::{BlockRef, Entry, Queue, Queues};
+use super::consume_queue::{BlockRef, ConsumeQueues, Entry, Queue};
 use super::file::{FileName, Work};
 use super::key_index::{KeyEntry, KeyIndex, Run};
 use super::segment::{KnownSegment, Segment};
@@ -254,7 +254,7 @@ fn put_keys(out: &mut Vec<u8>, keys: &KeyIndex, as_of: LogOffset) {
 /// A checkpoint that was read back.
 #[derive(Debug)]
 pub(super) struct Checkpoint {
-    pub(super) queues: Queues,
+    pub(super) queues: ConsumeQueues,
     pub(super) keys: KeyIndex,
     /// Where to read the log from.
     pub(super) replay_from: LogOffset,
@@ -271,7 +271,7 @@ pub(super) struct Checkpoint {
 impl Checkpoint {
     /// Reads a checkpoint; `None` if it is damaged, of another version or of a store with other sizes: then the log says it all.
     pub(super) fn decode(bytes: &[u8], settings: &LogSettings) -> Option<Checkpoint> {
-        let mut header = Cursor { rest: bytes };
+        let mut header = CheckpointReader { rest: bytes };
         if header.take(8)? != MAGIC {
             return None;
         }
@@ -282,8 +282,8 @@ impl Checkpoint {
         if crc32fast::hash(body) != crc {
             return None;
         }
-        let mut at = Cursor { rest: body };
-        let mut queues = Queues::default();
+        let mut at = CheckpointReader { rest: body };
+        let mut queues = ConsumeQueues::default();
         while at.take(1)? == [1] {
             at.queue(&mut queues)?;
         }
@@ -325,11 +325,11 @@ impl Checkpoint {
 }
 
 /// Reads fields one after another and checks what is left. Counts are not trusted: nothing is allocated for them in advance.
-struct Cursor<'a> {
+struct CheckpointReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Cursor<'a> {
+impl<'a> CheckpointReader<'a> {
     fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (here, rest) = self.rest.split_at_checked(len)?;
         self.rest = rest;
@@ -352,7 +352,7 @@ impl<'a> Cursor<'a> {
         self.array().map(i64::from_be_bytes)
     }
 
-    fn queue(&mut self, queues: &mut Queues) -> Option<()> {
+    fn queue(&mut self, queues: &mut ConsumeQueues) -> Option<()> {
         let topic_len = u16::from_be_bytes(self.array()?);
         let topic = std::str::from_utf8(self.take(usize::from(topic_len))?).ok()?;
         let index = queues.find_or_create(topic, QueueId(self.u32()?));

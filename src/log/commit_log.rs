@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::background::Background;
 use super::cache::BlockCache;
 use super::checkpoint::Checkpointer;
-use super::consume_queue::{Entry, QueueIndex, Queues};
+use super::consume_queue::{ConsumeQueues, Entry, QueueIndex};
 use super::derive;
 use super::file::{BlockId, Commit, FileName, Flush, IoError, IoId};
 use super::index_file::IndexFiles;
@@ -35,7 +35,7 @@ pub struct Log {
     pub(super) settings: LogSettings,
     pub(super) tail: Tail,
     pub(super) segments: Segments,
-    pub(super) queues: Queues,
+    pub(super) queues: ConsumeQueues,
     pub(super) keys: KeyIndex,
     pub(super) index: IndexFiles,
     pub(super) cache: BlockCache,
@@ -151,7 +151,7 @@ impl Log {
             settings,
             tail,
             segments,
-            queues: Queues::default(),
+            queues: ConsumeQueues::default(),
             written: end,
             flushed: end,
             confirm: end,
@@ -642,7 +642,7 @@ impl Log {
 /// Adds an entry to a queue, and closes a block when there are enough.
 #[inline]
 pub(super) fn push_entry(
-    queues: &mut Queues,
+    queues: &mut ConsumeQueues,
     index: &mut IndexFiles,
     block_entries: usize,
     queue: QueueIndex,

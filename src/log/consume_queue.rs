@@ -226,7 +226,7 @@ pub(super) fn is_sound_block(bytes: &[u8], block: &BlockRef, count: u32, queue_i
 
 /// All queues of a log.
 #[derive(Debug, Default)]
-pub(super) struct Queues {
+pub(super) struct ConsumeQueues {
     pub(super) list: Vec<Queue>,
     by_name: FastMap<TopicName, BTreeMap<QueueId, QueueIndex>>,
     /// Entries in memory, of all queues.
@@ -236,7 +236,7 @@ pub(super) struct Queues {
     scratch: Vec<u8>,
 }
 
-impl Queues {
+impl ConsumeQueues {
     pub(super) fn find(&self, topic: &str, queue_id: QueueId) -> Option<QueueIndex> {
         self.by_name.get(topic)?.get(&queue_id).copied()
     }

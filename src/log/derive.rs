@@ -5,7 +5,7 @@
 
 use super::background::REMOVAL_TOPIC;
 use super::commit_log::push_entry;
-use super::consume_queue::{Entry, QueueIndex, Queues};
+use super::consume_queue::{ConsumeQueues, Entry, QueueIndex};
 use super::index_file::IndexFiles;
 use super::key_index::KeyIndex;
 use super::segment::Segments;
@@ -20,7 +20,7 @@ const SYS_FLAG_INNER_BATCH: i32 = 1 << 7;
 /// What is derived from a log, borrowed from whoever has it.
 pub(super) struct Derived<'a> {
     pub(super) segments: &'a mut Segments,
-    pub(super) queues: &'a mut Queues,
+    pub(super) queues: &'a mut ConsumeQueues,
     pub(super) keys: &'a mut KeyIndex,
     pub(super) index: &'a mut IndexFiles,
     /// Entries of a queue that are closed into one block.

@@ -15,7 +15,7 @@ const BLOCK: u64 = DISK_BLOCK_BYTES as u64;
 
 /// A write that is under way.
 #[derive(Clone, Copy, Debug)]
-struct InFlight {
+struct OpenWrite {
     end: u64,
     flush: bool,
 }
@@ -29,7 +29,7 @@ pub(super) struct IndexFiles {
     pending: Vec<u8>,
     written: u64,
     flushed: u64,
-    in_flight: Option<InFlight>,
+    in_flight: Option<OpenWrite>,
     /// Of each file, the highest log offset that a block in it tells about: it may go when the log starts beyond.
     files: BTreeMap<u32, LogOffset>,
 }
@@ -115,7 +115,7 @@ impl IndexFiles {
         data.resize(len.next_multiple_of(DISK_BLOCK_BYTES), 0);
         // A file that is left is flushed with its last write, so that only the newest one can hold unflushed bytes.
         let flush = all || end == file_end;
-        self.in_flight = Some(InFlight { end, flush });
+        self.in_flight = Some(OpenWrite { end, flush });
         Some(IndexWrite {
             file: FileName::Index(self.number(from)),
             at: from % self.file_bytes,
@@ -129,7 +129,7 @@ impl IndexFiles {
         let len =
             DISK_BLOCK_BYTES.min(usize::try_from(self.file_bytes - self.base % self.file_bytes).unwrap_or(usize::MAX));
         self.pending.resize(len, 0);
-        self.in_flight = Some(InFlight { end: self.base + len as u64, flush: true });
+        self.in_flight = Some(OpenWrite { end: self.base + len as u64, flush: true });
         let at = self.base % self.file_bytes;
         let file = self.number(self.base);
         Some(IndexWrite { file: FileName::Index(file), at, data: vec![0; len].into(), flush: true })

@@ -24,7 +24,7 @@ pub use background::DiskUsage;
 pub use commit_log::{AppendError, Appended, Log, LogFailure, QueueBounds};
 pub use consume_queue::QueueIndex;
 pub use file::{BlockId, Commit, FOLDERS, FileName, Flush, Io, IoError, IoId, Work};
-pub use read::{Boundary, Coded, KeySearch, Read, ReadLimits, RecordRead, Search, StoreTime};
+pub use read::{Coded, KeySearch, Read, ReadLimits, RecordRead, Search, StoreTime};
 pub use recovery::{FoundFile, FoundStore, Recovery, RecoveryError, Step};
 pub use replicated::{BeginError, ReplicaError};
 pub use settings::{FlushPolicy, LogSettings, Retention};

@@ -14,6 +14,7 @@ use super::key_index::{KeyEntry, RUN_ENTRY_BYTES, Run, key_hash};
 use crate::limits::{COLD_BLOCK_BYTES, DISK_BLOCK_BYTES, LOOKUPS_MAX, PREFETCH_BLOCKS_MAX};
 use crate::model::{LogOffset, QueueOffset, UnixMs};
 use crate::protocol::record::{self, Check, RecordView};
+use crate::protocol::request::Boundary;
 
 const BLOCK: u64 = DISK_BLOCK_BYTES as u64;
 
@@ -84,15 +85,6 @@ pub enum RecordRead {
     Cold(BlockId),
 }
 
-/// Which side of a moment is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Boundary {
-    /// The first message stored at or after it; the queue's end if there is none.
-    Lower,
-    /// The last message stored at or before it; the queue's first if there is none.
-    Upper,
-}
-
 /// Result of a search by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Search {
@@ -154,14 +146,14 @@ impl TimeSearch {
 /// need all their blocks in the cache at once.
 #[derive(Clone, Debug)]
 pub(super) struct Lookup {
-    asked: Asked,
+    asked: KeyQuery,
     /// Runs that begin at or beyond this position of the index files were searched.
     searched: u64,
     found: Vec<LogOffset>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Asked {
+struct KeyQuery {
     hash: u32,
     max: usize,
     begin: UnixMs,
@@ -458,7 +450,7 @@ impl Log {
     /// Searches for messages of a topic that may have a key, stored within `begin..=end`, newest first, at most `max`.
     pub fn find_keys(&mut self, topic: &str, key: &str, max: usize, begin: UnixMs, end: UnixMs) -> KeySearch {
         let seed = record::java_hash(record::java_hash(0, topic), "#");
-        let asked = Asked { hash: key_hash(seed, key), max, begin, end };
+        let asked = KeyQuery { hash: key_hash(seed, key), max, begin, end };
         let interrupted = self.lookups.iter().position(|lookup| lookup.asked == asked);
         let mut lookup = match interrupted.and_then(|index| self.lookups.remove(index)) {
             Some(lookup) => lookup,
@@ -489,7 +481,7 @@ impl Log {
         KeySearch::Ready(lookup.found)
     }
 
-    fn find_in_run(&mut self, run: &Run, asked: &Asked, found: &mut Vec<LogOffset>) -> Result<(), Miss> {
+    fn find_in_run(&mut self, run: &Run, asked: &KeyQuery, found: &mut Vec<LogOffset>) -> Result<(), Miss> {
         let mut bytes = BytesMut::new();
         self.copy_index(run.directory_at(asked.hash), 8, &mut bytes)?;
         let (at, len) = run.bucket_at(&bytes).ok_or(Miss::Failed)?;
@@ -639,7 +631,7 @@ pub(super) struct OpenBlock {
     bytes: Bytes,
 }
 
-impl Asked {
+impl KeyQuery {
     fn matches(&self, entry: &KeyEntry) -> bool {
         // Times in a run are whole seconds after its beginning.
         let second = 1000;

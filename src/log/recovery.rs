@@ -31,7 +31,7 @@ use self::cut::Cut;
 use self::parse::{CLAIM_BYTES, CrcRule, Parsed, parse};
 use super::checkpoint::Checkpoint;
 use super::commit_log::Log;
-use super::consume_queue::{Queue, Queues};
+use super::consume_queue::{ConsumeQueues, Queue};
 use super::derive::{self, QueueGap};
 use super::file::{FileName, IoError, IoId};
 use super::index_file::IndexFiles;
@@ -199,7 +199,7 @@ pub struct Recovery {
     places: VecDeque<(LogOffset, Option<u32>)>,
     checkpoint_bytes: u64,
     index_sizes: Vec<(u32, u64)>,
-    derived: Derived,
+    derived: Rebuilt,
     /// What the checkpoint says was flushed.
     known_end: LogOffset,
     replay_from: LogOffset,
@@ -233,9 +233,9 @@ enum Phase {
 }
 
 /// What is built up from the log.
-struct Derived {
+struct Rebuilt {
     segments: Segments,
-    queues: Queues,
+    queues: ConsumeQueues,
     keys: KeyIndex,
     index: IndexFiles,
     block_entries: usize,
@@ -292,9 +292,9 @@ impl Recovery {
         }
         let at = starts.first().copied().unwrap_or_default();
         Ok(Recovery {
-            derived: Derived {
+            derived: Rebuilt {
                 segments,
-                queues: Queues::default(),
+                queues: ConsumeQueues::default(),
                 keys: KeyIndex::new(settings.key_run_entries),
                 index: IndexFiles::new(settings.index_file_bytes),
                 block_entries: settings.queue_block_entries,
@@ -797,10 +797,10 @@ impl Recovery {
     }
 }
 
-impl Derived {
+impl Rebuilt {
     /// Derives what follows from one record.
     fn replay(&mut self, view: &RecordView<'_>) -> Result<(), RecoveryError> {
-        let Derived { segments, queues, keys, index, block_entries, delay_levels } = self;
+        let Rebuilt { segments, queues, keys, index, block_entries, delay_levels } = self;
         let mut derived =
             derive::Derived { segments, queues, keys, index, block_entries: *block_entries, delay_levels };
         let derived = derived.derive(view).map_err(|QueueGap { expected, found }| RecoveryError::QueueGap {

@@ -93,7 +93,7 @@ struct Mark {
 
 /// What the running turn has done so far.
 #[derive(Clone, Copy, Debug, Default)]
-struct Turn {
+struct RunningTurn {
     began: MonoNs,
     from: LogOffset,
     end: LogOffset,
@@ -115,7 +115,7 @@ pub struct Stages {
     /// When `running` was emptied.
     since: MonoNs,
     longest_reply_us: u64,
-    turn: Turn,
+    turn: RunningTurn,
     /// In the order of the log.
     marks: VecDeque<Mark>,
     /// So many of `marks` are durable, and so many replicated; never more of the latter.
@@ -135,7 +135,7 @@ impl Default for Stages {
             before: empty(),
             since: MonoNs(0),
             longest_reply_us: 0,
-            turn: Turn::default(),
+            turn: RunningTurn::default(),
             marks: VecDeque::new(),
             durable: 0,
             replicated: 0,
@@ -163,7 +163,7 @@ impl Stages {
 
     /// The turn has ended, or another event, which changes nothing here.
     pub fn end_turn(&mut self, now: MonoNs) {
-        let Turn { began, from, end, messages, answers } = std::mem::take(&mut self.turn);
+        let RunningTurn { began, from, end, messages, answers } = std::mem::take(&mut self.turn);
         if messages == 0 {
             return;
         }

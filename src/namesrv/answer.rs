@@ -18,12 +18,12 @@ pub struct Answer {
     /// The body, maybe empty.
     pub body: Vec<u8>,
     /// To be carried out first; if that fails, [`Answer::fail`] makes the answer say so.
-    pub effect: Option<Box<Effect>>,
+    pub effect: Option<Box<NameServerEffect>>,
 }
 
 /// What the shell does for the name server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub enum NameServerEffect {
     /// Replace the file of the key-value configuration.
     PersistKv {
         /// The file.

@@ -9,7 +9,7 @@ use crate::protocol::header::Header;
 use crate::protocol::request::{
     BrokerHeartbeatRequest, BrokerIdentity, BrokerNameRequest, RegisterBrokerRequest, TopicRequest,
 };
-use crate::route::{Queues, Registration};
+use crate::route::{Registration, TopicQueues};
 
 impl NameServer {
     /// 103, read: a broker tells what it is and what it has. It needs no state, and may take long: a large one is read on a thread of its own.
@@ -102,12 +102,16 @@ impl NameServer {
     pub(super) fn register_topic(&mut self, header: &Header<'_>, body: &[u8]) -> Answered {
         let topic = TopicRequest::parse(header)?.topic;
         if let Ok(route) = TopicRouteData::decode(body) {
-            let queues: Vec<(String, Queues)> = route
+            let queues: Vec<(String, TopicQueues)> = route
                 .queues
                 .iter()
                 .map(|q| {
-                    let queues =
-                        Queues { read: q.read_queues, write: q.write_queues, perm: q.perm, sys_flag: q.topic_sys_flag };
+                    let queues = TopicQueues {
+                        read: q.read_queues,
+                        write: q.write_queues,
+                        perm: q.perm,
+                        sys_flag: q.topic_sys_flag,
+                    };
                     (q.broker_name.to_string(), queues)
                 })
                 .collect();
@@ -117,6 +121,6 @@ impl NameServer {
     }
 }
 
-fn queues_of(config: &TopicConfig) -> Queues {
-    Queues { read: config.read_queues, write: config.write_queues, perm: config.perm, sys_flag: config.sys_flag }
+fn queues_of(config: &TopicConfig) -> TopicQueues {
+    TopicQueues { read: config.read_queues, write: config.write_queues, perm: config.perm, sys_flag: config.sys_flag }
 }

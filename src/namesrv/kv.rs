@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Answer, Answered, Effect, NameServer};
+use super::{Answer, Answered, NameServer, NameServerEffect};
 use crate::limits::{JSON_NODES_MAX, KV_ENTRIES_MAX};
 use crate::protocol::body::key_values;
 use crate::protocol::code::ResponseCode;
@@ -117,7 +117,8 @@ impl NameServer {
     }
 
     fn persist_kv(&self) -> Answer {
-        let effect = Effect::PersistKv { path: self.config.kv_config_path.clone(), content: self.kv.encode() };
+        let effect =
+            NameServerEffect::PersistKv { path: self.config.kv_config_path.clone(), content: self.kv.encode() };
         Answer { effect: Some(Box::new(effect)), ..Answer::success() }
     }
 }

@@ -9,7 +9,7 @@ use crate::protocol::body::{BrokerData, ClusterInfo, QueueData, TopicList, Topic
 use crate::protocol::code::ResponseCode;
 use crate::protocol::header::Header;
 use crate::protocol::request::{NamespaceRequest, RouteRequest, TopicRequest};
-use crate::route::{Broker, Queues};
+use crate::route::{BrokerReplicas, TopicQueues};
 
 const UNIT: i32 = 1;
 const UNIT_SUBSCRIBED: i32 = 1 << 1;
@@ -116,7 +116,7 @@ fn topic_list(topics: Vec<&str>, broker_address: Option<String>) -> Answer {
     Answer::body(list.encode())
 }
 
-fn broker_data(name: &str, broker: &Broker) -> BrokerData {
+fn broker_data(name: &str, broker: &BrokerReplicas) -> BrokerData {
     BrokerData {
         cluster: broker.cluster.clone(),
         broker_name: BrokerName::from(name),
@@ -126,7 +126,7 @@ fn broker_data(name: &str, broker: &Broker) -> BrokerData {
     }
 }
 
-fn queue_data(name: &str, queues: Queues) -> QueueData {
+fn queue_data(name: &str, queues: TopicQueues) -> QueueData {
     QueueData {
         broker_name: BrokerName::from(name),
         read_queues: queues.read,

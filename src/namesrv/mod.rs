@@ -10,7 +10,7 @@ mod broker;
 mod kv;
 mod lookup;
 
-pub use answer::{Answer, Effect};
+pub use answer::{Answer, NameServerEffect};
 pub use kv::KvConfig;
 
 use crate::config::NamesrvConfig;
@@ -19,7 +19,7 @@ use crate::protocol::code::{RequestCode, ResponseCode};
 use crate::protocol::header::Header;
 use crate::route::RouteTable;
 
-/// The state of one name server. Routes live in memory only; [`KvConfig`] outlives the process through [`Effect::PersistKv`].
+/// The state of one name server. Routes live in memory only; [`KvConfig`] outlives the process through [`NameServerEffect::PersistKv`].
 #[derive(Debug)]
 pub struct NameServer {
     config: NamesrvConfig,

@@ -137,7 +137,7 @@ fn key_values_are_kept_and_persisted() {
     assert_eq!(world.text(101, &order[..2]), "22 No config item, Namespace: ORDER_TOPIC_CONFIG Key: T");
     assert_eq!(world.text(219, &order[..1]), "22 No config item, Namespace: ORDER_TOPIC_CONFIG");
     let content = br#"{"configTable":{"ORDER_TOPIC_CONFIG":{"T":"a:4;b:4"}}}"#.to_vec();
-    let effect = Effect::PersistKv { path: "/tmp/kv.json".into(), content: content.clone() };
+    let effect = NameServerEffect::PersistKv { path: "/tmp/kv.json".into(), content: content.clone() };
     assert_eq!(world.ask(1, 100, &order, &[]), Answer { effect: Some(Box::new(effect)), ..Answer::success() });
     assert_eq!(world.text(101, &order[..2]), r#"0 [("value", "a:4;b:4")] "#);
     assert_eq!(world.text(219, &order[..1]), r#"0 [] {"table":{"T":"a:4;b:4"}}"#);

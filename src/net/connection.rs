@@ -44,7 +44,7 @@ enum ConnectionEnd {
 
 /// What the rest of the shard sees of a connection.
 #[derive(Debug, Default)]
-struct Handle {
+struct ConnectionHandle {
     sleeper: Sleeper,
     /// When bytes last came or went.
     active: Cell<MonoNs>,
@@ -67,7 +67,7 @@ enum Sentence {
 pub struct Net<S> {
     service: Rc<S>,
     queue: TaskQueueHandle,
-    connections: RefCell<BTreeMap<ConnectionId, Rc<Handle>>>,
+    connections: RefCell<BTreeMap<ConnectionId, Rc<ConnectionHandle>>>,
     next_id: Cell<u64>,
     scratch: RefCell<Box<[u8]>>,
     partial_bytes: Cell<usize>,
@@ -170,19 +170,12 @@ impl<S: Service> Net<S> {
         let Some(transport) = Transport::new(stream) else { return };
         let id = ConnectionId(self.next_id.get());
         self.next_id.set(id.0 + 1);
-        let handle = Rc::new(Handle::default());
+        let handle = Rc::new(ConnectionHandle::default());
         handle.active.set(self.service.now());
         self.connections.borrow_mut().insert(id, handle.clone());
         self.service.connected(id, transport.peer());
-        let connection = Connection {
-            net: self.clone(),
-            id,
-            handle,
-            transport,
-            out: BytesMut::new(),
-            backlog: Backlog::default(),
-            closing: None,
-        };
+        let connection =
+            Connection { net: self.clone(), id, handle, transport, out: BytesMut::new(), backlog: Backlog::default() };
         transport::spawn(self.queue, connection.run());
     }
 
@@ -219,12 +212,11 @@ impl<S: Service> Net<S> {
 struct Connection<S> {
     net: Rc<Net<S>>,
     id: ConnectionId,
-    handle: Rc<Handle>,
+    handle: Rc<ConnectionHandle>,
     transport: Transport,
     /// Taken from the outbox, not accepted by the socket yet.
     out: BytesMut,
     backlog: Backlog,
-    closing: Option<CloseReason>,
 }
 
 impl<S: Service> Connection<S> {
@@ -260,9 +252,6 @@ impl<S: Service> Connection<S> {
                 Sentence::Stop => ConnectionEnd::Stop,
             }));
         }
-        if let Some(reason) = self.closing {
-            return if self.out.is_empty() { Poll::Ready(Err(ConnectionEnd::Asked(reason))) } else { Poll::Pending };
-        }
         if !self.may_read() {
             return Poll::Pending;
         }
@@ -273,9 +262,7 @@ impl<S: Service> Connection<S> {
     fn write(&mut self, context: &mut Context<'_>) -> Result<(), ConnectionEnd> {
         loop {
             if self.out.is_empty() {
-                let closing;
-                (self.out, closing) = self.net.service.take_output(self.id);
-                self.closing = self.closing.or(closing);
+                self.out = self.net.service.take_output(self.id);
                 if self.out.is_empty() {
                     return Ok(());
                 }

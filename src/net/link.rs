@@ -54,7 +54,7 @@ enum LinkEnd {
 
 /// What the rest of the shard sees of a link.
 #[derive(Debug, Default)]
-struct Handle {
+struct LinkHandle {
     sleeper: Sleeper,
     /// Its own turn, or a socket that takes no more: what there is to send is seen without a wake.
     is_busy: Cell<bool>,
@@ -67,7 +67,7 @@ struct Handle {
 pub struct Links<S> {
     service: Rc<S>,
     queue: TaskQueueHandle,
-    links: RefCell<BTreeMap<LinkId, Rc<Handle>>>,
+    links: RefCell<BTreeMap<LinkId, Rc<LinkHandle>>>,
     next_id: Cell<u64>,
     scratch: RefCell<Box<[u8]>>,
     is_closing: Cell<bool>,
@@ -160,24 +160,24 @@ impl<S: LinkService> Links<S> {
         let Some(transport) = Transport::new(stream) else { return };
         let id = LinkId(self.next_id.get());
         self.next_id.set(id.0 + 1);
-        let handle = Rc::new(Handle::default());
+        let handle = Rc::new(LinkHandle::default());
         self.links.borrow_mut().insert(id, handle.clone());
         self.service.link_up(id, transport.peer());
-        let link = Link { links: self.clone(), id, handle, transport, out: BytesMut::new() };
+        let link = OpenLink { links: self.clone(), id, handle, transport, out: BytesMut::new() };
         transport::spawn(self.queue, link.run());
     }
 }
 
-struct Link<S> {
+struct OpenLink<S> {
     links: Rc<Links<S>>,
     id: LinkId,
-    handle: Rc<Handle>,
+    handle: Rc<LinkHandle>,
     transport: Transport,
     /// Made, not accepted by the socket yet.
     out: BytesMut,
 }
 
-impl<S: LinkService> Link<S> {
+impl<S: LinkService> OpenLink<S> {
     async fn run(mut self) {
         let peer = self.transport.peer();
         let links = self.links.clone();

@@ -57,8 +57,8 @@ pub trait Service: Host {
     /// [`Net::resume_input`]s them all.
     fn accepts_input(&self, connection: ConnectionId) -> bool;
 
-    /// Takes what waits for a connection, and why it is to be closed after that, if it is.
-    fn take_output(&self, connection: ConnectionId) -> (BytesMut, Option<CloseReason>);
+    /// Takes what waits for a connection.
+    fn take_output(&self, connection: ConnectionId) -> BytesMut;
 
     /// Says how many of the bytes taken the socket has not accepted. Returns how many bytes wait in all.
     fn note_unsent(&self, connection: ConnectionId, bytes: usize) -> usize;

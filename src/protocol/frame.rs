@@ -15,9 +15,6 @@ use crate::limits::FRAME_BYTES_MAX;
 /// Bytes before the header: both length fields and the encoding byte.
 pub const PREFIX_BYTES: usize = 8;
 
-/// Longest header that its 24-bit length can say.
-pub const HEADER_BYTES_MAX: usize = 0x00FF_FFFF;
-
 /// How a frame's header is written. The body does not depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Encoding {

@@ -12,6 +12,7 @@ pub mod limits;
 pub mod model;
 
 pub mod code;
+pub mod exchange;
 pub mod frame;
 pub mod header;
 pub mod reply;

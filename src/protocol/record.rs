@@ -252,7 +252,7 @@ impl<'a> Sized<'a> {
         if draft.store_host.is_ipv6() {
             sys_flag |= SYS_FLAG_STORE_IPV6;
         }
-        let mut at = Writer { out };
+        let mut at = RecordWriter { out };
         at.put(&self.size.to_be_bytes());
         at.put(&if v2 { MAGIC_V2 } else { MAGIC_V1 }.to_be_bytes());
         at.put(&crc31(draft.body).to_be_bytes());
@@ -310,11 +310,11 @@ fn crc_property(mut crc: u32) -> [u8; CRC_PROPERTY_BYTES] {
 }
 
 /// Puts fields one after another; the lengths were added up before.
-struct Writer<'a> {
+struct RecordWriter<'a> {
     out: &'a mut [u8],
 }
 
-impl Writer<'_> {
+impl RecordWriter<'_> {
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
         let (here, rest) = std::mem::take(&mut self.out).split_at_mut(bytes.len());
@@ -457,7 +457,7 @@ impl<'a> RecordView<'a> {
         let need = size as usize;
         let record = bytes.get(..need).ok_or(RecordError::Short { have: bytes.len(), need })?;
         let lengths = RecordError::BadLengths { size };
-        let mut at = Reader { rest: record.get(4..).ok_or(lengths)? };
+        let mut at = RecordReader { rest: record.get(4..).ok_or(lengths)? };
         let magic = at.u32().ok_or(lengths)?;
         let body_crc = at.u32().ok_or(lengths)?;
         let view = at.fields(size, magic == MAGIC_V2).ok_or(lengths)?;
@@ -508,7 +508,7 @@ pub fn is_queued(sys_flag: i32) -> bool {
 /// # Errors
 /// `Short`, `BadMagic` or `BadSize`.
 pub fn peek_size(bytes: &[u8]) -> Result<u32, RecordError> {
-    let mut at = Reader { rest: bytes };
+    let mut at = RecordReader { rest: bytes };
     let (Some(size), Some(magic)) = (at.u32(), at.u32()) else {
         return Err(RecordError::Short { have: bytes.len(), need: RECORD_BYTES_MIN });
     };
@@ -524,7 +524,7 @@ pub fn peek_size(bytes: &[u8]) -> Result<u32, RecordError> {
 /// Store timestamp of the record that begins here and lies at `at`; `None` if it does not.
 pub fn peek_store_time(bytes: &[u8], at: LogOffset) -> Option<i64> {
     peek_size(bytes).ok().filter(|_| claims_place(bytes, at))?;
-    let mut rest = Reader { rest: bytes.get(36..)? };
+    let mut rest = RecordReader { rest: bytes.get(36..)? };
     let sys_flag = rest.i32()?;
     rest.i64()?;
     rest.host(sys_flag & SYS_FLAG_BORN_IPV6 != 0)?;
@@ -565,11 +565,11 @@ pub fn check_lengths(bytes: &[u8], size: u32) -> Result<(), RecordError> {
 }
 
 /// Cursor over received bytes that checks what is left.
-struct Reader<'a> {
+struct RecordReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> RecordReader<'a> {
     fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         let (here, rest) = self.rest.split_at_checked(len)?;
         self.rest = rest;

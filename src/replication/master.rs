@@ -126,7 +126,7 @@ impl LogEnds {
 
 /// What a slave is to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
+enum DueToSlave {
     /// The answer to its handshake.
     Greeting,
     /// The log from here on, so many bytes at most.
@@ -138,10 +138,10 @@ enum Due {
 }
 
 #[derive(Debug)]
-struct Link {
+struct SlaveLink {
     peer: SocketAddr,
     opening: Option<Opening>,
-    phase: Phase,
+    phase: SlavePhase,
     /// The front of a message that is not whole.
     front: BytesMut,
     acked: LogOffset,
@@ -153,7 +153,7 @@ struct Link {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Phase {
+enum SlavePhase {
     /// It has said nothing that opens a stream.
     Stranger,
     /// Its handshake waits for an answer.
@@ -176,7 +176,7 @@ enum Phase {
 pub struct Master {
     role: Role,
     settings: ReplicaSettings,
-    links: BTreeMap<LinkId, Link>,
+    links: BTreeMap<LinkId, SlaveLink>,
     in_sync: InSyncSet,
     confirm: LogOffset,
 }
@@ -191,10 +191,10 @@ impl Master {
 
     /// A connection was accepted. Returns one that is to be closed instead, if there are too many that have said nothing.
     pub fn link_up(&mut self, now: MonoNs, id: LinkId, peer: SocketAddr) -> Option<LinkId> {
-        let link = Link {
+        let link = SlaveLink {
             peer,
             opening: None,
-            phase: Phase::Stranger,
+            phase: SlavePhase::Stranger,
             front: BytesMut::new(),
             acked: LogOffset(0),
             told: LogOffset(0),
@@ -223,7 +223,7 @@ impl Master {
     /// A block was read: slaves that wait for it go on.
     pub fn unblock(&mut self, block: BlockId) {
         for link in self.links.values_mut() {
-            if let Phase::Following { blocked, .. } = &mut link.phase
+            if let SlavePhase::Following { blocked, .. } = &mut link.phase
                 && *blocked == Some(block)
             {
                 *blocked = None;
@@ -244,7 +244,7 @@ impl Master {
         for (id, link) in &mut self.links {
             link.rate.measure(now, link.acked);
             let silent_ms = now.ms_since(link.last_read);
-            if matches!(link.phase, Phase::Following { .. }) {
+            if matches!(link.phase, SlavePhase::Following { .. }) {
                 if silent_ms >= self.settings.silence_ms_max {
                     closed.push((*id, HaRefused::Silent { silent_ms }));
                 }
@@ -307,7 +307,7 @@ impl Master {
     /// What is known of each slave that follows, when the log ends at `appended`.
     pub fn slaves(&self, appended: LogOffset) -> impl Iterator<Item = SlaveStatus> {
         self.links.iter().filter_map(move |(id, link)| {
-            let Phase::Following { next, .. } = link.phase else { return None };
+            let SlavePhase::Following { next, .. } = link.phase else { return None };
             Some(SlaveStatus {
                 address: link.peer,
                 acked: link.acked,
@@ -354,7 +354,7 @@ impl Master {
     ) -> Result<Option<(LinkId, HaRefused)>, HaRefused> {
         let mut older = None;
         loop {
-            let stream = self.links.get(&id).and_then(Link::stream);
+            let stream = self.links.get(&id).and_then(SlaveLink::stream);
             let message = SlaveMessage::decode(stream, front).map_err(|_| HaRefused::Garbage)?;
             let Some((message, size)) = message else { return Ok(older) };
             front.advance(size);
@@ -380,7 +380,7 @@ impl Master {
         let link = self.links.get_mut(&id).ok_or(HaRefused::Garbage)?;
         assert!(link.is_stranger(), "the stream {:?} is opened again", link.opening);
         link.opening = Some(Opening::Epoch { id: broker, from_last_segment: said.from_last_segment });
-        (link.phase, link.last_read) = (Phase::Greeting, now);
+        (link.phase, link.last_read) = (SlavePhase::Greeting, now);
         Ok(older)
     }
 
@@ -392,13 +392,13 @@ impl Master {
     /// A slave reports the end of its log: from there it wants to go on, at first; later that is what it acknowledges. A first report on a
     /// connection without a handshake opens the classic stream.
     fn report(&mut self, now: MonoNs, id: LinkId, offset: LogOffset, ends: LogEnds) -> Result<(), HaRefused> {
-        if self.links.get(&id).is_some_and(Link::is_stranger) {
+        if self.links.get(&id).is_some_and(SlaveLink::is_stranger) {
             self.check_room()?;
         }
         let link = self.links.get_mut(&id).ok_or(HaRefused::Garbage)?;
         link.last_read = now;
         match link.phase {
-            Phase::Following { next, .. } => {
+            SlavePhase::Following { next, .. } => {
                 if offset > next {
                     return Err(HaRefused::AckBeyond { acked: offset, sent: next });
                 }
@@ -407,16 +407,16 @@ impl Master {
                 assert!(acked <= next, "a slave has acknowledged {acked}, but was sent the log only up to {next}");
                 self.in_sync.acknowledge(now, id, acked, ends.appended, ends.confirm);
             }
-            Phase::Stranger | Phase::Greeted => {
+            SlavePhase::Stranger | SlavePhase::Greeted => {
                 let opening = *link.opening.get_or_insert(Opening::Classic);
                 let begin = begin_of(opening, offset, ends)?;
-                link.phase = Phase::Following { next: begin, begun: begin, blocked: None };
+                link.phase = SlavePhase::Following { next: begin, begun: begin, blocked: None };
                 link.acked = offset;
                 link.rate = Rate::new(now, offset);
                 self.in_sync.add(id, offset);
                 self.in_sync.acknowledge(now, id, offset, ends.appended, ends.confirm);
             }
-            Phase::Greeting => return Err(HaRefused::Garbage),
+            SlavePhase::Greeting => return Err(HaRefused::Garbage),
         }
         Ok(())
     }
@@ -429,7 +429,7 @@ impl Master {
         let ends = LogEnds::of(log);
         self.links
             .iter()
-            .filter(move |(_, link)| link.due(now, &self.settings, &ends) != Due::Nothing)
+            .filter(move |(_, link)| link.due(now, &self.settings, &ends) != DueToSlave::Nothing)
             .map(|(id, _)| *id)
     }
 
@@ -450,18 +450,18 @@ impl Master {
         while buffer.len() < HA_SEND_BYTES {
             let ends = LogEnds::of(log);
             match link.due(now, &self.settings, &ends) {
-                Due::Nothing => break,
-                Due::Greeting => {
+                DueToSlave::Nothing => break,
+                DueToSlave::Greeting => {
                     let entries = epochs.entries().iter().map(|entry| (entry.epoch, entry.start));
                     let epoch = epochs.last().map_or(Epoch(0), |entry| entry.epoch);
                     epoch::encode_handshake_reply(ends.appended, epoch, entries, buffer);
-                    (link.phase, link.last_write) = (Phase::Greeted, now);
+                    (link.phase, link.last_write) = (SlavePhase::Greeted, now);
                 }
-                Due::Heartbeat { at } => {
+                DueToSlave::Heartbeat { at } => {
                     link.header(at, epochs, &ends).0.encode(buffer);
                     link.note_sent(now, 0, &ends);
                 }
-                Due::Transfer { from, bytes_max } => {
+                DueToSlave::Transfer { from, bytes_max } => {
                     // At once, and as a whole: a buffer that grows as it is filled has twice the room.
                     buffer.reserve((HA_SEND_BYTES + epoch::HEADER_BYTES).saturating_sub(buffer.len()));
                     // The batch may be set to more than is to be made at once.
@@ -507,13 +507,13 @@ fn begin_of(opening: Opening, offset: LogOffset, ends: LogEnds) -> Result<LogOff
     Ok(begin)
 }
 
-impl Link {
+impl SlaveLink {
     fn is_stranger(&self) -> bool {
         self.opening.is_none()
     }
 
     fn is_following(&self) -> bool {
-        matches!(self.phase, Phase::Following { .. })
+        matches!(self.phase, SlavePhase::Following { .. })
     }
 
     fn stream(&self) -> Option<StreamKind> {
@@ -531,21 +531,25 @@ impl Link {
     }
 
     /// What it is to be sent now.
-    fn due(&self, now: MonoNs, settings: &ReplicaSettings, ends: &LogEnds) -> Due {
+    fn due(&self, now: MonoNs, settings: &ReplicaSettings, ends: &LogEnds) -> DueToSlave {
         match self.phase {
-            Phase::Greeting => Due::Greeting,
-            Phase::Stranger | Phase::Greeted => Due::Nothing,
-            Phase::Following { next, begun, blocked } => {
+            SlavePhase::Greeting => DueToSlave::Greeting,
+            SlavePhase::Stranger | SlavePhase::Greeted => DueToSlave::Nothing,
+            SlavePhase::Following { next, begun, blocked } => {
                 let unacknowledged = next.since(begun.max(self.acked));
                 let room = HA_WINDOW_BYTES.saturating_sub(unacknowledged);
                 let bytes_max = settings.batch_bytes_max.min(usize::try_from(room).unwrap_or(usize::MAX));
                 if next < ends.appended && bytes_max > 0 && blocked.is_none() {
-                    return Due::Transfer { from: next, bytes_max };
+                    return DueToSlave::Transfer { from: next, bytes_max };
                 }
                 // What the last transfer brought was confirmed after it: readers of the slave must not wait for the next one.
                 let has_news = self.broker_id().is_some() && self.told < ends.confirm;
                 let within_ms = if has_news { HA_CONFIRM_MS } else { settings.heartbeat_ms };
-                if now.ms_since(self.last_write) >= within_ms { Due::Heartbeat { at: next } } else { Due::Nothing }
+                if now.ms_since(self.last_write) >= within_ms {
+                    DueToSlave::Heartbeat { at: next }
+                } else {
+                    DueToSlave::Nothing
+                }
             }
         }
     }
@@ -591,7 +595,7 @@ impl Link {
     /// It was sent so many bytes more, and the confirm offset. Returns whether that is all of the log.
     fn note_sent(&mut self, now: MonoNs, bytes: usize, ends: &LogEnds) -> bool {
         let appended = ends.appended;
-        let Phase::Following { next, .. } = &mut self.phase else { return false };
+        let SlavePhase::Following { next, .. } = &mut self.phase else { return false };
         *next = next.plus(bytes as u64);
         assert!(*next <= appended, "a slave was sent {next}, but the log ends at {appended}");
         (self.last_write, self.told) = (now, ends.confirm);
@@ -600,7 +604,7 @@ impl Link {
 
     /// What it is to be sent has to be read from the disk first.
     fn block(&mut self, block: BlockId) {
-        if let Phase::Following { blocked, .. } = &mut self.phase {
+        if let SlavePhase::Following { blocked, .. } = &mut self.phase {
             *blocked = Some(block);
         }
     }
@@ -639,11 +643,11 @@ mod tests {
         Log::create(LogSettings::default(), Box::new(HeapTail::new(64 * 1024)))
     }
 
-    fn link(master: &mut Master, id: LinkId) -> &mut Link {
+    fn link(master: &mut Master, id: LinkId) -> &mut SlaveLink {
         master.links.get_mut(&id).expect("it is there")
     }
 
-    fn due(master: &Master, now: MonoNs, id: LinkId, ends: &LogEnds) -> Due {
+    fn due(master: &Master, now: MonoNs, id: LinkId, ends: &LogEnds) -> DueToSlave {
         master.links.get(&id).expect("it is there").due(now, &master.settings, ends)
     }
 
@@ -665,7 +669,7 @@ mod tests {
             master.link_up(at(0), A, peer());
             if let Some(from_last_segment) = opening {
                 assert_eq!(master.greet(at(0), A, handshake(1, from_last_segment)), Ok(None));
-                assert_eq!(due(&master, at(0), A, &ends), Due::Greeting);
+                assert_eq!(due(&master, at(0), A, &ends), DueToSlave::Greeting);
                 let mut answer = BytesMut::new();
                 assert_eq!(master.output(at(0), A, &mut empty_log(), &EpochTable::default(), &mut answer), Ok(None));
                 assert_eq!(answer.len(), epoch::REPLY_BYTES);
@@ -692,14 +696,14 @@ mod tests {
         let ends = LogEnds { appended: far, ..ends(0, 0, 0) };
         follow(&mut master, A, 0, ends).expect("it may");
         let mut sent = 0_u64;
-        while let Due::Transfer { from, bytes_max } = due(&master, at(0), A, &ends) {
+        while let DueToSlave::Transfer { from, bytes_max } = due(&master, at(0), A, &ends) {
             assert_eq!(from, LogOffset(sent));
             sent += bytes_max as u64;
             sent_to(&mut master, at(0), A, bytes_max, &ends);
         }
         assert_eq!(sent, HA_WINDOW_BYTES, "a slave that acknowledges nothing gets one window");
         master.report(at(0), A, LogOffset(1000), ends).expect("it was sent so much");
-        assert_eq!(due(&master, at(0), A, &ends), Due::Transfer { from: LogOffset(sent), bytes_max: 1000 });
+        assert_eq!(due(&master, at(0), A, &ends), DueToSlave::Transfer { from: LogOffset(sent), bytes_max: 1000 });
         assert_eq!(
             master.report(at(0), A, LogOffset(sent + 1), ends),
             Err(HaRefused::AckBeyond { acked: LogOffset(sent + 1), sent: LogOffset(sent) })
@@ -713,11 +717,11 @@ mod tests {
         follow(&mut master, A, 100, all).expect("it may");
         let block = BlockId { file: FileName::Segment(LogOffset(0)), at: 0, len: 4096 };
         link(&mut master, A).block(block);
-        assert_eq!(due(&master, at(0), A, &all), Due::Nothing);
+        assert_eq!(due(&master, at(0), A, &all), DueToSlave::Nothing);
         master.unblock(BlockId { at: 4096, ..block });
-        assert_eq!(due(&master, at(0), A, &all), Due::Nothing);
+        assert_eq!(due(&master, at(0), A, &all), DueToSlave::Nothing);
         master.unblock(block);
-        assert!(matches!(due(&master, at(0), A, &all), Due::Transfer { .. }));
+        assert!(matches!(due(&master, at(0), A, &all), DueToSlave::Transfer { .. }));
     }
 
     #[test]
@@ -726,10 +730,10 @@ mod tests {
         let all = ends(0, 0, 500);
         follow(&mut master, A, 500, all).expect("it may");
         master.link_up(at(0), B, peer());
-        assert_eq!(due(&master, at(4_999), A, &all), Due::Nothing);
-        assert_eq!(due(&master, at(5_000), A, &all), Due::Heartbeat { at: all.appended });
+        assert_eq!(due(&master, at(4_999), A, &all), DueToSlave::Nothing);
+        assert_eq!(due(&master, at(5_000), A, &all), DueToSlave::Heartbeat { at: all.appended });
         sent_to(&mut master, at(5_000), A, 0, &all);
-        assert_eq!(due(&master, at(9_999), A, &all), Due::Nothing);
+        assert_eq!(due(&master, at(9_999), A, &all), DueToSlave::Nothing);
         assert!(master.tick(at(HA_OPENING_MS - 1), all.appended).is_empty());
         assert_eq!(master.tick(at(HA_OPENING_MS), all.appended), [(B, HaRefused::NoReport)]);
         master.link_down(B);

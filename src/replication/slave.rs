@@ -130,17 +130,17 @@ impl OwnLog {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum LinkState {
     /// No master is known, or the next try is not due.
     Waiting { until: MonoNs },
     /// The shell connects.
     Connecting,
     /// Connected.
-    Open { link: LinkId, phase: Phase },
+    Open { link: LinkId, phase: StreamPhase },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum StreamPhase {
     /// The handshake is to be said.
     Greeting,
     /// It was said; the answer is awaited.
@@ -151,7 +151,7 @@ enum Phase {
 
 /// What is to be said to the master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
+enum DueToMaster {
     Handshake,
     /// The end of the log, in the form of the stream.
     Report(LogOffset),
@@ -165,7 +165,7 @@ pub struct Slave {
     broker_id: BrokerId,
     settings: ReplicaSettings,
     master: Option<SocketAddr>,
-    state: State,
+    state: LinkState,
     /// The stream of the connection, or of the next one.
     stream: StreamKind,
     retry_ms: u64,
@@ -204,7 +204,7 @@ impl Slave {
             broker_id,
             settings,
             master: None,
-            state: State::Waiting { until: MonoNs(0) },
+            state: LinkState::Waiting { until: MonoNs(0) },
             stream: StreamKind::Epoch,
             retry_ms: HA_RETRY_MS_MIN,
             front: BytesMut::new(),
@@ -234,10 +234,10 @@ impl Slave {
         (self.retry_ms, self.stream) = (HA_RETRY_MS_MIN, StreamKind::Epoch);
         let link = self.link();
         match self.state {
-            State::Waiting { .. } => self.state = State::Waiting { until: now },
+            LinkState::Waiting { .. } => self.state = LinkState::Waiting { until: now },
             // It is closed when it is there.
-            State::Connecting => {}
-            State::Open { .. } => self.wait(now, None),
+            LinkState::Connecting => {}
+            LinkState::Open { .. } => self.wait(now, None),
         }
         link
     }
@@ -251,9 +251,9 @@ impl Slave {
 
     fn connect_when_due(&mut self, now: MonoNs, own: &OwnLog) -> Option<SocketAddr> {
         match self.state {
-            State::Waiting { until } if until <= now && own.promised == own.appended => {
+            LinkState::Waiting { until } if until <= now && own.promised == own.appended => {
                 let address = self.master?;
-                self.state = State::Connecting;
+                self.state = LinkState::Connecting;
                 Some(address)
             }
             _ => None,
@@ -283,8 +283,8 @@ impl Slave {
     }
 
     fn open(&mut self, now: MonoNs, link: LinkId, own: &OwnLog) {
-        let phase = if self.stream == StreamKind::Epoch { Phase::Greeting } else { Phase::Following };
-        self.state = State::Open { link, phase };
+        let phase = if self.stream == StreamKind::Epoch { StreamPhase::Greeting } else { StreamPhase::Following };
+        self.state = LinkState::Open { link, phase };
         (self.last_read, self.last_write) = (now, now);
         (self.next, self.stored, self.body_left) = (own.position(), own.position(), 0);
         (self.reported, self.begins, self.has_begun) = (None, None, false);
@@ -340,12 +340,12 @@ impl Slave {
                 wait_ms
             }
         };
-        self.state = State::Waiting { until: now.plus_ms(wait_ms) };
+        self.state = LinkState::Waiting { until: now.plus_ms(wait_ms) };
     }
 
     fn link(&self) -> Option<LinkId> {
         match self.state {
-            State::Open { link, .. } => Some(link),
+            LinkState::Open { link, .. } => Some(link),
             _ => None,
         }
     }
@@ -353,7 +353,7 @@ impl Slave {
     /// Whether the master is there: its stream runs.
     #[must_use]
     pub fn is_following(&self) -> bool {
-        matches!(self.state, State::Open { phase: Phase::Following, .. })
+        matches!(self.state, LinkState::Open { phase: StreamPhase::Following, .. })
     }
 
     /// What is known of the master. `unix` tells the time of day of a moment of the other clock.
@@ -500,7 +500,7 @@ impl Slave {
         master: EpochTable,
         master_end: LogOffset,
     ) -> Result<(), SlaveError> {
-        let State::Open { link, phase: Phase::Greeted } = self.state else { return Err(SlaveError::Garbage) };
+        let LinkState::Open { link, phase: StreamPhase::Greeted } = self.state else { return Err(SlaveError::Garbage) };
         self.last_read = now;
         if own.is_empty() {
             epochs.clear();
@@ -517,7 +517,7 @@ impl Slave {
             epochs.truncate(end);
         }
         (self.parted, self.is_thought_classic, self.master_epochs) = (None, false, master);
-        self.state = State::Open { link, phase: Phase::Following };
+        self.state = LinkState::Open { link, phase: StreamPhase::Following };
         Ok(())
     }
 
@@ -601,7 +601,7 @@ impl Slave {
     /// The connection, if there is something to say.
     #[must_use]
     pub fn poll_output(&self, now: MonoNs, log: &Log) -> Option<LinkId> {
-        self.link().filter(|_| self.due(now, &OwnLog::of(log)) != Due::Nothing)
+        self.link().filter(|_| self.due(now, &OwnLog::of(log)) != DueToMaster::Nothing)
     }
 
     /// Appends what is to be said over a connection now: a handshake or one report.
@@ -611,15 +611,15 @@ impl Slave {
         }
     }
 
-    fn say(&mut self, now: MonoNs, link: LinkId, due: Due, buffer: &mut BytesMut) {
+    fn say(&mut self, now: MonoNs, link: LinkId, due: DueToMaster, buffer: &mut BytesMut) {
         match due {
-            Due::Nothing => return,
-            Due::Handshake => {
+            DueToMaster::Nothing => return,
+            DueToMaster::Handshake => {
                 let broker_id = self.broker_id;
                 Handshake { from_last_segment: false, is_learner: false, broker_id }.encode(buffer);
-                self.state = State::Open { link, phase: Phase::Greeted };
+                self.state = LinkState::Open { link, phase: StreamPhase::Greeted };
             }
-            Due::Report(end) => {
+            DueToMaster::Report(end) => {
                 SlaveMessage::encode_report(self.stream, end, buffer);
                 self.reported = Some(end);
             }
@@ -627,17 +627,17 @@ impl Slave {
         self.last_write = now;
     }
 
-    fn due(&self, now: MonoNs, own: &OwnLog) -> Due {
-        let State::Open { phase, .. } = self.state else { return Due::Nothing };
+    fn due(&self, now: MonoNs, own: &OwnLog) -> DueToMaster {
+        let LinkState::Open { phase, .. } = self.state else { return DueToMaster::Nothing };
         match phase {
-            Phase::Greeting => Due::Handshake,
-            Phase::Greeted => Due::Nothing,
-            Phase::Following => {
+            StreamPhase::Greeting => DueToMaster::Handshake,
+            StreamPhase::Greeted => DueToMaster::Nothing,
+            StreamPhase::Following => {
                 let is_due = now.ms_since(self.last_write) >= self.settings.heartbeat_ms;
                 // The first report says where to go on; nothing has been received then, and all of the log was promised when the connection was
                 // asked for. No report goes beyond what was received, as the log does when it has a filler without all of its padding.
                 let offset = if self.reported.is_none() { own.position() } else { own.promised.min(self.stored) };
-                if is_due || self.reported != Some(offset) { Due::Report(offset) } else { Due::Nothing }
+                if is_due || self.reported != Some(offset) { DueToMaster::Report(offset) } else { DueToMaster::Nothing }
             }
         }
     }

@@ -5,4 +5,4 @@
 
 pub mod table;
 
-pub use table::{Broker, Queues, RegisterError, Registration, RouteTable, TopicRoute};
+pub use table::{BrokerReplicas, RegisterError, Registration, RouteTable, TopicQueues, TopicRoute};

@@ -16,7 +16,7 @@ use crate::protocol::body::{DataVersion, perm};
 
 /// One broker's queues of one topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Queues {
+pub struct TopicQueues {
     /// Queues that consumers read.
     pub read: u32,
     /// Queues that producers write.
@@ -51,7 +51,7 @@ pub struct Registration {
     /// Whether it says that `topics` are the changed ones; others do not say.
     pub changes_only: bool,
     /// All its topics or the changed ones.
-    pub topics: Vec<(String, Queues)>,
+    pub topics: Vec<(String, TopicQueues)>,
 }
 
 /// Why a registration was refused.
@@ -76,7 +76,7 @@ pub struct MasterAddresses {
 
 /// All replicas under one brokerName.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broker {
+pub struct BrokerReplicas {
     /// Its cluster.
     pub cluster: String,
     /// `ip:port` by broker id; never empty.
@@ -87,11 +87,11 @@ pub struct Broker {
     pub acting_master: bool,
 }
 
-impl Broker {
+impl BrokerReplicas {
     /// As clients are told: while the master is gone, the first slave is listed under its number, if brokers of this name want that, for
     /// clients ask nobody else for queue locks. Its queues cannot be written then, so no producer takes it for a master. Source:
     /// `RouteInfoManager.pickupTopicRouteData` with `supportActingMaster`.
-    fn in_masters_place(&self, topic: &str, queues: Queues) -> Broker {
+    fn in_masters_place(&self, topic: &str, queues: TopicQueues) -> BrokerReplicas {
         let mut told = self.clone();
         let is_read_only = queues.perm & perm::WRITE == 0;
         let is_headless = !told.addresses.contains_key(&MASTER);
@@ -111,9 +111,9 @@ impl Broker {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicRoute {
     /// Queues by brokerName.
-    pub queues: Vec<(String, Queues)>,
+    pub queues: Vec<(String, TopicQueues)>,
     /// Addresses by brokerName.
-    pub brokers: Vec<(String, Broker)>,
+    pub brokers: Vec<(String, BrokerReplicas)>,
 }
 
 /// A live address. Keyed by cluster and address, as one address may not serve two brokers of a cluster.
@@ -138,8 +138,8 @@ type AddressKey = (String, String);
 /// See the module.
 #[derive(Debug, Default)]
 pub struct RouteTable {
-    topics: BTreeMap<String, BTreeMap<String, Queues>>,
-    brokers: BTreeMap<String, Broker>,
+    topics: BTreeMap<String, BTreeMap<String, TopicQueues>>,
+    brokers: BTreeMap<String, BrokerReplicas>,
     live: BTreeMap<AddressKey, Live>,
     delete_absent_topics: bool,
 }
@@ -203,8 +203,8 @@ impl RouteTable {
     }
 
     /// Puts the address under its id, and only there.
-    fn claim(&mut self, r: &Registration) -> &Broker {
-        let broker = self.brokers.entry(r.broker_name.clone()).or_insert_with(|| Broker {
+    fn claim(&mut self, r: &Registration) -> &BrokerReplicas {
+        let broker = self.brokers.entry(r.broker_name.clone()).or_insert_with(|| BrokerReplicas {
             cluster: r.cluster.clone(),
             addresses: BTreeMap::new(),
             zone: None,
@@ -336,7 +336,7 @@ impl RouteTable {
     }
 
     /// Adds queues of registered brokers to a topic (request code 217). Ignored as a whole if a broker is unknown.
-    pub fn add_topic(&mut self, topic: &str, queues: &[(String, Queues)]) {
+    pub fn add_topic(&mut self, topic: &str, queues: &[(String, TopicQueues)]) {
         let known = queues.iter().all(|(name, _)| self.brokers.contains_key(name));
         let fits = self.topics.contains_key(topic) || self.topics.len() < ROUTE_TOPICS_MAX;
         if queues.is_empty() || !known || !fits {
@@ -355,7 +355,7 @@ impl RouteTable {
         self.for_each_queues_of(broker_name, |queues| queues.perm = perm::READ | perm::WRITE)
     }
 
-    fn for_each_queues_of(&mut self, broker_name: &str, mut change: impl FnMut(&mut Queues)) -> usize {
+    fn for_each_queues_of(&mut self, broker_name: &str, mut change: impl FnMut(&mut TopicQueues)) -> usize {
         let entries = self.topics.values_mut().filter_map(|by_broker| by_broker.get_mut(broker_name));
         let mut count: usize = 0;
         for queues in entries {
@@ -367,7 +367,7 @@ impl RouteTable {
 
     /// Every broker by name.
     #[must_use]
-    pub fn brokers(&self) -> &BTreeMap<String, Broker> {
+    pub fn brokers(&self) -> &BTreeMap<String, BrokerReplicas> {
         &self.brokers
     }
 
@@ -382,8 +382,9 @@ impl RouteTable {
     }
 
     /// Names of the topics for whose queues `wanted` holds on some broker, sorted.
-    pub fn topics_where(&self, wanted: impl Fn(&str, &Queues) -> bool) -> Vec<&str> {
-        let has = |by_broker: &BTreeMap<String, Queues>| by_broker.iter().any(|(name, queues)| wanted(name, queues));
+    pub fn topics_where(&self, wanted: impl Fn(&str, &TopicQueues) -> bool) -> Vec<&str> {
+        let has =
+            |by_broker: &BTreeMap<String, TopicQueues>| by_broker.iter().any(|(name, queues)| wanted(name, queues));
         self.topics.iter().filter(|(_, by_broker)| has(by_broker)).map(|(topic, _)| topic.as_str()).collect()
     }
 

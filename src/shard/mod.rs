@@ -1,7 +1,7 @@
 //! One pinned executor a core, alone with its queues.
 //!
 //! A shard is one thread. On it live one [`crate::broker::Broker`] with its log, one [`crate::disk::Disk`], one [`crate::net::Net`], and the
-//! tasks that carry between them (the [`pump`]). [`start`] makes the thread; everything else is said through the two mailboxes.
+//! tasks that carry between them (the [`pump`](mod@pump)). [`start`] makes the thread; everything else is said through the two mailboxes.
 //!
 //! | task | queue | what it does |
 //! |---|---|---|
@@ -28,4 +28,4 @@ pub mod watch;
 mod watchdog;
 mod work;
 
-pub use start::{Ready, ShardHandle, ShardSettings, StartError, start};
+pub use start::{ShardHandle, ShardReady, ShardSettings, StartError, start};

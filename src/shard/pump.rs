@@ -425,12 +425,10 @@ impl Service for Shard {
         self.reads(&core) && !core.out.outbox.is_over(connection)
     }
 
-    fn take_output(&self, connection: ConnectionId) -> (BytesMut, Option<CloseReason>) {
+    fn take_output(&self, connection: ConnectionId) -> BytesMut {
         let outbox = &mut self.core.borrow_mut().out.outbox;
-        let closing = outbox.closing(connection);
         // Taking nothing would share the buffer that the next reply could have to itself.
-        let bytes = if outbox.pending_bytes(connection) == 0 { BytesMut::new() } else { outbox.take(connection) };
-        (bytes, closing)
+        if outbox.pending_bytes(connection) == 0 { BytesMut::new() } else { outbox.take(connection) }
     }
 
     fn note_unsent(&self, connection: ConnectionId, bytes: usize) -> usize {

@@ -100,7 +100,7 @@ pub enum RuntimeError {
 
 /// The task queues of a shard. What is not named here runs in the request queue's peer, glommio's default queue.
 #[derive(Clone, Copy, Debug)]
-pub struct Queues {
+pub struct TaskQueues {
     /// Connections, commits, the control mailbox.
     pub request: TaskQueueHandle,
     /// Segments in advance, index writes, reads of old data, tables.
@@ -111,7 +111,7 @@ pub struct Queues {
 #[derive(Clone)]
 pub struct Runtime {
     /// Where tasks go.
-    pub queues: Queues,
+    pub queues: TaskQueues,
     /// Clock and stall detector.
     pub watch: Rc<Watch>,
 }
@@ -204,7 +204,7 @@ fn run<T, F: Future<Output = T> + 'static>(
             |shares, name| glommio::executor().create_task_queue(Shares::Static(shares), Latency::NotImportant, name);
         let request = queue(SHARES_REQUEST, "request");
         let background = queue(SHARES_BACKGROUND, "background");
-        let done = main(Runtime { queues: Queues { request, background }, watch }).await;
+        let done = main(Runtime { queues: TaskQueues { request, background }, watch }).await;
         keep_alive.cancel().await;
         done
     });

@@ -30,7 +30,7 @@ pub struct ShardSettings {
     pub store: Arc<Store>,
     /// Address to listen on.
     pub bind_ip: IpAddr,
-    /// Main port; the VIP port lies two below. 0: any free pair, of which [`Ready`] tells.
+    /// Main port; the VIP port lies two below. 0: any free pair, of which [`ShardReady`] tells.
     pub port: u16,
     /// Port for replicas. 0: any free one.
     pub ha_port: u16,
@@ -48,7 +48,7 @@ pub struct ShardSettings {
 
 /// A shard that serves.
 #[derive(Clone, Copy, Debug)]
-pub struct Ready {
+pub struct ShardReady {
     /// Which shard.
     pub shard: ShardId,
     /// Where it listens; the VIP port is two below.
@@ -118,7 +118,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct ShardHandle {
     shard: ShardId,
-    ready: mpsc::Receiver<Result<Ready, StartError>>,
+    ready: mpsc::Receiver<Result<ShardReady, StartError>>,
     thread: JoinHandle<Option<StopReason>>,
 }
 
@@ -154,7 +154,7 @@ impl ShardHandle {
     ///
     /// # Errors
     /// [`StartError`] with what to do.
-    pub fn wait_ready(&self) -> Result<Ready, StartError> {
+    pub fn wait_ready(&self) -> Result<ShardReady, StartError> {
         self.ready.recv().unwrap_or(Err(StartError::Ended { shard: self.shard }))
     }
 
@@ -176,7 +176,7 @@ async fn run(
     runtime: Runtime,
     control: ControlSender,
     mailbox: ShardReceiver,
-    tell_ready: mpsc::SyncSender<Result<Ready, StartError>>,
+    tell_ready: mpsc::SyncSender<Result<ShardReady, StartError>>,
 ) -> StopReason {
     let id = settings.shard;
     let listeners = match Listeners::bind(settings.bind_ip, settings.port).await {
@@ -193,7 +193,7 @@ async fn run(
         Err(error) => return give_up(&tell_ready, error),
     };
     let address = SocketAddr::new(settings.bind_ip, port);
-    let ready = Ready {
+    let ready = ShardReady {
         shard: id,
         address,
         log: (opened.broker.view_log().start(), opened.broker.view_log().appended()),
@@ -216,7 +216,7 @@ async fn run(
     }
 }
 
-fn give_up(tell_ready: &mpsc::SyncSender<Result<Ready, StartError>>, error: StartError) -> StopReason {
+fn give_up(tell_ready: &mpsc::SyncSender<Result<ShardReady, StartError>>, error: StartError) -> StopReason {
     let sentence = error.to_string();
     drop(tell_ready.send(Err(error)));
     StopReason::Failed(sentence)

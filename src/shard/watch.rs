@@ -19,14 +19,14 @@ use crate::net::Host;
 pub struct Watch {
     started: Instant,
     pulse: Arc<Pulse>,
-    longest: Cell<Turn>,
+    longest: Cell<LongTurn>,
     stalls: Cell<u64>,
     stalled_max: Cell<Duration>,
     reported: Cell<Option<Instant>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Turn {
+struct LongTurn {
     name: &'static str,
     took: Duration,
 }
@@ -79,7 +79,7 @@ impl Watch {
         let done = work();
         let took = before.elapsed();
         if took > self.longest.get().took {
-            self.longest.set(Turn { name, took });
+            self.longest.set(LongTurn { name, took });
         }
         done
     }
@@ -108,7 +108,7 @@ impl Watch {
 
     /// Takes note of a tick that came `late`.
     fn note_tick(&self, late: Duration) {
-        let longest = self.longest.replace(Turn::default());
+        let longest = self.longest.replace(LongTurn::default());
         if late < Duration::from_millis(STALL_MS) {
             return;
         }

@@ -4,10 +4,11 @@ use bytes::{Bytes, BytesMut};
 
 use super::model::{Message, QueueName};
 use super::world::{LogWorld, body, shared_key, unique_key};
-use crate::log::{BlockId, Boundary, IoError, KeySearch, Read, ReadLimits, RecordRead, Search};
+use crate::log::{BlockId, IoError, KeySearch, Read, ReadLimits, RecordRead, Search};
 use crate::model::{LogOffset, QueueOffset, UnixMs};
 use crate::protocol::record::Check;
 use crate::protocol::record::RecordView;
+use crate::protocol::request::Boundary;
 
 /// Reads that are tried until a cold one must have come through.
 const TRIES_MAX: usize = 2000;

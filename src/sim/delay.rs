@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use bytes::BytesMut;
 
-use super::node::{End, SimNode, address_of, life_of, replica_settings};
+use super::node::{NodeEnd, SimNode, address_of, life_of, replica_settings};
 use super::random::Random;
 use crate::log::{FlushPolicy, LogSettings, Read, ReadLimits};
 use crate::model::{ConnectionId, MonoNs, Now, QueueId, QueueOffset, Role, UnixMs};
@@ -172,9 +172,9 @@ impl DelayWorld {
     }
 
     fn end(&mut self) {
-        let end = self.random.pick(&[End::Kill, End::Kill, End::KillAndLoseTail, End::Power]);
+        let end = self.random.pick(&[NodeEnd::Kill, NodeEnd::Kill, NodeEnd::KillAndLoseTail, NodeEnd::Power]);
         self.counts.ends += 1;
-        self.counts.power_losses += u64::from(end == End::Power);
+        self.counts.power_losses += u64::from(end == NodeEnd::Power);
         self.is_kept &= self.node.survives(end);
         self.node.end(end, &mut self.random);
     }

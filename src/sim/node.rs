@@ -30,7 +30,7 @@ pub(super) enum Asks {
 
 /// How a node ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum NodeEnd {
     /// Killed; the ring stays.
     Kill,
     /// Killed, and the ring is gone.
@@ -126,7 +126,7 @@ impl SimNode {
     }
 
     /// Ends it. `is_covered`: its flush setting promises to survive such an end.
-    pub(super) fn end(&mut self, end: End, random: &mut Random) {
+    pub(super) fn end(&mut self, end: NodeEnd, random: &mut Random) {
         let held = self.held();
         self.broker = None;
         self.life += 1;
@@ -153,14 +153,14 @@ impl SimNode {
         self.asks.clear();
         self.next_life = None;
         self.kept = match end {
-            End::NextLife(end_max) => end_max.map_or(held, |at| held.min(at)),
+            NodeEnd::NextLife(end_max) => end_max.map_or(held, |at| held.min(at)),
             _ if self.survives(end) => held,
             _ => LogOffset(0),
         };
         match end {
-            End::Kill | End::NextLife(_) => {}
-            End::KillAndLoseTail => drop(self.slot.take()),
-            End::Power => {
+            NodeEnd::Kill | NodeEnd::NextLife(_) => {}
+            NodeEnd::KillAndLoseTail => drop(self.slot.take()),
+            NodeEnd::Power => {
                 self.slot.take();
                 self.disk.lose_power(random);
             }
@@ -168,8 +168,8 @@ impl SimNode {
     }
 
     /// Whether what is promised survives such an end.
-    pub(super) fn survives(&self, end: End) -> bool {
-        matches!(end, End::Kill | End::NextLife(_)) || self.log_settings.flush == FlushPolicy::Sync
+    pub(super) fn survives(&self, end: NodeEnd) -> bool {
+        matches!(end, NodeEnd::Kill | NodeEnd::NextLife(_)) || self.log_settings.flush == FlushPolicy::Sync
     }
 
     /// Whether it runs and takes transfers from a master.

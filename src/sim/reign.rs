@@ -4,7 +4,7 @@
 //! acknowledged and what consumers have seen. The first is so of the one with the newest log among so many that one of them must have each
 //! message, the second of those in sync.
 
-use super::node::End;
+use super::node::NodeEnd;
 use super::replica_world::{ReplicaRule, ReplicaWorld};
 use crate::letter::ToShard;
 use crate::model::{BrokerId, Epoch, LogOffset, Role};
@@ -40,7 +40,7 @@ impl ReplicaWorld {
         let former = self.master;
         self.reign = self.reign.map(|reign| reign + 1);
         match before {
-            Before::Ends if is_up => self.end(former, End::Kill),
+            Before::Ends if is_up => self.end(former, NodeEnd::Kill),
             Before::Ends => {}
             Before::IsDemoted => self.demote(former),
             Before::IsPaused => {

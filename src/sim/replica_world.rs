@@ -10,9 +10,9 @@ use std::net::SocketAddr;
 
 use bytes::BytesMut;
 
-use super::node::{Asks, End, SimNode, address_of, life_of, replica_settings};
+use super::node::{Asks, NodeEnd, SimNode, address_of, life_of, replica_settings};
 use super::random::Random;
-use super::wire::{Endpoint, WIRE_BYTES_MAX, Wire};
+use super::wire::{SimWire, WIRE_BYTES_MAX, WireEnd};
 use crate::broker::life::Life;
 use crate::letter::ToShard;
 use crate::log::{FlushPolicy, LogSettings, RecordRead};
@@ -89,7 +89,7 @@ pub struct ReplicaWorld {
     pub(super) in_sync: Vec<usize>,
     /// How far consumers have read each queue, where roles change.
     seen: BTreeMap<QueueId, QueueOffset>,
-    wires: Vec<Wire>,
+    wires: Vec<SimWire>,
     sync: bool,
     pub(super) replicas: u32,
     /// Only ends that the flush settings survive.
@@ -279,14 +279,14 @@ impl ReplicaWorld {
 
     fn end_somewhere(&mut self) {
         let Some(index) = self.pick_up() else { return };
-        let mut end = self.random.pick(&[End::Kill, End::Kill, End::KillAndLoseTail, End::Power]);
+        let mut end = self.random.pick(&[NodeEnd::Kill, NodeEnd::Kill, NodeEnd::KillAndLoseTail, NodeEnd::Power]);
         if self.is_gentle && !self.nodes[index].survives(end) {
-            end = End::Kill;
+            end = NodeEnd::Kill;
         }
         self.end(index, end);
     }
 
-    pub(super) fn end(&mut self, index: usize, end: End) {
+    pub(super) fn end(&mut self, index: usize, end: NodeEnd) {
         let life = self.nodes[index].life;
         if index == self.master {
             self.note_in_sync();
@@ -313,7 +313,7 @@ impl ReplicaWorld {
                     self.collect();
                 }
             }
-            self.end(index, End::NextLife(life.end_max));
+            self.end(index, NodeEnd::NextLife(life.end_max));
             self.start_life(index, life);
             if let Some(at) = life.end_max {
                 self.counts.truncations += 1;
@@ -346,10 +346,10 @@ impl ReplicaWorld {
         self.counts.connects += 1;
         let end = |node: &mut SimNode, number| {
             node.next_link += 1;
-            Endpoint { node: number, life: node.life, link: LinkId(node.next_link) }
+            WireEnd { node: number, life: node.life, link: LinkId(node.next_link) }
         };
         let (slave, master) = (end(&mut self.nodes[index], index), end(&mut self.nodes[self.master], self.master));
-        self.wires.push(Wire::new(slave, master));
+        self.wires.push(SimWire::new(slave, master));
         self.nodes[self.master].act(now, |broker, out| broker.handle_link_up(now, master.link, address_of(index), out));
         self.nodes[index].act(now, |broker, out| broker.handle_link_up(now, slave.link, address, out));
     }
@@ -357,7 +357,7 @@ impl ReplicaWorld {
     /// A node closes its end of a connection.
     fn close(&mut self, index: usize, link: LinkId) {
         let (now, life) = (self.now, self.nodes[index].life);
-        let end = Endpoint { node: index, life, link };
+        let end = WireEnd { node: index, life, link };
         let is_there = self.wires.iter().any(|wire| wire.ways.iter().any(|way| way.to == Some(end)));
         for wire in &mut self.wires {
             wire.close(end, &mut self.random);
@@ -605,7 +605,7 @@ impl ReplicaWorld {
         self.counts.masters_lost += 1;
         self.wake_paused();
         if self.nodes[self.master].is_up() {
-            self.end(self.master, End::Kill);
+            self.end(self.master, NodeEnd::Kill);
         }
         for index in self.others() {
             if !self.nodes[index].is_up() {
@@ -708,7 +708,7 @@ impl ReplicaWorld {
             let log = self.nodes[index].broker.as_ref().expect("it runs").view_log();
             if !shares && log.appended() > log.start() {
                 self.counts.refusals += 1;
-                self.end(index, End::Kill);
+                self.end(index, NodeEnd::Kill);
                 self.nodes[index].wipe();
                 self.start(index);
             }

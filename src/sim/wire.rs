@@ -10,7 +10,7 @@ pub(super) const WIRE_BYTES_MAX: usize = 48 * 1024;
 
 /// One end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Endpoint {
+pub(super) struct WireEnd {
     /// Which node.
     pub(super) node: usize,
     /// Which of its lives.
@@ -23,7 +23,7 @@ pub(super) struct Endpoint {
 #[derive(Debug)]
 pub(super) struct Way {
     /// Who receives; `None` when that end is closed.
-    pub(super) to: Option<Endpoint>,
+    pub(super) to: Option<WireEnd>,
     pub(super) bytes: VecDeque<u8>,
     /// Nothing more will be put in: the receiver sees the end behind the bytes.
     pub(super) is_ended: bool,
@@ -31,19 +31,19 @@ pub(super) struct Way {
 
 /// A connection.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct SimWire {
     /// To the slave, to the master.
     pub(super) ways: [Way; 2],
 }
 
-impl Wire {
-    pub(super) fn new(slave: Endpoint, master: Endpoint) -> Wire {
+impl SimWire {
+    pub(super) fn new(slave: WireEnd, master: WireEnd) -> SimWire {
         let way = |to| Way { to: Some(to), bytes: VecDeque::new(), is_ended: false };
-        Wire { ways: [way(slave), way(master)] }
+        SimWire { ways: [way(slave), way(master)] }
     }
 
     /// The end that receives by the other way.
-    pub(super) fn sender(&self, way: usize) -> Option<Endpoint> {
+    pub(super) fn sender(&self, way: usize) -> Option<WireEnd> {
         self.ways[1 - way].to
     }
 
@@ -52,7 +52,7 @@ impl Wire {
     }
 
     /// One end closes: what it was to receive is lost, and what it has sent may be.
-    pub(super) fn close(&mut self, end: Endpoint, random: &mut Random) {
+    pub(super) fn close(&mut self, end: WireEnd, random: &mut Random) {
         for index in 0..2 {
             if self.ways[index].to == Some(end) {
                 self.ways[index].to = None;

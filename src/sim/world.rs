@@ -91,7 +91,7 @@ pub struct LogWorld {
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+enum ProcessEnd {
     /// Killed; the ring stays.
     Kill,
     /// Killed, and the ring is removed before the next start, or is not recognised.
@@ -187,7 +187,7 @@ impl LogWorld {
             192 => self.end_commit(true),
             193 => self.skip_to_delete_hour(),
             194..197 => {
-                let end = self.random.pick(&[End::Kill, End::KillAndLoseTail, End::Power]);
+                let end = self.random.pick(&[ProcessEnd::Kill, ProcessEnd::KillAndLoseTail, ProcessEnd::Power]);
                 self.crash(end);
             }
             197 if self.random.percent(30) => self.stop(),
@@ -196,7 +196,7 @@ impl LogWorld {
         if self.log().failure().is_some() {
             self.counts.failures += 1;
             self.append_some();
-            let end = self.random.pick(&[End::Kill, End::Power]);
+            let end = self.random.pick(&[ProcessEnd::Kill, ProcessEnd::Power]);
             self.crash(end);
         }
     }
@@ -358,13 +358,13 @@ impl LogWorld {
             self.end_commit(false);
             self.background();
             if self.log().failure().is_some() {
-                return self.crash(End::Power);
+                return self.crash(ProcessEnd::Power);
             }
             if self.io.is_none() && self.log().is_settled() {
                 self.note_promises();
                 self.counts.clean_stops += 1;
                 self.check_foreign();
-                return self.crash(End::Power);
+                return self.crash(ProcessEnd::Power);
             }
         }
         panic!("the log does not settle");
@@ -399,7 +399,7 @@ impl LogWorld {
         }
     }
 
-    fn crash(&mut self, end: End) {
+    fn crash(&mut self, end: ProcessEnd) {
         let log = self.log.as_ref().expect("a process runs");
         let (appended, written, start) = (log.appended(), log.written(), log.start());
         if let Some((commit, data)) = self.commit.take() {
@@ -417,17 +417,17 @@ impl LogWorld {
         self.log = None;
         let mut remains = self.slot.take();
         let promised = match end {
-            End::Kill if self.survives_kill => {
+            ProcessEnd::Kill if self.survives_kill => {
                 self.counts.kills += 1;
                 self.scribble(remains.as_mut().expect("the ring stays"), appended, written);
                 appended
             }
-            End::Kill | End::KillAndLoseTail => {
+            ProcessEnd::Kill | ProcessEnd::KillAndLoseTail => {
                 self.counts.kills += 1;
                 remains = None;
                 written
             }
-            End::Power => {
+            ProcessEnd::Power => {
                 self.counts.power_losses += 1;
                 self.disk.lose_power(&mut self.random);
                 remains = None;
@@ -486,7 +486,7 @@ impl LogWorld {
         let log = loop {
             match self.recover(remains.take(), end_max) {
                 Ok(log) => break log,
-                Err(End::Power) => {
+                Err(ProcessEnd::Power) => {
                     self.disk.lose_power(&mut self.random);
                     self.slot.take();
                     promised = promised.min(self.promised);
@@ -526,7 +526,7 @@ impl LogWorld {
         }
     }
 
-    fn recover(&mut self, remains: Option<Remains>, end_max: Option<LogOffset>) -> Result<Box<Log>, End> {
+    fn recover(&mut self, remains: Option<Remains>, end_max: Option<LogOffset>) -> Result<Box<Log>, ProcessEnd> {
         let (ring, tail_appended) = match remains {
             Some(Remains { ring, appended }) => (ring, appended),
             None => self.foreign_ring(),
@@ -543,7 +543,7 @@ impl LogWorld {
             let interrupted = dies && self.random.percent(15);
             let answer = match step {
                 Step::Done(log) => return Ok(log),
-                Step::Refused(RecoveryError::Disk { error: FAILED, .. }) => return Err(End::Kill),
+                Step::Refused(RecoveryError::Disk { error: FAILED, .. }) => return Err(ProcessEnd::Kill),
                 Step::Refused(error) => panic!("refused: {error}"),
                 Step::Read { .. } if self.random.below(500) == 0 => Err(FAILED),
                 Step::Read { file, at, len } => self.disk.read(file, at, len).map(Bytes::from),
@@ -569,12 +569,12 @@ impl LogWorld {
                 }
             };
             if interrupted {
-                return Err(self.random.pick(&[End::Kill, End::Power]));
+                return Err(self.random.pick(&[ProcessEnd::Kill, ProcessEnd::Power]));
             }
             // A full disk, for the index files of a store that is rebuilt: the operator makes room.
             if answer == Err(IoError::NoSpace) {
                 self.disk.capacity *= 2;
-                return Err(End::Kill);
+                return Err(ProcessEnd::Kill);
             }
             recovery.supply(answer);
         }

@@ -102,7 +102,7 @@ fn read(
         return Ok(0);
     }
     let after = answer.number("nextBeginOffset").unwrap_or(from);
-    let (mut count, mut rest) = (0, answer.body.as_slice());
+    let (mut count, mut rest) = (0, &answer.body[..]);
     while let Ok(record) = RecordView::decode(rest, None, Check::Shape) {
         let body = String::from_utf8_lossy(record.body);
         let offset = record.queue_offset;

@@ -4,10 +4,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use ringmq_protocol::code::{RequestCode, ResponseCode};
+use ringmq_protocol::exchange::Response;
 use ringmq_protocol::reply::ExtValue;
 
 use crate::output::Output;
-use crate::wire::{AdminError, Answer, Cluster, Master};
+use crate::wire::{AdminError, Cluster, Master};
 
 /// What `send` is told.
 #[derive(Args)]
@@ -45,7 +46,7 @@ pub(crate) fn send(cluster: &mut Cluster, output: Output, arguments: &SendArgume
     for (master, queue) in queues.iter().cycle().take(usize::try_from(arguments.count).unwrap_or(usize::MAX)) {
         let answer = send_to(cluster, arguments, master, *queue)?;
         let status = ResponseCode::try_from(answer.code).map_or("?", ResponseCode::name);
-        let field = |name: &str| answer.ext.get(name).cloned().unwrap_or_default();
+        let field = |name: &str| answer.field(name).unwrap_or_default().to_owned();
         rows.push(vec![master.name.clone(), field("queueId"), field("queueOffset"), status.to_owned(), field("msgId")]);
     }
     output.table(&["BROKER", "QUEUE", "OFFSET", "STATUS", "MESSAGE ID"], &rows);
@@ -57,7 +58,7 @@ fn send_to(
     arguments: &SendArguments,
     master: &Master,
     queue: u32,
-) -> Result<Answer, AdminError> {
+) -> Result<Response, AdminError> {
     let properties = arguments.tag.as_ref().map(|tag| format!("TAGS\u{1}{tag}\u{2}")).unwrap_or_default();
     let ext = [
         ("a", ExtValue::Str("ringmq-admin")),
@@ -78,12 +79,7 @@ fn send_to(
     if matches!(answer.code, 0 | 10 | 11 | 12) {
         return Ok(answer);
     }
-    Err(AdminError::Refused {
-        address: master.address.clone(),
-        what: "the message",
-        code: answer.code,
-        remark: answer.remark,
-    })
+    Err(AdminError::refused(master.address.clone(), "the message", answer))
 }
 
 #[expect(clippy::disallowed_methods, reason = "a message says when it was born, and this is a tool")]

@@ -5,18 +5,14 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use ringmq_protocol::body::{BrokerData, ClusterInfo, QueueData, TopicRouteData, perm};
-use ringmq_protocol::code::RequestCode;
-use ringmq_protocol::frame::{self, Encoding};
-use ringmq_protocol::header::Header;
+use ringmq_protocol::code::{RequestCode, ResponseCode};
+use ringmq_protocol::exchange::{Exchange, Response};
 use ringmq_protocol::placement::PlacementError;
-use ringmq_protocol::reply::{ExtValue, encode_request};
+use ringmq_protocol::reply::ExtValue;
 
 const CONNECT: Duration = Duration::from_secs(3);
 const ANSWER: Duration = Duration::from_secs(15);
-const SUCCESS: i32 = 0;
-const TOPIC_NOT_EXIST: i32 = 17;
 const MASTER: u64 = 0;
 
 /// Why a command fails; each is one sentence that says what to do.
@@ -48,18 +44,10 @@ pub(crate) enum AdminError {
     Usage(String),
 }
 
-/// An answer; what its code means is the caller's matter.
-pub(crate) struct Answer {
-    pub(crate) code: i32,
-    pub(crate) remark: String,
-    pub(crate) ext: BTreeMap<String, String>,
-    pub(crate) body: Vec<u8>,
-}
-
-impl Answer {
-    /// A number among the fields.
-    pub(crate) fn number(&self, field: &str) -> Option<i64> {
-        self.ext.get(field)?.parse().ok()
+impl AdminError {
+    pub(crate) fn refused(address: String, what: &'static str, response: Response) -> AdminError {
+        let reason = if response.remark.is_empty() { "no reason given".to_owned() } else { response.remark };
+        AdminError::Refused { address, what, code: response.code, remark: reason }
     }
 }
 
@@ -73,14 +61,18 @@ pub(crate) struct Master {
 /// A cluster, seen through its name servers.
 pub(crate) struct Cluster {
     name_servers: Vec<String>,
-    connections: BTreeMap<String, TcpStream>,
-    opaque: i32,
+    connections: BTreeMap<String, Connection>,
+}
+
+struct Connection {
+    stream: TcpStream,
+    exchange: Exchange,
 }
 
 impl Cluster {
     pub(crate) fn new(name_servers: &str) -> Cluster {
         let name_servers = name_servers.split(';').map(str::trim).filter(|name| !name.is_empty());
-        Cluster { name_servers: name_servers.map(str::to_owned).collect(), connections: BTreeMap::new(), opaque: 0 }
+        Cluster { name_servers: name_servers.map(str::to_owned).collect(), connections: BTreeMap::new() }
     }
 
     /// Asks one address; any code is an answer.
@@ -90,19 +82,17 @@ impl Cluster {
         code: RequestCode,
         ext: &[(&str, ExtValue<'_>)],
         body: &[u8],
-    ) -> Result<Answer, AdminError> {
+    ) -> Result<Response, AdminError> {
         let failed = |source| AdminError::Io { address: address.to_owned(), source };
-        let mut stream = match self.connections.remove(address) {
-            Some(stream) => stream,
-            None => connect(address).map_err(failed)?,
+        let mut connection = match self.connections.remove(address) {
+            Some(connection) => connection,
+            None => Connection { stream: connect(address).map_err(failed)?, exchange: Exchange::default() },
         };
-        self.opaque = self.opaque.wrapping_add(1);
-        let mut request = BytesMut::new();
-        encode_request(Encoding::Json, code.number(), self.opaque, false, ext, body, &mut request);
-        stream.write_all(&request).map_err(failed)?;
-        let answer = read_answer(&mut stream, address, self.opaque)?;
-        self.connections.insert(address.to_owned(), stream);
-        Ok(answer)
+        let request = connection.exchange.request(code, ext, body);
+        connection.stream.write_all(&request).map_err(failed)?;
+        let response = connection.read_response(address)?;
+        self.connections.insert(address.to_owned(), connection);
+        Ok(response)
     }
 
     /// Asks one address for something that must succeed.
@@ -113,12 +103,9 @@ impl Cluster {
         code: RequestCode,
         ext: &[(&str, ExtValue<'_>)],
         body: &[u8],
-    ) -> Result<Answer, AdminError> {
+    ) -> Result<Response, AdminError> {
         let answer = self.ask(address, code, ext, body)?;
-        if answer.code == SUCCESS {
-            return Ok(answer);
-        }
-        Err(AdminError::Refused { address: address.to_owned(), what, code: answer.code, remark: answer.remark })
+        if answer.is_success() { Ok(answer) } else { Err(AdminError::refused(address.to_owned(), what, answer)) }
     }
 
     /// Asks the first name server that answers.
@@ -126,7 +113,7 @@ impl Cluster {
         &mut self,
         code: RequestCode,
         ext: &[(&str, ExtValue<'_>)],
-    ) -> Result<(String, Answer), AdminError> {
+    ) -> Result<(String, Response), AdminError> {
         let mut reason = "none was given".to_owned();
         for address in self.name_servers.clone() {
             match self.ask(&address, code, ext, &[]) {
@@ -174,11 +161,11 @@ impl Cluster {
     pub(crate) fn route(&mut self, topic: &str) -> Result<TopicRouteData, AdminError> {
         let ext = [("topic", ExtValue::Str(topic))];
         let (address, answer) = self.ask_name_server(RequestCode::GetRouteinfoByTopic, &ext)?;
-        if answer.code == TOPIC_NOT_EXIST {
+        if answer.code == ResponseCode::TopicNotExist.number() {
             return Err(AdminError::NoTopic { topic: topic.to_owned() });
         }
-        if answer.code != SUCCESS {
-            return Err(AdminError::Refused { address, what: "a route", code: answer.code, remark: answer.remark });
+        if !answer.is_success() {
+            return Err(AdminError::refused(address, "a route", answer));
         }
         TopicRouteData::decode(&answer.body)
             .map_err(|error| AdminError::Protocol { address, reason: error.to_string() })
@@ -237,29 +224,24 @@ fn connect(address: &str) -> io::Result<TcpStream> {
     Err(last)
 }
 
-fn read_answer(stream: &mut TcpStream, address: &str, opaque: i32) -> Result<Answer, AdminError> {
-    let failed = |source| AdminError::Io { address: address.to_owned(), source };
-    let malformed = |reason: String| AdminError::Protocol { address: address.to_owned(), reason };
-    let mut received = Vec::new();
-    loop {
-        while let Some(frame) = frame::split(&received).map_err(|error| malformed(error.to_string()))? {
-            let header = Header::decode(frame.encoding, frame.header).map_err(|error| malformed(error.to_string()))?;
-            if header.is_response() && header.opaque == opaque {
-                return Ok(Answer {
-                    code: header.code,
-                    remark: header.remark().unwrap_or("no reason given").to_owned(),
-                    ext: header.ext.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
-                    body: frame.body.to_vec(),
-                });
-            }
-            let size = frame.size;
-            received.drain(..size);
-        }
+impl Connection {
+    fn read_response(&mut self, address: &str) -> Result<Response, AdminError> {
+        let failed = |source| AdminError::Io { address: address.to_owned(), source };
         let mut chunk = [0; 64 * 1024];
-        let read = stream.read(&mut chunk).map_err(failed)?;
-        if read == 0 {
-            return Err(failed(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed")));
+        loop {
+            let taken = self.exchange.take_response();
+            let taken = taken.map_err(|error| AdminError::Protocol {
+                address: address.to_owned(),
+                reason: format!("it sent {error}"),
+            })?;
+            if let Some(response) = taken {
+                return Ok(response);
+            }
+            let read = self.stream.read(&mut chunk).map_err(failed)?;
+            if read == 0 {
+                return Err(failed(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed")));
+            }
+            self.exchange.received().extend_from_slice(chunk.get(..read).unwrap_or_default());
         }
-        received.extend_from_slice(chunk.get(..read).unwrap_or_default());
     }
 }

@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use super::super::query::too_many_offsets;
 use super::super::{Asked, Broker, Handled, Output, Refusal};
 use super::client::{VERSION_WITH_STATUS, check_version};
-use crate::log::{BlockId, Boundary, QueueIndex, Search};
+use crate::log::{BlockId, QueueIndex, Search};
 use crate::model::{QueueId, QueueOffset, UnixMs};
 use crate::protocol::body::{MessageQueue, ResetForm, reset_offsets};
 use crate::protocol::code::{RequestCode, ResponseCode};
 use crate::protocol::frame::Encoding;
 use crate::protocol::reply::{ExtValue, Reply, encode_request};
-use crate::protocol::request::ResetOffsetRequest;
+use crate::protocol::request::{Boundary, ResetOffsetRequest};
 
 type NewOffsets = BTreeMap<QueueId, QueueOffset>;
 

@@ -8,8 +8,8 @@ use crate::limits::PARKED_ROUNDS_MAX;
 use crate::log::{BlockId, QueueIndex, StoreTime};
 use crate::model::{ConnectionId, GroupName, QueueId, QueueOffset, TopicName, UnixMs};
 use crate::protocol::body::{
-    Connection, ConsumeStats, ConsumerConnection, MessageQueue, OffsetStats, ProducerInfo, TopicOffsets, TopicStats,
-    group_list, producer_connection, producer_table,
+    ClientConnection, ConsumeStats, ConsumerConnection, MessageQueue, OffsetStats, ProducerInfo, TopicOffsets,
+    TopicStats, group_list, producer_connection, producer_table,
 };
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::is_retry_topic;
@@ -215,12 +215,12 @@ impl Broker {
         Ok(Handled::Done)
     }
 
-    fn connections_of(&self, members: &BTreeMap<ConnectionId, Member>) -> Vec<Connection> {
+    fn connections_of(&self, members: &BTreeMap<ConnectionId, Member>) -> Vec<ClientConnection> {
         members.iter().map(|(connection, member)| self.connection_of(*connection, member)).collect()
     }
 
-    fn connection_of(&self, connection: ConnectionId, member: &Member) -> Connection {
-        Connection {
+    fn connection_of(&self, connection: ConnectionId, member: &Member) -> ClientConnection {
+        ClientConnection {
             client_id: member.client.clone(),
             address: self.peer(connection).to_string(),
             language: member.language,

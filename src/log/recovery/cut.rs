@@ -23,12 +23,12 @@ pub(super) struct Cut {
     done_from: u64,
     /// Zeros that were written to it since its last flush.
     unflushed: u64,
-    asked: Asked,
+    asked: LastStep,
 }
 
 /// What was asked for last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Asked {
+enum LastStep {
     #[default]
     Nothing,
     Read {
@@ -71,7 +71,7 @@ impl Recovery {
             let low = floor(LogOffset(keep)).0;
             if cut.done_from <= low {
                 if cut.unflushed > 0 {
-                    cut.asked = Asked::Flush;
+                    cut.asked = LastStep::Flush;
                     return Ok(Some(Step::Flush { file }));
                 }
                 cut.segments.pop();
@@ -79,14 +79,14 @@ impl Recovery {
                 continue;
             }
             if cut.unflushed >= UNFLUSHED_BYTES_MAX {
-                cut.asked = Asked::Flush;
+                cut.asked = LastStep::Flush;
                 return Ok(Some(Step::Flush { file }));
             }
             // The block in which the log ends comes last and alone: it keeps what belongs to the log.
             let above = if keep == low { low } else { low + BLOCK };
             let at = cut.done_from.saturating_sub(READ_BYTES).max(if cut.done_from > above { above } else { low });
             let len = cut.done_from - at;
-            cut.asked = Asked::Read { at, len };
+            cut.asked = LastStep::Read { at, len };
             return Ok(Some(read(file, at, len)));
         }
         Ok(None)
@@ -96,13 +96,13 @@ impl Recovery {
     fn note_cut(&mut self, answer: &Bytes) -> Result<Option<Step>, RecoveryError> {
         let Some(&start) = self.cut.segments.last() else { return Ok(None) };
         match std::mem::take(&mut self.cut.asked) {
-            Asked::Nothing => {}
-            Asked::Flush => self.cut.unflushed = 0,
-            Asked::Write { at, len } => {
+            LastStep::Nothing => {}
+            LastStep::Flush => self.cut.unflushed = 0,
+            LastStep::Write { at, len } => {
                 self.cut.done_from = at;
                 self.cut.unflushed += len;
             }
-            Asked::Read { at, len } => {
+            LastStep::Read { at, len } => {
                 if answer.len() as u64 != len {
                     return Err(self.unreadable(start));
                 }
@@ -114,7 +114,7 @@ impl Recovery {
                 }
                 let mut data = kept.to_vec();
                 data.resize(answer.len(), 0);
-                self.cut.asked = Asked::Write { at, len };
+                self.cut.asked = LastStep::Write { at, len };
                 return Ok(Some(Step::Write { file: FileName::Segment(start), at, data: data.into() }));
             }
         }

@@ -7,11 +7,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::log::{
-    Boundary, Commit, FlushPolicy, FoundStore, KeySearch, LogSettings, Read, ReadLimits, Recovery, Search, Step, Stream,
+    Commit, FlushPolicy, FoundStore, KeySearch, LogSettings, Read, ReadLimits, Recovery, Search, Step, Stream,
 };
 use crate::model::{MonoNs, Now, UnixMs};
 use crate::protocol::record::Sized;
 use crate::protocol::record::{Marks, RecordDraft};
+use crate::protocol::request::Boundary;
 use crate::sim::{Random, Remains, SimDisk, SimTail, Slot};
 
 const SEGMENT: u64 = 64 * 1024;

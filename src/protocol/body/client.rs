@@ -9,7 +9,7 @@ use crate::model::{ClientId, GroupName, TopicName, UnixMs};
 
 /// One client's connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Connection {
+pub struct ClientConnection {
     /// The client.
     pub client_id: ClientId,
     /// Where it comes from, `ip:port`.
@@ -20,7 +20,7 @@ pub struct Connection {
     pub version: i32,
 }
 
-fn write_connections(connections: &[Connection], writer: &mut Writer) {
+fn write_connections(connections: &[ClientConnection], writer: &mut Writer) {
     writer.key("connectionSet").array(|writer| {
         for connection in connections {
             writer.object(|writer| {
@@ -46,7 +46,7 @@ pub fn consumer_list<'c>(client_ids: impl IntoIterator<Item = &'c str>) -> Vec<u
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumerConnection {
     /// Its members.
-    pub connections: Vec<Connection>,
+    pub connections: Vec<ClientConnection>,
     /// What they subscribe to.
     pub subscriptions: BTreeMap<TopicName, SubscriptionData>,
     /// Who starts a delivery.
@@ -79,7 +79,7 @@ impl ConsumerConnection {
 
 /// The reply to 204: a producer group that is online.
 #[must_use]
-pub fn producer_connection(connections: &[Connection]) -> Vec<u8> {
+pub fn producer_connection(connections: &[ClientConnection]) -> Vec<u8> {
     let mut writer = Writer::new(JsonForm::Fastjson);
     writer.object(|writer| write_connections(connections, writer));
     writer.finish()
@@ -89,7 +89,7 @@ pub fn producer_connection(connections: &[Connection]) -> Vec<u8> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProducerInfo {
     /// The client and its connection.
-    pub connection: Connection,
+    pub connection: ClientConnection,
     /// When it was last heard of.
     pub last_update: UnixMs,
 }
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn connections_look_as_java_s() {
         let check = |found: Vec<u8>, expected: &str| assert_eq!(String::from_utf8(found).as_deref(), Ok(expected));
-        let connection = Connection {
+        let connection = ClientConnection {
             client_id: ClientId::from("cid"),
             address: "1.2.3.4:5".into(),
             language: Language::Java,

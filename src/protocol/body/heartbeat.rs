@@ -130,8 +130,8 @@ pub struct SubscriptionData {
 
 impl SubscriptionData {
     /// A subscription from its expression, as a client makes it: tags split at `||`, trimmed, `*` and none are everything.
-    #[must_use]
-    pub fn from_tags(topic: &str, expression: &str, version: i64) -> SubscriptionData {
+    #[cfg(test)]
+    pub(crate) fn from_tags(topic: &str, expression: &str, version: i64) -> SubscriptionData {
         let everything = expression.trim().is_empty() || expression == "*";
         let tags = expression.split("||").map(str::trim).filter(|tag| !everything && !tag.is_empty());
         let tags: BTreeSet<String> = tags.map(str::to_owned).collect();

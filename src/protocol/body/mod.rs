@@ -18,7 +18,9 @@ mod runtime;
 mod stats;
 mod topic;
 
-pub use client::{Connection, ConsumerConnection, ProducerInfo, consumer_list, producer_connection, producer_table};
+pub use client::{
+    ClientConnection, ConsumerConnection, ProducerInfo, consumer_list, producer_connection, producer_table,
+};
 pub use group::{GroupTable, RetryPolicy, SubscriptionGroupConfig};
 pub use ha::{HaMaster, HaRuntimeInfo, HaSlave};
 pub use heartbeat::{
@@ -39,7 +41,7 @@ pub use route::{
 pub use runtime::{
     PUT_TIME_CLASSES, RuntimeInfo, STAGE_KEYS, byte_text, capacity_text, put_time_text, rate_text, uptime_text,
 };
-pub use stats::{BrokerStats, ConsumeStats, ConsumeTimeSpan, OffsetStats, StatsItem, TopicOffsets, TopicStats};
+pub use stats::{BrokerStats, ConsumeStats, OffsetStats, StatsItem, TopicOffsets, TopicStats};
 pub use topic::{DataVersion, TopicConfig, TopicConfigList, TopicFilterType, TopicTable, perm};
 
 use super::json::JsonError;

@@ -200,42 +200,6 @@ impl BrokerStats {
     }
 }
 
-/// Store times around a group's place in one queue: an entry of the reply to 303.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConsumeTimeSpan {
-    /// The queue.
-    pub queue: MessageQueue,
-    /// Of the oldest message.
-    pub min: UnixMs,
-    /// Of the newest.
-    pub max: UnixMs,
-    /// Of the last one that the group has read.
-    pub consumed: UnixMs,
-    /// How long the next one has waited, ms.
-    pub delay_ms: i64,
-}
-
-impl ConsumeTimeSpan {
-    /// The reply to 303.
-    pub fn encode_all<'s>(spans: impl IntoIterator<Item = &'s ConsumeTimeSpan>) -> Vec<u8> {
-        let mut writer = Writer::new(JsonForm::Fastjson);
-        writer.object(|writer| {
-            writer.key("consumeTimeSpanSet").array(|writer| {
-                for span in spans {
-                    writer.object(|writer| {
-                        writer.key("consumeTimeStamp").integer(span.consumed.0);
-                        writer.key("delayTime").integer(span.delay_ms);
-                        writer.key("maxTimeStamp").integer(span.max.0);
-                        writer.key("messageQueue").object(|writer| span.queue.write(writer));
-                        writer.key("minTimeStamp").integer(span.min.0);
-                    });
-                }
-            });
-        });
-        writer.finish()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,18 +220,11 @@ mod tests {
             ),
         );
         let offsets = TopicOffsets { min_offset: 0, max_offset: 9, last_update: UnixMs(0) };
-        let topic = TopicStats { offsets: [(queue.clone(), offsets)].into(), put_tps: 0.0 };
+        let topic = TopicStats { offsets: [(queue, offsets)].into(), put_tps: 0.0 };
         check(
             topic.encode(),
             &format!(
                 r#"{{"offsetTable":{{{mq}:{{"lastUpdateTimestamp":0,"maxOffset":9,"minOffset":0}}}},"topicPutTps":0.0}}"#
-            ),
-        );
-        let span = ConsumeTimeSpan { queue, min: UnixMs(1), max: UnixMs(2), consumed: UnixMs(3), delay_ms: 4 };
-        check(
-            ConsumeTimeSpan::encode_all([&span]),
-            &format!(
-                r#"{{"consumeTimeSpanSet":[{{"consumeTimeStamp":3,"delayTime":4,"maxTimeStamp":2,"messageQueue":{mq},"minTimeStamp":1}}]}}"#
             ),
         );
         let item = r#"{"avgpt":0.0,"sum":0,"tps":0.0}"#;

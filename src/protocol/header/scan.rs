@@ -8,19 +8,19 @@ use crate::limits::HEADER_DEPTH_MAX;
 pub(super) fn header(bytes: &[u8]) -> Result<Header<'_>, HeaderError> {
     let source = std::str::from_utf8(bytes).map_err(|_| HeaderError::NotUtf8)?;
     let mut header = Header::new(source);
-    let mut scan = Scan { bytes, at: 0 };
+    let mut scan = HeaderScan { bytes, at: 0 };
     scan.header(&mut header)?;
     Ok(header)
 }
 
 /// Where in the header it is.
 #[derive(Clone, Copy)]
-struct Scan<'a> {
+struct HeaderScan<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl Scan<'_> {
+impl HeaderScan<'_> {
     #[cold]
     fn syntax(&self) -> HeaderError {
         if self.at >= self.bytes.len() { HeaderError::Ended } else { HeaderError::Syntax { at: self.at } }

@@ -11,7 +11,7 @@ pub use delay::{DelayLevels, DelayLevelsError, SCHEDULE_TOPIC, queue_of_level};
 pub use id::{IdText, MessageId, MessageIdError, UniqueKey};
 pub use name::{
     DLQ_PREFIX, NameError, RETRY_PREFIX, check_group, check_topic, dlq_topic, group_of_retry_topic, is_dlq_topic,
-    is_retry_topic, is_system_group, is_system_topic, retry_topic,
+    is_retry_topic, is_system_topic, retry_topic,
 };
 pub use properties::{Properties, append_property, keys, set_property, without_property};
 
@@ -33,16 +33,10 @@ pub mod property {
     pub const REAL_QUEUE_ID: &str = "REAL_QID";
     /// `true`: a half message.
     pub const TRANSACTION_PREPARED: &str = "TRAN_MSG";
-    /// Producer group that decides a half message.
-    pub const PRODUCER_GROUP: &str = "PGROUP";
     /// The client's own id of the message.
     pub const UNIQUE_KEY: &str = "UNIQ_KEY";
     /// Id of the first message of a chain of tries.
     pub const ORIGIN_MESSAGE_ID: &str = "ORIGIN_MESSAGE_ID";
-    /// How often a message was tried, on its way through a consumer.
-    pub const RECONSUME_TIME: &str = "RECONSUME_TIME";
-    /// How often it may be tried, on its way through a consumer.
-    pub const MAX_RECONSUME_TIMES: &str = "MAX_RECONSUME_TIMES";
     /// Region of the broker, for traces.
     pub const MSG_REGION: &str = "MSG_REGION";
     /// Whether clients trace.
@@ -61,34 +55,20 @@ pub mod property {
     pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
     /// Messages of an inner batch.
     pub const INNER_COUNT: &str = "INNER_NUM";
-    /// `reply`: the answer to a request between clients.
-    pub const MSG_TYPE: &str = "MSG_TYPE";
 }
 
 /// Bits of a record's `sysFlag`. Source: RocketMQ `MessageSysFlag`.
 pub mod sys_flag {
-    /// The body is compressed.
-    pub const COMPRESSED: i32 = 1;
-    /// More than one tag; no longer used.
-    pub const MULTI_TAGS: i32 = 1 << 1;
     /// Mask of the two bits that say a message's part in a transaction.
     pub const TRANSACTION_MASK: i32 = 3 << 2;
     /// A half message.
     pub const TRANSACTION_PREPARED: i32 = 1 << 2;
-    /// A committed message.
-    pub const TRANSACTION_COMMIT: i32 = 2 << 2;
-    /// A rolled back message.
-    pub const TRANSACTION_ROLLBACK: i32 = 3 << 2;
     /// The producer's address has 16 bytes.
     pub const BORN_HOST_V6: i32 = 1 << 4;
     /// The broker's address has 16 bytes.
     pub const STORE_HOST_V6: i32 = 1 << 5;
-    /// The consumer splits an inner batch.
-    pub const NEED_UNWRAP: i32 = 1 << 6;
     /// The body is a batch.
     pub const INNER_BATCH: i32 = 1 << 7;
-    /// Mask of the three bits that say how a body is compressed.
-    pub const COMPRESSION_MASK: i32 = 7 << 8;
 }
 
 /// Java's `String.hashCode`: over UTF-16 units, wrapping.

@@ -10,7 +10,6 @@ pub const RETRY_PREFIX: &str = "%RETRY%";
 pub const DLQ_PREFIX: &str = "%DLQ%";
 
 const SYSTEM_TOPIC_PREFIX: &str = "rmq_sys_";
-const SYSTEM_GROUP_PREFIX: &str = "CID_RMQ_SYS_";
 
 const SYSTEM_TOPICS: [&str; 10] = [
     "TBW102",
@@ -23,22 +22,6 @@ const SYSTEM_TOPICS: [&str; 10] = [
     "SELF_TEST_TOPIC",
     "OFFSET_MOVED_EVENT",
     "CHECKPOINT_TOPIC",
-];
-
-const SYSTEM_GROUPS: [&str; 13] = [
-    "DEFAULT_CONSUMER",
-    "DEFAULT_PRODUCER",
-    "TOOLS_CONSUMER",
-    "SCHEDULE_CONSUMER",
-    "FILTERSRV_CONSUMER",
-    "__MONITOR_CONSUMER",
-    "CLIENT_INNER_PRODUCER",
-    "SELF_TEST_P_GROUP",
-    "SELF_TEST_C_GROUP",
-    "CID_ONS-HTTP-PROXY",
-    "CID_ONSAPI_PERMISSION",
-    "CID_ONSAPI_OWNER",
-    "CID_ONSAPI_PULL",
 ];
 
 /// Why a name is refused. Its text goes to the client.
@@ -130,12 +113,6 @@ pub fn is_system_topic(name: &str) -> bool {
     SYSTEM_TOPICS.contains(&name) || name.starts_with(SYSTEM_TOPIC_PREFIX)
 }
 
-/// Whether the group is the system's.
-#[must_use]
-pub fn is_system_group(name: &str) -> bool {
-    SYSTEM_GROUPS.contains(&name) || name.starts_with(SYSTEM_GROUP_PREFIX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +135,5 @@ mod tests {
         assert_eq!(check_group(&"g".repeat(256)), Err(NameError::TooLong { max: 255 }));
         assert_eq!(group_of_retry_topic("%RETRY%g"), Some("g"));
         assert!(is_system_topic("rmq_sys_wheel_timer") && is_system_topic("TBW102") && !is_system_topic("T"));
-        assert!(is_system_group("CID_RMQ_SYS_TRANS") && !is_system_group("g"));
     }
 }

@@ -1,6 +1,6 @@
 //! Clients: who leaves, and who is there.
 
-use super::{BadRequest, Fields};
+use super::{BadRequest, HeaderFields};
 use crate::header::Header;
 
 /// 35: a client leaves its groups.
@@ -20,7 +20,7 @@ impl<'a> UnregisterClientRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        let fields = Fields(header);
+        let fields = HeaderFields(header);
         Ok(UnregisterClientRequest {
             client_id: fields.text("clientID")?,
             producer_group: fields.optional_text("producerGroup"),
@@ -42,7 +42,7 @@ impl<'a> ConsumerListRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        Ok(ConsumerListRequest { group: Fields(header).text("consumerGroup")? })
+        Ok(ConsumerListRequest { group: HeaderFields(header).text("consumerGroup")? })
     }
 }
 
@@ -59,7 +59,7 @@ impl<'a> ConnectionsRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse_consumer(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        Ok(ConnectionsRequest { group: Fields(header).text("consumerGroup")? })
+        Ok(ConnectionsRequest { group: HeaderFields(header).text("consumerGroup")? })
     }
 
     /// Reads 204.
@@ -67,7 +67,7 @@ impl<'a> ConnectionsRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse_producer(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        Ok(ConnectionsRequest { group: Fields(header).text("producerGroup")? })
+        Ok(ConnectionsRequest { group: HeaderFields(header).text("producerGroup")? })
     }
 }
 
@@ -88,7 +88,7 @@ impl<'a> RunningInfoRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        let fields = Fields(header);
+        let fields = HeaderFields(header);
         Ok(RunningInfoRequest {
             group: fields.text("consumerGroup")?,
             client_id: fields.text("clientId")?,
@@ -116,7 +116,7 @@ impl<'a> ConsumeDirectlyRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        let fields = Fields(header);
+        let fields = HeaderFields(header);
         Ok(ConsumeDirectlyRequest {
             group: fields.text("consumerGroup")?,
             client_id: fields.text("clientId")?,
@@ -143,7 +143,7 @@ impl<'a> ConsumerStatusRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        let fields = Fields(header);
+        let fields = HeaderFields(header);
         Ok(ConsumerStatusRequest {
             topic: fields.text("topic")?,
             group: fields.text("group")?,

@@ -1,6 +1,6 @@
 //! Consumer groups: ask and delete. Listing (201) takes a [`super::TableRequest`]; creating one (200) has its settings in the body.
 
-use super::{BadRequest, Fields};
+use super::{BadRequest, HeaderFields};
 use crate::header::Header;
 
 /// 352: a group's settings.
@@ -16,7 +16,7 @@ impl<'a> GroupRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        Ok(GroupRequest { group: Fields(header).text("group")? })
+        Ok(GroupRequest { group: HeaderFields(header).text("group")? })
     }
 }
 
@@ -35,7 +35,7 @@ impl<'a> DeleteGroupRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        let fields = Fields(header);
+        let fields = HeaderFields(header);
         // RocketMQ's own headers have had both spellings.
         let clean_offset = fields.boolean("cleanOffset", false) || fields.boolean("removeOffset", false);
         Ok(DeleteGroupRequest { group: fields.text("groupName")?, clean_offset })

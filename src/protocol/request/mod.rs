@@ -262,9 +262,9 @@ impl From<UnknownCode> for BadRequest {
 
 /// Reads one request's fields from its header.
 #[derive(Clone, Copy)]
-struct Fields<'h>(&'h Header<'h>);
+struct HeaderFields<'h>(&'h Header<'h>);
 
-impl<'h> Fields<'h> {
+impl<'h> HeaderFields<'h> {
     fn text(self, field: &'static str) -> Result<&'h str, BadRequest> {
         self.0.ext.get(field).ok_or(BadRequest::Missing { field })
     }

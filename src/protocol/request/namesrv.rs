@@ -1,6 +1,6 @@
 //! What the name server is asked: by brokers to be known, by clients for routes, by tools for settings.
 
-use super::{BadRequest, Fields, is_true};
+use super::{BadRequest, HeaderFields, is_true};
 use crate::body::{DataVersion, RegisterBody};
 use crate::header::Header;
 use crate::json::JsonForm;
@@ -26,7 +26,7 @@ impl<'a> RouteRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        let fields = Fields(header);
+        let fields = HeaderFields(header);
         let standard = header.version >= VERSION_STANDARD_JSON || fields.boolean("acceptStandardJsonOnly", false);
         let zone = fields.optional_text("__ZONE_MODE").is_some_and(is_true);
         Ok(RouteRequest {
@@ -56,7 +56,7 @@ impl<'a> BrokerIdentity<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        let fields = Fields(header);
+        let fields = HeaderFields(header);
         Ok(BrokerIdentity {
             cluster: fields.text("clusterName")?,
             broker_name: fields.text("brokerName")?,
@@ -101,7 +101,7 @@ impl<'a> RegisterBrokerRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>, body: &[u8]) -> Result<Self, BadRequest> {
-        let fields = Fields(header);
+        let fields = HeaderFields(header);
         let said = fields.optional_number::<i64>("bodyCrc32").and_then(|crc| u32::try_from(crc).ok()).unwrap_or(0);
         if said != 0 {
             let found = crc32fast::hash(body) & 0x7FFF_FFFF;
@@ -144,7 +144,7 @@ impl<'a> BrokerHeartbeatRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        let fields = Fields(header);
+        let fields = HeaderFields(header);
         // The field's name lacks an `i` in RocketMQ.
         let timeout: Option<i64> = fields.optional_number("heartbeatTimeoutMills");
         Ok(BrokerHeartbeatRequest {
@@ -171,7 +171,7 @@ impl<'a> BrokerNameRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        let fields = Fields(header);
+        let fields = HeaderFields(header);
         Ok(BrokerNameRequest { broker_name: fields.text("brokerName")?, cluster: fields.optional_text("clusterName") })
     }
 }
@@ -193,7 +193,7 @@ impl<'a> KvRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        let fields = Fields(header);
+        let fields = HeaderFields(header);
         let value = header.ext.get("value");
         Ok(KvRequest { namespace: fields.text("namespace")?, key: fields.text("key")?, value })
     }
@@ -203,7 +203,7 @@ impl<'a> KvRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse_put(header: &'a Header<'_>) -> Result<(Self, &'a str), BadRequest> {
-        Ok((KvRequest::parse(header)?, Fields(header).text("value")?))
+        Ok((KvRequest::parse(header)?, HeaderFields(header).text("value")?))
     }
 }
 
@@ -220,7 +220,7 @@ impl<'a> NamespaceRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        Ok(NamespaceRequest { name: Fields(header).text("namespace")? })
+        Ok(NamespaceRequest { name: HeaderFields(header).text("namespace")? })
     }
 
     /// Reads 224.
@@ -228,7 +228,7 @@ impl<'a> NamespaceRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse_cluster(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        Ok(NamespaceRequest { name: Fields(header).text("cluster")? })
+        Ok(NamespaceRequest { name: HeaderFields(header).text("cluster")? })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Offsets: what a group has read, and what a queue holds.
 
-use super::{BadRequest, Fields, is_true, parse_number, queue_id};
+use super::{BadRequest, HeaderFields, is_true, parse_number, queue_id};
 use crate::header::Header;
 use crate::model::{QueueId, QueueOffset, UnixMs};
 
@@ -23,7 +23,7 @@ impl<'a> ConsumerOffsetRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        let fields = Fields(header);
+        let fields = HeaderFields(header);
         Ok(ConsumerOffsetRequest {
             group: fields.text("consumerGroup")?,
             topic: fields.text("topic")?,
@@ -113,7 +113,7 @@ impl<'a> TableRequest<'a> {
     /// Reads 21, 43 or 201.
     #[must_use]
     pub fn parse(header: &'a Header<'_>) -> Self {
-        let fields = Fields(header);
+        let fields = HeaderFields(header);
         TableRequest { kept_only: fields.boolean(KEPT_ONLY, false), unless_version: header.ext.get(UNLESS_VERSION) }
     }
 }
@@ -135,7 +135,7 @@ impl<'a> QueueRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        let fields = Fields(header);
+        let fields = HeaderFields(header);
         Ok(QueueRequest {
             topic: fields.text("topic")?,
             queue_id: fields.queue_id("queueId")?,
@@ -147,10 +147,10 @@ impl<'a> QueueRequest<'a> {
 /// Which message counts when several have the time that is looked for, or none has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Boundary {
-    /// The first at or after the time.
+    /// The first at or after the time; the queue's end if there is none.
     #[default]
     Lower,
-    /// The last at or before the time.
+    /// The last at or before the time; the queue's first if there is none.
     Upper,
 }
 
@@ -173,7 +173,7 @@ impl<'a> SearchOffsetRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        let fields = Fields(header);
+        let fields = HeaderFields(header);
         let upper = fields.optional_text("boundaryType").is_some_and(|name| name.eq_ignore_ascii_case("upper"));
         Ok(SearchOffsetRequest {
             topic: fields.text("topic")?,
@@ -207,7 +207,7 @@ impl<'a> ResetOffsetRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        let fields = Fields(header);
+        let fields = HeaderFields(header);
         Ok(ResetOffsetRequest {
             group: fields.text("group")?,
             topic: fields.text("topic")?,
@@ -231,7 +231,7 @@ mod tests {
         let (group, topic, queue_id) = ("G", "T", QueueId(2));
         let query = ConsumerOffsetRequest { group, topic, queue_id, zero_if_not_found: false };
         assert_eq!(ConsumerOffsetRequest::parse(&header), Ok(query));
-        let commit = CommitOffsetRequest { group, topic, queue_id, offset: Some(QueueOffset(5)) };
+        let commit = CommitOffsetRequest { group, topic, queue_id, offset: Some(QueueOffset(5)), is_given_back: false };
         assert_eq!(CommitOffsetRequest::parse(&header), Ok(commit));
         let queue_id = Some(queue_id);
         assert_eq!(QueueRequest::parse(&header), Ok(QueueRequest { topic, queue_id, committed: true }));

@@ -27,12 +27,6 @@ impl PullSysFlag {
     pub fn has_subscription(self) -> bool {
         self.0 & 4 != 0
     }
-
-    /// From a lite pull consumer.
-    #[must_use]
-    pub fn is_lite(self) -> bool {
-        self.0 & 16 != 0
-    }
 }
 
 /// A consumer's wish for messages of one queue.
@@ -164,7 +158,7 @@ mod tests {
         };
         assert_eq!(PullRequest::parse(&header_of(text)), Ok(expected));
         let flags = PullSysFlag(3);
-        assert!(flags.commits_offset() && flags.may_suspend() && !flags.has_subscription() && !flags.is_lite());
+        assert!(flags.commits_offset() && flags.may_suspend() && !flags.has_subscription());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Messages by key and by id, and the one that a consumer hands back.
 
-use super::{BadRequest, Fields};
+use super::{BadRequest, HeaderFields};
 use crate::header::Header;
 use crate::model::{LogOffset, UnixMs};
 
@@ -27,7 +27,7 @@ impl<'a> QueryMessageRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        let fields = Fields(header);
+        let fields = HeaderFields(header);
         let messages_max: i32 = fields.number("maxNum")?;
         Ok(QueryMessageRequest {
             topic: fields.text("topic")?,
@@ -55,12 +55,12 @@ impl<'a> ViewMessageRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        let fields = Fields(header);
+        let fields = HeaderFields(header);
         Ok(ViewMessageRequest { log_offset: log_offset(fields)?, topic: fields.optional_text("topic") })
     }
 }
 
-fn log_offset(fields: Fields<'_>) -> Result<LogOffset, BadRequest> {
+fn log_offset(fields: HeaderFields<'_>) -> Result<LogOffset, BadRequest> {
     let offset: i64 = fields.number("offset")?;
     u64::try_from(offset).map(LogOffset).map_err(|_| BadRequest::Number { field: "offset" })
 }
@@ -90,7 +90,7 @@ impl<'a> SendBackRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        let fields = Fields(header);
+        let fields = HeaderFields(header);
         Ok(SendBackRequest {
             log_offset: log_offset(fields)?,
             group: fields.text("group")?,

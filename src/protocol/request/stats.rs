@@ -1,6 +1,6 @@
 //! Statistics of topics and groups. 28 has no fields; 202 and 300 name a topic ([`super::TopicRequest`]).
 
-use super::{BadRequest, Fields};
+use super::{BadRequest, HeaderFields};
 use crate::header::Header;
 
 /// 208: where a group stands.
@@ -18,7 +18,7 @@ impl<'a> ConsumeStatsRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        let fields = Fields(header);
+        let fields = HeaderFields(header);
         let list = fields.optional_text("topicList").unwrap_or_default().split(';').filter(|topic| !topic.is_empty());
         let topics = fields.optional_text("topic").into_iter().chain(list).collect();
         Ok(ConsumeStatsRequest { group: fields.text("consumerGroup")?, topics })
@@ -40,7 +40,7 @@ impl<'a> BrokerStatsRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        let fields = Fields(header);
+        let fields = HeaderFields(header);
         Ok(BrokerStatsRequest {
             name: fields.text("statsName")?,
             key: fields.optional_text("statsKey").unwrap_or_default(),

@@ -1,6 +1,6 @@
 //! Topics: create, change, delete, ask.
 
-use super::{BadRequest, Fields};
+use super::{BadRequest, HeaderFields};
 use crate::body::{TopicConfig, TopicFilterType};
 use crate::header::Header;
 use crate::limits::TOPIC_QUEUES_MAX;
@@ -33,7 +33,7 @@ impl<'a> CreateTopicRequest<'a> {
     /// # Errors
     /// [`BadRequest`]; also for more queues than [`TOPIC_QUEUES_MAX`] and attributes that say neither `+` nor `-`.
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        let fields = Fields(header);
+        let fields = HeaderFields(header);
         let mut config = TopicConfig::new(fields.text("topic")?, 0);
         config.read_queues = queues(fields, "readQueueNums")?;
         config.write_queues = queues(fields, "writeQueueNums")?;
@@ -53,7 +53,7 @@ impl<'a> CreateTopicRequest<'a> {
     }
 }
 
-fn queues(fields: Fields<'_>, field: &'static str) -> Result<u32, BadRequest> {
+fn queues(fields: HeaderFields<'_>, field: &'static str) -> Result<u32, BadRequest> {
     let found = fields.number(field)?;
     if found > TOPIC_QUEUES_MAX { Err(BadRequest::Number { field }) } else { Ok(found) }
 }
@@ -80,7 +80,7 @@ impl<'a> TopicRequest<'a> {
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
-        let fields = Fields(header);
+        let fields = HeaderFields(header);
         Ok(TopicRequest { topic: fields.text("topic")?, cluster: fields.optional_text("clusterName") })
     }
 }

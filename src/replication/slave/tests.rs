@@ -36,7 +36,7 @@ fn following(own: &OwnLog) -> Slave {
     assert!(slave.connect_when_due(at(0), own).is_some());
     slave.open(at(0), LINK, own);
     let due = slave.due(at(0), own);
-    assert_eq!(due, Due::Report(own.position()));
+    assert_eq!(due, DueToMaster::Report(own.position()));
     slave.say(at(0), LINK, due, &mut BytesMut::new());
     slave
 }
@@ -140,13 +140,13 @@ fn it_reports_what_it_promises() {
     let stream = [&header(100, 40)[..], &[0; 40]].concat();
     slave.take_apart(at(0), &stream, &own(0, 100, 100), &mut file(&[])).expect("in order");
     slave.note_stored(40);
-    assert_eq!(slave.due(at(1), &own(0, 150, 150)), Due::Report(LogOffset(140)), "no more than was received");
-    assert_eq!(slave.due(at(1), &own(0, 150, 100)), Due::Nothing, "appended is not yet promised");
+    assert_eq!(slave.due(at(1), &own(0, 150, 150)), DueToMaster::Report(LogOffset(140)), "no more than was received");
+    assert_eq!(slave.due(at(1), &own(0, 150, 100)), DueToMaster::Nothing, "appended is not yet promised");
     let due = slave.due(at(1), &own(0, 150, 120));
-    assert_eq!(due, Due::Report(LogOffset(120)));
+    assert_eq!(due, DueToMaster::Report(LogOffset(120)));
     slave.say(at(1), LINK, due, &mut BytesMut::new());
-    assert_eq!(slave.due(at(5_000), &own(0, 150, 120)), Due::Nothing);
-    assert_eq!(slave.due(at(5_001), &own(0, 150, 120)), Due::Report(LogOffset(120)));
+    assert_eq!(slave.due(at(5_000), &own(0, 150, 120)), DueToMaster::Nothing);
+    assert_eq!(slave.due(at(5_001), &own(0, 150, 120)), DueToMaster::Report(LogOffset(120)));
     assert_eq!(slave.check_silence(at(19_999)), Ok(()));
     let left = Left { link: LINK, why: SlaveError::Silent { silent_ms: 20_000 }, cut: None };
     assert_eq!(slave.check_silence(at(20_000)), Err(left));

@@ -6,8 +6,8 @@ use super::*;
 
 const T0: MonoNs = MonoNs(1_000_000_000);
 
-fn queues(n: u32) -> Queues {
-    Queues { read: n, write: n, perm: 6, sys_flag: 0 }
+fn queues(n: u32) -> TopicQueues {
+    TopicQueues { read: n, write: n, perm: 6, sys_flag: 0 }
 }
 
 fn registration(name: &str, id: u64, address: &str, counter: i64, topics: &[&str]) -> Registration {
@@ -38,7 +38,7 @@ fn table_with(registrations: &[Registration]) -> RouteTable {
 /// `broker:perm@id=address,...` of each entry, the shape in which the tables below are written.
 fn shown(table: &RouteTable, topic: &str) -> String {
     let Some(route) = table.route(topic, None) else { return "none".to_owned() };
-    let one = |((name, queues), (_, broker)): (&(String, Queues), &(String, Broker))| {
+    let one = |((name, queues), (_, broker)): (&(String, TopicQueues), &(String, BrokerReplicas))| {
         let addresses: Vec<_> = broker.addresses.iter().map(|(id, address)| format!("{id}={address}")).collect();
         format!("{name}:{}@{}", queues.perm, addresses.join(","))
     };

@@ -1,0 +1,128 @@
+//! What is defined: functions that nobody calls, and types that share a name.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::source::{Source, Word};
+
+/// Types of one name, and why it is right for all of them.
+const SHARED_NAMES: [(&str, &str); 1] = [(
+    "TransferHeader",
+    "the same part of two protocols for slaves; always named with its module, `classic` or `epoch`",
+)];
+
+/// Functions and constants of `src/` that other files may name, and that nothing but their own definition, or nothing but unit tests, does name.
+pub(crate) fn uncalled(sources: &[Source]) -> Vec<String> {
+    let mut called = BTreeSet::new();
+    let mut tested = BTreeSet::new();
+    for source in sources {
+        let mut is_import = false;
+        for (index, word) in source.words.iter().enumerate() {
+            is_import = word.text == "use" || (is_import && word.text != ";");
+            if is_import {
+                continue;
+            }
+            if index == 0 || !["fn", "const"].contains(&source.words[index - 1].text.as_str()) {
+                let is_unit_test = word.in_test && source.folder().is_some();
+                let set = if is_unit_test { &mut tested } else { &mut called };
+                set.insert(word.text.as_str());
+            }
+        }
+    }
+    let mut problems = Vec::new();
+    for source in sources.iter().filter(|source| source.folder().is_some()) {
+        for name in callable(&source.words) {
+            if called.contains(name.text.as_str()) {
+                continue;
+            }
+            let (path, line, name) = (&source.path, name.line, &name.text);
+            let advice = if tested.contains(name.as_str()) {
+                "only unit tests call it: what they look at is to be what the program looks at"
+            } else {
+                "nobody calls it: delete it"
+            };
+            problems.push(format!("{path}:{line}: {name}: {advice}"));
+        }
+    }
+    problems
+}
+
+/// The names behind `pub fn`, `pub(crate) const` and so on.
+fn callable(words: &[Word]) -> Vec<&Word> {
+    let mut found = Vec::new();
+    for (index, word) in words.iter().enumerate() {
+        if word.text != "pub" || word.in_test {
+            continue;
+        }
+        let mut rest = words[index + 1..].iter();
+        if words.get(index + 1).is_some_and(|next| next.text == "(") {
+            rest.find(|word| word.text == ")");
+        }
+        let mut rest = rest.skip_while(|word| ["async", "unsafe"].contains(&word.text.as_str())).peekable();
+        let is_constant = rest.next_if(|word| word.text == "const").is_some();
+        let is_function = rest.next_if(|word| word.text == "fn").is_some();
+        if is_constant || is_function {
+            found.extend(rest.next());
+        }
+    }
+    found
+}
+
+/// Types at the top level of the files of `src/` that have the name of another.
+pub(crate) fn shared_type_names(sources: &[Source]) -> Vec<String> {
+    shared(sources, &SHARED_NAMES)
+}
+
+fn shared(sources: &[Source], allowed: &[(&str, &str)]) -> Vec<String> {
+    let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for source in sources.iter().filter(|source| source.folder().is_some()) {
+        let mut depth = 0_usize;
+        for pair in source.words.windows(2) {
+            match pair[0].text.as_str() {
+                "{" => depth += 1,
+                "}" => depth -= 1,
+                "struct" | "enum" | "trait" | "union" | "type" if depth == 0 && !pair[0].in_test => {
+                    places.entry(&pair[1].text).or_default().push(format!("{}:{}", source.path, pair[1].line));
+                }
+                _ => {}
+            }
+        }
+    }
+    let is_allowed = |name: &str| allowed.iter().any(|(known, _)| *known == name);
+    let mut problems = Vec::new();
+    for (name, places) in &places {
+        if places.len() > 1 && !is_allowed(name) {
+            problems.push(format!("{}: `{name}` has two meanings: give each its own word", places.join(", ")));
+        }
+    }
+    for (name, _) in allowed {
+        if places.get(name).is_none_or(|places| places.len() < 2) {
+            problems.push(format!("tests/tidy/names.rs: `{name}` is shared no more: take it out of the list"));
+        }
+    }
+    problems
+}
+
+#[test]
+fn a_function_without_a_caller_is_told() {
+    let library = Source::new(
+        "src/a.rs",
+        "pub fn called() {} pub(crate) const fn dead() {} pub const UNUSED: u8 = 0; fn private() {} pub fn tested() {}
+         #[cfg(test)] mod tests { fn t() { tested(); } }",
+    );
+    let user = Source::new("tests/b.rs", "use a::dead; fn main() { called(); /* dead() */ \"dead()\"; }");
+    let problems = uncalled(&[library, user]);
+    assert_eq!(problems.len(), 3, "{problems:?}");
+    let told = |what: &str| problems.iter().any(|problem| problem.contains(what));
+    assert!(told("dead: nobody") && told("UNUSED: nobody") && told("tested: only unit tests"), "{problems:?}");
+}
+
+#[test]
+fn a_type_name_with_two_meanings_is_told() {
+    let sources = |second: &str| [Source::new("src/a.rs", "struct Commit;"), Source::new("src/b/c.rs", second)];
+    assert_eq!(shared(&sources("pub(crate) enum Commit {}"), &[]).len(), 1);
+    assert_eq!(shared(&sources("pub(crate) enum Commit {}"), &[("Commit", "one word of the wire")]).len(), 0);
+    assert_eq!(shared(&sources("enum Write {}"), &[]).len(), 0);
+    assert_eq!(shared(&sources("impl T for U { type Commit = u8; }"), &[]).len(), 0);
+    assert_eq!(shared(&sources("#[cfg(test)] mod tests { struct Commit; }"), &[]).len(), 0);
+    assert_eq!(shared(&sources("enum Write {}"), &[("Commit", "one word of the wire")]).len(), 1);
+}
