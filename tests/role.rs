@@ -2,8 +2,8 @@
 //!
 //! Proved here: what was refused before is taken after and the other way round; the port for replicas is there while there is a master; two
 //! shards take turns as masters of one log, each reign written to the epochs' file, and what is longer in one of them is cut; whoever waits is
-//! answered when a life ends; a promotion whose port is taken stops the shard and says so. Not proved: what name servers make of it, and who
-//! may be promoted, which the simulator's world of replicas knows.
+//! answered when a life ends; a promotion whose port is taken stops the shard and says so; the control plane registers a shard as what it is, and a
+//! slave alone hears of a master. Not proved: who may be promoted, which the simulator's world of replicas knows.
 
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
 mod harness;
@@ -14,11 +14,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use harness::{Client, code, wait_for};
+use harness::{Client, Frame, code, wait_for};
 use ringmq::broker::life::Life;
 use ringmq::broker::settings::BrokerSettings;
-use ringmq::config::{NodeConfig, NodeKind};
+use ringmq::config::{NamesrvConfig, NodeConfig, NodeKind};
+use ringmq::control::configuration::Configuration;
 use ringmq::control::mailbox::{ShardSender, control_mailbox, shard_mailbox};
+use ringmq::control::plane::{NameServerPlan, NodePlan, Plane, Seat};
+use ringmq::control::registrar::{Identity, Pace};
 use ringmq::disk::Store;
 use ringmq::letter::{Metadata, StopReason, ToControl, ToShard};
 use ringmq::log::{FlushPolicy, LogSettings};
@@ -167,7 +170,7 @@ fn assert_is_slave(shard: &Shard) {
 #[test]
 fn two_shards_take_turns_as_masters_in_place() {
     let (a, b) = (Shard::start(Role::Slave), Shard::start(Role::Slave));
-    tell_topic(&a);
+    [&a, &b].into_iter().for_each(tell_topic);
     assert_is_slave(&a);
     assert_eq!(a.epochs(), [] as [u32; 0]);
 
@@ -179,9 +182,10 @@ fn two_shards_take_turns_as_masters_in_place() {
     b.follow(&a);
     b.wait_bodies("copies on the slave", &sent);
 
-    // The other one's turn. It has heard of the topic from the log alone.
+    // The other one's turn.
     let mut held = a.client();
     let pull = held.start(Client::long_pull_request("G", "T", 0, 20, WITHIN)).expect("sent");
+    assert_eq!(held.max_offset("T", 0).expect("behind the pull"), 20);
     a.become_in(Role::Slave, 6);
     let answer = held.finish(pull).expect("whoever waits is answered");
     assert_eq!(answer.code, code::PULL_NOT_FOUND);
@@ -211,17 +215,123 @@ fn two_shards_take_turns_as_masters_in_place() {
     }
 }
 
+/// Where a name server of ours says that the brokers of a name are, by brokerId.
+fn addresses_at(name_server: &str) -> Option<BTreeMap<String, String>> {
+    let mut client = Client::connect(name_server).ok()?;
+    let info = client.call(Frame::request(106).ext("acceptStandardJsonOnly", true)).ok()?.json().ok()?;
+    let addresses = info["brokerAddrTable"]["broker-a"]["brokerAddrs"].as_object()?.clone();
+    Some(addresses.into_iter().map(|(id, address)| (id, address.as_str().unwrap_or_default().to_owned())).collect())
+}
+
+/// Two shards of one brokerName, of which this test plays both, and the real control plane with its name server.
+#[test]
+fn name_servers_and_followers_know_a_shard_by_its_life() {
+    let port = TcpListener::bind((LOOPBACK, 0)).and_then(|port| port.local_addr()).expect("a free port").port();
+    let folder = tempfile::tempdir().expect("a temp folder");
+    let text = format!("listenPort={port}\nkvConfigPath={}/kv.json\n", folder.path().display());
+    let config = NamesrvConfig::read("test", &text).expect("sound");
+    let name_server = format!("127.0.0.1:{port}");
+    let (to_control, from_shards) = control_mailbox();
+    let (mut seats, mut mailboxes) = (Vec::new(), Vec::new());
+    for number in 0..2_u16 {
+        let (mailbox, receiver) = shard_mailbox();
+        mailboxes.push(receiver);
+        let identity = Identity {
+            shard: ShardId(number),
+            cluster: "DefaultCluster".to_owned(),
+            broker_name: "broker-a".to_owned(),
+            address: format!("127.0.0.1:{}", 10 + number),
+            ha_address: format!("127.0.0.1:{}", 20 + number),
+            ha_master: None,
+        };
+        seats.push(Seat { identity, mailbox });
+    }
+    let plan = NodePlan {
+        seats,
+        mailbox: from_shards,
+        name_servers: vec![name_server.clone()],
+        pace: Pace { period: Duration::from_secs(30), answer_within: Duration::from_secs(3) },
+        configuration: Configuration::new(NodeConfig::defaults(NodeKind::Broker), None),
+    };
+    // It ends when its shards have: no signal comes.
+    let node = std::thread::spawn(move || {
+        let plane = Plane::start(Some(NameServerPlan { config, port_key: "listenPort" })).expect("it starts");
+        plane.run_node(plan, |_| ())
+    });
+    let say = |letter| to_control.blocking_send(letter).expect("the control plane lives");
+    let live = |number: u16, role: Role, broker_id: u64| {
+        let shard = ShardId(number);
+        say(ToControl::LifeBegan { shard, role, broker_id: BrokerId(broker_id) });
+        let topics = vec![TopicConfig::new("T", 1), TopicConfig::new("U", 1)];
+        let version = DataVersion { counter: i64::from(number), ..DataVersion::default() };
+        say(ToControl::TopicsChanged { shard, ticket: 1, topics, version, spread: false, full: true });
+    };
+    let mut wait_master = |number: usize, wanted: Option<&str>| loop {
+        let letter = mailboxes[number].blocking_recv().expect("the control plane lives");
+        if let ToShard::MasterFound { ha_address, .. } = letter
+            && ha_address.map(|address| address.to_string()).as_deref() == wanted
+        {
+            return;
+        }
+    };
+    let wait_addresses = |wanted: [(&str, &str); 2]| {
+        let wanted: BTreeMap<String, String> =
+            wanted.into_iter().map(|(id, address)| (id.to_owned(), address.to_owned())).collect();
+        wait_for("registration as they are", || (addresses_at(&name_server)? == wanted).then_some(()));
+    };
+    for number in 0..2 {
+        live(number, if number == 0 { Role::AsyncMaster } else { Role::Slave }, u64::from(number));
+        let address = SocketAddr::new(LOOPBACK, 10 + number);
+        say(ToControl::Listening { shard: ShardId(number), address, tail_survives_kill: true });
+    }
+    wait_addresses([("0", "127.0.0.1:10"), ("1", "127.0.0.1:11")]);
+    wait_master(1, Some("127.0.0.1:20"));
+
+    live(0, Role::Slave, 2);
+    live(1, Role::AsyncMaster, 0);
+    wait_addresses([("0", "127.0.0.1:11"), ("2", "127.0.0.1:10")]);
+    wait_master(0, Some("127.0.0.1:21"));
+    wait_master(1, None);
+    for number in 0..2 {
+        say(ToControl::Stopped { shard: ShardId(number), why: StopReason::Asked });
+    }
+    node.join().expect("its thread ends well");
+}
+
 #[test]
 fn a_promotion_without_its_port_stops_the_shard_and_says_why() {
     let shard = Shard::start(Role::Slave);
+    tell_topic(&shard);
     let _taken = TcpListener::bind(shard.ha_address).expect("a slave leaves it free");
-    shard.tell(ToShard::Role { role: Role::AsyncMaster, broker_id: BrokerId(1), epoch: Epoch(2) });
+    let address = shard.ha_address.to_string();
+    let sentence = fails_to_become_a_master(shard);
+    assert!(sentence.contains("haListenPort") && sentence.contains(&address), "{sentence}");
+}
+
+#[test]
+fn a_life_that_cannot_begin_stops_the_shard_and_leaves_its_tables() {
+    let shard = Shard::start(Role::Slave);
+    tell_topic(&shard);
+    let epochs = shard.folder.path().join("store/shard-0/config/epochs");
+    std::fs::create_dir_all(epochs.parent().expect("a folder")).expect("made");
+    std::fs::write(epochs, "no epochs").expect("written");
+    let sentence = fails_to_become_a_master(shard);
+    assert!(sentence.contains("config/epochs cannot be read"), "{sentence}");
+}
+
+/// Orders a slave that has a topic to become a master, which stops it; returns why.
+fn fails_to_become_a_master(shard: Shard) -> String {
+    let Shard { folder, handle, to_shard, letters, .. } = shard;
+    let order = ToShard::Role { role: Role::AsyncMaster, broker_id: BrokerId(1), epoch: Epoch(2) };
+    to_shard.blocking_send(order).expect("it lives");
     let reason = loop {
-        if let ToControl::Stopped { why, .. } = shard.letters.recv_timeout(WITHIN).expect("a letter") {
+        if let ToControl::Stopped { why, .. } = letters.recv_timeout(WITHIN).expect("a letter") {
             break why;
         }
     };
-    let StopReason::Failed(sentence) = &reason else { panic!("stopped for {reason:?}") };
-    assert!(sentence.contains("haListenPort") && sentence.contains(&shard.ha_address.to_string()), "{sentence}");
-    assert_eq!(shard.handle.join().expect("its thread ends well"), reason);
+    assert_eq!(handle.join().expect("its thread ends well"), reason);
+    let topics = std::fs::read_to_string(folder.path().join("store/shard-0/config/topics.json")).expect("a table");
+    assert!(topics.contains("\"T\""), "{topics}");
+    let StopReason::Failed(sentence) = reason else { panic!("stopped for {reason:?}") };
+    sentence
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::open::{self, FoundTables};
 use super::pump::Shard;
 use super::start::{ShardSettings, StartError};
-use super::stop::{close_all, settle, wait};
+use super::stop::{close_connections, settle, wait, write_tables};
 use crate::broker::life::Life;
 use crate::broker::{Broker, Tables};
 use crate::letter::StopReason;
@@ -51,14 +51,15 @@ pub(super) async fn begin(
     if !shard.is_quiet() {
         return Err(StartError::Busy { shard: shard.id });
     }
-    let tables = close_all(shard).await;
+    let tables = write_tables(shard).await;
+    close_connections(shard).await;
     shard.close_replica_port();
+    let replicas = listen_for_replicas(settings, &life).await?;
     // The old log gives its tail back before the new one takes it. What stands in for it has no file and is asked for nothing.
     let nothing = Log::create(settings.log, Box::new(HeapTail::new(TAIL_BYTES_MIN)));
-    shard.replace_broker(Broker::new(life, settings.broker.clone(), nothing, Tables::default()));
+    shard.end_life(Broker::new(life, settings.broker.clone(), nothing, Tables::default()));
     let found = FoundTables::Told(&tables);
     let opened = open::open_broker(settings, port, &shard.disk, &shard.runtime, life, found).await?;
-    let replicas = listen_for_replicas(settings, &life).await?;
     tracing::info!(shard = %shard.id, role = %life.role, cut_at = ?life.end_max, "another life of the shard begins");
     shard.begin_life(opened.broker, replicas);
     Ok(())

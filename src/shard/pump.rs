@@ -55,6 +55,7 @@ pub(super) struct Shard {
     /// Writes that are under way, and whether more may begin.
     writes: Cell<usize>,
     is_between_lives: Cell<bool>,
+    has_life: Cell<bool>,
     /// The last [`ToShard::MasterFound`] and [`ToShard::Settings`], which the control plane does not repeat.
     master: RefCell<Option<ToShard>>,
     settings: RefCell<Option<ToShard>>,
@@ -99,6 +100,7 @@ impl Shard {
             end_wanted: Event::default(),
             writes: Cell::new(0),
             is_between_lives: Cell::new(false),
+            has_life: Cell::new(true),
             master: RefCell::default(),
             settings: RefCell::default(),
             is_stopping: Cell::new(false),
@@ -283,14 +285,21 @@ impl Shard {
         }
     }
 
-    /// Puts another broker into the place of this one, which has nothing under way.
-    pub(super) fn replace_broker(&self, broker: Broker) {
-        *self.core.borrow_mut() = Core { broker, out: Output::default() };
+    /// Puts a broker that knows nothing into the place of this one, which has nothing under way.
+    pub(super) fn end_life(&self, stand_in: Broker) {
+        *self.core.borrow_mut() = Core { broker: stand_in, out: Output::default() };
+        self.has_life.set(false);
+    }
+
+    /// Whether the broker is the shard's own, and none that stands in for it.
+    pub(super) fn has_life(&self) -> bool {
+        self.has_life.get()
     }
 
     /// Begins another life of the shard.
     pub(super) fn begin_life(self: &Rc<Self>, broker: Broker, replicas: Option<ReplicaListener>) {
-        self.replace_broker(broker);
+        *self.core.borrow_mut() = Core { broker, out: Output::default() };
+        self.has_life.set(true);
         self.is_between_lives.set(false);
         self.is_stopping.set(false);
         if let Some(net) = self.net() {

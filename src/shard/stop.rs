@@ -27,15 +27,19 @@ pub(super) async fn stop(shard: &Rc<Shard>, reason: StopReason) -> StopReason {
     if let StopReason::Failed(sentence) = &reason {
         tracing::error!(shard = %shard.id, "the shard stops: {sentence}");
     }
-    close_all(shard).await;
+    // A life that could not begin has no tables: those of the one before it are in their files.
+    if shard.has_life() {
+        write_tables(shard).await;
+    }
+    close_connections(shard).await;
     shard.tell_control(ToControl::Stopped { shard: shard.id, why: reason.clone() });
     wait(shard, STOP_CLOSE_MS, || !shard.letters_left()).await;
     shard.disk.close().await;
     reason
 }
 
-/// Writes the tables and closes the connections. Returns the tables.
-pub(super) async fn close_all(shard: &Rc<Shard>) -> [(Table, Bytes); Table::COUNT] {
+/// Writes the tables, and returns them.
+pub(super) async fn write_tables(shard: &Rc<Shard>) -> [(Table, Bytes); Table::COUNT] {
     let tables = shard.look(Broker::view_tables);
     // A failed log says nothing about the tables: they are in files of their own.
     for (table, bytes) in &tables {
@@ -43,12 +47,16 @@ pub(super) async fn close_all(shard: &Rc<Shard>) -> [(Table, Bytes); Table::COUN
             tracing::error!(%error, "a table was not written at the stop");
         }
     }
+    tables
+}
+
+/// Closes the connections, of clients and of replicas.
+pub(super) async fn close_connections(shard: &Rc<Shard>) {
     if let Some(net) = shard.net() {
         net.close_all();
         shard.with_links(|links| links.close_all());
         wait(shard, STOP_CLOSE_MS, || net.count() == 0).await;
     }
-    tables
 }
 
 /// Writes and flushes what was appended and makes a checkpoint.
