@@ -12,9 +12,9 @@ use std::net::SocketAddr;
 use bytes::BytesMut;
 use ringmq::broker::life::Life;
 use ringmq::broker::settings::BrokerSettings;
-use ringmq::broker::{Broker, Output, Tables};
+use ringmq::broker::{Broker, Effect, Output, Tables};
 use ringmq::config::{NodeConfig, NodeKind};
-use ringmq::letter::ToShard;
+use ringmq::letter::{ToControl, ToShard};
 use ringmq::log::{FlushPolicy, HeapTail, Log, LogSettings};
 use ringmq_protocol::frame::{Encoding, split};
 use ringmq_protocol::header::Header;
@@ -154,10 +154,6 @@ impl World {
         let create = frame(Encoding::Json);
         world.answer(&create);
         world.settle();
-        for ticket in 0..8 {
-            world.broker.handle_control(NOW, ToShard::Registered { ticket }, &mut world.out);
-        }
-        world.settle();
         world
     }
 
@@ -180,8 +176,12 @@ impl World {
         }
         self.broker.handle_turn_end(NOW, &mut self.out);
         for effect in std::mem::take(&mut self.out.effects) {
-            if let ringmq::broker::Effect::Persist(table, _) = effect {
-                self.broker.handle_persisted(NOW, table, Ok(()), &mut self.out);
+            match effect {
+                Effect::Persist(table, _) => self.broker.handle_persisted(NOW, table, Ok(()), &mut self.out),
+                Effect::Control(ToControl::TopicsChanged { ticket, .. }) => {
+                    self.broker.handle_control(NOW, ToShard::Registered { ticket }, &mut self.out);
+                }
+                _ => {}
             }
         }
         while let Some(connection) = self.out.outbox.next_touched() {

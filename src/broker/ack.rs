@@ -67,6 +67,12 @@ pub struct Acks {
 }
 
 impl Acks {
+    /// A life begins at `now`: answers to a former life's tickets, which are still on their way, must not be taken for answers to its own. No
+    /// life takes as many tickets as it has nanoseconds.
+    pub(super) fn begin_tickets(&mut self, now: MonoNs) {
+        self.last_ticket = now.0;
+    }
+
     /// Makes a ticket whose replies wait until `generation` is persisted (if one is named) and, if `register`, the name servers
     /// know the change.
     pub fn make_gate(&mut self, now: MonoNs, generation: Option<(Table, u64)>, register: bool) -> Ticket {

@@ -22,6 +22,8 @@ impl Broker {
     /// The life of this shard begins: topics and groups that RocketMQ has from the start are there, and the control plane is told of all topics.
     pub fn handle_start(&mut self, now: Now, out: &mut Output) {
         self.started = now;
+        self.acks.begin_tickets(now.mono);
+        self.settings_changes.begin_tickets(now.mono);
         self.config_version.timestamp = now.unix;
         self.statistics = Statistics::new(now.mono);
         for config in topic::initial_topics(&self.settings) {

@@ -44,22 +44,20 @@ impl Life {
 impl Broker {
     /// The control plane says what this shard is from now on, in the reign `epoch`.
     pub(super) fn take_role(&mut self, now: Now, (role, broker_id, epoch): (Role, BrokerId, Epoch), out: &mut Output) {
-        let life = Life { role, broker_id, epoch: Some(epoch), end_max: None };
         let current = self.next_life.unwrap_or(self.life);
+        if role == Role::Slave && current == (Life { role, broker_id, ..self.life }) {
+            // It stays what it is, and hears of its new master by itself.
+            self.life.epoch = self.life.epoch.max(Some(epoch));
+            return;
+        }
+        // A slave whose log is about to be cut is one still.
+        let end_max = current.end_max.filter(|_| role == Role::Slave && self.is_slave());
+        let life = Life { role, broker_id, epoch: Some(epoch), end_max };
         if current == life {
             return;
         }
         if let Some(why) = self.why_not(&life) {
             tracing::warn!(shard = %self.settings.shard, %role, %epoch, "an order to become {role} changes nothing: {why}");
-            return;
-        }
-        if role == Role::Slave
-            && current.role == Role::Slave
-            && self.next_life.is_none()
-            && self.life.broker_id == broker_id
-        {
-            // It stays what it is, and hears of its new master by itself.
-            self.life.epoch = Some(epoch);
             return;
         }
         tracing::info!(shard = %self.settings.shard, from = %self.life.role, to = %role, %epoch, "the role changes");

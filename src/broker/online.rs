@@ -24,6 +24,13 @@ pub(super) struct SettingsChanges {
     generation: u64,
 }
 
+impl SettingsChanges {
+    /// A life begins: as [`Acks::begin_tickets`](super::ack::Acks::begin_tickets).
+    pub(super) fn begin_tickets(&mut self, now: MonoNs) {
+        self.last_ticket = now.0;
+    }
+}
+
 impl Broker {
     /// UPDATE_BROKER_CONFIG 25: answered when every shard of the node goes by it and the file has it.
     pub(super) fn change_settings(&mut self, asked: &Asked, body: &[u8], out: &mut Output) -> Result<Handled, Refusal> {

@@ -212,6 +212,8 @@ impl Broker {
         let Replica { role, epochs, .. } = &mut self.replica;
         let (bound, stored) = match role {
             Part::Master(master) => (master.is_waited_for().then(|| master.confirm(self.log.promised())), Ok(())),
+            // The log is being written to its end, and grows no more.
+            Part::Slave(slave) if self.next_life.is_some() => (slave.master_confirm(), Ok(())),
             Part::Slave(slave) => {
                 let stored = slave.store(now.mono, &mut self.log, epochs);
                 (slave.master_confirm(), stored)

@@ -48,6 +48,30 @@ fn an_order_counts_once_and_only_if_its_reign_is_the_newest() {
 }
 
 #[test]
+fn an_answer_to_a_former_life_is_none_to_this_one() {
+    let mut world = World::new();
+    world.registers = false;
+    let create = |world: &mut World, name: &str| {
+        let c = world.connect();
+        let ext = [("topic", name), ("readQueueNums", "1"), ("writeQueueNums", "1"), ("perm", "6")];
+        let opaque = world.ask(c, RequestCode::UpdateAndCreateTopic, &ext, b"");
+        world.run();
+        let Some(ToControl::TopicsChanged { ticket, .. }) = world.controls.last() else { panic!("it is told") };
+        (c, opaque, *ticket)
+    };
+    let (_, _, of_former) = create(&mut world, "T");
+    world.wait_ms(1);
+    world.live_again(life(Role::AsyncMaster), DelayOffsets::default());
+    let (c, opaque, ticket) = create(&mut world, "U");
+    for ticket in of_former - 1..of_former + 10 {
+        world.tell(ToShard::Registered { ticket });
+    }
+    assert!(world.answer(c, opaque).is_none(), "the name servers do not know it");
+    world.tell(ToShard::Registered { ticket });
+    assert_eq!(world.answer(c, opaque).map(|answer| answer.code), Some(0));
+}
+
+#[test]
 fn a_life_that_ends_answers_everybody() {
     let mut settings = settings();
     settings.replica.in_sync_replicas = 2;
