@@ -633,3 +633,56 @@ fn a_hangup_stops_a_node_in_order() {
     assert_eq!(connected.consumer_offset("G", "T", 0).expect("it answers"), Some(1), "what a kill may lose");
     assert_eq!(connected.read_queue("T", 0, 0).expect("it answers").len(), 1);
 }
+
+/// A port that takes connections belongs to a broker that serves: a probe that only connects is not misled.
+#[test]
+fn whoever_can_connect_during_a_start_is_served_at_once() {
+    let mut node = node(&[("mappedFileSizeCommitLog", "8388608"), ("maxMessageSize", "1048576")]);
+    let mut connected = client(&node);
+    connected.create_topic("T", 1).expect("a topic");
+    for _ in 0..60 {
+        connected.send("T", 0, &[1; 1_000_000]).expect("it is stored");
+    }
+    drop(connected);
+    let address = node.broker(0);
+    for round in 0..6 {
+        if round % 2 == 0 {
+            node.kill()
+        } else {
+            assert!(node.stop(Duration::from_secs(20)).success())
+        }
+        // The kernel keeps a killed process's sockets for a moment.
+        wait_for("closed port", || Client::connect(&address).err());
+        let address = address.clone();
+        let probe = thread::spawn(move || {
+            loop {
+                if let Ok(mut client) = Client::connect(&address) {
+                    let connected = Instant::now();
+                    let answer = client.call(Frame::request(GET_BROKER_RUNTIME_INFO));
+                    return answer.map(|answer| (answer.code, connected.elapsed()));
+                }
+                thread::sleep(Duration::from_micros(200));
+            }
+        });
+        node.restart();
+        let (code, took) = probe.join().expect("it does not panic").expect("whoever is let in is answered");
+        assert_eq!(code, code::SUCCESS);
+        assert!(
+            took < Duration::from_millis(500),
+            "round {round}: the port was open {took:?} before the broker served"
+        );
+    }
+}
+
+/// Tools see how full the disk of the store is.
+#[test]
+fn the_disk_in_use_is_shown() {
+    let node = node(&[]);
+    let ratio = wait_for("look at the disk", || {
+        let answer = client(&node).call(Frame::request(GET_BROKER_RUNTIME_INFO)).ok()?;
+        let table = answer.json().ok()?["table"].clone();
+        let ratio: f64 = table["commitLogDiskRatio"].as_str()?.parse().ok()?;
+        (ratio > 0.0).then_some(ratio)
+    });
+    assert!(ratio < 1.0, "{ratio}");
+}

@@ -19,7 +19,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use glommio::net::{TcpListener, TcpStream};
-use rustix::net::Shutdown;
+use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
 use thiserror::Error;
 
 use super::{LinkService, Links, Net, Service};
@@ -74,12 +74,28 @@ impl PortUse {
     }
 }
 
-/// The two listening sockets of a shard.
+/// The two ports of a shard: taken, and closed to clients until the shard serves. Whoever can connect is served; a port that is open while the log
+/// is still read looks like a broker to those who only try to connect.
 #[derive(Debug)]
 pub struct Listeners {
+    main: Taken,
+    vip: Taken,
+    port: u16,
+}
+
+/// A socket that is bound and does not listen.
+#[derive(Debug)]
+struct Taken {
+    socket: OwnedFd,
+    address: SocketAddr,
+    port_use: PortUse,
+}
+
+/// The two ports of a shard, open to clients.
+#[derive(Debug)]
+pub struct OpenListeners {
     main: TcpListener,
     vip: TcpListener,
-    port: u16,
 }
 
 impl Listeners {
@@ -107,7 +123,9 @@ impl Listeners {
 
     fn bind_pair(address: IpAddr, port: u16) -> Result<Listeners, ListenError> {
         let vip = port.checked_sub(VIP_BELOW).filter(|vip| *vip > 0).ok_or(ListenError::NoRoom { port })?;
-        Ok(Listeners { main: listen(address, port, PortUse::Main)?, vip: listen(address, vip, PortUse::Vip)?, port })
+        let main = Taken::bind(SocketAddr::new(address, port), PortUse::Main)?;
+        let vip = Taken::bind(SocketAddr::new(address, vip), PortUse::Vip)?;
+        Ok(Listeners { main, vip, port })
     }
 
     /// The main port.
@@ -116,6 +134,41 @@ impl Listeners {
         self.port
     }
 
+    /// Opens both ports. To be called on the executor.
+    ///
+    /// # Errors
+    /// [`ListenError`], naming the port: another process has opened it since it was taken.
+    pub fn open(self) -> Result<OpenListeners, ListenError> {
+        Ok(OpenListeners { main: self.main.listen()?, vip: self.vip.listen()? })
+    }
+}
+
+impl Taken {
+    /// As the standard library binds, without listening.
+    fn bind(address: SocketAddr, port_use: PortUse) -> Result<Taken, ListenError> {
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let bound =
+            rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None).and_then(|socket| {
+                rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+                rustix::net::bind(&socket, &address)?;
+                Ok(socket)
+            });
+        let socket = bound.map_err(|error| ListenError::Bind { address, port_use, source: error.into() })?;
+        Ok(Taken { socket, address, port_use })
+    }
+
+    fn listen(self) -> Result<TcpListener, ListenError> {
+        let Taken { socket, address, port_use } = self;
+        rustix::net::listen(&socket, ACCEPT_QUEUE_MAX).map_err(|error| ListenError::Bind {
+            address,
+            port_use,
+            source: error.into(),
+        })?;
+        Ok(to_glommio(socket.into()))
+    }
+}
+
+impl OpenListeners {
     /// Accepts on both ports, for ever, in two tasks of the caller's queue. After [`Net::close_all`] what comes is closed at once.
     pub fn accept_into<S: Service>(self, net: &Rc<Net<S>>) {
         for listener in [self.main, self.vip] {
@@ -186,17 +239,7 @@ impl ReplicaListener {
     }
 }
 
-/// Binds and listens. To be called on the executor.
-fn listen(address: IpAddr, port: u16, port_use: PortUse) -> Result<TcpListener, ListenError> {
-    let bound = bind(SocketAddr::new(address, port));
-    bound.map(to_glommio).map_err(|source| ListenError::Bind {
-        address: SocketAddr::new(address, port),
-        port_use,
-        source,
-    })
-}
-
-/// The same, with a second handle of the socket.
+/// Binds and listens, with a second handle of the socket. To be called on the executor.
 fn listen_closable(address: IpAddr, port: u16, port_use: PortUse) -> Result<(TcpListener, OwnedFd), ListenError> {
     let address = SocketAddr::new(address, port);
     let bound = bind(address).and_then(|listener| Ok((listener.try_clone()?, listener)));

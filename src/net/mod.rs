@@ -17,7 +17,7 @@ mod transport;
 
 pub use connection::Net;
 pub use link::{LinkService, Links};
-pub use listener::{ListenError, Listeners, ReplicaListener, ReplicaPort};
+pub use listener::{ListenError, Listeners, OpenListeners, ReplicaListener, ReplicaPort};
 
 use std::net::SocketAddr;
 use std::rc::Rc;

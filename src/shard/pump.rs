@@ -23,7 +23,7 @@ use crate::limits::{COUNTERS_MS, TICK_MS};
 use crate::log::DiskUsage;
 use crate::metrics::Snapshot;
 use crate::model::{ConnectionId, MonoNs, Now, ShardId};
-use crate::net::{Links, Listeners, Net, ReplicaListener, ReplicaPort, Service};
+use crate::net::{Links, Net, OpenListeners, ReplicaListener, ReplicaPort, Service};
 use crate::protocol::frame::{CloseReason, RawFrame};
 
 /// One shard at work.
@@ -110,7 +110,7 @@ impl Shard {
     /// Starts every task of the shard.
     pub(super) fn serve(
         self: Rc<Self>,
-        listeners: Listeners,
+        listeners: OpenListeners,
         replicas: Option<ReplicaListener>,
         mailbox: ShardReceiver,
     ) {

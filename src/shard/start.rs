@@ -192,6 +192,10 @@ async fn run(
         Ok(opened) => opened,
         Err(error) => return give_up(&tell_ready, error),
     };
+    let listeners = match listeners.open() {
+        Ok(listeners) => listeners,
+        Err(error) => return give_up(&tell_ready, error.into()),
+    };
     let address = SocketAddr::new(settings.bind_ip, port);
     let ready = ShardReady {
         shard: id,
