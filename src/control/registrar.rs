@@ -315,7 +315,9 @@ mod tests {
         let topics: BTreeMap<TopicName, _> =
             topics.iter().map(|(name, changed_in)| (TopicName::from(*name), (config(name), *changed_in))).collect();
         let version = DataVersion { counter, ..DataVersion::default() };
-        ShardView { topics, version, generation, ..ShardView::default() }
+        let mut view = ShardView::default();
+        (view.topics, view.version, view.generation) = (topics, version, generation);
+        view
     }
 
     fn shown(parts: &[Part]) -> Vec<String> {
