@@ -8,6 +8,7 @@ mod harness;
 
 use std::io::{self, BufReader, Write as _};
 use std::net::TcpStream;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -73,5 +74,152 @@ fn ninety_thousand_held_pulls_of_one_queue_wake_beside_others() -> io::Result<()
     let latencies = neighbour.end()?;
     assert!(found > 0, "nobody got the message");
     assert!(latencies.count > 0 && latencies.max < Duration::from_secs(3), "{latencies:?}");
+    Ok(())
+}
+
+/// Twelve half frames hold more than the shard's budget for them: a client beside them, from the same address, is served at once.
+#[test]
+fn half_frames_make_room_for_an_honest_large_one() -> io::Result<()> {
+    let options = NodeOptions { more: vec![("tailSize", "33554432".to_owned())], ..NodeOptions::default() };
+    let (node, neighbour) = begin(&options)?;
+    let part = vec![0_u8; (6 << 20) + (256 << 10)];
+    let mut halves = Vec::new();
+    for _ in 0..12 {
+        let mut stream = TcpStream::connect(node.broker(0))?;
+        stream.set_write_timeout(Some(Duration::from_millis(300)))?;
+        stream.write_all(&[0, 0xFF, 0xFF, 0xF0, 0, 0, 0, 100])?;
+        // The server need not take all of it.
+        drop(stream.write_all(&part));
+        halves.push(stream);
+    }
+    let mut client = Client::connect(&node.broker(0))?;
+    client.set_timeout(Duration::from_secs(3))?;
+    client.create_topic("large", 1)?;
+    for size in [300 << 10, 3 << 20, 300 << 10] {
+        client.send("large", 0, &vec![1; size])?;
+    }
+    let latencies = neighbour.end()?;
+    assert!(latencies.max < Duration::from_secs(3), "{latencies:?}");
+    assert!(
+        node.process().log_text().contains("its frame stood still"),
+        "the reason is not in the log:\n{}",
+        node.process().log_tail()
+    );
+    drop(halves);
+    Ok(())
+}
+
+/// Large messages from many clients of one address at once, which hold more than the budget together: all of them arrive.
+#[test]
+fn honest_large_frames_all_arrive() -> io::Result<()> {
+    const CLIENTS: usize = 24;
+    let options = NodeOptions { more: vec![("tailSize", "33554432".to_owned())], ..NodeOptions::default() };
+    let (node, neighbour) = begin(&options)?;
+    Client::connect(&node.broker(0))?.create_topic("large", 1)?;
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let address = node.broker(0);
+            thread::spawn(move || -> io::Result<()> {
+                let mut client = Client::connect(&address)?;
+                for _ in 0..3 {
+                    client.send("large", 0, &vec![1; 3 << 20])?;
+                }
+                Ok(())
+            })
+        })
+        .collect();
+    for client in clients {
+        client.join().expect("no assertion failed")?;
+    }
+    assert_eq!(Client::connect(&node.broker(0))?.max_offset("large", 0)?, 3 * 24);
+    neighbour.end()?;
+    Ok(())
+}
+
+/// More idle connections than the process may have files open, beside a producer that fills segment after segment: the log has what it needs.
+#[test]
+fn idle_connections_beyond_the_limit_take_nothing_from_the_log() -> io::Result<()> {
+    const LIMIT: u64 = 600;
+    let more = vec![("mappedFileSizeCommitLog", "4194304".to_owned()), ("tailSize", "8388608".to_owned())];
+    let node = Node::start(&NodeOptions { open_files: Some(LIMIT), more, ..NodeOptions::default() });
+    let mut client = Client::connect(&node.broker(0))?;
+    client.create_topic("large", 1)?;
+    let idle: Vec<TcpStream> =
+        (0..LIMIT + 60).map(|_| TcpStream::connect(node.broker(0))).collect::<io::Result<_>>()?;
+    for number in 0..200 {
+        assert_eq!(client.send("large", 0, &vec![1; 100 << 10])?.code, 0, "message {number}");
+    }
+    let text = node.process().log_text();
+    assert!(text.contains("as many as it may"), "no word of the connections that were refused:\n{text}");
+    drop(idle);
+    harness::wait_for("room for a newcomer", || Client::connect(&node.broker(0)).ok()?.max_offset("large", 0).ok());
+    Ok(())
+}
+
+/// The system lets the process open nothing more for a while: what was acknowledged stays, and sends go on afterwards.
+#[test]
+fn the_log_waits_for_descriptors() -> io::Result<()> {
+    let more = vec![("mappedFileSizeCommitLog", "4194304".to_owned()), ("tailSize", "8388608".to_owned())];
+    let node = Node::start(&NodeOptions { more, ..NodeOptions::default() });
+    let mut client = Client::connect(&node.broker(0))?;
+    client.create_topic("large", 1)?;
+    let limit = |soft: u64| -> io::Result<()> {
+        let id = node.process().id().to_string();
+        let done = Command::new("prlimit").args(["--pid", &id, &format!("--nofile={soft}:")]).status()?;
+        if done.success() { Ok(()) } else { Err(io::Error::other("prlimit failed")) }
+    };
+    client.send("large", 0, b"before")?;
+    limit(10)?;
+    let address = node.broker(0);
+    let producer = thread::spawn(move || -> io::Result<Client> {
+        for _ in 0..200 {
+            client.send("large", 0, &vec![1; 100 << 10])?;
+        }
+        Ok(client)
+    });
+    harness::wait_for("word that the log waits", || {
+        node.process().log_text().contains("the log waits for a free descriptor").then_some(())
+    });
+    limit(1024)?;
+    let mut client = producer.join().expect("no assertion failed")?;
+    assert_eq!(client.max_offset("large", 0)?, 201);
+    assert_eq!(Client::connect(&address)?.read_queue("large", 0, 0)?.len(), 201);
+    Ok(())
+}
+
+/// Ids, groups and subscriptions of megabytes are refused, and cost nothing afterwards.
+#[test]
+fn what_clients_say_of_themselves_is_bounded_in_bytes() -> io::Result<()> {
+    let options = NodeOptions { more: vec![("tailSize", "8388608".to_owned())], ..NodeOptions::default() };
+    let (node, neighbour) = begin(&options)?;
+    let heartbeat = |id: &str, groups: &[String], expression: &str| {
+        let producers: Vec<_> = groups.iter().map(|group| serde_json::json!({ "groupName": group })).collect();
+        let subscription = serde_json::json!({
+            "topic": "neighbour", "subString": expression, "tagsSet": [], "codeSet": [], "subVersion": 1, "expressionType": "TAG",
+        });
+        let consumer = serde_json::json!({
+            "groupName": "crowd", "consumeType": "CONSUME_PASSIVELY", "messageModel": "CLUSTERING",
+            "consumeFromWhere": "CONSUME_FROM_LAST_OFFSET", "subscriptionDataSet": [subscription],
+        });
+        let body = serde_json::json!({ "clientID": id, "producerDataSet": producers, "consumerDataSet": [consumer] });
+        Frame::request(harness::code::HEART_BEAT).body(body.to_string())
+    };
+    let mut strangers = Vec::new();
+    for number in 0..20 {
+        let mut stranger = Client::connect(&node.broker(0))?;
+        let long = "i".repeat(12 << 20);
+        assert_ne!(stranger.call(heartbeat(&long, &[], "*"))?.code, 0, "a client id of 12 MiB");
+        let groups: Vec<String> = (0..100).map(|group| format!("{number}-{group}-{}", "g".repeat(64 << 10))).collect();
+        assert_ne!(stranger.call(heartbeat("id", &groups, "*"))?.code, 0, "groups of 64 KiB");
+        assert_ne!(stranger.call(heartbeat("id", &[], &"e".repeat(8 << 20)))?.code, 0, "an expression of 8 MiB");
+        strangers.push(stranger);
+    }
+    // Whoever asks about them is answered at once, and hears of what was taken.
+    let mut client = Client::connect(&node.broker(0))?;
+    client.set_timeout(Duration::from_secs(3))?;
+    client.call(Frame::request(harness::code::GET_CONSUMER_LIST_BY_GROUP).ext("consumerGroup", "crowd"))?;
+    neighbour.end()?;
+    let resident = harness::resident_mb_max(node.process().id())?;
+    assert!(resident <= 512, "{resident} MiB resident");
     Ok(())
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use ringmq::broker::outbox::Outbox;
 use ringmq::disk::{Disk, blocking};
+use ringmq::limits::CONNECTIONS_MAX;
 use ringmq::model::{ConnectionId, FastMap, MonoNs};
 use ringmq::net::{Host, Listeners, Net, Service};
 use ringmq::protocol::frame::{CloseReason, RawFrame};
@@ -102,6 +103,37 @@ fn a_fresh_preallocated_file_is_readable_on_each_executor() {
         });
         assert_eq!(read, (0, 3, 0));
     }
+}
+
+/// A commit that begins a segment opens a file and renames another: neither waits until a large table is flushed.
+#[test]
+fn the_log_does_not_wait_for_the_flush_of_a_table() {
+    let folder = folder();
+    let path = folder.path().to_owned();
+    let was_first = on_shard("table", move |runtime| async move {
+        let disk = Rc::new(Disk::open(&path).await.expect("a primed device"));
+        let (spare, segment) = (std::path::Path::new("spare"), std::path::Path::new("segment"));
+        disk.prepare(spare, 0, 4096, 1 << 20).await.expect("allocated");
+        let is_replaced = Rc::new(Cell::new(false));
+        let (table, done) = (disk.clone(), is_replaced.clone());
+        runtime.spawn(runtime.queues.background, async move {
+            let bytes = bytes::Bytes::from(vec![7; 256 << 20]);
+            table.replace(std::path::Path::new("table"), bytes).await.expect("replaced");
+            done.set(true);
+        });
+        // It has begun: its bytes are being written.
+        while !path.join("table.new").exists() {
+            glommio::timer::sleep(Duration::from_millis(1)).await;
+        }
+        disk.rename(spare, segment).await.expect("renamed");
+        disk.write_durably(segment, 0, 4096, |block| block.fill(3)).await.expect("written");
+        let was_first = !is_replaced.get();
+        while !is_replaced.get() {
+            glommio::timer::sleep(Duration::from_millis(5)).await;
+        }
+        was_first
+    });
+    assert!(was_first, "the log waited for the table");
 }
 
 /// A panic in glommio's blocking pool hangs its await for ever and breaks every later blocking operation.
@@ -269,11 +301,11 @@ where
 {
     on_shard(name, |runtime| async move {
         let service = Echo::new(runtime.watch.clone());
-        let net = Net::new(service.clone(), runtime.queues.request);
+        let net = Net::new(service.clone(), runtime.queues.request, CONNECTIONS_MAX);
         *service.net.borrow_mut() = Rc::downgrade(&net);
         let listeners = Listeners::bind(LOOPBACK, 0).await.expect("a free pair");
         let address = SocketAddr::new(LOOPBACK, listeners.port());
-        listeners.accept_into(&net);
+        listeners.open().expect("its port is free").accept_into(&net);
         let (done, ended) = mpsc::channel();
         let thread = std::thread::spawn(move || done.send(client(address)).expect("the test waits"));
         let outcome = loop {
@@ -470,11 +502,11 @@ fn thousands_of_idle_connections_cost_no_read_buffers() {
 fn a_service_that_refuses_is_not_given_frames_until_it_resumes() {
     on_shard("refusal", |runtime| async move {
         let service = Echo::new(runtime.watch.clone());
-        let net = Net::new(service.clone(), runtime.queues.request);
+        let net = Net::new(service.clone(), runtime.queues.request, CONNECTIONS_MAX);
         *service.net.borrow_mut() = Rc::downgrade(&net);
         let listeners = Listeners::bind(LOOPBACK, 0).await.expect("a free pair");
         let address = SocketAddr::new(LOOPBACK, listeners.port());
-        listeners.accept_into(&net);
+        listeners.open().expect("its port is free").accept_into(&net);
         service.refuses.set(true);
         let mut stream = TcpStream::connect(address).expect("connected");
         stream.write_all(&frame_of(b"later")).expect("sent");

@@ -30,10 +30,42 @@ pub const ROUTE_BROKERS_MAX: usize = 16_384;
 /// Topics that a name server knows.
 pub const ROUTE_TOPICS_MAX: usize = 1_000_000;
 
+/// Topics that a name server knows, each counted once for each broker that has it; some 100 B each.
+pub const ROUTE_ENTRIES_MAX: usize = 4_000_000;
+
+/// Brokers that one connection may register: one is usual, a container of brokers has a few.
+pub const ROUTE_BROKERS_PER_CONNECTION_MAX: usize = 64;
+
+/// Topics of brokers that one connection may add.
+pub const ROUTE_ENTRIES_PER_CONNECTION_MAX: usize = 500_000;
+
+/// Connections that are remembered to stand for one broker: a broker that comes back before its old connection is known to be gone has two.
+pub const ROUTE_REGISTRANTS_MAX: usize = 8;
+
+/// The longest that a broker may ask to be silent, whatever it asks. Stock brokers ask for 10 s or 120 s.
+pub const ROUTE_LEASE_MS_MAX: u64 = 600_000;
+
+/// Longest name of a cluster, a broker, a topic, and longest address, in a registration.
+pub const ROUTE_NAME_BYTES_MAX: usize = 512;
+
 /// Entries of a name server's key-value configuration.
 pub const KV_ENTRIES_MAX: usize = 100_000;
 
-/// Connections that a name server keeps open.
+/// Longest namespace, and longest key, of a name server's key-value configuration.
+pub const KV_KEY_BYTES_MAX: usize = 1024;
+
+/// Longest value of it. The order of a topic is some 20 B a broker.
+pub const KV_VALUE_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of all of it: its file is written anew with each change, on the thread that answers.
+pub const KV_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+const _: () = assert!(TOPICS_MAX <= ROUTE_ENTRIES_PER_CONNECTION_MAX, "a shard may register all that it has");
+const _: () = assert!(ROUTE_ENTRIES_PER_CONNECTION_MAX * 4 <= ROUTE_ENTRIES_MAX, "a stranger leaves room for others");
+const _: () = assert!(RETRY_TOPIC_NAME_BYTES_MAX <= ROUTE_NAME_BYTES_MAX, "every topic can be registered");
+const _: () = assert!(KV_VALUE_BYTES_MAX + 2 * KV_KEY_BYTES_MAX < KV_BYTES_MAX, "the largest entry fits");
+
+/// Connections that a name server keeps open at most; fewer if the process may not have so many files open.
 pub const NAMESRV_CONNECTIONS_MAX: usize = 20_000;
 
 /// Bytes that a name server holds of frames that are not whole yet, over all connections.
@@ -59,6 +91,9 @@ pub const IO_MEMORY_BYTES_MIN: usize = 64 * 1024;
 
 /// Entries of each of an executor's rings. Measured: thousands of connections lose a quarter of their rate at 128.
 pub const RING_DEPTH: usize = 1024;
+
+/// Threads of a shard that wait for the file system in its stead: one for a table that is flushed, one for the names of segments.
+pub const BLOCKING_THREADS: usize = 2;
 
 /// Period of the timer that keeps an executor from sleeping on runnable tasks.
 pub const KEEP_ALIVE_MS: u64 = 10;
@@ -131,6 +166,33 @@ pub const GROUPS_MAX: usize = 100_000;
 
 /// Producer and consumer groups that one connection may be a member of.
 pub const GROUPS_PER_CONNECTION_MAX: usize = 4_096;
+
+/// Longest client id. Stock clients make them of address, instance and unit, some 100 B.
+pub const CLIENT_ID_BYTES_MAX: usize = 1024;
+
+/// What a membership weighs beside its names: places in tables by group and by connection.
+pub const MEMBER_BYTES: usize = 256;
+
+/// What a subscription weighs beside its texts.
+pub const SUBSCRIPTION_BYTES: usize = 256;
+
+/// What a tag weighs beside its text, in the set of tags, in that of codes and in the filter.
+pub const TAG_BYTES: usize = 48;
+
+/// What the groups and subscriptions of one connection may weigh.
+pub const CLIENT_BYTES_PER_CONNECTION_MAX: usize = 5 * 1024 * 1024;
+
+/// What the groups and subscriptions of all clients of a shard may weigh.
+pub const CLIENT_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+const _: () = assert!(
+    2 * GROUPS_PER_CONNECTION_MAX * (MEMBER_BYTES + GROUP_NAME_BYTES_MAX + 128) <= CLIENT_BYTES_PER_CONNECTION_MAX,
+    "a client with an ordinary id may be a member of as many groups as it may"
+);
+const _: () = assert!(CLIENT_BYTES_PER_CONNECTION_MAX * 16 <= CLIENT_BYTES_MAX, "one client leaves room for others");
+
+/// Longest settings of one topic or group, as a table holds them: names, attributes, waits and subscriptions.
+pub const CONFIG_BYTES_MAX: usize = 16 * 1024;
 
 /// Topics that one consumer group may subscribe to.
 pub const SUBSCRIPTIONS_PER_GROUP_MAX: usize = 4_096;
@@ -207,6 +269,16 @@ pub const JSON_NODES_MAX: usize = 100_000;
 /// Most values in the JSON of a table: a registration of 100,000 topics has a million. Bounds a tree to about 200 MB, and
 /// only brokers and the store's own files come with tables.
 pub const JSON_TABLE_NODES_MAX: usize = 1_500_000;
+
+/// Fewest bytes of one topic in such a table, and its values.
+const TOPIC_ENTRY_BYTES_MIN: usize = 150;
+/// See [`TOPIC_ENTRY_BYTES_MIN`].
+const TOPIC_ENTRY_NODES: usize = 9;
+
+const _: () = assert!(
+    FRAME_BYTES_MAX / TOPIC_ENTRY_BYTES_MIN * TOPIC_ENTRY_NODES <= JSON_TABLE_NODES_MAX,
+    "what fits a frame of a registration can be read"
+);
 
 /// Longest inflated body of a broker's registration.
 pub const REGISTER_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -300,12 +372,30 @@ const _: () = assert!(STREAM_BLOCK_BYTES.is_multiple_of(DISK_BLOCK_BYTES as u64)
 /// Buffer that all connections of a shard read into, one after the other.
 pub const SCRATCH_BYTES: usize = 256 * 1024;
 
-/// Connections of a shard. One more is closed at once.
+/// Connections of a shard at most; fewer if the process may not have so many files open. One more is closed at once.
 pub const CONNECTIONS_MAX: usize = 50_000;
 
-/// Bytes of unfinished frames that all connections of a shard hold together. Beyond it only one of them is read on, until its frame
-/// is whole: so one of them always comes to an end.
+/// Bytes of an unfinished frame that every connection may hold: nearly all requests are smaller, so they need nothing of the budget.
+pub const PARTIAL_FREE_BYTES: usize = 4096;
+
+/// Bytes of unfinished frames, beyond those, that all connections of a shard hold together. With these used up, frames that stand still go,
+/// and only one connection is read on beyond it, until its frame is whole: so one of them always comes to an end.
 pub const PARTIAL_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The part of it that connections from one address hold together; of IPv6, from one network of 64 bits.
+pub const PARTIAL_ADDRESS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// An unfinished frame that has not come on by so many bytes ...
+pub const PARTIAL_STEP_BYTES: usize = 64 * 1024;
+
+/// ... for so long stands still. A third of the time that stock clients wait for an answer: whoever waits for room is served in time.
+pub const PARTIAL_STALL_MS: u64 = 1_000;
+
+/// How often frames that stand still are looked for while there is no room.
+pub const PARTIAL_LOOK_MS: u64 = 100;
+
+/// Connections without room for their frames that try again at once.
+pub const STARVED_PER_TURN: usize = 256;
 
 /// Room for an unfinished frame that a connection keeps when the frame is done.
 pub const PARTIAL_BYTES_KEPT: usize = 16 * 1024;
@@ -322,6 +412,22 @@ pub const CONNECTION_IDLE_MS: u64 = 120_000;
 /// Bytes waiting for one connection beyond which it is closed: it has long ceased to be read, but what was asked before still answers.
 pub const OUTBOX_BYTES_MAX: usize = 48 * 1024 * 1024;
 
+/// Open files and sockets of a process that belong to no shard: standard streams, signals, the event loop, files that are being replaced.
+pub const DESCRIPTORS_OF_PROCESS: usize = 64;
+
+/// Open files of a shard that no client can take: each file of the log twice (written, and written durably), rings, listening sockets, the
+/// tail, tables on their way to the disk, connections to name servers.
+pub const DESCRIPTORS_OF_SHARD: usize = 2 * OPEN_FILES_MAX + 64;
+
+/// Clients that a shard has room for at least; with fewer open files allowed, a node does not start.
+pub const CLIENTS_PER_SHARD_MIN: usize = 32;
+
+/// How often a connection that is refused is worth a line in the log.
+pub const REFUSED_SAID_MS: u64 = 10_000;
+
+/// How long an open waits that found no free descriptor, in the process or in the system, until it tries again.
+pub const OPEN_RETRY_MS: u64 = 50;
+
 /// Connections that wait to be accepted. The kernel's own bound (`net.core.somaxconn`) may be lower.
 pub const ACCEPT_QUEUE_MAX: i32 = 4096;
 
@@ -330,7 +436,11 @@ pub const ACCEPT_WAIT_MS: u64 = 50;
 
 const _: () =
     assert!(OUTBOX_BYTES_MAX > OUTBOX_BYTES_HIGH + FRAME_BYTES_MAX, "one more answer fits before the connection goes");
-const _: () = assert!(PARTIAL_BYTES_MAX >= FRAME_BYTES_MAX + SCRATCH_BYTES, "the largest frame fits");
+const _: () = assert!(PARTIAL_ADDRESS_BYTES_MAX >= FRAME_BYTES_MAX + SCRATCH_BYTES, "the largest frame fits");
+const _: () = assert!(2 * PARTIAL_ADDRESS_BYTES_MAX <= PARTIAL_BYTES_MAX, "one address leaves as much to others");
+const _: () =
+    assert!(PARTIAL_STALL_MS + 2 * PARTIAL_LOOK_MS < 3_000, "who waits for room gets it before stock clients give up");
+const _: () = assert!(PARTIAL_LOOK_MS.is_multiple_of(TICK_MS), "the shard looks at its ticks");
 
 // --- shard ---
 

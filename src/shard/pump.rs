@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
+use super::descriptors::Descriptors;
 use super::event::Event;
 use super::runtime::Runtime;
 use super::work::Fetches;
@@ -19,7 +20,7 @@ use crate::broker::{Broker, Effect, Output};
 use crate::control::mailbox::{ControlSender, ShardReceiver};
 use crate::disk::Disk;
 use crate::letter::{StopReason, ToControl, ToShard};
-use crate::limits::{COUNTERS_MS, TICK_MS};
+use crate::limits::{COUNTERS_MS, PARTIAL_LOOK_MS, TICK_MS};
 use crate::log::DiskUsage;
 use crate::metrics::Snapshot;
 use crate::model::{ConnectionId, MonoNs, Now, ShardId};
@@ -113,11 +114,12 @@ impl Shard {
         listeners: OpenListeners,
         replicas: Option<ReplicaListener>,
         mailbox: ShardReceiver,
+        descriptors: Descriptors,
     ) {
         let queues = self.runtime.queues;
-        let net = Net::new(self.clone(), queues.request);
+        let net = Net::new(self.clone(), queues.request, descriptors.clients);
         assert!(self.net.set(Rc::downgrade(&net)).is_ok(), "a shard serves once");
-        let links = Links::new(self.clone(), queues.request);
+        let links = Links::new(self.clone(), queues.request, descriptors.links);
         assert!(self.links.set(Rc::downgrade(&links)).is_ok(), "a shard serves once");
         self.act("start", |broker, now, out| broker.handle_start(now, out));
         let spawn = |queue, task: std::pin::Pin<Box<dyn Future<Output = ()>>>| self.runtime.spawn(queue, task);
@@ -365,6 +367,7 @@ impl Shard {
             connections: net.count(),
             replica_connections: links.count(),
             partial_bytes: net.partial_bytes(),
+            stalled_frames: net.stalled(),
         };
         self.tell_control(ToControl::Measured { shard: self.id, snapshot: Box::new(snapshot) });
     }
@@ -385,6 +388,9 @@ impl Shard {
             if is_tick {
                 next_tick = now.plus_ms(TICK_MS);
                 ticks += 1;
+                if ticks.is_multiple_of(PARTIAL_LOOK_MS / TICK_MS) {
+                    net.relieve();
+                }
                 if ticks % (1000 / TICK_MS) == 1 {
                     net.sweep();
                     self.spawn_measure();
