@@ -17,7 +17,7 @@ use ringmq_bench::lab::cli::{LabCommand, conduct};
 use ringmq_bench::lab::produce::KeptArgs;
 use ringmq_bench::load::cli::{ClockArgs, ConsumeArgs, Format, complain, note, write_json};
 use ringmq_bench::load::report::Report;
-use ringmq_bench::load::run::{Ending, produce};
+use ringmq_bench::load::run::{Ending, Halt, produce};
 use ringmq_bench::load::settings::{LoadArgs, Settings, SettingsError, TargetArgs};
 use ringmq_bench::load::view::{Tool, View};
 use ringmq_bench::report::command::{GateArgs, ReportArgs};
@@ -149,7 +149,8 @@ impl ProduceArgs {
     }
 
     fn load(&self, settings: &Settings, stop: &AtomicBool) -> Result<ExitCode, Box<dyn std::error::Error>> {
-        let outcome = produce(settings, stop, &mut self.view(settings))?;
+        let halt = Halt { interrupt: stop, enough: &AtomicBool::new(false) };
+        let outcome = produce(settings, halt, &mut self.view(settings))?;
         let report = Report::of(settings, &outcome);
         report.print(&mut io::stdout().lock())?;
         if let Some(path) = &self.json {

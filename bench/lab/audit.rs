@@ -1,6 +1,5 @@
 //! Every message is numbered and checksummed: what was acknowledged must arrive, whole, and in the order of its queue.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -10,7 +9,7 @@ use serde::Deserialize;
 use crate::lab::cli::Experiment;
 use crate::lab::error::LabError;
 use crate::lab::results;
-use crate::lab::session::{Order, RecordArgs, Session};
+use crate::lab::session::{Order, RecordArgs, Session, leave_alone};
 use crate::lab::site::SubjectArgs;
 use crate::load::report::Report;
 use crate::load::settings::LoadArgs;
@@ -50,7 +49,7 @@ impl Experiment for AuditArgs {
         let mut site = session.open(0, &load.topic)?;
         session.plan(1);
         let order = Order { subject: 0, round: 1, point: None, load: &load };
-        let ran = session.measure(&mut site, &order, &mut |_, _| Ok(()))?;
+        let ran = session.measure(&mut site, &order, &mut leave_alone)?;
         let report = &session.results.runs[ran.index].report;
         let (is_kept, text) = verdict(report);
         let is_good = is_kept && report.complaints().is_empty();
@@ -63,8 +62,8 @@ impl Experiment for AuditArgs {
         "audit"
     }
 
-    fn set_out(&mut self, out: PathBuf) {
-        self.record.out = Some(out);
+    fn places(&mut self) -> (&mut SubjectArgs, &mut RecordArgs) {
+        (&mut self.subjects, &mut self.record)
     }
 }
 

@@ -14,6 +14,7 @@ use rustix::process::Signal;
 use crate::lab::attached;
 use crate::lab::node::{NAME_SERVER, Node, Recipe, Running, node_name, one_sentence, store};
 use crate::lab::probe::{self, ProbeError, Replicas};
+use crate::lab::site::Builds;
 use crate::lab::spec::{Replication, Software, Spec};
 
 /// Longest that a cluster may take until all of it is ready.
@@ -64,8 +65,8 @@ impl Cpu {
 /// How clusters are brought up.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// Binary of ringmq.
-    pub ringmq: PathBuf,
+    /// Binaries of ringmq.
+    pub ringmq: Builds,
     /// Binary of the echo.
     pub echo: PathBuf,
     /// Folder on the disk in question; each cluster gets one inside.
@@ -151,7 +152,7 @@ pub struct Cluster {
     // In this order: processes end before their folder goes and their ports are free.
     nodes: Vec<Node>,
     _relays: Vec<Relay>,
-    _folder: Folder,
+    folder: Folder,
     _ports: Vec<PortBlock>,
 }
 
@@ -206,23 +207,15 @@ impl Cluster {
             ports: Vec::new(),
         };
         let name_server = match &spec.software {
-            Software::Ringmq => builder.ringmq().map(Some),
+            Software::Ringmq { build } => builder.ringmq(build.as_deref()).map(Some),
             Software::Apache { version } => builder.apache(version).map(Some),
             Software::Echo => builder.echo().map(|()| None),
         }
         .map_err(|reason| if stop.load(Ordering::Relaxed) { ClusterError::Interrupted } else { failed(reason) })?;
         let Builder { how, nodes, relays, ports, .. } = builder;
         let name = spec.text.clone();
-        let mut cluster = Self {
-            name,
-            how,
-            members: Vec::new(),
-            name_server,
-            nodes,
-            _relays: relays,
-            _folder: folder,
-            _ports: ports,
-        };
+        let mut cluster =
+            Self { name, how, members: Vec::new(), name_server, nodes, _relays: relays, folder, _ports: ports };
         cluster.wait_for_members(spec, stop)?;
         cluster.wait_until_stored(stop)?;
         Ok(cluster)
@@ -388,6 +381,16 @@ impl Cluster {
         let node = self.node(broker)?;
         node.start_again().map_err(|reason| ClusterError::Start { cluster, reason })
     }
+
+    /// Removes what a killed broker has stored.
+    ///
+    /// # Errors
+    /// When it has none of that name, or the disk refuses.
+    pub fn wipe(&mut self, broker: &str) -> Result<(), ClusterError> {
+        let (cluster, folder) = (self.name.clone(), self.folder.path.clone());
+        let wiped = self.node(broker)?.wipe(&folder);
+        wiped.map_err(|error| ClusterError::Start { cluster, reason: format!("the store of {broker} stays: {error}") })
+    }
 }
 
 impl Builder<'_> {
@@ -437,7 +440,7 @@ impl Builder<'_> {
 
     /// A relay to the master's replication port, if the slave is to be far away.
     fn relay(&mut self, to: SocketAddr) -> Result<Option<SocketAddr>, String> {
-        let Some(round_trip) = self.setup.round_trip else { return Ok(None) };
+        let Some(round_trip) = self.spec.round_trip.or(self.setup.round_trip) else { return Ok(None) };
         if self.spec.shards() != 1 {
             return Err("a distance between master and slave needs shards=1".to_owned());
         }
@@ -455,8 +458,8 @@ impl Builder<'_> {
         listen
     }
 
-    fn ringmq(&mut self) -> Result<SocketAddr, String> {
-        let program = self.setup.ringmq.clone();
+    fn ringmq(&mut self, build: Option<&str>) -> Result<SocketAddr, String> {
+        let program = self.setup.ringmq.find(build).ok_or("its binary is not named")?.to_owned();
         if !program.exists() {
             let shown = program.display();
             return Err(format!("{shown} is not there; cargo build --release builds it, or name it with --ringmq"));

@@ -1,7 +1,8 @@
-//! The same load on several subjects in turn: A B A B. Single runs on a shared machine differ by more than brokers do, so all subjects are up
-//! together, paused but for the one that is measured, and what counts are ratios within the rounds.
+//! The same loads on several subjects in turn: A B B A. Single runs on a shared machine differ by more than brokers do, so all subjects are up
+//! together, paused but for the one that is measured, and what counts are ratios within the rounds. Every other round goes backwards: what
+//! drifts while they last, a disk that fills for example, hits both alike.
 
-use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -11,7 +12,7 @@ use serde::Deserialize;
 use crate::lab::cli::Experiment;
 use crate::lab::error::LabError;
 use crate::lab::results;
-use crate::lab::session::{Order, RecordArgs, Session};
+use crate::lab::session::{Order, RecordArgs, Session, leave_alone};
 use crate::lab::site::{Site, SubjectArgs};
 use crate::load::settings::LoadArgs;
 
@@ -23,7 +24,7 @@ pub struct CompareArgs {
     #[command(flatten)]
     #[serde(default)]
     pub subjects: SubjectArgs,
-    /// With both a rate and a number in flight these are two loads: throughput of the closed loop, latency of the open one.
+    /// With both a rate and a number in flight, or `closed`, these are several loads: throughput of closed loops, latency of the open one.
     #[command(flatten)]
     #[serde(default)]
     pub load: LoadArgs,
@@ -31,6 +32,14 @@ pub struct CompareArgs {
     #[command(flatten)]
     #[serde(default)]
     pub record: RecordArgs,
+    /// Closed loops of these shapes instead of --in-flight: connections x requests that each keeps without a reply, such as 64x1,8x32
+    #[arg(long, value_name = "CxN,CxN", value_delimiter = ',', conflicts_with = "in_flight")]
+    #[serde(default)]
+    pub closed: Vec<Shape>,
+    /// Each closed loop twice: requests written together as they are ready, and each by itself as stock clients do
+    #[arg(long, conflicts_with = "write_each")]
+    #[serde(default)]
+    pub both_writes: bool,
     /// Runs of each load on each subject
     #[arg(long, default_value_t = default_rounds())]
     #[serde(default = "default_rounds")]
@@ -41,12 +50,53 @@ fn default_rounds() -> usize {
     5
 }
 
-/// The loads of a compare: one, or a closed and an open loop.
-fn loads(load: &LoadArgs) -> Vec<LoadArgs> {
-    if load.rate.is_some() && load.in_flight.is_some() {
-        vec![LoadArgs { rate: None, ..load.clone() }, LoadArgs { in_flight: None, ..load.clone() }]
-    } else {
-        vec![load.clone()]
+/// A closed loop: connections, and requests that each of them keeps without a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Shape {
+    connections: usize,
+    in_flight: usize,
+}
+
+impl FromStr for Shape {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let shape = text.split_once('x').and_then(|(connections, in_flight)| {
+            Some(Self { connections: connections.parse().ok()?, in_flight: in_flight.parse().ok()? })
+        });
+        shape.ok_or_else(|| {
+            format!("'{text}' is no closed loop: it takes connections x requests in flight, such as 8x32")
+        })
+    }
+}
+
+impl TryFrom<String> for Shape {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl CompareArgs {
+    /// One, or closed loops and then an open one.
+    fn loads(&self) -> Vec<LoadArgs> {
+        let base = &self.load;
+        let shapes = self.closed.iter().map(|shape| (shape.connections, Some(shape.in_flight)));
+        let own = base.in_flight.map(|in_flight| (base.connections, Some(in_flight)));
+        let mut loads = Vec::new();
+        for (connections, in_flight) in shapes.chain(own) {
+            let load = LoadArgs { connections, in_flight, rate: None, ..base.clone() };
+            loads.push(load.clone());
+            if self.both_writes {
+                loads.push(LoadArgs { write_each: true, ..load });
+            }
+        }
+        if base.rate.is_some() || loads.is_empty() {
+            loads.push(LoadArgs { in_flight: None, ..base.clone() });
+        }
+        loads
     }
 }
 
@@ -68,17 +118,24 @@ impl Experiment for CompareArgs {
             return Err(LabError::Subjects { experiment: "compare", wanted: "two subjects or more", found });
         }
         check_rounds(self.rounds)?;
-        Session::begin(results::Experiment::Compare, name, &self.subjects, &self.record, &loads(&self.load), stop)
+        // A scenario has not been through the command line's own checks.
+        if !self.closed.is_empty() && self.load.in_flight.is_some() {
+            return Err(LabError::Option("--closed and --in-flight exclude each other".to_owned()));
+        }
+        if self.both_writes && self.load.write_each {
+            return Err(LabError::Option("--both-writes and --write-each exclude each other".to_owned()));
+        }
+        Session::begin(results::Experiment::Compare, name, &self.subjects, &self.record, &self.loads(), stop)
     }
 
     fn run(&self, session: &mut Session) -> Result<bool, LabError> {
-        let loads = loads(&self.load);
+        let loads = self.loads();
         let mut sites = open_all(session, &self.load)?;
         session.plan(self.rounds * loads.len() * sites.len());
         for round in 1..=self.rounds {
             for load in &loads {
-                for (subject, site) in sites.iter_mut().enumerate() {
-                    measure_in_turn(session, site, &Order { subject, round, point: None, load })?;
+                for subject in turns(round, sites.len()) {
+                    measure_in_turn(session, &mut sites[subject], &Order { subject, round, point: None, load })?;
                 }
             }
         }
@@ -89,9 +146,15 @@ impl Experiment for CompareArgs {
         "compare"
     }
 
-    fn set_out(&mut self, out: PathBuf) {
-        self.record.out = Some(out);
+    fn places(&mut self) -> (&mut SubjectArgs, &mut RecordArgs) {
+        (&mut self.subjects, &mut self.record)
     }
+}
+
+/// Who is measured after whom: there and back.
+pub fn turns(round: usize, subjects: usize) -> impl Iterator<Item = usize> {
+    let is_forward = round % 2 == 1;
+    (0..subjects).map(move |nth| if is_forward { nth } else { subjects - 1 - nth })
 }
 
 /// Opens all subjects, each warmed up and then paused.
@@ -116,13 +179,28 @@ pub fn open_all(session: &mut Session, load: &LoadArgs) -> Result<Vec<Site>, Lab
 /// # Errors
 /// When the subject does not come back, or is lost, or the file cannot be written.
 pub fn measure_in_turn(session: &mut Session, site: &mut Site, order: &Order<'_>) -> Result<(), LabError> {
+    in_turn(session, site, |session, site| {
+        let ran = session.measure(site, order, &mut leave_alone)?;
+        session.check_ending(site, &ran.outcome)
+    })
+}
+
+/// Does something with a subject while all the others are paused.
+///
+/// # Errors
+/// When the subject does not come back, or `act` fails.
+pub fn in_turn(
+    session: &mut Session,
+    site: &mut Site,
+    act: impl FnOnce(&mut Session, &mut Site) -> Result<(), LabError>,
+) -> Result<(), LabError> {
     let stop = Arc::clone(&session.stop);
-    if session.requests.len() > 1 {
+    let has_others = session.requests.len() > 1;
+    if has_others {
         site.resume(&stop)?;
     }
-    let ran = session.measure(site, order, &mut |_, _| Ok(()))?;
-    session.check_ending(site, &ran.outcome)?;
-    if session.requests.len() > 1 {
+    act(session, site)?;
+    if has_others {
         site.pause();
     }
     Ok(())
@@ -135,8 +213,31 @@ mod tests {
     #[test]
     fn a_rate_and_a_depth_are_two_loads() {
         let both = LoadArgs { rate: Some(5), in_flight: Some(7), ..LoadArgs::default() };
-        let paces = |load: &LoadArgs| loads(load).iter().map(|load| (load.rate, load.in_flight)).collect::<Vec<_>>();
-        assert_eq!(paces(&both), [(None, Some(7)), (Some(5), None)]);
-        assert_eq!(paces(&LoadArgs { rate: None, ..both }), [(None, Some(7))]);
+        let args = |load: &LoadArgs, closed: &[&str], both_writes| CompareArgs {
+            subjects: SubjectArgs::default(),
+            load: load.clone(),
+            record: RecordArgs::default(),
+            closed: closed.iter().map(|text| text.parse().expect("a shape")).collect(),
+            both_writes,
+            rounds: 1,
+        };
+        let paces = |args: CompareArgs| {
+            let loads = args.loads();
+            loads.iter().map(|load| (load.rate, load.connections, load.in_flight, load.write_each)).collect::<Vec<_>>()
+        };
+        assert_eq!(paces(args(&both, &[], false)), [(None, 8, Some(7), false), (Some(5), 8, None, false)]);
+        let closed = LoadArgs { rate: None, ..both.clone() };
+        assert_eq!(paces(args(&closed, &[], true)), [(None, 8, Some(7), false), (None, 8, Some(7), true)]);
+        let open = LoadArgs { in_flight: None, ..both };
+        assert_eq!(
+            paces(args(&open, &["64x1", "1x2"], false)),
+            [(None, 64, Some(1), false), (None, 1, Some(2), false), (Some(5), 8, None, false)]
+        );
+        assert!("8".parse::<Shape>().is_err_and(|error| error.contains("8x32")));
+    }
+
+    #[test]
+    fn every_other_round_goes_back() {
+        assert_eq!([1, 2].map(|round| turns(round, 3).collect::<Vec<_>>()), [[0, 1, 2], [2, 1, 0]]);
     }
 }

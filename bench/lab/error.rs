@@ -44,6 +44,9 @@ pub enum LabError {
     /// A name server does not answer.
     #[error("{0}; is a name server there, and is that its port?")]
     Probe(ProbeError),
+    /// A broker does not answer.
+    #[error(transparent)]
+    Silent(ProbeError),
     /// A name server without brokers.
     #[error("the name server {name_server} knows no master; start a broker with namesrvAddr={name_server}")]
     NoMaster {

@@ -1,6 +1,5 @@
 //! A process is killed, or stands still, while messages are sent and pulled: how long nobody was served, and what became of the messages.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use crate::lab::error::LabError;
 use crate::lab::processes::Watch;
 use crate::lab::results::{self, Failover};
 use crate::lab::say;
-use crate::lab::session::{Order, Ran, RecordArgs, Session};
+use crate::lab::session::{Next, Order, Ran, RecordArgs, Session};
 use crate::lab::site::{Request, Site, SubjectArgs};
 use crate::load::clock::{nanos, now_ns};
 use crate::load::run::ratio;
@@ -194,8 +193,8 @@ impl Experiment for FailoverArgs {
         "failover"
     }
 
-    fn set_out(&mut self, out: PathBuf) {
-        self.record.out = Some(out);
+    fn places(&mut self) -> (&mut SubjectArgs, &mut RecordArgs) {
+        (&mut self.subjects, &mut self.record)
     }
 }
 
@@ -226,7 +225,7 @@ impl FailoverArgs {
         let mut course = Course::default();
         let mut stopped = Stopped::default();
         let ran = session.measure(site, order, &mut |site, watch| {
-            self.advance(fault, name, &mut course, &mut stopped, site, watch)
+            self.advance(fault, name, &mut course, &mut stopped, site, watch).map(|()| Next::GoOn)
         })?;
         drop(stopped);
         if let Some(fault_ns) = course.fault_ns {

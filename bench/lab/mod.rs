@@ -3,26 +3,32 @@
 //! In reading order: [`results`] is the file that every experiment writes. [`spec`] reads what cluster is asked for, [`cluster`] brings it up,
 //! process by process ([`node`]; [`attached`] ends them with this one), [`site`] is a cluster that was brought up or was there; [`probe`] asks brokers and name
 //! servers, [`processes`], [`cores`] and [`truth`] say what else a reader must know. [`session`] makes one measured run; [`produce`], [`compare`],
-//! [`sweep`], [`failover`], [`soak`] and [`audit`] are the experiments made of such runs; [`scenario`] reads one from a file; [`cli`] and
-//! [`table`] are what people see. [`rounds`], [`figure`] and [`statistics`] are what can be asked of results, [`verdict`] what follows from
-//! them, and [`gate`] whether they are worse than they were.
+//! [`sweep`], [`failover`], [`restart`], [`catch_up`], [`lag`], [`soak`] and [`audit`] are the experiments made of such runs; [`scenario`] reads
+//! them from a file; [`cli`], [`table`] and [`document`] are what people see. [`rounds`], [`figure`] and [`statistics`] are what can be asked of
+//! results, [`verdict`] what follows from them, [`goal`] whether they are as promised, and [`gate`] whether they are worse than they were.
 
 use std::io::{self, Write as _};
 
 pub mod attached;
 pub mod audit;
+pub mod catch_up;
 pub mod cli;
 pub mod cluster;
 pub mod compare;
 pub mod cores;
+pub mod document;
 pub mod error;
 pub mod failover;
 pub mod figure;
+mod fill;
 pub mod gate;
+pub mod goal;
+pub mod lag;
 pub mod node;
 pub mod probe;
 pub mod processes;
 pub mod produce;
+pub mod restart;
 pub mod results;
 pub mod rounds;
 pub mod scenario;

@@ -1,5 +1,6 @@
 //! One server process: how it is started, and that it runs. All servers of `ringmq-bench` and of `ringmq-cluster` are started here.
 
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -140,6 +141,17 @@ impl Node {
         let Some(Running::Own(process)) = &mut self.running else { return None };
         let status = process.wait_for_end(Duration::ZERO)?;
         Some(format!("{} ended with {status}: {}", self.name, last_line(&process.log_text())))
+    }
+
+    /// Removes what it has stored in `folder`, if it stores anything.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn wipe(&self, folder: &Path) -> io::Result<()> {
+        match fs::remove_dir_all(store(folder, &self.name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            wiped => wiped,
+        }
     }
 }
 

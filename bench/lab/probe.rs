@@ -22,6 +22,8 @@ const TOPIC: &str = "ringmq_bench_probe";
 const GET_BROKER_CONFIG: i32 = 26;
 /// Request code: what a broker says of itself.
 const GET_BROKER_RUNTIME_INFO: i32 = 28;
+/// Request code: where the queues of a topic begin and end.
+const GET_TOPIC_STATS_INFO: i32 = 202;
 /// Request code: the brokers of a topic.
 const GET_ROUTEINFO_BY_TOPIC: i32 = 105;
 /// Request code: all brokers.
@@ -107,6 +109,19 @@ pub fn log_end(address: SocketAddr) -> Result<u64, ProbeError> {
         request: GET_BROKER_RUNTIME_INFO,
         reason: "it does not say where its log ends".to_owned(),
     })
+}
+
+/// Whether the broker at `address` has a topic: a slave learns of one from its master, some time after it was created there.
+///
+/// # Errors
+/// When it is not there, or refuses for another reason.
+pub fn has_topic(address: SocketAddr, topic: &str) -> Result<bool, ProbeError> {
+    let frame = request(HeaderKind::Json, GET_TOPIC_STATS_INFO, OPAQUE_MIN, &[("topic", topic)], b"");
+    match ask(address, GET_TOPIC_STATS_INFO, &frame) {
+        Ok(_) => Ok(true),
+        Err(ProbeError::Refused { code: TOPIC_NOT_EXIST, .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// What the broker at `address` says of itself.

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::lab::cli::Experiment;
 use crate::lab::error::LabError;
 use crate::lab::results;
-use crate::lab::session::{Order, RecordArgs, Session};
+use crate::lab::session::{Order, RecordArgs, Session, leave_alone};
 use crate::lab::site::{Request, SubjectArgs};
 use crate::load::settings::{LoadArgs, Place, SettingsError, TargetArgs};
 use crate::load::view::View;
@@ -50,16 +50,17 @@ pub struct ProduceArgs {
 /// Of `ringmq-bench produce`, beside the load and its targets.
 #[derive(Debug, Clone, Args)]
 pub struct KeptArgs {
-    /// Bring up a cluster: ringmq:MODE, apache:MODE or apache@VERSION:MODE, with properties of its brokers behind commas, or echo: a sink that
-    /// answers and stores nothing. Modes: all, 2m-noslave, 2m-2s-async, 2m-2s-sync, 1m-1s-async, 1m-1s-sync
+    /// Bring up a cluster: ringmq:MODE, ringmq@NAME:MODE (see --ringmq), apache:MODE or apache@VERSION:MODE, with properties of its brokers
+    /// behind commas, or echo: a sink that answers and stores nothing. Modes: all, 2m-noslave, 2m-2s-async, 2m-2s-sync, 1m-1s-async,
+    /// 1m-1s-sync; of one with slaves, round-trip=4ms behind a comma puts them so far away
     #[arg(long, value_name = "SOFTWARE:MODE[,KEY=VALUE]", conflicts_with_all = ["namesrv", "target"])]
     up: Option<String>,
     /// Use the brokers that a name server knows: those that have the topic, or else all
     #[arg(short = 'n', long, value_name = "HOST:PORT[;HOST:PORT]", conflicts_with = "target")]
     namesrv: Option<String>,
-    /// ringmq's binary, for --up [default: beside this one]
-    #[arg(long, value_name = "FILE")]
-    ringmq: Option<PathBuf>,
+    /// ringmq's binary, for --up [default: beside this one]; NAME=FILE is that of ringmq@NAME
+    #[arg(long, value_name = "[NAME=]FILE")]
+    ringmq: Vec<String>,
     /// Folder for the stores of what --up starts [default: the system's temporary folder]
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
@@ -115,7 +116,7 @@ impl Experiment for ProduceArgs {
         session.settle(&mut site, &self.load)?;
         session.plan(1);
         let order = Order { subject: 0, round: 1, point: None, load: &self.load };
-        let ran = session.measure(&mut site, &order, &mut |_, _| Ok(()))?;
+        let ran = session.measure(&mut site, &order, &mut leave_alone)?;
         let report = &session.results.runs[ran.index].report;
         if let Some(path) = &self.json {
             let text = serde_json::to_string_pretty(report).expect("plain data has a JSON form");
@@ -130,7 +131,7 @@ impl Experiment for ProduceArgs {
         "produce"
     }
 
-    fn set_out(&mut self, out: PathBuf) {
-        self.record.out = Some(out);
+    fn places(&mut self) -> (&mut SubjectArgs, &mut RecordArgs) {
+        (&mut self.subjects, &mut self.record)
     }
 }

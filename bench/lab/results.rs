@@ -9,6 +9,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::lab::goal::Measure;
 use crate::load::report::Report;
 pub use crate::load::series::{Damaged, Histograms, Packed, Second};
 
@@ -40,6 +41,9 @@ pub struct Results {
     pub runs: Vec<Run>,
     /// What follows from the runs.
     pub findings: Vec<Finding>,
+    /// What a scenario asked for. Files of before have nothing of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub goals: Vec<Goal>,
     /// Why the figures, or some of them, are no headline: a debug build, a saturated generator. A sentence each.
     pub warnings: Vec<String>,
 }
@@ -60,6 +64,13 @@ pub enum Experiment {
     Soak,
     /// Every message accounted for.
     Audit,
+    /// A broker is started, on nothing or on what a killed one left.
+    Restart,
+    /// A slave that begins empty beside a master with a long log.
+    #[serde(rename = "catch-up")]
+    CatchUp,
+    /// How much later messages are at slaves than at their masters.
+    Lag,
 }
 
 /// The machine of the generator, and of the brokers that were started here.
@@ -79,6 +90,9 @@ pub struct Machine {
     pub disk: String,
     /// The device's write cache: `write back`, `write through` or unknown.
     pub disk_cache: String,
+    /// Processors to which its interrupts come. Files of before have nothing of it.
+    #[serde(default)]
+    pub disk_interrupts: String,
     /// Open files and locked memory, soft and hard.
     pub limits: String,
     /// First line of `java -version`.
@@ -141,6 +155,12 @@ pub struct Run {
     /// In a failover.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failover: Option<Failover>,
+    /// In a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<Restart>,
+    /// Of a slave that caught up during the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catch_up: Option<CatchUp>,
 }
 
 /// One processor during a run, warm-up included. All shares are of this one processor.
@@ -189,6 +209,31 @@ pub enum UserKind {
     Foreign,
 }
 
+/// What a start took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Restart {
+    /// What the log held, bytes; 0 for an empty folder.
+    pub log_bytes: u64,
+    /// From the start of the process to the first message stored, s.
+    pub seconds: f64,
+}
+
+/// How fast a slave took what it did not have.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CatchUp {
+    /// Bytes that it took, of those that its master had when it was started.
+    pub bytes: u64,
+    /// From the first of them that was seen to the last, s.
+    pub seconds: f64,
+}
+
+impl CatchUp {
+    /// Megabytes a second.
+    pub fn mb_per_s(&self) -> f64 {
+        crate::load::run::ratio(self.bytes, 1_000_000) / self.seconds
+    }
+}
+
 /// Where a sweep stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Point {
@@ -232,6 +277,21 @@ pub struct Failover {
     pub duplicated: u64,
     /// Messages received after a later one of the same queue.
     pub out_of_order: u64,
+}
+
+/// A figure of the first subject that a scenario asked for, and what was promised of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Goal {
+    /// Which.
+    pub figure: Measure,
+    /// Under which load.
+    pub load: String,
+    /// Median of the runs.
+    pub value: f64,
+    /// `≥ 3 × apache:all`; empty if nothing was promised.
+    pub bound: String,
+    /// None when nothing was promised, or what it is compared with was not measured.
+    pub is_kept: Option<bool>,
 }
 
 /// A sentence that follows from the runs, and the figures behind it.

@@ -6,13 +6,15 @@ use crate::lab::figure::{Figure, thousands};
 use crate::lab::results::{Damaged, Point, Results, Run};
 use crate::load::frame::HeaderKind;
 use crate::load::report::SettingsReport;
-use crate::load::settings::{Arrivals, Sending};
+use crate::load::settings::{Arrivals, PulledFrom, Sending};
 
 /// Settings that say where and how long, but not which load: rounds may differ in them.
 const NOT_THE_LOAD: [&str; 6] = ["targets", "topic", "duration_s", "warmup_s", "cpu", "generator"];
 
 /// How requests are written that are not gathered.
 const EACH_ALONE: &str = "each request a write";
+const FROM_SLAVES: &str = "pulled from slaves";
+const FROM_BOTH: &str = "pulled from masters and slaves";
 
 /// What was asked of a subject.
 #[derive(Debug, Clone)]
@@ -62,7 +64,7 @@ impl Load {
             }
             (None, None) => "in closed loop".to_owned(),
         };
-        self.with_writes(pace)
+        self.with_manner(pace)
     }
 
     /// In few words, for names of files and cells of tables: `10,000 messages/s`, `closed loop 8 x 32`.
@@ -72,11 +74,25 @@ impl Load {
             (None, Some(in_flight)) => format!("closed loop {} x {in_flight}", self.settings.connections),
             (None, None) => "closed loop".to_owned(),
         };
-        self.with_writes(pace)
+        self.with_manner(pace)
     }
 
-    fn with_writes(&self, pace: String) -> String {
-        if self.settings.write_each { format!("{pace}, {EACH_ALONE}") } else { pace }
+    /// What tells it from the other loads of its file: the point of a sweep, or the pace.
+    pub fn name(&self) -> String {
+        match &self.point {
+            Some(point) => format!("{} {}", point.name, point.written()),
+            None => self.brief(),
+        }
+    }
+
+    fn with_manner(&self, pace: String) -> String {
+        let manners = [
+            (self.settings.write_each, EACH_ALONE),
+            (self.settings.pulled_from == PulledFrom::Slaves, FROM_SLAVES),
+            (self.settings.pulled_from == PulledFrom::Both, FROM_BOTH),
+        ];
+        let manners = manners.iter().filter(|(is_so, _)| *is_so).map(|(_, text)| *text);
+        std::iter::once(pace.as_str()).chain(manners).collect::<Vec<_>>().join(", ")
     }
 
     /// For headings: `10,000 messages/s in open loop, 256 B, 8 connections, 8 queues`.
@@ -122,7 +138,9 @@ impl Load {
             (settings.keys, "keys".to_owned()),
             (settings.tags > 0, format!("{} tags", settings.tags)),
             (settings.header == HeaderKind::Binary, "binary headers".to_owned()),
-            (settings.end_to_end && settings.groups <= 1, "pulled back".to_owned()),
+            (settings.end_to_end && settings.groups <= 1 && settings.pulled_from.is_usual(), "pulled back".to_owned()),
+            (settings.pulled_from == PulledFrom::Slaves, FROM_SLAVES.to_owned()),
+            (settings.pulled_from == PulledFrom::Both, FROM_BOTH.to_owned()),
             (settings.groups > 1, format!("pulled by {} groups", settings.groups)),
         ];
         parts.into_iter().filter(|(is_so, _)| *is_so).map(|(_, text)| text).collect()

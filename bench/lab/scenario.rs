@@ -1,16 +1,23 @@
-//! A scenario: a TOML file that says which experiment, on what, under which load. Its names are those of the command line.
+//! A scenario: a TOML file that says which experiment, on what, under which load, and what is asked of its figures; or several of them. Its
+//! names are those of the command line.
 
 use std::fs;
 use std::path::Path;
 
+use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
-use toml::de::{DeTable, DeValue, Deserializer};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, Deserializer, ValueDeserializer};
 
 use crate::lab::audit::AuditArgs;
+use crate::lab::catch_up::CatchUpArgs;
 use crate::lab::cli::Experiment;
 use crate::lab::compare::CompareArgs;
 use crate::lab::failover::FailoverArgs;
+use crate::lab::goal::GoalArgs;
+use crate::lab::lag::LagArgs;
 use crate::lab::produce::ProduceArgs;
+use crate::lab::restart::RestartArgs;
 use crate::lab::soak::SoakArgs;
 use crate::lab::sweep::SweepArgs;
 
@@ -38,13 +45,31 @@ pub enum ScenarioError {
 }
 
 /// Names of experiments, as `experiment = "compare"` has them.
-const EXPERIMENTS: &str = "produce, compare, sweep, failover, soak or audit";
+const EXPERIMENTS: &str = "produce, compare, sweep, failover, restart, catch-up, lag, soak or audit, or cases: each [[case]] is one of these with a name";
+
+/// An experiment and what is asked of it.
+pub struct Case {
+    /// The name of its file of results, without `.json`; none in a scenario of one experiment.
+    pub name: Option<String>,
+    /// What is done.
+    pub experiment: Box<dyn Experiment>,
+    /// Figures that it is made for.
+    pub goals: Vec<GoalArgs>,
+}
+
+/// What a file asks for.
+pub enum Scenario {
+    /// One experiment.
+    One(Case),
+    /// Several, one after the other, each with a name of its own.
+    Cases(Vec<Case>),
+}
 
 /// Reads a scenario.
 ///
 /// # Errors
 /// When it cannot be read, or a name or value in it is none: with its line.
-pub fn read(path: &Path) -> Result<Box<dyn Experiment>, ScenarioError> {
+pub fn read(path: &Path) -> Result<Scenario, ScenarioError> {
     let shown = path.display().to_string();
     let text = fs::read_to_string(path).map_err(|source| ScenarioError::File { path: shown.clone(), source })?;
     parse(&shown, &text)
@@ -54,36 +79,99 @@ pub fn read(path: &Path) -> Result<Box<dyn Experiment>, ScenarioError> {
 ///
 /// # Errors
 /// As [`read`].
-pub fn parse(path: &str, text: &str) -> Result<Box<dyn Experiment>, ScenarioError> {
-    let content = |at: usize, reason: &str| ScenarioError::Content {
+pub fn parse(path: &str, text: &str) -> Result<Scenario, ScenarioError> {
+    scenario(text).map_err(|wrong| ScenarioError::Content {
         path: path.to_owned(),
-        line: text.get(..at).unwrap_or(text).matches('\n').count() + 1,
-        reason: reason.to_owned(),
+        line: text.get(..wrong.at).unwrap_or(text).matches('\n').count() + 1,
+        reason: wrong.reason,
+    })
+}
+
+/// What is wrong, and at which byte.
+struct Wrong {
+    at: usize,
+    reason: String,
+}
+
+impl Wrong {
+    fn new(at: usize, reason: impl Into<String>) -> Self {
+        Self { at, reason: reason.into() }
+    }
+}
+
+impl From<toml::de::Error> for Wrong {
+    fn from(error: toml::de::Error) -> Self {
+        Self::new(error.span().map_or(0, |span| span.start), short(error.message()))
+    }
+}
+
+fn scenario(text: &str) -> Result<Scenario, Wrong> {
+    let mut table = DeTable::parse(text)?;
+    let (at, kind) = text_of(&mut table, "experiment", EXPERIMENTS)?;
+    if kind != "cases" {
+        return case(table, None, at, &kind).map(Scenario::One);
+    }
+    let cases = table.get_mut().remove("case").ok_or_else(|| Wrong::new(at, "there is no [[case]]"))?;
+    if let Some(other) = table.get_ref().keys().next() {
+        return Err(Wrong::new(
+            other.span().start,
+            format!("unknown field `{}`: all is in a [[case]]", other.get_ref()),
+        ));
+    }
+    let cases_at = cases.span().start;
+    let DeValue::Array(cases) = cases.into_inner() else { return Err(Wrong::new(cases_at, "[[case]] is a table")) };
+    let mut all: Vec<Case> = Vec::new();
+    for one in cases {
+        let span = one.span();
+        let DeValue::Table(table) = one.into_inner() else { return Err(Wrong::new(span.start, "[[case]] is a table")) };
+        let mut table = Spanned::new(span, table);
+        let (name_at, name) = text_of(&mut table, "name", "letters, digits and - for its file of results")?;
+        let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
+        if name.is_empty() || !name.chars().all(is_name) || all.iter().any(|case| case.name.as_ref() == Some(&name)) {
+            return Err(Wrong::new(name_at, format!("'{name}' is no name of its own, of letters, digits and -")));
+        }
+        let (at, kind) = text_of(&mut table, "experiment", EXPERIMENTS)?;
+        all.push(case(table, Some(name), at, &kind)?);
+    }
+    Ok(Scenario::Cases(all))
+}
+
+/// Takes a text that must be there out of a table.
+fn text_of(table: &mut Spanned<DeTable<'_>>, key: &str, takes: &str) -> Result<(usize, String), Wrong> {
+    let start = table.span().start;
+    let Some(value) = table.get_mut().remove(key) else {
+        return Err(Wrong::new(start, format!("{key} = \"...\" is missing; it takes {takes}")));
     };
-    let of_toml = |error: &toml::de::Error| content(error.span().map_or(0, |span| span.start), &short(error.message()));
-    let mut table = DeTable::parse(text).map_err(|error| of_toml(&error))?;
-    let Some(kind) = table.get_mut().remove("experiment") else {
-        return Err(content(0, &format!("experiment = \"...\" is missing; it takes {EXPERIMENTS}")));
-    };
-    let at = kind.span().start;
-    let DeValue::String(kind) = kind.into_inner() else {
-        return Err(content(at, &format!("experiment is a text; it takes {EXPERIMENTS}")));
-    };
+    let at = value.span().start;
+    match value.into_inner() {
+        DeValue::String(text) => Ok((at, text.into_owned())),
+        _ => Err(Wrong::new(at, format!("{key} is a text; it takes {takes}"))),
+    }
+}
+
+fn case(mut table: Spanned<DeTable<'_>>, name: Option<String>, at: usize, kind: &str) -> Result<Case, Wrong> {
     fn args<T: DeserializeOwned + Experiment + 'static>(
-        table: toml::Spanned<DeTable<'_>>,
+        table: Spanned<DeTable<'_>>,
     ) -> Result<Box<dyn Experiment>, toml::de::Error> {
         T::deserialize(Deserializer::from(table)).map(|args| Box::new(args) as Box<dyn Experiment>)
     }
-    match kind.as_ref() {
+    let goals = match table.get_mut().remove("goals") {
+        None => Vec::new(),
+        Some(goals) => Vec::<GoalArgs>::deserialize(ValueDeserializer::from(goals))?,
+    };
+    let experiment = match kind {
         "produce" => args::<ProduceArgs>(table),
         "compare" => args::<CompareArgs>(table),
         "sweep" => args::<SweepArgs>(table),
         "failover" => args::<FailoverArgs>(table),
+        "restart" => args::<RestartArgs>(table),
+        "catch-up" => args::<CatchUpArgs>(table),
+        "lag" => args::<LagArgs>(table),
         "soak" => args::<SoakArgs>(table),
         "audit" => args::<AuditArgs>(table),
-        other => return Err(content(at, &format!("there is no experiment {other}; it takes {EXPERIMENTS}"))),
-    }
-    .map_err(|error| of_toml(&error))
+        other => return Err(Wrong::new(at, format!("there is no experiment {other}; it takes {EXPERIMENTS}"))),
+    }?;
+    Ok(Case { name, experiment, goals })
 }
 
 /// One sentence: without the list of all that would have been right, which has no end.
@@ -105,22 +193,29 @@ mod tests {
             let text = fs::read_to_string(&path).expect("a text");
             let name = path.file_name().expect("a name").to_string_lossy().into_owned();
             assert!(
-                text.starts_with("# ") && text.contains(&format!("bench/scenarios/{name}\n")),
+                text.starts_with("# ") && text.contains(&format!("ringmq-bench run bench/scenarios/{name}")),
                 "{name} is not explained"
             );
-            let experiment = parse(&name, &text).unwrap_or_else(|error| panic!("{error}"));
-            // All that can be checked without a broker holds.
-            let stop = std::sync::Arc::default();
-            let out = std::env::temp_dir().join(format!("ringmq-bench-scenario-{}-{name}.json", std::process::id()));
-            let mut experiment = experiment;
-            experiment.set_out(out.clone());
-            experiment.begin("x", &stop).unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert!(!out.exists(), "nothing was measured");
-            found.push(experiment.name());
+            let cases = match parse(&name, &text).unwrap_or_else(|error| panic!("{error}")) {
+                Scenario::One(case) => vec![case],
+                Scenario::Cases(cases) => cases,
+            };
+            for mut case in cases {
+                // All that can be checked without a broker holds.
+                let stop = std::sync::Arc::default();
+                let out = std::env::temp_dir().join(format!("ringmq-bench-scenario-{}.json", std::process::id()));
+                case.experiment.places().1.out = Some(out.clone());
+                let session = case.experiment.begin("x", &stop).unwrap_or_else(|error| panic!("{name}: {error}"));
+                assert!(!out.exists(), "nothing was measured");
+                for goal in &case.goals {
+                    goal.check(&session.requests).unwrap_or_else(|error| panic!("{name}: {error}"));
+                }
+                found.push(case.experiment.name());
+            }
         }
         found.sort_unstable();
         found.dedup();
-        assert_eq!(found, ["audit", "compare", "failover", "produce", "soak", "sweep"]);
+        assert_eq!(found, ["audit", "catch-up", "compare", "failover", "lag", "produce", "restart", "soak", "sweep"]);
     }
 
     #[test]
@@ -142,5 +237,15 @@ mod tests {
         );
         refused("experiment = \"sweep\"", "x.toml:1: missing field `vary`");
         refused("experiment = \"compare\"\n[load\n", "x.toml:2: ");
+        refused("experiment = \"cases\"", "x.toml:1: there is no [[case]]");
+        refused("experiment = \"cases\"\nrounds = 1\n[[case]]\nname = \"a\"", "x.toml:2: unknown field `rounds`");
+        refused("experiment = \"cases\"\n[[case]]\nname = \"a/b\"", "x.toml:3: 'a/b' is no name");
+        refused(
+            "experiment = \"cases\"\n[[case]]\nname = \"a\"\nexperiment = \"race\"",
+            "x.toml:4: there is no experiment",
+        );
+        let twice = "[[case]]\nname = \"a\"\nexperiment = \"lag\"\n";
+        refused(&format!("experiment = \"cases\"\n{twice}{twice}"), "x.toml:6: 'a' is no name of its own");
+        refused("experiment = \"lag\"\n[[goals]]\nfigure = \"p51\"", "x.toml:3: unknown variant `p51`");
     }
 }

@@ -14,13 +14,14 @@ use serde::Deserialize;
 use crate::lab::cluster::{Cluster, Cpu, Setup};
 use crate::lab::cores::{self, GENERATOR};
 use crate::lab::error::LabError;
+use crate::lab::lag;
 use crate::lab::processes::Watch;
 use crate::lab::results::{CoreUse, Experiment, FORMAT, Finding, Machine, Point, Results, Run};
 use crate::lab::say;
 use crate::lab::site::{Request, Site, SubjectArgs};
 use crate::lab::truth::{now_text, time_of_day, today};
 use crate::load::report::Report;
-use crate::load::run::{Ending, Outcome, produce, ratio};
+use crate::load::run::{Ending, Halt, Outcome, produce, ratio};
 use crate::load::settings::{LoadArgs, Place, Settings};
 use crate::load::view::View;
 
@@ -46,7 +47,24 @@ pub struct RecordArgs {
 }
 
 /// What an experiment does while a load runs, called every few milliseconds.
-pub type During<'a> = dyn FnMut(&mut Site, &mut Watch) -> Result<(), LabError> + 'a;
+pub type During<'a> = dyn FnMut(&mut Site, &mut Watch) -> Result<Next, LabError> + 'a;
+
+/// Whether a load goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Until its time is over.
+    GoOn,
+    /// What it was to last for has happened: it ends, and is whole.
+    Enough,
+}
+
+/// For a load that nothing interferes with.
+///
+/// # Errors
+/// None.
+pub fn leave_alone(_: &mut Site, _: &mut Watch) -> Result<Next, LabError> {
+    Ok(Next::GoOn)
+}
 
 /// An experiment under way.
 #[derive(Debug)]
@@ -80,8 +98,8 @@ pub struct Ran {
 
 /// A load that began.
 #[derive(Debug)]
-struct Loaded {
-    outcome: Outcome,
+pub(super) struct Loaded {
+    pub(super) outcome: Outcome,
     settings: Settings,
     watch: Watch,
     /// What the experiment failed to do meanwhile; the load was stopped then.
@@ -154,6 +172,7 @@ impl Session {
             subjects: Vec::new(),
             runs: Vec::new(),
             findings: Vec::new(),
+            goals: Vec::new(),
             warnings,
         };
         let session = Self {
@@ -222,7 +241,7 @@ impl Session {
             warmup: Duration::ZERO,
             ..LoadArgs::default()
         };
-        let loaded = self.load(site, &load, "warm-up", &mut |_, _| Ok(()))?;
+        let loaded = self.load(site, &load, "warm-up", &mut leave_alone)?;
         self.check_ending(site, &loaded.outcome)
     }
 
@@ -254,6 +273,8 @@ impl Session {
             processes: watch.end(),
             cores: watch.cores(),
             failover: None,
+            restart: None,
+            catch_up: None,
         });
         self.results.save(&self.path)?;
         match failed {
@@ -311,17 +332,28 @@ impl Session {
     }
 
     /// Runs a load on a thread of its own while this one watches the processes and interferes.
-    fn load(&self, site: &mut Site, load: &LoadArgs, label: &str, during: &mut During<'_>) -> Result<Loaded, LabError> {
+    pub(super) fn load(
+        &self,
+        site: &mut Site,
+        load: &LoadArgs,
+        label: &str,
+        during: &mut During<'_>,
+    ) -> Result<Loaded, LabError> {
         let load = LoadArgs { cpu: generator_cpu(&self.args, load), ..load.clone() };
-        let place = if load.lag { site.lag_place()? } else { site.place.clone() };
+        let place = site.place_of(&load)?;
         let settings = Settings::check(&load, &place)?;
+        if !settings.pulled_from.is_usual() {
+            lag::prepare(&settings, &self.stop)?;
+        }
+        let enough = AtomicBool::new(false);
         let mut watch = Watch::begin(site.watched());
         let mut failed = None;
         let outcome = thread::scope(|scope| {
             let (over, is_over) = channel();
             let (settings, stop, view) = (&settings, &self.stop, self.view);
+            let halt = Halt { interrupt: stop, enough: &enough };
             let generator = thread::Builder::new().name(GENERATOR.to_owned()).spawn_scoped(scope, move || {
-                let outcome = produce(settings, stop, &mut view(settings.warmup + settings.duration, label));
+                let outcome = produce(settings, halt, &mut view(settings.warmup + settings.duration, label));
                 // The other end waits for this and for nothing else.
                 let _ = over.send(());
                 outcome
@@ -333,11 +365,16 @@ impl Session {
                     watch.sample();
                     sampled += SAMPLE;
                 }
-                if failed.is_none()
-                    && let Err(error) = during(site, &mut watch)
-                {
-                    failed = Some(error);
-                    stop.store(true, Ordering::Relaxed);
+                if failed.is_some() || enough.load(Ordering::Relaxed) {
+                    continue;
+                }
+                match during(site, &mut watch) {
+                    Ok(Next::GoOn) => {}
+                    Ok(Next::Enough) => enough.store(true, Ordering::Relaxed),
+                    Err(error) => {
+                        failed = Some(error);
+                        stop.store(true, Ordering::Relaxed);
+                    }
                 }
             }
             Ok::<_, LabError>(generator.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
@@ -405,6 +442,7 @@ fn command(setup: &Setup) -> String {
     // The system's own temporary folder is no secret of this machine.
     let is_named = setup.store != std::env::temp_dir();
     let words = if is_named { words.replace(&setup.store.display().to_string(), "STORE") } else { words };
+    let words = setup.ringmq.all().fold(words, |words, file| words.replace(&file.display().to_string(), "FILE"));
     format!("ringmq-bench {words}")
 }
 

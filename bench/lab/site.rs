@@ -1,5 +1,6 @@
 //! What an experiment is made on: clusters that it brings up, and brokers that are there.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -15,7 +16,7 @@ use crate::lab::processes::{Watched, listener};
 use crate::lab::results::Subject;
 use crate::lab::spec::{Software, Spec};
 use crate::lab::truth::{broker_facts, commit, memory_mb, software_of};
-use crate::load::settings::{Place, parse_duration, resolve};
+use crate::load::settings::{LoadArgs, Place, parse_duration, resolve};
 
 /// A JVM compiles its hot paths while it runs: so long a closed loop comes before its first run.
 const JAVA_SETTLE: Duration = Duration::from_secs(15);
@@ -28,8 +29,9 @@ const HEAP_MB_MIN: u64 = 512;
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct SubjectArgs {
-    /// Bring up a cluster: ringmq:MODE, apache:MODE or apache@VERSION:MODE, with properties of its brokers behind commas, or echo: a sink that
-    /// answers and stores nothing. Modes: all, 2m-noslave, 2m-2s-async, 2m-2s-sync, 1m-1s-async, 1m-1s-sync
+    /// Bring up a cluster: ringmq:MODE, ringmq@NAME:MODE (see --ringmq), apache:MODE or apache@VERSION:MODE, with properties of its brokers
+    /// behind commas, or echo: a sink that answers and stores nothing. Modes: all, 2m-noslave, 2m-2s-async, 2m-2s-sync, 1m-1s-async,
+    /// 1m-1s-sync; of one with slaves, round-trip=4ms behind a comma puts them so far away
     #[arg(long, value_name = "SOFTWARE:MODE[,KEY=VALUE]")]
     pub up: Vec<String>,
     /// Use brokers that are there: masters of one cluster, with commas between
@@ -41,9 +43,9 @@ pub struct SubjectArgs {
     /// Allow brokers that are not on this machine
     #[arg(long)]
     pub allow_remote: bool,
-    /// ringmq's binary [default: beside this one]
-    #[arg(long, value_name = "FILE")]
-    pub ringmq: Option<PathBuf>,
+    /// ringmq's binary [default: beside this one]; NAME=FILE is that of ringmq@NAME, so that two builds can be compared
+    #[arg(long, value_name = "[NAME=]FILE")]
+    pub ringmq: Vec<String>,
     /// Folder for the stores of clusters that are brought up: put it on the disk in question [default: the system's temporary folder]
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
@@ -86,6 +88,45 @@ fn cpu<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Cpu>, D::Error> {
 
 fn settle<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
     crate::load::settings::duration(from).map(Some)
+}
+
+/// Binaries of ringmq.
+#[derive(Debug, Clone)]
+pub struct Builds {
+    plain: PathBuf,
+    named: BTreeMap<String, PathBuf>,
+}
+
+impl Builds {
+    /// Of texts `FILE` and `NAME=FILE`; `beside` is what is taken without a `FILE`. What comes later wins.
+    pub fn read(texts: &[String], beside: PathBuf) -> Self {
+        let mut builds = Self { plain: beside, named: BTreeMap::new() };
+        for text in texts {
+            match text.split_once('=') {
+                Some((name, file)) if !name.contains('/') => drop(builds.named.insert(name.to_owned(), file.into())),
+                _ => builds.plain = text.into(),
+            }
+        }
+        builds
+    }
+
+    /// All that there are.
+    pub fn all(&self) -> impl Iterator<Item = &Path> {
+        self.named.values().chain([&self.plain]).map(PathBuf::as_path)
+    }
+
+    /// The one without a name.
+    pub fn plain(&self) -> &Path {
+        &self.plain
+    }
+
+    /// The one of that name, if it was given.
+    pub fn find(&self, build: Option<&str>) -> Option<&Path> {
+        match build {
+            None => Some(&self.plain),
+            Some(name) => self.named.get(name).map(PathBuf::as_path),
+        }
+    }
 }
 
 /// One subject as asked for, checked.
@@ -152,11 +193,18 @@ impl SubjectArgs {
     /// How clusters are brought up, for these subjects.
     ///
     /// # Errors
-    /// When this program cannot find its own file, or a folder is none.
+    /// When this program cannot find its own file, a folder is none, or a build has no binary.
     pub fn setup(&self, requests: &[Request]) -> Result<Setup, LabError> {
         let beside = |name: &str| std::env::current_exe().map(|own| own.with_file_name(name));
         let system = |action: &'static str| move |source| LabError::System { action, source };
-        let ringmq = self.ringmq.clone().map_or_else(|| beside("ringmq"), Ok);
+        let ringmq = Builds::read(&self.ringmq, beside("ringmq").map_err(system("find the program itself"))?);
+        for request in requests {
+            if let Request::Up(Spec { software: Software::Ringmq { build: Some(build) }, text, .. }) = request
+                && ringmq.find(Some(build)).is_none()
+            {
+                return Err(LabError::Option(format!("{text} needs its binary: --ringmq {build}=FILE")));
+            }
+        }
         let store = std::path::absolute(self.store.clone().unwrap_or_else(std::env::temp_dir));
         let apache = requests.iter().filter_map(|request| match request {
             Request::Up(spec) if spec.is_java() => Some(u64::from(spec.brokers())),
@@ -165,7 +213,7 @@ impl SubjectArgs {
         let share = memory_mb() / 2 / apache.sum::<u64>().max(1);
         let heap_mb = u32::try_from(share.clamp(HEAP_MB_MIN, HEAP_MB_MAX)).expect("a small number");
         Ok(Setup {
-            ringmq: ringmq.map_err(system("find the program itself"))?,
+            ringmq,
             echo: beside("ringmq-echo").map_err(system("find the program itself"))?,
             store: store.map_err(system("find the folder of the stores"))?,
             is_kept: self.keep_store,
@@ -240,8 +288,13 @@ impl Site {
             Request::Up(spec) => {
                 let cluster = Cluster::start(spec, setup, stop)?;
                 let software = match &spec.software {
-                    Software::Ringmq => of_program(&setup.ringmq, "ringmq"),
-                    Software::Echo => of_program(&setup.echo, "ringmq-echo"),
+                    Software::Ringmq { build: None } => with_commit(of_program(setup.ringmq.plain(), "ringmq")),
+                    // Of which commit it is, its name says, or nobody.
+                    Software::Ringmq { build: Some(build) } => {
+                        let version = setup.ringmq.find(Some(build)).map(|program| of_program(program, "ringmq"));
+                        format!("{}, the build {build}", version.unwrap_or_default())
+                    }
+                    Software::Echo => with_commit(of_program(&setup.echo, "ringmq-echo")),
                     Software::Apache { version } => format!("Apache RocketMQ {version}"),
                 };
                 let members = cluster.members.clone();
@@ -289,21 +342,29 @@ impl Site {
         }
     }
 
-    /// Where a load goes that is also pulled from slaves: from the first slave of each master, in a group of its own.
+    /// Where a load goes and is pulled from. One that asks for slaves gets the first of each master: instead of the master, or beside it in a
+    /// group of its own.
     ///
     /// # Errors
-    /// When a master has no slave.
-    pub fn lag_place(&self) -> Result<Place, LabError> {
+    /// When it asks for slaves and a master has none.
+    pub fn place_of(&self, load: &LoadArgs) -> Result<Place, LabError> {
         let mut place = self.place.clone();
+        if !load.lag && !load.from_slaves {
+            return Ok(place);
+        }
         for replicas in &mut place.sources {
             let Some(slave) = replicas.get(1).copied() else {
                 return Err(LabError::Option(format!(
-                    "--lag needs a slave for each master, and {} has none",
+                    "--lag and --from-slaves need a slave for each master, and {} has none",
                     self.name
                 )));
             };
-            replicas.truncate(1);
-            place.lag_sources.push(vec![slave]);
+            if load.lag {
+                replicas.truncate(1);
+                place.lag_sources.push(vec![slave]);
+            } else {
+                *replicas = vec![slave];
+            }
         }
         Ok(place)
     }
@@ -330,12 +391,19 @@ impl Site {
     }
 }
 
-/// `ringmq 0.1.0 (commit)`, of a program of this project called `name`.
+/// `ringmq 0.1.0`, of a program of this project called `name`.
 fn of_program(program: &Path, name: &str) -> String {
     let output = std::process::Command::new(program).arg("--version").output();
     let version = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
-    let version = if version.is_empty() { format!("{name} of an unknown version") } else { version };
-    commit().map_or_else(|| version.clone(), |commit| format!("{version} ({commit})"))
+    if version.is_empty() { format!("{name} of an unknown version") } else { version }
+}
+
+/// `ringmq 0.1.0 (commit)`: a program beside this one is of the sources that are here.
+fn with_commit(version: String) -> String {
+    match commit() {
+        Some(commit) => format!("{version} ({commit})"),
+        None => version,
+    }
 }
 
 /// Brokers of `topic`, or all if it is new. A master that is lost leaves its slaves, which are no targets.

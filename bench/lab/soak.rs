@@ -1,6 +1,5 @@
 //! One load for long, and what drifts under it: memory, descriptors, latency.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use serde::Deserialize;
 use crate::lab::cli::Experiment;
 use crate::lab::error::LabError;
 use crate::lab::results::{self, Finding, Second};
-use crate::lab::session::{Order, RecordArgs, Session};
+use crate::lab::session::{Order, RecordArgs, Session, leave_alone};
 use crate::lab::site::SubjectArgs;
 use crate::load::settings::{LoadArgs, duration, parse_duration};
 
@@ -64,7 +63,7 @@ impl Experiment for SoakArgs {
         session.settle(&mut site, &load)?;
         session.plan(1);
         let order = Order { subject: 0, round: 1, point: None, load: &load };
-        let ran = session.measure(&mut site, &order, &mut |_, _| Ok(()))?;
+        let ran = session.measure(&mut site, &order, &mut leave_alone)?;
         let run = &session.results.runs[ran.index];
         let findings = drifts(&run.seconds);
         let is_good = run.report.complaints().is_empty();
@@ -77,8 +76,8 @@ impl Experiment for SoakArgs {
         "soak"
     }
 
-    fn set_out(&mut self, out: PathBuf) {
-        self.record.out = Some(out);
+    fn places(&mut self) -> (&mut SubjectArgs, &mut RecordArgs) {
+        (&mut self.subjects, &mut self.record)
     }
 }
 

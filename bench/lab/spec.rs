@@ -1,12 +1,18 @@
-//! A cluster as asked for: `ringmq:2m-2s-sync`, `apache:all`, `apache@5.2.0:1m-1s-async,flushDiskType=SYNC_FLUSH`, `echo`.
+//! A cluster as asked for: `ringmq:2m-2s-sync`, `ringmq@before:all`, `apache@5.2.0:1m-1s-async,flushDiskType=SYNC_FLUSH`, `echo`.
 
 use std::str::FromStr;
+use std::time::Duration;
+
+use crate::load::settings::parse_duration;
 
 /// What runs in a cluster that is brought up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Software {
-    /// The `ringmq` beside this program, or the one that was named.
-    Ringmq,
+    /// A node of this project.
+    Ringmq {
+        /// Which binary, of those that `--ringmq` names; without a name the one beside this program, or the one that `--ringmq` gives instead.
+        build: Option<String>,
+    },
     /// From Maven.
     Apache {
         /// `5.3.3` unless stated.
@@ -64,6 +70,8 @@ pub struct Spec {
     pub mode: Mode,
     /// Lines of every broker's configuration; they win over those of the mode.
     pub properties: Vec<(String, String)>,
+    /// Between master and slave, there and back, made by a relay; without one they are neighbours.
+    pub round_trip: Option<Duration>,
 }
 
 /// Why a text is no cluster.
@@ -75,6 +83,9 @@ pub struct SpecError {
     /// What is wrong with it, and what is right.
     reason: String,
 }
+
+/// Of the relay between master and slave, and no property of a broker: `ringmq:1m-1s-sync,round-trip=4ms`.
+const ROUND_TRIP: &str = "round-trip";
 
 /// What `ringmq-bench` chooses itself: ports, folders, names and roles.
 const CHOSEN: [&str; 10] = [
@@ -104,6 +115,7 @@ impl FromStr for Spec {
                 software: Software::Echo,
                 mode: MODES[0],
                 properties: Vec::new(),
+                round_trip: None,
             });
         }
         let mut parts = text.split(',');
@@ -112,12 +124,13 @@ impl FromStr for Spec {
             refuse("it takes SOFTWARE:MODE, such as ringmq:2m-2s-sync or apache:all, or echo".to_owned())
         })?;
         let software = match software.split_once('@') {
-            None if software == "ringmq" => Software::Ringmq,
+            None if software == "ringmq" => Software::Ringmq { build: None },
             None if software == "apache" => Software::Apache { version: "5.3.3".to_owned() },
             Some(("apache", version)) => Software::Apache { version: version.to_owned() },
+            Some(("ringmq", build)) => Software::Ringmq { build: Some(build.to_owned()) },
             _ => {
                 return Err(refuse(format!(
-                    "there is no software {software}; it takes ringmq, apache or apache@VERSION, or echo alone"
+                    "there is no software {software}; it takes ringmq, ringmq@NAME, apache or apache@VERSION, or echo alone"
                 )));
             }
         };
@@ -126,7 +139,7 @@ impl FromStr for Spec {
             .iter()
             .find(|known| known.name == mode)
             .ok_or_else(|| refuse(format!("there is no mode {mode}; the modes are {known}")))?;
-        let mut properties = Vec::new();
+        let (mut properties, mut round_trip) = (Vec::new(), None);
         for part in parts {
             let (key, value) =
                 part.split_once('=').ok_or_else(|| refuse(format!("{part} is no property: it takes KEY=VALUE")))?;
@@ -134,13 +147,20 @@ impl FromStr for Spec {
             if CHOSEN.contains(&key) {
                 return Err(refuse(format!("{key} is chosen by ringmq-bench; leave it out")));
             }
-            properties.push((key.to_owned(), value.to_owned()));
+            if key == ROUND_TRIP {
+                round_trip = Some(parse_duration(value).map_err(|reason| refuse(format!("{key}: {reason}")))?);
+            } else {
+                properties.push((key.to_owned(), value.to_owned()));
+            }
         }
-        let spec = Self { text: text.to_owned(), software, mode, properties };
-        match spec.property("shards").map(str::parse::<u16>) {
-            None | Some(Ok(1..=64)) => Ok(spec),
-            Some(_) => Err(refuse("shards is a number from 1 to 64".to_owned())),
+        let spec = Self { text: text.to_owned(), software, mode, properties, round_trip };
+        if !matches!(spec.property("shards").map(str::parse::<u16>), None | Some(Ok(1..=64))) {
+            return Err(refuse("shards is a number from 1 to 64".to_owned()));
         }
+        if spec.round_trip.is_some() && !spec.can_be_apart() {
+            return Err(refuse(format!("{ROUND_TRIP} needs a mode with slaves, and shards=1")));
+        }
+        Ok(spec)
     }
 }
 
@@ -153,9 +173,14 @@ impl Spec {
     /// Shards of each of its brokers; Apache's have one.
     pub fn shards(&self) -> u16 {
         match self.software {
-            Software::Ringmq => self.property("shards").and_then(|count| count.parse().ok()).unwrap_or(1),
+            Software::Ringmq { .. } => self.property("shards").and_then(|count| count.parse().ok()).unwrap_or(1),
             Software::Apache { .. } | Software::Echo => 1,
         }
+    }
+
+    /// Whether a relay can stand between master and slave.
+    pub fn can_be_apart(&self) -> bool {
+        self.mode.replication.is_some() && self.shards() == 1
     }
 
     /// Processes that are brokers.
@@ -186,6 +211,9 @@ mod tests {
         assert_eq!((spec.property("flushDiskType"), spec.property("a")), (Some("SYNC_FLUSH"), Some("b")));
         let spec: Spec = "ringmq:all,shards=2".parse().expect("a cluster");
         assert_eq!((spec.shards(), spec.brokers(), spec.is_java()), (2, 1, false));
+        let spec: Spec = "ringmq@before:1m-1s-sync,round-trip=4ms,a=b".parse().expect("a cluster");
+        assert_eq!(spec.software, Software::Ringmq { build: Some("before".to_owned()) });
+        assert_eq!((spec.round_trip, spec.properties.len()), (Some(Duration::from_millis(4)), 1));
         let spec: Spec = "echo".parse().expect("a cluster");
         assert_eq!((spec.software.clone(), spec.shards(), spec.brokers()), (Software::Echo, 1, 1));
     }
@@ -198,10 +226,12 @@ mod tests {
         };
         refused("ringmq", "SOFTWARE:MODE");
         refused("ringmq:3m", "there is no mode 3m; the modes are all, 2m-noslave");
-        refused("kafka:all", "ringmq, apache or apache@VERSION");
+        refused("kafka:all", "ringmq, ringmq@NAME, apache or apache@VERSION");
         refused("ringmq:all,flush", "KEY=VALUE");
         refused("ringmq:all,listenPort=1", "listenPort is chosen");
         refused("ringmq:all,shards=0", "1 to 64");
+        refused("ringmq:all,round-trip=1ms", "needs a mode with slaves");
+        refused("ringmq:1m-1s-sync,round-trip=1", "a duration has a unit");
         refused("echo:all", "no modes and no properties");
         refused("echo,shards=1", "no modes and no properties");
     }

@@ -1,7 +1,6 @@
 //! One setting changes from run to run: the rate to the knee, size, queues, connections, what a request costs the generator, the distance
 //! between master and slave.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -122,7 +121,7 @@ impl Experiment for SweepArgs {
         let steps = Step::parse(&self.vary)?;
         check_rounds(self.rounds)?;
         let is_far = steps.iter().any(|step| matches!(step, Step::RoundTrip(_)));
-        let has_slaves = |request: &Request| matches!(request, Request::Up(spec) if spec.mode.replication.is_some() && spec.shards() == 1);
+        let has_slaves = |request: &Request| matches!(request, Request::Up(spec) if spec.can_be_apart());
         if is_far && !self.subjects.requests()?.iter().all(has_slaves) {
             let reason = "--vary round-trip puts a relay between master and slave: it needs --up with a mode that has slaves, and shards=1";
             return Err(LabError::Option(reason.to_owned()));
@@ -171,8 +170,8 @@ impl Experiment for SweepArgs {
         "sweep"
     }
 
-    fn set_out(&mut self, out: PathBuf) {
-        self.record.out = Some(out);
+    fn places(&mut self) -> (&mut SubjectArgs, &mut RecordArgs) {
+        (&mut self.subjects, &mut self.record)
     }
 }
 

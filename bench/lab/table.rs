@@ -40,6 +40,9 @@ pub fn print(results: &Results, out: &mut impl Write) -> io::Result<()> {
     for finding in &results.findings {
         writeln!(out, "{}", finding.text)?;
     }
+    for goal in &results.goals {
+        writeln!(out, "{}", goal.sentence())?;
+    }
     if !results.complete {
         writeln!(out, "not whole: {}", results.ended)?;
     }

@@ -52,6 +52,7 @@ impl Machine {
             governor: read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
             memory_mb: memory_mb(),
             disk_cache: mount.as_ref().map_or_else(unknown, |mount| write_cache(&mount.device)),
+            disk_interrupts: mount.as_ref().map_or_else(unknown, |mount| disk_interrupts(&mount.device)),
             disk: mount.map_or_else(unknown, |mount| mount.text),
             limits: limits(),
             java: output("java", &["-version"]),
@@ -140,13 +141,48 @@ impl Mount {
     }
 }
 
-/// `write back` or `write through`, of the disk that `device` is, or is a part of.
-fn write_cache(device: &str) -> String {
-    let Some(name) = device.strip_prefix("/dev/") else { return unknown() };
+/// The disk that `device` is, or is a part of, as `/sys/block` names it.
+fn disk(device: &str) -> Option<String> {
+    let name = device.strip_prefix("/dev/")?;
     let disks = fs::read_dir("/sys/block").into_iter().flatten().flatten();
     let names = disks.filter_map(|entry| entry.file_name().into_string().ok());
-    let disk = names.filter(|disk| name.starts_with(disk.as_str())).max_by_key(String::len);
-    disk.map_or_else(unknown, |disk| read(&format!("/sys/block/{disk}/queue/write_cache")))
+    names.filter(|disk| name.starts_with(disk.as_str())).max_by_key(String::len)
+}
+
+/// `write back` or `write through`.
+fn write_cache(device: &str) -> String {
+    disk(device).map_or_else(unknown, |disk| read(&format!("/sys/block/{disk}/queue/write_cache")))
+}
+
+/// To which processors the disk's interrupts came since the machine's start: what ends a write is done there, by the kernel's workers if the
+/// write was durable, and waits for whoever runs there.
+fn disk_interrupts(device: &str) -> String {
+    let driver = disk(device).and_then(|disk| fs::read_link(format!("/sys/block/{disk}/device")).ok());
+    let driver = driver.and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
+    driver.map_or_else(unknown, |driver| interrupted(&driver, &read("/proc/interrupts")))
+}
+
+/// Of lines as `/proc/interrupts` has them, whose last words are `virtio1-req.0` or `nvme0q1`: `processor 1`; with several, how they share.
+fn interrupted(driver: &str, interrupts: &str) -> String {
+    let cpus = interrupts.lines().next().unwrap_or_default().split_whitespace().count();
+    let mut counts = vec![0u64; cpus];
+    for line in interrupts.lines().skip(1) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let name = words.last().and_then(|name| name.strip_prefix(driver));
+        if name.is_some_and(|rest| !rest.starts_with(|letter: char| letter.is_ascii_digit())) {
+            let numbers = words.iter().skip(1).map_while(|word| word.parse::<u64>().ok());
+            counts.iter_mut().zip(numbers).for_each(|(count, number)| *count += number);
+        }
+    }
+    let all: u64 = counts.iter().sum();
+    let shares = counts.iter().enumerate().filter(|(_, count)| **count * 20 > all);
+    let texts: Vec<String> = shares
+        .map(|(cpu, count)| match (count * 100).checked_div(all) {
+            Some(100) | None => format!("processor {cpu}"),
+            Some(percent) => format!("processor {cpu} {percent} %"),
+        })
+        .collect();
+    if texts.is_empty() { unknown() } else { texts.join(", ") }
 }
 
 fn limits() -> String {
@@ -218,6 +254,17 @@ mod tests {
         assert!(machine.generator.starts_with("ringmq-bench ") && machine.memory_mb > 0, "{machine:?}");
         assert!(machine.limits.contains("open files") && !machine.kernel.is_empty(), "{machine:?}");
         assert_eq!(slug("2 x AMD EPYC (Milan) 7J13"), "amd-epyc-2");
+    }
+
+    #[test]
+    fn interrupts_of_a_disk_are_those_of_its_driver() {
+        let table = "      CPU0 CPU1\n 36: 0 2238240 PCI-MSIX-0000:00:02.0 1-edge virtio1-req.0\n\
+                     37: 7 0 PCI-MSIX-0000:00:03.0 0-edge virtio11-req.0\n 38: 30 70 PCI-MSI 1-edge nvme0q1\nNMI: 0 0 Non-maskable";
+        let check = |driver: &str, expected: &str| assert_eq!(interrupted(driver, table), expected, "{driver}");
+        check("virtio1", "processor 1");
+        check("virtio11", "processor 0");
+        check("nvme0", "processor 0 30 %, processor 1 70 %");
+        check("sda", "unknown");
     }
 
     #[test]

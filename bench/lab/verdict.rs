@@ -24,7 +24,13 @@ pub fn findings(results: &Results) -> Vec<Finding> {
             pairs.flat_map(|(subject, base)| compared(results, &all, subject, base)).collect()
         }
         Experiment::Sweep => (0..results.subjects.len()).filter_map(|subject| swept(results, &all, subject)).collect(),
-        Experiment::Produce | Experiment::Failover | Experiment::Soak | Experiment::Audit => Vec::new(),
+        Experiment::Produce
+        | Experiment::Failover
+        | Experiment::Soak
+        | Experiment::Audit
+        | Experiment::Restart
+        | Experiment::CatchUp
+        | Experiment::Lag => Vec::new(),
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::load::consumer::Books;
 use crate::load::frame::HeaderKind;
 use crate::load::run::{Ending, Outcome, ratio};
-use crate::load::settings::{Arrivals, Pace, Sending, Settings, SizeShare};
+use crate::load::settings::{Arrivals, Pace, PulledFrom, Sending, Settings, SizeShare};
 use crate::load::tally::Failures;
 
 /// Latencies of one kind, microseconds.
@@ -181,6 +181,9 @@ pub struct SettingsReport {
     pub warmup_s: f64,
     /// Whether messages were pulled back.
     pub end_to_end: bool,
+    /// Which replicas they were pulled from. Absent in files of before, where the brokers' addresses alone tell.
+    #[serde(default, skip_serializing_if = "PulledFrom::is_usual")]
+    pub pulled_from: PulledFrom,
     /// Groups that pulled.
     #[serde(default)]
     pub groups: usize,
@@ -391,6 +394,7 @@ fn settings_report(settings: &Settings) -> SettingsReport {
         duration_s: settings.duration.as_secs_f64(),
         warmup_s: settings.warmup.as_secs_f64(),
         end_to_end: !settings.sources.is_empty(),
+        pulled_from: settings.pulled_from,
         groups: if settings.sources.is_empty() { 0 } else { settings.groups },
         header: settings.header,
         cpu: settings.cpu,

@@ -74,11 +74,20 @@ impl Outcome {
     }
 }
 
-/// Prepares the topics, connects, sends, drains. `stop` ends it early; `view` shows how it goes on.
+/// What ends a load before its time; looked at once a second at least, and whenever bytes arrive.
+#[derive(Debug, Clone, Copy)]
+pub struct Halt<'a> {
+    /// At once, and the run was cut short.
+    pub interrupt: &'a AtomicBool,
+    /// Nothing is sent any more, what was sent is waited for, and the run is whole: it was to last until something happened.
+    pub enough: &'a AtomicBool,
+}
+
+/// Prepares the topics, connects, sends, drains. `halt` ends it early; `view` shows how it goes on.
 ///
 /// # Errors
 /// When the load could not begin; a fault during the load is in [`Outcome::ending`].
-pub fn produce(settings: &Settings, stop: &AtomicBool, view: &mut View) -> Result<Outcome, LoadError> {
+pub fn produce(settings: &Settings, halt: Halt<'_>, view: &mut View) -> Result<Outcome, LoadError> {
     if let Some(cpu) = settings.cpu {
         pin(cpu).map_err(|source| LoadError::System { action: "stay on the processor asked for", source })?;
     }
@@ -92,7 +101,7 @@ pub fn produce(settings: &Settings, stop: &AtomicBool, view: &mut View) -> Resul
     }
     let mut load = Load::connect(settings)?;
     let cpu_start_ns = cpu_time_ns();
-    let ending = match load.run(stop, view) {
+    let ending = match load.run(halt, view) {
         Ok(ending) => ending,
         Err(error) => Ending::Failed(error),
     };
@@ -268,7 +277,7 @@ impl Load {
         })
     }
 
-    fn run(&mut self, stop: &AtomicBool, view: &mut View) -> Result<Ending, LoadError> {
+    fn run(&mut self, halt: Halt<'_>, view: &mut View) -> Result<Ending, LoadError> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut seconds = 0;
         for consumer in &mut self.consumers {
@@ -285,8 +294,11 @@ impl Load {
                 seconds += 1;
                 self.end_second(seconds, view)?;
             }
-            if stop.load(Ordering::Relaxed) {
+            if halt.interrupt.load(Ordering::Relaxed) {
                 return Ok(Ending::Interrupted);
+            }
+            if now < self.window.end_ns && halt.enough.load(Ordering::Relaxed) {
+                self.end_window(now);
             }
             if now >= self.window.end_ns && (self.is_drained() || now >= self.drain_end_ns) {
                 return Ok(Ending::Finished);
@@ -494,6 +506,16 @@ impl Load {
             self.settle(self.producers.len() + index, flushed)?;
         }
         Ok(())
+    }
+
+    /// What was due by now is all there is.
+    fn end_window(&mut self, now: u64) {
+        self.drain_end_ns = now + (self.drain_end_ns - self.window.end_ns);
+        self.window.end_ns = now;
+        self.tally.end_window(now);
+        if let Some(schedule) = &mut self.schedule {
+            schedule.end(now);
+        }
     }
 
     fn is_drained(&self) -> bool {

@@ -94,6 +94,11 @@ impl OpenSchedule {
         Some(due)
     }
 
+    /// Nothing is due from `end_ns` on.
+    pub fn end(&mut self, end_ns: u64) {
+        self.end_ns = self.end_ns.min(end_ns);
+    }
+
     /// When the next request is due; `None` after the last.
     pub fn next_due_ns(&self) -> Option<u64> {
         let after_start = match &self.rhythm {

@@ -101,6 +101,9 @@ pub struct LoadArgs {
     /// later each message is there than at its master; goes with --end-to-end
     #[arg(long)]
     pub lag: bool,
+    /// Pull them from the slaves of a cluster that is brought up or found by its name server, not from its masters; goes with --end-to-end
+    #[arg(long, conflicts_with = "lag")]
+    pub from_slaves: bool,
     /// Groups that pull all messages each; goes with --end-to-end
     #[arg(long, default_value_t = 1)]
     pub groups: usize,
@@ -191,6 +194,37 @@ pub struct Place {
     pub lag_sources: Vec<Vec<SocketAddr>>,
 }
 
+/// Which replicas messages are pulled from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PulledFrom {
+    /// From where they are sent to, or not at all.
+    #[default]
+    Masters,
+    /// From elsewhere, and that can only be slaves.
+    Slaves,
+    /// By a group each.
+    Both,
+}
+
+impl PulledFrom {
+    fn of(place: &Place, is_pulled: bool) -> Self {
+        let firsts = place.sources.iter().filter_map(|replicas| replicas.first());
+        if !place.lag_sources.is_empty() {
+            Self::Both
+        } else if is_pulled && !place.sources.is_empty() && firsts.ne(&place.targets) {
+            Self::Slaves
+        } else {
+            Self::Masters
+        }
+    }
+
+    /// Whether it is so in most loads.
+    pub fn is_usual(&self) -> bool {
+        *self == Self::Masters
+    }
+}
+
 /// A load that makes sense.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -232,6 +266,8 @@ pub struct Settings {
     pub sources: Vec<Vec<SocketAddr>>,
     /// Brokers that a second group pulls from, to see how much later messages are there; empty if that is not asked for.
     pub lag_sources: Vec<Vec<SocketAddr>>,
+    /// Where from, as far as it is a matter of roles.
+    pub pulled_from: PulledFrom,
     /// Groups that pull.
     pub groups: usize,
     /// Whether a broken connection is made again.
@@ -329,11 +365,7 @@ impl Settings {
         if args.duration.is_zero() {
             return Err(SettingsError::NoDuration);
         }
-        if !args.end_to_end && (args.audit || args.lag || args.groups != 1) {
-            return Err(SettingsError::Contradiction(
-                "--audit, --lag and --groups need --end-to-end: they are about what arrives",
-            ));
-        }
+        check_consumers(args, place)?;
         if args.work.max(args.think) > COST_MAX {
             return Err(SettingsError::Contradiction("--work and --think are times for one request: at most 1s"));
         }
@@ -348,14 +380,6 @@ impl Settings {
             (true, true) => place.targets.iter().map(|target| vec![*target]).collect(),
             (true, false) => place.sources.clone(),
         };
-        if args.lag && place.lag_sources.is_empty() {
-            return Err(SettingsError::Contradiction(
-                "--lag needs slaves that are known: --up, -n, or --lag-at names them",
-            ));
-        }
-        if !place.lag_sources.is_empty() && (args.groups != 1 || place.lag_sources.len() != place.targets.len()) {
-            return Err(SettingsError::Contradiction("--lag-at takes one slave a target, and has a group of its own"));
-        }
         let batch = within("--batch", args.batch, 1, BATCH_MAX)?;
         let sizes = parse_sizes(&args.size)?;
         if sizes.iter().any(|size| size.bytes * batch > SIZE_MAX) {
@@ -379,6 +403,7 @@ impl Settings {
             duration: args.duration,
             warmup: args.warmup,
             drain: args.drain,
+            pulled_from: PulledFrom::of(place, args.end_to_end),
             sources,
             lag_sources: place.lag_sources.clone(),
             groups: within("--groups", args.groups, 1, GROUPS_MAX)?,
@@ -388,6 +413,24 @@ impl Settings {
             cpu: args.cpu,
         })
     }
+}
+
+/// What is asked of consumers, and whether there is anything to pull from.
+fn check_consumers(args: &LoadArgs, place: &Place) -> Result<(), SettingsError> {
+    let refuse = |reason| Err(SettingsError::Contradiction(reason));
+    if !args.end_to_end && (args.audit || args.lag || args.from_slaves || args.groups != 1) {
+        return refuse("--audit, --lag, --from-slaves and --groups need --end-to-end: they are about what arrives");
+    }
+    if args.lag && args.from_slaves {
+        return refuse("--lag and --from-slaves exclude each other");
+    }
+    if args.lag && place.lag_sources.is_empty() {
+        return refuse("--lag needs slaves that are known: --up, -n, or --lag-at names them");
+    }
+    if !place.lag_sources.is_empty() && (args.groups != 1 || place.lag_sources.len() != place.targets.len()) {
+        return refuse("--lag-at takes one slave a target, and has a group of its own");
+    }
+    Ok(())
 }
 
 /// Brokers as typed; [`TargetArgs::resolve`] finds them.

@@ -158,6 +158,11 @@ impl Tally {
         }
     }
 
+    /// What is due from `end_ns` on does not count any more.
+    pub fn end_window(&mut self, end_ns: u64) {
+        self.window.end_ns = self.window.end_ns.min(end_ns);
+    }
+
     /// Counts the reply to a request of `messages`, read at `now_ns`.
     pub fn reply(&mut self, waiting: Waiting, now_ns: u64, verdict: Verdict, messages: u64) {
         if let Verdict::Failed(code) = verdict {

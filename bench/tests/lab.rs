@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use peer::{Fault, Peer};
 use ringmq_bench::lab::results::Results;
+use ringmq_bench::load::settings::PulledFrom;
 use ringmq_peers::{PortBlock, Process};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -133,7 +134,7 @@ fn two_clusters_are_compared_in_turn() {
     let results = folder.results("compare");
     assert!(results.complete && results.title == "Both" && results.ended == "finished", "{said}");
     let order: Vec<_> = results.runs.iter().map(|run| (run.round, run.subject)).collect();
-    assert_eq!(order, [(1, 0), (1, 1), (2, 0), (2, 1)]);
+    assert_eq!(order, [(1, 0), (1, 1), (2, 1), (2, 0)]);
     for run in &results.runs {
         assert_eq!((run.report.sent, run.report.failed), (500, 0), "{said}");
         assert_eq!(run.histograms.reply.unpack().expect("a histogram").len(), 500);
@@ -179,6 +180,96 @@ fn nothing_acknowledged_is_lost_with_a_master_under_double_write() {
     let first = failover.first_success_s.expect("it came back");
     assert!(first >= 0.5 && failover.longest_gap_s >= 0.4 && failover.first_received_s.is_some(), "{failover:?}");
     assert!(results.findings[0].text.contains("0 acknowledged messages lost"), "{said}");
+    folder.assert_nothing_is_left();
+}
+
+#[test]
+fn a_broker_starts_again_on_what_it_left_and_on_nothing() {
+    let Some(folder) = Folder::with_ringmq("restart") else { return };
+    let load = "--in-flight 4 --warmup 0s --duration 500ms --settle 0s --rounds 2";
+    let (code, said) = folder.run(&format!("restart --up ringmq:all --fill 20MB {load}"));
+    assert_eq!(code, Some(0), "{said}");
+    let results = folder.results("restart");
+    let starts: Vec<_> = results.runs.iter().filter_map(|run| run.restart.as_ref()).collect();
+    assert_eq!(starts.len(), 2, "{said}");
+    assert!(starts.iter().all(|start| start.log_bytes >= 20_000_000 && start.seconds > 0.0), "{starts:?}");
+    // What the killed load and the measured one sent is still there at the second start.
+    assert!(starts[1].log_bytes > starts[0].log_bytes, "{starts:?}");
+    assert!(results.runs.iter().all(|run| run.report.complete && run.report.sent > 0), "{said}");
+    assert_eq!(results.findings.len(), 2, "{said}");
+    folder.assert_nothing_is_left();
+
+    let (code, said) = folder.run(&format!("restart --up ringmq:all --up echo --empty {load}"));
+    assert_eq!(code, Some(0), "{said}");
+    let results = folder.results("restart");
+    let order: Vec<_> = results.runs.iter().map(|run| run.subject).collect();
+    assert_eq!(order, [0, 1, 1, 0], "{said}");
+    let is_empty = |start: &ringmq_bench::lab::results::Restart| start.log_bytes == 0 && start.seconds > 0.0;
+    assert!(results.runs.iter().all(|run| run.restart.as_ref().is_some_and(is_empty)), "{said}");
+    folder.assert_nothing_is_left();
+}
+
+#[test]
+fn a_slave_that_begins_empty_catches_up_under_load() {
+    let Some(folder) = Folder::with_ringmq("catch-up") else { return };
+    let load = "--rate 500 --warmup 200ms --duration 500ms --settle 0s";
+    let (code, said) = folder.run(&format!("catch-up --up ringmq:1m-1s-async --fill 50MB --rounds 2 {load}"));
+    assert_eq!(code, Some(0), "{said}");
+    let results = folder.results("catch-up");
+    let points: Vec<_> = results.runs.iter().filter_map(|run| Some(run.point.as_ref()?.value)).collect();
+    assert_eq!(points, [0.0, 1.0, 0.0, 1.0], "{said}");
+    for run in &results.runs {
+        let is_beside = run.point.as_ref().is_some_and(|point| point.value == 1.0);
+        assert_eq!(run.catch_up.is_some(), is_beside, "{said}");
+        assert!(run.report.complete && run.report.sent > 0 && run.report.failed == 0, "{said}");
+    }
+    // It ended when the slave had all, not after the two minutes that it may take.
+    assert!(results.runs[1].report.elapsed_s < 60.0 && results.findings[0].text.contains("MB/s"), "{said}");
+    folder.assert_nothing_is_left();
+}
+
+#[test]
+fn the_lag_of_a_slave_is_that_between_two_consumers() {
+    let Some(folder) = Folder::with_ringmq("lag") else { return };
+    let (code, said) =
+        folder.run("lag --up ringmq:1m-1s-async --rate 200 --rounds 1 --warmup 200ms --duration 1s --settle 0s");
+    assert_eq!(code, Some(0), "{said}");
+    let results = folder.results("lag");
+    let from: Vec<_> = results.runs.iter().map(|run| run.report.settings.pulled_from).collect();
+    assert_eq!(from, [PulledFrom::Both, PulledFrom::Slaves, PulledFrom::Masters], "{said}");
+    let has_lag: Vec<_> = results.runs.iter().map(|run| run.report.lag_us.is_some()).collect();
+    assert_eq!(has_lag, [true, false, false], "{said}");
+    assert!(results.runs.iter().all(|run| run.report.end_to_end_us.is_some() && run.report.sent == 200), "{said}");
+    assert!(results.findings[0].text.contains("later at slaves"), "{said}");
+    folder.assert_nothing_is_left();
+}
+
+#[test]
+fn cases_have_a_file_each_and_one_document() {
+    let Some(folder) = Folder::with_ringmq("cases") else { return };
+    let scenario = folder.path.join("goals.toml");
+    let load = "load = { warmup = \"0s\", duration = \"300ms\" }";
+    let text = format!(
+        "experiment = \"cases\"\n[[case]]\nname = \"closed\"\nexperiment = \"compare\"\nrounds = 1\nclosed = [\"2x1\"]\n\
+         both-writes = true\nsubjects = {{ up = [\"ringmq@other:all\", \"echo\"], ringmq = [\"other={}\"], settle = \"0s\" }}\n{load}\n\
+         goals = [{{ figure = \"rate\", at-least = 1e-9, times = \"echo\" }}, {{ figure = \"resident\", at-most = 1e-3 }}]\n\
+         [[case]]\nname = \"memory\"\nexperiment = \"compare\"\nsubjects = {{ up = [\"ringmq:all\", \"echo\"] }}\nload = {{ rate = 1 }}\n",
+        ringmq().display()
+    );
+    fs::write(&scenario, text).expect("the folder is there");
+    let store = folder.path.join("store");
+    let (code, said) = folder.run(&format!("run {} --case closed --store {}", scenario.display(), store.display()));
+    assert_eq!(code, Some(0), "{said}");
+    let results = folder.results("closed");
+    let writes: Vec<_> = results.runs.iter().map(|run| run.report.settings.write_each).collect();
+    assert_eq!(writes, [false, false, true, true], "{said}");
+    let kept: Vec<_> = results.goals.iter().map(|goal| goal.is_kept).collect();
+    assert_eq!(kept, [Some(true), Some(true), Some(false), Some(false)], "{said}");
+    let document = fs::read_to_string(folder.path.join("goals.md")).expect("it is written");
+    assert!(document.contains("## closed\n") && document.contains("**missed**"), "{document}");
+    // Of this machine's folders it says nothing.
+    assert!(!document.contains(&store.display().to_string()), "{document}");
+    assert!(!folder.path.join("memory.json").exists() && !document.contains("## memory"), "it was left out");
     folder.assert_nothing_is_left();
 }
 
@@ -355,6 +446,10 @@ fn what_makes_no_sense_is_one_sentence() {
         (format!("sweep --target {closed} --vary rats=1"), 2, "there is no setting rats"),
         (format!("failover --target {closed} --rate 1 --kill broker-a"), 2, "name a process with --pid"),
         ("failover --up ringmq:all --rate 1".to_owned(), 2, "say what is to fail"),
+        ("restart --up echo --rate 1".to_owned(), 2, "stores nothing that could be found again"),
+        ("catch-up --up ringmq:all --fill 5GB --rate 1".to_owned(), 2, "with a mode that has slaves"),
+        ("lag --up ringmq:all --rate 1".to_owned(), 2, "with a mode that has slaves"),
+        ("produce --up ringmq@old:all --rate 1".to_owned(), 2, "--ringmq old=FILE"),
         (format!("run {}", wrong.display()), 2, "wrong.toml:3: unknown field `rat`"),
         (format!("run {}", missing.display()), 2, "No such file"),
         (format!("audit --target {closed} --rate 1"), 1, "is a broker there, and is that its port?"),

@@ -274,14 +274,21 @@ impl Broker {
     pub(super) fn release_acks(&mut self, now: MonoNs, outbox: &mut Outbox) {
         let promised = self.log.promised();
         let replicas = self.replicas_have();
+        // Those of one turn of a connection came at the same time: they are counted together.
+        let (mut since, mut count) = (now, 0);
         while let Some(reply) = self.acks.pop_flushed(promised.min(replicas.acked)) {
             if reply.at > LogOffset(0) {
-                self.stages.note_reply(now, reply.since);
+                if reply.since != since {
+                    self.stages.note_replies(now, since, count);
+                    (since, count) = (reply.since, 0);
+                }
+                count += 1;
             }
             if self.clients.is_connected(reply.connection) {
                 outbox.buffer(reply.connection).extend_from_slice(&reply.frame);
             }
         }
+        self.stages.note_replies(now, since, count);
         let (kept, code) = if replicas.is_waitable {
             (REPLICA_WAITS_MAX, ResponseCode::FlushSlaveTimeout)
         } else {

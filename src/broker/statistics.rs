@@ -25,10 +25,10 @@ pub(super) struct Statistics {
     oldest: Option<usize>,
     newest: Option<usize>,
     topics_made: u64,
-    /// All of the broker, and of it what is not the system's own.
-    puts: Tally,
+    /// All of the broker: what is the system's own, and what is not. Each message is counted in one of them.
+    system_puts: Tally,
     user_puts: Tally,
-    gets: Tally,
+    system_gets: Tally,
     user_gets: Tally,
 }
 
@@ -76,9 +76,9 @@ impl Statistics {
             oldest: None,
             newest: None,
             topics_made: 0,
-            puts: Tally::new(now),
+            system_puts: Tally::new(now),
             user_puts: Tally::new(now),
-            gets: Tally::new(now),
+            system_gets: Tally::new(now),
             user_gets: Tally::new(now),
         }
     }
@@ -87,10 +87,8 @@ impl Statistics {
     pub(super) fn note_put(&mut self, now: MonoNs, queue: QueueIndex, topic: &str, amount: Amount) -> bool {
         let known = self.topic_of(queue).map(|known| (known.is_system, known.puts));
         let (is_system, entry) = known.unwrap_or_else(|| (is_system_topic(topic), None));
-        self.puts.add(now, amount);
-        if !is_system {
-            self.user_puts.add(now, amount);
-        }
+        let all = if is_system { &mut self.system_puts } else { &mut self.user_puts };
+        all.add(now, amount);
         if let Some(entry) = entry.or_else(|| self.open(now, Some(queue), topic, None)) {
             self.add(now, entry, amount);
         }
@@ -109,10 +107,8 @@ impl Statistics {
         let known = self.topic_of(queue);
         let known = known.map(|known| (known.is_system, known.readers.get(group.as_str()).copied()));
         let (is_system, entry) = known.unwrap_or_else(|| (is_system_topic(topic.as_str()), None));
-        self.gets.add(now, amount);
-        if !is_system {
-            self.user_gets.add(now, amount);
-        }
+        let all = if is_system { &mut self.system_gets } else { &mut self.user_gets };
+        all.add(now, amount);
         if let Some(entry) = entry.or_else(|| self.open(now, Some(queue), topic.as_str(), Some(group.as_str()))) {
             self.add(now, entry, amount);
         }
@@ -162,19 +158,25 @@ impl Statistics {
         let of_topic = || self.by_name.get(key).and_then(|slot| self.topics[*slot].puts);
         let of_group = || key.split_once('@').and_then(|(topic, group)| self.reader(topic, group));
         let of_broker = |tally| Some(tally).filter(|_| key == cluster);
+        let system = match name {
+            "BROKER_PUT_NUMS" => Some(&self.system_puts),
+            "BROKER_GET_NUMS" => Some(&self.system_gets),
+            _ => None,
+        };
         let tally = match name {
             "TOPIC_PUT_NUMS" | "TOPIC_PUT_SIZE" => of_topic().map(|entry| &self.entries[entry].tally),
             "GROUP_GET_NUMS" | "GROUP_GET_SIZE" => of_group().map(|entry| &self.entries[entry].tally),
             "SNDBCK_PUT_NUMS" => of_group().and_then(|entry| self.entries[entry].sent_back.as_deref()),
-            "BROKER_PUT_NUMS" => of_broker(&self.puts),
-            "BROKER_GET_NUMS" => of_broker(&self.gets),
-            "BROKER_PUT_NUMS_WITHOUT_SYSTEM_TOPIC" => of_broker(&self.user_puts),
-            "BROKER_GET_NUMS_WITHOUT_SYSTEM_TOPIC" => of_broker(&self.user_gets),
+            "BROKER_PUT_NUMS" | "BROKER_PUT_NUMS_WITHOUT_SYSTEM_TOPIC" => of_broker(&self.user_puts),
+            "BROKER_GET_NUMS" | "BROKER_GET_NUMS_WITHOUT_SYSTEM_TOPIC" => of_broker(&self.user_gets),
             _ => None,
         }?;
         let pick = |amount: &Amount| if name.ends_with("_SIZE") { amount.bytes } else { amount.messages };
         let item = |period| {
-            let measured = tally.over(now, period);
+            let mut measured = tally.over(now, period);
+            if let Some(system) = system {
+                measured.sum.add(system.over(now, period).sum);
+            }
             #[expect(clippy::cast_precision_loss, reason = "an average is for reading: 53 bits are enough")]
             let average = pick(&measured.sum) as f64 / measured.sum.calls.max(1) as f64;
             let sum = i64::try_from(pick(&measured.sum)).unwrap_or(i64::MAX);

@@ -107,7 +107,7 @@ type Histograms = [Histogram<u32>; Stage::COUNT];
 /// The stages of one shard. About 100 KiB.
 ///
 /// [`Stages::note_append`] and [`Stages::note_answer`] for what a turn does, [`Stages::end_turn`] at its end, [`Stages::note_progress`] whenever
-/// the log or a slave may have gone on, [`Stages::note_reply`] and [`Stages::note_pulled`] when it happens.
+/// the log or a slave may have gone on, [`Stages::note_replies`] and [`Stages::note_pulled`] when it happens.
 #[derive(Debug)]
 pub struct Stages {
     running: Histograms,
@@ -199,10 +199,12 @@ impl Stages {
         }
     }
 
-    /// A send that came at `since` and had to wait is answered.
-    pub fn note_reply(&mut self, now: MonoNs, since: MonoNs) {
-        self.longest_reply_us = self.longest_reply_us.max(us_since(now, since));
-        self.record(Stage::Reply, since, now, 1);
+    /// `count` sends that came at `since` and had to wait are answered.
+    pub fn note_replies(&mut self, now: MonoNs, since: MonoNs, count: u32) {
+        if count > 0 {
+            self.longest_reply_us = self.longest_reply_us.max(us_since(now, since));
+            self.record(Stage::Reply, since, now, count);
+        }
     }
 
     /// The message whose record lies at `at` is the first of a pull's answer.
@@ -335,7 +337,7 @@ mod tests {
         stages.note_progress(us(1_500), LogOffset(2_000), Some(LogOffset(5_000)));
         check(&stages, Stage::Durable, 15, 1_240);
         check(&stages, Stage::Replicated, 15, 370);
-        stages.note_reply(us(1_600), us(100));
+        stages.note_replies(us(1_600), us(100), 1);
         check(&stages, Stage::Reply, 1, 1_500);
         stages.note_pulled(us(1_300), LogOffset(999));
         check(&stages, Stage::Pulled, 1, 1_170);
@@ -356,7 +358,7 @@ mod tests {
         check(&stages, Stage::Replicated, 0, 0);
         assert_eq!(stages.reply_classes(), [2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         for ms in [1, 10, 11, 5_001, 99_999] {
-            stages.note_reply(MonoNs(0).plus_ms(ms), MonoNs(0));
+            stages.note_replies(MonoNs(0).plus_ms(ms), MonoNs(0), 1);
         }
         assert_eq!(stages.reply_classes(), [2, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
         assert_eq!(stages.longest_reply_ms(), 99_999);
@@ -365,13 +367,13 @@ mod tests {
     #[test]
     fn after_two_minutes_all_is_forgotten_but_the_longest() {
         let mut stages = Stages::default();
-        stages.note_reply(us(700), us(0));
+        stages.note_replies(us(700), us(0), 1);
         stages.tick(MonoNs(0).plus_ms(MINUTE_MS - 1));
         stages.tick(MonoNs(0).plus_ms(MINUTE_MS));
         check(&stages, Stage::Reply, 1, 700);
         stages.tick(MonoNs(0).plus_ms(2 * MINUTE_MS));
         check(&stages, Stage::Reply, 0, 0);
-        stages.note_reply(us(5_000), us(0));
+        stages.note_replies(us(5_000), us(0), 1);
         assert_eq!(stages.longest_reply_ms(), 5);
     }
 

@@ -22,7 +22,8 @@ pub struct Amount {
 }
 
 impl Amount {
-    fn add(&mut self, other: Amount) {
+    /// Counts both together.
+    pub fn add(&mut self, other: Amount) {
         self.messages += other.messages;
         self.bytes += other.bytes;
         self.calls += other.calls;
@@ -93,7 +94,7 @@ impl Tally {
     /// Counts. Returns whether this is the first in its span.
     pub fn add(&mut self, now: MonoNs, amount: Amount) -> bool {
         let span = span_of(now);
-        let is_first = span != self.span || self.running == Amount::default();
+        let is_first = span != self.span || self.running.calls == 0;
         if span != self.span {
             self.close(span);
         }

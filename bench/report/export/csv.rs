@@ -1,6 +1,5 @@
 //! CSV as RFC 4180 has it: a table of all runs, and one of all their seconds.
 
-use super::place;
 use crate::lab::figure::Figure;
 use crate::lab::results::Results;
 use crate::lab::rounds::Load;
@@ -49,7 +48,7 @@ fn runs(results: &Results) -> String {
         let mut fields = vec![
             (index + 1).to_string(),
             results.subjects[run.subject].name.clone(),
-            place(&load),
+            load.name(),
             run.round.to_string(),
             report.mode.clone(),
             run.point.as_ref().map(|point| point.value.to_string()).unwrap_or_default(),

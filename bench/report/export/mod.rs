@@ -5,14 +5,9 @@ pub mod hgrm;
 pub mod hlog;
 
 use crate::lab::results::Results;
-use crate::lab::rounds::{Latency, Load, Rounds};
+use crate::lab::rounds::{Latency, Rounds};
 
 /// `ringmq-2m-2s-sync at 10000 messages/s, reply`: what a file of a set of rounds is named after.
 fn title(results: &Results, rounds: &Rounds<'_>, latency: Latency) -> String {
-    format!("{} {} {}", results.subjects[rounds.subject].name, place(&rounds.load), latency.name())
-}
-
-/// A load in few words.
-fn place(load: &Load) -> String {
-    load.point.as_ref().map_or_else(|| load.brief(), |point| format!("{} {}", point.name, point.written()))
+    format!("{} {} {}", results.subjects[rounds.subject].name, rounds.load.name(), latency.name())
 }

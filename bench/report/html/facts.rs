@@ -31,6 +31,7 @@ fn machine(results: &Results) -> String {
         ("memory", &memory),
         ("disk", &machine.disk),
         ("disk cache", &machine.disk_cache),
+        ("disk's interrupts", &machine.disk_interrupts),
         ("limits", &machine.limits),
         ("java", &machine.java),
         ("load average before", &machine.load_average),
@@ -162,8 +163,7 @@ fn runs(results: &Results) -> String {
 }
 
 fn run_row(results: &Results, index: usize, run: &Run) -> String {
-    let load = Load::of(run);
-    let load = load.point.as_ref().map_or_else(|| load.brief(), |point| format!("{} {}", point.name, point.written()));
+    let load = Load::of(run).name();
     let mut text = format!(
         "<tr><th scope=\"row\">{}</th><td class=\"words\">{}</td><td class=\"words\">{}</td><td>{}</td>",
         index + 1,

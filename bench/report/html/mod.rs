@@ -111,6 +111,9 @@ pub fn kind(experiment: Experiment) -> &'static str {
         Experiment::Failover => "failover",
         Experiment::Soak => "soak",
         Experiment::Audit => "audit",
+        Experiment::Restart => "starts",
+        Experiment::CatchUp => "a slave that catches up",
+        Experiment::Lag => "lag of slaves",
     }
 }
 

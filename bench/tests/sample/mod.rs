@@ -10,7 +10,7 @@ use ringmq_bench::lab::results::{
 };
 use ringmq_bench::load::frame::HeaderKind;
 use ringmq_bench::load::report::{Percentiles, Report, SettingsReport};
-use ringmq_bench::load::settings::{Arrivals, Sending, SizeShare};
+use ringmq_bench::load::settings::{Arrivals, PulledFrom, Sending, SizeShare};
 use ringmq_bench::load::tally::latency_histogram;
 
 pub struct Sample {
@@ -35,6 +35,7 @@ impl Sample {
                 memory_mb: 7_900,
                 disk: "/dev/vda, ext4, relatime".to_owned(),
                 disk_cache: "write through".to_owned(),
+                disk_interrupts: "processor 1".to_owned(),
                 limits: "nofile 1048576/1048576".to_owned(),
                 java: "openjdk 17.0.13".to_owned(),
                 load_average: "0.10 0.20 0.30".to_owned(),
@@ -43,6 +44,7 @@ impl Sample {
             subjects: subjects.iter().map(|name| subject(name)).collect(),
             runs: Vec::new(),
             findings: Vec::new(),
+            goals: Vec::new(),
             warnings: Vec::new(),
         };
         Self { results }
@@ -126,6 +128,8 @@ impl Sample {
             ],
             cores: Vec::new(),
             failover: None,
+            restart: None,
+            catch_up: None,
         });
         self.results.runs.last_mut().expect("just pushed")
     }
@@ -219,6 +223,7 @@ fn settings(asked: Option<u32>) -> SettingsReport {
         duration_s: 20.0,
         warmup_s: 2.0,
         end_to_end: false,
+        pulled_from: PulledFrom::Masters,
         groups: 0,
         header: HeaderKind::Json,
         cpu: Some(1),
