@@ -15,12 +15,13 @@ use crate::protocol::frame::Encoding;
 use crate::protocol::header::Header;
 use crate::protocol::reply::{ExtValue, Reply, encode_request};
 
-/// How long a client has for an answer that is passed on as it is. Source: RocketMQ `Broker2Client.callClient`.
-const RELAY_WAIT_MS: u64 = 10_000;
+/// How long a client has to consume a message that it is handed (309): its listener takes what it takes. Source: RocketMQ
+/// `Broker2Client.callClient`, which gives all calls this much.
+const CONSUME_WAIT_MS: u64 = 10_000;
 
-/// How long the clients of a group have for answers that are told together: RocketMQ gives each 5 s, one after the other, which is also when
-/// its tools give up. A second less, and all at once, lets them see who did answer.
-const GATHER_WAIT_MS: u64 = 4_000;
+/// How long clients have to say something of themselves. Tools give up after 5 s; a second less lets them see RocketMQ's code for a client that
+/// does not answer, and who of a group did.
+const TELL_WAIT_MS: u64 = 4_000;
 
 /// Who is called.
 #[derive(Clone, Debug)]
@@ -167,7 +168,8 @@ impl Broker {
         out: &mut Output,
     ) -> Result<(), Refusal> {
         self.check_callable(std::slice::from_ref(&callee), out)?;
-        let deadline = asked.now.mono.plus_ms(RELAY_WAIT_MS);
+        let wait_ms = if code == RequestCode::ConsumeMessageDirectly { CONSUME_WAIT_MS } else { TELL_WAIT_MS };
+        let deadline = asked.now.mono.plus_ms(wait_ms);
         self.call(code, (ext, body), Call { callee, deadline, purpose: Purpose::Relay(*asked) }, out);
         Ok(())
     }
@@ -182,7 +184,7 @@ impl Broker {
     ) -> Result<(), Refusal> {
         self.check_callable(&callees, out)?;
         let gather = self.calls.begin_gather(asked, callees.len());
-        let deadline = asked.now.mono.plus_ms(GATHER_WAIT_MS);
+        let deadline = asked.now.mono.plus_ms(TELL_WAIT_MS);
         for callee in callees {
             let call = Call { callee, deadline, purpose: Purpose::Gather(gather) };
             self.call(RequestCode::GetConsumerStatusFromClient, (ext, &[]), call, out);
@@ -253,7 +255,7 @@ impl Broker {
                 let (code, remark) = match why {
                     NoAnswer::Late => (
                         ResponseCode::ConsumeMsgTimeout,
-                        format!("consumer <{group}> <{client}> Timeout: no answer within {RELAY_WAIT_MS} ms"),
+                        format!("consumer <{group}> <{client}> Timeout: it does not answer"),
                     ),
                     NoAnswer::Closed => (
                         ResponseCode::SystemError,

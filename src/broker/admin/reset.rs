@@ -173,7 +173,9 @@ impl Broker {
             ("topic", ExtValue::Str(topic)),
             ("group", ExtValue::Str(group)),
             ("timestamp", ExtValue::I64(request.timestamp.0)),
-            ("isForce", ExtValue::Bool(request.force)),
+            // What was asked for is done already; RocketMQ's broker leaves both as they are in a new header.
+            ("isForce", ExtValue::Bool(false)),
+            ("queueId", ExtValue::I64(-1)),
         ];
         let code = RequestCode::ResetConsumerClientOffset.number();
         for (connection, member) in &online.members {
