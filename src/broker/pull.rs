@@ -303,7 +303,9 @@ impl Broker {
         self.counters.get_count += messages;
         self.counters.get_bytes += bytes;
         let amount = Amount { messages, bytes, calls: 1 };
-        self.statistics.note_got(now, pull.queue, &pull.topic, &pull.group, amount);
+        if self.statistics.note_got(now, pull.queue, &pull.topic, &pull.group, amount) {
+            self.counters.user_get_count += messages;
+        }
         if let Some(at) = log_offset_of(records) {
             self.stages.note_pulled(now, at);
         }

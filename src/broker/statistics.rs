@@ -83,8 +83,8 @@ impl Statistics {
         }
     }
 
-    /// Messages were appended to a queue of `topic`.
-    pub(super) fn note_put(&mut self, now: MonoNs, queue: QueueIndex, topic: &str, amount: Amount) {
+    /// Messages were appended to a queue of `topic`. Whether it is a user's, not the system's own.
+    pub(super) fn note_put(&mut self, now: MonoNs, queue: QueueIndex, topic: &str, amount: Amount) -> bool {
         let known = self.topic_of(queue).map(|known| (known.is_system, known.puts));
         let (is_system, entry) = known.unwrap_or_else(|| (is_system_topic(topic), None));
         self.puts.add(now, amount);
@@ -94,9 +94,10 @@ impl Statistics {
         if let Some(entry) = entry.or_else(|| self.open(now, Some(queue), topic, None)) {
             self.add(now, entry, amount);
         }
+        !is_system
     }
 
-    /// Messages of a queue of `topic` were put into an answer to `group`.
+    /// Messages of a queue of `topic` were put into an answer to `group`. Whether it is a user's, not the system's own.
     pub(super) fn note_got(
         &mut self,
         now: MonoNs,
@@ -104,7 +105,7 @@ impl Statistics {
         topic: &TopicName,
         group: &GroupName,
         amount: Amount,
-    ) {
+    ) -> bool {
         let known = self.topic_of(queue);
         let known = known.map(|known| (known.is_system, known.readers.get(group.as_str()).copied()));
         let (is_system, entry) = known.unwrap_or_else(|| (is_system_topic(topic.as_str()), None));
@@ -115,6 +116,7 @@ impl Statistics {
         if let Some(entry) = entry.or_else(|| self.open(now, Some(queue), topic.as_str(), Some(group.as_str()))) {
             self.add(now, entry, amount);
         }
+        !is_system
     }
 
     /// A group has sent back a message of `topic`.

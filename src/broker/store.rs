@@ -157,7 +157,9 @@ impl Broker {
         let bytes = appended.iter().map(|one| u64::from(one.size)).sum();
         self.counters.put_count += messages;
         self.counters.put_bytes += bytes;
-        self.statistics.note_put(now.mono, queue, topic, Amount { messages, bytes, calls: 1 });
+        if self.statistics.note_put(now.mono, queue, topic, Amount { messages, bytes, calls: 1 }) {
+            self.counters.user_put_count += messages;
+        }
         let count = u32::try_from(messages).unwrap_or(u32::MAX);
         self.stages.note_append(now.mono, first.log_offset, last.end, count);
     }

@@ -28,6 +28,8 @@ const SAMPLES_MAX: usize = 601;
 pub struct Counters {
     /// Messages stored.
     pub put_count: u64,
+    /// Of these, those in topics that are not the system's own: a delayed message counts when it is delivered.
+    pub user_put_count: u64,
     /// Bytes of the records stored.
     pub put_bytes: u64,
     /// Sends that were refused or failed.
@@ -38,6 +40,8 @@ pub struct Counters {
     pub get_miss_count: u64,
     /// Messages delivered.
     pub get_count: u64,
+    /// Of these, those of topics that are not the system's own.
+    pub user_get_count: u64,
     /// Bytes delivered.
     pub get_bytes: u64,
     /// Requests that waited for a block of the disk.

@@ -37,12 +37,12 @@ impl Broker {
         let transferred = rate(|counters| counters.get_count);
         info.set("getTransferredTps", &transferred);
         info.set("getTransferedTps", transferred);
-        info.set("msgPutTotalTodayNow", counters.put_count);
-        info.set("msgPutTotalTodayMorning", self.mornings.today().put_count);
-        info.set("msgPutTotalYesterdayMorning", self.mornings.yesterday().put_count);
-        info.set("msgGetTotalTodayNow", counters.get_count);
-        info.set("msgGetTotalTodayMorning", self.mornings.today().get_count);
-        info.set("msgGetTotalYesterdayMorning", self.mornings.yesterday().get_count);
+        info.set("msgPutTotalTodayNow", counters.user_put_count);
+        info.set("msgPutTotalTodayMorning", self.mornings.today().user_put_count);
+        info.set("msgPutTotalYesterdayMorning", self.mornings.yesterday().user_put_count);
+        info.set("msgGetTotalTodayNow", counters.user_get_count);
+        info.set("msgGetTotalTodayMorning", self.mornings.today().user_get_count);
+        info.set("msgGetTotalYesterdayMorning", self.mornings.yesterday().user_get_count);
         info.set("commitLogMinOffset", self.log.start());
         info.set("commitLogMaxOffset", self.log.appended());
         let unflushed = self.log.appended().0.saturating_sub(self.log.flushed().0);

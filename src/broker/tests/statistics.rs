@@ -123,3 +123,20 @@ fn today_is_told_from_yesterday() {
     world.wait_ms(day_ms);
     assert_eq!(of_day(&mut world), ["1", "2", "2"]);
 }
+
+#[test]
+fn a_delayed_message_counts_once_when_it_is_delivered() {
+    let mut world = World::new();
+    world.make_topic("T", 1);
+    let c = world.connect();
+    world.send(c, "T", 0, "DELAY\u{1}1\u{2}", "x");
+    let of_day = |world: &mut World| {
+        let info = runtime(world);
+        ["putMessageTimesTotal", "msgPutTotalTodayNow", "msgGetTotalTodayNow"].map(|key| after(&info, key).to_owned())
+    };
+    assert_eq!(of_day(&mut world), ["1", "0", "0"]);
+    world.wait_ms(1_000);
+    world.wait_ms(0);
+    assert_eq!(world.pull(c, "T", 0, "*").records().len(), 1);
+    assert_eq!(of_day(&mut world), ["2", "1", "1"]);
+}

@@ -27,7 +27,7 @@ pub const PUT_TIME_CLASSES: [&str; 13] = [
 ];
 
 /// Keys whose value is a number, and 0 for a broker that has nothing to say of them.
-const NUMBERS: [&str; 42] = [
+const NUMBERS: [&str; 40] = [
     "EndTransactionQueueSize",
     "EndTransactionThreadPoolQueueCapacity",
     "ackThreadPoolQueueCapacity",
@@ -66,14 +66,12 @@ const NUMBERS: [&str; 42] = [
     "sendThreadPoolQueueSize",
     "startAcceptSendRequestTimeStamp",
     "timerCongestNum",
-    "timerDequeueTps",
-    "timerEnqueueTps",
     "timerOffsetBehind",
     "timerReadBehind",
 ];
 
 /// Keys with another form, and what they say of an idle broker.
-const TEXTS: [(&str, &str); 18] = [
+const TEXTS: [(&str, &str); 20] = [
     ("brokerActive", "true"),
     ("brokerVersion", "479"),
     ("brokerVersionDesc", "V5_3_3"),
@@ -92,6 +90,8 @@ const TEXTS: [(&str, &str); 18] = [
     ("remainHowManyDataToCommit", "0 B"),
     ("remainHowManyDataToFlush", "0 B"),
     ("runtime", "[ 0 days, 0 hours, 0 minutes, 0 seconds ]"),
+    ("timerDequeueTps", "0.0"),
+    ("timerEnqueueTps", "0.0"),
 ];
 
 /// Keys of ringmq's own, one a stage of a message's way: `count p50 p99 p99.9 max` of the last one to two minutes, the times in microseconds.
