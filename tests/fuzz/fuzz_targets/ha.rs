@@ -3,7 +3,7 @@
 
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
-use ringmq_protocol::ha::{classic, epoch};
+use ringmq_protocol::ha::{SLAVE_MESSAGE_BYTES_MAX, SlaveMessage, StreamKind, Transfer, classic, epoch};
 
 fuzz_target!(|bytes: &[u8]| {
     let mut out = BytesMut::new();
@@ -36,4 +36,26 @@ fuzz_target!(|bytes: &[u8]| {
         handshake.encode(&mut out);
         assert_eq!(epoch::Handshake::decode(&out), Ok(Some(handshake)));
     }
+    streams(bytes);
 });
+
+/// Either stream from its first byte on, as master and slave take it.
+fn streams(bytes: &[u8]) {
+    let (mut kind, mut rest) = (None, bytes);
+    while let Ok(Some((message, size))) = SlaveMessage::decode(kind, rest) {
+        assert!((1..=rest.len()).contains(&size));
+        let opens = if matches!(message, SlaveMessage::Handshake(_)) { StreamKind::Epoch } else { StreamKind::Classic };
+        kind = kind.or(Some(opens));
+        rest = &rest[size..];
+    }
+    if SlaveMessage::decode(kind, rest) == Ok(None) {
+        assert!(rest.len() <= SLAVE_MESSAGE_BYTES_MAX, "more than the longest message, and none of it whole");
+    }
+    for kind in [StreamKind::Classic, StreamKind::Epoch] {
+        if let Ok(Some(transfer)) = Transfer::decode(kind, bytes) {
+            let mut out = BytesMut::new();
+            transfer.encode(&mut out);
+            assert!(bytes.starts_with(&out));
+        }
+    }
+}
