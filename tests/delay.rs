@@ -1,8 +1,8 @@
-//! Delayed messages and retries, with `kill -9` in the middle.
+//! Delayed messages and retries, with `kill -9` in the middle, of a node alone and of a master with a slave.
 //!
 //! Proves for the built binary: what was acknowledged comes, after its time by the broker's own clock, in the order of its level, and twice only
 //! if it was on its way when the process was killed; in quiet, it comes within milliseconds; a consumer's retries wait and end among
-//! the dead letters. Levels are short here, so that the test is. What stock clients see, and Apache's broker beside ours, is in
+//! the dead letters. While a master is away, its slave serves what has come and delivers nothing. Levels are short here, so that the test is. What stock clients see, and Apache's broker beside ours, is in
 //! `clients.rs`; power loss is in the simulator.
 //!
 //! `RINGMQ_SEED` and `RINGMQ_ROUNDS` choose seed and rounds.
@@ -14,7 +14,9 @@ use std::io;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use harness::{Client, Frame, Node, NodeOptions, Random, Record, Seed, code, rounds, wait_for};
+use harness::{
+    Client, Frame, Node, NodeOptions, Pair, PairOptions, Queue, Random, Record, Seed, code, rounds, wait_for,
+};
 use ringmq_peers::Flush;
 
 const TOPIC: &str = "delayed";
@@ -63,6 +65,11 @@ fn is_at_end(node: &Node) -> io::Result<bool> {
 impl Seen {
     fn is_complete(&self) -> bool {
         self.scheduled.iter().flatten().all(|waiting| self.copies.contains_key(&waiting.body))
+    }
+
+    /// What was put off, with the index of its level.
+    fn waiting(&self) -> impl Iterator<Item = (usize, &Record)> {
+        self.scheduled.iter().enumerate().flat_map(|(level, waiting)| waiting.iter().map(move |record| (level, record)))
     }
 
     /// How late each message came, in ms.
@@ -162,14 +169,116 @@ fn in_quiet_a_message_comes_within_milliseconds_of_its_time() -> io::Result<()> 
 }
 
 #[test]
+fn a_slave_serves_what_came_and_delivers_nothing_and_the_master_delivers_the_rest_when_it_is_back() -> io::Result<()> {
+    let seed = Seed::of(
+        "delay",
+        "a_slave_serves_what_came_and_delivers_nothing_and_the_master_delivers_the_rest_when_it_is_back",
+    );
+    let mut random = seed.random(0);
+    let mut pair = pair();
+    pair.to_master().create_topic(TOPIC, 1)?;
+    let (mut acknowledged, mut kills_ms, mut next, mut cut_short) = (BTreeSet::new(), Vec::new(), 0, 0);
+    for _ in 0..rounds(3) {
+        pair.wait_in_sync();
+        let how_long = Duration::from_millis(u64::try_from(1_000 + random.below(1_500)).expect("small"));
+        acknowledged.extend(send_for(&pair.master, how_long, &mut random, &mut next)?);
+        thread::sleep(Duration::from_millis(u64::try_from(random.below(1_000)).expect("small")));
+        let kill_ms = now_ms();
+        pair.lose_master();
+        kills_ms.push(kill_ms);
+        let at_slave = wait_for("topic at the slave", || look(&pair.slave).ok());
+        for (level, original) in at_slave.waiting() {
+            let due = original.store_timestamp_ms + DELAYS_MS[level];
+            let has_come = at_slave.copies.contains_key(&original.body);
+            assert!(
+                has_come || due + IN_FLIGHT_MS > kill_ms,
+                "due at {due}, killed at {kill_ms}, not on the slave: {original:?}"
+            );
+            cut_short += usize::from(!has_come);
+        }
+        let is_known = |body: &Vec<u8>| at_slave.waiting().any(|(_, original)| original.body == *body);
+        assert!(acknowledged.iter().all(is_known), "the slave does not have all that was acknowledged");
+        // All is due long before this is over.
+        thread::sleep(Duration::from_millis(DELAYS_MS[2].unsigned_abs() + 500));
+        assert_eq!(look(&pair.slave)?.copies, at_slave.copies, "a slave delivers nothing");
+        pair.master.restart();
+    }
+    assert!(cut_short > 0, "all had come before the master was killed: nothing was tested");
+    pair.wait_in_sync();
+    wait_for("all levels at their end", || is_at_end(&pair.master).ok().filter(|is_at_end| *is_at_end));
+    let seen = look(&pair.master)?;
+    assert!(seen.is_complete());
+    seen.check(&acknowledged, &kills_ms);
+    pair.wait_caught_up(&Queue { shard: 0, topic: TOPIC.to_owned(), queue_id: 0 });
+    pair.lose_master();
+    assert_eq!(look(&pair.slave)?.copies, seen.copies, "the slave has what its master delivered");
+    Ok(())
+}
+
+/// A master and a slave that has all that is acknowledged.
+fn pair() -> Pair {
+    Pair::start(&PairOptions { sync: true, both: options(Flush::Async), ..PairOptions::default() })
+}
+
+#[test]
 fn retries_wait_and_end_among_the_dead_letters_whatever_is_killed() -> io::Result<()> {
-    let mut node = Node::start(&options(Flush::Sync));
-    let mut client = Client::connect(&node.broker(0))?;
+    retries(Subject::Alone(Node::start(&options(Flush::Sync))))
+}
+
+#[test]
+fn retries_wait_for_a_lost_master_and_end_among_the_dead_letters() -> io::Result<()> {
+    retries(Subject::Pair(pair()))
+}
+
+/// Who is killed.
+enum Subject {
+    Alone(Node),
+    Pair(Pair),
+}
+
+impl Subject {
+    fn master(&self) -> &Node {
+        match self {
+            Subject::Alone(node) => node,
+            Subject::Pair(pair) => &pair.master,
+        }
+    }
+
+    /// Kills the master and brings it back. Its slave meanwhile has `count` messages in the topic, whatever falls due.
+    fn lose_master(&mut self, topic: &str, count: usize) -> io::Result<()> {
+        match self {
+            Subject::Alone(node) => {
+                node.kill();
+                node.restart();
+            }
+            Subject::Pair(pair) => {
+                pair.lose_master();
+                thread::sleep(Duration::from_millis(DELAYS_MS[2].unsigned_abs() + 500));
+                let found = || pair.to_slave().read_queue(topic, 0, 0).ok();
+                // It learns of a topic from its master, or from a message in it.
+                let found =
+                    if count == 0 { found().unwrap_or_default() } else { wait_for("topic at the slave", found) };
+                assert_eq!(found.len(), count, "{topic} at the slave: {found:?}");
+                pair.master.restart();
+                pair.wait_in_sync();
+            }
+        }
+        Ok(())
+    }
+}
+
+fn retries(mut subject: Subject) -> io::Result<()> {
+    let mut client = Client::connect(&subject.master().broker(0))?;
+    if let Subject::Pair(pair) = &subject {
+        pair.wait_in_sync();
+    }
     client.create_topic(TOPIC, 1)?;
     client.send_with(TOPIC, 0, b"x", &[("KEYS", "k"), ("UNIQ_KEY", "U")])?;
     let mut place = client.read_queue(TOPIC, 0, 0)?[0].clone();
     let origin = place.log_offset;
     for (try_number, level) in [(1, "3"), (2, "3"), (3, "0")] {
+        let topic = if level == "0" { "%DLQ%G" } else { "%RETRY%G" };
+        let before = client.read_queue(topic, 0, 0).map_or(0, |copies| copies.len());
         let back = Frame::request(CONSUMER_SEND_MSG_BACK)
             .ext("offset", place.log_offset)
             .ext("group", "G")
@@ -180,10 +289,9 @@ fn retries_wait_and_end_among_the_dead_letters_whatever_is_killed() -> io::Resul
         let begin_ms = now_ms();
         let answer = client.call(back)?;
         assert_eq!(answer.code, code::SUCCESS, "{answer:?}");
-        node.kill();
-        node.restart();
-        client = Client::connect(&node.broker(0))?;
-        let topic = if level == "0" { "%DLQ%G" } else { "%RETRY%G" };
+        // What is given up waits for nothing.
+        subject.lose_master(topic, before + usize::from(level == "0"))?;
+        client = Client::connect(&subject.master().broker(0))?;
         // The copy before may have come again: it was delivered a moment before the kill.
         place = wait_for("the copy", || {
             let copies = client.read_queue(topic, 0, 0).ok()?;

@@ -93,6 +93,7 @@ fn what_cannot_be_is_refused_in_one_sentence_and_changes_nothing() {
         ("", 29, "no setting is named"),
         ("listenPort=1234", 16, "listenPort cannot change while the node runs"),
         ("rocketmqHome=/tmp", 16, "rocketmqHome cannot change"),
+        ("messageDelayLevel=1s 2s", 16, "messageDelayLevel cannot change while the node runs"),
         ("aclEnable=true", 16, "aclEnable=true is not supported"),
         ("traceOn=false\nmaxMesageSize=7", 29, "unknown key maxMesageSize; did you mean maxMessageSize?"),
         ("traceOn=false\nmaxMessageSize=much", 29, "maxMessageSize=much is not a whole number"),
