@@ -19,6 +19,9 @@ use tempfile::TempDir;
 /// Longest run of one client's scenarios.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
+/// One delay that is over before a master is killed, and one that is not. The clients know them.
+const LEVELS: &str = "1s 8s";
+
 /// A deployment mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -48,7 +51,8 @@ impl Cluster {
         let both = format!("{};{}", name_servers[0].address(), name_servers[1].address());
         let node = |broker_name, role: &str, id: &str| {
             let small = ("mappedFileSizeCommitLog", "16777216".to_owned());
-            let more = vec![("brokerRole", role.to_owned()), ("brokerId", id.to_owned()), small];
+            let levels = ("messageDelayLevel", LEVELS.to_owned());
+            let more = vec![("brokerRole", role.to_owned()), ("brokerId", id.to_owned()), small, levels];
             Node::start(&NodeOptions { broker_name, name_servers: Some(both.clone()), more, ..NodeOptions::default() })
         };
         let role = if mode == Mode::Sync { "SYNC_MASTER" } else { "ASYNC_MASTER" };
@@ -399,6 +403,19 @@ fn java_5_waits_for_a_master_without_slave() {
 #[test]
 fn java_4_waits_for_a_master_without_slave() {
     lose(Lost::Master, StockClient::java_4(), Mode::NoSlave, &["lost-master-alone"]);
+}
+
+/// The same with messages that wait, and retries that do, when their master is lost.
+const DELAYED: [&str; 1] = ["lost-master-delayed"];
+
+#[test]
+fn java_5_gets_what_waits_when_a_synchronous_master_is_back() {
+    lose(Lost::Master, StockClient::java_5(), Mode::Sync, &DELAYED);
+}
+
+#[test]
+fn java_4_gets_what_waits_when_a_synchronous_master_is_back() {
+    lose(Lost::Master, StockClient::java_4(), Mode::Sync, &DELAYED);
 }
 
 #[test]

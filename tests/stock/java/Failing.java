@@ -4,8 +4,12 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.TreeSet;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.function.Consumer;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
@@ -13,6 +17,7 @@ import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
+import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 
 /**
@@ -23,6 +28,11 @@ final class Failing {
     /** Messages that may come twice in all: what was under way when a consumer or a broker went. */
     private static final int TWICE_MAX = 32;
     private static final String LOST = "broker-a";
+    /** Delay levels of whoever runs this: {@code messageDelayLevel=1s 8s}. */
+    private static final int SOON = 1;
+    private static final int LATER = 2;
+    private static final long LATER_MILLIS = 8_000;
+    private static final int TRIES_AGAIN = 2;
 
     private Failing() {
     }
@@ -41,9 +51,17 @@ final class Failing {
         new Run(world, false).withoutSlave();
     }
 
+    /** What waits on the lost master comes when it is back, and only then; what had come by then is read from its slave. */
+    static void delayed(World world) throws Exception {
+        new Run(world, false).delayed();
+    }
+
     private static final class Run {
         final World world;
         final boolean orderly;
+        /** Messages that the listener never takes, and how often it was asked to. */
+        final Set<Integer> failing = ConcurrentHashMap.newKeySet();
+        final Map<Integer, Integer> tries = new ConcurrentHashMap<>();
         final Map<Integer, Integer> counts = new ConcurrentHashMap<>();
         final Map<String, Long> next = new ConcurrentHashMap<>();
         final ConcurrentLinkedQueue<Throwable> wrong = new ConcurrentLinkedQueue<>();
@@ -98,6 +116,71 @@ final class Failing {
             checkAll();
         }
 
+        void delayed() throws Exception {
+            DefaultMQPushConsumer consumer = consumer();
+            send(20);
+            waitForAll();
+            // Their second try waits at the broker when it is lost.
+            sendEach(10, index -> failing.add(index), 0);
+            World.waitFor("first tries", () -> tries.keySet().containsAll(failing) ? Boolean.TRUE : null);
+            consumer.suspend();
+            Set<Integer> soon = numbers(40);
+            sendEach(40, index -> { }, SOON);
+            Thread.sleep(2_000);
+            Set<Integer> later = numbers(40);
+            Set<Integer> elsewhere = sendEach(40, index -> { }, LATER);
+            World.check(!elsewhere.isEmpty() && elsewhere.size() < later.size(), "one master has them all");
+            step("sent", "killed");
+            long killed = System.currentTimeMillis();
+            consumer.resume();
+            World.waitFor("what had come, and what the other master has", () -> {
+                Set<Integer> seen = counts.keySet();
+                return seen.containsAll(soon) && seen.containsAll(elsewhere) ? Boolean.TRUE : null;
+            });
+            Thread.sleep(Math.max(0, killed + LATER_MILLIS + 2_000 - System.currentTimeMillis()));
+            later.retainAll(counts.keySet());
+            World.same(elsewhere, later, "what waited and has come while its master is away");
+            step("read", "returned");
+            waitForAll();
+            waitForDeadLetters();
+            System.out.println("# " + world.topic + ": twice " + twice() + " of " + sent + ", tries " + tries);
+            World.check(tries.values().stream().allMatch(count -> count > TRIES_AGAIN), "given up too early: " + tries);
+            checkAll();
+        }
+
+        /** The numbers of the next messages. */
+        Set<Integer> numbers(int count) {
+            return IntStream.range(sent, sent + count).boxed().collect(Collectors.toCollection(TreeSet::new));
+        }
+
+        /** Sends the next messages with a delay level. Returns the numbers of those that the master has that stays. */
+        Set<Integer> sendEach(int count, Consumer<Integer> before, int level) throws Exception {
+            Set<Integer> elsewhere = new TreeSet<>();
+            for (int i = 0; i < count; i++) {
+                before.accept(sent);
+                Message message = world.message(sent);
+                message.setDelayTimeLevel(level);
+                if (!producer.send(message).getMessageQueue().getBrokerName().equals(LOST)) {
+                    elsewhere.add(sent);
+                }
+                sent++;
+            }
+            return elsewhere;
+        }
+
+        void waitForDeadLetters() throws Exception {
+            Set<Integer> dead = ConcurrentHashMap.newKeySet();
+            DefaultMQPushConsumer reading = World.hasten(world.pushConsumer("DEAD_" + world.group));
+            reading.subscribe("%DLQ%" + world.group, "*");
+            reading.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
+                messages.forEach(message -> dead.add(Integer.parseInt(message.getUserProperty("index"))));
+                return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+            });
+            reading.start();
+            World.waitFor("dead letters " + failing, () -> dead.containsAll(failing) ? Boolean.TRUE : null);
+            World.same(new TreeSet<>(failing), new TreeSet<>(dead), "dead letters");
+        }
+
         /** A consumer that has a hundred messages read and a hundred before it when the broker is lost. */
         DefaultMQPushConsumer consumerThatLoses() throws Exception {
             DefaultMQPushConsumer made = consumer();
@@ -113,6 +196,7 @@ final class Failing {
         DefaultMQPushConsumer consumer() throws Exception {
             DefaultMQPushConsumer made = World.hasten(world.pushConsumer(world.group));
             made.setPersistConsumerOffsetInterval(500);
+            made.setMaxReconsumeTimes(TRIES_AGAIN);
             made.setAwaitTerminationMillisWhenShutdown(10_000);
             made.subscribe(world.topic, "*");
             if (orderly) {
@@ -122,6 +206,12 @@ final class Failing {
                 });
             } else {
                 made.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
+                    int first = Integer.parseInt(messages.get(0).getUserProperty("index"));
+                    if (failing.contains(first)) {
+                        tries.merge(first, 1, Integer::sum);
+                        context.setDelayLevelWhenNextConsume(LATER);
+                        return ConsumeConcurrentlyStatus.RECONSUME_LATER;
+                    }
                     take(messages);
                     return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
                 });
@@ -175,7 +265,7 @@ final class Failing {
                 if (!wrong.isEmpty()) {
                     throw new AssertionError("a listener found: " + wrong.peek());
                 }
-                return counts.size() >= sent ? Boolean.TRUE : null;
+                return counts.size() >= sent - failing.size() ? Boolean.TRUE : null;
             });
         }
 
@@ -190,7 +280,7 @@ final class Failing {
 
         void checkAll() {
             World.check(wrong.isEmpty(), "a listener found: " + wrong.peek());
-            World.same(sent, counts.size(), "different messages");
+            World.same(sent - failing.size(), counts.size(), "different messages");
             World.check(twice() <= TWICE_MAX, twice() + " messages came twice");
         }
 

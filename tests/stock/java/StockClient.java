@@ -60,6 +60,7 @@ public final class StockClient {
         SCENARIOS.put("lost-master-slave", Failing::slaveConcurrent);
         SCENARIOS.put("lost-master-slave-orderly", Failing::slaveOrderly);
         SCENARIOS.put("lost-master-alone", Failing::alone);
+        SCENARIOS.put("lost-master-delayed", Failing::delayed);
     }
 
     private StockClient() {
