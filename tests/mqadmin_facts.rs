@@ -1,0 +1,365 @@
+//! What Apache's mqadmin 5.3.3 prints of a broker, and what the broker asks its clients for it: ringmq beside Apache RocketMQ 5.3.3, line by line.
+//!
+//! The consumers are written by hand ([`member`]), so that what they say of themselves is the same before both; `client_calls.rs` has Java's. One of
+//! them never answers. What cannot be the same (addresses, times, ids, rates) is masked; a difference that is meant stands in
+//! [`KNOWN_DIFFERENCES`] with its reason, any other is a failure, and so is an entry that no longer holds. This cannot show what a tool does
+//! with several brokers.
+#![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
+mod harness;
+#[path = "mqadmin_facts/member.rs"]
+mod member;
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::thread;
+use std::time::Duration;
+
+use harness::{Client, Frame, Node, NodeOptions, code, wait_for};
+use member::{Manner, Member};
+use ringmq_peers::{Apache, BrokerOptions};
+
+const TOPIC: &str = "FACTS";
+const GROUP: &str = "FACTS_G";
+const SILENT_GROUP: &str = "FACTS_SILENT_G";
+const CLIENT: &str = "127.0.0.1@member";
+const SILENT_CLIENT: &str = "127.0.0.1@silent";
+const UPDATE_BROKER_CONFIG: i32 = 25;
+/// Messages in queue 0, and how many of them the group has consumed.
+const SENT: i64 = 10;
+const CONSUMED: i64 = 4;
+/// Apache adds up its minutes from samples that it takes each 10 s; two make the first sum.
+const SAMPLED: Duration = Duration::from_secs(25);
+
+/// Beginning of the command, beginning of the line, and why ringmq differs there.
+const KNOWN_DIFFERENCES: [(&str, &str, &str); 23] = [
+    ("statsAll", "FACTS FACTS 10 ", "Apache lists a topic's name as if it were a group"),
+    ("statsAll", "FACTS FACTS_SILENT_G 10 ", "the same: its list has a group's name where this group stands"),
+    (
+        "brokerStatus",
+        "commitLogDirCapacity ",
+        "what the process can use; Apache counts what the file system keeps for root too",
+    ),
+    ("brokerStatus", "commitLogDiskRatio_", "there is one folder"),
+    ("brokerStatus", "getTransferedTps ", "the exporter asks for the old spelling"),
+    ("brokerStatus", "remainHowManyDataToCommit ", "the exporter needs it, whatever the store is"),
+    ("brokerStatus", "remainTransientStoreBufferNumbs ", "there is no such store"),
+    ("brokerStatus", "stage", "latency by stage, which RocketMQ does not measure"),
+    ("brokerStatus", "EndTransactionThreadPoolQueueCapacity", "there are no thread pools"),
+    ("brokerStatus", "ackThreadPoolQueueCapacity ", "the same"),
+    ("brokerStatus", "litePullThreadPoolQueueCapacity ", "the same"),
+    ("brokerStatus", "pullThreadPoolQueueCapacity ", "the same"),
+    ("brokerStatus", "queryThreadPoolQueueCapacity ", "the same"),
+    ("brokerStatus", "sendThreadPoolQueueCapacity ", "the same"),
+    (
+        "consumerProgress",
+        "FACTS broker-a 0 10 4 6 ",
+        "what is pulled and not committed is not kept: its row says 0 in flight",
+    ),
+    ("consumerProgress", "Consume Inflight Total", "the same"),
+    (
+        "consumerStatus -g FACTS_SILENT_G",
+        "Caused by: ",
+        "the answer comes before the tool gives up, and says who does not answer",
+    ),
+    ("queryMsgById -t FACTS -i FIRST_ID -g FACTS_SILENT_G", "", "the same"),
+    ("updateBrokerConfig -b BROKER -k noSuchSetting", "", "what would change nothing is refused: Apache takes it"),
+    ("updateBrokerConfig -b BROKER -k maxMessageSize -v much", "", "the same"),
+    (
+        "updateBrokerConfig -b BROKER -k listenPort",
+        "",
+        "what needs a new start is refused: Apache takes it and goes on as before",
+    ),
+    ("updateBrokerConfig -b BROKER -k rocketmqHome", "Caused by: ", "the same code in other words"),
+    (
+        "getBrokerConfig",
+        "cleanFileForciblyEnable ",
+        "a full disk refuses sends and removes nothing, unless it is asked to",
+    ),
+];
+
+/// Figures of `brokerStatus` that time, size of a record, or the machine decide.
+const FIGURES_MASKED: [&str; 16] = [
+    "bootTimestamp",
+    "commitLogDiskRatio",
+    "commitLogMaxOffset",
+    "consumeQueueDiskRatio",
+    "earliestMessageTimeStamp",
+    "getFoundTps",
+    "getMessageEntireTimeMax",
+    "getMissTps",
+    "getTotalTps",
+    "getTransferredTps",
+    "putLatency99",
+    "putLatency999",
+    "putMessageAverageSize",
+    "putMessageDistributeTime",
+    "putMessageEntireTimeMax",
+    "putMessageSizeTotal",
+];
+/// The same of `getBrokerConfig`: what this test gives to one of them.
+const SETTINGS_MASKED: [&str; 8] = [
+    "bindAddress",
+    "brokerIP2",
+    "enabledAppendPropCRC",
+    "haListenPort",
+    "listenPort",
+    "mappedFileSizeCommitLog",
+    "messageDelayLevel",
+    "storePathRootDir",
+];
+
+/// Lines of each command, in order.
+type Facts = Vec<(String, Vec<String>)>;
+
+#[test]
+fn mqadmin_says_of_ringmq_what_it_says_of_apache() -> io::Result<()> {
+    let apache = match Apache::locate() {
+        Ok(apache) => apache,
+        Err(missing) => return writeln!(io::stderr(), "skipped: {missing}"),
+    };
+    let name_server = apache.start_name_server().expect("it starts");
+    let broker = apache.start_broker(&BrokerOptions::small(&name_server.address())).expect("it starts");
+    let node = Node::start(&NodeOptions::default());
+    let (theirs, ours) = thread::scope(|scope| {
+        let theirs = scope.spawn(|| facts(&apache, &name_server.address(), &broker.address()));
+        let ours = facts(&apache, &node.name_server(), &node.broker(0));
+        (theirs.join().expect("the script runs"), ours)
+    });
+    compare(&theirs?, &ours?);
+    Ok(())
+}
+
+/// Fails with each line that only one of them has.
+fn compare(apache: &Facts, ours: &Facts) {
+    let mut differences = Vec::new();
+    for ((command, theirs), (_, own)) in apache.iter().zip(ours) {
+        let only = |lines: &[String], others: &[String], sign: &str| {
+            let is_shared = |line: &String| others.iter().any(|other| word(other) == word(line));
+            // Of settings only those that both have.
+            let only = lines
+                .iter()
+                .filter(|line| !others.contains(line) && (!command.starts_with("getBrokerConfig") || is_shared(line)));
+            only.map(|line| (command.clone(), line.clone(), sign.to_owned())).collect::<Vec<_>>()
+        };
+        differences.extend(only(theirs, own, "-"));
+        differences.extend(only(own, theirs, "+"));
+    }
+    let is_known = |(command, line, _): &(String, String, String)| {
+        KNOWN_DIFFERENCES.iter().any(|(of, part, _)| command.starts_with(of) && line.starts_with(part))
+    };
+    for (of, part, _) in KNOWN_DIFFERENCES {
+        let met = differences.iter().any(|(command, line, _)| command.starts_with(of) && line.starts_with(part));
+        assert!(met, "`{part}` of {of} no longer differs: take it out of KNOWN_DIFFERENCES");
+    }
+    differences.retain(|difference| !is_known(difference));
+    let mut text = String::new();
+    for (command, line, sign) in &differences {
+        writeln!(text, "{command}: {sign} {line}").expect("a string takes all");
+    }
+    assert!(differences.is_empty(), "{} differences (- Apache, + ringmq):\n{text}", differences.len());
+}
+
+/// Makes a topic and two groups with a member each, and runs the commands.
+fn facts(apache: &Apache, name_server: &str, broker: &str) -> io::Result<Facts> {
+    let mut operator = Client::connect(broker)?;
+    operator.create_topic(TOPIC, 2)?;
+    let member = Member::start(broker, CLIENT, GROUP, TOPIC, Manner::Answers)?;
+    let silent = Member::start(broker, SILENT_CLIENT, SILENT_GROUP, TOPIC, Manner::Silent)?;
+    let mut first_id = String::new();
+    for number in 0..SENT {
+        let receipt =
+            operator.send_with(TOPIC, 0, format!("body {number}").as_bytes(), &[("TAGS", "a"), ("KEYS", "k")])?;
+        if number == 0 {
+            first_id = receipt.msg_id;
+        }
+    }
+    operator.send_with(TOPIC, 1, b"late", &[("DELAY", "18")])?;
+    wait_for("dispatch", || operator.max_offset(TOPIC, 0).ok().filter(|offset| *offset == SENT));
+    operator.pull(GROUP, TOPIC, 0, 0, 32)?;
+    operator.commit_offset(GROUP, TOPIC, 0, CONSUMED)?;
+    operator.commit_offset(GROUP, TOPIC, 1, 0)?;
+    thread::sleep(SAMPLED);
+    let commands = commands(broker, &first_id);
+    let run =
+        |commands: &[String]| apache.mqadmin_all(name_server, commands).unwrap_or_else(|missing| panic!("{missing}"));
+    let mut facts = Facts::new();
+    let masks = [(broker, "BROKER"), (name_server, "NAME_SERVER"), (first_id.as_str(), "FIRST_ID")];
+    for batch in &commands {
+        // One JVM has two minutes, which are short for many commands on a busy machine.
+        let outputs = batch.chunks(8).flat_map(run);
+        for (command, output) in batch.iter().zip(outputs) {
+            facts.push((masked(command, &masks), lines_of(command, &output, &masks)));
+            if std::env::var_os("RINGMQ_SAY_OUTPUT").is_some() {
+                eprintln!("==== {broker} {command}\n{output}");
+            }
+        }
+        for (name, member) in [("member", &member), ("silent", &silent)] {
+            let asked = member.take_asked();
+            facts.push((
+                format!("asked of {name}"),
+                asked.iter().map(|line| normal("", &masked(line, &masks))).collect(),
+            ));
+        }
+        let mut offset = |queue| operator.consumer_offset(GROUP, TOPIC, queue);
+        let offsets = [offset(0)?, offset(1)?];
+        facts.push(("offsets".to_owned(), vec![format!("{offsets:?}")]));
+    }
+    Ok(facts)
+}
+
+/// Batches of commands, for after each it is told what the members were asked, and where the group stands.
+fn commands(broker: &str, first_id: &str) -> Vec<Vec<String>> {
+    let looks = [
+        format!("statsAll -t {TOPIC}"),
+        format!("statsAll -a -t {TOPIC}"),
+        "statsAll -t NO_SUCH_TOPIC".to_owned(),
+        format!("brokerStatus -b {broker}"),
+        "brokerStatus -c DefaultCluster".to_owned(),
+        format!("consumerProgress -g {GROUP}"),
+        format!("consumerStatus -g {GROUP}"),
+        format!("consumerStatus -g {GROUP} -s"),
+        format!("consumerStatus -g {GROUP} -i {CLIENT}"),
+        format!("consumerStatus -g {GROUP} -i {CLIENT} -s"),
+        format!("consumerStatus -g {GROUP} -i nobody@1"),
+        "consumerStatus -g NO_SUCH_GROUP".to_owned(),
+        format!("queryMsgById -t {TOPIC} -i {first_id} -g {GROUP} -d {CLIENT}"),
+        format!("queryMsgById -t {TOPIC} -i {first_id} -g {GROUP} -d nobody@1"),
+        format!("queryMsgById -t {TOPIC} -i {first_id} -g NO_SUCH_GROUP -d {CLIENT}"),
+        format!("getBrokerConfig -b {broker}"),
+    ];
+    let silent = [
+        format!("consumerStatus -g {SILENT_GROUP} -i {SILENT_CLIENT}"),
+        format!("queryMsgById -t {TOPIC} -i {first_id} -g {SILENT_GROUP} -d {SILENT_CLIENT}"),
+    ];
+    let resets = |more: &str| {
+        vec![
+            format!("resetOffsetByTime -g {GROUP} -t {TOPIC} -s 0{more}"),
+            format!("resetOffsetByTime -g {GROUP} -t {TOPIC} -s now{more}"),
+            format!("resetOffsetByTime -g {GROUP} -t {TOPIC} -s 1700000000000 -f false{more}"),
+            format!("resetOffsetByTime -g {GROUP} -t NO_SUCH_TOPIC -s 0{more}"),
+            format!("resetOffsetByTime -g NO_SUCH_GROUP -t {TOPIC} -s 0{more}"),
+            format!("skipAccumulatedMessage -g {GROUP} -t {TOPIC}"),
+        ]
+    };
+    let one_queue = [("0", "3"), ("0", "99"), ("7", "0"), ("1", "0")].map(|(queue, offset)| {
+        format!("resetOffsetByTime -g {GROUP} -t {TOPIC} -s 0 -b {broker} -q {queue} -o {offset}")
+    });
+    let change = |pair: &str| {
+        format!(
+            "updateBrokerConfig -b {broker} -k {} -v {}",
+            pair.split_once('=').expect("=").0,
+            pair.split_once('=').expect("=").1
+        )
+    };
+    let changes = [
+        "maxMessageSize=1048576",
+        "autoCreateTopicEnable=false",
+        "brokerPermission=4",
+        "brokerPermission=6",
+        "useServerSideResetOffset=false",
+    ];
+    let refused = ["noSuchSetting=1", "maxMessageSize=much", "messageDelayLevel=1s", "rocketmqHome=/tmp"];
+    let of_all = [
+        "updateBrokerConfig -c DefaultCluster -k traceOn -v false".to_owned(),
+        format!("getBrokerConfig -b {broker}"),
+        "getBrokerConfig -c DefaultCluster".to_owned(),
+    ];
+    vec![
+        looks.to_vec(),
+        silent.to_vec(),
+        resets(""),
+        one_queue.to_vec(),
+        changes.iter().chain(&refused).map(|pair| change(pair)).chain(of_all).collect(),
+        resets(""),
+    ]
+}
+
+fn masked(text: &str, masks: &[(&str, &str)]) -> String {
+    masks.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
+/// The lines of an output, words separated by one space, without stack traces and addresses of documentation.
+fn lines_of(command: &str, output: &str, masks: &[(&str, &str)]) -> Vec<String> {
+    let is_said = |line: &&str| {
+        let line = line.trim_start();
+        !line.is_empty()
+            && !["at ", "...", "See https:", "For more information"].iter().any(|begin| line.starts_with(begin))
+    };
+    let lines = output.lines().filter(is_said);
+    lines.map(|line| normal(command, &masked(line, masks))).collect()
+}
+
+fn normal(command: &str, line: &str) -> String {
+    let mut words: Vec<String> = line.split_whitespace().map(without_time).collect();
+    if command.starts_with("statsAll") || command.starts_with("consumerProgress") {
+        // A rate.
+        for word in words.iter_mut().filter(|word| word.contains('.') && word.parse::<f64>().is_ok()) {
+            "*".clone_into(word);
+        }
+    }
+    let of_broker = if words.first().is_some_and(|word| word == "BROKER") { words.remove(0) } else { String::new() };
+    let mask = |keys: &[&str]| words.first().is_some_and(|word| keys.contains(&word.as_str()));
+    let is_masked = (command.starts_with("brokerStatus") && (mask(&FIGURES_MASKED) || mask(&["putTps", "runtime"])))
+        || (command.starts_with("getBrokerConfig") && mask(&SETTINGS_MASKED));
+    if is_masked {
+        words.truncate(1);
+    }
+    if !of_broker.is_empty() {
+        words.push(format!("({of_broker})"));
+    }
+    words.join(" ")
+}
+
+/// A word in which times are `#`: eleven digits in a row and more, dates, and times of the day.
+fn without_time(word: &str) -> String {
+    let is_time_of_day = word.len() == 8 && word.split(':').count() == 3;
+    let is_date = word.len() == 10 && word.split('-').filter(|part| part.parse::<u32>().is_ok()).count() == 3;
+    if is_time_of_day || is_date {
+        return "#".to_owned();
+    }
+    let mut masked = String::new();
+    let mut digits = String::new();
+    for letter in word.chars().chain([' ']) {
+        if letter.is_ascii_digit() {
+            digits.push(letter);
+            continue;
+        }
+        masked.push_str(if digits.len() > 10 { "#" } else { &digits });
+        digits.clear();
+        masked.push(letter);
+    }
+    masked.pop();
+    masked
+}
+
+fn word(line: &str) -> &str {
+    line.split(' ').next().unwrap_or_default()
+}
+
+/// The setting is online, and what a start makes is made by a start: RocketMQ makes the topic from which producers' topics are made when it
+/// starts with the setting.
+#[test]
+fn producers_topics_that_are_allowed_online_need_what_a_start_makes() -> io::Result<()> {
+    let codes = |broker: &str| -> io::Result<Vec<i32>> {
+        let mut client = Client::connect(broker)?;
+        let requests = [
+            Frame::request(UPDATE_BROKER_CONFIG).body("autoCreateTopicEnable=true\n"),
+            Frame::request(code::GET_TOPIC_CONFIG).ext("topic", "TBW102"),
+            Client::send_request("NEW", 0, b"x", &[]),
+        ];
+        requests.into_iter().map(|request| Ok(client.call(request)?.code)).collect()
+    };
+    let node = Node::start(&NodeOptions { auto_create_topics: false, ..NodeOptions::default() });
+    let expected = vec![code::SUCCESS, code::TOPIC_NOT_EXIST, code::TOPIC_NOT_EXIST];
+    assert_eq!(codes(&node.broker(0))?, expected);
+    let apache = match Apache::locate() {
+        Ok(apache) => apache,
+        Err(missing) => return writeln!(io::stderr(), "skipped: {missing}"),
+    };
+    let name_server = apache.start_name_server().expect("it starts");
+    let mut options = BrokerOptions::small(&name_server.address());
+    options.more.push(("autoCreateTopicEnable".to_owned(), "false".to_owned()));
+    let broker = apache.start_broker(&options).expect("it starts");
+    assert_eq!(codes(&broker.address())?, expected, "Apache");
+    Ok(())
+}
