@@ -2,7 +2,8 @@
 //!
 //! Format, clippy, documentation, all tests with the stock clients, and the licences of what is linked in. On Debian, run
 //! as root, it installs what the stock clients need; elsewhere it says in one line what is skipped and how to get it.
-//! `cargo verify --quick` leaves out the tests that start stock software. Exits with 1 when a step fails.
+//! `cargo verify --quick` leaves out the tests that start stock software, and those that take minutes. On 2 cores with everything built once it is
+//! to take 5 minutes, the whole 30; what takes longer says so. Exits with 1 when a step fails.
 #![allow(clippy::print_stdout, reason = "a command line tool: its output is its purpose")]
 #![allow(
     clippy::disallowed_methods,
@@ -16,7 +17,14 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 /// Test files that start stock software; `--quick` leaves them out.
-const STOCK_TESTS: [&str; 5] = ["clients", "client_calls", "delay_peers", "mqadmin", "differential"];
+const STOCK_TESTS: [&str; 8] =
+    ["client_calls", "clients", "cluster", "delay_peers", "differential", "java_peers", "mqadmin", "mqadmin_facts"];
+
+/// Test files whose kills, rounds and seeds take minutes; `--quick` leaves them out as well.
+const LONG_TESTS: [&str; 7] = ["crash", "delay", "full_disk", "hostile", "replication", "runtime", "sim"];
+
+/// What it is to take, quick and whole.
+const TIME_MAX: [Duration; 2] = [Duration::from_secs(5 * 60), Duration::from_secs(30 * 60)];
 
 /// What the stock clients need: a command that succeeds when it is there, and the Debian packages that bring it.
 const TOOLS: [(&str, &[&str], &[&str]); 4] = [
@@ -61,7 +69,8 @@ fn main() -> ExitCode {
     let began = Instant::now();
     let mut skipped = Vec::new();
     if quick {
-        skipped.push("stock clients: --quick was given".to_owned());
+        skipped.push("stock clients and fuzz targets: --quick was given".to_owned());
+        skipped.push(format!("tests that take minutes ({}): the same", LONG_TESTS.join(", ")));
     } else {
         provide_tools();
     }
@@ -88,6 +97,10 @@ fn main() -> ExitCode {
     }
     let failed = results.iter().filter(|(_, outcome, _)| *outcome == Outcome::Failed).count();
     println!("verify: {failed} of {} steps failed, {} in all", results.len(), seconds(began.elapsed()));
+    let time_max = TIME_MAX[usize::from(!quick)];
+    if began.elapsed() > time_max {
+        println!("verify: with everything built once, and the machine for itself, it is to take {}", seconds(time_max));
+    }
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -108,7 +121,7 @@ fn steps(quick: bool) -> Vec<(&'static str, Step)> {
     if quick {
         tests.args(["--lib", "--bins"]);
         for name in integration_tests() {
-            if !STOCK_TESTS.contains(&name.as_str()) {
+            if !STOCK_TESTS.contains(&name.as_str()) && !LONG_TESTS.contains(&name.as_str()) {
                 tests.args(["--test", &name]);
             }
         }
@@ -120,6 +133,10 @@ fn steps(quick: bool) -> Vec<(&'static str, Step)> {
         ("documentation", Step::Cargo(docs)),
     ];
     if !quick {
+        // A workspace of its own, so nothing else notices when a decoder changes under its target, or its lock file is behind.
+        let mut fuzz = cargo(&["check", "--locked", "--bins", "--manifest-path", "tests/fuzz/Cargo.toml"]);
+        fuzz.args(["--target-dir", "target/fuzz"]);
+        steps.push(("fuzz targets", Step::Cargo(fuzz)));
         steps.push(("stock software", Step::Stock));
     }
     steps.push(("tests", Step::Cargo(tests)));
@@ -251,10 +268,17 @@ mod tests {
     }
 
     #[test]
-    fn the_stock_tests_exist() {
+    fn what_quick_leaves_out_exists_and_starts_stock_software_or_takes_minutes() {
         let found = integration_tests();
-        for name in STOCK_TESTS {
-            assert!(found.iter().any(|own| own == name), "tests/{name}.rs is gone: take it out of STOCK_TESTS");
+        for name in STOCK_TESTS.iter().chain(&LONG_TESTS) {
+            assert!(found.iter().any(|own| own == name), "tests/{name}.rs is gone: take it out of the lists");
+        }
+        for name in found {
+            let path = workspace().join("tests").join(format!("{name}.rs"));
+            let text = std::fs::read_to_string(path).expect("it was listed");
+            let is_stock = ["Apache::locate", "StockClient::"].iter().any(|word| text.contains(word));
+            let is_listed = STOCK_TESTS.iter().chain(&LONG_TESTS).any(|own| *own == name);
+            assert!(!is_stock || is_listed, "tests/{name}.rs starts stock software: put it into STOCK_TESTS");
         }
     }
 }
