@@ -75,3 +75,62 @@ fn ninety_thousand_held_pulls_of_one_queue_wake_beside_others() -> io::Result<()
     assert!(latencies.count > 0 && latencies.max < Duration::from_secs(3), "{latencies:?}");
     Ok(())
 }
+
+/// Twelve half frames hold more than the shard's budget for them: a client beside them, from the same address, is served at once.
+#[test]
+fn half_frames_make_room_for_an_honest_large_one() -> io::Result<()> {
+    let options = NodeOptions { more: vec![("tailSize", "33554432".to_owned())], ..NodeOptions::default() };
+    let (node, neighbour) = begin(&options)?;
+    let part = vec![0_u8; (6 << 20) + (256 << 10)];
+    let mut halves = Vec::new();
+    for _ in 0..12 {
+        let mut stream = TcpStream::connect(node.broker(0))?;
+        stream.set_write_timeout(Some(Duration::from_millis(300)))?;
+        stream.write_all(&[0, 0xFF, 0xFF, 0xF0, 0, 0, 0, 100])?;
+        // The server need not take all of it.
+        drop(stream.write_all(&part));
+        halves.push(stream);
+    }
+    let mut client = Client::connect(&node.broker(0))?;
+    client.set_timeout(Duration::from_secs(3))?;
+    client.create_topic("large", 1)?;
+    for size in [300 << 10, 3 << 20, 300 << 10] {
+        client.send("large", 0, &vec![1; size])?;
+    }
+    let latencies = neighbour.end()?;
+    assert!(latencies.max < Duration::from_secs(3), "{latencies:?}");
+    assert!(
+        node.process().log_text().contains("its frame stood still"),
+        "the reason is not in the log:\n{}",
+        node.process().log_tail()
+    );
+    drop(halves);
+    Ok(())
+}
+
+/// Large messages from many clients of one address at once, which hold more than the budget together: all of them arrive.
+#[test]
+fn honest_large_frames_all_arrive() -> io::Result<()> {
+    const CLIENTS: usize = 24;
+    let options = NodeOptions { more: vec![("tailSize", "33554432".to_owned())], ..NodeOptions::default() };
+    let (node, neighbour) = begin(&options)?;
+    Client::connect(&node.broker(0))?.create_topic("large", 1)?;
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let address = node.broker(0);
+            thread::spawn(move || -> io::Result<()> {
+                let mut client = Client::connect(&address)?;
+                for _ in 0..3 {
+                    client.send("large", 0, &vec![1; 3 << 20])?;
+                }
+                Ok(())
+            })
+        })
+        .collect();
+    for client in clients {
+        client.join().expect("no assertion failed")?;
+    }
+    assert_eq!(Client::connect(&node.broker(0))?.max_offset("large", 0)?, 3 * 24);
+    neighbour.end()?;
+    Ok(())
+}

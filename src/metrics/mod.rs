@@ -74,6 +74,8 @@ pub struct Snapshot {
     pub replica_connections: usize,
     /// Bytes of frames that are not whole yet.
     pub partial_bytes: usize,
+    /// Clients whose connections were closed because their frames stood still while there was no room for those of others.
+    pub stalled_frames: u64,
 }
 
 /// Rates over the last 10 s, 60 s and 600 s, from one sample of the counters a second.

@@ -4,7 +4,7 @@
 //! crosses an await. The task sleeps on its socket; [`Net::wake`] wakes it when something was put into its outbox.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -14,11 +14,12 @@ use glommio::net::TcpStream;
 
 use super::Service;
 use super::backlog::{Backlog, Halt};
+use super::partial::{PartialBudget, Partials};
 use super::sleeper::Sleeper;
 use super::transport::{self, SocketEnd, Transport};
 use crate::limits::{
-    CONNECTION_IDLE_MS, CONNECTIONS_MAX, FRAME_WAIT_MS, FRAMES_PER_TURN_MAX, OUTBOX_BYTES_MAX, PARTIAL_BYTES_MAX,
-    SCRATCH_BYTES,
+    CONNECTION_IDLE_MS, CONNECTIONS_MAX, FRAME_WAIT_MS, FRAMES_PER_TURN_MAX, OUTBOX_BYTES_HIGH,
+    OUTBOX_BYTES_MAX, PARTIAL_ADDRESS_BYTES_MAX, PARTIAL_BYTES_MAX, SCRATCH_BYTES, STARVED_PER_TURN,
 };
 use crate::model::{ConnectionId, MonoNs};
 use crate::protocol::frame::{CloseReason, FrameError};
@@ -36,6 +37,8 @@ enum ConnectionEnd {
     Idle,
     #[error("a frame was not complete after {} s", FRAME_WAIT_MS / 1000)]
     SlowFrame,
+    #[error("its frame stood still while there was no room for those of others")]
+    Stalled,
     #[error("it does not read: {0} bytes wait for it")]
     NotReading(usize),
     #[error("the shard stops")]
@@ -52,6 +55,8 @@ struct ConnectionHandle {
     frame_since: Cell<Option<MonoNs>>,
     /// Whether it is in [`Net::paused`].
     is_paused: Cell<bool>,
+    /// Whether it is in [`Net::starved`].
+    is_starved: Cell<bool>,
     /// Set by whoever wants the connection gone; the task obeys in its next turn.
     condemned: Cell<Option<Sentence>>,
 }
@@ -60,6 +65,7 @@ struct ConnectionHandle {
 enum Sentence {
     Idle,
     SlowFrame,
+    Stalled,
     Stop,
 }
 
@@ -70,11 +76,13 @@ pub struct Net<S> {
     connections: RefCell<BTreeMap<ConnectionId, Rc<ConnectionHandle>>>,
     next_id: Cell<u64>,
     scratch: RefCell<Box<[u8]>>,
-    partial_bytes: Cell<usize>,
-    /// The one connection that may go beyond [`PARTIAL_BYTES_MAX`].
-    overdraft: Cell<Option<ConnectionId>>,
-    /// Connections that are not read because the service or the budget refuses.
+    partials: RefCell<Partials>,
+    /// Connections that were closed because their frames stood still.
+    stalled: Cell<u64>,
+    /// Connections that are not read because the service refuses.
     paused: RefCell<Vec<ConnectionId>>,
+    /// Connections that are not read because there is no room for their unfinished frames, in the order in which they try again.
+    starved: RefCell<VecDeque<ConnectionId>>,
     is_closing: Cell<bool>,
 }
 
@@ -88,9 +96,13 @@ impl<S: Service> Net<S> {
             connections: RefCell::default(),
             next_id: Cell::new(1),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
-            partial_bytes: Cell::new(0),
-            overdraft: Cell::new(None),
+            partials: RefCell::new(Partials::new(PartialBudget {
+                total: PARTIAL_BYTES_MAX,
+                address: PARTIAL_ADDRESS_BYTES_MAX,
+            })),
+            stalled: Cell::new(0),
             paused: RefCell::default(),
+            starved: RefCell::default(),
             is_closing: Cell::new(false),
         })
     }
@@ -104,7 +116,13 @@ impl<S: Service> Net<S> {
     /// Bytes of unfinished frames in memory.
     #[must_use]
     pub fn partial_bytes(&self) -> usize {
-        self.partial_bytes.get()
+        self.partials.borrow().bytes()
+    }
+
+    /// How many connections were closed because their frames stood still while there was no room, since the start.
+    #[must_use]
+    pub fn stalled(&self) -> u64 {
+        self.stalled.get()
     }
 
     /// Wakes a connection because something waits for it.
@@ -127,6 +145,17 @@ impl<S: Service> Net<S> {
         }
     }
 
+    /// Lets connections that had no room for their frames try again; not all at once, since most find none if many wait.
+    fn feed(&self) {
+        for _ in 0..STARVED_PER_TURN {
+            let Some(connection) = self.starved.borrow_mut().pop_front() else { return };
+            if let Some(handle) = self.connections.borrow().get(&connection) {
+                handle.is_starved.set(false);
+                handle.sleeper.wake();
+            }
+        }
+    }
+
     /// Condemns connections that were silent for too long or whose frame does not come to its end. Call it once a second.
     pub fn sweep(&self) {
         let now = self.service.now();
@@ -138,6 +167,20 @@ impl<S: Service> Net<S> {
                 handle.sleeper.wake();
             }
         }
+    }
+
+    /// Makes room for unfinished frames, if there is none, by those that stand still. Call it each
+    /// [`PARTIAL_LOOK_MS`](crate::limits::PARTIAL_LOOK_MS).
+    pub fn relieve(&self) {
+        let dropped = self.partials.borrow_mut().drop_stalled(self.service.now());
+        for id in &dropped {
+            if let Some(handle) = self.connections.borrow().get(id) {
+                handle.condemned.set(Some(Sentence::Stalled));
+                handle.sleeper.wake();
+            }
+        }
+        self.stalled.set(self.stalled.get() + dropped.len() as u64);
+        self.feed();
     }
 
     /// From now on a new connection is closed at once.
@@ -174,38 +217,25 @@ impl<S: Service> Net<S> {
         handle.active.set(self.service.now());
         self.connections.borrow_mut().insert(id, handle.clone());
         self.service.connected(id, transport.peer());
-        let connection =
-            Connection { net: self.clone(), id, handle, transport, out: BytesMut::new(), backlog: Backlog::default() };
+        let connection = Connection {
+            net: self.clone(),
+            id,
+            handle,
+            transport,
+            out: BytesMut::new(),
+            backlog: Backlog::default(),
+            is_choked: false,
+        };
         transport::spawn(self.queue, connection.run());
     }
 
-    fn remove(&self, id: ConnectionId, backlog: usize) {
+    fn remove(&self, id: ConnectionId) {
         self.connections.borrow_mut().remove(&id);
-        self.note_partial(id, backlog, 0);
+        let has_freed = self.partials.borrow_mut().remove(id);
+        if has_freed {
+            self.feed();
+        }
         self.service.disconnected(id);
-    }
-
-    fn note_partial(&self, id: ConnectionId, before: usize, after: usize) {
-        let was_over = self.partial_bytes.get() > PARTIAL_BYTES_MAX;
-        self.partial_bytes.set(self.partial_bytes.get() - before + after);
-        let ends_overdraft = after < before && self.overdraft.get() == Some(id);
-        if ends_overdraft {
-            self.overdraft.set(None);
-        }
-        if ends_overdraft || (was_over && self.partial_bytes.get() <= PARTIAL_BYTES_MAX) {
-            self.resume_input();
-        }
-    }
-
-    /// Whether a connection that holds `backlog` bytes may read on.
-    fn may_grow(&self, id: ConnectionId, backlog: usize) -> bool {
-        if backlog == 0 || self.partial_bytes.get() <= PARTIAL_BYTES_MAX {
-            return true;
-        }
-        if self.overdraft.get().is_none() {
-            self.overdraft.set(Some(id));
-        }
-        self.overdraft.get() == Some(id)
     }
 }
 
@@ -217,6 +247,8 @@ struct Connection<S> {
     /// Taken from the outbox, not accepted by the socket yet.
     out: BytesMut,
     backlog: Backlog,
+    /// Its peer does not read: its socket wakes it, so that whatever else happens in the shard need not. There may be thousands.
+    is_choked: bool,
 }
 
 impl<S: Service> Connection<S> {
@@ -229,12 +261,13 @@ impl<S: Service> Connection<S> {
             ConnectionEnd::BadFrame(_)
             | ConnectionEnd::Asked(_)
             | ConnectionEnd::SlowFrame
+            | ConnectionEnd::Stalled
             | ConnectionEnd::NotReading(_) => {
                 tracing::warn!(%peer, "connection closed: {end}");
             }
             _ => tracing::debug!(%peer, "connection closed: {end}"),
         }
-        net.remove(self.id, self.backlog.len());
+        net.remove(self.id);
         self.transport.close().await;
     }
 
@@ -249,13 +282,14 @@ impl<S: Service> Connection<S> {
             return Poll::Ready(Err(match sentence {
                 Sentence::Idle => ConnectionEnd::Idle,
                 Sentence::SlowFrame => ConnectionEnd::SlowFrame,
+                Sentence::Stalled => ConnectionEnd::Stalled,
                 Sentence::Stop => ConnectionEnd::Stop,
             }));
         }
-        if !self.may_read() {
-            return Poll::Pending;
+        match self.room() {
+            0 => Poll::Pending,
+            room => self.read(context, room),
         }
-        self.read(context)
     }
 
     /// Offers what waits to the socket.
@@ -264,6 +298,7 @@ impl<S: Service> Connection<S> {
             if self.out.is_empty() {
                 self.out = self.net.service.take_output(self.id);
                 if self.out.is_empty() {
+                    self.is_choked = false;
                     return Ok(());
                 }
             }
@@ -275,33 +310,50 @@ impl<S: Service> Connection<S> {
             self.net.service.note_unsent(self.id, self.out.len());
         }
         let waiting = self.net.service.note_unsent(self.id, self.out.len());
+        self.is_choked = waiting > OUTBOX_BYTES_HIGH;
         if waiting > OUTBOX_BYTES_MAX { Err(ConnectionEnd::NotReading(waiting)) } else { Ok(()) }
     }
 
-    /// Whether this connection's frames may be read. If not, it is noted as paused, and its frame's clock stands still.
-    fn may_read(&mut self) -> bool {
-        let may = self.net.service.accepts_input(self.id) && self.net.may_grow(self.id, self.backlog.len());
-        if !may {
-            self.handle.frame_since.set(None);
-            if !self.handle.is_paused.replace(true) {
-                self.net.paused.borrow_mut().push(self.id);
-            }
+    /// How much of this connection may be read. If nothing, its frame's clock stands still, and it is noted who will wake it.
+    fn room(&mut self) -> usize {
+        let (net, handle, held) = (&self.net, &self.handle, self.backlog.len());
+        let accepts = net.service.accepts_input(self.id);
+        let room = match accepts {
+            // What is whole need not wait for room: it makes some.
+            true if held > 0 && self.backlog.has_work() => usize::MAX,
+            true => net.partials.borrow_mut().room(self.id, self.transport.peer().ip(), held),
+            false => 0,
+        };
+        if room > 0 {
+            return room;
         }
-        may
+        handle.frame_since.set(None);
+        net.partials.borrow_mut().pauses(self.id);
+        if accepts {
+            if !handle.is_starved.replace(true) {
+                net.starved.borrow_mut().push_back(self.id);
+            }
+        } else if !self.is_choked && !handle.is_paused.replace(true) {
+            net.paused.borrow_mut().push(self.id);
+        }
+        0
     }
 
-    fn read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ConnectionEnd>> {
+    fn read(&mut self, context: &mut Context<'_>, room: usize) -> Poll<Result<(), ConnectionEnd>> {
         if self.backlog.has_work() {
             return Poll::Ready(self.handle_frames(&[]));
         }
         let net = self.net.clone();
         let mut scratch = net.scratch.borrow_mut();
-        match self.transport.poll_read(context, &mut scratch) {
+        let room = room.min(scratch.len());
+        match self.transport.poll_read(context, scratch.get_mut(..room).unwrap_or_default()) {
             Poll::Ready(Ok(received)) => Poll::Ready(self.handle_frames(received)),
             Poll::Ready(Err(end)) => Poll::Ready(Err(end.into())),
             Poll::Pending => {
-                if self.backlog.len() > 0 && self.handle.frame_since.get().is_none() {
-                    self.handle.frame_since.set(Some(net.service.now()));
+                if self.backlog.len() > 0 {
+                    let now = net.service.now();
+                    self.handle.frame_since.set(self.handle.frame_since.get().or(Some(now)));
+                    net.partials.borrow_mut().awaits(self.id, now);
                 }
                 Poll::Pending
             }
@@ -321,7 +373,12 @@ impl<S: Service> Connection<S> {
         let now = self.net.service.now();
         self.handle.active.set(now);
         let after = self.backlog.len();
-        self.net.note_partial(id, before, after);
+        if before > 0 || after > 0 {
+            let has_freed = self.net.partials.borrow_mut().set(id, self.transport.peer().ip(), after, now);
+            if has_freed {
+                self.net.feed();
+            }
+        }
         if handled > 0 || after == 0 {
             self.handle.frame_since.set((after > 0).then_some(now));
         } else if self.handle.frame_since.get().is_none() {

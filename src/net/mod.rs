@@ -12,6 +12,7 @@ mod backlog;
 pub mod connection;
 pub mod link;
 pub mod listener;
+pub(crate) mod partial;
 mod sleeper;
 mod transport;
 

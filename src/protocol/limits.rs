@@ -303,9 +303,27 @@ pub const SCRATCH_BYTES: usize = 256 * 1024;
 /// Connections of a shard. One more is closed at once.
 pub const CONNECTIONS_MAX: usize = 50_000;
 
-/// Bytes of unfinished frames that all connections of a shard hold together. Beyond it only one of them is read on, until its frame
-/// is whole: so one of them always comes to an end.
+/// Bytes of an unfinished frame that every connection may hold: nearly all requests are smaller, so they need nothing of the budget.
+pub const PARTIAL_FREE_BYTES: usize = 4096;
+
+/// Bytes of unfinished frames, beyond those, that all connections of a shard hold together. With these used up, frames that stand still go,
+/// and only one connection is read on beyond it, until its frame is whole: so one of them always comes to an end.
 pub const PARTIAL_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The part of it that connections from one address hold together; of IPv6, from one network of 64 bits.
+pub const PARTIAL_ADDRESS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// An unfinished frame that has not come on by so many bytes ...
+pub const PARTIAL_STEP_BYTES: usize = 64 * 1024;
+
+/// ... for so long stands still. A third of the time that stock clients wait for an answer: whoever waits for room is served in time.
+pub const PARTIAL_STALL_MS: u64 = 1_000;
+
+/// How often frames that stand still are looked for while there is no room.
+pub const PARTIAL_LOOK_MS: u64 = 100;
+
+/// Connections without room for their frames that try again at once.
+pub const STARVED_PER_TURN: usize = 256;
 
 /// Room for an unfinished frame that a connection keeps when the frame is done.
 pub const PARTIAL_BYTES_KEPT: usize = 16 * 1024;
@@ -330,7 +348,11 @@ pub const ACCEPT_WAIT_MS: u64 = 50;
 
 const _: () =
     assert!(OUTBOX_BYTES_MAX > OUTBOX_BYTES_HIGH + FRAME_BYTES_MAX, "one more answer fits before the connection goes");
-const _: () = assert!(PARTIAL_BYTES_MAX >= FRAME_BYTES_MAX + SCRATCH_BYTES, "the largest frame fits");
+const _: () = assert!(PARTIAL_ADDRESS_BYTES_MAX >= FRAME_BYTES_MAX + SCRATCH_BYTES, "the largest frame fits");
+const _: () = assert!(2 * PARTIAL_ADDRESS_BYTES_MAX <= PARTIAL_BYTES_MAX, "one address leaves as much to others");
+const _: () =
+    assert!(PARTIAL_STALL_MS + 2 * PARTIAL_LOOK_MS < 3_000, "who waits for room gets it before stock clients give up");
+const _: () = assert!(PARTIAL_LOOK_MS.is_multiple_of(TICK_MS), "the shard looks at its ticks");
 
 // --- shard ---
 

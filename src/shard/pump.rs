@@ -19,7 +19,7 @@ use crate::broker::{Broker, Effect, Output};
 use crate::control::mailbox::{ControlSender, ShardReceiver};
 use crate::disk::Disk;
 use crate::letter::{StopReason, ToControl, ToShard};
-use crate::limits::{COUNTERS_MS, TICK_MS};
+use crate::limits::{COUNTERS_MS, PARTIAL_LOOK_MS, TICK_MS};
 use crate::log::DiskUsage;
 use crate::metrics::Snapshot;
 use crate::model::{ConnectionId, MonoNs, Now, ShardId};
@@ -365,6 +365,7 @@ impl Shard {
             connections: net.count(),
             replica_connections: links.count(),
             partial_bytes: net.partial_bytes(),
+            stalled_frames: net.stalled(),
         };
         self.tell_control(ToControl::Measured { shard: self.id, snapshot: Box::new(snapshot) });
     }
@@ -385,6 +386,9 @@ impl Shard {
             if is_tick {
                 next_tick = now.plus_ms(TICK_MS);
                 ticks += 1;
+                if ticks.is_multiple_of(PARTIAL_LOOK_MS / TICK_MS) {
+                    net.relieve();
+                }
                 if ticks % (1000 / TICK_MS) == 1 {
                     net.sweep();
                     self.spawn_measure();
