@@ -1,7 +1,7 @@
 //! `ringmq all | broker | namesrv`: read the configuration, wire up, exit code.
 //!
-//! Exit codes: 0 after a signal, 1 if it cannot start or a shard failed, 2 for a wrong command line. Every error is one sentence
-//! on stderr that says what to do.
+//! Exit codes: 0 after a signal, 1 if it cannot start, 2 for a wrong command line, 3 if a shard failed while it served (its log met an
+//! error of the disk: look at the disk before it is started again). Every error is one sentence on stderr that says what to do.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
@@ -24,6 +24,7 @@ use ringmq::disk::Store;
 use ringmq::letter::ToShard;
 use ringmq::log::{FlushPolicy, LogSettings};
 use ringmq::model::{Role, ShardId};
+use ringmq::shard::descriptors::Descriptors;
 use ringmq::shard::{self, ShardHandle, ShardSettings, cpus, runtime};
 use tracing::warn;
 use tracing_subscriber::EnvFilter;
@@ -71,6 +72,9 @@ struct NameServerArguments {
     print: bool,
 }
 
+/// The exit code when a shard failed while it served.
+const SHARD_FAILED: u8 = 3;
+
 /// Blocks of old data that a shard keeps. The largest record, 16 MiB, fits with room for its neighbours.
 const CACHE_BYTES: usize = 24 * 1024 * 1024;
 
@@ -92,7 +96,7 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(Outcome::Stopped) => ExitCode::SUCCESS,
-        Ok(Outcome::Failed) => ExitCode::FAILURE,
+        Ok(Outcome::Failed) => ExitCode::from(SHARD_FAILED),
         Err(sentence) => {
             eprintln!("ringmq: {sentence}");
             ExitCode::FAILURE
@@ -108,8 +112,9 @@ fn name_server(arguments: &NameServerArguments) -> Result<Outcome, Failure> {
         return Ok(Outcome::Stopped);
     }
     log_not_needed(&file, &config.not_needed);
+    let connections_max = Descriptors::of_process(0, true)?.name_server;
     let (ip, port, kept) = (config.bind_ip, config.listen_port, config.kv_config_path.display().to_string());
-    let plane = Plane::start(Some(NameServerPlan { config, port_key: "listenPort" }))?;
+    let plane = Plane::start(Some(NameServerPlan { config, port_key: "listenPort", connections_max }))?;
     say(&format!("name server  {}", host_port(ip, port)));
     say("promises     routes live in memory: brokers register again after a restart");
     say(&format!("keeps        {kept}"));
@@ -135,13 +140,16 @@ fn node(kind: NodeKind, arguments: &NodeArguments) -> Result<Outcome, Failure> {
     config.memory_bytes = memory_bytes();
     let ip = advertised_ip(&config)?;
     runtime::check()?;
-    runtime::raise_open_files();
     runtime::abort_on_panic();
     let now = Clock::start().now().unix;
     let store = Arc::new(Store::open(&config.store_root, config.shards, cpus::shards_default(), now)?);
     config.check_shards(&file, store.shards())?;
-    let plan = (kind == NodeKind::All)
-        .then(|| NameServerPlan { config: config.namesrv.clone(), port_key: "namesrvListenPort" });
+    let descriptors = Descriptors::of_process(store.shards(), kind == NodeKind::All)?;
+    let plan = (kind == NodeKind::All).then(|| NameServerPlan {
+        config: config.namesrv.clone(),
+        port_key: "namesrvListenPort",
+        connections_max: descriptors.name_server,
+    });
     let plane = Plane::start(plan)?;
     let identities: Vec<Identity> =
         (0..store.shards()).map(|index| identity(&config, index, store.shards(), ip)).collect();
@@ -162,7 +170,7 @@ fn node(kind: NodeKind, arguments: &NodeArguments) -> Result<Outcome, Failure> {
             // An empty mailbox has room for as many replicas as there can be.
             drop(mailbox.try_send(ToShard::TakeOffsets(Box::new(offsets))));
         }
-        let settings = shard_settings(&config, index, &store, ip);
+        let settings = shard_settings(&config, index, &store, ip, descriptors);
         seats.push(Seat { identity, mailbox });
         handles.push(shard::start(settings, to_control.clone(), receiver)?);
     }
@@ -206,7 +214,13 @@ fn identity(config: &NodeConfig, index: u16, shards: u16, ip: IpAddr) -> Identit
     }
 }
 
-fn shard_settings(config: &NodeConfig, index: u16, store: &Arc<Store>, ip: IpAddr) -> ShardSettings {
+fn shard_settings(
+    config: &NodeConfig,
+    index: u16,
+    store: &Arc<Store>,
+    ip: IpAddr,
+    descriptors: Descriptors,
+) -> ShardSettings {
     let flush = match config.flush {
         FlushDiskType::Sync => FlushPolicy::Sync,
         FlushDiskType::Async => FlushPolicy::ASYNC,
@@ -228,6 +242,7 @@ fn shard_settings(config: &NodeConfig, index: u16, store: &Arc<Store>, ip: IpAdd
         bind_ip: config.bind_ip,
         port: config.port(index),
         ha_port: config.ha_port(index),
+        descriptors,
         tail_folder: config.tail_path.clone(),
         tail_bytes: config.tail_bytes,
         log,

@@ -8,6 +8,7 @@ mod harness;
 
 use std::io::{self, BufReader, Write as _};
 use std::net::TcpStream;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -132,5 +133,56 @@ fn honest_large_frames_all_arrive() -> io::Result<()> {
     }
     assert_eq!(Client::connect(&node.broker(0))?.max_offset("large", 0)?, 3 * 24);
     neighbour.end()?;
+    Ok(())
+}
+
+/// More idle connections than the process may have files open, beside a producer that fills segment after segment: the log has what it needs.
+#[test]
+fn idle_connections_beyond_the_limit_take_nothing_from_the_log() -> io::Result<()> {
+    const LIMIT: u64 = 600;
+    let more = vec![("mappedFileSizeCommitLog", "4194304".to_owned()), ("tailSize", "8388608".to_owned())];
+    let node = Node::start(&NodeOptions { open_files: Some(LIMIT), more, ..NodeOptions::default() });
+    let mut client = Client::connect(&node.broker(0))?;
+    client.create_topic("large", 1)?;
+    let idle: Vec<TcpStream> =
+        (0..LIMIT + 60).map(|_| TcpStream::connect(node.broker(0))).collect::<io::Result<_>>()?;
+    for number in 0..200 {
+        assert_eq!(client.send("large", 0, &vec![1; 100 << 10])?.code, 0, "message {number}");
+    }
+    let text = node.process().log_text();
+    assert!(text.contains("as many as it may"), "no word of the connections that were refused:\n{text}");
+    drop(idle);
+    harness::wait_for("room for a newcomer", || Client::connect(&node.broker(0)).ok()?.max_offset("large", 0).ok());
+    Ok(())
+}
+
+/// The system lets the process open nothing more for a while: what was acknowledged stays, and sends go on afterwards.
+#[test]
+fn the_log_waits_for_descriptors() -> io::Result<()> {
+    let more = vec![("mappedFileSizeCommitLog", "4194304".to_owned()), ("tailSize", "8388608".to_owned())];
+    let node = Node::start(&NodeOptions { more, ..NodeOptions::default() });
+    let mut client = Client::connect(&node.broker(0))?;
+    client.create_topic("large", 1)?;
+    let limit = |soft: u64| -> io::Result<()> {
+        let id = node.process().id().to_string();
+        let done = Command::new("prlimit").args(["--pid", &id, &format!("--nofile={soft}:")]).status()?;
+        if done.success() { Ok(()) } else { Err(io::Error::other("prlimit failed")) }
+    };
+    client.send("large", 0, b"before")?;
+    limit(10)?;
+    let address = node.broker(0);
+    let producer = thread::spawn(move || -> io::Result<Client> {
+        for _ in 0..200 {
+            client.send("large", 0, &vec![1; 100 << 10])?;
+        }
+        Ok(client)
+    });
+    harness::wait_for("word that the log waits", || {
+        node.process().log_text().contains("the log waits for a free descriptor").then_some(())
+    });
+    limit(1024)?;
+    let mut client = producer.join().expect("no assertion failed")?;
+    assert_eq!(client.max_offset("large", 0)?, 201);
+    assert_eq!(Client::connect(&address)?.read_queue("large", 0, 0)?.len(), 201);
     Ok(())
 }

@@ -27,6 +27,7 @@ use ringmq::letter::{Metadata, StopReason, ToControl, ToShard};
 use ringmq::log::{FlushPolicy, LogSettings};
 use ringmq::model::{BrokerId, Epoch, Role, ShardId, TopicName, UnixMs};
 use ringmq::protocol::body::{DataVersion, TopicConfig, TopicTable};
+use ringmq::shard::descriptors::Descriptors;
 use ringmq::shard::{self, ShardHandle, ShardSettings};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -58,6 +59,7 @@ impl Shard {
             bind_ip: LOOPBACK,
             port: 0,
             ha_port,
+            descriptors: Descriptors { clients: 1000, links: 16, name_server: 0 },
             tail_folder: PathBuf::from("/dev/shm"),
             tail_bytes: 8 << 20,
             log: LogSettings {

@@ -18,6 +18,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use ringmq::broker::outbox::Outbox;
 use ringmq::disk::{Disk, blocking};
+use ringmq::limits::CONNECTIONS_MAX;
 use ringmq::model::{ConnectionId, FastMap, MonoNs};
 use ringmq::net::{Host, Listeners, Net, Service};
 use ringmq::protocol::frame::{CloseReason, RawFrame};
@@ -269,7 +270,7 @@ where
 {
     on_shard(name, |runtime| async move {
         let service = Echo::new(runtime.watch.clone());
-        let net = Net::new(service.clone(), runtime.queues.request);
+        let net = Net::new(service.clone(), runtime.queues.request, CONNECTIONS_MAX);
         *service.net.borrow_mut() = Rc::downgrade(&net);
         let listeners = Listeners::bind(LOOPBACK, 0).await.expect("a free pair");
         let address = SocketAddr::new(LOOPBACK, listeners.port());
@@ -470,7 +471,7 @@ fn thousands_of_idle_connections_cost_no_read_buffers() {
 fn a_service_that_refuses_is_not_given_frames_until_it_resumes() {
     on_shard("refusal", |runtime| async move {
         let service = Echo::new(runtime.watch.clone());
-        let net = Net::new(service.clone(), runtime.queues.request);
+        let net = Net::new(service.clone(), runtime.queues.request, CONNECTIONS_MAX);
         *service.net.borrow_mut() = Rc::downgrade(&net);
         let listeners = Listeners::bind(LOOPBACK, 0).await.expect("a free pair");
         let address = SocketAddr::new(LOOPBACK, listeners.port());

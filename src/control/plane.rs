@@ -71,6 +71,8 @@ pub struct NameServerPlan {
     pub config: NamesrvConfig,
     /// The key of its port, for error messages.
     pub port_key: &'static str,
+    /// How many connections it may have.
+    pub connections_max: usize,
 }
 
 /// One shard as the control plane knows it.
@@ -158,7 +160,8 @@ impl Plane {
         LocalSet::new().block_on(&self.runtime, restore::kept_by_replicas(identities, name_servers))
     }
 
-    /// Runs a node until a signal, or until all its shards have failed.
+    /// Runs a node until a signal, or until a shard has failed: the others are stopped in order then, so that whoever supervises the
+    /// process sees it.
     #[must_use]
     pub fn run_node(self, plan: NodePlan, ready: impl FnOnce(Ready)) -> Outcome {
         let Plane { runtime, clock, server, signals } = self;
@@ -185,7 +188,7 @@ async fn bind(plan: NameServerPlan, clock: Clock) -> Result<(Server, TcpListener
         key: plan.port_key,
     })?;
     let machine = NameServer::new(clock.now(), plan.config, kv);
-    Ok((Server::new(machine, clock), listener))
+    Ok((Server::new(machine, clock, plan.connections_max), listener))
 }
 
 /// SIGTERM, SIGINT, and SIGHUP, which a terminal sends when it closes: RocketMQ's broker stops in order then as well. Whoever was told to live on
@@ -310,7 +313,14 @@ impl Node {
             let deadline = self.announcer.borrow().deadline();
             tokio::select! {
                 message = self.from_shards.recv() => match message {
-                    Some(message) => self.hear(message),
+                    Some(message) => {
+                        let has_failed = matches!(&message, ToControl::Stopped { why: StopReason::Failed(_), .. });
+                        self.hear(message);
+                        if has_failed && stop_deadline.is_none() {
+                            self.stop_shards();
+                            stop_deadline = Instant::now().checked_add(SHARDS_STOP_WITHIN);
+                        }
+                    }
                     None => break,
                 },
                 // Without name servers there is no link, and this branch rests.

@@ -45,6 +45,7 @@ const READ_APART_BYTES: usize = 64 * 1024;
 pub struct Server {
     machine: Rc<RefCell<NameServer>>,
     clock: Clock,
+    connections_max: usize,
     counts: Rc<ServerCounts>,
     /// One large frame at a time is in memory beyond the budget of unfinished ones.
     large_frames: Rc<Semaphore>,
@@ -79,11 +80,12 @@ enum Closed {
 }
 
 impl Server {
-    /// A server around `machine`.
+    /// A server around `machine` with at most `connections_max` connections.
     #[must_use]
-    pub fn new(machine: NameServer, clock: Clock) -> Server {
+    pub fn new(machine: NameServer, clock: Clock, connections_max: usize) -> Server {
         let machine = Rc::new(RefCell::new(machine));
-        Server { machine, clock, counts: Rc::default(), large_frames: Rc::new(Semaphore::new(1)) }
+        let connections_max = connections_max.min(NAMESRV_CONNECTIONS_MAX);
+        Server { machine, clock, connections_max, counts: Rc::default(), large_frames: Rc::new(Semaphore::new(1)) }
     }
 
     /// Accepts connections until the task is dropped; each is a local task of its own. Must run in a `LocalSet`.
@@ -103,7 +105,7 @@ impl Server {
 
     fn accepted(&self, stream: TcpStream, peer: SocketAddr) {
         let open = self.counts.connections.get();
-        if open >= NAMESRV_CONNECTIONS_MAX {
+        if open >= self.connections_max {
             warn!(%peer, open, "connection refused: the name server has as many as it may");
             return;
         }

@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use glommio::GlommioError;
@@ -18,7 +19,9 @@ use glommio::sync::Semaphore;
 use thiserror::Error;
 
 use super::{blocking, device, store};
-use crate::limits::{DISK_BLOCK_BYTES, OPEN_FILES_MAX, READ_CHUNK_BYTES, ZERO_WRITE_BYTES};
+use crate::limits::{
+    DISK_BLOCK_BYTES, OPEN_FILES_MAX, OPEN_RETRY_MS, READ_CHUNK_BYTES, REFUSED_SAID_MS, ZERO_WRITE_BYTES,
+};
 
 /// An operation on a file failed.
 #[derive(Debug, Error)]
@@ -41,6 +44,21 @@ impl DiskError {
     #[must_use]
     pub fn is_no_space(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
+    /// Whether the process (`EMFILE`) or the system (`ENFILE`) has as many files open as it may.
+    fn is_out_of_descriptors(&self) -> bool {
+        let errno = self.source.raw_os_error();
+        [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].iter().any(|known| errno == Some(known.raw_os_error()))
+    }
+
+    /// Whether nothing has happened, because the file could not even be opened, and a human or time may change that.
+    #[must_use]
+    pub fn has_not_begun(&self) -> bool {
+        let errno = self.source.raw_os_error();
+        let may_change =
+            [rustix::io::Errno::ACCESS, rustix::io::Errno::PERM, rustix::io::Errno::ROFS, rustix::io::Errno::NOMEM];
+        self.operation == "open" && may_change.iter().any(|known| errno == Some(known.raw_os_error()))
     }
 }
 
@@ -428,18 +446,42 @@ impl Disk {
         Ok(durable)
     }
 
+    /// Opens a file. Where there is no free descriptor, in the process or in the system, it waits until there is one: nothing was written, so
+    /// nothing is lost, and an error here would stop the shard for what others have open.
     async fn open_file(&self, path: &Path, options: &OpenOptions) -> Result<Rc<DmaFile>, DiskError> {
-        let _names = self.names_held().await;
         let full = self.folder.join(path);
-        options.dma_open(&full).await.map(Rc::new).map_err(|error| failed("open", path, &error))
+        let mut tries = 0_u64;
+        loop {
+            let opened = {
+                let _names = self.names_held().await;
+                options.dma_open(&full).await.map(Rc::new).map_err(|error| failed("open", path, &error))
+            };
+            match opened {
+                Err(error) if error.is_out_of_descriptors() => {
+                    if tries.is_multiple_of(REFUSED_SAID_MS / OPEN_RETRY_MS) {
+                        tracing::error!(%error, "the log waits for a free descriptor; close connections or raise the limit of open files");
+                    }
+                    tries += 1;
+                    self.forget_oldest();
+                    glommio::timer::sleep(Duration::from_millis(OPEN_RETRY_MS)).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Closes the file that was used longest ago, as soon as nobody uses it.
+    fn forget_oldest(&self) {
+        let mut open = self.open.borrow_mut();
+        let oldest = open.iter().min_by_key(|(_, file)| file.used).map(|(path, _)| path.clone());
+        oldest.and_then(|path| open.remove(&path));
     }
 
     fn remember(&self, path: &Path, file: Rc<DmaFile>) {
-        let mut open = self.open.borrow_mut();
-        if open.len() >= OPEN_FILES_MAX {
-            let oldest = open.iter().min_by_key(|(_, file)| file.used).map(|(path, _)| path.clone());
-            oldest.and_then(|path| open.remove(&path));
+        if self.open.borrow().len() >= OPEN_FILES_MAX {
+            self.forget_oldest();
         }
+        let mut open = self.open.borrow_mut();
         open.insert(path.to_owned(), OpenFile { file, durable: None, used: self.next_use() });
     }
 

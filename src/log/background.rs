@@ -102,11 +102,11 @@ impl Log {
                     self.background.retry_at = None;
                 }
                 if matches!(work, Work::Prepare { .. }) && std::mem::take(&mut self.background.lacks_segment) {
-                    tracing::info!(at = %self.appended(), "the disk has room again");
+                    tracing::info!(at = %self.appended(), "there is a next segment again");
                 }
                 self.done(work);
             }
-            Err(IoError::NoSpace) => self.no_space(work),
+            Err(error @ (IoError::NoSpace | IoError::NotBegun { .. })) => self.try_again(work, error),
             Err(error) => {
                 let (file, what) = match work {
                     Work::Prepare { file, .. } => (file, "preparing"),
@@ -134,7 +134,8 @@ impl Log {
         }
     }
 
-    fn no_space(&mut self, work: Work) {
+    /// Nothing was written: the same is asked again later.
+    fn try_again(&mut self, work: Work, error: IoError) {
         self.background.retry_at = Some(self.now.mono.plus_ms(NO_SPACE_RETRY_MS));
         match work {
             Work::Write { .. } => self.index.write_failed(),
@@ -144,7 +145,7 @@ impl Log {
             // A master says so to whoever sends; a slave could only stand still.
             Work::Prepare { .. } => {
                 if !std::mem::replace(&mut self.background.lacks_segment, true) {
-                    tracing::warn!(at = %self.appended(), "the disk is full: there is no room for the next segment; free space, it is tried again every second");
+                    tracing::warn!(at = %self.appended(), %error, "there is no next segment; free space or let this user write, it is tried again every second");
                 }
             }
         }

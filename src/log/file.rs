@@ -70,6 +70,12 @@ pub enum IoError {
     /// The file system is full, or a quota is.
     #[error("no space left on the device")]
     NoSpace,
+    /// The file could not be opened, so nothing was read or written: it can be tried again.
+    #[error("not opened: {}", std::io::Error::from_raw_os_error(*errno))]
+    NotBegun {
+        /// The system's error number.
+        errno: i32,
+    },
     /// Anything else.
     #[error("{}", std::io::Error::from_raw_os_error(*errno))]
     Failed {

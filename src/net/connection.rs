@@ -18,8 +18,8 @@ use super::partial::{PartialBudget, Partials};
 use super::sleeper::Sleeper;
 use super::transport::{self, SocketEnd, Transport};
 use crate::limits::{
-    CONNECTION_IDLE_MS, CONNECTIONS_MAX, FRAME_WAIT_MS, FRAMES_PER_TURN_MAX, OUTBOX_BYTES_HIGH,
-    OUTBOX_BYTES_MAX, PARTIAL_ADDRESS_BYTES_MAX, PARTIAL_BYTES_MAX, SCRATCH_BYTES, STARVED_PER_TURN,
+    CONNECTION_IDLE_MS, CONNECTIONS_MAX, FRAME_WAIT_MS, FRAMES_PER_TURN_MAX, OUTBOX_BYTES_HIGH, OUTBOX_BYTES_MAX,
+    PARTIAL_ADDRESS_BYTES_MAX, PARTIAL_BYTES_MAX, REFUSED_SAID_MS, SCRATCH_BYTES, STARVED_PER_TURN,
 };
 use crate::model::{ConnectionId, MonoNs};
 use crate::protocol::frame::{CloseReason, FrameError};
@@ -74,6 +74,10 @@ pub struct Net<S> {
     service: Rc<S>,
     queue: TaskQueueHandle,
     connections: RefCell<BTreeMap<ConnectionId, Rc<ConnectionHandle>>>,
+    connections_max: usize,
+    /// Connections that were closed at once, since the last time that the log said so.
+    refused: Cell<u64>,
+    refused_said: Cell<Option<MonoNs>>,
     next_id: Cell<u64>,
     scratch: RefCell<Box<[u8]>>,
     partials: RefCell<Partials>,
@@ -87,13 +91,16 @@ pub struct Net<S> {
 }
 
 impl<S: Service> Net<S> {
-    /// No connections yet. Their tasks will run in `queue`.
+    /// No connections yet, and never more than `connections_max`. Their tasks will run in `queue`.
     #[must_use]
-    pub fn new(service: Rc<S>, queue: TaskQueueHandle) -> Rc<Net<S>> {
+    pub fn new(service: Rc<S>, queue: TaskQueueHandle, connections_max: usize) -> Rc<Net<S>> {
         Rc::new(Net {
             service,
             queue,
             connections: RefCell::default(),
+            connections_max: connections_max.min(CONNECTIONS_MAX),
+            refused: Cell::new(0),
+            refused_said: Cell::new(None),
             next_id: Cell::new(1),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             partials: RefCell::new(Partials::new(PartialBudget {
@@ -204,10 +211,11 @@ impl<S: Service> Net<S> {
 
     /// Takes an accepted socket.
     pub fn add(self: &Rc<Self>, stream: TcpStream) {
-        if self.is_closing.get() || self.count() >= CONNECTIONS_MAX {
-            if !self.is_closing.get() {
-                tracing::warn!(limit = CONNECTIONS_MAX, "a connection was closed: the shard has as many as it may");
-            }
+        if self.is_closing.get() {
+            return;
+        }
+        if self.count() >= self.connections_max {
+            self.refuse();
             return;
         }
         let Some(transport) = Transport::new(stream) else { return };
@@ -227,6 +235,21 @@ impl<S: Service> Net<S> {
             is_choked: false,
         };
         transport::spawn(self.queue, connection.run());
+    }
+
+    /// Says that there are too many connections; not for each of them, since there is no end of those that try again.
+    fn refuse(&self) {
+        self.refused.set(self.refused.get() + 1);
+        let now = self.service.now();
+        if self.refused_said.get().is_none_or(|said| now.ms_since(said) >= REFUSED_SAID_MS) {
+            self.refused_said.set(Some(now));
+            let count = self.refused.take();
+            tracing::warn!(
+                limit = self.connections_max,
+                count,
+                "connections were closed: the shard has as many as it may"
+            );
+        }
     }
 
     fn remove(&self, id: ConnectionId) {

@@ -68,6 +68,7 @@ pub struct Links<S> {
     service: Rc<S>,
     queue: TaskQueueHandle,
     links: RefCell<BTreeMap<LinkId, Rc<LinkHandle>>>,
+    links_max: usize,
     next_id: Cell<u64>,
     scratch: RefCell<Box<[u8]>>,
     is_closing: Cell<bool>,
@@ -76,13 +77,14 @@ pub struct Links<S> {
 }
 
 impl<S: LinkService> Links<S> {
-    /// No links yet. Their tasks will run in `queue`.
+    /// No links yet, and never more than `links_max`. Their tasks will run in `queue`.
     #[must_use]
-    pub fn new(service: Rc<S>, queue: TaskQueueHandle) -> Rc<Links<S>> {
+    pub fn new(service: Rc<S>, queue: TaskQueueHandle, links_max: usize) -> Rc<Links<S>> {
         Rc::new(Links {
             service,
             queue,
             links: RefCell::default(),
+            links_max: links_max.min(HA_LINKS_MAX),
             next_id: Cell::new(1),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             is_closing: Cell::new(false),
@@ -154,7 +156,7 @@ impl<S: LinkService> Links<S> {
     /// Takes a connected socket.
     pub fn add(self: &Rc<Self>, stream: TcpStream) {
         // Those beyond the bound have not said anything either; the service closes the oldest of those that say nothing.
-        if self.is_closing.get() || self.count() >= HA_LINKS_MAX {
+        if self.is_closing.get() || self.count() >= self.links_max {
             return;
         }
         let Some(transport) = Transport::new(stream) else { return };

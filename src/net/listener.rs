@@ -23,7 +23,7 @@ use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
 use thiserror::Error;
 
 use super::{LinkService, Links, Net, Service};
-use crate::limits::{ACCEPT_QUEUE_MAX, ACCEPT_WAIT_MS};
+use crate::limits::{ACCEPT_QUEUE_MAX, ACCEPT_WAIT_MS, REFUSED_SAID_MS};
 
 /// How far the VIP port lies below the main one. Source: RocketMQ `MixAll.brokerVIPChannel`.
 const VIP_BELOW: u16 = 2;
@@ -269,16 +269,25 @@ fn free_port(address: IpAddr) -> Result<u16, ListenError> {
 }
 
 async fn accept(listener: &TcpListener, take: impl Fn(TcpStream), is_closed: impl Fn() -> bool) {
+    let mut failed = 0_u64;
     loop {
         let accepted = listener.accept().await;
         if is_closed() {
             return;
         }
         match accepted {
-            Ok(stream) => take(stream),
+            Ok(stream) => {
+                if std::mem::take(&mut failed) > 0 {
+                    tracing::info!("connections are accepted again");
+                }
+                take(stream);
+            }
             Err(error) => {
                 // Out of descriptors, or the peer gave up: both come back at once, so asking again at once would spin.
-                tracing::warn!(%error, "a connection could not be accepted");
+                if failed.is_multiple_of(REFUSED_SAID_MS / ACCEPT_WAIT_MS) {
+                    tracing::warn!(%error, "a connection could not be accepted; it is tried again");
+                }
+                failed += 1;
                 glommio::timer::sleep(Duration::from_millis(ACCEPT_WAIT_MS)).await;
             }
         }

@@ -33,7 +33,7 @@ pub const ROUTE_TOPICS_MAX: usize = 1_000_000;
 /// Entries of a name server's key-value configuration.
 pub const KV_ENTRIES_MAX: usize = 100_000;
 
-/// Connections that a name server keeps open.
+/// Connections that a name server keeps open at most; fewer if the process may not have so many files open.
 pub const NAMESRV_CONNECTIONS_MAX: usize = 20_000;
 
 /// Bytes that a name server holds of frames that are not whole yet, over all connections.
@@ -300,7 +300,7 @@ const _: () = assert!(STREAM_BLOCK_BYTES.is_multiple_of(DISK_BLOCK_BYTES as u64)
 /// Buffer that all connections of a shard read into, one after the other.
 pub const SCRATCH_BYTES: usize = 256 * 1024;
 
-/// Connections of a shard. One more is closed at once.
+/// Connections of a shard at most; fewer if the process may not have so many files open. One more is closed at once.
 pub const CONNECTIONS_MAX: usize = 50_000;
 
 /// Bytes of an unfinished frame that every connection may hold: nearly all requests are smaller, so they need nothing of the budget.
@@ -339,6 +339,22 @@ pub const CONNECTION_IDLE_MS: u64 = 120_000;
 
 /// Bytes waiting for one connection beyond which it is closed: it has long ceased to be read, but what was asked before still answers.
 pub const OUTBOX_BYTES_MAX: usize = 48 * 1024 * 1024;
+
+/// Open files and sockets of a process that belong to no shard: standard streams, signals, the event loop, files that are being replaced.
+pub const DESCRIPTORS_OF_PROCESS: usize = 64;
+
+/// Open files of a shard that no client can take: each file of the log twice (written, and written durably), rings, listening sockets, the
+/// tail, tables on their way to the disk, connections to name servers.
+pub const DESCRIPTORS_OF_SHARD: usize = 2 * OPEN_FILES_MAX + 64;
+
+/// Clients that a shard has room for at least; with fewer open files allowed, a node does not start.
+pub const CLIENTS_PER_SHARD_MIN: usize = 32;
+
+/// How often a connection that is refused is worth a line in the log.
+pub const REFUSED_SAID_MS: u64 = 10_000;
+
+/// How long an open waits that found no free descriptor, in the process or in the system, until it tries again.
+pub const OPEN_RETRY_MS: u64 = 50;
 
 /// Connections that wait to be accepted. The kernel's own bound (`net.core.somaxconn`) may be lower.
 pub const ACCEPT_QUEUE_MAX: i32 = 4096;

@@ -15,6 +15,7 @@
 //! | tables | background | topics, groups and consumer offsets to their files |
 
 pub mod cpus;
+pub mod descriptors;
 mod event;
 mod life;
 mod links;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
+use super::descriptors::Descriptors;
 use super::event::Event;
 use super::runtime::Runtime;
 use super::work::Fetches;
@@ -113,11 +114,12 @@ impl Shard {
         listeners: OpenListeners,
         replicas: Option<ReplicaListener>,
         mailbox: ShardReceiver,
+        descriptors: Descriptors,
     ) {
         let queues = self.runtime.queues;
-        let net = Net::new(self.clone(), queues.request);
+        let net = Net::new(self.clone(), queues.request, descriptors.clients);
         assert!(self.net.set(Rc::downgrade(&net)).is_ok(), "a shard serves once");
-        let links = Links::new(self.clone(), queues.request);
+        let links = Links::new(self.clone(), queues.request, descriptors.links);
         assert!(self.links.set(Rc::downgrade(&links)).is_ok(), "a shard serves once");
         self.act("start", |broker, now, out| broker.handle_start(now, out));
         let spawn = |queue, task: std::pin::Pin<Box<dyn Future<Output = ()>>>| self.runtime.spawn(queue, task);

@@ -86,6 +86,16 @@ pub enum RuntimeError {
         /// What glommio said.
         reason: String,
     },
+    /// The limit of open files is too low for the logs and a few clients.
+    #[error(
+        "the limit of open files is {found}, at least {needed} are needed; set `LimitNOFILE=1048576` (systemd), `--ulimit nofile=1048576` (Docker) or `ulimit -Hn`"
+    )]
+    OpenFiles {
+        /// The limit.
+        found: usize,
+        /// What is needed.
+        needed: usize,
+    },
     /// The limit of locked memory is below what glommio takes at all.
     #[error(
         "the limit of locked memory is {found} bytes, at least {needed} are needed; set `LimitMEMLOCK=infinity` (systemd), `--ulimit memlock=-1` (Docker) or `ulimit -l unlimited`"
@@ -148,14 +158,16 @@ pub fn abort_on_panic() {
     }));
 }
 
-/// Raises the limit of open files to what is allowed: each connection is one.
-pub fn raise_open_files() {
+/// Raises the limit of open files to what is allowed, since each connection is one. Returns the limit.
+pub fn raise_open_files() -> u64 {
     use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+    let found = getrlimit(Resource::Nofile);
+    let mut raised = found;
+    raised.current = raised.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// Starts the executor on a thread of its own and runs `main` on it to its end. If the executor cannot be made, `failed` is told.

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 
 use thiserror::Error;
 
+use super::descriptors::Descriptors;
 use super::pump::{Ending, Shard};
 use super::runtime::{self, ExecutorPlan, Runtime, RuntimeError};
 use super::{life, open, stop};
@@ -34,6 +35,8 @@ pub struct ShardSettings {
     pub port: u16,
     /// Port for replicas. 0: any free one.
     pub ha_port: u16,
+    /// How many connections it may have.
+    pub descriptors: Descriptors,
     /// Folder of the tail file, a tmpfs. Key: `tailPath`.
     pub tail_folder: PathBuf,
     /// Bytes of the tail ring: a power of two. Key: `tailSize`.
@@ -122,7 +125,7 @@ pub struct ShardHandle {
     thread: JoinHandle<Option<StopReason>>,
 }
 
-/// Starts a shard's thread. Call [`runtime::check`], [`runtime::raise_open_files`] and [`runtime::abort_on_panic`] once before.
+/// Starts a shard's thread. Call [`runtime::check`], [`Descriptors::of_process`] and [`runtime::abort_on_panic`] once before.
 ///
 /// It says [`ToControl::Listening`] when it serves and [`ToControl::Stopped`] as its last word. [`crate::letter::ToShard::Stop`], or the
 /// end of the mailbox, stops it.
@@ -206,7 +209,7 @@ async fn run(
     };
     let shard = Shard::new(id, runtime, opened.disk, opened.broker, control);
     shard.tell_control(ToControl::Listening { shard: id, address, tail_survives_kill: ready.tail_survives_kill });
-    Rc::clone(&shard).serve(listeners, replicas, mailbox);
+    Rc::clone(&shard).serve(listeners, replicas, mailbox, settings.descriptors);
     drop(tell_ready.send(Ok(ready)));
     loop {
         let reason = match shard.end_wanted().await {

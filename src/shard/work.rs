@@ -21,6 +21,8 @@ const EIO: i32 = 5;
 pub(super) fn io_error(error: &DiskError) -> IoError {
     if error.is_no_space() {
         IoError::NoSpace
+    } else if error.has_not_begun() {
+        IoError::NotBegun { errno: error.source.raw_os_error().unwrap_or(EIO) }
     } else {
         IoError::Failed { errno: error.source.raw_os_error().unwrap_or(EIO) }
     }

@@ -33,6 +33,8 @@ pub(crate) struct NodeOptions {
     pub(crate) store_dir: Option<PathBuf>,
     /// Further lines of the configuration: key, value.
     pub(crate) more: Vec<(&'static str, String)>,
+    /// Files and sockets that the process may have open, if not as many as this one.
+    pub(crate) open_files: Option<u64>,
     /// Environment variables of the process.
     pub(crate) environment: Vec<(&'static str, String)>,
 }
@@ -47,6 +49,7 @@ impl Default for NodeOptions {
             name_servers: None,
             store_dir: None,
             more: Vec::new(),
+            open_files: None,
             environment: Vec::new(),
         }
     }
@@ -121,7 +124,15 @@ impl Node {
         }
         self.starts += 1;
         let log = self.folder.path().join(format!("output-{}.log", self.starts));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+        let program = env!("CARGO_BIN_EXE_ringmq");
+        let mut command = match self.options.open_files {
+            None => Command::new(program),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", "ulimit -n \"$1\" && shift && exec \"$@\"", "sh", &limit.to_string(), program]);
+                shell
+            }
+        };
         command.arg(if self.options.name_servers.is_some() { "broker" } else { "all" }).arg("-c").arg(&config);
         command.envs(self.options.environment.iter().map(|(name, value)| (name, value)));
         Process::start("ringmq", command, &log)
