@@ -186,3 +186,40 @@ fn the_log_waits_for_descriptors() -> io::Result<()> {
     assert_eq!(Client::connect(&address)?.read_queue("large", 0, 0)?.len(), 201);
     Ok(())
 }
+
+/// Ids, groups and subscriptions of megabytes are refused, and cost nothing afterwards.
+#[test]
+fn what_clients_say_of_themselves_is_bounded_in_bytes() -> io::Result<()> {
+    let options = NodeOptions { more: vec![("tailSize", "8388608".to_owned())], ..NodeOptions::default() };
+    let (node, neighbour) = begin(&options)?;
+    let heartbeat = |id: &str, groups: &[String], expression: &str| {
+        let producers: Vec<_> = groups.iter().map(|group| serde_json::json!({ "groupName": group })).collect();
+        let subscription = serde_json::json!({
+            "topic": "neighbour", "subString": expression, "tagsSet": [], "codeSet": [], "subVersion": 1, "expressionType": "TAG",
+        });
+        let consumer = serde_json::json!({
+            "groupName": "crowd", "consumeType": "CONSUME_PASSIVELY", "messageModel": "CLUSTERING",
+            "consumeFromWhere": "CONSUME_FROM_LAST_OFFSET", "subscriptionDataSet": [subscription],
+        });
+        let body = serde_json::json!({ "clientID": id, "producerDataSet": producers, "consumerDataSet": [consumer] });
+        Frame::request(harness::code::HEART_BEAT).body(body.to_string())
+    };
+    let mut strangers = Vec::new();
+    for number in 0..20 {
+        let mut stranger = Client::connect(&node.broker(0))?;
+        let long = "i".repeat(12 << 20);
+        assert_ne!(stranger.call(heartbeat(&long, &[], "*"))?.code, 0, "a client id of 12 MiB");
+        let groups: Vec<String> = (0..100).map(|group| format!("{number}-{group}-{}", "g".repeat(64 << 10))).collect();
+        assert_ne!(stranger.call(heartbeat("id", &groups, "*"))?.code, 0, "groups of 64 KiB");
+        assert_ne!(stranger.call(heartbeat("id", &[], &"e".repeat(8 << 20)))?.code, 0, "an expression of 8 MiB");
+        strangers.push(stranger);
+    }
+    // Whoever asks about them is answered at once, and hears of what was taken.
+    let mut client = Client::connect(&node.broker(0))?;
+    client.set_timeout(Duration::from_secs(3))?;
+    client.call(Frame::request(harness::code::GET_CONSUMER_LIST_BY_GROUP).ext("consumerGroup", "crowd"))?;
+    neighbour.end()?;
+    let resident = harness::resident_mb_max(node.process().id())?;
+    assert!(resident <= 512, "{resident} MiB resident");
+    Ok(())
+}

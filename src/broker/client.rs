@@ -9,7 +9,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::filter::TagFilter;
-use crate::limits::{EXPRESSION_BYTES_MAX, GROUPS_PER_CONNECTION_MAX, SUBSCRIPTIONS_PER_GROUP_MAX};
+use crate::limits::{
+    CLIENT_BYTES_MAX, CLIENT_BYTES_PER_CONNECTION_MAX, EXPRESSION_BYTES_MAX, GROUP_NAME_BYTES_MAX,
+    GROUPS_PER_CONNECTION_MAX, MEMBER_BYTES, SUBSCRIPTION_BYTES, SUBSCRIPTIONS_PER_GROUP_MAX, TAG_BYTES,
+};
 use crate::model::{ClientId, ConnectionId, FastMap, GroupName, MonoNs, TopicName};
 use crate::protocol::body::{
     ConsumeFromWhere, ConsumeType, ConsumerData, ExpressionType, MessageModel, SubscriptionData,
@@ -57,6 +60,8 @@ pub struct ConsumerGroup {
     pub from_where: ConsumeFromWhere,
     /// Of the last full heartbeat of the second version.
     fingerprint: i32,
+    /// What its subscriptions weigh.
+    bytes: usize,
 }
 
 impl ConsumerGroup {
@@ -102,7 +107,8 @@ impl ConsumerGroup {
             }
         }
         let before = self.subscriptions.len();
-        self.subscriptions.retain(|topic, _| data.subscriptions.iter().any(|wanted| wanted.topic == *topic));
+        let wanted: BTreeSet<&TopicName> = data.subscriptions.iter().map(|wanted| &wanted.topic).collect();
+        self.subscriptions.retain(|topic, _| wanted.contains(topic));
         (is_changed | (self.subscriptions.len() != before), not_kept)
     }
 }
@@ -147,13 +153,53 @@ pub enum NotKept {
         /// How long it is.
         bytes: usize,
     },
+    /// A name that no stock client has.
+    #[error("a group of {bytes} bytes was not taken: at most {GROUP_NAME_BYTES_MAX} are")]
+    LongGroup {
+        /// How long it is.
+        bytes: usize,
+    },
+    /// Too many bytes of one connection, or of all.
+    #[error(
+        "group {group} was not taken: a client's groups and subscriptions may have {CLIENT_BYTES_PER_CONNECTION_MAX} bytes, those of all {CLIENT_BYTES_MAX}"
+    )]
+    Bytes {
+        /// Which.
+        group: GroupName,
+    },
 }
 
 #[derive(Debug)]
 struct Connected {
     peer: SocketAddr,
-    producer_groups: BTreeSet<GroupName>,
-    consumer_groups: BTreeSet<GroupName>,
+    /// With what each weighs.
+    producer_groups: BTreeMap<GroupName, usize>,
+    consumer_groups: BTreeMap<GroupName, Weight>,
+    /// What all of them weigh.
+    bytes: usize,
+}
+
+/// What a membership weighs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Weight {
+    member: usize,
+    /// What the group's subscriptions weigh, as this client said them. They are kept once a group, so the shard counts them there.
+    subscriptions: usize,
+}
+
+impl Weight {
+    fn sum(self) -> usize {
+        self.member + self.subscriptions
+    }
+}
+
+fn member_bytes(group: &GroupName, member: &Member) -> usize {
+    MEMBER_BYTES + group.as_str().len() + member.client.as_str().len()
+}
+
+fn subscription_bytes(data: &SubscriptionData) -> usize {
+    let tags: usize = data.tags.iter().map(|tag| tag.len() + TAG_BYTES).sum();
+    SUBSCRIPTION_BYTES + data.topic.as_str().len() + data.expression.len() + tags + data.codes.len() * TAG_BYTES
 }
 
 /// What a heartbeat has changed in one consumer group.
@@ -173,12 +219,15 @@ pub struct Clients {
     connections: FastMap<ConnectionId, Connected>,
     producers: BTreeMap<GroupName, BTreeMap<ConnectionId, Member>>,
     consumers: BTreeMap<GroupName, ConsumerGroup>,
+    /// What members and subscriptions weigh.
+    bytes: usize,
 }
 
 impl Clients {
     /// A connection was accepted.
     pub fn connect(&mut self, connection: ConnectionId, peer: SocketAddr) {
-        let fresh = Connected { peer, producer_groups: BTreeSet::new(), consumer_groups: BTreeSet::new() };
+        let (producer_groups, consumer_groups) = (BTreeMap::new(), BTreeMap::new());
+        let fresh = Connected { peer, producer_groups, consumer_groups, bytes: 0 };
         self.connections.insert(connection, fresh);
     }
 
@@ -192,6 +241,12 @@ impl Clients {
     #[must_use]
     pub fn peer(&self, connection: ConnectionId) -> Option<SocketAddr> {
         self.connections.get(&connection).map(|connection| connection.peer)
+    }
+
+    /// What members and subscriptions weigh.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Number of connections.
@@ -209,16 +264,24 @@ impl Clients {
     /// A connection is gone. Returns the consumer groups that have lost a member.
     pub fn disconnect(&mut self, connection: ConnectionId) -> Vec<GroupName> {
         let Some(gone) = self.connections.remove(&connection) else { return Vec::new() };
-        for group in &gone.producer_groups {
+        for (group, bytes) in &gone.producer_groups {
             remove_producer(&mut self.producers, group, connection);
+            self.bytes -= bytes;
         }
-        gone.consumer_groups.into_iter().filter(|group| self.remove_consumer(group, connection)).collect()
+        let mut lost = Vec::new();
+        for (group, weight) in gone.consumer_groups {
+            self.bytes -= weight.member;
+            if self.remove_consumer(&group, connection) {
+                lost.push(group);
+            }
+        }
+        lost
     }
 
     /// A heartbeat names a producer group.
     ///
     /// # Errors
-    /// [`NotKept::Group`].
+    /// [`NotKept`], by a bound.
     pub fn register_producer(
         &mut self,
         connection: ConnectionId,
@@ -227,10 +290,21 @@ impl Clients {
     ) -> Result<(), NotKept> {
         // A connection that is gone needs no answer.
         let Some(known) = self.connections.get_mut(&connection) else { return Ok(()) };
-        if known.producer_groups.len() >= GROUPS_PER_CONNECTION_MAX && !known.producer_groups.contains(&group) {
+        if group.as_str().len() > GROUP_NAME_BYTES_MAX {
+            return Err(NotKept::LongGroup { bytes: group.as_str().len() });
+        }
+        if known.producer_groups.len() >= GROUPS_PER_CONNECTION_MAX && !known.producer_groups.contains_key(&group) {
             return Err(NotKept::Group { group });
         }
-        known.producer_groups.insert(group.clone());
+        let (before, after) =
+            (known.producer_groups.get(&group).copied().unwrap_or_default(), member_bytes(&group, &member));
+        let of_connection = known.bytes - before + after;
+        let of_all = self.bytes - before + after;
+        if after > before && (of_connection > CLIENT_BYTES_PER_CONNECTION_MAX || of_all > CLIENT_BYTES_MAX) {
+            return Err(NotKept::Bytes { group });
+        }
+        (known.bytes, self.bytes) = (of_connection, of_all);
+        known.producer_groups.insert(group.clone(), after);
         self.producers.entry(group).or_default().insert(connection, member);
         Ok(())
     }
@@ -248,12 +322,30 @@ impl Clients {
         let mut registered =
             Registered { is_changed: false, wants_subscriptions: without_subscriptions, not_kept: None };
         let Some(known) = self.connections.get_mut(&connection) else { return registered };
-        if known.consumer_groups.len() >= GROUPS_PER_CONNECTION_MAX && !known.consumer_groups.contains(&data.group) {
+        if known.consumer_groups.len() >= GROUPS_PER_CONNECTION_MAX && !known.consumer_groups.contains_key(&data.group)
+        {
             registered.not_kept = Some(NotKept::Group { group: data.group.clone() });
             return registered;
         }
+        let before = known.consumer_groups.get(&data.group).copied().unwrap_or_default();
+        let kept_before = self.consumers.get(&data.group).map_or(0, |group| group.bytes);
+        let subscriptions = data.subscriptions.iter().take(SUBSCRIPTIONS_PER_GROUP_MAX).map(subscription_bytes).sum();
+        let after = Weight {
+            member: member_bytes(&data.group, &member),
+            subscriptions: if without_subscriptions { before.subscriptions } else { subscriptions },
+        };
+        let kept_after = if without_subscriptions { kept_before } else { subscriptions };
+        let of_connection = known.bytes - before.sum() + after.sum();
+        let of_all = self.bytes - before.member - kept_before + after.member + kept_after;
+        let is_more = of_connection > known.bytes || of_all > self.bytes;
+        if is_more && (of_connection > CLIENT_BYTES_PER_CONNECTION_MAX || of_all > CLIENT_BYTES_MAX) {
+            registered.not_kept = Some(NotKept::Bytes { group: data.group.clone() });
+            return registered;
+        }
+        known.bytes = of_connection;
+        self.bytes = self.bytes - before.member + after.member;
         let name = data.group.clone();
-        known.consumer_groups.insert(name.clone());
+        known.consumer_groups.insert(name.clone(), after);
         let group = self.consumers.entry(name).or_insert_with(|| ConsumerGroup {
             members: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
@@ -261,6 +353,7 @@ impl Clients {
             model: data.message_model,
             from_where: data.consume_from_where,
             fingerprint: 0,
+            bytes: 0,
         });
         group.consume_type = data.consume_type;
         group.model = data.message_model;
@@ -273,6 +366,10 @@ impl Clients {
         }
         group.fingerprint = fingerprint;
         let (is_changed, not_kept) = group.update_subscriptions(data);
+        // What is kept may be an older version of what was said.
+        let kept = group.subscriptions.values().map(|kept| subscription_bytes(&kept.data)).sum();
+        self.bytes = self.bytes - group.bytes + kept;
+        group.bytes = kept;
         Registered { is_changed: is_new | is_changed, wants_subscriptions: false, not_kept }
     }
 
@@ -285,11 +382,15 @@ impl Clients {
     ) -> Option<GroupName> {
         let known = self.connections.get_mut(&connection)?;
         if let Some(group) = producer_group.map(GroupName::from) {
-            known.producer_groups.remove(&group);
+            let bytes = known.producer_groups.remove(&group).unwrap_or_default();
+            known.bytes -= bytes;
+            self.bytes -= bytes;
             remove_producer(&mut self.producers, &group, connection);
         }
         let group = GroupName::from(consumer_group?);
-        known.consumer_groups.remove(&group);
+        let weight = known.consumer_groups.remove(&group).unwrap_or_default();
+        known.bytes -= weight.sum();
+        self.bytes -= weight.member;
         self.remove_consumer(&group, connection).then_some(group)
     }
 
@@ -342,6 +443,7 @@ impl Clients {
         let Some(known) = self.consumers.get_mut(group.as_str()) else { return false };
         let was_member = known.members.remove(&connection).is_some();
         if known.members.is_empty() {
+            self.bytes -= known.bytes;
             self.consumers.remove(group.as_str());
         }
         was_member

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::persist::Table;
 use super::{Broker, Output, Refusal};
-use crate::limits::GROUPS_MAX;
+use crate::limits::{CONFIG_BYTES_MAX, GROUPS_MAX};
 use crate::model::{GroupName, Now};
 use crate::protocol::body::{DataVersion, GroupTable, SubscriptionGroupConfig};
 use crate::protocol::code::ResponseCode;
@@ -72,6 +72,10 @@ impl Groups {
 
     /// Whether there is room for all of these.
     pub(super) fn check_room(&self, configs: &[SubscriptionGroupConfig]) -> Result<(), Refusal> {
+        if let Some(long) = configs.iter().find(|config| config.encode().len() > CONFIG_BYTES_MAX) {
+            let remark = format!("the settings of group {} have more than {CONFIG_BYTES_MAX} bytes", long.name);
+            return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
+        }
         let groups = &self.table.groups;
         let new = configs.iter().filter(|config| !groups.contains_key(&config.name)).count();
         if new > 0 && groups.len().saturating_add(new) > GROUPS_MAX {

@@ -4,7 +4,8 @@
 
 use super::client::{Member, NotKept};
 use super::{Asked, Broker, Handled, Output, Refusal};
-use crate::model::{GroupName, Now};
+use crate::limits::CLIENT_ID_BYTES_MAX;
+use crate::model::{ClientId, GroupName, Now};
 use crate::protocol::body::{ConsumerData, HeartbeatData, TopicConfig, consumer_list};
 use crate::protocol::code::{RequestCode, ResponseCode};
 use crate::protocol::frame::Encoding;
@@ -18,6 +19,16 @@ impl From<NotKept> for Refusal {
     }
 }
 
+/// A client id is kept with each group and each lock, and told in every list of members.
+pub(super) fn check_client(client: &ClientId) -> Result<(), Refusal> {
+    let bytes = client.as_str().len();
+    if bytes <= CLIENT_ID_BYTES_MAX {
+        return Ok(());
+    }
+    let remark = format!("a client id of {bytes} bytes: at most {CLIENT_ID_BYTES_MAX} are taken");
+    Err(Refusal::new(ResponseCode::InvalidParameter, remark))
+}
+
 impl Broker {
     /// HEART_BEAT 34. The answer waits until the retry topics of new groups can be found: consumers look them up at once.
     ///
@@ -29,6 +40,7 @@ impl Broker {
         beat: &HeartbeatData,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
+        check_client(&beat.client_id)?;
         let member = Member {
             client: beat.client_id.clone(),
             language: asked.language,

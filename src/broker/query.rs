@@ -2,12 +2,14 @@
 //!
 //! Source: RocketMQ `ConsumerManageProcessor`, `AdminBrokerProcessor`.
 
+use super::heartbeat::check_client;
 use super::{Asked, Broker, Handled, Output, Refusal};
 use crate::limits::OFFSETS_MAX;
 use crate::log::{BlockId, QueueIndex, Search, StoreTime};
 use crate::model::{QueueId, QueueOffset};
 use crate::protocol::body::{LockRequest, locked_queues};
 use crate::protocol::code::ResponseCode;
+use crate::protocol::message::check_group;
 use crate::protocol::reply::{ExtValue, Reply};
 use crate::protocol::request::{CommitOffsetRequest, ConsumerOffsetRequest, QueueRequest, SearchOffsetRequest};
 
@@ -191,6 +193,8 @@ impl Broker {
         request: &LockRequest,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
+        check_client(&request.client_id)?;
+        check_group(request.group.as_str())?;
         let mut locked = Vec::with_capacity(request.queues.len());
         for queue in &request.queues {
             let (group, client) = (&request.group, &request.client_id);

@@ -8,7 +8,7 @@ use slab::Slab;
 use super::Refusal;
 use super::ack::Ticket;
 use super::settings::BrokerSettings;
-use crate::limits::{TOPIC_QUEUES_MAX, TOPICS_MAX};
+use crate::limits::{CONFIG_BYTES_MAX, TOPIC_QUEUES_MAX, TOPICS_MAX};
 use crate::log::{Log, QueueIndex};
 use crate::model::{FastMap, QueueId, TopicName, UnixMs};
 pub use crate::protocol::body::perm;
@@ -111,6 +111,10 @@ impl Topics {
         for config in configs {
             if config.write_queues.max(config.read_queues) > TOPIC_QUEUES_MAX {
                 let remark = format!("topic {} would have more than {TOPIC_QUEUES_MAX} queues", config.name);
+                return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
+            }
+            if config.encode().len() > CONFIG_BYTES_MAX {
+                let remark = format!("the settings of topic {} have more than {CONFIG_BYTES_MAX} bytes", config.name);
                 return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
             }
             new += usize::from(!self.by_name.contains_key(&config.name));

@@ -132,6 +132,33 @@ pub const GROUPS_MAX: usize = 100_000;
 /// Producer and consumer groups that one connection may be a member of.
 pub const GROUPS_PER_CONNECTION_MAX: usize = 4_096;
 
+/// Longest client id. Stock clients make them of address, instance and unit, some 100 B.
+pub const CLIENT_ID_BYTES_MAX: usize = 1024;
+
+/// What a membership weighs beside its names: places in tables by group and by connection.
+pub const MEMBER_BYTES: usize = 256;
+
+/// What a subscription weighs beside its texts.
+pub const SUBSCRIPTION_BYTES: usize = 256;
+
+/// What a tag weighs beside its text, in the set of tags, in that of codes and in the filter.
+pub const TAG_BYTES: usize = 48;
+
+/// What the groups and subscriptions of one connection may weigh.
+pub const CLIENT_BYTES_PER_CONNECTION_MAX: usize = 5 * 1024 * 1024;
+
+/// What the groups and subscriptions of all clients of a shard may weigh.
+pub const CLIENT_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+const _: () = assert!(
+    2 * GROUPS_PER_CONNECTION_MAX * (MEMBER_BYTES + GROUP_NAME_BYTES_MAX + 128) <= CLIENT_BYTES_PER_CONNECTION_MAX,
+    "a client with an ordinary id may be a member of as many groups as it may"
+);
+const _: () = assert!(CLIENT_BYTES_PER_CONNECTION_MAX * 16 <= CLIENT_BYTES_MAX, "one client leaves room for others");
+
+/// Longest settings of one topic or group, as a table holds them: names, attributes, waits and subscriptions.
+pub const CONFIG_BYTES_MAX: usize = 16 * 1024;
+
 /// Topics that one consumer group may subscribe to.
 pub const SUBSCRIPTIONS_PER_GROUP_MAX: usize = 4_096;
 

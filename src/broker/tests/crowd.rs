@@ -1,7 +1,10 @@
 //! Many at once: each turn of a shard does a bounded amount of work, the rest follows in later turns, and one crowd does not hold up others.
 
 use super::*;
-use crate::limits::{HOLD_BYTES_PER_TURN, HOLDS_PER_CONNECTION_MAX, HOLDS_PER_TURN, OUTBOX_BYTES_HIGH};
+use crate::limits::{
+    CLIENT_BYTES_MAX, CLIENT_BYTES_PER_CONNECTION_MAX, CLIENT_ID_BYTES_MAX, CONFIG_BYTES_MAX, EXPRESSION_BYTES_MAX,
+    HOLD_BYTES_PER_TURN, HOLDS_PER_CONNECTION_MAX, HOLDS_PER_TURN, OUTBOX_BYTES_HIGH,
+};
 
 /// Held pulls of one queue, spread over connections.
 fn crowd(world: &mut World, topic: &str, tags: &str, count: usize) -> Vec<(ConnectionId, i32)> {
@@ -160,4 +163,83 @@ fn a_full_outbox_wakes_holds_with_nothing() {
     world.send(p, "T", 0, "", "x");
     let answer = world.answer(c, opaque).unwrap();
     assert_eq!((answer.code, answer.body.len()), (19, 0), "it asks again, and is told to wait");
+}
+
+/// A heartbeat of a consumer of `group` with `topics` subscriptions, each with a long expression.
+fn heavy_beat(group: &str, topics: usize) -> String {
+    let expression = "e".repeat(EXPRESSION_BYTES_MAX);
+    let subscriptions: Vec<String> = (0..topics)
+        .map(|topic| {
+            format!(
+                r#"{{"topic":"T{topic}","subString":"{expression}","tagsSet":[],"codeSet":[],"subVersion":1,"expressionType":"TAG"}}"#
+            )
+        })
+        .collect();
+    format!(
+        r#"{{"clientID":"c","consumerDataSet":[{{"groupName":"{group}","consumeType":"CONSUME_PASSIVELY","messageModel":"CLUSTERING","consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","subscriptionDataSet":[{}],"unitMode":false}}],"producerDataSet":[]}}"#,
+        subscriptions.join(",")
+    )
+}
+
+#[test]
+fn what_clients_say_is_bounded_by_connection_and_shard_and_freed_with_them() {
+    let mut world = World::new();
+    let mut connections = Vec::new();
+    let mut refused = 0;
+    let heaviest = CLIENT_BYTES_PER_CONNECTION_MAX / (EXPRESSION_BYTES_MAX + 1024);
+    for number in 0..CLIENT_BYTES_MAX / CLIENT_BYTES_PER_CONNECTION_MAX + 4 {
+        let c = world.connect();
+        connections.push(c);
+        let beat = heavy_beat(&format!("g{number}"), heaviest);
+        refused += usize::from(world.call(c, RequestCode::HeartBeat, &[], beat.as_bytes()).code != 0);
+        let more = heavy_beat(&format!("more{number}"), heaviest);
+        let answer = world.call(c, RequestCode::HeartBeat, &[], more.as_bytes());
+        assert_eq!(answer.code, 1, "one connection has its share: {}", answer.remark);
+        assert!(world.broker.clients.bytes() <= CLIENT_BYTES_MAX);
+    }
+    assert!(refused > 0 && refused < 6, "{refused} refused by what all may have");
+    // The same again weighs the same; what is smaller is taken, whoever is beside it.
+    let before = world.broker.clients.bytes();
+    let again = world.call(connections[0], RequestCode::HeartBeat, &[], heavy_beat("g0", heaviest).as_bytes());
+    assert_eq!((again.code, world.broker.clients.bytes()), (0, before));
+    assert_eq!(world.call(connections[0], RequestCode::HeartBeat, &[], heavy_beat("g0", 1).as_bytes()).code, 0);
+    assert!(world.broker.clients.bytes() < before);
+    for connection in connections {
+        world.disconnect(connection);
+    }
+    assert_eq!(world.broker.clients.bytes(), 0);
+}
+
+#[test]
+fn what_members_weigh_is_counted_through_leaving_and_expiry() {
+    let mut world = World::new();
+    let (a, b) = (world.connect(), world.connect());
+    world.heartbeat(a, "a@1", "g", "T");
+    let one = world.broker.clients.bytes();
+    world.heartbeat(b, "b@1", "g", "T");
+    world.heartbeat(b, "b@1", "g", "T");
+    let both = world.broker.clients.bytes();
+    assert!(one > 0 && both > one);
+    let leave = [("clientID", "b@1"), ("producerGroup", "pg"), ("consumerGroup", "g")];
+    world.call(b, RequestCode::UnregisterClient, &leave, b"");
+    assert_eq!(world.broker.clients.bytes(), one);
+    world.wait_ms(121_000);
+    world.wait_ms(10_000);
+    assert_eq!(world.broker.clients.bytes(), 0, "silent members are gone");
+}
+
+#[test]
+fn names_and_settings_of_megabytes_are_refused() {
+    let mut world = World::new();
+    world.make_topic("T", 1);
+    let c = world.connect();
+    let long = "i".repeat(CLIENT_ID_BYTES_MAX + 1);
+    let beat = heartbeat_body(&long, "g", "T", "CLUSTERING", 1);
+    assert_eq!(world.call(c, RequestCode::HeartBeat, &[], beat.as_bytes()).code, 29);
+    let lock = format!(
+        r#"{{"clientId":"{long}","consumerGroup":"g","mqSet":[{{"brokerName":"broker-a","queueId":0,"topic":"T"}}]}}"#
+    );
+    assert_eq!(world.call(c, RequestCode::LockBatchMq, &[], lock.as_bytes()).code, 29);
+    let group = format!(r#"{{"groupName":"g","attributes":{{"a":"{}"}}}}"#, "v".repeat(CONFIG_BYTES_MAX));
+    assert_ne!(world.call(c, RequestCode::UpdateAndCreateSubscriptiongroup, &[], group.as_bytes()).code, 0);
 }
