@@ -235,6 +235,16 @@ pub const JSON_NODES_MAX: usize = 100_000;
 /// only brokers and the store's own files come with tables.
 pub const JSON_TABLE_NODES_MAX: usize = 1_500_000;
 
+/// Fewest bytes of one topic in such a table, and its values.
+const TOPIC_ENTRY_BYTES_MIN: usize = 150;
+/// See [`TOPIC_ENTRY_BYTES_MIN`].
+const TOPIC_ENTRY_NODES: usize = 9;
+
+const _: () = assert!(
+    FRAME_BYTES_MAX / TOPIC_ENTRY_BYTES_MIN * TOPIC_ENTRY_NODES <= JSON_TABLE_NODES_MAX,
+    "what fits a frame of a registration can be read"
+);
+
 /// Longest inflated body of a broker's registration.
 pub const REGISTER_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 

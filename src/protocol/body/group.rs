@@ -214,12 +214,13 @@ pub struct GroupTable {
 }
 
 impl GroupTable {
-    /// Reads a table, Java's own file included.
+    /// Reads a table, Java's own file included. It may have as many values as its bytes can hold: what was written must be read again, and it comes from
+    /// a store or from the master of a slave.
     ///
     /// # Errors
     /// [`BodyError`].
     pub fn decode(body: &[u8]) -> Result<GroupTable, BodyError> {
-        let value = parse(body, JSON_TABLE_NODES_MAX)?;
+        let value = parse(body, body.len())?;
         let fields = Fields::of(&value, "groupTable")?;
         let version = fields.object("dataVersion")?.map(DataVersion::read).transpose()?.unwrap_or_default();
         let mut table = GroupTable { version, ..GroupTable::default() };

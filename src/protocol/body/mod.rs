@@ -4,6 +4,8 @@
 //! unknown members are ignored, missing ones take RocketMQ's defaults, numbers come as texts and texts as numbers. Encoding
 //! is compact with members in alphabetical order, as Java's, and never writes `$ref`.
 
+#[cfg(test)]
+mod bounds;
 mod client;
 mod fields;
 mod group;

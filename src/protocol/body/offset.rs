@@ -8,7 +8,7 @@ use super::fields::{Fields, as_integer};
 use super::topic::DataVersion;
 use crate::code::Language;
 use crate::json::{JsonForm, Key, Value, Writer, parse};
-use crate::limits::{DELAY_LEVELS_MAX, JSON_NODES_MAX, JSON_TABLE_NODES_MAX};
+use crate::limits::{DELAY_LEVELS_MAX, JSON_NODES_MAX};
 use crate::model::{ClientId, GroupName, LogOffset, QueueId, QueueOffset, TopicName};
 
 /// The offsets of all groups: the store's `consumerOffset.json`, and the reply to 43.
@@ -28,12 +28,13 @@ pub struct ConsumerOffsets {
 pub type OffsetTable = BTreeMap<(TopicName, GroupName), BTreeMap<QueueId, QueueOffset>>;
 
 impl ConsumerOffsets {
-    /// Reads a table, Java's own file included. Entries without `@` and negative offsets are left out.
+    /// Reads a table, Java's own file included. It may have as many values as its bytes can hold: what was written must be read again, and it comes from
+    /// a store or from the master of a slave. Entries without `@` and negative offsets are left out.
     ///
     /// # Errors
     /// [`BodyError`].
     pub fn decode(body: &[u8]) -> Result<ConsumerOffsets, BodyError> {
-        let value = parse(body, JSON_TABLE_NODES_MAX)?;
+        let value = parse(body, body.len())?;
         let fields = Fields::of(&value, "consumerOffsets")?;
         let version = fields.object("dataVersion")?.map(DataVersion::read).transpose()?.unwrap_or_default();
         let table = ConsumerOffsets {

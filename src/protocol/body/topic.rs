@@ -202,12 +202,13 @@ pub struct TopicTable {
 }
 
 impl TopicTable {
-    /// Reads a table, Java's own file included.
+    /// Reads a table, Java's own file included. It may have as many values as its bytes can hold: what was written must be read again, and it comes from
+    /// a store or from the master of a slave.
     ///
     /// # Errors
     /// [`BodyError`].
     pub fn decode(body: &[u8]) -> Result<TopicTable, BodyError> {
-        TopicTable::read(Fields::of(&parse(body, JSON_TABLE_NODES_MAX)?, "topicTable")?)
+        TopicTable::read(Fields::of(&parse(body, body.len())?, "topicTable")?)
     }
 
     pub(super) fn read(fields: Fields<'_>) -> Result<TopicTable, BodyError> {
