@@ -5,23 +5,25 @@
 //! take to arrive, and the time a reply may take to leave.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 use super::clock::Clock;
 use super::kept_file;
-use crate::limits::{NAMESRV_CONNECTIONS_MAX, NAMESRV_PARTIAL_BYTES_MAX};
-use crate::model::ConnectionId;
+use crate::limits::{NAMESRV_CONNECTIONS_MAX, NAMESRV_PARTIAL_BYTES_MAX, PARTIAL_LOOK_MS};
+use crate::model::{ConnectionId, MonoNs};
 use crate::namesrv::{Answer, NameServer, NameServerEffect};
+use crate::net::partial::{PartialBudget, Partials};
 use crate::protocol::code::RequestCode;
 use crate::protocol::frame::{self, FrameError, RawFrame};
 use crate::protocol::header::{Header, HeaderError};
@@ -47,6 +49,7 @@ pub struct Server {
     clock: Clock,
     connections_max: usize,
     counts: Rc<ServerCounts>,
+    unfinished: Rc<RefCell<Unfinished>>,
     /// One large frame at a time is in memory beyond the budget of unfinished ones.
     large_frames: Rc<Semaphore>,
 }
@@ -55,7 +58,23 @@ pub struct Server {
 struct ServerCounts {
     next_id: Cell<u64>,
     connections: Cell<usize>,
-    partial_bytes: Cell<usize>,
+}
+
+/// The unfinished frames, and how a connection hears that its own has to go.
+struct Unfinished {
+    partials: Partials,
+    ends: BTreeMap<ConnectionId, Rc<Notify>>,
+}
+
+impl Unfinished {
+    /// Makes room, if there is none, by frames that stand still.
+    fn relieve(&mut self, now: MonoNs) {
+        for id in self.partials.drop_stalled(now) {
+            if let Some(end) = self.ends.get(&id) {
+                end.notify_one();
+            }
+        }
+    }
 }
 
 /// Why a connection ended, other than by its peer.
@@ -75,17 +94,24 @@ enum Closed {
     ReplyNotRead,
     #[error("its registration could not be read")]
     NotRead,
-    #[error("unfinished frames hold {NAMESRV_PARTIAL_BYTES_MAX} bytes already")]
-    PartialBudget,
+    #[error("its frame stood still while there was no room for those of others")]
+    Stalled,
 }
 
 impl Server {
     /// A server around `machine` with at most `connections_max` connections.
     #[must_use]
     pub fn new(machine: NameServer, clock: Clock, connections_max: usize) -> Server {
-        let machine = Rc::new(RefCell::new(machine));
-        let connections_max = connections_max.min(NAMESRV_CONNECTIONS_MAX);
-        Server { machine, clock, connections_max, counts: Rc::default(), large_frames: Rc::new(Semaphore::new(1)) }
+        let budget = PartialBudget { total: NAMESRV_PARTIAL_BYTES_MAX, address: NAMESRV_PARTIAL_BYTES_MAX / 2 };
+        let unfinished = Unfinished { partials: Partials::new(budget), ends: BTreeMap::new() };
+        Server {
+            machine: Rc::new(RefCell::new(machine)),
+            clock,
+            connections_max: connections_max.min(NAMESRV_CONNECTIONS_MAX),
+            counts: Rc::default(),
+            unfinished: Rc::new(RefCell::new(unfinished)),
+            large_frames: Rc::new(Semaphore::new(1)),
+        }
     }
 
     /// Accepts connections until the task is dropped; each is a local task of its own. Must run in a `LocalSet`.
@@ -114,7 +140,7 @@ impl Server {
         self.counts.next_id.set(id.0.saturating_add(1));
         let server = self.clone();
         tokio::task::spawn_local(async move {
-            if let Err(closed) = server.converse(id, stream).await {
+            if let Err(closed) = server.converse(id, peer.ip(), stream).await {
                 debug!(%peer, %closed, "connection closed");
             }
             server.counts.connections.set(server.counts.connections.get().saturating_sub(1));
@@ -136,15 +162,27 @@ impl Server {
         }
     }
 
-    async fn converse(&self, id: ConnectionId, mut stream: TcpStream) -> Result<(), Closed> {
+    async fn converse(&self, id: ConnectionId, ip: IpAddr, mut stream: TcpStream) -> Result<(), Closed> {
         stream.set_nodelay(true)?;
-        let mut received = Partial { bytes: BytesMut::new(), counted: 0, counts: &self.counts };
+        let mut received = Partial::new(self, id, ip);
         let mut replies = BytesMut::new();
         let mut frame_deadline: Option<Instant> = None;
         loop {
             let wait = frame_deadline.unwrap_or_else(|| later(IDLE));
             let late = if frame_deadline.is_some() { Closed::FrameTooSlow } else { Closed::Idle };
-            timeout_at(wait, stream.readable()).await.map_err(|_| late)??;
+            tokio::select! {
+                readable = timeout_at(wait, stream.readable()) => readable.map_err(|_| late)??,
+                () = received.end.notified() => return Err(Closed::Stalled),
+            }
+            if !received.has_room() {
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_millis(PARTIAL_LOOK_MS)) => {}
+                    () = received.end.notified() => return Err(Closed::Stalled),
+                }
+                // What waits for room does not come on, and it is not its fault.
+                frame_deadline = frame_deadline.map(|_| later(FRAME_ARRIVES));
+                continue;
+            }
             received.bytes.reserve(READ_BYTES);
             match stream.try_read_buf(&mut received.bytes) {
                 Ok(0) => return Ok(()),
@@ -170,7 +208,7 @@ impl Server {
                 }
             }
             write(&mut stream, &mut replies).await?;
-            received.count()?;
+            received.count();
             frame_deadline = match (received.bytes.is_empty(), answered, frame_deadline) {
                 (true, ..) => None,
                 (false, false, Some(deadline)) => Some(deadline),
@@ -242,27 +280,48 @@ async fn write(stream: &mut TcpStream, replies: &mut BytesMut) -> Result<(), Clo
 
 /// Bytes of a frame that is not whole, counted against the budget of all connections.
 struct Partial<'a> {
+    server: &'a Server,
+    id: ConnectionId,
+    ip: IpAddr,
     bytes: BytesMut,
-    counted: usize,
-    counts: &'a ServerCounts,
+    end: Rc<Notify>,
 }
 
 impl Partial<'_> {
-    fn count(&mut self) -> Result<(), Closed> {
+    fn new(server: &Server, id: ConnectionId, ip: IpAddr) -> Partial<'_> {
+        let end = Rc::new(Notify::new());
+        server.unfinished.borrow_mut().ends.insert(id, Rc::clone(&end));
+        Partial { server, id, ip, bytes: BytesMut::new(), end }
+    }
+
+    /// Whether more may be read of this connection. If not, those that stand still may have to go, this one among them.
+    fn has_room(&self) -> bool {
+        let mut unfinished = self.server.unfinished.borrow_mut();
+        if unfinished.partials.room(self.id, self.ip, self.bytes.len()) > 0 {
+            return true;
+        }
+        unfinished.partials.pauses(self.id);
+        unfinished.relieve(self.server.clock.now().mono);
+        false
+    }
+
+    /// Notes what is left after all whole frames were answered: from now on it stands still.
+    fn count(&mut self) {
         if self.bytes.is_empty() {
             // An idle connection keeps no buffer: there may be thousands.
             self.bytes = BytesMut::new();
         }
-        let others = self.counts.partial_bytes.get().saturating_sub(self.counted);
-        let total = others.saturating_add(self.bytes.len());
-        self.counts.partial_bytes.set(total);
-        self.counted = self.bytes.len();
-        if total > NAMESRV_PARTIAL_BYTES_MAX { Err(Closed::PartialBudget) } else { Ok(()) }
+        let now = self.server.clock.now().mono;
+        let mut unfinished = self.server.unfinished.borrow_mut();
+        unfinished.partials.set(self.id, self.ip, self.bytes.len(), now);
+        unfinished.partials.awaits(self.id, now);
     }
 }
 
 impl Drop for Partial<'_> {
     fn drop(&mut self) {
-        self.counts.partial_bytes.set(self.counts.partial_bytes.get().saturating_sub(self.counted));
+        let mut unfinished = self.server.unfinished.borrow_mut();
+        unfinished.partials.remove(self.id);
+        unfinished.ends.remove(&self.id);
     }
 }

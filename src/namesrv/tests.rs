@@ -177,3 +177,30 @@ fn a_damaged_registration_is_refused() {
     assert_eq!(world.ask(1, 103, &ext[1..4], &[]).code.number(), 29, "a field is missing");
     assert_eq!(world.text(206, &[]), r#"0 [] {"topicList":[]}"#);
 }
+
+#[test]
+fn key_values_are_bounded_in_bytes_and_read_again_at_the_bound() {
+    use crate::limits::{KV_BYTES_MAX, KV_ENTRIES_MAX, KV_KEY_BYTES_MAX, KV_VALUE_BYTES_MAX};
+    let mut world = World::new("");
+    let large = "v".repeat(KV_VALUE_BYTES_MAX);
+    let mut put = |namespace: &str, key: &str, value: &str| {
+        world.ask(1, 100, &[("namespace", namespace), ("key", key), ("value", value)], &[]).code
+    };
+    assert_eq!(put("n", "k", &large), ResponseCode::Success);
+    assert_eq!(put("n", "k", &format!("{large}v")), ResponseCode::SystemError);
+    assert_eq!(put(&"n".repeat(KV_KEY_BYTES_MAX + 1), "k", "v"), ResponseCode::SystemError);
+    let mut taken = 1;
+    while put("n", &format!("k{taken}"), &large) == ResponseCode::Success {
+        taken += 1;
+    }
+    assert_eq!(taken, KV_BYTES_MAX / (KV_VALUE_BYTES_MAX + 3));
+    assert_eq!(put("n", "k", "small"), ResponseCode::Success, "what makes it smaller is taken");
+    assert_eq!(put("n", &format!("k{taken}"), "small"), ResponseCode::Success);
+
+    let mut full = KvConfig::default();
+    for n in 0..KV_ENTRIES_MAX {
+        full.insert(&format!("n{n}"), "k", "v");
+    }
+    assert!(full.refusal("n", "k", "v").is_some() && full.refusal("n0", "k", "w").is_none());
+    assert_eq!(KvConfig::decode(&full.encode()), Ok(full), "a start reads it again");
+}

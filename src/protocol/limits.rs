@@ -30,8 +30,40 @@ pub const ROUTE_BROKERS_MAX: usize = 16_384;
 /// Topics that a name server knows.
 pub const ROUTE_TOPICS_MAX: usize = 1_000_000;
 
+/// Topics that a name server knows, each counted once for each broker that has it; some 100 B each.
+pub const ROUTE_ENTRIES_MAX: usize = 4_000_000;
+
+/// Brokers that one connection may register: one is usual, a container of brokers has a few.
+pub const ROUTE_BROKERS_PER_CONNECTION_MAX: usize = 64;
+
+/// Topics of brokers that one connection may add.
+pub const ROUTE_ENTRIES_PER_CONNECTION_MAX: usize = 500_000;
+
+/// Connections that are remembered to stand for one broker: a broker that comes back before its old connection is known to be gone has two.
+pub const ROUTE_REGISTRANTS_MAX: usize = 8;
+
+/// The longest that a broker may ask to be silent, whatever it asks. Stock brokers ask for 10 s or 120 s.
+pub const ROUTE_LEASE_MS_MAX: u64 = 600_000;
+
+/// Longest name of a cluster, a broker, a topic, and longest address, in a registration.
+pub const ROUTE_NAME_BYTES_MAX: usize = 512;
+
 /// Entries of a name server's key-value configuration.
 pub const KV_ENTRIES_MAX: usize = 100_000;
+
+/// Longest namespace, and longest key, of a name server's key-value configuration.
+pub const KV_KEY_BYTES_MAX: usize = 1024;
+
+/// Longest value of it. The order of a topic is some 20 B a broker.
+pub const KV_VALUE_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of all of it: its file is written anew with each change, on the thread that answers.
+pub const KV_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+const _: () = assert!(TOPICS_MAX <= ROUTE_ENTRIES_PER_CONNECTION_MAX, "a shard may register all that it has");
+const _: () = assert!(ROUTE_ENTRIES_PER_CONNECTION_MAX * 4 <= ROUTE_ENTRIES_MAX, "a stranger leaves room for others");
+const _: () = assert!(RETRY_TOPIC_NAME_BYTES_MAX <= ROUTE_NAME_BYTES_MAX, "every topic can be registered");
+const _: () = assert!(KV_VALUE_BYTES_MAX + 2 * KV_KEY_BYTES_MAX < KV_BYTES_MAX, "the largest entry fits");
 
 /// Connections that a name server keeps open at most; fewer if the process may not have so many files open.
 pub const NAMESRV_CONNECTIONS_MAX: usize = 20_000;

@@ -10,7 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
-use crate::limits::{ROUTE_BROKERS_MAX, ROUTE_TOPICS_MAX};
+use crate::limits::{
+    ROUTE_BROKERS_MAX, ROUTE_BROKERS_PER_CONNECTION_MAX, ROUTE_ENTRIES_MAX, ROUTE_ENTRIES_PER_CONNECTION_MAX,
+    ROUTE_LEASE_MS_MAX, ROUTE_NAME_BYTES_MAX, ROUTE_REGISTRANTS_MAX, ROUTE_TOPICS_MAX,
+};
 use crate::model::{BrokerId, ConnectionId, MonoNs};
 use crate::protocol::body::{DataVersion, perm};
 
@@ -54,6 +57,15 @@ pub struct Registration {
     pub topics: Vec<(String, TopicQueues)>,
 }
 
+impl Registration {
+    fn names_are_short(&self) -> bool {
+        let zone = self.zone.as_deref().unwrap_or_default();
+        let names = [self.cluster.as_str(), &self.broker_name, &self.address, &self.ha_address, zone];
+        let topics = self.topics.iter().map(|(topic, _)| topic.as_str());
+        names.into_iter().chain(topics).all(|name| name.len() <= ROUTE_NAME_BYTES_MAX)
+    }
+}
+
 /// Why a registration was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum RegisterError {
@@ -61,8 +73,18 @@ pub enum RegisterError {
     #[error("a broker that is not registered yet told one topic only")]
     OnlyOneTopic,
     /// A bound of this name server.
-    #[error("the name server is full: {ROUTE_BROKERS_MAX} brokers, {ROUTE_TOPICS_MAX} topics")]
+    #[error(
+        "the name server is full: {ROUTE_BROKERS_MAX} brokers, {ROUTE_TOPICS_MAX} topics, {ROUTE_ENTRIES_MAX} topics of brokers"
+    )]
     Full,
+    /// Bounds of one connection, so that one stranger does not fill the tables.
+    #[error(
+        "one connection may register {ROUTE_BROKERS_PER_CONNECTION_MAX} brokers and {ROUTE_ENTRIES_PER_CONNECTION_MAX} topics of brokers"
+    )]
+    FullConnection,
+    /// A name or an address is longer than any broker's.
+    #[error("a name or an address has more than {ROUTE_NAME_BYTES_MAX} bytes")]
+    LongName,
 }
 
 /// Where a registered slave finds its master.
@@ -119,7 +141,9 @@ pub struct TopicRoute {
 /// A live address. Keyed by cluster and address, as one address may not serve two brokers of a cluster.
 #[derive(Clone, Debug)]
 struct Live {
-    connection: ConnectionId,
+    /// Connections that have registered it and are open, the newest last, at most [`ROUTE_REGISTRANTS_MAX`]: it is gone when none is left. A
+    /// stranger that claims a broker's address does not take it along when it goes.
+    connections: Vec<ConnectionId>,
     heard: MonoNs,
     expires_after_ms: u64,
     version: DataVersion,
@@ -141,7 +165,18 @@ pub struct RouteTable {
     topics: BTreeMap<String, BTreeMap<String, TopicQueues>>,
     brokers: BTreeMap<String, BrokerReplicas>,
     live: BTreeMap<AddressKey, Live>,
+    registrants: BTreeMap<ConnectionId, Registrant>,
+    /// Queues entries of all topics.
+    entries: usize,
     delete_absent_topics: bool,
+}
+
+/// What one connection has brought.
+#[derive(Debug, Default)]
+struct Registrant {
+    addresses: BTreeSet<AddressKey>,
+    /// Entries that its registrations have added, whether or not they are there still.
+    entries: usize,
 }
 
 impl RouteTable {
@@ -164,6 +199,9 @@ impl RouteTable {
         registration: Registration,
     ) -> Result<MasterAddresses, RegisterError> {
         let r = registration;
+        if !r.names_are_short() {
+            return Err(RegisterError::LongName);
+        }
         let id = r.broker_id.0;
         let key = (r.cluster.clone(), r.address.clone());
         let known = self.brokers.get(&r.broker_name);
@@ -171,29 +209,33 @@ impl RouteTable {
         if let Some(other) = holder.filter(|address| **address != r.address) {
             let held = self.live.get(&(r.cluster.clone(), other.clone()));
             if held.is_some_and(|live| live.version.state_version > r.version.state_version) {
-                self.live.remove(&key);
+                self.forget_live(&key);
                 return Ok(MasterAddresses::default());
             }
         }
         if holder.is_none() && r.topics.len() == 1 {
             return Err(RegisterError::OnlyOneTopic);
         }
-        let topics_after = self.topics.len().saturating_add(r.topics.len());
-        if (known.is_none() && self.brokers.len() >= ROUTE_BROKERS_MAX) || topics_after > ROUTE_TOPICS_MAX {
-            return Err(RegisterError::Full);
-        }
+        self.check_room(connection, &key, &r)?;
         let first = holder.is_none();
+        if let Some(other) = holder.filter(|address| **address != r.address)
+            && self.live.contains_key(&(r.cluster.clone(), other.clone()))
+        {
+            tracing::warn!(broker = %r.broker_name, %id, displaced = %other, by = %r.address, "another address claims the place of a living broker");
+        }
         let broker = self.claim(&r);
         let prime_slave = id != MASTER && r.acting_master.is_some() && broker.addresses.keys().next() == Some(&id);
         let read_only = prime_slave && broker.acting_master;
         if id == MASTER || prime_slave {
             let changed = first || self.live.get(&key).is_none_or(|live| live.version != r.version);
+            let before = self.entries;
             self.take_topics(&r, changed, read_only);
+            self.registrants.entry(connection).or_default().entries += self.entries.saturating_sub(before);
         }
         let live = Live {
-            connection,
+            connections: self.registrants_of(connection, &key),
             heard: now,
-            expires_after_ms: r.expires_after_ms.unwrap_or(EXPIRES_AFTER_MS),
+            expires_after_ms: r.expires_after_ms.unwrap_or(EXPIRES_AFTER_MS).min(ROUTE_LEASE_MS_MAX),
             version: r.version,
             ha_address: r.ha_address,
             broker_name: r.broker_name.clone(),
@@ -202,8 +244,64 @@ impl RouteTable {
         Ok(if id == MASTER { MasterAddresses::default() } else { self.master_of(&r.broker_name) })
     }
 
+    /// Whether the bounds leave room for a registration.
+    fn check_room(&self, connection: ConnectionId, key: &AddressKey, r: &Registration) -> Result<(), RegisterError> {
+        let is_known = |topic: &str| self.topics.get(topic).is_some_and(|by| by.contains_key(&r.broker_name));
+        let (mut new_topics, mut new_entries) = (0_usize, 0_usize);
+        for (topic, _) in &r.topics {
+            new_topics += usize::from(!self.topics.contains_key(topic));
+            new_entries += usize::from(!is_known(topic));
+        }
+        let is_full = |now: usize, new: usize, max: usize| new > 0 && now.saturating_add(new) > max;
+        if is_full(self.brokers.len(), usize::from(!self.brokers.contains_key(&r.broker_name)), ROUTE_BROKERS_MAX)
+            || is_full(self.topics.len(), new_topics, ROUTE_TOPICS_MAX)
+            || is_full(self.entries, new_entries, ROUTE_ENTRIES_MAX)
+        {
+            return Err(RegisterError::Full);
+        }
+        let Some(registrant) = self.registrants.get(&connection) else {
+            return if new_entries > ROUTE_ENTRIES_PER_CONNECTION_MAX {
+                Err(RegisterError::FullConnection)
+            } else {
+                Ok(())
+            };
+        };
+        let new_address = usize::from(!registrant.addresses.contains(key));
+        if is_full(registrant.addresses.len(), new_address, ROUTE_BROKERS_PER_CONNECTION_MAX)
+            || is_full(registrant.entries, new_entries, ROUTE_ENTRIES_PER_CONNECTION_MAX)
+        {
+            return Err(RegisterError::FullConnection);
+        }
+        Ok(())
+    }
+
+    /// The connections that stand for an address once `connection` does.
+    fn registrants_of(&mut self, connection: ConnectionId, key: &AddressKey) -> Vec<ConnectionId> {
+        let mut connections = self.live.get(key).map(|live| live.connections.clone()).unwrap_or_default();
+        connections.retain(|known| *known != connection);
+        if connections.len() < ROUTE_REGISTRANTS_MAX {
+            connections.push(connection);
+            self.registrants.entry(connection).or_default().addresses.insert(key.clone());
+        }
+        connections
+    }
+
+    fn forget_live(&mut self, key: &AddressKey) {
+        let Some(live) = self.live.remove(key) else { return };
+        for connection in live.connections {
+            if let Some(registrant) = self.registrants.get_mut(&connection) {
+                registrant.addresses.remove(key);
+            }
+        }
+    }
+
+    /// Counts the entries again, after something has gone through all of them.
+    fn count_entries(&mut self) {
+        self.entries = self.topics.values().map(BTreeMap::len).sum();
+    }
+
     /// Puts the address under its id, and only there.
-    fn claim(&mut self, r: &Registration) -> &BrokerReplicas {
+    fn claim(&mut self, r: &Registration) -> BrokerReplicas {
         let broker = self.brokers.entry(r.broker_name.clone()).or_insert_with(|| BrokerReplicas {
             cluster: r.cluster.clone(),
             addresses: BTreeMap::new(),
@@ -214,8 +312,10 @@ impl RouteTable {
         broker.acting_master = r.acting_master.unwrap_or(false);
         broker.zone.clone_from(&r.zone);
         broker.addresses.retain(|_, address| *address != r.address);
-        if let Some(displaced) = broker.addresses.insert(r.broker_id.0, r.address.clone()) {
-            self.live.remove(&(r.cluster.clone(), displaced));
+        let displaced = broker.addresses.insert(r.broker_id.0, r.address.clone());
+        let broker = broker.clone();
+        if let Some(displaced) = displaced {
+            self.forget_live(&(r.cluster.clone(), displaced));
         }
         broker
     }
@@ -229,6 +329,7 @@ impl RouteTable {
                 }
                 !by_broker.is_empty()
             });
+            self.count_entries();
         }
         for (topic, queues) in &r.topics {
             let by_broker = self.topics.entry(topic.clone()).or_default();
@@ -238,7 +339,7 @@ impl RouteTable {
                 if read_only {
                     queues.perm &= !perm::WRITE;
                 }
-                by_broker.insert(r.broker_name.clone(), queues);
+                self.entries += usize::from(by_broker.insert(r.broker_name.clone(), queues).is_none());
             }
         }
     }
@@ -255,7 +356,7 @@ impl RouteTable {
 
     /// A broker says goodbye. Its entry goes only if it still is at this address: a successor may have taken its id.
     pub fn unregister(&mut self, cluster: &str, broker_name: &str, address: &str) {
-        self.live.remove(&(cluster.to_owned(), address.to_owned()));
+        self.forget_live(&(cluster.to_owned(), address.to_owned()));
         let Some(broker) = self.brokers.get_mut(broker_name) else { return };
         broker.addresses.retain(|_, known| known != address);
         let orphaned = broker.addresses.is_empty();
@@ -266,14 +367,26 @@ impl RouteTable {
                 by_broker.remove(broker_name);
                 !by_broker.is_empty()
             });
+            self.count_entries();
         } else if read_only {
             self.for_each_queues_of(broker_name, |queues| queues.perm &= !perm::WRITE);
         }
     }
 
-    /// A connection closed: whoever registered through it last is gone.
+    /// A connection closed: whoever was registered through it, and through no other that is open, is gone; how many that are.
     pub fn disconnected(&mut self, connection: ConnectionId) -> usize {
-        self.unregister_where(|live| live.connection == connection)
+        let Some(registrant) = self.registrants.remove(&connection) else { return 0 };
+        let mut gone = 0;
+        for (cluster, address) in registrant.addresses {
+            let Some(live) = self.live.get_mut(&(cluster.clone(), address.clone())) else { continue };
+            live.connections.retain(|known| *known != connection);
+            if live.connections.is_empty() {
+                let broker_name = live.broker_name.clone();
+                self.unregister(&cluster, &broker_name, &address);
+                gone += 1;
+            }
+        }
+        gone
     }
 
     /// Drops brokers that were silent too long; their number.
@@ -333,16 +446,22 @@ impl RouteTable {
         if by_broker.is_empty() {
             self.topics.remove(topic);
         }
+        self.count_entries();
     }
 
     /// Adds queues of registered brokers to a topic (request code 217). Ignored as a whole if a broker is unknown.
     pub fn add_topic(&mut self, topic: &str, queues: &[(String, TopicQueues)]) {
         let known = queues.iter().all(|(name, _)| self.brokers.contains_key(name));
-        let fits = self.topics.contains_key(topic) || self.topics.len() < ROUTE_TOPICS_MAX;
+        let fits = (self.topics.contains_key(topic) || self.topics.len() < ROUTE_TOPICS_MAX)
+            && self.entries.saturating_add(queues.len()) <= ROUTE_ENTRIES_MAX
+            && topic.len() <= ROUTE_NAME_BYTES_MAX;
         if queues.is_empty() || !known || !fits {
             return;
         }
-        self.topics.entry(topic.to_owned()).or_default().extend(queues.iter().cloned());
+        let by_broker = self.topics.entry(topic.to_owned()).or_default();
+        for (broker, queues) in queues {
+            self.entries += usize::from(by_broker.insert(broker.clone(), *queues).is_none());
+        }
     }
 
     /// Takes write permission from all topics of a broker, so that it can be drained; how many topics it has.

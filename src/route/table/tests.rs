@@ -86,6 +86,8 @@ fn a_slave_keeps_the_route_while_its_master_is_gone() {
     table.disconnected(ConnectionId(8));
     table.disconnected(ConnectionId(7));
     table.disconnected(ConnectionId(2));
+    assert_eq!(shown(&table, "T"), "a:4@0=h:2", "its first connection is open still");
+    table.disconnected(ConnectionId(1));
     assert_eq!(shown(&table, "T"), "none");
 }
 
@@ -220,6 +222,66 @@ fn a_zone_keeps_its_own_and_those_without_a_master() {
     assert_eq!(names(None).map(|n| n.len()), Some(3));
 }
 
+#[test]
+fn a_strangers_end_takes_no_broker_along_that_another_connection_stands_for() {
+    let mut table = table_with(&[registration("a", 0, "h:1", 1, &["T", "U"])]);
+    table.register(T0, ConnectionId(66), registration("a", 0, "h:1", 2, &["T", "U"])).expect("a forged claim");
+    assert_eq!(table.disconnected(ConnectionId(66)), 0);
+    assert_eq!(shown(&table, "T"), "a:6@0=h:1", "the broker's own connection is open");
+    assert_eq!(table.disconnected(ConnectionId(0)), 1);
+    assert_eq!(shown(&table, "T"), "none");
+    assert!(table.registrants.is_empty() && table.live.is_empty() && table.entries == 0);
+}
+
+#[test]
+fn leases_are_plausible() {
+    let for_ever =
+        Registration { expires_after_ms: Some(1_000_000_000_000_000), ..registration("a", 0, "h:1", 1, &["T", "U"]) };
+    let mut table = table_with(&[for_ever]);
+    assert_eq!(table.expire(T0.plus_ms(ROUTE_LEASE_MS_MAX)), 0);
+    assert_eq!(table.expire(T0.plus_ms(ROUTE_LEASE_MS_MAX + 1)), 1);
+}
+
+#[test]
+fn one_connection_fills_neither_table_and_leaves_nothing() {
+    let mut table = RouteTable::default();
+    let stranger = ConnectionId(66);
+    for n in 0..ROUTE_BROKERS_PER_CONNECTION_MAX {
+        let r = registration(&format!("s{n}"), 0, &format!("s:{n}"), 1, &["T", "U"]);
+        table.register(T0, stranger, r).expect("within the bound");
+    }
+    let more = registration("more", 0, "s:more", 1, &["T", "U"]);
+    assert_eq!(table.register(T0, stranger, more.clone()), Err(RegisterError::FullConnection));
+    let again = registration("s0", 0, "s:0", 2, &["T", "U"]);
+    table.register(T0, stranger, again).expect("one that it has registered already");
+    table.register(T0, ConnectionId(1), more).expect("another connection");
+    assert_eq!(table.disconnected(stranger), ROUTE_BROKERS_PER_CONNECTION_MAX);
+    assert_eq!((table.entries, table.brokers.len(), shown(&table, "T").as_str()), (2, 1, "more:6@0=s:more"));
+
+    let topics: Vec<(String, TopicQueues)> =
+        (0..=ROUTE_ENTRIES_PER_CONNECTION_MAX).map(|n| (format!("T{n}"), queues(1))).collect();
+    let r = registration("a", 0, "h:1", 1, &[]);
+    let too_many = Registration { topics: topics.clone(), ..r.clone() };
+    assert_eq!(table.register(T0, ConnectionId(3), too_many), Err(RegisterError::FullConnection));
+    let fits = Registration { topics: topics[1..].to_vec(), ..r };
+    table.register(T0, ConnectionId(3), fits.clone()).expect("at the bound");
+    table.register(T0, ConnectionId(3), fits).expect("again, with nothing new");
+}
+
+#[test]
+fn long_names_are_refused() {
+    let long = "x".repeat(ROUTE_NAME_BYTES_MAX + 1);
+    let mut table = RouteTable::default();
+    for r in [
+        registration(&long, 0, "h:1", 1, &["T", "U"]),
+        registration("a", 0, &long, 1, &["T", "U"]),
+        registration("a", 0, "h:1", 1, &["T", &long]),
+    ] {
+        assert_eq!(table.register(T0, ConnectionId(1), r), Err(RegisterError::LongName));
+    }
+    assert!(table.brokers().is_empty());
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Register { broker: u8, connection: u8, topics: Vec<u8> },
@@ -241,7 +303,7 @@ fn event() -> impl Strategy<Value = Event> {
 /// What the model remembers of one broker: everything it ever told since it last came, and who heard it when.
 #[derive(Clone, Debug)]
 struct ModelBroker {
-    connection: u8,
+    connections: BTreeSet<u8>,
     heard: MonoNs,
     topics: BTreeSet<u8>,
 }
@@ -260,8 +322,8 @@ proptest! {
                     let counter = i64::try_from(step).expect("few steps");
                     let r = registration(&format!("b{broker}"), 0, &format!("h:{broker}"), counter, &names);
                     table.register(now, ConnectionId(connection.into()), r).expect("two topics or more");
-                    let known = model.entry(broker).or_insert(ModelBroker { connection, heard: now, topics: BTreeSet::new() });
-                    known.connection = connection;
+                    let known = model.entry(broker).or_insert(ModelBroker { connections: BTreeSet::new(), heard: now, topics: BTreeSet::new() });
+                    known.connections.insert(connection);
                     known.heard = now;
                     known.topics.extend(topics);
                 }
@@ -271,7 +333,7 @@ proptest! {
                 }
                 Event::Disconnect { connection } => {
                     table.disconnected(ConnectionId(connection.into()));
-                    model.retain(|_, known| known.connection != connection);
+                    model.retain(|_, known| !known.connections.remove(&connection) || !known.connections.is_empty());
                 }
                 Event::Wait { ms } => {
                     now = now.plus_ms(ms);
