@@ -105,6 +105,37 @@ fn a_fresh_preallocated_file_is_readable_on_each_executor() {
     }
 }
 
+/// A commit that begins a segment opens a file and renames another: neither waits until a large table is flushed.
+#[test]
+fn the_log_does_not_wait_for_the_flush_of_a_table() {
+    let folder = folder();
+    let path = folder.path().to_owned();
+    let was_first = on_shard("table", move |runtime| async move {
+        let disk = Rc::new(Disk::open(&path).await.expect("a primed device"));
+        let (spare, segment) = (std::path::Path::new("spare"), std::path::Path::new("segment"));
+        disk.prepare(spare, 0, 4096, 1 << 20).await.expect("allocated");
+        let is_replaced = Rc::new(Cell::new(false));
+        let (table, done) = (disk.clone(), is_replaced.clone());
+        runtime.spawn(runtime.queues.background, async move {
+            let bytes = bytes::Bytes::from(vec![7; 256 << 20]);
+            table.replace(std::path::Path::new("table"), bytes).await.expect("replaced");
+            done.set(true);
+        });
+        // It has begun: its bytes are being written.
+        while !path.join("table.new").exists() {
+            glommio::timer::sleep(Duration::from_millis(1)).await;
+        }
+        disk.rename(spare, segment).await.expect("renamed");
+        disk.write_durably(segment, 0, 4096, |block| block.fill(3)).await.expect("written");
+        let was_first = !is_replaced.get();
+        while !is_replaced.get() {
+            glommio::timer::sleep(Duration::from_millis(5)).await;
+        }
+        was_first
+    });
+    assert!(was_first, "the log waited for the table");
+}
+
 /// A panic in glommio's blocking pool hangs its await for ever and breaks every later blocking operation.
 #[test]
 fn a_panic_in_the_blocking_pool_is_an_error_and_the_pool_lives_on() {

@@ -104,6 +104,8 @@ pub struct Disk {
     uses: Cell<u64>,
     /// Held while a file is opened or its name changes: glommio looks at the path again after opening and panics if it is gone.
     names: Semaphore,
+    /// Held while a file is replaced: two at once of the same file would write into one.
+    replaces: Semaphore,
     commits: RunningCommits,
 }
 
@@ -119,6 +121,7 @@ impl Disk {
             open: RefCell::new(BTreeMap::new()),
             uses: Cell::new(0),
             names: Semaphore::new(1),
+            replaces: Semaphore::new(1),
             commits: RunningCommits::default(),
         })
     }
@@ -347,11 +350,19 @@ impl Disk {
     /// # Errors
     /// [`DiskError`]; the old content is then still there.
     pub async fn replace(&self, path: &Path, bytes: Bytes) -> Result<(), DiskError> {
-        let _names = self.names_held().await;
-        self.open.borrow_mut().remove(path);
+        let _replaces = self.replaces.acquire_permit(1).await.expect("the semaphore is never closed");
+        let failed = |source| DiskError::new("replace", path, source);
         let full = self.folder.join(path);
-        let replaced = blocking::run(move || store::replace_file(&full, &bytes));
-        replaced.await.map_err(|source| DiskError::new("replace", path, source))
+        let target = full.clone();
+        blocking::run(move || store::write_unfinished(&target, &bytes)).await.map_err(failed)?;
+        {
+            // Only the change of names is done under the lock: a table takes a flush, and a commit that begins a segment opens a file.
+            let _names = self.names_held().await;
+            self.open.borrow_mut().remove(path);
+            let target = full.clone();
+            blocking::run(move || store::finish(&target)).await.map_err(failed)?;
+        }
+        blocking::run(move || flush_parents(&[&full])).await.map_err(failed)
     }
 
     /// Writes a small file anew in place, if it fits the block that the file has: for a disk without a free one. A power loss meanwhile may

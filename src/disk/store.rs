@@ -214,19 +214,32 @@ pub const UNFINISHED: &str = ".new";
 ///
 /// # Errors
 /// What the kernel says; the old content is then still there.
-#[expect(clippy::disallowed_methods, reason = "disk is a shell: files are written here")]
 pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(UNFINISHED);
-    let fresh = PathBuf::from(name);
-    let mut file = File::create(&fresh)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
+    write_unfinished(path, bytes)?;
+    finish(path)?;
     match path.parent() {
         Some(folder) => flush_folder(folder),
         None => Ok(()),
     }
+}
+
+/// The first step of [`replace_file`]: the new content, flushed, beside the old one. Blocks.
+#[expect(clippy::disallowed_methods, reason = "disk is a shell: files are written here")]
+pub(super) fn write_unfinished(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(unfinished(path))?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// The second step: the new content has the name. It is durable when the folder is flushed. Blocks.
+pub(super) fn finish(path: &Path) -> io::Result<()> {
+    fs::rename(unfinished(path), path)
+}
+
+fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(UNFINISHED);
+    PathBuf::from(name)
 }
 
 /// Writes `bytes` over a file in place, so that a disk without a free block takes them: for what fits the one block that the file has. Up to

@@ -1,6 +1,6 @@
 //! The commit log of a shard: appending, the offsets, and the commits that bring the ring to the disk.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use thiserror::Error;
 
@@ -616,6 +616,7 @@ impl Log {
 
     /// Records of removed queues are no longer waited for.
     pub(super) fn forget_unconfirmed(&mut self, removed: &[QueueIndex]) {
+        let removed: BTreeSet<QueueIndex> = removed.iter().copied().collect();
         self.unconfirmed.retain(|(_, queue)| !removed.contains(queue));
     }
 

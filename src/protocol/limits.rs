@@ -92,6 +92,9 @@ pub const IO_MEMORY_BYTES_MIN: usize = 64 * 1024;
 /// Entries of each of an executor's rings. Measured: thousands of connections lose a quarter of their rate at 128.
 pub const RING_DEPTH: usize = 1024;
 
+/// Threads of a shard that wait for the file system in its stead: one for a table that is flushed, one for the names of segments.
+pub const BLOCKING_THREADS: usize = 2;
+
 /// Period of the timer that keeps an executor from sleeping on runnable tasks.
 pub const KEEP_ALIVE_MS: u64 = 10;
 

@@ -23,7 +23,7 @@ use super::watch::Watch;
 use super::watchdog::{Pulse, Watched};
 use super::{cpus, memlock};
 use crate::disk::uring::UringError;
-use crate::limits::{RING_DEPTH, SHARES_BACKGROUND, SHARES_REQUEST};
+use crate::limits::{BLOCKING_THREADS, RING_DEPTH, SHARES_BACKGROUND, SHARES_REQUEST};
 
 thread_local! {
     static IS_EXECUTOR: Cell<bool> = const { Cell::new(false) };
@@ -238,7 +238,7 @@ fn make_executor(plan: &ExecutorPlan) -> Result<LocalExecutor, RuntimeError> {
             .io_memory(plan.io_memory)
             .ring_depth(RING_DEPTH)
             .preempt_timer(plan.preempt)
-            .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
+            .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS))
             .make();
         tried += 1;
         match made {
