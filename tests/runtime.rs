@@ -154,6 +154,7 @@ fn a_taken_port_is_refused_by_name() {
     let refused = on_shard("ports", |_| async {
         let first = Listeners::bind(LOOPBACK, 0).await.expect("a free pair");
         let port = first.port();
+        let _first = first.open().expect("nobody else has it");
         let main = Listeners::bind(LOOPBACK, port).await.expect_err("taken by ourselves").to_string();
         let vip = Listeners::bind(LOOPBACK, port + 2).await.map(|_| ()).expect_err("its VIP port is taken").to_string();
         let none = Listeners::bind(LOOPBACK, 2).await.map(|_| ()).expect_err("no room below").to_string();

@@ -32,9 +32,9 @@ impl ReplicaWorld {
         self.note_in_sync();
         let Some(next) = self.candidate() else { return };
         let is_up = self.nodes[self.master].is_up();
-        let before = match self.random.below(3) {
-            0 if is_up => Before::IsDemoted,
-            1 if is_up => Before::IsPaused,
+        let before = match self.random.below(5) {
+            0..2 if is_up => Before::IsDemoted,
+            2..4 if is_up => Before::IsPaused,
             _ => Before::Ends,
         };
         let former = self.master;

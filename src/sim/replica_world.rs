@@ -195,11 +195,11 @@ impl ReplicaWorld {
             460..700 => self.carry_somewhere(),
             700..900 => self.fill_somewhere(),
             900..950 => self.tick_somewhere(),
-            950..980 => self.answer_asks(true),
-            980..983 => self.cut_somewhere(),
-            983..986 => self.damage_somewhere(),
-            986..989 => self.end_somewhere(),
-            989..994 => self.change_roles(),
+            950..975 => self.answer_asks(true),
+            975..978 => self.cut_somewhere(),
+            978..981 => self.damage_somewhere(),
+            981..984 => self.end_somewhere(),
+            984..994 => self.change_roles(),
             _ => self.start_somewhere(),
         }
         self.answer_asks(false);
