@@ -87,7 +87,7 @@ fn a_flush_that_takes_too_long_is_status_10_with_all_fields() {
     let c = world.connect();
     world.commits = false;
     let opaque = world.ask_send(c, "T", 0, "UNIQ_KEY\u{1}U", "x");
-    world.wait_ms(4_999);
+    world.wait_ms(2_699);
     assert!(world.answer(c, opaque).is_none());
     world.wait_ms(1);
     let late = world.answer(c, opaque).unwrap();
