@@ -191,7 +191,7 @@ fn node(kind: NodeKind, arguments: &NodeArguments) -> Result<Outcome, Failure> {
 /// Memory of this machine.
 fn memory_bytes() -> u64 {
     let machine = rustix::system::sysinfo();
-    u64::from(machine.totalram).saturating_mul(u64::from(machine.mem_unit))
+    machine.totalram.saturating_mul(u64::from(machine.mem_unit))
 }
 
 /// What clients are told to connect to.

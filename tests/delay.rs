@@ -227,13 +227,13 @@ fn retries_wait_and_end_among_the_dead_letters_whatever_is_killed() -> io::Resul
 
 #[test]
 fn retries_wait_for_a_lost_master_and_end_among_the_dead_letters() -> io::Result<()> {
-    retries(Subject::Pair(pair()))
+    retries(Subject::Pair(Box::new(pair())))
 }
 
 /// Who is killed.
 enum Subject {
     Alone(Node),
-    Pair(Pair),
+    Pair(Box<Pair>),
 }
 
 impl Subject {

@@ -153,13 +153,13 @@ fn stock_clients_consume_in_long_groups() {
 /// What one heartbeat may hold is bounded; what goes beyond is said, and all else of it is taken.
 #[test]
 fn a_heartbeat_that_is_not_taken_whole_is_no_success() {
+    /// Producers, subscriptions of a group, and what the remark names.
+    type Case<'a> = (&'a [String], Vec<(String, String)>, &'a str);
     let node = node(&[]);
     let star = |count: usize| (0..count).map(|n| (format!("T{n}"), "*".to_owned())).collect::<Vec<_>>();
-    // (producers, subscriptions of a group, what the remark names)
     let many_producers: Vec<String> = (0..4_097).map(|n| format!("P{n}")).collect();
     let long = vec![("T".to_owned(), "a||".repeat(30_000))];
-    let cases: [(&[String], Vec<(String, String)>, &str); 3] =
-        [(&many_producers, star(1), "4096"), (&[], star(4_097), "4096"), (&[], long, "65536")];
+    let cases: [Case<'_>; 3] = [(&many_producers, star(1), "4096"), (&[], star(4_097), "4096"), (&[], long, "65536")];
     for (producers, topics, named) in cases {
         let mut client = client(&node);
         let sound = consumer("SOUND", &star(1));

@@ -105,7 +105,6 @@ fn retention(config: &NodeConfig) -> Retention {
         used_percent_max: config.disk_used_percent_max,
         used_percent_refused: config.disk_used_percent_refused,
         used_percent_forced: config.clean_forcibly.then_some(config.clean_forcibly_percent),
-        ..Retention::default()
     }
 }
 

@@ -114,9 +114,7 @@ fn answer(request: &Frame, topic: &str) -> Option<Frame> {
 /// As a Java client says it.
 fn running_info(topic: &str, with_stack: bool) -> String {
     let stack = if with_stack { r#","jstack":"main TID: 1 STATE: RUNNABLE""# } else { "" };
-    let place = format!(
-        r#"{{"cachedMsgCount":1,"cachedMsgMaxOffset":3,"cachedMsgMinOffset":2,"cachedMsgSizeInMiB":0,"commitOffset":2,"droped":false,"lastConsumeTimestamp":1700000000000,"lastLockTimestamp":1700000000000,"lastPullTimestamp":1700000000000,"locked":false,"transactionMsgCount":0,"transactionMsgMaxOffset":0,"transactionMsgMinOffset":0,"tryUnlockTimes":0}}"#
-    );
+    let place = r#"{"cachedMsgCount":1,"cachedMsgMaxOffset":3,"cachedMsgMinOffset":2,"cachedMsgSizeInMiB":0,"commitOffset":2,"droped":false,"lastConsumeTimestamp":1700000000000,"lastLockTimestamp":1700000000000,"lastPullTimestamp":1700000000000,"locked":false,"transactionMsgCount":0,"transactionMsgMaxOffset":0,"transactionMsgMinOffset":0,"tryUnlockTimes":0}"#;
     format!(
         r#"{{"mqPopTable":{{}},"mqTable":{{{{"brokerName":"broker-a","queueId":0,"topic":"{topic}"}}:{place}}},"properties":{{"PROP_CLIENT_VERSION":"V5_3_3","PROP_CONSUMEORDERLY":"false","PROP_CONSUMER_START_TIMESTAMP":"1700000000000","PROP_CONSUME_TYPE":"CONSUME_PASSIVELY","PROP_NAMESERVER_ADDR":"somewhere","PROP_THREADPOOL_CORE_SIZE":"20"}},"statusTable":{{"{topic}":{{"consumeFailedMsgs":0,"consumeFailedTPS":0.0,"consumeOKTPS":1.5,"consumeRT":2.5,"pullRT":3.5,"pullTPS":4.5}}}},"subscriptionSet":[{{"classFilterMode":false,"codeSet":[],"expressionType":"TAG","subString":"*","subVersion":1700000000000,"tagsSet":[],"topic":"{topic}"}}],"userConsumerInfo":{{}}{stack}}}"#
     )
