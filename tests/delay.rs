@@ -222,7 +222,7 @@ fn pair() -> Pair {
 
 #[test]
 fn retries_wait_and_end_among_the_dead_letters_whatever_is_killed() -> io::Result<()> {
-    retries(Subject::Alone(Node::start(&options(Flush::Sync))))
+    retries(Subject::Alone(Box::new(Node::start(&options(Flush::Sync)))))
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn retries_wait_for_a_lost_master_and_end_among_the_dead_letters() -> io::Result
 
 /// Who is killed.
 enum Subject {
-    Alone(Node),
+    Alone(Box<Node>),
     Pair(Box<Pair>),
 }
 
