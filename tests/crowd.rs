@@ -140,7 +140,7 @@ fn honest_large_frames_all_arrive() -> io::Result<()> {
 #[test]
 fn idle_connections_beyond_the_limit_take_nothing_from_the_log() -> io::Result<()> {
     const LIMIT: u64 = 600;
-    let more = vec![("mappedFileSizeCommitLog", "4194304".to_owned()), ("tailSize", "8388608".to_owned())];
+    let more = vec![("mappedFileSizeCommitLog", "8388608".to_owned()), ("tailSize", "8388608".to_owned())];
     let node = Node::start(&NodeOptions { open_files: Some(LIMIT), more, ..NodeOptions::default() });
     let mut client = Client::connect(&node.broker(0))?;
     client.create_topic("large", 1)?;
@@ -159,7 +159,7 @@ fn idle_connections_beyond_the_limit_take_nothing_from_the_log() -> io::Result<(
 /// The system lets the process open nothing more for a while: what was acknowledged stays, and sends go on afterwards.
 #[test]
 fn the_log_waits_for_descriptors() -> io::Result<()> {
-    let more = vec![("mappedFileSizeCommitLog", "4194304".to_owned()), ("tailSize", "8388608".to_owned())];
+    let more = vec![("mappedFileSizeCommitLog", "8388608".to_owned()), ("tailSize", "8388608".to_owned())];
     let node = Node::start(&NodeOptions { more, ..NodeOptions::default() });
     let mut client = Client::connect(&node.broker(0))?;
     client.create_topic("large", 1)?;
