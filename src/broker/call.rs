@@ -22,7 +22,6 @@ const RELAY_WAIT_MS: u64 = 10_000;
 /// its tools give up. A second less, and all at once, lets them see who did answer.
 const GATHER_WAIT_MS: u64 = 4_000;
 
-/// Who is called.
 #[derive(Clone, Debug)]
 pub(super) struct Callee {
     pub(super) connection: ConnectionId,

@@ -25,7 +25,7 @@ use crate::limits::{DISK_BLOCK_BYTES, OPEN_FILES_MAX, READ_CHUNK_BYTES, ZERO_WRI
 #[error("cannot {operation} {path}: {source}")]
 pub struct DiskError {
     /// What was tried, as a verb.
-    pub operation: &'static str,
+    pub(crate) operation: &'static str,
     /// The file.
     pub path: PathBuf,
     /// What the kernel said.
@@ -39,7 +39,7 @@ impl DiskError {
 
     /// Whether the disk or the quota is full: the only failure that freeing space can end.
     #[must_use]
-    pub fn is_no_space(&self) -> bool {
+    pub(crate) fn is_no_space(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 }
@@ -64,11 +64,11 @@ pub struct FileOnDisk {
 
 /// How full the file system of the folder is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Size of the file system.
-    pub total_bytes: u64,
+    pub(crate) total_bytes: u64,
     /// What an ordinary user may still write.
-    pub free_bytes: u64,
+    pub(crate) free_bytes: u64,
 }
 
 struct OpenFile {
@@ -147,7 +147,7 @@ impl Disk {
     ///
     /// # Panics
     /// If `at` or `len` is no multiple of 4096.
-    pub async fn write_durably(
+    pub(crate) async fn write_durably(
         &self,
         path: &Path,
         at: u64,
@@ -269,7 +269,13 @@ impl Disk {
     ///
     /// # Panics
     /// If `at` or the length of `data` is no multiple of 4096.
-    pub async fn write_background(&self, path: &Path, at: u64, data: &[u8], flush: bool) -> Result<(), DiskError> {
+    pub(crate) async fn write_background(
+        &self,
+        path: &Path,
+        at: u64,
+        data: &[u8],
+        flush: bool,
+    ) -> Result<(), DiskError> {
         let (file, is_new) = match self.file(path).await {
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => (self.make(path, 0).await?, true),
             other => (other?, false),
@@ -292,7 +298,7 @@ impl Disk {
     ///
     /// # Errors
     /// [`DiskError`].
-    pub async fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+    pub(crate) async fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
         self.file(from).await?.fdatasync().await.map_err(|error| failed("flush", from, &error))?;
         let _names = self.names_held().await;
         let (old, new) = (self.folder.join(from), self.folder.join(to));
@@ -313,7 +319,7 @@ impl Disk {
     ///
     /// # Errors
     /// [`DiskError`].
-    pub async fn remove(&self, path: &Path) -> Result<(), DiskError> {
+    pub(crate) async fn remove(&self, path: &Path) -> Result<(), DiskError> {
         let _names = self.names_held().await;
         self.open.borrow_mut().remove(path);
         let full = self.folder.join(path);
@@ -341,7 +347,7 @@ impl Disk {
     ///
     /// # Errors
     /// [`DiskError`].
-    pub async fn overwrite(&self, path: &Path, bytes: Bytes) -> Result<(), DiskError> {
+    pub(crate) async fn overwrite(&self, path: &Path, bytes: Bytes) -> Result<(), DiskError> {
         let full = self.folder.join(path);
         let written = blocking::run(move || store::overwrite_file(&full, &bytes));
         written.await.map_err(|source| DiskError::new("write", path, source))
@@ -352,7 +358,7 @@ impl Disk {
     /// # Errors
     /// [`DiskError`].
     #[expect(clippy::disallowed_methods, reason = "disk is a shell: tables are read here, in the blocking pool")]
-    pub async fn read_table(&self, path: &Path) -> Result<Option<Vec<u8>>, DiskError> {
+    pub(crate) async fn read_table(&self, path: &Path) -> Result<Option<Vec<u8>>, DiskError> {
         let full = self.folder.join(path);
         let read = blocking::run(move || match std::fs::read(&full) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -379,7 +385,7 @@ impl Disk {
     ///
     /// # Errors
     /// [`DiskError`].
-    pub async fn usage(&self) -> Result<Usage, DiskError> {
+    pub(crate) async fn usage(&self) -> Result<Usage, DiskError> {
         let folder = self.folder.clone();
         let found = blocking::run(move || Ok(rustix::fs::statvfs(&folder)?)).await;
         let found = found.map_err(|source| DiskError::new("measure", &self.folder, source))?;
@@ -391,8 +397,7 @@ impl Disk {
         })
     }
 
-    /// Closes every file.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         let files = std::mem::take(&mut *self.open.borrow_mut());
         for open in files.into_values() {
             // A read may still hold the file; dropping it closes it as well.

@@ -29,16 +29,16 @@ impl FlushPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// Hours that a segment stays after its last message. RocketMQ: `fileReservedTime`.
-    pub reserved_hours: u32,
+    pub(crate) reserved_hours: u32,
     /// Hours of the day, UTC, in which expired segments go: bit `h` is hour `h` of 0..24. RocketMQ: `deleteWhen`.
-    pub delete_hours: u32,
+    pub(crate) delete_hours: u32,
     /// Percent of the disk above which expired segments go at any hour. RocketMQ: `diskMaxUsedSpaceRatio`.
-    pub used_percent_max: u8,
+    pub(crate) used_percent_max: u8,
     /// Percent above which the oldest segments go, expired or not; `None` keeps what is not expired, and sends are refused instead.
     /// RocketMQ: `cleanFileForciblyEnable`, `diskSpaceCleanForciblyRatio`.
-    pub used_percent_forced: Option<u8>,
+    pub(crate) used_percent_forced: Option<u8>,
     /// Percent above which sends are refused. RocketMQ: `diskSpaceWarningLevelRatio`.
-    pub used_percent_refused: u8,
+    pub(crate) used_percent_refused: u8,
 }
 
 impl Default for Retention {
@@ -63,22 +63,22 @@ pub struct LogSettings {
     /// Whether records end in the CRC property. RocketMQ: `enabledAppendPropCRC`, off there.
     pub has_record_crc: bool,
     /// Most that one commit writes: whole disk blocks, at most [`COMMIT_BYTES_MAX`].
-    pub commit_bytes_max: usize,
+    pub(crate) commit_bytes_max: usize,
     /// Zeros that are written at once into a segment to be: whole disk blocks. A waiting writer gets a segment when four times as many
     /// are written.
-    pub prepare_bytes: u64,
+    pub(crate) prepare_bytes: u64,
     /// Bound of the cache of cold blocks.
     pub cache_bytes: usize,
     /// What may be thrown away.
     pub retention: Retention,
     /// Entries of a queue that are closed into one block.
-    pub queue_block_entries: usize,
+    pub(crate) queue_block_entries: usize,
     /// Keys that are closed into one run.
     pub key_run_entries: usize,
     /// Size of an index file. A property of the store.
     pub index_file_bytes: u64,
     /// Growth of the log after which a checkpoint is due; more if the last one was large.
-    pub checkpoint_bytes: u64,
+    pub(crate) checkpoint_bytes: u64,
     /// What the entries of the scheduled topic say: when a message is due. RocketMQ: `messageDelayLevel`.
     pub delay_levels: DelayLevels,
 }

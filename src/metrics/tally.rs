@@ -31,7 +31,7 @@ impl Amount {
 
 /// How far back a tally is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Period {
+pub(crate) enum Period {
     /// By spans of ten seconds: the running one and the five before it, so 50 to 60 s.
     Minute,
     /// By spans of ten minutes: the running one and the five before it.
@@ -64,14 +64,14 @@ impl Measured {
     /// A number of `sum` by the second.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a rate is for reading: 53 bits are enough")]
-    pub fn per_second(&self, pick: impl Fn(&Amount) -> u64) -> f64 {
+    pub(crate) fn per_second(&self, pick: impl Fn(&Amount) -> u64) -> f64 {
         pick(&self.sum) as f64 / self.seconds.max(1.0)
     }
 }
 
 /// One counter over time. It takes at most 1.5 KiB, and only what spans were counted in.
 #[derive(Clone, Debug)]
-pub struct Tally {
+pub(crate) struct Tally {
     began: MonoNs,
     /// The span that `running` belongs to.
     span: u32,
@@ -85,13 +85,13 @@ pub struct Tally {
 impl Tally {
     /// An empty tally.
     #[must_use]
-    pub fn new(now: MonoNs) -> Tally {
+    pub(crate) fn new(now: MonoNs) -> Tally {
         let (minute, hour, day) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
         Tally { began: now, span: span_of(now), running: Amount::default(), minute, hour, day }
     }
 
     /// Counts. Returns whether this is the first in its span.
-    pub fn add(&mut self, now: MonoNs, amount: Amount) -> bool {
+    pub(crate) fn add(&mut self, now: MonoNs, amount: Amount) -> bool {
         let span = span_of(now);
         let is_first = span != self.span || self.running == Amount::default();
         if span != self.span {
@@ -103,7 +103,7 @@ impl Tally {
 
     /// What was counted in a period that ends now.
     #[must_use]
-    pub fn over(&self, now: MonoNs, period: Period) -> Measured {
+    pub(crate) fn over(&self, now: MonoNs, period: Period) -> Measured {
         let (len, count) = period.spans();
         let first = (span_of(now) / len).saturating_sub(count - 1);
         let closed = match period {

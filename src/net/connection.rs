@@ -128,7 +128,7 @@ impl<S: Service> Net<S> {
     }
 
     /// Condemns connections that were silent for too long or whose frame does not come to its end. Call it once a second.
-    pub fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         let now = self.service.now();
         for handle in self.connections.borrow().values() {
             let is_slow = handle.frame_since.get().is_some_and(|since| now.ms_since(since) >= FRAME_WAIT_MS);
@@ -141,12 +141,12 @@ impl<S: Service> Net<S> {
     }
 
     /// From now on a new connection is closed at once.
-    pub fn refuse_new(&self) {
+    pub(crate) fn refuse_new(&self) {
         self.is_closing.set(true);
     }
 
     /// Takes new connections again.
-    pub fn accept_again(&self) {
+    pub(crate) fn accept_again(&self) {
         self.is_closing.set(false);
     }
 

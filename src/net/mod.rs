@@ -10,14 +10,15 @@
 
 mod backlog;
 pub mod connection;
-pub mod link;
+pub(crate) mod link;
 pub mod listener;
 mod sleeper;
 mod transport;
 
 pub use connection::Net;
-pub use link::{LinkService, Links};
-pub use listener::{ListenError, Listeners, ReplicaListener, ReplicaPort};
+pub(crate) use link::{LinkService, Links};
+pub use listener::Listeners;
+pub(crate) use listener::{ListenError, ReplicaListener, ReplicaPort};
 
 use std::net::SocketAddr;
 use std::rc::Rc;

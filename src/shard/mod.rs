@@ -18,7 +18,7 @@ pub mod cpus;
 mod event;
 mod life;
 mod links;
-pub mod memlock;
+pub(crate) mod memlock;
 mod open;
 mod pump;
 pub mod runtime;
@@ -28,4 +28,5 @@ pub mod watch;
 mod watchdog;
 mod work;
 
-pub use start::{ShardHandle, ShardReady, ShardSettings, StartError, start};
+pub use start::{ShardHandle, ShardSettings, start};
+pub(crate) use start::{ShardReady, StartError};

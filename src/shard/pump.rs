@@ -155,7 +155,6 @@ impl Shard {
         })
     }
 
-    /// Looks at the broker.
     pub(super) fn look<T>(&self, look: impl FnOnce(&Broker) -> T) -> T {
         look(&self.core.borrow().broker)
     }

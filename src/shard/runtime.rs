@@ -37,7 +37,7 @@ pub struct ExecutorPlan {
     /// The processor it is pinned to.
     pub cpu: usize,
     /// Registered I/O memory, bytes.
-    pub io_memory: usize,
+    pub(crate) io_memory: usize,
     /// How often completions are looked for while tasks are runnable. Production: 1 ms.
     pub preempt: Duration,
 }
@@ -104,7 +104,7 @@ pub struct TaskQueues {
     /// Connections, commits, the control mailbox.
     pub request: TaskQueueHandle,
     /// Segments in advance, index writes, reads of old data, tables.
-    pub background: TaskQueueHandle,
+    pub(crate) background: TaskQueueHandle,
 }
 
 /// What a task on the executor gets: its queues and its watch, which is already running.

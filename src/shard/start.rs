@@ -56,9 +56,9 @@ pub struct ShardReady {
     /// The log as it was found: everything between start and end is there.
     pub log: (LogOffset, LogOffset),
     /// Bytes of the log's end that came from the tail, at most: what the dead process had not written.
-    pub tail_found: Option<LogOffset>,
+    pub(crate) tail_found: Option<LogOffset>,
     /// Whether ASYNC_FLUSH survives `kill -9`; if not, it replies after the write.
-    pub tail_survives_kill: bool,
+    pub(crate) tail_survives_kill: bool,
 }
 
 /// Why a shard does not start. One sentence that says what to do.

@@ -18,8 +18,8 @@ mod wire;
 mod world;
 
 pub use delay::{DelayCounts, DelayRule, DelayWorld};
-pub use disk::SimDisk;
+pub(crate) use disk::SimDisk;
 pub use random::Random;
 pub use replica_world::{ReplicaCounts, ReplicaRule, ReplicaWorld};
-pub use tail::{Remains, SimTail, Slot};
+pub(crate) use tail::{Remains, SimTail, Slot};
 pub use world::{Counts, LogWorld, Rule};
