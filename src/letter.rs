@@ -34,7 +34,7 @@ use crate::protocol::body::{ConsumerOffsets, DataVersion, DelayOffsets, GroupTab
 use crate::protocol::code::ResponseCode;
 
 /// Tickets from here on were chosen by the control plane, those below by a shard.
-pub const CONTROL_TICKET_MIN: u64 = 1 << 63;
+pub(crate) const CONTROL_TICKET_MIN: u64 = 1 << 63;
 
 /// From a shard to the control plane.
 #[derive(Clone, Debug)]
@@ -219,12 +219,11 @@ pub struct Metadata {
 /// One consumer offset of one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffsetCommit {
-    /// Who reads.
-    pub group: GroupName,
+    pub(crate) group: GroupName,
     /// What.
     pub topic: TopicName,
     /// Its queue.
     pub queue: QueueId,
     /// The next message to read.
-    pub offset: QueueOffset,
+    pub(crate) offset: QueueOffset,
 }

@@ -19,5 +19,5 @@ pub mod control;
 pub mod namesrv;
 pub mod route;
 
-pub mod metrics;
+pub(crate) mod metrics;
 pub mod sim;

@@ -227,15 +227,10 @@ fn shard_settings(
     };
     let address = SocketAddr::new(ip, config.port(index));
     let broker = BrokerSettings::of(config, ShardId(index), store.shards(), address);
-    let log = LogSettings {
-        segment_bytes: config.segment_bytes,
-        flush,
-        has_record_crc: config.append_property_crc,
-        retention: broker.retention,
-        delay_levels: config.delay_levels,
-        cache_bytes: CACHE_BYTES,
-        ..LogSettings::default()
-    };
+    let mut log = LogSettings::default();
+    (log.segment_bytes, log.cache_bytes, log.flush) = (config.segment_bytes, CACHE_BYTES, flush);
+    (log.has_record_crc, log.retention, log.delay_levels) =
+        (config.append_property_crc, broker.retention, config.delay_levels);
     ShardSettings {
         shard: ShardId(index),
         store: Arc::clone(store),

@@ -46,7 +46,8 @@ fn main() -> ExitCode {
 fn serve(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     runtime::check()?;
     let (listen, cpu) = (arguments.listen, arguments.cpu);
-    let plan = ExecutorPlan { name: "echo".to_owned(), cpu, ..ExecutorPlan::of_shard(0, 1) };
+    let mut plan = ExecutorPlan::of_shard(0, 1);
+    (plan.name, plan.cpu) = ("echo".to_owned(), cpu);
     let failed = |error| {
         // With stderr closed there is nobody to tell.
         let _ = writeln!(io::stderr(), "ringmq-echo: {error}");

@@ -23,7 +23,7 @@ use crate::protocol::header::Header;
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
 
 /// How long a reply waits for a change of topics or groups to be persisted and registered: a tenth less than clients wait for it.
-pub const GATE_WAIT_MS: u64 = 2_700;
+pub(crate) const GATE_WAIT_MS: u64 = 2_700;
 
 /// A change of a table whose consequences replies wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,19 +31,18 @@ pub struct Ticket(pub u64);
 
 /// A reply that waits.
 #[derive(Debug)]
-pub struct Waiting {
+pub(crate) struct Waiting {
     /// The log must be safe up to here, as its flush setting and its role promise; zero if the reply promises nothing of the log.
-    pub at: LogOffset,
+    pub(crate) at: LogOffset,
     /// When its request came.
-    pub since: MonoNs,
+    pub(crate) since: MonoNs,
     /// When it is answered although the flush is missing.
-    pub deadline: MonoNs,
-    /// To whom.
-    pub connection: ConnectionId,
+    pub(crate) deadline: MonoNs,
+    pub(crate) connection: ConnectionId,
     /// See [`Promise::tells_less`].
-    pub tells_less: bool,
+    pub(crate) tells_less: bool,
     /// The whole encoded frame.
-    pub frame: BytesMut,
+    pub(crate) frame: BytesMut,
 }
 
 /// What must happen before the replies of one change are released.
@@ -58,7 +57,7 @@ struct Gate {
 
 /// The waiting replies of a shard.
 #[derive(Debug, Default)]
-pub struct Acks {
+pub(crate) struct Acks {
     /// Ascending by `at`.
     flush: VecDeque<Waiting>,
     gates: BTreeMap<Ticket, Gate>,
@@ -75,7 +74,7 @@ impl Acks {
 
     /// Makes a ticket whose replies wait until `generation` is persisted (if one is named) and, if `register`, the name servers
     /// know the change.
-    pub fn make_gate(&mut self, now: MonoNs, generation: Option<(Table, u64)>, register: bool) -> Ticket {
+    pub(crate) fn make_gate(&mut self, now: MonoNs, generation: Option<(Table, u64)>, register: bool) -> Ticket {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         let deadline = now.plus_ms(GATE_WAIT_MS);
@@ -85,36 +84,36 @@ impl Acks {
 
     /// Whether replies behind this ticket still wait.
     #[must_use]
-    pub fn is_closed(&self, ticket: Ticket) -> bool {
+    pub(crate) fn is_closed(&self, ticket: Ticket) -> bool {
         self.gates.contains_key(&ticket)
     }
 
     /// Whether no more replies may wait.
     #[must_use]
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.len() >= ACKS_MAX
     }
 
     /// Number of waiting replies.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.flush.len() + self.gated
     }
 
     /// Number of replies that wait for the log alone.
     #[must_use]
-    pub fn flush_len(&self) -> usize {
+    pub(crate) fn flush_len(&self) -> usize {
         self.flush.len()
     }
 
     /// Whether no reply waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Lets a reply wait for its flush, behind `ticket` if that is still closed.
-    pub fn push(&mut self, ticket: Option<Ticket>, reply: Waiting) {
+    pub(crate) fn push(&mut self, ticket: Option<Ticket>, reply: Waiting) {
         if let Some(gate) = ticket.and_then(|ticket| self.gates.get_mut(&ticket)) {
             gate.waiting.push(reply);
             self.gated += 1;
@@ -131,7 +130,7 @@ impl Acks {
     }
 
     /// A table's `generation`, and with it every earlier one, is on the disk.
-    pub fn persisted(&mut self, table: Table, generation: u64) {
+    pub(crate) fn persisted(&mut self, table: Table, generation: u64) {
         for gate in self.gates.values_mut() {
             if gate.generation.is_some_and(|(of, wanted)| of == table && wanted <= generation) {
                 gate.generation = None;
@@ -141,7 +140,7 @@ impl Acks {
     }
 
     /// The name servers know the change behind `ticket`.
-    pub fn registered(&mut self, ticket: Ticket) {
+    pub(crate) fn registered(&mut self, ticket: Ticket) {
         if let Some(gate) = self.gates.get_mut(&ticket) {
             gate.registered = true;
         }
@@ -149,7 +148,7 @@ impl Acks {
     }
 
     /// Opens gates whose time is over. Returns how many answers did not wait any longer.
-    pub fn expire_gates(&mut self, now: MonoNs) -> usize {
+    pub(crate) fn expire_gates(&mut self, now: MonoNs) -> usize {
         let late: Vec<Ticket> =
             self.gates.iter().filter(|(_, gate)| gate.deadline <= now).map(|(ticket, _)| *ticket).collect();
         let gated = self.gated;
@@ -160,7 +159,7 @@ impl Acks {
     }
 
     /// The next reply that waits for no more than the log up to `flushed`.
-    pub fn pop_flushed(&mut self, flushed: LogOffset) -> Option<Waiting> {
+    pub(crate) fn pop_flushed(&mut self, flushed: LogOffset) -> Option<Waiting> {
         if self.flush.front()?.at > flushed {
             return None;
         }
@@ -172,13 +171,13 @@ impl Acks {
     }
 
     /// The next reply that has waited too long.
-    pub fn pop_late(&mut self, now: MonoNs) -> Option<Waiting> {
+    pub(crate) fn pop_late(&mut self, now: MonoNs) -> Option<Waiting> {
         if self.flush.front()?.deadline > now { None } else { self.flush.pop_front() }
     }
 
     /// When the next reply or gate has waited long enough.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<MonoNs> {
+    pub(crate) fn next_deadline(&self) -> Option<MonoNs> {
         let flush = self.flush.front().map(|reply| reply.deadline);
         // Tickets are given in the order of time and all wait equally long.
         let gate = self.gates.values().next().map(|gate| gate.deadline);

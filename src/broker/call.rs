@@ -23,7 +23,6 @@ const CONSUME_WAIT_MS: u64 = 10_000;
 /// does not answer, and who of a group did.
 const TELL_WAIT_MS: u64 = 4_000;
 
-/// Who is called.
 #[derive(Clone, Debug)]
 pub(super) struct Callee {
     pub(super) connection: ConnectionId,

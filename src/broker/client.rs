@@ -28,36 +28,36 @@ pub struct Member {
     /// What it calls itself.
     pub client: ClientId,
     /// What it is written in.
-    pub language: Language,
+    pub(crate) language: Language,
     /// Its version as RocketMQ counts.
     pub version: i32,
     /// Its last heartbeat.
-    pub seen: MonoNs,
+    pub(crate) seen: MonoNs,
     /// The same, wall clock, Unix ms.
-    pub seen_unix_ms: i64,
+    pub(crate) seen_unix_ms: i64,
 }
 
 /// What a group wants of one topic.
 #[derive(Clone, Debug)]
-pub struct Subscription {
+pub(crate) struct Subscription {
     /// As the client said it.
-    pub data: SubscriptionData,
+    pub(crate) data: SubscriptionData,
     /// What that means for the broker.
-    pub filter: Arc<TagFilter>,
+    pub(crate) filter: Arc<TagFilter>,
 }
 
 /// The online part of a consumer group.
 #[derive(Debug)]
-pub struct ConsumerGroup {
+pub(crate) struct ConsumerGroup {
     /// By connection.
-    pub members: BTreeMap<ConnectionId, Member>,
+    pub(crate) members: BTreeMap<ConnectionId, Member>,
     subscriptions: BTreeMap<TopicName, Subscription>,
     /// Push, pull or pop.
-    pub consume_type: ConsumeType,
+    pub(crate) consume_type: ConsumeType,
     /// Clustering or broadcasting.
-    pub model: MessageModel,
+    pub(crate) model: MessageModel,
     /// Where a new group begins.
-    pub from_where: ConsumeFromWhere,
+    pub(crate) from_where: ConsumeFromWhere,
     /// Of the last full heartbeat of the second version.
     fingerprint: i32,
     /// What its subscriptions weigh.
@@ -67,24 +67,24 @@ pub struct ConsumerGroup {
 impl ConsumerGroup {
     /// What the group wants of a topic, if it has subscribed to it.
     #[must_use]
-    pub fn subscription(&self, topic: &str) -> Option<&Subscription> {
+    pub(crate) fn subscription(&self, topic: &str) -> Option<&Subscription> {
         self.subscriptions.get(topic)
     }
 
     /// All subscriptions by topic.
-    pub fn subscriptions(&self) -> impl Iterator<Item = (&TopicName, &Subscription)> {
+    pub(crate) fn subscriptions(&self) -> impl Iterator<Item = (&TopicName, &Subscription)> {
         self.subscriptions.iter()
     }
 
     /// Whether every member gets every message.
     #[must_use]
-    pub fn is_broadcast(&self) -> bool {
+    pub(crate) fn is_broadcast(&self) -> bool {
         self.model == MessageModel::Broadcasting
     }
 
     /// The client ids, each once.
     #[must_use]
-    pub fn client_ids(&self) -> BTreeSet<ClientId> {
+    pub(crate) fn client_ids(&self) -> BTreeSet<ClientId> {
         self.members.values().map(|member| member.client.clone()).collect()
     }
 
@@ -124,19 +124,15 @@ fn subscription_of(data: &SubscriptionData) -> Subscription {
 
 /// What a heartbeat says and the shard does not keep, because of a bound. All else of it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotKept {
+pub(crate) enum NotKept {
     /// One more group of a connection.
     #[error(
         "group {group} was not taken: a connection may be a member of {GROUPS_PER_CONNECTION_MAX} groups to send and as many to consume"
     )]
-    Group {
-        /// Which.
-        group: GroupName,
-    },
+    Group { group: GroupName },
     /// Subscriptions of one group beyond the bound.
     #[error("group {group} subscribes to {count} topics, and only {SUBSCRIPTIONS_PER_GROUP_MAX} were taken")]
     Subscriptions {
-        /// Which.
         group: GroupName,
         /// How many it has.
         count: usize,
@@ -146,9 +142,7 @@ pub enum NotKept {
         "the subscription of group {group} to {topic} was not taken: {bytes} bytes, at most {EXPRESSION_BYTES_MAX} are"
     )]
     Expression {
-        /// Which.
         group: GroupName,
-        /// Of what.
         topic: TopicName,
         /// How long it is.
         bytes: usize,
@@ -163,10 +157,7 @@ pub enum NotKept {
     #[error(
         "group {group} was not taken: a client's groups and subscriptions may have {CLIENT_BYTES_PER_CONNECTION_MAX} bytes, those of all {CLIENT_BYTES_MAX}"
     )]
-    Bytes {
-        /// Which.
-        group: GroupName,
-    },
+    Bytes { group: GroupName },
 }
 
 #[derive(Debug)]
@@ -206,16 +197,16 @@ fn subscription_bytes(data: &SubscriptionData) -> usize {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registered {
     /// Members are to be told.
-    pub is_changed: bool,
+    pub(crate) is_changed: bool,
     /// The client must send its subscriptions again.
-    pub wants_subscriptions: bool,
+    pub(crate) wants_subscriptions: bool,
     /// What was left out.
-    pub not_kept: Option<NotKept>,
+    pub(crate) not_kept: Option<NotKept>,
 }
 
 /// Connections and online groups of a shard.
 #[derive(Debug, Default)]
-pub struct Clients {
+pub(crate) struct Clients {
     connections: FastMap<ConnectionId, Connected>,
     producers: BTreeMap<GroupName, BTreeMap<ConnectionId, Member>>,
     consumers: BTreeMap<GroupName, ConsumerGroup>,
@@ -225,7 +216,7 @@ pub struct Clients {
 
 impl Clients {
     /// A connection was accepted.
-    pub fn connect(&mut self, connection: ConnectionId, peer: SocketAddr) {
+    pub(crate) fn connect(&mut self, connection: ConnectionId, peer: SocketAddr) {
         let (producer_groups, consumer_groups) = (BTreeMap::new(), BTreeMap::new());
         let fresh = Connected { peer, producer_groups, consumer_groups, bytes: 0 };
         self.connections.insert(connection, fresh);
@@ -233,13 +224,13 @@ impl Clients {
 
     /// Whether the connection is still there.
     #[must_use]
-    pub fn is_connected(&self, connection: ConnectionId) -> bool {
+    pub(crate) fn is_connected(&self, connection: ConnectionId) -> bool {
         self.connections.contains_key(&connection)
     }
 
     /// The other end of a connection.
     #[must_use]
-    pub fn peer(&self, connection: ConnectionId) -> Option<SocketAddr> {
+    pub(crate) fn peer(&self, connection: ConnectionId) -> Option<SocketAddr> {
         self.connections.get(&connection).map(|connection| connection.peer)
     }
 
@@ -249,20 +240,8 @@ impl Clients {
         self.bytes
     }
 
-    /// Number of connections.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.connections.len()
-    }
-
-    /// Whether nobody is connected.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.connections.is_empty()
-    }
-
     /// A connection is gone. Returns the consumer groups that have lost a member.
-    pub fn disconnect(&mut self, connection: ConnectionId) -> Vec<GroupName> {
+    pub(crate) fn disconnect(&mut self, connection: ConnectionId) -> Vec<GroupName> {
         let Some(gone) = self.connections.remove(&connection) else { return Vec::new() };
         for (group, bytes) in &gone.producer_groups {
             remove_producer(&mut self.producers, group, connection);
@@ -282,7 +261,7 @@ impl Clients {
     ///
     /// # Errors
     /// [`NotKept`], by a bound.
-    pub fn register_producer(
+    pub(crate) fn register_producer(
         &mut self,
         connection: ConnectionId,
         group: GroupName,
@@ -311,7 +290,7 @@ impl Clients {
 
     /// A heartbeat names a consumer group. `fingerprint` is 0 in heartbeats of the first version; `without_subscriptions` says that the
     /// client believes its subscriptions known.
-    pub fn register_consumer(
+    pub(crate) fn register_consumer(
         &mut self,
         connection: ConnectionId,
         data: &ConsumerData,
@@ -374,7 +353,7 @@ impl Clients {
     }
 
     /// A client leaves groups. Returns the consumer group if it has lost a member.
-    pub fn unregister(
+    pub(crate) fn unregister(
         &mut self,
         connection: ConnectionId,
         producer_group: Option<&str>,
@@ -395,7 +374,7 @@ impl Clients {
     }
 
     /// Forgets members without a heartbeat for 120 s. Returns the consumer groups that have lost one.
-    pub fn expire(&mut self, now: MonoNs) -> Vec<GroupName> {
+    pub(crate) fn expire(&mut self, now: MonoNs) -> Vec<GroupName> {
         let is_late = |member: &Member| now.ms_since(member.seen) > MEMBER_EXPIRY_MS;
         let mut late_producers = Vec::new();
         for (group, members) in &self.producers {
@@ -418,23 +397,23 @@ impl Clients {
 
     /// The online part of a consumer group.
     #[must_use]
-    pub fn consumer_group(&self, group: &str) -> Option<&ConsumerGroup> {
+    pub(crate) fn consumer_group(&self, group: &str) -> Option<&ConsumerGroup> {
         self.consumers.get(group)
     }
 
     /// All online consumer groups by name.
-    pub fn consumer_groups(&self) -> impl Iterator<Item = (&GroupName, &ConsumerGroup)> {
+    pub(crate) fn consumer_groups(&self) -> impl Iterator<Item = (&GroupName, &ConsumerGroup)> {
         self.consumers.iter()
     }
 
     /// The members of a producer group by connection.
     #[must_use]
-    pub fn producer_group(&self, group: &str) -> Option<&BTreeMap<ConnectionId, Member>> {
+    pub(crate) fn producer_group(&self, group: &str) -> Option<&BTreeMap<ConnectionId, Member>> {
         self.producers.get(group)
     }
 
     /// All producer groups by name.
-    pub fn producer_groups(&self) -> impl Iterator<Item = (&GroupName, &BTreeMap<ConnectionId, Member>)> {
+    pub(crate) fn producer_groups(&self) -> impl Iterator<Item = (&GroupName, &BTreeMap<ConnectionId, Member>)> {
         self.producers.iter()
     }
 

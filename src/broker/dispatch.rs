@@ -6,7 +6,6 @@ use crate::protocol::header::Header;
 use crate::protocol::request::{BadRequest, Request};
 
 impl Broker {
-    /// Handles one request.
     pub(super) fn dispatch(
         &mut self,
         asked: &Asked,

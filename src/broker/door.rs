@@ -48,7 +48,7 @@ impl Broker {
     }
 
     /// A client's connection is gone: its holds and memberships go with it, and calls to it have failed.
-    pub fn handle_disconnected(&mut self, now: Now, connection: ConnectionId, out: &mut Output) {
+    pub(crate) fn handle_disconnected(&mut self, now: Now, connection: ConnectionId, out: &mut Output) {
         self.holds.drop_connection(connection);
         self.parked.drop_connection(connection);
         out.outbox.forget(connection);
@@ -90,7 +90,7 @@ impl Broker {
     }
 
     /// A block that an [`Effect::Fetch`] or [`Effect::Prefetch`] asked for: what waited for it runs again.
-    pub fn handle_block(&mut self, now: Now, block: BlockId, data: Result<Bytes, IoError>, out: &mut Output) {
+    pub(crate) fn handle_block(&mut self, now: Now, block: BlockId, data: Result<Bytes, IoError>, out: &mut Output) {
         self.log.supply(block, data);
         self.unblock_replicas(block);
         self.delays.jobs.block_has_come(block);
@@ -139,7 +139,7 @@ impl Broker {
     }
 
     /// [`crate::limits::TICK_MS`] have passed, and this is how full the store's disk is.
-    pub fn handle_tick(&mut self, now: Now, disk: DiskUsage, out: &mut Output) {
+    pub(crate) fn handle_tick(&mut self, now: Now, disk: DiskUsage, out: &mut Output) {
         self.disk = disk;
         self.log.tick(now, disk);
         self.rates.sample(now.mono.0 / 1_000_000, self.counters);
@@ -167,7 +167,7 @@ impl Broker {
     }
 
     /// The time that [`Broker::poll_timeout`] named has come.
-    pub fn handle_deadline(&mut self, now: Now, out: &mut Output) {
+    pub(crate) fn handle_deadline(&mut self, now: Now, out: &mut Output) {
         self.expire_gates(now.mono);
         self.release_acks(now.mono, &mut out.outbox);
         self.expire_acks(now.mono, &mut out.outbox);
@@ -179,7 +179,7 @@ impl Broker {
     }
 
     /// The shard is to stop in order: nothing comes in any more, and [`Log::is_settled`] will say when all of the log is on the disk.
-    pub fn handle_stop(&mut self, _now: Now) {
+    pub(crate) fn handle_stop(&mut self, _now: Now) {
         self.log.begin_stop();
     }
 
@@ -206,7 +206,7 @@ impl Broker {
     /// is still being made: reading resumes with progress. Stock clients ask again at once when they are told to be busy, and give up at the
     /// third time.
     #[must_use]
-    pub fn poll_input(&self, out: &Output) -> bool {
+    pub(crate) fn poll_input(&self, out: &Output) -> bool {
         let is_held = self.acks.is_full() || self.log.is_tail_nearly_full() || self.log.awaits_segment();
         out.effects.len() < EFFECTS_MAX && (self.log.failure().is_some() || !is_held)
     }
@@ -224,7 +224,7 @@ impl Broker {
 
     /// When [`Broker::handle_deadline`] is to be called at the latest.
     #[must_use]
-    pub fn poll_timeout(&self) -> Option<MonoNs> {
+    pub(crate) fn poll_timeout(&self) -> Option<MonoNs> {
         let acks = self.next_ack_deadline().into_iter();
         let holds = self.holds.next_deadline();
         let turns = self.holds.has_turns().then_some(MonoNs(0));
@@ -235,19 +235,19 @@ impl Broker {
 /// Bytes and looks: nothing changes by them.
 impl Broker {
     /// Fills `block` with the bytes of `commit`, and zeros beyond the log's end.
-    pub fn fill_commit(&self, commit: &Commit, block: &mut [u8]) {
+    pub(crate) fn fill_commit(&self, commit: &Commit, block: &mut [u8]) {
         self.log.copy_tail(commit.from, block);
     }
 
     /// Where the log begins and ends, and whether it has failed.
     #[must_use]
-    pub fn view_log(&self) -> &Log {
+    pub(crate) fn view_log(&self) -> &Log {
         &self.log
     }
 
     /// How many answers wait for something.
     #[must_use]
-    pub fn view_waiting(&self) -> usize {
+    pub(crate) fn view_waiting(&self) -> usize {
         self.acks.len()
     }
 
@@ -258,19 +258,19 @@ impl Broker {
 
     /// Counters since the start.
     #[must_use]
-    pub fn view_counters(&self) -> Counters {
+    pub(crate) fn view_counters(&self) -> Counters {
         self.counters
     }
 
     /// How long messages took from one stage to the next, in the order of [`Stage::ALL`].
     #[must_use]
-    pub fn view_stages(&self) -> [StageLatency; Stage::COUNT] {
+    pub(crate) fn view_stages(&self) -> [StageLatency; Stage::COUNT] {
         self.stages.latencies()
     }
 
     /// All tables as bytes, for an orderly stop: the shell writes them last of all.
     #[must_use]
-    pub fn view_tables(&self) -> [(Table, Bytes); Table::COUNT] {
+    pub(crate) fn view_tables(&self) -> [(Table, Bytes); Table::COUNT] {
         Table::ALL.map(|table| (table, self.encode_table(table)))
     }
 }

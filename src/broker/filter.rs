@@ -7,7 +7,7 @@ use crate::protocol::message::java_hash;
 
 /// The tags that a subscription wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TagFilter {
+pub(crate) enum TagFilter {
     /// Every message, with or without a tag.
     All,
     /// Messages whose tag has one of these hashes, ascending.
@@ -19,7 +19,7 @@ impl TagFilter {
     ///
     /// # Errors
     /// [`BadExpression`] if only separators are left.
-    pub fn parse(expression: &str) -> Result<TagFilter, BadExpression> {
+    pub(crate) fn parse(expression: &str) -> Result<TagFilter, BadExpression> {
         let expression = expression.trim();
         if expression.is_empty() || expression == "*" {
             return Ok(TagFilter::All);
@@ -36,7 +36,7 @@ impl TagFilter {
 
     /// Whether a message with this tag code may be wanted. Codes are sign-extended hashes, so their low half decides.
     #[must_use]
-    pub fn wants(&self, tag_code: i64) -> bool {
+    pub(crate) fn wants(&self, tag_code: i64) -> bool {
         match self {
             TagFilter::All => true,
             #[expect(clippy::cast_possible_truncation, reason = "a tag code is a sign-extended 32-bit hash")]
@@ -48,7 +48,7 @@ impl TagFilter {
 /// A tag expression without a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the subscription expression names no tag")]
-pub struct BadExpression;
+pub(crate) struct BadExpression;
 
 #[cfg(test)]
 mod tests {

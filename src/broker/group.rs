@@ -27,7 +27,7 @@ const INITIAL_GROUPS: [&str; 8] = [
 
 /// The consumer groups' settings on a shard.
 #[derive(Debug, Default)]
-pub struct Groups {
+pub(crate) struct Groups {
     table: GroupTable,
 }
 
@@ -48,25 +48,25 @@ impl Groups {
 
     /// A group's settings.
     #[must_use]
-    pub fn get(&self, group: &str) -> Option<&SubscriptionGroupConfig> {
+    pub(crate) fn get(&self, group: &str) -> Option<&SubscriptionGroupConfig> {
         self.table.groups.get(group)
     }
 
     /// The table as the file holds it.
     #[must_use]
-    pub fn table(&self) -> &GroupTable {
+    pub(crate) fn table(&self) -> &GroupTable {
         &self.table
     }
 
     /// All groups by name.
     #[must_use]
-    pub fn all(&self) -> &BTreeMap<GroupName, SubscriptionGroupConfig> {
+    pub(crate) fn all(&self) -> &BTreeMap<GroupName, SubscriptionGroupConfig> {
         &self.table.groups
     }
 
     /// The table's version.
     #[must_use]
-    pub fn version(&self) -> DataVersion {
+    pub(crate) fn version(&self) -> DataVersion {
         self.table.version
     }
 

@@ -18,7 +18,7 @@ use crate::model::{ConnectionId, FastMap, MonoNs};
 
 /// Which hold; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct HoldId {
+pub(crate) struct HoldId {
     slot: usize,
     serial: u64,
 }
@@ -36,7 +36,7 @@ pub(super) enum Turn {
 
 /// The held pulls of a shard. `Q` names a queue, `T` is what is held.
 #[derive(Debug)]
-pub struct HoldTable<Q, T> {
+pub(crate) struct HoldTable<Q, T> {
     holds: Slab<Hold<Q, T>>,
     by_queue: FastMap<Q, Line>,
     by_connection: FastMap<ConnectionId, BTreeSet<HoldId>>,
@@ -81,7 +81,7 @@ struct Hold<Q, T> {
 impl<Q: Copy + Eq + std::hash::Hash, T> HoldTable<Q, T> {
     /// An empty table.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         HoldTable {
             holds: Slab::new(),
             by_queue: FastMap::default(),
@@ -96,7 +96,13 @@ impl<Q: Copy + Eq + std::hash::Hash, T> HoldTable<Q, T> {
     ///
     /// # Errors
     /// `held`, unchanged, when a bound of `limits` is reached.
-    pub fn insert(&mut self, queue: Q, connection: ConnectionId, deadline: MonoNs, held: T) -> Result<HoldId, T> {
+    pub(crate) fn insert(
+        &mut self,
+        queue: Q,
+        connection: ConnectionId,
+        deadline: MonoNs,
+        held: T,
+    ) -> Result<HoldId, T> {
         let of_connection = self.by_connection.get(&connection).map_or(0, BTreeSet::len);
         if self.holds.len() >= HOLDS_MAX || of_connection >= HOLDS_PER_CONNECTION_MAX {
             return Err(held);
@@ -179,12 +185,11 @@ impl<Q: Copy + Eq + std::hash::Hash, T> HoldTable<Q, T> {
     }
 
     /// What is held under `id`, if it still is.
-    pub fn get_mut(&mut self, id: HoldId) -> Option<&mut T> {
+    pub(crate) fn get_mut(&mut self, id: HoldId) -> Option<&mut T> {
         self.holds.get_mut(id.slot).filter(|hold| hold.serial == id.serial).map(|hold| &mut hold.held)
     }
 
-    /// Ends a hold.
-    pub fn remove(&mut self, id: HoldId) -> Option<T> {
+    pub(crate) fn remove(&mut self, id: HoldId) -> Option<T> {
         if self.holds.get(id.slot)?.serial != id.serial {
             return None;
         }
@@ -232,14 +237,14 @@ impl<Q: Copy + Eq + std::hash::Hash, T> HoldTable<Q, T> {
     }
 
     /// Drops the holds of a connection that is gone.
-    pub fn drop_connection(&mut self, connection: ConnectionId) {
+    pub(crate) fn drop_connection(&mut self, connection: ConnectionId) {
         for id in self.by_connection.remove(&connection).unwrap_or_default() {
             self.remove(id);
         }
     }
 
     /// Ends one hold whose deadline has come.
-    pub fn pop_due(&mut self, now: MonoNs) -> Option<T> {
+    pub(crate) fn pop_due(&mut self, now: MonoNs) -> Option<T> {
         while let Some(Reverse((deadline, id))) = self.deadlines.peek().copied() {
             if deadline > now {
                 return None;
@@ -254,19 +259,18 @@ impl<Q: Copy + Eq + std::hash::Hash, T> HoldTable<Q, T> {
 
     /// The next deadline; it may be that of a hold that is gone, which only wakes the shard once for nothing.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<MonoNs> {
+    pub(crate) fn next_deadline(&self) -> Option<MonoNs> {
         self.deadlines.peek().map(|Reverse((deadline, _))| *deadline)
     }
 
-    /// Number of holds.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
         self.holds.len()
     }
 
     /// Whether nothing is held.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
         self.holds.is_empty()
     }
 

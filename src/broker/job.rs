@@ -18,14 +18,11 @@ use crate::model::{FastMap, LogOffset, MonoNs, QueueOffset};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct JobId(usize);
 
-/// What a job waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
-    /// Its turn.
     Turn,
     /// More messages in its queue.
     Growth,
-    /// A time.
     Until(MonoNs),
     /// A block of the disk.
     Block(BlockId),
@@ -81,7 +78,6 @@ impl Jobs {
         job
     }
 
-    /// Whether a queue has a job.
     pub(super) fn has(&self, queue: QueueIndex) -> bool {
         self.by_queue.contains_key(&queue)
     }
@@ -162,7 +158,6 @@ impl Jobs {
         }
     }
 
-    /// Time passes.
     pub(super) fn wake_due(&mut self, now: MonoNs) {
         while let Some(&(time, id)) = self.timers.first()
             && time <= now

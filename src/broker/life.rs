@@ -36,7 +36,7 @@ impl Life {
 
     /// The brokerId under which clients and name servers know it.
     #[must_use]
-    pub fn known_as(&self) -> BrokerId {
+    pub(crate) fn known_as(&self) -> BrokerId {
         if self.role.is_master() { BrokerId(0) } else { self.broker_id }
     }
 }
@@ -116,7 +116,7 @@ impl Broker {
 
     /// The life ends and another begins: the shell has read the last frame, and no more of the log becomes safe. Those who wait are answered: held
     /// pulls with nothing, messages that are stored here and not as safe as promised as such, for the next master may not have them.
-    pub fn handle_end(&mut self, now: Now, out: &mut Output) {
+    pub(crate) fn handle_end(&mut self, now: Now, out: &mut Output) {
         const EVERYTHING: MonoNs = MonoNs(u64::MAX);
         self.expire_gates(EVERYTHING);
         self.release_acks(now.mono, &mut out.outbox);

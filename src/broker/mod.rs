@@ -18,7 +18,7 @@
 //! what the outbox has. [`Broker::handle_stop`] is the last but for the results that are still under way; where another life follows
 //! ([`life`]), [`Broker::handle_end`].
 
-pub mod ack;
+pub(crate) mod ack;
 mod admin;
 mod call;
 pub mod client;
@@ -26,17 +26,17 @@ mod delay;
 mod dispatch;
 mod door;
 pub mod filter;
-pub mod group;
+pub(crate) mod group;
 mod heartbeat;
-pub mod hold;
+pub(crate) mod hold;
 mod job;
 pub mod life;
-pub mod offset;
+pub(crate) mod offset;
 mod online;
 pub mod order;
 pub mod outbox;
 mod park;
-pub mod persist;
+pub(crate) mod persist;
 mod pull;
 mod query;
 pub mod replica;
@@ -135,13 +135,13 @@ pub struct Tables {
     /// `topics.json`.
     pub topics: Option<body::TopicTable>,
     /// `subscriptionGroup.json`.
-    pub groups: Option<body::GroupTable>,
+    pub(crate) groups: Option<body::GroupTable>,
     /// `consumerOffset.json`.
     pub offsets: Option<body::ConsumerOffsets>,
     /// `epochs`: of a master, with its own reign.
     pub epochs: EpochTable,
     /// `delayOffset.json`.
-    pub delay_offsets: Option<body::DelayOffsets>,
+    pub(crate) delay_offsets: Option<body::DelayOffsets>,
 }
 
 /// One shard as a broker.
@@ -216,7 +216,7 @@ enum Handled {
 
 /// A request that gets an error for an answer.
 #[derive(Debug)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     code: ResponseCode,
     remark: Cow<'static, str>,
     /// Of a pull without permission: RocketMQ's number of the reason.

@@ -13,7 +13,7 @@ use crate::protocol::body;
 
 /// The offsets that consumer groups have committed on this shard.
 #[derive(Debug, Default)]
-pub struct CommittedOffsets {
+pub(crate) struct CommittedOffsets {
     groups: BTreeMap<GroupName, BTreeMap<TopicName, Offsets>>,
     count: usize,
     /// On a slave: what consumers committed here, as long as the master does not have it.
@@ -29,21 +29,20 @@ pub struct CommittedOffsets {
     dirty: bool,
 }
 
-/// One queue of one group.
 type GroupQueue = (GroupName, TopicName, QueueId);
 
 /// Committed offsets of one topic by queue.
-pub type Offsets = BTreeMap<QueueId, QueueOffset>;
+pub(crate) type Offsets = BTreeMap<QueueId, QueueOffset>;
 
 impl CommittedOffsets {
     /// The committed offset, if there is one.
     #[must_use]
-    pub fn get(&self, group: &str, topic: &str, queue: QueueId) -> Option<QueueOffset> {
+    pub(crate) fn get(&self, group: &str, topic: &str, queue: QueueId) -> Option<QueueOffset> {
         self.groups.get(group)?.get(topic)?.get(&queue).copied()
     }
 
     /// Stores a commit. False if the table is full; the commit is then lost, as after a crash.
-    pub fn commit(&mut self, group: &str, topic: &str, queue: QueueId, offset: QueueOffset) -> bool {
+    pub(crate) fn commit(&mut self, group: &str, topic: &str, queue: QueueId, offset: QueueOffset) -> bool {
         let known = self.groups.get_mut(group).and_then(|topics| topics.get_mut(topic));
         if let Some(stored) = known.and_then(|offsets| offsets.get_mut(&queue)) {
             let is_changed = *stored != offset;
@@ -64,7 +63,7 @@ impl CommittedOffsets {
     }
 
     /// Sets an offset against what consumers may still commit. False if the table is full.
-    pub fn reset(&mut self, group: &str, topic: &str, queue: QueueId, offset: QueueOffset) -> bool {
+    pub(crate) fn reset(&mut self, group: &str, topic: &str, queue: QueueId, offset: QueueOffset) -> bool {
         let stored = self.commit(group, topic, queue, offset);
         if stored {
             let topics = self.resets.entry(GroupName::from(group)).or_default();
@@ -75,13 +74,13 @@ impl CommittedOffsets {
 
     /// Whether the offset was set, and the group has not asked for messages since.
     #[must_use]
-    pub fn is_reset(&self, group: &str, topic: &str, queue: QueueId) -> bool {
+    pub(crate) fn is_reset(&self, group: &str, topic: &str, queue: QueueId) -> bool {
         let queues = self.resets.get(group).and_then(|topics| topics.get(topic));
         queues.is_some_and(|queues| queues.contains(&queue))
     }
 
     /// The offset that was set, for a group that asks for messages: it is told, and its commits count again.
-    pub fn take_reset(&mut self, group: &str, topic: &str, queue: QueueId) -> Option<QueueOffset> {
+    pub(crate) fn take_reset(&mut self, group: &str, topic: &str, queue: QueueId) -> Option<QueueOffset> {
         let topics = self.resets.get_mut(group)?;
         let queues = topics.get_mut(topic)?;
         if !queues.remove(&queue) {
@@ -97,7 +96,7 @@ impl CommittedOffsets {
     }
 
     /// Stores a commit that a consumer made on a slave. It is kept until the master has it: see [`CommittedOffsets::replace`].
-    pub fn commit_on_slave(&mut self, group: &str, topic: &str, queue: QueueId, offset: QueueOffset) -> bool {
+    pub(crate) fn commit_on_slave(&mut self, group: &str, topic: &str, queue: QueueId, offset: QueueOffset) -> bool {
         let stored = self.commit(group, topic, queue, offset);
         if stored {
             let place = (GroupName::from(group), TopicName::from(topic), queue);
@@ -109,7 +108,7 @@ impl CommittedOffsets {
 
     /// Takes over the master's offsets, as they are: what was set back there is set back here. Only what consumers committed here, while
     /// the master was away, and which is further than the master's, stays; it is returned, to be given back.
-    pub fn replace(&mut self, table: &body::ConsumerOffsets) -> Vec<OffsetCommit> {
+    pub(crate) fn replace(&mut self, table: &body::ConsumerOffsets) -> Vec<OffsetCommit> {
         let old = std::mem::take(&mut self.groups);
         let kept = std::mem::take(&mut self.kept);
         let told = std::mem::take(&mut self.told);
@@ -134,14 +133,14 @@ impl CommittedOffsets {
     }
 
     /// What a master that starts is told: all that consumers committed here while it was away.
-    pub fn tell_kept(&mut self) -> body::OffsetTable {
+    pub(crate) fn tell_kept(&mut self) -> body::OffsetTable {
         self.told = self.kept.clone();
         self.kept_table()
     }
 
     /// Raised by every change, so that who has seen it need not look again.
     #[must_use]
-    pub fn changes(&self) -> u64 {
+    pub(crate) fn changes(&self) -> u64 {
         self.changes
     }
 
@@ -151,7 +150,7 @@ impl CommittedOffsets {
     }
 
     /// The master has these now.
-    pub fn given_back(&mut self, commits: &[OffsetCommit]) {
+    pub(crate) fn given_back(&mut self, commits: &[OffsetCommit]) {
         for commit in commits {
             // What was committed here since then is still to be given.
             if self.get(commit.group.as_str(), commit.topic.as_str(), commit.queue) == Some(commit.offset) {
@@ -161,7 +160,7 @@ impl CommittedOffsets {
     }
 
     /// Takes what a replica kept while this master was away, where it is further. How many offsets that moved.
-    pub fn take_further(&mut self, table: &body::OffsetTable) -> usize {
+    pub(crate) fn take_further(&mut self, table: &body::OffsetTable) -> usize {
         let mut moved = 0_usize;
         for ((topic, group), queues) in table {
             let (topic, group) = (topic.as_str(), group.as_str());
@@ -190,18 +189,18 @@ impl CommittedOffsets {
     }
 
     /// Topics of which the group has committed offsets.
-    pub fn topics_of<'a>(&'a self, group: &str) -> impl Iterator<Item = &'a TopicName> {
+    pub(crate) fn topics_of<'a>(&'a self, group: &str) -> impl Iterator<Item = &'a TopicName> {
         self.groups.get(group).into_iter().flat_map(BTreeMap::keys)
     }
 
     /// Groups that have committed offsets of the topic.
-    pub fn groups_of<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = &'a GroupName> {
+    pub(crate) fn groups_of<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = &'a GroupName> {
         self.groups.iter().filter(move |(_, topics)| topics.contains_key(topic)).map(|(group, _)| group)
     }
 
     /// What a group has committed of a topic, by queue.
-    #[must_use]
-    pub fn of_topic(&self, group: &str, topic: &str) -> Option<&Offsets> {
+    #[cfg(test)]
+    pub(crate) fn of_topic(&self, group: &str, topic: &str) -> Option<&Offsets> {
         self.groups.get(group)?.get(topic)
     }
 
@@ -247,7 +246,7 @@ impl CommittedOffsets {
     }
 
     /// Forgets the offsets of a topic that is deleted.
-    pub fn remove_topic(&mut self, topic: &str) {
+    pub(crate) fn remove_topic(&mut self, topic: &str) {
         for topics in self.groups.values_mut() {
             if let Some(offsets) = topics.remove(topic) {
                 self.count -= offsets.len();
@@ -264,7 +263,7 @@ impl CommittedOffsets {
     }
 
     /// Forgets the offsets of a group that is deleted.
-    pub fn remove_group(&mut self, group: &str) {
+    pub(crate) fn remove_group(&mut self, group: &str) {
         if let Some(topics) = self.groups.remove(group) {
             self.count -= topics.values().map(BTreeMap::len).sum::<usize>();
             self.kept.retain(|(known, _, _)| known.as_str() != group);
@@ -274,7 +273,7 @@ impl CommittedOffsets {
     }
 
     /// Whether there are changes to write; from now on they count as written.
-    pub fn take_dirty(&mut self) -> bool {
+    pub(crate) fn take_dirty(&mut self) -> bool {
         std::mem::take(&mut self.dirty)
     }
 }

@@ -14,7 +14,7 @@ const LOCK_MS: u64 = 60_000;
 
 /// The queue locks of a shard.
 #[derive(Debug, Default)]
-pub struct QueueLocks {
+pub(crate) struct QueueLocks {
     groups: BTreeMap<GroupName, BTreeMap<(TopicName, QueueId), Lock>>,
     count: usize,
 }
@@ -28,7 +28,7 @@ struct Lock {
 impl QueueLocks {
     /// Locks the queue for `client` or renews its lock; takes over an expired one. False if another client holds it, or if there
     /// are too many locks.
-    pub fn lock(
+    pub(crate) fn lock(
         &mut self,
         now: MonoNs,
         group: &GroupName,
@@ -55,7 +55,7 @@ impl QueueLocks {
     }
 
     /// Gives up the lock if `client` holds it.
-    pub fn unlock(&mut self, group: &GroupName, topic: &TopicName, queue: QueueId, client: &ClientId) {
+    pub(crate) fn unlock(&mut self, group: &GroupName, topic: &TopicName, queue: QueueId, client: &ClientId) {
         let Some(locks) = self.groups.get_mut(group.as_str()) else { return };
         let key = (topic.clone(), queue);
         if locks.get(&key).is_some_and(|lock| lock.client == *client) {
@@ -69,12 +69,12 @@ impl QueueLocks {
 
     /// Whether the group holds a lock that has not expired: it then consumes in order.
     #[must_use]
-    pub fn is_orderly(&self, now: MonoNs, group: &str) -> bool {
+    pub(crate) fn is_orderly(&self, now: MonoNs, group: &str) -> bool {
         self.groups.get(group).is_some_and(|locks| locks.values().any(|lock| lock.expires > now))
     }
 
     /// Forgets locks that have expired.
-    pub fn expire(&mut self, now: MonoNs) {
+    pub(crate) fn expire(&mut self, now: MonoNs) {
         self.groups.retain(|_, locks| {
             locks.retain(|_, lock| lock.expires > now);
             !locks.is_empty()
@@ -83,7 +83,7 @@ impl QueueLocks {
     }
 
     /// Forgets the locks of a topic that is deleted.
-    pub fn remove_topic(&mut self, topic: &str) {
+    pub(crate) fn remove_topic(&mut self, topic: &str) {
         self.groups.retain(|_, locks| {
             locks.retain(|(other, _), _| other.as_str() != topic);
             !locks.is_empty()

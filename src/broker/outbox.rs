@@ -88,7 +88,7 @@ impl Outbox {
 
     /// Whether all connections together have more waiting than the shard allows.
     #[must_use]
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.total_bytes > OUTBOX_TOTAL_BYTES_MAX
     }
 

@@ -46,7 +46,7 @@ impl Table {
 
 /// What is written of which table.
 #[derive(Debug, Default)]
-pub struct Persistence {
+pub(crate) struct Persistence {
     tables: [TableState; Table::COUNT],
 }
 
@@ -64,14 +64,14 @@ struct TableState {
 
 impl Persistence {
     /// Notes a change and names the generation that holds it.
-    pub fn change(&mut self, table: Table) -> u64 {
+    pub(crate) fn change(&mut self, table: Table) -> u64 {
         let state = self.state(table);
         state.generation += 1;
         state.generation
     }
 
     /// Whether the table is to be written now; if so, its write counts as under way.
-    pub fn start_write(&mut self, table: Table) -> bool {
+    pub(crate) fn start_write(&mut self, table: Table) -> bool {
         let state = self.state(table);
         let is_due = state.writing.is_none() && state.written < state.generation && !state.failed;
         if is_due {
@@ -81,7 +81,7 @@ impl Persistence {
     }
 
     /// The write under way has ended. Returns the generation that is now on the disk.
-    pub fn end_write(&mut self, table: Table, ok: bool) -> Option<u64> {
+    pub(crate) fn end_write(&mut self, table: Table, ok: bool) -> Option<u64> {
         let state = self.state(table);
         let generation = state.writing.take()?;
         if ok {
@@ -93,7 +93,7 @@ impl Persistence {
     }
 
     /// Lets failed writes be tried again.
-    pub fn retry_failed(&mut self) {
+    pub(crate) fn retry_failed(&mut self) {
         for state in &mut self.tables {
             state.failed = false;
         }

@@ -59,7 +59,7 @@ impl Replica {
 
 impl Broker {
     /// A slave has connected, or the link to the master is there.
-    pub fn handle_link_up(&mut self, now: Now, link: LinkId, peer: SocketAddr, out: &mut Output) {
+    pub(crate) fn handle_link_up(&mut self, now: Now, link: LinkId, peer: SocketAddr, out: &mut Output) {
         match &mut self.replica.role {
             Part::Master(master) => {
                 if let Some(oldest) = master.link_up(now.mono, link, peer) {
@@ -77,7 +77,7 @@ impl Broker {
     }
 
     /// The link to the master did not come about.
-    pub fn handle_link_failed(&mut self, now: Now, address: SocketAddr, why: &str, _out: &mut Output) {
+    pub(crate) fn handle_link_failed(&mut self, now: Now, address: SocketAddr, why: &str, _out: &mut Output) {
         if let Part::Slave(slave) = &mut self.replica.role {
             tracing::warn!(master = %address, "no connection to the master: {why}");
             slave.link_failed(now.mono);
@@ -85,7 +85,7 @@ impl Broker {
     }
 
     /// A link is gone.
-    pub fn handle_link_down(&mut self, now: Now, link: LinkId, out: &mut Output) {
+    pub(crate) fn handle_link_down(&mut self, now: Now, link: LinkId, out: &mut Output) {
         match &mut self.replica.role {
             Part::Master(master) => {
                 if master.link_down(link) {
@@ -102,7 +102,7 @@ impl Broker {
     }
 
     /// Bytes have come over a link.
-    pub fn handle_link_bytes(&mut self, now: Now, link: LinkId, bytes: &[u8], out: &mut Output) {
+    pub(crate) fn handle_link_bytes(&mut self, now: Now, link: LinkId, bytes: &[u8], out: &mut Output) {
         let Replica { role, epochs, .. } = &mut self.replica;
         match role {
             Part::Master(master) => match master.receive(now.mono, link, bytes, &self.log) {
@@ -123,7 +123,7 @@ impl Broker {
 
     /// Whether a link is to be read.
     #[must_use]
-    pub fn poll_link_input(&self, link: LinkId) -> bool {
+    pub(crate) fn poll_link_input(&self, link: LinkId) -> bool {
         match &self.replica.role {
             Part::Master(_) => true,
             Part::Slave(slave) => slave.wants_input(link, &self.replica.epochs),
@@ -131,7 +131,7 @@ impl Broker {
     }
 
     /// The links that have something to send.
-    pub fn poll_links(&self, now: Now) -> impl Iterator<Item = LinkId> {
+    pub(crate) fn poll_links(&self, now: Now) -> impl Iterator<Item = LinkId> {
         let (master, slave) = match &self.replica.role {
             Part::Master(master) => (Some(master), None),
             Part::Slave(slave) => (None, Some(slave)),
@@ -142,7 +142,7 @@ impl Broker {
 
     /// Appends what a link is to be sent now to an empty buffer, [`crate::limits::HA_SEND_BYTES`] and one header at most, and lets it grow no
     /// further.
-    pub fn fill_link(&mut self, now: Now, link: LinkId, buffer: &mut BytesMut, out: &mut Output) {
+    pub(crate) fn fill_link(&mut self, now: Now, link: LinkId, buffer: &mut BytesMut, out: &mut Output) {
         match &mut self.replica.role {
             Part::Master(master) => {
                 match master.output(now.mono, link, &mut self.log, self.replica.epochs.table(), buffer) {
@@ -181,7 +181,6 @@ impl Broker {
         }
     }
 
-    /// Time passes.
     pub(super) fn tick_replica(&mut self, now: Now, out: &mut Output) {
         self.replica.clock = now;
         match &mut self.replica.role {
@@ -236,7 +235,6 @@ impl Broker {
         matches!(&self.replica.role, Part::Slave(slave) if slave.is_following())
     }
 
-    /// Whether replies wait for slaves.
     pub(super) fn waits_for_slaves(&self) -> bool {
         matches!(&self.replica.role, Part::Master(master) if master.is_waited_for())
     }
@@ -274,7 +272,7 @@ impl Broker {
 
     /// Who replicates what, for those who ask.
     #[must_use]
-    pub fn view_replicas(&self) -> ReplicaStatus {
+    pub(crate) fn view_replicas(&self) -> ReplicaStatus {
         let role = self.life.role;
         let (appended, confirm, clock) = (self.log.appended(), self.log.confirm(), self.replica.clock);
         let unix = |at: MonoNs| {
@@ -289,7 +287,13 @@ impl Broker {
     }
 
     /// The write of a generation of the epochs has ended.
-    pub fn handle_epochs_written(&mut self, now: Now, generation: u64, result: Result<(), IoError>, out: &mut Output) {
+    pub(crate) fn handle_epochs_written(
+        &mut self,
+        now: Now,
+        generation: u64,
+        result: Result<(), IoError>,
+        out: &mut Output,
+    ) {
         let is_new_trouble = self.replica.epochs.handle_written(now.mono, generation, result.is_ok());
         if let Some(error) = result.err().filter(|_| is_new_trouble) {
             tracing::warn!(%error, "the epochs were not written; until they are nothing of the new epoch is stored");

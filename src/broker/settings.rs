@@ -20,43 +20,43 @@ pub struct BrokerSettings {
     /// `brokerIP1:listenPort`: where clients reach this shard. Every message id holds it.
     pub address: SocketAddr,
     /// `regionId`, returned with every send.
-    pub region: String,
+    pub(crate) region: String,
     /// `traceOn`, returned with every send.
-    pub trace_on: bool,
+    pub(crate) trace_on: bool,
     /// `autoCreateTopicEnable`.
-    pub auto_create_topic: bool,
+    pub(crate) auto_create_topic: bool,
     /// `autoCreateSubscriptionGroup`.
-    pub auto_create_group: bool,
+    pub(crate) auto_create_group: bool,
     /// `defaultTopicQueueNums`: queues of `TBW102`, and the most that a send may create.
-    pub default_topic_queues: u32,
+    pub(crate) default_topic_queues: u32,
     /// `brokerPermission`: bits 2 write, 4 read.
-    pub permission: u32,
+    pub(crate) permission: u32,
     /// `clusterTopicEnable`: clients may create topics from the topic named like the cluster.
-    pub cluster_topic: bool,
+    pub(crate) cluster_topic: bool,
     /// `brokerTopicEnable`: likewise from the topic named like the broker.
-    pub broker_topic: bool,
+    pub(crate) broker_topic: bool,
     /// `traceTopicEnable`.
-    pub trace_topic: bool,
+    pub(crate) trace_topic: bool,
     /// `msgTraceTopicName`.
-    pub trace_topic_name: String,
+    pub(crate) trace_topic_name: String,
     /// `maxMessageSize`: longest body in bytes.
     pub message_body_bytes_max: usize,
     /// `longPollingEnable`.
-    pub long_polling: bool,
+    pub(crate) long_polling: bool,
     /// `shortPollingTimeMills`: how long a pull is held if `long_polling` is off.
-    pub short_polling_ms: u64,
+    pub(crate) short_polling_ms: u64,
     /// `useServerSideResetOffset`: the broker resets offsets itself; else it tells the clients to.
-    pub resets_offsets: bool,
+    pub(crate) resets_offsets: bool,
     /// `syncFlushTimeout`.
-    pub flush_wait_ms: u64,
+    pub(crate) flush_wait_ms: u64,
     /// A queue is young until so many bytes were stored since its first message: `accessMessageInMemoryMaxRatio` of the machine's memory.
-    pub young_bytes_max: u64,
+    pub(crate) young_bytes_max: u64,
     /// What its log may throw away, and when.
     pub retention: Retention,
     /// How it keeps together with its replicas.
     pub replica: ReplicaSettings,
     /// The configuration in force as properties text, answered to tools.
-    pub config_text: String,
+    pub(crate) config_text: String,
 }
 
 impl BrokerSettings {
@@ -92,7 +92,7 @@ impl BrokerSettings {
 
     /// The same shard's after its node's configuration has changed.
     #[must_use]
-    pub fn changed(&self, config: &NodeConfig) -> BrokerSettings {
+    pub(crate) fn changed(&self, config: &NodeConfig) -> BrokerSettings {
         let name = self.name.clone();
         BrokerSettings { name, ..BrokerSettings::of(config, self.shard, 1, self.address) }
     }

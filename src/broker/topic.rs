@@ -11,13 +11,13 @@ use super::settings::BrokerSettings;
 use crate::limits::{CONFIG_BYTES_MAX, TOPIC_QUEUES_MAX, TOPICS_MAX};
 use crate::log::{Log, QueueIndex};
 use crate::model::{FastMap, QueueId, TopicName, UnixMs};
-pub use crate::protocol::body::perm;
+pub(crate) use crate::protocol::body::perm;
 use crate::protocol::body::{DataVersion, TopicConfig};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::SCHEDULE_TOPIC;
 
 /// The topic from whose settings producers create topics.
-pub const CREATE_TOPIC_KEY: &str = "TBW102";
+pub(crate) const CREATE_TOPIC_KEY: &str = "TBW102";
 
 pub(super) const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
 const OP_HALF_TOPIC: &str = "RMQ_SYS_TRANS_OP_HALF_TOPIC";
@@ -26,7 +26,7 @@ const SELF_TEST_TOPIC: &str = "SELF_TEST_TOPIC";
 const OFFSET_MOVED_TOPIC: &str = "OFFSET_MOVED_EVENT";
 
 /// Topics to which no client may send. Source: `TopicValidator.isNotAllowedSendTopic`.
-pub const REFUSED_TOPICS: [&str; 6] =
+pub(crate) const REFUSED_TOPICS: [&str; 6] =
     [SCHEDULE_TOPIC, HALF_TOPIC, OP_HALF_TOPIC, CHECK_MAX_TOPIC, SELF_TEST_TOPIC, OFFSET_MOVED_TOPIC];
 
 /// One topic on this shard.
@@ -37,7 +37,7 @@ pub struct Topic {
     /// Its settings.
     pub config: TopicConfig,
     /// Whether clients' sends are refused: RocketMQ's internal topics.
-    pub refuses_sends: bool,
+    pub(crate) refuses_sends: bool,
     /// Replies that tell of this topic wait behind this until the topic is persisted and registered.
     pub ticket: Option<Ticket>,
     /// The log's handles by queue id, as far as they were asked for.
@@ -71,7 +71,7 @@ impl Topic {
     ///
     /// # Errors
     /// 29.
-    pub fn check_queue(&self, queue: QueueId) -> Result<QueueId, Refusal> {
+    pub(crate) fn check_queue(&self, queue: QueueId) -> Result<QueueId, Refusal> {
         if queue.0 < self.queue_count() {
             return Ok(queue);
         }
@@ -98,7 +98,7 @@ impl Topics {
     }
 
     /// A topic by name.
-    pub fn get_mut(&mut self, name: &str) -> Option<&mut Topic> {
+    pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut Topic> {
         self.by_name.get(name).and_then(|slot| self.topics.get_mut(*slot))
     }
 
@@ -106,7 +106,7 @@ impl Topics {
     ///
     /// # Errors
     /// 1 if the shard would have too many topics, 29 if one of these has too many queues.
-    pub fn check_room(&self, configs: &[TopicConfig]) -> Result<(), Refusal> {
+    pub(crate) fn check_room(&self, configs: &[TopicConfig]) -> Result<(), Refusal> {
         let mut new = 0_usize;
         for config in configs {
             if config.write_queues.max(config.read_queues) > TOPIC_QUEUES_MAX {
@@ -132,7 +132,7 @@ impl Topics {
     ///
     /// # Errors
     /// As of [`Topics::check_room`].
-    pub fn put(&mut self, now: UnixMs, config: TopicConfig) -> Result<&mut Topic, Refusal> {
+    pub(crate) fn put(&mut self, now: UnixMs, config: TopicConfig) -> Result<&mut Topic, Refusal> {
         self.check_room(std::slice::from_ref(&config))?;
         let known = self.by_name.get(&config.name).copied();
         self.touch(now);
@@ -158,8 +158,7 @@ impl Topics {
         Ok(topic)
     }
 
-    /// Forgets a topic.
-    pub fn remove(&mut self, now: UnixMs, name: &str) -> Option<Topic> {
+    pub(crate) fn remove(&mut self, now: UnixMs, name: &str) -> Option<Topic> {
         let slot = self.by_name.remove(name)?;
         self.touch(now);
         self.topics.try_remove(slot)
@@ -167,7 +166,7 @@ impl Topics {
 
     /// All topics by name.
     #[must_use]
-    pub fn sorted(&self) -> Vec<&Topic> {
+    pub(crate) fn sorted(&self) -> Vec<&Topic> {
         let mut topics: Vec<&Topic> = self.topics.iter().map(|(_, topic)| topic).collect();
         topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         topics
@@ -192,13 +191,15 @@ impl Topics {
 
 /// The settings of a topic with this many queues and this permission.
 #[must_use]
-pub fn plain_config(name: &str, queues: u32, perm: u32) -> TopicConfig {
-    TopicConfig { perm, ..TopicConfig::new(name, queues) }
+pub(crate) fn plain_config(name: &str, queues: u32, perm: u32) -> TopicConfig {
+    let mut config = TopicConfig::new(name, queues);
+    config.perm = perm;
+    config
 }
 
 /// The topics that a RocketMQ broker has from the start. Source: `TopicConfigManager`.
 #[must_use]
-pub fn initial_topics(settings: &BrokerSettings) -> Vec<TopicConfig> {
+pub(crate) fn initial_topics(settings: &BrokerSettings) -> Vec<TopicConfig> {
     const RW: u32 = perm::READ | perm::WRITE;
     let named = |enabled: bool| if enabled { RW | perm::INHERIT } else { perm::INHERIT };
     let mut topics = vec![
@@ -228,7 +229,7 @@ pub fn initial_topics(settings: &BrokerSettings) -> Vec<TopicConfig> {
 ///
 /// # Errors
 /// 17 if the default topic does not hand its settings on.
-pub fn auto_created(
+pub(crate) fn auto_created(
     topics: &Topics,
     settings: &BrokerSettings,
     name: &str,

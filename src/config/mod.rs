@@ -17,7 +17,6 @@ use thiserror::Error;
 pub use namesrv::NamesrvConfig;
 pub use node::{FlushDiskType, NodeConfig, NodeKind};
 pub use replication::Replication;
-pub use value::HoursOfDay;
 
 /// What is wrong with a configuration, and where. Displays as one sentence that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

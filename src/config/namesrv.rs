@@ -19,21 +19,21 @@ pub struct NamesrvConfig {
     /// `kvConfigPath`: the file of `updateKvConfig`.
     pub kv_config_path: PathBuf,
     /// `orderMessageEnable`.
-    pub order_message: bool,
+    pub(crate) order_message: bool,
     /// `returnOrderTopicConfigToBroker`.
-    pub return_order_topics: bool,
+    pub(crate) return_order_topics: bool,
     /// `scanNotActiveBrokerInterval`, ms.
-    pub scan_interval_ms: u64,
+    pub(crate) scan_interval_ms: u64,
     /// `enableAllTopicList`.
-    pub all_topic_list: bool,
+    pub(crate) all_topic_list: bool,
     /// `enableTopicList`.
-    pub topic_list: bool,
+    pub(crate) topic_list: bool,
     /// `needWaitForService`.
-    pub wait_for_service: bool,
+    pub(crate) wait_for_service: bool,
     /// `waitSecondsForService`.
-    pub wait_for_service_s: u64,
+    pub(crate) wait_for_service_s: u64,
     /// `deleteTopicWithBrokerRegistration`.
-    pub delete_topic_with_registration: bool,
+    pub(crate) delete_topic_with_registration: bool,
     /// Apache's keys that were accepted and do nothing here.
     pub not_needed: Vec<NotNeeded>,
 }
@@ -87,7 +87,7 @@ impl NamesrvConfig {
     ///
     /// # Errors
     /// What the value must be, or that the key cannot be changed now.
-    pub fn change(&mut self, key: &str, value: &str) -> Result<(), String> {
+    pub(crate) fn change(&mut self, key: &str, value: &str) -> Result<(), String> {
         let row = NAMESRV
             .iter()
             .find(|row| row.key == key)

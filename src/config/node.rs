@@ -56,9 +56,9 @@ pub struct NodeConfig {
     /// `listenPort` of shard 0; see [`NodeConfig::port`].
     pub listen_port: u16,
     /// `portStride`: from one shard's port to the next.
-    pub port_stride: u16,
+    pub(crate) port_stride: u16,
     /// `haListenPort` of shard 0; 0: one above its `listenPort`.
-    pub ha_listen_port: u16,
+    pub(crate) ha_listen_port: u16,
     /// `shards`. `None`: as many as the store has, for a new store as many as there are cores.
     pub shards: Option<u16>,
     /// `namesrvAddr`: every name server to register with, `HOST:PORT`.
@@ -77,55 +77,55 @@ pub struct NodeConfig {
     /// `flushDiskType`.
     pub flush: FlushDiskType,
     /// `syncFlushTimeout`, ms.
-    pub sync_flush_timeout_ms: u64,
+    pub(crate) sync_flush_timeout_ms: u64,
     /// `enabledAppendPropCRC`: always true.
     pub append_property_crc: bool,
     /// `maxMessageSize`: bytes of a message's body.
-    pub message_bytes_max: u32,
+    pub(crate) message_bytes_max: u32,
     /// `messageDelayLevel`.
     pub delay_levels: DelayLevels,
     /// `fileReservedTime`, hours.
-    pub file_reserved_hours: u32,
+    pub(crate) file_reserved_hours: u32,
     /// `deleteWhen`: hours of the day, UTC.
-    pub delete_hours: HoursOfDay,
+    pub(crate) delete_hours: HoursOfDay,
     /// `diskMaxUsedSpaceRatio`, percent.
-    pub disk_used_percent_max: u8,
+    pub(crate) disk_used_percent_max: u8,
     /// `diskSpaceWarningLevelRatio`, percent.
-    pub disk_used_percent_refused: u8,
+    pub(crate) disk_used_percent_refused: u8,
     /// Whether a nearly full disk costs the oldest messages (`true`) or new ones (`false`).
-    pub clean_forcibly: bool,
+    pub(crate) clean_forcibly: bool,
     /// Percent of the disk in use above which the oldest segments go, expired or not, if `clean_forcibly`.
-    pub clean_forcibly_percent: u8,
+    pub(crate) clean_forcibly_percent: u8,
     /// `autoCreateTopicEnable`.
-    pub auto_create_topic: bool,
+    pub(crate) auto_create_topic: bool,
     /// `autoCreateSubscriptionGroup`.
-    pub auto_create_group: bool,
+    pub(crate) auto_create_group: bool,
     /// `defaultTopicQueueNums`.
-    pub default_topic_queues: u32,
+    pub(crate) default_topic_queues: u32,
     /// `brokerPermission`: bits 2 write, 4 read.
-    pub broker_permission: u8,
+    pub(crate) broker_permission: u8,
     /// `clusterTopicEnable`.
-    pub cluster_topic: bool,
+    pub(crate) cluster_topic: bool,
     /// `brokerTopicEnable`.
-    pub broker_topic: bool,
+    pub(crate) broker_topic: bool,
     /// `traceTopicEnable`.
-    pub trace_topic: bool,
+    pub(crate) trace_topic: bool,
     /// `msgTraceTopicName`.
-    pub trace_topic_name: String,
+    pub(crate) trace_topic_name: String,
     /// `traceOn`.
-    pub trace_on: bool,
+    pub(crate) trace_on: bool,
     /// `regionId`.
-    pub region_id: String,
+    pub(crate) region_id: String,
     /// `longPollingEnable`.
-    pub long_polling: bool,
+    pub(crate) long_polling: bool,
     /// `useServerSideResetOffset`.
-    pub resets_offsets: bool,
+    pub(crate) resets_offsets: bool,
     /// `accessMessageInMemoryMaxRatio`, percent of `memory_bytes`.
-    pub young_percent_max: u8,
+    pub(crate) young_percent_max: u8,
     /// Memory of the machine. No setting: whoever starts the node looks.
     pub memory_bytes: u64,
     /// `shortPollingTimeMills`.
-    pub short_polling_ms: u64,
+    pub(crate) short_polling_ms: u64,
     /// `registerNameServerPeriod`, ms, within 10 to 60 s.
     pub register_period_ms: u64,
     /// `registerBrokerTimeoutMills`.
@@ -180,7 +180,7 @@ impl NodeConfig {
     ///
     /// # Errors
     /// The first fault of the text, or the contradiction that it would bring about.
-    pub fn changed(&self, text: &str) -> Result<(NodeConfig, Vec<Property>), ConfigError> {
+    pub(crate) fn changed(&self, text: &str) -> Result<(NodeConfig, Vec<Property>), ConfigError> {
         let mut config = self.clone();
         let changes = table::change(&mut config, NodeConfig::tables(), &NamesrvConfig::keys(), text)?;
         let mut draft = Draft { config, entries: changes, file: table::REQUEST.to_owned(), not_needed: Vec::new() };
@@ -193,7 +193,7 @@ impl NodeConfig {
     ///
     /// # Errors
     /// The first fault, with its line.
-    pub fn check_file(&self, file: &str, text: &str) -> Result<(), ConfigError> {
+    pub(crate) fn check_file(&self, file: &str, text: &str) -> Result<(), ConfigError> {
         let name_servers = (!self.name_servers.is_empty()).then(|| self.name_servers.join(";"));
         NodeConfig::read(self.kind, file, text, name_servers.as_deref()).map(|_| ())
     }

@@ -13,21 +13,21 @@ pub struct Replication {
     pub in_sync_replicas: u32,
     in_sync_replicas_given: Option<u32>,
     /// `minInSyncReplicas`: with fewer, the master among them, sends are refused.
-    pub min_in_sync_replicas: u32,
+    pub(crate) min_in_sync_replicas: u32,
     /// `slaveTimeout`, ms.
-    pub slave_wait_ms: u64,
+    pub(crate) slave_wait_ms: u64,
     /// `haMasterAddress`, `HOST:PORT` of shard 0's master; see [`NodeConfig::ha_master_address`].
     pub master_address: Option<String>,
     /// `haSendHeartbeatInterval`, ms.
-    pub heartbeat_ms: u64,
+    pub(crate) heartbeat_ms: u64,
     /// `haHousekeepingInterval`, ms.
-    pub silence_ms_max: u64,
+    pub(crate) silence_ms_max: u64,
     /// `haTransferBatchSize`.
-    pub batch_bytes_max: usize,
+    pub(crate) batch_bytes_max: usize,
     /// `haMaxTimeSlaveNotCatchup`, ms.
-    pub catch_up_within_ms: u64,
+    pub(crate) catch_up_within_ms: u64,
     /// `slaveReadEnable`.
-    pub slave_read: bool,
+    pub(crate) slave_read: bool,
 }
 
 /// `inSyncReplicas` of a SYNC_MASTER whose file does not say.
@@ -36,7 +36,7 @@ const SYNC_REPLICAS: u32 = 2;
 impl Replication {
     /// `inSyncReplicas` of a shard that has become a SYNC_MASTER, whatever role its file has: the line, or that role's default.
     #[must_use]
-    pub fn in_sync_replicas_of_sync_master(&self) -> u32 {
+    pub(crate) fn in_sync_replicas_of_sync_master(&self) -> u32 {
         self.in_sync_replicas_given.unwrap_or(SYNC_REPLICAS)
     }
 }

@@ -19,9 +19,9 @@ pub struct Setting<C> {
     /// As it would be written; empty if it is found at the start.
     pub default: &'static str,
     /// What it does, with its unit, in one or two sentences.
-    pub doc: &'static str,
+    pub(crate) doc: &'static str,
     /// Whether it may change while the node runs.
-    pub is_online: bool,
+    pub(crate) is_online: bool,
     pub(super) set: fn(&mut C, &str) -> Result<(), String>,
     pub(super) get: fn(&C) -> String,
 }

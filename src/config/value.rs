@@ -85,12 +85,12 @@ impl SettingValue for Addresses {
 
 /// Hours of the day, as RocketMQ's `deleteWhen` has them: one, or several with `;` between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HoursOfDay(u32);
+pub(crate) struct HoursOfDay(u32);
 
 impl HoursOfDay {
     /// Bit `h` is hour `h` of 0..24.
     #[must_use]
-    pub fn bits(self) -> u32 {
+    pub(crate) fn bits(self) -> u32 {
         self.0
     }
 }

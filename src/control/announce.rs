@@ -26,7 +26,7 @@ const SETTINGS_WITHIN_MS: u64 = 2_700;
 
 /// What the loop does next.
 #[derive(Clone, Debug)]
-pub enum Command {
+pub(crate) enum Command {
     /// Put this into the shard's mailbox.
     Tell(ShardId, ToShard),
     /// The shard's table changed: its links register it now.
@@ -56,16 +56,16 @@ pub enum Command {
 
 /// Where a name server says that a slave's master is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MasterAddress {
+pub(crate) struct MasterAddress {
     /// `host:port` for clients.
-    pub address: String,
+    pub(crate) address: String,
     /// `host:port` for slaves.
-    pub ha_address: String,
+    pub(crate) ha_address: String,
 }
 
 /// What a link tells about one shard at one name server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LinkReport {
+pub(crate) enum LinkReport {
     /// The name server has the shard's topics up to this generation.
     Registered {
         /// The shard's, see [`ShardView::generation`].
@@ -79,15 +79,15 @@ pub enum LinkReport {
 
 /// What is registered for one shard.
 #[derive(Clone, Debug, Default)]
-pub struct ShardView {
+pub(crate) struct ShardView {
     /// Every topic of the shard, with the generation in which it last changed.
-    pub topics: BTreeMap<TopicName, (TopicConfig, u64)>,
+    pub(crate) topics: BTreeMap<TopicName, (TopicConfig, u64)>,
     /// The shard's topic table version.
-    pub version: DataVersion,
+    pub(crate) version: DataVersion,
     /// Raised by every change that name servers must learn; 0 until the whole table was told.
-    pub generation: u64,
+    pub(crate) generation: u64,
     /// How name servers know it, as it has said itself: 0 of a master.
-    pub broker_id: BrokerId,
+    pub(crate) broker_id: BrokerId,
     listens: bool,
     stopped: Option<StopReason>,
     links: Vec<NameServerLink>,
@@ -126,7 +126,7 @@ struct Settings {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Announcer {
+pub(crate) struct Announcer {
     shards: BTreeMap<ShardId, ShardView>,
     /// `brokerPermission`, by which every topic is registered.
     permission: u8,
@@ -140,7 +140,7 @@ pub struct Announcer {
 impl Announcer {
     /// For `shards` shards, each of which has a link to each of `name_servers` name servers; `permission` is `brokerPermission`.
     #[must_use]
-    pub fn new(shards: u16, name_servers: usize, permission: u8) -> Announcer {
+    pub(crate) fn new(shards: u16, name_servers: usize, permission: u8) -> Announcer {
         let view = || ShardView { links: vec![NameServerLink::default(); name_servers], ..ShardView::default() };
         Announcer {
             shards: (0..shards).map(|shard| (ShardId(shard), view())).collect(),
@@ -155,18 +155,18 @@ impl Announcer {
 
     /// What is to be registered for `shard`.
     #[must_use]
-    pub fn shard(&self, shard: ShardId) -> Option<&ShardView> {
+    pub(crate) fn shard(&self, shard: ShardId) -> Option<&ShardView> {
         self.shards.get(&shard)
     }
 
     /// `brokerPermission`.
     #[must_use]
-    pub fn permission(&self) -> u8 {
+    pub(crate) fn permission(&self) -> u8 {
         self.permission
     }
 
     /// Why each stopped shard stopped by itself.
-    pub fn failures(&self) -> impl Iterator<Item = (ShardId, &str)> {
+    pub(crate) fn failures(&self) -> impl Iterator<Item = (ShardId, &str)> {
         self.shards.iter().filter_map(|(shard, view)| match &view.stopped {
             Some(StopReason::Failed(why)) => Some((*shard, why.as_str())),
             _ => None,
@@ -174,19 +174,19 @@ impl Announcer {
     }
 
     /// Shards that still run.
-    pub fn running(&self) -> impl Iterator<Item = ShardId> {
+    pub(crate) fn running(&self) -> impl Iterator<Item = ShardId> {
         self.shards.iter().filter(|(_, view)| view.stopped.is_none()).map(|(shard, _)| *shard)
     }
 
     /// When [`Announcer::tick`] has something to do.
     #[must_use]
-    pub fn deadline(&self) -> Option<MonoNs> {
+    pub(crate) fn deadline(&self) -> Option<MonoNs> {
         let waiting = if self.ready { None } else { self.ready_deadline };
         self.pending.iter().map(|pending| pending.deadline).chain(waiting).min()
     }
 
     /// Takes a shard's message.
-    pub fn handle_shard(&mut self, now: MonoNs, message: ToControl) -> Vec<Command> {
+    pub(crate) fn handle_shard(&mut self, now: MonoNs, message: ToControl) -> Vec<Command> {
         let mut commands = Vec::new();
         match message {
             ToControl::Listening { shard, .. } => {
@@ -229,7 +229,7 @@ impl Announcer {
     }
 
     /// The node's configuration is another now: every shard is told, and the origin when all of them go by it.
-    pub fn settings_changed(
+    pub(crate) fn settings_changed(
         &mut self,
         now: MonoNs,
         (origin, ticket): (ShardId, u64),
@@ -277,7 +277,7 @@ impl Announcer {
     }
 
     /// Takes a link's report; `link` counts the name servers from 0.
-    pub fn handle_link(&mut self, now: MonoNs, shard: ShardId, link: usize, report: LinkReport) -> Vec<Command> {
+    pub(crate) fn handle_link(&mut self, now: MonoNs, shard: ShardId, link: usize, report: LinkReport) -> Vec<Command> {
         let mut commands = Vec::new();
         if let Some(view) = self.shards.get_mut(&shard)
             && let Some(link) = view.links.get_mut(link)
@@ -298,8 +298,7 @@ impl Announcer {
         commands
     }
 
-    /// Lets deadlines pass.
-    pub fn tick(&mut self, now: MonoNs) -> Vec<Command> {
+    pub(crate) fn tick(&mut self, now: MonoNs) -> Vec<Command> {
         let mut commands = Vec::new();
         self.settle(now, &mut commands);
         commands
@@ -457,7 +456,7 @@ impl PendingChange {
 impl ShardView {
     /// Whether name servers are to know this shard.
     #[must_use]
-    pub fn is_registered(&self) -> bool {
+    pub(crate) fn is_registered(&self) -> bool {
         self.listens && self.generation > 0 && self.stopped.is_none()
     }
 

@@ -41,7 +41,6 @@ const RETRY: Duration = Duration::from_millis(500);
 pub(super) struct Follower {
     /// Which shard of the node.
     pub(super) shard: ShardId,
-    /// Its mailbox.
     pub(super) mailbox: ShardSender,
     /// `haMasterAddress` of this shard: wins over what name servers say.
     pub(super) ha_master: Option<String>,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// Whatever the file system says, other than that it is missing.
 #[expect(clippy::disallowed_methods, reason = "the control plane is a shell, and reads this once at the start")]
-pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -23,7 +23,7 @@ pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
 /// # Errors
 /// Whatever the file system says; the old file is then still whole.
 #[expect(clippy::disallowed_methods, reason = "the control plane is a shell; a few kilobytes, a few times a day")]
-pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),

@@ -18,11 +18,11 @@
 //! needs the name servers has a deadline.
 
 pub mod address;
-pub mod announce;
+pub(crate) mod announce;
 pub mod clock;
 pub mod configuration;
 mod follow;
-pub mod kept_file;
+pub(crate) mod kept_file;
 pub mod mailbox;
 pub mod plane;
 pub mod registrar;

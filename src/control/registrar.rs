@@ -63,7 +63,7 @@ pub struct Pace {
 
 /// What the links of a shard are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub(crate) enum Wanted {
     /// Not to be registered yet.
     Nothing,
     /// Registered, with this generation at least.
@@ -73,21 +73,18 @@ pub enum Wanted {
 }
 
 /// One shard at one name server.
-pub struct Registrar {
-    /// Who is registered.
-    pub identity: Rc<Identity>,
+pub(crate) struct Registrar {
+    pub(crate) identity: Rc<Identity>,
     /// Number of the name server, for reports.
-    pub index: usize,
+    pub(crate) index: usize,
     /// Its `host:port`.
-    pub name_server: String,
+    pub(crate) name_server: String,
     /// Where the topics are.
-    pub announcer: Rc<RefCell<Announcer>>,
-    /// What to do.
-    pub wanted: watch::Receiver<Wanted>,
-    /// Where reports go.
-    pub reports: mpsc::Sender<(ShardId, usize, LinkReport)>,
+    pub(crate) announcer: Rc<RefCell<Announcer>>,
+    pub(crate) wanted: watch::Receiver<Wanted>,
+    pub(crate) reports: mpsc::Sender<(ShardId, usize, LinkReport)>,
     /// How often and how patiently.
-    pub pace: Pace,
+    pub(crate) pace: Pace,
 }
 
 /// Why a link starts over.
@@ -106,7 +103,7 @@ struct SaidGoodbye;
 
 impl Registrar {
     /// Runs until goodbye was said. Local task.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let mut retry = RETRY_MIN;
         let mut warned = false;
         loop {

@@ -44,7 +44,7 @@ const READ_APART_BYTES: usize = 64 * 1024;
 
 /// A name server with its sockets' shared state.
 #[derive(Clone)]
-pub struct Server {
+pub(crate) struct Server {
     machine: Rc<RefCell<NameServer>>,
     clock: Clock,
     connections_max: usize,
@@ -101,7 +101,7 @@ enum Closed {
 impl Server {
     /// A server around `machine` with at most `connections_max` connections.
     #[must_use]
-    pub fn new(machine: NameServer, clock: Clock, connections_max: usize) -> Server {
+    pub(crate) fn new(machine: NameServer, clock: Clock, connections_max: usize) -> Server {
         let budget = PartialBudget { total: NAMESRV_PARTIAL_BYTES_MAX, address: NAMESRV_PARTIAL_BYTES_MAX / 2 };
         let unfinished = Unfinished { partials: Partials::new(budget), ends: BTreeMap::new() };
         Server {
@@ -115,7 +115,7 @@ impl Server {
     }
 
     /// Accepts connections until the task is dropped; each is a local task of its own. Must run in a `LocalSet`.
-    pub async fn serve(self, listener: TcpListener) {
+    pub(crate) async fn serve(self, listener: TcpListener) {
         tokio::task::spawn_local(self.clone().expire_silent());
         loop {
             match listener.accept().await {

@@ -23,7 +23,7 @@ const CHECK: &str = "check";
 ///
 /// # Errors
 /// [`DiskError`] if the folder does not take direct I/O, or gives back other bytes than were written.
-pub async fn prepare_device(folder: &Path) -> Result<(), DiskError> {
+pub(crate) async fn prepare_device(folder: &Path) -> Result<(), DiskError> {
     prime(folder).await?;
     match check(folder).await {
         Err(error) if error.is_no_space() => {

@@ -28,7 +28,7 @@ use crate::limits::{
 #[error("cannot {operation} {path}: {source}")]
 pub struct DiskError {
     /// What was tried, as a verb.
-    pub operation: &'static str,
+    pub(crate) operation: &'static str,
     /// The file.
     pub path: PathBuf,
     /// What the kernel said.
@@ -42,7 +42,7 @@ impl DiskError {
 
     /// Whether the disk or the quota is full: the only failure that freeing space can end.
     #[must_use]
-    pub fn is_no_space(&self) -> bool {
+    pub(crate) fn is_no_space(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 
@@ -54,7 +54,7 @@ impl DiskError {
 
     /// Whether nothing has happened, because the file could not even be opened, and a human or time may change that.
     #[must_use]
-    pub fn has_not_begun(&self) -> bool {
+    pub(crate) fn has_not_begun(&self) -> bool {
         let errno = self.source.raw_os_error();
         let may_change =
             [rustix::io::Errno::ACCESS, rustix::io::Errno::PERM, rustix::io::Errno::ROFS, rustix::io::Errno::NOMEM];
@@ -82,11 +82,11 @@ pub struct FileOnDisk {
 
 /// How full the file system of the folder is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Size of the file system.
-    pub total_bytes: u64,
+    pub(crate) total_bytes: u64,
     /// What an ordinary user may still write.
-    pub free_bytes: u64,
+    pub(crate) free_bytes: u64,
 }
 
 struct OpenFile {
@@ -290,7 +290,13 @@ impl Disk {
     ///
     /// # Panics
     /// If `at` or the length of `data` is no multiple of 4096.
-    pub async fn write_background(&self, path: &Path, at: u64, data: &[u8], flush: bool) -> Result<(), DiskError> {
+    pub(crate) async fn write_background(
+        &self,
+        path: &Path,
+        at: u64,
+        data: &[u8],
+        flush: bool,
+    ) -> Result<(), DiskError> {
         let (file, is_new) = match self.file(path).await {
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => (self.make(path, 0).await?, true),
             other => (other?, false),
@@ -334,7 +340,7 @@ impl Disk {
     ///
     /// # Errors
     /// [`DiskError`].
-    pub async fn remove(&self, path: &Path) -> Result<(), DiskError> {
+    pub(crate) async fn remove(&self, path: &Path) -> Result<(), DiskError> {
         let _names = self.names_held().await;
         self.open.borrow_mut().remove(path);
         let full = self.folder.join(path);
@@ -370,7 +376,7 @@ impl Disk {
     ///
     /// # Errors
     /// [`DiskError`].
-    pub async fn overwrite(&self, path: &Path, bytes: Bytes) -> Result<(), DiskError> {
+    pub(crate) async fn overwrite(&self, path: &Path, bytes: Bytes) -> Result<(), DiskError> {
         let full = self.folder.join(path);
         let written = blocking::run(move || store::overwrite_file(&full, &bytes));
         written.await.map_err(|source| DiskError::new("write", path, source))
@@ -381,7 +387,7 @@ impl Disk {
     /// # Errors
     /// [`DiskError`].
     #[expect(clippy::disallowed_methods, reason = "disk is a shell: tables are read here, in the blocking pool")]
-    pub async fn read_table(&self, path: &Path) -> Result<Option<Vec<u8>>, DiskError> {
+    pub(crate) async fn read_table(&self, path: &Path) -> Result<Option<Vec<u8>>, DiskError> {
         let full = self.folder.join(path);
         let read = blocking::run(move || match std::fs::read(&full) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -408,7 +414,7 @@ impl Disk {
     ///
     /// # Errors
     /// [`DiskError`].
-    pub async fn usage(&self) -> Result<Usage, DiskError> {
+    pub(crate) async fn usage(&self) -> Result<Usage, DiskError> {
         let folder = self.folder.clone();
         let found = blocking::run(move || Ok(rustix::fs::statvfs(&folder)?)).await;
         let found = found.map_err(|source| DiskError::new("measure", &self.folder, source))?;
@@ -420,8 +426,7 @@ impl Disk {
         })
     }
 
-    /// Closes every file.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         let files = std::mem::take(&mut *self.open.borrow_mut());
         for open in files.into_values() {
             // A read may still hold the file; dropping it closes it as well.

@@ -12,12 +12,13 @@
 //! State: of the node ([`store::Store`]: one process holds it) and of a shard ([`Disk`], [`tail::TailFile`]).
 
 pub mod blocking;
-pub mod device;
+pub(crate) mod device;
 pub mod folder;
 pub mod store;
-pub mod tail;
-pub mod uring;
+pub(crate) mod tail;
+pub(crate) mod uring;
 
-pub use folder::{Disk, DiskError, FileOnDisk};
-pub use store::{Store, StoreError, StoreId};
-pub use tail::{RunStarter, TailError, TailFile, TailKey};
+pub use folder::Disk;
+pub(crate) use folder::DiskError;
+pub use store::Store;
+pub(crate) use tail::{RunStarter, TailError, TailFile, TailKey};

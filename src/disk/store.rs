@@ -22,7 +22,7 @@ use crate::limits::DISK_BLOCK_BYTES;
 use crate::model::{ShardId, UnixMs};
 
 /// Version of the folder's format that this program reads and writes.
-pub const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// What names a store apart from its path: 128 random bits, made at its creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,11 +108,9 @@ pub struct Store {
 
 /// Device and inode: two files are the same exactly if both are equal. A copy or a restored backup has another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileIdentity {
-    /// Device number.
-    pub device: u64,
-    /// Inode number.
-    pub inode: u64,
+pub(crate) struct FileIdentity {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
 }
 
 impl FileIdentity {
@@ -120,14 +118,14 @@ impl FileIdentity {
     ///
     /// # Errors
     /// What the kernel says about the path.
-    pub fn of(path: &Path) -> io::Result<FileIdentity> {
+    pub(crate) fn of(path: &Path) -> io::Result<FileIdentity> {
         let meta = fs::metadata(path)?;
         Ok(FileIdentity { device: meta.dev(), inode: meta.ino() })
     }
 }
 
 /// Name of the manifest in the store's folder.
-pub const MANIFEST: &str = "store";
+pub(crate) const MANIFEST: &str = "store";
 
 impl Store {
     /// Claims the store at `root`, creating it if the folder is missing or empty.
@@ -187,13 +185,12 @@ impl Store {
 
     /// Which file the manifest is; differs in every copy of the store.
     #[must_use]
-    pub fn manifest_identity(&self) -> FileIdentity {
+    pub(crate) fn manifest_identity(&self) -> FileIdentity {
         self.manifest
     }
 
-    /// The folder of one shard.
     #[must_use]
-    pub fn shard_folder(&self, shard: ShardId) -> PathBuf {
+    pub(crate) fn shard_folder(&self, shard: ShardId) -> PathBuf {
         self.root.join(format!("shard-{shard}"))
     }
 }
@@ -203,18 +200,18 @@ impl Store {
 /// # Errors
 /// What the kernel says.
 #[expect(clippy::disallowed_methods, reason = "disk is a shell: directories are flushed here")]
-pub fn flush_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn flush_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
 /// Ending of a file that is to replace another and may be a crash's left-over.
-pub const UNFINISHED: &str = ".new";
+pub(crate) const UNFINISHED: &str = ".new";
 
 /// Replaces `path` by `bytes`, so that after a crash the file has its old or its new content whole. Blocks.
 ///
 /// # Errors
 /// What the kernel says; the old content is then still there.
-pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_unfinished(path, bytes)?;
     finish(path)?;
     match path.parent() {
@@ -269,7 +266,7 @@ pub(crate) fn read_text(path: &Path) -> io::Result<String> {
 /// # Errors
 /// What the kernel says about `/dev/urandom`.
 #[expect(clippy::disallowed_methods, reason = "disk is a shell: the one random source of a store's name")]
-pub fn random_id() -> io::Result<[u8; 16]> {
+pub(crate) fn random_id() -> io::Result<[u8; 16]> {
     let mut bytes = [0_u8; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes)

@@ -54,7 +54,7 @@ const NAME_SUFFIX: &str = ".tail";
 const NOTHING: u64 = u64::MAX;
 
 /// Longest path of a store that fits the head. `PATH_MAX` is longer, so a longer path is refused (and the heap is used).
-pub const PATH_BYTES_MAX: usize = HEAD_BYTES - PATH_AT;
+pub(crate) const PATH_BYTES_MAX: usize = HEAD_BYTES - PATH_AT;
 
 /// Why there is no tail in shared memory.
 #[derive(Debug, Error)]
@@ -95,25 +95,24 @@ pub enum TailError {
 ///
 /// Device and inode tell a copy of a store from the store. They do not tell a backup that was written back *into* the files of the store:
 /// its log is a shorter one, and the tail's newer bytes must not be put behind it.
-pub type RunId = [u8; 16];
+pub(crate) type RunId = [u8; 16];
 
 /// Whose tail it is and how long: everything in the head but the offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TailKey {
+pub(crate) struct TailKey {
     /// The store's random name.
-    pub store: StoreId,
+    pub(crate) store: StoreId,
     /// Which file the store's manifest is.
-    pub manifest: FileIdentity,
+    pub(crate) manifest: FileIdentity,
     /// This start of the machine.
-    pub boot: [u8; 16],
+    pub(crate) boot: [u8; 16],
     /// The shard within the store.
-    pub shard: ShardId,
-    /// The store's folder.
-    pub root: PathBuf,
+    pub(crate) shard: ShardId,
+    pub(crate) root: PathBuf,
     /// Bytes of the ring, a multiple of 4096.
-    pub ring_bytes: usize,
+    pub(crate) ring_bytes: usize,
     /// The last run that the shard's folder knows of; zeroes before the first.
-    pub run: RunId,
+    pub(crate) run: RunId,
 }
 
 impl TailKey {
@@ -121,7 +120,7 @@ impl TailKey {
     ///
     /// # Errors
     /// If the kernel does not tell its boot id.
-    pub fn new(store: &Store, shard: ShardId, ring_bytes: usize) -> io::Result<TailKey> {
+    pub(crate) fn new(store: &Store, shard: ShardId, ring_bytes: usize) -> io::Result<TailKey> {
         let text = store::read_text(Path::new("/proc/sys/kernel/random/boot_id"))?;
         let boot = store::parse_hex(&text).ok_or_else(|| io::Error::other("the kernel's boot id is malformed"))?;
         let (id, manifest) = (store.id(), store.manifest_identity());
@@ -203,7 +202,7 @@ impl TailHead {
 
 /// The tail ring of one shard in shared memory.
 #[derive(Debug)]
-pub struct TailFile {
+pub(crate) struct TailFile {
     map: MmapMut,
     /// Holds the lock; the mapping does not need it.
     file: File,
@@ -220,7 +219,7 @@ impl TailFile {
     /// # Errors
     /// [`TailError`]. After [`TailError::Io`] and [`TailError::LongPath`] nothing is lost by using memory that does not survive; the
     /// others say that bytes of the last run may be in a tail that cannot be had now.
-    pub fn open(folder: &Path, key: &TailKey) -> Result<TailFile, TailError> {
+    pub(crate) fn open(folder: &Path, key: &TailKey) -> Result<TailFile, TailError> {
         let path_bytes = key.root.as_os_str().len();
         if path_bytes > PATH_BYTES_MAX {
             return Err(TailError::LongPath { found: path_bytes });
@@ -271,7 +270,7 @@ impl TailFile {
 
     /// The end of the log as the last run published it; `None` if this tail is new.
     #[must_use]
-    pub fn found(&self) -> Option<LogOffset> {
+    pub(crate) fn found(&self) -> Option<LogOffset> {
         self.found
     }
 
@@ -279,13 +278,13 @@ impl TailFile {
     ///
     /// # Errors
     /// If no second descriptor of the file can be had.
-    pub fn run_starter(&self, shard_folder: &Path) -> io::Result<RunStarter> {
+    pub(crate) fn run_starter(&self, shard_folder: &Path) -> io::Result<RunStarter> {
         Ok(RunStarter { tail: Some(self.file.try_clone()?), run_file: shard_folder.join(RUN_FILE) })
     }
 
     /// Where the file lies.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }
@@ -320,7 +319,7 @@ impl TailMemory for TailFile {
 
 /// Begins a new run of a shard whose log is recovered.
 #[derive(Debug)]
-pub struct RunStarter {
+pub(crate) struct RunStarter {
     /// `None` for a run without shared memory: an older tail must not be taken after it either.
     tail: Option<File>,
     run_file: PathBuf,
@@ -329,7 +328,7 @@ pub struct RunStarter {
 impl RunStarter {
     /// For a run whose tail is not in shared memory.
     #[must_use]
-    pub fn without_tail(shard_folder: &Path) -> RunStarter {
+    pub(crate) fn without_tail(shard_folder: &Path) -> RunStarter {
         RunStarter { tail: None, run_file: shard_folder.join(RUN_FILE) }
     }
 
@@ -338,7 +337,7 @@ impl RunStarter {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn start(self) -> io::Result<()> {
+    pub(crate) fn start(self) -> io::Result<()> {
         let run = store::random_id()?;
         store::overwrite_file(&self.run_file, format!("{}\n", StoreId(run)).as_bytes())?;
         self.tail.map_or(Ok(()), |tail| tail.write_all_at(&run, RUN_AT as u64))
@@ -354,7 +353,7 @@ fn read_head(file: &mut File) -> io::Result<Option<TailHead>> {
 /// Removes tails in `folder` whose store is gone: its path is missing or holds another manifest. Returns what was removed.
 ///
 /// A tail that cannot be read or is locked is left alone: it may belong to another user or to a running node.
-pub fn remove_left_over(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn remove_left_over(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let mut removed = Vec::new();
     for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {

@@ -43,7 +43,7 @@ pub enum UringError {
 ///
 /// # Errors
 /// [`UringError`] with what to do.
-pub fn probe() -> Result<(), UringError> {
+pub(crate) fn probe() -> Result<(), UringError> {
     let mut params = rustix::io_uring::io_uring_params::default();
     // SAFETY: the only requirement is that `wq_fd` is an open descriptor if ATTACH_WQ is set, and no flag is set.
     let made = unsafe { rustix::io_uring::io_uring_setup(8, &mut params) };

@@ -17,11 +17,11 @@ pub(super) const REMOVAL_TOPIC: &str = "RINGMQ_SYS_REMOVED_TOPIC";
 
 /// How full the disk of the store is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DiskUsage {
+pub(crate) struct DiskUsage {
     /// Bytes in use.
-    pub used_bytes: u64,
+    pub(crate) used_bytes: u64,
     /// Bytes in all; 0 if not known.
-    pub total_bytes: u64,
+    pub(crate) total_bytes: u64,
 }
 
 impl DiskUsage {
@@ -152,12 +152,12 @@ impl Log {
     }
 
     /// What may be thrown away from now on, and when.
-    pub fn set_retention(&mut self, retention: Retention) {
+    pub(crate) fn set_retention(&mut self, retention: Retention) {
         self.settings.retention = retention;
     }
 
     /// Retention and the cadence of checkpoints. `disk` is the disk of the store. Call it some times a second; it does a bounded piece of work.
-    pub fn tick(&mut self, now: Now, disk: DiskUsage) {
+    pub(crate) fn tick(&mut self, now: Now, disk: DiskUsage) {
         self.now = now;
         if self.failure().is_some() {
             return;
@@ -214,7 +214,7 @@ impl Log {
 
     /// Empties all queues of a topic: a topic of the same name that is created later begins at 0. It survives a crash on the rung that
     /// appends have.
-    pub fn remove_topic(&mut self, topic: &str) {
+    pub(crate) fn remove_topic(&mut self, topic: &str) {
         self.empty_topic(topic, self.appended());
         self.removals.push_back(topic.to_owned());
         // If there is no room now, it goes in before anything else.

@@ -70,7 +70,6 @@ impl BlockCache {
         });
     }
 
-    /// Forgets everything.
     pub(super) fn clear(&mut self) {
         self.blocks.clear();
         self.failed.clear();

@@ -100,14 +100,14 @@ impl Checkpointer {
 impl Log {
     /// Flush and checkpoint everything, for a start that has nothing to replay. Nothing may be appended any more. Go on calling
     /// [`Log::tick`], [`Log::poll_commit`] and [`Log::poll_background`] until [`Log::is_settled`].
-    pub fn begin_stop(&mut self) {
+    pub(crate) fn begin_stop(&mut self) {
         self.checkpointer.is_stopping = true;
         self.begin_checkpoint_if_due();
     }
 
     /// Whether everything is flushed and in a checkpoint.
     #[must_use]
-    pub fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         let is_idle = matches!(self.checkpointer.state, State::Idle);
         is_idle && self.flushed == self.appended() && self.checkpointer.last == self.appended()
     }

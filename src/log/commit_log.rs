@@ -86,7 +86,7 @@ pub(super) struct InFlight {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     /// Where the record begins.
-    pub log_offset: LogOffset,
+    pub(crate) log_offset: LogOffset,
     /// Its bytes.
     pub size: u32,
     /// Its position in the queue.
@@ -115,29 +115,27 @@ pub enum AppendError {
     TooLarge(DraftError),
 }
 
-/// What stopped the log.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error(
     "{file}: {what} failed: {error}; the log is stopped, because what the disk holds is not known: restart to recover"
 )]
-pub struct LogFailure {
-    /// The file.
-    pub file: FileName,
+pub(crate) struct LogFailure {
+    pub(crate) file: FileName,
     /// What was done to it.
-    pub what: &'static str,
+    pub(crate) what: &'static str,
     /// What the disk said.
-    pub error: IoError,
+    pub(crate) error: IoError,
 }
 
 /// Ends of a message queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueBounds {
+pub(crate) struct QueueBounds {
     /// First message that is still there.
-    pub min: QueueOffset,
+    pub(crate) min: QueueOffset,
     /// End of what consumers may see.
-    pub max: QueueOffset,
+    pub(crate) max: QueueOffset,
     /// End of what is appended.
-    pub appended_max: QueueOffset,
+    pub(crate) appended_max: QueueOffset,
 }
 
 impl Log {
@@ -194,12 +192,12 @@ impl Log {
 
     /// The queue's handle, if it was ever used.
     #[must_use]
-    pub fn find_queue(&self, topic: &str, queue_id: QueueId) -> Option<QueueIndex> {
+    pub(crate) fn find_queue(&self, topic: &str, queue_id: QueueId) -> Option<QueueIndex> {
         self.queues.find(topic, queue_id)
     }
 
     /// All queues of a topic that were ever used, in order of their ids.
-    pub fn queues_of(&self, topic: &str) -> impl Iterator<Item = (QueueId, QueueIndex)> {
+    pub(crate) fn queues_of(&self, topic: &str) -> impl Iterator<Item = (QueueId, QueueIndex)> {
         self.queues.of_topic(topic)
     }
 
@@ -223,7 +221,7 @@ impl Log {
     }
 
     /// Every queue that the log has messages of, or was asked for: topic and number.
-    pub fn queue_names(&self) -> impl Iterator<Item = (&TopicName, QueueId)> {
+    pub(crate) fn queue_names(&self) -> impl Iterator<Item = (&TopicName, QueueId)> {
         let named = self.queues.list.iter().map(|queue| (&queue.topic, queue.queue_id));
         named.filter(|(topic, queue_id)| self.queues.find(topic.as_str(), *queue_id).is_some())
     }
@@ -236,13 +234,13 @@ impl Log {
 
     /// End of what direct writes have brought to the device.
     #[must_use]
-    pub fn written(&self) -> LogOffset {
+    pub(crate) fn written(&self) -> LogOffset {
         self.written
     }
 
     /// End of what is on stable storage.
     #[must_use]
-    pub fn flushed(&self) -> LogOffset {
+    pub(crate) fn flushed(&self) -> LogOffset {
         self.flushed
     }
 
@@ -254,13 +252,13 @@ impl Log {
 
     /// End of what consumers may see: what is promised, and not beyond what [`Log::set_confirm_max`] allows. It never goes back.
     #[must_use]
-    pub fn confirm(&self) -> LogOffset {
+    pub(crate) fn confirm(&self) -> LogOffset {
         self.confirm
     }
 
     /// Whether what lies at `at`, and all that follows, is read without the disk.
     #[must_use]
-    pub fn is_in_tail(&self, at: LogOffset) -> bool {
+    pub(crate) fn is_in_tail(&self, at: LogOffset) -> bool {
         at >= self.tail.low()
     }
 
@@ -268,7 +266,7 @@ impl Log {
     /// if the tail would not survive the process. A slave acknowledges this.
     #[inline]
     #[must_use]
-    pub fn promised(&self) -> LogOffset {
+    pub(crate) fn promised(&self) -> LogOffset {
         match self.settings.flush {
             FlushPolicy::Sync => self.flushed,
             FlushPolicy::Async { .. } if self.tail.survives_kill() => self.tail.appended(),
@@ -278,13 +276,13 @@ impl Log {
 
     /// What stopped the log, if it has stopped. It never goes on.
     #[must_use]
-    pub fn failure(&self) -> Option<&LogFailure> {
+    pub(crate) fn failure(&self) -> Option<&LogFailure> {
         self.failure.as_ref()
     }
 
     /// Ends of a queue.
     #[must_use]
-    pub fn bounds(&self, queue: QueueIndex) -> QueueBounds {
+    pub(crate) fn bounds(&self, queue: QueueIndex) -> QueueBounds {
         let queue = self.queues.get(queue);
         let min = queue.min(self.start());
         QueueBounds { min, max: queue.visible.max(min), appended_max: queue.next() }
@@ -341,7 +339,7 @@ impl Log {
     ///
     /// # Errors
     /// [`AppendError`]; nothing has changed then.
-    pub fn append_batch(
+    pub(crate) fn append_batch(
         &mut self,
         queue: QueueIndex,
         drafts: &[RecordDraft<'_>],
@@ -359,7 +357,7 @@ impl Log {
 
     /// Whether the ring is so full of what is not written yet that the largest message might not fit: no more requests should be read.
     #[must_use]
-    pub fn is_tail_nearly_full(&self) -> bool {
+    pub(crate) fn is_tail_nearly_full(&self) -> bool {
         let unwritten = self.appended().since(LogOffset(self.written.0 / BLOCK * BLOCK));
         unwritten > self.tail.len() - self.tail.len() / 4
     }
@@ -367,7 +365,7 @@ impl Log {
     /// Whether the next segment is still being made and a large message might need it: for this moment no more requests should be read.
     /// False while the disk is full, since that lasts, and whoever sends must be told.
     #[must_use]
-    pub fn awaits_segment(&self) -> bool {
+    pub(crate) fn awaits_segment(&self) -> bool {
         if self.segments.has_next() || self.is_disk_refused || self.background.is_disk_full() {
             return false;
         }
@@ -378,7 +376,7 @@ impl Log {
 
     /// Store time of the oldest message, if there is one.
     #[must_use]
-    pub fn earliest_time(&self) -> Option<UnixMs> {
+    pub(crate) fn earliest_time(&self) -> Option<UnixMs> {
         self.segments.oldest().and_then(|segment| segment.times).map(|(first, _)| UnixMs(first))
     }
 
@@ -530,7 +528,7 @@ impl Log {
     }
 
     /// Fills `out` with the bytes of a commit from `from` on, and zeros beyond the log's end. Call it right after [`Self::poll_commit`].
-    pub fn copy_tail(&self, from: LogOffset, out: &mut [u8]) {
+    pub(crate) fn copy_tail(&self, from: LogOffset, out: &mut [u8]) {
         self.tail.copy(from, out);
     }
 

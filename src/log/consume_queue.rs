@@ -94,7 +94,6 @@ pub(super) enum Located {
     Outside,
 }
 
-/// One message queue.
 #[derive(Debug)]
 pub(super) struct Queue {
     pub(super) topic: TopicName,

@@ -28,12 +28,12 @@ pub enum FileName {
 }
 
 /// The folders that [`FileName`] uses, below the shard's folder. The shell makes them, and lists them for recovery.
-pub const FOLDERS: [&str; 2] = ["commitlog", "index"];
+pub(crate) const FOLDERS: [&str; 2] = ["commitlog", "index"];
 
 impl FileName {
     /// The path below the shard's folder.
     #[must_use]
-    pub fn to_path(self) -> String {
+    pub(crate) fn to_path(self) -> String {
         match self {
             FileName::Segment(start) => format!("commitlog/{:020}", start.0),
             FileName::Spare(number) => format!("commitlog/spare-{number}"),
@@ -109,8 +109,7 @@ pub struct BlockId {
 pub struct Commit {
     /// For `handle_io`.
     pub id: IoId,
-    /// The segment.
-    pub segment: FileName,
+    pub(crate) segment: FileName,
     /// Byte in the file, whole disk blocks.
     pub at: u64,
     /// The log offset that lies there: where to copy from.

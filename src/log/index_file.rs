@@ -20,7 +20,6 @@ struct OpenWrite {
     flush: bool,
 }
 
-/// The stream.
 #[derive(Debug)]
 pub(super) struct IndexFiles {
     file_bytes: u64,
@@ -135,7 +134,6 @@ impl IndexFiles {
         Some(IndexWrite { file: FileName::Index(file), at, data: vec![0; len].into(), flush: true })
     }
 
-    /// The write succeeded.
     pub(super) fn wrote(&mut self) {
         let done = self.in_flight.take().expect("a result belongs to a write");
         self.written = self.written.max(done.end);

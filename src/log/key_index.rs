@@ -124,7 +124,6 @@ impl KeyIndex {
         self.active.clear();
     }
 
-    /// Forgets everything.
     pub(super) fn forget_all(&mut self) {
         *self = KeyIndex::new(self.run_entries);
     }

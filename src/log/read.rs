@@ -24,9 +24,9 @@ pub struct ReadLimits {
     /// Messages returned.
     pub messages_max: usize,
     /// Bytes returned; the first message is returned whatever its size.
-    pub bytes_max: usize,
+    pub(crate) bytes_max: usize,
     /// Entries looked at, whether they match or not.
-    pub entries_max: usize,
+    pub(crate) entries_max: usize,
 }
 
 /// What a read of a queue has found.
@@ -87,8 +87,7 @@ pub enum RecordRead {
 
 /// Result of a search by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Search {
-    /// The queue offset.
+pub(crate) enum Search {
     Found(QueueOffset),
     /// Call again when this block was supplied.
     Cold(BlockId),
@@ -96,8 +95,7 @@ pub enum Search {
 
 /// When a message was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreTime {
-    /// At this time.
+pub(crate) enum StoreTime {
     At(UnixMs),
     /// There is no such message.
     Missing,
@@ -107,7 +105,7 @@ pub enum StoreTime {
 
 /// Result of a search by key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeySearch {
+pub(crate) enum KeySearch {
     /// Where records that may have the key lie, newest first. Equal hashes are no proof: check the keys.
     Ready(Vec<LogOffset>),
     /// Call again when this block was supplied.
@@ -256,14 +254,14 @@ impl Log {
     }
 
     /// Blocks that will be wanted soon, each once: fetch them with the least shares and [`Self::supply`] them, or leave them.
-    pub fn prefetch(&mut self) -> VecDeque<BlockId> {
+    pub(crate) fn prefetch(&mut self) -> VecDeque<BlockId> {
         let mut blocks = std::mem::take(&mut self.prefetch);
         blocks.retain(|block| !self.is_gone(block.file));
         blocks
     }
 
     /// The answer to `Cold` and to [`Self::prefetch`]. A failure is reported to the next read that needs the block, and then tried again.
-    pub fn supply(&mut self, block: BlockId, data: Result<Bytes, IoError>) {
+    pub(crate) fn supply(&mut self, block: BlockId, data: Result<Bytes, IoError>) {
         // The file may have been recycled while it was read: its bytes may be another segment's.
         if self.is_gone(block.file) {
             return;
@@ -361,7 +359,7 @@ impl Log {
     }
 
     /// When the message at a queue offset was stored.
-    pub fn store_time(&mut self, queue: QueueIndex, at: QueueOffset) -> StoreTime {
+    pub(crate) fn store_time(&mut self, queue: QueueIndex, at: QueueOffset) -> StoreTime {
         if at >= self.queues.get(queue).visible {
             return StoreTime::Missing;
         }
@@ -377,7 +375,7 @@ impl Log {
     }
 
     /// Searches a queue by store time. Store times are taken to rise along a queue; a clock that was set back makes the result inexact.
-    pub fn offset_by_time(&mut self, queue: QueueIndex, time: UnixMs, boundary: Boundary) -> Search {
+    pub(crate) fn offset_by_time(&mut self, queue: QueueIndex, time: UnixMs, boundary: Boundary) -> Search {
         let bounds = self.bounds(queue);
         let mut search = TimeSearch { queue, time, boundary, low: bounds.min, high: bounds.max };
         if let Some(index) = self.time_searches.iter().position(|other| other.is_same(&search)) {
@@ -448,7 +446,7 @@ impl Log {
     }
 
     /// Searches for messages of a topic that may have a key, stored within `begin..=end`, newest first, at most `max`.
-    pub fn find_keys(&mut self, topic: &str, key: &str, max: usize, begin: UnixMs, end: UnixMs) -> KeySearch {
+    pub(crate) fn find_keys(&mut self, topic: &str, key: &str, max: usize, begin: UnixMs, end: UnixMs) -> KeySearch {
         let seed = record::java_hash(record::java_hash(0, topic), "#");
         let asked = KeyQuery { hash: key_hash(seed, key), max, begin, end };
         let interrupted = self.lookups.iter().position(|lookup| lookup.asked == asked);

@@ -50,32 +50,30 @@ const READ_BYTES: u64 = PREPARE_CHUNK_BYTES;
 
 /// A file that lies in one of [`super::FOLDERS`], or the checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundFile {
+pub(crate) struct FoundFile {
     /// Path below the shard's folder.
-    pub path: String,
-    /// Its size.
-    pub size_bytes: u64,
+    pub(crate) path: String,
+    pub(crate) size_bytes: u64,
 }
 
 /// What a recovery begins with.
-pub struct FoundStore {
+pub(crate) struct FoundStore {
     /// Files in [`super::FOLDERS`] and the checkpoint; in any order.
-    pub files: Vec<FoundFile>,
+    pub(crate) files: Vec<FoundFile>,
     /// The ring; its content counts only together with `tail_appended`.
-    pub tail: Box<dyn TailMemory>,
+    pub(crate) tail: Box<dyn TailMemory>,
     /// What the dead process published last; `None` if the ring is new, has another length than then, or belongs to another store or
     /// another boot.
-    pub tail_appended: Option<LogOffset>,
+    pub(crate) tail_appended: Option<LogOffset>,
     /// Where the log is cut, at the last record that ends there or before: what a slave has beyond is not what its master has. It does not
     /// come back, in the ring or on the disk. A log that begins beyond is left empty, and goes on from its start until [`Log::begin_at`].
-    pub end_max: Option<LogOffset>,
+    pub(crate) end_max: Option<LogOffset>,
 }
 
 /// What recovery wants done; answer each with [`Recovery::supply`].
-pub enum Step {
+pub(crate) enum Step {
     /// Read; fewer bytes at the end of the file.
     Read {
-        /// Which file.
         file: FileName,
         /// Byte in the file, whole disk blocks.
         at: u64,
@@ -84,21 +82,16 @@ pub enum Step {
     },
     /// Write; an index file may have to be made.
     Write {
-        /// Which file.
         file: FileName,
         /// Byte in the file, whole disk blocks.
         at: u64,
-        /// Whole disk blocks.
         data: Bytes,
     },
     /// Make what was written to the file durable.
     Flush {
-        /// Which file.
         file: FileName,
     },
-    /// Remove a leftover.
     Remove {
-        /// Which file.
         file: FileName,
     },
     /// The log is ready, all of it flushed.
@@ -181,7 +174,7 @@ pub enum RecoveryError {
 }
 
 /// The machine: call [`Self::step`], do what it says, call [`Self::supply`], until `Done` or `Refused`.
-pub struct Recovery {
+pub(crate) struct Recovery {
     settings: LogSettings,
     tail: Option<Box<dyn TailMemory>>,
     tail_appended: Option<LogOffset>,
@@ -260,7 +253,7 @@ impl Recovery {
     ///
     /// # Errors
     /// [`RecoveryError`] if they cannot be a log.
-    pub fn new(settings: LogSettings, found: FoundStore) -> Result<Recovery, RecoveryError> {
+    pub(crate) fn new(settings: LogSettings, found: FoundStore) -> Result<Recovery, RecoveryError> {
         let expected = settings.segment_bytes;
         let mut segments = Segments::new(expected, settings.zeros_bytes());
         let mut starts = Vec::new();
@@ -329,7 +322,7 @@ impl Recovery {
     ///
     /// # Panics
     /// If the last step was not answered, or after `Done` or `Refused`.
-    pub fn step(&mut self) -> Step {
+    pub(crate) fn step(&mut self) -> Step {
         assert!(self.asked.is_none(), "the last step was not answered");
         loop {
             if let Some(error) = self.failed.take() {
@@ -371,7 +364,7 @@ impl Recovery {
     ///
     /// # Panics
     /// If nothing was asked.
-    pub fn supply(&mut self, result: Result<Bytes, IoError>) {
+    pub(crate) fn supply(&mut self, result: Result<Bytes, IoError>) {
         let file = self.asked.take().expect("an answer belongs to a step");
         match result {
             Ok(data) => self.answer = Some(data),

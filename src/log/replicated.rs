@@ -140,12 +140,12 @@ impl Log {
     /// Start of the segment in which the log ends: where a master begins for a slave that has nothing. If the log ends with a segment, that is
     /// the end of the log.
     #[must_use]
-    pub fn last_segment_start(&self) -> LogOffset {
+    pub(crate) fn last_segment_start(&self) -> LogOffset {
         LogOffset(self.appended().0 / self.segments.size() * self.segments.size())
     }
 
     /// Bounds what consumers may see, beside what is promised here: what the in-sync set holds. `None` is no bound. What was visible stays so.
-    pub fn set_confirm_max(&mut self, max: Option<LogOffset>) {
+    pub(crate) fn set_confirm_max(&mut self, max: Option<LogOffset>) {
         self.replicated.confirm_max = max;
         self.advance_confirm();
     }
@@ -154,7 +154,7 @@ impl Log {
     ///
     /// # Errors
     /// [`BeginError`]; nothing has changed then.
-    pub fn begin_at(&mut self, at: LogOffset) -> Result<(), BeginError> {
+    pub(crate) fn begin_at(&mut self, at: LogOffset) -> Result<(), BeginError> {
         let (start, appended) = (self.start(), self.appended());
         if self.failure().is_some() {
             return Err(BeginError::Stopped);

@@ -118,7 +118,6 @@ impl Segments {
         self.list.iter()
     }
 
-    /// The writer's segment.
     #[inline]
     pub(super) fn current(&self) -> Option<&Segment> {
         self.list.get(self.current)

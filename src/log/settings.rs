@@ -29,16 +29,16 @@ impl FlushPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// Hours that a segment stays after its last message. RocketMQ: `fileReservedTime`.
-    pub reserved_hours: u32,
+    pub(crate) reserved_hours: u32,
     /// Hours of the day, UTC, in which expired segments go: bit `h` is hour `h` of 0..24. RocketMQ: `deleteWhen`.
-    pub delete_hours: u32,
+    pub(crate) delete_hours: u32,
     /// Percent of the disk above which expired segments go at any hour. RocketMQ: `diskMaxUsedSpaceRatio`.
-    pub used_percent_max: u8,
+    pub(crate) used_percent_max: u8,
     /// Percent above which the oldest segments go, expired or not; `None` keeps what is not expired, and sends are refused instead.
     /// RocketMQ: `cleanFileForciblyEnable`, `diskSpaceCleanForciblyRatio`.
-    pub used_percent_forced: Option<u8>,
+    pub(crate) used_percent_forced: Option<u8>,
     /// Percent above which sends are refused. RocketMQ: `diskSpaceWarningLevelRatio`.
-    pub used_percent_refused: u8,
+    pub(crate) used_percent_refused: u8,
 }
 
 impl Default for Retention {

@@ -101,7 +101,6 @@ impl StreamBlocks {
         self.failed.retain(|block| block.file != file);
     }
 
-    /// Forgets everything.
     pub(super) fn clear(&mut self) {
         *self = StreamBlocks::default();
     }

@@ -7,13 +7,13 @@
 //! | [`stage`] | how long messages take from one stage of their way to the next |
 //! | [`tally`] | what was counted in the last minute, hour and day |
 
-pub mod stage;
-pub mod tally;
+pub(crate) mod stage;
+pub(crate) mod tally;
 
 use std::collections::VecDeque;
 
-pub use stage::{Stage, StageLatency, Stages};
-pub use tally::{Amount, Measured, Period, Tally};
+pub(crate) use stage::{Stage, StageLatency, Stages};
+pub(crate) use tally::{Amount, Period, Tally};
 
 use crate::model::UnixMs;
 
@@ -25,68 +25,66 @@ const SAMPLES_MAX: usize = 601;
 
 /// Counters of one shard since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Messages stored.
-    pub put_count: u64,
+pub(crate) struct Counters {
+    pub(crate) put_count: u64,
     /// Of these, those in topics that are not the system's own: a delayed message counts when it is delivered.
-    pub user_put_count: u64,
+    pub(crate) user_put_count: u64,
     /// Bytes of the records stored.
-    pub put_bytes: u64,
+    pub(crate) put_bytes: u64,
     /// Sends that were refused or failed.
-    pub put_failed_count: u64,
+    pub(crate) put_failed_count: u64,
     /// Pulls that found messages.
-    pub get_found_count: u64,
+    pub(crate) get_found_count: u64,
     /// Pulls that found none.
-    pub get_miss_count: u64,
-    /// Messages delivered.
-    pub get_count: u64,
+    pub(crate) get_miss_count: u64,
+    pub(crate) get_count: u64,
     /// Of these, those of topics that are not the system's own.
-    pub user_get_count: u64,
+    pub(crate) user_get_count: u64,
     /// Bytes delivered.
-    pub get_bytes: u64,
+    pub(crate) get_bytes: u64,
     /// Requests that waited for a block of the disk.
-    pub cold_count: u64,
+    pub(crate) cold_count: u64,
 }
 
 /// What the stall detector of a shard's executor has seen since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stalls {
+pub(crate) struct Stalls {
     /// How often the thread was held longer than [`STALL_MS`](crate::limits::STALL_MS).
-    pub count: u64,
+    pub(crate) count: u64,
     /// The longest, in microseconds.
-    pub longest_us: u64,
+    pub(crate) longest_us: u64,
     /// How often the executor slept although it had work, and was woken from outside.
-    pub rescues: u64,
+    pub(crate) rescues: u64,
 }
 
 /// What a shard tells the control plane of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Since the start.
-    pub counters: Counters,
+    pub(crate) counters: Counters,
     /// Of the last one to two minutes, in the order of [`Stage::ALL`].
-    pub stages: [StageLatency; Stage::COUNT],
+    pub(crate) stages: [StageLatency; Stage::COUNT],
     /// Since the start.
-    pub stalls: Stalls,
+    pub(crate) stalls: Stalls,
     /// Clients that are connected.
     pub connections: usize,
     /// Slaves, or the master, that are connected.
-    pub replica_connections: usize,
+    pub(crate) replica_connections: usize,
     /// Bytes of frames that are not whole yet.
     pub partial_bytes: usize,
     /// Clients whose connections were closed because their frames stood still while there was no room for those of others.
-    pub stalled_frames: u64,
+    pub(crate) stalled_frames: u64,
 }
 
 /// Rates over the last 10 s, 60 s and 600 s, from one sample of the counters a second.
 #[derive(Debug, Default)]
-pub struct Rates {
+pub(crate) struct Rates {
     samples: VecDeque<(u64, Counters)>,
 }
 
 impl Rates {
     /// Notes the counters at `mono_ms`, if a second has passed since the last sample.
-    pub fn sample(&mut self, mono_ms: u64, counters: Counters) {
+    pub(crate) fn sample(&mut self, mono_ms: u64, counters: Counters) {
         if self.samples.back().is_some_and(|(last_ms, _)| mono_ms < last_ms + 1_000) {
             return;
         }
@@ -98,7 +96,7 @@ impl Rates {
 
     /// Increase of `pick` a second over the last 10 s, 60 s and 600 s, or over as much as is known.
     #[must_use]
-    pub fn per_second(&self, pick: impl Fn(&Counters) -> u64) -> [f64; 3] {
+    pub(crate) fn per_second(&self, pick: impl Fn(&Counters) -> u64) -> [f64; 3] {
         [10_usize, 60, 600].map(|seconds| {
             let Some((to_ms, to)) = self.samples.back() else { return 0.0 };
             let first = self.samples.len().saturating_sub(seconds + 1);
@@ -115,7 +113,7 @@ impl Rates {
 
 /// Where the counters stood at the last two midnights, UTC; at the start, if that is later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mornings {
+pub(crate) struct Mornings {
     day: Option<i64>,
     today: Counters,
     yesterday: Counters,
@@ -123,7 +121,7 @@ pub struct Mornings {
 
 impl Mornings {
     /// Takes note of the counters if a day has begun since the last call.
-    pub fn tick(&mut self, now: UnixMs, counters: &Counters) {
+    pub(crate) fn tick(&mut self, now: UnixMs, counters: &Counters) {
         let day = now.0.div_euclid(DAY_MS);
         // A clock that is set back begins no day.
         if self.day.is_some_and(|last| day <= last) {
@@ -136,13 +134,13 @@ impl Mornings {
 
     /// The counters when this day began.
     #[must_use]
-    pub fn today(&self) -> &Counters {
+    pub(crate) fn today(&self) -> &Counters {
         &self.today
     }
 
     /// The counters when the day before began.
     #[must_use]
-    pub fn yesterday(&self) -> &Counters {
+    pub(crate) fn yesterday(&self) -> &Counters {
         &self.yesterday
     }
 }

@@ -23,7 +23,7 @@ const CLASSES_MS: [u64; 12] = [0, 10, 50, 100, 200, 500, 1_000, 2_000, 3_000, 4_
 
 /// A part of a message's way through a master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// Socket to append: from the begin of the turn in which the bytes were read to its end, when all of the turn's messages are appended.
     /// How long bytes lay in the kernel's buffer before is not seen.
     Append,
@@ -41,15 +41,15 @@ pub enum Stage {
 
 impl Stage {
     /// How many there are.
-    pub const COUNT: usize = 5;
+    pub(crate) const COUNT: usize = 5;
 
     /// In the order of a message's way.
-    pub const ALL: [Stage; Stage::COUNT] =
+    pub(crate) const ALL: [Stage; Stage::COUNT] =
         [Stage::Append, Stage::Durable, Stage::Replicated, Stage::Reply, Stage::Pulled];
 
     /// Its key among what a broker says of its state (28): its place in [`STAGE_KEYS`].
     #[must_use]
-    pub const fn key(self) -> &'static str {
+    pub(crate) const fn key(self) -> &'static str {
         STAGE_KEYS[self.index()]
     }
 
@@ -66,17 +66,15 @@ impl Stage {
 
 /// One stage over the last one to two minutes, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StageLatency {
+pub(crate) struct StageLatency {
     /// Messages; of [`Stage::Pulled`] answers.
-    pub count: u64,
-    /// The median.
-    pub p50_us: u64,
+    pub(crate) count: u64,
+    pub(crate) p50_us: u64,
     /// 99 of 100 take no longer.
-    pub p99_us: u64,
+    pub(crate) p99_us: u64,
     /// 999 of 1,000 take no longer.
-    pub p999_us: u64,
-    /// The longest.
-    pub max_us: u64,
+    pub(crate) p999_us: u64,
+    pub(crate) max_us: u64,
 }
 
 /// Messages of one turn, or of a few that followed each other closely.
@@ -109,7 +107,7 @@ type Histograms = [Histogram<u32>; Stage::COUNT];
 /// [`Stages::note_append`] and [`Stages::note_answer`] for what a turn does, [`Stages::end_turn`] at its end, [`Stages::note_progress`] whenever
 /// the log or a slave may have gone on, [`Stages::note_replies`] and [`Stages::note_pulled`] when it happens.
 #[derive(Debug)]
-pub struct Stages {
+pub(crate) struct Stages {
     running: Histograms,
     before: Histograms,
     /// When `running` was emptied.
@@ -146,7 +144,7 @@ impl Default for Stages {
 impl Stages {
     /// Messages were appended in the turn that began at `began`; their records are from `from` to `end`.
     #[inline]
-    pub fn note_append(&mut self, began: MonoNs, from: LogOffset, end: LogOffset, messages: u32) {
+    pub(crate) fn note_append(&mut self, began: MonoNs, from: LogOffset, end: LogOffset, messages: u32) {
         let turn = &mut self.turn;
         if turn.messages == 0 {
             (turn.began, turn.from) = (began, from);
@@ -157,12 +155,12 @@ impl Stages {
 
     /// A send of this turn is answered at once.
     #[inline]
-    pub fn note_answer(&mut self) {
+    pub(crate) fn note_answer(&mut self) {
         self.turn.answers += 1;
     }
 
     /// The turn has ended, or another event, which changes nothing here.
-    pub fn end_turn(&mut self, now: MonoNs) {
+    pub(crate) fn end_turn(&mut self, now: MonoNs) {
         let RunningTurn { began, from, end, messages, answers } = std::mem::take(&mut self.turn);
         if messages == 0 {
             return;
@@ -179,7 +177,7 @@ impl Stages {
     }
 
     /// The log is flushed up to `flushed`, and all replicas in sync have it up to `replicated`, if there are any but the master.
-    pub fn note_progress(&mut self, now: MonoNs, flushed: LogOffset, replicated: Option<LogOffset>) {
+    pub(crate) fn note_progress(&mut self, now: MonoNs, flushed: LogOffset, replicated: Option<LogOffset>) {
         while let Some(mark) = self.marks.get_mut(self.durable).filter(|mark| mark.end <= flushed) {
             mark.durable = now;
             let Mark { appended, messages, .. } = *mark;
@@ -200,7 +198,7 @@ impl Stages {
     }
 
     /// `count` sends that came at `since` and had to wait are answered.
-    pub fn note_replies(&mut self, now: MonoNs, since: MonoNs, count: u32) {
+    pub(crate) fn note_replies(&mut self, now: MonoNs, since: MonoNs, count: u32) {
         if count > 0 {
             self.longest_reply_us = self.longest_reply_us.max(us_since(now, since));
             self.record(Stage::Reply, since, now, count);
@@ -208,7 +206,7 @@ impl Stages {
     }
 
     /// The message whose record lies at `at` is the first of a pull's answer.
-    pub fn note_pulled(&mut self, now: MonoNs, at: LogOffset) {
+    pub(crate) fn note_pulled(&mut self, now: MonoNs, at: LogOffset) {
         // Most often it is one of the last turn.
         let place = match self.marks.back() {
             Some(last) if last.from <= at => self.marks.len() - 1,
@@ -221,7 +219,7 @@ impl Stages {
     }
 
     /// Lets time pass: each minute what is older than the last minute is forgotten.
-    pub fn tick(&mut self, now: MonoNs) {
+    pub(crate) fn tick(&mut self, now: MonoNs) {
         if now.ms_since(self.since) < MINUTE_MS {
             return;
         }
@@ -232,7 +230,7 @@ impl Stages {
 
     /// One stage, of the last one to two minutes.
     #[must_use]
-    pub fn latency(&self, stage: Stage) -> StageLatency {
+    pub(crate) fn latency(&self, stage: Stage) -> StageLatency {
         let both = self.both(stage);
         let quantile = |part| both.value_at_quantile(part).min(both.max());
         StageLatency {
@@ -246,13 +244,13 @@ impl Stages {
 
     /// Every stage, in the order of [`Stage::ALL`].
     #[must_use]
-    pub fn latencies(&self) -> [StageLatency; Stage::COUNT] {
+    pub(crate) fn latencies(&self) -> [StageLatency; Stage::COUNT] {
         Stage::ALL.map(|stage| self.latency(stage))
     }
 
     /// How many sends of the last one to two minutes took how long, by RocketMQ's classes of whole ms. A bound is met to one percent.
     #[must_use]
-    pub fn reply_classes(&self) -> [u64; CLASSES_MS.len() + 1] {
+    pub(crate) fn reply_classes(&self) -> [u64; CLASSES_MS.len() + 1] {
         let mut classes = [0; CLASSES_MS.len() + 1];
         for bucket in self.both(Stage::Reply).iter_recorded() {
             let ms = bucket.value_iterated_to() / 1_000;
@@ -263,7 +261,7 @@ impl Stages {
 
     /// The longest time from a send to its answer since the start, in ms.
     #[must_use]
-    pub fn longest_reply_ms(&self) -> u64 {
+    pub(crate) fn longest_reply_ms(&self) -> u64 {
         self.longest_reply_us / 1_000
     }
 

@@ -12,18 +12,18 @@ const SPAN_NS: u64 = 10_000_000_000;
 
 /// What is counted together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Amount {
+pub(crate) struct Amount {
     /// Messages.
-    pub messages: u64,
+    pub(crate) messages: u64,
     /// Bytes of their records.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Requests that brought or took them.
-    pub calls: u64,
+    pub(crate) calls: u64,
 }
 
 impl Amount {
     /// Counts both together.
-    pub fn add(&mut self, other: Amount) {
+    pub(crate) fn add(&mut self, other: Amount) {
         self.messages += other.messages;
         self.bytes += other.bytes;
         self.calls += other.calls;
@@ -32,7 +32,7 @@ impl Amount {
 
 /// How far back a tally is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Period {
+pub(crate) enum Period {
     /// By spans of ten seconds: the running one and the five before it, so 50 to 60 s.
     Minute,
     /// By spans of ten minutes: the running one and the five before it.
@@ -54,25 +54,25 @@ impl Period {
 
 /// Sum over a period.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Measured {
+pub(crate) struct Measured {
     /// What was counted.
-    pub sum: Amount,
+    pub(crate) sum: Amount,
     /// Over how long: the period, or since the tally began, at least ten seconds.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
 }
 
 impl Measured {
     /// A number of `sum` by the second.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a rate is for reading: 53 bits are enough")]
-    pub fn per_second(&self, pick: impl Fn(&Amount) -> u64) -> f64 {
+    pub(crate) fn per_second(&self, pick: impl Fn(&Amount) -> u64) -> f64 {
         pick(&self.sum) as f64 / self.seconds.max(1.0)
     }
 }
 
 /// One counter over time. It takes at most 1.5 KiB, and only what spans were counted in.
 #[derive(Clone, Debug)]
-pub struct Tally {
+pub(crate) struct Tally {
     began: MonoNs,
     /// The span that `running` belongs to.
     span: u32,
@@ -86,13 +86,13 @@ pub struct Tally {
 impl Tally {
     /// An empty tally.
     #[must_use]
-    pub fn new(now: MonoNs) -> Tally {
+    pub(crate) fn new(now: MonoNs) -> Tally {
         let (minute, hour, day) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
         Tally { began: now, span: span_of(now), running: Amount::default(), minute, hour, day }
     }
 
     /// Counts. Returns whether this is the first in its span.
-    pub fn add(&mut self, now: MonoNs, amount: Amount) -> bool {
+    pub(crate) fn add(&mut self, now: MonoNs, amount: Amount) -> bool {
         let span = span_of(now);
         let is_first = span != self.span || self.running.calls == 0;
         if span != self.span {
@@ -104,7 +104,7 @@ impl Tally {
 
     /// What was counted in a period that ends now.
     #[must_use]
-    pub fn over(&self, now: MonoNs, period: Period) -> Measured {
+    pub(crate) fn over(&self, now: MonoNs, period: Period) -> Measured {
         let (len, count) = period.spans();
         let first = (span_of(now) / len).saturating_sub(count - 1);
         let closed = match period {

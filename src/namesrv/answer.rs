@@ -59,12 +59,12 @@ impl Answer {
     }
 
     /// Turns a success whose effect failed into the error that it is.
-    pub fn fail(&mut self, remark: &str) {
+    pub(crate) fn fail(&mut self, remark: &str) {
         *self = Answer::error(ResponseCode::SystemError, remark);
     }
 
     /// Lends the answer as a reply to be encoded.
-    pub fn with_reply(&self, encode: impl FnOnce(&Reply<'_>)) {
+    pub(crate) fn with_reply(&self, encode: impl FnOnce(&Reply<'_>)) {
         let ext: Vec<(&str, ExtValue<'_>)> = self.ext.iter().map(|(key, value)| (*key, ExtValue::Str(value))).collect();
         encode(&Reply { code: self.code, remark: self.remark.as_deref(), ext: &ext, body: &self.body });
     }

@@ -16,7 +16,7 @@ impl NameServer {
     ///
     /// # Errors
     /// The answer that says what is wrong with it.
-    pub fn read_registration(header: &Header<'_>, body: &[u8]) -> Result<Registration, Answer> {
+    pub(crate) fn read_registration(header: &Header<'_>, body: &[u8]) -> Result<Registration, Answer> {
         let request = RegisterBrokerRequest::parse(header, body)?;
         let (identity, table) = (request.identity, request.body.table);
         Ok(Registration {
@@ -39,7 +39,7 @@ impl NameServer {
     ///
     /// # Errors
     /// The answer that refuses it.
-    pub fn register_broker(
+    pub(crate) fn register_broker(
         &mut self,
         now: Now,
         connection: ConnectionId,

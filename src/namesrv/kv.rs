@@ -69,7 +69,7 @@ impl KvConfig {
 
     /// All of a namespace, if there ever was one.
     #[must_use]
-    pub fn namespace(&self, namespace: &str) -> Option<&BTreeMap<String, String>> {
+    pub(crate) fn namespace(&self, namespace: &str) -> Option<&BTreeMap<String, String>> {
         self.entries.get(namespace)
     }
 

@@ -10,8 +10,8 @@ mod broker;
 mod kv;
 mod lookup;
 
-pub use answer::{Answer, NameServerEffect};
-pub use kv::KvConfig;
+pub(crate) use answer::{Answer, NameServerEffect};
+pub(crate) use kv::KvConfig;
 
 use crate::config::NamesrvConfig;
 use crate::model::{ConnectionId, MonoNs, Now};
@@ -76,13 +76,13 @@ impl NameServer {
     }
 
     /// Drops brokers that were silent too long; their number.
-    pub fn tick(&mut self, now: Now) -> usize {
+    pub(crate) fn tick(&mut self, now: Now) -> usize {
         self.table.expire(now.mono)
     }
 
     /// How often [`NameServer::tick`] is due, ms.
     #[must_use]
-    pub fn scan_interval_ms(&self) -> u64 {
+    pub(crate) fn scan_interval_ms(&self) -> u64 {
         self.config.scan_interval_ms
     }
 }

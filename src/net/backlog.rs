@@ -12,7 +12,6 @@ pub(super) enum Halt<E> {
     Enough,
     /// The bytes are no frame.
     BadFrame(FrameError),
-    /// The handler failed.
     Failed(E),
 }
 

@@ -128,7 +128,7 @@ impl<S: Service> Net<S> {
 
     /// How many connections were closed because their frames stood still while there was no room, since the start.
     #[must_use]
-    pub fn stalled(&self) -> u64 {
+    pub(crate) fn stalled(&self) -> u64 {
         self.stalled.get()
     }
 
@@ -164,7 +164,7 @@ impl<S: Service> Net<S> {
     }
 
     /// Condemns connections that were silent for too long or whose frame does not come to its end. Call it once a second.
-    pub fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         let now = self.service.now();
         for handle in self.connections.borrow().values() {
             let is_slow = handle.frame_since.get().is_some_and(|since| now.ms_since(since) >= FRAME_WAIT_MS);
@@ -178,7 +178,7 @@ impl<S: Service> Net<S> {
 
     /// Makes room for unfinished frames, if there is none, by those that stand still. Call it each
     /// [`PARTIAL_LOOK_MS`](crate::limits::PARTIAL_LOOK_MS).
-    pub fn relieve(&self) {
+    pub(crate) fn relieve(&self) {
         let dropped = self.partials.borrow_mut().drop_stalled(self.service.now());
         for id in &dropped {
             if let Some(handle) = self.connections.borrow().get(id) {
@@ -191,12 +191,12 @@ impl<S: Service> Net<S> {
     }
 
     /// From now on a new connection is closed at once.
-    pub fn refuse_new(&self) {
+    pub(crate) fn refuse_new(&self) {
         self.is_closing.set(true);
     }
 
     /// Takes new connections again.
-    pub fn accept_again(&self) {
+    pub(crate) fn accept_again(&self) {
         self.is_closing.set(false);
     }
 

@@ -20,7 +20,7 @@ use crate::limits::{HA_CONNECT_MS, HA_LINKS_MAX, SCRATCH_BYTES};
 use crate::model::LinkId;
 
 /// What the links of a shard talk to. No call may block; each may wake or close links.
-pub trait LinkService: Host {
+pub(crate) trait LinkService: Host {
     /// A slave has connected, or the connection that [`Links::connect`] was asked for is there.
     fn link_up(self: &Rc<Self>, link: LinkId, peer: SocketAddr);
 
@@ -64,7 +64,7 @@ struct LinkHandle {
 }
 
 /// The replication connections of one shard.
-pub struct Links<S> {
+pub(crate) struct Links<S> {
     service: Rc<S>,
     queue: TaskQueueHandle,
     links: RefCell<BTreeMap<LinkId, Rc<LinkHandle>>>,
@@ -79,7 +79,7 @@ pub struct Links<S> {
 impl<S: LinkService> Links<S> {
     /// No links yet, and never more than `links_max`. Their tasks will run in `queue`.
     #[must_use]
-    pub fn new(service: Rc<S>, queue: TaskQueueHandle, links_max: usize) -> Rc<Links<S>> {
+    pub(crate) fn new(service: Rc<S>, queue: TaskQueueHandle, links_max: usize) -> Rc<Links<S>> {
         Rc::new(Links {
             service,
             queue,
@@ -94,12 +94,12 @@ impl<S: LinkService> Links<S> {
 
     /// How many links there are.
     #[must_use]
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.links.borrow().len()
     }
 
     /// Wakes a link because there is something to send, unless it will see that by itself.
-    pub fn wake(&self, link: LinkId) {
+    pub(crate) fn wake(&self, link: LinkId) {
         if let Some(handle) = self.links.borrow().get(&link)
             && !handle.is_busy.get()
         {
@@ -108,7 +108,7 @@ impl<S: LinkService> Links<S> {
     }
 
     /// Reads on at the links that were not read and are to be read again.
-    pub fn resume_input(&self, reads: impl Fn(LinkId) -> bool) {
+    pub(crate) fn resume_input(&self, reads: impl Fn(LinkId) -> bool) {
         for (link, handle) in &*self.links.borrow() {
             if handle.is_paused.get() && reads(*link) {
                 handle.is_paused.set(false);
@@ -118,7 +118,7 @@ impl<S: LinkService> Links<S> {
     }
 
     /// Closes a link, without what waits for it.
-    pub fn close(&self, link: LinkId) {
+    pub(crate) fn close(&self, link: LinkId) {
         if let Some(handle) = self.links.borrow().get(&link) {
             handle.is_condemned.set(true);
             handle.sleeper.wake();
@@ -126,7 +126,7 @@ impl<S: LinkService> Links<S> {
     }
 
     /// Closes every link, now and in future.
-    pub fn close_all(&self) {
+    pub(crate) fn close_all(&self) {
         self.is_closing.set(true);
         self.closings.set(self.closings.get() + 1);
         for handle in self.links.borrow().values() {
@@ -136,12 +136,12 @@ impl<S: LinkService> Links<S> {
     }
 
     /// Takes new links again, after [`Links::close_all`].
-    pub fn accept_again(&self) {
+    pub(crate) fn accept_again(&self) {
         self.is_closing.set(false);
     }
 
     /// Connects to a peer; the service hears how it went.
-    pub fn connect(self: &Rc<Self>, address: SocketAddr) {
+    pub(crate) fn connect(self: &Rc<Self>, address: SocketAddr) {
         let (links, closings) = (self.clone(), self.closings.get());
         // A task of its own that nothing cancels.
         transport::spawn(self.queue, async move {
@@ -154,7 +154,7 @@ impl<S: LinkService> Links<S> {
     }
 
     /// Takes a connected socket.
-    pub fn add(self: &Rc<Self>, stream: TcpStream) {
+    pub(crate) fn add(self: &Rc<Self>, stream: TcpStream) {
         // Those beyond the bound have not said anything either; the service closes the oldest of those that say nothing.
         if self.is_closing.get() || self.count() >= self.links_max {
             return;

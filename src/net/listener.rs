@@ -180,7 +180,7 @@ impl OpenListeners {
 
 /// The listening socket for a shard's slaves.
 #[derive(Debug)]
-pub struct ReplicaListener {
+pub(crate) struct ReplicaListener {
     listener: TcpListener,
     /// The same socket, to end an accept that is under way.
     socket: OwnedFd,
@@ -188,14 +188,14 @@ pub struct ReplicaListener {
 
 /// A port on which slaves are accepted, until it is closed.
 #[derive(Debug)]
-pub struct ReplicaPort {
+pub(crate) struct ReplicaPort {
     socket: OwnedFd,
     is_closed: Rc<Cell<bool>>,
 }
 
 impl ReplicaPort {
     /// Closes the port: whoever connects is refused, and it can be taken again.
-    pub fn close(self) {
+    pub(crate) fn close(self) {
         self.is_closed.set(true);
         // Its task waits in an accept, which must not be dropped. Linux ends it, and lets go of the port, when the socket is shut down.
         if let Err(error) = rustix::net::shutdown(&self.socket, Shutdown::Both) {
@@ -209,7 +209,7 @@ impl ReplicaListener {
     ///
     /// # Errors
     /// [`ListenError`], naming the port.
-    pub async fn bind(address: IpAddr, port: u16) -> Result<ReplicaListener, ListenError> {
+    pub(crate) async fn bind(address: IpAddr, port: u16) -> Result<ReplicaListener, ListenError> {
         let mut tried = 0;
         loop {
             tried += 1;
@@ -229,7 +229,7 @@ impl ReplicaListener {
 
     /// Accepts, until the port is closed, in a task of the caller's queue.
     #[must_use]
-    pub fn accept_into<S: LinkService>(self, links: &Rc<Links<S>>) -> ReplicaPort {
+    pub(crate) fn accept_into<S: LinkService>(self, links: &Rc<Links<S>>) -> ReplicaPort {
         let (links, is_closed) = (links.clone(), Rc::new(Cell::new(false)));
         let port = ReplicaPort { socket: self.socket, is_closed: is_closed.clone() };
         let listener = self.listener;

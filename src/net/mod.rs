@@ -10,15 +10,16 @@
 
 mod backlog;
 pub mod connection;
-pub mod link;
+pub(crate) mod link;
 pub mod listener;
 pub(crate) mod partial;
 mod sleeper;
 mod transport;
 
 pub use connection::Net;
-pub use link::{LinkService, Links};
-pub use listener::{ListenError, Listeners, OpenListeners, ReplicaListener, ReplicaPort};
+pub(crate) use link::{LinkService, Links};
+pub use listener::Listeners;
+pub(crate) use listener::{ListenError, OpenListeners, ReplicaListener, ReplicaPort};
 
 use std::net::SocketAddr;
 use std::rc::Rc;

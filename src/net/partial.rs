@@ -16,7 +16,6 @@ use crate::model::{ConnectionId, FastMap, MonoNs};
 /// Bytes of unfinished frames beyond what each connection may hold anyway.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PartialBudget {
-    /// Of all connections.
     pub(crate) total: usize,
     /// Of those from one address.
     pub(crate) address: usize,

@@ -78,7 +78,7 @@ pub struct Need {
     /// To what.
     pub resource: Resource,
     /// One of these is enough.
-    pub any_of: &'static [Action],
+    pub(crate) any_of: &'static [Action],
 }
 
 /// What a request costs at most, for quotas.
@@ -114,7 +114,7 @@ pub struct Row {
     /// RocketMQ's name of the code.
     pub name: &'static str,
     /// How much of the world works without it.
-    pub tier: Tier,
+    pub(crate) tier: Tier,
     /// Who answers it.
     pub endpoint: Endpoint,
     /// How far ringmq is with it.
@@ -123,7 +123,7 @@ pub struct Row {
     pub cost: Cost,
     /// All the rights that it needs. Source: RocketMQ `DefaultAuthorizationContextBuilder` and the annotations of request headers; where
     /// those say nothing (25, 26, 28, 43, 200 and others), what they say of the same kind of request.
-    pub needs: &'static [Need],
+    pub(crate) needs: &'static [Need],
     /// What is missing, or who is asked; often empty.
     pub note: &'static str,
 }

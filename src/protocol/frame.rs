@@ -13,7 +13,7 @@
 use crate::limits::FRAME_BYTES_MAX;
 
 /// Bytes before the header: both length fields and the encoding byte.
-pub const PREFIX_BYTES: usize = 8;
+pub(crate) const PREFIX_BYTES: usize = 8;
 
 /// How a frame's header is written. The body does not depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

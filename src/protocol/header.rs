@@ -16,10 +16,10 @@ use crate::limits::{EXT_FIELDS_MAX, HEADER_DEPTH_MAX};
 mod scan;
 
 /// Bit 0 of `flag`: this frame answers a request.
-pub const FLAG_RESPONSE: i32 = 1;
+pub(crate) const FLAG_RESPONSE: i32 = 1;
 
 /// Bit 1 of `flag`: nothing may be written in answer, whatever happens.
-pub const FLAG_ONEWAY: i32 = 2;
+pub(crate) const FLAG_ONEWAY: i32 = 2;
 
 /// A decoded header. The extension fields and the remark borrow from the frame unless they were escaped.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ pub const DISK_BLOCK_BYTES: usize = 4096;
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Longest message body by default. Source: RocketMQ `MessageStoreConfig.maxMessageSize`.
-pub const MESSAGE_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(crate) const MESSAGE_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Messages that may wait for the control plane. A shard sends a handful a second; a burst of topic creations fits.
 pub const CONTROL_MAILBOX_MAX: usize = 1024;
@@ -255,20 +255,20 @@ const _: () = assert!(
 );
 
 /// Most extension fields of a request or reply. RocketMQ's own requests have up to about 25.
-pub const EXT_FIELDS_MAX: usize = 128;
+pub(crate) const EXT_FIELDS_MAX: usize = 128;
 
 /// Deepest nesting of what an unknown key of a header may hold; it is skipped, but on the stack.
-pub const HEADER_DEPTH_MAX: usize = 32;
+pub(crate) const HEADER_DEPTH_MAX: usize = 32;
 
 /// Deepest nesting of a JSON body. RocketMQ's own bodies have up to 6 levels.
-pub const JSON_DEPTH_MAX: usize = 64;
+pub(crate) const JSON_DEPTH_MAX: usize = 64;
 
 /// Most values in a JSON body of a client. Bounds a tree to about 12 MB; a heartbeat has a few dozen.
 pub const JSON_NODES_MAX: usize = 100_000;
 
 /// Most values in the JSON of a table: a registration of 100,000 topics has a million. Bounds a tree to about 200 MB, and
 /// only brokers and the store's own files come with tables.
-pub const JSON_TABLE_NODES_MAX: usize = 1_500_000;
+pub(crate) const JSON_TABLE_NODES_MAX: usize = 1_500_000;
 
 /// Fewest bytes of one topic in such a table, and its values.
 const TOPIC_ENTRY_BYTES_MIN: usize = 150;
@@ -281,25 +281,25 @@ const _: () = assert!(
 );
 
 /// Longest inflated body of a broker's registration.
-pub const REGISTER_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(crate) const REGISTER_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Most topics of one broker's registration.
-pub const REGISTER_TOPICS_MAX: usize = 500_000;
+pub(crate) const REGISTER_TOPICS_MAX: usize = 500_000;
 
 /// Most messages of one batch.
 pub const BATCH_MESSAGES_MAX: usize = 65_536;
 
 /// Delay levels of `messageDelayLevel`; RocketMQ has 18.
-pub const DELAY_LEVELS_MAX: usize = 64;
+pub(crate) const DELAY_LEVELS_MAX: usize = 64;
 
 /// Longest topic name. Source: RocketMQ `TopicValidator`.
-pub const TOPIC_NAME_BYTES_MAX: usize = 127;
+pub(crate) const TOPIC_NAME_BYTES_MAX: usize = 127;
 
 /// Longest name of a consumer group. Source: RocketMQ `Validators.CHARACTER_MAX_LENGTH`, which clients and broker go by.
 pub const GROUP_NAME_BYTES_MAX: usize = 255;
 
 /// Longest name of a retry or dead letter topic: a group's behind `%RETRY%`. RocketMQ's broker makes these without a look at their length.
-pub const RETRY_TOPIC_NAME_BYTES_MAX: usize = GROUP_NAME_BYTES_MAX + 7;
+pub(crate) const RETRY_TOPIC_NAME_BYTES_MAX: usize = GROUP_NAME_BYTES_MAX + 7;
 
 /// Most queues of a topic on one broker, for reading or writing. Bounds what one request can make this shard allocate.
 pub const TOPIC_QUEUES_MAX: u32 = 65_536;

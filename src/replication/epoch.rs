@@ -72,7 +72,7 @@ impl EpochTable {
 
     /// The table of a log that has bytes and no table: epoch 0, as that of a Java master.
     #[must_use]
-    pub fn unnumbered() -> EpochTable {
+    pub(crate) fn unnumbered() -> EpochTable {
         EpochTable { entries: vec![EpochEntry { epoch: Epoch(0), start: LogOffset(0) }] }
     }
 
@@ -90,7 +90,7 @@ impl EpochTable {
 
     /// The epoch of the next reign, if nobody else numbers them.
     #[must_use]
-    pub fn next_epoch(&self) -> Epoch {
+    pub(crate) fn next_epoch(&self) -> Epoch {
         let last = self.last().map_or(Epoch(0), |entry| entry.epoch);
         Epoch(last.0.checked_add(1).expect("no log has 2^31 masters"))
     }
@@ -149,7 +149,12 @@ impl EpochTable {
     /// Up to where this log, which ends at `end`, is the same as the other: the end of their newest common epoch, in whichever it ends
     /// first. `None` if they share no epoch: then nothing is known to be the same.
     #[must_use]
-    pub fn consistent_point(&self, end: LogOffset, other: &EpochTable, other_end: LogOffset) -> Option<LogOffset> {
+    pub(crate) fn consistent_point(
+        &self,
+        end: LogOffset,
+        other: &EpochTable,
+        other_end: LogOffset,
+    ) -> Option<LogOffset> {
         let common = self.entries.iter().rposition(|entry| other.entries.contains(entry))?;
         let entry = self.entries.get(common)?;
         let place = other.entries.iter().position(|known| known == entry)?;

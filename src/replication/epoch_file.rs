@@ -35,7 +35,7 @@ impl EpochFile {
 
     /// Whether the file holds all epochs.
     #[must_use]
-    pub fn is_current(&self) -> bool {
+    pub(crate) fn is_current(&self) -> bool {
         self.wanted == self.written
     }
 
@@ -43,7 +43,7 @@ impl EpochFile {
     ///
     /// # Errors
     /// [`EpochError::OutOfOrder`] unless it is the newest epoch or follows it.
-    pub fn adopt(&mut self, entry: EpochEntry) -> Result<(), EpochError> {
+    pub(crate) fn adopt(&mut self, entry: EpochEntry) -> Result<(), EpochError> {
         if self.table.last() != Some(entry) {
             self.table.push(entry)?;
             self.wanted += 1;
@@ -63,7 +63,7 @@ impl EpochFile {
     }
 
     /// The file's text, if it is to be written now, and its generation; then [`EpochFile::handle_written`].
-    pub fn poll_write(&mut self, now: MonoNs) -> Option<(u64, String)> {
+    pub(crate) fn poll_write(&mut self, now: MonoNs) -> Option<(u64, String)> {
         if self.is_current() || self.is_writing || self.retry_at.is_some_and(|at| at > now) {
             return None;
         }
@@ -72,7 +72,7 @@ impl EpochFile {
     }
 
     /// The write of a generation has ended. Returns whether it has failed after one that had not: a disk may be full for long, which is said once.
-    pub fn handle_written(&mut self, now: MonoNs, generation: u64, is_ok: bool) -> bool {
+    pub(crate) fn handle_written(&mut self, now: MonoNs, generation: u64, is_ok: bool) -> bool {
         assert!(self.is_writing, "generation {generation} of the epochs was written, and nobody has asked for it");
         self.is_writing = false;
         if !is_ok {

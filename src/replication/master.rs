@@ -28,7 +28,7 @@ use crate::protocol::ha::{SLAVE_MESSAGE_BYTES_MAX, SlaveMessage, StreamKind, Tra
 
 /// Why a replication connection is closed. One sentence for the log.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum HaRefused {
+pub(crate) enum HaRefused {
     /// What it asks for was never appended.
     #[error(
         "it asks for the log from {asked} on, which ends at {end}: it has followed another master, or this one has lost its tail"
@@ -52,7 +52,6 @@ pub enum HaRefused {
     /// It acknowledges what it was never sent.
     #[error("it acknowledges {acked}, but was sent the log only up to {sent}")]
     AckBeyond {
-        /// Its report.
         acked: LogOffset,
         /// What it was sent.
         sent: LogOffset,
@@ -60,21 +59,14 @@ pub enum HaRefused {
     /// What it says is no message of a slave.
     #[error("what it says is not RocketMQ's replication protocol")]
     Garbage,
-    /// It says nothing.
     #[error("it did not say from where it wants the log within {} s", HA_OPENING_MS / 1000)]
     NoReport,
     /// It has not been heard of for too long.
     #[error("silent for {silent_ms} ms")]
-    Silent {
-        /// For how long.
-        silent_ms: u64,
-    },
+    Silent { silent_ms: u64 },
     /// The disk could not give what it is to be sent.
     #[error("the log from {at} on cannot be read from the disk")]
-    Unreadable {
-        /// From where.
-        at: LogOffset,
-    },
+    Unreadable { at: LogOffset },
     /// There are enough slaves.
     #[error("there are {HA_SLAVES_MAX} slaves already")]
     TooManySlaves,
@@ -83,10 +75,7 @@ pub enum HaRefused {
     TooManyStrangers,
     /// The same slave has connected again.
     #[error("the slave with brokerId {id} has connected again")]
-    Replaced {
-        /// Its brokerId.
-        id: BrokerId,
-    },
+    Replaced { id: BrokerId },
 }
 
 /// How a slave has opened its stream.
@@ -96,7 +85,6 @@ enum Opening {
     Classic,
     /// The stream that carries epochs.
     Epoch {
-        /// The slave's brokerId.
         id: BrokerId,
         /// An empty slave wants the newest segment only.
         from_last_segment: bool,
@@ -130,10 +118,14 @@ enum DueToSlave {
     /// The answer to its handshake.
     Greeting,
     /// The log from here on, so many bytes at most.
-    Transfer { from: LogOffset, bytes_max: usize },
+    Transfer {
+        from: LogOffset,
+        bytes_max: usize,
+    },
     /// An empty transfer.
-    Heartbeat { at: LogOffset },
-    /// Nothing now.
+    Heartbeat {
+        at: LogOffset,
+    },
     Nothing,
 }
 
@@ -160,11 +152,9 @@ enum SlavePhase {
     Greeting,
     /// It was answered, and its first report is awaited.
     Greeted,
-    /// It follows.
     Following {
         /// Next byte to send.
         next: LogOffset,
-        /// Where it began.
         begun: LogOffset,
         /// What it was sent up to here can only go on with this block.
         blocked: Option<BlockId>,
@@ -173,7 +163,7 @@ enum SlavePhase {
 
 /// The slaves of one shard. State of the shard.
 #[derive(Debug)]
-pub struct Master {
+pub(crate) struct Master {
     role: Role,
     settings: ReplicaSettings,
     links: BTreeMap<LinkId, SlaveLink>,
@@ -184,13 +174,13 @@ pub struct Master {
 impl Master {
     /// A master without slaves.
     #[must_use]
-    pub fn new(role: Role, settings: ReplicaSettings) -> Master {
+    pub(crate) fn new(role: Role, settings: ReplicaSettings) -> Master {
         let in_sync = InSyncSet::new(settings.catch_up_within_ms);
         Master { role, settings, links: BTreeMap::new(), in_sync, confirm: LogOffset(0) }
     }
 
     /// A connection was accepted. Returns one that is to be closed instead, if there are too many that have said nothing.
-    pub fn link_up(&mut self, now: MonoNs, id: LinkId, peer: SocketAddr) -> Option<LinkId> {
+    pub(crate) fn link_up(&mut self, now: MonoNs, id: LinkId, peer: SocketAddr) -> Option<LinkId> {
         let link = SlaveLink {
             peer,
             opening: None,
@@ -209,19 +199,19 @@ impl Master {
     }
 
     /// A connection has ended. Returns whether it was a slave in sync.
-    pub fn link_down(&mut self, id: LinkId) -> bool {
+    pub(crate) fn link_down(&mut self, id: LinkId) -> bool {
         self.links.remove(&id);
         self.in_sync.remove(id)
     }
 
     /// The other end of a connection.
     #[must_use]
-    pub fn peer(&self, id: LinkId) -> Option<SocketAddr> {
+    pub(crate) fn peer(&self, id: LinkId) -> Option<SocketAddr> {
         self.links.get(&id).map(|link| link.peer)
     }
 
     /// A block was read: slaves that wait for it go on.
-    pub fn unblock(&mut self, block: BlockId) {
+    pub(crate) fn unblock(&mut self, block: BlockId) {
         for link in self.links.values_mut() {
             if let SlavePhase::Following { blocked, .. } = &mut link.phase
                 && *blocked == Some(block)
@@ -232,7 +222,7 @@ impl Master {
     }
 
     /// Time passes. Returns the connections that are to be closed, and why.
-    pub fn tick(&mut self, now: MonoNs, appended: LogOffset) -> Vec<(LinkId, HaRefused)> {
+    pub(crate) fn tick(&mut self, now: MonoNs, appended: LogOffset) -> Vec<(LinkId, HaRefused)> {
         for slave in self.in_sync.shrink(now, appended) {
             let within_ms = self.settings.catch_up_within_ms;
             if let Some(link) = self.links.get(&slave) {
@@ -257,31 +247,31 @@ impl Master {
 
     /// The end of what as many slaves have acknowledged as a reply of success needs; `None` if so many do not follow.
     #[must_use]
-    pub fn acknowledged(&self) -> Option<LogOffset> {
+    pub(crate) fn acknowledged(&self) -> Option<LogOffset> {
         let following = self.links.values().filter(|link| link.is_following());
         confirm::acknowledged_by(following.map(|link| link.acked), self.slaves_needed())
     }
 
     /// Whether a reply can wait for its slaves: so many are in sync or about to be.
     #[must_use]
-    pub fn has_slaves(&self) -> bool {
+    pub(crate) fn has_slaves(&self) -> bool {
         self.in_sync.bounds().count() >= self.slaves_needed()
     }
 
     /// Goes by other settings from now on; only those may differ that are asked for each time.
-    pub fn change_settings(&mut self, settings: ReplicaSettings) {
+    pub(crate) fn change_settings(&mut self, settings: ReplicaSettings) {
         self.settings = settings;
     }
 
     /// Whether replies wait for slaves at all.
     #[must_use]
-    pub fn is_waited_for(&self) -> bool {
+    pub(crate) fn is_waited_for(&self) -> bool {
         self.role == Role::SyncMaster && self.slaves_needed() > 0
     }
 
     /// Whether as many replicas are in sync as `minInSyncReplicas` demands before anything is stored.
     #[must_use]
-    pub fn is_enough_in_sync(&self) -> bool {
+    pub(crate) fn is_enough_in_sync(&self) -> bool {
         let min = usize::try_from(self.settings.min_in_sync_replicas).unwrap_or(usize::MAX);
         self.role != Role::SyncMaster || self.in_sync_count() >= min
     }
@@ -291,7 +281,7 @@ impl Master {
     }
 
     /// The end of what all of the in-sync set hold, when the flush setting promises what lies before `promised`. It never goes back.
-    pub fn confirm(&mut self, promised: LogOffset) -> LogOffset {
+    pub(crate) fn confirm(&mut self, promised: LogOffset) -> LogOffset {
         let before = self.confirm;
         self.confirm = confirm::confirm(before, promised, self.in_sync.bounds());
         assert!(before <= self.confirm, "the confirm offset went back from {before} to {}", self.confirm);
@@ -300,12 +290,12 @@ impl Master {
 
     /// Replicas in sync, the master among them.
     #[must_use]
-    pub fn in_sync_count(&self) -> usize {
+    pub(crate) fn in_sync_count(&self) -> usize {
         self.in_sync.count()
     }
 
     /// What is known of each slave that follows, when the log ends at `appended`.
-    pub fn slaves(&self, appended: LogOffset) -> impl Iterator<Item = SlaveStatus> {
+    pub(crate) fn slaves(&self, appended: LogOffset) -> impl Iterator<Item = SlaveStatus> {
         self.links.iter().filter_map(move |(id, link)| {
             let SlavePhase::Following { next, .. } = link.phase else { return None };
             Some(SlaveStatus {
@@ -320,13 +310,12 @@ impl Master {
     }
 }
 
-/// What slaves say.
 impl Master {
     /// Bytes have come over a connection. Returns an older connection of the same slave, which is to be closed, and why.
     ///
     /// # Errors
     /// [`HaRefused`]: the connection is to be closed.
-    pub fn receive(
+    pub(crate) fn receive(
         &mut self,
         now: MonoNs,
         id: LinkId,
@@ -425,7 +414,7 @@ impl Master {
 /// What slaves are sent.
 impl Master {
     /// The slaves that are to be sent something now.
-    pub fn poll_output(&self, now: MonoNs, log: &Log) -> impl Iterator<Item = LinkId> {
+    pub(crate) fn poll_output(&self, now: MonoNs, log: &Log) -> impl Iterator<Item = LinkId> {
         let ends = LogEnds::of(log);
         self.links
             .iter()
@@ -438,7 +427,7 @@ impl Master {
     ///
     /// # Errors
     /// [`HaRefused`]: the connection is to be closed.
-    pub fn output(
+    pub(crate) fn output(
         &mut self,
         now: MonoNs,
         id: LinkId,

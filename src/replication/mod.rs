@@ -24,9 +24,10 @@ mod settings;
 mod slave;
 mod status;
 
-pub use epoch::{EpochEntry, EpochError, EpochTable};
-pub use epoch_file::EpochFile;
-pub use master::{HaRefused, Master};
-pub use settings::ReplicaSettings;
-pub use slave::{Left, Slave, SlaveError};
-pub use status::{MasterStatus, ReplicaStatus, SlaveStatus};
+pub(crate) use epoch::EpochTable;
+pub(crate) use epoch_file::EpochFile;
+pub(crate) use master::{HaRefused, Master};
+pub(crate) use settings::ReplicaSettings;
+pub use slave::Slave;
+pub(crate) use slave::{Left, SlaveError};
+pub(crate) use status::{MasterStatus, ReplicaStatus, SlaveStatus};

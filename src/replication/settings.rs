@@ -7,19 +7,19 @@ pub struct ReplicaSettings {
     pub in_sync_replicas: u32,
     /// `minInSyncReplicas`: with fewer in sync, the master among them, `SYNC_MASTER` refuses sends before it stores them. At least 1, at
     /// most `in_sync_replicas`.
-    pub min_in_sync_replicas: u32,
+    pub(crate) min_in_sync_replicas: u32,
     /// `slaveTimeout`, ms: a send that waits longer for slaves is answered `FLUSH_SLAVE_TIMEOUT`.
-    pub slave_wait_ms: u64,
+    pub(crate) slave_wait_ms: u64,
     /// `haSendHeartbeatInterval`, ms: no replication connection is silent for longer, in either direction.
-    pub heartbeat_ms: u64,
+    pub(crate) heartbeat_ms: u64,
     /// `haHousekeepingInterval`, ms: a replication connection that was silent for longer is closed.
-    pub silence_ms_max: u64,
+    pub(crate) silence_ms_max: u64,
     /// `haTransferBatchSize`: bytes of the log in one batch to a slave, at most.
-    pub batch_bytes_max: usize,
+    pub(crate) batch_bytes_max: usize,
     /// `haMaxTimeSlaveNotCatchup`, ms: a slave that is behind for longer leaves the in-sync set.
-    pub catch_up_within_ms: u64,
+    pub(crate) catch_up_within_ms: u64,
     /// `slaveReadEnable`: a master sends readers of what its tail no longer holds to a slave.
-    pub slave_read: bool,
+    pub(crate) slave_read: bool,
 }
 
 impl Default for ReplicaSettings {

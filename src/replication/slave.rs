@@ -96,12 +96,11 @@ pub enum SlaveError {
 /// A connection that the slave has given up, and is to be closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
-    /// Which.
-    pub link: LinkId,
+    pub(crate) link: LinkId,
     /// Why.
     pub why: SlaveError,
     /// Where the log is to be cut: two connections in a row have said that it leaves the master's there.
-    pub cut: Option<LogOffset>,
+    pub(crate) cut: Option<LogOffset>,
 }
 
 /// What the log of a slave is like now.
@@ -132,11 +131,14 @@ impl OwnLog {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LinkState {
     /// No master is known, or the next try is not due.
-    Waiting { until: MonoNs },
-    /// The shell connects.
+    Waiting {
+        until: MonoNs,
+    },
     Connecting,
-    /// Connected.
-    Open { link: LinkId, phase: StreamPhase },
+    Open {
+        link: LinkId,
+        phase: StreamPhase,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +147,6 @@ enum StreamPhase {
     Greeting,
     /// It was said; the answer is awaited.
     Greeted,
-    /// Transfers come.
     Following,
 }
 
@@ -226,7 +227,7 @@ impl Slave {
     }
 
     /// The master's replication port became known, or changed, or is not known any more. Returns the connection to the old one, to be closed.
-    pub fn master_found(&mut self, now: MonoNs, address: Option<SocketAddr>) -> Option<LinkId> {
+    pub(crate) fn master_found(&mut self, now: MonoNs, address: Option<SocketAddr>) -> Option<LinkId> {
         if self.master == address {
             return None;
         }
@@ -244,7 +245,7 @@ impl Slave {
 
     /// Time passes: where to connect to, when the time has come and everything in the log is promised, so that the first report, from which
     /// the stream goes on, is no more than the truth. Then [`Slave::link_up`] or [`Slave::link_failed`].
-    pub fn poll_connect(&mut self, now: MonoNs, log: &Log) -> Option<SocketAddr> {
+    pub(crate) fn poll_connect(&mut self, now: MonoNs, log: &Log) -> Option<SocketAddr> {
         self.rate.measure(now, self.next);
         self.connect_when_due(now, &OwnLog::of(log))
     }
@@ -264,7 +265,7 @@ impl Slave {
     ///
     /// # Errors
     /// [`Left`], which is then to be closed.
-    pub fn check_silence(&mut self, now: MonoNs) -> Result<(), Left> {
+    pub(crate) fn check_silence(&mut self, now: MonoNs) -> Result<(), Left> {
         let silent_ms = now.ms_since(self.last_read);
         if self.link().is_some() && silent_ms >= self.settings.silence_ms_max {
             return Err(self.leave(now, SlaveError::Silent { silent_ms }));
@@ -273,7 +274,7 @@ impl Slave {
     }
 
     /// The connection is there. The log goes on at its end. Returns whether it is wanted: the master may have moved meanwhile.
-    pub fn link_up(&mut self, now: MonoNs, link: LinkId, peer: SocketAddr, log: &Log) -> bool {
+    pub(crate) fn link_up(&mut self, now: MonoNs, link: LinkId, peer: SocketAddr, log: &Log) -> bool {
         if self.master != Some(peer) {
             self.wait(now, None);
             return false;
@@ -294,12 +295,12 @@ impl Slave {
     }
 
     /// The connection did not come about.
-    pub fn link_failed(&mut self, now: MonoNs) {
+    pub(crate) fn link_failed(&mut self, now: MonoNs) {
         self.wait(now, None);
     }
 
     /// A connection is gone. Returns whether it was that to the master.
-    pub fn link_down(&mut self, now: MonoNs, link: LinkId) -> bool {
+    pub(crate) fn link_down(&mut self, now: MonoNs, link: LinkId) -> bool {
         let is_masters = self.link() == Some(link);
         if is_masters {
             self.wait(now, None);
@@ -352,7 +353,7 @@ impl Slave {
 
     /// Whether the master is there: its stream runs.
     #[must_use]
-    pub fn is_following(&self) -> bool {
+    pub(crate) fn is_following(&self) -> bool {
         matches!(self.state, LinkState::Open { phase: StreamPhase::Following, .. })
     }
 
@@ -371,7 +372,7 @@ impl Slave {
 
     /// What the master confirms, if its stream says so.
     #[must_use]
-    pub fn master_confirm(&self) -> Option<LogOffset> {
+    pub(crate) fn master_confirm(&self) -> Option<LogOffset> {
         self.master_confirm
     }
 }
@@ -383,7 +384,7 @@ impl Slave {
     ///
     /// # Errors
     /// [`Left`], which is then to be closed.
-    pub fn receive(
+    pub(crate) fn receive(
         &mut self,
         now: MonoNs,
         link: LinkId,
@@ -412,7 +413,7 @@ impl Slave {
 
     /// Whether a connection is to be read: not while the log does not take what is there.
     #[must_use]
-    pub fn wants_input(&self, link: LinkId, epochs: &EpochFile) -> bool {
+    pub(crate) fn wants_input(&self, link: LinkId, epochs: &EpochFile) -> bool {
         self.link() == Some(link) && self.pending.len() < HA_PENDING_BYTES_MAX && epochs.is_current()
     }
 
@@ -600,7 +601,7 @@ impl Slave {
 impl Slave {
     /// The connection, if there is something to say.
     #[must_use]
-    pub fn poll_output(&self, now: MonoNs, log: &Log) -> Option<LinkId> {
+    pub(crate) fn poll_output(&self, now: MonoNs, log: &Log) -> Option<LinkId> {
         self.link().filter(|_| self.due(now, &OwnLog::of(log)) != DueToMaster::Nothing)
     }
 

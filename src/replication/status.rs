@@ -6,34 +6,34 @@ use crate::model::{LogOffset, Role, UnixMs};
 
 /// A shard's part in replication, at one moment.
 #[derive(Clone, Debug)]
-pub struct ReplicaStatus {
+pub(crate) struct ReplicaStatus {
     /// `brokerRole`.
-    pub role: Role,
+    pub(crate) role: Role,
     /// Of a master: the slaves that are connected.
-    pub slaves: Vec<SlaveStatus>,
+    pub(crate) slaves: Vec<SlaveStatus>,
     /// Of a slave: the master that it follows, if it has found one.
-    pub master: Option<MasterStatus>,
+    pub(crate) master: Option<MasterStatus>,
     /// Of a master: replicas in sync, itself among them.
-    pub in_sync_count: usize,
+    pub(crate) in_sync_count: usize,
     /// Where consumers' reading ends.
-    pub confirm: LogOffset,
+    pub(crate) confirm: LogOffset,
 }
 
 /// A slave as its master sees it.
 #[derive(Clone, Copy, Debug)]
-pub struct SlaveStatus {
+pub(crate) struct SlaveStatus {
     /// Where its connection comes from.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// It has everything before this.
-    pub acked: LogOffset,
+    pub(crate) acked: LogOffset,
     /// It was sent everything before this.
-    pub sent: LogOffset,
+    pub(crate) sent: LogOffset,
     /// Bytes of the master's log that it has not acknowledged.
-    pub behind_bytes: u64,
+    pub(crate) behind_bytes: u64,
     /// Bytes sent in the last second or so.
-    pub bytes_per_second: u64,
+    pub(crate) bytes_per_second: u64,
     /// Whether the master counts it among the replicas in sync.
-    pub in_sync: bool,
+    pub(crate) in_sync: bool,
 }
 
 /// A master as its slave sees it.
@@ -42,13 +42,13 @@ pub struct MasterStatus {
     /// Its replication port.
     pub address: SocketAddr,
     /// Whether the stream runs: the master is there.
-    pub is_connected: bool,
+    pub(crate) is_connected: bool,
     /// When the last byte came from it; 0 if never.
-    pub last_read: UnixMs,
+    pub(crate) last_read: UnixMs,
     /// When the last report went to it; 0 if never.
-    pub last_write: UnixMs,
+    pub(crate) last_write: UnixMs,
     /// Bytes received in the last second or so.
-    pub bytes_per_second: u64,
+    pub(crate) bytes_per_second: u64,
     /// Up to where the master lets consumers read, if its stream says so.
-    pub confirm: Option<LogOffset>,
+    pub(crate) confirm: Option<LogOffset>,
 }

@@ -5,4 +5,4 @@
 
 pub mod table;
 
-pub use table::{BrokerReplicas, RegisterError, Registration, RouteTable, TopicQueues, TopicRoute};
+pub(crate) use table::{BrokerReplicas, Registration, RouteTable, TopicQueues};

@@ -19,42 +19,41 @@ use crate::protocol::body::{DataVersion, perm};
 
 /// One broker's queues of one topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TopicQueues {
+pub(crate) struct TopicQueues {
     /// Queues that consumers read.
-    pub read: u32,
+    pub(crate) read: u32,
     /// Queues that producers write.
-    pub write: u32,
+    pub(crate) write: u32,
     /// Sum of 4 (read), 2 (write), 1 (inherit).
-    pub perm: u32,
+    pub(crate) perm: u32,
     /// Bit 0: unit topic, bit 1: has unit subscribers.
-    pub sys_flag: i32,
+    pub(crate) sys_flag: i32,
 }
 
 /// What a broker says of itself (request code 103).
 #[derive(Clone, Debug)]
-pub struct Registration {
-    /// Its cluster.
-    pub cluster: String,
+pub(crate) struct Registration {
+    pub(crate) cluster: String,
     /// The name it shares with its slaves.
-    pub broker_name: String,
+    pub(crate) broker_name: String,
     /// Its number under that name; 0 is the master.
-    pub broker_id: BrokerId,
+    pub(crate) broker_id: BrokerId,
     /// `ip:port` for clients.
-    pub address: String,
+    pub(crate) address: String,
     /// `ip:port` for slaves.
-    pub ha_address: String,
+    pub(crate) ha_address: String,
     /// Its zone, if it has one.
-    pub zone: Option<String>,
+    pub(crate) zone: Option<String>,
     /// How long it may be silent, ms. `None`: 120 s.
-    pub expires_after_ms: Option<u64>,
+    pub(crate) expires_after_ms: Option<u64>,
     /// Whether a slave may stand in for the master; absent from brokers before 5.0.
-    pub acting_master: Option<bool>,
+    pub(crate) acting_master: Option<bool>,
     /// Of `topics`.
-    pub version: DataVersion,
+    pub(crate) version: DataVersion,
     /// Whether it says that `topics` are the changed ones; others do not say.
-    pub changes_only: bool,
+    pub(crate) changes_only: bool,
     /// All its topics or the changed ones.
-    pub topics: Vec<(String, TopicQueues)>,
+    pub(crate) topics: Vec<(String, TopicQueues)>,
 }
 
 impl Registration {
@@ -68,7 +67,7 @@ impl Registration {
 
 /// Why a registration was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum RegisterError {
+pub(crate) enum RegisterError {
     /// A broker that is not known yet must tell all its topics first; one alone is a change without its base.
     #[error("a broker that is not registered yet told one topic only")]
     OnlyOneTopic,
@@ -89,24 +88,23 @@ pub enum RegisterError {
 
 /// Where a registered slave finds its master.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MasterAddresses {
+pub(crate) struct MasterAddresses {
     /// `ip:port` for requests.
-    pub address: Option<String>,
+    pub(crate) address: Option<String>,
     /// `ip:port` for replication.
-    pub ha_address: Option<String>,
+    pub(crate) ha_address: Option<String>,
 }
 
 /// All replicas under one brokerName.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BrokerReplicas {
-    /// Its cluster.
-    pub cluster: String,
+pub(crate) struct BrokerReplicas {
+    pub(crate) cluster: String,
     /// `ip:port` by broker id; never empty.
-    pub addresses: BTreeMap<u64, String>,
+    pub(crate) addresses: BTreeMap<u64, String>,
     /// Its zone, if it has one.
-    pub zone: Option<String>,
+    pub(crate) zone: Option<String>,
     /// Whether a slave may stand in for the master.
-    pub acting_master: bool,
+    pub(crate) acting_master: bool,
 }
 
 impl BrokerReplicas {
@@ -131,11 +129,11 @@ impl BrokerReplicas {
 
 /// The queues of one topic, and the brokers that have them. Both sorted by brokerName, and for each other complete.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TopicRoute {
+pub(crate) struct TopicRoute {
     /// Queues by brokerName.
-    pub queues: Vec<(String, TopicQueues)>,
+    pub(crate) queues: Vec<(String, TopicQueues)>,
     /// Addresses by brokerName.
-    pub brokers: Vec<(String, BrokerReplicas)>,
+    pub(crate) brokers: Vec<(String, BrokerReplicas)>,
 }
 
 /// A live address. Keyed by cluster and address, as one address may not serve two brokers of a cluster.
@@ -161,7 +159,7 @@ type AddressKey = (String, String);
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct RouteTable {
+pub(crate) struct RouteTable {
     topics: BTreeMap<String, BTreeMap<String, TopicQueues>>,
     brokers: BTreeMap<String, BrokerReplicas>,
     live: BTreeMap<AddressKey, Live>,
@@ -181,7 +179,7 @@ struct Registrant {
 
 impl RouteTable {
     /// Whether topics that a master's registration no longer has leave the routes. RocketMQ: `deleteTopicWithBrokerRegistration`.
-    pub fn delete_absent_topics(&mut self, delete: bool) {
+    pub(crate) fn delete_absent_topics(&mut self, delete: bool) {
         self.delete_absent_topics = delete;
     }
 
@@ -192,7 +190,7 @@ impl RouteTable {
     ///
     /// # Errors
     /// [`RegisterError`]; nothing has changed then.
-    pub fn register(
+    pub(crate) fn register(
         &mut self,
         now: MonoNs,
         connection: ConnectionId,
@@ -355,7 +353,7 @@ impl RouteTable {
     }
 
     /// A broker says goodbye. Its entry goes only if it still is at this address: a successor may have taken its id.
-    pub fn unregister(&mut self, cluster: &str, broker_name: &str, address: &str) {
+    pub(crate) fn unregister(&mut self, cluster: &str, broker_name: &str, address: &str) {
         self.forget_live(&(cluster.to_owned(), address.to_owned()));
         let Some(broker) = self.brokers.get_mut(broker_name) else { return };
         broker.addresses.retain(|_, known| known != address);
@@ -374,7 +372,7 @@ impl RouteTable {
     }
 
     /// A connection closed: whoever was registered through it, and through no other that is open, is gone; how many that are.
-    pub fn disconnected(&mut self, connection: ConnectionId) -> usize {
+    pub(crate) fn disconnected(&mut self, connection: ConnectionId) -> usize {
         let Some(registrant) = self.registrants.remove(&connection) else { return 0 };
         let mut gone = 0;
         for (cluster, address) in registrant.addresses {
@@ -390,7 +388,7 @@ impl RouteTable {
     }
 
     /// Drops brokers that were silent too long; their number.
-    pub fn expire(&mut self, now: MonoNs) -> usize {
+    pub(crate) fn expire(&mut self, now: MonoNs) -> usize {
         self.unregister_where(|live| now.ms_since(live.heard) > live.expires_after_ms)
     }
 
@@ -405,7 +403,7 @@ impl RouteTable {
     }
 
     /// A sign of life without topics.
-    pub fn heard_from(&mut self, now: MonoNs, cluster: &str, address: &str) {
+    pub(crate) fn heard_from(&mut self, now: MonoNs, cluster: &str, address: &str) {
         if let Some(live) = self.live.get_mut(&(cluster.to_owned(), address.to_owned())) {
             live.heard = now;
         }
@@ -413,14 +411,14 @@ impl RouteTable {
 
     /// The version of the topics that this address registered last.
     #[must_use]
-    pub fn version_of(&self, cluster: &str, address: &str) -> Option<DataVersion> {
+    pub(crate) fn version_of(&self, cluster: &str, address: &str) -> Option<DataVersion> {
         self.live.get(&(cluster.to_owned(), address.to_owned())).map(|live| live.version)
     }
 
     /// The route of `topic`; `None` if no live broker has it. With `zone`, brokers of other zones are left out unless their
     /// master is gone and its slaves must be read.
     #[must_use]
-    pub fn route(&self, topic: &str, zone: Option<&str>) -> Option<TopicRoute> {
+    pub(crate) fn route(&self, topic: &str, zone: Option<&str>) -> Option<TopicRoute> {
         let mut route = TopicRoute::default();
         for (name, queues) in self.topics.get(topic)? {
             let Some(broker) = self.brokers.get(name) else { continue };
@@ -437,7 +435,7 @@ impl RouteTable {
     }
 
     /// Removes a topic, or its queues in one cluster.
-    pub fn delete_topic(&mut self, topic: &str, cluster: Option<&str>) {
+    pub(crate) fn delete_topic(&mut self, topic: &str, cluster: Option<&str>) {
         let Some(by_broker) = self.topics.get_mut(topic) else { return };
         let brokers = &self.brokers;
         by_broker.retain(|name, _| {
@@ -450,7 +448,7 @@ impl RouteTable {
     }
 
     /// Adds queues of registered brokers to a topic (request code 217). Ignored as a whole if a broker is unknown.
-    pub fn add_topic(&mut self, topic: &str, queues: &[(String, TopicQueues)]) {
+    pub(crate) fn add_topic(&mut self, topic: &str, queues: &[(String, TopicQueues)]) {
         let known = queues.iter().all(|(name, _)| self.brokers.contains_key(name));
         let fits = (self.topics.contains_key(topic) || self.topics.len() < ROUTE_TOPICS_MAX)
             && self.entries.saturating_add(queues.len()) <= ROUTE_ENTRIES_MAX
@@ -465,12 +463,12 @@ impl RouteTable {
     }
 
     /// Takes write permission from all topics of a broker, so that it can be drained; how many topics it has.
-    pub fn wipe_write_permission(&mut self, broker_name: &str) -> usize {
+    pub(crate) fn wipe_write_permission(&mut self, broker_name: &str) -> usize {
         self.for_each_queues_of(broker_name, |queues| queues.perm &= !perm::WRITE)
     }
 
     /// Gives it back; how many topics it has.
-    pub fn add_write_permission(&mut self, broker_name: &str) -> usize {
+    pub(crate) fn add_write_permission(&mut self, broker_name: &str) -> usize {
         self.for_each_queues_of(broker_name, |queues| queues.perm = perm::READ | perm::WRITE)
     }
 
@@ -486,13 +484,13 @@ impl RouteTable {
 
     /// Every broker by name.
     #[must_use]
-    pub fn brokers(&self) -> &BTreeMap<String, BrokerReplicas> {
+    pub(crate) fn brokers(&self) -> &BTreeMap<String, BrokerReplicas> {
         &self.brokers
     }
 
     /// The brokerNames of each cluster.
     #[must_use]
-    pub fn clusters(&self) -> BTreeMap<&str, Vec<&str>> {
+    pub(crate) fn clusters(&self) -> BTreeMap<&str, Vec<&str>> {
         let mut clusters: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (name, broker) in &self.brokers {
             clusters.entry(&broker.cluster).or_default().push(name);
@@ -501,7 +499,7 @@ impl RouteTable {
     }
 
     /// Names of the topics for whose queues `wanted` holds on some broker, sorted.
-    pub fn topics_where(&self, wanted: impl Fn(&str, &TopicQueues) -> bool) -> Vec<&str> {
+    pub(crate) fn topics_where(&self, wanted: impl Fn(&str, &TopicQueues) -> bool) -> Vec<&str> {
         let has =
             |by_broker: &BTreeMap<String, TopicQueues>| by_broker.iter().any(|(name, queues)| wanted(name, queues));
         self.topics.iter().filter(|(_, by_broker)| has(by_broker)).map(|(topic, _)| topic.as_str()).collect()
@@ -509,7 +507,7 @@ impl RouteTable {
 
     /// Names of the topics that a broker of `cluster` has, sorted.
     #[must_use]
-    pub fn topics_of_cluster(&self, cluster: &str) -> Vec<&str> {
+    pub(crate) fn topics_of_cluster(&self, cluster: &str) -> Vec<&str> {
         self.topics_where(|name, _| self.brokers.get(name).is_some_and(|broker| broker.cluster == cluster))
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// The processors in a list as the kernel writes it, such as `0-3,8,10-11`; `None` if it is not such a list or is empty.
 #[must_use]
-pub fn parse_cpu_list(text: &str) -> Option<Vec<usize>> {
+pub(crate) fn parse_cpu_list(text: &str) -> Option<Vec<usize>> {
     let mut cpus = Vec::new();
     for part in text.trim().split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -24,7 +24,7 @@ pub fn parse_cpu_list(text: &str) -> Option<Vec<usize>> {
 
 /// The processors this process may use, from `Cpus_allowed_list`; processor 0 alone if the kernel does not tell.
 #[must_use]
-pub fn allowed_cpus() -> Vec<usize> {
+pub(crate) fn allowed_cpus() -> Vec<usize> {
     let status = crate::disk::store::read_text(Path::new("/proc/self/status")).unwrap_or_default();
     let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
     list.and_then(parse_cpu_list).unwrap_or_else(|| vec![0])
@@ -32,7 +32,7 @@ pub fn allowed_cpus() -> Vec<usize> {
 
 /// The processor of shard `shard`: with more shards than processors, several share one.
 #[must_use]
-pub fn cpu_of_shard(cpus: &[usize], shard: u16) -> usize {
+pub(crate) fn cpu_of_shard(cpus: &[usize], shard: u16) -> usize {
     cpus.get(usize::from(shard) % cpus.len().max(1)).copied().unwrap_or(0)
 }
 

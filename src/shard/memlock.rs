@@ -14,11 +14,11 @@ const RINGS: u64 = 3;
 const RING_BYTES: u64 = 256 * 1024;
 
 /// Below this glommio refuses to start.
-pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
+pub(crate) const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
 /// Registered memory of each of `shards` executors under a limit of `memlock` bytes; `None` is no limit.
 #[must_use]
-pub fn io_memory(memlock: Option<u64>, shards: u16) -> usize {
+pub(crate) fn io_memory(memlock: Option<u64>, shards: u16) -> usize {
     let Some(memlock) = memlock else { return IO_MEMORY_BYTES };
     let share = memlock / u64::from(shards.max(1));
     let fits = share.saturating_sub(RING_BYTES) / RINGS;
@@ -27,14 +27,14 @@ pub fn io_memory(memlock: Option<u64>, shards: u16) -> usize {
 
 /// The soft limit in the text of `/proc/self/limits`; `None` is no limit or an unreadable text.
 #[must_use]
-pub fn parse_limit(limits: &str) -> Option<u64> {
+pub(crate) fn parse_limit(limits: &str) -> Option<u64> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max locked memory"))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
 /// Whether the text of `/proc/self/status` shows CAP_IPC_LOCK (bit 14), which lifts the limit.
 #[must_use]
-pub fn is_exempt(status: &str) -> bool {
+pub(crate) fn is_exempt(status: &str) -> bool {
     const CAP_IPC_LOCK: u64 = 1 << 14;
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
@@ -43,7 +43,7 @@ pub fn is_exempt(status: &str) -> bool {
 
 /// The limit that holds for this process, `None` if there is none.
 #[must_use]
-pub fn limit_of_process() -> Option<u64> {
+pub(crate) fn limit_of_process() -> Option<u64> {
     let read = |path: &str| crate::disk::store::read_text(Path::new(path)).unwrap_or_default();
     if is_exempt(&read("/proc/self/status")) { None } else { parse_limit(&read("/proc/self/limits")) }
 }

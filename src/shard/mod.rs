@@ -19,7 +19,7 @@ pub mod descriptors;
 mod event;
 mod life;
 mod links;
-pub mod memlock;
+pub(crate) mod memlock;
 mod open;
 mod pump;
 pub mod runtime;
@@ -29,4 +29,4 @@ pub mod watch;
 mod watchdog;
 mod work;
 
-pub use start::{ShardHandle, ShardReady, ShardSettings, StartError, start};
+pub use start::{ShardHandle, ShardSettings, start};

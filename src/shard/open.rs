@@ -30,23 +30,21 @@ const KILLED_PERIOD: Duration = Duration::from_millis(10);
 pub(super) struct Opened {
     pub(super) disk: Disk,
     pub(super) broker: Broker,
-    pub(super) tail_found: Option<LogOffset>,
     pub(super) tail_survives_kill: bool,
 }
 
 /// A broker over the store's log.
 pub(super) struct OpenedBroker {
     pub(super) broker: Broker,
-    tail_found: Option<LogOffset>,
     tail_survives_kill: bool,
 }
 
 /// Opens the shard's part of the store. `port` is the one listened on.
 pub(super) async fn open(settings: &ShardSettings, port: u16, runtime: &Runtime) -> Result<Opened, StartError> {
     let disk = Disk::open(&settings.store.shard_folder(settings.shard)).await?;
-    let OpenedBroker { broker, tail_found, tail_survives_kill } =
+    let OpenedBroker { broker, tail_survives_kill } =
         open_broker(settings, port, &disk, runtime, settings.life, FoundTables::InFiles).await?;
-    Ok(Opened { disk, broker, tail_found, tail_survives_kill })
+    Ok(Opened { disk, broker, tail_survives_kill })
 }
 
 /// Where the tables are found.
@@ -70,7 +68,6 @@ pub(super) async fn open_broker(
     let folder = settings.store.shard_folder(settings.shard);
     let began = runtime.watch.now().mono;
     let mut opened = open_log(settings, disk, life.end_max).await?;
-    let tail_found = opened.tail_found;
     if let Some(path) = opened.tail_to_replace {
         // Everything in the old ring is in the segments now.
         drop(opened.log);
@@ -93,7 +90,7 @@ pub(super) async fn open_broker(
     let mut broker_settings = settings.broker.clone();
     broker_settings.address.set_port(port);
     let broker = Broker::new(life, broker_settings, log, tables);
-    Ok(OpenedBroker { broker, tail_found, tail_survives_kill })
+    Ok(OpenedBroker { broker, tail_survives_kill })
 }
 
 /// The path of a table below the shard's folder.
@@ -117,7 +114,6 @@ async fn found_files(disk: &Disk) -> Result<Vec<FoundFile>, StartError> {
 /// A log that is recovered, and what became of its tail.
 struct OpenedLog {
     log: Log,
-    tail_found: Option<LogOffset>,
     tail_survives_kill: bool,
     run_starter: RunStarter,
     /// The file of a tail that was taken though it is not as long as `tailSize` says now.
@@ -148,7 +144,7 @@ async fn open_log(settings: &ShardSettings, disk: &Disk, end_max: Option<LogOffs
     let refused = |source| StartError::Recovery { folder: folder.clone(), source };
     let recovery = Recovery::new(log_settings, found).map_err(refused)?;
     let log = recover(recovery, disk).await.map_err(refused)?;
-    Ok(OpenedLog { log, tail_found, tail_survives_kill, run_starter, tail_to_replace })
+    Ok(OpenedLog { log, tail_survives_kill, run_starter, tail_to_replace })
 }
 
 /// The tail in shared memory; `None` where there can be none, and the log says so then.

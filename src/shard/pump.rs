@@ -159,7 +159,6 @@ impl Shard {
         })
     }
 
-    /// Looks at the broker.
     pub(super) fn look<T>(&self, look: impl FnOnce(&Broker) -> T) -> T {
         look(&self.core.borrow().broker)
     }

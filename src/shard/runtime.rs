@@ -37,7 +37,7 @@ pub struct ExecutorPlan {
     /// The processor it is pinned to.
     pub cpu: usize,
     /// Registered I/O memory, bytes.
-    pub io_memory: usize,
+    pub(crate) io_memory: usize,
     /// How often completions are looked for while tasks are runnable. Production: 1 ms.
     pub preempt: Duration,
 }

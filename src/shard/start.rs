@@ -58,10 +58,8 @@ pub struct ShardReady {
     pub address: SocketAddr,
     /// The log as it was found: everything between start and end is there.
     pub log: (LogOffset, LogOffset),
-    /// Bytes of the log's end that came from the tail, at most: what the dead process had not written.
-    pub tail_found: Option<LogOffset>,
     /// Whether ASYNC_FLUSH survives `kill -9`; if not, it replies after the write.
-    pub tail_survives_kill: bool,
+    pub(crate) tail_survives_kill: bool,
 }
 
 /// Why a shard does not start. One sentence that says what to do.
@@ -204,7 +202,6 @@ async fn run(
         shard: id,
         address,
         log: (opened.broker.view_log().start(), opened.broker.view_log().appended()),
-        tail_found: opened.tail_found,
         tail_survives_kill: opened.tail_survives_kill,
     };
     let shard = Shard::new(id, runtime, opened.disk, opened.broker, control);

@@ -69,7 +69,7 @@ impl Watch {
 
     /// How long until `deadline`.
     #[must_use]
-    pub fn until(&self, deadline: MonoNs) -> Duration {
+    pub(crate) fn until(&self, deadline: MonoNs) -> Duration {
         Duration::from_nanos(deadline.0.saturating_sub(self.mono().0))
     }
 
@@ -86,7 +86,7 @@ impl Watch {
 
     /// What was seen so far.
     #[must_use]
-    pub fn stalls(&self) -> Stalls {
+    pub(crate) fn stalls(&self) -> Stalls {
         let longest_us = u64::try_from(self.stalled_max.get().as_micros()).unwrap_or(u64::MAX);
         Stalls { count: self.stalls.get(), longest_us, rescues: self.pulse.rescues() }
     }
@@ -96,7 +96,7 @@ impl Watch {
     /// glommio 0.9 can go to sleep with runnable tasks (a preemption between looking for work and the first task is taken for "no
     /// work"); only a completion wakes it then. This timer is that completion, and measures how late it comes. It can be
     /// lost in the same way, for which there is [`super::watchdog`].
-    pub async fn keep_alive(&self) {
+    pub(crate) async fn keep_alive(&self) {
         let period = Duration::from_millis(KEEP_ALIVE_MS);
         loop {
             let before = instant();

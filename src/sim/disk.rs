@@ -17,7 +17,6 @@ const SECTOR: usize = 512;
 struct File {
     /// What the process sees.
     seen: Vec<u8>,
-    /// What was flushed.
     stable: Vec<u8>,
     /// All that was written to a sector since.
     dirty: BTreeMap<usize, Vec<[u8; SECTOR]>>,
@@ -25,14 +24,14 @@ struct File {
 
 /// The disk of one shard.
 #[derive(Clone, Debug, Default)]
-pub struct SimDisk {
+pub(crate) struct SimDisk {
     files: BTreeMap<FileName, File>,
     /// Files whose names a power loss may take.
     unsure: Vec<FileName>,
     /// Bytes that the files may have together.
-    pub capacity: u64,
+    pub(crate) capacity: u64,
     /// Whether flushes are forgotten: to see that the tests would notice.
-    pub is_lying: bool,
+    pub(crate) is_lying: bool,
 }
 
 impl File {
@@ -86,19 +85,19 @@ impl File {
 impl SimDisk {
     /// An empty disk.
     #[must_use]
-    pub fn with_capacity(capacity: u64) -> SimDisk {
+    pub(crate) fn with_capacity(capacity: u64) -> SimDisk {
         SimDisk { capacity, ..SimDisk::default() }
     }
 
     /// Bytes of all files.
     #[must_use]
-    pub fn used(&self) -> u64 {
+    pub(crate) fn used(&self) -> u64 {
         self.files.values().map(|file| file.seen.len() as u64).sum()
     }
 
     /// What a shell lists for recovery.
     #[must_use]
-    pub fn list(&self) -> Vec<FoundFile> {
+    pub(crate) fn list(&self) -> Vec<FoundFile> {
         let found =
             |(name, file): (&FileName, &File)| FoundFile { path: name.to_path(), size_bytes: file.seen.len() as u64 };
         self.files.iter().map(found).collect()
@@ -108,7 +107,7 @@ impl SimDisk {
     ///
     /// # Errors
     /// `ENOENT`.
-    pub fn read(&self, name: FileName, at: u64, len: usize) -> Result<Vec<u8>, IoError> {
+    pub(crate) fn read(&self, name: FileName, at: u64, len: usize) -> Result<Vec<u8>, IoError> {
         let file = self.files.get(&name).ok_or(IoError::Failed { errno: 2 })?;
         let from = position(at).min(file.seen.len());
         Ok(file.seen[from..(from + len).min(file.seen.len())].to_vec())
@@ -118,7 +117,13 @@ impl SimDisk {
     ///
     /// # Errors
     /// `NoSpace`, when the file has to grow.
-    pub fn write(&mut self, name: FileName, at: u64, data: &[u8], torn: Option<&mut Random>) -> Result<(), IoError> {
+    pub(crate) fn write(
+        &mut self,
+        name: FileName,
+        at: u64,
+        data: &[u8],
+        torn: Option<&mut Random>,
+    ) -> Result<(), IoError> {
         let size = self.files.get(&name).map_or(0, |file| file.seen.len());
         let growth = (position(at) + data.len()).saturating_sub(size) as u64;
         if growth > 0 && self.used() + growth > self.capacity {
@@ -136,7 +141,7 @@ impl SimDisk {
     }
 
     /// Makes a file's bytes and its name durable.
-    pub fn flush(&mut self, name: FileName) {
+    pub(crate) fn flush(&mut self, name: FileName) {
         if self.is_lying {
             return;
         }
@@ -147,7 +152,7 @@ impl SimDisk {
     }
 
     /// Makes durable what a commit that was written is to make durable.
-    pub fn flush_commit(&mut self, commit: &Commit) {
+    pub(crate) fn flush_commit(&mut self, commit: &Commit) {
         match commit.flush {
             Flush::None => {}
             Flush::File => self.flush(commit.segment),
@@ -166,7 +171,7 @@ impl SimDisk {
     ///
     /// # Panics
     /// On an end of the recovery: that is no step.
-    pub fn recover(&mut self, step: Step) -> Result<Bytes, IoError> {
+    pub(crate) fn recover(&mut self, step: Step) -> Result<Bytes, IoError> {
         match step {
             Step::Read { file, at, len } => self.read(file, at, len).map(Bytes::from),
             Step::Write { file, at, data } => self.write(file, at, &data, None).map(|()| Bytes::new()),
@@ -186,7 +191,7 @@ impl SimDisk {
     ///
     /// # Errors
     /// `NoSpace`.
-    pub fn work(&mut self, work: &Work, torn: Option<&mut Random>) -> Result<(), IoError> {
+    pub(crate) fn work(&mut self, work: &Work, torn: Option<&mut Random>) -> Result<(), IoError> {
         match work {
             Work::Prepare { file, at, len, size } => self.prepare(*file, *at, *len, *size, torn),
             Work::Write { file, at, data, flush } => {
@@ -243,13 +248,12 @@ impl SimDisk {
         self.write(name, at, &vec![0; position(len)], torn)
     }
 
-    /// Removes a file.
-    pub fn remove(&mut self, name: FileName) {
+    pub(crate) fn remove(&mut self, name: FileName) {
         self.files.remove(&name);
     }
 
     /// The power goes and comes back.
-    pub fn lose_power(&mut self, random: &mut Random) {
+    pub(crate) fn lose_power(&mut self, random: &mut Random) {
         for name in std::mem::take(&mut self.unsure) {
             if random.percent(50) {
                 self.files.remove(&name);

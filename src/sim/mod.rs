@@ -1,6 +1,6 @@
 //! The made-up world for tests: clock, disk, faults, seed.
 //!
-//! [`LogWorld`] runs the real [`crate::log`] machines over a [`SimDisk`] that is nastier than a real one, with a load, crashes and failures
+//! [`LogWorld`] runs the real [`crate::log`] machines over a `SimDisk` that is nastier than a real one, with a load, crashes and failures
 //! that all come from one seed, and compares what it finds with a model that only remembers what was answered. The same seed
 //! gives the same run. [`ReplicaWorld`] does so with whole brokers, a master and its slaves, joined by connections that are cut and damaged,
 //! [`DelayWorld`] with one that delivers delayed messages.
@@ -18,8 +18,10 @@ mod wire;
 mod world;
 
 pub use delay::{DelayCounts, DelayRule, DelayWorld};
-pub use disk::SimDisk;
+#[cfg(test)]
+pub(crate) use disk::SimDisk;
 pub use random::Random;
 pub use replica_world::{ReplicaCounts, ReplicaRule, ReplicaWorld};
-pub use tail::{Remains, SimTail, Slot};
+#[cfg(test)]
+pub(crate) use tail::{Remains, SimTail, Slot};
 pub use world::{Counts, LogWorld, Rule};

@@ -16,7 +16,6 @@ pub(super) struct Message {
     pub(super) tag: i64,
 }
 
-/// A queue's name.
 pub(super) type QueueName = (&'static str, QueueId);
 
 #[derive(Clone, Debug)]

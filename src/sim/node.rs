@@ -28,7 +28,6 @@ pub(super) enum Asks {
     Close(LinkId),
 }
 
-/// How a node ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NodeEnd {
     /// Killed; the ring stays.

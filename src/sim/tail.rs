@@ -8,19 +8,19 @@ use crate::model::LogOffset;
 
 /// What a process leaves in its ring when it dies.
 #[derive(Clone, Debug)]
-pub struct Remains {
+pub(crate) struct Remains {
     /// The bytes.
-    pub ring: Vec<u8>,
+    pub(crate) ring: Vec<u8>,
     /// What was published last; `None` if nothing was.
-    pub appended: Option<LogOffset>,
+    pub(crate) appended: Option<LogOffset>,
 }
 
 /// Where the ring is found after the process has died.
-pub type Slot = Rc<RefCell<Option<Remains>>>;
+pub(crate) type Slot = Rc<RefCell<Option<Remains>>>;
 
 /// A ring that puts itself into its slot when it is dropped: the mapping goes with the process, the file stays.
 #[derive(Debug)]
-pub struct SimTail {
+pub(crate) struct SimTail {
     remains: Remains,
     slot: Slot,
     survives_kill: bool,
@@ -29,7 +29,7 @@ pub struct SimTail {
 impl SimTail {
     /// A ring with the bytes of `remains`.
     #[must_use]
-    pub fn new(remains: Remains, slot: Slot, survives_kill: bool) -> SimTail {
+    pub(crate) fn new(remains: Remains, slot: Slot, survives_kill: bool) -> SimTail {
         SimTail { remains, slot, survives_kill }
     }
 }

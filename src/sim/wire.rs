@@ -11,7 +11,6 @@ pub(super) const WIRE_BYTES_MAX: usize = 48 * 1024;
 /// One end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WireEnd {
-    /// Which node.
     pub(super) node: usize,
     /// Which of its lives.
     pub(super) life: u64,
@@ -29,7 +28,6 @@ pub(super) struct Way {
     pub(super) is_ended: bool,
 }
 
-/// A connection.
 #[derive(Debug)]
 pub(super) struct SimWire {
     /// To the slave, to the master.

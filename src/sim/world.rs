@@ -89,7 +89,6 @@ pub struct LogWorld {
     pub counts: Counts,
 }
 
-/// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ProcessEnd {
     /// Killed; the ring stays.

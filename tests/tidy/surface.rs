@@ -31,7 +31,9 @@ pub(crate) fn shown_to_nobody(
     }
     let Library { shown, associated, defined, mut needed } = library;
     needed.extend(&outside);
-    let outside = Outside { words: outside, defined };
+    let users = sources.iter().filter(|source| !is_own(&source.path) && is_user(source));
+    let filled: BTreeSet<&str> = users.flat_map(filled_types).collect();
+    let outside = Outside { words: outside, filled, defined };
     loop {
         let before = needed.len();
         let types: BTreeSet<&str> =
@@ -54,16 +56,24 @@ pub(crate) fn shown_to_nobody(
 /// What other packages name, and the types that there are.
 struct Outside<'s> {
     words: BTreeSet<&'s str>,
+    /// Types that others fill up from a value, which needs all of their fields.
+    filled: BTreeSet<&'s str>,
     defined: BTreeSet<&'s str>,
 }
 
 fn is_kept(item: &Shown<'_>, types: &BTreeSet<&str>, outside: &Outside<'_>) -> bool {
     match item.owner {
         Some(owner) if outside.defined.contains(owner) && !types.contains(owner) => false,
-        Some(_) => item.is_positional || outside.words.contains(item.name),
+        Some(owner) => item.is_positional || outside.filled.contains(owner) || outside.words.contains(item.name),
         None if item.is_type => types.contains(item.name),
         None => outside.words.contains(item.name),
     }
+}
+
+/// The types behind `..Type::` in a file.
+fn filled_types(source: &Source) -> impl Iterator<Item = &str> {
+    let of = |four: &'_ [Word]| four[0].text == "." && four[1].text == "." && four[3].text == "::";
+    source.words.windows(4).filter(move |four| of(four)).map(|four| four[2].text.as_str())
 }
 
 fn complaint(item: &Shown<'_>) -> String {
@@ -216,9 +226,10 @@ fn what_is_shown_to_nobody_is_told() {
         "pub mod b; pub use c::{D, E as F}; pub const G: u8 = 0;
          pub struct H { pub i: J<K, u8>, pub l: u8 } pub struct J<T, U>(pub T, pub U); pub struct K; pub struct M { pub i: u8 }
          impl<T: Fn() -> u8> H { pub fn n(&self) -> O { self.p() } pub fn p(&self) {} pub(crate) fn q() {} }
-         impl Iterator for H { type Item = R; } pub struct R; pub enum O { S(T) } pub struct T; pub trait X { fn v(); }",
+         impl Iterator for H { type Item = R; } pub struct R; pub enum O { S(T) } pub struct T; pub trait X { fn v(); }
+         pub struct Y { pub z: u8 }",
     );
-    let user = Source::new("tests/a.rs", "use ringmq::{b, F, H}; fn w(h: H) { h.i; h.n(); }");
+    let user = Source::new("tests/a.rs", "use ringmq::{b, F, H}; fn w(h: H) { h.i; h.n(); Y { ..Y::of(h) }; }");
     let problems = shown_to_nobody(&[library, user], |path| path.starts_with("src/"), |_| true);
     let names: Vec<&str> = problems.iter().filter_map(|problem| problem.split(": ").nth(1)).collect();
     assert_eq!(names, ["D", "G", "l", "M", "i", "p", "X"]);

@@ -133,7 +133,6 @@ impl Node {
         self.log().check_invariants();
     }
 
-    /// All of it.
     fn settle(&mut self) {
         for _ in 0..10_000 {
             self.now.mono = self.now.mono.plus_ms(1000);
@@ -170,7 +169,6 @@ impl Node {
         }
     }
 
-    /// The whole log.
     fn bytes(&mut self) -> Vec<u8> {
         let mut all = Vec::new();
         let start = self.log().start();

@@ -11,8 +11,7 @@ use crate::model::GroupName;
 
 /// How long a message that failed waits before its next try.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub enum RetryPolicy {
-    /// The delay levels.
+pub(crate) enum RetryPolicy {
     #[default]
     Levels,
     /// These waits one after another, ms; the last one repeats.
@@ -36,17 +35,16 @@ pub struct SubscriptionGroupConfig {
     /// Whether it may consume at all.
     pub consume_enable: bool,
     /// Whether a new member may start from the oldest message.
-    pub consume_from_min_enable: bool,
+    pub(crate) consume_from_min_enable: bool,
     /// Whether it may consume in broadcast.
     pub consume_broadcast_enable: bool,
     /// Whether popped messages keep their order.
-    pub consume_message_orderly: bool,
+    pub(crate) consume_message_orderly: bool,
     /// Queues of its retry topic.
     pub retry_queues: u32,
     /// Tries before a message is given up.
     pub retry_max_times: i32,
-    /// Waits between them.
-    pub retry_policy: RetryPolicy,
+    pub(crate) retry_policy: RetryPolicy,
     /// Broker id to read from.
     pub broker_id: i64,
     /// Broker id to read from when far behind.
@@ -56,7 +54,7 @@ pub struct SubscriptionGroupConfig {
     /// Bit 0: unit group.
     pub sys_flag: i32,
     /// How long a listener may hold a message, minutes.
-    pub consume_timeout_minute: i32,
+    pub(crate) consume_timeout_minute: i32,
     /// Fixed subscriptions: topic, expression and its type, and version. `None` where not set.
     pub subscriptions: Option<Vec<heartbeat::SimpleSubscription>>,
     /// Further settings by name.

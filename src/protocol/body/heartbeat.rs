@@ -90,7 +90,7 @@ pub enum ExpressionType {
 impl ExpressionType {
     /// By name; none or empty means tags.
     #[must_use]
-    pub fn from_name(name: Option<&str>) -> ExpressionType {
+    pub(crate) fn from_name(name: Option<&str>) -> ExpressionType {
         match name {
             None | Some("" | "TAG") => ExpressionType::Tag,
             Some("SQL92") => ExpressionType::Sql92,
@@ -125,7 +125,7 @@ pub struct SubscriptionData {
     /// Rises with each change of the subscription; by default the client's time, ms.
     pub version: i64,
     /// A legacy filter in Java code; never honoured.
-    pub class_filter_mode: bool,
+    pub(crate) class_filter_mode: bool,
 }
 
 impl SubscriptionData {

@@ -16,7 +16,7 @@ pub struct LockRequest {
     /// The queues.
     pub queues: Vec<MessageQueue>,
     /// Sent by a master to its replicas, which ask no one else.
-    pub only_this_broker: bool,
+    pub(crate) only_this_broker: bool,
 }
 
 impl LockRequest {

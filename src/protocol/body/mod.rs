@@ -23,11 +23,10 @@ mod topic;
 pub use client::{
     ClientConnection, ConsumerConnection, ProducerInfo, consumer_list, producer_connection, producer_table,
 };
-pub use group::{GroupTable, RetryPolicy, SubscriptionGroupConfig};
+pub use group::{GroupTable, SubscriptionGroupConfig};
 pub use ha::{HaMaster, HaRuntimeInfo, HaSlave};
 pub use heartbeat::{
-    ConsumeFromWhere, ConsumeType, ConsumerData, ExpressionType, HeartbeatData, MessageModel, SimpleSubscription,
-    SubscriptionData,
+    ConsumeFromWhere, ConsumeType, ConsumerData, ExpressionType, HeartbeatData, MessageModel, SubscriptionData,
 };
 pub use lock::{LockRequest, locked_queues};
 pub use offset::{
@@ -40,11 +39,10 @@ pub use route::{
     BrokerData, BrokerMemberGroup, ClusterInfo, QueueData, TopicList, TopicRouteData, decode_key_values, group_list,
     key_values,
 };
-pub use runtime::{
-    PUT_TIME_CLASSES, RuntimeInfo, STAGE_KEYS, byte_text, capacity_text, put_time_text, rate_text, uptime_text,
-};
+pub use runtime::{RuntimeInfo, STAGE_KEYS, byte_text, capacity_text, put_time_text, rate_text, uptime_text};
 pub use stats::{BrokerStats, ConsumeStats, OffsetStats, StatsItem, TopicOffsets, TopicStats};
-pub use topic::{DataVersion, TopicConfig, TopicConfigList, TopicFilterType, TopicTable, perm};
+pub(crate) use topic::TopicFilterType;
+pub use topic::{DataVersion, TopicConfig, TopicConfigList, TopicTable, perm};
 
 use super::json::JsonError;
 

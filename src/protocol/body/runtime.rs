@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use super::route::key_values;
 
 /// Counts of messages by the time that storing one took; the classes are [`PUT_TIME_CLASSES`].
-pub const PUT_TIME_CLASSES: [&str; 13] = [
+pub(crate) const PUT_TIME_CLASSES: [&str; 13] = [
     "<=0ms",
     "0~10ms",
     "10~50ms",

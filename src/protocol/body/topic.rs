@@ -20,7 +20,7 @@ pub mod perm {
 
 /// How tags of a topic are matched. Only the first is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TopicFilterType {
+pub(crate) enum TopicFilterType {
     /// A message has one tag.
     #[default]
     SingleTag,
@@ -31,7 +31,7 @@ pub enum TopicFilterType {
 impl TopicFilterType {
     /// RocketMQ's name of it.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             TopicFilterType::SingleTag => "SINGLE_TAG",
             TopicFilterType::MultiTag => "MULTI_TAG",
@@ -40,7 +40,7 @@ impl TopicFilterType {
 
     /// By name; anything unknown is the default.
     #[must_use]
-    pub fn from_name(name: &str) -> TopicFilterType {
+    pub(crate) fn from_name(name: &str) -> TopicFilterType {
         if name == "MULTI_TAG" { TopicFilterType::MultiTag } else { TopicFilterType::SingleTag }
     }
 }
@@ -57,7 +57,7 @@ pub struct TopicConfig {
     /// Bits of [`perm`].
     pub perm: u32,
     /// How tags are matched.
-    pub filter_type: TopicFilterType,
+    pub(crate) filter_type: TopicFilterType,
     /// Bit 0: unit topic; bit 1: subscribed across units.
     pub sys_flag: i32,
     /// Whether the order of its queues matters to the route.

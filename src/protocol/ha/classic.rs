@@ -24,7 +24,7 @@ use crate::limits::HA_BODY_BYTES_MAX;
 use crate::model::LogOffset;
 
 /// Bytes of a report.
-pub const REPORT_BYTES: usize = 8;
+pub(crate) const REPORT_BYTES: usize = 8;
 /// Bytes of a transfer before its body.
 pub const HEADER_BYTES: usize = 12;
 

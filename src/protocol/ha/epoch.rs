@@ -48,7 +48,7 @@ use crate::limits::{EPOCHS_MAX, HA_BODY_BYTES_MAX};
 use crate::model::{BrokerId, Epoch, LogOffset};
 
 /// Bytes of a slave's handshake.
-pub const HANDSHAKE_BYTES: usize = 16;
+pub(crate) const HANDSHAKE_BYTES: usize = 16;
 /// Bytes of the master's answer before its list.
 pub const REPLY_BYTES: usize = 20;
 /// Bytes of an epoch in that list.
@@ -56,7 +56,7 @@ pub const ENTRY_BYTES: usize = 12;
 /// Bytes of a transfer before its body.
 pub const HEADER_BYTES: usize = 36;
 /// Bytes of a slave's acknowledgement.
-pub const ACK_BYTES: usize = 12;
+pub(crate) const ACK_BYTES: usize = 12;
 
 /// Bytes of the longest answer: with as many epochs as anyone keeps.
 pub const REPLY_BYTES_MAX: usize = REPLY_BYTES + ENTRY_BYTES * EPOCHS_MAX;
@@ -78,7 +78,7 @@ pub struct Handshake {
 impl Handshake {
     /// Whether a handshake may begin with what would be this report on the classic stream: an end at 4 GiB or a few bytes behind.
     #[must_use]
-    pub fn may_begin_with(report: LogOffset) -> bool {
+    pub(crate) fn may_begin_with(report: LogOffset) -> bool {
         report.0 >> 32 == 1 && report.0 & 0xFFFE_FFFE == 0
     }
 
@@ -189,8 +189,7 @@ pub struct TransferHeader {
     pub offset: LogOffset,
     /// The reign in which these bytes were appended.
     pub epoch: Epoch,
-    /// Where that began.
-    pub epoch_start: LogOffset,
+    pub(crate) epoch_start: LogOffset,
     /// End of what consumers may see.
     pub confirm: LogOffset,
 }

@@ -69,7 +69,7 @@ impl Writer {
     }
 
     /// A number as a member's name: bare or quoted as the form has it.
-    pub fn integer_key(&mut self, number: u64) -> &mut Self {
+    pub(crate) fn integer_key(&mut self, number: u64) -> &mut Self {
         match self.form {
             JsonForm::Fastjson => {
                 self.word(itoa::Buffer::new().format(number));
@@ -81,7 +81,7 @@ impl Writer {
     }
 
     /// An object as a member's name. Every form has it as an object: the Go client reads the text by hand and takes nothing else.
-    pub fn object_key(&mut self, fill: impl FnOnce(&mut Writer)) -> &mut Self {
+    pub(crate) fn object_key(&mut self, fill: impl FnOnce(&mut Writer)) -> &mut Self {
         self.object(fill);
         self.out.push(b':');
         self
@@ -120,18 +120,18 @@ impl Writer {
     }
 
     /// A whole number without a sign.
-    pub fn unsigned(&mut self, number: u64) -> &mut Self {
+    pub(crate) fn unsigned(&mut self, number: u64) -> &mut Self {
         self.word(itoa::Buffer::new().format(number))
     }
 
     /// A number with a point, as Java writes 0.0. What is not finite becomes 0.0: it only ever is the result of a division by no time.
-    pub fn double(&mut self, number: f64) -> &mut Self {
+    pub(crate) fn double(&mut self, number: f64) -> &mut Self {
         let number = if number.is_finite() { number } else { 0.0 };
         self.word(&format!("{number:?}"))
     }
 
     /// `true` or `false`.
-    pub fn boolean(&mut self, value: bool) -> &mut Self {
+    pub(crate) fn boolean(&mut self, value: bool) -> &mut Self {
         self.word(if value { "true" } else { "false" })
     }
 

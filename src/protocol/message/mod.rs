@@ -6,12 +6,11 @@ mod id;
 mod name;
 mod properties;
 
-pub use batch::{BatchError, BatchedMessage, append_batched, split_batch};
-pub use delay::{DelayLevels, DelayLevelsError, SCHEDULE_TOPIC, queue_of_level};
-pub use id::{IdText, MessageId, MessageIdError, UniqueKey};
+pub use batch::{BatchedMessage, append_batched, split_batch};
+pub use delay::{DelayLevels, SCHEDULE_TOPIC, queue_of_level};
+pub use id::{IdText, MessageId, UniqueKey};
 pub use name::{
-    DLQ_PREFIX, NameError, RETRY_PREFIX, check_group, check_topic, dlq_topic, group_of_retry_topic, is_dlq_topic,
-    is_retry_topic, is_system_topic, retry_topic,
+    NameError, check_group, check_topic, dlq_topic, group_of_retry_topic, is_retry_topic, is_system_topic, retry_topic,
 };
 pub use properties::{Properties, append_property, keys, set_property, without_property};
 

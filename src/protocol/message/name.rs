@@ -4,10 +4,10 @@
 use crate::limits::{GROUP_NAME_BYTES_MAX, RETRY_TOPIC_NAME_BYTES_MAX, TOPIC_NAME_BYTES_MAX};
 
 /// What the name of a group's retry topic begins with.
-pub const RETRY_PREFIX: &str = "%RETRY%";
+pub(crate) const RETRY_PREFIX: &str = "%RETRY%";
 
 /// What the name of a group's dead letter topic begins with.
-pub const DLQ_PREFIX: &str = "%DLQ%";
+pub(crate) const DLQ_PREFIX: &str = "%DLQ%";
 
 const SYSTEM_TOPIC_PREFIX: &str = "rmq_sys_";
 
@@ -83,7 +83,7 @@ pub fn is_retry_topic(name: &str) -> bool {
 
 /// Whether messages of this topic were given up.
 #[must_use]
-pub fn is_dlq_topic(name: &str) -> bool {
+pub(crate) fn is_dlq_topic(name: &str) -> bool {
     name.starts_with(DLQ_PREFIX)
 }
 

@@ -8,7 +8,6 @@ use super::property;
 /// Between a name and its value.
 pub(super) const NAME_END: u8 = 1;
 
-/// Behind a value.
 pub(super) const VALUE_END: u8 = 2;
 
 /// The properties of one message, still as text. Reading is lenient as Java's: pairs without a name or a value vanish.

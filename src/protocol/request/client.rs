@@ -58,7 +58,7 @@ impl<'a> ConnectionsRequest<'a> {
     ///
     /// # Errors
     /// [`BadRequest`].
-    pub fn parse_consumer(header: &'a Header<'_>) -> Result<Self, BadRequest> {
+    pub(crate) fn parse_consumer(header: &'a Header<'_>) -> Result<Self, BadRequest> {
         Ok(ConnectionsRequest { group: HeaderFields(header).text("consumerGroup")? })
     }
 
@@ -66,7 +66,7 @@ impl<'a> ConnectionsRequest<'a> {
     ///
     /// # Errors
     /// [`BadRequest`].
-    pub fn parse_producer(header: &'a Header<'_>) -> Result<Self, BadRequest> {
+    pub(crate) fn parse_producer(header: &'a Header<'_>) -> Result<Self, BadRequest> {
         Ok(ConnectionsRequest { group: HeaderFields(header).text("producerGroup")? })
     }
 }

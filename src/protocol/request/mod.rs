@@ -15,11 +15,10 @@ mod send;
 mod stats;
 mod topic;
 
-pub use client::{
-    ConnectionsRequest, ConsumeDirectlyRequest, ConsumerListRequest, ConsumerStatusRequest, RunningInfoRequest,
-    UnregisterClientRequest,
-};
-pub use group::{DeleteGroupRequest, GroupRequest};
+pub(crate) use client::{ConnectionsRequest, ConsumerListRequest};
+pub use client::{ConsumeDirectlyRequest, ConsumerStatusRequest, RunningInfoRequest, UnregisterClientRequest};
+pub use group::DeleteGroupRequest;
+pub(crate) use group::GroupRequest;
 pub use namesrv::{
     BrokerHeartbeatRequest, BrokerIdentity, BrokerNameRequest, CHANGES_ONLY, KvRequest, NamespaceRequest,
     RegisterBrokerRequest, RouteRequest,
@@ -28,8 +27,9 @@ pub use offset::{
     Boundary, CommitOffsetRequest, ConsumerOffsetRequest, GIVEN_BACK, KEPT_ONLY, QueueRequest, ResetOffsetRequest,
     SearchOffsetRequest, TABLE_VERSION, TableRequest, UNLESS_VERSION,
 };
-pub use pull::{PullRequest, PullSysFlag};
-pub use query::{QueryMessageRequest, SendBackRequest, ViewMessageRequest};
+pub use pull::PullRequest;
+pub(crate) use query::ViewMessageRequest;
+pub use query::{QueryMessageRequest, SendBackRequest};
 pub use send::SendRequest;
 pub use stats::{BrokerStatsRequest, ConsumeStatsRequest};
 pub use topic::{AttributeChange, CreateTopicRequest, TopicRequest};

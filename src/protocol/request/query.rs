@@ -75,9 +75,8 @@ pub struct SendBackRequest<'a> {
     /// 0: the broker chooses; above: that level; below: to the dead letters.
     pub delay_level: i32,
     /// The message's id, for traces.
-    pub origin_message_id: Option<&'a str>,
-    /// The message's topic.
-    pub origin_topic: Option<&'a str>,
+    pub(crate) origin_message_id: Option<&'a str>,
+    pub(crate) origin_topic: Option<&'a str>,
     /// Whether the retry topic is a unit topic.
     pub unit_mode: bool,
     /// How often it may be tried, if the consumer says so. Heeded from version 121 (3.4.9) on.
