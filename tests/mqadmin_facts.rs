@@ -112,6 +112,7 @@ const SETTINGS_MASKED: [&str; 8] = [
 type Facts = Vec<(String, Vec<String>)>;
 
 #[test]
+#[ignore = "some 60 starts of mqadmin beside Apache's broker take many minutes: --ignored runs it"]
 fn mqadmin_says_of_ringmq_what_it_says_of_apache() -> io::Result<()> {
     let apache = match Apache::locate() {
         Ok(apache) => apache,

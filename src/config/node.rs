@@ -180,7 +180,7 @@ impl NodeConfig {
     ///
     /// # Errors
     /// The first fault of the text, or the contradiction that it would bring about.
-    pub(crate) fn changed(&self, text: &str) -> Result<(NodeConfig, Vec<Property>), ConfigError> {
+    pub fn changed(&self, text: &str) -> Result<(NodeConfig, Vec<Property>), ConfigError> {
         let mut config = self.clone();
         let changes = table::change(&mut config, NodeConfig::tables(), &NamesrvConfig::keys(), text)?;
         let mut draft = Draft { config, entries: changes, file: table::REQUEST.to_owned(), not_needed: Vec::new() };

@@ -60,7 +60,10 @@ pub(super) async fn begin(
     shard.end_life(Broker::new(life, settings.broker.clone(), nothing, Tables::default()));
     let found = FoundTables::Told(&tables);
     let opened = open::open_broker(settings, port, &shard.disk, &shard.runtime, life, found).await?;
-    tracing::info!(shard = %shard.id, role = %life.role, cut_at = ?life.end_max, "another life of the shard begins");
+    match life.end_max {
+        Some(at) => tracing::info!(shard = %shard.id, role = %life.role, %at, "the log is opened anew and cut"),
+        None => tracing::info!(shard = %shard.id, role = %life.role, "another life of the shard begins"),
+    }
     shard.begin_life(opened.broker, replicas);
     Ok(())
 }
