@@ -17,8 +17,17 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 /// Test files that start stock software; `--quick` leaves them out.
-const STOCK_TESTS: [&str; 8] =
-    ["client_calls", "clients", "cluster", "delay_peers", "differential", "java_peers", "mqadmin", "mqadmin_facts"];
+const STOCK_TESTS: [&str; 9] = [
+    "client_calls",
+    "clients",
+    "cluster",
+    "delay_peers",
+    "differential",
+    "honest",
+    "java_peers",
+    "mqadmin",
+    "mqadmin_facts",
+];
 
 /// Test files whose kills, rounds and seeds take minutes; `--quick` leaves them out as well.
 const LONG_TESTS: [&str; 7] = ["crash", "delay", "full_disk", "hostile", "replication", "runtime", "sim"];
