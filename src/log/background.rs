@@ -38,8 +38,8 @@ pub(super) struct Background {
     pub(super) retired: VecDeque<Work>,
     /// Set while the disk is full: when to ask again.
     retry_at: Option<MonoNs>,
-    /// Whether the last segment that was asked for got no room, and that was said. A smaller file may have room all the same.
-    lacks_segment: bool,
+    /// Why the last segment that was asked for was not made, which was said. A smaller file may have room all the same.
+    lacks_segment: Option<IoError>,
 }
 
 impl Background {
@@ -101,8 +101,13 @@ impl Log {
                 if !matches!(work, Work::Remove { .. }) {
                     self.background.retry_at = None;
                 }
-                if matches!(work, Work::Prepare { .. }) && std::mem::take(&mut self.background.lacks_segment) {
-                    tracing::info!(at = %self.appended(), "there is a next segment again");
+                if matches!(work, Work::Prepare { .. }) {
+                    let at = self.appended();
+                    match self.background.lacks_segment.take() {
+                        Some(IoError::NoSpace) => tracing::info!(%at, "the disk has room again"),
+                        Some(_) => tracing::info!(%at, "segments can be made again"),
+                        None => {}
+                    }
                 }
                 self.done(work);
             }
@@ -144,8 +149,15 @@ impl Log {
             Work::Rename { .. } | Work::Remove { .. } => self.background.retired.push_front(work),
             // A master says so to whoever sends; a slave could only stand still.
             Work::Prepare { .. } => {
-                if !std::mem::replace(&mut self.background.lacks_segment, true) {
-                    tracing::warn!(at = %self.appended(), %error, "there is no next segment; free space or let this user write, it is tried again every second");
+                let (at, said) = (self.appended(), self.background.lacks_segment.replace(error));
+                match error {
+                    _ if said == Some(error) => {}
+                    IoError::NoSpace => {
+                        tracing::warn!(%at, "the disk is full: there is no room for the next segment; free space, it is tried again every second");
+                    }
+                    _ => {
+                        tracing::warn!(%at, %error, "the next segment cannot be made; let this user write there, it is tried again every second");
+                    }
                 }
             }
         }
