@@ -106,19 +106,7 @@ impl Listeners {
     /// # Errors
     /// [`ListenError`], naming the port.
     pub async fn bind(address: IpAddr, port: u16) -> Result<Listeners, ListenError> {
-        let mut tried = 0;
-        loop {
-            tried += 1;
-            let wanted = if port == 0 { free_port(address)? } else { port };
-            match Listeners::bind_pair(address, wanted) {
-                Err(ListenError::Bind { source, .. })
-                    if source.kind() == io::ErrorKind::AddrInUse && tried < BIND_TRIES =>
-                {
-                    glommio::timer::sleep(Duration::from_millis(ACCEPT_WAIT_MS)).await;
-                }
-                bound => return bound,
-            }
-        }
+        until_free(|| Listeners::bind_pair(address, if port == 0 { free_port(address)? } else { port })).await
     }
 
     fn bind_pair(address: IpAddr, port: u16) -> Result<Listeners, ListenError> {
@@ -157,14 +145,15 @@ impl Taken {
         Ok(Taken { socket, address, port_use })
     }
 
+    /// Opens the port. To be called on the executor.
     fn listen(self) -> Result<TcpListener, ListenError> {
-        let Taken { socket, address, port_use } = self;
-        rustix::net::listen(&socket, ACCEPT_QUEUE_MAX).map_err(|error| ListenError::Bind {
-            address,
-            port_use,
-            source: error.into(),
-        })?;
-        Ok(to_glommio(socket.into()))
+        rustix::net::listen(&self.socket, ACCEPT_QUEUE_MAX).map_err(|error| self.refused(error.into()))?;
+        // SAFETY: the descriptor is an open listening socket, and `into_raw_fd` has given up its only owner.
+        Ok(unsafe { TcpListener::from_raw_fd(self.socket.into_raw_fd()) })
+    }
+
+    fn refused(&self, source: io::Error) -> ListenError {
+        ListenError::Bind { address: self.address, port_use: self.port_use, source }
     }
 }
 
@@ -210,21 +199,12 @@ impl ReplicaListener {
     /// # Errors
     /// [`ListenError`], naming the port.
     pub(crate) async fn bind(address: IpAddr, port: u16) -> Result<ReplicaListener, ListenError> {
-        let mut tried = 0;
-        loop {
-            tried += 1;
-            match listen_closable(address, port, PortUse::Replicas) {
-                Err(ListenError::Bind { source, .. })
-                    if source.kind() == io::ErrorKind::AddrInUse && tried < BIND_TRIES =>
-                {
-                    glommio::timer::sleep(Duration::from_millis(ACCEPT_WAIT_MS)).await;
-                }
-                bound => {
-                    let (listener, socket) = bound?;
-                    return Ok(ReplicaListener { listener, socket });
-                }
-            }
-        }
+        until_free(|| {
+            let taken = Taken::bind(SocketAddr::new(address, port), PortUse::Replicas)?;
+            let socket = taken.socket.try_clone().map_err(|source| taken.refused(source))?;
+            Ok(ReplicaListener { listener: taken.listen()?, socket })
+        })
+        .await
     }
 
     /// Accepts, until the port is closed, in a task of the caller's queue.
@@ -239,25 +219,20 @@ impl ReplicaListener {
     }
 }
 
-/// Binds and listens, with a second handle of the socket. To be called on the executor.
-fn listen_closable(address: IpAddr, port: u16, port_use: PortUse) -> Result<(TcpListener, OwnedFd), ListenError> {
-    let address = SocketAddr::new(address, port);
-    let bound = bind(address).and_then(|listener| Ok((listener.try_clone()?, listener)));
-    let (socket, listener) = bound.map_err(|source| ListenError::Bind { address, port_use, source })?;
-    Ok((to_glommio(listener), socket.into()))
-}
-
-#[expect(clippy::disallowed_methods, reason = "net is a shell: the sockets of a shard are made here")]
-fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
-    // The standard library's queue of 128 overflows when many clients connect at once; listening again makes it longer.
-    rustix::net::listen(&listener, ACCEPT_QUEUE_MAX)?;
-    Ok(listener)
-}
-
-fn to_glommio(listener: std::net::TcpListener) -> TcpListener {
-    // SAFETY: the descriptor is an open listening socket, and `into_raw_fd` has given up its only owner.
-    unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) }
+/// Tries again for a while where a port is in use.
+async fn until_free<T>(bind: impl Fn() -> Result<T, ListenError>) -> Result<T, ListenError> {
+    let mut tried = 0;
+    loop {
+        tried += 1;
+        match bind() {
+            Err(ListenError::Bind { source, .. })
+                if source.kind() == io::ErrorKind::AddrInUse && tried < BIND_TRIES =>
+            {
+                glommio::timer::sleep(Duration::from_millis(ACCEPT_WAIT_MS)).await;
+            }
+            bound => return bound,
+        }
+    }
 }
 
 /// A port that is free now; the kernel's choice.
