@@ -37,7 +37,7 @@ impl Life {
     /// The brokerId under which clients and name servers know it.
     #[must_use]
     pub(crate) fn known_as(&self) -> BrokerId {
-        if self.role.is_master() { BrokerId(0) } else { self.broker_id }
+        if self.role.is_master() { BrokerId::MASTER } else { self.broker_id }
     }
 }
 
@@ -78,7 +78,7 @@ impl Broker {
         if life.epoch.is_some_and(|epoch| epoch.0 > i32::MAX.unsigned_abs()) {
             return Some("its epoch is no 31-bit number");
         }
-        (life.role == Role::Slave && life.broker_id == BrokerId(0))
+        (life.role == Role::Slave && life.broker_id == BrokerId::MASTER)
             .then_some("a slave needs a brokerId of its own, from 1")
     }
 

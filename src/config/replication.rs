@@ -64,13 +64,13 @@ pub(super) fn check(draft: &mut Draft<NodeConfig>) -> Result<(), ConfigError> {
     replication.in_sync_replicas = replication.in_sync_replicas_given.unwrap_or(default);
     let (wanted, min) = (replication.in_sync_replicas, replication.min_in_sync_replicas);
     let (heartbeat_ms, silence_ms) = (replication.heartbeat_ms, replication.silence_ms_max);
-    if role.is_master() && id != BrokerId(0) {
+    if role.is_master() && id != BrokerId::MASTER {
         return Err(draft.contradiction(
             &["brokerId", "brokerRole"],
             format!("brokerId={id} is a slave's, but brokerRole={role}; a master has brokerId=0"),
         ));
     }
-    if role == Role::Slave && id == BrokerId(0) {
+    if role == Role::Slave && id == BrokerId::MASTER {
         return Err(draft.contradiction(
             &["brokerId", "brokerRole"],
             "brokerId=0 is the master's, but brokerRole=SLAVE; give each slave a brokerId of its own, from 1"

@@ -20,8 +20,6 @@ use crate::protocol::code::RequestCode;
 use crate::protocol::reply::ExtValue;
 use crate::protocol::request::CHANGES_ONLY;
 
-/// The brokerId of a master.
-const MASTER: BrokerId = BrokerId(0);
 /// From one registration of a slave to the next while no master of its is known.
 const NO_MASTER_PERIOD: Duration = Duration::from_secs(1);
 /// Time until the next try, doubled each time.
@@ -165,7 +163,7 @@ impl Registrar {
                         info!(name_server = %self.name_server, broker = %self.identity.broker_name, "registered");
                     }
                     told = Some(generation);
-                    if self.broker_id() != MASTER && master.is_none() {
+                    if self.broker_id() != BrokerId::MASTER && master.is_none() {
                         // Nothing to copy until the master is there: it is looked for often.
                         period = period.min(NO_MASTER_PERIOD);
                     }
@@ -182,7 +180,7 @@ impl Registrar {
 
     /// The brokerId that the shard has now.
     fn broker_id(&self) -> BrokerId {
-        self.announcer.borrow().shard(self.identity.shard).map_or(MASTER, |view| view.broker_id)
+        self.announcer.borrow().shard(self.identity.shard).map_or(BrokerId::MASTER, |view| view.broker_id)
     }
 
     /// 103; the generation that was told, and for a slave where its master is.
@@ -227,7 +225,7 @@ impl Registrar {
         let answer = wire.ask(RequestCode::RegisterBroker, &ext, body, self.pace.answer_within).await?;
         let (address, ha_address) = (answer.field("masterAddr"), answer.field("haServerAddr"));
         let master = address.zip(ha_address).filter(|(address, _)| *address != identity.address);
-        Ok(master.filter(|_| broker_id != MASTER).map(|(address, ha_address)| MasterAddress {
+        Ok(master.filter(|_| broker_id != BrokerId::MASTER).map(|(address, ha_address)| MasterAddress {
             address: address.to_owned(),
             ha_address: ha_address.to_owned(),
         }))

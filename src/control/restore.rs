@@ -70,7 +70,7 @@ async fn replicas_at(name_servers: &[String], identities: &[Identity]) -> Vec<Ve
         let replicas = identities.iter().enumerate().flat_map(|(index, identity)| {
             let broker = info.brokers.get(identity.broker_name.as_str());
             let addresses = broker.into_iter().flat_map(|broker| &broker.addresses);
-            let others = addresses.filter(|(id, address)| **id != BrokerId(0) && **address != identity.address);
+            let others = addresses.filter(|(id, address)| **id != BrokerId::MASTER && **address != identity.address);
             others.map(move |(_, address)| (index, address.clone()))
         });
         found.push(replicas.collect());

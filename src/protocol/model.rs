@@ -67,6 +67,11 @@ number! {
     Epoch(u32)
 }
 
+impl BrokerId {
+    /// That of a master.
+    pub const MASTER: BrokerId = BrokerId(0);
+}
+
 impl LogOffset {
     /// The offset `bytes` further on. Offsets are made by this process and stay far below 2^63.
     #[must_use]

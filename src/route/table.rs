@@ -151,7 +151,7 @@ struct Live {
 
 /// A broker may be silent this long unless it said otherwise. Source: `DEFAULT_BROKER_CHANNEL_EXPIRED_TIME`.
 const EXPIRES_AFTER_MS: u64 = 120_000;
-const MASTER: u64 = 0;
+const MASTER: u64 = BrokerId::MASTER.0;
 /// Brokers use these to find one another: they need the true numbers.
 const MEMBER_TOPICS: &str = "rmq_sys_SYNC_BROKER_MEMBER_";
 
@@ -257,16 +257,11 @@ impl RouteTable {
         {
             return Err(RegisterError::Full);
         }
-        let Some(registrant) = self.registrants.get(&connection) else {
-            return if new_entries > ROUTE_ENTRIES_PER_CONNECTION_MAX {
-                Err(RegisterError::FullConnection)
-            } else {
-                Ok(())
-            };
-        };
-        let new_address = usize::from(!registrant.addresses.contains(key));
-        if is_full(registrant.addresses.len(), new_address, ROUTE_BROKERS_PER_CONNECTION_MAX)
-            || is_full(registrant.entries, new_entries, ROUTE_ENTRIES_PER_CONNECTION_MAX)
+        let registrant = self.registrants.get(&connection);
+        let (addresses, entries) = registrant.map_or((0, 0), |known| (known.addresses.len(), known.entries));
+        let new_address = usize::from(!registrant.is_some_and(|known| known.addresses.contains(key)));
+        if is_full(addresses, new_address, ROUTE_BROKERS_PER_CONNECTION_MAX)
+            || is_full(entries, new_entries, ROUTE_ENTRIES_PER_CONNECTION_MAX)
         {
             return Err(RegisterError::FullConnection);
         }
@@ -293,9 +288,15 @@ impl RouteTable {
         }
     }
 
-    /// Counts the entries again, after something has gone through all of them.
-    fn count_entries(&mut self) {
-        self.entries = self.topics.values().map(BTreeMap::len).sum();
+    /// A broker has no queues of these topics any more.
+    fn forget_queues(&mut self, broker_name: &str, is_gone: impl Fn(&str) -> bool) {
+        let entries = &mut self.entries;
+        self.topics.retain(|topic, by_broker| {
+            if is_gone(topic) {
+                *entries -= usize::from(by_broker.remove(broker_name).is_some());
+            }
+            !by_broker.is_empty()
+        });
     }
 
     /// Puts the address under its id, and only there.
@@ -321,13 +322,7 @@ impl RouteTable {
     fn take_topics(&mut self, r: &Registration, changed: bool, read_only: bool) {
         if self.delete_absent_topics && !r.changes_only {
             let told: BTreeSet<&str> = r.topics.iter().map(|(topic, _)| topic.as_str()).collect();
-            self.topics.retain(|topic, by_broker| {
-                if !told.contains(topic.as_str()) {
-                    by_broker.remove(&r.broker_name);
-                }
-                !by_broker.is_empty()
-            });
-            self.count_entries();
+            self.forget_queues(&r.broker_name, |topic| !told.contains(topic));
         }
         for (topic, queues) in &r.topics {
             let by_broker = self.topics.entry(topic.clone()).or_default();
@@ -361,11 +356,7 @@ impl RouteTable {
         let read_only = broker.acting_master && !broker.addresses.contains_key(&MASTER);
         if orphaned {
             self.brokers.remove(broker_name);
-            self.topics.retain(|_, by_broker| {
-                by_broker.remove(broker_name);
-                !by_broker.is_empty()
-            });
-            self.count_entries();
+            self.forget_queues(broker_name, |_| true);
         } else if read_only {
             self.for_each_queues_of(broker_name, |queues| queues.perm &= !perm::WRITE);
         }
@@ -389,11 +380,7 @@ impl RouteTable {
 
     /// Drops brokers that were silent too long; their number.
     pub(crate) fn expire(&mut self, now: MonoNs) -> usize {
-        self.unregister_where(|live| now.ms_since(live.heard) > live.expires_after_ms)
-    }
-
-    fn unregister_where(&mut self, gone: impl Fn(&Live) -> bool) -> usize {
-        let found = self.live.iter().filter(|(_, live)| gone(live));
+        let found = self.live.iter().filter(|(_, live)| now.ms_since(live.heard) > live.expires_after_ms);
         let keys: Vec<(AddressKey, String)> =
             found.map(|(key, live)| (key.clone(), live.broker_name.clone())).collect();
         for ((cluster, address), broker_name) in &keys {
@@ -437,14 +424,14 @@ impl RouteTable {
     /// Removes a topic, or its queues in one cluster.
     pub(crate) fn delete_topic(&mut self, topic: &str, cluster: Option<&str>) {
         let Some(by_broker) = self.topics.get_mut(topic) else { return };
-        let brokers = &self.brokers;
+        let (brokers, before) = (&self.brokers, by_broker.len());
         by_broker.retain(|name, _| {
             cluster.is_some_and(|cluster| brokers.get(name).is_some_and(|broker| broker.cluster != cluster))
         });
+        self.entries -= before - by_broker.len();
         if by_broker.is_empty() {
             self.topics.remove(topic);
         }
-        self.count_entries();
     }
 
     /// Adds queues of registered brokers to a topic (request code 217). Ignored as a whole if a broker is unknown.
