@@ -70,7 +70,7 @@ impl Groups {
         self.table.version
     }
 
-    /// Whether there is room for all of these.
+    /// Whether all of these may be put: all or none are.
     pub(super) fn check_room(&self, configs: &[SubscriptionGroupConfig]) -> Result<(), Refusal> {
         if let Some(long) = configs.iter().find(|config| config.encode().len() > CONFIG_BYTES_MAX) {
             let remark = format!("the settings of group {} have more than {CONFIG_BYTES_MAX} bytes", long.name);
@@ -90,9 +90,14 @@ impl Groups {
     /// Creates a group or changes its settings.
     pub(super) fn put(&mut self, now: Now, config: SubscriptionGroupConfig) -> Result<(), Refusal> {
         self.check_room(std::slice::from_ref(&config))?;
+        self.put_checked(now, config);
+        Ok(())
+    }
+
+    /// The same with what [`Groups::check_room`] has allowed.
+    pub(super) fn put_checked(&mut self, now: Now, config: SubscriptionGroupConfig) {
         self.table.groups.insert(config.name.clone(), config);
         self.table.version = self.table.version.next(now.unix);
-        Ok(())
     }
 
     /// Forgets a group. False if it is unknown.

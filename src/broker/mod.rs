@@ -371,7 +371,7 @@ impl Broker {
         }
         self.topics.check_room(&configs)?;
         for config in &configs {
-            self.topics.put(now.unix, config.clone())?;
+            self.topics.put_checked(now.unix, config.clone());
         }
         let generation = self.persistence.change(Table::Topics);
         let ticket = self.acks.make_gate(now.mono, Some((Table::Topics, generation)), true);

@@ -134,6 +134,11 @@ impl Topics {
     /// As of [`Topics::check_room`].
     pub(crate) fn put(&mut self, now: UnixMs, config: TopicConfig) -> Result<&mut Topic, Refusal> {
         self.check_room(std::slice::from_ref(&config))?;
+        Ok(self.put_checked(now, config))
+    }
+
+    /// The same with what [`Topics::check_room`] has allowed.
+    pub(super) fn put_checked(&mut self, now: UnixMs, config: TopicConfig) -> &mut Topic {
         let known = self.by_name.get(&config.name).copied();
         self.touch(now);
         let slot = match known {
@@ -155,7 +160,7 @@ impl Topics {
         };
         let topic = self.topics.get_mut(slot).expect("the name leads to a topic");
         topic.config = config;
-        Ok(topic)
+        topic
     }
 
     pub(crate) fn remove(&mut self, now: UnixMs, name: &str) -> Option<Topic> {

@@ -24,8 +24,9 @@ impl Broker {
             let known = self.groups.get(config.name.as_str()).map(|group| &group.attributes);
             config.attributes = attributes::of_group(known, &attributes::changes(&config.attributes)?)?;
         }
+        // They are no larger than they came: an attribute loses its sign.
         for config in changed {
-            self.groups.put(asked.now, config)?;
+            self.groups.put_checked(asked.now, config);
         }
         self.answer_group_change(asked, out);
         Ok(Handled::Done)
