@@ -184,6 +184,11 @@ impl Weight {
     }
 }
 
+/// Whether the groups of one connection, or of all, would weigh more than they may.
+fn is_too_much(of_connection: usize, of_all: usize) -> bool {
+    of_connection > CLIENT_BYTES_PER_CONNECTION_MAX || of_all > CLIENT_BYTES_MAX
+}
+
 fn member_bytes(group: &GroupName, member: &Member) -> usize {
     MEMBER_BYTES + group.as_str().len() + member.client.as_str().len()
 }
@@ -279,7 +284,7 @@ impl Clients {
             (known.producer_groups.get(&group).copied().unwrap_or_default(), member_bytes(&group, &member));
         let of_connection = known.bytes - before + after;
         let of_all = self.bytes - before + after;
-        if after > before && (of_connection > CLIENT_BYTES_PER_CONNECTION_MAX || of_all > CLIENT_BYTES_MAX) {
+        if after > before && is_too_much(of_connection, of_all) {
             return Err(NotKept::Bytes { group });
         }
         (known.bytes, self.bytes) = (of_connection, of_all);
@@ -317,7 +322,7 @@ impl Clients {
         let of_connection = known.bytes - before.sum() + after.sum();
         let of_all = self.bytes - before.member - kept_before + after.member + kept_after;
         let is_more = of_connection > known.bytes || of_all > self.bytes;
-        if is_more && (of_connection > CLIENT_BYTES_PER_CONNECTION_MAX || of_all > CLIENT_BYTES_MAX) {
+        if is_more && is_too_much(of_connection, of_all) {
             registered.not_kept = Some(NotKept::Bytes { group: data.group.clone() });
             return registered;
         }

@@ -189,15 +189,19 @@ impl Broker {
         Ok(appended)
     }
 
-    /// When a delayed message can be delivered. A log that has failed takes no copy any more.
+    /// Whether nothing is delivered now. A log that has failed takes no copy any more.
+    fn holds_delays(&self) -> bool {
+        self.log.failure().is_some() || self.delays.holds_stores() || self.is_ending()
+    }
+
+    /// When a delayed message can be delivered.
     pub(super) fn next_delay_time(&self) -> Option<MonoNs> {
-        let is_held = self.log.failure().is_some() || self.delays.holds_stores() || self.is_ending();
-        if is_held { None } else { self.delays.jobs.next_time() }
+        if self.holds_delays() { None } else { self.delays.jobs.next_time() }
     }
 
     /// Delivers what is due, as much as one turn allows.
     pub(super) fn run_delays(&mut self, now: Now, out: &mut Output) {
-        if self.log.failure().is_some() || self.delays.holds_stores() || self.is_ending() {
+        if self.holds_delays() {
             return;
         }
         self.delays.jobs.wake_due(now.mono);
