@@ -674,42 +674,18 @@ const NODE: &[Setting<NodeConfig>] = &[
         delete_hours,
         "Hours of the day, UTC, from 00 to 23 and with ; between, in which expired segments go."
     )),
-    online(setting!(
-        "diskMaxUsedSpaceRatio",
-        "75",
-        "Percent of the disk in use above which expired segments go at once; brought into 10 to 95.",
-        |c, v| {
-            c.disk_used_percent_max = value::brought_within(v, 10, 95, "of percent ")?;
-            Ok(())
-        },
-        |c| c.disk_used_percent_max.to_string()
-    )),
-    online(setting!(
-        "diskSpaceWarningLevelRatio",
-        "90",
-        "Percent of the disk in use above which sends are refused; brought into 35 to 90.",
-        |c, v| {
-            c.disk_used_percent_refused = value::brought_within(v, 35, 90, "of percent ")?;
-            Ok(())
-        },
-        |c| c.disk_used_percent_refused.to_string()
-    )),
+    online(setting!("diskMaxUsedSpaceRatio", "75", disk_used_percent_max brought_into 10..=95, "of percent ",
+        "Percent of the disk in use above which expired segments go at once; brought into 10 to 95.")),
+    online(setting!("diskSpaceWarningLevelRatio", "90", disk_used_percent_refused brought_into 35..=90, "of percent ",
+        "Percent of the disk in use above which sends are refused; brought into 35 to 90.")),
     online(setting!(
         "cleanFileForciblyEnable",
         "false",
         clean_forcibly,
         "Whether a nearly full disk costs the oldest messages, expired or not. Apache's default is true; here sends are refused instead, so that nothing acknowledged is lost."
     )),
-    online(setting!(
-        "diskSpaceCleanForciblyRatio",
-        "85",
-        "Percent of the disk in use above which that happens, if it may; brought into 20 to 95.",
-        |c, v| {
-            c.clean_forcibly_percent = value::brought_within(v, 20, 95, "of percent ")?;
-            Ok(())
-        },
-        |c| c.clean_forcibly_percent.to_string()
-    )),
+    online(setting!("diskSpaceCleanForciblyRatio", "85", clean_forcibly_percent brought_into 20..=95, "of percent ",
+        "Percent of the disk in use above which that happens, if it may; brought into 20 to 95.")),
     online(setting!(
         "autoCreateTopicEnable",
         "true",

@@ -32,7 +32,8 @@ pub(super) const fn online<C>(mut row: Setting<C>) -> Setting<C> {
     row
 }
 
-/// One row of a table: a field read by its type's [`SettingValue`](super::value::SettingValue), a number within bounds, or functions of its own.
+/// One row of a table: a field read by its type's [`SettingValue`](super::value::SettingValue), a number within bounds or brought
+/// into them, or functions of its own.
 macro_rules! setting {
     ($key:literal, $default:literal, $($field:ident).+, $doc:literal) => {
         $crate::config::table::setting!(
@@ -53,6 +54,18 @@ macro_rules! setting {
             $doc,
             |c, v| {
                 c.$($field).+ = $crate::config::value::within(v, $min, $max, $unit)?;
+                Ok(())
+            },
+            |c| c.$($field).+.to_string()
+        )
+    };
+    ($key:literal, $default:literal, $($field:ident).+ brought_into $min:tt..=$max:expr, $unit:literal, $doc:literal) => {
+        $crate::config::table::setting!(
+            $key,
+            $default,
+            $doc,
+            |c, v| {
+                c.$($field).+ = $crate::config::value::brought_within(v, $min, $max, $unit)?;
                 Ok(())
             },
             |c| c.$($field).+.to_string()
