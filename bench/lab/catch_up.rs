@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::lab::cli::Experiment;
 use crate::lab::cluster::Member;
-use crate::lab::compare::{check_rounds, in_turn, turns};
+use crate::lab::compare::{check_rounds, in_turn, open_prepared, turns};
 use crate::lab::error::LabError;
 use crate::lab::figure::{latency, three_digits};
 use crate::lab::fill::{bytes, parse_bytes};
@@ -75,24 +75,18 @@ impl Experiment for CatchUpArgs {
     }
 
     fn run(&self, session: &mut Session) -> Result<bool, LabError> {
-        let mut sites = Vec::new();
-        for index in 0..session.requests.len() {
-            let mut site = session.open(index, &self.load.topic)?;
-            session.settle(&mut site, &self.load)?;
-            lose_slave(&mut site)?;
-            session.fill(&mut site, &self.load, self.fill)?;
-            if session.requests.len() > 1 {
-                site.pause();
-            }
-            sites.push(site);
-        }
+        let mut sites = open_prepared(session, &self.load, |session, site| {
+            session.settle(site, &self.load)?;
+            lose_slave(site)?;
+            session.fill(site, &self.load, self.fill)
+        })?;
         session.plan(2 * self.rounds * sites.len());
         for round in 1..=self.rounds {
             for subject in turns(round, sites.len()) {
                 in_turn(session, &mut sites[subject], |session, site| self.one(session, site, subject, round))?;
             }
         }
-        Ok(session.results.runs.iter().all(|run| run.report.complaints().is_empty()))
+        Ok(session.is_sound())
     }
 
     fn name(&self) -> &'static str {

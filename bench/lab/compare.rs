@@ -131,15 +131,8 @@ impl Experiment for CompareArgs {
     fn run(&self, session: &mut Session) -> Result<bool, LabError> {
         let loads = self.loads();
         let mut sites = open_all(session, &self.load)?;
-        session.plan(self.rounds * loads.len() * sites.len());
-        for round in 1..=self.rounds {
-            for load in &loads {
-                for subject in turns(round, sites.len()) {
-                    measure_in_turn(session, &mut sites[subject], &Order { subject, round, point: None, load })?;
-                }
-            }
-        }
-        Ok(session.results.runs.iter().all(|run| run.report.complaints().is_empty()))
+        measure_all(session, &mut sites, &loads, self.rounds)?;
+        Ok(session.is_sound())
     }
 
     fn name(&self) -> &'static str {
@@ -162,16 +155,49 @@ pub fn turns(round: usize, subjects: usize) -> impl Iterator<Item = usize> {
 /// # Errors
 /// When one does not come up.
 pub fn open_all(session: &mut Session, load: &LoadArgs) -> Result<Vec<Site>, LabError> {
+    open_prepared(session, load, |session, site| session.settle(site, load))
+}
+
+/// Opens all subjects, each prepared and then paused.
+///
+/// # Errors
+/// When one does not come up, or `prepare` fails.
+pub fn open_prepared(
+    session: &mut Session,
+    load: &LoadArgs,
+    prepare: impl Fn(&mut Session, &mut Site) -> Result<(), LabError>,
+) -> Result<Vec<Site>, LabError> {
     let mut sites = Vec::new();
     for index in 0..session.requests.len() {
         let mut site = session.open(index, &load.topic)?;
-        session.settle(&mut site, load)?;
+        prepare(session, &mut site)?;
         if session.requests.len() > 1 {
             site.pause();
         }
         sites.push(site);
     }
     Ok(sites)
+}
+
+/// All loads on all subjects in turn, so often.
+///
+/// # Errors
+/// As of [`measure_in_turn`].
+pub fn measure_all(
+    session: &mut Session,
+    sites: &mut [Site],
+    loads: &[LoadArgs],
+    rounds: usize,
+) -> Result<(), LabError> {
+    session.plan(rounds * loads.len() * sites.len());
+    for round in 1..=rounds {
+        for load in loads {
+            for subject in turns(round, sites.len()) {
+                measure_in_turn(session, &mut sites[subject], &Order { subject, round, point: None, load })?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// One run while all the others are paused.

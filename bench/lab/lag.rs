@@ -9,12 +9,12 @@ use clap::Args;
 use serde::Deserialize;
 
 use crate::lab::cli::Experiment;
-use crate::lab::compare::{check_rounds, measure_in_turn, open_all, turns};
+use crate::lab::compare::{check_rounds, measure_all, open_all};
 use crate::lab::error::LabError;
 use crate::lab::figure::latency;
 use crate::lab::probe;
 use crate::lab::results;
-use crate::lab::session::{Order, RecordArgs, Session};
+use crate::lab::session::{RecordArgs, Session};
 use crate::lab::site::{Request, SubjectArgs};
 use crate::lab::statistics::median;
 use crate::load::consumer::queues;
@@ -104,14 +104,7 @@ impl Experiment for LagArgs {
     fn run(&self, session: &mut Session) -> Result<bool, LabError> {
         let loads = self.loads();
         let mut sites = open_all(session, &self.load)?;
-        session.plan(self.rounds * loads.len() * sites.len());
-        for round in 1..=self.rounds {
-            for load in &loads {
-                for subject in turns(round, sites.len()) {
-                    measure_in_turn(session, &mut sites[subject], &Order { subject, round, point: None, load })?;
-                }
-            }
-        }
+        measure_all(session, &mut sites, &loads, self.rounds)?;
         for (index, site) in sites.iter().enumerate() {
             let lags = session.results.runs.iter().filter(|run| run.subject == index);
             let lags: Vec<_> = lags.filter_map(|run| run.report.lag_us).collect();
@@ -123,7 +116,7 @@ impl Experiment for LagArgs {
                 latency(middle(|lag| lag.p99))
             ));
         }
-        Ok(session.results.runs.iter().all(|run| run.report.complaints().is_empty()))
+        Ok(session.is_sound())
     }
 
     fn name(&self) -> &'static str {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::lab::cli::Experiment;
 use crate::lab::cluster::Cluster;
-use crate::lab::compare::{check_rounds, in_turn, turns};
+use crate::lab::compare::{check_rounds, in_turn, open_prepared, turns};
 use crate::lab::error::LabError;
 use crate::lab::fill::{bytes, parse_bytes};
 use crate::lab::probe;
@@ -86,17 +86,10 @@ impl Experiment for RestartArgs {
     }
 
     fn run(&self, session: &mut Session) -> Result<bool, LabError> {
-        let mut sites = Vec::new();
-        for index in 0..session.requests.len() {
-            let mut site = session.open(index, &self.load.topic)?;
-            if let Some(bytes) = self.fill {
-                session.fill(&mut site, &self.load, bytes)?;
-            }
-            if session.requests.len() > 1 {
-                site.pause();
-            }
-            sites.push(site);
-        }
+        let mut sites = open_prepared(session, &self.load, |session, site| match self.fill {
+            Some(bytes) => session.fill(site, &self.load, bytes),
+            None => Ok(()),
+        })?;
         session.plan(self.rounds * sites.len());
         for round in 1..=self.rounds {
             for subject in turns(round, sites.len()) {
@@ -104,7 +97,7 @@ impl Experiment for RestartArgs {
                 in_turn(session, &mut sites[subject], |session, site| self.one(session, site, &order))?;
             }
         }
-        Ok(session.results.runs.iter().all(|run| run.report.complaints().is_empty()))
+        Ok(session.is_sound())
     }
 
     fn name(&self) -> &'static str {

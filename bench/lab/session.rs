@@ -190,6 +190,12 @@ impl Session {
         Ok(session)
     }
 
+    /// Whether no run gave a reason to complain.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.results.runs.iter().all(|run| run.report.complaints().is_empty())
+    }
+
     /// Says how many runs there will be, for what is shown of the remaining time.
     pub fn plan(&mut self, runs: usize) {
         self.planned = runs;
