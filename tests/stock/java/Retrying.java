@@ -2,6 +2,7 @@ import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.function.ToIntFunction;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.PullResult;
@@ -113,15 +114,21 @@ final class Retrying {
         return made;
     }
 
-    /** Level after level, then the dead letter topic, which a push consumer reads like any other. */
-    static void levels(World world) throws Exception {
-        Run run = new Run(world);
-        DefaultMQPushConsumer failing = consumer(world, "TagA", 3);
+    /** A consumer that fails each time, and then says with which level the message is to come again; 0: the broker's. */
+    private static void failAlways(Run run, String expression, int triesMax, ToIntFunction<MessageExt> level) throws Exception {
+        DefaultMQPushConsumer failing = consumer(run.world, expression, triesMax);
         failing.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
             messages.forEach(message -> run.tries.add(new Try(message)));
+            context.setDelayLevelWhenNextConsume(level.applyAsInt(messages.get(0)));
             return ConsumeConcurrentlyStatus.RECONSUME_LATER;
         });
         failing.start();
+    }
+
+    /** Level after level, then the dead letter topic, which a push consumer reads like any other. */
+    static void levels(World world) throws Exception {
+        Run run = new Run(world);
+        failAlways(run, "TagA", 3, message -> 0);
         run.send(0);
         run.waitForTries(4, FIRST_LEVEL, FIRST_LEVEL + 1, FIRST_LEVEL + 2).forEach(run::tell);
         run.tellDeadLetters(1);
@@ -144,13 +151,7 @@ final class Retrying {
     /** The listener chooses the level: a set one, then none at all. */
     static void ownLevel(World world) throws Exception {
         Run run = new Run(world);
-        DefaultMQPushConsumer failing = consumer(world, "*", 10);
-        failing.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
-            messages.forEach(message -> run.tries.add(new Try(message)));
-            context.setDelayLevelWhenNextConsume(messages.get(0).getReconsumeTimes() == 0 ? 2 : -1);
-            return ConsumeConcurrentlyStatus.RECONSUME_LATER;
-        });
-        failing.start();
+        failAlways(run, "*", 10, message -> message.getReconsumeTimes() == 0 ? 2 : -1);
         run.send(0);
         run.waitForTries(2, 2).forEach(run::tell);
         run.tellDeadLetters(1);
@@ -159,13 +160,7 @@ final class Retrying {
     /** Straight to the dead letters: after no try at all, and by a level of -1. */
     static void atOnce(World world) throws Exception {
         Run run = new Run(world);
-        DefaultMQPushConsumer failing = consumer(world, "*", 10);
-        failing.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
-            messages.forEach(message -> run.tries.add(new Try(message)));
-            context.setDelayLevelWhenNextConsume(-1);
-            return ConsumeConcurrentlyStatus.RECONSUME_LATER;
-        });
-        failing.start();
+        failAlways(run, "*", 10, message -> -1);
         run.send(0);
         run.waitForTries(1).forEach(run::tell);
         run.tellDeadLetters(1);
@@ -174,12 +169,7 @@ final class Retrying {
     /** A group that allows no second try. */
     static void noSecondTry(World world) throws Exception {
         Run run = new Run(world);
-        DefaultMQPushConsumer failing = consumer(world, "*", 0);
-        failing.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
-            messages.forEach(message -> run.tries.add(new Try(message)));
-            return ConsumeConcurrentlyStatus.RECONSUME_LATER;
-        });
-        failing.start();
+        failAlways(run, "*", 0, message -> 0);
         run.send(0);
         run.waitForTries(1).forEach(run::tell);
         run.tellDeadLetters(1);
@@ -188,12 +178,7 @@ final class Retrying {
     /** A message that was delayed before it is tried again: both delays, one after the other. */
     static void afterDelay(World world) throws Exception {
         Run run = new Run(world);
-        DefaultMQPushConsumer failing = consumer(world, "*", 1);
-        failing.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
-            messages.forEach(message -> run.tries.add(new Try(message)));
-            return ConsumeConcurrentlyStatus.RECONSUME_LATER;
-        });
-        failing.start();
+        failAlways(run, "*", 1, message -> 0);
         Message message = new Message(world.topic, "TagA", "key", "body".getBytes());
         message.setDelayTimeLevel(2);
         long before = System.currentTimeMillis();
