@@ -87,11 +87,11 @@ pub struct Setup {
 
 /// Why a cluster is not up.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum ClusterError {
     /// It does not start.
     #[error("{cluster} does not come up: {reason}")]
     Start {
-        /// As asked for.
         cluster: String,
         /// What, and what to do about it.
         reason: String,
@@ -99,22 +99,17 @@ pub enum ClusterError {
     /// It does not come back after a pause.
     #[error("{cluster} does not store after it was paused: {source}")]
     Resume {
-        /// As asked for.
         cluster: String,
         /// What the broker says.
         source: ProbeError,
     },
-    /// No such broker.
     #[error("{cluster} has no {broker}; it has {known}")]
     NoSuchBroker {
-        /// As asked for.
         cluster: String,
-        /// As typed.
         broker: String,
         /// Names that it has.
         known: String,
     },
-    /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,
 }

@@ -10,16 +10,14 @@ use crate::load::settings::SettingsError;
 
 /// Why an experiment did not begin, or did not end as planned.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum LabError {
-    /// Nothing to measure.
     #[error(
         "say what to measure: --up ringmq:all brings up a broker, --target HOST:PORT or -n HOST:PORT uses what is there"
     )]
     NoSubject,
-    /// Not so many.
     #[error("{experiment} takes {wanted}, and {found} were given")]
     Subjects {
-        /// Which experiment.
         experiment: &'static str,
         /// How many it takes.
         wanted: &'static str,
@@ -29,13 +27,10 @@ pub enum LabError {
     /// Options that make no sense together.
     #[error("{0}")]
     Option(String),
-    /// No cluster.
     #[error(transparent)]
     Spec(#[from] SpecError),
-    /// No load.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// No scenario.
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
     /// A cluster does not do what it should.
@@ -50,15 +45,12 @@ pub enum LabError {
     /// A name server without brokers.
     #[error("the name server {name_server} knows no master; start a broker with namesrvAddr={name_server}")]
     NoMaster {
-        /// As typed.
         name_server: String,
     },
     /// A load does not begin.
     #[error("{subject}: {source}{advice}")]
     Load {
-        /// Which.
         subject: String,
-        /// Why.
         source: LoadError,
         /// What to do, with what separates it.
         advice: &'static str,
@@ -66,7 +58,6 @@ pub enum LabError {
     /// A load is cut short by a broker.
     #[error("{subject} was lost in mid-run, and what was measured before is kept: {reason}")]
     CutShort {
-        /// Which.
         subject: String,
         /// What the load says.
         reason: String,
@@ -77,20 +68,16 @@ pub enum LabError {
     /// A folder for results.
     #[error("the results are not kept: {path}: {source}; give --out a folder that can be written to")]
     Folder {
-        /// Which.
         path: String,
         /// What the system says.
         source: std::io::Error,
     },
-    /// The kernel refuses.
     #[error("cannot {action}: {source}")]
     System {
-        /// What was tried.
         action: &'static str,
         /// What the kernel says.
         source: std::io::Error,
     },
-    /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,
 }

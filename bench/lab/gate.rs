@@ -15,33 +15,27 @@ const WATCHED: [Figure; 2] = [Figure::Rate, Figure::P99_9];
 
 /// Why two files cannot be compared.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum GateError {
     /// Its experiment was cut short.
     #[error("{path} is incomplete ({ended}): no gate on part of an experiment; measure again")]
     Incomplete {
-        /// Which.
         path: String,
-        /// Why it ended.
         ended: String,
     },
     /// Its figures are those of a debug build.
     #[error("{path} is of a debug build: its figures say nothing; build with --release and measure again")]
     Debug {
-        /// Which.
         path: String,
     },
     /// One round has no noise.
     #[error("{path} has one round of {what}: nobody knows its noise; measure at least 3 rounds")]
     OneRound {
-        /// Which.
         path: String,
-        /// Subject and load.
         what: String,
     },
-    /// Nothing in common.
     #[error("{path} and its baseline share no subject under the same load; measure the same scenario")]
     NothingShared {
-        /// The new file.
         path: String,
     },
 }

@@ -33,23 +33,18 @@ const TOPIC_NOT_EXIST: i32 = 17;
 
 /// Why there is no answer, or none that helps.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum ProbeError {
-    /// Nothing answers there.
     #[error("{address} does not answer: {source}")]
     Silent {
-        /// Of the server.
         address: SocketAddr,
         /// What the kernel says.
         source: io::Error,
     },
-    /// A refusal.
     #[error("{address} refuses request {request} with code {code}: {remark}")]
     Refused {
-        /// Of the server.
         address: SocketAddr,
-        /// Request code.
         request: i32,
-        /// Response code.
         code: i32,
         /// What the server says.
         remark: String,
@@ -57,7 +52,6 @@ pub enum ProbeError {
     /// What is no frame.
     #[error("{address} sends {source}")]
     Wire {
-        /// Of the server.
         address: SocketAddr,
         /// What is wrong with it.
         source: WireError,
@@ -65,9 +59,7 @@ pub enum ProbeError {
     /// An answer of another shape.
     #[error("{address} answers request {request} with what RocketMQ does not: {reason}")]
     Content {
-        /// Of the server.
         address: SocketAddr,
-        /// Request code.
         request: i32,
         /// What is wrong with it.
         reason: String,

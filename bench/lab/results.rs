@@ -327,31 +327,25 @@ pub struct Ratio {
 
 /// Why a file is no file of results.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum ResultsError {
     /// Not readable or not writable.
     #[error("{path}: {source}")]
     File {
-        /// Which.
         path: String,
         /// What the system says.
         source: std::io::Error,
     },
-    /// Something else.
     #[error("{path} is no file of ringmq-bench results: {reason}")]
     Content {
-        /// Which.
         path: String,
-        /// What is wrong.
         reason: String,
     },
-    /// Of another version.
     #[error(
         "{path} is of layout {found}, this ringmq-bench reads layout {FORMAT}; read it with the version that wrote it"
     )]
     Format {
-        /// Which.
         path: String,
-        /// Its layout.
         found: u32,
     },
 }

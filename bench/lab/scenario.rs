@@ -23,11 +23,10 @@ use crate::lab::sweep::SweepArgs;
 
 /// Why a file is no scenario.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum ScenarioError {
-    /// Not readable.
     #[error("{path}: {source}")]
     File {
-        /// Which.
         path: String,
         /// What the system says.
         source: std::io::Error,
@@ -35,9 +34,7 @@ pub enum ScenarioError {
     /// Not TOML, or with a name or value that is none.
     #[error("{path}:{line}: {reason}")]
     Content {
-        /// Which.
         path: String,
-        /// From 1.
         line: usize,
         /// What is wrong with it.
         reason: String,

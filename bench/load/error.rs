@@ -8,11 +8,10 @@ use crate::load::scan::WireError;
 
 /// Why a run did not start, or did not end as planned.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum LoadError {
-    /// Nothing answers there.
     #[error("cannot connect to {target}: {source}")]
     Connect {
-        /// The broker.
         target: SocketAddr,
         /// What the kernel says.
         source: io::Error,
@@ -20,9 +19,7 @@ pub enum LoadError {
     /// A request of the preparation failed.
     #[error("{target} does not answer the {request} request: {source}")]
     Prepare {
-        /// The broker.
         target: SocketAddr,
-        /// Which request.
         request: &'static str,
         /// What the kernel says.
         source: io::Error,
@@ -30,11 +27,8 @@ pub enum LoadError {
     /// A request of the preparation was refused.
     #[error("{target} refuses the {request} request with code {code}: {remark}")]
     Refused {
-        /// The broker.
         target: SocketAddr,
-        /// Which request.
         request: &'static str,
-        /// Response code.
         code: i32,
         /// What the broker says.
         remark: String,
@@ -42,23 +36,17 @@ pub enum LoadError {
     /// The reply to a request of the preparation lacks a field.
     #[error("{target} answers the {request} request without {field}")]
     FieldMissing {
-        /// The broker.
         target: SocketAddr,
-        /// Which request.
         request: &'static str,
-        /// Which field.
         field: &'static str,
     },
     /// The broker closed a connection.
     #[error("{target} closed a connection in mid-run")]
     Closed {
-        /// The broker.
         target: SocketAddr,
     },
-    /// A connection broke.
     #[error("a connection to {target} broke in mid-run: {source}")]
     Broken {
-        /// The broker.
         target: SocketAddr,
         /// What the kernel says.
         source: io::Error,
@@ -66,7 +54,6 @@ pub enum LoadError {
     /// The broker sent what is no frame.
     #[error("{target} sends {source}")]
     Wire {
-        /// The broker.
         target: SocketAddr,
         /// What is wrong with it.
         source: WireError,
@@ -74,7 +61,6 @@ pub enum LoadError {
     /// The broker sent what is no record.
     #[error("{target}: {source}")]
     Record {
-        /// The broker.
         target: SocketAddr,
         /// What is wrong with it.
         source: BadRecord,
@@ -82,7 +68,6 @@ pub enum LoadError {
     /// The kernel refuses epoll, a timer or an affinity.
     #[error("cannot {action}: {source}")]
     System {
-        /// What was tried.
         action: &'static str,
         /// What the kernel says.
         source: io::Error,

@@ -9,6 +9,7 @@ pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What is not a frame, or not a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum WireError {
     /// The length at the start is impossible.
     #[error("a frame of {bytes} B, which no RocketMQ broker sends")]
@@ -21,13 +22,11 @@ pub enum WireError {
     HeaderLength {
         /// The header's length given.
         header_bytes: usize,
-        /// The frame's length.
         bytes: usize,
     },
     /// `code`, `opaque` or `flag` is missing or no number, or the header is neither JSON nor binary.
     #[error("a header of {header_bytes} B that does not decode")]
     Header {
-        /// The header's length.
         header_bytes: usize,
     },
 }

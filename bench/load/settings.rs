@@ -282,57 +282,43 @@ pub struct Settings {
 
 /// Why a load makes no sense.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum SettingsError {
-    /// No broker.
     #[error(
         "say where to send: --target HOST:PORT, -n NAMESRV for those that a name server knows, or --up ringmq:all to start one"
     )]
     NoTarget,
-    /// Neither loop.
     #[error("say how to send: --in-flight N for a closed loop, or --rate N for a fixed rate")]
     NoPace,
-    /// Both loops.
     #[error("--in-flight and --rate exclude each other: a closed loop has no rate of its own")]
     TwoPaces,
-    /// Options that contradict.
     #[error("{0}")]
     Contradiction(&'static str),
     /// A number out of its bounds.
     #[error("{option} {value} is out of range: it takes {min} to {max}")]
     OutOfRange {
-        /// Which option.
         option: &'static str,
-        /// Its value.
         value: u64,
-        /// Smallest.
         min: u64,
-        /// Largest.
         max: u64,
     },
-    /// No sizes.
     #[error("--size '{text}' is neither a number of bytes nor SIZE:SHARE,SIZE:SHARE with at most {SIZES_MAX} sizes")]
     Sizes {
-        /// As typed.
         text: String,
     },
     /// A topic that brokers refuse.
     #[error("topic '{topic}' is no topic name: 1 to 120 of letters, digits, %, |, - and _")]
     Topic {
-        /// As typed.
         topic: String,
     },
-    /// No address.
     #[error("target '{target}' is no address: {reason}")]
     Target {
-        /// As typed.
         target: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// Another machine.
     #[error("target {target} is not on this machine; add --allow-remote if you may put load on it")]
     Remote {
-        /// Its address.
         target: SocketAddr,
     },
     /// Nothing would be measured.
@@ -341,9 +327,7 @@ pub enum SettingsError {
     /// A broker would get nothing.
     #[error("{connections} connections cannot reach {targets} targets: at least one each")]
     FewConnections {
-        /// Sending connections.
         connections: usize,
-        /// Brokers.
         targets: usize,
     },
 }

@@ -13,11 +13,11 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// Why a process did not come up.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum StartError {
     /// The program or its files could not be used.
     #[error("{name}: {source}")]
     Io {
-        /// What was started.
         name: String,
         /// What the system said.
         source: io::Error,
@@ -25,7 +25,6 @@ pub enum StartError {
     /// It ended before it was ready.
     #[error("{name} ended with {status} before it was ready; its log ends:\n{tail}")]
     Ended {
-        /// What was started.
         name: String,
         /// Exit status or signal, in words.
         status: String,
@@ -35,7 +34,6 @@ pub enum StartError {
     /// It still was not ready when the time was over; it has been killed.
     #[error("{name} was not ready after {seconds} s; its log ends:\n{tail}")]
     TimedOut {
-        /// What was started.
         name: String,
         /// How long it had.
         seconds: u64,

@@ -110,30 +110,25 @@ pub fn pass(args: &GateArgs) -> Result<Passage, ReportError> {
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum ReportError {
     /// A file that cannot be read as results.
     #[error(transparent)]
     Results(#[from] ResultsError),
-    /// Nothing was measured.
     #[error("{path} has no runs ({ended}): there is nothing to report; measure again")]
     NoRuns {
-        /// Which.
         path: String,
-        /// Why it ended.
         ended: String,
     },
     /// A histogram in it.
     #[error("{path} is damaged: {source}; measure again, or take it from a backup")]
     Damaged {
-        /// Which.
         path: String,
-        /// What is wrong.
         source: Damaged,
     },
     /// A place that takes no files.
     #[error("cannot write {path}: {source}")]
     Write {
-        /// Which.
         path: String,
         /// What the system says.
         source: io::Error,
@@ -141,10 +136,8 @@ pub enum ReportError {
     /// No ground for a verdict.
     #[error(transparent)]
     Gate(#[from] GateError),
-    /// A picture.
     #[error(transparent)]
     Png(#[from] PngError),
-    /// The document.
     #[error(transparent)]
     Readme(#[from] ReadmeError),
 }

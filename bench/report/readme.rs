@@ -17,11 +17,11 @@ pub const END: &str = "<!-- ringmq-bench: end -->";
 
 /// Why a document was not changed.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum ReadmeError {
     /// Not readable or not writable.
     #[error("{path}: {source}")]
     File {
-        /// Which.
         path: String,
         /// What the system says.
         source: io::Error,
@@ -29,7 +29,6 @@ pub enum ReadmeError {
     /// No place for the table.
     #[error("{path} was left as it is: it needs the line {BEGIN} once, and the line {END} once after it")]
     Marks {
-        /// Which.
         path: String,
     },
 }

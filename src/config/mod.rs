@@ -45,11 +45,11 @@ fn place(file: &str, line: Option<usize>) -> String {
 
 /// One way in which a configuration is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum Fault {
     /// Neither ours nor Apache's.
     #[error("unknown key {key}{}", suggestion(.nearest.as_deref()))]
     UnknownKey {
-        /// As written.
         key: String,
         /// A known key that differs in few letters.
         nearest: Option<String>,
@@ -57,7 +57,6 @@ pub enum Fault {
     /// The same key with two values.
     #[error("{key} is set here and at line {earlier}; keep one of them")]
     SetTwice {
-        /// The key.
         key: String,
         /// Line of the first.
         earlier: usize,
@@ -68,9 +67,7 @@ pub enum Fault {
     /// The value cannot be read.
     #[error("{key}={value} is not {expected}")]
     BadValue {
-        /// The key.
         key: String,
-        /// As written.
         value: String,
         /// What a value must be, with its unit and range.
         expected: String,
@@ -78,9 +75,7 @@ pub enum Fault {
     /// Apache has it, ringmq has not yet, and to ignore it would promise what is not kept.
     #[error("{key}={value} is not supported by this version of ringmq: {advice}")]
     NotSupported {
-        /// The key.
         key: String,
-        /// As written.
         value: String,
         /// What to do instead.
         advice: &'static str,
@@ -88,13 +83,11 @@ pub enum Fault {
     /// A change online of what is decided at the start.
     #[error("{key} cannot change while the node runs; set it in the file and start the node again")]
     Fixed {
-        /// The key.
         key: String,
     },
     /// A change online of what ringmq does not go by.
     #[error("{key} is a key of Apache's that does nothing here; nothing was changed")]
     DoesNothing {
-        /// The key.
         key: String,
     },
     /// A change online without one.

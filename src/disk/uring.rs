@@ -12,13 +12,13 @@ use thiserror::Error;
 
 /// Why no ring can be made. Each message is one sentence that says what to do.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum UringError {
     /// Switched off for the machine.
     #[error(
         "io_uring is switched off: kernel.io_uring_disabled is {value}; run `sysctl -w kernel.io_uring_disabled=0`"
     )]
     Disabled {
-        /// The sysctl's value.
         value: String,
     },
     /// Refused to this process.
@@ -34,7 +34,6 @@ pub enum UringError {
         "the limit of locked memory is too small for io_uring; set `LimitMEMLOCK=infinity` (systemd), `--ulimit memlock=-1` (Docker) or `ulimit -l unlimited`"
     )]
     Memlock,
-    /// Anything else.
     #[error("io_uring cannot be used: {0}; ringmq needs Linux 5.8 or newer")]
     Other(io::Error),
 }

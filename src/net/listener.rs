@@ -33,11 +33,11 @@ const BIND_TRIES: u32 = 20;
 
 /// A port cannot be had. One sentence that says what to do.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum ListenError {
     /// Taken, or not permitted.
     #[error("cannot listen on {address}: {source}; stop what uses the port or choose another {}", port_use.key())]
     Bind {
-        /// Address and port.
         address: SocketAddr,
         /// What the port is for.
         port_use: PortUse,
@@ -47,7 +47,6 @@ pub enum ListenError {
     /// The port has no room below it for the VIP port.
     #[error("listenPort={port} leaves no room for the VIP port, which is 2 below; choose a port from 3 on")]
     NoRoom {
-        /// The port.
         port: u16,
     },
 }

@@ -65,6 +65,7 @@ pub enum CloseReason {
 
 /// Why bytes cannot be a frame. The connection has lost its place and must be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum FrameError {
     /// The frame is longer than [`FRAME_BYTES_MAX`].
     #[error("frame of {size} bytes is longer than {FRAME_BYTES_MAX}")]
@@ -75,7 +76,6 @@ pub enum FrameError {
     /// The length does not even cover the field that says how long the header is.
     #[error("frame length {length} is shorter than the 4 bytes before the header")]
     TooShort {
-        /// The length field.
         length: u32,
     },
     /// The header would end behind the frame.
@@ -89,7 +89,6 @@ pub enum FrameError {
     /// Neither JSON nor binary.
     #[error("unknown header encoding {found}")]
     UnknownEncoding {
-        /// The encoding byte.
         found: u8,
     },
 }

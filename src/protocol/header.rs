@@ -41,6 +41,7 @@ pub struct Header<'a> {
 
 /// Why bytes are not a header. The connection must be closed: its other frames cannot be trusted either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum HeaderError {
     /// Text is not UTF-8.
     #[error("header is not UTF-8")]
@@ -54,7 +55,6 @@ pub enum HeaderError {
     /// A field that must be a number of 32 bits is none.
     #[error("`{field}` of the header is not a number of 32 bits")]
     Number {
-        /// The field's name.
         field: &'static str,
     },
     /// The header ended within a value.

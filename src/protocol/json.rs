@@ -55,8 +55,8 @@ impl<'a> Object<'a> {
 
 /// Why a text could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum JsonError {
-    /// Not UTF-8.
     #[error("JSON is not UTF-8")]
     NotUtf8,
     /// Not even fastjson's JSON, at this byte.
@@ -71,7 +71,6 @@ pub enum JsonError {
     /// More values than the caller allows.
     #[error("JSON has more than {max} values")]
     TooManyValues {
-        /// The bound.
         max: usize,
     },
 }

@@ -15,34 +15,28 @@ pub enum Placement {
 
 /// Why a placement cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum PlacementError {
     /// Not a number and not a list of `BROKER=NUMBER`.
     #[error("{text} is neither a number of queues nor a list such as broker-a-0=3,broker-a-1=1")]
     Malformed {
-        /// As written.
         text: String,
     },
     /// A number outside the bounds.
     #[error("{queues} queues are not possible; use 1 to {TOPIC_QUEUES_MAX}")]
     Number {
-        /// As written.
         queues: u32,
     },
-    /// Named twice.
     #[error("broker {broker} is named twice; name it once with all its queues")]
     Twice {
-        /// The name.
         broker: String,
     },
     /// Not among the brokers there are.
     #[error("there is no broker {broker}; there are {}", known.join(", "))]
     UnknownBroker {
-        /// The name.
         broker: String,
-        /// Those that exist.
         known: Vec<String>,
     },
-    /// Nowhere to go.
     #[error("there is no broker to place queues on")]
     NoBroker,
 }

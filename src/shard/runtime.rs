@@ -64,6 +64,7 @@ impl ExecutorPlan {
 
 /// Why there is no executor.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum RuntimeError {
     /// io_uring cannot be used at all.
     #[error(transparent)]
@@ -71,7 +72,6 @@ pub enum RuntimeError {
     /// The thread cannot be made.
     #[error("cannot start the thread {name}: {source}")]
     Thread {
-        /// Its name.
         name: String,
         /// What the kernel said.
         source: io::Error,
@@ -81,9 +81,7 @@ pub enum RuntimeError {
         "cannot make the executor {name}: {reason}; if memory cannot be locked, set `LimitMEMLOCK=infinity` (systemd) or `ulimit -l unlimited`"
     )]
     Executor {
-        /// Its name.
         name: String,
-        /// What glommio said.
         reason: String,
     },
     /// The limit of open files is too low for the logs and a few clients.
@@ -91,9 +89,7 @@ pub enum RuntimeError {
         "the limit of open files is {found}, at least {needed} are needed; set `LimitNOFILE=1048576` (systemd), `--ulimit nofile=1048576` (Docker) or `ulimit -Hn`"
     )]
     OpenFiles {
-        /// The limit.
         found: usize,
-        /// What is needed.
         needed: usize,
     },
     /// The limit of locked memory is below what glommio takes at all.
@@ -101,9 +97,7 @@ pub enum RuntimeError {
         "the limit of locked memory is {found} bytes, at least {needed} are needed; set `LimitMEMLOCK=infinity` (systemd), `--ulimit memlock=-1` (Docker) or `ulimit -l unlimited`"
     )]
     Memlock {
-        /// The limit.
         found: u64,
-        /// What is needed.
         needed: u64,
     },
 }

@@ -64,8 +64,8 @@ pub struct ShardReady {
 
 /// Why a shard does not start. One sentence that says what to do.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say what each is")]
 pub enum StartError {
-    /// No executor.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
     /// A port is taken.
@@ -80,15 +80,12 @@ pub enum StartError {
     /// The log cannot be opened safely.
     #[error("the log of {folder} is not opened: {source}")]
     Recovery {
-        /// The shard's folder.
         folder: PathBuf,
-        /// Why.
         source: RecoveryError,
     },
     /// A table is damaged.
     #[error("{path} cannot be read: {reason}; restore it from a backup, or remove it to begin with an empty table")]
     Table {
-        /// The table's file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
@@ -96,21 +93,17 @@ pub enum StartError {
     /// The log is to be opened anew, and what is under way does not end.
     #[error("the log of shard {shard} is to be opened anew, but a write does not end; start the node again")]
     Busy {
-        /// Which shard.
         shard: ShardId,
     },
     /// The log has failed while it was brought to its end.
     #[error("shard {shard} is to begin another life, but its log has failed: {reason}")]
     Failed {
-        /// Which shard.
         shard: ShardId,
-        /// What has failed.
         reason: String,
     },
     /// The shard's thread ended before it was ready.
     #[error("shard {shard} ended while it started")]
     Ended {
-        /// Which shard.
         shard: ShardId,
     },
 }
