@@ -107,16 +107,39 @@ impl Delays {
         self.is_corrected = false;
     }
 
-    /// Takes what a master told to its slave whose log is safe up to `safe`. Whether that is new.
+    /// Takes what a master told to its slave whose log is safe up to `safe`. Whether that changes the table.
     pub(super) fn follow(&mut self, told: DelayOffsets, safe: LogOffset) -> bool {
-        if self.table.offsets == told.offsets && self.table.log_offset == told.log_offset {
+        // The master's log may be ahead, and so is what it calls safe. What is sure for ours is what was told before and has come since.
+        let mut sure = self.table.at(safe).clone();
+        let is_told_before = self.table.offsets == told.offsets && self.table.log_offset == told.log_offset;
+        if !is_told_before {
+            self.keep_until_safe(told.log_offset, told.offsets.clone());
+        }
+        if let Some(offsets) = self.take_safe(safe) {
+            sure = offsets;
+        }
+        if is_told_before && self.table.safe == sure {
             return false;
         }
-        // The master's log may be ahead. What is sure for ours is what was told before and has come since.
-        let is_first = self.table.offsets.is_empty();
-        let known = if is_first { told.safe.clone() } else { self.table.at(safe).clone() };
-        self.table = DelayOffsets { safe: if told.log_offset <= safe { told.offsets.clone() } else { known }, ..told };
+        self.table = DelayOffsets { safe: sure, ..told };
         true
+    }
+
+    /// Positions of a log that reaches to `log_offset`, to be taken when that much is safe.
+    fn keep_until_safe(&mut self, log_offset: LogOffset, offsets: LevelOffsets) {
+        if self.snapshots.len() >= SNAPSHOTS_MAX {
+            self.snapshots.pop_back();
+        }
+        self.snapshots.push_back((log_offset, offsets));
+    }
+
+    /// The newest of the kept positions that hold for a log which is safe up to `safe`.
+    fn take_safe(&mut self, safe: LogOffset) -> Option<LevelOffsets> {
+        let mut newest = None;
+        while self.snapshots.front().is_some_and(|(log_offset, _)| *log_offset <= safe) {
+            newest = self.snapshots.pop_front().map(|(_, offsets)| offsets);
+        }
+        newest
     }
 }
 
@@ -182,11 +205,11 @@ impl Broker {
             ..*draft
         };
         let queue = self.log.queue(SCHEDULE_TOPIC, queue_id);
-        let appended = self.store(now, queue, &draft)?;
+        // Before the message is there: a position that was written for another log ends where the queue does now.
         if !self.delays.jobs.has(queue) {
             self.add_delay_job(level, queue);
         }
-        Ok(appended)
+        self.store(now, queue, &draft)
     }
 
     /// Whether nothing is delivered now. A log that has failed takes no copy any more.
@@ -330,11 +353,8 @@ impl Broker {
     /// Notes the positions for their file if they have moved.
     pub(super) fn note_delay_offsets(&mut self, now: Now) {
         let delays = &mut self.delays;
-        let flushed = self.log.flushed();
-        while let Some((at, _)) = delays.snapshots.front()
-            && *at <= flushed
-        {
-            delays.table.safe = delays.snapshots.pop_front().map(|(_, offsets)| offsets).unwrap_or_default();
+        if let Some(offsets) = delays.take_safe(self.log.flushed()) {
+            delays.table.safe = offsets;
         }
         if !std::mem::take(&mut delays.has_moved) {
             return;
@@ -343,10 +363,7 @@ impl Broker {
         delays.table.offsets = delays.offsets();
         delays.table.log_offset = delays.log_offset();
         delays.table.version = delays.table.version.next(now.unix);
-        if delays.snapshots.len() >= SNAPSHOTS_MAX {
-            delays.snapshots.pop_back();
-        }
-        delays.snapshots.push_back((delays.table.log_offset, delays.table.offsets.clone()));
+        delays.keep_until_safe(delays.table.log_offset, delays.table.offsets.clone());
         self.persistence.change(Table::DelayOffsets);
     }
 }
