@@ -71,6 +71,19 @@ impl ConsumerGroup {
         self.subscriptions.get(topic)
     }
 
+    /// Each client, with the connection on which it was heard last. One that lost its network unseen and came back is a member twice, until
+    /// its old connection has been silent for too long.
+    pub(crate) fn clients(&self) -> impl Iterator<Item = (ConnectionId, &Member)> {
+        let mut newest: BTreeMap<&ClientId, (ConnectionId, &Member)> = BTreeMap::new();
+        for (&connection, member) in &self.members {
+            let known = newest.entry(&member.client).or_insert((connection, member));
+            if member.seen >= known.1.seen {
+                *known = (connection, member);
+            }
+        }
+        newest.into_values()
+    }
+
     /// All subscriptions by topic.
     pub(crate) fn subscriptions(&self) -> impl Iterator<Item = (&TopicName, &Subscription)> {
         self.subscriptions.iter()

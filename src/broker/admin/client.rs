@@ -112,9 +112,9 @@ impl Broker {
         };
         let is_wanted = |member: &Member| request.client_id.is_none_or(|id| id == member.client.as_str());
         let mut callees = Vec::new();
-        for (connection, member) in online.members.iter().filter(|(_, member)| is_wanted(member)) {
+        for (connection, member) in online.clients().filter(|(_, member)| is_wanted(member)) {
             check_version(member, VERSION_WITH_STATUS, "V3_0_7_SNAPSHOT")?;
-            callees.push(callee(request.group, *connection, member)?);
+            callees.push(callee(request.group, connection, member)?);
         }
         if callees.is_empty() {
             self.reply(asked, &Reply::body(&client_offsets(&BTreeMap::new())), out);
@@ -127,8 +127,8 @@ impl Broker {
 
     /// The member of a group that is to be called.
     fn callee(&self, group: &str, client: &str) -> Result<Callee, Refusal> {
-        let members = self.clients.consumer_group(group).map(|online| &online.members);
-        let found = members.and_then(|of| of.iter().find(|(_, member)| member.client.as_str() == client));
+        let online = self.clients.consumer_group(group);
+        let found = online.and_then(|online| online.clients().find(|(_, member)| member.client.as_str() == client));
         let Some((connection, member)) = found else {
             return Err(Refusal::new(
                 ResponseCode::SystemError,
@@ -136,7 +136,7 @@ impl Broker {
             ));
         };
         check_version(member, VERSION_WITH_RELAY, "V3_1_8_SNAPSHOT")?;
-        callee(group, *connection, member)
+        callee(group, connection, member)
     }
 }
 
