@@ -65,8 +65,7 @@ impl Broker {
                     {
                         return Ok(Err(block));
                     }
-                    self.check_in_queue(name, queue, offset)?;
-                    return Ok(Ok([(queue, offset)].into()));
+                    return Ok(Ok([(queue, self.check_in_queue(name, queue, offset)?)].into()));
                 }
                 queue.0..queue.0 + 1
             }
@@ -85,12 +84,13 @@ impl Broker {
         Ok(Ok(offsets))
     }
 
-    fn check_in_queue(&self, topic: &str, queue: QueueId, offset: QueueOffset) -> Result<(), Refusal> {
+    fn check_in_queue(&self, topic: &str, queue: QueueId, offset: i64) -> Result<QueueOffset, Refusal> {
         let bounds = self.log.find_queue(topic, queue).map(|queue| self.log.bounds(queue));
         let (min, max) = bounds.map_or((0, 0), |bounds| (bounds.min.0, bounds.max.0));
         // One beyond the end, as RocketMQ allows: the group then waits for the message after the next.
-        if (min..=max.saturating_add(1)).contains(&offset.0) {
-            return Ok(());
+        let allowed = min..=max.saturating_add(1);
+        if let Some(offset) = u64::try_from(offset).ok().filter(|offset| allowed.contains(offset)) {
+            return Ok(QueueOffset(offset));
         }
         let remark = format!("Target offset {offset} not in consume queue range [{min}-{max}]");
         Err(Refusal::new(ResponseCode::SystemError, remark))

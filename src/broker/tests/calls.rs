@@ -308,3 +308,39 @@ fn clients_are_told_where_the_broker_does_not_set_offsets() {
     let answer = world.reset(asker, &all);
     assert_eq!((answer.code, answer.remark.contains("not online")), (206, true), "{answer:?}");
 }
+
+#[test]
+fn a_client_that_came_back_is_called_where_it_was_heard_last() {
+    let (mut world, asker, before) = world();
+    let again = world.connect();
+    world.wait_ms(1_000);
+    world.heartbeat(again, "cid", "g", "T");
+    let opaque = world.ask_info(asker, "cid");
+    assert!(world.calls(before).is_empty());
+    let call = world.the_call(again);
+    world.answer_call(again, call.opaque, &Reply::body(b"info"));
+    assert_eq!(world.answer(asker, opaque).map(|answer| answer.code), Some(0));
+    // The old connection was alive all the time: it counts again when it speaks.
+    world.wait_ms(1_000);
+    world.heartbeat(before, "cid", "g", "T");
+    let opaque = world.ask(asker, STATUS, &[("group", "g"), ("topic", "T"), ("clientAddr", "")], b"");
+    world.run();
+    assert!(world.calls(again).is_empty(), "one answer a client is enough");
+    let call = world.the_call(before);
+    world.answer_call(before, call.opaque, &Reply::body(br#"{"messageQueueTable":{}}"#));
+    assert!(world.answer(asker, opaque).is_some());
+}
+
+#[test]
+fn an_offset_that_no_queue_has_is_refused_and_does_not_let_the_time_decide() {
+    let (mut world, asker, client) = world();
+    world.commit(client, "0", "3");
+    for (offset, said) in [("-5", "Target offset -5 not in consume queue range [0-5]"), ("7", "[0-5]")] {
+        let answer = world.reset(asker, &[("queueId", "0"), ("offset", offset), ("timestamp", "0")]);
+        assert!(answer.code == 1 && answer.remark.contains(said), "{answer:?}");
+    }
+    assert_eq!(world.committed(client, "0"), 3);
+    // -1 is none.
+    assert_eq!(world.reset(asker, &[("queueId", "0"), ("offset", "-1"), ("timestamp", "0")]).code, 0);
+    assert_eq!(world.committed(client, "0"), 0);
+}

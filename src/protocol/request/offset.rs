@@ -184,6 +184,9 @@ impl<'a> SearchOffsetRequest<'a> {
     }
 }
 
+/// What clients say for no offset.
+const NO_OFFSET: i64 = -1;
+
 /// 222: a group shall go to another place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResetOffsetRequest<'a> {
@@ -193,8 +196,8 @@ pub struct ResetOffsetRequest<'a> {
     pub topic: &'a str,
     /// One queue, or none for all of them.
     pub queue_id: Option<QueueId>,
-    /// Where to, if said as an offset.
-    pub offset: Option<QueueOffset>,
+    /// Where to, if said as an offset. One that no queue has is refused and does not let the time decide.
+    pub offset: Option<i64>,
     /// Where to, if said as a time; -1 is the newest message.
     pub timestamp: UnixMs,
     /// Also forward, not only back.
@@ -212,7 +215,7 @@ impl<'a> ResetOffsetRequest<'a> {
             group: fields.text("group")?,
             topic: fields.text("topic")?,
             queue_id: fields.optional_number::<i32>("queueId").and_then(|id| u32::try_from(id).ok()).map(QueueId),
-            offset: fields.optional_number::<i64>("offset").and_then(|at| u64::try_from(at).ok()).map(QueueOffset),
+            offset: fields.optional_number::<i64>("offset").filter(|at| *at != NO_OFFSET),
             timestamp: UnixMs(fields.number("timestamp")?),
             force: fields.optional_text("isForce").is_some_and(is_true),
         })
