@@ -3,6 +3,7 @@
 //! Source: RocketMQ `ClientManageProcessor`, `ConsumerManager`, `DefaultConsumerIdsChangeListener`.
 
 use super::client::{Member, NotKept};
+use super::topic::subscribers_flag;
 use super::{Asked, Broker, Handled, Output, Refusal};
 use crate::limits::CLIENT_ID_BYTES_MAX;
 use crate::model::{ClientId, GroupName, Now};
@@ -101,7 +102,7 @@ impl Broker {
             return None;
         }
         let mut config = TopicConfig::new(&name, queues);
-        config.sys_flag = i32::from(data.unit_mode);
+        config.sys_flag = subscribers_flag(data.unit_mode);
         config.order = data
             .subscriptions
             .iter()

@@ -398,6 +398,7 @@ impl Broker {
         now: Now,
         name: &str,
         queues: u32,
+        sys_flag: i32,
         out: &mut Output,
     ) -> Result<Option<Ticket>, Refusal> {
         if let Some(topic) = self.topics.get_mut(name) {
@@ -405,7 +406,9 @@ impl Broker {
             return Ok(topic.ticket);
         }
         check_topic(name)?;
-        self.create_topics(now, vec![TopicConfig::new(name, queues)], false, out)
+        let mut config = TopicConfig::new(name, queues);
+        config.sys_flag = sys_flag;
+        self.create_topics(now, vec![config], false, out)
     }
 
     fn ensure_topic_of_sibling(&mut self, now: Now, ticket: u64, config: TopicConfig, out: &mut Output) {

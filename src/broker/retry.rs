@@ -6,6 +6,7 @@
 use bytes::BytesMut;
 
 use super::ack::{Promise, Ticket};
+use super::topic::subscribers_flag;
 use super::{Asked, Broker, Handled, Output, Refusal, topic};
 use crate::log::RecordRead;
 use crate::model::{LogOffset, QueueId};
@@ -45,7 +46,8 @@ impl Broker {
         }
         // Before anything is known of the message, as RocketMQ does: tools look for a group by this topic.
         let retry = retry_topic(request.group);
-        let ticket = self.ensure_plain_topic(asked.now, &retry, retry_queues, out)?;
+        let ticket =
+            self.ensure_plain_topic(asked.now, &retry, retry_queues, subscribers_flag(request.unit_mode), out)?;
         if self.topics.get(&retry).is_some_and(|topic| topic.config.perm & topic::perm::WRITE == 0) {
             let remark = format!("the topic[{retry}] sending message is forbidden");
             return Err(Refusal::new(ResponseCode::NoPermission, remark));
@@ -82,7 +84,7 @@ impl Broker {
         let is_given_up = view.reconsume_times >= times_max || request.delay_level < 0;
         let name = if is_given_up { dlq_topic(request.group) } else { retry_topic(request.group) };
         if is_given_up {
-            ticket = self.ensure_plain_topic(asked.now, &name, 1, out)?.or(ticket);
+            ticket = self.ensure_plain_topic(asked.now, &name, 1, 0, out)?.or(ticket);
         }
         let level = match request.delay_level {
             _ if is_given_up => 0,

@@ -229,7 +229,7 @@ impl Broker {
         let is_orderly = self.locks.is_orderly(asked.now.mono, group);
         if request.reconsume_times > times_max || is_orderly {
             let name = dlq_topic(group);
-            destination.ticket = self.ensure_plain_topic(asked.now, &name, 1, out)?;
+            destination.ticket = self.ensure_plain_topic(asked.now, &name, 1, 0, out)?;
             destination.queue_id = QueueId(0);
             destination.queue = self.log.queue(&name, QueueId(0));
             destination.renamed = Some(name);

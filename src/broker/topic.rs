@@ -194,6 +194,12 @@ impl Topics {
     }
 }
 
+/// The flags of a retry topic: whether its group runs in unit mode. Source: RocketMQ `TopicSysFlag.buildSysFlag(false, unitMode)`.
+#[must_use]
+pub(crate) fn subscribers_flag(unit_mode: bool) -> i32 {
+    i32::from(unit_mode) << 1
+}
+
 /// The settings of a topic with this many queues and this permission.
 #[must_use]
 pub(crate) fn plain_config(name: &str, queues: u32, perm: u32) -> TopicConfig {
