@@ -77,7 +77,7 @@ use self::topic::Topics;
 use crate::letter::{CONTROL_TICKET_MIN, ToControl};
 use crate::log::{BlockId, DiskUsage, Log, QueueIndex};
 use crate::metrics::{Counters, Mornings, Rates, Stages};
-use crate::model::{ConnectionId, LinkId, MonoNs, Now};
+use crate::model::{ConnectionId, LinkId, LogOffset, MonoNs, Now};
 use crate::protocol::body::{self, BodyError, TopicConfig};
 use crate::protocol::code::{Language, ResponseCode};
 use crate::protocol::frame::{Encoding, RawFrame};
@@ -175,8 +175,8 @@ pub struct Broker {
     started: Now,
     last_expiry_scan: MonoNs,
     last_offsets_write: MonoNs,
-    /// Of a slave: queues of the log that were looked at for topics that the master did not live to tell.
-    adopted_queues: usize,
+    /// Of a slave: how far the log was looked through for topics that the master did not live to tell.
+    adopted_until: LogOffset,
     next_queue: u32,
     next_opaque: i32,
     unique_counter: u16,
@@ -285,7 +285,7 @@ impl Broker {
             started: Now::default(),
             last_expiry_scan: MonoNs(0),
             last_offsets_write: MonoNs(0),
-            adopted_queues: 0,
+            adopted_until: LogOffset(0),
             next_queue: 0,
             next_opaque: 0,
             unique_counter: 0,

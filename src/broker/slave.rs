@@ -2,7 +2,8 @@
 //!
 //! A slave's tables are its master's. Consumers commit to it only while their route has no master; these commits are kept, told to a master
 //! that starts (43 with `keptOnly`), and given back to one that has returned without asking (15). Source of codes and remarks: RocketMQ
-//! `SendMessageProcessor.rejectRequest`, `AdminBrokerProcessor.validateSlave`, `SlaveSynchronize`.
+//! `SendMessageProcessor.rejectRequest`, `SlaveSynchronize`, and of 4.9 and 5.0 `AdminBrokerProcessor.validateSlave`: later ones accept what the
+//! next table of the master undoes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -98,17 +99,17 @@ impl Broker {
     /// A master may be lost a moment after it made a topic: its messages are here, its settings are not. They are guessed from the log, so
     /// that consumers can read on; the master's own replace them when it returns.
     pub(super) fn adopt_topics(&mut self, now: Now, out: &mut Output) {
-        if !self.is_slave() || self.log.queue_count() == self.adopted_queues || self.follows_master() {
+        if !self.is_slave() || self.log.appended() == self.adopted_until || self.follows_master() {
             return;
         }
         self.adopt_missing_topics(now, out);
     }
 
-    /// Makes the topics that the log has and the table has not.
+    /// Makes the topics that the log has messages of and the table does not know.
     pub(super) fn adopt_missing_topics(&mut self, now: Now, out: &mut Output) {
-        self.adopted_queues = self.log.queue_count();
+        self.adopted_until = self.log.appended();
         let mut missing: BTreeMap<TopicName, u32> = BTreeMap::new();
-        for (topic, queue) in self.log.queue_names().filter(|(topic, _)| self.topics.get(topic.as_str()).is_none()) {
+        for (topic, queue) in self.log.filled_queues().filter(|(topic, _)| self.topics.get(topic.as_str()).is_none()) {
             let count = missing.entry(topic.clone()).or_default();
             *count = queue.0.saturating_add(1).max(*count);
         }

@@ -214,16 +214,11 @@ impl Log {
         &self.settings.delay_levels
     }
 
-    /// How many queues there ever were: a number that changes when there is a new one.
-    #[must_use]
-    pub fn queue_count(&self) -> usize {
-        self.queues.list.len()
-    }
-
-    /// Every queue that the log has messages of, or was asked for: topic and number.
-    pub(crate) fn queue_names(&self) -> impl Iterator<Item = (&TopicName, QueueId)> {
-        let named = self.queues.list.iter().map(|queue| (&queue.topic, queue.queue_id));
-        named.filter(|(topic, queue_id)| self.queues.find(topic.as_str(), *queue_id).is_some())
+    /// Every queue that holds a message: topic and number. Those of a removed topic hold none.
+    pub(crate) fn filled_queues(&self) -> impl Iterator<Item = (&TopicName, QueueId)> {
+        let start = self.start();
+        let filled = self.queues.list.iter().filter(move |queue| queue.min(start) < queue.next());
+        filled.map(|queue| (&queue.topic, queue.queue_id))
     }
 
     /// First offset of the log.

@@ -182,3 +182,20 @@ fn a_slave_without_a_master_serves_and_corrects_nobody() {
         assert_eq!(fields, (19, 1, expected), "from {from}");
     }
 }
+
+#[test]
+fn of_topics_that_its_master_did_not_tell_a_slave_adopts_those_with_messages() {
+    let mut world = World::new();
+    let c = world.connect();
+    for topic in ["T", "U"] {
+        world.make_topic(topic, 1);
+        assert_eq!(world.send(c, topic, 0, "", "x").code, 0);
+    }
+    assert_eq!(world.call(c, RequestCode::DeleteTopicInBroker, &[("topic", "T")], b"").code, 0);
+    world.live_again(life(Role::Slave), Default::default());
+    world.tell_topics(&[], 7);
+    assert!(world.broker.topics.get("U").is_none());
+    world.advance(5_000);
+    assert!(world.broker.topics.get("U").is_some(), "it lives in the log alone");
+    assert!(world.broker.topics.get("T").is_none(), "it was removed");
+}
