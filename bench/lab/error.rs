@@ -44,9 +44,7 @@ pub enum LabError {
     Silent(ProbeError),
     /// A name server without brokers.
     #[error("the name server {name_server} knows no master; start a broker with namesrvAddr={name_server}")]
-    NoMaster {
-        name_server: String,
-    },
+    NoMaster { name_server: String },
     /// A load does not begin.
     #[error("{subject}: {source}{advice}")]
     Load {

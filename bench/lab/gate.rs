@@ -19,25 +19,15 @@ const WATCHED: [Figure; 2] = [Figure::Rate, Figure::P99_9];
 pub enum GateError {
     /// Its experiment was cut short.
     #[error("{path} is incomplete ({ended}): no gate on part of an experiment; measure again")]
-    Incomplete {
-        path: String,
-        ended: String,
-    },
+    Incomplete { path: String, ended: String },
     /// Its figures are those of a debug build.
     #[error("{path} is of a debug build: its figures say nothing; build with --release and measure again")]
-    Debug {
-        path: String,
-    },
+    Debug { path: String },
     /// One round has no noise.
     #[error("{path} has one round of {what}: nobody knows its noise; measure at least 3 rounds")]
-    OneRound {
-        path: String,
-        what: String,
-    },
+    OneRound { path: String, what: String },
     #[error("{path} and its baseline share no subject under the same load; measure the same scenario")]
-    NothingShared {
-        path: String,
-    },
+    NothingShared { path: String },
 }
 
 /// One figure of one load on one subject, then and now.

@@ -337,17 +337,11 @@ pub enum ResultsError {
         source: std::io::Error,
     },
     #[error("{path} is no file of ringmq-bench results: {reason}")]
-    Content {
-        path: String,
-        reason: String,
-    },
+    Content { path: String, reason: String },
     #[error(
         "{path} is of layout {found}, this ringmq-bench reads layout {FORMAT}; read it with the version that wrote it"
     )]
-    Format {
-        path: String,
-        found: u32,
-    },
+    Format { path: String, found: u32 },
 }
 
 impl Results {

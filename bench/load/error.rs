@@ -35,16 +35,10 @@ pub enum LoadError {
     },
     /// The reply to a request of the preparation lacks a field.
     #[error("{target} answers the {request} request without {field}")]
-    FieldMissing {
-        target: SocketAddr,
-        request: &'static str,
-        field: &'static str,
-    },
+    FieldMissing { target: SocketAddr, request: &'static str, field: &'static str },
     /// The broker closed a connection.
     #[error("{target} closed a connection in mid-run")]
-    Closed {
-        target: SocketAddr,
-    },
+    Closed { target: SocketAddr },
     #[error("a connection to {target} broke in mid-run: {source}")]
     Broken {
         target: SocketAddr,

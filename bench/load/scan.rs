@@ -26,9 +26,7 @@ pub enum WireError {
     },
     /// `code`, `opaque` or `flag` is missing or no number, or the header is neither JSON nor binary.
     #[error("a header of {header_bytes} B that does not decode")]
-    Header {
-        header_bytes: usize,
-    },
+    Header { header_bytes: usize },
 }
 
 /// One whole frame, borrowed from the bytes received.

@@ -296,21 +296,12 @@ pub enum SettingsError {
     Contradiction(&'static str),
     /// A number out of its bounds.
     #[error("{option} {value} is out of range: it takes {min} to {max}")]
-    OutOfRange {
-        option: &'static str,
-        value: u64,
-        min: u64,
-        max: u64,
-    },
+    OutOfRange { option: &'static str, value: u64, min: u64, max: u64 },
     #[error("--size '{text}' is neither a number of bytes nor SIZE:SHARE,SIZE:SHARE with at most {SIZES_MAX} sizes")]
-    Sizes {
-        text: String,
-    },
+    Sizes { text: String },
     /// A topic that brokers refuse.
     #[error("topic '{topic}' is no topic name: 1 to 120 of letters, digits, %, |, - and _")]
-    Topic {
-        topic: String,
-    },
+    Topic { topic: String },
     #[error("target '{target}' is no address: {reason}")]
     Target {
         target: String,
@@ -318,18 +309,13 @@ pub enum SettingsError {
         reason: String,
     },
     #[error("target {target} is not on this machine; add --allow-remote if you may put load on it")]
-    Remote {
-        target: SocketAddr,
-    },
+    Remote { target: SocketAddr },
     /// Nothing would be measured.
     #[error("--duration must be longer than zero")]
     NoDuration,
     /// A broker would get nothing.
     #[error("{connections} connections cannot reach {targets} targets: at least one each")]
-    FewConnections {
-        connections: usize,
-        targets: usize,
-    },
+    FewConnections { connections: usize, targets: usize },
 }
 
 impl Settings {

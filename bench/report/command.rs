@@ -116,16 +116,10 @@ pub enum ReportError {
     #[error(transparent)]
     Results(#[from] ResultsError),
     #[error("{path} has no runs ({ended}): there is nothing to report; measure again")]
-    NoRuns {
-        path: String,
-        ended: String,
-    },
+    NoRuns { path: String, ended: String },
     /// A histogram in it.
     #[error("{path} is damaged: {source}; measure again, or take it from a backup")]
-    Damaged {
-        path: String,
-        source: Damaged,
-    },
+    Damaged { path: String, source: Damaged },
     /// A place that takes no files.
     #[error("cannot write {path}: {source}")]
     Write {

@@ -28,9 +28,7 @@ pub enum ReadmeError {
     },
     /// No place for the table.
     #[error("{path} was left as it is: it needs the line {BEGIN} once, and the line {END} once after it")]
-    Marks {
-        path: String,
-    },
+    Marks { path: String },
 }
 
 /// Results with the picture that stands for them.

@@ -301,7 +301,7 @@ impl Broker {
     /// # Errors
     /// There is no room now, or not enough replicas.
     fn deliver(&mut self, now: Now, record: &[u8]) -> Result<(), NotStored> {
-        let Ok(view) = RecordView::decode(record, None, Check::Shape) else { return Ok(()) };
+        let view = RecordView::decode(record, None, Check::Shape).expect("the log has read it as a record");
         let read = Properties::new(view.properties);
         let (topic, queue_id) = (read.get(property::REAL_TOPIC), read.get(property::REAL_QUEUE_ID));
         let queue_id = queue_id.and_then(|text| text.parse::<u32>().ok()).filter(|id| *id < TOPIC_QUEUES_MAX);

@@ -82,14 +82,10 @@ pub enum Fault {
     },
     /// A change online of what is decided at the start.
     #[error("{key} cannot change while the node runs; set it in the file and start the node again")]
-    Fixed {
-        key: String,
-    },
+    Fixed { key: String },
     /// A change online of what ringmq does not go by.
     #[error("{key} is a key of Apache's that does nothing here; nothing was changed")]
-    DoesNothing {
-        key: String,
-    },
+    DoesNothing { key: String },
     /// A change online without one.
     #[error("no setting is named; send lines of KEY=VALUE")]
     Nothing,

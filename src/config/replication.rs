@@ -147,7 +147,7 @@ pub(super) const TABLE: &[Setting<NodeConfig>] = &[
         |c| c.replication.in_sync_replicas.to_string()
     )),
     online(setting!("minInSyncReplicas", "1", replication.min_in_sync_replicas in 1..=REPLICAS_MAX, "",
-        "With fewer replicas in sync, the master among them, SYNC_MASTER refuses sends before it stores them.")),
+        "With fewer replicas in sync, the master among them, SYNC_MASTER refuses sends before it stores them, and delayed messages and retries wait in their levels.")),
     online(setting!("slaveTimeout", "3000", replication.slave_wait_ms in 1..=600_000, "of ms ",
         "Milliseconds after which a send that waits for slaves is answered FLUSH_SLAVE_TIMEOUT: stored here, but maybe not there.")),
     setting!(

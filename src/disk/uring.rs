@@ -18,9 +18,7 @@ pub enum UringError {
     #[error(
         "io_uring is switched off: kernel.io_uring_disabled is {value}; run `sysctl -w kernel.io_uring_disabled=0`"
     )]
-    Disabled {
-        value: String,
-    },
+    Disabled { value: String },
     /// Refused to this process.
     #[error(
         "io_uring is not permitted to this process, most likely by a container's seccomp profile; allow io_uring_setup, io_uring_enter and io_uring_register there (Docker: --security-opt seccomp=unconfined or a profile of your own)"

@@ -46,9 +46,7 @@ pub enum ListenError {
     },
     /// The port has no room below it for the VIP port.
     #[error("listenPort={port} leaves no room for the VIP port, which is 2 below; choose a port from 3 on")]
-    NoRoom {
-        port: u16,
-    },
+    NoRoom { port: u16 },
 }
 
 /// What a port is for.

@@ -201,7 +201,8 @@ request_codes! {
     LockBatchMq = 41, "LOCK_BATCH_MQ", T1, Broker(Answers), Works, Cheap, [Group: Sub, Topic: Sub], "";
     UnlockBatchMq = 42, "UNLOCK_BATCH_MQ", T1, Broker(Answers), Works, Cheap, [Group: Sub, Topic: Sub], "";
     GetAllConsumerOffset = 43, "GET_ALL_CONSUMER_OFFSET", T3, Broker(Answers), Works, Large, [Cluster: Get], "";
-    GetAllDelayOffset = 45, "GET_ALL_DELAY_OFFSET", T3, Broker(Answers), Works, Large, [Cluster: Get], "";
+    GetAllDelayOffset = 45, "GET_ALL_DELAY_OFFSET", T3, Broker(Answers), Works, Large, [Cluster: Get],
+        "a delayOffset.json that cannot be read stops the start, and its .bak is not taken by itself";
     CheckClientConfig = 46, "CHECK_CLIENT_CONFIG", T1, Broker(Answers), NotYet, Cheap, [Group: Sub, Topic: Sub], "";
     UpdateAndCreateAclConfig = 50, "UPDATE_AND_CREATE_ACL_CONFIG", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "ACL 1.0, removed in RocketMQ 5.3.1";
     DeleteAclConfig = 51, "DELETE_ACL_CONFIG", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "ACL 1.0, removed in RocketMQ 5.3.1";
@@ -250,10 +251,10 @@ request_codes! {
     GetUnitTopicList = 311, "GET_UNIT_TOPIC_LIST", T2, NameServer, Works, Large, [Topic: List], "";
     GetHasUnitSubTopicList = 312, "GET_HAS_UNIT_SUB_TOPIC_LIST", T2, NameServer, Works, Large, [Topic: List], "";
     GetHasUnitSubUnunitTopicList = 313, "GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST", T2, NameServer, Works, Large, [Topic: List], "";
-    CloneGroupOffset = 314, "CLONE_GROUP_OFFSET", T2, Broker(Refuses), NotYet, Scan, [Topic: Update, Group: Update], "";
+    CloneGroupOffset = 314, "CLONE_GROUP_OFFSET", T2, Broker(Answers), NotYet, Scan, [Topic: Update, Group: Update], "";
     ViewBrokerStatsData = 315, "VIEW_BROKER_STATS_DATA", T2, Broker(Answers), Partly, Cheap, [Cluster: Get],
-        "of topics, groups and the broker: put, got, sent back; none by queue, none of latency";
-    CleanUnusedTopic = 316, "CLEAN_UNUSED_TOPIC", T2, Broker(Refuses), NotYet, Scan, [Cluster: Update], "";
+        "of topics, groups and the broker: put, got, sent back; none by queue, none of latency, none of SCHEDULE_CONSUMER";
+    CleanUnusedTopic = 316, "CLEAN_UNUSED_TOPIC", T2, Broker(Answers), NotYet, Scan, [Cluster: Update], "";
     GetBrokerConsumeStats = 317, "GET_BROKER_CONSUME_STATS", T2, Broker(Answers), NotYet, Large, [Cluster: Get], "";
     UpdateNamesrvConfig = 318, "UPDATE_NAMESRV_CONFIG", T2, NameServer, Partly, Cheap, [Cluster: Update], "until the next start; files are not written";
     GetNamesrvConfig = 319, "GET_NAMESRV_CONFIG", T2, NameServer, Works, Cheap, [Cluster: Get], "";
@@ -261,8 +262,8 @@ request_codes! {
     QueryConsumeQueue = 321, "QUERY_CONSUME_QUEUE", T2, Broker(Answers), NotYet, Scan, [Topic: Get, Group: Get], "";
     QueryDataVersion = 322, "QUERY_DATA_VERSION", T1, NameServer, Works, Cheap, [Cluster: Get], "";
     ResumeCheckHalfMessage = 323, "RESUME_CHECK_HALF_MESSAGE", T2, Broker(Refuses), NotYet, Cheap, [Topic: Update], "";
-    SendReplyMessage = 324, "SEND_REPLY_MESSAGE", T1, Broker(Busy), NotYet, Cheap, [Topic: Pub], "";
-    SendReplyMessageV2 = 325, "SEND_REPLY_MESSAGE_V2", T1, Broker(Busy), NotYet, Cheap, [Topic: Pub], "";
+    SendReplyMessage = 324, "SEND_REPLY_MESSAGE", T1, Broker(Answers), NotYet, Cheap, [Topic: Pub], "";
+    SendReplyMessageV2 = 325, "SEND_REPLY_MESSAGE_V2", T1, Broker(Answers), NotYet, Cheap, [Topic: Pub], "";
     PushReplyMessageToClient = 326, "PUSH_REPLY_MESSAGE_TO_CLIENT", T1, Client, NotYet, Cheap, [], "sent to producers";
     AddWritePermOfBroker = 327, "ADD_WRITE_PERM_OF_BROKER", T2, NameServer, Works, Cheap, [Cluster: Update], "";
     GetAllProducerInfo = 328, "GET_ALL_PRODUCER_INFO", T2, Broker(Answers), Works, Large, [Cluster: Get], "";
@@ -271,7 +272,7 @@ request_codes! {
     QuerySubscriptionByConsumer = 345, "QUERY_SUBSCRIPTION_BY_CONSUMER", T2, Broker(Answers), NotYet, Cheap, [Topic: Get, Group: Get], "";
     GetTopicConfig = 351, "GET_TOPIC_CONFIG", T2, Broker(Answers), Works, Cheap, [Topic: Get], "";
     GetSubscriptiongroupConfig = 352, "GET_SUBSCRIPTIONGROUP_CONFIG", T2, Broker(Answers), Works, Cheap, [Group: Get], "";
-    UpdateAndGetGroupForbidden = 353, "UPDATE_AND_GET_GROUP_FORBIDDEN", T2, Broker(Refuses), NotYet, Cheap, [Topic: Update, Group: Update], "";
+    UpdateAndGetGroupForbidden = 353, "UPDATE_AND_GET_GROUP_FORBIDDEN", T2, Broker(Answers), NotYet, Cheap, [Topic: Update, Group: Update], "";
     CheckRocksdbCqWriteProgress = 354, "CHECK_ROCKSDB_CQ_WRITE_PROGRESS", T3, Broker(Answers), NotYet, Scan, [Topic: Get], "";
     ExportRocksdbConfigToJson = 355, "EXPORT_ROCKSDB_CONFIG_TO_JSON", T3, Broker(Answers), NotYet, Scan, [Cluster: Get], "";
     LitePullMessage = 361, "LITE_PULL_MESSAGE", T1, Broker(Answers), Partly, Cheap, [Topic: Sub, Group: Sub], "tag filters; SQL92 is not there";
@@ -508,7 +509,8 @@ mod tests {
              Made from the table in `code.rs`; a test holds the two equal. A request that is `not yet` there, or unknown,\n\
              is answered with code 3 (`REQUEST_CODE_NOT_SUPPORTED`), a oneway one is dropped. Tier 0 is basic produce and\n\
              consume, 1 full messaging, 2 administration, 3 high availability and the rare. A slave answers (`yes`), says that\n\
-             it is busy (2), refuses (1), or is not available (11). `needs` are the rights that access control will ask for,\n\
+             it is busy (2), refuses (1; RocketMQ 5.1 and later accept there what the next table of the master undoes), or is not\n\
+             available (11). `needs` are the rights that access control will ask for,\n\
              `cost` what quotas will count.\n\n\
              | code | name | tier | asked of | slave | status | cost | needs | note |\n\
              |---|---|---|---|---|---|---|---|---|\n",

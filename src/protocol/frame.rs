@@ -75,9 +75,7 @@ pub enum FrameError {
     },
     /// The length does not even cover the field that says how long the header is.
     #[error("frame length {length} is shorter than the 4 bytes before the header")]
-    TooShort {
-        length: u32,
-    },
+    TooShort { length: u32 },
     /// The header would end behind the frame.
     #[error("header of {header} bytes does not fit a frame length of {length}")]
     HeaderBeyondFrame {
@@ -88,9 +86,7 @@ pub enum FrameError {
     },
     /// Neither JSON nor binary.
     #[error("unknown header encoding {found}")]
-    UnknownEncoding {
-        found: u8,
-    },
+    UnknownEncoding { found: u8 },
 }
 
 /// The first frame of `received`, or `None` if more bytes are needed.

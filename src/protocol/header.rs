@@ -54,9 +54,7 @@ pub enum HeaderError {
     },
     /// A field that must be a number of 32 bits is none.
     #[error("`{field}` of the header is not a number of 32 bits")]
-    Number {
-        field: &'static str,
-    },
+    Number { field: &'static str },
     /// The header ended within a value.
     #[error("header ends within a value")]
     Ended,

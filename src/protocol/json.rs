@@ -70,7 +70,5 @@ pub enum JsonError {
     TooDeep,
     /// More values than the caller allows.
     #[error("JSON has more than {max} values")]
-    TooManyValues {
-        max: usize,
-    },
+    TooManyValues { max: usize },
 }

@@ -19,24 +19,15 @@ pub enum Placement {
 pub enum PlacementError {
     /// Not a number and not a list of `BROKER=NUMBER`.
     #[error("{text} is neither a number of queues nor a list such as broker-a-0=3,broker-a-1=1")]
-    Malformed {
-        text: String,
-    },
+    Malformed { text: String },
     /// A number outside the bounds.
     #[error("{queues} queues are not possible; use 1 to {TOPIC_QUEUES_MAX}")]
-    Number {
-        queues: u32,
-    },
+    Number { queues: u32 },
     #[error("broker {broker} is named twice; name it once with all its queues")]
-    Twice {
-        broker: String,
-    },
+    Twice { broker: String },
     /// Not among the brokers there are.
     #[error("there is no broker {broker}; there are {}", known.join(", "))]
-    UnknownBroker {
-        broker: String,
-        known: Vec<String>,
-    },
+    UnknownBroker { broker: String, known: Vec<String> },
     #[error("there is no broker to place queues on")]
     NoBroker,
 }

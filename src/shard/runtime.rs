@@ -80,26 +80,17 @@ pub enum RuntimeError {
     #[error(
         "cannot make the executor {name}: {reason}; if memory cannot be locked, set `LimitMEMLOCK=infinity` (systemd) or `ulimit -l unlimited`"
     )]
-    Executor {
-        name: String,
-        reason: String,
-    },
+    Executor { name: String, reason: String },
     /// The limit of open files is too low for the logs and a few clients.
     #[error(
         "the limit of open files is {found}, at least {needed} are needed; set `LimitNOFILE=1048576` (systemd), `--ulimit nofile=1048576` (Docker) or `ulimit -Hn`"
     )]
-    OpenFiles {
-        found: usize,
-        needed: usize,
-    },
+    OpenFiles { found: usize, needed: usize },
     /// The limit of locked memory is below what glommio takes at all.
     #[error(
         "the limit of locked memory is {found} bytes, at least {needed} are needed; set `LimitMEMLOCK=infinity` (systemd), `--ulimit memlock=-1` (Docker) or `ulimit -l unlimited`"
     )]
-    Memlock {
-        found: u64,
-        needed: u64,
-    },
+    Memlock { found: u64, needed: u64 },
 }
 
 /// The task queues of a shard. What is not named here runs in the request queue's peer, glommio's default queue.

@@ -79,10 +79,7 @@ pub enum StartError {
     Tail(#[from] TailError),
     /// The log cannot be opened safely.
     #[error("the log of {folder} is not opened: {source}")]
-    Recovery {
-        folder: PathBuf,
-        source: RecoveryError,
-    },
+    Recovery { folder: PathBuf, source: RecoveryError },
     /// A table is damaged.
     #[error("{path} cannot be read: {reason}; restore it from a backup, or remove it to begin with an empty table")]
     Table {
@@ -92,20 +89,13 @@ pub enum StartError {
     },
     /// The log is to be opened anew, and what is under way does not end.
     #[error("the log of shard {shard} is to be opened anew, but a write does not end; start the node again")]
-    Busy {
-        shard: ShardId,
-    },
+    Busy { shard: ShardId },
     /// The log has failed while it was brought to its end.
     #[error("shard {shard} is to begin another life, but its log has failed: {reason}")]
-    Failed {
-        shard: ShardId,
-        reason: String,
-    },
+    Failed { shard: ShardId, reason: String },
     /// The shard's thread ended before it was ready.
     #[error("shard {shard} ended while it started")]
-    Ended {
-        shard: ShardId,
-    },
+    Ended { shard: ShardId },
 }
 
 /// A shard's thread.

@@ -21,7 +21,8 @@ impl Broker {
         info.set("runtime", uptime_text(asked.now.mono.ms_since(self.started.mono)));
         info.set("brokerVersion", VERSION);
         info.set("brokerVersionDesc", VERSION_NAME);
-        info.set("brokerActive", self.log.failure().is_none());
+        // RocketMQ: whether this broker does what only one of a group may, as the delivery of delayed messages.
+        info.set("brokerActive", !self.is_slave() && self.log.failure().is_none());
         info.set("putMessageTimesTotal", counters.put_count);
         info.set("putMessageFailedTimes", counters.put_failed_count);
         info.set("putMessageSizeTotal", counters.put_bytes);
@@ -78,9 +79,7 @@ impl Broker {
         info.set("consumeQueueDiskRatio", format!("{ratio:.4}"));
         let free = disk.total_bytes.saturating_sub(disk.used_bytes);
         info.set("commitLogDirCapacity", crate::protocol::body::capacity_text(disk.total_bytes, free));
-        if let Some(oldest) = self.log.earliest_time() {
-            info.set("earliestMessageTimeStamp", oldest.0);
-        }
+        info.set("earliestMessageTimeStamp", self.log.earliest_time().map_or(-1, |oldest| oldest.0));
     }
 
     /// How far each delay level is, and how far its queue. Source: `ScheduleMessageService.buildRunningStats`. A level that stands still says
