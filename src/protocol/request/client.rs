@@ -6,7 +6,7 @@ use crate::header::Header;
 /// 35: a client leaves its groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnregisterClientRequest<'a> {
-    /// The client.
+    /// `clientID`.
     pub client_id: &'a str,
     /// The group that it no longer produces for.
     pub producer_group: Option<&'a str>,
@@ -32,7 +32,7 @@ impl<'a> UnregisterClientRequest<'a> {
 /// 38: the members of a consumer group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumerListRequest<'a> {
-    /// The group.
+    /// `consumerGroup`.
     pub group: &'a str,
 }
 
@@ -74,9 +74,9 @@ impl<'a> ConnectionsRequest<'a> {
 /// 307: what one client says of itself. The broker asks it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunningInfoRequest<'a> {
-    /// The client's group.
+    /// The client's group (`consumerGroup`).
     pub group: &'a str,
-    /// The client.
+    /// `clientId`.
     pub client_id: &'a str,
     /// Whether it is to tell the stacks of its threads, as it was asked: passed on.
     pub jstack: Option<&'a str>,
@@ -100,7 +100,7 @@ impl<'a> RunningInfoRequest<'a> {
 /// 309: one client is to consume one message now. The broker sends it there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumeDirectlyRequest<'a> {
-    /// The client's group.
+    /// The client's group (`consumerGroup`).
     pub group: &'a str,
     /// The client. RocketMQ's header lets it out, but nobody is asked without it.
     pub client_id: &'a str,
@@ -129,9 +129,9 @@ impl<'a> ConsumeDirectlyRequest<'a> {
 /// 223: where the clients of a group stand in a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumerStatusRequest<'a> {
-    /// The topic.
+    /// `topic`.
     pub topic: &'a str,
-    /// The group.
+    /// `group`.
     pub group: &'a str,
     /// Only this client, by its id: RocketMQ calls it an address.
     pub client_id: Option<&'a str>,

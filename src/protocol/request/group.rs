@@ -6,7 +6,7 @@ use crate::header::Header;
 /// 352: a group's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupRequest<'a> {
-    /// The group.
+    /// `group`.
     pub group: &'a str,
 }
 
@@ -23,7 +23,7 @@ impl<'a> GroupRequest<'a> {
 /// 207: delete a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeleteGroupRequest<'a> {
-    /// The group.
+    /// `groupName`.
     pub group: &'a str,
     /// Delete its offsets too.
     pub clean_offset: bool,

@@ -12,7 +12,7 @@ const VERSION_STANDARD_JSON: i32 = 401;
 /// 105: a topic's route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteRequest<'a> {
-    /// The topic.
+    /// `topic`.
     pub topic: &'a str,
     /// The form that this client reads. It depends on its version or its wish, never on its language.
     pub form: JsonForm,
@@ -40,9 +40,9 @@ impl<'a> RouteRequest<'a> {
 /// A broker, as every request of it says who it is. 104 holds nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerIdentity<'a> {
-    /// Its cluster.
+    /// `clusterName`.
     pub cluster: &'a str,
-    /// Its name.
+    /// `brokerName`.
     pub broker_name: &'a str,
     /// `host:port` that clients dial.
     pub address: &'a str,
@@ -128,11 +128,11 @@ impl<'a> RegisterBrokerRequest<'a> {
 /// 904: a broker lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerHeartbeatRequest<'a> {
-    /// Its cluster.
+    /// `clusterName`.
     pub cluster: &'a str,
-    /// Its name.
+    /// `brokerName`.
     pub broker_name: &'a str,
-    /// Its address.
+    /// `brokerAddr`.
     pub address: &'a str,
     /// Silence after which it counts as gone, ms.
     pub heartbeat_timeout_ms: Option<u64>,
@@ -159,7 +159,7 @@ impl<'a> BrokerHeartbeatRequest<'a> {
 /// 205, 327, 901: a broker by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerNameRequest<'a> {
-    /// The broker.
+    /// `brokerName`.
     pub broker_name: &'a str,
     /// 901 only: its cluster.
     pub cluster: Option<&'a str>,
@@ -181,7 +181,7 @@ impl<'a> BrokerNameRequest<'a> {
 pub struct KvRequest<'a> {
     /// The namespace, e.g. `ORDER_TOPIC_CONFIG`.
     pub namespace: &'a str,
-    /// The key.
+    /// `key`.
     pub key: &'a str,
     /// 100 only: its value.
     pub value: Option<&'a str>,

@@ -7,11 +7,11 @@ use crate::model::{QueueId, QueueOffset, UnixMs};
 /// 14: where a group stands in a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumerOffsetRequest<'a> {
-    /// The group.
+    /// `consumerGroup`.
     pub group: &'a str,
-    /// The topic.
+    /// `topic`.
     pub topic: &'a str,
-    /// The queue.
+    /// `queueId`.
     pub queue_id: QueueId,
     /// `false`: a group that is new is told so, whatever the queue holds.
     pub zero_if_not_found: bool,
@@ -121,7 +121,7 @@ impl<'a> TableRequest<'a> {
 /// 30, 31, 32: the newest or oldest offset of a queue, or the time of its oldest message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueRequest<'a> {
-    /// The topic.
+    /// `topic`.
     pub topic: &'a str,
     /// The queue; none if negative.
     pub queue_id: Option<QueueId>,
@@ -157,7 +157,7 @@ pub enum Boundary {
 /// 29: the offset of a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchOffsetRequest<'a> {
-    /// The topic.
+    /// `topic`.
     pub topic: &'a str,
     /// The queue; none if negative.
     pub queue_id: Option<QueueId>,
@@ -190,9 +190,9 @@ const NO_OFFSET: i64 = -1;
 /// 222: a group shall go to another place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResetOffsetRequest<'a> {
-    /// The group.
+    /// `group`.
     pub group: &'a str,
-    /// The topic.
+    /// `topic`.
     pub topic: &'a str,
     /// One queue, or none for all of them.
     pub queue_id: Option<QueueId>,

@@ -7,15 +7,15 @@ use crate::model::{LogOffset, UnixMs};
 /// 12: messages of a topic by key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryMessageRequest<'a> {
-    /// The topic.
+    /// `topic`.
     pub topic: &'a str,
     /// The key, or the unique key.
     pub key: &'a str,
-    /// Most messages wanted.
+    /// Most messages wanted (`maxNum`).
     pub messages_max: u32,
-    /// Not stored before.
+    /// Not stored before (`beginTimestamp`).
     pub begin: UnixMs,
-    /// Not stored after.
+    /// Not stored after (`endTimestamp`).
     pub end: UnixMs,
     /// `key` is a unique key: RocketMQ then looks at 32 messages whatever `messages_max` says.
     pub unique: bool,
@@ -70,7 +70,7 @@ fn log_offset(fields: HeaderFields<'_>) -> Result<LogOffset, BadRequest> {
 pub struct SendBackRequest<'a> {
     /// First byte of the message's record.
     pub log_offset: LogOffset,
-    /// The consumer's group.
+    /// The consumer's group (`group`).
     pub group: &'a str,
     /// 0: the broker chooses; above: that level; below: to the dead letters.
     pub delay_level: i32,

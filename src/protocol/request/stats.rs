@@ -6,7 +6,7 @@ use crate::header::Header;
 /// 208: where a group stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumeStatsRequest<'a> {
-    /// The group.
+    /// `consumerGroup`.
     pub group: &'a str,
     /// In these topics; in all that it has offsets of, if empty.
     pub topics: Vec<&'a str>,

@@ -68,7 +68,7 @@ fn attribute(text: &str) -> Result<AttributeChange<'_>, BadRequest> {
 /// A request that names a topic and nothing else: 202, 215, 216, 217, 300, 351.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicRequest<'a> {
-    /// The topic.
+    /// `topic`.
     pub topic: &'a str,
     /// 216 only: in which cluster.
     pub cluster: Option<&'a str>,
