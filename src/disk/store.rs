@@ -136,7 +136,7 @@ impl Store {
     /// # Errors
     /// Every variant of [`StoreError`]; nothing is changed on disk unless the claim holds.
     pub fn open(root: &Path, shards: Option<u16>, shards_default: u16, now: UnixMs) -> Result<Store, StoreError> {
-        fs::create_dir_all(root).map_err(at(root))?;
+        make_folder(root).map_err(at(root))?;
         let root = root.canonicalize().map_err(at(root))?;
         let lock = claim(&root)?;
         let manifest = root.join(MANIFEST);
@@ -202,6 +202,29 @@ impl Store {
 #[expect(clippy::disallowed_methods, reason = "disk is a shell: directories are flushed here")]
 pub(crate) fn flush_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+/// Makes a folder, and those above it that are missing. Its name is durable when this returns, also if it was there: the process that made it
+/// may have been killed before it flushed the name. Blocks.
+///
+/// # Errors
+/// What the kernel says.
+#[expect(clippy::disallowed_methods, reason = "disk is a shell: folders are made here")]
+fn make_folder(path: &Path) -> io::Result<()> {
+    let above = match path.parent() {
+        None => return Ok(()),
+        Some(above) if above.as_os_str().is_empty() => Path::new("."),
+        Some(above) => above,
+    };
+    if !path.is_dir() {
+        make_folder(above)?;
+        fs::create_dir_all(path)?;
+    }
+    match flush_folder(above) {
+        // Who may not read the folder above has its names flushed with the whole file system.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(rustix::fs::syncfs(File::open(path)?)?),
+        flushed => flushed,
+    }
 }
 
 /// Ending of a file that is to replace another and may be a crash's left-over.
