@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Asked, Broker, Output, Refusal};
-use crate::limits::{CLIENT_CALLS_MAX, GATHERED_BYTES_MAX};
+use crate::limits::{CLIENT_CALLS_MAX, CLIENT_CALLS_PER_ASKER_MAX, GATHERED_BYTES_MAX};
 use crate::model::{ClientId, ConnectionId, GroupName, MonoNs, Now};
 use crate::protocol::body::{client_offsets, decode_client_offsets};
 use crate::protocol::code::{RequestCode, ResponseCode};
@@ -54,6 +54,7 @@ struct GatherId(u64);
 #[derive(Debug)]
 struct Call {
     callee: Callee,
+    asker: ConnectionId,
     deadline: MonoNs,
     purpose: Purpose,
 }
@@ -75,6 +76,8 @@ pub(super) struct Calls {
     by_opaque: BTreeMap<i32, Call>,
     by_connection: BTreeSet<(ConnectionId, i32)>,
     by_deadline: BTreeSet<(MonoNs, i32)>,
+    /// How many wait of each asker that has some.
+    by_asker: BTreeMap<ConnectionId, usize>,
     gathers: BTreeMap<GatherId, Gather>,
     next_gather: u64,
     /// Bytes of the answers in `gathers`.
@@ -85,6 +88,7 @@ impl Calls {
     fn insert(&mut self, opaque: i32, call: Call) {
         self.by_connection.insert((call.callee.connection, opaque));
         self.by_deadline.insert((call.deadline, opaque));
+        *self.by_asker.entry(call.asker).or_default() += 1;
         let before = self.by_opaque.insert(opaque, call);
         assert!(before.is_none(), "opaque {opaque} is that of a call that waits");
     }
@@ -152,8 +156,22 @@ impl Calls {
         let call = self.by_opaque.remove(&opaque)?;
         self.by_connection.remove(&(call.callee.connection, opaque));
         self.by_deadline.remove(&(call.deadline, opaque));
+        if let Some(count) = self.by_asker.get_mut(&call.asker) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_asker.remove(&call.asker);
+            }
+        }
         Some(call)
     }
+}
+
+/// Whether there is room for what clients have not asked for.
+pub(super) fn check_notice_room(out: &Output) -> Result<(), Refusal> {
+    if out.outbox.has_room_for_notices() {
+        return Ok(());
+    }
+    Err(Refusal::new(ResponseCode::FlowControl, "clients do not read what they are sent: no more is sent unasked"))
 }
 
 impl Broker {
@@ -166,10 +184,15 @@ impl Broker {
         (ext, body): (&[(&str, ExtValue<'_>)], &[u8]),
         out: &mut Output,
     ) -> Result<(), Refusal> {
-        self.check_callable(std::slice::from_ref(&callee), out)?;
+        self.check_callable(asked, std::slice::from_ref(&callee), out)?;
         let wait_ms = if code == RequestCode::ConsumeMessageDirectly { CONSUME_WAIT_MS } else { TELL_WAIT_MS };
         let deadline = asked.now.mono.plus_ms(wait_ms);
-        self.call(code, (ext, body), Call { callee, deadline, purpose: Purpose::Relay(*asked) }, out);
+        self.call(
+            code,
+            (ext, body),
+            Call { callee, asker: asked.connection, deadline, purpose: Purpose::Relay(*asked) },
+            out,
+        );
         Ok(())
     }
 
@@ -181,21 +204,28 @@ impl Broker {
         ext: &[(&str, ExtValue<'_>)],
         out: &mut Output,
     ) -> Result<(), Refusal> {
-        self.check_callable(&callees, out)?;
+        self.check_callable(asked, &callees, out)?;
         let gather = self.calls.begin_gather(asked, callees.len());
         let deadline = asked.now.mono.plus_ms(TELL_WAIT_MS);
         for callee in callees {
-            let call = Call { callee, deadline, purpose: Purpose::Gather(gather) };
+            let call = Call { callee, asker: asked.connection, deadline, purpose: Purpose::Gather(gather) };
             self.call(RequestCode::GetConsumerStatusFromClient, (ext, &[]), call, out);
         }
         Ok(())
     }
 
-    /// Whether these clients can be called now. A client that does not read is not sent more.
-    fn check_callable(&self, callees: &[Callee], out: &Output) -> Result<(), Refusal> {
+    /// Whether these clients can be called now. A client that does not read is not sent more, and those that do not read together take no more
+    /// than a part of what may wait to be sent: consumers need the rest.
+    fn check_callable(&self, asked: &Asked, callees: &[Callee], out: &Output) -> Result<(), Refusal> {
         if self.calls.by_opaque.len() + callees.len() > CLIENT_CALLS_MAX {
             return Err(Refusal::new(ResponseCode::FlowControl, "too many calls wait for answers of clients"));
         }
+        let of_asker = self.calls.by_asker.get(&asked.connection).copied().unwrap_or_default();
+        if of_asker + callees.len() > CLIENT_CALLS_PER_ASKER_MAX {
+            let remark = format!("{of_asker} calls that you asked for wait for answers of clients: no more");
+            return Err(Refusal::new(ResponseCode::FlowControl, remark));
+        }
+        check_notice_room(out)?;
         match callees.iter().find(|callee| out.outbox.is_over(callee.connection)) {
             Some(Callee { group, client, .. }) => {
                 let remark = format!("invoke consumer <{group}> <{client}> failed: it does not read what it is sent");

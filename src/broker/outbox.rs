@@ -6,7 +6,7 @@
 
 use bytes::BytesMut;
 
-use crate::limits::{OUTBOX_BYTES_HIGH, OUTBOX_TOTAL_BYTES_MAX};
+use crate::limits::{OUTBOX_BYTES_HIGH, OUTBOX_NOTICE_BYTES_MAX, OUTBOX_TOTAL_BYTES_MAX};
 use crate::model::{ConnectionId, FastMap};
 
 /// The frames that wait for the sockets of one shard.
@@ -90,6 +90,12 @@ impl Outbox {
     #[must_use]
     pub(crate) fn is_full(&self) -> bool {
         self.total_bytes > OUTBOX_TOTAL_BYTES_MAX
+    }
+
+    /// Whether there is room for what was not asked for. Answers need the rest.
+    #[must_use]
+    pub(crate) fn has_room_for_notices(&self) -> bool {
+        self.total_bytes <= OUTBOX_NOTICE_BYTES_MAX
     }
 
     /// Forgets a connection that is gone, with what waited for it.

@@ -114,6 +114,10 @@ pub const OUTBOX_BYTES_HIGH: usize = 1024 * 1024;
 /// that never read must not take the memory of those that do.
 pub const OUTBOX_TOTAL_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// What may wait in all outboxes of a shard when a client is called or told something that it has not asked for. One such call may stand on top of
+/// it: a message to be consumed at once.
+pub const OUTBOX_NOTICE_BYTES_MAX: usize = OUTBOX_TOTAL_BYTES_MAX / 4;
+
 /// Topics, and topics read by a group, that are counted one by one on a shard; at most 1.6 KiB each. One more takes the place of the one that
 /// has rested longest, if that is [`STATS_IDLE_MS`]; else it is part of the broker's sums only.
 pub const STATS_MAX: usize = 20_000;
@@ -227,6 +231,9 @@ pub const JOB_CLOCK_MS: u64 = 1_000;
 
 /// Calls to clients of a shard that may wait for their answer.
 pub const CLIENT_CALLS_MAX: usize = 4_096;
+
+/// Of these, those that one connection may have asked for.
+pub const CLIENT_CALLS_PER_ASKER_MAX: usize = CLIENT_CALLS_MAX / 4;
 
 /// Bytes of answers of clients that a shard keeps until the others have answered too (223); one such answer is about 100 B a queue.
 pub const GATHERED_BYTES_MAX: usize = 8 * 1024 * 1024;

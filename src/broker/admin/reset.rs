@@ -6,9 +6,11 @@
 
 use std::collections::BTreeMap;
 
+use super::super::call::check_notice_room;
 use super::super::query::too_many_offsets;
 use super::super::{Asked, Broker, Handled, Output, Refusal};
 use super::client::{VERSION_WITH_STATUS, check_version};
+use crate::limits::OUTBOX_NOTICE_BYTES_MAX;
 use crate::log::{BlockId, QueueIndex, Search};
 use crate::model::{QueueId, QueueOffset, UnixMs};
 use crate::protocol::body::{MessageQueue, ResetForm, reset_offsets};
@@ -178,11 +180,26 @@ impl Broker {
             ("queueId", ExtValue::I64(-1)),
         ];
         let code = RequestCode::ResetConsumerClientOffset.number();
+        let mut bodies = BTreeMap::new();
+        let mut bytes = 0_usize;
+        for member in online.members.values() {
+            let form = ResetForm::for_language(member.language);
+            bytes += bodies.entry(form).or_insert_with(|| reset_offsets(&table, form)).len();
+        }
+        check_notice_room(out)?;
+        if bytes > OUTBOX_NOTICE_BYTES_MAX {
+            let members = online.members.len();
+            let remark = format!(
+                "{members} clients cannot be told of {} queues at once; with useServerSideResetOffset=true the broker sets the offsets itself",
+                table.len()
+            );
+            return Err(Refusal::new(ResponseCode::SystemError, remark));
+        }
         for (connection, member) in &online.members {
             self.next_opaque = self.next_opaque.wrapping_add(1);
-            let body = reset_offsets(&table, ResetForm::for_language(member.language));
+            let body = &bodies[&ResetForm::for_language(member.language)];
             let buffer = out.outbox.buffer(*connection);
-            encode_request(Encoding::Json, code, self.next_opaque, true, &ext, &body, buffer);
+            encode_request(Encoding::Json, code, self.next_opaque, true, &ext, body, buffer);
         }
         Ok(())
     }

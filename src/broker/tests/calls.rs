@@ -1,7 +1,7 @@
 //! Calls to clients, and offsets that an operator sets.
 
 use super::*;
-use crate::limits::CLIENT_CALLS_MAX;
+use crate::limits::{CLIENT_CALLS_MAX, CLIENT_CALLS_PER_ASKER_MAX};
 use crate::protocol::message::MessageId;
 use crate::protocol::reply::{Reply, encode_reply};
 
@@ -128,13 +128,20 @@ fn who_cannot_be_called_is_said_at_once() {
         assert_eq!((answer.code, answer.remark.contains(remark)), (code, true), "{answer:?}");
     };
     check(&mut world, "nobody", 1, "The Consumer <g> <nobody> not online");
-    for _ in 0..CLIENT_CALLS_MAX {
-        world.ask_info(asker, "cid");
+    let askers: Vec<ConnectionId> =
+        (0..CLIENT_CALLS_MAX / CLIENT_CALLS_PER_ASKER_MAX).map(|_| world.connect()).collect();
+    for _ in 0..CLIENT_CALLS_PER_ASKER_MAX {
+        for other in &askers {
+            world.ask_info(*other, "cid");
+        }
     }
     world.calls(client);
     check(&mut world, "cid", 215, "too many calls");
     world.wait_ms(10_000);
-    assert_eq!(world.received[&asker].iter().filter(|frame| frame.code == 207).count(), CLIENT_CALLS_MAX);
+    for other in askers {
+        let late = world.received[&other].iter().filter(|frame| frame.code == 207).count();
+        assert_eq!(late, CLIENT_CALLS_PER_ASKER_MAX);
+    }
     world.received.clear();
     // An old client would not understand.
     let member = crate::broker::client::Member {
@@ -343,4 +350,37 @@ fn an_offset_that_no_queue_has_is_refused_and_does_not_let_the_time_decide() {
     // -1 is none.
     assert_eq!(world.reset(asker, &[("queueId", "0"), ("offset", "-1"), ("timestamp", "0")]).code, 0);
     assert_eq!(world.committed(client, "0"), 0);
+}
+
+#[test]
+fn clients_that_do_not_read_take_no_more_than_their_part_of_what_waits() {
+    use crate::limits::{OUTBOX_NOTICE_BYTES_MAX, OUTBOX_TOTAL_BYTES_MAX};
+    let (mut world, asker, _) = world();
+    let mut refused = 0;
+    for number in 0..40 {
+        let deaf = world.connect();
+        world.heartbeat(deaf, &format!("deaf{number}"), "g", "T");
+        world.out.outbox.note_unsent(deaf, 1024 * 1024);
+        let opaque = world.ask_info(asker, &format!("deaf{number}"));
+        refused += usize::from(world.answer(asker, opaque).is_some_and(|answer| answer.code == 215));
+    }
+    assert!(refused >= 40 - OUTBOX_NOTICE_BYTES_MAX / (1024 * 1024) - 1, "{refused} were refused");
+    assert!(40 * 1024 * 1024 < OUTBOX_TOTAL_BYTES_MAX && !world.out.outbox.is_full(), "consumers are served");
+}
+
+#[test]
+fn one_asker_leaves_calls_to_the_others() {
+    let (mut world, asker, client) = world();
+    let asked: Vec<i32> = (0..=CLIENT_CALLS_PER_ASKER_MAX).map(|_| world.ask_info(asker, "cid")).collect();
+    let codes: Vec<_> = asked.into_iter().filter_map(|opaque| world.answer(asker, opaque)).collect();
+    assert!(codes.len() == 1 && codes[0].code == 215, "{codes:?}");
+    let other = world.connect();
+    let opaque = world.ask_info(other, "cid");
+    assert!(world.answer(other, opaque).is_none(), "it was called");
+    let call = world.calls(client).pop().unwrap();
+    world.answer_call(client, call.opaque, &Reply::body(b"info"));
+    assert_eq!(world.answer(other, opaque).map(|answer| answer.code), Some(0));
+    world.wait_ms(5_000);
+    world.ask_info(asker, "cid");
+    assert_eq!(world.calls(client).len(), 1, "what has ended makes room");
 }

@@ -170,7 +170,7 @@ fn queue_offset(key: &Key<'_>, value: &Value<'_>) -> Option<(QueueId, QueueOffse
 }
 
 /// In which form a client reads new offsets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ResetForm {
     /// Queues as keys: Java, and Go, which reads the text by hand and takes neither spaces nor standard JSON.
     ObjectKeys,
