@@ -21,7 +21,7 @@ use crate::limits::{
     JOB_BYTES_PER_TURN, JOB_CLOCK_MS, JOB_MESSAGES_PER_TURN, JOB_READ_WAIT_MS_MAX, JOB_RETRY_MS, TICK_MS,
     TOPIC_QUEUES_MAX,
 };
-use crate::log::{Appended, Coded, QueueIndex, Read, ReadLimits};
+use crate::log::{AppendError, Appended, Coded, QueueIndex, Read, ReadLimits};
 use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset};
 use crate::protocol::body::{DelayOffsets, LevelOffsets};
 use crate::protocol::message::{
@@ -197,13 +197,11 @@ impl Broker {
     fn put_off(&mut self, now: Now, level: i32, draft: &RecordDraft<'_>) -> Result<Appended, NotStored> {
         let properties = put_off_properties(draft, level);
         let queue_id = queue_of_level(level);
-        let draft = RecordDraft {
-            topic: SCHEDULE_TOPIC,
-            queue_id,
-            properties: &properties,
-            marks: Marks { delay_level: level, ..draft.marks },
-            ..*draft
-        };
+        let copy = RecordDraft { properties: &properties, ..*draft };
+        // What cannot be delivered is refused, not left out when its time has come: the copy may be longer than what waits.
+        self.log.check_size(&copy).map_err(NotStored::Append)?;
+        let draft =
+            RecordDraft { topic: SCHEDULE_TOPIC, queue_id, marks: Marks { delay_level: level, ..draft.marks }, ..copy };
         let queue = self.log.queue(SCHEDULE_TOPIC, queue_id);
         // Before the message is there: a position that was written for another log ends where the queue does now.
         if !self.delays.jobs.has(queue) {
@@ -272,6 +270,9 @@ impl Broker {
                 budget.bytes = budget.bytes.saturating_sub(record.len());
                 match self.deliver(now, record) {
                     Ok(()) => self.delays.jobs.pass(job, next, self.log.appended()),
+                    Err(NotStored::Append(AppendError::TooLarge(error))) => {
+                        return self.wait_in_vain(now, job, level, at, &format!("cannot be stored ({error})"));
+                    }
                     Err(_) => return LevelStep::Wait(Wait::Until(now.mono.plus_ms(JOB_RETRY_MS))),
                 }
             }
@@ -286,12 +287,16 @@ impl Broker {
         LevelStep::Passed
     }
 
-    /// An error never moves a reader: what is behind waits until the message was read, or the log knows it to be gone.
     fn wait_to_read(&mut self, now: Now, job: JobId, level: i32, at: QueueOffset) -> LevelStep {
+        self.wait_in_vain(now, job, level, at, "cannot be read")
+    }
+
+    /// An error never moves a reader: what is behind waits until the message was delivered, or the log knows it to be gone.
+    fn wait_in_vain(&mut self, now: Now, job: JobId, level: i32, at: QueueOffset, why: &str) -> LevelStep {
         let tries = self.delays.jobs.note_failed_read(job);
         let wait_ms = read_wait_ms(tries);
         if tries.is_power_of_two() {
-            tracing::error!(level, %at, tries, wait_ms, "a delayed message cannot be read: its level waits and tries again");
+            tracing::error!(level, %at, tries, wait_ms, "a delayed message {why}: its level waits and tries again");
         }
         LevelStep::Wait(Wait::Until(now.mono.plus_ms(wait_ms)))
     }
@@ -328,7 +333,7 @@ impl Broker {
         self.scratch.properties = properties;
         match stored {
             Ok(_) => Ok(()),
-            Err(error) if error.is_final() => {
+            Err(error @ NotStored::InnerBatch) => {
                 tracing::error!(at = %view.log_offset, topic, ?error, "a delayed message cannot be stored and is left out");
                 Ok(())
             }

@@ -24,13 +24,6 @@ pub(super) enum NotStored {
     LacksReplicas,
 }
 
-impl NotStored {
-    /// Whether this message can never be stored, however long one waits.
-    pub(super) fn is_final(self) -> bool {
-        matches!(self, NotStored::InnerBatch | NotStored::Append(AppendError::TooLarge(_)))
-    }
-}
-
 impl From<NotStored> for Refusal {
     fn from(error: NotStored) -> Refusal {
         match error {

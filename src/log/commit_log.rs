@@ -391,18 +391,31 @@ impl Log {
         log_offset
     }
 
+    /// Whether such a record can be stored at all, with these settings.
+    ///
+    /// # Errors
+    /// [`AppendError::TooLarge`].
+    pub(crate) fn check_size(&self, draft: &RecordDraft<'_>) -> Result<(), AppendError> {
+        let record = Sized::new(draft, self.settings.has_record_crc).map_err(AppendError::TooLarge)?;
+        self.check_fits(record.size())
+    }
+
+    fn check_fits(&self, size: u32) -> Result<(), AppendError> {
+        let max = (self.tail.len() / 2).min(self.segments.size() - FILLER_BYTES as u64);
+        if u64::from(size) <= max {
+            return Ok(());
+        }
+        let (bytes, max) = (size as usize, usize::try_from(max).unwrap_or(usize::MAX));
+        Err(AppendError::TooLarge(DraftError::RecordTooLong { bytes, max }))
+    }
+
     /// Makes sure that a record of `size` can be put at the log's end: moves on to the next segment if it does not fit this one.
     pub(super) fn make_room(&mut self, size: u32) -> Result<(), AppendError> {
         if self.failure.is_some() {
             return Err(AppendError::Stopped);
         }
+        self.check_fits(size)?;
         let size = u64::from(size);
-        let max = (self.tail.len() / 2).min(self.segments.size() - FILLER_BYTES as u64);
-        if size > max {
-            let (bytes, max) =
-                (usize::try_from(size).unwrap_or(usize::MAX), usize::try_from(max).unwrap_or(usize::MAX));
-            return Err(AppendError::TooLarge(DraftError::RecordTooLong { bytes, max }));
-        }
         self.check_index()?;
         let disk_full = self.background.is_disk_full();
         let Some(current) = self.segments.current() else {

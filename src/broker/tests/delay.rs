@@ -487,3 +487,27 @@ fn a_message_that_cannot_be_read_is_waited_for_and_holds_only_its_own_level() {
     assert_eq!(world.bodies(c, "T"), expected);
     assert_eq!(tries(&mut world), None);
 }
+
+#[test]
+fn a_message_whose_copy_would_be_too_long_is_refused_at_once() {
+    let settings = BrokerSettings { message_body_bytes_max: 64 * 1024, ..settings() };
+    let mut world = World::with(settings, FlushPolicy::Sync, false);
+    let long = "T".repeat(127);
+    world.make_topic(&long, 1);
+    let c = world.connect();
+    // Half of the tail is the longest record; the topic's name in the copy is longer than that of the queue where it waits.
+    let most = (0..34 * 1024).rev().find(|bytes| world.send(c, &long, 0, "", &"x".repeat(*bytes)).code == 0).unwrap();
+    let (mut stored, mut refused) = (0, 0);
+    for bytes in most - 200..most {
+        match world.send(c, &long, 0, "DELAY\u{1}1\u{2}", &"y".repeat(bytes)).code {
+            0 => stored += 1,
+            code => {
+                assert_eq!(code, 13);
+                refused += 1;
+            }
+        }
+    }
+    assert!(stored > 0 && refused > 0, "{stored} stored, {refused} refused of at most {most}");
+    world.advance(10_000);
+    assert_eq!(world.delay_file().offsets, levels(&[(1, stored)]), "what was stored comes");
+}
