@@ -39,10 +39,20 @@ pub(crate) struct Waiting {
     /// When it is answered although the flush is missing.
     pub(crate) deadline: MonoNs,
     pub(crate) connection: ConnectionId,
-    /// See [`Promise::tells_less`].
-    pub(crate) tells_less: bool,
+    pub(crate) in_vain: InVain,
     /// The whole encoded frame.
     pub(crate) frame: BytesMut,
+}
+
+/// What becomes of an answer that has waited in vain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InVain {
+    /// Its asker understands "stored, but not as safe as promised".
+    TellsLess,
+    /// It leaves as it is: nobody relies on it after a crash.
+    Stays,
+    /// What was asked for is a change of a table. One that is not on the disk is not done.
+    Refused,
 }
 
 /// What must happen before the replies of one change are released.
@@ -147,15 +157,24 @@ impl Acks {
         self.open_ready();
     }
 
-    /// Opens gates whose time is over. Returns how many answers did not wait any longer.
-    pub(crate) fn expire_gates(&mut self, now: MonoNs) -> usize {
+    /// Opens gates whose time is over. Returns how many answers did not wait any longer, and of these the ones whose change is not on the disk:
+    /// they wait for nothing more, and must not leave as they are.
+    pub(crate) fn expire_gates(&mut self, now: MonoNs) -> (usize, Vec<Waiting>) {
         let late: Vec<Ticket> =
             self.gates.iter().filter(|(_, gate)| gate.deadline <= now).map(|(ticket, _)| *ticket).collect();
         let gated = self.gated;
+        let mut unwritten = Vec::new();
         for ticket in late {
+            if let Some(gate) = self.gates.get_mut(&ticket).filter(|gate| gate.generation.is_some()) {
+                let (stays, rest) =
+                    std::mem::take(&mut gate.waiting).into_iter().partition(|reply| reply.in_vain == InVain::Stays);
+                gate.waiting = stays;
+                self.gated -= rest.len();
+                unwritten.extend(rest);
+            }
             self.open(ticket);
         }
-        gated - self.gated
+        (gated - self.gated, unwritten)
     }
 
     /// The next reply that waits for no more than the log up to `flushed`.
@@ -208,8 +227,7 @@ pub(super) struct Promise {
     pub(super) at: LogOffset,
     /// The change behind this is on the disk and known to the name servers.
     pub(super) ticket: Option<Ticket>,
-    /// Whether the asker understands "stored, but not as safe as promised". If not, an answer that has waited in vain leaves as it is.
-    pub(super) tells_less: bool,
+    pub(super) in_vain: InVain,
 }
 
 /// When is a request answered? Here, whatever it stored and whoever asked.
@@ -250,11 +268,19 @@ impl Broker {
 
     /// Answers once the change behind `ticket` is durable and known, at once if there is none.
     pub(super) fn reply_behind(&mut self, asked: &Asked, ticket: Option<Ticket>, reply: &Reply<'_>, out: &mut Output) {
-        let promise = Promise { at: LogOffset(0), ticket, tells_less: false };
+        let promise = Promise { at: LogOffset(0), ticket, in_vain: InVain::Stays };
         self.answer(asked, promise, out, |_, frame| encode_reply(asked.encoding, asked.opaque, reply, frame));
     }
 
-    fn wait(&mut self, asked: &Asked, Promise { at, ticket, tells_less }: Promise, frame: BytesMut) {
+    /// Says that a table was changed, once that is true: `ticket` stands for the change, and the log is safe up to `at` where the change is in
+    /// the log as well.
+    pub(super) fn confirm_change(&mut self, asked: &Asked, at: LogOffset, ticket: Option<Ticket>, out: &mut Output) {
+        let promise = Promise { at, ticket, in_vain: InVain::Refused };
+        let reply = Reply::new(ResponseCode::Success);
+        self.answer(asked, promise, out, |_, frame| encode_reply(asked.encoding, asked.opaque, &reply, frame));
+    }
+
+    fn wait(&mut self, asked: &Asked, Promise { at, ticket, in_vain }: Promise, frame: BytesMut) {
         let appended = self.log.appended();
         assert!(at <= appended, "an answer waits for {at}, and the log ends at {appended}");
         let since = asked.now.mono;
@@ -263,7 +289,7 @@ impl Broker {
         let slave_wait_ms = self.settings.replica.slave_wait_ms / 10 * 9;
         let flush_wait_ms = self.settings.flush_wait_ms;
         let deadline = since.plus_ms(if waits_for_slaves { slave_wait_ms.min(flush_wait_ms) } else { flush_wait_ms });
-        self.acks.push(ticket, Waiting { at, since, deadline, connection: asked.connection, tells_less, frame });
+        self.acks.push(ticket, Waiting { at, since, deadline, connection: asked.connection, in_vain, frame });
     }
 
     /// Releases the answers whose promise is met, each connection's in order.
@@ -301,10 +327,18 @@ impl Broker {
     }
 
     /// Lets answers go that have waited too long for topics to be written or registered.
-    pub(super) fn expire_gates(&mut self, now: MonoNs) {
-        let late = self.acks.expire_gates(now);
+    pub(super) fn expire_gates(&mut self, now: MonoNs, outbox: &mut Outbox) {
+        let (late, unwritten) = self.acks.expire_gates(now);
         if late > 0 {
-            tracing::warn!(late, "answers did not wait any longer for topics to be written or registered");
+            let refused = unwritten.len();
+            tracing::warn!(
+                late,
+                refused,
+                "answers did not wait any longer for topics or groups to be written or registered"
+            );
+        }
+        for reply in unwritten {
+            self.answer_instead(&reply, ResponseCode::FlushDiskTimeout, outbox);
         }
     }
 
@@ -314,10 +348,10 @@ impl Broker {
         if self.log.failure().is_some() {
             return;
         }
-        let acked = self.replicas_have().acked;
+        let (acked, promised) = (self.replicas_have().acked, self.log.promised());
         while let Some(late) = self.acks.pop_late(now) {
             // Where both are missing, the slaves' status is the worse news. Source: RocketMQ `CommitLog.handleDiskFlushAndHA`.
-            let lacks_slaves = late.at > acked;
+            let lacks_slaves = late.at > acked && (late.in_vain != InVain::Refused || late.at <= promised);
             let code = if lacks_slaves { ResponseCode::FlushSlaveTimeout } else { ResponseCode::FlushDiskTimeout };
             self.answer_instead(&late, code, outbox);
         }
@@ -328,17 +362,24 @@ impl Broker {
         if self.log.failure().is_none() { self.acks.next_deadline() } else { None }
     }
 
-    /// Answers a request whose message is stored, but not as promised.
+    /// Answers a request that was done, but not as promised. `code` says of a message what is missing.
     fn answer_instead(&self, reply: &Waiting, code: ResponseCode, outbox: &mut Outbox) {
         if !self.clients.is_connected(reply.connection) {
             return;
         }
-        if !reply.tells_less {
+        // A change of a table is done when it is on the disk here; slaves follow the table.
+        let is_done = reply.in_vain == InVain::Refused && code != ResponseCode::FlushDiskTimeout;
+        if reply.in_vain == InVain::Stays || is_done {
             return outbox.buffer(reply.connection).extend_from_slice(&reply.frame);
         }
         // The reply was encoded as a success; this is rare enough to read it again.
         let Ok(Some(frame)) = split(&reply.frame) else { return };
         let Ok(header) = Header::decode(frame.encoding, frame.header) else { return };
+        if reply.in_vain == InVain::Refused {
+            let remark = "the change holds now and is not on the disk: it may be lost in a crash; look whether the disk is full, then ask for it again";
+            let answer = Reply::error(ResponseCode::SystemError, remark);
+            return encode_reply(frame.encoding, header.opaque, &answer, outbox.buffer(reply.connection));
+        }
         let ext: Vec<(&str, ExtValue<'_>)> =
             header.ext.iter().map(|(name, value)| (name, ExtValue::Str(value))).collect();
         let answer = Reply { code, remark: None, ext: &ext, body: frame.body };
@@ -358,7 +399,7 @@ mod tests {
             since: MonoNs(0),
             deadline: MonoNs(0).plus_ms(FLUSH_WAIT_MS),
             connection: ConnectionId(connection),
-            tells_less: true,
+            in_vain: InVain::TellsLess,
             frame: BytesMut::new(),
         }
     }
@@ -404,8 +445,9 @@ mod tests {
         let ticket = acks.make_gate(MonoNs(0), None, true);
         acks.push(Some(ticket), reply(100, 1));
         assert_eq!(acks.next_deadline(), Some(MonoNs(0).plus_ms(GATE_WAIT_MS)));
-        assert_eq!(acks.expire_gates(MonoNs(0).plus_ms(GATE_WAIT_MS - 1)), 0);
-        assert_eq!(acks.expire_gates(MonoNs(0).plus_ms(GATE_WAIT_MS)), 1);
+        assert_eq!(acks.expire_gates(MonoNs(0).plus_ms(GATE_WAIT_MS - 1)).0, 0);
+        let (late, unwritten) = acks.expire_gates(MonoNs(0).plus_ms(GATE_WAIT_MS));
+        assert_eq!((late, unwritten.len()), (1, 0), "registered nowhere, and on the disk");
         assert!(acks.pop_late(MonoNs(0).plus_ms(FLUSH_WAIT_MS - 1)).is_none());
         assert_eq!(acks.pop_late(MonoNs(0).plus_ms(FLUSH_WAIT_MS)).map(|late| late.connection), Some(ConnectionId(1)));
     }

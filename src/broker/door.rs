@@ -168,7 +168,7 @@ impl Broker {
 
     /// The time that [`Broker::poll_timeout`] named has come.
     pub(crate) fn handle_deadline(&mut self, now: Now, out: &mut Output) {
-        self.expire_gates(now.mono);
+        self.expire_gates(now.mono, &mut out.outbox);
         self.release_acks(now.mono, &mut out.outbox);
         self.expire_acks(now.mono, &mut out.outbox);
         self.expire_holds(now.mono, out);

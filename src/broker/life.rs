@@ -118,7 +118,7 @@ impl Broker {
     /// pulls with nothing, messages that are stored here and not as safe as promised as such, for the next master may not have them.
     pub(crate) fn handle_end(&mut self, now: Now, out: &mut Output) {
         const EVERYTHING: MonoNs = MonoNs(u64::MAX);
-        self.expire_gates(EVERYTHING);
+        self.expire_gates(EVERYTHING, &mut out.outbox);
         self.release_acks(now.mono, &mut out.outbox);
         self.expire_acks(EVERYTHING, &mut out.outbox);
         while let Some(pull) = self.holds.pop_due(EVERYTHING) {

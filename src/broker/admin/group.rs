@@ -3,8 +3,8 @@
 use super::super::{Asked, Broker, Handled, Output, Refusal, Table};
 use super::attributes;
 use super::tables::version_text;
+use crate::model::LogOffset;
 use crate::protocol::body::SubscriptionGroupConfig;
-use crate::protocol::code::ResponseCode;
 use crate::protocol::message::check_group;
 use crate::protocol::reply::{ExtValue, Reply};
 use crate::protocol::request::{DeleteGroupRequest, TableRequest};
@@ -54,7 +54,7 @@ impl Broker {
         let generation = self.persistence.change(Table::Groups);
         let ticket = self.acks.make_gate(asked.now.mono, Some((Table::Groups, generation)), false);
         self.write_tables(out);
-        self.reply_behind(asked, Some(ticket), &Reply::new(ResponseCode::Success), out);
+        self.confirm_change(asked, LogOffset(0), Some(ticket), out);
     }
 
     /// GET_ALL_SUBSCRIPTIONGROUP_CONFIG 201.

@@ -5,6 +5,7 @@ use super::super::{Asked, Broker, Effect, Handled, Output, Refusal};
 use super::attributes;
 use super::tables::version_text;
 use crate::letter::ToControl;
+use crate::model::LogOffset;
 use crate::protocol::body::{TopicConfigList, TopicList};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{check_topic, is_system_topic};
@@ -24,7 +25,7 @@ impl Broker {
         let known = self.topics.get(config.name.as_str()).map(|topic| &topic.config.attributes);
         config.attributes = attributes::of_topic(known, &request.attributes)?;
         let ticket = self.create_topics(asked.now, vec![config], false, out)?;
-        self.reply_behind(asked, ticket, &Reply::new(ResponseCode::Success), out);
+        self.confirm_change(asked, LogOffset(0), ticket, out);
         Ok(Handled::Done)
     }
 
@@ -42,7 +43,7 @@ impl Broker {
             config.attributes = attributes::of_topic(known, &attributes::changes(&config.attributes)?)?;
         }
         let ticket = self.create_topics(asked.now, configs, false, out)?;
-        self.reply_behind(asked, ticket, &Reply::new(ResponseCode::Success), out);
+        self.confirm_change(asked, LogOffset(0), ticket, out);
         Ok(Handled::Done)
     }
 
@@ -71,7 +72,7 @@ impl Broker {
             version: self.topics.version,
         }));
         self.write_tables(out);
-        self.reply_behind(asked, Some(ticket), &Reply::new(ResponseCode::Success), out);
+        self.confirm_change(asked, self.log.appended(), Some(ticket), out);
         Ok(Handled::Done)
     }
 

@@ -233,3 +233,45 @@ fn tables_survive_a_restart() {
     assert!(again.groups.get("g").is_some());
     assert_eq!(again.offsets.get("g", "T", crate::model::QueueId(0)), Some(crate::model::QueueOffset(3)));
 }
+
+#[test]
+fn a_change_that_is_not_on_the_disk_in_time_is_not_answered_as_done() {
+    let mut world = World::new();
+    let c = world.connect();
+    world.persists = false;
+    let topic = [
+        ("topic", "T"),
+        ("defaultTopic", "TBW102"),
+        ("readQueueNums", "1"),
+        ("writeQueueNums", "1"),
+        ("perm", "6"),
+        ("topicFilterType", "SINGLE_TAG"),
+        ("order", "false"),
+    ];
+    let made = world.ask(c, RequestCode::UpdateAndCreateTopic, &topic, b"");
+    let group = world.ask(
+        c,
+        RequestCode::UpdateAndCreateSubscriptiongroup,
+        &[],
+        br#"{"groupName":"g","consumeEnable":true,"retryQueueNums":1,"retryMaxTimes":16}"#,
+    );
+    let sent = world.ask_send(c, "auto", 0, "", "x");
+    let beat = heartbeat_body("c@1", "h", "auto", "CLUSTERING", 1);
+    let beat = world.ask(c, RequestCode::HeartBeat, &[], beat.as_bytes());
+    world.run();
+    assert!([made, group, sent, beat].iter().all(|opaque| world.answer(c, *opaque).is_none()), "all of them wait");
+    world.advance(3_000);
+    for opaque in [made, group] {
+        let answer = world.answer(c, opaque).expect("answered before its client gives up");
+        assert!(answer.code == 1 && answer.remark.contains("is not on the disk"), "{answer:?}");
+    }
+    let sent = world.answer(c, sent).expect("likewise");
+    assert_eq!(sent.code, 10, "stored, and not as safe as promised: {sent:?}");
+    assert_eq!(world.answer(c, beat).map(|answer| answer.code), Some(0), "its topic is made again by the next one");
+    // What only name servers do not know yet is on the disk.
+    (world.persists, world.registers) = (true, false);
+    world.advance(1_000);
+    let made = world.ask(c, RequestCode::UpdateAndCreateTopic, &topic, b"");
+    world.advance(3_000);
+    assert_eq!(world.answer(c, made).map(|answer| answer.code), Some(0));
+}
