@@ -23,6 +23,9 @@ pub(super) struct Cut {
     done_from: u64,
     /// Zeros that were written to it since its last flush.
     unflushed: u64,
+    /// Whether it was flushed since the last zeros were written. What is found to be zeros may be what a start has written that was killed before
+    /// it flushed them: a power loss would bring back what lay there.
+    is_flushed: bool,
     asked: LastStep,
 }
 
@@ -70,12 +73,13 @@ impl Recovery {
             let keep = end.0.saturating_sub(start.0);
             let low = floor(LogOffset(keep)).0;
             if cut.done_from <= low {
-                if cut.unflushed > 0 {
+                if !cut.is_flushed {
                     cut.asked = LastStep::Flush;
                     return Ok(Some(Step::Flush { file }));
                 }
                 cut.segments.pop();
                 cut.done_from = self.settings.segment_bytes;
+                cut.is_flushed = false;
                 continue;
             }
             if cut.unflushed >= UNFLUSHED_BYTES_MAX {
@@ -97,10 +101,11 @@ impl Recovery {
         let Some(&start) = self.cut.segments.last() else { return Ok(None) };
         match std::mem::take(&mut self.cut.asked) {
             LastStep::Nothing => {}
-            LastStep::Flush => self.cut.unflushed = 0,
+            LastStep::Flush => (self.cut.unflushed, self.cut.is_flushed) = (0, true),
             LastStep::Write { at, len } => {
                 self.cut.done_from = at;
                 self.cut.unflushed += len;
+                self.cut.is_flushed = false;
             }
             LastStep::Read { at, len } => {
                 if answer.len() as u64 != len {
