@@ -166,11 +166,13 @@ impl Acks {
         let mut unwritten = Vec::new();
         for ticket in late {
             if let Some(gate) = self.gates.get_mut(&ticket).filter(|gate| gate.generation.is_some()) {
-                let (stays, rest) =
-                    std::mem::take(&mut gate.waiting).into_iter().partition(|reply| reply.in_vain == InVain::Stays);
-                gate.waiting = stays;
-                self.gated -= rest.len();
-                unwritten.extend(rest);
+                // A message is as safe as was promised whether its topic's settings are written or not; these are tried again every second.
+                let is_change = |reply: &Waiting| reply.in_vain == InVain::Refused;
+                let (changes, rest): (Vec<_>, Vec<_>) =
+                    std::mem::take(&mut gate.waiting).into_iter().partition(is_change);
+                gate.waiting = rest;
+                self.gated -= changes.len();
+                unwritten.extend(changes);
             }
             self.open(ticket);
         }
