@@ -340,7 +340,7 @@ impl Broker {
             );
         }
         for reply in unwritten {
-            self.answer_instead(&reply, ResponseCode::FlushDiskTimeout, outbox);
+            self.refuse_change(&reply, outbox);
         }
     }
 
@@ -350,10 +350,10 @@ impl Broker {
         if self.log.failure().is_some() {
             return;
         }
-        let (acked, promised) = (self.replicas_have().acked, self.log.promised());
+        let acked = self.replicas_have().acked;
         while let Some(late) = self.acks.pop_late(now) {
             // Where both are missing, the slaves' status is the worse news. Source: RocketMQ `CommitLog.handleDiskFlushAndHA`.
-            let lacks_slaves = late.at > acked && (late.in_vain != InVain::Refused || late.at <= promised);
+            let lacks_slaves = late.at > acked;
             let code = if lacks_slaves { ResponseCode::FlushSlaveTimeout } else { ResponseCode::FlushDiskTimeout };
             self.answer_instead(&late, code, outbox);
         }
@@ -366,25 +366,37 @@ impl Broker {
 
     /// Answers a request that was done, but not as promised. `code` says of a message what is missing.
     fn answer_instead(&self, reply: &Waiting, code: ResponseCode, outbox: &mut Outbox) {
+        let is_kept = match reply.in_vain {
+            InVain::TellsLess => false,
+            InVain::Stays => true,
+            // A change of a table is done when it is on the disk here; slaves follow the table.
+            InVain::Refused if reply.at <= self.log.promised() => true,
+            InVain::Refused => return self.refuse_change(reply, outbox),
+        };
         if !self.clients.is_connected(reply.connection) {
             return;
         }
-        // A change of a table is done when it is on the disk here; slaves follow the table.
-        let is_done = reply.in_vain == InVain::Refused && code != ResponseCode::FlushDiskTimeout;
-        if reply.in_vain == InVain::Stays || is_done {
+        if is_kept {
             return outbox.buffer(reply.connection).extend_from_slice(&reply.frame);
         }
         // The reply was encoded as a success; this is rare enough to read it again.
         let Ok(Some(frame)) = split(&reply.frame) else { return };
         let Ok(header) = Header::decode(frame.encoding, frame.header) else { return };
-        if reply.in_vain == InVain::Refused {
-            let remark = "the change holds now and is not on the disk: it may be lost in a crash; look whether the disk is full, then ask for it again";
-            let answer = Reply::error(ResponseCode::SystemError, remark);
-            return encode_reply(frame.encoding, header.opaque, &answer, outbox.buffer(reply.connection));
-        }
         let ext: Vec<(&str, ExtValue<'_>)> =
             header.ext.iter().map(|(name, value)| (name, ExtValue::Str(value))).collect();
         let answer = Reply { code, remark: None, ext: &ext, body: frame.body };
+        encode_reply(frame.encoding, header.opaque, &answer, outbox.buffer(reply.connection));
+    }
+
+    /// Says of a change of a table that it is not on the disk.
+    fn refuse_change(&self, reply: &Waiting, outbox: &mut Outbox) {
+        if !self.clients.is_connected(reply.connection) {
+            return;
+        }
+        let Ok(Some(frame)) = split(&reply.frame) else { return };
+        let Ok(header) = Header::decode(frame.encoding, frame.header) else { return };
+        let remark = "the change holds now and is not on the disk: it may be lost in a crash; look whether the disk is full, then ask for it again";
+        let answer = Reply::error(ResponseCode::SystemError, remark);
         encode_reply(frame.encoding, header.opaque, &answer, outbox.buffer(reply.connection));
     }
 }
