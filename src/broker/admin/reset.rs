@@ -170,6 +170,7 @@ impl Broker {
                 format!("The Consumer <{}> does not read what it is sent, so it cannot be told", member.client);
             return Err(Refusal::new(ResponseCode::SystemError, remark));
         }
+        check_notice_room(out)?;
         let table = self.by_message_queue(topic, offsets);
         let ext = [
             ("topic", ExtValue::Str(topic)),
@@ -186,7 +187,6 @@ impl Broker {
             let form = ResetForm::for_language(member.language);
             bytes += bodies.entry(form).or_insert_with(|| reset_offsets(&table, form)).len();
         }
-        check_notice_room(out)?;
         if bytes > OUTBOX_NOTICE_BYTES_MAX {
             let members = online.members.len();
             let remark = format!(
