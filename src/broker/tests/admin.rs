@@ -239,15 +239,7 @@ fn a_change_that_is_not_on_the_disk_in_time_is_not_answered_as_done() {
     let mut world = World::new();
     let c = world.connect();
     world.persists = false;
-    let topic = [
-        ("topic", "T"),
-        ("defaultTopic", "TBW102"),
-        ("readQueueNums", "1"),
-        ("writeQueueNums", "1"),
-        ("perm", "6"),
-        ("topicFilterType", "SINGLE_TAG"),
-        ("order", "false"),
-    ];
+    let topic = topic_ext("T", "1");
     let made = world.ask(c, RequestCode::UpdateAndCreateTopic, &topic, b"");
     let group = world.ask(
         c,

@@ -379,7 +379,7 @@ impl World {
     fn make_topic(&mut self, topic: &str, queues: u32) {
         let connection = self.connect();
         let queues = queues.to_string();
-        let ext = [("topic", topic), ("readQueueNums", &queues), ("writeQueueNums", &queues), ("perm", "6")];
+        let ext = topic_ext(topic, &queues);
         let answer = self.call(connection, RequestCode::UpdateAndCreateTopic, &ext, b"");
         assert_eq!(answer.code, 0, "{answer:?}");
     }
@@ -431,6 +431,19 @@ impl World {
         let body = heartbeat_body(client, group, topic, "CLUSTERING", 1);
         self.call(connection, RequestCode::HeartBeat, &[], body.as_bytes())
     }
+}
+
+/// What tools say to make a topic (17).
+fn topic_ext<'a>(topic: &'a str, queues: &'a str) -> [(&'a str, &'a str); 7] {
+    [
+        ("topic", topic),
+        ("defaultTopic", "TBW102"),
+        ("readQueueNums", queues),
+        ("writeQueueNums", queues),
+        ("perm", "6"),
+        ("topicFilterType", "SINGLE_TAG"),
+        ("order", "false"),
+    ]
 }
 
 fn send_ext<'a>(topic: &'a str, queue: &'a str, properties: &'a str) -> Vec<(&'a str, &'a str)> {

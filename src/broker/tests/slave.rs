@@ -59,15 +59,7 @@ fn what_only_a_master_may_do_is_refused_as_apache_does() {
     );
     let back = [("offset", "0"), ("group", "g"), ("delayLevel", "0")];
     assert_eq!(world.call(c, RequestCode::ConsumerSendMsgBack, &back, b"").code, 2);
-    let topic = [
-        ("topic", "U"),
-        ("defaultTopic", "TBW102"),
-        ("readQueueNums", "1"),
-        ("writeQueueNums", "1"),
-        ("perm", "6"),
-        ("topicFilterType", "SINGLE_TAG"),
-        ("order", "false"),
-    ];
+    let topic = topic_ext("U", "1");
     assert_eq!(world.call(c, RequestCode::UpdateAndCreateTopic, &topic, b"").code, 1);
     // Its groups are its master's: a slave that deleted one would be without it until the master's table changes again.
     assert_eq!(world.call(c, RequestCode::DeleteSubscriptiongroup, &[("groupName", "g")], b"").code, 1);
