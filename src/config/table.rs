@@ -36,36 +36,26 @@ pub(super) const fn online<C>(mut row: Setting<C>) -> Setting<C> {
 /// into them, or functions of its own.
 macro_rules! setting {
     ($key:literal, $default:literal, $($field:ident).+, $doc:literal) => {
-        $crate::config::table::setting!(
-            $key,
-            $default,
-            $doc,
-            |c, v| {
-                c.$($field).+ = $crate::config::value::SettingValue::read(v)?;
-                Ok(())
-            },
-            |c| c.$($field).+.to_string()
-        )
+        $crate::config::table::setting!(@read $key, $default, $($field).+, $doc, $crate::config::value::SettingValue::read)
     };
     ($key:literal, $default:literal, $($field:ident).+ in $min:tt..=$max:expr, $unit:literal, $doc:literal) => {
-        $crate::config::table::setting!(
-            $key,
-            $default,
-            $doc,
-            |c, v| {
-                c.$($field).+ = $crate::config::value::within(v, $min, $max, $unit)?;
-                Ok(())
-            },
-            |c| c.$($field).+.to_string()
-        )
+        $crate::config::table::setting!(@read $key, $default, $($field).+, $doc, |v| {
+            $crate::config::value::within(v, $min, $max, $unit)
+        })
     };
     ($key:literal, $default:literal, $($field:ident).+ brought_into $min:tt..=$max:expr, $unit:literal, $doc:literal) => {
+        $crate::config::table::setting!(@read $key, $default, $($field).+, $doc, |v| {
+            $crate::config::value::brought_within(v, $min, $max, $unit)
+        })
+    };
+    // A field, and what its text becomes by `$read`.
+    (@read $key:literal, $default:literal, $($field:ident).+, $doc:literal, $read:expr) => {
         $crate::config::table::setting!(
             $key,
             $default,
             $doc,
             |c, v| {
-                c.$($field).+ = $crate::config::value::brought_within(v, $min, $max, $unit)?;
+                c.$($field).+ = $read(v)?;
                 Ok(())
             },
             |c| c.$($field).+.to_string()
