@@ -84,7 +84,7 @@ impl Delays {
         offsets
     }
 
-    /// Levels that stand still because their next message cannot be read: the level, that message, how often in a row it was tried.
+    /// Levels that stand still because their next message cannot be read, or stored where it belongs: the level, that message, how often in a row it was tried.
     pub(super) fn blocked(&self) -> impl Iterator<Item = (i32, QueueOffset, u32)> {
         self.queues.iter().filter_map(|(level, queue)| {
             let (at, tries) = self.jobs.failed_reads(*queue)?;

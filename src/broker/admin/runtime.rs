@@ -83,7 +83,7 @@ impl Broker {
     }
 
     /// How far each delay level is, and how far its queue. Source: `ScheduleMessageService.buildRunningStats`. A level that stands still says
-    /// which message it cannot read, and how often in a row that was tried, which RocketMQ does not.
+    /// which message it cannot deliver, and how often in a row that was tried, which RocketMQ does not.
     fn set_delays(&self, info: &mut RuntimeInfo) {
         for (level, delivered) in self.delays.offsets() {
             let queue = self.log.find_queue(SCHEDULE_TOPIC, queue_of_level(level));
