@@ -11,6 +11,7 @@ mod harness;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::RangeInclusive;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,8 +29,6 @@ const GET_BROKER_RUNTIME_INFO: i32 = 28;
 const CONSUMER_SEND_MSG_BACK: i32 = 36;
 /// Positions are written some times a second: what was delivered longer before a kill does not come again.
 const IN_FLIGHT_MS: i64 = 1_500;
-/// How long a process may live after the time that is noted for its kill.
-const DYING_MS: i64 = 100;
 
 fn options(flush: Flush) -> NodeOptions {
     NodeOptions { flush, more: vec![("messageDelayLevel", LEVELS.to_owned())], ..NodeOptions::default() }
@@ -75,7 +74,7 @@ impl Seen {
     }
 
     /// How late each message came, in ms.
-    fn check(&self, acknowledged: &BTreeSet<Vec<u8>>, kills_ms: &[i64]) -> Vec<i64> {
+    fn check(&self, acknowledged: &BTreeSet<Vec<u8>>, kills_ms: &[RangeInclusive<i64>]) -> Vec<i64> {
         let mut late_ms = Vec::new();
         for (level, waiting) in self.scheduled.iter().enumerate() {
             let mut last = -1;
@@ -91,9 +90,8 @@ impl Seen {
                 late_ms.push(copies[0].store_timestamp_ms - due);
                 for copy in &copies[..copies.len() - 1] {
                     let stored = copy.store_timestamp_ms;
-                    // The time of a kill is taken before it, and the process may live for some milliseconds more.
                     let is_excused =
-                        kills_ms.iter().any(|kill| (stored - DYING_MS..stored + IN_FLIGHT_MS).contains(kill));
+                        kills_ms.iter().any(|kill| *kill.start() < stored + IN_FLIGHT_MS && stored <= *kill.end());
                     assert!(is_excused, "delivered at {stored} and again, kills at {kills_ms:?}: {copies:?}");
                 }
                 assert_eq!(copies[0].properties["REAL_TOPIC"], TOPIC);
@@ -130,8 +128,9 @@ fn run(test: &'static str, flush: Flush) -> io::Result<()> {
         let how_long = Duration::from_millis(u64::try_from(600 + random.below(1_500)).expect("small"));
         acknowledged.extend(send_for(&node, how_long, &mut random, &mut next)?);
         thread::sleep(Duration::from_millis(u64::try_from(random.below(1_000)).expect("small")));
-        kills_ms.push(now_ms());
+        let kill_ms = now_ms();
         node.kill();
+        kills_ms.push(kill_ms..=now_ms());
         node.restart();
     }
     wait_for("all levels at their end", || is_at_end(&node).ok().filter(|is_at_end| *is_at_end));
@@ -189,7 +188,7 @@ fn a_slave_serves_what_came_and_delivers_nothing_and_the_master_delivers_the_res
         thread::sleep(Duration::from_millis(u64::try_from(random.below(1_000)).expect("small")));
         let kill_ms = now_ms();
         pair.lose_master();
-        kills_ms.push(kill_ms);
+        kills_ms.push(kill_ms..=now_ms());
         let at_slave = wait_for("topic at the slave", || look(&pair.slave).ok());
         for (level, original) in at_slave.waiting() {
             let due = original.store_timestamp_ms + DELAYS_MS[level];
