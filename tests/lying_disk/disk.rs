@@ -48,7 +48,12 @@ struct Fault {
 
 #[derive(Debug)]
 enum Change {
-    Write { at: usize, data: Vec<u8> },
+    /// A durable one is in `durable` already. It stands here so that those before it do not come after it.
+    Write {
+        at: usize,
+        data: Vec<u8>,
+        is_durable: bool,
+    },
     Size(usize),
 }
 
@@ -161,9 +166,10 @@ impl Bytes {
         put(&mut self.seen, at, data);
         if is_durable {
             put(&mut self.durable, at, data);
-            return;
         }
-        self.pending.push(Change::Write { at, data: data.to_vec() });
+        if !is_durable || !self.pending.is_empty() {
+            self.pending.push(Change::Write { at, data: data.to_vec(), is_durable });
+        }
     }
 
     fn resize(&mut self, size: usize) {
@@ -174,7 +180,7 @@ impl Bytes {
     fn flush(&mut self) {
         for change in self.pending.drain(..) {
             match change {
-                Change::Write { at, data } => put(&mut self.durable, at, &data),
+                Change::Write { at, data, .. } => put(&mut self.durable, at, &data),
                 Change::Size(size) => self.durable.resize(size, 0),
             }
         }
@@ -186,7 +192,8 @@ impl Bytes {
             match change {
                 Change::Size(size) if random.below(2) == 0 => self.durable.resize(size, 0),
                 Change::Size(_) => {}
-                Change::Write { at, data } => {
+                Change::Write { at, data, is_durable: true } => put(&mut self.durable, at, &data),
+                Change::Write { at, data, is_durable: false } => {
                     let mut from = 0;
                     while from < data.len() {
                         let to = (from + SECTOR_BYTES - (at + from) % SECTOR_BYTES).min(data.len());
@@ -227,11 +234,19 @@ impl State {
         }
     }
 
+    /// The file of a call, unless the call is to fail.
+    fn file_for(&mut self, call: Call, ino: u64) -> Result<&mut Bytes, Errno> {
+        self.check(call, ino)?;
+        self.file(ino)
+    }
+
     fn make(&mut self, parent: u64, name: &OsStr, node: Node) -> Result<u64, Errno> {
         let ino = self.next;
-        if self.folder(parent)?.insert(name.to_owned(), ino).is_some() {
+        let names = self.folder(parent)?;
+        if names.contains_key(name) {
             return Err(Errno::EXIST);
         }
+        names.insert(name.to_owned(), ino);
         self.next += 1;
         self.nodes.insert(ino, node);
         self.renamings.push(Renaming { from: None, to: Some((parent, name.to_owned(), ino)) });
@@ -402,8 +417,7 @@ impl Filesystem for Served {
         let mut state = self.state();
         let resized = match size {
             Some(size) => state
-                .check(Call::Write, ino)
-                .and_then(|()| state.file(ino))
+                .file_for(Call::Write, ino)
                 .map(|bytes| bytes.resize(usize::try_from(size).expect("a test's file"))),
             None => Ok(()),
         };
@@ -479,8 +493,7 @@ impl Filesystem for Served {
         reply: ReplyData,
     ) {
         let mut state = self.state();
-        let checked = state.check(Call::Read, ino);
-        match checked.and_then(|()| state.file(ino)) {
+        match state.file_for(Call::Read, ino) {
             Ok(Bytes { seen, .. }) => {
                 let from = place(offset).min(seen.len());
                 reply.data(&seen[from..(from + size as usize).min(seen.len())]);
@@ -502,8 +515,7 @@ impl Filesystem for Served {
         reply: ReplyWrite,
     ) {
         let mut state = self.state();
-        let checked = state.check(Call::Write, ino);
-        match checked.and_then(|()| state.file(ino)) {
+        match state.file_for(Call::Write, ino) {
             Ok(bytes) => {
                 bytes.write(place(offset), data, flags & O_SYNC_BITS != 0);
                 reply.written(u32::try_from(data.len()).expect("the kernel writes less than 4 GiB"));
@@ -514,8 +526,7 @@ impl Filesystem for Served {
 
     fn fallocate(&mut self, _: &Request<'_>, ino: u64, _: u64, at: i64, len: i64, _: i32, reply: ReplyEmpty) {
         let mut state = self.state();
-        let checked = state.check(Call::Write, ino);
-        let done = checked.and_then(|()| state.file(ino)).map(|bytes| {
+        let done = state.file_for(Call::Write, ino).map(|bytes| {
             let end = place(at) + place(len);
             if end > bytes.seen.len() {
                 bytes.resize(end);
