@@ -13,25 +13,21 @@
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
 mod harness;
 
-use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Audit, Clerk, Client, Frame, Load, Node, NodeOptions, Queue, Random, Seed, code, rounds, wait_for};
+use harness::{
+    Audit, Clerk, Client, Frame, Load, Node, NodeOptions, Queue, Random, Seed, TailFolder, code, rounds, say,
+    small_log, wait_for,
+};
 use ringmq_peers::{Apache, BrokerOptions, Flush};
 use tempfile::TempDir;
 
 const TOPICS: [&str; 3] = ["crash-a", "crash-b", "crash-c"];
 const QUEUES: i32 = 4;
-/// Messages that one producer sends in a round at most.
-const PRODUCER_MESSAGES_MAX: usize = 5000;
-const PRODUCERS_PER_NODE: usize = 4;
-/// Segments of 2 MiB, the smallest that hold two messages of the largest size, and the smallest tail.
-const SMALL: [(&str, &str); 3] =
-    [("mappedFileSizeCommitLog", "2097152"), ("maxMessageSize", "1048576"), ("tailSize", "8388608")];
 
 /// What happens to the tails in shared memory between kill and start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +66,7 @@ struct World {
     node: Node,
     shards: u16,
     tails: Tails,
-    tail_folder: TempDir,
+    tail_folder: TailFolder,
     queues: Vec<Vec<Queue>>,
     clerks: Vec<Clerk>,
     load: Load,
@@ -80,9 +76,8 @@ struct World {
 
 impl World {
     fn new(seed: &Seed, flush: Flush, shards: u16, tails: Tails) -> Self {
-        let tail_folder = tail_folder();
-        let node =
-            Node::start(&NodeOptions { shards, flush, more: small(tail_folder.path()), ..NodeOptions::default() });
+        let tail_folder = TailFolder::new();
+        let node = Node::start(&NodeOptions { shards, flush, more: small(&tail_folder), ..NodeOptions::default() });
         let mut queues = Vec::new();
         for shard in 0..shards {
             let mut client = Client::connect(&node.broker(shard)).expect("it listens");
@@ -101,7 +96,7 @@ impl World {
         for round in 0..rounds {
             let killed = self.load_and_kill();
             if self.tails == Tails::OftenRemoved && self.random.once_in(2) {
-                remove_files(self.tail_folder.path());
+                self.tail_folder.lose();
             }
             if self.random.once_in(3) {
                 self.kill_while_it_starts();
@@ -133,32 +128,12 @@ impl World {
         let patience = Duration::from_millis(u64::try_from(20 + self.random.below(900)).expect("small"));
         let patience = if by_count { Duration::from_secs(3) } else { patience };
         let before = self.load.acknowledged();
-        let addresses: Vec<String> = (0..self.shards).map(|shard| self.node.broker(shard)).collect();
         let Self { node, load, queues, clerks, random, .. } = self;
-        let load: &Load = load;
-        let (books, killed) = thread::scope(|scope| {
-            let mut producers = Vec::new();
-            for producer in 0..PRODUCERS_PER_NODE {
-                let shard = producer % addresses.len();
-                let (address, queues) = (&addresses[shard], &queues[shard]);
-                let mut random = Random::of(random.number());
-                producers.push(scope.spawn(move || load.produce(address, queues, PRODUCER_MESSAGES_MAX, &mut random)));
-            }
-            for (clerk, address) in clerks.iter_mut().zip(&addresses) {
-                scope.spawn(|| clerk.work(address, &load.ends));
-            }
-            let begin = Instant::now();
-            while begin.elapsed() < patience && !(by_count && load.acknowledged() - before >= acknowledgements) {
-                thread::sleep(Duration::from_micros(200));
-            }
-            node.kill();
-            let killed = Instant::now();
-            load.end();
-            let books: Vec<_> = producers.into_iter().map(|p| p.join().expect("a producer ends")).collect();
-            (books, killed)
+        let begin = Instant::now();
+        let (produced, killed) = load.produce_and_kill(node, queues, clerks, random, |_| {
+            begin.elapsed() >= patience || (by_count && load.acknowledged() - before >= acknowledgements)
         });
-        load.begin();
-        for (book, end) in books {
+        for (book, end) in produced {
             if let Err(error) = end {
                 assert_ne!(error.kind(), io::ErrorKind::Other, "a send was refused: {error}");
                 assert_ne!(error.kind(), io::ErrorKind::InvalidData, "an answer makes no sense: {error}");
@@ -190,12 +165,9 @@ impl World {
 /// A deleted topic is gone with its messages, also for those who create it anew.
 #[test]
 fn a_deleted_topic_does_not_come_back() -> io::Result<()> {
-    let tail_folder = tail_folder();
-    let mut node = Node::start(&NodeOptions {
-        auto_create_topics: false,
-        more: small(tail_folder.path()),
-        ..NodeOptions::default()
-    });
+    let tail_folder = TailFolder::new();
+    let mut node =
+        Node::start(&NodeOptions { auto_create_topics: false, more: small(&tail_folder), ..NodeOptions::default() });
     for round in 0..4 {
         let mut client = Client::connect(&node.broker(0))?;
         client.create_topic("brief", 1)?;
@@ -226,12 +198,12 @@ fn a_deleted_topic_does_not_come_back() -> io::Result<()> {
 /// A tail belongs to one store: a copy that was taken while the store was stopped has the same id, and must not take it.
 #[test]
 fn a_copied_store_leaves_the_tail_to_the_original() -> io::Result<()> {
-    let tail_folder = tail_folder();
+    let tail_folder = TailFolder::new();
     let folder = TempDir::with_prefix("ringmq-copy-")?;
     let (original, copy) = (folder.path().join("original"), folder.path().join("copy"));
     let options = |store: &Path| NodeOptions {
         store_dir: Some(store.to_owned()),
-        more: small(tail_folder.path()),
+        more: small(&tail_folder),
         ..NodeOptions::default()
     };
     let mut first = Node::start(&options(&original));
@@ -271,8 +243,8 @@ fn a_copied_store_leaves_the_tail_to_the_original() -> io::Result<()> {
 /// Settings may be changed while the node is down after a crash; what it acknowledged must survive that too.
 #[test]
 fn a_changed_tail_size_loses_nothing() -> io::Result<()> {
-    let tail_folder = tail_folder();
-    let mut node = Node::start(&NodeOptions { more: small(tail_folder.path()), ..NodeOptions::default() });
+    let tail_folder = TailFolder::new();
+    let mut node = Node::start(&NodeOptions { more: small(&tail_folder), ..NodeOptions::default() });
     Client::connect(&node.broker(0))?.create_topic("resized", 1)?;
     let mut expected = 0;
     for size in ["16777216", "8388608", "33554432"] {
@@ -335,25 +307,8 @@ fn the_audit_agrees_with_apache() -> io::Result<()> {
     Ok(())
 }
 
-/// A folder for tails: on tmpfs where there is one, as by default.
-fn tail_folder() -> TempDir {
-    TempDir::with_prefix_in("ringmq-tails-", "/dev/shm")
-        .or_else(|_| TempDir::with_prefix("ringmq-tails-"))
-        .expect("a folder")
-}
-
-fn small(tail_folder: &Path) -> Vec<(&'static str, String)> {
-    let mut more: Vec<_> = SMALL.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
-    more.push(("tailPath", tail_folder.display().to_string()));
+fn small(tail_folder: &TailFolder) -> Vec<(&'static str, String)> {
+    let mut more = small_log();
+    more.push(tail_folder.setting());
     more
-}
-
-fn remove_files(folder: &Path) {
-    for entry in fs::read_dir(folder).expect("the folder is ours") {
-        fs::remove_file(entry.expect("an entry").path()).expect("the file is ours");
-    }
-}
-
-fn say(line: &str) {
-    writeln!(io::stderr(), "{line}").expect("stderr is open");
 }

@@ -10,16 +10,15 @@
 mod harness;
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use harness::{
-    Client, Node, NodeOptions, Pair, PairOptions, Seed, SmallDisk, World, body_of, code, probe, rounds, wait_for,
-    wait_for_answer,
+    Client, Node, NodeOptions, Pair, PairOptions, Seed, SmallDisk, TailFolder, World, body_of, code, probe, rounds,
+    say, wait_for, wait_for_answer,
 };
 use ringmq_peers::Flush;
-use tempfile::TempDir;
 
 const TOPIC: &str = "full";
 const BODY_BYTES: usize = 60_000;
@@ -92,7 +91,7 @@ fn is_clear((code, remark): &(i32, String)) {
 fn a_full_disk(flush: Flush) -> io::Result<()> {
     let Some(disk) = SmallDisk::ext4(DISK_MB) else { return Ok(()) };
     let ballast = disk.ballast("ballast", BALLAST_MB);
-    let tails = TempDir::with_prefix_in("ringmq-tails-", "/dev/shm").or_else(|_| TempDir::new())?;
+    let tails = TailFolder::new();
     let mut node = Node::start(&options(flush, Some(&disk.path().join("store")), tails.path()));
     let mut client = Client::connect(&node.broker(0))?;
     client.create_topic(TOPIC, 1)?;
@@ -150,7 +149,7 @@ fn a_full_disk_refuses_sends_until_there_is_room_sync() -> io::Result<()> {
 #[test]
 fn a_disk_without_a_free_block_costs_no_message() -> io::Result<()> {
     let Some(disk) = SmallDisk::ext4(DISK_MB) else { return Ok(()) };
-    let tails = TempDir::with_prefix_in("ringmq-tails-", "/dev/shm").or_else(|_| TempDir::new())?;
+    let tails = TailFolder::new();
     let mut node = Node::start(&options(Flush::Async, Some(&disk.path().join("store")), tails.path()));
     let mut client = Client::connect(&node.broker(0))?;
     client.create_topic(TOPIC, 1)?;
@@ -322,8 +321,4 @@ fn a_tmpfs_that_fills_up_later_hurts_nobody() -> io::Result<()> {
     node.kill();
     node.restart();
     book.verify(&mut Client::connect(&node.broker(0))?)
-}
-
-fn say(line: &str) {
-    writeln!(io::stderr(), "{line}").expect("stderr is open");
 }

@@ -14,7 +14,7 @@ use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Client, Frame, Neighbour, Node, NodeOptions, Random, Seed, code, open_files_max, resident_mb_max};
+use harness::{Client, Frame, Neighbour, Node, NodeOptions, Random, Seed, code, open_files_max, resident_mb_max, say};
 
 /// Most memory that the server may have had resident after any of this. Its buffers, its tail (8 MiB here) and what a
 /// thousand connections hold sum up to far less.
@@ -535,8 +535,4 @@ fn vanishing_clients_leave_nothing() -> io::Result<()> {
         }
     }
     scene.end("vanishing clients")
-}
-
-fn say(line: &str) {
-    writeln!(io::stderr(), "{line}").expect("stderr is open");
 }

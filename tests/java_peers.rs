@@ -6,11 +6,10 @@
 mod harness;
 
 use std::env;
-use std::io::Write as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Audit, Client, Load, NameServer, Node, NodeOptions, Queue, Random, Seed};
+use harness::{Audit, Client, Load, NameServer, Node, NodeOptions, Queue, Random, Seed, say};
 use ringmq_peers::{Apache, BrokerOptions, Role};
 
 const TOPIC: &str = "java-peers";
@@ -19,10 +18,6 @@ const QUEUES: i32 = 2;
 const PATIENCE: Duration = Duration::from_secs(240);
 /// Both must have segments of one size, and the backlog must fit one: a classic stream begins where the master's last segment does.
 const SEGMENT_BYTES: &str = "1073741824";
-
-fn say(line: &str) {
-    writeln!(std::io::stderr(), "{line}").expect("stderr is open");
-}
 
 fn apache() -> Option<Apache> {
     Apache::locate().map_err(|missing| say(&format!("skipped: {missing}"))).ok()

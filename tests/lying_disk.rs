@@ -10,22 +10,18 @@ mod disk;
 mod harness;
 
 use std::cell::Cell;
-use std::fs;
-use std::io::{self, Write as _};
-use std::path::Path;
-use std::thread;
+use std::slice;
 use std::time::{Duration, Instant};
 
 use disk::{Call, LyingDisk};
-use harness::{Audit, Clerk, Client, Load, Node, NodeOptions, Queue, Random, Seed, rounds};
+use harness::{Audit, Clerk, Client, Load, Node, NodeOptions, Queue, Random, Seed, TailFolder, rounds, say, small_log};
 use ringmq_peers::Flush;
 use rustix::io::Errno;
-use tempfile::TempDir;
 
 const TOPICS: [&str; 2] = ["lying-a", "lying-b"];
 const QUEUES: i32 = 3;
-const PRODUCERS: usize = 3;
-const MESSAGES_MAX: usize = 3000;
+/// How long a round takes at most.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A node on such a disk, its load, and the book. The disk is dropped last.
 struct World {
@@ -35,17 +31,16 @@ struct World {
     load: Load,
     audit: Audit,
     random: Random,
-    tails: TempDir,
+    tails: TailFolder,
     disk: LyingDisk,
 }
 
 impl World {
     fn new(seed: &Seed) -> Option<Self> {
         let disk = LyingDisk::mount()?;
-        let tails = TempDir::with_prefix_in("ringmq-tails-", "/dev/shm").expect("a folder");
-        let small = [("mappedFileSizeCommitLog", "2097152"), ("maxMessageSize", "1048576"), ("tailSize", "8388608")];
-        let mut more: Vec<_> = small.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
-        more.push(("tailPath", tails.path().display().to_string()));
+        let tails = TailFolder::new();
+        let mut more = small_log();
+        more.push(tails.setting());
         let store_dir = Some(disk.path().join("store"));
         let node = Node::start(&NodeOptions { flush: Flush::Sync, store_dir, more, ..NodeOptions::default() });
         let mut client = Client::connect(&node.broker(0)).expect("it listens");
@@ -60,34 +55,19 @@ impl World {
 
     /// Produces until `is_over`, then kills the node. Returns when it was killed.
     fn load_until(&mut self, is_over: impl Fn(&Load, &LyingDisk, &mut Random) -> bool) -> Instant {
-        let address = self.node.broker(0);
         let Self { node, load, queues, clerk, random, disk, .. } = self;
-        let (load, queues, disk, address): (&Load, &[Queue], &LyingDisk, &str) = (load, queues, disk, &address);
-        let (books, killed) = thread::scope(|scope| {
-            let mut producers = Vec::new();
-            for _ in 0..PRODUCERS {
-                let mut random = Random::of(random.number());
-                producers.push(scope.spawn(move || load.produce(address, queues, MESSAGES_MAX, &mut random)));
-            }
-            scope.spawn(|| clerk.work(address, &load.ends));
-            let begin = Instant::now();
-            while begin.elapsed() < Duration::from_secs(3) && !is_over(load, disk, random) {
-                thread::sleep(Duration::from_micros(200));
-            }
-            node.kill();
-            let killed = Instant::now();
-            load.end();
-            let books: Vec<_> = producers.into_iter().map(|producer| producer.join().expect("it ends").0).collect();
-            (books, killed)
-        });
-        self.load.begin();
-        books.into_iter().for_each(|book| self.audit.enter(book));
+        let begin = Instant::now();
+        let (produced, killed) =
+            load.produce_and_kill(node, slice::from_ref(queues), slice::from_mut(clerk), random, |random| {
+                begin.elapsed() >= PATIENCE || is_over(load, disk, random)
+            });
+        produced.into_iter().for_each(|(book, _)| self.audit.enter(book));
         killed
     }
 
     /// Starts the node on what the disk has, without its tail, and compares it with the book.
     fn verify_after(&mut self, killed: Instant, round: u32) {
-        remove_files(self.tails.path());
+        self.tails.lose();
         self.disk.restore_power();
         self.node.restart();
         let mut client = Client::connect(&self.node.broker(0)).expect("it listens");
@@ -155,14 +135,4 @@ fn a_failed_write_loses_nothing_that_was_acknowledged() {
 #[test]
 fn a_failed_flush_loses_nothing_that_was_acknowledged() {
     a_call_fails(Call::Flush, "a_failed_flush_loses_nothing_that_was_acknowledged");
-}
-
-fn remove_files(folder: &Path) {
-    for entry in fs::read_dir(folder).expect("the folder is ours") {
-        fs::remove_file(entry.expect("an entry").path()).expect("the file is ours");
-    }
-}
-
-fn say(line: &str) {
-    writeln!(io::stderr(), "{line}").expect("stderr is open");
 }

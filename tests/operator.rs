@@ -13,7 +13,7 @@ mod harness;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::Read as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Client, Node, NodeOptions};
+use harness::{Client, Node, NodeOptions, say, small_log};
 use ringmq_peers::PortBlock;
 use tempfile::TempDir;
 
@@ -264,9 +264,7 @@ fn store_with_messages(store: &Path, shards: u16, count: i64) -> (i64, Node) {
 }
 
 fn small_node(store: &Path, shards: u16) -> NodeOptions {
-    let more = [("mappedFileSizeCommitLog", "2097152"), ("maxMessageSize", "1048576"), ("tailSize", "8388608")];
-    let more = more.map(|(key, value)| (key, value.to_owned())).to_vec();
-    NodeOptions { shards, store_dir: Some(store.to_owned()), more, ..NodeOptions::default() }
+    NodeOptions { shards, store_dir: Some(store.to_owned()), more: small_log(), ..NodeOptions::default() }
 }
 
 /// The store opens and has its messages.
@@ -525,8 +523,4 @@ fn a_machine_without_io_uring_is_refused() {
         let program = [OsString::from(RINGMQ), "all".into(), "-c".into(), operator.config().into()];
         refused(python(&program), &words);
     }
-}
-
-fn say(line: &str) {
-    writeln!(io::stderr(), "{line}").expect("stderr is open");
 }

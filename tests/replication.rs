@@ -16,8 +16,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::{
-    Client, NameServer, Node, Pair, PairOptions, Queue, Random, Relay, Seed, SmallDisk, World, code, pause, probe,
-    resident_kb, resume, rounds, wait_for, wait_for_answer,
+    Client, NameServer, Node, Pair, PairOptions, Queue, Random, Relay, Seed, SmallDisk, TailFolder, World, code, pause,
+    probe, resident_kb, resume, rounds, say, wait_for, wait_for_answer,
 };
 use ringmq::limits::{HA_BEHIND_MEMORY_MAX, HA_SLAVE_MEMORY_MAX};
 
@@ -26,10 +26,6 @@ const QUEUES: i32 = World::QUEUES;
 
 fn below(random: &mut Random, end: usize) -> u64 {
     u64::try_from(random.below(end)).expect("64-bit machine")
-}
-
-fn say(line: &str) {
-    writeln!(io::stderr(), "{line}").expect("stderr is open");
 }
 
 #[test]
@@ -249,9 +245,8 @@ fn cuts_and_damages_on_the_way_leave_no_trace() {
 #[test]
 fn a_slave_that_is_ahead_of_a_master_without_its_tail_is_cut() {
     let seed = Seed::of("replication", "a_slave_that_is_ahead_of_a_master_without_its_tail_is_cut");
-    let tails = tempfile::TempDir::with_prefix_in("ringmq-test-", "/dev/shm").expect("there is shared memory");
-    let tail_path = vec![("tailPath", tails.path().display().to_string())];
-    let mut world = World::start(&PairOptions { master: tail_path, ..PairOptions::small(false) }, &seed);
+    let tails = TailFolder::new();
+    let mut world = World::start(&PairOptions { master: vec![tails.setting()], ..PairOptions::small(false) }, &seed);
     let cuts = |world: &World| world.pair.slave.process().log_text().matches("the log is opened anew and cut").count();
     for _ in 0..rounds(30) {
         world.produce_until(|pair, load, random| {
@@ -259,9 +254,7 @@ fn a_slave_that_is_ahead_of_a_master_without_its_tail_is_cut() {
             pair.master.kill();
         });
         // As after a loss of power: what was not written yet is gone, and the slave may have it.
-        for file in std::fs::read_dir(tails.path()).expect("the folder is there").flatten() {
-            std::fs::remove_file(file.path()).expect("the master is gone");
-        }
+        tails.lose();
         world.pair.master.restart();
         world.wait_replicated();
         world.wait_caught_up();

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Audit, Client, Frame, Load, Node, NodeOptions, Queue, Random, Seed, code, rounds, wait_for};
+use harness::{Audit, Client, Frame, Load, Node, NodeOptions, Queue, Random, Seed, code, rounds, say, wait_for};
 use ringmq_peers::{Flush, PortBlock, Process};
 use tempfile::TempDir;
 
@@ -218,8 +218,4 @@ fn an_empty_node_stops_and_starts() -> io::Result<()> {
     let receipt = client.send(TOPIC, 0, b"first")?;
     assert_eq!((receipt.code, receipt.queue_offset), (code::SUCCESS, 0));
     Ok(())
-}
-
-fn say(line: &str) {
-    writeln!(io::stderr(), "{line}").expect("stderr is open");
 }

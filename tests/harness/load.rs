@@ -3,11 +3,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::audit::{self, BODY_BYTES_MIN, Place, Queue, Sent, body_of};
+use super::clerk::Clerk;
 use super::client::{Client, code};
 use super::frame::{Frame, invalid};
+use super::node::Node;
 use super::seed::Random;
 
 /// Requests that a producer keeps in flight.
@@ -19,6 +21,13 @@ const BATCH_COUNT_MAX: usize = 20;
 const BATCH_BYTES_MAX: usize = 200 << 10;
 /// Pause of a producer that is told that a message is not where it should be: it has something left to send when that is over.
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// Producers of a node that is to be killed, all shards together, and messages that each sends at most.
+const PRODUCERS_PER_NODE: usize = 4;
+const PRODUCER_MESSAGES_MAX: usize = 5000;
+
+/// Of one producer: all that it sent, and how that ended.
+pub(crate) type Produced = (Vec<Sent>, io::Result<()>);
 
 /// What all producers of a test share.
 #[derive(Debug, Default)]
@@ -55,16 +64,45 @@ impl Load {
     ///
     /// One request in five is a batch (320). A reply of FLUSH_DISK_TIMEOUT is no acknowledgement; one of SYSTEM_BUSY is entered
     /// as a refusal, and the producer goes on.
-    pub(crate) fn produce(
-        &self,
-        address: &str,
-        queues: &[Queue],
-        count_max: usize,
-        random: &mut Random,
-    ) -> (Vec<Sent>, io::Result<()>) {
+    pub(crate) fn produce(&self, address: &str, queues: &[Queue], count_max: usize, random: &mut Random) -> Produced {
         let mut book = Vec::new();
         let result = self.produce_into(address, queues, count_max, random, &mut book);
         (book, result)
+    }
+
+    /// Produces on all shards of a node, with a clerk at each, until `is_over`, and kills it then. Returns what its producers did, and when it was
+    /// killed.
+    pub(crate) fn produce_and_kill(
+        &self,
+        node: &mut Node,
+        queues: &[Vec<Queue>],
+        clerks: &mut [Clerk],
+        random: &mut Random,
+        mut is_over: impl FnMut(&mut Random) -> bool,
+    ) -> (Vec<Produced>, Instant) {
+        let addresses: Vec<String> = (0..node.shards()).map(|shard| node.broker(shard)).collect();
+        let produced = thread::scope(|scope| {
+            let mut producers = Vec::new();
+            for producer in 0..PRODUCERS_PER_NODE {
+                let shard = producer % addresses.len();
+                let (address, queues) = (&addresses[shard], &queues[shard]);
+                let mut random = Random::of(random.number());
+                producers.push(scope.spawn(move || self.produce(address, queues, PRODUCER_MESSAGES_MAX, &mut random)));
+            }
+            for (clerk, address) in clerks.iter_mut().zip(&addresses) {
+                scope.spawn(|| clerk.work(address, &self.ends));
+            }
+            while !is_over(random) {
+                thread::sleep(Duration::from_micros(200));
+            }
+            node.kill();
+            let killed = Instant::now();
+            self.end();
+            let produced = producers.into_iter().map(|producer| producer.join().expect("a producer ends")).collect();
+            (produced, killed)
+        });
+        self.begin();
+        produced
     }
 
     fn produce_into(

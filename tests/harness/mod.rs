@@ -8,7 +8,7 @@
 //! - [`Audit`] and [`Load`]: a book of all that was sent, against what the broker has; producers that fill both.
 //! - [`Neighbour`]: a client that must not notice what others do to the server.
 //! - [`expect_row`], [`expect_passed`]: what tools print and stock clients report.
-//! - [`SmallDisk`]: file systems to run full.
+//! - [`SmallDisk`]: file systems to run full. [`TailFolder`]: tails that go with the power.
 //! - [`Seed`]: randomness that a failure tells how to have again.
 //!
 //! None of it uses ringmq's own protocol code on purpose: a mistake made on both sides would not show. Failures of the
@@ -33,6 +33,8 @@
 #![allow(dead_code, reason = "compiled into each test file, and each uses a part")]
 #![allow(unused_imports, reason = "compiled into each test file, and each uses a part")]
 
+use std::io::{self, Write as _};
+
 mod audit;
 mod clerk;
 mod client;
@@ -48,6 +50,7 @@ mod record;
 mod relay;
 mod said;
 mod seed;
+mod tails;
 mod world;
 
 pub(crate) use audit::{Audit, Place, Queue, Sent, body_of, log_offset_of, view};
@@ -64,4 +67,10 @@ pub(crate) use record::Record;
 pub(crate) use relay::Relay;
 pub(crate) use said::{expect, expect_passed, expect_row};
 pub(crate) use seed::{Random, Seed, rounds};
+pub(crate) use tails::{TailFolder, small_log};
 pub(crate) use world::{World, pause, probe, resume, wait_for_answer};
+
+/// Says a line of the test's own. It is shown with `--nocapture` alone, and when the test has failed.
+pub(crate) fn say(line: &str) {
+    writeln!(io::stderr(), "{line}").expect("stderr is open");
+}

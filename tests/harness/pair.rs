@@ -6,6 +6,7 @@ use super::audit::Queue;
 use super::client::Client;
 use super::name_server::NameServer;
 use super::node::{Node, NodeOptions, wait_for};
+use super::tails::small_log;
 
 /// How a pair is started.
 #[derive(Debug, Clone, Default)]
@@ -25,11 +26,9 @@ pub(crate) struct PairOptions {
 }
 
 impl PairOptions {
-    /// Segments of 2 MiB, the smallest that hold two messages of the largest size, and the smallest tail.
+    /// With [`small_log`]s.
     pub(crate) fn small(sync: bool) -> Self {
-        let more = [("mappedFileSizeCommitLog", "2097152"), ("maxMessageSize", "1048576"), ("tailSize", "8388608")];
-        let more = more.map(|(key, value)| (key, value.to_owned())).to_vec();
-        Self { sync, both: NodeOptions { more, ..NodeOptions::default() }, ..Self::default() }
+        Self { sync, both: NodeOptions { more: small_log(), ..NodeOptions::default() }, ..Self::default() }
     }
 }
 
