@@ -22,7 +22,7 @@ use crate::wire::{AdminError, Cluster};
 
 /// Topics, groups, offsets and the cluster, on any RocketMQ-compatible broker.
 #[derive(Parser)]
-#[command(name = "ringmq-admin", version, about, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "ringmq-admin", version, max_term_width = 100, disable_help_subcommand = true)]
 struct Cli {
     /// Name servers, HOST:PORT separated by ';'. Default: NAMESRV_ADDR, then 127.0.0.1:9876.
     #[arg(short = 'n', long = "namesrv", global = true, value_name = "ADDRESSES")]
@@ -42,7 +42,7 @@ enum Command {
     /// Consumer groups: list, create, delete, progress.
     #[command(subcommand)]
     Group(GroupCommand),
-    /// The cluster: roles, ends of logs, lag.
+    /// The cluster: list (roles, ends of logs, lag), stats (rates, latency by stage).
     #[command(subcommand)]
     Cluster(ClusterCommand),
     /// Consumer offsets: get, reset.
@@ -104,7 +104,8 @@ enum GroupCommand {
 enum ClusterCommand {
     /// Every replica with its role, the end of its log, and how far it is behind.
     List,
-    /// Every replica's messages a second, and how long the stages of a message's way take (ringmq only), in microseconds.
+    /// Every replica's messages a second over the last 10 seconds, and how long the stages of a message's way took (ringmq only) over the
+    /// last one to two minutes, in microseconds.
     Stats,
 }
 
