@@ -36,6 +36,13 @@ pub(crate) struct ProgressArguments {
 const JSON_VALUES_MAX: usize = 1_000_000;
 
 pub(crate) fn list(cluster: &mut Cluster, output: Output) -> Result<(), AdminError> {
+    let rows: Vec<Vec<String>> = known(cluster)?.into_iter().map(|group| vec![group]).collect();
+    output.table(&["GROUP"], &rows);
+    Ok(())
+}
+
+/// The groups that any master knows.
+fn known(cluster: &mut Cluster) -> Result<BTreeSet<String>, AdminError> {
     let mut groups = BTreeSet::new();
     for master in cluster.masters(None)? {
         let answer =
@@ -44,9 +51,12 @@ pub(crate) fn list(cluster: &mut Cluster, output: Output) -> Result<(), AdminErr
             .map_err(|error| AdminError::Protocol { address: master.address, reason: error.to_string() })?;
         groups.extend(table.groups.keys().map(ToString::to_string));
     }
-    let rows: Vec<Vec<String>> = groups.into_iter().map(|group| vec![group]).collect();
-    output.table(&["GROUP"], &rows);
-    Ok(())
+    Ok(groups)
+}
+
+/// Brokers answer for a group that nobody knows as for one that has not read yet.
+pub(crate) fn check_known(cluster: &mut Cluster, group: &str) -> Result<(), AdminError> {
+    if known(cluster)?.contains(group) { Ok(()) } else { Err(AdminError::NoGroup { group: group.to_owned() }) }
 }
 
 pub(crate) fn create(cluster: &mut Cluster, output: Output, group: &str) -> Result<(), AdminError> {
@@ -60,14 +70,22 @@ pub(crate) fn create(cluster: &mut Cluster, output: Output, group: &str) -> Resu
 
 pub(crate) fn delete(cluster: &mut Cluster, output: Output, group: &str) -> Result<(), AdminError> {
     let ext = [("groupName", ExtValue::Str(group)), ("cleanOffset", ExtValue::Bool(true))];
+    let is_known = known(cluster)?.contains(group);
+    // Also of a group that no broker lists: offsets of it may be there.
     for master in cluster.masters(None)? {
         cluster.must(&master.address, "to delete the group", RequestCode::DeleteSubscriptiongroup, &ext, &[])?;
+    }
+    if !is_known {
+        return Err(AdminError::NoGroupDeleted { group: group.to_owned() });
     }
     output.done(&format!("group {group} and its offsets are deleted"));
     Ok(())
 }
 
 pub(crate) fn progress(cluster: &mut Cluster, output: Output, arguments: &ProgressArguments) -> Result<(), AdminError> {
+    if let Some(topic) = &arguments.topic {
+        cluster.route(topic)?;
+    }
     let mut rows = Vec::new();
     let mut behind: i64 = 0;
     for master in cluster.masters(None)? {
@@ -93,10 +111,15 @@ pub(crate) fn progress(cluster: &mut Cluster, output: Output, arguments: &Progre
             ]);
         }
     }
+    if rows.is_empty() {
+        check_known(cluster, &arguments.group)?;
+    }
     rows.sort();
     output.table(&["TOPIC", "BROKER", "QUEUE", "OFFSET", "MAX OFFSET", "BEHIND"], &rows);
-    if !output.json {
-        output.done(&format!("{behind} messages behind in all"));
+    if rows.is_empty() {
+        output.note(&format!("group {} has no offsets: it has not read yet", arguments.group));
+    } else {
+        output.note(&format!("{behind} messages behind in all"));
     }
     Ok(())
 }
@@ -112,5 +135,35 @@ fn text(object: &Object<'_>, name: &str) -> String {
     match object.get(name) {
         Some(Value::Text(text)) => text.to_string(),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{self, success};
+
+    #[test]
+    fn a_group_that_nobody_knows_is_named_and_one_that_has_not_read_is_not() {
+        let (mut cluster, seen) = fake::cluster(|code, _| match code {
+            RequestCode::GetAllSubscriptiongroupConfig => {
+                success(r#"{"subscriptionGroupTable":{"G":{"groupName":"G"}}}"#)
+            }
+            RequestCode::GetConsumeStats => success(r#"{"consumeTps":0.0,"offsetTable":{}}"#),
+            RequestCode::DeleteSubscriptiongroup => success(""),
+            _ => None,
+        });
+        let output = Output { json: true };
+        let of = |group: &str, topic: Option<&str>| ProgressArguments {
+            group: group.to_owned(),
+            topic: topic.map(str::to_owned),
+        };
+        assert!(matches!(progress(&mut cluster, output, &of("nope", None)), Err(AdminError::NoGroup { .. })));
+        assert!(matches!(progress(&mut cluster, output, &of("G", Some("nope"))), Err(AdminError::NoTopic { .. })));
+        progress(&mut cluster, output, &of("G", Some("T"))).expect("it is there");
+        assert!(matches!(delete(&mut cluster, output, "nope"), Err(AdminError::NoGroupDeleted { .. })));
+        let deleted = "DeleteSubscriptiongroup cleanOffset=true groupName=nope".to_owned();
+        assert!(seen.lock().expect("nobody panics").contains(&deleted), "offsets of it may have been there");
+        delete(&mut cluster, output, "G").expect("it was there");
     }
 }

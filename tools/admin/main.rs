@@ -5,6 +5,8 @@
 
 mod cluster;
 mod consume;
+#[cfg(test)]
+mod fake;
 mod group;
 mod offset;
 mod output;
@@ -113,7 +115,7 @@ enum ClusterCommand {
 enum OffsetCommand {
     /// Where a group stands in a topic.
     Get(offset::Arguments),
-    /// Move a group whose consumers are stopped.
+    /// Move a group, also while its consumers are online.
     Reset(offset::ResetArguments),
 }
 

@@ -110,12 +110,26 @@ fn shares(cluster: &mut Cluster, arguments: &CreateArguments) -> Result<Vec<Shar
 
 pub(crate) fn delete(cluster: &mut Cluster, output: Output, arguments: &DeleteArguments) -> Result<(), AdminError> {
     let topic = ("topic", ExtValue::Str(&arguments.topic));
-    for master in cluster.masters(arguments.cluster.as_deref())? {
+    let masters = cluster.masters(arguments.cluster.as_deref())?;
+    let is_known = match cluster.route(&arguments.topic) {
+        Ok(route) => route
+            .brokers
+            .iter()
+            .map(|broker| broker.broker_name.to_string())
+            .any(|name| masters.iter().any(|master| master.name == name)),
+        Err(AdminError::NoTopic { .. }) => false,
+        Err(error) => return Err(error),
+    };
+    // Also of a topic without a route: what brokers have of it that do not show it goes too.
+    for master in masters {
         cluster.must(&master.address, "to delete the topic", RequestCode::DeleteTopicInBroker, &[topic], &[])?;
     }
     let mut ext = vec![topic];
     ext.extend(arguments.cluster.as_deref().map(|name| ("clusterName", ExtValue::Str(name))));
     cluster.tell_name_servers("to delete the topic", RequestCode::DeleteTopicInNamesrv, &ext)?;
+    if !is_known {
+        return Err(AdminError::NothingDeleted { topic: arguments.topic.clone() });
+    }
     output.done(&format!("topic {} is deleted", arguments.topic));
     Ok(())
 }
@@ -168,4 +182,22 @@ pub(crate) fn bound(
         address: master.address.clone(),
         reason: "the answer has no offset".to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{self, success};
+
+    #[test]
+    fn a_topic_that_was_not_there_is_not_deleted() {
+        let (mut cluster, _) = fake::cluster(|code, _| match code {
+            RequestCode::DeleteTopicInBroker | RequestCode::DeleteTopicInNamesrv => success(""),
+            _ => None,
+        });
+        let of = |topic: &str| DeleteArguments { topic: topic.to_owned(), cluster: None };
+        let output = Output { json: true };
+        assert!(matches!(delete(&mut cluster, output, &of("nope")), Err(AdminError::NothingDeleted { .. })));
+        delete(&mut cluster, output, &of("T")).expect("it was there");
+    }
 }

@@ -28,6 +28,12 @@ pub(crate) enum AdminError {
     Refused { address: String, what: &'static str, code: i32, remark: String },
     #[error("there is no topic {topic}; `topic list` shows the topics there are")]
     NoTopic { topic: String },
+    #[error("there was no topic {topic}; `topic list` shows the topics there are")]
+    NothingDeleted { topic: String },
+    #[error("there is no group {group}; `group list` shows the groups there are")]
+    NoGroup { group: String },
+    #[error("there was no group {group}; `group list` shows the groups there are")]
+    NoGroupDeleted { group: String },
     #[error("there is no cluster {cluster}; there are {known}")]
     NoCluster { cluster: String, known: String },
     #[error("there is no broker at {address} or of that name; `cluster list` shows the brokers there are")]
@@ -38,8 +44,10 @@ pub(crate) enum AdminError {
     NoMaster,
     #[error("{0}")]
     Placement(#[from] PlacementError),
-    #[error("group {group} has consumers online, which would overwrite the offsets; stop them first")]
-    Online { group: String },
+    #[error(
+        "group {group} has consumers online, which would overwrite the offsets, and {address} cannot stop them from it; stop them first"
+    )]
+    Online { group: String, address: String },
     #[error("{0}")]
     Usage(String),
 }
