@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
-use ringmq_protocol::code::RequestCode;
+use ringmq_protocol::code::{RequestCode, ResponseCode};
 use ringmq_protocol::record::Check;
 use ringmq_protocol::record::RecordView;
 use ringmq_protocol::reply::ExtValue;
@@ -97,11 +97,13 @@ fn read(
         ("expressionType", ExtValue::Str("TAG")),
     ];
     let answer = cluster.ask(&broker.address, RequestCode::PullMessage, &pull, &[])?;
+    let after = answer.number("nextBeginOffset").unwrap_or(from);
     if answer.code != FOUND {
-        next.insert(key, from);
+        // The group was reset, or what it was to read is deleted.
+        let is_moved = answer.code == ResponseCode::PullOffsetMoved.number();
+        next.insert(key, if is_moved { after } else { from });
         return Ok(0);
     }
-    let after = answer.number("nextBeginOffset").unwrap_or(from);
     let (mut count, mut rest) = (0, &answer.body[..]);
     while let Ok(record) = RecordView::decode(rest, None, Check::Shape) {
         let body = String::from_utf8_lossy(record.body);
