@@ -30,24 +30,32 @@ pub(crate) struct SendArguments {
 const CREATE_TOPIC_KEY: &str = "TBW102";
 
 pub(crate) fn send(cluster: &mut Cluster, output: Output, arguments: &SendArguments) -> Result<(), AdminError> {
-    let queues = match cluster.writable_queues(&arguments.topic) {
+    let (mut queues, mut is_new) = match cluster.writable_queues(&arguments.topic) {
         // As a producer does: an unknown topic is sent to where new ones are made.
         Err(AdminError::NoTopic { .. }) => {
             let mut first: Vec<(Master, u32)> = cluster.writable_queues(CREATE_TOPIC_KEY)?;
             first.retain(|(_, queue)| *queue == 0);
-            first
+            (first, true)
         }
-        found => found?,
+        found => (found?, false),
     };
-    if queues.is_empty() {
-        return Err(AdminError::NotWritable { topic: arguments.topic.clone() });
-    }
     let mut rows = Vec::new();
-    for (master, queue) in queues.iter().cycle().take(usize::try_from(arguments.count).unwrap_or(usize::MAX)) {
-        let answer = send_to(cluster, arguments, master, *queue)?;
+    let mut turn = 0;
+    while rows.len() < usize::try_from(arguments.count).unwrap_or(usize::MAX) {
+        // Every broker has made the topic by now: its other queues are to have their turn.
+        if is_new && turn == queues.len() {
+            is_new = false;
+            let found = cluster.writable_queues(&arguments.topic).unwrap_or_default();
+            queues = if found.is_empty() { queues } else { found };
+        }
+        let Some((master, queue)) = queues.get(turn % queues.len().max(1)).cloned() else {
+            return Err(AdminError::NotWritable { topic: arguments.topic.clone() });
+        };
+        turn += 1;
+        let answer = send_to(cluster, arguments, &master, queue)?;
         let status = ResponseCode::try_from(answer.code).map_or("?", ResponseCode::name);
         let field = |name: &str| answer.field(name).unwrap_or_default().to_owned();
-        rows.push(vec![master.name.clone(), field("queueId"), field("queueOffset"), status.to_owned(), field("msgId")]);
+        rows.push(vec![master.name, field("queueId"), field("queueOffset"), status.to_owned(), field("msgId")]);
     }
     output.table(&["BROKER", "QUEUE", "OFFSET", "STATUS", "MESSAGE ID"], &rows);
     Ok(())
@@ -86,4 +94,24 @@ fn send_to(
 fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{self, success};
+
+    #[test]
+    fn messages_to_a_new_topic_go_to_all_of_its_queues() {
+        let (mut cluster, seen) = fake::cluster(|code, _| match code {
+            RequestCode::SendMessageV2 => success(""),
+            _ => None,
+        });
+        let arguments = SendArguments { topic: "new".to_owned(), body: "x".to_owned(), tag: None, count: 5 };
+        send(&mut cluster, Output { json: true }, &arguments).expect("it is sent");
+        let seen = seen.lock().expect("nobody panics");
+        let field = |request: &str| request.split(' ').find_map(|field| field.strip_prefix("e=")).map(str::to_owned);
+        let queues: Vec<String> = seen.iter().filter_map(|request| field(request)).collect();
+        assert_eq!(queues, ["0", "1", "0", "1", "0"]);
+    }
 }
