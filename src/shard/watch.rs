@@ -23,7 +23,20 @@ pub struct Watch {
     stalls: Cell<u64>,
     stalled_max: Cell<Duration>,
     reported: Cell<Option<Instant>>,
+    starved: Cell<Starved>,
 }
+
+/// Ticks that came late by no fault of a task's, since they were last told of.
+#[derive(Clone, Copy, Debug, Default)]
+struct Starved {
+    count: u64,
+    longest: Duration,
+    /// When that was, from the start of the watch. A start on a busy machine is nothing to tell of.
+    told_at: Duration,
+}
+
+/// Between two lines that say so.
+const STARVED_LINE_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct LongTurn {
@@ -52,6 +65,7 @@ impl Watch {
             stalls: Cell::new(0),
             stalled_max: Cell::default(),
             reported: Cell::new(None),
+            starved: Cell::default(),
         }
     }
 
@@ -114,23 +128,33 @@ impl Watch {
         }
         self.stalls.set(self.stalls.get() + 1);
         self.stalled_max.set(self.stalled_max.get().max(late));
+        if longest.took * 2 <= late {
+            if let Some(Starved { count, longest, .. }) = self.starve(late, self.started.elapsed()) {
+                let longest_ms = longest.as_millis();
+                tracing::warn!(
+                    "the machine gave this shard no processor for up to {longest_ms} ms, {count} times since the last such line or the start: other \
+                     programs had it, or the kernel waited for a disk; no task of ringmq's held it"
+                );
+            }
+            return;
+        }
         let quiet = self.reported.get().is_some_and(|at| at.elapsed() < Duration::from_secs(10));
         if quiet {
             return;
         }
         self.reported.set(Some(instant()));
         let (late_ms, turn_ms, count) = (late.as_millis(), longest.took.as_millis(), self.stalls.get());
-        if longest.took * 2 > late {
-            tracing::warn!(task = longest.name, turn_ms, late_ms, count, "a task held the shard's thread too long");
-        } else {
-            tracing::warn!(
-                task = longest.name,
-                turn_ms,
-                late_ms,
-                count,
-                "the shard's thread ran late; no task held it that long"
-            );
-        }
+        tracing::warn!(task = longest.name, turn_ms, late_ms, count, "a task held the shard's thread too long");
+    }
+
+    /// Takes note of a tick that no task delayed, `since_start` after the start; what to say of those since the last line, once a minute.
+    fn starve(&self, late: Duration, since_start: Duration) -> Option<Starved> {
+        let mut starved = self.starved.get();
+        starved.count += 1;
+        starved.longest = starved.longest.max(late);
+        let is_time = since_start.saturating_sub(starved.told_at) >= STARVED_LINE_EVERY;
+        self.starved.set(if is_time { Starved { told_at: since_start, ..Starved::default() } } else { starved });
+        is_time.then_some(starved)
     }
 }
 
@@ -164,5 +188,20 @@ mod tests {
         watch.note_tick(Duration::from_millis(STALL_MS + 7));
         watch.note_tick(Duration::from_millis(STALL_MS));
         assert_eq!(watch.stalls(), Stalls { count: 2, longest_us: (STALL_MS + 7) * 1000, rescues: 0 });
+    }
+
+    #[test]
+    fn a_machine_that_is_busy_with_other_things_is_told_of_once_a_minute() {
+        let watch = Watch::new(Arc::default());
+        let minute = STARVED_LINE_EVERY;
+        let starve = |late_ms: u64, at: Duration| {
+            let told = watch.starve(Duration::from_millis(late_ms), at);
+            told.map(|starved| (starved.count, starved.longest.as_millis()))
+        };
+        assert_eq!(starve(30, Duration::ZERO), None, "a start on a busy machine is nothing to tell of");
+        assert_eq!(starve(90, minute / 2), None);
+        assert_eq!(starve(40, minute), Some((3, 90)));
+        assert_eq!(starve(50, minute + minute / 2), None);
+        assert_eq!(starve(25, minute * 2), Some((2, 50)), "only what came since the last line");
     }
 }
