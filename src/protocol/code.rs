@@ -185,7 +185,8 @@ request_codes! {
         "of what may change online (conf/ says what), on all shards of the node; anything else is refused";
     GetBrokerConfig = 26, "GET_BROKER_CONFIG", T2, Broker(Answers), Works, Cheap, [Cluster: Get], "";
     GetBrokerRuntimeInfo = 28, "GET_BROKER_RUNTIME_INFO", T2, Broker(Answers), Partly, Cheap, [Cluster: Get],
-        "days begin at midnight UTC, and with the process; thread pool keys are 0";
+        "days begin at midnight UTC, and with the process; thread pool keys are 0; put latencies are of the last one to two minutes \
+         (0.00 and null: nothing was put); stages are `count p50 p99 p99.9 max`, in us";
     SearchOffsetByTimestamp = 29, "SEARCH_OFFSET_BY_TIMESTAMP", T1, Broker(Answers), Works, Cheap, [Topic: Get], "";
     GetMaxOffset = 30, "GET_MAX_OFFSET", T0, Broker(Answers), Works, Cheap, [Topic: Get], "";
     GetMinOffset = 31, "GET_MIN_OFFSET", T1, Broker(Answers), Works, Cheap, [Topic: Get], "";

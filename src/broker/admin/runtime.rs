@@ -55,14 +55,15 @@ impl Broker {
         Ok(Handled::Done)
     }
 
-    /// The time that storing takes, as RocketMQ says it, and each stage in numbers of ours: `count p50 p99 p99.9 max`, the times in us.
+    /// The time that storing takes, as RocketMQ says it, and each stage in numbers of ours: as [`STAGE_KEYS`](crate::protocol::body::STAGE_KEYS) has them.
     fn set_latencies(&self, info: &mut RuntimeInfo) {
         info.set("putMessageEntireTimeMax", self.stages.longest_reply_ms());
-        info.set("putMessageDistributeTime", put_time_text(self.stages.reply_classes()));
         let stages = self.stages.latencies();
         for (stage, latency) in Stage::ALL.into_iter().zip(stages) {
             info.set(stage.key(), stage_text(&latency));
-            if stage == Stage::Reply {
+            // Of what was not measured RocketMQ's broker says what an idle one does.
+            if stage == Stage::Reply && latency.count > 0 {
+                info.set("putMessageDistributeTime", put_time_text(self.stages.reply_classes()));
                 #[expect(clippy::cast_precision_loss, reason = "a time is for reading: 53 bits are enough")]
                 let ms = |us: u64| format!("{:.2}", us as f64 / 1_000.0);
                 info.set("putLatency99", ms(latency.p99_us));
@@ -107,5 +108,8 @@ impl Broker {
 
 fn stage_text(latency: &StageLatency) -> String {
     let StageLatency { count, p50_us, p99_us, p999_us, max_us } = latency;
+    if *count == 0 {
+        return "0 - - - -".to_owned();
+    }
     format!("{count} {p50_us} {p99_us} {p999_us} {max_us}")
 }

@@ -94,7 +94,8 @@ const TEXTS: [(&str, &str); 20] = [
     ("timerEnqueueTps", "0.0"),
 ];
 
-/// Keys of ringmq's own, one a stage of a message's way: `count p50 p99 p99.9 max` of the last one to two minutes, the times in microseconds.
+/// Keys of ringmq's own, one a stage of a message's way: `count p50 p99 p99.9 max` of the last one to two minutes, the times in microseconds,
+/// or `0 - - - -` if nothing passed it.
 pub const STAGE_KEYS: [&str; 5] = [
     "stageSocketToAppend",
     "stageAppendToDurable",
