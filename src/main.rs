@@ -137,6 +137,9 @@ fn node(kind: NodeKind, arguments: &NodeArguments) -> Result<Outcome, Failure> {
         return Ok(Outcome::Stopped);
     }
     log_not_needed(&file, &config.not_needed);
+    if let Some(sentence) = config.too_long_delay() {
+        warn!("{sentence}");
+    }
     config.memory_bytes = memory_bytes();
     let ip = advertised_ip(&config)?;
     runtime::check()?;
@@ -280,7 +283,7 @@ fn replication(config: &NodeConfig) -> String {
     let replicas = config.replication.in_sync_replicas;
     match config.role {
         Role::AsyncMaster => {
-            "ASYNC_MASTER: no slave is waited for; with this disk its last moments are lost, if there is a slave, else all".to_owned()
+            "ASYNC_MASTER: no slave is waited for; if this disk is lost, slaves have all but the last moments, and without a slave all is lost".to_owned()
         }
         Role::SyncMaster if replicas == 1 => {
             "SYNC_MASTER with inSyncReplicas=1: no slave is waited for, as under ASYNC_MASTER; inSyncReplicas=2 waits for one".to_owned()
@@ -297,7 +300,11 @@ fn replication(config: &NodeConfig) -> String {
 
 fn log_not_needed(file: &str, entries: &[NotNeeded]) {
     for entry in entries {
-        warn!("{file} line {}: {} is not needed by ringmq", entry.line, entry.key);
+        let NotNeeded { line, key, missing } = entry;
+        match missing {
+            Some(missing) => warn!("{file} line {line}: {key} has no effect: {missing} are not supported yet"),
+            None => warn!("{file} line {line}: {key} is not needed by ringmq"),
+        }
     }
 }
 

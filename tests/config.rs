@@ -88,6 +88,42 @@ fn keys_of_apache_are_accepted_and_named() {
 }
 
 #[test]
+fn keys_of_what_is_not_there_yet_are_told_from_those_that_nobody_needs() {
+    let config =
+        broker("timerWheelEnable=true\ntransactionTimeOut=6000\nreviveQueueNum=8\nsendThreadPoolQueueCapacity=10")
+            .expect("accepted");
+    let missing: Vec<Option<&str>> = config.not_needed.into_iter().map(|entry| entry.missing).collect();
+    assert_eq!(missing, [Some("timers"), Some("transactions"), Some("pop consumers"), None]);
+}
+
+#[test]
+fn a_long_value_does_not_hide_what_is_wrong() {
+    let refused = broker(&format!("messageDelayLevel={}", "1s ".repeat(65))).expect_err("one too many");
+    assert!(
+        refused.ends_with("... is not delays such as 1s 10m 2h 1d: 65 delay levels: there may be 1 to 64"),
+        "{refused}"
+    );
+    for long in [
+        format!("slaveTimeout={}", "9".repeat(50_000)),
+        format!("messageDelayLevel={}", "9".repeat(50_000)),
+        "k".repeat(50_000) + "=1",
+    ] {
+        let refused = broker(&long).expect_err("it is no value");
+        assert!(refused.len() < 500, "{} bytes", refused.len());
+    }
+}
+
+#[test]
+fn a_delay_that_outlives_the_messages_is_warned_of() {
+    assert_eq!(broker("").expect("accepted").too_long_delay(), None);
+    assert_eq!(broker("fileReservedTime=2").expect("accepted").too_long_delay(), None, "the last level is two hours");
+    for (text, level) in [("fileReservedTime=1", 18), ("messageDelayLevel=1s 4d", 2)] {
+        let warning = broker(text).expect("accepted").too_long_delay().expect("it may be deleted before");
+        assert!(warning.starts_with(&format!("messages of delay level {level} ")), "{warning}");
+    }
+}
+
+#[test]
 fn roles_decide_who_is_waited_for() {
     for (text, replicas) in [
         ("", 1),
@@ -142,7 +178,7 @@ fn every_fault_is_one_sentence_with_its_line() {
         ),
         (
             "somethingQuiteElse=1",
-            "broker.conf line 1: unknown key somethingQuiteElse; remove the line, or see conf/ for the keys there are",
+            "broker.conf line 1: unknown key somethingQuiteElse; leave it out, or see conf/ for the keys there are",
         ),
         ("listenPort=1\nlistenPort=2", "broker.conf line 2: listenPort is set here and at line 1; keep one of them"),
         ("listenPort=many", "broker.conf line 1: listenPort=many is not a whole number from 0 to 65535"),
@@ -193,11 +229,11 @@ fn every_fault_is_one_sentence_with_its_line() {
         ),
         (
             "aclEnable=true",
-            "broker.conf line 1: aclEnable=true is not supported by this version of ringmq: remove the line and let the network decide who may connect",
+            "broker.conf line 1: aclEnable=true is not supported by this version of ringmq: leave it out and let the network decide who may connect",
         ),
         (
             "enableControllerMode=true",
-            "broker.conf line 1: enableControllerMode=true is not supported by this version of ringmq: remove the line and run masters and slaves with fixed roles, as conf/2m-2s-sync does",
+            "broker.conf line 1: enableControllerMode=true is not supported by this version of ringmq: leave it out and run masters and slaves with fixed roles, as conf/2m-2s-sync does",
         ),
         (
             "brokerId=1",

@@ -19,7 +19,7 @@ use crate::protocol::message::{
     is_retry_topic, property, set_property, split_batch, sys_flag,
 };
 use crate::protocol::record::{KeysToIndex, Marks, RecordDraft};
-use crate::protocol::reply::{ExtValue, Reply, SendReplyFields, encode_send_reply};
+use crate::protocol::reply::{ExtValue, Reply, SendReplyFields, encode_send_reply, shown};
 use crate::protocol::request::SendRequest;
 
 /// A client from this version on says how often its messages are tried: 3.4.9.
@@ -47,8 +47,8 @@ struct PropertyScan<'a> {
     is_wait_off: bool,
     is_transaction: bool,
     is_timer: bool,
-    /// The delay level is no number.
-    is_bad_delay: bool,
+    /// The delay level, if it is no number.
+    bad_delay: Option<&'a str>,
     /// A property that the broker sets or removes is there already.
     needs_rebuild: bool,
 }
@@ -65,7 +65,7 @@ impl<'a> PropertyScan<'a> {
                 property::TRANSACTION_PREPARED => scan.is_transaction = value.eq_ignore_ascii_case("true"),
                 property::DELAY => {
                     let level = value.parse();
-                    scan.is_bad_delay = level.is_err();
+                    scan.bad_delay = level.is_err().then_some(value);
                     scan.marks.delay_level = level.unwrap_or_default();
                 }
                 property::INNER_COUNT => scan.marks.inner_count = value.parse().unwrap_or_default(),
@@ -81,8 +81,9 @@ impl<'a> PropertyScan<'a> {
 
     /// Refuses a delay level that is no number. RocketMQ's broker fails over it, with this code.
     fn check_delay(&self) -> Result<(), Refusal> {
-        if self.is_bad_delay {
-            return Err(Refusal::new(ResponseCode::SystemError, "the delay level (DELAY) is no number"));
+        if let Some(value) = self.bad_delay {
+            let remark = format!("the delay level DELAY={} is no number", shown(value));
+            return Err(Refusal::new(ResponseCode::SystemError, remark));
         }
         Ok(())
     }

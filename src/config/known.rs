@@ -1,4 +1,4 @@
-//! Keys that Apache RocketMQ 5.3.3 knows and ringmq does not need.
+//! Keys that Apache RocketMQ 5.3.3 knows and ringmq does not need, or cannot serve yet.
 //!
 //! They are accepted and named in the log, so that a file written for Apache's broker or name server starts ringmq as it stands,
 //! while a misspelt key is still told from them.
@@ -390,6 +390,64 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "writeBufferLowWaterMark",
 ];
 
+/// What ringmq does not have yet, in the plural, and how the keys begin that would set it.
+const MISSING: &[(&str, &[&str])] = &[
+    ("timers", &["timer", "mappedFileSizeTimerLog"]),
+    (
+        "transactions",
+        &[
+            "transaction",
+            "checkTransactionMessage",
+            "endTransaction",
+            "rejectTransactionMessage",
+            "waitTimeMillsInTransactionQueue",
+        ],
+    ),
+    (
+        "pop consumers",
+        &[
+            "pop",
+            "revive",
+            "ackMessageThread",
+            "ackThread",
+            "appendAckAsync",
+            "appendCkAsync",
+            "enablePop",
+            "enableNotifyAfterPop",
+            "enableNotifyBeforePop",
+            "enableSkipLongAwaitingAck",
+            "initPopOffset",
+            "defaultPopShareQueueNum",
+            "maxPopPollingSize",
+            "retrieveMessageFromPop",
+            "skipWhenCKRePutReachMaxTimes",
+            "waitTimeMillsInAckQueue",
+        ],
+    ),
+    (
+        "users and access control",
+        &[
+            "acl",
+            "authConfigPath",
+            "authentication",
+            "authorization",
+            "initAuthenticationUser",
+            "innerClientAuthentication",
+            "userCache",
+        ],
+    ),
+    ("SQL92 filters", &["enableCalcFilterBitMap", "bitMapLengthConsumeQueueExt", "maxErrorRateOfBloomFilter"]),
+    ("compacted topics", &["compaction", "enableCompaction"]),
+    ("metrics exporters", &["metric"]),
+    ("controllers", &["controller", "dLeger", "fetchControllerAddr"]),
+];
+
+/// What a key of [`NOT_NEEDED`] would set, if ringmq does not have that yet.
+pub(super) fn missing(key: &str) -> Option<&'static str> {
+    let found = MISSING.iter().find(|(_, begins)| begins.iter().any(|begin| key.starts_with(begin)));
+    found.map(|(feature, _)| *feature)
+}
+
 /// Keys that Apache refuses to change online as well. Source: `AdminBrokerProcessor`.
 pub(super) const FIXED: [&str; 3] = ["brokerConfigPath", "configBlackList", "rocketmqHome"];
 
@@ -419,7 +477,7 @@ pub(super) const PROMISES: &[KeyPromise] = &[
     promise("authenticationEnabled", OFF, ACCESS),
     promise("authorizationEnabled", OFF, ACCESS),
     promise("migrateAuthFromV1Enabled", OFF, ACCESS),
-    promise("useTLS", OFF, "remove the line and encrypt the network between nodes"),
+    promise("useTLS", OFF, "leave it out and encrypt the network between nodes"),
     promise(
         "configBlackList",
         &["", "configBlackList;brokerConfigPath", "configBlackList;configStorePath;kvConfigPath"],
@@ -431,38 +489,34 @@ pub(super) const PROMISES: &[KeyPromise] = &[
     promise("enableSlaveActingMaster", OFF, REPLICATION),
     promise("duplicationEnable", OFF, REPLICATION),
     promise("asyncLearner", OFF, REPLICATION),
-    promise("allAckInSyncStateSet", OFF, "remove the line and set inSyncReplicas to the number of replicas"),
-    promise("enableAutoInSyncReplicas", OFF, "remove the line and set inSyncReplicas and minInSyncReplicas"),
-    promise("haFlowControlEnable", OFF, "remove the line, slaves are sent what they take"),
-    promise("offsetCheckInSlave", OFF, "remove the line, a slave corrects nobody's offset"),
-    promise("rocksdbCQDoubleWriteEnable", OFF, "remove the line, consume queues are rebuilt from the commit log"),
-    promise("inBrokerContainer", OFF, "remove the line, and give each broker a process or each core a shard"),
-    promise("enableLmq", OFF, "remove the line, there are no light message queues yet"),
-    promise("enableMultiDispatch", OFF, "remove the line, a message is in one queue"),
-    promise("enablePropertyFilter", OFF, "remove the line and filter by tags, there is no SQL92 yet"),
-    promise("filterSupportRetry", OFF, "remove the line and filter by tags, there is no SQL92 yet"),
-    promise("enableMixedMessageType", OFF, "remove the line and give each type of message a topic"),
-    promise("recallMessageEnable", OFF, "remove the line, messages cannot be recalled yet"),
-    promise("defaultMessageRequestMode", &["PULL"], "remove the line, consumers pull"),
-    promise("rejectPullConsumerEnable", OFF, "remove the line, every consumer may pull"),
-    promise("disableConsumeIfConsumerReadSlowly", OFF, "remove the line, slow readers are served from the disk"),
-    promise("coldDataFlowControlEnable", OFF, "remove the line, readers of old messages do not hold others up"),
-    promise(
-        "startAcceptSendRequestTimeStamp",
-        &["0"],
-        "remove the line and set brokerPermission=4 until sends may come",
-    ),
-    promise("messageStorePlugIn", &[""], "remove the line, there is one store"),
-    promise("readOnlyCommitLogStorePaths", &[""], "remove the line and keep the commit log in one folder a shard"),
+    promise("allAckInSyncStateSet", OFF, "leave it out and set inSyncReplicas to the number of replicas"),
+    promise("enableAutoInSyncReplicas", OFF, "leave it out and set inSyncReplicas and minInSyncReplicas"),
+    promise("haFlowControlEnable", OFF, "leave it out, slaves are sent what they take"),
+    promise("offsetCheckInSlave", OFF, "leave it out, a slave corrects nobody's offset"),
+    promise("rocksdbCQDoubleWriteEnable", OFF, "leave it out, consume queues are rebuilt from the commit log"),
+    promise("inBrokerContainer", OFF, "leave it out, and give each broker a process or each core a shard"),
+    promise("enableLmq", OFF, "leave it out, there are no light message queues yet"),
+    promise("enableMultiDispatch", OFF, "leave it out, a message is in one queue"),
+    promise("enablePropertyFilter", OFF, "leave it out and filter by tags, there is no SQL92 yet"),
+    promise("filterSupportRetry", OFF, "leave it out and filter by tags, there is no SQL92 yet"),
+    promise("enableMixedMessageType", OFF, "leave it out and give each type of message a topic"),
+    promise("recallMessageEnable", OFF, "leave it out, messages cannot be recalled yet"),
+    promise("defaultMessageRequestMode", &["PULL"], "leave it out, consumers pull"),
+    promise("rejectPullConsumerEnable", OFF, "leave it out, every consumer may pull"),
+    promise("disableConsumeIfConsumerReadSlowly", OFF, "leave it out, slow readers are served from the disk"),
+    promise("coldDataFlowControlEnable", OFF, "leave it out, readers of old messages do not hold others up"),
+    promise("startAcceptSendRequestTimeStamp", &["0"], "leave it out and set brokerPermission=4 until sends may come"),
+    promise("messageStorePlugIn", &[""], "leave it out, there is one store"),
+    promise("readOnlyCommitLogStorePaths", &[""], "leave it out and keep the commit log in one folder a shard"),
     promise(
         "metricsExporterType",
         &["DISABLE", "0"],
-        "remove the line and ask for the numbers, as RocketMQ's exporter does",
+        "leave it out and ask for the numbers, as RocketMQ's exporter does",
     ),
-    promise("fetchNamesrvAddrByAddressServer", OFF, "remove the line and name the name servers in namesrvAddr"),
-    promise("fetchNameSrvAddrByDnsLookup", OFF, "remove the line and name the name servers in namesrvAddr"),
+    promise("fetchNamesrvAddrByAddressServer", OFF, "leave it out and name the name servers in namesrvAddr"),
+    promise("fetchNameSrvAddrByDnsLookup", OFF, "leave it out and name the name servers in namesrvAddr"),
 ];
 
 const OFF: &[&str] = &["false"];
-const ACCESS: &str = "remove the line and let the network decide who may connect";
-const REPLICATION: &str = "remove the line and run masters and slaves with fixed roles, as conf/2m-2s-sync does";
+const ACCESS: &str = "leave it out and let the network decide who may connect";
+const REPLICATION: &str = "leave it out and run masters and slaves with fixed roles, as conf/2m-2s-sync does";

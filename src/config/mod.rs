@@ -14,6 +14,8 @@ mod value;
 
 use thiserror::Error;
 
+use crate::protocol::reply::shown;
+
 pub use namesrv::NamesrvConfig;
 pub use node::{FlushDiskType, NodeConfig, NodeKind};
 pub use replication::Replication;
@@ -48,14 +50,14 @@ fn place(file: &str, line: Option<usize>) -> String {
 #[allow(missing_docs, reason = "the messages say what each is")]
 pub enum Fault {
     /// Neither ours nor Apache's.
-    #[error("unknown key {key}{}", suggestion(.nearest.as_deref()))]
+    #[error("unknown key {}{}", shown(.key), suggestion(.nearest.as_deref()))]
     UnknownKey {
         key: String,
         /// A known key that differs in few letters.
         nearest: Option<String>,
     },
     /// The same key with two values.
-    #[error("{key} is set here and at line {earlier}; keep one of them")]
+    #[error("{} is set here and at line {earlier}; keep one of them", shown(.key))]
     SetTwice {
         key: String,
         /// Line of the first.
@@ -65,7 +67,7 @@ pub enum Fault {
     #[error("\\u must be followed by the four hexadecimal digits of a character")]
     BadEscape,
     /// The value cannot be read.
-    #[error("{key}={value} is not {expected}")]
+    #[error("{key}={} is not {expected}", shown(.value))]
     BadValue {
         key: String,
         value: String,
@@ -73,7 +75,7 @@ pub enum Fault {
         expected: String,
     },
     /// Apache has it, ringmq has not yet, and to ignore it would promise what is not kept.
-    #[error("{key}={value} is not supported by this version of ringmq: {advice}")]
+    #[error("{key}={} is not supported by this version of ringmq: {advice}", shown(.value))]
     NotSupported {
         key: String,
         value: String,
@@ -97,7 +99,7 @@ pub enum Fault {
 fn suggestion(nearest: Option<&str>) -> String {
     match nearest {
         Some(nearest) => format!("; did you mean {nearest}?"),
-        None => "; remove the line, or see conf/ for the keys there are".to_owned(),
+        None => "; leave it out, or see conf/ for the keys there are".to_owned(),
     }
 }
 
@@ -108,4 +110,6 @@ pub struct NotNeeded {
     pub line: usize,
     /// The key.
     pub key: String,
+    /// What it would set, if ringmq does not have that yet.
+    pub missing: Option<&'static str>,
 }

@@ -210,6 +210,18 @@ impl NodeConfig {
         table::print(self, NodeConfig::tables())
     }
 
+    /// A warning, if a message of some delay level is deleted (`fileReservedTime`) before its time has come.
+    #[must_use]
+    pub fn too_long_delay(&self) -> Option<String> {
+        let kept_ms = u64::from(self.file_reserved_hours) * 3_600_000;
+        let level = (1..=self.delay_levels.highest()).find(|level| self.delay_levels.delay_ms(*level) > kept_ms)?;
+        Some(format!(
+            "messages of delay level {level} (messageDelayLevel) wait longer than fileReservedTime={} hours: they may be deleted before they are delivered; \
+             set fileReservedTime to more than the longest delay",
+            self.file_reserved_hours
+        ))
+    }
+
     /// The brokerName of shard `index` on a node with `shards` of them: the node's own while there is one.
     #[must_use]
     pub fn shard_name(&self, index: u16, shards: u16) -> String {

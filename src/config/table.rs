@@ -120,9 +120,9 @@ pub(super) fn read<C>(
                 let advice = promise.advice;
                 return Err(fault(Fault::NotSupported { key: key.clone(), value: value.clone(), advice }));
             }
-            not_needed.push(NotNeeded { line: entry.line, key: key.clone() });
+            not_needed.push(NotNeeded { line: entry.line, key: key.clone(), missing: None });
         } else if elsewhere.contains(&key.as_str()) || known::NOT_NEEDED.contains(&key.as_str()) {
-            not_needed.push(NotNeeded { line: entry.line, key: key.clone() });
+            not_needed.push(NotNeeded { line: entry.line, key: key.clone(), missing: known::missing(key) });
         } else {
             return Err(fault(unknown(tables, elsewhere, key)));
         }

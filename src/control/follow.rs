@@ -83,7 +83,7 @@ impl Follower {
         loop {
             let found = self.look_up().await;
             if told != found {
-                info!(shard = %self.shard, address = ?found.address, ha_address = ?found.ha_address, "the master of this slave");
+                info!(shard = %self.shard, address = %or_none(found.address), ha_address = %or_none(found.ha_address), "the master of this slave");
                 told = found;
                 let letter = ToShard::MasterFound { ha_address: found.ha_address, address: found.address };
                 if self.mailbox.send(letter).await.is_err() {
@@ -104,7 +104,7 @@ impl Follower {
                     if warned {
                         debug!(shard = %self.shard, %error, "the master's tables are still not to be had");
                     } else {
-                        warn!(shard = %self.shard, address = ?found.address, %error, "the master's tables cannot be had; trying again");
+                        warn!(shard = %self.shard, address = %or_none(found.address), %error, "the master's tables cannot be had; trying again");
                         warned = true;
                     }
                     sleep(RETRY).await;
@@ -280,6 +280,10 @@ impl Last {
             }
         }
     }
+}
+
+fn or_none(address: Option<SocketAddr>) -> String {
+    address.map_or_else(|| "none".to_owned(), |address| address.to_string())
 }
 
 /// The first address of `host:port`. Names may change their address, so they are resolved whenever they are needed.

@@ -33,6 +33,7 @@ use crate::limits::CONTROL_MAILBOX_MAX;
 use crate::model::{MonoNs, Role, ShardId};
 use crate::namesrv::{KvConfig, NameServer};
 use crate::protocol::body::ConsumerOffsets;
+use crate::protocol::reply::shown;
 
 /// Shards have this long to flush and end after a signal.
 const SHARDS_STOP_WITHIN: Duration = Duration::from_secs(4);
@@ -407,7 +408,7 @@ impl Node {
     fn change_settings(&mut self, origin: ShardId, ticket: u64, text: &str) {
         match self.configuration.change(text) {
             Ok(Changed { config, generation, remark }) => {
-                info!(%origin, generation, changes = ?text, "settings changed");
+                info!(%origin, generation, changes = %shown(text.trim_end()), "settings changed");
                 let now = self.now();
                 let change = (generation, &config);
                 let commands = self.announcer.borrow_mut().settings_changed(now, (origin, ticket), change, remark);

@@ -24,6 +24,9 @@ pub const SHARDS_MAX: u16 = 512;
 /// Smallest tail of a shard: two records of the default largest size, and room to write while one is read.
 pub const TAIL_BYTES_MIN: usize = 8 * 1024 * 1024;
 
+/// Characters of a value that somebody sent or wrote which a remark or a line of the log repeats.
+pub(crate) const SHOWN_CHARS_MAX: usize = 100;
+
 /// Broker names that a name server knows.
 pub const ROUTE_BROKERS_MAX: usize = 16_384;
 

@@ -7,7 +7,7 @@ use bytes::{BufMut, BytesMut};
 use super::code::{Language, ResponseCode};
 use super::frame::{Encoding, PREFIX_BYTES};
 use super::header::{FLAG_ONEWAY, FLAG_RESPONSE};
-use crate::limits::FRAME_BYTES_MAX;
+use crate::limits::{FRAME_BYTES_MAX, SHOWN_CHARS_MAX};
 
 /// The version that ringmq says it has: RocketMQ 5.3.3. Below 232 consumers with SQL92 subscriptions would stop pulling.
 pub const VERSION: i16 = 479;
@@ -21,6 +21,18 @@ pub enum ExtValue<'a> {
     I64(i64),
     /// `true` or `false`.
     Bool(bool),
+}
+
+/// A value that somebody sent or wrote, as a remark or a line of the log repeats it: one line, cut to 100 characters.
+#[must_use]
+pub fn shown(value: &str) -> String {
+    let start: String = value.chars().take(SHOWN_CHARS_MAX).collect();
+    let cut = if start.len() < value.len() { "..." } else { "" };
+    let mut text = String::with_capacity(start.len());
+    for character in start.chars() {
+        if character.is_control() { text.extend(character.escape_default()) } else { text.push(character) }
+    }
+    text + cut
 }
 
 /// The answer to a request.
@@ -312,6 +324,15 @@ mod tests {
         let frame = split(bytes).expect("a frame").expect("a whole frame");
         assert_eq!(frame.size, bytes.len());
         frame
+    }
+
+    #[test]
+    fn a_shown_value_is_one_short_line() {
+        assert_eq!(shown("slaveTimeout=2500"), "slaveTimeout=2500");
+        assert_eq!(shown("a\nb\u{1}\u{e9}"), "a\\nb\\u{1}\u{e9}");
+        let long = "\u{e9}".repeat(SHOWN_CHARS_MAX);
+        assert_eq!(shown(&long), long);
+        assert_eq!(shown(&(long.clone() + "x")), long + "...");
     }
 
     #[test]

@@ -19,8 +19,8 @@ pub(crate) type Answer = (ResponseCode, Option<(&'static str, &'static str)>, St
 /// Requests as they came: the code's name and the fields, `GetMaxOffset queueId=0 topic=T`.
 pub(crate) type Seen = Arc<Mutex<Vec<String>>>;
 
-/// A cluster of one broker, `broker-a`, with two queues of topic `T`, and of topic `new` once it was sent to. Requests that `broker` has no answer for get code 3, as from brokers that do not
-/// know them.
+/// A cluster of one broker, `broker-a`, with two queues of topic `T`, and of topic `new` once it was sent to. Requests that `broker`
+/// has no answer for get code 3, as from brokers that do not know them.
 pub(crate) fn cluster(broker: fn(RequestCode, &Header<'_>) -> Option<Answer>) -> (Cluster, Seen) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
     let address = listener.local_addr().expect("it is bound").to_string();

@@ -511,3 +511,13 @@ fn a_message_whose_copy_would_be_too_long_is_refused_at_once() {
     world.advance(10_000);
     assert_eq!(world.delay_file().offsets, levels(&[(1, stored)]), "what was stored comes");
 }
+
+#[test]
+fn a_level_that_is_no_number_is_refused_by_its_value() {
+    let mut world = World::new();
+    world.make_topic("T", 1);
+    let c = world.connect();
+    let refused = world.send(c, "T", 0, "DELAY\u{1}soon\u{2}", "x");
+    assert_eq!(refused.code, 1);
+    assert_eq!(refused.remark, "the delay level DELAY=soon is no number");
+}

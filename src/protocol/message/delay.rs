@@ -7,6 +7,7 @@ use std::fmt;
 
 use crate::limits::DELAY_LEVELS_MAX;
 use crate::model::QueueId;
+use crate::reply::shown;
 
 /// The topic in which delayed messages wait. No client sends to it.
 pub const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
@@ -31,7 +32,7 @@ pub struct DelayLevels {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DelayLevelsError {
     /// Not a number and a unit, or too long.
-    #[error("`{level}` is no delay: a whole number and one of the units s, m, h, d, a hundred years at most")]
+    #[error("`{}` is no delay: a whole number and one of the units s, m, h, d, a hundred years at most", shown(.level))]
     BadDelay {
         /// What was found between two spaces.
         level: String,
