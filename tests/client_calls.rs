@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use harness::{Client, Frame, Node, NodeOptions, expect, expect_passed, expect_row, wait_for};
-use ringmq_peers::{Apache, BrokerOptions, Missing, StockClient};
+use ringmq_peers::{Apache, BrokerOptions, Missing, Mqadmin, StockClient};
 
 /// Longest life of the consumer: a Java client that is set back waits 10 s, and then for its next rebalance.
 const TIMEOUT: Duration = Duration::from_secs(180);
@@ -87,16 +87,17 @@ fn on_node(sets_offsets: bool) -> io::Result<()> {
 fn check_all(apache: &Apache, subject: &Subject<'_>) -> io::Result<()> {
     let clients: [(&str, Result<StockClient, Missing>); 2] =
         [("CALLED5", StockClient::java_5()), ("CALLED4", StockClient::java_4())];
+    let mut mqadmin = apache.start_mqadmin(subject.name_server).unwrap_or_else(|missing| panic!("{missing}"));
     for (prefix, client) in clients {
         match client {
-            Ok(client) => check(apache, &client, prefix, subject)?,
+            Ok(client) => check(&mut mqadmin, &client, prefix, subject)?,
             Err(missing) => skipped(&missing),
         }
     }
     Ok(())
 }
 
-fn check(apache: &Apache, client: &StockClient, prefix: &str, subject: &Subject<'_>) -> io::Result<()> {
+fn check(mqadmin: &mut Mqadmin, client: &StockClient, prefix: &str, subject: &Subject<'_>) -> io::Result<()> {
     let Subject { name_server, broker, broker_name, .. } = *subject;
     let (topic, group) = (format!("{prefix}_called"), format!("G_{prefix}_called"));
     thread::scope(|scope| {
@@ -127,7 +128,7 @@ fn check(apache: &Apache, client: &StockClient, prefix: &str, subject: &Subject<
             format!("resetOffsetByTime -g {group} -t NO_SUCH_TOPIC -s 0"),
             format!("resetOffsetByTime -g NO_SUCH_GROUP -t {topic} -s 0"),
         ];
-        let outputs = apache.mqadmin_all(name_server, &commands).unwrap_or_else(|missing| panic!("{missing}"));
+        let outputs = mqadmin.run(&commands);
         check_outputs(&outputs, &client_id, subject);
         let outcomes = consumer.join().expect("the thread that runs it does not panic");
         expect_passed(client.name(), &outcomes);

@@ -192,7 +192,8 @@ fn mqadmin_shows_roles_and_lag_and_places_queues() {
     let [a, b] = [cluster.masters[0].broker(0), cluster.masters[1].broker(0)];
     let [a_slave, b_slave] = [cluster.slaves[0].broker(0), cluster.slaves[1].broker(0)];
     let name_server = cluster.name_server();
-    let run = |commands: &[String]| apache.mqadmin_all(&name_server, commands).expect("mqadmin runs");
+    let mut mqadmin = apache.start_mqadmin(&name_server).expect("mqadmin runs");
+    let mut run = |commands: &[String]| mqadmin.run(commands);
     let created = run(&[
         format!("updateTopic -b {a} -t PLACED -r 3 -w 3"),
         format!("updateTopic -b {b} -t PLACED -r 1 -w 1"),

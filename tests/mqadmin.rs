@@ -6,7 +6,7 @@ mod harness;
 use std::io::{self, Write as _};
 
 use harness::{Client, Frame, Node, NodeOptions, code, expect, expect_row};
-use ringmq_peers::{Apache, BrokerOptions, Flush};
+use ringmq_peers::{Apache, BrokerOptions, Flush, Mqadmin};
 
 const TOPIC: &str = "MQADMIN_TOPIC";
 const GROUP: &str = "MQADMIN_GROUP";
@@ -47,7 +47,8 @@ fn on_ringmq(shards: u16) -> io::Result<()> {
 
 /// Creates through mqadmin, sends and consumes beside it, then looks at all of it through mqadmin.
 fn check(apache: &Apache, name_server: &str, brokers: &[(String, String)]) -> io::Result<()> {
-    check_creation(apache, name_server, brokers);
+    let mut mqadmin = apache.start_mqadmin(name_server).unwrap_or_else(|missing| panic!("{missing}"));
+    check_creation(&mut mqadmin, brokers);
     // The connections stay open: mqadmin lists who is online.
     let mut clients = Vec::new();
     let mut message_id = String::new();
@@ -64,19 +65,15 @@ fn check(apache: &Apache, name_server: &str, brokers: &[(String, String)]) -> io
         client.commit_offset(GROUP, TOPIC, 0, CONSUMED)?;
         clients.push(client);
     }
-    let outputs = run(
-        apache,
-        name_server,
-        &[
-            format!("topicStatus -t {TOPIC}"),
-            format!("brokerStatus -b {}", brokers[0].1),
-            format!("consumerProgress -g {GROUP}"),
-            format!("consumerConnection -g {GROUP}"),
-            format!("producerConnection -g HARNESS_PRODUCER -t {TOPIC}"),
-            format!("queryMsgById -t {TOPIC} -i {message_id}"),
-            format!("consumerConnection -g {GROUP_GONE}"),
-        ],
-    );
+    let outputs = mqadmin.run(&[
+        format!("topicStatus -t {TOPIC}"),
+        format!("brokerStatus -b {}", brokers[0].1),
+        format!("consumerProgress -g {GROUP}"),
+        format!("consumerConnection -g {GROUP}"),
+        format!("producerConnection -g HARNESS_PRODUCER -t {TOPIC}"),
+        format!("queryMsgById -t {TOPIC} -i {message_id}"),
+        format!("consumerConnection -g {GROUP_GONE}"),
+    ]);
     let [status, broker_status, progress, consumers, producers, message, gone] = &outputs[..] else {
         panic!("seven outputs, not {}", outputs.len())
     };
@@ -103,22 +100,18 @@ fn check(apache: &Apache, name_server: &str, brokers: &[(String, String)]) -> io
     expect_row(message, &["Queue", "Offset:", &(SENT - 1).to_string()]);
     expect(gone, "CODE: 206");
 
-    check_deletion(apache, name_server, brokers)
+    check_deletion(&mut mqadmin, brokers)
 }
 
-fn check_creation(apache: &Apache, name_server: &str, brokers: &[(String, String)]) {
-    let outputs = run(
-        apache,
-        name_server,
-        &[
-            format!("updateTopic -c DefaultCluster -t {TOPIC} -r 6 -w 6"),
-            format!("updateSubGroup -c DefaultCluster -g {GROUP} -r 3"),
-            "clusterList".to_owned(),
-            "topicList".to_owned(),
-            format!("topicRoute -t {TOPIC}"),
-            "topicRoute -t NO_SUCH_TOPIC".to_owned(),
-        ],
-    );
+fn check_creation(mqadmin: &mut Mqadmin, brokers: &[(String, String)]) {
+    let outputs = mqadmin.run(&[
+        format!("updateTopic -c DefaultCluster -t {TOPIC} -r 6 -w 6"),
+        format!("updateSubGroup -c DefaultCluster -g {GROUP} -r 3"),
+        "clusterList".to_owned(),
+        "topicList".to_owned(),
+        format!("topicRoute -t {TOPIC}"),
+        "topicRoute -t NO_SUCH_TOPIC".to_owned(),
+    ]);
     let [topic, group, clusters, topics, route, no_route] = &outputs[..] else {
         panic!("six outputs, not {}", outputs.len())
     };
@@ -145,16 +138,12 @@ fn check_broker_status(status: &str) {
     }
 }
 
-fn check_deletion(apache: &Apache, name_server: &str, brokers: &[(String, String)]) -> io::Result<()> {
-    let outputs = run(
-        apache,
-        name_server,
-        &[
-            format!("deleteTopic -c DefaultCluster -t {TOPIC}"),
-            "topicList".to_owned(),
-            format!("topicRoute -t {TOPIC}"),
-        ],
-    );
+fn check_deletion(mqadmin: &mut Mqadmin, brokers: &[(String, String)]) -> io::Result<()> {
+    let outputs = mqadmin.run(&[
+        format!("deleteTopic -c DefaultCluster -t {TOPIC}"),
+        "topicList".to_owned(),
+        format!("topicRoute -t {TOPIC}"),
+    ]);
     let [deleted, topics, route] = &outputs[..] else { panic!("three outputs, not {}", outputs.len()) };
     expect(deleted, &format!("delete topic [{TOPIC}] from NameServer success."));
     assert!(!topics.lines().any(|line| line.trim() == TOPIC), "{TOPIC} is still listed:\n{topics}");
@@ -167,8 +156,4 @@ fn check_deletion(apache: &Apache, name_server: &str, brokers: &[(String, String
         assert!(response.code != code::SUCCESS || response.ext_number("offset")? <= 0, "{response:?}");
     }
     Ok(())
-}
-
-fn run(apache: &Apache, name_server: &str, commands: &[String]) -> Vec<String> {
-    apache.mqadmin_all(name_server, commands).unwrap_or_else(|missing| panic!("{missing}"))
 }

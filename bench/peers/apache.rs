@@ -7,7 +7,6 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::clients;
 use crate::ports::PortBlock;
 use crate::process::{Process, StartError};
 use crate::registration::is_registered;
@@ -301,36 +300,6 @@ impl Apache {
             .map_err(|source| StartError::Io { name, source })
     }
 
-    /// Runs several commands of mqadmin in one JVM and returns the output of each, standard error included. Words of a
-    /// command are separated by spaces; `-n` and the name server are added.
-    ///
-    /// # Errors
-    /// [`Missing`] when the JDK's compiler is not there or something does not run.
-    ///
-    /// # Panics
-    /// When the JVM ends before the last command: mqadmin exits on an argument that it does not know.
-    pub fn mqadmin_all(&self, name_server: &str, commands: &[String]) -> Result<Vec<String>, Missing> {
-        let classes = clients::mqadmin_classes(&self.jars)?;
-        let failed = |error: &dyn std::fmt::Display| Missing { what: "mqadmin".to_owned(), remedy: error.to_string() };
-        let home = Home::create("mqadmin").map_err(|error| failed(&error))?;
-        let list: String = commands.iter().map(|command| format!("{command} -n {name_server}\n")).collect();
-        let list_path = home.path.join("commands");
-        fs::write(&list_path, list).map_err(|error| failed(&error))?;
-        let class_path = format!("{}:{}", classes.display(), self.jars.join("*").display());
-        let flags = ["-XX:TieredStopAtLevel=1".to_owned(), "-Xmx256m".to_owned()];
-        let mut command = java(Command::new("java"), "ManyCommands", &flags, &home, &class_path);
-        command.arg(&list_path);
-        let mut process = Process::start("mqadmin", command, &home.path.join("output.log")).map_err(|e| failed(&e))?;
-        // A JVM that hangs shows as outputs that are missing below.
-        let _ = process.wait_for_end(START_TIMEOUT);
-        process.kill();
-        let log = process.log_text();
-        let outputs: Vec<String> = log.split("=== done\n").map(without_logback).collect();
-        // The text after the last mark is what the JVM said at its end.
-        assert_eq!(outputs.len(), commands.len() + 1, "mqadmin ended early:\n{log}");
-        Ok(outputs.into_iter().take(commands.len()).collect())
-    }
-
     fn start_server(
         &self,
         name: &str,
@@ -357,7 +326,7 @@ impl Apache {
 }
 
 /// A JVM whose files all go to `home`.
-fn java(mut command: Command, class: &str, flags: &[String], home: &Home, class_path: &str) -> Command {
+pub(crate) fn java(mut command: Command, class: &str, flags: &[String], home: &Home, class_path: &str) -> Command {
     command.args(flags);
     command.arg(format!("-Drocketmq.home.dir={}", home.path.display()));
     command.arg(format!("-Duser.home={}", home.path.display()));
@@ -365,25 +334,24 @@ fn java(mut command: Command, class: &str, flags: &[String], home: &Home, class_
     command
 }
 
-/// What the logging library says about itself (`|-INFO in ...`) is no command's output.
-fn without_logback(output: &str) -> String {
-    output.lines().filter(|line| !line.contains("|-")).map(|line| format!("{line}\n")).collect()
-}
-
 /// A fresh folder for one server: `rocketmq.home.dir` (which needs an empty `conf`), `user.home` and the store.
 /// Removed with its value.
 #[derive(Debug)]
-struct Home {
+pub(crate) struct Home {
     path: PathBuf,
 }
 
 impl Home {
-    fn create(kind: &str) -> Result<Self, StartError> {
+    pub(crate) fn create(kind: &str) -> Result<Self, StartError> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("ringmq-apache-{kind}-{}-{count}", std::process::id()));
         fs::create_dir_all(path.join("conf")).map_err(|source| StartError::Io { name: kind.to_owned(), source })?;
         Ok(Self { path })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 }
 

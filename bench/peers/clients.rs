@@ -201,7 +201,7 @@ impl StockClient {
     }
 }
 
-/// Classes of `tests/stock/mqadmin`, for [`crate::Apache::mqadmin_all`].
+/// Classes of `tests/stock/mqadmin`, for [`crate::Mqadmin`].
 pub(crate) fn mqadmin_classes(jars: &Path) -> Result<PathBuf, Missing> {
     compiled("mqadmin", jars, "mqadmin-5.3.3")
 }

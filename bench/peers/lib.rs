@@ -30,6 +30,7 @@
 
 mod apache;
 mod clients;
+mod mqadmin;
 mod ports;
 mod process;
 mod registration;
@@ -39,6 +40,7 @@ mod tap;
 
 pub use apache::{Apache, Broker, BrokerOptions, Flush, NameServer, Role};
 pub use clients::{Outcome, StockClient};
+pub use mqadmin::Mqadmin;
 pub use ports::PortBlock;
 pub use process::{Process, StartError};
 pub use relay::Relay;

@@ -2,7 +2,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -56,10 +56,27 @@ impl Process {
     /// # Errors
     /// [`StartError::Io`] when the program is not found or the log cannot be written.
     pub fn start(name: &str, mut command: Command, log: &Path) -> Result<Self, StartError> {
+        command.stdin(Stdio::null());
+        Self::spawn(name, command, log)
+    }
+
+    /// The same with an input that the caller writes; it ends when the second value is dropped.
+    pub(crate) fn start_with_input(
+        name: &str,
+        mut command: Command,
+        log: &Path,
+    ) -> Result<(Self, ChildStdin), StartError> {
+        command.stdin(Stdio::piped());
+        let mut process = Self::spawn(name, command, log)?;
+        let input = process.child.stdin.take().expect("it was asked for above");
+        Ok((process, input))
+    }
+
+    fn spawn(name: &str, mut command: Command, log: &Path) -> Result<Self, StartError> {
         let io_error = |source| StartError::Io { name: name.to_owned(), source };
         let output = File::create(log).map_err(io_error)?;
         let errors = output.try_clone().map_err(io_error)?;
-        let child = command.stdin(Stdio::null()).stdout(output).stderr(errors).spawn().map_err(io_error)?;
+        let child = command.stdout(output).stderr(errors).spawn().map_err(io_error)?;
         Ok(Self { name: name.to_owned(), child, log: log.to_owned() })
     }
 
