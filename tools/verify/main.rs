@@ -3,7 +3,7 @@
 //! Format, clippy, documentation, all tests with the stock clients, and the licences of what is linked in. On Debian, run
 //! as root, it installs what the stock clients need; elsewhere it says in one line what is skipped and how to get it.
 //! `cargo verify --quick` leaves out the tests that start stock software, and those that take minutes. On 2 cores with everything built once it is
-//! to take 5 minutes, the whole 30; what takes longer says so. Exits with 1 when a step fails.
+//! to take 5 minutes, the whole 30; what takes longer says so, and a table says what each test took. Exits with 1 when a step fails.
 #![allow(clippy::print_stdout, reason = "a command line tool: its output is its purpose")]
 #![allow(
     clippy::disallowed_methods,
@@ -11,26 +11,12 @@
     reason = "runs commands and reads the clock: it is the world around ringmq, not ringmq"
 )]
 
+mod tests;
+
 use std::env;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
-
-/// Test files that start stock software; `--quick` leaves them out.
-const STOCK_TESTS: [&str; 9] = [
-    "client_calls",
-    "clients",
-    "cluster",
-    "delay_peers",
-    "differential",
-    "honest",
-    "java_peers",
-    "mqadmin",
-    "mqadmin_facts",
-];
-
-/// Test files whose kills, rounds and seeds take minutes; `--quick` leaves them out as well.
-const LONG_TESTS: [&str; 7] = ["crash", "delay", "full_disk", "hostile", "replication", "runtime", "sim"];
 
 /// What it is to take, quick and whole.
 const TIME_MAX: [Duration; 2] = [Duration::from_secs(5 * 60), Duration::from_secs(30 * 60)];
@@ -79,7 +65,7 @@ fn main() -> ExitCode {
     let mut skipped = Vec::new();
     if quick {
         skipped.push("stock clients and fuzz targets: --quick was given".to_owned());
-        skipped.push(format!("tests that take minutes ({}): the same", LONG_TESTS.join(", ")));
+        skipped.push(format!("tests that take minutes ({}): the same", tests::LONG.join(", ")));
     } else {
         provide_tools();
     }
@@ -93,6 +79,7 @@ fn main() -> ExitCode {
             Step::Cargo(mut command) => run(&mut command),
             Step::Licences => check_licences(),
             Step::Stock => fetch_stock(&mut skipped),
+            Step::Tests => tests::run(quick.then(quick_tests).as_deref()),
         };
         println!("== {name}: {outcome:?} after {}", seconds(start.elapsed()));
         results.push((name, outcome, start.elapsed()));
@@ -117,6 +104,7 @@ enum Step {
     Cargo(Command),
     Licences,
     Stock,
+    Tests,
 }
 
 /// The steps in order: what is quick to fail comes first. All of them use the `dev` profile, so clippy and the
@@ -126,15 +114,6 @@ fn steps(quick: bool) -> Vec<(&'static str, Step)> {
     clippy.args(["--", "-D", "warnings"]);
     let mut docs = cargo(&["doc", "--workspace", "--no-deps"]);
     docs.env("RUSTDOCFLAGS", "-D warnings");
-    let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
-    if quick {
-        tests.args(["--lib", "--bins"]);
-        for name in integration_tests() {
-            if !STOCK_TESTS.contains(&name.as_str()) && !LONG_TESTS.contains(&name.as_str()) {
-                tests.args(["--test", &name]);
-            }
-        }
-    }
     let mut steps = vec![
         ("format", Step::Cargo(cargo(&["fmt", "--all", "--check"]))),
         ("licences", Step::Licences),
@@ -142,13 +121,14 @@ fn steps(quick: bool) -> Vec<(&'static str, Step)> {
         ("documentation", Step::Cargo(docs)),
     ];
     if !quick {
-        // A workspace of its own, so nothing else notices when a decoder changes under its target, or its lock file is behind.
+        // A workspace of its own, so nothing else notices when a decoder changes under its target, or its lock file is behind. In the same folder
+        // and with the same profile, so that dependencies are checked once for both.
         let mut fuzz = cargo(&["check", "--locked", "--bins", "--manifest-path", "tests/fuzz/Cargo.toml"]);
-        fuzz.args(["--target-dir", "target/fuzz"]);
+        fuzz.args(["--target-dir", "target"]);
         steps.push(("fuzz targets", Step::Cargo(fuzz)));
         steps.push(("stock software", Step::Stock));
     }
-    steps.push(("tests", Step::Cargo(tests)));
+    steps.push(("tests", Step::Tests));
     steps
 }
 
@@ -162,9 +142,15 @@ fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tools/ lies in the workspace")
 }
 
-/// Names of `tests/*.rs`, sorted.
-fn integration_tests() -> Vec<String> {
-    let entries = std::fs::read_dir(workspace().join("tests")).into_iter().flatten().flatten();
+/// Test files that `--quick` runs.
+fn quick_tests() -> Vec<String> {
+    let is_left_out = |name: &String| tests::STOCK.iter().chain(&tests::LONG).any(|own| own == name);
+    test_files("tests").into_iter().filter(|name| !is_left_out(name)).collect()
+}
+
+/// Names of the files `FOLDER/*.rs`, sorted.
+fn test_files(folder: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(workspace().join(folder)).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
@@ -260,7 +246,7 @@ fn seconds(time: Duration) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+mod checks {
     use super::*;
 
     #[test]
@@ -277,17 +263,21 @@ mod tests {
     }
 
     #[test]
-    fn what_quick_leaves_out_exists_and_starts_stock_software_or_takes_minutes() {
-        let found = integration_tests();
-        for name in STOCK_TESTS.iter().chain(&LONG_TESTS) {
+    fn test_files_in_the_lists_exist_and_what_starts_stock_software_is_in_one() {
+        let found = test_files("tests");
+        for name in tests::STOCK.iter().chain(&tests::LONG) {
             assert!(found.iter().any(|own| own == name), "tests/{name}.rs is gone: take it out of the lists");
         }
+        for (name, _) in tests::ALONE {
+            let is_there = found.iter().chain(&test_files("bench/tests")).any(|own| own == name);
+            assert!(is_there, "{name}.rs is gone: take it out of ALONE");
+        }
+        let quick = quick_tests();
         for name in found {
             let path = workspace().join("tests").join(format!("{name}.rs"));
             let text = std::fs::read_to_string(path).expect("it was listed");
             let is_stock = ["Apache::locate", "StockClient::"].iter().any(|word| text.contains(word));
-            let is_listed = STOCK_TESTS.iter().chain(&LONG_TESTS).any(|own| *own == name);
-            assert!(!is_stock || is_listed, "tests/{name}.rs starts stock software: put it into STOCK_TESTS");
+            assert!(!is_stock || !quick.contains(&name), "tests/{name}.rs starts stock software: put it into STOCK");
         }
     }
 }

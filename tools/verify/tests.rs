@@ -1,0 +1,183 @@
+//! All tests of the workspace: built once, then several binaries side by side.
+//!
+//! `cargo test` runs one binary after the other, and most of them wait for processes, timers and clients most of the time. Here those whose outcome
+//! does not depend on how busy the machine is run side by side, the longest first, and the others ([`ALONE`]) alone after them. What a binary
+//! says is kept in `target/verify/NAME.log` and printed when it ends.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::{Outcome, cargo, seconds, workspace};
+
+/// Test files that start stock software, the longest first; `--quick` leaves them out.
+pub(crate) const STOCK: [&str; 9] = [
+    "client_calls",
+    "cluster",
+    "differential",
+    "java_peers",
+    "delay_peers",
+    "mqadmin_facts",
+    "clients",
+    "mqadmin",
+    "honest",
+];
+
+/// Test files whose kills, rounds and seeds take minutes; `--quick` leaves them out as well.
+pub(crate) const LONG: [&str; 7] = ["crash", "full_disk", "delay", "replication", "hostile", "sim", "runtime"];
+
+/// Test files that run alone, since a machine that is busy with others can fail them: name, and what they hold somebody to.
+pub(crate) const ALONE: [(&str, &str); 10] = [
+    ("crowd", "a neighbour of thousands of clients is answered within 3 s"),
+    ("delay", "half of what is due comes within 20 ms"),
+    ("full_disk", "sends are answered before a client gives up, after 3 s; the node's own limit is 2.7 s"),
+    ("honest", "answers come within 0.4 and 0.5 s"),
+    ("hostile", "a neighbour of hostile clients is answered within 3 s"),
+    ("latency", "the load generator measures a delay that is known"),
+    ("produce", "the same, of a peer that stands still"),
+    ("replication", "as full_disk; sends that wait for nobody take less than a second"),
+    ("restart", "an orderly end takes 5 s at most"),
+    ("runtime", "timers of a millisecond"),
+];
+
+/// A test binary, or the documentation's tests.
+struct TestRun {
+    name: String,
+    command: Command,
+    /// What to type to have it again.
+    again: String,
+}
+
+struct TestEnd {
+    name: String,
+    again: String,
+    outcome: Outcome,
+    took: Duration,
+}
+
+/// Builds and runs the library and binary tests, the files of `only` (all, when `None`), and the documentation's when all are run.
+pub(crate) fn run(only: Option<&[String]>) -> Outcome {
+    let began = Instant::now();
+    let mut jobs = match build(only) {
+        Ok(jobs) => jobs,
+        Err(error) => {
+            println!("the tests were not built: {error}");
+            return Outcome::Failed;
+        }
+    };
+    println!("== tests built after {}", seconds(began.elapsed()));
+    if only.is_none() {
+        let command = cargo(&["test", "--workspace", "--doc"]);
+        jobs.push(TestRun {
+            name: "documentation".to_owned(),
+            command,
+            again: "cargo test --workspace --doc".to_owned(),
+        });
+    }
+    let logs = workspace().join("target/verify");
+    if let Err(error) = fs::create_dir_all(&logs) {
+        println!("{}: {error}", logs.display());
+        return Outcome::Failed;
+    }
+    // Files that are in no list are short.
+    let place = |job: &TestRun| STOCK.iter().chain(&LONG).position(|name| *name == job.name).unwrap_or(usize::MAX);
+    jobs.sort_by_key(place);
+    let is_alone = |job: &TestRun| ALONE.iter().any(|(name, _)| *name == job.name);
+    let (alone, beside): (Vec<TestRun>, Vec<TestRun>) = jobs.into_iter().partition(is_alone);
+    // While they wait, one more than there are cores has work for each.
+    let lanes = thread::available_parallelism().map_or(1, |cores| cores.get() + 1);
+    let mut ran = run_jobs(beside, lanes, &logs);
+    ran.extend(run_jobs(alone, 1, &logs));
+    say_times(&mut ran);
+    if ran.iter().all(|one| one.outcome == Outcome::Passed) { Outcome::Passed } else { Outcome::Failed }
+}
+
+/// Builds the binaries and lists them.
+fn build(only: Option<&[String]>) -> io::Result<Vec<TestRun>> {
+    let mut command = cargo(&["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
+    if let Some(names) = only {
+        command.args(["--lib", "--bins"]);
+        command.args(names.iter().flat_map(|name| ["--test", name.as_str()]));
+    }
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let output = child.stdout.take().ok_or_else(|| io::Error::other("cargo has no output"))?;
+    let mut jobs = Vec::new();
+    for line in BufReader::new(output).lines() {
+        jobs.extend(serde_json::from_str(&line?).ok().as_ref().and_then(job_of));
+    }
+    if child.wait()?.success() { Ok(jobs) } else { Err(io::Error::other("cargo failed")) }
+}
+
+/// The test binary that one of cargo's messages reports, run as `cargo test` runs it: in its package's folder.
+fn job_of(message: &Value) -> Option<TestRun> {
+    let binary = message["executable"].as_str().filter(|_| message["profile"]["test"] == true)?;
+    let folder = Path::new(message["manifest_path"].as_str()?).parent()?;
+    let (target, kind) = (message["target"]["name"].as_str()?, message["target"]["kind"][0].as_str()?);
+    let name = if kind == "test" { target.to_owned() } else { format!("{kind} {target}") };
+    let mut command = Command::new(binary);
+    command.current_dir(folder).env("CARGO_MANIFEST_DIR", folder);
+    let flag = if kind == "lib" { "--lib".to_owned() } else { format!("--{kind} {target}") };
+    let manifest = folder.strip_prefix(workspace()).map_or(folder.to_owned(), PathBuf::from).join("Cargo.toml");
+    Some(TestRun { name, command, again: format!("cargo test --manifest-path {} {flag}", manifest.display()) })
+}
+
+/// Runs jobs in their order, so many at a time.
+fn run_jobs(jobs: Vec<TestRun>, lanes: usize, logs: &Path) -> Vec<TestEnd> {
+    let (waiting, ran) = (Mutex::new(VecDeque::from(jobs)), Mutex::new(Vec::new()));
+    let next = || waiting.lock().expect("no lane panics with it").pop_front();
+    thread::scope(|scope| {
+        for _ in 0..lanes {
+            scope.spawn(|| {
+                while let Some(job) = next() {
+                    println!("== running {}", job.name);
+                    let one = run_job(job, logs);
+                    ran.lock().expect("no lane panics with it").push(one);
+                }
+            });
+        }
+    });
+    ran.into_inner().expect("no lane panics with it")
+}
+
+/// Runs one to its end and prints what it said, in one piece.
+fn run_job(mut job: TestRun, logs: &Path) -> TestEnd {
+    let log = logs.join(format!("{}.log", job.name.replace(' ', "-")));
+    let began = Instant::now();
+    let status = File::create(&log).and_then(|output| {
+        job.command.stdin(Stdio::null()).stderr(output.try_clone()?).stdout(output);
+        job.command.status()
+    });
+    let took = began.elapsed();
+    let outcome = if status.as_ref().is_ok_and(|status| status.success()) { Outcome::Passed } else { Outcome::Failed };
+    let said = fs::read(&log).unwrap_or_default();
+    let end = match status {
+        Ok(status) if status.success() => String::new(),
+        Ok(status) => format!(" ({status})"),
+        Err(error) => format!(" ({error})"),
+    };
+    let text = String::from_utf8_lossy(&said);
+    println!("== {}: {outcome:?} after {}{end}\n{}", job.name, seconds(took), text.trim());
+    TestEnd { name: job.name, again: job.again, outcome, took }
+}
+
+/// One line each, the slowest first, so that it is seen what makes the whole slow; those under a second together.
+fn say_times(ran: &mut [TestEnd]) {
+    ran.sort_by_key(|one| std::cmp::Reverse(one.took));
+    println!();
+    for TestEnd { name, outcome, took, .. } in ran.iter().take_while(|one| one.took >= Duration::from_secs(1)) {
+        let how = if ALONE.iter().any(|(alone, _)| alone == name) { ", alone" } else { "" };
+        println!("test  {name:<22} {:>8}  {}{how}", seconds(*took), format!("{outcome:?}").to_lowercase());
+    }
+    let sum: Duration = ran.iter().map(|one| one.took).sum();
+    println!("test  {} binaries, one after the other they would take {}", ran.len(), seconds(sum));
+    for TestEnd { name, again, .. } in ran.iter().filter(|one| one.outcome == Outcome::Failed) {
+        println!("failed: {name}; again: {again}");
+    }
+}
