@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -91,8 +92,8 @@ pub(crate) fn run(only: Option<&[String]>) -> Outcome {
     jobs.sort_by_key(place);
     let is_alone = |job: &TestRun| ALONE.iter().any(|(name, _)| *name == job.name);
     let (alone, beside): (Vec<TestRun>, Vec<TestRun>) = jobs.into_iter().partition(is_alone);
-    // While they wait, one more than there are cores has work for each.
-    let lanes = thread::available_parallelism().map_or(1, |cores| cores.get() + 1);
+    // Most of them wait more than they compute; more than one a core makes brokers late that are waited for.
+    let lanes = thread::available_parallelism().map_or(1, NonZero::get);
     let mut ran = run_jobs(beside, lanes, &logs);
     ran.extend(run_jobs(alone, 1, &logs));
     say_times(&mut ran);
