@@ -1,4 +1,4 @@
-//! `ringmq-admin`: topics, groups, offsets and the cluster, on any RocketMQ-compatible broker.
+//! `ringmq-admin`: topics, groups, offsets and the cluster, on any RocketMQ-compatible broker; and the files of a store.
 //!
 //! Its own words are `topic create` and so on; `mqadmin`'s verbs of the same meaning are accepted too. Exit codes: 0, 1 for an
 //! error (one sentence on stderr), 2 for a wrong command line.
@@ -12,6 +12,7 @@ mod offset;
 mod output;
 mod send;
 mod stats;
+mod store;
 mod topic;
 mod wire;
 
@@ -50,6 +51,9 @@ enum Command {
     /// Consumer offsets: get, reset.
     #[command(subcommand)]
     Offset(OffsetCommand),
+    /// The files of a store whose node does not run: check, repair.
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Send a message to a topic.
     #[command(alias = "sendMessage")]
     Send(send::SendArguments),
@@ -74,6 +78,14 @@ enum Command {
     DeleteSubGroup(group::GroupName),
     #[command(name = "consumerProgress", hide = true)]
     ConsumerProgress(group::ProgressArguments),
+}
+
+#[derive(Subcommand)]
+enum StoreCommand {
+    /// Look through the log of each shard.
+    Check(store::CheckArguments),
+    /// Mend what is damaged in it, from a replica's store or by a cut.
+    Repair(store::RepairArguments),
 }
 
 #[derive(Subcommand)]
@@ -177,6 +189,8 @@ fn run(cli: Cli, output: Output) -> Result<(), AdminError> {
         Command::Cluster(ClusterCommand::Stats) => stats::stats(cluster, output),
         Command::Offset(OffsetCommand::Get(arguments)) => offset::get(cluster, output, &arguments),
         Command::Offset(OffsetCommand::Reset(arguments)) => offset::reset(cluster, output, &arguments),
+        Command::Store(StoreCommand::Check(arguments)) => store::check(output, &arguments),
+        Command::Store(StoreCommand::Repair(arguments)) => store::repair(output, &arguments),
         Command::Send(arguments) => send::send(cluster, output, &arguments),
         Command::Consume(arguments) => consume::consume(cluster, output, &arguments),
     }
