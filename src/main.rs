@@ -272,7 +272,7 @@ fn promise(config: &NodeConfig, ready: Ready) -> String {
                 .to_owned()
         }
         (FlushDiskType::Async, false) => format!(
-            "ASYNC_FLUSH without its fast rung, as tailPath={} is no tmpfs with room: acknowledged after the write, survives kill -9",
+            "ASYNC_FLUSH without its fast rung, as tailPath={} is no tmpfs that outlives this process, with room for all shards: acknowledged after the write, survives kill -9",
             config.tail_path.display()
         ),
     }

@@ -54,8 +54,15 @@ fn add(sum: &mut Counts, one: &Counts) {
     sum.keys_found += one.keys_found;
     sum.clean_stops += one.clean_stops;
     sum.checkpoints_lost += one.checkpoints_lost;
+    sum.clock_steps += one.clock_steps;
+    sum.checkpoints_lost_late += one.checkpoints_lost_late;
     sum.cuts += one.cuts;
     sum.foreign_segments += one.foreign_segments;
+    sum.damages_refused += one.damages_refused;
+    sum.damages_healed += one.damages_healed;
+    sum.damages_at_the_end += one.damages_at_the_end;
+    sum.rotten_messages += one.rotten_messages;
+    sum.index_blocks_rebuilt += one.index_blocks_rebuilt;
 }
 
 #[test]
@@ -100,8 +107,15 @@ fn check_that_it_was_worth_it(sum: &Counts) {
         ("keys found", sum.keys_found),
         ("clean stops", sum.clean_stops),
         ("lost checkpoints", sum.checkpoints_lost),
+        ("checkpoints lost after retention", sum.checkpoints_lost_late),
+        ("steps of the clock", sum.clock_steps),
         ("cuts", sum.cuts),
         ("segments of other stores refused", sum.foreign_segments),
+        ("damages refused", sum.damages_refused),
+        ("damages healed, or behind what is read", sum.damages_healed),
+        ("damages where a power loss may tear", sum.damages_at_the_end),
+        ("messages found to be rotten", sum.rotten_messages),
+        ("blocks of the index built again", sum.index_blocks_rebuilt),
     ] {
         assert!(count > 20, "{what}: only {count}");
     }
@@ -118,6 +132,11 @@ fn a_broken_rule_is_noticed() {
         (Rule::AcknowledgeBeforeFlush, "was promised"),
         (Rule::ForgetFlushes, ""),
         (Rule::ForgeRecord, "the end of"),
+        (Rule::LoseAllCopies, "where its emptied queues go on is not known"),
+        (Rule::AcceptAnyClock, "retention took what is not old"),
+        (Rule::MoveOnError, "a reader was moved"),
+        (Rule::RotUnseen, "nobody has damaged it"),
+        (Rule::BelieveAnyEnd, "was taken for the end of the log"),
         (Rule::LeaveWhatIsCut, "would come back"),
     ] {
         let noticed = (0..40).find_map(|seed| run(seed, rule, STEPS).err());

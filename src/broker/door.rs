@@ -32,6 +32,9 @@ impl Broker {
                 self.persistence.change(Table::Topics);
             }
         }
+        if !self.is_slave() {
+            self.adopt_topics_of_log(now);
+        }
         if self.groups.add_initial() {
             self.persistence.change(Table::Groups);
         }

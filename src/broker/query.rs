@@ -152,6 +152,9 @@ impl Broker {
         }
         match self.log.offset_by_time(queue, request.timestamp, request.boundary) {
             Search::Found(offset) => self.answer_offset(asked, offset, out),
+            Search::Failed => {
+                Err(Refusal::new(ResponseCode::SystemError, "old messages cannot be read from the disk now"))
+            }
             Search::Cold(block) => Ok(Handled::Cold(block)),
         }
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::config::NodeConfig;
 use crate::log::Retention;
-use crate::model::{BrokerName, ShardId};
+use crate::model::{BrokerName, ShardId, UnixMs};
 use crate::replication::ReplicaSettings;
 
 /// The settings of one shard as a broker.
@@ -103,7 +103,7 @@ fn retention(config: &NodeConfig) -> Retention {
         reserved_hours: config.file_reserved_hours,
         delete_hours: config.delete_hours.bits(),
         used_percent_max: config.disk_used_percent_max,
-        used_percent_refused: config.disk_used_percent_refused,
+        clock_accepted: UnixMs(i64::try_from(config.clock_accepted_ms).unwrap_or(0)),
         used_percent_forced: config.clean_forcibly.then_some(config.clean_forcibly_percent),
     }
 }

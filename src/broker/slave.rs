@@ -21,6 +21,12 @@ impl Broker {
         !self.life.role.is_master()
     }
 
+    /// Whether a message that is damaged here may be whole elsewhere: then nobody is told to go on without it.
+    pub(super) fn may_have_replica(&self) -> bool {
+        let replica = &self.settings.replica;
+        self.is_slave() || replica.in_sync_replicas > 1 || !self.view_replicas().slaves.is_empty()
+    }
+
     /// Whether this broker answers a request that slaves treat so. A master answers all.
     pub(super) fn check_role(&self, code: RequestCode, on_slave: OnSlave) -> Result<(), Refusal> {
         if !self.is_slave() {

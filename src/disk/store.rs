@@ -4,6 +4,7 @@
 //! <storePathRootDir>/
 //!   lock        held (flock) while a process uses the store; holds that process's id as text
 //!   store       the manifest, written once, at creation
+//!   place       where the manifest lay when the store was last opened: `device=`, `inode=`, `path=`
 //!   shard-0/    commitlog/ index/ config/     one folder a shard
 //!   shard-1/    ...
 //! ```
@@ -15,9 +16,11 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use thiserror::Error;
 
+use super::shelter::Unfit;
 use crate::limits::DISK_BLOCK_BYTES;
 use crate::model::{ShardId, UnixMs};
 
@@ -85,6 +88,24 @@ pub enum StoreError {
         /// The key that is missing or malformed.
         key: &'static str,
     },
+    /// Messages without the topics, groups and positions that belong to them.
+    #[error(
+        "{path} is missing, though there are messages: restore the folder from a backup, from a slave, or make it empty to begin without topics, groups, consumer offsets and epochs"
+    )]
+    NoConfig {
+        /// The folder of the tables.
+        path: PathBuf,
+    },
+    /// The same store lies elsewhere as well.
+    #[error(
+        "the store {path} is a copy of {original}, which is still there: two nodes would answer for one; remove one of them, or, if the original will not be used again, the file {path}/place"
+    )]
+    Copy {
+        /// The store's folder.
+        path: PathBuf,
+        /// Where it was copied from.
+        original: PathBuf,
+    },
     /// Shard folders without a manifest: part of a store, or not ours.
     #[error(
         "{path} holds shard folders but no manifest `store`; restore that file from a backup or choose another storePathRootDir"
@@ -102,6 +123,8 @@ pub struct Store {
     id: StoreId,
     shards: u16,
     manifest: FileIdentity,
+    /// What was found of the folder of the tails.
+    shelter: OnceLock<Result<(), Unfit>>,
     /// Holds the flock; read by nobody.
     _lock: File,
 }
@@ -126,6 +149,9 @@ impl FileIdentity {
 
 /// Name of the manifest in the store's folder.
 pub(crate) const MANIFEST: &str = "store";
+
+/// Name of the file that says where the manifest was last.
+const PLACE: &str = "place";
 
 impl Store {
     /// Claims the store at `root`, creating it if the folder is missing or empty.
@@ -152,8 +178,10 @@ impl Store {
             return Err(StoreError::OtherShards { path: root, found, wanted });
         }
         let identity = FileIdentity::of(&manifest).map_err(at(&manifest))?;
-        let store = Store { root, id, shards: found, manifest: identity, _lock: lock };
+        check_place(&root, identity, id)?;
+        let store = Store { root, id, shards: found, manifest: identity, shelter: OnceLock::new(), _lock: lock };
         for shard in 0..found {
+            check_tables(&store.shard_folder(ShardId(shard)))?;
             for part in ["commitlog", "index", "config"] {
                 let folder = store.shard_folder(ShardId(shard)).join(part);
                 fs::create_dir_all(&folder).map_err(at(&folder))?;
@@ -189,6 +217,12 @@ impl Store {
         self.manifest
     }
 
+    /// What was found of the folder of the tails; looked at once.
+    pub(super) fn shelter(&self, look: impl FnOnce() -> Result<(), Unfit>) -> Result<(), Unfit> {
+        self.shelter.get_or_init(look).clone()
+    }
+
+    /// The folder of one shard.
     #[must_use]
     pub(crate) fn shard_folder(&self, shard: ShardId) -> PathBuf {
         self.root.join(format!("shard-{shard}"))
@@ -316,6 +350,40 @@ fn claim(root: &Path) -> Result<File, StoreError> {
     Ok(lock)
 }
 
+/// Refuses a copy whose original is still there, and notes where this store lies now.
+fn check_place(root: &Path, identity: FileIdentity, id: StoreId) -> Result<(), StoreError> {
+    let file = root.join(PLACE);
+    let here = format!("device={}\ninode={}\npath={}\n", identity.device, identity.inode, root.display());
+    let noted = read_text(&file).unwrap_or_default();
+    if noted == here {
+        return Ok(());
+    }
+    let value = |key: &str| noted.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    let number = |key: &str| value(key)?.parse().ok();
+    if let (Some(device), Some(inode), Some(path)) = (number("device"), number("inode"), value("path")) {
+        let (was, original) = (FileIdentity { device, inode }, PathBuf::from(path));
+        let manifest = original.join(MANIFEST);
+        let is_there = was != identity && FileIdentity::of(&manifest).is_ok_and(|found| found == was);
+        if is_there && read_text(&manifest).is_ok_and(|text| text.contains(&format!("id={id}\n"))) {
+            return Err(StoreError::Copy { path: root.to_owned(), original });
+        }
+        tracing::warn!(from = path, to = %root.display(), "the store was moved, copied or restored since it was last opened");
+    }
+    // A node must start on a full disk: what is not noted now is noted next time.
+    if let Err(error) = replace_file(&file, here.as_bytes()) {
+        tracing::warn!(path = %file.display(), %error, "where the store lies was not noted: a copy of it will not be told");
+    }
+    Ok(())
+}
+
+/// A shard that has messages has its tables: without them its topics and its consumers' positions would be gone without a word.
+fn check_tables(shard: &Path) -> Result<(), StoreError> {
+    let path = shard.join("config");
+    let entries = fs::read_dir(shard.join("commitlog")).into_iter().flatten().flatten();
+    let has_segments = entries.into_iter().any(|entry| entry.file_name().as_encoded_bytes().starts_with(b"0"));
+    if has_segments && !path.exists() { Err(StoreError::NoConfig { path }) } else { Ok(()) }
+}
+
 fn create(root: &Path, shards: u16, now: UnixMs) -> io::Result<()> {
     let id = StoreId(random_id()?);
     let text = format!("format={FORMAT}\nid={id}\nshards={shards}\ncreated_ms={now}\n");
@@ -399,6 +467,35 @@ mod tests {
         check(&|path| rewrite(path, "id=", "id=zz"), None, "no valid `id`");
         check(&|path| rewrite(path, "shards=2", "shards=0"), None, "no valid `shards`");
         check(&|path| fs::remove_file(path.join(MANIFEST)).expect("a manifest"), None, "no manifest `store`");
+    }
+
+    #[test]
+    fn a_copy_beside_its_original_is_refused_and_a_moved_store_is_not() {
+        let folder = tempfile::tempdir().expect("a temp folder");
+        let [first, second, third] = ["first", "second", "third"].map(|name| folder.path().join(name));
+        drop(open(&first, None).expect("a new store"));
+        fs::create_dir(&second).expect("a folder");
+        for file in [MANIFEST, PLACE] {
+            fs::copy(first.join(file), second.join(file)).expect("a copy");
+        }
+        let refused = open(&second, None).expect_err("the original is there").to_string();
+        assert!(refused.contains("is a copy of") && refused.contains("first, which is still there"), "{refused}");
+        drop(open(&first, None).expect("the original itself"));
+        fs::rename(&first, &third).expect("moved");
+        drop(open(&third, None).expect("it was moved"));
+        drop(open(&second, None).expect("its original is gone"));
+    }
+
+    #[test]
+    fn messages_without_their_tables_are_refused() {
+        let folder = tempfile::tempdir().expect("a temp folder");
+        drop(open(folder.path(), None).expect("a new store"));
+        fs::remove_dir_all(folder.path().join("shard-1/config")).expect("removed");
+        drop(open(folder.path(), None).expect("there is no message yet"));
+        fs::remove_dir_all(folder.path().join("shard-1/config")).expect("removed");
+        fs::write(folder.path().join("shard-1/commitlog/00000000000000000000"), "x").expect("written");
+        let refused = open(folder.path(), None).expect_err("no tables").to_string();
+        assert!(refused.contains("shard-1/config is missing, though there are messages"), "{refused}");
     }
 
     #[test]

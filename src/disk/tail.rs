@@ -35,9 +35,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use memmap2::MmapMut;
 use thiserror::Error;
 
+use super::shelter::{self, Unfit};
 use super::store::{self, FileIdentity, MANIFEST, Store, StoreId};
 use crate::log::TailMemory;
-use crate::model::{LogOffset, ShardId};
+use crate::model::{LogOffset, ShardId, UnixMs};
 
 const HEAD_BYTES: usize = 4096;
 const MAGIC: &[u8; 8] = b"RQTAIL01";
@@ -45,7 +46,9 @@ const APPENDED_AT: usize = 72;
 const RUN_AT: usize = 80;
 const PATH_AT: usize = 96;
 
-/// File in a shard's folder with the [`RunId`] of the last run, 32 hex digits.
+/// File in a shard's folder that says what is known of the last run: its [`RunId`], 32 hex digits, in a second line `unflushed_max=` and the
+/// most bytes of the log that it can have written and not flushed, in a third `clock=` and its [`Moment`]: boot id, uptime and wall clock in ms. A
+/// file of an older version has the first line only.
 const RUN_FILE: &str = "run";
 const NAME_PREFIX: &str = "ringmq-";
 const NAME_SUFFIX: &str = ".tail";
@@ -97,6 +100,102 @@ pub enum TailError {
 /// its log is a shorter one, and the tail's newer bytes must not be put behind it.
 pub(crate) type RunId = [u8; 16];
 
+/// What a shard's folder says of the last run over it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastRun {
+    /// Its name; zeroes before the first.
+    pub run: RunId,
+    /// Most bytes of the log that it can have written and not flushed, if that is known.
+    pub unflushed_max: Option<u64>,
+    /// When it began, if that is known.
+    pub began: Option<Moment>,
+}
+
+/// A moment, by the time since the machine was started and by the wall clock: what of it a step of the wall clock changes can be told later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// This start of the machine.
+    pub boot: [u8; 16],
+    /// Ms since then, sleep included.
+    pub uptime_ms: u64,
+    /// The wall clock.
+    pub unix: UnixMs,
+}
+
+impl Moment {
+    /// Now, by a wall clock that says `unix`.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn now(unix: UnixMs) -> io::Result<Moment> {
+        let text = store::read_text(Path::new("/proc/sys/kernel/random/boot_id"))?;
+        let boot = store::parse_hex(&text).ok_or_else(|| io::Error::other("the kernel's boot id is malformed"))?;
+        let text = store::read_text(Path::new("/proc/uptime"))?;
+        let uptime_ms = parse_uptime_ms(&text).ok_or_else(|| io::Error::other("the kernel's uptime is malformed"))?;
+        Ok(Moment { boot, uptime_ms, unix })
+    }
+
+    /// What the wall clock should say at `later`; `None` if the machine was started anew since.
+    #[must_use]
+    pub fn expected_at(&self, later: &Moment) -> Option<UnixMs> {
+        let passed = later.uptime_ms.checked_sub(self.uptime_ms).filter(|_| self.boot == later.boot)?;
+        Some(UnixMs(self.unix.0.saturating_add_unsigned(passed)))
+    }
+}
+
+/// Seconds with a point and two digits, then something else.
+fn parse_uptime_ms(text: &str) -> Option<u64> {
+    let (seconds, hundredths) = text.split_whitespace().next()?.split_once('.')?;
+    Some(seconds.parse::<u64>().ok()? * 1000 + hundredths.parse::<u64>().ok()? * 10)
+}
+
+impl LastRun {
+    /// Reads it from the shard's folder.
+    ///
+    /// # Errors
+    /// What the kernel says, or that the file is malformed.
+    pub fn read(shard_folder: &Path) -> io::Result<LastRun> {
+        match store::read_text(&shard_folder.join(RUN_FILE)) {
+            Ok(text) => Self::parse(&text).ok_or_else(|| io::Error::other("the shard's file `run` is malformed")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(LastRun::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Forgets how much can be unflushed, durably: before a log is cut, which leaves more when it does not come to its end. Blocks.
+    ///
+    /// # Errors
+    /// What the kernel says, or that the file is malformed.
+    pub fn forget_unflushed(shard_folder: &Path) -> io::Result<()> {
+        let run = Self::read(shard_folder)?.run;
+        store::overwrite_file(&shard_folder.join(RUN_FILE), format!("{}\n", StoreId(run)).as_bytes())
+    }
+
+    fn parse(text: &str) -> Option<LastRun> {
+        let mut lines = text.lines();
+        let run = store::parse_hex(lines.next()?)?;
+        let unflushed_max = match lines.next() {
+            Some(line) => Some(line.strip_prefix("unflushed_max=")?.parse().ok()?),
+            None => None,
+        };
+        let began = match lines.next() {
+            Some(line) => {
+                let mut fields = line.strip_prefix("clock=")?.split(',');
+                let boot = store::parse_hex(fields.next()?)?;
+                let (uptime_ms, unix) = (fields.next()?.parse().ok()?, UnixMs(fields.next()?.parse().ok()?));
+                Some(Moment { boot, uptime_ms, unix })
+            }
+            None => None,
+        };
+        Some(LastRun { run, unflushed_max, began })
+    }
+
+    fn encode(run: RunId, unflushed_max: u64, began: &Moment) -> String {
+        let Moment { boot, uptime_ms, unix } = began;
+        format!("{}\nunflushed_max={unflushed_max}\nclock={},{uptime_ms},{unix}\n", StoreId(run), StoreId(*boot))
+    }
+}
+
 /// Whose tail it is and how long: everything in the head but the offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TailKey {
@@ -124,14 +223,19 @@ impl TailKey {
         let text = store::read_text(Path::new("/proc/sys/kernel/random/boot_id"))?;
         let boot = store::parse_hex(&text).ok_or_else(|| io::Error::other("the kernel's boot id is malformed"))?;
         let (id, manifest) = (store.id(), store.manifest_identity());
-        let run = match store::read_text(&store.shard_folder(shard).join(RUN_FILE)) {
-            Ok(text) => {
-                store::parse_hex(&text).ok_or_else(|| io::Error::other("the shard's file `run` is malformed"))?
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => RunId::default(),
-            Err(error) => return Err(error),
-        };
+        let run = LastRun::read(&store.shard_folder(shard))?.run;
         Ok(TailKey { store: id, manifest, boot, shard, root: store.root().to_owned(), ring_bytes, run })
+    }
+
+    /// Whether tails in `folder` outlive this process, and there is room for those of all shards. The first shard that asks has the answer
+    /// for all, before any of them makes its own.
+    ///
+    /// # Errors
+    /// [`Unfit`].
+    pub fn check_shelter(store: &Store, folder: &Path, ring_bytes: usize) -> Result<(), Unfit> {
+        let prefix = format!("{NAME_PREFIX}{}-", store.id());
+        let tail_bytes = (HEAD_BYTES + ring_bytes) as u64;
+        store.shelter(|| shelter::check(folder, &prefix, store.shards(), tail_bytes))
     }
 
     /// Whether `other` is the same tail, be it of another length: `tailSize` may have changed since.
@@ -208,6 +312,7 @@ pub(crate) struct TailFile {
     file: File,
     path: PathBuf,
     found: Option<LogOffset>,
+    survives_kill: bool,
 }
 
 impl TailFile {
@@ -265,7 +370,13 @@ impl TailFile {
         if found.is_none() {
             map.get_mut(..HEAD_BYTES).expect("the mapping holds the head").copy_from_slice(&key.encode());
         }
-        Ok(TailFile { map, file, path, found })
+        Ok(TailFile { map, file, path, found, survives_kill: true })
+    }
+
+    /// Whether there is a file for this tail.
+    #[must_use]
+    pub fn is_there(folder: &Path, key: &TailKey) -> bool {
+        folder.join(key.file_name()).exists()
     }
 
     /// The end of the log as the last run published it; `None` if this tail is new.
@@ -280,6 +391,11 @@ impl TailFile {
     /// If no second descriptor of the file can be had.
     pub(crate) fn run_starter(&self, shard_folder: &Path) -> io::Result<RunStarter> {
         Ok(RunStarter { tail: Some(self.file.try_clone()?), run_file: shard_folder.join(RUN_FILE) })
+    }
+
+    /// Promises nothing of this run's bytes: the folder is not what it takes. Those of the last run are taken all the same.
+    pub fn distrust(&mut self) {
+        self.survives_kill = false;
     }
 
     /// Where the file lies.
@@ -313,7 +429,7 @@ impl TailMemory for TailFile {
     }
 
     fn survives_kill(&self) -> bool {
-        true
+        self.survives_kill
     }
 }
 
@@ -333,13 +449,13 @@ impl RunStarter {
     }
 
     /// Gives folder and tail a new run, the folder first: a crash in between leaves a tail that is not taken, and nothing in it is missing
-    /// in the segments at that time. Blocks.
+    /// in the segments at that time. `unflushed_max`: most bytes that this run will have written and not flushed. Blocks.
     ///
     /// # Errors
     /// What the kernel says.
-    pub(crate) fn start(self) -> io::Result<()> {
+    pub fn start(self, unflushed_max: u64, began: &Moment) -> io::Result<()> {
         let run = store::random_id()?;
-        store::overwrite_file(&self.run_file, format!("{}\n", StoreId(run)).as_bytes())?;
+        store::overwrite_file(&self.run_file, LastRun::encode(run, unflushed_max, began).as_bytes())?;
         self.tail.map_or(Ok(()), |tail| tail.write_all_at(&run, RUN_AT as u64))
     }
 }
@@ -388,7 +504,6 @@ fn has_store(key: &TailKey) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::UnixMs;
 
     const RING: usize = 64 * 1024;
 
@@ -434,6 +549,7 @@ mod tests {
         let original = store(&first);
         TailFile::open(memory.path(), &key(&original)).expect("a tail").publish(LogOffset(9));
         copy_folder(&first, &second);
+        fs::remove_file(second.join("place")).expect("an operator says that the copy is to be used");
         let copy = store(&second);
         assert_eq!(copy.id(), original.id(), "a copy has the same random name");
         assert_eq!(TailFile::open(memory.path(), &key(&copy)).expect("a tail").found(), None);
@@ -453,7 +569,9 @@ mod tests {
             let store = store(&folder);
             let mut tail = TailFile::open(memory.path(), &key(&store)).expect("a tail");
             let found = tail.found();
-            tail.run_starter(&store.shard_folder(ShardId(0))).and_then(RunStarter::start).expect("a new run");
+            tail.run_starter(&store.shard_folder(ShardId(0)))
+                .and_then(|run| run.start(4096, &Moment::now(UnixMs(1))?))
+                .expect("a new run");
             tail.publish(LogOffset(appended));
             found
         };
@@ -465,6 +583,26 @@ mod tests {
         fs::copy(backup.join("shard-0/run"), folder.join("shard-0/run")).expect("a copy");
         assert_eq!(run(7), None);
         assert_eq!(run(8), Some(LogOffset(7)));
+    }
+
+    #[test]
+    fn a_run_says_how_much_it_leaves_unflushed_and_an_older_one_does_not() {
+        let check = |text: &str, expected: Option<Option<u64>>| {
+            assert_eq!(LastRun::parse(text).map(|last| last.unflushed_max), expected, "{text}");
+        };
+        let id = "0".repeat(32);
+        let began = Moment { boot: [3; 16], uptime_ms: 5_000, unix: UnixMs(1_700_000_000_000) };
+        let text = LastRun::encode([7; 16], 1 << 20, &began);
+        check(&text, Some(Some(1 << 20)));
+        assert_eq!(LastRun::parse(&text).and_then(|last| last.began), Some(began));
+        let later = Moment { uptime_ms: 65_000, unix: UnixMs(0), ..began };
+        assert_eq!(began.expected_at(&later), Some(UnixMs(1_700_000_060_000)));
+        assert_eq!(began.expected_at(&Moment { boot: [4; 16], ..later }), None, "the machine was started anew");
+        assert_eq!(parse_uptime_ms("350735.47 234388.90\n"), Some(350_735_470));
+        check(&format!("{id}\n"), Some(None));
+        check(&format!("{id}\nunflushed_max=x\n"), None);
+        check(&format!("{id}\nsomething\n"), None);
+        check("", None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::commit_log::{AppendError, Log};
 use super::file::{FileName, Io, IoError, IoId, Work};
 use super::settings::Retention;
 use crate::limits::{DISK_BLOCK_BYTES, INDEX_WRITE_BYTES_MIN, NO_SPACE_RETRY_MS, SPARES_MAX, TRIM_QUEUES_PER_TICK};
-use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset};
+use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset, UnixMs};
 use crate::protocol::record::{Marks, RecordDraft, Sized};
 
 /// Topic of the records that say that a topic was removed; the body is its name. Such a record is in no queue.
@@ -23,6 +23,9 @@ pub(crate) struct DiskUsage {
     /// Bytes in all; 0 if not known.
     pub(crate) total_bytes: u64,
 }
+
+/// Segments for whose end one checkpoint is made.
+const EXPIRED_AT_ONCE: usize = 64;
 
 impl DiskUsage {
     fn percent(self) -> u64 {
@@ -135,6 +138,7 @@ impl Log {
             Work::Rename { from, to } => unreachable!("{from} is never renamed to {to}"),
             Work::Remove { .. } => {}
             Work::Write { .. } => self.index.wrote(),
+            Work::Replace { file: FileName::Ends(copy), .. } => self.checkpointer.kept_ends(copy),
             Work::Replace { .. } => self.checkpointed(),
         }
     }
@@ -144,6 +148,9 @@ impl Log {
         self.background.retry_at = Some(self.now.mono.plus_ms(NO_SPACE_RETRY_MS));
         match work {
             Work::Write { .. } => self.index.write_failed(),
+            Work::Replace { file: FileName::Ends(_), .. } if !self.checkpointer.is_keeping_ends() => {
+                self.background.retired.push_front(work);
+            }
             Work::Replace { .. } => self.checkpoint_failed(),
             // Renames and removals need next to nothing; what they wait for is asked again, in order.
             Work::Rename { .. } | Work::Remove { .. } => self.background.retired.push_front(work),
@@ -175,35 +182,38 @@ impl Log {
             return;
         }
         let percent = disk.percent();
+        let time = self.clock.time(now, self.settings.retention.clock_accepted);
+        self.believed_time = Some(time);
         let retention = self.settings.retention;
         self.is_disk_refused = percent >= u64::from(retention.used_percent_refused);
         // Best effort: it is tried again before the next append in any case.
         let _ = self.append_removals();
         if self.background.retired.is_empty() {
-            self.retire_one(now, percent);
+            self.retire_one(time, percent);
         }
         self.queues.trim_some(TRIM_QUEUES_PER_TICK, self.start());
         self.keys.trim(self.start());
+        self.damage.trim(self.start());
         self.replicated.blocks.tick();
         self.begin_checkpoint_if_due();
     }
 
     /// Takes at most one file out of the log or the index.
-    fn retire_one(&mut self, now: Now, percent: u64) {
+    fn retire_one(&mut self, now: UnixMs, percent: u64) {
         let retention = self.settings.retention;
         let is_tight = percent >= u64::from(retention.used_percent_max);
         let is_forced = retention.used_percent_forced.is_some_and(|max| percent >= u64::from(max));
         let Some(oldest) = self.segments.oldest().copied() else { return };
-        // An empty segment behind the writer has no times; it is as old as what follows.
-        let age_ms = oldest.times.map_or(i64::MAX, |(_, last)| now.unix.0.saturating_sub(last));
-        let is_expired = age_ms > i64::from(retention.reserved_hours) * 3_600_000;
+        let is_expired = self.is_expired(0, now);
         let is_wholly_flushed = oldest.start.plus(self.segments.size()) <= self.flushed;
         let is_hour = retention.delete_hours & (1 << hour_of(now)) != 0;
         if is_wholly_flushed && (is_forced || (is_expired && (is_hour || is_tight))) {
-            let is_needed = oldest.start.plus(self.segments.size()) > self.checkpointer.replay_from();
+            let is_needed = oldest.start.plus(self.segments.size()) > self.checkpointer.start_max();
             if is_needed {
-                // A start would read it, and would not know without it where its queues go on: first a checkpoint that does without.
-                self.checkpointer.is_wanted = true;
+                // A start would read it, and would not know without it where its queues go on: first a checkpoint that does without, and
+                // ends that say so, for all segments that are to go.
+                let wanted = self.expired_until(now, is_forced);
+                self.checkpointer.want_start(wanted);
             } else if let Some(work) = self.segments.retire(!is_tight) {
                 self.cache.forget(FileName::Segment(oldest.start));
                 self.replicated.blocks.forget(FileName::Segment(oldest.start));
@@ -222,6 +232,28 @@ impl Log {
         {
             self.background.retired.push_back(work);
         }
+    }
+
+    /// Whether the time of the `nth` segment is over. An empty one behind the writer has no times; it is as old as what follows.
+    fn is_expired(&self, nth: usize, now: UnixMs) -> bool {
+        let age_ms = self.segments.written_last(nth).map_or(i64::MAX, |last| now.0.saturating_sub(last));
+        age_ms > i64::from(self.settings.retention.reserved_hours) * 3_600_000
+    }
+
+    /// Where the log begins when all segments are gone whose time is over; the oldest one counts in any case.
+    fn expired_until(&self, now: UnixMs, is_forced: bool) -> LogOffset {
+        let size = self.segments.size();
+        let ends = self.segments.iter().map(|segment| segment.start.plus(size)).enumerate();
+        let expired = ends.take_while(|&(nth, end)| {
+            end <= self.flushed && (nth == 0 || (!is_forced && nth < EXPIRED_AT_ONCE && self.is_expired(nth, now)))
+        });
+        expired.last().map_or(self.start(), |(_, end)| end)
+    }
+
+    /// The clock should say `expected` now, by what an earlier process on this machine has seen of it. What is believed.
+    pub fn expect_time(&mut self, now: Now, expected: UnixMs) -> UnixMs {
+        self.clock.resume(now, expected);
+        self.clock.time(now, self.settings.retention.clock_accepted)
     }
 
     /// Empties all queues of a topic: a topic of the same name that is created later begins at 0. It survives a crash on the rung that
@@ -270,8 +302,8 @@ impl Log {
 }
 
 /// Hour of the day, UTC: the core knows no time zone.
-fn hour_of(now: Now) -> i64 {
-    now.unix.0.div_euclid(3_600_000).rem_euclid(24)
+fn hour_of(now: UnixMs) -> i64 {
+    now.0.div_euclid(3_600_000).rem_euclid(24)
 }
 
 const _: () = assert!(INDEX_WRITE_BYTES_MIN >= DISK_BLOCK_BYTES, "an index write is worth a disk block");

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::file::{BlockId, FileName};
-use crate::limits::FAILED_BLOCKS_MAX;
+use crate::limits::{DISK_BLOCK_BYTES, FAILED_BLOCKS_MAX, FAILED_REST_MS_MAX, FAILED_REST_MS_MIN};
+use crate::model::MonoNs;
 
 #[derive(Debug)]
 struct Cached {
@@ -21,8 +22,15 @@ pub(super) struct BlockCache {
     blocks: BTreeMap<(FileName, u64), Cached>,
     /// Counts uses, so that the oldest is known without a clock.
     uses: u64,
-    /// Blocks that could not be read: reported once, then asked for again.
-    failed: Vec<BlockId>,
+    /// Blocks that could not be read, the one that failed longest ago first.
+    failed: Vec<FailedBlock>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct FailedBlock {
+    block: BlockId,
+    tries: u32,
+    until: MonoNs,
 }
 
 impl BlockCache {
@@ -43,6 +51,9 @@ impl BlockCache {
     }
 
     pub(super) fn insert(&mut self, block: BlockId, data: Bytes) {
+        if !self.failed.is_empty() {
+            self.note_read(block);
+        }
         if self.contains(block) {
             return;
         }
@@ -60,6 +71,7 @@ impl BlockCache {
 
     /// Forgets what is known of a file that is gone.
     pub(super) fn forget(&mut self, file: FileName) {
+        self.failed.retain(|failed| failed.block.file != file);
         let bytes = &mut self.bytes;
         self.blocks.retain(|key, cached| {
             let stays = key.0 != file;
@@ -76,17 +88,49 @@ impl BlockCache {
         self.bytes = 0;
     }
 
-    pub(super) fn note_failed(&mut self, block: BlockId) {
+    /// Forgets a block: it is to be read from the device again.
+    pub(super) fn forget_block(&mut self, block: BlockId) {
+        if let Some(cached) = self.blocks.remove(&(block.file, block.at)) {
+            self.bytes -= cached.data.len();
+        }
+    }
+
+    /// A block could not be read: it rests, longer each time.
+    pub(super) fn note_failed(&mut self, block: BlockId, now: MonoNs) {
+        let known = self.failed.iter().position(|failed| failed.block == block);
+        let tries = known.map_or(0, |known| self.failed.remove(known).tries);
         if self.failed.len() == FAILED_BLOCKS_MAX {
             self.failed.remove(0);
         }
-        self.failed.push(block);
+        let rest_ms = (FAILED_REST_MS_MIN << tries.min(16)).min(FAILED_REST_MS_MAX);
+        self.failed.push(FailedBlock { block, tries: tries + 1, until: now.plus_ms(rest_ms) });
     }
 
-    /// Whether the block failed; it is forgotten, so that the next reader tries again.
-    pub(super) fn take_failed(&mut self, block: BlockId) -> bool {
-        let found = self.failed.iter().position(|failed| (failed.file, failed.at) == (block.file, block.at));
-        found.map(|index| self.failed.swap_remove(index)).is_some()
+    /// A block was read: so can be what it is part of, and its parts.
+    fn note_read(&mut self, block: BlockId) {
+        let end = block.at + u64::from(block.len);
+        self.failed.retain(|FailedBlock { block: failed, .. }| {
+            failed.file != block.file || failed.at < block.at || failed.at + u64::from(failed.len) > end
+        });
+    }
+
+    fn is_resting(&self, block: BlockId, now: MonoNs) -> bool {
+        self.failed.iter().any(|failed| failed.block == block && now < failed.until)
+    }
+
+    /// The part of `block` to be read for byte `at` of its file: all of it, or a smaller one while it rests. `None` if the smallest rests.
+    pub(super) fn readable_part(&self, mut block: BlockId, at: u64, now: MonoNs) -> Option<BlockId> {
+        let smallest = DISK_BLOCK_BYTES as u64;
+        while !self.failed.is_empty() && self.is_resting(block, now) {
+            let len = u64::from(block.len);
+            if len <= smallest {
+                return None;
+            }
+            let half = (len / 2).next_multiple_of(smallest);
+            let (begin, len) = if at < block.at + half { (block.at, half) } else { (block.at + half, len - half) };
+            block = BlockId { file: block.file, at: begin, len: u32::try_from(len).expect("part of a block") };
+        }
+        Some(block)
     }
 }
 
@@ -110,5 +154,24 @@ mod tests {
         assert!(cache.bytes <= 300 && cache.contains(block(0, 120)));
         cache.forget(FileName::Segment(LogOffset(0)));
         assert_eq!((cache.bytes, cache.blocks.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_block_that_fails_is_read_in_smaller_pieces_and_rests_longer_each_time() {
+        let block = |at: u64, len: u32| BlockId { file: FileName::Segment(LogOffset(0)), at, len };
+        let now = |ms| MonoNs(0).plus_ms(ms);
+        let mut cache = BlockCache::new(1 << 20);
+        let whole = block(0, 12_288);
+        assert_eq!(cache.readable_part(whole, 9_000, now(0)), Some(whole));
+        cache.note_failed(whole, now(0));
+        assert_eq!(cache.readable_part(whole, 100, now(0)), Some(block(0, 8_192)));
+        assert_eq!(cache.readable_part(whole, 9_000, now(0)), Some(block(8_192, 4_096)), "its neighbours are read");
+        cache.note_failed(block(8_192, 4_096), now(0));
+        assert_eq!(cache.readable_part(whole, 9_000, now(0)), None, "the smallest rests");
+        assert_eq!(cache.readable_part(whole, 9_000, now(100)), Some(whole), "and is tried again");
+        cache.note_failed(whole, now(100));
+        assert_eq!(cache.readable_part(whole, 100, now(299)), Some(block(0, 8_192)), "twice as long");
+        cache.insert(whole, Bytes::from(vec![0; 12_288]));
+        assert!(cache.failed.is_empty(), "what could be read has not failed");
     }
 }

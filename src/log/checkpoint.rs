@@ -2,21 +2,22 @@
 //!
 //! Many queues take long to write down, and sends go on meanwhile, so a checkpoint is made a slice at a time and each queue says up to which
 //! log offset it is complete (`as_of`). A replay begins at `replay_from`, where the making began, and leaves out of each queue what it has.
+//! Before retention takes a segment, what a start could not do without then is kept apart as well, see [`super::ends`].
 //! The file is put into place only when the log is flushed to where the making ended, and the index files as far as they are named: a
 //! checkpoint never speaks of what a power loss could take.
 //!
 //! | bytes   | field         | meaning                                                                             |
 //! |---------|---------------|-------------------------------------------------------------------------------------|
 //! | 0..8    | magic         | `RINGMQCP`                                                                          |
-//! | 8..12   | version       | 3; 2 is read as well: it has no fingerprints                                        |
+//! | 8..12   | version       | 4; 3 is read as well, from before `ends`, and 2, which has no fingerprints          |
 //! | 12..16  | CRC-32        | of `length` bytes from 24 on                                                        |
 //! | 16..24  | length        |                                                                                     |
 //! | then    | queues        | each: 1, topic length `u16`, topic, queue id `u32`, `as_of`, floor, sealed end,     |
 //! |         |               | count `u32` of blocks (first, last log, position), count `u32` of entries; then a 0 |
 //! |         | log           | `replay_from`, `flushed`, segment size, index file size, index end                  |
 //! |         | index files   | count `u32`; each: number `u32`, last log offset                                    |
-//! |         | segments      | count `u32`; each: start, earliest and latest store time, filler, fingerprint;      |
-//! |         |               | the last two are 2^64 - 1 where there is none                                       |
+//! |         | segments      | count `u32`; each: start, earliest and latest store time, filler, fingerprint, time |
+//! |         |               | at which it was closed; the last three are 2^64 - 1 where there is none             |
 //! |         | plain         | `u8`: 1 if the record before `replay_from` has no CRC property                      |
 //! |         | keys          | `as_of`; count `u32` of runs (position, count `u32`, begin, end, last log);         |
 //! |         |               | count `u32` of entries (hash `u32`, log offset, store time)                         |
@@ -29,7 +30,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::commit_log::Log;
-use super::consume_queue::{BlockRef, ConsumeQueues, Entry, Queue};
+use super::consume_queue::{BlockRef, Entry, Queue, Queues};
+use super::ends::{self, COPIES};
 use super::file::{FileName, Work};
 use super::key_index::{KeyEntry, KeyIndex, Run};
 use super::segment::{KnownSegment, Segment};
@@ -38,11 +40,13 @@ use crate::limits::{CHECKPOINT_SLICE_BYTES, DISK_BLOCK_BYTES};
 use crate::model::{LogOffset, QueueId, QueueOffset, UnixMs};
 
 const MAGIC: &[u8; 8] = b"RINGMQCP";
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// The oldest that is read: without its checkpoint, a store whose oldest segments are gone does not know where its empty queues go on.
 const VERSION_MIN: u32 = 2;
 /// From this version on, a checkpoint says how segments begin.
 const VERSION_FINGERPRINTS: u32 = 3;
+/// From this version on, no segment is taken that [`super::ends`] does not speak of, and it is known when each was closed.
+const VERSION_ENDS: u32 = 4;
 /// Stands for the filler or the fingerprint of a segment that has none yet.
 const NONE: u64 = u64::MAX;
 const HEADER_BYTES: usize = 24;
@@ -60,6 +64,10 @@ pub(super) struct Checkpointer {
     pub(super) is_wanted: bool,
     /// One is wanted now: the broker stops.
     pub(super) is_stopping: bool,
+    /// Where retention wants the log to begin.
+    start_wanted: LogOffset,
+    /// As far on as here it may begin: both copies of the ends say so.
+    start_max: LogOffset,
 }
 
 #[derive(Debug, Default)]
@@ -67,14 +75,64 @@ enum State {
     #[default]
     Idle,
     /// Queues are written down, a slice at a time.
-    Collecting { replay_from: LogOffset, is_plain: bool, next_queue: usize, out: Vec<u8>, crc: crc32fast::Hasher },
+    Collecting {
+        replay_from: LogOffset,
+        is_plain: bool,
+        next_queue: usize,
+        out: Vec<u8>,
+        crc: crc32fast::Hasher,
+        ends: Option<Vec<u8>>,
+    },
     /// Made; waits for the log and the index files to be flushed.
-    Waiting { replay_from: LogOffset, data: Bytes, flushed: LogOffset, index_end: u64 },
+    Waiting { replay_from: LogOffset, data: Bytes, flushed: LogOffset, index_end: u64, ends: Option<EndsToKeep> },
     /// Under way to the disk.
     Writing { replay_from: LogOffset, bytes: u64 },
 }
 
+/// Ends that are on their way to their files.
+#[derive(Debug)]
+struct EndsToKeep {
+    data: Bytes,
+    start_max: LogOffset,
+    /// The copy that is next; the one before is under way.
+    copy: u8,
+}
+
 impl Checkpointer {
+    /// Where the log may begin at most: what lies before may be taken.
+    pub(super) fn start_max(&self) -> LogOffset {
+        self.start_max.min(self.last)
+    }
+
+    /// What was found of the ends at a start.
+    pub(super) fn resume_ends(&mut self, start: LogOffset, start_max: LogOffset) {
+        self.start_max = start_max;
+        if start > start_max {
+            self.want_start(start);
+        }
+    }
+
+    /// Retention wants the log to begin at `start`, and cannot yet.
+    pub(super) fn want_start(&mut self, start: LogOffset) {
+        self.start_wanted = self.start_wanted.max(start);
+        self.is_wanted = true;
+    }
+
+    /// A copy of the ends is in place.
+    pub(super) fn kept_ends(&mut self, copy: u8) {
+        if let State::Waiting { ends, .. } = &mut self.state
+            && copy + 1 == COPIES
+            && let Some(kept) = ends.take()
+        {
+            self.start_max = self.start_max.max(kept.start_max);
+        }
+    }
+
+    /// Whether ends are on their way to their files for a checkpoint.
+    pub(super) fn is_keeping_ends(&self) -> bool {
+        matches!(&self.state, State::Waiting { ends: Some(_), .. })
+    }
+
     /// Whether a flush of the log is waited for.
     pub(super) fn wants_flush(&self, reached: LogOffset) -> bool {
         self.is_stopping || matches!(&self.state, State::Waiting { flushed, .. } if reached < *flushed)
@@ -86,6 +144,7 @@ impl Checkpointer {
     }
 
     /// Where a start would begin to read the log.
+    #[cfg(test)]
     pub(super) fn replay_from(&self) -> LogOffset {
         self.last
     }
@@ -116,25 +175,38 @@ impl Log {
         let checkpointer = &mut self.checkpointer;
         let grown = self.tail.appended().since(checkpointer.last);
         let due = self.settings.checkpoint_bytes.max(GROWTH_PER_SIZE * checkpointer.last_bytes);
-        let is_due = grown >= due || ((checkpointer.is_stopping || checkpointer.is_wanted) && grown > 0);
+        let lacks_ends = checkpointer.start_wanted > checkpointer.start_max;
+        let is_due = grown >= due
+            || (checkpointer.is_stopping && grown > 0)
+            || (checkpointer.is_wanted && (grown > 0 || lacks_ends));
         if is_due && matches!(checkpointer.state, State::Idle) {
             let replay_from = self.tail.appended();
             let out = vec![0; HEADER_BYTES];
             checkpointer.is_wanted = false;
             let is_plain = self.replicated.is_plain == Some(true);
             let crc = crc32fast::Hasher::new();
-            checkpointer.state = State::Collecting { replay_from, is_plain, next_queue: 0, out, crc };
+            let ends = lacks_ends.then(ends::begin);
+            checkpointer.state = State::Collecting { replay_from, is_plain, next_queue: 0, out, crc, ends };
         }
     }
 
     /// Goes on with the checkpoint; the file to be put into place when it is time.
     pub(super) fn poll_checkpoint(&mut self) -> Option<Work> {
         match std::mem::take(&mut self.checkpointer.state) {
-            State::Collecting { replay_from, is_plain, next_queue, out, crc } => {
-                self.collect((replay_from, is_plain), next_queue, out, crc);
+            State::Collecting { replay_from, is_plain, next_queue, out, crc, ends } => {
+                self.collect((replay_from, is_plain), next_queue, (out, ends), crc);
                 None
             }
-            State::Waiting { replay_from, data, flushed, index_end }
+            // What they speak of is flushed: they must not know of more than the log.
+            State::Waiting { replay_from, data, flushed, index_end, ends: Some(mut ends) }
+                if flushed <= self.flushed && ends.copy < COPIES =>
+            {
+                let work = Work::Replace { file: FileName::Ends(ends.copy), data: ends.data.clone() };
+                ends.copy += 1;
+                self.checkpointer.state = State::Waiting { replay_from, data, flushed, index_end, ends: Some(ends) };
+                Some(work)
+            }
+            State::Waiting { replay_from, data, flushed, index_end, ends: None }
                 if flushed <= self.flushed && index_end <= self.index.flushed() =>
             {
                 self.checkpointer.state = State::Writing { replay_from, bytes: data.len() as u64 };
@@ -147,8 +219,15 @@ impl Log {
         }
     }
 
-    fn collect(&mut self, begin: (LogOffset, bool), first: usize, mut out: Vec<u8>, mut crc: crc32fast::Hasher) {
+    fn collect(
+        &mut self,
+        begin: (LogOffset, bool),
+        first: usize,
+        outs: (Vec<u8>, Option<Vec<u8>>),
+        mut crc: crc32fast::Hasher,
+    ) {
         let (replay_from, is_plain) = begin;
+        let (mut out, mut ends) = outs;
         let from = out.len();
         let as_of = self.tail.appended();
         let start = self.start();
@@ -158,11 +237,14 @@ impl Log {
         {
             queue.trim(start);
             put_queue(&mut out, queue, as_of);
+            if let Some(ends) = &mut ends {
+                ends::put(ends, queue);
+            }
             next_queue += 1;
         }
         if next_queue < self.queues.list.len() {
             crc.update(&out[from..]);
-            self.checkpointer.state = State::Collecting { replay_from, is_plain, next_queue, out, crc };
+            self.checkpointer.state = State::Collecting { replay_from, is_plain, next_queue, out, crc, ends };
             return;
         }
         out.push(0);
@@ -176,12 +258,13 @@ impl Log {
         }
         let segments: Vec<_> = self.segments.iter().filter_map(Segment::known).collect();
         put_count(&mut out, segments.len());
-        for KnownSegment { start, times: (first, last), filler, fingerprint } in segments {
+        for KnownSegment { start, times: (first, last), filler, fingerprint, closed } in segments {
             out.extend_from_slice(&start.0.to_be_bytes());
             out.extend_from_slice(&first.to_be_bytes());
             out.extend_from_slice(&last.to_be_bytes());
             out.extend_from_slice(&filler.map_or(NONE, |at| at.0).to_be_bytes());
             out.extend_from_slice(&fingerprint.map_or(NONE, u64::from).to_be_bytes());
+            out.extend_from_slice(&closed.map_or(-1, |time| time.0).to_be_bytes());
         }
         out.push(u8::from(is_plain));
         put_keys(&mut out, &self.keys, as_of);
@@ -191,7 +274,10 @@ impl Log {
             [&MAGIC[..], &VERSION.to_be_bytes(), &crc.finalize().to_be_bytes(), &length.to_be_bytes()].concat();
         out[..HEADER_BYTES].copy_from_slice(&header);
         out.resize(out.len().next_multiple_of(DISK_BLOCK_BYTES), 0);
-        self.checkpointer.state = State::Waiting { replay_from, data: out.into(), flushed: as_of, index_end };
+        let start_max = self.checkpointer.start_wanted.min(replay_from);
+        let ends =
+            ends.map(|ends| EndsToKeep { data: ends::finish(ends, replay_from, start_max).into(), start_max, copy: 0 });
+        self.checkpointer.state = State::Waiting { replay_from, data: out.into(), flushed: as_of, index_end, ends };
     }
 
     pub(super) fn checkpointed(&mut self) {
@@ -266,6 +352,8 @@ pub(super) struct Checkpoint {
     pub(super) segments: Vec<KnownSegment>,
     /// Whether the record before `replay_from` has no CRC property.
     pub(super) is_plain: bool,
+    /// Whether the log's beginning is where it says, but for what the ends speak of.
+    pub(super) is_start_known: bool,
 }
 
 impl Checkpoint {
@@ -301,7 +389,10 @@ impl Checkpoint {
             let (start, times) = (LogOffset(at.u64()?), (at.i64()?, at.i64()?));
             let filler = Some(at.u64()?).filter(|filler| *filler != NONE).map(LogOffset);
             let fingerprint = if version < VERSION_FINGERPRINTS { NONE } else { at.u64()? };
-            segments.push(KnownSegment { start, times, filler, fingerprint: u32::try_from(fingerprint).ok() });
+            let closed = if version < VERSION_ENDS { -1 } else { at.i64()? };
+            let closed = Some(UnixMs(closed)).filter(|time| time.0 >= 0);
+            let fingerprint = u32::try_from(fingerprint).ok();
+            segments.push(KnownSegment { start, times, filler, fingerprint, closed });
         }
         let is_plain = at.take(1)? == [1];
         let keys = at.keys(settings)?;
@@ -315,6 +406,7 @@ impl Checkpoint {
             index_files,
             segments,
             is_plain,
+            is_start_known: version >= VERSION_ENDS,
         })
     }
 

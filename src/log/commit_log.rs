@@ -7,7 +7,9 @@ use thiserror::Error;
 use super::background::Background;
 use super::cache::BlockCache;
 use super::checkpoint::Checkpointer;
-use super::consume_queue::{ConsumeQueues, Entry, QueueIndex};
+use super::clock::RetentionClock;
+use super::consume_queue::{Entry, QueueIndex, Queues};
+use super::damage::Damage;
 use super::derive;
 use super::file::{BlockId, Commit, FileName, Flush, IoError, IoId};
 use super::index_file::IndexFiles;
@@ -63,11 +65,15 @@ pub struct Log {
     pub(super) time_searches: VecDeque<TimeSearch>,
     pub(super) open_block: Option<OpenBlock>,
     pub(super) prefetch: VecDeque<BlockId>,
+    pub(super) damage: Damage,
+    pub(super) clock: RetentionClock,
     /// What the log knows for its replication: of masters and of slaves.
     pub(super) replicated: Replicated,
     next_io: u64,
     /// As of the last tick.
     pub(super) now: Now,
+    /// The same, by the clock of retention.
+    pub(super) believed_time: Option<UnixMs>,
     last_flush: Now,
     pub(super) is_disk_refused: bool,
     failure: Option<LogFailure>,
@@ -166,9 +172,12 @@ impl Log {
             time_searches: VecDeque::new(),
             open_block: None,
             prefetch: VecDeque::new(),
+            damage: Damage::default(),
+            clock: RetentionClock::default(),
             replicated: Replicated::default(),
             next_io: 0,
             now: Now::default(),
+            believed_time: None,
             last_flush: Now::default(),
             is_disk_refused: false,
             failure: None,
@@ -462,6 +471,7 @@ impl Log {
         let filler = &filler[..FILLER_BYTES.min(room)];
         self.tail.write(at, filler);
         self.segments.note_filler(at);
+        self.segments.note_closed(at, self.believed_time);
         let filler_end = at.plus(filler.len() as u64);
         // The rest of the filler's last disk block goes to the disk with it; the ring holds an older part of the log there.
         let padding = filler_end.0.next_multiple_of(BLOCK).min(segment_end.0) - filler_end.0;

@@ -178,19 +178,9 @@ impl Queue {
         dead
     }
 
-    /// The bytes of a block of all entries in memory.
-    fn encode_block(&self, out: &mut Vec<u8>) {
-        out.clear();
-        out.extend_from_slice(&BLOCK_MAGIC.to_be_bytes());
-        out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&self.sealed_end.0.to_be_bytes());
-        out.extend_from_slice(&u32::try_from(self.tail.len()).expect("a block has few entries").to_be_bytes());
-        out.extend_from_slice(&self.queue_id.0.to_be_bytes());
-        for entry in &self.tail {
-            entry.put(out);
-        }
-        let crc = crc32fast::hash(&out[8..]);
-        out[4..8].copy_from_slice(&crc.to_be_bytes());
+    /// Has no entry, and goes on at `next` unless the log says otherwise.
+    pub(super) fn go_on_at(&mut self, next: QueueOffset) {
+        (self.sealed_end, self.floor) = (next, next);
     }
 
     /// Forgets all entries but not how many there were: they are gone from the log, and it is not known how many more went after them.
@@ -212,6 +202,21 @@ impl Queue {
         self.as_of = as_of;
         self.is_based = true;
     }
+}
+
+/// The bytes of a block.
+pub(super) fn encode_block(first: QueueOffset, queue_id: QueueId, entries: &[Entry], out: &mut Vec<u8>) {
+    out.clear();
+    out.extend_from_slice(&BLOCK_MAGIC.to_be_bytes());
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&first.0.to_be_bytes());
+    out.extend_from_slice(&u32::try_from(entries.len()).expect("a block has few entries").to_be_bytes());
+    out.extend_from_slice(&queue_id.0.to_be_bytes());
+    for entry in entries {
+        entry.put(out);
+    }
+    let crc = crc32fast::hash(&out[8..]);
+    out[4..8].copy_from_slice(&crc.to_be_bytes());
 }
 
 /// Checks a block as it was read. False if it is not this block.
@@ -299,7 +304,7 @@ impl ConsumeQueues {
         let queue = &mut self.list[index.0 as usize];
         let Some(last) = queue.tail.last() else { return };
         let last_log = last.log_offset;
-        queue.encode_block(&mut self.scratch);
+        encode_block(queue.sealed_end, queue.queue_id, &queue.tail, &mut self.scratch);
         let at = store(&self.scratch, last_log);
         queue.blocks.push_back(BlockRef { first: queue.sealed_end, last_log, at });
         let count = queue.tail.len();

@@ -57,8 +57,9 @@ impl Derived<'_> {
         let at = view.log_offset;
         if view.topic == REMOVAL_TOPIC {
             self.segments.note_record(at, view.store_timestamp, view.bytes);
-            let topic = std::str::from_utf8(view.body).ok();
-            return Ok(topic.map_or(Change::None, |topic| Change::Removed(self.queues.remove_topic(topic, at))));
+            return Ok(
+                removed_topic(view).map_or(Change::None, |topic| Change::Removed(self.queues.remove_topic(topic, at)))
+            );
         }
         let queue_index = self.queues.find_or_create(view.topic, view.queue_id);
         let queue = self.queues.get_mut(queue_index);
@@ -81,16 +82,30 @@ impl Derived<'_> {
             // The first that is left of this queue, or that was made of it.
             self.queues.begin_at(queue_index, view.queue_offset, at);
         }
-        let count =
-            if view.sys_flag & SYS_FLAG_INNER_BATCH == 0 { 1 } else { marks.inner_count.clamp(1, INNER_COUNT_MAX) };
-        let tag_code = tag_code(view.topic, view.store_timestamp, &marks, self.delay_levels);
-        let entry = Entry { log_offset: at, size: view.size, tag_code };
+        let (entry, count) = marked_entry_of(view, &marks, self.delay_levels);
         for _ in 0..count {
             push_entry(self.queues, self.index, self.block_entries, queue_index, entry);
         }
         let queue = queue_index;
         Ok(if is_restarted { Change::Restarted { queue, count } } else { Change::Queued { queue, count } })
     }
+}
+
+/// The topic whose removal a record says.
+pub(super) fn removed_topic<'a>(view: &RecordView<'a>) -> Option<&'a str> {
+    std::str::from_utf8(view.body).ok().filter(|_| view.topic == REMOVAL_TOPIC)
+}
+
+/// The entry of a record that is in a queue, and how many offsets of it the record takes.
+pub(super) fn entry_of(view: &RecordView<'_>, levels: &DelayLevels) -> (Entry, u32) {
+    marked_entry_of(view, &Marks::of(view.properties), levels)
+}
+
+fn marked_entry_of(view: &RecordView<'_>, marks: &Marks<'_>, levels: &DelayLevels) -> (Entry, u32) {
+    let is_batch = view.sys_flag & SYS_FLAG_INNER_BATCH != 0;
+    let count = if is_batch { marks.inner_count.clamp(1, INNER_COUNT_MAX) } else { 1 };
+    let tag_code = tag_code(view.topic, view.store_timestamp, marks, levels);
+    (Entry { log_offset: view.log_offset, size: view.size, tag_code }, count)
 }
 
 /// What the index entry of a record says beside its place: Java's hash of the tag, as consumers filter by it, 0 without one; in the scheduled

@@ -15,6 +15,7 @@ use crate::model::LogOffset;
 /// | spare      | `commitlog/spare-` and its number    |
 /// | index      | `index/` and its number, 10 digits   |
 /// | checkpoint | `checkpoint`                         |
+/// | ends       | `queues-` and the number of the copy |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FileName {
     /// Part of the commit log; the offset is that of its first byte.
@@ -25,6 +26,8 @@ pub enum FileName {
     Index(u32),
     /// From where the log must be read again at a start.
     Checkpoint,
+    /// Where the queues go on: one of two copies, see `ends`.
+    Ends(u8),
 }
 
 /// The folders that [`FileName`] uses, below the shard's folder. The shell makes them, and lists them for recovery.
@@ -39,6 +42,7 @@ impl FileName {
             FileName::Spare(number) => format!("commitlog/spare-{number}"),
             FileName::Index(number) => format!("index/{number:010}"),
             FileName::Checkpoint => "checkpoint".to_owned(),
+            FileName::Ends(copy) => format!("queues-{copy}"),
         }
     }
 
@@ -51,7 +55,10 @@ impl FileName {
                 None => FileName::Segment(LogOffset(name.parse().ok()?)),
             },
             Some(("index", name)) => FileName::Index(name.parse().ok()?),
-            _ => FileName::Checkpoint,
+            _ => match path.strip_prefix("queues-") {
+                Some(copy) => FileName::Ends(copy.parse().ok().filter(|copy| *copy < super::ends::COPIES)?),
+                None => FileName::Checkpoint,
+            },
         };
         // One name has one spelling: "+5", "007" and the like are not ours.
         (name.to_path() == path).then_some(name)
@@ -200,13 +207,22 @@ mod tests {
             (FileName::Spare(7), "commitlog/spare-7"),
             (FileName::Index(12), "index/0000000012"),
             (FileName::Checkpoint, "checkpoint"),
+            (FileName::Ends(1), "queues-1"),
         ] {
             assert_eq!(name.to_path(), path);
             assert_eq!(FileName::parse(path), Some(name));
         }
-        for foreign in
-            ["commitlog/1073741824", "commitlog/spare-07", "commitlog/", "index/+000000001", "lock", "a/b", ""]
-        {
+        for foreign in [
+            "queues-2",
+            "queues-01",
+            "commitlog/1073741824",
+            "commitlog/spare-07",
+            "commitlog/",
+            "index/+000000001",
+            "lock",
+            "a/b",
+            "",
+        ] {
             assert_eq!(FileName::parse(foreign), None, "{foreign}");
         }
     }

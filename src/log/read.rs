@@ -49,11 +49,15 @@ pub enum Read {
         /// The first that may be there.
         next: QueueOffset,
     },
-    /// The message before `next` is there but cannot be read: the disk failed, or its bytes are damaged.
-    Unreadable {
+    /// The message before `next` is proven to be damaged here: its bytes were read twice from a place that is known.
+    Damaged {
+        /// Where it lies.
+        at: LogOffset,
         /// Where to go on without it.
         next: QueueOffset,
     },
+    /// The disk failed. Nothing is known to be lost: try again, with some patience, from the same offset.
+    Failed,
     /// Call again when this block was supplied.
     Cold(BlockId),
 }
@@ -89,6 +93,8 @@ pub enum RecordRead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Search {
     Found(QueueOffset),
+    /// The disk failed: try again later.
+    Failed,
     /// Call again when this block was supplied.
     Cold(BlockId),
 }
@@ -116,8 +122,10 @@ pub(crate) enum KeySearch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Miss {
     Cold(BlockId),
-    /// The disk failed, or the bytes are not what was written.
+    /// The disk failed, and is to be left alone for a moment.
     Failed,
+    /// The record that lies there is not what was written.
+    Damaged(LogOffset),
 }
 
 /// A search by time that was interrupted by a cold block, and how far it has come.
@@ -201,8 +209,7 @@ impl Log {
         }
         match self.entry(queue, at) {
             Ok(Some(entry)) if entry.log_offset >= self.start() => Coded::Code(entry.tag_code),
-            Ok(_) => Coded::None,
-            Err(Miss::Failed) => Coded::Unreadable,
+            Ok(_) | Err(Miss::Failed | Miss::Damaged(_)) => Coded::None,
             Err(Miss::Cold(block)) => Coded::Cold(block),
         }
     }
@@ -233,7 +240,8 @@ impl Log {
             _ if messages > 0 => Read::Found { next: at, messages },
             _ if at > from => Read::NoMatch { next: at },
             Miss::Cold(block) => Read::Cold(block),
-            Miss::Failed => Read::Unreadable { next: at.plus(1) },
+            Miss::Failed => Read::Failed,
+            Miss::Damaged(place) => Read::Damaged { at: place, next: at.plus(1) },
         }
     }
 
@@ -245,11 +253,16 @@ impl Log {
             let is_same_file = u64::from(block.len) == COLD_BLOCK_BYTES && next < start.plus(self.segments.size());
             let following = (is_same_file && next < self.stable()).then(|| self.log_block(next)).flatten();
             for block in itself.then_some(block).into_iter().chain(following) {
-                let is_known = self.cache.contains(block) || self.prefetch.contains(&block);
-                if !is_known && self.prefetch.len() < PREFETCH_BLOCKS_MAX {
-                    self.prefetch.push_back(block);
-                }
+                self.want_ahead(block);
             }
+        }
+    }
+
+    /// Notes a block that will be wanted.
+    pub(super) fn want_ahead(&mut self, block: BlockId) {
+        let is_known = self.cache.contains(block) || self.prefetch.contains(&block);
+        if !is_known && self.prefetch.len() < PREFETCH_BLOCKS_MAX {
+            self.prefetch.push_back(block);
         }
     }
 
@@ -260,8 +273,8 @@ impl Log {
         blocks
     }
 
-    /// The answer to `Cold` and to [`Self::prefetch`]. A failure is reported to the next read that needs the block, and then tried again.
-    pub(crate) fn supply(&mut self, block: BlockId, data: Result<Bytes, IoError>) {
+    /// The answer to `Cold` and to [`Self::prefetch`]. What failed is read in smaller pieces, and again when it has rested.
+    pub fn supply(&mut self, block: BlockId, data: Result<Bytes, IoError>) {
         // The file may have been recycled while it was read: its bytes may be another segment's.
         if self.is_gone(block.file) {
             return;
@@ -272,8 +285,12 @@ impl Log {
         }
         match data {
             Ok(data) if data.len() == block.len as usize => self.cache.insert(block, data),
-            Ok(_) | Err(_) => self.cache.note_failed(block),
+            Ok(_) | Err(_) => {
+                self.damage.reads_failed += 1;
+                self.cache.note_failed(block, self.now.mono);
+            }
         }
+        self.continue_rebuilds(block);
     }
 
     /// Whether a file was taken out of the log.
@@ -281,7 +298,7 @@ impl Log {
         match file {
             FileName::Segment(start) => self.segments.find(start).is_none_or(|segment| segment.start != start),
             FileName::Index(number) => !self.index.files().contains_key(&number),
-            FileName::Spare(_) | FileName::Checkpoint => true,
+            FileName::Spare(_) | FileName::Checkpoint | FileName::Ends(_) => true,
         }
     }
 
@@ -294,7 +311,7 @@ impl Log {
         let size = match self.copy_log(at, self.room_at(at).min(8), out) {
             Ok(()) => record::peek_size(&out[begin..]).ok(),
             Err(Miss::Cold(block)) => return RecordRead::Cold(block),
-            Err(Miss::Failed) => None,
+            Err(Miss::Failed | Miss::Damaged(_)) => None,
         };
         out.truncate(begin);
         let Some(size) = size.filter(|&size| size as usize <= self.room_at(at)) else {
@@ -303,7 +320,7 @@ impl Log {
         match self.copy_log(at, size as usize, out) {
             Ok(()) if RecordView::decode(&out[begin..], Some(at), Check::Crc).is_ok() => RecordRead::Found { size },
             Err(Miss::Cold(block)) => RecordRead::Cold(block),
-            Ok(()) | Err(Miss::Failed) => {
+            Ok(()) | Err(Miss::Failed | Miss::Damaged(_)) => {
                 out.truncate(begin);
                 RecordRead::Missing
             }
@@ -367,9 +384,9 @@ impl Log {
             Ok(Some(entry)) if entry.log_offset >= self.start() => match self.record_time(entry.log_offset) {
                 Ok(time) => StoreTime::At(time),
                 Err(Miss::Cold(block)) => StoreTime::Cold(block),
-                Err(Miss::Failed) => StoreTime::Missing,
+                Err(Miss::Failed | Miss::Damaged(_)) => StoreTime::Missing,
             },
-            Ok(_) | Err(Miss::Failed) => StoreTime::Missing,
+            Ok(_) | Err(Miss::Failed | Miss::Damaged(_)) => StoreTime::Missing,
             Err(Miss::Cold(block)) => StoreTime::Cold(block),
         }
     }
@@ -396,8 +413,10 @@ impl Log {
                     self.time_searches.push_back(TimeSearch { low, high, ..search });
                     return Search::Cold(block);
                 }
-                // What cannot be read is passed over like what is gone.
-                Err(Miss::Failed) => true,
+                // What the search says may move a reader, so it guesses nothing.
+                Err(Miss::Failed) => return Search::Failed,
+                // What is damaged is passed over like what is gone.
+                Err(Miss::Damaged(_)) => true,
             };
             if is_before {
                 low = middle.plus(1);
@@ -442,7 +461,7 @@ impl Log {
         // Up to the store timestamp, behind an IPv6 born host.
         let len = self.room_at(at).min(76);
         self.copy_log(at, len, &mut head)?;
-        record::peek_store_time(&head, at).map(UnixMs).ok_or(Miss::Failed)
+        record::peek_store_time(&head, at).map(UnixMs).ok_or(Miss::Damaged(at))
     }
 
     /// Searches for messages of a topic that may have a key, stored within `begin..=end`, newest first, at most `max`.
@@ -463,7 +482,7 @@ impl Log {
             let next = runs.filter(|run| run.last_log >= start && run.begin <= end && run.end >= begin);
             let Some(run) = next.copied().find(|run| run.at < lookup.searched) else { break };
             match self.find_in_run(&run, &asked, &mut lookup.found) {
-                Ok(()) | Err(Miss::Failed) => lookup.searched = run.at,
+                Ok(()) | Err(Miss::Failed | Miss::Damaged(_)) => lookup.searched = run.at,
                 Err(Miss::Cold(block)) => {
                     if self.lookups.len() == LOOKUPS_MAX {
                         self.lookups.pop_front();
@@ -503,11 +522,20 @@ impl Log {
         let is_open = self.open_block.as_ref().is_some_and(|open| open.at == block.at && open.queue == queue);
         if !is_open {
             let mut bytes = BytesMut::new();
-            self.copy_index(block.at, BLOCK_HEADER_BYTES + count as usize * ENTRY_BYTES, &mut bytes)?;
-            if !consume_queue::is_sound_block(&bytes, &block, count, self.queues.get(queue).queue_id) {
-                return Err(Miss::Failed);
-            }
-            self.open_block = Some(OpenBlock { queue, at: block.at, bytes: bytes.freeze() });
+            let len = BLOCK_HEADER_BYTES + count as usize * ENTRY_BYTES;
+            let is_read = match self.copy_index(block.at, len, &mut bytes) {
+                Ok(()) => true,
+                // The file may be gone; the log has what it said.
+                Err(Miss::Failed) => false,
+                Err(miss) => return Err(miss),
+            };
+            let queue_id = self.queues.get(queue).queue_id;
+            let (at, bytes) = if is_read && consume_queue::is_sound_block(&bytes, &block, count, queue_id) {
+                (block.at, bytes.freeze())
+            } else {
+                self.unsound_block(queue, block, count, is_read)?
+            };
+            self.open_block = Some(OpenBlock { queue, at, bytes });
         }
         let open = self.open_block.as_ref().expect("opened above");
         let nth = usize::try_from(at.0 - block.first.0).expect("within a block");
@@ -523,8 +551,9 @@ impl Log {
             let sound = RecordView::decode(&out[begin..], Some(entry.log_offset), Check::Crc);
             if sound.is_err() {
                 out.truncate(begin);
-                return Err(Miss::Failed);
+                return Err(self.unsound_record(entry.log_offset, entry.size));
             }
+            self.damage.note_sound(entry.log_offset);
         }
         Ok(())
     }
@@ -535,7 +564,7 @@ impl Log {
     }
 
     /// The cold block that holds a log offset below [`Self::stable`].
-    fn log_block(&self, offset: LogOffset) -> Option<BlockId> {
+    pub(super) fn log_block(&self, offset: LogOffset) -> Option<BlockId> {
         let segment = self.segments.find(offset)?;
         let at = offset.since(segment.start) / COLD_BLOCK_BYTES * COLD_BLOCK_BYTES;
         let end = (at + COLD_BLOCK_BYTES).min(self.segments.size()).min(self.stable().since(segment.start));
@@ -543,7 +572,7 @@ impl Log {
     }
 
     /// Appends `len` bytes of the log to `out`, or nothing. Each part comes from the ring if it is there.
-    fn copy_log(&mut self, from: LogOffset, len: usize, out: &mut BytesMut) -> Result<(), Miss> {
+    pub(super) fn copy_log(&mut self, from: LogOffset, len: usize, out: &mut BytesMut) -> Result<(), Miss> {
         let low = self.tail.low();
         if from >= low {
             let (before, after) = self.tail.read(from, len);
@@ -608,13 +637,16 @@ impl Log {
         Ok(())
     }
 
-    /// Appends up to `len` bytes from `offset` of a cached block. How many.
-    fn copy_block(&mut self, block: BlockId, offset: u64, len: u64, out: &mut BytesMut) -> Result<u64, Miss> {
+    /// Appends up to `len` bytes from `offset` of a cached block. How many. A block that could not be read is asked for in parts.
+    fn copy_block(&mut self, whole: BlockId, offset: u64, len: u64, out: &mut BytesMut) -> Result<u64, Miss> {
+        let part = self.cache.readable_part(whole, whole.at + offset, self.now.mono);
+        let block = part.ok_or(Miss::Failed)?;
+        let offset = whole.at + offset - block.at;
         let from = usize::try_from(offset).expect("within a block");
         let wanted = usize::try_from(len.min(u64::from(block.len).saturating_sub(offset))).expect("within a block");
         let cached = self.cache.get(block).filter(|data| data.len() >= from + wanted && wanted > 0);
         let Some(data) = cached else {
-            return Err(if self.cache.take_failed(block) { Miss::Failed } else { Miss::Cold(block) });
+            return Err(Miss::Cold(block));
         };
         out.extend_from_slice(&data[from..from + wanted]);
         Ok(wanted as u64)

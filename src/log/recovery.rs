@@ -8,7 +8,9 @@
 //! 3. The log is valid up to the first bytes that are not a sound record *for that place*: recycled segments hold sound records of an
 //!    older part of the log, so the record's own log offset counts as much as its CRC.
 //! 4. What was found is flushed: that it can be read does not mean that it would survive.
-//! 5. What the dead process had appended but not written is in the tail ring, if that outlived it; it is written and flushed.
+//! 5. What the dead process had appended but not written is in the tail ring, if that outlived it; it is written and flushed. The ring also
+//!    says how far the log went: if what was found ends where ring and disk cannot be put together, or records lie further on than an unflushed
+//!    write reaches, the end is damage and the store is refused as it is, see [`beyond`].
 //! 6. Behind the end, a write that was never flushed may have left whole records of the lost end of the log. They would become valid when the
 //!    log grows up to them, so whatever claims its place within the reach of an unflushed write is overwritten with zeros.
 //!
@@ -17,9 +19,11 @@
 //! A segment is flushed before anything is written to the next one. So an end within a segment is damage, not a crash, if the next segment has
 //! begun; and damage is refused, because cutting the log there would lose what was promised.
 
+mod beyond;
 mod cut;
 mod parse;
 mod places;
+mod precious;
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
@@ -27,11 +31,14 @@ use std::collections::{BTreeSet, VecDeque};
 use bytes::Bytes;
 use thiserror::Error;
 
+use self::beyond::Beyond;
 use self::cut::Cut;
-use self::parse::{CLAIM_BYTES, CrcRule, Parsed, parse};
+use self::parse::CLAIM_BYTES;
+pub(super) use self::parse::{CrcRule, Parsed, parse};
+use self::precious::Precious;
 use super::checkpoint::Checkpoint;
 use super::commit_log::Log;
-use super::consume_queue::{ConsumeQueues, Queue};
+use super::consume_queue::Queues;
 use super::derive::{self, QueueGap};
 use super::file::{FileName, IoError, IoId};
 use super::index_file::IndexFiles;
@@ -39,7 +46,7 @@ use super::key_index::KeyIndex;
 use super::segment::Segments;
 use super::settings::{FlushPolicy, LogSettings};
 use super::tail::{self, Tail, TailMemory};
-use crate::limits::{DISK_BLOCK_BYTES, INDEX_WRITE_BYTES_MIN, PREPARE_CHUNK_BYTES, STALE_WINDOW_BYTES};
+use crate::limits::{DISK_BLOCK_BYTES, INDEX_WRITE_BYTES_MIN, PREPARE_CHUNK_BYTES, UNFLUSHED_REACH_BYTES_MAX};
 use crate::model::{LogOffset, QueueId, QueueOffset, TopicName};
 use crate::protocol::message::DelayLevels;
 use crate::protocol::record::{FILLER_BYTES, RecordView, claims_place, peek_size};
@@ -67,7 +74,10 @@ pub(crate) struct FoundStore {
     pub(crate) tail_appended: Option<LogOffset>,
     /// Where the log is cut, at the last record that ends there or before: what a slave has beyond is not what its master has. It does not
     /// come back, in the ring or on the disk. A log that begins beyond is left empty, and goes on from its start until [`Log::begin_at`].
-    pub(crate) end_max: Option<LogOffset>,
+    pub end_max: Option<LogOffset>,
+    /// Most that the last process can have written and not flushed ([`LogSettings::unflushed_bytes_max`] of its settings), if that is known; not
+    /// after a cut that may not have come to its end, which leaves [`UNFLUSHED_REACH_BYTES_MAX`].
+    pub unflushed_max: Option<u64>,
 }
 
 /// What recovery wants done; answer each with [`Recovery::supply`].
@@ -135,9 +145,17 @@ pub enum RecoveryError {
         /// The first one that is not there.
         file: FileName,
     },
+    /// The oldest segments are gone, and with them where queues went on whose messages were all in them.
+    #[error(
+        "the log begins at {start}, and where its emptied queues go on is not known: `checkpoint`, `queues-0` and `queues-1` are lost or damaged; restore one of them or what lies before {start} from a backup, or take the whole log from a replica into an empty store"
+    )]
+    LostEnds {
+        /// Where the log begins.
+        start: LogOffset,
+    },
     /// The log ends before what was flushed.
     #[error(
-        "{file} is damaged at byte {at}, and the log goes on to {known_end} at least: restore the file from a replica or a backup"
+        "{file} is damaged at byte {at}, and the log goes on to {known_end} at least: nothing was changed; restore the file from a replica or a backup, or see what `ringmq-admin store repair` can do"
     )]
     Damaged {
         /// The segment.
@@ -145,6 +163,16 @@ pub enum RecoveryError {
         /// Byte in it at which no sound record begins.
         at: u64,
         /// What is known to have been written.
+        known_end: LogOffset,
+    },
+    /// The ring is this store's and goes on from what the segments have, but not as far as it was published.
+    #[error(
+        "the tail in shared memory is damaged at log offset {at}, and the log goes on to {known_end}: nothing was changed; `ringmq-admin store repair` can go on without it"
+    )]
+    DamagedTail {
+        /// Where no sound record begins.
+        at: LogOffset,
+        /// What was appended.
         known_end: LogOffset,
     },
     /// Records of a queue do not follow one another.
@@ -179,8 +207,12 @@ pub(crate) struct Recovery {
     tail: Option<Box<dyn TailMemory>>,
     tail_appended: Option<LogOffset>,
     end_max: Option<LogOffset>,
+    unflushed_max: u64,
     /// Whether something was found beyond `end_max`.
     is_cut: bool,
+    beyond: Beyond,
+    /// Where the log is valid to, and the bytes of the record that may be torn there.
+    torn: Option<(LogOffset, u64)>,
     cut: Cut,
     phase: Phase,
     /// The file of the step that is under way.
@@ -190,7 +222,7 @@ pub(crate) struct Recovery {
     leftovers: VecDeque<FileName>,
     /// Segments whose first record is still to be looked at, and its fingerprint if it is known.
     places: VecDeque<(LogOffset, Option<u32>)>,
-    checkpoint_bytes: u64,
+    precious: Precious,
     index_sizes: Vec<(u32, u64)>,
     derived: Rebuilt,
     /// What the checkpoint says was flushed.
@@ -216,6 +248,7 @@ enum Phase {
     Scan,
     Doubt,
     NextSegment,
+    Beyond,
     Cut,
     FlushFound,
     Commit,
@@ -241,7 +274,7 @@ struct IndexStep {
     flush: bool,
 }
 
-/// A window of the log that slides over it, or the checkpoint as far as it was read.
+/// A window of the log that slides over it.
 struct Scan {
     at: LogOffset,
     window_at: LogOffset,
@@ -258,7 +291,7 @@ impl Recovery {
         let mut segments = Segments::new(expected, settings.zeros_bytes());
         let mut starts = Vec::new();
         let mut leftovers = VecDeque::new();
-        let (mut checkpoint_bytes, mut index_sizes) = (0, Vec::new());
+        let (mut precious, mut index_sizes) = (Precious::default(), Vec::new());
         for FoundFile { path, size_bytes } in found.files {
             match FileName::parse(&path) {
                 None => return Err(RecoveryError::ForeignFile { path }),
@@ -272,7 +305,7 @@ impl Recovery {
                 Some(file @ FileName::Spare(_)) if size_bytes != expected => leftovers.push_back(file),
                 Some(FileName::Spare(number)) => segments.add_found_spare(number),
                 Some(FileName::Index(number)) => index_sizes.push((number, size_bytes)),
-                Some(FileName::Checkpoint) => checkpoint_bytes = size_bytes,
+                Some(file @ (FileName::Checkpoint | FileName::Ends(_))) => precious.add(file, size_bytes),
             }
         }
         starts.sort_unstable();
@@ -297,7 +330,10 @@ impl Recovery {
             tail: Some(found.tail),
             tail_appended: found.tail_appended,
             end_max: found.end_max,
+            unflushed_max: found.unflushed_max.unwrap_or(UNFLUSHED_REACH_BYTES_MAX),
             is_cut: false,
+            beyond: Beyond::default(),
+            torn: None,
             cut: Cut::default(),
             phase: Phase::Checkpoint,
             asked: None,
@@ -305,7 +341,7 @@ impl Recovery {
             failed: None,
             leftovers,
             places: VecDeque::new(),
-            checkpoint_bytes,
+            precious,
             index_sizes,
             known_end: at,
             replay_from: at,
@@ -329,10 +365,11 @@ impl Recovery {
                 return Step::Refused(error);
             }
             let next = match self.phase {
-                Phase::Checkpoint => self.read_checkpoint(),
+                Phase::Checkpoint => self.read_precious(),
                 Phase::Scan => self.scan(),
                 Phase::Doubt => Ok(self.resolve_doubt()),
                 Phase::NextSegment => self.check_next_segment(),
+                Phase::Beyond => self.look_beyond(),
                 Phase::Cut => self.go_on_cutting(),
                 Phase::Places => self.check_places(),
                 Phase::Leftovers => Ok(self.remove_leftover()),
@@ -370,67 +407,6 @@ impl Recovery {
             Ok(data) => self.answer = Some(data),
             Err(error) => self.failed = Some(RecoveryError::Disk { file, error }),
         }
-    }
-
-    fn read_checkpoint(&mut self) -> Result<Option<Step>, RecoveryError> {
-        if let Some(data) = self.answer.take() {
-            self.scan.window.extend_from_slice(&data);
-            if data.is_empty() {
-                // Shorter than it was listed; what is there must do.
-                self.checkpoint_bytes = self.scan.window.len() as u64;
-            }
-        }
-        let at = self.scan.window.len() as u64;
-        if at < self.checkpoint_bytes {
-            let len = READ_BYTES.min((self.checkpoint_bytes - at).next_multiple_of(BLOCK));
-            return Ok(Some(read(FileName::Checkpoint, at, len)));
-        }
-        let bytes = std::mem::take(&mut self.scan.window);
-        let checkpoint = Checkpoint::decode(&bytes, &self.settings);
-        let fingerprints = checkpoint.as_ref().map(Checkpoint::fingerprints).unwrap_or_default();
-        match checkpoint {
-            Some(checkpoint) if self.is_within(checkpoint.flushed) => self.begin_at(checkpoint)?,
-            // It knows of what is to be cut off.
-            Some(_) => self.leftovers.push_front(FileName::Checkpoint),
-            None => {}
-        }
-        self.begin_places(&fingerprints);
-        let known = self.derived.index.files();
-        let unknown = self.index_sizes.iter().map(|(number, _)| *number).filter(|number| !known.contains_key(number));
-        self.leftovers.extend(unknown.map(FileName::Index));
-        Ok(None)
-    }
-
-    fn begin_at(&mut self, checkpoint: Checkpoint) -> Result<(), RecoveryError> {
-        let size = self.settings.segment_bytes;
-        let first_missing = LogOffset(checkpoint.flushed.0 / size * size);
-        let start = self.scan.at;
-        let is_missing = self.derived.segments.find(checkpoint.flushed).is_none();
-        if is_missing && checkpoint.flushed >= start && checkpoint.flushed > LogOffset(0) {
-            return Err(RecoveryError::MissingSegment { file: FileName::Segment(first_missing) });
-        }
-        self.known_end = checkpoint.flushed.max(start);
-        if !self.has_index_files(&checkpoint, start) {
-            return Ok(());
-        }
-        // Segments may have gone after the checkpoint was made, when the disk was too full for another one.
-        let at = checkpoint.replay_from.max(start);
-        self.replay_from = at;
-        self.is_plain = checkpoint.is_plain.then_some(true);
-        self.scan = Scan { at, window_at: floor(at), window: Vec::new() };
-        self.derived.queues = checkpoint.queues;
-        if checkpoint.flushed < start {
-            self.derived.queues.list.iter_mut().for_each(Queue::forget_entries);
-            self.derived.queues.unsealed = 0;
-        }
-        self.derived.keys = checkpoint.keys;
-        let mut index_files = checkpoint.index_files;
-        index_files.retain(|number, _| self.index_sizes.iter().any(|(found, _)| found == number));
-        self.derived.index.resume(checkpoint.index_end, index_files);
-        for known in &checkpoint.segments {
-            self.derived.segments.set_known(known);
-        }
-        Ok(())
     }
 
     /// Whether the index files are there as far as the checkpoint speaks of them and the log still needs them; else everything is derived
@@ -571,13 +547,8 @@ impl Recovery {
                 None => self.take_tail().map(|()| None),
             };
         };
-        let damaged = |known_end| RecoveryError::Damaged {
-            file: FileName::Segment(segment.start),
-            at: at.since(segment.start),
-            known_end,
-        };
         if at < self.known_end {
-            return Err(damaged(self.known_end));
+            return Err(self.damaged(self.known_end));
         }
         let next = segment.start.plus(size);
         if self.derived.segments.find(next).is_some() {
@@ -585,10 +556,17 @@ impl Recovery {
                 return Ok(Some(read(FileName::Segment(next), 0, BLOCK)));
             };
             if claims_place(&data, next) {
-                return Err(damaged(next));
+                return Err(self.damaged(next));
             }
         }
-        self.take_tail().map(|()| None)
+        self.phase = Phase::Beyond;
+        Ok(None)
+    }
+
+    /// The log does not end where the scan has stopped.
+    fn damaged(&self, known_end: LogOffset) -> RecoveryError {
+        let (at, size) = (self.scan.at.0, self.settings.segment_bytes);
+        RecoveryError::Damaged { file: FileName::Segment(LogOffset(at / size * size)), at: at % size, known_end }
     }
 
     /// Makes the log up to its valid end, and takes from the ring what goes on from there.
@@ -600,9 +578,7 @@ impl Recovery {
         self.to_flush
             .extend([last_byte, valid_end].iter().filter_map(|&at| Some(self.derived.segments.find(at)?.start)));
         let (end, jumps) = match self.tail_appended {
-            Some(appended) if !self.is_cut && appended > valid_end && appended.since(first) <= memory.len() as u64 => {
-                self.replay_ring(memory.ring(), appended)?
-            }
+            Some(appended) if !self.is_cut && appended > valid_end => self.replay_ring(memory.ring(), appended)?,
             _ => (valid_end, Vec::new()),
         };
         let mut tail = Tail::new(memory, first, valid_end);
@@ -629,6 +605,7 @@ impl Recovery {
         log.index = std::mem::replace(&mut derived.index, IndexFiles::new(self.settings.index_file_bytes));
         log.checkpointer.resume(self.replay_from);
         log.checkpointer.is_wanted = self.is_cut;
+        log.checkpointer.resume_ends(log.start(), self.precious.start_max);
         log.replicated.is_plain = self.is_plain;
         self.log = Some(Box::new(log));
         self.phase = Phase::FlushFound;
@@ -667,6 +644,15 @@ impl Recovery {
                 }
                 Parsed::Filler | Parsed::Doubtful | Parsed::More | Parsed::End => break,
             }
+        }
+        if at < appended && self.end_max.is_none() {
+            // A killed process leaves its ring whole.
+            let is_from_start = at == self.scan.at;
+            return Err(if is_from_start {
+                self.damaged(appended)
+            } else {
+                RecoveryError::DamagedTail { at, known_end: appended }
+            });
         }
         Ok((at, jumps))
     }
@@ -730,7 +716,8 @@ impl Recovery {
             self.phase = Phase::FlushStale;
             return None;
         };
-        let reach = segment.start.plus(self.settings.segment_bytes).min(floor(end).plus(STALE_WINDOW_BYTES));
+        let reach = self.reach_of_unflushed(end).0.next_multiple_of(BLOCK);
+        let reach = segment.start.plus(self.settings.segment_bytes).min(LogOffset(reach));
         let file = FileName::Segment(segment.start);
         if let Some(data) = answer.filter(|data| !data.is_empty()) {
             self.scan.window.extend_from_slice(&data);

@@ -8,11 +8,13 @@
 //! that lacks it and does not follow another such one may have had its CRC property damaged on the way, so it is refused; if the very same
 //! bytes come again, on what must be another connection, then that is how the master has it.
 
+use bytes::Bytes;
 use thiserror::Error;
 
 use super::background::Background;
 use super::commit_log::{AppendError, Log};
 use super::derive::{Change, Derived, QueueGap};
+use super::ends;
 use super::file::FileName;
 use super::stream::StreamBlocks;
 use super::{QueueIndex, file::Work};
@@ -173,6 +175,10 @@ impl Log {
         }
         // A checkpoint of another life would speak of offsets that this one does not have.
         self.background.retired.push_back(Work::Remove { file: FileName::Checkpoint });
+        // Where the queues of what lies before go on is not known here: the log does not say that it lost something.
+        let ends: Bytes = ends::finish(ends::begin(), at, at).into();
+        let replace = |copy| Work::Replace { file: FileName::Ends(copy), data: ends.clone() };
+        self.background.retired.extend((0..ends::COPIES).map(replace));
         self.background.retired.extend(self.segments.clear());
         self.queues.forget_all();
         self.keys.forget_all();
@@ -184,12 +190,14 @@ impl Log {
         self.time_searches.clear();
         self.lookups.clear();
         self.prefetch.clear();
+        self.damage.clear();
         self.unconfirmed.clear();
         self.ends.clear();
         self.jumps.clear();
         self.tail.restart(at);
         (self.written, self.flushed, self.confirm, self.whole) = (at, at, at, at);
         self.checkpointer.resume(at);
+        self.checkpointer.resume_ends(at, at);
         Ok(())
     }
 
@@ -328,6 +336,7 @@ impl Log {
     pub(super) fn forget_reads(&mut self, queues: &[QueueIndex]) {
         self.forget_unconfirmed(queues);
         self.open_block = None;
+        self.damage.forget_queues(queues);
         self.time_searches.retain(|search| !search.is_of(queues));
     }
 

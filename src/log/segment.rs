@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use super::file::{FileName, Work};
 use crate::limits::{DISK_BLOCK_BYTES, SPARES_MAX};
-use crate::model::LogOffset;
+use crate::model::{LogOffset, UnixMs};
 use crate::protocol::record::peek_size;
 
 /// A writer that waits gets a segment when so many chunks of it are zeros.
@@ -31,6 +31,8 @@ pub(super) struct Segment {
     pub(super) filler: Option<LogOffset>,
     /// Of the record with which it begins, if there is one.
     pub(super) fingerprint: Option<u32>,
+    /// When it was closed, by the clock of retention; not known of one that recovery found closed.
+    pub(super) closed: Option<UnixMs>,
 }
 
 /// What a checkpoint says of a segment in which there is a record.
@@ -41,6 +43,8 @@ pub(super) struct KnownSegment {
     pub(super) times: (i64, i64),
     pub(super) filler: Option<LogOffset>,
     pub(super) fingerprint: Option<u32>,
+    /// See [`Segment::closed`].
+    pub(super) closed: Option<UnixMs>,
 }
 
 /// What tells the segment that begins with these bytes from one of another store, which may hold sound records for the same places: CRC-32 of
@@ -52,13 +56,13 @@ pub(super) fn fingerprint(bytes: &[u8]) -> Option<u32> {
 
 impl Segment {
     fn new(start: LogOffset, prepared: u64) -> Segment {
-        Segment { start, prepared, is_overtaken: false, times: None, filler: None, fingerprint: None }
+        Segment { start, prepared, is_overtaken: false, times: None, filler: None, fingerprint: None, closed: None }
     }
 
     /// What a checkpoint keeps of it; nothing of one without a record.
     pub(super) fn known(&self) -> Option<KnownSegment> {
-        let Segment { start, filler, fingerprint, .. } = *self;
-        Some(KnownSegment { start, times: self.times?, filler, fingerprint })
+        let Segment { start, filler, fingerprint, closed, .. } = *self;
+        Some(KnownSegment { start, times: self.times?, filler, fingerprint, closed })
     }
 }
 
@@ -170,12 +174,32 @@ impl Segments {
         }
     }
 
+    /// Notes when a segment was closed.
+    pub(super) fn note_closed(&mut self, at: LogOffset, time: Option<UnixMs>) {
+        if let Some(segment) = self.find_mut(at) {
+            segment.closed = time;
+        }
+    }
+
+    /// When the `nth` segment was written last, as far as is known. Its records' own stamps may come from a clock that was wrong: a time
+    /// at which it was closed is believed before them, and it cannot have been closed after the one behind it.
+    pub(super) fn written_last(&self, nth: usize) -> Option<i64> {
+        let segment = self.list.get(nth)?;
+        if let Some(closed) = segment.closed {
+            return Some(closed.0);
+        }
+        let (_, last) = segment.times?;
+        let next = self.list.get(nth + 1).and_then(|next| next.closed);
+        Some(next.map_or(last, |next| last.min(next.0)))
+    }
+
     /// Puts back what a checkpoint knows of a segment.
     pub(super) fn set_known(&mut self, known: &KnownSegment) {
         if let Some(segment) = self.find_mut(known.start).filter(|segment| segment.start == known.start) {
             segment.times = Some(known.times);
             segment.filler = known.filler;
             segment.fingerprint = known.fingerprint;
+            segment.closed = known.closed;
         }
     }
 
@@ -274,7 +298,7 @@ impl Segments {
                     segment.prepared = end;
                 }
             }
-            FileName::Index(_) | FileName::Checkpoint => unreachable!("{file} is never prepared"),
+            FileName::Index(_) | FileName::Checkpoint | FileName::Ends(_) => unreachable!("{file} is never prepared"),
         }
     }
 

@@ -4,6 +4,7 @@ use crate::limits::{
     COLD_BLOCK_BYTES, COMMIT_BYTES_MAX, DISK_BLOCK_BYTES, PREPARE_CHUNK_BYTES, RECORD_BYTES_MAX, UNFLUSHED_BYTES_MAX,
 };
 
+use crate::model::UnixMs;
 use crate::protocol::message::DelayLevels;
 
 /// When a send is answered. RocketMQ: `flushDiskType`.
@@ -38,7 +39,9 @@ pub struct Retention {
     /// RocketMQ: `cleanFileForciblyEnable`, `diskSpaceCleanForciblyRatio`.
     pub(crate) used_percent_forced: Option<u8>,
     /// Percent above which sends are refused. RocketMQ: `diskSpaceWarningLevelRatio`.
-    pub(crate) used_percent_refused: u8,
+    pub used_percent_refused: u8,
+    /// When an operator last said that the wall clock is right, by that clock.
+    pub clock_accepted: UnixMs,
 }
 
 impl Default for Retention {
@@ -49,6 +52,7 @@ impl Default for Retention {
             used_percent_max: 75,
             used_percent_forced: None,
             used_percent_refused: 90,
+            clock_accepted: UnixMs(0),
         }
     }
 }
@@ -104,6 +108,16 @@ impl Default for LogSettings {
 }
 
 impl LogSettings {
+    /// Most that is written and not flushed at any moment: how far behind what is flushed a power loss can leave something of the log.
+    #[must_use]
+    pub fn unflushed_bytes_max(&self) -> u64 {
+        let flush_bytes = match self.flush {
+            FlushPolicy::Sync => 0,
+            FlushPolicy::Async { flush_bytes, .. } => flush_bytes,
+        };
+        flush_bytes + self.commit_bytes_max as u64
+    }
+
     /// Zeros that a new segment is filled with at once; 0 under ASYNC_FLUSH, where it is only allocated.
     pub(super) fn zeros_bytes(&self) -> u64 {
         match self.flush {

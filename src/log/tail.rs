@@ -150,10 +150,11 @@ impl Tail {
         self.memory.publish(appended);
     }
 
-    /// Forgets everything; the log goes on at `at`, a block's start.
+    /// Forgets everything; the log goes on at `at`, a block's start. What is published says nothing until something was appended there: the
+    /// segment for it need not lie in place yet, and a start must not miss what never was.
     pub(super) fn restart(&mut self, at: LogOffset) {
         (self.first, self.appended) = (at, at);
-        self.memory.publish(at);
+        self.memory.publish(LogOffset(0));
     }
 
     /// The bytes of `from..from + len`, in two parts because of the ring's end.

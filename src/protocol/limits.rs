@@ -226,9 +226,6 @@ pub const JOB_UNPROMISED_MAX: usize = 16 * 1024;
 /// twice as long as the one before.
 pub const JOB_RETRY_MS: u64 = 100;
 
-/// The longest that a job waits before it tries again to read a message.
-pub const JOB_READ_WAIT_MS_MAX: u64 = 30_000;
-
 /// How long a job that waits for a time of day goes without a look at the clock, which may have been set.
 pub const JOB_CLOCK_MS: u64 = 1_000;
 
@@ -328,8 +325,15 @@ pub const COMMIT_BYTES_MAX: usize = 1024 * 1024;
 /// Under ASYNC_FLUSH, a flush is due when so many bytes were written since the last one.
 pub const UNFLUSHED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// How far behind the end of the log an unflushed write of a dead process can have left something: recovery looks there.
-pub const STALE_WINDOW_BYTES: u64 = UNFLUSHED_BYTES_MAX + 2 * COMMIT_BYTES_MAX as u64;
+/// Most that a process can have written and not flushed, whatever its settings: how far behind the end of the log its last writes may have left
+/// something.
+pub const UNFLUSHED_REACH_BYTES_MAX: u64 = UNFLUSHED_BYTES_MAX + COMMIT_BYTES_MAX as u64;
+
+/// Behind that, recovery looks so far for records without a gap.
+pub const PROBE_BYTES: u64 = 2 * 1024 * 1024;
+
+/// Then, to the end of the segment, it looks at [`COLD_BLOCK_BYTES`] in each of so many.
+pub const PROBE_STRIDE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Unit of cold reads, of the log and of the index files alike.
 pub const COLD_BLOCK_BYTES: u64 = 128 * 1024;
@@ -364,14 +368,38 @@ pub const INDEX_WRITE_BYTES_MIN: usize = 64 * 1024;
 /// Bytes of a checkpoint that are made in one go, so that making one stalls no send.
 pub const CHECKPOINT_SLICE_BYTES: usize = 64 * 1024;
 
+/// A step of the wall clock that is not held: more than what clocks drift between two looks, less than what retention counts in.
+pub const CLOCK_STEP_MS_MAX: i64 = 10 * 60_000;
+
+/// How far from the wall clock the time may be at which an operator has said that it is right.
+pub const CLOCK_ACCEPTED_MS_MAX: i64 = 3_600_000;
+
 /// Queues whose front is trimmed by one tick of retention.
 pub const TRIM_QUEUES_PER_TICK: usize = 1024;
 
 /// Searches, by key and by time each, that wait for a block; the oldest begins anew beyond it.
 pub const LOOKUPS_MAX: usize = 64;
 
-/// Blocks that could not be read and wait to be reported to their reader.
+/// Blocks that could not be read and are read in smaller pieces, or rest, until they are tried again.
 pub const FAILED_BLOCKS_MAX: usize = 64;
+
+/// Rest of a block that could not be read before it is tried again, at first; it doubles with each failure.
+pub const FAILED_REST_MS_MIN: u64 = 100;
+
+/// The same, at most.
+pub const FAILED_REST_MS_MAX: u64 = 30_000;
+
+/// Records and index blocks that were read once and were not what was written: they are read once more.
+pub const SUSPECTS_MAX: usize = 64;
+
+/// Damaged records of a log that are remembered one by one.
+pub const DAMAGED_MAX: usize = 4_096;
+
+/// Blocks of the index that are built again from the log at once.
+pub const REBUILDS_MAX: usize = 16;
+
+/// Bytes of the log that one turn looks through to build a block of the index again.
+pub const REBUILD_BYTES_PER_TURN: u64 = 1024 * 1024;
 
 const _: () = assert!(COMMIT_BYTES_MAX.is_multiple_of(DISK_BLOCK_BYTES), "commits are whole blocks");
 const _: () = assert!(COLD_BLOCK_BYTES.is_multiple_of(DISK_BLOCK_BYTES as u64), "cold reads are whole blocks");

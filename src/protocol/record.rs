@@ -63,6 +63,7 @@ const NAME_SEPARATOR: u8 = 1;
 const SYS_FLAG_BORN_IPV6: i32 = 16;
 const SYS_FLAG_STORE_IPV6: i32 = 32;
 const TOPIC_V1_BYTES_MAX: usize = 127;
+const TOPIC_V2_BYTES_MAX: usize = 32_767;
 
 /// The keys of a message under which it can be found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -564,6 +565,20 @@ pub fn check_lengths(bytes: &[u8], size: u32) -> Result<(), RecordError> {
     if at == size as usize { Ok(()) } else { Err(RecordError::BadLengths { size }) }
 }
 
+/// Bytes that a record at `at` has if its end was torn off and its beginning was not: its size, if its first fields claim this place and the
+/// length of its body fits; else those that tell no more than that. What follows may be anything.
+#[must_use]
+pub fn peek_torn(bytes: &[u8], at: LogOffset) -> u32 {
+    const HEAD_BYTES: u32 = 128;
+    let Ok(size) = peek_size(bytes) else { return HEAD_BYTES };
+    let extra = |bit: u8| if bytes.get(39).is_some_and(|flags| flags & bit != 0) { 12 } else { 0 };
+    let body_at = 84 + extra(16) + extra(32);
+    let body = bytes.get(body_at..body_at + 4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_be_bytes);
+    let rest = (size as usize).checked_sub(body_at + 4 + body as usize);
+    let is_fitting = rest.is_some_and(|rest| rest <= 2 + TOPIC_V2_BYTES_MAX + 2 + PROPERTIES_BYTES_MAX);
+    if is_fitting && claims_place(bytes, at) { size } else { HEAD_BYTES }
+}
+
 /// Cursor over received bytes that checks what is left.
 struct RecordReader<'a> {
     rest: &'a [u8],
@@ -852,6 +867,21 @@ mod tests {
             assert_eq!(java_hash(0, text), expected, "{text}");
         }
         assert_eq!(java_hash(java_hash(0, "topic#"), "key-1234567"), java_hash(0, "topic#key-1234567"));
+    }
+
+    #[test]
+    fn a_torn_record_is_as_long_as_its_first_fields_say_together() {
+        let record = encode(&draft("T", &[1; 1000], b""), true);
+        let at = RecordView::decode(&record, None, Check::Crc).unwrap().log_offset;
+        assert_eq!(peek_torn(&record[..200], at), u32::try_from(record.len()).unwrap());
+        assert_eq!(peek_torn(&record[..200], at.plus(1)), 128, "another place");
+        let mut long = record.clone();
+        long[1] ^= 1;
+        assert_eq!(peek_torn(&long, at), 128, "its body does not fill it");
+        let mut other = record;
+        other[84] ^= 1;
+        assert_eq!(peek_torn(&other, at), 128, "its body does not fit");
+        assert_eq!(peek_torn(&[0; 200], at), 128);
     }
 
     #[test]

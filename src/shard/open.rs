@@ -13,7 +13,7 @@ use super::work::io_error;
 use crate::broker::life::Life;
 use crate::broker::persist::Table;
 use crate::broker::{Broker, Tables};
-use crate::disk::{Disk, DiskError, RunStarter, TailError, TailFile, TailKey, blocking, tail};
+use crate::disk::{Disk, DiskError, LastRun, Moment, RunStarter, TailError, TailFile, TailKey, blocking, tail};
 use crate::log::{FOLDERS, FileName, FoundFile, FoundStore, HeapTail, Log, Recovery, RecoveryError, Step, TailMemory};
 use crate::model::LogOffset;
 use crate::protocol::body::{BodyError, ConsumerOffsets, DelayOffsets, GroupTable, TopicTable};
@@ -67,15 +67,28 @@ pub(super) async fn open_broker(
 ) -> Result<OpenedBroker, StartError> {
     let folder = settings.store.shard_folder(settings.shard);
     let began = runtime.watch.now().mono;
-    let mut opened = open_log(settings, disk, life.end_max).await?;
+    if end_max.is_some() {
+        let run_folder = folder.clone();
+        let forgotten = blocking::run(move || LastRun::forget_unflushed(&run_folder)).await;
+        forgotten.map_err(|source| DiskError { operation: "prepare a cut in", path: folder.clone(), source })?;
+    }
+    let mut opened = open_log(settings, disk, end_max).await?;
+    let tail_found = opened.tail_found;
     if let Some(path) = opened.tail_to_replace {
         // Everything in the old ring is in the segments now.
         drop(opened.log);
         fs::remove_file(&path).map_err(|source| DiskError { operation: "remove", path, source })?;
         opened = open_log(settings, disk, life.end_max).await?;
     }
-    let OpenedLog { log, tail_survives_kill, run_starter, .. } = opened;
-    let started = blocking::run(move || run_starter.start()).await;
+    let OpenedLog { mut log, tail_survives_kill, run_starter, last_run, .. } = opened;
+    let unflushed_max = settings.log.unflushed_bytes_max();
+    let now = runtime.watch.now();
+    let unknown = |source| DiskError { operation: "know the time in", path: folder.clone(), source };
+    let mut run_began = Moment::now(now.unix).map_err(unknown)?;
+    if let Some(expected) = last_run.began.and_then(|before| before.expected_at(&run_began)) {
+        run_began.unix = log.expect_time(now, expected);
+    }
+    let started = blocking::run(move || run_starter.start(unflushed_max, &run_began)).await;
     started.map_err(|source| DiskError { operation: "begin a run in", path: folder.clone(), source })?;
     let took_ms = runtime.watch.now().mono.ms_since(began);
     tracing::info!(shard = %settings.shard, start = %log.start(), end = %log.appended(), took_ms, "the log is open");
@@ -100,10 +113,10 @@ pub(super) fn table_path(table: Table) -> PathBuf {
 
 /// The files that are the log's: those in its folders, and the checkpoint.
 async fn found_files(disk: &Disk) -> Result<Vec<FoundFile>, StartError> {
-    let checkpoint = FileName::Checkpoint.to_path();
     let files = disk.list().await?.into_iter().filter_map(|file| {
         let path = file.path.to_str()?.to_owned();
-        let is_logs = FOLDERS.iter().any(|folder| Path::new(&path).starts_with(folder)) || path == checkpoint;
+        let is_logs =
+            FOLDERS.iter().any(|folder| Path::new(&path).starts_with(folder)) || FileName::parse(&path).is_some();
         // What a crash left of a replacement: never a file of its own.
         let is_unfinished = path.ends_with(crate::disk::store::UNFINISHED);
         (is_logs && !is_unfinished).then_some(FoundFile { path, size_bytes: file.bytes })
@@ -116,6 +129,7 @@ struct OpenedLog {
     log: Log,
     tail_survives_kill: bool,
     run_starter: RunStarter,
+    last_run: LastRun,
     /// The file of a tail that was taken though it is not as long as `tailSize` says now.
     tail_to_replace: Option<PathBuf>,
 }
@@ -140,11 +154,15 @@ async fn open_log(settings: &ShardSettings, disk: &Disk, end_max: Option<LogOffs
         None => (Box::new(HeapTail::new(settings.tail_bytes)), None, RunStarter::without_tail(&folder)),
     };
     let tail_survives_kill = memory.survives_kill();
-    let found = FoundStore { files, tail: memory, tail_appended: tail_found, end_max };
+    let last_run = LastRun::read(&folder);
+    let last_run =
+        last_run.map_err(|source| DiskError { operation: "know the last run in", path: folder.clone(), source })?;
+    let unflushed_max = last_run.unflushed_max;
+    let found = FoundStore { files, tail: memory, tail_appended: tail_found, end_max, unflushed_max };
     let refused = |source| StartError::Recovery { folder: folder.clone(), source };
     let recovery = Recovery::new(log_settings, found).map_err(refused)?;
     let log = recover(recovery, disk).await.map_err(refused)?;
-    Ok(OpenedLog { log, tail_survives_kill, run_starter, tail_to_replace })
+    Ok(OpenedLog { log, tail_found, tail_survives_kill, run_starter, last_run, tail_to_replace })
 }
 
 /// The tail in shared memory; `None` where there can be none, and the log says so then.
@@ -156,10 +174,25 @@ async fn open_tail(settings: &ShardSettings) -> Result<Option<TailFile>, StartEr
         path: settings.store.shard_folder(settings.shard),
         source,
     })?;
+    let unfit = TailKey::check_shelter(&settings.store, &settings.tail_folder, settings.tail_bytes).err();
+    if let Some(unfit) = &unfit {
+        tracing::warn!(
+            shard = %settings.shard, folder = %settings.tail_folder.display(),
+            "tails are not kept in memory that survives kill -9: {unfit}; ASYNC_FLUSH replies after the write to the disk"
+        );
+        if !TailFile::is_there(&settings.tail_folder, &key) {
+            return Ok(None);
+        }
+    }
     let mut waited = Duration::ZERO;
     loop {
         let error = match TailFile::open(&settings.tail_folder, &key) {
-            Ok(tail) => return Ok(Some(tail)),
+            Ok(mut tail) => {
+                if unfit.is_some() {
+                    tail.distrust();
+                }
+                return Ok(Some(tail));
+            }
             Err(error @ (TailError::Io { .. } | TailError::LongPath { .. })) => error,
             Err(TailError::InUse { .. }) if waited < KILLED_WAIT => {
                 glommio::timer::sleep(KILLED_PERIOD).await;

@@ -3,8 +3,8 @@
 use bytes::{Bytes, BytesMut};
 
 use super::model::{Message, QueueName};
-use super::world::{LogWorld, body, shared_key, unique_key};
-use crate::log::{BlockId, IoError, KeySearch, Read, ReadLimits, RecordRead, Search};
+use super::world::{LogWorld, Rule, body, shared_key, unique_key};
+use crate::log::{BlockId, Boundary, FileName, IoError, KeySearch, Read, ReadLimits, RecordRead, Search};
 use crate::model::{LogOffset, QueueOffset, UnixMs};
 use crate::protocol::record::Check;
 use crate::protocol::record::RecordView;
@@ -141,14 +141,73 @@ impl LogWorld {
                     }
                     from = next;
                 }
-                Read::Unreadable { next } => {
+                Read::Failed => {
                     assert!(self.has_read_error, "{name:?}: {from} cannot be read");
-                    // The next try reads the block again.
-                    assert!(next > from, "a read goes on");
+                    if self.rule == Rule::MoveOnError {
+                        let next = from.plus(1);
+                        assert_eq!(between(next).filter(wanted).count(), 0, "{name:?}: a reader was moved from {from}");
+                        return next;
+                    }
+                    // It rests, and is read again.
+                    self.now.mono = self.now.mono.plus_ms(30_000);
+                    self.tick();
+                }
+                Read::Damaged { at, next } => {
+                    assert!(out.is_empty() && next == from.plus(1), "one message is lost, not more");
+                    assert_eq!(self.rotten, Some(at), "{name:?}: {from} is damaged, and nobody has damaged it");
+                    self.counts.damages_passed += 1;
+                    return next;
                 }
             }
         }
         panic!("{name:?} from {from} stays cold");
+    }
+
+    /// A bit of a message rots on the disk: whoever reads it is told of this one and of no other, and has it when it is mended.
+    pub(super) fn check_rot(&mut self) {
+        let Some((name, message)) = self.pick_live() else { return };
+        let size = self.settings.segment_bytes;
+        let segment = LogOffset(message.log_offset.0 / size * size);
+        let at = message.log_offset.0 + self.random.below(message.end.0 - message.log_offset.0) - segment.0;
+        if self.log().is_in_tail(message.log_offset) || self.log().written() < message.end {
+            return;
+        }
+        let mask = 1_u8 << self.random.below(8);
+        self.disk.rot(FileName::Segment(segment), at, mask);
+        self.rotten = Some(message.log_offset).filter(|_| self.rule != Rule::RotUnseen);
+        let passed = self.counts.damages_passed;
+        // Twice: not only the first reader is told.
+        for _ in 0..2 {
+            self.check_read_from(name, message.queue_offset, 1, 1 << 20, None);
+        }
+        self.counts.rotten_messages += u64::from(self.counts.damages_passed > passed);
+        self.disk.rot(FileName::Segment(segment), at, mask);
+        self.rotten = None;
+        self.check_read_from(name, message.queue_offset, 1, 1 << 20, None);
+    }
+
+    /// Bits rot in the index, whose blocks are derived: nobody notices.
+    pub(super) fn check_index_rot(&mut self) {
+        let number = u32::try_from(self.random.below(8)).expect("small");
+        let file = FileName::Index(number);
+        let Ok(bytes) = self.disk.read(file, 0, 1 << 20) else { return };
+        let magic = b"RQCB";
+        let starts: Vec<_> = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(magic)).collect();
+        if starts.is_empty() {
+            return;
+        }
+        let at = starts[self.random.index(starts.len())] + self.random.index(44);
+        self.disk.rot(file, at as u64, 1_u8 << self.random.below(8));
+        let before = self.log().damage().index_blocks_rebuilt;
+        for (name, _) in self.model.queues().map(|(name, messages)| (name, messages.len())).collect::<Vec<_>>() {
+            let Some(queue) = self.log().find_queue(name.0, name.1) else { continue };
+            let bounds = self.log().bounds(queue);
+            let mut at = bounds.min;
+            while at < bounds.max {
+                at = self.check_read_from(name, at, 64, 1 << 20, None);
+            }
+        }
+        self.counts.index_blocks_rebuilt += self.log().damage().index_blocks_rebuilt - before;
     }
 
     /// Brings a block, and perhaps what will be wanted soon; now and then the disk fails.
@@ -156,7 +215,7 @@ impl LogWorld {
         self.counts.cold_blocks += 1;
         let ahead = if self.random.percent(50) { self.log().prefetch() } else { Default::default() };
         for block in std::iter::once(block).chain(ahead) {
-            let data = if self.random.percent(1) {
+            let data = if self.random.percent(self.read_errors_percent) {
                 self.has_read_error = true;
                 Err(IoError::Failed { errno: 5 })
             } else {
@@ -215,6 +274,11 @@ impl LogWorld {
         for _ in 0..TRIES_MAX {
             match self.log().offset_by_time(queue, UnixMs(time), boundary) {
                 Search::Cold(block) => self.fetch(block),
+                Search::Failed => {
+                    assert!(self.has_read_error, "{name:?} cannot be read");
+                    self.now.mono = self.now.mono.plus_ms(30_000);
+                    self.tick();
+                }
                 Search::Found(found) => {
                     let live = self.model.messages(name).iter().take(usize::try_from(bounds.max.0).expect("small"));
                     let before = |message: &&Message| match boundary {

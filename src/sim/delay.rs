@@ -319,8 +319,12 @@ impl DelayWorld {
                 }
                 Read::NoMatch { .. } => return all,
                 Read::Cold(block) => self.node.supply(block),
-                // A read that failed before is told once to whoever asks next.
-                Read::Unreadable { .. } => {}
+                // What failed before rests for a while.
+                Read::Failed => {
+                    self.now.mono = self.now.mono.plus_ms(30_000);
+                    self.node.tick(self.now);
+                }
+                Read::Damaged { at, .. } => panic!("{topic} {queue_id}: {at} is damaged"),
                 Read::Removed { next } => at = next.max(QueueOffset(at.0 + 1)),
             }
         }

@@ -248,7 +248,19 @@ impl SimDisk {
         self.write(name, at, &vec![0; position(len)], torn)
     }
 
-    pub(crate) fn remove(&mut self, name: FileName) {
+    /// Bits of a file change on the disk, at rest. False if there is no such byte.
+    pub fn rot(&mut self, name: FileName, at: u64, mask: u8) -> bool {
+        let Some(file) = self.files.get_mut(&name) else { return false };
+        for bytes in [&mut file.seen, &mut file.stable] {
+            if let Some(byte) = bytes.get_mut(position(at)) {
+                *byte ^= mask;
+            }
+        }
+        file.seen.len() > position(at)
+    }
+
+    /// Removes a file.
+    pub fn remove(&mut self, name: FileName) {
         self.files.remove(&name);
     }
 

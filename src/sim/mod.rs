@@ -6,6 +6,7 @@
 //! [`DelayWorld`] with one that delivers delayed messages.
 
 mod check;
+mod damage;
 mod delay;
 mod disk;
 mod model;

@@ -72,6 +72,18 @@ impl Model {
         self.queues.get(&queue).map_or(&[], Vec::as_slice)
     }
 
+    /// The message whose bytes lie at `offset`.
+    pub(super) fn at(&self, offset: LogOffset) -> Option<&Message> {
+        let mut messages = self.queues.values().flatten();
+        messages.find(|message| message.log_offset <= offset && offset < message.end)
+    }
+
+    /// Where the last message below `end` begins.
+    pub(super) fn last_begin(&self, end: LogOffset) -> Option<LogOffset> {
+        let whole = self.queues.values().flatten().filter(|message| message.end <= end);
+        whole.map(|message| message.log_offset).max()
+    }
+
     /// End of the last event that lies wholly below `offset`: what a promise up to there comes to.
     pub(super) fn last_end(&self, offset: LogOffset) -> LogOffset {
         let whole = self.events.partition_point(|(end, _)| *end <= offset);

@@ -236,7 +236,13 @@ impl SimNode {
         let Remains { ring, appended } =
             remains.unwrap_or_else(|| Remains { ring: vec![0; self.ring_bytes], appended: None });
         let tail = SimTail::new(Remains { ring, appended }, self.slot.clone(), true);
-        let found = FoundStore { files: self.disk.list(), tail: Box::new(tail), tail_appended: appended, end_max };
+        let found = FoundStore {
+            files: self.disk.list(),
+            tail: Box::new(tail),
+            tail_appended: appended,
+            end_max,
+            unflushed_max: None,
+        };
         let mut recovery = match Recovery::new(self.log_settings, found) {
             Ok(recovery) => recovery,
             Err(error) => panic!("refused: {error}"),

@@ -35,6 +35,16 @@ pub enum Rule {
     ForgetFlushes,
     /// Behind the end of the log lies a sound record that nobody appended, as if recovery took old records for new ones.
     ForgeRecord,
+    /// A reader that is told that the disk has failed goes on with the next message.
+    MoveOnError,
+    /// A bit of a message rots, and the model does not know.
+    RotUnseen,
+    /// An operator says of each time that the clock is set to that it is right.
+    AcceptAnyClock,
+    /// With the checkpoint go both copies of where the queues go on.
+    LoseAllCopies,
+    /// A start is told that the last process may have left anything unflushed: it cannot tell damage from a torn end.
+    BelieveAnyEnd,
     /// What lies beyond a cut is not overwritten, but for the block in which the log ends.
     LeaveWhatIsCut,
 }
@@ -62,8 +72,16 @@ pub struct Counts {
     pub keys_found: u64,
     pub clean_stops: u64,
     pub checkpoints_lost: u64,
+    pub checkpoints_lost_late: u64,
+    pub clock_steps: u64,
     pub cuts: u64,
     pub foreign_segments: u64,
+    pub damages_refused: u64,
+    pub damages_healed: u64,
+    pub damages_at_the_end: u64,
+    pub damages_passed: u64,
+    pub rotten_messages: u64,
+    pub index_blocks_rebuilt: u64,
 }
 
 /// The world of one log.
@@ -72,10 +90,10 @@ pub struct LogWorld {
     pub(super) disk: SimDisk,
     slot: Slot,
     pub(super) log: Option<Box<Log>>,
-    settings: LogSettings,
-    ring_bytes: usize,
+    pub(super) settings: LogSettings,
+    pub(super) ring_bytes: usize,
     survives_kill: bool,
-    rule: Rule,
+    pub(super) rule: Rule,
     pub(super) now: Now,
     pub(super) model: Model,
     next_number: u64,
@@ -85,6 +103,10 @@ pub struct LogWorld {
     promised: LogOffset,
     /// Whether a cold read has failed since the start of the process: then a reader may be told so.
     pub(super) has_read_error: bool,
+    /// Of a hundred cold reads so many fail.
+    pub(super) read_errors_percent: u64,
+    /// The message that is damaged at this moment.
+    pub(super) rotten: Option<LogOffset>,
     /// What has happened.
     pub counts: Counts,
 }
@@ -127,6 +149,7 @@ impl LogWorld {
         (disk.capacity, disk.is_lying) = (40 * segment_bytes, rule == Rule::ForgetFlushes);
         let ring_bytes = random.pick(&[64, 128]) * 1024;
         let survives_kill = random.percent(80);
+        let read_errors_percent = random.pick(&[0, 1, 20]);
         LogWorld {
             random,
             disk,
@@ -143,6 +166,8 @@ impl LogWorld {
             io: None,
             promised: LogOffset(0),
             has_read_error: false,
+            read_errors_percent,
+            rotten: None,
             counts: Counts::default(),
         }
     }
@@ -182,7 +207,8 @@ impl LogWorld {
             176..179 => self.check_times(),
             179..189 => self.tick(),
             189..190 => self.remove_topic(),
-            190..192 => self.disk.capacity = self.random.pick(&[6, 10, 24, 40, 80]) * self.settings.segment_bytes,
+            190 => self.disk.capacity = self.random.pick(&[6, 10, 24, 40, 80]) * self.settings.segment_bytes,
+            191 if self.random.percent(40) => self.check_clock_step(),
             192 => self.end_commit(true),
             193 => self.skip_to_delete_hour(),
             194..197 => {
@@ -190,6 +216,8 @@ impl LogWorld {
                 self.crash(end);
             }
             197 if self.random.percent(30) => self.stop(),
+            198 => self.check_rot(),
+            199 if self.random.percent(20) => self.check_index_rot(),
             _ => {}
         }
         if self.log().failure().is_some() {
@@ -203,8 +231,41 @@ impl LogWorld {
     /// The next day, half an hour into the first hour in which expired segments go.
     fn skip_to_delete_hour(&mut self) {
         let day_ms = 24 * 3_600_000;
-        let delete_ms = i64::from(self.settings.retention.delete_hours.trailing_zeros()) * 3_600_000 + 1_800_000;
-        self.now.unix.0 = (self.now.unix.0 / day_ms + 1) * day_ms + delete_ms;
+        let delete_ms = i64::from(self.settings.retention.delete_hour) * 3_600_000 + 1_800_000;
+        let next = (self.now.unix.0 / day_ms + 1) * day_ms + delete_ms;
+        self.now.mono = self.now.mono.plus_ms(u64::try_from(next - self.now.unix.0).expect("later"));
+        self.now.unix.0 = next;
+    }
+
+    /// Somebody sets the clock days forward, into the hour in which expired segments go, and back: nothing goes that would not have gone.
+    fn check_clock_step(&mut self) {
+        self.settle_retention();
+        let (start, now) = (self.log().start(), self.now);
+        self.skip_to_delete_hour();
+        self.now.unix.0 += 3 * 24 * 3_600_000;
+        self.now.mono = now.mono;
+        let accepted = if self.rule == Rule::AcceptAnyClock { self.now.unix } else { UnixMs(0) };
+        let retention = Retention { clock_accepted: accepted, ..self.settings.retention };
+        self.log().set_retention(retention);
+        self.settle_retention();
+        let moved = self.log().start();
+        assert_eq!(moved, start, "the clock was set, and retention took what is not old");
+        self.now.unix = now.unix;
+        self.counts.clock_steps += u64::from(self.log().appended() > start);
+    }
+
+    /// Ticks until nothing more goes.
+    fn settle_retention(&mut self) {
+        for _ in 0..120 {
+            self.tick();
+            self.background();
+            self.background();
+            self.begin_commit();
+            self.end_commit(false);
+            if self.log().failure().is_some() {
+                return;
+            }
+        }
     }
 
     fn append_some(&mut self) {
@@ -319,7 +380,7 @@ impl LogWorld {
         self.log().handle_io(io.id, if fails { Err(FAILED) } else { done });
     }
 
-    fn tick(&mut self) {
+    pub(super) fn tick(&mut self) {
         let (now, disk) = (self.now, DiskUsage { used_bytes: self.disk.used(), total_bytes: self.disk.capacity });
         self.log().tick(now, disk);
     }
@@ -382,7 +443,7 @@ impl LogWorld {
         block[STORE_TIME_AT] ^= 1;
         disk.write(file, 0, &block, None).expect("nothing grows");
         let tail = Box::new(HeapTail::new(self.ring_bytes));
-        let found = FoundStore { files: disk.list(), tail, tail_appended: None, end_max: None };
+        let found = FoundStore { files: disk.list(), tail, tail_appended: None, end_max: None, unflushed_max: None };
         let mut recovery = Recovery::new(self.settings, found).expect("the files fit one another");
         loop {
             match recovery.step() {
@@ -433,11 +494,8 @@ impl LogWorld {
                 self.promised
             }
         };
-        // What is derived may be deleted, as long as the log still holds all that it was derived from.
-        if start == LogOffset(0) && self.random.percent(10) {
-            self.disk.remove(FileName::Checkpoint);
-            self.counts.checkpoints_lost += 1;
-        }
+        self.try_damage(remains.as_ref(), start, promised);
+        self.lose_what_is_kept_twice(start);
         // As a slave whose master does not have the end of the log. What was derived is given up then, so all of the log must be there.
         let end_max =
             (start == LogOffset(0) && self.random.percent(15)).then(|| LogOffset(self.random.below(appended.0 + 1)));
@@ -446,6 +504,28 @@ impl LogWorld {
         assert!(reached <= appended, "the log goes on to {reached}, but only {appended} was appended");
         self.counts.torn_ends += u64::from(reached < written && end_max.is_none());
         self.counts.taken_from_ring += u64::from(reached > written);
+    }
+
+    /// What is derived may be deleted, and what is not is kept more than once.
+    fn lose_what_is_kept_twice(&mut self, start: LogOffset) {
+        let copies = [FileName::Ends(0), FileName::Ends(1)];
+        // Those that are equal are sound.
+        let [first, second] = copies.map(|copy| self.disk.read(copy, 0, 1 << 20));
+        let is_twice = first.is_ok() && first == second;
+        if self.random.percent(10) && (start == LogOffset(0) || is_twice) {
+            self.disk.remove(FileName::Checkpoint);
+            self.counts.checkpoints_lost += 1;
+            self.counts.checkpoints_lost_late += u64::from(start > LogOffset(0));
+            if self.rule == Rule::LoseAllCopies {
+                copies.into_iter().for_each(|copy| self.disk.remove(copy));
+            }
+        } else if self.random.percent(10) && is_twice {
+            let copy = self.random.pick(&copies);
+            match self.random.percent(50) {
+                true => self.disk.remove(copy),
+                false => drop(self.disk.rot(copy, self.random.below(40), 4)),
+            }
+        }
     }
 
     /// The process may have died while it was copying a record that was not published yet.
@@ -481,9 +561,11 @@ impl LogWorld {
     /// With `end_max` the log is cut there; a start that did not come through may be followed by one that does not cut.
     fn restart(&mut self, remains: Option<Remains>, promised: LogOffset, end_max: Option<LogOffset>) {
         let (mut remains, mut promised, mut end_max) = (remains, promised, end_max);
+        // A cut that does not come to its end leaves more unflushed than the last process did.
+        let is_cut = end_max.is_some();
         promised = promised.min(end_max.unwrap_or(promised));
         let log = loop {
-            match self.recover(remains.take(), end_max) {
+            match self.recover(remains.take(), end_max, is_cut) {
                 Ok(log) => break log,
                 Err(ProcessEnd::Power) => {
                     self.disk.lose_power(&mut self.random);
@@ -525,13 +607,14 @@ impl LogWorld {
         }
     }
 
-    fn recover(&mut self, remains: Option<Remains>, end_max: Option<LogOffset>) -> Result<Box<Log>, ProcessEnd> {
+    fn recover(&mut self, remains: Option<Remains>, end_max: Option<LogOffset>, is_cut: bool) -> Result<Box<Log>, End> {
+        let unflushed_max = self.known_unflushed_max().filter(|_| !is_cut);
         let (ring, tail_appended) = match remains {
             Some(Remains { ring, appended }) => (ring, appended),
             None => self.foreign_ring(),
         };
         let tail = SimTail::new(Remains { ring, appended: tail_appended }, self.slot.clone(), self.survives_kill);
-        let found = FoundStore { files: self.disk.list(), tail: Box::new(tail), tail_appended, end_max };
+        let found = FoundStore { files: self.disk.list(), tail: Box::new(tail), tail_appended, end_max, unflushed_max };
         let mut recovery = match Recovery::new(self.settings, found) {
             Ok(recovery) => recovery,
             Err(error) => panic!("refused: {error}"),
@@ -579,16 +662,18 @@ impl LogWorld {
         }
     }
 
-    /// A ring that was just made, or one that belongs to something else, whatever its head says.
-    fn foreign_ring(&mut self) -> (Vec<u8>, Option<LogOffset>) {
-        match self.random.below(3) {
-            0 => (vec![0; self.ring_bytes], None),
-            1 => (vec![0; self.ring_bytes], Some(LogOffset(self.random.below(1 << 20)))),
-            _ => {
-                let ring = self.random.bits().to_le_bytes().repeat(self.ring_bytes / 8);
-                (ring, Some(LogOffset(self.promised.0 + self.random.below(1 << 16))))
-            }
+    /// What a start knows of the last process: its settings are the same, but they need not be known.
+    pub(super) fn known_unflushed_max(&mut self) -> Option<u64> {
+        match self.rule {
+            Rule::BelieveAnyEnd => Some(u64::MAX / 2),
+            _ => self.random.percent(70).then(|| self.settings.unflushed_bytes_max()),
         }
+    }
+
+    /// A ring that was just made, or one that belongs to something else: its head is looked at before it is taken for this store's.
+    fn foreign_ring(&mut self) -> (Vec<u8>, Option<LogOffset>) {
+        let bytes = if self.random.percent(50) { [0; 8] } else { self.random.bits().to_le_bytes() };
+        (bytes.repeat(self.ring_bytes / 8), None)
     }
 }
 

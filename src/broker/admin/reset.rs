@@ -78,7 +78,7 @@ impl Broker {
         }
         let mut offsets = NewOffsets::new();
         for queue in queues.map(QueueId) {
-            match self.offset_at(name, queue, request.timestamp) {
+            match self.offset_at(name, queue, request.timestamp)? {
                 Ok(offset) => offsets.insert(queue, offset),
                 Err(block) => return Ok(Err(block)),
             };
@@ -111,7 +111,7 @@ impl Broker {
                 let remark = format!("THe consumer group <{group}> not exist");
                 return Err(Refusal::new(ResponseCode::SystemError, remark));
             };
-            match self.offset_at(name, queue, request.timestamp) {
+            match self.offset_at(name, queue, request.timestamp)? {
                 Ok(offset) => offsets.insert(queue, if request.force { offset } else { offset.min(committed) }),
                 Err(block) => return Ok(Err(block)),
             };
@@ -120,14 +120,22 @@ impl Broker {
     }
 
     /// The first message that was stored at this time or later; the end of the queue if the time is negative.
-    fn offset_at(&mut self, topic: &str, queue: QueueId, time: UnixMs) -> Result<QueueOffset, BlockId> {
-        let Some(queue) = self.log.find_queue(topic, queue) else { return Ok(QueueOffset(0)) };
+    fn offset_at(
+        &mut self,
+        topic: &str,
+        queue: QueueId,
+        time: UnixMs,
+    ) -> Result<Result<QueueOffset, BlockId>, Refusal> {
+        let Some(queue) = self.log.find_queue(topic, queue) else { return Ok(Ok(QueueOffset(0))) };
         if time.0 < 0 {
-            return Ok(self.log.bounds(queue).max);
+            return Ok(Ok(self.log.bounds(queue).max));
         }
         match self.log.offset_by_time(queue, time, Boundary::Lower) {
-            Search::Found(offset) => Ok(offset),
-            Search::Cold(block) => Err(block),
+            Search::Found(offset) => Ok(Ok(offset)),
+            Search::Cold(block) => Ok(Err(block)),
+            Search::Failed => {
+                Err(Refusal::new(ResponseCode::SystemError, "old messages cannot be read from the disk now"))
+            }
         }
     }
 

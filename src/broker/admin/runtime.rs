@@ -50,6 +50,11 @@ impl Broker {
         info.set("remainHowManyDataToFlush", byte_text(unflushed));
         info.set("remainHowManyDataToCommit", byte_text(0));
         self.set_disk(&mut info);
+        let damage = self.log.damage();
+        info.set("damagedMessages", damage.records);
+        info.set("damagedMessagesPassed", counters.damaged_passed_count);
+        info.set("indexBlocksRebuilt", damage.index_blocks_rebuilt);
+        info.set("failedReads", damage.reads_failed);
         self.set_delays(&mut info);
         self.reply(asked, &Reply::body(&info.encode()), out);
         Ok(Handled::Done)

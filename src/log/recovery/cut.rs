@@ -10,7 +10,7 @@
 use bytes::Bytes;
 
 use super::{BLOCK, READ_BYTES, Recovery, RecoveryError, Step, floor, read};
-use crate::limits::UNFLUSHED_BYTES_MAX;
+use crate::limits::{UNFLUSHED_BYTES_MAX, UNFLUSHED_REACH_BYTES_MAX};
 use crate::log::file::FileName;
 use crate::model::LogOffset;
 
@@ -54,6 +54,10 @@ impl Recovery {
     /// Begins to overwrite what lies beyond the end that was found.
     pub(super) fn begin_cut(&mut self) {
         let (cut, size) = (self.scan.at, self.settings.segment_bytes);
+        // From here on the ring must not be put behind what is left: a start after this one may not be told to cut.
+        if let Some(tail) = &mut self.tail {
+            tail.publish(cut);
+        }
         let starts = self.derived.segments.iter().map(|segment| segment.start);
         let segments = starts.filter(|start| start.plus(size) > cut).collect();
         self.cut = Cut { segments, done_from: size, ..Cut::default() };
@@ -126,3 +130,6 @@ impl Recovery {
         Ok(None)
     }
 }
+
+const _: () =
+    assert!(UNFLUSHED_BYTES_MAX + READ_BYTES <= UNFLUSHED_REACH_BYTES_MAX, "a cut leaves no more than is looked for");

@@ -8,7 +8,7 @@ use crate::protocol::record::{Check, FILLER_BYTES, MAGIC_FILLER, RECORD_BYTES_MI
 pub(super) const CLAIM_BYTES: usize = 36;
 
 /// What begins at a place.
-pub(super) enum Parsed<'a> {
+pub(in crate::log) enum Parsed<'a> {
     Record(RecordView<'a>),
     Filler,
     /// A filler that does not prove its place: one of RocketMQ's own brokers, or one of ours that was cut by the segment's end. An older one
@@ -22,14 +22,14 @@ pub(super) enum Parsed<'a> {
 
 /// Which records count as sound without the CRC property.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CrcRule {
+pub(in crate::log) enum CrcRule {
     Optional,
     /// Those behind which another one like them follows. Else one that lacks it may be one of ours whose end was torn.
     OptionalIfFollowed,
 }
 
 /// What begins at `at` in a segment that ends at `end`. `bytes` may be cut short.
-pub(super) fn parse(bytes: &[u8], at: LogOffset, end: LogOffset, crc: CrcRule) -> Parsed<'_> {
+pub(in crate::log) fn parse(bytes: &[u8], at: LogOffset, end: LogOffset, crc: CrcRule) -> Parsed<'_> {
     let room = end.0.saturating_sub(at.0);
     let head = usize::try_from(room).unwrap_or(usize::MAX).min(RECORD_BYTES_MIN);
     if let Some(kind) = parse_filler(bytes, at, room) {

@@ -22,8 +22,10 @@ fn settings() -> LogSettings {
 
 fn recover(disk: &mut SimDisk) -> Result<Box<Log>, RecoveryError> {
     let tail = Box::new(HeapTail::new(64 * 1024));
-    let mut recovery =
-        Recovery::new(settings(), FoundStore { files: disk.list(), tail, tail_appended: None, end_max: None })?;
+    let mut recovery = Recovery::new(
+        settings(),
+        FoundStore { files: disk.list(), tail, tail_appended: None, end_max: None, unflushed_max: None },
+    )?;
     loop {
         let answer = match recovery.step() {
             Step::Done(log) => return Ok(log),
@@ -37,7 +39,7 @@ fn recover(disk: &mut SimDisk) -> Result<Box<Log>, RecoveryError> {
 /// What is refused, and that nothing was written or removed before.
 fn refusal(disk: &SimDisk) -> RecoveryError {
     let tail = Box::new(HeapTail::new(64 * 1024));
-    let found = FoundStore { files: disk.list(), tail, tail_appended: None, end_max: None };
+    let found = FoundStore { files: disk.list(), tail, tail_appended: None, end_max: None, unflushed_max: None };
     let mut recovery = Recovery::new(settings(), found).expect("the files fit");
     loop {
         match recovery.step() {
@@ -158,7 +160,8 @@ fn files_that_do_not_fit_are_refused_by_name() {
     let path = "commitlog/notes.txt".to_owned();
     let files = vec![FoundFile { path: path.clone(), size_bytes: 5 }];
     let tail = Box::new(HeapTail::new(64 * 1024));
-    let found = Recovery::new(settings(), FoundStore { files, tail, tail_appended: None, end_max: None });
+    let found =
+        Recovery::new(settings(), FoundStore { files, tail, tail_appended: None, end_max: None, unflushed_max: None });
     assert_eq!(found.err(), Some(RecoveryError::ForeignFile { path }));
 }
 

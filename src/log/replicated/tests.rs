@@ -63,7 +63,7 @@ impl Node {
         let remains = self.slot.take().unwrap_or(Remains { ring: vec![0; RING], appended: None });
         let tail_appended = remains.appended;
         let tail = Box::new(SimTail::new(remains, self.slot.clone(), true));
-        let found = FoundStore { files: self.disk.list(), tail, tail_appended, end_max };
+        let found = FoundStore { files: self.disk.list(), tail, tail_appended, end_max, unflushed_max: None };
         let mut recovery = Recovery::new(self.settings, found).expect("not refused");
         let log = loop {
             let answer = match recovery.step() {
@@ -191,7 +191,7 @@ impl Node {
         while at < bounds.max {
             at = match self.log().read(queue, at, &limits, &|_| true, &mut all) {
                 Read::Found { next, .. } | Read::NoMatch { next } | Read::Removed { next } => next,
-                Read::Unreadable { next } => panic!("{next} is unreadable"),
+                other @ (Read::Damaged { .. } | Read::Failed) => panic!("{at}: {other:?}"),
                 Read::Cold(block) => {
                     self.supply(block);
                     at

@@ -1,0 +1,306 @@
+//! What cannot be read, and what was read and is not what was written.
+//!
+//! An error moves no reader. A read that fails is tried again: at once in smaller pieces, so that one bad sector does not hide its neighbours,
+//! and the smallest piece when it has rested. Bytes that are not what was written are read from the device once more; only when they are the
+//! same again, at a place that is known, they are proven to be damaged. A block of a queue's index is then built again from the log, which is
+//! where it came from; a message is lost here, and whoever reads decides what to do without it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::commit_log::Log;
+use super::consume_queue::{BlockRef, Entry, QueueIndex, encode_block};
+use super::derive::{entry_of, removed_topic};
+use super::file::{BlockId, FileName};
+use super::read::Miss;
+use super::recovery::{CrcRule, Parsed, parse};
+use crate::limits::{COLD_BLOCK_BYTES, DAMAGED_MAX, REBUILD_BYTES_PER_TURN, REBUILDS_MAX, SUSPECTS_MAX};
+use crate::model::{LogOffset, QueueOffset};
+use crate::protocol::record::{RECORD_BYTES_MIN, claims_place};
+
+/// What a log has found to be wrong with its files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DamageCounts {
+    /// Records that are proven to be damaged, and have not been read whole since; counted to [`DAMAGED_MAX`].
+    pub records: u64,
+    /// Blocks of the index that were built again from the log.
+    pub index_blocks_rebuilt: u64,
+    /// Reads of old data that failed.
+    pub reads_failed: u64,
+}
+
+/// What is suspected, proven, and being mended.
+#[derive(Debug, Default)]
+pub(super) struct Damage {
+    /// Records and index blocks that were unsound once, by the file's block they begin in.
+    suspects: VecDeque<Place>,
+    /// Records that were unsound twice.
+    proven: BTreeMap<LogOffset, u32>,
+    rebuilds: VecDeque<Rebuild>,
+    index_blocks_rebuilt: u64,
+    pub(super) reads_failed: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Record(LogOffset),
+    Index(u64),
+}
+
+/// A block of a queue that is built again.
+#[derive(Debug)]
+struct Rebuild {
+    queue: QueueIndex,
+    block: BlockRef,
+    count: u32,
+    entries: Vec<Entry>,
+    /// Where the next record begins, and what has been read from there on.
+    at: LogOffset,
+    bytes: BytesMut,
+    /// Where the log is unsound since the last record.
+    gap: Option<LogOffset>,
+    /// The block of the log that is waited for.
+    awaits: Option<BlockId>,
+}
+
+impl Damage {
+    /// Notes that what lies at a place is unsound. Whether that was known: then it has been read twice.
+    fn suspect(&mut self, place: Place) -> bool {
+        if let Some(known) = self.suspects.iter().position(|suspect| *suspect == place) {
+            self.suspects.remove(known);
+            return true;
+        }
+        if self.suspects.len() == SUSPECTS_MAX {
+            self.suspects.pop_front();
+        }
+        self.suspects.push_back(place);
+        false
+    }
+
+    /// A record was read whole.
+    pub(super) fn note_sound(&mut self, at: LogOffset) {
+        if !self.suspects.is_empty() {
+            self.suspects.retain(|suspect| *suspect != Place::Record(at));
+        }
+        if !self.proven.is_empty() && self.proven.remove(&at).is_some() {
+            tracing::info!(%at, "a damaged message can be read again");
+        }
+    }
+
+    /// Forgets what lies before the start of the log.
+    pub(super) fn trim(&mut self, start: LogOffset) {
+        while let Some(first) = self.proven.first_entry().filter(|first| *first.key() < start) {
+            first.remove();
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.suspects.clear();
+        self.proven.clear();
+        self.rebuilds.clear();
+    }
+
+    /// Nothing is built again for these queues: they were emptied.
+    pub(super) fn forget_queues(&mut self, queues: &[QueueIndex]) {
+        self.rebuilds.retain(|rebuild| !queues.contains(&rebuild.queue));
+    }
+}
+
+impl Log {
+    /// What was found to be wrong with the files, since the start.
+    #[must_use]
+    pub fn damage(&self) -> DamageCounts {
+        let damage = &self.damage;
+        DamageCounts {
+            records: damage.proven.len() as u64,
+            index_blocks_rebuilt: damage.index_blocks_rebuilt,
+            reads_failed: damage.reads_failed,
+        }
+    }
+
+    /// What to do about a record that is unsound: read it again, or say that it is lost.
+    pub(super) fn unsound_record(&mut self, at: LogOffset, size: u32) -> Miss {
+        let first = self.log_block(at);
+        // The next reader has it from the device: it may have been mended.
+        let end = at.plus(u64::from(size).max(1)).min(self.tail.low());
+        let mut next = at;
+        while next < end
+            && let Some(block) = self.log_block(next)
+        {
+            self.cache.forget_block(block);
+            next = start_of(block).plus(u64::from(block.len));
+        }
+        let is_known = self.damage.proven.contains_key(&at);
+        if !is_known && !self.damage.suspect(Place::Record(at)) {
+            return first.map_or(Miss::Failed, Miss::Cold);
+        }
+        if !is_known {
+            let segment = first.map_or(FileName::Segment(at), |block| block.file);
+            let byte = first.map_or(0, |block| at.since(start_of(block)) + block.at);
+            tracing::error!(file = %segment, byte, log_offset = %at, "a message is damaged on the disk");
+            if self.damage.proven.len() < DAMAGED_MAX {
+                self.damage.proven.insert(at, size);
+            }
+        }
+        Miss::Damaged(at)
+    }
+
+    /// What to do about a block of a queue that is unsound or cannot be read: read it again, or build it from the log. The new block and where it
+    /// lies, when it is ready.
+    pub(super) fn unsound_block(
+        &mut self,
+        queue: QueueIndex,
+        block: BlockRef,
+        count: u32,
+        is_read: bool,
+    ) -> Result<(u64, Bytes), Miss> {
+        let known = self.damage.rebuilds.iter().position(|one| one.queue == queue && one.block == block);
+        if known.is_none() && is_read && !self.damage.suspect(Place::Index(block.at)) {
+            let cold = self.index.cold_block(block.at);
+            self.cache.forget_block(cold);
+            return Err(Miss::Cold(cold));
+        }
+        let mut rebuild = match known.and_then(|known| self.damage.rebuilds.remove(known)) {
+            Some(rebuild) => rebuild,
+            None => self.begin_rebuild(queue, block, count),
+        };
+        match self.go_on_rebuilding(&mut rebuild) {
+            Ok(()) => Ok(self.end_rebuild(rebuild)),
+            Err(miss) => {
+                rebuild.awaits = if let Miss::Cold(block) = miss { Some(block) } else { None };
+                if self.damage.rebuilds.len() == REBUILDS_MAX {
+                    self.damage.rebuilds.pop_front();
+                }
+                self.damage.rebuilds.push_back(rebuild);
+                Err(miss)
+            }
+        }
+    }
+
+    fn begin_rebuild(&mut self, queue: QueueIndex, block: BlockRef, count: u32) -> Rebuild {
+        let of = self.queues.get(queue);
+        let before = of.blocks.iter().take_while(|other| other.first < block.first).last();
+        let at = before.map_or(self.start(), |before| before.last_log.max(self.start()));
+        tracing::warn!(
+            topic = %of.topic, queue = %of.queue_id, first = %block.first, count,
+            "a block of the index is damaged and is built again from the log"
+        );
+        Rebuild { queue, block, count, entries: Vec::new(), at, bytes: BytesMut::new(), gap: None, awaits: None }
+    }
+
+    /// Reads on, up to what one turn may do.
+    fn go_on_rebuilding(&mut self, rebuild: &mut Rebuild) -> Result<(), Miss> {
+        let mut read = 0;
+        while !rebuild.is_whole() && rebuild.at <= rebuild.block.last_log {
+            let Some(segment) = self.segments.find(rebuild.at).copied() else { break };
+            let end = segment.start.plus(self.segments.size());
+            match parse(&rebuild.bytes, rebuild.at, end, CrcRule::Optional) {
+                Parsed::Record(view) => {
+                    let size = view.size as usize;
+                    let queue = self.queues.get(rebuild.queue);
+                    if removed_topic(&view) == Some(queue.topic.as_str()) {
+                        rebuild.entries.clear();
+                    }
+                    let is_of_queue = view.topic == queue.topic.as_str() && view.queue_id == queue.queue_id;
+                    if is_of_queue && view.is_queued() && view.queue_offset >= rebuild.block.first {
+                        let (entry, count) = entry_of(&view, &self.settings.delay_levels);
+                        rebuild.entries_push(view.queue_offset, entry, count);
+                    }
+                    rebuild.gap = None;
+                    rebuild.pass(size);
+                }
+                Parsed::Filler | Parsed::Doubtful => {
+                    rebuild.bytes.clear();
+                    rebuild.at = end;
+                }
+                Parsed::More => {
+                    let from = rebuild.at.plus(rebuild.bytes.len() as u64);
+                    let block = if from < self.tail.low() { self.log_block(from) } else { None };
+                    let to = block.map_or(self.appended(), |block| start_of(block).plus(u64::from(block.len)));
+                    let len = to.min(end).0.saturating_sub(from.0).min(COLD_BLOCK_BYTES);
+                    if len == 0 {
+                        break;
+                    }
+                    if read >= REBUILD_BYTES_PER_TURN
+                        && let Some(block) = block
+                    {
+                        // It may be at hand, but others are to have their turn.
+                        return Err(Miss::Cold(block));
+                    }
+                    self.copy_log(from, usize::try_from(len).expect("a block"), &mut rebuild.bytes)?;
+                    read += len;
+                }
+                Parsed::End => {
+                    // The log itself is unsound here: on to the next record.
+                    rebuild.gap.get_or_insert(rebuild.at);
+                    rebuild.pass(1);
+                    while rebuild.bytes.len() >= RECORD_BYTES_MIN && !claims_place(&rebuild.bytes, rebuild.at) {
+                        rebuild.pass(1);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the block behind the others. What is missing of it was lost with the log's own bytes, and says so when it is read.
+    fn end_rebuild(&mut self, mut rebuild: Rebuild) -> (u64, Bytes) {
+        rebuild.fill(rebuild.count as usize);
+        let of = self.queues.get_mut(rebuild.queue);
+        let mut bytes = Vec::new();
+        encode_block(rebuild.block.first, of.queue_id, &rebuild.entries, &mut bytes);
+        let at = self.index.push(&bytes, rebuild.block.last_log);
+        if let Some(block) = of.blocks.iter_mut().find(|block| **block == rebuild.block) {
+            block.at = at;
+        }
+        self.damage.index_blocks_rebuilt += 1;
+        (at, bytes.into())
+    }
+
+    /// A block of the log has come: what is built again from it goes on, without waiting for its reader.
+    pub(super) fn continue_rebuilds(&mut self, block: BlockId) {
+        let Some(waiting) = self.damage.rebuilds.iter().find(|rebuild| rebuild.awaits == Some(block)) else { return };
+        let (queue, of, count) = (waiting.queue, waiting.block, waiting.count);
+        if let Err(Miss::Cold(next)) = self.unsound_block(queue, of, count, false) {
+            self.want_ahead(next);
+        }
+    }
+}
+
+impl Rebuild {
+    fn is_whole(&self) -> bool {
+        self.entries.len() >= self.count as usize
+    }
+
+    fn pass(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes.len()).max(1);
+        self.bytes.advance(bytes.min(self.bytes.len()));
+        self.at = self.at.plus(bytes as u64);
+    }
+
+    /// An earlier life of the queue may lie in the log as well: what comes later counts.
+    fn entries_push(&mut self, offset: QueueOffset, entry: Entry, count: u32) {
+        let nth = usize::try_from(offset.0 - self.block.first.0).unwrap_or(usize::MAX);
+        if nth >= self.count as usize {
+            return;
+        }
+        self.entries.truncate(nth);
+        self.fill(nth);
+        self.entries.extend(std::iter::repeat_n(entry, count as usize));
+        self.entries.truncate(self.count as usize);
+    }
+
+    fn fill(&mut self, count: usize) {
+        let lost = Entry { log_offset: self.gap.unwrap_or(self.block.last_log), size: 0, tag_code: 0 };
+        self.entries.resize(count.max(self.entries.len()), lost);
+    }
+}
+
+/// The log offset at which a block of a segment begins.
+fn start_of(block: BlockId) -> LogOffset {
+    match block.file {
+        FileName::Segment(start) => start.plus(block.at),
+        _ => LogOffset(block.at),
+    }
+}
