@@ -17,7 +17,7 @@ use super::read::Miss;
 use super::recovery::{CrcRule, Parsed, parse};
 use crate::limits::{COLD_BLOCK_BYTES, DAMAGED_MAX, REBUILD_BYTES_PER_TURN, REBUILDS_MAX, SUSPECTS_MAX};
 use crate::model::{LogOffset, QueueOffset};
-use crate::protocol::record::{RECORD_BYTES_MIN, claims_place};
+use crate::protocol::record::{Check, RECORD_BYTES_MIN, RecordView, claims_place, peek_size};
 
 /// What a log has found to be wrong with its files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,14 +123,7 @@ impl Log {
     pub(super) fn unsound_record(&mut self, at: LogOffset, size: u32) -> Miss {
         let first = self.log_block(at);
         // The next reader has it from the device: it may have been mended.
-        let end = at.plus(u64::from(size).max(1)).min(self.tail.low());
-        let mut next = at;
-        while next < end
-            && let Some(block) = self.log_block(next)
-        {
-            self.cache.forget_block(block);
-            next = start_of(block).plus(u64::from(block.len));
-        }
+        self.forget_blocks(at, at.plus(u64::from(size).max(1)));
         let is_known = self.damage.proven.contains_key(&at);
         if !is_known && !self.damage.suspect(Place::Record(at)) {
             return first.map_or(Miss::Failed, Miss::Cold);
@@ -144,6 +137,31 @@ impl Log {
             }
         }
         Miss::Damaged(at)
+    }
+
+    fn forget_blocks(&mut self, from: LogOffset, to: LogOffset) {
+        let to = to.min(self.tail.low());
+        let mut next = from;
+        while next < to
+            && let Some(block) = self.log_block(next)
+        {
+            self.cache.forget_block(block);
+            next = start_of(block).plus(u64::from(block.len));
+        }
+    }
+
+    /// Whether a sound record lies at a place of which a block that was built again says that its message is lost.
+    pub(super) fn is_mended(&mut self, at: LogOffset) -> Result<bool, Miss> {
+        let mut bytes = BytesMut::new();
+        self.copy_log(at, self.room_at(at).min(8), &mut bytes)?;
+        let Ok(size) = peek_size(&bytes) else { return Ok(false) };
+        let len = size as usize;
+        if len > self.room_at(at) {
+            return Ok(false);
+        }
+        bytes.clear();
+        self.copy_log(at, len, &mut bytes)?;
+        Ok(RecordView::decode(&bytes, Some(at), Check::Crc).is_ok_and(|view| !view.has_lost_crc()))
     }
 
     /// What to do about a block of a queue that is unsound or cannot be read: read it again, or build it from the log. The new block and where it
@@ -196,7 +214,7 @@ impl Log {
             let Some(segment) = self.segments.find(rebuild.at).copied() else { break };
             let end = segment.start.plus(self.segments.size());
             match parse(&rebuild.bytes, rebuild.at, end, CrcRule::Optional) {
-                Parsed::Record(view) => {
+                Parsed::Record(view) if !view.has_lost_crc() => {
                     let size = view.size as usize;
                     let queue = self.queues.get(rebuild.queue);
                     if removed_topic(&view) == Some(queue.topic.as_str()) {
@@ -231,7 +249,17 @@ impl Log {
                     self.copy_log(from, usize::try_from(len).expect("a block"), &mut rebuild.bytes)?;
                     read += len;
                 }
-                Parsed::End => {
+                Parsed::Record(_) | Parsed::End => {
+                    let block = if rebuild.at < self.tail.low() { self.log_block(rebuild.at) } else { None };
+                    if let Some(block) = block
+                        && rebuild.gap.is_none()
+                        && !self.damage.suspect(Place::Record(rebuild.at))
+                    {
+                        // Once more, from the device.
+                        self.forget_blocks(rebuild.at, rebuild.at.plus(rebuild.bytes.len() as u64));
+                        rebuild.bytes.clear();
+                        return Err(Miss::Cold(block));
+                    }
                     // The log itself is unsound here: on to the next record.
                     rebuild.gap.get_or_insert(rebuild.at);
                     rebuild.pass(1);

@@ -318,7 +318,11 @@ impl Log {
             return RecordRead::Missing;
         };
         match self.copy_log(at, size as usize, out) {
-            Ok(()) if RecordView::decode(&out[begin..], Some(at), Check::Crc).is_ok() => RecordRead::Found { size },
+            Ok(())
+                if RecordView::decode(&out[begin..], Some(at), Check::Crc).is_ok_and(|view| !view.has_lost_crc()) =>
+            {
+                RecordRead::Found { size }
+            }
             Err(Miss::Cold(block)) => RecordRead::Cold(block),
             Ok(()) | Err(Miss::Failed | Miss::Damaged(_)) => {
                 out.truncate(begin);
@@ -328,7 +332,7 @@ impl Log {
     }
 
     /// Bytes that a record at `at` can have: to the end of its segment and of what consumers may see.
-    fn room_at(&self, at: LogOffset) -> usize {
+    pub(super) fn room_at(&self, at: LogOffset) -> usize {
         let segment_end = self.segments.find(at).map_or(at, |segment| segment.start.plus(self.segments.size()));
         usize::try_from(segment_end.min(self.confirm).0.saturating_sub(at.0)).unwrap_or(usize::MAX)
     }
@@ -537,9 +541,19 @@ impl Log {
             };
             self.open_block = Some(OpenBlock { queue, at, bytes });
         }
-        let open = self.open_block.as_ref().expect("opened above");
         let nth = usize::try_from(at.0 - block.first.0).expect("within a block");
-        Ok(open.bytes.get(BLOCK_HEADER_BYTES + nth * ENTRY_BYTES..).and_then(Entry::get))
+        let entry = |open: &OpenBlock| open.bytes.get(BLOCK_HEADER_BYTES + nth * ENTRY_BYTES..).and_then(Entry::get);
+        let found = entry(self.open_block.as_ref().expect("opened above"));
+        // The block was built when the log was damaged there; if that was mended, so is the block.
+        if let Some(lost) = found.filter(|entry| entry.size == 0)
+            && lost.log_offset >= self.start()
+            && self.is_mended(lost.log_offset)?
+        {
+            let (at, bytes) = self.unsound_block(queue, block, count, false)?;
+            let open = self.open_block.insert(OpenBlock { queue, at, bytes });
+            return Ok(entry(open));
+        }
+        Ok(found)
     }
 
     /// Puts out a record that an entry names, and checks that it is the one.
@@ -549,11 +563,12 @@ impl Log {
         // From the ring it is what was appended; what comes from a disk is looked at.
         if entry.log_offset < self.tail.low() {
             let sound = RecordView::decode(&out[begin..], Some(entry.log_offset), Check::Crc);
-            if sound.is_err() {
+            if sound.is_ok_and(|view| !view.has_lost_crc()) {
+                self.damage.note_sound(entry.log_offset);
+            } else {
                 out.truncate(begin);
                 return Err(self.unsound_record(entry.log_offset, entry.size));
             }
-            self.damage.note_sound(entry.log_offset);
         }
         Ok(())
     }

@@ -492,6 +492,15 @@ impl<'a> RecordView<'a> {
         at.and_then(|at| self.properties.get(at..)).is_some_and(|last| last.starts_with(CRC_PROPERTY_NAME))
     }
 
+    /// Whether the record once ended in the CRC property, and does not any more: most of its name is there. Such a record is damaged, though
+    /// nothing covers the rest of it.
+    #[must_use]
+    pub fn has_lost_crc(&self) -> bool {
+        let at = self.properties.len().checked_sub(CRC_PROPERTY_BYTES);
+        let name = at.and_then(|at| self.properties.get(at..)).unwrap_or_default().iter().zip(CRC_PROPERTY_NAME);
+        !self.has_crc() && name.filter(|(found, own)| found == own).count() * 2 > CRC_PROPERTY_NAME.len()
+    }
+
     /// Whether the record belongs into its consume queue: half messages that were stored as such and rollbacks do not.
     #[must_use]
     pub fn is_queued(&self) -> bool {
@@ -867,6 +876,17 @@ mod tests {
             assert_eq!(java_hash(0, text), expected, "{text}");
         }
         assert_eq!(java_hash(java_hash(0, "topic#"), "key-1234567"), java_hash(0, "topic#key-1234567"));
+    }
+
+    #[test]
+    fn a_bit_of_the_crc_s_name_does_not_make_a_record_without_one() {
+        let mut record = encode(&draft("T", b"hello", b""), true);
+        let at = record.len() - CRC_PROPERTY_BYTES + 3;
+        record[at] ^= 4;
+        let view = RecordView::decode(&record, None, Check::Crc).unwrap();
+        assert!(view.has_lost_crc() && !view.has_crc());
+        let plain = encode(&draft("T", b"hello", b"TAGS\x01a tag of some length\x02"), false);
+        assert!(!RecordView::decode(&plain, None, Check::Crc).unwrap().has_lost_crc());
     }
 
     #[test]
