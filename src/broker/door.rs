@@ -32,15 +32,16 @@ impl Broker {
                 self.persistence.change(Table::Topics);
             }
         }
-        if !self.is_slave() {
-            self.adopt_topics_of_log(now);
-        }
         if self.groups.add_initial() {
             self.persistence.change(Table::Groups);
         }
         self.lower_offsets();
         self.start_delays();
         self.tell_life(out);
+        if !self.is_slave() {
+            // The table may not have been written when the last process was killed, or be lost; or the last master did not live to tell.
+            self.adopt_missing_topics(now);
+        }
         self.tell_all_topics(now, out);
         self.write_tables(out);
     }
@@ -136,7 +137,7 @@ impl Broker {
                 self.take_settings(now, ticket, generation, &config, out);
             }
             ToShard::SettingsAnswer { ticket, result } => self.settings_answered(ticket, result, out),
-            ToShard::Role { role, broker_id, epoch } => self.take_role(now, (role, broker_id, epoch), out),
+            ToShard::Role { role, broker_id, epoch } => self.take_role((role, broker_id, epoch), out),
             ToShard::Stop => {}
         }
     }

@@ -52,7 +52,6 @@ pub mod topic;
 mod view;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use bytes::{Bytes, BytesMut};
@@ -78,7 +77,7 @@ use self::topic::Topics;
 use crate::letter::{CONTROL_TICKET_MIN, ToControl};
 use crate::log::{BlockId, DiskUsage, Log, QueueIndex};
 use crate::metrics::{Counters, Mornings, Rates, Stages};
-use crate::model::{ConnectionId, LinkId, LogOffset, MonoNs, Now, TopicName};
+use crate::model::{ConnectionId, LinkId, MonoNs, Now};
 use crate::protocol::body::{self, BodyError, TopicConfig};
 use crate::protocol::code::{Language, ResponseCode};
 use crate::protocol::frame::{Encoding, RawFrame};
@@ -314,26 +313,6 @@ impl Broker {
         }
         if let Some(table) = tables.offsets {
             self.offsets.load(&table, self.is_slave());
-        }
-    }
-
-    /// A topic whose messages are in the log is there: its table may not have been written when the process was killed, or be lost.
-    fn adopt_topics_of_log(&mut self, now: Now) {
-        let mut lacking: BTreeMap<TopicName, u32> = BTreeMap::new();
-        for (name, queue_id) in self.log.queue_names() {
-            let queue = self.log.find_queue(name.as_str(), queue_id);
-            let is_used = queue.is_some_and(|queue| self.log.bounds(queue).appended_max.0 > 0);
-            if is_used && self.topics.get(name.as_str()).is_none() {
-                let queues = lacking.entry(name.clone()).or_default();
-                *queues = queue_id.0.saturating_add(1).max(*queues);
-            }
-        }
-        for (name, queues) in lacking {
-            let config = topic::plain_config(name.as_str(), queues, topic::perm::READ | topic::perm::WRITE);
-            if self.topics.put(now.unix, config).is_ok() {
-                tracing::warn!(%name, queues, "the table of topics lacks a topic that has messages: it is taken from the log");
-                self.persistence.change(Table::Topics);
-            }
         }
     }
 

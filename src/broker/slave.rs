@@ -12,7 +12,7 @@ use super::store::busy;
 use super::{Broker, Effect, Output, Refusal};
 use crate::letter::{Metadata, ToControl};
 use crate::log::QueueIndex;
-use crate::model::{Now, TopicName};
+use crate::model::{Now, QueueOffset, Role, TopicName};
 use crate::protocol::body;
 use crate::protocol::code::{OnSlave, RequestCode, ResponseCode};
 
@@ -108,29 +108,35 @@ impl Broker {
         if !self.is_slave() || self.log.appended() == self.adopted_until || self.follows_master() {
             return;
         }
-        self.adopt_missing_topics(now, out);
+        if self.adopt_missing_topics(now) {
+            self.tell_all_topics(now, out);
+            self.write_tables(out);
+        }
     }
 
-    /// Makes the topics that the log has messages of and the table does not know.
-    pub(super) fn adopt_missing_topics(&mut self, now: Now, out: &mut Output) {
-        self.adopted_until = self.log.appended();
+    /// Makes the topics that have messages in the log and are not in the table. Whether there are any.
+    pub(super) fn adopt_missing_topics(&mut self, now: Now) -> bool {
+        self.adopted_queues = self.log.queue_count();
         let mut missing: BTreeMap<TopicName, u32> = BTreeMap::new();
-        for (topic, queue) in self.log.filled_queues().filter(|(topic, _)| self.topics.get(topic.as_str()).is_none()) {
-            let count = missing.entry(topic.clone()).or_default();
-            *count = queue.0.saturating_add(1).max(*count);
+        for (topic, id) in self.log.queue_names().filter(|(topic, _)| self.topics.get(topic.as_str()).is_none()) {
+            // The queues of a topic that was removed are known still, and begin at 0.
+            let queue = self.log.find_queue(topic.as_str(), id);
+            if queue.is_some_and(|queue| self.log.bounds(queue).appended_max > QueueOffset(0)) {
+                let count = missing.entry(topic.clone()).or_default();
+                *count = id.0.saturating_add(1).max(*count);
+            }
         }
         if missing.is_empty() {
-            return;
+            return false;
         }
         for (name, queues) in missing {
-            tracing::warn!(topic = %name, queues, "the master was lost before it told of a topic; its queues are taken from the log");
+            tracing::warn!(topic = %name, queues, "the table of topics lacks one that has messages; its queues are taken from the log");
             if let Err(refusal) = self.topics.put(now.unix, body::TopicConfig::new(name.as_str(), queues)) {
                 tracing::warn!(topic = %name, why = %refusal.remark, "and it was not created");
             }
         }
         self.persistence.change(Table::Topics);
-        self.tell_all_topics(now, out);
-        self.write_tables(out);
+        true
     }
 
     /// Tells the control plane of all topics.
