@@ -137,7 +137,7 @@ impl Broker {
                 self.take_settings(now, ticket, generation, &config, out);
             }
             ToShard::SettingsAnswer { ticket, result } => self.settings_answered(ticket, result, out),
-            ToShard::Role { role, broker_id, epoch } => self.take_role((role, broker_id, epoch), out),
+            ToShard::Role { role, broker_id, epoch } => self.take_role(now, (role, broker_id, epoch), out),
             ToShard::Stop => {}
         }
     }

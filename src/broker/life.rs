@@ -43,7 +43,7 @@ impl Life {
 
 impl Broker {
     /// The control plane says what this shard is from now on, in the reign `epoch`.
-    pub(super) fn take_role(&mut self, (role, broker_id, epoch): (Role, BrokerId, Epoch), out: &mut Output) {
+    pub(super) fn take_role(&mut self, now: Now, (role, broker_id, epoch): (Role, BrokerId, Epoch), out: &mut Output) {
         let current = self.next_life.unwrap_or(self.life);
         if role == Role::Slave && current == (Life { role, broker_id, ..self.life }) {
             // It stays what it is, and hears of its new master by itself.
@@ -61,6 +61,11 @@ impl Broker {
             return;
         }
         tracing::info!(shard = %self.settings.shard, from = %self.life.role, to = %role, %epoch, "the role changes");
+        if self.is_slave() && role.is_master() && self.adopt_missing_topics(now) {
+            // The last act of a slave: what its master did not live to tell is taken from the log.
+            self.tell_all_topics(now, out);
+            self.write_tables(out);
+        }
         self.next_life = Some(life);
         out.effects.push(Effect::BeginLife(life));
     }

@@ -104,22 +104,22 @@ pub(crate) type RunId = [u8; 16];
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LastRun {
     /// Its name; zeroes before the first.
-    pub run: RunId,
+    pub(crate) run: RunId,
     /// Most bytes of the log that it can have written and not flushed, if that is known.
-    pub unflushed_max: Option<u64>,
+    pub(crate) unflushed_max: Option<u64>,
     /// When it began, if that is known.
-    pub began: Option<Moment>,
+    pub(crate) began: Option<Moment>,
 }
 
 /// A moment, by the time since the machine was started and by the wall clock: what of it a step of the wall clock changes can be told later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// This start of the machine.
-    pub boot: [u8; 16],
+    pub(crate) boot: [u8; 16],
     /// Ms since then, sleep included.
-    pub uptime_ms: u64,
+    pub(crate) uptime_ms: u64,
     /// The wall clock.
-    pub unix: UnixMs,
+    pub(crate) unix: UnixMs,
 }
 
 impl Moment {

@@ -251,7 +251,7 @@ impl Log {
     }
 
     /// The clock should say `expected` now, by what an earlier process on this machine has seen of it. What is believed.
-    pub fn expect_time(&mut self, now: Now, expected: UnixMs) -> UnixMs {
+    pub(crate) fn expect_time(&mut self, now: Now, expected: UnixMs) -> UnixMs {
         self.clock.resume(now, expected);
         self.clock.time(now, self.settings.retention.clock_accepted)
     }

@@ -34,7 +34,7 @@ pub struct DamageCounts {
 #[derive(Debug, Default)]
 pub(super) struct Damage {
     /// Records and index blocks that were unsound once, by the file's block they begin in.
-    suspects: VecDeque<Place>,
+    suspects: VecDeque<Suspect>,
     /// Records that were unsound twice.
     proven: BTreeMap<LogOffset, u32>,
     rebuilds: VecDeque<Rebuild>,
@@ -43,7 +43,7 @@ pub(super) struct Damage {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Suspect {
     Record(LogOffset),
     Index(u64),
 }
@@ -66,7 +66,7 @@ struct Rebuild {
 
 impl Damage {
     /// Notes that what lies at a place is unsound. Whether that was known: then it has been read twice.
-    fn suspect(&mut self, place: Place) -> bool {
+    fn suspect(&mut self, place: Suspect) -> bool {
         if let Some(known) = self.suspects.iter().position(|suspect| *suspect == place) {
             self.suspects.remove(known);
             return true;
@@ -81,7 +81,7 @@ impl Damage {
     /// A record was read whole.
     pub(super) fn note_sound(&mut self, at: LogOffset) {
         if !self.suspects.is_empty() {
-            self.suspects.retain(|suspect| *suspect != Place::Record(at));
+            self.suspects.retain(|suspect| *suspect != Suspect::Record(at));
         }
         if !self.proven.is_empty() && self.proven.remove(&at).is_some() {
             tracing::info!(%at, "a damaged message can be read again");
@@ -125,7 +125,7 @@ impl Log {
         // The next reader has it from the device: it may have been mended.
         self.forget_blocks(at, at.plus(u64::from(size).max(1)));
         let is_known = self.damage.proven.contains_key(&at);
-        if !is_known && !self.damage.suspect(Place::Record(at)) {
+        if !is_known && !self.damage.suspect(Suspect::Record(at)) {
             return first.map_or(Miss::Failed, Miss::Cold);
         }
         if !is_known {
@@ -174,7 +174,7 @@ impl Log {
         is_read: bool,
     ) -> Result<(u64, Bytes), Miss> {
         let known = self.damage.rebuilds.iter().position(|one| one.queue == queue && one.block == block);
-        if known.is_none() && is_read && !self.damage.suspect(Place::Index(block.at)) {
+        if known.is_none() && is_read && !self.damage.suspect(Suspect::Index(block.at)) {
             let cold = self.index.cold_block(block.at);
             self.cache.forget_block(cold);
             return Err(Miss::Cold(cold));
@@ -252,8 +252,8 @@ impl Log {
                 Parsed::Record(_) | Parsed::End => {
                     let block = if rebuild.at < self.tail.low() { self.log_block(rebuild.at) } else { None };
                     if let Some(block) = block
-                        && rebuild.gap.is_none()
-                        && !self.damage.suspect(Place::Record(rebuild.at))
+                        && !rebuild.is_in_gap
+                        && !self.damage.suspect(Suspect::Record(rebuild.at))
                     {
                         // Once more, from the device.
                         self.forget_blocks(rebuild.at, rebuild.at.plus(rebuild.bytes.len() as u64));

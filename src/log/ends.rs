@@ -31,7 +31,7 @@ pub(super) const COPIES: u8 = 2;
 
 /// The ends as a file says them.
 #[derive(Debug)]
-pub(super) struct Ends {
+pub(super) struct QueueEnds {
     pub(super) start_max: LogOffset,
     /// No entry, and the offset at which each goes on.
     pub(super) queues: Queues,
@@ -61,7 +61,7 @@ pub(super) fn finish(mut out: Vec<u8>, as_of: LogOffset, start_max: LogOffset) -
 }
 
 /// What a file says; `None` if it is damaged or of another version.
-pub(super) fn decode(bytes: &[u8]) -> Option<Ends> {
+pub(super) fn decode(bytes: &[u8]) -> Option<QueueEnds> {
     let (header, body) = bytes.split_at_checked(HEADER_BYTES)?;
     let number = |at: usize| Some(u64::from_be_bytes(header.get(at..at + 8)?.try_into().ok()?));
     let small = |at: usize| Some(u32::from_be_bytes(header.get(at..at + 4)?.try_into().ok()?));
@@ -81,7 +81,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Ends> {
         queues.get_mut(index).go_on_at(QueueOffset(u64::from_be_bytes(*next)));
         rest = after;
     }
-    Some(Ends { start_max: LogOffset(u64::from_be_bytes(*start_max)), queues })
+    Some(QueueEnds { start_max: LogOffset(u64::from_be_bytes(*start_max)), queues })
 }
 
 #[cfg(test)]

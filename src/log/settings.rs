@@ -39,7 +39,7 @@ pub struct Retention {
     /// RocketMQ: `cleanFileForciblyEnable`, `diskSpaceCleanForciblyRatio`.
     pub(crate) used_percent_forced: Option<u8>,
     /// Percent above which sends are refused. RocketMQ: `diskSpaceWarningLevelRatio`.
-    pub used_percent_refused: u8,
+    pub(crate) used_percent_refused: u8,
     /// When an operator last said that the wall clock is right, by that clock.
     pub clock_accepted: UnixMs,
 }

@@ -79,7 +79,7 @@ pub struct Counts {
     pub damages_refused: u64,
     pub damages_healed: u64,
     pub damages_at_the_end: u64,
-    pub damages_passed: u64,
+    pub(crate) damages_passed: u64,
     pub rotten_messages: u64,
     pub index_blocks_rebuilt: u64,
 }
