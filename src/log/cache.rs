@@ -88,9 +88,12 @@ impl BlockCache {
         self.bytes = 0;
     }
 
-    /// Forgets a block: it is to be read from the device again.
+    /// Forgets a block, or the parts in which it was read: it is to be read from the device again.
     pub(super) fn forget_block(&mut self, block: BlockId) {
-        if let Some(cached) = self.blocks.remove(&(block.file, block.at)) {
+        let end = (block.file, block.at + u64::from(block.len));
+        while let Some((&part, _)) = self.blocks.range((block.file, block.at)..end).next()
+            && let Some(cached) = self.blocks.remove(&part)
+        {
             self.bytes -= cached.data.len();
         }
     }
@@ -171,6 +174,11 @@ mod tests {
         assert_eq!(cache.readable_part(whole, 9_000, now(100)), Some(whole), "and is tried again");
         cache.note_failed(whole, now(100));
         assert_eq!(cache.readable_part(whole, 100, now(299)), Some(block(0, 8_192)), "twice as long");
+        cache.insert(block(8_192, 4_096), Bytes::from(vec![0; 4_096]));
+        assert_eq!(cache.readable_part(whole, 9_000, now(300)), Some(whole), "it can be read again");
+        cache.insert(block(0, 8_192), Bytes::from(vec![0; 8_192]));
+        cache.forget_block(whole);
+        assert_eq!((cache.bytes, cache.blocks.len()), (0, 0), "parts go with the whole");
         cache.insert(whole, Bytes::from(vec![0; 12_288]));
         assert!(cache.failed.is_empty(), "what could be read has not failed");
     }

@@ -161,7 +161,11 @@ impl Log {
         }
         bytes.clear();
         self.copy_log(at, len, &mut bytes)?;
-        Ok(RecordView::decode(&bytes, Some(at), Check::Crc).is_ok_and(|view| !view.has_lost_crc()))
+        let is_sound = RecordView::decode(&bytes, Some(at), Check::Crc).is_ok_and(|view| !view.has_lost_crc());
+        if !is_sound {
+            self.forget_blocks(at, at.plus(u64::from(size)));
+        }
+        Ok(is_sound)
     }
 
     /// What to do about a block of a queue that is unsound or cannot be read: read it again, or build it from the log. The new block and where it
