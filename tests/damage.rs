@@ -168,7 +168,7 @@ fn a_cut_is_previewed_and_what_lies_behind_it_is_kept() {
     assert!(fs::read(&segment).expect("readable") == damaged, "a preview has changed the segment");
     let (is_done, said) = run(&["repair", "--cut", "--yes"]);
     assert!(is_done, "{said}");
-    assert_eq!(run(&["check"]).0, true, "it is sound now");
+    assert!(run(&["check"]).0, "it is sound now");
     let aside = fs::read_dir(world.shard()).expect("a folder").map(|entry| entry.expect("an entry").path());
     let aside = aside.into_iter().find(|path| path.to_string_lossy().contains("/aside-")).expect("a folder for it");
     assert!(fs::read(aside.join("00000000000000000000")).expect("kept") == damaged, "what was cut off is kept");

@@ -244,3 +244,42 @@ fn a_disk_that_fails_is_an_answer_not_a_wait() {
     world.run();
     assert_eq!(world.answer(c, opaque).unwrap().code, 20);
 }
+
+#[test]
+fn a_damaged_message_is_left_out_only_where_no_replica_was_ever_known() {
+    for has_replica in [false, true] {
+        let mut world = World::new();
+        world.make_topic("T", 1);
+        let c = world.connect();
+        for n in 0..300 {
+            world.send(c, "T", 0, "", &format!("{n:0>1000}"));
+        }
+        if has_replica {
+            let link = LinkId(1);
+            world.follow(link);
+            world.advance(1_000);
+            world.broker.handle_link_down(world.now, link, &mut world.out);
+            world.run();
+        }
+        let body = format!("{:0>1000}", 1);
+        let mut segments = world.disk.values_mut();
+        let damaged = segments.find_map(|content| {
+            let at = content.windows(body.len()).position(|bytes| bytes == body.as_bytes())?;
+            Some(&mut content[at])
+        });
+        *damaged.expect("it is on the disk") ^= 1;
+        let pull = |world: &mut World, from| {
+            let opaque = world.ask_pull(c, "T", 0, "*", from);
+            world.run();
+            let answer = world.answer(c, opaque).expect("an answer");
+            (answer.code, answer.ext.get("nextBeginOffset").cloned())
+        };
+        assert_eq!(pull(&mut world, 0), (0, Some("1".to_owned())), "up to it");
+        for _ in 0..2 {
+            let expected = if has_replica { (1, None) } else { (20, Some("2".to_owned())) };
+            assert_eq!(pull(&mut world, 1), expected, "has a replica: {has_replica}");
+        }
+        assert_eq!(pull(&mut world, 2).0, 0, "behind it");
+        assert_eq!(world.broker.counters.damaged_passed_count, if has_replica { 0 } else { 2 });
+    }
+}
