@@ -214,7 +214,10 @@ impl Log {
     /// Reads on, up to what one turn may do.
     fn go_on_rebuilding(&mut self, rebuild: &mut Rebuild) -> Result<(), Miss> {
         let mut read = 0;
-        while !rebuild.is_whole() && rebuild.at <= rebuild.block.last_log {
+        // The front of the log may have gone since the last turn, and entries with it.
+        rebuild.skip_to(self.start());
+        // To the last of its records, even if it is whole before: an earlier life of the queue may have filled it.
+        while rebuild.at <= rebuild.block.last_log {
             let Some(segment) = self.segments.find(rebuild.at).copied() else { break };
             let end = segment.start.plus(self.segments.size());
             match parse(&rebuild.bytes, rebuild.at, end, CrcRule::Optional) {
@@ -301,8 +304,12 @@ impl Log {
 }
 
 impl Rebuild {
-    fn is_whole(&self) -> bool {
-        self.entries.len() >= self.count as usize
+    /// What lies before the log's start is gone.
+    fn skip_to(&mut self, start: LogOffset) {
+        if self.at < start {
+            (self.at, self.is_in_gap, self.lost_at) = (start, false, None);
+            self.bytes.clear();
+        }
     }
 
     fn pass(&mut self, bytes: usize) {

@@ -269,9 +269,7 @@ fn a_damaged_message_is_left_out_only_where_no_replica_was_ever_known() {
         });
         *damaged.expect("it is on the disk") ^= 1;
         let pull = |world: &mut World, from| {
-            let opaque = world.ask_pull(c, "T", 0, "*", from);
-            world.run();
-            let answer = world.answer(c, opaque).expect("an answer");
+            let answer = world.pull(c, "T", from, "*");
             (answer.code, answer.ext.get("nextBeginOffset").cloned())
         };
         assert_eq!(pull(&mut world, 0), (0, Some("1".to_owned())), "up to it");
