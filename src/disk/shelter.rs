@@ -68,6 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test makes a file")]
     fn only_memory_with_room_for_all_is_fit() {
         let Ok(memory) = tempfile::tempdir_in(DEFAULT_FOLDER) else { return };
         assert_eq!(check(memory.path(), "x-", 2, 4096), Ok(()));

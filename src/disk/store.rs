@@ -487,6 +487,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test makes a file")]
     fn messages_without_their_tables_are_refused() {
         let folder = tempfile::tempdir().expect("a temp folder");
         drop(open(folder.path(), None).expect("a new store"));
