@@ -11,7 +11,8 @@
 //! | `EnsureTopic` was carried out | `TopicsChanged` with the ticket of the `EnsureTopic` | `Registered`, which needs no action |
 //! | a topic was deleted | `TopicDeleted` | `Registered` |
 //! | slave: the name server says where the master is, or that it is gone | | `MasterFound`, when it is known first and when it changes |
-//! | slave: the master was asked for its tables | | `Metadata`, with what has changed |
+//! | slave: it begins or ceases to follow a master | `Follows` | |
+//! | slave: the master that it follows was asked for its tables | | `Metadata`, with what has changed |
 //! | slave: it holds commits that its master lacks | `GiveBack` | `GivenBack` when the master has taken them |
 //! | master: a replica that lived on was asked for commits made there | | `TakeOffsets`, before the shard listens |
 //! | a tool changes settings (25) | `ChangeSettings` | all shards get `Settings`, then the origin `SettingsAnswer` |
@@ -29,7 +30,7 @@ use std::sync::Arc;
 
 use crate::config::NodeConfig;
 use crate::metrics::Snapshot;
-use crate::model::{BrokerId, Epoch, GroupName, QueueId, QueueOffset, Role, ShardId, TopicName};
+use crate::model::{BrokerId, Epoch, GroupName, LogId, QueueId, QueueOffset, ReignId, Role, ShardId, TopicName};
 use crate::protocol::body::{ConsumerOffsets, DataVersion, DelayOffsets, GroupTable, TopicConfig, TopicTable};
 use crate::protocol::code::ResponseCode;
 
@@ -90,6 +91,13 @@ pub enum ToControl {
         /// To be committed on the master.
         commits: Vec<OffsetCommit>,
     },
+    /// A slave begins or ceases to follow a master. Only from that one are tables to be taken, whoever is registered as the master.
+    Follows {
+        /// Who speaks.
+        shard: ShardId,
+        /// Whom it follows, if anybody.
+        master: Option<MasterLog>,
+    },
     /// A tool wants settings of the node changed.
     ChangeSettings {
         /// Who speaks.
@@ -122,6 +130,31 @@ pub enum ToControl {
         /// The numbers.
         snapshot: Box<Snapshot>,
     },
+}
+
+/// Which master a slave follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MasterLog {
+    /// One that says whose bytes it has.
+    Named {
+        /// Its log.
+        log: LogId,
+        /// Its reign.
+        reign: ReignId,
+    },
+    /// Apache's, or an older ringmq.
+    Nameless,
+}
+
+impl MasterLog {
+    /// How a master of ringmq names itself beside its tables; nothing is known of others.
+    #[must_use]
+    pub fn text(self) -> Option<String> {
+        match self {
+            MasterLog::Named { log, reign } => Some(format!("{log}/{reign}")),
+            MasterLog::Nameless => None,
+        }
+    }
 }
 
 /// Why a shard stopped.

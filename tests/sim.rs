@@ -167,7 +167,8 @@ fn add_replicas(sum: &mut ReplicaCounts, one: &ReplicaCounts) {
     sum.connects += one.connects;
     sum.bytes_compared += one.bytes_compared;
     sum.masters_lost += one.masters_lost;
-    sum.refusals += one.refusals;
+    sum.stores_replaced += one.stores_replaced;
+    sum.given_up += one.given_up;
     sum.promotions += one.promotions;
     sum.demotions += one.demotions;
     sum.masters_paused += one.masters_paused;
@@ -205,6 +206,8 @@ fn replicas_hold_what_was_acknowledged() {
         ("connections", sum.connects),
         ("bytes compared", sum.bytes_compared),
         ("masters lost for good", sum.masters_lost),
+        ("stores wiped or replaced", sum.stores_replaced),
+        ("logs given up by the operator", sum.given_up),
         ("promotions", sum.promotions),
         ("demotions", sum.demotions),
         ("masters that stood still while another took their place", sum.masters_paused),
@@ -245,6 +248,17 @@ fn a_broken_rule_of_promotion_is_noticed() {
         let (seed, what) = noticed.unwrap_or_else(|| panic!("{rule:?} was not noticed"));
         assert!(messages.iter().any(|message| what.contains(message)), "{rule:?} is noticed by seed {seed} as: {what}");
     }
+}
+
+#[test]
+fn logs_without_an_identity_are_noticed() {
+    let noticed = (0..100).find_map(|seed| {
+        let what = run_replicas(seed, ReplicaRule::ForgetIdentity, REPLICA_STEPS).err()?;
+        Some((seed, what))
+    });
+    let (seed, what) = noticed.expect("a wiped master's log was taken for the slave's");
+    let messages = ["was acknowledged", "differs from its master", "do not catch up"];
+    assert!(messages.iter().any(|message| what.contains(message)), "noticed by seed {seed} as: {what}");
 }
 
 /// Seeds of the world of delayed messages; each is a run of [`DELAY_STEPS`].

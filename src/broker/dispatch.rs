@@ -81,6 +81,7 @@ impl Broker {
             Request::GroupConfig(request) => self.one_group(asked, request.group, out),
             Request::AllRequestModes => self.all_request_modes(asked, out),
             Request::HaStatus => self.ha_status(asked, out),
+            Request::Decide(request) => self.decide_replica(asked, *request, out),
         }
     }
 }

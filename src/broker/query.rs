@@ -84,7 +84,11 @@ impl Broker {
         };
         let queue_id = topic.check_queue(at.queue_id)?;
         // Go commits -1 for a queue of which it has seen nothing: there is nothing to store.
-        if let Some(offset) = at.offset {
+        if let Some(mut offset) = at.offset {
+            if at.is_given_back {
+                // It may speak of messages that this log has lost.
+                offset = offset.min(self.end_of(at.topic, queue_id));
+            }
             self.commit(at.group, at.topic, queue_id, offset)?;
         }
         self.reply(asked, &Reply::new(ResponseCode::Success), out);

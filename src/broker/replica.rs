@@ -4,16 +4,19 @@
 //! [`Broker::handle_link_down`]; it asks [`Broker::fill_link`] for what a link is to be sent, as soon as its socket takes more, and wakes those
 //! that [`Broker::poll_links`] names after each event. A master has links to slaves, a slave one to its master.
 
+use std::collections::BTreeSet;
+use std::mem::Discriminant;
 use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 
 use super::life::Life;
 use super::{Broker, Effect, Output};
+use crate::letter::{MasterLog, ToControl};
 use crate::log::{BlockId, IoError};
 use crate::model::{Epoch, LinkId, LogOffset, MonoNs, Now, UnixMs};
 use crate::replication::{
-    EpochFile, EpochTable, HaRefused, Left, Master, ReplicaSettings, ReplicaStatus, Slave, SlaveError,
+    EpochFile, EpochTable, HaRefused, Left, Master, Quiet, ReplicaSettings, ReplicaStatus, Slave, SlaveError, Surplus,
 };
 
 /// The part of a broker in replication.
@@ -23,7 +26,15 @@ pub(super) struct Replica {
     epochs: EpochFile,
     /// The time of the last tick, on both clocks.
     clock: Now,
+    /// Whom the control plane believes this slave to follow; `None` if it was told nothing yet.
+    told: Option<Option<MasterLog>>,
+    /// What was said of slaves, by brokerId, and of the master.
+    slaves_said: Quiet<Discriminant<HaRefused>>,
+    master_said: Quiet<Discriminant<SlaveError>>,
 }
+
+/// The only peer of a slave.
+const MASTER: u64 = 0;
 
 enum Part {
     Master(Master),
@@ -42,11 +53,20 @@ pub(super) struct ReplicasHave {
 impl Replica {
     pub(super) fn new(life: &Life, settings: &ReplicaSettings, epochs: EpochTable) -> Replica {
         let role = if life.role.is_master() {
-            Part::Master(Master::new(life.role, settings.clone()))
+            // Whoever gives the roles has asked already.
+            let in_sync = if life.epoch.is_none() { epochs.in_sync().clone() } else { BTreeSet::new() };
+            Part::Master(Master::new(life.role, settings.clone()).asking(in_sync))
         } else {
-            Part::Slave(Box::new(Slave::new(life.broker_id, settings.clone())))
+            Part::Slave(Box::new(Slave::new(life.broker_id, settings.clone()).ordered(life.epoch.is_some())))
         };
-        Replica { role, epochs: EpochFile::new(epochs), clock: Now::default() }
+        Replica {
+            role,
+            epochs: EpochFile::new(epochs),
+            clock: Now::default(),
+            told: None,
+            slaves_said: Quiet::default(),
+            master_said: Quiet::default(),
+        }
     }
 
     /// What may change while it runs is a master's.
@@ -63,7 +83,7 @@ impl Broker {
         match &mut self.replica.role {
             Part::Master(master) => {
                 if let Some(oldest) = master.link_up(now.mono, link, peer) {
-                    self.refuse_link(oldest, &HaRefused::TooManyStrangers, out);
+                    self.refuse_link(now.mono, oldest, &HaRefused::TooManyStrangers, out);
                 }
             }
             Part::Slave(slave) => {
@@ -105,16 +125,16 @@ impl Broker {
     pub(crate) fn handle_link_bytes(&mut self, now: Now, link: LinkId, bytes: &[u8], out: &mut Output) {
         let Replica { role, epochs, .. } = &mut self.replica;
         match role {
-            Part::Master(master) => match master.receive(now.mono, link, bytes, &self.log) {
+            Part::Master(master) => match master.receive(now.mono, link, bytes, &self.log, epochs.table()) {
                 Ok(None) => {}
-                Ok(Some((older, why))) => self.refuse_link(older, &why, out),
-                Err(why) => self.refuse_link(link, &why, out),
+                Ok(Some((older, why))) => self.refuse_link(now.mono, older, &why, out),
+                Err(why) => self.refuse_link(now.mono, link, &why, out),
             },
             // What is stored now was heard before the order for the next life.
             Part::Slave(_) if self.next_life.is_some() => {}
             Part::Slave(slave) => {
                 let received = slave.receive(now.mono, link, bytes, &mut self.log, epochs);
-                self.leave_master(received, out);
+                self.leave_master(now.mono, received, out);
             }
         }
         self.write_epochs(now.mono, out);
@@ -147,7 +167,7 @@ impl Broker {
             Part::Master(master) => {
                 match master.output(now.mono, link, &mut self.log, self.replica.epochs.table(), buffer) {
                     Ok(block) => out.effects.extend(block.map(Effect::Fetch)),
-                    Err(why) => self.refuse_link(link, &why, out),
+                    Err(why) => self.refuse_link(now.mono, link, &why, out),
                 }
             }
             Part::Slave(slave) => slave.output(now.mono, link, &self.log, buffer),
@@ -155,24 +175,31 @@ impl Broker {
         self.ask_ahead(out);
     }
 
-    /// Closes a link to a slave for what the slave did.
-    fn refuse_link(&self, link: LinkId, why: &HaRefused, out: &mut Output) {
+    /// Closes a link to a slave for what the slave did. A slave whose log does not fit comes again and again, and is named now and then.
+    fn refuse_link(&mut self, now: MonoNs, link: LinkId, why: &HaRefused, out: &mut Output) {
         if let Part::Master(master) = &self.replica.role
             && let Some(peer) = master.peer(link)
         {
-            tracing::warn!(%peer, "replication connection closed: {why}");
+            let is_news = match why {
+                HaRefused::Unfit(refusal) => self.replica.slaves_said.is_due(now, refusal.broker.0, why.kind()),
+                _ => true,
+            };
+            if is_news {
+                tracing::warn!(%peer, "replication connection closed: {why}");
+            }
         }
         out.effects.push(Effect::LinkClose(link));
     }
 
     /// Closes the link to a master that was left: the next one begins where the log ends.
-    fn leave_master(&mut self, result: Result<(), Left>, out: &mut Output) {
-        let Err(Left { link, why, cut }) = result else { return };
+    fn leave_master(&mut self, now: MonoNs, result: Result<(), Left>, out: &mut Output) {
+        let Err(Left { link, master, why, cut }) = result else { return };
         match why {
             SlaveError::Classic => tracing::info!("the master speaks the classic stream"),
-            _ => tracing::warn!("the master is left: {why}"),
+            _ if why.is_lasting() && !self.replica.master_said.is_due(now, MASTER, why.kind()) => {}
+            _ => tracing::warn!(?master, "the master is left: {why}"),
         }
-        out.effects.push(Effect::LinkClose(link));
+        out.effects.extend(link.map(Effect::LinkClose));
         // Who gives this shard another role decides what becomes of its log.
         if let Some(at) = cut.filter(|_| !self.is_ending()) {
             let life = Life { end_max: Some(at), ..self.life };
@@ -186,13 +213,14 @@ impl Broker {
         match &mut self.replica.role {
             Part::Master(master) => {
                 for (link, why) in master.tick(now.mono, self.log.appended()) {
-                    self.refuse_link(link, &why, out);
+                    self.refuse_link(now.mono, link, &why, out);
                 }
+                self.note_in_sync(now.mono);
             }
             Part::Slave(slave) => {
                 out.effects.extend(slave.poll_connect(now.mono, &self.log).map(Effect::LinkConnect));
                 let heard = slave.check_silence(now.mono);
-                self.leave_master(heard, out);
+                self.leave_master(now.mono, heard, out);
             }
         }
         self.write_epochs(now.mono, out);
@@ -218,16 +246,53 @@ impl Broker {
                 (slave.master_confirm(), stored)
             }
         };
-        self.leave_master(stored, out);
+        self.leave_master(now.mono, stored, out);
+        self.tell_followed(out);
         // Consumers have seen what was confirmed: it does not go back.
         let confirm = self.log.confirm();
         self.log.set_confirm_max(bound.map(|bound| bound.max(confirm)));
+        if matches!(self.replica.role, Part::Master(_)) {
+            self.replica.epochs.note_confirmed(now.mono, self.log.confirm());
+        }
         assert!(confirm <= self.log.confirm(), "the confirm offset went back from {confirm} to {}", self.log.confirm());
     }
 
     /// The newest reign that the log has heard of.
     pub(super) fn newest_epoch(&self) -> Option<Epoch> {
         self.replica.epochs.table().last().map(|entry| entry.epoch)
+    }
+
+    /// What this slave's master has not, if that keeps the slave from following.
+    #[must_use]
+    pub fn view_surplus(&self) -> Option<Surplus> {
+        match &self.replica.role {
+            Part::Master(_) => None,
+            Part::Slave(slave) => slave.surplus(),
+        }
+    }
+
+    /// An operator gives it up, from this offset on.
+    pub(super) fn give_up(&mut self, from: LogOffset) {
+        if let Part::Slave(slave) = &mut self.replica.role {
+            slave.give_up(from);
+        }
+    }
+
+    /// Tells the control plane from whom tables may be taken.
+    fn tell_followed(&mut self, out: &mut Output) {
+        let Part::Slave(slave) = &self.replica.role else { return };
+        let master = slave.followed();
+        if self.replica.told != Some(master) {
+            self.replica.told = Some(master);
+            out.effects.push(Effect::Control(ToControl::Follows { shard: self.settings.shard, master }));
+        }
+    }
+
+    /// By what slaves know this master.
+    pub(super) fn own_reign(&self) -> Option<MasterLog> {
+        let epochs = self.replica.epochs.table();
+        let is_master = matches!(self.replica.role, Part::Master(_));
+        epochs.last().filter(|_| is_master).map(|last| MasterLog::Named { log: epochs.log(), reign: last.id })
     }
 
     /// Whether this is a slave whose master is there: its stream runs.
@@ -258,9 +323,24 @@ impl Broker {
         }
     }
 
-    /// Whether fewer replicas are in sync than `minInSyncReplicas` demands.
+    /// Who has this log is remembered for the next start; while nothing is stored yet, the last start's are waited for.
+    fn note_in_sync(&mut self, now: MonoNs) {
+        let held_back = self.holds_back();
+        let Replica { role: Part::Master(master), epochs, .. } = &mut self.replica else { return };
+        if !held_back {
+            epochs.note_in_sync(now, master.in_sync_slaves());
+        }
+    }
+
+    /// Whether nothing is to be stored before slaves have said how far they are, or an operator has decided.
+    fn holds_back(&self) -> bool {
+        let begun = self.replica.epochs.table().last().map_or(LogOffset(0), |last| last.start);
+        matches!(&self.replica.role, Part::Master(master) if master.holds_back(begun, &self.log))
+    }
+
+    /// Whether fewer replicas are in sync than `minInSyncReplicas` demands, or it is not known yet who has more.
     pub(super) fn lacks_replicas(&self) -> bool {
-        matches!(&self.replica.role, Part::Master(master) if !master.is_enough_in_sync())
+        self.holds_back() || matches!(&self.replica.role, Part::Master(master) if !master.is_enough_in_sync())
     }
 
     /// A block was read: slaves that wait for it go on.
@@ -279,11 +359,25 @@ impl Broker {
             let ago_ms = i64::try_from(clock.mono.ms_since(at)).unwrap_or(i64::MAX);
             UnixMs(clock.unix.0.saturating_sub(ago_ms))
         };
-        let (slaves, master, in_sync_count) = match &self.replica.role {
-            Part::Master(master) => (master.slaves(appended).collect(), None, master.in_sync_count()),
-            Part::Slave(slave) => (Vec::new(), slave.status(unix), 0),
+        let log = self.replica.epochs.table().log();
+        let nobody = ReplicaStatus {
+            role,
+            log,
+            slaves: Vec::new(),
+            refused: Vec::new(),
+            master: None,
+            in_sync_count: 0,
+            confirm,
         };
-        ReplicaStatus { role, slaves, master, in_sync_count, confirm }
+        match &self.replica.role {
+            Part::Master(master) => ReplicaStatus {
+                slaves: master.slaves(appended).collect(),
+                refused: master.refused().collect(),
+                in_sync_count: master.in_sync_count(),
+                ..nobody
+            },
+            Part::Slave(slave) => ReplicaStatus { master: slave.status(unix), ..nobody },
+        }
     }
 
     /// The write of a generation of the epochs has ended.

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::NodeConfig;
-use crate::letter::{CONTROL_TICKET_MIN, OffsetCommit, SettingsRefused, StopReason, ToControl, ToShard};
+use crate::letter::{CONTROL_TICKET_MIN, MasterLog, OffsetCommit, SettingsRefused, StopReason, ToControl, ToShard};
 use crate::model::{BrokerId, MonoNs, Role, ShardId, TopicName};
 use crate::protocol::body::{DataVersion, TopicConfig};
 use crate::protocol::code::ResponseCode;
@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Live(ShardId, Role),
     /// A slave's master is there now, or elsewhere, or gone.
     Follow(ShardId, Option<MasterAddress>),
+    /// This slave begins or ceases to follow a master.
+    Follows(ShardId, Option<MasterLog>),
     /// A slave's commits go to its master.
     GiveBack(ShardId, Vec<OffsetCommit>),
     /// Settings are to be changed: then [`Announcer::settings_changed`], or the origin is told why not.
@@ -216,6 +218,7 @@ impl Announcer {
             }
             ToControl::Stopped { shard, why } => self.stopped(shard, why, &mut commands),
             ToControl::GiveBack { shard, commits } => commands.push(Command::GiveBack(shard, commits)),
+            ToControl::Follows { shard, master } => commands.push(Command::Follows(shard, master)),
             ToControl::ChangeSettings { shard: origin, ticket, text } => {
                 commands.push(Command::ChangeSettings { origin, ticket, text });
             }
@@ -525,6 +528,7 @@ mod tests {
             Command::Follow(shard, master) => {
                 format!("{shard} follows {}", master.as_ref().map_or("nobody", |master| &master.address))
             }
+            Command::Follows(shard, master) => format!("{shard} has found {master:?}"),
             Command::GiveBack(shard, commits) => format!("{shard} gives back {}", commits.len()),
             Command::Ready => "ready".to_owned(),
             Command::AllStopped => "all stopped".to_owned(),

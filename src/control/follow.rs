@@ -1,8 +1,9 @@
 //! A slave's link to its master's listen port, which rests while the shard is a master: takes topics, groups and offsets, and gives back commits
 //! that the master missed.
 //!
-//! One task a shard. It tells the shard where the master is, then asks the master for its tables: at once, and then again and
-//! again. A ringmq master says in a few bytes that nothing has changed, so it is asked often; Apache's tells its tables each time. What has
+//! One task a shard. It tells the shard where the master is. When the shard follows that one's log, the master is asked for its tables: at once,
+//! and then again and again; it must have the reign that the shard follows. A ringmq master says in a few bytes that nothing has changed, so it
+//! is asked often; Apache's tells its tables each time. What has
 //! not changed is not told again to the shard, offsets excepted: it must be able to find out that the master lacks commits that consumers
 //! made here while it was away. Source of the codes: RocketMQ `SlaveSynchronize`; Apache's slave asks every 10 s (4.9) or 60 s (5.x), which
 //! is how far its consumers jump back.
@@ -19,12 +20,12 @@ use tracing::{debug, info, warn};
 use super::announce::MasterAddress;
 use super::mailbox::ShardSender;
 use super::wire::{Wire, WireError};
-use crate::letter::{Metadata, OffsetCommit, ToShard};
+use crate::letter::{MasterLog, Metadata, OffsetCommit, ToShard};
 use crate::model::ShardId;
 use crate::protocol::body::{BodyError, ConsumerOffsets, DelayOffsets, GroupTable, TopicTable};
 use crate::protocol::code::RequestCode;
 use crate::protocol::reply::ExtValue;
-use crate::protocol::request::{GIVEN_BACK, TABLE_VERSION, UNLESS_VERSION};
+use crate::protocol::request::{GIVEN_BACK, MASTER_REIGN, TABLE_VERSION, UNLESS_VERSION};
 
 /// From one look at the tables of a ringmq master to the next.
 const SYNC_PERIOD: Duration = Duration::from_millis(500);
@@ -46,6 +47,8 @@ pub(super) struct Follower {
     pub(super) ha_master: Option<String>,
     /// Whom to follow, if anybody.
     pub(super) master: watch::Receiver<Followed>,
+    /// Where the tables of the master that is followed were found last.
+    pub(super) proven: Option<SocketAddr>,
     /// What the shard wants to give back.
     pub(super) commits: mpsc::Receiver<Vec<OffsetCommit>>,
 }
@@ -57,6 +60,8 @@ pub(super) struct Followed {
     pub(super) is_slave: bool,
     /// What name servers say.
     pub(super) master: Option<MasterAddress>,
+    /// Whose log the shard follows: only that master's tables are the shard's, whoever is registered.
+    pub(super) log: Option<MasterLog>,
 }
 
 /// Where the master is, as the shard was told.
@@ -80,6 +85,8 @@ impl Follower {
     pub(super) async fn run(mut self) {
         let mut told = MasterPlace::default();
         let mut warned = false;
+        // Whether the master that was the right one last is asked, since who is registered now is not.
+        let mut goes_back = false;
         loop {
             let found = self.look_up().await;
             if told != found {
@@ -90,15 +97,17 @@ impl Follower {
                     return;
                 }
             }
-            let ended = match found.address {
-                Some(address) => self.session(address, &mut warned).await,
+            let address = if goes_back { self.proven } else { found.address };
+            let log = self.master.borrow().log;
+            let ended = match address.zip(log) {
+                Some((address, log)) => self.session(address, log, &mut warned).await,
                 None => match self.master.changed().await {
                     Ok(()) => SessionEnd::Changed,
                     Err(_) => SessionEnd::Stopped,
                 },
             };
             match ended {
-                SessionEnd::Changed => {}
+                SessionEnd::Changed => goes_back = false,
                 SessionEnd::Stopped => return,
                 SessionEnd::Failed(error) => {
                     if warned {
@@ -107,6 +116,7 @@ impl Follower {
                         warn!(shard = %self.shard, address = %or_none(found.address), %error, "the master's tables cannot be had; trying again");
                         warned = true;
                     }
+                    goes_back = !goes_back && self.proven.is_some() && self.proven != found.address;
                     sleep(RETRY).await;
                 }
             }
@@ -114,7 +124,7 @@ impl Follower {
     }
 
     async fn look_up(&mut self) -> MasterPlace {
-        let Followed { is_slave, master: said } = self.master.borrow_and_update().clone();
+        let Followed { is_slave, master: said, .. } = self.master.borrow_and_update().clone();
         if !is_slave {
             return MasterPlace::default();
         }
@@ -131,7 +141,7 @@ impl Follower {
     }
 
     /// One connection to the master, until it fails or the master is another.
-    async fn session(&mut self, address: SocketAddr, warned: &mut bool) -> SessionEnd {
+    async fn session(&mut self, address: SocketAddr, log: MasterLog, warned: &mut bool) -> SessionEnd {
         let name = address.to_string();
         let connected = tokio::select! {
             connected = Wire::connect(&name) => connected,
@@ -141,7 +151,7 @@ impl Follower {
             Ok(wire) => wire,
             Err(error) => return SessionEnd::Failed(error),
         };
-        let mut seen = Seen::default();
+        let mut seen = Seen { reign: log.text(), ..Seen::default() };
         loop {
             match seen.look(&mut wire).await {
                 Ok(Some(metadata)) => {
@@ -153,11 +163,12 @@ impl Follower {
                 Err(error) => return SessionEnd::Failed(error),
             }
             *warned = false;
+            self.proven = Some(address);
             let mut period = std::pin::pin!(sleep(seen.period()));
             loop {
                 tokio::select! {
                     () = &mut period => break,
-                    changed = self.master.changed() => {
+                            changed = self.master.changed() => {
                         return if changed.is_ok() { SessionEnd::Changed } else { SessionEnd::Stopped };
                     }
                     Some(commits) = self.commits.recv() => {
@@ -201,6 +212,8 @@ impl Follower {
 /// The answers of the last look, so that what has not changed costs the shard nothing.
 #[derive(Default)]
 struct Seen {
+    /// Whose they must be, where that can be told.
+    reign: Option<String>,
     topics: Last,
     offsets: Last,
     delay_offsets: Last,
@@ -214,6 +227,8 @@ struct Last {
     body: Bytes,
     /// As a ringmq master calls it; empty with others.
     version: String,
+    /// The reign of who told it, if he is a master of ringmq.
+    reign: String,
 }
 
 impl Seen {
@@ -227,8 +242,16 @@ impl Seen {
             self.offsets = Last::default();
         }
         self.looks = self.looks.wrapping_add(1);
+        let topics = self.topics.table(wire, RequestCode::GetAllTopicConfig, TopicTable::decode).await?;
+        // All tables come over one connection: who answers the first answers the others.
+        if let Some(reign) = &self.reign
+            && self.topics.reign != *reign
+        {
+            let remark = format!("its reign is {:?}, and the master that is followed has {reign}", self.topics.reign);
+            return Err(WireError::Refused { code: 0, remark });
+        }
         let metadata = Metadata {
-            topics: self.topics.table(wire, RequestCode::GetAllTopicConfig, TopicTable::decode).await?,
+            topics,
             offsets: self.offsets.table(wire, RequestCode::GetAllConsumerOffset, ConsumerOffsets::decode).await?,
             delay_offsets: self.delay_offsets.table(wire, RequestCode::GetAllDelayOffset, DelayOffsets::decode).await?,
             groups: self.groups.table(wire, RequestCode::GetAllSubscriptiongroupConfig, GroupTable::decode).await?,
@@ -254,6 +277,7 @@ impl Last {
             Err(error) => return Err(error),
         };
         self.version = answer.field(TABLE_VERSION).unwrap_or_default().to_owned();
+        self.reign = answer.field(MASTER_REIGN).unwrap_or_default().to_owned();
         if answer.body.is_empty() || answer.body == self.body {
             return Ok(None);
         }

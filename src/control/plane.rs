@@ -301,7 +301,7 @@ impl Node {
         let (said, master) = watch::channel(Followed::default());
         let (give, commits) = mpsc::channel(1);
         let ha_master = identity.ha_master.clone();
-        let follower = Follower { shard: identity.shard, mailbox, ha_master, master, commits };
+        let follower = Follower { shard: identity.shard, mailbox, ha_master, master, proven: None, commits };
         tokio::task::spawn_local(follower.run());
         self.follows.push(Follows { said, commits: give });
     }
@@ -385,6 +385,7 @@ impl Node {
                 Command::Unregister(shard) => self.want(shard, Wanted::Goodbye),
                 Command::Live(shard, role) => self.say(shard, |said| said.is_slave = role == Role::Slave),
                 Command::Follow(shard, master) => self.say(shard, |said| said.master = master),
+                Command::Follows(shard, log) => self.say(shard, |said| said.log = log),
                 Command::GiveBack(shard, commits) => {
                     // While some are on their way the shard's next look at the master's offsets finds what is left.
                     if let Some(follows) = self.follows.get(usize::from(shard.0)) {

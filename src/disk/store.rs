@@ -9,7 +9,7 @@
 //!   shard-1/    ...
 //! ```
 //!
-//! The manifest is text, one `key=value` a line: `format` (1), `id` (32 hex digits, random), `shards`, `created_ms`. The number of
+//! The manifest is text, one `key=value` a line: `format` ([`FORMAT`]), `id` (32 hex digits, random), `shards`, `created_ms`. The number of
 //! shards belongs to the store: each shard is a broker with its own log, so it cannot change under the data.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -24,8 +24,13 @@ use super::shelter::Unfit;
 use crate::limits::DISK_BLOCK_BYTES;
 use crate::model::{ShardId, UnixMs};
 
-/// Version of the folder's format that this program reads and writes.
-pub(crate) const FORMAT: u32 = 1;
+/// Version of the folder's format that this program writes. It reads all older ones as well, and makes them this one when it opens them:
+///
+/// | format | what it brought |
+/// |---|---|
+/// | 1 | |
+/// | 2 | identities in `shard-N/config/epochs` |
+pub const FORMAT: u32 = 2;
 
 /// What names a store apart from its path: 128 random bits, made at its creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +65,7 @@ pub enum StoreError {
     },
     /// Written by a program of another format.
     #[error(
-        "the store {path} has format {found} but this ringmq reads format {FORMAT}; use the ringmq that wrote it or choose another storePathRootDir"
+        "the store {path} has format {found} but this ringmq reads formats up to {FORMAT}; use the ringmq that wrote it or choose another storePathRootDir"
     )]
     OtherFormat {
         /// The store's folder.
@@ -173,9 +178,14 @@ impl Store {
             create(&root, shards.unwrap_or(shards_default), now).map_err(at(&manifest))?;
         }
         let text = read_text(&manifest).map_err(at(&manifest))?;
-        let (id, found) = parse_manifest(&root, &text)?;
+        let Manifest { format, id, shards: found } = parse_manifest(&root, &text)?;
         if let Some(wanted) = shards.filter(|wanted| *wanted != found) {
             return Err(StoreError::OtherShards { path: root, found, wanted });
+        }
+        if format < FORMAT {
+            // In place: the tail is known by the manifest's inode.
+            let text = text.replacen(&format!("format={format}"), &format!("format={FORMAT}"), 1);
+            overwrite_file(&manifest, text.as_bytes()).map_err(at(&manifest))?;
         }
         let identity = FileIdentity::of(&manifest).map_err(at(&manifest))?;
         check_place(&root, identity, id)?;
@@ -390,7 +400,13 @@ fn create(root: &Path, shards: u16, now: UnixMs) -> io::Result<()> {
     replace_file(&root.join(MANIFEST), text.as_bytes())
 }
 
-fn parse_manifest(root: &Path, text: &str) -> Result<(StoreId, u16), StoreError> {
+struct Manifest {
+    format: u32,
+    id: StoreId,
+    shards: u16,
+}
+
+fn parse_manifest(root: &Path, text: &str) -> Result<Manifest, StoreError> {
     let bad = |key| StoreError::BadManifest { path: root.join(MANIFEST), key };
     let value = |key: &'static str| {
         text.lines()
@@ -400,12 +416,12 @@ fn parse_manifest(root: &Path, text: &str) -> Result<(StoreId, u16), StoreError>
             .ok_or_else(|| bad(key))
     };
     let format: u32 = value("format")?.parse().map_err(|_| bad("format"))?;
-    if format != FORMAT {
+    if !(1..=FORMAT).contains(&format) {
         return Err(StoreError::OtherFormat { path: root.to_owned(), found: format });
     }
     let id = parse_hex(value("id")?).ok_or_else(|| bad("id"))?;
     let shards: u16 = value("shards")?.parse().ok().filter(|n| *n > 0).ok_or_else(|| bad("shards"))?;
-    Ok((StoreId(id), shards))
+    Ok(Manifest { format, id: StoreId(id), shards })
 }
 
 /// 32 hex digits, dashes ignored (the kernel writes its boot id with dashes).
@@ -427,6 +443,20 @@ mod tests {
 
     fn open(root: &Path, shards: Option<u16>) -> Result<Store, StoreError> {
         Store::open(root, shards, 2, UnixMs(1))
+    }
+
+    #[test]
+    fn an_older_store_is_made_a_newer_one_and_stays_the_same_file() {
+        let root = tempfile::TempDir::new().expect("a temporary folder");
+        let first = open(root.path(), None).expect("it is new");
+        let (id, identity) = (first.id(), first.manifest_identity());
+        drop(first);
+        let path = root.path().join(MANIFEST);
+        let text = read_text(&path).expect("it is there");
+        overwrite_file(&path, text.replace("format=2", "format=1").as_bytes()).expect("it is writable");
+        let again = open(root.path(), None).expect("it is older");
+        assert_eq!((again.id(), again.manifest_identity()), (id, identity));
+        assert_eq!(read_text(&path).expect("it is there"), text);
     }
 
     #[test]
@@ -463,7 +493,11 @@ mod tests {
             replace_file(&path.join(MANIFEST), text.as_bytes()).expect("a writable folder");
         };
         check(&|_| {}, Some(3), "set shards=2 or choose another");
-        check(&|path| rewrite(path, "format=1", "format=9"), None, "has format 9 but this ringmq reads format 1");
+        check(
+            &|path| rewrite(path, "format=2", "format=9"),
+            None,
+            "has format 9 but this ringmq reads formats up to 2",
+        );
         check(&|path| rewrite(path, "id=", "id=zz"), None, "no valid `id`");
         check(&|path| rewrite(path, "shards=2", "shards=0"), None, "no valid `shards`");
         check(&|path| fs::remove_file(path.join(MANIFEST)).expect("a manifest"), None, "no manifest `store`");

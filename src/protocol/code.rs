@@ -325,6 +325,7 @@ request_codes! {
     PollingInfo = 200055, "POLLING_INFO", T2, Broker(Answers), NotYet, Cheap, [Topic: Get, Group: Get], "";
     PopRollback = 200056, "POP_ROLLBACK", T3, Broker(Refuses), NotYet, Scan, [Cluster: Update], "";
     BatchAckMessage = 200151, "BATCH_ACK_MESSAGE", T1, Broker(Busy), NotYet, Cheap, [Topic: Sub, Group: Sub], "";
+    DecideReplica = 720001, "RINGMQ_DECIDE_REPLICA", T3, Broker(Answers), Works, Cheap, [Cluster: Update], "of `ringmq-admin replica`; Apache has none";
 }
 
 impl RequestCode {
@@ -513,6 +514,9 @@ mod tests {
              it is busy (2), refuses (1; RocketMQ 5.1 and later accept there what the next table of the master undoes), or is not\n\
              available (11). `needs` are the rights that access control will ask for,\n\
              `cost` what quotas will count.\n\n\
+             Replicas speak Apache's two streams as they are. Which log a broker has is told among ringmq nodes only: a shard whose\n\
+             log was begun by a ringmq master does not follow an Apache master, which cannot say whose bytes it has; a shard with an\n\
+             empty store, or with a log that it has from one, does. To an Apache slave nothing has changed.\n\n\
              | code | name | tier | asked of | slave | status | cost | needs | note |\n\
              |---|---|---|---|---|---|---|---|---|\n",
         );

@@ -50,6 +50,14 @@ impl<'a> Cursor<'a> {
         self.array().map(i32::from_be_bytes)
     }
 
+    pub(crate) fn u64(&mut self) -> Result<u64, Ended> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    pub(crate) fn u128(&mut self) -> Result<u128, Ended> {
+        self.array().map(u128::from_be_bytes)
+    }
+
     /// A length of `i32` and as many bytes. A negative length is treated as an input that ended.
     pub(crate) fn sized(&mut self) -> Result<&'a [u8], Ended> {
         let length = usize::try_from(self.i32()?).map_err(|_| Ended)?;

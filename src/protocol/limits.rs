@@ -559,6 +559,18 @@ pub const HA_RETRY_MS_MAX: u64 = 1_000;
 /// each time.
 pub const HA_HOPELESS_RETRY_MS: u64 = 5_000;
 
+/// How long a connection stays that a slave has given up, for its master to hear why.
+pub const HA_FAREWELL_MS: u64 = 1_000;
+
+/// How long a master that starts waits for those to say how far they are who were in sync: long enough for a slave that tries once a second.
+pub const HA_ASK_MS: u64 = 3 * HA_RETRY_MS_MAX;
+
+/// How far the file of the epochs may be behind with what is confirmed.
+pub const CONFIRMED_WRITE_MS: u64 = 1_000;
+
+/// How often a lasting trouble between replicas is said in the log.
+pub const HA_REMIND_MS: u64 = 60_000;
+
 /// How long a slave waits for a connection to come about.
 pub const HA_CONNECT_MS: u64 = 5_000;
 

@@ -67,9 +67,46 @@ number! {
     Epoch(u32)
 }
 
-impl BrokerId {
-    /// That of a master.
-    pub const MASTER: BrokerId = BrokerId(0);
+macro_rules! identity {
+    ($(#[$doc:meta])* $name:ident($inner:ty), $digits:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub $inner);
+
+        impl $name {
+            /// Whether it is one. Older stores and Apache's brokers have none, which is written as 0.
+            #[must_use]
+            pub fn is_known(self) -> bool {
+                self.0 != 0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self.0 {
+                    0 => f.write_str("unknown"),
+                    id => write!(f, concat!("{:0", $digits, "x}"), id),
+                }
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = std::num::ParseIntError;
+
+            fn from_str(text: &str) -> Result<$name, Self::Err> {
+                if text == "unknown" { Ok($name(0)) } else { <$inner>::from_str_radix(text, 16).map($name) }
+            }
+        }
+    };
+}
+
+identity! {
+    /// Which log this is: 128 random bits, made by its first master, the same on every replica. Two logs are one only if both have it.
+    LogId(u128), "32"
+}
+identity! {
+    /// Which reign this is: 64 random bits, made when a master begins it. An epoch's number may come twice in two logs, this does not.
+    ReignId(u64), "16"
 }
 
 impl LogOffset {

@@ -1,27 +1,56 @@
 //! The reigns of masters in one log: which of them appended which bytes, and where two logs part.
 //!
-//! State of the shard, kept in a file of its own: a line an epoch, oldest first, written before the first byte of the epoch is stored.
-//! A log that is older than its file, or was copied from a Java master, has epoch 0 at its front.
+//! State of the shard, kept in a file of its own: a line with the log's identity, then a line an epoch, oldest first, written before the first
+//! byte of the epoch is stored. A log that is older than its file, or was copied from a Java master, has epoch 0 at its front.
+//!
+//! ```text
+//! log 0f61c2a35b7e4d8891b2c3d4e5f60718
+//! confirmed 95104
+//! in-sync 1,2
+//! 1 0 9c4e11d2a0b35f77
+//! 2 81920 51f0c7e2d4a69b08
+//! ```
+//!
+//! `confirmed` is behind what is known by a second at most: nothing before it is cut unless an operator gives it up. What has no identity, since an older ringmq or a Java master made it, is `unknown` there; a file without the first line and the last column
+//! is an older one. Epochs are one only if number, start and identity are the same, so that two logs that begin alike are not taken for one.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use thiserror::Error;
 
 use crate::limits::EPOCHS_MAX;
-use crate::model::{Epoch, LogOffset};
+use crate::model::{BrokerId, Epoch, LogId, LogOffset, ReignId};
 
-/// One reign: bytes from `start` on, until the next one's start, were appended under `epoch`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EpochEntry {
-    /// Its number.
-    pub epoch: Epoch,
-    /// Its first byte.
-    pub start: LogOffset,
+pub use crate::protocol::ha::EpochEntry;
+use crate::protocol::ha::Statement;
+
+/// Random names for what a master may make when it begins to reign.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FreshIds {
+    /// Of the log, if that has no name yet.
+    pub log: LogId,
+    /// Of the reign.
+    pub reign: ReignId,
+}
+
+impl FreshIds {
+    /// From random bytes; only the first half of those of the reign is used.
+    #[must_use]
+    pub fn of(log: [u8; 16], reign: [u8; 16]) -> FreshIds {
+        let [a, b, c, d, e, f, g, h, ..] = reign;
+        FreshIds { log: LogId(u128::from_be_bytes(log)), reign: ReignId(u64::from_be_bytes([a, b, c, d, e, f, g, h])) }
+    }
 }
 
 /// All reigns of one log. Epochs and starts rise together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EpochTable {
+    log: LogId,
+    /// Up to where all replicas in sync held the log, at least; `None` if that was never noted.
+    confirmed: Option<LogOffset>,
+    /// The slaves that were in sync with the master of the newest reign when that was noted last.
+    in_sync: BTreeSet<BrokerId>,
     entries: Vec<EpochEntry>,
 }
 
@@ -47,7 +76,7 @@ pub enum EpochError {
         count: usize,
     },
     /// A line of the file cannot be read.
-    #[error("line {line} is not an epoch and its start")]
+    #[error("line {line} is not an epoch, its start and its identity")]
     BadLine {
         /// Counted from 1.
         line: usize,
@@ -59,8 +88,8 @@ impl EpochTable {
     ///
     /// # Errors
     /// [`EpochError`] if they do not rise or are too many.
-    pub fn new(entries: Vec<EpochEntry>) -> Result<EpochTable, EpochError> {
-        let mut table = EpochTable::default();
+    pub fn new(log: LogId, entries: Vec<EpochEntry>) -> Result<EpochTable, EpochError> {
+        let mut table = EpochTable::of_log(log);
         if entries.len() > EPOCHS_MAX {
             return Err(EpochError::TooMany { count: entries.len() });
         }
@@ -72,8 +101,54 @@ impl EpochTable {
 
     /// The table of a log that has bytes and no table: epoch 0, as that of a Java master.
     #[must_use]
-    pub(crate) fn unnumbered() -> EpochTable {
-        EpochTable { entries: vec![EpochEntry { epoch: Epoch(0), start: LogOffset(0) }] }
+    pub fn unnumbered() -> EpochTable {
+        let first = EpochEntry { epoch: Epoch(0), start: LogOffset(0), id: ReignId::default() };
+        EpochTable { entries: vec![first], ..EpochTable::default() }
+    }
+
+    /// The table of a log that has no bytes yet.
+    #[must_use]
+    pub fn of_log(log: LogId) -> EpochTable {
+        EpochTable { log, ..EpochTable::default() }
+    }
+
+    /// Which log this is.
+    #[must_use]
+    pub fn log(&self) -> LogId {
+        self.log
+    }
+
+    /// Up to where a log that ends at `end` was confirmed, as far as is known: all of it, if nothing is.
+    #[must_use]
+    pub fn confirmed(&self, end: LogOffset) -> LogOffset {
+        self.confirmed.unwrap_or(end)
+    }
+
+    /// All before `offset` is confirmed. Returns whether that is news.
+    pub fn note_confirmed(&mut self, offset: LogOffset) -> bool {
+        let is_news = self.confirmed < Some(offset);
+        self.confirmed = self.confirmed.max(Some(offset));
+        is_news
+    }
+
+    /// Who was in sync with the master when it was noted last: they have what was acknowledged, or know who lacks it.
+    #[must_use]
+    pub fn in_sync(&self) -> &BTreeSet<BrokerId> {
+        &self.in_sync
+    }
+
+    /// These slaves are in sync. Returns whether they were not, or others.
+    pub fn note_in_sync(&mut self, slaves: BTreeSet<BrokerId>) -> bool {
+        let is_news = self.in_sync != slaves;
+        self.in_sync = slaves;
+        is_news
+    }
+
+    /// The log is this one. One that has a name keeps it.
+    pub fn name(&mut self, log: LogId) {
+        if !self.log.is_known() {
+            self.log = log;
+        }
     }
 
     /// All entries, oldest first.
@@ -99,10 +174,11 @@ impl EpochTable {
     ///
     /// # Panics
     /// If `epoch` is not beyond all that are known: whoever gives it looks at them first.
-    pub fn begin(&mut self, epoch: Epoch, end: LogOffset) -> EpochEntry {
+    pub fn begin(&mut self, epoch: Epoch, end: LogOffset, fresh: &FreshIds) -> EpochEntry {
+        self.name(fresh.log);
         let next = self.next_epoch();
         assert!(epoch >= next, "epoch {epoch} was given to a log whose next one is {next}");
-        let entry = EpochEntry { epoch, start: end };
+        let entry = EpochEntry { epoch, start: end, id: fresh.reign };
         self.truncate(end);
         self.push_unchecked(entry);
         entry
@@ -136,6 +212,7 @@ impl EpochTable {
     /// Forgets what begins at or beyond the log's new end.
     pub fn truncate(&mut self, end: LogOffset) {
         self.entries.retain(|entry| entry.start < end);
+        self.confirmed = self.confirmed.map(|confirmed| confirmed.min(end));
     }
 
     /// The epoch of the byte at `offset`, and where it ends if a later one begins. `None` below the first entry.
@@ -147,14 +224,12 @@ impl EpochTable {
     }
 
     /// Up to where this log, which ends at `end`, is the same as the other: the end of their newest common epoch, in whichever it ends
-    /// first. `None` if they share no epoch: then nothing is known to be the same.
+    /// first. `None` if they share no epoch, or have different names: then nothing is known to be the same.
     #[must_use]
-    pub(crate) fn consistent_point(
-        &self,
-        end: LogOffset,
-        other: &EpochTable,
-        other_end: LogOffset,
-    ) -> Option<LogOffset> {
+    pub fn consistent_point(&self, end: LogOffset, other: &EpochTable, other_end: LogOffset) -> Option<LogOffset> {
+        if self.log.is_known() && other.log.is_known() && self.log != other.log {
+            return None;
+        }
         let common = self.entries.iter().rposition(|entry| other.entries.contains(entry))?;
         let entry = self.entries.get(common)?;
         let place = other.entries.iter().position(|known| known == entry)?;
@@ -164,12 +239,30 @@ impl EpochTable {
         Some(end_in(&self.entries, common, end).min(end_in(&other.entries, place, other_end)))
     }
 
+    /// Whether a slave's log is the front of this one, which ends at `end`: empty, or with a last reign that is this log's and goes as far here.
+    #[must_use]
+    pub fn is_front_of(&self, end: LogOffset, slave: &Statement) -> bool {
+        if slave.is_empty() {
+            return true;
+        }
+        let is_other = self.log.is_known() && slave.log.is_known() && self.log != slave.log;
+        let known = self.entries.iter().position(|entry| *entry == slave.last).filter(|_| !is_other);
+        known.is_some_and(|place| slave.end <= self.entries.get(place + 1).map_or(end, |next| next.start.min(end)))
+    }
+
     /// The file's text.
     #[must_use]
     pub fn encode(&self) -> String {
-        let mut text = String::new();
-        for entry in &self.entries {
-            let _ = writeln!(text, "{} {}", entry.epoch, entry.start);
+        let mut text = format!("log {}\n", self.log);
+        if let Some(confirmed) = self.confirmed {
+            let _ = writeln!(text, "confirmed {confirmed}");
+        }
+        if !self.in_sync.is_empty() {
+            let ids: Vec<String> = self.in_sync.iter().map(ToString::to_string).collect();
+            let _ = writeln!(text, "in-sync {}", ids.join(","));
+        }
+        for EpochEntry { epoch, start, id } in &self.entries {
+            let _ = writeln!(text, "{epoch} {start} {id}");
         }
         text
     }
@@ -179,18 +272,35 @@ impl EpochTable {
     /// # Errors
     /// [`EpochError`].
     pub fn decode(text: &str) -> Result<EpochTable, EpochError> {
+        let mut table = EpochTable::default();
         let mut entries = Vec::new();
         for (index, line) in text.lines().enumerate() {
             let bad = EpochError::BadLine { line: index + 1 };
-            let (epoch, start) = line.split_once(' ').ok_or(bad)?;
-            let (epoch, start) = (epoch.parse().map_err(|_| bad)?, start.parse().map_err(|_| bad)?);
-            if epoch > i32::MAX.unsigned_abs() || start > i64::MAX.unsigned_abs() {
-                return Err(bad);
+            let words: Vec<&str> = line.split(' ').collect();
+            match words[..] {
+                ["log", log] if index == 0 => table.log = log.parse().map_err(|_| bad)?,
+                ["confirmed", offset] if index == 1 => {
+                    table.confirmed = Some(LogOffset(offset.parse().map_err(|_| bad)?));
+                }
+                ["in-sync", ids] if entries.is_empty() => {
+                    let ids = ids.split(',').map(|id| id.parse().map(BrokerId));
+                    table.in_sync = ids.collect::<Result<_, _>>().map_err(|_| bad)?;
+                }
+                [epoch, start] => entries.push(entry(epoch, start, "unknown").ok_or(bad)?),
+                [epoch, start, id] => entries.push(entry(epoch, start, id).ok_or(bad)?),
+                _ => return Err(bad),
             }
-            entries.push(EpochEntry { epoch: Epoch(epoch), start: LogOffset(start) });
         }
-        EpochTable::new(entries)
+        let EpochTable { log, confirmed, in_sync, .. } = table;
+        EpochTable::new(log, entries).map(|table| EpochTable { confirmed, in_sync, ..table })
     }
+}
+
+fn entry(epoch: &str, start: &str, id: &str) -> Option<EpochEntry> {
+    let (epoch, start): (u32, u64) = (epoch.parse().ok()?, start.parse().ok()?);
+    let is_on_the_wire = epoch <= i32::MAX.unsigned_abs() && start <= i64::MAX.unsigned_abs();
+    let id = id.parse().ok()?;
+    is_on_the_wire.then_some(EpochEntry { epoch: Epoch(epoch), start: LogOffset(start), id })
 }
 
 #[cfg(test)]
@@ -199,14 +309,22 @@ mod tests {
     use proptest::prelude::*;
 
     fn table(entries: &[(u32, u64)]) -> EpochTable {
-        let entries = entries.iter().map(|&(epoch, start)| EpochEntry { epoch: Epoch(epoch), start: LogOffset(start) });
-        EpochTable::new(entries.collect()).expect("it rises")
+        let entry = |&(epoch, start)| EpochEntry { epoch: Epoch(epoch), start: LogOffset(start), id: ReignId(0) };
+        EpochTable::new(LogId(0), entries.iter().map(entry).collect()).expect("it rises")
+    }
+
+    /// Nothing has a name, as of an older ringmq.
+    const NAMELESS: FreshIds = FreshIds { log: LogId(0), reign: ReignId(0) };
+
+    fn named(log: u128, entries: &[(u32, u64, u64)]) -> EpochTable {
+        let entry = |&(epoch, start, id)| EpochEntry { epoch: Epoch(epoch), start: LogOffset(start), id: ReignId(id) };
+        EpochTable::new(LogId(log), entries.iter().map(entry).collect()).expect("it rises")
     }
 
     #[test]
     fn each_master_begins_an_epoch_where_the_log_ends() {
         let mut epochs = EpochTable::default();
-        let begin = |epochs: &mut EpochTable, end| epochs.begin(epochs.next_epoch(), LogOffset(end));
+        let begin = |epochs: &mut EpochTable, end| epochs.begin(epochs.next_epoch(), LogOffset(end), &NAMELESS);
         assert_eq!(begin(&mut epochs, 0).epoch, Epoch(1));
         assert_eq!(epochs, table(&[(1, 0)]));
         begin(&mut epochs, 500);
@@ -218,7 +336,7 @@ mod tests {
         begin(&mut epochs, 300);
         assert_eq!(epochs, table(&[(1, 0), (4, 300)]));
         // Whoever gives the shards their roles numbers reigns that this log has not seen.
-        assert_eq!(epochs.begin(Epoch(9), LogOffset(400)).epoch, Epoch(9));
+        assert_eq!(epochs.begin(Epoch(9), LogOffset(400), &NAMELESS).epoch, Epoch(9));
         assert_eq!(epochs, table(&[(1, 0), (4, 300), (9, 400)]));
     }
 
@@ -244,6 +362,51 @@ mod tests {
     }
 
     #[test]
+    fn logs_that_only_look_alike_have_nothing_in_common() {
+        let point = |own: &EpochTable, other: &EpochTable| own.consistent_point(LogOffset(300), other, LogOffset(900));
+        let log = named(7, &[(1, 0, 11), (2, 250, 12)]);
+        assert_eq!(point(&log, &named(7, &[(1, 0, 11), (2, 250, 12), (3, 280, 13)])), Some(LogOffset(280)));
+        assert_eq!(point(&log, &named(7, &[(1, 0, 11), (2, 250, 99)])), Some(LogOffset(250)), "another second reign");
+        assert_eq!(point(&log, &named(8, &[(1, 0, 11), (2, 250, 12)])), None, "another log");
+        assert_eq!(point(&log, &named(7, &[(1, 0, 98), (2, 250, 99)])), None, "no common reign");
+        // An older store has no names; what its master appends from now on has.
+        let older = table(&[(1, 0), (2, 250)]);
+        assert_eq!(point(&older, &named(7, &[(1, 0, 0), (2, 250, 0), (3, 300, 13)])), Some(LogOffset(300)));
+        assert_eq!(point(&older, &named(7, &[(1, 0, 13)])), None, "a wiped master's");
+    }
+
+    #[test]
+    fn a_log_gets_its_name_from_its_first_master_and_keeps_it() {
+        let fresh = |log, reign| FreshIds { log: LogId(log), reign: ReignId(reign) };
+        let mut epochs = EpochTable::default();
+        epochs.begin(epochs.next_epoch(), LogOffset(0), &fresh(5, 50));
+        epochs.begin(epochs.next_epoch(), LogOffset(10), &fresh(6, 60));
+        assert_eq!(epochs, named(5, &[(1, 0, 50), (2, 10, 60)]));
+        let text = "log 00000000000000000000000000000005\n1 0 0000000000000032\n2 10 000000000000003c\n";
+        assert_eq!(epochs.encode(), text);
+        assert_eq!(EpochTable::decode(text), Ok(epochs));
+        let mut older = EpochTable::decode("1 0\n2 10\n").expect("as it was written before");
+        assert_eq!(EpochTable::decode(&older.encode()).as_ref(), Ok(&older));
+        older.begin(older.next_epoch(), LogOffset(20), &fresh(7, 70));
+        assert_eq!(older, named(7, &[(1, 0, 0), (2, 10, 0), (3, 20, 70)]));
+    }
+
+    #[test]
+    fn what_is_confirmed_stays_so_until_it_is_cut() {
+        let mut epochs = named(7, &[(1, 0, 11)]);
+        assert_eq!(epochs.confirmed(LogOffset(300)), LogOffset(300), "nothing is known");
+        assert!(
+            epochs.note_in_sync([BrokerId(2), BrokerId(5)].into())
+                && !epochs.note_in_sync([BrokerId(2), BrokerId(5)].into())
+        );
+        assert!(epochs.note_confirmed(LogOffset(100)) && !epochs.note_confirmed(LogOffset(90)));
+        assert_eq!(epochs.confirmed(LogOffset(300)), LogOffset(100));
+        assert_eq!(EpochTable::decode(&epochs.encode()).as_ref(), Ok(&epochs));
+        epochs.truncate(LogOffset(60));
+        assert_eq!(epochs.confirmed(LogOffset(300)), LogOffset(60));
+    }
+
+    #[test]
     fn an_offset_has_an_epoch() {
         let epochs = table(&[(1, 100), (4, 200)]);
         let at = |offset| epochs.at(LogOffset(offset)).map(|(entry, end)| (entry.epoch.0, end.map(|end| end.0)));
@@ -259,7 +422,12 @@ mod tests {
         check("1 0\n1 5\n", order(1, 5, 1, 0));
         check("1 5\n2 5\n", order(2, 5, 1, 5));
         check("1 0\n\n", EpochError::BadLine { line: 2 });
-        check("1 0 7\n", EpochError::BadLine { line: 1 });
+        check("1 0 7 8\n", EpochError::BadLine { line: 1 });
+        check("1 0 x\n", EpochError::BadLine { line: 1 });
+        check("log 1\nconfirmed x\n", EpochError::BadLine { line: 2 });
+        check("confirmed 7\n", EpochError::BadLine { line: 1 });
+        check("log 1g\n", EpochError::BadLine { line: 1 });
+        check("1 0 7\nlog 1\n", EpochError::BadLine { line: 2 });
         check("-1 0\n", EpochError::BadLine { line: 1 });
         check("1 9223372036854775808\n", EpochError::BadLine { line: 1 });
         assert_eq!(EpochTable::decode(""), Ok(EpochTable::default()));
@@ -285,7 +453,7 @@ mod tests {
             // Masters take turns over one log, then over two copies of it; numbers are never given twice.
             let (mut table, mut end) = (EpochTable::default(), 0);
             for bytes in shared {
-                table.begin(table.next_epoch(), LogOffset(end));
+                table.begin(table.next_epoch(), LogOffset(end), &NAMELESS);
                 end += bytes;
             }
             let mut number = table.last().map_or(0, |last| last.epoch.0);
@@ -293,7 +461,7 @@ mod tests {
                 let (mut table, mut end) = (table.clone(), end);
                 for bytes in reigns {
                     number += 1;
-                    table.push(EpochEntry { epoch: Epoch(number), start: LogOffset(end) }).expect("it rises");
+                    table.push(EpochEntry { epoch: Epoch(number), start: LogOffset(end), id: ReignId(0) }).expect("it rises");
                     end += bytes;
                 }
                 (table, end)

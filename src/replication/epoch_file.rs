@@ -4,9 +4,11 @@
 //! [`EpochFile::adopt`] changes the table, [`EpochFile::poll_write`] says what is to be written, [`EpochFile::handle_written`] how it went.
 //! At most one write is under way.
 
+use std::collections::BTreeSet;
+
 use super::epoch::{EpochEntry, EpochError, EpochTable};
-use crate::limits::NO_SPACE_RETRY_MS;
-use crate::model::{LogOffset, MonoNs};
+use crate::limits::{CONFIRMED_WRITE_MS, NO_SPACE_RETRY_MS};
+use crate::model::{BrokerId, LogId, LogOffset, MonoNs};
 
 /// A table and its file. State of the shard.
 #[derive(Debug)]
@@ -16,6 +18,8 @@ pub struct EpochFile {
     wanted: u64,
     written: u64,
     is_writing: bool,
+    /// Set while the file is behind with what is confirmed: when it is written for that, at the latest.
+    confirm_at: Option<MonoNs>,
     /// Set when the last write has failed: when it is tried again.
     retry_at: Option<MonoNs>,
 }
@@ -24,7 +28,7 @@ impl EpochFile {
     /// The table as the file holds it.
     #[must_use]
     pub fn new(table: EpochTable) -> EpochFile {
-        EpochFile { table, wanted: 0, written: 0, is_writing: false, retry_at: None }
+        EpochFile { table, wanted: 0, written: 0, is_writing: false, confirm_at: None, retry_at: None }
     }
 
     /// The epochs.
@@ -51,23 +55,46 @@ impl EpochFile {
         Ok(())
     }
 
+    /// All before `offset` is confirmed. The file has it within a second: nobody waits for that.
+    pub fn note_confirmed(&mut self, now: MonoNs, offset: LogOffset) {
+        if self.table.note_confirmed(offset) {
+            self.confirm_at.get_or_insert(now.plus_ms(CONFIRMED_WRITE_MS));
+        }
+    }
+
+    /// These slaves are in sync. The file has it in a moment: nobody waits for that.
+    pub fn note_in_sync(&mut self, now: MonoNs, slaves: BTreeSet<BrokerId>) {
+        if self.table.note_in_sync(slaves) {
+            self.confirm_at = Some(now);
+        }
+    }
+
     /// Forgets what begins at or beyond the log's end: the reign of a master that appended nothing. The file may keep it, since a start forgets
     /// it as well.
     pub fn truncate(&mut self, end: LogOffset) {
         self.table.truncate(end);
     }
 
-    /// Forgets everything: the log holds nothing, and begins wherever a master's does.
-    pub fn clear(&mut self) {
-        self.table = EpochTable::default();
+    /// Forgets everything: the log holds nothing, and begins as a master's, `log`, wherever that does. The file has it with the first epoch.
+    pub fn clear(&mut self, log: LogId) {
+        self.table = EpochTable::of_log(log);
+    }
+
+    /// The log proves to be this one; if it had no name until now, it is to be written.
+    pub fn name(&mut self, log: LogId) {
+        if !self.table.log().is_known() && log.is_known() {
+            self.table.name(log);
+            self.wanted += 1;
+        }
     }
 
     /// The file's text, if it is to be written now, and its generation; then [`EpochFile::handle_written`].
-    pub(crate) fn poll_write(&mut self, now: MonoNs) -> Option<(u64, String)> {
-        if self.is_current() || self.is_writing || self.retry_at.is_some_and(|at| at > now) {
+    pub fn poll_write(&mut self, now: MonoNs) -> Option<(u64, String)> {
+        let is_due = !self.is_current() || self.confirm_at.is_some_and(|at| at <= now);
+        if !is_due || self.is_writing || self.retry_at.is_some_and(|at| at > now) {
             return None;
         }
-        self.is_writing = true;
+        (self.is_writing, self.confirm_at) = (true, None);
         Some((self.wanted, self.table.encode()))
     }
 
@@ -79,7 +106,7 @@ impl EpochFile {
             return self.retry_at.replace(now.plus_ms(NO_SPACE_RETRY_MS)).is_none();
         }
         assert!(
-            self.written < generation && generation <= self.wanted,
+            self.written <= generation && generation <= self.wanted,
             "generation {generation} of the epochs was written, after {} and of {}",
             self.written,
             self.wanted
@@ -92,23 +119,36 @@ impl EpochFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Epoch;
+    use crate::model::{Epoch, ReignId};
+
+    #[test]
+    fn what_is_confirmed_is_written_once_a_second_and_waited_for_by_nobody() {
+        let (at, mut file) = (|ms| MonoNs(0).plus_ms(ms), EpochFile::new(EpochTable::default()));
+        for ms in 0..CONFIRMED_WRITE_MS {
+            file.note_confirmed(at(ms), LogOffset(ms));
+            assert!(file.is_current() && file.poll_write(at(ms)).is_none(), "at {ms} ms");
+        }
+        let due = at(CONFIRMED_WRITE_MS);
+        let (generation, text) = file.poll_write(due).expect("a second is over");
+        assert_eq!(text, "log unknown\nconfirmed 999\n");
+        assert!(!file.handle_written(due, generation, true) && file.poll_write(due.plus_ms(9_999)).is_none());
+    }
 
     #[test]
     fn one_write_is_under_way_and_the_newest_follows() {
-        let entry = |epoch, start| EpochEntry { epoch: Epoch(epoch), start: LogOffset(start) };
+        let entry = |epoch, start| EpochEntry { epoch: Epoch(epoch), start: LogOffset(start), id: ReignId(0) };
         let (now, later) = (MonoNs(0), MonoNs(0).plus_ms(NO_SPACE_RETRY_MS));
         let mut file = EpochFile::new(EpochTable::default());
         assert!(file.is_current() && file.poll_write(now).is_none());
         file.adopt(entry(1, 0)).expect("the first");
         file.adopt(entry(1, 0)).expect("the same");
-        assert_eq!(file.poll_write(now), Some((1, "1 0\n".to_owned())));
+        assert_eq!(file.poll_write(now), Some((1, "log unknown\n1 0 unknown\n".to_owned())));
         file.adopt(entry(2, 50)).expect("it follows");
         assert!(file.adopt(entry(2, 40)).is_err());
         assert_eq!(file.poll_write(now), None, "one at a time");
         assert!(file.handle_written(now, 1, false) && !file.is_current());
         assert_eq!(file.poll_write(now), None, "the disk is given time");
-        assert_eq!(file.poll_write(later), Some((2, "1 0\n2 50\n".to_owned())));
+        assert_eq!(file.poll_write(later), Some((2, "log unknown\n1 0 unknown\n2 50 unknown\n".to_owned())));
         assert!(!file.handle_written(later, 2, false), "it was said");
         let later = later.plus_ms(NO_SPACE_RETRY_MS);
         assert!(file.poll_write(later).is_some());

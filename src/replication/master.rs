@@ -7,7 +7,7 @@
 //! A slave that does not acknowledge is sent no more than [`HA_WINDOW_BYTES`]; nothing is kept for it but numbers and a part of a message, with
 //! the room of a short read ([`PARTIAL_BYTES_KEPT`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use bytes::{Buf as _, BufMut as _, BytesMut};
@@ -18,13 +18,16 @@ use super::epoch::{EpochEntry, EpochTable};
 use super::in_sync::InSyncSet;
 use super::rate::Rate;
 use super::settings::ReplicaSettings;
-use super::status::SlaveStatus;
+use super::status::{RefusedSlave, SlaveStatus, UnfitSlave};
 use crate::limits::{
-    HA_CONFIRM_MS, HA_OPENING_MS, HA_SEND_BYTES, HA_SLAVES_MAX, HA_STRANGERS_MAX, HA_WINDOW_BYTES, PARTIAL_BYTES_KEPT,
+    HA_ASK_MS, HA_CONFIRM_MS, HA_OPENING_MS, HA_SEND_BYTES, HA_SLAVES_MAX, HA_STRANGERS_MAX, HA_WINDOW_BYTES,
+    PARTIAL_BYTES_KEPT,
 };
 use crate::log::{BlockId, Log, Stream};
-use crate::model::{BrokerId, Epoch, LinkId, LogOffset, MonoNs, Role};
-use crate::protocol::ha::{SLAVE_MESSAGE_BYTES_MAX, SlaveMessage, StreamKind, Transfer, TransferReign, epoch};
+use crate::model::{BrokerId, Epoch, LinkId, LogOffset, MonoNs, ReignId, Role};
+use crate::protocol::ha::{
+    LogVerdict, SLAVE_MESSAGE_BYTES_MAX, SlaveMessage, Statement, StreamKind, Transfer, TransferReign, epoch, identity,
+};
 
 /// Why a replication connection is closed. One sentence for the log.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -73,9 +76,20 @@ pub(crate) enum HaRefused {
     /// There are too many connections that have not said what they want.
     #[error("more than {HA_STRANGERS_MAX} connections have not said what they want, and this is the oldest")]
     TooManyStrangers,
+    /// The slave's log and this one do not go together, as one of the two has found.
+    #[error("{0}")]
+    Unfit(UnfitSlave),
     /// The same slave has connected again.
     #[error("the slave with brokerId {id} has connected again")]
     Replaced { id: BrokerId },
+}
+
+impl HaRefused {
+    /// The same for all refusals of a kind.
+    #[must_use]
+    pub fn kind(&self) -> std::mem::Discriminant<HaRefused> {
+        std::mem::discriminant(self)
+    }
 }
 
 /// How a slave has opened its stream.
@@ -88,6 +102,8 @@ enum Opening {
         id: BrokerId,
         /// An empty slave wants the newest segment only.
         from_last_segment: bool,
+        /// It is told of identities, and says which log it has before anything is sent.
+        knows_identities: bool,
     },
 }
 
@@ -150,6 +166,8 @@ enum SlavePhase {
     Stranger,
     /// Its handshake waits for an answer.
     Greeting,
+    /// It was answered, and its statement is awaited.
+    Named,
     /// It was answered, and its first report is awaited.
     Greeted,
     Following {
@@ -169,6 +187,11 @@ pub(crate) struct Master {
     links: BTreeMap<LinkId, SlaveLink>,
     in_sync: InSyncSet,
     confirm: LogOffset,
+    /// Slaves that are to say how far they are before this reign's first byte is stored, and until when they are waited for.
+    asked: BTreeSet<BrokerId>,
+    asked_until: Option<MonoNs>,
+    /// Slaves that do not follow, and why, by brokerId: at most [`HA_SLAVES_MAX`].
+    refused: BTreeMap<BrokerId, RefusedSlave>,
 }
 
 impl Master {
@@ -176,7 +199,42 @@ impl Master {
     #[must_use]
     pub(crate) fn new(role: Role, settings: ReplicaSettings) -> Master {
         let in_sync = InSyncSet::new(settings.catch_up_within_ms);
-        Master { role, settings, links: BTreeMap::new(), in_sync, confirm: LogOffset(0) }
+        Master {
+            role,
+            settings,
+            links: BTreeMap::new(),
+            in_sync,
+            confirm: LogOffset(0),
+            asked: BTreeSet::new(),
+            asked_until: None,
+            refused: BTreeMap::new(),
+        }
+    }
+
+    /// Before anything is stored, these slaves are to say how far they are: they were in sync with this log's last master.
+    #[must_use]
+    pub fn asking(self, slaves: BTreeSet<BrokerId>) -> Master {
+        Master { asked: slaves, ..self }
+    }
+
+    /// Whether nothing is to be stored yet, when the reign began at `begun`: slaves may have what this log has lost, as after a loss of power, of
+    /// the whole store, or when a backup was put in its place; or one of them has said so, and somebody has to decide.
+    #[must_use]
+    pub fn holds_back(&self, begun: LogOffset, log: &Log) -> bool {
+        let is_empty = log.start() == log.appended();
+        let has_more = |refused: &RefusedSlave| match refused.refusal.said.verdict {
+            LogVerdict::Ahead => true,
+            LogVerdict::Stranger => is_empty,
+            _ => false,
+        };
+        log.appended() == begun && (!self.asked.is_empty() || self.refused.values().any(has_more))
+    }
+
+    /// The slaves in sync that say which log they have.
+    #[must_use]
+    pub fn in_sync_slaves(&self) -> BTreeSet<BrokerId> {
+        let named = self.links.iter().filter(|(id, link)| link.knows_identities() && self.in_sync.contains(**id));
+        named.filter_map(|(_, link)| link.broker_id()).collect()
     }
 
     /// A connection was accepted. Returns one that is to be closed instead, if there are too many that have said nothing.
@@ -229,6 +287,14 @@ impl Master {
                 let behind_bytes = appended.0.saturating_sub(link.acked.0);
                 tracing::warn!(peer = %link.peer, behind_bytes, within_ms, "a slave is behind for too long and not in sync any more");
             }
+        }
+        if !self.asked.is_empty() && now >= *self.asked_until.get_or_insert(now.plus_ms(HA_ASK_MS)) {
+            let missing: Vec<String> = self.asked.iter().map(ToString::to_string).collect();
+            tracing::warn!(
+                broker_ids = missing.join(","),
+                "slaves that were in sync do not say how far they are; this master begins without them"
+            );
+            self.asked.clear();
         }
         let mut closed = Vec::new();
         for (id, link) in &mut self.links {
@@ -294,6 +360,11 @@ impl Master {
         self.in_sync.count()
     }
 
+    /// The slaves that do not follow, and why.
+    pub fn refused(&self) -> impl Iterator<Item = RefusedSlave> {
+        self.refused.values().copied()
+    }
+
     /// What is known of each slave that follows, when the log ends at `appended`.
     pub(crate) fn slaves(&self, appended: LogOffset) -> impl Iterator<Item = SlaveStatus> {
         self.links.iter().filter_map(move |(id, link)| {
@@ -321,11 +392,12 @@ impl Master {
         id: LinkId,
         bytes: &[u8],
         log: &Log,
+        epochs: &EpochTable,
     ) -> Result<Option<(LinkId, HaRefused)>, HaRefused> {
         let link = self.links.get_mut(&id).ok_or(HaRefused::Garbage)?;
         let mut front = std::mem::take(&mut link.front);
         front.extend_from_slice(bytes);
-        let older = self.take_messages(now, id, &mut front, LogEnds::of(log))?;
+        let older = self.take_messages(now, id, &mut front, LogEnds::of(log), epochs)?;
         assert!(front.len() < SLAVE_MESSAGE_BYTES_MAX, "{} bytes of a slave are no message yet", front.len());
         if let Some(link) = self.links.get_mut(&id) {
             // Of a long read nothing is kept but the unfinished message at its end.
@@ -340,6 +412,7 @@ impl Master {
         id: LinkId,
         front: &mut BytesMut,
         ends: LogEnds,
+        epochs: &EpochTable,
     ) -> Result<Option<(LinkId, HaRefused)>, HaRefused> {
         let mut older = None;
         loop {
@@ -350,6 +423,7 @@ impl Master {
             match message {
                 // It opens a stream, which nothing does twice.
                 SlaveMessage::Handshake(handshake) => older = self.greet(now, id, handshake)?,
+                SlaveMessage::Statement(statement) => self.hear(now, id, statement, ends, epochs)?,
                 SlaveMessage::Report(offset) => self.report(now, id, offset, ends)?,
             }
         }
@@ -368,9 +442,50 @@ impl Master {
         let older = others.next().map(|(other, _)| (*other, HaRefused::Replaced { id: broker }));
         let link = self.links.get_mut(&id).ok_or(HaRefused::Garbage)?;
         assert!(link.is_stranger(), "the stream {:?} is opened again", link.opening);
-        link.opening = Some(Opening::Epoch { id: broker, from_last_segment: said.from_last_segment });
+        link.opening = Some(Opening::Epoch {
+            id: broker,
+            from_last_segment: said.from_last_segment,
+            knows_identities: said.knows_identities,
+        });
         (link.phase, link.last_read) = (SlavePhase::Greeting, now);
         Ok(older)
+    }
+
+    /// A slave says which log it has, and what it makes of this one. It is believed when it refuses, and looked at when it follows.
+    fn hear(
+        &mut self,
+        now: MonoNs,
+        id: LinkId,
+        said: Statement,
+        ends: LogEnds,
+        epochs: &EpochTable,
+    ) -> Result<(), HaRefused> {
+        let link = self.links.get_mut(&id).ok_or(HaRefused::Garbage)?;
+        let (Some(broker), SlavePhase::Named | SlavePhase::Following { .. }) = (link.broker_id(), link.phase) else {
+            return Err(HaRefused::Garbage);
+        };
+        link.last_read = now;
+        self.asked.remove(&broker);
+        let said = if epochs.is_front_of(ends.appended, &said) { said } else { said.of_a_stranger() };
+        if said.verdict == LogVerdict::Follows {
+            link.phase = SlavePhase::Greeted;
+            // One that could not store what it was sent at a place is well when it is beyond it.
+            let is_stuck = |refused: &RefusedSlave| {
+                let before = refused.refusal.said;
+                before.verdict == LogVerdict::Damaged && said.end <= before.point
+            };
+            if !self.refused.get(&broker).is_some_and(is_stuck) {
+                self.refused.remove(&broker);
+            }
+            return Ok(());
+        }
+        let refusal = UnfitSlave { broker, own: epochs.log(), own_end: ends.appended, said };
+        let address = link.peer;
+        if self.refused.len() >= HA_SLAVES_MAX && !self.refused.contains_key(&broker) {
+            self.refused.pop_first();
+        }
+        self.refused.insert(broker, RefusedSlave { address, refusal });
+        Err(HaRefused::Unfit(refusal))
     }
 
     fn check_room(&self) -> Result<(), HaRefused> {
@@ -395,6 +510,12 @@ impl Master {
                 let acked = link.acked;
                 assert!(acked <= next, "a slave has acknowledged {acked}, but was sent the log only up to {next}");
                 self.in_sync.acknowledge(now, id, acked, ends.appended, ends.confirm);
+                if !self.refused.is_empty()
+                    && let Some(broker) = link.broker_id()
+                    && self.refused.get(&broker).is_some_and(|refused| acked > refused.refusal.said.point)
+                {
+                    self.refused.remove(&broker);
+                }
             }
             SlavePhase::Stranger | SlavePhase::Greeted => {
                 let opening = *link.opening.get_or_insert(Opening::Classic);
@@ -405,7 +526,7 @@ impl Master {
                 self.in_sync.add(id, offset);
                 self.in_sync.acknowledge(now, id, offset, ends.appended, ends.confirm);
             }
-            SlavePhase::Greeting => return Err(HaRefused::Garbage),
+            SlavePhase::Greeting | SlavePhase::Named => return Err(HaRefused::Garbage),
         }
         Ok(())
     }
@@ -440,6 +561,10 @@ impl Master {
             let ends = LogEnds::of(log);
             match link.due(now, &self.settings, &ends) {
                 DueToSlave::Nothing => break,
+                DueToSlave::Greeting if link.knows_identities() => {
+                    identity::encode_lineage(ends.appended, epochs.log(), epochs.entries(), buffer);
+                    (link.phase, link.last_write) = (SlavePhase::Named, now);
+                }
                 DueToSlave::Greeting => {
                     let entries = epochs.entries().iter().map(|entry| (entry.epoch, entry.start));
                     let epoch = epochs.last().map_or(Epoch(0), |entry| entry.epoch);
@@ -519,11 +644,15 @@ impl SlaveLink {
         }
     }
 
+    fn knows_identities(&self) -> bool {
+        matches!(self.opening, Some(Opening::Epoch { knows_identities: true, .. }))
+    }
+
     /// What it is to be sent now.
     fn due(&self, now: MonoNs, settings: &ReplicaSettings, ends: &LogEnds) -> DueToSlave {
         match self.phase {
             SlavePhase::Greeting => DueToSlave::Greeting,
-            SlavePhase::Stranger | SlavePhase::Greeted => DueToSlave::Nothing,
+            SlavePhase::Stranger | SlavePhase::Named | SlavePhase::Greeted => DueToSlave::Nothing,
             SlavePhase::Following { next, begun, blocked } => {
                 let unacknowledged = next.since(begun.max(self.acked));
                 let room = HA_WINDOW_BYTES.saturating_sub(unacknowledged);
@@ -546,11 +675,11 @@ impl SlaveLink {
     /// The header of an empty transfer at `from`, and the end of the epoch there, if another one follows.
     fn header(&self, from: LogOffset, epochs: &EpochTable, ends: &LogEnds) -> (Transfer, Option<LogOffset>) {
         let of_epoch = self.stream().filter(|stream| *stream == StreamKind::Epoch).map(|_| {
-            let unnumbered = EpochEntry { epoch: Epoch(0), start: LogOffset(0) };
+            let unnumbered = EpochEntry { epoch: Epoch(0), start: LogOffset(0), id: ReignId::default() };
             epochs.at(from).unwrap_or((unnumbered, None))
         });
         let reign =
-            of_epoch.map(|(EpochEntry { epoch, start }, _)| TransferReign { epoch, start, confirm: ends.confirm });
+            of_epoch.map(|(EpochEntry { epoch, start, .. }, _)| TransferReign { epoch, start, confirm: ends.confirm });
         (Transfer { offset: from, body_bytes: 0, reign }, of_epoch.and_then(|(_, end)| end))
     }
 
@@ -625,7 +754,7 @@ mod tests {
     }
 
     fn handshake(id: u64, from_last_segment: bool) -> epoch::Handshake {
-        epoch::Handshake { from_last_segment, is_learner: false, broker_id: BrokerId(id) }
+        epoch::Handshake { from_last_segment, knows_identities: false, is_learner: false, broker_id: BrokerId(id) }
     }
 
     fn empty_log() -> Log {
@@ -783,12 +912,15 @@ mod tests {
         }
         // The last one is not whole.
         let (most, rest) = reports.split_at(reports.len() - 5);
-        assert_eq!(master.receive(at(1), A, most, &log), Ok(None));
+        assert_eq!(master.receive(at(1), A, most, &log, &EpochTable::default()), Ok(None));
         let front = &mut link(&mut master, A).front;
         assert!(front.len() == 3 && !front.try_reclaim(PARTIAL_BYTES_KEPT), "the room of the read is kept");
-        assert_eq!(master.receive(at(1), A, rest, &log), Ok(None), "the rest of it follows");
-        assert_eq!(master.receive(at(1), A, &1_u64.to_be_bytes()[..7], &log), Ok(None));
+        assert_eq!(master.receive(at(1), A, rest, &log, &EpochTable::default()), Ok(None), "the rest of it follows");
+        assert_eq!(master.receive(at(1), A, &1_u64.to_be_bytes()[..7], &log, &EpochTable::default()), Ok(None));
         let (acked, sent) = (LogOffset(1), LogOffset(0));
-        assert_eq!(master.receive(at(1), A, &[1], &log), Err(HaRefused::AckBeyond { acked, sent }));
+        assert_eq!(
+            master.receive(at(1), A, &[1], &log, &EpochTable::default()),
+            Err(HaRefused::AckBeyond { acked, sent })
+        );
     }
 }

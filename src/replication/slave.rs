@@ -19,11 +19,14 @@ use super::epoch_file::EpochFile;
 use super::rate::Rate;
 use super::settings::ReplicaSettings;
 use super::status::MasterStatus;
-use crate::limits::{HA_BODY_BYTES_MAX, HA_HOPELESS_RETRY_MS, HA_PENDING_BYTES_MAX, HA_RETRY_MS_MAX, HA_RETRY_MS_MIN};
+use crate::letter::MasterLog;
+use crate::limits::{
+    HA_BODY_BYTES_MAX, HA_FAREWELL_MS, HA_HOPELESS_RETRY_MS, HA_PENDING_BYTES_MAX, HA_RETRY_MS_MAX, HA_RETRY_MS_MIN,
+};
 use crate::log::{BeginError, Log, ReplicaError};
-use crate::model::{BrokerId, Epoch, LinkId, LogOffset, MonoNs, UnixMs};
+use crate::model::{BrokerId, Epoch, LinkId, LogId, LogOffset, MonoNs, ReignId, UnixMs};
 use crate::protocol::ha::epoch::{Handshake, HandshakeReply, REPLY_BYTES_MAX, handshake_reply_bytes};
-use crate::protocol::ha::{SlaveMessage, StreamKind, Transfer};
+use crate::protocol::ha::{LogVerdict, SlaveMessage, Statement, StreamKind, Transfer};
 
 /// Why a slave gives up a connection. One sentence for the log.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -54,15 +57,27 @@ pub enum SlaveError {
     /// The master speaks the classic stream.
     #[error("the master speaks the classic stream")]
     Classic,
-    /// The two logs have nothing in common.
+    /// The two logs are not one.
     #[error(
-        "this log, {start} to {end}, shares no epoch with the master's: it belongs to another broker; give this slave an empty store to copy the master"
+        "its log, {theirs}, is not this one, {ours}, {start} to {end}: nothing is taken from it, and nothing is cut; if the master is right, give this slave an empty store"
     )]
     Foreign {
+        /// This log.
+        ours: LogId,
+        /// The master's.
+        theirs: LogId,
         /// Where this log begins.
         start: LogOffset,
         /// Where it ends.
         end: LogOffset,
+    },
+    /// The master cannot say which log it has, and this one has a name.
+    #[error(
+        "it does not say which log it has, as Apache's brokers and older versions of ringmq do not; this one, {ours}, follows only masters that do"
+    )]
+    Nameless {
+        /// This log.
+        ours: LogId,
     },
     /// The logs part before this one begins.
     #[error(
@@ -71,11 +86,25 @@ pub enum SlaveError {
     Hopeless {
         /// Where this log begins.
         start: LogOffset,
+        /// Where it ends.
+        end: LogOffset,
         /// Up to where both are the same.
         point: LogOffset,
     },
-    /// This log has bytes that the master's has not; it is to be cut.
-    #[error("this log ends at {end}, but is the master's only up to {point}: the rest is cut off")]
+    /// This log has bytes that the master's has not, and they were confirmed to this slave: they may be all that is left of them.
+    #[error(
+        "this log ends at {end}, but is the master's only up to {point}, and was confirmed up to {confirmed}: the master has lost what both had; nothing is cut"
+    )]
+    Ahead {
+        /// Where this log ends.
+        end: LogOffset,
+        /// Up to where both are the same.
+        point: LogOffset,
+        /// Up to where a master has confirmed it.
+        confirmed: LogOffset,
+    },
+    /// This log has bytes that the master's has not, and that nobody has confirmed, or that an operator gives up; it is to be cut.
+    #[error("this log ends at {end}, but is the master's only up to {point}: the rest is moved aside and cut off")]
     Diverged {
         /// Where this log ends.
         end: LogOffset,
@@ -93,10 +122,59 @@ pub enum SlaveError {
     Epochs(#[from] EpochError),
 }
 
-/// A connection that the slave has given up, and is to be closed.
+/// What a slave has and its master has not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surplus {
+    /// Its first byte.
+    pub from: LogOffset,
+    /// Its end.
+    pub to: LogOffset,
+    /// One sentence.
+    pub why: String,
+}
+
+impl SlaveError {
+    /// What the master is told of it, if it can do something about it: `opening` is what it was or would have been told at first.
+    fn statement(&self, opening: Statement, stored: LogOffset) -> Option<Statement> {
+        let (verdict, point) = match self {
+            SlaveError::Record(_) => (LogVerdict::Damaged, stored),
+            SlaveError::Foreign { .. } => (LogVerdict::Stranger, opening.end),
+            SlaveError::Hopeless { point, .. } => (LogVerdict::Hopeless, *point),
+            SlaveError::Ahead { point, .. } => (LogVerdict::Ahead, *point),
+            _ => return None,
+        };
+        Some(Statement { verdict, point, ..opening })
+    }
+
+    /// What an operator may give up so that the master can be followed: this log from here on, up to there.
+    fn surplus(&self) -> Option<(LogOffset, LogOffset)> {
+        match *self {
+            SlaveError::Foreign { start, end, .. } | SlaveError::Hopeless { start, end, .. } => Some((start, end)),
+            SlaveError::Ahead { point, end, .. } => Some((point, end)),
+            _ => None,
+        }
+    }
+
+    /// Whether it stays so until somebody does something about it.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        matches!(self, SlaveError::Nameless { .. } | SlaveError::Record(_)) || self.surplus().is_some()
+    }
+
+    /// The same for all errors of a kind: what is said once does not have to be said again for another number.
+    #[must_use]
+    pub fn kind(&self) -> std::mem::Discriminant<SlaveError> {
+        std::mem::discriminant(self)
+    }
+}
+
+/// A connection that the slave has given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
-    pub(crate) link: LinkId,
+    /// Where the master is.
+    pub master: Option<SocketAddr>,
+    /// Which, if it is to be closed at once; else its end follows when the master has been told why.
+    pub link: Option<LinkId>,
     /// Why.
     pub why: SlaveError,
     /// Where the log is to be cut: two connections in a row have said that it leaves the master's there.
@@ -120,6 +198,20 @@ impl OwnLog {
     /// Whether it holds nothing that could differ from a master's: then it begins wherever the master's stream does.
     fn is_empty(&self) -> bool {
         self.appended == self.start
+    }
+
+    /// What a master is told of this log, with the verdict that it is followed.
+    fn statement(&self, epochs: &EpochTable) -> Statement {
+        let newest = self.appended.0.checked_sub(1).and_then(|newest| epochs.at(LogOffset(newest)));
+        let unknown = EpochEntry { epoch: Epoch(0), start: LogOffset(0), id: ReignId::default() };
+        Statement {
+            verdict: LogVerdict::Follows,
+            log: if self.is_empty() { LogId::default() } else { epochs.log() },
+            start: self.start,
+            end: self.appended,
+            last: newest.filter(|_| !self.is_empty()).map_or(unknown, |(entry, _)| entry),
+            point: self.appended,
+        }
     }
 
     /// Where a stream is asked for.
@@ -147,6 +239,11 @@ enum StreamPhase {
     Greeting,
     /// It was said; the answer is awaited.
     Greeted,
+    /// What follows from the answer is to be stated.
+    Stating,
+    /// The master was told why it is left, and is to close the connection.
+    Declined,
+    /// Transfers come.
     Following,
 }
 
@@ -154,6 +251,7 @@ enum StreamPhase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DueToMaster {
     Handshake,
+    Statement(Statement),
     /// The end of the log, in the form of the stream.
     Report(LogOffset),
     Nothing,
@@ -166,6 +264,9 @@ pub struct Slave {
     broker_id: BrokerId,
     settings: ReplicaSettings,
     master: Option<SocketAddr>,
+    /// Where a master with this log was found last, and whether that is tried now instead of who is said to be the master.
+    proven: Option<SocketAddr>,
+    goes_back: bool,
     state: LinkState,
     /// The stream of the connection, or of the next one.
     stream: StreamKind,
@@ -182,6 +283,11 @@ pub struct Slave {
     has_begun: bool,
     /// What the master has said of its reigns over this connection.
     master_epochs: EpochTable,
+    /// What the master is told of this log; `None` if it has not asked. Why it is left, if it is.
+    statement: Option<Statement>,
+    declined: Option<SlaveError>,
+    /// Why the last connection that was left was.
+    left: Option<(Option<SocketAddr>, SlaveError)>,
     /// Whether the last connection looked like one to a master that speaks the classic stream only.
     is_thought_classic: bool,
     /// Where the logs part, as the last master said that said they do.
@@ -194,6 +300,12 @@ pub struct Slave {
     last_read: MonoNs,
     last_write: MonoNs,
     master_confirm: Option<LogOffset>,
+    /// Its role and its master's reign were given to it by somebody who has compared the logs: what he leaves out is given up.
+    is_ordered: bool,
+    /// Where something came last that could not be stored, and how often since something could.
+    stuck: Option<(LogOffset, u32)>,
+    /// An operator gives up what the master has not, from here on.
+    gives_up: Option<LogOffset>,
     rate: Rate,
 }
 
@@ -205,6 +317,8 @@ impl Slave {
             broker_id,
             settings,
             master: None,
+            proven: None,
+            goes_back: false,
             state: LinkState::Waiting { until: MonoNs(0) },
             stream: StreamKind::Epoch,
             retry_ms: HA_RETRY_MS_MIN,
@@ -214,6 +328,9 @@ impl Slave {
             begins: None,
             has_begun: false,
             master_epochs: EpochTable::default(),
+            statement: None,
+            declined: None,
+            left: None,
             is_thought_classic: false,
             parted: None,
             body_left: 0,
@@ -222,8 +339,17 @@ impl Slave {
             last_read: MonoNs(0),
             last_write: MonoNs(0),
             master_confirm: None,
+            stuck: None,
+            is_ordered: false,
+            gives_up: None,
             rate: Rate::new(MonoNs(0), LogOffset(0)),
         }
+    }
+
+    /// The role was given by somebody who numbers the reigns, and knows who holds what.
+    #[must_use]
+    pub fn ordered(self, is_ordered: bool) -> Slave {
+        Slave { is_ordered, ..self }
     }
 
     /// The master's replication port became known, or changed, or is not known any more. Returns the connection to the old one, to be closed.
@@ -231,7 +357,7 @@ impl Slave {
         if self.master == address {
             return None;
         }
-        self.master = address;
+        (self.master, self.goes_back) = (address, false);
         (self.retry_ms, self.stream) = (HA_RETRY_MS_MIN, StreamKind::Epoch);
         let link = self.link();
         match self.state {
@@ -253,7 +379,7 @@ impl Slave {
     fn connect_when_due(&mut self, now: MonoNs, own: &OwnLog) -> Option<SocketAddr> {
         match self.state {
             LinkState::Waiting { until } if until <= now && own.promised == own.appended => {
-                let address = self.master?;
+                let address = self.target()?;
                 self.state = LinkState::Connecting;
                 Some(address)
             }
@@ -265,7 +391,15 @@ impl Slave {
     ///
     /// # Errors
     /// [`Left`], which is then to be closed.
-    pub(crate) fn check_silence(&mut self, now: MonoNs) -> Result<(), Left> {
+    pub fn check_silence(&mut self, now: MonoNs) -> Result<(), Left> {
+        if matches!(self.state, LinkState::Open { phase: StreamPhase::Declined, .. })
+            && now.ms_since(self.last_write) >= HA_FAREWELL_MS
+            && let Some(why) = self.declined.take()
+        {
+            let (link, master) = (self.link(), self.target());
+            self.wait(now, Some(&why));
+            return Err(Left { master, link, why, cut: None });
+        }
         let silent_ms = now.ms_since(self.last_read);
         if self.link().is_some() && silent_ms >= self.settings.silence_ms_max {
             return Err(self.leave(now, SlaveError::Silent { silent_ms }));
@@ -274,8 +408,8 @@ impl Slave {
     }
 
     /// The connection is there. The log goes on at its end. Returns whether it is wanted: the master may have moved meanwhile.
-    pub(crate) fn link_up(&mut self, now: MonoNs, link: LinkId, peer: SocketAddr, log: &Log) -> bool {
-        if self.master != Some(peer) {
+    pub fn link_up(&mut self, now: MonoNs, link: LinkId, peer: SocketAddr, log: &Log) -> bool {
+        if self.target() != Some(peer) {
             self.wait(now, None);
             return false;
         }
@@ -289,6 +423,7 @@ impl Slave {
         (self.last_read, self.last_write) = (now, now);
         (self.next, self.stored, self.body_left) = (own.position(), own.position(), 0);
         (self.reported, self.begins, self.has_begun) = (None, None, false);
+        (self.statement, self.declined) = (None, None);
         self.rate = Rate::new(now, self.next);
         self.front.clear();
         self.pending.clear();
@@ -303,7 +438,8 @@ impl Slave {
     pub(crate) fn link_down(&mut self, now: MonoNs, link: LinkId) -> bool {
         let is_masters = self.link() == Some(link);
         if is_masters {
-            self.wait(now, None);
+            let why = self.declined.take();
+            self.wait(now, why.as_ref());
         }
         is_masters
     }
@@ -311,13 +447,22 @@ impl Slave {
     /// Gives the connection up.
     fn leave(&mut self, now: MonoNs, why: SlaveError) -> Left {
         let link = self.link().expect("what is left was open");
+        let master = self.target();
+        self.left = Some((master, why.clone()));
+        if let Some(statement) = self.statement.and_then(|statement| why.statement(statement, self.stored)) {
+            // The master is told first, and closes.
+            (self.statement, self.declined) = (Some(statement), Some(why.clone()));
+            self.state = LinkState::Open { link, phase: StreamPhase::Stating };
+            self.last_write = now;
+            return Left { master, link: None, why, cut: None };
+        }
         self.wait(now, Some(&why));
         // Only if two connections in a row say so: nothing proves that what one says was not damaged on its way.
         let cut = match why {
             SlaveError::Diverged { point, .. } if self.parted.replace(point) == Some(point) => Some(point),
             _ => None,
         };
-        Left { link, why, cut }
+        Left { master, link: Some(link), why, cut }
     }
 
     /// There is no connection. The next one is tried after a while, the longer the more often it fails.
@@ -332,16 +477,41 @@ impl Slave {
                 0
             }
             // The same is to be heard once more, to know that it was not damaged on the way.
-            Some(SlaveError::Record(ReplicaError::Unproven { .. }) | SlaveError::Diverged { .. }) => 0,
-            Some(SlaveError::Foreign { .. } | SlaveError::Hopeless { .. }) => HA_HOPELESS_RETRY_MS,
+            Some(SlaveError::Diverged { .. }) => 0,
+            Some(SlaveError::Record(_)) => self.wait_for_record(),
+            Some(SlaveError::Foreign { .. } | SlaveError::Nameless { .. } | SlaveError::Hopeless { .. }) => {
+                // Anybody may have been registered as the master, while the true one lives.
+                self.goes_back = !self.goes_back && self.proven.is_some() && self.proven != self.master;
+                self.lengthen_wait(HA_HOPELESS_RETRY_MS)
+            }
             _ => {
-                self.stream = StreamKind::Epoch;
-                let wait_ms = self.retry_ms;
-                self.retry_ms = (wait_ms * 2).min(HA_RETRY_MS_MAX);
-                wait_ms
+                (self.stream, self.goes_back) = (StreamKind::Epoch, false);
+                self.lengthen_wait(HA_RETRY_MS_MAX)
             }
         };
         self.state = LinkState::Waiting { until: now.plus_ms(wait_ms) };
+    }
+
+    /// Where the next connection goes.
+    fn target(&self) -> Option<SocketAddr> {
+        if self.goes_back { self.proven } else { self.master }
+    }
+
+    fn lengthen_wait(&mut self, max_ms: u64) -> u64 {
+        let wait_ms = self.retry_ms.min(max_ms);
+        self.retry_ms = (wait_ms * 2).min(max_ms);
+        wait_ms
+    }
+
+    /// What comes for one place cannot be stored. What was damaged on its way is sound when it comes again at once; what is damaged at the
+    /// master stays so until somebody has mended it.
+    fn wait_for_record(&mut self) -> u64 {
+        let (at, times) = self.stuck.filter(|(at, _)| *at == self.stored).unwrap_or((self.stored, 0));
+        self.stuck = Some((at, times.saturating_add(1)));
+        match times {
+            0 => 0,
+            times => (HA_RETRY_MS_MIN << times.min(16)).min(HA_HOPELESS_RETRY_MS),
+        }
     }
 
     fn link(&self) -> Option<LinkId> {
@@ -351,22 +521,53 @@ impl Slave {
         }
     }
 
+    /// Whether the connection only stands so that the master hears why it is left.
+    fn is_leaving(&self) -> bool {
+        self.declined.is_some()
+    }
+
     /// Whether the master is there: its stream runs.
     #[must_use]
     pub(crate) fn is_following(&self) -> bool {
         matches!(self.state, LinkState::Open { phase: StreamPhase::Following, .. })
     }
 
+    /// Which master this is, if it is there.
+    #[must_use]
+    pub fn followed(&self) -> Option<MasterLog> {
+        let master = &self.master_epochs;
+        let named = |last: EpochEntry| MasterLog::Named { log: master.log(), reign: last.id };
+        let is_named = self.statement.is_some();
+        self.is_following().then(|| master.last().filter(|_| is_named).map_or(MasterLog::Nameless, named))
+    }
+
+    /// What keeps this slave from following, if an operator can end that by giving up what the master has not: why, and from where up to where.
+    #[must_use]
+    pub fn surplus(&self) -> Option<Surplus> {
+        let (_, why) = self.left.as_ref().filter(|_| !self.is_following())?;
+        why.surplus().map(|(from, to)| Surplus { from, to, why: why.to_string() })
+    }
+
+    /// An operator gives it up: when a master has the log up to there again, and no further, it is cut.
+    pub fn give_up(&mut self, from: LogOffset) {
+        self.gives_up = Some(from);
+        if let LinkState::Waiting { until } = &mut self.state {
+            *until = MonoNs(0);
+        }
+    }
+
     /// What is known of the master. `unix` tells the time of day of a moment of the other clock.
     pub fn status(&self, unix: impl Fn(MonoNs) -> UnixMs) -> Option<MasterStatus> {
         let told = |at: MonoNs| if at == MonoNs(0) { UnixMs(0) } else { unix(at) };
+        let left = self.left.as_ref().filter(|_| !self.is_following());
         Some(MasterStatus {
-            address: self.master?,
+            address: left.and_then(|(address, _)| *address).or(self.target())?,
             is_connected: self.is_following(),
             last_read: told(self.last_read),
             last_write: told(self.last_write),
             bytes_per_second: self.rate.bytes_per_second(),
             confirm: self.master_confirm,
+            left: left.map(|(_, why)| why.to_string()),
         })
     }
 
@@ -392,7 +593,7 @@ impl Slave {
         log: &mut Log,
         epochs: &mut EpochFile,
     ) -> Result<(), Left> {
-        if self.link() != Some(link) {
+        if self.link() != Some(link) || self.is_leaving() {
             return Ok(());
         }
         self.take_apart(now, bytes, &OwnLog::of(log), epochs).map_err(|why| self.leave(now, why))?;
@@ -405,7 +606,7 @@ impl Slave {
     /// [`Left`], which is then to be closed.
     pub fn store(&mut self, now: MonoNs, log: &mut Log, epochs: &EpochFile) -> Result<(), Left> {
         // The bytes of an epoch are stored when the epoch is.
-        if self.link().is_none() || !epochs.is_current() {
+        if self.link().is_none() || self.is_leaving() || !epochs.is_current() {
             return Ok(());
         }
         self.store_pending(log).map_err(|why| self.leave(now, why))
@@ -487,8 +688,9 @@ impl Slave {
         front: &[u8],
     ) -> Result<bool, SlaveError> {
         let Some(reply) = HandshakeReply::decode(front).map_err(|_| SlaveError::Garbage)? else { return Ok(false) };
-        let entries = reply.epochs.into_iter().map(|(epoch, start)| EpochEntry { epoch, start });
-        self.compare(now, own, epochs, EpochTable::new(entries.collect())?, reply.end)?;
+        let master = EpochTable::new(reply.log.unwrap_or_default(), reply.epochs)?;
+        self.statement = reply.log.map(|_| own.statement(epochs.table()));
+        self.compare(now, own, epochs, master, reply.end)?;
         Ok(true)
     }
 
@@ -504,21 +706,33 @@ impl Slave {
         let LinkState::Open { link, phase: StreamPhase::Greeted } = self.state else { return Err(SlaveError::Garbage) };
         self.last_read = now;
         if own.is_empty() {
-            epochs.clear();
+            epochs.clear(master.log());
         } else {
-            let (start, end) = (own.start, own.appended);
-            let point = epochs.table().consistent_point(end, &master, master_end);
-            let point = point.ok_or(SlaveError::Foreign { start, end })?;
-            if point < start {
-                return Err(SlaveError::Hopeless { start, point });
+            let (start, end, ours) = (own.start, own.appended, epochs.table().log());
+            if ours.is_known() && self.statement.is_none() {
+                return Err(SlaveError::Nameless { ours });
             }
-            if point < end {
-                return Err(SlaveError::Diverged { end, point });
+            let point = epochs.table().consistent_point(end, &master, master_end);
+            let confirmed = epochs.table().confirmed(end);
+            // Without a byte in common all of it goes; its next life has an empty log, and follows anybody.
+            let cut = point.unwrap_or(start).max(start);
+            match point {
+                Some(point) if point >= end => {}
+                _ if self.gives_up == Some(cut) => return Err(SlaveError::Diverged { end, point: cut }),
+                None => return Err(SlaveError::Foreign { ours, theirs: master.log(), start, end }),
+                Some(point) if point < start => return Err(SlaveError::Hopeless { start, end, point }),
+                Some(point) if point < confirmed && !self.is_ordered => {
+                    return Err(SlaveError::Ahead { end, point, confirmed });
+                }
+                Some(point) => return Err(SlaveError::Diverged { end, point }),
             }
             epochs.truncate(end);
+            epochs.note_confirmed(now, confirmed.min(end));
+            epochs.name(master.log());
         }
         (self.parted, self.is_thought_classic, self.master_epochs) = (None, false, master);
-        self.state = LinkState::Open { link, phase: StreamPhase::Following };
+        let phase = if self.statement.is_some() { StreamPhase::Stating } else { StreamPhase::Following };
+        self.state = LinkState::Open { link, phase };
         Ok(())
     }
 
@@ -532,13 +746,15 @@ impl Slave {
         let header = Transfer::decode(self.stream, front).map_err(|_| SlaveError::Garbage)?;
         let Some(Transfer { offset, body_bytes, reign }) = header else { return Ok(false) };
         self.begin_transfer(now, own, offset, body_bytes, reign.map(|reign| reign.confirm))?;
+        if let Some(confirm) = self.master_confirm {
+            epochs.note_confirmed(now, confirm);
+        }
         if let Some(reign) = reign.filter(|_| body_bytes > 0) {
-            let entry = EpochEntry { epoch: reign.epoch, start: reign.start };
-            let is_unnumbered = (entry.epoch, entry.start) == (Epoch(0), LogOffset(0));
-            if !is_unnumbered && !self.master_epochs.entries().contains(&entry) {
-                return Err(SlaveError::Garbage);
-            }
-            epochs.adopt(entry)?;
+            // A transfer names its epoch without its identity, which the answer to the handshake has told.
+            let is_it = |entry: &&EpochEntry| (entry.epoch, entry.start) == (reign.epoch, reign.start);
+            let known = self.master_epochs.entries().iter().find(is_it).copied();
+            let unnumbered = EpochEntry { epoch: Epoch(0), start: LogOffset(0), id: ReignId::default() };
+            epochs.adopt(known.or(Some(unnumbered).filter(|entry| is_it(&entry))).ok_or(SlaveError::Garbage)?)?;
         }
         Ok(true)
     }
@@ -592,6 +808,7 @@ impl Slave {
 
     fn note_stored(&mut self, bytes: usize) {
         self.pending.advance(bytes);
+        self.stuck = None;
         self.stored = self.stored.plus(bytes as u64);
         assert!(self.stored <= self.next, "stored up to {}, and only received up to {}", self.stored, self.next);
     }
@@ -617,8 +834,17 @@ impl Slave {
             DueToMaster::Nothing => return,
             DueToMaster::Handshake => {
                 let broker_id = self.broker_id;
-                Handshake { from_last_segment: false, is_learner: false, broker_id }.encode(buffer);
+                let (from_last_segment, knows_identities, is_learner) = (false, true, false);
+                Handshake { from_last_segment, knows_identities, is_learner, broker_id }.encode(buffer);
                 self.state = LinkState::Open { link, phase: StreamPhase::Greeted };
+            }
+            DueToMaster::Statement(statement) => {
+                statement.encode(buffer);
+                let phase = if self.is_leaving() { StreamPhase::Declined } else { StreamPhase::Following };
+                if !self.is_leaving() {
+                    self.proven = self.target();
+                }
+                self.state = LinkState::Open { link, phase };
             }
             DueToMaster::Report(end) => {
                 SlaveMessage::encode_report(self.stream, end, buffer);
@@ -632,7 +858,8 @@ impl Slave {
         let LinkState::Open { phase, .. } = self.state else { return DueToMaster::Nothing };
         match phase {
             StreamPhase::Greeting => DueToMaster::Handshake,
-            StreamPhase::Greeted => DueToMaster::Nothing,
+            StreamPhase::Greeted | StreamPhase::Declined => DueToMaster::Nothing,
+            StreamPhase::Stating => self.statement.map_or(DueToMaster::Nothing, DueToMaster::Statement),
             StreamPhase::Following => {
                 let is_due = now.ms_since(self.last_write) >= self.settings.heartbeat_ms;
                 // The first report says where to go on; nothing has been received then, and all of the log was promised when the connection was

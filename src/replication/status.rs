@@ -1,16 +1,22 @@
 //! What a shard says of its replication to those who operate it.
 
+use std::fmt;
 use std::net::SocketAddr;
 
-use crate::model::{LogOffset, Role, UnixMs};
+use crate::model::{BrokerId, LogId, LogOffset, Role, UnixMs};
+use crate::protocol::ha::{LogVerdict, Statement};
 
 /// A shard's part in replication, at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct ReplicaStatus {
     /// `brokerRole`.
-    pub(crate) role: Role,
+    pub role: Role,
+    /// Which log this is; unknown until it has a master.
+    pub log: LogId,
     /// Of a master: the slaves that are connected.
-    pub(crate) slaves: Vec<SlaveStatus>,
+    pub slaves: Vec<SlaveStatus>,
+    /// Of a master: the slaves that do not follow it.
+    pub refused: Vec<RefusedSlave>,
     /// Of a slave: the master that it follows, if it has found one.
     pub(crate) master: Option<MasterStatus>,
     /// Of a master: replicas in sync, itself among them.
@@ -37,7 +43,7 @@ pub(crate) struct SlaveStatus {
 }
 
 /// A master as its slave sees it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct MasterStatus {
     /// Its replication port.
     pub address: SocketAddr,
@@ -50,5 +56,55 @@ pub struct MasterStatus {
     /// Bytes received in the last second or so.
     pub(crate) bytes_per_second: u64,
     /// Up to where the master lets consumers read, if its stream says so.
-    pub(crate) confirm: Option<LogOffset>,
+    pub confirm: Option<LogOffset>,
+    /// Why it was left last, as long as it is not followed again.
+    pub left: Option<String>,
+}
+
+/// A slave whose log and its master's do not go together, as the master knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusedSlave {
+    /// Where its connection came from.
+    pub address: SocketAddr,
+    /// Why.
+    pub refusal: UnfitSlave,
+}
+
+/// Why a slave does not follow. One sentence for the log and for tools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnfitSlave {
+    /// The slave's brokerId.
+    pub broker: BrokerId,
+    /// The master's log.
+    pub own: LogId,
+    /// Where that ends.
+    pub own_end: LogOffset,
+    /// What the slave says.
+    pub said: Statement,
+}
+
+impl fmt::Display for UnfitSlave {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let UnfitSlave { broker, own, own_end, said } = self;
+        let Statement { log, start, end, point, .. } = said;
+        match said.verdict {
+            LogVerdict::Follows => write!(f, "the slave with brokerId {broker} follows"),
+            LogVerdict::Stranger => write!(
+                f,
+                "the slave with brokerId {broker} has the log {log}, {start} to {end}, and this one is {own}, to {own_end}: one of the two is not of this group, or was emptied or replaced; nothing is sent and nothing is cut"
+            ),
+            LogVerdict::Ahead => write!(
+                f,
+                "the slave with brokerId {broker} goes to {end}, this log, which is the same up to {point}, to {own_end}; what lies beyond was confirmed to the slave, which keeps it"
+            ),
+            LogVerdict::Hopeless => write!(
+                f,
+                "the slave with brokerId {broker} begins at {start}, and its log is this one only up to {point}: give it an empty store to copy this one"
+            ),
+            LogVerdict::Damaged => write!(
+                f,
+                "the slave with brokerId {broker} was sent no sound record at {point}: this log is damaged there, or what was sent was on its way"
+            ),
+        }
+    }
 }

@@ -14,6 +14,7 @@
 //! | fetches | background | reads of old data, a few at a time |
 //! | tables | background | topics, groups and consumer offsets to their files |
 
+mod aside;
 pub mod cpus;
 pub mod descriptors;
 mod event;

@@ -13,11 +13,11 @@ use super::work::io_error;
 use crate::broker::life::Life;
 use crate::broker::persist::Table;
 use crate::broker::{Broker, Tables};
-use crate::disk::{Disk, DiskError, LastRun, Moment, RunStarter, TailError, TailFile, TailKey, blocking, tail};
+use crate::disk::{Disk, DiskError, RunStarter, TailError, TailFile, TailKey, blocking, store, tail};
 use crate::log::{FOLDERS, FileName, FoundFile, FoundStore, HeapTail, Log, Recovery, RecoveryError, Step, TailMemory};
 use crate::model::LogOffset;
 use crate::protocol::body::{BodyError, ConsumerOffsets, DelayOffsets, GroupTable, TopicTable};
-use crate::replication::EpochTable;
+use crate::replication::{EpochTable, FreshIds};
 
 /// Folder of the tables, below the shard's.
 const TABLES_FOLDER: &str = "config";
@@ -125,8 +125,9 @@ async fn found_files(disk: &Disk) -> Result<Vec<FoundFile>, StartError> {
 }
 
 /// A log that is recovered, and what became of its tail.
-struct OpenedLog {
-    log: Log,
+pub(super) struct OpenedLog {
+    pub(super) log: Log,
+    tail_found: Option<LogOffset>,
     tail_survives_kill: bool,
     run_starter: RunStarter,
     last_run: LastRun,
@@ -134,7 +135,11 @@ struct OpenedLog {
     tail_to_replace: Option<PathBuf>,
 }
 
-async fn open_log(settings: &ShardSettings, disk: &Disk, end_max: Option<LogOffset>) -> Result<OpenedLog, StartError> {
+pub(super) async fn open_log(
+    settings: &ShardSettings,
+    disk: &Disk,
+    end_max: Option<LogOffset>,
+) -> Result<OpenedLog, StartError> {
     let files = found_files(disk).await?;
     let folder = settings.store.shard_folder(settings.shard);
     let mut log_settings = settings.log;
@@ -242,14 +247,17 @@ async fn open_epochs(settings: &ShardSettings, life: Life, disk: &Disk, log: &Lo
         None => EpochTable::default(),
     };
     if life.role.is_master() {
-        let reign = epochs.begin(life.epoch.unwrap_or(epochs.next_epoch()), log.appended());
+        let no_random = |source| DiskError { operation: "read random bytes for", path: path.clone(), source };
+        let (name, id) = (store::random_id().map_err(no_random)?, store::random_id().map_err(no_random)?);
+        let epoch = life.epoch.unwrap_or(epochs.next_epoch());
+        let reign = epochs.begin(epoch, log.appended(), &FreshIds::of(name, id));
         let text = Bytes::from(epochs.encode());
         match disk.replace(&path, text.clone()).await {
             // A node must start on a full disk, to be read and to make room.
             Err(error) if error.is_no_space() => disk.overwrite(&path, text).await?,
             replaced => replaced?,
         }
-        tracing::info!(shard = %settings.shard, epoch = %reign.epoch, from = %reign.start, "a master's reign begins");
+        tracing::info!(shard = %settings.shard, log = %epochs.log(), epoch = %reign.epoch, id = %reign.id, from = %reign.start, "a master's reign begins");
     }
     Ok(epochs)
 }

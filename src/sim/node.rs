@@ -17,9 +17,9 @@ use crate::letter::{ToControl, ToShard};
 use crate::log::{
     BlockId, Commit, DiskUsage, FlushPolicy, FoundStore, Io, IoError, Log, LogSettings, Recovery, Step, Stream,
 };
-use crate::model::{BrokerId, Epoch, LinkId, LogOffset, Now, Role, ShardId};
+use crate::model::{BrokerId, Epoch, LinkId, LogId, LogOffset, Now, ReignId, Role, ShardId};
 use crate::protocol::body::DelayOffsets;
-use crate::replication::{EpochTable, ReplicaSettings};
+use crate::replication::{EpochTable, FreshIds, ReplicaSettings};
 
 /// What a node asks of the world.
 #[derive(Debug)]
@@ -68,6 +68,10 @@ pub(super) struct SimNode {
     pub(super) next_link: u64,
     /// What was promised when it ended last, if its end keeps that.
     kept: LogOffset,
+    /// All logs and reigns that it begins have the same identity: to see that the checks would notice.
+    pub(super) forgets_identity: bool,
+    /// A copy of its store: disk and epochs.
+    copy: Option<(SimDisk, String)>,
     /// The newest epoch it has reigned in.
     pub(super) reign: u32,
     /// To see that the checks would notice: it reigns on in the epoch of the master before it.
@@ -110,6 +114,8 @@ impl SimNode {
             life: 0,
             next_link: 1,
             kept: LogOffset(0),
+            forgets_identity: false,
+            copy: None,
             reign: 0,
             keeps_epoch: false,
         }
@@ -188,13 +194,27 @@ impl SimNode {
         EpochTable::decode(&self.epochs).expect("the file is whole")
     }
 
-    /// The operator gives it an empty store, as its log has asked for.
+    /// Somebody copies its store, without what only the tail has.
+    pub(super) fn copy_store(&mut self) {
+        assert!(!self.is_up(), "a store is not copied while it is written to");
+        self.copy = Some((self.disk.clone(), self.epochs.clone()));
+    }
+
+    /// The copy takes the store's place; what the tail has is not of it.
+    pub(super) fn restore_store(&mut self) {
+        self.wipe();
+        if let Some((disk, epochs)) = self.copy.clone() {
+            (self.disk, self.epochs) = (disk, epochs);
+        }
+    }
+
+    /// Somebody gives it an empty store.
     pub(super) fn wipe(&mut self) {
         assert!(!self.is_up(), "a store is not taken from a node that runs");
         self.disk = SimDisk::with_capacity(self.disk.capacity);
         self.epochs.clear();
         self.slot.take();
-        self.kept = LogOffset(0);
+        (self.kept, self.reign) = (LogOffset(0), 0);
     }
 
     /// Brings what is under way to its end before another life: all of the log is written, whoever waits is answered.
@@ -217,7 +237,9 @@ impl SimNode {
         let log = self.recover(life.end_max);
         let mut epochs = self.epochs();
         if life.role.is_master() && !(self.keeps_epoch && epochs.last().is_some()) {
-            let reign = epochs.begin(life.epoch.unwrap_or(epochs.next_epoch()), log.appended());
+            let number = if self.forgets_identity { 1 } else { (life.broker_id.0 << 32) + self.life + 1 };
+            let fresh = FreshIds { log: LogId(number.into()), reign: ReignId(number) };
+            let reign = epochs.begin(life.epoch.unwrap_or(epochs.next_epoch()), log.appended(), &fresh);
             assert!(reign.epoch.0 > self.reign, "epoch {} after {}", reign.epoch, self.reign);
             self.reign = reign.epoch.0;
             self.epochs = epochs.encode();

@@ -24,6 +24,7 @@ use crate::protocol::message::MessageId;
 use crate::protocol::record::Check;
 use crate::protocol::record::RecordView;
 use crate::protocol::reply::{ExtValue, encode_request};
+use crate::protocol::request::{DECIDE_FROM, DECIDE_TO};
 
 /// Where all messages go.
 const TOPIC: &str = "BenchmarkTest";
@@ -44,6 +45,8 @@ pub enum ReplicaRule {
     PromoteAnyone,
     /// A slave becomes the master, and goes on in the reign of the one before it.
     KeepEpoch,
+    /// All logs and all reigns have the same identity.
+    ForgetIdentity,
 }
 
 /// What has happened, to see that a run was worth something.
@@ -61,10 +64,11 @@ pub struct ReplicaCounts {
     pub connects: u64,
     pub bytes_compared: u64,
     pub masters_lost: u64,
-    pub refusals: u64,
     pub promotions: u64,
     pub demotions: u64,
     pub masters_paused: u64,
+    pub stores_replaced: u64,
+    pub given_up: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +103,10 @@ pub struct ReplicaWorld {
     /// Sends without an answer, by opaque.
     waiting: BTreeMap<i32, (u64, usize)>,
     book: Vec<Acknowledged>,
+    /// Whether the master's store is wiped, or replaced by an older one, between two lives.
+    replaces_stores: bool,
+    /// What was acknowledged before that: the slaves alone have it.
+    owed: Vec<Acknowledged>,
     /// What has happened.
     pub counts: ReplicaCounts,
 }
@@ -134,14 +142,20 @@ impl ReplicaWorld {
             };
             let in_force = if rule == ReplicaRule::WaitForNobody { 1 } else { replicas };
             let settings = replica_settings(sync, in_force, &mut random);
-            nodes.push(SimNode::new(index, settings, log_settings, ring_bytes));
+            let mut node = SimNode::new(index, settings, log_settings, ring_bytes);
+            node.forgets_identity = rule == ReplicaRule::ForgetIdentity;
+            nodes.push(node);
         }
         let is_gentle = rule != ReplicaRule::Sound || random.percent(70);
         let changes_roles = match rule {
             // Nothing is promised of a log that its flush setting does not keep, or that nobody waits for.
             ReplicaRule::Sound => sync && is_gentle && random.percent(70),
             ReplicaRule::PromoteAnyone | ReplicaRule::KeepEpoch => true,
-            ReplicaRule::WaitForNobody | ReplicaRule::InventReports => false,
+            ReplicaRule::WaitForNobody | ReplicaRule::InventReports | ReplicaRule::ForgetIdentity => false,
+        };
+        let replaces_stores = match rule {
+            ReplicaRule::Sound => sync && is_gentle && !changes_roles && random.percent(70),
+            rule => rule == ReplicaRule::ForgetIdentity,
         };
         ReplicaWorld {
             is_gentle,
@@ -160,6 +174,8 @@ impl ReplicaWorld {
             next_number: 0,
             waiting: BTreeMap::new(),
             book: Vec::new(),
+            replaces_stores,
+            owed: Vec::new(),
             counts: ReplicaCounts::default(),
         }
     }
@@ -273,8 +289,52 @@ impl ReplicaWorld {
     fn start_somewhere(&mut self) {
         let index = self.random.index(self.nodes.len());
         if !self.nodes[index].is_up() {
+            if index == self.master && self.replaces_stores && self.random.percent(30) {
+                self.replace_store(index);
+            }
             self.start(index);
         }
+    }
+
+    /// The store of a master that is down is wiped, or an older copy of it is put in its place.
+    fn replace_store(&mut self, index: usize) {
+        self.counts.stores_replaced += 1;
+        match self.random.below(3) {
+            0 => self.nodes[index].wipe(),
+            1 => self.nodes[index].copy_store(),
+            _ => self.nodes[index].restore_store(),
+        }
+        self.owed.append(&mut self.book);
+    }
+
+    /// What was acknowledged before a master's store was replaced is still on the slaves, which nobody has told to give it up.
+    fn check_owed(&mut self) {
+        let wanted = usize::try_from(self.replicas - 1).expect("few");
+        for message in std::mem::take(&mut self.owed) {
+            let holders = self.others().into_iter().filter(|index| self.holds(*index, &message)).count();
+            let logs: Vec<String> = self.others().into_iter().map(|index| self.nodes[index].describe()).collect();
+            assert!(
+                holders >= wanted,
+                "{message:?} was acknowledged; {holders} of {logs:?} have it instead of {wanted}"
+            );
+        }
+    }
+
+    /// The operator decides for the master where a slave has what its master has not.
+    fn give_up(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let Some(surplus) = node.broker.as_ref().and_then(|broker| broker.view_surplus()) else { return };
+        self.counts.given_up += 1;
+        let number = |offset: LogOffset| ExtValue::I64(i64::try_from(offset.0).expect("small"));
+        let ext = [(DECIDE_FROM, number(surplus.from)), (DECIDE_TO, number(surplus.to))];
+        let (mut bytes, now, operator) = (BytesMut::new(), self.now, ConnectionId(u64::MAX));
+        encode_request(Encoding::Json, RequestCode::DecideReplica.number(), 1, false, &ext, &[], &mut bytes);
+        node.act(now, |broker, out| {
+            broker.handle_connected(now, operator, address_of(91));
+            let frame = frame::split(&bytes).expect("a frame").expect("a whole one");
+            broker.handle_frame(now, operator, &frame, out).expect("a request");
+            broker.handle_disconnected(now, operator, out);
+        });
     }
 
     fn end_somewhere(&mut self) {
@@ -622,6 +682,7 @@ impl ReplicaWorld {
             }
             self.answer_asks(false);
         }
+        self.check_owed();
         let wanted = usize::try_from(self.replicas - 1).expect("few");
         for message in std::mem::take(&mut self.book) {
             let holders = self.others().into_iter().filter(|index| self.holds(*index, &message)).count();
@@ -663,7 +724,7 @@ impl ReplicaWorld {
                 self.start(index);
             }
         }
-        self.wipe_foreign();
+        self.check_owed();
         for _ in 0..40_000 {
             self.pass(20);
             for index in 0..self.nodes.len() {
@@ -677,6 +738,9 @@ impl ReplicaWorld {
                 }
             }
             self.answer_asks(true);
+            for index in self.others() {
+                self.give_up(index);
+            }
             self.begin_lives();
             self.collect();
             self.check_step();
@@ -696,23 +760,6 @@ impl ReplicaWorld {
         let ends: Vec<LogOffset> =
             self.nodes.iter().map(|node| node.broker.as_ref().expect("it runs").view_log().appended()).collect();
         panic!("the slaves do not catch up: the logs end at {ends:?}");
-    }
-
-    /// A master that has lost all of its first reign shares nothing with its slaves. They refuse to follow it, since what they hold may be all
-    /// there is; the operator decides for the master.
-    fn wipe_foreign(&mut self) {
-        let theirs = self.nodes[self.master].epochs();
-        for index in self.others() {
-            let ours = self.nodes[index].epochs();
-            let shares = ours.entries().iter().any(|entry| theirs.entries().contains(entry));
-            let log = self.nodes[index].broker.as_ref().expect("it runs").view_log();
-            if !shares && log.appended() > log.start() {
-                self.counts.refusals += 1;
-                self.end(index, NodeEnd::Kill);
-                self.nodes[index].wipe();
-                self.start(index);
-            }
-        }
     }
 
     fn is_whole(&self) -> bool {

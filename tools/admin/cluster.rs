@@ -40,8 +40,9 @@ fn standing(cluster: &mut Cluster, address: &str) -> Result<HaRuntimeInfo, Admin
 /// Role, end of the log, bytes behind, replicas. A broker that does not answer, or is too old to, is listed all the same.
 fn standing_cells(standing: Result<HaRuntimeInfo, AdminError>, master_end: Option<u64>) -> [String; 4] {
     match standing {
-        Ok(HaRuntimeInfo::Master { log_end, in_sync_count, slaves }) => {
-            let each: Vec<String> = slaves.iter().map(slave_text).collect();
+        Ok(HaRuntimeInfo::Master { log_end, in_sync_count, slaves, refused, .. }) => {
+            let strangers = refused.iter().map(|slave| format!("{} refused: {}", slave.address, slave.why));
+            let each: Vec<String> = slaves.iter().map(slave_text).chain(strangers).collect();
             let replicas = format!("{} in sync of {}", in_sync_count.saturating_add(1), slaves.len().saturating_add(1));
             let replicas = if each.is_empty() { replicas } else { format!("{replicas}: {}", each.join(", ")) };
             ["master".to_owned(), log_end.to_string(), "0".to_owned(), replicas]
@@ -60,6 +61,9 @@ fn standing_cells(standing: Result<HaRuntimeInfo, AdminError>, master_end: Optio
 fn master_text(master: &HaMaster) -> String {
     let Some(address) = &master.address else { return "no master".to_owned() };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    if let Some(refusal) = master.refusal.as_ref().filter(|_| !master.is_activated) {
+        return format!("does not follow {address}: {refusal}");
+    }
     match Duration::from_millis(master.last_read) {
         _ if master.is_activated => format!("follows {address}"),
         Duration::ZERO => format!("not connected to {address}"),

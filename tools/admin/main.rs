@@ -10,6 +10,7 @@ mod fake;
 mod group;
 mod offset;
 mod output;
+mod replica;
 mod send;
 mod stats;
 mod store;
@@ -51,9 +52,9 @@ enum Command {
     /// Consumer offsets: get, reset.
     #[command(subcommand)]
     Offset(OffsetCommand),
-    /// The files of a store whose node does not run: check, repair.
+    /// Replicas that cannot go on by themselves: give-up.
     #[command(subcommand)]
-    Store(StoreCommand),
+    Replica(ReplicaCommand),
     /// Send a message to a topic.
     #[command(alias = "sendMessage")]
     Send(send::SendArguments),
@@ -124,6 +125,12 @@ enum ClusterCommand {
 }
 
 #[derive(Subcommand)]
+enum ReplicaCommand {
+    /// Let a slave that has what its master has not move that aside, and follow.
+    GiveUp(replica::GiveUpArguments),
+}
+
+#[derive(Subcommand)]
 enum OffsetCommand {
     /// Where a group stands in a topic.
     Get(offset::Arguments),
@@ -189,8 +196,7 @@ fn run(cli: Cli, output: Output) -> Result<(), AdminError> {
         Command::Cluster(ClusterCommand::Stats) => stats::stats(cluster, output),
         Command::Offset(OffsetCommand::Get(arguments)) => offset::get(cluster, output, &arguments),
         Command::Offset(OffsetCommand::Reset(arguments)) => offset::reset(cluster, output, &arguments),
-        Command::Store(StoreCommand::Check(arguments)) => store::check(output, &arguments),
-        Command::Store(StoreCommand::Repair(arguments)) => store::repair(output, &arguments),
+        Command::Replica(ReplicaCommand::GiveUp(arguments)) => replica::give_up(cluster, output, &arguments),
         Command::Send(arguments) => send::send(cluster, output, &arguments),
         Command::Consume(arguments) => consume::consume(cluster, output, &arguments),
     }

@@ -1,12 +1,15 @@
 //! What replicas ask of one another, and what operators ask of both: 43, 45, 402 and 907.
 
 use super::super::{Asked, Broker, Handled, Output, Refusal};
+use crate::letter::MasterLog;
 use crate::model::UnixMs;
-use crate::protocol::body::{ConsumerOffsets, DataVersion, HaMaster, HaRuntimeInfo, HaSlave, OffsetTable};
+use crate::protocol::body::{
+    ConsumerOffsets, DataVersion, HaMaster, HaRefusedSlave, HaRuntimeInfo, HaSlave, OffsetTable,
+};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::reply::{ExtValue, Reply};
-use crate::protocol::request::{TABLE_VERSION, TableRequest};
-use crate::replication::{MasterStatus, SlaveStatus};
+use crate::protocol::request::{DECIDE_FROM, DECIDE_TO, DecideRequest, MASTER_REIGN, TABLE_VERSION, TableRequest};
+use crate::replication::{MasterStatus, RefusedSlave, SlaveStatus};
 
 impl Broker {
     /// GET_ALL_CONSUMER_OFFSET 43.
@@ -42,8 +45,10 @@ impl Broker {
     ) {
         let body = if request.unless_version == Some(version) { Vec::new() } else { encode(self) };
         let mut ext: Vec<(&str, ExtValue<'_>)> = total.into_iter().collect();
+        let reign = self.own_reign().and_then(MasterLog::text);
         if request.unless_version.is_some() {
             ext.push((TABLE_VERSION, ExtValue::Str(version)));
+            ext.extend(reign.as_deref().map(|reign| (MASTER_REIGN, ExtValue::Str(reign))));
         }
         self.reply(asked, &Reply { code: ResponseCode::Success, remark: None, ext: &ext, body: &body }, out);
     }
@@ -64,16 +69,53 @@ impl Broker {
     pub(in crate::broker) fn ha_status(&mut self, asked: &Asked, out: &mut Output) -> Result<Handled, Refusal> {
         let status = self.view_replicas();
         let log_end = self.log.appended().0;
+        let log = status.log.is_known().then(|| status.log.to_string());
         let info = if status.role.is_master() {
             HaRuntimeInfo::Master {
                 log_end,
                 in_sync_count: u64::try_from(status.in_sync_count.saturating_sub(1)).unwrap_or(u64::MAX),
                 slaves: status.slaves.iter().map(slave_info).collect(),
+                refused: status.refused.iter().map(refused_info).collect(),
+                log,
             }
         } else {
-            HaRuntimeInfo::Slave(master_info(status.master.as_ref(), log_end))
+            HaRuntimeInfo::Slave(HaMaster { log, ..master_info(status.master.as_ref(), log_end) })
         };
         self.reply(asked, &Reply::body(&info.encode()), out);
+        Ok(Handled::Done)
+    }
+
+    /// RINGMQ_DECIDE_REPLICA 720001.
+    pub(in crate::broker) fn decide_replica(
+        &mut self,
+        asked: &Asked,
+        request: DecideRequest,
+        out: &mut Output,
+    ) -> Result<Handled, Refusal> {
+        let nothing = || {
+            Refusal::new(
+                ResponseCode::SystemError,
+                "this replica follows its master, or is one: there is nothing to decide",
+            )
+        };
+        let surplus = self.view_surplus().ok_or_else(nothing)?;
+        let (from, to) = (surplus.from, surplus.to);
+        if request.range.is_some_and(|range| range != (from, to)) {
+            let remark = format!("what the master has not is {from} to {to} by now, and not what was asked about");
+            return Err(Refusal::new(ResponseCode::SystemError, remark));
+        }
+        let bytes = to.since(from);
+        let text = format!(
+            "{bytes} bytes, {from} to {to}, are copied to a folder below `aside` in the shard's folder, and cut off; the master is then followed. Why: {}",
+            surplus.why
+        );
+        if request.range.is_some() {
+            tracing::warn!(broker = %self.settings.name, %from, %to, "an operator gives up what the master has not");
+            self.give_up(from);
+        }
+        let (from, to) = (i64::try_from(from.0).unwrap_or(i64::MAX), i64::try_from(to.0).unwrap_or(i64::MAX));
+        let ext = [(DECIDE_FROM, ExtValue::I64(from)), (DECIDE_TO, ExtValue::I64(to))];
+        self.reply(asked, &Reply { code: ResponseCode::Success, remark: None, ext: &ext, body: text.as_bytes() }, out);
         Ok(Handled::Done)
     }
 }
@@ -94,6 +136,10 @@ fn slave_info(slave: &SlaveStatus) -> HaSlave {
     }
 }
 
+fn refused_info(slave: &RefusedSlave) -> HaRefusedSlave {
+    HaRefusedSlave { address: slave.address.to_string(), why: slave.refusal.to_string() }
+}
+
 fn master_info(master: Option<&MasterStatus>, log_end: u64) -> HaMaster {
     let time = |time: UnixMs| u64::try_from(time.0).unwrap_or(0);
     match master {
@@ -106,6 +152,8 @@ fn master_info(master: Option<&MasterStatus>, log_end: u64) -> HaMaster {
             last_write: time(master.last_write),
             bytes_per_second: master.bytes_per_second,
             master_flushed: master.confirm.map_or(0, |confirm| confirm.0),
+            refusal: master.left.clone(),
+            log: None,
         },
     }
 }

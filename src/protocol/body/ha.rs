@@ -16,6 +16,10 @@ pub enum HaRuntimeInfo {
         in_sync_count: u64,
         /// Those that are connected.
         slaves: Vec<HaSlave>,
+        /// Those that do not follow, and why. ringmq's own; absent if there are none.
+        refused: Vec<HaRefusedSlave>,
+        /// Which log this is, in hexadecimal. ringmq's own.
+        log: Option<String>,
     },
     /// A slave and its master.
     Slave(HaMaster),
@@ -38,6 +42,15 @@ pub struct HaSlave {
     pub in_sync: bool,
 }
 
+/// A slave whose log and its master's do not go together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HaRefusedSlave {
+    /// `ip:port` of its end of the connection that was closed.
+    pub address: String,
+    /// One sentence.
+    pub why: String,
+}
+
 /// What a slave knows of its master.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HaMaster {
@@ -55,6 +68,10 @@ pub struct HaMaster {
     pub bytes_per_second: u64,
     /// What the master says is safe; 0 where its stream does not say so.
     pub master_flushed: u64,
+    /// Why it does not follow, if something keeps it from that. ringmq's own; absent otherwise.
+    pub refusal: Option<String>,
+    /// Which log the slave has, in hexadecimal. ringmq's own.
+    pub log: Option<String>,
 }
 
 impl HaRuntimeInfo {
@@ -70,6 +87,8 @@ impl HaRuntimeInfo {
                 log_end: fields.number("masterCommitLogMaxOffset", 0)?,
                 in_sync_count: fields.number("inSyncSlaveNums", 0)?,
                 slaves: fields.array("haConnectionInfo")?.iter().map(HaSlave::read).collect::<Result<_, _>>()?,
+                refused: fields.array("refusedSlaves")?.iter().map(HaRefusedSlave::read).collect::<Result<_, _>>()?,
+                log: fields.text("logId")?.map(String::from),
             });
         }
         let master = fields.object("haClientRuntimeInfo")?.map(HaMaster::read).transpose()?;
@@ -84,17 +103,25 @@ impl HaRuntimeInfo {
             HaRuntimeInfo::Master { slaves, .. } => (&none, slaves),
             HaRuntimeInfo::Slave(master) => (master, &[]),
         };
-        let (log_end, in_sync_count) = match self {
-            HaRuntimeInfo::Master { log_end, in_sync_count, .. } => (*log_end, *in_sync_count),
-            HaRuntimeInfo::Slave(_) => (0, 0),
+        let (log_end, in_sync_count, refused, log): (u64, u64, &[HaRefusedSlave], Option<&String>) = match self {
+            HaRuntimeInfo::Master { log_end, in_sync_count, refused, log, .. } => {
+                (*log_end, *in_sync_count, refused, log.as_ref())
+            }
+            HaRuntimeInfo::Slave(_) => (0, 0, &[], None),
         };
         let mut writer = Writer::new(JsonForm::Fastjson);
         writer.object(|writer| {
             master.write(writer.key("haClientRuntimeInfo"));
             writer.key("haConnectionInfo").array(|writer| slaves.iter().for_each(|slave| slave.write(writer)));
             writer.key("inSyncSlaveNums").unsigned(in_sync_count);
+            if let Some(log) = log {
+                writer.key("logId").text(log);
+            }
             writer.key("master").boolean(matches!(self, HaRuntimeInfo::Master { .. }));
             writer.key("masterCommitLogMaxOffset").unsigned(log_end);
+            if !refused.is_empty() {
+                writer.key("refusedSlaves").array(|writer| refused.iter().for_each(|slave| slave.write(writer)));
+            }
         });
         writer.finish()
     }
@@ -110,6 +137,8 @@ impl HaMaster {
             last_write: fields.number("lastWriteTimestamp", 0)?,
             bytes_per_second: fields.number("transferredByteInSecond", 0)?,
             master_flushed: fields.number("masterFlushOffset", 0)?,
+            refusal: fields.text("refusal")?.map(String::from),
+            log: fields.text("logId")?.map(String::from),
         })
     }
 
@@ -118,12 +147,34 @@ impl HaMaster {
             writer.key("activated").boolean(self.is_activated);
             writer.key("lastReadTimestamp").unsigned(self.last_read);
             writer.key("lastWriteTimestamp").unsigned(self.last_write);
+            if let Some(log) = &self.log {
+                writer.key("logId").text(log);
+            }
             if let Some(address) = &self.address {
                 writer.key("masterAddr").text(address);
             }
             writer.key("masterFlushOffset").unsigned(self.master_flushed);
             writer.key("maxOffset").unsigned(self.log_end);
+            if let Some(refusal) = &self.refusal {
+                writer.key("refusal").text(refusal);
+            }
             writer.key("transferredByteInSecond").unsigned(self.bytes_per_second);
+        });
+    }
+}
+
+impl HaRefusedSlave {
+    fn read(value: &Value<'_>) -> Result<HaRefusedSlave, BodyError> {
+        let fields = Fields::of(value, "refusedSlaves")?;
+        Ok(HaRefusedSlave {
+            address: fields.text("addr")?.map_or_else(String::new, String::from),
+            why: fields.text("why")?.map_or_else(String::new, String::from),
+        })
+    }
+
+    fn write(&self, writer: &mut Writer) {
+        writer.object(|writer| {
+            writer.key("addr").text(&self.address).key("why").text(&self.why);
         });
     }
 }
@@ -167,7 +218,13 @@ mod tests {
             sent: 95,
             in_sync: true,
         };
-        let master = HaRuntimeInfo::Master { log_end: 100, in_sync_count: 1, slaves: vec![slave] };
+        let master = HaRuntimeInfo::Master {
+            log_end: 100,
+            in_sync_count: 1,
+            slaves: vec![slave],
+            refused: Vec::new(),
+            log: None,
+        };
         let expected = r#"{"haClientRuntimeInfo":{"activated":false,"lastReadTimestamp":0,"lastWriteTimestamp":0,"masterFlushOffset":0,"maxOffset":0,"transferredByteInSecond":0},"haConnectionInfo":[{"addr":"h:1","diff":10,"inSync":true,"slaveAckOffset":90,"transferFromWhere":95,"transferredByteInSecond":5}],"inSyncSlaveNums":1,"master":true,"masterCommitLogMaxOffset":100}"#;
         assert_eq!(String::from_utf8(master.encode()).as_deref(), Ok(expected));
         assert_eq!(HaRuntimeInfo::decode(expected.as_bytes()), Ok(master));
@@ -176,5 +233,16 @@ mod tests {
         let expected = r#"{"haClientRuntimeInfo":{"activated":true,"lastReadTimestamp":0,"lastWriteTimestamp":0,"masterAddr":"h:2","masterFlushOffset":0,"maxOffset":7,"transferredByteInSecond":0},"haConnectionInfo":[],"inSyncSlaveNums":0,"master":false,"masterCommitLogMaxOffset":0}"#;
         assert_eq!(String::from_utf8(slave.encode()).as_deref(), Ok(expected));
         assert_eq!(HaRuntimeInfo::decode(expected.as_bytes()), Ok(slave));
+    }
+
+    #[test]
+    fn what_only_ringmq_says_is_read_again() {
+        let (refusal, log) = (Some("its log is another".to_owned()), Some("0f".to_owned()));
+        let slave = HaRuntimeInfo::Slave(HaMaster { refusal, log: log.clone(), ..HaMaster::default() });
+        let refused = vec![HaRefusedSlave { address: "h:1".to_owned(), why: "its log is another".to_owned() }];
+        let master = HaRuntimeInfo::Master { log_end: 1, in_sync_count: 0, slaves: Vec::new(), refused, log };
+        for info in [slave, master] {
+            assert_eq!(HaRuntimeInfo::decode(&info.encode()), Ok(info));
+        }
     }
 }

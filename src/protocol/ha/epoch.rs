@@ -5,7 +5,7 @@
 //! | bytes | field               | meaning                                                  |
 //! |-------|---------------------|----------------------------------------------------------|
 //! | 0..4  | state               | `i32`, 1                                                 |
-//! | 4..6  | `from_last_segment` | `i16`, 1: an empty slave wants the last segment only     |
+//! | 4..6  | `from_last_segment` | `i16`, 1: an empty slave wants the last segment only; 2: it knows of [`super::identity`] |
 //! | 6..8  | `is_learner`        | `i16`, 1: it shall never count as in sync                |
 //! | 8..16 | `broker_id`         | `i64`                                                    |
 //!
@@ -42,10 +42,11 @@
 
 use bytes::BufMut;
 
+use super::identity::{EpochEntry, LINEAGE_BYTES, LINEAGE_ENTRY_BYTES, decode_lineage};
 use super::{Cursor, HaError, body_bytes, offset, wire_size};
 use crate::cursor::Ended;
 use crate::limits::{EPOCHS_MAX, HA_BODY_BYTES_MAX};
-use crate::model::{BrokerId, Epoch, LogOffset};
+use crate::model::{BrokerId, Epoch, LogId, LogOffset, ReignId};
 
 /// Bytes of a slave's handshake.
 pub(crate) const HANDSHAKE_BYTES: usize = 16;
@@ -58,17 +59,26 @@ pub const HEADER_BYTES: usize = 36;
 /// Bytes of a slave's acknowledgement.
 pub(crate) const ACK_BYTES: usize = 12;
 
-/// Bytes of the longest answer: with as many epochs as anyone keeps.
-pub const REPLY_BYTES_MAX: usize = REPLY_BYTES + ENTRY_BYTES * EPOCHS_MAX;
+/// Bytes of the longest answer: with as many epochs as anyone keeps, and their identities.
+pub const REPLY_BYTES_MAX: usize = LINEAGE_BYTES + LINEAGE_ENTRY_BYTES * EPOCHS_MAX;
 
 const STATE_HANDSHAKE: i32 = 1;
 const STATE_TRANSFER: i32 = 2;
+/// Apache's states end at 4. As the first half of an offset, which is what a classic master begins with, these are beyond any log.
+pub(super) const STATE_LINEAGE: i32 = 0x524D_0001;
+pub(super) const STATE_STATEMENT: i32 = 0x524D_0002;
+
+/// The bits of `from_last_segment`. Apache compares the whole number with 1.
+const FROM_LAST: i16 = 1;
+const KNOWS_IDENTITIES: i16 = 2;
 
 /// How a slave presents itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handshake {
     /// Whether an empty slave wants the last segment only, instead of all that the master has.
     pub from_last_segment: bool,
+    /// Whether it knows of identities, and wants them.
+    pub knows_identities: bool,
     /// Whether it shall never count as in sync.
     pub is_learner: bool,
     /// Its number.
@@ -78,14 +88,15 @@ pub struct Handshake {
 impl Handshake {
     /// Whether a handshake may begin with what would be this report on the classic stream: an end at 4 GiB or a few bytes behind.
     #[must_use]
-    pub(crate) fn may_begin_with(report: LogOffset) -> bool {
-        report.0 >> 32 == 1 && report.0 & 0xFFFE_FFFE == 0
+    pub fn may_begin_with(report: LogOffset) -> bool {
+        report.0 >> 32 == 1 && report.0 & 0xFFFC_FFFE == 0
     }
 
     /// Puts the handshake.
     pub fn encode(&self, out: &mut impl BufMut) {
         out.put_i32(STATE_HANDSHAKE);
-        out.put_i16(i16::from(self.from_last_segment));
+        let identities = if self.knows_identities { KNOWS_IDENTITIES } else { 0 };
+        out.put_i16(i16::from(self.from_last_segment) | identities);
         out.put_i16(i16::from(self.is_learner));
         out.put_u64(self.broker_id.0);
     }
@@ -102,7 +113,8 @@ impl Handshake {
         let (Ok(from_last), Ok(learner), Ok(id)) = (at.i16(), at.i16(), at.i64()) else { return Ok(None) };
         let broker_id = u64::try_from(id).map_err(|_| HaError::Negative { what: "broker id", value: id })?;
         Ok(Some(Handshake {
-            from_last_segment: from_last == 1,
+            from_last_segment: from_last & FROM_LAST != 0,
+            knows_identities: from_last & KNOWS_IDENTITIES != 0,
             is_learner: learner == 1,
             broker_id: BrokerId(broker_id),
         }))
@@ -136,15 +148,18 @@ pub fn encode_handshake_reply(
 /// `BadState`, `Negative`, `TooLong`, `BadList`.
 pub fn handshake_reply_bytes(front: &[u8]) -> Result<usize, HaError> {
     let mut at = Cursor::new(front);
-    if !is_state(&mut at, STATE_HANDSHAKE)? {
-        return Ok(REPLY_BYTES);
-    }
-    let Ok(size) = at.i32() else { return Ok(REPLY_BYTES) };
-    let bytes = body_bytes(size, EPOCHS_MAX.saturating_mul(ENTRY_BYTES))?;
-    if !bytes.is_multiple_of(ENTRY_BYTES) {
+    let (head, entry) = match at.i32() {
+        Err(Ended) => return Ok(REPLY_BYTES),
+        Ok(STATE_HANDSHAKE) => (REPLY_BYTES, ENTRY_BYTES),
+        Ok(STATE_LINEAGE) => (LINEAGE_BYTES, LINEAGE_ENTRY_BYTES),
+        Ok(found) => return Err(HaError::BadState { expected: STATE_HANDSHAKE, found }),
+    };
+    let Ok(size) = at.i32() else { return Ok(head) };
+    let bytes = body_bytes(size, EPOCHS_MAX.saturating_mul(entry))?;
+    if !bytes.is_multiple_of(entry) {
         return Err(HaError::BadList { bytes });
     }
-    Ok(REPLY_BYTES.saturating_add(bytes))
+    Ok(head.saturating_add(bytes))
 }
 
 /// A master's answer to a handshake.
@@ -154,8 +169,10 @@ pub struct HandshakeReply {
     pub end: LogOffset,
     /// Its reign.
     pub epoch: Epoch,
+    /// Its log, if it knows of identities; else those of `epochs` are unknown.
+    pub log: Option<LogId>,
     /// The reigns of its log and where they began, as it sent them: whether they rise is for who uses them to see.
-    pub epochs: Vec<(Epoch, LogOffset)>,
+    pub epochs: Vec<EpochEntry>,
 }
 
 impl HandshakeReply {
@@ -166,18 +183,25 @@ impl HandshakeReply {
     pub fn decode(bytes: &[u8]) -> Result<Option<HandshakeReply>, HaError> {
         let Some(whole) = bytes.get(..handshake_reply_bytes(bytes)?) else { return Ok(None) };
         let mut at = Cursor::new(whole);
-        let Ok((end, epoch)) = reply_head(&mut at) else { return Ok(None) };
+        let Ok((state, end, epoch)) = reply_head(&mut at) else { return Ok(None) };
+        let (end, epoch) = (offset("end of the log", end)?, to_epoch(epoch)?);
+        if state == STATE_LINEAGE {
+            let lineage = decode_lineage(&mut at)?;
+            return Ok(lineage.map(|(log, epochs)| HandshakeReply { end, epoch, log: Some(log), epochs }));
+        }
         let mut epochs = Vec::with_capacity(at.left() / ENTRY_BYTES);
         while let (Ok(number), Ok(start)) = (at.i32(), at.i64()) {
-            epochs.push((to_epoch(number)?, offset("start of an epoch", start)?));
+            let (epoch, start) = (to_epoch(number)?, offset("start of an epoch", start)?);
+            epochs.push(EpochEntry { epoch, start, id: ReignId::default() });
         }
-        Ok(Some(HandshakeReply { end: offset("end of the log", end)?, epoch: to_epoch(epoch)?, epochs }))
+        Ok(Some(HandshakeReply { end, epoch, log: None, epochs }))
     }
 }
 
-fn reply_head(at: &mut Cursor<'_>) -> Result<(i64, i32), Ended> {
-    at.take(8)?;
-    Ok((at.i64()?, at.i32()?))
+fn reply_head(at: &mut Cursor<'_>) -> Result<(i32, i64, i32), Ended> {
+    let state = at.i32()?;
+    at.take(4)?;
+    Ok((state, at.i64()?, at.i32()?))
 }
 
 /// What comes before the bytes of a transfer. See the table of the module.
@@ -258,7 +282,7 @@ impl Ack {
 }
 
 /// Whether a message of this state begins here; `false` if more must come.
-fn is_state(at: &mut Cursor<'_>, expected: i32) -> Result<bool, HaError> {
+pub(super) fn is_state(at: &mut Cursor<'_>, expected: i32) -> Result<bool, HaError> {
     match at.i32() {
         Err(Ended) => Ok(false),
         Ok(found) if found == expected => Ok(true),
@@ -266,6 +290,6 @@ fn is_state(at: &mut Cursor<'_>, expected: i32) -> Result<bool, HaError> {
     }
 }
 
-fn to_epoch(value: i32) -> Result<Epoch, HaError> {
+pub(super) fn to_epoch(value: i32) -> Result<Epoch, HaError> {
     u32::try_from(value).map(Epoch).map_err(|_| HaError::Negative { what: "epoch", value: value.into() })
 }

@@ -2,7 +2,8 @@
 
 use bytes::BufMut;
 
-use super::{HaError, classic, epoch};
+use super::identity::{STATEMENT_BYTES, Statement};
+use super::{Cursor, HaError, classic, epoch};
 use crate::model::{Epoch, LogOffset};
 
 /// Which of the two streams a connection carries.
@@ -30,20 +31,22 @@ impl StreamKind {
 pub enum SlaveMessage {
     /// It opens the stream with epochs.
     Handshake(epoch::Handshake),
+    /// Whose bytes it has, on a stream whose handshake asked for identities.
+    Statement(Statement),
     /// The end of its log. The first one on a connection without a handshake opens the classic stream.
     Report(LogOffset),
 }
 
 /// Bytes of the longest message of a slave: fewer are left of what it says, at most, when all that is whole was taken off.
-pub const SLAVE_MESSAGE_BYTES_MAX: usize = epoch::HANDSHAKE_BYTES;
+pub const SLAVE_MESSAGE_BYTES_MAX: usize = STATEMENT_BYTES;
 
 impl SlaveMessage {
     /// The message at the front of `bytes` and its size; `None` if more must come. `stream` is that of the connection, once it is open.
     ///
     /// The two streams are told apart by their first bytes. A classic slave begins with the end of its log, 8 bytes. One that knows epochs
     /// begins with a handshake of 16 bytes: state 1 in 4 bytes, two flags of 2 bytes, its brokerId in 8. As an offset, the first half of a
-    /// handshake is 4 GiB and at most 65,537 bytes more: four offsets in all. A classic slave may end there (4 GiB sharp is where a segment
-    /// begins), so these four are told apart by the 8 bytes that follow: a brokerId is small, and the second report of a slave, which comes
+    /// handshake is 4 GiB and at most 196,609 bytes more: eight offsets in all. A classic slave may end there (4 GiB sharp is where a segment
+    /// begins), so these are told apart by the 8 bytes that follow: a brokerId is small, and the second report of a slave, which comes
     /// within `haSendHeartbeatInterval`, is 4 GiB or more.
     ///
     /// # Errors
@@ -51,6 +54,10 @@ impl SlaveMessage {
     pub fn decode(stream: Option<StreamKind>, bytes: &[u8]) -> Result<Option<(SlaveMessage, usize)>, HaError> {
         match stream {
             Some(StreamKind::Classic) => report(bytes),
+            Some(StreamKind::Epoch) if Cursor::new(bytes).i32() == Ok(epoch::STATE_STATEMENT) => {
+                let statement = Statement::decode(bytes)?;
+                Ok(statement.map(|statement| (SlaveMessage::Statement(statement), STATEMENT_BYTES)))
+            }
             Some(StreamKind::Epoch) => {
                 let ack = epoch::Ack::decode(bytes)?;
                 Ok(ack.map(|ack| (SlaveMessage::Report(ack.end), epoch::ACK_BYTES)))

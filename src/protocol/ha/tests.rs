@@ -4,9 +4,10 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 
 use super::epoch::{Ack, Handshake, HandshakeReply, encode_handshake_reply, handshake_reply_bytes};
+use super::identity::{LogVerdict, Statement, encode_lineage};
 use super::*;
 use crate::limits::EPOCHS_MAX;
-use crate::model::{BrokerId, Epoch};
+use crate::model::{BrokerId, Epoch, LogId, ReignId};
 
 fn encoded(encode: impl FnOnce(&mut BytesMut)) -> Vec<u8> {
     let mut out = BytesMut::new();
@@ -57,19 +58,22 @@ fn classic_messages_lie_as_the_tables_say() {
 
 #[test]
 fn messages_with_epochs_lie_as_the_tables_say() {
-    let handshake = Handshake { from_last_segment: true, is_learner: false, broker_id: BrokerId(5) };
+    let handshake =
+        Handshake { from_last_segment: true, knows_identities: false, is_learner: false, broker_id: BrokerId(5) };
     check("00000001 0001 0000 0000000000000005", &handshake, |out| handshake.encode(out), Handshake::decode);
-    let handshake = Handshake { from_last_segment: false, is_learner: true, broker_id: BrokerId(1 << 33) };
-    check("00000001 0000 0001 0000000200000000", &handshake, |out| handshake.encode(out), Handshake::decode);
+    let handshake =
+        Handshake { from_last_segment: false, knows_identities: true, is_learner: true, broker_id: BrokerId(1 << 33) };
+    check("00000001 0002 0001 0000000200000000", &handshake, |out| handshake.encode(out), Handshake::decode);
     let reply = HandshakeReply {
         end: LogOffset(0x1_0000_0010),
         epoch: Epoch(3),
-        epochs: vec![(Epoch(1), LogOffset(0)), (Epoch(3), LogOffset(0x1234))],
+        log: None,
+        epochs: vec![entry(1, 0, 0), entry(3, 0x1234, 0)],
     };
     check(
         "00000001 00000018 0000000100000010 00000003  00000001 0000000000000000  00000003 0000000000001234",
         &reply,
-        |out| encode_handshake_reply(reply.end, reply.epoch, reply.epochs.iter().copied(), out),
+        |out| encode_handshake_reply(reply.end, reply.epoch, pairs(&reply.epochs), out),
         HandshakeReply::decode,
     );
     let header = epoch::TransferHeader {
@@ -87,6 +91,39 @@ fn messages_with_epochs_lie_as_the_tables_say() {
     );
     let ack = Ack { end: LogOffset(0x2100) };
     check("00000002 0000000000002100", &ack, |out| ack.encode(out), Ack::decode);
+}
+
+fn entry(epoch: u32, start: u64, id: u64) -> EpochEntry {
+    EpochEntry { epoch: Epoch(epoch), start: LogOffset(start), id: ReignId(id) }
+}
+
+fn pairs(epochs: &[EpochEntry]) -> impl ExactSizeIterator<Item = (Epoch, LogOffset)> {
+    epochs.iter().map(|entry| (entry.epoch, entry.start))
+}
+
+#[test]
+fn identities_lie_as_the_tables_say() {
+    let log = LogId(0x0123_4567_89AB_CDEF_0000_0000_0000_0001);
+    let (end, epoch, epochs) = (LogOffset(0x1_0000_0010), Epoch(3), vec![entry(1, 0, 0), entry(3, 0x1234, 0xABCD)]);
+    let reply = HandshakeReply { end, epoch, log: Some(log), epochs };
+    check(
+        "524D0001 00000028 0000000100000010 00000003 0123456789ABCDEF0000000000000001
+         00000001 0000000000000000 0000000000000000  00000003 0000000000001234 000000000000ABCD",
+        &reply,
+        |out| encode_lineage(reply.end, log, &reply.epochs, out),
+        HandshakeReply::decode,
+    );
+    let (start, point) = (LogOffset(16), LogOffset(0x30));
+    let statement = Statement { verdict: LogVerdict::Ahead, log, start, end, last: entry(3, 0x20, 7), point };
+    check(
+        "524D0002 00000002 0123456789ABCDEF0000000000000001 0000000000000010 0000000100000010
+         00000003 0000000000000020 0000000000000007 0000000000000030",
+        &statement,
+        |out| statement.encode(out),
+        Statement::decode,
+    );
+    assert_eq!(Statement::decode(&hex("524D0002 00000006")), Err(HaError::BadVerdict));
+    assert_eq!(HandshakeReply::decode(&hex("524D0001 0000000C")), Err(HaError::BadList { bytes: 12 }));
 }
 
 #[test]
@@ -124,12 +161,13 @@ fn what_no_broker_says_is_refused_with_its_facts() {
 
 #[test]
 fn a_handshake_is_told_from_a_report() {
-    for (from_last_segment, is_learner) in [(false, false), (false, true), (true, false), (true, true)] {
-        let handshake = Handshake { from_last_segment, is_learner, broker_id: BrokerId(9) };
+    for flags in 0..8 {
+        let (from_last_segment, is_learner, knows_identities) = (flags & 1 > 0, flags & 2 > 0, flags & 4 > 0);
+        let handshake = Handshake { from_last_segment, knows_identities, is_learner, broker_id: BrokerId(9) };
         let report = classic::decode_report(&encoded(|out| handshake.encode(out)));
         assert!(Handshake::may_begin_with(report.expect("not negative").expect("8 bytes")));
     }
-    for report in [0, 1, 1 << 30, (1 << 32) - 1, (1 << 32) + 2, (1 << 32) + (1 << 17), 1 << 33, (1 << 33) + 1] {
+    for report in [0, 1, 1 << 30, (1 << 32) - 1, (1 << 32) + 2, (1 << 32) + (1 << 18), 1 << 33, (1 << 33) + 1] {
         assert!(!Handshake::may_begin_with(LogOffset(report)), "{report}");
     }
 }
@@ -140,7 +178,8 @@ fn what_a_slave_says_is_told_by_its_stream() {
         assert_eq!(SlaveMessage::decode(stream, &hex(said)).map_err(|_| ()), expected, "{stream:?} {said}");
     };
     let report = |end, size| Ok(Some((SlaveMessage::Report(LogOffset(end)), size)));
-    let handshake = Handshake { from_last_segment: false, is_learner: false, broker_id: BrokerId(7) };
+    let handshake =
+        Handshake { from_last_segment: false, knows_identities: false, is_learner: false, broker_id: BrokerId(7) };
     check(None, "0000000000001000 0000", report(0x1000, 8));
     check(None, "00000001 0000 0000 0000000000000007", Ok(Some((SlaveMessage::Handshake(handshake), 16))));
     // A classic slave that ends at 4 GiB sharp is known by its second report.
@@ -177,6 +216,7 @@ proptest! {
         let _ = Handshake::decode(&bytes);
         let _ = handshake_reply_bytes(&bytes);
         let _ = Ack::decode(&bytes);
+        let _ = Statement::decode(&bytes);
         for stream in [None, Some(StreamKind::Classic), Some(StreamKind::Epoch)] {
             if let Ok(Some((_, size))) = SlaveMessage::decode(stream, &bytes) {
                 prop_assert!(size <= bytes.len() && size <= SLAVE_MESSAGE_BYTES_MAX);
@@ -191,8 +231,13 @@ proptest! {
             prop_assert_eq!(&encoded(|out| header.encode(out)), &bytes[..36]);
         }
         if let Ok(Some(reply)) = HandshakeReply::decode(&bytes) {
-            let again = encoded(|out| encode_handshake_reply(reply.end, reply.epoch, reply.epochs.into_iter(), out));
-            prop_assert_eq!(&again, &bytes[..again.len()]);
+            let again = match reply.log {
+                None => encoded(|out| encode_handshake_reply(reply.end, reply.epoch, pairs(&reply.epochs), out)),
+                Some(log) => encoded(|out| encode_lineage(reply.end, log, &reply.epochs, out)),
+            };
+            // Of an answer with identities, the reign is that of its last epoch.
+            prop_assert!(reply.log.is_some() || again == bytes[..again.len()]);
+            prop_assert!(again.len() <= bytes.len());
         }
     }
 }

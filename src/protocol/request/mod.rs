@@ -11,6 +11,7 @@ mod namesrv;
 mod offset;
 mod pull;
 mod query;
+mod replica;
 mod send;
 mod stats;
 mod topic;
@@ -24,12 +25,12 @@ pub use namesrv::{
     RegisterBrokerRequest, RouteRequest,
 };
 pub use offset::{
-    Boundary, CommitOffsetRequest, ConsumerOffsetRequest, GIVEN_BACK, KEPT_ONLY, QueueRequest, ResetOffsetRequest,
-    SearchOffsetRequest, TABLE_VERSION, TableRequest, UNLESS_VERSION,
+    Boundary, CommitOffsetRequest, ConsumerOffsetRequest, GIVEN_BACK, KEPT_ONLY, MASTER_REIGN, QueueRequest,
+    ResetOffsetRequest, SearchOffsetRequest, TABLE_VERSION, TableRequest, UNLESS_VERSION,
 };
-pub use pull::PullRequest;
-pub(crate) use query::ViewMessageRequest;
-pub use query::{QueryMessageRequest, SendBackRequest};
+pub use pull::{PullRequest, PullSysFlag};
+pub use query::{QueryMessageRequest, SendBackRequest, ViewMessageRequest};
+pub use replica::{DECIDE_FROM, DECIDE_TO, DecideRequest};
 pub use send::SendRequest;
 pub use stats::{BrokerStatsRequest, ConsumeStatsRequest};
 pub use topic::{AttributeChange, CreateTopicRequest, TopicRequest};
@@ -132,6 +133,8 @@ pub enum Request<'a> {
     AllRequestModes,
     /// 907: replicas, or the master.
     HaStatus,
+    /// 720001: a slave gives up what its master has not.
+    Decide(DecideRequest),
 }
 
 impl<'a> Request<'a> {
@@ -202,6 +205,7 @@ impl<'a> Request<'a> {
             Code::GetSubscriptiongroupConfig => Request::GroupConfig(GroupRequest::parse(header)?),
             Code::GetAllMessageRequestMode => Request::AllRequestModes,
             Code::GetBrokerHaStatus => Request::HaStatus,
+            Code::DecideReplica => Request::Decide(DecideRequest::parse(header)?),
             // The table says why: not yet, or a request to somebody else. A test holds the two lists equal.
             _ => return Err(BadRequest::NotSupported { code: header.code }),
         })

@@ -100,6 +100,9 @@ pub const UNLESS_VERSION: &str = "unlessVersion";
 /// A field of ours in the answer to a request with [`UNLESS_VERSION`]: any text.
 pub const TABLE_VERSION: &str = "tableVersion";
 
+/// A field of ours beside [`TABLE_VERSION`]: the log and the reign of the master that answers, by which its slaves know it.
+pub const MASTER_REIGN: &str = "masterReign";
+
 /// 21, 43 or 201: a whole table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableRequest<'a> {

@@ -19,8 +19,8 @@ fn address(port: u16) -> SocketAddr {
 }
 
 fn file(entries: &[(u32, u64)]) -> EpochFile {
-    let entry = |&(epoch, start)| EpochEntry { epoch: Epoch(epoch), start: LogOffset(start) };
-    EpochFile::new(EpochTable::new(entries.iter().map(entry).collect()).expect("it rises"))
+    let entry = |&(epoch, start)| EpochEntry { epoch: Epoch(epoch), start: LogOffset(start), id: ReignId(0) };
+    EpochFile::new(EpochTable::new(LogId(0), entries.iter().map(entry).collect()).expect("it rises"))
 }
 
 /// An empty log, which takes nothing before it has a segment.
@@ -148,7 +148,8 @@ fn it_reports_what_it_promises() {
     assert_eq!(slave.due(at(5_000), &own(0, 150, 120)), DueToMaster::Nothing);
     assert_eq!(slave.due(at(5_001), &own(0, 150, 120)), DueToMaster::Report(LogOffset(120)));
     assert_eq!(slave.check_silence(at(19_999)), Ok(()));
-    let left = Left { link: LINK, why: SlaveError::Silent { silent_ms: 20_000 }, cut: None };
+    let left =
+        Left { master: Some(address(1)), link: Some(LINK), why: SlaveError::Silent { silent_ms: 20_000 }, cut: None };
     assert_eq!(slave.check_silence(at(20_000)), Err(left));
     assert_eq!(slave.check_silence(at(40_000)), Ok(()), "it is left once");
 }
@@ -166,15 +167,39 @@ fn logs_that_have_parted_are_not_joined() {
         let found = slave.take_apart(at(0), &reply, &own, &mut file(epochs));
         assert_eq!(found, expected, "{own:?}");
     };
-    let (end, point) = (LogOffset(300), LogOffset(250));
+    let (end, point, confirmed) = (LogOffset(300), LogOffset(250), LogOffset(300));
+    let ahead = Err(SlaveError::Ahead { end, point, confirmed });
     check(own(0, 0, 0), &[], &[(4, 0)], 900, Ok(()));
     check(own(0, 300, 300), &[(1, 0)], &[(1, 0), (2, 300)], 900, Ok(()));
-    check(own(0, 300, 300), &[(1, 0)], &[(1, 0), (2, 250)], 900, Err(SlaveError::Diverged { end, point }));
-    check(own(0, 300, 300), &[(1, 0)], &[(1, 0)], 250, Err(SlaveError::Diverged { end, point }));
+    check(own(0, 300, 300), &[(1, 0)], &[(1, 0), (2, 250)], 900, ahead.clone());
+    check(own(0, 300, 300), &[(1, 0)], &[(1, 0)], 250, ahead);
     let start = LogOffset(280);
-    check(own(280, 300, 300), &[(1, 0)], &[(1, 0)], 250, Err(SlaveError::Hopeless { start, point }));
-    let start = LogOffset(0);
-    check(own(0, 300, 300), &[(1, 0)], &[(1, 7)], 250, Err(SlaveError::Foreign { start, end }));
+    check(own(280, 300, 300), &[(1, 0)], &[(1, 0)], 250, Err(SlaveError::Hopeless { start, end, point }));
+    let (ours, theirs, start) = (LogId(0), LogId(0), LogOffset(0));
+    let foreign = Err(SlaveError::Foreign { ours, theirs, start, end });
+    check(own(0, 300, 300), &[(1, 0)], &[(1, 7)], 250, foreign);
+}
+
+#[test]
+fn a_record_that_cannot_be_stored_is_asked_for_less_and_less_often() {
+    let mut slave = following(&own(0, 100, 100));
+    let mut waits = Vec::new();
+    for _ in 0..9 {
+        let why = SlaveError::Record(ReplicaError::Unproven { at: LogOffset(100) });
+        slave.open(at(0), LINK, &own(0, 100, 100));
+        slave.leave(at(0), why);
+        let LinkState::Waiting { until } = slave.state else { panic!("{:?}", slave.state) };
+        waits.push(until.ms_since(at(0)));
+    }
+    assert_eq!(
+        waits,
+        [0, 200, 400, 800, 1600, 3200, 5000, 5000, 5000],
+        "once at once: it may have been damaged on its way"
+    );
+    slave.pending.extend_from_slice(b"sound");
+    slave.next = LogOffset(105);
+    slave.note_stored(5);
+    assert_eq!(slave.stuck, None, "the master was mended");
 }
 
 #[test]
@@ -199,7 +224,7 @@ fn a_classic_master_is_known_by_its_first_bytes_heard_twice() {
         assert!(slave.link_up(at(0), LINK, address(1), &log));
         slave.output(at(0), LINK, &log, &mut BytesMut::new());
         let left = slave.receive(at(0), LINK, &header(7, 0), &mut log, &mut epochs).expect_err("it is classic");
-        assert_eq!((left.link, left.why), (LINK, SlaveError::Classic));
+        assert_eq!((left.link, left.why), (Some(LINK), SlaveError::Classic));
         assert_eq!(slave.stream, expected);
     }
 }

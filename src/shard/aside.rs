@@ -1,0 +1,100 @@
+//! Puts aside what is about to be cut off: a copy of the segments that hold it, and of the epochs that tell whose bytes they were.
+//!
+//! ```text
+//! shard-N/aside/2026-11-29T09-50-12Z-from-81920/
+//!   commitlog/00000000000000000000   whole segments, from the one with the first byte that is cut
+//!   epochs
+//! ```
+//!
+//! Nothing here is read again, and nothing is removed: that is the operator's.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::links::epochs_path;
+use super::open::open_log;
+use super::runtime::Runtime;
+use super::start::{ShardSettings, StartError};
+use crate::disk::{Disk, DiskError, blocking, store};
+use crate::log::FileName;
+use crate::model::{LogOffset, UnixMs};
+
+/// Copies what the log holds from `at` on, its tail included. Nobody else may have the log open.
+///
+/// # Errors
+/// [`StartError`] if it cannot be copied: then nothing may be cut.
+pub(super) async fn keep(
+    settings: &ShardSettings,
+    disk: &Disk,
+    runtime: &Runtime,
+    at: LogOffset,
+) -> Result<(), StartError> {
+    // Recovery brings what only the tail has into the segments.
+    let log = open_log(settings, disk, None).await?.log;
+    let (from, end) = (at.max(log.start()), log.appended());
+    drop(log);
+    if from >= end {
+        return Ok(());
+    }
+    let folder = settings.store.shard_folder(settings.shard);
+    let segment_bytes = settings.log.segment_bytes;
+    let aside = folder.join("aside").join(format!("{}-from-{from}", date_text(runtime.watch.now().unix)));
+    let (to, source) = (aside.clone(), folder.clone());
+    let copied = blocking::run(move || copy(&source, &to, from, end, segment_bytes)).await;
+    copied.map_err(|source| DiskError { operation: "copy what is to be cut off to", path: aside.clone(), source })?;
+    let bytes = end.since(from);
+    tracing::warn!(shard = %settings.shard, %from, %end, bytes, folder = %aside.display(), "what is cut off was copied; remove the folder when nobody needs it");
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the shard's shell: files are copied here, on a thread of its own")]
+fn copy(folder: &Path, aside: &Path, from: LogOffset, end: LogOffset, segment_bytes: u64) -> io::Result<()> {
+    let mut start = LogOffset(from.0 - from.0 % segment_bytes);
+    while start < end {
+        let name = FileName::Segment(start).to_path();
+        let (source, copy) = (folder.join(&name), aside.join(&name));
+        fs::create_dir_all(copy.parent().unwrap_or(aside))?;
+        fs::copy(source, &copy)?;
+        fs::File::open(&copy)?.sync_all()?;
+        store::flush_folder(copy.parent().unwrap_or(aside))?;
+        start = start.plus(segment_bytes);
+    }
+    let epochs: PathBuf = folder.join(epochs_path());
+    if epochs.exists() {
+        fs::copy(epochs, aside.join("epochs"))?;
+    }
+    store::flush_folder(aside)?;
+    store::flush_folder(folder)
+}
+
+/// A moment as the name of a folder: `2026-11-29T09-50-12Z`.
+fn date_text(at: UnixMs) -> String {
+    let seconds = at.0.max(0) / 1000;
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    // Days since 0000-03-01, by eras of 400 years: a year that begins in March has its leap day at its end.
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}-{minute:02}-{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_has_the_date() {
+        let check = |seconds: i64, expected| assert_eq!(date_text(UnixMs(seconds * 1000 + 999)), expected);
+        check(0, "1970-01-01T00-00-00Z");
+        check(951_782_400, "2000-02-29T00-00-00Z");
+        check(1_709_251_199, "2024-02-29T23-59-59Z");
+        check(1_767_225_600, "2026-01-01T00-00-00Z");
+    }
+}

@@ -1,0 +1,260 @@
+//! A replica keeps what it has acknowledged, whoever presents himself as its master.
+//!
+//! Two nodes of the built binary under one name server, and masters that are not what they were: wiped, restored from a backup, of another group,
+//! or strangers that were registered in the true one's place. What both have acknowledged is asked of the slave afterwards, message by message.
+//!
+//! What it cannot show: every order of events; the simulator's replica world does (`tests/sim.rs`).
+#![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
+mod harness;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use harness::{Client, Frame, NameServer, Node, NodeOptions, Pair, PairOptions, wait_for};
+use serde_json::Value;
+
+const TOPIC: &str = "precious";
+const MESSAGES: u32 = 500;
+
+/// A message of a length that its number tells.
+fn body(number: u32) -> Vec<u8> {
+    format!("{number:06}").into_bytes().repeat(1 + usize::try_from(number % 7).expect("small"))
+}
+
+/// A pair in which the slave has all that was acknowledged.
+fn pair_with_messages(options: &PairOptions) -> Pair {
+    let pair = Pair::start(options);
+    pair.wait_in_sync();
+    let mut producer = pair.to_master();
+    producer.create_topic(TOPIC, 1).expect("it answers");
+    for number in 0..MESSAGES {
+        assert_eq!(producer.send(TOPIC, 0, &body(number)).expect("it answers").code, 0, "message {number}");
+    }
+    pair
+}
+
+/// The slave serves every message that was acknowledged.
+#[track_caller]
+fn assert_slave_has_all(pair: &Pair) {
+    let records = pair.to_slave().read_queue(TOPIC, 0, 0).expect("it answers");
+    let log = pair.slave.process().log_tail();
+    assert!(records.len() >= usize::try_from(MESSAGES).expect("small"), "{} are left\n{log}", records.len());
+    for (number, record) in (0..MESSAGES).zip(&records) {
+        assert_eq!(record.body, body(number), "message {number}\n{log}");
+    }
+}
+
+fn refusal_of_slave(pair: &Pair) -> Option<String> {
+    let status = pair.to_slave().ha_status().ok()?;
+    Some(status["haClientRuntimeInfo"]["refusal"].as_str()?.to_owned())
+}
+
+/// What the slave says of its master, once it says something with these words.
+#[track_caller]
+fn wait_slave_refuses(pair: &Pair, words: &str) -> String {
+    wait_for("slave that refuses its master", || refusal_of_slave(pair).filter(|why| why.contains(words)))
+}
+
+/// What the master says of its slave, once it does.
+#[track_caller]
+fn wait_master_refuses(master: &mut Client) -> String {
+    wait_for("master that names the slave", || {
+        let status: Value = master.ha_status().ok()?;
+        Some(status["refusedSlaves"][0]["why"].as_str()?.to_owned())
+    })
+}
+
+#[test]
+fn a_wiped_master_leaves_its_slaves_log_alone() {
+    let mut pair = pair_with_messages(&PairOptions::small(true));
+    assert!(pair.master.stop(Duration::from_secs(20)).success());
+    fs::remove_dir_all(pair.master.store_dir()).expect("the store is the master's");
+    pair.master.restart();
+    let why = wait_slave_refuses(&pair, "is not this one");
+    assert!(why.contains("nothing is cut"), "{why}");
+    let why = wait_master_refuses(&mut pair.to_master());
+    assert!(why.contains("brokerId 1"), "{why}");
+    assert_slave_has_all(&pair);
+    // It is tried again and again, and said once.
+    let said = |text: &str, words: &str| text.matches(words).count();
+    wait_for("further tries", || {
+        (said(&pair.slave.process().log_text(), "connected to the master") >= 4).then_some(())
+    });
+    assert_eq!(said(&pair.slave.process().log_text(), "the master is left"), 1);
+    assert_eq!(said(&pair.master.process().log_text(), "has the log"), 1);
+    assert_slave_has_all(&pair);
+}
+
+/// What a wiped master takes may end just where the slave's log has a message's border, and go on from there.
+#[test]
+fn a_wiped_masters_new_log_is_not_spliced_to_the_old_one() {
+    let mut pair = pair_with_messages(&PairOptions::small(true));
+    assert!(pair.master.stop(Duration::from_secs(20)).success());
+    fs::remove_dir_all(pair.master.store_dir()).expect("the store is the master's");
+    pair.slave.kill();
+    pair.master.restart();
+    let mut producer = pair.to_master();
+    producer.create_topic(TOPIC, 1).expect("it answers");
+    // The same messages again and some more: the same lengths, so the same borders.
+    for number in 0..MESSAGES + 10 {
+        producer.send_with(TOPIC, 0, &body(number), &[("WAIT", "false")]).expect("it answers");
+    }
+    pair.slave.restart();
+    wait_slave_refuses(&pair, "is not this one");
+    wait_master_refuses(&mut pair.to_master());
+    let records = pair.to_slave().read_queue(TOPIC, 0, 0).expect("it answers");
+    assert_eq!(records.len(), usize::try_from(MESSAGES).expect("small"), "nothing was added");
+    let receipt = pair.to_master().send(TOPIC, 0, b"waits for the slave").expect("it answers");
+    assert_ne!(receipt.code, 0, "the slave does not have it");
+}
+
+/// Copies a folder with all that is in it.
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("it is there").flatten() {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("it is readable");
+        }
+    }
+}
+
+/// The same log, with less of it than both have acknowledged.
+#[test]
+fn a_master_restored_from_a_backup_takes_nothing_from_its_slave() {
+    let options = PairOptions::small(true);
+    let name_server = NameServer::start(&[]);
+    let master = Node::start(&Pair::master_options(&options, &name_server));
+    let slave = Node::start(&Pair::slave_options(&options, &name_server));
+    let mut pair = Pair { name_server, master, slave };
+    pair.wait_in_sync();
+    let backup = tempfile::TempDir::with_prefix("ringmq-backup-").expect("a folder");
+    for number in 0..MESSAGES {
+        if number == MESSAGES / 2 {
+            assert!(pair.master.stop(Duration::from_secs(20)).success());
+            copy_folder(&pair.master.store_dir(), backup.path());
+            pair.master.restart();
+            pair.wait_in_sync();
+        }
+        let receipt = pair.to_master().send(TOPIC, 0, &body(number)).expect("it answers");
+        assert_eq!(receipt.code, 0, "message {number}");
+    }
+    pair.master.kill();
+    fs::remove_dir_all(pair.master.store_dir()).expect("the store is the master's");
+    copy_folder(backup.path(), &pair.master.store_dir());
+    pair.master.restart();
+    let why = wait_slave_refuses(&pair, "the master has lost what both had");
+    assert!(why.contains("nothing is cut"), "{why}");
+    let why = wait_master_refuses(&mut pair.to_master());
+    assert!(why.contains("was confirmed to the slave"), "{why}");
+    assert_slave_has_all(&pair);
+    // And so it stays when the slave has been away itself.
+    pair.slave.kill();
+    pair.slave.restart();
+    wait_slave_refuses(&pair, "the master has lost what both had");
+    assert_slave_has_all(&pair);
+}
+
+#[test]
+fn a_slave_of_another_group_keeps_what_it_has() {
+    let mut pair = pair_with_messages(&PairOptions::small(true));
+    let stranger = Node::start(&NodeOptions { broker_name: "broker-b", ..other_master(&pair) });
+    send_some(&stranger, 700);
+    pair.slave.kill();
+    pair.slave.options_mut().more.push(("haMasterAddress", stranger.replication_port(0)));
+    pair.slave.restart();
+    wait_slave_refuses(&pair, "is not this one");
+    wait_master_refuses(&mut Client::connect(&stranger.broker(0)).expect("it listens"));
+    assert_slave_has_all(&pair);
+}
+
+/// A master of the pair's name server, of another store.
+fn other_master(pair: &Pair) -> NodeOptions {
+    let mut options = Pair::master_options(&PairOptions::small(false), &pair.name_server);
+    options.store_dir = None;
+    options
+}
+
+fn send_some(node: &Node, count: u32) {
+    let mut producer = Client::connect(&node.broker(0)).expect("it listens");
+    producer.create_topic(TOPIC, 1).expect("it answers");
+    for number in 0..count {
+        assert_eq!(producer.send(TOPIC, 0, &body(number * 3)).expect("it answers").code, 0);
+    }
+}
+
+/// Sends are acknowledged by both again: the slave has gone back to its master.
+#[track_caller]
+fn wait_both_acknowledge(pair: &Pair) {
+    wait_for("slave that goes back to its master", || {
+        let receipt = pair.to_master().send(TOPIC, 0, b"of both").ok()?;
+        (receipt.code == 0).then_some(())
+    });
+}
+
+#[test]
+fn a_second_master_of_the_same_name_does_not_get_the_slave() {
+    let pair = pair_with_messages(&PairOptions::small(true));
+    let second = Node::start(&other_master(&pair));
+    send_some(&second, 50);
+    // It was registered last, so the slave was sent to it.
+    wait_for("slave that was sent to the second", || {
+        pair.slave.process().log_text().contains("is not this one").then_some(())
+    });
+    wait_both_acknowledge(&pair);
+    assert_slave_has_all(&pair);
+}
+
+#[test]
+fn a_forged_registration_costs_nothing() {
+    let pair = pair_with_messages(&PairOptions::small(true));
+    let stranger = Node::start(&NodeOptions { broker_name: "broker-b", ..other_master(&pair) });
+    send_some(&stranger, 50);
+    let mut forger = Client::connect(&pair.name_server.address()).expect("it listens");
+    let forged = Frame::request(103)
+        .ext("brokerName", "broker-a")
+        .ext("brokerAddr", stranger.broker(0))
+        .ext("clusterName", "DefaultCluster")
+        .ext("haServerAddr", stranger.replication_port(0))
+        .ext("brokerId", 0)
+        .body(br#"{"topicConfigSerializeWrapper":{"topicConfigTable":{},"dataVersion":{"counter":9,"stateVersion":9,"timestamp":9999999999999}},"filterServerList":[]}"#.to_vec());
+    assert_eq!(forger.call(forged).expect("it answers").code, 0);
+    wait_for("slave that was sent to the stranger", || {
+        pair.slave.process().log_text().contains("is not this one").then_some(())
+    });
+    wait_both_acknowledge(&pair);
+    assert_slave_has_all(&pair);
+}
+
+/// A request of `ringmq-admin replica give-up`.
+const DECIDE_REPLICA: i32 = 720_001;
+
+#[test]
+fn an_operator_lets_a_slave_give_up_what_is_then_moved_aside() {
+    let mut pair = pair_with_messages(&PairOptions::small(true));
+    assert!(pair.master.stop(Duration::from_secs(20)).success());
+    fs::remove_dir_all(pair.master.store_dir()).expect("the store is the master's");
+    pair.master.restart();
+    wait_slave_refuses(&pair, "is not this one");
+    let preview = pair.to_slave().call(Frame::request(DECIDE_REPLICA)).expect("it answers");
+    assert_eq!(preview.code, 0, "{:?}", preview.remark);
+    let (from, to) = (preview.ext_number("from").expect("a number"), preview.ext_number("to").expect("a number"));
+    assert!(from == 0 && to > 0, "{from} to {to}");
+    assert_slave_has_all(&pair);
+    let decide = |to: i64| Frame::request(DECIDE_REPLICA).ext("from", from).ext("to", to);
+    let other = pair.to_slave().call(decide(to + 1)).expect("it answers");
+    assert_ne!(other.code, 0, "that is not what was previewed");
+    assert_eq!(pair.to_slave().call(decide(to)).expect("it answers").code, 0);
+    wait_both_acknowledge(&pair);
+    let aside = pair.slave.store_dir().join("shard-0/aside");
+    let folders: Vec<_> = fs::read_dir(&aside).expect("what was cut is there").flatten().collect();
+    assert_eq!(folders.len(), 1, "{folders:?}");
+    let kept = fs::read(folders[0].path().join("commitlog/00000000000000000000")).expect("its first segment");
+    let last = body(MESSAGES - 1);
+    assert!(kept.windows(last.len()).any(|bytes| bytes == last), "the last message is kept");
+    let nothing = pair.to_slave().call(Frame::request(DECIDE_REPLICA)).expect("it answers");
+    assert_ne!(nothing.code, 0, "there is nothing to decide any more");
+}
