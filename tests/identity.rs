@@ -8,6 +8,7 @@
 mod harness;
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use harness::{Client, Frame, NameServer, Node, NodeOptions, Pair, PairOptions, w
 use serde_json::Value;
 
 const TOPIC: &str = "precious";
+const GROUP: &str = "readers";
 const MESSAGES: u32 = 500;
 
 /// A message of a length that its number tells.
@@ -22,7 +24,7 @@ fn body(number: u32) -> Vec<u8> {
     format!("{number:06}").into_bytes().repeat(1 + usize::try_from(number % 7).expect("small"))
 }
 
-/// A pair in which the slave has all that was acknowledged.
+/// A pair in which the slave has all that was acknowledged, and its master's tables.
 fn pair_with_messages(options: &PairOptions) -> Pair {
     let pair = Pair::start(options);
     pair.wait_in_sync();
@@ -31,7 +33,15 @@ fn pair_with_messages(options: &PairOptions) -> Pair {
     for number in 0..MESSAGES {
         assert_eq!(producer.send(TOPIC, 0, &body(number)).expect("it answers").code, 0, "message {number}");
     }
+    assert_eq!(producer.heartbeat("C", GROUP, TOPIC).expect("it answers").code, 0);
+    producer.commit_offset(GROUP, TOPIC, 0, 123).expect("it answers");
+    wait_for("tables at the slave", || has_tables(&mut pair.to_slave()).ok()?.then_some(()));
     pair
+}
+
+/// Whether a slave has its master's topic and group, and the group's offset.
+fn has_tables(slave: &mut Client) -> io::Result<bool> {
+    Ok(slave.max_offset(TOPIC, 0)? > 0 && slave.consumer_offset(GROUP, TOPIC, 0)? == Some(123))
 }
 
 /// The slave serves every message that was acknowledged.
@@ -76,6 +86,7 @@ fn a_wiped_master_leaves_its_slaves_log_alone() {
     let why = wait_master_refuses(&mut pair.to_master());
     assert!(why.contains("brokerId 1"), "{why}");
     assert_slave_has_all(&pair);
+    assert!(has_tables(&mut pair.to_slave()).expect("it answers"), "the tables are still the old master's");
     // It is tried again and again, and said once.
     let said = |text: &str, words: &str| text.matches(words).count();
     wait_for("further tries", || {
@@ -206,6 +217,7 @@ fn a_second_master_of_the_same_name_does_not_get_the_slave() {
     });
     wait_both_acknowledge(&pair);
     assert_slave_has_all(&pair);
+    assert!(has_tables(&mut pair.to_slave()).expect("it answers"), "no stranger's tables");
 }
 
 #[test]
@@ -227,6 +239,7 @@ fn a_forged_registration_costs_nothing() {
     });
     wait_both_acknowledge(&pair);
     assert_slave_has_all(&pair);
+    assert!(has_tables(&mut pair.to_slave()).expect("it answers"), "no stranger's tables");
 }
 
 /// A request of `ringmq-admin replica give-up`.

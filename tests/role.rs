@@ -128,7 +128,7 @@ impl Shard {
     fn epochs(&self) -> Vec<u32> {
         let file = self.folder.path().join("store/shard-0/config/epochs");
         let text = std::fs::read_to_string(file).unwrap_or_default();
-        // Before them stand the log's identity and how far it is confirmed.
+        // Before them stand the log's identity and who is in sync.
         text.lines().filter_map(|line| line.split(' ').next()?.parse().ok()).collect()
     }
 

@@ -250,15 +250,18 @@ fn a_broken_rule_of_promotion_is_noticed() {
     }
 }
 
+/// A wiped master's log is taken for the slave's; a slave cuts off what its master, restored from a copy, has lost.
 #[test]
-fn logs_without_an_identity_are_noticed() {
-    let noticed = (0..100).find_map(|seed| {
-        let what = run_replicas(seed, ReplicaRule::ForgetIdentity, REPLICA_STEPS).err()?;
-        Some((seed, what))
-    });
-    let (seed, what) = noticed.expect("a wiped master's log was taken for the slave's");
-    let messages = ["was acknowledged", "differs from its master", "do not catch up"];
-    assert!(messages.iter().any(|message| what.contains(message)), "noticed by seed {seed} as: {what}");
+fn a_broken_rule_of_whose_bytes_these_are_is_noticed() {
+    for rule in [ReplicaRule::ForgetIdentity, ReplicaRule::CutUnasked] {
+        let noticed = (0..100).find_map(|seed| {
+            let what = run_replicas(seed, rule, REPLICA_STEPS).err()?;
+            Some((seed, what))
+        });
+        let (seed, what) = noticed.unwrap_or_else(|| panic!("{rule:?} was not noticed"));
+        let messages = ["was acknowledged", "differs from its master", "do not catch up"];
+        assert!(messages.iter().any(|message| what.contains(message)), "{rule:?} is noticed by seed {seed} as: {what}");
+    }
 }
 
 /// Seeds of the world of delayed messages; each is a run of [`DELAY_STEPS`].

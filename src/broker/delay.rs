@@ -304,6 +304,9 @@ impl Broker {
             tracing::error!(at = %view.log_offset, "a delayed message does not say where it belongs and is left out");
             return Ok(());
         };
+        if self.holds_back() {
+            return Err(NotStored::HeldBack);
+        }
         if self.lacks_replicas() {
             return Err(NotStored::LacksReplicas);
         }

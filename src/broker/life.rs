@@ -48,6 +48,7 @@ impl Broker {
         if role == Role::Slave && current == (Life { role, broker_id, ..self.life }) {
             // It stays what it is, and hears of its new master by itself.
             self.life.epoch = self.life.epoch.max(Some(epoch));
+            self.replica.note_order();
             return;
         }
         // A slave whose log is about to be cut is one still.
@@ -98,10 +99,10 @@ impl Broker {
         }));
     }
 
-    /// A master's life begins: what a former master has told of consumers may speak of messages that did not come here. A consumer that went
-    /// on from there would miss those that take their places.
+    /// A master's life begins, or a slave's whose log was cut: what a former master has told of consumers may speak of messages that did not come
+    /// here. A consumer that went on from there would miss those that take their places.
     pub(super) fn lower_offsets(&mut self) {
-        if self.is_slave() {
+        if self.is_slave() && self.life.end_max.is_none() {
             return;
         }
         let lowered = self.offsets.lower(|topic, queue| end_of(&self.log, topic, queue));

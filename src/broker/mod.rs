@@ -74,7 +74,7 @@ use self::replica::Replica;
 use self::settings::BrokerSettings;
 use self::statistics::Statistics;
 use self::topic::Topics;
-use crate::letter::{CONTROL_TICKET_MIN, ToControl};
+use crate::letter::{CONTROL_TICKET_MIN, MasterLog, ToControl};
 use crate::log::{BlockId, DiskUsage, Log, QueueIndex};
 use crate::metrics::{Counters, Mornings, Rates, Stages};
 use crate::model::{ConnectionId, LinkId, MonoNs, Now};
@@ -313,6 +313,9 @@ impl Broker {
         }
         if let Some(table) = tables.offsets {
             self.offsets.load(&table, self.is_slave());
+        }
+        if let Some(MasterLog::Named { reign, .. }) = self.own_reign() {
+            self.offsets.begin_reign(reign);
         }
     }
 

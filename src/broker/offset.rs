@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::letter::OffsetCommit;
 use crate::limits::OFFSETS_MAX;
-use crate::model::{GroupName, QueueId, QueueOffset, TopicName};
-use crate::protocol::body;
+use crate::model::{GroupName, QueueId, QueueOffset, ReignId, TopicName};
+use crate::protocol::body::{self, SetBack};
 
 /// The offsets that consumer groups have committed on this shard.
 #[derive(Debug, Default)]
@@ -23,6 +23,10 @@ pub(crate) struct CommittedOffsets {
     /// Queues whose offset an operator has set, and whose group has not asked for messages since: what it commits of them until then is from
     /// before. Each has an offset in `groups`, which bounds them.
     resets: BTreeMap<GroupName, BTreeMap<TopicName, BTreeSet<QueueId>>>,
+    /// The newest change here, or at the master whose offsets these are, that made offsets less.
+    set_back: SetBack,
+    /// The reign in which such changes are made here; unknown on a slave.
+    reign: ReignId,
     /// Raised by every change.
     changes: u64,
     /// Whether there are changes that no file holds yet.
@@ -45,9 +49,11 @@ impl CommittedOffsets {
     pub(crate) fn commit(&mut self, group: &str, topic: &str, queue: QueueId, offset: QueueOffset) -> bool {
         let known = self.groups.get_mut(group).and_then(|topics| topics.get_mut(topic));
         if let Some(stored) = known.and_then(|offsets| offsets.get_mut(&queue)) {
-            let is_changed = *stored != offset;
-            *stored = offset;
-            if is_changed {
+            let before = std::mem::replace(stored, offset);
+            if offset < before {
+                self.note_set_back();
+            }
+            if offset != before {
                 self.touch();
             }
             return true;
@@ -106,9 +112,11 @@ impl CommittedOffsets {
         stored
     }
 
-    /// Takes over the master's offsets, as they are: what was set back there is set back here. Only what consumers committed here, while
-    /// the master was away, and which is further than the master's, stays; it is returned, to be given back.
+    /// Takes over the master's offsets. What is further here stays and is returned, to be given back: all of it, if nothing was set back at
+    /// the master since its last table, for then the master has lost it; else only what consumers committed here while the master was away, for
+    /// what was set back there is set back here.
     pub(crate) fn replace(&mut self, table: &body::ConsumerOffsets) -> Vec<OffsetCommit> {
+        let has_only_grown = table.set_back == Some(self.set_back);
         let old = std::mem::take(&mut self.groups);
         let kept = std::mem::take(&mut self.kept);
         let told = std::mem::take(&mut self.told);
@@ -117,17 +125,19 @@ impl CommittedOffsets {
         self.fill(table);
         let mut given = Vec::new();
         let kept_count = kept.len();
-        for place in kept.into_iter().filter(|place| !told.contains(place)) {
-            let (group, topic, queue) = place;
-            let ours = old.get(&group).and_then(|topics| topics.get(&topic)).and_then(|offsets| offsets.get(&queue));
+        for (group, topic, queue, offset) in each(&old) {
             let theirs = self.get(group.as_str(), topic.as_str(), queue);
-            if let Some(offset) = ours.copied()
-                && theirs.is_none_or(|theirs| theirs < offset)
-                && self.commit_on_slave(group.as_str(), topic.as_str(), queue, offset)
-            {
+            if theirs.is_some_and(|theirs| offset <= theirs) {
+                continue;
+            }
+            let place = (group.clone(), topic.clone(), queue);
+            let is_ours = has_only_grown || (kept.contains(&place) && !told.contains(&place));
+            if is_ours && self.commit_on_slave(group.as_str(), topic.as_str(), queue, offset) {
+                let (group, topic, queue) = place;
                 given.push(OffsetCommit { group, topic, queue, offset });
             }
         }
+        self.set_back = table.set_back.unwrap_or_default();
         self.dirty = was_dirty || self.groups != old || self.kept.len() != kept_count;
         given
     }
@@ -183,6 +193,7 @@ impl CommittedOffsets {
             }
         }
         if lowered > 0 {
+            self.note_set_back();
             self.touch();
         }
         lowered
@@ -207,12 +218,22 @@ impl CommittedOffsets {
     /// Takes over what the store's file holds. A master has nothing to give back.
     pub(super) fn load(&mut self, table: &body::ConsumerOffsets, is_slave: bool) {
         self.fill(table);
+        self.set_back = table.set_back.unwrap_or_default();
         if is_slave {
             for ((topic, group), queues) in &table.kept {
                 self.kept.extend(queues.keys().map(|queue| (group.clone(), topic.clone(), *queue)));
             }
         }
         self.dirty = false;
+    }
+
+    /// Offsets are set back in this reign from now on.
+    pub(super) fn begin_reign(&mut self, reign: ReignId) {
+        self.reign = reign;
+    }
+
+    fn note_set_back(&mut self) {
+        self.set_back = SetBack { count: self.set_back.count.saturating_add(1), reign: self.reign };
     }
 
     fn fill(&mut self, table: &body::ConsumerOffsets) {
@@ -225,7 +246,8 @@ impl CommittedOffsets {
 
     /// The table as the store's file holds it.
     pub(super) fn table(&self) -> body::ConsumerOffsets {
-        let mut table = body::ConsumerOffsets { kept: self.kept_table(), ..body::ConsumerOffsets::default() };
+        let (kept, set_back) = (self.kept_table(), Some(self.set_back));
+        let mut table = body::ConsumerOffsets { kept, set_back, ..body::ConsumerOffsets::default() };
         for (group, topics) in &self.groups {
             for (topic, offsets) in topics {
                 table.offsets.insert((topic.clone(), group.clone()), offsets.clone());
@@ -250,6 +272,7 @@ impl CommittedOffsets {
         for topics in self.groups.values_mut() {
             if let Some(offsets) = topics.remove(topic) {
                 self.count -= offsets.len();
+                self.set_back = SetBack { count: self.set_back.count.saturating_add(1), reign: self.reign };
                 self.dirty = true;
                 self.changes = self.changes.wrapping_add(1);
             }
@@ -268,6 +291,7 @@ impl CommittedOffsets {
             self.count -= topics.values().map(BTreeMap::len).sum::<usize>();
             self.kept.retain(|(known, _, _)| known.as_str() != group);
             self.resets.remove(group);
+            self.note_set_back();
             self.touch();
         }
     }
@@ -276,6 +300,15 @@ impl CommittedOffsets {
     pub(crate) fn take_dirty(&mut self) -> bool {
         std::mem::take(&mut self.dirty)
     }
+}
+
+/// Every offset of a table.
+fn each(
+    groups: &BTreeMap<GroupName, BTreeMap<TopicName, Offsets>>,
+) -> impl Iterator<Item = (&GroupName, &TopicName, QueueId, QueueOffset)> {
+    let topics =
+        groups.iter().flat_map(|(group, topics)| topics.iter().map(move |(topic, queues)| (group, topic, queues)));
+    topics.flat_map(|(group, topic, queues)| queues.iter().map(move |(queue, offset)| (group, topic, *queue, *offset)))
 }
 
 #[cfg(test)]
@@ -393,6 +426,51 @@ mod tests {
         let given = offsets.replace(&told(&[(0, 3), (1, 3)]));
         assert_eq!(given.iter().map(|c| (c.queue.0, c.offset.0)).collect::<Vec<_>>(), [(1, 25)], "committed since");
         assert_eq!(shown(&offsets), [(0, 3), (1, 25)]);
+    }
+
+    /// The table of a ringmq master in which offsets were set back so often.
+    fn told_by_ringmq(offsets: &[(u32, u64)], count: u64) -> body::ConsumerOffsets {
+        body::ConsumerOffsets { set_back: Some(SetBack { count, reign: ReignId(9) }), ..told(offsets) }
+    }
+
+    #[test]
+    fn a_master_with_less_has_lost_it_unless_it_was_set_back() {
+        let mut offsets = CommittedOffsets::default();
+        assert!(offsets.replace(&told_by_ringmq(&[(0, 10), (1, 5)], 3)).is_empty());
+        // It was killed before it had written the newest commits.
+        let given = offsets.replace(&told_by_ringmq(&[(0, 8)], 3));
+        assert_eq!(given.iter().map(|c| (c.queue.0, c.offset.0)).collect::<Vec<_>>(), [(0, 10), (1, 5)]);
+        assert_eq!(shown(&offsets), [(0, 10), (1, 5)]);
+        // It has taken them, and is killed again before it has written them.
+        offsets.given_back(&given);
+        assert_eq!(offsets.replace(&told_by_ringmq(&[(0, 8)], 3)), given);
+        offsets.given_back(&given);
+        assert!(offsets.replace(&told_by_ringmq(&[(0, 4)], 4)).is_empty());
+        assert_eq!(shown(&offsets), [(0, 4)], "an operator has set one back, and deleted the other");
+    }
+
+    #[test]
+    fn whatever_makes_offsets_less_is_a_set_back() {
+        let mut offsets = CommittedOffsets::default();
+        offsets.begin_reign(ReignId(7));
+        let count = |offsets: &CommittedOffsets| offsets.table().set_back.map(|last| (last.count, last.reign.0));
+        for offset in [3, 3, 9] {
+            offsets.commit("g", "t", QueueId(0), QueueOffset(offset));
+        }
+        assert_eq!(count(&offsets), Some((0, 0)));
+        offsets.commit("g", "t", QueueId(0), QueueOffset(8));
+        assert_eq!(count(&offsets), Some((1, 7)));
+        offsets.lower(|_, _| QueueOffset(8));
+        assert_eq!(count(&offsets), Some((1, 7)), "nothing lies beyond");
+        offsets.lower(|_, _| QueueOffset(7));
+        offsets.remove_group("g");
+        offsets.remove_group("g");
+        offsets.commit("g", "t", QueueId(0), QueueOffset(1));
+        offsets.remove_topic("t");
+        assert_eq!(count(&offsets), Some((4, 7)));
+        let mut restarted = CommittedOffsets::default();
+        restarted.load(&offsets.table(), false);
+        assert_eq!(count(&restarted), Some((4, 7)));
     }
 
     #[test]

@@ -57,7 +57,11 @@ impl Replica {
             let in_sync = if life.epoch.is_none() { epochs.in_sync().clone() } else { BTreeSet::new() };
             Part::Master(Master::new(life.role, settings.clone()).asking(in_sync))
         } else {
-            Part::Slave(Box::new(Slave::new(life.broker_id, settings.clone()).ordered(life.epoch.is_some())))
+            let mut slave = Slave::new(life.broker_id, settings.clone());
+            if life.epoch.is_some() {
+                slave.obey();
+            }
+            Part::Slave(Box::new(slave))
         };
         Replica {
             role,
@@ -66,6 +70,13 @@ impl Replica {
             told: None,
             slaves_said: Quiet::default(),
             master_said: Quiet::default(),
+        }
+    }
+
+    /// The role that this shard has already was ordered.
+    pub(super) fn note_order(&mut self) {
+        if let Part::Slave(slave) = &mut self.role {
+            slave.obey();
         }
     }
 
@@ -215,7 +226,7 @@ impl Broker {
                 for (link, why) in master.tick(now.mono, self.log.appended()) {
                     self.refuse_link(now.mono, link, &why, out);
                 }
-                self.note_in_sync(now.mono);
+                self.note_in_sync();
             }
             Part::Slave(slave) => {
                 out.effects.extend(slave.poll_connect(now.mono, &self.log).map(Effect::LinkConnect));
@@ -247,13 +258,10 @@ impl Broker {
             }
         };
         self.leave_master(now.mono, stored, out);
-        self.tell_followed(out);
+        self.tell_followed(now, out);
         // Consumers have seen what was confirmed: it does not go back.
         let confirm = self.log.confirm();
         self.log.set_confirm_max(bound.map(|bound| bound.max(confirm)));
-        if matches!(self.replica.role, Part::Master(_)) {
-            self.replica.epochs.note_confirmed(now.mono, self.log.confirm());
-        }
         assert!(confirm <= self.log.confirm(), "the confirm offset went back from {confirm} to {}", self.log.confirm());
     }
 
@@ -278,14 +286,19 @@ impl Broker {
         }
     }
 
-    /// Tells the control plane from whom tables may be taken.
-    fn tell_followed(&mut self, out: &mut Output) {
+    /// Tells the control plane from whom tables may be taken. What a master had no time to tell is taken from the log as soon as it is gone.
+    fn tell_followed(&mut self, now: Now, out: &mut Output) {
         let Part::Slave(slave) = &self.replica.role else { return };
         let master = slave.followed();
-        if self.replica.told != Some(master) {
-            self.replica.told = Some(master);
-            out.effects.push(Effect::Control(ToControl::Follows { shard: self.settings.shard, master }));
+        if self.replica.told == Some(master) {
+            return;
         }
+        self.replica.told = Some(master);
+        if master.is_some() {
+            self.replica.master_said.forget(MASTER);
+        }
+        out.effects.push(Effect::Control(ToControl::Follows { shard: self.settings.shard, master }));
+        self.adopt_topics(now, out);
     }
 
     /// By what slaves know this master.
@@ -324,23 +337,24 @@ impl Broker {
     }
 
     /// Who has this log is remembered for the next start; while nothing is stored yet, the last start's are waited for.
-    fn note_in_sync(&mut self, now: MonoNs) {
+    fn note_in_sync(&mut self) {
         let held_back = self.holds_back();
         let Replica { role: Part::Master(master), epochs, .. } = &mut self.replica else { return };
         if !held_back {
-            epochs.note_in_sync(now, master.in_sync_slaves());
+            epochs.note_in_sync(master.in_sync_slaves());
         }
     }
 
-    /// Whether nothing is to be stored before slaves have said how far they are, or an operator has decided.
-    fn holds_back(&self) -> bool {
+    /// Whether nothing at all is to be stored before slaves have said how far they are, or an operator has decided: what is stored would part the
+    /// two logs.
+    pub(super) fn holds_back(&self) -> bool {
         let begun = self.replica.epochs.table().last().map_or(LogOffset(0), |last| last.start);
         matches!(&self.replica.role, Part::Master(master) if master.holds_back(begun, &self.log))
     }
 
-    /// Whether fewer replicas are in sync than `minInSyncReplicas` demands, or it is not known yet who has more.
+    /// Whether fewer replicas are in sync than `minInSyncReplicas` demands.
     pub(super) fn lacks_replicas(&self) -> bool {
-        self.holds_back() || matches!(&self.replica.role, Part::Master(master) if !master.is_enough_in_sync())
+        matches!(&self.replica.role, Part::Master(master) if !master.is_enough_in_sync())
     }
 
     /// A block was read: slaves that wait for it go on.

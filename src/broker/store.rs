@@ -22,6 +22,8 @@ pub(super) enum NotStored {
     InnerBatch,
     /// Fewer replicas are in sync than `minInSyncReplicas` demands.
     LacksReplicas,
+    /// A replica may have what this log has lost, and says so in a moment; or one has said so, and somebody has to decide.
+    HeldBack,
 }
 
 impl From<NotStored> for Refusal {
@@ -41,6 +43,10 @@ impl From<NotStored> for Refusal {
             NotStored::Append(AppendError::TooLarge(error)) => {
                 Refusal::new(ResponseCode::MessageIllegal, Cow::Owned(error.to_string()))
             }
+            NotStored::HeldBack => Refusal::new(
+                ResponseCode::ServiceNotAvailable,
+                "service not available now: a replica may have messages that this master has lost; if this lasts, `ringmq-admin cluster list` tells more",
+            ),
             NotStored::LacksReplicas => Refusal::new(ResponseCode::SystemError, "in-sync replicas not enough"),
             NotStored::InnerBatch => Refusal::new(
                 ResponseCode::MessageIllegal,
@@ -62,6 +68,9 @@ impl Broker {
         }
         if self.acks.is_full() || self.delays.holds_stores() {
             return Err(busy());
+        }
+        if self.holds_back() {
+            return Err(NotStored::HeldBack.into());
         }
         if waits && self.lacks_replicas() {
             return Err(NotStored::LacksReplicas.into());

@@ -278,6 +278,12 @@ impl Log {
         }
     }
 
+    /// Whether what the flush setting promises is on stable storage.
+    #[must_use]
+    pub(crate) fn is_promise_durable(&self) -> bool {
+        self.settings.flush == FlushPolicy::Sync
+    }
+
     /// What stopped the log, if it has stopped. It never goes on.
     #[must_use]
     pub(crate) fn failure(&self) -> Option<&LogFailure> {

@@ -565,9 +565,6 @@ pub const HA_FAREWELL_MS: u64 = 1_000;
 /// How long a master that starts waits for those to say how far they are who were in sync: long enough for a slave that tries once a second.
 pub const HA_ASK_MS: u64 = 3 * HA_RETRY_MS_MAX;
 
-/// How far the file of the epochs may be behind with what is confirmed.
-pub const CONFIRMED_WRITE_MS: u64 = 1_000;
-
 /// How often a lasting trouble between replicas is said in the log.
 pub const HA_REMIND_MS: u64 = 60_000;
 

@@ -5,13 +5,12 @@
 //!
 //! ```text
 //! log 0f61c2a35b7e4d8891b2c3d4e5f60718
-//! confirmed 95104
 //! in-sync 1,2
 //! 1 0 9c4e11d2a0b35f77
 //! 2 81920 51f0c7e2d4a69b08
 //! ```
 //!
-//! `confirmed` is behind what is known by a second at most: nothing before it is cut unless an operator gives it up. What has no identity, since an older ringmq or a Java master made it, is `unknown` there; a file without the first line and the last column
+//! What has no identity, since an older ringmq or a Java master made it, is `unknown` there; a file without the first line and the last column
 //! is an older one. Epochs are one only if number, start and identity are the same, so that two logs that begin alike are not taken for one.
 
 use std::collections::BTreeSet;
@@ -47,8 +46,6 @@ impl FreshIds {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EpochTable {
     log: LogId,
-    /// Up to where all replicas in sync held the log, at least; `None` if that was never noted.
-    confirmed: Option<LogOffset>,
     /// The slaves that were in sync with the master of the newest reign when that was noted last.
     in_sync: BTreeSet<BrokerId>,
     entries: Vec<EpochEntry>,
@@ -116,19 +113,6 @@ impl EpochTable {
     #[must_use]
     pub fn log(&self) -> LogId {
         self.log
-    }
-
-    /// Up to where a log that ends at `end` was confirmed, as far as is known: all of it, if nothing is.
-    #[must_use]
-    pub fn confirmed(&self, end: LogOffset) -> LogOffset {
-        self.confirmed.unwrap_or(end)
-    }
-
-    /// All before `offset` is confirmed. Returns whether that is news.
-    pub fn note_confirmed(&mut self, offset: LogOffset) -> bool {
-        let is_news = self.confirmed < Some(offset);
-        self.confirmed = self.confirmed.max(Some(offset));
-        is_news
     }
 
     /// Who was in sync with the master when it was noted last: they have what was acknowledged, or know who lacks it.
@@ -212,7 +196,6 @@ impl EpochTable {
     /// Forgets what begins at or beyond the log's new end.
     pub fn truncate(&mut self, end: LogOffset) {
         self.entries.retain(|entry| entry.start < end);
-        self.confirmed = self.confirmed.map(|confirmed| confirmed.min(end));
     }
 
     /// The epoch of the byte at `offset`, and where it ends if a later one begins. `None` below the first entry.
@@ -254,9 +237,6 @@ impl EpochTable {
     #[must_use]
     pub fn encode(&self) -> String {
         let mut text = format!("log {}\n", self.log);
-        if let Some(confirmed) = self.confirmed {
-            let _ = writeln!(text, "confirmed {confirmed}");
-        }
         if !self.in_sync.is_empty() {
             let ids: Vec<String> = self.in_sync.iter().map(ToString::to_string).collect();
             let _ = writeln!(text, "in-sync {}", ids.join(","));
@@ -279,9 +259,6 @@ impl EpochTable {
             let words: Vec<&str> = line.split(' ').collect();
             match words[..] {
                 ["log", log] if index == 0 => table.log = log.parse().map_err(|_| bad)?,
-                ["confirmed", offset] if index == 1 => {
-                    table.confirmed = Some(LogOffset(offset.parse().map_err(|_| bad)?));
-                }
                 ["in-sync", ids] if entries.is_empty() => {
                     let ids = ids.split(',').map(|id| id.parse().map(BrokerId));
                     table.in_sync = ids.collect::<Result<_, _>>().map_err(|_| bad)?;
@@ -291,8 +268,8 @@ impl EpochTable {
                 _ => return Err(bad),
             }
         }
-        let EpochTable { log, confirmed, in_sync, .. } = table;
-        EpochTable::new(log, entries).map(|table| EpochTable { confirmed, in_sync, ..table })
+        let EpochTable { log, in_sync, .. } = table;
+        EpochTable::new(log, entries).map(|table| EpochTable { in_sync, ..table })
     }
 }
 
@@ -392,18 +369,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_confirmed_stays_so_until_it_is_cut() {
+    fn who_is_in_sync_is_kept_until_others_are() {
         let mut epochs = named(7, &[(1, 0, 11)]);
-        assert_eq!(epochs.confirmed(LogOffset(300)), LogOffset(300), "nothing is known");
-        assert!(
-            epochs.note_in_sync([BrokerId(2), BrokerId(5)].into())
-                && !epochs.note_in_sync([BrokerId(2), BrokerId(5)].into())
-        );
-        assert!(epochs.note_confirmed(LogOffset(100)) && !epochs.note_confirmed(LogOffset(90)));
-        assert_eq!(epochs.confirmed(LogOffset(300)), LogOffset(100));
-        assert_eq!(EpochTable::decode(&epochs.encode()).as_ref(), Ok(&epochs));
-        epochs.truncate(LogOffset(60));
-        assert_eq!(epochs.confirmed(LogOffset(300)), LogOffset(60));
+        let slaves = BTreeSet::from([BrokerId(2), BrokerId(5)]);
+        assert!(epochs.note_in_sync(slaves.clone()) && !epochs.note_in_sync(slaves.clone()));
+        let read = EpochTable::decode(&epochs.encode()).expect("as it was written");
+        assert_eq!((&read, read.in_sync()), (&epochs, &slaves));
+        assert!(epochs.note_in_sync(BTreeSet::new()) && epochs.in_sync().is_empty());
     }
 
     #[test]
@@ -424,8 +396,8 @@ mod tests {
         check("1 0\n\n", EpochError::BadLine { line: 2 });
         check("1 0 7 8\n", EpochError::BadLine { line: 1 });
         check("1 0 x\n", EpochError::BadLine { line: 1 });
-        check("log 1\nconfirmed x\n", EpochError::BadLine { line: 2 });
-        check("confirmed 7\n", EpochError::BadLine { line: 1 });
+        check("log 1\nin-sync x\n", EpochError::BadLine { line: 2 });
+        check("1 0 7\nin-sync 2\n", EpochError::BadLine { line: 2 });
         check("log 1g\n", EpochError::BadLine { line: 1 });
         check("1 0 7\nlog 1\n", EpochError::BadLine { line: 2 });
         check("-1 0\n", EpochError::BadLine { line: 1 });

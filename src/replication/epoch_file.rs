@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::epoch::{EpochEntry, EpochError, EpochTable};
-use crate::limits::{CONFIRMED_WRITE_MS, NO_SPACE_RETRY_MS};
+use crate::limits::NO_SPACE_RETRY_MS;
 use crate::model::{BrokerId, LogId, LogOffset, MonoNs};
 
 /// A table and its file. State of the shard.
@@ -18,8 +18,8 @@ pub struct EpochFile {
     wanted: u64,
     written: u64,
     is_writing: bool,
-    /// Set while the file is behind with what is confirmed: when it is written for that, at the latest.
-    confirm_at: Option<MonoNs>,
+    /// Whether the file does not have the newest slaves in sync, for which nobody waits.
+    is_behind: bool,
     /// Set when the last write has failed: when it is tried again.
     retry_at: Option<MonoNs>,
 }
@@ -28,7 +28,7 @@ impl EpochFile {
     /// The table as the file holds it.
     #[must_use]
     pub fn new(table: EpochTable) -> EpochFile {
-        EpochFile { table, wanted: 0, written: 0, is_writing: false, confirm_at: None, retry_at: None }
+        EpochFile { table, wanted: 0, written: 0, is_writing: false, is_behind: false, retry_at: None }
     }
 
     /// The epochs.
@@ -55,18 +55,9 @@ impl EpochFile {
         Ok(())
     }
 
-    /// All before `offset` is confirmed. The file has it within a second: nobody waits for that.
-    pub fn note_confirmed(&mut self, now: MonoNs, offset: LogOffset) {
-        if self.table.note_confirmed(offset) {
-            self.confirm_at.get_or_insert(now.plus_ms(CONFIRMED_WRITE_MS));
-        }
-    }
-
     /// These slaves are in sync. The file has it in a moment: nobody waits for that.
-    pub fn note_in_sync(&mut self, now: MonoNs, slaves: BTreeSet<BrokerId>) {
-        if self.table.note_in_sync(slaves) {
-            self.confirm_at = Some(now);
-        }
+    pub(crate) fn note_in_sync(&mut self, slaves: BTreeSet<BrokerId>) {
+        self.is_behind |= self.table.note_in_sync(slaves);
     }
 
     /// Forgets what begins at or beyond the log's end: the reign of a master that appended nothing. The file may keep it, since a start forgets
@@ -89,12 +80,12 @@ impl EpochFile {
     }
 
     /// The file's text, if it is to be written now, and its generation; then [`EpochFile::handle_written`].
-    pub fn poll_write(&mut self, now: MonoNs) -> Option<(u64, String)> {
-        let is_due = !self.is_current() || self.confirm_at.is_some_and(|at| at <= now);
+    pub(crate) fn poll_write(&mut self, now: MonoNs) -> Option<(u64, String)> {
+        let is_due = self.is_behind || !self.is_current();
         if !is_due || self.is_writing || self.retry_at.is_some_and(|at| at > now) {
             return None;
         }
-        (self.is_writing, self.confirm_at) = (true, None);
+        (self.is_writing, self.is_behind) = (true, false);
         Some((self.wanted, self.table.encode()))
     }
 
@@ -103,6 +94,7 @@ impl EpochFile {
         assert!(self.is_writing, "generation {generation} of the epochs was written, and nobody has asked for it");
         self.is_writing = false;
         if !is_ok {
+            self.is_behind = true;
             return self.retry_at.replace(now.plus_ms(NO_SPACE_RETRY_MS)).is_none();
         }
         assert!(
@@ -122,16 +114,18 @@ mod tests {
     use crate::model::{Epoch, ReignId};
 
     #[test]
-    fn what_is_confirmed_is_written_once_a_second_and_waited_for_by_nobody() {
-        let (at, mut file) = (|ms| MonoNs(0).plus_ms(ms), EpochFile::new(EpochTable::default()));
-        for ms in 0..CONFIRMED_WRITE_MS {
-            file.note_confirmed(at(ms), LogOffset(ms));
-            assert!(file.is_current() && file.poll_write(at(ms)).is_none(), "at {ms} ms");
-        }
-        let due = at(CONFIRMED_WRITE_MS);
-        let (generation, text) = file.poll_write(due).expect("a second is over");
-        assert_eq!(text, "log unknown\nconfirmed 999\n");
-        assert!(!file.handle_written(due, generation, true) && file.poll_write(due.plus_ms(9_999)).is_none());
+    fn who_is_in_sync_is_written_and_waited_for_by_nobody() {
+        let (now, mut file) = (MonoNs(0), EpochFile::new(EpochTable::default()));
+        file.note_in_sync(BTreeSet::new());
+        assert_eq!(file.poll_write(now), None, "nobody was and nobody is");
+        file.note_in_sync(BTreeSet::from([BrokerId(3), BrokerId(4)]));
+        let (generation, text) = file.poll_write(now).expect("it is news");
+        assert_eq!(text, "log unknown\nin-sync 3,4\n");
+        assert!(file.is_current() && file.poll_write(now).is_none(), "one at a time");
+        assert!(file.handle_written(now, generation, false));
+        let later = now.plus_ms(NO_SPACE_RETRY_MS);
+        assert_eq!(file.poll_write(later), Some((generation, text)), "it was not written");
+        assert!(!file.handle_written(later, generation, true) && file.poll_write(later).is_none());
     }
 
     #[test]

@@ -26,7 +26,8 @@ use crate::limits::{
 use crate::log::{BlockId, Log, Stream};
 use crate::model::{BrokerId, Epoch, LinkId, LogOffset, MonoNs, ReignId, Role};
 use crate::protocol::ha::{
-    LogVerdict, SLAVE_MESSAGE_BYTES_MAX, SlaveMessage, Statement, StreamKind, Transfer, TransferReign, epoch, identity,
+    Lineage, LogVerdict, SLAVE_MESSAGE_BYTES_MAX, SlaveMessage, Statement, StreamKind, Transfer, TransferReign, epoch,
+    identity,
 };
 
 /// Why a replication connection is closed. One sentence for the log.
@@ -562,7 +563,8 @@ impl Master {
             match link.due(now, &self.settings, &ends) {
                 DueToSlave::Nothing => break,
                 DueToSlave::Greeting if link.knows_identities() => {
-                    identity::encode_lineage(ends.appended, epochs.log(), epochs.entries(), buffer);
+                    let lineage = Lineage { log: epochs.log(), is_durable: log.is_promise_durable() };
+                    identity::encode_lineage(ends.appended, lineage, epochs.entries(), buffer);
                     (link.phase, link.last_write) = (SlavePhase::Named, now);
                 }
                 DueToSlave::Greeting => {

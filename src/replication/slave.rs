@@ -91,19 +91,19 @@ pub enum SlaveError {
         /// Up to where both are the same.
         point: LogOffset,
     },
-    /// This log has bytes that the master's has not, and they were confirmed to this slave: they may be all that is left of them.
+    /// This log has bytes that the master's has not, and a master may have acknowledged them: they may be all that is left of them.
     #[error(
-        "this log ends at {end}, but is the master's only up to {point}, and was confirmed up to {confirmed}: the master has lost what both had; nothing is cut"
+        "this log ends at {end}, but is the master's only up to {point}, and what lies before {acknowledged} may have been acknowledged to producers: the master has lost what both had; nothing is cut"
     )]
     Ahead {
         /// Where this log ends.
         end: LogOffset,
         /// Up to where both are the same.
         point: LogOffset,
-        /// Up to where a master has confirmed it.
-        confirmed: LogOffset,
+        /// Before that lies what may have been acknowledged.
+        acknowledged: LogOffset,
     },
-    /// This log has bytes that the master's has not, and that nobody has confirmed, or that an operator gives up; it is to be cut.
+    /// This log has bytes that the master's has not, and that nobody has acknowledged, or that an operator gives up; it is to be cut.
     #[error("this log ends at {end}, but is the master's only up to {point}: the rest is moved aside and cut off")]
     Diverged {
         /// Where this log ends.
@@ -300,6 +300,11 @@ pub struct Slave {
     last_read: MonoNs,
     last_write: MonoNs,
     master_confirm: Option<LogOffset>,
+    /// Whether the master acknowledges only what it keeps over a loss of power.
+    master_is_durable: bool,
+    /// Up to where this log may hold what a master has acknowledged to a producer; `None` if that is not known, and all of it may. Only a slave
+    /// that has heard its masters itself knows: what a file says would be older than what was acknowledged last.
+    acknowledged: Option<LogOffset>,
     /// Its role and its master's reign were given to it by somebody who has compared the logs: what he leaves out is given up.
     is_ordered: bool,
     /// Where something came last that could not be stored, and how often since something could.
@@ -339,6 +344,8 @@ impl Slave {
             last_read: MonoNs(0),
             last_write: MonoNs(0),
             master_confirm: None,
+            master_is_durable: false,
+            acknowledged: None,
             stuck: None,
             is_ordered: false,
             gives_up: None,
@@ -347,9 +354,8 @@ impl Slave {
     }
 
     /// The role was given by somebody who numbers the reigns, and knows who holds what.
-    #[must_use]
-    pub fn ordered(self, is_ordered: bool) -> Slave {
-        Slave { is_ordered, ..self }
+    pub(crate) fn obey(&mut self) {
+        self.is_ordered = true;
     }
 
     /// The master's replication port became known, or changed, or is not known any more. Returns the connection to the old one, to be closed.
@@ -688,8 +694,9 @@ impl Slave {
         front: &[u8],
     ) -> Result<bool, SlaveError> {
         let Some(reply) = HandshakeReply::decode(front).map_err(|_| SlaveError::Garbage)? else { return Ok(false) };
-        let master = EpochTable::new(reply.log.unwrap_or_default(), reply.epochs)?;
-        self.statement = reply.log.map(|_| own.statement(epochs.table()));
+        let master = EpochTable::new(reply.lineage.map_or(LogId::default(), |said| said.log), reply.epochs)?;
+        self.statement = reply.lineage.map(|_| own.statement(epochs.table()));
+        self.master_is_durable = reply.lineage.is_some_and(|said| said.is_durable);
         self.compare(now, own, epochs, master, reply.end)?;
         Ok(true)
     }
@@ -713,7 +720,7 @@ impl Slave {
                 return Err(SlaveError::Nameless { ours });
             }
             let point = epochs.table().consistent_point(end, &master, master_end);
-            let confirmed = epochs.table().confirmed(end);
+            let acknowledged = self.acknowledged.unwrap_or(end);
             // Without a byte in common all of it goes; its next life has an empty log, and follows anybody.
             let cut = point.unwrap_or(start).max(start);
             match point {
@@ -721,15 +728,15 @@ impl Slave {
                 _ if self.gives_up == Some(cut) => return Err(SlaveError::Diverged { end, point: cut }),
                 None => return Err(SlaveError::Foreign { ours, theirs: master.log(), start, end }),
                 Some(point) if point < start => return Err(SlaveError::Hopeless { start, end, point }),
-                Some(point) if point < confirmed && !self.is_ordered => {
-                    return Err(SlaveError::Ahead { end, point, confirmed });
+                Some(point) if point < acknowledged && !self.is_ordered => {
+                    return Err(SlaveError::Ahead { end, point, acknowledged });
                 }
                 Some(point) => return Err(SlaveError::Diverged { end, point }),
             }
             epochs.truncate(end);
-            epochs.note_confirmed(now, confirmed.min(end));
             epochs.name(master.log());
         }
+        self.acknowledged.get_or_insert(own.appended);
         (self.parted, self.is_thought_classic, self.master_epochs) = (None, false, master);
         let phase = if self.statement.is_some() { StreamPhase::Stating } else { StreamPhase::Following };
         self.state = LinkState::Open { link, phase };
@@ -746,9 +753,7 @@ impl Slave {
         let header = Transfer::decode(self.stream, front).map_err(|_| SlaveError::Garbage)?;
         let Some(Transfer { offset, body_bytes, reign }) = header else { return Ok(false) };
         self.begin_transfer(now, own, offset, body_bytes, reign.map(|reign| reign.confirm))?;
-        if let Some(confirm) = self.master_confirm {
-            epochs.note_confirmed(now, confirm);
-        }
+        self.acknowledged = self.acknowledged.max(self.master_confirm);
         if let Some(reign) = reign.filter(|_| body_bytes > 0) {
             // A transfer names its epoch without its identity, which the answer to the handshake has told.
             let is_it = |entry: &&EpochEntry| (entry.epoch, entry.start) == (reign.epoch, reign.start);
@@ -849,6 +854,11 @@ impl Slave {
             DueToMaster::Report(end) => {
                 SlaveMessage::encode_report(self.stream, end, buffer);
                 self.reported = Some(end);
+                // A master that acknowledges what it may lose may do so as soon as it hears this, and tell of it too late. One that keeps what it
+                // acknowledges has it after a loss of power, or else has told of it.
+                if !self.master_is_durable {
+                    self.acknowledged = self.acknowledged.max(Some(end));
+                }
             }
         }
         self.last_write = now;

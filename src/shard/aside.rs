@@ -1,15 +1,15 @@
-//! Puts aside what is about to be cut off: a copy of the segments that hold it, and of the epochs that tell whose bytes they were.
+//! Puts aside what is about to be cut off: a copy of it, and of the epochs that tell whose bytes it was.
 //!
 //! ```text
 //! shard-N/aside/2026-11-29T09-50-12Z-from-81920/
-//!   commitlog/00000000000000000000   whole segments, from the one with the first byte that is cut
+//!   commitlog/00000000000000000000   the segments that hold it; holes where the log keeps what they had
 //!   epochs
 //! ```
 //!
 //! Nothing here is read again, and nothing is removed: that is the operator's.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::links::epochs_path;
@@ -39,33 +39,47 @@ pub(super) async fn keep(
     }
     let folder = settings.store.shard_folder(settings.shard);
     let segment_bytes = settings.log.segment_bytes;
-    let aside = folder.join("aside").join(format!("{}-from-{from}", date_text(runtime.watch.now().unix)));
-    let (to, source) = (aside.clone(), folder.clone());
-    let copied = blocking::run(move || copy(&source, &to, from, end, segment_bytes)).await;
-    copied.map_err(|source| DiskError { operation: "copy what is to be cut off to", path: aside.clone(), source })?;
+    let (all, source) = (folder.join("aside"), folder.clone());
+    let name = format!("{}-from-{from}", date_text(runtime.watch.now().unix));
+    let copied = blocking::run(move || copy(&source, &name, from, end, segment_bytes)).await;
+    let aside = copied.map_err(|source| DiskError { operation: "copy what is to be cut off to", path: all, source })?;
     let bytes = end.since(from);
     tracing::warn!(shard = %settings.shard, %from, %end, bytes, folder = %aside.display(), "what is cut off was copied; remove the folder when nobody needs it");
     Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the shard's shell: files are copied here, on a thread of its own")]
-fn copy(folder: &Path, aside: &Path, from: LogOffset, end: LogOffset, segment_bytes: u64) -> io::Result<()> {
+fn copy(folder: &Path, name: &str, from: LogOffset, end: LogOffset, segment_bytes: u64) -> io::Result<PathBuf> {
+    let all = folder.join("aside");
+    // Within one second there may be a second one.
+    let names = (2..).map(|number| format!("{name}-{number}"));
+    let mut places = std::iter::once(name.to_owned()).chain(names).map(|name| all.join(name));
+    let aside = places.find(|place| !place.exists()).expect("there is always a further number");
     let mut start = LogOffset(from.0 - from.0 % segment_bytes);
     while start < end {
         let name = FileName::Segment(start).to_path();
         let (source, copy) = (folder.join(&name), aside.join(&name));
-        fs::create_dir_all(copy.parent().unwrap_or(aside))?;
-        fs::copy(source, &copy)?;
-        fs::File::open(&copy)?.sync_all()?;
-        store::flush_folder(copy.parent().unwrap_or(aside))?;
+        fs::create_dir_all(copy.parent().unwrap_or(&aside))?;
+        let (mut source, mut copied) = (fs::File::open(source)?, fs::File::create_new(&copy)?);
+        copied.set_len(source.metadata()?.len())?;
+        let first = source.seek(SeekFrom::Start(from.max(start).since(start)))?;
+        copied.seek(SeekFrom::Start(first))?;
+        let bytes = end.since(start).min(segment_bytes).saturating_sub(first);
+        io::copy(&mut source.take(bytes), &mut copied)?;
+        copied.sync_all()?;
+        store::flush_folder(copy.parent().unwrap_or(&aside))?;
         start = start.plus(segment_bytes);
     }
     let epochs: PathBuf = folder.join(epochs_path());
     if epochs.exists() {
-        fs::copy(epochs, aside.join("epochs"))?;
+        let copy = aside.join("epochs");
+        fs::copy(epochs, &copy)?;
+        fs::File::open(copy)?.sync_all()?;
     }
-    store::flush_folder(aside)?;
-    store::flush_folder(folder)
+    for place in [aside.as_path(), &all, folder] {
+        store::flush_folder(place)?;
+    }
+    Ok(aside)
 }
 
 /// A moment as the name of a folder: `2026-11-29T09-50-12Z`.

@@ -70,6 +70,8 @@ pub(super) struct SimNode {
     kept: LogOffset,
     /// All logs and reigns that it begins have the same identity: to see that the checks would notice.
     pub(super) forgets_identity: bool,
+    /// As a slave it cuts off whatever its master has not: to see that the checks would notice.
+    pub(super) cuts_unasked: bool,
     /// A copy of its store: disk and epochs.
     copy: Option<(SimDisk, String)>,
     /// The newest epoch it has reigned in.
@@ -115,6 +117,7 @@ impl SimNode {
             next_link: 1,
             kept: LogOffset(0),
             forgets_identity: false,
+            cuts_unasked: false,
             copy: None,
             reign: 0,
             keeps_epoch: false,
@@ -234,6 +237,9 @@ impl SimNode {
     /// Starts it: recovery to its end, tables, the master's reign.
     pub(super) fn start(&mut self, now: Now, life: Life) {
         assert!(!self.is_up(), "it runs already");
+        // One that was ordered to follow does not ask.
+        let ordered = Life { epoch: Some(Epoch(0)), ..life };
+        let life = if self.cuts_unasked && !life.role.is_master() { ordered } else { life };
         let log = self.recover(life.end_max);
         let mut epochs = self.epochs();
         if life.role.is_master() && !(self.keeps_epoch && epochs.last().is_some()) {

@@ -47,6 +47,8 @@ pub enum ReplicaRule {
     KeepEpoch,
     /// All logs and all reigns have the same identity.
     ForgetIdentity,
+    /// A slave cuts off whatever its master has not, acknowledged or not.
+    CutUnasked,
 }
 
 /// What has happened, to see that a run was worth something.
@@ -144,6 +146,7 @@ impl ReplicaWorld {
             let settings = replica_settings(sync, in_force, &mut random);
             let mut node = SimNode::new(index, settings, log_settings, ring_bytes);
             node.forgets_identity = rule == ReplicaRule::ForgetIdentity;
+            node.cuts_unasked = rule == ReplicaRule::CutUnasked;
             nodes.push(node);
         }
         let is_gentle = rule != ReplicaRule::Sound || random.percent(70);
@@ -151,11 +154,12 @@ impl ReplicaWorld {
             // Nothing is promised of a log that its flush setting does not keep, or that nobody waits for.
             ReplicaRule::Sound => sync && is_gentle && random.percent(70),
             ReplicaRule::PromoteAnyone | ReplicaRule::KeepEpoch => true,
-            ReplicaRule::WaitForNobody | ReplicaRule::InventReports | ReplicaRule::ForgetIdentity => false,
+            ReplicaRule::WaitForNobody | ReplicaRule::InventReports => false,
+            ReplicaRule::ForgetIdentity | ReplicaRule::CutUnasked => false,
         };
         let replaces_stores = match rule {
             ReplicaRule::Sound => sync && is_gentle && !changes_roles && random.percent(70),
-            rule => rule == ReplicaRule::ForgetIdentity,
+            rule => matches!(rule, ReplicaRule::ForgetIdentity | ReplicaRule::CutUnasked),
         };
         ReplicaWorld {
             is_gentle,
@@ -215,7 +219,8 @@ impl ReplicaWorld {
             975..978 => self.cut_somewhere(),
             978..981 => self.damage_somewhere(),
             981..984 => self.end_somewhere(),
-            984..994 => self.change_roles(),
+            984..992 => self.change_roles(),
+            992..994 => self.decide_somewhere(),
             _ => self.start_somewhere(),
         }
         self.answer_asks(false);
@@ -317,6 +322,13 @@ impl ReplicaWorld {
                 holders >= wanted,
                 "{message:?} was acknowledged; {holders} of {logs:?} have it instead of {wanted}"
             );
+        }
+    }
+
+    /// An operator decides now and then, unless a slave may have what its master was robbed of.
+    fn decide_somewhere(&mut self) {
+        if let Some(index) = self.pick_up().filter(|_| !self.replaces_stores) {
+            self.give_up(index);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Topics made, changed, deleted and listed by tools: 17, 18, 215, 21, 351, 305.
 
+use super::super::store::NotStored;
 use super::super::topic::Topic;
 use super::super::{Asked, Broker, Effect, Handled, Output, Refusal};
 use super::attributes;
@@ -59,6 +60,9 @@ impl Broker {
         if self.topics.get(name).is_none() {
             self.reply(asked, &Reply::new(ResponseCode::Success), out);
             return Ok(Handled::Done);
+        }
+        if self.holds_back() {
+            return Err(NotStored::HeldBack.into());
         }
         self.forget_topic(asked.now, name);
         self.log.remove_topic(name);

@@ -9,7 +9,7 @@ use super::topic::DataVersion;
 use crate::code::Language;
 use crate::json::{JsonForm, Key, Value, Writer, parse};
 use crate::limits::{DELAY_LEVELS_MAX, JSON_NODES_MAX};
-use crate::model::{ClientId, GroupName, LogOffset, QueueId, QueueOffset, TopicName};
+use crate::model::{ClientId, GroupName, LogOffset, QueueId, QueueOffset, ReignId, TopicName};
 
 /// The offsets of all groups: the store's `consumerOffset.json`, and the reply to 43.
 ///
@@ -22,6 +22,25 @@ pub struct ConsumerOffsets {
     pub offsets: OffsetTable,
     /// Those of `offsets` that were committed on a slave and are not known to its master yet. Ours: `keptOffsetTable`, absent if empty.
     pub kept: OffsetTable,
+    /// The newest one of those changes that made offsets less. Ours: `lastSetBack`, a text `COUNT/REIGN`; absent from other brokers' tables.
+    pub set_back: Option<SetBack>,
+}
+
+/// A change that made offsets less: a commit below the last one, a reset, a deleted topic or group. Between two tables with the same one, offsets
+/// have only grown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SetBack {
+    /// How many there were before, and this one.
+    pub count: u64,
+    /// In which reign it was made: the count of a master that was killed may come twice.
+    pub reign: ReignId,
+}
+
+impl SetBack {
+    fn parse(text: &str) -> Option<SetBack> {
+        let (count, reign) = text.split_once('/')?;
+        Some(SetBack { count: count.parse().ok()?, reign: reign.parse().ok()? })
+    }
 }
 
 /// Next offset to read, by topic and group, then by queue.
@@ -41,6 +60,7 @@ impl ConsumerOffsets {
             version,
             offsets: read_table(fields, "offsetTable")?,
             kept: read_table(fields, "keptOffsetTable")?,
+            set_back: fields.text("lastSetBack")?.and_then(|text| SetBack::parse(&text)),
         };
         Ok(table)
     }
@@ -53,6 +73,9 @@ impl ConsumerOffsets {
             self.version.write(writer.key("dataVersion"));
             if !self.kept.is_empty() {
                 write_table(&self.kept, writer.key("keptOffsetTable"));
+            }
+            if let Some(SetBack { count, reign }) = self.set_back {
+                writer.key("lastSetBack").text(&format!("{count}/{reign}"));
             }
             write_table(&self.offsets, writer.key("offsetTable"));
         });
@@ -308,8 +331,11 @@ mod tests {
             version: DataVersion::default(),
             offsets: [(key("T"), [(QueueId(0), QueueOffset(12)), (QueueId(1), QueueOffset(4))].into())].into(),
             kept: [(key("T"), [(QueueId(1), QueueOffset(4))].into())].into(),
+            set_back: Some(SetBack { count: 3, reign: ReignId(0xAB) }),
         };
-        assert_eq!(ConsumerOffsets::decode(&table.encode()), Ok(table));
+        assert_eq!(ConsumerOffsets::decode(&table.encode()).as_ref(), Ok(&table));
+        let never = ConsumerOffsets { set_back: Some(SetBack::default()), ..table };
+        assert_eq!(ConsumerOffsets::decode(&never.encode()), Ok(never));
     }
 
     #[test]

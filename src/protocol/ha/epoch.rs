@@ -42,11 +42,11 @@
 
 use bytes::BufMut;
 
-use super::identity::{EpochEntry, LINEAGE_BYTES, LINEAGE_ENTRY_BYTES, decode_lineage};
+use super::identity::{EpochEntry, LINEAGE_BYTES, LINEAGE_ENTRY_BYTES, Lineage, decode_lineage};
 use super::{Cursor, HaError, body_bytes, offset, wire_size};
 use crate::cursor::Ended;
 use crate::limits::{EPOCHS_MAX, HA_BODY_BYTES_MAX};
-use crate::model::{BrokerId, Epoch, LogId, LogOffset, ReignId};
+use crate::model::{BrokerId, Epoch, LogOffset, ReignId};
 
 /// Bytes of a slave's handshake.
 pub(crate) const HANDSHAKE_BYTES: usize = 16;
@@ -170,7 +170,7 @@ pub struct HandshakeReply {
     /// Its reign.
     pub epoch: Epoch,
     /// Its log, if it knows of identities; else those of `epochs` are unknown.
-    pub log: Option<LogId>,
+    pub lineage: Option<Lineage>,
     /// The reigns of its log and where they began, as it sent them: whether they rise is for who uses them to see.
     pub epochs: Vec<EpochEntry>,
 }
@@ -187,14 +187,14 @@ impl HandshakeReply {
         let (end, epoch) = (offset("end of the log", end)?, to_epoch(epoch)?);
         if state == STATE_LINEAGE {
             let lineage = decode_lineage(&mut at)?;
-            return Ok(lineage.map(|(log, epochs)| HandshakeReply { end, epoch, log: Some(log), epochs }));
+            return Ok(lineage.map(|(said, epochs)| HandshakeReply { end, epoch, lineage: Some(said), epochs }));
         }
         let mut epochs = Vec::with_capacity(at.left() / ENTRY_BYTES);
         while let (Ok(number), Ok(start)) = (at.i32(), at.i64()) {
             let (epoch, start) = (to_epoch(number)?, offset("start of an epoch", start)?);
             epochs.push(EpochEntry { epoch, start, id: ReignId::default() });
         }
-        Ok(Some(HandshakeReply { end, epoch, log: None, epochs }))
+        Ok(Some(HandshakeReply { end, epoch, lineage: None, epochs }))
     }
 }
 

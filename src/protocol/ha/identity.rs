@@ -10,6 +10,7 @@
 //! | 8..16  | `end`     | `i64`, end of the master's log                                                 |
 //! | 16..20 | `epoch`   | `i32`, its reign                                                               |
 //! | 20..36 | `log`     | 128 bits; 0 is unknown                                                         |
+//! | 36..40 | `promise` | `i32`, 1: what it acknowledges is on stable storage; 0: a loss of power may take it |
 //! | then   | epochs    | each: number `i32`, log offset `i64` at which it began, identity of 64 bits    |
 //!
 //! The slave's statement, which it may repeat when it gives a connection up:
@@ -48,7 +49,7 @@ pub struct EpochEntry {
 }
 
 /// Bytes of a master's answer with identities, before its list.
-pub const LINEAGE_BYTES: usize = 36;
+pub const LINEAGE_BYTES: usize = 40;
 /// Bytes of an epoch in that list.
 pub const LINEAGE_ENTRY_BYTES: usize = 20;
 /// Bytes of a slave's statement.
@@ -155,28 +156,38 @@ fn entry((epoch, start, id): (i32, i64, u64)) -> Result<EpochEntry, HaError> {
     Ok(EpochEntry { epoch: to_epoch(epoch)?, start: offset("start of an epoch", start)?, id: ReignId(id) })
 }
 
+/// What a master says of its log beside its end and its reigns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lineage {
+    /// Which it is.
+    pub log: LogId,
+    /// Whether what is acknowledged is on its stable storage: then no loss of power takes it.
+    pub is_durable: bool,
+}
+
 /// Puts a master's answer with identities; `epochs` are at most [`EPOCHS_MAX`], oldest first.
 ///
 /// # Panics
 /// If there are more.
-pub fn encode_lineage(end: LogOffset, log: LogId, epochs: &[EpochEntry], out: &mut impl BufMut) {
+pub fn encode_lineage(end: LogOffset, lineage: Lineage, epochs: &[EpochEntry], out: &mut impl BufMut) {
     assert!(epochs.len() <= EPOCHS_MAX, "{} epochs, {EPOCHS_MAX} at most", epochs.len());
     out.put_i32(STATE_LINEAGE);
     out.put_i32(wire_size(epochs.len().saturating_mul(LINEAGE_ENTRY_BYTES)));
     out.put_u64(end.0);
     out.put_u32(epochs.last().map_or(0, |last| last.epoch.0));
-    out.put_u128(log.0);
+    out.put_u128(lineage.log.0);
+    out.put_i32(i32::from(lineage.is_durable));
     for entry in epochs {
         put_entry(entry, out);
     }
 }
 
-/// The log and the reigns behind the head of an answer, of which `end` and `epoch` were read.
-pub(super) fn decode_lineage(at: &mut Cursor<'_>) -> Result<Option<(LogId, Vec<EpochEntry>)>, HaError> {
-    let Ok(log) = at.u128() else { return Ok(None) };
+/// What is said of the log, and the reigns, behind the head of an answer, of which `end` and `epoch` were read.
+pub(super) fn decode_lineage(at: &mut Cursor<'_>) -> Result<Option<(Lineage, Vec<EpochEntry>)>, HaError> {
+    let (Ok(log), Ok(promise)) = (at.u128(), at.i32()) else { return Ok(None) };
     let mut epochs = Vec::with_capacity(at.left() / LINEAGE_ENTRY_BYTES);
     while let Ok(raw) = raw_entry(at) {
         epochs.push(entry(raw)?);
     }
-    Ok(Some((LogId(log), epochs)))
+    Ok(Some((Lineage { log: LogId(log), is_durable: promise == 1 }, epochs)))
 }

@@ -11,7 +11,7 @@ pub mod epoch;
 pub mod identity;
 mod stream;
 
-pub use identity::{EpochEntry, LogVerdict, Statement};
+pub use identity::{EpochEntry, Lineage, LogVerdict, Statement};
 pub use stream::{SLAVE_MESSAGE_BYTES_MAX, SlaveMessage, StreamKind, Transfer, TransferReign};
 
 use thiserror::Error;

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 
 use super::epoch::{Ack, Handshake, HandshakeReply, encode_handshake_reply, handshake_reply_bytes};
-use super::identity::{LogVerdict, Statement, encode_lineage};
+use super::identity::{Lineage, LogVerdict, Statement, encode_lineage};
 use super::*;
 use crate::limits::EPOCHS_MAX;
 use crate::model::{BrokerId, Epoch, LogId, ReignId};
@@ -67,7 +67,7 @@ fn messages_with_epochs_lie_as_the_tables_say() {
     let reply = HandshakeReply {
         end: LogOffset(0x1_0000_0010),
         epoch: Epoch(3),
-        log: None,
+        lineage: None,
         epochs: vec![entry(1, 0, 0), entry(3, 0x1234, 0)],
     };
     check(
@@ -105,12 +105,12 @@ fn pairs(epochs: &[EpochEntry]) -> impl ExactSizeIterator<Item = (Epoch, LogOffs
 fn identities_lie_as_the_tables_say() {
     let log = LogId(0x0123_4567_89AB_CDEF_0000_0000_0000_0001);
     let (end, epoch, epochs) = (LogOffset(0x1_0000_0010), Epoch(3), vec![entry(1, 0, 0), entry(3, 0x1234, 0xABCD)]);
-    let reply = HandshakeReply { end, epoch, log: Some(log), epochs };
+    let reply = HandshakeReply { end, epoch, lineage: Some(Lineage { log, is_durable: true }), epochs };
     check(
-        "524D0001 00000028 0000000100000010 00000003 0123456789ABCDEF0000000000000001
+        "524D0001 00000028 0000000100000010 00000003 0123456789ABCDEF0000000000000001 00000001
          00000001 0000000000000000 0000000000000000  00000003 0000000000001234 000000000000ABCD",
         &reply,
-        |out| encode_lineage(reply.end, log, &reply.epochs, out),
+        |out| encode_lineage(reply.end, Lineage { log, is_durable: true }, &reply.epochs, out),
         HandshakeReply::decode,
     );
     let (start, point) = (LogOffset(16), LogOffset(0x30));
@@ -231,12 +231,12 @@ proptest! {
             prop_assert_eq!(&encoded(|out| header.encode(out)), &bytes[..36]);
         }
         if let Ok(Some(reply)) = HandshakeReply::decode(&bytes) {
-            let again = match reply.log {
+            let again = match reply.lineage {
                 None => encoded(|out| encode_handshake_reply(reply.end, reply.epoch, pairs(&reply.epochs), out)),
-                Some(log) => encoded(|out| encode_lineage(reply.end, log, &reply.epochs, out)),
+                Some(said) => encoded(|out| encode_lineage(reply.end, said, &reply.epochs, out)),
             };
             // Of an answer with identities, the reign is that of its last epoch.
-            prop_assert!(reply.log.is_some() || again == bytes[..again.len()]);
+            prop_assert!(reply.lineage.is_some() || again == bytes[..again.len()]);
             prop_assert!(again.len() <= bytes.len());
         }
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::log::{HeapTail, LogSettings};
-use crate::protocol::ha::{TransferReign, epoch};
+use crate::protocol::ha::{Lineage, TransferReign, epoch, identity};
 
 const LINK: LinkId = LinkId(1);
 
@@ -167,8 +167,8 @@ fn logs_that_have_parted_are_not_joined() {
         let found = slave.take_apart(at(0), &reply, &own, &mut file(epochs));
         assert_eq!(found, expected, "{own:?}");
     };
-    let (end, point, confirmed) = (LogOffset(300), LogOffset(250), LogOffset(300));
-    let ahead = Err(SlaveError::Ahead { end, point, confirmed });
+    let (end, point, acknowledged) = (LogOffset(300), LogOffset(250), LogOffset(300));
+    let ahead = Err(SlaveError::Ahead { end, point, acknowledged });
     check(own(0, 0, 0), &[], &[(4, 0)], 900, Ok(()));
     check(own(0, 300, 300), &[(1, 0)], &[(1, 0), (2, 300)], 900, Ok(()));
     check(own(0, 300, 300), &[(1, 0)], &[(1, 0), (2, 250)], 900, ahead.clone());
@@ -178,6 +178,62 @@ fn logs_that_have_parted_are_not_joined() {
     let (ours, theirs, start) = (LogId(0), LogId(0), LogOffset(0));
     let foreign = Err(SlaveError::Foreign { ours, theirs, start, end });
     check(own(0, 300, 300), &[(1, 0)], &[(1, 7)], 250, foreign);
+}
+
+/// Connects to a master of the log 7, which ends at `end` and has had one reign. What follows from the comparison.
+fn greeted(slave: &mut Slave, own: &OwnLog, end: u64, is_durable: bool) -> Result<(), SlaveError> {
+    slave.open(at(0), LINK, own);
+    slave.say(at(0), LINK, slave.due(at(0), own), &mut BytesMut::new());
+    let mut reply = BytesMut::new();
+    identity::encode_lineage(LogOffset(end), Lineage { log: LogId(7), is_durable }, &[REIGN], &mut reply);
+    let table = EpochTable::new(LogId(7), vec![REIGN]).expect("one entry");
+    slave.take_apart(at(0), &reply, own, &mut EpochFile::new(table))
+}
+
+const REIGN: EpochEntry = EpochEntry { epoch: Epoch(1), start: LogOffset(0), id: ReignId(70) };
+
+#[test]
+fn only_what_no_master_can_have_acknowledged_is_cut() {
+    let end = LogOffset(300);
+    for (is_durable, lost_at, acknowledged) in [
+        // Its report of 300 may have been all that a reply waited for.
+        (false, 290, Some(300)),
+        (false, 150, Some(300)),
+        // What was acknowledged before the confirm offset of 200 was heard of is on the master's disk.
+        (true, 290, None),
+        (true, 200, None),
+        (true, 199, Some(200)),
+    ] {
+        let (own, mut slave) = (own(0, 300, 300), Slave::new(BrokerId(1), ReplicaSettings::default()));
+        let begins = OwnLog { appended: LogOffset(180), promised: LogOffset(180), ..own };
+        assert_eq!(greeted(&mut slave, &begins, 300, is_durable), Ok(()));
+        slave.say(at(0), LINK, slave.due(at(0), &begins), &mut BytesMut::new());
+        let (mut stream, reign) =
+            (BytesMut::new(), TransferReign { epoch: Epoch(1), start: LogOffset(0), confirm: LogOffset(200) });
+        Transfer { offset: LogOffset(180), body_bytes: 120, reign: Some(reign) }.encode(&mut stream);
+        stream.extend_from_slice(&[0; 120]);
+        let table = EpochTable::new(LogId(7), vec![REIGN]).expect("one entry");
+        slave.take_apart(at(0), &stream, &begins, &mut EpochFile::new(table)).expect("in order");
+        slave.note_stored(120);
+        for _ in 0..2 {
+            slave.say(at(1), LINK, slave.due(at(1), &own), &mut BytesMut::new());
+        }
+        assert_eq!(slave.reported, Some(end));
+        let expected = match acknowledged {
+            Some(acknowledged) => {
+                SlaveError::Ahead { end, point: LogOffset(lost_at), acknowledged: LogOffset(acknowledged) }
+            }
+            None => SlaveError::Diverged { end, point: LogOffset(lost_at) },
+        };
+        assert_eq!(greeted(&mut slave, &own, lost_at, is_durable), Err(expected), "{is_durable} {lost_at}");
+    }
+    // One that was away itself has not heard what was acknowledged meanwhile.
+    let mut slave = Slave::new(BrokerId(1), ReplicaSettings::default());
+    let ahead = SlaveError::Ahead { end, point: LogOffset(299), acknowledged: end };
+    assert_eq!(greeted(&mut slave, &own(0, 300, 300), 299, true), Err(ahead));
+    slave.obey();
+    let diverged = SlaveError::Diverged { end, point: LogOffset(299) };
+    assert_eq!(greeted(&mut slave, &own(0, 300, 300), 299, true), Err(diverged), "who gives the roles knows");
 }
 
 #[test]
