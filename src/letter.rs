@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use crate::config::NodeConfig;
 use crate::metrics::Snapshot;
-use crate::model::{BrokerId, Epoch, GroupName, LogId, QueueId, QueueOffset, ReignId, Role, ShardId, TopicName};
+use crate::model::{BrokerId, Epoch, GroupName, MasterLog, QueueId, QueueOffset, Role, ShardId, TopicName};
 use crate::protocol::body::{ConsumerOffsets, DataVersion, DelayOffsets, GroupTable, TopicConfig, TopicTable};
 use crate::protocol::code::ResponseCode;
 
@@ -130,31 +130,6 @@ pub enum ToControl {
         /// The numbers.
         snapshot: Box<Snapshot>,
     },
-}
-
-/// Which master a slave follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MasterLog {
-    /// One that says whose bytes it has.
-    Named {
-        /// Its log.
-        log: LogId,
-        /// Its reign.
-        reign: ReignId,
-    },
-    /// Apache's, or an older ringmq.
-    Nameless,
-}
-
-impl MasterLog {
-    /// How a master of ringmq names itself beside its tables; nothing is known of others.
-    #[must_use]
-    pub fn text(self) -> Option<String> {
-        match self {
-            MasterLog::Named { log, reign } => Some(format!("{log}/{reign}")),
-            MasterLog::Nameless => None,
-        }
-    }
 }
 
 /// Why a shard stopped.

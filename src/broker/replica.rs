@@ -12,9 +12,9 @@ use bytes::{Bytes, BytesMut};
 
 use super::life::Life;
 use super::{Broker, Effect, Output};
-use crate::letter::{MasterLog, ToControl};
+use crate::letter::ToControl;
 use crate::log::{BlockId, IoError};
-use crate::model::{Epoch, LinkId, LogOffset, MonoNs, Now, UnixMs};
+use crate::model::{Epoch, LinkId, LogOffset, MasterLog, MonoNs, Now, UnixMs};
 use crate::replication::{
     EpochFile, EpochTable, HaRefused, Left, Master, Quiet, ReplicaSettings, ReplicaStatus, Slave, SlaveError, Surplus,
 };

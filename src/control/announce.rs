@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::NodeConfig;
-use crate::letter::{CONTROL_TICKET_MIN, MasterLog, OffsetCommit, SettingsRefused, StopReason, ToControl, ToShard};
-use crate::model::{BrokerId, MonoNs, Role, ShardId, TopicName};
+use crate::letter::{CONTROL_TICKET_MIN, OffsetCommit, SettingsRefused, StopReason, ToControl, ToShard};
+use crate::model::{BrokerId, MasterLog, MonoNs, Role, ShardId, TopicName};
 use crate::protocol::body::{DataVersion, TopicConfig};
 use crate::protocol::code::ResponseCode;
 

@@ -20,8 +20,8 @@ use tracing::{debug, info, warn};
 use super::announce::MasterAddress;
 use super::mailbox::ShardSender;
 use super::wire::{Wire, WireError};
-use crate::letter::{MasterLog, Metadata, OffsetCommit, ToShard};
-use crate::model::ShardId;
+use crate::letter::{Metadata, OffsetCommit, ToShard};
+use crate::model::{MasterLog, ShardId};
 use crate::protocol::body::{BodyError, ConsumerOffsets, DelayOffsets, GroupTable, TopicTable};
 use crate::protocol::code::RequestCode;
 use crate::protocol::reply::ExtValue;
@@ -168,7 +168,7 @@ impl Follower {
             loop {
                 tokio::select! {
                     () = &mut period => break,
-                            changed = self.master.changed() => {
+                    changed = self.master.changed() => {
                         return if changed.is_ok() { SessionEnd::Changed } else { SessionEnd::Stopped };
                     }
                     Some(commits) = self.commits.recv() => {

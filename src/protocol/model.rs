@@ -109,6 +109,31 @@ identity! {
     ReignId(u64), "16"
 }
 
+/// Which master a slave follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MasterLog {
+    /// One that says whose bytes it has.
+    Named {
+        /// Its log.
+        log: LogId,
+        /// Its reign.
+        reign: ReignId,
+    },
+    /// Apache's, or an older ringmq.
+    Nameless,
+}
+
+impl MasterLog {
+    /// How a master of ringmq names itself beside its tables; nothing is known of others.
+    #[must_use]
+    pub fn text(self) -> Option<String> {
+        match self {
+            MasterLog::Named { log, reign } => Some(format!("{log}/{reign}")),
+            MasterLog::Nameless => None,
+        }
+    }
+}
+
 impl LogOffset {
     /// The offset `bytes` further on. Offsets are made by this process and stay far below 2^63.
     #[must_use]

@@ -19,12 +19,11 @@ use super::epoch_file::EpochFile;
 use super::rate::Rate;
 use super::settings::ReplicaSettings;
 use super::status::MasterStatus;
-use crate::letter::MasterLog;
 use crate::limits::{
     HA_BODY_BYTES_MAX, HA_FAREWELL_MS, HA_HOPELESS_RETRY_MS, HA_PENDING_BYTES_MAX, HA_RETRY_MS_MAX, HA_RETRY_MS_MIN,
 };
 use crate::log::{BeginError, Log, ReplicaError};
-use crate::model::{BrokerId, Epoch, LinkId, LogId, LogOffset, MonoNs, ReignId, UnixMs};
+use crate::model::{BrokerId, Epoch, LinkId, LogId, LogOffset, MasterLog, MonoNs, ReignId, UnixMs};
 use crate::protocol::ha::epoch::{Handshake, HandshakeReply, REPLY_BYTES_MAX, handshake_reply_bytes};
 use crate::protocol::ha::{LogVerdict, SlaveMessage, Statement, StreamKind, Transfer};
 

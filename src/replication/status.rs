@@ -65,7 +65,7 @@ pub struct MasterStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefusedSlave {
     /// Where its connection came from.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// Why.
     pub refusal: UnfitSlave,
 }

@@ -304,7 +304,9 @@ impl ReplicaWorld {
     /// The store of a master that is down is wiped, or an older copy of it is put in its place.
     fn replace_store(&mut self, index: usize) {
         self.counts.stores_replaced += 1;
-        match self.random.below(3) {
+        // What a slave cuts of its own log shows where its master's is the same one, only older.
+        let is_same_log = self.rule == ReplicaRule::CutUnasked;
+        match if is_same_log { 1 + self.random.below(2) } else { self.random.below(3) } {
             0 => self.nodes[index].wipe(),
             1 => self.nodes[index].copy_store(),
             _ => self.nodes[index].restore_store(),

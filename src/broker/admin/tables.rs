@@ -1,8 +1,7 @@
 //! What replicas ask of one another, and what operators ask of both: 43, 45, 402 and 907.
 
 use super::super::{Asked, Broker, Handled, Output, Refusal};
-use crate::letter::MasterLog;
-use crate::model::UnixMs;
+use crate::model::{MasterLog, UnixMs};
 use crate::protocol::body::{
     ConsumerOffsets, DataVersion, HaMaster, HaRefusedSlave, HaRuntimeInfo, HaSlave, OffsetTable,
 };

@@ -49,11 +49,11 @@ pub struct EpochEntry {
 }
 
 /// Bytes of a master's answer with identities, before its list.
-pub const LINEAGE_BYTES: usize = 40;
+pub(crate) const LINEAGE_BYTES: usize = 40;
 /// Bytes of an epoch in that list.
-pub const LINEAGE_ENTRY_BYTES: usize = 20;
+pub(crate) const LINEAGE_ENTRY_BYTES: usize = 20;
 /// Bytes of a slave's statement.
-pub const STATEMENT_BYTES: usize = 68;
+pub(crate) const STATEMENT_BYTES: usize = 68;
 
 /// What a slave makes of its master's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

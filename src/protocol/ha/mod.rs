@@ -1,7 +1,8 @@
 //! The two replication streams on the wire: neither has RocketMQ's frames, both have fixed headers and the log's own bytes.
 //!
 //! [`classic`] is what every RocketMQ broker speaks; [`epoch`] adds to it the reigns of masters, so that a slave whose log has parted from its
-//! master's can be told where; [`identity`] is what ringmq nodes add to that. Both are on the same port; the first bytes of a slave tell which it is ([`SlaveMessage::decode`]).
+//! master's can be told where; [`identity`] is what ringmq nodes add to that. Both are on the same port; the first bytes of a slave tell which it
+//! is ([`SlaveMessage::decode`]).
 //!
 //! Decoders look at the front of what was received and give `None` while that is too little. Bodies are not theirs: they say how long one is,
 //! within its bound, and `log` checks what is in it.
