@@ -211,8 +211,15 @@ fn a_second_master_of_the_same_name_does_not_get_the_slave() {
     let pair = pair_with_messages(&PairOptions::small(true));
     let second = Node::start(&other_master(&pair));
     send_some(&second, 50);
-    // It was registered last, so the slave was sent to it.
+    // Whoever was registered last when the slave registers is its master: each new topic registers its broker, those of the master the slave too.
+    let mut to_second = Client::connect(&second.broker(0)).expect("it listens");
+    let mut topics = 0;
     wait_for("slave that was sent to the second", || {
+        if topics % 50 == 0 {
+            pair.to_master().create_topic(&format!("M{topics}"), 1).ok()?;
+        }
+        topics += 1;
+        to_second.create_topic(&format!("S{topics}"), 1).ok()?;
         pair.slave.process().log_text().contains("is not this one").then_some(())
     });
     wait_both_acknowledge(&pair);

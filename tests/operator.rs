@@ -296,10 +296,10 @@ fn a_store_of_another_kind_is_refused_and_left_alone() {
 
     let manifest = store.join("store");
     let good = fs::read_to_string(&manifest).expect("the manifest is text");
-    assert!(good.contains("format=1\n"), "the manifest has changed its form: {good}");
+    assert!(good.contains("format=2\n"), "the manifest has changed its form: {good}");
     for (bad, words) in [
-        (good.replace("format=1\n", "format=99\n"), ["99", "1"]),
-        (good.replace("format=1\n", ""), ["format", "store"]),
+        (good.replace("format=2\n", "format=99\n"), ["99", "2"]),
+        (good.replace("format=2\n", ""), ["format", "store"]),
         (good.replace("shards=1", "shards=none"), ["shards", "store"]),
         (String::new(), ["store", "backup"]),
     ] {
@@ -309,6 +309,11 @@ fn a_store_of_another_kind_is_refused_and_left_alone() {
     // In place, since another file would have another identity, and the tail of the store would not be taken.
     fs::write(&manifest, &good).expect("the manifest is writable");
     opens_undamaged(&store, 1, count);
+
+    // A store of an older ringmq is opened, and is one of this format from then on.
+    fs::write(&manifest, good.replace("format=2\n", "format=1\n")).expect("the manifest is writable");
+    opens_undamaged(&store, 1, count);
+    assert_eq!(fs::read_to_string(&manifest).expect("the manifest is text"), good);
 
     let aside = operator.folder.path().join("aside");
     fs::rename(&manifest, &aside).expect("same file system");

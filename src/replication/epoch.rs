@@ -207,13 +207,16 @@ impl EpochTable {
     }
 
     /// Up to where this log, which ends at `end`, is the same as the other: the end of their newest common epoch, in whichever it ends
-    /// first. `None` if they share no epoch, or have different names: then nothing is known to be the same.
+    /// first; the very beginning if they have one name and share no epoch. `None` if they share neither, or have different names: then nothing is
+    /// known to be the same.
     #[must_use]
     pub fn consistent_point(&self, end: LogOffset, other: &EpochTable, other_end: LogOffset) -> Option<LogOffset> {
         if self.log.is_known() && other.log.is_known() && self.log != other.log {
             return None;
         }
-        let common = self.entries.iter().rposition(|entry| other.entries.contains(entry))?;
+        let Some(common) = self.entries.iter().rposition(|entry| other.entries.contains(entry)) else {
+            return (self.log.is_known() && self.log == other.log).then_some(LogOffset(0));
+        };
         let entry = self.entries.get(common)?;
         let place = other.entries.iter().position(|known| known == entry)?;
         let end_in = |entries: &[EpochEntry], place: usize, end: LogOffset| {
@@ -345,7 +348,7 @@ mod tests {
         assert_eq!(point(&log, &named(7, &[(1, 0, 11), (2, 250, 12), (3, 280, 13)])), Some(LogOffset(280)));
         assert_eq!(point(&log, &named(7, &[(1, 0, 11), (2, 250, 99)])), Some(LogOffset(250)), "another second reign");
         assert_eq!(point(&log, &named(8, &[(1, 0, 11), (2, 250, 12)])), None, "another log");
-        assert_eq!(point(&log, &named(7, &[(1, 0, 98), (2, 250, 99)])), None, "no common reign");
+        assert_eq!(point(&log, &named(7, &[(1, 0, 98), (2, 250, 99)])), Some(LogOffset(0)), "one log, and no common reign");
         // An older store has no names; what its master appends from now on has.
         let older = table(&[(1, 0), (2, 250)]);
         assert_eq!(point(&older, &named(7, &[(1, 0, 0), (2, 250, 0), (3, 300, 13)])), Some(LogOffset(300)));

@@ -203,12 +203,14 @@ impl SimNode {
         self.copy = Some((self.disk.clone(), self.epochs.clone()));
     }
 
+    pub(super) fn has_copy(&self) -> bool {
+        self.copy.is_some()
+    }
+
     /// The copy takes the store's place; what the tail has is not of it.
     pub(super) fn restore_store(&mut self) {
         self.wipe();
-        if let Some((disk, epochs)) = self.copy.clone() {
-            (self.disk, self.epochs) = (disk, epochs);
-        }
+        (self.disk, self.epochs) = self.copy.clone().expect("there is a copy");
     }
 
     /// Somebody gives it an empty store.

@@ -304,12 +304,12 @@ impl ReplicaWorld {
     /// The store of a master that is down is wiped, or an older copy of it is put in its place.
     fn replace_store(&mut self, index: usize) {
         self.counts.stores_replaced += 1;
-        // What a slave cuts of its own log shows where its master's is the same one, only older.
+        // What a slave cuts unasked shows where its master's log is the same one, only older.
         let is_same_log = self.rule == ReplicaRule::CutUnasked;
-        match if is_same_log { 1 + self.random.below(2) } else { self.random.below(3) } {
+        match if is_same_log { 2 } else { self.random.below(3) } {
             0 => self.nodes[index].wipe(),
-            1 => self.nodes[index].copy_store(),
-            _ => self.nodes[index].restore_store(),
+            2 if self.nodes[index].has_copy() => self.nodes[index].restore_store(),
+            _ => self.nodes[index].copy_store(),
         }
         self.owed.append(&mut self.book);
     }
