@@ -250,17 +250,19 @@ fn a_broken_rule_of_promotion_is_noticed() {
     }
 }
 
-/// A wiped master's log is taken for the slave's; a slave cuts off what its master, restored from a copy, has lost.
+/// A wiped master's log is taken for the slave's; a slave cuts off what its master, restored from a copy, has lost. The second takes a life
+/// for the copy, one with acknowledged messages, and one for what comes of it.
 #[test]
 fn a_broken_rule_of_whose_bytes_these_are_is_noticed() {
     for rule in [ReplicaRule::ForgetIdentity, ReplicaRule::CutUnasked] {
-        let noticed = (0..100).find_map(|seed| {
-            let what = run_replicas(seed, rule, REPLICA_STEPS).err()?;
+        // Slaves that never follow again are a consequence as well: what counts is that the loss is seen.
+        let is_loss = |what: &String| what.contains("was acknowledged") || what.contains("differs from its master");
+        let noticed = (0..200).find_map(|seed| {
+            let what = run_replicas(seed, rule, 5 * REPLICA_STEPS).err().filter(is_loss)?;
             Some((seed, what))
         });
         let (seed, what) = noticed.unwrap_or_else(|| panic!("{rule:?} was not noticed"));
-        let messages = ["was acknowledged", "differs from its master", "do not catch up"];
-        assert!(messages.iter().any(|message| what.contains(message)), "{rule:?} is noticed by seed {seed} as: {what}");
+        eprintln!("{rule:?} is noticed by seed {seed}: {what}");
     }
 }
 

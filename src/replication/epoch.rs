@@ -348,7 +348,11 @@ mod tests {
         assert_eq!(point(&log, &named(7, &[(1, 0, 11), (2, 250, 12), (3, 280, 13)])), Some(LogOffset(280)));
         assert_eq!(point(&log, &named(7, &[(1, 0, 11), (2, 250, 99)])), Some(LogOffset(250)), "another second reign");
         assert_eq!(point(&log, &named(8, &[(1, 0, 11), (2, 250, 12)])), None, "another log");
-        assert_eq!(point(&log, &named(7, &[(1, 0, 98), (2, 250, 99)])), Some(LogOffset(0)), "one log, and no common reign");
+        assert_eq!(
+            point(&log, &named(7, &[(1, 0, 98), (2, 250, 99)])),
+            Some(LogOffset(0)),
+            "one log, and no common reign"
+        );
         // An older store has no names; what its master appends from now on has.
         let older = table(&[(1, 0), (2, 250)]);
         assert_eq!(point(&older, &named(7, &[(1, 0, 0), (2, 250, 0), (3, 300, 13)])), Some(LogOffset(300)));
