@@ -23,7 +23,7 @@ use crate::replication::{
 pub(super) struct Replica {
     role: Part,
     /// The reigns of this log's masters.
-    epochs: EpochFile,
+    pub(super) epochs: EpochFile,
     /// The time of the last tick, on both clocks.
     clock: Now,
     /// Whom the control plane believes this slave to follow; `None` if it was told nothing yet.

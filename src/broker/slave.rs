@@ -23,8 +23,10 @@ impl Broker {
 
     /// Whether a message that is damaged here may be whole elsewhere: then nobody is told to go on without it.
     pub(super) fn may_have_replica(&self) -> bool {
-        let replica = &self.settings.replica;
-        self.is_slave() || replica.in_sync_replicas > 1 || !self.view_replicas().slaves.is_empty()
+        // What such a master has acknowledged was at a slave; and whoever gives roles has others to give them to.
+        let was_promised = self.life.role == Role::SyncMaster && self.settings.replica.in_sync_replicas > 1;
+        let were_in_sync = !self.replica.epochs.table().in_sync().is_empty();
+        self.is_slave() || self.knows_slaves || were_in_sync || was_promised || self.life.epoch.is_some()
     }
 
     /// Whether this broker answers a request that slaves treat so. A master answers all.
