@@ -235,6 +235,8 @@ pub(crate) struct Recovery {
     commit: Option<IoId>,
     /// Segments that may hold something unflushed.
     to_flush: BTreeSet<LogOffset>,
+    /// Blocks to be cleared when all that is stale behind them is gone.
+    stale_at_end: BTreeSet<LogOffset>,
     /// A write of the index files is under way, or its flush.
     index_write: Option<IndexStep>,
 }
@@ -255,6 +257,7 @@ enum Phase {
     Flush,
     Stale,
     FlushStale,
+    StaleEnd,
     Done,
 }
 
@@ -350,6 +353,7 @@ impl Recovery {
             log: None,
             commit: None,
             to_flush: BTreeSet::new(),
+            stale_at_end: BTreeSet::new(),
             index_write: None,
         })
     }
@@ -377,7 +381,8 @@ impl Recovery {
                 Phase::Flush => Ok(self.flush_commit()),
                 Phase::Stale => Ok(self.clear_stale()),
                 Phase::FlushFound => Ok(self.flush_some(Phase::Commit)),
-                Phase::FlushStale => Ok(self.flush_some(Phase::Done)),
+                Phase::FlushStale => Ok(self.flush_some(Phase::StaleEnd)),
+                Phase::StaleEnd => Ok(self.clear_stale_end()),
                 Phase::Done => return Step::Done(self.finish()),
             };
             match next {
@@ -709,6 +714,9 @@ impl Recovery {
     }
 
     /// Looks through the reach of an unflushed write behind the end, and overwrites each disk block in which something claims its place.
+    ///
+    /// What lies at the end itself says how far the reach is. It goes last, when the rest is gone for good: a start after a power loss in between
+    /// must look as far as this one.
     fn clear_stale(&mut self) -> Option<Step> {
         let answer = self.answer.take();
         let end = self.log().appended();
@@ -731,6 +739,11 @@ impl Recovery {
             if claims_place(bytes, scan.at) {
                 // The magic is what must go: the first bytes may lie in the block before and be zeros anyway.
                 let block = floor(scan.at.plus(4));
+                if scan.at == end || block == floor(end) || self.stale_at_end.contains(&block) {
+                    self.stale_at_end.insert(block);
+                    scan.at = scan.at.plus(1);
+                    continue;
+                }
                 let mut data = vec![0; DISK_BLOCK_BYTES];
                 let in_window = usize::try_from(block.since(scan.window_at)).expect("within the window");
                 let log = self.log.as_ref().expect("made by `take_tail`");
@@ -750,6 +763,24 @@ impl Recovery {
         }
         self.phase = Phase::FlushStale;
         None
+    }
+
+    /// The blocks that were left for the end.
+    fn clear_stale_end(&mut self) -> Option<Step> {
+        self.answer = None;
+        let Some(block) = self.stale_at_end.pop_first() else {
+            self.phase = Phase::Done;
+            return None;
+        };
+        let log = self.log();
+        let start = log.segments.find(block).map(|segment| segment.start).expect("it was read");
+        let mut data = vec![0; DISK_BLOCK_BYTES];
+        log.copy_tail_block(block, &mut data);
+        self.to_flush.insert(start);
+        if self.stale_at_end.is_empty() {
+            self.phase = Phase::FlushStale;
+        }
+        Some(Step::Write { file: FileName::Segment(start), at: block.since(start), data: data.into() })
     }
 
     /// Flushes what may not be: before anything is written, what was found, and at the end, where zeros were written.

@@ -46,6 +46,10 @@ impl Recovery {
     /// Looks for a proof that the log went on; without one, goes on to the ring.
     pub(super) fn look_beyond(&mut self) -> Result<Option<Step>, RecoveryError> {
         let (at, size) = (self.scan.at, self.settings.segment_bytes);
+        if !self.beyond.has_begun {
+            // Also with a ring: it may be that of a start which was killed before it had cleared what it found.
+            self.note_torn();
+        }
         if let Some(appended) = self.tail_appended {
             let ring_bytes = self.tail.as_ref().map_or(0, |tail| tail.len() as u64);
             if appended > at && appended.since(floor(at)) > ring_bytes {
@@ -56,7 +60,6 @@ impl Recovery {
         let segment = LogOffset(at.0 / size * size);
         let end = segment.plus(size);
         if !self.beyond.has_begun {
-            self.note_torn();
             let from = self.reach_of_unflushed(at);
             let dense_end = from.plus(PROBE_BYTES);
             self.beyond = Beyond { at: from, dense_end, has_begun: true, ..Beyond::default() };
