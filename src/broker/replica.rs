@@ -31,6 +31,8 @@ pub(super) struct Replica {
     /// What was said of slaves, by brokerId, and of the master.
     slaves_said: Quiet<Discriminant<HaRefused>>,
     master_said: Quiet<Discriminant<SlaveError>>,
+    /// That sends are refused.
+    held_back_said: Quiet<()>,
 }
 
 /// The only peer of a slave.
@@ -70,6 +72,7 @@ impl Replica {
             told: None,
             slaves_said: Quiet::default(),
             master_said: Quiet::default(),
+            held_back_said: Quiet::default(),
         }
     }
 
@@ -227,6 +230,7 @@ impl Broker {
                     self.refuse_link(now.mono, link, &why, out);
                 }
                 self.note_in_sync();
+                self.say_held_back(now.mono);
             }
             Part::Slave(slave) => {
                 out.effects.extend(slave.poll_connect(now.mono, &self.log).map(Effect::LinkConnect));
@@ -342,6 +346,23 @@ impl Broker {
         let Replica { role: Part::Master(master), epochs, .. } = &mut self.replica else { return };
         if !held_back {
             epochs.note_in_sync(master.in_sync_slaves());
+        }
+    }
+
+    /// A master that refuses all sends says so, and what ends it.
+    fn say_held_back(&mut self, now: MonoNs) {
+        let held_back = self.holds_back();
+        let Replica { role: Part::Master(master), held_back_said, .. } = &mut self.replica else { return };
+        let refused: Vec<String> = master.refused().map(|slave| slave.refusal.broker.to_string()).collect();
+        // While slaves are only asked it is over in a moment.
+        if !held_back || refused.is_empty() {
+            return held_back_said.forget(MASTER);
+        }
+        if held_back_said.is_due(now, MASTER, ()) {
+            tracing::error!(
+                broker_ids = refused.join(","),
+                "sends are refused: replicas have what this master has not (`ringmq-admin cluster list`). Restore this master's store, or give up what they have with `ringmq-admin replica give-up`, or end them for half a minute to go on without them"
+            );
         }
     }
 

@@ -565,6 +565,9 @@ pub const HA_FAREWELL_MS: u64 = 1_000;
 /// How long a master that starts waits for those to say how far they are who were in sync: long enough for a slave that tries once a second.
 pub const HA_ASK_MS: u64 = 3 * HA_RETRY_MS_MAX;
 
+/// A slave whose log does not fit, and that has not said so again for this long, is gone: it holds back no master, and is not listed.
+pub const HA_REFUSED_KEPT_MS: u64 = 30_000;
+
 /// How often a lasting trouble between replicas is said in the log.
 pub const HA_REMIND_MS: u64 = 60_000;
 

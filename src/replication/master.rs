@@ -20,8 +20,8 @@ use super::rate::Rate;
 use super::settings::ReplicaSettings;
 use super::status::{RefusedSlave, SlaveStatus, UnfitSlave};
 use crate::limits::{
-    HA_ASK_MS, HA_CONFIRM_MS, HA_OPENING_MS, HA_SEND_BYTES, HA_SLAVES_MAX, HA_STRANGERS_MAX, HA_WINDOW_BYTES,
-    PARTIAL_BYTES_KEPT,
+    HA_ASK_MS, HA_CONFIRM_MS, HA_OPENING_MS, HA_REFUSED_KEPT_MS, HA_SEND_BYTES, HA_SLAVES_MAX, HA_STRANGERS_MAX,
+    HA_WINDOW_BYTES, PARTIAL_BYTES_KEPT,
 };
 use crate::log::{BlockId, Log, Stream};
 use crate::model::{BrokerId, Epoch, LinkId, LogOffset, MonoNs, ReignId, Role};
@@ -297,6 +297,8 @@ impl Master {
             );
             self.asked.clear();
         }
+        // Who is gone, or was put right, holds nobody up: a stranger who has come once least of all.
+        self.refused.retain(|_, slave| now.ms_since(slave.said_at) < HA_REFUSED_KEPT_MS);
         let mut closed = Vec::new();
         for (id, link) in &mut self.links {
             link.rate.measure(now, link.acked);
@@ -471,9 +473,14 @@ impl Master {
         if said.verdict == LogVerdict::Follows {
             link.phase = SlavePhase::Greeted;
             // One that could not store what it was sent at a place is well when it is beyond it.
+            // And one that had more, and now has less, has lost it: what it had may still be somewhere.
             let is_stuck = |refused: &RefusedSlave| {
                 let before = refused.refusal.said;
-                before.verdict == LogVerdict::Damaged && said.end <= before.point
+                match before.verdict {
+                    LogVerdict::Damaged => said.end <= before.point,
+                    LogVerdict::Ahead => said.end < before.end,
+                    _ => false,
+                }
             };
             if !self.refused.get(&broker).is_some_and(is_stuck) {
                 self.refused.remove(&broker);
@@ -485,7 +492,7 @@ impl Master {
         if self.refused.len() >= HA_SLAVES_MAX && !self.refused.contains_key(&broker) {
             self.refused.pop_first();
         }
-        self.refused.insert(broker, RefusedSlave { address, refusal });
+        self.refused.insert(broker, RefusedSlave { address, refusal, said_at: now });
         Err(HaRefused::Unfit(refusal))
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::model::{BrokerId, LogId, LogOffset, Role, UnixMs};
+use crate::model::{BrokerId, LogId, LogOffset, MonoNs, Role, UnixMs};
 use crate::protocol::ha::{LogVerdict, Statement};
 
 /// A shard's part in replication, at one moment.
@@ -67,7 +67,9 @@ pub struct RefusedSlave {
     /// Where its connection came from.
     pub(crate) address: SocketAddr,
     /// Why.
-    pub refusal: UnfitSlave,
+    pub(crate) refusal: UnfitSlave,
+    /// When it said so last. It comes again and again as long as it is there.
+    pub(crate) said_at: MonoNs,
 }
 
 /// Why a slave does not follow. One sentence for the log and for tools.

@@ -3,7 +3,8 @@
 //! ```text
 //! shard-N/aside/2026-11-29T09-50-12Z-from-81920/
 //!   commitlog/00000000000000000000   the segments that hold it; holes where the log keeps what they had
-//!   epochs
+//!   config/                          topics, groups, positions, and the epochs
+//!   queues-0 queues-1
 //! ```
 //!
 //! Nothing here is read again, and nothing is removed: that is the operator's.
@@ -13,9 +14,10 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::links::epochs_path;
-use super::open::open_log;
+use super::open::{open_log, table_path};
 use super::runtime::Runtime;
 use super::start::{ShardSettings, StartError};
+use crate::broker::persist::Table;
 use crate::disk::{Disk, DiskError, blocking, store};
 use crate::log::FileName;
 use crate::model::{LogOffset, UnixMs};
@@ -70,13 +72,17 @@ fn copy(folder: &Path, name: &str, from: LogOffset, end: LogOffset, segment_byte
         store::flush_folder(copy.parent().unwrap_or(&aside))?;
         start = start.plus(segment_bytes);
     }
-    let epochs: PathBuf = folder.join(epochs_path());
-    if epochs.exists() {
-        let copy = aside.join("epochs");
-        fs::copy(epochs, &copy)?;
+    // With the epochs: topics, groups and positions, and where queues go on. The next master's take their places.
+    let config = aside.join("config");
+    fs::create_dir_all(&config)?;
+    let tables = Table::ALL.map(table_path).into_iter().chain([epochs_path()]);
+    let ends = ["queues-0", "queues-1"].map(PathBuf::from);
+    for path in tables.chain(ends).filter(|path| folder.join(path).exists()) {
+        let copy = aside.join(&path);
+        fs::copy(folder.join(&path), &copy)?;
         fs::File::open(copy)?.sync_all()?;
     }
-    for place in [aside.as_path(), &all, folder] {
+    for place in [config.as_path(), &aside, &all, folder] {
         store::flush_folder(place)?;
     }
     Ok(aside)

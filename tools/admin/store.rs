@@ -90,6 +90,7 @@ pub(crate) fn check(output: Output, arguments: &CheckArguments) -> Result<(), Ad
 /// Mends what can be mended, or lets the log end before it.
 pub(crate) fn repair(output: Output, arguments: &RepairArguments) -> Result<(), AdminError> {
     let _lock = claim(&arguments.folder)?;
+    let _other = arguments.from.as_deref().map(claim).transpose()?;
     let mut lacks_yes = false;
     for shard in shards(&arguments.folder)? {
         let found = look_through(&shard)?;
@@ -123,6 +124,14 @@ pub(crate) fn repair(output: Output, arguments: &RepairArguments) -> Result<(), 
 
 /// Takes damaged stretches from another store of the same log. Its bytes must be sound records that fill the stretch.
 fn mend(shard: &Path, other: &Path, found: &Found, is_real: bool) -> Result<Vec<String>, AdminError> {
+    let (own, theirs) = (log_line(shard)?, log_line(other)?);
+    if own != theirs {
+        return Err(AdminError::Usage(format!(
+            "{} is not the same log: config/epochs says `{theirs}` there and `{own}` in {}",
+            other.display(),
+            shard.display()
+        )));
+    }
     let mut does = Vec::new();
     let aside = aside(shard);
     for Damage { segment, from, to } in &found.damages {
@@ -154,6 +163,13 @@ fn mend(shard: &Path, other: &Path, found: &Found, is_real: bool) -> Result<Vec<
         }
     }
     Ok(does)
+}
+
+/// Which log a shard has: the first line of its epochs, which names it.
+fn log_line(shard: &Path) -> Result<String, AdminError> {
+    let path = shard.join("config/epochs");
+    let text = fs::read_to_string(&path).map_err(io_of(&path))?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
 /// Lets the log end at its first damage.
