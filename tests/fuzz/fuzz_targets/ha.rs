@@ -3,7 +3,7 @@
 
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
-use ringmq_protocol::ha::{SLAVE_MESSAGE_BYTES_MAX, SlaveMessage, StreamKind, Transfer, classic, epoch};
+use ringmq_protocol::ha::{SLAVE_MESSAGE_BYTES_MAX, SlaveMessage, StreamKind, Transfer, classic, epoch, identity};
 
 fuzz_target!(|bytes: &[u8]| {
     let mut out = BytesMut::new();
@@ -28,7 +28,22 @@ fuzz_target!(|bytes: &[u8]| {
     }
     out.clear();
     if let Ok(Some(reply)) = epoch::HandshakeReply::decode(bytes) {
-        epoch::encode_handshake_reply(reply.end, reply.epoch, reply.epochs.into_iter(), &mut out);
+        match reply.lineage {
+            None => {
+                let epochs = reply.epochs.iter().map(|entry| (entry.epoch, entry.start));
+                epoch::encode_handshake_reply(reply.end, reply.epoch, epochs, &mut out);
+                assert!(bytes.starts_with(&out));
+            }
+            Some(lineage) => {
+                identity::encode_lineage(reply.end, lineage, &reply.epochs, &mut out);
+                let again = epoch::HandshakeReply::decode(&out).expect("as it was written").expect("whole");
+                assert_eq!((again.end, again.lineage, again.epochs), (reply.end, reply.lineage, reply.epochs));
+            }
+        }
+    }
+    out.clear();
+    if let Ok(Some(statement)) = identity::Statement::decode(bytes) {
+        statement.encode(&mut out);
         assert!(bytes.starts_with(&out));
     }
     if let Ok(Some(handshake)) = epoch::Handshake::decode(bytes) {
