@@ -223,7 +223,7 @@ fn a_copied_store_leaves_the_tail_to_the_original() -> io::Result<()> {
     first.kill();
 
     // Beside its original a copy is refused, unless an operator says that it is to live.
-    fs::remove_file(copy.join("place"))?;
+    std::fs::remove_file(copy.join("place"))?;
     let mut second = Node::start(&options(&copy));
     let mut client = Client::connect(&second.broker(0))?;
     let copied = client.read_queue("copied", 0, 0)?;

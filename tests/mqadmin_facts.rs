@@ -29,7 +29,7 @@ const CONSUMED: i64 = 4;
 const VIEW_BROKER_STATS_DATA: i32 = 315;
 
 /// Beginning of the command, beginning of the line, and why ringmq differs there.
-const KNOWN_DIFFERENCES: [(&str, &str, &str); 24] = [
+const KNOWN_DIFFERENCES: [(&str, &str, &str); 28] = [
     ("statsAll", "FACTS FACTS 10 ", "Apache lists a topic's name as if it were a group"),
     ("statsAll", "FACTS FACTS_SILENT_G 10 ", "the same: its list has a group's name where this group stands"),
     (
@@ -41,6 +41,10 @@ const KNOWN_DIFFERENCES: [(&str, &str, &str); 24] = [
     ("brokerStatus", "getTransferedTps ", "the exporter asks for the old spelling"),
     ("brokerStatus", "remainHowManyDataToCommit ", "the exporter needs it, whatever the store is"),
     ("brokerStatus", "remainTransientStoreBufferNumbs ", "there is no such store"),
+    ("brokerStatus", "damagedMessages ", "damage, which RocketMQ does not count"),
+    ("brokerStatus", "damagedMessagesPassed ", "the same"),
+    ("brokerStatus", "failedReads ", "the same"),
+    ("brokerStatus", "indexBlocksRebuilt ", "the same"),
     ("brokerStatus", "stage", "latency by stage, which RocketMQ does not measure"),
     ("brokerStatus", "EndTransactionThreadPoolQueueCapacity", "there are no thread pools"),
     ("brokerStatus", "ackThreadPoolQueueCapacity ", "the same"),

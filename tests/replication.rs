@@ -16,8 +16,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::{
-    Client, Frame, NameServer, Node, Pair, PairOptions, Queue, Random, Relay, Seed, SmallDisk, World, code, pause,
-    probe, resident_kb, resume, rounds, wait_for, wait_for_answer,
+    Client, Frame, NameServer, Node, Pair, PairOptions, Queue, Random, Relay, Seed, SmallDisk, TailFolder, World, code,
+    pause, probe, resident_kb, resume, rounds, say, wait_for, wait_for_answer,
 };
 use ringmq::limits::{HA_BEHIND_MEMORY_MAX, HA_SLAVE_MEMORY_MAX};
 
@@ -246,9 +246,8 @@ fn cuts_and_damages_on_the_way_leave_no_trace() {
 fn a_slave_that_is_ahead_of_a_master_without_its_tail_is_cut_when_its_operator_says_so() {
     let seed =
         Seed::of("replication", "a_slave_that_is_ahead_of_a_master_without_its_tail_is_cut_when_its_operator_says_so");
-    let tails = tempfile::TempDir::with_prefix_in("ringmq-test-", "/dev/shm").expect("there is shared memory");
-    let tail_path = vec![("tailPath", tails.path().display().to_string())];
-    let mut world = World::start(&PairOptions { master: tail_path, ..PairOptions::small(false) }, &seed);
+    let tails = TailFolder::new();
+    let mut world = World::start(&PairOptions { master: vec![tails.setting()], ..PairOptions::small(false) }, &seed);
     let mut given_up = 0;
     for _ in 0..rounds(30) {
         world.produce_until(|pair, load, random| {

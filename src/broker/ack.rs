@@ -166,7 +166,7 @@ impl Acks {
         let mut unwritten = Vec::new();
         for ticket in late {
             if let Some(gate) = self.gates.get_mut(&ticket).filter(|gate| gate.generation.is_some()) {
-                // A message is as safe as was promised whether its topic's settings are written or not; these are tried again every second.
+                // A message says itself what its topic is: a master takes the topics that its table lacks from its log.
                 let is_change = |reply: &Waiting| reply.in_vain == InVain::Refused;
                 let (changes, rest): (Vec<_>, Vec<_>) =
                     std::mem::take(&mut gate.waiting).into_iter().partition(is_change);

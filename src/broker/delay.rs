@@ -17,8 +17,11 @@ use super::persist::Table;
 use super::store::NotStored;
 use super::topic::HALF_TOPIC;
 use super::{Broker, Effect, Output};
-use crate::limits::{JOB_BYTES_PER_TURN, JOB_CLOCK_MS, JOB_MESSAGES_PER_TURN, JOB_RETRY_MS, TICK_MS, TOPIC_QUEUES_MAX};
-use crate::log::{Appended, Coded, QueueIndex, Read, ReadLimits};
+use crate::limits::{
+    JOB_BYTES_PER_TURN, JOB_CLOCK_MS, JOB_MESSAGES_PER_TURN, JOB_READ_WAIT_MS_MAX, JOB_RETRY_MS, TICK_MS,
+    TOPIC_QUEUES_MAX,
+};
+use crate::log::{AppendError, Appended, Coded, QueueIndex, Read, ReadLimits};
 use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset};
 use crate::protocol::body::{DelayOffsets, LevelOffsets};
 use crate::protocol::message::{
@@ -284,11 +287,23 @@ impl Broker {
                 self.counters.damaged_passed_count += 1;
                 self.delays.jobs.pass(job, next, self.log.appended());
             }
-            Read::Damaged { .. } | Read::Failed => {
-                return Step::Wait(Wait::Until(now.mono.plus_ms(JOB_RETRY_MS)));
-            }
+            Read::Damaged { .. } | Read::Failed => return self.wait_to_read(now, job, level, at),
         }
         LevelStep::Passed
+    }
+
+    fn wait_to_read(&mut self, now: Now, job: JobId, level: i32, at: QueueOffset) -> LevelStep {
+        self.wait_in_vain(now, job, level, at, "cannot be read")
+    }
+
+    /// An error never moves a reader: what is behind waits until the message was delivered, or the log knows it to be gone.
+    fn wait_in_vain(&mut self, now: Now, job: JobId, level: i32, at: QueueOffset, why: &str) -> LevelStep {
+        let tries = self.delays.jobs.note_failed_read(job);
+        let wait_ms = read_wait_ms(tries);
+        if tries.is_power_of_two() {
+            tracing::error!(level, %at, tries, wait_ms, "a delayed message {why}: its level waits and tries again");
+        }
+        LevelStep::Wait(Wait::Until(now.mono.plus_ms(wait_ms)))
     }
 
     /// Stores the copy of a scheduled record where it belongs. One that can never be delivered is left out, with a line that says so.

@@ -167,6 +167,7 @@ impl Broker {
         self.note_delay_offsets(now);
         self.write_tables(out);
         self.tick_replica(now, out);
+        self.knows_slaves |= self.is_followed();
         self.handle_deadline(now, out);
     }
 

@@ -77,7 +77,7 @@ use self::topic::Topics;
 use crate::letter::{CONTROL_TICKET_MIN, ToControl};
 use crate::log::{BlockId, DiskUsage, Log, QueueIndex};
 use crate::metrics::{Counters, Mornings, Rates, Stages};
-use crate::model::{ConnectionId, LinkId, MasterLog, MonoNs, Now};
+use crate::model::{ConnectionId, LinkId, LogOffset, MasterLog, MonoNs, Now};
 use crate::protocol::body::{self, BodyError, TopicConfig};
 use crate::protocol::code::{Language, ResponseCode};
 use crate::protocol::frame::{Encoding, RawFrame};
@@ -177,6 +177,8 @@ pub struct Broker {
     last_offsets_write: MonoNs,
     /// Of a slave: how far the log was looked through for topics that the master did not live to tell.
     adopted_until: LogOffset,
+    /// Of a master: a slave has followed it in this life.
+    knows_slaves: bool,
     next_queue: u32,
     next_opaque: i32,
     unique_counter: u16,
@@ -286,6 +288,7 @@ impl Broker {
             last_expiry_scan: MonoNs(0),
             last_offsets_write: MonoNs(0),
             adopted_until: LogOffset(0),
+            knows_slaves: false,
             next_queue: 0,
             next_opaque: 0,
             unique_counter: 0,

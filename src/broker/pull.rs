@@ -254,11 +254,11 @@ impl Broker {
         };
         let wanted = |tag_code: i64| pull.filter.wants(tag_code);
         match self.log.read(pull.queue, from, &limits, &wanted, &mut self.scratch.records) {
-            Read::Found { next, messages } => Outcome::Found { next, messages },
-            Read::NoMatch { next } => Outcome::NoMatch { next, status: "NO_MATCHED_MESSAGE" },
-            Read::Removed { next } => Outcome::NoMatch { next, status: "MESSAGE_WAS_REMOVING" },
+            Read::Found { next, messages } => PullOutcome::Found { next, messages },
+            Read::NoMatch { next } => PullOutcome::NoMatch { next, status: "NO_MATCHED_MESSAGE" },
+            Read::Removed { next } => PullOutcome::NoMatch { next, status: "MESSAGE_WAS_REMOVING" },
             Read::Damaged { .. } if self.may_have_replica() => {
-                Outcome::Unreadable { what: "the message is damaged on this broker's disk; a replica may have it" }
+                PullOutcome::Unreadable { what: "the message is damaged on this broker's disk; a replica may have it" }
             }
             Read::Damaged { at, next } => {
                 self.counters.damaged_passed_count += 1;
@@ -266,23 +266,23 @@ impl Broker {
                     topic = %pull.topic, group = %pull.group, log_offset = %at, %next,
                     "a reader goes on behind a message that is damaged on the disk, of which there is no replica"
                 );
-                Outcome::NoMatch { next, status: "MESSAGE_WAS_REMOVING" }
+                PullOutcome::NoMatch { next, status: "MESSAGE_WAS_REMOVING" }
             }
-            Read::Failed => Outcome::Unreadable { what: "old messages cannot be read from the disk now" },
-            Read::Cold(block) => Outcome::Cold(block),
+            Read::Failed => PullOutcome::Unreadable { what: "old messages cannot be read from the disk now" },
+            Read::Cold(block) => PullOutcome::Cold(block),
         }
     }
 
     /// Returns how many bytes of records the answer has.
     fn answer_pull(&mut self, now: MonoNs, pull: &Pull, outcome: &PullOutcome, out: &mut Output) -> usize {
         let asked = &pull.asked;
-        if let Outcome::Unreadable { what } = outcome {
+        if let PullOutcome::Unreadable { what } = outcome {
             self.counters.get_miss_count += 1;
             if !asked.is_oneway {
                 let reply = Reply::error(ResponseCode::SystemError, what);
                 encode_reply(asked.encoding, asked.opaque, &reply, out.outbox.buffer(asked.connection));
             }
-            return;
+            return 0;
         }
         let records = std::mem::replace(&mut self.scratch.records, BytesMut::new());
         let (code, next, status, body): (_, _, _, &[u8]) = match outcome {
@@ -290,10 +290,10 @@ impl Broker {
                 self.note_got(now, pull, *messages as u64, &records);
                 (ResponseCode::Success, *next, "FOUND", &records)
             }
-            Outcome::AtEnd { next, status } => (ResponseCode::PullNotFound, *next, *status, &[]),
-            Outcome::NoMatch { next, status } => (ResponseCode::PullRetryImmediately, *next, *status, &[]),
-            Outcome::Moved { next, status } => (ResponseCode::PullOffsetMoved, *next, *status, &[]),
-            Outcome::Cold(_) | Outcome::Unreadable { .. } => {
+            PullOutcome::AtEnd { next, status } => (ResponseCode::PullNotFound, *next, *status, &[]),
+            PullOutcome::NoMatch { next, status } => (ResponseCode::PullRetryImmediately, *next, *status, &[]),
+            PullOutcome::Moved { next, status } => (ResponseCode::PullOffsetMoved, *next, *status, &[]),
+            PullOutcome::Cold(_) | PullOutcome::Unreadable { .. } => {
                 (ResponseCode::PullRetryImmediately, pull.from.unwrap_or_default(), "COLD", &[])
             }
         };

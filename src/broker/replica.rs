@@ -206,8 +206,9 @@ impl Broker {
     }
 
     /// Closes the link to a master that was left: the next one begins where the log ends.
-    fn leave_master(&mut self, now: MonoNs, result: Result<(), Left>, out: &mut Output) {
-        let Err(Left { link, master, why, cut }) = result else { return };
+    fn leave_master(&mut self, now: MonoNs, result: Result<(), Box<Left>>, out: &mut Output) {
+        let Err(left) = result else { return };
+        let Left { link, master, why, cut } = *left;
         match why {
             SlaveError::Classic => tracing::info!("the master speaks the classic stream"),
             _ if why.is_lasting() && !self.replica.master_said.is_due(now, MASTER, why.kind()) => {}
@@ -276,7 +277,7 @@ impl Broker {
 
     /// What this slave's master has not, if that keeps the slave from following.
     #[must_use]
-    pub fn view_surplus(&self) -> Option<Surplus> {
+    pub(crate) fn view_surplus(&self) -> Option<Surplus> {
         match &self.replica.role {
             Part::Master(_) => None,
             Part::Slave(slave) => slave.surplus(),
@@ -315,6 +316,11 @@ impl Broker {
     /// Whether this is a slave whose master is there: its stream runs.
     pub(super) fn follows_master(&self) -> bool {
         matches!(&self.replica.role, Part::Slave(slave) if slave.is_following())
+    }
+
+    /// Whether this is a master that slaves follow.
+    pub(super) fn is_followed(&self) -> bool {
+        matches!(&self.replica.role, Part::Master(master) if master.slaves(self.log.appended()).next().is_some())
     }
 
     pub(super) fn waits_for_slaves(&self) -> bool {

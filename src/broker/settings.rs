@@ -103,6 +103,7 @@ fn retention(config: &NodeConfig) -> Retention {
         reserved_hours: config.file_reserved_hours,
         delete_hours: config.delete_hours.bits(),
         used_percent_max: config.disk_used_percent_max,
+        used_percent_refused: config.disk_used_percent_refused,
         clock_accepted: UnixMs(i64::try_from(config.clock_accepted_ms).unwrap_or(0)),
         used_percent_forced: config.clean_forcibly.then_some(config.clean_forcibly_percent),
     }

@@ -12,7 +12,7 @@ use super::store::busy;
 use super::{Broker, Effect, Output, Refusal};
 use crate::letter::{Metadata, ToControl};
 use crate::log::QueueIndex;
-use crate::model::{Now, QueueOffset, Role, TopicName};
+use crate::model::{LogOffset, Now, Role, TopicName};
 use crate::protocol::body;
 use crate::protocol::code::{OnSlave, RequestCode, ResponseCode};
 
@@ -21,7 +21,8 @@ impl Broker {
         !self.life.role.is_master()
     }
 
-    /// Whether a message that is damaged here may be whole elsewhere: then nobody is told to go on without it.
+    /// Whether a message that is damaged here may be whole elsewhere: then nobody is told to go on without it. A node that never had a replica
+    /// has nobody to wait for.
     pub(super) fn may_have_replica(&self) -> bool {
         // What such a master has acknowledged was at a slave; and whoever gives roles has others to give them to.
         let was_promised = self.life.role == Role::SyncMaster && self.settings.replica.in_sync_replicas > 1;
@@ -100,6 +101,8 @@ impl Broker {
             }
         }
         self.topics.version = table.version;
+        // What this table lacks is looked for again when its master is lost.
+        self.adopted_until = LogOffset(0);
         self.persistence.change(Table::Topics);
         self.tell_all_topics(now, out);
     }
@@ -116,17 +119,13 @@ impl Broker {
         }
     }
 
-    /// Makes the topics that have messages in the log and are not in the table. Whether there are any.
+    /// Makes the topics that the log has messages of and the table does not know. Whether there are any.
     pub(super) fn adopt_missing_topics(&mut self, now: Now) -> bool {
-        self.adopted_queues = self.log.queue_count();
+        self.adopted_until = self.log.appended();
         let mut missing: BTreeMap<TopicName, u32> = BTreeMap::new();
-        for (topic, id) in self.log.queue_names().filter(|(topic, _)| self.topics.get(topic.as_str()).is_none()) {
-            // The queues of a topic that was removed are known still, and begin at 0.
-            let queue = self.log.find_queue(topic.as_str(), id);
-            if queue.is_some_and(|queue| self.log.bounds(queue).appended_max > QueueOffset(0)) {
-                let count = missing.entry(topic.clone()).or_default();
-                *count = id.0.saturating_add(1).max(*count);
-            }
+        for (topic, queue) in self.log.filled_queues().filter(|(topic, _)| self.topics.get(topic.as_str()).is_none()) {
+            let count = missing.entry(topic.clone()).or_default();
+            *count = queue.0.saturating_add(1).max(*count);
         }
         if missing.is_empty() {
             return false;

@@ -85,11 +85,11 @@ pub struct NodeConfig {
     /// `messageDelayLevel`.
     pub delay_levels: DelayLevels,
     /// `fileReservedTime`, hours.
-    pub file_reserved_hours: u32,
-    /// `deleteWhen`: hour of the day, UTC.
-    pub delete_hour: u8,
+    pub(crate) file_reserved_hours: u32,
+    /// `deleteWhen`: hours of the day, UTC.
+    pub(crate) delete_hours: HoursOfDay,
     /// `retentionClockAccepted`, Unix ms.
-    pub clock_accepted_ms: u64,
+    pub(crate) clock_accepted_ms: u64,
     /// `diskMaxUsedSpaceRatio`, percent.
     pub(crate) disk_used_percent_max: u8,
     /// `diskSpaceWarningLevelRatio`, percent.
@@ -335,8 +335,8 @@ impl NodeConfig {
             message_bytes_max: 0,
             delay_levels: DelayLevels::default(),
             file_reserved_hours: 0,
+            delete_hours: HoursOfDay::default(),
             clock_accepted_ms: 0,
-            delete_hour: 0,
             disk_used_percent_max: 0,
             disk_used_percent_refused: 0,
             clean_forcibly: false,
@@ -689,10 +689,12 @@ const NODE: &[Setting<NodeConfig>] = &[
         delete_hours,
         "Hours of the day, UTC, from 00 to 23 and with ; between, in which expired segments go."
     )),
+    online(setting!("diskMaxUsedSpaceRatio", "75", disk_used_percent_max brought_into 10..=95, "of percent ",
+        "Percent of the disk in use above which expired segments go at once; brought into 10 to 95.")),
+    online(setting!("diskSpaceWarningLevelRatio", "90", disk_used_percent_refused brought_into 35..=90, "of percent ",
+        "Percent of the disk in use above which sends are refused; brought into 35 to 90.")),
     online(setting!("retentionClockAccepted", "0", clock_accepted_ms in 0..=9_999_999_999_999, "of ms ",
         "Unix ms at which an operator found the wall clock right, after it was set.")),
-    online(setting!("diskMaxUsedSpaceRatio", "75", disk_used_percent_max in 10..=95, "of percent ",
-        "Percent of the disk in use above which expired segments go at once.")),
     online(setting!(
         "cleanFileForciblyEnable",
         "false",

@@ -14,12 +14,12 @@
 pub mod blocking;
 pub(crate) mod device;
 pub mod folder;
-pub mod shelter;
+mod shelter;
 pub mod store;
 pub(crate) mod tail;
 pub(crate) mod uring;
 
-pub use folder::{Disk, DiskError, FileOnDisk};
-pub use shelter::Unfit;
-pub use store::{Store, StoreError, StoreId};
-pub use tail::{LastRun, Moment, RunStarter, TailError, TailFile, TailKey};
+pub use folder::Disk;
+pub(crate) use folder::DiskError;
+pub use store::Store;
+pub(crate) use tail::{LastRun, Moment, RunStarter, TailError, TailFile, TailKey};

@@ -14,7 +14,7 @@ const DEFAULT_FOLDER: &str = "/dev/shm";
 
 /// Why tails in a folder cannot be promised to survive.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum Unfit {
+pub(crate) enum Unfit {
     /// It cannot be looked at.
     #[error("{0}")]
     Unknown(String),

@@ -30,7 +30,7 @@ use crate::model::{ShardId, UnixMs};
 /// |---|---|
 /// | 1 | |
 /// | 2 | identities in `shard-N/config/epochs` |
-pub const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 2;
 
 /// What names a store apart from its path: 128 random bits, made at its creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

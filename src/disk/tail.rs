@@ -102,7 +102,7 @@ pub(crate) type RunId = [u8; 16];
 
 /// What a shard's folder says of the last run over it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LastRun {
+pub(crate) struct LastRun {
     /// Its name; zeroes before the first.
     pub(crate) run: RunId,
     /// Most bytes of the log that it can have written and not flushed, if that is known.
@@ -113,7 +113,7 @@ pub struct LastRun {
 
 /// A moment, by the time since the machine was started and by the wall clock: what of it a step of the wall clock changes can be told later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
+pub(crate) struct Moment {
     /// This start of the machine.
     pub(crate) boot: [u8; 16],
     /// Ms since then, sleep included.
@@ -127,7 +127,7 @@ impl Moment {
     ///
     /// # Errors
     /// If the kernel does not tell.
-    pub fn now(unix: UnixMs) -> io::Result<Moment> {
+    pub(crate) fn now(unix: UnixMs) -> io::Result<Moment> {
         let text = store::read_text(Path::new("/proc/sys/kernel/random/boot_id"))?;
         let boot = store::parse_hex(&text).ok_or_else(|| io::Error::other("the kernel's boot id is malformed"))?;
         let text = store::read_text(Path::new("/proc/uptime"))?;
@@ -137,7 +137,7 @@ impl Moment {
 
     /// What the wall clock should say at `later`; `None` if the machine was started anew since.
     #[must_use]
-    pub fn expected_at(&self, later: &Moment) -> Option<UnixMs> {
+    pub(crate) fn expected_at(&self, later: &Moment) -> Option<UnixMs> {
         let passed = later.uptime_ms.checked_sub(self.uptime_ms).filter(|_| self.boot == later.boot)?;
         Some(UnixMs(self.unix.0.saturating_add_unsigned(passed)))
     }
@@ -154,7 +154,7 @@ impl LastRun {
     ///
     /// # Errors
     /// What the kernel says, or that the file is malformed.
-    pub fn read(shard_folder: &Path) -> io::Result<LastRun> {
+    pub(crate) fn read(shard_folder: &Path) -> io::Result<LastRun> {
         match store::read_text(&shard_folder.join(RUN_FILE)) {
             Ok(text) => Self::parse(&text).ok_or_else(|| io::Error::other("the shard's file `run` is malformed")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(LastRun::default()),
@@ -166,7 +166,7 @@ impl LastRun {
     ///
     /// # Errors
     /// What the kernel says, or that the file is malformed.
-    pub fn forget_unflushed(shard_folder: &Path) -> io::Result<()> {
+    pub(crate) fn forget_unflushed(shard_folder: &Path) -> io::Result<()> {
         let run = Self::read(shard_folder)?.run;
         store::overwrite_file(&shard_folder.join(RUN_FILE), format!("{}\n", StoreId(run)).as_bytes())
     }
@@ -232,7 +232,7 @@ impl TailKey {
     ///
     /// # Errors
     /// [`Unfit`].
-    pub fn check_shelter(store: &Store, folder: &Path, ring_bytes: usize) -> Result<(), Unfit> {
+    pub(crate) fn check_shelter(store: &Store, folder: &Path, ring_bytes: usize) -> Result<(), Unfit> {
         let prefix = format!("{NAME_PREFIX}{}-", store.id());
         let tail_bytes = (HEAD_BYTES + ring_bytes) as u64;
         store.shelter(|| shelter::check(folder, &prefix, store.shards(), tail_bytes))
@@ -375,7 +375,7 @@ impl TailFile {
 
     /// Whether there is a file for this tail.
     #[must_use]
-    pub fn is_there(folder: &Path, key: &TailKey) -> bool {
+    pub(crate) fn is_there(folder: &Path, key: &TailKey) -> bool {
         folder.join(key.file_name()).exists()
     }
 
@@ -394,7 +394,7 @@ impl TailFile {
     }
 
     /// Promises nothing of this run's bytes: the folder is not what it takes. Those of the last run are taken all the same.
-    pub fn distrust(&mut self) {
+    pub(crate) fn distrust(&mut self) {
         self.survives_kill = false;
     }
 
@@ -453,7 +453,7 @@ impl RunStarter {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn start(self, unflushed_max: u64, began: &Moment) -> io::Result<()> {
+    pub(crate) fn start(self, unflushed_max: u64, began: &Moment) -> io::Result<()> {
         let run = store::random_id()?;
         store::overwrite_file(&self.run_file, LastRun::encode(run, unflushed_max, began).as_bytes())?;
         self.tail.map_or(Ok(()), |tail| tail.write_all_at(&run, RUN_AT as u64))

@@ -117,14 +117,22 @@ impl BlockCache {
         });
     }
 
-    fn is_resting(&self, block: BlockId, now: MonoNs) -> bool {
-        self.failed.iter().any(|failed| failed.block == block && now < failed.until)
+    /// Whether a block is not to be read for byte `at` of its file: it has failed a moment ago, or the smaller part that has failed since has
+    /// not been read.
+    fn is_resting(&self, block: BlockId, at: u64, now: MonoNs) -> bool {
+        self.failed.iter().any(|failed| match failed.block {
+            same if same == block => now < failed.until,
+            part => {
+                let is_within = part.file == block.file && part.at >= block.at && part.len < block.len;
+                is_within && (part.at..part.at + u64::from(part.len)).contains(&at)
+            }
+        })
     }
 
-    /// The part of `block` to be read for byte `at` of its file: all of it, or a smaller one while it rests. `None` if the smallest rests.
+    /// The part of `block` to be read for byte `at` of its file: all of it, or a smaller one if it has failed. `None` while the smallest rests.
     pub(super) fn readable_part(&self, mut block: BlockId, at: u64, now: MonoNs) -> Option<BlockId> {
         let smallest = DISK_BLOCK_BYTES as u64;
-        while !self.failed.is_empty() && self.is_resting(block, now) {
+        while !self.failed.is_empty() && self.is_resting(block, at, now) {
             let len = u64::from(block.len);
             if len <= smallest {
                 return None;
@@ -171,7 +179,8 @@ mod tests {
         assert_eq!(cache.readable_part(whole, 9_000, now(0)), Some(block(8_192, 4_096)), "its neighbours are read");
         cache.note_failed(block(8_192, 4_096), now(0));
         assert_eq!(cache.readable_part(whole, 9_000, now(0)), None, "the smallest rests");
-        assert_eq!(cache.readable_part(whole, 9_000, now(100)), Some(whole), "and is tried again");
+        assert_eq!(cache.readable_part(whole, 9_000, now(100)), Some(block(8_192, 4_096)), "and is tried again");
+        assert_eq!(cache.readable_part(whole, 100, now(100)), Some(whole), "for its neighbours all is");
         cache.note_failed(whole, now(100));
         assert_eq!(cache.readable_part(whole, 100, now(299)), Some(block(0, 8_192)), "twice as long");
         cache.insert(block(8_192, 4_096), Bytes::from(vec![0; 4_096]));

@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::commit_log::Log;
-use super::consume_queue::{BlockRef, Entry, Queue, Queues};
+use super::consume_queue::{BlockRef, ConsumeQueues, Entry, Queue};
 use super::ends::{self, COPIES};
 use super::file::{FileName, Work};
 use super::key_index::{KeyEntry, KeyIndex, Run};

@@ -8,7 +8,7 @@ use super::background::Background;
 use super::cache::BlockCache;
 use super::checkpoint::Checkpointer;
 use super::clock::RetentionClock;
-use super::consume_queue::{Entry, QueueIndex, Queues};
+use super::consume_queue::{ConsumeQueues, Entry, QueueIndex};
 use super::damage::Damage;
 use super::derive;
 use super::file::{BlockId, Commit, FileName, Flush, IoError, IoId};

@@ -21,13 +21,13 @@ use crate::protocol::record::{Check, RECORD_BYTES_MIN, RecordView, claims_place,
 
 /// What a log has found to be wrong with its files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DamageCounts {
+pub(crate) struct DamageCounts {
     /// Records that are proven to be damaged, and have not been read whole since; counted to [`DAMAGED_MAX`].
-    pub records: u64,
+    pub(crate) records: u64,
     /// Blocks of the index that were built again from the log.
-    pub index_blocks_rebuilt: u64,
+    pub(crate) index_blocks_rebuilt: u64,
     /// Reads of old data that failed.
-    pub reads_failed: u64,
+    pub(crate) reads_failed: u64,
 }
 
 /// What is suspected, proven, and being mended.
@@ -58,8 +58,11 @@ struct Rebuild {
     /// Where the next record begins, and what has been read from there on.
     at: LogOffset,
     bytes: BytesMut,
-    /// Where the log is unsound since the last record.
-    gap: Option<LogOffset>,
+    /// Whether what lies at `at` is unsound.
+    is_in_gap: bool,
+    /// What entries say whose record is not found: where the log is unsound since the last record of the queue, else that they went with the
+    /// front of the log.
+    lost_at: Option<LogOffset>,
     /// The block of the log that is waited for.
     awaits: Option<BlockId>,
 }
@@ -110,7 +113,7 @@ impl Damage {
 impl Log {
     /// What was found to be wrong with the files, since the start.
     #[must_use]
-    pub fn damage(&self) -> DamageCounts {
+    pub(crate) fn damage(&self) -> DamageCounts {
         let damage = &self.damage;
         DamageCounts {
             records: damage.proven.len() as u64,
@@ -203,12 +206,22 @@ impl Log {
     fn begin_rebuild(&mut self, queue: QueueIndex, block: BlockRef, count: u32) -> Rebuild {
         let of = self.queues.get(queue);
         let before = of.blocks.iter().take_while(|other| other.first < block.first).last();
-        let at = before.map_or(self.start(), |before| before.last_log.max(self.start()));
+        let at = before.map_or(self.start(), |before| before.last_log);
         tracing::warn!(
             topic = %of.topic, queue = %of.queue_id, first = %block.first, count,
             "a block of the index is damaged and is built again from the log"
         );
-        Rebuild { queue, block, count, entries: Vec::new(), at, bytes: BytesMut::new(), gap: None, awaits: None }
+        Rebuild {
+            queue,
+            block,
+            count,
+            entries: Vec::new(),
+            at,
+            bytes: BytesMut::new(),
+            is_in_gap: false,
+            lost_at: None,
+            awaits: None,
+        }
     }
 
     /// Reads on, up to what one turn may do.
@@ -228,11 +241,12 @@ impl Log {
                         rebuild.entries.clear();
                     }
                     let is_of_queue = view.topic == queue.topic.as_str() && view.queue_id == queue.queue_id;
-                    if is_of_queue && view.is_queued() && view.queue_offset >= rebuild.block.first {
+                    if is_of_queue && view.is_queued() {
                         let (entry, count) = entry_of(&view, &self.settings.delay_levels);
                         rebuild.entries_push(view.queue_offset, entry, count);
+                        rebuild.lost_at = None;
                     }
-                    rebuild.gap = None;
+                    rebuild.is_in_gap = false;
                     rebuild.pass(size);
                 }
                 Parsed::Filler | Parsed::Doubtful => {
@@ -268,7 +282,8 @@ impl Log {
                         return Err(Miss::Cold(block));
                     }
                     // The log itself is unsound here: on to the next record.
-                    rebuild.gap.get_or_insert(rebuild.at);
+                    rebuild.is_in_gap = true;
+                    rebuild.lost_at.get_or_insert(rebuild.at);
                     rebuild.pass(1);
                     while rebuild.bytes.len() >= RECORD_BYTES_MIN && !claims_place(&rebuild.bytes, rebuild.at) {
                         rebuild.pass(1);
@@ -286,7 +301,8 @@ impl Log {
         let mut bytes = Vec::new();
         encode_block(rebuild.block.first, of.queue_id, &rebuild.entries, &mut bytes);
         let at = self.index.push(&bytes, rebuild.block.last_log);
-        if let Some(block) = of.blocks.iter_mut().find(|block| **block == rebuild.block) {
+        // It may have been built twice.
+        if let Some(block) = of.blocks.iter_mut().find(|block| block.first == rebuild.block.first) {
             block.at = at;
         }
         self.damage.index_blocks_rebuilt += 1;
@@ -320,10 +336,8 @@ impl Rebuild {
 
     /// An earlier life of the queue may lie in the log as well: what comes later counts.
     fn entries_push(&mut self, offset: QueueOffset, entry: Entry, count: u32) {
-        let nth = usize::try_from(offset.0 - self.block.first.0).unwrap_or(usize::MAX);
-        if nth >= self.count as usize {
-            return;
-        }
+        let nth = offset.0.checked_sub(self.block.first.0).and_then(|nth| usize::try_from(nth).ok());
+        let Some(nth) = nth.filter(|nth| *nth < self.count as usize) else { return };
         self.entries.truncate(nth);
         self.fill(nth);
         self.entries.extend(std::iter::repeat_n(entry, count as usize));
@@ -331,7 +345,7 @@ impl Rebuild {
     }
 
     fn fill(&mut self, count: usize) {
-        let lost = Entry { log_offset: self.gap.unwrap_or(self.block.last_log), size: 0, tag_code: 0 };
+        let lost = Entry { log_offset: self.lost_at.unwrap_or_default(), size: 0, tag_code: 0 };
         self.entries.resize(count.max(self.entries.len()), lost);
     }
 }

@@ -17,7 +17,7 @@
 //!
 //! Numbers are big-endian.
 
-use super::consume_queue::{Queue, Queues};
+use super::consume_queue::{ConsumeQueues, Queue};
 use crate::limits::DISK_BLOCK_BYTES;
 use crate::model::{LogOffset, QueueId, QueueOffset};
 
@@ -34,7 +34,7 @@ pub(super) const COPIES: u8 = 2;
 pub(super) struct QueueEnds {
     pub(super) start_max: LogOffset,
     /// No entry, and the offset at which each goes on.
-    pub(super) queues: Queues,
+    pub(super) queues: ConsumeQueues,
 }
 
 /// Begins a file; [`put`] each queue, then [`finish`].
@@ -71,7 +71,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<QueueEnds> {
     }
     let (_as_of, body) = body.split_first_chunk::<8>()?;
     let (start_max, mut rest) = body.split_first_chunk::<8>()?;
-    let mut queues = Queues::default();
+    let mut queues = ConsumeQueues::default();
     while let Some((len, after)) = rest.split_first_chunk::<2>() {
         let (topic, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
         let (queue_id, after) = after.split_first_chunk::<4>()?;
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn ends_are_read_back_and_a_changed_bit_is_noticed() {
-        let mut queues = Queues::default();
+        let mut queues = ConsumeQueues::default();
         let index = queues.find_or_create("T", QueueId(3));
         queues.get_mut(index).go_on_at(QueueOffset(500));
         let mut out = begin();

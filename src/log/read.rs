@@ -209,7 +209,8 @@ impl Log {
         }
         match self.entry(queue, at) {
             Ok(Some(entry)) if entry.log_offset >= self.start() => Coded::Code(entry.tag_code),
-            Ok(_) | Err(Miss::Failed | Miss::Damaged(_)) => Coded::None,
+            Ok(_) | Err(Miss::Damaged(_)) => Coded::None,
+            Err(Miss::Failed) => Coded::Unreadable,
             Err(Miss::Cold(block)) => Coded::Cold(block),
         }
     }
@@ -274,7 +275,7 @@ impl Log {
     }
 
     /// The answer to `Cold` and to [`Self::prefetch`]. What failed is read in smaller pieces, and again when it has rested.
-    pub fn supply(&mut self, block: BlockId, data: Result<Bytes, IoError>) {
+    pub(crate) fn supply(&mut self, block: BlockId, data: Result<Bytes, IoError>) {
         // The file may have been recycled while it was read: its bytes may be another segment's.
         if self.is_gone(block.file) {
             return;
@@ -357,7 +358,7 @@ impl Log {
                     Ok(_) => low = middle.plus(1),
                     Err(Miss::Cold(block)) => return Err(block),
                     // A block that cannot be read says nothing; a reader finds out message by message.
-                    Err(Miss::Failed) => return Ok(self.queues.get(queue).min(start)),
+                    Err(Miss::Failed | Miss::Damaged(_)) => return Ok(self.queues.get(queue).min(start)),
                 }
             }
         }
@@ -374,7 +375,7 @@ impl Log {
     pub fn place(&mut self, queue: QueueIndex, at: QueueOffset) -> Result<Option<LogOffset>, BlockId> {
         match self.entry(queue, at) {
             Ok(entry) => Ok(entry.map(|entry| entry.log_offset).filter(|offset| *offset >= self.start())),
-            Err(Miss::Failed) => Ok(None),
+            Err(Miss::Failed | Miss::Damaged(_)) => Ok(None),
             Err(Miss::Cold(block)) => Err(block),
         }
     }

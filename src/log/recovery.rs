@@ -38,7 +38,7 @@ pub(super) use self::parse::{CrcRule, Parsed, parse};
 use self::precious::Precious;
 use super::checkpoint::Checkpoint;
 use super::commit_log::Log;
-use super::consume_queue::Queues;
+use super::consume_queue::ConsumeQueues;
 use super::derive::{self, QueueGap};
 use super::file::{FileName, IoError, IoId};
 use super::index_file::IndexFiles;
@@ -74,10 +74,10 @@ pub(crate) struct FoundStore {
     pub(crate) tail_appended: Option<LogOffset>,
     /// Where the log is cut, at the last record that ends there or before: what a slave has beyond is not what its master has. It does not
     /// come back, in the ring or on the disk. A log that begins beyond is left empty, and goes on from its start until [`Log::begin_at`].
-    pub end_max: Option<LogOffset>,
+    pub(crate) end_max: Option<LogOffset>,
     /// Most that the last process can have written and not flushed ([`LogSettings::unflushed_bytes_max`] of its settings), if that is known; not
     /// after a cut that may not have come to its end, which leaves [`UNFLUSHED_REACH_BYTES_MAX`].
-    pub unflushed_max: Option<u64>,
+    pub(crate) unflushed_max: Option<u64>,
 }
 
 /// What recovery wants done; answer each with [`Recovery::supply`].

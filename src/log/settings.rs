@@ -41,7 +41,7 @@ pub struct Retention {
     /// Percent above which sends are refused. RocketMQ: `diskSpaceWarningLevelRatio`.
     pub(crate) used_percent_refused: u8,
     /// When an operator last said that the wall clock is right, by that clock.
-    pub clock_accepted: UnixMs,
+    pub(crate) clock_accepted: UnixMs,
 }
 
 impl Default for Retention {

@@ -43,9 +43,9 @@ pub(crate) struct Counters {
     /// Bytes delivered.
     pub(crate) get_bytes: u64,
     /// Requests that waited for a block of the disk.
-    pub cold_count: u64,
+    pub(crate) cold_count: u64,
     /// Messages that are damaged on the disk, and that readers or jobs went on without.
-    pub damaged_passed_count: u64,
+    pub(crate) damaged_passed_count: u64,
 }
 
 /// What the stall detector of a shard's executor has seen since the start.

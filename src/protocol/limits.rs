@@ -226,6 +226,9 @@ pub const JOB_UNPROMISED_MAX: usize = 16 * 1024;
 /// twice as long as the one before.
 pub const JOB_RETRY_MS: u64 = 100;
 
+/// The longest that a job waits before it tries again to read a message.
+pub const JOB_READ_WAIT_MS_MAX: u64 = 30_000;
+
 /// How long a job that waits for a time of day goes without a look at the clock, which may have been set.
 pub const JOB_CLOCK_MS: u64 = 1_000;
 

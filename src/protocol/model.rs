@@ -67,6 +67,11 @@ number! {
     Epoch(u32)
 }
 
+impl BrokerId {
+    /// That of a master.
+    pub const MASTER: BrokerId = BrokerId(0);
+}
+
 macro_rules! identity {
     ($(#[$doc:meta])* $name:ident($inner:ty), $digits:literal) => {
         $(#[$doc])*

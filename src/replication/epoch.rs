@@ -21,22 +21,22 @@ use thiserror::Error;
 use crate::limits::EPOCHS_MAX;
 use crate::model::{BrokerId, Epoch, LogId, LogOffset, ReignId};
 
-pub use crate::protocol::ha::EpochEntry;
+pub(crate) use crate::protocol::ha::EpochEntry;
 use crate::protocol::ha::Statement;
 
 /// Random names for what a master may make when it begins to reign.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FreshIds {
+pub(crate) struct FreshIds {
     /// Of the log, if that has no name yet.
-    pub log: LogId,
+    pub(crate) log: LogId,
     /// Of the reign.
-    pub reign: ReignId,
+    pub(crate) reign: ReignId,
 }
 
 impl FreshIds {
     /// From random bytes; only the first half of those of the reign is used.
     #[must_use]
-    pub fn of(log: [u8; 16], reign: [u8; 16]) -> FreshIds {
+    pub(crate) fn of(log: [u8; 16], reign: [u8; 16]) -> FreshIds {
         let [a, b, c, d, e, f, g, h, ..] = reign;
         FreshIds { log: LogId(u128::from_be_bytes(log)), reign: ReignId(u64::from_be_bytes([a, b, c, d, e, f, g, h])) }
     }
@@ -85,7 +85,7 @@ impl EpochTable {
     ///
     /// # Errors
     /// [`EpochError`] if they do not rise or are too many.
-    pub fn new(log: LogId, entries: Vec<EpochEntry>) -> Result<EpochTable, EpochError> {
+    pub(crate) fn new(log: LogId, entries: Vec<EpochEntry>) -> Result<EpochTable, EpochError> {
         let mut table = EpochTable::of_log(log);
         if entries.len() > EPOCHS_MAX {
             return Err(EpochError::TooMany { count: entries.len() });
@@ -98,38 +98,38 @@ impl EpochTable {
 
     /// The table of a log that has bytes and no table: epoch 0, as that of a Java master.
     #[must_use]
-    pub fn unnumbered() -> EpochTable {
+    pub(crate) fn unnumbered() -> EpochTable {
         let first = EpochEntry { epoch: Epoch(0), start: LogOffset(0), id: ReignId::default() };
         EpochTable { entries: vec![first], ..EpochTable::default() }
     }
 
     /// The table of a log that has no bytes yet.
     #[must_use]
-    pub fn of_log(log: LogId) -> EpochTable {
+    pub(crate) fn of_log(log: LogId) -> EpochTable {
         EpochTable { log, ..EpochTable::default() }
     }
 
     /// Which log this is.
     #[must_use]
-    pub fn log(&self) -> LogId {
+    pub(crate) fn log(&self) -> LogId {
         self.log
     }
 
     /// Who was in sync with the master when it was noted last: they have what was acknowledged, or know who lacks it.
     #[must_use]
-    pub fn in_sync(&self) -> &BTreeSet<BrokerId> {
+    pub(crate) fn in_sync(&self) -> &BTreeSet<BrokerId> {
         &self.in_sync
     }
 
     /// These slaves are in sync. Returns whether they were not, or others.
-    pub fn note_in_sync(&mut self, slaves: BTreeSet<BrokerId>) -> bool {
+    pub(crate) fn note_in_sync(&mut self, slaves: BTreeSet<BrokerId>) -> bool {
         let is_news = self.in_sync != slaves;
         self.in_sync = slaves;
         is_news
     }
 
     /// The log is this one. One that has a name keeps it.
-    pub fn name(&mut self, log: LogId) {
+    pub(crate) fn name(&mut self, log: LogId) {
         if !self.log.is_known() {
             self.log = log;
         }
@@ -137,13 +137,13 @@ impl EpochTable {
 
     /// All entries, oldest first.
     #[must_use]
-    pub fn entries(&self) -> &[EpochEntry] {
+    pub(crate) fn entries(&self) -> &[EpochEntry] {
         &self.entries
     }
 
     /// The newest entry.
     #[must_use]
-    pub fn last(&self) -> Option<EpochEntry> {
+    pub(crate) fn last(&self) -> Option<EpochEntry> {
         self.entries.last().copied()
     }
 
@@ -158,7 +158,7 @@ impl EpochTable {
     ///
     /// # Panics
     /// If `epoch` is not beyond all that are known: whoever gives it looks at them first.
-    pub fn begin(&mut self, epoch: Epoch, end: LogOffset, fresh: &FreshIds) -> EpochEntry {
+    pub(crate) fn begin(&mut self, epoch: Epoch, end: LogOffset, fresh: &FreshIds) -> EpochEntry {
         self.name(fresh.log);
         let next = self.next_epoch();
         assert!(epoch >= next, "epoch {epoch} was given to a log whose next one is {next}");
@@ -172,7 +172,7 @@ impl EpochTable {
     ///
     /// # Errors
     /// [`EpochError::OutOfOrder`] unless it is the newest entry or follows it.
-    pub fn push(&mut self, entry: EpochEntry) -> Result<(), EpochError> {
+    pub(crate) fn push(&mut self, entry: EpochEntry) -> Result<(), EpochError> {
         if let Some(last) = self.last() {
             if last == entry {
                 return Ok(());
@@ -200,7 +200,7 @@ impl EpochTable {
 
     /// The epoch of the byte at `offset`, and where it ends if a later one begins. `None` below the first entry.
     #[must_use]
-    pub fn at(&self, offset: LogOffset) -> Option<(EpochEntry, Option<LogOffset>)> {
+    pub(crate) fn at(&self, offset: LogOffset) -> Option<(EpochEntry, Option<LogOffset>)> {
         let next = self.entries.partition_point(|entry| entry.start <= offset);
         let entry = *self.entries.get(next.checked_sub(1)?)?;
         Some((entry, self.entries.get(next).map(|entry| entry.start)))
@@ -210,7 +210,12 @@ impl EpochTable {
     /// first; the very beginning if they have one name and share no epoch. `None` if they share neither, or have different names: then nothing is
     /// known to be the same.
     #[must_use]
-    pub fn consistent_point(&self, end: LogOffset, other: &EpochTable, other_end: LogOffset) -> Option<LogOffset> {
+    pub(crate) fn consistent_point(
+        &self,
+        end: LogOffset,
+        other: &EpochTable,
+        other_end: LogOffset,
+    ) -> Option<LogOffset> {
         if self.log.is_known() && other.log.is_known() && self.log != other.log {
             return None;
         }
@@ -227,7 +232,7 @@ impl EpochTable {
 
     /// Whether a slave's log is the front of this one, which ends at `end`: empty, or with a last reign that is this log's and goes as far here.
     #[must_use]
-    pub fn is_front_of(&self, end: LogOffset, slave: &Statement) -> bool {
+    pub(crate) fn is_front_of(&self, end: LogOffset, slave: &Statement) -> bool {
         if slave.is_empty() {
             return true;
         }

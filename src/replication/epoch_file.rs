@@ -67,12 +67,12 @@ impl EpochFile {
     }
 
     /// Forgets everything: the log holds nothing, and begins as a master's, `log`, wherever that does. The file has it with the first epoch.
-    pub fn clear(&mut self, log: LogId) {
+    pub(crate) fn clear(&mut self, log: LogId) {
         self.table = EpochTable::of_log(log);
     }
 
     /// The log proves to be this one; if it had no name until now, it is to be written.
-    pub fn name(&mut self, log: LogId) {
+    pub(crate) fn name(&mut self, log: LogId) {
         if !self.table.log().is_known() && log.is_known() {
             self.table.name(log);
             self.wanted += 1;

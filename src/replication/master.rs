@@ -88,7 +88,7 @@ pub(crate) enum HaRefused {
 impl HaRefused {
     /// The same for all refusals of a kind.
     #[must_use]
-    pub fn kind(&self) -> std::mem::Discriminant<HaRefused> {
+    pub(crate) fn kind(&self) -> std::mem::Discriminant<HaRefused> {
         std::mem::discriminant(self)
     }
 }
@@ -214,14 +214,14 @@ impl Master {
 
     /// Before anything is stored, these slaves are to say how far they are: they were in sync with this log's last master.
     #[must_use]
-    pub fn asking(self, slaves: BTreeSet<BrokerId>) -> Master {
+    pub(crate) fn asking(self, slaves: BTreeSet<BrokerId>) -> Master {
         Master { asked: slaves, ..self }
     }
 
     /// Whether nothing is to be stored yet, when the reign began at `begun`: slaves may have what this log has lost, as after a loss of power, of
     /// the whole store, or when a backup was put in its place; or one of them has said so, and somebody has to decide.
     #[must_use]
-    pub fn holds_back(&self, begun: LogOffset, log: &Log) -> bool {
+    pub(crate) fn holds_back(&self, begun: LogOffset, log: &Log) -> bool {
         let is_empty = log.start() == log.appended();
         let has_more = |refused: &RefusedSlave| match refused.refusal.said.verdict {
             LogVerdict::Ahead => true,
@@ -233,7 +233,7 @@ impl Master {
 
     /// The slaves in sync that say which log they have.
     #[must_use]
-    pub fn in_sync_slaves(&self) -> BTreeSet<BrokerId> {
+    pub(crate) fn in_sync_slaves(&self) -> BTreeSet<BrokerId> {
         let named = self.links.iter().filter(|(id, link)| link.knows_identities() && self.in_sync.contains(**id));
         named.filter_map(|(_, link)| link.broker_id()).collect()
     }
@@ -364,7 +364,7 @@ impl Master {
     }
 
     /// The slaves that do not follow, and why.
-    pub fn refused(&self) -> impl Iterator<Item = RefusedSlave> {
+    pub(crate) fn refused(&self) -> impl Iterator<Item = RefusedSlave> {
         self.refused.values().copied()
     }
 

@@ -25,10 +25,11 @@ mod settings;
 mod slave;
 mod status;
 
-pub use epoch::{EpochEntry, EpochError, EpochTable, FreshIds};
-pub use epoch_file::EpochFile;
-pub use master::{HaRefused, Master};
-pub use quiet::Quiet;
-pub use settings::ReplicaSettings;
-pub use slave::{Left, Slave, SlaveError, Surplus};
-pub use status::{MasterStatus, RefusedSlave, ReplicaStatus, SlaveStatus, UnfitSlave};
+pub(crate) use epoch::{EpochTable, FreshIds};
+pub(crate) use epoch_file::EpochFile;
+pub(crate) use master::{HaRefused, Master};
+pub(crate) use quiet::Quiet;
+pub(crate) use settings::ReplicaSettings;
+pub use slave::Slave;
+pub(crate) use slave::{Left, SlaveError, Surplus};
+pub(crate) use status::{MasterStatus, RefusedSlave, ReplicaStatus, SlaveStatus};

@@ -7,7 +7,7 @@ use crate::model::MonoNs;
 
 /// What was said last of each peer. `K` tells kinds of trouble apart.
 #[derive(Debug)]
-pub struct Quiet<K> {
+pub(crate) struct Quiet<K> {
     said: BTreeMap<u64, (K, MonoNs)>,
 }
 
@@ -19,7 +19,7 @@ impl<K> Default for Quiet<K> {
 
 impl<K: PartialEq> Quiet<K> {
     /// Whether a trouble of this kind with this peer is to be said: it is another than the last one, or that was said a while ago.
-    pub fn is_due(&mut self, now: MonoNs, peer: u64, kind: K) -> bool {
+    pub(crate) fn is_due(&mut self, now: MonoNs, peer: u64, kind: K) -> bool {
         if self.said.get(&peer).is_some_and(|(last, at)| *last == kind && now.ms_since(*at) < HA_REMIND_MS) {
             return false;
         }
@@ -31,7 +31,7 @@ impl<K: PartialEq> Quiet<K> {
     }
 
     /// All is well with this peer: the next trouble is news.
-    pub fn forget(&mut self, peer: u64) {
+    pub(crate) fn forget(&mut self, peer: u64) {
         self.said.remove(&peer);
     }
 }

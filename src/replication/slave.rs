@@ -123,13 +123,13 @@ pub enum SlaveError {
 
 /// What a slave has and its master has not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Surplus {
+pub(crate) struct Surplus {
     /// Its first byte.
-    pub from: LogOffset,
+    pub(crate) from: LogOffset,
     /// Its end.
-    pub to: LogOffset,
+    pub(crate) to: LogOffset,
     /// One sentence.
-    pub why: String,
+    pub(crate) why: String,
 }
 
 impl SlaveError {
@@ -156,13 +156,13 @@ impl SlaveError {
 
     /// Whether it stays so until somebody does something about it.
     #[must_use]
-    pub fn is_lasting(&self) -> bool {
+    pub(crate) fn is_lasting(&self) -> bool {
         matches!(self, SlaveError::Nameless { .. } | SlaveError::Record(_)) || self.surplus().is_some()
     }
 
     /// The same for all errors of a kind: what is said once does not have to be said again for another number.
     #[must_use]
-    pub fn kind(&self) -> std::mem::Discriminant<SlaveError> {
+    pub(crate) fn kind(&self) -> std::mem::Discriminant<SlaveError> {
         std::mem::discriminant(self)
     }
 }
@@ -171,9 +171,9 @@ impl SlaveError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
     /// Where the master is.
-    pub master: Option<SocketAddr>,
+    pub(crate) master: Option<SocketAddr>,
     /// Which, if it is to be closed at once; else its end follows when the master has been told why.
-    pub link: Option<LinkId>,
+    pub(crate) link: Option<LinkId>,
     /// Why.
     pub why: SlaveError,
     /// Where the log is to be cut: two connections in a row have said that it leaves the master's there.
@@ -396,14 +396,14 @@ impl Slave {
     ///
     /// # Errors
     /// [`Left`], which is then to be closed.
-    pub fn check_silence(&mut self, now: MonoNs) -> Result<(), Left> {
+    pub(crate) fn check_silence(&mut self, now: MonoNs) -> Result<(), Box<Left>> {
         if matches!(self.state, LinkState::Open { phase: StreamPhase::Declined, .. })
             && now.ms_since(self.last_write) >= HA_FAREWELL_MS
             && let Some(why) = self.declined.take()
         {
             let (link, master) = (self.link(), self.target());
             self.wait(now, Some(&why));
-            return Err(Left { master, link, why, cut: None });
+            return Err(Box::new(Left { master, link, why, cut: None }));
         }
         let silent_ms = now.ms_since(self.last_read);
         if self.link().is_some() && silent_ms >= self.settings.silence_ms_max {
@@ -413,7 +413,7 @@ impl Slave {
     }
 
     /// The connection is there. The log goes on at its end. Returns whether it is wanted: the master may have moved meanwhile.
-    pub fn link_up(&mut self, now: MonoNs, link: LinkId, peer: SocketAddr, log: &Log) -> bool {
+    pub(crate) fn link_up(&mut self, now: MonoNs, link: LinkId, peer: SocketAddr, log: &Log) -> bool {
         if self.target() != Some(peer) {
             self.wait(now, None);
             return false;
@@ -450,7 +450,7 @@ impl Slave {
     }
 
     /// Gives the connection up.
-    fn leave(&mut self, now: MonoNs, why: SlaveError) -> Left {
+    fn leave(&mut self, now: MonoNs, why: SlaveError) -> Box<Left> {
         let link = self.link().expect("what is left was open");
         let master = self.target();
         self.left = Some((master, why.clone()));
@@ -459,7 +459,7 @@ impl Slave {
             (self.statement, self.declined) = (Some(statement), Some(why.clone()));
             self.state = LinkState::Open { link, phase: StreamPhase::Stating };
             self.last_write = now;
-            return Left { master, link: None, why, cut: None };
+            return Box::new(Left { master, link: None, why, cut: None });
         }
         self.wait(now, Some(&why));
         // Only if two connections in a row say so: nothing proves that what one says was not damaged on its way.
@@ -467,7 +467,7 @@ impl Slave {
             SlaveError::Diverged { point, .. } if self.parted.replace(point) == Some(point) => Some(point),
             _ => None,
         };
-        Left { master, link: Some(link), why, cut }
+        Box::new(Left { master, link: Some(link), why, cut })
     }
 
     /// There is no connection. The next one is tried after a while, the longer the more often it fails.
@@ -539,7 +539,7 @@ impl Slave {
 
     /// Which master this is, if it is there.
     #[must_use]
-    pub fn followed(&self) -> Option<MasterLog> {
+    pub(crate) fn followed(&self) -> Option<MasterLog> {
         let master = &self.master_epochs;
         let named = |last: EpochEntry| MasterLog::Named { log: master.log(), reign: last.id };
         let is_named = self.statement.is_some();
@@ -548,13 +548,13 @@ impl Slave {
 
     /// What keeps this slave from following, if an operator can end that by giving up what the master has not: why, and from where up to where.
     #[must_use]
-    pub fn surplus(&self) -> Option<Surplus> {
+    pub(crate) fn surplus(&self) -> Option<Surplus> {
         let (_, why) = self.left.as_ref().filter(|_| !self.is_following())?;
         why.surplus().map(|(from, to)| Surplus { from, to, why: why.to_string() })
     }
 
     /// An operator gives it up: when a master has the log up to there again, and no further, it is cut.
-    pub fn give_up(&mut self, from: LogOffset) {
+    pub(crate) fn give_up(&mut self, from: LogOffset) {
         self.gives_up = Some(from);
         if let LinkState::Waiting { until } = &mut self.state {
             *until = MonoNs(0);
@@ -597,7 +597,7 @@ impl Slave {
         bytes: &[u8],
         log: &mut Log,
         epochs: &mut EpochFile,
-    ) -> Result<(), Left> {
+    ) -> Result<(), Box<Left>> {
         if self.link() != Some(link) || self.is_leaving() {
             return Ok(());
         }
@@ -609,7 +609,7 @@ impl Slave {
     ///
     /// # Errors
     /// [`Left`], which is then to be closed.
-    pub fn store(&mut self, now: MonoNs, log: &mut Log, epochs: &EpochFile) -> Result<(), Left> {
+    pub fn store(&mut self, now: MonoNs, log: &mut Log, epochs: &EpochFile) -> Result<(), Box<Left>> {
         // The bytes of an epoch are stored when the epoch is.
         if self.link().is_none() || self.is_leaving() || !epochs.is_current() {
             return Ok(());

@@ -10,13 +10,13 @@ use crate::protocol::ha::{LogVerdict, Statement};
 #[derive(Clone, Debug)]
 pub(crate) struct ReplicaStatus {
     /// `brokerRole`.
-    pub role: Role,
+    pub(crate) role: Role,
     /// Which log this is; unknown until it has a master.
-    pub log: LogId,
+    pub(crate) log: LogId,
     /// Of a master: the slaves that are connected.
-    pub slaves: Vec<SlaveStatus>,
+    pub(crate) slaves: Vec<SlaveStatus>,
     /// Of a master: the slaves that do not follow it.
-    pub refused: Vec<RefusedSlave>,
+    pub(crate) refused: Vec<RefusedSlave>,
     /// Of a slave: the master that it follows, if it has found one.
     pub(crate) master: Option<MasterStatus>,
     /// Of a master: replicas in sync, itself among them.
@@ -56,14 +56,14 @@ pub struct MasterStatus {
     /// Bytes received in the last second or so.
     pub(crate) bytes_per_second: u64,
     /// Up to where the master lets consumers read, if its stream says so.
-    pub confirm: Option<LogOffset>,
+    pub(crate) confirm: Option<LogOffset>,
     /// Why it was left last, as long as it is not followed again.
-    pub left: Option<String>,
+    pub(crate) left: Option<String>,
 }
 
 /// A slave whose log and its master's do not go together, as the master knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RefusedSlave {
+pub(crate) struct RefusedSlave {
     /// Where its connection came from.
     pub(crate) address: SocketAddr,
     /// Why.
@@ -74,15 +74,15 @@ pub struct RefusedSlave {
 
 /// Why a slave does not follow. One sentence for the log and for tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnfitSlave {
+pub(crate) struct UnfitSlave {
     /// The slave's brokerId.
-    pub broker: BrokerId,
+    pub(crate) broker: BrokerId,
     /// The master's log.
-    pub own: LogId,
+    pub(crate) own: LogId,
     /// Where that ends.
-    pub own_end: LogOffset,
+    pub(crate) own_end: LogOffset,
     /// What the slave says.
-    pub said: Statement,
+    pub(crate) said: Statement,
 }
 
 impl fmt::Display for UnfitSlave {

@@ -13,7 +13,7 @@ use super::work::io_error;
 use crate::broker::life::Life;
 use crate::broker::persist::Table;
 use crate::broker::{Broker, Tables};
-use crate::disk::{Disk, DiskError, RunStarter, TailError, TailFile, TailKey, blocking, store, tail};
+use crate::disk::{Disk, DiskError, LastRun, Moment, RunStarter, TailError, TailFile, TailKey, blocking, store, tail};
 use crate::log::{FOLDERS, FileName, FoundFile, FoundStore, HeapTail, Log, Recovery, RecoveryError, Step, TailMemory};
 use crate::model::LogOffset;
 use crate::protocol::body::{BodyError, ConsumerOffsets, DelayOffsets, GroupTable, TopicTable};
@@ -67,13 +67,12 @@ pub(super) async fn open_broker(
 ) -> Result<OpenedBroker, StartError> {
     let folder = settings.store.shard_folder(settings.shard);
     let began = runtime.watch.now().mono;
-    if end_max.is_some() {
+    if life.end_max.is_some() {
         let run_folder = folder.clone();
         let forgotten = blocking::run(move || LastRun::forget_unflushed(&run_folder)).await;
         forgotten.map_err(|source| DiskError { operation: "prepare a cut in", path: folder.clone(), source })?;
     }
-    let mut opened = open_log(settings, disk, end_max).await?;
-    let tail_found = opened.tail_found;
+    let mut opened = open_log(settings, disk, life.end_max).await?;
     if let Some(path) = opened.tail_to_replace {
         // Everything in the old ring is in the segments now.
         drop(opened.log);
@@ -127,7 +126,6 @@ async fn found_files(disk: &Disk) -> Result<Vec<FoundFile>, StartError> {
 /// A log that is recovered, and what became of its tail.
 pub(super) struct OpenedLog {
     pub(super) log: Log,
-    tail_found: Option<LogOffset>,
     tail_survives_kill: bool,
     run_starter: RunStarter,
     last_run: LastRun,
@@ -167,7 +165,7 @@ pub(super) async fn open_log(
     let refused = |source| StartError::Recovery { folder: folder.clone(), source };
     let recovery = Recovery::new(log_settings, found).map_err(refused)?;
     let log = recover(recovery, disk).await.map_err(refused)?;
-    Ok(OpenedLog { log, tail_found, tail_survives_kill, run_starter, last_run, tail_to_replace })
+    Ok(OpenedLog { log, tail_survives_kill, run_starter, last_run, tail_to_replace })
 }
 
 /// The tail in shared memory; `None` where there can be none, and the log says so then.

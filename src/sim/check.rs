@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::model::{Message, QueueName};
 use super::world::{LogWorld, Rule, body, shared_key, unique_key};
-use crate::log::{BlockId, Boundary, FileName, IoError, KeySearch, Read, ReadLimits, RecordRead, Search};
+use crate::log::{BlockId, FileName, IoError, KeySearch, Read, ReadLimits, RecordRead, Search};
 use crate::model::{LogOffset, QueueOffset, UnixMs};
 use crate::protocol::record::Check;
 use crate::protocol::record::RecordView;

@@ -249,7 +249,7 @@ impl SimDisk {
     }
 
     /// Bits of a file change on the disk, at rest. False if there is no such byte.
-    pub fn rot(&mut self, name: FileName, at: u64, mask: u8) -> bool {
+    pub(crate) fn rot(&mut self, name: FileName, at: u64, mask: u8) -> bool {
         let Some(file) = self.files.get_mut(&name) else { return false };
         for bytes in [&mut file.seen, &mut file.stable] {
             if let Some(byte) = bytes.get_mut(position(at)) {
@@ -260,7 +260,7 @@ impl SimDisk {
     }
 
     /// Removes a file.
-    pub fn remove(&mut self, name: FileName) {
+    pub(crate) fn remove(&mut self, name: FileName) {
         self.files.remove(&name);
     }
 

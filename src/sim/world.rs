@@ -231,7 +231,7 @@ impl LogWorld {
     /// The next day, half an hour into the first hour in which expired segments go.
     fn skip_to_delete_hour(&mut self) {
         let day_ms = 24 * 3_600_000;
-        let delete_ms = i64::from(self.settings.retention.delete_hour) * 3_600_000 + 1_800_000;
+        let delete_ms = i64::from(self.settings.retention.delete_hours.trailing_zeros()) * 3_600_000 + 1_800_000;
         let next = (self.now.unix.0 / day_ms + 1) * day_ms + delete_ms;
         self.now.mono = self.now.mono.plus_ms(u64::try_from(next - self.now.unix.0).expect("later"));
         self.now.unix.0 = next;
@@ -607,7 +607,12 @@ impl LogWorld {
         }
     }
 
-    fn recover(&mut self, remains: Option<Remains>, end_max: Option<LogOffset>, is_cut: bool) -> Result<Box<Log>, End> {
+    fn recover(
+        &mut self,
+        remains: Option<Remains>,
+        end_max: Option<LogOffset>,
+        is_cut: bool,
+    ) -> Result<Box<Log>, ProcessEnd> {
         let unflushed_max = self.known_unflushed_max().filter(|_| !is_cut);
         let (ring, tail_appended) = match remains {
             Some(Remains { ring, appended }) => (ring, appended),

@@ -52,6 +52,9 @@ enum Command {
     /// Consumer offsets: get, reset.
     #[command(subcommand)]
     Offset(OffsetCommand),
+    /// The files of a store whose node does not run: check, repair.
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Replicas that cannot go on by themselves: give-up.
     #[command(subcommand)]
     Replica(ReplicaCommand),
@@ -196,6 +199,8 @@ fn run(cli: Cli, output: Output) -> Result<(), AdminError> {
         Command::Cluster(ClusterCommand::Stats) => stats::stats(cluster, output),
         Command::Offset(OffsetCommand::Get(arguments)) => offset::get(cluster, output, &arguments),
         Command::Offset(OffsetCommand::Reset(arguments)) => offset::reset(cluster, output, &arguments),
+        Command::Store(StoreCommand::Check(arguments)) => store::check(output, &arguments),
+        Command::Store(StoreCommand::Repair(arguments)) => store::repair(output, &arguments),
         Command::Replica(ReplicaCommand::GiveUp(arguments)) => replica::give_up(cluster, output, &arguments),
         Command::Send(arguments) => send::send(cluster, output, &arguments),
         Command::Consume(arguments) => consume::consume(cluster, output, &arguments),

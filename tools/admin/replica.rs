@@ -26,8 +26,7 @@ pub(crate) fn give_up(cluster: &mut Cluster, output: Output, arguments: &GiveUpA
     let mut text = String::from_utf8_lossy(&preview.body).into_owned();
     if arguments.yes {
         // As it was said a moment ago, and nothing else.
-        let range = [DECIDE_FROM, DECIDE_TO]
-            .map(|name| (name, ExtValue::Str(preview.ext.get(name).map_or("", String::as_str))));
+        let range = [DECIDE_FROM, DECIDE_TO].map(|name| (name, ExtValue::Str(preview.field(name).unwrap_or_default())));
         let done = cluster.must(broker, what, RequestCode::DecideReplica, &range, &[])?;
         text = String::from_utf8_lossy(&done.body).into_owned();
     }

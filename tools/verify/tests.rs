@@ -35,16 +35,21 @@ pub(crate) const STOCK: [&str; 9] = [
 pub(crate) const LONG: [&str; 7] = ["crash", "full_disk", "delay", "replication", "hostile", "sim", "runtime"];
 
 /// Test files that run alone, since a machine that is busy with others can fail them: name, and what they hold somebody to.
-pub(crate) const ALONE: [(&str, &str); 10] = [
+pub(crate) const ALONE: [(&str, &str); 15] = [
+    ("cluster", "stock clients find the next broker before their own patience ends"),
+    ("crash", "an offset older than 1.5 s is on the disk, whatever is killed"),
     ("crowd", "a neighbour of thousands of clients is answered within 3 s"),
     ("delay", "half of what is due comes within 20 ms"),
+    ("delay_peers", "Apache's copies and ringmq's come as late as they say"),
     ("full_disk", "sends are answered before a client gives up, after 3 s; the node's own limit is 2.7 s"),
     ("honest", "answers come within 0.4 and 0.5 s"),
     ("hostile", "a neighbour of hostile clients is answered within 3 s"),
+    ("lab", "no load is late by more than the master that it killed"),
     ("latency", "the load generator measures a delay that is known"),
     ("produce", "the same, of a peer that stands still"),
     ("replication", "as full_disk; sends that wait for nobody take less than a second"),
     ("restart", "an orderly end takes 5 s at most"),
+    ("role", "a master asks its slaves for 3 s before it takes sends"),
     ("runtime", "timers of a millisecond"),
 ];
 

@@ -258,7 +258,7 @@ fn a_change_that_is_not_on_the_disk_in_time_is_not_answered_as_done() {
         assert!(answer.code == 1 && answer.remark.contains("is not on the disk"), "{answer:?}");
     }
     let sent = world.answer(c, sent).expect("likewise");
-    assert_eq!(sent.code, 0, "the message is as safe as promised: {sent:?}");
+    assert_eq!(sent.code, 0, "the log has it, and tells its topic to the next start: {sent:?}");
     assert_eq!(world.answer(c, beat).map(|answer| answer.code), Some(0), "its topic is made again by the next one");
     // What only name servers do not know yet is on the disk.
     (world.persists, world.registers) = (true, false);

@@ -233,16 +233,19 @@ fn a_disk_that_fails_is_an_answer_not_a_wait() {
     for n in 0..300 {
         world.send(c, "T", 0, "", &format!("{n:0>1000}"));
     }
+    world.reads = false;
     let opaque = world.ask_pull(c, "T", 0, "*", 0);
-    let Some(Effect::Fetch(block)) = world.out.effects.iter().find(|effect| matches!(effect, Effect::Fetch(_))) else {
-        panic!("no block is asked for");
-    };
-    let block = *block;
-    world.out.effects.clear();
-    let failed = Err(crate::log::IoError::Failed { errno: 5 });
-    world.broker.handle_block(world.now, block, failed, &mut world.out);
     world.run();
-    assert_eq!(world.answer(c, opaque).unwrap().code, 20);
+    // A stock consumer stays where it is for code 1, and asks again after 3 s; with 20 or 21 and another offset it would move on.
+    let answer = world.answer(c, opaque).expect("an answer, not a wait");
+    assert_eq!((answer.code, answer.ext.get("nextBeginOffset")), (1, None), "{answer:?}");
+    assert!(world.fetches.len() > 1, "smaller pieces were tried");
+    world.reads = true;
+    world.advance(3_000);
+    let opaque = world.ask_pull(c, "T", 0, "*", 0);
+    world.run();
+    let answer = world.answer(c, opaque).expect("an answer");
+    assert_eq!((answer.code, answer.records()[0].queue_offset), (0, 0));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::{BLOCK, READ_BYTES, Recovery, RecoveryError, Scan, Step, floor, read};
 use crate::log::checkpoint::Checkpoint;
-use crate::log::consume_queue::{Queue, Queues};
+use crate::log::consume_queue::{ConsumeQueues, Queue};
 use crate::log::ends::{self, COPIES};
 use crate::log::file::FileName;
 use crate::model::LogOffset;
@@ -19,7 +19,7 @@ pub(super) struct Precious {
     checkpoint: Vec<u8>,
     /// Of each copy that is sound.
     copies: Vec<LogOffset>,
-    queues: Option<Queues>,
+    queues: Option<ConsumeQueues>,
     /// As far on as here the log may begin: both copies say so.
     pub(super) start_max: LogOffset,
 }
@@ -111,7 +111,7 @@ impl Recovery {
     }
 
     /// Everything is derived from the log anew; queues of which it has nothing go on where they were.
-    fn begin_with_ends(&mut self, of_checkpoint: Option<Queues>) -> Result<(), RecoveryError> {
+    fn begin_with_ends(&mut self, of_checkpoint: Option<ConsumeQueues>) -> Result<(), RecoveryError> {
         let start = self.scan.at;
         if start == LogOffset(0) {
             return Ok(());
@@ -128,7 +128,7 @@ impl Recovery {
     }
 
     /// Goes on from a checkpoint; its queues, if everything must be derived from the log all the same.
-    fn begin_at(&mut self, checkpoint: Checkpoint) -> Result<Option<Queues>, RecoveryError> {
+    fn begin_at(&mut self, checkpoint: Checkpoint) -> Result<Option<ConsumeQueues>, RecoveryError> {
         let size = self.settings.segment_bytes;
         let first_missing = LogOffset(checkpoint.flushed.0 / size * size);
         let start = self.scan.at;

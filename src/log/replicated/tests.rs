@@ -215,6 +215,7 @@ impl Node {
             match self.log().offset_by_time(queue, UnixMs(time), Boundary::Lower) {
                 Search::Found(found) => return found,
                 Search::Cold(block) => self.supply(block),
+                Search::Failed => panic!("this disk fails no read"),
             }
         }
     }

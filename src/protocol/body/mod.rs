@@ -23,7 +23,7 @@ mod topic;
 pub use client::{
     ClientConnection, ConsumerConnection, ProducerInfo, consumer_list, producer_connection, producer_table,
 };
-pub use group::{GroupTable, RetryPolicy, SubscriptionGroupConfig};
+pub use group::{GroupTable, SubscriptionGroupConfig};
 pub use ha::{HaMaster, HaRefusedSlave, HaRuntimeInfo, HaSlave};
 pub use heartbeat::{
     ConsumeFromWhere, ConsumeType, ConsumerData, ExpressionType, HeartbeatData, MessageModel, SubscriptionData,

@@ -88,7 +88,7 @@ pub struct Handshake {
 impl Handshake {
     /// Whether a handshake may begin with what would be this report on the classic stream: an end at 4 GiB or a few bytes behind.
     #[must_use]
-    pub fn may_begin_with(report: LogOffset) -> bool {
+    pub(crate) fn may_begin_with(report: LogOffset) -> bool {
         report.0 >> 32 == 1 && report.0 & 0xFFFC_FFFE == 0
     }
 

@@ -28,8 +28,9 @@ pub use offset::{
     Boundary, CommitOffsetRequest, ConsumerOffsetRequest, GIVEN_BACK, KEPT_ONLY, MASTER_REIGN, QueueRequest,
     ResetOffsetRequest, SearchOffsetRequest, TABLE_VERSION, TableRequest, UNLESS_VERSION,
 };
-pub use pull::{PullRequest, PullSysFlag};
-pub use query::{QueryMessageRequest, SendBackRequest, ViewMessageRequest};
+pub use pull::PullRequest;
+pub(crate) use query::ViewMessageRequest;
+pub use query::{QueryMessageRequest, SendBackRequest};
 pub use replica::{DECIDE_FROM, DECIDE_TO, DecideRequest};
 pub use send::SendRequest;
 pub use stats::{BrokerStatsRequest, ConsumeStatsRequest};

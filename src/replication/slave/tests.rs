@@ -150,7 +150,7 @@ fn it_reports_what_it_promises() {
     assert_eq!(slave.check_silence(at(19_999)), Ok(()));
     let left =
         Left { master: Some(address(1)), link: Some(LINK), why: SlaveError::Silent { silent_ms: 20_000 }, cut: None };
-    assert_eq!(slave.check_silence(at(20_000)), Err(left));
+    assert_eq!(slave.check_silence(at(20_000)), Err(Box::new(left)));
     assert_eq!(slave.check_silence(at(40_000)), Ok(()), "it is left once");
 }
 
