@@ -19,5 +19,6 @@ pub mod control;
 pub mod namesrv;
 pub mod route;
 
+pub(crate) mod files;
 pub(crate) mod metrics;
 pub mod sim;

@@ -6,9 +6,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::kept_file;
 use crate::config::properties::{self, Property};
 use crate::config::{ConfigError, Fault, NodeConfig};
+use crate::files;
 use crate::letter::SettingsRefused;
 use crate::protocol::code::ResponseCode;
 
@@ -70,7 +70,7 @@ impl Configuration {
         let text = properties::set(&text, changes);
         let kept = self.config.check_file(&file.display().to_string(), &text);
         kept.map_err(|error: ConfigError| failed(error.to_string()))?;
-        kept_file::replace(&path, text.as_bytes()).map_err(|error| failed(error.to_string()))
+        files::replace(&path, text.as_bytes()).map_err(|error| failed(error.to_string()))
     }
 }
 

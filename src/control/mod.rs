@@ -10,7 +10,6 @@
 //! | [`wire`] | a connection to somebody who speaks the protocol |
 //! | [`server`] | the name server's sockets |
 //! | [`configuration`] | the node's settings, and what changes of them online |
-//! | [`kept_file`] | a small file that is replaced whole |
 //! | [`plane`] | the thread's loop, from start to exit |
 //! | [`address`] | which of this machine's addresses clients are told |
 //!
@@ -22,7 +21,6 @@ pub(crate) mod announce;
 pub mod clock;
 pub mod configuration;
 mod follow;
-pub(crate) mod kept_file;
 pub mod mailbox;
 pub mod plane;
 pub mod registrar;

@@ -25,9 +25,10 @@ use super::configuration::{Changed, Configuration};
 use super::follow::{Followed, Follower};
 use super::mailbox::{ControlReceiver, ShardSender};
 use super::registrar::{Identity, Pace, Registrar, Wanted};
+use super::restore;
 use super::server::Server;
-use super::{kept_file, restore};
 use crate::config::NamesrvConfig;
+use crate::files;
 use crate::letter::{OffsetCommit, StopReason, ToControl, ToShard};
 use crate::limits::CONTROL_MAILBOX_MAX;
 use crate::model::{MonoNs, Role, ShardId};
@@ -178,7 +179,7 @@ impl Plane {
 async fn bind(plan: NameServerPlan, clock: Clock) -> Result<(Server, TcpListener), PlaneError> {
     let path = &plan.config.kv_config_path;
     let refused = |reason: String| PlaneError::KvFile { path: path.display().to_string(), reason };
-    let kv = match kept_file::read(path).map_err(|error| refused(error.to_string()))? {
+    let kv = match files::read(path).map_err(|error| refused(error.to_string()))? {
         Some(file) => KvConfig::decode(&file).map_err(|error| refused(error.to_string()))?,
         None => KvConfig::default(),
     };

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 use super::clock::Clock;
-use super::kept_file;
+use crate::files;
 use crate::limits::{NAMESRV_CONNECTIONS_MAX, NAMESRV_PARTIAL_BYTES_MAX, PARTIAL_LOOK_MS};
 use crate::model::{ConnectionId, MonoNs};
 use crate::namesrv::{Answer, NameServer, NameServerEffect};
@@ -226,7 +226,7 @@ impl Server {
         let mut answer = machine.handle(self.clock.now(), id, &header, frame.body);
         if let Some(effect) = answer.effect.take() {
             let NameServerEffect::PersistKv { path, content } = *effect;
-            if let Err(error) = kept_file::replace(&path, &content) {
+            if let Err(error) = files::replace(&path, &content) {
                 answer.fail(&format!("{} could not be written: {error}", path.display()));
             }
         }

@@ -13,7 +13,7 @@ use std::path::Path;
 use glommio::io::{DmaFile, OpenOptions};
 
 use super::folder::{DiskError, failed};
-use super::store;
+use crate::files;
 use crate::limits::DISK_BLOCK_BYTES;
 
 const PRIME: &str = "prime";
@@ -43,7 +43,7 @@ pub(crate) async fn prepare_device(folder: &Path) -> Result<(), DiskError> {
 async fn prime(folder: &Path) -> Result<(), DiskError> {
     let path = folder.join(PRIME);
     if fs::read(&path).ok().as_deref() != Some(&pattern()[..]) {
-        store::replace_file(&path, &pattern()).map_err(|source| DiskError::new("write", &path, source))?;
+        files::replace(&path, &pattern()).map_err(|source| DiskError::new("write", &path, source))?;
     }
     let file = DmaFile::open(&path).await.map_err(|error| failed("open", &path, &error))?;
     file.close().await.map_err(|error| failed("close", &path, &error))?;

@@ -18,7 +18,9 @@ use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
 use glommio::sync::Semaphore;
 use thiserror::Error;
 
+use super::table::{self, TableError};
 use super::{blocking, device, store};
+use crate::files;
 use crate::limits::{
     DISK_BLOCK_BYTES, OPEN_FILES_MAX, OPEN_RETRY_MS, READ_CHUNK_BYTES, REFUSED_SAID_MS, ZERO_WRITE_BYTES,
 };
@@ -138,12 +140,7 @@ impl Disk {
     /// [`DiskError`] if a directory cannot be read.
     pub async fn list(&self) -> Result<Vec<FileOnDisk>, DiskError> {
         let folder = self.folder.clone();
-        let found = blocking::run(move || {
-            let mut found = Vec::new();
-            walk(&folder, Path::new(""), &mut found)?;
-            found.sort();
-            Ok(found)
-        });
+        let found = blocking::run(move || list_files(&folder));
         found.await.map_err(|source| DiskError::new("list", &self.folder, source))
     }
 
@@ -356,17 +353,38 @@ impl Disk {
     /// # Errors
     /// [`DiskError`]; the old content is then still there.
     pub async fn replace(&self, path: &Path, bytes: Bytes) -> Result<(), DiskError> {
+        self.replace_by(path, move |target| files::write_unfinished(target, &[&bytes]), |_| {}).await
+    }
+
+    /// [`Disk::replace`] of a table, with its CRC; the former one is kept beside it. See [`table`].
+    ///
+    /// # Errors
+    /// [`DiskError`]; the old content is then still there.
+    pub(crate) async fn replace_table(&self, path: &Path, bytes: Bytes) -> Result<(), DiskError> {
+        self.replace_by(path, move |target| table::write_unfinished(target, &bytes), table::keep_former).await
+    }
+
+    async fn replace_by(
+        &self,
+        path: &Path,
+        write: impl FnOnce(&Path) -> io::Result<()> + Send + 'static,
+        before: fn(&Path),
+    ) -> Result<(), DiskError> {
         let _replaces = self.replaces.acquire_permit(1).await.expect("the semaphore is never closed");
         let failed = |source| DiskError::new("replace", path, source);
         let full = self.folder.join(path);
         let target = full.clone();
-        blocking::run(move || store::write_unfinished(&target, &bytes)).await.map_err(failed)?;
+        blocking::run(move || write(&target)).await.map_err(failed)?;
         {
             // Only the change of names is done under the lock: a table takes a flush, and a commit that begins a segment opens a file.
             let _names = self.names_held().await;
             self.open.borrow_mut().remove(path);
             let target = full.clone();
-            blocking::run(move || store::finish(&target)).await.map_err(failed)?;
+            let finished = blocking::run(move || {
+                before(&target);
+                files::finish(&target)
+            });
+            finished.await.map_err(failed)?;
         }
         blocking::run(move || flush_parents(&[&full])).await.map_err(failed)
     }
@@ -382,18 +400,14 @@ impl Disk {
         written.await.map_err(|source| DiskError::new("write", path, source))
     }
 
-    /// Reads a whole small file, `None` if there is none.
+    /// Reads a table, if it is as it was written; `None` if there is none. `must_exist`: there was one. See [`table`].
     ///
     /// # Errors
-    /// [`DiskError`].
-    #[expect(clippy::disallowed_methods, reason = "disk is a shell: tables are read here, in the blocking pool")]
-    pub(crate) async fn read_table(&self, path: &Path) -> Result<Option<Vec<u8>>, DiskError> {
+    /// [`TableError`].
+    pub(crate) async fn read_table(&self, path: &Path, must_exist: bool) -> Result<Option<Vec<u8>>, TableError> {
         let full = self.folder.join(path);
-        let read = blocking::run(move || match std::fs::read(&full) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            other => other.map(Some),
-        });
-        read.await.map_err(|source| DiskError::new("read", path, source))
+        let read = blocking::run(move || Ok(table::read(&full, must_exist)));
+        read.await.map_err(|source| DiskError::new("read", path, source))?
     }
 
     /// Sets the length of a file, durably.
@@ -556,11 +570,22 @@ fn flush_parents(paths: &[&Path]) -> io::Result<()> {
     let mut flushed = None;
     for folder in paths.iter().filter_map(|path| path.parent()) {
         if flushed != Some(folder) {
-            store::flush_folder(folder)?;
+            files::flush_folder(folder)?;
         }
         flushed = Some(folder);
     }
     Ok(())
+}
+
+/// Every file below a folder, in the order of the names. Blocks.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn list_files(folder: &Path) -> io::Result<Vec<FileOnDisk>> {
+    let mut found = Vec::new();
+    walk(folder, Path::new(""), &mut found)?;
+    found.sort();
+    Ok(found)
 }
 
 fn walk(root: &Path, below: &Path, found: &mut Vec<FileOnDisk>) -> io::Result<()> {
@@ -707,12 +732,12 @@ mod tests {
         on_executor(|folder| async move {
             let disk = Disk::open(&folder).await.expect("a disk");
             let table = Path::new("topics.json");
-            assert_eq!(disk.read_table(table).await.expect("no table"), None);
-            for text in ["one", "another"] {
-                disk.replace(table, Bytes::from_static(text.as_bytes())).await.expect("replaced");
-                assert_eq!(disk.read_table(table).await.expect("a table").as_deref(), Some(text.as_bytes()));
+            assert_eq!(disk.read_table(table, false).await.expect("no table"), None);
+            for text in ["one\n", "another\n"] {
+                disk.replace_table(table, Bytes::from_static(text.as_bytes())).await.expect("replaced");
+                assert_eq!(disk.read_table(table, true).await.expect("a table").as_deref(), Some(text.as_bytes()));
             }
-            assert_eq!(disk.list().await.expect("listed").len(), 2, "the table and the prime file");
+            assert_eq!(disk.list().await.expect("listed").len(), 3, "the table, its former version and the prime file");
             assert!(disk.usage().await.expect("usage").total_bytes > 0);
         });
     }

@@ -16,10 +16,12 @@ pub(crate) mod device;
 pub mod folder;
 mod shelter;
 pub mod store;
+pub(crate) mod table;
 pub(crate) mod tail;
 pub(crate) mod uring;
 
 pub use folder::Disk;
 pub(crate) use folder::DiskError;
 pub use store::Store;
-pub(crate) use tail::{LastRun, Moment, RunStarter, TailError, TailFile, TailKey};
+pub(crate) use table::TableError;
+pub(crate) use tail::{LastRun, Moment, RunError, RunId, RunStarter, TailError, TailFile, TailKey};

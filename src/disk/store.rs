@@ -9,8 +9,8 @@
 //!   shard-1/    ...
 //! ```
 //!
-//! The manifest is text, one `key=value` a line: `format` ([`FORMAT`]), `id` (32 hex digits, random), `shards`, `created_ms`. The number of
-//! shards belongs to the store: each shard is a broker with its own log, so it cannot change under the data.
+//! The manifest is text, one `key=value` a line: `format` ([`FORMAT`]), `id` (32 hex digits, random), `shards`, `created_ms`; then its
+//! [CRC](super::table). The number of shards belongs to the store: each shard is a broker with its own log, so it cannot change under the data.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
@@ -21,6 +21,8 @@ use std::sync::OnceLock;
 use thiserror::Error;
 
 use super::shelter::Unfit;
+use super::table::{sealed_text, unsealed};
+use crate::files;
 use crate::limits::DISK_BLOCK_BYTES;
 use crate::model::{ShardId, UnixMs};
 
@@ -29,7 +31,7 @@ use crate::model::{ShardId, UnixMs};
 /// | format | what it brought |
 /// |---|---|
 /// | 1 | |
-/// | 2 | identities in `shard-N/config/epochs` |
+/// | 2 | identities in `shard-N/config/epochs`; a manifest comes after the folders of the shards, so one that is missing was there |
 pub(crate) const FORMAT: u32 = 2;
 
 /// What names a store apart from its path: 128 random bits, made at its creation.
@@ -93,9 +95,19 @@ pub enum StoreError {
         /// The key that is missing or malformed.
         key: &'static str,
     },
-    /// Messages without the topics, groups and positions that belong to them.
+    /// A shard, or its log.
     #[error(
-        "{path} is missing, though there are messages: restore the folder from a backup, from a slave, or make it empty to begin without topics, groups, consumer offsets and epochs"
+        "{path} is missing, though it was made with the store: nothing was changed; mount or restore it, or, to give up for good what it held, make the empty folders {shard}/commitlog and {shard}/config"
+    )]
+    NoShard {
+        /// The folder that is missing.
+        path: PathBuf,
+        /// The shard's folder.
+        shard: PathBuf,
+    },
+    /// The topics, groups and positions of a shard.
+    #[error(
+        "{path} is missing, though it was made with the store: nothing was changed; restore the folder from a backup or from a slave, or, to begin without what it held, make it with `{{}}` in each of its tables and an empty file `epochs`"
     )]
     NoConfig {
         /// The folder of the tables.
@@ -158,6 +170,9 @@ pub(crate) const MANIFEST: &str = "store";
 /// Name of the file that says where the manifest was last.
 const PLACE: &str = "place";
 
+/// Folders of a shard. Those that hold what cannot be derived are never made in a store that is there.
+const SHARD_FOLDERS: [&str; 3] = ["commitlog", "index", "config"];
+
 impl Store {
     /// Claims the store at `root`, creating it if the folder is missing or empty.
     ///
@@ -167,40 +182,56 @@ impl Store {
     /// # Errors
     /// Every variant of [`StoreError`]; nothing is changed on disk unless the claim holds.
     pub fn open(root: &Path, shards: Option<u16>, shards_default: u16, now: UnixMs) -> Result<Store, StoreError> {
-        make_folder(root).map_err(at(root))?;
+        files::make_folder(root).map_err(at(root))?;
         let root = root.canonicalize().map_err(at(root))?;
         let lock = claim(&root)?;
         let manifest = root.join(MANIFEST);
         if !manifest.exists() {
-            if root.join("shard-0").exists() {
+            if was_begun(&root) {
                 return Err(StoreError::NoManifest { path: root });
             }
             create(&root, shards.unwrap_or(shards_default), now).map_err(at(&manifest))?;
         }
-        let text = read_text(&manifest).map_err(at(&manifest))?;
-        let Manifest { format, id, shards: found } = parse_manifest(&root, &text)?;
+        let (Manifest { format, id, shards: found }, content) = read_manifest(&root)?;
         if let Some(wanted) = shards.filter(|wanted| *wanted != found) {
             return Err(StoreError::OtherShards { path: root, found, wanted });
         }
-        if format < FORMAT {
-            // In place: the tail is known by the manifest's inode.
-            let text = text.replacen(&format!("format={format}"), &format!("format={FORMAT}"), 1);
-            overwrite_file(&manifest, text.as_bytes()).map_err(at(&manifest))?;
+        for shard in 0..found {
+            check_shard(&shard_folder(&root, ShardId(shard)))?;
         }
         let identity = FileIdentity::of(&manifest).map_err(at(&manifest))?;
         check_place(&root, identity, id)?;
+        if format < FORMAT {
+            // In place: the tail is known by the manifest's inode.
+            let text = content.replacen(&format!("format={format}"), &format!("format={FORMAT}"), 1);
+            overwrite_file(&manifest, sealed_text(&text).as_bytes()).map_err(at(&manifest))?;
+        }
         let store = Store { root, id, shards: found, manifest: identity, shelter: OnceLock::new(), _lock: lock };
         for shard in 0..found {
-            check_tables(&store.shard_folder(ShardId(shard)))?;
-            for part in ["commitlog", "index", "config"] {
-                let folder = store.shard_folder(ShardId(shard)).join(part);
-                fs::create_dir_all(&folder).map_err(at(&folder))?;
-            }
             let folder = store.shard_folder(ShardId(shard));
-            flush_folder(&folder).map_err(at(&folder))?;
+            make_shard(&folder).map_err(at(&folder))?;
         }
-        flush_folder(&store.root).map_err(at(&store.root))?;
+        files::flush_folder(&store.root).map_err(at(&store.root))?;
         Ok(store)
+    }
+
+    /// Claims the store at `root` as [`Store::open`] does, without making or changing anything but its `lock`.
+    ///
+    /// # Errors
+    /// Every variant of [`StoreError`] that [`Store::open`] would return.
+    pub(crate) fn look(root: &Path) -> Result<Store, StoreError> {
+        let root = root.canonicalize().map_err(at(root))?;
+        if !root.join(MANIFEST).exists() && was_begun(&root) {
+            return Err(StoreError::NoManifest { path: root });
+        }
+        let (Manifest { id, shards, .. }, _) = read_manifest(&root)?;
+        let lock = claim(&root)?;
+        let manifest = FileIdentity::of(&root.join(MANIFEST)).map_err(at(&root))?;
+        find_original(&root, manifest, id)?;
+        for shard in 0..shards {
+            check_shard(&shard_folder(&root, ShardId(shard)))?;
+        }
+        Ok(Store { root, id, shards, manifest, shelter: OnceLock::new(), _lock: lock })
     }
 
     /// The folder, absolute and without links.
@@ -235,75 +266,12 @@ impl Store {
     /// The folder of one shard.
     #[must_use]
     pub(crate) fn shard_folder(&self, shard: ShardId) -> PathBuf {
-        self.root.join(format!("shard-{shard}"))
+        shard_folder(&self.root, shard)
     }
 }
 
-/// Makes the names in `folder` durable: creations, renames and removals are on disk when this returns. Blocks.
-///
-/// # Errors
-/// What the kernel says.
-#[expect(clippy::disallowed_methods, reason = "disk is a shell: directories are flushed here")]
-pub(crate) fn flush_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-/// Makes a folder, and those above it that are missing. Its name is durable when this returns, also if it was there: the process that made it
-/// may have been killed before it flushed the name. Blocks.
-///
-/// # Errors
-/// What the kernel says.
-#[expect(clippy::disallowed_methods, reason = "disk is a shell: folders are made here")]
-fn make_folder(path: &Path) -> io::Result<()> {
-    let above = match path.parent() {
-        None => return Ok(()),
-        Some(above) if above.as_os_str().is_empty() => Path::new("."),
-        Some(above) => above,
-    };
-    if !path.is_dir() {
-        make_folder(above)?;
-        fs::create_dir_all(path)?;
-    }
-    match flush_folder(above) {
-        // Who may not read the folder above has its names flushed with the whole file system.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(rustix::fs::syncfs(File::open(path)?)?),
-        flushed => flushed,
-    }
-}
-
-/// Ending of a file that is to replace another and may be a crash's left-over.
-pub(crate) const UNFINISHED: &str = ".new";
-
-/// Replaces `path` by `bytes`, so that after a crash the file has its old or its new content whole. Blocks.
-///
-/// # Errors
-/// What the kernel says; the old content is then still there.
-pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    write_unfinished(path, bytes)?;
-    finish(path)?;
-    match path.parent() {
-        Some(folder) => flush_folder(folder),
-        None => Ok(()),
-    }
-}
-
-/// The first step of [`replace_file`]: the new content, flushed, beside the old one. Blocks.
-#[expect(clippy::disallowed_methods, reason = "disk is a shell: files are written here")]
-pub(super) fn write_unfinished(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(unfinished(path))?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// The second step: the new content has the name. It is durable when the folder is flushed. Blocks.
-pub(super) fn finish(path: &Path) -> io::Result<()> {
-    fs::rename(unfinished(path), path)
-}
-
-fn unfinished(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(UNFINISHED);
-    PathBuf::from(name)
+fn shard_folder(root: &Path, shard: ShardId) -> PathBuf {
+    root.join(format!("shard-{shard}"))
 }
 
 /// Writes `bytes` over a file in place, so that a disk without a free block takes them: for what fits the one block that the file has. Up to
@@ -318,7 +286,7 @@ pub(crate) fn overwrite_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
             file.set_len(bytes.len() as u64)?;
             file.sync_data()
         }
-        _ => replace_file(path, bytes),
+        _ => files::replace(path, bytes),
     }
 }
 
@@ -363,41 +331,79 @@ fn claim(root: &Path) -> Result<File, StoreError> {
 /// Refuses a copy whose original is still there, and notes where this store lies now.
 fn check_place(root: &Path, identity: FileIdentity, id: StoreId) -> Result<(), StoreError> {
     let file = root.join(PLACE);
-    let here = format!("device={}\ninode={}\npath={}\n", identity.device, identity.inode, root.display());
+    let here = place_text(root, identity);
     let noted = read_text(&file).unwrap_or_default();
     if noted == here {
         return Ok(());
     }
-    let value = |key: &str| noted.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-    let number = |key: &str| value(key)?.parse().ok();
-    if let (Some(device), Some(inode), Some(path)) = (number("device"), number("inode"), value("path")) {
-        let (was, original) = (FileIdentity { device, inode }, PathBuf::from(path));
-        let manifest = original.join(MANIFEST);
-        let is_there = was != identity && FileIdentity::of(&manifest).is_ok_and(|found| found == was);
-        if is_there && read_text(&manifest).is_ok_and(|text| text.contains(&format!("id={id}\n"))) {
-            return Err(StoreError::Copy { path: root.to_owned(), original });
-        }
-        tracing::warn!(from = path, to = %root.display(), "the store was moved, copied or restored since it was last opened");
+    if let Some(from) = find_original(root, identity, id)? {
+        tracing::warn!(from = %from.display(), to = %root.display(), "the store was moved, copied or restored since it was last opened");
     }
     // A node must start on a full disk: what is not noted now is noted next time.
-    if let Err(error) = replace_file(&file, here.as_bytes()) {
+    if let Err(error) = files::replace(&file, here.as_bytes()) {
         tracing::warn!(path = %file.display(), %error, "where the store lies was not noted: a copy of it will not be told");
     }
     Ok(())
 }
 
-/// A shard that has messages has its tables: without them its topics and its consumers' positions would be gone without a word.
-fn check_tables(shard: &Path) -> Result<(), StoreError> {
-    let path = shard.join("config");
-    let entries = fs::read_dir(shard.join("commitlog")).into_iter().flatten().flatten();
-    let has_segments = entries.into_iter().any(|entry| entry.file_name().as_encoded_bytes().starts_with(b"0"));
-    if has_segments && !path.exists() { Err(StoreError::NoConfig { path }) } else { Ok(()) }
+fn place_text(root: &Path, FileIdentity { device, inode }: FileIdentity) -> String {
+    format!("device={device}\ninode={inode}\npath={}\n", root.display())
 }
 
+/// Where the store was when it was last opened, if that is known; refuses a copy whose original is still there.
+fn find_original(root: &Path, identity: FileIdentity, id: StoreId) -> Result<Option<PathBuf>, StoreError> {
+    let noted = read_text(&root.join(PLACE)).unwrap_or_default();
+    let value = |key: &str| noted.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    let number = |key: &str| value(key)?.parse().ok();
+    let (Some(device), Some(inode), Some(path)) = (number("device"), number("inode"), value("path")) else {
+        return Ok(None);
+    };
+    let (was, original) = (FileIdentity { device, inode }, PathBuf::from(path));
+    let manifest = original.join(MANIFEST);
+    let is_there = was != identity && FileIdentity::of(&manifest).is_ok_and(|found| found == was);
+    if is_there && read_text(&manifest).is_ok_and(|text| text.contains(&format!("id={id}\n"))) {
+        return Err(StoreError::Copy { path: root.to_owned(), original });
+    }
+    Ok(Some(original))
+}
+
+/// Whether a store was here: a start leaves more than the empty folders with which one begins.
+fn was_begun(root: &Path) -> bool {
+    fn holds_files(folder: &Path) -> bool {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).any(|path| !path.is_dir() || holds_files(&path))
+    }
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    let shards = entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"shard-"));
+    root.join(PLACE).exists() || shards.into_iter().any(|shard| holds_files(&shard.path()))
+}
+
+/// Each shard of a store has its log and its tables: what is missing would begin anew without a word.
+fn check_shard(folder: &Path) -> Result<(), StoreError> {
+    let log = folder.join("commitlog");
+    if let Some(path) = [folder, &log].into_iter().find(|path| !path.is_dir()) {
+        return Err(StoreError::NoShard { path: path.to_owned(), shard: folder.to_owned() });
+    }
+    let path = folder.join("config");
+    if path.is_dir() { Ok(()) } else { Err(StoreError::NoConfig { path }) }
+}
+
+fn make_shard(folder: &Path) -> io::Result<()> {
+    for part in SHARD_FOLDERS {
+        fs::create_dir_all(folder.join(part))?;
+    }
+    files::flush_folder(folder)
+}
+
+/// The manifest comes last: once it is there, all of the store was.
 fn create(root: &Path, shards: u16, now: UnixMs) -> io::Result<()> {
+    for shard in 0..shards {
+        make_shard(&shard_folder(root, ShardId(shard)))?;
+    }
+    files::flush_folder(root)?;
     let id = StoreId(random_id()?);
     let text = format!("format={FORMAT}\nid={id}\nshards={shards}\ncreated_ms={now}\n");
-    replace_file(&root.join(MANIFEST), text.as_bytes())
+    files::replace(&root.join(MANIFEST), sealed_text(&text).as_bytes())
 }
 
 struct Manifest {
@@ -406,8 +412,16 @@ struct Manifest {
     shards: u16,
 }
 
-fn parse_manifest(root: &Path, text: &str) -> Result<Manifest, StoreError> {
-    let bad = |key| StoreError::BadManifest { path: root.join(MANIFEST), key };
+/// What the manifest says, and its lines without the CRC.
+fn read_manifest(root: &Path) -> Result<(Manifest, String), StoreError> {
+    let path = root.join(MANIFEST);
+    let bad = |key| StoreError::BadManifest { path: path.clone(), key };
+    let mut text = match read_text(&path) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(bad("crc32")),
+        text => text.map_err(at(&path))?,
+    };
+    let len = unsealed(text.as_bytes()).map_err(|_| bad("crc32"))?.len();
+    text.truncate(len);
     let value = |key: &'static str| {
         text.lines()
             .filter_map(|line| line.split_once('='))
@@ -421,7 +435,7 @@ fn parse_manifest(root: &Path, text: &str) -> Result<Manifest, StoreError> {
     }
     let id = parse_hex(value("id")?).ok_or_else(|| bad("id"))?;
     let shards: u16 = value("shards")?.parse().ok().filter(|n| *n > 0).ok_or_else(|| bad("shards"))?;
-    Ok(Manifest { format, id: StoreId(id), shards })
+    Ok((Manifest { format, id: StoreId(id), shards }, text))
 }
 
 /// 32 hex digits, dashes ignored (the kernel writes its boot id with dashes).
@@ -453,10 +467,22 @@ mod tests {
         drop(first);
         let path = root.path().join(MANIFEST);
         let text = read_text(&path).expect("it is there");
-        overwrite_file(&path, text.replace("format=2", "format=1").as_bytes()).expect("it is writable");
+        let (older, _) = text.split_once("crc32").expect("an older one has none");
+        overwrite_file(&path, older.replace("format=2", "format=1").as_bytes()).expect("it is writable");
         let again = open(root.path(), None).expect("it is older");
         assert_eq!((again.id(), again.manifest_identity()), (id, identity));
         assert_eq!(read_text(&path).expect("it is there"), text);
+    }
+
+    #[test]
+    fn a_manifest_that_has_changed_is_refused() {
+        let root = tempfile::TempDir::new().expect("a temporary folder");
+        drop(open(root.path(), None).expect("it is new"));
+        let path = root.path().join(MANIFEST);
+        let text = read_text(&path).expect("it is there");
+        overwrite_file(&path, text.replace("shards=2", "shards=1").as_bytes()).expect("it is writable");
+        let refused = open(root.path(), None).expect_err("a shard would be forgotten").to_string();
+        assert!(refused.contains("no valid `crc32`"), "{refused}");
     }
 
     #[test]
@@ -489,8 +515,9 @@ mod tests {
             assert!(refused.contains(expected), "{refused}");
         };
         let rewrite = |path: &Path, from: &str, to: &str| {
-            let text = read_text(&path.join(MANIFEST)).expect("a manifest").replace(from, to);
-            replace_file(&path.join(MANIFEST), text.as_bytes()).expect("a writable folder");
+            let (_, text) = read_manifest(path).expect("a manifest");
+            let text = sealed_text(&text.replace(from, to));
+            files::replace(&path.join(MANIFEST), text.as_bytes()).expect("a writable folder");
         };
         check(&|_| {}, Some(3), "set shards=2 or choose another");
         check(
@@ -508,7 +535,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temp folder");
         let [first, second, third] = ["first", "second", "third"].map(|name| folder.path().join(name));
         drop(open(&first, None).expect("a new store"));
-        fs::create_dir(&second).expect("a folder");
+        for shard in ["shard-0", "shard-1"] {
+            make_shard(&second.join(shard)).expect("a folder");
+        }
         for file in [MANIFEST, PLACE] {
             fs::copy(first.join(file), second.join(file)).expect("a copy");
         }
@@ -521,16 +550,38 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "a test makes a file")]
-    fn messages_without_their_tables_are_refused() {
+    fn what_was_made_with_the_store_and_is_missing_is_refused_and_not_made() {
+        let check = |part: &str, expected: &str| {
+            let folder = tempfile::tempdir().expect("a temp folder");
+            drop(open(folder.path(), None).expect("a new store"));
+            let lost = folder.path().join(part);
+            fs::remove_dir_all(&lost).expect("removed");
+            let refused = open(folder.path(), None).expect_err(part).to_string();
+            assert!(refused.contains(&format!("{part} is missing")) && refused.contains(expected), "{refused}");
+            assert!(!lost.exists(), "{part} was made");
+        };
+        check("shard-1", "/shard-1/commitlog and ");
+        check("shard-0/commitlog", "/shard-0/commitlog and ");
+        check("shard-1/config", "in each of its tables");
         let folder = tempfile::tempdir().expect("a temp folder");
         drop(open(folder.path(), None).expect("a new store"));
-        fs::remove_dir_all(folder.path().join("shard-1/config")).expect("removed");
-        drop(open(folder.path(), None).expect("there is no message yet"));
-        fs::remove_dir_all(folder.path().join("shard-1/config")).expect("removed");
-        fs::write(folder.path().join("shard-1/commitlog/00000000000000000000"), "x").expect("written");
-        let refused = open(folder.path(), None).expect_err("no tables").to_string();
-        assert!(refused.contains("shard-1/config is missing, though there are messages"), "{refused}");
+        fs::remove_dir_all(folder.path().join("shard-0/index")).expect("removed");
+        drop(open(folder.path(), None).expect("it is derived"));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test makes a file")]
+    fn a_creation_that_was_cut_short_is_done_again_and_a_store_without_manifest_is_not() {
+        let folder = tempfile::tempdir().expect("a temp folder");
+        make_shard(&folder.path().join("shard-0")).expect("a folder");
+        let store = open(folder.path(), None).expect("only empty folders are there");
+        assert_eq!(store.shards(), 2);
+        drop(store);
+        let other = tempfile::tempdir().expect("a temp folder");
+        make_shard(&other.path().join("shard-1")).expect("a folder");
+        fs::write(other.path().join("shard-1/commitlog/00000000000000000000"), "x").expect("written");
+        let refused = open(other.path(), None).expect_err("a shard has a file").to_string();
+        assert!(refused.contains("no manifest `store`"), "{refused}");
     }
 
     #[test]

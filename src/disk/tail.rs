@@ -37,6 +37,8 @@ use thiserror::Error;
 
 use super::shelter::{self, Unfit};
 use super::store::{self, FileIdentity, MANIFEST, Store, StoreId};
+use super::table::{sealed_text, unsealed};
+use crate::files;
 use crate::log::TailMemory;
 use crate::model::{LogOffset, ShardId, UnixMs};
 
@@ -46,10 +48,20 @@ const APPENDED_AT: usize = 72;
 const RUN_AT: usize = 80;
 const PATH_AT: usize = 96;
 
-/// File in a shard's folder that says what is known of the last run: its [`RunId`], 32 hex digits, in a second line `unflushed_max=` and the
-/// most bytes of the log that it can have written and not flushed, in a third `clock=` and its [`Moment`]: boot id, uptime and wall clock in ms. A
-/// file of an older version has the first line only.
+/// File in a shard's folder that says what is known of the last run, a line each, those below only if they are known:
+///
+/// | line | what it says |
+/// |---|---|
+/// | 32 hex digits | its [`RunId`] |
+/// | `unflushed_max=` | the most bytes of the log that it can have written and not flushed |
+/// | `tails=` | the folder in which its tail was |
+/// | `files=` | names with commas: files in `config` that were there when it began |
+/// | `clock=` | its [`Moment`]: boot id, uptime and wall clock in ms |
+/// | `crc32 ` | of the lines before, see [`table`](super::table); not in an older file |
+///
+/// It is written in place, and always as one sector with empty lines at its end: a power loss leaves the old or the new one, and no other length.
 const RUN_FILE: &str = "run";
+const RUN_BYTES: usize = 512;
 const NAME_PREFIX: &str = "ringmq-";
 const NAME_SUFFIX: &str = ".tail";
 
@@ -101,12 +113,16 @@ pub enum TailError {
 pub(crate) type RunId = [u8; 16];
 
 /// What a shard's folder says of the last run over it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LastRun {
     /// Its name; zeroes before the first.
     pub(crate) run: RunId,
     /// Most bytes of the log that it can have written and not flushed, if that is known.
     pub(crate) unflushed_max: Option<u64>,
+    /// The folder in which its tail was, if it had one and the path is not too long.
+    pub(crate) tails: Option<PathBuf>,
+    /// Names of the files in `config` that were there when it began.
+    pub(crate) files: Vec<String>,
     /// When it began, if that is known.
     pub(crate) began: Option<Moment>,
 }
@@ -128,8 +144,7 @@ impl Moment {
     /// # Errors
     /// If the kernel does not tell.
     pub(crate) fn now(unix: UnixMs) -> io::Result<Moment> {
-        let text = store::read_text(Path::new("/proc/sys/kernel/random/boot_id"))?;
-        let boot = store::parse_hex(&text).ok_or_else(|| io::Error::other("the kernel's boot id is malformed"))?;
+        let boot = boot_id()?;
         let text = store::read_text(Path::new("/proc/uptime"))?;
         let uptime_ms = parse_uptime_ms(&text).ok_or_else(|| io::Error::other("the kernel's uptime is malformed"))?;
         Ok(Moment { boot, uptime_ms, unix })
@@ -143,6 +158,12 @@ impl Moment {
     }
 }
 
+/// This start of the machine.
+fn boot_id() -> io::Result<[u8; 16]> {
+    let text = store::read_text(Path::new("/proc/sys/kernel/random/boot_id"))?;
+    store::parse_hex(&text).ok_or_else(|| io::Error::other("the kernel's boot id is malformed"))
+}
+
 /// Seconds with a point and two digits, then something else.
 fn parse_uptime_ms(text: &str) -> Option<u64> {
     let (seconds, hundredths) = text.split_whitespace().next()?.split_once('.')?;
@@ -153,47 +174,123 @@ impl LastRun {
     /// Reads it from the shard's folder.
     ///
     /// # Errors
-    /// What the kernel says, or that the file is malformed.
-    pub(crate) fn read(shard_folder: &Path) -> io::Result<LastRun> {
-        match store::read_text(&shard_folder.join(RUN_FILE)) {
-            Ok(text) => Self::parse(&text).ok_or_else(|| io::Error::other("the shard's file `run` is malformed")),
+    /// [`RunError`].
+    pub(crate) fn read(shard_folder: &Path) -> Result<LastRun, RunError> {
+        let path = shard_folder.join(RUN_FILE);
+        match store::read_text(&path) {
+            Ok(text) => Self::parse(&text).ok_or(RunError::Malformed { path }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(LastRun::default()),
-            Err(error) => Err(error),
+            // Bytes that are no text.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(RunError::Malformed { path }),
+            Err(source) => Err(RunError::Unreadable { path, source }),
         }
+    }
+
+    /// Where the tail is, by a file that may be damaged elsewhere.
+    pub(crate) fn guess_tails(shard_folder: &Path) -> Option<PathBuf> {
+        let bytes = files::read(&shard_folder.join(RUN_FILE)).ok()??;
+        let text = String::from_utf8_lossy(&bytes);
+        text.lines().find_map(|line| line.strip_prefix("tails=")).map(PathBuf::from)
+    }
+
+    /// Whether a file was there when it began.
+    #[must_use]
+    pub(crate) fn must_exist(&self, path: &Path) -> bool {
+        self.files.iter().any(|name| path.ends_with(name))
     }
 
     /// Forgets how much can be unflushed, durably: before a log is cut, which leaves more when it does not come to its end. Blocks.
     ///
     /// # Errors
-    /// What the kernel says, or that the file is malformed.
-    pub(crate) fn forget_unflushed(shard_folder: &Path) -> io::Result<()> {
-        let run = Self::read(shard_folder)?.run;
-        store::overwrite_file(&shard_folder.join(RUN_FILE), format!("{}\n", StoreId(run)).as_bytes())
+    /// [`RunError`].
+    pub(crate) fn forget_unflushed(shard_folder: &Path) -> Result<(), RunError> {
+        let last = LastRun { unflushed_max: None, ..Self::read(shard_folder)? };
+        let path = shard_folder.join(RUN_FILE);
+        last.write(&path).map_err(|source| RunError::Unreadable { path, source })
+    }
+
+    fn write(&self, path: &Path) -> io::Result<()> {
+        let mut text = sealed_text(&self.encode());
+        if text.len() > RUN_BYTES {
+            text = sealed_text(&LastRun { tails: None, ..self.clone() }.encode());
+        }
+        let text = format!("{text:\n<RUN_BYTES$}");
+        let is_one_sector = fs::metadata(path).is_ok_and(|found| found.len() == RUN_BYTES as u64);
+        match if is_one_sector { Ok(()) } else { files::replace(path, text.as_bytes()) } {
+            // A node must start on a full disk, to be read and to make room.
+            Err(error) if error.kind() != io::ErrorKind::StorageFull => Err(error),
+            _ => store::overwrite_file(path, text.as_bytes()),
+        }
     }
 
     fn parse(text: &str) -> Option<LastRun> {
+        let text = std::str::from_utf8(unsealed(text.as_bytes()).ok()?).ok()?;
         let mut lines = text.lines();
-        let run = store::parse_hex(lines.next()?)?;
-        let unflushed_max = match lines.next() {
-            Some(line) => Some(line.strip_prefix("unflushed_max=")?.parse().ok()?),
-            None => None,
-        };
-        let began = match lines.next() {
-            Some(line) => {
-                let mut fields = line.strip_prefix("clock=")?.split(',');
-                let boot = store::parse_hex(fields.next()?)?;
-                let (uptime_ms, unix) = (fields.next()?.parse().ok()?, UnixMs(fields.next()?.parse().ok()?));
-                Some(Moment { boot, uptime_ms, unix })
+        let mut last = LastRun { run: store::parse_hex(lines.next()?)?, ..LastRun::default() };
+        for line in lines {
+            match line.split_once('=')? {
+                ("unflushed_max", bytes) => last.unflushed_max = Some(bytes.parse().ok()?),
+                ("tails", folder) => last.tails = Some(PathBuf::from(folder)),
+                ("files", names) => last.files = names.split(',').map(str::to_owned).collect(),
+                ("clock", moment) => {
+                    let mut fields = moment.split(',');
+                    let boot = store::parse_hex(fields.next()?)?;
+                    let (uptime_ms, unix) = (fields.next()?.parse().ok()?, UnixMs(fields.next()?.parse().ok()?));
+                    last.began = Some(Moment { boot, uptime_ms, unix });
+                    // In an older file something may follow that a longer one has left.
+                    break;
+                }
+                _ => return None,
             }
-            None => None,
-        };
-        Some(LastRun { run, unflushed_max, began })
+        }
+        Some(last)
     }
 
-    fn encode(run: RunId, unflushed_max: u64, began: &Moment) -> String {
-        let Moment { boot, uptime_ms, unix } = began;
-        format!("{}\nunflushed_max={unflushed_max}\nclock={},{uptime_ms},{unix}\n", StoreId(run), StoreId(*boot))
+    fn encode(&self) -> String {
+        let mut text = format!("{}\n", StoreId(self.run));
+        if let Some(bytes) = self.unflushed_max {
+            text.push_str(&format!("unflushed_max={bytes}\n"));
+        }
+        // Not one whose name would look like another line.
+        if let Some(folder) = self.tails.as_ref().and_then(|folder| folder.to_str()).filter(|name| !name.contains('\n'))
+        {
+            text.push_str(&format!("tails={folder}\n"));
+        }
+        if !self.files.is_empty() {
+            text.push_str(&format!("files={}\n", self.files.join(",")));
+        }
+        if let Some(Moment { boot, uptime_ms, unix }) = self.began {
+            text.push_str(&format!("clock={},{uptime_ms},{unix}\n", StoreId(boot)));
+        }
+        text
     }
+}
+
+/// Why it is not known what the last run of a shard was. Each says what to do.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// Its file is damaged.
+    #[error(
+        "{path} is damaged: nothing was changed; `ringmq-admin store repair --cut` takes it away when it has put what the tail in shared memory has into the log, which a start without this file would not take"
+    )]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The disk does not give its file, or does not take it.
+    #[error("{path} cannot be used: {source}; make it readable and writable for this user")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel does not tell which start of the machine this is.
+    #[error("/proc/sys/kernel/random/boot_id or /proc/uptime: {source}; ringmq needs /proc")]
+    NoBoot {
+        /// What the kernel said.
+        source: io::Error,
+    },
 }
 
 /// Whose tail it is and how long: everything in the head but the offset.
@@ -215,15 +312,13 @@ pub(crate) struct TailKey {
 }
 
 impl TailKey {
-    /// The key of a shard of a claimed store.
+    /// The key of a shard of a claimed store, whose last run was `run`.
     ///
     /// # Errors
-    /// If the kernel does not tell its boot id.
-    pub(crate) fn new(store: &Store, shard: ShardId, ring_bytes: usize) -> io::Result<TailKey> {
-        let text = store::read_text(Path::new("/proc/sys/kernel/random/boot_id"))?;
-        let boot = store::parse_hex(&text).ok_or_else(|| io::Error::other("the kernel's boot id is malformed"))?;
+    /// [`RunError`].
+    pub(crate) fn new(store: &Store, shard: ShardId, ring_bytes: usize, run: RunId) -> Result<TailKey, RunError> {
+        let boot = boot_id().map_err(|source| RunError::NoBoot { source })?;
         let (id, manifest) = (store.id(), store.manifest_identity());
-        let run = LastRun::read(&store.shard_folder(shard))?.run;
         Ok(TailKey { store: id, manifest, boot, shard, root: store.root().to_owned(), ring_bytes, run })
     }
 
@@ -304,6 +399,15 @@ impl TailHead {
     }
 }
 
+/// What a tail has that nobody uses.
+#[derive(Debug)]
+pub(crate) struct FoundTail {
+    pub(crate) path: PathBuf,
+    /// End of the log.
+    pub(crate) appended: LogOffset,
+    pub(crate) ring: Vec<u8>,
+}
+
 /// The tail ring of one shard in shared memory.
 #[derive(Debug)]
 pub(crate) struct TailFile {
@@ -373,6 +477,30 @@ impl TailFile {
         Ok(TailFile { map, file, path, found, survives_kill: true })
     }
 
+    /// What a tail has that [`TailFile::open`] would take, which stays as it is; `None` if that would begin a new one. `is_any_run`: also of
+    /// another run.
+    ///
+    /// # Errors
+    /// [`TailError::Unreadable`].
+    pub(crate) fn look(folder: &Path, key: &TailKey, is_any_run: bool) -> Result<Option<FoundTail>, TailError> {
+        let path = folder.join(key.file_name());
+        let failed = |source| TailError::Unreadable { path: path.clone(), source };
+        let mut file = match OpenOptions::new().read(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(failed)?,
+        };
+        let bytes = file.metadata().map_err(failed)?.len();
+        let is_wanted = |head: &TailHead| {
+            let any = TailKey { run: head.key.run, ..key.clone() };
+            head.is_whole(bytes) && if is_any_run { &any } else { key }.is_same_tail(&head.key)
+        };
+        let head = read_head(&mut file).map_err(failed)?.filter(is_wanted);
+        let Some(TailHead { key, appended: Some(appended) }) = head else { return Ok(None) };
+        let mut ring = vec![0; key.ring_bytes];
+        file.read_exact_at(&mut ring, HEAD_BYTES as u64).map_err(failed)?;
+        Ok(Some(FoundTail { path, appended, ring }))
+    }
+
     /// Whether there is a file for this tail.
     #[must_use]
     pub(crate) fn is_there(folder: &Path, key: &TailKey) -> bool {
@@ -390,7 +518,8 @@ impl TailFile {
     /// # Errors
     /// If no second descriptor of the file can be had.
     pub(crate) fn run_starter(&self, shard_folder: &Path) -> io::Result<RunStarter> {
-        Ok(RunStarter { tail: Some(self.file.try_clone()?), run_file: shard_folder.join(RUN_FILE) })
+        let tails = self.path.parent().map(Path::to_owned);
+        Ok(RunStarter { tail: Some(self.file.try_clone()?), tails, run_file: shard_folder.join(RUN_FILE) })
     }
 
     /// Promises nothing of this run's bytes: the folder is not what it takes. Those of the last run are taken all the same.
@@ -438,6 +567,7 @@ impl TailMemory for TailFile {
 pub(crate) struct RunStarter {
     /// `None` for a run without shared memory: an older tail must not be taken after it either.
     tail: Option<File>,
+    tails: Option<PathBuf>,
     run_file: PathBuf,
 }
 
@@ -445,17 +575,23 @@ impl RunStarter {
     /// For a run whose tail is not in shared memory.
     #[must_use]
     pub(crate) fn without_tail(shard_folder: &Path) -> RunStarter {
-        RunStarter { tail: None, run_file: shard_folder.join(RUN_FILE) }
+        RunStarter { tail: None, tails: None, run_file: shard_folder.join(RUN_FILE) }
     }
 
     /// Gives folder and tail a new run, the folder first: a crash in between leaves a tail that is not taken, and nothing in it is missing
-    /// in the segments at that time. `unflushed_max`: most bytes that this run will have written and not flushed. Blocks.
+    /// in the segments at that time. `unflushed_max`: most bytes that this run will have written and not flushed; `files`: paths below the
+    /// shard's folder, of which those that are there must be there at the next start. Blocks.
     ///
     /// # Errors
     /// What the kernel says.
-    pub(crate) fn start(self, unflushed_max: u64, began: &Moment) -> io::Result<()> {
+    pub(crate) fn start(self, unflushed_max: u64, files: &[PathBuf], began: Moment) -> io::Result<()> {
         let run = store::random_id()?;
-        store::overwrite_file(&self.run_file, LastRun::encode(run, unflushed_max, began).as_bytes())?;
+        let folder = self.run_file.parent().unwrap_or(Path::new("."));
+        let there = files.iter().filter(|path| folder.join(path).exists());
+        let names = there.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
+        let (unflushed_max, files, began) = (Some(unflushed_max), names.collect(), Some(began));
+        let last = LastRun { run, unflushed_max, tails: self.tails, files, began };
+        last.write(&self.run_file)?;
         self.tail.map_or(Ok(()), |tail| tail.write_all_at(&run, RUN_AT as u64))
     }
 }
@@ -512,7 +648,8 @@ mod tests {
     }
 
     fn key(store: &Store) -> TailKey {
-        TailKey::new(store, ShardId(0), RING).expect("a boot id")
+        let run = LastRun::read(&store.shard_folder(ShardId(0))).expect("sound").run;
+        TailKey::new(store, ShardId(0), RING, run).expect("a boot id")
     }
 
     fn copy_folder(from: &Path, to: &Path) {
@@ -570,7 +707,7 @@ mod tests {
             let mut tail = TailFile::open(memory.path(), &key(&store)).expect("a tail");
             let found = tail.found();
             tail.run_starter(&store.shard_folder(ShardId(0)))
-                .and_then(|run| run.start(4096, &Moment::now(UnixMs(1))?))
+                .and_then(|run| run.start(4096, &[], Moment::now(UnixMs(1))?))
                 .expect("a new run");
             tail.publish(LogOffset(appended));
             found
@@ -592,9 +729,14 @@ mod tests {
         };
         let id = "0".repeat(32);
         let began = Moment { boot: [3; 16], uptime_ms: 5_000, unix: UnixMs(1_700_000_000_000) };
-        let text = LastRun::encode([7; 16], 1 << 20, &began);
-        check(&text, Some(Some(1 << 20)));
-        assert_eq!(LastRun::parse(&text).and_then(|last| last.began), Some(began));
+        let files = vec!["topics.json".to_owned(), "epochs".to_owned()];
+        let tails = Some(PathBuf::from("/dev/shm"));
+        let last = LastRun { run: [7; 16], unflushed_max: Some(1 << 20), tails, files, began: Some(began) };
+        let text = sealed_text(&last.encode());
+        assert_eq!(LastRun::parse(&text), Some(last.clone()));
+        assert_eq!(LastRun::parse(&format!("{text}what a longer one has left")), Some(last));
+        check(&text.replace("files=", "Files="), None);
+        check(&format!("{id}\nunflushed_max=5\nclock={id},5,6\n06\n"), Some(Some(5)));
         let later = Moment { uptime_ms: 65_000, unix: UnixMs(0), ..began };
         assert_eq!(began.expected_at(&later), Some(UnixMs(1_700_000_060_000)));
         assert_eq!(began.expected_at(&Moment { boot: [4; 16], ..later }), None, "the machine was started anew");
@@ -603,6 +745,22 @@ mod tests {
         check(&format!("{id}\nunflushed_max=x\n"), None);
         check(&format!("{id}\nsomething\n"), None);
         check("", None);
+    }
+
+    #[test]
+    fn a_run_is_written_as_one_sector_and_a_long_path_is_left_out() {
+        let folder = tempfile::tempdir().expect("temp");
+        let path = folder.path().join(RUN_FILE);
+        for (name, is_kept) in [("/dev/shm".to_owned(), true), (format!("/{}", "x".repeat(600)), false)] {
+            let tails = Some(PathBuf::from(&name));
+            let last = LastRun { run: [7; 16], unflushed_max: Some(u64::MAX), tails, ..LastRun::default() };
+            last.write(&path).expect("written");
+            assert_eq!(fs::metadata(&path).expect("there").len(), RUN_BYTES as u64);
+            let read = LastRun::read(folder.path()).expect("sound");
+            assert_eq!((read.run, read.tails.is_some()), ([7; 16], is_kept), "{name}");
+        }
+        let refused = LastRun::read(&folder.path().join("none")).expect("there is none");
+        assert_eq!(refused, LastRun::default());
     }
 
     #[test]

@@ -18,7 +18,8 @@ use super::open::{open_log, table_path};
 use super::runtime::Runtime;
 use super::start::{ShardSettings, StartError};
 use crate::broker::persist::Table;
-use crate::disk::{Disk, DiskError, blocking, store};
+use crate::disk::{Disk, DiskError, blocking};
+use crate::files;
 use crate::log::FileName;
 use crate::model::{LogOffset, UnixMs};
 
@@ -69,7 +70,7 @@ fn copy(folder: &Path, name: &str, from: LogOffset, end: LogOffset, segment_byte
         let bytes = end.since(start).min(segment_bytes).saturating_sub(first);
         io::copy(&mut source.take(bytes), &mut copied)?;
         copied.sync_all()?;
-        store::flush_folder(copy.parent().unwrap_or(&aside))?;
+        files::flush_folder(copy.parent().unwrap_or(&aside))?;
         start = start.plus(segment_bytes);
     }
     // With the epochs: topics, groups and positions, and where queues go on. The next master's take their places.
@@ -83,7 +84,7 @@ fn copy(folder: &Path, name: &str, from: LogOffset, end: LogOffset, segment_byte
         fs::File::open(copy)?.sync_all()?;
     }
     for place in [config.as_path(), &aside, &all, folder] {
-        store::flush_folder(place)?;
+        files::flush_folder(place)?;
     }
     Ok(aside)
 }

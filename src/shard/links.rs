@@ -47,7 +47,7 @@ impl Shard {
     pub(super) fn spawn_epochs(self: &Rc<Self>, generation: u64, text: Bytes) {
         let shard = self.clone();
         self.runtime.spawn(self.runtime.queues.background, async move {
-            let Some(written) = shard.write(shard.disk.replace(&epochs_path(), text)).await else { return };
+            let Some(written) = shard.write(shard.disk.replace_table(&epochs_path(), text)).await else { return };
             let written = written.map_err(|error| io_error(&error));
             shard.act("epochs", |broker, now, out| broker.handle_epochs_written(now, generation, written, out));
         });

@@ -13,7 +13,11 @@ use super::work::io_error;
 use crate::broker::life::Life;
 use crate::broker::persist::Table;
 use crate::broker::{Broker, Tables};
-use crate::disk::{Disk, DiskError, LastRun, Moment, RunStarter, TailError, TailFile, TailKey, blocking, store, tail};
+use crate::disk::folder::FileOnDisk;
+use crate::disk::table::sealed_text;
+use crate::disk::{
+    Disk, DiskError, LastRun, Moment, RunError, RunId, RunStarter, TailError, TailFile, TailKey, blocking, store, tail,
+};
 use crate::log::{FOLDERS, FileName, FoundFile, FoundStore, HeapTail, Log, Recovery, RecoveryError, Step, TailMemory};
 use crate::model::LogOffset;
 use crate::protocol::body::{BodyError, ConsumerOffsets, DelayOffsets, GroupTable, TopicTable};
@@ -41,7 +45,7 @@ pub(super) struct OpenedBroker {
 
 /// Opens the shard's part of the store. `port` is the one listened on.
 pub(super) async fn open(settings: &ShardSettings, port: u16, runtime: &Runtime) -> Result<Opened, StartError> {
-    let disk = Disk::open(&settings.store.shard_folder(settings.shard)).await?;
+    let disk = Disk::open(&settings.store.shard_folder(settings.shard)).await.map_err(StartError::Device)?;
     let OpenedBroker { broker, tail_survives_kill } =
         open_broker(settings, port, &disk, runtime, settings.life, FoundTables::InFiles).await?;
     Ok(Opened { disk, broker, tail_survives_kill })
@@ -69,8 +73,8 @@ pub(super) async fn open_broker(
     let began = runtime.watch.now().mono;
     if life.end_max.is_some() {
         let run_folder = folder.clone();
-        let forgotten = blocking::run(move || LastRun::forget_unflushed(&run_folder)).await;
-        forgotten.map_err(|source| DiskError { operation: "prepare a cut in", path: folder.clone(), source })?;
+        let forgotten = blocking::run(move || Ok(LastRun::forget_unflushed(&run_folder))).await;
+        forgotten.map_err(|source| DiskError { operation: "prepare a cut in", path: folder.clone(), source })??;
     }
     let mut opened = open_log(settings, disk, life.end_max).await?;
     if let Some(path) = opened.tail_to_replace {
@@ -80,28 +84,30 @@ pub(super) async fn open_broker(
         opened = open_log(settings, disk, life.end_max).await?;
     }
     let OpenedLog { mut log, tail_survives_kill, run_starter, last_run, .. } = opened;
+    let took_ms = runtime.watch.now().mono.ms_since(began);
+    tracing::info!(shard = %settings.shard, start = %log.start(), end = %log.appended(), took_ms, "the log is open");
+    let must_exist = |path: &Path| last_run.must_exist(path);
+    let epochs = open_epochs(settings, life, disk, &log, must_exist(&epochs_path())).await?;
+    let tables = Tables {
+        epochs,
+        topics: found.table(disk, Table::Topics, must_exist, TopicTable::decode).await?,
+        groups: found.table(disk, Table::Groups, must_exist, GroupTable::decode).await?,
+        offsets: found.table(disk, Table::ConsumerOffsets, must_exist, ConsumerOffsets::decode).await?,
+        delay_offsets: found.table(disk, Table::DelayOffsets, must_exist, DelayOffsets::decode).await?,
+    };
     let unflushed_max = settings.log.unflushed_bytes_max();
     let now = runtime.watch.now();
-    let unknown = |source| DiskError { operation: "know the time in", path: folder.clone(), source };
-    let mut run_began = Moment::now(now.unix).map_err(unknown)?;
+    let mut run_began = Moment::now(now.unix).map_err(|source| RunError::NoBoot { source })?;
     if let Some(expected) = last_run.began.and_then(|before| before.expected_at(&run_began)) {
         run_began.unix = log.expect_time(now, expected);
     }
-    let started = blocking::run(move || run_starter.start(unflushed_max, &run_began)).await;
-    started.map_err(|source| DiskError { operation: "begin a run in", path: folder.clone(), source })?;
-    let took_ms = runtime.watch.now().mono.ms_since(began);
-    tracing::info!(shard = %settings.shard, start = %log.start(), end = %log.appended(), took_ms, "the log is open");
-    let epochs = open_epochs(settings, life, disk, &log).await?;
-    let tables = Tables {
-        epochs,
-        topics: found.table(disk, Table::Topics, TopicTable::decode).await?,
-        groups: found.table(disk, Table::Groups, GroupTable::decode).await?,
-        offsets: found.table(disk, Table::ConsumerOffsets, ConsumerOffsets::decode).await?,
-        delay_offsets: found.table(disk, Table::DelayOffsets, DelayOffsets::decode).await?,
-    };
     let mut broker_settings = settings.broker.clone();
     broker_settings.address.set_port(port);
     let broker = Broker::new(life, broker_settings, log, tables);
+    make_tables(disk, &broker).await?;
+    let files: Vec<PathBuf> = Table::ALL.map(table_path).into_iter().chain([epochs_path()]).collect();
+    let started = blocking::run(move || run_starter.start(unflushed_max, &files, run_began)).await;
+    started.map_err(|source| DiskError { operation: "begin a run in", path: folder, source })?;
     Ok(OpenedBroker { broker, tail_survives_kill })
 }
 
@@ -110,17 +116,33 @@ pub(super) fn table_path(table: Table) -> PathBuf {
     Path::new(TABLES_FOLDER).join(table.file_name())
 }
 
+/// Makes the tables that are not there, so that the next start can tell that one is missing.
+async fn make_tables(disk: &Disk, broker: &Broker) -> Result<(), StartError> {
+    for (table, bytes) in broker.view_tables() {
+        let path = table_path(table);
+        if disk.folder().join(&path).exists() {
+            continue;
+        }
+        match disk.replace_table(&path, bytes).await {
+            // A node must start on a full disk, to be read and to make room.
+            Err(error) if error.is_no_space() => tracing::warn!(%error, "a table is not made yet"),
+            made => made?,
+        }
+    }
+    Ok(())
+}
+
 /// The files that are the log's: those in its folders, and the checkpoint.
-async fn found_files(disk: &Disk) -> Result<Vec<FoundFile>, StartError> {
-    let files = disk.list().await?.into_iter().filter_map(|file| {
+pub(super) fn logs_files(files: Vec<FileOnDisk>) -> Vec<FoundFile> {
+    let files = files.into_iter().filter_map(|file| {
         let path = file.path.to_str()?.to_owned();
         let is_logs =
             FOLDERS.iter().any(|folder| Path::new(&path).starts_with(folder)) || FileName::parse(&path).is_some();
         // What a crash left of a replacement: never a file of its own.
-        let is_unfinished = path.ends_with(crate::disk::store::UNFINISHED);
+        let is_unfinished = path.ends_with(crate::files::UNFINISHED);
         (is_logs && !is_unfinished).then_some(FoundFile { path, size_bytes: file.bytes })
     });
-    Ok(files.collect())
+    files.collect()
 }
 
 /// A log that is recovered, and what became of its tail.
@@ -138,11 +160,13 @@ pub(super) async fn open_log(
     disk: &Disk,
     end_max: Option<LogOffset>,
 ) -> Result<OpenedLog, StartError> {
-    let files = found_files(disk).await?;
+    let files = logs_files(disk.list().await?);
     let folder = settings.store.shard_folder(settings.shard);
+    let last_run = LastRun::read(&folder)?;
     let mut log_settings = settings.log;
     let mut tail_to_replace = None;
-    let (memory, tail_found, run_starter): (Box<dyn TailMemory>, _, _) = match open_tail(settings).await? {
+    let (memory, tail_found, run_starter): (Box<dyn TailMemory>, _, _) = match open_tail(settings, last_run.run).await?
+    {
         Some(tail) => {
             let starter = tail.run_starter(&folder);
             let starter =
@@ -157,9 +181,6 @@ pub(super) async fn open_log(
         None => (Box::new(HeapTail::new(settings.tail_bytes)), None, RunStarter::without_tail(&folder)),
     };
     let tail_survives_kill = memory.survives_kill();
-    let last_run = LastRun::read(&folder);
-    let last_run =
-        last_run.map_err(|source| DiskError { operation: "know the last run in", path: folder.clone(), source })?;
     let unflushed_max = last_run.unflushed_max;
     let found = FoundStore { files, tail: memory, tail_appended: tail_found, end_max, unflushed_max };
     let refused = |source| StartError::Recovery { folder: folder.clone(), source };
@@ -169,14 +190,9 @@ pub(super) async fn open_log(
 }
 
 /// The tail in shared memory; `None` where there can be none, and the log says so then.
-async fn open_tail(settings: &ShardSettings) -> Result<Option<TailFile>, StartError> {
+async fn open_tail(settings: &ShardSettings, run: RunId) -> Result<Option<TailFile>, StartError> {
     tail::remove_left_over(&settings.tail_folder);
-    let key = TailKey::new(&settings.store, settings.shard, settings.tail_bytes);
-    let key = key.map_err(|source| DiskError {
-        operation: "know the last run in",
-        path: settings.store.shard_folder(settings.shard),
-        source,
-    })?;
+    let key = TailKey::new(&settings.store, settings.shard, settings.tail_bytes, run)?;
     let unfit = TailKey::check_shelter(&settings.store, &settings.tail_folder, settings.tail_bytes).err();
     if let Some(unfit) = &unfit {
         tracing::warn!(
@@ -232,10 +248,18 @@ async fn recover(mut recovery: Recovery, disk: &Disk) -> Result<Log, RecoveryErr
 }
 
 /// The reigns of this log's masters. A master begins its own, and has it on the disk before it appends anything.
-async fn open_epochs(settings: &ShardSettings, life: Life, disk: &Disk, log: &Log) -> Result<EpochTable, StartError> {
+async fn open_epochs(
+    settings: &ShardSettings,
+    life: Life,
+    disk: &Disk,
+    log: &Log,
+    must_exist: bool,
+) -> Result<EpochTable, StartError> {
     let path = epochs_path();
-    let found = disk.read_table(&path).await?;
-    let damaged = |reason: String| StartError::Table { path: disk.folder().join(&path), reason };
+    // An empty one is an operator's: to begin without.
+    let found = disk.read_table(&path, must_exist).await?.filter(|text| !text.is_empty());
+    let damaged =
+        |reason: String| StartError::BadTable { path: disk.folder().join(&path), reason, empty: "an empty line" };
     let mut epochs = match found {
         Some(bytes) => {
             let text = std::str::from_utf8(&bytes).map_err(|error| damaged(error.to_string()))?;
@@ -249,10 +273,10 @@ async fn open_epochs(settings: &ShardSettings, life: Life, disk: &Disk, log: &Lo
         let (name, id) = (store::random_id().map_err(no_random)?, store::random_id().map_err(no_random)?);
         let epoch = life.epoch.unwrap_or(epochs.next_epoch());
         let reign = epochs.begin(epoch, log.appended(), &FreshIds::of(name, id));
-        let text = Bytes::from(epochs.encode());
-        match disk.replace(&path, text.clone()).await {
+        let text = epochs.encode();
+        match disk.replace_table(&path, Bytes::from(text.clone())).await {
             // A node must start on a full disk, to be read and to make room.
-            Err(error) if error.is_no_space() => disk.overwrite(&path, text).await?,
+            Err(error) if error.is_no_space() => disk.overwrite(&path, sealed_text(&text).into()).await?,
             replaced => replaced?,
         }
         tracing::info!(shard = %settings.shard, log = %epochs.log(), epoch = %reign.epoch, id = %reign.id, from = %reign.start, "a master's reign begins");
@@ -265,16 +289,20 @@ impl FoundTables<'_> {
         self,
         disk: &Disk,
         table: Table,
+        must_exist: impl Fn(&Path) -> bool,
         decode: impl FnOnce(&[u8]) -> Result<T, BodyError>,
     ) -> Result<Option<T>, StartError> {
         let path = table_path(table);
         let bytes = match self {
-            FoundTables::InFiles => disk.read_table(&path).await?.map(Bytes::from),
+            FoundTables::InFiles => disk.read_table(&path, must_exist(&path)).await?.map(Bytes::from),
             FoundTables::Told(tables) => tables.iter().find(|(of, _)| *of == table).map(|(_, bytes)| bytes.clone()),
         };
         let Some(bytes) = bytes else { return Ok(None) };
-        let decoded = decode(&bytes)
-            .map_err(|error| StartError::Table { path: disk.folder().join(path), reason: error.to_string() });
+        let decoded = decode(&bytes).map_err(|error| StartError::BadTable {
+            path: disk.folder().join(path),
+            reason: error.to_string(),
+            empty: "`{}`",
+        });
         decoded.map(Some)
     }
 }

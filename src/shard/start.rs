@@ -16,7 +16,7 @@ use super::{life, open, stop};
 use crate::broker::life::Life;
 use crate::broker::settings::BrokerSettings;
 use crate::control::mailbox::{ControlSender, ShardReceiver};
-use crate::disk::{DiskError, Store, TailError};
+use crate::disk::{DiskError, RunError, Store, TableError, TailError};
 use crate::letter::{StopReason, ToControl};
 use crate::log::{LogSettings, RecoveryError};
 use crate::model::{LogOffset, ShardId};
@@ -73,6 +73,9 @@ pub enum StartError {
     Listen(#[from] ListenError),
     /// The folder cannot be used for direct I/O.
     #[error("the store cannot be used: {0}; it needs a file system with direct I/O that this user may write")]
+    Device(DiskError),
+    /// The disk does not do what is asked of it.
+    #[error("the store cannot be used: {0}; look at the disk, and at who may read and write the file")]
     Disk(#[from] DiskError),
     /// The last run's tail cannot be had.
     #[error(transparent)]
@@ -80,12 +83,22 @@ pub enum StartError {
     /// The log cannot be opened safely.
     #[error("the log of {folder} is not opened: {source}")]
     Recovery { folder: PathBuf, source: RecoveryError },
-    /// A table is damaged.
-    #[error("{path} cannot be read: {reason}; restore it from a backup, or remove it to begin with an empty table")]
-    Table {
+    /// It is not known what the last run was.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A table is damaged or missing.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// A table is as it was written, or edited, and says nothing that is understood.
+    #[error(
+        "{path} cannot be read: {reason}; restore it from a backup, or leave nothing but {empty} in it to begin without what it said"
+    )]
+    BadTable {
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+        /// What stands for nothing.
+        empty: &'static str,
     },
     /// The log is to be opened anew, and what is under way does not end.
     #[error("the log of shard {shard} is to be opened anew, but a write does not end; start the node again")]

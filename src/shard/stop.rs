@@ -43,7 +43,7 @@ pub(super) async fn write_tables(shard: &Rc<Shard>) -> [(Table, Bytes); Table::C
     let tables = shard.look(Broker::view_tables);
     // A failed log says nothing about the tables: they are in files of their own.
     for (table, bytes) in &tables {
-        if let Err(error) = shard.disk.replace(&table_path(*table), bytes.clone()).await {
+        if let Err(error) = shard.disk.replace_table(&table_path(*table), bytes.clone()).await {
             tracing::error!(%error, "a table was not written at the stop");
         }
     }

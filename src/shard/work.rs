@@ -163,7 +163,7 @@ impl Shard {
     pub(super) fn spawn_persist(self: &Rc<Self>, table: Table, bytes: Bytes) {
         let shard = self.clone();
         self.runtime.spawn(self.runtime.queues.background, async move {
-            let Some(written) = shard.write(shard.disk.replace(&table_path(table), bytes)).await else { return };
+            let Some(written) = shard.write(shard.disk.replace_table(&table_path(table), bytes)).await else { return };
             let written = written.map_err(|error| io_error(&error));
             shard.act("table", |broker, now, out| broker.handle_persisted(now, table, written, out));
         });

@@ -77,6 +77,9 @@ impl Recovery {
         }
         let bytes = std::mem::take(&mut self.precious.checkpoint);
         let checkpoint = Checkpoint::decode(&bytes, &self.settings);
+        if checkpoint.is_none() && !bytes.is_empty() {
+            tracing::warn!(file = %FileName::Checkpoint, "the file is damaged, or of another version or segment size; all of the log is read");
+        }
         self.check_start(checkpoint.as_ref())?;
         let fingerprints = checkpoint.as_ref().map(Checkpoint::fingerprints).unwrap_or_default();
         let rest = match checkpoint {
