@@ -84,6 +84,25 @@ impl World {
         }
     }
 
+    fn tail(&self) -> PathBuf {
+        let mut tails = fs::read_dir(self.tails.path()).expect("a folder");
+        tails.next().expect("one shard has a tail").expect("an entry").path()
+    }
+
+    /// Takes the newest bytes of the first segment away, as if they had not been written: the tail has them.
+    fn forget_from(&self, at: u64) {
+        let file = File::options().write(true).open(self.segment(0)).expect("the file is there");
+        file.set_len(at).and_then(|()| file.set_len(SEGMENT_BYTES)).expect("a hole");
+    }
+
+    /// Where a repair has put what it took away.
+    fn aside(&self) -> PathBuf {
+        let entries = fs::read_dir(self.shard()).expect("a folder").map(|entry| entry.expect("an entry").path());
+        let mut asides: Vec<PathBuf> = entries.filter(|path| path.to_string_lossy().contains("/aside-")).collect();
+        asides.sort();
+        asides.pop().expect("a folder for it")
+    }
+
     /// What a start that must fail has said.
     fn refusal(&mut self) -> String {
         self.node.try_restart().expect_err("the start is refused").to_string()
@@ -147,7 +166,7 @@ fn damage_further_back_than_a_power_loss_reaches_is_refused_without_a_tail() {
 
 #[test]
 fn a_cut_is_previewed_and_what_lies_behind_it_is_kept() {
-    let Some(admin) = admin() else { return };
+    let Some(admin) = Admin::find() else { return };
     let mut world = World::new(Flush::Sync);
     world.fill(0..10_000);
     world.node.kill();
@@ -156,11 +175,7 @@ fn a_cut_is_previewed_and_what_lies_behind_it_is_kept() {
     flip(&segment, 15 * MIB);
     let damaged = fs::read(&segment).expect("readable");
     world.refusal();
-    let store = world.node.store_dir();
-    let run = |arguments: &[&str]| {
-        let output = Command::new(&admin).arg("store").args(arguments).arg(&store).output().expect("it runs");
-        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
-    };
+    let run = |arguments: &[&str]| admin.run(arguments, &world);
     let (is_sound, said) = run(&["check"]);
     assert!(!is_sound && said.contains("commitlog/00000000000000000000  157"), "{said}");
     let (_, said) = run(&["repair", "--cut"]);
@@ -169,9 +184,7 @@ fn a_cut_is_previewed_and_what_lies_behind_it_is_kept() {
     let (is_done, said) = run(&["repair", "--cut", "--yes"]);
     assert!(is_done, "{said}");
     assert!(run(&["check"]).0, "it is sound now");
-    let aside = fs::read_dir(world.shard()).expect("a folder").map(|entry| entry.expect("an entry").path());
-    let aside = aside.into_iter().find(|path| path.to_string_lossy().contains("/aside-")).expect("a folder for it");
-    assert!(fs::read(aside.join("00000000000000000000")).expect("kept") == damaged, "what was cut off is kept");
+    assert!(fs::read(world.aside().join("00000000000000000000")).expect("kept") == damaged, "what was cut off is kept");
     world.node.restart();
     let served = world.served();
     assert!((5_000..8_000).contains(&served.len()), "{} are served", served.len());
@@ -179,20 +192,141 @@ fn a_cut_is_previewed_and_what_lies_behind_it_is_kept() {
 }
 
 #[test]
+fn a_cut_keeps_what_only_the_tail_has() {
+    let Some(admin) = Admin::find() else { return };
+    let mut world = World::new(Flush::Async);
+    world.fill(0..10_000);
+    world.node.kill();
+    world.forget_from(17 * MIB);
+    flip(&world.segment(0), 5 * MIB);
+    world.refusal();
+    let (_, said) = admin.run(&["repair", "--cut"], &world);
+    assert!(said.contains("messages that only the tail has") && said.contains("nothing was changed"), "{said}");
+    let (is_done, said) = admin.run(&["repair", "--cut", "--yes"], &world);
+    assert!(is_done, "{said}");
+    let kept = fs::read(world.aside().join("00000000000000000000")).expect("kept");
+    let last = body(9_999);
+    assert!(kept.windows(last.len()).any(|bytes| bytes == last), "the last message is gone");
+    assert!(world.aside().join("tail").exists() && fs::read_dir(world.tails.path()).expect("a folder").count() == 0);
+    let (is_sound, said) = admin.run(&["check"], &world);
+    assert!(is_sound, "{said}");
+    world.node.restart();
+    let served = world.served();
+    assert!((2_000..2_700).contains(&served.len()), "{} are served", served.len());
+}
+
+#[test]
+fn a_damaged_tail_is_left_by_an_order_and_what_is_sound_in_it_is_kept() {
+    let Some(admin) = Admin::find() else { return };
+    let mut world = World::new(Flush::Async);
+    world.fill(0..10_000);
+    world.node.kill();
+    world.forget_from(17 * MIB);
+    flip(&world.tail(), 4096 + (18 * MIB + MIB / 2) % (8 * MIB));
+    let refusal = world.refusal();
+    assert!(refusal.contains("the tail in shared memory is damaged at log offset 19"), "{refusal}");
+    let (is_sound, said) = admin.run(&["check"], &world);
+    assert!(!is_sound && said.contains("the tail in shared memory is damaged at log offset 19"), "{said}");
+    let (_, said) = admin.run(&["repair", "--cut"], &world);
+    assert!(said.contains("would: write what only the tail has") && said.contains("nothing was changed"), "{said}");
+    world.refusal();
+    let (is_done, said) = admin.run(&["repair", "--cut", "--yes"], &world);
+    assert!(is_done, "{said}");
+    assert!(world.aside().join("tail").exists());
+    world.node.restart();
+    let served = u32::try_from(world.served().len()).expect("few");
+    assert!((8_700..9_000).contains(&served), "{served} are served");
+    assert_eq!(world.served(), (0..served).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_damaged_run_file_costs_no_message_of_the_tail() {
+    let Some(admin) = Admin::find() else { return };
+    let mut world = World::new(Flush::Async);
+    world.fill(0..10_000);
+    world.node.kill();
+    world.forget_from(17 * MIB);
+    flip(&world.shard().join("run"), 40);
+    let refusal = world.refusal();
+    assert!(refusal.contains("shard-0/run is damaged") && !refusal.contains("direct I/O"), "{refusal}");
+    let elsewhere = TempDir::new().expect("a folder");
+    let (_, said) = admin.run(&["repair", "--cut", "--tails", elsewhere.path().to_str().expect("a path")], &world);
+    assert!(said.contains("there is no tail") && said.contains("say --tails"), "{said}");
+    let (_, said) = admin.run(&["repair", "--cut"], &world);
+    assert!(said.contains("would: write what only the tail has"), "{said}");
+    let (is_done, said) = admin.run(&["repair", "--cut", "--yes"], &world);
+    assert!(is_done, "{said}");
+    world.node.restart();
+    assert_eq!(world.served(), (0..10_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_check_refuses_what_a_start_refuses_and_a_repair_mends_it() {
+    let Some(admin) = Admin::find() else { return };
+    let mut world = World::with(Flush::Async, 4 * MIB);
+    world.fill(0..5_000);
+    assert!(world.node.stop(Duration::from_secs(30)).success());
+    let copies = TempDir::new().expect("a folder");
+    let copy = copies.path().join("store");
+    assert!(Command::new("cp").arg("-r").arg(world.node.store_dir()).arg(&copy).status().expect("cp").success());
+    let topics = world.shard().join("config/topics.json");
+    let segment = |number: u64| world.shard().join(format!("commitlog/{:020}", number * 4 * MIB));
+    let [first, middle] = [segment(0), segment(1)];
+    let shorten = |path: &Path, bytes| File::options().write(true).open(path)?.set_len(bytes);
+    let damage = |what: &str| match what {
+        "missing" => fs::remove_file(&middle),
+        "first" => fs::remove_file(&first),
+        "short" => shorten(&middle, MIB + 77),
+        "empty" => shorten(&middle, 0),
+        _ => shorten(&topics, 20),
+    };
+    for (what, sentence) in [
+        ("missing", "commitlog/00000000000004194304 is missing"),
+        ("first", "commitlog/00000000000000000000 is missing"),
+        ("short", "has 1048653 bytes instead of 4194304"),
+        ("empty", "has 0 bytes instead of 4194304"),
+        ("table", "config/topics.json cannot be read"),
+    ] {
+        damage(what).expect("it is there");
+        let refusal = world.node.try_restart().expect_err("the start is refused").to_string();
+        assert!(refusal.contains(sentence), "{what}: {refusal}");
+        let (is_sound, said) = admin.run(&["check"], &world);
+        assert!(!is_sound && said.contains(sentence), "{what}: {said}");
+        if what == "table" {
+            fs::copy(copy.join("shard-0/config/topics.json"), &topics).expect("a copy");
+        } else {
+            let (is_done, said) = admin.run(&["repair", "--yes", "--from", copy.to_str().expect("a path")], &world);
+            assert!(is_done, "{what}: {said}");
+        }
+        let (is_sound, said) = admin.run(&["check"], &world);
+        assert!(is_sound, "{what}: {said}");
+    }
+    fs::remove_file(&middle).expect("it is there");
+    let (is_done, said) = admin.run(&["repair", "--cut", "--yes"], &world);
+    assert!(is_done, "{said}");
+    assert!(world.aside().join("00000000000008388608").exists(), "what lies behind is kept");
+    world.node.restart();
+    let served = u32::try_from(world.served().len()).expect("few");
+    assert!((1_700..2_000).contains(&served), "{served} are served");
+    assert_eq!(world.served(), (0..served).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_damaged_segment_is_mended_from_the_store_of_a_replica() {
-    let Some(admin) = admin() else { return };
+    let Some(admin) = Admin::find() else { return };
     let mut world = World::new(Flush::Async);
     world.fill(0..10_000);
     assert!(world.node.stop(Duration::from_secs(30)).success());
     let replica = TempDir::new().expect("a folder");
-    let there = replica.path().join("shard-0/commitlog");
-    fs::create_dir_all(&there).expect("a folder");
-    fs::copy(world.segment(0), there.join("00000000000000000000")).expect("a copy");
+    let there = replica.path().join("store");
+    assert!(Command::new("cp").arg("-r").arg(world.node.store_dir()).arg(&there).status().expect("cp").success());
     flip(&world.segment(0), 2 * MIB);
-    let mut repair = Command::new(&admin);
-    repair.args(["store", "repair", "--yes", "--from"]).arg(replica.path()).arg(world.node.store_dir());
-    let output = repair.output().expect("it runs");
-    assert!(output.status.success(), "{output:?}");
+    let (is_sound, said) = admin.run(&["check"], &world);
+    assert!(!is_sound && said.contains("a start takes the store"), "{said}");
+    let (_, said) = admin.run(&["repair", "--cut"], &world);
+    assert!(said.contains("there is nothing to do"), "what a start takes is not cut: {said}");
+    let (is_done, said) = admin.run(&["repair", "--yes", "--from", there.to_str().expect("a path")], &world);
+    assert!(is_done, "{said}");
     world.node.restart();
     assert_eq!(world.served(), (0..10_000).collect::<Vec<_>>());
 }
@@ -233,17 +367,23 @@ fn what_was_taken_away_from_a_stopped_store_is_missed_by_name() {
     let mut world = World::with(Flush::Async, 4 * MIB);
     world.fill(0..5_000);
     assert!(world.node.stop(Duration::from_secs(30)).success());
-    let check = |world: &mut World, what: &str, expected: &str| {
-        let (path, aside) = (world.shard().join(what), world.tails.path().join("aside"));
+    let check = |world: &mut World, what: &str| {
+        let (path, aside) = (world.node.store_dir().join(what), world.tails.path().join("aside"));
         let moved = Command::new("mv").arg(&path).arg(&aside).status().expect("mv");
         assert!(moved.success(), "{what}");
         let refusal = world.refusal();
-        assert!(refusal.contains(expected), "{what}: {refusal}");
-        fs::remove_dir(&path).ok();
+        assert!(refusal.contains(&format!("{what} is missing")), "{what}: {refusal}");
+        assert!(!path.exists(), "{what} was made");
         assert!(Command::new("mv").arg(&aside).arg(&path).status().expect("mv").success(), "{what}");
     };
-    check(&mut world, "commitlog/00000000000000000000", "commitlog/00000000000000000000 is missing");
-    check(&mut world, "config", "shard-0/config is missing, though there are messages");
+    for what in ["shard-0/commitlog", "shard-0/config", "shard-0/config/consumerOffset.json", "shard-0"] {
+        check(&mut world, what);
+    }
+    let (path, aside) = (world.segment(0), world.tails.path().join("aside"));
+    fs::copy(&path, &aside).and_then(|_| fs::remove_file(&path)).expect("moved");
+    let refusal = world.refusal();
+    assert!(refusal.contains("commitlog/00000000000000000000 is missing"), "{refusal}");
+    fs::copy(&aside, &path).expect("moved back");
     world.node.restart();
     assert_eq!(world.served(), (0..5_000).collect::<Vec<_>>());
 }
@@ -253,9 +393,63 @@ fn a_topic_that_its_table_has_lost_is_taken_from_the_log() {
     let mut world = World::new(Flush::Async);
     world.fill(0..100);
     world.node.kill();
-    fs::remove_file(world.shard().join("config/topics.json")).expect("there is one");
+    let table = world.shard().join("config/topics.json");
+    fs::remove_file(&table).expect("there is one");
+    let refusal = world.refusal();
+    assert!(refusal.contains("config/topics.json is missing"), "{refusal}");
+    fs::write(&table, "{}").expect("an operator begins without it");
     world.node.restart();
     assert_eq!(world.served(), (0..100).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_changed_bit_of_a_small_file_is_refused_by_name_until_it_is_undone() {
+    let mut world = World::new(Flush::Async);
+    world.fill(0..100);
+    world.client().heartbeat("c", "g", TOPIC).expect("a group");
+    world.client().commit_offset("g", TOPIC, 0, 81).expect("an offset");
+    assert!(world.node.stop(Duration::from_secs(30)).success());
+    let names = ["run", "config/topics.json", "config/subscriptionGroup.json", "config/consumerOffset.json"];
+    for name in names.into_iter().chain(["config/delayOffset.json", "config/epochs", "../store"]) {
+        let path = world.shard().join(name);
+        let bytes = fs::read(&path).expect("readable");
+        let at = 40;
+        flip(&path, at);
+        let refusal = world.refusal();
+        assert!(refusal.contains(name.trim_start_matches("../")), "{name}: {refusal}");
+        assert!(!refusal.contains("direct I/O"), "{name}: {refusal}");
+        flip(&path, at);
+        assert!(fs::read(&path).expect("readable") == bytes, "{name} was changed");
+    }
+    world.node.restart();
+    assert_eq!(world.client().consumer_offset("g", TOPIC, 0).expect("answered"), Some(81));
+    world.node.kill();
+    let table = world.shard().join("config/consumerOffset.json");
+    let edited = fs::read_to_string(&table).expect("text").replace(":81", ":18");
+    fs::write(&table, &edited).expect("written");
+    let refusal = world.refusal();
+    assert!(refusal.contains("consumerOffset.json.bak"), "{refusal}");
+    let (edited, _) = edited.rsplit_once(",\"crc32\"").expect("its last field");
+    fs::write(&table, format!("{edited}}}")).expect("written");
+    world.node.restart();
+    assert_eq!(world.client().consumer_offset("g", TOPIC, 0).expect("answered"), Some(18), "edited on purpose");
+}
+
+#[test]
+fn no_kill_leaves_a_table_that_is_refused() {
+    let mut world = World::new(Flush::Async);
+    for round in 0..6_u64 {
+        let mut client = world.client();
+        for number in 0..30 {
+            client.start(Client::send_request(&format!("t-{round}-{number}"), 0, b"x", &[])).expect("sent");
+        }
+        std::thread::sleep(Duration::from_millis(7 * round));
+        world.node.kill();
+        if round % 2 == 0 {
+            world.lose_tail();
+        }
+        world.node.restart();
+    }
 }
 
 #[test]
@@ -286,11 +480,24 @@ fn a_tail_on_a_disk_is_not_promised_to_be_memory() {
 }
 
 /// The tool of the same build; it belongs to another package, which may not have been built.
-fn admin() -> Option<PathBuf> {
-    let admin = PathBuf::from(env!("CARGO_BIN_EXE_ringmq")).with_file_name("ringmq-admin");
-    let has_store = Command::new(&admin).args(["store", "--help"]).output().is_ok_and(|output| output.status.success());
-    if !has_store {
-        writeln!(io::stderr(), "skipped: {} is not built", admin.display()).expect("stderr is open");
+struct Admin(PathBuf);
+
+impl Admin {
+    fn find() -> Option<Admin> {
+        let admin = PathBuf::from(env!("CARGO_BIN_EXE_ringmq")).with_file_name("ringmq-admin");
+        let help = Command::new(&admin).args(["store", "check", "--help"]).output();
+        let has_store = help.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("--segment-size"));
+        if !has_store {
+            writeln!(io::stderr(), "skipped: {} is not built", admin.display()).expect("stderr is open");
+        }
+        has_store.then_some(Admin(admin))
     }
-    has_store.then_some(admin)
+
+    /// Whether `store ARGUMENTS` ends well, and what it says.
+    fn run(&self, arguments: &[&str], world: &World) -> (bool, String) {
+        let mut command = Command::new(&self.0);
+        let output = command.arg("store").args(arguments).arg(world.node.store_dir()).output().expect("it runs");
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        (output.status.success(), said.concat())
+    }
 }

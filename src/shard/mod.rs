@@ -21,6 +21,7 @@ mod event;
 mod life;
 mod links;
 pub(crate) mod memlock;
+pub mod offline;
 mod open;
 mod pump;
 pub mod runtime;
@@ -30,4 +31,4 @@ pub mod watch;
 mod watchdog;
 mod work;
 
-pub use start::{ShardHandle, ShardSettings, start};
+pub use start::{ShardHandle, ShardSettings, StartError, start};

@@ -8,9 +8,11 @@ mod consume;
 #[cfg(test)]
 mod fake;
 mod group;
+mod mend;
 mod offset;
 mod output;
 mod replica;
+mod segment;
 mod send;
 mod stats;
 mod store;

@@ -1,0 +1,291 @@
+//! A store whose node does not run: what a start would say of it, found out by the same code and without changing a byte.
+//!
+//! For tools, which are no executor: everything here blocks.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::links::epochs_path;
+use super::open::{logs_files, table_path};
+use super::start::StartError;
+use super::work::io_error;
+use crate::broker::persist::Table;
+use crate::disk::folder::list_files;
+use crate::disk::tail::FoundTail;
+use crate::disk::{DiskError, LastRun, Store, TailFile, TailKey, table};
+use crate::files;
+use crate::limits::TAIL_BYTES_MIN;
+use crate::log::{FileName, FoundStore, HeapTail, Log, LogSettings, Recovery, RecoveryError, Step, TailMemory as _};
+use crate::model::{LogOffset, ShardId};
+use crate::protocol::body::{ConsumerOffsets, DelayOffsets, GroupTable, TopicTable};
+use crate::replication::EpochTable;
+
+/// Where tails are, if the last run has not said where: it is an older one.
+const TAILS: &str = "/dev/shm";
+
+/// A claimed store, to be looked at.
+#[derive(Debug)]
+pub struct Offline {
+    store: Store,
+    tails: Option<PathBuf>,
+    segment_bytes: Option<u64>,
+}
+
+/// One shard of it.
+#[derive(Debug)]
+pub struct ShardLook {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Size of its segments: as it was given, or else that of the largest file.
+    pub segment_bytes: u64,
+    /// The log as a start would open it, or why it would not.
+    pub log: Result<LogLook, StartError>,
+    /// Why a start would not take tables.
+    pub tables: Vec<StartError>,
+    /// Where its tail would be.
+    pub tails: PathBuf,
+    /// Its tail of the last run, if there is one.
+    pub tail: Option<TailLook>,
+}
+
+/// A log that a start would open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogLook {
+    /// Where it begins.
+    pub start: LogOffset,
+    /// Where it ends, with what the tail has.
+    pub end: LogOffset,
+    /// From here on a start would write: what only the tail has, and zeros over what a crash has left.
+    pub written_from: LogOffset,
+}
+
+/// The newest bytes of a log, in shared memory.
+#[derive(Debug)]
+pub struct TailLook {
+    /// The file.
+    pub path: PathBuf,
+    /// Where the log ended.
+    pub appended: LogOffset,
+    ring: Vec<u8>,
+}
+
+impl TailLook {
+    /// The first offset of which there can be something in it.
+    #[must_use]
+    pub fn low(&self) -> LogOffset {
+        LogOffset(self.appended.0.saturating_sub(self.ring.len() as u64))
+    }
+
+    /// What lies at `at`, at most `len` bytes and not beyond the end. Below what the last run has appended it may be something else.
+    #[must_use]
+    pub fn bytes(&self, at: LogOffset, len: usize) -> Vec<u8> {
+        let there = usize::try_from(self.appended.0.saturating_sub(at.0)).unwrap_or(usize::MAX);
+        let from = usize::try_from(at.0 % self.ring.len() as u64).unwrap_or(0);
+        let (front, back) = self.ring.split_at(from);
+        back.iter().chain(front).copied().take(len.min(there).min(self.ring.len())).collect()
+    }
+}
+
+impl Offline {
+    /// Claims the store at `root`. Nothing in it is changed, but for its `lock`. `tails`: if they are elsewhere than the last run has said;
+    /// `segment_bytes`: if the size of segments is not that of the largest one.
+    ///
+    /// # Errors
+    /// Why a start would not take it, as a sentence.
+    pub fn claim(root: &Path, tails: Option<PathBuf>, segment_bytes: Option<u64>) -> Result<Offline, String> {
+        let store = Store::look(root).map_err(|error| error.to_string())?;
+        Ok(Offline { store, tails, segment_bytes })
+    }
+
+    /// Looks at all shards.
+    ///
+    /// # Errors
+    /// If a folder cannot be read.
+    pub fn look(&self) -> io::Result<Vec<ShardLook>> {
+        (0..self.store.shards()).map(|shard| self.look_at(ShardId(shard))).collect()
+    }
+
+    fn look_at(&self, shard: ShardId) -> io::Result<ShardLook> {
+        let folder = self.store.shard_folder(shard);
+        let segment_bytes = match self.segment_bytes {
+            Some(bytes) => bytes,
+            None => largest_segment(&folder)?.unwrap_or(LogSettings::default().segment_bytes),
+        };
+        let tails =
+            self.tails.clone().or_else(|| LastRun::guess_tails(&folder)).unwrap_or_else(|| PathBuf::from(TAILS));
+        let mut look =
+            ShardLook { folder, segment_bytes, log: Ok(LogLook::default()), tables: Vec::new(), tails, tail: None };
+        look.log =
+            self.look_at_log(shard, &mut look.tail, &mut look.tables, (&look.folder, &look.tails, segment_bytes));
+        Ok(look)
+    }
+
+    fn look_at_log(
+        &self,
+        shard: ShardId,
+        tail: &mut Option<TailLook>,
+        tables: &mut Vec<StartError>,
+        (folder, tails, segment_bytes): (&Path, &Path, u64),
+    ) -> Result<LogLook, StartError> {
+        // Where its file is damaged, the tail that is there is the best guess.
+        let read = LastRun::read(folder);
+        let last = read.as_ref().cloned().unwrap_or_default();
+        *tables = wrong_tables(folder, &last);
+        *tail = self.tail(shard, tails, &last, read.is_err())?;
+        read?;
+        let end = tail.as_ref().map(|tail| tail.appended);
+        open(folder, segment_bytes, tail.as_ref(), end, &last, false)
+    }
+
+    /// The tail that a start would take.
+    fn tail(
+        &self,
+        shard: ShardId,
+        tails: &Path,
+        last: &LastRun,
+        is_any_run: bool,
+    ) -> Result<Option<TailLook>, StartError> {
+        let key = TailKey::new(&self.store, shard, TAIL_BYTES_MIN, last.run)?;
+        let found = TailFile::look(tails, &key, is_any_run)?;
+        Ok(found.map(|FoundTail { path, appended, ring }| TailLook { path, appended, ring }))
+    }
+}
+
+impl ShardLook {
+    /// Writes into the segments what the tail has up to `end`, where a record ends, as a start does with a sound one. The tail is then to be
+    /// moved away.
+    ///
+    /// # Errors
+    /// Why a start would refuse it.
+    pub fn take_tail(&self, end: LogOffset) -> Result<(), StartError> {
+        let last = LastRun::read(&self.folder).unwrap_or_default();
+        open(&self.folder, self.segment_bytes, self.tail.as_ref(), Some(end), &last, true).map(|_| ())
+    }
+}
+
+/// Opens the log, with what the tail has up to `end`.
+fn open(
+    folder: &Path,
+    segment_bytes: u64,
+    tail: Option<&TailLook>,
+    end: Option<LogOffset>,
+    last: &LastRun,
+    is_real: bool,
+) -> Result<LogLook, StartError> {
+    let failed = |source| DiskError { operation: "list", path: folder.to_owned(), source };
+    let files = logs_files(list_files(folder).map_err(failed)?);
+    let mut memory = HeapTail::new(tail.map_or(TAIL_BYTES_MIN, |tail| tail.ring.len()));
+    if let Some(tail) = tail {
+        memory.ring_mut().copy_from_slice(&tail.ring);
+    }
+    let mut settings = LogSettings { segment_bytes, ..LogSettings::default() };
+    settings.cache_bytes = settings.cache_bytes.max(memory.len());
+    let tail_appended = tail.and(end);
+    let unflushed_max = last.unflushed_max;
+    let found = FoundStore { files, tail: Box::new(memory), tail_appended, end_max: None, unflushed_max };
+    let refused = |source| StartError::Recovery { folder: folder.to_owned(), source };
+    let recovery = Recovery::new(settings, found).map_err(refused)?;
+    let (log, written_from) = recover(recovery, folder, is_real).map_err(refused)?;
+    let (start, end) = (log.start(), log.appended());
+    Ok(LogLook { start, end, written_from: written_from.unwrap_or(end) })
+}
+
+/// Answers what a recovery asks; what it writes is left out unless it `is_real`. Returns where it has written first into the log.
+fn recover(
+    mut recovery: Recovery,
+    folder: &Path,
+    is_real: bool,
+) -> Result<(Box<Log>, Option<LogOffset>), RecoveryError> {
+    let mut written_from: Option<LogOffset> = None;
+    loop {
+        let (path, done) = match recovery.step() {
+            Step::Done(log) => return Ok((log, written_from)),
+            Step::Refused(error) => return Err(error),
+            Step::Read { file, at, len } => {
+                let path = folder.join(file.to_path());
+                let read = read(&path, at, len);
+                (path, read)
+            }
+            Step::Write { file, at, data } => {
+                if let FileName::Segment(start) = file {
+                    let place = start.plus(at);
+                    written_from = Some(written_from.map_or(place, |first| first.min(place)));
+                }
+                let path = folder.join(file.to_path());
+                let written = if is_real { write(&path, at, &data) } else { Ok(()) };
+                (path, written.map(|()| Bytes::new()))
+            }
+            Step::Flush { file } => {
+                let path = folder.join(file.to_path());
+                let flushed = if is_real { flush(&path) } else { Ok(()) };
+                (path, flushed.map(|()| Bytes::new()))
+            }
+            Step::Remove { file } => {
+                let path = folder.join(file.to_path());
+                let removed = if is_real { fs::remove_file(&path) } else { Ok(()) };
+                (path, removed.map(|()| Bytes::new()))
+            }
+        };
+        recovery.supply(done.map_err(|source| io_error(&DiskError { operation: "use", path, source })));
+    }
+}
+
+/// Fewer bytes at the end of the file.
+#[expect(clippy::disallowed_methods, reason = "a shell that tools use")]
+fn read(path: &Path, at: u64, len: usize) -> io::Result<Bytes> {
+    let file = File::open(path)?;
+    let there = file.metadata()?.len().saturating_sub(at);
+    let mut bytes = vec![0; len.min(usize::try_from(there).unwrap_or(usize::MAX))];
+    file.read_exact_at(&mut bytes, at)?;
+    Ok(bytes.into())
+}
+
+fn write(path: &Path, at: u64, data: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).open(path)?.write_all_at(data, at)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a shell that tools use")]
+fn flush(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()?;
+    path.parent().map_or(Ok(()), files::flush_folder)
+}
+
+/// The size of the largest file of the log: all segments have one size, but for those that were cut short.
+fn largest_segment(folder: &Path) -> io::Result<Option<u64>> {
+    let files = list_files(&folder.join("commitlog"))?;
+    Ok(files.into_iter().map(|file| file.bytes).filter(|bytes| *bytes > 0).max())
+}
+
+/// What is wrong with the tables, by what reads them at a start.
+fn wrong_tables(folder: &Path, last: &LastRun) -> Vec<StartError> {
+    let decode = |table: Option<Table>, bytes: &[u8]| match table {
+        Some(Table::Topics) => TopicTable::decode(bytes).map(drop).map_err(|error| error.to_string()),
+        Some(Table::Groups) => GroupTable::decode(bytes).map(drop).map_err(|error| error.to_string()),
+        Some(Table::ConsumerOffsets) => ConsumerOffsets::decode(bytes).map(drop).map_err(|error| error.to_string()),
+        Some(Table::DelayOffsets) => DelayOffsets::decode(bytes).map(drop).map_err(|error| error.to_string()),
+        None => {
+            let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+            EpochTable::decode(text).map(drop).map_err(|error| error.to_string())
+        }
+    };
+    let tables = Table::ALL.map(|table| (Some(table), table_path(table)));
+    let check = |(table, path): (Option<Table>, PathBuf)| {
+        let must_exist = last.must_exist(&path);
+        let path = folder.join(path);
+        match table::read(&path, must_exist) {
+            Err(error) => Some(error.into()),
+            Ok(None) => None,
+            Ok(Some(bytes)) => decode(table, &bytes).err().map(|reason| StartError::BadTable {
+                path,
+                reason,
+                empty: if table.is_some() { "`{}`" } else { "an empty line" },
+            }),
+        }
+    };
+    tables.into_iter().chain([(None, epochs_path())]).filter_map(check).collect()
+}

@@ -1,0 +1,310 @@
+//! What an operator can have done about a log that is damaged. Everything is said before it is done, and nothing is destroyed: what is taken out
+//! of the log is kept in `shard-N/aside-SECONDS`.
+
+#![allow(clippy::disallowed_methods, reason = "this tool works on files")]
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ringmq::log::{FileName, RecoveryError};
+use ringmq::shard::StartError;
+use ringmq::shard::offline::ShardLook;
+use ringmq_protocol::model::LogOffset;
+use ringmq_protocol::record::{Check, RecordView, claims_place, peek_size};
+
+use crate::segment::{CLAIM_BYTES, Damage, Found, Place, Segment, segments};
+use crate::store::io_of;
+use crate::wire::AdminError;
+
+/// Files that speak of the log's end, and would call a cut damage.
+const SPEAK_OF_THE_END: [&str; 2] = ["checkpoint", "run"];
+
+/// Takes damaged stretches and missing segments from another store of the same log, if its bytes are sound.
+pub(crate) fn from_replica(
+    look: &ShardLook,
+    other: &Path,
+    found: &Found,
+    is_real: bool,
+) -> Result<Vec<String>, AdminError> {
+    let (own, theirs) = (log_line(&look.folder)?, log_line(other)?);
+    if own != theirs {
+        return Err(AdminError::Usage(format!(
+            "{} is not the same log: config/epochs says `{theirs}` there and `{own}` in {}",
+            other.display(),
+            look.folder.display()
+        )));
+    }
+    let mut does = Vec::new();
+    let mut damages = found.damages.clone();
+    match &look.log {
+        Err(StartError::Recovery {
+            source: RecoveryError::MissingSegment { file: FileName::Segment(start) }, ..
+        }) => {
+            // Those at the log's beginning and end, which nothing else shows.
+            let to = look.segment_bytes;
+            let known = |segment| damages.iter().any(|damage| damage.segment == segment);
+            let missing = (start.0..found.start.max(start.0 + 1)).step_by(usize::try_from(to).unwrap_or(usize::MAX));
+            let missing: Vec<u64> = missing.filter(|segment| !known(*segment)).collect();
+            damages.extend(missing.into_iter().map(|segment| Damage { segment, from: 0, to, is_missing: true }));
+        }
+        Err(StartError::Recovery { source: RecoveryError::WrongSize { file, found, expected }, .. })
+            if found < expected =>
+        {
+            does.push(extend(look, &look.folder.join(file.to_string()), *expected, is_real)?);
+        }
+        _ => {}
+    }
+    let aside = aside(&look.folder);
+    for damage in damages {
+        let Damage { segment, from, to, is_missing } = damage;
+        let name = format!("commitlog/{segment:020}");
+        let theirs = other.join(&name);
+        let mut source = Segment::open(&theirs, segment, look.segment_bytes)?;
+        let is_sound = if is_missing { source.claims(0) } else { is_sound(&mut source, from, to) };
+        if !is_sound {
+            return Err(AdminError::Usage(format!(
+                "{} has no sound records for byte {from} to {to}",
+                theirs.display()
+            )));
+        }
+        does.push(format!("take byte {from} to {to} of {name} from {}", other.display()));
+        if is_real {
+            take(&look.folder.join(&name), &mut source, &damage, &aside)?;
+        }
+    }
+    Ok(does)
+}
+
+fn is_sound(source: &mut Segment, from: u64, to: u64) -> bool {
+    let mut at = from;
+    while at < to {
+        match source.step(at) {
+            Place::Record(size) => at += size,
+            Place::Filler if to == source.len => at = to,
+            Place::Filler | Place::Unsound => return false,
+        }
+    }
+    at == to
+}
+
+/// Copies a stretch, and keeps what it replaces.
+fn take(path: &Path, source: &mut Segment, damage: &Damage, aside: &Path) -> Result<(), AdminError> {
+    let Damage { segment, from, to, is_missing } = *damage;
+    let file = OpenOptions::new().read(true).write(true).create(is_missing).truncate(false).open(path);
+    let file = file.map_err(io_of(path))?;
+    if is_missing {
+        file.set_len(to).map_err(io_of(path))?;
+    } else {
+        let mut old = vec![0; usize::try_from(to - from).unwrap_or(usize::MAX)];
+        file.read_exact_at(&mut old, from).map_err(io_of(path))?;
+        let kept = aside.join(format!("{segment:020}-{from}"));
+        fs::create_dir_all(aside).and_then(|()| fs::write(&kept, &old)).map_err(io_of(&kept))?;
+        flush(&kept)?;
+    }
+    let mut at = from;
+    while at < to {
+        let len = usize::try_from(to - at).unwrap_or(usize::MAX).min(1 << 20);
+        file.write_all_at(source.bytes(at, len), at).map_err(io_of(path))?;
+        at += len as u64;
+    }
+    flush(path)
+}
+
+/// Which log a shard has: the first line of its epochs, which names it.
+fn log_line(shard: &Path) -> Result<String, AdminError> {
+    let path = shard.join("config/epochs");
+    let text = fs::read_to_string(&path).map_err(io_of(&path))?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+/// Lets the log end where a start refuses it; what a start takes is not cut.
+pub(crate) fn cut(look: &ShardLook, found: &Found, is_real: bool) -> Result<Vec<String>, AdminError> {
+    let refusal = match &look.log {
+        Ok(_) => return Ok(Vec::new()),
+        Err(StartError::Run(_)) => return without_run(look, is_real),
+        Err(StartError::Recovery { source, .. }) => source,
+        Err(other) => return Err(AdminError::Usage(format!("a cut does not help: {other}"))),
+    };
+    match refusal {
+        RecoveryError::Damaged { file: FileName::Segment(start), at, .. } => end_at(look, found, start.0, *at, is_real),
+        RecoveryError::MissingSegment { file: FileName::Segment(start) } if start.0 > found.start => {
+            end_at(look, found, start.0, 0, is_real)
+        }
+        RecoveryError::WrongSize { file, found, expected } if found < expected => {
+            Ok(vec![extend(look, &look.folder.join(file.to_string()), *expected, is_real)?])
+        }
+        RecoveryError::DamagedTail { at, known_end } => {
+            let aside = aside(&look.folder);
+            let mut does = vec![format!(
+                "write what only the tail has up to {at} into the log of {}, and go on without what it has from there to {known_end}",
+                look.folder.display()
+            )];
+            does.extend(move_tail(look, &aside, false)?);
+            if is_real {
+                look.take_tail(*at).map_err(|error| AdminError::Usage(error.to_string()))?;
+                move_tail(look, &aside, true)?;
+            }
+            Ok(does)
+        }
+        other => Err(AdminError::Usage(format!("a cut does not help: {other}"))),
+    }
+}
+
+/// A shard whose `run` is damaged: what its tail has goes into the log, since a start would not take it any more.
+fn without_run(look: &ShardLook, is_real: bool) -> Result<Vec<String>, AdminError> {
+    let (aside, run) = (aside(&look.folder), look.folder.join("run"));
+    let mut does = Vec::new();
+    if let Some(tail) = &look.tail {
+        does.push(format!(
+            "write what only the tail has, up to {}, into the log of {}",
+            tail.appended,
+            look.folder.display()
+        ));
+        does.extend(move_tail(look, &aside, false)?);
+        if is_real {
+            look.take_tail(tail.appended).map_err(|error| AdminError::Usage(error.to_string()))?;
+            move_tail(look, &aside, true)?;
+        }
+    } else {
+        does.push(format!(
+            "go on without a tail, since there is no tail of {} in {}; if tailPath is another folder, say --tails first",
+            look.folder.display(),
+            look.tails.display()
+        ));
+    }
+    does.push(format!("move {} to {}", run.display(), aside.display()));
+    if is_real {
+        fs::create_dir_all(&aside).and_then(|()| fs::rename(&run, aside.join("run"))).map_err(io_of(&run))?;
+        flush(&aside)?;
+        flush(&look.folder)?;
+    }
+    Ok(does)
+}
+
+/// Gives a segment that was cut short its size; what it lacks is zeros then, and damage like any other.
+fn extend(look: &ShardLook, path: &Path, bytes: u64, is_real: bool) -> Result<String, AdminError> {
+    if is_real {
+        let file = OpenOptions::new().write(true).open(path).map_err(io_of(path))?;
+        file.set_len(bytes).and_then(|()| file.sync_all()).map_err(io_of(path))?;
+    }
+    let folder = look.folder.display();
+    Ok(format!("make {} {bytes} bytes long again, with zeros at its end; then look at {folder} anew", path.display()))
+}
+
+/// Lets the log end at byte `at` of a segment, which is made if it is missing.
+fn end_at(look: &ShardLook, found: &Found, segment: u64, at: u64, is_real: bool) -> Result<Vec<String>, AdminError> {
+    let shard = &look.folder;
+    if found.start > 0 && !shard.join("queues-0").exists() && !shard.join("queues-1").exists() {
+        let sentence = "the log's beginning is gone and only its checkpoint knows where its queues go on, which a cut takes away: mend it with --from";
+        return Err(AdminError::Usage(sentence.to_owned()));
+    }
+    let aside = aside(shard);
+    let records = tail_records(look, found.end.max(segment + at));
+    let end = look.tail.as_ref().map_or(0, |tail| tail.appended.0).max(found.end);
+    let kept_in = aside.display();
+    let mut does = vec![format!(
+        "end the log of {} at {} of {end}; what lies behind is kept in {kept_in}",
+        shard.display(),
+        segment + at
+    )];
+    if !records.is_empty() {
+        does.push(format!("keep in the segments there the {} messages that only the tail has", records.len()));
+    }
+    does.extend(move_tail(look, &aside, false)?);
+    let path = shard.join(format!("commitlog/{segment:020}"));
+    let later = segments(shard)?.into_iter().filter(|(start, _)| *start > segment).map(|(_, path)| path);
+    let speak = SPEAK_OF_THE_END.iter().map(|name| shard.join(name)).filter(|path| path.exists());
+    let moved: Vec<PathBuf> = later.chain(speak).collect();
+    does.extend(moved.iter().map(|path| format!("move {} aside", path.display())));
+    if !is_real {
+        return Ok(does);
+    }
+    fs::create_dir_all(&aside).map_err(io_of(&aside))?;
+    if path.exists() {
+        let kept = aside.join(format!("{segment:020}"));
+        fs::copy(&path, &kept).map_err(io_of(&kept))?;
+        flush(&kept)?;
+    }
+    for path in &moved {
+        let kept = aside.join(path.file_name().unwrap_or_default());
+        fs::rename(path, &kept).map_err(io_of(path))?;
+    }
+    keep_records(look.segment_bytes, &records, &aside)?;
+    move_tail(look, &aside, true)?;
+    for folder in [shard.join("commitlog"), shard.clone()] {
+        flush(&folder)?;
+    }
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(io_of(&path))?;
+    // A file with a hole there reads as zeros, and keeps its size.
+    file.set_len(at).and_then(|()| file.set_len(look.segment_bytes)).map_err(io_of(&path))?;
+    flush(&path)?;
+    Ok(does)
+}
+
+/// Sound records of the tail from `from` on, with their places.
+fn tail_records(look: &ShardLook, from: u64) -> Vec<(u64, Vec<u8>)> {
+    let Some(tail) = &look.tail else { return Vec::new() };
+    let mut at = from.max(tail.low().0);
+    let mut records = Vec::new();
+    // In pieces: what is looked at one byte further on each time is copied once.
+    let (mut window, mut window_at) = (Vec::new(), at);
+    while at + (CLAIM_BYTES as u64) <= tail.appended.0 {
+        if at + CLAIM_BYTES as u64 > window_at + window.len() as u64 {
+            (window, window_at) = (tail.bytes(LogOffset(at), 1 << 20), at);
+        }
+        let head = usize::try_from(at - window_at).ok().and_then(|from| window.get(from..)).unwrap_or_default();
+        let size = peek_size(head).ok().filter(|_| claims_place(head, LogOffset(at)));
+        let record = size.map(|size| tail.bytes(LogOffset(at), size as usize));
+        match record.filter(|record| RecordView::decode(record, Some(LogOffset(at)), Check::Crc).is_ok()) {
+            Some(record) => {
+                let size = record.len() as u64;
+                records.push((at, record));
+                at += size;
+            }
+            None => at += 1,
+        }
+    }
+    records
+}
+
+/// Puts records at their places into the segments that are kept.
+fn keep_records(segment_bytes: u64, records: &[(u64, Vec<u8>)], aside: &Path) -> Result<(), AdminError> {
+    for segment in records.chunk_by(|a, b| a.0 / segment_bytes == b.0 / segment_bytes) {
+        let Some((first, _)) = segment.first() else { continue };
+        let start = first / segment_bytes * segment_bytes;
+        let path = aside.join(format!("{start:020}"));
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(io_of(&path))?;
+        file.set_len(segment_bytes).map_err(io_of(&path))?;
+        for (at, record) in segment {
+            file.write_all_at(record, at - start).map_err(io_of(&path))?;
+        }
+        flush(&path)?;
+    }
+    Ok(())
+}
+
+/// Moves the tail's file aside, which is on another file system.
+fn move_tail(look: &ShardLook, aside: &Path, is_real: bool) -> Result<Option<String>, AdminError> {
+    let Some(tail) = &look.tail else { return Ok(None) };
+    let kept = aside.join("tail");
+    if is_real {
+        fs::create_dir_all(aside).and_then(|()| fs::copy(&tail.path, &kept)).map_err(io_of(&kept))?;
+        flush(&kept)?;
+        fs::remove_file(&tail.path).map_err(io_of(&tail.path))?;
+    }
+    Ok(Some(format!("move the tail {} to {}", tail.path.display(), kept.display())))
+}
+
+/// Makes a file and its name durable.
+fn flush(path: &Path) -> Result<(), AdminError> {
+    let sync = |path: &Path| -> io::Result<()> { File::open(path)?.sync_all() };
+    sync(path).and_then(|()| path.parent().map_or(Ok(()), sync)).map_err(io_of(path))
+}
+
+fn aside(shard: &Path) -> PathBuf {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    shard.join(format!("aside-{seconds}"))
+}

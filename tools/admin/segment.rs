@@ -1,0 +1,175 @@
+//! The segments of a shard's log, record by record.
+//!
+//! A segment is `commitlog/` and the log offset of its first byte in 20 digits; all have the same size. Layout of a record: `record`.
+
+#![allow(clippy::disallowed_methods, reason = "this tool works on files")]
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use ringmq_protocol::model::LogOffset;
+use ringmq_protocol::record::{Check, MAGIC_FILLER, RecordView, claims_place, is_filler, peek_size};
+
+use crate::store::io_of;
+use crate::wire::AdminError;
+
+/// Bytes that are read at once; more if a record is longer.
+const WINDOW_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes that show whether something claims its place.
+pub(crate) const CLAIM_BYTES: usize = 36;
+
+/// A stretch of a segment in which there is no sound record, though there are some behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Damage {
+    pub(crate) segment: u64,
+    /// Bytes in the file.
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    /// The whole file.
+    pub(crate) is_missing: bool,
+}
+
+/// What was found in one shard.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) records: u64,
+    pub(crate) start: u64,
+    /// Behind the last sound record.
+    pub(crate) end: u64,
+    pub(crate) damages: Vec<Damage>,
+}
+
+/// Walks through the records of a shard.
+pub(crate) fn look_through(shard: &Path, segment_bytes: u64) -> Result<Found, AdminError> {
+    let segments = segments(shard)?;
+    let mut found = Found { start: segments.first().map_or(0, |(start, _)| *start), ..Found::default() };
+    let mut expected = found.start;
+    for (nth, (start, path)) in segments.iter().enumerate() {
+        while expected < *start {
+            found.damages.push(Damage { segment: expected, from: 0, to: segment_bytes, is_missing: true });
+            expected += segment_bytes;
+        }
+        expected = start + segment_bytes;
+        let mut segment = Segment::open(path, *start, segment_bytes)?;
+        let follows = match segments.get(nth + 1) {
+            Some((next, path)) => Segment::open(path, *next, segment_bytes)?.claims(0),
+            None => false,
+        };
+        let mut at = 0;
+        while at < segment.len {
+            match segment.step(at) {
+                Place::Record(size) => {
+                    at += size;
+                    found.records += 1;
+                    found.end = start + at;
+                }
+                Place::Filler => break,
+                Place::Unsound => {
+                    let next = segment.next_sound(at + 1).or(follows.then_some(segment.len));
+                    let Some(next) = next else { return Ok(found) };
+                    found.damages.push(Damage { segment: *start, from: at, to: next, is_missing: false });
+                    at = next;
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What lies at a place.
+pub(crate) enum Place {
+    Record(u64),
+    Filler,
+    Unsound,
+}
+
+/// One file of the log, read through a window.
+pub(crate) struct Segment {
+    file: File,
+    start: u64,
+    /// As long as it should be.
+    pub(crate) len: u64,
+    found_len: u64,
+    window: Vec<u8>,
+    window_at: u64,
+}
+
+impl Segment {
+    pub(crate) fn open(path: &Path, start: u64, len: u64) -> Result<Segment, AdminError> {
+        let file = File::open(path).map_err(io_of(path))?;
+        let found_len = file.metadata().map_err(io_of(path))?.len();
+        Ok(Segment { file, start, len, found_len, window: Vec::new(), window_at: 0 })
+    }
+
+    /// Up to `len` bytes at `at`; fewer at the end of the segment. What is missing, or cannot be read, is zeros.
+    pub(crate) fn bytes(&mut self, at: u64, len: usize) -> &[u8] {
+        let len = len.min(usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX));
+        let is_there = at >= self.window_at && at + len as u64 <= self.window_at + self.window.len() as u64;
+        if !is_there {
+            let wanted = len.max(WINDOW_BYTES).min(usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX));
+            self.window.clear();
+            self.window.resize(wanted, 0);
+            self.window_at = at;
+            let there = usize::try_from(self.found_len.saturating_sub(at)).unwrap_or(usize::MAX).min(wanted);
+            let window = self.window.get_mut(..there).unwrap_or_default();
+            if self.file.read_exact_at(window, at).is_err() {
+                for (nth, piece) in window.chunks_mut(4096).enumerate() {
+                    if self.file.read_exact_at(piece, at + 4096 * nth as u64).is_err() {
+                        piece.fill(0);
+                    }
+                }
+            }
+        }
+        let from = usize::try_from(at - self.window_at).unwrap_or(usize::MAX);
+        self.window.get(from..from + len).unwrap_or_default()
+    }
+
+    pub(crate) fn step(&mut self, at: u64) -> Place {
+        let (place, room) = (LogOffset(self.start + at), self.len - at);
+        let head = self.bytes(at, CLAIM_BYTES);
+        let remaining = head.first_chunk().map(|four| u64::from(u32::from_be_bytes(*four)));
+        let is_closed = head.get(4..8) == Some(&MAGIC_FILLER.to_be_bytes()) && remaining == Some(room);
+        if is_closed || is_filler(head, place, room) {
+            return Place::Filler;
+        }
+        let Ok(size) = peek_size(head) else { return Place::Unsound };
+        if u64::from(size) > room {
+            return Place::Unsound;
+        }
+        let record = self.bytes(at, size as usize);
+        let is_sound = RecordView::decode(record, Some(place), Check::Crc).is_ok();
+        if is_sound { Place::Record(u64::from(size)) } else { Place::Unsound }
+    }
+
+    pub(crate) fn claims(&mut self, at: u64) -> bool {
+        let place = LogOffset(self.start + at);
+        claims_place(self.bytes(at, CLAIM_BYTES), place)
+    }
+
+    /// The next place from `at` on at which something sound lies.
+    fn next_sound(&mut self, mut at: u64) -> Option<u64> {
+        while at + (CLAIM_BYTES as u64) < self.len {
+            if self.claims(at) && !matches!(self.step(at), Place::Unsound) {
+                return Some(at);
+            }
+            at += 1;
+        }
+        None
+    }
+}
+
+/// Starts and paths of the segments of a shard, in order.
+pub(crate) fn segments(shard: &Path) -> Result<Vec<(u64, PathBuf)>, AdminError> {
+    let folder = shard.join("commitlog");
+    let mut segments = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(io_of(&folder))? {
+        let path = entry.map_err(io_of(&folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if let Some(start) = Some(name).filter(|name| name.len() == 20).and_then(|name| name.parse().ok()) {
+            segments.push((start, path));
+        }
+    }
+    segments.sort();
+    Ok(segments)
+}
