@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use glommio::GlommioError;
@@ -24,6 +24,7 @@ use crate::files;
 use crate::limits::{
     DISK_BLOCK_BYTES, OPEN_FILES_MAX, OPEN_RETRY_MS, READ_CHUNK_BYTES, REFUSED_SAID_MS, ZERO_WRITE_BYTES,
 };
+use crate::model::UnixMs;
 
 /// An operation on a file failed.
 #[derive(Debug, Error)]
@@ -142,6 +143,26 @@ impl Disk {
         let folder = self.folder.clone();
         let found = blocking::run(move || list_files(&folder));
         found.await.map_err(|source| DiskError::new("list", &self.folder, source))
+    }
+
+    /// When a file in one of these folders was last changed; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`DiskError`] if a directory cannot be read.
+    pub(crate) async fn newest_change(&self, folders: &'static [&'static str]) -> Result<Option<UnixMs>, DiskError> {
+        let root = self.folder.clone();
+        let found = blocking::run(move || {
+            let mut newest = None;
+            for folder in folders {
+                for entry in std::fs::read_dir(root.join(folder))? {
+                    newest = newest.max(Some(entry?.metadata()?.modified()?));
+                }
+            }
+            Ok(newest)
+        });
+        let newest = found.await.map_err(|source| DiskError::new("list", &self.folder, source))?;
+        let since = newest.and_then(|newest| newest.duration_since(UNIX_EPOCH).ok());
+        Ok(since.and_then(|since| i64::try_from(since.as_millis()).ok()).map(UnixMs))
     }
 
     /// Writes `len` bytes at `at`; `fill` puts them into the aligned buffer. A commit: background writes step aside for it.

@@ -256,6 +256,12 @@ impl Log {
         self.clock.time(now, self.settings.retention.clock_accepted)
     }
 
+    /// The machine was started anew since `newest`, the time of the newest file that the last process has left.
+    pub(crate) fn expect_time_after_boot(&mut self, now: Now, newest: UnixMs) {
+        self.clock.resume_after_boot(now, newest);
+        self.clock.time(now, self.settings.retention.clock_accepted);
+    }
+
     /// Empties all queues of a topic: a topic of the same name that is created later begins at 0. It survives a crash on the rung that
     /// appends have.
     pub(crate) fn remove_topic(&mut self, topic: &str) {

@@ -374,6 +374,10 @@ pub const CHECKPOINT_SLICE_BYTES: usize = 64 * 1024;
 /// A step of the wall clock that is not held: more than what clocks drift between two looks, less than what retention counts in.
 pub const CLOCK_STEP_MS_MAX: i64 = 10 * 60_000;
 
+/// How long retention waits for a wall clock to be set right that is far ahead of the newest file when the machine was started anew. What time it is
+/// then, nothing on the machine can tell; clocks that are wrong after a start are set from the network within minutes.
+pub const CLOCK_BOOT_HOLD_MS: u64 = 3_600_000;
+
 /// How far from the wall clock the time may be at which an operator has said that it is right.
 pub const CLOCK_ACCEPTED_MS_MAX: i64 = 3_600_000;
 

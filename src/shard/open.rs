@@ -26,6 +26,9 @@ use crate::replication::{EpochTable, FreshIds};
 /// Folder of the tables, below the shard's.
 const TABLES_FOLDER: &str = "config";
 
+/// What a process writes as long as it runs, below the shard's folder.
+const WRITTEN_WHILE_IT_RUNS: [&str; 3] = ["commitlog", "index", TABLES_FOLDER];
+
 /// How long a killed process may keep its tail: the kernel gives the files of its rings back one by one.
 const KILLED_WAIT: Duration = Duration::from_secs(5);
 const KILLED_PERIOD: Duration = Duration::from_millis(10);
@@ -76,6 +79,9 @@ pub(super) async fn open_broker(
         let forgotten = blocking::run(move || Ok(LastRun::forget_unflushed(&run_folder))).await;
         forgotten.map_err(|source| DiskError { operation: "prepare a cut in", path: folder.clone(), source })??;
     }
+    // Before anything is written. A former life of this process knows the time itself.
+    let newest =
+        if matches!(found, FoundTables::InFiles) { disk.newest_change(&WRITTEN_WHILE_IT_RUNS).await? } else { None };
     let mut opened = open_log(settings, disk, life.end_max).await?;
     if let Some(path) = opened.tail_to_replace {
         // Everything in the old ring is in the segments now.
@@ -98,8 +104,10 @@ pub(super) async fn open_broker(
     let unflushed_max = settings.log.unflushed_bytes_max();
     let now = runtime.watch.now();
     let mut run_began = Moment::now(now.unix).map_err(|source| RunError::NoBoot { source })?;
-    if let Some(expected) = last_run.began.and_then(|before| before.expected_at(&run_began)) {
-        run_began.unix = log.expect_time(now, expected);
+    match (last_run.began.and_then(|before| before.expected_at(&run_began)), newest) {
+        (Some(expected), _) => run_began.unix = log.expect_time(now, expected),
+        (None, Some(newest)) => log.expect_time_after_boot(now, newest),
+        (None, None) => {}
     }
     let mut broker_settings = settings.broker.clone();
     broker_settings.address.set_port(port);
