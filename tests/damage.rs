@@ -347,6 +347,8 @@ fn one_damaged_message_is_left_out_and_counted_and_no_other_is() {
         (&info["table"]["damagedMessages"], &info["table"]["damagedMessagesPassed"]),
         (&"1".into(), &"1".into())
     );
+    let replication = world.client().ha_status().expect("answered");
+    assert_eq!(replication["damagedMessages"], 1, "{replication}");
 }
 
 #[test]

@@ -283,7 +283,7 @@ fn wrong_tables(folder: &Path, last: &LastRun) -> Vec<StartError> {
             Ok(Some(bytes)) => decode(table, &bytes).err().map(|reason| StartError::BadTable {
                 path,
                 reason,
-                empty: if table.is_some() { "`{}`" } else { "an empty line" },
+                empty: if table.is_some() { "`{}`" } else { "nothing" },
             }),
         }
     };

@@ -266,8 +266,7 @@ async fn open_epochs(
     let path = epochs_path();
     // An empty one is an operator's: to begin without.
     let found = disk.read_table(&path, must_exist).await?.filter(|text| !text.is_empty());
-    let damaged =
-        |reason: String| StartError::BadTable { path: disk.folder().join(&path), reason, empty: "an empty line" };
+    let damaged = |reason: String| StartError::BadTable { path: disk.folder().join(&path), reason, empty: "nothing" };
     let mut epochs = match found {
         Some(bytes) => {
             let text = std::str::from_utf8(&bytes).map_err(|error| damaged(error.to_string()))?;

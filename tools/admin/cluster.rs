@@ -40,20 +40,25 @@ fn standing(cluster: &mut Cluster, address: &str) -> Result<HaRuntimeInfo, Admin
 /// Role, end of the log, bytes behind, replicas. A broker that does not answer, or is too old to, is listed all the same.
 fn standing_cells(standing: Result<HaRuntimeInfo, AdminError>, master_end: Option<u64>) -> [String; 4] {
     match standing {
-        Ok(HaRuntimeInfo::Master { log_end, in_sync_count, slaves, refused, .. }) => {
+        Ok(HaRuntimeInfo::Master { log_end, in_sync_count, slaves, refused, damaged, .. }) => {
             let strangers = refused.iter().map(|slave| format!("{} refused: {}", slave.address, slave.why));
             let each: Vec<String> = slaves.iter().map(slave_text).chain(strangers).collect();
             let replicas = format!("{} in sync of {}", in_sync_count.saturating_add(1), slaves.len().saturating_add(1));
             let replicas = if each.is_empty() { replicas } else { format!("{replicas}: {}", each.join(", ")) };
-            ["master".to_owned(), log_end.to_string(), "0".to_owned(), replicas]
+            ["master".to_owned(), log_end.to_string(), "0".to_owned(), with_damage(replicas, damaged)]
         }
         Ok(HaRuntimeInfo::Slave(master)) => {
             let log_end = master.log_end;
             let behind = master_end.map_or_else(|| "?".to_owned(), |end| end.saturating_sub(log_end).to_string());
-            ["slave".to_owned(), log_end.to_string(), behind, master_text(&master)]
+            ["slave".to_owned(), log_end.to_string(), behind, with_damage(master_text(&master), master.damaged)]
         }
         Err(error) => ["?".to_owned(), "?".to_owned(), "?".to_owned(), error.to_string()],
     }
+}
+
+/// What is to be said of a replica, and of its log if that is damaged.
+fn with_damage(text: String, damaged: u64) -> String {
+    if damaged == 0 { text } else { format!("{text}; {damaged} damaged messages") }
 }
 
 /// Whom a slave follows. A Java slave does not say whether its stream runs; when it last read does.

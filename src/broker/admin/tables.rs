@@ -67,7 +67,7 @@ impl Broker {
     /// GET_BROKER_HA_STATUS 907.
     pub(in crate::broker) fn ha_status(&mut self, asked: &Asked, out: &mut Output) -> Result<Handled, Refusal> {
         let status = self.view_replicas();
-        let log_end = self.log.appended().0;
+        let (log_end, damaged) = (self.log.appended().0, self.log.damage().records);
         let log = status.log.is_known().then(|| status.log.to_string());
         let info = if status.role.is_master() {
             HaRuntimeInfo::Master {
@@ -76,9 +76,10 @@ impl Broker {
                 slaves: status.slaves.iter().map(slave_info).collect(),
                 refused: status.refused.iter().map(refused_info).collect(),
                 log,
+                damaged,
             }
         } else {
-            HaRuntimeInfo::Slave(HaMaster { log, ..master_info(status.master.as_ref(), log_end) })
+            HaRuntimeInfo::Slave(HaMaster { log, damaged, ..master_info(status.master.as_ref(), log_end) })
         };
         self.reply(asked, &Reply::body(&info.encode()), out);
         Ok(Handled::Done)
@@ -153,6 +154,7 @@ fn master_info(master: Option<&MasterStatus>, log_end: u64) -> HaMaster {
             master_flushed: master.confirm.map_or(0, |confirm| confirm.0),
             refusal: master.left.clone(),
             log: None,
+            damaged: 0,
         },
     }
 }

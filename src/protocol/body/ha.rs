@@ -20,6 +20,8 @@ pub enum HaRuntimeInfo {
         refused: Vec<HaRefusedSlave>,
         /// Which log this is, in hexadecimal. ringmq's own.
         log: Option<String>,
+        /// Messages of its log that are proven to be damaged. ringmq's own; absent if there are none.
+        damaged: u64,
     },
     /// A slave and its master.
     Slave(HaMaster),
@@ -72,6 +74,8 @@ pub struct HaMaster {
     pub refusal: Option<String>,
     /// Which log the slave has, in hexadecimal. ringmq's own.
     pub log: Option<String>,
+    /// Messages of the slave's log that are proven to be damaged. ringmq's own; absent if there are none.
+    pub damaged: u64,
 }
 
 impl HaRuntimeInfo {
@@ -89,10 +93,12 @@ impl HaRuntimeInfo {
                 slaves: fields.array("haConnectionInfo")?.iter().map(HaSlave::read).collect::<Result<_, _>>()?,
                 refused: fields.array("refusedSlaves")?.iter().map(HaRefusedSlave::read).collect::<Result<_, _>>()?,
                 log: fields.text("logId")?.map(String::from),
+                damaged: fields.number("damagedMessages", 0)?,
             });
         }
         let master = fields.object("haClientRuntimeInfo")?.map(HaMaster::read).transpose()?;
-        Ok(HaRuntimeInfo::Slave(master.unwrap_or_default()))
+        let damaged = fields.number("damagedMessages", 0)?;
+        Ok(HaRuntimeInfo::Slave(HaMaster { damaged, ..master.unwrap_or_default() }))
     }
 
     /// The body. Both halves are always there: Java's reader makes no difference.
@@ -109,8 +115,12 @@ impl HaRuntimeInfo {
             }
             HaRuntimeInfo::Slave(_) => (0, 0, &[], None),
         };
+        let (HaRuntimeInfo::Master { damaged, .. } | HaRuntimeInfo::Slave(HaMaster { damaged, .. })) = self;
         let mut writer = Writer::new(JsonForm::Fastjson);
         writer.object(|writer| {
+            if *damaged > 0 {
+                writer.key("damagedMessages").unsigned(*damaged);
+            }
             master.write(writer.key("haClientRuntimeInfo"));
             writer.key("haConnectionInfo").array(|writer| slaves.iter().for_each(|slave| slave.write(writer)));
             writer.key("inSyncSlaveNums").unsigned(in_sync_count);
@@ -139,6 +149,7 @@ impl HaMaster {
             master_flushed: fields.number("masterFlushOffset", 0)?,
             refusal: fields.text("refusal")?.map(String::from),
             log: fields.text("logId")?.map(String::from),
+            damaged: 0,
         })
     }
 
@@ -224,6 +235,7 @@ mod tests {
             slaves: vec![slave],
             refused: Vec::new(),
             log: None,
+            damaged: 0,
         };
         let expected = r#"{"haClientRuntimeInfo":{"activated":false,"lastReadTimestamp":0,"lastWriteTimestamp":0,"masterFlushOffset":0,"maxOffset":0,"transferredByteInSecond":0},"haConnectionInfo":[{"addr":"h:1","diff":10,"inSync":true,"slaveAckOffset":90,"transferFromWhere":95,"transferredByteInSecond":5}],"inSyncSlaveNums":1,"master":true,"masterCommitLogMaxOffset":100}"#;
         assert_eq!(String::from_utf8(master.encode()).as_deref(), Ok(expected));
@@ -238,9 +250,10 @@ mod tests {
     #[test]
     fn what_only_ringmq_says_is_read_again() {
         let (refusal, log) = (Some("its log is another".to_owned()), Some("0f".to_owned()));
-        let slave = HaRuntimeInfo::Slave(HaMaster { refusal, log: log.clone(), ..HaMaster::default() });
+        let slave = HaRuntimeInfo::Slave(HaMaster { refusal, log: log.clone(), damaged: 3, ..HaMaster::default() });
         let refused = vec![HaRefusedSlave { address: "h:1".to_owned(), why: "its log is another".to_owned() }];
-        let master = HaRuntimeInfo::Master { log_end: 1, in_sync_count: 0, slaves: Vec::new(), refused, log };
+        let master =
+            HaRuntimeInfo::Master { log_end: 1, in_sync_count: 0, slaves: Vec::new(), refused, log, damaged: 2 };
         for info in [slave, master] {
             assert_eq!(HaRuntimeInfo::decode(&info.encode()), Ok(info));
         }
