@@ -60,6 +60,18 @@ pub(super) fn finish(mut out: Vec<u8>, as_of: LogOffset, start_max: LogOffset) -
     out
 }
 
+/// The first disk block of a sound file, made to say that the log may begin at `start_max` at most; the rest of the file stays as it is.
+pub(super) fn with_start_max(file: &[u8], start_max: LogOffset) -> Option<Vec<u8>> {
+    let mut file = file.to_vec();
+    file.get_mut(BODY_AT - 8..BODY_AT)?.copy_from_slice(&start_max.0.to_be_bytes());
+    let length = u64::from_be_bytes(file.get(16..HEADER_BYTES)?.try_into().ok()?);
+    let end = HEADER_BYTES.checked_add(usize::try_from(length).ok()?)?;
+    let crc = crc32fast::hash(file.get(HEADER_BYTES..end)?);
+    file.get_mut(12..16)?.copy_from_slice(&crc.to_be_bytes());
+    file.truncate(DISK_BLOCK_BYTES);
+    Some(file)
+}
+
 /// What a file says; `None` if it is damaged or of another version.
 pub(super) fn decode(bytes: &[u8]) -> Option<QueueEnds> {
     let (header, body) = bytes.split_at_checked(HEADER_BYTES)?;

@@ -5,7 +5,8 @@
 //! moment, the log is a whole one that ends somewhere between the cut and its old end, with zeros behind. Zeros are flushed so often that those
 //! which a power loss takes lie within the reach of what each recovery clears behind the end.
 //!
-//! What was derived from more than is left is given up first: a checkpoint that knows of a later end would call the cut damage.
+//! What was derived from more than is left is given up first: a checkpoint that knows of a later end would call the cut damage, and the ends of
+//! queues that are gone with it must not let retention take the log that grows in their place.
 
 use bytes::Bytes;
 
@@ -58,6 +59,7 @@ impl Recovery {
         if let Some(tail) = &mut self.tail {
             tail.publish(cut);
         }
+        self.precious.narrow(self.derived.segments.oldest().map_or(cut, |oldest| oldest.start));
         let starts = self.derived.segments.iter().map(|segment| segment.start);
         let segments = starts.filter(|start| start.plus(size) > cut).collect();
         self.cut = Cut { segments, done_from: size, ..Cut::default() };
@@ -69,6 +71,9 @@ impl Recovery {
         if let Some(answer) = self.answer.take()
             && let Some(step) = self.note_cut(&answer)?
         {
+            return Ok(Some(step));
+        }
+        if let Some(step) = self.precious.poll_narrow() {
             return Ok(Some(step));
         }
         let cut = &mut self.cut;

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use super::{BLOCK, READ_BYTES, Recovery, RecoveryError, Scan, Step, floor, read};
 use crate::log::checkpoint::Checkpoint;
 use crate::log::consume_queue::{ConsumeQueues, Queue};
@@ -22,6 +24,11 @@ pub(super) struct Precious {
     queues: Option<ConsumeQueues>,
     /// As far on as here the log may begin: both copies say so.
     pub(super) start_max: LogOffset,
+    /// The sound copies as they were read.
+    sound: Vec<(FileName, Vec<u8>)>,
+    /// What they are made to say before the log is cut, and the one that is to be flushed.
+    narrowed: VecDeque<(FileName, Bytes)>,
+    unflushed: Option<FileName>,
 }
 
 impl Precious {
@@ -40,10 +47,29 @@ impl Precious {
             tracing::warn!(%file, "the file is damaged; its copy is used, and it is written again");
             return;
         };
+        self.sound.push((file, bytes));
         if self.copies.iter().all(|known| *known <= ends.start_max) {
             self.queues = Some(ends.queues);
         }
         self.copies.push(ends.start_max);
+    }
+
+    /// The log is to be cut: what the copies allow was said of one that went on beyond. They allow nothing more, and are written anew before
+    /// retention takes a segment.
+    pub(super) fn narrow(&mut self, start: LogOffset) {
+        let narrowed = |(file, bytes): (FileName, Vec<u8>)| Some((file, ends::with_start_max(&bytes, start)?.into()));
+        self.narrowed = std::mem::take(&mut self.sound).into_iter().filter_map(narrowed).collect();
+        self.start_max = start;
+    }
+
+    /// One copy after the other, so that one is whole at each moment.
+    pub(super) fn poll_narrow(&mut self) -> Option<Step> {
+        if let Some(file) = self.unflushed.take() {
+            return Some(Step::Flush { file });
+        }
+        let (file, data) = self.narrowed.pop_front()?;
+        self.unflushed = Some(file);
+        Some(Step::Write { file, at: 0, data })
     }
 
     /// Where the log may begin at most, by the newest copy.

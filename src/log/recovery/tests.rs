@@ -1,6 +1,7 @@
 //! What recovery refuses, and what it must not take; the simulator does the rest.
 
 use super::*;
+use crate::log::ends;
 use crate::log::{DiskUsage, HeapTail};
 use crate::model::Now;
 use crate::protocol::record::{Marks, Place, RecordDraft, Sized};
@@ -21,10 +22,14 @@ fn settings() -> LogSettings {
 }
 
 fn recover(disk: &mut SimDisk) -> Result<Box<Log>, RecoveryError> {
+    recover_to(disk, None)
+}
+
+fn recover_to(disk: &mut SimDisk, end_max: Option<LogOffset>) -> Result<Box<Log>, RecoveryError> {
     let tail = Box::new(HeapTail::new(64 * 1024));
     let mut recovery = Recovery::new(
         settings(),
-        FoundStore { files: disk.list(), tail, tail_appended: None, end_max: None, unflushed_max: None },
+        FoundStore { files: disk.list(), tail, tail_appended: None, end_max, unflushed_max: None },
     )?;
     loop {
         let answer = match recovery.step() {
@@ -269,4 +274,27 @@ fn what_an_unflushed_write_left_behind_the_end_is_cleared() {
     let left = disk.read(segment, 0, SEGMENT_LEN).expect("there");
     assert!(left[one..].iter().all(|byte| *byte == 0), "nothing lies behind the end");
     assert!(left[..one] == second[..one], "the log itself stays");
+}
+
+/// The ends were kept for retention, which had not begun; then the log was cut, and grew another way. Retention must not go by them.
+#[test]
+fn ends_of_a_log_that_was_cut_let_nothing_go() {
+    let (mut disk, _) = store();
+    let mut queues = ConsumeQueues::default();
+    let index = queues.find_or_create("T", QueueId(0));
+    queues.get_mut(index).go_on_at(QueueOffset(64));
+    let mut out = ends::begin();
+    ends::put(&mut out, queues.get(index));
+    let kept = ends::finish(out, LogOffset(SEGMENT + 1000), LogOffset(SEGMENT));
+    for copy in 0..ends::COPIES {
+        disk.write(FileName::Ends(copy), 0, &kept, None).expect("room");
+    }
+    let cut = LogOffset(5000);
+    let log = recover_to(&mut disk, Some(cut)).expect("sound");
+    assert!(log.appended() <= cut && log.checkpointer.start_max() == LogOffset(0));
+    drop(log);
+    for copy in 0..ends::COPIES {
+        let found = ends::decode(&disk.read(FileName::Ends(copy), 0, kept.len()).expect("kept")).expect("sound");
+        assert_eq!(found.start_max, LogOffset(0), "copy {copy} lets go what it does not know");
+    }
 }
