@@ -183,7 +183,7 @@ impl Log {
         }
         let percent = disk.percent();
         let time = self.clock.time(now, self.settings.retention.clock_accepted);
-        self.believed_time = Some(time);
+        self.time_stamp = Some(self.clock.stamp(now));
         let retention = self.settings.retention;
         self.is_disk_refused = percent >= u64::from(retention.used_percent_refused);
         // Best effort: it is tried again before the next append in any case.
@@ -250,10 +250,12 @@ impl Log {
         expired.last().map_or(self.start(), |(_, end)| end)
     }
 
-    /// The clock should say `expected` now, by what an earlier process on this machine has seen of it. What is believed.
+    /// The clock should say `expected` now, by what an earlier process on this machine has seen of it, or by what it says itself. What the next
+    /// process is to be told of this moment.
     pub(crate) fn expect_time(&mut self, now: Now, expected: UnixMs) -> UnixMs {
         self.clock.resume(now, expected);
-        self.clock.time(now, self.settings.retention.clock_accepted)
+        self.clock.time(now, self.settings.retention.clock_accepted);
+        self.clock.stamp(now)
     }
 
     /// The machine was started anew since `newest`, the time of the newest file that the last process has left.

@@ -31,14 +31,22 @@ impl RetentionClock {
         if now.unix.0.saturating_sub(newest.0) > CLOCK_STEP_MS_MAX {
             self.base = Some(Now { unix: newest, mono: now.mono });
             self.held_until = Some(now.mono.plus_ms(CLOCK_BOOT_HOLD_MS));
+        } else {
+            self.base = Some(now);
         }
+    }
+
+    /// The moment of now, to tell later how long ago it was: by the time that passes, whatever the wall clock was set to.
+    pub(super) fn stamp(&self, now: Now) -> UnixMs {
+        let base = self.base.unwrap_or(now);
+        let passed = i64::try_from(now.mono.ms_since(base.mono)).unwrap_or(i64::MAX);
+        UnixMs(base.unix.0.saturating_add(passed))
     }
 
     /// The time to go by. `accepted`: when an operator last said that the clock is right.
     pub(super) fn time(&mut self, now: Now, accepted: UnixMs) -> UnixMs {
-        let base = *self.base.get_or_insert(now);
-        let passed = i64::try_from(now.mono.ms_since(base.mono)).unwrap_or(i64::MAX);
-        let expected = base.unix.0.saturating_add(passed);
+        self.base.get_or_insert(now);
+        let expected = self.stamp(now).0;
         let step_ms = now.unix.0.saturating_sub(expected);
         let is_accepted = now.unix.0.saturating_sub(accepted.0).abs() <= CLOCK_ACCEPTED_MS_MAX;
         let is_over = self.held_until.is_some_and(|until| until <= now.mono);
@@ -137,5 +145,17 @@ mod tests {
         let mut short = RetentionClock::default();
         short.resume_after_boot(now(newest + 60_000, 5), UnixMs(newest));
         assert_eq!(short.time(now(newest + 60_001, 6), never), UnixMs(newest + 60_001), "a quick reboot");
+    }
+
+    #[test]
+    fn what_happens_while_the_clock_is_set_back_is_not_old_when_it_is_right_again() {
+        let now = |unix_ms: i64, mono_ms: u64| Now { unix: UnixMs(unix_ms), mono: MonoNs(0).plus_ms(mono_ms) };
+        let (mut clock, never, start) = (RetentionClock::default(), UnixMs(0), 1_700_000_000_000);
+        clock.time(now(start, 0), never);
+        let back = now(start + 1_000 - 4 * DAY_MS, 1_000);
+        assert_eq!(clock.time(back, never), back.unix, "nothing looks old");
+        let stamp = clock.stamp(back);
+        assert_eq!(stamp, UnixMs(start + 1_000), "and nothing will");
+        assert_eq!(clock.time(now(start + 2_000, 2_000), never), UnixMs(start + 2_000), "right again");
     }
 }

@@ -72,8 +72,8 @@ pub struct Log {
     next_io: u64,
     /// As of the last tick.
     pub(super) now: Now,
-    /// The same, by the clock of retention.
-    pub(super) believed_time: Option<UnixMs>,
+    /// The same, as the clock of retention stamps it.
+    pub(super) time_stamp: Option<UnixMs>,
     last_flush: Now,
     pub(super) is_disk_refused: bool,
     failure: Option<LogFailure>,
@@ -177,7 +177,7 @@ impl Log {
             replicated: Replicated::default(),
             next_io: 0,
             now: Now::default(),
-            believed_time: None,
+            time_stamp: None,
             last_flush: Now::default(),
             is_disk_refused: false,
             failure: None,
@@ -477,7 +477,7 @@ impl Log {
         let filler = &filler[..FILLER_BYTES.min(room)];
         self.tail.write(at, filler);
         self.segments.note_filler(at);
-        self.segments.note_closed(at, self.believed_time);
+        self.segments.note_closed(at, self.time_stamp);
         let filler_end = at.plus(filler.len() as u64);
         // The rest of the filler's last disk block goes to the disk with it; the ring holds an older part of the log there.
         let padding = filler_end.0.next_multiple_of(BLOCK).min(segment_end.0) - filler_end.0;

@@ -107,7 +107,7 @@ pub(super) async fn open_broker(
     match (last_run.began.and_then(|before| before.expected_at(&run_began)), newest) {
         (Some(expected), _) => run_began.unix = log.expect_time(now, expected),
         (None, Some(newest)) => log.expect_time_after_boot(now, newest),
-        (None, None) => {}
+        (None, None) => run_began.unix = log.expect_time(now, run_began.unix),
     }
     let mut broker_settings = settings.broker.clone();
     broker_settings.address.set_port(port);
