@@ -389,8 +389,10 @@ fn check_shard(folder: &Path) -> Result<(), StoreError> {
 }
 
 fn make_shard(folder: &Path) -> io::Result<()> {
-    for part in SHARD_FOLDERS {
-        fs::create_dir_all(folder.join(part))?;
+    for part in SHARD_FOLDERS.map(|part| folder.join(part)) {
+        fs::create_dir_all(&part)?;
+        // The process before may have been killed between a rename and the flush of the name: what is found is built upon.
+        files::flush_folder(&part)?;
     }
     files::flush_folder(folder)
 }
