@@ -111,7 +111,9 @@ impl Broker {
         if let Err(error) = &result {
             tracing::warn!(file = table.file_name(), %error, "a table was not written; it is tried again");
         }
-        if let Some(generation) = self.persistence.end_write(table, result.is_ok()) {
+        let written = self.persistence.end_write(table, result.is_ok());
+        self.note_lowered(table, written);
+        if let Some(generation) = written {
             self.acks.persisted(table, generation);
             if table == Table::DelayOffsets {
                 self.delays.written();
@@ -207,13 +209,14 @@ impl Broker {
 
 /// Wishes: what is to be done next.
 impl Broker {
-    /// Whether clients' frames are to be read. False while the log's tail, the waiting replies or the effects are nearly full, or the next segment
-    /// is still being made: reading resumes with progress. Stock clients ask again at once when they are told to be busy, and give up at the
+    /// Whether clients' frames are to be read. False while the log's tail, the waiting replies or the effects are nearly full, the next segment
+    /// is still being made, or offsets that were brought down to the log's end are not on the disk: reading resumes with progress. Stock clients ask again at once when they are told to be busy, and give up at the
     /// third time.
     #[must_use]
     pub(crate) fn poll_input(&self, out: &Output) -> bool {
         let is_held = self.acks.is_full() || self.log.is_tail_nearly_full() || self.log.awaits_segment();
-        out.effects.len() < EFFECTS_MAX && (self.log.failure().is_some() || !is_held)
+        let is_ready = out.effects.len() < EFFECTS_MAX && self.lowered_offsets.is_none();
+        is_ready && (self.log.failure().is_some() || !is_held)
     }
 
     /// The next write of the log, if there is one; [`Broker::fill_commit`] has its bytes, [`Broker::handle_io`] wants to know how it went. One at a

@@ -8,6 +8,7 @@
 //! Who gives roles numbers the reigns: an order counts if its epoch is beyond all that this shard has heard of, in orders or in its log. An
 //! older one comes too late and changes nothing.
 
+use super::persist::Table;
 use super::{Broker, Effect, Output};
 use crate::config::NodeConfig;
 use crate::letter::ToControl;
@@ -107,7 +108,19 @@ impl Broker {
         }
         let lowered = self.offsets.lower(|topic, queue| end_of(&self.log, topic, queue));
         if lowered > 0 {
+            // Until that is on the disk nothing may be stored there: a start that finds the old file beside new messages would believe it.
+            self.offsets.take_dirty();
+            self.lowered_offsets = Some(self.persistence.change(Table::ConsumerOffsets));
             tracing::warn!(shard = %self.settings.shard, lowered, "consumer offsets lay beyond the ends of their queues and were brought down to them");
+        }
+    }
+
+    /// The offsets are on the disk, or cannot be written: then the node serves all the same.
+    pub(super) fn note_lowered(&mut self, table: Table, written: Option<u64>) {
+        if table == Table::ConsumerOffsets
+            && self.lowered_offsets.is_some_and(|wanted| written.is_none_or(|written| wanted <= written))
+        {
+            self.lowered_offsets = None;
         }
     }
 

@@ -166,6 +166,8 @@ pub struct Broker {
     parked: Parked,
     replica: Replica,
     persistence: Persistence,
+    /// The generation of the consumer offsets that is to be on the disk before a client's frame is read.
+    lowered_offsets: Option<u64>,
     counters: Counters,
     rates: Rates,
     mornings: Mornings,
@@ -278,6 +280,7 @@ impl Broker {
             acks: Acks::default(),
             parked: Parked::default(),
             persistence: Persistence::default(),
+            lowered_offsets: None,
             counters: Counters::default(),
             rates: Rates::default(),
             mornings: Mornings::default(),
