@@ -15,6 +15,7 @@
 //! | slave: the master that it follows was asked for its tables | | `Metadata`, with what has changed |
 //! | slave: it holds commits that its master lacks | `GiveBack` | `GivenBack` when the master has taken them |
 //! | master: a replica that lived on was asked for commits made there | | `TakeOffsets`, before the shard listens |
+//! | master: replicas are registered when it begins | | `ReplicasFound`, before the shard listens |
 //! | a tool changes settings (25) | `ChangeSettings` | all shards get `Settings`, then the origin `SettingsAnswer` |
 //! | `Settings` are in force | `SettingsTaken` with the ticket of the `Settings` | |
 //! | a life begins: at the start, and after a change of role | `LifeBegan`, before `TopicsChanged { full: true }` | none: the shard keeps what it was told |
@@ -25,12 +26,13 @@
 //! shard's own change is never taken for an answer. `Registered` comes for every ticket, also when no name server could be
 //! reached: the shard must not wait for a name server that is down.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::NodeConfig;
 use crate::metrics::Snapshot;
-use crate::model::{BrokerId, Epoch, GroupName, MasterLog, QueueId, QueueOffset, Role, ShardId, TopicName};
+use crate::model::{BrokerId, Epoch, GroupName, LogId, MasterLog, QueueId, QueueOffset, Role, ShardId, TopicName};
 use crate::protocol::body::{ConsumerOffsets, DataVersion, DelayOffsets, GroupTable, TopicConfig, TopicTable};
 use crate::protocol::code::ResponseCode;
 
@@ -171,7 +173,12 @@ pub enum ToShard {
         commits: Vec<OffsetCommit>,
     },
     /// A master's replica kept these offsets while the master was away: each is taken if it is further than the master's own.
-    TakeOffsets(Box<ConsumerOffsets>),
+    TakeOffsets(Box<KeptOffsets>),
+    /// These are registered as replicas of a master that begins: they may have what its store has lost.
+    ReplicasFound {
+        /// Those that can say which log they have.
+        broker_ids: BTreeSet<BrokerId>,
+    },
     /// The node's configuration has changed.
     Settings {
         /// Chosen by the control plane.
@@ -200,6 +207,15 @@ pub enum ToShard {
     },
     /// No new connections, flush, say [`ToControl::Stopped`], end.
     Stop,
+}
+
+/// What a replica kept of consumers' commits.
+#[derive(Clone, Debug, Default)]
+pub struct KeptOffsets {
+    /// Of which log it is a replica; `None` if it cannot say so, as Apache's.
+    pub log: Option<LogId>,
+    /// 43.
+    pub offsets: ConsumerOffsets,
 }
 
 /// Why settings were not changed.

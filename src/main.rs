@@ -157,9 +157,9 @@ fn node(kind: NodeKind, arguments: &NodeArguments) -> Result<Outcome, Failure> {
     let identities: Vec<Identity> =
         (0..store.shards()).map(|index| identity(&config, index, store.shards(), ip)).collect();
     // The name server of this process knows nobody yet.
-    let kept =
-        if config.role.is_master() { plane.kept_by_replicas(&identities, &config.name_servers) } else { Vec::new() };
-    let mut kept = kept.into_iter();
+    let replicas =
+        if config.role.is_master() { plane.find_replicas(&identities, &config.name_servers) } else { Vec::new() };
+    let mut replicas = replicas.into_iter();
     if kind == NodeKind::All {
         let own = if config.bind_ip.is_unspecified() { ip } else { config.bind_ip };
         config.name_servers.insert(0, host_port(own, config.namesrv_listen_port));
@@ -169,9 +169,12 @@ fn node(kind: NodeKind, arguments: &NodeArguments) -> Result<Outcome, Failure> {
     let mut handles: Vec<ShardHandle> = Vec::new();
     for (index, identity) in (0..store.shards()).zip(identities) {
         let (mailbox, receiver) = shard_mailbox();
-        for offsets in kept.next().into_iter().flatten() {
+        if let Some(found) = replicas.next() {
             // An empty mailbox has room for as many replicas as there can be.
-            drop(mailbox.try_send(ToShard::TakeOffsets(Box::new(offsets))));
+            drop(mailbox.try_send(ToShard::ReplicasFound { broker_ids: found.broker_ids }));
+            for offsets in found.kept {
+                drop(mailbox.try_send(ToShard::TakeOffsets(Box::new(offsets))));
+            }
         }
         let settings = shard_settings(&config, index, &store, ip, descriptors);
         seats.push(Seat { identity, mailbox });

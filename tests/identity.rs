@@ -77,7 +77,9 @@ fn wait_master_refuses(master: &mut Client) -> String {
 
 #[test]
 fn a_wiped_master_leaves_its_slaves_log_alone() {
-    let mut pair = pair_with_messages(&PairOptions::small(true));
+    let mut options = PairOptions::small(true);
+    options.both.environment.push(("RUST_LOG", "info,ringmq::broker::replica=debug".to_owned()));
+    let mut pair = pair_with_messages(&options);
     assert!(pair.master.stop(Duration::from_secs(20)).success());
     fs::remove_dir_all(pair.master.store_dir()).expect("the store is the master's");
     pair.master.restart();
@@ -93,7 +95,81 @@ fn a_wiped_master_leaves_its_slaves_log_alone() {
         (said(&pair.slave.process().log_text(), "connected to the master") >= 4).then_some(())
     });
     assert_eq!(said(&pair.slave.process().log_text(), "the master is left"), 1);
+    assert_eq!(
+        said(&pair.slave.process().log_text(), "the connection to the master is gone"),
+        1,
+        "when it was stopped"
+    );
     assert_eq!(said(&pair.master.process().log_text(), "has the log"), 1);
+    assert_slave_has_all(&pair);
+}
+
+/// Makes the epochs of a store that does not run as they were before logs had names: nothing in them tells two logs apart.
+fn forget_names(store: &Path) {
+    fs::write(store.join("shard-0/config/epochs"), "1 0\n").expect("it is writable");
+}
+
+/// What the file of the epochs says, line by line.
+fn epochs_of(store: &Path) -> Vec<String> {
+    let text = fs::read_to_string(store.join("shard-0/config/epochs")).expect("it is there");
+    text.lines().map(str::to_owned).collect()
+}
+
+/// Both were made by a ringmq that knew no names, and have begun alike.
+#[test]
+fn logs_without_names_are_one_if_their_bytes_are() {
+    let mut pair = pair_with_messages(&PairOptions::small(true));
+    let mut stranger = Node::start(&NodeOptions { broker_name: "broker-b", ..other_master(&pair) });
+    // The same lengths, so the same borders, and some more.
+    let mut producer = Client::connect(&stranger.broker(0)).expect("it listens");
+    producer.create_topic(TOPIC, 1).expect("it answers");
+    for number in 0..MESSAGES + 10 {
+        assert_eq!(producer.send(TOPIC, 0, &body(number)).expect("it answers").code, 0);
+    }
+    assert!(stranger.stop(Duration::from_secs(20)).success());
+    for node in [&mut pair.slave, &mut pair.master] {
+        assert!(node.stop(Duration::from_secs(20)).success());
+    }
+    for node in [&stranger, &pair.slave, &pair.master] {
+        forget_names(&node.store_dir());
+    }
+    stranger.restart();
+    pair.slave.options_mut().more.push(("haMasterAddress", stranger.replication_port(0)));
+    pair.slave.restart();
+    wait_slave_refuses(&pair, "its bytes at");
+    wait_master_refuses(&mut Client::connect(&stranger.broker(0)).expect("it listens"));
+    assert_slave_has_all(&pair);
+    let records = pair.to_slave().read_queue(TOPIC, 0, 0).expect("it answers");
+    assert_eq!(records.len(), usize::try_from(MESSAGES).expect("small"), "nothing was added");
+    assert!(epochs_of(&pair.slave.store_dir()).iter().all(|line| !line.starts_with("log ") || line == "log unknown"));
+    // Its own master has the same bytes, and gives it its name.
+    pair.slave.kill();
+    pair.slave.options_mut().more.retain(|(key, _)| *key != "haMasterAddress");
+    pair.master.restart();
+    pair.slave.restart();
+    wait_both_acknowledge(&pair);
+    assert_slave_has_all(&pair);
+    let (master, slave) = (epochs_of(&pair.master.store_dir()), epochs_of(&pair.slave.store_dir()));
+    assert_eq!(master.first(), slave.first());
+    assert_ne!(slave.first().map(String::as_str), Some("log unknown"));
+}
+
+/// Where it found its master is kept: whoever is registered in its place meanwhile is tried, named, and not followed.
+#[test]
+fn a_slave_remembers_whom_it_followed() {
+    let mut pair = pair_with_messages(&PairOptions::small(true));
+    let followed = format!("followed {}", pair.master.replication_port(0));
+    wait_for("slave that has noted its master", || {
+        epochs_of(&pair.slave.store_dir()).contains(&followed).then_some(())
+    });
+    pair.slave.kill();
+    let stranger = Node::start(&NodeOptions { broker_name: "broker-b", ..other_master(&pair) });
+    send_some(&stranger, 50);
+    pair.slave.options_mut().more.push(("haMasterAddress", stranger.replication_port(0)));
+    pair.slave.restart();
+    wait_both_acknowledge(&pair);
+    let text = pair.slave.process().log_text();
+    assert!(text.contains("another is named as the master than the one that was followed last"), "{text}");
     assert_slave_has_all(&pair);
 }
 
@@ -211,8 +287,13 @@ fn a_second_master_of_the_same_name_does_not_get_the_slave() {
     let mut options = PairOptions::small(true);
     // It asks for its master more often than the two masters register: each of them is there at some time.
     options.slave.push(("registerNameServerPeriod", "10000".to_owned()));
+    options.master.push(("registerNameServerPeriod", "20000".to_owned()));
     let pair = pair_with_messages(&options);
-    let second = Node::start(&other_master(&pair));
+    // As empty as it is it would wait for the slave, which has more, and store nothing.
+    let mut second = other_master(&pair);
+    second.more.push(("haMasterBehindSlave", "GO_ON".to_owned()));
+    second.more.push(("haMaxTimeWaitInSyncSlaves", "0".to_owned()));
+    let second = Node::start(&second);
     send_some(&second, 50);
     // It was registered last, so the slave is sent to it.
     wait_for("slave that was sent to the second", || {
@@ -221,6 +302,12 @@ fn a_second_master_of_the_same_name_does_not_get_the_slave() {
     wait_both_acknowledge(&pair);
     assert_slave_has_all(&pair);
     assert!(has_tables(&mut pair.to_slave()).expect("it answers"), "no stranger's tables");
+    let claimed = |text: String, words: &str| text.contains(words).then_some(());
+    let words = "another address has registered as this broker";
+    wait_for("second master that hears of the first", || claimed(second.process().log_text(), words));
+    wait_for("master that hears of the second", || claimed(pair.master.process().log_text(), words));
+    let words = "another address claims the place of a living broker";
+    wait_for("name server that says so", || claimed(pair.name_server.process().log_text(), words));
 }
 
 #[test]

@@ -103,6 +103,10 @@ impl Broker {
             let frame = parked.frame();
             self.handle_request(now, parked.connection, &frame, &header, parked.rounds, out);
         }
+        if self.is_slave() {
+            // It may have been what a comparison with the master waited for.
+            self.progress(now, out);
+        }
         self.ask_ahead(out);
     }
 
@@ -135,6 +139,7 @@ impl Broker {
             ToShard::Metadata(metadata) => self.take_metadata(now, *metadata, out),
             ToShard::GivenBack { commits } => self.offsets.given_back(&commits),
             ToShard::TakeOffsets(kept) => self.take_offsets(now, *kept, out),
+            ToShard::ReplicasFound { broker_ids } => self.replica.ask(broker_ids),
             ToShard::Settings { ticket, generation, config } => {
                 self.take_settings(now, ticket, generation, &config, out);
             }

@@ -12,6 +12,7 @@ use super::persist::Table;
 use super::{Broker, Effect, Output};
 use crate::config::NodeConfig;
 use crate::letter::ToControl;
+use crate::limits::EPOCH_MAX;
 use crate::log::Log;
 use crate::model::{BrokerId, Epoch, LogOffset, MonoNs, Now, QueueId, QueueOffset, Role};
 
@@ -78,8 +79,8 @@ impl Broker {
         if life.epoch <= heard.into_iter().flatten().max() {
             return Some("a newer reign is known here");
         }
-        if life.epoch.is_some_and(|epoch| epoch.0 > i32::MAX.unsigned_abs()) {
-            return Some("its epoch is no 31-bit number");
+        if life.epoch.is_some_and(|epoch| epoch.0 > EPOCH_MAX) {
+            return Some("its epoch is beyond all plausible ones");
         }
         (life.role == Role::Slave && life.broker_id == BrokerId::MASTER)
             .then_some("a slave needs a brokerId of its own, from 1")

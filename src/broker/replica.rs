@@ -6,15 +6,16 @@
 
 use std::collections::BTreeSet;
 use std::mem::Discriminant;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::{Bytes, BytesMut};
 
 use super::life::Life;
 use super::{Broker, Effect, Output};
 use crate::letter::ToControl;
+use crate::limits::HA_SETTLED_MS;
 use crate::log::{BlockId, IoError};
-use crate::model::{Epoch, LinkId, LogOffset, MasterLog, MonoNs, Now, UnixMs};
+use crate::model::{BrokerId, Epoch, LinkId, LogOffset, MasterLog, MonoNs, Now, UnixMs};
 use crate::replication::{
     EpochFile, EpochTable, HaRefused, Left, Master, Quiet, ReplicaSettings, ReplicaStatus, Slave, SlaveError, Surplus,
 };
@@ -28,15 +29,23 @@ pub(super) struct Replica {
     clock: Now,
     /// Whom the control plane believes this slave to follow; `None` if it was told nothing yet.
     told: Option<Option<MasterLog>>,
-    /// What was said of slaves, by brokerId, and of the master.
+    /// What was said of slaves, by brokerId or address, and of the master.
     slaves_said: Quiet<Discriminant<HaRefused>>,
-    master_said: Quiet<Discriminant<SlaveError>>,
+    master_said: Quiet<Option<Discriminant<SlaveError>>>,
+    /// Whether trouble with the master was said last, and not that it is followed again; and since when it is.
+    is_trouble_said: bool,
+    followed_since: Option<MonoNs>,
     /// That sends are refused.
     held_back_said: Quiet<()>,
 }
 
-/// The only peer of a slave.
-const MASTER: u64 = 0;
+/// Whom trouble is with that is a master's own.
+const OWN: u64 = 0;
+
+/// What trouble a slave may have with its master: each is said apart.
+const LEFT: u64 = 0;
+const GONE: u64 = 1;
+const UNREACHABLE: u64 = 2;
 
 enum Part {
     Master(Master),
@@ -57,12 +66,15 @@ impl Replica {
         let role = if life.role.is_master() {
             // Whoever gives the roles has asked already.
             let in_sync = if life.epoch.is_none() { epochs.in_sync().clone() } else { BTreeSet::new() };
-            Part::Master(Master::new(life.role, settings.clone()).asking(in_sync))
+            let mut master = Master::new(life.role, settings.clone());
+            master.ask(in_sync);
+            Part::Master(master)
         } else {
             let mut slave = Slave::new(life.broker_id, settings.clone());
             if life.epoch.is_some() {
                 slave.obey();
             }
+            slave.remember(epochs.followed());
             Part::Slave(Box::new(slave))
         };
         Replica {
@@ -72,7 +84,23 @@ impl Replica {
             told: None,
             slaves_said: Quiet::default(),
             master_said: Quiet::default(),
+            is_trouble_said: true,
+            followed_since: None,
             held_back_said: Quiet::default(),
+        }
+    }
+
+    /// Whether trouble with the master is to be said: it is another than the last one, or that was said a while ago.
+    fn is_trouble_due(&mut self, now: MonoNs, what: u64, kind: Option<Discriminant<SlaveError>>) -> bool {
+        let is_due = self.master_said.is_due(now, what, kind);
+        self.is_trouble_said |= is_due;
+        is_due
+    }
+
+    /// These are registered as replicas of this master: they may have what its log has not.
+    pub(super) fn ask(&mut self, slaves: BTreeSet<BrokerId>) {
+        if let Part::Master(master) = &mut self.role {
+            master.ask(slaves);
         }
     }
 
@@ -102,7 +130,7 @@ impl Broker {
             }
             Part::Slave(slave) => {
                 if slave.link_up(now.mono, link, peer, &self.log) {
-                    tracing::info!(master = %peer, at = %self.log.appended(), "connected to the master");
+                    tracing::debug!(master = %peer, at = %self.log.appended(), "connected to the master");
                 } else {
                     out.effects.push(Effect::LinkClose(link));
                 }
@@ -113,8 +141,10 @@ impl Broker {
     /// The link to the master did not come about.
     pub(crate) fn handle_link_failed(&mut self, now: Now, address: SocketAddr, why: &str, _out: &mut Output) {
         if let Part::Slave(slave) = &mut self.replica.role {
-            tracing::warn!(master = %address, "no connection to the master: {why}");
             slave.link_failed(now.mono);
+            if self.replica.is_trouble_due(now.mono, UNREACHABLE, None) {
+                tracing::warn!(master = %address, "no connection to the master: {why}; it is tried again and again");
+            }
         }
     }
 
@@ -127,7 +157,8 @@ impl Broker {
                 }
             }
             Part::Slave(slave) => {
-                if slave.link_down(now.mono, link) {
+                // One that was left has closed it, and was said to be left.
+                if slave.link_down(now.mono, link) && self.replica.is_trouble_due(now.mono, GONE, None) {
                     tracing::warn!("the connection to the master is gone");
                 }
             }
@@ -148,6 +179,7 @@ impl Broker {
             Part::Slave(_) if self.next_life.is_some() => {}
             Part::Slave(slave) => {
                 let received = slave.receive(now.mono, link, bytes, &mut self.log, epochs);
+                out.effects.extend(slave.poll_block().map(Effect::Fetch));
                 self.leave_master(now.mono, received, out);
             }
         }
@@ -194,11 +226,11 @@ impl Broker {
         if let Part::Master(master) = &self.replica.role
             && let Some(peer) = master.peer(link)
         {
-            let is_news = match why {
-                HaRefused::Unfit(refusal) => self.replica.slaves_said.is_due(now, refusal.broker.0, why.kind()),
-                _ => true,
+            let whom = match why {
+                HaRefused::Unfit(refusal) => refusal.broker.0,
+                _ => key_of(peer.ip()),
             };
-            if is_news {
+            if self.replica.slaves_said.is_due(now, whom, why.kind()) {
                 tracing::warn!(%peer, "replication connection closed: {why}");
             }
         }
@@ -210,8 +242,8 @@ impl Broker {
         let Err(left) = result else { return };
         let Left { link, master, why, cut } = *left;
         match why {
-            SlaveError::Classic => tracing::info!("the master speaks the classic stream"),
-            _ if why.is_lasting() && !self.replica.master_said.is_due(now, MASTER, why.kind()) => {}
+            SlaveError::Classic => tracing::debug!("the master speaks the classic stream"),
+            _ if !self.replica.is_trouble_due(now, LEFT, Some(why.kind())) => {}
             _ => tracing::warn!(?master, "the master is left: {why}"),
         }
         out.effects.extend(link.map(Effect::LinkClose));
@@ -234,9 +266,15 @@ impl Broker {
                 self.say_held_back(now.mono);
             }
             Part::Slave(slave) => {
-                out.effects.extend(slave.poll_connect(now.mono, &self.log).map(Effect::LinkConnect));
+                let address = slave.poll_connect(now.mono, &mut self.log, &self.replica.epochs);
+                out.effects.extend(address.map(Effect::LinkConnect));
+                out.effects.extend(slave.poll_block().map(Effect::Fetch));
                 let heard = slave.check_silence(now.mono);
                 self.leave_master(now.mono, heard, out);
+                let since = self.replica.followed_since;
+                if since.is_some_and(|since| now.mono.ms_since(since) >= HA_SETTLED_MS) {
+                    self.replica.master_said = Quiet::default();
+                }
             }
         }
         self.write_epochs(now.mono, out);
@@ -245,6 +283,9 @@ impl Broker {
     /// The control plane says where the master's replication port is.
     pub(super) fn master_found(&mut self, now: Now, address: Option<SocketAddr>, out: &mut Output) {
         if let Part::Slave(slave) = &mut self.replica.role {
+            if let Some((followed, named)) = slave.proven().zip(address).filter(|(followed, named)| followed != named) {
+                tracing::warn!(%followed, %named, "another is named as the master than the one that was followed last: it has moved, or somebody claims its place; only a master with this log is followed");
+            }
             out.effects.extend(slave.master_found(now.mono, address).map(Effect::LinkClose));
             self.tick_replica(now, out);
         }
@@ -259,6 +300,7 @@ impl Broker {
             Part::Slave(slave) if self.next_life.is_some() => (slave.master_confirm(), Ok(())),
             Part::Slave(slave) => {
                 let stored = slave.store(now.mono, &mut self.log, epochs);
+                out.effects.extend(slave.poll_block().map(Effect::Fetch));
                 (slave.master_confirm(), stored)
             }
         };
@@ -299,8 +341,13 @@ impl Broker {
             return;
         }
         self.replica.told = Some(master);
+        let address = slave.proven();
+        self.replica.followed_since = master.map(|_| now.mono);
         if master.is_some() {
-            self.replica.master_said.forget(MASTER);
+            self.replica.epochs.note_followed(address);
+            if std::mem::take(&mut self.replica.is_trouble_said) {
+                tracing::info!(master = ?address, at = %self.log.appended(), "the master is followed");
+            }
         }
         out.effects.push(Effect::Control(ToControl::Follows { shard: self.settings.shard, master }));
         self.adopt_topics(now, out);
@@ -362,9 +409,9 @@ impl Broker {
         let refused: Vec<String> = master.refused().map(|slave| slave.refusal.broker.to_string()).collect();
         // While slaves are only asked it is over in a moment.
         if !held_back || refused.is_empty() {
-            return held_back_said.forget(MASTER);
+            return held_back_said.forget(OWN);
         }
-        if held_back_said.is_due(now, MASTER, ()) {
+        if held_back_said.is_due(now, OWN, ()) {
             tracing::error!(
                 broker_ids = refused.join(","),
                 "sends are refused: replicas have what this master has not (`ringmq-admin cluster list`). Restore this master's store, or give up what they have with `ringmq-admin replica give-up`, or end them for half a minute to go on without them"
@@ -384,10 +431,11 @@ impl Broker {
         matches!(&self.replica.role, Part::Master(master) if !master.is_enough_in_sync())
     }
 
-    /// A block was read: slaves that wait for it go on.
+    /// A block was read: slaves that wait for it go on, and a slave that compares its log with its master's.
     pub(super) fn unblock_replicas(&mut self, block: BlockId) {
-        if let Part::Master(master) = &mut self.replica.role {
-            master.unblock(block);
+        match &mut self.replica.role {
+            Part::Master(master) => master.unblock(block),
+            Part::Slave(slave) => slave.unblock(block),
         }
     }
 
@@ -442,4 +490,13 @@ impl Broker {
             out.effects.push(Effect::WriteEpochs { generation, text: Bytes::from(text) });
         }
     }
+}
+
+/// An address as a peer of [`Quiet`], apart from all brokerIds that anybody gives.
+fn key_of(address: IpAddr) -> u64 {
+    let low = match address {
+        IpAddr::V4(v4) => u64::from(v4.to_bits()),
+        IpAddr::V6(v6) => u64::try_from(v6.to_bits() & u128::from(u64::MAX)).unwrap_or_default(),
+    };
+    low | 1 << 63
 }

@@ -119,6 +119,8 @@ fn replica(config: &NodeConfig) -> ReplicaSettings {
         silence_ms_max: replication.silence_ms_max,
         batch_bytes_max: replication.batch_bytes_max,
         catch_up_within_ms: replication.catch_up_within_ms,
+        ask_ms: replication.ask_ms,
+        goes_on_behind: replication.goes_on_behind,
         slave_read: replication.slave_read,
     }
 }

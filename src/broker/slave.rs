@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::persist::Table;
 use super::store::busy;
 use super::{Broker, Effect, Output, Refusal};
-use crate::letter::{Metadata, ToControl};
+use crate::letter::{KeptOffsets, Metadata, ToControl};
 use crate::log::QueueIndex;
 use crate::model::{LogOffset, Now, Role, TopicName};
 use crate::protocol::body;
@@ -167,8 +167,16 @@ impl Broker {
     }
 
     /// A master that starts takes what a replica kept for it. Java's replica tells all that it has, ours what was committed there.
-    pub(super) fn take_offsets(&mut self, now: Now, mut told: body::ConsumerOffsets, out: &mut Output) {
+    pub(super) fn take_offsets(&mut self, now: Now, kept: KeptOffsets, out: &mut Output) {
+        let KeptOffsets { log, offsets: mut told } = kept;
         if self.is_slave() {
+            return;
+        }
+        let own = self.replica.epochs.table().log();
+        if let Some(other) = log.filter(|log| *log != own) {
+            if !told.offsets.is_empty() {
+                tracing::warn!(broker = %self.settings.name, %other, %own, "offsets that were committed at a replica of another log are not taken");
+            }
             return;
         }
         // A group may have come to be there while this master was away. Java's replica does not say so, and may tell of deleted groups.

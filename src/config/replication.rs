@@ -26,6 +26,10 @@ pub struct Replication {
     pub(crate) batch_bytes_max: usize,
     /// `haMaxTimeSlaveNotCatchup`, ms.
     pub(crate) catch_up_within_ms: u64,
+    /// `haMaxTimeWaitInSyncSlaves`, ms.
+    pub(crate) ask_ms: u64,
+    /// `haMasterBehindSlave`.
+    pub(crate) goes_on_behind: bool,
     /// `slaveReadEnable`.
     pub(crate) slave_read: bool,
 }
@@ -125,6 +129,14 @@ pub(super) fn read_role(text: &str) -> Result<Role, String> {
     }
 }
 
+fn read_behind(text: &str) -> Result<bool, String> {
+    match text {
+        "WAIT" => Ok(false),
+        "GO_ON" => Ok(true),
+        _ => Err("WAIT or GO_ON".to_owned()),
+    }
+}
+
 fn read_address(text: &str) -> Result<Option<String>, String> {
     let expected = "HOST:PORT of the master's replication port";
     let mut addresses = Addresses::read(text).map_err(|_| expected)?.0;
@@ -169,6 +181,20 @@ pub(super) const TABLE: &[Setting<NodeConfig>] = &[
         "Milliseconds of silence after which a replication connection is closed."),
     setting!("haMaxTimeSlaveNotCatchup", "15000", replication.catch_up_within_ms in 100..=3_600_000, "of ms ",
         "Milliseconds for which a slave may be behind before it leaves the replicas in sync, whom consumers wait for."),
+    online(setting!("haMaxTimeWaitInSyncSlaves", "3000", replication.ask_ms in 0..=86_400_000, "of ms ",
+        "Milliseconds for which a master that begins refuses sends until the slaves that were in sync, or are registered, have said how far they \
+         are. One that comes later, with more, does not follow. A master goes on at once when this is set below what it has waited.")),
+    online(setting!(
+        "haMasterBehindSlave",
+        "WAIT",
+        "What a master that begins with less than a slave has does: WAIT refuses sends until it has the rest again, or somebody has decided \
+         (`ringmq-admin replica`); GO_ON takes them, and the slave does not follow.",
+        |c, v| {
+            c.replication.goes_on_behind = read_behind(v)?;
+            Ok(())
+        },
+        |c| if c.replication.goes_on_behind { "GO_ON" } else { "WAIT" }.to_owned()
+    )),
     online(setting!(
         "slaveReadEnable",
         "false",

@@ -25,7 +25,7 @@ use super::configuration::{Changed, Configuration};
 use super::follow::{Followed, Follower};
 use super::mailbox::{ControlReceiver, ShardSender};
 use super::registrar::{Identity, Pace, Registrar, Wanted};
-use super::restore;
+use super::restore::{self, FoundReplicas};
 use super::server::Server;
 use crate::config::NamesrvConfig;
 use crate::files;
@@ -33,7 +33,6 @@ use crate::letter::{OffsetCommit, StopReason, ToControl, ToShard};
 use crate::limits::CONTROL_MAILBOX_MAX;
 use crate::model::{MonoNs, Role, ShardId};
 use crate::namesrv::{KvConfig, NameServer};
-use crate::protocol::body::ConsumerOffsets;
 use crate::protocol::reply::shown;
 
 /// Shards have this long to flush and end after a signal.
@@ -155,11 +154,11 @@ impl Plane {
         })
     }
 
-    /// What replicas of these masters kept of consumers' commits while the masters were away, by the order of `identities`. To be given to
-    /// the shards before they listen. Takes a few ms, or 2.5 s at most where somebody does not answer.
+    /// The replicas of these masters, and what they kept of consumers' commits while the masters were away, by the order of `identities`. To be
+    /// given to the shards before they listen. Takes a few ms, or 2.5 s at most where somebody does not answer.
     #[must_use]
-    pub fn kept_by_replicas(&self, identities: &[Identity], name_servers: &[String]) -> Vec<Vec<ConsumerOffsets>> {
-        LocalSet::new().block_on(&self.runtime, restore::kept_by_replicas(identities, name_servers))
+    pub fn find_replicas(&self, identities: &[Identity], name_servers: &[String]) -> Vec<FoundReplicas> {
+        LocalSet::new().block_on(&self.runtime, restore::find_replicas(identities, name_servers))
     }
 
     /// Runs a node until a signal, or until a shard has failed: the others are stopped in order then, so that whoever supervises the

@@ -15,7 +15,7 @@ use super::announce::{Announcer, LinkReport, MasterAddress, ShardView};
 use super::wire::{Wire, WireError};
 use crate::limits::FRAME_BYTES_MAX;
 use crate::model::{BrokerId, ShardId};
-use crate::protocol::body::{DataVersion, RegisterBody, TopicConfig, TopicTable, perm};
+use crate::protocol::body::{ClusterInfo, DataVersion, RegisterBody, TopicConfig, TopicTable, perm};
 use crate::protocol::code::RequestCode;
 use crate::protocol::reply::ExtValue;
 use crate::protocol::request::CHANGES_ONLY;
@@ -25,6 +25,8 @@ const NO_MASTER_PERIOD: Duration = Duration::from_secs(1);
 /// Time until the next try, doubled each time.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(10);
+/// How often it is said that somebody else claims a shard's place.
+const CLAIM_SAID_EVERY: Duration = Duration::from_secs(600);
 /// A goodbye at the end of the process must not hold it up.
 const GOODBYE: Duration = Duration::from_millis(500);
 /// After a change the whole table is told as well, behind what changed, if it has up to this many topics.
@@ -147,6 +149,7 @@ impl Registrar {
     async fn session(&mut self, warned: &mut bool) -> Result<SaidGoodbye, LinkError> {
         let mut wire = Wire::connect(&self.name_server).await?;
         let mut told: Option<u64> = None;
+        let mut claim = None;
         loop {
             let mut period = self.pace.period;
             let wanted = *self.wanted.borrow_and_update();
@@ -158,6 +161,10 @@ impl Registrar {
                 }
                 Wanted::Nothing => {}
                 Wanted::Generation(_) => {
+                    if told == Some(self.generation()) {
+                        // Nothing but the period has brought it here: whoever has registered meanwhile is there still.
+                        self.look_for_claim(&mut wire, &mut claim).await?;
+                    }
                     let (generation, master) = self.register(&mut wire, told).await?;
                     if std::mem::take(warned) || told.is_none() {
                         info!(name_server = %self.name_server, broker = %self.identity.broker_name, "registered");
@@ -181,6 +188,35 @@ impl Registrar {
     /// The brokerId that the shard has now.
     fn broker_id(&self) -> BrokerId {
         self.announcer.borrow().shard(self.identity.shard).map_or(BrokerId::MASTER, |view| view.broker_id)
+    }
+
+    fn generation(&self) -> u64 {
+        self.announcer.borrow().shard(self.identity.shard).map_or(0, |view| view.generation)
+    }
+
+    /// 106: whether another address has taken this shard's name and number since it has registered. It is said, and taken back by the
+    /// registration that follows.
+    async fn look_for_claim(&self, wire: &mut Wire, said: &mut Option<(String, Instant)>) -> Result<(), LinkError> {
+        let answer = wire.ask(RequestCode::GetBrokerClusterInfo, &[], &[], self.pace.answer_within).await;
+        let info = match answer {
+            Ok(answer) => ClusterInfo::decode(&answer.body).unwrap_or_default(),
+            Err(WireError::Refused { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let (own, id) = (&self.identity, self.broker_id());
+        let Some(other) = info.brokers.get(own.broker_name.as_str()).and_then(|broker| broker.addresses.get(&id))
+        else {
+            return Ok(());
+        };
+        let is_due = said.as_ref().is_none_or(|(last, at)| last != other || at.elapsed() >= CLAIM_SAID_EVERY);
+        if *other != own.address && is_due {
+            warn!(
+                broker = %own.broker_name, %id, own = %own.address, %other, name_server = %self.name_server,
+                "another address has registered as this broker: two nodes have one name and number, or somebody claims its place; end one of them"
+            );
+            *said = Some((other.clone(), Instant::now()));
+        }
+        Ok(())
     }
 
     /// 103; the generation that was told, and for a slave where its master is.

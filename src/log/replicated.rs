@@ -253,19 +253,37 @@ impl Log {
         };
         let segment_end = current.start.plus(self.segments.size());
         let room = segment_end.since(at);
-        if rest.get(4..8) == Some(&MAGIC_FILLER.to_be_bytes()) {
+        if is_filler(rest) {
             return self.append_filler(at, room, rest);
         }
+        let Some(view) = self.view_next(at, room, rest)? else { return Ok(0) };
+        self.check_room_for(at, u64::from(view.size))?;
+        let change = self.derive(&view)?;
+        let end = at.plus(u64::from(view.size));
+        self.tail.write(at, view.bytes);
+        self.tail.publish(end);
+        self.ends.push_back(end);
+        self.replicated.is_plain = Some(!view.has_crc());
+        self.note_change(change, end);
+        Ok(view.bytes.len())
+    }
+
+    /// The record at the beginning of `rest`, sound and in its place; `None` if there must be more.
+    fn view_next<'a>(
+        &mut self,
+        at: LogOffset,
+        room: u64,
+        rest: &'a [u8],
+    ) -> Result<Option<RecordView<'a>>, ReplicaError> {
         let damaged = |error| ReplicaError::Damaged { at, error };
         let size = record::peek_size(rest).map_err(damaged)?;
         if u64::from(size) + FILLER_BYTES_MIN as u64 > room {
             record::check_lengths(rest, size).map_err(damaged)?;
             return Err(ReplicaError::SegmentSize { at, bytes: size.into(), segment_bytes: self.segments.size() });
         }
-        let len = size as usize;
-        let Some(bytes) = rest.get(..len) else {
+        let Some(bytes) = rest.get(..size as usize) else {
             record::check_lengths(rest, size).map_err(damaged)?;
-            return Ok(0);
+            return Ok(None);
         };
         let view = RecordView::decode(bytes, Some(at), Check::Once).map_err(|error| match error {
             RecordError::Elsewhere { expected, found } => ReplicaError::OutOfPlace { expected, found },
@@ -274,15 +292,32 @@ impl Log {
         if !view.has_crc() && !self.may_be_plain(at, bytes) {
             return Err(ReplicaError::Unproven { at });
         }
-        self.check_room_for(at, u64::from(size))?;
-        let change = self.derive(&view)?;
-        let end = at.plus(u64::from(size));
-        self.tail.write(at, bytes);
-        self.tail.publish(end);
-        self.ends.push_back(end);
-        self.replicated.is_plain = Some(!view.has_crc());
-        self.note_change(change, end);
-        Ok(len)
+        Ok(Some(view))
+    }
+
+    /// Whether a whole record or filler of a master, sound and in its place, is at the beginning of `bytes`, which are those of its log from `at`
+    /// on. Nothing is taken.
+    ///
+    /// # Errors
+    /// [`ReplicaError`], as [`Log::append_replicated`] has it: it would not be taken.
+    pub(crate) fn check_next(&mut self, at: LogOffset, bytes: &[u8]) -> Result<bool, ReplicaError> {
+        let expected = self.appended();
+        if at != expected {
+            return Err(ReplicaError::OutOfPlace { expected, found: at });
+        }
+        let Some(current) = self.segments.current().filter(|_| bytes.len() >= FILLER_BYTES_MIN) else {
+            return Ok(false);
+        };
+        let room = current.start.plus(self.segments.size()).since(at);
+        let checked = if is_filler(bytes) {
+            self.view_filler(at, room, bytes).map(|filler| filler.is_some())
+        } else {
+            self.view_next(at, room, bytes).map(|view| view.is_some())
+        };
+        if matches!(checked, Err(ReplicaError::Unproven { .. })) {
+            self.replicated.refused_plain = self.replicated.unproven;
+        }
+        checked
     }
 
     fn check_room_for(&self, at: LogOffset, size: u64) -> Result<(), AppendError> {
@@ -340,14 +375,18 @@ impl Log {
         self.time_searches.retain(|search| !search.is_of(queues));
     }
 
-    /// Takes a filler, and of its padding what has come.
-    fn append_filler(&mut self, at: LogOffset, room: u64, rest: &[u8]) -> Result<usize, ReplicaError> {
-        let room_bytes = usize::try_from(room).unwrap_or(usize::MAX);
-        let len = FILLER_BYTES.min(room_bytes);
-        let Some(found) = rest.get(..len) else { return Ok(0) };
+    /// The filler at the beginning of `rest`, as it is stored here; `None` if there must be more.
+    fn view_filler(
+        &mut self,
+        at: LogOffset,
+        room: u64,
+        rest: &[u8],
+    ) -> Result<Option<[u8; FILLER_BYTES]>, ReplicaError> {
+        let len = FILLER_BYTES.min(usize::try_from(room).unwrap_or(usize::MAX));
+        let Some(found) = rest.get(..len) else { return Ok(None) };
         let remaining = found.first_chunk().map_or(0, |four| u32::from_be_bytes(*four));
-        let ours = record::encode_filler(at, remaining);
-        let is_proven = found == &ours[..len];
+        let mut filler = record::encode_filler(at, remaining);
+        let is_proven = found == &filler[..len];
         if !is_proven && !self.may_be_plain(at, found) {
             return Err(ReplicaError::Unproven { at });
         }
@@ -355,19 +394,24 @@ impl Log {
             let segment_bytes = self.segments.size();
             return Err(ReplicaError::SegmentSize { at, bytes: remaining.into(), segment_bytes });
         }
+        if !is_proven {
+            // What follows the magic has no meaning there, and is zeros here.
+            filler[FILLER_BYTES_MIN..].fill(0);
+        }
+        Ok(Some(filler))
+    }
+
+    /// Takes a filler, and of its padding what has come.
+    fn append_filler(&mut self, at: LogOffset, room: u64, rest: &[u8]) -> Result<usize, ReplicaError> {
+        let Some(filler) = self.view_filler(at, room, rest)? else { return Ok(0) };
         if !self.segments.has_next() {
             return Err(AppendError::NoSegment { disk_full: self.background.is_disk_full() }.into());
         }
         let segment_end = at.plus(room);
         self.check_ring(segment_end)?;
-        let mut filler = ours;
-        if !is_proven {
-            // What follows the magic has no meaning there, and is zeros here.
-            filler[FILLER_BYTES_MIN..].fill(0);
-        }
         self.close_segment(segment_end, &filler);
         self.replicated.padding = Some((at, segment_end));
-        Ok(room_bytes.min(rest.len()))
+        Ok(usize::try_from(room).unwrap_or(usize::MAX).min(rest.len()))
     }
 
     /// Whether what came without a CRC of its own may be taken for what the master has.
@@ -378,6 +422,11 @@ impl Log {
         self.replicated.unproven = Some((at, crc32fast::hash(bytes)));
         self.replicated.unproven == self.replicated.refused_plain
     }
+}
+
+/// Whether a filler begins here.
+fn is_filler(bytes: &[u8]) -> bool {
+    bytes.get(4..8) == Some(&MAGIC_FILLER.to_be_bytes())
 }
 
 impl Background {

@@ -569,14 +569,14 @@ pub const HA_HOPELESS_RETRY_MS: u64 = 5_000;
 /// How long a connection stays that a slave has given up, for its master to hear why.
 pub const HA_FAREWELL_MS: u64 = 1_000;
 
-/// How long a master that starts waits for those to say how far they are who were in sync: long enough for a slave that tries once a second.
-pub const HA_ASK_MS: u64 = 3 * HA_RETRY_MS_MAX;
-
 /// A slave whose log does not fit, and that has not said so again for this long, is gone: it holds back no master, and is not listed.
 pub const HA_REFUSED_KEPT_MS: u64 = 30_000;
 
 /// How often a lasting trouble between replicas is said in the log.
 pub const HA_REMIND_MS: u64 = 60_000;
+
+/// A slave that has followed its master for so long has no trouble with it: the next one is news.
+pub const HA_SETTLED_MS: u64 = 10_000;
 
 /// How long a slave waits for a connection to come about.
 pub const HA_CONNECT_MS: u64 = 5_000;
@@ -587,6 +587,15 @@ pub const HA_CONFIRM_MS: u64 = 100;
 /// Replies of sends that may wait for slaves. One more, and the oldest is answered `FLUSH_SLAVE_TIMEOUT`: its message is stored, and others
 /// must not wait for a slow slave.
 pub const REPLICA_WAITS_MAX: usize = ACKS_MAX / 2;
+
+/// Bytes of a log without a name that are looked through at once for a record, from which on they are compared with the master's.
+pub const PROOF_BYTES: u64 = 64 * 1024;
+
+/// How far the number of a reign may lie beyond the last one that is known. Each start of a master and each election takes the next one.
+pub const EPOCH_JUMP_MAX: u32 = 1 << 20;
+
+/// Largest number of a reign: as far below 2^31, the end of what the wire carries, as one step may go.
+pub const EPOCH_MAX: u32 = i32::MAX.unsigned_abs() - EPOCH_JUMP_MAX;
 
 /// Epochs of one log that are remembered: one a start of a master. Beyond it the oldest is forgotten.
 pub const EPOCHS_MAX: usize = 4_096;

@@ -6,6 +6,7 @@
 //! ```text
 //! log 0f61c2a35b7e4d8891b2c3d4e5f60718
 //! in-sync 1,2
+//! followed 10.0.0.2:10912
 //! 1 0 9c4e11d2a0b35f77
 //! 2 81920 51f0c7e2d4a69b08
 //! ```
@@ -15,10 +16,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use thiserror::Error;
 
-use crate::limits::EPOCHS_MAX;
+use crate::limits::{EPOCH_JUMP_MAX, EPOCH_MAX, EPOCHS_MAX};
 use crate::model::{BrokerId, Epoch, LogId, LogOffset, ReignId};
 
 pub(crate) use crate::protocol::ha::EpochEntry;
@@ -48,6 +50,8 @@ pub struct EpochTable {
     log: LogId,
     /// The slaves that were in sync with the master of the newest reign when that was noted last.
     in_sync: BTreeSet<BrokerId>,
+    /// Where the master was found whom this log followed last.
+    followed: Option<SocketAddr>,
     entries: Vec<EpochEntry>,
 }
 
@@ -65,6 +69,16 @@ pub enum EpochError {
         last: Epoch,
         /// Its start.
         last_start: LogOffset,
+    },
+    /// An epoch that no number of starts and elections leads to.
+    #[error(
+        "epoch {epoch} after {last} is not plausible: it is no more than {EPOCH_JUMP_MAX} further, and {EPOCH_MAX} at most"
+    )]
+    Implausible {
+        /// What is not believed.
+        epoch: Epoch,
+        /// The last one that is known.
+        last: Epoch,
     },
     /// There are more than anyone keeps.
     #[error("{count} epochs, {EPOCHS_MAX} at most")]
@@ -109,6 +123,12 @@ impl EpochTable {
         EpochTable { log, ..EpochTable::default() }
     }
 
+    /// The table of a log that has no bytes any more, and begins as this one.
+    #[must_use]
+    pub(crate) fn cleared(&self, log: LogId) -> EpochTable {
+        EpochTable { followed: self.followed, ..EpochTable::of_log(log) }
+    }
+
     /// Which log this is.
     #[must_use]
     pub(crate) fn log(&self) -> LogId {
@@ -126,6 +146,17 @@ impl EpochTable {
         let is_news = self.in_sync != slaves;
         self.in_sync = slaves;
         is_news
+    }
+
+    /// Where the master was found whom this log followed last: who is registered as its master may be another.
+    #[must_use]
+    pub(crate) fn followed(&self) -> Option<SocketAddr> {
+        self.followed
+    }
+
+    /// The master that is followed is there. Returns whether it was elsewhere.
+    pub(crate) fn note_followed(&mut self, master: SocketAddr) -> bool {
+        self.followed.replace(master) != Some(master)
     }
 
     /// The log is this one. One that has a name keeps it.
@@ -148,10 +179,29 @@ impl EpochTable {
     }
 
     /// The epoch of the next reign, if nobody else numbers them.
-    #[must_use]
-    pub(crate) fn next_epoch(&self) -> Epoch {
+    ///
+    /// # Errors
+    /// [`EpochError::Implausible`] if it is beyond all numbers.
+    pub(crate) fn next_epoch(&self) -> Result<Epoch, EpochError> {
         let last = self.last().map_or(Epoch(0), |entry| entry.epoch);
-        Epoch(last.0.checked_add(1).expect("no log has 2^31 masters"))
+        let epoch = Epoch(last.0.saturating_add(1));
+        if epoch.0 > EPOCH_MAX { Err(EpochError::Implausible { epoch, last }) } else { Ok(epoch) }
+    }
+
+    /// Whether these may be the reigns of a master that is followed by a log whose last one is `known`: nobody is to use up the numbers.
+    ///
+    /// # Errors
+    /// [`EpochError::Implausible`].
+    pub(crate) fn check_plausible(&self, known: Option<EpochEntry>) -> Result<(), EpochError> {
+        let mut last = known.map(|entry| entry.epoch);
+        for EpochEntry { epoch, .. } in &self.entries {
+            let is_far = last.is_some_and(|last| epoch.0.saturating_sub(last.0) > EPOCH_JUMP_MAX);
+            if is_far || epoch.0 > EPOCH_MAX {
+                return Err(EpochError::Implausible { epoch: *epoch, last: last.unwrap_or_default() });
+            }
+            last = last.max(Some(*epoch));
+        }
+        Ok(())
     }
 
     /// A master begins to reign over a log that ends at `end`. Returns its entry. A reign without a byte leaves no trace but its number.
@@ -160,8 +210,8 @@ impl EpochTable {
     /// If `epoch` is not beyond all that are known: whoever gives it looks at them first.
     pub(crate) fn begin(&mut self, epoch: Epoch, end: LogOffset, fresh: &FreshIds) -> EpochEntry {
         self.name(fresh.log);
-        let next = self.next_epoch();
-        assert!(epoch >= next, "epoch {epoch} was given to a log whose next one is {next}");
+        let last = self.last().map_or(Epoch(0), |entry| entry.epoch);
+        assert!(epoch > last, "epoch {epoch} was given to a log whose last one is {last}");
         let entry = EpochEntry { epoch, start: end, id: fresh.reign };
         self.truncate(end);
         self.push_unchecked(entry);
@@ -249,6 +299,9 @@ impl EpochTable {
             let ids: Vec<String> = self.in_sync.iter().map(ToString::to_string).collect();
             let _ = writeln!(text, "in-sync {}", ids.join(","));
         }
+        if let Some(master) = self.followed {
+            let _ = writeln!(text, "followed {master}");
+        }
         for EpochEntry { epoch, start, id } in &self.entries {
             let _ = writeln!(text, "{epoch} {start} {id}");
         }
@@ -271,13 +324,14 @@ impl EpochTable {
                     let ids = ids.split(',').map(|id| id.parse().map(BrokerId));
                     table.in_sync = ids.collect::<Result<_, _>>().map_err(|_| bad)?;
                 }
+                ["followed", master] if entries.is_empty() => table.followed = Some(master.parse().map_err(|_| bad)?),
                 [epoch, start] => entries.push(entry(epoch, start, "unknown").ok_or(bad)?),
                 [epoch, start, id] => entries.push(entry(epoch, start, id).ok_or(bad)?),
                 _ => return Err(bad),
             }
         }
-        let EpochTable { log, in_sync, .. } = table;
-        EpochTable::new(log, entries).map(|table| EpochTable { in_sync, ..table })
+        let EpochTable { log, in_sync, followed, .. } = table;
+        EpochTable::new(log, entries).map(|table| EpochTable { in_sync, followed, ..table })
     }
 }
 
@@ -309,7 +363,8 @@ mod tests {
     #[test]
     fn each_master_begins_an_epoch_where_the_log_ends() {
         let mut epochs = EpochTable::default();
-        let begin = |epochs: &mut EpochTable, end| epochs.begin(epochs.next_epoch(), LogOffset(end), &NAMELESS);
+        let begin =
+            |epochs: &mut EpochTable, end| epochs.begin(epochs.next_epoch().expect("few"), LogOffset(end), &NAMELESS);
         assert_eq!(begin(&mut epochs, 0).epoch, Epoch(1));
         assert_eq!(epochs, table(&[(1, 0)]));
         begin(&mut epochs, 500);
@@ -368,15 +423,15 @@ mod tests {
     fn a_log_gets_its_name_from_its_first_master_and_keeps_it() {
         let fresh = |log, reign| FreshIds { log: LogId(log), reign: ReignId(reign) };
         let mut epochs = EpochTable::default();
-        epochs.begin(epochs.next_epoch(), LogOffset(0), &fresh(5, 50));
-        epochs.begin(epochs.next_epoch(), LogOffset(10), &fresh(6, 60));
+        epochs.begin(epochs.next_epoch().expect("few"), LogOffset(0), &fresh(5, 50));
+        epochs.begin(epochs.next_epoch().expect("few"), LogOffset(10), &fresh(6, 60));
         assert_eq!(epochs, named(5, &[(1, 0, 50), (2, 10, 60)]));
         let text = "log 00000000000000000000000000000005\n1 0 0000000000000032\n2 10 000000000000003c\n";
         assert_eq!(epochs.encode(), text);
         assert_eq!(EpochTable::decode(text), Ok(epochs));
         let mut older = EpochTable::decode("1 0\n2 10\n").expect("as it was written before");
         assert_eq!(EpochTable::decode(&older.encode()).as_ref(), Ok(&older));
-        older.begin(older.next_epoch(), LogOffset(20), &fresh(7, 70));
+        older.begin(older.next_epoch().expect("few"), LogOffset(20), &fresh(7, 70));
         assert_eq!(older, named(7, &[(1, 0, 0), (2, 10, 0), (3, 20, 70)]));
     }
 
@@ -411,6 +466,7 @@ mod tests {
         check("log 1\nin-sync x\n", EpochError::BadLine { line: 2 });
         check("1 0 7\nin-sync 2\n", EpochError::BadLine { line: 2 });
         check("log 1g\n", EpochError::BadLine { line: 1 });
+        check("log 1\nfollowed somebody\n", EpochError::BadLine { line: 2 });
         check("1 0 7\nlog 1\n", EpochError::BadLine { line: 2 });
         check("-1 0\n", EpochError::BadLine { line: 1 });
         check("1 9223372036854775808\n", EpochError::BadLine { line: 1 });
@@ -437,7 +493,7 @@ mod tests {
             // Masters take turns over one log, then over two copies of it; numbers are never given twice.
             let (mut table, mut end) = (EpochTable::default(), 0);
             for bytes in shared {
-                table.begin(table.next_epoch(), LogOffset(end), &NAMELESS);
+                table.begin(table.next_epoch().expect("few"), LogOffset(end), &NAMELESS);
                 end += bytes;
             }
             let mut number = table.last().map_or(0, |last| last.epoch.0);

@@ -5,6 +5,7 @@
 //! At most one write is under way.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use super::epoch::{EpochEntry, EpochError, EpochTable};
 use crate::limits::NO_SPACE_RETRY_MS;
@@ -18,7 +19,7 @@ pub struct EpochFile {
     wanted: u64,
     written: u64,
     is_writing: bool,
-    /// Whether the file does not have the newest slaves in sync, for which nobody waits.
+    /// Whether the file does not have the newest slaves in sync, or where the master is, for which nobody waits.
     is_behind: bool,
     /// Set when the last write has failed: when it is tried again.
     retry_at: Option<MonoNs>,
@@ -60,6 +61,11 @@ impl EpochFile {
         self.is_behind |= self.table.note_in_sync(slaves);
     }
 
+    /// A master is followed, and was found there. The file has it in a moment.
+    pub(crate) fn note_followed(&mut self, master: Option<SocketAddr>) {
+        self.is_behind |= master.is_some_and(|master| self.table.note_followed(master));
+    }
+
     /// Forgets what begins at or beyond the log's end: the reign of a master that appended nothing. The file may keep it, since a start forgets
     /// it as well.
     pub fn truncate(&mut self, end: LogOffset) {
@@ -68,7 +74,7 @@ impl EpochFile {
 
     /// Forgets everything: the log holds nothing, and begins as a master's, `log`, wherever that does. The file has it with the first epoch.
     pub(crate) fn clear(&mut self, log: LogId) {
-        self.table = EpochTable::of_log(log);
+        self.table = self.table.cleared(log);
     }
 
     /// The log proves to be this one; if it had no name until now, it is to be written.

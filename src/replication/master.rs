@@ -20,8 +20,8 @@ use super::rate::Rate;
 use super::settings::ReplicaSettings;
 use super::status::{RefusedSlave, SlaveStatus, UnfitSlave};
 use crate::limits::{
-    HA_ASK_MS, HA_CONFIRM_MS, HA_OPENING_MS, HA_REFUSED_KEPT_MS, HA_SEND_BYTES, HA_SLAVES_MAX, HA_STRANGERS_MAX,
-    HA_WINDOW_BYTES, PARTIAL_BYTES_KEPT,
+    HA_CONFIRM_MS, HA_OPENING_MS, HA_REFUSED_KEPT_MS, HA_SEND_BYTES, HA_SLAVES_MAX, HA_STRANGERS_MAX, HA_WINDOW_BYTES,
+    PARTIAL_BYTES_KEPT,
 };
 use crate::log::{BlockId, Log, Stream};
 use crate::model::{BrokerId, Epoch, LinkId, LogOffset, MonoNs, ReignId, Role};
@@ -188,9 +188,9 @@ pub(crate) struct Master {
     links: BTreeMap<LinkId, SlaveLink>,
     in_sync: InSyncSet,
     confirm: LogOffset,
-    /// Slaves that are to say how far they are before this reign's first byte is stored, and until when they are waited for.
+    /// Slaves that are to say how far they are before this reign's first byte is stored, and since when they are waited for.
     asked: BTreeSet<BrokerId>,
-    asked_until: Option<MonoNs>,
+    asked_since: Option<MonoNs>,
     /// Slaves that do not follow, and why, by brokerId: at most [`HA_SLAVES_MAX`].
     refused: BTreeMap<BrokerId, RefusedSlave>,
 }
@@ -207,15 +207,15 @@ impl Master {
             in_sync,
             confirm: LogOffset(0),
             asked: BTreeSet::new(),
-            asked_until: None,
+            asked_since: None,
             refused: BTreeMap::new(),
         }
     }
 
-    /// Before anything is stored, these slaves are to say how far they are: they were in sync with this log's last master.
-    #[must_use]
-    pub(crate) fn asking(self, slaves: BTreeSet<BrokerId>) -> Master {
-        Master { asked: slaves, ..self }
+    /// Before anything is stored, these slaves are to say how far they are: they were in sync with this log's last master, or are registered as
+    /// this one's.
+    pub(crate) fn ask(&mut self, slaves: BTreeSet<BrokerId>) {
+        self.asked.extend(slaves.into_iter().take(HA_SLAVES_MAX));
     }
 
     /// Whether nothing is to be stored yet, when the reign began at `begun`: slaves may have what this log has lost, as after a loss of power, of
@@ -228,7 +228,8 @@ impl Master {
             LogVerdict::Stranger => is_empty,
             _ => false,
         };
-        log.appended() == begun && (!self.asked.is_empty() || self.refused.values().any(has_more))
+        let is_behind = !self.settings.goes_on_behind && self.refused.values().any(has_more);
+        log.appended() == begun && (!self.asked.is_empty() || is_behind)
     }
 
     /// The slaves in sync that say which log they have.
@@ -289,14 +290,7 @@ impl Master {
                 tracing::warn!(peer = %link.peer, behind_bytes, within_ms, "a slave is behind for too long and not in sync any more");
             }
         }
-        if !self.asked.is_empty() && now >= *self.asked_until.get_or_insert(now.plus_ms(HA_ASK_MS)) {
-            let missing: Vec<String> = self.asked.iter().map(ToString::to_string).collect();
-            tracing::warn!(
-                broker_ids = missing.join(","),
-                "slaves that were in sync do not say how far they are; this master begins without them"
-            );
-            self.asked.clear();
-        }
+        self.wait_for_asked(now);
         // Who is gone, or was put right, holds nobody up: a stranger who has come once least of all.
         self.refused.retain(|_, slave| now.ms_since(slave.said_at) < HA_REFUSED_KEPT_MS);
         let mut closed = Vec::new();
@@ -312,6 +306,26 @@ impl Master {
             }
         }
         closed
+    }
+
+    /// Slaves that were asked how far they are do not hold up a master for ever.
+    fn wait_for_asked(&mut self, now: MonoNs) {
+        if self.asked.is_empty() {
+            return;
+        }
+        let wait_ms = self.settings.ask_ms;
+        let broker_ids = self.asked.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        if self.asked_since.is_none() {
+            tracing::info!(broker_ids, wait_ms, "sends are refused until slaves have said how far they are");
+        }
+        if now.ms_since(*self.asked_since.get_or_insert(now)) >= wait_ms {
+            tracing::warn!(
+                broker_ids,
+                wait_ms,
+                "slaves do not say how far they are, and this master goes on without them; one that has more will not follow (haMaxTimeWaitInSyncSlaves)"
+            );
+            self.asked.clear();
+        }
     }
 
     /// The end of what as many slaves have acknowledged as a reply of success needs; `None` if so many do not follow.
@@ -479,6 +493,8 @@ impl Master {
                 match before.verdict {
                     LogVerdict::Damaged => said.end <= before.point,
                     LogVerdict::Ahead => said.end < before.end,
+                    // Its log has no name: its bytes said it, and are looked at again.
+                    LogVerdict::Stranger => !said.is_empty() && !said.log.is_known() && said.end <= before.end,
                     _ => false,
                 }
             };
@@ -741,6 +757,7 @@ impl SlaveLink {
 mod tests {
     use super::*;
     use crate::log::{FileName, HeapTail, LogSettings};
+    use crate::model::LogId;
 
     const A: LinkId = LinkId(1);
     const B: LinkId = LinkId(2);
@@ -890,6 +907,71 @@ mod tests {
         assert!(master.link_down(B), "it was in sync");
         assert_eq!((master.acknowledged(), master.has_slaves()), (None, false));
         assert_eq!(master.confirm(longer.appended), longer.appended, "consumers go on");
+    }
+
+    /// A slave that says this of its log, over a new connection. It is refused.
+    fn decline(master: &mut Master, now: MonoNs, id: LinkId, broker: u64, said: Statement, log: &Log) {
+        let epochs = EpochTable::of_log(LogId(7));
+        master.link_up(now, id, peer());
+        let handshake = epoch::Handshake { knows_identities: true, ..handshake(broker, false) };
+        assert_eq!(master.greet(now, id, handshake), Ok(None));
+        assert_eq!(master.output(now, id, &mut empty_log(), &epochs, &mut BytesMut::new()), Ok(None));
+        let mut bytes = BytesMut::new();
+        said.encode(&mut bytes);
+        let refused = master.receive(now, id, &bytes, log, &epochs);
+        assert!(matches!(refused, Err(HaRefused::Unfit(_))), "{refused:?}");
+        master.link_down(id);
+    }
+
+    fn said(verdict: LogVerdict, log: u128, end: u64) -> Statement {
+        let last = EpochEntry { epoch: Epoch(1), start: LogOffset(0), id: ReignId(1) };
+        Statement { verdict, log: LogId(log), start: LogOffset(0), end: LogOffset(end), last, point: LogOffset(0) }
+    }
+
+    #[test]
+    fn a_stranger_holds_no_master_back_for_longer_than_it_is_there() {
+        let (mut master, log) = (master(1), empty_log());
+        assert!(!master.holds_back(LogOffset(0), &log));
+        for (broker, said) in [(1, said(LogVerdict::Stranger, 8, 300)), (2, said(LogVerdict::Ahead, 7, 300))] {
+            decline(&mut master, at(1000), A, broker, said, &log);
+            assert!(master.holds_back(LogOffset(0), &log), "{said:?}");
+            // It comes again.
+            decline(&mut master, at(6000), B, broker, said, &log);
+            master.tick(at(6000 + HA_REFUSED_KEPT_MS - 1), LogOffset(0));
+            assert!(master.holds_back(LogOffset(0), &log), "{said:?}");
+            assert_eq!(master.refused().count(), 1);
+            master.tick(at(6000 + HA_REFUSED_KEPT_MS), LogOffset(0));
+            assert!(!master.holds_back(LogOffset(0), &log), "{said:?}");
+            assert_eq!(master.refused().count(), 0);
+        }
+        // What was stored has parted the two already; and a stranger's log says nothing of one that is not empty.
+        decline(&mut master, at(1000), A, 1, said(LogVerdict::Ahead, 7, 300), &log);
+        assert!(!master.holds_back(LogOffset(90), &log));
+        // Who wants that goes on.
+        master.change_settings(ReplicaSettings { goes_on_behind: true, ..ReplicaSettings::default() });
+        assert!(!master.holds_back(LogOffset(0), &log));
+    }
+
+    #[test]
+    fn slaves_that_are_asked_are_waited_for_as_long_as_is_said() {
+        for ask_ms in [0, 3_000, 60_000] {
+            let settings = ReplicaSettings { ask_ms, ..ReplicaSettings::default() };
+            let (mut master, log) = (Master::new(Role::AsyncMaster, settings), empty_log());
+            master.ask(BTreeSet::from([BrokerId(1), BrokerId(2)]));
+            assert!(master.holds_back(LogOffset(0), &log));
+            master.tick(at(500), LogOffset(0));
+            if ask_ms > 0 {
+                master.tick(at(500 + ask_ms - 1), LogOffset(0));
+                assert!(master.holds_back(LogOffset(0), &log), "{ask_ms}");
+                master.tick(at(500 + ask_ms), LogOffset(0));
+            }
+            assert!(!master.holds_back(LogOffset(0), &log), "{ask_ms}");
+        }
+        // Those who have said it are not waited for.
+        let (mut master, log) = (master(1), empty_log());
+        master.ask(BTreeSet::from([BrokerId(1)]));
+        decline(&mut master, at(0), A, 1, said(LogVerdict::Damaged, 7, 300), &log);
+        assert!(!master.holds_back(LogOffset(0), &log));
     }
 
     #[test]

@@ -18,6 +18,10 @@ pub struct ReplicaSettings {
     pub(crate) batch_bytes_max: usize,
     /// `haMaxTimeSlaveNotCatchup`, ms: a slave that is behind for longer leaves the in-sync set.
     pub(crate) catch_up_within_ms: u64,
+    /// `haMaxTimeWaitInSyncSlaves`, ms: how long a master that begins waits for slaves to say how far they are, before it stores anything.
+    pub(crate) ask_ms: u64,
+    /// `haMasterBehindSlave`: a master that has less than a slave takes messages nevertheless.
+    pub(crate) goes_on_behind: bool,
     /// `slaveReadEnable`: a master sends readers of what its tail no longer holds to a slave.
     pub(crate) slave_read: bool,
 }
@@ -33,6 +37,8 @@ impl Default for ReplicaSettings {
             silence_ms_max: 20_000,
             batch_bytes_max: 32 * 1024,
             catch_up_within_ms: 15_000,
+            ask_ms: 3_000,
+            goes_on_behind: false,
             slave_read: false,
         }
     }

@@ -9,12 +9,19 @@
 //! received and not stored when a connection ends is received again. A connection costs an unfinished message, of at most
 //! [`REPLY_BYTES_MAX`], and what the log has not taken, at most [`HA_PENDING_BYTES_MAX`] and one read.
 
+mod left;
+mod proof;
+mod reigns;
+
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use bytes::{Buf as _, BytesMut};
-use thiserror::Error;
 
-use super::epoch::{EpochEntry, EpochError, EpochTable};
+pub(crate) use left::{Left, SlaveError, Surplus};
+
+use self::proof::Proof;
+use super::epoch::{EpochEntry, EpochTable};
 use super::epoch_file::EpochFile;
 use super::rate::Rate;
 use super::settings::ReplicaSettings;
@@ -26,159 +33,6 @@ use crate::log::{BeginError, Log, ReplicaError};
 use crate::model::{BrokerId, Epoch, LinkId, LogId, LogOffset, MasterLog, MonoNs, ReignId, UnixMs};
 use crate::protocol::ha::epoch::{Handshake, HandshakeReply, REPLY_BYTES_MAX, handshake_reply_bytes};
 use crate::protocol::ha::{LogVerdict, SlaveMessage, Statement, StreamKind, Transfer};
-
-/// Why a slave gives up a connection. One sentence for the log.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum SlaveError {
-    /// The stream does not go on where the log ends.
-    #[error("the master sends the log from {found} on, but this one goes on at {expected}")]
-    OutOfPlace {
-        /// Where the log ends, with what is pending.
-        expected: LogOffset,
-        /// What was sent.
-        found: LogOffset,
-    },
-    /// A transfer is larger than anyone sends.
-    #[error("a transfer of {bytes} bytes, {HA_BODY_BYTES_MAX} at most: these are not a master's bytes")]
-    TooLarge {
-        /// Its bytes.
-        bytes: usize,
-    },
-    /// What the master says is not the protocol.
-    #[error("what it says is not RocketMQ's replication protocol")]
-    Garbage,
-    /// It has not been heard of for too long; or not been listened to, while the log took nothing.
-    #[error("nothing was read from the master for {silent_ms} ms")]
-    Silent {
-        /// For how long.
-        silent_ms: u64,
-    },
-    /// The master speaks the classic stream.
-    #[error("the master speaks the classic stream")]
-    Classic,
-    /// The two logs are not one.
-    #[error(
-        "its log, {theirs}, is not this one, {ours}, {start} to {end}: nothing is taken from it, and nothing is cut; if the master is right, give this slave an empty store"
-    )]
-    Foreign {
-        /// This log.
-        ours: LogId,
-        /// The master's.
-        theirs: LogId,
-        /// Where this log begins.
-        start: LogOffset,
-        /// Where it ends.
-        end: LogOffset,
-    },
-    /// The master cannot say which log it has, and this one has a name.
-    #[error(
-        "it does not say which log it has, as Apache's brokers and older versions of ringmq do not; this one, {ours}, follows only masters that do"
-    )]
-    Nameless {
-        /// This log.
-        ours: LogId,
-    },
-    /// The logs part before this one begins.
-    #[error(
-        "this log begins at {start} and leaves the master's at {point}: give this slave an empty store to copy the master"
-    )]
-    Hopeless {
-        /// Where this log begins.
-        start: LogOffset,
-        /// Where it ends.
-        end: LogOffset,
-        /// Up to where both are the same.
-        point: LogOffset,
-    },
-    /// This log has bytes that the master's has not, and a master may have acknowledged them: they may be all that is left of them.
-    #[error(
-        "this log ends at {end}, but is the master's only up to {point}, and what lies before {acknowledged} may have been acknowledged to producers: the master has lost what both had; nothing is cut"
-    )]
-    Ahead {
-        /// Where this log ends.
-        end: LogOffset,
-        /// Up to where both are the same.
-        point: LogOffset,
-        /// Before that lies what may have been acknowledged.
-        acknowledged: LogOffset,
-    },
-    /// This log has bytes that the master's has not, and that nobody has acknowledged, or that an operator gives up; it is to be cut.
-    #[error("this log ends at {end}, but is the master's only up to {point}: the rest is moved aside and cut off")]
-    Diverged {
-        /// Where this log ends.
-        end: LogOffset,
-        /// Up to where both are the same.
-        point: LogOffset,
-    },
-    /// What was sent is no record of this log.
-    #[error("what it sends cannot be stored: {0}")]
-    Record(ReplicaError),
-    /// The log cannot begin where the master's stream does.
-    #[error("the log cannot begin where the master's does: {0}")]
-    Begin(#[from] BeginError),
-    /// An epoch does not follow the last one.
-    #[error("the master's epochs are not in order: {0}")]
-    Epochs(#[from] EpochError),
-}
-
-/// What a slave has and its master has not.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Surplus {
-    /// Its first byte.
-    pub(crate) from: LogOffset,
-    /// Its end.
-    pub(crate) to: LogOffset,
-    /// One sentence.
-    pub(crate) why: String,
-}
-
-impl SlaveError {
-    /// What the master is told of it, if it can do something about it: `opening` is what it was or would have been told at first.
-    fn statement(&self, opening: Statement, stored: LogOffset) -> Option<Statement> {
-        let (verdict, point) = match self {
-            SlaveError::Record(_) => (LogVerdict::Damaged, stored),
-            SlaveError::Foreign { .. } => (LogVerdict::Stranger, opening.end),
-            SlaveError::Hopeless { point, .. } => (LogVerdict::Hopeless, *point),
-            SlaveError::Ahead { point, .. } => (LogVerdict::Ahead, *point),
-            _ => return None,
-        };
-        Some(Statement { verdict, point, ..opening })
-    }
-
-    /// What an operator may give up so that the master can be followed: this log from here on, up to there.
-    fn surplus(&self) -> Option<(LogOffset, LogOffset)> {
-        match *self {
-            SlaveError::Foreign { start, end, .. } | SlaveError::Hopeless { start, end, .. } => Some((start, end)),
-            SlaveError::Ahead { point, end, .. } => Some((point, end)),
-            _ => None,
-        }
-    }
-
-    /// Whether it stays so until somebody does something about it.
-    #[must_use]
-    pub(crate) fn is_lasting(&self) -> bool {
-        matches!(self, SlaveError::Nameless { .. } | SlaveError::Record(_)) || self.surplus().is_some()
-    }
-
-    /// The same for all errors of a kind: what is said once does not have to be said again for another number.
-    #[must_use]
-    pub(crate) fn kind(&self) -> std::mem::Discriminant<SlaveError> {
-        std::mem::discriminant(self)
-    }
-}
-
-/// A connection that the slave has given up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Left {
-    /// Where the master is.
-    pub(crate) master: Option<SocketAddr>,
-    /// Which, if it is to be closed at once; else its end follows when the master has been told why.
-    pub(crate) link: Option<LinkId>,
-    /// Why.
-    pub why: SlaveError,
-    /// Where the log is to be cut: two connections in a row have said that it leaves the master's there.
-    pub(crate) cut: Option<LogOffset>,
-}
 
 /// What the log of a slave is like now.
 #[derive(Clone, Copy, Debug)]
@@ -282,6 +136,10 @@ pub struct Slave {
     has_begun: bool,
     /// What the master has said of its reigns over this connection.
     master_epochs: EpochTable,
+    /// Reigns that begin in what is pending, and where: each is taken over when its first record has come, and is sound.
+    reigns: VecDeque<(LogOffset, EpochEntry)>,
+    /// What shows that a log without a name is the master's.
+    proof: Proof,
     /// What the master is told of this log; `None` if it has not asked. Why it is left, if it is.
     statement: Option<Statement>,
     declined: Option<SlaveError>,
@@ -332,6 +190,8 @@ impl Slave {
             begins: None,
             has_begun: false,
             master_epochs: EpochTable::default(),
+            reigns: VecDeque::new(),
+            proof: Proof::default(),
             statement: None,
             declined: None,
             left: None,
@@ -350,6 +210,17 @@ impl Slave {
             gives_up: None,
             rate: Rate::new(MonoNs(0), LogOffset(0)),
         }
+    }
+
+    /// Where the master was found whom it followed before this life began.
+    pub(crate) fn remember(&mut self, followed: Option<SocketAddr>) {
+        self.proven = followed;
+    }
+
+    /// Where a master with this log was found last.
+    #[must_use]
+    pub(crate) fn proven(&self) -> Option<SocketAddr> {
+        self.proven
     }
 
     /// The role was given by somebody who numbers the reigns, and knows who holds what.
@@ -376,18 +247,20 @@ impl Slave {
 
     /// Time passes: where to connect to, when the time has come and everything in the log is promised, so that the first report, from which
     /// the stream goes on, is no more than the truth. Then [`Slave::link_up`] or [`Slave::link_failed`].
-    pub(crate) fn poll_connect(&mut self, now: MonoNs, log: &Log) -> Option<SocketAddr> {
+    pub(crate) fn poll_connect(&mut self, now: MonoNs, log: &mut Log, epochs: &EpochFile) -> Option<SocketAddr> {
         self.rate.measure(now, self.next);
-        self.connect_when_due(now, &OwnLog::of(log))
+        let own = OwnLog::of(log);
+        let address = self.due_to_connect(now, &own)?;
+        if !own.is_empty() && !epochs.table().log().is_known() && !self.find_proof(log) {
+            return None;
+        }
+        self.state = LinkState::Connecting;
+        Some(address)
     }
 
-    fn connect_when_due(&mut self, now: MonoNs, own: &OwnLog) -> Option<SocketAddr> {
+    fn due_to_connect(&self, now: MonoNs, own: &OwnLog) -> Option<SocketAddr> {
         match self.state {
-            LinkState::Waiting { until } if until <= now && own.promised == own.appended => {
-                let address = self.target()?;
-                self.state = LinkState::Connecting;
-                Some(address)
-            }
+            LinkState::Waiting { until } if until <= now && own.promised == own.appended => self.target(),
             _ => None,
         }
     }
@@ -426,8 +299,10 @@ impl Slave {
         let phase = if self.stream == StreamKind::Epoch { StreamPhase::Greeting } else { StreamPhase::Following };
         self.state = LinkState::Open { link, phase };
         (self.last_read, self.last_write) = (now, now);
-        (self.next, self.stored, self.body_left) = (own.position(), own.position(), 0);
+        let begins = self.proof.begin(own.appended).unwrap_or(own.position());
+        (self.next, self.stored, self.body_left) = (begins, begins, 0);
         (self.reported, self.begins, self.has_begun) = (None, None, false);
+        self.reigns.clear();
         (self.statement, self.declined) = (None, None);
         self.rate = Rate::new(now, self.next);
         self.front.clear();
@@ -474,6 +349,7 @@ impl Slave {
     fn wait(&mut self, now: MonoNs, why: Option<&SlaveError>) {
         // The master's word counts while it is there: without it, what this replica holds is all there is.
         (self.front, self.pending, self.master_confirm) = (BytesMut::new(), BytesMut::new(), None);
+        self.proof = Proof::default();
         let wait_ms = match why {
             // The same master is there, and only spoken to in another way; heard twice, since a byte may have been damaged on its way.
             Some(SlaveError::Classic) => {
@@ -484,7 +360,13 @@ impl Slave {
             // The same is to be heard once more, to know that it was not damaged on the way.
             Some(SlaveError::Diverged { .. }) => 0,
             Some(SlaveError::Record(_)) => self.wait_for_record(),
-            Some(SlaveError::Foreign { .. } | SlaveError::Nameless { .. } | SlaveError::Hopeless { .. }) => {
+            Some(
+                SlaveError::Foreign { .. }
+                | SlaveError::Unlike { .. }
+                | SlaveError::Shorter { .. }
+                | SlaveError::Nameless { .. }
+                | SlaveError::Hopeless { .. },
+            ) => {
                 // Anybody may have been registered as the master, while the true one lives.
                 self.goes_back = !self.goes_back && self.proven.is_some() && self.proven != self.master;
                 self.lengthen_wait(HA_HOPELESS_RETRY_MS)
@@ -531,9 +413,13 @@ impl Slave {
         self.declined.is_some()
     }
 
-    /// Whether the master is there: its stream runs.
+    /// Whether the master is there: its stream runs, and is this log's.
     #[must_use]
     pub(crate) fn is_following(&self) -> bool {
+        self.is_streaming() && !self.proof.is_awaited()
+    }
+
+    fn is_streaming(&self) -> bool {
         matches!(self.state, LinkState::Open { phase: StreamPhase::Following, .. })
     }
 
@@ -609,12 +495,15 @@ impl Slave {
     ///
     /// # Errors
     /// [`Left`], which is then to be closed.
-    pub fn store(&mut self, now: MonoNs, log: &mut Log, epochs: &EpochFile) -> Result<(), Box<Left>> {
+    pub fn store(&mut self, now: MonoNs, log: &mut Log, epochs: &mut EpochFile) -> Result<(), Box<Left>> {
         // The bytes of an epoch are stored when the epoch is.
         if self.link().is_none() || self.is_leaving() || !epochs.is_current() {
             return Ok(());
         }
-        self.store_pending(log).map_err(|why| self.leave(now, why))
+        let stored = self.prove(log, epochs).and_then(|is_proven| {
+            if is_proven && epochs.is_current() { self.store_pending(log, epochs) } else { Ok(()) }
+        });
+        stored.map_err(|why| self.leave(now, why))
     }
 
     /// Whether a connection is to be read: not while the log does not take what is there.
@@ -636,7 +525,7 @@ impl Slave {
                 return Ok(());
             }
             let front = std::mem::take(&mut self.front);
-            let is_known = if self.is_following() {
+            let is_known = if self.is_streaming() {
                 self.take_transfer(now, own, epochs, &front)?
             } else {
                 self.take_reply(now, own, epochs, &front)?
@@ -648,7 +537,7 @@ impl Slave {
 
     /// The room of a header serves for the next one; that of an answer with all epochs does not stay.
     fn keep_room(&mut self, mut front: BytesMut) {
-        if self.is_following() && front.len() <= self.stream.header_bytes() {
+        if self.is_streaming() && front.len() <= self.stream.header_bytes() {
             front.clear();
             self.front = front;
         }
@@ -657,7 +546,7 @@ impl Slave {
     /// Takes of `bytes` what the message that comes next lacks. Returns whether it is whole.
     fn take_front(&mut self, bytes: &mut &[u8]) -> Result<bool, SlaveError> {
         loop {
-            let wanted = match self.is_following() {
+            let wanted = match self.is_streaming() {
                 true => self.stream.header_bytes(),
                 // Its length is known, or that it is none, when its first bytes are there.
                 false => handshake_reply_bytes(&self.front).map_err(|_| SlaveError::Classic)?,
@@ -712,12 +601,14 @@ impl Slave {
         let LinkState::Open { link, phase: StreamPhase::Greeted } = self.state else { return Err(SlaveError::Garbage) };
         self.last_read = now;
         if own.is_empty() {
+            master.check_plausible(None)?;
             epochs.clear(master.log());
         } else {
             let (start, end, ours) = (own.start, own.appended, epochs.table().log());
-            if ours.is_known() && self.statement.is_none() {
+            if ours.is_known() && !master.log().is_known() {
                 return Err(SlaveError::Nameless { ours });
             }
+            master.check_plausible(epochs.table().last())?;
             let point = epochs.table().consistent_point(end, &master, master_end);
             let acknowledged = self.acknowledged.unwrap_or(end);
             // Without a byte in common all of it goes; its next life has an empty log, and follows anybody.
@@ -733,10 +624,9 @@ impl Slave {
                 Some(point) => return Err(SlaveError::Diverged { end, point }),
             }
             epochs.truncate(end);
-            epochs.name(master.log());
         }
         self.acknowledged.get_or_insert(own.appended);
-        (self.parted, self.is_thought_classic, self.master_epochs) = (None, false, master);
+        (self.is_thought_classic, self.master_epochs) = (false, master);
         let phase = if self.statement.is_some() { StreamPhase::Stating } else { StreamPhase::Following };
         self.state = LinkState::Open { link, phase };
         Ok(())
@@ -746,19 +636,23 @@ impl Slave {
         &mut self,
         now: MonoNs,
         own: &OwnLog,
-        epochs: &mut EpochFile,
+        epochs: &EpochFile,
         front: &[u8],
     ) -> Result<bool, SlaveError> {
         let header = Transfer::decode(self.stream, front).map_err(|_| SlaveError::Garbage)?;
         let Some(Transfer { offset, body_bytes, reign }) = header else { return Ok(false) };
         self.begin_transfer(now, own, offset, body_bytes, reign.map(|reign| reign.confirm))?;
         self.acknowledged = self.acknowledged.max(self.master_confirm);
+        if let Some(end) = self.proof.awaited().filter(|end| body_bytes == 0 && offset < *end && reign.is_none()) {
+            return Err(SlaveError::Shorter { theirs: offset, end });
+        }
         if let Some(reign) = reign.filter(|_| body_bytes > 0) {
             // A transfer names its epoch without its identity, which the answer to the handshake has told.
             let is_it = |entry: &&EpochEntry| (entry.epoch, entry.start) == (reign.epoch, reign.start);
             let known = self.master_epochs.entries().iter().find(is_it).copied();
             let unnumbered = EpochEntry { epoch: Epoch(0), start: LogOffset(0), id: ReignId::default() };
-            epochs.adopt(known.or(Some(unnumbered).filter(|entry| is_it(&entry))).ok_or(SlaveError::Garbage)?)?;
+            let entry = known.or(Some(unnumbered).filter(|entry| is_it(&entry))).ok_or(SlaveError::Garbage)?;
+            self.note_reign(epochs.table(), offset, body_bytes, entry)?;
         }
         Ok(true)
     }
@@ -789,7 +683,7 @@ impl Slave {
         Ok(())
     }
 
-    fn store_pending(&mut self, log: &mut Log) -> Result<(), SlaveError> {
+    fn store_pending(&mut self, log: &mut Log, epochs: &mut EpochFile) -> Result<(), SlaveError> {
         if let Some(at) = self.begins {
             match log.begin_at(at) {
                 Ok(()) => self.begins = None,
@@ -798,8 +692,11 @@ impl Slave {
             }
         }
         while !self.pending.is_empty() {
+            let Some(bytes_max) = self.take_reigns(log, epochs)? else { return Ok(()) };
             // Behind a filler `stored` is not the log's end, which is that of the segment already.
-            match log.append_replicated(self.stored, &self.pending) {
+            match log.append_replicated(self.stored, &self.pending[..bytes_max]) {
+                // The bytes of a reign end with a record.
+                Ok(0) if bytes_max < self.pending.len() => return Err(SlaveError::Garbage),
                 Ok(0) => return Ok(()),
                 Ok(bytes) => self.note_stored(bytes),
                 // The tail is full, or a segment is being made: the next progress tries again.
@@ -845,7 +742,7 @@ impl Slave {
             DueToMaster::Statement(statement) => {
                 statement.encode(buffer);
                 let phase = if self.is_leaving() { StreamPhase::Declined } else { StreamPhase::Following };
-                if !self.is_leaving() {
+                if !self.is_leaving() && !self.proof.is_awaited() {
                     self.proven = self.target();
                 }
                 self.state = LinkState::Open { link, phase };
@@ -873,7 +770,8 @@ impl Slave {
                 let is_due = now.ms_since(self.last_write) >= self.settings.heartbeat_ms;
                 // The first report says where to go on; nothing has been received then, and all of the log was promised when the connection was
                 // asked for. No report goes beyond what was received, as the log does when it has a filler without all of its padding.
-                let offset = if self.reported.is_none() { own.position() } else { own.promised.min(self.stored) };
+                let first = self.proof.begins().unwrap_or(own.position());
+                let offset = if self.reported.is_none() { first } else { own.promised.min(self.stored) };
                 if is_due || self.reported != Some(offset) { DueToMaster::Report(offset) } else { DueToMaster::Nothing }
             }
         }

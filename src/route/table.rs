@@ -207,6 +207,7 @@ impl RouteTable {
         if let Some(other) = holder.filter(|address| **address != r.address) {
             let held = self.live.get(&(r.cluster.clone(), other.clone()));
             if held.is_some_and(|live| live.version.state_version > r.version.state_version) {
+                tracing::warn!(broker = %r.broker_name, %id, holder = %other, by = %r.address, "an address claims the place of a living broker, whose stateVersion is higher, and does not get it");
                 self.forget_live(&key);
                 return Ok(MasterAddresses::default());
             }

@@ -278,7 +278,10 @@ async fn open_epochs(
     if life.role.is_master() {
         let no_random = |source| DiskError { operation: "read random bytes for", path: path.clone(), source };
         let (name, id) = (store::random_id().map_err(no_random)?, store::random_id().map_err(no_random)?);
-        let epoch = life.epoch.unwrap_or(epochs.next_epoch());
+        let epoch = match life.epoch {
+            Some(epoch) => epoch,
+            None => epochs.next_epoch().map_err(|error| damaged(error.to_string()))?,
+        };
         let reign = epochs.begin(epoch, log.appended(), &FreshIds::of(name, id));
         let text = epochs.encode();
         match disk.replace_table(&path, Bytes::from(text.clone())).await {

@@ -247,7 +247,8 @@ impl SimNode {
         if life.role.is_master() && !(self.keeps_epoch && epochs.last().is_some()) {
             let number = if self.forgets_identity { 1 } else { (life.broker_id.0 << 32) + self.life + 1 };
             let fresh = FreshIds { log: LogId(number.into()), reign: ReignId(number) };
-            let reign = epochs.begin(life.epoch.unwrap_or(epochs.next_epoch()), log.appended(), &fresh);
+            let epoch = life.epoch.unwrap_or_else(|| epochs.next_epoch().expect("few have started"));
+            let reign = epochs.begin(epoch, log.appended(), &fresh);
             assert!(reign.epoch.0 > self.reign, "epoch {} after {}", reign.epoch, self.reign);
             self.reign = reign.epoch.0;
             self.epochs = epochs.encode();

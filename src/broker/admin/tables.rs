@@ -7,7 +7,9 @@ use crate::protocol::body::{
 };
 use crate::protocol::code::ResponseCode;
 use crate::protocol::reply::{ExtValue, Reply};
-use crate::protocol::request::{DECIDE_FROM, DECIDE_TO, DecideRequest, MASTER_REIGN, TABLE_VERSION, TableRequest};
+use crate::protocol::request::{
+    DECIDE_FROM, DECIDE_TO, DecideRequest, MASTER_REIGN, REPLICA_LOG, TABLE_VERSION, TableRequest,
+};
 use crate::replication::{MasterStatus, RefusedSlave, SlaveStatus};
 
 impl Broker {
@@ -22,7 +24,9 @@ impl Broker {
             // Said twice, so that a master knows that this is not all that a replica has.
             let kept = self.offsets.tell_kept();
             let table = ConsumerOffsets { offsets: kept.clone(), kept, ..ConsumerOffsets::default() };
-            self.reply(asked, &Reply::body(&table.encode()), out);
+            let log = self.view_replicas().log.to_string();
+            let ext = [(REPLICA_LOG, ExtValue::Str(log.as_str()))];
+            self.reply(asked, &Reply { ext: &ext, ..Reply::body(&table.encode()) }, out);
             return Ok(Handled::Done);
         }
         // The count of changes begins anew with each start.

@@ -1,8 +1,8 @@
 //! A slave beside its log: what it refuses, its master's tables, the commits that it keeps, where it sends readers.
 
 use super::*;
-use crate::letter::{Metadata, OffsetCommit};
-use crate::model::{GroupName, QueueId, QueueOffset, TopicName};
+use crate::letter::{KeptOffsets, Metadata, OffsetCommit};
+use crate::model::{GroupName, LogId, QueueId, QueueOffset, TopicName};
 use crate::protocol::body::{ConsumerOffsets, TopicConfig, TopicTable};
 
 fn slave() -> World {
@@ -125,7 +125,14 @@ fn a_master_asks_for_what_was_kept_and_takes_it() {
     }
     master.commit_at("0", "10");
     master.commit_at("1", "10");
-    master.tell(ToShard::TakeOffsets(Box::new(kept.clone())));
+    let told = |log: Option<u128>, offsets: &ConsumerOffsets| {
+        ToShard::TakeOffsets(Box::new(KeptOffsets { log: log.map(LogId), offsets: offsets.clone() }))
+    };
+    // What is a replica of another log has counted other messages.
+    master.tell(told(Some(u128::MAX), &kept));
+    assert_eq!(master.broker.offsets.get("g", "T", QueueId(0)), Some(QueueOffset(10)));
+    let own = master.broker.view_replicas().log;
+    master.tell(told(Some(own.0), &kept));
     // It has lost the last one: whoever went on from 20 would miss what takes its place.
     assert_eq!(master.broker.offsets.get("g", "T", QueueId(0)), Some(QueueOffset(19)));
     assert_eq!(master.broker.offsets.get("g", "T", QueueId(1)), Some(QueueOffset(10)));
@@ -134,7 +141,7 @@ fn a_master_asks_for_what_was_kept_and_takes_it() {
     for (table, expected) in [(kept.clone(), true), (ConsumerOffsets { kept: Default::default(), ..kept }, false)] {
         let mut master = World::new();
         master.make_topic("T", 4);
-        master.tell(ToShard::TakeOffsets(Box::new(table)));
+        master.tell(told(None, &table));
         assert_eq!(master.broker.groups.get("g").is_some(), expected);
         assert_eq!(master.broker.offsets.get("g", "T", QueueId(0)).is_some(), expected);
     }

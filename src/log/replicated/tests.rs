@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::*;
+use crate::log::proof::{Compared, FoundRecord};
 use crate::log::{
     Commit, FlushPolicy, FoundStore, KeySearch, LogSettings, Read, ReadLimits, Recovery, Search, Step, Stream,
 };
@@ -784,4 +785,81 @@ proptest! {
         slave.settle();
         assert_same(&mut master, &mut slave);
     }
+}
+
+/// From the record that is found, as a slave compares its log with its master's.
+fn compare(log: &mut Node, from: LogOffset, theirs: &[u8]) -> Option<LogOffset> {
+    let mut at = from;
+    while at < log.log().appended() {
+        let begin = usize::try_from(at.0).expect("small");
+        match log.log().compare(at, &theirs[begin..]) {
+            Compared::Same(bytes) => at = at.plus(bytes as u64),
+            Compared::Differs(at) => return Some(at),
+            Compared::Cold(block) => log.supply(block),
+            Compared::Failed => panic!("this disk fails no read"),
+        }
+    }
+    None
+}
+
+fn last_records(log: &mut Node) -> LogOffset {
+    let mut below = log.log().appended();
+    loop {
+        match log.log().find_record(below) {
+            FoundRecord::At(at) => return at,
+            FoundRecord::Before(at) => below = at,
+            FoundRecord::Cold(block) => log.supply(block),
+            FoundRecord::Failed => panic!("this disk fails no read"),
+        }
+    }
+}
+
+#[test]
+fn bytes_tell_whether_two_logs_are_one() {
+    for seed in 0..20 {
+        let java = java_log(LogOffset(0), seed);
+        let mut slave = Node::new(slave_settings());
+        // Old bytes come from the disk.
+        feed(&mut slave, LogOffset(0), &java.bytes, 9000);
+        slave.settle();
+        let end = slave.log().appended();
+        let from = last_records(&mut slave);
+        let begin = usize::try_from(from.0).expect("small");
+        assert!(record::peek_size(&java.bytes[begin..]).is_ok(), "a record begins at {from}, seed {seed}");
+        assert_eq!(compare(&mut slave, from, &java.bytes), None, "seed {seed}");
+        assert_eq!(compare(&mut slave, LogOffset(1), &java.bytes), None, "seed {seed}");
+        let mut other = java.bytes.clone();
+        let last = usize::try_from(end.0).expect("small") - 1;
+        let is_padding = end.0.is_multiple_of(SEGMENT);
+        other[last] ^= 1;
+        let expected = (!is_padding).then_some(LogOffset(end.0 - 1));
+        assert_eq!(
+            compare(&mut slave, from, &other),
+            expected,
+            "what lies behind a filler has no meaning, seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn a_record_is_found_before_a_long_message() {
+    let settings = LogSettings { segment_bytes: 4 * SEGMENT, cache_bytes: 4 << 20, ..slave_settings() };
+    let mut node = Node::new(settings);
+    node.log = None;
+    *node.slot.borrow_mut() = Some(Remains { ring: vec![0; 512 * 1024], appended: None });
+    node.recover(None);
+    node.settle();
+    let queue = node.log().queue("T", QueueId(0));
+    node.log().append(queue, &java_draft("T", b"short", 0, b"")).expect("room");
+    // Longer than what is looked through at once: nothing in it says where it lies.
+    let long_at = node.log().appended();
+    node.log().append(queue, &java_draft("T", &vec![7; 150_000], 0, b"")).expect("room");
+    assert!(matches!(node.log().find_record(LogOffset(long_at.0 + 100_000)), FoundRecord::Before(_)));
+    let found = last_records(&mut node);
+    assert!(found <= long_at, "{found} and not {long_at}");
+    let mut bytes = node.bytes();
+    assert_eq!(compare(&mut node, found, &bytes), None);
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    assert_eq!(compare(&mut node, found, &bytes), Some(LogOffset(last as u64)));
 }

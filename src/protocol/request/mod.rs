@@ -26,7 +26,7 @@ pub use namesrv::{
 };
 pub use offset::{
     Boundary, CommitOffsetRequest, ConsumerOffsetRequest, GIVEN_BACK, KEPT_ONLY, MASTER_REIGN, QueueRequest,
-    ResetOffsetRequest, SearchOffsetRequest, TABLE_VERSION, TableRequest, UNLESS_VERSION,
+    REPLICA_LOG, ResetOffsetRequest, SearchOffsetRequest, TABLE_VERSION, TableRequest, UNLESS_VERSION,
 };
 pub use pull::PullRequest;
 pub(crate) use query::ViewMessageRequest;

@@ -93,6 +93,9 @@ impl<'a> CommitOffsetRequest<'a> {
 /// and tell all.
 pub const KEPT_ONLY: &str = "keptOnly";
 
+/// A field of ours in the answer to a request with [`KEPT_ONLY`]: the log that the replica has, 32 hexadecimal digits, or `unknown`.
+pub const REPLICA_LOG: &str = "replicaLog";
+
 /// A field of ours in 21, 43 and 201: the version of the table that the asker has, as [`TABLE_VERSION`] told it. If it still is the newest,
 /// the body is left out. Others do not know it and tell the table.
 pub const UNLESS_VERSION: &str = "unlessVersion";
