@@ -9,10 +9,11 @@ mod harness;
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
-use harness::{Client, Frame, NameServer, Node, NodeOptions, Pair, PairOptions, wait_for};
+use harness::{Client, Frame, NameServer, Node, NodeOptions, Pair, PairOptions, say, wait_for};
 use serde_json::Value;
 
 const TOPIC: &str = "precious";
@@ -360,4 +361,99 @@ fn an_operator_lets_a_slave_give_up_what_is_then_moved_aside() {
     assert!(kept.windows(last.len()).any(|bytes| bytes == last), "the last message is kept");
     let nothing = pair.to_slave().call(Frame::request(DECIDE_REPLICA)).expect("it answers");
     assert_ne!(nothing.code, 0, "there is nothing to decide any more");
+}
+
+/// `ringmq-admin`, if it was built beside the node.
+fn admin() -> Option<PathBuf> {
+    let admin = PathBuf::from(env!("CARGO_BIN_EXE_ringmq")).with_file_name("ringmq-admin");
+    if !admin.is_file() {
+        say("SKIPPED: ringmq-admin is not built; `cargo build -p ringmq-tools` does");
+        return None;
+    }
+    Some(admin)
+}
+
+/// `ringmq-admin replica take-back` of the pair's master: whether it ended well, and what it said.
+fn take_back(admin: &Path, pair: &Pair, more: &[&str]) -> (bool, String) {
+    let mut command = Command::new(admin);
+    command.args(["-n", &pair.name_server.address(), "replica", "take-back", "-b", &pair.master.broker(0)]);
+    command.args(["--from", &pair.slave.broker(0)]).args(more);
+    let output = command.output().expect("it starts");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+}
+
+/// The master has every message and the tables, and both take what is sent.
+#[track_caller]
+fn assert_master_has_all(pair: &Pair) {
+    wait_both_acknowledge(pair);
+    let records = pair.to_master().read_queue(TOPIC, 0, 0).expect("it answers");
+    for (number, record) in (0..MESSAGES).zip(&records) {
+        assert_eq!(record.body, body(number), "message {number}");
+    }
+    assert!(records.len() > usize::try_from(MESSAGES).expect("small"), "{}", records.len());
+    assert!(has_tables(&mut pair.to_master()).expect("it answers"));
+    assert_slave_has_all(pair);
+}
+
+/// A pair whose master was wiped and refuses sends.
+fn pair_with_a_wiped_master() -> Pair {
+    let mut pair = pair_with_messages(&PairOptions::small(true));
+    assert!(pair.master.stop(Duration::from_secs(20)).success());
+    fs::remove_dir_all(pair.master.store_dir()).expect("the store is the master's");
+    pair.master.restart();
+    wait_master_refuses(&mut pair.to_master());
+    let mut producer = pair.to_master();
+    let sent = producer.create_topic(TOPIC, 1).and_then(|_| producer.send(TOPIC, 0, b"too early"));
+    assert!(sent.is_err(), "{sent:?}: what it stores parts it from its slave");
+    pair
+}
+
+#[test]
+fn a_wiped_master_is_rebuilt_from_its_slave_by_one_command() {
+    let Some(admin) = admin() else { return };
+    let pair = pair_with_a_wiped_master();
+    let (is_ok, said) = take_back(&admin, &pair, &[]);
+    assert!(is_ok && said.contains("--yes does it"), "{said}");
+    assert!(
+        pair.to_master().ha_status().expect("it answers")["refusedSlaves"][0]["why"].is_string(),
+        "nothing is done yet"
+    );
+    let (is_ok, said) = take_back(&admin, &pair, &["--yes"]);
+    assert!(is_ok && said.contains("is its master again"), "{said}");
+    assert_master_has_all(&pair);
+    let (is_ok, said) = take_back(&admin, &pair, &["--yes"]);
+    assert!(!is_ok && said.contains("is a master that takes messages"), "{said}");
+}
+
+/// A request of `ringmq-admin replica take-back`.
+const ORDER_ROLE: i32 = 720_002;
+
+/// The master ends while it is its slave's slave. By its configuration it would be a master at its next start, with whatever it has by then.
+#[test]
+fn a_copy_that_is_broken_off_takes_no_messages_and_goes_on() {
+    let Some(admin) = admin() else { return };
+    let mut pair = pair_with_a_wiped_master();
+    let order = |address: &str, role: &str, id: i32| {
+        let order = Frame::request(ORDER_ROLE).ext("brokerRole", role).ext("brokerId", id).ext("epoch", 50);
+        let answer = Client::connect(address).expect("it listens").call(order).expect("it answers");
+        assert_eq!(answer.code, 0, "{:?}", answer.remark);
+    };
+    order(&pair.master.broker(0), "SLAVE", 2);
+    wait_for("master that is a slave", || {
+        let status: Value = Client::connect(&pair.master.broker(0)).ok()?.ha_status().ok()?;
+        status["haClientRuntimeInfo"].is_object().then_some(())
+    });
+    order(&pair.slave.broker(0), "SYNC_MASTER", 1);
+    pair.master.kill();
+    pair.master.restart();
+    wait_for("master that knows what it is", || {
+        pair.master.process().log_text().contains("this log was being copied from another replica").then_some(())
+    });
+    let mut producer = pair.to_master();
+    let sent = producer.create_topic("other", 1).and_then(|_| producer.send("other", 0, b"too early"));
+    assert!(sent.is_err(), "{sent:?}");
+    let (is_ok, said) = take_back(&admin, &pair, &["--yes"]);
+    assert!(is_ok, "{said}");
+    assert_master_has_all(&pair);
 }

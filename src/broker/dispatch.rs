@@ -82,6 +82,7 @@ impl Broker {
             Request::AllRequestModes => self.all_request_modes(asked, out),
             Request::HaStatus => self.ha_status(asked, out),
             Request::Decide(request) => self.decide_replica(asked, *request, out),
+            Request::OrderRole(request) => self.order_role(asked, *request, out),
         }
     }
 }

@@ -73,10 +73,20 @@ impl Broker {
         out.effects.push(Effect::BeginLife(life));
     }
 
+    /// The newest reign that this shard has heard of, in an order or in its log.
+    pub(super) fn newest_order(&self) -> Option<Epoch> {
+        let heard = [self.life.epoch, self.next_life.and_then(|next| next.epoch), self.newest_epoch()];
+        heard.into_iter().flatten().max()
+    }
+
+    /// Why an order changes nothing.
+    pub(super) fn why_not_ordered(&self, (role, broker_id, epoch): (Role, BrokerId, Epoch)) -> Option<&'static str> {
+        self.why_not(&Life { role, broker_id, epoch: Some(epoch), end_max: None })
+    }
+
     /// Why a shard does not begin such a life.
     fn why_not(&self, life: &Life) -> Option<&'static str> {
-        let heard = [self.life.epoch, self.next_life.and_then(|next| next.epoch), self.newest_epoch()];
-        if life.epoch <= heard.into_iter().flatten().max() {
+        if life.epoch <= self.newest_order() {
             return Some("a newer reign is known here");
         }
         if life.epoch.is_some_and(|epoch| epoch.0 > EPOCH_MAX) {

@@ -68,6 +68,9 @@ impl Replica {
             let in_sync = if life.epoch.is_none() { epochs.in_sync().clone() } else { BTreeSet::new() };
             let mut master = Master::new(life.role, settings.clone());
             master.ask(in_sync);
+            if epochs.is_copy() {
+                master.note_copy();
+            }
             Part::Master(master)
         } else {
             let mut slave = Slave::new(life.broker_id, settings.clone());
@@ -399,13 +402,22 @@ impl Broker {
         let Replica { role: Part::Master(master), epochs, .. } = &mut self.replica else { return };
         if !held_back {
             epochs.note_in_sync(master.in_sync_slaves());
+            epochs.end_copy();
         }
     }
 
     /// A master that refuses all sends says so, and what ends it.
     fn say_held_back(&mut self, now: MonoNs) {
         let held_back = self.holds_back();
-        let Replica { role: Part::Master(master), held_back_said, .. } = &mut self.replica else { return };
+        let Replica { role: Part::Master(master), held_back_said, epochs, .. } = &mut self.replica else { return };
+        if held_back && epochs.table().is_copy() {
+            if held_back_said.is_due(now, OWN, ()) {
+                tracing::error!(
+                    "sends are refused: this log was being copied from another replica, which may have more and be the master. Give `ringmq-admin replica take-back` again, or set haMasterBehindSlave=GO_ON to go on with what is here"
+                );
+            }
+            return;
+        }
         let refused: Vec<String> = master.refused().map(|slave| slave.refusal.broker.to_string()).collect();
         // While slaves are only asked it is over in a moment.
         if !held_back || refused.is_empty() {
@@ -414,7 +426,7 @@ impl Broker {
         if held_back_said.is_due(now, OWN, ()) {
             tracing::error!(
                 broker_ids = refused.join(","),
-                "sends are refused: replicas have what this master has not (`ringmq-admin cluster list`). Restore this master's store, or give up what they have with `ringmq-admin replica give-up`, or end them for half a minute to go on without them"
+                "sends are refused: replicas have what this master has not (`ringmq-admin cluster list`). Take them back with `ringmq-admin replica take-back`, restore this master's store, or give up what they have with `ringmq-admin replica give-up`, or end them for half a minute to go on without them"
             );
         }
     }

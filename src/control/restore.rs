@@ -1,8 +1,10 @@
 //! What a master that starts asks its replicas: which commits consumers made there while it was away, and who they are.
 //!
 //! Of commits only those are taken that were made at this log's replicas. A master whose store was wiped or replaced by an older one does not
-//! know its replicas by itself: those that are registered are asked by the shard how far they are before it stores anything. It is asked before the shard listens, so that no consumer finds older offsets and reads a mass of messages twice. The time for it is
-//! bounded: a replica that is gone does not hold up a start, and gives back what it has once it finds the master.
+//! know its replicas by itself: those that are registered are asked by the shard how far they are before it stores anything.
+//!
+//! It is asked before the shard listens, so that no consumer finds older offsets and reads a mass of messages twice. The time for it is bounded:
+//! a replica that is gone does not hold up a start, and gives back what it has once it finds the master.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

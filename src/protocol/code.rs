@@ -326,6 +326,7 @@ request_codes! {
     PopRollback = 200056, "POP_ROLLBACK", T3, Broker(Refuses), NotYet, Scan, [Cluster: Update], "";
     BatchAckMessage = 200151, "BATCH_ACK_MESSAGE", T1, Broker(Busy), NotYet, Cheap, [Topic: Sub, Group: Sub], "";
     DecideReplica = 720001, "RINGMQ_DECIDE_REPLICA", T3, Broker(Answers), Works, Cheap, [Cluster: Update], "of `ringmq-admin replica`; Apache has none";
+    OrderRole = 720002, "RINGMQ_ORDER_ROLE", T3, Broker(Answers), Works, Cheap, [Cluster: Update], "of `ringmq-admin replica`; Apache has none";
 }
 
 impl RequestCode {

@@ -6,6 +6,7 @@
 //! ```text
 //! log 0f61c2a35b7e4d8891b2c3d4e5f60718
 //! in-sync 1,2
+//! copy
 //! followed 10.0.0.2:10912
 //! 1 0 9c4e11d2a0b35f77
 //! 2 81920 51f0c7e2d4a69b08
@@ -50,6 +51,8 @@ pub struct EpochTable {
     log: LogId,
     /// The slaves that were in sync with the master of the newest reign when that was noted last.
     in_sync: BTreeSet<BrokerId>,
+    /// This is a master's store by its configuration, and a copy under way of another replica's log, which may have more.
+    is_copy: bool,
     /// Where the master was found whom this log followed last.
     followed: Option<SocketAddr>,
     entries: Vec<EpochEntry>,
@@ -126,7 +129,7 @@ impl EpochTable {
     /// The table of a log that has no bytes any more, and begins as this one.
     #[must_use]
     pub(crate) fn cleared(&self, log: LogId) -> EpochTable {
-        EpochTable { followed: self.followed, ..EpochTable::of_log(log) }
+        EpochTable { followed: self.followed, is_copy: self.is_copy, ..EpochTable::of_log(log) }
     }
 
     /// Which log this is.
@@ -146,6 +149,17 @@ impl EpochTable {
         let is_news = self.in_sync != slaves;
         self.in_sync = slaves;
         is_news
+    }
+
+    /// Whether this is a master's store by its configuration, and was made a copy of another replica's: that one may have more.
+    #[must_use]
+    pub(crate) fn is_copy(&self) -> bool {
+        self.is_copy
+    }
+
+    /// It is one from now on, or is none any more. Returns whether that is news.
+    pub(crate) fn note_copy(&mut self, is_copy: bool) -> bool {
+        std::mem::replace(&mut self.is_copy, is_copy) != is_copy
     }
 
     /// Where the master was found whom this log followed last: who is registered as its master may be another.
@@ -299,6 +313,9 @@ impl EpochTable {
             let ids: Vec<String> = self.in_sync.iter().map(ToString::to_string).collect();
             let _ = writeln!(text, "in-sync {}", ids.join(","));
         }
+        if self.is_copy {
+            text.push_str("copy\n");
+        }
         if let Some(master) = self.followed {
             let _ = writeln!(text, "followed {master}");
         }
@@ -324,14 +341,15 @@ impl EpochTable {
                     let ids = ids.split(',').map(|id| id.parse().map(BrokerId));
                     table.in_sync = ids.collect::<Result<_, _>>().map_err(|_| bad)?;
                 }
+                ["copy"] if entries.is_empty() => table.is_copy = true,
                 ["followed", master] if entries.is_empty() => table.followed = Some(master.parse().map_err(|_| bad)?),
                 [epoch, start] => entries.push(entry(epoch, start, "unknown").ok_or(bad)?),
                 [epoch, start, id] => entries.push(entry(epoch, start, id).ok_or(bad)?),
                 _ => return Err(bad),
             }
         }
-        let EpochTable { log, in_sync, followed, .. } = table;
-        EpochTable::new(log, entries).map(|table| EpochTable { in_sync, followed, ..table })
+        let EpochTable { log, in_sync, is_copy, followed, .. } = table;
+        EpochTable::new(log, entries).map(|table| EpochTable { in_sync, is_copy, followed, ..table })
     }
 }
 
@@ -470,7 +488,13 @@ mod tests {
         check("1 0 7\nlog 1\n", EpochError::BadLine { line: 2 });
         check("-1 0\n", EpochError::BadLine { line: 1 });
         check("1 9223372036854775808\n", EpochError::BadLine { line: 1 });
+        check("1 0 7\ncopy\n", EpochError::BadLine { line: 2 });
         assert_eq!(EpochTable::decode(""), Ok(EpochTable::default()));
+        let mut all = named(7, &[(1, 0, 11), (2, 250, 12)]);
+        all.note_in_sync([BrokerId(1), BrokerId(2)].into());
+        all.note_followed(SocketAddr::from(([10, 0, 0, 2], 10912)));
+        all.note_copy(true);
+        assert_eq!(EpochTable::decode(&all.encode()), Ok(all));
     }
 
     fn order(epoch: u32, start: u64, last: u32, last_start: u64) -> EpochError {

@@ -61,6 +61,11 @@ impl EpochFile {
         self.is_behind |= self.table.note_in_sync(slaves);
     }
 
+    /// A master goes on with a log that was a copy. The file has it in a moment.
+    pub(crate) fn end_copy(&mut self) {
+        self.is_behind |= self.table.note_copy(false);
+    }
+
     /// A master is followed, and was found there. The file has it in a moment.
     pub(crate) fn note_followed(&mut self, master: Option<SocketAddr>) {
         self.is_behind |= master.is_some_and(|master| self.table.note_followed(master));

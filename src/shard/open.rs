@@ -275,7 +275,14 @@ async fn open_epochs(
         None if log.appended() > LogOffset(0) => EpochTable::unnumbered(),
         None => EpochTable::default(),
     };
+    if !life.role.is_master() && settings.life.role.is_master() && epochs.note_copy(true) {
+        // Its configuration makes it a master again at its next start, with whatever it has by then.
+        disk.replace(&path, Bytes::from(epochs.encode())).await?;
+    }
     if life.role.is_master() {
+        if life.epoch.is_some() {
+            epochs.note_copy(false);
+        }
         let no_random = |source| DiskError { operation: "read random bytes for", path: path.clone(), source };
         let (name, id) = (store::random_id().map_err(no_random)?, store::random_id().map_err(no_random)?);
         let epoch = match life.epoch {

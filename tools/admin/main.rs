@@ -16,6 +16,7 @@ mod segment;
 mod send;
 mod stats;
 mod store;
+mod take_back;
 mod topic;
 mod wire;
 
@@ -57,7 +58,7 @@ enum Command {
     /// The files of a store whose node does not run: check, repair.
     #[command(subcommand)]
     Store(StoreCommand),
-    /// Replicas that cannot go on by themselves: give-up.
+    /// Replicas that cannot go on by themselves: give-up, take-back.
     #[command(subcommand)]
     Replica(ReplicaCommand),
     /// Send a message to a topic.
@@ -133,6 +134,8 @@ enum ClusterCommand {
 enum ReplicaCommand {
     /// Let a slave that has what its master has not move that aside, and follow.
     GiveUp(replica::GiveUpArguments),
+    /// Let a master that has less than its slave copy that one's log, and be its master again.
+    TakeBack(take_back::TakeBackArguments),
 }
 
 #[derive(Subcommand)]
@@ -204,6 +207,7 @@ fn run(cli: Cli, output: Output) -> Result<(), AdminError> {
         Command::Store(StoreCommand::Check(arguments)) => store::check(output, &arguments),
         Command::Store(StoreCommand::Repair(arguments)) => store::repair(output, &arguments),
         Command::Replica(ReplicaCommand::GiveUp(arguments)) => replica::give_up(cluster, output, &arguments),
+        Command::Replica(ReplicaCommand::TakeBack(arguments)) => take_back::take_back(cluster, output, &arguments),
         Command::Send(arguments) => send::send(cluster, output, &arguments),
         Command::Consume(arguments) => consume::consume(cluster, output, &arguments),
     }

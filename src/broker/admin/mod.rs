@@ -4,6 +4,7 @@ mod attributes;
 mod client;
 pub(super) mod group;
 mod reset;
+mod role;
 pub(super) mod runtime;
 pub(super) mod stats;
 mod tables;

@@ -31,7 +31,10 @@ pub use offset::{
 pub use pull::PullRequest;
 pub(crate) use query::ViewMessageRequest;
 pub use query::{QueryMessageRequest, SendBackRequest};
-pub use replica::{DECIDE_FROM, DECIDE_TO, DecideRequest};
+pub use replica::{
+    DECIDE_FROM, DECIDE_TO, DecideRequest, OrderRoleRequest, ROLE, ROLE_BROKER_ID, ROLE_END, ROLE_EPOCH, ROLE_FOLLOWS,
+    ROLE_HOLDS_BACK, ROLE_LOG, ROLE_NAME, ROLE_START,
+};
 pub use send::SendRequest;
 pub use stats::{BrokerStatsRequest, ConsumeStatsRequest};
 pub use topic::{AttributeChange, CreateTopicRequest, TopicRequest};
@@ -136,6 +139,8 @@ pub enum Request<'a> {
     HaStatus,
     /// 720001: a slave gives up what its master has not.
     Decide(DecideRequest),
+    /// 720002: what a shard is, or is to be.
+    OrderRole(OrderRoleRequest),
 }
 
 impl<'a> Request<'a> {
@@ -207,6 +212,7 @@ impl<'a> Request<'a> {
             Code::GetAllMessageRequestMode => Request::AllRequestModes,
             Code::GetBrokerHaStatus => Request::HaStatus,
             Code::DecideReplica => Request::Decide(DecideRequest::parse(header)?),
+            Code::OrderRole => Request::OrderRole(OrderRoleRequest::parse(header)?),
             // The table says why: not yet, or a request to somebody else. A test holds the two lists equal.
             _ => return Err(BadRequest::NotSupported { code: header.code }),
         })

@@ -3,7 +3,7 @@
 
 use super::{BadRequest, HeaderFields};
 use crate::header::Header;
-use crate::model::LogOffset;
+use crate::model::{BrokerId, Epoch, LogOffset, Role};
 
 /// Field of request and answer: the first byte of what is decided about.
 pub const DECIDE_FROM: &str = "from";
@@ -29,5 +29,47 @@ impl DecideRequest {
         }
         let (from, to) = (fields.number(DECIDE_FROM)?, fields.number(DECIDE_TO)?);
         Ok(DecideRequest { range: Some((LogOffset(from), LogOffset(to))) })
+    }
+}
+
+/// Field of 720002 and of its answer: a role, as `brokerRole` has it.
+pub const ROLE: &str = "brokerRole";
+/// Field of 720002 and of its answer: the shard's number among its replicas.
+pub const ROLE_BROKER_ID: &str = "brokerId";
+/// Field of 720002: the reign; of its answer: the newest one that the shard knows.
+pub const ROLE_EPOCH: &str = "epoch";
+/// Field of the answer: the shard's brokerName.
+pub const ROLE_NAME: &str = "brokerName";
+/// Field of the answer: which log it is.
+pub const ROLE_LOG: &str = "log";
+/// Field of the answer: where the log begins.
+pub const ROLE_START: &str = "start";
+/// Field of the answer: where the log ends.
+pub const ROLE_END: &str = "end";
+/// Field of the answer: whether it is a master that refuses sends, since replicas may have what it has not.
+pub const ROLE_HOLDS_BACK: &str = "holdsBack";
+/// Field of the answer: whether it is a slave that follows its master.
+pub const ROLE_FOLLOWS: &str = "follows";
+
+/// RINGMQ_ORDER_ROLE 720002: what a shard is, or is to be from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrderRoleRequest {
+    /// Role, number among the replicas, and reign; `None` asks what it is.
+    pub order: Option<(Role, BrokerId, Epoch)>,
+}
+
+impl OrderRoleRequest {
+    /// Reads 720002.
+    ///
+    /// # Errors
+    /// If a field of an order is missing, or is not what it must be.
+    pub fn parse(header: &Header<'_>) -> Result<Self, BadRequest> {
+        let fields = HeaderFields(header);
+        let Some(role) = fields.optional_text(ROLE) else { return Ok(OrderRoleRequest { order: None }) };
+        let roles = [Role::AsyncMaster, Role::SyncMaster, Role::Slave];
+        let role =
+            roles.into_iter().find(|known| known.to_string() == role).ok_or(BadRequest::Number { field: ROLE })?;
+        let (id, epoch): (u64, u32) = (fields.number(ROLE_BROKER_ID)?, fields.number(ROLE_EPOCH)?);
+        Ok(OrderRoleRequest { order: Some((role, BrokerId(id), Epoch(epoch))) })
     }
 }
