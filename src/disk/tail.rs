@@ -54,6 +54,7 @@ const PATH_AT: usize = 96;
 /// |---|---|
 /// | 32 hex digits | its [`RunId`] |
 /// | `unflushed_max=` | the most bytes of the log that it can have written and not flushed |
+/// | `end=` | where the log ended, all of it flushed, when it began |
 /// | `tails=` | the folder in which its tail was |
 /// | `files=` | names with commas: files in `config` that were there when it began |
 /// | `clock=` | its [`Moment`]: boot id, uptime and wall clock in ms |
@@ -119,6 +120,8 @@ pub(crate) struct LastRun {
     pub(crate) run: RunId,
     /// Most bytes of the log that it can have written and not flushed, if that is known.
     pub(crate) unflushed_max: Option<u64>,
+    /// Where the log ended when it began, all of it flushed, if that is known.
+    pub(crate) end: Option<LogOffset>,
     /// The folder in which its tail was, if it had one and the path is not too long.
     pub(crate) tails: Option<PathBuf>,
     /// Names of the files in `config` that were there when it began.
@@ -199,12 +202,12 @@ impl LastRun {
         self.files.iter().any(|name| path.ends_with(name))
     }
 
-    /// Forgets how much can be unflushed, durably: before a log is cut, which leaves more when it does not come to its end. Blocks.
+    /// Forgets how much can be unflushed, and where the log ended, durably: before a log is cut, which leaves more when it does not come to its end. Blocks.
     ///
     /// # Errors
     /// [`RunError`].
     pub(crate) fn forget_unflushed(shard_folder: &Path) -> Result<(), RunError> {
-        let last = LastRun { unflushed_max: None, ..Self::read(shard_folder)? };
+        let last = LastRun { unflushed_max: None, end: None, ..Self::read(shard_folder)? };
         let path = shard_folder.join(RUN_FILE);
         last.write(&path).map_err(|source| RunError::Unreadable { path, source })
     }
@@ -218,7 +221,9 @@ impl LastRun {
         let is_one_sector = fs::metadata(path).is_ok_and(|found| found.len() == RUN_BYTES as u64);
         match if is_one_sector { Ok(()) } else { files::replace(path, text.as_bytes()) } {
             // A node must start on a full disk, to be read and to make room.
-            Err(error) if error.kind() != io::ErrorKind::StorageFull => Err(error),
+            Err(error) if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                Err(error)
+            }
             _ => store::overwrite_file(path, text.as_bytes()),
         }
     }
@@ -230,6 +235,7 @@ impl LastRun {
         for line in lines {
             match line.split_once('=')? {
                 ("unflushed_max", bytes) => last.unflushed_max = Some(bytes.parse().ok()?),
+                ("end", offset) => last.end = Some(LogOffset(offset.parse().ok()?)),
                 ("tails", folder) => last.tails = Some(PathBuf::from(folder)),
                 ("files", names) => last.files = names.split(',').map(str::to_owned).collect(),
                 ("clock", moment) => {
@@ -250,6 +256,9 @@ impl LastRun {
         let mut text = format!("{}\n", StoreId(self.run));
         if let Some(bytes) = self.unflushed_max {
             text.push_str(&format!("unflushed_max={bytes}\n"));
+        }
+        if let Some(end) = self.end {
+            text.push_str(&format!("end={end}\n"));
         }
         // Not one whose name would look like another line.
         if let Some(folder) = self.tails.as_ref().and_then(|folder| folder.to_str()).filter(|name| !name.contains('\n'))
@@ -579,18 +588,18 @@ impl RunStarter {
     }
 
     /// Gives folder and tail a new run, the folder first: a crash in between leaves a tail that is not taken, and nothing in it is missing
-    /// in the segments at that time. `unflushed_max`: most bytes that this run will have written and not flushed; `files`: paths below the
-    /// shard's folder, of which those that are there must be there at the next start. Blocks.
+    /// in the segments at that time. `end`: where the log ends, all of it flushed; `unflushed_max`: most bytes that this run will have written
+    /// and not flushed; `files`: paths below the shard's folder, of which those that are there must be there at the next start. Blocks.
     ///
     /// # Errors
     /// What the kernel says.
-    pub(crate) fn start(self, unflushed_max: u64, files: &[PathBuf], began: Moment) -> io::Result<()> {
+    pub(crate) fn start(self, end: LogOffset, unflushed_max: u64, files: &[PathBuf], began: Moment) -> io::Result<()> {
         let run = store::random_id()?;
         let folder = self.run_file.parent().unwrap_or(Path::new("."));
         let there = files.iter().filter(|path| folder.join(path).exists());
         let names = there.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
         let (unflushed_max, files, began) = (Some(unflushed_max), names.collect(), Some(began));
-        let last = LastRun { run, unflushed_max, tails: self.tails, files, began };
+        let last = LastRun { run, unflushed_max, end: Some(end), tails: self.tails, files, began };
         last.write(&self.run_file)?;
         self.tail.map_or(Ok(()), |tail| tail.write_all_at(&run, RUN_AT as u64))
     }
@@ -707,7 +716,7 @@ mod tests {
             let mut tail = TailFile::open(memory.path(), &key(&store)).expect("a tail");
             let found = tail.found();
             tail.run_starter(&store.shard_folder(ShardId(0)))
-                .and_then(|run| run.start(4096, &[], Moment::now(UnixMs(1))?))
+                .and_then(|run| run.start(LogOffset(0), 4096, &[], Moment::now(UnixMs(1))?))
                 .expect("a new run");
             tail.publish(LogOffset(appended));
             found
@@ -731,7 +740,14 @@ mod tests {
         let began = Moment { boot: [3; 16], uptime_ms: 5_000, unix: UnixMs(1_700_000_000_000) };
         let files = vec!["topics.json".to_owned(), "epochs".to_owned()];
         let tails = Some(PathBuf::from("/dev/shm"));
-        let last = LastRun { run: [7; 16], unflushed_max: Some(1 << 20), tails, files, began: Some(began) };
+        let last = LastRun {
+            run: [7; 16],
+            unflushed_max: Some(1 << 20),
+            end: Some(LogOffset(7)),
+            tails,
+            files,
+            began: Some(began),
+        };
         let text = sealed_text(&last.encode());
         assert_eq!(LastRun::parse(&text), Some(last.clone()));
         assert_eq!(LastRun::parse(&format!("{text}what a longer one has left")), Some(last));

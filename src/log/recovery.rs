@@ -227,6 +227,8 @@ pub(crate) struct Recovery {
     derived: Rebuilt,
     /// What the checkpoint says was flushed.
     known_end: LogOffset,
+    /// What the last run has found, and flushed, when it began. Counts without a ring alone: with one, that says more, and may have what is damaged.
+    run_end: LogOffset,
     replay_from: LogOffset,
     /// Whether the last record that was read has no CRC property, if one was read.
     is_plain: Option<bool>,
@@ -347,6 +349,7 @@ impl Recovery {
             precious,
             index_sizes,
             known_end: at,
+            run_end: LogOffset(0),
             replay_from: at,
             is_plain: None,
             scan: Scan { at, window_at: at, window: Vec::new() },
@@ -356,6 +359,11 @@ impl Recovery {
             stale_at_end: BTreeSet::new(),
             index_write: None,
         })
+    }
+
+    /// The log went to `end` when the last run began.
+    pub(crate) fn expect_end(&mut self, end: LogOffset) {
+        self.run_end = end;
     }
 
     /// What to do next.
@@ -549,11 +557,18 @@ impl Recovery {
             return match self.derived.segments.oldest() {
                 // The filler before was written only when this segment lay in place.
                 Some(_) => Err(RecoveryError::MissingSegment { file: FileName::Segment(at) }),
+                None if self.is_known_to_go_on() => {
+                    let last = LogOffset((self.run_end.0 - 1) / size * size);
+                    Err(RecoveryError::MissingSegment { file: FileName::Segment(last) })
+                }
                 None => self.take_tail().map(|()| None),
             };
         };
         if at < self.known_end {
             return Err(self.damaged(self.known_end));
+        }
+        if self.is_known_to_go_on() {
+            return Err(self.damaged(self.run_end));
         }
         let next = segment.start.plus(size);
         if self.derived.segments.find(next).is_some() {
@@ -566,6 +581,11 @@ impl Recovery {
         }
         self.phase = Phase::Beyond;
         Ok(None)
+    }
+
+    /// Whether the last run has found more, and nothing else has it.
+    fn is_known_to_go_on(&self) -> bool {
+        self.tail_appended.is_none() && self.scan.at < self.run_end
     }
 
     /// The log does not end where the scan has stopped.

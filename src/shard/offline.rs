@@ -188,7 +188,8 @@ fn open(
     let unflushed_max = last.unflushed_max;
     let found = FoundStore { files, tail: Box::new(memory), tail_appended, end_max: None, unflushed_max };
     let refused = |source| StartError::Recovery { folder: folder.to_owned(), source };
-    let recovery = Recovery::new(settings, found).map_err(refused)?;
+    let mut recovery = Recovery::new(settings, found).map_err(refused)?;
+    recovery.expect_end(last.end.unwrap_or_default());
     let (log, written_from) = recover(recovery, folder, is_real).map_err(refused)?;
     let (start, end) = (log.start(), log.appended());
     Ok(LogLook { start, end, written_from: written_from.unwrap_or(end) })

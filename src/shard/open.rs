@@ -101,7 +101,7 @@ pub(super) async fn open_broker(
         offsets: found.table(disk, Table::ConsumerOffsets, must_exist, ConsumerOffsets::decode).await?,
         delay_offsets: found.table(disk, Table::DelayOffsets, must_exist, DelayOffsets::decode).await?,
     };
-    let unflushed_max = settings.log.unflushed_bytes_max();
+    let (end, unflushed_max) = (log.appended(), settings.log.unflushed_bytes_max());
     let now = runtime.watch.now();
     let mut run_began = Moment::now(now.unix).map_err(|source| RunError::NoBoot { source })?;
     match (last_run.began.and_then(|before| before.expected_at(&run_began)), newest) {
@@ -114,7 +114,7 @@ pub(super) async fn open_broker(
     let broker = Broker::new(life, broker_settings, log, tables);
     make_tables(disk, &broker).await?;
     let files: Vec<PathBuf> = Table::ALL.map(table_path).into_iter().chain([epochs_path()]).collect();
-    let started = blocking::run(move || run_starter.start(unflushed_max, &files, run_began)).await;
+    let started = blocking::run(move || run_starter.start(end, unflushed_max, &files, run_began)).await;
     started.map_err(|source| DiskError { operation: "begin a run in", path: folder, source })?;
     Ok(OpenedBroker { broker, tail_survives_kill })
 }
@@ -192,7 +192,8 @@ pub(super) async fn open_log(
     let unflushed_max = last_run.unflushed_max;
     let found = FoundStore { files, tail: memory, tail_appended: tail_found, end_max, unflushed_max };
     let refused = |source| StartError::Recovery { folder: folder.clone(), source };
-    let recovery = Recovery::new(log_settings, found).map_err(refused)?;
+    let mut recovery = Recovery::new(log_settings, found).map_err(refused)?;
+    recovery.expect_end(last_run.end.unwrap_or_default());
     let log = recover(recovery, disk).await.map_err(refused)?;
     Ok(OpenedLog { log, tail_survives_kill, run_starter, last_run, tail_to_replace })
 }

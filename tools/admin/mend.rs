@@ -169,11 +169,7 @@ fn without_run(look: &ShardLook, is_real: bool) -> Result<Vec<String>, AdminErro
             move_tail(look, &aside, true)?;
         }
     } else {
-        does.push(format!(
-            "go on without a tail, since there is no tail of {} in {}; if tailPath is another folder, say --tails first",
-            look.folder.display(),
-            look.tails.display()
-        ));
+        does.push(no_tail(look));
     }
     does.push(format!("move {} to {}", run.display(), aside.display()));
     if is_real {
@@ -213,7 +209,7 @@ fn end_at(look: &ShardLook, found: &Found, segment: u64, at: u64, is_real: bool)
     if !records.is_empty() {
         does.push(format!("keep in the segments there the {} messages that only the tail has", records.len()));
     }
-    does.extend(move_tail(look, &aside, false)?);
+    does.push(move_tail(look, &aside, false)?.unwrap_or_else(|| no_tail(look)));
     let path = shard.join(format!("commitlog/{segment:020}"));
     let later = segments(shard)?.into_iter().filter(|(start, _)| *start > segment).map(|(_, path)| path);
     let speak = SPEAK_OF_THE_END.iter().map(|name| shard.join(name)).filter(|path| path.exists());
@@ -296,6 +292,14 @@ fn move_tail(look: &ShardLook, aside: &Path, is_real: bool) -> Result<Option<Str
         fs::remove_file(&tail.path).map_err(io_of(&tail.path))?;
     }
     Ok(Some(format!("move the tail {} to {}", tail.path.display(), kept.display())))
+}
+
+/// What only a tail had would be lost, if there was one elsewhere.
+fn no_tail(look: &ShardLook) -> String {
+    let (folder, tails) = (look.folder.display(), look.tails.display());
+    format!(
+        "go on without a tail, since there is no tail of {folder} in {tails}; if tailPath is another folder, say --tails"
+    )
 }
 
 /// Makes a file and its name durable.
