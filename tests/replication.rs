@@ -10,8 +10,10 @@
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
 mod harness;
 
+use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::FileExt as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -514,4 +516,50 @@ fn log_end(node: &Node) -> i64 {
         &status["haClientRuntimeInfo"]["maxOffset"]
     };
     end.as_i64().expect("a number")
+}
+
+/// Changes one byte of the master's first segment, which nobody writes any more.
+fn flip(node: &Node, at: u64) {
+    let path = node.store_dir().join("shard-0/commitlog/00000000000000000000");
+    let file = fs::File::options().read(true).write(true).open(path).expect("it is there");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).expect("it is as long");
+    file.write_all_at(&[byte[0] ^ 1], at).expect("it is writable");
+    file.sync_all().expect("it is written");
+}
+
+/// Both sides say what keeps the slave from following, and it follows when that is mended.
+#[test]
+fn a_slave_gets_past_a_damaged_record_when_its_master_is_mended() {
+    const DAMAGED_AT: u64 = 1_000_000;
+    let mut pair = Pair::start(&PairOptions::small(false));
+    pair.slave.kill();
+    fs::remove_dir_all(pair.slave.store_dir()).expect("the store is the slave's");
+    let mut producer = pair.to_master();
+    producer.create_topic(TOPIC, 1).expect("it answers");
+    // More than the tail holds: the beginning comes from the disk.
+    for number in 0..256_u32 {
+        let body = number.to_be_bytes().repeat(16 * 1024);
+        assert_eq!(producer.send(TOPIC, 0, &body).expect("it answers").code, 0);
+    }
+    flip(&pair.master, DAMAGED_AT);
+    pair.slave.restart();
+    let slave_says = |pair: &Pair| {
+        let status = pair.to_slave().ha_status().ok()?;
+        Some(status["haClientRuntimeInfo"]["refusal"].as_str()?.to_owned())
+    };
+    let master_says = |pair: &Pair| {
+        let status = pair.to_master().ha_status().ok()?;
+        Some(status["refusedSlaves"][0]["why"].as_str()?.to_owned())
+    };
+    wait_for("slave that says what it was sent", || {
+        slave_says(&pair).filter(|why| why.contains("what it sends cannot be stored"))
+    });
+    wait_for("master that says so too", || master_says(&pair).filter(|why| why.contains("was sent no sound record")));
+    let end = pair.to_slave().max_offset(TOPIC, 0).expect("it answers");
+    assert!(end > 0 && end < 16, "it has what lies before, and no more: {end}");
+    flip(&pair.master, DAMAGED_AT);
+    pair.wait_caught_up(&Queue { shard: 0, topic: TOPIC.to_owned(), queue_id: 0 });
+    wait_for("master without a complaint", || master_says(&pair).is_none().then_some(()));
+    pair.wait_in_sync();
 }

@@ -84,18 +84,15 @@ impl Broker {
         };
         let queue_id = topic.check_queue(at.queue_id)?;
         // Go commits -1 for a queue of which it has seen nothing: there is nothing to store.
-        if let Some(mut offset) = at.offset {
-            if at.is_given_back {
-                // It may speak of messages that this log has lost.
-                offset = offset.min(self.end_of(at.topic, queue_id));
-            }
+        if let Some(offset) = at.offset {
             self.commit(at.group, at.topic, queue_id, offset)?;
         }
         self.reply(asked, &Reply::new(ResponseCode::Success), out);
         Ok(Handled::Done)
     }
 
-    /// Stores a consumer's commit; on a slave it is also kept for the master. What was set by an operator and is not told yet stays.
+    /// Stores a consumer's commit; on a slave it is also kept for the master. What was set by an operator and is not told yet stays. What lies beyond
+    /// a master's queue speaks of messages that this log has lost: whoever went on from there would miss those that take their places.
     pub(super) fn commit(
         &mut self,
         group: &str,
@@ -108,7 +105,7 @@ impl Broker {
         } else if self.is_slave() {
             self.offsets.commit_on_slave(group, topic, queue, offset)
         } else {
-            self.offsets.commit(group, topic, queue, offset)
+            self.offsets.commit(group, topic, queue, offset.min(self.end_of(topic, queue)))
         };
         if is_stored { Ok(()) } else { Err(too_many_offsets()) }
     }

@@ -177,7 +177,7 @@ request_codes! {
     PullMessage = 11, "PULL_MESSAGE", T0, Broker(Answers), Partly, Cheap, [Topic: Sub, Group: Sub], "tag filters; SQL92 is not there";
     QueryMessage = 12, "QUERY_MESSAGE", T1, Broker(Answers), Works, Scan, [Topic: Sub | Get], "";
     QueryConsumerOffset = 14, "QUERY_CONSUMER_OFFSET", T0, Broker(Answers), Works, Cheap, [Topic: Sub | Get, Group: Sub | Get], "";
-    UpdateConsumerOffset = 15, "UPDATE_CONSUMER_OFFSET", T0, Broker(Answers), Works, Cheap, [Topic: Sub | Update, Group: Sub | Update], "";
+    UpdateConsumerOffset = 15, "UPDATE_CONSUMER_OFFSET", T0, Broker(Answers), Works, Cheap, [Topic: Sub | Update, Group: Sub | Update], "beyond a queue's end it is stored as the end";
     UpdateAndCreateTopic = 17, "UPDATE_AND_CREATE_TOPIC", T2, Broker(Refuses), Works, Cheap, [Topic: Create], "";
     UpdateAndCreateTopicList = 18, "UPDATE_AND_CREATE_TOPIC_LIST", T2, Broker(Refuses), Works, Scan, [Topic: Create], "";
     GetAllTopicConfig = 21, "GET_ALL_TOPIC_CONFIG", T2, Broker(Answers), Works, Large, [Topic: List], "";

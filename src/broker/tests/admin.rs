@@ -217,6 +217,9 @@ fn tables_survive_a_restart() {
     world.make_topic("T", 3);
     let c = world.connect();
     world.heartbeat(c, "cid", "g", "T");
+    for _ in 0..3 {
+        world.send(c, "T", 0, "", "x");
+    }
     let commit = [("consumerGroup", "g"), ("topic", "T"), ("queueId", "0"), ("commitOffset", "3")];
     world.call(c, RequestCode::UpdateConsumerOffset, &commit, b"");
     let [topics, groups, offsets, delay_offsets] = world.broker.view_tables();

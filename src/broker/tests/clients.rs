@@ -126,6 +126,9 @@ fn offsets_are_found_as_committed() {
     let young = world.call(c, RequestCode::QueryConsumerOffset, &at, b"");
     world.make_group("g");
     assert_eq!((young.code, young.number("offset")), (0, 0), "a young topic is read from its beginning");
+    for _ in 0..12 {
+        world.send(c, "T", 1, "", "x");
+    }
     for offset in ["12", "3"] {
         let mut commit = at.to_vec();
         commit.push(("commitOffset", offset));

@@ -6,6 +6,7 @@ use crate::letter::Metadata;
 use crate::model::{Epoch, QueueId, QueueOffset};
 use crate::protocol::body::DelayOffsets;
 use crate::protocol::message::SCHEDULE_TOPIC;
+use crate::protocol::request::GIVEN_BACK;
 
 impl World {
     fn order(&mut self, role: Role, broker_id: u64, epoch: u32) -> Option<Life> {
@@ -130,4 +131,38 @@ fn the_last_act_of_a_slave_is_to_take_topics_that_its_master_did_not_live_to_tel
     assert!(world.order(Role::AsyncMaster, 1, 2).is_some());
     assert_eq!(world.broker.topics.get("New").map(|topic| topic.config.write_queues), Some(3));
     assert!(world.broker.topics.get(SCHEDULE_TOPIC).is_some());
+}
+
+/// A consumer that went on from there would miss the messages that come there.
+#[test]
+fn an_offset_beyond_its_queue_comes_down_to_the_end_wherever_it_comes_from() {
+    let committed = |world: &World| world.broker.offsets.get("g", "T", QueueId(0));
+    let mut master = World::new();
+    master.make_topic("T", 1);
+    let c = master.connect();
+    for _ in 0..3 {
+        master.send(c, "T", 0, "", "x");
+    }
+    master.commit_at("0", "1000");
+    assert_eq!(committed(&master), Some(QueueOffset(3)), "a consumer's commit");
+    master.commit_at("0", "2");
+    assert_eq!(committed(&master), Some(QueueOffset(2)));
+    let ext =
+        [("consumerGroup", "g"), ("topic", "T"), ("queueId", "0"), ("commitOffset", "1000"), (GIVEN_BACK, "true")];
+    assert_eq!(master.call(c, RequestCode::UpdateConsumerOffset, &ext, b"").code, 0);
+    assert_eq!(committed(&master), Some(QueueOffset(3)), "given back");
+    for (next, expected) in [
+        // Its master may have more, and its table is that one's.
+        (life(Role::Slave), 10),
+        (Life { end_max: Some(LogOffset(0)), ..life(Role::Slave) }, 0),
+        (Life { epoch: Some(Epoch(3)), ..life(Role::AsyncMaster) }, 0),
+        (life(Role::AsyncMaster), 0),
+    ] {
+        let mut world = World::living(life(Role::Slave), settings(), FlushPolicy::Sync, false);
+        world.tell_topics(&["T"], 7);
+        world.tell_offsets(&[(0, 10)]);
+        assert_eq!(committed(&world), Some(QueueOffset(10)));
+        world.live_again(next, DelayOffsets::default());
+        assert_eq!(committed(&world), Some(QueueOffset(expected)), "at the start of {next:?}");
+    }
 }

@@ -180,6 +180,9 @@ fn a_pull_commits_the_group_s_offset_once() {
     let mut world = World::new();
     world.make_topic("T", 1);
     let c = world.connect();
+    for _ in 0..7 {
+        world.send(c, "T", 0, "", "x");
+    }
     let ext = [
         ("consumerGroup", "g"),
         ("topic", "T"),

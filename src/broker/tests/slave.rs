@@ -29,7 +29,7 @@ impl World {
         self.tell(ToShard::Metadata(Box::new(Metadata { topics, ..Metadata::default() })));
     }
 
-    fn commit_at(&mut self, queue: &str, offset: &str) {
+    pub(super) fn commit_at(&mut self, queue: &str, offset: &str) {
         let c = self.connect();
         self.heartbeat(c, "c@1", "g", "T");
         let ext = [("consumerGroup", "g"), ("topic", "T"), ("queueId", queue), ("commitOffset", offset)];
@@ -122,6 +122,7 @@ fn a_master_asks_for_what_was_kept_and_takes_it() {
     let c = master.connect();
     for _ in 0..19 {
         master.send(c, "T", 0, "", "x");
+        master.send(c, "T", 1, "", "x");
     }
     master.commit_at("0", "10");
     master.commit_at("1", "10");

@@ -95,7 +95,9 @@ impl Slave {
                 epochs.name(self.master_epochs.log());
             }
         }
-        self.parted = None;
+        if self.is_streaming() {
+            self.parted = None;
+        }
         Ok(true)
     }
 
