@@ -70,6 +70,8 @@ pub(super) struct SimNode {
     kept: LogOffset,
     /// All logs and reigns that it begins have the same identity: to see that the checks would notice.
     pub(super) forgets_identity: bool,
+    /// It knows no identities, as before store format 2.
+    pub(super) is_older: bool,
     /// As a slave it cuts off whatever its master has not: to see that the checks would notice.
     pub(super) cuts_unasked: bool,
     /// A copy of its store: disk and epochs.
@@ -117,6 +119,7 @@ impl SimNode {
             next_link: 1,
             kept: LogOffset(0),
             forgets_identity: false,
+            is_older: false,
             cuts_unasked: false,
             copy: None,
             reign: 0,
@@ -245,7 +248,11 @@ impl SimNode {
         let log = self.recover(life.end_max);
         let mut epochs = self.epochs();
         if life.role.is_master() && !(self.keeps_epoch && epochs.last().is_some()) {
-            let number = if self.forgets_identity { 1 } else { (life.broker_id.0 << 32) + self.life + 1 };
+            let number = match (self.is_older, self.forgets_identity) {
+                (true, _) => 0,
+                (_, true) => 1,
+                _ => (life.broker_id.0 << 32) + self.life + 1,
+            };
             let fresh = FreshIds { log: LogId(number.into()), reign: ReignId(number) };
             let epoch = life.epoch.unwrap_or_else(|| epochs.next_epoch().expect("few have started"));
             let reign = epochs.begin(epoch, log.appended(), &fresh);

@@ -189,10 +189,17 @@ impl ReplicaWorld {
     /// # Panics
     /// When something is not as it must be.
     pub fn run(&mut self, steps: u64) {
+        // Logs that begin alike and have no names are told apart by their bytes.
+        let is_older = self.rule == ReplicaRule::Sound && self.random.percent(30);
+        self.nodes.iter_mut().for_each(|node| node.is_older = is_older);
         for index in 0..self.nodes.len() {
             self.start(index);
         }
         for step in 0..steps {
+            if step == steps / 2 {
+                // From now on logs get names, each when a master starts.
+                self.nodes.iter_mut().for_each(|node| node.is_older = false);
+            }
             self.step();
             self.check_step();
             if step % 64 == 0 {
