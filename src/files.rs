@@ -59,7 +59,8 @@ pub(crate) fn finish(path: &Path) -> io::Result<()> {
     fs::rename(unfinished(path), path)
 }
 
-fn unfinished(path: &Path) -> PathBuf {
+/// The name of the file that is to take the place of this one.
+pub(crate) fn unfinished(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(UNFINISHED);
     PathBuf::from(name)

@@ -423,6 +423,11 @@ fn a_topic_that_its_table_has_lost_is_taken_from_the_log() {
     let refusal = world.refusal();
     assert!(refusal.contains("config/topics.json is missing"), "{refusal}");
     fs::write(&table, "{}").expect("an operator begins without it");
+    for entry in fs::read_dir(world.shard().join("config")).expect("there is one").flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(b"changes-") {
+            fs::remove_file(entry.path()).expect("nobody has it open");
+        }
+    }
     world.node.restart();
     assert_eq!(world.served(), (0..100).collect::<Vec<_>>());
 }
@@ -475,6 +480,36 @@ fn no_kill_leaves_a_table_that_is_refused() {
         }
         world.node.restart();
     }
+}
+
+#[test]
+fn a_damaged_change_of_the_tables_is_refused_by_name() {
+    let mut world = World::new(Flush::Async);
+    for number in 0..5 {
+        world.client().create_topic(&format!("t{number}"), 4).expect("a topic");
+    }
+    world.node.kill();
+    let changes = world.shard().join("config/changes-1");
+    let written = fs::read(&changes).expect("it was answered");
+    flip(&changes, 100);
+    for _ in 0..2 {
+        let refusal = world.refusal();
+        let expected = "config/changes-1: the line at byte 0 is damaged, and sound ones follow; restore it";
+        assert!(refusal.contains(expected), "{refusal}");
+    }
+    flip(&changes, 100);
+    assert_eq!(fs::read(&changes).expect("it is there"), written);
+    // What a crash leaves of a line that nobody was told of is no damage.
+    File::options().append(true).open(&changes).expect("it is there").write_all(b"12345678 {\"top").expect("written");
+    world.node.restart();
+    let known = world.client().send("t4", 3, b"x");
+    assert!(known.is_ok(), "a topic is there after a kill: {known:?}");
+    assert!(world.node.stop(Duration::from_secs(20)).success());
+    let left = fs::read_dir(world.shard().join("config")).expect("a folder").flatten();
+    let left: Vec<_> = left.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"changes")).collect();
+    assert!(left.is_empty(), "a stop writes the tables whole: {left:?}");
+    world.node.restart();
+    world.client().send("t0", 3, b"x").expect("still there");
 }
 
 #[test]

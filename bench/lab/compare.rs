@@ -2,6 +2,7 @@
 //! together, paused but for the one that is measured, and what counts are ratios within the rounds. Every other round goes backwards: what
 //! drifts while they last, a disk that fills for example, hits both alike.
 
+use std::cell::Cell;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -11,9 +12,11 @@ use serde::Deserialize;
 
 use crate::lab::cli::Experiment;
 use crate::lab::error::LabError;
+use crate::lab::figure::thousands;
 use crate::lab::results;
 use crate::lab::session::{Order, RecordArgs, Session, leave_alone};
 use crate::lab::site::{Site, SubjectArgs};
+use crate::lab::tables;
 use crate::load::settings::LoadArgs;
 
 /// Of `ringmq-bench compare`.
@@ -40,6 +43,10 @@ pub struct CompareArgs {
     #[arg(long, conflicts_with = "write_each")]
     #[serde(default)]
     pub both_writes: bool,
+    /// The last subject holds so many committed offsets, and a twentieth of that topics and groups, all of which change while it is measured
+    #[arg(long, value_name = "OFFSETS")]
+    #[serde(default)]
+    pub tables: Option<u64>,
     /// Runs of each load on each subject
     #[arg(long, default_value_t = default_rounds())]
     #[serde(default = "default_rounds")]
@@ -122,6 +129,9 @@ impl Experiment for CompareArgs {
         if !self.closed.is_empty() && self.load.in_flight.is_some() {
             return Err(LabError::Option("--closed and --in-flight exclude each other".to_owned()));
         }
+        if self.tables.is_some_and(|offsets| !(20..=2_000_000).contains(&offsets)) {
+            return Err(LabError::Option("--tables takes 20 to 2000000 committed offsets".to_owned()));
+        }
         if self.both_writes && self.load.write_each {
             return Err(LabError::Option("--both-writes and --write-each exclude each other".to_owned()));
         }
@@ -130,8 +140,13 @@ impl Experiment for CompareArgs {
 
     fn run(&self, session: &mut Session) -> Result<bool, LabError> {
         let loads = self.loads();
-        let mut sites = open_all(session, &self.load)?;
-        measure_all(session, &mut sites, &loads, self.rounds)?;
+        match self.tables {
+            Some(offsets) => self.beside_changes(session, &loads, offsets)?,
+            None => {
+                let mut sites = open_all(session, &self.load)?;
+                measure_all(session, &mut sites, &loads, self.rounds)?;
+            }
+        }
         Ok(session.is_sound())
     }
 
@@ -141,6 +156,44 @@ impl Experiment for CompareArgs {
 
     fn places(&mut self) -> (&mut SubjectArgs, &mut RecordArgs) {
         (&mut self.subjects, &mut self.record)
+    }
+}
+
+impl CompareArgs {
+    /// All loads on all subjects in turn, the last of which has large tables that change.
+    fn beside_changes(&self, session: &mut Session, loads: &[LoadArgs], offsets: u64) -> Result<(), LabError> {
+        let last = session.requests.len() - 1;
+        let opened = Cell::new(0);
+        let mut sites = open_prepared(session, &self.load, |session, site| {
+            session.settle(site, &self.load)?;
+            if opened.replace(opened.get() + 1) < last {
+                return Ok(());
+            }
+            tables::fill(site.place.targets[0], offsets, &session.stop)
+        })?;
+        session.plan(self.rounds * loads.len() * sites.len());
+        for round in 1..=self.rounds {
+            for load in loads {
+                for subject in turns(round, sites.len()) {
+                    let order = Order { subject, round, point: None, load };
+                    if subject < last {
+                        measure_in_turn(session, &mut sites[subject], &order)?;
+                        continue;
+                    }
+                    in_turn(session, &mut sites[subject], |session, site| {
+                        let measured = tables::changing(site.place.targets[0], offsets, || {
+                            let ran = session.measure(site, &order, &mut leave_alone)?;
+                            session.check_ending(site, &ran.outcome)
+                        });
+                        let ((), changes) = measured?;
+                        let changes = thousands(changes.round());
+                        session.find(format!("{}, round {round}: beside {changes} changes/s of its tables", site.name));
+                        Ok(())
+                    })?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -245,6 +298,7 @@ mod tests {
             record: RecordArgs::default(),
             closed: closed.iter().map(|text| text.parse().expect("a shape")).collect(),
             both_writes,
+            tables: None,
             rounds: 1,
         };
         let paces = |args: CompareArgs| {

@@ -39,6 +39,7 @@ pub mod spec;
 pub mod statistics;
 pub mod sweep;
 pub mod table;
+mod tables;
 pub mod truth;
 pub mod verdict;
 

@@ -177,7 +177,7 @@ impl World {
         self.broker.handle_turn_end(NOW, &mut self.out);
         for effect in std::mem::take(&mut self.out.effects) {
             match effect {
-                Effect::Persist(table, _) => self.broker.handle_persisted(NOW, table, Ok(()), &mut self.out),
+                Effect::Append(_) => self.broker.handle_appended(NOW, Ok(()), &mut self.out),
                 Effect::Control(ToControl::TopicsChanged { ticket, .. }) => {
                     self.broker.handle_control(NOW, ToShard::Registered { ticket }, &mut self.out);
                 }

@@ -27,7 +27,7 @@ pub(crate) const GATE_WAIT_MS: u64 = 2_700;
 
 /// A change of a table whose consequences replies wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ticket(pub u64);
+pub(crate) struct Ticket(pub(crate) u64);
 
 /// A reply that waits.
 #[derive(Debug)]

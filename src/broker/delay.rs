@@ -10,8 +10,6 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-
 use super::job::{JobId, Jobs, Wait};
 use super::persist::Table;
 use super::store::NotStored;
@@ -71,9 +69,9 @@ impl Delays {
         self.table = table;
     }
 
-    /// The table as of now.
-    pub(super) fn encode(&self) -> Bytes {
-        DelayOffsets { offsets: self.offsets(), log_offset: self.log_offset(), ..self.table.clone() }.encode().into()
+    /// The table as of now, as it is written and told.
+    pub(super) fn form(&self) -> DelayOffsets {
+        DelayOffsets { offsets: self.offsets(), log_offset: self.log_offset(), ..self.table.clone() }
     }
 
     /// The position of each level, as it may be written down.
@@ -358,7 +356,7 @@ impl Broker {
             self.delays.has_moved |= self.delays.jobs.promised(safe);
             if self.delays.has_moved && now.mono.ms_since(self.delays.noted) >= TICK_MS {
                 self.note_delay_offsets(now);
-                self.write_tables(out);
+                self.write_changes(out);
             }
         }
     }

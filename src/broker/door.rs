@@ -43,7 +43,7 @@ impl Broker {
             self.adopt_missing_topics(now);
         }
         self.tell_all_topics(now, out);
-        self.write_tables(out);
+        self.write_changes(out);
     }
 
     /// A client's connection was accepted.
@@ -110,21 +110,23 @@ impl Broker {
         self.ask_ahead(out);
     }
 
-    /// The write that an [`Effect::Persist`] asked for has ended.
-    pub fn handle_persisted(&mut self, now: Now, table: Table, result: Result<(), IoError>, out: &mut Output) {
+    /// The append that an [`Effect::Append`] asked for has ended.
+    pub fn handle_appended(&mut self, now: Now, result: Result<(), IoError>, out: &mut Output) {
         if let Err(error) = &result {
-            tracing::warn!(file = table.file_name(), %error, "a table was not written; it is tried again");
+            tracing::warn!(%error, "changes of topics, groups or positions were not written; it is tried again");
         }
-        let written = self.persistence.end_write(table, result.is_ok());
-        self.note_lowered(table, written);
-        if let Some(generation) = written {
-            self.acks.persisted(table, generation);
-            if table == Table::DelayOffsets {
-                self.delays.written();
+        let is_flushed = self.persistence.end_append(result.is_ok());
+        self.note_lowered(result.is_ok());
+        if is_flushed {
+            for (table, generation) in self.persistence.take_written() {
+                self.acks.persisted(table, generation);
+                if table == Table::DelayOffsets {
+                    self.delays.written();
+                }
             }
             self.release_acks(now.mono, &mut out.outbox);
         }
-        self.write_tables(out);
+        self.write_changes(out);
     }
 
     /// The control plane says something.
@@ -172,7 +174,7 @@ impl Broker {
             }
         }
         self.note_delay_offsets(now);
-        self.write_tables(out);
+        self.write_changes(out);
         self.tick_replica(now, out);
         self.knows_slaves |= self.is_followed();
         self.handle_deadline(now, out);

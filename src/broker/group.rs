@@ -3,13 +3,14 @@
 //! State of the shard, durable: every change is written at once. A group that nobody created gets RocketMQ's defaults when it
 //! is first seen, if the broker allows that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::persist::Table;
 use super::{Broker, Output, Refusal};
 use crate::limits::{CONFIG_BYTES_MAX, GROUPS_MAX};
 use crate::model::{GroupName, Now};
-use crate::protocol::body::{DataVersion, GroupTable, SubscriptionGroupConfig};
+use crate::protocol::body::{DataVersion, GroupTable, SubscriptionGroupConfig, TableChange};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::check_group;
 
@@ -29,6 +30,8 @@ const INITIAL_GROUPS: [&str; 8] = [
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     table: GroupTable,
+    /// Those that are new, other or gone since [`Groups::take_changes`].
+    changed: BTreeSet<GroupName>,
 }
 
 impl Groups {
@@ -37,13 +40,64 @@ impl Groups {
         self.table = table;
     }
 
+    /// Takes over the master's groups. Whether that changed anything.
+    pub(super) fn replace(&mut self, table: GroupTable) -> bool {
+        if self.table == table {
+            return false;
+        }
+        let old = std::mem::replace(&mut self.table, table);
+        let new = &self.table;
+        let is_other = |name: &&GroupName| {
+            old.groups.get(*name) != new.groups.get(*name) || old.forbidden.get(*name) != new.forbidden.get(*name)
+        };
+        self.changed.extend(old.groups.keys().chain(new.groups.keys()).filter(is_other).cloned());
+        true
+    }
+
     /// Adds RocketMQ's own groups. True if one was missing.
     pub(super) fn add_initial(&mut self) -> bool {
         let before = self.table.groups.len();
         for name in INITIAL_GROUPS {
-            self.table.groups.entry(GroupName::from(name)).or_insert_with(|| SubscriptionGroupConfig::new(name));
+            let name = GroupName::from(name);
+            if !self.table.groups.contains_key(&name) {
+                self.table.groups.insert(name.clone(), SubscriptionGroupConfig::new(name.as_str()));
+                self.changed.insert(name);
+            }
         }
         self.table.groups.len() > before
+    }
+
+    /// What has changed since this was asked last.
+    pub(super) fn take_changes(&mut self) -> TableChange {
+        let mut table = GroupTable { version: self.table.version, ..GroupTable::default() };
+        let mut removed = Vec::new();
+        for name in std::mem::take(&mut self.changed) {
+            let Some(config) = self.table.groups.get(&name) else {
+                removed.push(name);
+                continue;
+            };
+            if let Some(topics) = self.table.forbidden.get(&name) {
+                table.forbidden.insert(name.clone(), topics.clone());
+            }
+            table.groups.insert(name, config.clone());
+        }
+        TableChange::Groups(table, removed)
+    }
+
+    /// The table without its groups.
+    pub(super) fn frame(&self) -> GroupTable {
+        let GroupTable { version, forbidden, .. } = &self.table;
+        GroupTable { version: *version, forbidden: forbidden.clone(), ..GroupTable::default() }
+    }
+
+    /// Some groups, behind that of this name.
+    pub(super) fn part(&self, behind: Option<&GroupName>, most: usize) -> GroupTable {
+        let from = behind.map_or(Bound::Unbounded, Bound::Excluded);
+        let groups = self.table.groups.range::<GroupName, _>((from, Bound::Unbounded)).take(most);
+        GroupTable {
+            groups: groups.map(|(name, config)| (name.clone(), config.clone())).collect(),
+            ..GroupTable::default()
+        }
     }
 
     /// A group's settings.
@@ -96,15 +150,18 @@ impl Groups {
 
     /// The same with what [`Groups::check_room`] has allowed.
     pub(super) fn put_checked(&mut self, now: Now, config: SubscriptionGroupConfig) {
+        self.changed.insert(config.name.clone());
         self.table.groups.insert(config.name.clone(), config);
         self.table.version = self.table.version.next(now.unix);
     }
 
     /// Forgets a group. False if it is unknown.
     pub(super) fn remove(&mut self, now: Now, group: &str) -> bool {
-        let was_known = self.table.groups.remove(group).is_some();
+        let removed = self.table.groups.remove_entry(group);
         self.table.forbidden.remove(group);
-        if was_known {
+        let was_known = removed.is_some();
+        if let Some((name, _)) = removed {
+            self.changed.insert(name);
             self.table.version = self.table.version.next(now.unix);
         }
         was_known
@@ -131,7 +188,7 @@ impl Broker {
             }
             self.groups.put(now, SubscriptionGroupConfig::new(group))?;
             self.persistence.change(Table::Groups);
-            self.write_tables(out);
+            self.write_changes(out);
         }
         self.groups.get(group).ok_or_else(missing)
     }

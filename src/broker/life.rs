@@ -67,7 +67,7 @@ impl Broker {
         if self.is_slave() && role.is_master() && self.adopt_missing_topics(now) {
             // The last act of a slave: what its master did not live to tell is taken from the log.
             self.tell_all_topics(now, out);
-            self.write_tables(out);
+            self.write_changes(out);
         }
         self.next_life = Some(life);
         out.effects.push(Effect::BeginLife(life));
@@ -126,13 +126,10 @@ impl Broker {
         }
     }
 
-    /// The offsets are on the disk, or cannot be written: then the node serves all the same.
-    pub(super) fn note_lowered(&mut self, table: Table, written: Option<u64>) {
-        if table == Table::ConsumerOffsets
-            && self.lowered_offsets.is_some_and(|wanted| written.is_none_or(|written| wanted <= written))
-        {
-            self.lowered_offsets = None;
-        }
+    /// An append has ended. Whether the offsets are on the disk, or cannot be written: then the node serves all the same.
+    pub(super) fn note_lowered(&mut self, ok: bool) {
+        let on_disk = self.persistence.flushed(Table::ConsumerOffsets);
+        self.lowered_offsets = self.lowered_offsets.filter(|wanted| ok && *wanted > on_disk);
     }
 
     /// Where a queue ends. Nothing was ever stored in one that is not known.

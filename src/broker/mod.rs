@@ -13,7 +13,7 @@
 //! [`Broker::handle_start`] comes first and once. Then frames ([`Broker::handle_frame`] while [`Broker::poll_input`], and
 //! [`Broker::handle_turn_end`] behind the last of a turn), replication's links ([`Broker::handle_link_up`] and its like;
 //! [`Broker::fill_link`] for those that [`Broker::poll_links`] names), the results of what was wished for ([`Broker::handle_io`]) or of
-//! an [`Effect`] ([`Broker::handle_block`], [`Broker::handle_persisted`], [`Broker::handle_control`], [`Broker::handle_epochs_written`]), and
+//! an [`Effect`] ([`Broker::handle_block`], [`Broker::handle_appended`], [`Broker::handle_control`], [`Broker::handle_epochs_written`]), and
 //! time ([`Broker::handle_tick`], [`Broker::handle_deadline`]). After each event the shell carries out the effects, in their order, and sends
 //! what the outbox has. [`Broker::handle_stop`] is the last but for the results that are still under way; where another life follows
 //! ([`life`]), [`Broker::handle_end`].
@@ -44,11 +44,12 @@ mod retry;
 mod send;
 pub mod settings;
 mod slave;
+pub(crate) mod snapshot;
 mod statistics;
 mod store;
 #[cfg(test)]
 mod tests;
-pub mod topic;
+pub(crate) mod topic;
 mod view;
 
 use std::borrow::Cow;
@@ -68,17 +69,18 @@ use self::online::SettingsChanges;
 use self::order::QueueLocks;
 use self::outbox::Outbox;
 use self::park::Parked;
-use self::persist::{Persistence, Table};
+use self::persist::{Append, FoundChanges, Persistence, Table};
 use self::pull::Pull;
 use self::replica::Replica;
 use self::settings::BrokerSettings;
+use self::snapshot::Snapshots;
 use self::statistics::Statistics;
 use self::topic::Topics;
 use crate::letter::{CONTROL_TICKET_MIN, ToControl};
 use crate::log::{BlockId, DiskUsage, Log, QueueIndex};
 use crate::metrics::{Counters, Mornings, Rates, Stages};
 use crate::model::{ConnectionId, LinkId, LogOffset, MasterLog, MonoNs, Now};
-use crate::protocol::body::{self, BodyError, TopicConfig};
+use crate::protocol::body::{self, BodyError, StoredTables, TopicConfig};
 use crate::protocol::code::{Language, ResponseCode};
 use crate::protocol::frame::{Encoding, RawFrame};
 use crate::protocol::header::Header;
@@ -100,8 +102,8 @@ pub enum Effect {
     Fetch(BlockId),
     /// Read this block, which will be wanted, if there is nothing better to do; then [`Broker::handle_block`].
     Prefetch(BlockId),
-    /// Replace this table's file, durably, and call [`Broker::handle_persisted`]. At most one a table is under way.
-    Persist(Table, Bytes),
+    /// Append to a file of changes, and call [`Broker::handle_appended`]. At most one is under way.
+    Append(Append),
     /// Tell the control plane.
     Control(ToControl),
     /// Connect to the master's replication port; then [`Broker::handle_link_up`] or [`Broker::handle_link_failed`].
@@ -132,16 +134,12 @@ pub struct Output {
 /// The durable tables as they were found at the start.
 #[derive(Debug, Default)]
 pub struct Tables {
-    /// `topics.json`.
-    pub topics: Option<body::TopicTable>,
-    /// `subscriptionGroup.json`.
-    pub(crate) groups: Option<body::GroupTable>,
-    /// `consumerOffset.json`.
-    pub offsets: Option<body::ConsumerOffsets>,
+    /// As the tables' files and the files of changes say.
+    pub stored: StoredTables,
+    /// What there is of changes.
+    pub changes: FoundChanges,
     /// `epochs`: of a master, with its own reign.
     pub epochs: EpochTable,
-    /// `delayOffset.json`.
-    pub(crate) delay_offsets: Option<body::DelayOffsets>,
 }
 
 /// One shard as a broker.
@@ -166,6 +164,7 @@ pub struct Broker {
     parked: Parked,
     replica: Replica,
     persistence: Persistence,
+    snapshots: Snapshots,
     /// The generation of the consumer offsets that is to be on the disk before a client's frame is read.
     lowered_offsets: Option<u64>,
     counters: Counters,
@@ -280,6 +279,7 @@ impl Broker {
             acks: Acks::default(),
             parked: Parked::default(),
             persistence: Persistence::default(),
+            snapshots: Snapshots::default(),
             lowered_offsets: None,
             counters: Counters::default(),
             rates: Rates::default(),
@@ -301,7 +301,8 @@ impl Broker {
         broker
     }
 
-    fn load(&mut self, tables: Tables) {
+    fn load(&mut self, Tables { stored: tables, changes, .. }: Tables) {
+        self.persistence.load(changes);
         if let Some(table) = tables.topics {
             for config in table.topics.into_values() {
                 let name = config.name.clone();
@@ -310,6 +311,7 @@ impl Broker {
                 }
             }
             self.topics.version = table.version;
+            self.topics.settle();
         }
         if let Some(table) = tables.groups {
             self.groups.load(table);
@@ -397,7 +399,7 @@ impl Broker {
             spread,
             full: false,
         }));
-        self.write_tables(out);
+        self.write_changes(out);
         Ok(Some(ticket))
     }
 
@@ -429,7 +431,7 @@ impl Broker {
                 return;
             }
             self.persistence.change(Table::Topics);
-            self.write_tables(out);
+            self.write_changes(out);
         }
         let Some(topic) = self.topics.get(name.as_str()) else { return };
         out.effects.push(Effect::Control(ToControl::TopicsChanged {
@@ -442,20 +444,12 @@ impl Broker {
         }));
     }
 
-    fn write_tables(&mut self, out: &mut Output) {
-        for table in Table::ALL {
-            if self.persistence.start_write(table) {
-                out.effects.push(Effect::Persist(table, self.encode_table(table)));
-            }
-        }
-    }
-
     pub(super) fn encode_table(&self, table: Table) -> Bytes {
         match table {
             Table::Topics => self.topic_table().encode().into(),
             Table::Groups => self.groups.table().encode().into(),
             Table::ConsumerOffsets => self.offsets.table().encode().into(),
-            Table::DelayOffsets => self.delays.encode(),
+            Table::DelayOffsets => self.delays.form().encode().into(),
         }
     }
 

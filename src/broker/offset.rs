@@ -1,20 +1,21 @@
 //! Consumer offsets: the next message that a group reads of a queue.
 //!
-//! State of the shard, durable: written as one file at most once a second while it changes, so that a crash loses at most the
+//! State of the shard, durable: what has changed is written once a second, so that a crash loses at most the
 //! last second of commits (consumers then read those messages again). A commit below the stored offset is accepted, because
 //! that is how tools move a group back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::letter::OffsetCommit;
 use crate::limits::OFFSETS_MAX;
 use crate::model::{GroupName, QueueId, QueueOffset, ReignId, TopicName};
-use crate::protocol::body::{self, SetBack};
+use crate::protocol::body::{self, SetBack, TableChange};
 
 /// The offsets that consumer groups have committed on this shard.
 #[derive(Debug, Default)]
 pub(crate) struct CommittedOffsets {
-    groups: BTreeMap<GroupName, BTreeMap<TopicName, Offsets>>,
+    groups: BTreeMap<GroupName, GroupOffsets>,
     count: usize,
     /// On a slave: what consumers committed here, as long as the master does not have it.
     kept: BTreeSet<GroupQueue>,
@@ -29,11 +30,23 @@ pub(crate) struct CommittedOffsets {
     reign: ReignId,
     /// Raised by every change.
     changes: u64,
-    /// Whether there are changes that no file holds yet.
+    /// Those that are new, other or no longer kept since [`CommittedOffsets::take_changes`].
+    changed: BTreeSet<GroupQueue>,
+    /// Topics of groups all of whose offsets went since then, before what is in `changed` came.
+    removed: BTreeSet<(TopicName, GroupName)>,
+    /// As the store has it, when all is written that is on its way.
+    written_set_back: SetBack,
+    /// Whether there are changes since [`CommittedOffsets::take_dirty`].
     dirty: bool,
 }
 
 type GroupQueue = (GroupName, TopicName, QueueId);
+
+/// A group and a topic of it.
+pub(super) type Pair = (GroupName, TopicName);
+
+/// Those of one group by topic.
+type GroupOffsets = BTreeMap<TopicName, Offsets>;
 
 /// Committed offsets of one topic by queue.
 pub(crate) type Offsets = BTreeMap<QueueId, QueueOffset>;
@@ -47,14 +60,17 @@ impl CommittedOffsets {
 
     /// Stores a commit. False if the table is full; the commit is then lost, as after a crash.
     pub(crate) fn commit(&mut self, group: &str, topic: &str, queue: QueueId, offset: QueueOffset) -> bool {
-        let known = self.groups.get_mut(group).and_then(|topics| topics.get_mut(topic));
-        if let Some(stored) = known.and_then(|offsets| offsets.get_mut(&queue)) {
-            let before = std::mem::replace(stored, offset);
+        if let Some((group_name, topics)) = self.groups.get_key_value(group)
+            && let Some((topic_name, offsets)) = topics.get_key_value(topic)
+            && let Some(before) = offsets.get(&queue).copied()
+        {
+            if offset == before {
+                return true;
+            }
+            let place = (group_name.clone(), topic_name.clone(), queue);
+            self.set(place, offset);
             if offset < before {
                 self.note_set_back();
-            }
-            if offset != before {
-                self.touch();
             }
             return true;
         }
@@ -62,10 +78,16 @@ impl CommittedOffsets {
             return false;
         }
         self.count += 1;
-        self.touch();
-        let topics = self.groups.entry(GroupName::from(group)).or_default();
-        topics.entry(TopicName::from(topic)).or_default().insert(queue, offset);
+        self.set((GroupName::from(group), TopicName::from(topic), queue), offset);
         true
+    }
+
+    fn set(&mut self, place: GroupQueue, offset: QueueOffset) {
+        let (group, topic, queue) = &place;
+        let topics = self.groups.entry(group.clone()).or_default();
+        topics.entry(topic.clone()).or_default().insert(*queue, offset);
+        self.changed.insert(place);
+        self.touch();
     }
 
     /// Sets an offset against what consumers may still commit. False if the table is full.
@@ -107,7 +129,10 @@ impl CommittedOffsets {
         if stored {
             let place = (GroupName::from(group), TopicName::from(topic), queue);
             self.told.remove(&place);
-            self.dirty |= self.kept.insert(place);
+            if self.kept.insert(place.clone()) {
+                self.changed.insert(place);
+                self.dirty = true;
+            }
         }
         stored
     }
@@ -120,11 +145,10 @@ impl CommittedOffsets {
         let old = std::mem::take(&mut self.groups);
         let kept = std::mem::take(&mut self.kept);
         let told = std::mem::take(&mut self.told);
-        let was_dirty = self.dirty;
+        let (was_dirty, was_changed) = (self.dirty, std::mem::take(&mut self.changed));
         self.count = 0;
         self.fill(table);
         let mut given = Vec::new();
-        let kept_count = kept.len();
         for (group, topic, queue, offset) in each(&old) {
             let theirs = self.get(group.as_str(), topic.as_str(), queue);
             if theirs.is_some_and(|theirs| offset <= theirs) {
@@ -137,9 +161,36 @@ impl CommittedOffsets {
                 given.push(OffsetCommit { group, topic, queue, offset });
             }
         }
-        self.set_back = table.set_back.unwrap_or_default();
-        self.dirty = was_dirty || self.groups != old || self.kept.len() != kept_count;
+        let set_back = std::mem::replace(&mut self.set_back, table.set_back.unwrap_or_default());
+        self.changed = was_changed;
+        let is_other = self.note_differences(&old, &kept);
+        self.dirty = was_dirty || is_other || set_back != self.set_back;
         given
+    }
+
+    /// Notes what is not as it was. Whether anything is.
+    fn note_differences(&mut self, old: &BTreeMap<GroupName, GroupOffsets>, old_kept: &BTreeSet<GroupQueue>) -> bool {
+        let before = (self.changed.len(), self.removed.len());
+        for (group, topics) in old {
+            for (topic, queues) in topics {
+                let now = self.groups.get(group).and_then(|topics| topics.get(topic));
+                if queues.keys().all(|queue| now.is_some_and(|now| now.contains_key(queue))) {
+                    continue;
+                }
+                // What is left of a pair is said again behind its removal.
+                self.removed.insert((topic.clone(), group.clone()));
+                let left = now.into_iter().flat_map(BTreeMap::keys);
+                self.changed.extend(left.map(|queue| (group.clone(), topic.clone(), *queue)));
+            }
+        }
+        for (group, topic, queue, offset) in each(&self.groups) {
+            let before = old.get(group).and_then(|topics| topics.get(topic)).and_then(|queues| queues.get(&queue));
+            if before != Some(&offset) {
+                self.changed.insert((group.clone(), topic.clone(), queue));
+            }
+        }
+        self.changed.extend(self.kept.symmetric_difference(old_kept).cloned());
+        before != (self.changed.len(), self.removed.len())
     }
 
     /// What a master that starts is told: all that consumers committed here while it was away.
@@ -164,7 +215,11 @@ impl CommittedOffsets {
         for commit in commits {
             // What was committed here since then is still to be given.
             if self.get(commit.group.as_str(), commit.topic.as_str(), commit.queue) == Some(commit.offset) {
-                self.dirty |= self.kept.remove(&(commit.group.clone(), commit.topic.clone(), commit.queue));
+                let place = (commit.group.clone(), commit.topic.clone(), commit.queue);
+                if self.kept.remove(&place) {
+                    self.changed.insert(place);
+                    self.dirty = true;
+                }
             }
         }
     }
@@ -185,11 +240,15 @@ impl CommittedOffsets {
     /// Brings offsets down to the ends of their queues. How many lay beyond.
     pub(super) fn lower(&mut self, end_of: impl Fn(&str, QueueId) -> QueueOffset) -> usize {
         let mut lowered = 0_usize;
-        for (topic, offsets) in self.groups.values_mut().flatten() {
+        let topics = self.groups.iter_mut().flat_map(|(group, topics)| topics.iter_mut().map(move |of| (group, of)));
+        for (group, (topic, offsets)) in topics {
             for (queue, offset) in offsets {
                 let end = end_of(topic.as_str(), *queue);
-                lowered += usize::from(*offset > end);
-                *offset = end.min(*offset);
+                if *offset > end {
+                    *offset = end;
+                    self.changed.insert((group.clone(), topic.clone(), *queue));
+                    lowered += 1;
+                }
             }
         }
         if lowered > 0 {
@@ -219,12 +278,65 @@ impl CommittedOffsets {
     pub(super) fn load(&mut self, table: &body::ConsumerOffsets, is_slave: bool) {
         self.fill(table);
         self.set_back = table.set_back.unwrap_or_default();
+        self.written_set_back = self.set_back;
+        self.changed.clear();
+        let kept = table.kept.iter().flat_map(|((topic, group), queues)| {
+            queues.keys().map(move |queue| (group.clone(), topic.clone(), *queue))
+        });
         if is_slave {
-            for ((topic, group), queues) in &table.kept {
-                self.kept.extend(queues.keys().map(|queue| (group.clone(), topic.clone(), *queue)));
+            self.kept.extend(kept);
+        } else {
+            self.changed.extend(kept);
+        }
+        self.dirty = !self.changed.is_empty();
+    }
+
+    /// What has changed since this was asked last, so many queues at most, and whether that is all.
+    pub(super) fn take_changes(&mut self, most: usize) -> (TableChange, bool) {
+        let removed = std::mem::take(&mut self.removed).into_iter().collect();
+        let mut table = body::ConsumerOffsets::default();
+        for _ in 0..most {
+            let Some(place) = self.changed.pop_first() else { break };
+            let is_kept = self.kept.contains(&place);
+            let (group, topic, queue) = place;
+            let Some(offset) = self.get(group.as_str(), topic.as_str(), queue) else { continue };
+            let pair = (topic, group);
+            if is_kept {
+                table.kept.entry(pair.clone()).or_default().insert(queue, offset);
+            }
+            table.offsets.entry(pair).or_default().insert(queue, offset);
+        }
+        let is_all = self.changed.is_empty();
+        if is_all {
+            // Before the last part, offsets that were set back may be missing: who says that there was such a change must have them.
+            self.written_set_back = self.set_back;
+        }
+        table.set_back = Some(self.written_set_back);
+        (TableChange::ConsumerOffsets(table, removed), is_all)
+    }
+
+    /// The table without its offsets, but for those that are kept.
+    pub(super) fn frame(&self) -> body::ConsumerOffsets {
+        body::ConsumerOffsets { kept: self.kept_table(), set_back: Some(self.written_set_back), ..Default::default() }
+    }
+
+    /// The offsets of some topics of groups, behind this one, with so many queues and one topic more at most; and how far that is, `None` at the end.
+    pub(super) fn part(&self, behind: Option<&Pair>, most: usize) -> (body::ConsumerOffsets, Option<Pair>) {
+        let mut table = body::ConsumerOffsets::default();
+        let mut count = 0_usize;
+        let from = behind.map_or(Bound::Unbounded, |(group, _)| Bound::Included(group));
+        for (group, topics) in self.groups.range::<GroupName, _>((from, Bound::Unbounded)) {
+            let from = behind.filter(|(last, _)| last == group);
+            let from = from.map_or(Bound::Unbounded, |(_, topic)| Bound::Excluded(topic));
+            for (topic, offsets) in topics.range::<TopicName, _>((from, Bound::Unbounded)) {
+                table.offsets.insert((topic.clone(), group.clone()), offsets.clone());
+                count += offsets.len();
+                if count >= most {
+                    return (table, Some((group.clone(), topic.clone())));
+                }
             }
         }
-        self.dirty = false;
+        (table, None)
     }
 
     /// Offsets are set back in this reign from now on.
@@ -269,8 +381,9 @@ impl CommittedOffsets {
 
     /// Forgets the offsets of a topic that is deleted.
     pub(crate) fn remove_topic(&mut self, topic: &str) {
-        for topics in self.groups.values_mut() {
-            if let Some(offsets) = topics.remove(topic) {
+        for (group, topics) in &mut self.groups {
+            if let Some((name, offsets)) = topics.remove_entry(topic) {
+                self.removed.insert((name, group.clone()));
                 self.count -= offsets.len();
                 self.set_back = SetBack { count: self.set_back.count.saturating_add(1), reign: self.reign };
                 self.dirty = true;
@@ -287,8 +400,9 @@ impl CommittedOffsets {
 
     /// Forgets the offsets of a group that is deleted.
     pub(crate) fn remove_group(&mut self, group: &str) {
-        if let Some(topics) = self.groups.remove(group) {
+        if let Some((name, topics)) = self.groups.remove_entry(group) {
             self.count -= topics.values().map(BTreeMap::len).sum::<usize>();
+            self.removed.extend(topics.into_keys().map(|topic| (topic, name.clone())));
             self.kept.retain(|(known, _, _)| known.as_str() != group);
             self.resets.remove(group);
             self.note_set_back();

@@ -70,7 +70,7 @@ impl Broker {
             if changed.permission != self.settings.permission {
                 self.topics.version = self.topics.version.next(now.unix);
                 self.persistence.change(super::Table::Topics);
-                self.write_tables(out);
+                self.write_changes(out);
                 topics = Some(self.topics.version);
             }
             self.log.set_retention(changed.retention);

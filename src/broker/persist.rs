@@ -1,11 +1,27 @@
-//! The tables that outlive the process, each one file: topics, groups, consumer offsets, delay offsets.
+//! The tables that outlive the process: topics, groups, consumer offsets, delay offsets.
 //!
-//! A change makes a new generation of its table. One write of a table is under way at a time; what changes meanwhile is in the
-//! next, so a burst of changes costs two writes, not one each.
+//! ```text
+//! change ──▶ generation of its table ──▶ lines of `changes-N`, appended and flushed ──▶ persisted
+//!                                                │ now and then, in pieces (`snapshot`)
+//!                                                ▼
+//!                             topics.json, ... written anew; `changes-M` with M < N are forgotten
+//! ```
+//!
+//! What is written is what has changed, however large the tables are. One append is under way at a time; what changes meanwhile is in the next, so
+//! a burst of changes costs two writes, not one each. A file of changes grows at its end only; after a write that failed nobody knows what its end
+//! is, so that what was not flushed goes to the next file. A start reads the tables' files, then the changes, in the order of their numbers.
+
+use bytes::Bytes;
+
+use super::Broker;
+use super::Effect;
+use super::Output;
+use crate::limits::{CHANGES_UNFLUSHED_BYTES_MAX, OFFSETS_PER_APPEND_MAX};
+use crate::protocol::body::TableChange;
 
 /// A table with a file of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Table {
+pub(crate) enum Table {
     /// `topics.json`.
     Topics,
     /// `subscriptionGroup.json`.
@@ -18,14 +34,15 @@ pub enum Table {
 
 impl Table {
     /// How many there are.
-    pub const COUNT: usize = 4;
+    pub(crate) const COUNT: usize = 4;
 
     /// Every table.
-    pub const ALL: [Table; Table::COUNT] = [Table::Topics, Table::Groups, Table::ConsumerOffsets, Table::DelayOffsets];
+    pub(crate) const ALL: [Table; Table::COUNT] =
+        [Table::Topics, Table::Groups, Table::ConsumerOffsets, Table::DelayOffsets];
 
     /// The file's name, as RocketMQ calls it.
     #[must_use]
-    pub const fn file_name(self) -> &'static str {
+    pub(crate) const fn file_name(self) -> &'static str {
         match self {
             Table::Topics => "topics.json",
             Table::Groups => "subscriptionGroup.json",
@@ -44,25 +61,67 @@ impl Table {
     }
 }
 
+/// Bytes to put at the end of a file of changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Append {
+    /// The number of the file.
+    pub number: u64,
+    /// Where they go; 0: the file is made, or made anew.
+    pub at: u64,
+    /// Whole lines.
+    pub bytes: Bytes,
+    /// Whether they are to be on stable storage, with all before them and the file's name.
+    pub flush: bool,
+}
+
+/// What was found of changes at the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FoundChanges {
+    /// The number of the next file.
+    pub next: u64,
+    /// How long the files are that were found.
+    pub bytes: u64,
+    /// The tables have what neither they nor the files say: the last life could not write it.
+    pub(crate) is_behind: bool,
+}
+
 /// What is written of which table.
 #[derive(Debug, Default)]
 pub(crate) struct Persistence {
     tables: [TableState; Table::COUNT],
+    /// The file of changes that grows, and how far.
+    number: u64,
+    at: u64,
+    /// The append under way: bytes, and whether they are flushed.
+    under_way: Option<(u64, bool)>,
+    /// Lines that were appended and not flushed yet; after a failure they are appended to the next file.
+    unflushed: Vec<u8>,
+    /// Those of them that the file has.
+    sent: usize,
+    /// The last append failed: it is tried again with the next tick, not at once.
+    failed: bool,
+    /// In files of changes, since the tables' own files were written.
+    bytes: u64,
+    /// As of [`FoundChanges::is_behind`].
+    is_behind: bool,
 }
 
 #[derive(Debug, Default)]
 struct TableState {
     /// Of the table in memory.
     generation: u64,
-    /// Of the table on its way to the disk.
-    writing: Option<u64>,
+    /// Of the newest one whose changes are all on their way to the disk.
+    writing: u64,
     /// Of the table on the disk.
     written: u64,
-    /// The last write failed: it is tried again with the next tick, not at once.
-    failed: bool,
 }
 
 impl Persistence {
+    /// Begins behind what was found.
+    pub(super) fn load(&mut self, found: FoundChanges) {
+        (self.number, self.bytes, self.is_behind) = (found.next, found.bytes, found.is_behind);
+    }
+
     /// Notes a change and names the generation that holds it.
     pub(crate) fn change(&mut self, table: Table) -> u64 {
         let state = self.state(table);
@@ -70,33 +129,97 @@ impl Persistence {
         state.generation
     }
 
-    /// Whether the table is to be written now; if so, its write counts as under way.
-    pub(crate) fn start_write(&mut self, table: Table) -> bool {
-        let state = self.state(table);
-        let is_due = state.writing.is_none() && state.written < state.generation && !state.failed;
-        if is_due {
-            state.writing = Some(state.generation);
-        }
-        is_due
+    /// Whether an append may be put together now.
+    pub(super) fn may_append(&self) -> bool {
+        self.under_way.is_none() && !self.failed
     }
 
-    /// The write under way has ended. Returns the generation that is now on the disk.
-    pub(crate) fn end_write(&mut self, table: Table, ok: bool) -> Option<u64> {
-        let state = self.state(table);
-        let generation = state.writing.take()?;
-        if ok {
-            state.written = generation;
-        } else {
-            state.failed = true;
-        }
-        ok.then_some(generation)
+    /// Whether the table has changes that are not on their way.
+    pub(super) fn is_due(&self, table: Table) -> bool {
+        let state = &self.tables[table.index()];
+        state.writing < state.generation
     }
 
-    /// Lets failed writes be tried again.
+    /// All of the table's changes are in the lines that are appended next.
+    pub(super) fn include(&mut self, table: Table) {
+        let state = self.state(table);
+        state.writing = state.generation;
+    }
+
+    /// The next append: `lines`, and what must be appended again. `None` if there is nothing.
+    pub(super) fn begin_append(&mut self, lines: &[u8], flush: bool) -> Option<Append> {
+        self.unflushed.extend_from_slice(lines);
+        let flush = flush || self.unflushed.len() > CHANGES_UNFLUSHED_BYTES_MAX;
+        let bytes = self.unflushed.get(self.sent..).filter(|bytes| !bytes.is_empty())?;
+        let bytes = Bytes::copy_from_slice(bytes);
+        self.under_way = Some((bytes.len() as u64, flush));
+        Some(Append { number: self.number, at: self.at, bytes, flush })
+    }
+
+    /// The append under way has ended. Whether everything up to it is on the disk now.
+    pub(super) fn end_append(&mut self, ok: bool) -> bool {
+        let Some((bytes, flush)) = self.under_way.take() else { return false };
+        if !ok {
+            self.failed = true;
+            // Nobody knows what its end is. A file that has nothing of ours yet is made anew.
+            self.number += u64::from(self.at > 0);
+            (self.at, self.sent) = (0, 0);
+            return false;
+        }
+        self.at += bytes;
+        self.bytes += bytes;
+        self.sent = self.unflushed.len();
+        if flush {
+            self.unflushed.clear();
+            self.sent = 0;
+        }
+        flush
+    }
+
+    /// The generation of a table that is on the disk.
+    pub(super) fn flushed(&self, table: Table) -> u64 {
+        let state = &self.tables[table.index()];
+        if self.unflushed.is_empty() { state.writing } else { state.written }
+    }
+
+    /// What is on the disk by an append that was flushed: tables, and their generations.
+    pub(super) fn take_written(&mut self) -> impl Iterator<Item = (Table, u64)> {
+        let states = Table::ALL.into_iter().zip(&mut self.tables);
+        states.filter(|(_, state)| state.written < state.writing).map(|(table, state)| {
+            state.written = state.writing;
+            (table, state.written)
+        })
+    }
+
+    /// Begins a new file of changes, if all that was appended is flushed: what is in the tables now is in the older ones, or comes in this. Its number.
+    pub(super) fn begin_file(&mut self) -> Option<u64> {
+        if self.under_way.is_some() || !self.unflushed.is_empty() {
+            return None;
+        }
+        self.number += u64::from(self.at > 0);
+        self.at = 0;
+        Some(self.number)
+    }
+
+    /// Bytes of changes that a start would read.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether the tables' own files are needed for what was changed before this life.
+    pub(super) fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    /// The tables' files were written; only the changes since the current file began are needed.
+    pub(super) fn forget_files(&mut self) {
+        self.bytes = self.at;
+        self.is_behind = false;
+    }
+
+    /// Lets failed appends be tried again.
     pub(crate) fn retry_failed(&mut self) {
-        for state in &mut self.tables {
-            state.failed = false;
-        }
+        self.failed = false;
     }
 
     fn state(&mut self, table: Table) -> &mut TableState {
@@ -104,34 +227,109 @@ impl Persistence {
     }
 }
 
+impl Broker {
+    /// Appends what has changed, unless an append is under way.
+    pub(super) fn write_changes(&mut self, out: &mut Output) {
+        if !self.persistence.may_append() {
+            return;
+        }
+        let mut lines = Vec::new();
+        if self.persistence.is_due(Table::Topics) {
+            self.persistence.include(Table::Topics);
+            self.topics.take_changes().encode(&mut lines);
+        }
+        if self.persistence.is_due(Table::Groups) {
+            self.persistence.include(Table::Groups);
+            self.groups.take_changes().encode(&mut lines);
+        }
+        if self.persistence.is_due(Table::DelayOffsets) {
+            self.persistence.include(Table::DelayOffsets);
+            TableChange::DelayOffsets(self.delays.form()).encode(&mut lines);
+        }
+        let is_urgent = !lines.is_empty();
+        let mut has_more = false;
+        if self.persistence.is_due(Table::ConsumerOffsets) {
+            let (change, is_all) = self.offsets.take_changes(OFFSETS_PER_APPEND_MAX);
+            change.encode(&mut lines);
+            has_more = !is_all;
+            if is_all {
+                self.persistence.include(Table::ConsumerOffsets);
+            }
+        }
+        // Of many offsets only the last part is flushed, unless somebody waits.
+        if let Some(append) = self.persistence.begin_append(&lines, is_urgent || !has_more) {
+            out.effects.push(Effect::Append(append));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn one_write_at_a_time_and_the_next_holds_all_changes() {
-        let mut persistence = Persistence::default();
-        assert!(!persistence.start_write(Table::Topics), "nothing changed");
-        assert_eq!(persistence.change(Table::Topics), 1);
-        assert!(persistence.start_write(Table::Topics));
-        assert_eq!(persistence.change(Table::Topics), 2);
-        assert_eq!(persistence.change(Table::Topics), 3);
-        assert!(!persistence.start_write(Table::Topics), "one is under way");
-        assert_eq!(persistence.end_write(Table::Topics, true), Some(1));
-        assert!(persistence.start_write(Table::Topics));
-        assert_eq!(persistence.end_write(Table::Topics, true), Some(3));
-        assert!(!persistence.start_write(Table::Topics));
+    fn append(persistence: &mut Persistence, table: Table, line: &str, flush: bool) -> Append {
+        assert!(persistence.may_append() && persistence.is_due(table));
+        persistence.include(table);
+        persistence.begin_append(line.as_bytes(), flush).expect("there is something")
+    }
+
+    fn written(persistence: &mut Persistence) -> Vec<(Table, u64)> {
+        persistence.take_written().collect()
     }
 
     #[test]
-    fn a_failed_write_is_tried_again_later() {
+    fn one_append_at_a_time_and_the_next_holds_all_changes() {
+        let mut persistence = Persistence::default();
+        assert!(!persistence.is_due(Table::Topics), "nothing changed");
+        assert_eq!(persistence.begin_append(b"", true), None);
+        assert_eq!(persistence.change(Table::Topics), 1);
+        let first = append(&mut persistence, Table::Topics, "one\n", true);
+        assert_eq!((first.number, first.at, &first.bytes[..]), (0, 0, &b"one\n"[..]));
+        assert_eq!(persistence.change(Table::Topics), 2);
+        assert_eq!(persistence.change(Table::Topics), 3);
+        assert!(!persistence.may_append(), "one is under way");
+        assert!(persistence.end_append(true));
+        assert_eq!(written(&mut persistence), [(Table::Topics, 1)]);
+        let second = append(&mut persistence, Table::Topics, "two\n", true);
+        assert_eq!((second.number, second.at, &second.bytes[..]), (0, 4, &b"two\n"[..]));
+        assert!(persistence.end_append(true));
+        assert_eq!(written(&mut persistence), [(Table::Topics, 3)]);
+        assert!(!persistence.is_due(Table::Topics));
+    }
+
+    #[test]
+    fn what_is_not_flushed_goes_to_the_next_file_when_an_append_fails() {
         let mut persistence = Persistence::default();
         persistence.change(Table::Groups);
-        assert!(persistence.start_write(Table::Groups));
-        assert_eq!(persistence.end_write(Table::Groups, false), None);
-        assert!(!persistence.start_write(Table::Groups));
+        append(&mut persistence, Table::Groups, "flushed\n", true);
+        assert!(persistence.end_append(true));
+        persistence.change(Table::ConsumerOffsets);
+        assert_eq!(persistence.begin_append(b"part\n", false).map(|append| append.at), Some(8));
+        assert!(!persistence.end_append(true), "it is not flushed");
+        assert_eq!(persistence.begin_file(), None, "what is not flushed would be in none");
+        assert_eq!(written(&mut persistence), [(Table::Groups, 1)]);
+        let last = append(&mut persistence, Table::ConsumerOffsets, "last\n", true);
+        assert_eq!((last.at, &last.bytes[..]), (13, &b"last\n"[..]));
+        assert!(!persistence.end_append(false));
+        assert!(!persistence.may_append(), "with the next tick");
         persistence.retry_failed();
-        assert!(persistence.start_write(Table::Groups));
-        assert_eq!(persistence.end_write(Table::Groups, true), Some(1));
+        let again = persistence.begin_append(b"", true).expect("it is tried again");
+        assert_eq!((again.number, again.at, &again.bytes[..]), (1, 0, &b"part\nlast\n"[..]));
+        assert!(!persistence.end_append(false));
+        persistence.retry_failed();
+        let again = persistence.begin_append(b"more\n", true).expect("it is tried again");
+        assert_eq!((again.number, again.at), (1, 0), "a file that has nothing yet is made anew");
+        assert!(persistence.end_append(true));
+        assert_eq!(written(&mut persistence), [(Table::ConsumerOffsets, 1)]);
+        assert_eq!((persistence.begin_file(), persistence.begin_file()), (Some(2), Some(2)));
+    }
+
+    #[test]
+    fn many_parts_are_flushed_when_they_have_become_many_bytes() {
+        let mut persistence = Persistence::default();
+        let part = vec![b'x'; CHANGES_UNFLUSHED_BYTES_MAX];
+        assert_eq!(persistence.begin_append(&part, false).map(|append| append.flush), Some(false));
+        persistence.end_append(true);
+        assert_eq!(persistence.begin_append(b"x", false).map(|append| append.flush), Some(true));
     }
 }

@@ -62,9 +62,8 @@ impl Broker {
             self.take_topics(now, topics, out);
         }
         if let Some(groups) = metadata.groups
-            && *self.groups.table() != groups
+            && self.groups.replace(groups)
         {
-            self.groups.load(groups);
             self.persistence.change(Table::Groups);
         }
         if let Some(told) = metadata.delay_offsets
@@ -78,7 +77,7 @@ impl Broker {
                 out.effects.push(Effect::Control(ToControl::GiveBack { shard: self.settings.shard, commits }));
             }
         }
-        self.write_tables(out);
+        self.write_changes(out);
     }
 
     fn take_topics(&mut self, now: Now, table: body::TopicTable, out: &mut Output) {
@@ -115,7 +114,7 @@ impl Broker {
         }
         if self.adopt_missing_topics(now) {
             self.tell_all_topics(now, out);
-            self.write_tables(out);
+            self.write_changes(out);
         }
     }
 

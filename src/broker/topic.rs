@@ -3,6 +3,8 @@
 //! State of the shard, durable: every change is written at once. A topic exists here because a tool created it, because
 //! RocketMQ has it from the start, or because a producer sent to it and [`auto_created`] allows it.
 
+use std::collections::BTreeSet;
+
 use slab::Slab;
 
 use super::Refusal;
@@ -12,7 +14,7 @@ use crate::limits::{CONFIG_BYTES_MAX, TOPIC_QUEUES_MAX, TOPICS_MAX};
 use crate::log::{Log, QueueIndex};
 use crate::model::{FastMap, QueueId, TopicName, UnixMs};
 pub(crate) use crate::protocol::body::perm;
-use crate::protocol::body::{DataVersion, TopicConfig};
+use crate::protocol::body::{DataVersion, TableChange, TopicConfig, TopicTable};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::SCHEDULE_TOPIC;
 
@@ -31,22 +33,22 @@ pub(crate) const REFUSED_TOPICS: [&str; 6] =
 
 /// One topic on this shard.
 #[derive(Debug)]
-pub struct Topic {
+pub(crate) struct Topic {
     /// Its name, shared with whoever keeps it.
-    pub name: TopicName,
+    pub(crate) name: TopicName,
     /// Its settings.
-    pub config: TopicConfig,
+    pub(crate) config: TopicConfig,
     /// Whether clients' sends are refused: RocketMQ's internal topics.
     pub(crate) refuses_sends: bool,
     /// Replies that tell of this topic wait behind this until the topic is persisted and registered.
-    pub ticket: Option<Ticket>,
+    pub(crate) ticket: Option<Ticket>,
     /// The log's handles by queue id, as far as they were asked for.
     queues: Vec<Option<QueueIndex>>,
 }
 
 impl Topic {
     /// The log's handle of a queue. `queue` was checked against [`Topic::queue_count`].
-    pub fn queue(&mut self, log: &mut Log, queue: QueueId) -> QueueIndex {
+    pub(crate) fn queue(&mut self, log: &mut Log, queue: QueueId) -> QueueIndex {
         let at = queue.0 as usize;
         if let Some(Some(index)) = self.queues.get(at) {
             return *index;
@@ -63,7 +65,7 @@ impl Topic {
 
     /// Queues that exist for somebody: the larger of those to write and those to read.
     #[must_use]
-    pub fn queue_count(&self) -> u32 {
+    pub(crate) fn queue_count(&self) -> u32 {
         self.config.write_queues.max(self.config.read_queues)
     }
 
@@ -83,17 +85,19 @@ impl Topic {
 
 /// The topics of a shard.
 #[derive(Debug, Default)]
-pub struct Topics {
+pub(crate) struct Topics {
     topics: Slab<Topic>,
     by_name: FastMap<TopicName, usize>,
     /// Changes with every change of a topic.
-    pub version: DataVersion,
+    pub(crate) version: DataVersion,
+    /// Those that are new, other or gone since [`Topics::take_changes`].
+    changed: BTreeSet<TopicName>,
 }
 
 impl Topics {
     /// A topic by name.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Topic> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Topic> {
         self.by_name.get(name).and_then(|slot| self.topics.get(*slot))
     }
 
@@ -160,13 +164,47 @@ impl Topics {
         };
         let topic = self.topics.get_mut(slot).expect("the name leads to a topic");
         topic.config = config;
+        self.changed.insert(topic.name.clone());
         topic
     }
 
     pub(crate) fn remove(&mut self, now: UnixMs, name: &str) -> Option<Topic> {
         let slot = self.by_name.remove(name)?;
         self.touch(now);
-        self.topics.try_remove(slot)
+        let topic = self.topics.try_remove(slot)?;
+        self.changed.insert(topic.name.clone());
+        Some(topic)
+    }
+
+    /// What was loaded is in the store.
+    pub(super) fn settle(&mut self) {
+        self.changed.clear();
+    }
+
+    /// What has changed since this was asked last.
+    pub(super) fn take_changes(&mut self) -> TableChange {
+        let mut table = TopicTable { version: self.version, ..TopicTable::default() };
+        let mut removed = Vec::new();
+        for name in std::mem::take(&mut self.changed) {
+            match self.get(name.as_str()) {
+                Some(topic) => drop(table.topics.insert(name, topic.config.clone())),
+                None => removed.push(name),
+            }
+        }
+        TableChange::Topics(table, removed)
+    }
+
+    /// Some topics, from a slot on, and the slot to go on from; `None` at the end. One that comes or goes meanwhile may be among them or not.
+    pub(super) fn part(&self, from: usize, most: usize) -> (TopicTable, Option<usize>) {
+        let mut table = TopicTable { version: self.version, ..TopicTable::default() };
+        let mut slot = from;
+        while slot < self.topics.capacity() && table.topics.len() < most {
+            if let Some(topic) = self.topics.get(slot) {
+                table.topics.insert(topic.name.clone(), topic.config.clone());
+            }
+            slot += 1;
+        }
+        (table, (slot < self.topics.capacity()).then_some(slot))
     }
 
     /// All topics by name.
@@ -179,14 +217,8 @@ impl Topics {
 
     /// How many topics there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.topics.len()
-    }
-
-    /// Whether there is no topic.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.topics.is_empty()
     }
 
     fn touch(&mut self, now: UnixMs) {

@@ -587,7 +587,7 @@ fn is_aligned(bytes: u64) -> bool {
     bytes.is_multiple_of(DISK_BLOCK_BYTES as u64)
 }
 
-fn flush_parents(paths: &[&Path]) -> io::Result<()> {
+pub(super) fn flush_parents(paths: &[&Path]) -> io::Result<()> {
     let mut flushed = None;
     for folder in paths.iter().filter_map(|path| path.parent()) {
         if flushed != Some(folder) {

@@ -11,6 +11,7 @@
 //!
 //! State: of the node ([`store::Store`]: one process holds it) and of a shard ([`Disk`], [`tail::TailFile`]).
 
+mod append;
 pub mod blocking;
 pub(crate) mod device;
 pub mod folder;

@@ -114,11 +114,17 @@ pub(crate) fn sealed_text(text: &str) -> String {
 fn sealed(content: &[u8]) -> (&[u8], String) {
     match content.strip_suffix(b"}") {
         Some(open) => {
-            let comma = if open.ends_with(b"{") { "" } else { "," };
-            (open, format!("{comma}{JSON_BEGIN}{:08x}{JSON_END}", crc32fast::hash(open)))
+            let seal = seal(crc32fast::hash(open));
+            let comma = usize::from(open.ends_with(b"{"));
+            (open, seal.split_at(comma).1.to_owned())
         }
         None => (content, format!("{TEXT_BEGIN}{:08x}\n", crc32fast::hash(content))),
     }
+}
+
+/// What ends a table with fields, from its last field on, when `crc` is that of all bytes before.
+pub(super) fn seal(crc: u32) -> String {
+    format!(",{JSON_BEGIN}{crc:08x}{JSON_END}")
 }
 
 const JSON_BEGIN: &str = "\"crc32\":\"";

@@ -210,6 +210,21 @@ pub const EXPRESSION_BYTES_MAX: usize = 64 * 1024;
 /// Consumer offsets of a shard: one a group, topic and queue.
 pub const OFFSETS_MAX: usize = 2_000_000;
 
+/// Committed offsets in one append to the file of changes: some tenths of a millisecond's work, and then others have their turn.
+pub const OFFSETS_PER_APPEND_MAX: usize = 1_024;
+
+/// Lines of changes that may be appended without a flush; they are in memory until it.
+pub const CHANGES_UNFLUSHED_BYTES_MAX: usize = 1024 * 1024;
+
+/// Entries of a table that are written to its file in one piece, with what one entry can have more.
+pub const SNAPSHOT_PART_ENTRIES: usize = 512;
+
+/// After so many bytes of a table's file it is flushed, so that the last flush, behind which other files wait, is a short one.
+pub const SNAPSHOT_FLUSH_BYTES: u64 = 1024 * 1024;
+
+/// Tables below this are written whenever they have changed.
+pub const SNAPSHOT_SMALL_BYTES: u64 = 256 * 1024;
+
 /// Queue locks of a shard.
 pub const QUEUE_LOCKS_MAX: usize = 500_000;
 
@@ -504,11 +519,11 @@ pub const FETCHES_WAITING_MAX: usize = 64;
 /// How long a stopping shard writes, flushes and makes its checkpoint.
 pub const STOP_SETTLE_MS: u64 = 3000;
 
-/// How long a stopping shard waits for its connections to end, and then for its last letter to be taken.
+/// How long a stopping shard waits for what is under way, for its connections to end, and then for its last letter to be taken.
 pub const STOP_CLOSE_MS: u64 = 300;
 
 const _: () = assert!(1000 % TICK_MS == 0, "ticks divide a second");
-const _: () = assert!(STOP_SETTLE_MS + 2 * STOP_CLOSE_MS < 4500, "a stop ends within five seconds");
+const _: () = assert!(STOP_SETTLE_MS + 3 * STOP_CLOSE_MS < 4500, "a stop ends within five seconds");
 /// Messages that one query by key returns. Source: RocketMQ `maxMsgsNumBatch` 64.
 pub const QUERY_MESSAGES_MAX: usize = 64;
 

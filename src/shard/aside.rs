@@ -13,11 +13,9 @@ use std::fs;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::links::epochs_path;
-use super::open::{open_log, table_path};
+use super::open::open_log;
 use super::runtime::Runtime;
 use super::start::{ShardSettings, StartError};
-use crate::broker::persist::Table;
 use crate::disk::{Disk, DiskError, blocking};
 use crate::files;
 use crate::log::FileName;
@@ -76,9 +74,10 @@ fn copy(folder: &Path, name: &str, from: LogOffset, end: LogOffset, segment_byte
     // With the epochs: topics, groups and positions, and where queues go on. The next master's take their places.
     let config = aside.join("config");
     fs::create_dir_all(&config)?;
-    let tables = Table::ALL.map(table_path).into_iter().chain([epochs_path()]);
+    let entries = fs::read_dir(folder.join("config"))?.collect::<io::Result<Vec<_>>>()?;
+    let tables = entries.into_iter().map(|entry| Path::new("config").join(entry.file_name()));
     let ends = ["queues-0", "queues-1"].map(PathBuf::from);
-    for path in tables.chain(ends).filter(|path| folder.join(path).exists()) {
+    for path in tables.chain(ends).filter(|path| folder.join(path).is_file()) {
         let copy = aside.join(&path);
         fs::copy(folder.join(&path), &copy)?;
         fs::File::open(copy)?.sync_all()?;

@@ -7,10 +7,11 @@
 use std::rc::Rc;
 
 use super::aside;
-use super::open::{self, FoundTables};
+use super::open;
 use super::pump::Shard;
 use super::start::{ShardSettings, StartError};
-use super::stop::{close_connections, settle, wait, write_tables};
+use super::stop::{close_connections, settle, wait};
+use super::tables::{FoundTables, write_tables};
 use crate::broker::life::Life;
 use crate::broker::{Broker, Tables};
 use crate::letter::StopReason;

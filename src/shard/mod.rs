@@ -27,6 +27,7 @@ mod pump;
 pub mod runtime;
 mod start;
 mod stop;
+mod tables;
 pub mod watch;
 mod watchdog;
 mod work;

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::links::epochs_path;
-use super::open::{logs_files, table_path};
+use super::open::logs_files;
 use super::start::StartError;
+use super::tables::{table_path, take_changes};
 use super::work::io_error;
 use crate::broker::persist::Table;
 use crate::disk::folder::list_files;
@@ -21,7 +22,7 @@ use crate::files;
 use crate::limits::TAIL_BYTES_MIN;
 use crate::log::{FileName, FoundStore, HeapTail, Log, LogSettings, Recovery, RecoveryError, Step, TailMemory as _};
 use crate::model::{LogOffset, ShardId};
-use crate::protocol::body::{ConsumerOffsets, DelayOffsets, GroupTable, TopicTable};
+use crate::protocol::body::{ConsumerOffsets, DelayOffsets, GroupTable, StoredTables, TopicTable};
 use crate::replication::EpochTable;
 
 /// Where tails are, if the last run has not said where: it is an older one.
@@ -288,5 +289,6 @@ fn wrong_tables(folder: &Path, last: &LastRun) -> Vec<StartError> {
             }),
         }
     };
-    tables.into_iter().chain([(None, epochs_path())]).filter_map(check).collect()
+    let changes = take_changes(folder, &mut StoredTables::default()).err();
+    tables.into_iter().chain([(None, epochs_path())]).filter_map(check).chain(changes).collect()
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::links::epochs_path;
 use super::runtime::Runtime;
 use super::start::{ShardSettings, StartError};
+use super::tables::{self, FoundTables, make_tables, table_path};
 use super::work::io_error;
 use crate::broker::life::Life;
 use crate::broker::persist::Table;
@@ -20,14 +21,10 @@ use crate::disk::{
 };
 use crate::log::{FOLDERS, FileName, FoundFile, FoundStore, HeapTail, Log, Recovery, RecoveryError, Step, TailMemory};
 use crate::model::LogOffset;
-use crate::protocol::body::{BodyError, ConsumerOffsets, DelayOffsets, GroupTable, TopicTable};
 use crate::replication::{EpochTable, FreshIds};
 
-/// Folder of the tables, below the shard's.
-const TABLES_FOLDER: &str = "config";
-
 /// What a process writes as long as it runs, below the shard's folder.
-const WRITTEN_WHILE_IT_RUNS: [&str; 3] = ["commitlog", "index", TABLES_FOLDER];
+const WRITTEN_WHILE_IT_RUNS: [&str; 3] = ["commitlog", "index", tables::FOLDER];
 
 /// How long a killed process may keep its tail: the kernel gives the files of its rings back one by one.
 const KILLED_WAIT: Duration = Duration::from_secs(5);
@@ -52,15 +49,6 @@ pub(super) async fn open(settings: &ShardSettings, port: u16, runtime: &Runtime)
     let OpenedBroker { broker, tail_survives_kill } =
         open_broker(settings, port, &disk, runtime, settings.life, FoundTables::InFiles).await?;
     Ok(Opened { disk, broker, tail_survives_kill })
-}
-
-/// Where the tables are found.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum FoundTables<'a> {
-    /// The process begins.
-    InFiles,
-    /// A former life of this process has told them. Its files may be older, where the disk is full.
-    Told(&'a [(Table, Bytes)]),
 }
 
 /// Opens the log and the tables, for one life.
@@ -94,13 +82,8 @@ pub(super) async fn open_broker(
     tracing::info!(shard = %settings.shard, start = %log.start(), end = %log.appended(), took_ms, "the log is open");
     let must_exist = |path: &Path| last_run.must_exist(path);
     let epochs = open_epochs(settings, life, disk, &log, must_exist(&epochs_path())).await?;
-    let tables = Tables {
-        epochs,
-        topics: found.table(disk, Table::Topics, must_exist, TopicTable::decode).await?,
-        groups: found.table(disk, Table::Groups, must_exist, GroupTable::decode).await?,
-        offsets: found.table(disk, Table::ConsumerOffsets, must_exist, ConsumerOffsets::decode).await?,
-        delay_offsets: found.table(disk, Table::DelayOffsets, must_exist, DelayOffsets::decode).await?,
-    };
+    let (stored, changes) = found.read(disk, must_exist).await?;
+    let tables = Tables { stored, changes, epochs };
     let (end, unflushed_max) = (log.appended(), settings.log.unflushed_bytes_max());
     let now = runtime.watch.now();
     let mut run_began = Moment::now(now.unix).map_err(|source| RunError::NoBoot { source })?;
@@ -117,27 +100,6 @@ pub(super) async fn open_broker(
     let started = blocking::run(move || run_starter.start(end, unflushed_max, &files, run_began)).await;
     started.map_err(|source| DiskError { operation: "begin a run in", path: folder, source })?;
     Ok(OpenedBroker { broker, tail_survives_kill })
-}
-
-/// The path of a table below the shard's folder.
-pub(super) fn table_path(table: Table) -> PathBuf {
-    Path::new(TABLES_FOLDER).join(table.file_name())
-}
-
-/// Makes the tables that are not there, so that the next start can tell that one is missing.
-async fn make_tables(disk: &Disk, broker: &Broker) -> Result<(), StartError> {
-    for (table, bytes) in broker.view_tables() {
-        let path = table_path(table);
-        if disk.folder().join(&path).exists() {
-            continue;
-        }
-        match disk.replace_table(&path, bytes).await {
-            // A node must start on a full disk, to be read and to make room.
-            Err(error) if error.is_no_space() => tracing::warn!(%error, "a table is not made yet"),
-            made => made?,
-        }
-    }
-    Ok(())
 }
 
 /// The files that are the log's: those in its folders, and the checkpoint.
@@ -300,27 +262,4 @@ async fn open_epochs(
         tracing::info!(shard = %settings.shard, log = %epochs.log(), epoch = %reign.epoch, id = %reign.id, from = %reign.start, "a master's reign begins");
     }
     Ok(epochs)
-}
-
-impl FoundTables<'_> {
-    async fn table<T>(
-        self,
-        disk: &Disk,
-        table: Table,
-        must_exist: impl Fn(&Path) -> bool,
-        decode: impl FnOnce(&[u8]) -> Result<T, BodyError>,
-    ) -> Result<Option<T>, StartError> {
-        let path = table_path(table);
-        let bytes = match self {
-            FoundTables::InFiles => disk.read_table(&path, must_exist(&path)).await?.map(Bytes::from),
-            FoundTables::Told(tables) => tables.iter().find(|(of, _)| *of == table).map(|(_, bytes)| bytes.clone()),
-        };
-        let Some(bytes) = bytes else { return Ok(None) };
-        let decoded = decode(&bytes).map_err(|error| StartError::BadTable {
-            path: disk.folder().join(path),
-            reason: error.to_string(),
-            empty: "`{}`",
-        });
-        decoded.map(Some)
-    }
 }

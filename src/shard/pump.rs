@@ -41,6 +41,7 @@ pub(super) struct Shard {
     turn_now: Cell<Option<Now>>,
     pub(super) commit_wanted: Event,
     pub(super) background_wanted: Event,
+    pub(super) snapshot_wanted: Event,
     pub(super) fetches: Fetches,
     /// The deadline that the clock sleeps for, and how it is told of an earlier one.
     armed: Cell<MonoNs>,
@@ -90,6 +91,7 @@ impl Shard {
             turn_now: Cell::new(None),
             commit_wanted: Event::default(),
             background_wanted: Event::default(),
+            snapshot_wanted: Event::default(),
             fetches: Fetches::default(),
             armed: Cell::new(MonoNs(0)),
             clock_wanted: Event::default(),
@@ -128,6 +130,7 @@ impl Shard {
         spawn(queues.request, Box::pin(self.clone().read_mailbox(mailbox)));
         spawn(queues.request, Box::pin(self.clone().write_letters()));
         spawn(queues.background, Box::pin(self.clone().background_loop()));
+        spawn(queues.background, Box::pin(self.clone().snapshot_loop()));
         listeners.accept_into(&net);
         self.open_replica_port(replicas);
     }
@@ -174,7 +177,7 @@ impl Shard {
             match effect {
                 Effect::Fetch(block) => self.fetches.want(block),
                 Effect::Prefetch(block) => self.fetches.want_ahead(block),
-                Effect::Persist(table, bytes) => self.spawn_persist(table, bytes),
+                Effect::Append(append) => self.spawn_append(append),
                 Effect::Control(letter) => self.tell_control(letter),
                 Effect::LinkConnect(address) => self.with_links(|links| links.connect(address)),
                 Effect::LinkClose(link) => self.with_links(|links| links.close(link)),
@@ -198,6 +201,7 @@ impl Shard {
         });
         self.commit_wanted.set();
         self.background_wanted.set();
+        self.snapshot_wanted.set();
         if core.broker.poll_timeout().is_some_and(|deadline| deadline < self.armed.get()) {
             self.clock_wanted.set();
         }

@@ -21,6 +21,7 @@ use crate::letter::{StopReason, ToControl};
 use crate::log::{LogSettings, RecoveryError};
 use crate::model::{LogOffset, ShardId};
 use crate::net::{ListenError, Listeners};
+use crate::protocol::body::ChangesError;
 
 /// What one shard is started with.
 #[derive(Clone, Debug)]
@@ -99,6 +100,16 @@ pub enum StartError {
         reason: String,
         /// What stands for nothing.
         empty: &'static str,
+    },
+    /// A file of changes is not what was written.
+    #[error(
+        "{path}: {reason}; restore it from a backup, or remove it to lose what it says of topics, groups and positions"
+    )]
+    Changes {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: ChangesError,
     },
     /// The log is to be opened anew, and what is under way does not end.
     #[error("the log of shard {shard} is to be opened anew, but a write does not end; start the node again")]

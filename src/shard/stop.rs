@@ -7,12 +7,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
-use super::open::table_path;
 use super::pump::Shard;
-use crate::broker::Broker;
-use crate::broker::persist::Table;
+use super::tables::write_tables;
 use crate::letter::{StopReason, ToControl};
 use crate::limits::{STOP_CLOSE_MS, STOP_SETTLE_MS};
 use crate::log::Log;
@@ -27,8 +23,11 @@ pub(super) async fn stop(shard: &Rc<Shard>, reason: StopReason) -> StopReason {
     if let StopReason::Failed(sentence) = &reason {
         tracing::error!(shard = %shard.id, "the shard stops: {sentence}");
     }
+    // What is under way writes of the tables as they were: it comes first, or the files of changes stay what they are.
+    shard.refuse_all();
+    wait(shard, STOP_CLOSE_MS, || shard.is_quiet()).await;
     // A life that could not begin has no tables: those of the one before it are in their files.
-    if shard.has_life() {
+    if shard.has_life() && shard.is_quiet() {
         write_tables(shard).await;
     }
     close_connections(shard).await;
@@ -36,18 +35,6 @@ pub(super) async fn stop(shard: &Rc<Shard>, reason: StopReason) -> StopReason {
     wait(shard, STOP_CLOSE_MS, || !shard.letters_left()).await;
     shard.disk.close().await;
     reason
-}
-
-/// Writes the tables, and returns them.
-pub(super) async fn write_tables(shard: &Rc<Shard>) -> [(Table, Bytes); Table::COUNT] {
-    let tables = shard.look(Broker::view_tables);
-    // A failed log says nothing about the tables: they are in files of their own.
-    for (table, bytes) in &tables {
-        if let Err(error) = shard.disk.replace_table(&table_path(*table), bytes.clone()).await {
-            tracing::error!(%error, "a table was not written at the stop");
-        }
-    }
-    tables
 }
 
 /// Closes the connections, of clients and of replicas.

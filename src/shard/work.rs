@@ -5,11 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::rc::Rc;
 
-use bytes::Bytes;
-
-use super::open::table_path;
 use super::pump::Shard;
-use crate::broker::persist::Table;
 use crate::disk::DiskError;
 use crate::limits::{FETCHES_MAX, FETCHES_WAITING_MAX};
 use crate::log::{BlockId, Commit, DiskUsage, FileName, Flush, IoError, Work};
@@ -157,16 +153,6 @@ impl Shard {
                 shard.act("block", |broker, now, out| broker.handle_block(now, block, data, out));
             });
         }
-    }
-
-    /// Replaces a table's file.
-    pub(super) fn spawn_persist(self: &Rc<Self>, table: Table, bytes: Bytes) {
-        let shard = self.clone();
-        self.runtime.spawn(self.runtime.queues.background, async move {
-            let Some(written) = shard.write(shard.disk.replace_table(&table_path(table), bytes)).await else { return };
-            let written = written.map_err(|error| io_error(&error));
-            shard.act("table", |broker, now, out| broker.handle_persisted(now, table, written, out));
-        });
     }
 
     /// Asks how full the disk is; the next tick knows.

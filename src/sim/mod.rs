@@ -14,6 +14,7 @@ mod node;
 mod random;
 mod reign;
 mod replica_world;
+mod tables;
 mod tail;
 mod wire;
 mod world;
@@ -23,6 +24,8 @@ pub use delay::{DelayCounts, DelayRule, DelayWorld};
 pub(crate) use disk::SimDisk;
 pub use random::Random;
 pub use replica_world::{ReplicaCounts, ReplicaRule, ReplicaWorld};
+#[cfg(test)]
+pub(crate) use tables::TableFiles;
 #[cfg(test)]
 pub(crate) use tail::{Remains, SimTail, Slot};
 pub use world::{Counts, LogWorld, Rule};

@@ -7,9 +7,10 @@ use bytes::Bytes;
 
 use super::disk::SimDisk;
 use super::random::Random;
+use super::tables::TableFiles;
 use super::tail::{Remains, SimTail, Slot};
 use crate::broker::life::Life;
-use crate::broker::persist::Table;
+use crate::broker::persist::Append;
 use crate::broker::settings::BrokerSettings;
 use crate::broker::{Broker, Effect, Output, Tables};
 use crate::config::{NodeConfig, NodeKind};
@@ -55,9 +56,9 @@ pub(super) struct SimNode {
     /// The file of the epochs, and a new one under way.
     epochs: String,
     epochs_under_way: Option<(u64, Bytes)>,
-    /// The file of the delay offsets, and a new one under way.
-    delay_file: Option<Bytes>,
-    delay_file_under_way: Option<Bytes>,
+    /// The tables' files, and an append under way.
+    tables: TableFiles,
+    append: Option<Append>,
     /// Whether the last start found that file ahead of the log.
     pub(super) distrusted_delay_file: bool,
     pub(super) asks: VecDeque<Asks>,
@@ -74,8 +75,8 @@ pub(super) struct SimNode {
     pub(super) is_older: bool,
     /// As a slave it cuts off whatever its master has not: to see that the checks would notice.
     pub(super) cuts_unasked: bool,
-    /// A copy of its store: disk and epochs.
-    copy: Option<(SimDisk, String)>,
+    /// A copy of its store: disk, epochs and tables.
+    copy: Option<(SimDisk, String, TableFiles)>,
     /// The newest epoch it has reigned in.
     pub(super) reign: u32,
     /// To see that the checks would notice: it reigns on in the epoch of the master before it.
@@ -110,8 +111,8 @@ impl SimNode {
             fetches: VecDeque::new(),
             epochs: String::new(),
             epochs_under_way: None,
-            delay_file: None,
-            delay_file_under_way: None,
+            tables: TableFiles::default(),
+            append: None,
             distrusted_delay_file: false,
             asks: VecDeque::new(),
             next_life: None,
@@ -155,11 +156,7 @@ impl SimNode {
         {
             self.epochs = String::from_utf8(text.to_vec()).expect("it is text");
         }
-        if let Some(file) = self.delay_file_under_way.take()
-            && random.percent(50)
-        {
-            self.delay_file = Some(file);
-        }
+        self.tables.end(self.append.take().as_ref(), end == NodeEnd::Power, random);
         self.fetches.clear();
         self.asks.clear();
         self.next_life = None;
@@ -203,7 +200,7 @@ impl SimNode {
     /// Somebody copies its store, without what only the tail has.
     pub(super) fn copy_store(&mut self) {
         assert!(!self.is_up(), "a store is not copied while it is written to");
-        self.copy = Some((self.disk.clone(), self.epochs.clone()));
+        self.copy = Some((self.disk.clone(), self.epochs.clone(), self.tables.clone()));
     }
 
     pub(super) fn has_copy(&self) -> bool {
@@ -213,7 +210,7 @@ impl SimNode {
     /// The copy takes the store's place; what the tail has is not of it.
     pub(super) fn restore_store(&mut self) {
         self.wipe();
-        (self.disk, self.epochs) = self.copy.clone().expect("there is a copy");
+        (self.disk, self.epochs, self.tables) = self.copy.clone().expect("there is a copy");
     }
 
     /// Somebody gives it an empty store.
@@ -221,6 +218,7 @@ impl SimNode {
         assert!(!self.is_up(), "a store is not taken from a node that runs");
         self.disk = SimDisk::with_capacity(self.disk.capacity);
         self.epochs.clear();
+        self.tables = TableFiles::default();
         self.slot.take();
         (self.kept, self.reign) = (LogOffset(0), 0);
     }
@@ -260,9 +258,10 @@ impl SimNode {
             self.reign = reign.epoch.0;
             self.epochs = epochs.encode();
         }
-        let delay_offsets = self.delay_table();
-        self.distrusted_delay_file = delay_offsets.as_ref().is_some_and(|table| table.log_offset > log.appended());
-        let tables = Tables { epochs, delay_offsets, ..Tables::default() };
+        let (stored, changes) = self.tables.read();
+        let told = stored.delay_offsets.as_ref();
+        self.distrusted_delay_file = told.is_some_and(|table| table.log_offset > log.appended());
+        let tables = Tables { stored, changes, epochs };
         let mut broker = Box::new(Broker::new(life, self.settings.clone(), *log, tables));
         broker.handle_start(now, &mut self.out);
         self.broker = Some(broker);
@@ -308,11 +307,10 @@ impl SimNode {
                 let broker = self.broker.as_mut().expect("it runs");
                 match effect {
                     Effect::Fetch(block) | Effect::Prefetch(block) => self.fetches.push_back(block),
-                    Effect::Persist(Table::DelayOffsets, file) => {
-                        assert!(self.delay_file_under_way.is_none(), "one write of a table is under way");
-                        self.delay_file_under_way = Some(file);
+                    Effect::Append(append) => {
+                        assert!(self.append.is_none(), "one append is under way");
+                        self.append = Some(append);
                     }
-                    Effect::Persist(table, _) => broker.handle_persisted(now, table, Ok(()), &mut self.out),
                     Effect::Control(ToControl::TopicsChanged { ticket, .. }) => {
                         broker.handle_control(now, ToShard::Registered { ticket }, &mut self.out);
                     }
@@ -336,7 +334,7 @@ impl SimNode {
             1 => self.end_commit(now),
             2 => self.background(now),
             3 => self.fetch(now, random),
-            4 => self.write_delay_file(now),
+            4 => self.write_tables(now, random),
             _ => self.write_epochs(now, random),
         }
     }
@@ -349,7 +347,7 @@ impl SimNode {
             self.background(now);
             self.fetch(now, random);
             self.write_epochs(now, random);
-            self.write_delay_file(now);
+            self.write_tables(now, random);
         }
     }
 
@@ -408,19 +406,24 @@ impl SimNode {
         self.act(now, |broker, out| broker.handle_epochs_written(now, generation, result, out));
     }
 
-    fn write_delay_file(&mut self, now: Now) {
-        let Some(file) = self.delay_file_under_way.take() else { return };
-        self.delay_file = Some(file);
-        self.act(now, |broker, out| broker.handle_persisted(now, Table::DelayOffsets, Ok(()), out));
-    }
-
-    fn delay_table(&self) -> Option<DelayOffsets> {
-        self.delay_file.as_ref().map(|file| DelayOffsets::decode(file).expect("the file is whole"))
+    /// The append under way, or a step of a snapshot.
+    fn write_tables(&mut self, now: Now, random: &mut Random) {
+        if let Some(append) = self.append.take() {
+            let result = if random.percent(3) { Err(IoError::NoSpace) } else { Ok(()) };
+            match result {
+                Ok(()) => self.tables.append(&append),
+                Err(_) => self.tables.fail(&append, random),
+            }
+            self.act(now, |broker, out| broker.handle_appended(now, result, out));
+        } else if let Some(work) = self.broker.as_mut().expect("it runs").poll_snapshot(now) {
+            self.tables.work(&work);
+            self.act(now, |broker, _| broker.handle_snapshot(now, &work, Ok(())));
+        }
     }
 
     /// Makes something else of the file of the delay offsets, between two lives.
     pub(super) fn change_delay_file(&mut self, change: impl FnOnce(Option<DelayOffsets>) -> Option<DelayOffsets>) {
-        self.delay_file = change(self.delay_table()).map(|table| table.encode().into());
+        self.tables.change_delays(change);
     }
 
     pub(super) fn tick(&mut self, now: Now) {

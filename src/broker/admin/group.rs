@@ -53,7 +53,7 @@ impl Broker {
     fn answer_group_change(&mut self, asked: &Asked, out: &mut Output) {
         let generation = self.persistence.change(Table::Groups);
         let ticket = self.acks.make_gate(asked.now.mono, Some((Table::Groups, generation)), false);
-        self.write_tables(out);
+        self.write_changes(out);
         self.confirm_change(asked, LogOffset(0), Some(ticket), out);
     }
 

@@ -58,7 +58,7 @@ impl Broker {
 
     /// GET_ALL_DELAY_OFFSET 45.
     pub(in crate::broker) fn all_delay_offsets(&mut self, asked: &Asked, out: &mut Output) -> Result<Handled, Refusal> {
-        self.reply(asked, &Reply::body(&self.delays.encode()), out);
+        self.reply(asked, &Reply::body(&self.delays.form().encode()), out);
         Ok(Handled::Done)
     }
 

@@ -75,7 +75,7 @@ impl Broker {
             topic: name.to_owned(),
             version: self.topics.version,
         }));
-        self.write_tables(out);
+        self.write_changes(out);
         self.confirm_change(asked, self.log.appended(), Some(ticket), out);
         Ok(Handled::Done)
     }

@@ -223,13 +223,13 @@ fn tables_survive_a_restart() {
     let commit = [("consumerGroup", "g"), ("topic", "T"), ("queueId", "0"), ("commitOffset", "3")];
     world.call(c, RequestCode::UpdateConsumerOffset, &commit, b"");
     let [topics, groups, offsets, delay_offsets] = world.broker.view_tables();
-    let tables = Tables {
-        epochs: Default::default(),
+    let stored = StoredTables {
         topics: Some(crate::protocol::body::TopicTable::decode(&topics.1).unwrap()),
         groups: Some(crate::protocol::body::GroupTable::decode(&groups.1).unwrap()),
         offsets: Some(crate::protocol::body::ConsumerOffsets::decode(&offsets.1).unwrap()),
         delay_offsets: Some(DelayOffsets::decode(&delay_offsets.1).unwrap()),
     };
+    let tables = Tables { stored, ..Tables::default() };
     let log = Log::create(log_settings(FlushPolicy::Sync), Box::new(HeapTail::new(64 * 1024)));
     let again = Broker::new(life(Role::AsyncMaster), settings(), log, tables);
     assert_eq!(again.topics.get("T").unwrap().config.write_queues, 3);

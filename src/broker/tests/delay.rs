@@ -31,7 +31,7 @@ impl World {
         self.set_time(end);
     }
 
-    fn set_time(&mut self, mono: MonoNs) {
+    pub(super) fn set_time(&mut self, mono: MonoNs) {
         let passed_ms = mono.ms_since(self.now.mono);
         self.now.mono = mono;
         self.now.unix.0 += i64::try_from(passed_ms).unwrap();
@@ -59,10 +59,11 @@ impl World {
         let nothing = Log::create(log_settings(FlushPolicy::Sync), Box::new(HeapTail::new(64 * 1024)));
         let before = std::mem::replace(&mut self.broker, Broker::new(life, settings(), nothing, Tables::default()));
         let (topics, offsets) = (Some(before.topic_table()), Some(before.offsets.table()));
-        let tables = Tables { topics, offsets, delay_offsets: Some(file), ..Tables::default() };
+        let stored = StoredTables { topics, offsets, delay_offsets: Some(file), ..StoredTables::default() };
+        let tables = Tables { stored, ..Tables::default() };
         self.broker = Broker::new(life, settings(), before.log, tables);
         self.out = Output::default();
-        self.unwritten.clear();
+        self.unwritten = None;
         self.broker.handle_start(self.now, &mut self.out);
         self.run();
     }
@@ -293,7 +294,7 @@ fn a_position_waits_for_the_promise_of_what_was_stored() {
     assert_eq!(file.offsets, levels(&[(1, 1)]));
     assert!(file.log_offset <= world.broker.log.flushed() && file.log_offset > LogOffset(0));
     assert_eq!(file.version.counter, 1);
-    assert!(world.unwritten.is_empty() && file.safe.is_empty(), "written at once");
+    assert!(world.unwritten.is_none() && file.safe.is_empty(), "written at once");
     world.advance(100);
     assert_eq!(world.delay_file().safe, levels(&[(1, 1)]), "flushed: it holds whatever becomes of the tail");
 }
@@ -375,7 +376,7 @@ fn a_slave_believes_its_master_as_far_as_its_own_log_has_come() {
         ..DelayOffsets::default()
     };
     let mut delays = Delays::default();
-    let table = |delays: &Delays| DelayOffsets::decode(&delays.encode()).unwrap();
+    let table = |delays: &Delays| delays.form();
     assert!(delays.follow(told(5, 1_000, 4), LogOffset(0)));
     assert!(!delays.follow(told(5, 1_000, 5), LogOffset(0)), "nothing new");
     // What the master calls safe, its own log holds; ours may be shorter still.

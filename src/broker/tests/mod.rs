@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 use bytes::{Bytes, BytesMut};
 
 use super::life::Life;
+use super::persist::Append;
 use super::settings::BrokerSettings;
 use super::{Broker, Effect, Output, Tables};
 use crate::config::{NodeConfig, NodeKind};
 use crate::letter::{ToControl, ToShard};
 use crate::log::{BlockId, DiskUsage, FileName, FlushPolicy, HeapTail, IoError, Log, LogSettings, TailMemory, Work};
 use crate::model::{BrokerId, ConnectionId, LinkId, LogOffset, MonoNs, Now, Role, ShardId, UnixMs};
+use crate::protocol::body::StoredTables;
 use crate::protocol::code::RequestCode;
 use crate::protocol::frame::{Encoding, split};
 use crate::protocol::header::Header;
@@ -32,6 +34,7 @@ mod pull;
 mod send;
 mod slave;
 mod statistics;
+mod tables;
 
 /// A quarter of the disk is in use.
 const DISK: DiskUsage = DiskUsage { used_bytes: 25, total_bytes: 100 };
@@ -125,8 +128,8 @@ struct World {
     closed: Vec<LinkId>,
     next_connection: u64,
     next_opaque: i32,
-    /// Writes of tables that wait for `persists`.
-    unwritten: Vec<super::Table>,
+    /// An append of changes that waits for `persists`.
+    unwritten: Option<Append>,
     /// Whether commits of the log are carried out.
     commits: bool,
     /// Whether tables are written.
@@ -186,7 +189,7 @@ impl World {
             fetches: Vec::new(),
             closed: Vec::new(),
             lives: Vec::new(),
-            unwritten: Vec::new(),
+            unwritten: None,
             next_connection: 0,
             next_opaque: 100,
             commits: true,
@@ -273,18 +276,16 @@ impl World {
 
     fn run_effects(&mut self) -> bool {
         let mut is_idle = true;
-        if self.persists {
-            for table in std::mem::take(&mut self.unwritten) {
-                is_idle = false;
-                self.broker.handle_persisted(self.now, table, Ok(()), &mut self.out);
-            }
+        if self.persists && self.unwritten.take().is_some() {
+            is_idle = false;
+            self.broker.handle_appended(self.now, Ok(()), &mut self.out);
         }
         for effect in std::mem::take(&mut self.out.effects) {
             is_idle = false;
             match effect {
-                Effect::Persist(table, _) => {
-                    assert!(!self.unwritten.contains(&table), "one write a table is under way");
-                    self.unwritten.push(table);
+                Effect::Append(append) => {
+                    assert!(self.unwritten.is_none(), "one append is under way");
+                    self.unwritten = Some(append);
                 }
                 Effect::Control(event) => self.run_control(event),
                 Effect::LinkClose(link) => self.closed.push(link),

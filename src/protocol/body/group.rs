@@ -218,8 +218,10 @@ impl GroupTable {
     /// # Errors
     /// [`BodyError`].
     pub fn decode(body: &[u8]) -> Result<GroupTable, BodyError> {
-        let value = parse(body, body.len())?;
-        let fields = Fields::of(&value, "groupTable")?;
+        GroupTable::read(Fields::of(&parse(body, body.len())?, "groupTable")?)
+    }
+
+    pub(super) fn read(fields: Fields<'_>) -> Result<GroupTable, BodyError> {
         let version = fields.object("dataVersion")?.map(DataVersion::read).transpose()?.unwrap_or_default();
         let mut table = GroupTable { version, ..GroupTable::default() };
         for (_, value) in fields.entries("subscriptionGroupTable")? {
@@ -244,6 +246,11 @@ impl GroupTable {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new(JsonForm::Standard);
+        self.write(&mut writer);
+        writer.finish()
+    }
+
+    pub(super) fn write(&self, writer: &mut Writer) {
         writer.object(|writer| {
             self.version.write(writer.key("dataVersion"));
             writer.key("forbiddenTable").object(|writer| {
@@ -261,7 +268,6 @@ impl GroupTable {
                 }
             });
         });
-        writer.finish()
     }
 }
 

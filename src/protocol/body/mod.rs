@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod bounds;
+mod change;
 mod client;
 mod fields;
 mod group;
@@ -20,6 +21,7 @@ mod runtime;
 mod stats;
 mod topic;
 
+pub use change::{ChangesError, StoredTables, TableChange, TableFrame, decode_changes};
 pub use client::{
     ClientConnection, ConsumerConnection, ProducerInfo, consumer_list, producer_connection, producer_table,
 };

@@ -53,8 +53,10 @@ impl ConsumerOffsets {
     /// # Errors
     /// [`BodyError`].
     pub fn decode(body: &[u8]) -> Result<ConsumerOffsets, BodyError> {
-        let value = parse(body, body.len())?;
-        let fields = Fields::of(&value, "consumerOffsets")?;
+        ConsumerOffsets::read(Fields::of(&parse(body, body.len())?, "consumerOffsets")?)
+    }
+
+    pub(super) fn read(fields: Fields<'_>) -> Result<ConsumerOffsets, BodyError> {
         let version = fields.object("dataVersion")?.map(DataVersion::read).transpose()?.unwrap_or_default();
         let table = ConsumerOffsets {
             version,
@@ -69,6 +71,11 @@ impl ConsumerOffsets {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new(JsonForm::Fastjson);
+        self.write(&mut writer);
+        writer.finish()
+    }
+
+    pub(super) fn write(&self, writer: &mut Writer) {
         writer.object(|writer| {
             self.version.write(writer.key("dataVersion"));
             if !self.kept.is_empty() {
@@ -79,7 +86,6 @@ impl ConsumerOffsets {
             }
             write_table(&self.offsets, writer.key("offsetTable"));
         });
-        writer.finish()
     }
 }
 
@@ -107,8 +113,10 @@ impl DelayOffsets {
     /// # Errors
     /// [`BodyError`].
     pub fn decode(body: &[u8]) -> Result<DelayOffsets, BodyError> {
-        let value = parse(body, JSON_NODES_MAX)?;
-        let fields = Fields::of(&value, "delayOffsets")?;
+        DelayOffsets::read(Fields::of(&parse(body, JSON_NODES_MAX)?, "delayOffsets")?)
+    }
+
+    pub(super) fn read(fields: Fields<'_>) -> Result<DelayOffsets, BodyError> {
         let log_offset: u64 = fields.number("logOffset", 0)?;
         Ok(DelayOffsets {
             version: fields.object("dataVersion")?.map(DataVersion::read).transpose()?.unwrap_or_default(),
@@ -122,6 +130,11 @@ impl DelayOffsets {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new(JsonForm::Fastjson);
+        self.write(&mut writer);
+        writer.finish()
+    }
+
+    pub(super) fn write(&self, writer: &mut Writer) {
         writer.object(|writer| {
             self.version.write(writer.key("dataVersion"));
             if self.log_offset > LogOffset(0) {
@@ -132,7 +145,6 @@ impl DelayOffsets {
                 write_levels(&self.safe, writer.key("safeOffsetTable"));
             }
         });
-        writer.finish()
     }
 
     /// What holds for a log that ends here.

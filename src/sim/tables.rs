@@ -1,0 +1,143 @@
+//! The tables' files of a node: replaced by renames, or grown at their ends.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::random::Random;
+use crate::broker::persist::{Append, FoundChanges, Table};
+use crate::broker::snapshot::SnapshotWork;
+use crate::protocol::body::{
+    ConsumerOffsets, DelayOffsets, GroupTable, StoredTables, TableChange, TopicTable, decode_changes,
+};
+
+/// A file that grows, and how much of it is flushed.
+#[derive(Clone, Debug, Default)]
+struct Growing {
+    bytes: Vec<u8>,
+    flushed: usize,
+}
+
+impl Growing {
+    fn write(&mut self, at: u64, bytes: &[u8], flush: bool) {
+        let at = usize::try_from(at).expect("a made-up table is small");
+        if at == 0 {
+            *self = Growing::default();
+        }
+        assert_eq!(at, self.bytes.len(), "a file of changes grows at its end");
+        self.bytes.extend_from_slice(bytes);
+        if flush {
+            self.flushed = self.bytes.len();
+        }
+    }
+}
+
+/// Those of one store.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TableFiles {
+    whole: BTreeMap<Table, Bytes>,
+    unfinished: BTreeMap<Table, Growing>,
+    changes: BTreeMap<u64, Growing>,
+}
+
+impl TableFiles {
+    /// Appends to a file of changes.
+    pub(crate) fn append(&mut self, append: &Append) {
+        self.changes.entry(append.number).or_default().write(append.at, &append.bytes, append.flush);
+    }
+
+    /// Carries out a step of a snapshot.
+    pub(crate) fn work(&mut self, work: &SnapshotWork) {
+        match work {
+            SnapshotWork::Write { table, at, bytes, flush } => {
+                self.unfinished.entry(*table).or_default().write(*at, bytes, *flush);
+            }
+            SnapshotWork::Finish { table, at, crc } => {
+                let mut file = self.unfinished.remove(table).expect("it was written");
+                assert_eq!(
+                    (file.bytes.len() as u64, crc32fast::hash(&file.bytes)),
+                    (*at, *crc),
+                    "the proof of its content"
+                );
+                file.bytes.push(b'}');
+                self.whole.insert(*table, file.bytes.into());
+            }
+            SnapshotWork::Forget(before) => self.changes = self.changes.split_off(before),
+        }
+    }
+
+    /// An append fails, or is cut off: some of it is there.
+    pub(crate) fn fail(&mut self, append: &Append, random: &mut Random) {
+        self.append(append);
+        let file = self.changes.entry(append.number).or_default();
+        let at = usize::try_from(append.at).expect("a made-up table is small");
+        file.flushed = file.flushed.min(at);
+        let torn = at + usize::try_from(random.below(append.bytes.len() as u64 + 1)).expect("it is small");
+        file.bytes.truncate(torn);
+    }
+
+    /// The process ends while `append` is under way, or the power goes.
+    pub(crate) fn end(&mut self, append: Option<&Append>, loses_power: bool, random: &mut Random) {
+        self.unfinished.clear();
+        if let Some(append) = append {
+            self.fail(append, random);
+        }
+        for file in self.changes.values_mut().filter(|_| loses_power) {
+            let left = file.flushed as u64 + random.below((file.bytes.len() - file.flushed) as u64 + 1);
+            file.bytes.truncate(usize::try_from(left).expect("it is small"));
+        }
+        for file in self.changes.values_mut() {
+            file.flushed = file.bytes.len();
+        }
+    }
+
+    /// What a start finds.
+    pub(crate) fn read(&self) -> (StoredTables, FoundChanges) {
+        let whole = |table| self.whole.get(&table);
+        let mut stored = StoredTables {
+            topics: whole(Table::Topics).map(|file| TopicTable::decode(file).expect("the file is whole")),
+            groups: whole(Table::Groups).map(|file| GroupTable::decode(file).expect("the file is whole")),
+            offsets: whole(Table::ConsumerOffsets)
+                .map(|file| ConsumerOffsets::decode(file).expect("the file is whole")),
+            delay_offsets: whole(Table::DelayOffsets)
+                .map(|file| DelayOffsets::decode(file).expect("the file is whole")),
+        };
+        for file in self.changes.values() {
+            let changes = decode_changes(&file.bytes).expect("a crash leaves at most a torn end");
+            changes.into_iter().for_each(|change| stored.apply(change));
+        }
+        let next = self.changes.last_key_value().map_or(1, |(number, _)| number + 1);
+        let bytes = self.changes.values().map(|file| file.bytes.len() as u64).sum();
+        (stored, FoundChanges { next, bytes, is_behind: false })
+    }
+
+    /// Forgets all changes but those of the newest file: to see that the checks would notice.
+    #[cfg(test)]
+    pub(crate) fn forget_older(&mut self) {
+        let newest = self.changes.keys().last().copied().unwrap_or_default();
+        self.changes = self.changes.split_off(&newest);
+    }
+
+    /// Makes something else of the delay offsets, between two lives.
+    pub(crate) fn change_delays(&mut self, change: impl FnOnce(Option<DelayOffsets>) -> Option<DelayOffsets>) {
+        let (stored, found) = self.read();
+        let changed = change(stored.delay_offsets.clone());
+        let mut line = Vec::new();
+        match changed {
+            Some(table) => TableChange::DelayOffsets(table).encode(&mut line),
+            None => {
+                // A file is lost with the changes of it.
+                let others = StoredTables { delay_offsets: None, ..stored };
+                *self = TableFiles::default();
+                let StoredTables { topics, groups, offsets, .. } = others;
+                let files = [
+                    (Table::Topics, topics.map(|table| table.encode())),
+                    (Table::Groups, groups.map(|table| table.encode())),
+                    (Table::ConsumerOffsets, offsets.map(|table| table.encode())),
+                ];
+                self.whole.extend(files.into_iter().filter_map(|(table, file)| Some((table, file?.into()))));
+            }
+        }
+        self.changes.insert(found.next, Growing { flushed: line.len(), bytes: line });
+    }
+}
