@@ -217,8 +217,8 @@ impl Broker {
 /// Wishes: what is to be done next.
 impl Broker {
     /// Whether clients' frames are to be read. False while the log's tail, the waiting replies or the effects are nearly full, the next segment
-    /// is still being made, or offsets that were brought down to the log's end are not on the disk: reading resumes with progress. Stock clients ask again at once when they are told to be busy, and give up at the
-    /// third time.
+    /// is still being made, or offsets that were brought down to the log's end are not on the disk: reading resumes with progress. Stock clients
+    /// ask again at once when they are told to be busy, and give up at the third time.
     #[must_use]
     pub(crate) fn poll_input(&self, out: &Output) -> bool {
         let is_held = self.acks.is_full() || self.log.is_tail_nearly_full() || self.log.awaits_segment();

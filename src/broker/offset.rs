@@ -16,6 +16,8 @@ use crate::protocol::body::{self, SetBack, TableChange};
 #[derive(Debug, Default)]
 pub(crate) struct CommittedOffsets {
     groups: BTreeMap<GroupName, GroupOffsets>,
+    /// Groups that have offsets of a topic.
+    by_topic: BTreeMap<TopicName, BTreeSet<GroupName>>,
     count: usize,
     /// On a slave: what consumers committed here, as long as the master does not have it.
     kept: BTreeSet<GroupQueue>,
@@ -85,7 +87,11 @@ impl CommittedOffsets {
     fn set(&mut self, place: GroupQueue, offset: QueueOffset) {
         let (group, topic, queue) = &place;
         let topics = self.groups.entry(group.clone()).or_default();
-        topics.entry(topic.clone()).or_default().insert(*queue, offset);
+        let offsets = topics.entry(topic.clone()).or_default();
+        if offsets.is_empty() {
+            self.by_topic.entry(topic.clone()).or_default().insert(group.clone());
+        }
+        offsets.insert(*queue, offset);
         self.changed.insert(place);
         self.touch();
     }
@@ -143,6 +149,7 @@ impl CommittedOffsets {
     pub(crate) fn replace(&mut self, table: &body::ConsumerOffsets) -> Vec<OffsetCommit> {
         let has_only_grown = table.set_back == Some(self.set_back);
         let old = std::mem::take(&mut self.groups);
+        self.by_topic.clear();
         let kept = std::mem::take(&mut self.kept);
         let told = std::mem::take(&mut self.told);
         let (was_dirty, was_changed) = (self.dirty, std::mem::take(&mut self.changed));
@@ -264,8 +271,8 @@ impl CommittedOffsets {
     }
 
     /// Groups that have committed offsets of the topic.
-    pub(crate) fn groups_of<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = &'a GroupName> {
-        self.groups.iter().filter(move |(_, topics)| topics.contains_key(topic)).map(|(group, _)| group)
+    pub(crate) fn groups_of(&self, topic: &str) -> impl Iterator<Item = &GroupName> {
+        self.by_topic.get(topic).into_iter().flatten()
     }
 
     /// What a group has committed of a topic, by queue.
@@ -381,33 +388,49 @@ impl CommittedOffsets {
 
     /// Forgets the offsets of a topic that is deleted.
     pub(crate) fn remove_topic(&mut self, topic: &str) {
-        for (group, topics) in &mut self.groups {
-            if let Some((name, offsets)) = topics.remove_entry(topic) {
-                self.removed.insert((name, group.clone()));
-                self.count -= offsets.len();
-                self.set_back = SetBack { count: self.set_back.count.saturating_add(1), reign: self.reign };
-                self.dirty = true;
-                self.changes = self.changes.wrapping_add(1);
-            }
+        let Some((topic, groups)) = self.by_topic.remove_entry(topic) else { return };
+        for group in groups {
+            self.remove_pair(group, topic.clone());
         }
-        self.groups.retain(|_, topics| !topics.is_empty());
-        self.kept.retain(|(_, known, _)| known.as_str() != topic);
-        self.resets.retain(|_, topics| {
-            topics.remove(topic);
-            !topics.is_empty()
-        });
+        self.note_set_back();
+        self.touch();
     }
 
     /// Forgets the offsets of a group that is deleted.
     pub(crate) fn remove_group(&mut self, group: &str) {
-        if let Some((name, topics)) = self.groups.remove_entry(group) {
-            self.count -= topics.values().map(BTreeMap::len).sum::<usize>();
-            self.removed.extend(topics.into_keys().map(|topic| (topic, name.clone())));
-            self.kept.retain(|(known, _, _)| known.as_str() != group);
-            self.resets.remove(group);
-            self.note_set_back();
-            self.touch();
+        let Some((group, topics)) = self.groups.get_key_value(group) else { return };
+        let (group, topics): (GroupName, Vec<TopicName>) = (group.clone(), topics.keys().cloned().collect());
+        for topic in topics {
+            let groups = self.by_topic.entry(topic.clone()).or_default();
+            groups.remove(&group);
+            if groups.is_empty() {
+                self.by_topic.remove(&topic);
+            }
+            self.remove_pair(group.clone(), topic);
         }
+        self.note_set_back();
+        self.touch();
+    }
+
+    fn remove_pair(&mut self, group: GroupName, topic: TopicName) {
+        let Some(topics) = self.groups.get_mut(&group) else { return };
+        let queues = topics.remove(&topic).unwrap_or_default();
+        if topics.is_empty() {
+            self.groups.remove(&group);
+        }
+        self.count -= queues.len();
+        for queue in queues.into_keys() {
+            let place = (group.clone(), topic.clone(), queue);
+            self.kept.remove(&place);
+            self.told.remove(&place);
+        }
+        if let Some(topics) = self.resets.get_mut(&group) {
+            topics.remove(&topic);
+            if topics.is_empty() {
+                self.resets.remove(&group);
+            }
+        }
+        self.removed.insert((topic, group));
     }
 
     /// Whether there are changes to write; from now on they count as written.
