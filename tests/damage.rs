@@ -392,22 +392,30 @@ fn what_was_taken_away_from_a_stopped_store_is_missed_by_name() {
 
 #[test]
 fn a_log_that_is_shorter_than_the_last_run_has_found_it_is_refused() {
+    let Some(admin) = Admin::find() else { return };
     let mut world = World::new(Flush::Async);
     world.fill(0..1_000);
     world.node.kill();
     world.node.restart();
     world.node.kill();
     world.lose_tail();
-    let (segment, aside) = (world.segment(0), world.tails.path().join("aside"));
-    fs::copy(&segment, &aside).expect("a copy");
     assert!(!world.shard().join("checkpoint").exists(), "nothing else knows of the log");
+    let copies = TempDir::new().expect("a folder");
+    let copy = copies.path().join("store");
+    assert!(Command::new("cp").arg("-r").arg(world.node.store_dir()).arg(&copy).status().expect("cp").success());
     for entry in fs::read_dir(world.shard().join("commitlog")).expect("a folder") {
         fs::remove_file(entry.expect("an entry").path()).expect("it is there");
     }
     let refusal = world.refusal();
     assert!(refusal.contains("commitlog/00000000000000000000 is missing"), "{refusal}");
-    fs::copy(&aside, &segment).expect("a copy");
-    fs::remove_file(&aside).expect("it is ours");
+    let (is_done, said) = admin.run(&["repair", "--cut", "--yes"], &world);
+    assert!(!is_done && said.contains("a cut does not help"), "{said}");
+    let (is_done, said) = admin.run(&["repair", "--yes", "--from", copy.to_str().expect("a path")], &world);
+    assert!(is_done, "{said}");
+    world.node.restart();
+    assert_eq!(world.served(), (0..1_000).collect::<Vec<_>>());
+    world.node.kill();
+    world.lose_tail();
     world.forget_from(MIB);
     let refusal = world.refusal();
     assert!(refusal.contains("commitlog/00000000000000000000 is damaged at byte 104"), "{refusal}");

@@ -84,7 +84,9 @@ pub(super) async fn open_broker(
     let epochs = open_epochs(settings, life, disk, &log, must_exist(&epochs_path())).await?;
     let (stored, changes) = found.read(disk, must_exist).await?;
     let tables = Tables { stored, changes, epochs };
-    let (end, unflushed_max) = (log.appended(), settings.log.unflushed_bytes_max());
+    // An empty log may yet begin elsewhere, as a master's does.
+    let end = Some(log.appended()).filter(|end| log.start() < *end).unwrap_or_default();
+    let unflushed_max = settings.log.unflushed_bytes_max();
     let now = runtime.watch.now();
     let mut run_began = Moment::now(now.unix).map_err(|source| RunError::NoBoot { source })?;
     match (last_run.began.and_then(|before| before.expected_at(&run_began)), newest) {

@@ -43,12 +43,17 @@ pub(crate) fn from_replica(
         Err(StartError::Recovery {
             source: RecoveryError::MissingSegment { file: FileName::Segment(start) }, ..
         }) => {
-            // Those at the log's beginning and end, which nothing else shows.
-            let to = look.segment_bytes;
-            let known = |segment| damages.iter().any(|damage| damage.segment == segment);
-            let missing = (start.0..found.start.max(start.0 + 1)).step_by(usize::try_from(to).unwrap_or(usize::MAX));
-            let missing: Vec<u64> = missing.filter(|segment| !known(*segment)).collect();
-            damages.extend(missing.into_iter().map(|segment| Damage { segment, from: 0, to, is_missing: true }));
+            // Those at the log's beginning and end, which nothing else shows; where there is none, all that the replica has begun.
+            let missing = if segments(&look.folder)?.is_empty() {
+                begun_segments(other)?
+            } else {
+                let to = look.segment_bytes;
+                let step = usize::try_from(to).unwrap_or(usize::MAX);
+                (start.0..found.start.max(start.0 + 1)).step_by(step).map(|segment| (segment, to)).collect()
+            };
+            let known: Vec<u64> = damages.iter().map(|damage| damage.segment).collect();
+            let missing = missing.into_iter().filter(|(segment, _)| !known.contains(segment));
+            damages.extend(missing.map(|(segment, to)| Damage { segment, from: 0, to, is_missing: true }));
         }
         Err(StartError::Recovery { source: RecoveryError::WrongSize { file, found, expected }, .. })
             if found < expected =>
@@ -62,7 +67,7 @@ pub(crate) fn from_replica(
         let Damage { segment, from, to, is_missing } = damage;
         let name = format!("commitlog/{segment:020}");
         let theirs = other.join(&name);
-        let mut source = Segment::open(&theirs, segment, look.segment_bytes)?;
+        let mut source = Segment::open(&theirs, segment, if is_missing { to } else { look.segment_bytes })?;
         let is_sound = if is_missing { source.claims(0) } else { is_sound(&mut source, from, to) };
         if !is_sound {
             return Err(AdminError::Usage(format!(
@@ -76,6 +81,18 @@ pub(crate) fn from_replica(
         }
     }
     Ok(does)
+}
+
+/// Starts and sizes of the segments that hold something.
+fn begun_segments(shard: &Path) -> Result<Vec<(u64, u64)>, AdminError> {
+    let mut begun = Vec::new();
+    for (start, path) in segments(shard)? {
+        let bytes = fs::metadata(&path).map_err(io_of(&path))?.len();
+        if Segment::open(&path, start, bytes)?.claims(0) {
+            begun.push((start, bytes));
+        }
+    }
+    Ok(begun)
 }
 
 fn is_sound(source: &mut Segment, from: u64, to: u64) -> bool {
@@ -130,7 +147,9 @@ pub(crate) fn cut(look: &ShardLook, found: &Found, is_real: bool) -> Result<Vec<
     };
     match refusal {
         RecoveryError::Damaged { file: FileName::Segment(start), at, .. } => end_at(look, found, start.0, *at, is_real),
-        RecoveryError::MissingSegment { file: FileName::Segment(start) } if start.0 > found.start => {
+        RecoveryError::MissingSegment { file: FileName::Segment(start) }
+            if segments(&look.folder)?.iter().any(|(there, _)| *there < start.0) =>
+        {
             end_at(look, found, start.0, 0, is_real)
         }
         RecoveryError::WrongSize { file, found, expected } if found < expected => {
