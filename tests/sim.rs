@@ -4,19 +4,88 @@
 //! never appended is found; offsets have no gap; keys and times find what they must. Cannot prove: that a real disk is no worse than the made-up one,
 //! and that the shells carry out what the machines ask.
 //!
-//! `SIM_SEEDS=5000 cargo test --test sim` runs more seeds, `SEED=17 cargo test --test sim` one alone.
+//! All cores run seeds. `SIM_SEEDS=5000 cargo test --test sim` runs more of them, `SIM_SEEDS=5000..9000` those, `SEED=17 cargo test --test sim` one
+//! alone.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use ringmq::sim::{
-    Counts, DelayCounts, DelayRule, DelayWorld, LogWorld, ReplicaCounts, ReplicaRule, ReplicaWorld, Rule,
+    ConsumeCounts, ConsumeRule, ConsumeWorld, Counts, DelayCounts, DelayRule, DelayWorld, LogWorld, ReplicaCounts,
+    ReplicaRule, ReplicaWorld, Rule,
 };
 
-const SEEDS: u64 = 300;
+/// Seeds of each world.
+const SEEDS: u64 = 2000;
 const STEPS: u64 = 1000;
 
-fn from_env(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+/// The seeds that the environment names, else the usual ones.
+fn seeds() -> Range<u64> {
+    let number = |text: &str| text.parse::<u64>().expect("a number");
+    if let Ok(seed) = std::env::var("SEED") {
+        return number(&seed)..number(&seed) + 1;
+    }
+    let Ok(text) = std::env::var("SIM_SEEDS") else { return 0..SEEDS };
+    match text.split_once("..") {
+        Some((from, to)) => number(from)..number(to),
+        None => 0..number(&text),
+    }
+}
+
+/// Runs each seed, on all cores. What became of each, in their order; with `to_first` of those up to the lowest that fails.
+fn outcomes<T: Send>(
+    seeds: Range<u64>,
+    to_first: bool,
+    run: impl Fn(u64) -> Result<T, String> + Sync,
+) -> Vec<(u64, Result<T, String>)> {
+    let (next, end) = (AtomicU64::new(seeds.start), AtomicU64::new(seeds.end));
+    let done = Mutex::new(Vec::new());
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= end.load(Ordering::Relaxed) {
+                return;
+            }
+            let outcome = run(seed);
+            if to_first && outcome.is_err() {
+                end.fetch_min(seed + 1, Ordering::Relaxed);
+            }
+            done.lock().expect("no run panics").push((seed, outcome));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let mut done = done.into_inner().expect("no run panics");
+    done.sort_by_key(|(seed, _)| *seed);
+    done.retain(|(seed, _)| *seed < end.load(Ordering::Relaxed));
+    done
+}
+
+/// What happened under all seeds, if nothing was found to be wrong under any.
+fn all_sound<T: Send>(test: &str, seeds: Range<u64>, run: impl Fn(u64) -> Result<T, String> + Sync) -> Vec<T> {
+    let (mut sound, mut wrong) = (Vec::new(), Vec::new());
+    for (seed, outcome) in outcomes(seeds, false, run) {
+        match outcome {
+            Ok(counts) => sound.push(counts),
+            Err(what) => {
+                wrong.push(format!("seed {seed}: {what}\nagain with: SEED={seed} cargo test --test sim {test}"))
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} seeds:\n{}", wrong.len(), wrong.len() + sound.len(), wrong.join("\n"));
+    sound
+}
+
+/// The lowest seed under which something was found to be wrong, and what.
+fn first_wrong<T: Send>(seeds: u64, run: impl Fn(u64) -> Result<T, String> + Sync) -> Option<(u64, String)> {
+    let (seed, outcome) = outcomes(0..seeds, true, run).pop()?;
+    outcome.err().map(|what| (seed, what))
 }
 
 /// Runs a world; if it panics, gives what was found to be wrong.
@@ -63,24 +132,22 @@ fn add(sum: &mut Counts, one: &Counts) {
     sum.damages_at_the_end += one.damages_at_the_end;
     sum.rotten_messages += one.rotten_messages;
     sum.index_blocks_rebuilt += one.index_blocks_rebuilt;
+    sum.clock_changes += one.clock_changes;
+    sum.settings_changed += one.settings_changed;
+    sum.segments_retired += one.segments_retired;
+    sum.late_reads += one.late_reads;
+    sum.late_reads_of_recycled += one.late_reads_of_recycled;
+    sum.progress_seen += one.progress_seen;
+    sum.unreadable_blocks += one.unreadable_blocks;
 }
 
 #[test]
 fn nothing_promised_is_lost_and_nothing_is_invented() {
-    let seeds = match from_env("SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..from_env("SIM_SEEDS").unwrap_or(SEEDS),
-    };
-    let count = seeds.end - seeds.start;
+    let all = all_sound("nothing_promised", seeds(), |seed| run(seed, Rule::Sound, STEPS));
     let mut sum = Counts::default();
-    for seed in seeds {
-        match run(seed, Rule::Sound, STEPS) {
-            Ok(counts) => add(&mut sum, &counts),
-            Err(what) => panic!("seed {seed}: {what}\nagain with: SEED={seed} cargo test --test sim nothing_promised"),
-        }
-    }
-    eprintln!("{count} seeds: {sum:#?}");
-    if count >= SEEDS {
+    all.iter().for_each(|counts| add(&mut sum, counts));
+    eprintln!("{} seeds: {sum:#?}", all.len());
+    if all.len() as u64 >= SEEDS {
         check_that_it_was_worth_it(&sum);
     }
 }
@@ -116,6 +183,13 @@ fn check_that_it_was_worth_it(sum: &Counts) {
         ("damages where a power loss may tear", sum.damages_at_the_end),
         ("messages found to be rotten", sum.rotten_messages),
         ("blocks of the index built again", sum.index_blocks_rebuilt),
+        ("changes of the clock that stay", sum.clock_changes),
+        ("lives with other settings", sum.settings_changed),
+        ("segments that retention took", sum.segments_retired),
+        ("reads that took their time", sum.late_reads),
+        ("reads that a recycled file overtook", sum.late_reads_of_recycled),
+        ("logs that went on when nothing was wrong", sum.progress_seen),
+        ("blocks that could not be read", sum.unreadable_blocks),
     ] {
         assert!(count > 20, "{what}: only {count}");
     }
@@ -138,15 +212,22 @@ fn a_broken_rule_is_noticed() {
         (Rule::RotUnseen, "nobody has damaged it"),
         (Rule::BelieveAnyEnd, "was taken for the end of the log"),
         (Rule::LeaveWhatIsCut, "would come back"),
+        (Rule::ForgetReach, ""),
+        (Rule::ConfuseReach, ""),
+        (Rule::GarbleWhatStays, ""),
+        (Rule::ReadZeros, "was taken for the end of the log"),
+        (Rule::ForgetNames, ""),
+        (Rule::TrustNames, ""),
+        (Rule::KeepForLess, "retention took what is not old"),
+        (Rule::ForgetRenames, "the log does not"),
     ] {
-        let noticed = (0..40).find_map(|seed| run(seed, rule, STEPS).err());
-        let noticed = noticed.unwrap_or_else(|| panic!("{rule:?} was not noticed"));
-        assert!(noticed.contains(message), "{rule:?} was noticed as: {noticed}");
+        let noticed = first_wrong(400, |seed| run(seed, rule, STEPS));
+        let (seed, noticed) = noticed.unwrap_or_else(|| panic!("{rule:?} was not noticed"));
+        eprintln!("{rule:?} is noticed by seed {seed}: {noticed}");
+        assert!(noticed.contains(message), "{rule:?} was noticed by seed {seed} as: {noticed}");
     }
 }
 
-/// Seeds of the replicated world; each is a run of [`REPLICA_STEPS`].
-const REPLICA_SEEDS: u64 = 60;
 const REPLICA_STEPS: u64 = 4000;
 
 /// What happened to a master and its slaves under a seed, or what was found to be wrong.
@@ -172,28 +253,23 @@ fn add_replicas(sum: &mut ReplicaCounts, one: &ReplicaCounts) {
     sum.promotions += one.promotions;
     sum.demotions += one.demotions;
     sum.masters_paused += one.masters_paused;
+    sum.disks_failed += one.disks_failed;
+    sum.stores_swapped += one.stores_swapped;
+    sum.delayed += one.delayed;
 }
 
 #[test]
 fn replicas_hold_what_was_acknowledged() {
-    let seeds = match from_env("SEED") {
-        Some(seed) => {
-            // One seed alone is being looked at: what the machines say helps.
-            drop(tracing_subscriber::fmt().with_test_writer().without_time().try_init());
-            seed..seed + 1
-        }
-        None => 0..from_env("SIM_SEEDS").unwrap_or(REPLICA_SEEDS),
-    };
-    let count = seeds.end - seeds.start;
-    let mut sum = ReplicaCounts::default();
-    for seed in seeds {
-        match run_replicas(seed, ReplicaRule::Sound, REPLICA_STEPS) {
-            Ok(counts) => add_replicas(&mut sum, &counts),
-            Err(what) => panic!("seed {seed}: {what}\nagain with: SEED={seed} cargo test --test sim replicas_hold"),
-        }
+    let seeds = seeds();
+    if seeds.end - seeds.start == 1 {
+        // One seed alone is being looked at: what the machines say helps.
+        drop(tracing_subscriber::fmt().with_test_writer().without_time().try_init());
     }
-    eprintln!("{count} seeds: {sum:#?}");
-    if count < REPLICA_SEEDS {
+    let all = all_sound("replicas_hold", seeds, |seed| run_replicas(seed, ReplicaRule::Sound, REPLICA_STEPS));
+    let mut sum = ReplicaCounts::default();
+    all.iter().for_each(|counts| add_replicas(&mut sum, counts));
+    eprintln!("{} seeds: {sum:#?}", all.len());
+    if (all.len() as u64) < SEEDS {
         return;
     }
     for (what, count) in [
@@ -211,6 +287,9 @@ fn replicas_hold_what_was_acknowledged() {
         ("promotions", sum.promotions),
         ("demotions", sum.demotions),
         ("masters that stood still while another took their place", sum.masters_paused),
+        ("nodes whose disk has failed", sum.disks_failed),
+        ("stores that were swapped", sum.stores_swapped),
+        ("delayed messages", sum.delayed),
     ] {
         assert!(count > 5, "{what}: only {count}");
     }
@@ -226,9 +305,9 @@ fn a_broken_rule_of_acknowledgement_is_noticed() {
     for rule in [ReplicaRule::WaitForNobody, ReplicaRule::InventReports] {
         // A made-up report does other harm as well: what counts is that the lost promise is seen.
         let is_promise = |what: &String| what.contains("was acknowledged") || what.contains("was promised");
-        let noticed = (0..100).find_map(|seed| {
-            let what = run_replicas(seed, rule, REPLICA_STEPS).err().filter(is_promise)?;
-            Some((seed, what))
+        let noticed = first_wrong(100, |seed| match run_replicas(seed, rule, REPLICA_STEPS) {
+            Err(what) if is_promise(&what) => Err(what),
+            _ => Ok(()),
         });
         let (seed, what) = noticed.unwrap_or_else(|| panic!("{rule:?} was not noticed"));
         eprintln!("{rule:?} is noticed by seed {seed}: {what}");
@@ -236,16 +315,16 @@ fn a_broken_rule_of_acknowledgement_is_noticed() {
 }
 
 #[test]
-fn a_broken_rule_of_promotion_is_noticed() {
+fn a_broken_rule_of_a_role_or_a_disk_is_noticed() {
     for (rule, messages) in [
         (ReplicaRule::PromoteAnyone, ["was acknowledged", "consumers have seen"]),
         (ReplicaRule::KeepEpoch, ["differs from its master", "do not catch up"]),
+        (ReplicaRule::ForgetDelayed, ["were never delivered", "was never delivered"]),
+        (ReplicaRule::HideFailures, ["damaged", "was acknowledged"]),
     ] {
-        let noticed = (0..100).find_map(|seed| {
-            let what = run_replicas(seed, rule, REPLICA_STEPS).err()?;
-            Some((seed, what))
-        });
+        let noticed = first_wrong(100, |seed| run_replicas(seed, rule, REPLICA_STEPS));
         let (seed, what) = noticed.unwrap_or_else(|| panic!("{rule:?} was not noticed"));
+        eprintln!("{rule:?} is noticed by seed {seed}: {what}");
         assert!(messages.iter().any(|message| what.contains(message)), "{rule:?} is noticed by seed {seed} as: {what}");
     }
 }
@@ -257,17 +336,15 @@ fn a_broken_rule_of_whose_bytes_these_are_is_noticed() {
     for rule in [ReplicaRule::ForgetIdentity, ReplicaRule::CutUnasked] {
         // Slaves that never follow again are a consequence as well: what counts is that the loss is seen.
         let is_loss = |what: &String| what.contains("was acknowledged") || what.contains("differs from its master");
-        let noticed = (0..200).find_map(|seed| {
-            let what = run_replicas(seed, rule, 5 * REPLICA_STEPS).err().filter(is_loss)?;
-            Some((seed, what))
+        let noticed = first_wrong(200, |seed| match run_replicas(seed, rule, 5 * REPLICA_STEPS) {
+            Err(what) if is_loss(&what) => Err(what),
+            _ => Ok(()),
         });
         let (seed, what) = noticed.unwrap_or_else(|| panic!("{rule:?} was not noticed"));
         eprintln!("{rule:?} is noticed by seed {seed}: {what}");
     }
 }
 
-/// Seeds of the world of delayed messages; each is a run of [`DELAY_STEPS`].
-const DELAY_SEEDS: u64 = 100;
 const DELAY_STEPS: u64 = 3000;
 
 /// What happened to delayed messages under a seed, or what was found to be wrong.
@@ -278,28 +355,19 @@ fn run_delays(seed: u64, rule: DelayRule) -> Result<DelayCounts, String> {
 
 #[test]
 fn delayed_messages_come_in_their_time_whatever_ends_in_between() {
-    let seeds = match from_env("SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..from_env("SIM_SEEDS").unwrap_or(DELAY_SEEDS),
-    };
-    let count = seeds.end - seeds.start;
+    let all = all_sound("delayed_messages", seeds(), |seed| run_delays(seed, DelayRule::Sound));
     let mut sum = DelayCounts::default();
-    for seed in seeds {
-        match run_delays(seed, DelayRule::Sound) {
-            Ok(one) => {
-                sum.sent += one.sent;
-                sum.acknowledged += one.acknowledged;
-                sum.ends += one.ends;
-                sum.power_losses += one.power_losses;
-                sum.delivered += one.delivered;
-                sum.doubled += one.doubled;
-                sum.distrusted += one.distrusted;
-            }
-            Err(what) => panic!("seed {seed}: {what}\nagain with: SEED={seed} cargo test --test sim delayed_messages"),
-        }
+    for one in &all {
+        sum.sent += one.sent;
+        sum.acknowledged += one.acknowledged;
+        sum.ends += one.ends;
+        sum.power_losses += one.power_losses;
+        sum.delivered += one.delivered;
+        sum.doubled += one.doubled;
+        sum.distrusted += one.distrusted;
     }
-    eprintln!("{count} seeds: {sum:#?}");
-    if count >= DELAY_SEEDS {
+    eprintln!("{} seeds: {sum:#?}", all.len());
+    if all.len() as u64 >= SEEDS {
         for (what, count, at_least) in [
             ("acknowledged sends", sum.acknowledged, 10_000),
             ("ends", sum.ends, 500),
@@ -316,8 +384,9 @@ fn delayed_messages_come_in_their_time_whatever_ends_in_between() {
 
 #[test]
 fn a_file_of_positions_that_is_believed_too_much_is_noticed() {
-    let noticed = (0..DELAY_SEEDS).find_map(|seed| run_delays(seed, DelayRule::BelieveTheFile).err());
-    let noticed = noticed.expect("positions ahead of the log leave messages out");
+    let noticed = first_wrong(100, |seed| run_delays(seed, DelayRule::BelieveTheFile));
+    let (seed, noticed) = noticed.expect("positions ahead of the log leave messages out");
+    eprintln!("{:?} is noticed by seed {seed}: {noticed}", DelayRule::BelieveTheFile);
     assert!(noticed.contains("was never delivered"), "noticed as: {noticed}");
     let lost: Vec<DelayCounts> =
         (0..10).map(|seed| run_delays(seed, DelayRule::LoseTheFile).expect("nothing is left out")).collect();
@@ -330,4 +399,67 @@ fn a_file_of_positions_that_is_believed_too_much_is_noticed() {
         doubled(&lost),
         doubled(&kept)
     );
+}
+
+const CONSUME_STEPS: u64 = 3000;
+
+/// What a group had to go through under a seed, or what was found to be wrong.
+fn run_group(seed: u64, rule: ConsumeRule) -> Result<ConsumeCounts, String> {
+    let mut world = ConsumeWorld::new(seed, rule);
+    found_wrong(|| world.run(CONSUME_STEPS)).map(|()| world.counts)
+}
+
+#[test]
+fn a_group_is_given_each_message_whatever_ends_in_between() {
+    let all = all_sound("a_group_is_given", seeds(), |seed| run_group(seed, ConsumeRule::Sound));
+    let mut sum = ConsumeCounts::default();
+    for one in &all {
+        sum.sent += one.sent;
+        sum.acknowledged += one.acknowledged;
+        sum.ends += one.ends;
+        sum.power_losses += one.power_losses;
+        sum.consumer_ends += one.consumer_ends;
+        sum.received += one.received;
+        sum.doubled += one.doubled;
+        sum.commits += one.commits;
+        sum.resumed += one.resumed;
+        sum.lowered += one.lowered;
+        sum.disks_failed += one.disks_failed;
+        sum.topics_changed += one.topics_changed;
+        sum.topics_looked_at += one.topics_looked_at;
+    }
+    eprintln!("{} seeds: {sum:#?}", all.len());
+    if all.len() as u64 >= SEEDS {
+        for (what, count) in [
+            ("acknowledged sends", sum.acknowledged),
+            ("ends", sum.ends),
+            ("power losses", sum.power_losses),
+            ("ends of the consumer", sum.consumer_ends),
+            ("messages given", sum.received),
+            ("messages given twice", sum.doubled),
+            ("commits", sum.commits),
+            ("positions that were asked for", sum.resumed),
+            ("offsets beyond the log's end", sum.lowered),
+            ("disks that have failed", sum.disks_failed),
+            ("changes of topics", sum.topics_changed),
+            ("topics looked at after a start", sum.topics_looked_at),
+        ] {
+            assert!(count > 100, "{what}: only {count}");
+        }
+    }
+}
+
+#[test]
+fn a_group_that_is_moved_is_noticed() {
+    for (rule, message) in [
+        (ConsumeRule::AheadFile, "and has committed"),
+        (ConsumeRule::LoseFile, "and the file had"),
+        (ConsumeRule::CommitUnread, "was never given"),
+        (ConsumeRule::OldTopics, "is not as it was left"),
+    ] {
+        let noticed = first_wrong(100, |seed| run_group(seed, rule));
+        let (seed, noticed) = noticed.unwrap_or_else(|| panic!("{rule:?} was not noticed"));
+        eprintln!("{rule:?} is noticed by seed {seed}: {noticed}");
+        assert!(noticed.contains(message), "{rule:?} was noticed by seed {seed} as: {noticed}");
+    }
 }

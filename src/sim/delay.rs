@@ -4,20 +4,16 @@
 //! acknowledged and whose promise outlived all ends, was delivered; none before its time by the log's own clock; none twice unless the node has
 //! ended in between; and each level in the order of its queue.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::BytesMut;
-
-use super::node::{NodeEnd, SimNode, address_of, life_of, replica_settings};
+use super::client;
+use super::node::{Found, NodeEnd, SimNode, address_of, life_of, replica_settings};
 use super::random::Random;
-use crate::log::{FlushPolicy, LogSettings, Read, ReadLimits};
-use crate::model::{ConnectionId, MonoNs, Now, QueueId, QueueOffset, Role, UnixMs};
-use crate::protocol::code::RequestCode;
-use crate::protocol::frame::{self, Encoding};
+use crate::log::{FlushPolicy, LogSettings};
+use crate::model::{ConnectionId, LogOffset, MonoNs, Now, QueueId, Role, UnixMs};
+use crate::protocol::frame;
 use crate::protocol::header::Header;
 use crate::protocol::message::{DelayLevels, SCHEDULE_TOPIC};
-use crate::protocol::record::{Check, RecordView};
-use crate::protocol::reply::{ExtValue, encode_request};
 
 const TOPIC: &str = "BenchmarkTest";
 const QUEUES: u64 = 3;
@@ -47,15 +43,6 @@ pub struct DelayCounts {
     pub distrusted: u64,
 }
 
-/// A copy, or the message that waits.
-#[derive(Clone, Copy, Debug)]
-struct Found {
-    number: u64,
-    stored: i64,
-    /// Of the log, to have an order.
-    log_offset: u64,
-}
-
 /// The world of one master.
 pub struct DelayWorld {
     random: Random,
@@ -69,8 +56,6 @@ pub struct DelayWorld {
     acknowledged: Vec<u64>,
     /// Levels by number.
     sent: BTreeMap<u64, i32>,
-    /// Whether all ends were such that what was acknowledged is kept.
-    is_kept: bool,
     /// What has happened.
     pub counts: DelayCounts,
 }
@@ -114,7 +99,6 @@ impl DelayWorld {
             waiting: BTreeMap::new(),
             acknowledged: Vec::new(),
             sent: BTreeMap::new(),
-            is_kept: true,
             counts: DelayCounts::default(),
         }
     }
@@ -138,7 +122,7 @@ impl DelayWorld {
                 0..150 => self.send_some(),
                 150..650 => self.node.work(self.now, &mut self.random),
                 650..750 => self.node.tick(self.now),
-                750..993 => self.meet_deadline(),
+                750..993 => self.node.meet_deadline(self.now),
                 _ => self.end(),
             }
             self.collect();
@@ -159,10 +143,12 @@ impl DelayWorld {
     fn start(&mut self) {
         match self.rule {
             DelayRule::Sound => {}
-            DelayRule::BelieveTheFile => self.node.change_delay_file(|table| {
-                table.map(|table| crate::protocol::body::DelayOffsets { log_offset: Default::default(), ..table })
-            }),
-            DelayRule::LoseTheFile => self.node.change_delay_file(|_| None),
+            DelayRule::BelieveTheFile => {
+                self.node.change_tables(|tables| {
+                    tables.delay_offsets.iter_mut().for_each(|table| table.log_offset = LogOffset(0));
+                });
+            }
+            DelayRule::LoseTheFile => self.node.change_tables(|tables| tables.delay_offsets = None),
         }
         self.node.start(self.now, life_of(0, Role::AsyncMaster, None));
         self.counts.distrusted += u64::from(self.node.distrusted_delay_file);
@@ -175,16 +161,10 @@ impl DelayWorld {
         let end = self.random.pick(&[NodeEnd::Kill, NodeEnd::Kill, NodeEnd::KillAndLoseTail, NodeEnd::Power]);
         self.counts.ends += 1;
         self.counts.power_losses += u64::from(end == NodeEnd::Power);
-        self.is_kept &= self.node.survives(end);
-        self.node.end(end, &mut self.random);
-    }
-
-    fn meet_deadline(&mut self) {
-        let now = self.now;
-        let deadline = self.node.broker.as_ref().and_then(|broker| broker.poll_timeout());
-        if deadline.is_some_and(|deadline| deadline <= now.mono) {
-            self.node.act(now, |broker, out| broker.handle_deadline(now, out));
+        if !self.node.survives(end) {
+            self.acknowledged.clear();
         }
+        self.node.end(end, &mut self.random);
     }
 
     fn send_some(&mut self) {
@@ -198,28 +178,11 @@ impl DelayWorld {
             let level = i32::try_from(self.random.below(6)).expect("small");
             self.sent.insert(number, level);
             let opaque = i32::try_from(number).expect("few messages");
-            let (queue, properties) = (self.random.below(QUEUES).to_string(), format!("DELAY\u{1}{level}\u{2}"));
-            let ext = [
-                ("a", "P"),
-                ("b", TOPIC),
-                ("c", "TBW102"),
-                ("d", "4"),
-                ("e", queue.as_str()),
-                ("f", "0"),
-                ("g", "1700000000000"),
-                ("h", "0"),
-                ("i", properties.as_str()),
-                ("j", "0"),
-                ("k", "false"),
-                ("m", "false"),
-            ];
-            let ext: Vec<(&str, ExtValue<'_>)> =
-                ext.iter().map(|(name, value)| (*name, ExtValue::Str(value))).collect();
+            let (queue, properties) = (self.random.below(QUEUES), format!("DELAY\u{1}{level}\u{2}"));
             let body_len = if self.random.percent(5) { self.random.index(8_000) } else { self.random.index(400) };
             let mut body = number.to_be_bytes().to_vec();
             body.resize(8 + body_len, 7);
-            let mut bytes = BytesMut::new();
-            encode_request(Encoding::Json, RequestCode::SendMessageV2.number(), opaque, false, &ext, &body, &mut bytes);
+            let bytes = client::send(opaque, TOPIC, queue, &properties, &body);
             self.waiting.insert(opaque, number);
             self.counts.sent += 1;
             self.node.act(now, |broker, out| {
@@ -250,26 +213,40 @@ impl DelayWorld {
         if !self.node.is_up() {
             self.start();
         }
-        for _ in 0..2_000 {
+        for round in 1..=2_000 {
             self.pass(20);
             self.node.tick(self.now);
             self.node.settle(self.now, &mut self.random);
-            self.meet_deadline();
+            self.node.meet_deadline(self.now);
             self.collect();
+            // No level waits for longer than that.
+            if round % 300 == 0 && self.is_delivered() {
+                return;
+            }
         }
+    }
+
+    fn is_delivered(&mut self) -> bool {
+        let mut read = |topic: &str, queues: i32| -> BTreeSet<u64> {
+            let queues = (0..queues).map(|queue| QueueId(u32::try_from(queue).expect("few")));
+            let all = queues.flat_map(|queue| self.node.read_queue(&mut self.now, topic, queue));
+            all.map(|message| message.number).collect()
+        };
+        let waited = read(SCHEDULE_TOPIC, self.levels.highest());
+        waited.is_subset(&read(TOPIC, i32::try_from(QUEUES).expect("few")))
     }
 
     fn check(&mut self) {
         let mut waited: BTreeMap<u64, (i32, Found)> = BTreeMap::new();
         for level in 1..=self.levels.highest() {
             let queue_id = QueueId(u32::try_from(level - 1).expect("small"));
-            for found in self.read_all(SCHEDULE_TOPIC, queue_id) {
+            for found in self.node.read_queue(&mut self.now, SCHEDULE_TOPIC, queue_id) {
                 waited.insert(found.number, (level, found));
             }
         }
         let mut copies: BTreeMap<u64, Vec<Found>> = BTreeMap::new();
         for queue in 0..QUEUES {
-            for found in self.read_all(TOPIC, QueueId(u32::try_from(queue).expect("small"))) {
+            for found in self.node.read_queue(&mut self.now, TOPIC, QueueId(u32::try_from(queue).expect("small"))) {
                 copies.entry(found.number).or_default().push(found);
             }
         }
@@ -290,7 +267,7 @@ impl DelayWorld {
             "{} were delivered twice for nothing",
             self.counts.doubled
         );
-        for number in self.acknowledged.iter().filter(|_| self.is_kept) {
+        for number in &self.acknowledged {
             let is_there = copies.contains_key(number);
             assert!(is_there, "{number} of level {:?} was acknowledged and is lost", self.sent.get(number));
         }
@@ -298,36 +275,5 @@ impl DelayWorld {
             let level = self.sent.get(number).copied();
             assert!(level.is_some(), "{number} was never sent");
         }
-    }
-
-    /// All messages of a queue, in their order.
-    fn read_all(&mut self, topic: &str, queue_id: QueueId) -> Vec<Found> {
-        let log = self.node.broker.as_mut().expect("it runs").inspect_log();
-        let Some(queue) = log.find_queue(topic, queue_id) else { return Vec::new() };
-        let (mut all, mut at) = (Vec::new(), log.bounds(queue).min);
-        let limits = ReadLimits { messages_max: 1, bytes_max: 0, entries_max: 1 };
-        for _ in 0..1_000_000 {
-            let mut out = BytesMut::new();
-            let log = self.node.broker.as_mut().expect("it runs").inspect_log();
-            match log.read(queue, at, &limits, &|_| true, &mut out) {
-                Read::Found { next, .. } => {
-                    let view = RecordView::decode(&out, None, Check::CrcRequired).expect("a sound record");
-                    let number = view.body.first_chunk().map(|number| u64::from_be_bytes(*number));
-                    let (stored, log_offset) = (view.store_timestamp, view.log_offset.0);
-                    all.push(Found { number: number.expect("a number"), stored, log_offset });
-                    at = next;
-                }
-                Read::NoMatch { .. } => return all,
-                Read::Cold(block) => self.node.supply(block),
-                // What failed before rests for a while.
-                Read::Failed => {
-                    self.now.mono = self.now.mono.plus_ms(30_000);
-                    self.node.tick(self.now);
-                }
-                Read::Damaged { at, .. } => panic!("{topic} {queue_id}: {at} is damaged"),
-                Read::Removed { next } => at = next.max(QueueOffset(at.0 + 1)),
-            }
-        }
-        panic!("{topic} {queue_id} has no end");
     }
 }

@@ -6,19 +6,25 @@
 //! [`DelayWorld`] with one that delivers delayed messages.
 
 mod check;
+mod client;
+mod consume;
 mod damage;
 mod delay;
 mod disk;
+mod late;
+mod life;
 mod model;
 mod node;
 mod random;
 mod reign;
 mod replica_world;
+mod retention;
 mod tables;
 mod tail;
 mod wire;
 mod world;
 
+pub use consume::{ConsumeCounts, ConsumeRule, ConsumeWorld};
 pub use delay::{DelayCounts, DelayRule, DelayWorld};
 #[cfg(test)]
 pub(crate) use disk::SimDisk;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{LogOffset, QueueId, QueueOffset};
+use crate::model::{LogOffset, MonoNs, QueueId, QueueOffset};
 
 /// A message that was appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +12,10 @@ pub(super) struct Message {
     pub(super) end: LogOffset,
     pub(super) queue_offset: QueueOffset,
     pub(super) body_len: usize,
+    /// Its stamp, by a clock that may be wrong.
     pub(super) time: i64,
+    /// When it was appended.
+    pub(super) appended_at: MonoNs,
     pub(super) tag: i64,
 }
 
@@ -21,7 +24,8 @@ pub(super) type QueueName = (&'static str, QueueId);
 #[derive(Clone, Debug)]
 enum What {
     Append(QueueName, Message),
-    Remove(&'static str),
+    /// Where its record begins.
+    Remove(&'static str, LogOffset),
 }
 
 /// Everything that happened to the log, in order.
@@ -38,15 +42,15 @@ impl Model {
         self.events.push((end, What::Append(queue, message)));
     }
 
-    pub(super) fn remove_topic(&mut self, topic: &'static str, end: LogOffset) {
-        self.apply(&What::Remove(topic));
-        self.events.push((end, What::Remove(topic)));
+    pub(super) fn remove_topic(&mut self, topic: &'static str, begin: LogOffset, end: LogOffset) {
+        self.apply(&What::Remove(topic, begin));
+        self.events.push((end, What::Remove(topic, begin)));
     }
 
     fn apply(&mut self, what: &What) {
         match what {
             What::Append(queue, message) => self.queues.entry(*queue).or_default().push(message.clone()),
-            What::Remove(topic) => self.queues.retain(|(name, _), _| name != topic),
+            What::Remove(topic, _) => self.queues.retain(|(name, _), _| name != topic),
         }
     }
 
@@ -72,16 +76,20 @@ impl Model {
         self.queues.get(&queue).map_or(&[], Vec::as_slice)
     }
 
-    /// The message whose bytes lie at `offset`.
-    pub(super) fn at(&self, offset: LogOffset) -> Option<&Message> {
-        let mut messages = self.queues.values().flatten();
-        messages.find(|message| message.log_offset <= offset && offset < message.end)
+    /// The messages of which a byte lies in `range`.
+    pub(super) fn within(&self, range: std::ops::Range<LogOffset>) -> impl Iterator<Item = &Message> {
+        let messages = self.queues.values().flatten();
+        messages.filter(move |message| message.log_offset < range.end && range.start < message.end)
     }
 
-    /// Where the last message below `end` begins.
-    pub(super) fn last_begin(&self, end: LogOffset) -> Option<LogOffset> {
-        let whole = self.queues.values().flatten().filter(|message| message.end <= end);
-        whole.map(|message| message.log_offset).max()
+    /// Where the records begin and end of which a byte lies in `range`, in order; also those of topics that were removed.
+    pub(super) fn records(&self, range: &std::ops::Range<LogOffset>) -> Vec<(LogOffset, LogOffset)> {
+        let from = self.events.partition_point(|(end, _)| *end <= range.start);
+        let records = self.events[from..].iter().map(|(end, what)| match what {
+            What::Append(_, message) => (message.log_offset, *end),
+            What::Remove(_, begin) => (*begin, *end),
+        });
+        records.take_while(|(begin, _)| *begin < range.end).collect()
     }
 
     /// End of the last event that lies wholly below `offset`: what a promise up to there comes to.

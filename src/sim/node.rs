@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::disk::SimDisk;
 use super::random::Random;
@@ -16,11 +16,22 @@ use crate::broker::{Broker, Effect, Output, Tables};
 use crate::config::{NodeConfig, NodeKind};
 use crate::letter::{ToControl, ToShard};
 use crate::log::{
-    BlockId, Commit, DiskUsage, FlushPolicy, FoundStore, Io, IoError, Log, LogSettings, Recovery, Step, Stream,
+    BlockId, Commit, DiskUsage, FlushPolicy, FoundStore, Io, IoError, Log, LogSettings, Read, ReadLimits, Recovery,
+    Step, Stream,
 };
-use crate::model::{BrokerId, Epoch, LinkId, LogId, LogOffset, Now, ReignId, Role, ShardId};
-use crate::protocol::body::DelayOffsets;
+use crate::model::{BrokerId, Epoch, LinkId, LogId, LogOffset, Now, QueueId, QueueOffset, ReignId, Role, ShardId};
+use crate::protocol::body::StoredTables;
+use crate::protocol::record::{Check, RecordView};
 use crate::replication::{EpochTable, FreshIds, ReplicaSettings};
+
+/// A message that was read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) number: u64,
+    pub(super) stored: i64,
+    /// Of the log, to have an order.
+    pub(super) log_offset: u64,
+}
 
 /// What a node asks of the world.
 #[derive(Debug)]
@@ -59,7 +70,7 @@ pub(super) struct SimNode {
     /// The tables' files, and an append under way.
     tables: TableFiles,
     append: Option<Append>,
-    /// Whether the last start found that file ahead of the log.
+    /// Whether the last start found the delay offsets ahead of the log.
     pub(super) distrusted_delay_file: bool,
     pub(super) asks: VecDeque<Asks>,
     /// The life that it has asked for.
@@ -81,6 +92,10 @@ pub(super) struct SimNode {
     pub(super) reign: u32,
     /// To see that the checks would notice: it reigns on in the epoch of the master before it.
     pub(super) keeps_epoch: bool,
+    /// Of so many commits, and pieces of background work, one fails; 0: none does.
+    pub(super) one_fails_in: u64,
+    /// To see that the checks would notice: it is told that what has failed was done.
+    pub(super) hides_failures: bool,
 }
 
 /// Where node `index` is reached.
@@ -125,6 +140,8 @@ impl SimNode {
             copy: None,
             reign: 0,
             keeps_epoch: false,
+            one_fails_in: 0,
+            hides_failures: false,
         }
     }
 
@@ -175,6 +192,16 @@ impl SimNode {
         }
     }
 
+    /// Whether its disk has failed it, so that it does nothing any more.
+    pub(super) fn has_failed(&self) -> bool {
+        self.broker.as_ref().is_some_and(|broker| broker.view_log().failure().is_some())
+    }
+
+    /// Whether what was promised is on its disk.
+    pub(super) fn is_sync(&self) -> bool {
+        self.log_settings.flush == FlushPolicy::Sync
+    }
+
     /// Whether what is promised survives such an end.
     pub(super) fn survives(&self, end: NodeEnd) -> bool {
         matches!(end, NodeEnd::Kill | NodeEnd::NextLife(_)) || self.log_settings.flush == FlushPolicy::Sync
@@ -211,6 +238,25 @@ impl SimNode {
     pub(super) fn restore_store(&mut self) {
         self.wipe();
         (self.disk, self.epochs, self.tables) = self.copy.clone().expect("there is a copy");
+    }
+
+    /// Somebody puts the disk of each into the other.
+    pub(super) fn swap_stores(&mut self, other: &mut SimNode) {
+        assert!(!self.is_up() && !other.is_up(), "a store is not taken from a node that runs");
+        std::mem::swap(&mut self.disk, &mut other.disk);
+        std::mem::swap(&mut self.epochs, &mut other.epochs);
+        std::mem::swap(&mut self.tables, &mut other.tables);
+        std::mem::swap(&mut self.kept, &mut other.kept);
+        for node in [self, other] {
+            node.slot.take();
+            node.reign = 0;
+        }
+    }
+
+    /// Somebody gives it a copy of another's store, without what only the tail has.
+    pub(super) fn copy_from(&mut self, other: &SimNode) {
+        self.wipe();
+        (self.disk, self.epochs, self.tables) = (other.disk.clone(), other.epochs.clone(), other.tables.clone());
     }
 
     /// Somebody gives it an empty store.
@@ -269,6 +315,7 @@ impl SimNode {
     }
 
     fn recover(&mut self, end_max: Option<LogOffset>) -> Box<Log> {
+        self.disk.flush_names();
         let remains = self.slot.take();
         let Remains { ring, appended } =
             remains.unwrap_or_else(|| Remains { ring: vec![0; self.ring_bytes], appended: None });
@@ -331,8 +378,8 @@ impl SimNode {
     pub(super) fn work(&mut self, now: Now, random: &mut Random) {
         match random.below(6) {
             0 => self.begin_commit(),
-            1 => self.end_commit(now),
-            2 => self.background(now),
+            1 => self.end_commit(now, Some(random)),
+            2 => self.background(now, Some(random)),
             3 => self.fetch(now, random),
             4 => self.write_tables(now, random),
             _ => self.write_epochs(now, random),
@@ -343,8 +390,8 @@ impl SimNode {
     pub(super) fn settle(&mut self, now: Now, random: &mut Random) {
         for _ in 0..4 {
             self.begin_commit();
-            self.end_commit(now);
-            self.background(now);
+            self.end_commit(now, None);
+            self.background(now, None);
             self.fetch(now, random);
             self.write_epochs(now, random);
             self.write_tables(now, random);
@@ -362,20 +409,34 @@ impl SimNode {
         }
     }
 
-    fn end_commit(&mut self, now: Now) {
+    /// Whether what is done now fails: with what it then leaves half done.
+    fn fault<'a>(&self, random: Option<&'a mut Random>) -> Option<&'a mut Random> {
+        let random = random?;
+        let fails = self.one_fails_in > 0 && random.below(self.one_fails_in) == 0;
+        fails.then_some(random)
+    }
+
+    fn end_commit(&mut self, now: Now, random: Option<&mut Random>) {
         let Some((commit, data)) = self.commit.take() else { return };
-        let result = self.disk.write(commit.segment, commit.at, &data, None);
-        if result.is_ok() {
+        let fault = self.fault(random);
+        let fails = fault.is_some();
+        let mut result = self.disk.write(commit.segment, commit.at, &data, fault);
+        if fails {
+            result = if self.hides_failures { Ok(()) } else { Err(IoError::Failed { errno: 5 }) };
+        } else if result.is_ok() {
             self.disk.flush_commit(&commit);
         }
         self.act(now, |broker, out| broker.handle_io(now, commit.id, result, out));
     }
 
-    fn background(&mut self, now: Now) {
+    fn background(&mut self, now: Now, random: Option<&mut Random>) {
         match self.io.take() {
             None => self.io = self.broker.as_mut().expect("it runs").poll_background(now),
             Some(io) => {
-                let done = self.disk.work(&io.work, None);
+                let fault = self.fault(random).filter(|_| !self.hides_failures);
+                let fails = fault.is_some();
+                let done = self.disk.work(&io.work, fault);
+                let done = if fails { Err(IoError::Failed { errno: 5 }) } else { done };
                 self.act(now, |broker, out| broker.handle_io(now, io.id, done, out));
             }
         }
@@ -421,9 +482,16 @@ impl SimNode {
         }
     }
 
-    /// Makes something else of the file of the delay offsets, between two lives.
-    pub(super) fn change_delay_file(&mut self, change: impl FnOnce(Option<DelayOffsets>) -> Option<DelayOffsets>) {
-        self.tables.change_delays(change);
+    /// What a start would find in the tables' files.
+    pub(super) fn tables(&self) -> StoredTables {
+        self.tables.read().0
+    }
+
+    /// Makes something else of the tables' files, between two lives.
+    pub(super) fn change_tables(&mut self, change: impl FnOnce(&mut StoredTables)) {
+        let mut tables = self.tables();
+        change(&mut tables);
+        self.tables = TableFiles::of(&tables);
     }
 
     pub(super) fn tick(&mut self, now: Now) {
@@ -431,9 +499,47 @@ impl SimNode {
         self.act(now, |broker, out| broker.handle_tick(now, disk, out));
     }
 
+    /// All messages of a queue, in their order. What cannot be read rests meanwhile.
+    pub(super) fn read_queue(&mut self, now: &mut Now, topic: &str, queue_id: QueueId) -> Vec<Found> {
+        let log = self.broker.as_mut().expect("it runs").inspect_log();
+        let Some(queue) = log.find_queue(topic, queue_id) else { return Vec::new() };
+        let (mut all, mut at) = (Vec::new(), log.bounds(queue).min);
+        let limits = ReadLimits { messages_max: 1, bytes_max: 0, entries_max: 1 };
+        for _ in 0..1_000_000 {
+            let mut out = BytesMut::new();
+            let log = self.broker.as_mut().expect("it runs").inspect_log();
+            match log.read(queue, at, &limits, &|_| true, &mut out) {
+                Read::Found { next, .. } => {
+                    let view = RecordView::decode(&out, None, Check::CrcRequired).expect("a sound record");
+                    let number = view.body.first_chunk().map(|number| u64::from_be_bytes(*number));
+                    let (stored, log_offset) = (view.store_timestamp, view.log_offset.0);
+                    all.push(Found { number: number.expect("a number"), stored, log_offset });
+                    at = next;
+                }
+                Read::NoMatch { .. } => return all,
+                Read::Cold(block) => self.supply(block),
+                Read::Failed => {
+                    now.mono = now.mono.plus_ms(30_000);
+                    self.tick(*now);
+                }
+                Read::Damaged { at, .. } => panic!("{topic} {queue_id}: {at} is damaged"),
+                Read::Removed { next } => at = next.max(QueueOffset(at.0 + 1)),
+            }
+        }
+        panic!("{topic} {queue_id} has no end");
+    }
+
+    /// Something is due.
+    pub(super) fn meet_deadline(&mut self, now: Now) {
+        let deadline = self.broker.as_ref().and_then(|broker| broker.poll_timeout());
+        if deadline.is_some_and(|deadline| deadline <= now.mono) {
+            self.act(now, |broker, out| broker.handle_deadline(now, out));
+        }
+    }
+
     /// The log's bytes from `from` to `to`, wherever they lie.
     pub(super) fn bytes(&mut self, from: LogOffset, to: LogOffset) -> Vec<u8> {
-        let mut out = bytes::BytesMut::new();
+        let mut out = BytesMut::new();
         let mut at = from;
         for _ in 0..10_000 {
             if at >= to {

@@ -5,11 +5,12 @@
 //! their flush settings survive; the log of a slave that follows is the master's, byte for byte; what consumers see is held by all in the
 //! in-sync set; epochs rise; and when all is well again, every slave catches up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use bytes::BytesMut;
 
+use super::client;
 use super::node::{Asks, NodeEnd, SimNode, address_of, life_of, replica_settings};
 use super::random::Random;
 use super::wire::{SimWire, WIRE_BYTES_MAX, WireEnd};
@@ -17,10 +18,11 @@ use crate::broker::life::Life;
 use crate::letter::ToShard;
 use crate::log::{FlushPolicy, LogSettings, RecordRead};
 use crate::model::{ConnectionId, Epoch, LinkId, LogOffset, MonoNs, Now, QueueId, QueueOffset, Role, UnixMs};
+use crate::protocol::body::{DelayOffsets, LevelOffsets};
 use crate::protocol::code::RequestCode;
 use crate::protocol::frame::{self, Encoding};
 use crate::protocol::header::Header;
-use crate::protocol::message::MessageId;
+use crate::protocol::message::{DelayLevels, MessageId, SCHEDULE_TOPIC};
 use crate::protocol::record::Check;
 use crate::protocol::record::RecordView;
 use crate::protocol::reply::{ExtValue, encode_request};
@@ -28,6 +30,8 @@ use crate::protocol::request::{DECIDE_FROM, DECIDE_TO};
 
 /// Where all messages go.
 const TOPIC: &str = "BenchmarkTest";
+const LEVELS: &str = "0s 1s 2s 5s";
+const LEVELS_COUNT: i32 = 4;
 
 /// The producer's connection; a new one for each life of the master.
 const PRODUCER: u64 = 7;
@@ -49,6 +53,10 @@ pub enum ReplicaRule {
     ForgetIdentity,
     /// A slave cuts off whatever its master has not, acknowledged or not.
     CutUnasked,
+    /// A node is told that a write was done which has failed.
+    HideFailures,
+    /// A master that starts takes all delayed messages for delivered.
+    ForgetDelayed,
 }
 
 /// What has happened, to see that a run was worth something.
@@ -71,6 +79,9 @@ pub struct ReplicaCounts {
     pub masters_paused: u64,
     pub stores_replaced: u64,
     pub given_up: u64,
+    pub disks_failed: u64,
+    pub stores_swapped: u64,
+    pub delayed: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +102,9 @@ pub struct ReplicaWorld {
     pub(super) paused: Option<usize>,
     /// The number of the newest reign, if they are numbered: then roles change.
     pub(super) reign: Option<u32>,
+    /// Whether some messages are delayed, and those that were acknowledged.
+    has_delays: bool,
+    delayed: BTreeSet<u64>,
     /// Who was in sync when the master was seen last.
     pub(super) in_sync: Vec<usize>,
     /// How far consumers have read each queue, where roles change.
@@ -107,6 +121,8 @@ pub struct ReplicaWorld {
     book: Vec<Acknowledged>,
     /// Whether the master's store is wiped, or replaced by an older one, between two lives.
     replaces_stores: bool,
+    /// Whether stores were swapped: then no other is lost.
+    has_swapped: bool,
     /// What was acknowledged before that: the slaves alone have it.
     owed: Vec<Acknowledged>,
     /// What has happened.
@@ -123,50 +139,40 @@ impl ReplicaWorld {
         let replicas = if slaves == 2 && random.percent(40) { 3 } else { 2 };
         let segment_bytes = random.pick(&[64, 128, 256]) * 1024;
         let ring_bytes = random.pick(&[64, 128]) * 1024;
+        let one_fails_in = if rule == ReplicaRule::HideFailures { 50 } else { random.pick(&[0, 200, 2000]) };
         let mut nodes = Vec::new();
         for index in 0..=slaves {
-            let flush = if random.percent(50) {
-                FlushPolicy::Sync
-            } else {
-                FlushPolicy::Async { flush_bytes: 64 * 1024, flush_ms: random.pick(&[10, 500]) }
-            };
-            let log_settings = LogSettings {
-                segment_bytes,
-                flush,
-                commit_bytes_max: random.pick(&[8, 32, 1024]) * 1024,
-                prepare_bytes: 64 * 1024,
-                cache_bytes: 640 * 1024,
-                queue_block_entries: 16,
-                key_run_entries: 100,
-                index_file_bytes: 64 * 1024,
-                checkpoint_bytes: 100 * 1024,
-                ..LogSettings::default()
-            };
+            let log_settings = pick_log_settings(segment_bytes, &mut random);
             let in_force = if rule == ReplicaRule::WaitForNobody { 1 } else { replicas };
             let settings = replica_settings(sync, in_force, &mut random);
             let mut node = SimNode::new(index, settings, log_settings, ring_bytes);
             node.forgets_identity = rule == ReplicaRule::ForgetIdentity;
             node.cuts_unasked = rule == ReplicaRule::CutUnasked;
+            node.hides_failures = rule == ReplicaRule::HideFailures;
+            node.one_fails_in = one_fails_in;
             nodes.push(node);
         }
         let is_gentle = rule != ReplicaRule::Sound || random.percent(70);
         let changes_roles = match rule {
             // Nothing is promised of a log that its flush setting does not keep, or that nobody waits for.
             ReplicaRule::Sound => sync && is_gentle && random.percent(70),
-            ReplicaRule::PromoteAnyone | ReplicaRule::KeepEpoch => true,
-            ReplicaRule::WaitForNobody | ReplicaRule::InventReports => false,
+            ReplicaRule::PromoteAnyone | ReplicaRule::KeepEpoch | ReplicaRule::ForgetDelayed => true,
+            ReplicaRule::WaitForNobody | ReplicaRule::InventReports | ReplicaRule::HideFailures => false,
             ReplicaRule::ForgetIdentity | ReplicaRule::CutUnasked => false,
         };
         let replaces_stores = match rule {
             ReplicaRule::Sound => sync && is_gentle && !changes_roles && random.percent(70),
             rule => matches!(rule, ReplicaRule::ForgetIdentity | ReplicaRule::CutUnasked),
         };
+        let has_delays = rule == ReplicaRule::ForgetDelayed || (rule == ReplicaRule::Sound && random.percent(50));
         ReplicaWorld {
             is_gentle,
             random,
             master: 0,
             paused: None,
             reign: changes_roles.then_some(0),
+            has_delays,
+            delayed: BTreeSet::new(),
             in_sync: Vec::new(),
             seen: BTreeMap::new(),
             now: Now { unix: UnixMs(1_700_000_000_000), mono: MonoNs(1_000_000_000) },
@@ -179,6 +185,7 @@ impl ReplicaWorld {
             waiting: BTreeMap::new(),
             book: Vec::new(),
             replaces_stores,
+            has_swapped: false,
             owed: Vec::new(),
             counts: ReplicaCounts::default(),
         }
@@ -206,7 +213,7 @@ impl ReplicaWorld {
                 self.check_copies(32 * 1024);
             }
         }
-        if self.sync && self.is_gentle && self.random.percent(50) {
+        if self.sync && self.is_gentle && !self.has_swapped && self.random.percent(50) {
             self.lose_master();
         } else {
             self.heal();
@@ -214,7 +221,7 @@ impl ReplicaWorld {
     }
 
     fn step(&mut self) {
-        let elapsed_ms = if self.random.percent(2) { self.random.below(4_000) } else { self.random.below(4) };
+        let elapsed_ms = if self.random.percent(1) { self.random.below(3_000) } else { self.random.below(4) };
         self.pass(elapsed_ms);
         match self.random.below(1000) {
             0..160 => self.send_some(),
@@ -232,7 +239,19 @@ impl ReplicaWorld {
         }
         self.answer_asks(false);
         self.begin_lives();
+        self.end_failed();
         self.collect();
+    }
+
+    /// A node whose disk has failed ends, as its process would.
+    fn end_failed(&mut self) {
+        for index in 0..self.nodes.len() {
+            if self.nodes[index].has_failed() && self.runs(index) {
+                self.counts.disks_failed += 1;
+                let end = self.pick_end(index);
+                self.end(index, end);
+            }
+        }
     }
 
     fn pass(&mut self, ms: u64) {
@@ -259,6 +278,7 @@ impl ReplicaWorld {
     fn tick_somewhere(&mut self) {
         if let Some(index) = self.pick_up() {
             self.nodes[index].tick(self.now);
+            self.nodes[index].meet_deadline(self.now);
         }
     }
 
@@ -277,6 +297,11 @@ impl ReplicaWorld {
 
     pub(super) fn start_life(&mut self, index: usize, life: Life) {
         let now = self.now;
+        if self.rule == ReplicaRule::ForgetDelayed && life.role.is_master() {
+            let offsets: LevelOffsets = (1..=LEVELS_COUNT).map(|level| (level, QueueOffset(1_000))).collect();
+            let table = DelayOffsets { safe: offsets.clone(), offsets, ..DelayOffsets::default() };
+            self.nodes[index].change_tables(|tables| tables.delay_offsets = Some(table));
+        }
         self.nodes[index].start(now, life);
         if index == self.master {
             let (connection, peer) = (self.producer(), address_of(90));
@@ -308,24 +333,54 @@ impl ReplicaWorld {
         }
     }
 
-    /// The store of a master that is down is wiped, or an older copy of it is put in its place.
+    /// The store of a master that is down is wiped, or another is put in its place: an older copy of it, or a slave's.
     fn replace_store(&mut self, index: usize) {
         self.counts.stores_replaced += 1;
         // What a slave cuts unasked shows where its master's log is the same one, only older.
         let is_same_log = self.rule == ReplicaRule::CutUnasked;
-        match if is_same_log { 2 } else { self.random.below(3) } {
-            0 => self.nodes[index].wipe(),
+        match if is_same_log { 2 } else { self.random.below(6) } {
+            _ if self.has_swapped => self.swap_stores(index),
+            0 | 1 => self.nodes[index].wipe(),
             2 if self.nodes[index].has_copy() => self.nodes[index].restore_store(),
+            3 => self.copy_from_slave(index),
+            4 => self.swap_stores(index),
             _ => self.nodes[index].copy_store(),
         }
         self.owed.append(&mut self.book);
     }
 
+    /// Somebody rebuilds the master from a slave that is down.
+    fn copy_from_slave(&mut self, index: usize) {
+        let others = self.others();
+        let slave = self.random.pick(&others);
+        if !self.nodes[slave].is_up() {
+            let [node, slave] = self.nodes.get_disjoint_mut([index, slave]).expect("two nodes");
+            node.copy_from(slave);
+        }
+    }
+
+    /// Somebody mistakes one disk for another. Nothing is on two of them less than before, if all that was promised was on them.
+    fn swap_stores(&mut self, index: usize) {
+        let others = self.others();
+        let slave = self.random.pick(&others);
+        if !self.nodes[index].is_sync() || !self.nodes[slave].is_sync() {
+            return;
+        }
+        if self.nodes[slave].is_up() {
+            self.end(slave, NodeEnd::Kill);
+        }
+        let [node, slave] = self.nodes.get_disjoint_mut([index, slave]).expect("two nodes");
+        node.swap_stores(slave);
+        self.has_swapped = true;
+        self.counts.stores_swapped += 1;
+    }
+
     /// What was acknowledged before a master's store was replaced is still on the slaves, which nobody has told to give it up.
     fn check_owed(&mut self) {
         let wanted = usize::try_from(self.replicas - 1).expect("few");
+        let asked = if self.has_swapped { (0..self.nodes.len()).collect() } else { self.others() };
         for message in std::mem::take(&mut self.owed) {
-            let holders = self.others().into_iter().filter(|index| self.holds(*index, &message)).count();
+            let holders = asked.iter().filter(|index| self.holds(**index, &message)).count();
             let logs: Vec<String> = self.others().into_iter().map(|index| self.nodes[index].describe()).collect();
             assert!(
                 holders >= wanted,
@@ -360,11 +415,13 @@ impl ReplicaWorld {
 
     fn end_somewhere(&mut self) {
         let Some(index) = self.pick_up() else { return };
-        let mut end = self.random.pick(&[NodeEnd::Kill, NodeEnd::Kill, NodeEnd::KillAndLoseTail, NodeEnd::Power]);
-        if self.is_gentle && !self.nodes[index].survives(end) {
-            end = NodeEnd::Kill;
-        }
+        let end = self.pick_end(index);
         self.end(index, end);
+    }
+
+    fn pick_end(&mut self, index: usize) -> NodeEnd {
+        let end = self.random.pick(&[NodeEnd::Kill, NodeEnd::Kill, NodeEnd::KillAndLoseTail, NodeEnd::Power]);
+        if self.is_gentle && !self.nodes[index].survives(end) { NodeEnd::Kill } else { end }
     }
 
     pub(super) fn end(&mut self, index: usize, end: NodeEnd) {
@@ -548,26 +605,13 @@ impl ReplicaWorld {
             self.next_number += 1;
             let body_len = if self.random.percent(5) { self.random.index(8_000) } else { self.random.index(400) } + 8;
             let opaque = i32::try_from(number).expect("few messages");
-            let queue = self.random.below(4).to_string();
-            let ext = [
-                ("a", "P"),
-                ("b", TOPIC),
-                ("c", "TBW102"),
-                ("d", "4"),
-                ("e", &queue),
-                ("f", "0"),
-                ("g", "1700000000000"),
-                ("h", "0"),
-                ("i", ""),
-                ("j", "0"),
-                ("k", "false"),
-                ("m", "false"),
-            ];
-            let ext: Vec<(&str, ExtValue<'_>)> =
-                ext.iter().map(|(name, value)| (*name, ExtValue::Str(value))).collect();
-            let mut bytes = BytesMut::new();
-            let (code, body) = (RequestCode::SendMessageV2.number(), body(number, body_len));
-            encode_request(Encoding::Json, code, opaque, false, &ext, &body, &mut bytes);
+            let queue = self.random.below(4);
+            let level = if self.has_delays && self.random.percent(10) { 1 + self.random.below(4) } else { 0 };
+            let properties = if level > 0 { format!("DELAY\u{1}{level}\u{2}") } else { String::new() };
+            if level > 0 {
+                self.delayed.insert(number);
+            }
+            let bytes = client::send(opaque, TOPIC, queue, &properties, &body(number, body_len));
             let (now, connection) = (self.now, self.producer());
             self.waiting.insert(opaque, (number, body_len));
             self.counts.sent += 1;
@@ -618,7 +662,6 @@ impl ReplicaWorld {
     fn check_step(&mut self) {
         for node in self.nodes.iter().filter_map(|node| node.broker.as_ref()) {
             node.view_log().check_invariants();
-            assert!(node.view_log().failure().is_none(), "no disk fails here");
         }
         let Some(master) = self.nodes[self.master].broker.as_ref() else { return };
         let status = master.view_replicas();
@@ -751,6 +794,7 @@ impl ReplicaWorld {
             for index in 0..self.nodes.len() {
                 self.nodes[index].tick(self.now);
                 self.nodes[index].settle(self.now, &mut self.random);
+                self.nodes[index].meet_deadline(self.now);
             }
             for wire in 0..self.wires.len() {
                 for way in 0..2 {
@@ -765,7 +809,7 @@ impl ReplicaWorld {
             self.begin_lives();
             self.collect();
             self.check_step();
-            if self.is_whole() {
+            if self.is_whole() && self.is_delivered() {
                 for index in self.others() {
                     self.compare(index, u64::MAX);
                 }
@@ -780,7 +824,23 @@ impl ReplicaWorld {
         }
         let ends: Vec<LogOffset> =
             self.nodes.iter().map(|node| node.broker.as_ref().expect("it runs").view_log().appended()).collect();
+        assert!(!self.is_whole(), "of the delayed messages that the log holds some were never delivered");
         panic!("the slaves do not catch up: the logs end at {ends:?}");
+    }
+
+    /// Whether each delayed message that the master's log holds was delivered.
+    fn is_delivered(&mut self) -> bool {
+        if self.delayed.is_empty() {
+            return true;
+        }
+        let master = &mut self.nodes[self.master];
+        let mut read = |topic: &str, queues: u32| -> BTreeSet<u64> {
+            let all = (0..queues).flat_map(|queue| master.read_queue(&mut self.now, topic, QueueId(queue)));
+            all.map(|message| message.number).collect()
+        };
+        let (waited, copies) = (read(SCHEDULE_TOPIC, 4), read(TOPIC, 4));
+        self.counts.delayed = waited.len() as u64;
+        waited.is_subset(&copies)
     }
 
     fn is_whole(&self) -> bool {
@@ -793,9 +853,32 @@ impl ReplicaWorld {
     }
 }
 
-/// The body of a message is known from its number.
+/// The body of a message is known from its number, with which it begins.
 fn body(number: u64, len: usize) -> Vec<u8> {
-    let mut body = Random::new(number).bits().to_le_bytes().repeat(len.div_ceil(8));
+    let mut body = number.to_be_bytes().to_vec();
+    body.extend(Random::new(number).bits().to_le_bytes().repeat(len.div_ceil(8)));
     body.truncate(len);
     body
+}
+
+/// Small bounds, so that they bind.
+fn pick_log_settings(segment_bytes: u64, random: &mut Random) -> LogSettings {
+    let flush = if random.percent(50) {
+        FlushPolicy::Sync
+    } else {
+        FlushPolicy::Async { flush_bytes: 64 * 1024, flush_ms: random.pick(&[10, 500]) }
+    };
+    LogSettings {
+        segment_bytes,
+        flush,
+        commit_bytes_max: random.pick(&[8, 32, 1024]) * 1024,
+        prepare_bytes: 64 * 1024,
+        cache_bytes: 640 * 1024,
+        queue_block_entries: 16,
+        key_run_entries: 100,
+        index_file_bytes: 64 * 1024,
+        checkpoint_bytes: 100 * 1024,
+        delay_levels: DelayLevels::parse(LEVELS).expect("sound levels"),
+        ..LogSettings::default()
+    }
 }

@@ -7,9 +7,7 @@ use bytes::Bytes;
 use super::random::Random;
 use crate::broker::persist::{Append, FoundChanges, Table};
 use crate::broker::snapshot::SnapshotWork;
-use crate::protocol::body::{
-    ConsumerOffsets, DelayOffsets, GroupTable, StoredTables, TableChange, TopicTable, decode_changes,
-};
+use crate::protocol::body::{ConsumerOffsets, DelayOffsets, GroupTable, StoredTables, TopicTable, decode_changes};
 
 /// A file that grows, and how much of it is flushed.
 #[derive(Clone, Debug, Default)]
@@ -118,26 +116,15 @@ impl TableFiles {
         self.changes = self.changes.split_off(&newest);
     }
 
-    /// Makes something else of the delay offsets, between two lives.
-    pub(crate) fn change_delays(&mut self, change: impl FnOnce(Option<DelayOffsets>) -> Option<DelayOffsets>) {
-        let (stored, found) = self.read();
-        let changed = change(stored.delay_offsets.clone());
-        let mut line = Vec::new();
-        match changed {
-            Some(table) => TableChange::DelayOffsets(table).encode(&mut line),
-            None => {
-                // A file is lost with the changes of it.
-                let others = StoredTables { delay_offsets: None, ..stored };
-                *self = TableFiles::default();
-                let StoredTables { topics, groups, offsets, .. } = others;
-                let files = [
-                    (Table::Topics, topics.map(|table| table.encode())),
-                    (Table::Groups, groups.map(|table| table.encode())),
-                    (Table::ConsumerOffsets, offsets.map(|table| table.encode())),
-                ];
-                self.whole.extend(files.into_iter().filter_map(|(table, file)| Some((table, file?.into()))));
-            }
-        }
-        self.changes.insert(found.next, Growing { flushed: line.len(), bytes: line });
+    /// Files that hold these, as a stop leaves them.
+    pub(crate) fn of(tables: &StoredTables) -> TableFiles {
+        let files = [
+            (Table::Topics, tables.topics.as_ref().map(TopicTable::encode)),
+            (Table::Groups, tables.groups.as_ref().map(GroupTable::encode)),
+            (Table::ConsumerOffsets, tables.offsets.as_ref().map(ConsumerOffsets::encode)),
+            (Table::DelayOffsets, tables.delay_offsets.as_ref().map(DelayOffsets::encode)),
+        ];
+        let whole = files.into_iter().filter_map(|(table, file)| Some((table, file?.into()))).collect();
+        TableFiles { whole, ..TableFiles::default() }
     }
 }

@@ -1,24 +1,28 @@
 //! One shard's log in the made-up world: load, faults, crashes, restarts.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 
 use super::disk::SimDisk;
+use super::late::Late;
+use super::life::pick_flush;
 use super::model::{Message, Model, QueueName};
 use super::random::Random;
-use super::tail::{Remains, SimTail, Slot};
+use super::retention::RESERVED_HOURS;
+use super::tail::{Remains, Slot};
 use crate::log::{
-    AppendError, Commit, DiskUsage, FileName, FlushPolicy, FoundStore, HeapTail, Io, IoError, Log, LogSettings,
-    Recovery, RecoveryError, Retention, Step, Work,
+    AppendError, Commit, FileName, FoundStore, HeapTail, Io, IoError, Log, LogSettings, Recovery, RecoveryError,
+    Retention, Step, Work,
 };
 use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset, UnixMs};
-use crate::protocol::record::{Marks, RecordDraft};
-use crate::protocol::record::{Place, Sized, claims_place};
+use crate::protocol::record::{Marks, Place, RecordDraft, Sized};
 
 pub(super) const TOPICS: [&str; 4] = ["orders", "payments", "T", "a-topic-with-a-longer-name"];
-const FAILED: IoError = IoError::Failed { errno: 5 };
-const DISK_BLOCK: u64 = 4096;
+pub(super) const START_UNIX_MS: i64 = 1_700_000_000_000;
+pub(super) const FAILED: IoError = IoError::Failed { errno: 5 };
+pub(super) const DISK_BLOCK: u64 = 4096;
 /// No record of the load is larger.
 const RECORD_BYTES_MAX: u64 = 21 * 1024;
 /// The last byte of a record's store time, which is what two stores do not have in common.
@@ -47,6 +51,22 @@ pub enum Rule {
     BelieveAnyEnd,
     /// What lies beyond a cut is not overwritten, but for the block in which the log ends.
     LeaveWhatIsCut,
+    /// A start is told that the last process has left nothing unflushed.
+    ForgetReach,
+    /// A start is told what its own settings let it leave unflushed, not those of the process before.
+    ConfuseReach,
+    /// A sector that is being written when the power goes may lose what was in it before.
+    GarbleWhatStays,
+    /// A shell gives zeros for what it cannot read.
+    ReadZeros,
+    /// A shell flushes no folder, neither after a change of names nor at a start.
+    ForgetNames,
+    /// A start believes the names that it finds: those of the process before may not be durable.
+    TrustNames,
+    /// The log is told to keep messages for less time than the operator wants.
+    KeepForLess,
+    /// A shell never says that a segment was put into its place.
+    ForgetRenames,
 }
 
 /// What has happened, to see that a run was worth something.
@@ -74,6 +94,13 @@ pub struct Counts {
     pub checkpoints_lost: u64,
     pub checkpoints_lost_late: u64,
     pub clock_steps: u64,
+    pub clock_changes: u64,
+    pub settings_changed: u64,
+    pub segments_retired: u64,
+    pub late_reads: u64,
+    pub late_reads_of_recycled: u64,
+    pub progress_seen: u64,
+    pub unreadable_blocks: u64,
     pub cuts: u64,
     pub foreign_segments: u64,
     pub damages_refused: u64,
@@ -88,11 +115,11 @@ pub struct Counts {
 pub struct LogWorld {
     pub(super) random: Random,
     pub(super) disk: SimDisk,
-    slot: Slot,
+    pub(super) slot: Slot,
     pub(super) log: Option<Box<Log>>,
     pub(super) settings: LogSettings,
     pub(super) ring_bytes: usize,
-    survives_kill: bool,
+    pub(super) survives_kill: bool,
     pub(super) rule: Rule,
     pub(super) now: Now,
     pub(super) model: Model,
@@ -100,19 +127,32 @@ pub struct LogWorld {
     commit: Option<(Commit, Vec<u8>)>,
     io: Option<Io>,
     /// What was answered under a promise that a power loss must keep.
-    promised: LogOffset,
-    /// Whether a cold read has failed since the start of the process: then a reader may be told so.
-    pub(super) has_read_error: bool,
+    pub(super) promised: LogOffset,
+    /// When a cold read has failed last: until that has rested, a reader may be told so.
+    pub(super) read_failed_at: Option<MonoNs>,
     /// Of a hundred cold reads so many fail.
     pub(super) read_errors_percent: u64,
-    /// The message that is damaged at this moment.
-    pub(super) rotten: Option<LogOffset>,
+    /// No fault happens for the moment.
+    pub(super) is_healthy: bool,
+    /// The messages that are damaged at this moment.
+    pub(super) rotten: BTreeSet<LogOffset>,
+    /// Reads that take their time.
+    pub(super) late: Vec<Late>,
+    /// What the settings of the last process that came through let it leave unflushed.
+    pub(super) unflushed_of_last: u64,
+    /// When the process has started, and what is known of that to the next one on this machine.
+    pub(super) started_at: MonoNs,
+    pub(super) run_began: Option<(MonoNs, UnixMs)>,
+    /// Both copies of the ends were written a moment ago.
+    has_kept_ends: bool,
+    /// Where the log begins, as far as retention has moved it.
+    pub(super) start_seen: LogOffset,
     /// What has happened.
     pub counts: Counts,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ProcessEnd {
+pub(super) enum ProcessEnd {
     /// Killed; the ring stays.
     Kill,
     /// Killed, and the ring is removed before the next start, or is not recognised.
@@ -126,27 +166,28 @@ impl LogWorld {
     #[must_use]
     pub fn new(seed: u64, rule: Rule) -> LogWorld {
         let mut random = Random::new(seed);
-        let segment_bytes = random.pick(&[64, 128, 256]) * 1024;
-        let flush = if random.percent(50) {
-            FlushPolicy::Sync
-        } else {
-            FlushPolicy::Async { flush_bytes: random.pick(&[16, 64, 1024]) * 1024, flush_ms: random.pick(&[10, 500]) }
-        };
+        let sizes: &[u64] = if rule == Rule::TrustNames { &[64] } else { &[64, 128, 256] };
+        let segment_bytes = random.pick(sizes) * 1024;
+        let flush = pick_flush(&mut random);
+        let reserved_hours = if rule == Rule::KeepForLess { 1 } else { RESERVED_HOURS };
         let settings = LogSettings {
             segment_bytes,
             flush,
             commit_bytes_max: random.pick(&[8, 32, 1024]) * 1024,
             prepare_bytes: random.pick(&[4, 16, 64]) * 1024,
             cache_bytes: 640 * 1024,
-            retention: Retention { reserved_hours: 12, ..Retention::default() },
+            retention: Retention { reserved_hours, ..Retention::default() },
             queue_block_entries: random.pick(&[1, 5, 16]),
-            key_run_entries: random.pick(&[16, 100]),
+            key_run_entries: random.pick(&[40, 150]),
             index_file_bytes: random.pick(&[64, 128]) * 1024,
             checkpoint_bytes: random.pick(&[32, 100, 400]) * 1024,
             ..LogSettings::default()
         };
         let mut disk = SimDisk::default();
         (disk.capacity, disk.is_lying) = (40 * segment_bytes, rule == Rule::ForgetFlushes);
+        disk.is_coarse = rule == Rule::GarbleWhatStays;
+        disk.forgets_names = rule == Rule::ForgetNames;
+        disk.takes_all_names = matches!(rule, Rule::ForgetNames | Rule::TrustNames);
         let ring_bytes = random.pick(&[64, 128]) * 1024;
         let survives_kill = random.percent(80);
         let read_errors_percent = random.pick(&[0, 1, 20]);
@@ -159,15 +200,22 @@ impl LogWorld {
             ring_bytes,
             survives_kill,
             rule,
-            now: Now { unix: UnixMs(1_700_000_000_000), mono: MonoNs(0) },
+            now: Now { unix: UnixMs(START_UNIX_MS), mono: MonoNs(0) },
             model: Model::default(),
             next_number: 0,
             commit: None,
             io: None,
             promised: LogOffset(0),
-            has_read_error: false,
+            read_failed_at: None,
             read_errors_percent,
-            rotten: None,
+            is_healthy: false,
+            rotten: BTreeSet::new(),
+            late: Vec::new(),
+            unflushed_of_last: settings.unflushed_bytes_max(),
+            started_at: MonoNs(0),
+            run_began: None,
+            has_kept_ends: false,
+            start_seen: LogOffset(0),
             counts: Counts::default(),
         }
     }
@@ -181,10 +229,17 @@ impl LogWorld {
         for _ in 0..steps {
             self.act();
             self.note_promises();
-            self.log().check_invariants();
+            self.check_step();
         }
         self.stop();
         self.check_all();
+    }
+
+    /// What holds after each step. Only a tick moves the beginning of the log, and looks at it.
+    fn check_step(&mut self) {
+        self.log().check_invariants();
+        let start = self.log().start();
+        assert_eq!(start, self.start_seen, "the beginning of the log has moved, and retention did not do it");
     }
 
     /// # Panics
@@ -195,9 +250,8 @@ impl LogWorld {
 
     fn act(&mut self) {
         let elapsed_ms = self.random.below(50);
-        self.now.mono = self.now.mono.plus_ms(elapsed_ms);
-        self.now.unix.0 += i64::try_from(elapsed_ms).expect("small");
-        match self.random.below(200) {
+        self.pass(elapsed_ms);
+        match self.random.below(206) {
             0..70 => self.append_some(),
             70..100 => self.begin_commit(),
             100..130 => self.end_commit(false),
@@ -210,7 +264,12 @@ impl LogWorld {
             190 => self.disk.capacity = self.random.pick(&[6, 10, 24, 40, 80]) * self.settings.segment_bytes,
             191 if self.random.percent(40) => self.check_clock_step(),
             192 => self.end_commit(true),
-            193 => self.skip_to_delete_hour(),
+            193 => {
+                self.begin_old_reads();
+                self.skip_to_delete_hour();
+                // A shell ticks some times a second.
+                self.tick();
+            }
             194..197 => {
                 let end = self.random.pick(&[ProcessEnd::Kill, ProcessEnd::KillAndLoseTail, ProcessEnd::Power]);
                 self.crash(end);
@@ -218,53 +277,22 @@ impl LogWorld {
             197 if self.random.percent(30) => self.stop(),
             198 => self.check_rot(),
             199 if self.random.percent(20) => self.check_index_rot(),
+            200..202 => self.begin_late_read(),
+            202..204 => self.end_late_read(),
+            204 if self.random.percent(20) => self.check_progress(),
+            205 if self.random.percent(20) => self.step_clock(),
             _ => {}
         }
-        if self.log().failure().is_some() {
+        // What retention goes by is in place, and it has not gone by it yet.
+        let is_between = std::mem::take(&mut self.has_kept_ends) && self.random.percent(20);
+        let has_failed = self.log().failure().is_some();
+        if has_failed {
             self.counts.failures += 1;
             self.append_some();
+        }
+        if has_failed || is_between {
             let end = self.random.pick(&[ProcessEnd::Kill, ProcessEnd::Power]);
             self.crash(end);
-        }
-    }
-
-    /// The next day, half an hour into the first hour in which expired segments go.
-    fn skip_to_delete_hour(&mut self) {
-        let day_ms = 24 * 3_600_000;
-        let delete_ms = i64::from(self.settings.retention.delete_hours.trailing_zeros()) * 3_600_000 + 1_800_000;
-        let next = (self.now.unix.0 / day_ms + 1) * day_ms + delete_ms;
-        self.now.mono = self.now.mono.plus_ms(u64::try_from(next - self.now.unix.0).expect("later"));
-        self.now.unix.0 = next;
-    }
-
-    /// Somebody sets the clock days forward, into the hour in which expired segments go, and back: nothing goes that would not have gone.
-    fn check_clock_step(&mut self) {
-        self.settle_retention();
-        let (start, now) = (self.log().start(), self.now);
-        self.skip_to_delete_hour();
-        self.now.unix.0 += 3 * 24 * 3_600_000;
-        self.now.mono = now.mono;
-        let accepted = if self.rule == Rule::AcceptAnyClock { self.now.unix } else { UnixMs(0) };
-        let retention = Retention { clock_accepted: accepted, ..self.settings.retention };
-        self.log().set_retention(retention);
-        self.settle_retention();
-        let moved = self.log().start();
-        assert_eq!(moved, start, "the clock was set, and retention took what is not old");
-        self.now.unix = now.unix;
-        self.counts.clock_steps += u64::from(self.log().appended() > start);
-    }
-
-    /// Ticks until nothing more goes.
-    fn settle_retention(&mut self) {
-        for _ in 0..120 {
-            self.tick();
-            self.background();
-            self.background();
-            self.begin_commit();
-            self.end_commit(false);
-            if self.log().failure().is_some() {
-                return;
-            }
         }
     }
 
@@ -282,9 +310,10 @@ impl LogWorld {
         }
     }
 
-    fn append(&mut self, queue: QueueName, body_len: usize) -> bool {
+    pub(super) fn append(&mut self, queue: QueueName, body_len: usize) -> bool {
         let number = self.next_number;
         let (body, properties, time) = (body(number, body_len), properties(number), self.now.unix.0);
+        let appended_at = self.now.mono;
         let draft = draft(queue, &body, properties.as_bytes(), time);
         let log = self.log.as_mut().expect("a process runs");
         let index = log.queue(queue.0, queue.1);
@@ -300,7 +329,8 @@ impl LogWorld {
                 );
                 let (log_offset, queue_offset) = (appended.log_offset, appended.queue_offset);
                 let end = appended.end;
-                let message = Message { number, log_offset, end, queue_offset, body_len, time, tag: tag_code(number) };
+                let tag = tag_code(number);
+                let message = Message { number, log_offset, end, queue_offset, body_len, time, appended_at, tag };
                 self.model.append(queue, appended.end, message);
                 self.next_number += 1;
                 self.counts.appends += 1;
@@ -322,7 +352,7 @@ impl LogWorld {
         self.promised = self.promised.max(promised);
     }
 
-    fn begin_commit(&mut self) {
+    pub(super) fn begin_commit(&mut self) {
         if self.commit.is_some() {
             return;
         }
@@ -343,7 +373,7 @@ impl LogWorld {
         }
     }
 
-    fn end_commit(&mut self, fails: bool) {
+    pub(super) fn end_commit(&mut self, fails: bool) {
         let Some((commit, data)) = self.commit.take() else { return };
         let result = if fails {
             let written = self.disk.write(commit.segment, commit.at, &data, Some(&mut self.random));
@@ -357,32 +387,31 @@ impl LogWorld {
         self.log().handle_io(commit.id, result);
     }
 
-    fn background(&mut self) {
+    pub(super) fn background(&mut self) {
         let now = self.now;
         match self.io.take() {
             None => self.io = self.log().poll_background(now),
+            Some(io) if self.rule == Rule::ForgetRenames && matches!(io.work, Work::Rename { .. }) => {
+                self.io = Some(io)
+            }
             Some(io) => self.end_background(&io),
         }
     }
 
     fn end_background(&mut self, io: &Io) {
-        let fails = self.random.below(2000) == 0;
+        let fails = !self.is_healthy && self.random.below(2000) == 0;
         let torn = if fails { Some(&mut self.random) } else { None };
         let done = self.disk.work(&io.work, torn);
         if done.is_ok() {
             match io.work {
                 Work::Rename { to: FileName::Segment(_), .. } => self.counts.segments_placed += 1,
                 Work::Rename { to: FileName::Spare(_), .. } => self.counts.segments_recycled += 1,
+                Work::Replace { file: FileName::Ends(1), .. } => self.has_kept_ends = true,
                 Work::Replace { .. } => self.counts.checkpoints += 1,
                 _ => {}
             }
         }
         self.log().handle_io(io.id, if fails { Err(FAILED) } else { done });
-    }
-
-    pub(super) fn tick(&mut self) {
-        let (now, disk) = (self.now, DiskUsage { used_bytes: self.disk.used(), total_bytes: self.disk.capacity });
-        self.log().tick(now, disk);
     }
 
     fn remove_topic(&mut self) {
@@ -399,7 +428,7 @@ impl LogWorld {
         }
         log.remove_topic(topic);
         if log.appended() > before {
-            self.model.remove_topic(topic, log.appended());
+            self.model.remove_topic(topic, before, log.appended());
             self.counts.removals += 1;
         } else {
             panic!("there was room for a removal at {before}");
@@ -409,10 +438,10 @@ impl LogWorld {
     /// Brings everything to the disk and stops; a start after that has nothing to read.
     fn stop(&mut self) {
         self.disk.capacity = 60 * self.settings.segment_bytes;
-        self.now.mono = self.now.mono.plus_ms(5000);
+        self.pass(5000);
         self.log().begin_stop();
         for _ in 0..100_000 {
-            self.now.mono = self.now.mono.plus_ms(1);
+            self.pass(1);
             self.tick();
             self.begin_commit();
             self.end_commit(false);
@@ -490,6 +519,7 @@ impl LogWorld {
             ProcessEnd::Power => {
                 self.counts.power_losses += 1;
                 self.disk.lose_power(&mut self.random);
+                self.set_clock_right();
                 remains = None;
                 self.promised
             }
@@ -554,131 +584,6 @@ impl LogWorld {
             let _ = self.disk.write(FileName::Segment(start), from, &block, None);
             self.disk.flush(FileName::Segment(start));
         }
-    }
-
-    /// Starts a process, again and again if it does not come through, and compares what it finds.
-    ///
-    /// With `end_max` the log is cut there; a start that did not come through may be followed by one that does not cut.
-    fn restart(&mut self, remains: Option<Remains>, promised: LogOffset, end_max: Option<LogOffset>) {
-        let (mut remains, mut promised, mut end_max) = (remains, promised, end_max);
-        // A cut that does not come to its end leaves more unflushed than the last process did.
-        let is_cut = end_max.is_some();
-        promised = promised.min(end_max.unwrap_or(promised));
-        let log = loop {
-            match self.recover(remains.take(), end_max, is_cut) {
-                Ok(log) => break log,
-                Err(ProcessEnd::Power) => {
-                    self.disk.lose_power(&mut self.random);
-                    self.slot.take();
-                    promised = promised.min(self.promised);
-                }
-                Err(_) if self.survives_kill => remains = self.slot.take(),
-                Err(_) => promised = promised.min(self.promised),
-            }
-            self.counts.interrupted_recoveries += 1;
-            end_max = end_max.filter(|_| self.random.percent(70));
-        };
-        let end = log.appended();
-        assert!(end_max.is_none_or(|max| end <= max), "the log was to be cut at {end_max:?} and goes to {end}");
-        self.counts.cuts +=
-            u64::from(end_max.is_some_and(|max| self.model.last_end(max) < self.model.last_end(LogOffset(u64::MAX))));
-        self.log = Some(log);
-        if end_max.is_some() {
-            self.check_behind(end);
-        }
-        self.has_read_error = false;
-        let promised = self.model.last_end(promised);
-        assert!(end >= promised, "{promised} was promised, and the log goes to {end}");
-        self.promised = end;
-        self.model.truncate(end);
-        self.check_all();
-    }
-
-    /// Behind a cut there is nothing on the disk that could come back when the log has grown up to it.
-    fn check_behind(&mut self, end: LogOffset) {
-        let size = self.settings.segment_bytes;
-        let segments = self.log().last_segment_start().0 / size..;
-        for start in segments.map(|nth| LogOffset(nth * size)) {
-            let whole = usize::try_from(size).expect("small");
-            let Ok(bytes) = self.disk.read(FileName::Segment(start), 0, whole) else { break };
-            let from = usize::try_from(end.0.saturating_sub(start.0)).expect("small");
-            let claims = (from..whole).find(|&at| claims_place(&bytes[at..], start.plus(at as u64)));
-            assert!(claims.is_none(), "behind the cut at {end}, byte {claims:?} of {start} would come back");
-        }
-    }
-
-    fn recover(
-        &mut self,
-        remains: Option<Remains>,
-        end_max: Option<LogOffset>,
-        is_cut: bool,
-    ) -> Result<Box<Log>, ProcessEnd> {
-        let unflushed_max = self.known_unflushed_max().filter(|_| !is_cut);
-        let (ring, tail_appended) = match remains {
-            Some(Remains { ring, appended }) => (ring, appended),
-            None => self.foreign_ring(),
-        };
-        let tail = SimTail::new(Remains { ring, appended: tail_appended }, self.slot.clone(), self.survives_kill);
-        let found = FoundStore { files: self.disk.list(), tail: Box::new(tail), tail_appended, end_max, unflushed_max };
-        let mut recovery = match Recovery::new(self.settings, found) {
-            Ok(recovery) => recovery,
-            Err(error) => panic!("refused: {error}"),
-        };
-        let dies = self.random.percent(20);
-        loop {
-            let step = recovery.step();
-            let interrupted = dies && self.random.percent(15);
-            let answer = match step {
-                Step::Done(log) => return Ok(log),
-                Step::Refused(RecoveryError::Disk { error: FAILED, .. }) => return Err(ProcessEnd::Kill),
-                Step::Refused(error) => panic!("refused: {error}"),
-                Step::Read { .. } if self.random.below(500) == 0 => Err(FAILED),
-                Step::Read { file, at, len } => self.disk.read(file, at, len).map(Bytes::from),
-                Step::Write { file, at, data } => {
-                    self.counts.stale_cleared += u64::from(data.iter().all(|byte| *byte == 0));
-                    let torn = if interrupted { Some(&mut self.random) } else { None };
-                    let is_cut = end_max.is_some() && data.len() > 4096 && data.iter().all(|byte| *byte == 0);
-                    if self.rule == Rule::LeaveWhatIsCut && is_cut && matches!(file, FileName::Segment(_)) {
-                        recovery.supply(Ok(Bytes::new()));
-                        continue;
-                    }
-                    self.disk.write(file, at, &data, torn).map(|()| Bytes::new())
-                }
-                Step::Flush { file } => {
-                    if !interrupted {
-                        self.disk.flush(file);
-                    }
-                    Ok(Bytes::new())
-                }
-                Step::Remove { file } => {
-                    self.disk.remove(file);
-                    Ok(Bytes::new())
-                }
-            };
-            if interrupted {
-                return Err(self.random.pick(&[ProcessEnd::Kill, ProcessEnd::Power]));
-            }
-            // A full disk, for the index files of a store that is rebuilt: the operator makes room.
-            if answer == Err(IoError::NoSpace) {
-                self.disk.capacity *= 2;
-                return Err(ProcessEnd::Kill);
-            }
-            recovery.supply(answer);
-        }
-    }
-
-    /// What a start knows of the last process: its settings are the same, but they need not be known.
-    pub(super) fn known_unflushed_max(&mut self) -> Option<u64> {
-        match self.rule {
-            Rule::BelieveAnyEnd => Some(u64::MAX / 2),
-            _ => self.random.percent(70).then(|| self.settings.unflushed_bytes_max()),
-        }
-    }
-
-    /// A ring that was just made, or one that belongs to something else: its head is looked at before it is taken for this store's.
-    fn foreign_ring(&mut self) -> (Vec<u8>, Option<LogOffset>) {
-        let bytes = if self.random.percent(50) { [0; 8] } else { self.random.bits().to_le_bytes() };
-        (bytes.repeat(self.ring_bytes / 8), None)
     }
 }
 

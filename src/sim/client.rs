@@ -1,0 +1,35 @@
+//! What clients of the made-up worlds say.
+
+use bytes::BytesMut;
+
+use crate::protocol::code::RequestCode;
+use crate::protocol::frame::Encoding;
+use crate::protocol::reply::{ExtValue, encode_request};
+
+/// A request with these fields.
+pub(super) fn request(code: RequestCode, opaque: i32, ext: &[(&str, &str)], body: &[u8]) -> BytesMut {
+    let ext: Vec<(&str, ExtValue<'_>)> = ext.iter().map(|(name, value)| (*name, ExtValue::Str(value))).collect();
+    let mut bytes = BytesMut::new();
+    encode_request(Encoding::Json, code.number(), opaque, false, &ext, body, &mut bytes);
+    bytes
+}
+
+/// A message for a queue of a topic.
+pub(super) fn send(opaque: i32, topic: &str, queue: u64, properties: &str, body: &[u8]) -> BytesMut {
+    let queue = queue.to_string();
+    let ext = [
+        ("a", "P"),
+        ("b", topic),
+        ("c", "TBW102"),
+        ("d", "4"),
+        ("e", queue.as_str()),
+        ("f", "0"),
+        ("g", "1700000000000"),
+        ("h", "0"),
+        ("i", properties),
+        ("j", "0"),
+        ("k", "false"),
+        ("m", "false"),
+    ];
+    request(RequestCode::SendMessageV2, opaque, &ext, body)
+}
