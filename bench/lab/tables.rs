@@ -10,12 +10,21 @@ use std::time::{Duration, Instant};
 use crate::lab::error::LabError;
 use crate::lab::probe::ProbeError;
 use crate::lab::say;
-use crate::load::frame::{HeaderKind, OPAQUE_MIN, request};
+use crate::load::clock::unix_ms;
+use crate::load::frame::{
+    HeaderKind, OPAQUE_MIN, Packer, SEND_MESSAGE_V2, SendPatch, SendShape, SendTemplate, request,
+};
+use crate::load::record::Stamp;
 use crate::load::scan::{HeadScanner, remark, split_frame};
+use crate::load::settings::SizeShare;
 
-/// Offsets of each group: in so many queues of topics of its own.
+/// Offsets of each group: in the queues of one topic, which all groups read.
 const OFFSETS_PER_GROUP: u64 = 20;
-const QUEUES: u64 = 10;
+const READ_TOPIC: &str = "bench-table-read";
+/// Messages of each of its queues: an offset cannot lie beyond them.
+const MESSAGES: u64 = 64;
+/// Queues of the other topics.
+const QUEUES: u64 = 8;
 /// Requests without an answer while the tables are filled.
 const WINDOW: usize = 512;
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -29,6 +38,9 @@ const UPDATE_CONSUMER_OFFSET: i32 = 15;
 const UPDATE_AND_CREATE_TOPIC: i32 = 17;
 const UPDATE_AND_CREATE_GROUP: i32 = 200;
 const DELETE_TOPIC: i32 = 215;
+
+/// What the runs of before have committed.
+static RUNS: AtomicU64 = AtomicU64::new(0);
 
 /// One request of those that fill or change tables.
 struct Asks {
@@ -44,8 +56,8 @@ fn group(number: u64) -> String {
     format!("bench-group-{number:06}")
 }
 
-fn create_topic(name: &str) -> Asks {
-    let queues = QUEUES.to_string();
+fn create_topic(name: &str, queues: u64) -> Asks {
+    let queues = queues.to_string();
     let fields = [
         ("topic", name),
         ("defaultTopic", "TBW102"),
@@ -71,15 +83,26 @@ fn create_group(name: &str, tries: u64) -> Asks {
     Asks { code, frame: request(HeaderKind::Json, code, OPAQUE_MIN, &[], body.as_bytes()) }
 }
 
+/// Message `number` of those that all groups read.
+fn send(number: u64) -> Asks {
+    let run_id = u64::from(std::process::id());
+    let shape = SendShape { header: HeaderKind::Json, batch: 1, keys: false, tags: 0, is_oneway: false, run_id };
+    let stamp = Stamp { intended_ns: 0, sequence: number, run_id, sender: 0 };
+    let patch = SendPatch { opaque: OPAQUE_MIN, born_ms: unix_ms(), stamp };
+    let packer = Packer::new(shape, &[SizeShare { bytes: 64, share: 1 }], false);
+    let queue = u32::try_from(number % OFFSETS_PER_GROUP).unwrap_or_default();
+    let mut frame = Vec::new();
+    packer.write(&mut frame, &SendTemplate::new(&shape, READ_TOPIC, queue), &patch);
+    Asks { code: SEND_MESSAGE_V2, frame }
+}
+
 /// Commit `number` of a table.
 fn commit(number: u64, groups: u64, offset: u64) -> Asks {
-    let of_group = number / OFFSETS_PER_GROUP % groups;
-    let place = number % OFFSETS_PER_GROUP;
-    let (group, topic) = (group(of_group), topic((of_group + place / QUEUES) % groups));
-    let (queue, offset) = ((place % QUEUES).to_string(), offset.to_string());
+    let group = group(number / OFFSETS_PER_GROUP % groups);
+    let (queue, offset) = ((number % OFFSETS_PER_GROUP).to_string(), (offset % MESSAGES).to_string());
     let fields = [
         ("consumerGroup", group.as_str()),
-        ("topic", topic.as_str()),
+        ("topic", READ_TOPIC),
         ("queueId", queue.as_str()),
         ("commitOffset", offset.as_str()),
     ];
@@ -161,7 +184,9 @@ pub(super) fn fill(address: SocketAddr, offsets: u64, stop: &AtomicBool) -> Resu
         }
         pipe.settle(0).map_err(LabError::Silent)
     };
-    put(groups, "topics", &|number| create_topic(&topic(number)))?;
+    put(1, "topic that all groups read", &|_| create_topic(READ_TOPIC, OFFSETS_PER_GROUP))?;
+    put(OFFSETS_PER_GROUP * MESSAGES, "messages", &send)?;
+    put(groups, "topics", &|number| create_topic(&topic(number), QUEUES))?;
     put(groups, "groups", &|number| create_group(&group(number), 16))?;
     put(offsets, "committed offsets", &|number| commit(number, groups, 0))
 }
@@ -198,6 +223,8 @@ pub(super) fn changing<T>(
 fn change(address: SocketAddr, offsets: u64, ends: &AtomicBool, changes: &AtomicU64) -> Result<(), ProbeError> {
     let groups = groups_of(offsets);
     let mut pipe = Pipe::connect(address)?;
+    // Of each run its own, so that a commit is a change.
+    let from = RUNS.fetch_add(7, Ordering::Relaxed) + 1;
     let begun = Instant::now();
     let (mut commits, mut creations) = (0_u64, 0_u64);
     while !ends.load(Ordering::Relaxed) {
@@ -206,13 +233,13 @@ fn change(address: SocketAddr, offsets: u64, ends: &AtomicBool, changes: &Atomic
         while commits < due(COMMITS_PER_S) {
             // A prime step reaches all of them, far apart one after the other.
             let number = commits.wrapping_mul(7_919) % offsets;
-            asks.push(commit(number, groups, 1 + commits / offsets));
+            asks.push(commit(number, groups, from + commits / offsets));
             commits += 1;
         }
         while creations < due(CREATIONS_PER_S) {
             let name = format!("bench-passing-{}", creations / 4);
             asks.push(match creations % 4 {
-                0 => create_topic(&name),
+                0 => create_topic(&name, QUEUES),
                 1 => create_group(&group(creations % groups), 1 + creations % 15),
                 2 => create_group(&name, 16),
                 _ => delete_topic(&name),

@@ -210,7 +210,7 @@ impl Broker {
 
     /// Whether nothing is delivered now. A log that has failed takes no copy any more.
     fn holds_delays(&self) -> bool {
-        self.log.failure().is_some() || self.delays.holds_stores() || self.is_ending()
+        self.log.failure().is_some() || self.awaits_tables() || self.is_ending()
     }
 
     /// When a delayed message can be delivered.

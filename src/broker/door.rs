@@ -222,7 +222,7 @@ impl Broker {
     #[must_use]
     pub(crate) fn poll_input(&self, out: &Output) -> bool {
         let is_held = self.acks.is_full() || self.log.is_tail_nearly_full() || self.log.awaits_segment();
-        let is_ready = out.effects.len() < EFFECTS_MAX && self.lowered_offsets.is_none();
+        let is_ready = out.effects.len() < EFFECTS_MAX && self.lowered_offsets.is_none_or(|lowered| lowered.has_failed);
         is_ready && (self.log.failure().is_some() || !is_held)
     }
 

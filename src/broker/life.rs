@@ -29,6 +29,15 @@ pub struct Life {
     pub end_max: Option<LogOffset>,
 }
 
+/// Consumer offsets that were brought down at the start of a life, and are not on the disk yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoweredOffsets {
+    /// Of their table.
+    generation: u64,
+    /// They found no room.
+    pub(super) has_failed: bool,
+}
+
 impl Life {
     /// The first one of a process.
     #[must_use]
@@ -121,15 +130,24 @@ impl Broker {
         if lowered > 0 {
             // Until that is on the disk nothing may be stored there: a start that finds the old file beside new messages would believe it.
             self.offsets.take_dirty();
-            self.lowered_offsets = Some(self.persistence.change(Table::ConsumerOffsets));
+            let generation = self.persistence.change(Table::ConsumerOffsets);
+            self.lowered_offsets = Some(LoweredOffsets { generation, has_failed: false });
             tracing::warn!(shard = %self.settings.shard, lowered, "consumer offsets lay beyond the ends of their queues and were brought down to them");
         }
     }
 
-    /// An append has ended. Whether the offsets are on the disk, or cannot be written: then the node serves all the same.
+    /// An append has ended. Whether the offsets are on the disk, or cannot be written: then clients are served, and nothing is stored.
     pub(super) fn note_lowered(&mut self, ok: bool) {
         let on_disk = self.persistence.flushed(Table::ConsumerOffsets);
-        self.lowered_offsets = self.lowered_offsets.filter(|wanted| ok && *wanted > on_disk);
+        self.lowered_offsets = self.lowered_offsets.filter(|wanted| wanted.generation > on_disk);
+        if let Some(lowered) = &mut self.lowered_offsets {
+            lowered.has_failed |= !ok;
+        }
+    }
+
+    /// Whether nothing may be stored before a table is on the disk.
+    pub(super) fn awaits_tables(&self) -> bool {
+        self.delays.holds_stores() || self.lowered_offsets.is_some()
     }
 
     /// Where a queue ends. Nothing was ever stored in one that is not known.

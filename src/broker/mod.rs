@@ -63,7 +63,7 @@ use self::client::Clients;
 use self::delay::Delays;
 use self::group::Groups;
 use self::hold::HoldTable;
-use self::life::Life;
+use self::life::{Life, LoweredOffsets};
 use self::offset::CommittedOffsets;
 use self::online::SettingsChanges;
 use self::order::QueueLocks;
@@ -165,8 +165,8 @@ pub struct Broker {
     replica: Replica,
     persistence: Persistence,
     snapshots: Snapshots,
-    /// The generation of the consumer offsets that is to be on the disk before a client's frame is read.
-    lowered_offsets: Option<u64>,
+    /// To be on the disk before a client's frame is read, or, if there is no room for them, before anything is stored.
+    lowered_offsets: Option<LoweredOffsets>,
     counters: Counters,
     rates: Rates,
     mornings: Mornings,

@@ -66,7 +66,7 @@ impl Broker {
                 format!("service not available now: {failure}"),
             ));
         }
-        if self.acks.is_full() || self.delays.holds_stores() {
+        if self.acks.is_full() || self.awaits_tables() {
             return Err(busy());
         }
         if self.holds_back() {
