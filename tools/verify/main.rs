@@ -139,7 +139,7 @@ fn cargo(arguments: &[&str]) -> Command {
 }
 
 fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tools/ lies in the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("tools/verify/ lies in the workspace")
 }
 
 /// Test files that `--quick` runs.
