@@ -23,6 +23,15 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
+/// Makes what a file says durable: the process that wrote it may have been killed before it did.
+///
+/// # Errors
+/// Whatever the file system says.
+#[expect(clippy::disallowed_methods, reason = "a shell's: files are flushed here")]
+pub(crate) fn flush(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
 /// Writes beside, flushes, renames, flushes the folder. The folder is made if it is missing; who may read the file stays as it was.
 ///
 /// # Errors

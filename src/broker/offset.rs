@@ -290,6 +290,10 @@ impl CommittedOffsets {
         let kept = table.kept.iter().flat_map(|((topic, group), queues)| {
             queues.keys().map(move |queue| (group.clone(), topic.clone(), *queue))
         });
+        let kept = kept.filter(|(group, topic, queue)| {
+            let pair = (topic.clone(), group.clone());
+            table.offsets.get(&pair).is_some_and(|queues| queues.contains_key(queue))
+        });
         if is_slave {
             self.kept.extend(kept);
         } else {

@@ -17,7 +17,10 @@ use super::Broker;
 use super::Effect;
 use super::Output;
 use crate::limits::{CHANGES_UNFLUSHED_BYTES_MAX, OFFSETS_PER_APPEND_MAX};
-use crate::protocol::body::TableChange;
+use crate::protocol::body::{TableChange, encode_flushed};
+
+/// About as long as the first line of an append.
+const FLUSHED_LINE_BYTES: usize = 40;
 
 /// A table with a file of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,6 +95,8 @@ pub(crate) struct Persistence {
     /// The file of changes that grows, and how far.
     number: u64,
     at: u64,
+    /// How much of it is flushed.
+    flushed_at: u64,
     /// The append under way: bytes, and whether they are flushed.
     under_way: Option<(u64, bool)>,
     /// Lines that were appended and not flushed yet; after a failure they are appended to the next file.
@@ -150,8 +155,11 @@ impl Persistence {
     pub(super) fn begin_append(&mut self, lines: &[u8], flush: bool) -> Option<Append> {
         self.unflushed.extend_from_slice(lines);
         let flush = flush || self.unflushed.len() > CHANGES_UNFLUSHED_BYTES_MAX;
-        let bytes = self.unflushed.get(self.sent..).filter(|bytes| !bytes.is_empty())?;
-        let bytes = Bytes::copy_from_slice(bytes);
+        let lines = self.unflushed.get(self.sent..).filter(|lines| !lines.is_empty())?;
+        let mut bytes = Vec::with_capacity(lines.len().saturating_add(FLUSHED_LINE_BYTES));
+        encode_flushed(self.flushed_at, &mut bytes);
+        bytes.extend_from_slice(lines);
+        let bytes = Bytes::from(bytes);
         self.under_way = Some((bytes.len() as u64, flush));
         Some(Append { number: self.number, at: self.at, bytes, flush })
     }
@@ -163,7 +171,7 @@ impl Persistence {
             self.failed = true;
             // Nobody knows what its end is. A file that has nothing of ours yet is made anew.
             self.number += u64::from(self.at > 0);
-            (self.at, self.sent) = (0, 0);
+            (self.at, self.flushed_at, self.sent) = (0, 0, 0);
             return false;
         }
         self.at += bytes;
@@ -172,6 +180,7 @@ impl Persistence {
         if flush {
             self.unflushed.clear();
             self.sent = 0;
+            self.flushed_at = self.at;
         }
         flush
     }
@@ -197,7 +206,7 @@ impl Persistence {
             return None;
         }
         self.number += u64::from(self.at > 0);
-        self.at = 0;
+        (self.at, self.flushed_at) = (0, 0);
         Some(self.number)
     }
 
@@ -273,6 +282,17 @@ mod tests {
         persistence.begin_append(line.as_bytes(), flush).expect("there is something")
     }
 
+    /// What follows the first line, and how much that says was flushed.
+    fn lines(append: &Append) -> (String, String) {
+        let text = String::from_utf8(append.bytes.to_vec()).expect("text");
+        let (first, lines) = text.split_once('\n').expect("lines");
+        (first.split_once(' ').expect("a CRC").1.to_owned(), lines.to_owned())
+    }
+
+    fn flushed(bytes: u64) -> String {
+        format!("{{\"flushed\":{bytes}}}")
+    }
+
     fn written(persistence: &mut Persistence) -> Vec<(Table, u64)> {
         persistence.take_written().collect()
     }
@@ -284,14 +304,15 @@ mod tests {
         assert_eq!(persistence.begin_append(b"", true), None);
         assert_eq!(persistence.change(Table::Topics), 1);
         let first = append(&mut persistence, Table::Topics, "one\n", true);
-        assert_eq!((first.number, first.at, &first.bytes[..]), (0, 0, &b"one\n"[..]));
+        assert_eq!((first.number, first.at, lines(&first)), (0, 0, (flushed(0), "one\n".to_owned())));
+        let one = first.bytes.len() as u64;
         assert_eq!(persistence.change(Table::Topics), 2);
         assert_eq!(persistence.change(Table::Topics), 3);
         assert!(!persistence.may_append(), "one is under way");
         assert!(persistence.end_append(true));
         assert_eq!(written(&mut persistence), [(Table::Topics, 1)]);
         let second = append(&mut persistence, Table::Topics, "two\n", true);
-        assert_eq!((second.number, second.at, &second.bytes[..]), (0, 4, &b"two\n"[..]));
+        assert_eq!((second.number, second.at, lines(&second)), (0, one, (flushed(one), "two\n".to_owned())));
         assert!(persistence.end_append(true));
         assert_eq!(written(&mut persistence), [(Table::Topics, 3)]);
         assert!(!persistence.is_due(Table::Topics));
@@ -301,20 +322,22 @@ mod tests {
     fn what_is_not_flushed_goes_to_the_next_file_when_an_append_fails() {
         let mut persistence = Persistence::default();
         persistence.change(Table::Groups);
-        append(&mut persistence, Table::Groups, "flushed\n", true);
+        let first = append(&mut persistence, Table::Groups, "flushed\n", true).bytes.len() as u64;
         assert!(persistence.end_append(true));
         persistence.change(Table::ConsumerOffsets);
-        assert_eq!(persistence.begin_append(b"part\n", false).map(|append| append.at), Some(8));
+        let part = persistence.begin_append(b"part\n", false).expect("a part");
+        assert_eq!((part.at, lines(&part)), (first, (flushed(first), "part\n".to_owned())));
         assert!(!persistence.end_append(true), "it is not flushed");
         assert_eq!(persistence.begin_file(), None, "what is not flushed would be in none");
         assert_eq!(written(&mut persistence), [(Table::Groups, 1)]);
         let last = append(&mut persistence, Table::ConsumerOffsets, "last\n", true);
-        assert_eq!((last.at, &last.bytes[..]), (13, &b"last\n"[..]));
+        let before = first + part.bytes.len() as u64;
+        assert_eq!((last.at, lines(&last)), (before, (flushed(first), "last\n".to_owned())), "the part is not flushed");
         assert!(!persistence.end_append(false));
         assert!(!persistence.may_append(), "with the next tick");
         persistence.retry_failed();
         let again = persistence.begin_append(b"", true).expect("it is tried again");
-        assert_eq!((again.number, again.at, &again.bytes[..]), (1, 0, &b"part\nlast\n"[..]));
+        assert_eq!((again.number, again.at, lines(&again)), (1, 0, (flushed(0), "part\nlast\n".to_owned())));
         assert!(!persistence.end_append(false));
         persistence.retry_failed();
         let again = persistence.begin_append(b"more\n", true).expect("it is tried again");

@@ -53,6 +53,8 @@ pub(super) fn take_changes(folder: &Path, stored: &mut StoredTables) -> Result<F
         let path = folder.join(changes_path(number));
         let failed = |source| DiskError { operation: "read", path: path.clone(), source };
         let file = files::read(&path).map_err(failed)?.unwrap_or_default();
+        // What is found is built upon, and nobody writes it again.
+        files::flush(&path).map_err(failed)?;
         let changes = decode_changes(&file).map_err(|reason| StartError::Changes { path: path.clone(), reason })?;
         changes.into_iter().for_each(|change| stored.apply(change));
         found.next = number.saturating_add(1);

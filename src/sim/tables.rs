@@ -9,6 +9,9 @@ use crate::broker::persist::{Append, FoundChanges, Table};
 use crate::broker::snapshot::SnapshotWork;
 use crate::protocol::body::{ConsumerOffsets, DelayOffsets, GroupTable, StoredTables, TopicTable, decode_changes};
 
+/// What a loss of power takes or leaves as a whole.
+const BLOCK_BYTES: usize = 64;
+
 /// A file that grows, and how much of it is flushed.
 #[derive(Clone, Debug, Default)]
 struct Growing {
@@ -83,6 +86,10 @@ impl TableFiles {
         for file in self.changes.values_mut().filter(|_| loses_power) {
             let left = file.flushed as u64 + random.below((file.bytes.len() - file.flushed) as u64 + 1);
             file.bytes.truncate(usize::try_from(left).expect("it is small"));
+            // Of what was not flushed any block may be missing.
+            for block in file.bytes[file.flushed..].chunks_mut(BLOCK_BYTES).filter(|_| random.percent(30)) {
+                block.fill(0);
+            }
         }
         for file in self.changes.values_mut() {
             file.flushed = file.bytes.len();

@@ -165,6 +165,7 @@ fn offsets_are_written_once_a_second_while_they_change() {
     world.make_topic("T", 1);
     let c = world.connect();
     world.make_group("g");
+    world.send(c, "T", 0, "", "x");
     world.wait_ms(1_000);
     world.persists = false;
     let ext = [("consumerGroup", "g"), ("topic", "T"), ("queueId", "0"), ("commitOffset", "1")];

@@ -41,6 +41,9 @@ fn values(stored: &StoredTables) -> Values {
         }
         // In a snapshot this may be older than the offset: then a commit of the last second is not given back, as if it had been lost.
         let kept = table.kept.iter().flat_map(|(pair, queues)| queues.keys().map(move |queue| (pair, queue)));
+        // One whose offset is gone says nothing.
+        let has_offset = |(pair, queue): &(_, _)| table.offsets.get(*pair).is_some_and(|of| of.contains_key(*queue));
+        let kept = kept.filter(has_offset);
         values.extend(kept.map(|(pair, queue)| (format!("kept {pair:?} {queue}"), String::new())));
     }
     values

@@ -1,6 +1,7 @@
 //! Changes of a broker's durable tables: the lines of the store's `changes-NUMBER`, and the pieces in which a table's file is written.
 //!
 //! ```text
+//! 5a3f10be {"flushed":0}
 //! 1c291ca3 {"topics":{"dataVersion":{..},..,"topicConfigTable":{"T":{..}}},"removed":["GONE"]}
 //! 83dcefb7 {"consumerOffsets":{"dataVersion":{..},"lastSetBack":"0/0","offsetTable":{"T@G":{0:12}}},"removed":["T@GONE"]}
 //! ```
@@ -8,6 +9,9 @@
 //! A line has the CRC-32 of what follows its space, eight digits; then a table of what has changed, in the form of the table's own file. What is
 //! removed goes first. A line says what is, not what became more or less: read twice, or over a table that is newer already, it changes nothing
 //! that later lines do not say again.
+//!
+//! Each append begins with how much of the file was flushed then. A loss of power may leave any of the blocks that were not, and so sound lines
+//! behind a gap, of which nobody was told that they are written; a gap in what a later line knows to be flushed is damage.
 
 use super::fields::Fields;
 use super::{BodyError, ConsumerOffsets, DelayOffsets, GroupTable, OffsetTable, TopicTable};
@@ -16,6 +20,8 @@ use crate::model::{GroupName, TopicName};
 
 /// Digits of the CRC and a space.
 const CRC_BYTES: usize = 9;
+
+const FLUSHED_BEGIN: &str = "{\"flushed\":";
 
 /// What has changed in one table: those of its entries that are new or other, and the names of those that are gone.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,8 +90,8 @@ impl TableChange {
 /// Why a file of changes is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangesError {
-    /// A line has another CRC than it says, and there are sound ones behind it: no crash leaves that.
-    #[error("the line at byte {at} is damaged, and sound ones follow")]
+    /// A line has another CRC than it says, and a later one knows that it was flushed: no crash leaves that.
+    #[error("the line at byte {at} is damaged, and was flushed")]
     Damaged {
         /// Where the line begins.
         at: usize,
@@ -100,6 +106,20 @@ pub enum ChangesError {
     },
 }
 
+/// Appends the first line of an append to a file of which so many bytes are flushed.
+pub fn encode_flushed(flushed: u64, out: &mut Vec<u8>) {
+    let text = format!("{FLUSHED_BEGIN}{flushed}}}");
+    out.extend_from_slice(crc_text(text.as_bytes()).as_bytes());
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'\n');
+}
+
+/// How much was flushed when this was written, if it says so.
+fn flushed(text: &[u8]) -> Option<usize> {
+    let number = text.strip_prefix(FLUSHED_BEGIN.as_bytes())?.strip_suffix(b"}")?;
+    std::str::from_utf8(number).ok()?.parse().ok()
+}
+
 /// Reads a file of changes. What a crash left of its last lines is left out; nobody was told that these were written.
 ///
 /// # Errors
@@ -109,26 +129,29 @@ pub fn decode_changes(file: &[u8]) -> Result<Vec<TableChange>, ChangesError> {
     let mut torn: Option<usize> = None;
     let mut at = 0_usize;
     for line in file.split_inclusive(|byte| *byte == b'\n') {
-        match (sound_text(line), torn) {
-            (Some(_), Some(at)) => return Err(ChangesError::Damaged { at }),
-            (Some(text), None) => {
+        let text = sound_text(line);
+        // The end of a line may be what is damaged: then it hides the next one.
+        let known = text.map_or_else(|| hidden_flushed(line), flushed);
+        torn = torn.or(Some(at).filter(|_| text.is_none()));
+        match (text, torn) {
+            (_, Some(at)) if known.is_some_and(|known| known > at) => return Err(ChangesError::Damaged { at }),
+            (_, Some(_)) => {}
+            (Some(text), None) if known.is_none() => {
                 let change = TableChange::decode(text).map_err(|source| ChangesError::Unknown { at, source })?;
                 changes.push(change);
             }
-            // The end of this line may be what is damaged.
-            (None, _) if hides_sound_line(line) => return Err(ChangesError::Damaged { at: torn.unwrap_or(at) }),
-            (None, _) => torn = torn.or(Some(at)),
+            (_, None) => {}
         }
         at = at.saturating_add(line.len());
     }
     Ok(changes)
 }
 
-/// Whether a sound line begins somewhere within.
-fn hides_sound_line(line: &[u8]) -> bool {
-    let begins = line.windows(CRC_BYTES.saturating_add(1)).enumerate().skip(1);
-    let mut begins = begins.filter(|(_, window)| window.ends_with(b" {"));
-    begins.any(|(at, _)| line.get(at..).is_some_and(|rest| sound_text(rest).is_some()))
+/// What a sound line says that begins somewhere within: how much was flushed.
+fn hidden_flushed(line: &[u8]) -> Option<usize> {
+    let begins = line.windows(CRC_BYTES.saturating_add(FLUSHED_BEGIN.len())).enumerate().skip(1);
+    let mut begins = begins.filter(|(_, window)| window.ends_with(FLUSHED_BEGIN.as_bytes()));
+    begins.find_map(|(at, _)| flushed(sound_text(line.get(at..)?)?))
 }
 
 fn crc_text(text: &[u8]) -> String {
@@ -302,23 +325,49 @@ mod tests {
         ]
     }
 
-    #[test]
-    fn a_file_of_changes_is_read_up_to_its_torn_end() {
-        let (changes, mut file) = (changes(), Vec::new());
-        let mut ends = vec![0];
-        for change in &changes {
+    /// Each change in an append of its own, which is flushed; and where the appends end.
+    fn file() -> (Vec<u8>, Vec<usize>) {
+        let (mut file, mut ends) = (Vec::new(), vec![0]);
+        for change in changes() {
+            encode_flushed(file.len() as u64, &mut file);
             change.encode(&mut file);
             ends.push(file.len());
         }
+        (file, ends)
+    }
+
+    #[test]
+    fn a_file_of_changes_is_read_up_to_its_torn_end() {
+        let ((file, ends), changes) = (file(), changes());
         for end in 0..=file.len() {
             let whole = ends.iter().filter(|at| **at <= end).count() - 1;
             assert_eq!(decode_changes(&file[..end]).as_deref(), Ok(&changes[..whole]), "the first {end} bytes");
         }
+    }
+
+    #[test]
+    fn what_is_known_to_be_flushed_is_damaged_where_it_has_changed() {
+        let (file, ends) = file();
         for at in 0..ends[3] {
             let mut damaged = file.clone();
             damaged[at] ^= 0x20;
-            let line = *ends.iter().rfind(|begin| **begin <= at).expect("a line");
-            assert_eq!(decode_changes(&damaged), Err(ChangesError::Damaged { at: line }), "byte {at}");
+            assert!(matches!(decode_changes(&damaged), Err(ChangesError::Damaged { .. })), "byte {at}");
+        }
+    }
+
+    /// One append of several lines that was not flushed: the power took a block in its middle.
+    #[test]
+    fn what_was_not_flushed_may_have_gaps() {
+        let ((mut file, ends), changes) = (file(), changes());
+        file.truncate(ends[1]);
+        encode_flushed(file.len() as u64, &mut file);
+        changes[1..].iter().for_each(|change| change.encode(&mut file));
+        for gap in ends[1]..file.len() - 1 {
+            let mut torn = file.clone();
+            let until = (gap + 100).min(torn.len());
+            torn[gap..until].fill(0);
+            let found = decode_changes(&torn).expect("no damage");
+            assert!(!found.is_empty() && changes.starts_with(&found), "{gap}: {found:?}");
         }
     }
 
