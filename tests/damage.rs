@@ -502,7 +502,7 @@ fn a_damaged_change_of_the_tables_is_refused_by_name() {
     flip(&changes, 100);
     for _ in 0..2 {
         let refusal = world.refusal();
-        let expected = "config/changes-1: the line at byte 0 is damaged, and was flushed; restore it";
+        let expected = "config/changes-1: the line at byte 23 is damaged, and was flushed; restore it";
         assert!(refusal.contains(expected), "{refusal}");
     }
     flip(&changes, 100);
