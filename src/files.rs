@@ -32,16 +32,23 @@ pub(crate) fn flush(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Writes beside, flushes, renames, flushes the folder. The folder is made if it is missing; who may read the file stays as it was.
+/// Writes beside, flushes, renames, flushes the folder. Who may read the file stays as it was.
 ///
 /// # Errors
-/// Whatever the file system says; the old file is then still whole.
+/// Whatever the file system says, also that the folder is missing; the old file is then still whole.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = folder_of(path);
-    make_folder(folder)?;
     write_unfinished(path, &[content])?;
     finish(path)?;
-    flush_folder(folder)
+    flush_folder(folder_of(path))
+}
+
+/// [`replace`] of a file whose folder may not be there yet.
+///
+/// # Errors
+/// As of [`make_folder`] and [`replace`].
+pub(crate) fn make(path: &Path, content: &[u8]) -> io::Result<()> {
+    make_folder(folder_of(path))?;
+    replace(path, content)
 }
 
 /// The first step of [`replace`]: the new content, in pieces, beside the old one and flushed.
@@ -120,7 +127,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temp folder");
         let path = folder.path().join("some/where/file");
         assert_eq!(read(&path).expect("there is none"), None);
-        replace(&path, b"one").expect("made");
+        assert!(replace(&path, b"one").is_err(), "a folder is not made by the way");
+        make(&path, b"one").expect("made");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("ours");
         replace(&path, b"another").expect("replaced");
         assert_eq!(read(&path).expect("readable").as_deref(), Some(&b"another"[..]));

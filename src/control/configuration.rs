@@ -70,7 +70,7 @@ impl Configuration {
         let text = properties::set(&text, changes);
         let kept = self.config.check_file(&file.display().to_string(), &text);
         kept.map_err(|error: ConfigError| failed(error.to_string()))?;
-        files::replace(&path, text.as_bytes()).map_err(|error| failed(error.to_string()))
+        files::make(&path, text.as_bytes()).map_err(|error| failed(error.to_string()))
     }
 }
 

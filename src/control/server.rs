@@ -226,7 +226,7 @@ impl Server {
         let mut answer = machine.handle(self.clock.now(), id, &header, frame.body);
         if let Some(effect) = answer.effect.take() {
             let NameServerEffect::PersistKv { path, content } = *effect;
-            if let Err(error) = files::replace(&path, &content) {
+            if let Err(error) = files::make(&path, &content) {
                 answer.fail(&format!("{} could not be written: {error}", path.display()));
             }
         }
