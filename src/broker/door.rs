@@ -283,9 +283,20 @@ impl Broker {
         self.stages.latencies()
     }
 
+    /// A table as its file has it.
+    #[must_use]
+    pub(crate) fn view_table(&self, table: Table) -> Bytes {
+        match table {
+            Table::Topics => self.topic_table().encode().into(),
+            Table::Groups => self.groups.table().encode().into(),
+            Table::ConsumerOffsets => self.offsets.table().encode().into(),
+            Table::DelayOffsets => self.delays.form().encode().into(),
+        }
+    }
+
     /// All tables as bytes, for an orderly stop: the shell writes them last of all.
     #[must_use]
     pub(crate) fn view_tables(&self) -> [(Table, Bytes); Table::COUNT] {
-        Table::ALL.map(|table| (table, self.encode_table(table)))
+        Table::ALL.map(|table| (table, self.view_table(table)))
     }
 }

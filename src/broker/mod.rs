@@ -444,15 +444,6 @@ impl Broker {
         }));
     }
 
-    pub(super) fn encode_table(&self, table: Table) -> Bytes {
-        match table {
-            Table::Topics => self.topic_table().encode().into(),
-            Table::Groups => self.groups.table().encode().into(),
-            Table::ConsumerOffsets => self.offsets.table().encode().into(),
-            Table::DelayOffsets => self.delays.form().encode().into(),
-        }
-    }
-
     fn topic_table(&self) -> body::TopicTable {
         let topics = self.topics.sorted().into_iter().map(|topic| (topic.name.clone(), topic.config.clone())).collect();
         body::TopicTable { version: self.topics.version, topics }

@@ -12,9 +12,8 @@ use bytes::Bytes;
 use super::links::epochs_path;
 use super::open::logs_files;
 use super::start::StartError;
-use super::tables::{table_path, take_changes};
+use super::tables::read_tables;
 use super::work::io_error;
-use crate::broker::persist::Table;
 use crate::disk::folder::list_files;
 use crate::disk::tail::FoundTail;
 use crate::disk::{DiskError, LastRun, Store, TailFile, TailKey, table};
@@ -22,7 +21,6 @@ use crate::files;
 use crate::limits::TAIL_BYTES_MIN;
 use crate::log::{FileName, FoundStore, HeapTail, Log, LogSettings, Recovery, RecoveryError, Step, TailMemory as _};
 use crate::model::{LogOffset, ShardId};
-use crate::protocol::body::{ConsumerOffsets, DelayOffsets, GroupTable, StoredTables, TopicTable};
 use crate::replication::EpochTable;
 
 /// Where tails are, if the last run has not said where: it is an older one.
@@ -263,32 +261,20 @@ fn largest_segment(folder: &Path) -> io::Result<Option<u64>> {
     Ok(files.into_iter().map(|file| file.bytes).filter(|bytes| *bytes > 0).max())
 }
 
-/// What is wrong with the tables, by what reads them at a start.
+/// What is wrong with the tables, by what reads them at a start, and with the epochs.
 fn wrong_tables(folder: &Path, last: &LastRun) -> Vec<StartError> {
-    let decode = |table: Option<Table>, bytes: &[u8]| match table {
-        Some(Table::Topics) => TopicTable::decode(bytes).map(drop).map_err(|error| error.to_string()),
-        Some(Table::Groups) => GroupTable::decode(bytes).map(drop).map_err(|error| error.to_string()),
-        Some(Table::ConsumerOffsets) => ConsumerOffsets::decode(bytes).map(drop).map_err(|error| error.to_string()),
-        Some(Table::DelayOffsets) => DelayOffsets::decode(bytes).map(drop).map_err(|error| error.to_string()),
-        None => {
-            let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
-            EpochTable::decode(text).map(drop).map_err(|error| error.to_string())
-        }
+    let mut wrong = read_tables(folder, last).err().unwrap_or_default();
+    let (path, must_exist) = (folder.join(epochs_path()), last.must_exist(&epochs_path()));
+    let decode = |bytes: &[u8]| {
+        let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+        EpochTable::decode(text).map(drop).map_err(|error| error.to_string())
     };
-    let tables = Table::ALL.map(|table| (Some(table), table_path(table)));
-    let check = |(table, path): (Option<Table>, PathBuf)| {
-        let must_exist = last.must_exist(&path);
-        let path = folder.join(path);
-        match table::read(&path, must_exist) {
-            Err(error) => Some(error.into()),
-            Ok(None) => None,
-            Ok(Some(bytes)) => decode(table, &bytes).err().map(|reason| StartError::BadTable {
-                path,
-                reason,
-                empty: if table.is_some() { "`{}`" } else { "nothing" },
-            }),
+    match table::read(&path, must_exist) {
+        Err(error) => wrong.push(error.into()),
+        Ok(None) => {}
+        Ok(Some(bytes)) => {
+            wrong.extend(decode(&bytes).err().map(|reason| StartError::BadTable { path, reason, empty: "nothing" }));
         }
-    };
-    let changes = take_changes(folder, &mut StoredTables::default()).err();
-    tables.into_iter().chain([(None, epochs_path())]).filter_map(check).chain(changes).collect()
+    }
+    wrong
 }

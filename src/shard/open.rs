@@ -80,9 +80,8 @@ pub(super) async fn open_broker(
     let OpenedLog { mut log, tail_survives_kill, run_starter, last_run, .. } = opened;
     let took_ms = runtime.watch.now().mono.ms_since(began);
     tracing::info!(shard = %settings.shard, start = %log.start(), end = %log.appended(), took_ms, "the log is open");
-    let must_exist = |path: &Path| last_run.must_exist(path);
-    let epochs = open_epochs(settings, life, disk, &log, must_exist(&epochs_path())).await?;
-    let (stored, changes) = found.read(disk, must_exist).await?;
+    let epochs = open_epochs(settings, life, disk, &log, last_run.must_exist(&epochs_path())).await?;
+    let (stored, changes) = found.read(disk, &last_run).await?;
     let tables = Tables { stored, changes, epochs };
     // An empty log may yet begin elsewhere, as a master's does.
     let end = Some(log.appended()).filter(|end| log.start() < *end).unwrap_or_default();

@@ -12,11 +12,9 @@ use crate::broker::Broker;
 use crate::broker::persist::{Append, FoundChanges, Table};
 use crate::broker::snapshot::SnapshotWork;
 use crate::disk::folder::{FileOnDisk, list_files};
-use crate::disk::{Disk, DiskError, blocking};
+use crate::disk::{Disk, DiskError, LastRun, blocking, table};
 use crate::files;
-use crate::protocol::body::{
-    BodyError, ConsumerOffsets, DelayOffsets, GroupTable, StoredTables, TopicTable, decode_changes,
-};
+use crate::protocol::body::{ConsumerOffsets, DelayOffsets, GroupTable, StoredTables, TopicTable, decode_changes};
 
 /// Folder of the tables, below the shard's.
 pub(super) const FOLDER: &str = "config";
@@ -47,7 +45,7 @@ fn list_changes(folder: &Path) -> Result<Vec<u64>, DiskError> {
 ///
 /// # Errors
 /// [`StartError::Changes`] if a file is not what was written.
-pub(super) fn take_changes(folder: &Path, stored: &mut StoredTables) -> Result<FoundChanges, StartError> {
+fn take_changes(folder: &Path, stored: &mut StoredTables) -> Result<FoundChanges, StartError> {
     let mut found = FoundChanges { next: 1, ..FoundChanges::default() };
     for number in list_changes(folder)? {
         let path = folder.join(changes_path(number));
@@ -81,71 +79,75 @@ pub(super) enum FoundTables<'a> {
 }
 
 impl FoundTables<'_> {
-    /// The tables, and what there is of changes.
+    /// The tables, and what there is of changes. `last_run` knows which files were there.
     ///
     /// # Errors
-    /// [`StartError::Table`] if a file is not what was written.
-    /// `must_exist`: which files are known to have been there.
+    /// [`StartError`] if a file is not what was written.
     pub(super) async fn read(
         self,
         disk: &Disk,
-        must_exist: impl Fn(&Path) -> bool,
+        last_run: &LastRun,
     ) -> Result<(StoredTables, FoundChanges), StartError> {
-        let mut stored = StoredTables {
-            topics: self.table(disk, Table::Topics, &must_exist, TopicTable::decode).await?,
-            groups: self.table(disk, Table::Groups, &must_exist, GroupTable::decode).await?,
-            offsets: self.table(disk, Table::ConsumerOffsets, &must_exist, ConsumerOffsets::decode).await?,
-            delay_offsets: self.table(disk, Table::DelayOffsets, &must_exist, DelayOffsets::decode).await?,
-        };
-        let folder = disk.folder().to_owned();
-        let changes = match self {
+        let (folder, last_run) = (disk.folder().to_owned(), last_run.clone());
+        let failed = |source| DiskError { operation: "read the tables in", path: disk.folder().to_owned(), source };
+        match self {
             FoundTables::InFiles => {
-                let taken = blocking::run(move || Ok(take_changes(&folder, &mut stored).map(|found| (stored, found))));
-                let failed =
-                    |source| DiskError { operation: "read changes in", path: disk.folder().to_owned(), source };
-                return taken.await.map_err(failed)?;
+                let read = blocking::run(move || Ok(read_tables(&folder, &last_run))).await.map_err(failed)?;
+                read.map_err(|wrong| wrong.into_iter().next().expect("something is wrong"))
             }
             // They have what the files say, which are of no more use than to be told from the next.
             FoundTables::Told(told) => {
-                let numbers = blocking::run(move || Ok(list_changes(&folder))).await;
-                let failed = |source| DiskError { operation: "list", path: disk.folder().to_owned(), source };
-                let next = numbers.map_err(failed)??.last().map_or(1, |last| last + 1);
-                FoundChanges { next, bytes: 0, is_behind: !told.is_written }
+                let mut stored = StoredTables::default();
+                for (table, bytes) in &told.tables {
+                    put(&mut stored, disk.folder(), *table, bytes)?;
+                }
+                let numbers = blocking::run(move || Ok(list_changes(&folder))).await.map_err(failed)??;
+                let next = numbers.last().map_or(1, |last| last + 1);
+                Ok((stored, FoundChanges { next, bytes: 0, is_behind: !told.is_written }))
             }
-        };
-        Ok((stored, changes))
+        }
     }
+}
 
-    async fn table<T>(
-        self,
-        disk: &Disk,
-        table: Table,
-        must_exist: impl Fn(&Path) -> bool,
-        decode: impl FnOnce(&[u8]) -> Result<T, BodyError>,
-    ) -> Result<Option<T>, StartError> {
+/// Reads the tables of a shard, as their files and the changes after them say. Blocks.
+///
+/// # Errors
+/// All for which a start would not take them.
+pub(super) fn read_tables(folder: &Path, last_run: &LastRun) -> Result<(StoredTables, FoundChanges), Vec<StartError>> {
+    let (mut stored, mut wrong) = (StoredTables::default(), Vec::new());
+    for table in Table::ALL {
         let path = table_path(table);
-        let bytes = match self {
-            FoundTables::InFiles => disk.read_table(&path, must_exist(&path)).await?.map(Bytes::from),
-            FoundTables::Told(told) => told.tables.iter().find(|(of, _)| *of == table).map(|(_, bytes)| bytes.clone()),
-        };
-        let Some(bytes) = bytes else { return Ok(None) };
-        let decoded = decode(&bytes).map_err(|error| StartError::BadTable {
-            path: disk.folder().join(path),
-            reason: error.to_string(),
-            empty: "`{}`",
-        });
-        decoded.map(Some)
+        let read = table::read(&folder.join(&path), last_run.must_exist(&path)).map_err(StartError::from);
+        let put = read.and_then(|bytes| bytes.map_or(Ok(()), |bytes| put(&mut stored, folder, table, &bytes)));
+        wrong.extend(put.err());
     }
+    match take_changes(folder, &mut stored) {
+        Ok(found) if wrong.is_empty() => return Ok((stored, found)),
+        taken => wrong.extend(taken.err()),
+    }
+    Err(wrong)
+}
+
+/// Takes what the file of a table says, or what was told of it.
+fn put(stored: &mut StoredTables, folder: &Path, table: Table, bytes: &[u8]) -> Result<(), StartError> {
+    let taken = match table {
+        Table::Topics => TopicTable::decode(bytes).map(|table| stored.topics = Some(table)),
+        Table::Groups => GroupTable::decode(bytes).map(|table| stored.groups = Some(table)),
+        Table::ConsumerOffsets => ConsumerOffsets::decode(bytes).map(|table| stored.offsets = Some(table)),
+        Table::DelayOffsets => DelayOffsets::decode(bytes).map(|table| stored.delay_offsets = Some(table)),
+    };
+    taken.map_err(|error| StartError::BadTable {
+        path: folder.join(table_path(table)),
+        reason: error.to_string(),
+        empty: "`{}`",
+    })
 }
 
 /// Makes the tables that are not there, so that the next start can tell that one is missing.
 pub(super) async fn make_tables(disk: &Disk, broker: &Broker) -> Result<(), StartError> {
-    for (table, bytes) in broker.view_tables() {
-        let path = table_path(table);
-        if disk.folder().join(&path).exists() {
-            continue;
-        }
-        match disk.replace_table(&path, bytes).await {
+    let is_missing = |table: &Table| !disk.folder().join(table_path(*table)).exists();
+    for table in Table::ALL.into_iter().filter(is_missing) {
+        match disk.replace_table(&table_path(table), broker.view_table(table)).await {
             // A node must start on a full disk, to be read and to make room.
             Err(error) if error.is_no_space() => tracing::warn!(%error, "a table is not made yet"),
             made => made?,

@@ -51,7 +51,7 @@ impl World {
 
     /// The file of the delay offsets as it would be written now.
     pub(super) fn delay_file(&self) -> DelayOffsets {
-        DelayOffsets::decode(&self.broker.encode_table(Table::DelayOffsets)).unwrap()
+        DelayOffsets::decode(&self.broker.view_table(Table::DelayOffsets)).unwrap()
     }
 
     /// The next life of the broker over the same log.
