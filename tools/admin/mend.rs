@@ -156,16 +156,12 @@ pub(crate) fn cut(look: &ShardLook, found: &Found, is_real: bool) -> Result<Vec<
             Ok(vec![extend(look, &look.folder.join(file.to_string()), *expected, is_real)?])
         }
         RecoveryError::DamagedTail { at, known_end } => {
-            let aside = aside(&look.folder);
-            let mut does = vec![format!(
+            let first = format!(
                 "write what only the tail has up to {at} into the log of {}, and go on without what it has from there to {known_end}",
                 look.folder.display()
-            )];
-            does.extend(move_tail(look, &aside, false)?);
-            if is_real {
-                look.take_tail(*at).map_err(|error| AdminError::Usage(error.to_string()))?;
-                move_tail(look, &aside, true)?;
-            }
+            );
+            let mut does = vec![first];
+            does.extend(write_tail(look, *at, &aside(&look.folder), is_real)?);
             Ok(does)
         }
         other => Err(AdminError::Usage(format!("a cut does not help: {other}"))),
@@ -182,11 +178,7 @@ fn without_run(look: &ShardLook, is_real: bool) -> Result<Vec<String>, AdminErro
             tail.appended,
             look.folder.display()
         ));
-        does.extend(move_tail(look, &aside, false)?);
-        if is_real {
-            look.take_tail(tail.appended).map_err(|error| AdminError::Usage(error.to_string()))?;
-            move_tail(look, &aside, true)?;
-        }
+        does.extend(write_tail(look, tail.appended, &aside, is_real)?);
     } else {
         does.push(no_tail(look));
     }
@@ -299,6 +291,14 @@ fn keep_records(segment_bytes: u64, records: &[(u64, Vec<u8>)], aside: &Path) ->
         flush(&path)?;
     }
     Ok(())
+}
+
+/// Writes what only the tail has up to `end` into the log, and moves its file aside.
+fn write_tail(look: &ShardLook, end: LogOffset, aside: &Path, is_real: bool) -> Result<Option<String>, AdminError> {
+    if is_real {
+        look.take_tail(end).map_err(|error| AdminError::Usage(error.to_string()))?;
+    }
+    move_tail(look, aside, is_real)
 }
 
 /// Moves the tail's file aside, which is on another file system.
