@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::BytesMut;
 
 use super::client;
-use super::node::{NodeEnd, SimNode, address_of, life_of, replica_settings};
+use super::node::{NodeEnd, SimNode, address_of, life_of, replica_settings, small_log};
 use super::random::Random;
-use crate::log::{FlushPolicy, LogSettings};
+use crate::log::FlushPolicy;
 use crate::model::{ConnectionId, GroupName, MonoNs, Now, QueueId, Role, TopicName, UnixMs};
 use crate::protocol::body::{ConsumerOffsets, TopicTable};
 use crate::protocol::code::RequestCode;
@@ -112,18 +112,7 @@ impl ConsumeWorld {
         } else {
             FlushPolicy::Async { flush_bytes: 64 * 1024, flush_ms: random.pick(&[10, 500, 5_000]) }
         };
-        let log_settings = LogSettings {
-            segment_bytes: random.pick(&[64, 256]) * 1024,
-            flush,
-            commit_bytes_max: random.pick(&[8, 1024]) * 1024,
-            prepare_bytes: 64 * 1024,
-            cache_bytes: 640 * 1024,
-            queue_block_entries: random.pick(&[4, 16]),
-            key_run_entries: 100,
-            index_file_bytes: 64 * 1024,
-            checkpoint_bytes: 100 * 1024,
-            ..LogSettings::default()
-        };
+        let log_settings = small_log(flush, &mut random);
         let settings = replica_settings(false, 1, &mut random);
         let ring_bytes = random.pick(&[64, 128]) * 1024;
         let mut node = SimNode::new(0, settings, log_settings, ring_bytes);
@@ -183,8 +172,7 @@ impl ConsumeWorld {
     }
 
     fn pass(&mut self, ms: u64) {
-        self.now.mono = self.now.mono.plus_ms(ms);
-        self.now.unix.0 += i64::try_from(ms).expect("small");
+        self.now = super::later(self.now, ms);
     }
 
     fn connection(&self) -> ConnectionId {

@@ -35,3 +35,11 @@ pub(crate) use tables::TableFiles;
 #[cfg(test)]
 pub(crate) use tail::{Remains, SimTail, Slot};
 pub use world::{Counts, LogWorld, Rule};
+
+use crate::model::{Now, UnixMs};
+
+/// Both clocks go on by so much.
+fn later(now: Now, ms: u64) -> Now {
+    let unix = UnixMs(now.unix.0 + i64::try_from(ms).expect("small"));
+    Now { unix, mono: now.mono.plus_ms(ms) }
+}

@@ -568,6 +568,22 @@ pub(super) fn replica_settings(sync: bool, replicas: u32, random: &mut Random) -
     }
 }
 
+/// Settings of a log that is small enough to fill its bounds in a moment.
+pub(super) fn small_log(flush: FlushPolicy, random: &mut Random) -> LogSettings {
+    LogSettings {
+        segment_bytes: random.pick(&[64, 256]) * 1024,
+        flush,
+        commit_bytes_max: random.pick(&[8, 1024]) * 1024,
+        prepare_bytes: 64 * 1024,
+        cache_bytes: 640 * 1024,
+        queue_block_entries: random.pick(&[4, 16]),
+        key_run_entries: 100,
+        index_file_bytes: 64 * 1024,
+        checkpoint_bytes: 100 * 1024,
+        ..LogSettings::default()
+    }
+}
+
 /// A life of node `index` in this role, in the reign `epoch` if reigns are numbered.
 pub(super) fn life_of(index: usize, role: Role, epoch: Option<Epoch>) -> Life {
     Life { role, broker_id: BrokerId(index as u64 + 1), epoch, end_max: None }

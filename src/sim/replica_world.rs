@@ -255,8 +255,7 @@ impl ReplicaWorld {
     }
 
     fn pass(&mut self, ms: u64) {
-        self.now.mono = self.now.mono.plus_ms(ms);
-        self.now.unix.0 += i64::try_from(ms).expect("small");
+        self.now = super::later(self.now, ms);
     }
 
     fn pick_up(&mut self) -> Option<usize> {

@@ -13,8 +13,7 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 impl LogWorld {
     /// Time passes, by both clocks.
     pub(super) fn pass(&mut self, ms: u64) {
-        self.now.mono = self.now.mono.plus_ms(ms);
-        self.now.unix.0 += i64::try_from(ms).expect("small");
+        self.now = super::later(self.now, ms);
     }
 
     /// What the wall clock would say if nobody had set it.
