@@ -80,14 +80,19 @@ pub struct Replicas {
 /// # Errors
 /// When it is not there, or says anything but "stored".
 pub fn store_one(address: SocketAddr) -> Result<(), ProbeError> {
-    let mut frame = Vec::new();
+    ask(address, SEND_MESSAGE_V2, &small_message(TOPIC, 0, 0)).map(drop)
+}
+
+/// The request that sends a message of a few bytes.
+pub(super) fn small_message(topic: &str, queue: u32, sequence: u64) -> Vec<u8> {
     let run_id = u64::from(std::process::id());
     let shape = SendShape { header: HeaderKind::Json, batch: 1, keys: false, tags: 0, is_oneway: false, run_id };
-    let stamp = Stamp { intended_ns: 0, sequence: 0, run_id, sender: 0 };
+    let stamp = Stamp { intended_ns: 0, sequence, run_id, sender: 0 };
     let patch = SendPatch { opaque: OPAQUE_MIN, born_ms: unix_ms(), stamp };
     let packer = Packer::new(shape, &[SizeShare { bytes: 64, share: 1 }], false);
-    packer.write(&mut frame, &SendTemplate::new(&shape, TOPIC, 0), &patch);
-    ask(address, SEND_MESSAGE_V2, &frame).map(drop)
+    let mut frame = Vec::new();
+    packer.write(&mut frame, &SendTemplate::new(&shape, topic, queue), &patch);
+    frame
 }
 
 /// End of the log of the broker at `address`, bytes.

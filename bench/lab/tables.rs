@@ -8,15 +8,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::lab::error::LabError;
-use crate::lab::probe::ProbeError;
+use crate::lab::probe::{ProbeError, small_message};
 use crate::lab::say;
-use crate::load::clock::unix_ms;
-use crate::load::frame::{
-    HeaderKind, OPAQUE_MIN, Packer, SEND_MESSAGE_V2, SendPatch, SendShape, SendTemplate, request,
-};
-use crate::load::record::Stamp;
+use crate::load::frame::{HeaderKind, OPAQUE_MIN, SEND_MESSAGE_V2, UPDATE_AND_CREATE_TOPIC, request};
+use crate::load::prelude::topic_creation;
 use crate::load::scan::{HeadScanner, remark, split_frame};
-use crate::load::settings::SizeShare;
 
 /// Offsets of each group: in the queues of one topic, which all groups read.
 const OFFSETS_PER_GROUP: u64 = 20;
@@ -35,7 +31,6 @@ const COMMITS_PER_S: u64 = 10_000;
 const CREATIONS_PER_S: u64 = 20;
 
 const UPDATE_CONSUMER_OFFSET: i32 = 15;
-const UPDATE_AND_CREATE_TOPIC: i32 = 17;
 const UPDATE_AND_CREATE_GROUP: i32 = 200;
 const DELETE_TOPIC: i32 = 215;
 
@@ -57,19 +52,7 @@ fn group(number: u64) -> String {
 }
 
 fn create_topic(name: &str, queues: u64) -> Asks {
-    let queues = queues.to_string();
-    let fields = [
-        ("topic", name),
-        ("defaultTopic", "TBW102"),
-        ("readQueueNums", &queues),
-        ("writeQueueNums", &queues),
-        ("perm", "6"),
-        ("topicFilterType", "SINGLE_TAG"),
-        ("topicSysFlag", "0"),
-        ("order", "false"),
-    ];
-    let code = UPDATE_AND_CREATE_TOPIC;
-    Asks { code, frame: request(HeaderKind::Json, code, OPAQUE_MIN, &fields, b"") }
+    Asks { code: UPDATE_AND_CREATE_TOPIC, frame: topic_creation(HeaderKind::Json, name, &queues.to_string()) }
 }
 
 fn delete_topic(name: &str) -> Asks {
@@ -85,15 +68,8 @@ fn create_group(name: &str, tries: u64) -> Asks {
 
 /// Message `number` of those that all groups read.
 fn send(number: u64) -> Asks {
-    let run_id = u64::from(std::process::id());
-    let shape = SendShape { header: HeaderKind::Json, batch: 1, keys: false, tags: 0, is_oneway: false, run_id };
-    let stamp = Stamp { intended_ns: 0, sequence: number, run_id, sender: 0 };
-    let patch = SendPatch { opaque: OPAQUE_MIN, born_ms: unix_ms(), stamp };
-    let packer = Packer::new(shape, &[SizeShare { bytes: 64, share: 1 }], false);
     let queue = u32::try_from(number % OFFSETS_PER_GROUP).unwrap_or_default();
-    let mut frame = Vec::new();
-    packer.write(&mut frame, &SendTemplate::new(&shape, READ_TOPIC, queue), &patch);
-    Asks { code: SEND_MESSAGE_V2, frame }
+    Asks { code: SEND_MESSAGE_V2, frame: small_message(READ_TOPIC, queue, number) }
 }
 
 /// Commit `number` of a table.

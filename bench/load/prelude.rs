@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::load::connection::Connection;
 use crate::load::consumer::{Post, group_name, heartbeat, topic_name};
 use crate::load::error::LoadError;
-use crate::load::frame::{GET_MAX_OFFSET, OPAQUE_MIN, UPDATE_AND_CREATE_TOPIC, request};
+use crate::load::frame::{GET_MAX_OFFSET, HeaderKind, OPAQUE_MIN, UPDATE_AND_CREATE_TOPIC, request};
 use crate::load::scan::{Head, HeadScanner, field_number, remark, split_frame};
 use crate::load::settings::Settings;
 
@@ -33,20 +33,25 @@ pub fn create_topics(settings: &Settings, target: SocketAddr) -> Result<(), Load
         if topic == SYSTEM_TOPIC {
             continue;
         }
-        let fields = [
-            ("topic", topic.as_str()),
-            ("defaultTopic", "TBW102"),
-            ("readQueueNums", &queues),
-            ("writeQueueNums", &queues),
-            ("perm", "6"),
-            ("topicFilterType", "SINGLE_TAG"),
-            ("topicSysFlag", "0"),
-            ("order", "false"),
-        ];
-        let frame = request(settings.header, UPDATE_AND_CREATE_TOPIC, OPAQUE_MIN, &fields, &[]);
+        let frame = topic_creation(settings.header, &topic, &queues);
         Asking { stream: &mut stream, target, request: "topic creation" }.ask(&frame, None, 1)?;
     }
     Ok(())
+}
+
+/// The request that makes a topic with so many queues, or gives it them.
+pub(crate) fn topic_creation(header: HeaderKind, topic: &str, queues: &str) -> Vec<u8> {
+    let fields = [
+        ("topic", topic),
+        ("defaultTopic", "TBW102"),
+        ("readQueueNums", queues),
+        ("writeQueueNums", queues),
+        ("perm", "6"),
+        ("topicFilterType", "SINGLE_TAG"),
+        ("topicSysFlag", "0"),
+        ("order", "false"),
+    ];
+    request(header, UPDATE_AND_CREATE_TOPIC, OPAQUE_MIN, &fields, &[])
 }
 
 /// A connection for a consumer at the first of its post's replicas, its group made known, and the offset at which the load will begin in each
