@@ -15,13 +15,12 @@ mod harness;
 
 use std::io;
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::{
-    Audit, Clerk, Client, Frame, Load, Node, NodeOptions, Queue, Random, Seed, TailFolder, code, rounds, say,
-    small_log, wait_for,
+    Audit, Clerk, Client, Frame, Load, Node, NodeOptions, Queue, Random, Seed, TailFolder, code, copy_folder, rounds,
+    say, small_log, wait_for,
 };
 use ringmq_peers::{Apache, BrokerOptions, Flush};
 use tempfile::TempDir;
@@ -213,7 +212,7 @@ fn a_copied_store_leaves_the_tail_to_the_original() -> io::Result<()> {
         client.send("copied", 0, format!("both {number}").as_bytes())?;
     }
     first.kill();
-    assert!(Command::new("cp").arg("-r").args([&original, &copy]).status()?.success());
+    copy_folder(&original, &copy)?;
     first.restart();
     let mut client = Client::connect(&first.broker(0))?;
     assert_eq!(client.max_offset("copied", 0)?, 500, "the original takes its tail");

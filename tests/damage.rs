@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use harness::{Client, Frame, Node, NodeOptions};
+use harness::{Client, Frame, Node, NodeOptions, copy_folder};
 use ringmq_peers::Flush;
 use tempfile::TempDir;
 
@@ -68,6 +68,26 @@ impl World {
         let records = self.client().read_queue(TOPIC, 0, 0).expect("readable");
         let number = |body: &[u8]| u32::from_be_bytes(*body.first_chunk().expect("a body has a number"));
         records.iter().map(|record| number(&record.body)).collect()
+    }
+
+    /// Exactly these, in order.
+    fn assert_serves(&self, numbers: std::ops::Range<u32>) {
+        assert_eq!(self.served(), numbers.collect::<Vec<_>>());
+    }
+
+    /// The first ones without a gap, of which there are about so many.
+    fn assert_serves_first(&self, count: std::ops::Range<u32>) {
+        let served = u32::try_from(self.served().len()).expect("few");
+        assert!(count.contains(&served), "{served} are served");
+        self.assert_serves(0..served);
+    }
+
+    /// A copy of its store, in a folder that goes with it.
+    fn copy_store(&self) -> (TempDir, PathBuf) {
+        let folder = TempDir::new().expect("a folder");
+        let copy = folder.path().join("store");
+        copy_folder(&self.node.store_dir(), &copy).expect("a copy");
+        (folder, copy)
     }
 
     fn segment(&self, number: u64) -> PathBuf {
@@ -137,7 +157,7 @@ fn damage_before_the_reach_of_the_tail_is_refused_and_not_a_byte_is_changed() {
     }
     flip(&segment, 5 * MIB);
     world.node.restart();
-    assert_eq!(world.served(), (0..10_000).collect::<Vec<_>>());
+    world.assert_serves(0..10_000);
 }
 
 #[test]
@@ -147,7 +167,7 @@ fn damage_that_the_tail_covers_is_mended_from_it() {
     world.node.kill();
     flip(&world.segment(0), 18 * MIB);
     world.node.restart();
-    assert_eq!(world.served(), (0..10_000).collect::<Vec<_>>());
+    world.assert_serves(0..10_000);
 }
 
 #[test]
@@ -234,9 +254,7 @@ fn a_damaged_tail_is_left_by_an_order_and_what_is_sound_in_it_is_kept() {
     assert!(is_done, "{said}");
     assert!(world.aside().join("tail").exists());
     world.node.restart();
-    let served = u32::try_from(world.served().len()).expect("few");
-    assert!((8_700..9_000).contains(&served), "{served} are served");
-    assert_eq!(world.served(), (0..served).collect::<Vec<_>>());
+    world.assert_serves_first(8_700..9_000);
 }
 
 #[test]
@@ -257,7 +275,7 @@ fn a_damaged_run_file_costs_no_message_of_the_tail() {
     let (is_done, said) = admin.run(&["repair", "--cut", "--yes"], &world);
     assert!(is_done, "{said}");
     world.node.restart();
-    assert_eq!(world.served(), (0..10_000).collect::<Vec<_>>());
+    world.assert_serves(0..10_000);
 }
 
 #[test]
@@ -266,9 +284,7 @@ fn a_check_refuses_what_a_start_refuses_and_a_repair_mends_it() {
     let mut world = World::with(Flush::Async, 4 * MIB);
     world.fill(0..5_000);
     assert!(world.node.stop(Duration::from_secs(30)).success());
-    let copies = TempDir::new().expect("a folder");
-    let copy = copies.path().join("store");
-    assert!(Command::new("cp").arg("-r").arg(world.node.store_dir()).arg(&copy).status().expect("cp").success());
+    let (_copies, copy) = world.copy_store();
     let topics = world.shard().join("config/topics.json");
     let segment = |number: u64| world.shard().join(format!("commitlog/{:020}", number * 4 * MIB));
     let [first, middle] = [segment(0), segment(1)];
@@ -306,9 +322,7 @@ fn a_check_refuses_what_a_start_refuses_and_a_repair_mends_it() {
     assert!(is_done, "{said}");
     assert!(world.aside().join("00000000000008388608").exists(), "what lies behind is kept");
     world.node.restart();
-    let served = u32::try_from(world.served().len()).expect("few");
-    assert!((1_700..2_000).contains(&served), "{served} are served");
-    assert_eq!(world.served(), (0..served).collect::<Vec<_>>());
+    world.assert_serves_first(1_700..2_000);
 }
 
 #[test]
@@ -317,9 +331,7 @@ fn a_damaged_segment_is_mended_from_the_store_of_a_replica() {
     let mut world = World::new(Flush::Async);
     world.fill(0..10_000);
     assert!(world.node.stop(Duration::from_secs(30)).success());
-    let replica = TempDir::new().expect("a folder");
-    let there = replica.path().join("store");
-    assert!(Command::new("cp").arg("-r").arg(world.node.store_dir()).arg(&there).status().expect("cp").success());
+    let (_replica, there) = world.copy_store();
     flip(&world.segment(0), 2 * MIB);
     let (is_sound, said) = admin.run(&["check"], &world);
     assert!(!is_sound && said.contains("a start takes the store"), "{said}");
@@ -328,7 +340,7 @@ fn a_damaged_segment_is_mended_from_the_store_of_a_replica() {
     let (is_done, said) = admin.run(&["repair", "--yes", "--from", there.to_str().expect("a path")], &world);
     assert!(is_done, "{said}");
     world.node.restart();
-    assert_eq!(world.served(), (0..10_000).collect::<Vec<_>>());
+    world.assert_serves(0..10_000);
 }
 
 #[test]
@@ -361,7 +373,7 @@ fn a_damaged_index_is_built_again_from_the_log() {
         flip(&index, at);
     }
     world.node.restart();
-    assert_eq!(world.served(), (0..10_000).collect::<Vec<_>>());
+    world.assert_serves(0..10_000);
 }
 
 #[test]
@@ -387,7 +399,7 @@ fn what_was_taken_away_from_a_stopped_store_is_missed_by_name() {
     assert!(refusal.contains("commitlog/00000000000000000000 is missing"), "{refusal}");
     fs::copy(&aside, &path).expect("moved back");
     world.node.restart();
-    assert_eq!(world.served(), (0..5_000).collect::<Vec<_>>());
+    world.assert_serves(0..5_000);
 }
 
 #[test]
@@ -400,9 +412,7 @@ fn a_log_that_is_shorter_than_the_last_run_has_found_it_is_refused() {
     world.node.kill();
     world.lose_tail();
     assert!(!world.shard().join("checkpoint").exists(), "nothing else knows of the log");
-    let copies = TempDir::new().expect("a folder");
-    let copy = copies.path().join("store");
-    assert!(Command::new("cp").arg("-r").arg(world.node.store_dir()).arg(&copy).status().expect("cp").success());
+    let (_copies, copy) = world.copy_store();
     for entry in fs::read_dir(world.shard().join("commitlog")).expect("a folder") {
         fs::remove_file(entry.expect("an entry").path()).expect("it is there");
     }
@@ -413,7 +423,7 @@ fn a_log_that_is_shorter_than_the_last_run_has_found_it_is_refused() {
     let (is_done, said) = admin.run(&["repair", "--yes", "--from", copy.to_str().expect("a path")], &world);
     assert!(is_done, "{said}");
     world.node.restart();
-    assert_eq!(world.served(), (0..1_000).collect::<Vec<_>>());
+    world.assert_serves(0..1_000);
     world.node.kill();
     world.lose_tail();
     world.forget_from(MIB);
@@ -437,7 +447,7 @@ fn a_topic_that_its_table_has_lost_is_taken_from_the_log() {
         }
     }
     world.node.restart();
-    assert_eq!(world.served(), (0..100).collect::<Vec<_>>());
+    world.assert_serves(0..100);
 }
 
 #[test]
@@ -525,14 +535,12 @@ fn a_copy_beside_its_original_is_refused() {
     let mut world = World::new(Flush::Async);
     world.fill(0..100);
     world.node.kill();
-    let copies = TempDir::new().expect("a folder");
-    let copy = copies.path().join("store");
-    assert!(Command::new("cp").arg("-r").arg(world.node.store_dir()).arg(&copy).status().expect("cp").success());
+    let (_copies, copy) = world.copy_store();
     let options = NodeOptions { store_dir: Some(copy), ..NodeOptions::default() };
     let refusal = Node::try_start(&options).expect_err("two nodes would answer for one").to_string();
     assert!(refusal.contains("is a copy of"), "{refusal}");
     world.node.restart();
-    assert_eq!(world.served(), (0..100).collect::<Vec<_>>());
+    world.assert_serves(0..100);
 }
 
 #[test]

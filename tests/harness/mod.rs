@@ -34,6 +34,8 @@
 #![allow(unused_imports, reason = "compiled into each test file, and each uses a part")]
 
 use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::Command;
 
 mod audit;
 mod clerk;
@@ -69,6 +71,12 @@ pub(crate) use said::{expect, expect_passed, expect_row};
 pub(crate) use seed::{Random, Seed, rounds};
 pub(crate) use tails::{TailFolder, small_log};
 pub(crate) use world::{World, pause, probe, resume, wait_for_answer};
+
+/// Copies a folder as an operator does, with all that is in it.
+pub(crate) fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    let copied = Command::new("cp").arg("-r").args([from, to]).status()?;
+    if copied.success() { Ok(()) } else { Err(io::Error::other(format!("cp: {copied}"))) }
+}
 
 /// Says a line of the test's own. It is shown with `--nocapture` alone, and when the test has failed.
 pub(crate) fn say(line: &str) {
