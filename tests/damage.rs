@@ -439,7 +439,7 @@ fn a_topic_that_its_table_has_lost_is_taken_from_the_log() {
     let table = world.shard().join("config/topics.json");
     fs::remove_file(&table).expect("there is one");
     let refusal = world.refusal();
-    assert!(refusal.contains("config/topics.json is missing"), "{refusal}");
+    assert!(refusal.contains("config/topics.json is missing") && refusal.contains("`changes-NUMBER`"), "{refusal}");
     fs::write(&table, "{}").expect("an operator begins without it");
     for entry in fs::read_dir(world.shard().join("config")).expect("there is one").flatten() {
         if entry.file_name().as_encoded_bytes().starts_with(b"changes-") {

@@ -355,6 +355,12 @@ impl CommittedOffsets {
         self.reign = reign;
     }
 
+    /// An offset speaks of what this log has lost: whoever has it is to take what is stored here.
+    pub(super) fn note_lost(&mut self) {
+        self.note_set_back();
+        self.touch();
+    }
+
     fn note_set_back(&mut self) {
         self.set_back = SetBack { count: self.set_back.count.saturating_add(1), reign: self.reign };
     }

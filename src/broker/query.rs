@@ -85,6 +85,10 @@ impl Broker {
         let queue_id = topic.check_queue(at.queue_id)?;
         // Go commits -1 for a queue of which it has seen nothing: there is nothing to store.
         if let Some(offset) = at.offset {
+            if at.is_given_back && offset > self.end_of(at.topic, queue_id) {
+                // The slave has it still, and would give it again as the queue grows, past messages that the group has not had.
+                self.offsets.note_lost();
+            }
             self.commit(at.group, at.topic, queue_id, offset)?;
         }
         self.reply(asked, &Reply::new(ResponseCode::Success), out);

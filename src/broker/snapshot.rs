@@ -17,6 +17,9 @@ use crate::protocol::body::{ConsumerOffsets, GroupTable, TableFrame, TopicTable}
 /// Between the end of a snapshot and the next one. RocketMQ writes its tables as often (`flushConsumerOffsetInterval`).
 const SNAPSHOT_PAUSE_MS: u64 = 5_000;
 
+/// Tables that have changed are not older than this in their files, however large they are: people look at them, and copy them.
+const SNAPSHOT_AGE_MS: u64 = 600_000;
+
 /// A table's CRC stands where its last brace would.
 const LAST_BRACE: usize = 1;
 
@@ -163,8 +166,9 @@ impl Broker {
 
     fn is_snapshot_due(&self, now: MonoNs) -> bool {
         let (changes, written) = (self.persistence.bytes(), self.snapshots.bytes);
-        let is_worth_it = changes > 0 && (written < SNAPSHOT_SMALL_BYTES || changes >= written);
-        (is_worth_it || self.persistence.is_behind()) && now.ms_since(self.snapshots.ended) >= SNAPSHOT_PAUSE_MS
+        let age_ms = now.ms_since(self.snapshots.ended);
+        let is_worth_it = written < SNAPSHOT_SMALL_BYTES || changes >= written || age_ms >= SNAPSHOT_AGE_MS;
+        (changes > 0 && is_worth_it || self.persistence.is_behind()) && age_ms >= SNAPSHOT_PAUSE_MS
     }
 
     fn begin_part(&self, cursor: TableCursor) -> TablePart {

@@ -24,7 +24,7 @@ pub enum TableError {
     Disk(#[from] DiskError),
     /// It is not as it was written.
     #[error(
-        "{path} is damaged, or was edited: its crc32 is not that of its content; nothing was changed; {restore}, or, if it is as you want it, remove its {field}"
+        "{path} is damaged, or was edited: its crc32 is not that of its content; nothing was changed; {restore}, or, if it is as you want it, remove its {field}{changes}"
     )]
     Changed {
         /// The file.
@@ -33,9 +33,13 @@ pub enum TableError {
         restore: String,
         /// Where its crc32 stands.
         field: &'static str,
+        /// What else is taken.
+        changes: &'static str,
     },
     /// It was there when the last run began, or its former version is.
-    #[error("{path} is missing: nothing was changed; {restore}, or make it with {empty} to begin without what it said")]
+    #[error(
+        "{path} is missing: nothing was changed; {restore}, or make it with {empty} to begin without what it said{changes}"
+    )]
     Missing {
         /// The file.
         path: PathBuf,
@@ -43,6 +47,8 @@ pub enum TableError {
         restore: String,
         /// What stands for nothing.
         empty: &'static str,
+        /// What else is taken.
+        changes: &'static str,
     },
 }
 
@@ -56,17 +62,31 @@ pub(crate) fn read(path: &Path, must_exist: bool) -> Result<Option<Vec<u8>>, Tab
         Ok(Some(mut bytes)) => {
             let Ok(len) = unsealed(&bytes).map(<[u8]>::len) else {
                 let field = if is_json { "last field `crc32`" } else { "line `crc32`" };
-                return Err(TableError::Changed { path: path.to_owned(), restore: restore(path), field });
+                let (path, restore, changes) = (path.to_owned(), restore(path), beside(path));
+                return Err(TableError::Changed { path, restore, field, changes });
             };
             bytes.truncate(len);
             Ok(Some(bytes))
         }
         Ok(None) if must_exist || former(path).exists() => {
             let empty = if is_json { "`{}` in it" } else { "nothing in it" };
-            Err(TableError::Missing { path: path.to_owned(), restore: restore(path), empty })
+            let (path, restore, changes) = (path.to_owned(), restore(path), beside(path));
+            Err(TableError::Missing { path, restore, empty, changes })
         }
         Ok(None) => Ok(None),
         Err(source) => Err(DiskError { operation: "read", path: path.to_owned(), source }.into()),
+    }
+}
+
+/// Whether changes lie beside the table: they count, whatever is put in its place.
+fn beside(path: &Path) -> &'static str {
+    let is_table = path.extension().is_some_and(|extension| extension == "json");
+    let entries = path.parent().and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+    let has_changes = entries.into_iter().any(|entry| entry.file_name().as_encoded_bytes().starts_with(b"changes-"));
+    if is_table && has_changes {
+        "; the files `changes-NUMBER` beside it say what has changed since it was written, and are taken over it: move them away if they are not to count"
+    } else {
+        ""
     }
 }
 
@@ -80,6 +100,14 @@ fn restore(path: &Path) -> String {
     } else {
         "restore it from a backup or from a slave".to_owned()
     }
+}
+
+/// Whether a table that was read has its CRC: one without is an older version's, or an operator's.
+pub(crate) fn is_sealed(table: &[u8]) -> bool {
+    let sealed = table.trim_ascii_end().strip_suffix(JSON_END.as_bytes());
+    sealed
+        .and_then(|sealed| sealed.get(..sealed.len().checked_sub(DIGITS)?))
+        .is_some_and(|sealed| sealed.ends_with(JSON_BEGIN.as_bytes()))
 }
 
 /// The first step of a replacement: content and CRC beside the old file, flushed. Blocks.

@@ -114,15 +114,25 @@ impl FoundTables<'_> {
 /// # Errors
 /// All for which a start would not take them.
 pub(super) fn read_tables(folder: &Path, last_run: &LastRun) -> Result<(StoredTables, FoundChanges), Vec<StartError>> {
-    let (mut stored, mut wrong) = (StoredTables::default(), Vec::new());
+    let (mut stored, mut wrong, mut unsealed) = (StoredTables::default(), Vec::new(), Vec::new());
     for table in Table::ALL {
         let path = table_path(table);
-        let read = table::read(&folder.join(&path), last_run.must_exist(&path)).map_err(StartError::from);
-        let put = read.and_then(|bytes| bytes.map_or(Ok(()), |bytes| put(&mut stored, folder, table, &bytes)));
-        wrong.extend(put.err());
+        match table::read(&folder.join(&path), last_run.must_exist(&path)) {
+            Ok(Some(bytes)) => {
+                unsealed.extend((!table::is_sealed(&bytes)).then_some(table.file_name()));
+                wrong.extend(put(&mut stored, folder, table, &bytes).err());
+            }
+            Ok(None) => {}
+            Err(error) => wrong.push(error.into()),
+        }
     }
     match take_changes(folder, &mut stored) {
-        Ok(found) if wrong.is_empty() => return Ok((stored, found)),
+        Ok(found) if wrong.is_empty() => {
+            if found.bytes > 0 && !unsealed.is_empty() {
+                tracing::warn!(folder = %folder.display(), tables = unsealed.join(","), "the tables have no crc32, as after an edit, and changes of before are taken over them: to begin with them as they are, stop the node in order before they are edited");
+            }
+            return Ok((stored, found));
+        }
         taken => wrong.extend(taken.err()),
     }
     Err(wrong)

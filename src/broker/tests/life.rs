@@ -151,6 +151,14 @@ fn an_offset_beyond_its_queue_comes_down_to_the_end_wherever_it_comes_from() {
         [("consumerGroup", "g"), ("topic", "T"), ("queueId", "0"), ("commitOffset", "1000"), (GIVEN_BACK, "true")];
     assert_eq!(master.call(c, RequestCode::UpdateConsumerOffset, &ext, b"").code, 0);
     assert_eq!(committed(&master), Some(QueueOffset(3)), "given back");
+    let told = master.broker.offsets.table();
+    assert_eq!(master.call(c, RequestCode::UpdateConsumerOffset, &ext, b"").code, 0);
+    let again = master.broker.offsets.table();
+    assert_eq!(again.offsets, told.offsets);
+    assert_ne!(
+        again.set_back, told.set_back,
+        "a slave that has 1000 is to take 3, and not to give it again when there is a fourth"
+    );
     for (next, expected) in [
         // Its master may have more, and its table is that one's.
         (life(Role::Slave), 10),
