@@ -237,6 +237,7 @@ fn shard_settings(
     (log.segment_bytes, log.cache_bytes, log.flush) = (config.segment_bytes, CACHE_BYTES, flush);
     (log.has_record_crc, log.retention, log.delay_levels) =
         (config.append_property_crc, broker.retention, config.delay_levels);
+    log.scrub_interval_ms = broker.scrub_interval_ms;
     ShardSettings {
         shard: ShardId(index),
         store: Arc::clone(store),

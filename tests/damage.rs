@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use harness::{Client, Frame, Node, NodeOptions, copy_folder};
+use harness::{Client, Frame, Node, NodeOptions, copy_folder, wait_for};
 use ringmq_peers::Flush;
 use tempfile::TempDir;
 
@@ -30,17 +30,18 @@ struct World {
 
 impl World {
     fn new(flush: Flush) -> World {
-        World::with(flush, SEGMENT_BYTES)
+        World::with(flush, SEGMENT_BYTES, &[])
     }
 
-    fn with(flush: Flush, segment_bytes: u64) -> World {
+    fn with(flush: Flush, segment_bytes: u64, settings: &[(&'static str, &str)]) -> World {
         let tails = TempDir::with_prefix_in("ringmq-tails-", "/dev/shm").expect("a folder in shared memory");
-        let more = vec![
+        let mut more = vec![
             ("mappedFileSizeCommitLog", segment_bytes.to_string()),
             ("maxMessageSize", "1048576".to_owned()),
             ("tailSize", (8 * MIB).to_string()),
             ("tailPath", tails.path().display().to_string()),
         ];
+        more.extend(settings.iter().map(|(key, value)| (*key, (*value).to_owned())));
         World { node: Node::start(&NodeOptions { flush, more, ..NodeOptions::default() }), tails }
     }
 
@@ -96,6 +97,19 @@ impl World {
 
     fn shard(&self) -> PathBuf {
         self.node.store_dir().join("shard-0")
+    }
+
+    /// A number of what the broker says of itself (28).
+    fn info(&self, key: &str) -> i64 {
+        let answer = self.client().expect_success("runtime info", Frame::request(28)).expect("answered");
+        let info = answer.json().expect("JSON");
+        let number = info["table"][key].as_str().and_then(|text| text.parse().ok());
+        number.unwrap_or_else(|| panic!("{key}: {info}"))
+    }
+
+    /// Until the broker says so of itself.
+    fn wait_until_info(&self, key: &str, is_it: impl Fn(i64) -> bool) {
+        wait_for(key, || is_it(self.info(key)).then_some(()));
     }
 
     fn lose_tail(&self) {
@@ -281,7 +295,7 @@ fn a_damaged_run_file_costs_no_message_of_the_tail() {
 #[test]
 fn a_check_refuses_what_a_start_refuses_and_a_repair_mends_it() {
     let Some(admin) = Admin::find() else { return };
-    let mut world = World::with(Flush::Async, 4 * MIB);
+    let mut world = World::with(Flush::Async, 4 * MIB, &[]);
     world.fill(0..5_000);
     assert!(world.node.stop(Duration::from_secs(30)).success());
     let (_copies, copy) = world.copy_store();
@@ -353,14 +367,31 @@ fn one_damaged_message_is_left_out_and_counted_and_no_other_is() {
     let lost = (0..10_000).find(|number| served.get(*number as usize) != Some(number)).expect("one is missing");
     assert!((800..1_200).contains(&lost), "the {lost}th does not lie at 2 MiB");
     assert!(served.iter().skip(lost as usize).copied().eq(lost + 1..10_000), "and all others are in order");
-    let info =
-        world.client().expect_success("runtime info", Frame::request(28)).expect("answered").json().expect("JSON");
-    assert_eq!(
-        (&info["table"]["damagedMessages"], &info["table"]["damagedMessagesPassed"]),
-        (&"1".into(), &"1".into())
-    );
+    assert_eq!((world.info("damagedMessages"), world.info("damagedMessagesPassed")), (1, 1));
     let replication = world.client().ha_status().expect("answered");
     assert_eq!(replication["damagedMessages"], 1, "{replication}");
+}
+
+#[test]
+fn the_scrub_finds_damage_where_nobody_reads_and_forgets_what_was_mended() {
+    let world = World::with(Flush::Async, SEGMENT_BYTES, &[("scrubInterval", "1000")]);
+    world.fill(0..20_000);
+    let segment = world.segment(0);
+    world.wait_until_info("scrubLastEnd", |ended| ended > 0);
+    assert!(world.info("scrubBytesTotal") >= i64::try_from(SEGMENT_BYTES).expect("small"), "one segment is closed");
+    assert_eq!((world.info("damagedMessages"), world.info("failedReads")), (0, 0));
+    for at in [5 * MIB, 9 * MIB, SEGMENT_BYTES - MIB] {
+        flip(&segment, at);
+    }
+    world.wait_until_info("damagedMessages", |count| count == 3);
+    let log = world.node.process().log_text();
+    assert!(log.contains("a message is damaged on the disk") && log.contains("byte="), "{log}");
+    for at in [5 * MIB, 9 * MIB, SEGMENT_BYTES - MIB] {
+        flip(&segment, at);
+    }
+    world.wait_until_info("damagedMessages", |count| count == 0);
+    world.assert_serves(0..20_000);
+    assert_eq!(world.info("damagedMessagesPassed"), 0);
 }
 
 #[test]
@@ -378,7 +409,7 @@ fn a_damaged_index_is_built_again_from_the_log() {
 
 #[test]
 fn what_was_taken_away_from_a_stopped_store_is_missed_by_name() {
-    let mut world = World::with(Flush::Async, 4 * MIB);
+    let mut world = World::with(Flush::Async, 4 * MIB, &[]);
     world.fill(0..5_000);
     assert!(world.node.stop(Duration::from_secs(30)).success());
     let check = |world: &mut World, what: &str| {

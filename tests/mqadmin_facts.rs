@@ -29,7 +29,7 @@ const CONSUMED: i64 = 4;
 const VIEW_BROKER_STATS_DATA: i32 = 315;
 
 /// Beginning of the command, beginning of the line, and why ringmq differs there.
-const KNOWN_DIFFERENCES: [(&str, &str, &str); 28] = [
+const KNOWN_DIFFERENCES: [(&str, &str, &str); 29] = [
     ("statsAll", "FACTS FACTS 10 ", "Apache lists a topic's name as if it were a group"),
     ("statsAll", "FACTS FACTS_SILENT_G 10 ", "the same: its list has a group's name where this group stands"),
     (
@@ -45,6 +45,7 @@ const KNOWN_DIFFERENCES: [(&str, &str, &str); 28] = [
     ("brokerStatus", "damagedMessagesPassed ", "the same"),
     ("brokerStatus", "failedReads ", "the same"),
     ("brokerStatus", "indexBlocksRebuilt ", "the same"),
+    ("brokerStatus", "scrub", "how far the scrub is, which RocketMQ has not"),
     ("brokerStatus", "stage", "latency by stage, which RocketMQ does not measure"),
     ("brokerStatus", "EndTransactionThreadPoolQueueCapacity", "there are no thread pools"),
     ("brokerStatus", "ackThreadPoolQueueCapacity ", "the same"),

@@ -132,6 +132,8 @@ fn add(sum: &mut Counts, one: &Counts) {
     sum.damages_at_the_end += one.damages_at_the_end;
     sum.rotten_messages += one.rotten_messages;
     sum.index_blocks_rebuilt += one.index_blocks_rebuilt;
+    sum.scrubbed_harms += one.scrubbed_harms;
+    sum.scrubbed_index_blocks += one.scrubbed_index_blocks;
     sum.clock_changes += one.clock_changes;
     sum.settings_changed += one.settings_changed;
     sum.segments_retired += one.segments_retired;
@@ -183,6 +185,8 @@ fn check_that_it_was_worth_it(sum: &Counts) {
         ("damages where a power loss may tear", sum.damages_at_the_end),
         ("messages found to be rotten", sum.rotten_messages),
         ("blocks of the index built again", sum.index_blocks_rebuilt),
+        ("harms that the scrub has found", sum.scrubbed_harms),
+        ("blocks of the index that the scrub had built again", sum.scrubbed_index_blocks),
         ("changes of the clock that stay", sum.clock_changes),
         ("lives with other settings", sum.settings_changed),
         ("segments that retention took", sum.segments_retired),
@@ -220,6 +224,7 @@ fn a_broken_rule_is_noticed() {
         (Rule::TrustNames, ""),
         (Rule::KeepForLess, "retention took what is not old"),
         (Rule::ForgetRenames, "the log does not"),
+        (Rule::ScrubWhatWas, "the scrub has not found"),
     ] {
         let noticed = first_wrong(400, |seed| run(seed, rule, STEPS));
         let (seed, noticed) = noticed.unwrap_or_else(|| panic!("{rule:?} was not noticed"));

@@ -74,6 +74,7 @@ impl Broker {
                 topics = Some(self.topics.version);
             }
             self.log.set_retention(changed.retention);
+            self.log.set_scrub_interval(changed.scrub_interval_ms);
             self.replica.change_settings(&changed.replica);
             self.config_version = self.config_version.next(now.unix);
             self.settings = changed;

@@ -53,6 +53,8 @@ pub struct BrokerSettings {
     pub(crate) young_bytes_max: u64,
     /// What its log may throw away, and when.
     pub retention: Retention,
+    /// `scrubInterval`, ms: in such a time its log is read once, to find damage; 0: it is not.
+    pub scrub_interval_ms: u64,
     /// How it keeps together with its replicas.
     pub replica: ReplicaSettings,
     /// The configuration in force as properties text, answered to tools.
@@ -85,6 +87,7 @@ impl BrokerSettings {
             flush_wait_ms: config.sync_flush_timeout_ms,
             young_bytes_max: config.memory_bytes / 100 * u64::from(config.young_percent_max),
             retention: retention(config),
+            scrub_interval_ms: config.scrub_interval_ms,
             replica: replica(config),
             config_text: config.print(),
         }

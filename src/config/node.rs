@@ -9,7 +9,7 @@ use super::replication::{self, Replication};
 use super::table::{self, Draft, Setting, online, setting};
 use super::value::{self, Addresses, HoursOfDay, SettingValue};
 use super::{ConfigError, Fault, NamesrvConfig, NotNeeded};
-use crate::limits::{DISK_BLOCK_BYTES, FRAME_BYTES_MAX, SHARDS_MAX, TAIL_BYTES_MIN};
+use crate::limits::{DISK_BLOCK_BYTES, FRAME_BYTES_MAX, SCRUB_INTERVAL_MS_MAX, SHARDS_MAX, TAIL_BYTES_MIN};
 use crate::model::{BrokerId, Role};
 use crate::protocol::message::DelayLevels;
 
@@ -90,6 +90,8 @@ pub struct NodeConfig {
     pub(crate) delete_hours: HoursOfDay,
     /// `retentionClockAccepted`, Unix ms.
     pub(crate) clock_accepted_ms: u64,
+    /// `scrubInterval`, ms.
+    pub(crate) scrub_interval_ms: u64,
     /// `diskMaxUsedSpaceRatio`, percent.
     pub(crate) disk_used_percent_max: u8,
     /// `diskSpaceWarningLevelRatio`, percent.
@@ -337,6 +339,7 @@ impl NodeConfig {
             file_reserved_hours: 0,
             delete_hours: HoursOfDay::default(),
             clock_accepted_ms: 0,
+            scrub_interval_ms: 0,
             disk_used_percent_max: 0,
             disk_used_percent_refused: 0,
             clean_forcibly: false,
@@ -695,6 +698,8 @@ const NODE: &[Setting<NodeConfig>] = &[
         "Percent of the disk in use above which sends are refused; brought into 35 to 90.")),
     online(setting!("retentionClockAccepted", "0", clock_accepted_ms in 0..=9_999_999_999_999, "of ms ",
         "Unix ms at which an operator found the wall clock right, after it was set.")),
+    online(setting!("scrubInterval", "604800000", scrub_interval_ms in 0..=SCRUB_INTERVAL_MS_MAX, "of ms ",
+        "In such a time all of the log is read once, to find damage while a replica is whole; 0: never.")),
     online(setting!(
         "cleanFileForciblyEnable",
         "false",

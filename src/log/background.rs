@@ -195,6 +195,7 @@ impl Log {
         self.keys.trim(self.start());
         self.damage.trim(self.start());
         self.replicated.blocks.tick();
+        self.tick_scrub();
         self.begin_checkpoint_if_due();
     }
 

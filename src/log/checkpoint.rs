@@ -9,7 +9,8 @@
 //! | bytes   | field         | meaning                                                                             |
 //! |---------|---------------|-------------------------------------------------------------------------------------|
 //! | 0..8    | magic         | `RINGMQCP`                                                                          |
-//! | 8..12   | version       | 4; 3 is read as well, from before `ends`, and 2, which has no fingerprints          |
+//! | 8..12   | version       | 5; 4 is read as well, from before the scrub, 3, from before `ends`, and 2, which    |
+//! |         |               | has no fingerprints                                                                 |
 //! | 12..16  | CRC-32        | of `length` bytes from 24 on                                                        |
 //! | 16..24  | length        |                                                                                     |
 //! | then    | queues        | each: 1, topic length `u16`, topic, queue id `u32`, `as_of`, floor, sealed end,     |
@@ -21,6 +22,8 @@
 //! |         | plain         | `u8`: 1 if the record before `replay_from` has no CRC property                      |
 //! |         | keys          | `as_of`; count `u32` of runs (position, count `u32`, begin, end, last log);         |
 //! |         |               | count `u32` of entries (hash `u32`, log offset, store time)                         |
+//! |         | scrub         | `u8`: 0 in the log, 1 in the index; position; when it last came to the end, Unix ms |
+//! |         |               | or -1                                                                               |
 //! | then    | zeros         | to a whole disk block                                                               |
 //!
 //! Numbers are big-endian, eight bytes where nothing else is said.
@@ -34,19 +37,22 @@ use super::consume_queue::{BlockRef, ConsumeQueues, Entry, Queue};
 use super::ends::{self, COPIES};
 use super::file::{FileName, Work};
 use super::key_index::{KeyEntry, KeyIndex, Run};
+use super::scrub::ScrubPlace;
 use super::segment::{KnownSegment, Segment};
 use super::settings::LogSettings;
 use crate::limits::{CHECKPOINT_SLICE_BYTES, DISK_BLOCK_BYTES};
 use crate::model::{LogOffset, QueueId, QueueOffset, UnixMs};
 
 const MAGIC: &[u8; 8] = b"RINGMQCP";
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 /// The oldest that is read: without its checkpoint, a store whose oldest segments are gone does not know where its empty queues go on.
 const VERSION_MIN: u32 = 2;
 /// From this version on, a checkpoint says how segments begin.
 const VERSION_FINGERPRINTS: u32 = 3;
 /// From this version on, no segment is taken that [`super::ends`] does not speak of, and it is known when each was closed.
 const VERSION_ENDS: u32 = 4;
+/// From this version on, a checkpoint says how far the scrub is.
+const VERSION_SCRUB: u32 = 5;
 /// Stands for the filler or the fingerprint of a segment that has none yet.
 const NONE: u64 = u64::MAX;
 const HEADER_BYTES: usize = 24;
@@ -268,6 +274,13 @@ impl Log {
         }
         out.push(u8::from(is_plain));
         put_keys(&mut out, &self.keys, as_of);
+        let (kind, at) = match self.scrub.place() {
+            ScrubPlace::Log(at) => (0, at.0),
+            ScrubPlace::Index(at) => (1, at),
+        };
+        out.push(kind);
+        out.extend_from_slice(&at.to_be_bytes());
+        out.extend_from_slice(&self.scrub.last_end.map_or(-1, |time| time.0).to_be_bytes());
         crc.update(&out[from..]);
         let length = (out.len() - HEADER_BYTES) as u64;
         let header =
@@ -354,6 +367,8 @@ pub(super) struct Checkpoint {
     pub(super) is_plain: bool,
     /// Whether the log's beginning is where it says, but for what the ends speak of.
     pub(super) is_start_known: bool,
+    /// Where the scrub goes on, and when it last came to the end.
+    pub(super) scrub: Option<(ScrubPlace, Option<UnixMs>)>,
 }
 
 impl Checkpoint {
@@ -396,6 +411,7 @@ impl Checkpoint {
         }
         let is_plain = at.take(1)? == [1];
         let keys = at.keys(settings)?;
+        let scrub = if version < VERSION_SCRUB { None } else { Some(at.scrub()?) };
         let is_whole = at.rest.is_empty();
         is_whole.then_some(Checkpoint {
             queues,
@@ -407,6 +423,7 @@ impl Checkpoint {
             segments,
             is_plain,
             is_start_known: version >= VERSION_ENDS,
+            scrub,
         })
     }
 
@@ -463,6 +480,15 @@ impl<'a> CheckpointReader<'a> {
         }
         queues.unsealed += count as usize;
         Some(())
+    }
+
+    fn scrub(&mut self) -> Option<(ScrubPlace, Option<UnixMs>)> {
+        let place = match self.array()? {
+            [0] => ScrubPlace::Log(LogOffset(self.u64()?)),
+            [_] => ScrubPlace::Index(self.u64()?),
+        };
+        let last_end = self.i64()?;
+        Some((place, Some(UnixMs(last_end)).filter(|time| time.0 >= 0)))
     }
 
     fn keys(&mut self, settings: &LogSettings) -> Option<KeyIndex> {

@@ -16,6 +16,7 @@ use super::index_file::IndexFiles;
 use super::key_index::KeyIndex;
 use super::read::{Lookup, OpenBlock, TimeSearch};
 use super::replicated::Replicated;
+use super::scrub::Scrub;
 use super::segment::Segments;
 use super::settings::{FlushPolicy, LogSettings};
 use super::tail::{Tail, TailMemory};
@@ -66,6 +67,7 @@ pub struct Log {
     pub(super) open_block: Option<OpenBlock>,
     pub(super) prefetch: VecDeque<BlockId>,
     pub(super) damage: Damage,
+    pub(super) scrub: Scrub,
     pub(super) clock: RetentionClock,
     /// What the log knows for its replication: of masters and of slaves.
     pub(super) replicated: Replicated,
@@ -173,6 +175,7 @@ impl Log {
             open_block: None,
             prefetch: VecDeque::new(),
             damage: Damage::default(),
+            scrub: Scrub::default(),
             clock: RetentionClock::default(),
             replicated: Replicated::default(),
             next_io: 0,

@@ -51,7 +51,7 @@ pub(super) const ENTRY_BYTES: usize = 20;
 /// | 16..20 | `count`    | entries                            |
 /// | 20..24 | `queue_id` |                                    |
 pub(super) const BLOCK_HEADER_BYTES: usize = 24;
-const BLOCK_MAGIC: u32 = u32::from_be_bytes(*b"RQCB");
+pub(super) const BLOCK_MAGIC: u32 = u32::from_be_bytes(*b"RQCB");
 
 impl Entry {
     pub(super) fn put(&self, out: &mut Vec<u8>) {
@@ -219,13 +219,23 @@ pub(super) fn encode_block(first: QueueOffset, queue_id: QueueId, entries: &[Ent
     out[4..8].copy_from_slice(&crc.to_be_bytes());
 }
 
+/// Bytes that a block has by its own header; `None` if too few of them are there.
+pub(super) fn block_bytes(bytes: &[u8]) -> Option<usize> {
+    let count = bytes.get(16..20)?.first_chunk().map(|four| u32::from_be_bytes(*four))?;
+    Some(BLOCK_HEADER_BYTES + count as usize * ENTRY_BYTES)
+}
+
+/// Whether the bytes of a block are those that its checksum is of.
+pub(super) fn has_sound_crc(block: &[u8]) -> bool {
+    let head = block.split_at_checked(8);
+    head.is_some_and(|(head, rest)| head.ends_with(&crc32fast::hash(rest).to_be_bytes()))
+}
+
 /// Checks a block as it was read. False if it is not this block.
 pub(super) fn is_sound_block(bytes: &[u8], block: &BlockRef, count: u32, queue_id: QueueId) -> bool {
     let Some((head, rest)) = bytes.split_at_checked(8) else { return false };
     let expected = [block.first.0.to_be_bytes().as_slice(), &count.to_be_bytes(), &queue_id.0.to_be_bytes()].concat();
-    head.starts_with(&BLOCK_MAGIC.to_be_bytes())
-        && head.ends_with(&crc32fast::hash(rest).to_be_bytes())
-        && rest.starts_with(&expected)
+    head.starts_with(&BLOCK_MAGIC.to_be_bytes()) && has_sound_crc(bytes) && rest.starts_with(&expected)
 }
 
 /// All queues of a log.

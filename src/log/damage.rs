@@ -5,9 +5,9 @@
 //! same again, at a place that is known, they are proven to be damaged. A block of a queue's index is then built again from the log, which is
 //! where it came from; a message is lost here, and whoever reads decides what to do without it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use super::commit_log::Log;
 use super::consume_queue::{BlockRef, Entry, QueueIndex, encode_block};
@@ -15,9 +15,10 @@ use super::derive::{entry_of, removed_topic};
 use super::file::{BlockId, FileName};
 use super::read::Miss;
 use super::recovery::{CrcRule, Parsed, parse};
+use super::walk::Walk;
 use crate::limits::{COLD_BLOCK_BYTES, DAMAGED_MAX, REBUILD_BYTES_PER_TURN, REBUILDS_MAX, SUSPECTS_MAX};
 use crate::model::{LogOffset, QueueOffset};
-use crate::protocol::record::{Check, RECORD_BYTES_MIN, RecordView, claims_place, peek_size};
+use crate::protocol::record::{Check, RecordView, peek_size};
 
 /// What a log has found to be wrong with its files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,40 +37,38 @@ pub(super) struct Damage {
     /// Records and index blocks that were unsound once, by the file's block they begin in.
     suspects: VecDeque<Suspect>,
     /// Records that were unsound twice.
-    proven: BTreeMap<LogOffset, u32>,
-    rebuilds: VecDeque<Rebuild>,
+    proven: BTreeSet<LogOffset>,
+    pub(super) rebuilds: VecDeque<Rebuild>,
     index_blocks_rebuilt: u64,
     pub(super) reads_failed: u64,
 }
 
+/// What was unsound once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Suspect {
+pub(super) enum Suspect {
     Record(LogOffset),
+    /// A position in the index files.
     Index(u64),
 }
 
 /// A block of a queue that is built again.
 #[derive(Debug)]
-struct Rebuild {
+pub(super) struct Rebuild {
     queue: QueueIndex,
     block: BlockRef,
     count: u32,
     entries: Vec<Entry>,
-    /// Where the next record begins, and what has been read from there on.
-    at: LogOffset,
-    bytes: BytesMut,
-    /// Whether what lies at `at` is unsound.
-    is_in_gap: bool,
+    walk: Walk,
     /// What entries say whose record is not found: where the log is unsound since the last record of the queue, else that they went with the
     /// front of the log.
     lost_at: Option<LogOffset>,
     /// The block of the log that is waited for.
-    awaits: Option<BlockId>,
+    pub(super) awaits: Option<BlockId>,
 }
 
 impl Damage {
     /// Notes that what lies at a place is unsound. Whether that was known: then it has been read twice.
-    fn suspect(&mut self, place: Suspect) -> bool {
+    pub(super) fn suspect(&mut self, place: Suspect) -> bool {
         if let Some(known) = self.suspects.iter().position(|suspect| *suspect == place) {
             self.suspects.remove(known);
             return true;
@@ -86,15 +85,15 @@ impl Damage {
         if !self.suspects.is_empty() {
             self.suspects.retain(|suspect| *suspect != Suspect::Record(at));
         }
-        if !self.proven.is_empty() && self.proven.remove(&at).is_some() {
+        if !self.proven.is_empty() && self.proven.remove(&at) {
             tracing::info!(%at, "a damaged message can be read again");
         }
     }
 
     /// Forgets what lies before the start of the log.
     pub(super) fn trim(&mut self, start: LogOffset) {
-        while let Some(first) = self.proven.first_entry().filter(|first| *first.key() < start) {
-            first.remove();
+        while self.proven.first().is_some_and(|first| *first < start) {
+            self.proven.pop_first();
         }
     }
 
@@ -127,19 +126,24 @@ impl Log {
         let first = self.log_block(at);
         // The next reader has it from the device: it may have been mended.
         self.forget_blocks(at, at.plus(u64::from(size).max(1)));
-        let is_known = self.damage.proven.contains_key(&at);
-        if !is_known && !self.damage.suspect(Suspect::Record(at)) {
-            return first.map_or(Miss::Failed, Miss::Cold);
+        if self.note_unsound(at) { Miss::Damaged(at) } else { first.map_or(Miss::Failed, Miss::Cold) }
+    }
+
+    /// Notes that the record at `at` was read and is unsound. Whether that is proven: it was read twice, or was proven before.
+    pub(super) fn note_unsound(&mut self, at: LogOffset) -> bool {
+        if self.damage.proven.contains(&at) {
+            return true;
         }
-        if !is_known {
-            let segment = first.map_or(FileName::Segment(at), |block| block.file);
-            let byte = first.map_or(0, |block| at.since(start_of(block)) + block.at);
-            tracing::error!(file = %segment, byte, log_offset = %at, "a message is damaged on the disk");
-            if self.damage.proven.len() < DAMAGED_MAX {
-                self.damage.proven.insert(at, size);
-            }
+        if !self.damage.suspect(Suspect::Record(at)) {
+            return false;
         }
-        Miss::Damaged(at)
+        let segment = self.segments.find(at).map_or(at, |segment| segment.start);
+        let (file, byte) = (FileName::Segment(segment), at.since(segment));
+        tracing::error!(%file, byte, log_offset = %at, "a message is damaged on the disk");
+        if self.damage.proven.len() < DAMAGED_MAX {
+            self.damage.proven.insert(at);
+        }
+        true
     }
 
     fn forget_blocks(&mut self, from: LogOffset, to: LogOffset) {
@@ -211,17 +215,7 @@ impl Log {
             topic = %of.topic, queue = %of.queue_id, first = %block.first, count,
             "a block of the index is damaged and is built again from the log"
         );
-        Rebuild {
-            queue,
-            block,
-            count,
-            entries: Vec::new(),
-            at,
-            bytes: BytesMut::new(),
-            is_in_gap: false,
-            lost_at: None,
-            awaits: None,
-        }
+        Rebuild { queue, block, count, entries: Vec::new(), walk: Walk::new(at), lost_at: None, awaits: None }
     }
 
     /// Reads on, up to what one turn may do.
@@ -230,10 +224,10 @@ impl Log {
         // The front of the log may have gone since the last turn, and entries with it.
         rebuild.skip_to(self.start());
         // To the last of its records, even if it is whole before: an earlier life of the queue may have filled it.
-        while rebuild.at <= rebuild.block.last_log {
-            let Some(segment) = self.segments.find(rebuild.at).copied() else { break };
+        while rebuild.walk.at <= rebuild.block.last_log {
+            let Some(segment) = self.segments.find(rebuild.walk.at).copied() else { break };
             let end = segment.start.plus(self.segments.size());
-            match parse(&rebuild.bytes, rebuild.at, end, CrcRule::Optional) {
+            match parse(&rebuild.walk.bytes, rebuild.walk.at, end, CrcRule::Optional) {
                 Parsed::Record(view) if !view.has_lost_crc() => {
                     let size = view.size as usize;
                     let queue = self.queues.get(rebuild.queue);
@@ -246,15 +240,14 @@ impl Log {
                         rebuild.entries_push(view.queue_offset, entry, count);
                         rebuild.lost_at = None;
                     }
-                    rebuild.is_in_gap = false;
-                    rebuild.pass(size);
+                    rebuild.walk.is_in_gap = false;
+                    rebuild.walk.pass(size);
                 }
                 Parsed::Filler | Parsed::Doubtful => {
-                    rebuild.bytes.clear();
-                    rebuild.at = end;
+                    rebuild.walk.go_to(end);
                 }
                 Parsed::More => {
-                    let from = rebuild.at.plus(rebuild.bytes.len() as u64);
+                    let from = rebuild.walk.at.plus(rebuild.walk.bytes.len() as u64);
                     let block = if from < self.tail.low() { self.log_block(from) } else { None };
                     let to = block.map_or(self.appended(), |block| start_of(block).plus(u64::from(block.len)));
                     let len = to.min(end).0.saturating_sub(from.0).min(COLD_BLOCK_BYTES);
@@ -267,27 +260,23 @@ impl Log {
                         // It may be at hand, but others are to have their turn.
                         return Err(Miss::Cold(block));
                     }
-                    self.copy_log(from, usize::try_from(len).expect("a block"), &mut rebuild.bytes)?;
+                    self.copy_log(from, usize::try_from(len).expect("a block"), &mut rebuild.walk.bytes)?;
                     read += len;
                 }
                 Parsed::Record(_) | Parsed::End => {
-                    let block = if rebuild.at < self.tail.low() { self.log_block(rebuild.at) } else { None };
+                    let block = if rebuild.walk.at < self.tail.low() { self.log_block(rebuild.walk.at) } else { None };
                     if let Some(block) = block
-                        && !rebuild.is_in_gap
-                        && !self.damage.suspect(Suspect::Record(rebuild.at))
+                        && !rebuild.walk.is_in_gap
+                        && !self.damage.suspect(Suspect::Record(rebuild.walk.at))
                     {
                         // Once more, from the device.
-                        self.forget_blocks(rebuild.at, rebuild.at.plus(rebuild.bytes.len() as u64));
-                        rebuild.bytes.clear();
+                        self.forget_blocks(rebuild.walk.at, rebuild.walk.at.plus(rebuild.walk.bytes.len() as u64));
+                        rebuild.walk.bytes.clear();
                         return Err(Miss::Cold(block));
                     }
                     // The log itself is unsound here: on to the next record.
-                    rebuild.is_in_gap = true;
-                    rebuild.lost_at.get_or_insert(rebuild.at);
-                    rebuild.pass(1);
-                    while rebuild.bytes.len() >= RECORD_BYTES_MIN && !claims_place(&rebuild.bytes, rebuild.at) {
-                        rebuild.pass(1);
-                    }
+                    rebuild.lost_at.get_or_insert(rebuild.walk.at);
+                    rebuild.walk.pass_gap();
                 }
             }
         }
@@ -322,16 +311,9 @@ impl Log {
 impl Rebuild {
     /// What lies before the log's start is gone.
     fn skip_to(&mut self, start: LogOffset) {
-        if self.at < start {
-            (self.at, self.is_in_gap, self.lost_at) = (start, false, None);
-            self.bytes.clear();
+        if self.walk.at < start {
+            (self.walk, self.lost_at) = (Walk::new(start), None);
         }
-    }
-
-    fn pass(&mut self, bytes: usize) {
-        let bytes = bytes.min(self.bytes.len()).max(1);
-        self.bytes.advance(bytes.min(self.bytes.len()));
-        self.at = self.at.plus(bytes as u64);
     }
 
     /// An earlier life of the queue may lie in the log as well: what comes later counts.

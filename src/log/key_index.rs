@@ -135,6 +135,30 @@ impl KeyIndex {
     }
 }
 
+/// Bytes that a run has by its own header; `None` if too few of them are there.
+pub(super) fn run_bytes(bytes: &[u8]) -> Option<usize> {
+    let count = bytes.get(4..8)?.first_chunk().map(|four| u32::from_be_bytes(*four))?;
+    Some(HEADER_BYTES + DIRECTORY_BYTES + count as usize * RUN_ENTRY_BYTES)
+}
+
+/// Whether the directory of a whole run leads to its entries: each lies in the bucket of its hash. What else is in an entry is not covered.
+pub(super) fn is_plausible_run(run: &[u8]) -> bool {
+    let Some((directory, entries)) = run.get(HEADER_BYTES..).and_then(|rest| rest.split_at_checked(DIRECTORY_BYTES))
+    else {
+        return false;
+    };
+    let (starts, _) = directory.as_chunks::<4>();
+    let (entries, _) = entries.as_chunks::<RUN_ENTRY_BYTES>();
+    let mut starts = starts.iter().map(|start| u32::from_be_bytes(*start) as usize);
+    let mut from = starts.next();
+    let is_sound = starts.enumerate().all(|(number, to)| {
+        let of_bucket = entries.get(from.replace(to).unwrap_or(usize::MAX)..to);
+        let hash = |entry: &[u8; RUN_ENTRY_BYTES]| entry.first_chunk().map(|four| u32::from_be_bytes(*four));
+        of_bucket.is_some_and(|entries| entries.iter().filter_map(hash).all(|hash| bucket(hash) == number))
+    });
+    is_sound && from == Some(entries.len())
+}
+
 fn bucket(hash: u32) -> usize {
     (hash >> BUCKET_SHIFT) as usize
 }

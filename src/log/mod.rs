@@ -19,10 +19,12 @@ mod proof;
 mod read;
 mod recovery;
 mod replicated;
+mod scrub;
 mod segment;
 mod settings;
 mod stream;
 mod tail;
+mod walk;
 
 pub(crate) use background::DiskUsage;
 pub use commit_log::Log;

@@ -281,6 +281,9 @@ impl Log {
             return;
         }
         self.replicated.blocks.supply(block, &data);
+        if self.supply_scrub(block, &data) {
+            return;
+        }
         if u64::from(block.len) > COLD_BLOCK_BYTES {
             return;
         }
@@ -295,7 +298,7 @@ impl Log {
     }
 
     /// Whether a file was taken out of the log.
-    fn is_gone(&self, file: FileName) -> bool {
+    pub(super) fn is_gone(&self, file: FileName) -> bool {
         match file {
             FileName::Segment(start) => self.segments.find(start).is_none_or(|segment| segment.start != start),
             FileName::Index(number) => !self.index.files().contains_key(&number),

@@ -43,11 +43,12 @@ use super::derive::{self, QueueGap};
 use super::file::{FileName, IoError, IoId};
 use super::index_file::IndexFiles;
 use super::key_index::KeyIndex;
+use super::scrub::ScrubPlace;
 use super::segment::Segments;
 use super::settings::{FlushPolicy, LogSettings};
 use super::tail::{self, Tail, TailMemory};
 use crate::limits::{DISK_BLOCK_BYTES, INDEX_WRITE_BYTES_MIN, PREPARE_CHUNK_BYTES, UNFLUSHED_REACH_BYTES_MAX};
-use crate::model::{LogOffset, QueueId, QueueOffset, TopicName};
+use crate::model::{LogOffset, QueueId, QueueOffset, TopicName, UnixMs};
 use crate::protocol::message::DelayLevels;
 use crate::protocol::record::{FILLER_BYTES, RecordView, claims_place, peek_size};
 
@@ -232,6 +233,8 @@ pub(crate) struct Recovery {
     replay_from: LogOffset,
     /// Whether the last record that was read has no CRC property, if one was read.
     is_plain: Option<bool>,
+    /// Where the scrub goes on, and when it last came to the end.
+    scrub: Option<(ScrubPlace, Option<UnixMs>)>,
     scan: Scan,
     log: Option<Box<Log>>,
     commit: Option<IoId>,
@@ -352,6 +355,7 @@ impl Recovery {
             run_end: LogOffset(0),
             replay_from: at,
             is_plain: None,
+            scrub: None,
             scan: Scan { at, window_at: at, window: Vec::new() },
             log: None,
             commit: None,
@@ -632,6 +636,9 @@ impl Recovery {
         log.checkpointer.is_wanted = self.is_cut;
         log.checkpointer.resume_ends(log.start(), self.precious.start_max);
         log.replicated.is_plain = self.is_plain;
+        if let Some((place, last_end)) = self.scrub {
+            log.scrub.resume(place, last_end);
+        }
         self.log = Some(Box::new(log));
         self.phase = Phase::FlushFound;
         Ok(())

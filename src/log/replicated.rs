@@ -16,6 +16,7 @@ use super::commit_log::{AppendError, Log};
 use super::derive::{Change, Derived, QueueGap};
 use super::ends;
 use super::file::FileName;
+use super::scrub::Scrub;
 use super::stream::StreamBlocks;
 use super::{QueueIndex, file::Work};
 use crate::limits::DISK_BLOCK_BYTES;
@@ -191,6 +192,7 @@ impl Log {
         self.lookups.clear();
         self.prefetch.clear();
         self.damage.clear();
+        self.scrub = Scrub::default();
         self.unconfirmed.clear();
         self.ends.clear();
         self.jumps.clear();

@@ -83,6 +83,8 @@ pub struct LogSettings {
     pub index_file_bytes: u64,
     /// Growth of the log after which a checkpoint is due; more if the last one was large.
     pub checkpoint_bytes: u64,
+    /// Every sealed byte is read once in so many milliseconds, to find damage; 0: none is.
+    pub scrub_interval_ms: u64,
     /// What the entries of the scheduled topic say: when a message is due. RocketMQ: `messageDelayLevel`.
     pub delay_levels: DelayLevels,
 }
@@ -102,6 +104,7 @@ impl Default for LogSettings {
             key_run_entries: 64 * 1024,
             index_file_bytes: 64 * 1024 * 1024,
             checkpoint_bytes: 64 * 1024 * 1024,
+            scrub_interval_ms: 7 * 24 * 3_600_000,
             delay_levels: DelayLevels::default(),
         }
     }
@@ -126,6 +129,11 @@ impl LogSettings {
         }
     }
 
+    /// Most that a run of keys takes.
+    pub(super) fn key_run_bytes_max(&self) -> u64 {
+        32 * 1024 + 32 * self.key_run_entries as u64
+    }
+
     /// Settings that fit each other are the config's matter; this is its last line of defence.
     ///
     /// # Panics
@@ -145,7 +153,7 @@ impl LogSettings {
             "zeros by {} bytes",
             self.prepare_bytes
         );
-        let run_bytes = 32 * 1024 + 32 * self.key_run_entries as u64;
+        let run_bytes = self.key_run_bytes_max();
         assert!(run_bytes <= self.index_file_bytes, "a key run of {run_bytes} bytes does not fit an index file");
         assert!(self.queue_block_entries > 0 && self.key_run_entries > 0, "blocks hold something");
         assert!(self.cache_bytes as u64 >= 4 * COLD_BLOCK_BYTES, "a cache of {} bytes", self.cache_bytes);

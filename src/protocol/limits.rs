@@ -411,6 +411,18 @@ pub const FAILED_REST_MS_MIN: u64 = 100;
 /// The same, at most.
 pub const FAILED_REST_MS_MAX: u64 = 30_000;
 
+/// Bytes that the scrub reads at once: what is checked in one turn.
+pub const SCRUB_BLOCK_BYTES: u64 = 256 * 1024;
+
+/// The longest time in which the scrub may be told to read everything once: a year.
+pub const SCRUB_INTERVAL_MS_MAX: u64 = 366 * 24 * 3_600_000;
+
+/// How long the scrub waits for a block before it asks again.
+pub const SCRUB_PATIENCE_MS: u64 = 10_000;
+
+/// Blocks of queues that are looked at in a tick for whom an unsound place of the index belongs to.
+pub const SCRUB_SWEEP_PER_TICK: usize = 16 * 1024;
+
 /// Records and index blocks that were read once and were not what was written: they are read once more.
 pub const SUSPECTS_MAX: usize = 64;
 
@@ -425,6 +437,7 @@ pub const REBUILD_BYTES_PER_TURN: u64 = 1024 * 1024;
 
 const _: () = assert!(COMMIT_BYTES_MAX.is_multiple_of(DISK_BLOCK_BYTES), "commits are whole blocks");
 const _: () = assert!(COLD_BLOCK_BYTES.is_multiple_of(DISK_BLOCK_BYTES as u64), "cold reads are whole blocks");
+const _: () = assert!(SCRUB_BLOCK_BYTES.is_multiple_of(DISK_BLOCK_BYTES as u64), "and those of the scrub");
 const _: () = assert!(STREAM_BLOCK_BYTES.is_multiple_of(DISK_BLOCK_BYTES as u64), "so are those for replicas");
 
 // --- net ---

@@ -191,18 +191,23 @@ impl LogWorld {
         self.counts.cold_blocks += 1;
         let ahead = if self.random.percent(50) { self.log().prefetch() } else { Default::default() };
         for block in std::iter::once(block).chain(ahead) {
-            let fails = !self.is_healthy && self.random.percent(self.read_errors_percent);
-            let data = match fails {
-                true => Err(FAILED),
-                false => self.disk.read(block.file, block.at, block.len as usize).map(Bytes::from),
-            };
-            let is_there = data.as_ref().is_ok_and(|data| data.len() == block.len as usize);
-            assert!(is_there || fails || !self.rotten.is_empty(), "{block:?} is not there");
-            if !is_there {
-                self.read_failed_at = Some(self.now.mono);
-            }
-            self.log().supply(block, data);
+            self.bring(block);
         }
+    }
+
+    /// Reads a block; now and then the disk fails.
+    pub(super) fn bring(&mut self, block: BlockId) {
+        let fails = !self.is_healthy && self.random.percent(self.read_errors_percent);
+        let data = match fails {
+            true => Err(FAILED),
+            false => self.disk.read(block.file, block.at, block.len as usize).map(Bytes::from),
+        };
+        let is_there = data.as_ref().is_ok_and(|data| data.len() == block.len as usize);
+        assert!(is_there || fails || !self.rotten.is_empty(), "{block:?} is not there");
+        if !is_there {
+            self.read_failed_at = Some(self.now.mono);
+        }
+        self.log().supply(block, data);
     }
 
     /// Whether something may rest that could not be read.

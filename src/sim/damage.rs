@@ -19,7 +19,7 @@ const SIZE_BYTES: u64 = 4;
 
 /// What happens to what is stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Harm {
+pub(super) enum Harm {
     Bit,
     /// A write that was said to be done was not: zeros are left.
     Lost,
@@ -29,17 +29,23 @@ enum Harm {
 }
 
 /// What was harmed, to be mended.
-struct Harmed {
-    file: FileName,
+pub(super) struct Harmed {
+    pub(super) file: FileName,
     /// Byte in the file.
-    at: u64,
-    before: Vec<u8>,
+    pub(super) at: u64,
+    pub(super) before: Vec<u8>,
     /// What has changed of the log.
-    range: std::ops::Range<LogOffset>,
+    pub(super) range: std::ops::Range<LogOffset>,
 }
 
 /// Harms a byte of a segment, or the disk block that it lies in. Nothing if that changes nothing.
-fn harm(disk: &mut SimDisk, kind: Harm, at: LogOffset, segment_bytes: u64, random: &mut Random) -> Option<Harmed> {
+pub(super) fn harm(
+    disk: &mut SimDisk,
+    kind: Harm,
+    at: LogOffset,
+    segment_bytes: u64,
+    random: &mut Random,
+) -> Option<Harmed> {
     let start = LogOffset(at.0 / segment_bytes * segment_bytes);
     let (file, byte) = (FileName::Segment(start), at.0 - start.0);
     let block = byte / DISK_BLOCK * DISK_BLOCK;
@@ -68,7 +74,7 @@ fn harm(disk: &mut SimDisk, kind: Harm, at: LogOffset, segment_bytes: u64, rando
 }
 
 impl LogWorld {
-    fn pick_harm(&mut self) -> Harm {
+    pub(super) fn pick_harm(&mut self) -> Harm {
         self.random.pick(&[Harm::Bit, Harm::Bit, Harm::Lost, Harm::Misdirected, Harm::Unreadable])
     }
 

@@ -19,6 +19,7 @@ mod random;
 mod reign;
 mod replica_world;
 mod retention;
+mod scrub;
 mod tables;
 mod tail;
 mod wire;

@@ -67,6 +67,8 @@ pub enum Rule {
     KeepForLess,
     /// A shell never says that a segment was put into its place.
     ForgetRenames,
+    /// What the scrub is brought is what lay there before.
+    ScrubWhatWas,
 }
 
 /// What has happened, to see that a run was worth something.
@@ -109,6 +111,8 @@ pub struct Counts {
     pub(crate) damages_passed: u64,
     pub rotten_messages: u64,
     pub index_blocks_rebuilt: u64,
+    pub scrubbed_harms: u64,
+    pub scrubbed_index_blocks: u64,
 }
 
 /// The world of one log.
@@ -181,6 +185,7 @@ impl LogWorld {
             key_run_entries: random.pick(&[40, 150]),
             index_file_bytes: random.pick(&[64, 128]) * 1024,
             checkpoint_bytes: random.pick(&[32, 100, 400]) * 1024,
+            scrub_interval_ms: random.pick(&[0, 500, 20_000]),
             ..LogSettings::default()
         };
         let mut disk = SimDisk::default();
@@ -251,7 +256,7 @@ impl LogWorld {
     fn act(&mut self) {
         let elapsed_ms = self.random.below(50);
         self.pass(elapsed_ms);
-        match self.random.below(206) {
+        match self.random.below(210) {
             0..70 => self.append_some(),
             70..100 => self.begin_commit(),
             100..130 => self.end_commit(false),
@@ -281,6 +286,9 @@ impl LogWorld {
             202..204 => self.end_late_read(),
             204 if self.random.percent(20) => self.check_progress(),
             205 if self.random.percent(20) => self.step_clock(),
+            206..208 => self.bring_ahead(),
+            208 if self.random.percent(20) => self.check_scrub(),
+            209 if self.random.percent(20) => self.check_scrub_of_index(),
             _ => {}
         }
         // What retention goes by is in place, and it has not gone by it yet.

@@ -55,6 +55,10 @@ impl Broker {
         info.set("damagedMessagesPassed", counters.damaged_passed_count);
         info.set("indexBlocksRebuilt", damage.index_blocks_rebuilt);
         info.set("failedReads", damage.reads_failed);
+        let scrub = self.log.scrub();
+        info.set("scrubBytes", scrub.done_bytes);
+        info.set("scrubBytesTotal", scrub.total_bytes);
+        info.set("scrubLastEnd", scrub.last_end.map_or(-1, |time| time.0));
         self.set_delays(&mut info);
         self.reply(asked, &Reply::body(&info.encode()), out);
         Ok(Handled::Done)

@@ -173,6 +173,7 @@ impl Recovery {
         let at = checkpoint.replay_from.max(start);
         self.replay_from = at;
         self.is_plain = checkpoint.is_plain.then_some(true);
+        self.scrub = checkpoint.scrub;
         self.scan = Scan { at, window_at: floor(at), window: Vec::new() };
         self.derived.queues = checkpoint.queues;
         if checkpoint.flushed < start {
