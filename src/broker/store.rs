@@ -66,6 +66,12 @@ impl Broker {
                 format!("service not available now: {failure}"),
             ));
         }
+        if self.lowered_offsets.is_some_and(|lowered| lowered.has_failed) {
+            return Err(Refusal::new(
+                ResponseCode::ServiceNotAvailable,
+                "service not available now: consumer offsets that lay beyond the log's end cannot be written; let there be room on the disk, sends resume by themselves",
+            ));
+        }
         if self.acks.is_full() || self.awaits_tables() {
             return Err(busy());
         }

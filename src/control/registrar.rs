@@ -150,6 +150,7 @@ impl Registrar {
         let mut wire = Wire::connect(&self.name_server).await?;
         let mut told: Option<u64> = None;
         let mut claim = None;
+        let mut looked = Instant::now();
         loop {
             let mut period = self.pace.period;
             let wanted = *self.wanted.borrow_and_update();
@@ -161,8 +162,9 @@ impl Registrar {
                 }
                 Wanted::Nothing => {}
                 Wanted::Generation(_) => {
-                    if told == Some(self.generation()) {
+                    if told == Some(self.generation()) && looked.elapsed() >= self.pace.period {
                         // Nothing but the period has brought it here: whoever has registered meanwhile is there still.
+                        looked = Instant::now();
                         self.look_for_claim(&mut wire, &mut claim).await?;
                     }
                     let (generation, master) = self.register(&mut wire, told).await?;
@@ -200,7 +202,8 @@ impl Registrar {
         let answer = wire.ask(RequestCode::GetBrokerClusterInfo, &[], &[], self.pace.answer_within).await;
         let info = match answer {
             Ok(answer) => ClusterInfo::decode(&answer.body).unwrap_or_default(),
-            Err(WireError::Refused { .. }) => return Ok(()),
+            // To be registered matters more than to know this.
+            Err(WireError::Refused { .. } | WireError::AnswerTimeout(_)) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
         let (own, id) = (&self.identity, self.broker_id());

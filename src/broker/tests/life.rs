@@ -2,6 +2,7 @@
 
 use super::delay::levels;
 use super::*;
+use crate::broker::OFFSETS_WRITE_MS;
 use crate::letter::Metadata;
 use crate::model::{Epoch, QueueId, QueueOffset};
 use crate::protocol::body::DelayOffsets;
@@ -117,6 +118,27 @@ fn a_promoted_slave_goes_on_where_its_master_stood() {
     let c = world.connect();
     world.advance(100);
     assert_eq!(world.bodies(c, "T"), ["x"], "the second one, which is long due");
+    assert_eq!(world.send(c, "T", 0, "", "y").code, 0);
+}
+
+#[test]
+fn sends_are_refused_for_long_while_lowered_offsets_find_no_room() {
+    let mut world = World::living(life(Role::Slave), settings(), FlushPolicy::Sync, false);
+    world.tell_topics(&["T"], 7);
+    world.tell_offsets(&[(0, 10)]);
+    let master = world.order(Role::AsyncMaster, 1, 2).expect("another life");
+    world.persists = false;
+    world.live_again(master, DelayOffsets::default());
+    assert!(!world.broker.poll_input(&world.out), "they are on their way: requests wait");
+    assert!(world.unwritten.take().is_some(), "they are written first");
+    world.broker.handle_appended(world.now, Err(IoError::NoSpace), &mut world.out);
+    assert!(world.broker.poll_input(&world.out));
+    let c = world.connect();
+    let refused = world.send(c, "T", 0, "", "x");
+    assert_eq!(refused.code, 14, "a client goes to another broker by this code: {}", refused.remark);
+    assert!(refused.remark.contains("cannot be written"), "{}", refused.remark);
+    world.persists = true;
+    world.wait_ms(OFFSETS_WRITE_MS);
     assert_eq!(world.send(c, "T", 0, "", "y").code, 0);
 }
 
