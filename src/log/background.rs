@@ -216,14 +216,14 @@ impl Log {
                 let wanted = self.expired_until(now, is_forced);
                 self.checkpointer.want_start(wanted);
             } else if let Some(work) = self.segments.retire(!is_tight) {
-                self.cache.forget(FileName::Segment(oldest.start));
+                self.caches.log.forget(FileName::Segment(oldest.start));
                 self.replicated.blocks.forget(FileName::Segment(oldest.start));
                 self.background.retired.push_back(work);
                 return;
             }
         }
         if let Some(file) = self.index.retire(self.start()) {
-            self.cache.forget(file);
+            self.caches.index.forget(file);
             self.background.retired.push_back(Work::Remove { file });
             return;
         }

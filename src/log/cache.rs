@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::file::{BlockId, FileName};
-use crate::limits::{DISK_BLOCK_BYTES, FAILED_BLOCKS_MAX, FAILED_REST_MS_MAX, FAILED_REST_MS_MIN};
+use crate::limits::{DISK_BLOCK_BYTES, FAILED_BLOCKS_MAX, FAILED_REST_MS_MAX, FAILED_REST_MS_MIN, INDEX_CACHE_PART};
 use crate::model::MonoNs;
 
 #[derive(Debug)]
@@ -33,8 +33,31 @@ struct FailedBlock {
     until: MonoNs,
 }
 
+/// Blocks of the log, and apart from them blocks of the index: small, many, and each good for one reader.
+#[derive(Debug)]
+pub(super) struct Caches {
+    pub(super) log: BlockCache,
+    pub(super) index: BlockCache,
+}
+
+impl Caches {
+    /// `bytes_max` for the log, a part of it for the index.
+    pub(super) fn new(bytes_max: usize) -> Caches {
+        Caches { log: BlockCache::new(bytes_max), index: BlockCache::new(bytes_max / INDEX_CACHE_PART) }
+    }
+
+    pub(super) fn of(&mut self, file: FileName) -> &mut BlockCache {
+        if let FileName::Segment(_) = file { &mut self.log } else { &mut self.index }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.log.clear();
+        self.index.clear();
+    }
+}
+
 impl BlockCache {
-    pub(super) fn new(bytes_max: usize) -> BlockCache {
+    fn new(bytes_max: usize) -> BlockCache {
         BlockCache { bytes_max, bytes: 0, blocks: BTreeMap::new(), uses: 0, failed: Vec::new() }
     }
 

@@ -5,10 +5,11 @@ use std::collections::{BTreeSet, VecDeque};
 use thiserror::Error;
 
 use super::background::Background;
-use super::cache::BlockCache;
+use super::cache::Caches;
 use super::checkpoint::Checkpointer;
 use super::clock::RetentionClock;
 use super::consume_queue::{ConsumeQueues, Entry, QueueIndex};
+use super::crowd::Crowd;
 use super::damage::Damage;
 use super::derive;
 use super::file::{BlockId, Commit, FileName, Flush, IoError, IoId};
@@ -41,7 +42,8 @@ pub struct Log {
     pub(super) queues: ConsumeQueues,
     pub(super) keys: KeyIndex,
     pub(super) index: IndexFiles,
-    pub(super) cache: BlockCache,
+    pub(super) caches: Caches,
+    pub(super) crowd: Crowd,
     /// End of what a direct write has brought to the device.
     pub(super) written: LogOffset,
     /// End of what is on stable storage.
@@ -153,7 +155,8 @@ impl Log {
         Log {
             keys: KeyIndex::new(settings.key_run_entries),
             index: IndexFiles::new(settings.index_file_bytes),
-            cache: BlockCache::new(settings.cache_bytes),
+            caches: Caches::new(settings.cache_bytes),
+            crowd: Crowd::default(),
             settings,
             tail,
             segments,

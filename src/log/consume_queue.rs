@@ -219,10 +219,15 @@ pub(super) fn encode_block(first: QueueOffset, queue_id: QueueId, entries: &[Ent
     out[4..8].copy_from_slice(&crc.to_be_bytes());
 }
 
+/// Bytes of a block of so many entries.
+pub(super) fn bytes_of(count: u32) -> usize {
+    BLOCK_HEADER_BYTES + count as usize * ENTRY_BYTES
+}
+
 /// Bytes that a block has by its own header; `None` if too few of them are there.
 pub(super) fn block_bytes(bytes: &[u8]) -> Option<usize> {
     let count = bytes.get(16..20)?.first_chunk().map(|four| u32::from_be_bytes(*four))?;
-    Some(BLOCK_HEADER_BYTES + count as usize * ENTRY_BYTES)
+    Some(bytes_of(count))
 }
 
 /// Whether the bytes of a block are those that its checksum is of.

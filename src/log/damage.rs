@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, VecDeque};
 use bytes::{Bytes, BytesMut};
 
 use super::commit_log::Log;
-use super::consume_queue::{BlockRef, Entry, QueueIndex, encode_block};
+use super::consume_queue::{self, BlockRef, Entry, QueueIndex, encode_block};
 use super::derive::{entry_of, removed_topic};
 use super::file::{BlockId, FileName};
 use super::read::Miss;
@@ -152,7 +152,7 @@ impl Log {
         while next < to
             && let Some(block) = self.log_block(next)
         {
-            self.cache.forget_block(block);
+            self.caches.log.forget_block(block);
             next = start_of(block).plus(u64::from(block.len));
         }
     }
@@ -186,8 +186,8 @@ impl Log {
     ) -> Result<(u64, Bytes), Miss> {
         let known = self.damage.rebuilds.iter().position(|one| one.queue == queue && one.block == block);
         if known.is_none() && is_read && !self.damage.suspect(Suspect::Index(block.at)) {
-            let cold = self.index.cold_block(block.at);
-            self.cache.forget_block(cold);
+            let cold = self.index.cold_block(block.at, consume_queue::bytes_of(count) as u64);
+            self.caches.index.forget_block(cold);
             return Err(Miss::Cold(cold));
         }
         let mut rebuild = match known.and_then(|known| self.damage.rebuilds.remove(known)) {

@@ -156,12 +156,13 @@ impl IndexFiles {
         self.pending.get(from..from.checked_add(len)?)
     }
 
-    /// The cold block that holds `position`, which is below `base`.
-    pub(super) fn cold_block(&self, position: u64) -> BlockId {
+    /// The disk blocks that hold `len` bytes from `position` on, which is below `base`: as many as one read has, and its file.
+    pub(super) fn cold_block(&self, position: u64, len: u64) -> BlockId {
         assert!(position < self.base, "{position} is not on disk yet");
-        let at = position % self.file_bytes / COLD_BLOCK_BYTES * COLD_BLOCK_BYTES;
+        let at = position % self.file_bytes / BLOCK * BLOCK;
         let file_start = position / self.file_bytes * self.file_bytes;
-        let end = (at + COLD_BLOCK_BYTES).min(self.file_bytes).min(self.base - file_start);
+        let end = (position % self.file_bytes + len).next_multiple_of(BLOCK).min(at + COLD_BLOCK_BYTES);
+        let end = end.min(self.file_bytes).min(self.base - file_start);
         let len = u32::try_from(end - at).expect("bounded by the block");
         BlockId { file: FileName::Index(self.number(position)), at, len }
     }
@@ -195,7 +196,10 @@ mod tests {
         assert!(index.poll_write(1, true).is_none(), "one at a time");
         index.wrote();
         assert_eq!(index.in_memory(0, 10), None);
-        assert_eq!(index.cold_block(100), BlockId { file: FileName::Index(0), at: 0, len: 16 * 1024 });
+        let block = |at, len| BlockId { file: FileName::Index(0), at, len };
+        assert_eq!(index.cold_block(100, 1), block(0, 4096));
+        assert_eq!(index.cold_block(5_000, 4_000), block(4096, 8192));
+        assert_eq!(index.cold_block(100, 1 << 20), block(0, 16 * 1024), "to the end of the file");
         let write = index.poll_write(1, true).expect("due");
         assert_eq!((write.file, write.data.len()), (FileName::Index(1), 12 * 1024));
         index.wrote();

@@ -9,6 +9,7 @@ mod checkpoint;
 mod clock;
 mod commit_log;
 mod consume_queue;
+mod crowd;
 mod damage;
 mod derive;
 mod ends;

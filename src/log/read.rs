@@ -11,7 +11,7 @@ use super::commit_log::Log;
 use super::consume_queue::{self, BLOCK_HEADER_BYTES, ENTRY_BYTES, Entry, Located, QueueIndex};
 use super::file::{BlockId, FileName, IoError};
 use super::key_index::{KeyEntry, RUN_ENTRY_BYTES, Run, key_hash};
-use crate::limits::{COLD_BLOCK_BYTES, DISK_BLOCK_BYTES, LOOKUPS_MAX, PREFETCH_BLOCKS_MAX};
+use crate::limits::{COLD_BLOCK_BYTES, DISK_BLOCK_BYTES, KEPT_ENTRIES_MAX, LOOKUPS_MAX, PREFETCH_BLOCKS_MAX};
 use crate::model::{LogOffset, QueueOffset, UnixMs};
 use crate::protocol::record::{self, Check, RecordView};
 use crate::protocol::request::Boundary;
@@ -179,10 +179,12 @@ impl Log {
     ) -> Read {
         let begin = out.len();
         let end = QueueOffset(self.queues.get(queue).visible.0.min(from.0.saturating_add(limits.entries_max as u64)));
+        let kept = self.crowd.take(queue, from);
         let mut at = from;
         let mut messages = 0;
         while at < end && messages < limits.messages_max {
-            let entry = match self.entry(queue, at) {
+            let nth = usize::try_from(at.0 - from.0).unwrap_or(usize::MAX);
+            let entry = match kept.get(nth).map_or_else(|| self.entry(queue, at), |entry| Ok(Some(*entry))) {
                 Ok(Some(entry)) if entry.log_offset >= self.start() => entry,
                 Ok(_) => return self.removed(queue, at, messages),
                 Err(miss) => return self.interrupted(miss, from, at, messages),
@@ -192,13 +194,17 @@ impl Log {
                 break;
             }
             if is_wanted {
-                if let Err(miss) = self.copy_record(&entry, out) {
+                let next = kept.get(nth + 1).copied().or_else(|| self.known_entries(queue, at.plus(1)).next());
+                if let Err(miss) = self.copy_record(&entry, next.map(|next| next.log_offset), out) {
+                    self.keep_entries(queue, at, kept.get(nth..).unwrap_or_default());
                     return self.interrupted(miss, from, at, messages);
                 }
                 messages += 1;
             }
             at = at.plus(1);
         }
+        let nth = usize::try_from(at.0 - from.0).unwrap_or(usize::MAX);
+        self.keep_entries(queue, at, kept.get(nth..).unwrap_or_default());
         if messages > 0 { Read::Found { next: at, messages } } else { Read::NoMatch { next: at } }
     }
 
@@ -261,7 +267,7 @@ impl Log {
 
     /// Notes a block that will be wanted.
     pub(super) fn want_ahead(&mut self, block: BlockId) {
-        let is_known = self.cache.contains(block) || self.prefetch.contains(&block);
+        let is_known = self.caches.of(block.file).contains(block) || self.prefetch.contains(&block);
         if !is_known && self.prefetch.len() < PREFETCH_BLOCKS_MAX {
             self.prefetch.push_back(block);
         }
@@ -288,10 +294,10 @@ impl Log {
             return;
         }
         match data {
-            Ok(data) if data.len() == block.len as usize => self.cache.insert(block, data),
+            Ok(data) if data.len() == block.len as usize => self.caches.of(block.file).insert(block, data),
             Ok(_) | Err(_) => {
                 self.damage.reads_failed += 1;
-                self.cache.note_failed(block, self.now.mono);
+                self.caches.of(block.file).note_failed(block, self.now.mono);
             }
         }
         self.continue_rebuilds(block);
@@ -560,10 +566,37 @@ impl Log {
         Ok(found)
     }
 
-    /// Puts out a record that an entry names, and checks that it is the one.
-    fn copy_record(&mut self, entry: &Entry, out: &mut BytesMut) -> Result<(), Miss> {
+    /// Entries of a queue from `at` on, as far as they are at hand in the block that was read last.
+    fn known_entries(&self, queue: QueueIndex, at: QueueOffset) -> impl Iterator<Item = Entry> {
+        let open = match (self.queues.get(queue).locate(at), &self.open_block) {
+            (Located::Block { block, .. }, Some(open)) if (open.queue, open.at) == (queue, block.at) => {
+                let nth = usize::try_from(at.0 - block.first.0).expect("within a block");
+                open.bytes.get(BLOCK_HEADER_BYTES + nth * ENTRY_BYTES..).unwrap_or_default()
+            }
+            _ => &[],
+        };
+        open.chunks_exact(ENTRY_BYTES).filter_map(Entry::get)
+    }
+
+    /// A reader will be back for the message at `at`: what the index says of it and of the next ones is kept, `kept` of it already. What is lost is
+    /// looked for anew each time.
+    fn keep_entries(&mut self, queue: QueueIndex, at: QueueOffset, kept: &[Entry]) {
+        let is_there = |entry: &Entry| entry.size > 0;
+        if kept.is_empty() {
+            let entries: Vec<Entry> =
+                self.known_entries(queue, at).take(KEPT_ENTRIES_MAX).take_while(is_there).collect();
+            self.crowd.keep(queue, at, entries.into_iter());
+        } else {
+            self.crowd.keep(queue, at, kept.iter().copied());
+        }
+    }
+
+    /// Puts out a record that an entry names, and checks that it is the one. `next`: where the queue goes on, if that is at hand.
+    fn copy_record(&mut self, entry: &Entry, next: Option<LogOffset>, out: &mut BytesMut) -> Result<(), Miss> {
         let begin = out.len();
-        self.copy_log(entry.log_offset, entry.size as usize, out)?;
+        let end = entry.log_offset.plus(u64::from(entry.size));
+        let is_dense = next.is_some_and(|next| next.0.saturating_sub(end.0) < COLD_BLOCK_BYTES / 2);
+        self.copy_log_by(entry.log_offset, entry.size as usize, !is_dense, out)?;
         // From the ring it is what was appended; what comes from a disk is looked at.
         if entry.log_offset < self.tail.low() {
             let sound = RecordView::decode(&out[begin..], Some(entry.log_offset), Check::Crc);
@@ -592,6 +625,11 @@ impl Log {
 
     /// Appends `len` bytes of the log to `out`, or nothing. Each part comes from the ring if it is there.
     pub(super) fn copy_log(&mut self, from: LogOffset, len: usize, out: &mut BytesMut) -> Result<(), Miss> {
+        self.copy_log_by(from, len, false, out)
+    }
+
+    /// The same; if `is_sparse`, whoever reads this needs nothing else nearby.
+    fn copy_log_by(&mut self, from: LogOffset, len: usize, is_sparse: bool, out: &mut BytesMut) -> Result<(), Miss> {
         let low = self.tail.low();
         if from >= low {
             let (before, after) = self.tail.read(from, len);
@@ -603,7 +641,8 @@ impl Log {
         let end = from.plus(len as u64);
         let mut at = from;
         while at < end.min(low) {
-            let block = self.log_block(at).ok_or(Miss::Failed)?;
+            let exact = self.exact_block(at, end.min(low), is_sparse);
+            let block = exact.or_else(|| self.log_block(at)).ok_or(Miss::Failed)?;
             let FileName::Segment(start) = block.file else { return Err(Miss::Failed) };
             let offset = at.since(start) - block.at;
             match self.copy_block(block, offset, end.min(low).since(at), out) {
@@ -622,6 +661,24 @@ impl Log {
         Ok(())
     }
 
+    /// The disk blocks of `from..to` alone, if they are to be read without those around them: nobody else needs these, or they lie in two cold blocks,
+    /// which in a crowd may drive one another out of the cache for ever.
+    fn exact_block(&mut self, from: LogOffset, to: LogOffset, is_sparse: bool) -> Option<BlockId> {
+        let (first, last) = (self.log_block(from)?, self.log_block(LogOffset(to.0 - 1))?);
+        let start = self.segments.find(from)?.start;
+        let at = from.since(start) / BLOCK * BLOCK;
+        let end = to.since(start).next_multiple_of(BLOCK).min(last.at + u64::from(last.len));
+        let len = u32::try_from(end - at).ok().filter(|len| u64::from(*len) <= COLD_BLOCK_BYTES)?;
+        let exact = BlockId { at, len, ..first };
+        let cache = &self.caches.log;
+        let is_exact = match first == last {
+            _ if cache.contains(exact) => true,
+            true => is_sparse && !cache.contains(first) && !self.crowd.touch(first, at),
+            false => !(cache.contains(first) && cache.contains(last)),
+        };
+        is_exact.then_some(exact)
+    }
+
     /// Appends `len` bytes of the index files to `out`, or nothing.
     fn copy_index(&mut self, from: u64, len: usize, out: &mut BytesMut) -> Result<(), Miss> {
         if let Some(bytes) = self.index.in_memory(from, len) {
@@ -632,7 +689,7 @@ impl Log {
         let end = from + len as u64;
         let mut at = from;
         while at < end.min(self.index.base()) {
-            let block = self.index.cold_block(at);
+            let block = self.index.cold_block(at, end - at);
             let offset = at % self.settings.index_file_bytes - block.at;
             match self.copy_block(block, offset, end.min(self.index.base()) - at, out) {
                 Ok(copied) => at += copied,
@@ -658,12 +715,13 @@ impl Log {
 
     /// Appends up to `len` bytes from `offset` of a cached block. How many. A block that could not be read is asked for in parts.
     fn copy_block(&mut self, whole: BlockId, offset: u64, len: u64, out: &mut BytesMut) -> Result<u64, Miss> {
-        let part = self.cache.readable_part(whole, whole.at + offset, self.now.mono);
+        let cache = self.caches.of(whole.file);
+        let part = cache.readable_part(whole, whole.at + offset, self.now.mono);
         let block = part.ok_or(Miss::Failed)?;
         let offset = whole.at + offset - block.at;
         let from = usize::try_from(offset).expect("within a block");
         let wanted = usize::try_from(len.min(u64::from(block.len).saturating_sub(offset))).expect("within a block");
-        let cached = self.cache.get(block).filter(|data| data.len() >= from + wanted && wanted > 0);
+        let cached = cache.get(block).filter(|data| data.len() >= from + wanted && wanted > 0);
         let Some(data) = cached else {
             return Err(Miss::Cold(block));
         };
@@ -687,3 +745,6 @@ impl KeyQuery {
         entry.hash == self.hash && entry.time.0 + second > self.begin.0 && entry.time <= self.end
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -183,7 +183,8 @@ impl Log {
         self.background.retired.extend(self.segments.clear());
         self.queues.forget_all();
         self.keys.forget_all();
-        self.cache.clear();
+        self.caches.clear();
+        self.crowd.clear();
         self.replicated.blocks.clear();
         self.replicated.padding = None;
         self.replicated.is_plain = None;
@@ -374,6 +375,7 @@ impl Log {
         self.forget_unconfirmed(queues);
         self.open_block = None;
         self.damage.forget_queues(queues);
+        self.crowd.forget_queues(queues);
         self.time_searches.retain(|search| !search.is_of(queues));
     }
 

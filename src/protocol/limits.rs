@@ -356,6 +356,18 @@ pub const PROBE_STRIDE_BYTES: u64 = 8 * 1024 * 1024;
 /// Unit of cold reads, of the log and of the index files alike.
 pub const COLD_BLOCK_BYTES: u64 = 128 * 1024;
 
+/// The part of the cache of cold blocks that is for the index, beside that for the log.
+pub const INDEX_CACHE_PART: usize = 8;
+
+/// Readers of old messages for whom it is kept what the index says of the next messages ...
+pub const KEPT_READS_MAX: usize = 8_192;
+
+/// ... so many of them, at 24 bytes each.
+pub const KEPT_ENTRIES_MAX: usize = 96;
+
+/// Blocks of the log of which it is remembered that a part was read: where another part is wanted soon, the whole is.
+pub const TOUCHED_BLOCKS_MAX: usize = 256;
+
 /// Unit of the reads for a replica that is far behind: large enough for a device's full rate with one or two under way.
 pub const STREAM_BLOCK_BYTES: u64 = 1024 * 1024;
 
@@ -437,6 +449,7 @@ pub const REBUILD_BYTES_PER_TURN: u64 = 1024 * 1024;
 
 const _: () = assert!(COMMIT_BYTES_MAX.is_multiple_of(DISK_BLOCK_BYTES), "commits are whole blocks");
 const _: () = assert!(COLD_BLOCK_BYTES.is_multiple_of(DISK_BLOCK_BYTES as u64), "cold reads are whole blocks");
+const _: () = assert!(KEPT_READS_MAX * KEPT_ENTRIES_MAX * 24 <= 20 * 1024 * 1024, "less than the cache of cold blocks");
 const _: () = assert!(SCRUB_BLOCK_BYTES.is_multiple_of(DISK_BLOCK_BYTES as u64), "and those of the scrub");
 const _: () = assert!(STREAM_BLOCK_BYTES.is_multiple_of(DISK_BLOCK_BYTES as u64), "so are those for replicas");
 

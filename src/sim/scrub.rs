@@ -89,7 +89,12 @@ impl LogWorld {
         let Ok(bytes) = self.disk.read(file, 0, 1 << 20) else { return };
         self.is_healthy = true;
         self.late.clear();
-        let at = self.random.index(bytes.len()) as u64;
+        // In the head of a block, if there is one.
+        let heads: Vec<usize> = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(b"RQCB")).collect();
+        let at = match heads.len() {
+            0 => self.random.index(bytes.len()),
+            count => heads[self.random.index(count)] + self.random.index(24),
+        } as u64;
         self.disk.rot(file, at, 1_u8 << self.random.below(8));
         let before = self.log().damage().index_blocks_rebuilt;
         self.scrub_all();

@@ -1,0 +1,128 @@
+//! Many readers of old messages at once.
+//!
+//! Whoever waits for a block of the log is called again when that has come, and gets what lies in it: of a queue among thousands a message or
+//! two. Two things keep what that costs near to what is got. What the index says of the next messages is kept for each, since no cache holds the
+//! index blocks of so many. And a whole block of the log is read only where the queue goes on in it, or where somebody else has read: else it is
+//! the record alone.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::consume_queue::{Entry, QueueIndex};
+use super::file::BlockId;
+use crate::limits::{KEPT_ENTRIES_MAX, KEPT_READS_MAX, TOUCHED_BLOCKS_MAX};
+use crate::model::QueueOffset;
+
+/// What is remembered for readers that will be back.
+#[derive(Debug, Default)]
+pub(super) struct Crowd {
+    kept: BTreeMap<(QueueIndex, QueueOffset), KeptEntries>,
+    /// Of what was kept, by when.
+    by_age: BTreeMap<u64, (QueueIndex, QueueOffset)>,
+    count: u64,
+    /// Blocks of which a part was asked for, and which part: the last ones.
+    touched: VecDeque<(BlockId, u64)>,
+}
+
+#[derive(Debug)]
+struct KeptEntries {
+    age: u64,
+    entries: Vec<Entry>,
+}
+
+impl Crowd {
+    /// Keeps what the index says of messages from `from` on, up to [`KEPT_ENTRIES_MAX`]; the ones that were kept longest ago go.
+    pub(super) fn keep(&mut self, queue: QueueIndex, from: QueueOffset, entries: impl Iterator<Item = Entry>) {
+        let entries: Vec<Entry> = entries.take(KEPT_ENTRIES_MAX).collect();
+        if entries.is_empty() {
+            return;
+        }
+        if self.kept.len() == KEPT_READS_MAX
+            && let Some((_, oldest)) = self.by_age.pop_first()
+        {
+            self.kept.remove(&oldest);
+        }
+        self.count += 1;
+        self.by_age.insert(self.count, (queue, from));
+        if let Some(before) = self.kept.insert((queue, from), KeptEntries { age: self.count, entries }) {
+            self.by_age.remove(&before.age);
+        }
+    }
+
+    /// Takes what was kept of a queue from `from` on.
+    pub(super) fn take(&mut self, queue: QueueIndex, from: QueueOffset) -> Vec<Entry> {
+        let Some(kept) = self.kept.remove(&(queue, from)) else { return Vec::new() };
+        self.by_age.remove(&kept.age);
+        kept.entries
+    }
+
+    /// Notes that the part of `block` that begins at `part` is wanted. Whether another part of it was, a moment ago.
+    pub(super) fn touch(&mut self, block: BlockId, part: u64) -> bool {
+        if let Some((_, known)) = self.touched.iter().rev().find(|(known, _)| *known == block) {
+            return *known != part;
+        }
+        if self.touched.len() == TOUCHED_BLOCKS_MAX {
+            self.touched.pop_front();
+        }
+        self.touched.push_back((block, part));
+        false
+    }
+
+    /// Forgets these queues: they were emptied.
+    pub(super) fn forget_queues(&mut self, queues: &[QueueIndex]) {
+        let by_age = &mut self.by_age;
+        self.kept.retain(|(queue, _), kept| {
+            let stays = !queues.contains(queue);
+            if !stays {
+                by_age.remove(&kept.age);
+            }
+            stays
+        });
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Crowd::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::FileName;
+    use crate::model::LogOffset;
+
+    fn entries(count: u64) -> impl Iterator<Item = Entry> {
+        (0..count).map(|number| Entry { log_offset: LogOffset(number), size: 1, tag_code: 0 })
+    }
+
+    #[test]
+    fn what_is_kept_is_taken_once_and_the_longest_kept_goes() {
+        let mut crowd = Crowd::default();
+        let at = QueueOffset;
+        for queue in (0..).take(KEPT_READS_MAX) {
+            crowd.keep(QueueIndex(queue), at(7), entries(3));
+        }
+        crowd.keep(QueueIndex(0), at(7), entries(2));
+        crowd.keep(QueueIndex(0), at(9), entries(1_000));
+        assert_eq!(crowd.kept.len(), KEPT_READS_MAX);
+        assert_eq!(crowd.take(QueueIndex(1), at(7)).len(), 0, "it went first: what is kept again is new");
+        assert_eq!(crowd.take(QueueIndex(0), at(7)).len(), 2);
+        assert_eq!(crowd.take(QueueIndex(0), at(7)).len(), 0);
+        assert_eq!(crowd.take(QueueIndex(0), at(9)).len(), KEPT_ENTRIES_MAX);
+        crowd.forget_queues(&[QueueIndex(2), QueueIndex(3)]);
+        assert_eq!((crowd.take(QueueIndex(3), at(7)).len(), crowd.take(QueueIndex(4), at(7)).len()), (0, 3));
+        assert_eq!(crowd.kept.len(), crowd.by_age.len());
+    }
+
+    #[test]
+    fn a_block_is_read_whole_when_a_second_part_of_it_is_wanted() {
+        let block = |at| BlockId { file: FileName::Segment(LogOffset(0)), at, len: 128 * 1024 };
+        let mut crowd = Crowd::default();
+        assert!(!crowd.touch(block(0), 4096));
+        assert!(!crowd.touch(block(0), 4096), "the same reader, who is back");
+        assert!(crowd.touch(block(0), 8192) && crowd.touch(block(0), 8192));
+        for number in 1..=TOUCHED_BLOCKS_MAX as u64 {
+            assert!(!crowd.touch(block(number << 17), 0));
+        }
+        assert!(!crowd.touch(block(0), 8192), "that was long ago");
+    }
+}
