@@ -53,7 +53,7 @@ pub(crate) const ALONE: [(&str, &str); 15] = [
     ("runtime", "timers of a millisecond"),
 ];
 
-/// A test binary, or the documentation's tests.
+/// A test binary.
 struct TestRun {
     name: String,
     command: Command,
@@ -68,7 +68,7 @@ struct TestEnd {
     took: Duration,
 }
 
-/// Builds and runs the library and binary tests, the files of `only` (all, when `None`), and the documentation's when all are run.
+/// Builds and runs the library and binary tests, and the files of `only`; all, when `None`.
 pub(crate) fn run(only: Option<&[String]>) -> Outcome {
     let began = Instant::now();
     let mut jobs = match build(only) {
@@ -79,14 +79,6 @@ pub(crate) fn run(only: Option<&[String]>) -> Outcome {
         }
     };
     println!("== tests built after {}", seconds(began.elapsed()));
-    if only.is_none() {
-        let command = cargo(&["test", "--workspace", "--doc"]);
-        jobs.push(TestRun {
-            name: "documentation".to_owned(),
-            command,
-            again: "cargo test --workspace --doc".to_owned(),
-        });
-    }
     let logs = workspace().join("target/verify");
     if let Err(error) = fs::create_dir_all(&logs) {
         println!("{}: {error}", logs.display());
