@@ -299,6 +299,32 @@ fn commands(broker: &str, first_id: &str) -> Vec<(Needs, Vec<String>)> {
         (Needs::Nothing, one_queue.to_vec()),
         (Needs::Nothing, changes.collect()),
         (Needs::Nothing, resets),
+        (Needs::Nothing, daily(broker)),
+    ]
+}
+
+/// What is asked now and then, last: it makes groups, and throws away.
+fn daily(broker: &str) -> Vec<String> {
+    let settings = "-s false -m true -d true -o true -q 2 -r 5 -i 0 -w 1 -a false";
+    vec![
+        format!("resetOffsetByTime -g {GROUP} -t {TOPIC} -s 4102444800000"),
+        format!("cloneGroupOffset -s {GROUP} -d FACTS_CLONE -t {TOPIC} -o true"),
+        format!("cloneGroupOffset -s {GROUP} -d FACTS_CLONE -t NO_SUCH_TOPIC -o true"),
+        format!("brokerConsumeStats -b {broker}"),
+        format!("queryCq -t {TOPIC} -q 0 -i 8 -c 3 -b {broker}"),
+        format!("queryCq -t {TOPIC} -q 0 -i 8 -c 1 -b {broker} -g {GROUP}"),
+        format!("queryCq -t {TOPIC} -q 0 -i 8 -c 1 -b {broker} -g NO_SUCH_GROUP"),
+        format!("queryCq -t NO_SUCH_TOPIC -q 0 -i 0 -c 1 -b {broker}"),
+        format!("updateSubGroup -b {broker} -g FACTS_SETTINGS {settings}"),
+        "getConsumerConfig -g FACTS_SETTINGS".to_owned(),
+        format!("updateOrderConf -t {TOPIC} -m put -v broker-a:2"),
+        format!("updateOrderConf -t {TOPIC} -m get"),
+        format!("topicRoute -t {TOPIC}"),
+        format!("updateOrderConf -t {TOPIC} -m delete"),
+        format!("updateOrderConf -t {TOPIC} -m get"),
+        format!("cleanExpiredCQ -b {broker}"),
+        format!("cleanUnusedTopic -b {broker}"),
+        format!("deleteExpiredCommitLog -b {broker}"),
     ]
 }
 

@@ -277,9 +277,20 @@ impl Broker {
     /// Says that a table was changed, once that is true: `ticket` stands for the change, and the log is safe up to `at` where the change is in
     /// the log as well.
     pub(super) fn confirm_change(&mut self, asked: &Asked, at: LogOffset, ticket: Option<Ticket>, out: &mut Output) {
+        self.confirm_change_by(asked, at, ticket, &Reply::new(ResponseCode::Success), out);
+    }
+
+    /// The same with something to say beside.
+    pub(super) fn confirm_change_by(
+        &mut self,
+        asked: &Asked,
+        at: LogOffset,
+        ticket: Option<Ticket>,
+        reply: &Reply<'_>,
+        out: &mut Output,
+    ) {
         let promise = Promise { at, ticket, in_vain: InVain::Refused };
-        let reply = Reply::new(ResponseCode::Success);
-        self.answer(asked, promise, out, |_, frame| encode_reply(asked.encoding, asked.opaque, &reply, frame));
+        self.answer(asked, promise, out, |_, frame| encode_reply(asked.encoding, asked.opaque, reply, frame));
     }
 
     fn wait(&mut self, asked: &Asked, Promise { at, ticket, in_vain }: Promise, frame: BytesMut) {

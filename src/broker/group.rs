@@ -8,7 +8,7 @@ use std::ops::Bound;
 
 use super::persist::Table;
 use super::{Broker, Output, Refusal};
-use crate::limits::{CONFIG_BYTES_MAX, GROUPS_MAX};
+use crate::limits::{CONFIG_BYTES_MAX, FORBIDDEN_MAX, GROUPS_MAX};
 use crate::model::{GroupName, Now};
 use crate::protocol::body::{DataVersion, GroupTable, SubscriptionGroupConfig, TableChange};
 use crate::protocol::code::ResponseCode;
@@ -25,6 +25,9 @@ const INITIAL_GROUPS: [&str; 8] = [
     "CID_ONSAPI_PERMISSION",
     "CID_ONSAPI_OWNER",
 ];
+
+/// Reading, in a mask of what a group may not do with a topic. Source: RocketMQ `PermName.INDEX_PERM_READ`.
+const READING: i64 = 1 << 2;
 
 /// The consumer groups' settings on a shard.
 #[derive(Debug, Default)]
@@ -153,6 +156,43 @@ impl Groups {
         self.changed.insert(config.name.clone());
         self.table.groups.insert(config.name.clone(), config);
         self.table.version = self.table.version.next(now.unix);
+    }
+
+    /// Whether the group may not read the topic, though it may consume.
+    #[must_use]
+    pub(crate) fn is_forbidden(&self, group: &str, topic: &str) -> bool {
+        let topics = self.table.forbidden.get(group);
+        topics.and_then(|topics| topics.get(topic)).is_some_and(|mask| *mask > 0 && mask & READING != 0)
+    }
+
+    /// Whether a group that is there may read the topic from now on. Whether that is new.
+    pub(super) fn set_forbidden(
+        &mut self,
+        now: Now,
+        group: &GroupName,
+        topic: &str,
+        forbids: bool,
+    ) -> Result<bool, Refusal> {
+        if self.is_forbidden(group.as_str(), topic) == forbids {
+            return Ok(false);
+        }
+        let forbidden = &mut self.table.forbidden;
+        if forbids {
+            if forbidden.values().map(BTreeMap::len).sum::<usize>() >= FORBIDDEN_MAX {
+                let remark = format!("groups are forbidden to read {FORBIDDEN_MAX} topics: no more");
+                return Err(Refusal::new(ResponseCode::SystemError, remark));
+            }
+            *forbidden.entry(group.clone()).or_default().entry(topic.to_owned()).or_default() |= READING;
+        } else if let Some(topics) = forbidden.get_mut(group) {
+            topics.entry(topic.to_owned()).and_modify(|mask| *mask &= !READING);
+            topics.retain(|_, mask| *mask > 0);
+            if topics.is_empty() {
+                forbidden.remove(group);
+            }
+        }
+        self.changed.insert(group.clone());
+        self.table.version = self.table.version.next(now.unix);
+        Ok(true)
     }
 
     /// Forgets a group. False if it is unknown.

@@ -276,7 +276,6 @@ impl CommittedOffsets {
     }
 
     /// What a group has committed of a topic, by queue.
-    #[cfg(test)]
     pub(crate) fn of_topic(&self, group: &str, topic: &str) -> Option<&Offsets> {
         self.groups.get(group)?.get(topic)
     }
@@ -406,6 +405,27 @@ impl CommittedOffsets {
         self.touch();
     }
 
+    /// Whether there is room for so many offsets more.
+    pub(crate) fn has_room(&self, more: usize) -> bool {
+        self.count.saturating_add(more) <= OFFSETS_MAX
+    }
+
+    /// Lets a group go on where another one stands in a topic: what it had of it before is gone. Nothing changes if the other has no offset there.
+    /// The caller has asked for room ([`Self::has_room`]).
+    pub(crate) fn clone_topic(&mut self, from: &str, to: &str, topic: &str) {
+        let Some(offsets) = self.of_topic(from, topic).cloned() else { return };
+        let has = self.of_topic(to, topic).map_or(0, Offsets::len);
+        let (group, topic) = (GroupName::from(to), TopicName::from(topic));
+        if has > 0 {
+            self.remove_pair(group.clone(), topic.clone());
+            self.note_set_back();
+        }
+        self.count += offsets.len();
+        for (queue, offset) in offsets {
+            self.set((group.clone(), topic.clone(), queue), offset);
+        }
+    }
+
     /// Forgets the offsets of a group that is deleted.
     pub(crate) fn remove_group(&mut self, group: &str) {
         let Some((group, topics)) = self.groups.get_key_value(group) else { return };
@@ -493,6 +513,26 @@ mod tests {
         assert_eq!(offsets.topics_of("g").count(), 0);
         offsets.remove_topic("u");
         assert!(offsets.groups.is_empty() && offsets.count == 0);
+    }
+
+    #[test]
+    fn a_clone_stands_where_the_other_stands() {
+        let mut offsets = CommittedOffsets::default();
+        for (queue, offset) in [(0, 7), (1, 9)] {
+            offsets.commit("a", "t", QueueId(queue), QueueOffset(offset));
+        }
+        offsets.reset("g", "t", QueueId(2), QueueOffset(4));
+        offsets.clone_topic("a", "g", "t");
+        offsets.clone_topic("nobody", "g", "t");
+        assert_eq!(shown(&offsets), [(0, 7), (1, 9)], "and nowhere else");
+        assert!(!offsets.is_reset("g", "t", QueueId(2)) && offsets.count == 4);
+        assert_eq!(offsets.groups_of("t").count(), 2);
+        let mut stored = crate::protocol::body::StoredTables::default();
+        stored.apply(offsets.take_changes(100).0);
+        let stored = stored.offsets.expect("offsets were changed");
+        assert_eq!(stored.offsets[&("t".into(), "g".into())].len(), 2, "a start finds no third one");
+        offsets.clone_topic("a", "a", "t");
+        assert_eq!(offsets.of_topic("a", "t").map(Offsets::len), Some(2), "to itself");
     }
 
     #[test]

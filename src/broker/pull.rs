@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
+use super::client::ConsumerGroup;
 use super::filter::TagFilter;
 use super::hold::{HoldId, Turn};
 use super::{Asked, Broker, Handled, Output, Refusal, topic};
@@ -18,6 +19,7 @@ use crate::limits::{
 use crate::log::{BlockId, QueueIndex, Read, ReadLimits};
 use crate::metrics::Amount;
 use crate::model::{GroupName, MonoNs, QueueId, QueueOffset, TopicName};
+use crate::protocol::body::DataVersion;
 use crate::protocol::code::ResponseCode;
 use crate::protocol::record::{Check, RecordView, log_offset_of};
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
@@ -40,8 +42,12 @@ pub(super) struct Pull {
     filter: Arc<TagFilter>,
     topic_sys_flag: i32,
     group_sys_flag: i32,
+    /// The group's `brokerId`.
+    reader_asks: i64,
     /// The group's `whichBrokerWhenConsumeSlowly`.
     slow_reader_asks: i64,
+    /// The version of the groups' table by which it was allowed.
+    allowed_by: DataVersion,
 }
 
 /// How a pull ends, or does not yet.
@@ -113,13 +119,13 @@ impl Broker {
                 "readers are behind: the broker holds too many answers",
             ));
         }
-        let (group, group_sys_flag, slow_reader_asks) = {
+        let (group, group_sys_flag, reader_asks, slow_reader_asks) = {
             let group = self.group_config(asked.now, request.group, out)?;
             if !group.consume_enable {
                 let remark = format!("subscription group no permission, {}", request.group);
                 return Err(forbidden(2, remark));
             }
-            (group.name.clone(), group.sys_flag, group.which_broker_when_consume_slowly)
+            (group.name.clone(), group.sys_flag, group.broker_id, group.which_broker_when_consume_slowly)
         };
         let (queue_id, queue, name, topic_sys_flag) = self.readable_queue(request)?;
         let filter = self.pull_filter(request)?;
@@ -143,7 +149,9 @@ impl Broker {
             filter,
             topic_sys_flag,
             group_sys_flag,
+            reader_asks,
             slow_reader_asks,
+            allowed_by: self.groups.version(),
         };
         if let Some(next) = reset {
             self.answer_pull(asked.now.mono, &pull, &PullOutcome::Moved { next, status: "OFFSET_RESET" }, out);
@@ -208,6 +216,10 @@ impl Broker {
         };
         if group.is_broadcast() && !self.groups.get(group_name).is_none_or(|config| config.consume_broadcast_enable) {
             return Err(forbidden(4, format!("the consumer group[{group_name}] can not consume by broadcast way")));
+        }
+        if self.groups.is_forbidden(group_name, request.topic) {
+            let remark = format!("the consumer group[{group_name}] is forbidden for topic[{}]", request.topic);
+            return Err(forbidden(5, remark));
         }
         let Some(subscription) = group.subscription(request.topic) else {
             let remark = format!("the consumer's subscription not exist: group {group_name}, topic {}", request.topic);
@@ -351,9 +363,10 @@ impl Broker {
                 (true, true) | (false, _) => (i64::try_from(self.life.broker_id.0).unwrap_or(MASTER), code),
             };
         }
-        let suggested =
-            if reads_old && !self.view_replicas().slaves.is_empty() { pull.slow_reader_asks } else { MASTER };
-        (suggested, code)
+        if !self.settings.replica.slave_read || self.view_replicas().slaves.is_empty() {
+            return (MASTER, code);
+        }
+        (if reads_old { pull.slow_reader_asks } else { pull.reader_asks }, code)
     }
 
     /// Lets holds and jobs know which queues have grown, and gives holds their turn, as many as one turn of the shard has room for.
@@ -377,7 +390,7 @@ impl Broker {
     /// Runs one hold again. If nothing in what is new matches, it goes on waiting from there. Returns how many bytes it looked at.
     fn wake(&mut self, now: MonoNs, id: HoldId, out: &mut Output) -> usize {
         let Some(mut pull) = self.holds.get_mut(id).map(|held| held.clone()) else { return 0 };
-        if out.outbox.is_over(pull.asked.connection) || out.outbox.is_full() {
+        if out.outbox.is_over(pull.asked.connection) || out.outbox.is_full() || !self.is_still_allowed(&pull) {
             // Its next pull is not read, or refused, before the outbox has drained, which is what slows it down.
             self.holds.remove(id);
             return self.answer_empty(now, &pull, out);
@@ -405,6 +418,20 @@ impl Broker {
         }
     }
 
+    /// Whether a pull that was held may still be answered with messages. If not, its next one is told why.
+    fn is_still_allowed(&self, pull: &Pull) -> bool {
+        if self.groups.version() == pull.allowed_by {
+            return true;
+        }
+        let (group, topic) = (pull.group.as_str(), pull.topic.as_str());
+        let is_broadcast = || self.clients.consumer_group(group).is_some_and(ConsumerGroup::is_broadcast);
+        self.groups.get(group).is_some_and(|config| {
+            config.consume_enable
+                && (config.consume_broadcast_enable || !is_broadcast())
+                && !self.groups.is_forbidden(group, topic)
+        })
+    }
+
     /// Answers holds whose time is over, as many as one turn of the shard has room for. What was looked at and did not match need not be looked
     /// at again.
     pub(super) fn expire_holds(&mut self, now: MonoNs, out: &mut Output) {
@@ -418,7 +445,8 @@ impl Broker {
 
     /// Answers a pull that waits no longer. Returns how many bytes it looked at.
     pub(super) fn end_hold(&mut self, now: MonoNs, pull: &Pull, out: &mut Output) -> usize {
-        let is_read = !out.outbox.is_over(pull.asked.connection) && !out.outbox.is_full();
+        let is_read =
+            !out.outbox.is_over(pull.asked.connection) && !out.outbox.is_full() && self.is_still_allowed(pull);
         match is_read.then(|| self.run_pull(pull)) {
             None | Some(PullOutcome::AtEnd { .. } | PullOutcome::Cold(_)) => self.answer_empty(now, pull, out),
             Some(outcome) => self.answer_pull(now, pull, &outcome, out),

@@ -41,6 +41,8 @@ pub(super) struct Background {
     pub(super) retired: VecDeque<Work>,
     /// Set while the disk is full: when to ask again.
     retry_at: Option<MonoNs>,
+    /// Segments whose time is over go at any hour, until none is left.
+    is_called: bool,
     /// Why the last segment that was asked for was not made, which was said. A smaller file may have room all the same.
     lacks_segment: Option<IoError>,
 }
@@ -199,6 +201,11 @@ impl Log {
         self.begin_checkpoint_if_due();
     }
 
+    /// Lets segments whose time is over go from the next tick on, whatever the hour.
+    pub(crate) fn delete_expired(&mut self) {
+        self.background.is_called = true;
+    }
+
     /// Takes at most one file out of the log or the index.
     fn retire_one(&mut self, now: UnixMs, percent: u64) {
         let retention = self.settings.retention;
@@ -207,7 +214,8 @@ impl Log {
         let Some(oldest) = self.segments.oldest().copied() else { return };
         let is_expired = self.is_expired(0, now);
         let is_wholly_flushed = oldest.start.plus(self.segments.size()) <= self.flushed;
-        let is_hour = retention.delete_hours & (1 << hour_of(now)) != 0;
+        let is_hour = self.background.is_called || retention.delete_hours & (1 << hour_of(now)) != 0;
+        self.background.is_called &= is_expired;
         if is_wholly_flushed && (is_forced || (is_expired && (is_hour || is_tight))) {
             let is_needed = oldest.start.plus(self.segments.size()) > self.checkpointer.start_max();
             if is_needed {

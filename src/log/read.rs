@@ -13,6 +13,7 @@ use super::file::{BlockId, FileName, IoError};
 use super::key_index::{KeyEntry, RUN_ENTRY_BYTES, Run, key_hash};
 use crate::limits::{COLD_BLOCK_BYTES, DISK_BLOCK_BYTES, KEPT_ENTRIES_MAX, LOOKUPS_MAX, PREFETCH_BLOCKS_MAX};
 use crate::model::{LogOffset, QueueOffset, UnixMs};
+use crate::protocol::body::QueueEntry;
 use crate::protocol::record::{self, Check, RecordView};
 use crate::protocol::request::Boundary;
 
@@ -218,6 +219,20 @@ impl Log {
             Ok(_) | Err(Miss::Damaged(_)) => Coded::None,
             Err(Miss::Failed) => Coded::Unreadable,
             Err(Miss::Cold(block)) => Coded::Cold(block),
+        }
+    }
+
+    /// What the index says of a message that consumers may see; `None` if there is none, or if that cannot be read now.
+    pub(crate) fn queue_entry(&mut self, queue: QueueIndex, at: QueueOffset) -> Result<Option<QueueEntry>, BlockId> {
+        if at >= self.queues.get(queue).visible {
+            return Ok(None);
+        }
+        match self.entry(queue, at) {
+            Ok(Some(Entry { log_offset, size, tag_code })) if log_offset >= self.start() => {
+                Ok(Some(QueueEntry { log_offset, size, tag_code }))
+            }
+            Ok(_) | Err(Miss::Damaged(_) | Miss::Failed) => Ok(None),
+            Err(Miss::Cold(block)) => Err(block),
         }
     }
 

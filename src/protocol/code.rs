@@ -240,27 +240,31 @@ request_codes! {
     GetTopicsByCluster = 224, "GET_TOPICS_BY_CLUSTER", T2, NameServer, Works, Large, [Topic: List], "";
     UpdateAndCreateSubscriptiongroupList = 225, "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST", T2, Broker(Refuses), Works, Scan, [Group: Create], "";
     QueryTopicConsumeByWho = 300, "QUERY_TOPIC_CONSUME_BY_WHO", T2, Broker(Answers), Works, Scan, [Topic: Get], "";
-    QueryConsumeTimeSpan = 303, "QUERY_CONSUME_TIME_SPAN", T2, Broker(Answers), NotYet, Scan, [Topic: Get, Group: Get], "";
+    QueryConsumeTimeSpan = 303, "QUERY_CONSUME_TIME_SPAN", T2, Broker(Answers), Works, Scan, [Topic: Get, Group: Get], "the texts beside the times are UTC";
     GetSystemTopicListFromNs = 304, "GET_SYSTEM_TOPIC_LIST_FROM_NS", T2, NameServer, Works, Large, [Topic: List], "";
     GetSystemTopicListFromBroker = 305, "GET_SYSTEM_TOPIC_LIST_FROM_BROKER", T2, Broker(Answers), Works, Scan, [Topic: List], "";
-    CleanExpiredConsumequeue = 306, "CLEAN_EXPIRED_CONSUMEQUEUE", T2, Broker(Answers), NotYet, Scan, [Cluster: Update], "";
+    CleanExpiredConsumequeue = 306, "CLEAN_EXPIRED_CONSUMEQUEUE", T2, Broker(Answers), Works, Scan, [Cluster: Update],
+        "index files of what is gone go by themselves, one a tick: there is nothing left to do";
     GetConsumerRunningInfo = 307, "GET_CONSUMER_RUNNING_INFO", T2, Broker(Answers), Works, Cheap, [Group: Get], "relayed to the client that is asked about";
-    QueryCorrectionOffset = 308, "QUERY_CORRECTION_OFFSET", T3, Broker(Answers), NotYet, Scan, [Topic: Get, Group: Get], "";
+    QueryCorrectionOffset = 308, "QUERY_CORRECTION_OFFSET", T3, Broker(Answers), Works, Scan, [Topic: Get, Group: Get],
+        "groups that are left out keep their offsets, which Apache deletes";
     ConsumeMessageDirectly = 309, "CONSUME_MESSAGE_DIRECTLY", T2, Broker(Answers), Works, Cheap, [Topic: Sub, Group: Sub],
         "relayed to the client that is asked";
     SendMessageV2 = 310, "SEND_MESSAGE_V2", T0, Broker(Busy), Partly, Cheap, [Topic: Pub], "timer and transactional messages are refused (13)";
     GetUnitTopicList = 311, "GET_UNIT_TOPIC_LIST", T2, NameServer, Works, Large, [Topic: List], "";
     GetHasUnitSubTopicList = 312, "GET_HAS_UNIT_SUB_TOPIC_LIST", T2, NameServer, Works, Large, [Topic: List], "";
     GetHasUnitSubUnunitTopicList = 313, "GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST", T2, NameServer, Works, Large, [Topic: List], "";
-    CloneGroupOffset = 314, "CLONE_GROUP_OFFSET", T2, Broker(Answers), NotYet, Scan, [Topic: Update, Group: Update], "";
+    CloneGroupOffset = 314, "CLONE_GROUP_OFFSET", T2, Broker(Refuses), Works, Scan, [Topic: Update, Group: Update],
+        "without a topic in all topics of the group; Apache clones none then";
     ViewBrokerStatsData = 315, "VIEW_BROKER_STATS_DATA", T2, Broker(Answers), Partly, Cheap, [Cluster: Get],
         "of topics, groups and the broker: put, got, sent back; none by queue, none of latency, none of SCHEDULE_CONSUMER";
-    CleanUnusedTopic = 316, "CLEAN_UNUSED_TOPIC", T2, Broker(Answers), NotYet, Scan, [Cluster: Update], "";
-    GetBrokerConsumeStats = 317, "GET_BROKER_CONSUME_STATS", T2, Broker(Answers), NotYet, Large, [Cluster: Get], "";
+    CleanUnusedTopic = 316, "CLEAN_UNUSED_TOPIC", T2, Broker(Refuses), Works, Scan, [Cluster: Update], "at most 64 topics at once";
+    GetBrokerConsumeStats = 317, "GET_BROKER_CONSUME_STATS", T2, Broker(Answers), Works, Large, [Cluster: Get],
+        "of at most 16384 groups and queues, else refused; pullOffset is the consumer offset";
     UpdateNamesrvConfig = 318, "UPDATE_NAMESRV_CONFIG", T2, NameServer, Partly, Cheap, [Cluster: Update], "until the next start; files are not written";
     GetNamesrvConfig = 319, "GET_NAMESRV_CONFIG", T2, NameServer, Works, Cheap, [Cluster: Get], "";
     SendBatchMessage = 320, "SEND_BATCH_MESSAGE", T1, Broker(Busy), Works, Cheap, [Topic: Pub], "";
-    QueryConsumeQueue = 321, "QUERY_CONSUME_QUEUE", T2, Broker(Answers), NotYet, Scan, [Topic: Get, Group: Get], "";
+    QueryConsumeQueue = 321, "QUERY_CONSUME_QUEUE", T2, Broker(Answers), Works, Scan, [Topic: Get, Group: Get], "at most 800 entries";
     QueryDataVersion = 322, "QUERY_DATA_VERSION", T1, NameServer, Works, Cheap, [Cluster: Get], "";
     ResumeCheckHalfMessage = 323, "RESUME_CHECK_HALF_MESSAGE", T2, Broker(Refuses), NotYet, Cheap, [Topic: Update], "";
     SendReplyMessage = 324, "SEND_REPLY_MESSAGE", T1, Broker(Answers), NotYet, Cheap, [Topic: Pub], "";
@@ -268,12 +272,13 @@ request_codes! {
     PushReplyMessageToClient = 326, "PUSH_REPLY_MESSAGE_TO_CLIENT", T1, Client, NotYet, Cheap, [], "sent to producers";
     AddWritePermOfBroker = 327, "ADD_WRITE_PERM_OF_BROKER", T2, NameServer, Works, Cheap, [Cluster: Update], "";
     GetAllProducerInfo = 328, "GET_ALL_PRODUCER_INFO", T2, Broker(Answers), Works, Large, [Cluster: Get], "";
-    DeleteExpiredCommitlog = 329, "DELETE_EXPIRED_COMMITLOG", T2, Broker(Answers), NotYet, Scan, [Cluster: Update], "";
-    QueryTopicsByConsumer = 343, "QUERY_TOPICS_BY_CONSUMER", T2, Broker(Answers), NotYet, Scan, [Group: Get], "";
-    QuerySubscriptionByConsumer = 345, "QUERY_SUBSCRIPTION_BY_CONSUMER", T2, Broker(Answers), NotYet, Cheap, [Topic: Get, Group: Get], "";
+    DeleteExpiredCommitlog = 329, "DELETE_EXPIRED_COMMITLOG", T2, Broker(Answers), Works, Scan, [Cluster: Update], "";
+    QueryTopicsByConsumer = 343, "QUERY_TOPICS_BY_CONSUMER", T2, Broker(Answers), Works, Scan, [Group: Get], "";
+    QuerySubscriptionByConsumer = 345, "QUERY_SUBSCRIPTION_BY_CONSUMER", T2, Broker(Answers), Works, Cheap, [Topic: Get, Group: Get], "";
     GetTopicConfig = 351, "GET_TOPIC_CONFIG", T2, Broker(Answers), Works, Cheap, [Topic: Get], "";
     GetSubscriptiongroupConfig = 352, "GET_SUBSCRIPTIONGROUP_CONFIG", T2, Broker(Answers), Works, Cheap, [Group: Get], "";
-    UpdateAndGetGroupForbidden = 353, "UPDATE_AND_GET_GROUP_FORBIDDEN", T2, Broker(Answers), NotYet, Cheap, [Topic: Update, Group: Update], "";
+    UpdateAndGetGroupForbidden = 353, "UPDATE_AND_GET_GROUP_FORBIDDEN", T2, Broker(Answers), Works, Cheap, [Topic: Update, Group: Update],
+        "a slave is only asked; allowing one topic leaves the others as they are, where Apache allows all";
     CheckRocksdbCqWriteProgress = 354, "CHECK_ROCKSDB_CQ_WRITE_PROGRESS", T3, Broker(Answers), NotYet, Scan, [Topic: Get], "";
     ExportRocksdbConfigToJson = 355, "EXPORT_ROCKSDB_CONFIG_TO_JSON", T3, Broker(Answers), NotYet, Scan, [Cluster: Get], "";
     LitePullMessage = 361, "LITE_PULL_MESSAGE", T1, Broker(Answers), Partly, Cheap, [Topic: Sub, Group: Sub], "tag filters; SQL92 is not there";
@@ -281,15 +286,19 @@ request_codes! {
     QueryAssignment = 400, "QUERY_ASSIGNMENT", T1, Broker(Answers), NotYet, Cheap, [Group: Sub, Topic: Sub], "";
     SetMessageRequestMode = 401, "SET_MESSAGE_REQUEST_MODE", T1, Broker(Refuses), NotYet, Cheap, [Topic: Update, Group: Update], "";
     GetAllMessageRequestMode = 402, "GET_ALL_MESSAGE_REQUEST_MODE", T3, Broker(Answers), Works, Large, [Cluster: Get], "";
-    UpdateAndCreateStaticTopic = 513, "UPDATE_AND_CREATE_STATIC_TOPIC", T3, Broker(Refuses), NotYet, Cheap, [Topic: Create], "";
+    UpdateAndCreateStaticTopic = 513, "UPDATE_AND_CREATE_STATIC_TOPIC", T3, Broker(Refuses), NotYet, Cheap, [Topic: Create],
+        "a queue that is spread over brokers would need each of them to know the others' offsets: not built";
     GetBrokerMemberGroup = 901, "GET_BROKER_MEMBER_GROUP", T3, NameServer, Works, Cheap, [Cluster: Get], "";
-    AddBroker = 902, "ADD_BROKER", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
-    RemoveBroker = 903, "REMOVE_BROKER", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
+    AddBroker = 902, "ADD_BROKER", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "of broker containers; Apache's broker answers 3 as well";
+    RemoveBroker = 903, "REMOVE_BROKER", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "of broker containers; Apache's broker answers 3 as well";
     BrokerHeartbeat = 904, "BROKER_HEARTBEAT", T1, NameServer, Works, Cheap, [Cluster: Update], "";
-    NotifyMinBrokerIdChange = 905, "NOTIFY_MIN_BROKER_ID_CHANGE", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
-    ExchangeBrokerHaInfo = 906, "EXCHANGE_BROKER_HA_INFO", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
+    NotifyMinBrokerIdChange = 905, "NOTIFY_MIN_BROKER_ID_CHANGE", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update],
+        "of name servers to brokers that stand in for a master; no ringmq broker does";
+    ExchangeBrokerHaInfo = 906, "EXCHANGE_BROKER_HA_INFO", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update],
+        "between brokers that stand in for a master; no ringmq broker does";
     GetBrokerHaStatus = 907, "GET_BROKER_HA_STATUS", T3, Broker(Answers), Works, Cheap, [Cluster: Get], "";
-    ResetMasterFlushOffset = 908, "RESET_MASTER_FLUSH_OFFSET", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
+    ResetMasterFlushOffset = 908, "RESET_MASTER_FLUSH_OFFSET", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update],
+        "what a slave has is compared with its master byte for byte, and not told by hand";
     ControllerAlterSyncStateSet = 1001, "CONTROLLER_ALTER_SYNC_STATE_SET", T3, Controller, NotYet, Cheap, [Cluster: Update], "";
     ControllerElectMaster = 1002, "CONTROLLER_ELECT_MASTER", T3, Controller, NotYet, Cheap, [Cluster: Update], "";
     ControllerRegisterBroker = 1003, "CONTROLLER_REGISTER_BROKER", T3, Controller, NotYet, Cheap, [Cluster: Update], "";
@@ -518,6 +527,9 @@ mod tests {
              Replicas speak Apache's two streams as they are. Which log a broker has is told among ringmq nodes only: a shard whose\n\
              log was begun by a ringmq master does not follow an Apache master, which cannot say whose bytes it has; a shard with an\n\
              empty store, or with a log that it has from one, does. To an Apache slave nothing has changed.\n\n\
+             Of a group's settings `consumeFromMinEnable`, `consumeMessageOrderly`, `groupRetryPolicy` and `consumeTimeoutMinute` are kept and\n\
+             told, and change nothing, as with Apache's broker: proxies go by them, and `mqadmin updateSubGroup` sends the first each time.\n\
+             So does a topic's `message.type`: that a message is of its topic's type is looked at by proxies, here as there.\n\n\
              | code | name | tier | asked of | slave | status | cost | needs | note |\n\
              |---|---|---|---|---|---|---|---|---|\n",
         );

@@ -210,6 +210,21 @@ pub const EXPRESSION_BYTES_MAX: usize = 64 * 1024;
 /// Consumer offsets of a shard: one a group, topic and queue.
 pub const OFFSETS_MAX: usize = 2_000_000;
 
+/// Topics that groups may not read (353), of all groups of a shard together.
+pub const FORBIDDEN_MAX: usize = 10_000;
+
+/// Consumer offsets that one request compares or copies (308, 314): some milliseconds' work.
+pub const OFFSETS_PER_REQUEST_MAX: usize = 65_536;
+
+/// Groups, and queues of topics that they consume, in one answer about all groups (317): some 200 B each.
+pub const CONSUME_STATS_MAX: usize = 16_384;
+
+/// Entries of a queue that one request is told (321), as many as a pull examines.
+pub const QUEUE_ENTRIES_MAX: usize = PULL_ENTRIES_MAX as usize;
+
+/// Topics without settings whose messages one request removes (316): each is a record in the log.
+pub const TOPICS_CLEANED_MAX: usize = 64;
+
 /// Committed offsets in one append to the file of changes: some tenths of a millisecond's work, and then others have their turn.
 pub const OFFSETS_PER_APPEND_MAX: usize = 1_024;
 

@@ -1,4 +1,7 @@
 //! The requests of the differential test, and their answers as paths and values.
+#[path = "daily.rs"]
+mod daily;
+
 use std::collections::BTreeMap;
 use std::io;
 
@@ -10,7 +13,7 @@ use crate::harness::{Client, Frame, Record, code, wait_for};
 pub(crate) type Answers = Vec<(String, BTreeMap<String, String>)>;
 
 /// Fields whose value depends on when or where, in ext fields, bodies and properties. That they are there counts.
-const MASKED: [&str; 20] = [
+const MASKED: [&str; 29] = [
     "msgId",
     "transactionId",
     "UNIQ_KEY",
@@ -31,6 +34,15 @@ const MASKED: [&str; 20] = [
     "clientAddr",
     "subVersion",
     "subscriptionVersion",
+    "consumeTimeStamp",
+    "consumeTimeStampStr",
+    "delayTime",
+    "maxTimeStamp",
+    "maxTimeStampStr",
+    "minTimeStamp",
+    "minTimeStampStr",
+    "physicOffset",
+    "physicSize",
 ];
 
 /// How a body is read.
@@ -148,6 +160,7 @@ pub(crate) fn run_script(name_server: &str, broker: &str) -> io::Result<Answers>
     groups(&mut run)?;
     offsets(&mut run)?;
     statistics(&mut run)?;
+    daily::daily(&mut run)?;
     name_server_requests(&mut run)?;
     Ok(run.answers)
 }

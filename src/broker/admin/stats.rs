@@ -100,14 +100,14 @@ impl Broker {
     }
 
     /// An online group that has unsubscribed from a topic does not lag behind it.
-    fn is_no_longer_wanted(&self, group: &str, topic: &str) -> bool {
+    pub(super) fn is_no_longer_wanted(&self, group: &str, topic: &str) -> bool {
         self.clients
             .consumer_group(group)
             .is_some_and(|online| online.subscriptions().next().is_some() && online.subscription(topic).is_none())
             && !is_retry_topic(topic)
     }
 
-    fn offset_stats(
+    pub(super) fn offset_stats(
         &mut self,
         asked: &Asked,
         group: &str,
@@ -129,7 +129,12 @@ impl Broker {
     }
 
     /// When the message before `offset` was stored; 0 if there is none, or if this request has waited for the disk often enough.
-    fn time_before(&mut self, asked: &Asked, queue: QueueIndex, offset: QueueOffset) -> Result<UnixMs, BlockId> {
+    pub(super) fn time_before(
+        &mut self,
+        asked: &Asked,
+        queue: QueueIndex,
+        offset: QueueOffset,
+    ) -> Result<UnixMs, BlockId> {
         let Some(before) = offset.0.checked_sub(1).map(QueueOffset) else { return Ok(UnixMs(0)) };
         if before < self.log.bounds(queue).min {
             return Ok(UnixMs(0));
@@ -141,7 +146,7 @@ impl Broker {
         }
     }
 
-    fn message_queue(&self, topic: &TopicName, queue_id: QueueId) -> MessageQueue {
+    pub(super) fn message_queue(&self, topic: &TopicName, queue_id: QueueId) -> MessageQueue {
         MessageQueue { topic: topic.clone(), broker_name: self.settings.name.clone(), queue_id }
     }
 
@@ -230,6 +235,6 @@ impl Broker {
 }
 
 /// Offsets on the wire are signed.
-fn signed(offset: QueueOffset) -> i64 {
+pub(super) fn signed(offset: QueueOffset) -> i64 {
     i64::try_from(offset.0).unwrap_or(i64::MAX)
 }

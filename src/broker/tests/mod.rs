@@ -26,6 +26,7 @@ mod bounds;
 mod calls;
 mod clients;
 mod crowd;
+mod daily;
 mod delay;
 mod life;
 mod master;

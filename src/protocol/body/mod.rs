@@ -14,6 +14,7 @@ mod ha;
 mod heartbeat;
 mod lock;
 mod offset;
+mod progress;
 mod queue;
 mod register;
 mod route;
@@ -34,6 +35,10 @@ pub use lock::{LockRequest, locked_queues};
 pub use offset::{
     ConsumerOffsets, DelayOffsets, LevelOffsets, OffsetTable, ResetForm, SetBack, client_offsets,
     decode_client_offsets, reset_offsets,
+};
+pub use progress::{
+    AllConsumeStats, QueueEntries, QueueEntry, TimeSpan, correction_offsets, group_forbidden, subscription_of_group,
+    time_spans,
 };
 pub use queue::MessageQueue;
 pub use register::RegisterBody;

@@ -92,6 +92,11 @@ impl ConsumeStats {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new(JsonForm::Fastjson);
+        self.write(&mut writer);
+        writer.finish()
+    }
+
+    pub(super) fn write(&self, writer: &mut Writer) {
         writer.object(|writer| {
             writer.key("consumeTps").double(self.consume_tps);
             write_table("offsetTable", &self.offsets, writer, |offsets, writer| {
@@ -101,7 +106,6 @@ impl ConsumeStats {
                 writer.key("pullOffset").integer(offsets.pull_offset);
             });
         });
-        writer.finish()
     }
 }
 

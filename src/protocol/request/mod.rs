@@ -18,15 +18,16 @@ mod topic;
 
 pub(crate) use client::{ConnectionsRequest, ConsumerListRequest};
 pub use client::{ConsumeDirectlyRequest, ConsumerStatusRequest, RunningInfoRequest, UnregisterClientRequest};
-pub use group::DeleteGroupRequest;
 pub(crate) use group::GroupRequest;
+pub use group::{DeleteGroupRequest, ForbiddenRequest, GroupTopicRequest};
 pub use namesrv::{
     BrokerHeartbeatRequest, BrokerIdentity, BrokerNameRequest, CHANGES_ONLY, KvRequest, NamespaceRequest,
     RegisterBrokerRequest, RouteRequest,
 };
 pub use offset::{
-    Boundary, CommitOffsetRequest, ConsumerOffsetRequest, GIVEN_BACK, KEPT_ONLY, MASTER_REIGN, QueueRequest,
-    REPLICA_LOG, ResetOffsetRequest, SearchOffsetRequest, TABLE_VERSION, TableRequest, UNLESS_VERSION,
+    Boundary, CloneOffsetsRequest, CommitOffsetRequest, ConsumerOffsetRequest, CorrectionRequest, GIVEN_BACK,
+    KEPT_ONLY, MASTER_REIGN, QueueRequest, REPLICA_LOG, ResetOffsetRequest, SearchOffsetRequest, TABLE_VERSION,
+    TableRequest, UNLESS_VERSION,
 };
 pub use pull::PullRequest;
 pub(crate) use query::ViewMessageRequest;
@@ -36,7 +37,7 @@ pub use replica::{
     ROLE_HOLDS_BACK, ROLE_LOG, ROLE_NAME, ROLE_START,
 };
 pub use send::SendRequest;
-pub use stats::{BrokerStatsRequest, ConsumeStatsRequest};
+pub use stats::{AllConsumeStatsRequest, BrokerStatsRequest, ConsumeStatsRequest, QueueEntriesRequest};
 pub use topic::{AttributeChange, CreateTopicRequest, TopicRequest};
 
 use std::str::FromStr;
@@ -119,20 +120,42 @@ pub enum Request<'a> {
     ConsumerStatus(ConsumerStatusRequest<'a>),
     /// 300: the groups that consume a topic.
     GroupsOfTopic(TopicRequest<'a>),
+    /// 303: how old what a group is to consume is.
+    TimeSpans(GroupTopicRequest<'a>),
     /// 305: topics that are RocketMQ's own.
     SystemTopics,
+    /// 306: index files of what is gone are to go now.
+    CleanQueues,
     /// 307: what a client says of itself.
     RunningInfo(RunningInfoRequest<'a>),
+    /// 308: of each queue the least offset of all groups.
+    Corrections(CorrectionRequest<'a>),
     /// 309: a client is to consume a message now.
     ConsumeDirectly(ConsumeDirectlyRequest<'a>),
+    /// 314: a group is to go on where another one stands.
+    CloneOffsets(CloneOffsetsRequest<'a>),
     /// 315: a counter over time.
     BrokerStats(BrokerStatsRequest<'a>),
+    /// 316: messages of topics that are not there are to go.
+    CleanTopics,
+    /// 317: where all groups stand.
+    AllConsumeStats(AllConsumeStatsRequest),
+    /// 321: entries of a consume queue.
+    QueueEntries(QueueEntriesRequest<'a>),
     /// 328: all producers.
     AllProducers,
+    /// 329: what is older than it need be is to go now.
+    DeleteExpired,
+    /// 343: the topics that a group consumes.
+    TopicsOfGroup(GroupRequest<'a>),
+    /// 345: what a group wants of a topic.
+    SubscriptionOfGroup(GroupTopicRequest<'a>),
     /// 351: a topic's settings.
     TopicConfig(TopicRequest<'a>),
     /// 352: a group's settings.
     GroupConfig(GroupRequest<'a>),
+    /// 353: whether a group may read a topic.
+    Forbidden(ForbiddenRequest<'a>),
     /// 402: which groups consume by pop.
     AllRequestModes,
     /// 907: replicas, or the master.
@@ -207,6 +230,17 @@ impl<'a> Request<'a> {
             Code::GetSystemTopicListFromBroker => Request::SystemTopics,
             Code::ViewBrokerStatsData => Request::BrokerStats(BrokerStatsRequest::parse(header)?),
             Code::GetAllProducerInfo => Request::AllProducers,
+            Code::QueryConsumeTimeSpan => Request::TimeSpans(GroupTopicRequest::parse(header)?),
+            Code::CleanExpiredConsumequeue => Request::CleanQueues,
+            Code::QueryCorrectionOffset => Request::Corrections(CorrectionRequest::parse(header)?),
+            Code::CloneGroupOffset => Request::CloneOffsets(CloneOffsetsRequest::parse(header)?),
+            Code::CleanUnusedTopic => Request::CleanTopics,
+            Code::GetBrokerConsumeStats => Request::AllConsumeStats(AllConsumeStatsRequest::parse(header)?),
+            Code::QueryConsumeQueue => Request::QueueEntries(QueueEntriesRequest::parse(header)?),
+            Code::DeleteExpiredCommitlog => Request::DeleteExpired,
+            Code::QueryTopicsByConsumer => Request::TopicsOfGroup(GroupRequest::parse(header)?),
+            Code::QuerySubscriptionByConsumer => Request::SubscriptionOfGroup(GroupTopicRequest::parse(header)?),
+            Code::UpdateAndGetGroupForbidden => Request::Forbidden(ForbiddenRequest::parse(header)?),
             Code::GetTopicConfig => Request::TopicConfig(TopicRequest::parse(header)?),
             Code::GetSubscriptiongroupConfig => Request::GroupConfig(GroupRequest::parse(header)?),
             Code::GetAllMessageRequestMode => Request::AllRequestModes,

@@ -228,6 +228,62 @@ impl<'a> ResetOffsetRequest<'a> {
     }
 }
 
+/// 308: of each queue the least offset of all groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CorrectionRequest<'a> {
+    /// `topic`.
+    pub topic: &'a str,
+    /// The group that asks: `compareGroup`.
+    pub group: &'a str,
+    /// Groups that do not count: `filterGroups`, separated by commas.
+    pub left_out: Vec<&'a str>,
+}
+
+impl<'a> CorrectionRequest<'a> {
+    /// Reads 308.
+    ///
+    /// # Errors
+    /// [`BadRequest`].
+    pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
+        let fields = HeaderFields(header);
+        let left_out = fields.optional_text("filterGroups").unwrap_or_default().split(',');
+        Ok(CorrectionRequest {
+            topic: fields.text("topic")?,
+            group: fields.text("compareGroup")?,
+            left_out: left_out.filter(|group| !group.is_empty()).collect(),
+        })
+    }
+}
+
+/// 314: a group is to go on where another one stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CloneOffsetsRequest<'a> {
+    /// `srcGroup`.
+    pub from: &'a str,
+    /// `destGroup`.
+    pub to: &'a str,
+    /// In this topic; in all of the first group if absent or blank.
+    pub topic: Option<&'a str>,
+    /// `offline`: also in a topic that the first group, which is online, no longer subscribes to.
+    pub is_offline: bool,
+}
+
+impl<'a> CloneOffsetsRequest<'a> {
+    /// Reads 314.
+    ///
+    /// # Errors
+    /// [`BadRequest`].
+    pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
+        let fields = HeaderFields(header);
+        Ok(CloneOffsetsRequest {
+            from: fields.text("srcGroup")?,
+            to: fields.text("destGroup")?,
+            topic: fields.optional_text("topic").filter(|topic| !topic.trim().is_empty()),
+            is_offline: fields.boolean("offline", false),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,6 +304,18 @@ mod tests {
         assert_eq!(SearchOffsetRequest::parse(&header), Ok(search));
         let reset = ResetOffsetRequest { group, topic, queue_id, offset: None, timestamp: UnixMs(-1), force: true };
         assert_eq!(ResetOffsetRequest::parse(&header), Ok(reset));
+    }
+
+    #[test]
+    fn corrections_and_clones_are_read() {
+        let header = header_of(r#"{"extFields":{"topic":" ","compareGroup":"G","filterGroups":",A,,B"}}"#);
+        let correction = CorrectionRequest { topic: " ", group: "G", left_out: vec!["A", "B"] };
+        assert_eq!(CorrectionRequest::parse(&header), Ok(correction));
+        assert_eq!(CloneOffsetsRequest::parse(&header), Err(BadRequest::Missing { field: "srcGroup" }));
+        let header = header_of(r#"{"extFields":{"srcGroup":"A","destGroup":"B","topic":" ","offline":"TRUE"}}"#);
+        let clone = CloneOffsetsRequest { from: "A", to: "B", topic: None, is_offline: true };
+        assert_eq!(CloneOffsetsRequest::parse(&header), Ok(clone));
+        assert_eq!(CorrectionRequest::parse(&header), Err(BadRequest::Missing { field: "compareGroup" }));
     }
 
     #[test]

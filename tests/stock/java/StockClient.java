@@ -57,6 +57,11 @@ public final class StockClient {
         SCENARIOS.put("retry-orderly", Retrying::orderly);
         SCENARIOS.put("retry-orderly-to-the-end", Retrying::orderlyToTheEnd);
         SCENARIOS.put("called", Called::called);
+        SCENARIOS.put("namespace", Daily::namespace);
+        SCENARIOS.put("namespace-v2", Daily::namespaceV2);
+        SCENARIOS.put("trace", Daily::trace);
+        SCENARIOS.put("compressions", Daily::compressions);
+        SCENARIOS.put("orderly-handover", Daily::orderlyHandover);
         SCENARIOS.put("lost-master-slave", Failing::slaveConcurrent);
         SCENARIOS.put("lost-master-slave-orderly", Failing::slaveOrderly);
         SCENARIOS.put("lost-master-alone", Failing::alone);
