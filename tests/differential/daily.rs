@@ -40,6 +40,7 @@ pub(super) fn daily(run: &mut Run) -> io::Result<()> {
         let stands = Frame::request(14).ext("consumerGroup", "CLONE").ext("topic", "D").ext("queueId", queue);
         run.broker(&format!("where the clone stands in {queue}"), stands, Body::Bytes)?;
     }
+    resets(run)?;
     entries(run)?;
     run.broker("clean expired queues", Frame::request(306), Body::Bytes)?;
     run.broker("clean unused topics", Frame::request(316), Body::Bytes)?;
@@ -67,6 +68,36 @@ fn forbidden(run: &mut Run) -> io::Result<()> {
     let group = |settings: &str| Frame::request(200).body(format!(r#"{{"groupName":"OFF",{settings}}}"#));
     run.broker("group that may not consume", group(r#""consumeEnable":false"#), Body::Bytes)?;
     run.broker("pull without leave", Client::pull_request("OFF", "T", 0, 0, 1), Body::Records)?;
+    Ok(())
+}
+
+/// Where a group goes on, that nobody is a member of, and what a consumer commits before it has heard of it.
+fn resets(run: &mut Run) -> io::Result<()> {
+    let reset = |time: i64| {
+        let frame = Frame::request(222).ext("group", "NEAR").ext("topic", "D").ext("isForce", true);
+        frame.ext("timestamp", time).ext("queueId", -1)
+    };
+    let one = |queue: i32, offset: i64| reset(0).ext("queueId", queue).ext("offset", offset);
+    let stands = |queue: i32| Frame::request(14).ext("consumerGroup", "NEAR").ext("topic", "D").ext("queueId", queue);
+    let commit = |offset: i64| Frame { code: 15, ..stands(0) }.ext("commitOffset", offset);
+    for (name, time) in [("start", 0), ("newest", -1), ("future", 4_102_444_800_000)] {
+        run.broker(&format!("reset to the {name}"), reset(time), Body::Json)?;
+        run.broker(&format!("where it stands, reset to the {name}"), stands(0), Body::Bytes)?;
+    }
+    run.broker("reset one queue", one(0, 1), Body::Json)?;
+    run.broker("commit before it has heard", commit(3), Body::Bytes)?;
+    run.broker("where it stands before it has heard", stands(0), Body::Bytes)?;
+    let pull = || Client::pull_request("NEAR", "D", 0, 3, 1);
+    run.broker("pull that hears of it", pull(), Body::Records)?;
+    run.broker("pull that has heard", pull(), Body::Records)?;
+    run.broker("commit that counts again", commit(2), Body::Bytes)?;
+    run.broker("where it stands then", stands(0), Body::Bytes)?;
+    run.broker("reset beyond the end", one(0, 99), Body::Json)?;
+    run.broker("reset a queue that is not there", one(99, 0), Body::Json)?;
+    run.broker("reset in no topic", reset(0).ext("topic", "NONE"), Body::Json)?;
+    run.broker("reset of nobody", reset(0).ext("group", "NOBODY"), Body::Json)?;
+    run.broker("commit beyond the end", commit(99), Body::Bytes)?;
+    run.broker("where it stands beyond the end", stands(0), Body::Bytes)?;
     Ok(())
 }
 

@@ -18,6 +18,9 @@ use crate::protocol::request::{
 /// The time of a message that is not there.
 const NEVER: UnixMs = UnixMs(-1);
 
+/// A topic, and how many queues it has to send to.
+type TopicQueues = (TopicName, u32);
+
 impl Broker {
     /// QUERY_CONSUME_TIME_SPAN 303.
     pub(in crate::broker) fn time_spans(
@@ -163,8 +166,8 @@ impl Broker {
     }
 
     /// Of each group the topics that it consumes, with their queues.
-    fn topics_of_groups(&self, ordered_only: bool) -> Result<Vec<(GroupName, Vec<(TopicName, u32)>)>, Refusal> {
-        let mut wanted = Vec::new();
+    fn topics_of_groups(&self, ordered_only: bool) -> Result<BTreeMap<GroupName, Vec<TopicQueues>>, Refusal> {
+        let mut wanted = BTreeMap::new();
         let mut count = self.groups.all().len();
         for group in self.groups.all().keys() {
             let mut topics = Vec::new();
@@ -182,7 +185,7 @@ impl Broker {
                 );
                 return Err(Refusal::new(ResponseCode::SystemError, remark));
             }
-            wanted.push((group.clone(), topics));
+            wanted.insert(group.clone(), topics);
         }
         Ok(wanted)
     }

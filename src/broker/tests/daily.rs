@@ -71,12 +71,8 @@ fn a_group_that_is_forbidden_a_topic_reads_it_no_more() {
     // What was held before gets nothing either.
     world.send(c, "T", 0, "TAGS\u{1}a", "late");
     assert_eq!(world.answer(c, held).map(|answer| answer.code), Some(19));
-    // It outlives a start, and what else is forbidden outlives that this is allowed again.
+    // What else is forbidden stays so when this is allowed again.
     world.forbid("g", "U", "false");
-    let mut stored = StoredTables::default();
-    for line in [world.broker.groups.take_changes()] {
-        stored.apply(line);
-    }
     assert_eq!(world.forbid("g", "T", "true").text(), r#"{"group":"g","readable":true,"topic":"T"}"#);
     assert!(world.broker.groups.is_forbidden("g", "U"));
     assert_eq!(pull(&mut world, "0").code, 0);
@@ -353,4 +349,61 @@ fn a_group_reads_from_the_broker_that_its_settings_name_if_slaves_are_read() {
         let found = world.pull(c, "T", 0, "*");
         assert_eq!((found.code, found.number("suggestWhichBrokerId")), (0, expected), "{slave_read} {has_slave}");
     }
+}
+
+#[test]
+fn settings_of_a_group_that_forbid_or_silence_have_effect() {
+    let (mut world, c) = world();
+    let set = |world: &mut World, settings: &str| {
+        let body = format!(r#"{{"groupName":"g",{settings}}}"#);
+        assert_eq!(world.call(c, RequestCode::UpdateAndCreateSubscriptiongroup, &[], body.as_bytes()).code, 0);
+    };
+    let join = |world: &mut World, client: &str, model: &str| {
+        let other = world.connect();
+        world.notices(c);
+        let body = heartbeat_body(client, "g", "T", model, 1);
+        assert_eq!(world.call(other, RequestCode::HeartBeat, &[], body.as_bytes()).code, 0);
+        let told = world.notices(c);
+        world.disconnect(other);
+        told
+    };
+    assert_eq!(join(&mut world, "c@2", "CLUSTERING"), 1);
+    set(&mut world, r#""notifyConsumerIdsChangedEnable":false"#);
+    assert_eq!(join(&mut world, "c@2", "CLUSTERING"), 0, "nobody is told of a new member");
+    let forbidden = |world: &mut World| {
+        let opaque = world.pull_as(c, "g", "0", "0");
+        let answer = world.answer(c, opaque).expect("at once");
+        if answer.code == 0 { (0, 0) } else { (answer.code, answer.number("forbiddenType")) }
+    };
+    assert_eq!(forbidden(&mut world), (0, 0));
+    set(&mut world, r#""consumeEnable":false"#);
+    assert_eq!(forbidden(&mut world), (16, 2));
+    set(&mut world, r#""consumeBroadcastEnable":false"#);
+    assert_eq!(forbidden(&mut world), (0, 0), "it shares its messages");
+    let body = heartbeat_body("c@1", "g", "T", "BROADCASTING", 2);
+    assert_eq!(world.call(c, RequestCode::HeartBeat, &[], body.as_bytes()).code, 0);
+    assert_eq!(forbidden(&mut world), (16, 4));
+    set(&mut world, r#""consumeBroadcastEnable":true"#);
+    assert_eq!(forbidden(&mut world), (0, 0));
+}
+
+#[test]
+fn one_request_compares_or_copies_no_more_offsets_than_it_may() {
+    let (mut world, _) = world();
+    for n in 0..=u32::try_from(crate::limits::OFFSETS_PER_REQUEST_MAX).unwrap() {
+        world.broker.offsets.commit("FULL", "T", QueueId(n), QueueOffset(0));
+    }
+    let clone = [("srcGroup", "FULL"), ("destGroup", "b"), ("topic", "T"), ("offline", "true")];
+    let compare = [("topic", "T"), ("compareGroup", "g")];
+    for (code, ext) in [(RequestCode::CloneGroupOffset, &clone[..]), (RequestCode::QueryCorrectionOffset, &compare)] {
+        let refused = world.ask_tool(code, ext);
+        assert_eq!((refused.code, refused.remark.is_empty()), (1, false), "{code:?}");
+    }
+    assert!(world.broker.offsets.of_topic("b", "T").is_none());
+    let left_out = [("topic", "T"), ("compareGroup", "g"), ("filterGroups", "FULL")];
+    assert_eq!(
+        world.ask_tool(RequestCode::QueryCorrectionOffset, &left_out).code,
+        0,
+        "what does not count is not looked at"
+    );
 }

@@ -45,6 +45,7 @@ pub fn time_spans(spans: &[TimeSpan]) -> Vec<u8> {
 }
 
 /// `YYYY-MM-DD hh:mm:ss,mmm`. RocketMQ: `UtilAll.timeMillisToHumanString2`.
+#[expect(clippy::arithmetic_side_effects, reason = "parts of an era, none below 0 and none above 146,097")]
 fn time_text(time: UnixMs) -> String {
     const DAY_MS: i64 = 86_400_000;
     let (day, ms) = (time.0.div_euclid(DAY_MS), time.0.rem_euclid(DAY_MS));
@@ -56,7 +57,7 @@ fn time_text(time: UnixMs) -> String {
     let march_month = (5 * of_year + 2) / 153;
     let day = of_year - (153 * march_month + 2) / 5 + 1;
     let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    let year = era.saturating_mul(400) + year_of_era + i64::from(month <= 2);
+    let year = era.saturating_mul(400).saturating_add(year_of_era + i64::from(month <= 2));
     let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02},{:03}", ms % 1_000)
 }

@@ -212,6 +212,14 @@ impl<'a> Request<'a> {
                 Request::UpdateGroups(SubscriptionGroupConfig::decode_list(body)?)
             }
             Code::GetAllSubscriptiongroupConfig => Request::AllGroups(TableRequest::parse(header)),
+            _ => return Request::decode_of_tools(code, header),
+        })
+    }
+
+    /// What tools ask about topics, groups and the broker.
+    fn decode_of_tools(code: RequestCode, header: &'a Header<'_>) -> Result<Request<'a>, BadRequest> {
+        use RequestCode as Code;
+        Ok(match code {
             Code::GetTopicStatsInfo => Request::TopicStats(TopicRequest::parse(header)?),
             Code::GetConsumerConnectionList => {
                 Request::ConsumerConnections(ConnectionsRequest::parse_consumer(header)?)
