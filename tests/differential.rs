@@ -17,7 +17,7 @@ use ringmq_peers::{Apache, BrokerOptions, Flush, StockClient};
 use script::{Answers, run_script};
 
 /// Step of the script, beginning of the path in its answer, and why ringmq differs there.
-const KNOWN_DIFFERENCES: [(&str, &str, &str); 13] = [
+const KNOWN_DIFFERENCES: [(&str, &str, &str); 16] = [
     ("all topic configs", "ext.totalTopicNum", "clients that page need the total, whoever asks"),
     ("send without body", "code", "no retry helps a message without body: illegal, not a system error"),
     ("send without body", "ext.", "Apache fails on it before it has an answer"),
@@ -29,6 +29,9 @@ const KNOWN_DIFFERENCES: [(&str, &str, &str); 13] = [
     ("runtime", "body.table.failedReads", "likewise"),
     ("runtime", "body.table.indexBlocksRebuilt", "likewise"),
     ("runtime", "body.table.scrub", "how far the scrub is, which RocketMQ has not"),
+    ("reset a queue that is not there", "code", "it is refused: Apache makes it"),
+    ("reset a queue that is not there", "body.offsetTable.", "the same"),
+    ("where it stands beyond the end", "ext.offset", "who goes on from there would miss what takes those places"),
     ("entries of no topic", "code", "Apache makes queues of topics that are asked about"),
     (
         "where all groups stand",

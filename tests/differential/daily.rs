@@ -40,8 +40,9 @@ pub(super) fn daily(run: &mut Run) -> io::Result<()> {
         let stands = Frame::request(14).ext("consumerGroup", "CLONE").ext("topic", "D").ext("queueId", queue);
         run.broker(&format!("where the clone stands in {queue}"), stands, Body::Bytes)?;
     }
-    resets(run)?;
+    // First, for a reset by time makes queues at Apache.
     entries(run)?;
+    resets(run)?;
     run.broker("clean expired queues", Frame::request(306), Body::Bytes)?;
     run.broker("clean unused topics", Frame::request(316), Body::Bytes)?;
     run.broker("delete expired files", Frame::request(329), Body::Bytes)?;
@@ -98,6 +99,7 @@ fn resets(run: &mut Run) -> io::Result<()> {
     run.broker("reset of nobody", reset(0).ext("group", "NOBODY"), Body::Json)?;
     run.broker("commit beyond the end", commit(99), Body::Bytes)?;
     run.broker("where it stands beyond the end", stands(0), Body::Bytes)?;
+    run.broker("commit within it again", commit(2), Body::Bytes)?;
     Ok(())
 }
 
