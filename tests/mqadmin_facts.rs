@@ -188,6 +188,7 @@ fn facts(apache: &Apache, name_server: &str, broker: &str) -> io::Result<Facts> 
         }
     }
     operator.send_with(TOPIC, 1, b"late", &[("DELAY", "18")])?;
+    operator.send_with("RMQ_SYS_TRACE_TOPIC", 0, trace_of("TRACED").as_bytes(), &[("KEYS", "TRACED")])?;
     wait_for("dispatch", || operator.max_offset(TOPIC, 0).ok().filter(|offset| *offset == SENT));
     operator.pull(GROUP, TOPIC, 0, 0, 32)?;
     operator.commit_offset(GROUP, TOPIC, 0, CONSUMED)?;
@@ -308,6 +309,12 @@ fn commands(broker: &str, first_id: &str) -> Vec<(Needs, Vec<String>)> {
     ]
 }
 
+/// What a producer traces of a message with this id. Source: RocketMQ `TraceDataEncoder`.
+fn trace_of(id: &str) -> String {
+    let fields = ["Pub", "1700000000000", "R", "P", TOPIC, id, "a", "k", "127.0.0.1:1", "6", "3", "0", "0", "true"];
+    fields.join("\u{1}") + "\u{2}"
+}
+
 /// What is asked now and then, last: it makes groups, and throws away.
 fn daily(broker: &str) -> Vec<String> {
     let settings = "-s false -m true -d true -o true -q 2 -r 5 -i 0 -w 1 -a false";
@@ -316,6 +323,8 @@ fn daily(broker: &str) -> Vec<String> {
         format!("cloneGroupOffset -s {GROUP} -d FACTS_CLONE -t {TOPIC} -o true"),
         format!("cloneGroupOffset -s {GROUP} -d FACTS_CLONE -t NO_SUCH_TOPIC -o true"),
         format!("brokerConsumeStats -b {broker}"),
+        "queryMsgTraceById -i TRACED".to_owned(),
+        "queryMsgTraceById -i NEVER_TRACED".to_owned(),
         format!("queryCq -t {TOPIC} -q 0 -i 8 -c 3 -b {broker}"),
         format!("queryCq -t {TOPIC} -q 0 -i 8 -c 1 -b {broker} -g {GROUP}"),
         format!("queryCq -t {TOPIC} -q 0 -i 8 -c 1 -b {broker} -g NO_SUCH_GROUP"),

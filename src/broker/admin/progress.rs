@@ -1,11 +1,11 @@
 //! How far groups have come, seen from topics and queues: 303, 308, 314, 317, 321.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::query::too_many_offsets;
 use super::super::{Asked, Broker, Handled, Output, Refusal};
 use super::stats::signed;
-use crate::limits::{CONSUME_STATS_MAX, OFFSETS_PER_REQUEST_MAX, QUEUE_ENTRIES_MAX};
+use crate::limits::{CONSUME_STATS_MAX, OFFSETS_PER_REQUEST_MAX, PARKED_ROUNDS_MAX, QUEUE_ENTRIES_MAX};
 use crate::log::{BlockId, QueueIndex};
 use crate::model::{GroupName, QueueId, QueueOffset, TopicName, UnixMs};
 use crate::protocol::body::{AllConsumeStats, ConsumeStats, QueueEntries, TimeSpan, correction_offsets, time_spans};
@@ -18,8 +18,8 @@ use crate::protocol::request::{
 /// The time of a message that is not there.
 const NEVER: UnixMs = UnixMs(-1);
 
-/// A topic, and how many queues it has to send to.
-type TopicQueues = (TopicName, u32);
+/// A topic that a group consumes, and how many queues it has to send to.
+type ConsumedTopic = (TopicName, u32);
 
 impl Broker {
     /// QUERY_CONSUME_TIME_SPAN 303.
@@ -54,7 +54,11 @@ impl Broker {
         let queue = self.message_queue(topic, queue_id);
         let mut span = TimeSpan { queue, oldest: NEVER, newest: NEVER, consumed: NEVER, delay_ms: 0 };
         let Some(queue) = self.log.find_queue(topic.as_str(), queue_id) else { return Ok(span) };
-        let (first, end) = (self.log.first(queue)?, self.log.bounds(queue).max);
+        let bounds = self.log.bounds(queue);
+        let (first, end) = match self.log.first(queue) {
+            Err(block) if asked.rounds < PARKED_ROUNDS_MAX => return Err(block),
+            first => (first.unwrap_or(bounds.min), bounds.max),
+        };
         span.oldest = self.time_at(asked, queue, first)?;
         span.newest = self.time_at(asked, queue, QueueOffset(end.0.saturating_sub(1)))?;
         let stands = self.offsets.get(group, topic.as_str(), queue_id).unwrap_or_default();
@@ -86,10 +90,10 @@ impl Broker {
         let topic = request.topic;
         let mut least: BTreeMap<QueueId, i64> = BTreeMap::new();
         let mut seen = 0_usize;
-        let is_counted = |group: &&GroupName| !request.left_out.contains(&group.as_str());
-        for group in self.offsets.groups_of(topic).filter(is_counted) {
-            let offsets = self.offsets.of_topic(group.as_str(), topic);
-            seen += offsets.map_or(0, BTreeMap::len);
+        let left_out: BTreeSet<&str> = request.left_out.iter().copied().collect();
+        for group in self.offsets.groups_of(topic).map(GroupName::as_str) {
+            let offsets = self.offsets.of_topic(group, topic).filter(|_| !left_out.contains(group));
+            seen += offsets.map_or(1, BTreeMap::len);
             check_count(seen)?;
             for (queue, offset) in offsets.into_iter().flatten() {
                 let bounds = self.log.find_queue(topic, *queue).map(|queue| self.log.bounds(queue));
@@ -166,7 +170,7 @@ impl Broker {
     }
 
     /// Of each group the topics that it consumes, with their queues.
-    fn topics_of_groups(&self, ordered_only: bool) -> Result<BTreeMap<GroupName, Vec<TopicQueues>>, Refusal> {
+    fn topics_of_groups(&self, ordered_only: bool) -> Result<BTreeMap<GroupName, Vec<ConsumedTopic>>, Refusal> {
         let mut wanted = BTreeMap::new();
         let mut count = self.groups.all().len();
         for group in self.groups.all().keys() {
@@ -218,8 +222,8 @@ impl Broker {
         for offset in (from.0..max.0.min(from.0.saturating_add(count))).map(QueueOffset) {
             match self.log.queue_entry(queue, offset) {
                 Ok(Some(entry)) => entries.push(entry),
-                Ok(None) => break,
-                Err(block) => return Ok(Handled::Cold(block)),
+                Err(block) if asked.rounds < PARKED_ROUNDS_MAX => return Ok(Handled::Cold(block)),
+                Ok(None) | Err(_) => break,
             }
         }
         let online = group.and_then(|group| self.clients.consumer_group(group));
