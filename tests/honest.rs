@@ -476,7 +476,6 @@ fn settings_that_would_do_nothing_are_refused() {
     for (key, value) in [
         ("enableLmq", "true"),
         ("enableMultiDispatch", "true"),
-        ("enablePropertyFilter", "true"),
         ("enableMixedMessageType", "true"),
         ("recallMessageEnable", "true"),
         ("rejectPullConsumerEnable", "true"),
@@ -493,7 +492,6 @@ fn settings_that_would_do_nothing_are_refused() {
     }
     let node = node(&[
         ("enableLmq", "false"),
-        ("enablePropertyFilter", "FALSE"),
         ("metricsExporterType", "DISABLE"),
         ("messageStorePlugIn", ""),
         ("defaultMessageRequestMode", "PULL"),

@@ -206,6 +206,11 @@ pub(crate) fn mqadmin_classes(jars: &Path) -> Result<PathBuf, Missing> {
     compiled("mqadmin", jars, "mqadmin-5.3.3")
 }
 
+/// Classes of `tests/stock/filter`, for [`crate::Apache::filter`].
+pub(crate) fn filter_classes(jars: &Path) -> Result<PathBuf, Missing> {
+    compiled("filter", jars, "filter-5.3.3")
+}
+
 /// The Java sources of `tests/stock/FOLDER`, compiled into `target/stock/CLASSES`.
 fn compiled(folder: &str, jars: &Path, classes: &str) -> Result<PathBuf, Missing> {
     tool("javac", "-version", "install a JDK 17 (Debian: apt-get install openjdk-17-jdk-headless)")?;

@@ -8,6 +8,7 @@
 //! | `apache-5.3.3`    | jars of name server, broker, mqadmin and Java client; so too of other versions | `mvn dependency:copy-dependencies` |
 //! | `client-4.9.8`    | jars of the Java client 4.9.8                            | the same                         |
 //! | `java-5.3.3` `java-4.9.8` | classes of `tests/stock/java`, compiled against each | `javac`                        |
+//! | `mqadmin-5.3.3` `filter-5.3.3` | classes of `tests/stock/mqadmin` and `tests/stock/filter` | `javac`            |
 //! | `go`              | binary of `tests/stock/go`                               | `go build`                       |
 //! | `python`          | virtual environment with PyPI `rocketmq`                 | `python3 -m venv`, `pip`         |
 //!
@@ -30,6 +31,7 @@
 
 mod apache;
 mod clients;
+mod filter;
 mod mqadmin;
 mod ports;
 mod process;
@@ -40,6 +42,7 @@ mod tap;
 
 pub use apache::{Apache, Broker, BrokerOptions, Flush, NameServer, Role};
 pub use clients::{Outcome, StockClient};
+pub use filter::FilterCase;
 pub use mqadmin::Mqadmin;
 pub use ports::PortBlock;
 pub use process::{Process, StartError};

@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::filter::TagFilter;
+use super::filter::{MessageFilter, SqlFilter, TagFilter};
 use crate::limits::{
-    CLIENT_BYTES_MAX, CLIENT_BYTES_PER_CONNECTION_MAX, EXPRESSION_BYTES_MAX, GROUP_NAME_BYTES_MAX,
-    GROUPS_PER_CONNECTION_MAX, MEMBER_BYTES, SUBSCRIPTION_BYTES, SUBSCRIPTIONS_PER_GROUP_MAX, TAG_BYTES,
+    CLIENT_BYTES_MAX, CLIENT_BYTES_PER_CONNECTION_MAX, EXPRESSION_BYTES_MAX, FILTER_BYTES_PER_BYTE,
+    GROUP_NAME_BYTES_MAX, GROUPS_PER_CONNECTION_MAX, MEMBER_BYTES, SUBSCRIPTION_BYTES, SUBSCRIPTIONS_PER_GROUP_MAX,
+    TAG_BYTES,
 };
 use crate::model::{ClientId, ConnectionId, FastMap, GroupName, MonoNs, TopicName};
 use crate::protocol::body::{
@@ -42,8 +43,8 @@ pub struct Member {
 pub(crate) struct Subscription {
     /// As the client said it.
     pub(crate) data: SubscriptionData,
-    /// What that means for the broker.
-    pub(crate) filter: Arc<TagFilter>,
+    /// What that means for the broker; none if the expression cannot be compiled.
+    pub(crate) filter: Option<Arc<MessageFilter>>,
 }
 
 /// The online part of a consumer group.
@@ -126,13 +127,17 @@ impl ConsumerGroup {
     }
 }
 
-/// A subscription with its filter. Expressions other than tags keep no filter: pulls with them are refused.
+/// A subscription with its filter. The legacy mode that filters by Java classes filters nothing in a broker: its stock clients ask a filter server,
+/// and refuse by themselves where none is registered.
 fn subscription_of(data: &SubscriptionData) -> Subscription {
     let filter = match data.expression_type {
-        ExpressionType::Tag if !data.is_everything() => TagFilter::Hashes(data.codes.iter().copied().collect()),
-        _ => TagFilter::All,
+        _ if data.class_filter_mode => Some(MessageFilter::Tags(TagFilter::All)),
+        ExpressionType::Tag if data.is_everything() => Some(MessageFilter::Tags(TagFilter::All)),
+        ExpressionType::Tag => Some(MessageFilter::Tags(TagFilter::Hashes(data.codes.iter().copied().collect()))),
+        ExpressionType::Sql92 => SqlFilter::compile(&data.expression).ok().map(MessageFilter::Sql),
+        ExpressionType::Other(_) => None,
     };
-    Subscription { data: data.clone(), filter: Arc::new(filter) }
+    Subscription { data: data.clone(), filter: filter.map(Arc::new) }
 }
 
 /// What a heartbeat says and the shard does not keep, because of a bound. All else of it is kept.
@@ -208,7 +213,12 @@ fn member_bytes(group: &GroupName, member: &Member) -> usize {
 
 fn subscription_bytes(data: &SubscriptionData) -> usize {
     let tags: usize = data.tags.iter().map(|tag| tag.len() + TAG_BYTES).sum();
-    SUBSCRIPTION_BYTES + data.topic.as_str().len() + data.expression.len() + tags + data.codes.len() * TAG_BYTES
+    let compiled = match data.expression_type {
+        ExpressionType::Sql92 => data.expression.len().min(EXPRESSION_BYTES_MAX) * FILTER_BYTES_PER_BYTE,
+        ExpressionType::Tag | ExpressionType::Other(_) => 0,
+    };
+    let texts = data.topic.as_str().len() + data.expression.len();
+    SUBSCRIPTION_BYTES + texts + compiled + tags + data.codes.len() * TAG_BYTES
 }
 
 /// What a heartbeat has changed in one consumer group.

@@ -59,6 +59,7 @@ impl Broker {
             Request::ConsumerList(request) => self.consumer_list(asked, request.group, out),
             Request::LockQueues(request) => self.lock_queues(asked, request, out),
             Request::UnlockQueues(request) => self.unlock_queues(asked, request, out),
+            Request::CheckClient(config) => self.check_subscription(asked, config, out),
             Request::AllOffsets(request) => self.all_offsets(asked, *request, out),
             Request::AllDelayOffsets => self.all_delay_offsets(asked, out),
             Request::UpdateGroups(configs) => self.update_groups(asked, configs, out),

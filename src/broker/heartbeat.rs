@@ -3,11 +3,12 @@
 //! Source: RocketMQ `ClientManageProcessor`, `ConsumerManager`, `DefaultConsumerIdsChangeListener`.
 
 use super::client::{Member, NotKept};
+use super::filter::SqlFilter;
 use super::topic::subscribers_flag;
 use super::{Asked, Broker, Handled, Output, Refusal};
 use crate::limits::CLIENT_ID_BYTES_MAX;
 use crate::model::{ClientId, GroupName, Now};
-use crate::protocol::body::{ConsumerData, HeartbeatData, TopicConfig, consumer_list};
+use crate::protocol::body::{ClientConfig, ConsumerData, ExpressionType, HeartbeatData, TopicConfig, consumer_list};
 use crate::protocol::code::{RequestCode, ResponseCode};
 use crate::protocol::frame::Encoding;
 use crate::protocol::message::retry_topic;
@@ -117,6 +118,28 @@ impl Broker {
             topic.ticket.filter(|ticket| self.acks.is_closed(*ticket))
         });
         newest.max()
+    }
+
+    /// CHECK_CLIENT_CONFIG 46: a consumer asks before it starts, so that a wrong expression ends it there.
+    pub(super) fn check_subscription(
+        &self,
+        asked: &Asked,
+        config: &ClientConfig,
+        out: &mut Output,
+    ) -> Result<Handled, Refusal> {
+        if let Some(wanted) = &config.subscription
+            && wanted.expression_type != ExpressionType::Tag
+        {
+            let kind = wanted.expression_type.name();
+            self.check_expression_type(kind)?;
+            let unparsed = |remark: String| Refusal::new(ResponseCode::SubscriptionParseFailed, remark);
+            if wanted.expression_type != ExpressionType::Sql92 {
+                return Err(unparsed(format!("{kind} is no language of expressions here: TAG and SQL92 are")));
+            }
+            SqlFilter::compile(&wanted.expression).map_err(|error| unparsed(error.to_string()))?;
+        }
+        self.reply(asked, &Reply::new(ResponseCode::Success), out);
+        Ok(Handled::Done)
     }
 
     /// UNREGISTER_CLIENT 35.

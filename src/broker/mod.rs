@@ -61,6 +61,7 @@ use self::ack::{Acks, Ticket};
 use self::call::Calls;
 use self::client::Clients;
 use self::delay::Delays;
+use self::filter::KeptFilters;
 use self::group::Groups;
 use self::hold::HoldTable;
 use self::life::{Life, LoweredOffsets};
@@ -160,6 +161,7 @@ pub struct Broker {
     clients: Clients,
     calls: Calls,
     holds: HoldTable<QueueIndex, Pull>,
+    kept_filters: KeptFilters,
     acks: Acks,
     parked: Parked,
     replica: Replica,
@@ -190,6 +192,8 @@ pub struct Broker {
 #[derive(Default)]
 struct Scratch {
     records: BytesMut,
+    /// Bytes of the records that the last pull passed over by their properties.
+    passed_bytes: usize,
     properties: Vec<u8>,
     frames: BytesMut,
 }
@@ -276,6 +280,7 @@ impl Broker {
             clients: Clients::default(),
             calls: Calls::default(),
             holds: HoldTable::new(),
+            kept_filters: KeptFilters::default(),
             acks: Acks::default(),
             parked: Parked::default(),
             persistence: Persistence::default(),

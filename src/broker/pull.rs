@@ -5,22 +5,22 @@
 //! four numbers, because clients read them unasked. Source: RocketMQ `PullMessageProcessor`, `DefaultMessageStore.getMessage`,
 //! `PullRequestHoldService`.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 
 use super::client::ConsumerGroup;
-use super::filter::TagFilter;
+use super::filter::{MessageFilter, TagFilter};
 use super::hold::{HoldId, Turn};
 use super::{Asked, Broker, Handled, Output, Refusal, topic};
-use crate::limits::{
-    HOLD_BYTES_PER_TURN, HOLD_MS_MAX, HOLDS_PER_TURN, PULL_BYTES_MAX, PULL_ENTRIES_MAX, PULL_MESSAGES_MAX,
-};
+use crate::limits::{HOLD_BYTES_PER_TURN, HOLD_MS_MAX, HOLDS_PER_TURN, PULL_BYTES_MAX, PULL_MESSAGES_MAX};
 use crate::log::{BlockId, QueueIndex, Read, ReadLimits};
 use crate::metrics::Amount;
 use crate::model::{GroupName, MonoNs, QueueId, QueueOffset, TopicName};
 use crate::protocol::body::DataVersion;
 use crate::protocol::code::ResponseCode;
+use crate::protocol::message::is_retry_topic;
 use crate::protocol::record::{Check, RecordView, log_offset_of};
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
 use crate::protocol::request::PullRequest;
@@ -39,7 +39,7 @@ pub(super) struct Pull {
     /// Messages up to here were seen not to match, while the pull was held.
     scanned: Option<QueueOffset>,
     messages_max: usize,
-    filter: Arc<TagFilter>,
+    filter: Arc<MessageFilter>,
     topic_sys_flag: i32,
     group_sys_flag: i32,
     /// The group's `brokerId`.
@@ -77,6 +77,9 @@ enum PullOutcome {
         what: &'static str,
     },
 }
+
+/// RocketMQ's name of the one language of expressions besides tags.
+pub(super) const SQL92: &str = "SQL92";
 
 /// An entry of a consume queue. Source: RocketMQ `ConsumeQueue.CQ_STORE_UNIT_SIZE`.
 const ENTRY_BYTES: usize = 20;
@@ -200,15 +203,9 @@ impl Broker {
     }
 
     /// The filter of the request itself if it brings one, else that of the group's heartbeat.
-    fn pull_filter(&self, request: &PullRequest<'_>) -> Result<Arc<TagFilter>, Refusal> {
+    fn pull_filter(&mut self, request: &PullRequest<'_>) -> Result<Arc<MessageFilter>, Refusal> {
         if request.sys_flag.has_subscription() {
-            let kind = request.expression_type.unwrap_or("TAG");
-            refuse_expression_type(kind)?;
-            let expression = request.subscription.unwrap_or("*");
-            let filter = TagFilter::parse(expression).map_err(|_| {
-                Refusal::new(ResponseCode::SubscriptionParseFailed, "parse the consumer's subscription failed")
-            })?;
-            return Ok(Arc::new(filter));
+            return self.own_filter(request);
         }
         let group_name = request.group;
         let Some(group) = self.clients.consumer_group(group_name) else {
@@ -228,8 +225,61 @@ impl Broker {
         if subscription.data.version < request.subscription_version {
             return Err(Refusal::new(ResponseCode::SubscriptionNotLatest, "the consumer's subscription not latest"));
         }
-        refuse_expression_type(subscription.data.expression_type.name())?;
-        Ok(Arc::clone(&subscription.filter))
+        // RocketMQ keeps expressions apart from subscriptions, so that one may be older (28). Here they are one.
+        let Some(filter) = &subscription.filter else {
+            let remark = "The broker's consumer filter data is not exist!Your expression may be wrong!";
+            return Err(Refusal::new(ResponseCode::FilterDataNotExist, remark));
+        };
+        let filter = Arc::clone(filter);
+        self.check_expression_type(subscription.data.expression_type.name())?;
+        Ok(self.filter_of_retries(request, filter))
+    }
+
+    /// The filter that a request brings with it.
+    fn own_filter(&mut self, request: &PullRequest<'_>) -> Result<Arc<MessageFilter>, Refusal> {
+        let unparsed =
+            || Refusal::new(ResponseCode::SubscriptionParseFailed, "parse the consumer's subscription failed");
+        let kind = request.expression_type.unwrap_or("TAG");
+        let expression = request.subscription.unwrap_or("*");
+        if matches!(kind, "" | "TAG") {
+            let tags = TagFilter::parse(expression).map_err(|_| unparsed())?;
+            return Ok(Arc::new(MessageFilter::Tags(tags)));
+        }
+        if expression.is_empty() {
+            return Err(unparsed());
+        }
+        self.check_expression_type(kind)?;
+        // RocketMQ means to refuse a wrong expression as well, by an assertion that is off: it delivers everything.
+        if kind != SQL92 {
+            return Err(unparsed());
+        }
+        let filter = self.kept_filters.get(expression).map_err(|_| unparsed())?;
+        Ok(self.filter_of_retries(request, filter))
+    }
+
+    /// Under `filterSupportRetry` an expression for a retry topic gives way to what the group wants of the topics that its messages come from.
+    fn filter_of_retries(&self, request: &PullRequest<'_>, filter: Arc<MessageFilter>) -> Arc<MessageFilter> {
+        let is_of_retries = self.settings.filters_retries && is_retry_topic(request.topic);
+        if !is_of_retries || !matches!(*filter, MessageFilter::Sql(_)) {
+            return filter;
+        }
+        let Some(group) = self.clients.consumer_group(request.group) else {
+            return Arc::new(MessageFilter::Origin(Vec::new()));
+        };
+        let by_expression = group.subscriptions().filter_map(|(topic, subscription)| {
+            let filter = subscription.filter.as_ref().filter(|filter| matches!(***filter, MessageFilter::Sql(_)))?;
+            Some((topic.clone(), Arc::clone(filter)))
+        });
+        Arc::new(MessageFilter::Origin(by_expression.collect()))
+    }
+
+    /// Whether subscriptions of this kind may filter here.
+    pub(super) fn check_expression_type(&self, kind: &str) -> Result<(), Refusal> {
+        if matches!(kind, "" | "TAG") || self.settings.filters_properties {
+            return Ok(());
+        }
+        let remark = format!("The broker does not support consumer to filter message by {kind}");
+        Err(Refusal::new(ResponseCode::SystemError, remark))
     }
 
     /// Looks the messages up and puts the records into the scratch buffer.
@@ -262,10 +312,21 @@ impl Broker {
         let limits = ReadLimits {
             messages_max: pull.messages_max,
             bytes_max: PULL_BYTES_MAX,
-            entries_max: PULL_ENTRIES_MAX as usize,
+            entries_max: pull.filter.entries_max(),
         };
         let wanted = |tag_code: i64| pull.filter.wants(tag_code);
-        match self.log.read(pull.queue, from, &limits, &wanted, &mut self.scratch.records) {
+        let passed_bytes = Cell::new(0);
+        let matches = |record: &[u8]| {
+            let is_wanted = pull.filter.matches(record);
+            if !is_wanted {
+                passed_bytes.set(passed_bytes.get() + record.len());
+            }
+            is_wanted
+        };
+        let records = &mut self.scratch.records;
+        let read = self.log.read_matching(pull.queue, from, &limits, &wanted, &matches, records);
+        self.scratch.passed_bytes = passed_bytes.get();
+        match read {
             Read::Found { next, messages } => PullOutcome::Found { next, messages },
             Read::NoMatch { next } => PullOutcome::NoMatch { next, status: "NO_MATCHED_MESSAGE" },
             Read::Removed { next } => PullOutcome::NoMatch { next, status: "MESSAGE_WAS_REMOVING" },
@@ -403,7 +464,8 @@ impl Broker {
                 if let Some(held) = self.holds.get_mut(id) {
                     held.scanned = pull.scanned;
                 }
-                usize::try_from(entries).unwrap_or(usize::MAX).saturating_mul(ENTRY_BYTES)
+                let entry_bytes = usize::try_from(entries).unwrap_or(usize::MAX).saturating_mul(ENTRY_BYTES);
+                entry_bytes.saturating_add(self.scratch.passed_bytes)
             }
             // What was just appended is in the tail; if it is not, the client asks again and waits for the block then.
             PullOutcome::Cold(_) => {
@@ -474,15 +536,6 @@ fn answer_ended(pull: &Pull, out: &mut Output) -> usize {
 
 fn hold_deadline(asked: &Asked, request: &PullRequest<'_>, hold_ms_max: u64) -> Option<MonoNs> {
     (request.suspend_ms > 0).then(|| asked.now.mono.plus_ms(request.suspend_ms.min(hold_ms_max)))
-}
-
-/// Subscriptions by anything but tags are not built: refusing them is better than delivering everything.
-fn refuse_expression_type(kind: &str) -> Result<(), Refusal> {
-    if kind.is_empty() || kind == "TAG" {
-        return Ok(());
-    }
-    let remark = format!("The broker does not support consumer to filter message by {kind}");
-    Err(Refusal::new(ResponseCode::SystemError, remark))
 }
 
 /// 16 with RocketMQ's number of the reason.

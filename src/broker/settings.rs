@@ -45,6 +45,10 @@ pub struct BrokerSettings {
     pub(crate) long_polling: bool,
     /// `shortPollingTimeMills`: how long a pull is held if `long_polling` is off.
     pub(crate) short_polling_ms: u64,
+    /// `enablePropertyFilter`: subscriptions may be by SQL92.
+    pub(crate) filters_properties: bool,
+    /// `filterSupportRetry`.
+    pub(crate) filters_retries: bool,
     /// `useServerSideResetOffset`: the broker resets offsets itself; else it tells the clients to.
     pub(crate) resets_offsets: bool,
     /// `syncFlushTimeout`.
@@ -83,6 +87,8 @@ impl BrokerSettings {
             message_body_bytes_max: usize::try_from(config.message_bytes_max).expect("8 MiB at most"),
             long_polling: config.long_polling,
             short_polling_ms: config.short_polling_ms,
+            filters_properties: config.filters_properties,
+            filters_retries: config.filters_retries,
             resets_offsets: config.resets_offsets,
             flush_wait_ms: config.sync_flush_timeout_ms,
             young_bytes_max: config.memory_bytes / 100 * u64::from(config.young_percent_max),

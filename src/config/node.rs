@@ -122,6 +122,10 @@ pub struct NodeConfig {
     pub(crate) region_id: String,
     /// `longPollingEnable`.
     pub(crate) long_polling: bool,
+    /// `enablePropertyFilter`.
+    pub(crate) filters_properties: bool,
+    /// `filterSupportRetry`.
+    pub(crate) filters_retries: bool,
     /// `useServerSideResetOffset`.
     pub(crate) resets_offsets: bool,
     /// `accessMessageInMemoryMaxRatio`, percent of `memory_bytes`.
@@ -355,6 +359,8 @@ impl NodeConfig {
             trace_on: true,
             region_id: String::new(),
             long_polling: true,
+            filters_properties: false,
+            filters_retries: false,
             resets_offsets: true,
             young_percent_max: 0,
             memory_bytes: 0,
@@ -763,6 +769,18 @@ const NODE: &[Setting<NodeConfig>] = &[
         "true",
         long_polling,
         "Whether a pull that finds nothing is held until a message comes."
+    )),
+    online(setting!(
+        "enablePropertyFilter",
+        "false",
+        filters_properties,
+        "Whether consumers may filter by SQL92 over properties; else they are refused, and filter by tags."
+    )),
+    online(setting!(
+        "filterSupportRetry",
+        "false",
+        filters_retries,
+        "Whether an SQL92 subscription to a retry topic filters by what its group wants of the topics that the messages come from."
     )),
     online(setting!(
         "useServerSideResetOffset",

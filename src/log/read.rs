@@ -11,7 +11,9 @@ use super::commit_log::Log;
 use super::consume_queue::{self, BLOCK_HEADER_BYTES, ENTRY_BYTES, Entry, Located, QueueIndex};
 use super::file::{BlockId, FileName, IoError};
 use super::key_index::{KeyEntry, RUN_ENTRY_BYTES, Run, key_hash};
-use crate::limits::{COLD_BLOCK_BYTES, DISK_BLOCK_BYTES, KEPT_ENTRIES_MAX, LOOKUPS_MAX, PREFETCH_BLOCKS_MAX};
+use crate::limits::{
+    COLD_BLOCK_BYTES, DISK_BLOCK_BYTES, FILTER_SCAN_BYTES_MAX, KEPT_ENTRIES_MAX, LOOKUPS_MAX, PREFETCH_BLOCKS_MAX,
+};
 use crate::model::{LogOffset, QueueOffset, UnixMs};
 use crate::protocol::body::QueueEntry;
 use crate::protocol::record::{self, Check, RecordView};
@@ -178,12 +180,26 @@ impl Log {
         wanted: &dyn Fn(i64) -> bool,
         out: &mut BytesMut,
     ) -> Read {
+        self.read_matching(queue, from, limits, wanted, &|_| true, out)
+    }
+
+    /// The same of those records alone that also `matches` of all their bytes. What does not match is passed over, up to a bound of bytes.
+    pub(crate) fn read_matching(
+        &mut self,
+        queue: QueueIndex,
+        from: QueueOffset,
+        limits: &ReadLimits,
+        wanted: &dyn Fn(i64) -> bool,
+        matches: &dyn Fn(&[u8]) -> bool,
+        out: &mut BytesMut,
+    ) -> Read {
         let begin = out.len();
+        let mut passed_bytes = 0;
         let end = QueueOffset(self.queues.get(queue).visible.0.min(from.0.saturating_add(limits.entries_max as u64)));
         let kept = self.crowd.take(queue, from);
         let mut at = from;
         let mut messages = 0;
-        while at < end && messages < limits.messages_max {
+        while at < end && messages < limits.messages_max && passed_bytes < FILTER_SCAN_BYTES_MAX {
             let nth = usize::try_from(at.0 - from.0).unwrap_or(usize::MAX);
             let entry = match kept.get(nth).map_or_else(|| self.entry(queue, at), |entry| Ok(Some(*entry))) {
                 Ok(Some(entry)) if entry.log_offset >= self.start() => entry,
@@ -195,12 +211,18 @@ impl Log {
                 break;
             }
             if is_wanted {
+                let before = out.len();
                 let next = kept.get(nth + 1).copied().or_else(|| self.known_entries(queue, at.plus(1)).next());
                 if let Err(miss) = self.copy_record(&entry, next.map(|next| next.log_offset), out) {
                     self.keep_entries(queue, at, kept.get(nth..).unwrap_or_default());
                     return self.interrupted(miss, from, at, messages);
                 }
-                messages += 1;
+                if matches(&out[before..]) {
+                    messages += 1;
+                } else {
+                    passed_bytes += out.len() - before;
+                    out.truncate(before);
+                }
             }
             at = at.plus(1);
         }

@@ -174,7 +174,8 @@ macro_rules! request_codes {
 
 request_codes! {
     SendMessage = 10, "SEND_MESSAGE", T0, Broker(Busy), Partly, Cheap, [Topic: Pub], "timer and transactional messages are refused (13)";
-    PullMessage = 11, "PULL_MESSAGE", T0, Broker(Answers), Partly, Cheap, [Topic: Sub, Group: Sub], "tag filters; SQL92 is not there";
+    PullMessage = 11, "PULL_MESSAGE", T0, Broker(Answers), Works, Cheap, [Topic: Sub, Group: Sub],
+        "a wrong SQL92 expression in the request is refused (23); Apache delivers everything";
     QueryMessage = 12, "QUERY_MESSAGE", T1, Broker(Answers), Works, Scan, [Topic: Sub | Get], "";
     QueryConsumerOffset = 14, "QUERY_CONSUMER_OFFSET", T0, Broker(Answers), Works, Cheap, [Topic: Sub | Get, Group: Sub | Get], "";
     UpdateConsumerOffset = 15, "UPDATE_CONSUMER_OFFSET", T0, Broker(Answers), Works, Cheap, [Topic: Sub | Update, Group: Sub | Update], "beyond a queue's end it is stored as the end";
@@ -204,7 +205,8 @@ request_codes! {
     GetAllConsumerOffset = 43, "GET_ALL_CONSUMER_OFFSET", T3, Broker(Answers), Works, Large, [Cluster: Get], "";
     GetAllDelayOffset = 45, "GET_ALL_DELAY_OFFSET", T3, Broker(Answers), Works, Large, [Cluster: Get],
         "a delayOffset.json that cannot be read stops the start, and its .bak is not taken by itself";
-    CheckClientConfig = 46, "CHECK_CLIENT_CONFIG", T1, Broker(Answers), NotYet, Cheap, [Group: Sub, Topic: Sub], "";
+    CheckClientConfig = 46, "CHECK_CLIENT_CONFIG", T1, Broker(Answers), Works, Cheap, [Group: Sub, Topic: Sub],
+        "what is wrong with an expression is said in words of its own; one nested more than 256 deep is refused";
     UpdateAndCreateAclConfig = 50, "UPDATE_AND_CREATE_ACL_CONFIG", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "ACL 1.0, removed in RocketMQ 5.3.1";
     DeleteAclConfig = 51, "DELETE_ACL_CONFIG", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "ACL 1.0, removed in RocketMQ 5.3.1";
     GetBrokerClusterAclInfo = 52, "GET_BROKER_CLUSTER_ACL_INFO", T3, Broker(Answers), NotYet, Cheap, [Cluster: Get], "ACL 1.0, removed in RocketMQ 5.3.1";
@@ -281,7 +283,8 @@ request_codes! {
         "a slave is only asked; allowing one topic leaves the others as they are, where Apache allows all";
     CheckRocksdbCqWriteProgress = 354, "CHECK_ROCKSDB_CQ_WRITE_PROGRESS", T3, Broker(Answers), NotYet, Scan, [Topic: Get], "";
     ExportRocksdbConfigToJson = 355, "EXPORT_ROCKSDB_CONFIG_TO_JSON", T3, Broker(Answers), NotYet, Scan, [Cluster: Get], "";
-    LitePullMessage = 361, "LITE_PULL_MESSAGE", T1, Broker(Answers), Partly, Cheap, [Topic: Sub, Group: Sub], "tag filters; SQL92 is not there";
+    LitePullMessage = 361, "LITE_PULL_MESSAGE", T1, Broker(Answers), Works, Cheap, [Topic: Sub, Group: Sub],
+        "a wrong SQL92 expression in the request is refused (23); Apache delivers everything";
     RecallMessage = 370, "RECALL_MESSAGE", T1, Broker(Unavailable), NotYet, Cheap, [Topic: Pub], "";
     QueryAssignment = 400, "QUERY_ASSIGNMENT", T1, Broker(Answers), NotYet, Cheap, [Group: Sub, Topic: Sub], "";
     SetMessageRequestMode = 401, "SET_MESSAGE_REQUEST_MODE", T1, Broker(Refuses), NotYet, Cheap, [Topic: Update, Group: Update], "";

@@ -207,6 +207,38 @@ pub const SUBSCRIPTIONS_PER_GROUP_MAX: usize = 4_096;
 /// Longest subscription expression.
 pub const EXPRESSION_BYTES_MAX: usize = 64 * 1024;
 
+/// Deepest nesting of an SQL92 expression, as it is written and as a tree: reading and evaluating it call themselves. RocketMQ is stopped by its
+/// stack, at some thousands.
+pub const FILTER_DEPTH_MAX: usize = 256;
+
+/// Operands and operators of an SQL92 expression: each costs some nanoseconds a message, and 16 B.
+pub const FILTER_NODES_MAX: usize = 8 * 1024;
+
+/// Properties that an SQL92 expression may name; for each a place in the message is noted on the stack.
+pub const FILTER_PROPERTIES_MAX: usize = 256;
+
+/// Bytes of values that one evaluation of an SQL92 expression reads, a value again with each operator; beyond, the message does not match, as
+/// with any expression that has no result. A value has 32 KiB at most, so an expression without 16 operators on such values never gets there.
+pub const FILTER_READ_BYTES_MAX: usize = 512 * 1024;
+
+/// Bytes of records that one pull passes over because their properties do not match; the first may be longer.
+pub const FILTER_SCAN_BYTES_MAX: usize = 512 * 1024;
+
+/// Operands and operators that one pull evaluates, over all records: an expression with more than 80 is evaluated for fewer than
+/// [`PULL_ENTRIES_MAX`] of them.
+pub const FILTER_STEPS_PER_PULL: usize = 64 * 1024;
+
+/// What a compiled SQL92 expression weighs for each byte of its text, at most: a node of 16 B, and places in tables.
+pub const FILTER_BYTES_PER_BYTE: usize = 20;
+
+/// Text of the expressions that pulls have brought with them and whose compiled form is kept for the next ones.
+pub const FILTER_KEPT_BYTES_MAX: usize = 1024 * 1024;
+
+const _: () = assert!(FILTER_NODES_MAX * 8 <= FILTER_STEPS_PER_PULL, "any pull looks at some messages");
+const _: () = assert!(EXPRESSION_BYTES_MAX <= FILTER_KEPT_BYTES_MAX, "any expression may be kept");
+const _: () =
+    assert!(PROPERTIES_BYTES_MAX * 8 < FILTER_READ_BYTES_MAX, "few operators on any value are within the bound");
+
 /// Consumer offsets of a shard: one a group, topic and queue.
 pub const OFFSETS_MAX: usize = 2_000_000;
 

@@ -19,12 +19,13 @@ use serde_json::Value;
 use crate::{Outcome, cargo, seconds, workspace};
 
 /// Test files that start stock software, the longest first; `--quick` leaves them out.
-pub(crate) const STOCK: [&str; 9] = [
+pub(crate) const STOCK: [&str; 10] = [
     "client_calls",
     "cluster",
     "differential",
     "java_peers",
     "delay_peers",
+    "filter_peers",
     "mqadmin_facts",
     "clients",
     "mqadmin",

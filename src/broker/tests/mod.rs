@@ -28,6 +28,7 @@ mod clients;
 mod crowd;
 mod daily;
 mod delay;
+mod filter;
 mod life;
 mod master;
 mod online;

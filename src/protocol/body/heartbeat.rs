@@ -125,7 +125,7 @@ pub struct SubscriptionData {
     /// Rises with each change of the subscription; by default the client's time, ms.
     pub version: i64,
     /// A legacy filter in Java code; never honoured.
-    pub(crate) class_filter_mode: bool,
+    pub class_filter_mode: bool,
 }
 
 impl SubscriptionData {
@@ -278,6 +278,28 @@ impl HeartbeatData {
             fingerprint: fields.number("heartbeatFingerprint", 0)?,
             without_subscriptions: fields.boolean("withoutSub", false)?,
         })
+    }
+}
+
+/// The body of 46: a subscription that a client is about to make. Source: RocketMQ `CheckClientRequestBody`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientConfig {
+    /// What is to be checked, if anything.
+    pub subscription: Option<SubscriptionData>,
+}
+
+impl ClientConfig {
+    /// Reads the body of 46; without one there is nothing to check.
+    ///
+    /// # Errors
+    /// [`BodyError`].
+    pub(crate) fn decode(body: &[u8]) -> Result<ClientConfig, BodyError> {
+        if body.is_empty() {
+            return Ok(ClientConfig { subscription: None });
+        }
+        let value = parse(body, JSON_NODES_MAX)?;
+        let wanted = Fields::of(&value, "client config")?.get("subscriptionData");
+        Ok(ClientConfig { subscription: wanted.map(SubscriptionData::read).transpose()? })
     }
 }
 

@@ -29,7 +29,8 @@ pub use client::{
 pub use group::{GroupTable, SubscriptionGroupConfig};
 pub use ha::{HaMaster, HaRefusedSlave, HaRuntimeInfo, HaSlave};
 pub use heartbeat::{
-    ConsumeFromWhere, ConsumeType, ConsumerData, ExpressionType, HeartbeatData, MessageModel, SubscriptionData,
+    ClientConfig, ConsumeFromWhere, ConsumeType, ConsumerData, ExpressionType, HeartbeatData, MessageModel,
+    SubscriptionData,
 };
 pub use lock::{LockRequest, locked_queues};
 pub use offset::{

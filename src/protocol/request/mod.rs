@@ -42,7 +42,7 @@ pub use topic::{AttributeChange, CreateTopicRequest, TopicRequest};
 
 use std::str::FromStr;
 
-use super::body::{BodyError, HeartbeatData, LockRequest, SubscriptionGroupConfig, TopicConfigList};
+use super::body::{BodyError, ClientConfig, HeartbeatData, LockRequest, SubscriptionGroupConfig, TopicConfigList};
 use super::code::{RequestCode, ResponseCode, UnknownCode};
 use super::header::Header;
 use crate::model::QueueId;
@@ -96,6 +96,8 @@ pub enum Request<'a> {
     UnlockQueues(LockRequest),
     /// 43: all consumer offsets.
     AllOffsets(TableRequest<'a>),
+    /// 46: a client asks whether a subscription is one.
+    CheckClient(ClientConfig),
     /// 45: how far each delay level has come.
     AllDelayOffsets,
     /// 200, 225: make or change groups.
@@ -201,6 +203,7 @@ impl<'a> Request<'a> {
             Code::UnregisterClient => Request::UnregisterClient(UnregisterClientRequest::parse(header)?),
             Code::ConsumerSendMsgBack => Request::SendBack(SendBackRequest::parse(header)?),
             Code::GetConsumerListByGroup => Request::ConsumerList(ConsumerListRequest::parse(header)?),
+            Code::CheckClientConfig => Request::CheckClient(ClientConfig::decode(body)?),
             Code::LockBatchMq => Request::LockQueues(LockRequest::decode(body)?),
             Code::UnlockBatchMq => Request::UnlockQueues(LockRequest::decode(body)?),
             Code::GetAllConsumerOffset => Request::AllOffsets(TableRequest::parse(header)),
