@@ -17,6 +17,8 @@
 //! | master: a replica that lived on was asked for commits made there | | `TakeOffsets`, before the shard listens |
 //! | master: replicas are registered when it begins | | `ReplicasFound`, before the shard listens |
 //! | a tool changes settings (25) | `ChangeSettings` | all shards get `Settings`, then the origin `SettingsAnswer` |
+//! | a reply message is for a client that is not connected here | `PassReply` | siblings get `PushReply`; without any, the origin `ReplyPassed` |
+//! | the client has the reply message of a `PushReply`, or it is not here either | `ReplyPushed` | the origin gets `ReplyPassed` |
 //! | `Settings` are in force | `SettingsTaken` with the ticket of the `Settings` | |
 //! | a life begins: at the start, and after a change of role | `LifeBegan`, before `TopicsChanged { full: true }` | none: the shard keeps what it was told |
 //! | whoever gives roles gives this shard one | `LifeBegan` when it is so | `Role` |
@@ -30,9 +32,13 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::config::NodeConfig;
 use crate::metrics::Snapshot;
-use crate::model::{BrokerId, Epoch, GroupName, LogId, MasterLog, QueueId, QueueOffset, Role, ShardId, TopicName};
+use crate::model::{
+    BrokerId, ClientId, Epoch, GroupName, LogId, MasterLog, QueueId, QueueOffset, Role, ShardId, TopicName,
+};
 use crate::protocol::body::{ConsumerOffsets, DataVersion, DelayOffsets, GroupTable, TopicConfig, TopicTable};
 use crate::protocol::code::ResponseCode;
 
@@ -108,6 +114,24 @@ pub enum ToControl {
         ticket: u64,
         /// Properties.
         text: String,
+    },
+    /// A client replies to a request of another one that is not connected to this shard.
+    PassReply {
+        /// Who speaks.
+        shard: ShardId,
+        /// Returned in [`ToShard::ReplyPassed`].
+        ticket: u64,
+        /// For whichever sibling the client is connected to.
+        message: Arc<ReplyMessage>,
+    },
+    /// What has become of a [`ToShard::PushReply`].
+    ReplyPushed {
+        /// Who speaks.
+        shard: ShardId,
+        /// Who passed the message on.
+        to: PassedBy,
+        /// What the client said.
+        outcome: ReplyOutcome,
     },
     /// The shard goes by the settings of a [`ToShard::Settings`].
     SettingsTaken {
@@ -195,6 +219,22 @@ pub enum ToShard {
         /// All shards go by it and the file has it, with what else is to be said of that; or it was refused.
         result: Result<Option<&'static str>, SettingsRefused>,
     },
+    /// A sibling has a reply message for a client that may be connected here; answered by [`ToControl::ReplyPushed`].
+    PushReply {
+        /// Who has it.
+        from: PassedBy,
+        /// To whom, and what.
+        message: Arc<ReplyMessage>,
+    },
+    /// What one sibling made of a [`ToControl::PassReply`].
+    ReplyPassed {
+        /// That of the `PassReply`.
+        ticket: u64,
+        /// How many siblings were asked, each of which says something.
+        asked: usize,
+        /// What this one says; that there is no such client if none was asked.
+        outcome: ReplyOutcome,
+    },
     /// The shard is to be this from now on: another life begins, in place, unless a reign at least as new is known to the shard. No answer but
     /// [`ToControl::LifeBegan`].
     Role {
@@ -207,6 +247,36 @@ pub enum ToShard {
     },
     /// No new connections, flush, say [`ToControl::Stopped`], end.
     Stop,
+}
+
+/// What one client replies to another's request, as the broker pushes it (326).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplyMessage {
+    /// Who made the request.
+    pub(crate) client: ClientId,
+    /// Fields of the push. Source: RocketMQ `ReplyMessageRequestHeader`.
+    pub(crate) ext: Vec<(&'static str, String)>,
+    pub(crate) body: Bytes,
+}
+
+/// Where word of a passed reply message goes back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PassedBy {
+    pub(crate) origin: ShardId,
+    pub(crate) ticket: u64,
+    /// How many siblings were asked.
+    pub(crate) asked: usize,
+}
+
+/// What has become of a reply message at one shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyOutcome {
+    /// The client has taken it.
+    Taken,
+    /// The client could not be called, refused it, or said nothing in time.
+    Failed,
+    /// The client is not connected.
+    NotConnected,
 }
 
 /// What a replica kept of consumers' commits.

@@ -14,7 +14,7 @@ use ringmq_peers::{Apache, BrokerOptions, Flush, Missing, StockClient};
 /// Longest run of one client's scenarios; on an idle machine they take half a minute.
 const TIMEOUT: Duration = Duration::from_secs(240);
 
-const JAVA: [&str; 21] = [
+const JAVA: [&str; 29] = [
     // The longest first: several run at a time.
     "push-rebalance",
     "push-resume",
@@ -22,6 +22,14 @@ const JAVA: [&str; 21] = [
     "push-concurrent",
     "push-orderly",
     "push-broadcast",
+    "filter-push",
+    "filter-broadcast",
+    "filter-lite-pull",
+    "filter-pull",
+    "filter-wrong",
+    "request-sync",
+    "request-async",
+    "request-late",
     "push-tags",
     "send-sync",
     "send-async",
@@ -39,10 +47,19 @@ const JAVA: [&str; 21] = [
     "offsets",
 ];
 /// What depends on the form of headers: every kind of request once.
-const JAVA_BINARY: [&str; 7] =
-    ["push-concurrent", "push-orderly", "send-sync", "send-batch", "pull", "lite-pull", "view-message"];
-const GO: [&str; 7] =
-    ["send-sync", "send-async", "send-oneway", "send-batch", "send-ordered", "push-tags", "push-live"];
+const JAVA_BINARY: [&str; 9] = [
+    "push-concurrent",
+    "push-orderly",
+    "send-sync",
+    "send-batch",
+    "pull",
+    "lite-pull",
+    "view-message",
+    "filter-push",
+    "request-sync",
+];
+const GO: [&str; 8] =
+    ["filter-push", "send-sync", "send-async", "send-oneway", "send-batch", "send-ordered", "push-tags", "push-live"];
 const PYTHON: [&str; 5] = ["send-sync", "send-async", "send-oneway", "push-tags", "push-orderly"];
 
 /// Writes past the test's captured output: what is not tested must be seen.
@@ -61,7 +78,8 @@ fn check(client: &StockClient, name_server: &str, scenarios: &[&str]) {
 fn on_ringmq(client: Result<StockClient, Missing>, shards: u16, flush: Flush, scenarios: &[&str]) {
     match client {
         Ok(client) => {
-            let node = Node::start(&NodeOptions { shards, flush, ..NodeOptions::default() });
+            let more = vec![("enablePropertyFilter", "true".to_owned())];
+            let node = Node::start(&NodeOptions { shards, flush, more, ..NodeOptions::default() });
             check(&client, &node.name_server(), scenarios);
         }
         Err(missing) => skipped(&missing.to_string()),
@@ -116,7 +134,9 @@ fn apache_reference() {
     };
     let name_server = apache.start_name_server().expect("it starts");
     let address = name_server.address();
-    let _first = apache.start_broker(&BrokerOptions::small(&address)).expect("it starts");
+    let mut first = BrokerOptions::small(&address);
+    first.more.push(("enablePropertyFilter".to_owned(), "true".to_owned()));
+    let _first = apache.start_broker(&first).expect("it starts");
     let runs: [(Result<StockClient, Missing>, &[&str]); 5] = [
         (StockClient::java_5(), &JAVA),
         (StockClient::java_5_binary(), &JAVA_BINARY),
@@ -130,7 +150,7 @@ fn apache_reference() {
             Err(missing) => skipped(&missing.to_string()),
         }
     }
-    let second = BrokerOptions { broker_name: "broker-b".to_owned(), ..BrokerOptions::small(&address) };
+    let second = BrokerOptions { broker_name: "broker-b".to_owned(), ..first };
     let _second = apache.start_broker(&second).expect("it starts");
     // Once more with two brokers, as two shards are: under names of their own, since the first run's are taken.
     let both = StockClient::java_5().expect("it ran before").named("Java on two brokers");

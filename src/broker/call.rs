@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::reply_message::Replier;
 use super::{Asked, Broker, Output, Refusal};
+use crate::letter::ReplyOutcome;
 use crate::limits::{CLIENT_CALLS_MAX, CLIENT_CALLS_PER_ASKER_MAX, GATHERED_BYTES_MAX};
 use crate::model::{ClientId, ConnectionId, GroupName, MonoNs, Now};
 use crate::protocol::body::{client_offsets, decode_client_offsets};
@@ -23,6 +25,9 @@ const CONSUME_WAIT_MS: u64 = 10_000;
 /// does not answer, and who of a group did.
 const TELL_WAIT_MS: u64 = 4_000;
 
+/// How long a client has to take a reply message (326). Source: RocketMQ `Broker2Client.callClient`.
+pub(super) const REPLY_WAIT_MS: u64 = 10_000;
+
 #[derive(Clone, Debug)]
 pub(super) struct Callee {
     pub(super) connection: ConnectionId,
@@ -37,6 +42,8 @@ enum Purpose {
     Relay(Asked),
     /// It is one of several that the asker gets together.
     Gather(GatherId),
+    /// It says whether the client has taken a reply message.
+    Reply(Replier),
 }
 
 /// Why a call has ended without an answer.
@@ -54,7 +61,8 @@ struct GatherId(u64);
 #[derive(Debug)]
 struct Call {
     callee: Callee,
-    asker: ConnectionId,
+    /// None: a sibling.
+    asker: Option<ConnectionId>,
     deadline: MonoNs,
     purpose: Purpose,
 }
@@ -88,7 +96,9 @@ impl Calls {
     fn insert(&mut self, opaque: i32, call: Call) {
         self.by_connection.insert((call.callee.connection, opaque));
         self.by_deadline.insert((call.deadline, opaque));
-        *self.by_asker.entry(call.asker).or_default() += 1;
+        if let Some(asker) = call.asker {
+            *self.by_asker.entry(asker).or_default() += 1;
+        }
         let before = self.by_opaque.insert(opaque, call);
         assert!(before.is_none(), "opaque {opaque} is that of a call that waits");
     }
@@ -156,10 +166,12 @@ impl Calls {
         let call = self.by_opaque.remove(&opaque)?;
         self.by_connection.remove(&(call.callee.connection, opaque));
         self.by_deadline.remove(&(call.deadline, opaque));
-        if let Some(count) = self.by_asker.get_mut(&call.asker) {
+        if let Some(asker) = call.asker
+            && let Some(count) = self.by_asker.get_mut(&asker)
+        {
             *count -= 1;
             if *count == 0 {
-                self.by_asker.remove(&call.asker);
+                self.by_asker.remove(&asker);
             }
         }
         Some(call)
@@ -184,13 +196,13 @@ impl Broker {
         (ext, body): (&[(&str, ExtValue<'_>)], &[u8]),
         out: &mut Output,
     ) -> Result<(), Refusal> {
-        self.check_callable(asked, std::slice::from_ref(&callee), out)?;
+        self.check_callable(Some(asked.connection), std::slice::from_ref(&callee), out)?;
         let wait_ms = if code == RequestCode::ConsumeMessageDirectly { CONSUME_WAIT_MS } else { TELL_WAIT_MS };
         let deadline = asked.now.mono.plus_ms(wait_ms);
         self.call(
             code,
             (ext, body),
-            Call { callee, asker: asked.connection, deadline, purpose: Purpose::Relay(*asked) },
+            Call { callee, asker: Some(asked.connection), deadline, purpose: Purpose::Relay(*asked) },
             out,
         );
         Ok(())
@@ -204,11 +216,11 @@ impl Broker {
         ext: &[(&str, ExtValue<'_>)],
         out: &mut Output,
     ) -> Result<(), Refusal> {
-        self.check_callable(asked, &callees, out)?;
+        self.check_callable(Some(asked.connection), &callees, out)?;
         let gather = self.calls.begin_gather(asked, callees.len());
         let deadline = asked.now.mono.plus_ms(TELL_WAIT_MS);
         for callee in callees {
-            let call = Call { callee, asker: asked.connection, deadline, purpose: Purpose::Gather(gather) };
+            let call = Call { callee, asker: Some(asked.connection), deadline, purpose: Purpose::Gather(gather) };
             self.call(RequestCode::GetConsumerStatusFromClient, (ext, &[]), call, out);
         }
         Ok(())
@@ -216,11 +228,11 @@ impl Broker {
 
     /// Whether these clients can be called now. A client that does not read is not sent more, and those that do not read together take no more
     /// than a part of what may wait to be sent: consumers need the rest.
-    fn check_callable(&self, asked: &Asked, callees: &[Callee], out: &Output) -> Result<(), Refusal> {
+    fn check_callable(&self, asker: Option<ConnectionId>, callees: &[Callee], out: &Output) -> Result<(), Refusal> {
         if self.calls.by_opaque.len() + callees.len() > CLIENT_CALLS_MAX {
             return Err(Refusal::new(ResponseCode::FlowControl, "too many calls wait for answers of clients"));
         }
-        let of_asker = self.calls.by_asker.get(&asked.connection).copied().unwrap_or_default();
+        let of_asker = asker.and_then(|asker| self.calls.by_asker.get(&asker)).copied().unwrap_or_default();
         if of_asker + callees.len() > CLIENT_CALLS_PER_ASKER_MAX {
             let remark = format!("{of_asker} calls that you asked for wait for answers of clients: no more");
             return Err(Refusal::new(ResponseCode::FlowControl, remark));
@@ -233,6 +245,28 @@ impl Broker {
             }
             None => Ok(()),
         }
+    }
+
+    /// Pushes a reply message to the client that made the request (326).
+    ///
+    /// # Errors
+    /// The client cannot be called now.
+    pub(super) fn push_reply(
+        &mut self,
+        now: Now,
+        callee: Callee,
+        (ext, body): (&[(&str, ExtValue<'_>)], &[u8]),
+        replier: Replier,
+        out: &mut Output,
+    ) -> Result<(), Replier> {
+        let asker = replier.asker();
+        if self.check_callable(asker, std::slice::from_ref(&callee), out).is_err() {
+            return Err(replier);
+        }
+        let deadline = now.mono.plus_ms(REPLY_WAIT_MS);
+        let call = Call { callee, asker, deadline, purpose: Purpose::Reply(replier) };
+        self.call(RequestCode::PushReplyMessageToClient, (ext, body), call, out);
+        Ok(())
     }
 
     fn call(&mut self, code: RequestCode, (ext, body): (&[(&str, ExtValue<'_>)], &[u8]), call: Call, out: &mut Output) {
@@ -259,6 +293,11 @@ impl Broker {
             Purpose::Gather(gather) => {
                 let body = Some(body).filter(|body| header.code == ResponseCode::Success.number() && !body.is_empty());
                 self.add_gathered(gather, call.callee.client, body, out);
+            }
+            Purpose::Reply(replier) => {
+                let is_taken = header.code == ResponseCode::Success.number();
+                let outcome = if is_taken { ReplyOutcome::Taken } else { ReplyOutcome::Failed };
+                self.end_reply(replier, outcome, out);
             }
         }
     }
@@ -294,6 +333,7 @@ impl Broker {
                 self.answer_asker(&asked, &Reply::error(code, &remark), out);
             }
             Purpose::Gather(gather) => self.add_gathered(gather, client, None, out),
+            Purpose::Reply(replier) => self.end_reply(replier, ReplyOutcome::Failed, out),
         }
     }
 

@@ -181,6 +181,8 @@ pub(crate) enum NotKept {
 #[derive(Debug)]
 struct Connected {
     peer: SocketAddr,
+    /// Under which it is in [`Clients::producing`].
+    producer: Option<ClientId>,
     /// With what each weighs.
     producer_groups: BTreeMap<GroupName, usize>,
     consumer_groups: BTreeMap<GroupName, Weight>,
@@ -237,6 +239,8 @@ pub struct Registered {
 pub(crate) struct Clients {
     connections: FastMap<ConnectionId, Connected>,
     producers: BTreeMap<GroupName, BTreeMap<ConnectionId, Member>>,
+    /// Connections of clients that are members of a producer group, by what they called themselves last.
+    producing: BTreeMap<ClientId, BTreeSet<ConnectionId>>,
     consumers: BTreeMap<GroupName, ConsumerGroup>,
     /// What members and subscriptions weigh.
     bytes: usize,
@@ -246,7 +250,7 @@ impl Clients {
     /// A connection was accepted.
     pub(crate) fn connect(&mut self, connection: ConnectionId, peer: SocketAddr) {
         let (producer_groups, consumer_groups) = (BTreeMap::new(), BTreeMap::new());
-        let fresh = Connected { peer, producer_groups, consumer_groups, bytes: 0 };
+        let fresh = Connected { peer, producer: None, producer_groups, consumer_groups, bytes: 0 };
         self.connections.insert(connection, fresh);
     }
 
@@ -270,6 +274,7 @@ impl Clients {
 
     /// A connection is gone. Returns the consumer groups that have lost a member.
     pub(crate) fn disconnect(&mut self, connection: ConnectionId) -> Vec<GroupName> {
+        self.set_producer(connection, None);
         let Some(gone) = self.connections.remove(&connection) else { return Vec::new() };
         for (group, bytes) in &gone.producer_groups {
             remove_producer(&mut self.producers, group, connection);
@@ -312,6 +317,7 @@ impl Clients {
         }
         (known.bytes, self.bytes) = (of_connection, of_all);
         known.producer_groups.insert(group.clone(), after);
+        self.set_producer(connection, Some(&member.client));
         self.producers.entry(group).or_default().insert(connection, member);
         Ok(())
     }
@@ -392,8 +398,13 @@ impl Clients {
             let bytes = known.producer_groups.remove(&group).unwrap_or_default();
             known.bytes -= bytes;
             self.bytes -= bytes;
+            let was_last = known.producer_groups.is_empty();
             remove_producer(&mut self.producers, &group, connection);
+            if was_last {
+                self.set_producer(connection, None);
+            }
         }
+        let known = self.connections.get_mut(&connection)?;
         let group = GroupName::from(consumer_group?);
         let weight = known.consumer_groups.remove(&group).unwrap_or_default();
         known.bytes -= weight.sum();
@@ -438,6 +449,30 @@ impl Clients {
     #[must_use]
     pub(crate) fn producer_group(&self, group: &str) -> Option<&BTreeMap<ConnectionId, Member>> {
         self.producers.get(group)
+    }
+
+    /// The newest connection of a client that produces.
+    #[must_use]
+    pub(crate) fn producer(&self, client: &str) -> Option<ConnectionId> {
+        self.producing.get(client)?.last().copied()
+    }
+
+    fn set_producer(&mut self, connection: ConnectionId, client: Option<&ClientId>) {
+        let Some(known) = self.connections.get_mut(&connection) else { return };
+        if known.producer.as_ref() == client {
+            return;
+        }
+        if let Some(before) = std::mem::replace(&mut known.producer, client.cloned())
+            && let Some(connections) = self.producing.get_mut(&before)
+        {
+            connections.remove(&connection);
+            if connections.is_empty() {
+                self.producing.remove(&before);
+            }
+        }
+        if let Some(client) = client {
+            self.producing.entry(client.clone()).or_default().insert(connection);
+        }
     }
 
     /// All producer groups by name.

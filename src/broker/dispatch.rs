@@ -38,6 +38,7 @@ impl Broker {
     fn perform(&mut self, asked: &Asked, request: &Request<'_>, out: &mut Output) -> Result<Handled, Refusal> {
         match request {
             Request::Send(request) => self.send(asked, request, out),
+            Request::SendReply(request) => self.send_reply(asked, request, out),
             Request::Pull(request) => self.pull(asked, request, out),
             Request::QueryMessage(request) => self.query_message(asked, request, out),
             Request::QueryOffset(request) => self.query_offset(asked, request, out),

@@ -145,6 +145,8 @@ impl Broker {
             ToShard::Settings { ticket, generation, config } => {
                 self.take_settings(now, ticket, generation, &config, out);
             }
+            ToShard::PushReply { from, message } => self.push_of_sibling(now, from, &message, out),
+            ToShard::ReplyPassed { ticket, asked, outcome } => self.reply_passed(ticket, asked, outcome, out),
             ToShard::SettingsAnswer { ticket, result } => self.settings_answered(ticket, result, out),
             ToShard::Role { role, broker_id, epoch } => self.take_role(now, (role, broker_id, epoch), out),
             ToShard::Stop => {}
@@ -188,6 +190,7 @@ impl Broker {
         self.expire_holds(now.mono, out);
         self.expire_settings(now.mono, out);
         self.expire_calls(now, out);
+        self.expire_replies(now, out);
         self.run_delays(now, out);
         self.progress(now, out);
     }
@@ -243,7 +246,8 @@ impl Broker {
         let acks = self.next_ack_deadline().into_iter();
         let holds = self.holds.next_deadline();
         let turns = self.holds.has_turns().then_some(MonoNs(0));
-        acks.chain(holds).chain(turns).chain(self.calls.next_deadline()).chain(self.next_delay_time()).min()
+        let calls = self.calls.next_deadline().into_iter().chain(self.passed_replies.next_deadline());
+        acks.chain(holds).chain(turns).chain(calls).chain(self.next_delay_time()).min()
     }
 }
 

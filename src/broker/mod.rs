@@ -40,6 +40,7 @@ pub(crate) mod persist;
 mod pull;
 mod query;
 pub mod replica;
+mod reply_message;
 mod retry;
 mod send;
 pub mod settings;
@@ -73,6 +74,7 @@ use self::park::Parked;
 use self::persist::{Append, FoundChanges, Persistence, Table};
 use self::pull::Pull;
 use self::replica::Replica;
+use self::reply_message::PassedReplies;
 use self::settings::BrokerSettings;
 use self::snapshot::Snapshots;
 use self::statistics::Statistics;
@@ -160,6 +162,7 @@ pub struct Broker {
     locks: QueueLocks,
     clients: Clients,
     calls: Calls,
+    passed_replies: PassedReplies,
     holds: HoldTable<QueueIndex, Pull>,
     kept_filters: KeptFilters,
     acks: Acks,
@@ -279,6 +282,7 @@ impl Broker {
             locks: QueueLocks::default(),
             clients: Clients::default(),
             calls: Calls::default(),
+            passed_replies: PassedReplies::default(),
             holds: HoldTable::new(),
             kept_filters: KeptFilters::default(),
             acks: Acks::default(),

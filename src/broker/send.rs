@@ -32,9 +32,9 @@ const CRC_PROPERTY_BYTES: usize = 20;
 const OWN_PROPERTIES_BYTES: usize = 96;
 
 /// Where a message goes once all checks are passed.
-struct Destination {
-    queue: QueueIndex,
-    queue_id: QueueId,
+pub(super) struct Destination {
+    pub(super) queue: QueueIndex,
+    pub(super) queue_id: QueueId,
     /// The name, if it is not the request's: a dead letter topic.
     renamed: Option<String>,
     ticket: Option<Ticket>,
@@ -147,7 +147,7 @@ impl Broker {
         self.send_one(asked, request, &scan, &destination, reconsume_times, out)
     }
 
-    fn check_body(&self, body: &[u8]) -> Result<(), Refusal> {
+    pub(super) fn check_body(&self, body: &[u8]) -> Result<(), Refusal> {
         if body.is_empty() {
             return Err(Refusal::new(ResponseCode::MessageIllegal, "the message is illegal: it has no body"));
         }
@@ -160,7 +160,7 @@ impl Broker {
     }
 
     /// Makes sure that the topic exists. Returns what replies that tell of it wait for.
-    fn ensure_topic(
+    pub(super) fn ensure_topic(
         &mut self,
         asked: &Asked,
         request: &SendRequest<'_>,
@@ -193,7 +193,11 @@ impl Broker {
         self.create_topics(asked.now, vec![config], spread, out)
     }
 
-    fn destination(&mut self, request: &SendRequest<'_>, ticket: Option<Ticket>) -> Result<Destination, Refusal> {
+    pub(super) fn destination(
+        &mut self,
+        request: &SendRequest<'_>,
+        ticket: Option<Ticket>,
+    ) -> Result<Destination, Refusal> {
         let missing = || {
             let remark = format!("topic[{}] not exist, apply first please!", request.topic);
             Refusal::new(ResponseCode::TopicNotExist, remark)

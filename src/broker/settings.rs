@@ -49,6 +49,8 @@ pub struct BrokerSettings {
     pub(crate) filters_properties: bool,
     /// `filterSupportRetry`.
     pub(crate) filters_retries: bool,
+    /// `storeReplyMessageEnable`.
+    pub(crate) stores_replies: bool,
     /// `useServerSideResetOffset`: the broker resets offsets itself; else it tells the clients to.
     pub(crate) resets_offsets: bool,
     /// `syncFlushTimeout`.
@@ -89,6 +91,7 @@ impl BrokerSettings {
             short_polling_ms: config.short_polling_ms,
             filters_properties: config.filters_properties,
             filters_retries: config.filters_retries,
+            stores_replies: config.stores_replies,
             resets_offsets: config.resets_offsets,
             flush_wait_ms: config.sync_flush_timeout_ms,
             young_bytes_max: config.memory_bytes / 100 * u64::from(config.young_percent_max),

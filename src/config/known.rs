@@ -328,7 +328,6 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "storePathDLedgerCommitLog",
     "storePathEpochFile",
     "storePathIndex",
-    "storeReplyMessageEnable",
     "storeType",
     "subscriptionExpiredTimeout",
     "supportActingMaster",

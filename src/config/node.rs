@@ -126,6 +126,8 @@ pub struct NodeConfig {
     pub(crate) filters_properties: bool,
     /// `filterSupportRetry`.
     pub(crate) filters_retries: bool,
+    /// `storeReplyMessageEnable`.
+    pub(crate) stores_replies: bool,
     /// `useServerSideResetOffset`.
     pub(crate) resets_offsets: bool,
     /// `accessMessageInMemoryMaxRatio`, percent of `memory_bytes`.
@@ -361,6 +363,7 @@ impl NodeConfig {
             long_polling: true,
             filters_properties: false,
             filters_retries: false,
+            stores_replies: true,
             resets_offsets: true,
             young_percent_max: 0,
             memory_bytes: 0,
@@ -781,6 +784,12 @@ const NODE: &[Setting<NodeConfig>] = &[
         "false",
         filters_retries,
         "Whether an SQL92 subscription to a retry topic filters by what its group wants of the topics that the messages come from."
+    )),
+    online(setting!(
+        "storeReplyMessageEnable",
+        "true",
+        stores_replies,
+        "Whether replies to requests are stored in CLUSTER_REPLY_TOPIC as well as pushed to who made the request."
     )),
     online(setting!(
         "useServerSideResetOffset",

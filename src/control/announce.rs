@@ -12,7 +12,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::NodeConfig;
-use crate::letter::{CONTROL_TICKET_MIN, OffsetCommit, SettingsRefused, StopReason, ToControl, ToShard};
+use crate::letter::{
+    CONTROL_TICKET_MIN, OffsetCommit, PassedBy, ReplyMessage, ReplyOutcome, SettingsRefused, StopReason, ToControl,
+    ToShard,
+};
 use crate::model::{BrokerId, MasterLog, MonoNs, Role, ShardId, TopicName};
 use crate::protocol::body::{DataVersion, TopicConfig};
 use crate::protocol::code::ResponseCode;
@@ -225,6 +228,12 @@ impl Announcer {
             ToControl::SettingsTaken { shard, ticket, topics } => {
                 self.settings_taken(shard, ticket, topics, &mut commands)
             }
+            ToControl::PassReply { shard: origin, ticket, message } => {
+                self.pass_reply(origin, ticket, &message, &mut commands)
+            }
+            ToControl::ReplyPushed { to: PassedBy { origin, ticket, asked }, outcome, .. } => {
+                commands.push(Command::Tell(origin, ToShard::ReplyPassed { ticket, asked, outcome }));
+            }
             ToControl::Measured { .. } => {}
         }
         self.settle(now, &mut commands);
@@ -359,6 +368,20 @@ impl Announcer {
             }
         }
         ensuring
+    }
+
+    /// Asks all siblings for the client that a reply message is for; without any there is none.
+    fn pass_reply(&self, origin: ShardId, ticket: u64, message: &Arc<ReplyMessage>, commands: &mut Vec<Command>) {
+        let siblings: Vec<ShardId> = self.running().filter(|shard| *shard != origin).collect();
+        let asked = siblings.len();
+        if asked == 0 {
+            let outcome = ReplyOutcome::NotConnected;
+            commands.push(Command::Tell(origin, ToShard::ReplyPassed { ticket, asked, outcome }));
+        }
+        for shard in siblings {
+            let from = PassedBy { origin, ticket, asked };
+            commands.push(Command::Tell(shard, ToShard::PushReply { from, message: Arc::clone(message) }));
+        }
     }
 
     fn take_ticket(&mut self) -> u64 {

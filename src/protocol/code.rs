@@ -269,9 +269,11 @@ request_codes! {
     QueryConsumeQueue = 321, "QUERY_CONSUME_QUEUE", T2, Broker(Answers), Works, Scan, [Topic: Get, Group: Get], "at most 800 entries";
     QueryDataVersion = 322, "QUERY_DATA_VERSION", T1, NameServer, Works, Cheap, [Cluster: Get], "";
     ResumeCheckHalfMessage = 323, "RESUME_CHECK_HALF_MESSAGE", T2, Broker(Refuses), NotYet, Cheap, [Topic: Update], "";
-    SendReplyMessage = 324, "SEND_REPLY_MESSAGE", T1, Broker(Answers), NotYet, Cheap, [Topic: Pub], "";
-    SendReplyMessageV2 = 325, "SEND_REPLY_MESSAGE_V2", T1, Broker(Answers), NotYet, Cheap, [Topic: Pub], "";
-    PushReplyMessageToClient = 326, "PUSH_REPLY_MESSAGE_TO_CLIENT", T1, Client, NotYet, Cheap, [], "sent to producers";
+    SendReplyMessage = 324, "SEND_REPLY_MESSAGE", T1, Broker(Answers), Works, Cheap, [Topic: Pub],
+        "the requester may be connected to any shard of the node";
+    SendReplyMessageV2 = 325, "SEND_REPLY_MESSAGE_V2", T1, Broker(Answers), Works, Cheap, [Topic: Pub],
+        "the requester may be connected to any shard of the node";
+    PushReplyMessageToClient = 326, "PUSH_REPLY_MESSAGE_TO_CLIENT", T1, Client, Works, Cheap, [], "sent to producers";
     AddWritePermOfBroker = 327, "ADD_WRITE_PERM_OF_BROKER", T2, NameServer, Works, Cheap, [Cluster: Update], "";
     GetAllProducerInfo = 328, "GET_ALL_PRODUCER_INFO", T2, Broker(Answers), Works, Large, [Cluster: Get], "";
     DeleteExpiredCommitlog = 329, "DELETE_EXPIRED_COMMITLOG", T2, Broker(Answers), Works, Scan, [Cluster: Update], "";

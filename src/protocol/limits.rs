@@ -300,6 +300,12 @@ pub const CLIENT_CALLS_MAX: usize = 4_096;
 /// Of these, those that one connection may have asked for.
 pub const CLIENT_CALLS_PER_ASKER_MAX: usize = CLIENT_CALLS_MAX / 4;
 
+/// Reply messages (324) of a shard whose requesters its siblings are asked for, until these answer.
+pub const REPLIES_PASSED_MAX: usize = 256;
+
+/// What these may weigh; the letters carry them. Beyond either bound a reply fails, as if its requester did not answer.
+pub const REPLIES_PASSED_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// Bytes of answers of clients that a shard keeps until the others have answered too (223); one such answer is about 100 B a queue.
 pub const GATHERED_BYTES_MAX: usize = 8 * 1024 * 1024;
 

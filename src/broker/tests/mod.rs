@@ -33,6 +33,7 @@ mod life;
 mod master;
 mod online;
 mod pull;
+mod reply_message;
 mod send;
 mod slave;
 mod statistics;

@@ -42,6 +42,10 @@ pub mod property {
     pub const TRACE_ON: &str = "TRACE_ON";
     /// Name of the cluster that stored the message; request and reply need it.
     pub const CLUSTER: &str = "CLUSTER";
+    /// Client that waits for a reply; with it whoever replies names the requester.
+    pub const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
+    /// When the broker pushed a reply, Unix ms.
+    pub const PUSH_REPLY_TIME: &str = "PUSH_REPLY_TIME";
     /// Receipt handle of a popped message.
     pub const POP_CK: &str = "POP_CK";
     /// CRC-32 of the record; always the last property.

@@ -58,6 +58,8 @@ pub enum Request<'a> {
     QueryMessage(QueryMessageRequest<'a>),
     /// 14: how far a group has come in a queue.
     QueryOffset(ConsumerOffsetRequest<'a>),
+    /// 324, 325: a client replies to another's request.
+    SendReply(SendRequest<'a>),
     /// 15: how far a group has come, said by a consumer.
     CommitOffset(CommitOffsetRequest<'a>),
     /// 17: make or change a topic.
@@ -203,6 +205,7 @@ impl<'a> Request<'a> {
             Code::UnregisterClient => Request::UnregisterClient(UnregisterClientRequest::parse(header)?),
             Code::ConsumerSendMsgBack => Request::SendBack(SendBackRequest::parse(header)?),
             Code::GetConsumerListByGroup => Request::ConsumerList(ConsumerListRequest::parse(header)?),
+            Code::SendReplyMessage | Code::SendReplyMessageV2 => Request::SendReply(SendRequest::parse(header, body)?),
             Code::CheckClientConfig => Request::CheckClient(ClientConfig::decode(body)?),
             Code::LockBatchMq => Request::LockQueues(LockRequest::decode(body)?),
             Code::UnlockBatchMq => Request::UnlockQueues(LockRequest::decode(body)?),

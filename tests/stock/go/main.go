@@ -41,6 +41,7 @@ var scenarios = map[string]func(*world) error{
 	"send-ordered": sendOrdered,
 	"push-tags":    pushTags,
 	"push-live":    pushLive,
+	"filter-push":  filterPush,
 
 	"delay-levels":    delayLevels,
 	"retry-levels":    retryLevels,
@@ -146,6 +147,10 @@ type counting struct {
 }
 
 func (w *world) consume(expression string, orderly bool) (*counting, func(), error) {
+	return w.consumeSelected(consumer.MessageSelector{Type: consumer.TAG, Expression: expression}, orderly)
+}
+
+func (w *world) consumeSelected(selector consumer.MessageSelector, orderly bool) (*counting, func(), error) {
 	found := &counting{counts: map[int]int{}, perQueue: map[string]int64{}}
 	made, err := rocketmq.NewPushConsumer(
 		consumer.WithNsResolver(primitive.NewPassthroughResolver([]string{w.nameServer})),
@@ -156,7 +161,6 @@ func (w *world) consume(expression string, orderly bool) (*counting, func(), err
 	if err != nil {
 		return nil, nil, err
 	}
-	selector := consumer.MessageSelector{Type: consumer.TAG, Expression: expression}
 	err = made.Subscribe(w.topic, selector, func(_ context.Context, messages ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
 		found.Lock()
 		defer found.Unlock()
@@ -398,6 +402,20 @@ func pushTags(w *world) error {
 	}
 	defer shutdown()
 	return found.expect(40)
+}
+
+// Only what an SQL92 expression wants arrives.
+func filterPush(w *world) error {
+	if err := w.send(0, 60); err != nil {
+		return err
+	}
+	selector := consumer.MessageSelector{Type: consumer.SQL92, Expression: "index BETWEEN 10 AND 29 AND TAGS = 'TagB'"}
+	found, shutdown, err := w.consumeSelected(selector, false)
+	if err != nil {
+		return err
+	}
+	defer shutdown()
+	return found.expect(7)
 }
 
 // Messages sent while the consumer waits for some.

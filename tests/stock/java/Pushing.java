@@ -119,7 +119,7 @@ final class Pushing {
     }
 
     /** The enum moved to another package in 5.0. */
-    private static void setBroadcasting(DefaultMQPushConsumer consumer) throws Exception {
+    static void setBroadcasting(DefaultMQPushConsumer consumer) throws Exception {
         for (var method : DefaultMQPushConsumer.class.getMethods()) {
             if (method.getName().equals("setMessageModel")) {
                 for (Object model : method.getParameterTypes()[0].getEnumConstants()) {

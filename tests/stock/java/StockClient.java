@@ -44,6 +44,14 @@ public final class StockClient {
         SCENARIOS.put("view-message", Looking::viewMessage);
         SCENARIOS.put("query-message", Looking::queryMessage);
         SCENARIOS.put("offsets", Looking::offsets);
+        SCENARIOS.put("filter-push", Selecting::push);
+        SCENARIOS.put("filter-broadcast", Selecting::broadcast);
+        SCENARIOS.put("filter-pull", Selecting::pull);
+        SCENARIOS.put("filter-lite-pull", Selecting::litePull);
+        SCENARIOS.put("filter-wrong", Selecting::wrong);
+        SCENARIOS.put("request-sync", Requesting::sync);
+        SCENARIOS.put("request-async", Requesting::async);
+        SCENARIOS.put("request-late", Requesting::late);
         SCENARIOS.put("delay-levels", Delaying::levels);
         SCENARIOS.put("delay-odd-levels", Delaying::oddLevels);
         SCENARIOS.put("delay-ways-to-send", Delaying::waysToSend);

@@ -1,0 +1,113 @@
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.exception.RequestTimeoutException;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.RequestCallback;
+import org.apache.rocketmq.client.producer.SendResult;
+import org.apache.rocketmq.client.producer.SendStatus;
+import org.apache.rocketmq.client.utils.MessageUtil;
+import org.apache.rocketmq.common.message.Message;
+import org.apache.rocketmq.common.message.MessageExt;
+
+/** Requests: a message whose producer waits for an answer, which the consumer sends through the broker. */
+final class Requesting {
+    private static final long PATIENCE_MILLIS = 20_000;
+
+    private Requesting() {
+    }
+
+    /** A consumer that answers each request, and what has become of its answers. */
+    private static List<SendResult> startAnswering(World world) throws Exception {
+        List<SendResult> results = new ArrayList<>();
+        DefaultMQProducer answering = world.configure(new DefaultMQProducer("ANSWER_" + world.topic));
+        world.atEnd(answering::shutdown);
+        answering.start();
+        DefaultMQPushConsumer consumer = world.pushConsumer(world.group);
+        consumer.subscribe(world.topic, "*");
+        consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
+            for (MessageExt message : messages) {
+                try {
+                    Message answer = MessageUtil.createReplyMessage(message, ("answer to " + World.text(message)).getBytes(StandardCharsets.UTF_8));
+                    SendResult result = answering.send(answer, 3_000);
+                    synchronized (results) {
+                        results.add(result);
+                    }
+                } catch (Exception failure) {
+                    failure.printStackTrace();
+                    return ConsumeConcurrentlyStatus.RECONSUME_LATER;
+                }
+            }
+            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+        });
+        consumer.start();
+        return results;
+    }
+
+    private static Message request(World world, int index) {
+        return new Message(world.topic, "TagA", ("request " + index).getBytes(StandardCharsets.UTF_8));
+    }
+
+    /** One request after the other, over all queues: each has its own answer, and the answer's sender hears that it was delivered. */
+    static void sync(World world) throws Exception {
+        world.createTopic(4);
+        List<SendResult> results = startAnswering(world);
+        for (int index = 0; index < 12; index++) {
+            Message answer = world.producer().request(request(world, index), PATIENCE_MILLIS);
+            World.same("answer to request " + index, World.text(answer), "answer");
+        }
+        World.waitFor("results of all answers", () -> {
+            synchronized (results) {
+                return results.size() == 12 ? Boolean.TRUE : null;
+            }
+        });
+        for (SendResult result : results) {
+            World.same(SendStatus.SEND_OK, result.getSendStatus(), "status of an answer");
+        }
+    }
+
+    /** Several requests at once. */
+    static void async(World world) throws Exception {
+        world.createTopic(4);
+        startAnswering(world);
+        List<CompletableFuture<Message>> answers = new ArrayList<>();
+        for (int index = 0; index < 12; index++) {
+            CompletableFuture<Message> answer = new CompletableFuture<>();
+            answers.add(answer);
+            world.producer().request(request(world, index), new RequestCallback() {
+                @Override
+                public void onSuccess(Message message) {
+                    answer.complete(message);
+                }
+
+                @Override
+                public void onException(Throwable failure) {
+                    answer.completeExceptionally(failure);
+                }
+            }, PATIENCE_MILLIS);
+        }
+        for (int index = 0; index < 12; index++) {
+            Message answer = answers.get(index).get(PATIENCE_MILLIS, TimeUnit.MILLISECONDS);
+            World.same("answer to request " + index, World.text(answer), "answer");
+        }
+    }
+
+    /** Nobody answers: the client gives up by itself, after the time that it was given. */
+    static void late(World world) throws Exception {
+        world.createTopic(1);
+        long start = System.nanoTime();
+        try {
+            world.producer().request(request(world, 0), 1_500);
+        } catch (RequestTimeoutException expected) {
+            long millis = (System.nanoTime() - start) / 1_000_000;
+            World.check(millis >= 1_400 && millis < 10_000, "gave up after " + millis + " ms");
+            return;
+        }
+        throw new AssertionError("an answer that nobody sent");
+    }
+}
