@@ -4,7 +4,7 @@
 //! depth is bounded; chains of operators are loops. Source: RocketMQ `SelectorParser.jj`, and for what an operator takes
 //! `ComparisonExpression` and `UnaryExpression`.
 
-use super::sql::{FilterError, Node, NodeId, Order, Part, Range, length_bit};
+use super::sql::{FilterError, Node, NodeId, Order, Part, Range, first_bit, length_bit};
 use super::token::{Token, Words, place};
 use super::value::{Value, compare};
 use crate::limits::{EXPRESSION_BYTES_MAX, FILTER_DEPTH_MAX, FILTER_NODES_MAX, FILTER_PROPERTIES_MAX};
@@ -22,6 +22,8 @@ pub(super) struct Parsed {
     pub(super) names: Vec<Box<str>>,
     /// [`length_bit`] of each name.
     pub(super) name_lengths: u64,
+    /// [`first_bit`] of each name.
+    pub(super) name_firsts: u64,
     /// The texts of literals, one behind the other.
     texts: String,
 }
@@ -391,6 +393,8 @@ impl<'a> Parser<'a> {
                 *index = u16::try_from(sorted).expect("bounded by the number of names");
             }
         }
+        self.parsed.name_firsts =
+            names.iter().filter_map(|name| name.bytes().next()).fold(0, |bits, byte| bits | first_bit(byte));
         self.parsed.name_lengths = names.iter().fold(0, |bits, name| bits | length_bit(name.len()));
         self.parsed.names = names.into_iter().map(Box::from).collect();
         self.parsed
