@@ -53,11 +53,11 @@ pub(super) struct Sender {
     /// To whom.
     requester: ClientId,
     queue_id: QueueId,
-    stored: Option<Stored>,
+    stored: Option<StoredReply>,
 }
 
 #[derive(Debug)]
-struct Stored {
+struct StoredReply {
     message_id: IdText,
     queue_offset: u64,
     end: LogOffset,
@@ -65,7 +65,7 @@ struct Stored {
 
 /// A reply message that siblings were asked to push.
 #[derive(Debug)]
-struct Passed {
+struct PassedReply {
     sender: Box<Sender>,
     /// Siblings that have said that they do not have the client.
     without: usize,
@@ -76,7 +76,7 @@ struct Passed {
 /// The reply messages of a shard that are at its siblings. Deadlines rise with tickets, since all have the same time.
 #[derive(Debug, Default)]
 pub(super) struct PassedReplies {
-    by_ticket: BTreeMap<u64, Passed>,
+    by_ticket: BTreeMap<u64, PassedReply>,
     next_ticket: u64,
     bytes: usize,
 }
@@ -90,7 +90,7 @@ impl PassedReplies {
         self.next_ticket = self.next_ticket.max(now.0) + 1;
         self.bytes += bytes;
         let deadline = now.plus_ms(REPLY_WAIT_MS);
-        self.by_ticket.insert(self.next_ticket, Passed { sender, without: 0, bytes, deadline });
+        self.by_ticket.insert(self.next_ticket, PassedReply { sender, without: 0, bytes, deadline });
         Ok(self.next_ticket)
     }
 
@@ -115,6 +115,11 @@ impl Broker {
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
         self.check_body(request.body)?;
+        // A slave makes no topics; it has those of its master.
+        if self.is_slave() && self.topics.get(request.topic).is_none() {
+            let remark = format!("topic[{}] not exist, apply first please!", request.topic);
+            return Err(Refusal::new(ResponseCode::TopicNotExist, remark));
+        }
         let ticket = self.ensure_topic(asked, request, out)?;
         let destination = self.destination(request, ticket)?;
         let properties = Properties::new(request.properties.as_bytes());
@@ -155,7 +160,7 @@ impl Broker {
         asked: &Asked,
         request: &SendRequest<'_>,
         destination: &super::send::Destination,
-    ) -> Option<Stored> {
+    ) -> Option<StoredReply> {
         if self.is_slave() || self.check_can_store(true).is_err() || request.properties.len() > PROPERTIES_BYTES_MAX {
             return None;
         }
@@ -175,7 +180,7 @@ impl Broker {
         };
         let appended = self.store_or_put_off(asked.now, destination.queue, &draft).ok()?;
         let message_id = MessageId { store_host: self.settings.address, log_offset: appended.log_offset }.encode();
-        Some(Stored { message_id, queue_offset: appended.queue_offset.0, end: appended.end })
+        Some(StoredReply { message_id, queue_offset: appended.queue_offset.0, end: appended.end })
     }
 
     fn push_fields(&self, asked: &Asked, request: &SendRequest<'_>) -> Vec<(&'static str, String)> {

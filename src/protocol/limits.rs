@@ -212,7 +212,7 @@ pub const EXPRESSION_BYTES_MAX: usize = 64 * 1024;
 pub const FILTER_DEPTH_MAX: usize = 256;
 
 /// Operands and operators of an SQL92 expression: each costs some nanoseconds a message, and 16 B.
-pub const FILTER_NODES_MAX: usize = 8 * 1024;
+pub const FILTER_TERMS_MAX: usize = 8 * 1024;
 
 /// Properties that an SQL92 expression may name; for each a place in the message is noted on the stack.
 pub const FILTER_PROPERTIES_MAX: usize = 256;
@@ -228,13 +228,13 @@ pub const FILTER_SCAN_BYTES_MAX: usize = 512 * 1024;
 /// [`PULL_ENTRIES_MAX`] of them.
 pub const FILTER_STEPS_PER_PULL: usize = 64 * 1024;
 
-/// What a compiled SQL92 expression weighs for each byte of its text, at most: a node of 16 B, and places in tables.
+/// What a compiled SQL92 expression weighs for each byte of its text, at most: a term of 16 B, and places in tables.
 pub const FILTER_BYTES_PER_BYTE: usize = 20;
 
 /// Text of the expressions that pulls have brought with them and whose compiled form is kept for the next ones.
 pub const FILTER_KEPT_BYTES_MAX: usize = 1024 * 1024;
 
-const _: () = assert!(FILTER_NODES_MAX * 8 <= FILTER_STEPS_PER_PULL, "any pull looks at some messages");
+const _: () = assert!(FILTER_TERMS_MAX * 8 <= FILTER_STEPS_PER_PULL, "any pull looks at some messages");
 const _: () = assert!(EXPRESSION_BYTES_MAX <= FILTER_KEPT_BYTES_MAX, "any expression may be kept");
 const _: () =
     assert!(PROPERTIES_BYTES_MAX * 8 < FILTER_READ_BYTES_MAX, "few operators on any value are within the bound");

@@ -127,6 +127,12 @@ impl Client {
         }
     }
 
+    /// Answers a request of the server, without a body.
+    pub(crate) fn answer(&mut self, request: &Frame, code: i32) -> io::Result<()> {
+        let answer = Frame { opaque: request.opaque, flag: 1, ..Frame::request(code) };
+        self.stream.get_mut().write_all(&answer.encode())
+    }
+
     /// Answers that came and were not waited for.
     pub(crate) fn unclaimed(&self) -> Vec<&Frame> {
         self.early.values().collect()

@@ -15,9 +15,9 @@ mod value;
 use std::sync::Arc;
 
 pub(crate) use self::kept::KeptFilters;
-pub use self::sql::{FilterError, SqlFilter};
+pub(crate) use self::sql::FilterError;
+pub use self::sql::SqlFilter;
 pub(crate) use self::tag::TagFilter;
-pub use self::value::NoResult;
 use crate::limits::{FILTER_STEPS_PER_PULL, PULL_ENTRIES_MAX};
 use crate::model::TopicName;
 use crate::protocol::message::{Properties, property};

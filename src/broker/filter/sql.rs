@@ -3,15 +3,15 @@
 //! Logic has three values, and the fourth outcome is that there is none: where Java throws, the message does not match. What is passed over
 //! because the outcome is certain (the rest behind a FALSE of an AND) cannot fail. Source: RocketMQ `filter` module.
 //!
-//! An evaluation reads the properties once and notes where those lie that the expression names. It allocates nothing, each node runs
+//! An evaluation reads the properties once and notes where those lie that the expression names. It allocates nothing, each term runs
 //! at most once, and what it reads of values is bounded.
 
 use std::cmp::Ordering;
 
-use super::parse::{Parsed, parse};
-use super::value::{NoResult, Value, compare, compare_order};
+use super::parse::{Program, parse};
+use super::value::{NoResult, Operand, compare, compare_order};
 use crate::limits::{
-    EXPRESSION_BYTES_MAX, FILTER_DEPTH_MAX, FILTER_NODES_MAX, FILTER_PROPERTIES_MAX, FILTER_READ_BYTES_MAX,
+    EXPRESSION_BYTES_MAX, FILTER_DEPTH_MAX, FILTER_PROPERTIES_MAX, FILTER_READ_BYTES_MAX, FILTER_TERMS_MAX,
 };
 
 /// Why an expression is refused. A place is a line and a column, from 1.
@@ -64,18 +64,18 @@ pub enum FilterError {
     /// Beyond `FILTER_DEPTH_MAX`.
     #[error("the expression is nested more than {FILTER_DEPTH_MAX} deep")]
     TooDeep,
-    /// Beyond `FILTER_NODES_MAX`.
-    #[error("the expression has more than {FILTER_NODES_MAX} parts")]
+    /// Beyond `FILTER_TERMS_MAX`.
+    #[error("the expression has more than {FILTER_TERMS_MAX} parts")]
     TooManyParts,
     /// Beyond `FILTER_PROPERTIES_MAX`.
     #[error("the expression names more than {FILTER_PROPERTIES_MAX} properties")]
     TooManyProperties,
 }
 
-/// Which node of an expression.
-pub(super) type NodeId = u16;
+/// Which term of an expression.
+pub(super) type TermId = u16;
 
-/// A part of one of the tables beside the nodes.
+/// A part of one of the tables beside the terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Range {
     pub(super) from: u32,
@@ -110,7 +110,7 @@ impl Order {
 
 /// Where a text is looked for in another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum TextPart {
     Anywhere,
     Start,
     End,
@@ -118,7 +118,7 @@ pub(super) enum Part {
 
 /// One operator or operand. Operands come before what they belong to.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Node {
+pub(super) enum Term {
     Null,
     Boolean(bool),
     Int(i32),
@@ -127,45 +127,45 @@ pub(super) enum Node {
     Text(Range),
     /// By its place among the names.
     Property(u16),
-    Negated(NodeId),
-    Not(NodeId),
+    Negated(TermId),
+    Not(TermId),
     /// A property where a condition is due: properties are texts, so it is FALSE or NULL.
-    Condition(NodeId),
+    Condition(TermId),
     /// `operands` of the expression.
     And(Range),
     Or(Range),
-    Equal(NodeId, NodeId),
-    IsNull(NodeId),
-    Order(Order, NodeId, NodeId),
+    Equal(TermId, TermId),
+    IsNull(TermId),
+    Order(Order, TermId, TermId),
     Between {
         is_not: bool,
-        value: NodeId,
-        low: NodeId,
-        high: NodeId,
+        value: TermId,
+        low: TermId,
+        high: TermId,
     },
     /// `lists` of the expression, sorted.
     In {
         is_not: bool,
-        property: NodeId,
+        property: TermId,
         list: Range,
     },
     Find {
         is_not: bool,
-        part: Part,
-        value: NodeId,
+        part: TextPart,
+        value: TermId,
         text: Range,
     },
 }
 
-/// An SQL92 expression, ready to be evaluated. Its size is bounded by its text and by `FILTER_NODES_MAX`.
+/// An SQL92 expression, ready to be evaluated. Its size is bounded by its text and by `FILTER_TERMS_MAX`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SqlFilter {
-    parsed: Parsed,
+    program: Program,
 }
 
 /// Where the value of a property lies in the properties' text; empty: it is not there, since a value is never empty.
 #[derive(Clone, Copy, Debug, Default)]
-struct Slot {
+struct FoundValue {
     from: u16,
     to: u16,
 }
@@ -182,7 +182,7 @@ impl SqlFilter {
     /// # Errors
     /// [`FilterError`], also by the bounds of `limits`.
     pub fn compile(expression: &str) -> Result<SqlFilter, FilterError> {
-        Ok(SqlFilter { parsed: parse(expression)? })
+        Ok(SqlFilter { program: parse(expression)? })
     }
 
     /// The outcome for these properties: TRUE, FALSE or NULL. Values that are not UTF-8 count as missing.
@@ -190,16 +190,16 @@ impl SqlFilter {
     /// # Errors
     /// [`NoResult`] where Java throws, and beyond `FILTER_READ_BYTES_MAX`.
     pub fn evaluate(&self, properties: &[u8]) -> Result<Option<bool>, NoResult> {
-        if self.parsed.names.len() <= FEW_PROPERTIES {
-            self.evaluate_with(properties, &mut [Slot::default(); FEW_PROPERTIES])
+        if self.program.names.len() <= FEW_PROPERTIES {
+            self.evaluate_with(properties, &mut [FoundValue::default(); FEW_PROPERTIES])
         } else {
-            self.evaluate_with(properties, &mut [Slot::default(); FILTER_PROPERTIES_MAX])
+            self.evaluate_with(properties, &mut [FoundValue::default(); FILTER_PROPERTIES_MAX])
         }
     }
 
     /// What an evaluation costs at most, in operands and operators; never 0.
     pub(super) fn steps(&self) -> usize {
-        self.parsed.nodes.len()
+        self.program.terms.len()
     }
 
     /// Whether a message with these properties is wanted: the outcome is TRUE.
@@ -208,14 +208,14 @@ impl SqlFilter {
         self.evaluate(properties) == Ok(Some(true))
     }
 
-    fn evaluate_with(&self, properties: &[u8], slots: &mut [Slot]) -> Result<Option<bool>, NoResult> {
+    fn evaluate_with(&self, properties: &[u8], slots: &mut [FoundValue]) -> Result<Option<bool>, NoResult> {
         self.find(properties, slots);
-        let mut evaluation = Evaluation { parsed: &self.parsed, properties, slots, read_bytes: 0 };
-        evaluation.condition(self.parsed.root)
+        let mut evaluation = Evaluation { program: &self.program, properties, slots, read_bytes: 0 };
+        evaluation.condition(self.program.root)
     }
 
     /// Notes where the values of the named properties lie. The last of several counts, as in a Java map.
-    fn find(&self, properties: &[u8], slots: &mut [Slot]) {
+    fn find(&self, properties: &[u8], slots: &mut [FoundValue]) {
         // Properties have 32 KiB at most; of longer ones nothing is found beyond what the slots reach.
         let properties = &properties[..properties.len().min(usize::from(u16::MAX))];
         let (mut start, mut middle) = (0, None);
@@ -232,16 +232,16 @@ impl SqlFilter {
     }
 
     #[inline]
-    fn note(&self, name: &[u8], (from, to): (usize, usize), slots: &mut [Slot]) {
+    fn note(&self, name: &[u8], (from, to): (usize, usize), slots: &mut [FoundValue]) {
         let Some(first) = name.first() else { return };
-        let Parsed { names, name_lengths, name_firsts, .. } = &self.parsed;
+        let Program { names, name_lengths, name_firsts, .. } = &self.program;
         if name_lengths & length_bit(name.len()) == 0 || name_firsts & first_bit(*first) == 0 || from == to {
             return;
         }
         if let Ok(index) = names.binary_search_by(|known| known.as_bytes().cmp(name))
             && let (Ok(from), Ok(to)) = (u16::try_from(from), u16::try_from(to))
         {
-            slots[index] = Slot { from, to };
+            slots[index] = FoundValue { from, to };
         }
     }
 }
@@ -287,85 +287,85 @@ pub(super) fn first_bit(byte: u8) -> u64 {
 }
 
 struct Evaluation<'a> {
-    parsed: &'a Parsed,
+    program: &'a Program,
     properties: &'a [u8],
-    slots: &'a [Slot],
+    slots: &'a [FoundValue],
     /// What was read of values.
     read_bytes: usize,
 }
 
 impl<'a> Evaluation<'a> {
     /// The outcome of a condition; what is none has none.
-    fn condition(&mut self, node: NodeId) -> Result<Option<bool>, NoResult> {
-        match self.value(node)? {
-            Value::Boolean(outcome) => Ok(Some(outcome)),
+    fn condition(&mut self, term: TermId) -> Result<Option<bool>, NoResult> {
+        match self.value(term)? {
+            Operand::Boolean(outcome) => Ok(Some(outcome)),
             _ => Ok(None),
         }
     }
 
     /// Most operands are properties and literals, which need no call.
     #[inline(always)]
-    fn value(&mut self, node: NodeId) -> Result<Value<'a>, NoResult> {
-        match self.parsed.nodes[usize::from(node)] {
-            Node::Property(name) => self.property(name),
-            Node::Int(number) => Ok(Value::Int(number)),
-            Node::Long(number) => Ok(Value::Long(number)),
-            Node::Double(number) => Ok(Value::Double(number)),
-            Node::Text(text) => Ok(Value::Text(self.parsed.text(text))),
-            Node::Null => Ok(Value::Null),
+    fn value(&mut self, term: TermId) -> Result<Operand<'a>, NoResult> {
+        match self.program.terms[usize::from(term)] {
+            Term::Property(name) => self.property(name),
+            Term::Int(number) => Ok(Operand::Int(number)),
+            Term::Long(number) => Ok(Operand::Long(number)),
+            Term::Double(number) => Ok(Operand::Double(number)),
+            Term::Text(text) => Ok(Operand::Text(self.program.text(text))),
+            Term::Null => Ok(Operand::Null),
             other => self.computed(other),
         }
     }
 
-    fn computed(&mut self, node: Node) -> Result<Value<'a>, NoResult> {
-        let parsed = self.parsed;
-        let outcome = match node {
-            Node::Boolean(value) => Some(value),
-            Node::Negated(operand) => return Ok(self.value(operand)?.negated()),
-            Node::Not(operand) => self.condition(operand)?.map(|outcome| !outcome),
-            Node::Condition(operand) => match self.value(operand)? {
-                Value::Null => None,
-                value => Some(value == Value::Boolean(true)),
+    fn computed(&mut self, term: Term) -> Result<Operand<'a>, NoResult> {
+        let program = self.program;
+        let outcome = match term {
+            Term::Boolean(value) => Some(value),
+            Term::Negated(operand) => return Ok(self.value(operand)?.negated()),
+            Term::Not(operand) => self.condition(operand)?.map(|outcome| !outcome),
+            Term::Condition(operand) => match self.value(operand)? {
+                Operand::Null => None,
+                value => Some(value == Operand::Boolean(true)),
             },
-            Node::And(operands) => self.all(operands.of(&parsed.operands), false)?,
-            Node::Or(operands) => self.all(operands.of(&parsed.operands), true)?,
-            Node::Equal(left, right) => self.equal(left, right)?,
-            Node::IsNull(operand) => Some(self.value(operand)? == Value::Null),
-            Node::Order(order, left, right) => {
+            Term::And(operands) => self.all(operands.of(&program.operands), false)?,
+            Term::Or(operands) => self.all(operands.of(&program.operands), true)?,
+            Term::Equal(left, right) => self.equal(left, right)?,
+            Term::IsNull(operand) => Some(self.value(operand)? == Operand::Null),
+            Term::Order(order, left, right) => {
                 let left = self.value(left)?;
                 self.order(order, left, right)?
             }
-            Node::Between { is_not, value, low, high } => self.between(is_not, value, low, high)?,
-            Node::In { is_not, property, list } => match self.value(property)? {
-                Value::Text(text) => {
-                    let list = list.of(&parsed.lists);
-                    Some(list.binary_search_by(|listed| parsed.text(*listed).cmp(text)).is_ok() != is_not)
+            Term::Between { is_not, value, low, high } => self.between(is_not, value, low, high)?,
+            Term::In { is_not, property, list } => match self.value(property)? {
+                Operand::Text(text) => {
+                    let list = list.of(&program.lists);
+                    Some(list.binary_search_by(|listed| program.text(*listed).cmp(text)).is_ok() != is_not)
                 }
                 _ => None,
             },
-            Node::Null | Node::Int(_) | Node::Long(_) | Node::Double(_) | Node::Text(_) | Node::Property(_) => None,
-            Node::Find { is_not, part, value, text } => {
+            Term::Null | Term::Int(_) | Term::Long(_) | Term::Double(_) | Term::Text(_) | Term::Property(_) => None,
+            Term::Find { is_not, part, value, text } => {
                 Some(self.holds(part, value, text)?.is_some_and(|found| found != is_not))
             }
         };
-        Ok(outcome.map_or(Value::Null, Value::Boolean))
+        Ok(outcome.map_or(Operand::Null, Operand::Boolean))
     }
 
-    fn property(&mut self, name: u16) -> Result<Value<'a>, NoResult> {
-        let Slot { from, to } = self.slots[usize::from(name)];
+    fn property(&mut self, name: u16) -> Result<Operand<'a>, NoResult> {
+        let FoundValue { from, to } = self.slots[usize::from(name)];
         let bytes = &self.properties[usize::from(from)..usize::from(to)];
         self.read_bytes += bytes.len();
         if self.read_bytes > FILTER_READ_BYTES_MAX {
             return Err(NoResult);
         }
         Ok(match std::str::from_utf8(bytes) {
-            Ok(text) if !text.is_empty() => Value::Text(text),
-            _ => Value::Null,
+            Ok(text) if !text.is_empty() => Operand::Text(text),
+            _ => Operand::Null,
         })
     }
 
     /// AND and OR of many: the first that `decides` ends it; else NULL if one was.
-    fn all(&mut self, operands: &[NodeId], decides: bool) -> Result<Option<bool>, NoResult> {
+    fn all(&mut self, operands: &[TermId], decides: bool) -> Result<Option<bool>, NoResult> {
         let mut outcome = Some(!decides);
         for operand in operands {
             match self.condition(*operand)? {
@@ -377,28 +377,28 @@ impl<'a> Evaluation<'a> {
         Ok(outcome)
     }
 
-    fn equal(&mut self, left: NodeId, right: NodeId) -> Result<Option<bool>, NoResult> {
+    fn equal(&mut self, left: TermId, right: TermId) -> Result<Option<bool>, NoResult> {
         match (self.value(left)?, self.value(right)?) {
-            (Value::Null, Value::Null) => Ok(Some(true)),
-            (Value::Null, _) => Ok(None),
-            (_, Value::Null) => Ok(Some(false)),
+            (Operand::Null, Operand::Null) => Ok(Some(true)),
+            (Operand::Null, _) => Ok(None),
+            (_, Operand::Null) => Ok(Some(false)),
             (left, right) => Ok(Some(compare(left, right)?.is_eq())),
         }
     }
 
     /// A null on the left hides what the right would come to.
-    fn order(&mut self, order: Order, left: Value<'a>, right: NodeId) -> Result<Option<bool>, NoResult> {
-        if left == Value::Null {
+    fn order(&mut self, order: Order, left: Operand<'a>, right: TermId) -> Result<Option<bool>, NoResult> {
+        if left == Operand::Null {
             return Ok(None);
         }
         match self.value(right)? {
-            Value::Null => Ok(None),
+            Operand::Null => Ok(None),
             right => Ok(Some(order.holds(compare_order(left, right)?))),
         }
     }
 
     /// `value >= low AND value <= high`, or `value < low OR value > high`; the value is evaluated once.
-    fn between(&mut self, is_not: bool, value: NodeId, low: NodeId, high: NodeId) -> Result<Option<bool>, NoResult> {
+    fn between(&mut self, is_not: bool, value: TermId, low: TermId, high: TermId) -> Result<Option<bool>, NoResult> {
         let value = self.value(value)?;
         let (below, above) =
             if is_not { (Order::Less, Order::Greater) } else { (Order::GreaterOrEqual, Order::LessOrEqual) };
@@ -411,18 +411,18 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Whether the text is there; nothing is said of what is no text, and of an empty search.
-    fn holds(&mut self, part: Part, value: NodeId, text: Range) -> Result<Option<bool>, NoResult> {
-        let search = self.parsed.text(text);
+    fn holds(&mut self, part: TextPart, value: TermId, text: Range) -> Result<Option<bool>, NoResult> {
+        let search = self.program.text(text);
         if search.is_empty() {
             return Ok(None);
         }
         let value = self.value(value)?;
         self.read_bytes += value.weight();
-        let Value::Text(value) = value else { return Ok(None) };
+        let Operand::Text(value) = value else { return Ok(None) };
         Ok(Some(match part {
-            Part::Anywhere => value.contains(search),
-            Part::Start => value.starts_with(search),
-            Part::End => value.ends_with(search),
+            TextPart::Anywhere => value.contains(search),
+            TextPart::Start => value.starts_with(search),
+            TextPart::End => value.ends_with(search),
         }))
     }
 }
@@ -523,8 +523,8 @@ mod tests {
         assert_eq!(SqlFilter::compile(&chain(FILTER_DEPTH_MAX)), Err(FilterError::TooDeep));
 
         let any = |many: usize| vec!["a"; many].join(" OR ");
-        assert!(SqlFilter::compile(&any(FILTER_NODES_MAX / 2 - 1)).is_ok());
-        assert_eq!(SqlFilter::compile(&any(FILTER_NODES_MAX / 2 + 1)), Err(FilterError::TooManyParts));
+        assert!(SqlFilter::compile(&any(FILTER_TERMS_MAX / 2 - 1)).is_ok());
+        assert_eq!(SqlFilter::compile(&any(FILTER_TERMS_MAX / 2 + 1)), Err(FilterError::TooManyParts));
 
         let names = |many: usize| (0..many).map(|n| format!("p{n} = 'x'")).collect::<Vec<_>>().join(" AND ");
         assert!(SqlFilter::compile(&names(FILTER_PROPERTIES_MAX)).is_ok());
@@ -575,7 +575,7 @@ mod tests {
             text in prop::collection::vec(prop::sample::select(vec![0_u8, 1, 1, 2, 2, 3, b'a', b'b', b'a', 0x81, 0x82, 0xff]), 0..60),
         ) {
             let filter = SqlFilter::compile("a = 'x' OR b = 'x'").unwrap();
-            let mut slots = [Slot::default(); FEW_PROPERTIES];
+            let mut slots = [FoundValue::default(); FEW_PROPERTIES];
             filter.find(&text, &mut slots);
             for (name, slot) in ["a", "b"].iter().zip(slots) {
                 let last = crate::protocol::record::pairs(&text).filter(|(found, _)| *found == name.as_bytes()).last();
@@ -595,7 +595,7 @@ mod tests {
             if let Ok(filter) = SqlFilter::compile(&words.join(" ")) {
                 let first = filter.evaluate(&text);
                 prop_assert_eq!(filter.evaluate(&text), first, "the same again");
-                prop_assert!(filter.steps() <= FILTER_NODES_MAX);
+                prop_assert!(filter.steps() <= FILTER_TERMS_MAX);
             }
         }
 

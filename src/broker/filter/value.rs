@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 
 /// The value of an operand.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Value<'a> {
+pub(super) enum Operand<'a> {
     Null,
     Boolean(bool),
     Int(i32),
@@ -21,11 +21,11 @@ pub(super) enum Value<'a> {
 #[error("the expression cannot be evaluated for these properties")]
 pub struct NoResult;
 
-impl Value<'_> {
+impl Operand<'_> {
     /// Bytes that reading it may cost.
     pub(super) fn weight(self) -> usize {
         match self {
-            Value::Text(text) => text.len(),
+            Operand::Text(text) => text.len(),
             _ => 0,
         }
     }
@@ -33,17 +33,17 @@ impl Value<'_> {
     /// A number's opposite; nothing else has one.
     pub(super) fn negated(self) -> Self {
         match self {
-            Value::Int(number) => Value::Int(number.wrapping_neg()),
-            Value::Long(number) => Value::Long(number.wrapping_neg()),
-            Value::Double(number) => Value::Double(-number),
-            Value::Null | Value::Boolean(_) | Value::Text(_) => Value::Null,
+            Operand::Int(number) => Operand::Int(number.wrapping_neg()),
+            Operand::Long(number) => Operand::Long(number.wrapping_neg()),
+            Operand::Double(number) => Operand::Double(-number),
+            Operand::Null | Operand::Boolean(_) | Operand::Text(_) => Operand::Null,
         }
     }
 }
 
 /// How two values compare, neither of them null. What cannot be compared at all counts as less, except where Java fails: [`NoResult`].
-pub(super) fn compare(left: Value<'_>, right: Value<'_>) -> Result<Ordering, NoResult> {
-    use Value::{Boolean, Double, Int, Long, Text};
+pub(super) fn compare(left: Operand<'_>, right: Operand<'_>) -> Result<Ordering, NoResult> {
+    use Operand::{Boolean, Double, Int, Long, Text};
     #[expect(clippy::cast_precision_loss, reason = "as Java's widening of a long")]
     let ordering = match (left, right) {
         (Boolean(left), Boolean(right)) => left.cmp(&right),
@@ -66,15 +66,15 @@ pub(super) fn compare(left: Value<'_>, right: Value<'_>) -> Result<Ordering, NoR
         (Text(left), Boolean(right)) => left.eq_ignore_ascii_case("true").cmp(&right),
         // Java takes the boolean for the text that is to be read, and fails.
         (Boolean(_), Text(_)) => return Err(NoResult),
-        (Value::Null | Boolean(_) | Int(_) | Long(_) | Double(_), _) | (Text(_), Value::Null) => Ordering::Less,
+        (Operand::Null | Boolean(_) | Int(_) | Long(_) | Double(_), _) | (Text(_), Operand::Null) => Ordering::Less,
     };
     Ok(ordering)
 }
 
 /// The same where the order matters: two texts are compared as numbers.
-pub(super) fn compare_order(left: Value<'_>, right: Value<'_>) -> Result<Ordering, NoResult> {
+pub(super) fn compare_order(left: Operand<'_>, right: Operand<'_>) -> Result<Ordering, NoResult> {
     match (left, right) {
-        (Value::Text(left), Value::Text(right)) => Ok(compare_doubles(double(left)?, double(right)?)),
+        (Operand::Text(left), Operand::Text(right)) => Ok(compare_doubles(double(left)?, double(right)?)),
         _ => compare(left, right),
     }
 }
