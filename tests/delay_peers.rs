@@ -9,15 +9,12 @@ mod harness;
 #[path = "delay_peers/raw.rs"]
 mod raw;
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use harness::{Client, Node, NodeOptions, expect_passed, wait_for};
-use ringmq_peers::{Apache, BrokerOptions, Missing, StockClient, workspace_dir};
+use harness::{Client, Facts, KnownDifference, Node, NodeOptions, compare_facts, expect_passed, wait_for, write_facts};
+use ringmq_peers::{Apache, BrokerOptions, Missing, StockClient};
 
 /// Two levels that differ, two like them from level 3 where retries begin, and one more for a third try. The programs know them.
 const LEVELS: &str = "1s 2s 1s 2s 3s 4s";
@@ -41,7 +38,7 @@ const JAVA: [&str; 12] = [
 const GO: [&str; 4] = ["delay-levels", "retry-levels", "retry-own-level", "retry-at-once"];
 
 /// Where ringmq differs on purpose: facts file, what the line holds, and why.
-const KNOWN_DIFFERENCES: [(&str, &str, &str); 7] = [
+const KNOWN_DIFFERENCES: [KnownDifference; 7] = [
     (
         "raw",
         "in a batch",
@@ -54,9 +51,6 @@ const KNOWN_DIFFERENCES: [(&str, &str, &str); 7] = [
     ("raw", "back without level: code", "the same"),
     ("raw", "back without offset: code", "the same"),
 ];
-
-/// Facts by scenario.
-type Facts = BTreeMap<String, Vec<String>>;
 
 /// Which facts file, the client, and its scenarios.
 type Run = (&'static str, Result<StockClient, Missing>, &'static [&'static str]);
@@ -75,53 +69,8 @@ fn skipped(why: &str) {
     writeln!(io::stderr(), "skipped: {why}").expect("standard error is open");
 }
 
-fn file_of(name: &str) -> PathBuf {
-    workspace_dir().join(format!("tests/stock/facts/{name}.txt"))
-}
-
-/// The facts that a broker must give: `SCENARIO FACT` a line.
-fn expected(name: &str) -> Facts {
-    let text = fs::read_to_string(file_of(name)).unwrap_or_else(|error| panic!("{}: {error}", file_of(name).display()));
-    let mut facts = Facts::new();
-    for line in text.lines() {
-        let (scenario, fact) = line.split_once(' ').expect("a scenario and a fact a line");
-        facts.entry(scenario.to_owned()).or_default().push(fact.to_owned());
-    }
-    facts
-}
-
-fn write(name: &str, facts: &Facts) {
-    let lines = facts.iter().flat_map(|(scenario, facts)| facts.iter().map(move |fact| format!("{scenario} {fact}\n")));
-    fs::write(file_of(name), lines.collect::<String>()).expect("the folder is there");
-}
-
-/// Fails with each fact that is missing, and each that is not expected.
-fn compare(broker: &str, name: &str, found: &Facts, known: &[(&str, &str, &str)]) {
-    let expected = expected(name);
-    let known: Vec<&str> = known.iter().filter(|(file, _, _)| *file == name).map(|(_, part, _)| *part).collect();
-    let lines = |facts: &Facts, others: &Facts, sign: &str| {
-        let unmatched = facts.iter().flat_map(|(scenario, facts)| {
-            let theirs = others.get(scenario).map_or(&[][..], Vec::as_slice);
-            facts.iter().filter(|fact| !theirs.contains(fact)).map(move |fact| format!("{sign} {scenario} {fact}"))
-        });
-        unmatched.collect::<Vec<_>>()
-    };
-    let mut differences = lines(&expected, found, "-");
-    differences.extend(lines(found, &expected, "+"));
-    differences.sort_by(|a, b| a[2..].cmp(&b[2..]));
-    for part in &known {
-        let met = differences.iter().any(|line| line.contains(part));
-        assert!(met, "{broker}: `{part}` of {name} no longer differs: take it out of KNOWN_DIFFERENCES");
-    }
-    differences.retain(|line| !known.iter().any(|part| line.contains(part)));
-    assert!(differences.is_empty(), "{broker} differs from {name}:\n{}", differences.join("\n"));
-    if known.is_empty() {
-        assert_eq!(&expected, found, "{broker}: the same facts as {name} in another order, or more than once");
-    }
-}
-
 /// Runs all clients at once: they mostly wait.
-fn check(broker: &str, name_server: &str, address: &str, known: &[(&str, &str, &str)], is_written: bool) {
+fn check(broker: &str, name_server: &str, address: &str, known: &[KnownDifference], is_written: bool) {
     let found: Vec<(&str, Facts)> = thread::scope(|scope| {
         make_retry_topics(name_server, address);
         let raw = scope.spawn(|| raw::run(address).expect("the broker answers"));
@@ -143,9 +92,9 @@ fn check(broker: &str, name_server: &str, address: &str, known: &[(&str, &str, &
     });
     for (name, facts) in &found {
         if is_written {
-            write(name, facts);
+            write_facts(name, facts);
         }
-        compare(broker, name, facts, known);
+        compare_facts(broker, name, facts, known);
     }
 }
 

@@ -6,13 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::filter::{MessageFilter, SqlFilter, TagFilter};
 use crate::limits::{
     CLIENT_BYTES_MAX, CLIENT_BYTES_PER_CONNECTION_MAX, EXPRESSION_BYTES_MAX, FILTER_BYTES_PER_BYTE,
     GROUP_NAME_BYTES_MAX, GROUPS_PER_CONNECTION_MAX, MEMBER_BYTES, SUBSCRIPTION_BYTES, SUBSCRIPTIONS_PER_GROUP_MAX,
-    TAG_BYTES,
+    TAG_BYTES, TRANSACTION_PRODUCERS_TRIED_MAX,
 };
 use crate::model::{ClientId, ConnectionId, FastMap, GroupName, MonoNs, TopicName};
 use crate::protocol::body::{
@@ -473,6 +474,19 @@ impl Clients {
         if let Some(client) = client {
             self.producing.entry(client.clone()).or_default().insert(connection);
         }
+    }
+
+    /// A connected producer of a group that is free, the next one behind `last`; `None` if a few in a row are not.
+    pub(super) fn next_producer(
+        &self,
+        group: &str,
+        last: ConnectionId,
+        is_free: impl Fn(ConnectionId) -> bool,
+    ) -> Option<ConnectionId> {
+        let members = self.producers.get(group)?;
+        let behind = members.range((Bound::Excluded(last), Bound::Unbounded));
+        let around = behind.chain(members.range(..=last)).map(|(connection, _)| *connection);
+        around.take(TRANSACTION_PRODUCERS_TRIED_MAX).find(|connection| is_free(*connection))
     }
 
     /// All producer groups by name.

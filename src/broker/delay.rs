@@ -13,7 +13,6 @@ use std::collections::VecDeque;
 use super::job::{JobId, Jobs, Wait};
 use super::persist::Table;
 use super::store::NotStored;
-use super::topic::HALF_TOPIC;
 use super::{Broker, Effect, Output};
 use crate::limits::{
     JOB_BYTES_PER_TURN, JOB_CLOCK_MS, JOB_MESSAGES_PER_TURN, JOB_READ_WAIT_MS_MAX, JOB_RETRY_MS, TICK_MS,
@@ -23,7 +22,7 @@ use crate::log::{AppendError, Appended, Coded, QueueIndex, Read, ReadLimits};
 use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset};
 use crate::protocol::body::{DelayOffsets, LevelOffsets};
 use crate::protocol::message::{
-    DelayLevels, Properties, SCHEDULE_TOPIC, append_property, property, queue_of_level, without_property,
+    DelayLevels, HALF_TOPIC, Properties, SCHEDULE_TOPIC, append_property, property, queue_of_level, without_property,
 };
 use crate::protocol::record::{Check, Marks, RecordDraft, RecordView};
 

@@ -37,6 +37,7 @@ impl Broker {
         }
         self.lower_offsets();
         self.start_delays();
+        self.start_transactions(now);
         self.tell_life(out);
         if !self.is_slave() {
             // The table may not have been written when the last process was killed, or be lost; or the last master did not live to tell.
@@ -98,6 +99,7 @@ impl Broker {
         self.log.supply(block, data);
         self.unblock_replicas(block);
         self.delays.jobs.block_has_come(block);
+        self.transactions.block_has_come(block);
         for parked in self.parked.take(block) {
             let Ok(header) = Header::decode(parked.encoding, &parked.header) else { continue };
             let frame = parked.frame();
@@ -176,6 +178,7 @@ impl Broker {
             }
         }
         self.note_delay_offsets(now);
+        self.commit_transaction_places();
         self.write_changes(out);
         self.tick_replica(now, out);
         self.knows_slaves |= self.is_followed();
@@ -192,17 +195,20 @@ impl Broker {
         self.expire_calls(now, out);
         self.expire_replies(now, out);
         self.run_delays(now, out);
+        self.run_transactions(now, out);
         self.progress(now, out);
     }
 
     /// The shard is to stop in order: nothing comes in any more, and [`Log::is_settled`] will say when all of the log is on the disk.
     pub(crate) fn handle_stop(&mut self, _now: Now) {
+        self.commit_transaction_places();
         self.log.begin_stop();
     }
 
     /// What follows from any event: replies whose promise is met leave, holds of queues that have grown run.
     pub(super) fn progress(&mut self, now: Now, out: &mut Output) {
         self.stages.end_turn(now.mono);
+        self.promise_transactions(now);
         self.progress_replica(now, out);
         self.stages.note_progress(now.mono, self.log.flushed(), self.replicated());
         self.release_acks(now.mono, &mut out.outbox);
@@ -247,7 +253,8 @@ impl Broker {
         let holds = self.holds.next_deadline();
         let turns = self.holds.has_turns().then_some(MonoNs(0));
         let calls = self.calls.next_deadline().into_iter().chain(self.passed_replies.next_deadline());
-        acks.chain(holds).chain(turns).chain(calls).chain(self.next_delay_time()).min()
+        let puts = self.next_delay_time().into_iter().chain(self.next_transaction_time());
+        acks.chain(holds).chain(turns).chain(calls).chain(puts).min()
     }
 }
 

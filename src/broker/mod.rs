@@ -51,6 +51,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 pub(crate) mod topic;
+mod transaction;
 mod view;
 
 use std::borrow::Cow;
@@ -79,6 +80,7 @@ use self::settings::BrokerSettings;
 use self::snapshot::Snapshots;
 use self::statistics::Statistics;
 use self::topic::Topics;
+use self::transaction::Transactions;
 use crate::letter::{CONTROL_TICKET_MIN, ToControl};
 use crate::log::{BlockId, DiskUsage, Log, QueueIndex};
 use crate::metrics::{Counters, Mornings, Rates, Stages};
@@ -159,6 +161,7 @@ pub struct Broker {
     groups: Groups,
     offsets: CommittedOffsets,
     delays: Delays,
+    transactions: Transactions,
     locks: QueueLocks,
     clients: Clients,
     calls: Calls,
@@ -279,6 +282,7 @@ impl Broker {
             groups: Groups::default(),
             offsets: CommittedOffsets::default(),
             delays: Delays::default(),
+            transactions: Transactions::default(),
             locks: QueueLocks::default(),
             clients: Clients::default(),
             calls: Calls::default(),

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use crate::config::NodeConfig;
+use crate::config::{NodeConfig, TransactionConfig};
 use crate::log::Retention;
 use crate::model::{BrokerName, ShardId, UnixMs};
 use crate::replication::ReplicaSettings;
@@ -57,6 +57,8 @@ pub struct BrokerSettings {
     pub(crate) flush_wait_ms: u64,
     /// A queue is young until so many bytes were stored since its first message: `accessMessageInMemoryMaxRatio` of the machine's memory.
     pub(crate) young_bytes_max: u64,
+    /// When producers are asked about their transactions.
+    pub(crate) transactions: TransactionConfig,
     /// What its log may throw away, and when.
     pub retention: Retention,
     /// `scrubInterval`, ms: in such a time its log is read once, to find damage; 0: it is not.
@@ -95,6 +97,7 @@ impl BrokerSettings {
             resets_offsets: config.resets_offsets,
             flush_wait_ms: config.sync_flush_timeout_ms,
             young_bytes_max: config.memory_bytes / 100 * u64::from(config.young_percent_max),
+            transactions: config.transactions,
             retention: retention(config),
             scrub_interval_ms: config.scrub_interval_ms,
             replica: replica(config),

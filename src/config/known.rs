@@ -275,7 +275,6 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "recoverConcurrently",
     "recoverThreadPoolNums",
     "redeleteHangedFileInterval",
-    "rejectTransactionMessage",
     "replicasPerDiskPartition",
     "replyThreadPoolQueueCapacity",
     "retrieveMessageFromPopRetryTopicV1",
@@ -354,12 +353,9 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "timerWheelEnable",
     "topicQueueLockNum",
     "totalReplicas",
-    "transactionCheckInterval",
-    "transactionCheckMax",
     "transactionMetricFlushInterval",
     "transactionOpBatchInterval",
     "transactionOpMsgMaxSize",
-    "transactionTimeOut",
     "transferMsgByHeap",
     "transientStorePoolEnable",
     "transientStorePoolSize",
@@ -392,16 +388,6 @@ pub(super) const NOT_NEEDED: &[&str] = &[
 /// What ringmq does not have yet, in the plural, and how the keys begin that would set it.
 const MISSING: &[(&str, &[&str])] = &[
     ("timers", &["timer", "mappedFileSizeTimerLog"]),
-    (
-        "transactions",
-        &[
-            "transaction",
-            "checkTransactionMessage",
-            "endTransaction",
-            "rejectTransactionMessage",
-            "waitTimeMillsInTransactionQueue",
-        ],
-    ),
     (
         "pop consumers",
         &[

@@ -173,7 +173,7 @@ macro_rules! request_codes {
 }
 
 request_codes! {
-    SendMessage = 10, "SEND_MESSAGE", T0, Broker(Busy), Partly, Cheap, [Topic: Pub], "timer and transactional messages are refused (13)";
+    SendMessage = 10, "SEND_MESSAGE", T0, Broker(Busy), Partly, Cheap, [Topic: Pub], "timer messages are refused (13)";
     PullMessage = 11, "PULL_MESSAGE", T0, Broker(Answers), Works, Cheap, [Topic: Sub, Group: Sub],
         "a wrong SQL92 expression in the request is refused (23); Apache delivers everything";
     QueryMessage = 12, "QUERY_MESSAGE", T1, Broker(Answers), Works, Scan, [Topic: Sub | Get], "";
@@ -196,9 +196,11 @@ request_codes! {
     HeartBeat = 34, "HEART_BEAT", T0, Broker(Answers), Works, Cheap, [Group: Sub, Topic: Sub], "";
     UnregisterClient = 35, "UNREGISTER_CLIENT", T0, Broker(Answers), Works, Cheap, [Group: Sub], "";
     ConsumerSendMsgBack = 36, "CONSUMER_SEND_MSG_BACK", T0, Broker(Busy), Works, Cheap, [Group: Sub], "";
-    EndTransaction = 37, "END_TRANSACTION", T1, Broker(Unavailable), NotYet, Cheap, [Topic: Pub], "";
+    EndTransaction = 37, "END_TRANSACTION", T1, Broker(Unavailable), Works, Cheap, [Topic: Pub],
+        "a second end is refused (1) while it is known, where RocketMQ stores a second copy; a message that was put back keeps its flag and tries; \
+         immunity counts as no check; a delay beside a transaction counts for nothing";
     GetConsumerListByGroup = 38, "GET_CONSUMER_LIST_BY_GROUP", T0, Broker(Answers), Works, Cheap, [Group: Sub | Get], "";
-    CheckTransactionState = 39, "CHECK_TRANSACTION_STATE", T1, Client, NotYet, Cheap, [], "sent to producers";
+    CheckTransactionState = 39, "CHECK_TRANSACTION_STATE", T1, Client, Works, Cheap, [], "sent to producers";
     NotifyConsumerIdsChanged = 40, "NOTIFY_CONSUMER_IDS_CHANGED", T0, Client, Works, Cheap, [], "sent to consumers";
     LockBatchMq = 41, "LOCK_BATCH_MQ", T1, Broker(Answers), Works, Cheap, [Group: Sub, Topic: Sub], "";
     UnlockBatchMq = 42, "UNLOCK_BATCH_MQ", T1, Broker(Answers), Works, Cheap, [Group: Sub, Topic: Sub], "";
@@ -252,7 +254,7 @@ request_codes! {
         "groups that are left out keep their offsets, which Apache deletes";
     ConsumeMessageDirectly = 309, "CONSUME_MESSAGE_DIRECTLY", T2, Broker(Answers), Works, Cheap, [Topic: Sub, Group: Sub],
         "relayed to the client that is asked";
-    SendMessageV2 = 310, "SEND_MESSAGE_V2", T0, Broker(Busy), Partly, Cheap, [Topic: Pub], "timer and transactional messages are refused (13)";
+    SendMessageV2 = 310, "SEND_MESSAGE_V2", T0, Broker(Busy), Partly, Cheap, [Topic: Pub], "timer messages are refused (13)";
     GetUnitTopicList = 311, "GET_UNIT_TOPIC_LIST", T2, NameServer, Works, Large, [Topic: List], "";
     GetHasUnitSubTopicList = 312, "GET_HAS_UNIT_SUB_TOPIC_LIST", T2, NameServer, Works, Large, [Topic: List], "";
     GetHasUnitSubUnunitTopicList = 313, "GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST", T2, NameServer, Works, Large, [Topic: List], "";
@@ -268,7 +270,7 @@ request_codes! {
     SendBatchMessage = 320, "SEND_BATCH_MESSAGE", T1, Broker(Busy), Works, Cheap, [Topic: Pub], "";
     QueryConsumeQueue = 321, "QUERY_CONSUME_QUEUE", T2, Broker(Answers), Works, Scan, [Topic: Get, Group: Get], "at most 800 entries";
     QueryDataVersion = 322, "QUERY_DATA_VERSION", T1, NameServer, Works, Cheap, [Cluster: Get], "";
-    ResumeCheckHalfMessage = 323, "RESUME_CHECK_HALF_MESSAGE", T2, Broker(Refuses), NotYet, Cheap, [Topic: Update], "";
+    ResumeCheckHalfMessage = 323, "RESUME_CHECK_HALF_MESSAGE", T2, Broker(Refuses), Works, Cheap, [Topic: Update], "of half messages and those that were given up alone";
     SendReplyMessage = 324, "SEND_REPLY_MESSAGE", T1, Broker(Answers), Works, Cheap, [Topic: Pub],
         "the requester may be connected to any shard of the node";
     SendReplyMessageV2 = 325, "SEND_REPLY_MESSAGE_V2", T1, Broker(Answers), Works, Cheap, [Topic: Pub],

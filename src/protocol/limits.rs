@@ -294,6 +294,37 @@ pub const JOB_READ_WAIT_MS_MAX: u64 = 30_000;
 /// How long a job that waits for a time of day goes without a look at the clock, which may have been set.
 pub const JOB_CLOCK_MS: u64 = 1_000;
 
+/// Pieces of 4096 half messages in each of which something has ended that was not passed yet: 512 bytes each and 40 for the map, 18 MiB in all, for
+/// 134 million half messages that wait. What has ended beyond is asked about once more.
+pub const TRANSACTION_ENDED_PIECES_MAX: usize = 32 * 1024;
+
+/// Half messages that ended while a copy of theirs was on its way back to the checker; some 100 bytes each.
+pub const TRANSACTION_LATE_MAX: usize = 16 * 1024;
+
+/// Notes of ended transactions whose place in their queue is known one by one; of more, only that of the last.
+pub const TRANSACTION_NOTES_MAX: usize = 4 * 1024;
+
+/// Transactions that have ended and whose end is not noted in the log yet. It is at the end of the turn, unless the log takes nothing.
+pub const TRANSACTION_UNNOTED_MAX: usize = 16 * 1024;
+
+/// Bytes of the body of a note (`transactionOpMsgMaxSize`); one offset may go beyond.
+pub const TRANSACTION_NOTE_BYTES_MAX: usize = 4096;
+
+/// Notes that are read in one turn when a life begins.
+pub const TRANSACTION_NOTES_PER_TURN: usize = 32;
+
+/// Half messages in a row that have ended and are passed in one step, 64 at a time.
+pub const TRANSACTION_RUN_MAX: u64 = 64 * 1024;
+
+/// Half messages that were passed and whose copies are not on the disk, or not with the replicas: as many entries, of one message or a run.
+pub const TRANSACTION_PASSED_MAX: usize = 16 * 1024;
+
+/// Producers of a group that are tried before one is asked that does not read. Source: RocketMQ `GET_AVAILABLE_CHANNEL_RETRY_COUNT`.
+pub const TRANSACTION_PRODUCERS_TRIED_MAX: usize = 3;
+
+/// Bytes that properties of a half message may grow by when it is put back: its tries, and where it lay at first.
+pub const TRANSACTION_PROPERTIES_GROWTH: usize = 96;
+
 /// Calls to clients of a shard that may wait for their answer.
 pub const CLIENT_CALLS_MAX: usize = 4_096;
 

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::Facts;
-use crate::harness::{Client, Frame, Record, code, log_offset_of, wait_for};
+use crate::harness::{Client, Facts, Frame, Record, code, log_offset_of, wait_for};
 
 const TOPIC: &str = "RAW";
 const GROUP: &str = "RAW_G";

@@ -7,6 +7,7 @@
 //! - [`Record`]: messages as pulls return them.
 //! - [`Audit`] and [`Load`]: a book of all that was sent, against what the broker has; producers that fill both.
 //! - [`Neighbour`]: a client that must not notice what others do to the server.
+//! - [`Facts`]: what clients tell of a broker, compared with what they tell of Apache's.
 //! - [`expect_row`], [`expect_passed`]: what tools print and stock clients report.
 //! - [`SmallDisk`]: file systems to run full. [`TailFolder`]: tails that go with the power.
 //! - [`Seed`]: randomness that a failure tells how to have again.
@@ -40,6 +41,7 @@ use std::process::Command;
 mod audit;
 mod clerk;
 mod client;
+mod facts;
 mod fastjson;
 mod frame;
 mod load;
@@ -58,6 +60,7 @@ mod world;
 pub(crate) use audit::{Audit, Place, Queue, Sent, body_of, log_offset_of, view};
 pub(crate) use clerk::Clerk;
 pub(crate) use client::{Client, Pulled, Receipt, code};
+pub(crate) use facts::{Facts, KnownDifference, compare_facts, write_facts};
 pub(crate) use frame::Frame;
 pub(crate) use load::Load;
 pub(crate) use mount::SmallDisk;

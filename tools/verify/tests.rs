@@ -19,12 +19,13 @@ use serde_json::Value;
 use crate::{Outcome, cargo, seconds, workspace};
 
 /// Test files that start stock software, the longest first; `--quick` leaves them out.
-pub(crate) const STOCK: [&str; 10] = [
+pub(crate) const STOCK: [&str; 11] = [
     "client_calls",
     "cluster",
     "differential",
     "java_peers",
     "delay_peers",
+    "transactions",
     "filter_peers",
     "mqadmin_facts",
     "clients",
@@ -36,7 +37,7 @@ pub(crate) const STOCK: [&str; 10] = [
 pub(crate) const LONG: [&str; 7] = ["crash", "full_disk", "delay", "replication", "hostile", "sim", "runtime"];
 
 /// Test files that run alone, since a machine that is busy with others can fail them: name, and what they hold somebody to.
-pub(crate) const ALONE: [(&str, &str); 15] = [
+pub(crate) const ALONE: [(&str, &str); 16] = [
     ("cluster", "stock clients find the next broker before their own patience ends"),
     ("crash", "an offset older than 1.5 s is on the disk, whatever is killed"),
     ("crowd", "a neighbour of thousands of clients is answered within 3 s"),
@@ -52,6 +53,7 @@ pub(crate) const ALONE: [(&str, &str); 15] = [
     ("restart", "an orderly end takes 5 s at most"),
     ("role", "a master asks its slaves for 3 s before it takes sends"),
     ("runtime", "timers of a millisecond"),
+    ("transactions", "producers answer their checks within a second, before the next"),
 ];
 
 /// A test binary.

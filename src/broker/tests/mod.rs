@@ -38,6 +38,7 @@ mod send;
 mod slave;
 mod statistics;
 mod tables;
+mod transaction;
 
 /// A quarter of the disk is in use.
 const DISK: DiskUsage = DiskUsage { used_bytes: 25, total_bytes: 100 };

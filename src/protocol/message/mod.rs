@@ -5,6 +5,7 @@ mod delay;
 mod id;
 mod name;
 mod properties;
+mod transaction;
 
 pub use batch::{BatchedMessage, append_batched, split_batch};
 pub use delay::{DelayLevels, SCHEDULE_TOPIC, queue_of_level};
@@ -13,6 +14,7 @@ pub use name::{
     NameError, check_group, check_topic, dlq_topic, group_of_retry_topic, is_retry_topic, is_system_topic, retry_topic,
 };
 pub use properties::{Properties, append_property, keys, set_property, without_property};
+pub use transaction::{CHECK_MAX_TOPIC, HALF_TOPIC, OP_TAG, OP_TOPIC, TRANSACTION_GROUP, append_ended, ended};
 
 /// Names of properties that the broker reads or writes. Source: RocketMQ `MessageConst`.
 pub mod property {
@@ -32,6 +34,16 @@ pub mod property {
     pub const REAL_QUEUE_ID: &str = "REAL_QID";
     /// `true`: a half message.
     pub const TRANSACTION_PREPARED: &str = "TRAN_MSG";
+    /// The group of a half message's producer, which is asked how the transaction ends.
+    pub const PRODUCER_GROUP: &str = "PGROUP";
+    /// The unique key of a half message, as the transaction's id.
+    pub const TRANSACTION_ID: &str = "__transactionId__";
+    /// How often a half message's producers were asked.
+    pub const TRANSACTION_CHECK_TIMES: &str = "TRANSACTION_CHECK_TIMES";
+    /// Seconds before which the producers of a half message are not asked.
+    pub const CHECK_IMMUNITY_SEC: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS";
+    /// Where a half message that was put back lay at first.
+    pub const PREPARED_QUEUE_OFFSET: &str = "TRAN_PREPARED_QUEUE_OFFSET";
     /// The client's own id of the message.
     pub const UNIQUE_KEY: &str = "UNIQ_KEY";
     /// Id of the first message of a chain of tries.
@@ -66,6 +78,10 @@ pub mod sys_flag {
     pub const TRANSACTION_MASK: i32 = 3 << 2;
     /// A half message.
     pub const TRANSACTION_PREPARED: i32 = 1 << 2;
+    /// A message whose transaction was committed.
+    pub const TRANSACTION_COMMIT: i32 = 2 << 2;
+    /// A half message whose transaction was rolled back.
+    pub const TRANSACTION_ROLLBACK: i32 = 3 << 2;
     /// The producer's address has 16 bytes.
     pub const BORN_HOST_V6: i32 = 1 << 4;
     /// The broker's address has 16 bytes.

@@ -15,6 +15,7 @@ mod replica;
 mod send;
 mod stats;
 mod topic;
+mod transaction;
 
 pub(crate) use client::{ConnectionsRequest, ConsumerListRequest};
 pub use client::{ConsumeDirectlyRequest, ConsumerStatusRequest, RunningInfoRequest, UnregisterClientRequest};
@@ -39,6 +40,7 @@ pub use replica::{
 pub use send::SendRequest;
 pub use stats::{AllConsumeStatsRequest, BrokerStatsRequest, ConsumeStatsRequest, QueueEntriesRequest};
 pub use topic::{AttributeChange, CreateTopicRequest, TopicRequest};
+pub use transaction::{EndTransactionRequest, ResumeCheckRequest, TransactionEnd};
 
 use std::str::FromStr;
 
@@ -90,6 +92,8 @@ pub enum Request<'a> {
     UnregisterClient(UnregisterClientRequest<'a>),
     /// 36: a consumer could not process a message.
     SendBack(SendBackRequest<'a>),
+    /// 37: a producer says how a transaction ends.
+    EndTransaction(EndTransactionRequest<'a>),
     /// 38: the members of a group.
     ConsumerList(ConsumerListRequest<'a>),
     /// 41: a consumer wants queues for itself.
@@ -146,6 +150,8 @@ pub enum Request<'a> {
     AllConsumeStats(AllConsumeStatsRequest),
     /// 321: entries of a consume queue.
     QueueEntries(QueueEntriesRequest<'a>),
+    /// 323: a half message that was given up is to be checked again.
+    ResumeCheck(ResumeCheckRequest),
     /// 328: all producers.
     AllProducers,
     /// 329: what is older than it need be is to go now.
@@ -204,6 +210,7 @@ impl<'a> Request<'a> {
             Code::HeartBeat => Request::HeartBeat(HeartbeatData::decode(body)?),
             Code::UnregisterClient => Request::UnregisterClient(UnregisterClientRequest::parse(header)?),
             Code::ConsumerSendMsgBack => Request::SendBack(SendBackRequest::parse(header)?),
+            Code::EndTransaction => Request::EndTransaction(EndTransactionRequest::parse(header)?),
             Code::GetConsumerListByGroup => Request::ConsumerList(ConsumerListRequest::parse(header)?),
             Code::SendReplyMessage | Code::SendReplyMessageV2 => Request::SendReply(SendRequest::parse(header, body)?),
             Code::CheckClientConfig => Request::CheckClient(ClientConfig::decode(body)?),
@@ -243,6 +250,7 @@ impl<'a> Request<'a> {
             Code::QueryTopicConsumeByWho => Request::GroupsOfTopic(TopicRequest::parse(header)?),
             Code::GetSystemTopicListFromBroker => Request::SystemTopics,
             Code::ViewBrokerStatsData => Request::BrokerStats(BrokerStatsRequest::parse(header)?),
+            Code::ResumeCheckHalfMessage => Request::ResumeCheck(ResumeCheckRequest::parse(header)),
             Code::GetAllProducerInfo => Request::AllProducers,
             Code::QueryConsumeTimeSpan => Request::TimeSpans(GroupTopicRequest::parse(header)?),
             Code::CleanExpiredConsumequeue => Request::CleanQueues,

@@ -1,0 +1,58 @@
+//! Facts that stock clients and scripts tell of a broker, one file a client in `tests/stock/facts`: Apache's, which ringmq must give as well.
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use ringmq_peers::workspace_dir;
+
+/// Facts by scenario.
+pub(crate) type Facts = BTreeMap<String, Vec<String>>;
+
+/// Where ringmq differs on purpose: facts file, what the line holds, and why.
+pub(crate) type KnownDifference = (&'static str, &'static str, &'static str);
+
+fn file_of(name: &str) -> PathBuf {
+    workspace_dir().join(format!("tests/stock/facts/{name}.txt"))
+}
+
+/// The facts that a broker must give: `SCENARIO FACT` a line.
+fn expected(name: &str) -> Facts {
+    let text = fs::read_to_string(file_of(name)).unwrap_or_else(|error| panic!("{}: {error}", file_of(name).display()));
+    let mut facts = Facts::new();
+    for line in text.lines() {
+        let (scenario, fact) = line.split_once(' ').expect("a scenario and a fact a line");
+        facts.entry(scenario.to_owned()).or_default().push(fact.to_owned());
+    }
+    facts
+}
+
+/// Writes a file from what a broker does.
+pub(crate) fn write_facts(name: &str, facts: &Facts) {
+    let lines = facts.iter().flat_map(|(scenario, facts)| facts.iter().map(move |fact| format!("{scenario} {fact}\n")));
+    fs::write(file_of(name), lines.collect::<String>()).expect("the folder is there");
+}
+
+/// Fails with each fact that is missing, and each that is not expected.
+pub(crate) fn compare_facts(broker: &str, name: &str, found: &Facts, known: &[KnownDifference]) {
+    let expected = expected(name);
+    let known: Vec<&str> = known.iter().filter(|(file, _, _)| *file == name).map(|(_, part, _)| *part).collect();
+    let lines = |facts: &Facts, others: &Facts, sign: &str| {
+        let unmatched = facts.iter().flat_map(|(scenario, facts)| {
+            let theirs = others.get(scenario).map_or(&[][..], Vec::as_slice);
+            facts.iter().filter(|fact| !theirs.contains(fact)).map(move |fact| format!("{sign} {scenario} {fact}"))
+        });
+        unmatched.collect::<Vec<_>>()
+    };
+    let mut differences = lines(&expected, found, "-");
+    differences.extend(lines(found, &expected, "+"));
+    differences.sort_by(|a, b| a[2..].cmp(&b[2..]));
+    for part in &known {
+        let met = differences.iter().any(|line| line.contains(part));
+        assert!(met, "{broker}: `{part}` of {name} no longer differs: take it out of KNOWN_DIFFERENCES");
+    }
+    differences.retain(|line| !known.iter().any(|part| line.contains(part)));
+    assert!(differences.is_empty(), "{broker} differs from {name}:\n{}", differences.join("\n"));
+    if known.is_empty() {
+        assert_eq!(&expected, found, "{broker}: the same facts as {name} in another order, or more than once");
+    }
+}
