@@ -15,7 +15,7 @@ use std::thread;
 
 use ringmq::sim::{
     ConsumeCounts, ConsumeRule, ConsumeWorld, Counts, DelayCounts, DelayRule, DelayWorld, LogWorld, ReplicaCounts,
-    ReplicaRule, ReplicaWorld, Rule,
+    ReplicaRule, ReplicaWorld, Rule, TransactionCounts, TransactionRule, TransactionWorld,
 };
 
 /// Seeds of each world.
@@ -467,4 +467,59 @@ fn a_group_that_is_moved_is_noticed() {
         eprintln!("{rule:?} is noticed by seed {seed}: {noticed}");
         assert!(noticed.contains(message), "{rule:?} was noticed by seed {seed} as: {noticed}");
     }
+}
+
+/// What happened to transactions under a seed, or what was found to be wrong.
+fn run_transactions(seed: u64, rule: TransactionRule) -> Result<TransactionCounts, String> {
+    let mut world = TransactionWorld::new(seed, rule);
+    found_wrong(|| world.run(DELAY_STEPS)).map(|()| world.counts)
+}
+
+#[test]
+fn transactions_end_as_their_producers_say_whatever_ends_in_between() {
+    let all = all_sound("transactions_end", seeds(), |seed| run_transactions(seed, TransactionRule::Sound));
+    let mut sum = TransactionCounts::default();
+    for one in &all {
+        sum.halves += one.halves;
+        sum.ended += one.ended;
+        sum.asked += one.asked;
+        sum.ends += one.ends;
+        sum.power_losses += one.power_losses;
+        sum.seen += one.seen;
+        sum.doubled += one.doubled;
+    }
+    eprintln!("{} seeds: {sum:#?}", all.len());
+    if all.len() as u64 >= SEEDS {
+        for (what, count, at_least) in [
+            ("half messages", sum.halves, 10_000),
+            ("ends of transactions", sum.ended, 10_000),
+            ("questions", sum.asked, 10_000),
+            ("ends of the node", sum.ends, 500),
+            ("power losses", sum.power_losses, 100),
+            ("messages seen", sum.seen, 10_000),
+        ] {
+            assert!(count >= at_least, "{what}: only {count}");
+        }
+        assert!(sum.doubled < sum.seen, "{} of {} twice: more than was said twice", sum.doubled, sum.seen);
+    }
+}
+
+#[test]
+fn a_checker_that_forgets_is_noticed() {
+    let noticed = first_wrong(100, |seed| run_transactions(seed, TransactionRule::ForgetHalves));
+    let (seed, noticed) = noticed.expect("half messages that are passed over are lost");
+    eprintln!("{:?} is noticed by seed {seed}: {noticed}", TransactionRule::ForgetHalves);
+    assert!(noticed.contains("and lost"), "noticed as: {noticed}");
+    let asked =
+        |rule| -> u64 { (0..10).map(|seed| run_transactions(seed, rule).expect("nothing is lost").asked).sum() };
+    let (forgotten, kept) = (asked(TransactionRule::ForgetNotes), asked(TransactionRule::Sound));
+    assert!(forgotten > kept, "without notes producers are asked about what has ended: {forgotten} and {kept}");
+}
+
+#[test]
+fn a_producer_that_says_both_is_noticed() {
+    let noticed = first_wrong(100, |seed| run_transactions(seed, TransactionRule::SayBoth));
+    let (seed, noticed) = noticed.expect("what is rolled back when it is asked about is not seen");
+    eprintln!("{:?} is noticed by seed {seed}: {noticed}", TransactionRule::SayBoth);
+    assert!(noticed.contains("and lost"), "noticed as: {noticed}");
 }

@@ -7,8 +7,18 @@ mod harness;
 #[path = "transactions/raw.rs"]
 mod raw;
 
-use harness::{KnownDifference, Node, NodeOptions, compare_facts, say, write_facts};
-use ringmq_peers::{Apache, BrokerOptions};
+use std::thread;
+use std::time::Duration;
+
+use harness::{
+    Client, Facts, Frame, KnownDifference, Node, NodeOptions, Record, compare_facts, expect_passed, log_offset_of, say,
+    wait_for, write_facts,
+};
+use ringmq_peers::{Apache, BrokerOptions, Missing, StockClient};
+use serde_json::json;
+
+/// Longest run of a client's scenarios; on an idle machine they take 10 s.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Checks come early, often, and soon no more.
 const SETTINGS: [(&str, &str); 3] =
@@ -39,13 +49,41 @@ const KNOWN_DIFFERENCES: [KnownDifference; 13] = [
     ("transaction-raw", "empty: code", "a message without a body is illegal, whoever sends it"),
 ];
 
+/// Which facts file, and the client.
+fn clients() -> [(&'static str, Result<StockClient, Missing>); 2] {
+    [("transaction-java-5.3.3", StockClient::java_5()), ("transaction-java-4.9.8", StockClient::java_4())]
+}
+
+fn facts_of(client: &StockClient, name_server: &str) -> Facts {
+    let prefix: String = client.name().chars().filter(char::is_ascii_alphanumeric).collect();
+    let outcomes = client.run(name_server, &prefix, &["transactions"], TIMEOUT).expect("the client runs");
+    expect_passed(client.name(), &outcomes);
+    outcomes.into_iter().map(|outcome| (outcome.scenario, outcome.facts)).collect()
+}
+
 fn check(broker: &str, name_server: &str, address: &str, known: &[KnownDifference], is_written: bool) {
-    let _ = name_server;
-    let found = raw::run(address).expect("the broker answers");
-    if is_written {
-        write_facts("transaction-raw", &found);
+    let found: Vec<(&str, Facts)> = thread::scope(|scope| {
+        let raw = scope.spawn(|| raw::run(address).expect("the broker answers"));
+        let clients: Vec<_> = clients()
+            .into_iter()
+            .filter_map(|(name, client)| match client {
+                Ok(client) => Some(scope.spawn(move || (name, facts_of(&client, name_server)))),
+                Err(missing) => {
+                    say(&format!("skipped: {missing}"));
+                    None
+                }
+            })
+            .collect();
+        let mut found: Vec<_> = clients.into_iter().map(|client| client.join().expect("it passed")).collect();
+        found.push(("transaction-raw", raw.join().expect("the script runs")));
+        found
+    });
+    for (name, facts) in &found {
+        if is_written {
+            write_facts(name, facts);
+        }
+        compare_facts(broker, name, facts, known);
     }
-    compare_facts(broker, "transaction-raw", &found, known);
 }
 
 #[test]
@@ -69,4 +107,67 @@ fn on_ringmq() {
     let more = SETTINGS.map(|(key, value)| (key, value.to_owned())).to_vec();
     let node = Node::start(&NodeOptions { more, ..NodeOptions::default() });
     check("ringmq", &node.name_server(), &node.broker(0), &KNOWN_DIFFERENCES, false);
+}
+
+/// A half message of a producer, and its end.
+fn half(client: &mut Client, body: &str) -> Frame {
+    let properties = [("TRAN_MSG", "true"), ("PGROUP", "KILLED_P"), ("UNIQ_KEY", body)];
+    let request = Client::send_request("KILLED", 0, body.as_bytes(), &properties).ext("f", 4);
+    let receipt = Client::receipt(&client.call(request).expect("it answers")).expect("it is stored");
+    Frame::request(37)
+        .ext("producerGroup", "KILLED_P")
+        .ext("tranStateTableOffset", receipt.queue_offset)
+        .ext("commitLogOffset", log_offset_of(&receipt.msg_id).expect("an id"))
+        .ext("fromTransactionCheck", false)
+        .ext("msgId", body)
+        .ext("transactionId", body)
+}
+
+fn producer(node: &Node) -> Client {
+    let mut client = Client::connect(&node.broker(0)).expect("it listens");
+    let body = json!({ "clientID": "p", "producerDataSet": [{"groupName": "KILLED_P"}], "consumerDataSet": [] });
+    client.expect_success("heartbeat", Frame::request(34).body(body.to_string())).expect("it answers");
+    client
+}
+
+/// `kill -9` after each answer: what was said stands, and who has said nothing is asked by the next process.
+#[test]
+fn a_kill_between_two_steps_forgets_nothing() {
+    let more = SETTINGS.map(|(key, value)| (key, value.to_owned())).to_vec();
+    let mut node = Node::start(&NodeOptions { more, ..NodeOptions::default() });
+    let mut client = producer(&node);
+    client.create_topic("KILLED", 1).expect("it answers");
+    let [committed, rolled_back, _asked, later] =
+        ["committed", "rolled back", "asked", "later"].map(|body| half(&mut client, body));
+    node.kill();
+    node.restart();
+    let mut client = producer(&node);
+    client.expect_success("commit", committed.ext("commitOrRollback", 8)).expect("it answers");
+    client.expect_success("roll back", rolled_back.ext("commitOrRollback", 12)).expect("it answers");
+    node.kill();
+    node.restart();
+    let mut client = producer(&node);
+    client.expect_success("commit", later.ext("commitOrRollback", 8)).expect("it answers");
+    let check = wait_for("a check", || {
+        thread::sleep(Duration::from_millis(20));
+        client.max_offset("KILLED", 0).ok()?;
+        client.from_server.iter().position(|frame| frame.code == 39).map(|at| client.from_server.remove(at))
+    });
+    let asked = Record::decode_all(&check.body).expect("a record").remove(0);
+    assert_eq!(asked.body, b"asked", "the only one about which nobody has said anything");
+    let end = ["tranStateTableOffset", "commitLogOffset", "msgId", "transactionId"]
+        .into_iter()
+        .fold(Frame::request(37), |end, name| end.ext(name, &check.ext[name]));
+    let end = end.ext("producerGroup", "KILLED_P").ext("commitOrRollback", 8).ext("fromTransactionCheck", true);
+    client.expect_success("commit", end).expect("it answers");
+    // How far the checker has come is written once a second; whoever was passed since then is asked again.
+    thread::sleep(Duration::from_millis(2_500));
+    node.kill();
+    node.restart();
+    let mut client = producer(&node);
+    thread::sleep(Duration::from_secs(3));
+    let seen = client.read_queue("KILLED", 0, 0).expect("it answers");
+    let bodies: Vec<_> = seen.iter().map(|record| String::from_utf8_lossy(&record.body).into_owned()).collect();
+    assert_eq!(bodies, ["committed", "later", "asked"]);
+    assert!(client.from_server.iter().all(|frame| frame.code != 39), "nobody is asked about what has ended");
 }

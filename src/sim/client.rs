@@ -16,7 +16,12 @@ pub(super) fn request(code: RequestCode, opaque: i32, ext: &[(&str, &str)], body
 
 /// A message for a queue of a topic.
 pub(super) fn send(opaque: i32, topic: &str, queue: u64, properties: &str, body: &[u8]) -> BytesMut {
-    let queue = queue.to_string();
+    send_born(opaque, topic, queue, properties, body, 1_700_000_000_000)
+}
+
+/// The same of a message that was made then, Unix ms.
+pub(super) fn send_born(opaque: i32, topic: &str, queue: u64, properties: &str, body: &[u8], born: i64) -> BytesMut {
+    let (queue, born) = (queue.to_string(), born.to_string());
     let ext = [
         ("a", "P"),
         ("b", topic),
@@ -24,7 +29,7 @@ pub(super) fn send(opaque: i32, topic: &str, queue: u64, properties: &str, body:
         ("d", "4"),
         ("e", queue.as_str()),
         ("f", "0"),
-        ("g", "1700000000000"),
+        ("g", born.as_str()),
         ("h", "0"),
         ("i", properties),
         ("j", "0"),

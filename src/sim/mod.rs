@@ -3,7 +3,7 @@
 //! [`LogWorld`] runs the real [`crate::log`] machines over a `SimDisk` that is nastier than a real one, with a load, crashes and failures
 //! that all come from one seed, and compares what it finds with a model that only remembers what was answered. The same seed
 //! gives the same run. [`ReplicaWorld`] does so with whole brokers, a master and its slaves, joined by connections that are cut and damaged,
-//! [`DelayWorld`] with one that delivers delayed messages.
+//! [`DelayWorld`] with one that delivers delayed messages, [`TransactionWorld`] with one whose producers begin transactions and end them, or do not.
 
 mod check;
 mod client;
@@ -22,6 +22,7 @@ mod retention;
 mod scrub;
 mod tables;
 mod tail;
+mod transaction;
 mod wire;
 mod world;
 
@@ -35,6 +36,7 @@ pub use replica_world::{ReplicaCounts, ReplicaRule, ReplicaWorld};
 pub(crate) use tables::TableFiles;
 #[cfg(test)]
 pub(crate) use tail::{Remains, SimTail, Slot};
+pub use transaction::{TransactionCounts, TransactionRule, TransactionWorld};
 pub use world::{Counts, LogWorld, Rule};
 
 use crate::model::{Now, UnixMs};

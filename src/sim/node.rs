@@ -54,7 +54,7 @@ pub(super) enum NodeEnd {
 
 /// A node that can be ended and started again.
 pub(super) struct SimNode {
-    settings: BrokerSettings,
+    pub(super) settings: BrokerSettings,
     log_settings: LogSettings,
     ring_bytes: usize,
     disk: SimDisk,

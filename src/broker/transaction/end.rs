@@ -12,7 +12,8 @@ use crate::log::RecordRead;
 use crate::model::{LogOffset, Now, QueueId, QueueOffset};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{
-    HALF_TOPIC, OP_TAG, OP_TOPIC, Properties, append_ended, append_property, property, sys_flag, without_property,
+    HALF_TOPIC, MessageId, OP_TAG, OP_TOPIC, Properties, append_ended, append_property, property, sys_flag,
+    without_property,
 };
 use crate::protocol::record::{Check, Marks, RecordDraft, RecordView};
 use crate::protocol::reply::{Reply, encode_reply};
@@ -103,6 +104,9 @@ impl Broker {
         }
         if request.queue_offset != Some(half.queue_offset) {
             return refuse("The transaction state table offset wrong");
+        }
+        if !is_meant(request, half) {
+            return Err(not_found());
         }
         // Apache stores a second copy for whoever commits twice, and one of what was rolled back.
         if self.transactions.ended.contains(half.queue_offset) {
@@ -207,6 +211,18 @@ impl Broker {
         self.transactions.ended.note(stored.queue_offset.plus(1), half_end);
         Ok(())
     }
+}
+
+/// Whether this is the message that the producer means. After a power loss another may lie at the very place of one that is gone; Apache takes it
+/// for the same. Who names no transaction is believed.
+fn is_meant(request: &EndTransactionRequest<'_>, half: &RecordView<'_>) -> bool {
+    let (Some(transaction), Some(unique)) = (request.transaction_id, Properties::new(half.properties).unique_key())
+    else {
+        return true;
+    };
+    let id = || MessageId { store_host: half.store_host, log_offset: half.log_offset }.encode();
+    let is_id = |text: &str| text == unique || text == id().as_str();
+    is_id(transaction) || request.message_id.is_some_and(is_id)
 }
 
 fn not_found() -> Refusal {

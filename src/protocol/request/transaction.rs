@@ -29,6 +29,10 @@ pub struct EndTransactionRequest<'a> {
     pub end: TransactionEnd,
     /// Whether the broker has asked for it (`fromTransactionCheck`).
     pub is_asked: bool,
+    /// `transactionId`: the half message's unique key, as stock clients have it.
+    pub transaction_id: Option<&'a str>,
+    /// `msgId`, likewise.
+    pub message_id: Option<&'a str>,
 }
 
 impl<'a> EndTransactionRequest<'a> {
@@ -52,6 +56,8 @@ impl<'a> EndTransactionRequest<'a> {
             log_offset: u64::try_from(log_offset).ok().map(LogOffset),
             end,
             is_asked: fields.boolean("fromTransactionCheck", false),
+            transaction_id: fields.optional_text("transactionId"),
+            message_id: fields.optional_text("msgId"),
         })
     }
 }
@@ -107,6 +113,8 @@ mod tests {
             log_offset: Some(LogOffset(512)),
             end: TransactionEnd::Commit,
             is_asked: true,
+            transaction_id: None,
+            message_id: Some("x"),
         };
         assert_eq!(EndTransactionRequest::parse(&header).as_ref(), Ok(&expected));
         let text = with(&[("fromTransactionCheck", None), ("topic", None), ("commitOrRollback", Some("12"))]);
