@@ -20,7 +20,7 @@ use crate::protocol::reply::shown;
 pub use namesrv::NamesrvConfig;
 pub use node::{FlushDiskType, NodeConfig, NodeKind};
 pub use replication::Replication;
-pub use transaction::TransactionConfig;
+pub(crate) use transaction::TransactionConfig;
 
 /// What is wrong with a configuration, and where. Displays as one sentence that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

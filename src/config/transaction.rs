@@ -5,7 +5,7 @@ use super::table::{Setting, online, setting};
 
 /// Settings of transactions.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct TransactionConfig {
+pub(crate) struct TransactionConfig {
     /// `rejectTransactionMessage`: half messages are refused.
     pub(crate) is_refused: bool,
     /// `transactionTimeOut`, ms: a half message that is younger is not asked about.

@@ -68,11 +68,11 @@ struct Begun {
 }
 
 /// A half message as its producer knows it: queue offset, log offset, transaction.
-type Place = [String; 3];
+type HalfPlace = [String; 3];
 
 /// What an answer is to.
 #[derive(Clone, Copy, Debug)]
-enum Waiting {
+enum AwaitedAnswer {
     Half(u64),
     End,
     Other,
@@ -86,9 +86,9 @@ pub struct TransactionWorld {
     rule: TransactionRule,
     begun: Vec<Begun>,
     next_opaque: i32,
-    waiting: BTreeMap<i32, Waiting>,
+    waiting: BTreeMap<i32, AwaitedAnswer>,
     /// Half messages whose answer has come. They are to be ended.
-    known: Vec<(u64, Place)>,
+    known: Vec<(u64, HalfPlace)>,
     /// Half messages that were acknowledged, and whose promise has outlived all ends.
     acknowledged: BTreeSet<u64>,
     /// What has happened.
@@ -195,7 +195,7 @@ impl TransactionWorld {
         self.node.end(end, &mut self.random);
     }
 
-    fn ask(&mut self, what: Waiting, request: impl FnOnce(i32) -> bytes::BytesMut) {
+    fn ask(&mut self, what: AwaitedAnswer, request: impl FnOnce(i32) -> bytes::BytesMut) {
         let (now, connection) = (self.now, self.connection());
         self.next_opaque += 1;
         self.waiting.insert(self.next_opaque, what);
@@ -212,7 +212,7 @@ impl TransactionWorld {
 
     fn heartbeat(&mut self) {
         let body = format!(r#"{{"clientID":"c","consumerDataSet":[],"producerDataSet":[{{"groupName":"{GROUP}"}}]}}"#);
-        self.ask(Waiting::Other, |opaque| client::request(RequestCode::HeartBeat, opaque, &[], body.as_bytes()));
+        self.ask(AwaitedAnswer::Other, |opaque| client::request(RequestCode::HeartBeat, opaque, &[], body.as_bytes()));
     }
 
     fn begin_some(&mut self) {
@@ -230,7 +230,9 @@ impl TransactionWorld {
             let properties = format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}{GROUP}\u{2}{immunity}");
             let (queue, born) = (self.random.below(QUEUES), self.now.unix.0);
             self.counts.halves += 1;
-            self.ask(Waiting::Half(number), |opaque| client::send_born(opaque, TOPIC, queue, &properties, &body, born));
+            self.ask(AwaitedAnswer::Half(number), |opaque| {
+                client::send_born(opaque, TOPIC, queue, &properties, &body, born)
+            });
         }
         let now = self.now;
         self.node.act(now, |broker, out| broker.handle_turn_end(now, out));
@@ -249,7 +251,7 @@ impl TransactionWorld {
         self.node.act(now, |broker, out| broker.handle_turn_end(now, out));
     }
 
-    fn end(&mut self, number: u64, [queue_offset, log_offset, transaction]: &Place, is_asked: bool) {
+    fn end(&mut self, number: u64, [queue_offset, log_offset, transaction]: &HalfPlace, is_asked: bool) {
         let begun = &mut self.begun[usize::try_from(number).expect("few")];
         let is_commit = match begun.fate {
             Fate::Silent => return,
@@ -265,7 +267,7 @@ impl TransactionWorld {
             ("fromTransactionCheck", if is_asked { "true" } else { "false" }),
             ("transactionId", transaction.as_str()),
         ];
-        self.ask(Waiting::End, |opaque| client::request(RequestCode::EndTransaction, opaque, &ext, &[]));
+        self.ask(AwaitedAnswer::End, |opaque| client::request(RequestCode::EndTransaction, opaque, &ext, &[]));
     }
 
     fn collect(&mut self) {
@@ -280,7 +282,7 @@ impl TransactionWorld {
             let field = |name: &str| header.ext.get(name).unwrap_or_default().to_owned();
             if header.is_response() {
                 match self.waiting.remove(&header.opaque).expect("each request is answered once") {
-                    Waiting::Half(number) if header.code == 0 => {
+                    AwaitedAnswer::Half(number) if header.code == 0 => {
                         self.acknowledged.insert(number);
                         let id = MessageId::decode(&field("msgId")).expect("an id");
                         if self.begun[usize::try_from(number).expect("few")].is_told {
@@ -288,7 +290,7 @@ impl TransactionWorld {
                             self.known.push((number, place));
                         }
                     }
-                    Waiting::Half(_) | Waiting::End | Waiting::Other => {}
+                    AwaitedAnswer::Half(_) | AwaitedAnswer::End | AwaitedAnswer::Other => {}
                 }
             } else if header.code == RequestCode::CheckTransactionState.number() {
                 let record = RecordView::decode(frame.body, None, Check::Shape).expect("a record");

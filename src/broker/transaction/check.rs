@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use super::{Broker, Pass, QUEUE, Wait};
+use super::{Broker, CheckerWait, Pass, QUEUE};
 use crate::broker::ack::{InVain, Promise};
 use crate::broker::store::NotStored;
 use crate::broker::{Asked, Effect, Handled, Output, Refusal};
@@ -31,7 +31,7 @@ struct Budget {
 
 /// What of a half message decides what becomes of it. Times are Unix ms.
 #[derive(Clone, Copy, Debug)]
-struct Waiting {
+struct HalfState {
     born: i64,
     stored: i64,
     /// How often its producers were asked.
@@ -53,11 +53,11 @@ enum Verdict {
     GiveUp,
 }
 
-impl Waiting {
-    fn of(half: &RecordView<'_>, has_ended: impl Fn(QueueOffset) -> bool) -> Waiting {
+impl HalfState {
+    fn of(half: &RecordView<'_>, has_ended: impl Fn(QueueOffset) -> bool) -> HalfState {
         let properties = Properties::new(half.properties);
         let first = properties.get(property::PREPARED_QUEUE_OFFSET).and_then(|text| text.parse().ok());
-        Waiting {
+        HalfState {
             born: half.born_timestamp,
             stored: half.store_timestamp,
             times: properties.get(property::TRANSACTION_CHECK_TIMES).map(|text| text.parse().unwrap_or(-1)),
@@ -75,11 +75,11 @@ impl Waiting {
             None => (0..timeout_ms).contains(&age_ms),
         };
         match self {
-            Waiting { has_ended: true, .. } => Verdict::Ended,
-            Waiting { times: Some(times), .. } if *times >= i64::from(settings.checks_max) => Verdict::GiveUp,
+            HalfState { has_ended: true, .. } => Verdict::Ended,
+            HalfState { times: Some(times), .. } if *times >= i64::from(settings.checks_max) => Verdict::GiveUp,
             _ if age_ms > kept_ms => Verdict::GiveUp,
             _ if self.stored >= pass.begun => Verdict::Early,
-            Waiting { immunity_ms: Some(_), .. } if is_immune => Verdict::Immune,
+            HalfState { immunity_ms: Some(_), .. } if is_immune => Verdict::Immune,
             _ if is_immune => Verdict::Early,
             _ => Verdict::Ask,
         }
@@ -95,7 +95,7 @@ impl Broker {
     pub(super) fn check_transactions(&mut self, now: Now, out: &mut Output) {
         let mut budget = Budget { messages: JOB_MESSAGES_PER_TURN, bytes: JOB_BYTES_PER_TURN };
         let mut record = std::mem::take(&mut self.scratch.records);
-        while self.transactions.wait == Wait::Turn
+        while self.transactions.wait == CheckerWait::Turn
             && budget.messages > 0
             && budget.bytes > 0
             && self.transactions.passed.len() < TRANSACTION_PASSED_MAX
@@ -104,30 +104,30 @@ impl Broker {
             budget.messages = budget.messages.saturating_sub(1);
             self.transactions.wait = self.check_next(now, &mut record, out);
             budget.bytes = budget.bytes.saturating_sub(record.len());
-            if let Wait::Block(block) = self.transactions.wait {
+            if let CheckerWait::Block(block) = self.transactions.wait {
                 out.effects.push(Effect::Fetch(block));
             }
         }
         self.scratch.records = record;
     }
 
-    fn check_next(&mut self, now: Now, record: &mut BytesMut, out: &mut Output) -> Wait {
-        let Some(places) = self.transactions.places else { return Wait::Growth };
+    fn check_next(&mut self, now: Now, record: &mut BytesMut, out: &mut Output) -> CheckerWait {
+        let Some(places) = self.transactions.places else { return CheckerWait::Growth };
         if places.note < places.notes_end {
             return self.read_notes(now, record);
         }
         let end = self.log.bounds(places.half).appended_max;
         let pass = match self.transactions.pass {
             Some(pass) => pass,
-            None if places.next >= end => return Wait::Growth,
-            None if now.mono < self.transactions.next_pass => return Wait::Until(self.transactions.next_pass),
+            None if places.next >= end => return CheckerWait::Growth,
+            None if now.mono < self.transactions.next_pass => return CheckerWait::Until(self.transactions.next_pass),
             None => *self.transactions.pass.insert(Pass { begun: now.unix.0, end, given_up: 0 }),
         };
         let run_end = pass.end.min(places.next.plus(TRANSACTION_RUN_MAX));
         let open = self.transactions.ended.next_open(places.next, run_end);
         if open > places.next {
             self.transactions.pass(open, self.log.appended());
-            return Wait::Turn;
+            return CheckerWait::Turn;
         }
         if open >= pass.end {
             return self.end_pass(now);
@@ -137,33 +137,33 @@ impl Broker {
             Read::Found { .. } => self.check_one(now, &pass, record, out),
             // It is not with the replicas yet.
             Read::NoMatch { .. } => self.end_pass(now),
-            Read::Cold(block) => Wait::Block(block),
+            Read::Cold(block) => CheckerWait::Block(block),
             Read::Removed { next } => {
                 tracing::warn!(%open, %next, "half messages are gone from the log before their transactions had ended");
                 self.transactions.pass(next, self.log.appended());
-                Wait::Turn
+                CheckerWait::Turn
             }
             Read::Damaged { next, .. } if !self.may_have_replica() => {
                 tracing::error!(%open, "a half message is damaged on the disk and is left out");
                 self.counters.damaged_passed_count += 1;
                 self.transactions.pass(next, self.log.appended());
-                Wait::Turn
+                CheckerWait::Turn
             }
             Read::Damaged { .. } | Read::Failed => self.wait_for_record(now, HALF_TOPIC, open),
         }
     }
 
-    fn end_pass(&mut self, now: Now) -> Wait {
+    fn end_pass(&mut self, now: Now) -> CheckerWait {
         let next_pass = now.mono.plus_ms(self.settings.transactions.check_interval_ms);
         if let Some(Pass { given_up: count @ 1.., .. }) = self.transactions.pass.take() {
             tracing::warn!(count, "nobody has said how transactions end: their messages went to {CHECK_MAX_TOPIC}");
         }
         self.transactions.next_pass = next_pass;
-        Wait::Until(next_pass)
+        CheckerWait::Until(next_pass)
     }
 
     /// An error moves no reader.
-    fn wait_for_record(&mut self, now: Now, topic: &str, at: QueueOffset) -> Wait {
+    fn wait_for_record(&mut self, now: Now, topic: &str, at: QueueOffset) -> CheckerWait {
         let tries = self.transactions.failed_reads.saturating_add(1);
         self.transactions.failed_reads = tries;
         let doublings = tries.saturating_sub(1).min(JOB_READ_WAIT_MS_MAX.ilog2());
@@ -171,12 +171,12 @@ impl Broker {
         if tries.is_power_of_two() {
             tracing::error!(topic, %at, tries, wait_ms, "a message of a transaction cannot be read: it is tried again");
         }
-        Wait::Until(now.mono.plus_ms(wait_ms))
+        CheckerWait::Until(now.mono.plus_ms(wait_ms))
     }
 
     /// Reads some of the notes that were there when the life began.
-    fn read_notes(&mut self, now: Now, record: &mut BytesMut) -> Wait {
-        let Some(places) = self.transactions.places else { return Wait::Growth };
+    fn read_notes(&mut self, now: Now, record: &mut BytesMut) -> CheckerWait {
+        let Some(places) = self.transactions.places else { return CheckerWait::Growth };
         let limits = ReadLimits {
             messages_max: TRANSACTION_NOTES_PER_TURN,
             bytes_max: JOB_BYTES_PER_TURN / 4,
@@ -184,8 +184,8 @@ impl Broker {
         };
         let next = match self.log.read(places.op, places.note, &limits, &|_| true, record) {
             Read::Found { next, .. } | Read::Removed { next } => next,
-            Read::NoMatch { .. } => return Wait::Until(now.mono.plus_ms(JOB_RETRY_MS)),
-            Read::Cold(block) => return Wait::Block(block),
+            Read::NoMatch { .. } => return CheckerWait::Until(now.mono.plus_ms(JOB_RETRY_MS)),
+            Read::Cold(block) => return CheckerWait::Block(block),
             Read::Damaged { next, .. } if !self.may_have_replica() => {
                 tracing::error!(at = %places.note, "a note of ended transactions is damaged: their producers are asked");
                 self.counters.damaged_passed_count += 1;
@@ -203,7 +203,7 @@ impl Broker {
         if let Some(places) = &mut self.transactions.places {
             places.note = next;
         }
-        Wait::Turn
+        CheckerWait::Turn
     }
 
     /// Takes what a note says of half messages from `from` on, and of those before, whose copies may stand before `half_end`.
@@ -227,9 +227,9 @@ impl Broker {
     }
 
     /// Deals with the half message that is next.
-    fn check_one(&mut self, now: Now, pass: &Pass, record: &[u8], out: &mut Output) -> Wait {
+    fn check_one(&mut self, now: Now, pass: &Pass, record: &[u8], out: &mut Output) -> CheckerWait {
         let half = RecordView::decode(record, None, Check::Shape).expect("the log has read it as a record");
-        let waiting = Waiting::of(&half, |first| self.transactions.ended.has_late(first));
+        let waiting = HalfState::of(&half, |first| self.transactions.ended.has_late(first));
         let kept_ms = i64::from(self.settings.retention.reserved_hours).saturating_mul(3_600_000);
         let done = match waiting.verdict(now.unix.0, pass, &self.settings.transactions, kept_ms) {
             Verdict::Early => return self.end_pass(now),
@@ -243,10 +243,10 @@ impl Broker {
             Err(NotStored::Append(AppendError::TooLarge(error))) => {
                 tracing::error!(at = %half.queue_offset, %error, "a half message cannot be stored again and is left out");
             }
-            Err(_) => return Wait::Until(now.mono.plus_ms(JOB_RETRY_MS)),
+            Err(_) => return CheckerWait::Until(now.mono.plus_ms(JOB_RETRY_MS)),
         }
         self.transactions.pass(half.queue_offset.plus(1), self.log.appended());
-        Wait::Turn
+        CheckerWait::Turn
     }
 
     /// Puts a half message back behind all others.
@@ -278,7 +278,7 @@ impl Broker {
         &mut self,
         now: Now,
         half: &RecordView<'_>,
-        waiting: &Waiting,
+        waiting: &HalfState,
         out: &mut Output,
     ) -> Result<(), NotStored> {
         // Only where the table has no room: the message waits until it has.

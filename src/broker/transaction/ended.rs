@@ -15,7 +15,7 @@ const PIECE: u64 = 64 * WORDS as u64;
 
 /// Ended half messages of a shard.
 #[derive(Debug, Default)]
-pub(super) struct Ended {
+pub(super) struct EndedHalves {
     pieces: BTreeMap<u64, Box<[u64; WORDS]>>,
     /// Where the notes up to there end, and the half offset which the checker must pass before they are of no more use. Both ascend.
     notes: VecDeque<(QueueOffset, QueueOffset)>,
@@ -26,7 +26,7 @@ pub(super) struct Ended {
     late_order: VecDeque<(QueueOffset, QueueOffset)>,
 }
 
-impl Ended {
+impl EndedHalves {
     /// A half message has ended. False if there is no room to remember it.
     pub(super) fn insert(&mut self, half: QueueOffset) -> bool {
         let (piece, bit) = (half.0 / PIECE, half.0 % PIECE);
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn what_has_ended_is_passed_over_in_whole_runs() {
-        let mut ended = Ended::default();
+        let mut ended = EndedHalves::default();
         for half in (0..10_000).filter(|half| ![3, 63, 64, 4095, 4096, 9_999].contains(half)) {
             assert!(ended.insert(QueueOffset(half)));
         }
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_has_a_bound() {
-        let mut ended = Ended::default();
+        let mut ended = EndedHalves::default();
         for piece in 0..TRANSACTION_ENDED_PIECES_MAX as u64 {
             assert!(ended.insert(QueueOffset(piece * PIECE)));
         }
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn notes_are_passed_when_all_that_they_name_was() {
-        let mut ended = Ended::default();
+        let mut ended = EndedHalves::default();
         ended.note(QueueOffset(1), QueueOffset(10));
         ended.note(QueueOffset(2), QueueOffset(4));
         ended.note(QueueOffset(3), QueueOffset(12));
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_late_end_is_known_until_its_copy_was_passed() {
-        let mut ended = Ended::default();
+        let mut ended = EndedHalves::default();
         ended.insert_late(QueueOffset(3), QueueOffset(20));
         ended.insert_late(QueueOffset(4), QueueOffset(21));
         ended.insert_late(QueueOffset(3), QueueOffset(22));

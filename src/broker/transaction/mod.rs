@@ -20,7 +20,7 @@ mod half;
 
 use std::collections::VecDeque;
 
-use self::ended::Ended;
+use self::ended::EndedHalves;
 use super::{Broker, Output};
 use crate::limits::{JOB_RETRY_MS, TRANSACTION_PASSED_MAX};
 use crate::log::{BlockId, QueueIndex};
@@ -32,7 +32,7 @@ const QUEUE: QueueId = QueueId(0);
 
 /// What the checker waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Wait {
+enum CheckerWait {
     /// A half message: there is none that was not passed. Or the shard is a slave.
     #[default]
     Growth,
@@ -73,12 +73,12 @@ struct Places {
 pub(super) struct Transactions {
     /// `None` on a slave.
     places: Option<Places>,
-    ended: Ended,
+    ended: EndedHalves,
     /// Half messages that have ended and whose end is not noted yet.
     unnoted: Vec<QueueOffset>,
     /// When the log that took no note is asked again.
     note_again: Option<MonoNs>,
-    wait: Wait,
+    wait: CheckerWait,
     pass: Option<Pass>,
     /// When the next pass may begin.
     next_pass: MonoNs,
@@ -95,15 +95,15 @@ pub(super) struct Transactions {
 impl Transactions {
     /// A half message was stored, or may be read now.
     fn wake_for_pass(&mut self) {
-        if self.wait == Wait::Growth {
-            self.wait = Wait::Until(self.next_pass);
+        if self.wait == CheckerWait::Growth {
+            self.wait = CheckerWait::Until(self.next_pass);
         }
     }
 
     /// A block was read, or could not be.
     pub(super) fn block_has_come(&mut self, block: BlockId) {
-        if self.wait == Wait::Block(block) {
-            self.wait = Wait::Turn;
+        if self.wait == CheckerWait::Block(block) {
+            self.wait = CheckerWait::Turn;
         }
     }
 
@@ -165,7 +165,7 @@ impl Broker {
         transactions.places = Some(places);
         transactions.next_pass = now.mono.plus_ms(self.settings.transactions.check_interval_ms);
         if places.note < places.notes_end {
-            transactions.wait = Wait::Turn;
+            transactions.wait = CheckerWait::Turn;
         } else if next < half_bounds.appended_max {
             transactions.wake_for_pass();
         }
@@ -183,9 +183,9 @@ impl Broker {
         }
         let transactions = &self.transactions;
         let check = match transactions.wait {
-            Wait::Turn if transactions.passed.len() < TRANSACTION_PASSED_MAX => Some(MonoNs(0)),
-            Wait::Until(time) => Some(time),
-            Wait::Turn | Wait::Growth | Wait::Block(_) => None,
+            CheckerWait::Turn if transactions.passed.len() < TRANSACTION_PASSED_MAX => Some(MonoNs(0)),
+            CheckerWait::Until(time) => Some(time),
+            CheckerWait::Turn | CheckerWait::Growth | CheckerWait::Block(_) => None,
         };
         check.into_iter().chain(transactions.note_again).min()
     }
@@ -198,12 +198,12 @@ impl Broker {
         if self.transactions.note_again.is_some_and(|time| time <= now.mono) {
             self.transactions.note_again = None;
         }
-        if let Wait::Until(time) = self.transactions.wait
+        if let CheckerWait::Until(time) = self.transactions.wait
             && time <= now.mono
         {
-            self.transactions.wait = Wait::Turn;
+            self.transactions.wait = CheckerWait::Turn;
         }
-        if self.transactions.wait == Wait::Turn {
+        if self.transactions.wait == CheckerWait::Turn {
             self.check_transactions(now, out);
         }
     }

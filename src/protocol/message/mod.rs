@@ -81,7 +81,7 @@ pub mod sys_flag {
     /// A message whose transaction was committed.
     pub const TRANSACTION_COMMIT: i32 = 2 << 2;
     /// A half message whose transaction was rolled back.
-    pub const TRANSACTION_ROLLBACK: i32 = 3 << 2;
+    pub(crate) const TRANSACTION_ROLLBACK: i32 = 3 << 2;
     /// The producer's address has 16 bytes.
     pub const BORN_HOST_V6: i32 = 1 << 4;
     /// The broker's address has 16 bytes.
