@@ -469,10 +469,12 @@ fn a_group_that_is_moved_is_noticed() {
     }
 }
 
+const TRANSACTION_STEPS: u64 = 1200;
+
 /// What happened to transactions under a seed, or what was found to be wrong.
 fn run_transactions(seed: u64, rule: TransactionRule) -> Result<TransactionCounts, String> {
     let mut world = TransactionWorld::new(seed, rule);
-    found_wrong(|| world.run(DELAY_STEPS)).map(|()| world.counts)
+    found_wrong(|| world.run(TRANSACTION_STEPS)).map(|()| world.counts)
 }
 
 #[test]

@@ -351,17 +351,27 @@ impl Log {
 
     /// Puts out the record at a log offset, which may come from a client: anything but a sound record that consumers may see is `Missing`.
     pub fn record(&mut self, at: LogOffset, out: &mut BytesMut) -> RecordRead {
-        if at < self.start() || at >= self.confirm {
+        self.record_before(at, self.confirm, out)
+    }
+
+    /// The same, also of a record that consumers may not see yet: for those whose own it is.
+    pub(crate) fn stored_record(&mut self, at: LogOffset, out: &mut BytesMut) -> RecordRead {
+        self.record_before(at, self.appended(), out)
+    }
+
+    fn record_before(&mut self, at: LogOffset, end: LogOffset, out: &mut BytesMut) -> RecordRead {
+        if at < self.start() || at >= end {
             return RecordRead::Missing;
         }
+        let room = self.room_to(at, end);
         let begin = out.len();
-        let size = match self.copy_log(at, self.room_at(at).min(8), out) {
+        let size = match self.copy_log(at, room.min(8), out) {
             Ok(()) => record::peek_size(&out[begin..]).ok(),
             Err(Miss::Cold(block)) => return RecordRead::Cold(block),
             Err(Miss::Failed | Miss::Damaged(_)) => None,
         };
         out.truncate(begin);
-        let Some(size) = size.filter(|&size| size as usize <= self.room_at(at)) else {
+        let Some(size) = size.filter(|&size| size as usize <= room) else {
             return RecordRead::Missing;
         };
         match self.copy_log(at, size as usize, out) {
@@ -380,8 +390,12 @@ impl Log {
 
     /// Bytes that a record at `at` can have: to the end of its segment and of what consumers may see.
     pub(super) fn room_at(&self, at: LogOffset) -> usize {
+        self.room_to(at, self.confirm)
+    }
+
+    fn room_to(&self, at: LogOffset, end: LogOffset) -> usize {
         let segment_end = self.segments.find(at).map_or(at, |segment| segment.start.plus(self.segments.size()));
-        usize::try_from(segment_end.min(self.confirm).0.saturating_sub(at.0)).unwrap_or(usize::MAX)
+        usize::try_from(segment_end.min(end).0.saturating_sub(at.0)).unwrap_or(usize::MAX)
     }
 
     /// The first message of a queue that the log still has, or the queue's end. Unlike [`Log::bounds`] this sees into the block that is partly

@@ -57,7 +57,7 @@ pub(super) struct SimNode {
     pub(super) settings: BrokerSettings,
     log_settings: LogSettings,
     ring_bytes: usize,
-    disk: SimDisk,
+    pub(super) disk: SimDisk,
     slot: Slot,
     pub(super) broker: Option<Box<Broker>>,
     pub(super) out: Output,

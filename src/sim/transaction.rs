@@ -308,6 +308,8 @@ impl TransactionWorld {
         if !self.node.is_up() {
             self.start();
         }
+        // What nobody answers is put back again and again.
+        self.node.disk.capacity = 1 << 30;
         for round in 1..=3_000 {
             self.now = super::later(self.now, 20);
             self.node.tick(self.now);

@@ -384,6 +384,22 @@ fn a_half_message_is_passed_when_its_copy_is_on_the_disk() {
     world.commits = true;
 }
 
+/// A producer is told where the copy lies that was put back for it, and may answer before that is as safe as it is to be.
+#[test]
+fn an_answer_counts_before_the_copy_that_it_names_is_on_the_disk() {
+    let (mut world, c) = world();
+    world.half(c, "x", "");
+    world.commits = false;
+    world.advance(60_000);
+    let (_, _, copy) = world.checks(c).remove(0);
+    let opaque = world.ask(c, END, &World::end_ext(&copy, COMMIT), b"");
+    assert!(world.answer(c, opaque).is_none(), "it waits for the disk, and is not refused");
+    world.commits = true;
+    world.run();
+    assert_eq!(world.answer(c, opaque).map(|answer| answer.code), Some(0));
+    assert_eq!(world.bodies(c, "T"), ["x"]);
+}
+
 #[test]
 fn a_slave_asks_nobody_and_ends_nothing() {
     let mut world = World::living(life(Role::AsyncMaster), settings(), FlushPolicy::Sync, false);

@@ -48,7 +48,8 @@ impl Broker {
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
         let at = request.log_offset.ok_or_else(not_found)?;
-        match self.log.record(at, record) {
+        // The answer to a question may be here before the copy that was put back is safe: what is stored now comes behind it.
+        match self.log.stored_record(at, record) {
             RecordRead::Found { .. } => {}
             RecordRead::Cold(block) => return Ok(Handled::Cold(block)),
             RecordRead::Missing => return Err(not_found()),
