@@ -198,7 +198,7 @@ request_codes! {
     ConsumerSendMsgBack = 36, "CONSUMER_SEND_MSG_BACK", T0, Broker(Busy), Works, Cheap, [Group: Sub], "";
     EndTransaction = 37, "END_TRANSACTION", T1, Broker(Unavailable), Works, Cheap, [Topic: Pub],
         "a second end is refused (1) while it is known, where RocketMQ stores a second copy; a message that was put back keeps its flag and tries; \
-         immunity counts as no check; a delay beside a transaction counts for nothing";
+         immunity counts as no check; a delay beside a transaction counts for nothing; a transaction's id that is another message's is refused (1)";
     GetConsumerListByGroup = 38, "GET_CONSUMER_LIST_BY_GROUP", T0, Broker(Answers), Works, Cheap, [Group: Sub | Get], "";
     CheckTransactionState = 39, "CHECK_TRANSACTION_STATE", T1, Client, Works, Cheap, [], "sent to producers";
     NotifyConsumerIdsChanged = 40, "NOTIFY_CONSUMER_IDS_CHANGED", T0, Client, Works, Cheap, [], "sent to consumers";
