@@ -19,7 +19,8 @@ use serde_json::Value;
 use crate::{Outcome, cargo, seconds, workspace};
 
 /// Test files that start stock software, the longest first; `--quick` leaves them out.
-pub(crate) const STOCK: [&str; 11] = [
+pub(crate) const STOCK: [&str; 12] = [
+    "daily",
     "client_calls",
     "cluster",
     "differential",
