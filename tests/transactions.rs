@@ -88,6 +88,10 @@ fn check(broker: &str, name_server: &str, address: &str, known: &[KnownDifferenc
 
 #[test]
 fn on_apache() {
+    // On a busy machine it asks about what has just ended, which is as it should be, and no fact.
+    if std::env::var_os("RINGMQ_REFERENCE").is_none() && std::env::var_os("RINGMQ_WRITE_FACTS").is_none() {
+        return say("skipped: the script on Apache itself: RINGMQ_REFERENCE=1 runs it, for changes of the script");
+    }
     let apache = match Apache::locate() {
         Ok(apache) => apache,
         Err(missing) => return say(&format!("skipped: {missing}")),
