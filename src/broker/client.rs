@@ -441,6 +441,11 @@ impl Clients {
         self.consumers.get(group)
     }
 
+    /// What a group that is online wants of a topic, as its clients said it.
+    pub(crate) fn subscription(&self, group: &str, topic: &str) -> Option<&SubscriptionData> {
+        Some(&self.consumer_group(group)?.subscription(topic)?.data)
+    }
+
     /// All online consumer groups by name.
     pub(crate) fn consumer_groups(&self) -> impl Iterator<Item = (&GroupName, &ConsumerGroup)> {
         self.consumers.iter()

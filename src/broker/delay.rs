@@ -10,14 +10,11 @@
 
 use std::collections::VecDeque;
 
-use super::job::{JobId, Jobs, Wait};
+use super::job::{JobBudget, JobId, Jobs, Wait, read_wait_ms};
 use super::persist::Table;
-use super::store::NotStored;
+use super::store::{NotStored, real_place};
 use super::{Broker, Effect, Output};
-use crate::limits::{
-    JOB_BYTES_PER_TURN, JOB_CLOCK_MS, JOB_MESSAGES_PER_TURN, JOB_READ_WAIT_MS_MAX, JOB_RETRY_MS, TICK_MS,
-    TOPIC_QUEUES_MAX,
-};
+use crate::limits::{JOB_CLOCK_MS, JOB_RETRY_MS, TICK_MS};
 use crate::log::{AppendError, Appended, Coded, QueueIndex, Read, ReadLimits};
 use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset};
 use crate::protocol::body::{DelayOffsets, LevelOffsets};
@@ -46,12 +43,6 @@ pub(super) struct Delays {
     /// The file on the disk was ahead of the log, and the one that is right is not written yet. Until it is nothing is stored: a log that has
     /// grown beyond what the old file speaks of would make it credible again.
     is_corrected: bool,
-}
-
-/// What is left of a turn.
-struct JobBudget {
-    messages: usize,
-    bytes: usize,
 }
 
 /// How one look at a level has ended.
@@ -223,9 +214,8 @@ impl Broker {
             return;
         }
         self.delays.jobs.wake_due(now.mono);
-        let mut budget = JobBudget { messages: JOB_MESSAGES_PER_TURN, bytes: JOB_BYTES_PER_TURN };
-        while budget.messages > 0
-            && budget.bytes > 0
+        let mut budget = JobBudget::of_turn();
+        while budget.has_rest()
             && let Some((job, queue, at)) = self.delays.jobs.next_turn()
         {
             let mut record = std::mem::take(&mut self.scratch.records);
@@ -310,22 +300,14 @@ impl Broker {
     fn deliver(&mut self, now: Now, record: &[u8]) -> Result<(), NotStored> {
         let view = RecordView::decode(record, None, Check::Shape).expect("the log has read it as a record");
         let read = Properties::new(view.properties);
-        let (topic, queue_id) = (read.get(property::REAL_TOPIC), read.get(property::REAL_QUEUE_ID));
-        let queue_id = queue_id.and_then(|text| text.parse::<u32>().ok()).filter(|id| *id < TOPIC_QUEUES_MAX);
-        let (Some(topic), Some(queue_id)) = (topic.filter(|topic| *topic != HALF_TOPIC), queue_id) else {
+        let Some((topic, queue_id)) = real_place(&read).filter(|(topic, _)| *topic != HALF_TOPIC) else {
             tracing::error!(at = %view.log_offset, "a delayed message does not say where it belongs and is left out");
             return Ok(());
         };
-        if self.holds_back() {
-            return Err(NotStored::HeldBack);
-        }
-        if self.lacks_replicas() {
-            return Err(NotStored::LacksReplicas);
-        }
+        self.check_replicas(true)?;
         let mut properties = std::mem::take(&mut self.scratch.properties);
         properties.clear();
         without_property(view.properties, property::CRC32, &mut properties);
-        let queue_id = QueueId(queue_id);
         let queue = self.log.queue(topic, queue_id);
         let draft = RecordDraft {
             topic,
@@ -384,12 +366,6 @@ fn wait_ms(due: i64, now: i64, level: i32, levels: &DelayLevels) -> Option<u64> 
     let wait_ms = u64::try_from(due.saturating_sub(now)).ok().filter(|wait| *wait > 0)?;
     let is_beyond = level <= levels.highest() && wait_ms > levels.delay_ms(level);
     (!is_beyond).then_some(wait_ms)
-}
-
-/// How long to wait before a message is looked at again that could not be read `tries` times.
-fn read_wait_ms(tries: u32) -> u64 {
-    let doublings = tries.saturating_sub(1).min(JOB_READ_WAIT_MS_MAX.ilog2());
-    (JOB_RETRY_MS << doublings).min(JOB_READ_WAIT_MS_MAX)
 }
 
 /// The level whose messages wait in this queue.

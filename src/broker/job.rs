@@ -10,7 +10,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::limits::JOB_UNPROMISED_MAX;
+use crate::limits::{
+    JOB_BYTES_PER_TURN, JOB_MESSAGES_PER_TURN, JOB_READ_WAIT_MS_MAX, JOB_RETRY_MS, JOB_UNPROMISED_MAX,
+};
 use crate::log::{BlockId, QueueIndex};
 use crate::model::{FastMap, LogOffset, MonoNs, QueueOffset};
 
@@ -215,6 +217,28 @@ impl Jobs {
     fn job_mut(&mut self, id: JobId) -> &mut Job {
         self.list.get_mut(id.0).expect("jobs stay")
     }
+}
+
+/// What is left of a turn.
+pub(super) struct JobBudget {
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
+}
+
+impl JobBudget {
+    pub(super) fn of_turn() -> JobBudget {
+        JobBudget { messages: JOB_MESSAGES_PER_TURN, bytes: JOB_BYTES_PER_TURN }
+    }
+
+    pub(super) fn has_rest(&self) -> bool {
+        self.messages > 0 && self.bytes > 0
+    }
+}
+
+/// How long to wait before a message is looked at again that could not be read `tries` times.
+pub(super) fn read_wait_ms(tries: u32) -> u64 {
+    let doublings = tries.saturating_sub(1).min(JOB_READ_WAIT_MS_MAX.ilog2());
+    (JOB_RETRY_MS << doublings).min(JOB_READ_WAIT_MS_MAX)
 }
 
 #[cfg(test)]

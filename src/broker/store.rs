@@ -6,11 +6,12 @@
 use std::borrow::Cow;
 
 use super::{Broker, Refusal};
+use crate::limits::TOPIC_QUEUES_MAX;
 use crate::log::{AppendError, Appended, QueueIndex};
 use crate::metrics::Amount;
 use crate::model::{Now, QueueId};
 use crate::protocol::code::ResponseCode;
-use crate::protocol::message::sys_flag;
+use crate::protocol::message::{Properties, property, sys_flag};
 use crate::protocol::record::{Marks, RecordDraft, RecordView};
 
 /// Why a message was not stored.
@@ -56,6 +57,12 @@ impl From<NotStored> for Refusal {
     }
 }
 
+/// Where a message belongs that waits elsewhere: topic and queue; `None` if it does not say.
+pub(super) fn real_place<'a>(properties: &Properties<'a>) -> Option<(&'a str, QueueId)> {
+    let queue_id = properties.get(property::REAL_QUEUE_ID)?.parse().ok().filter(|id| *id < TOPIC_QUEUES_MAX)?;
+    Some((properties.get(property::REAL_TOPIC)?, QueueId(queue_id)))
+}
+
 impl Broker {
     /// Refuses before anything is done if nothing can be stored now. Whoever does not wait (`WAIT=false`) asks for no replica, so
     /// `minInSyncReplicas` is not for them. Source: RocketMQ `CommitLog.needHandleHA`.
@@ -75,11 +82,16 @@ impl Broker {
         if self.acks.is_full() || self.awaits_tables() {
             return Err(busy());
         }
+        Ok(self.check_replicas(waits)?)
+    }
+
+    /// Whether slaves allow that something is stored now, of which those know that are waited for if it `waits`.
+    pub(super) fn check_replicas(&self, waits: bool) -> Result<(), NotStored> {
         if self.holds_back() {
-            return Err(NotStored::HeldBack.into());
+            return Err(NotStored::HeldBack);
         }
         if waits && self.lacks_replicas() {
-            return Err(NotStored::LacksReplicas.into());
+            return Err(NotStored::LacksReplicas);
         }
         Ok(())
     }

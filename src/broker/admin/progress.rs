@@ -226,9 +226,7 @@ impl Broker {
                 Ok(None) | Err(_) => break,
             }
         }
-        let online = group.and_then(|group| self.clients.consumer_group(group));
-        let subscription = online.and_then(|online| online.subscription(topic)).map(|subscription| &subscription.data);
-        let asker = group.map(|group| (group, topic, subscription));
+        let asker = group.map(|group| (group, topic, self.clients.subscription(group, topic)));
         self.reply(asked, &Reply::body(&QueueEntries { min, max, asker, entries }.encode()), out);
         Ok(Handled::Done)
     }

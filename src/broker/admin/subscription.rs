@@ -30,8 +30,7 @@ impl Broker {
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
         let GroupTopicRequest { group, topic } = request;
-        let online = self.clients.consumer_group(group);
-        let subscription = online.and_then(|online| online.subscription(topic)).map(|subscription| &subscription.data);
+        let subscription = self.clients.subscription(group, topic);
         self.reply(asked, &Reply::body(&subscription_of_group(group, topic, subscription)), out);
         Ok(Handled::Done)
     }

@@ -4,12 +4,12 @@ use bytes::BytesMut;
 
 use super::{Broker, CheckerWait, Pass, QUEUE};
 use crate::broker::ack::{InVain, Promise};
-use crate::broker::store::NotStored;
+use crate::broker::job::{JobBudget, read_wait_ms};
+use crate::broker::store::{NotStored, real_place};
 use crate::broker::{Asked, Effect, Handled, Output, Refusal};
 use crate::config::TransactionConfig;
 use crate::limits::{
-    JOB_BYTES_PER_TURN, JOB_MESSAGES_PER_TURN, JOB_READ_WAIT_MS_MAX, JOB_RETRY_MS, TOPIC_QUEUES_MAX,
-    TRANSACTION_NOTES_PER_TURN, TRANSACTION_PASSED_MAX, TRANSACTION_RUN_MAX,
+    JOB_BYTES_PER_TURN, JOB_RETRY_MS, TRANSACTION_NOTES_PER_TURN, TRANSACTION_PASSED_MAX, TRANSACTION_RUN_MAX,
 };
 use crate::log::{AppendError, Appended, BlockId, Read, ReadLimits, RecordRead};
 use crate::model::{LogOffset, Now, QueueId, QueueOffset};
@@ -22,12 +22,6 @@ use crate::protocol::message::{
 use crate::protocol::record::{Check, Marks, Place, RecordDraft, RecordView, Sized};
 use crate::protocol::reply::{ExtValue, Reply, encode_reply, encode_request};
 use crate::protocol::request::ResumeCheckRequest;
-
-/// What is left of a turn.
-struct Budget {
-    messages: usize,
-    bytes: usize,
-}
 
 /// What of a half message decides what becomes of it. Times are Unix ms.
 #[derive(Clone, Copy, Debug)]
@@ -93,11 +87,10 @@ impl HalfState {
 impl Broker {
     /// Goes on with the notes, or with the pass, as much as one turn allows.
     pub(super) fn check_transactions(&mut self, now: Now, out: &mut Output) {
-        let mut budget = Budget { messages: JOB_MESSAGES_PER_TURN, bytes: JOB_BYTES_PER_TURN };
+        let mut budget = JobBudget::of_turn();
         let mut record = std::mem::take(&mut self.scratch.records);
         while self.transactions.wait == CheckerWait::Turn
-            && budget.messages > 0
-            && budget.bytes > 0
+            && budget.has_rest()
             && self.transactions.passed.len() < TRANSACTION_PASSED_MAX
         {
             record.clear();
@@ -166,8 +159,7 @@ impl Broker {
     fn wait_for_record(&mut self, now: Now, topic: &str, at: QueueOffset) -> CheckerWait {
         let tries = self.transactions.failed_reads.saturating_add(1);
         self.transactions.failed_reads = tries;
-        let doublings = tries.saturating_sub(1).min(JOB_READ_WAIT_MS_MAX.ilog2());
-        let wait_ms = (JOB_RETRY_MS << doublings).min(JOB_READ_WAIT_MS_MAX);
+        let wait_ms = read_wait_ms(tries);
         if tries.is_power_of_two() {
             tracing::error!(topic, %at, tries, wait_ms, "a message of a transaction cannot be read: it is tried again");
         }
@@ -261,12 +253,7 @@ impl Broker {
         half: &RecordView<'_>,
         properties: &[u8],
     ) -> Result<Appended, NotStored> {
-        if self.holds_back() {
-            return Err(NotStored::HeldBack);
-        }
-        if self.lacks_replicas() {
-            return Err(NotStored::LacksReplicas);
-        }
+        self.check_replicas(true)?;
         let marks = Marks { delay_level: 0, ..Marks::of(properties) };
         let draft = RecordDraft { topic, queue_id, properties, marks, ..self.draft_of_copy(now, half) };
         let queue = self.log.queue(topic, queue_id);
@@ -316,15 +303,10 @@ impl Broker {
         self.transactions.last_asked = connection;
         // What is told is the message as its producer knows it, at the place where it waits now.
         append_property(&mut properties, property::WAIT, "false");
-        let queue_id = read.get(property::REAL_QUEUE_ID).and_then(|text| text.parse().ok());
-        let (Some(topic), Some(queue_id)) =
-            (read.get(property::REAL_TOPIC), queue_id.filter(|id| *id < TOPIC_QUEUES_MAX))
-        else {
-            return Ok(());
-        };
+        let Some((topic, queue_id)) = real_place(&read) else { return Ok(()) };
         let draft = RecordDraft {
             topic,
-            queue_id: QueueId(queue_id),
+            queue_id,
             store_timestamp: half.store_timestamp,
             properties: &properties,
             ..self.draft_of_copy(now, half)

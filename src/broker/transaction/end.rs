@@ -5,11 +5,11 @@ use bytes::BytesMut;
 use super::QUEUE;
 use super::check::{immunity_ms, timeout_ms};
 use crate::broker::ack::{InVain, Promise};
-use crate::broker::store::{NotStored, busy};
+use crate::broker::store::{NotStored, busy, real_place};
 use crate::broker::{Asked, Broker, Handled, Output, Refusal};
-use crate::limits::{TOPIC_QUEUES_MAX, TRANSACTION_NOTE_BYTES_MAX, TRANSACTION_UNNOTED_MAX};
+use crate::limits::{TRANSACTION_NOTE_BYTES_MAX, TRANSACTION_UNNOTED_MAX};
 use crate::log::RecordRead;
-use crate::model::{LogOffset, Now, QueueId, QueueOffset};
+use crate::model::{LogOffset, Now, QueueOffset};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{
     HALF_TOPIC, MessageId, OP_TAG, OP_TOPIC, Properties, append_ended, append_property, property, sys_flag,
@@ -121,17 +121,10 @@ impl Broker {
     /// # Errors
     /// There is no room, or the half message does not say where it belongs.
     fn store_committed(&mut self, now: Now, half: &RecordView<'_>) -> Result<LogOffset, Refusal> {
-        let properties = Properties::new(half.properties);
-        let queue_id = properties.get(property::REAL_QUEUE_ID).and_then(|text| text.parse::<u32>().ok());
-        let (Some(topic), Some(queue_id)) =
-            (properties.get(property::REAL_TOPIC), queue_id.filter(|id| *id < TOPIC_QUEUES_MAX))
-        else {
-            return Err(not_found());
-        };
+        let (topic, queue_id) = real_place(&Properties::new(half.properties)).ok_or_else(not_found)?;
         let mut properties = std::mem::take(&mut self.scratch.properties);
         properties.clear();
         without_property(half.properties, property::CRC32, &mut properties);
-        let queue_id = QueueId(queue_id);
         let queue = self.log.queue(topic, queue_id);
         let copy = self.draft_of_copy(now, half);
         let draft = RecordDraft {
