@@ -689,7 +689,7 @@ pub(super) fn push_entry(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use bytes::BytesMut;
 
     use super::*;
@@ -710,7 +710,7 @@ mod tests {
         Log::create(settings, Box::new(HeapTail::new(32 * 1024)))
     }
 
-    fn draft(body: &[u8]) -> RecordDraft<'_> {
+    pub(in crate::log) fn draft(body: &[u8]) -> RecordDraft<'_> {
         let host = std::net::SocketAddr::from(([127, 0, 0, 1], 10911));
         RecordDraft {
             topic: "T",

@@ -31,8 +31,8 @@ struct KeptEntries {
 
 impl Crowd {
     /// Keeps what the index says of messages from `from` on, up to [`KEPT_ENTRIES_MAX`]; the ones that were kept longest ago go.
-    pub(super) fn keep(&mut self, queue: QueueIndex, from: QueueOffset, entries: impl Iterator<Item = Entry>) {
-        let entries: Vec<Entry> = entries.take(KEPT_ENTRIES_MAX).collect();
+    pub(super) fn keep(&mut self, queue: QueueIndex, from: QueueOffset, mut entries: Vec<Entry>) {
+        entries.truncate(KEPT_ENTRIES_MAX);
         if entries.is_empty() {
             return;
         }
@@ -90,8 +90,8 @@ mod tests {
     use crate::log::FileName;
     use crate::model::LogOffset;
 
-    fn entries(count: u64) -> impl Iterator<Item = Entry> {
-        (0..count).map(|number| Entry { log_offset: LogOffset(number), size: 1, tag_code: 0 })
+    fn entries(count: u64) -> Vec<Entry> {
+        (0..count).map(|number| Entry { log_offset: LogOffset(number), size: 1, tag_code: 0 }).collect()
     }
 
     #[test]

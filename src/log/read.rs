@@ -212,7 +212,11 @@ impl Log {
             }
             if is_wanted {
                 let before = out.len();
-                let next = kept.get(nth + 1).copied().or_else(|| self.known_entries(queue, at.plus(1)).next());
+                // Where the queue goes on matters to reads of the disk alone.
+                let next = match entry.log_offset < self.tail.low() {
+                    true => kept.get(nth + 1).copied().or_else(|| self.known_entries(queue, at.plus(1)).next()),
+                    false => None,
+                };
                 if let Err(miss) = self.copy_record(&entry, next.map(|next| next.log_offset), out) {
                     self.keep_entries(queue, at, kept.get(nth..).unwrap_or_default());
                     return self.interrupted(miss, from, at, messages);
@@ -633,13 +637,11 @@ impl Log {
     /// looked for anew each time.
     fn keep_entries(&mut self, queue: QueueIndex, at: QueueOffset, kept: &[Entry]) {
         let is_there = |entry: &Entry| entry.size > 0;
-        if kept.is_empty() {
-            let entries: Vec<Entry> =
-                self.known_entries(queue, at).take(KEPT_ENTRIES_MAX).take_while(is_there).collect();
-            self.crowd.keep(queue, at, entries.into_iter());
-        } else {
-            self.crowd.keep(queue, at, kept.iter().copied());
-        }
+        let entries = match kept {
+            [] => self.known_entries(queue, at).take(KEPT_ENTRIES_MAX).take_while(is_there).collect(),
+            _ => kept.to_vec(),
+        };
+        self.crowd.keep(queue, at, entries);
     }
 
     /// Puts out a record that an entry names, and checks that it is the one. `next`: where the queue goes on, if that is at hand.

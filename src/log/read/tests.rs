@@ -1,17 +1,15 @@
 //! A crowd of readers of old messages, and what its reads cost the disk.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 
 use super::*;
 use crate::limits::FETCHES_WAITING_MAX;
+use crate::log::commit_log::tests::draft;
 use crate::log::{FlushPolicy, HeapTail, LogSettings, Work};
 use crate::model::{Now, QueueId};
-use crate::protocol::record::{Marks, RecordDraft};
-
-const TOPIC: &str = "old";
+use crate::protocol::record::RecordDraft;
 
 /// A log whose tail holds next to nothing, and its disk.
 struct World {
@@ -32,7 +30,7 @@ impl World {
             ..LogSettings::default()
         };
         let mut log = Log::create(settings, Box::new(HeapTail::new(256 * 1024)));
-        let queues = (0..queues).map(|id| log.queue(TOPIC, QueueId(id))).collect();
+        let queues = (0..queues).map(|id| log.queue("T", QueueId(id))).collect();
         let mut world = World { log, disk: BTreeMap::new(), queues };
         world.settle();
         let body = vec![7; body_bytes];
@@ -46,22 +44,7 @@ impl World {
     }
 
     fn append(&mut self, id: u32, body: &[u8]) {
-        let host = SocketAddr::from(([127, 0, 0, 1], 10911));
-        let draft = RecordDraft {
-            topic: TOPIC,
-            queue_id: QueueId(id),
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 1,
-            born_host: host,
-            store_host: host,
-            store_timestamp: 2,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body,
-            properties: b"",
-            marks: Marks::default(),
-        };
+        let draft = RecordDraft { queue_id: QueueId(id), ..draft(body) };
         while self.log.append(self.queues[id as usize], &draft).is_err() {
             self.settle();
         }
