@@ -206,30 +206,31 @@ fn the_same_seed_gives_the_same_run() {
 
 #[test]
 fn a_broken_rule_is_noticed() {
-    for (rule, message) in [
-        (Rule::AcknowledgeBeforeFlush, "was promised"),
-        (Rule::ForgetFlushes, ""),
-        (Rule::ForgeRecord, ""),
-        (Rule::LoseAllCopies, "where its emptied queues go on is not known"),
-        (Rule::AcceptAnyClock, "retention took what is not old"),
-        (Rule::MoveOnError, "a reader was moved"),
-        (Rule::RotUnseen, ""),
-        (Rule::BelieveAnyEnd, "was taken for the end of the log"),
-        (Rule::LeaveWhatIsCut, "would come back"),
-        (Rule::ForgetReach, ""),
-        (Rule::ConfuseReach, ""),
-        (Rule::GarbleWhatStays, ""),
-        (Rule::ReadZeros, "was taken for the end of the log"),
-        (Rule::ForgetNames, ""),
-        (Rule::TrustNames, ""),
-        (Rule::KeepForLess, "retention took what is not old"),
-        (Rule::ForgetRenames, "the log does not"),
-        (Rule::ScrubWhatWas, "the scrub has not found"),
+    for (rule, messages) in [
+        (Rule::AcknowledgeBeforeFlush, &["was promised"][..]),
+        (Rule::ForgetFlushes, &[""][..]),
+        (Rule::ForgeRecord, &["the end of", "would come back"][..]),
+        (Rule::LoseAllCopies, &["where its emptied queues go on is not known"][..]),
+        (Rule::AcceptAnyClock, &["retention took what is not old"][..]),
+        (Rule::MoveOnError, &["a reader was moved"][..]),
+        (Rule::RotUnseen, &["nobody has damaged it", "is not there"][..]),
+        (Rule::BelieveAnyEnd, &["was taken for the end of the log"][..]),
+        (Rule::LeaveWhatIsCut, &["would come back"][..]),
+        (Rule::ForgetReach, &[""][..]),
+        (Rule::ConfuseReach, &[""][..]),
+        (Rule::GarbleWhatStays, &[""][..]),
+        (Rule::ReadZeros, &["was taken for the end of the log"][..]),
+        (Rule::ForgetNames, &[""][..]),
+        (Rule::TrustNames, &[""][..]),
+        (Rule::KeepForLess, &["retention took what is not old"][..]),
+        (Rule::ForgetRenames, &["the log does not"][..]),
+        (Rule::ScrubWhatWas, &["the scrub has not found"][..]),
     ] {
         let noticed = first_wrong(400, |seed| run(seed, rule, STEPS));
         let (seed, noticed) = noticed.unwrap_or_else(|| panic!("{rule:?} was not noticed"));
         eprintln!("{rule:?} is noticed by seed {seed}: {noticed}");
-        assert!(noticed.contains(message), "{rule:?} was noticed by seed {seed} as: {noticed}");
+        let is_expected = messages.iter().any(|message| noticed.contains(message));
+        assert!(is_expected, "{rule:?} was noticed by seed {seed} as: {noticed}");
     }
 }
 

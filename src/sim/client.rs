@@ -2,8 +2,10 @@
 
 use bytes::BytesMut;
 
+use crate::broker::{Broker, Output};
+use crate::model::{ConnectionId, Now};
 use crate::protocol::code::RequestCode;
-use crate::protocol::frame::Encoding;
+use crate::protocol::frame::{self, Encoding};
 use crate::protocol::reply::{ExtValue, encode_request};
 
 /// A request with these fields.
@@ -12,6 +14,12 @@ pub(super) fn request(code: RequestCode, opaque: i32, ext: &[(&str, &str)], body
     let mut bytes = BytesMut::new();
     encode_request(Encoding::Json, code.number(), opaque, false, &ext, body, &mut bytes);
     bytes
+}
+
+/// A client says these bytes, which are one request.
+pub(super) fn say(broker: &mut Broker, now: Now, client: ConnectionId, bytes: &[u8], out: &mut Output) {
+    let frame = frame::split(bytes).expect("a frame").expect("a whole one");
+    broker.handle_frame(now, client, &frame, out).expect("a request");
 }
 
 /// A message for a queue of a topic.

@@ -12,10 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::BytesMut;
 
 use super::client;
-use super::node::{NodeEnd, SimNode, address_of, life_of, replica_settings, small_log};
+use super::node::{NodeEnd, SimNode, address_of, life_of, replica_settings, small_flush, small_log};
 use super::random::Random;
-use crate::log::FlushPolicy;
-use crate::model::{ConnectionId, GroupName, MonoNs, Now, QueueId, Role, TopicName, UnixMs};
+use crate::model::{GroupName, MonoNs, Now, QueueId, Role, TopicName, UnixMs};
 use crate::protocol::body::{ConsumerOffsets, TopicTable};
 use crate::protocol::code::RequestCode;
 use crate::protocol::frame;
@@ -107,11 +106,7 @@ impl ConsumeWorld {
     #[must_use]
     pub fn new(seed: u64, rule: ConsumeRule) -> ConsumeWorld {
         let mut random = Random::new(seed ^ 0xC0_5EED);
-        let flush = if random.percent(50) {
-            FlushPolicy::Sync
-        } else {
-            FlushPolicy::Async { flush_bytes: 64 * 1024, flush_ms: random.pick(&[10, 500, 5_000]) }
-        };
+        let flush = small_flush(50, &[10, 500, 5_000], &mut random);
         let log_settings = small_log(flush, &mut random);
         let settings = replica_settings(false, 1, &mut random);
         let ring_bytes = random.pick(&[64, 128]) * 1024;
@@ -175,10 +170,6 @@ impl ConsumeWorld {
         self.now = super::later(self.now, ms);
     }
 
-    fn connection(&self) -> ConnectionId {
-        ConnectionId(1 + self.node.life)
-    }
-
     fn committed_in_file(&self) -> Option<ConsumerOffsets> {
         self.node.tables().offsets
     }
@@ -206,7 +197,7 @@ impl ConsumeWorld {
             self.counts.lowered += u64::from(in_file > end);
             self.committed[queue] = self.committed[queue].min(end);
         }
-        let (now, connection) = (self.now, self.connection());
+        let (now, connection) = (self.now, self.node.client());
         self.node.act(now, |broker, _| broker.handle_connected(now, connection, address_of(90)));
         self.restart_consumer();
         for number in 0..TOPICS {
@@ -260,7 +251,7 @@ impl ConsumeWorld {
     }
 
     fn end(&mut self) {
-        let end = self.random.pick(&[NodeEnd::Kill, NodeEnd::Kill, NodeEnd::KillAndLoseTail, NodeEnd::Power]);
+        let end = NodeEnd::pick(&mut self.random);
         self.counts.ends += 1;
         self.counts.power_losses += u64::from(end == NodeEnd::Power);
         if !self.node.survives(end) {
@@ -271,7 +262,7 @@ impl ConsumeWorld {
     }
 
     fn ask(&mut self, about: About, request: impl FnOnce(i32) -> BytesMut) {
-        let (now, connection) = (self.now, self.connection());
+        let (now, connection) = (self.now, self.node.client());
         if !self.node.broker.as_ref().expect("it runs").poll_input(&self.node.out) {
             return;
         }
@@ -280,8 +271,7 @@ impl ConsumeWorld {
         self.waiting.insert(opaque, about);
         let bytes = request(opaque);
         self.node.act(now, |broker, out| {
-            let frame = frame::split(&bytes).expect("a frame").expect("a whole one");
-            broker.handle_frame(now, connection, &frame, out).expect("a request");
+            client::say(broker, now, connection, &bytes, out);
             broker.handle_turn_end(now, out);
         });
     }
@@ -353,7 +343,7 @@ impl ConsumeWorld {
         if !self.node.is_up() {
             return;
         }
-        let connection = self.connection();
+        let connection = self.node.client();
         let mut bytes = self.node.out.outbox.take(connection);
         while let Some(frame) = frame::split(&bytes).expect("a frame") {
             let header = Header::decode(frame.encoding, frame.header).expect("a header");

@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::client;
-use super::node::{Found, NodeEnd, SimNode, address_of, life_of, replica_settings, small_log};
+use super::node::{Found, NodeEnd, SimNode, address_of, life_of, replica_settings, small_flush, small_log};
 use super::random::Random;
-use crate::log::{FlushPolicy, LogSettings};
-use crate::model::{ConnectionId, LogOffset, MonoNs, Now, QueueId, Role, UnixMs};
+use crate::log::LogSettings;
+use crate::model::{LogOffset, MonoNs, Now, QueueId, Role, UnixMs};
 use crate::protocol::frame;
 use crate::protocol::header::Header;
 use crate::protocol::message::{DelayLevels, SCHEDULE_TOPIC};
@@ -68,11 +68,7 @@ impl DelayWorld {
     #[must_use]
     pub fn new(seed: u64, rule: DelayRule) -> DelayWorld {
         let mut random = Random::new(seed ^ 0xDE1A);
-        let flush = if random.percent(40) {
-            FlushPolicy::Sync
-        } else {
-            FlushPolicy::Async { flush_bytes: 64 * 1024, flush_ms: random.pick(&[10, 500]) }
-        };
+        let flush = small_flush(40, &[10, 500], &mut random);
         let levels = DelayLevels::parse(LEVELS).expect("sound levels");
         let log_settings = LogSettings { delay_levels: levels, ..small_log(flush, &mut random) };
         let settings = replica_settings(false, 1, &mut random);
@@ -123,10 +119,6 @@ impl DelayWorld {
         self.now = super::later(self.now, ms);
     }
 
-    fn connection(&self) -> ConnectionId {
-        ConnectionId(1 + self.node.life)
-    }
-
     fn start(&mut self) {
         match self.rule {
             DelayRule::Sound => {}
@@ -140,12 +132,12 @@ impl DelayWorld {
         self.node.start(self.now, life_of(0, Role::AsyncMaster, None));
         self.counts.distrusted += u64::from(self.node.distrusted_delay_file);
         self.waiting.clear();
-        let (now, connection) = (self.now, self.connection());
+        let (now, connection) = (self.now, self.node.client());
         self.node.act(now, |broker, _| broker.handle_connected(now, connection, address_of(90)));
     }
 
     fn end(&mut self) {
-        let end = self.random.pick(&[NodeEnd::Kill, NodeEnd::Kill, NodeEnd::KillAndLoseTail, NodeEnd::Power]);
+        let end = NodeEnd::pick(&mut self.random);
         self.counts.ends += 1;
         self.counts.power_losses += u64::from(end == NodeEnd::Power);
         if !self.node.survives(end) {
@@ -155,7 +147,7 @@ impl DelayWorld {
     }
 
     fn send_some(&mut self) {
-        let (now, connection) = (self.now, self.connection());
+        let (now, connection) = (self.now, self.node.client());
         for _ in 0..self.random.below(6) {
             if !self.node.broker.as_ref().expect("it runs").poll_input(&self.node.out) {
                 break;
@@ -172,16 +164,13 @@ impl DelayWorld {
             let bytes = client::send(opaque, TOPIC, queue, &properties, &body);
             self.waiting.insert(opaque, number);
             self.counts.sent += 1;
-            self.node.act(now, |broker, out| {
-                let frame = frame::split(&bytes).expect("a frame").expect("a whole one");
-                broker.handle_frame(now, connection, &frame, out).expect("a request");
-            });
+            self.node.act(now, |broker, out| client::say(broker, now, connection, &bytes, out));
         }
         self.node.act(now, |broker, out| broker.handle_turn_end(now, out));
     }
 
     fn collect(&mut self) {
-        let connection = self.connection();
+        let connection = self.node.client();
         let mut bytes = self.node.out.outbox.take(connection);
         while let Some(frame) = frame::split(&bytes).expect("a frame") {
             let header = Header::decode(frame.encoding, frame.header).expect("a header");

@@ -19,7 +19,9 @@ use crate::log::{
     BlockId, Commit, DiskUsage, FlushPolicy, FoundStore, Io, IoError, Log, LogSettings, Read, ReadLimits, Recovery,
     Step, Stream,
 };
-use crate::model::{BrokerId, Epoch, LinkId, LogId, LogOffset, Now, QueueId, QueueOffset, ReignId, Role, ShardId};
+use crate::model::{
+    BrokerId, ConnectionId, Epoch, LinkId, LogId, LogOffset, Now, QueueId, QueueOffset, ReignId, Role, ShardId,
+};
 use crate::protocol::body::StoredTables;
 use crate::protocol::record::{Check, RecordView};
 use crate::replication::{EpochTable, FreshIds, ReplicaSettings};
@@ -50,6 +52,13 @@ pub(super) enum NodeEnd {
     Power,
     /// The node itself begins another life in place, with so much of its log at most.
     NextLife(Option<LogOffset>),
+}
+
+impl NodeEnd {
+    /// An end from outside.
+    pub(super) fn pick(random: &mut Random) -> NodeEnd {
+        random.pick(&[NodeEnd::Kill, NodeEnd::Kill, NodeEnd::KillAndLoseTail, NodeEnd::Power])
+    }
 }
 
 /// A node that can be ended and started again.
@@ -341,6 +350,11 @@ impl SimNode {
         }
     }
 
+    /// The connection of the client of this life, in worlds that have one.
+    pub(super) fn client(&self) -> ConnectionId {
+        ConnectionId(1 + self.life)
+    }
+
     /// Calls the broker with an event, then looks at what it asks.
     pub(super) fn act<T>(&mut self, now: Now, event: impl FnOnce(&mut Broker, &mut Output) -> T) -> T {
         let result = event(self.broker.as_mut().expect("it runs"), &mut self.out);
@@ -582,6 +596,14 @@ pub(super) fn small_log(flush: FlushPolicy, random: &mut Random) -> LogSettings 
         checkpoint_bytes: 100 * 1024,
         ..LogSettings::default()
     }
+}
+
+/// Whether each commit is flushed, as so many of a hundred nodes have it, or after how long.
+pub(super) fn small_flush(sync_percent: u64, flush_ms: &[u64], random: &mut Random) -> FlushPolicy {
+    if random.percent(sync_percent) {
+        return FlushPolicy::Sync;
+    }
+    FlushPolicy::Async { flush_bytes: 64 * 1024, flush_ms: random.pick(flush_ms) }
 }
 
 /// A life of node `index` in this role, in the reign `epoch` if reigns are numbered.

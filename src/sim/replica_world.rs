@@ -11,12 +11,12 @@ use std::net::SocketAddr;
 use bytes::BytesMut;
 
 use super::client;
-use super::node::{Asks, NodeEnd, SimNode, address_of, life_of, replica_settings};
+use super::node::{Asks, NodeEnd, SimNode, address_of, life_of, replica_settings, small_flush};
 use super::random::Random;
 use super::wire::{SimWire, WIRE_BYTES_MAX, WireEnd};
 use crate::broker::life::Life;
 use crate::letter::ToShard;
-use crate::log::{FlushPolicy, LogSettings, RecordRead};
+use crate::log::{LogSettings, RecordRead};
 use crate::model::{ConnectionId, Epoch, LinkId, LogOffset, MonoNs, Now, QueueId, QueueOffset, Role, UnixMs};
 use crate::protocol::body::{DelayOffsets, LevelOffsets};
 use crate::protocol::code::RequestCode;
@@ -406,8 +406,7 @@ impl ReplicaWorld {
         encode_request(Encoding::Json, RequestCode::DecideReplica.number(), 1, false, &ext, &[], &mut bytes);
         node.act(now, |broker, out| {
             broker.handle_connected(now, operator, address_of(91));
-            let frame = frame::split(&bytes).expect("a frame").expect("a whole one");
-            broker.handle_frame(now, operator, &frame, out).expect("a request");
+            client::say(broker, now, operator, &bytes, out);
             broker.handle_disconnected(now, operator, out);
         });
     }
@@ -419,7 +418,7 @@ impl ReplicaWorld {
     }
 
     fn pick_end(&mut self, index: usize) -> NodeEnd {
-        let end = self.random.pick(&[NodeEnd::Kill, NodeEnd::Kill, NodeEnd::KillAndLoseTail, NodeEnd::Power]);
+        let end = NodeEnd::pick(&mut self.random);
         if self.is_gentle && !self.nodes[index].survives(end) { NodeEnd::Kill } else { end }
     }
 
@@ -614,10 +613,7 @@ impl ReplicaWorld {
             let (now, connection) = (self.now, self.producer());
             self.waiting.insert(opaque, (number, body_len));
             self.counts.sent += 1;
-            self.nodes[self.master].act(now, |broker, out| {
-                let frame = frame::split(&bytes).expect("a frame").expect("a whole one");
-                broker.handle_frame(now, connection, &frame, out).expect("a request");
-            });
+            self.nodes[self.master].act(now, |broker, out| client::say(broker, now, connection, &bytes, out));
         }
         let now = self.now;
         self.nodes[self.master].act(now, |broker, out| broker.handle_turn_end(now, out));
@@ -862,11 +858,7 @@ fn body(number: u64, len: usize) -> Vec<u8> {
 
 /// Small bounds, so that they bind.
 fn pick_log_settings(segment_bytes: u64, random: &mut Random) -> LogSettings {
-    let flush = if random.percent(50) {
-        FlushPolicy::Sync
-    } else {
-        FlushPolicy::Async { flush_bytes: 64 * 1024, flush_ms: random.pick(&[10, 500]) }
-    };
+    let flush = small_flush(50, &[10, 500], random);
     LogSettings {
         segment_bytes,
         flush,

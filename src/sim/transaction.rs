@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::client;
-use super::node::{NodeEnd, SimNode, address_of, life_of, replica_settings, small_log};
+use super::node::{NodeEnd, SimNode, address_of, life_of, replica_settings, small_flush, small_log};
 use super::random::Random;
 use crate::config::TransactionConfig;
-use crate::log::{FlushPolicy, LogSettings};
-use crate::model::{ConnectionId, Now, QueueId, Role, UnixMs};
+use crate::log::LogSettings;
+use crate::model::{Now, QueueId, Role, UnixMs};
 use crate::protocol::code::RequestCode;
 use crate::protocol::frame;
 use crate::protocol::header::Header;
@@ -100,11 +100,7 @@ impl TransactionWorld {
     #[must_use]
     pub fn new(seed: u64, rule: TransactionRule) -> TransactionWorld {
         let mut random = Random::new(seed ^ 0x7A45);
-        let flush = if random.percent(40) {
-            FlushPolicy::Sync
-        } else {
-            FlushPolicy::Async { flush_bytes: 64 * 1024, flush_ms: random.pick(&[10, 500]) }
-        };
+        let flush = small_flush(40, &[10, 500], &mut random);
         let log_settings: LogSettings = small_log(flush, &mut random);
         let settings = replica_settings(false, 1, &mut random);
         let ring_bytes = random.pick(&[64, 128]) * 1024;
@@ -159,10 +155,6 @@ impl TransactionWorld {
         self.check();
     }
 
-    fn connection(&self) -> ConnectionId {
-        ConnectionId(1 + self.node.life)
-    }
-
     fn start(&mut self) {
         let forgotten = match self.rule {
             TransactionRule::ForgetHalves => Some(HALF_TOPIC),
@@ -180,13 +172,13 @@ impl TransactionWorld {
         }
         self.node.start(self.now, life_of(0, Role::AsyncMaster, None));
         self.waiting.clear();
-        let (now, connection) = (self.now, self.connection());
+        let (now, connection) = (self.now, self.node.client());
         self.node.act(now, |broker, _| broker.handle_connected(now, connection, address_of(90)));
         self.heartbeat();
     }
 
     fn stop(&mut self) {
-        let end = self.random.pick(&[NodeEnd::Kill, NodeEnd::Kill, NodeEnd::KillAndLoseTail, NodeEnd::Power]);
+        let end = NodeEnd::pick(&mut self.random);
         self.counts.ends += 1;
         self.counts.power_losses += u64::from(end == NodeEnd::Power);
         if !self.node.survives(end) {
@@ -196,14 +188,11 @@ impl TransactionWorld {
     }
 
     fn ask(&mut self, what: AwaitedAnswer, request: impl FnOnce(i32) -> bytes::BytesMut) {
-        let (now, connection) = (self.now, self.connection());
+        let (now, connection) = (self.now, self.node.client());
         self.next_opaque += 1;
         self.waiting.insert(self.next_opaque, what);
         let bytes = request(self.next_opaque);
-        self.node.act(now, |broker, out| {
-            let frame = frame::split(&bytes).expect("a frame").expect("a whole one");
-            broker.handle_frame(now, connection, &frame, out).expect("a request");
-        });
+        self.node.act(now, |broker, out| client::say(broker, now, connection, &bytes, out));
     }
 
     fn takes_input(&self) -> bool {
@@ -274,7 +263,7 @@ impl TransactionWorld {
         if !self.node.is_up() {
             return;
         }
-        let connection = self.connection();
+        let connection = self.node.client();
         let bytes = self.node.out.outbox.take(connection);
         let mut rest = &bytes[..];
         while let Some(frame) = frame::split(rest).expect("a frame") {
