@@ -3,9 +3,9 @@
 //! The body of each message names its case, so that where it ends up can be told case by case.
 use std::collections::BTreeMap;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::harness::{Client, Facts, Frame, Record, code, log_offset_of, wait_for};
+use crate::harness::{Client, Facts, Frame, Record, code, log_offset_of, read_until_still, tell_fact};
 
 const TOPIC: &str = "RAW";
 const GROUP: &str = "RAW_G";
@@ -44,10 +44,7 @@ pub(crate) fn run(broker: &str) -> io::Result<Facts> {
 
 impl Script {
     fn tell(&mut self, scenario: &str, fact: String) {
-        if std::env::var_os("RINGMQ_SAY_REMARKS").is_some() {
-            eprintln!("{scenario} {fact}");
-        }
-        self.facts.entry(scenario.to_owned()).or_default().push(fact);
+        tell_fact(&mut self.facts, scenario, fact);
     }
 
     /// Tells the code of an answer; its words are the broker's own.
@@ -175,11 +172,11 @@ impl Script {
         self.send_back("back, 0 tries, old client", |request| {
             request.ext("maxReconsumeTimes", 0).version(VERSION_3_4_8)
         })?;
-        self.send_back("back, tries not said", |request| without(request, "maxReconsumeTimes"))?;
-        self.send_back("back without offset", |request| without(request, "offset"))?;
-        self.send_back("back without group", |request| without(request, "group"))?;
-        self.send_back("back without level", |request| without(request, "delayLevel"))?;
-        self.send_back("back without the origin", |request| without(without(request, "originMsgId"), "originTopic"))?;
+        self.send_back("back, tries not said", |request| request.without("maxReconsumeTimes"))?;
+        self.send_back("back without offset", |request| request.without("offset"))?;
+        self.send_back("back without group", |request| request.without("group"))?;
+        self.send_back("back without level", |request| request.without("delayLevel"))?;
+        self.send_back("back without the origin", |request| request.without("originMsgId").without("originTopic"))?;
         self.send_back("back from no group", |request| request.ext("group", "NO_SUCH_GROUP"))?;
         self.send_back("back from beyond the log", |request| request.ext("offset", 1_i64 << 40))?;
         self.send_back("back from before the log", |request| request.ext("offset", -1))?;
@@ -190,7 +187,7 @@ impl Script {
             let body = format!(r#"{{"groupName":"{group}","consumeEnable":true,{settings}}}"#);
             self.client.expect_success("create group", Frame::request(CREATE_GROUP).body(body))?;
             let case = format!("back to {group}");
-            self.send_back(&case, |request| without(request, "maxReconsumeTimes").ext("group", group))?;
+            self.send_back(&case, |request| request.without("maxReconsumeTimes").ext("group", group))?;
         }
         Ok(())
     }
@@ -224,7 +221,7 @@ impl Script {
         let of_groups = [GROUP, ORDERLY, "RAW_NO_TRY", "RAW_NO_QUEUE"]
             .map(|group| ["%RETRY%", "%DLQ%"].map(|prefix| format!("{prefix}{group}")));
         let topics: Vec<String> = of_groups.into_iter().flatten().chain([TOPIC.to_owned()]).collect();
-        for (topic, records) in topics.iter().zip(self.wait_until_still(&topics)) {
+        for (topic, records) in topics.iter().zip(read_until_still(&mut self.client, &topics, STILL)) {
             let config = self.client.call(Frame::request(code::GET_TOPIC_CONFIG).ext("topic", topic))?;
             let mut facts = vec![format!("{topic}: config {}", config.code)];
             if config.code == code::SUCCESS {
@@ -238,26 +235,6 @@ impl Script {
         }
         Ok(())
     }
-
-    /// The records of topics once no more have come for longer than the longest level. A topic that is not there has none.
-    fn wait_until_still(&mut self, topics: &[String]) -> Vec<Vec<Record>> {
-        let mut read =
-            || topics.iter().map(|topic| self.client.read_queue(topic, 0, 0).unwrap_or_default()).collect::<Vec<_>>();
-        let (mut records, mut since) = (read(), Instant::now());
-        wait_for("quiet", || {
-            let now = read();
-            if now != records {
-                (records, since) = (now, Instant::now());
-            }
-            (since.elapsed() > STILL).then_some(())
-        });
-        records
-    }
-}
-
-fn without(mut request: Frame, name: &str) -> Frame {
-    request.ext.remove(name);
-    request
 }
 
 /// A batch of one: size, magic 0, CRC 0, flag, body, properties.

@@ -2,11 +2,38 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use ringmq_peers::workspace_dir;
 
+use super::{Client, Record, wait_for};
+
 /// Facts by scenario.
 pub(crate) type Facts = BTreeMap<String, Vec<String>>;
+
+/// Adds a fact, and says it where that was asked for.
+pub(crate) fn tell_fact(facts: &mut Facts, scenario: &str, fact: String) {
+    if std::env::var_os("RINGMQ_SAY_REMARKS").is_some() {
+        eprintln!("{scenario} {fact}");
+    }
+    facts.entry(scenario.to_owned()).or_default().push(fact);
+}
+
+/// The records of each topic's first queue once no more have come for `still`. A topic that is not there has none.
+pub(crate) fn read_until_still(client: &mut Client, topics: &[String], still: Duration) -> Vec<Vec<Record>> {
+    let mut read = || -> Vec<Vec<Record>> {
+        topics.iter().map(|topic| client.read_queue(topic, 0, 0).unwrap_or_default()).collect()
+    };
+    let (mut records, mut since) = (read(), Instant::now());
+    wait_for("quiet", || {
+        let now = read();
+        if now != records {
+            (records, since) = (now, Instant::now());
+        }
+        (since.elapsed() > still).then_some(())
+    });
+    records
+}
 
 /// Where ringmq differs on purpose: facts file, what the line holds, and why.
 pub(crate) type KnownDifference = (&'static str, &'static str, &'static str);

@@ -59,6 +59,12 @@ impl Frame {
         self
     }
 
+    /// Without an entry of `extFields`.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.ext.remove(name);
+        self
+    }
+
     /// With a body.
     pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();

@@ -60,7 +60,7 @@ mod world;
 pub(crate) use audit::{Audit, Place, Queue, Sent, body_of, log_offset_of, view};
 pub(crate) use clerk::Clerk;
 pub(crate) use client::{Client, Pulled, Receipt, code};
-pub(crate) use facts::{Facts, KnownDifference, compare_facts, write_facts};
+pub(crate) use facts::{Facts, KnownDifference, compare_facts, read_until_still, tell_fact, write_facts};
 pub(crate) use frame::Frame;
 pub(crate) use load::Load;
 pub(crate) use mount::SmallDisk;

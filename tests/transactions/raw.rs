@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Client, Facts, Frame, Receipt, Record, code, log_offset_of, wait_for};
+use crate::harness::{Client, Facts, Frame, Receipt, Record, code, log_offset_of, read_until_still, tell_fact};
 
 const TOPIC: &str = "RAW";
 /// Where what was checked goes.
@@ -85,17 +85,9 @@ fn end_request(half: &Half, group: &str, how: i32) -> Frame {
         .ext("transactionId", &half.unique)
 }
 
-fn without(mut request: Frame, name: &str) -> Frame {
-    request.ext.remove(name);
-    request
-}
-
 impl Script {
     fn tell(&mut self, scenario: &str, fact: String) {
-        if std::env::var_os("RINGMQ_SAY_REMARKS").is_some() {
-            eprintln!("{scenario} {fact}");
-        }
-        self.facts.entry(scenario.to_owned()).or_default().push(fact);
+        tell_fact(&mut self.facts, scenario, fact);
     }
 
     fn describe(&self, record: &Record) -> String {
@@ -256,7 +248,7 @@ impl Script {
         let case = "committed without the optional";
         let half = self.half(case)?;
         self.end(case, &half, |request| {
-            without(without(without(request, "topic"), "fromTransactionCheck"), "transactionId")
+            request.without("topic").without("fromTransactionCheck").without("transactionId")
         })?;
         let case = "committed for another topic";
         let half = self.half(case)?;
@@ -273,7 +265,7 @@ impl Script {
         self.end("before the log", &half, |request| request.ext("commitLogOffset", -1))?;
         self.end("neither", &half, |request| request.ext("commitOrRollback", 5))?;
         for name in ["producerGroup", "tranStateTableOffset", "commitLogOffset", "commitOrRollback", "msgId"] {
-            self.end(&format!("without {name}"), &half, |request| without(request, name))?;
+            self.end(&format!("without {name}"), &half, |request| request.without(name))?;
         }
         let plain = self.client.send_with(TOPIC, 0, b"no half message", &[("PGROUP", GROUP)])?;
         let plain = Half { unique: "U-none".to_owned(), receipt: plain };
@@ -411,7 +403,7 @@ impl Script {
     /// Where everything is once all checks are over.
     fn arrivals(&mut self) -> io::Result<()> {
         let topics = [TOPIC, CHECKED, "RAW_CREATED", "%RETRY%RAW_RETRY", GIVEN_UP].map(str::to_owned);
-        for (topic, records) in topics.iter().zip(self.wait_until_still(&topics)) {
+        for (topic, records) in topics.iter().zip(read_until_still(&mut self.client, &topics, STILL)) {
             let config = self.client.call(Frame::request(code::GET_TOPIC_CONFIG).ext("topic", topic))?;
             let mut facts = Vec::new();
             if config.code == code::SUCCESS && !topic.starts_with("%RETRY%") {
@@ -444,21 +436,6 @@ impl Script {
         Ok(())
     }
 
-    /// The records of topics once no more have come for longer than all checks. A topic that is not there has none.
-    fn wait_until_still(&mut self, topics: &[String]) -> Vec<Vec<Record>> {
-        let mut read =
-            || topics.iter().map(|topic| self.client.read_queue(topic, 0, 0).unwrap_or_default()).collect::<Vec<_>>();
-        let (mut records, mut since) = (read(), Instant::now());
-        wait_for("quiet", || {
-            let now = read();
-            if now != records {
-                (records, since) = (now, Instant::now());
-            }
-            (since.elapsed() > STILL).then_some(())
-        });
-        records
-    }
-
     /// What was given up is checked again when an operator asks for it.
     fn resumes(&mut self, broker: &str) -> io::Result<()> {
         let mut producer = producer(broker, "RAW_CHECKED_P")?;
@@ -482,7 +459,7 @@ impl Script {
         }
         let bad = |id: &str| Frame::request(RESUME).ext("topic", CHECKED).ext("msgId", id);
         for (case, request) in [
-            ("no id", without(bad(""), "msgId")),
+            ("no id", bad("").without("msgId")),
             ("not an id", bad("x")),
             ("beyond the log", bad("7F00000100002A9F0000010000000000")),
         ] {
