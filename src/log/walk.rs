@@ -3,7 +3,7 @@
 use bytes::{Buf, BytesMut};
 
 use crate::model::LogOffset;
-use crate::protocol::record::{RECORD_BYTES_MIN, claims_place};
+use crate::protocol::record::{RECORD_BYTES_MIN, find_claim};
 
 /// Where a walk is, and what it has read from there on.
 #[derive(Debug, Default)]
@@ -43,8 +43,12 @@ impl Walk {
     pub(super) fn pass_gap(&mut self) {
         self.is_in_gap = true;
         self.pass(1);
-        while self.bytes.len() >= RECORD_BYTES_MIN && !claims_place(&self.bytes, self.at) {
-            self.pass(1);
+        if let Some(last) = self.bytes.len().checked_sub(RECORD_BYTES_MIN) {
+            // As far as a whole head was read.
+            match find_claim(&self.bytes, self.at).filter(|found| *found <= last) {
+                Some(0) => {}
+                found => self.pass(found.unwrap_or(last + 1)),
+            }
         }
     }
 }

@@ -743,6 +743,22 @@ pub fn claims_place(bytes: &[u8], at: LogOffset) -> bool {
     }
 }
 
+/// Where in `bytes`, which lie at `at`, something begins that was written for its place, as [`claims_place`] says.
+#[must_use]
+pub fn find_claim(bytes: &[u8], at: LogOffset) -> Option<usize> {
+    const FIRST: [u8; 2] = [MAGIC_V1.to_be_bytes()[0], MAGIC_FILLER.to_be_bytes()[0]];
+    const { assert!(MAGIC_V2.to_be_bytes()[0] == FIRST[0]) };
+    let mut from = 0_usize;
+    loop {
+        let magics = bytes.get(from.saturating_add(4)..)?;
+        from = from.saturating_add(magics.iter().position(|byte| FIRST.contains(byte))?);
+        if claims_place(bytes.get(from..)?, at.plus(from as u64)) {
+            return Some(from);
+        }
+        from = from.saturating_add(1);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -911,6 +927,11 @@ mod tests {
         assert!(!is_filler(&filler, LogOffset(1124), 156) && !claims_place(&filler, LogOffset(1124)));
         let record = encode(&draft("T", b"hello", b""), true);
         assert!(claims_place(&record, LogOffset(4096)) && !claims_place(&record, LogOffset(0)));
+        // Bytes that only look like a magic lie before it.
+        let mut bytes = [0xDA, 0xCB, 0xDA, 0xA3, 0x20, 0xA7, 0xDA].to_vec();
+        bytes.extend_from_slice(&record);
+        assert_eq!(find_claim(&bytes, LogOffset(4089)), Some(7));
+        assert_eq!(find_claim(&bytes, LogOffset(4090)), None);
     }
 
     proptest::proptest! {

@@ -7,7 +7,7 @@ use super::tail::{Remains, SimTail};
 use super::world::{FAILED, LogWorld, ProcessEnd, Rule};
 use crate::log::{FileName, FlushPolicy, FoundStore, IoError, Log, Recovery, RecoveryError, Step};
 use crate::model::{LogOffset, UnixMs};
-use crate::protocol::record::claims_place;
+use crate::protocol::record::find_claim;
 
 impl LogWorld {
     /// Starts a process, again and again if it does not come through, and compares what it finds.
@@ -98,8 +98,8 @@ impl LogWorld {
             let whole = usize::try_from(size).expect("small");
             let Ok(bytes) = self.disk.read(FileName::Segment(start), 0, whole) else { break };
             let from = usize::try_from(end.0.saturating_sub(start.0)).expect("small");
-            let claims = (from..whole).find(|&at| claims_place(&bytes[at..], start.plus(at as u64)));
-            assert!(claims.is_none(), "behind the cut at {end}, byte {claims:?} of {start} would come back");
+            let claim = find_claim(&bytes[from..], start.plus(from as u64)).map(|found| from + found);
+            assert!(claim.is_none(), "behind the cut at {end}, byte {claim:?} of {start} would come back");
         }
     }
 

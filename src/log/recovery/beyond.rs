@@ -17,7 +17,7 @@ use super::{BLOCK, Recovery, RecoveryError, Step, floor, read};
 use crate::limits::{COLD_BLOCK_BYTES, PREPARE_CHUNK_BYTES, PROBE_BYTES, PROBE_STRIDE_BYTES};
 use crate::log::file::FileName;
 use crate::model::LogOffset;
-use crate::protocol::record::{FILLER_BYTES, claims_place, peek_size, peek_torn};
+use crate::protocol::record::{FILLER_BYTES, find_claim, peek_size, peek_torn};
 
 /// How far the search has come.
 #[derive(Debug, Default)]
@@ -122,16 +122,13 @@ impl Beyond {
 
     /// The next place in the window at which something claims to lie; at the end of the window, where to look next.
     fn next_claim(&mut self, end: LogOffset) -> Option<LogOffset> {
-        loop {
-            let bytes = self.bytes(self.at);
-            if bytes.len() < CLAIM_BYTES {
-                break;
-            }
-            let found = self.at;
-            let is_claim = claims_place(bytes, found);
-            self.at = found.plus(1);
-            if is_claim {
-                return Some(found);
+        let bytes = self.bytes(self.at);
+        if let Some(last) = bytes.len().checked_sub(CLAIM_BYTES) {
+            let found = find_claim(bytes, self.at).filter(|found| *found <= last);
+            let from = self.at;
+            self.at = from.plus(found.unwrap_or(last) as u64 + 1);
+            if let Some(found) = found {
+                return Some(from.plus(found as u64));
             }
         }
         let window_end = self.window_at.plus(self.window.len() as u64);
