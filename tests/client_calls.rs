@@ -2,7 +2,6 @@
 //!
 //! The same checks run on Apache's own broker first, so they say what mqadmin really prints. The consumer itself checks what it was handed
 //! (`tests/stock/java/Called.java`). This does not show clients of other languages.
-mod harness;
 
 use std::io::{self, Write as _};
 use std::thread;

@@ -3,7 +3,6 @@
 //! Each client checks content, order and completeness itself (`tests/stock`). The same scenarios pass on Apache
 //! RocketMQ 5.3.3, which makes it the reference: `RINGMQ_REFERENCE=1 cargo test --test clients apache` shows it.
 //! This cannot show what a client never asks for, nor behaviour under faults.
-mod harness;
 
 use std::io::{self, Write as _};
 use std::time::Duration;

@@ -4,7 +4,6 @@
 //! order where they asked for that, and count what comes twice ([`ringmq_peers::StockClient`], `tests/stock`). This cannot show what is lost
 //! with a machine for good: `replication.rs` does.
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
-mod harness;
 
 use std::fs;
 use std::io::{self, Write as _};

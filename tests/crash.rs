@@ -11,7 +11,6 @@
 //! `RINGMQ_SEED` and `RINGMQ_ROUNDS` choose seed and rounds; a failure prints the command. A seed repeats all choices, not the
 //! scheduler's.
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
-mod harness;
 
 use std::io;
 use std::path::Path;
@@ -75,7 +74,7 @@ struct World {
 
 impl World {
     fn new(seed: &Seed, flush: Flush, shards: u16, tails: Tails) -> Self {
-        let tail_folder = TailFolder::new();
+        let tail_folder = TailFolder::create();
         let node = Node::start(&NodeOptions { shards, flush, more: small(&tail_folder), ..NodeOptions::default() });
         let mut queues = Vec::new();
         for shard in 0..shards {
@@ -164,7 +163,7 @@ impl World {
 /// A deleted topic is gone with its messages, also for those who create it anew.
 #[test]
 fn a_deleted_topic_does_not_come_back() -> io::Result<()> {
-    let tail_folder = TailFolder::new();
+    let tail_folder = TailFolder::create();
     let mut node =
         Node::start(&NodeOptions { auto_create_topics: false, more: small(&tail_folder), ..NodeOptions::default() });
     for round in 0..4 {
@@ -197,7 +196,7 @@ fn a_deleted_topic_does_not_come_back() -> io::Result<()> {
 /// A tail belongs to one store: a copy that was taken while the store was stopped has the same id, and must not take it.
 #[test]
 fn a_copied_store_leaves_the_tail_to_the_original() -> io::Result<()> {
-    let tail_folder = TailFolder::new();
+    let tail_folder = TailFolder::create();
     let folder = TempDir::with_prefix("ringmq-copy-")?;
     let (original, copy) = (folder.path().join("original"), folder.path().join("copy"));
     let options = |store: &Path| NodeOptions {
@@ -244,7 +243,7 @@ fn a_copied_store_leaves_the_tail_to_the_original() -> io::Result<()> {
 /// Settings may be changed while the node is down after a crash; what it acknowledged must survive that too.
 #[test]
 fn a_changed_tail_size_loses_nothing() -> io::Result<()> {
-    let tail_folder = TailFolder::new();
+    let tail_folder = TailFolder::create();
     let mut node = Node::start(&NodeOptions { more: small(&tail_folder), ..NodeOptions::default() });
     Client::connect(&node.broker(0))?.create_topic("resized", 1)?;
     let mut expected = 0;

@@ -4,7 +4,6 @@
 //! wait, which tells what costs by the square from what does not. Bounds of one turn are counted in unit tests
 //! (`src/broker/tests/crowd.rs`); here the built binary shows that its shell keeps to them.
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
-mod harness;
 
 use std::io::{self, BufReader, Write as _};
 use std::net::TcpStream;

@@ -2,7 +2,6 @@
 //!
 //! The scenarios are in `tests/stock/java/Daily.java`. They pass on Apache RocketMQ 5.3.3 as well:
 //! `RINGMQ_REFERENCE=1 cargo test --test daily apache` shows it. This cannot show what a whole process leaves behind that is killed.
-mod harness;
 
 use std::io::{self, Write as _};
 use std::time::Duration;

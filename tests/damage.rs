@@ -4,7 +4,6 @@
 //!
 //! What it cannot show: damage at each place and moment; the simulator does that.
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
-mod harness;
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};

@@ -7,7 +7,6 @@
 //!
 //! `RINGMQ_SEED` and `RINGMQ_ROUNDS` choose seed and rounds.
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
-mod harness;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

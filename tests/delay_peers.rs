@@ -5,7 +5,6 @@
 //! ([`on_apache`]), and so must ringmq. `RINGMQ_WRITE_FACTS=1` writes the files from what Apache does, for changes of the programs.
 //! Requests that no stock client sends are sent by hand ([`raw`]). This cannot show how late a message is: a busy machine decides that.
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
-mod harness;
 #[path = "delay_peers/raw.rs"]
 mod raw;
 

@@ -4,7 +4,6 @@
 //! Response codes, names of ext fields, and bodies must be the same but for what cannot be (times, ids, offsets in the
 //! log). A difference that is meant stands in [`KNOWN_DIFFERENCES`] with its reason; any other is a failure, and so is
 //! an entry that no longer holds. This cannot show timing, nor what only a sequence of clients would bring out.
-mod harness;
 #[path = "differential/script.rs"]
 mod script;
 

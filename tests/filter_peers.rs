@@ -3,7 +3,6 @@
 //! Expressions are drawn from the grammar, then some are damaged; properties are those that the expressions name, with values that look like
 //! numbers, nearly like numbers, or not at all. Each outcome is compared: true, false, null, an error, a refusal of the expression. `RINGMQ_SEED`
 //! has a run again, `RINGMQ_ROUNDS` makes it longer. What this cannot show is what only Unicode digits or a stack of Java's depth would.
-mod harness;
 #[path = "filter_peers/raw.rs"]
 mod raw;
 

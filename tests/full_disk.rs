@@ -7,7 +7,6 @@
 //! Needs root; otherwise each test says in a line that it is skipped. What it cannot show: other file systems, quotas, and disks
 //! that fail rather than fill; the simulator has those.
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
-mod harness;
 
 use std::fs;
 use std::io;
@@ -91,7 +90,7 @@ fn is_clear((code, remark): &(i32, String)) {
 fn a_full_disk(flush: Flush) -> io::Result<()> {
     let Some(disk) = SmallDisk::ext4(DISK_MB) else { return Ok(()) };
     let ballast = disk.ballast("ballast", BALLAST_MB);
-    let tails = TailFolder::new();
+    let tails = TailFolder::create();
     let mut node = Node::start(&options(flush, Some(&disk.path().join("store")), tails.path()));
     let mut client = Client::connect(&node.broker(0))?;
     client.create_topic(TOPIC, 1)?;
@@ -149,7 +148,7 @@ fn a_full_disk_refuses_sends_until_there_is_room_sync() -> io::Result<()> {
 #[test]
 fn a_disk_without_a_free_block_costs_no_message() -> io::Result<()> {
     let Some(disk) = SmallDisk::ext4(DISK_MB) else { return Ok(()) };
-    let tails = TailFolder::new();
+    let tails = TailFolder::create();
     let mut node = Node::start(&options(Flush::Async, Some(&disk.path().join("store")), tails.path()));
     let mut client = Client::connect(&node.broker(0))?;
     client.create_topic(TOPIC, 1)?;

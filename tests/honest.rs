@@ -3,7 +3,6 @@
 //! Each test asks a built node as a client or a tool would, and then looks whether what it was told is so. Stock clients come where it is
 //! they who suffered. What it cannot show: that Apache answers alike; `differential.rs` does, where both are to be had.
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
-mod harness;
 
 use std::io::{self, Write as _};
 use std::net::{IpAddr, TcpListener};

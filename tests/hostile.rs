@@ -7,7 +7,6 @@
 //! What it cannot show: that no input at all is dangerous. That is for the fuzz targets of the decoders; here is one of each kind
 //! that has brought down servers of this sort, through the real socket.
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
-mod harness;
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};

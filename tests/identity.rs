@@ -5,7 +5,6 @@
 //!
 //! What it cannot show: every order of events; the simulator's replica world does (`tests/sim.rs`).
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
-mod harness;
 
 use std::fs;
 use std::io;

@@ -3,7 +3,6 @@
 //! A ringmq shard follows an Apache 5.3.3 master, and an Apache slave a ringmq master: what was sent is compared with what the slave has by the
 //! book of all that was sent ([`harness::Audit`]), and its records with the master's, byte for byte. Skipped where Apache cannot be had.
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
-mod harness;
 
 use std::env;
 use std::thread;

@@ -7,7 +7,6 @@
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
 #[path = "lying_disk/disk.rs"]
 mod disk;
-mod harness;
 
 use std::cell::Cell;
 use std::slice;
@@ -38,7 +37,7 @@ struct World {
 impl World {
     fn new(seed: &Seed) -> Option<Self> {
         let disk = LyingDisk::mount()?;
-        let tails = TailFolder::new();
+        let tails = TailFolder::create();
         let mut more = small_log();
         more.push(tails.setting());
         let store_dir = Some(disk.path().join("store"));

@@ -1,7 +1,6 @@
 //! Apache's mqadmin 5.3.3, unchanged, against ringmq: what it prints must hold what an operator looks for.
 //!
 //! The same checks run on Apache's own broker first, so they say what mqadmin really prints.
-mod harness;
 
 use std::io::{self, Write as _};
 

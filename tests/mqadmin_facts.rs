@@ -5,7 +5,6 @@
 //! [`KNOWN_DIFFERENCES`] with its reason, any other is a failure, and so is an entry that no longer holds. This cannot show what a tool does
 //! with several brokers.
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
-mod harness;
 #[path = "mqadmin_facts/member.rs"]
 mod member;
 

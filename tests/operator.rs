@@ -8,7 +8,6 @@
 //! What it cannot show: every mistake. Cases that need another user, Python or mounts are skipped with a line where those are
 //! not to be had.
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
-mod harness;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -8,7 +8,6 @@
 //!
 //! `RINGMQ_SEED` and `RINGMQ_ROUNDS` choose seed and rounds; a failure prints the command.
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
-mod harness;
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -248,7 +247,7 @@ fn cuts_and_damages_on_the_way_leave_no_trace() {
 fn a_slave_that_is_ahead_of_a_master_without_its_tail_is_cut_when_its_operator_says_so() {
     let seed =
         Seed::of("replication", "a_slave_that_is_ahead_of_a_master_without_its_tail_is_cut_when_its_operator_says_so");
-    let tails = TailFolder::new();
+    let tails = TailFolder::create();
     let mut world = World::start(&PairOptions { master: vec![tails.setting()], ..PairOptions::small(false) }, &seed);
     let mut given_up = 0;
     for _ in 0..rounds(30) {

@@ -1,7 +1,6 @@
 //! A reply to a request reaches its requester wherever in the node that is connected, over the real control plane.
 //!
 //! What a reply message is told when that fails, and what is stored of it, is in the broker's own tests; stock clients are in `clients`.
-mod harness;
 
 use std::time::Duration;
 

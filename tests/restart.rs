@@ -5,7 +5,6 @@
 //!
 //! What it cannot show: loss of power, and moments of a kill; see `crash.rs` and the simulator.
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
-mod harness;
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
@@ -173,7 +172,7 @@ fn a_stopped_broker_leaves_the_routes() -> io::Result<()> {
     let port = PortBlock::reserve(1);
     let config = folder.path().join("namesrv.properties");
     std::fs::write(&config, format!("listenPort={}\nbindAddress=127.0.0.1\n", port.listen()))?;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+    let mut command = Command::new(harness::program("ringmq"));
     command.arg("namesrv").arg("-c").arg(&config).current_dir(folder.path()).stdin(Stdio::null());
     let address = format!("127.0.0.1:{}", port.listen());
     let mut names = Process::start("ringmq namesrv", command, &folder.path().join("namesrv.log")).expect("it starts");

@@ -6,7 +6,6 @@
 //! slave alone hears of a master. Not proved: who may be promoted, which the simulator's world of replicas knows.
 
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
-mod harness;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};

@@ -2,7 +2,6 @@
 //!
 //! What it cannot show: that a crash between the file's rename and the answer leaves one of both; the file is renamed whole.
 #![allow(clippy::disallowed_methods, reason = "a test has files")]
-mod harness;
 
 use std::fs;
 use std::path::PathBuf;

@@ -3,7 +3,6 @@
 //! Requests that no stock client sends are sent by hand ([`raw`]). `tests/stock/facts` holds the facts of Apache, one file a client; Apache itself
 //! must tell the same on every run ([`on_apache`]), and so must ringmq. `RINGMQ_WRITE_FACTS=1` writes the files from what Apache does.
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
-mod harness;
 #[path = "transactions/raw.rs"]
 mod raw;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use crate::harness::{Client, Facts, Frame, Record, code, log_offset_of, read_until_still, tell_fact};
+use harness::{Client, Facts, Frame, Record, code, log_offset_of, read_until_still, tell_fact};
 
 const TOPIC: &str = "RAW";
 const GROUP: &str = "RAW_G";

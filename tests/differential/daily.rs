@@ -2,7 +2,7 @@
 use std::io;
 
 use super::{Body, Run, create, heartbeat};
-use crate::harness::{Client, Frame, wait_for};
+use harness::{Client, Frame, wait_for};
 
 pub(super) fn daily(run: &mut Run) -> io::Result<()> {
     run.broker("create topic of daily life", create("D"), Body::Bytes)?;

@@ -7,7 +7,7 @@ use std::io;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Frame, Record, code, wait_for};
+use harness::{Client, Frame, Record, code, wait_for};
 
 /// Step by step, the answer: path to value.
 pub(crate) type Answers = Vec<(String, BTreeMap<String, String>)>;

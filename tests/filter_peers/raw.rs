@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Frame, code};
+use harness::{Client, Frame, code};
 
 const TOPIC: &str = "FILTERED";
 const UPDATE_BROKER_CONFIG: i32 = 25;

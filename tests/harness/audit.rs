@@ -13,43 +13,43 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::client::{Client, code};
-use super::frame::{Frame, invalid};
-use super::record::Record;
-use super::seed::Random;
+use crate::client::{Client, code};
+use crate::frame::{Frame, invalid};
+use crate::record::Record;
+use crate::seed::Random;
 
 /// The body of the smallest message: its number and its length.
 pub(crate) const BODY_BYTES_MIN: usize = 12;
 
 /// A message queue of the node under test.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Queue {
-    pub(crate) shard: u16,
-    pub(crate) topic: String,
-    pub(crate) queue_id: i32,
+pub struct Queue {
+    pub shard: u16,
+    pub topic: String,
+    pub queue_id: i32,
 }
 
 /// Where a reply says that a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) queue_offset: i64,
-    pub(crate) log_offset: i64,
+pub struct Place {
+    pub queue_offset: i64,
+    pub log_offset: i64,
 }
 
 /// One message of the book.
 #[derive(Debug, Clone)]
-pub(crate) struct Sent {
-    pub(crate) number: u64,
-    pub(crate) queue: Queue,
-    pub(crate) body_bytes: usize,
+pub struct Sent {
+    pub number: u64,
+    pub queue: Queue,
+    pub body_bytes: usize,
     /// `None` without a reply of success.
-    pub(crate) place: Option<Place>,
+    pub place: Option<Place>,
     /// The broker said that it did not store it.
-    pub(crate) refused: bool,
+    pub refused: bool,
 }
 
 /// The body of message `number`: number, length, and bytes that follow from both.
-pub(crate) fn body_of(number: u64, body_bytes: usize) -> Vec<u8> {
+pub fn body_of(number: u64, body_bytes: usize) -> Vec<u8> {
     assert!(body_bytes >= BODY_BYTES_MIN, "no room for number and length");
     let mut body = vec![0; body_bytes];
     let length = u32::try_from(body_bytes).expect("messages of a test are small");
@@ -69,7 +69,7 @@ fn number_of(body: &[u8]) -> Result<u64, &'static str> {
 }
 
 /// Log offset in a broker's message id: the last 16 of 32 or 56 hexadecimal digits.
-pub(crate) fn log_offset_of(msg_id: &str) -> io::Result<i64> {
+pub fn log_offset_of(msg_id: &str) -> io::Result<i64> {
     let digits = msg_id.len().checked_sub(16).and_then(|at| msg_id.get(at..));
     digits
         .and_then(|digits| i64::from_str_radix(digits, 16).ok())
@@ -78,7 +78,7 @@ pub(crate) fn log_offset_of(msg_id: &str) -> io::Result<i64> {
 
 /// The book.
 #[derive(Debug, Default)]
-pub(crate) struct Audit {
+pub struct Audit {
     sent: BTreeMap<u64, Sent>,
     /// Number of the message at each offset of a queue, as far as verified.
     found: BTreeMap<Queue, Vec<u64>>,
@@ -88,7 +88,7 @@ pub(crate) struct Audit {
 
 impl Audit {
     /// Enters messages; their numbers must be new.
-    pub(crate) fn enter(&mut self, messages: Vec<Sent>) {
+    pub fn enter(&mut self, messages: Vec<Sent>) {
         for message in messages {
             let old = self.sent.insert(message.number, message);
             assert!(old.is_none(), "a number was used twice: {old:?}");
@@ -96,30 +96,30 @@ impl Audit {
     }
 
     /// How many messages have been acknowledged.
-    pub(crate) fn acknowledged(&self) -> usize {
+    pub fn acknowledged(&self) -> usize {
         self.sent.values().filter(|message| message.place.is_some()).count()
     }
 
     /// The same of one shard.
-    pub(crate) fn acknowledged_of(&self, shard: u16) -> usize {
+    pub fn acknowledged_of(&self, shard: u16) -> usize {
         self.sent.values().filter(|message| message.place.is_some() && message.queue.shard == shard).count()
     }
 
     /// How many messages were found, and how many of them had no reply.
-    pub(crate) fn found(&self) -> (usize, usize) {
+    pub fn found(&self) -> (usize, usize) {
         let without_reply = self.places.keys().filter(|number| self.sent[*number].place.is_none()).count();
         (self.places.len(), without_reply)
     }
 
     /// Forgets what was found, so that the next [`Audit::verify`] reads all again.
-    pub(crate) fn read_all_again(&mut self) {
+    pub fn read_all_again(&mut self) {
         self.found.clear();
         self.places.clear();
     }
 
     /// Reads what is new in `queues`, which are all queues of `client`'s shard, and compares it with the book. The error lists
     /// what is wrong, up to twenty lines.
-    pub(crate) fn verify(&mut self, client: &mut Client, queues: &[Queue]) -> Result<(), String> {
+    pub fn verify(&mut self, client: &mut Client, queues: &[Queue]) -> Result<(), String> {
         let mut problems = Vec::new();
         for queue in queues {
             if let Err(error) = self.verify_queue(client, queue, &mut problems) {
@@ -142,7 +142,7 @@ impl Audit {
 
     /// The same for a replica that may lack the newest messages: of each queue only those at its end. Returns how many acknowledged ones it
     /// lacks.
-    pub(crate) fn verify_but_ends(&mut self, client: &mut Client, queues: &[Queue]) -> Result<usize, String> {
+    pub fn verify_but_ends(&mut self, client: &mut Client, queues: &[Queue]) -> Result<usize, String> {
         let mut problems = Vec::new();
         for queue in queues {
             if let Err(error) = self.verify_queue(client, queue, &mut problems) {
@@ -164,7 +164,7 @@ impl Audit {
 
     /// The same for a replica whose oldest messages retention took: of each queue all that lies from its first offset on. Begin with
     /// [`Audit::read_all_again`]. Returns how many acknowledged messages are there.
-    pub(crate) fn verify_from_start(&mut self, client: &mut Client, queues: &[Queue]) -> Result<usize, String> {
+    pub fn verify_from_start(&mut self, client: &mut Client, queues: &[Queue]) -> Result<usize, String> {
         let (mut problems, mut kept) = (Vec::new(), 0);
         for queue in queues {
             let begin = first_offset(client, queue).map_err(|error| error.to_string())?;
@@ -243,13 +243,7 @@ impl Audit {
     }
 
     /// Asks for `count` acknowledged messages of a shard by their log offsets, as `queryMsgById` does.
-    pub(crate) fn view_some(
-        &self,
-        client: &mut Client,
-        shard: u16,
-        count: usize,
-        random: &mut Random,
-    ) -> Result<(), String> {
+    pub fn view_some(&self, client: &mut Client, shard: u16, count: usize, random: &mut Random) -> Result<(), String> {
         let stored: Vec<(&Sent, Place)> = self
             .sent
             .values()
@@ -289,7 +283,7 @@ fn first_offset(client: &mut Client, queue: &Queue) -> io::Result<i64> {
 }
 
 /// `VIEW_MESSAGE_BY_ID`: the one record at a log offset.
-pub(crate) fn view(client: &mut Client, topic: &str, log_offset: i64) -> io::Result<Record> {
+pub fn view(client: &mut Client, topic: &str, log_offset: i64) -> io::Result<Record> {
     let request = Frame::request(code::VIEW_MESSAGE_BY_ID).ext("offset", log_offset).ext("topic", topic);
     let response = client.expect_success("view", request)?;
     let mut records = Record::decode_all(&response.body)?;

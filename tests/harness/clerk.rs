@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::client::{Client, code};
-use super::frame::Frame;
+use crate::client::{Client, code};
+use crate::frame::Frame;
 
 const UPDATE_AND_CREATE_GROUP: i32 = 200;
 const GET_ALL_TOPIC_CONFIG: i32 = 21;
@@ -32,7 +32,7 @@ enum Known {
 
 /// One who changes settings of one shard, and remembers what the broker acknowledged.
 #[derive(Debug)]
-pub(crate) struct Clerk {
+pub struct Clerk {
     /// The topic whose queue 0 the offsets are of.
     topic: String,
     topics: BTreeMap<String, Known>,
@@ -46,7 +46,7 @@ pub(crate) struct Clerk {
 
 impl Clerk {
     /// A clerk of the shard that has `topic`.
-    pub(crate) fn new(topic: &str) -> Self {
+    pub fn new(topic: &str) -> Self {
         Self {
             topic: topic.to_owned(),
             topics: BTreeMap::new(),
@@ -58,7 +58,7 @@ impl Clerk {
     }
 
     /// Works until the broker dies or `ends`.
-    pub(crate) fn work(&mut self, address: &str, ends: &AtomicBool) -> io::Result<()> {
+    pub fn work(&mut self, address: &str, ends: &AtomicBool) -> io::Result<()> {
         let mut client = Client::connect(address)?;
         while !ends.load(Ordering::Relaxed) {
             self.turn(&mut client)?;
@@ -69,7 +69,7 @@ impl Clerk {
     }
 
     /// One change of an offset, now and then of a topic or group too.
-    pub(crate) fn turn(&mut self, client: &mut Client) -> io::Result<()> {
+    pub fn turn(&mut self, client: &mut Client) -> io::Result<()> {
         self.turns += 1;
         if self.groups.get(GROUP) != Some(&Known::There) {
             self.create_group(client, GROUP)?;
@@ -106,7 +106,7 @@ impl Clerk {
     }
 
     /// Compares the broker with what it acknowledged before it died at `killed`.
-    pub(crate) fn verify(&mut self, client: &mut Client, killed: Instant) -> Result<(), String> {
+    pub fn verify(&mut self, client: &mut Client, killed: Instant) -> Result<(), String> {
         let error = |error: io::Error| error.to_string();
         let topics = table(client, GET_ALL_TOPIC_CONFIG, "topicConfigTable").map_err(error)?;
         compare("topic", &mut self.topics, &topics)?;
@@ -124,7 +124,7 @@ impl Clerk {
     }
 
     /// How many topics and groups are known to be there.
-    pub(crate) fn known(&self) -> usize {
+    pub fn known(&self) -> usize {
         self.topics.values().chain(self.groups.values()).filter(|known| **known == Known::There).count()
     }
 }

@@ -6,40 +6,40 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::frame::{Frame, invalid};
-use super::record::{Record, properties_to_text};
+use crate::frame::{Frame, invalid};
+use crate::record::{Record, properties_to_text};
 
 /// Request and response codes of the shorthands.
-pub(crate) mod code {
-    pub(crate) const SEND_MESSAGE: i32 = 10;
-    pub(crate) const PULL_MESSAGE: i32 = 11;
-    pub(crate) const QUERY_CONSUMER_OFFSET: i32 = 14;
-    pub(crate) const UPDATE_CONSUMER_OFFSET: i32 = 15;
-    pub(crate) const UPDATE_AND_CREATE_TOPIC: i32 = 17;
-    pub(crate) const GET_MAX_OFFSET: i32 = 30;
-    pub(crate) const GET_MIN_OFFSET: i32 = 31;
-    pub(crate) const VIEW_MESSAGE_BY_ID: i32 = 33;
-    pub(crate) const HEART_BEAT: i32 = 34;
-    pub(crate) const UNREGISTER_CLIENT: i32 = 35;
-    pub(crate) const GET_CONSUMER_LIST_BY_GROUP: i32 = 38;
-    pub(crate) const GET_ROUTE: i32 = 105;
-    pub(crate) const DELETE_TOPIC_IN_BROKER: i32 = 215;
-    pub(crate) const SEND_MESSAGE_V2: i32 = 310;
-    pub(crate) const SEND_BATCH_MESSAGE: i32 = 320;
-    pub(crate) const GET_TOPIC_CONFIG: i32 = 351;
-    pub(crate) const GET_BROKER_HA_STATUS: i32 = 907;
+pub mod code {
+    pub const SEND_MESSAGE: i32 = 10;
+    pub const PULL_MESSAGE: i32 = 11;
+    pub const QUERY_CONSUMER_OFFSET: i32 = 14;
+    pub const UPDATE_CONSUMER_OFFSET: i32 = 15;
+    pub const UPDATE_AND_CREATE_TOPIC: i32 = 17;
+    pub const GET_MAX_OFFSET: i32 = 30;
+    pub const GET_MIN_OFFSET: i32 = 31;
+    pub const VIEW_MESSAGE_BY_ID: i32 = 33;
+    pub const HEART_BEAT: i32 = 34;
+    pub const UNREGISTER_CLIENT: i32 = 35;
+    pub const GET_CONSUMER_LIST_BY_GROUP: i32 = 38;
+    pub const GET_ROUTE: i32 = 105;
+    pub const DELETE_TOPIC_IN_BROKER: i32 = 215;
+    pub const SEND_MESSAGE_V2: i32 = 310;
+    pub const SEND_BATCH_MESSAGE: i32 = 320;
+    pub const GET_TOPIC_CONFIG: i32 = 351;
+    pub const GET_BROKER_HA_STATUS: i32 = 907;
 
-    pub(crate) const SUCCESS: i32 = 0;
-    pub(crate) const SYSTEM_ERROR: i32 = 1;
-    pub(crate) const SYSTEM_BUSY: i32 = 2;
-    pub(crate) const REQUEST_CODE_NOT_SUPPORTED: i32 = 3;
-    pub(crate) const FLUSH_DISK_TIMEOUT: i32 = 10;
-    pub(crate) const SERVICE_NOT_AVAILABLE: i32 = 14;
-    pub(crate) const TOPIC_NOT_EXIST: i32 = 17;
-    pub(crate) const PULL_NOT_FOUND: i32 = 19;
-    pub(crate) const PULL_RETRY_IMMEDIATELY: i32 = 20;
-    pub(crate) const PULL_OFFSET_MOVED: i32 = 21;
-    pub(crate) const QUERY_NOT_FOUND: i32 = 22;
+    pub const SUCCESS: i32 = 0;
+    pub const SYSTEM_ERROR: i32 = 1;
+    pub const SYSTEM_BUSY: i32 = 2;
+    pub const REQUEST_CODE_NOT_SUPPORTED: i32 = 3;
+    pub const FLUSH_DISK_TIMEOUT: i32 = 10;
+    pub const SERVICE_NOT_AVAILABLE: i32 = 14;
+    pub const TOPIC_NOT_EXIST: i32 = 17;
+    pub const PULL_NOT_FOUND: i32 = 19;
+    pub const PULL_RETRY_IMMEDIATELY: i32 = 20;
+    pub const PULL_OFFSET_MOVED: i32 = 21;
+    pub const QUERY_NOT_FOUND: i32 = 22;
 }
 
 /// `sysFlag` of a pull: take the subscription from the request; hold the request while there is nothing.
@@ -50,41 +50,41 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Answer to a send that was stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Receipt {
+pub struct Receipt {
     /// Response code: 0, or 10 to 12 for "stored, but ...".
-    pub(crate) code: i32,
+    pub code: i32,
     /// The broker's message id: address and log offset, 32 hex digits.
-    pub(crate) msg_id: String,
+    pub msg_id: String,
     /// Queue it went to.
-    pub(crate) queue_id: i32,
+    pub queue_id: i32,
     /// Its offset there; of the first message for a batch.
-    pub(crate) queue_offset: i64,
+    pub queue_offset: i64,
 }
 
 /// Answer to a pull.
 #[derive(Debug, Clone)]
-pub(crate) struct Pulled {
+pub struct Pulled {
     /// 0 found, 19 not found, 20 again, 21 offset moved.
-    pub(crate) code: i32,
-    pub(crate) next_begin_offset: i64,
-    pub(crate) min_offset: i64,
-    pub(crate) max_offset: i64,
-    pub(crate) records: Vec<Record>,
+    pub code: i32,
+    pub next_begin_offset: i64,
+    pub min_offset: i64,
+    pub max_offset: i64,
+    pub records: Vec<Record>,
 }
 
 /// One connection. Requests of the server that arrive meanwhile are kept in [`Client::from_server`].
 #[derive(Debug)]
-pub(crate) struct Client {
+pub struct Client {
     stream: BufReader<TcpStream>,
     opaque_next: i32,
     early: BTreeMap<i32, Frame>,
     /// Requests that the server sent (such as 40, consumer ids changed), in order.
-    pub(crate) from_server: Vec<Frame>,
+    pub from_server: Vec<Frame>,
 }
 
 impl Client {
     /// Connects to `HOST:PORT`.
-    pub(crate) fn connect(address: &str) -> io::Result<Self> {
+    pub fn connect(address: &str) -> io::Result<Self> {
         let address = address.to_socket_addrs()?.next().ok_or_else(|| invalid("no address"))?;
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
         stream.set_nodelay(true)?;
@@ -94,23 +94,23 @@ impl Client {
     }
 
     /// Sets the longest wait for an answer. After a timeout in the middle of a frame the connection is of no more use.
-    pub(crate) fn set_timeout(&mut self, timeout: Duration) -> io::Result<()> {
+    pub fn set_timeout(&mut self, timeout: Duration) -> io::Result<()> {
         self.stream.get_ref().set_read_timeout(Some(timeout))
     }
 
     /// The socket, for what this client does not do (half-closing, writing garbage).
-    pub(crate) fn socket(&mut self) -> &mut TcpStream {
+    pub fn socket(&mut self) -> &mut TcpStream {
         self.stream.get_mut()
     }
 
     /// Sends a request and waits for its answer. Any response code is `Ok`.
-    pub(crate) fn call(&mut self, request: Frame) -> io::Result<Frame> {
+    pub fn call(&mut self, request: Frame) -> io::Result<Frame> {
         let opaque = self.start(request)?;
         self.finish(opaque)
     }
 
     /// Sends a request without waiting; the opaque is for [`Client::finish`].
-    pub(crate) fn start(&mut self, mut request: Frame) -> io::Result<i32> {
+    pub fn start(&mut self, mut request: Frame) -> io::Result<i32> {
         request.opaque = self.opaque_next;
         self.opaque_next += 1;
         self.stream.get_mut().write_all(&request.encode())?;
@@ -118,7 +118,7 @@ impl Client {
     }
 
     /// Waits for the answer to a request that was started. Answers to others are kept for their turn.
-    pub(crate) fn finish(&mut self, opaque: i32) -> io::Result<Frame> {
+    pub fn finish(&mut self, opaque: i32) -> io::Result<Frame> {
         loop {
             if let Some(response) = self.early.remove(&opaque) {
                 return Ok(response);
@@ -128,18 +128,18 @@ impl Client {
     }
 
     /// Answers a request of the server, without a body.
-    pub(crate) fn answer(&mut self, request: &Frame, code: i32) -> io::Result<()> {
+    pub fn answer(&mut self, request: &Frame, code: i32) -> io::Result<()> {
         let answer = Frame { opaque: request.opaque, flag: 1, ..Frame::request(code) };
         self.stream.get_mut().write_all(&answer.encode())
     }
 
     /// Answers that came and were not waited for.
-    pub(crate) fn unclaimed(&self) -> Vec<&Frame> {
+    pub fn unclaimed(&self) -> Vec<&Frame> {
         self.early.values().collect()
     }
 
     /// Waits for one frame and files it.
-    pub(crate) fn read_one(&mut self) -> io::Result<()> {
+    pub fn read_one(&mut self) -> io::Result<()> {
         let frame = Frame::read(&mut self.stream)?;
         if frame.is_response() {
             self.early.insert(frame.opaque, frame);
@@ -150,12 +150,12 @@ impl Client {
     }
 
     /// Sends one message to a queue of a topic and expects it to be stored.
-    pub(crate) fn send(&mut self, topic: &str, queue_id: i32, body: &[u8]) -> io::Result<Receipt> {
+    pub fn send(&mut self, topic: &str, queue_id: i32, body: &[u8]) -> io::Result<Receipt> {
         self.send_with(topic, queue_id, body, &[])
     }
 
     /// The same with properties, such as `("TAGS", "a")`.
-    pub(crate) fn send_with(
+    pub fn send_with(
         &mut self,
         topic: &str,
         queue_id: i32,
@@ -167,7 +167,7 @@ impl Client {
     }
 
     /// The request of a send (310), to be started or changed.
-    pub(crate) fn send_request(topic: &str, queue_id: i32, body: &[u8], properties: &[(&str, &str)]) -> Frame {
+    pub fn send_request(topic: &str, queue_id: i32, body: &[u8], properties: &[(&str, &str)]) -> Frame {
         Frame::request(code::SEND_MESSAGE_V2)
             .ext("a", "HARNESS_PRODUCER")
             .ext("b", topic)
@@ -185,7 +185,7 @@ impl Client {
     }
 
     /// Reads the answer to a send; an error when it was not stored.
-    pub(crate) fn receipt(response: &Frame) -> io::Result<Receipt> {
+    pub fn receipt(response: &Frame) -> io::Result<Receipt> {
         if ![0, 10, 11, 12].contains(&response.code) {
             return Err(refused("send", response));
         }
@@ -198,20 +198,13 @@ impl Client {
     }
 
     /// Pulls from a queue, answered at once. Needs no heartbeat: the subscription is in the request.
-    pub(crate) fn pull(
-        &mut self,
-        group: &str,
-        topic: &str,
-        queue_id: i32,
-        offset: i64,
-        count_max: u32,
-    ) -> io::Result<Pulled> {
+    pub fn pull(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64, count_max: u32) -> io::Result<Pulled> {
         let response = self.call(Self::pull_request(group, topic, queue_id, offset, count_max))?;
         Self::pulled(&response)
     }
 
     /// The request of a pull for all tags that is answered at once.
-    pub(crate) fn pull_request(group: &str, topic: &str, queue_id: i32, offset: i64, count_max: u32) -> Frame {
+    pub fn pull_request(group: &str, topic: &str, queue_id: i32, offset: i64, count_max: u32) -> Frame {
         Frame::request(code::PULL_MESSAGE)
             .ext("consumerGroup", group)
             .ext("topic", topic)
@@ -227,14 +220,14 @@ impl Client {
     }
 
     /// The same, held by the broker up to `hold` while there is nothing.
-    pub(crate) fn long_pull_request(group: &str, topic: &str, queue_id: i32, offset: i64, hold: Duration) -> Frame {
+    pub fn long_pull_request(group: &str, topic: &str, queue_id: i32, offset: i64, hold: Duration) -> Frame {
         Self::pull_request(group, topic, queue_id, offset, 32)
             .ext("sysFlag", PULL_SUBSCRIPTION | PULL_SUSPEND)
             .ext("suspendTimeoutMillis", hold.as_millis())
     }
 
     /// Reads the answer to a pull; an error for codes other than 0, 19, 20 and 21.
-    pub(crate) fn pulled(response: &Frame) -> io::Result<Pulled> {
+    pub fn pulled(response: &Frame) -> io::Result<Pulled> {
         if ![0, 19, 20, 21].contains(&response.code) {
             return Err(refused("pull", response));
         }
@@ -248,7 +241,7 @@ impl Client {
     }
 
     /// All records of a queue from `offset` to its end.
-    pub(crate) fn read_queue(&mut self, topic: &str, queue_id: i32, offset: i64) -> io::Result<Vec<Record>> {
+    pub fn read_queue(&mut self, topic: &str, queue_id: i32, offset: i64) -> io::Result<Vec<Record>> {
         let mut records = Vec::new();
         let mut next = offset;
         loop {
@@ -268,7 +261,7 @@ impl Client {
     }
 
     /// The bytes of a queue's records as they are stored, from the first to the end or to what else the broker answers.
-    pub(crate) fn read_bytes(&mut self, topic: &str, queue_id: i32) -> io::Result<Vec<u8>> {
+    pub fn read_bytes(&mut self, topic: &str, queue_id: i32) -> io::Result<Vec<u8>> {
         let (mut bytes, mut next) = (Vec::new(), 0);
         loop {
             let response = self.call(Client::pull_request("G", topic, queue_id, next, 32))?;
@@ -281,7 +274,7 @@ impl Client {
     }
 
     /// Creates a topic with `queues` read and write queues, or changes it.
-    pub(crate) fn create_topic(&mut self, topic: &str, queues: u32) -> io::Result<()> {
+    pub fn create_topic(&mut self, topic: &str, queues: u32) -> io::Result<()> {
         let request = Frame::request(code::UPDATE_AND_CREATE_TOPIC)
             .ext("topic", topic)
             .ext("defaultTopic", "TBW102")
@@ -295,7 +288,7 @@ impl Client {
     }
 
     /// Says that this connection is a consumer of `group` (push, clustering, all tags of `topic`).
-    pub(crate) fn heartbeat(&mut self, client_id: &str, group: &str, topic: &str) -> io::Result<Frame> {
+    pub fn heartbeat(&mut self, client_id: &str, group: &str, topic: &str) -> io::Result<Frame> {
         let body = json!({
             "clientID": client_id,
             "producerDataSet": [{"groupName": "HARNESS_PRODUCER"}],
@@ -315,13 +308,13 @@ impl Client {
     }
 
     /// Takes it back.
-    pub(crate) fn unregister(&mut self, client_id: &str, group: &str) -> io::Result<()> {
+    pub fn unregister(&mut self, client_id: &str, group: &str) -> io::Result<()> {
         let request = Frame::request(code::UNREGISTER_CLIENT).ext("clientID", client_id).ext("consumerGroup", group);
         self.expect_success("unregister", request).map(drop)
     }
 
     /// Asks a name server for the route of a topic; `None` when there is none (17).
-    pub(crate) fn route(&mut self, topic: &str) -> io::Result<Option<Value>> {
+    pub fn route(&mut self, topic: &str) -> io::Result<Option<Value>> {
         let response =
             self.call(Frame::request(code::GET_ROUTE).ext("topic", topic).ext("acceptStandardJsonOnly", true))?;
         match response.code {
@@ -332,24 +325,24 @@ impl Client {
     }
 
     /// Offset after the last message of a queue.
-    pub(crate) fn max_offset(&mut self, topic: &str, queue_id: i32) -> io::Result<i64> {
+    pub fn max_offset(&mut self, topic: &str, queue_id: i32) -> io::Result<i64> {
         let request = Frame::request(code::GET_MAX_OFFSET).ext("topic", topic).ext("queueId", queue_id);
         self.expect_success("max offset", request)?.ext_number("offset")
     }
 
     /// What the broker says of its replication.
-    pub(crate) fn ha_status(&mut self) -> io::Result<Value> {
+    pub fn ha_status(&mut self) -> io::Result<Value> {
         self.expect_success("the HA status", Frame::request(code::GET_BROKER_HA_STATUS))?.json()
     }
 
     /// Offset of the first message of a queue.
-    pub(crate) fn min_offset(&mut self, topic: &str, queue_id: i32) -> io::Result<i64> {
+    pub fn min_offset(&mut self, topic: &str, queue_id: i32) -> io::Result<i64> {
         let request = Frame::request(code::GET_MIN_OFFSET).ext("topic", topic).ext("queueId", queue_id);
         self.expect_success("min offset", request)?.ext_number("offset")
     }
 
     /// The offset that a group has stored for a queue; `None` when it has none (22).
-    pub(crate) fn consumer_offset(&mut self, group: &str, topic: &str, queue_id: i32) -> io::Result<Option<i64>> {
+    pub fn consumer_offset(&mut self, group: &str, topic: &str, queue_id: i32) -> io::Result<Option<i64>> {
         let request = Frame::request(code::QUERY_CONSUMER_OFFSET)
             .ext("consumerGroup", group)
             .ext("topic", topic)
@@ -364,7 +357,7 @@ impl Client {
     }
 
     /// Stores a group's offset.
-    pub(crate) fn commit_offset(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) -> io::Result<()> {
+    pub fn commit_offset(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) -> io::Result<()> {
         let request = Frame::request(code::UPDATE_CONSUMER_OFFSET)
             .ext("consumerGroup", group)
             .ext("topic", topic)
@@ -374,7 +367,7 @@ impl Client {
     }
 
     /// Calls and turns any code but 0 into an error.
-    pub(crate) fn expect_success(&mut self, what: &str, request: Frame) -> io::Result<Frame> {
+    pub fn expect_success(&mut self, what: &str, request: Frame) -> io::Result<Frame> {
         let response = self.call(request)?;
         if response.code == code::SUCCESS { Ok(response) } else { Err(refused(what, &response)) }
     }

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use ringmq_peers::workspace_dir;
 
-use super::{Client, Record, wait_for};
+use crate::{Client, Record, wait_for};
 
 /// Facts by scenario.
-pub(crate) type Facts = BTreeMap<String, Vec<String>>;
+pub type Facts = BTreeMap<String, Vec<String>>;
 
 /// Adds a fact, and says it where that was asked for.
-pub(crate) fn tell_fact(facts: &mut Facts, scenario: &str, fact: String) {
+pub fn tell_fact(facts: &mut Facts, scenario: &str, fact: String) {
     if std::env::var_os("RINGMQ_SAY_REMARKS").is_some() {
         eprintln!("{scenario} {fact}");
     }
@@ -20,7 +20,7 @@ pub(crate) fn tell_fact(facts: &mut Facts, scenario: &str, fact: String) {
 }
 
 /// The records of each topic's first queue once no more have come for `still`. A topic that is not there has none.
-pub(crate) fn read_until_still(client: &mut Client, topics: &[String], still: Duration) -> Vec<Vec<Record>> {
+pub fn read_until_still(client: &mut Client, topics: &[String], still: Duration) -> Vec<Vec<Record>> {
     let mut read = || -> Vec<Vec<Record>> {
         topics.iter().map(|topic| client.read_queue(topic, 0, 0).unwrap_or_default()).collect()
     };
@@ -36,7 +36,7 @@ pub(crate) fn read_until_still(client: &mut Client, topics: &[String], still: Du
 }
 
 /// Where ringmq differs on purpose: facts file, what the line holds, and why.
-pub(crate) type KnownDifference = (&'static str, &'static str, &'static str);
+pub type KnownDifference = (&'static str, &'static str, &'static str);
 
 fn file_of(name: &str) -> PathBuf {
     workspace_dir().join(format!("tests/stock/facts/{name}.txt"))
@@ -54,13 +54,13 @@ fn expected(name: &str) -> Facts {
 }
 
 /// Writes a file from what a broker does.
-pub(crate) fn write_facts(name: &str, facts: &Facts) {
+pub fn write_facts(name: &str, facts: &Facts) {
     let lines = facts.iter().flat_map(|(scenario, facts)| facts.iter().map(move |fact| format!("{scenario} {fact}\n")));
     fs::write(file_of(name), lines.collect::<String>()).expect("the folder is there");
 }
 
 /// Fails with each fact that is missing, and each that is not expected.
-pub(crate) fn compare_facts(broker: &str, name: &str, found: &Facts, known: &[KnownDifference]) {
+pub fn compare_facts(broker: &str, name: &str, found: &Facts, known: &[KnownDifference]) {
     let expected = expected(name);
     let known: Vec<&str> = known.iter().filter(|(file, _, _)| *file == name).map(|(_, part, _)| *part).collect();
     let lines = |facts: &Facts, others: &Facts, sign: &str| {

@@ -3,7 +3,7 @@ use std::io;
 
 use serde_json::{Map, Value};
 
-use super::frame::invalid;
+use crate::frame::invalid;
 
 /// Parses it. A key that is no string becomes its JSON text: `0` is `"0"`, an object its text with sorted keys.
 pub(crate) fn parse(bytes: &[u8]) -> io::Result<Value> {

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use serde_json::{Map, Value, json};
 
-use super::fastjson;
+use crate::fastjson;
 
 /// Largest frame that is read: RocketMQ's own limit.
 const FRAME_BYTES_MAX: usize = 16 << 20;
@@ -16,30 +16,30 @@ const VERSION: i32 = 479;
 
 /// A request or response.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Frame {
+pub struct Frame {
     /// Request code, or response code.
-    pub(crate) code: i32,
+    pub code: i32,
     /// Sender's language; as text even in binary headers (by number there).
-    pub(crate) language: String,
+    pub language: String,
     /// Sender's version.
-    pub(crate) version: i32,
+    pub version: i32,
     /// Number that pairs a response with its request.
-    pub(crate) opaque: i32,
+    pub opaque: i32,
     /// Bit 0: response; bit 1: oneway.
-    pub(crate) flag: i32,
+    pub flag: i32,
     /// Text beside an error.
-    pub(crate) remark: Option<String>,
+    pub remark: Option<String>,
     /// `extFields`.
-    pub(crate) ext: BTreeMap<String, String>,
+    pub ext: BTreeMap<String, String>,
     /// Body, empty when there is none.
-    pub(crate) body: Vec<u8>,
+    pub body: Vec<u8>,
     /// Header in the binary form (`ROCKETMQ`) instead of JSON.
-    pub(crate) binary: bool,
+    pub binary: bool,
 }
 
 impl Frame {
     /// A request with a JSON header. [`crate::harness::Client`] gives it its opaque.
-    pub(crate) fn request(code: i32) -> Self {
+    pub fn request(code: i32) -> Self {
         Self {
             code,
             language: "JAVA".to_owned(),
@@ -54,59 +54,59 @@ impl Frame {
     }
 
     /// With an entry of `extFields`.
-    pub(crate) fn ext(mut self, name: &str, value: impl ToString) -> Self {
+    pub fn ext(mut self, name: &str, value: impl ToString) -> Self {
         self.ext.insert(name.to_owned(), value.to_string());
         self
     }
 
     /// Without an entry of `extFields`.
-    pub(crate) fn without(mut self, name: &str) -> Self {
+    pub fn without(mut self, name: &str) -> Self {
         self.ext.remove(name);
         self
     }
 
     /// With a body.
-    pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }
 
     /// With the sender's version, for answers that depend on it.
-    pub(crate) fn version(mut self, version: i32) -> Self {
+    pub fn version(mut self, version: i32) -> Self {
         self.version = version;
         self
     }
 
     /// With the binary header.
-    pub(crate) fn binary(mut self) -> Self {
+    pub fn binary(mut self) -> Self {
         self.binary = true;
         self
     }
 
     /// As a request that nobody answers.
-    pub(crate) fn oneway(mut self) -> Self {
+    pub fn oneway(mut self) -> Self {
         self.flag |= ONEWAY;
         self
     }
 
     /// Whether it answers a request.
-    pub(crate) fn is_response(&self) -> bool {
+    pub fn is_response(&self) -> bool {
         self.flag & RESPONSE != 0
     }
 
     /// An entry of `extFields` as a number; an error names what is wrong, since a test depends on it.
-    pub(crate) fn ext_number(&self, name: &str) -> io::Result<i64> {
+    pub fn ext_number(&self, name: &str) -> io::Result<i64> {
         let value = self.ext.get(name).ok_or_else(|| invalid(format!("no {name} in {self:?}")))?;
         value.parse().map_err(|_| invalid(format!("{name} is {value:?}, not a number")))
     }
 
     /// The body as JSON, Apache's liberties with it included.
-    pub(crate) fn json(&self) -> io::Result<Value> {
+    pub fn json(&self) -> io::Result<Value> {
         fastjson::parse(&self.body)
     }
 
     /// The bytes on the wire.
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         let header = if self.binary { self.binary_header() } else { self.json_header() };
         let mut bytes = Vec::with_capacity(8 + header.len() + self.body.len());
         put_length(&mut bytes, 4 + header.len() + self.body.len());
@@ -160,7 +160,7 @@ impl Frame {
     }
 
     /// Reads one whole frame. A clean end of the stream before it is `UnexpectedEof`.
-    pub(crate) fn read(stream: &mut impl Read) -> io::Result<Self> {
+    pub fn read(stream: &mut impl Read) -> io::Result<Self> {
         let mut length = [0; 4];
         stream.read_exact(&mut length)?;
         let length = usize::try_from(u32::from_be_bytes(length)).expect("64-bit machine");
@@ -173,7 +173,7 @@ impl Frame {
     }
 
     /// Decodes what follows the frame's length.
-    pub(crate) fn decode(bytes: &[u8]) -> io::Result<Self> {
+    pub fn decode(bytes: &[u8]) -> io::Result<Self> {
         let mut cursor = Cursor { bytes };
         let kind = cursor.number(1)?;
         let header_length = usize::try_from(cursor.number(3)?).map_err(|_| invalid("header length"))?;
@@ -246,7 +246,7 @@ impl Frame {
 
 /// Big-endian reader over bytes that may be too short.
 pub(crate) struct Cursor<'a> {
-    pub(crate) bytes: &'a [u8],
+    pub bytes: &'a [u8],
 }
 
 impl<'a> Cursor<'a> {

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::audit::{self, BODY_BYTES_MIN, Place, Queue, Sent, body_of};
-use super::clerk::Clerk;
-use super::client::{Client, code};
-use super::frame::{Frame, invalid};
-use super::node::Node;
-use super::seed::Random;
+use crate::audit::{self, BODY_BYTES_MIN, Place, Queue, Sent, body_of};
+use crate::clerk::Clerk;
+use crate::client::{Client, code};
+use crate::frame::{Frame, invalid};
+use crate::node::Node;
+use crate::seed::Random;
 
 /// Requests that a producer keeps in flight.
 const IN_FLIGHT: usize = 24;
@@ -31,31 +31,31 @@ pub(crate) type Produced = (Vec<Sent>, io::Result<()>);
 
 /// What all producers of a test share.
 #[derive(Debug, Default)]
-pub(crate) struct Load {
+pub struct Load {
     next_number: AtomicU64,
     acknowledged: AtomicU64,
     /// Producers end when they see it, also those of others who have it.
-    pub(crate) ends: AtomicBool,
+    pub ends: AtomicBool,
 }
 
 impl Load {
     /// Messages acknowledged so far, by all producers.
-    pub(crate) fn acknowledged(&self) -> u64 {
+    pub fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
     /// A number that no producer uses.
-    pub(crate) fn take_number(&self) -> u64 {
+    pub fn take_number(&self) -> u64 {
         self.next_number.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Lets all producers end.
-    pub(crate) fn end(&self) {
+    pub fn end(&self) {
         self.ends.store(true, Ordering::Relaxed);
     }
 
     /// Lets them begin again.
-    pub(crate) fn begin(&self) {
+    pub fn begin(&self) {
         self.ends.store(false, Ordering::Relaxed);
     }
 
@@ -64,7 +64,7 @@ impl Load {
     ///
     /// One request in five is a batch (320). A reply of FLUSH_DISK_TIMEOUT is no acknowledgement; one of SYSTEM_BUSY is entered
     /// as a refusal, and the producer goes on.
-    pub(crate) fn produce(&self, address: &str, queues: &[Queue], count_max: usize, random: &mut Random) -> Produced {
+    pub fn produce(&self, address: &str, queues: &[Queue], count_max: usize, random: &mut Random) -> Produced {
         let mut book = Vec::new();
         let result = self.produce_into(address, queues, count_max, random, &mut book);
         (book, result)
@@ -72,7 +72,7 @@ impl Load {
 
     /// Produces on all shards of a node, with a clerk at each, until `is_over`, and kills it then. Returns what its producers did, and when it was
     /// killed.
-    pub(crate) fn produce_and_kill(
+    pub fn produce_and_kill(
         &self,
         node: &mut Node,
         queues: &[Vec<Queue>],

@@ -8,13 +8,13 @@ use tempfile::TempDir;
 
 /// A mounted file system, unmounted when dropped, also on a panic. Declare it before what uses it, so that it is dropped last.
 #[derive(Debug)]
-pub(crate) struct SmallDisk {
+pub struct SmallDisk {
     folder: TempDir,
 }
 
 impl SmallDisk {
     /// An ext4 file system of `megabytes` in a file; `None` with a line when this machine or user cannot have one.
-    pub(crate) fn ext4(megabytes: u64) -> Option<Self> {
+    pub fn ext4(megabytes: u64) -> Option<Self> {
         let folder = TempDir::with_prefix("ringmq-disk-").expect("the temporary folder is writable");
         let image = folder.path().join("image");
         let file = File::create(&image).expect("the temporary folder is writable");
@@ -25,7 +25,7 @@ impl SmallDisk {
     }
 
     /// A tmpfs of `megabytes`; likewise.
-    pub(crate) fn tmpfs(megabytes: u64) -> Option<Self> {
+    pub fn tmpfs(megabytes: u64) -> Option<Self> {
         let folder = TempDir::with_prefix("ringmq-tmpfs-").expect("the temporary folder is writable");
         let size = format!("size={megabytes}m");
         Self::mount(
@@ -52,19 +52,19 @@ impl SmallDisk {
     }
 
     /// Where it is mounted.
-    pub(crate) fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         self.folder.path().join("mounted")
     }
 
     /// Writes a file of `megabytes` into it, to be removed when room is wanted.
-    pub(crate) fn ballast(&self, name: &str, megabytes: usize) -> PathBuf {
+    pub fn ballast(&self, name: &str, megabytes: usize) -> PathBuf {
         let path = self.path().join(name);
         write_and_flush(&path, &vec![0xAA; megabytes << 20]).expect("it has room for the ballast");
         path
     }
 
     /// Fills what is left, to the last block.
-    pub(crate) fn fill(&self, name: &str) -> PathBuf {
+    pub fn fill(&self, name: &str) -> PathBuf {
         let path = self.path().join(name);
         let mut file = File::create(&path).expect("a name needs no block");
         // What was reserved for writes that are still in memory is known to be free only when they are on the disk.

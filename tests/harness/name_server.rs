@@ -6,13 +6,13 @@ use std::time::Duration;
 use ringmq_peers::{PortBlock, Process};
 use tempfile::TempDir;
 
-use super::client::Client;
+use crate::client::Client;
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running name server; killed when dropped.
 #[derive(Debug)]
-pub(crate) struct NameServer {
+pub struct NameServer {
     process: Option<Process>,
     ports: PortBlock,
     folder: TempDir,
@@ -21,7 +21,7 @@ pub(crate) struct NameServer {
 impl NameServer {
     /// Starts one on a free port and waits until it answers; panics with its log when it does not. `more` is further
     /// lines of its configuration.
-    pub(crate) fn start(more: &[(&str, &str)]) -> Self {
+    pub fn start(more: &[(&str, &str)]) -> Self {
         let ports = PortBlock::reserve(1);
         let folder = TempDir::with_prefix("ringmq-namesrv-").expect("the temporary folder is writable");
         let mut lines = vec![
@@ -39,7 +39,7 @@ impl NameServer {
 
     fn spawn(&mut self) {
         let folder = self.folder.path();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+        let mut command = Command::new(crate::program("ringmq"));
         command.arg("namesrv").arg("-c").arg(folder.join("namesrv.properties")).current_dir(folder);
         let log = folder.join("output.log");
         let mut process = Process::start("ringmq namesrv", command, &log).unwrap_or_else(|error| panic!("{error}"));
@@ -50,12 +50,12 @@ impl NameServer {
     }
 
     /// Kills it (SIGKILL) and waits for its end.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.process.take().expect("the name server is running").kill();
     }
 
     /// Starts it again on its port, killed before or now: it knows nobody then.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill();
         }
@@ -63,12 +63,12 @@ impl NameServer {
     }
 
     /// `HOST:PORT`.
-    pub(crate) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.ports.listen())
     }
 
     /// Its process, for its id and its log.
-    pub(crate) fn process(&self) -> &Process {
+    pub fn process(&self) -> &Process {
         self.process.as_ref().expect("the name server is running")
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::client::Client;
+use crate::client::Client;
 
 /// RocketMQ's clients wait this long for a send (`sendMsgTimeout`).
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -15,23 +15,23 @@ const PACE: Duration = Duration::from_millis(4);
 /// A client in a thread of its own: sends to a broker and asks a name server for the route, again and again on the same
 /// connections. The topic `neighbour` must exist.
 #[derive(Debug)]
-pub(crate) struct Neighbour {
+pub struct Neighbour {
     ends: Arc<AtomicBool>,
     thread: Option<JoinHandle<io::Result<Vec<Duration>>>>,
 }
 
 /// How the neighbour fared.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Latencies {
-    pub(crate) count: usize,
-    pub(crate) p50: Duration,
-    pub(crate) p99: Duration,
-    pub(crate) max: Duration,
+pub struct Latencies {
+    pub count: usize,
+    pub p50: Duration,
+    pub p99: Duration,
+    pub max: Duration,
 }
 
 impl Neighbour {
     /// Moves in.
-    pub(crate) fn start(broker: &str, name_server: &str) -> io::Result<Self> {
+    pub fn start(broker: &str, name_server: &str) -> io::Result<Self> {
         let (mut sends, mut routes) = (Client::connect(broker)?, Client::connect(name_server)?);
         sends.set_timeout(TIMEOUT)?;
         routes.set_timeout(TIMEOUT)?;
@@ -53,7 +53,7 @@ impl Neighbour {
     }
 
     /// Moves out. The error is the first request that failed or took longer than three seconds.
-    pub(crate) fn end(mut self) -> io::Result<Latencies> {
+    pub fn end(mut self) -> io::Result<Latencies> {
         self.ends.store(true, Ordering::Relaxed);
         let thread = self.thread.take().expect("ended once");
         let mut latencies = thread.join().map_err(|_| io::Error::other("the neighbour panicked"))??;
@@ -75,12 +75,12 @@ impl Drop for Neighbour {
 }
 
 /// The most memory that a process ever had resident, shared memory included, in MiB (`VmHWM`).
-pub(crate) fn resident_mb_max(process_id: u32) -> io::Result<u64> {
+pub fn resident_mb_max(process_id: u32) -> io::Result<u64> {
     Ok(status_kb(process_id, "VmHWM:")? >> 10)
 }
 
 /// The memory that a process has resident now, shared memory included, in KiB (`VmRSS`).
-pub(crate) fn resident_kb(process_id: u32) -> io::Result<u64> {
+pub fn resident_kb(process_id: u32) -> io::Result<u64> {
     status_kb(process_id, "VmRSS:")
 }
 
@@ -92,7 +92,7 @@ fn status_kb(process_id: u32, field: &str) -> io::Result<u64> {
 }
 
 /// Files that a process may have open, as its soft limit says.
-pub(crate) fn open_files_max(process_id: u32) -> io::Result<usize> {
+pub fn open_files_max(process_id: u32) -> io::Result<usize> {
     let limits = fs::read_to_string(format!("/proc/{process_id}/limits"))?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
     let soft = line.and_then(|text| text.split_whitespace().next()).and_then(|text| text.parse().ok());

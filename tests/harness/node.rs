@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use ringmq_peers::{Flush, PortBlock, Process, StartError};
 use tempfile::TempDir;
 
-use super::client::Client;
+use crate::client::Client;
 
 /// Ports between shards, as `portStride` defaults.
 const STRIDE: u16 = 10;
@@ -18,25 +18,25 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How a node is started.
 #[derive(Debug, Clone)]
-pub(crate) struct NodeOptions {
+pub struct NodeOptions {
     /// `brokerName`.
-    pub(crate) broker_name: &'static str,
+    pub broker_name: &'static str,
     /// `shards`.
-    pub(crate) shards: u16,
+    pub shards: u16,
     /// `flushDiskType`.
-    pub(crate) flush: Flush,
+    pub flush: Flush,
     /// `autoCreateTopicEnable`.
-    pub(crate) auto_create_topics: bool,
+    pub auto_create_topics: bool,
     /// Name servers of others to register with; with some, `ringmq broker` runs instead of `ringmq all`.
-    pub(crate) name_servers: Option<String>,
+    pub name_servers: Option<String>,
     /// `storePathRootDir`; a fresh folder, removed at the end, when `None`.
-    pub(crate) store_dir: Option<PathBuf>,
+    pub store_dir: Option<PathBuf>,
     /// Further lines of the configuration: key, value.
-    pub(crate) more: Vec<(&'static str, String)>,
+    pub more: Vec<(&'static str, String)>,
     /// Files and sockets that the process may have open, if not as many as this one.
-    pub(crate) open_files: Option<u64>,
+    pub open_files: Option<u64>,
     /// Environment variables of the process.
-    pub(crate) environment: Vec<(&'static str, String)>,
+    pub environment: Vec<(&'static str, String)>,
 }
 
 impl Default for NodeOptions {
@@ -58,7 +58,7 @@ impl Default for NodeOptions {
 /// A running node: a name server (unless others serve it) and a broker of one or more shards.
 /// Killed when dropped; its log's end is shown when the test fails.
 #[derive(Debug)]
-pub(crate) struct Node {
+pub struct Node {
     process: Option<Process>,
     options: NodeOptions,
     broker_ports: PortBlock,
@@ -70,12 +70,12 @@ pub(crate) struct Node {
 
 impl Node {
     /// Starts a node and waits until it serves; panics with its log when it does not.
-    pub(crate) fn start(options: &NodeOptions) -> Self {
+    pub fn start(options: &NodeOptions) -> Self {
         Self::try_start(options).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The same, for tests of starts that must fail: the error holds the end of the log.
-    pub(crate) fn try_start(options: &NodeOptions) -> Result<Self, StartError> {
+    pub fn try_start(options: &NodeOptions) -> Result<Self, StartError> {
         let mut node = Self {
             process: None,
             options: options.clone(),
@@ -90,23 +90,23 @@ impl Node {
     }
 
     /// Starts it again with the same ports and store, after [`Node::kill`] or [`Node::stop`].
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.try_restart().unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Starts it again with the file as it is on the disk now.
-    pub(crate) fn restart_as_it_is(&mut self) {
+    pub fn restart_as_it_is(&mut self) {
         self.keeps_file = true;
         self.restart();
     }
 
     /// Its properties file.
-    pub(crate) fn config_path(&self) -> PathBuf {
+    pub fn config_path(&self) -> PathBuf {
         self.folder.path().join("ringmq.properties")
     }
 
     /// The same, for restarts that may fail.
-    pub(crate) fn try_restart(&mut self) -> Result<(), StartError> {
+    pub fn try_restart(&mut self) -> Result<(), StartError> {
         let mut process = self.spawn()?;
         let name_server = self.name_server();
         let brokers: Vec<String> = (0..self.options.shards).map(|shard| self.broker(shard)).collect();
@@ -116,7 +116,7 @@ impl Node {
     }
 
     /// Starts the process without waiting for anything.
-    pub(crate) fn spawn(&mut self) -> Result<Process, StartError> {
+    pub fn spawn(&mut self) -> Result<Process, StartError> {
         assert!(self.process.is_none(), "the node is running");
         let config = self.config_path();
         if !self.keeps_file {
@@ -124,12 +124,12 @@ impl Node {
         }
         self.starts += 1;
         let log = self.folder.path().join(format!("output-{}.log", self.starts));
-        let program = env!("CARGO_BIN_EXE_ringmq");
+        let program = crate::program("ringmq");
         let mut command = match self.options.open_files {
-            None => Command::new(program),
+            None => Command::new(&program),
             Some(limit) => {
                 let mut shell = Command::new("sh");
-                shell.args(["-c", "ulimit -n \"$1\" && shift && exec \"$@\"", "sh", &limit.to_string(), program]);
+                shell.args(["-c", "ulimit -n \"$1\" && shift && exec \"$@\"", "sh", &limit.to_string()]).arg(program);
                 shell
             }
         };
@@ -139,12 +139,12 @@ impl Node {
     }
 
     /// Options for the next restart.
-    pub(crate) fn options_mut(&mut self) -> &mut NodeOptions {
+    pub fn options_mut(&mut self) -> &mut NodeOptions {
         &mut self.options
     }
 
     /// `HOST:PORT` of the name server: its own, or the first of the others.
-    pub(crate) fn name_server(&self) -> String {
+    pub fn name_server(&self) -> String {
         match &self.options.name_servers {
             Some(list) => list.split(';').next().unwrap_or_default().to_owned(),
             None => format!("127.0.0.1:{}", self.name_server_port.listen()),
@@ -152,43 +152,43 @@ impl Node {
     }
 
     /// `HOST:PORT` of a shard.
-    pub(crate) fn broker(&self, shard: u16) -> String {
+    pub fn broker(&self, shard: u16) -> String {
         format!("127.0.0.1:{}", self.broker_ports.listen() + STRIDE * shard)
     }
 
     /// `HOST:PORT` of a shard's replication port.
-    pub(crate) fn replication_port(&self, shard: u16) -> String {
+    pub fn replication_port(&self, shard: u16) -> String {
         format!("127.0.0.1:{}", self.broker_ports.listen() + STRIDE * shard + 1)
     }
 
     /// `shards`.
-    pub(crate) fn shards(&self) -> u16 {
+    pub fn shards(&self) -> u16 {
         self.options.shards
     }
 
     /// `brokerName` of a shard.
-    pub(crate) fn broker_name(&self, shard: u16) -> String {
+    pub fn broker_name(&self, shard: u16) -> String {
         let name = self.options.broker_name;
         if self.options.shards == 1 { name.to_owned() } else { format!("{name}-{shard}") }
     }
 
     /// `storePathRootDir`.
-    pub(crate) fn store_dir(&self) -> PathBuf {
+    pub fn store_dir(&self) -> PathBuf {
         self.options.store_dir.clone().unwrap_or_else(|| self.folder.path().join("store"))
     }
 
     /// Its process, for its id and its log.
-    pub(crate) fn process(&self) -> &Process {
+    pub fn process(&self) -> &Process {
         self.process.as_ref().expect("the node is running")
     }
 
     /// Kills it as a crash would (SIGKILL) and waits for its end.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.process.take().expect("the node is running").kill();
     }
 
     /// Asks it to stop (SIGTERM) and waits for its end; panics after `timeout`.
-    pub(crate) fn stop(&mut self, timeout: Duration) -> ExitStatus {
+    pub fn stop(&mut self, timeout: Duration) -> ExitStatus {
         let mut process = self.process.take().expect("the node is running");
         process.terminate();
         process.wait_for_end(timeout).unwrap_or_else(|| {
@@ -239,7 +239,7 @@ fn is_serving(name_server: &str, brokers: &[String]) -> bool {
 }
 
 /// Waits until `condition` gives a value; panics with `what` after a minute.
-pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         if let Some(value) = condition() {
@@ -251,7 +251,7 @@ pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) 
 }
 
 /// The bytes of all files below `folder`.
-pub(crate) fn folder_bytes(folder: &Path) -> u64 {
+pub fn folder_bytes(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries
         .map(|entry| match entry.metadata() {

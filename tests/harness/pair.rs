@@ -2,47 +2,47 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::audit::Queue;
-use super::client::Client;
-use super::name_server::NameServer;
-use super::node::{Node, NodeOptions, wait_for};
-use super::tails::small_log;
+use crate::audit::Queue;
+use crate::client::Client;
+use crate::name_server::NameServer;
+use crate::node::{Node, NodeOptions, wait_for};
+use crate::tails::small_log;
 
 /// How a pair is started.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct PairOptions {
+pub struct PairOptions {
     /// Whether replies wait for the slave.
-    pub(crate) sync: bool,
+    pub sync: bool,
     /// What both are started with.
-    pub(crate) both: NodeOptions,
+    pub both: NodeOptions,
     /// Further lines of the master.
-    pub(crate) master: Vec<(&'static str, String)>,
+    pub master: Vec<(&'static str, String)>,
     /// Further lines of the slave, such as an address of the master that is not the master's.
-    pub(crate) slave: Vec<(&'static str, String)>,
+    pub slave: Vec<(&'static str, String)>,
     /// `storePathRootDir` of the master, if not a fresh folder.
-    pub(crate) master_store: Option<PathBuf>,
+    pub master_store: Option<PathBuf>,
     /// The same of the slave.
-    pub(crate) slave_store: Option<PathBuf>,
+    pub slave_store: Option<PathBuf>,
 }
 
 impl PairOptions {
     /// With [`small_log`]s.
-    pub(crate) fn small(sync: bool) -> Self {
+    pub fn small(sync: bool) -> Self {
         Self { sync, both: NodeOptions { more: small_log(), ..NodeOptions::default() }, ..Self::default() }
     }
 }
 
 /// A running pair with as many shards on either. The slave has number 1.
 #[derive(Debug)]
-pub(crate) struct Pair {
-    pub(crate) name_server: NameServer,
-    pub(crate) master: Node,
-    pub(crate) slave: Node,
+pub struct Pair {
+    pub name_server: NameServer,
+    pub master: Node,
+    pub slave: Node,
 }
 
 impl Pair {
     /// Starts all three and waits until they serve.
-    pub(crate) fn start(options: &PairOptions) -> Self {
+    pub fn start(options: &PairOptions) -> Self {
         let name_server = NameServer::start(&[]);
         let master = Node::start(&Self::master_options(options, &name_server));
         let slave = Node::start(&Self::slave_options(options, &name_server));
@@ -50,7 +50,7 @@ impl Pair {
     }
 
     /// What the master is started with.
-    pub(crate) fn master_options(options: &PairOptions, name_server: &NameServer) -> NodeOptions {
+    pub fn master_options(options: &PairOptions, name_server: &NameServer) -> NodeOptions {
         let mut node = NodeOptions { name_servers: Some(name_server.address()), ..options.both.clone() };
         node.store_dir.clone_from(&options.master_store);
         let role = if options.sync { "SYNC_MASTER" } else { "ASYNC_MASTER" };
@@ -60,7 +60,7 @@ impl Pair {
     }
 
     /// What the slave is started with.
-    pub(crate) fn slave_options(options: &PairOptions, name_server: &NameServer) -> NodeOptions {
+    pub fn slave_options(options: &PairOptions, name_server: &NameServer) -> NodeOptions {
         let mut node = NodeOptions { name_servers: Some(name_server.address()), ..options.both.clone() };
         node.store_dir.clone_from(&options.slave_store);
         node.more.extend([("brokerRole", "SLAVE".to_owned()), ("brokerId", "1".to_owned())]);
@@ -69,27 +69,27 @@ impl Pair {
     }
 
     /// A connection to the master, to its first shard.
-    pub(crate) fn to_master(&self) -> Client {
+    pub fn to_master(&self) -> Client {
         self.to_master_of(0)
     }
 
     /// A connection to one of the master's shards.
-    pub(crate) fn to_master_of(&self, shard: u16) -> Client {
+    pub fn to_master_of(&self, shard: u16) -> Client {
         Client::connect(&self.master.broker(shard)).expect("the master listens")
     }
 
     /// A connection to the slave, to its first shard.
-    pub(crate) fn to_slave(&self) -> Client {
+    pub fn to_slave(&self) -> Client {
         self.to_slave_of(0)
     }
 
     /// A connection to one of the slave's shards, which is away for a moment while its log is cut.
-    pub(crate) fn to_slave_of(&self, shard: u16) -> Client {
+    pub fn to_slave_of(&self, shard: u16) -> Client {
         wait_for("slave that listens", || Client::connect(&self.slave.broker(shard)).ok())
     }
 
     /// Kills the master and waits until its slave has noticed: only then does it show what no master has confirmed.
-    pub(crate) fn lose_master(&mut self) {
+    pub fn lose_master(&mut self) {
         self.master.kill();
         for shard in 0..self.slave.shards() {
             wait_for("slave that misses its master", || {
@@ -100,7 +100,7 @@ impl Pair {
     }
 
     /// Waits until the slave is in sync with the master, on every shard.
-    pub(crate) fn wait_in_sync(&self) {
+    pub fn wait_in_sync(&self) {
         for shard in 0..self.master.shards() {
             wait_for("slave in sync", || {
                 let status = self.to_master_of(shard).ha_status().ok()?;
@@ -110,7 +110,7 @@ impl Pair {
     }
 
     /// Waits until a queue ends on the slave where it ends on the master, which must be quiet.
-    pub(crate) fn wait_caught_up(&self, queue: &Queue) {
+    pub fn wait_caught_up(&self, queue: &Queue) {
         let Queue { shard, topic, queue_id } = queue;
         let wanted = self.to_master_of(*shard).max_offset(topic, *queue_id).expect("the master answers");
         wait_for("slave that has caught up", || {

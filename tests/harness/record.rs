@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::frame::{Cursor, invalid};
+use crate::frame::{Cursor, invalid};
 
 const MAGIC_V1: i32 = -626_843_481;
 const MAGIC_V2: i32 = -626_843_477;
@@ -13,27 +13,27 @@ const STORE_HOST_V6: i32 = 1 << 5;
 
 /// One stored message, all fields of the record but the redundant lengths.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Record {
-    pub(crate) body_crc: i32,
-    pub(crate) queue_id: i32,
-    pub(crate) flag: i32,
-    pub(crate) queue_offset: i64,
-    pub(crate) log_offset: i64,
-    pub(crate) sys_flag: i32,
-    pub(crate) born_timestamp_ms: i64,
-    pub(crate) born_host: SocketAddr,
-    pub(crate) store_timestamp_ms: i64,
-    pub(crate) store_host: SocketAddr,
-    pub(crate) reconsume_times: i32,
-    pub(crate) prepared_transaction_offset: i64,
-    pub(crate) body: Vec<u8>,
-    pub(crate) topic: String,
-    pub(crate) properties: BTreeMap<String, String>,
+pub struct Record {
+    pub body_crc: i32,
+    pub queue_id: i32,
+    pub flag: i32,
+    pub queue_offset: i64,
+    pub log_offset: i64,
+    pub sys_flag: i32,
+    pub born_timestamp_ms: i64,
+    pub born_host: SocketAddr,
+    pub store_timestamp_ms: i64,
+    pub store_host: SocketAddr,
+    pub reconsume_times: i32,
+    pub prepared_transaction_offset: i64,
+    pub body: Vec<u8>,
+    pub topic: String,
+    pub properties: BTreeMap<String, String>,
 }
 
 impl Record {
     /// Decodes a body of whole records; anything left over or inconsistent is an error.
-    pub(crate) fn decode_all(bytes: &[u8]) -> io::Result<Vec<Self>> {
+    pub fn decode_all(bytes: &[u8]) -> io::Result<Vec<Self>> {
         let mut cursor = Cursor { bytes };
         let mut records = Vec::new();
         while !cursor.bytes.is_empty() {

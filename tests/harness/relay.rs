@@ -22,14 +22,14 @@ struct Orders {
 
 /// A running relay. It ends when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Relay {
+pub struct Relay {
     address: String,
     orders: Arc<Orders>,
 }
 
 impl Relay {
     /// Listens on a free port and connects whoever comes to `target`, whether or not it is there now.
-    pub(crate) fn start(target: String) -> Self {
+    pub fn start(target: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound").to_string();
         let orders = Arc::new(Orders::default());
@@ -49,22 +49,22 @@ impl Relay {
     }
 
     /// `HOST:PORT` that the slave takes for its master's.
-    pub(crate) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         self.address.clone()
     }
 
     /// Cuts all connections when so many more bytes have passed to the slave, in the middle of whatever they are.
-    pub(crate) fn cut_after(&self, bytes: u64) {
+    pub fn cut_after(&self, bytes: u64) {
         self.orders.cut_after.store(bytes.max(1), Ordering::Relaxed);
     }
 
     /// Flips a bit when so many more bytes have passed to the slave.
-    pub(crate) fn damage_after(&self, bytes: u64) {
+    pub fn damage_after(&self, bytes: u64) {
         self.orders.damage_after.store(bytes.max(1), Ordering::Relaxed);
     }
 
     /// How many cuts and damages there were, and how many connections.
-    pub(crate) fn counts(&self) -> (u64, u64, u64) {
+    pub fn counts(&self) -> (u64, u64, u64) {
         let count = |number: &AtomicU64| number.load(Ordering::Relaxed);
         (count(&self.orders.cuts), count(&self.orders.damages), count(&self.orders.connections))
     }

@@ -3,13 +3,13 @@
 use ringmq_peers::Outcome;
 
 #[track_caller]
-pub(crate) fn expect(output: &str, text: &str) {
+pub fn expect(output: &str, text: &str) {
     assert!(output.contains(text), "{text:?} is not in:\n{output}");
 }
 
 /// A line must begin with these words, whatever the spaces between them.
 #[track_caller]
-pub(crate) fn expect_row(output: &str, words: &[&str]) {
+pub fn expect_row(output: &str, words: &[&str]) {
     let found = output.lines().any(|line| {
         let mut line_words = line.split_whitespace();
         words.iter().all(|&word| line_words.next() == Some(word))
@@ -19,7 +19,7 @@ pub(crate) fn expect_row(output: &str, words: &[&str]) {
 
 /// Fails with all scenarios of `client` that did not pass.
 #[track_caller]
-pub(crate) fn expect_passed(client: &str, outcomes: &[Outcome]) {
+pub fn expect_passed(client: &str, outcomes: &[Outcome]) {
     let failed: Vec<String> = outcomes
         .iter()
         .filter(|outcome| !outcome.passed)

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The seed of a test's run: of `RINGMQ_SEED`, or of the clock. When the test fails, its drop says how to run it again.
 #[derive(Debug)]
-pub(crate) struct Seed {
+pub struct Seed {
     number: u64,
     test_file: &'static str,
     test: &'static str,
@@ -14,7 +14,7 @@ pub(crate) struct Seed {
 
 impl Seed {
     /// The seed for the test `test` of `tests/TEST_FILE.rs`. What timing decides (the scheduler, the disk) it cannot repeat.
-    pub(crate) fn of(test_file: &'static str, test: &'static str) -> Self {
+    pub fn of(test_file: &'static str, test: &'static str) -> Self {
         let number = env::var("RINGMQ_SEED").ok().map_or_else(
             || {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
@@ -26,7 +26,7 @@ impl Seed {
     }
 
     /// A stream of numbers for one purpose; other purposes have streams of their own, so that one does not shift another.
-    pub(crate) fn random(&self, purpose: u64) -> Random {
+    pub fn random(&self, purpose: u64) -> Random {
         // Seeds that differ in few bits give streams that differ in all: the first number of each is the next one's seed.
         Random(Random(self.number).number() ^ Random(purpose).number())
     }
@@ -44,22 +44,22 @@ impl Drop for Seed {
 }
 
 /// How many rounds a test does: `RINGMQ_ROUNDS`, or `default`.
-pub(crate) fn rounds(default: u32) -> u32 {
+pub fn rounds(default: u32) -> u32 {
     env::var("RINGMQ_ROUNDS").ok().map_or(default, |text| text.parse().expect("RINGMQ_ROUNDS is a whole number"))
 }
 
 /// SplitMix64: small, and good enough to choose sizes and moments.
 #[derive(Debug, Clone)]
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
     /// The stream of one seed.
-    pub(crate) fn of(seed: u64) -> Self {
+    pub fn of(seed: u64) -> Self {
         Self(seed)
     }
 
     /// Any number.
-    pub(crate) fn number(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -68,23 +68,23 @@ impl Random {
     }
 
     /// A number below `bound`.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         let bound = u64::try_from(bound).expect("64-bit machine");
         usize::try_from(self.number() % bound).expect("64-bit machine")
     }
 
     /// True once in `times`.
-    pub(crate) fn once_in(&mut self, times: usize) -> bool {
+    pub fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 
     /// One of `choices`.
-    pub(crate) fn choose<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
+    pub fn choose<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
         &choices[self.below(choices.len())]
     }
 
     /// Fills `bytes`.
-    pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
+    pub fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
             let number = self.number().to_le_bytes();
             chunk.copy_from_slice(&number[..chunk.len()]);

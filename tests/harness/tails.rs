@@ -6,26 +6,26 @@ use tempfile::TempDir;
 
 /// Where a node's tails lie: on tmpfs where there is one, as by default.
 #[derive(Debug)]
-pub(crate) struct TailFolder(TempDir);
+pub struct TailFolder(TempDir);
 
 impl TailFolder {
     /// An empty one.
-    pub(crate) fn new() -> Self {
+    pub fn create() -> Self {
         let folder = TempDir::with_prefix_in("ringmq-tails-", "/dev/shm");
         Self(folder.or_else(|_| TempDir::with_prefix("ringmq-tails-")).expect("a folder"))
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 
     /// The line of a configuration that puts tails there.
-    pub(crate) fn setting(&self) -> (&'static str, String) {
+    pub fn setting(&self) -> (&'static str, String) {
         ("tailPath", self.path().display().to_string())
     }
 
     /// Removes all tails. Nobody may use them.
-    pub(crate) fn lose(&self) {
+    pub fn lose(&self) {
         for entry in fs::read_dir(self.path()).expect("the folder is ours") {
             fs::remove_file(entry.expect("an entry").path()).expect("the file is ours");
         }
@@ -33,7 +33,7 @@ impl TailFolder {
 }
 
 /// Segments of 2 MiB, the smallest that hold two messages of the largest size, and the smallest tail: so that a test sees many rolls.
-pub(crate) fn small_log() -> Vec<(&'static str, String)> {
+pub fn small_log() -> Vec<(&'static str, String)> {
     let small = [("mappedFileSizeCommitLog", "2097152"), ("maxMessageSize", "1048576"), ("tailSize", "8388608")];
     small.map(|(key, value)| (key, value.to_owned())).to_vec()
 }

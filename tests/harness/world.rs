@@ -5,12 +5,12 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::audit::{Audit, Queue, body_of};
-use super::client::Client;
-use super::load::Load;
-use super::node::{Node, wait_for};
-use super::pair::{Pair, PairOptions};
-use super::seed::{Random, Seed};
+use crate::audit::{Audit, Queue, body_of};
+use crate::client::Client;
+use crate::load::Load;
+use crate::node::{Node, wait_for};
+use crate::pair::{Pair, PairOptions};
+use crate::seed::{Random, Seed};
 
 /// Messages that one producer sends in a round at most, unless set otherwise.
 const PRODUCER_MESSAGES_MAX: usize = 4000;
@@ -21,12 +21,12 @@ const PRODUCERS_PER_SHARD: usize = 2;
 const PROBES: &str = "probe";
 
 /// A pair under load.
-pub(crate) struct World {
-    pub(crate) pair: Pair,
-    pub(crate) load: Load,
-    pub(crate) audit: Audit,
+pub struct World {
+    pub pair: Pair,
+    pub load: Load,
+    pub audit: Audit,
     /// Messages that one producer sends in a round at most.
-    pub(crate) messages_max: usize,
+    pub messages_max: usize,
     /// By shard.
     queues: Vec<Vec<Queue>>,
     random: Random,
@@ -34,17 +34,17 @@ pub(crate) struct World {
 
 impl World {
     /// The topic that is produced to, on every shard.
-    pub(crate) const TOPIC: &str = "replicated";
+    pub const TOPIC: &str = "replicated";
     /// Its queues a shard.
-    pub(crate) const QUEUES: i32 = 4;
+    pub const QUEUES: i32 = 4;
 
     /// Starts a pair and waits until the slave follows.
-    pub(crate) fn start(options: &PairOptions, seed: &Seed) -> Self {
+    pub fn start(options: &PairOptions, seed: &Seed) -> Self {
         Self::of(Pair::start(options), seed)
     }
 
     /// The same with a pair that runs.
-    pub(crate) fn of(pair: Pair, seed: &Seed) -> Self {
+    pub fn of(pair: Pair, seed: &Seed) -> Self {
         let shards = pair.master.shards();
         for shard in 0..shards {
             pair.to_master_of(shard).create_topic(Self::TOPIC, Self::QUEUES.unsigned_abs()).expect("it answers");
@@ -59,7 +59,7 @@ impl World {
     }
 
     /// Waits until a message is acknowledged as on both, or is on the slave, on every shard.
-    pub(crate) fn wait_replicated(&self) {
+    pub fn wait_replicated(&self) {
         for shard in 0..self.pair.master.shards() {
             wait_for("slave that follows", || {
                 let receipt = self.pair.to_master_of(shard).send(PROBES, 0, &body_of(0, 12)).ok()?;
@@ -74,7 +74,7 @@ impl World {
     }
 
     /// Produces until `fault` has come about, and enters what was sent. `fault` gets the pair and a way to wait for acknowledgements.
-    pub(crate) fn produce_until(&mut self, fault: impl FnOnce(&mut Pair, &Load, &mut Random)) {
+    pub fn produce_until(&mut self, fault: impl FnOnce(&mut Pair, &Load, &mut Random)) {
         let Self { pair, load, audit, queues, random, messages_max } = self;
         let messages_max = *messages_max;
         let (load, queues): (&Load, &[Vec<Queue>]) = (load, queues);
@@ -102,7 +102,7 @@ impl World {
     }
 
     /// Compares what is new on the slave with the book; its master is gone, so that it shows all that it has.
-    pub(crate) fn verify_slave(&mut self) -> Result<(), String> {
+    pub fn verify_slave(&mut self) -> Result<(), String> {
         for (shard, queues) in (0..).zip(&self.queues) {
             self.audit.verify(&mut self.pair.to_slave_of(shard), queues)?;
         }
@@ -110,7 +110,7 @@ impl World {
     }
 
     /// The same for a slave that may lack the newest messages. Returns how many acknowledged ones it lacks.
-    pub(crate) fn verify_slave_but_ends(&mut self) -> Result<usize, String> {
+    pub fn verify_slave_but_ends(&mut self) -> Result<usize, String> {
         let mut missing = 0;
         for (shard, queues) in (0..).zip(&self.queues) {
             missing += self.audit.verify_but_ends(&mut self.pair.to_slave_of(shard), queues)?;
@@ -119,14 +119,14 @@ impl World {
     }
 
     /// Waits until the slave has as many messages as the master, which is quiet.
-    pub(crate) fn wait_caught_up(&self) {
+    pub fn wait_caught_up(&self) {
         for queue in self.queues.iter().flatten() {
             self.pair.wait_caught_up(queue);
         }
     }
 
     /// Waits until the slave has as many messages as the master, and compares both with the book.
-    pub(crate) fn verify_both(&mut self) {
+    pub fn verify_both(&mut self) {
         self.wait_caught_up();
         self.audit.read_all_again();
         for (shard, queues) in (0..).zip(&self.queues) {
@@ -141,7 +141,7 @@ impl World {
 
     /// The same when retention has taken the oldest messages of the master, and the slave never had them. Returns how many of the acknowledged
     /// messages are left.
-    pub(crate) fn verify_both_from_start(&mut self) -> usize {
+    pub fn verify_both_from_start(&mut self) -> usize {
         self.wait_caught_up();
         let mut kept = [0, 0];
         for (shard, queues) in (0..).zip(&self.queues) {
@@ -157,7 +157,7 @@ impl World {
     }
 
     /// Ends the slave and takes its store away.
-    pub(crate) fn empty_slave(&mut self) {
+    pub fn empty_slave(&mut self) {
         self.pair.slave.kill();
         fs::remove_dir_all(self.pair.slave.store_dir()).expect("the store is the slave's");
     }
@@ -174,7 +174,7 @@ impl Drop for Ending<'_> {
 
 impl Load {
     /// Waits for so many acknowledgements, or some seconds: a machine may be slow.
-    pub(crate) fn wait_acknowledged(&self, count: u64) {
+    pub fn wait_acknowledged(&self, count: u64) {
         let (before, deadline) = (self.acknowledged(), Instant::now() + Duration::from_secs(5));
         while self.acknowledged() < before + count && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(2));
@@ -183,14 +183,14 @@ impl Load {
 }
 
 /// How a master answers a message of no number, and after how long.
-pub(crate) fn probe(master: &mut Client) -> io::Result<(i32, Duration)> {
+pub fn probe(master: &mut Client) -> io::Result<(i32, Duration)> {
     let asked = Instant::now();
     let receipt = master.send(PROBES, 0, b"of no number")?;
     Ok((receipt.code, asked.elapsed()))
 }
 
 /// Waits until a master answers with `code`. A stock client gives up after 3 s, so every answer must come before.
-pub(crate) fn wait_for_answer(pair: &Pair, code: i32) {
+pub fn wait_for_answer(pair: &Pair, code: i32) {
     let mut client = pair.to_master();
     wait_for(&format!("answer {code}"), || {
         let (found, after) = match probe(&mut client) {
@@ -204,7 +204,7 @@ pub(crate) fn wait_for_answer(pair: &Pair, code: i32) {
 }
 
 /// Stops a node (SIGSTOP) and waits until all of its threads stand still: they go on until the first of them has seen the signal.
-pub(crate) fn pause(node: &Node) {
+pub fn pause(node: &Node) {
     signal(node, "-STOP");
     let id = node.process().id();
     wait_for("thread that stands still", || {
@@ -216,7 +216,7 @@ pub(crate) fn pause(node: &Node) {
 }
 
 /// Lets a stopped node go on (SIGCONT).
-pub(crate) fn resume(node: &Node) {
+pub fn resume(node: &Node) {
     signal(node, "-CONT");
 }
 

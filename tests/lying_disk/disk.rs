@@ -17,7 +17,7 @@ use fuser::{
 use rustix::io::Errno;
 use tempfile::TempDir;
 
-use crate::harness::Random;
+use harness::Random;
 
 /// What a disk writes whole or not at all.
 const SECTOR_BYTES: usize = 512;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Client, Frame, Record};
+use harness::{Client, Frame, Record};
 
 const NOTIFY_CONSUMER_IDS_CHANGED: i32 = 40;
 const GET_CONSUMER_RUNNING_INFO: i32 = 307;

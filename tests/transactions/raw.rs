@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Client, Facts, Frame, Receipt, Record, code, log_offset_of, read_until_still, tell_fact};
+use harness::{Client, Facts, Frame, Receipt, Record, code, log_offset_of, read_until_still, tell_fact};
 
 const TOPIC: &str = "RAW";
 /// Where what was checked goes.

@@ -17,7 +17,6 @@
 //! machine can cause panics.
 //!
 //! ```ignore
-//! mod harness;
 //! use harness::{Client, Node, NodeOptions};
 //!
 //! let mut node = Node::start(&NodeOptions::default());
@@ -31,11 +30,10 @@
 //! assert_eq!(pulled.records[0].body, b"body");
 //! ```
 #![allow(clippy::disallowed_methods, reason = "tests have clocks, files, threads and sockets")]
-#![allow(dead_code, reason = "compiled into each test file, and each uses a part")]
-#![allow(unused_imports, reason = "compiled into each test file, and each uses a part")]
+#![allow(missing_docs, reason = "fields and codes have the names that RocketMQ gives them")]
 
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 mod audit;
@@ -57,31 +55,41 @@ mod seed;
 mod tails;
 mod world;
 
-pub(crate) use audit::{Audit, Place, Queue, Sent, body_of, log_offset_of, view};
-pub(crate) use clerk::Clerk;
-pub(crate) use client::{Client, Pulled, Receipt, code};
-pub(crate) use facts::{Facts, KnownDifference, compare_facts, read_until_still, tell_fact, write_facts};
-pub(crate) use frame::Frame;
-pub(crate) use load::Load;
-pub(crate) use mount::SmallDisk;
-pub(crate) use name_server::NameServer;
-pub(crate) use neighbour::{Neighbour, open_files_max, resident_kb, resident_mb_max};
-pub(crate) use node::{Node, NodeOptions, folder_bytes, wait_for};
-pub(crate) use pair::{Pair, PairOptions};
-pub(crate) use record::Record;
-pub(crate) use relay::Relay;
-pub(crate) use said::{expect, expect_passed, expect_row};
-pub(crate) use seed::{Random, Seed, rounds};
-pub(crate) use tails::{TailFolder, small_log};
-pub(crate) use world::{World, pause, probe, resume, wait_for_answer};
+pub use audit::{Audit, Place, Queue, Sent, body_of, log_offset_of, view};
+pub use clerk::Clerk;
+pub use client::{Client, Pulled, Receipt, code};
+pub use facts::{Facts, KnownDifference, compare_facts, read_until_still, tell_fact, write_facts};
+pub use frame::Frame;
+pub use load::Load;
+pub use mount::SmallDisk;
+pub use name_server::NameServer;
+pub use neighbour::{Neighbour, open_files_max, resident_kb, resident_mb_max};
+pub use node::{Node, NodeOptions, folder_bytes, wait_for};
+pub use pair::{Pair, PairOptions};
+pub use record::Record;
+pub use relay::Relay;
+pub use said::{expect, expect_passed, expect_row};
+pub use seed::{Random, Seed, rounds};
+pub use tails::{TailFolder, small_log};
+pub use world::{World, pause, probe, resume, wait_for_answer};
+
+/// A program of this workspace as it was built with the test that runs. Cargo builds those of the test's own package.
+///
+/// # Panics
+/// If a test binary does not lie in `target/PROFILE/deps/`, where cargo puts them.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a binary");
+    let folder = test.parent().and_then(Path::parent).expect("cargo has built it");
+    folder.join(name)
+}
 
 /// Copies a folder as an operator does, with all that is in it.
-pub(crate) fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+pub fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
     let copied = Command::new("cp").arg("-r").args([from, to]).status()?;
     if copied.success() { Ok(()) } else { Err(io::Error::other(format!("cp: {copied}"))) }
 }
 
 /// Says a line of the test's own. It is shown with `--nocapture` alone, and when the test has failed.
-pub(crate) fn say(line: &str) {
+pub fn say(line: &str) {
     writeln!(io::stderr(), "{line}").expect("stderr is open");
 }
