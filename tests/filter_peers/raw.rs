@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use harness::{Client, Frame, code};
+use harness::{Client, Frame, code, wait_for};
 
 const TOPIC: &str = "FILTERED";
 const UPDATE_BROKER_CONFIG: i32 = 25;
@@ -277,6 +277,8 @@ impl Script {
         ] {
             self.producer.send_with(topic, 0, body.as_bytes(), &properties)?;
         }
+        // Apache answers a send before consumers see the message.
+        wait_for("dispatch", || self.client.max_offset(topic, 0).ok().filter(|offset| *offset >= 4));
         self.pull_known("a retry topic", group, topic, 1)
     }
 }
