@@ -4,7 +4,7 @@
 //! connection, so that a client that reconnects keeps its queues; it lives 60 s from its last renewal.
 //! Source: RocketMQ `RebalanceLockManager`, `rocketmq.broker.rebalance.lockMaxLiveTime`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::limits::QUEUE_LOCKS_MAX;
 use crate::model::{ClientId, GroupName, MonoNs, QueueId, TopicName};
@@ -16,6 +16,8 @@ const LOCK_MS: u64 = 60_000;
 #[derive(Debug, Default)]
 pub(crate) struct QueueLocks {
     groups: BTreeMap<GroupName, BTreeMap<(TopicName, QueueId), Lock>>,
+    /// Groups that have locks of a topic.
+    by_topic: BTreeMap<TopicName, BTreeSet<GroupName>>,
     count: usize,
 }
 
@@ -50,6 +52,9 @@ impl QueueLocks {
         }
         self.count += 1;
         let lock = Lock { client: client.clone(), expires };
+        if !self.by_topic.get(topic.as_str()).is_some_and(|groups| groups.contains(group)) {
+            self.by_topic.entry(topic.clone()).or_default().insert(group.clone());
+        }
         self.groups.entry(group.clone()).or_default().insert((topic.clone(), queue), lock);
         true
     }
@@ -65,6 +70,22 @@ impl QueueLocks {
         if locks.is_empty() {
             self.groups.remove(group.as_str());
         }
+        self.note_gone(topic, group);
+    }
+
+    /// A lock is gone: it may have been the group's last one of the topic.
+    fn note_gone(&mut self, topic: &TopicName, group: &GroupName) {
+        let locks = self.groups.get(group.as_str());
+        let next = locks.and_then(|locks| locks.range((topic.clone(), QueueId(0))..).next());
+        if next.is_some_and(|((other, _), _)| other == topic) {
+            return;
+        }
+        if let Some(groups) = self.by_topic.get_mut(topic) {
+            groups.remove(group);
+            if groups.is_empty() {
+                self.by_topic.remove(topic);
+            }
+        }
     }
 
     /// Whether the group holds a lock that has not expired: it then consumes in order.
@@ -75,20 +96,40 @@ impl QueueLocks {
 
     /// Forgets locks that have expired.
     pub(crate) fn expire(&mut self, now: MonoNs) {
-        self.groups.retain(|_, locks| {
-            locks.retain(|_, lock| lock.expires > now);
+        let mut gone = Vec::new();
+        self.groups.retain(|group, locks| {
+            locks.retain(|(topic, _), lock| {
+                let is_held = lock.expires > now;
+                if !is_held {
+                    gone.push((topic.clone(), group.clone()));
+                }
+                is_held
+            });
             !locks.is_empty()
         });
-        self.count = self.groups.values().map(BTreeMap::len).sum();
+        self.count -= gone.len();
+        gone.dedup();
+        for (topic, group) in gone {
+            self.note_gone(&topic, &group);
+        }
     }
 
     /// Forgets the locks of a topic that is deleted.
     pub(crate) fn remove_topic(&mut self, topic: &str) {
-        self.groups.retain(|_, locks| {
-            locks.retain(|(other, _), _| other.as_str() != topic);
-            !locks.is_empty()
-        });
-        self.count = self.groups.values().map(BTreeMap::len).sum();
+        for group in self.by_topic.remove(topic).unwrap_or_default() {
+            let Some(locks) = self.groups.get_mut(group.as_str()) else { continue };
+            let from = (TopicName::from(topic), QueueId(0));
+            let of_topic =
+                locks.range(from..).map(|(key, _)| key.clone()).take_while(|(name, _)| name.as_str() == topic);
+            let gone: Vec<(TopicName, QueueId)> = of_topic.collect();
+            self.count -= gone.len();
+            for key in gone {
+                locks.remove(&key);
+            }
+            if locks.is_empty() {
+                self.groups.remove(group.as_str());
+            }
+        }
     }
 }
 
@@ -126,9 +167,10 @@ mod tests {
             locks.lock(MonoNs(0), &"g".into(), &"t".into(), QueueId(queue), &"c".into());
             locks.lock(MonoNs(0), &"g".into(), &"u".into(), QueueId(queue), &"c".into());
         }
+        locks.lock(MonoNs(0), &"h".into(), &"t".into(), QueueId(3), &"c".into());
         locks.remove_topic("t");
-        assert_eq!(locks.count, 10);
+        assert_eq!((locks.count, locks.groups.len()), (10, 1));
         locks.expire(MonoNs(0).plus_ms(LOCK_MS));
-        assert!(locks.groups.is_empty() && locks.count == 0);
+        assert!(locks.groups.is_empty() && locks.by_topic.is_empty() && locks.count == 0);
     }
 }
