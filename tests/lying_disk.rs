@@ -13,7 +13,9 @@ use std::slice;
 use std::time::{Duration, Instant};
 
 use disk::{Call, LyingDisk};
-use harness::{Audit, Clerk, Client, Load, Node, NodeOptions, Queue, Random, Seed, TailFolder, rounds, say, small_log};
+use harness::{
+    Audit, Clerk, Client, Frame, Load, Node, NodeOptions, Queue, Random, Seed, TailFolder, rounds, say, small_log,
+};
 use ringmq_peers::Flush;
 use rustix::io::Errno;
 
@@ -134,4 +136,103 @@ fn a_failed_write_loses_nothing_that_was_acknowledged() {
 #[test]
 fn a_failed_flush_loses_nothing_that_was_acknowledged() {
     a_call_fails(Call::Flush, "a_failed_flush_loses_nothing_that_was_acknowledged");
+}
+
+/// A node on such a disk with so many messages of 2 KiB in one queue, started again, so that they are read from the disk, which is dropped last.
+struct Filled {
+    node: Node,
+    client: Client,
+    disk: LyingDisk,
+}
+
+const COLD: &str = "lying-cold";
+/// More than the tail holds.
+const MESSAGES: i64 = 6_000;
+
+fn cold_body(number: usize) -> Vec<u8> {
+    let mut body = format!("message {number:04} ").into_bytes();
+    body.resize(2_048, b'.');
+    body
+}
+
+fn filled(messages: i64) -> Option<Filled> {
+    let disk = LyingDisk::mount()?;
+    let more = small_log();
+    let store_dir = Some(disk.path().join("store"));
+    let mut node = Node::start(&NodeOptions { flush: Flush::Async, store_dir, more, ..NodeOptions::default() });
+    let mut client = Client::connect(&node.broker(0)).expect("it listens");
+    client.create_topic(COLD, 1).expect("a topic");
+    let numbers: Vec<i64> = (0..messages).collect();
+    for some in numbers.chunks(100) {
+        let bodies = some.iter().map(|number| cold_body(usize::try_from(*number).expect("small")));
+        let sent = bodies.map(|body| client.start(Client::send_request(COLD, 0, &body, &[])));
+        let sent: Vec<i32> = sent.collect::<Result<_, _>>().expect("sent");
+        for opaque in sent {
+            Client::receipt(&client.finish(opaque).expect("answered")).expect("stored");
+        }
+    }
+    assert!(node.stop(Duration::from_secs(30)).success());
+    node.restart();
+    let client = Client::connect(&node.broker(0)).expect("it listens");
+    Some(Filled { node, client, disk })
+}
+
+/// Reads so many messages; each time before it asks, `beside` is done. Numbers of those that came, each with the body that was sent.
+fn read_cold(client: &mut Client, messages: i64, mut beside: impl FnMut(&mut Client)) -> Vec<i64> {
+    let (mut offset, mut read) = (0, Vec::new());
+    let begin = Instant::now();
+    while offset < messages {
+        assert!(begin.elapsed() < Duration::from_secs(60), "the reader stands at {offset}");
+        beside(client);
+        let answer = client.call(Client::pull_request("g", COLD, 0, offset, 32)).expect("answered");
+        // An error moves no reader: it asks again.
+        let Ok(pulled) = Client::pulled(&answer) else {
+            assert_eq!(answer.code, 1, "at {offset}: {:?}", answer.remark);
+            std::thread::sleep(Duration::from_millis(20));
+            continue;
+        };
+        for record in pulled.records.iter().filter(|record| record.queue_offset < messages) {
+            let number = record.queue_offset;
+            assert!(
+                record.body == cold_body(usize::try_from(number).expect("an offset")),
+                "message {number} is another"
+            );
+            read.push(number);
+        }
+        offset = pulled.next_begin_offset;
+    }
+    read
+}
+
+fn info(client: &mut Client, key: &str) -> String {
+    let answer = client.expect_success("runtime info", Frame::request(28)).expect("answered");
+    answer.json().expect("JSON")["table"][key].as_str().expect("it is said").to_owned()
+}
+
+#[test]
+fn a_flipped_byte_is_named_and_never_served() {
+    const FLIPPED: i64 = 300;
+    let Some(mut filled) = filled(MESSAGES) else { return };
+    assert_eq!(filled.disk.flip("commitlog", format!("message {FLIPPED:04}").as_bytes()), 1, "one record has it");
+    let read = read_cold(&mut filled.client, MESSAGES, |_| ());
+    let others: Vec<i64> = (0..MESSAGES).filter(|number| *number != FLIPPED).collect();
+    assert_eq!(read, others);
+    assert_eq!(info(&mut filled.client, "damagedMessages"), "1");
+    let said = filled.node.process().log_text();
+    assert!(said.contains("damaged") && said.contains("commitlog/"), "the file is named: {said}");
+}
+
+#[test]
+fn a_failing_read_fails_that_read_only() {
+    let Some(mut filled) = filled(MESSAGES) else { return };
+    filled.disk.fail(Call::Read, "commitlog", 3, Errno::IO);
+    // Whoever writes meanwhile notices nothing.
+    let read = read_cold(&mut filled.client, MESSAGES, |client| {
+        Client::receipt(&client.call(Client::send_request(COLD, 0, b"beside", &[])).expect("answered"))
+            .expect("stored");
+    });
+    assert_eq!(read, (0..MESSAGES).collect::<Vec<i64>>());
+    assert!(filled.disk.has_failed(), "no read has failed: nothing was tested");
+    assert_eq!(info(&mut filled.client, "damagedMessages"), "0", "nothing is damaged");
+    assert!(info(&mut filled.client, "failedReads").parse::<u64>().expect("a number") > 0);
 }

@@ -237,6 +237,11 @@ fn a_broken_rule_is_noticed() {
 const REPLICA_STEPS: u64 = 4000;
 
 /// What happened to a master and its slaves under a seed, or what was found to be wrong.
+fn run_mishaps(seed: u64, rule: ReplicaRule, steps: u64) -> Result<ReplicaCounts, String> {
+    let mut world = ReplicaWorld::with_mishaps(seed, rule);
+    found_wrong(|| world.run(steps)).map(|()| world.counts)
+}
+
 fn run_replicas(seed: u64, rule: ReplicaRule, steps: u64) -> Result<ReplicaCounts, String> {
     let mut world = ReplicaWorld::new(seed, rule);
     found_wrong(|| world.run(steps)).map(|()| world.counts)
@@ -299,6 +304,28 @@ fn replicas_hold_what_was_acknowledged() {
     ] {
         assert!(count > 5, "{what}: only {count}");
     }
+}
+
+/// Fewer seeds than elsewhere: it is the world of `replicas_hold_what_was_acknowledged` with one thing more.
+#[test]
+fn what_was_acknowledged_outlives_mishaps_with_the_stores_of_slaves() {
+    let all_seeds = seeds();
+    let seeds = all_seeds.start..all_seeds.end.min(all_seeds.start + SEEDS / 5);
+    let all = all_sound("outlives_mishaps", seeds, |seed| run_mishaps(seed, ReplicaRule::Sound, REPLICA_STEPS));
+    let (replaced, acknowledged) = all.iter().fold((0, 0), |(replaced, acknowledged), counts| {
+        (replaced + counts.stores_replaced, acknowledged + counts.acknowledged)
+    });
+    eprintln!("{} seeds: {replaced} stores were wiped or replaced, {acknowledged} messages acknowledged", all.len());
+    let is_few = (all.len() as u64) < SEEDS / 5;
+    assert!(is_few || (replaced > 100 && acknowledged > 1_000), "{replaced}, {acknowledged}");
+}
+
+#[test]
+fn a_mishap_with_all_stores_is_noticed() {
+    let noticed = first_wrong(100, |seed| run_mishaps(seed, ReplicaRule::WipeEverything, REPLICA_STEPS));
+    let (seed, what) = noticed.expect("it is noticed");
+    eprintln!("WipeEverything is noticed by seed {seed}: {what}");
+    assert!(what.contains("acknowledged"), "by seed {seed} as: {what}");
 }
 
 #[test]

@@ -57,6 +57,8 @@ pub enum ReplicaRule {
     HideFailures,
     /// A master that starts takes all delayed messages for delivered.
     ForgetDelayed,
+    /// Somebody wipes the master's store as well as those of its slaves.
+    WipeEverything,
 }
 
 /// What has happened, to see that a run was worth something.
@@ -125,6 +127,8 @@ pub struct ReplicaWorld {
     has_swapped: bool,
     /// What was acknowledged before that: the slaves alone have it.
     owed: Vec<Acknowledged>,
+    /// What becomes of the stores of slaves, where something does: draws of their own, so that the others stay as they are.
+    mishaps: Option<Random>,
     /// What has happened.
     pub counts: ReplicaCounts,
 }
@@ -161,7 +165,7 @@ impl ReplicaWorld {
             ReplicaRule::Sound => sync && is_gentle && random.percent(70),
             ReplicaRule::PromoteAnyone | ReplicaRule::KeepEpoch | ReplicaRule::ForgetDelayed => true,
             ReplicaRule::WaitForNobody | ReplicaRule::InventReports | ReplicaRule::HideFailures => false,
-            ReplicaRule::ForgetIdentity | ReplicaRule::CutUnasked => false,
+            ReplicaRule::ForgetIdentity | ReplicaRule::CutUnasked | ReplicaRule::WipeEverything => false,
         };
         let replaces_stores = match rule {
             ReplicaRule::Sound => sync && is_gentle && !changes_roles && random.percent(70),
@@ -190,8 +194,18 @@ impl ReplicaWorld {
             replaces_stores,
             has_swapped: false,
             owed: Vec::new(),
+            mishaps: None,
             counts: ReplicaCounts::default(),
         }
+    }
+
+    /// The same where the stores of slaves are wiped, or others are put in their place by mistake, between their lives. Their master keeps what it has,
+    /// and so what was acknowledged is there at the end, and with every slave again.
+    #[must_use]
+    pub fn with_mishaps(seed: u64, rule: ReplicaRule) -> ReplicaWorld {
+        let world = ReplicaWorld::new(seed, rule);
+        let mishaps = Some(Random::new(seed ^ 0xB17));
+        ReplicaWorld { mishaps, reign: None, replaces_stores: false, is_gentle: true, ..world }
     }
 
     /// Runs so many steps; then either the master is lost for good, or all is well again.
@@ -213,7 +227,8 @@ impl ReplicaWorld {
                 self.check_copies(32 * 1024);
             }
         }
-        if self.sync && self.is_gentle && !self.has_swapped && self.random.percent(50) {
+        let is_on_slaves = !self.has_swapped && self.mishaps.is_none();
+        if self.sync && self.is_gentle && is_on_slaves && self.random.percent(50) {
             self.lose_master();
         } else {
             self.heal();
@@ -328,8 +343,33 @@ impl ReplicaWorld {
             if index == self.master && self.replaces_stores && self.random.percent(30) {
                 self.replace_store(index);
             }
+            self.befall(index);
             self.start(index);
         }
+    }
+
+    /// Something happens to the store of a slave that is down.
+    fn befall(&mut self, index: usize) {
+        let wipes_all = self.rule == ReplicaRule::WipeEverything;
+        let Some(random) = self.mishaps.as_mut().filter(|_| index != self.master || wipes_all) else { return };
+        match random.below(12) {
+            0 | 1 => self.nodes[index].wipe(),
+            2 if self.nodes[index].has_copy() => self.nodes[index].restore_store(),
+            3 => {
+                // Of another node that is down, the master or a slave: two have one store.
+                let down: Vec<usize> =
+                    (0..self.nodes.len()).filter(|other| *other != index && !self.nodes[*other].is_up()).collect();
+                if down.is_empty() {
+                    return;
+                }
+                let other = random.pick(&down);
+                let [node, other] = self.nodes.get_disjoint_mut([index, other]).expect("two nodes");
+                node.copy_from(other);
+            }
+            4..=6 => return self.nodes[index].copy_store(),
+            _ => return,
+        }
+        self.counts.stores_replaced += 1;
     }
 
     /// The store of a master that is down is wiped, or another is put in its place: an older copy of it, or a slave's.

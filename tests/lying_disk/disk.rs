@@ -136,6 +136,25 @@ impl LyingDisk {
         self.state().faults.iter().all(|fault| fault.left == 0)
     }
 
+    /// Changes one bit of each byte that `wanted` finds in a file whose path has `path` in it: seen and durable are no longer what was written. How many.
+    pub(crate) fn flip(&self, path: &str, wanted: &[u8]) -> usize {
+        let mut state = self.state();
+        let inodes: Vec<u64> = state.nodes.keys().copied().collect();
+        let named = inodes.into_iter().filter(|ino| state.path_of(*ino).display().to_string().contains(path));
+        let mut flipped = 0;
+        for ino in named.collect::<Vec<u64>>() {
+            let Ok(bytes) = state.file(ino) else { continue };
+            let Some(at) = bytes.seen.windows(wanted.len()).position(|found| found == wanted) else { continue };
+            for view in [&mut bytes.seen, &mut bytes.durable] {
+                if let Some(byte) = view.get_mut(at) {
+                    *byte ^= 0x04;
+                }
+            }
+            flipped += 1;
+        }
+        flipped
+    }
+
     /// The power goes. Nothing is read or written until it is back.
     pub(crate) fn lose_power(&self, random: &mut Random) {
         let mut state = self.state();
