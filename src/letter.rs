@@ -12,9 +12,10 @@
 //! | a topic was deleted | `TopicDeleted` | `Registered` |
 //! | slave: the name server says where the master is, or that it is gone | | `MasterFound`, when it is known first and when it changes |
 //! | slave: it begins or ceases to follow a master | `Follows` | |
-//! | slave: the master that it follows was asked for its tables | | `Metadata`, with what has changed |
+//! | slave: the master that it follows was asked for its tables | | `MasterTables`, in parts, then what has changed |
 //! | slave: it holds commits that its master lacks | `GiveBack` | `GivenBack` when the master has taken them |
 //! | master: a replica that lived on was asked for commits made there | | `TakeOffsets`, before the shard listens |
+//! | master: it begins or ceases to wait for what its replicas have | `HoldsBack` | |
 //! | master: replicas are registered when it begins | | `ReplicasFound`, before the shard listens |
 //! | a tool changes settings (25) | `ChangeSettings` | all shards get `Settings`, then the origin `SettingsAnswer` |
 //! | a reply message is for a client that is not connected here | `PassReply` | siblings get `PushReply`; without any, the origin `ReplyPassed` |
@@ -28,6 +29,8 @@
 //! shard's own change is never taken for an answer. `Registered` comes for every ticket, also when no name server could be
 //! reached: the shard must not wait for a name server that is down.
 
+mod tables;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -39,8 +42,11 @@ use crate::metrics::Snapshot;
 use crate::model::{
     BrokerId, ClientId, Epoch, GroupName, LogId, MasterLog, QueueId, QueueOffset, Role, ShardId, TopicName,
 };
-use crate::protocol::body::{ConsumerOffsets, DataVersion, DelayOffsets, GroupTable, TopicConfig, TopicTable};
+use crate::protocol::body::{ConsumerOffsets, DataVersion, TopicConfig};
 use crate::protocol::code::ResponseCode;
+
+pub use tables::MasterTables;
+pub(crate) use tables::{TableFollower, parts_of_groups, parts_of_offsets, parts_of_topics};
 
 /// Tickets from here on were chosen by the control plane, those below by a shard.
 pub(crate) const CONTROL_TICKET_MIN: u64 = 1 << 63;
@@ -92,12 +98,22 @@ pub enum ToControl {
         /// The topic table's version after the change.
         version: DataVersion,
     },
-    /// A slave's answer to [`ToShard::Metadata`]: consumers committed these here while the master was away, and it has less.
+    /// A slave's answer to [`ToShard::MasterTables`]: consumers committed these here while the master was away, and it has less.
     GiveBack {
         /// Who speaks.
         shard: ShardId,
         /// To be committed on the master.
         commits: Vec<OffsetCommit>,
+    },
+    /// A master begins or ceases to wait for what its replicas have and it has not: until then nothing is stored, and name servers are not to say that it
+    /// may be written.
+    HoldsBack {
+        /// Who speaks.
+        shard: ShardId,
+        /// Whether it waits now.
+        holds_back: bool,
+        /// The topic table's version with the change.
+        version: DataVersion,
     },
     /// A slave begins or ceases to follow a master. Only from that one are tables to be taken, whoever is registered as the master.
     Follows {
@@ -189,8 +205,8 @@ pub enum ToShard {
         /// Where clients reach it; `None` if only `haMasterAddress` is known.
         address: Option<SocketAddr>,
     },
-    /// Tables of a slave's master: what they hold replaces the slave's own.
-    Metadata(Box<Metadata>),
+    /// Of the tables of a slave's master: what they hold replaces the slave's own.
+    MasterTables(Box<MasterTables>),
     /// The master has taken these commits of a [`ToControl::GiveBack`].
     GivenBack {
         /// As they were given.
@@ -295,19 +311,6 @@ pub struct SettingsRefused {
     pub code: ResponseCode,
     /// One sentence.
     pub remark: String,
-}
-
-/// What a slave takes from its master; `None` where nothing has changed since the last time.
-#[derive(Clone, Debug, Default)]
-pub struct Metadata {
-    /// 21.
-    pub topics: Option<TopicTable>,
-    /// 43.
-    pub offsets: Option<ConsumerOffsets>,
-    /// 45: how far the master has delivered delayed messages, for the day on which this slave becomes a master.
-    pub delay_offsets: Option<DelayOffsets>,
-    /// 201.
-    pub groups: Option<GroupTable>,
 }
 
 /// One consumer offset of one group.

@@ -222,3 +222,45 @@ fn what_clients_say_of_themselves_is_bounded_in_bytes() -> io::Result<()> {
     assert!(resident <= 512, "{resident} MiB resident");
     Ok(())
 }
+
+/// What `limits` states of memory, against what the process has: topics with queues and a message in each, groups with an offset in each queue.
+#[test]
+fn tables_cost_no_more_memory_than_is_stated() -> io::Result<()> {
+    const TOPICS: usize = 400;
+    const QUEUES: i32 = 16;
+    /// Buffers and caches that fill by the way, and what the allocator keeps.
+    const BESIDE_KB: u64 = 6 * 1024;
+    let node = Node::start(&NodeOptions::default());
+    let mut client = Client::connect(&node.broker(0))?;
+    let mut fill = |from: usize, to: usize| -> io::Result<(u64, u64)> {
+        for number in from..to {
+            let (topic, group) =
+                (format!("topic-of-usual-length-{number:05}"), format!("group-of-usual-length-{number:05}"));
+            client.create_topic(&topic, QUEUES.unsigned_abs())?;
+            client.heartbeat("client", &group, &topic)?;
+            let mut asked = Vec::new();
+            for queue in 0..QUEUES {
+                asked.push(client.start(Client::send_request(&topic, queue, b"x", &[]))?);
+            }
+            for opaque in asked {
+                Client::receipt(&client.finish(opaque)?)?;
+            }
+            for queue in 0..QUEUES {
+                client.commit_offset(&group, &topic, queue, 1)?;
+            }
+        }
+        let info = client.expect_success("runtime info", Frame::request(28))?.json()?;
+        let stated = ["Queues", "Index", "Topics", "Groups", "Offsets", "Clients"].map(|of| {
+            let text = info["table"][format!("memoryOf{of}")].as_str().expect("it is stated").to_owned();
+            text.parse::<u64>().expect("bytes")
+        });
+        Ok((stated.iter().sum::<u64>() >> 10, harness::own_kb(node.process().id())?))
+    };
+    // What is made once is there after the first ones.
+    let (stated_before, own_before) = fill(0, 40)?;
+    let (stated, own) = fill(40, 40 + TOPICS)?;
+    let (stated, own) = (stated - stated_before, own.saturating_sub(own_before));
+    assert!(stated > 6 * 1024, "{stated} KiB are stated: nothing was tested");
+    assert!(own <= stated + BESIDE_KB, "{own} KiB more, {stated} KiB are stated");
+    Ok(())
+}

@@ -473,7 +473,7 @@ fn a_topic_that_its_table_has_lost_is_taken_from_the_log() {
     fs::write(&table, "{}").expect("an operator begins without it");
     for entry in fs::read_dir(world.shard().join("config")).expect("there is one").flatten() {
         if entry.file_name().as_encoded_bytes().starts_with(b"changes-") {
-            fs::remove_file(entry.path()).expect("nobody has it open");
+            fs::write(entry.path(), "").expect("nobody has it open");
         }
     }
     world.node.restart();
@@ -554,7 +554,7 @@ fn a_damaged_change_of_the_tables_is_refused_by_name() {
     assert!(known.is_ok(), "a topic is there after a kill: {known:?}");
     assert!(world.node.stop(Duration::from_secs(20)).success());
     let left = fs::read_dir(world.shard().join("config")).expect("a folder").flatten();
-    let left: Vec<_> = left.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"changes")).collect();
+    let left: Vec<_> = left.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"changes-")).collect();
     assert!(left.is_empty(), "a stop writes the tables whole: {left:?}");
     world.node.restart();
     world.client().send("t0", 3, b"x").expect("still there");
@@ -606,4 +606,126 @@ impl Admin {
         let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         (output.status.success(), said.concat())
     }
+}
+
+#[test]
+fn a_file_of_changes_that_is_gone_is_missed_wherever_it_was() {
+    let mut world = World::new(Flush::Async);
+    world.client().create_topic("t0", 4).expect("a topic");
+    world.node.kill();
+    // Each start goes on in a file of its own.
+    world.node.restart();
+    world.client().create_topic("t1", 4).expect("a topic");
+    world.node.kill();
+    world.node.restart();
+    world.client().create_topic("t2", 4).expect("a topic");
+    world.node.kill();
+    let config = world.shard().join("config");
+    let entries = fs::read_dir(&config).expect("a folder").flatten().map(|entry| entry.path());
+    let mut changes: Vec<PathBuf> = entries.filter(|path| path.to_string_lossy().contains("/changes-")).collect();
+    changes.sort();
+    assert!(changes.len() >= 3, "{changes:?}");
+    let aside = TempDir::new().expect("a folder");
+    for path in &changes {
+        let kept = aside.path().join("kept");
+        fs::copy(path, &kept).expect("copied");
+        fs::remove_file(path).expect("by hand");
+        let refusal = world.refusal();
+        let name = path.file_name().expect("it has a name").to_string_lossy();
+        assert!(refusal.contains(&format!("config/{name} is missing, and with it what had changed")), "{refusal}");
+        fs::copy(&kept, path).expect("copied back");
+    }
+    fs::remove_file(config.join("changes")).expect("by hand");
+    let refusal = world.refusal();
+    assert!(refusal.contains("config/changes is missing"), "{refusal}");
+    fs::write(config.join("changes"), "").expect("by hand");
+    // To begin without what one said is an operator's to decide.
+    fs::write(&changes[1], "").expect("by hand");
+    world.node.restart();
+    let mut client = world.client();
+    for (topic, is_there) in [("t0", true), ("t1", false), ("t2", true)] {
+        let stats = client.call(Frame::request(202).ext("topic", topic)).expect("answered");
+        assert_eq!(stats.code == 0, is_there, "{topic}: {stats:?}");
+    }
+}
+
+/// Whether a broker has a topic, by what it says of its queues (202).
+fn has_topic(client: &mut Client, topic: &str) -> bool {
+    client.call(Frame::request(202).ext("topic", topic)).expect("answered").code == 0
+}
+
+/// A node is killed while its tables' own files are written anew, and when the changes that they hold are gone; then one of these comes back, as names
+/// do on a disk that forgets. Nothing of it is taken over what is newer.
+#[test]
+fn what_is_left_of_a_snapshot_does_no_harm() {
+    let mut world = World::new(Flush::Async);
+    let mut client = world.client();
+    client.create_topic("gone", 1).expect("a topic");
+    let config = world.shard().join("config");
+    let old = config.join("changes-1");
+    let before = fs::read(&old).expect("it was answered");
+    client.expect_success("a removal", Frame::request(215).ext("topic", "gone")).expect("answered");
+    // A topic that is removed and made again while changes are written is what was said last.
+    let making = |queues: u32| {
+        Frame::request(17)
+            .ext("topic", "again")
+            .ext("readQueueNums", queues)
+            .ext("writeQueueNums", queues)
+            .ext("perm", 6)
+            .ext("topicFilterType", "SINGLE_TAG")
+            .ext("topicSysFlag", 0)
+            .ext("order", false)
+            .ext("defaultTopic", "TBW102")
+    };
+    let requests = [making(3), Frame::request(215).ext("topic", "again"), making(5)];
+    let asked: Vec<i32> = requests.into_iter().map(|request| client.start(request).expect("sent")).collect();
+    for opaque in asked {
+        assert_eq!(client.finish(opaque).expect("answered").code, 0);
+    }
+    let mut made = 0;
+    let mut make = |client: &mut Client| {
+        client.create_topic(&format!("t{made}"), 1).expect("a topic");
+        made += 1;
+    };
+    let is_begun = |config: &Path| config.join("topics.json.new").exists() || !config.join("changes-1").exists();
+    while !is_begun(&config) {
+        make(&mut client);
+    }
+    world.node.kill();
+    world.node.restart();
+    let mut client = world.client();
+    wait_for("the changes of before to go", || {
+        make(&mut client);
+        (!old.exists()).then_some(())
+    });
+    world.node.kill();
+    fs::write(&old, before).expect("it comes back");
+    world.node.restart();
+    let mut client = world.client();
+    assert!(!has_topic(&mut client, "gone"), "its removal is newer");
+    for number in 0..made {
+        assert!(has_topic(&mut client, &format!("t{number}")), "topic {number} of {made}");
+    }
+    let stats = client.expect_success("queues", Frame::request(202).ext("topic", "again")).expect("answered");
+    assert_eq!(String::from_utf8_lossy(&stats.body).matches("queueId").count(), 5);
+}
+
+/// An older version has not noted which files of changes there are.
+#[test]
+fn a_store_that_does_not_say_which_changes_there_are_is_opened() {
+    let mut world = World::new(Flush::Async);
+    world.client().create_topic("t", 3).expect("a topic");
+    world.node.kill();
+    let config = world.shard().join("config");
+    for name in ["changes", "changes.bak"] {
+        drop(fs::remove_file(config.join(name)));
+    }
+    let run = world.shard().join("run");
+    let text = fs::read_to_string(&run).expect("text");
+    let lines = text.lines().filter(|line| !line.starts_with("crc32 ") && !line.is_empty());
+    let older: Vec<String> = lines.map(|line| line.replace(",changes", "")).collect();
+    fs::write(&run, older.join("\n") + "\n").expect("written");
+    world.node.restart();
+    assert!(has_topic(&mut world.client(), "t"));
+    assert!(config.join("changes").exists(), "from now on it is noted");
 }

@@ -412,6 +412,13 @@ fn pair_with_a_wiped_master() -> Pair {
 fn a_wiped_master_is_rebuilt_from_its_slave_by_one_command() {
     let Some(admin) = admin() else { return };
     let pair = pair_with_a_wiped_master();
+    let wait_permission = |expected: i64| {
+        wait_for("its permission in routes", || {
+            let route = Client::connect(&pair.name_server.address()).ok()?.route("BenchmarkTest").ok()??;
+            (route["queueDatas"][0]["perm"].as_i64() == Some(expected)).then_some(())
+        });
+    };
+    wait_permission(4);
     let (is_ok, said) = take_back(&admin, &pair, &[]);
     assert!(is_ok && said.contains("--yes does it"), "{said}");
     assert!(
@@ -421,6 +428,7 @@ fn a_wiped_master_is_rebuilt_from_its_slave_by_one_command() {
     let (is_ok, said) = take_back(&admin, &pair, &["--yes"]);
     assert!(is_ok && said.contains("is its master again"), "{said}");
     assert_master_has_all(&pair);
+    wait_permission(6);
     let (is_ok, said) = take_back(&admin, &pair, &["--yes"]);
     assert!(!is_ok && said.contains("is a master that takes messages"), "{said}");
 }

@@ -22,10 +22,10 @@ use ringmq::control::mailbox::{ShardSender, control_mailbox, shard_mailbox};
 use ringmq::control::plane::{NameServerPlan, NodePlan, Plane, Seat};
 use ringmq::control::registrar::{Identity, Pace};
 use ringmq::disk::Store;
-use ringmq::letter::{Metadata, StopReason, ToControl, ToShard};
+use ringmq::letter::{MasterTables, StopReason, ToControl, ToShard};
 use ringmq::log::{FlushPolicy, LogSettings};
 use ringmq::model::{BrokerId, Epoch, Role, ShardId, TopicName, UnixMs};
-use ringmq::protocol::body::{DataVersion, TopicConfig, TopicTable};
+use ringmq::protocol::body::{DataVersion, TableChange, TablePlace, TopicConfig, TopicTable};
 use ringmq::shard::descriptors::Descriptors;
 use ringmq::shard::{self, ShardHandle, ShardSettings};
 
@@ -149,8 +149,9 @@ impl Shard {
 
 fn tell_topic(shard: &Shard) {
     let topics = BTreeMap::from([(TopicName::from("T"), TopicConfig::new("T", 1))]);
-    let topics = Some(TopicTable { version: DataVersion::default(), topics });
-    shard.tell(ToShard::Metadata(Box::new(Metadata { topics, ..Metadata::default() })));
+    let part = TableChange::Topics(TopicTable { version: DataVersion::default(), topics }, Vec::new());
+    let told = MasterTables::Part { behind: TablePlace::FIRST, until: None, part };
+    shard.tell(ToShard::MasterTables(Box::new(told)));
 }
 
 fn send(shard: &Shard, sent: &mut Vec<String>, count: usize) {

@@ -61,6 +61,8 @@ struct Gate {
     /// The table that holds the change and its generation; `None` once it is on the disk, or if nothing is to be written.
     generation: Option<(Table, u64)>,
     registered: bool,
+    /// The log has a removal for it, which is to be on the disk, whatever its flush setting promises: without it the topic would come back.
+    removal: bool,
     deadline: MonoNs,
     waiting: Vec<Waiting>,
 }
@@ -72,6 +74,7 @@ pub(crate) struct Acks {
     flush: VecDeque<Waiting>,
     gates: BTreeMap<Ticket, Gate>,
     gated: usize,
+    waits_for_removals: bool,
     last_ticket: u64,
 }
 
@@ -88,8 +91,29 @@ impl Acks {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         let deadline = now.plus_ms(GATE_WAIT_MS);
-        self.gates.insert(ticket, Gate { generation, registered: !register, deadline, waiting: Vec::new() });
+        self.gates
+            .insert(ticket, Gate { generation, registered: !register, removal: false, deadline, waiting: Vec::new() });
         ticket
+    }
+
+    /// Lets the replies behind this ticket wait until all removals are on the disk as well.
+    pub(super) fn wait_for_removals(&mut self, ticket: Ticket) {
+        if let Some(gate) = self.gates.get_mut(&ticket) {
+            gate.removal = true;
+            self.waits_for_removals = true;
+        }
+    }
+
+    /// Whether somebody waits for that.
+    pub(super) fn waits_for_removals(&self) -> bool {
+        self.waits_for_removals
+    }
+
+    /// All removals are on the disk.
+    pub(super) fn removals_flushed(&mut self) {
+        self.waits_for_removals = false;
+        self.gates.values_mut().for_each(|gate| gate.removal = false);
+        self.open_ready();
     }
 
     /// Whether replies behind this ticket still wait.
@@ -165,7 +189,7 @@ impl Acks {
         let gated = self.gated;
         let mut unwritten = Vec::new();
         for ticket in late {
-            if let Some(gate) = self.gates.get_mut(&ticket).filter(|gate| gate.generation.is_some()) {
+            if let Some(gate) = self.gates.get_mut(&ticket).filter(|gate| gate.generation.is_some() || gate.removal) {
                 // A message says itself what its topic is: a master takes the topics that its table lacks from its log.
                 let is_change = |reply: &Waiting| reply.in_vain == InVain::Refused;
                 let (changes, rest): (Vec<_>, Vec<_>) =
@@ -206,7 +230,7 @@ impl Acks {
     }
 
     fn open_ready(&mut self) {
-        let ready = |gate: &Gate| gate.registered && gate.generation.is_none();
+        let ready = |gate: &Gate| gate.registered && gate.generation.is_none() && !gate.removal;
         let open: Vec<Ticket> = self.gates.iter().filter(|(_, gate)| ready(gate)).map(|(ticket, _)| *ticket).collect();
         for ticket in open {
             self.open(ticket);
@@ -310,6 +334,9 @@ impl Broker {
     /// Both ends of what is safe rise along the log, so one pass over its front is enough. Where there are not enough slaves, or too many
     /// answers wait for them, a message that is stored here is answered as such.
     pub(super) fn release_acks(&mut self, now: MonoNs, outbox: &mut Outbox) {
+        if self.acks.waits_for_removals() && self.log.has_flushed_removals() {
+            self.acks.removals_flushed();
+        }
         let promised = self.log.promised();
         let replicas = self.replicas_have();
         // Those of one turn of a connection came at the same time: they are counted together.

@@ -255,6 +255,11 @@ impl Clients {
         self.connections.insert(connection, fresh);
     }
 
+    /// How many connections there are.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
     /// Whether the connection is still there.
     #[must_use]
     pub(crate) fn is_connected(&self, connection: ConnectionId) -> bool {
@@ -268,7 +273,6 @@ impl Clients {
     }
 
     /// What members and subscriptions weigh.
-    #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

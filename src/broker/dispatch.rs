@@ -45,7 +45,7 @@ impl Broker {
             Request::CommitOffset(request) => self.update_offset(asked, request, out),
             Request::UpdateTopic(request) => self.update_topic(asked, request, out),
             Request::UpdateTopics(list) => self.update_topics(asked, list, out),
-            Request::AllTopics(request) => self.all_topics(asked, *request, out),
+            Request::AllTopics => self.all_topics(asked, out),
             Request::ChangeSettings(text) => self.change_settings(asked, text, out),
             Request::BrokerConfig => self.broker_config(asked, out),
             Request::RuntimeInfo => self.runtime_info(asked, out),
@@ -65,7 +65,7 @@ impl Broker {
             Request::AllOffsets(request) => self.all_offsets(asked, *request, out),
             Request::AllDelayOffsets => self.all_delay_offsets(asked, out),
             Request::UpdateGroups(configs) => self.update_groups(asked, configs, out),
-            Request::AllGroups(request) => self.all_groups(asked, *request, out),
+            Request::AllGroups => self.all_groups(asked, out),
             Request::TopicStats(request) => self.topic_stats(asked, request.topic, out),
             Request::ConsumerConnections(request) => self.consumer_connections(asked, request.group, out),
             Request::ProducerConnections(request) => self.producer_connections(asked, request.group, out),
@@ -98,6 +98,7 @@ impl Broker {
             Request::HaStatus => self.ha_status(asked, out),
             Request::Decide(request) => self.decide_replica(asked, *request, out),
             Request::OrderRole(request) => self.order_role(asked, *request, out),
+            Request::TableChanges(request) => self.table_changes(asked, request, out),
         }
     }
 }

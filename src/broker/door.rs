@@ -140,7 +140,7 @@ impl Broker {
             }
             ToShard::EnsureTopic { ticket, config } => self.ensure_topic_of_sibling(now, ticket, config, out),
             ToShard::MasterFound { ha_address, .. } => self.master_found(now, ha_address, out),
-            ToShard::Metadata(metadata) => self.take_metadata(now, *metadata, out),
+            ToShard::MasterTables(told) => self.take_master_tables(now, *told, out),
             ToShard::GivenBack { commits } => self.offsets.given_back(&commits),
             ToShard::TakeOffsets(kept) => self.take_offsets(now, *kept, out),
             ToShard::ReplicasFound { broker_ids } => self.replica.ask(broker_ids),
@@ -194,6 +194,7 @@ impl Broker {
         self.expire_settings(now.mono, out);
         self.expire_calls(now, out);
         self.expire_replies(now, out);
+        self.tell_whole_tables(out);
         self.run_delays(now, out);
         self.run_transactions(now, out);
         self.progress(now, out);
@@ -251,7 +252,7 @@ impl Broker {
     pub(crate) fn poll_timeout(&self) -> Option<MonoNs> {
         let acks = self.next_ack_deadline().into_iter();
         let holds = self.holds.next_deadline();
-        let turns = self.holds.has_turns().then_some(MonoNs(0));
+        let turns = (self.holds.has_turns() || self.whole_tables.is_waiting()).then_some(MonoNs(0));
         let calls = self.calls.next_deadline().into_iter().chain(self.passed_replies.next_deadline());
         let puts = self.next_delay_time().into_iter().chain(self.next_transaction_time());
         acks.chain(holds).chain(turns).chain(calls).chain(puts).min()

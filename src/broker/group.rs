@@ -43,18 +43,42 @@ impl Groups {
         self.table = table;
     }
 
-    /// Takes over the master's groups. Whether that changed anything.
-    pub(super) fn replace(&mut self, table: GroupTable) -> bool {
-        if self.table == table {
-            return false;
+    /// Takes over groups of the master, and what it has removed. Whether that changed anything.
+    pub(super) fn take(&mut self, mut told: GroupTable, removed: &[GroupName]) -> bool {
+        let mut is_other = self.table.version != told.version;
+        self.table.version = told.version;
+        for name in removed {
+            let had = (self.table.groups.remove(name).is_some(), self.table.forbidden.remove(name).is_some());
+            if had != (false, false) {
+                self.changed.insert(name.clone());
+                is_other = true;
+            }
         }
-        let old = std::mem::replace(&mut self.table, table);
-        let new = &self.table;
-        let is_other = |name: &&GroupName| {
-            old.groups.get(*name) != new.groups.get(*name) || old.forbidden.get(*name) != new.forbidden.get(*name)
-        };
-        self.changed.extend(old.groups.keys().chain(new.groups.keys()).filter(is_other).cloned());
-        true
+        for (name, config) in told.groups {
+            let forbidden = told.forbidden.remove(&name);
+            if self.table.groups.get(&name) == Some(&config) && self.table.forbidden.get(&name) == forbidden.as_ref() {
+                continue;
+            }
+            is_other = true;
+            match forbidden {
+                Some(topics) => drop(self.table.forbidden.insert(name.clone(), topics)),
+                None => drop(self.table.forbidden.remove(&name)),
+            }
+            self.table.groups.insert(name.clone(), config);
+            self.changed.insert(name);
+        }
+        is_other
+    }
+
+    /// The names of groups behind one up to another.
+    pub(super) fn between(
+        &self,
+        behind: Option<&GroupName>,
+        until: Option<&GroupName>,
+    ) -> impl Iterator<Item = &GroupName> {
+        let from = behind.map_or(Bound::Unbounded, Bound::Excluded);
+        let to = until.map_or(Bound::Unbounded, Bound::Included);
+        self.table.groups.range::<GroupName, _>((from, to)).map(|(name, _)| name)
     }
 
     /// Adds RocketMQ's own groups. True if one was missing.
@@ -93,14 +117,18 @@ impl Groups {
         GroupTable { version: *version, forbidden: forbidden.clone(), ..GroupTable::default() }
     }
 
-    /// Some groups, behind that of this name.
-    pub(super) fn part(&self, behind: Option<&GroupName>, most: usize) -> GroupTable {
-        let from = behind.map_or(Bound::Unbounded, Bound::Excluded);
-        let groups = self.table.groups.range::<GroupName, _>((from, Bound::Unbounded)).take(most);
-        GroupTable {
-            groups: groups.map(|(name, config)| (name.clone(), config.clone())).collect(),
-            ..GroupTable::default()
+    /// Some groups behind that of this name, and the last one's name if there may be more.
+    pub(super) fn part(&self, behind: Option<&GroupName>, most: usize) -> (GroupTable, Option<GroupName>) {
+        let mut part = GroupTable { version: self.table.version, ..GroupTable::default() };
+        for name in self.between(behind, None).take(most) {
+            let Some(config) = self.table.groups.get(name) else { continue };
+            if let Some(topics) = self.table.forbidden.get(name) {
+                part.forbidden.insert(name.clone(), topics.clone());
+            }
+            part.groups.insert(name.clone(), config.clone());
         }
+        let last = part.groups.last_key_value().map(|(name, _)| name.clone());
+        (part, last.filter(|last| self.between(Some(last), None).next().is_some()))
     }
 
     /// A group's settings.

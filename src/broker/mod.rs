@@ -21,6 +21,7 @@
 pub(crate) mod ack;
 mod admin;
 mod call;
+pub(crate) mod change_files;
 pub mod client;
 mod delay;
 mod dispatch;
@@ -51,8 +52,10 @@ mod store;
 #[cfg(test)]
 mod tests;
 pub(crate) mod topic;
+mod trail;
 mod transaction;
 mod view;
+mod whole;
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -80,7 +83,9 @@ use self::settings::BrokerSettings;
 use self::snapshot::Snapshots;
 use self::statistics::Statistics;
 use self::topic::Topics;
+use self::trail::Trail;
 use self::transaction::Transactions;
+use self::whole::WholeTables;
 use crate::letter::{CONTROL_TICKET_MIN, ToControl};
 use crate::log::{BlockId, DiskUsage, Log, QueueIndex};
 use crate::metrics::{Counters, Mornings, Rates, Stages};
@@ -173,6 +178,8 @@ pub struct Broker {
     replica: Replica,
     persistence: Persistence,
     snapshots: Snapshots,
+    trail: Trail,
+    whole_tables: WholeTables,
     /// To be on the disk before a client's frame is read, or, if there is no room for them, before anything is stored.
     lowered_offsets: Option<LoweredOffsets>,
     counters: Counters,
@@ -293,6 +300,8 @@ impl Broker {
             parked: Parked::default(),
             persistence: Persistence::default(),
             snapshots: Snapshots::default(),
+            trail: Trail::default(),
+            whole_tables: WholeTables::default(),
             lowered_offsets: None,
             counters: Counters::default(),
             rates: Rates::default(),
@@ -443,7 +452,12 @@ impl Broker {
                 tracing::warn!(topic = %name, why = %refusal.remark, "a topic of another shard was not created here");
                 return;
             }
-            self.persistence.change(Table::Topics);
+            let generation = self.persistence.change(Table::Topics);
+            // What is sent to it here is answered when its table has it, as on the shard where it was made.
+            let gate = self.acks.make_gate(now.mono, Some((Table::Topics, generation)), false);
+            if let Some(topic) = self.topics.get_mut(name.as_str()) {
+                topic.ticket = Some(gate);
+            }
             self.write_changes(out);
         }
         let Some(topic) = self.topics.get(name.as_str()) else { return };

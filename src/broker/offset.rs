@@ -30,8 +30,6 @@ pub(crate) struct CommittedOffsets {
     set_back: SetBack,
     /// The reign in which such changes are made here; unknown on a slave.
     reign: ReignId,
-    /// Raised by every change.
-    changes: u64,
     /// Those that are new, other or no longer kept since [`CommittedOffsets::take_changes`].
     changed: BTreeSet<GroupQueue>,
     /// Topics of groups all of whose offsets went since then, before what is in `changed` came.
@@ -129,7 +127,7 @@ impl CommittedOffsets {
         self.get(group, topic, queue)
     }
 
-    /// Stores a commit that a consumer made on a slave. It is kept until the master has it: see [`CommittedOffsets::replace`].
+    /// Stores a commit that a consumer made on a slave. It is kept until the master has it: see [`CommittedOffsets::take_part`].
     pub(crate) fn commit_on_slave(&mut self, group: &str, topic: &str, queue: QueueId, offset: QueueOffset) -> bool {
         let stored = self.commit(group, topic, queue, offset);
         if stored {
@@ -143,61 +141,139 @@ impl CommittedOffsets {
         stored
     }
 
-    /// Takes over the master's offsets. What is further here stays and is returned, to be given back: all of it, if nothing was set back at
-    /// the master since its last table, for then the master has lost it; else only what consumers committed here while the master was away, for
-    /// what was set back there is set back here.
-    pub(crate) fn replace(&mut self, table: &body::ConsumerOffsets) -> Vec<OffsetCommit> {
-        let has_only_grown = table.set_back == Some(self.set_back);
-        let old = std::mem::take(&mut self.groups);
-        self.by_topic.clear();
-        let kept = std::mem::take(&mut self.kept);
-        let told = std::mem::take(&mut self.told);
-        let (was_dirty, was_changed) = (self.dirty, std::mem::take(&mut self.changed));
-        self.count = 0;
-        self.fill(table);
+    /// Takes over what the master has behind one pair of group and topic up to another. What is further here stays and is returned, to be given back: all
+    /// of it, if nothing was set back at the master since its tables were told last, for then the master has lost it; else only what consumers committed
+    /// here while the master was away, for what was set back there is set back here.
+    pub(crate) fn take_part(
+        &mut self,
+        behind: Option<&Pair>,
+        until: Option<&Pair>,
+        part: &body::ConsumerOffsets,
+    ) -> Vec<OffsetCommit> {
+        let has_only_grown = part.set_back == Some(self.set_back);
+        let is_gone = |(group, topic): &Pair| !part.offsets.contains_key(&(topic.clone(), group.clone()));
+        let gone: Vec<Pair> = self.pairs(behind, until).filter(is_gone).collect();
         let mut given = Vec::new();
-        for (group, topic, queue, offset) in each(&old) {
-            let theirs = self.get(group.as_str(), topic.as_str(), queue);
-            if theirs.is_some_and(|theirs| offset <= theirs) {
-                continue;
-            }
-            let place = (group.clone(), topic.clone(), queue);
-            let is_ours = has_only_grown || (kept.contains(&place) && !told.contains(&place));
-            if is_ours && self.commit_on_slave(group.as_str(), topic.as_str(), queue, offset) {
-                let (group, topic, queue) = place;
-                given.push(OffsetCommit { group, topic, queue, offset });
-            }
+        for pair in gone {
+            self.take_pair(&pair, &Offsets::new(), has_only_grown, &mut given);
         }
-        let set_back = std::mem::replace(&mut self.set_back, table.set_back.unwrap_or_default());
-        self.changed = was_changed;
-        let is_other = self.note_differences(&old, &kept);
-        self.dirty = was_dirty || is_other || set_back != self.set_back;
+        for ((topic, group), theirs) in &part.offsets {
+            self.take_pair(&(group.clone(), topic.clone()), theirs, has_only_grown, &mut given);
+        }
         given
     }
 
-    /// Notes what is not as it was. Whether anything is.
-    fn note_differences(&mut self, old: &BTreeMap<GroupName, GroupOffsets>, old_kept: &BTreeSet<GroupQueue>) -> bool {
-        let before = (self.changed.len(), self.removed.len());
-        for (group, topics) in old {
-            for (topic, queues) in topics {
-                let now = self.groups.get(group).and_then(|topics| topics.get(topic));
-                if queues.keys().all(|queue| now.is_some_and(|now| now.contains_key(queue))) {
+    /// Pairs behind one up to another.
+    fn pairs(&self, behind: Option<&Pair>, until: Option<&Pair>) -> impl Iterator<Item = Pair> {
+        let from = behind.map_or(Bound::Unbounded, |(group, _)| Bound::Included(group));
+        let to = until.map_or(Bound::Unbounded, |(group, _)| Bound::Included(group));
+        let groups = self.groups.range::<GroupName, _>((from, to));
+        let pairs = groups.flat_map(|(group, topics)| topics.keys().map(move |topic| (group.clone(), topic.clone())));
+        pairs.filter(move |pair| behind.is_none_or(|behind| pair > behind) && until.is_none_or(|until| pair <= until))
+    }
+
+    fn take_pair(&mut self, pair: &Pair, theirs: &Offsets, has_only_grown: bool, given: &mut Vec<OffsetCommit>) {
+        let (group, topic) = pair;
+        let ours = self.of_topic(group.as_str(), topic.as_str()).cloned().unwrap_or_default();
+        let mut offsets = theirs.clone();
+        let mut ahead = BTreeSet::new();
+        for (queue, offset) in &ours {
+            if theirs.get(queue).is_some_and(|theirs| offset <= theirs) {
+                continue;
+            }
+            let place = (group.clone(), topic.clone(), *queue);
+            if has_only_grown || self.is_to_be_given(&place) {
+                offsets.insert(*queue, *offset);
+                ahead.insert(*queue);
+                let (group, topic, queue) = place;
+                given.push(OffsetCommit { group, topic, queue, offset: *offset });
+            }
+        }
+        if ours.keys().any(|queue| !offsets.contains_key(queue)) {
+            // What is left of a pair is said again behind its removal.
+            self.forget_pair(pair);
+        }
+        for (queue, offset) in offsets {
+            let place = (group.clone(), topic.clone(), queue);
+            self.take_one(&place, offset);
+            self.set_kept(place, ahead.contains(&queue));
+        }
+    }
+
+    /// Takes over what has changed at the master since its tables were told, in the order of the changes.
+    pub(crate) fn take_changed(&mut self, changed: &body::ConsumerOffsets, removed: &[(TopicName, GroupName)]) {
+        for (topic, group) in removed {
+            self.forget_pair(&(group.clone(), topic.clone()));
+        }
+        for ((topic, group), queues) in &changed.offsets {
+            for (queue, offset) in queues {
+                let place = (group.clone(), topic.clone(), *queue);
+                let ours = self.get(group.as_str(), topic.as_str(), *queue);
+                if self.is_to_be_given(&place) && ours.is_some_and(|ours| ours > *offset) {
                     continue;
                 }
-                // What is left of a pair is said again behind its removal.
-                self.removed.insert((topic.clone(), group.clone()));
-                let left = now.into_iter().flat_map(BTreeMap::keys);
-                self.changed.extend(left.map(|queue| (group.clone(), topic.clone(), *queue)));
+                self.take_one(&place, *offset);
+                self.set_kept(place, false);
             }
         }
-        for (group, topic, queue, offset) in each(&self.groups) {
-            let before = old.get(group).and_then(|topics| topics.get(topic)).and_then(|queues| queues.get(&queue));
-            if before != Some(&offset) {
-                self.changed.insert((group.clone(), topic.clone(), queue));
+        if let Some(set_back) = changed.set_back {
+            self.follow_set_back(set_back);
+        }
+    }
+
+    /// Offsets are those of a master that was set back last so.
+    pub(crate) fn follow_set_back(&mut self, set_back: SetBack) {
+        self.dirty |= std::mem::replace(&mut self.set_back, set_back) != set_back;
+    }
+
+    /// What the master lacks, so many commits at most.
+    pub(crate) fn to_give_back(&self, most: usize) -> Vec<OffsetCommit> {
+        let places = self.kept.difference(&self.told).take(most);
+        let commits = places.filter_map(|(group, topic, queue)| {
+            let offset = self.get(group.as_str(), topic.as_str(), *queue)?;
+            Some(OffsetCommit { group: group.clone(), topic: topic.clone(), queue: *queue, offset })
+        });
+        commits.collect()
+    }
+
+    fn is_to_be_given(&self, place: &GroupQueue) -> bool {
+        self.kept.contains(place) && !self.told.contains(place)
+    }
+
+    /// Stores an offset of the master's, also a smaller one, if there is room.
+    fn take_one(&mut self, place: &GroupQueue, offset: QueueOffset) {
+        let (group, topic, queue) = place;
+        match self.get(group.as_str(), topic.as_str(), *queue) {
+            Some(ours) if ours == offset => return,
+            Some(_) => {}
+            None if self.count >= OFFSETS_MAX => return,
+            None => self.count += 1,
+        }
+        self.set(place.clone(), offset);
+    }
+
+    fn set_kept(&mut self, place: GroupQueue, is_kept: bool) {
+        self.told.remove(&place);
+        let is_other = if is_kept { self.kept.insert(place.clone()) } else { self.kept.remove(&place) };
+        if is_other {
+            self.changed.insert(place);
+            self.dirty = true;
+        }
+    }
+
+    fn forget_pair(&mut self, pair: &Pair) {
+        let (group, topic) = pair;
+        if self.of_topic(group.as_str(), topic.as_str()).is_none() {
+            return;
+        }
+        if let Some(groups) = self.by_topic.get_mut(topic) {
+            groups.remove(group);
+            if groups.is_empty() {
+                self.by_topic.remove(topic);
             }
         }
-        self.changed.extend(self.kept.symmetric_difference(old_kept).cloned());
-        before != (self.changed.len(), self.removed.len())
+        self.remove_pair(group.clone(), topic.clone());
+        self.touch();
     }
 
     /// What a master that starts is told: all that consumers committed here while it was away.
@@ -206,15 +282,8 @@ impl CommittedOffsets {
         self.kept_table()
     }
 
-    /// Raised by every change, so that who has seen it need not look again.
-    #[must_use]
-    pub(crate) fn changes(&self) -> u64 {
-        self.changes
-    }
-
     fn touch(&mut self) {
         self.dirty = true;
-        self.changes = self.changes.wrapping_add(1);
     }
 
     /// The master has these now.
@@ -332,7 +401,7 @@ impl CommittedOffsets {
 
     /// The offsets of some topics of groups, behind this one, with so many queues and one topic more at most; and how far that is, `None` at the end.
     pub(super) fn part(&self, behind: Option<&Pair>, most: usize) -> (body::ConsumerOffsets, Option<Pair>) {
-        let mut table = body::ConsumerOffsets::default();
+        let mut table = body::ConsumerOffsets { set_back: Some(self.set_back), ..Default::default() };
         let mut count = 0_usize;
         let from = behind.map_or(Bound::Unbounded, |(group, _)| Bound::Included(group));
         for (group, topics) in self.groups.range::<GroupName, _>((from, Bound::Unbounded)) {
@@ -372,6 +441,16 @@ impl CommittedOffsets {
         }
     }
 
+    /// The newest change that made offsets less.
+    pub(super) fn set_back(&self) -> SetBack {
+        self.set_back
+    }
+
+    /// The same, of those changes that are in the store or on their way.
+    pub(super) fn written_set_back(&self) -> SetBack {
+        self.written_set_back
+    }
+
     /// The table as the store's file holds it.
     pub(super) fn table(&self) -> body::ConsumerOffsets {
         let (kept, set_back) = (self.kept_table(), Some(self.set_back));
@@ -403,6 +482,11 @@ impl CommittedOffsets {
         }
         self.note_set_back();
         self.touch();
+    }
+
+    /// How many offsets there are.
+    pub(crate) fn len(&self) -> usize {
+        self.count
     }
 
     /// Whether there is room for so many offsets more.
@@ -467,15 +551,6 @@ impl CommittedOffsets {
     pub(crate) fn take_dirty(&mut self) -> bool {
         std::mem::take(&mut self.dirty)
     }
-}
-
-/// Every offset of a table.
-fn each(
-    groups: &BTreeMap<GroupName, BTreeMap<TopicName, Offsets>>,
-) -> impl Iterator<Item = (&GroupName, &TopicName, QueueId, QueueOffset)> {
-    let topics =
-        groups.iter().flat_map(|(group, topics)| topics.iter().map(move |(topic, queues)| (group, topic, queues)));
-    topics.flat_map(|(group, topic, queues)| queues.iter().map(move |(queue, offset)| (group, topic, *queue, *offset)))
 }
 
 #[cfg(test)]
@@ -558,6 +633,12 @@ mod tests {
         body::ConsumerOffsets { offsets: table, ..body::ConsumerOffsets::default() }
     }
 
+    fn take_whole(offsets: &mut CommittedOffsets, table: &body::ConsumerOffsets) -> Vec<OffsetCommit> {
+        let given = offsets.take_part(None, None, table);
+        offsets.follow_set_back(table.set_back.unwrap_or_default());
+        given
+    }
+
     fn shown(offsets: &CommittedOffsets) -> Vec<(u32, u64)> {
         let of_topic = offsets.of_topic("g", "t").cloned().unwrap_or_default();
         of_topic.into_iter().map(|(queue, offset)| (queue.0, offset.0)).collect()
@@ -566,23 +647,23 @@ mod tests {
     #[test]
     fn a_slave_takes_its_masters_offsets_as_they_are() {
         let mut offsets = CommittedOffsets::default();
-        assert!(offsets.replace(&told(&[(0, 10), (1, 5)])).is_empty());
+        assert!(take_whole(&mut offsets, &told(&[(0, 10), (1, 5)])).is_empty());
         assert!(offsets.take_dirty());
-        assert!(offsets.replace(&told(&[(0, 10), (1, 5)])).is_empty());
+        assert!(take_whole(&mut offsets, &told(&[(0, 10), (1, 5)])).is_empty());
         assert!(!offsets.take_dirty(), "nothing has changed");
-        assert!(offsets.replace(&told(&[(0, 3)])).is_empty());
+        assert!(take_whole(&mut offsets, &told(&[(0, 3)])).is_empty());
         assert_eq!(shown(&offsets), [(0, 3)], "set back by an operator, and one deleted");
     }
 
     #[test]
     fn commits_on_a_slave_stay_until_the_master_has_them() {
         let mut offsets = CommittedOffsets::default();
-        offsets.replace(&told(&[(0, 10), (1, 5), (2, 7)]));
+        take_whole(&mut offsets, &told(&[(0, 10), (1, 5), (2, 7)]));
         for (queue, offset) in [(0, 20), (1, 6), (3, 1)] {
             assert!(offsets.commit_on_slave("g", "t", QueueId(queue), QueueOffset(offset)));
         }
         // The master returns; in one queue its consumers were further.
-        let given = offsets.replace(&told(&[(0, 10), (1, 8), (2, 7)]));
+        let given = take_whole(&mut offsets, &told(&[(0, 10), (1, 8), (2, 7)]));
         assert_eq!(shown(&offsets), [(0, 20), (1, 8), (2, 7), (3, 1)]);
         assert_eq!(given.iter().map(|c| (c.queue.0, c.offset.0)).collect::<Vec<_>>(), [(0, 20), (3, 1)]);
         let stored = offsets.table();
@@ -592,25 +673,25 @@ mod tests {
         // Before the master has answered, one of them moves on.
         offsets.commit_on_slave("g", "t", QueueId(0), QueueOffset(21));
         offsets.given_back(&given);
-        let given = offsets.replace(&told(&[(0, 20), (1, 8), (2, 7), (3, 1)]));
+        let given = take_whole(&mut offsets, &told(&[(0, 20), (1, 8), (2, 7), (3, 1)]));
         assert_eq!(given.iter().map(|c| (c.queue.0, c.offset.0)).collect::<Vec<_>>(), [(0, 21)]);
         offsets.given_back(&given);
         // From now on the master's word counts again, also backwards.
-        assert!(offsets.replace(&told(&[(0, 0), (1, 0), (2, 0), (3, 0)])).is_empty());
+        assert!(take_whole(&mut offsets, &told(&[(0, 0), (1, 0), (2, 0), (3, 0)])).is_empty());
         assert_eq!(shown(&offsets), [(0, 0), (1, 0), (2, 0), (3, 0)]);
     }
 
     #[test]
     fn what_a_master_was_told_is_its_own_from_then_on() {
         let mut offsets = CommittedOffsets::default();
-        offsets.replace(&told(&[(0, 10), (1, 10)]));
+        take_whole(&mut offsets, &told(&[(0, 10), (1, 10)]));
         for queue in 0..2 {
             offsets.commit_on_slave("g", "t", QueueId(queue), QueueOffset(20));
         }
         assert_eq!(offsets.tell_kept().values().map(BTreeMap::len).sum::<usize>(), 2);
         offsets.commit_on_slave("g", "t", QueueId(1), QueueOffset(25));
         // It has taken both, and an operator has set both back at once.
-        let given = offsets.replace(&told(&[(0, 3), (1, 3)]));
+        let given = take_whole(&mut offsets, &told(&[(0, 3), (1, 3)]));
         assert_eq!(given.iter().map(|c| (c.queue.0, c.offset.0)).collect::<Vec<_>>(), [(1, 25)], "committed since");
         assert_eq!(shown(&offsets), [(0, 3), (1, 25)]);
     }
@@ -623,17 +704,61 @@ mod tests {
     #[test]
     fn a_master_with_less_has_lost_it_unless_it_was_set_back() {
         let mut offsets = CommittedOffsets::default();
-        assert!(offsets.replace(&told_by_ringmq(&[(0, 10), (1, 5)], 3)).is_empty());
+        assert!(take_whole(&mut offsets, &told_by_ringmq(&[(0, 10), (1, 5)], 3)).is_empty());
         // It was killed before it had written the newest commits.
-        let given = offsets.replace(&told_by_ringmq(&[(0, 8)], 3));
+        let given = take_whole(&mut offsets, &told_by_ringmq(&[(0, 8)], 3));
         assert_eq!(given.iter().map(|c| (c.queue.0, c.offset.0)).collect::<Vec<_>>(), [(0, 10), (1, 5)]);
         assert_eq!(shown(&offsets), [(0, 10), (1, 5)]);
         // It has taken them, and is killed again before it has written them.
         offsets.given_back(&given);
-        assert_eq!(offsets.replace(&told_by_ringmq(&[(0, 8)], 3)), given);
+        assert_eq!(take_whole(&mut offsets, &told_by_ringmq(&[(0, 8)], 3)), given);
         offsets.given_back(&given);
-        assert!(offsets.replace(&told_by_ringmq(&[(0, 4)], 4)).is_empty());
+        assert!(take_whole(&mut offsets, &told_by_ringmq(&[(0, 4)], 4)).is_empty());
         assert_eq!(shown(&offsets), [(0, 4)], "an operator has set one back, and deleted the other");
+    }
+
+    #[test]
+    fn a_slave_takes_parts_and_then_what_has_changed() {
+        let (mut master, mut slave) = (CommittedOffsets::default(), CommittedOffsets::default());
+        master.begin_reign(ReignId(7));
+        let set = |offsets: &mut CommittedOffsets, at: u32, offset| {
+            let (group, topic) = (format!("g{}", at % 13), format!("t{}", at % 7));
+            assert!(offsets.commit(&group, &topic, QueueId(at % 3), QueueOffset(offset)));
+        };
+        for at in 0..1_000 {
+            set(&mut master, at, 100);
+            set(&mut slave, at * 5, 100);
+        }
+        assert!(
+            slave.commit("h", "t1", QueueId(0), QueueOffset(1)) && slave.commit("g1", "u", QueueId(0), QueueOffset(1))
+        );
+        let told_set_back = master.written_set_back();
+        let (mut behind, mut parts) = (None, 0);
+        loop {
+            let (part, next) = master.part(behind.as_ref(), 8);
+            // Some of it changes meanwhile, in what was told and in what was not.
+            set(&mut master, parts * 31, 90);
+            assert_eq!(slave.take_part(behind.as_ref(), next.as_ref(), &part), []);
+            parts += 1;
+            behind = next;
+            if behind.is_none() {
+                break;
+            }
+        }
+        slave.follow_set_back(told_set_back);
+        master.remove_topic("t3");
+        loop {
+            let (TableChange::ConsumerOffsets(changed, removed), is_all) = master.take_changes(16) else {
+                panic!("offsets")
+            };
+            slave.take_changed(&changed, &removed);
+            if is_all {
+                break;
+            }
+        }
+        assert!(parts > 10 && master.table().offsets == slave.table().offsets);
+        assert_eq!((slave.set_back, slave.count), (master.set_back, master.count));
+        assert_eq!(slave.groups_of("t3").count() + slave.groups_of("u").count() + slave.topics_of("h").count(), 0);
     }
 
     #[test]

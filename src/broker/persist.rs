@@ -134,6 +134,11 @@ impl Persistence {
         state.generation
     }
 
+    /// The generation of the table in memory.
+    pub(super) fn generation(&self, table: Table) -> u64 {
+        self.tables[table.index()].generation
+    }
+
     /// Whether an append may be put together now.
     pub(super) fn may_append(&self) -> bool {
         self.under_way.is_none() && !self.failed
@@ -265,6 +270,7 @@ impl Broker {
                 self.persistence.include(Table::ConsumerOffsets);
             }
         }
+        self.trail.push(&lines);
         // Of many offsets only the last part is flushed, unless somebody waits.
         if let Some(append) = self.persistence.begin_append(&lines, is_urgent || !has_more) {
             out.effects.push(Effect::Append(append));

@@ -85,6 +85,11 @@ impl Broker {
         let queue_id = topic.check_queue(at.queue_id)?;
         // Go commits -1 for a queue of which it has seen nothing: there is nothing to store.
         if let Some(offset) = at.offset {
+            if at.is_given_back && self.offsets.get(at.group, at.topic, queue_id).is_some_and(|own| own >= offset) {
+                // Consumers have come further here since the slave has seen this one's offset.
+                self.reply(asked, &Reply::new(ResponseCode::Success), out);
+                return Ok(Handled::Done);
+            }
             if at.is_given_back && offset > self.end_of(at.topic, queue_id) {
                 // The slave has it still, and would give it again as the queue grows, past messages that the group has not had.
                 self.offsets.note_lost();

@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::{Bytes, BytesMut};
 
 use super::life::Life;
-use super::{Broker, Effect, Output};
+use super::{Broker, Effect, Output, Table};
 use crate::letter::ToControl;
 use crate::limits::HA_SETTLED_MS;
 use crate::log::{BlockId, IoError};
@@ -37,6 +37,8 @@ pub(super) struct Replica {
     followed_since: Option<MonoNs>,
     /// That sends are refused.
     held_back_said: Quiet<()>,
+    /// What the control plane was told of it.
+    is_held_back_told: bool,
 }
 
 /// Whom trouble is with that is a master's own.
@@ -90,6 +92,7 @@ impl Replica {
             is_trouble_said: true,
             followed_since: None,
             held_back_said: Quiet::default(),
+            is_held_back_told: false,
         }
     }
 
@@ -267,6 +270,7 @@ impl Broker {
                 }
                 self.note_in_sync();
                 self.say_held_back(now.mono);
+                self.tell_held_back(now, out);
             }
             Part::Slave(slave) => {
                 let address = slave.poll_connect(now.mono, &mut self.log, &self.replica.epochs);
@@ -429,6 +433,22 @@ impl Broker {
                 "sends are refused: replicas have what this master has not (`ringmq-admin cluster list`). Take them back with `ringmq-admin replica take-back`, restore this master's store, or give up what they have with `ringmq-admin replica give-up`, or end them for half a minute to go on without them"
             );
         }
+    }
+
+    /// A master that waits for what others have is registered without write permission. While slaves are only asked it is over in a moment, and clients
+    /// that heard of it would stay away for half a minute.
+    fn tell_held_back(&mut self, now: Now, out: &mut Output) {
+        let Part::Master(master) = &self.replica.role else { return };
+        let waits = self.replica.epochs.table().is_copy() || master.refused().next().is_some();
+        let holds_back = waits && self.holds_back();
+        if std::mem::replace(&mut self.replica.is_held_back_told, holds_back) == holds_back {
+            return;
+        }
+        self.topics.version = self.topics.version.next(now.unix);
+        self.persistence.change(Table::Topics);
+        self.write_changes(out);
+        let (shard, version) = (self.settings.shard, self.topics.version);
+        out.effects.push(Effect::Control(ToControl::HoldsBack { shard, holds_back, version }));
     }
 
     /// Whether nothing at all is to be stored before slaves have said how far they are, or an operator has decided: what is stored would part the

@@ -5,15 +5,16 @@
 //! `SendMessageProcessor.rejectRequest`, `SlaveSynchronize`, and of 4.9 and 5.0 `AdminBrokerProcessor.validateSlave`: later ones accept what the
 //! next table of the master undoes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::persist::Table;
 use super::store::busy;
 use super::{Broker, Effect, Output, Refusal};
-use crate::letter::{KeptOffsets, Metadata, ToControl};
+use crate::letter::{KeptOffsets, MasterTables, OffsetCommit, ToControl};
+use crate::limits::{GIVEN_BACK_MAX, TOPICS_CLEANED_MAX};
 use crate::log::QueueIndex;
-use crate::model::{LogOffset, Now, Role, TopicName};
-use crate::protocol::body;
+use crate::model::{GroupName, LogOffset, Now, Role, TopicName};
+use crate::protocol::body::{self, TableChange, TablePlace};
 use crate::protocol::code::{OnSlave, RequestCode, ResponseCode};
 
 impl Broker {
@@ -53,57 +54,123 @@ impl Broker {
         }
     }
 
-    /// Takes over what has changed of the master's tables.
-    pub(super) fn take_metadata(&mut self, now: Now, metadata: Metadata, out: &mut Output) {
+    /// Takes over what the master's tables have, or what has changed of them.
+    pub(super) fn take_master_tables(&mut self, now: Now, told: MasterTables, out: &mut Output) {
         if !self.is_slave() {
             return;
         }
-        if let Some(topics) = metadata.topics {
-            self.take_topics(now, topics, out);
-        }
-        if let Some(groups) = metadata.groups
-            && self.groups.replace(groups)
-        {
-            self.persistence.change(Table::Groups);
-        }
-        if let Some(told) = metadata.delay_offsets
-            && self.delays.follow(told, self.log.flushed())
-        {
-            self.persistence.change(Table::DelayOffsets);
-        }
-        if let Some(offsets) = metadata.offsets {
-            let commits = self.offsets.replace(&offsets);
-            if !commits.is_empty() {
-                out.effects.push(Effect::Control(ToControl::GiveBack { shard: self.settings.shard, commits }));
+        match told {
+            MasterTables::Part { behind, until, part } => self.take_part(now, &behind, until.as_ref(), part, out),
+            MasterTables::Changes(changes) => {
+                changes.into_iter().for_each(|change| self.take_change(now, change, out));
             }
+            MasterTables::Whole(set_back) => self.offsets.follow_set_back(set_back.unwrap_or_default()),
+            MasterTables::Followed => self.give_back(self.offsets.to_give_back(GIVEN_BACK_MAX), out),
         }
         self.write_changes(out);
     }
 
-    fn take_topics(&mut self, now: Now, table: body::TopicTable, out: &mut Output) {
-        let wanted: BTreeSet<&TopicName> = table.topics.keys().collect();
-        let known = self.topics.sorted().into_iter().map(|topic| topic.name.clone());
-        let gone: Vec<TopicName> = known.filter(|name| !wanted.contains(name)).collect();
-        let is_same = |(name, config): (&TopicName, &body::TopicConfig)| {
-            self.topics.get(name.as_str()).is_some_and(|topic| topic.config == *config)
-        };
-        if gone.is_empty() && table.topics.iter().all(is_same) && self.topics.version == table.version {
+    /// Takes over all that a table has in a range: what is there and was not told is gone.
+    fn take_part(
+        &mut self,
+        now: Now,
+        behind: &TablePlace,
+        until: Option<&TablePlace>,
+        part: TableChange,
+        out: &mut Output,
+    ) {
+        match (behind, until, part) {
+            (TablePlace::Topics(behind), until, TableChange::Topics(told, _)) => {
+                let until = if let Some(TablePlace::Topics(until)) = until { until.as_ref() } else { None };
+                let known = self.topics.between(behind.as_ref(), until).map(|topic| &topic.name);
+                let gone = known.filter(|name| !told.topics.contains_key(*name)).cloned().collect();
+                self.take_topics(now, told, gone, out);
+            }
+            (TablePlace::Groups(behind), until, TableChange::Groups(told, _)) => {
+                let until = if let Some(TablePlace::Groups(until)) = until { until.as_ref() } else { None };
+                let known = self.groups.between(behind.as_ref(), until);
+                let gone: Vec<GroupName> = known.filter(|name| !told.groups.contains_key(*name)).cloned().collect();
+                self.take_groups(told, &gone);
+            }
+            (TablePlace::Offsets(behind), until, TableChange::ConsumerOffsets(told, _)) => {
+                let until = if let Some(TablePlace::Offsets(until)) = until { until.as_ref() } else { None };
+                let commits = self.offsets.take_part(behind.as_ref(), until, &told);
+                self.give_back(commits, out);
+            }
+            (TablePlace::Delays, _, change @ TableChange::DelayOffsets(_)) => self.take_change(now, change, out),
+            (behind, _, _) => tracing::warn!(%behind, "the master told a part of another table than it was asked for"),
+        }
+    }
+
+    fn take_change(&mut self, now: Now, change: TableChange, out: &mut Output) {
+        match change {
+            TableChange::Topics(changed, removed) => self.take_topics(now, changed, removed, out),
+            TableChange::Groups(changed, removed) => self.take_groups(changed, &removed),
+            TableChange::ConsumerOffsets(changed, removed) => self.offsets.take_changed(&changed, &removed),
+            TableChange::DelayOffsets(told) => {
+                if self.delays.follow(told, self.log.flushed()) {
+                    self.persistence.change(Table::DelayOffsets);
+                }
+            }
+        }
+    }
+
+    fn take_groups(&mut self, told: body::GroupTable, removed: &[GroupName]) {
+        if self.groups.take(told, removed) {
+            self.persistence.change(Table::Groups);
+        }
+    }
+
+    fn give_back(&self, commits: Vec<OffsetCommit>, out: &mut Output) {
+        if !commits.is_empty() {
+            out.effects.push(Effect::Control(ToControl::GiveBack { shard: self.settings.shard, commits }));
+        }
+    }
+
+    fn take_topics(&mut self, now: Now, told: body::TopicTable, mut removed: Vec<TopicName>, out: &mut Output) {
+        let mut changed = told.topics;
+        changed.retain(|name, config| self.topics.get(name.as_str()).is_none_or(|topic| topic.config != *config));
+        removed.retain(|name| self.topics.get(name.as_str()).is_some());
+        if changed.is_empty() && removed.is_empty() && self.topics.version == told.version {
             return;
         }
-        for name in gone {
+        for name in &removed {
             self.forget_topic(now, name.as_str());
         }
-        for config in table.topics.into_values() {
+        let changed: Vec<body::TopicConfig> = changed.into_values().collect();
+        for config in changed.clone() {
             let name = config.name.clone();
             if let Err(refusal) = self.topics.put(now.unix, config) {
                 tracing::warn!(topic = %name, why = %refusal.remark, "a topic of the master was not created here");
             }
         }
-        self.topics.version = table.version;
+        self.topics.version = told.version;
         // What this table lacks is looked for again when its master is lost.
         self.adopted_until = LogOffset(0);
         self.persistence.change(Table::Topics);
-        self.tell_all_topics(now, out);
+        if removed.len() > TOPICS_CLEANED_MAX {
+            return self.tell_all_topics(now, out);
+        }
+        let (shard, version) = (self.settings.shard, told.version);
+        let known = changed.into_iter().filter(|config| self.topics.get(config.name.as_str()).is_some());
+        let topics: Vec<body::TopicConfig> = known.collect();
+        if !topics.is_empty() {
+            let ticket = self.acks.make_gate(now.mono, None, true).0;
+            let (spread, full) = (false, false);
+            out.effects.push(Effect::Control(ToControl::TopicsChanged {
+                shard,
+                ticket,
+                topics,
+                version,
+                spread,
+                full,
+            }));
+        }
+        for name in removed {
+            let ticket = self.acks.make_gate(now.mono, None, true).0;
+            let topic = name.as_str().to_owned();
+            out.effects.push(Effect::Control(ToControl::TopicDeleted { shard, ticket, topic, version }));
+        }
     }
 
     /// A master may be lost a moment after it made a topic: its messages are here, its settings are not. They are guessed from the log, so

@@ -7,12 +7,11 @@
 use bytes::Bytes;
 
 use super::Broker;
-use super::offset::Pair;
 use super::persist::Table;
 use crate::limits::{SNAPSHOT_FLUSH_BYTES, SNAPSHOT_PART_ENTRIES, SNAPSHOT_SMALL_BYTES};
 use crate::log::IoError;
-use crate::model::{GroupName, MonoNs, Now};
-use crate::protocol::body::{ConsumerOffsets, GroupTable, TableFrame, TopicTable};
+use crate::model::{MonoNs, Now};
+use crate::protocol::body::{ConsumerOffsets, GroupTable, TableFrame, TablePlace, TopicTable};
 
 /// Between the end of a snapshot and the next one. RocketMQ writes its tables as often (`flushConsumerOffsetInterval`).
 const SNAPSHOT_PAUSE_MS: u64 = 5_000;
@@ -87,7 +86,7 @@ enum SnapshotStep {
 /// A table that is being written.
 #[derive(Debug)]
 struct TablePart {
-    cursor: TableCursor,
+    behind: TablePlace,
     /// Where the next piece goes.
     at: u64,
     /// Of it, what was not flushed.
@@ -96,14 +95,6 @@ struct TablePart {
     has_entries: bool,
     /// Of what was written.
     crc: crc32fast::Hasher,
-}
-
-/// How far a table is written.
-#[derive(Clone, Debug)]
-enum TableCursor {
-    Topics(usize),
-    Groups(Option<GroupName>),
-    Offsets(Option<Pair>),
 }
 
 impl Broker {
@@ -117,7 +108,7 @@ impl Broker {
                 return None;
             }
             let from = self.persistence.begin_file()?;
-            let step = SnapshotStep::TablePart(self.begin_part(TableCursor::Topics(0)));
+            let step = SnapshotStep::TablePart(self.begin_part(TablePlace::FIRST));
             self.snapshots.running = Some(Running { from, bytes: 0, step });
         }
         let mut running = self.snapshots.running.take()?;
@@ -171,21 +162,21 @@ impl Broker {
         (changes > 0 && is_worth_it || self.persistence.is_behind()) && age_ms >= SNAPSHOT_PAUSE_MS
     }
 
-    fn begin_part(&self, cursor: TableCursor) -> TablePart {
-        let frame = match cursor {
-            TableCursor::Topics(_) => {
+    fn begin_part(&self, behind: TablePlace) -> TablePart {
+        let frame = match behind {
+            TablePlace::Topics(_) => {
                 TableFrame::of_topics(&TopicTable { version: self.topics.version, ..Default::default() })
             }
-            TableCursor::Groups(_) => TableFrame::of_groups(&self.groups.frame()),
-            TableCursor::Offsets(_) => TableFrame::of_offsets(&self.offsets.frame()),
+            TablePlace::Groups(_) => TableFrame::of_groups(&self.groups.frame()),
+            TablePlace::Offsets(_) | TablePlace::Delays => TableFrame::of_offsets(&self.offsets.frame()),
         };
-        TablePart { cursor, at: 0, unflushed: 0, frame, has_entries: false, crc: crc32fast::Hasher::new() }
+        TablePart { behind, at: 0, unflushed: 0, frame, has_entries: false, crc: crc32fast::Hasher::new() }
     }
 
     fn step_after(&self, table: Table) -> SnapshotStep {
         match table {
-            Table::Topics => SnapshotStep::TablePart(self.begin_part(TableCursor::Groups(None))),
-            Table::Groups => SnapshotStep::TablePart(self.begin_part(TableCursor::Offsets(None))),
+            Table::Topics => SnapshotStep::TablePart(self.begin_part(TablePlace::Groups(None))),
+            Table::Groups => SnapshotStep::TablePart(self.begin_part(TablePlace::Offsets(None))),
             Table::ConsumerOffsets => SnapshotStep::Delays,
             Table::DelayOffsets => SnapshotStep::Forget,
         }
@@ -193,7 +184,12 @@ impl Broker {
 
     /// The next piece of a table, what comes then, and how long the piece is.
     fn next_piece(&self, mut part: TablePart) -> (SnapshotWork, SnapshotStep, u64) {
-        let (table, entries, next) = self.entries(&part.cursor);
+        let table = match part.behind {
+            TablePlace::Topics(_) => Table::Topics,
+            TablePlace::Groups(_) => Table::Groups,
+            TablePlace::Offsets(_) | TablePlace::Delays => Table::ConsumerOffsets,
+        };
+        let (entries, next) = self.written_part(&part.behind);
         let mut bytes = Vec::new();
         if part.at == 0 {
             bytes.extend_from_slice(part.frame.head());
@@ -214,40 +210,37 @@ impl Broker {
         let flush = part.unflushed >= SNAPSHOT_FLUSH_BYTES;
         let work = SnapshotWork::Write { table, at: part.at, bytes: bytes.into(), flush };
         let next = match next {
-            Some(cursor) => {
+            Some(behind) => {
                 let unflushed = if flush { 0 } else { part.unflushed };
-                SnapshotStep::TablePart(TablePart { cursor, at: part.at + len, unflushed, ..part })
+                SnapshotStep::TablePart(TablePart { behind, at: part.at + len, unflushed, ..part })
             }
             None => SnapshotStep::Finish { table, at: part.at + len, crc: part.crc.clone().finalize() },
         };
         (work, next, len)
     }
 
-    /// Some entries of a table as its file has them, and how far they go, `None` at the end.
-    fn entries(&self, cursor: &TableCursor) -> (Table, Vec<u8>, Option<TableCursor>) {
-        match cursor {
-            TableCursor::Topics(from) => {
-                let (part, next) = self.topics.part(*from, SNAPSHOT_PART_ENTRIES);
+    /// Some entries of a table as its file has them, and from where on there is more of it. There is none of the delay offsets, which are few.
+    pub(super) fn written_part(&self, behind: &TablePlace) -> (Vec<u8>, Option<TablePlace>) {
+        match behind {
+            TablePlace::Topics(name) => {
+                let (part, next) = self.topics.part(name.as_ref(), SNAPSHOT_PART_ENTRIES);
                 let frame = TableFrame::of_topics(&TopicTable { version: part.version, ..Default::default() });
-                (Table::Topics, frame.entries(&part.encode()).to_vec(), next.map(TableCursor::Topics))
+                (frame.entries(&part.encode()).to_vec(), next.map(|name| TablePlace::Topics(Some(name))))
             }
-            TableCursor::Groups(behind) => {
-                let part = self.groups.part(behind.as_ref(), SNAPSHOT_PART_ENTRIES);
-                let last = part.groups.last_key_value().map(|(name, _)| name.clone());
-                let next = last.filter(|_| part.groups.len() == SNAPSHOT_PART_ENTRIES);
+            TablePlace::Groups(name) => {
+                let (part, next) = self.groups.part(name.as_ref(), SNAPSHOT_PART_ENTRIES);
+                // What a group may not do stands in the frame, with its file's.
+                let part = GroupTable { groups: part.groups, ..GroupTable::default() };
                 let frame = TableFrame::of_groups(&GroupTable::default());
-                (
-                    Table::Groups,
-                    frame.entries(&part.encode()).to_vec(),
-                    next.map(|name| TableCursor::Groups(Some(name))),
-                )
+                (frame.entries(&part.encode()).to_vec(), next.map(|name| TablePlace::Groups(Some(name))))
             }
-            TableCursor::Offsets(behind) => {
-                let (part, next) = self.offsets.part(behind.as_ref(), SNAPSHOT_PART_ENTRIES);
+            TablePlace::Offsets(pair) => {
+                let (part, next) = self.offsets.part(pair.as_ref(), SNAPSHOT_PART_ENTRIES);
+                let part = ConsumerOffsets { offsets: part.offsets, ..ConsumerOffsets::default() };
                 let frame = TableFrame::of_offsets(&ConsumerOffsets::default());
-                let next = next.map(|pair| TableCursor::Offsets(Some(pair)));
-                (Table::ConsumerOffsets, frame.entries(&part.encode()).to_vec(), next)
+                (frame.entries(&part.encode()).to_vec(), next.map(|pair| TablePlace::Offsets(Some(pair))))
             }
+            TablePlace::Delays => (Vec::new(), None),
         }
     }
 }

@@ -3,7 +3,8 @@
 //! State of the shard, durable: every change is written at once. A topic exists here because a tool created it, because
 //! RocketMQ has it from the start, or because a producer sent to it and [`auto_created`] allows it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use slab::Slab;
 
@@ -85,6 +86,8 @@ impl Topic {
 pub(crate) struct Topics {
     topics: Slab<Topic>,
     by_name: FastMap<TopicName, usize>,
+    /// The same in order, for those who go through all of them, some at a time.
+    in_order: BTreeMap<TopicName, usize>,
     /// Changes with every change of a topic.
     pub(crate) version: DataVersion,
     /// Those that are new, other or gone since [`Topics::take_changes`].
@@ -155,7 +158,8 @@ impl Topics {
                     queues: Vec::new(),
                 };
                 let slot = self.topics.insert(topic);
-                self.by_name.insert(name, slot);
+                self.by_name.insert(name.clone(), slot);
+                self.in_order.insert(name, slot);
                 slot
             }
         };
@@ -167,6 +171,7 @@ impl Topics {
 
     pub(crate) fn remove(&mut self, now: UnixMs, name: &str) -> Option<Topic> {
         let slot = self.by_name.remove(name)?;
+        self.in_order.remove(name);
         self.touch(now);
         let topic = self.topics.try_remove(slot)?;
         self.changed.insert(topic.name.clone());
@@ -191,25 +196,31 @@ impl Topics {
         TableChange::Topics(table, removed)
     }
 
-    /// Some topics, from a slot on, and the slot to go on from; `None` at the end. One that comes or goes meanwhile may be among them or not.
-    pub(super) fn part(&self, from: usize, most: usize) -> (TopicTable, Option<usize>) {
+    /// Some topics behind that of this name, and the last one's name if there are more. One that comes or goes meanwhile may be among them or not.
+    pub(super) fn part(&self, behind: Option<&TopicName>, most: usize) -> (TopicTable, Option<TopicName>) {
         let mut table = TopicTable { version: self.version, ..TopicTable::default() };
-        let mut slot = from;
-        while slot < self.topics.capacity() && table.topics.len() < most {
-            if let Some(topic) = self.topics.get(slot) {
-                table.topics.insert(topic.name.clone(), topic.config.clone());
-            }
-            slot += 1;
+        for topic in self.between(behind, None).take(most) {
+            table.topics.insert(topic.name.clone(), topic.config.clone());
         }
-        (table, (slot < self.topics.capacity()).then_some(slot))
+        let last = table.topics.last_key_value().map(|(name, _)| name.clone());
+        (table, last.filter(|last| self.between(Some(last), None).next().is_some()))
+    }
+
+    /// Topics behind one name up to another, by name.
+    pub(super) fn between(
+        &self,
+        behind: Option<&TopicName>,
+        until: Option<&TopicName>,
+    ) -> impl Iterator<Item = &Topic> {
+        let from = behind.map_or(Bound::Unbounded, Bound::Excluded);
+        let to = until.map_or(Bound::Unbounded, Bound::Included);
+        self.in_order.range::<TopicName, _>((from, to)).filter_map(|(_, slot)| self.topics.get(*slot))
     }
 
     /// All topics by name.
     #[must_use]
     pub(crate) fn sorted(&self) -> Vec<&Topic> {
-        let mut topics: Vec<&Topic> = self.topics.iter().map(|(_, topic)| topic).collect();
-        topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        topics
+        self.between(None, None).collect()
     }
 
     /// How many topics there are.

@@ -93,11 +93,24 @@ pub(crate) struct ShardView {
     pub(crate) generation: u64,
     /// How name servers know it, as it has said itself: 0 of a master.
     pub(crate) broker_id: BrokerId,
+    /// Whether nothing may be written to it.
+    pub(crate) holds_back: bool,
     listens: bool,
     stopped: Option<StopReason>,
     links: Vec<NameServerLink>,
     /// Of a slave: the master that it was told to follow.
     master: Option<MasterAddress>,
+}
+
+impl ShardView {
+    /// Every topic is registered with another permission. In which generation.
+    fn change_all(&mut self, version: DataVersion) -> u64 {
+        self.version = version;
+        self.generation = self.generation.saturating_add(1);
+        let generation = self.generation;
+        self.topics.values_mut().for_each(|(_, changed)| *changed = generation);
+        generation
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -204,6 +217,7 @@ impl Announcer {
             ToControl::LifeBegan { shard, role, broker_id } => {
                 if let Some(view) = self.shards.get_mut(&shard) {
                     view.broker_id = broker_id;
+                    view.holds_back = false;
                     commands.push(Command::Live(shard, role));
                 }
             }
@@ -221,6 +235,12 @@ impl Announcer {
             }
             ToControl::Stopped { shard, why } => self.stopped(shard, why, &mut commands),
             ToControl::GiveBack { shard, commits } => commands.push(Command::GiveBack(shard, commits)),
+            ToControl::HoldsBack { shard, holds_back, version } => {
+                let Some(view) = self.shards.get_mut(&shard) else { return commands };
+                view.holds_back = holds_back;
+                view.change_all(version);
+                self.registers(shard, &mut commands);
+            }
             ToControl::Follows { shard, master } => commands.push(Command::Follows(shard, master)),
             ToControl::ChangeSettings { shard: origin, ticket, text } => {
                 commands.push(Command::ChangeSettings { origin, ticket, text });
@@ -272,12 +292,7 @@ impl Announcer {
         let Some(view) = self.shards.get_mut(&shard) else { return };
         let mut needed = None;
         if let Some(version) = topics {
-            // Every topic is registered with another permission.
-            view.version = version;
-            view.generation = view.generation.saturating_add(1);
-            let generation = view.generation;
-            view.topics.values_mut().for_each(|(_, changed)| *changed = generation);
-            needed = Some((shard, generation));
+            needed = Some((shard, view.change_all(version)));
         }
         if let Some(pending) = self.pending.iter_mut().find(|pending| pending.ensuring.contains_key(&ticket)) {
             pending.ensuring.remove(&ticket);
@@ -713,6 +728,20 @@ mod tests {
         };
         assert_eq!(refused.code, ResponseCode::SystemError);
         assert!(refused.remark.ends_with("after 2700 ms: 1; look again with getBrokerConfig"), "{}", refused.remark);
+    }
+
+    #[test]
+    fn a_master_that_holds_back_is_registered_anew_and_again_when_it_goes_on() {
+        let mut announcer = running();
+        let generation = announcer.shard(A).expect("it exists").generation;
+        for (holds_back, counter) in [(true, 7), (false, 8)] {
+            let version = DataVersion { counter, ..DataVersion::default() };
+            let said = ToControl::HoldsBack { shard: A, holds_back, version };
+            assert_eq!(shown(&announcer.handle_shard(T0, said)), ["register 0"]);
+            let view = announcer.shard(A).expect("it exists");
+            assert_eq!((view.holds_back, view.version.counter), (holds_back, counter));
+            assert!(view.topics.values().all(|(_, changed)| *changed == view.generation && *changed > generation));
+        }
     }
 
     #[test]

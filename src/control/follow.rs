@@ -1,12 +1,11 @@
 //! A slave's link to its master's listen port, which rests while the shard is a master: takes topics, groups and offsets, and gives back commits
 //! that the master missed.
 //!
-//! One task a shard. It tells the shard where the master is. When the shard follows that one's log, the master is asked for its tables: at once,
-//! and then again and again; it must have the reign that the shard follows. A ringmq master says in a few bytes that nothing has changed, so it
-//! is asked often; Apache's tells its tables each time. What has
-//! not changed is not told again to the shard, offsets excepted: it must be able to find out that the master lacks commits that consumers
-//! made here while it was away. Source of the codes: RocketMQ `SlaveSynchronize`; Apache's slave asks every 10 s (4.9) or 60 s (5.x), which
-//! is how far its consumers jump back.
+//! One task a shard. It tells the shard where the master is. When the shard follows that one's log, the master is asked for its tables, as
+//! `letter::tables` says, and then again and again for what has changed; it must have the reign that the shard follows. Apache's tells its tables whole
+//! each time: they are told to the shard in parts, and only if they have changed, offsets excepted: it must be able to find out that the master lacks
+//! commits that consumers made here while it was away. Source of the codes: RocketMQ `SlaveSynchronize`; Apache's slave asks every 10 s (4.9) or 60 s
+//! (5.x), which is how far its consumers jump back.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -20,12 +19,14 @@ use tracing::{debug, info, warn};
 use super::announce::MasterAddress;
 use super::mailbox::ShardSender;
 use super::wire::{Wire, WireError};
-use crate::letter::{Metadata, OffsetCommit, ToShard};
+use crate::letter::{self, MasterTables, OffsetCommit, TableFollower, ToShard};
 use crate::model::{MasterLog, ShardId};
-use crate::protocol::body::{BodyError, ConsumerOffsets, DelayOffsets, GroupTable, TopicTable};
-use crate::protocol::code::RequestCode;
+use crate::protocol::body::{
+    BodyError, ConsumerOffsets, DelayOffsets, GroupTable, TableChange, TablePlace, TopicTable,
+};
+use crate::protocol::code::{RequestCode, ResponseCode};
 use crate::protocol::reply::ExtValue;
-use crate::protocol::request::{GIVEN_BACK, MASTER_REIGN, TABLE_VERSION, UNLESS_VERSION};
+use crate::protocol::request::{GIVEN_BACK, MASTER_REIGN};
 
 /// From one look at the tables of a ringmq master to the next.
 const SYNC_PERIOD: Duration = Duration::from_millis(500);
@@ -153,14 +154,8 @@ impl Follower {
         };
         let mut seen = Seen { reign: log.text(), ..Seen::default() };
         loop {
-            match seen.look(&mut wire).await {
-                Ok(Some(metadata)) => {
-                    if self.mailbox.send(ToShard::Metadata(Box::new(metadata))).await.is_err() {
-                        return SessionEnd::Stopped;
-                    }
-                }
-                Ok(None) => {}
-                Err(error) => return SessionEnd::Failed(error),
+            if let Err(ended) = seen.look(&mut wire, &self.mailbox).await {
+                return ended;
             }
             *warned = false;
             self.proven = Some(address);
@@ -209,101 +204,128 @@ impl Follower {
     }
 }
 
-/// The answers of the last look, so that what has not changed costs the shard nothing.
+/// What is known of the master's tables.
 #[derive(Default)]
 struct Seen {
     /// Whose they must be, where that can be told.
     reign: Option<String>,
-    topics: Last,
-    offsets: Last,
-    delay_offsets: Last,
-    groups: Last,
-    looks: u32,
+    follower: TableFollower,
+    /// Of a master that tells whole tables: the last ones.
+    whole: Option<ToldWhole>,
 }
 
-/// One table as it was last told.
-#[derive(Default)]
-struct Last {
-    body: Bytes,
-    /// As a ringmq master calls it; empty with others.
-    version: String,
-    /// The reign of who told it, if he is a master of ringmq.
-    reign: String,
+impl From<WireError> for SessionEnd {
+    fn from(error: WireError) -> SessionEnd {
+        SessionEnd::Failed(error)
+    }
+}
+
+fn wrong(remark: impl Into<String>) -> SessionEnd {
+    SessionEnd::Failed(WireError::Refused { code: 0, remark: remark.into() })
 }
 
 impl Seen {
     fn period(&self) -> Duration {
-        if self.offsets.version.is_empty() { SYNC_PERIOD_WHOLE } else { SYNC_PERIOD }
+        if self.whole.is_some() { SYNC_PERIOD_WHOLE } else { SYNC_PERIOD }
     }
 
-    /// What has changed, if anything has.
-    async fn look(&mut self, wire: &mut Wire) -> Result<Option<Metadata>, WireError> {
-        if self.looks.is_multiple_of(OFFSETS_TOLD_EVERY) {
-            self.offsets = Last::default();
+    /// Tells the shard what has changed, if anything has.
+    async fn look(&mut self, wire: &mut Wire, mailbox: &ShardSender) -> Result<(), SessionEnd> {
+        loop {
+            if let Some(whole) = &mut self.whole {
+                return whole.look(wire, mailbox).await;
+            }
+            let request = self.follower.request();
+            let ext: Vec<_> = request.iter().map(|(field, value)| (*field, ExtValue::Str(value))).collect();
+            let answer = match wire.ask(RequestCode::TableChanges, &ext, &[], ANSWER).await {
+                Err(WireError::Refused { code, .. })
+                    if code == ResponseCode::RequestCodeNotSupported.number() && self.reign.is_none() =>
+                {
+                    self.whole = Some(ToldWhole::default());
+                    continue;
+                }
+                answer => answer?,
+            };
+            let reign = answer.field(MASTER_REIGN);
+            if self.reign.is_some() && reign != self.reign.as_deref() {
+                let followed = self.reign.as_deref().unwrap_or_default();
+                return Err(wrong(format!("its reign is {reign:?}, and the master that is followed has {followed}")));
+            }
+            let followed = self.follower.answered(|field| answer.field(field), &answer.body).map_err(wrong)?;
+            for told in followed.letters {
+                tell(mailbox, told).await?;
+            }
+            if !followed.goes_on {
+                return Ok(());
+            }
         }
-        self.looks = self.looks.wrapping_add(1);
-        let topics = self.topics.table(wire, RequestCode::GetAllTopicConfig, TopicTable::decode).await?;
-        // All tables come over one connection: who answers the first answers the others.
-        if let Some(reign) = &self.reign
-            && self.topics.reign != *reign
-        {
-            let remark = format!("its reign is {:?}, and the master that is followed has {reign}", self.topics.reign);
-            return Err(WireError::Refused { code: 0, remark });
-        }
-        let metadata = Metadata {
-            topics,
-            offsets: self.offsets.table(wire, RequestCode::GetAllConsumerOffset, ConsumerOffsets::decode).await?,
-            delay_offsets: self.delay_offsets.table(wire, RequestCode::GetAllDelayOffset, DelayOffsets::decode).await?,
-            groups: self.groups.table(wire, RequestCode::GetAllSubscriptiongroupConfig, GroupTable::decode).await?,
-        };
-        let is_empty = metadata.topics.is_none()
-            && metadata.offsets.is_none()
-            && metadata.delay_offsets.is_none()
-            && metadata.groups.is_none();
-        Ok(if is_empty { None } else { Some(metadata) })
     }
 }
 
-impl Last {
-    /// A body that differs from the last one. A master that does not have the table says so, which is no reason to give up the others.
-    async fn changed(&mut self, wire: &mut Wire, code: RequestCode) -> Result<Option<Bytes>, WireError> {
-        let ext = [(UNLESS_VERSION, ExtValue::Str(&self.version))];
-        let answer = match wire.ask(code, &ext, &[], ANSWER).await {
-            Ok(answer) => answer,
-            Err(WireError::Refused { code: answered, remark }) => {
-                debug!(?code, answered, remark, "the master does not give a table");
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
-        };
-        self.version = answer.field(TABLE_VERSION).unwrap_or_default().to_owned();
-        self.reign = answer.field(MASTER_REIGN).unwrap_or_default().to_owned();
-        if answer.body.is_empty() || answer.body == self.body {
+async fn tell(mailbox: &ShardSender, told: MasterTables) -> Result<(), SessionEnd> {
+    mailbox.send(ToShard::MasterTables(Box::new(told))).await.map_err(|_| SessionEnd::Stopped)
+}
+
+/// The tables of a master that tells them whole each time, as they were last.
+#[derive(Default)]
+struct ToldWhole {
+    topics: Bytes,
+    groups: Bytes,
+    offsets: Bytes,
+    delay_offsets: Bytes,
+    looks: u32,
+}
+
+impl ToldWhole {
+    async fn look(&mut self, wire: &mut Wire, mailbox: &ShardSender) -> Result<(), SessionEnd> {
+        if self.looks.is_multiple_of(OFFSETS_TOLD_EVERY) {
+            self.offsets = Bytes::new();
+        }
+        self.looks = self.looks.wrapping_add(1);
+        let mut told = Vec::new();
+        if let Some(body) = changed(&mut self.topics, wire, RequestCode::GetAllTopicConfig).await? {
+            told.extend(read(TopicTable::decode(&body)).into_iter().flat_map(letter::parts_of_topics));
+        }
+        if let Some(body) = changed(&mut self.offsets, wire, RequestCode::GetAllConsumerOffset).await? {
+            told.extend(read(ConsumerOffsets::decode(&body)).into_iter().flat_map(letter::parts_of_offsets));
+        }
+        if let Some(body) = changed(&mut self.delay_offsets, wire, RequestCode::GetAllDelayOffset).await? {
+            let parts = read(DelayOffsets::decode(&body)).into_iter().map(|table| MasterTables::Part {
+                behind: TablePlace::Delays,
+                until: None,
+                part: TableChange::DelayOffsets(table),
+            });
+            told.extend(parts);
+        }
+        if let Some(body) = changed(&mut self.groups, wire, RequestCode::GetAllSubscriptiongroupConfig).await? {
+            told.extend(read(GroupTable::decode(&body)).into_iter().flat_map(letter::parts_of_groups));
+        }
+        for told in told {
+            tell(mailbox, told).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A body that differs from the last one. A master that does not have the table says so, which is no reason to give up the others.
+async fn changed(last: &mut Bytes, wire: &mut Wire, code: RequestCode) -> Result<Option<Bytes>, WireError> {
+    let answer = match wire.ask(code, &[], &[], ANSWER).await {
+        Ok(answer) => answer,
+        Err(WireError::Refused { code: answered, remark }) => {
+            debug!(?code, answered, remark, "the master does not give a table");
             return Ok(None);
         }
-        self.body = answer.body;
-        Ok(Some(self.body.clone()))
+        Err(error) => return Err(error),
+    };
+    if answer.body.is_empty() || answer.body == *last {
+        return Ok(None);
     }
+    *last = answer.body;
+    Ok(Some(last.clone()))
+}
 
-    async fn table<T>(
-        &mut self,
-        wire: &mut Wire,
-        code: RequestCode,
-        decode: impl FnOnce(&[u8]) -> Result<T, BodyError>,
-    ) -> Result<Option<T>, WireError> {
-        let Some(body) = self.changed(wire, code).await? else { return Ok(None) };
-        if !self.version.is_empty() {
-            // The version tells a change: the text need not be kept.
-            self.body = Bytes::new();
-        }
-        match decode(&body) {
-            Ok(table) => Ok(Some(table)),
-            Err(error) => {
-                warn!(?code, %error, "a table of the master cannot be read; what is known stays");
-                Ok(None)
-            }
-        }
-    }
+fn read<T>(table: Result<T, BodyError>) -> Option<T> {
+    table.inspect_err(|error| warn!(%error, "a table of the master cannot be read; what is known stays")).ok()
 }
 
 fn or_none(address: Option<SocketAddr>) -> String {

@@ -227,7 +227,7 @@ impl Registrar {
         let (generation, broker_id, bodies) = {
             let announcer = self.announcer.borrow();
             let view = announcer.shard(self.identity.shard).ok_or(LinkError::NoShard)?;
-            (view.generation, view.broker_id, bodies_of(view, told, announcer.permission()))
+            (view.generation, view.broker_id, bodies_of(view, told, permission_of(view, announcer.permission())))
         };
         let mut master = None;
         for part in &bodies {
@@ -282,6 +282,11 @@ impl Registrar {
         wire.ask(RequestCode::UnregisterBroker, &ext, &[], GOODBYE).await?;
         Ok(())
     }
+}
+
+/// What clients may do with a shard whose node is configured so. A producer goes elsewhere as long as nothing can be stored.
+fn permission_of(view: &ShardView, configured: u8) -> u8 {
+    if view.holds_back { configured & !(perm::WRITE as u8) } else { configured }
 }
 
 /// One body of a registration.

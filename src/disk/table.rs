@@ -84,7 +84,7 @@ fn beside(path: &Path) -> &'static str {
     let entries = path.parent().and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
     let has_changes = entries.into_iter().any(|entry| entry.file_name().as_encoded_bytes().starts_with(b"changes-"));
     if is_table && has_changes {
-        "; the files `changes-NUMBER` beside it say what has changed since it was written, and are taken over it: move them away if they are not to count"
+        "; the files `changes-NUMBER` beside it say what has changed since it was written, and are taken over it: make them empty if they are not to count"
     } else {
         ""
     }

@@ -194,6 +194,7 @@ impl Log {
             self.retire_one(time, percent);
         }
         self.queues.trim_some(TRIM_QUEUES_PER_TICK, self.start());
+        self.queues.count_some(TRIM_QUEUES_PER_TICK);
         self.keys.trim(self.start());
         self.damage.trim(self.start());
         self.replicated.blocks.tick();
@@ -282,6 +283,16 @@ impl Log {
         let _ = self.append_removals();
     }
 
+    /// Whether all topics that were removed here are so on the disk.
+    pub(crate) fn has_flushed_removals(&self) -> bool {
+        self.removals.is_empty() && self.removed_until <= self.flushed
+    }
+
+    /// What is appended now is to be flushed soon, also where nobody else waits for it.
+    pub(crate) fn flush_soon(&mut self) {
+        self.flush_wanted = self.appended();
+    }
+
     /// Empties the queues of a topic of all that lies below `at`.
     pub(super) fn empty_topic(&mut self, topic: &str, at: LogOffset) {
         let removed = self.queues.remove_topic(topic, at);
@@ -311,6 +322,7 @@ impl Log {
             let record = Sized::new(&draft, self.settings.has_record_crc).expect("a topic's name is short");
             self.make_room(record.size())?;
             self.put(&record, QueueOffset(0));
+            self.removed_until = self.appended();
             self.advance_confirm();
             self.removals.pop_front();
         }

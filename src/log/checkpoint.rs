@@ -242,11 +242,14 @@ impl Log {
             && let Some(queue) = self.queues.list.get_mut(next_queue)
         {
             queue.trim(start);
+            next_queue += 1;
+            if queue.is_nothing(start) {
+                continue;
+            }
             put_queue(&mut out, queue, as_of);
             if let Some(ends) = &mut ends {
                 ends::put(ends, queue);
             }
-            next_queue += 1;
         }
         if next_queue < self.queues.list.len() {
             crc.update(&out[from..]);

@@ -21,7 +21,10 @@ use super::scrub::Scrub;
 use super::segment::Segments;
 use super::settings::{FlushPolicy, LogSettings};
 use super::tail::{Tail, TailMemory};
-use crate::limits::{DISK_BLOCK_BYTES, INDEX_PENDING_BYTES_MAX, UNSEALED_ENTRIES_MAX};
+use crate::limits::{
+    DISK_BLOCK_BYTES, INDEX_PENDING_BYTES_MAX, INDEX_REFERENCE_MEMORY, QUEUE_MEMORY, UNSEALED_ENTRIES_MAX,
+    UNSEALED_ENTRY_MEMORY,
+};
 use crate::model::{LogOffset, Now, QueueId, QueueOffset, TopicName, UnixMs};
 use crate::protocol::message::DelayLevels;
 use crate::protocol::record::{self, DraftError, FILLER_BYTES, Marks, Place, RecordDraft, Sized};
@@ -62,6 +65,10 @@ pub struct Log {
     pub(super) jumps: VecDeque<(LogOffset, LogOffset)>,
     /// Topics whose removal found no room in the log yet.
     pub(super) removals: VecDeque<String>,
+    /// End of the newest one that was written here.
+    pub(super) removed_until: LogOffset,
+    /// Below, somebody waits for a flush who does not go by the flush setting.
+    pub(super) flush_wanted: LogOffset,
     pub(super) background: Background,
     pub(super) checkpointer: Checkpointer,
     pub(super) lookups: VecDeque<Lookup>,
@@ -171,6 +178,8 @@ impl Log {
             whole: end,
             jumps: VecDeque::new(),
             removals: VecDeque::new(),
+            removed_until: LogOffset(0),
+            flush_wanted: LogOffset(0),
             background: Background::default(),
             checkpointer: Checkpointer::default(),
             lookups: VecDeque::new(),
@@ -220,6 +229,13 @@ impl Log {
     #[must_use]
     pub fn queue_id(&self, queue: QueueIndex) -> QueueId {
         self.queues.get(queue).queue_id
+    }
+
+    /// What the queues weigh, and what the index does: entries that are in no block yet, and references to blocks, as counted some time ago.
+    #[must_use]
+    pub(crate) fn memory(&self) -> (usize, usize) {
+        let index = self.queues.unsealed * UNSEALED_ENTRY_MEMORY + self.queues.references() * INDEX_REFERENCE_MEMORY;
+        (self.queues.list.len() * QUEUE_MEMORY, index)
     }
 
     /// How long delayed messages wait.
@@ -554,7 +570,8 @@ impl Log {
             FlushPolicy::Sync => true,
             FlushPolicy::Async { flush_ms, .. } => self.now.mono.ms_since(self.last_flush.mono) >= flush_ms,
         };
-        self.flushed < self.written && (is_late || self.checkpointer.wants_flush(self.flushed))
+        let is_wanted = self.flushed < self.flush_wanted || self.checkpointer.wants_flush(self.flushed);
+        self.flushed < self.written && (is_late || is_wanted)
     }
 
     /// Fills `out` with the bytes of a commit from `from` on, and zeros beyond the log's end. Call it right after [`Self::poll_commit`].

@@ -178,6 +178,12 @@ impl Queue {
         dead
     }
 
+    /// Whether a start may do without it: it has no entry and begins at 0, as one that is new does, and so does what the log has of it. So go the queues
+    /// of a topic that was removed, when the record that says so is past retention.
+    pub(super) fn is_nothing(&self, start: LogOffset) -> bool {
+        self.next() == QueueOffset(0) && self.blocks.is_empty() && self.as_of < start
+    }
+
     /// Has no entry, and goes on at `next` unless the log says otherwise.
     pub(super) fn go_on_at(&mut self, next: QueueOffset) {
         (self.sealed_end, self.floor) = (next, next);
@@ -252,6 +258,9 @@ pub(super) struct ConsumeQueues {
     pub(super) unsealed: usize,
     /// Where closing early, or trimming, goes on.
     cursor: usize,
+    /// References to blocks, as they were counted last; and how far they are counted anew, with the count so far.
+    references: usize,
+    counting: (usize, usize),
     scratch: Vec<u8>,
 }
 
@@ -353,6 +362,22 @@ impl ConsumeQueues {
         }
     }
 
+    /// Counts the references to blocks of the next few queues; [`ConsumeQueues::references`] tells when all are counted.
+    pub(super) fn count_some(&mut self, count: usize) {
+        let (from, counted) = self.counting;
+        let some = self.list.iter().skip(from).take(count).map(|queue| queue.blocks.len()).sum::<usize>();
+        self.counting = (from + count, counted + some);
+        if self.counting.0 >= self.list.len() {
+            self.references = self.counting.1;
+            self.counting = (0, 0);
+        }
+    }
+
+    /// References to blocks, of all queues, some time ago.
+    pub(super) fn references(&self) -> usize {
+        self.references
+    }
+
     /// Empties all queues of a topic, except those that say they are newer than `at`. Which.
     pub(super) fn remove_topic(&mut self, topic: &str, at: LogOffset) -> Vec<QueueIndex> {
         let removed: Vec<_> =
@@ -364,5 +389,27 @@ impl ConsumeQueues {
             self.unsealed -= count;
         }
         removed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_queue_of_a_removed_topic_is_nothing_when_its_removal_is_past_retention() {
+        let mut queues = ConsumeQueues::default();
+        let index = queues.find_or_create("T", QueueId(3));
+        let entry = |at| Entry { log_offset: LogOffset(at), size: 1, tag_code: 0 };
+        queues.push(index, entry(10));
+        assert!(!queues.get(index).is_nothing(LogOffset(1_000)), "it has an entry");
+        assert_eq!(queues.remove_topic("T", LogOffset(100)), [index]);
+        assert!(!queues.get(index).is_nothing(LogOffset(100)), "its removal is to be read again");
+        assert!(queues.get(index).is_nothing(LogOffset(101)));
+        queues.push(index, entry(200));
+        assert!(!queues.get(index).is_nothing(LogOffset(101)), "its topic was made again");
+        let emptied = queues.find_or_create("U", QueueId(0));
+        queues.get_mut(emptied).go_on_at(QueueOffset(5));
+        assert!(!queues.get(emptied).is_nothing(LogOffset(1_000)), "it goes on at 5");
     }
 }

@@ -1,7 +1,8 @@
 //! What can be set of a log. Defaults are those of the product; the simulator makes everything small.
 
 use crate::limits::{
-    COLD_BLOCK_BYTES, COMMIT_BYTES_MAX, DISK_BLOCK_BYTES, PREPARE_CHUNK_BYTES, RECORD_BYTES_MAX, UNFLUSHED_BYTES_MAX,
+    COLD_BLOCK_BYTES, COMMIT_BYTES_MAX, DISK_BLOCK_BYTES, PREPARE_CHUNK_BYTES, QUEUE_BLOCK_ENTRIES, RECORD_BYTES_MAX,
+    UNFLUSHED_BYTES_MAX,
 };
 
 use crate::model::UnixMs;
@@ -100,7 +101,7 @@ impl Default for LogSettings {
             // The largest record, whole, and room for what leads to it.
             cache_bytes: RECORD_BYTES_MAX + 1024 * 1024,
             retention: Retention::default(),
-            queue_block_entries: 400,
+            queue_block_entries: QUEUE_BLOCK_ENTRIES,
             key_run_entries: 64 * 1024,
             index_file_bytes: 64 * 1024 * 1024,
             checkpoint_bytes: 64 * 1024 * 1024,

@@ -178,7 +178,7 @@ request_codes! {
         "a wrong SQL92 expression in the request is refused (23); Apache delivers everything";
     QueryMessage = 12, "QUERY_MESSAGE", T1, Broker(Answers), Works, Scan, [Topic: Sub | Get], "";
     QueryConsumerOffset = 14, "QUERY_CONSUMER_OFFSET", T0, Broker(Answers), Works, Cheap, [Topic: Sub | Get, Group: Sub | Get], "";
-    UpdateConsumerOffset = 15, "UPDATE_CONSUMER_OFFSET", T0, Broker(Answers), Works, Cheap, [Topic: Sub | Update, Group: Sub | Update], "beyond a queue's end it is stored as the end";
+    UpdateConsumerOffset = 15, "UPDATE_CONSUMER_OFFSET", T0, Broker(Answers), Works, Cheap, [Topic: Sub | Update, Group: Sub | Update], "beyond a queue's end it is stored as the end, and answered as any other";
     UpdateAndCreateTopic = 17, "UPDATE_AND_CREATE_TOPIC", T2, Broker(Refuses), Works, Cheap, [Topic: Create], "";
     UpdateAndCreateTopicList = 18, "UPDATE_AND_CREATE_TOPIC_LIST", T2, Broker(Refuses), Works, Scan, [Topic: Create], "";
     GetAllTopicConfig = 21, "GET_ALL_TOPIC_CONFIG", T2, Broker(Answers), Works, Large, [Topic: List], "";
@@ -343,6 +343,7 @@ request_codes! {
     BatchAckMessage = 200151, "BATCH_ACK_MESSAGE", T1, Broker(Busy), NotYet, Cheap, [Topic: Sub, Group: Sub], "";
     DecideReplica = 720001, "RINGMQ_DECIDE_REPLICA", T3, Broker(Answers), Works, Cheap, [Cluster: Update], "of `ringmq-admin replica`; Apache has none";
     OrderRole = 720002, "RINGMQ_ORDER_ROLE", T3, Broker(Answers), Works, Cheap, [Cluster: Update], "of `ringmq-admin replica`; Apache has none";
+    TableChanges = 720003, "RINGMQ_TABLE_CHANGES", T3, Broker(Unavailable), Works, Cheap, [Cluster: Get], "of our slaves; Apache has none";
 }
 
 impl RequestCode {

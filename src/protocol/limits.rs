@@ -272,6 +272,22 @@ pub const SNAPSHOT_FLUSH_BYTES: u64 = 1024 * 1024;
 /// Tables below this are written whenever they have changed.
 pub const SNAPSHOT_SMALL_BYTES: u64 = 256 * 1024;
 
+/// Bytes of the newest changes of its tables that a master keeps for its slaves. One that is further behind is told the tables anew.
+pub const TABLE_CHANGES_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of changes in one answer to a slave; one append may go beyond.
+pub const TABLE_CHANGES_PER_ANSWER_BYTES: usize = 256 * 1024;
+
+/// Commits that a slave gives back to its master at once.
+pub const GIVEN_BACK_MAX: usize = 1_024;
+
+/// Whole tables (21, 43, 201) that are put together at once on a shard; who asks beyond is told to be busy. A table's text has some 20 MB at most of
+/// each that was asked for.
+pub const WHOLE_TABLES_MAX: usize = 8;
+
+/// Parts of them, of [`SNAPSHOT_PART_ENTRIES`], that are put together in one turn.
+pub const WHOLE_TABLE_PARTS_PER_TURN: usize = 2;
+
 /// Queue locks of a shard.
 pub const QUEUE_LOCKS_MAX: usize = 500_000;
 
@@ -644,6 +660,54 @@ const _: () = assert!(QUERY_BYTES_MAX + 4096 < FRAME_BYTES_MAX, "the answer to a
 
 /// Attributes of one topic.
 pub const TOPIC_ATTRIBUTES_MAX: usize = 64;
+
+// --- memory ---
+//
+// What each thing costs a shard at most, with its names at their usual length (some 30 bytes) and the room that its tables keep. A test holds a process
+// to it, and `brokerStatus` (28) shows what comes of it, as `memoryOf...`. Beside it a shard has its tail (`tailSize`), its caches, and what the
+// bounds above allow of buffers and waits.
+
+/// A message queue, without the references to its blocks in the index.
+pub const QUEUE_MEMORY: usize = 512;
+
+/// The newest entry of a queue, as long as it is in no block: [`UNSEALED_ENTRIES_MAX`] of them at most.
+pub const UNSEALED_ENTRY_MEMORY: usize = 48;
+
+/// A reference to a block of the index. A block has [`QUEUE_BLOCK_ENTRIES`] messages, and fewer where so many queues are written side by side that
+/// [`UNSEALED_ENTRIES_MAX`] would be passed. A TB of messages of 1 KiB costs 130 MB with up to 2,600 busy queues, and 5 GB with 100,000.
+pub const INDEX_REFERENCE_MEMORY: usize = 48;
+
+/// Messages of a queue in one block of the index.
+pub const QUEUE_BLOCK_ENTRIES: usize = 400;
+
+/// A topic, its queues apart: here, in the log and in what name servers are told.
+pub const TOPIC_MEMORY: usize = 2_048;
+
+/// A consumer group, its clients and offsets apart.
+pub const GROUP_MEMORY: usize = 1_024;
+
+/// A consumer offset; it costs so much where a group has one queue of a topic, and a tenth where it has many.
+pub const OFFSET_MEMORY: usize = 640;
+
+/// A connection of a client, with the room that it keeps for its frames; what its groups and subscriptions weigh is bounded by
+/// [`CLIENT_BYTES_PER_CONNECTION_MAX`].
+pub const CONNECTION_MEMORY: usize = PARTIAL_BYTES_KEPT + 24 * 1024;
+
+const TB: usize = 1_000_000_000_000;
+
+/// What the index references of a TB of log cost, by the bytes of its messages and how many queues are written side by side.
+const fn index_memory_per_tb(record_bytes: usize, busy_queues: usize) -> usize {
+    let early = UNSEALED_ENTRIES_MAX / busy_queues;
+    let entries = if early < QUEUE_BLOCK_ENTRIES { early } else { QUEUE_BLOCK_ENTRIES };
+    TB / record_bytes / entries * INDEX_REFERENCE_MEMORY
+}
+
+const _: () = assert!(index_memory_per_tb(1024, 2_600) <= 130_000_000, "as stated at INDEX_REFERENCE_MEMORY");
+const _: () = assert!(index_memory_per_tb(1024, 100_000) <= 5_000_000_000, "as stated at INDEX_REFERENCE_MEMORY");
+const _: () = assert!(
+    TOPICS_MAX * TOPIC_MEMORY + GROUPS_MAX * GROUP_MEMORY + OFFSETS_MAX * OFFSET_MEMORY <= 2_000_000_000,
+    "all tables at their bounds fit 2 GB"
+);
 
 // --- replication ---
 

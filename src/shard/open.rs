@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::links::epochs_path;
 use super::runtime::Runtime;
 use super::start::{ShardSettings, StartError};
-use super::tables::{self, FoundTables, make_tables, table_path};
+use super::tables::{self, FoundTables, change_files_path, make_tables, table_path};
 use super::work::io_error;
 use crate::broker::life::Life;
 use crate::broker::persist::Table;
@@ -97,7 +97,8 @@ pub(super) async fn open_broker(
     broker_settings.address.set_port(port);
     let broker = Broker::new(life, broker_settings, log, tables);
     make_tables(disk, &broker).await?;
-    let files: Vec<PathBuf> = Table::ALL.map(table_path).into_iter().chain([epochs_path()]).collect();
+    let files: Vec<PathBuf> =
+        Table::ALL.map(table_path).into_iter().chain([epochs_path(), change_files_path()]).collect();
     let started = blocking::run(move || run_starter.start(end, unflushed_max, &files, run_began)).await;
     started.map_err(|source| DiskError { operation: "begin a run in", path: folder, source })?;
     Ok(OpenedBroker { broker, tail_survives_kill })

@@ -103,13 +103,21 @@ pub enum StartError {
     },
     /// A file of changes is not what was written.
     #[error(
-        "{path}: {reason}; restore it from a backup, or remove it to lose what it says of topics, groups and positions"
+        "{path}: {reason}; restore it from a backup, or make it empty to lose what it says of topics, groups and positions"
     )]
     Changes {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: ChangesError,
+    },
+    /// A file of changes is not there any more.
+    #[error(
+        "{path} is missing, and with it what had changed of topics, groups and positions: nothing was changed; restore it from a backup, or make it, empty, to begin without what it said"
+    )]
+    ChangesGone {
+        /// The file.
+        path: PathBuf,
     },
     /// The log is to be opened anew, and what is under way does not end.
     #[error("the log of shard {shard} is to be opened anew, but a write does not end; start the node again")]

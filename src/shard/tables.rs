@@ -9,6 +9,7 @@ use super::pump::Shard;
 use super::start::StartError;
 use super::work::io_error;
 use crate::broker::Broker;
+use crate::broker::change_files::ChangeFiles;
 use crate::broker::persist::{Append, FoundChanges, Table};
 use crate::broker::snapshot::SnapshotWork;
 use crate::disk::folder::{FileOnDisk, list_files};
@@ -21,6 +22,11 @@ pub(super) const FOLDER: &str = "config";
 
 /// What the names of files of changes begin with; a number follows.
 const CHANGES: &str = "changes-";
+
+/// The path of the file that says which of them there are, below the shard's folder.
+pub(super) fn change_files_path() -> PathBuf {
+    Path::new(FOLDER).join("changes")
+}
 
 /// The path of a table below the shard's folder.
 pub(super) fn table_path(table: Table) -> PathBuf {
@@ -44,10 +50,13 @@ fn list_changes(folder: &Path) -> Result<Vec<u64>, DiskError> {
 /// Takes the changes of a shard over its tables, and says what there is of them. Blocks.
 ///
 /// # Errors
-/// [`StartError::Changes`] if a file is not what was written.
-fn take_changes(folder: &Path, stored: &mut StoredTables) -> Result<FoundChanges, StartError> {
-    let mut found = FoundChanges { next: 1, ..FoundChanges::default() };
-    for number in list_changes(folder)? {
+/// [`StartError::Changes`] if a file is not what was written, [`StartError::ChangesGone`] if one is missing.
+fn take_changes(folder: &Path, last_run: &LastRun, stored: &mut StoredTables) -> Result<FoundChanges, StartError> {
+    let numbers = list_changes(folder)?;
+    let files = read_change_files(folder, last_run)?.unwrap_or_else(|| ChangeFiles::of(&numbers));
+    let gone = |number| StartError::ChangesGone { path: folder.join(changes_path(number)) };
+    let mut found = FoundChanges { next: files.next, ..FoundChanges::default() };
+    for number in files.check(&numbers).map_err(gone)? {
         let path = folder.join(changes_path(number));
         let failed = |source| DiskError { operation: "read", path: path.clone(), source };
         let file = files::read(&path).map_err(failed)?.unwrap_or_default();
@@ -55,10 +64,42 @@ fn take_changes(folder: &Path, stored: &mut StoredTables) -> Result<FoundChanges
         files::flush(&path).map_err(failed)?;
         let changes = decode_changes(&file).map_err(|reason| StartError::Changes { path: path.clone(), reason })?;
         changes.into_iter().for_each(|change| stored.apply(change));
-        found.next = number.saturating_add(1);
+        found.next = found.next.max(number.saturating_add(1));
         found.bytes = found.bytes.saturating_add(file.len() as u64);
     }
     Ok(found)
+}
+
+/// Which files of changes there are, if that is known: an older version, or an operator, leaves it to what is found. Blocks.
+fn read_change_files(folder: &Path, last_run: &LastRun) -> Result<Option<ChangeFiles>, StartError> {
+    let path = change_files_path();
+    let text = table::read(&folder.join(&path), last_run.must_exist(&path))?.filter(|text| !text.is_empty());
+    let unknown = || StartError::BadTable {
+        path: folder.join(&path),
+        reason: "it does not say which files `changes-NUMBER` there are".to_owned(),
+        empty: "nothing",
+    };
+    text.map(|text| ChangeFiles::decode(&text).ok_or_else(unknown)).transpose()
+}
+
+/// Says which files of changes there are from now on, durably.
+async fn note_change_files(disk: &Disk, change: impl FnOnce(ChangeFiles) -> ChangeFiles) -> Result<(), DiskError> {
+    let folder = disk.folder().to_owned();
+    let known = blocking::run(move || Ok(known_change_files(&folder))).await;
+    let failed = |source| DiskError { operation: "list", path: disk.folder().join(FOLDER), source };
+    let files = change(known.map_err(failed)??);
+    disk.replace_table(&change_files_path(), files.encode().into()).await
+}
+
+/// What the file says that this process has written, or what there is. Blocks.
+fn known_change_files(folder: &Path) -> Result<ChangeFiles, DiskError> {
+    match read_change_files(folder, &LastRun::default()) {
+        // One may have been made that it does not know yet; those before were on their way out.
+        Ok(Some(files)) => {
+            Ok(list_changes(folder)?.into_iter().filter(|number| *number >= files.next).fold(files, ChangeFiles::with))
+        }
+        _ => Ok(ChangeFiles::of(&list_changes(folder)?)),
+    }
 }
 
 /// The tables of a former life of this process.
@@ -101,8 +142,8 @@ impl FoundTables<'_> {
                 for (table, bytes) in &told.tables {
                     put(&mut stored, disk.folder(), *table, bytes)?;
                 }
-                let numbers = blocking::run(move || Ok(list_changes(&folder))).await.map_err(failed)??;
-                let next = numbers.last().map_or(1, |last| last + 1);
+                let known = blocking::run(move || Ok(known_change_files(&folder))).await.map_err(failed)??;
+                let next = known.next;
                 Ok((stored, FoundChanges { next, bytes: 0, is_behind: !told.is_written }))
             }
         }
@@ -126,7 +167,7 @@ pub(super) fn read_tables(folder: &Path, last_run: &LastRun) -> Result<(StoredTa
             Err(error) => wrong.push(error.into()),
         }
     }
-    match take_changes(folder, &mut stored) {
+    match take_changes(folder, last_run, &mut stored) {
         Ok(found) if wrong.is_empty() => {
             if found.bytes > 0 && !unsealed.is_empty() {
                 tracing::warn!(folder = %folder.display(), tables = unsealed.join(","), "the tables have no crc32, as after an edit, and changes of before are taken over them: to begin with them as they are, stop the node in order before they are edited");
@@ -163,6 +204,12 @@ pub(super) async fn make_tables(disk: &Disk, broker: &Broker) -> Result<(), Star
             made => made?,
         }
     }
+    if !disk.folder().join(change_files_path()).exists() {
+        match note_change_files(disk, |files| files).await {
+            Err(error) if error.is_no_space() => tracing::warn!(%error, "it is not noted yet which changes there are"),
+            noted => noted?,
+        }
+    }
     Ok(())
 }
 
@@ -185,6 +232,7 @@ pub(super) async fn write_tables(shard: &Rc<Shard>) -> ToldTables {
 
 /// Removes the files of changes before this number, the oldest first: those that are left say nothing that is older than what was removed.
 async fn remove_changes(disk: &Disk, before: u64) -> Result<(), DiskError> {
+    note_change_files(disk, |files| files.from(before)).await?;
     let folder = disk.folder().to_owned();
     let numbers = blocking::run(move || Ok(list_changes(&folder))).await;
     let failed = |source| DiskError { operation: "list", path: disk.folder().to_owned(), source };
@@ -194,14 +242,19 @@ async fn remove_changes(disk: &Disk, before: u64) -> Result<(), DiskError> {
     Ok(())
 }
 
+/// Appends changes; of a file that begins with them it is noted that there is one.
+async fn append_changes(disk: &Disk, append: Append) -> Result<(), DiskError> {
+    let Append { number, at, bytes, flush } = append;
+    disk.append(&changes_path(number), at, bytes, flush).await?;
+    if at > 0 { Ok(()) } else { note_change_files(disk, |files| files.with(number)).await }
+}
+
 impl Shard {
     /// Appends changes.
     pub(super) fn spawn_append(self: &Rc<Self>, append: Append) {
         let shard = self.clone();
         self.runtime.spawn(self.runtime.queues.background, async move {
-            let Append { number, at, bytes, flush } = append;
-            let path = changes_path(number);
-            let Some(appended) = shard.write(shard.disk.append(&path, at, bytes, flush)).await else { return };
+            let Some(appended) = shard.write(append_changes(&shard.disk, append)).await else { return };
             let appended = appended.map_err(|error| io_error(&error));
             shard.act("changes", |broker, now, out| broker.handle_appended(now, appended, out));
         });

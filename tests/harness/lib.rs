@@ -63,7 +63,7 @@ pub use frame::Frame;
 pub use load::Load;
 pub use mount::SmallDisk;
 pub use name_server::NameServer;
-pub use neighbour::{Neighbour, open_files_max, resident_kb, resident_mb_max};
+pub use neighbour::{Neighbour, open_files_max, own_kb, resident_kb, resident_mb_max};
 pub use node::{Node, NodeOptions, folder_bytes, wait_for};
 pub use pair::{Pair, PairOptions};
 pub use record::Record;

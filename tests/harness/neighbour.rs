@@ -84,6 +84,11 @@ pub fn resident_kb(process_id: u32) -> io::Result<u64> {
     status_kb(process_id, "VmRSS:")
 }
 
+/// The memory that a process has to itself now, in KiB (`RssAnon`): no files, no shared memory.
+pub fn own_kb(process_id: u32) -> io::Result<u64> {
+    status_kb(process_id, "RssAnon:")
+}
+
 fn status_kb(process_id: u32, field: &str) -> io::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process_id}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(field));

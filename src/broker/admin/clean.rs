@@ -36,7 +36,8 @@ impl Broker {
             let remark = format!("{TOPICS_CLEANED_MAX} unused topics were removed, {left} are left: ask again");
             return Err(Refusal::new(ResponseCode::SystemError, remark));
         }
-        self.confirm_change(asked, self.log.appended(), None, out);
+        let ticket = self.gate_of_removals(asked.now);
+        self.confirm_change(asked, self.log.appended(), ticket, out);
         Ok(Handled::Done)
     }
 

@@ -2,12 +2,11 @@
 
 use super::super::{Asked, Broker, Handled, Output, Refusal, Table};
 use super::attributes;
-use super::tables::version_text;
 use crate::model::LogOffset;
-use crate::protocol::body::SubscriptionGroupConfig;
+use crate::protocol::body::{SubscriptionGroupConfig, TablePlace};
 use crate::protocol::message::check_group;
-use crate::protocol::reply::{ExtValue, Reply};
-use crate::protocol::request::{DeleteGroupRequest, TableRequest};
+use crate::protocol::reply::Reply;
+use crate::protocol::request::DeleteGroupRequest;
 
 impl Broker {
     /// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP 200, and 225 with several: all or none.
@@ -58,17 +57,8 @@ impl Broker {
     }
 
     /// GET_ALL_SUBSCRIPTIONGROUP_CONFIG 201.
-    pub(in crate::broker) fn all_groups(
-        &mut self,
-        asked: &Asked,
-        request: TableRequest<'_>,
-        out: &mut Output,
-    ) -> Result<Handled, Refusal> {
-        let version = version_text(self.groups.version());
-        let total = i64::try_from(self.groups.all().len()).unwrap_or(i64::MAX);
-        let total = ("totalGroupNum", ExtValue::I64(total));
-        self.reply_table(asked, request, &version, Some(total), |broker| broker.groups.table().encode(), out);
-        Ok(Handled::Done)
+    pub(in crate::broker) fn all_groups(&mut self, asked: &Asked, out: &mut Output) -> Result<Handled, Refusal> {
+        self.tell_whole_table(asked, TablePlace::Groups(None), Some(("totalGroupNum", self.groups.all().len())), out)
     }
 
     /// GET_SUBSCRIPTIONGROUP_CONFIG 352.

@@ -1,6 +1,7 @@
 //! What a broker says of itself: 28 and 26.
 
 use super::super::{Asked, Broker, Handled, Output, Refusal};
+use crate::limits::{CONNECTION_MEMORY, GROUP_MEMORY, OFFSET_MEMORY, TOPIC_MEMORY};
 use crate::metrics::{Stage, StageLatency};
 use crate::model::QueueOffset;
 use crate::protocol::body::{RuntimeInfo, byte_text, put_time_text, rate_text, uptime_text};
@@ -60,6 +61,7 @@ impl Broker {
         info.set("scrubBytesTotal", scrub.total_bytes);
         info.set("scrubLastEnd", scrub.last_end.map_or(-1, |time| time.0));
         self.set_delays(&mut info);
+        self.set_memory(&mut info);
         self.reply(asked, &Reply::body(&info.encode()), out);
         Ok(Handled::Done)
     }
@@ -103,6 +105,17 @@ impl Broker {
         for (level, at, tries) in self.delays.blocked() {
             info.set(format!("scheduleMessageUnreadable_{level}"), format!("{at},{tries}"));
         }
+    }
+
+    /// What the shard's tables cost in memory, in bytes, by what `limits` states of each entry. Ours.
+    fn set_memory(&self, info: &mut RuntimeInfo) {
+        let (queues, index) = self.log.memory();
+        info.set("memoryOfQueues", queues);
+        info.set("memoryOfIndex", index);
+        info.set("memoryOfTopics", self.topics.len() * TOPIC_MEMORY);
+        info.set("memoryOfGroups", self.groups.all().len() * GROUP_MEMORY);
+        info.set("memoryOfOffsets", self.offsets.len() * OFFSET_MEMORY);
+        info.set("memoryOfClients", self.clients.connections() * CONNECTION_MEMORY + self.clients.bytes());
     }
 
     /// GET_BROKER_CONFIG 26: the configuration in force, as properties.

@@ -1,15 +1,11 @@
 //! What replicas ask of one another, and what operators ask of both: 43, 45, 402 and 907.
 
 use super::super::{Asked, Broker, Handled, Output, Refusal};
-use crate::model::{MasterLog, UnixMs};
-use crate::protocol::body::{
-    ConsumerOffsets, DataVersion, HaMaster, HaRefusedSlave, HaRuntimeInfo, HaSlave, OffsetTable,
-};
+use crate::model::UnixMs;
+use crate::protocol::body::{ConsumerOffsets, HaMaster, HaRefusedSlave, HaRuntimeInfo, HaSlave, TablePlace};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::reply::{ExtValue, Reply};
-use crate::protocol::request::{
-    DECIDE_FROM, DECIDE_TO, DecideRequest, MASTER_REIGN, REPLICA_LOG, TABLE_VERSION, TableRequest,
-};
+use crate::protocol::request::{DECIDE_FROM, DECIDE_TO, DecideRequest, REPLICA_LOG, TableRequest};
 use crate::replication::{MasterStatus, RefusedSlave, SlaveStatus};
 
 impl Broker {
@@ -17,7 +13,7 @@ impl Broker {
     pub(in crate::broker) fn all_offsets(
         &mut self,
         asked: &Asked,
-        request: TableRequest<'_>,
+        request: TableRequest,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
         if request.kept_only {
@@ -29,31 +25,7 @@ impl Broker {
             self.reply(asked, &Reply { ext: &ext, ..Reply::body(&table.encode()) }, out);
             return Ok(Handled::Done);
         }
-        // The count of changes begins anew with each start.
-        let version = format!("{}/{}", self.offsets.changes(), self.started.unix);
-        let table = |broker: &Broker| ConsumerOffsets { kept: OffsetTable::new(), ..broker.offsets.table() }.encode();
-        self.reply_table(asked, request, &version, None, table, out);
-        Ok(Handled::Done)
-    }
-
-    /// Answers with a table, or says that the asker has its newest version.
-    pub(super) fn reply_table(
-        &self,
-        asked: &Asked,
-        request: TableRequest<'_>,
-        version: &str,
-        total: Option<(&'static str, ExtValue<'_>)>,
-        encode: impl FnOnce(&Broker) -> Vec<u8>,
-        out: &mut Output,
-    ) {
-        let body = if request.unless_version == Some(version) { Vec::new() } else { encode(self) };
-        let mut ext: Vec<(&str, ExtValue<'_>)> = total.into_iter().collect();
-        let reign = self.own_reign().and_then(MasterLog::text);
-        if request.unless_version.is_some() {
-            ext.push((TABLE_VERSION, ExtValue::Str(version)));
-            ext.extend(reign.as_deref().map(|reign| (MASTER_REIGN, ExtValue::Str(reign))));
-        }
-        self.reply(asked, &Reply { code: ResponseCode::Success, remark: None, ext: &ext, body: &body }, out);
+        self.tell_whole_table(asked, TablePlace::Offsets(None), None, out)
     }
 
     /// GET_ALL_DELAY_OFFSET 45.
@@ -122,11 +94,6 @@ impl Broker {
         self.reply(asked, &Reply { code: ResponseCode::Success, remark: None, ext: &ext, body: text.as_bytes() }, out);
         Ok(Handled::Done)
     }
-}
-
-/// A table's version as one word.
-pub(super) fn version_text(version: DataVersion) -> String {
-    format!("{}/{}/{}", version.counter, version.timestamp, version.state_version)
 }
 
 fn slave_info(slave: &SlaveStatus) -> HaSlave {

@@ -1,17 +1,17 @@
 //! Topics made, changed, deleted and listed by tools: 17, 18, 215, 21, 351, 305.
 
+use super::super::ack::Ticket;
 use super::super::store::NotStored;
 use super::super::topic::Topic;
-use super::super::{Asked, Broker, Effect, Handled, Output, Refusal};
+use super::super::{Asked, Broker, Effect, Handled, Output, Refusal, Table};
 use super::attributes;
-use super::tables::version_text;
 use crate::letter::ToControl;
-use crate::model::LogOffset;
-use crate::protocol::body::{TopicConfigList, TopicList};
+use crate::model::{LogOffset, Now};
+use crate::protocol::body::{TablePlace, TopicConfigList, TopicList};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{check_topic, is_system_topic};
-use crate::protocol::reply::{ExtValue, Reply};
-use crate::protocol::request::{CreateTopicRequest, TableRequest};
+use crate::protocol::reply::Reply;
+use crate::protocol::request::CreateTopicRequest;
 
 impl Broker {
     /// UPDATE_AND_CREATE_TOPIC 17.
@@ -58,7 +58,8 @@ impl Broker {
         check_changeable(name)?;
         // RocketMQ deletes what is not there with success: tools delete on every broker of a cluster.
         if self.topics.get(name).is_none() {
-            self.reply(asked, &Reply::new(ResponseCode::Success), out);
+            let ticket = self.gate_of_removals(asked.now);
+            self.confirm_change(asked, LogOffset(0), ticket, out);
             return Ok(Handled::Done);
         }
         if self.holds_back() {
@@ -66,9 +67,11 @@ impl Broker {
         }
         self.forget_topic(asked.now, name);
         self.log.remove_topic(name);
-        let generation = self.persistence.change(super::super::Table::Topics);
-        let gate = Some((super::super::Table::Topics, generation));
+        let generation = self.persistence.change(Table::Topics);
+        let gate = Some((Table::Topics, generation));
         let ticket = self.acks.make_gate(asked.now.mono, gate, true);
+        self.acks.wait_for_removals(ticket);
+        self.log.flush_soon();
         out.effects.push(Effect::Control(ToControl::TopicDeleted {
             shard: self.settings.shard,
             ticket: ticket.0,
@@ -81,17 +84,21 @@ impl Broker {
     }
 
     /// GET_ALL_TOPIC_CONFIG 21: all of them in one answer, which is what clients that page accept as the last page.
-    pub(in crate::broker) fn all_topics(
-        &mut self,
-        asked: &Asked,
-        request: TableRequest<'_>,
-        out: &mut Output,
-    ) -> Result<Handled, Refusal> {
-        let version = version_text(self.topics.version);
-        let total = i64::try_from(self.topics.len()).unwrap_or(i64::MAX);
-        let total = ("totalTopicNum", ExtValue::I64(total));
-        self.reply_table(asked, request, &version, Some(total), |broker| broker.topic_table().encode(), out);
-        Ok(Handled::Done)
+    pub(in crate::broker) fn all_topics(&mut self, asked: &Asked, out: &mut Output) -> Result<Handled, Refusal> {
+        self.tell_whole_table(asked, TablePlace::FIRST, Some(("totalTopicNum", self.topics.len())), out)
+    }
+
+    /// What an answer waits for that says that a topic is gone: one that was removed a moment ago may not be so on the disk yet.
+    pub(super) fn gate_of_removals(&mut self, now: Now) -> Option<Ticket> {
+        let generation = self.persistence.generation(Table::Topics);
+        let is_written = self.persistence.flushed(Table::Topics) >= generation;
+        if is_written && self.log.has_flushed_removals() {
+            return None;
+        }
+        let ticket = self.acks.make_gate(now.mono, (!is_written).then_some((Table::Topics, generation)), false);
+        self.acks.wait_for_removals(ticket);
+        self.log.flush_soon();
+        Some(ticket)
     }
 
     /// GET_TOPIC_CONFIG 351.

@@ -3,9 +3,9 @@
 use super::delay::levels;
 use super::*;
 use crate::broker::OFFSETS_WRITE_MS;
-use crate::letter::Metadata;
+use crate::letter::MasterTables;
 use crate::model::{Epoch, QueueId, QueueOffset};
-use crate::protocol::body::DelayOffsets;
+use crate::protocol::body::{DelayOffsets, TableChange, TablePlace};
 use crate::protocol::message::SCHEDULE_TOPIC;
 use crate::protocol::request::GIVEN_BACK;
 
@@ -105,7 +105,8 @@ fn a_promoted_slave_goes_on_where_its_master_stood() {
     }
     // The master has delivered the first one, and its consumers have read what did not come here.
     let told = DelayOffsets { offsets: levels(&[(1, 1)]), ..DelayOffsets::default() };
-    world.tell(ToShard::Metadata(Box::new(Metadata { delay_offsets: Some(told), ..Metadata::default() })));
+    let part = TableChange::DelayOffsets(told);
+    world.tell_parts(vec![MasterTables::Part { behind: TablePlace::Delays, until: None, part }]);
     world.tell_offsets(&[(0, 10)]);
     world.advance(5_000);
     let c = world.connect();

@@ -279,7 +279,10 @@ impl World {
     }
 
     fn run_effects(&mut self) -> bool {
-        let mut is_idle = true;
+        let mut is_idle = !self.broker.whole_tables.is_waiting();
+        if !is_idle {
+            self.broker.handle_deadline(self.now, &mut self.out);
+        }
         if self.persists && self.unwritten.take().is_some() {
             is_idle = false;
             self.broker.handle_appended(self.now, Ok(()), &mut self.out);

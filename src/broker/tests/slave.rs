@@ -1,9 +1,13 @@
 //! A slave beside its log: what it refuses, its master's tables, the commits that it keeps, where it sends readers.
 
 use super::*;
-use crate::letter::{KeptOffsets, Metadata, OffsetCommit};
+use crate::broker::persist::Table;
+use crate::broker::topic::plain_config;
+use crate::letter::{KeptOffsets, MasterTables, OffsetCommit, TableFollower, parts_of_offsets, parts_of_topics};
 use crate::model::{GroupName, LogId, QueueId, QueueOffset, TopicName};
-use crate::protocol::body::{ConsumerOffsets, TopicConfig, TopicTable};
+use crate::protocol::body::{
+    ConsumerOffsets, GroupTable, OffsetTable, SubscriptionGroupConfig, TopicConfig, TopicTable,
+};
 
 fn slave() -> World {
     World::living(life(Role::Slave), settings(), FlushPolicy::Sync, false)
@@ -15,18 +19,40 @@ impl World {
         self.run();
     }
 
+    pub(super) fn tell_parts(&mut self, parts: Vec<MasterTables>) {
+        for part in parts {
+            self.tell(ToShard::MasterTables(Box::new(part)));
+        }
+    }
+
+    /// Takes what has changed at its master since it was asked last. How long the answers were.
+    fn follow_tables(&mut self, master: &mut World, c: ConnectionId, follower: &mut TableFollower) -> Vec<usize> {
+        let mut bytes = Vec::new();
+        loop {
+            let request = follower.request();
+            let ext: Vec<(&str, &str)> = request.iter().map(|(field, value)| (*field, value.as_str())).collect();
+            let answer = master.call(c, RequestCode::TableChanges, &ext, b"");
+            assert_eq!(answer.code, 0, "{}", answer.remark);
+            bytes.push(answer.body.len());
+            let field = |name: &str| answer.ext.get(name).map(String::as_str);
+            let followed = follower.answered(field, &answer.body).expect("it can be read");
+            self.tell_parts(followed.letters);
+            if !followed.goes_on {
+                return bytes;
+            }
+        }
+    }
+
     pub(super) fn tell_offsets(&mut self, offsets: &[(u32, u64)]) {
         let queues = offsets.iter().map(|(queue, offset)| (QueueId(*queue), QueueOffset(*offset))).collect();
         let offsets = [((TopicName::from("T"), GroupName::from("g")), queues)].into();
-        let offsets = Some(ConsumerOffsets { offsets, ..ConsumerOffsets::default() });
-        self.tell(ToShard::Metadata(Box::new(Metadata { offsets, ..Metadata::default() })));
+        self.tell_parts(parts_of_offsets(ConsumerOffsets { offsets, ..ConsumerOffsets::default() }));
     }
 
     pub(super) fn tell_topics(&mut self, names: &[&str], counter: i64) {
         let topics = names.iter().map(|name| (TopicName::from(*name), TopicConfig::new(name, 4))).collect();
         let version = crate::protocol::body::DataVersion { counter, ..Default::default() };
-        let topics = Some(TopicTable { version, topics });
-        self.tell(ToShard::Metadata(Box::new(Metadata { topics, ..Metadata::default() })));
+        self.tell_parts(parts_of_topics(TopicTable { version, topics }));
     }
 
     pub(super) fn commit_at(&mut self, queue: &str, offset: &str) {
@@ -81,7 +107,7 @@ fn topics_are_the_masters() {
     let told = world
         .controls
         .iter()
-        .any(|letter| matches!(letter, ToControl::TopicsChanged { full: true, topics, .. } if topics.len() == 1));
+        .any(|letter| matches!(letter, ToControl::TopicDeleted { topic, version, .. } if topic == "U" && version.counter == 8));
     assert!(told, "name servers hear of it");
 }
 
@@ -148,27 +174,103 @@ fn a_master_asks_for_what_was_kept_and_takes_it() {
     }
 }
 
+fn tables(world: &World) -> (TopicTable, GroupTable, OffsetTable) {
+    let broker = &world.broker;
+    (broker.topic_table(), broker.groups.table().clone(), broker.offsets.table().offsets)
+}
+
 #[test]
-fn a_table_that_the_asker_has_is_not_told_again() {
-    let mut world = World::new();
-    world.make_topic("T", 4);
+fn a_slave_takes_large_tables_in_parts_and_then_what_has_changed() {
+    let (mut master, mut slave) = (World::new(), slave());
+    for number in 0..1_500 {
+        let name = format!("t{number}");
+        assert!(master.broker.topics.put(master.now.unix, plain_config(&name, 4, 6)).is_ok());
+        assert!(master.broker.groups.put(master.now, SubscriptionGroupConfig::new(&name)).is_ok());
+        master.broker.offsets.commit(&name, &name, QueueId(0), QueueOffset(0));
+    }
+    for table in [Table::Topics, Table::Groups, Table::ConsumerOffsets] {
+        master.broker.persistence.change(table);
+    }
+    master.advance(3_000);
+    slave.tell_topics(&["gone"], 7);
+    let (c, mut follower) = (master.connect(), TableFollower::default());
+    let told = slave.follow_tables(&mut master, c, &mut follower);
+    assert_eq!(tables(&slave), tables(&master));
+    assert!(told.len() > 9 && told.iter().all(|bytes| *bytes < 512 * 512), "{told:?}");
+    // From now on it costs what has changed.
+    master.make_topic("U", 1);
+    assert!(master.broker.offsets.commit("t1", "U", QueueId(0), QueueOffset(9)));
+    assert_eq!(master.call(c, RequestCode::DeleteTopicInBroker, &[("topic", "t7")], b"").code, 0);
+    master.advance(3_000);
+    let told = slave.follow_tables(&mut master, c, &mut follower);
+    assert_eq!(tables(&slave), tables(&master));
+    assert!(slave.broker.topics.get("U").is_some() && slave.broker.topics.get("t7").is_none());
+    assert!(told.iter().sum::<usize>() < 16_384, "{told:?}");
+    assert_eq!(slave.follow_tables(&mut master, c, &mut follower), [0], "nothing has changed");
+}
+
+#[test]
+fn a_slave_that_was_away_for_too_many_changes_is_told_all_again() {
+    let (mut master, mut slave) = (World::new(), slave());
+    let (c, mut follower) = (master.connect(), TableFollower::default());
+    slave.follow_tables(&mut master, c, &mut follower);
+    let long = "x".repeat(12_000);
+    for number in 0..400 {
+        let mut config = plain_config(&format!("t{number}"), 1, 6);
+        config.attributes.insert("+a".to_owned(), long.clone());
+        assert!(master.broker.topics.put(master.now.unix, config).is_ok());
+        master.broker.persistence.change(Table::Topics);
+        master.advance(100);
+    }
+    let told = slave.follow_tables(&mut master, c, &mut follower);
+    assert!(told.len() >= 5, "{told:?}");
+    assert_eq!(tables(&slave), tables(&master));
+}
+
+#[test]
+fn only_a_master_tells_what_has_changed() {
+    let mut world = slave();
     let c = world.connect();
-    let tables =
-        [RequestCode::GetAllTopicConfig, RequestCode::GetAllConsumerOffset, RequestCode::GetAllSubscriptiongroupConfig];
-    let mut versions = Vec::new();
-    for code in tables {
-        let first = world.call(c, code, &[("unlessVersion", "")], b"");
-        assert!(!first.body.is_empty(), "{code:?}");
-        let version = first.ext["tableVersion"].clone();
-        assert!(world.call(c, code, &[("unlessVersion", &version)], b"").body.is_empty(), "{code:?}");
-        versions.push(version);
+    assert_eq!(world.call(c, RequestCode::TableChanges, &[], b"").code, 11);
+    let mut master = World::new();
+    let c = master.connect();
+    assert_ne!(master.call(c, RequestCode::TableChanges, &[("behind", "nowhere")], b"").code, 0);
+}
+
+#[test]
+fn what_was_committed_at_a_slave_is_given_back_as_long_as_the_master_lacks_it() {
+    let (mut master, mut slave) = (World::new(), slave());
+    master.make_topic("T", 4);
+    let (c, mut follower) = (master.connect(), TableFollower::default());
+    slave.follow_tables(&mut master, c, &mut follower);
+    slave.commit_at("0", "20");
+    assert_eq!(slave.given_back(), []);
+    for _ in 0..21 {
+        slave.follow_tables(&mut master, c, &mut follower);
     }
-    // A heartbeat makes the group, too.
-    world.make_topic("U", 1);
-    world.commit_at("0", "1");
-    for (code, version) in tables.into_iter().zip(versions) {
-        assert!(!world.call(c, code, &[("unlessVersion", &version)], b"").body.is_empty(), "{code:?}");
+    let commits = slave.given_back();
+    assert_eq!(commits.iter().map(|commit| (commit.queue.0, commit.offset.0)).collect::<Vec<_>>(), [(0, 20)]);
+    slave.tell(ToShard::GivenBack { commits });
+    for _ in 0..41 {
+        slave.follow_tables(&mut master, c, &mut follower);
     }
+    assert_eq!(slave.given_back(), [], "the master has it");
+}
+
+#[test]
+fn a_whole_table_is_put_together_over_several_turns() {
+    let mut world = World::new();
+    for number in 0..3_000 {
+        assert!(world.broker.topics.put(world.now.unix, plain_config(&format!("t{number}"), 4, 6)).is_ok());
+    }
+    let c = world.connect();
+    let answer = world.call(c, RequestCode::GetAllTopicConfig, &[], b"");
+    assert_eq!(TopicTable::decode(&answer.body), Ok(world.broker.topic_table()));
+    assert_eq!(answer.number("totalTopicNum"), world.broker.topics.len() as i64);
+    let gone = world.connect();
+    world.ask(gone, RequestCode::GetAllTopicConfig, &[], b"");
+    assert!(world.broker.whole_tables.is_waiting(), "not in one turn");
+    assert_eq!(world.broker.poll_timeout(), Some(MonoNs(0)));
 }
 
 #[test]

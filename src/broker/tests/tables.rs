@@ -125,7 +125,7 @@ impl TableWorld {
                 table.offsets.remove(&(TopicName::from(other), GroupName::from(name)));
                 table.kept.clear();
                 table.set_back = None;
-                broker.offsets.replace(&table);
+                broker.offsets.take_part(None, None, &table);
             }
             _ => drop(broker.offsets.commit(name, other, queue, offset)),
         }
@@ -239,4 +239,26 @@ fn changes_that_are_forgotten_before_the_tables_have_them_are_missed() {
     for seed in 0..60 {
         TableWorld::new(seed, true).run(1_500);
     }
+}
+
+#[test]
+fn the_removal_of_a_topic_is_answered_when_it_is_on_the_disk() {
+    let mut world = World::with(settings(), FlushPolicy::Async { flush_ms: 3_600_000, flush_bytes: 1 << 20 }, true);
+    world.make_topic("T", 1);
+    let c = world.connect();
+    assert_eq!(world.send(c, "T", 0, "", "x").code, 0);
+    assert!(world.broker.log.flushed() < world.broker.log.appended(), "nobody waits for a flush");
+    let deleted = world.ask(c, RequestCode::DeleteTopicInBroker, &[("topic", "T")], b"");
+    assert!(world.answer(c, deleted).is_none());
+    assert!(!world.broker.log.has_flushed_removals());
+    world.run();
+    let answer = world.answer(c, deleted).expect("the flush was asked for");
+    assert_eq!((answer.code, world.broker.log.has_flushed_removals()), (0, true));
+    // Whoever asks again is told no sooner.
+    world.make_topic("U", 1);
+    let first = world.ask(c, RequestCode::DeleteTopicInBroker, &[("topic", "U")], b"");
+    let again = world.ask(c, RequestCode::DeleteTopicInBroker, &[("topic", "U")], b"");
+    assert!(world.answer(c, first).is_none() && world.answer(c, again).is_none());
+    world.run();
+    assert!(world.answer(c, first).is_some() && world.answer(c, again).is_some());
 }

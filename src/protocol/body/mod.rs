@@ -14,6 +14,7 @@ mod ha;
 mod heartbeat;
 mod lock;
 mod offset;
+mod place;
 mod progress;
 mod queue;
 mod register;
@@ -37,6 +38,7 @@ pub use offset::{
     ConsumerOffsets, DelayOffsets, LevelOffsets, OffsetTable, ResetForm, SetBack, client_offsets,
     decode_client_offsets, reset_offsets,
 };
+pub use place::TablePlace;
 pub use progress::{
     AllConsumeStats, QueueEntries, QueueEntry, TimeSpan, correction_offsets, group_forbidden, subscription_of_group,
     time_spans,

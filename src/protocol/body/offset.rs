@@ -1,6 +1,7 @@
 //! Consumer offsets: the table that is stored, and the body that resets a client's.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::BodyError;
 use super::MessageQueue;
@@ -36,8 +37,16 @@ pub struct SetBack {
     pub reign: ReignId,
 }
 
+impl fmt::Display for SetBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.count, self.reign)
+    }
+}
+
 impl SetBack {
-    fn parse(text: &str) -> Option<SetBack> {
+    /// Reads `COUNT/REIGN`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<SetBack> {
         let (count, reign) = text.split_once('/')?;
         Some(SetBack { count: count.parse().ok()?, reign: reign.parse().ok()? })
     }
@@ -81,8 +90,8 @@ impl ConsumerOffsets {
             if !self.kept.is_empty() {
                 write_table(&self.kept, writer.key("keptOffsetTable"));
             }
-            if let Some(SetBack { count, reign }) = self.set_back {
-                writer.key("lastSetBack").text(&format!("{count}/{reign}"));
+            if let Some(set_back) = self.set_back {
+                writer.key("lastSetBack").text(&set_back.to_string());
             }
             write_table(&self.offsets, writer.key("offsetTable"));
         });

@@ -1,4 +1,4 @@
-//! Consumer groups: ask and delete. Listing (201) takes a [`super::TableRequest`]; creating one (200) has its settings in the body.
+//! Consumer groups: ask and delete. Creating one (200) has its settings in the body.
 
 use super::{BadRequest, HeaderFields, is_true};
 use crate::header::Header;

@@ -27,15 +27,15 @@ pub use namesrv::{
 };
 pub use offset::{
     Boundary, CloneOffsetsRequest, CommitOffsetRequest, ConsumerOffsetRequest, CorrectionRequest, GIVEN_BACK,
-    KEPT_ONLY, MASTER_REIGN, QueueRequest, REPLICA_LOG, ResetOffsetRequest, SearchOffsetRequest, TABLE_VERSION,
-    TableRequest, UNLESS_VERSION,
+    KEPT_ONLY, QueueRequest, REPLICA_LOG, ResetOffsetRequest, SearchOffsetRequest, TableRequest,
 };
 pub use pull::PullRequest;
 pub(crate) use query::ViewMessageRequest;
 pub use query::{QueryMessageRequest, SendBackRequest};
 pub use replica::{
-    DECIDE_FROM, DECIDE_TO, DecideRequest, OrderRoleRequest, ROLE, ROLE_BROKER_ID, ROLE_END, ROLE_EPOCH, ROLE_FOLLOWS,
-    ROLE_HOLDS_BACK, ROLE_LOG, ROLE_NAME, ROLE_START,
+    CHANGES_BEHIND, CHANGES_NEXT, CHANGES_SET_BACK, CHANGES_SINCE, CHANGES_UNTIL, DECIDE_FROM, DECIDE_TO,
+    DecideRequest, MASTER_REIGN, OrderRoleRequest, ROLE, ROLE_BROKER_ID, ROLE_END, ROLE_EPOCH, ROLE_FOLLOWS,
+    ROLE_HOLDS_BACK, ROLE_LOG, ROLE_NAME, ROLE_START, TableChangesRequest,
 };
 pub use send::SendRequest;
 pub use stats::{AllConsumeStatsRequest, BrokerStatsRequest, ConsumeStatsRequest, QueueEntriesRequest};
@@ -69,7 +69,7 @@ pub enum Request<'a> {
     /// 18: make or change several.
     UpdateTopics(TopicConfigList),
     /// 21: all topics.
-    AllTopics(TableRequest<'a>),
+    AllTopics,
     /// 25: settings that are to change online, as properties.
     ChangeSettings(&'a [u8]),
     /// 26: the configuration in force.
@@ -101,7 +101,7 @@ pub enum Request<'a> {
     /// 42: and gives them back.
     UnlockQueues(LockRequest),
     /// 43: all consumer offsets.
-    AllOffsets(TableRequest<'a>),
+    AllOffsets(TableRequest),
     /// 46: a client asks whether a subscription is one.
     CheckClient(ClientConfig),
     /// 45: how far each delay level has come.
@@ -109,7 +109,7 @@ pub enum Request<'a> {
     /// 200, 225: make or change groups.
     UpdateGroups(Vec<SubscriptionGroupConfig>),
     /// 201: all groups.
-    AllGroups(TableRequest<'a>),
+    AllGroups,
     /// 202: the bounds of a topic's queues.
     TopicStats(TopicRequest<'a>),
     /// 203: who consumes in a group, and what.
@@ -174,6 +174,8 @@ pub enum Request<'a> {
     Decide(DecideRequest),
     /// 720002: what a shard is, or is to be.
     OrderRole(OrderRoleRequest),
+    /// 720003: a slave asks for its master's tables.
+    TableChanges(TableChangesRequest),
 }
 
 impl<'a> Request<'a> {
@@ -198,7 +200,7 @@ impl<'a> Request<'a> {
             Code::QueryConsumerOffset => Request::QueryOffset(ConsumerOffsetRequest::parse(header)?),
             Code::UpdateAndCreateTopic => Request::UpdateTopic(CreateTopicRequest::parse(header)?),
             Code::UpdateAndCreateTopicList => Request::UpdateTopics(TopicConfigList::decode(body)?),
-            Code::GetAllTopicConfig => Request::AllTopics(TableRequest::parse(header)),
+            Code::GetAllTopicConfig => Request::AllTopics,
             Code::UpdateBrokerConfig => Request::ChangeSettings(body),
             Code::GetBrokerConfig => Request::BrokerConfig,
             Code::GetBrokerRuntimeInfo => Request::RuntimeInfo,
@@ -224,7 +226,7 @@ impl<'a> Request<'a> {
             Code::UpdateAndCreateSubscriptiongroupList => {
                 Request::UpdateGroups(SubscriptionGroupConfig::decode_list(body)?)
             }
-            Code::GetAllSubscriptiongroupConfig => Request::AllGroups(TableRequest::parse(header)),
+            Code::GetAllSubscriptiongroupConfig => Request::AllGroups,
             _ => return Request::decode_of_tools(code, header),
         })
     }
@@ -269,6 +271,7 @@ impl<'a> Request<'a> {
             Code::GetBrokerHaStatus => Request::HaStatus,
             Code::DecideReplica => Request::Decide(DecideRequest::parse(header)?),
             Code::OrderRole => Request::OrderRole(OrderRoleRequest::parse(header)?),
+            Code::TableChanges => Request::TableChanges(TableChangesRequest::parse(header)?),
             // The table says why: not yet, or a request to somebody else. A test holds the two lists equal.
             _ => return Err(BadRequest::NotSupported { code: header.code }),
         })

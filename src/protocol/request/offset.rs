@@ -96,31 +96,18 @@ pub const KEPT_ONLY: &str = "keptOnly";
 /// A field of ours in the answer to a request with [`KEPT_ONLY`]: the log that the replica has, 32 hexadecimal digits, or `unknown`.
 pub const REPLICA_LOG: &str = "replicaLog";
 
-/// A field of ours in 21, 43 and 201: the version of the table that the asker has, as [`TABLE_VERSION`] told it. If it still is the newest,
-/// the body is left out. Others do not know it and tell the table.
-pub const UNLESS_VERSION: &str = "unlessVersion";
-
-/// A field of ours in the answer to a request with [`UNLESS_VERSION`]: any text.
-pub const TABLE_VERSION: &str = "tableVersion";
-
-/// A field of ours beside [`TABLE_VERSION`]: the log and the reign of the master that answers, by which its slaves know it.
-pub const MASTER_REIGN: &str = "masterReign";
-
-/// 21, 43 or 201: a whole table.
+/// 43: the offsets of all groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TableRequest<'a> {
+pub struct TableRequest {
     /// [`KEPT_ONLY`].
     pub kept_only: bool,
-    /// [`UNLESS_VERSION`].
-    pub unless_version: Option<&'a str>,
 }
 
-impl<'a> TableRequest<'a> {
-    /// Reads 21, 43 or 201.
+impl TableRequest {
+    /// Reads 43.
     #[must_use]
-    pub fn parse(header: &'a Header<'_>) -> Self {
-        let fields = HeaderFields(header);
-        TableRequest { kept_only: fields.boolean(KEPT_ONLY, false), unless_version: header.ext.get(UNLESS_VERSION) }
+    pub fn parse(header: &Header<'_>) -> Self {
+        TableRequest { kept_only: HeaderFields(header).boolean(KEPT_ONLY, false) }
     }
 }
 

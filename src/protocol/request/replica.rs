@@ -1,7 +1,9 @@
 //! What an operator decides where replicas cannot go on by themselves. A request of ringmq's own, asked twice: without a range it is answered with
-//! what would be done and the range that it is about, and with that range it is done, if the range is still the same.
+//! what would be done and the range that it is about, and with that range it is done, if the range is still the same. And what a slave asks its master
+//! for: its tables, by what has changed.
 
 use super::{BadRequest, HeaderFields};
+use crate::body::TablePlace;
 use crate::header::Header;
 use crate::model::{BrokerId, Epoch, LogOffset, Role};
 
@@ -71,5 +73,41 @@ impl OrderRoleRequest {
             roles.into_iter().find(|known| known.to_string() == role).ok_or(BadRequest::Number { field: ROLE })?;
         let (id, epoch): (u64, u32) = (fields.number(ROLE_BROKER_ID)?, fields.number(ROLE_EPOCH)?);
         Ok(OrderRoleRequest { order: Some((role, BrokerId(id), Epoch(epoch))) })
+    }
+}
+
+/// Field of the answer to 720003: the log and the reign of the master that answers, by which its slaves know it.
+pub const MASTER_REIGN: &str = "masterReign";
+/// Field of 720003: how many changes of its tables the slave knows, as [`CHANGES_UNTIL`] told it.
+pub const CHANGES_SINCE: &str = "since";
+/// Field of 720003: the part of the tables behind this place is wanted.
+pub const CHANGES_BEHIND: &str = "behind";
+/// Field of the answer: with what it tells, so many changes are known.
+pub const CHANGES_UNTIL: &str = "until";
+/// Field of the answer, if what has changed since is not known and all parts are to be asked for: the change before [`CHANGES_UNTIL`] that made
+/// offsets less last.
+pub const CHANGES_SET_BACK: &str = "lastSetBack";
+/// Field of the answer: the place behind which the next part is; absent behind the last one.
+pub const CHANGES_NEXT: &str = "next";
+
+/// RINGMQ_TABLE_CHANGES 720003: what has changed of a master's tables, or a part of them. The body of the answer is lines as of `changes-N`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableChangesRequest {
+    /// [`CHANGES_SINCE`].
+    pub since: Option<u64>,
+    /// [`CHANGES_BEHIND`].
+    pub behind: Option<TablePlace>,
+}
+
+impl TableChangesRequest {
+    /// Reads 720003.
+    ///
+    /// # Errors
+    /// If a field is not what it must be.
+    pub fn parse(header: &Header<'_>) -> Result<Self, BadRequest> {
+        let fields = HeaderFields(header);
+        let place = |text: &str| TablePlace::parse(text).ok_or(BadRequest::Number { field: CHANGES_BEHIND });
+        let behind = fields.optional_text(CHANGES_BEHIND).map(place).transpose()?;
+        Ok(TableChangesRequest { since: fields.optional_number(CHANGES_SINCE), behind })
     }
 }
