@@ -310,14 +310,14 @@ fn replicas_hold_what_was_acknowledged() {
 #[test]
 fn what_was_acknowledged_outlives_mishaps_with_the_stores_of_slaves() {
     let all_seeds = seeds();
-    let seeds = all_seeds.start..all_seeds.end.min(all_seeds.start + SEEDS / 5);
+    let seeds = all_seeds.start..all_seeds.end.min(all_seeds.start + SEEDS / 20);
     let all = all_sound("outlives_mishaps", seeds, |seed| run_mishaps(seed, ReplicaRule::Sound, REPLICA_STEPS));
     let (replaced, acknowledged) = all.iter().fold((0, 0), |(replaced, acknowledged), counts| {
         (replaced + counts.stores_replaced, acknowledged + counts.acknowledged)
     });
     eprintln!("{} seeds: {replaced} stores were wiped or replaced, {acknowledged} messages acknowledged", all.len());
-    let is_few = (all.len() as u64) < SEEDS / 5;
-    assert!(is_few || (replaced > 100 && acknowledged > 1_000), "{replaced}, {acknowledged}");
+    let is_few = (all.len() as u64) < SEEDS / 20;
+    assert!(is_few || (replaced > 50 && acknowledged > 1_000), "{replaced}, {acknowledged}");
 }
 
 #[test]
