@@ -128,6 +128,10 @@ fn idle(job: TestRun) -> TestRun {
 
 /// Builds the binaries and lists them.
 fn build(only: Option<&[String]>) -> io::Result<Vec<TestRun>> {
+    // Tests of other packages use the tool, and cargo builds those of a test's own package alone.
+    if !cargo(&["build", "--package", "ringmq-tools", "--bins"]).status()?.success() {
+        return Err(io::Error::other("cargo failed"));
+    }
     let mut command = cargo(&["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
     if let Some(names) = only {
         command.args(["--lib", "--bins"]);
