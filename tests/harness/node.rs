@@ -107,6 +107,23 @@ impl Node {
 
     /// The same, for restarts that may fail.
     pub fn try_restart(&mut self) -> Result<(), StartError> {
+        let began = Instant::now();
+        loop {
+            match self.start_once() {
+                // The kernel takes down a killed process' ring, and the sockets in it, a moment after its end.
+                Err(StartError::Ended { tail, .. })
+                    if self.starts > 1
+                        && tail.contains("Address already in use")
+                        && began.elapsed() < Duration::from_secs(5) =>
+                {
+                    thread::sleep(Duration::from_millis(50));
+                }
+                end => return end,
+            }
+        }
+    }
+
+    fn start_once(&mut self) -> Result<(), StartError> {
         let mut process = self.spawn()?;
         let name_server = self.name_server();
         let brokers: Vec<String> = (0..self.options.shards).map(|shard| self.broker(shard)).collect();
