@@ -92,7 +92,8 @@ impl Replica {
             is_trouble_said: true,
             followed_since: None,
             held_back_said: Quiet::default(),
-            is_held_back_told: false,
+            // Name servers take no other permission with a version that they know: a master that was made one says it, whatever it was before.
+            is_held_back_told: life.role.is_master() && life.epoch.is_some(),
         }
     }
 

@@ -286,7 +286,7 @@ impl Registrar {
 
 /// What clients may do with a shard whose node is configured so. A producer goes elsewhere as long as nothing can be stored.
 fn permission_of(view: &ShardView, configured: u8) -> u8 {
-    if view.holds_back { configured & !(perm::WRITE as u8) } else { configured }
+    if view.holds_back { u8::try_from(u32::from(configured) & !perm::WRITE).unwrap_or(0) } else { configured }
 }
 
 /// One body of a registration.

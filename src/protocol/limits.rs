@@ -697,9 +697,13 @@ const TB: usize = 1_000_000_000_000;
 
 /// What the index references of a TB of log cost, by the bytes of its messages and how many queues are written side by side.
 const fn index_memory_per_tb(record_bytes: usize, busy_queues: usize) -> usize {
-    let early = UNSEALED_ENTRIES_MAX / busy_queues;
+    let early = quotient(UNSEALED_ENTRIES_MAX, busy_queues);
     let entries = if early < QUEUE_BLOCK_ENTRIES { early } else { QUEUE_BLOCK_ENTRIES };
-    TB / record_bytes / entries * INDEX_REFERENCE_MEMORY
+    quotient(quotient(TB, record_bytes), entries).saturating_mul(INDEX_REFERENCE_MEMORY)
+}
+
+const fn quotient(number: usize, divisor: usize) -> usize {
+    number.checked_div(divisor).expect("not zero")
 }
 
 const _: () = assert!(index_memory_per_tb(1024, 2_600) <= 130_000_000, "as stated at INDEX_REFERENCE_MEMORY");
