@@ -38,7 +38,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// A request with a JSON header. [`crate::harness::Client`] gives it its opaque.
+    /// A request with a JSON header. [`crate::Client`] gives it its opaque.
     pub fn request(code: i32) -> Self {
         Self {
             code,
