@@ -204,7 +204,7 @@ fn end_fetching(fetching: Option<io::Result<Child>>, skipped: &mut Vec<String>) 
 }
 
 /// Looks for what the stock clients need and installs it where that is possible. What stays missing is said once more
-/// by [`fetch_stock`].
+/// by [`end_fetching`].
 fn provide_tools() {
     let mut missing: Vec<_> = TOOLS.iter().filter(|(_, command, _)| !succeeds(command)).collect();
     if !missing.is_empty() && can_install() {
