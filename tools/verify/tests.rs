@@ -1,9 +1,8 @@
 //! All tests of the workspace: built once, then several binaries side by side.
 //!
 //! `cargo test` runs one binary after the other, and most of them wait for processes, timers and clients most of the time. Here those whose outcome
-//! does not depend on how busy the machine is run side by side, the longest first, and the others ([`ALONE`]) alone after them. Those that only
-//! compute ([`is_patient`]) get what the others leave of the processors, all the while. What a binary says is kept in `target/verify/NAME.log` and
-//! printed when it ends.
+//! does not depend on how busy the machine is run side by side, the longest first, and the others ([`ALONE`]) alone after them. What a binary
+//! says is kept in `target/verify/NAME.log` and printed when it ends.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -99,35 +98,20 @@ pub(crate) fn run(only: Option<&[String]>) -> Outcome {
     let place = |job: &TestRun| STOCK.iter().chain(&LONG).position(|name| *name == job.name).unwrap_or(usize::MAX);
     jobs.sort_by_key(place);
     let is_alone = |job: &TestRun| ALONE.iter().any(|(name, _)| *name == job.name);
-    let (patient, others): (Vec<TestRun>, Vec<TestRun>) = jobs.into_iter().partition(|job| is_patient(&job.name));
-    let (alone, beside): (Vec<TestRun>, Vec<TestRun>) = others.into_iter().partition(is_alone);
+    let (alone, beside): (Vec<TestRun>, Vec<TestRun>) = jobs.into_iter().partition(is_alone);
     // Most of them wait more than they compute; more than one a core makes brokers late that are waited for.
     let lanes = thread::available_parallelism().map_or(1, NonZero::get);
-    let mut ran = thread::scope(|scope| {
-        let patient = scope.spawn(|| run_jobs(patient.into_iter().map(idle).collect(), 1, &logs));
-        let mut ran = run_jobs(beside, lanes, &logs);
-        ran.extend(run_jobs(alone, 1, &logs));
-        ran.extend(patient.join().expect("no lane panics"));
-        ran.into_iter().map(|end| if is_tried_again(&end) { try_again(end, &logs) } else { end }).collect::<Vec<_>>()
-    });
+    let mut ran = run_jobs(beside, lanes, &logs);
+    ran.extend(run_jobs(alone, 1, &logs));
+    let mut ran: Vec<TestEnd> =
+        ran.into_iter().map(|end| if is_tried_again(&end) { try_again(end, &logs) } else { end }).collect();
     say_times(&mut ran);
     if ran.iter().all(|one| one.outcome == Outcome::Passed) { Outcome::Passed } else { Outcome::Failed }
 }
 
-/// Whether a binary neither starts processes nor looks at the clock: however late it is, its outcome is the same.
-fn is_patient(name: &str) -> bool {
+/// Whether a binary neither starts processes nor looks at the clock: its outcome is the same each time.
+fn is_pure(name: &str) -> bool {
     ["sim", "tidy", "lib ringmq", "lib ringmq_protocol"].contains(&name)
-}
-
-/// The same job, for what others leave of the processors.
-fn idle(job: TestRun) -> TestRun {
-    let mut command = Command::new("chrt");
-    command.args(["--idle", "0"]).arg(job.command.get_program());
-    if let Some(folder) = job.command.get_current_dir() {
-        command.current_dir(folder);
-    }
-    command.envs(job.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    TestRun { command, ..job }
 }
 
 /// Builds the binaries and lists them.
@@ -184,7 +168,7 @@ fn run_jobs(jobs: Vec<TestRun>, lanes: usize, logs: &Path) -> Vec<TestEnd> {
 /// What starts processes depends on the machine, whose disk now and then stands still for longer than a client waits, and on the races of stock
 /// software. What fails of it is tried once more by itself, and the table says so.
 fn is_tried_again(end: &TestEnd) -> bool {
-    end.outcome == Outcome::Failed && !end.failed.is_empty() && !is_patient(&end.job.name)
+    end.outcome == Outcome::Failed && !end.failed.is_empty() && !is_pure(&end.job.name)
 }
 
 fn try_again(first: TestEnd, logs: &Path) -> TestEnd {
