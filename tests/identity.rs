@@ -452,6 +452,11 @@ fn a_copy_that_is_broken_off_takes_no_messages_and_goes_on() {
         status["haClientRuntimeInfo"].is_object().then_some(())
     });
     order(&pair.slave.broker(0), "SYNC_MASTER", 1);
+    // Its connections end with the life before.
+    wait_for("slave that is the master", || {
+        let status: Value = Client::connect(&pair.slave.broker(0)).ok()?.ha_status().ok()?;
+        (status["master"] == true).then_some(())
+    });
     pair.master.kill();
     pair.master.restart();
     wait_for("master that knows what it is", || {
