@@ -73,15 +73,13 @@ fn main() -> ExitCode {
     let steps = steps(quick);
     let mut results = Vec::new();
     let count = steps.len();
-    // It waits for others' machines most of the time.
-    let mut fetching = (!quick).then(start_fetching);
     for (index, (name, step)) in steps.into_iter().enumerate() {
         println!("== {}/{count} {name}", index + 1);
         let start = Instant::now();
         let outcome = match step {
             Step::Cargo(mut command) => run(&mut command),
             Step::Licences => check_licences(),
-            Step::Stock => end_fetching(fetching.take(), &mut skipped),
+            Step::Stock(fetching) => end_fetching(fetching, &mut skipped),
             Step::Tests => tests::run(quick.then(quick_tests).as_deref()),
         };
         println!("== {name}: {outcome:?} after {}", seconds(start.elapsed()));
@@ -106,7 +104,8 @@ fn main() -> ExitCode {
 enum Step {
     Cargo(Command),
     Licences,
-    Stock,
+    /// Under way since the steps were listed: it waits for others' machines most of the time.
+    Stock(io::Result<Child>),
     Tests,
 }
 
@@ -131,7 +130,7 @@ fn steps(quick: bool) -> Vec<(&'static str, Step)> {
         // Nothing is linked, so the fuzzer's own C++ needs not be compiled: its build asks for a library of this name instead.
         fuzz.env("CUSTOM_LIBFUZZER_PATH", "none/libfuzzer.a");
         steps.push(("fuzz targets", Step::Cargo(fuzz)));
-        steps.push(("stock software", Step::Stock));
+        steps.push(("stock software", Step::Stock(start_fetching())));
     }
     steps.push(("tests", Step::Tests));
     steps
@@ -177,25 +176,20 @@ fn run(command: &mut Command) -> Outcome {
     }
 }
 
-/// Begins to fetch and build the stock software. Built before it is run, so that cargo's lock does not stop the other steps.
+/// Begins to fetch and build the stock software. Cargo holds its lock while it builds the fetching program, not while that runs.
 fn start_fetching() -> io::Result<Child> {
-    let built = cargo(&["build", "--package", "ringmq-peers", "--bin", "fetch"]).status()?;
-    if !built.success() {
-        return Err(io::Error::other("it was not built"));
-    }
-    let mut fetch = Command::new(workspace().join("target/debug/fetch"));
-    fetch.current_dir(workspace()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()
+    let mut fetch = cargo(&["run", "--quiet", "--package", "ringmq-peers", "--bin", "fetch"]);
+    fetch.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()
 }
 
 /// Waits for it. What cannot be had is no failure: the tests skip it, and the summary says so.
-fn end_fetching(fetching: Option<io::Result<Child>>, skipped: &mut Vec<String>) -> Outcome {
-    let output = match fetching.map(|child| child.and_then(Child::wait_with_output)) {
-        Some(Ok(output)) => output,
-        Some(Err(error)) => {
+fn end_fetching(fetching: io::Result<Child>, skipped: &mut Vec<String>) -> Outcome {
+    let output = match fetching.and_then(Child::wait_with_output) {
+        Ok(output) => output,
+        Err(error) => {
             println!("the stock software was not fetched: {error}");
             return Outcome::Failed;
         }
-        None => return Outcome::Passed,
     };
     let text = String::from_utf8_lossy(&output.stdout);
     print!("{text}");

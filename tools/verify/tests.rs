@@ -173,12 +173,17 @@ fn is_tried_again(end: &TestEnd) -> bool {
 
 fn try_again(first: TestEnd, logs: &Path) -> TestEnd {
     println!("== {} once more: {}", first.job.name, first.failed.join(", "));
-    let kept = logs.join(format!("{}-first.log", first.job.name));
-    if let Err(error) = fs::rename(logs.join(format!("{}.log", first.job.name)), &kept) {
+    let log = log_path(logs, &first.job.name);
+    let kept = log.with_extension("first.log");
+    if let Err(error) = fs::rename(&log, &kept) {
         println!("{}: {error}", kept.display());
     }
     let second = run_job(first.job, &first.failed, logs);
     TestEnd { is_second: true, failed: first.failed, took: first.took + second.took, ..second }
+}
+
+fn log_path(logs: &Path, name: &str) -> PathBuf {
+    logs.join(format!("{}.log", name.replace(' ', "-")))
 }
 
 /// Runs one to its end, all of its tests or those that are named, and prints what it said, in one piece.
@@ -186,7 +191,7 @@ fn run_job(mut job: TestRun, only: &[String], logs: &Path) -> TestEnd {
     if !only.is_empty() {
         job.command.arg("--exact").args(only);
     }
-    let log = logs.join(format!("{}.log", job.name.replace(' ', "-")));
+    let log = log_path(logs, &job.name);
     let began = Instant::now();
     let status = File::create(&log).and_then(|output| {
         job.command.stdin(Stdio::null()).stderr(output.try_clone()?).stdout(output);
