@@ -236,15 +236,17 @@ fn a_broken_rule_is_noticed() {
 
 const REPLICA_STEPS: u64 = 4000;
 
-/// What happened to a master and its slaves under a seed, or what was found to be wrong.
-fn run_mishaps(seed: u64, rule: ReplicaRule, steps: u64) -> Result<ReplicaCounts, String> {
-    let mut world = ReplicaWorld::with_mishaps(seed, rule);
+/// What happened to a master and its slaves, or what was found to be wrong.
+fn run_replica_world(mut world: ReplicaWorld, steps: u64) -> Result<ReplicaCounts, String> {
     found_wrong(|| world.run(steps)).map(|()| world.counts)
 }
 
+fn run_mishaps(seed: u64, rule: ReplicaRule, steps: u64) -> Result<ReplicaCounts, String> {
+    run_replica_world(ReplicaWorld::with_mishaps(seed, rule), steps)
+}
+
 fn run_replicas(seed: u64, rule: ReplicaRule, steps: u64) -> Result<ReplicaCounts, String> {
-    let mut world = ReplicaWorld::new(seed, rule);
-    found_wrong(|| world.run(steps)).map(|()| world.counts)
+    run_replica_world(ReplicaWorld::new(seed, rule), steps)
 }
 
 fn add_replicas(sum: &mut ReplicaCounts, one: &ReplicaCounts) {
