@@ -4,9 +4,9 @@
 //! is first seen, if the broker allows that.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 
 use super::persist::Table;
+use super::snapshot::names_between;
 use super::{Broker, Output, Refusal};
 use crate::limits::{CONFIG_BYTES_MAX, FORBIDDEN_MAX, GROUPS_MAX};
 use crate::model::{GroupName, Now};
@@ -76,9 +76,7 @@ impl Groups {
         behind: Option<&GroupName>,
         until: Option<&GroupName>,
     ) -> impl Iterator<Item = &GroupName> {
-        let from = behind.map_or(Bound::Unbounded, Bound::Excluded);
-        let to = until.map_or(Bound::Unbounded, Bound::Included);
-        self.table.groups.range::<GroupName, _>((from, to)).map(|(name, _)| name)
+        self.table.groups.range::<GroupName, _>(names_between(behind, until)).map(|(name, _)| name)
     }
 
     /// Adds RocketMQ's own groups. True if one was missing.

@@ -4,6 +4,8 @@
 //! files are replaced one after the other; when the last one is there, older files of changes are removed. Small tables are written soon after they
 //! change, larger ones when the changes have become as many bytes: what that costs follows what has changed.
 
+use std::ops::Bound;
+
 use bytes::Bytes;
 
 use super::Broker;
@@ -95,6 +97,11 @@ struct TablePart {
     has_entries: bool,
     /// Of what was written.
     crc: crc32fast::Hasher,
+}
+
+/// Names behind one up to another, as a range of a table in their order.
+pub(super) fn names_between<'n, N>(behind: Option<&'n N>, until: Option<&'n N>) -> (Bound<&'n N>, Bound<&'n N>) {
+    (behind.map_or(Bound::Unbounded, Bound::Excluded), until.map_or(Bound::Unbounded, Bound::Included))
 }
 
 impl Broker {

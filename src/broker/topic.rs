@@ -4,13 +4,13 @@
 //! RocketMQ has it from the start, or because a producer sent to it and [`auto_created`] allows it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 
 use slab::Slab;
 
 use super::Refusal;
 use super::ack::Ticket;
 use super::settings::BrokerSettings;
+use super::snapshot::names_between;
 use crate::limits::{CONFIG_BYTES_MAX, TOPIC_QUEUES_MAX, TOPICS_MAX};
 use crate::log::{Log, QueueIndex};
 use crate::model::{FastMap, QueueId, TopicName, UnixMs};
@@ -212,9 +212,7 @@ impl Topics {
         behind: Option<&TopicName>,
         until: Option<&TopicName>,
     ) -> impl Iterator<Item = &Topic> {
-        let from = behind.map_or(Bound::Unbounded, Bound::Excluded);
-        let to = until.map_or(Bound::Unbounded, Bound::Included);
-        self.in_order.range::<TopicName, _>((from, to)).filter_map(|(_, slot)| self.topics.get(*slot))
+        self.in_order.range::<TopicName, _>(names_between(behind, until)).filter_map(|(_, slot)| self.topics.get(*slot))
     }
 
     /// All topics by name.
