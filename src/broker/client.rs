@@ -9,9 +9,10 @@ use std::net::SocketAddr;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::due::DueSet;
 use super::filter::{MessageFilter, SqlFilter, TagFilter};
 use crate::limits::{
-    CLIENT_BYTES_MAX, CLIENT_BYTES_PER_CONNECTION_MAX, EXPRESSION_BYTES_MAX, FILTER_BYTES_PER_BYTE,
+    CLIENT_BYTES_MAX, CLIENT_BYTES_PER_CONNECTION_MAX, EXPIRIES_PER_TICK, EXPRESSION_BYTES_MAX, FILTER_BYTES_PER_BYTE,
     GROUP_NAME_BYTES_MAX, GROUPS_PER_CONNECTION_MAX, MEMBER_BYTES, SUBSCRIPTION_BYTES, SUBSCRIPTIONS_PER_GROUP_MAX,
     TAG_BYTES, TRANSACTION_PRODUCERS_TRIED_MAX,
 };
@@ -187,6 +188,8 @@ struct Connected {
     /// With what each weighs.
     producer_groups: BTreeMap<GroupName, usize>,
     consumer_groups: BTreeMap<GroupName, Weight>,
+    /// Under which it is in [`Clients::due`], while it is a member of anything; heartbeats do not move it.
+    looked_at: Option<MonoNs>,
     /// What all of them weigh.
     bytes: usize,
 }
@@ -243,6 +246,8 @@ pub(crate) struct Clients {
     /// Connections of clients that are members of a producer group, by what they called themselves last.
     producing: BTreeMap<ClientId, BTreeSet<ConnectionId>>,
     consumers: BTreeMap<GroupName, ConsumerGroup>,
+    /// Connections by when the oldest of their heartbeats may be too old.
+    due: DueSet<ConnectionId>,
     /// What members and subscriptions weigh.
     bytes: usize,
 }
@@ -251,7 +256,7 @@ impl Clients {
     /// A connection was accepted.
     pub(crate) fn connect(&mut self, connection: ConnectionId, peer: SocketAddr) {
         let (producer_groups, consumer_groups) = (BTreeMap::new(), BTreeMap::new());
-        let fresh = Connected { peer, producer: None, producer_groups, consumer_groups, bytes: 0 };
+        let fresh = Connected { peer, producer: None, producer_groups, consumer_groups, looked_at: None, bytes: 0 };
         self.connections.insert(connection, fresh);
     }
 
@@ -281,6 +286,9 @@ impl Clients {
     pub(crate) fn disconnect(&mut self, connection: ConnectionId) -> Vec<GroupName> {
         self.set_producer(connection, None);
         let Some(gone) = self.connections.remove(&connection) else { return Vec::new() };
+        if let Some(looked_at) = gone.looked_at {
+            self.due.remove(looked_at, connection);
+        }
         for (group, bytes) in &gone.producer_groups {
             remove_producer(&mut self.producers, group, connection);
             self.bytes -= bytes;
@@ -322,6 +330,7 @@ impl Clients {
         }
         (known.bytes, self.bytes) = (of_connection, of_all);
         known.producer_groups.insert(group.clone(), after);
+        self.look_at(connection, member.seen);
         self.set_producer(connection, Some(&member.client));
         self.producers.entry(group).or_default().insert(connection, member);
         Ok(())
@@ -364,6 +373,7 @@ impl Clients {
         self.bytes = self.bytes - before.member + after.member;
         let name = data.group.clone();
         known.consumer_groups.insert(name.clone(), after);
+        self.look_at(connection, member.seen);
         let group = self.consumers.entry(name).or_insert_with(|| ConsumerGroup {
             members: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
@@ -417,26 +427,52 @@ impl Clients {
         self.remove_consumer(&group, connection).then_some(group)
     }
 
-    /// Forgets members without a heartbeat for 120 s. Returns the consumer groups that have lost one.
+    /// A connection was heard as a member at `seen`: it is looked at when that is too long ago, unless it is sooner in any case.
+    fn look_at(&mut self, connection: ConnectionId, seen: MonoNs) {
+        let Some(known) = self.connections.get_mut(&connection).filter(|known| known.looked_at.is_none()) else {
+            return;
+        };
+        let at = seen.plus_ms(MEMBER_EXPIRY_MS + 1);
+        known.looked_at = Some(at);
+        self.due.insert(at, connection);
+    }
+
+    /// Forgets members without a heartbeat for 120 s, of some connections at a time. Returns the consumer groups that have lost one. Call it at
+    /// each tick.
     pub(crate) fn expire(&mut self, now: MonoNs) -> Vec<GroupName> {
-        let is_late = |member: &Member| now.ms_since(member.seen) > MEMBER_EXPIRY_MS;
-        let mut late_producers = Vec::new();
-        for (group, members) in &self.producers {
-            let late = members.iter().filter(|(_, member)| is_late(member));
-            late_producers.extend(late.map(|(connection, _)| (group.clone(), *connection)));
+        let mut lost = Vec::new();
+        for _ in 0..EXPIRIES_PER_TICK {
+            let Some(connection) = self.due.pop(now) else { break };
+            self.expire_members(connection, now, &mut lost);
         }
-        let mut late_consumers = Vec::new();
-        for (name, group) in &self.consumers {
-            let late = group.members.iter().filter(|(_, member)| is_late(member));
-            late_consumers.extend(late.map(|(connection, _)| (name.clone(), *connection)));
+        lost
+    }
+
+    fn expire_members(&mut self, connection: ConnectionId, now: MonoNs, lost: &mut Vec<GroupName>) {
+        let Some(known) = self.connections.get_mut(&connection) else { return };
+        known.looked_at = None;
+        let producing = known.producer_groups.keys().filter_map(|group| {
+            let seen = self.producers.get(group)?.get(&connection)?.seen;
+            Some((group.clone(), seen, true))
+        });
+        let consuming = known.consumer_groups.keys().filter_map(|group| {
+            let seen = self.consumers.get(group)?.members.get(&connection)?.seen;
+            Some((group.clone(), seen, false))
+        });
+        let memberships: Vec<(GroupName, MonoNs, bool)> = producing.chain(consuming).collect();
+        let mut oldest = None;
+        for (group, seen, is_producer) in memberships {
+            if now.ms_since(seen) <= MEMBER_EXPIRY_MS {
+                oldest = Some(oldest.map_or(seen, |oldest: MonoNs| oldest.min(seen)));
+            } else if is_producer {
+                self.unregister(connection, Some(group.as_str()), None);
+            } else {
+                lost.extend(self.unregister(connection, None, Some(group.as_str())));
+            }
         }
-        for (group, connection) in late_producers {
-            self.unregister(connection, Some(group.as_str()), None);
+        if let Some(oldest) = oldest {
+            self.look_at(connection, oldest);
         }
-        late_consumers
-            .into_iter()
-            .filter_map(|(group, connection)| self.unregister(connection, None, Some(group.as_str())))
-            .collect()
     }
 
     /// The online part of a consumer group.
@@ -525,5 +561,50 @@ fn remove_producer(
         if members.is_empty() {
             producers.remove(group.as_str());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(seen_ms: u64) -> Member {
+        let seen = MonoNs(0).plus_ms(seen_ms);
+        Member { client: "c".into(), language: Language::Java, version: 0, seen, seen_unix_ms: 0 }
+    }
+
+    #[test]
+    fn members_go_120_s_behind_their_last_heartbeat_each_by_itself() {
+        let mut clients = Clients::default();
+        let (a, b) = (ConnectionId(1), ConnectionId(2));
+        let at = |ms| MonoNs(0).plus_ms(ms);
+        for connection in [a, b] {
+            clients.connect(connection, SocketAddr::from(([127, 0, 0, 1], 1)));
+            clients.register_producer(connection, "p".into(), member(0)).expect("small");
+        }
+        let data = ConsumerData {
+            group: "g".into(),
+            consume_type: ConsumeType::Passively,
+            message_model: MessageModel::Clustering,
+            consume_from_where: ConsumeFromWhere::LastOffset,
+            subscriptions: Vec::new(),
+            unit_mode: false,
+        };
+        clients.register_consumer(a, &data, member(60_000), 0, false);
+        clients.register_producer(b, "p".into(), member(30_000)).expect("small");
+        assert_eq!(clients.expire(at(120_000)), []);
+        assert_eq!(clients.producer_group("p").map(BTreeMap::len), Some(2));
+        assert_eq!(clients.expire(at(120_001)), [], "it produces no more, and consumes");
+        assert_eq!(clients.producer_group("p").map(BTreeMap::len), Some(1));
+        assert!(clients.consumer_group("g").is_some());
+        assert_eq!(clients.expire(at(150_001)), []);
+        assert!(clients.producer_group("p").is_none());
+        assert_eq!(clients.expire(at(180_000)), []);
+        assert_eq!(clients.expire(at(180_001)), ["g".into()]);
+        assert_eq!((clients.due.len(), clients.bytes), (0, 0));
+        clients.register_producer(b, "p".into(), member(190_000)).expect("small");
+        assert_eq!(clients.due.len(), 1);
+        clients.disconnect(b);
+        assert_eq!((clients.due.len(), clients.bytes), (0, 0));
     }
 }

@@ -8,7 +8,7 @@ use super::ack::Ticket;
 
 use super::persist::Table;
 use super::statistics::Statistics;
-use super::{Broker, EXPIRY_SCAN_MS, Effect, OFFSETS_WRITE_MS, Output, topic};
+use super::{Broker, Effect, OFFSETS_WRITE_MS, Output, topic};
 use crate::letter::ToShard;
 use crate::limits::EFFECTS_MAX;
 use crate::log::{BlockId, Commit, DiskUsage, Io, IoError, IoId, Log};
@@ -162,12 +162,9 @@ impl Broker {
         self.rates.sample(now.mono.0 / 1_000_000, self.counters);
         self.mornings.tick(now.unix, &self.counters);
         self.stages.tick(now.mono);
-        if now.mono.ms_since(self.last_expiry_scan) >= EXPIRY_SCAN_MS {
-            self.last_expiry_scan = now.mono;
-            self.locks.expire(now.mono);
-            for group in self.clients.expire(now.mono) {
-                self.notify_group(now, &group, out);
-            }
+        self.locks.expire(now.mono);
+        for group in self.clients.expire(now.mono) {
+            self.notify_group(now, &group, out);
         }
         if now.mono.ms_since(self.last_offsets_write) >= OFFSETS_WRITE_MS {
             self.last_offsets_write = now.mono;

@@ -26,6 +26,7 @@ pub mod client;
 mod delay;
 mod dispatch;
 mod door;
+mod due;
 pub mod filter;
 pub(crate) mod group;
 mod heartbeat;
@@ -98,9 +99,6 @@ use crate::protocol::message::{NameError, check_topic};
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
 use crate::protocol::request::BadRequest;
 use crate::replication::EpochTable;
-
-/// How often groups are searched for members that are gone, and locks for those that have expired.
-const EXPIRY_SCAN_MS: u64 = 10_000;
 
 /// How often consumer offsets are written while they change.
 const OFFSETS_WRITE_MS: u64 = 1_000;
@@ -189,7 +187,6 @@ pub struct Broker {
     statistics: Statistics,
     disk: DiskUsage,
     started: Now,
-    last_expiry_scan: MonoNs,
     last_offsets_write: MonoNs,
     /// Of a slave: how far the log was looked through for topics that the master did not live to tell.
     adopted_until: LogOffset,
@@ -310,7 +307,6 @@ impl Broker {
             statistics: Statistics::new(MonoNs(0)),
             disk: DiskUsage { used_bytes: 0, total_bytes: 0 },
             started: Now::default(),
-            last_expiry_scan: MonoNs(0),
             last_offsets_write: MonoNs(0),
             adopted_until: LogOffset(0),
             knows_slaves: false,

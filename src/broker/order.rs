@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::limits::QUEUE_LOCKS_MAX;
+use super::due::DueSet;
+use crate::limits::{EXPIRIES_PER_TICK, QUEUE_LOCKS_MAX};
 use crate::model::{ClientId, GroupName, MonoNs, QueueId, TopicName};
 
 /// How long a lock lives without renewal.
@@ -18,6 +19,7 @@ pub(crate) struct QueueLocks {
     groups: BTreeMap<GroupName, BTreeMap<(TopicName, QueueId), Lock>>,
     /// Groups that have locks of a topic.
     by_topic: BTreeMap<TopicName, BTreeSet<GroupName>>,
+    due: DueSet<(GroupName, TopicName, QueueId)>,
     count: usize,
 }
 
@@ -25,6 +27,8 @@ pub(crate) struct QueueLocks {
 struct Lock {
     client: ClientId,
     expires: MonoNs,
+    /// Under which it is in [`QueueLocks::due`]; renewals do not move it.
+    looked_at: MonoNs,
 }
 
 impl QueueLocks {
@@ -44,14 +48,15 @@ impl QueueLocks {
             if lock.client != *client && lock.expires > now {
                 return false;
             }
-            *lock = Lock { client: client.clone(), expires };
+            (lock.client, lock.expires) = (client.clone(), expires);
             return true;
         }
         if self.count >= QUEUE_LOCKS_MAX {
             return false;
         }
         self.count += 1;
-        let lock = Lock { client: client.clone(), expires };
+        let lock = Lock { client: client.clone(), expires, looked_at: expires };
+        self.due.insert(expires, (group.clone(), topic.clone(), queue));
         if !self.by_topic.get(topic.as_str()).is_some_and(|groups| groups.contains(group)) {
             self.by_topic.entry(topic.clone()).or_default().insert(group.clone());
         }
@@ -63,8 +68,10 @@ impl QueueLocks {
     pub(crate) fn unlock(&mut self, group: &GroupName, topic: &TopicName, queue: QueueId, client: &ClientId) {
         let Some(locks) = self.groups.get_mut(group.as_str()) else { return };
         let key = (topic.clone(), queue);
-        if locks.get(&key).is_some_and(|lock| lock.client == *client) {
+        let looked_at = locks.get(&key).filter(|lock| lock.client == *client).map(|lock| lock.looked_at);
+        if let Some(looked_at) = looked_at {
             locks.remove(&key);
+            self.due.remove(looked_at, (group.clone(), topic.clone(), queue));
             self.count -= 1;
         }
         if locks.is_empty() {
@@ -94,23 +101,22 @@ impl QueueLocks {
         self.groups.get(group).is_some_and(|locks| locks.values().any(|lock| lock.expires > now))
     }
 
-    /// Forgets locks that have expired.
+    /// Forgets locks that have expired, some at a time. Call it at each tick.
     pub(crate) fn expire(&mut self, now: MonoNs) {
-        let mut gone = Vec::new();
-        self.groups.retain(|group, locks| {
-            locks.retain(|(topic, _), lock| {
-                let is_held = lock.expires > now;
-                if !is_held {
-                    gone.push((topic.clone(), group.clone()));
-                }
-                is_held
-            });
-            !locks.is_empty()
-        });
-        self.count -= gone.len();
-        gone.dedup();
-        for (topic, group) in gone {
-            self.note_gone(&topic, &group);
+        for _ in 0..EXPIRIES_PER_TICK {
+            let Some((group, topic, queue)) = self.due.pop(now) else { return };
+            let Some(locks) = self.groups.get_mut(group.as_str()) else { continue };
+            let key = (topic, queue);
+            if let Some(lock) = locks.get_mut(&key).filter(|lock| lock.expires > now) {
+                lock.looked_at = lock.expires;
+                self.due.insert(lock.expires, (group, key.0, queue));
+                continue;
+            }
+            self.count -= usize::from(locks.remove(&key).is_some());
+            if locks.is_empty() {
+                self.groups.remove(group.as_str());
+            }
+            self.note_gone(&key.0, &group);
         }
     }
 
@@ -124,7 +130,8 @@ impl QueueLocks {
             let gone: Vec<(TopicName, QueueId)> = of_topic.collect();
             self.count -= gone.len();
             for key in gone {
-                locks.remove(&key);
+                let Some(lock) = locks.remove(&key) else { continue };
+                self.due.remove(lock.looked_at, (group.clone(), key.0, key.1));
             }
             if locks.is_empty() {
                 self.groups.remove(group.as_str());
@@ -157,7 +164,7 @@ mod tests {
         assert!(locks.is_orderly(at(80_001), "g"), "only its holder unlocks");
         locks.unlock(&group, &topic, QueueId(0), &b);
         assert!(!locks.is_orderly(at(80_001), "g"));
-        assert_eq!(locks.count, 0);
+        assert_eq!((locks.count, locks.due.len()), (0, 0));
     }
 
     #[test]
@@ -171,6 +178,27 @@ mod tests {
         locks.remove_topic("t");
         assert_eq!((locks.count, locks.groups.len()), (10, 1));
         locks.expire(MonoNs(0).plus_ms(LOCK_MS));
-        assert!(locks.groups.is_empty() && locks.by_topic.is_empty() && locks.count == 0);
+        assert!(locks.groups.is_empty() && locks.by_topic.is_empty() && locks.count == 0 && locks.due.len() == 0);
+    }
+
+    #[test]
+    fn locks_that_are_renewed_stay_and_those_that_are_over_go_some_at_a_time() {
+        let mut locks = QueueLocks::default();
+        let count = u32::try_from(EXPIRIES_PER_TICK).expect("small") + 5;
+        for queue in 0..=count {
+            locks.lock(MonoNs(0), &"g".into(), &"t".into(), QueueId(queue), &"c".into());
+        }
+        let at = |ms| MonoNs(0).plus_ms(ms);
+        locks.lock(at(LOCK_MS - 1), &"g".into(), &"t".into(), QueueId(0), &"c".into());
+        locks.expire(at(LOCK_MS - 1));
+        assert_eq!(locks.count, EXPIRIES_PER_TICK + 6);
+        locks.expire(at(LOCK_MS));
+        assert_eq!((locks.count, locks.due.len()), (7, 7), "as many as a tick looks at, less the one that was renewed");
+        locks.expire(at(LOCK_MS + 100));
+        assert_eq!((locks.count, locks.due.len()), (1, 1));
+        locks.expire(at(2 * LOCK_MS - 2));
+        assert!(locks.is_orderly(at(2 * LOCK_MS - 2), "g"));
+        locks.expire(at(2 * LOCK_MS - 1));
+        assert_eq!((locks.count, locks.due.len(), locks.groups.len()), (0, 0, 0));
     }
 }

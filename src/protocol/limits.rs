@@ -291,6 +291,9 @@ pub const WHOLE_TABLE_PARTS_PER_TURN: usize = 2;
 /// Queue locks of a shard.
 pub const QUEUE_LOCKS_MAX: usize = 500_000;
 
+/// Locks, and connections of members, that are looked at in one tick to find what is over.
+pub const EXPIRIES_PER_TICK: usize = 1_000;
+
 /// Messages that jobs put again in one turn, so that those who ask need not wait long for theirs.
 pub const JOB_MESSAGES_PER_TURN: usize = 32;
 
