@@ -28,7 +28,9 @@ pub(super) fn io_error(error: &DiskError) -> IoError {
 #[derive(Debug, Default)]
 pub(super) struct Fetches {
     waiting: RefCell<VecDeque<BlockId>>,
-    /// Waiting or under way.
+    /// What nobody waits for yet, read when nothing else is wanted.
+    ahead: RefCell<VecDeque<BlockId>>,
+    /// In one of them, or under way.
     known: RefCell<BTreeSet<BlockId>>,
     running: Cell<usize>,
 }
@@ -36,15 +38,20 @@ pub(super) struct Fetches {
 impl Fetches {
     /// Notes a block that somebody waits for.
     pub(super) fn want(&self, block: BlockId) {
-        if self.known.borrow_mut().insert(block) {
-            self.waiting.borrow_mut().push_back(block);
+        let is_known = !self.known.borrow_mut().insert(block);
+        let mut ahead = self.ahead.borrow_mut();
+        if is_known {
+            let Some(place) = ahead.iter().position(|waiting| *waiting == block) else { return };
+            ahead.remove(place);
         }
+        self.waiting.borrow_mut().push_back(block);
     }
 
     /// Notes a block that will be wanted; it is forgotten if there is too much to do.
     pub(super) fn want_ahead(&self, block: BlockId) {
-        if self.waiting.borrow().len() < FETCHES_WAITING_MAX {
-            self.want(block);
+        let mut ahead = self.ahead.borrow_mut();
+        if ahead.len() < FETCHES_WAITING_MAX && self.known.borrow_mut().insert(block) {
+            ahead.push_back(block);
         }
     }
 
@@ -52,14 +59,14 @@ impl Fetches {
         if self.running.get() >= FETCHES_MAX {
             return None;
         }
-        let block = self.waiting.borrow_mut().pop_front()?;
+        let block = self.waiting.borrow_mut().pop_front().or_else(|| self.ahead.borrow_mut().pop_front())?;
         self.running.set(self.running.get() + 1);
         Some(block)
     }
 
     /// Whether no read is under way; what waits is forgotten.
     pub(super) fn is_quiet(&self) -> bool {
-        for block in self.waiting.borrow_mut().drain(..) {
+        for block in self.waiting.borrow_mut().drain(..).chain(self.ahead.borrow_mut().drain(..)) {
             self.known.borrow_mut().remove(&block);
         }
         self.running.get() == 0
@@ -164,5 +171,37 @@ impl Shard {
                 shard.usage.set(DiskUsage { used_bytes, total_bytes: usage.total_bytes });
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::FileName;
+    use crate::model::LogOffset;
+
+    #[test]
+    fn who_waits_for_a_block_goes_before_those_that_are_read_ahead() {
+        let block = |at| BlockId { file: FileName::Segment(LogOffset(0)), at, len: 4096 };
+        let fetches = Fetches::default();
+        for at in [0, 1, 2, 3] {
+            fetches.want_ahead(block(at));
+        }
+        fetches.want(block(9));
+        fetches.want(block(2));
+        fetches.want(block(9));
+        let order: Vec<u64> = std::iter::from_fn(|| fetches.begin()).map(|block| block.at).collect();
+        assert_eq!(order, [9, 2, 0, 1], "as many as are read at once");
+        fetches.end(block(9));
+        fetches.want(block(9));
+        fetches.end(block(2));
+        assert_eq!(fetches.begin().map(|block| block.at), Some(9), "again");
+        for at in 100..100 + 2 * FETCHES_WAITING_MAX as u64 {
+            fetches.want_ahead(block(at));
+        }
+        assert_eq!(fetches.ahead.borrow().len(), FETCHES_WAITING_MAX);
+        assert_eq!(fetches.known.borrow().len(), FETCHES_WAITING_MAX + 4);
+        assert!(!fetches.is_quiet(), "some are under way");
+        assert_eq!(fetches.known.borrow().len(), 4);
     }
 }
