@@ -165,24 +165,8 @@ impl Broker {
         self.delays.queues.push((level, queue));
     }
 
-    /// Stores one message in `queue`, or puts it off if its properties name a delay level. `queue` is that of the draft's topic and queue id.
-    ///
-    /// # Errors
-    /// [`NotStored`]; nothing has changed then.
-    #[inline]
-    pub(super) fn store_or_put_off(
-        &mut self,
-        now: Now,
-        queue: QueueIndex,
-        draft: &RecordDraft<'_>,
-    ) -> Result<Appended, NotStored> {
-        match self.log.delay_levels().clamp(draft.marks.delay_level) {
-            None => self.store(now, queue, draft),
-            Some(level) => self.put_off(now, level, draft),
-        }
-    }
-
-    fn put_off(&mut self, now: Now, level: i32, draft: &RecordDraft<'_>) -> Result<Appended, NotStored> {
+    /// Stores a message where it waits as long as its level says. Errors as [`Broker::store`].
+    pub(super) fn put_off(&mut self, now: Now, level: i32, draft: &RecordDraft<'_>) -> Result<Appended, NotStored> {
         let properties = put_off_properties(draft, level);
         let queue_id = queue_of_level(level);
         let copy = RecordDraft { properties: &properties, ..*draft };

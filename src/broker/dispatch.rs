@@ -1,12 +1,58 @@
-//! From a request to what handles it.
+//! From a request to what handles it, and back to its answer.
 
 use super::{Asked, Broker, Handled, Output, Refusal};
+use crate::model::{ConnectionId, Now};
 use crate::protocol::code::{Endpoint, RequestCode};
+use crate::protocol::frame::RawFrame;
 use crate::protocol::header::Header;
+use crate::protocol::reply::{ExtValue, Reply, encode_reply};
 use crate::protocol::request::{BadRequest, Request};
 
 impl Broker {
-    pub(super) fn dispatch(
+    /// A request of a client, or one that was parked and comes again.
+    pub(super) fn handle_request(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        frame: &RawFrame<'_>,
+        header: &Header<'_>,
+        rounds: u32,
+        out: &mut Output,
+    ) {
+        let asked = Asked {
+            now,
+            connection,
+            encoding: frame.encoding,
+            opaque: header.opaque,
+            is_oneway: header.is_oneway(),
+            language: header.language,
+            version: header.version,
+            rounds,
+        };
+        let result = match self.dispatch(&asked, header, frame.body, out) {
+            Ok(Handled::Cold(block)) => self.park(&asked, frame, block, out),
+            Ok(Handled::Done) => Ok(()),
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(refusal) = result {
+            self.refuse(&asked, &refusal, out);
+        }
+    }
+
+    pub(super) fn refuse(&self, asked: &Asked, refusal: &Refusal, out: &mut Output) {
+        let ext = refusal.forbidden_type.map(|kind| [("forbiddenType", ExtValue::I64(i64::from(kind)))]);
+        let ext = ext.as_ref().map_or(&[][..], |fields| &fields[..]);
+        let reply = Reply { code: refusal.code, remark: Some(&refusal.remark), ext, body: &[] };
+        self.reply(asked, &reply, out);
+    }
+
+    pub(super) fn reply(&self, asked: &Asked, reply: &Reply<'_>, out: &mut Output) {
+        if !asked.is_oneway {
+            encode_reply(asked.encoding, asked.opaque, reply, out.outbox.buffer(asked.connection));
+        }
+    }
+
+    fn dispatch(
         &mut self,
         asked: &Asked,
         header: &Header<'_>,
@@ -25,8 +71,8 @@ impl Broker {
     }
 
     /// Whether a request may have an effect: the one place that each passes, read and before anything has changed. What asks this of all
-    /// requests alike belongs here and reads the code's row of the table: access control (its needs, and the names in the typed request),
-    /// quotas (its cost), statistics by code, tracing.
+    /// requests alike belongs here and reads the code's row of the table: access control (its needs), quotas (its cost), statistics by code,
+    /// tracing. What waits for a block of the log comes again, with [`Asked::rounds`].
     fn admit(&self, code: RequestCode) -> Result<(), Refusal> {
         match code.row().endpoint {
             Endpoint::Broker(on_slave) => self.check_role(code, on_slave),

@@ -275,8 +275,8 @@ impl Broker {
         self.acks.len()
     }
 
-    /// The log as a reader has it, for the simulator's checks, which look at what consumers would see. Nothing is driven through it.
-    pub(crate) fn inspect_log(&mut self) -> &mut Log {
+    /// The log as a reader has it, for the simulator's oracles: they look at what consumers would see, and bring the blocks that they need themselves.
+    pub(crate) fn view_reader(&mut self) -> &mut Log {
         &mut self.log
     }
 

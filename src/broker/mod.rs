@@ -93,10 +93,8 @@ use crate::metrics::{Counters, Mornings, Rates, Stages};
 use crate::model::{ConnectionId, LinkId, LogOffset, MasterLog, MonoNs, Now};
 use crate::protocol::body::{self, BodyError, StoredTables, TopicConfig};
 use crate::protocol::code::{Language, ResponseCode};
-use crate::protocol::frame::{Encoding, RawFrame};
-use crate::protocol::header::Header;
+use crate::protocol::frame::Encoding;
 use crate::protocol::message::{NameError, check_topic};
-use crate::protocol::reply::{ExtValue, Reply, encode_reply};
 use crate::protocol::request::BadRequest;
 use crate::replication::EpochTable;
 
@@ -342,48 +340,6 @@ impl Broker {
         }
         if let Some(MasterLog::Named { reign, .. }) = self.own_reign() {
             self.offsets.begin_reign(reign);
-        }
-    }
-
-    fn handle_request(
-        &mut self,
-        now: Now,
-        connection: ConnectionId,
-        frame: &RawFrame<'_>,
-        header: &Header<'_>,
-        rounds: u32,
-        out: &mut Output,
-    ) {
-        let asked = Asked {
-            now,
-            connection,
-            encoding: frame.encoding,
-            opaque: header.opaque,
-            is_oneway: header.is_oneway(),
-            language: header.language,
-            version: header.version,
-            rounds,
-        };
-        let result = match self.dispatch(&asked, header, frame.body, out) {
-            Ok(Handled::Cold(block)) => self.park(&asked, frame, block, out),
-            Ok(Handled::Done) => Ok(()),
-            Err(refusal) => Err(refusal),
-        };
-        if let Err(refusal) = result {
-            self.refuse(&asked, &refusal, out);
-        }
-    }
-
-    fn refuse(&self, asked: &Asked, refusal: &Refusal, out: &mut Output) {
-        let ext = refusal.forbidden_type.map(|kind| [("forbiddenType", ExtValue::I64(i64::from(kind)))]);
-        let ext = ext.as_ref().map_or(&[][..], |fields| &fields[..]);
-        let reply = Reply { code: refusal.code, remark: Some(&refusal.remark), ext, body: &[] };
-        self.reply(asked, &reply, out);
-    }
-
-    fn reply(&self, asked: &Asked, reply: &Reply<'_>, out: &mut Output) {
-        if !asked.is_oneway {
-            encode_reply(asked.encoding, asked.opaque, reply, out.outbox.buffer(asked.connection));
         }
     }
 

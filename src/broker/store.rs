@@ -134,6 +134,23 @@ impl Broker {
         }
     }
 
+    /// Stores one message in `queue`, or puts it off if its properties name a delay level. `queue` is that of the draft's topic and queue id.
+    ///
+    /// # Errors
+    /// [`NotStored`]; nothing has changed then.
+    #[inline]
+    pub(super) fn store_or_put_off(
+        &mut self,
+        now: Now,
+        queue: QueueIndex,
+        draft: &RecordDraft<'_>,
+    ) -> Result<Appended, NotStored> {
+        match self.log.delay_levels().clamp(draft.marks.delay_level) {
+            None => self.store(now, queue, draft),
+            Some(level) => self.put_off(now, level, draft),
+        }
+    }
+
     /// Stores one message and counts it. `queue` is that of the draft's topic and queue id.
     ///
     /// # Errors

@@ -465,7 +465,7 @@ impl SimNode {
     /// Brings a block to those who look at the log.
     pub(super) fn supply(&mut self, block: BlockId) {
         let data = self.read(block);
-        self.broker.as_mut().expect("it runs").inspect_log().supply(block, data);
+        self.broker.as_mut().expect("it runs").view_reader().supply(block, data);
     }
 
     fn read(&self, block: BlockId) -> Result<Bytes, IoError> {
@@ -515,13 +515,13 @@ impl SimNode {
 
     /// All messages of a queue, in their order. What cannot be read rests meanwhile.
     pub(super) fn read_queue(&mut self, now: &mut Now, topic: &str, queue_id: QueueId) -> Vec<Found> {
-        let log = self.broker.as_mut().expect("it runs").inspect_log();
+        let log = self.broker.as_mut().expect("it runs").view_reader();
         let Some(queue) = log.find_queue(topic, queue_id) else { return Vec::new() };
         let (mut all, mut at) = (Vec::new(), log.bounds(queue).min);
         let limits = ReadLimits { messages_max: 1, bytes_max: 0, entries_max: 1 };
         for _ in 0..1_000_000 {
             let mut out = BytesMut::new();
-            let log = self.broker.as_mut().expect("it runs").inspect_log();
+            let log = self.broker.as_mut().expect("it runs").view_reader();
             match log.read(queue, at, &limits, &|_| true, &mut out) {
                 Read::Found { next, .. } => {
                     let view = RecordView::decode(&out, None, Check::CrcRequired).expect("a sound record");
@@ -560,7 +560,7 @@ impl SimNode {
                 return out.to_vec();
             }
             let most = usize::try_from(to.since(at)).expect("a made-up log is small");
-            let log = self.broker.as_mut().expect("it runs").inspect_log();
+            let log = self.broker.as_mut().expect("it runs").view_reader();
             match log.stream(at, most, &mut out) {
                 Stream::Bytes(bytes) => at = at.plus(bytes as u64),
                 Stream::Cold(block) => self.supply(block),

@@ -801,7 +801,7 @@ impl ReplicaWorld {
         let (mut out, mut misses) = (BytesMut::new(), 0);
         for _ in 0..100 {
             let node = &mut self.nodes[index];
-            match node.broker.as_mut().expect("it runs").inspect_log().record(message.log_offset, &mut out) {
+            match node.broker.as_mut().expect("it runs").view_reader().record(message.log_offset, &mut out) {
                 RecordRead::Cold(block) => node.supply(block),
                 // A read that failed before is told once to whoever asks next.
                 RecordRead::Missing if misses < 3 => misses += 1,
