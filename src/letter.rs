@@ -178,7 +178,7 @@ pub enum ToControl {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StopReason {
     /// It was told to: everything is flushed.
-    Asked,
+    Ordered,
     /// One sentence: what failed, where, and what to do.
     Failed(String),
 }
@@ -315,11 +315,10 @@ pub struct SettingsRefused {
 
 /// One consumer offset of one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct OffsetCommit {
     pub(crate) group: GroupName,
-    /// What.
     pub topic: TopicName,
-    /// Its queue.
     pub queue: QueueId,
     /// The next message to read.
     pub(crate) offset: QueueOffset,

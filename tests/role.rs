@@ -214,7 +214,7 @@ fn two_shards_take_turns_as_masters_in_place() {
     b.wait_bodies("what the master goes on with", &sent);
     assert_is_slave(&b);
     for shard in [a, b] {
-        assert_eq!(shard.stop(), StopReason::Asked);
+        assert_eq!(shard.stop(), StopReason::Ordered);
     }
 }
 
@@ -297,7 +297,7 @@ fn name_servers_and_followers_know_a_shard_by_its_life() {
     wait_master(0, Some("127.0.0.1:21"));
     wait_master(1, None);
     for number in 0..2 {
-        say(ToControl::Stopped { shard: ShardId(number), why: StopReason::Asked });
+        say(ToControl::Stopped { shard: ShardId(number), why: StopReason::Ordered });
     }
     node.join().expect("its thread ends well");
 }

@@ -3,8 +3,12 @@
 
 #[path = "tidy/arrows.rs"]
 mod arrows;
+#[path = "tidy/core.rs"]
+mod core_rules;
 #[path = "tidy/dependencies.rs"]
 mod dependencies;
+#[path = "tidy/docs.rs"]
+mod docs;
 #[path = "tidy/names.rs"]
 mod names;
 #[path = "tidy/source.rs"]
@@ -61,34 +65,8 @@ fn parsed() -> Vec<Source> {
     sources().iter().map(|(path, text)| Source::new(path, text)).collect()
 }
 
-/// The line without its comment, near enough for names: string literals with `//` in them do not occur with these names.
-fn code_of(line: &str) -> &str {
-    line.split("//").next().unwrap_or("")
-}
-
 fn complain(problems: Vec<String>) {
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
-}
-
-/// Tests within `src/` that read golden files; they are part of no build.
-const TEST_FILES: [&str; 2] = ["src/protocol/golden.rs", "src/protocol/code.rs"];
-
-/// Lines of `src/` that use the crate `name` outside of the folders that may.
-fn outside(name: &str, allowed: &[&str], advice: &str) -> Vec<String> {
-    let path = format!("{name}::");
-    let mut problems = Vec::new();
-    for (file, text) in sources() {
-        let may = allowed.iter().chain(&TEST_FILES).any(|prefix| file.starts_with(prefix));
-        if !file.starts_with("src/") || may {
-            continue;
-        }
-        for (index, line) in text.lines().enumerate() {
-            if code_of(line).contains(&path) {
-                problems.push(format!("{file}:{}: names {name}: {advice}", index + 1));
-            }
-        }
-    }
-    problems
 }
 
 #[test]
@@ -120,6 +98,28 @@ fn no_two_types_share_a_name() {
 }
 
 #[test]
+fn words_that_had_many_meanings_have_one() {
+    complain(names::overused_words(&parsed()));
+}
+
+#[test]
+fn the_broker_has_one_door() {
+    complain(names::other_doors(&parsed()));
+}
+
+#[test]
+fn comments_say_more_than_names() {
+    complain(sources().iter().flat_map(|(path, text)| docs::silent_docs(path, text)).collect());
+}
+
+#[test]
+fn a_send_is_read_in_ten_files() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let architecture = fs::read_to_string(root.join("src/ARCHITECTURE.md")).expect("the page is there");
+    complain(docs::walk_is_short(&architecture, root));
+}
+
+#[test]
 fn every_dependency_is_named_by_its_package() {
     let mut manifests =
         files(&["src", "bench", "tools", "tests"], |path| path.file_name().is_some_and(|name| name == "Cargo.toml"));
@@ -130,65 +130,13 @@ fn every_dependency_is_named_by_its_package() {
 }
 
 #[test]
-fn glommio_is_named_in_the_shells_only() {
-    complain(outside(
-        "glommio",
-        &["src/net/", "src/disk/", "src/shard/"],
-        "decide in a state machine and let a shell carry it out",
-    ));
-}
-
-#[test]
-fn tokio_is_named_in_the_control_plane_only() {
-    complain(outside(
-        "tokio",
-        &["src/control/", "src/shard/", "src/main.rs"],
-        "the data plane does not wait for the control plane; pass a message",
-    ));
-}
-
-#[test]
-fn the_core_has_no_clock_file_or_socket() {
-    let shells = ["src/net/", "src/disk/", "src/files.rs", "src/shard/", "src/control/", "src/main.rs"];
-    let mut problems = Vec::new();
-    for name in [
-        "std::fs",
-        "std::thread",
-        "std::time::Instant",
-        "std::time::SystemTime",
-        "std::net::TcpStream",
-        "std::net::TcpListener",
-    ] {
-        problems.extend(outside(name, &shells, "the core takes time, bytes and seeds as arguments"));
-        let import = format!("use {name}");
-        for (file, text) in sources() {
-            if file.starts_with("src/")
-                && !shells.iter().any(|prefix| file.starts_with(prefix))
-                && text.contains(&import)
-            {
-                problems.push(format!("{file}: imports {name}: the core takes time, bytes and seeds as arguments"));
-            }
-        }
-    }
-    complain(problems);
+fn what_the_shells_use_is_named_in_the_shells_only() {
+    complain(core_rules::named_elsewhere(&parsed()));
 }
 
 #[test]
 fn unsafe_is_only_where_the_system_is_met() {
-    let mut problems = Vec::new();
-    for (file, text) in sources() {
-        let is_allowed =
-            ["src/disk/", "src/net/listener.rs", "tests/tidy.rs"].iter().any(|prefix| file.starts_with(prefix));
-        if is_allowed {
-            continue;
-        }
-        for (index, line) in text.lines().enumerate() {
-            if code_of(line).contains("unsafe {") || code_of(line).contains("unsafe fn") {
-                problems.push(format!("{file}:{}: unsafe belongs behind a safe wrapper in src/disk", index + 1));
-            }
-        }
-    }
-    complain(problems);
+    complain(core_rules::unsafe_elsewhere(&parsed()));
 }
 
 #[test]
@@ -231,35 +179,5 @@ fn nothing_is_left_over() {
 
 #[test]
 fn every_file_of_the_tree_is_part_of_a_crate() {
-    let files = sources();
-    let mut problems = Vec::new();
-    for (file, _) in files.iter().filter(|(file, _)| file.starts_with("src/")) {
-        let path = Path::new(file);
-        let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-        if ["lib", "main"].contains(&stem.as_str()) {
-            continue;
-        }
-        let (module, parents) = if stem == "mod" {
-            let folder = path.parent().expect("src/x/mod.rs has a folder");
-            let name = folder.file_name().expect("named").to_string_lossy().into_owned();
-            (name, parent_modules(folder.parent().expect("below src")))
-        } else {
-            (stem, parent_modules(path.parent().expect("below src")))
-        };
-        let declaration = format!("mod {module};");
-        if !files.iter().any(|(name, text)| parents.contains(name) && text.contains(&declaration)) {
-            problems.push(format!("{file}: no `{declaration}` in {}; declare it or delete it", parents.join(" or ")));
-        }
-    }
-    complain(problems);
-}
-
-/// The files that may declare the modules lying in `folder`.
-fn parent_modules(folder: &Path) -> Vec<String> {
-    let folder = folder.to_string_lossy();
-    if folder == "src" {
-        vec!["src/lib.rs".into(), "src/main.rs".into()]
-    } else {
-        vec![format!("{folder}/mod.rs"), format!("{folder}/lib.rs"), format!("{folder}.rs")]
-    }
+    complain(core_rules::undeclared(&parsed()));
 }

@@ -32,12 +32,11 @@ pub enum GateError {
 
 /// One figure of one load on one subject, then and now.
 #[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct Line {
     /// The subject's name.
     pub subject: String,
-    /// The load.
     pub load: String,
-    /// Which figure.
     pub figure: Figure,
     /// Its median in the baseline.
     pub before: f64,

@@ -109,8 +109,8 @@ impl Measure {
 /// A figure that a scenario asks for. Without a bound it is shown, and nothing is promised of it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct GoalArgs {
-    /// Which.
     pub figure: Measure,
     /// Under which load, as tables name it: `closed loop 64 x 1`. Without one, under each that has the figure.
     #[serde(default)]

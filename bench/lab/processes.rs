@@ -10,10 +10,10 @@ use crate::load::run::ratio;
 
 /// A process that is looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct Watched {
     /// `broker-a master`.
     pub name: String,
-    /// Its id.
     pub id: u32,
 }
 

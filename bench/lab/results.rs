@@ -18,10 +18,9 @@ pub const FORMAT: u32 = 1;
 
 /// An experiment and what came of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct Results {
-    /// [`FORMAT`].
     pub format: u32,
-    /// Which experiment.
     pub experiment: Experiment,
     /// What it is about, one line, for headings.
     pub title: String,
@@ -133,6 +132,7 @@ pub struct BrokerFacts {
 
 /// One load on one subject.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct Run {
     /// Index into [`Results::subjects`].
     pub subject: usize,
@@ -152,10 +152,8 @@ pub struct Run {
     /// Who used the processors of this machine during the run. Files of before have nothing of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cores: Vec<CoreUse>,
-    /// In a failover.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failover: Option<Failover>,
-    /// In a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<Restart>,
     /// Of a slave that caught up during the run.
@@ -281,8 +279,8 @@ pub struct Failover {
 
 /// A figure of the first subject that a scenario asked for, and what was promised of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct Goal {
-    /// Which.
     pub figure: Measure,
     /// Under which load.
     pub load: String,

@@ -34,7 +34,7 @@ impl PartialEq for Load {
 }
 
 impl Load {
-    /// Of a run.
+    /// What a run was asked to do, in which rounds are alike.
     pub fn of(run: &Run) -> Self {
         let settings = run.report.settings.clone();
         let mut value = serde_json::to_value(&settings).expect("plain data has a JSON form");

@@ -131,6 +131,7 @@ impl Builds {
 
 /// One subject as asked for, checked.
 #[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub enum Request {
     /// To be brought up.
     Up(Spec),
@@ -138,7 +139,6 @@ pub enum Request {
     Targets {
         /// As typed.
         text: String,
-        /// Masters.
         masters: Vec<SocketAddr>,
     },
     /// There, and a name server knows them.

@@ -46,6 +46,7 @@ pub struct ConsumeSettings {
 
 /// What came.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct ConsumeReport {
     /// `backlog` or `live`.
     pub mode: String,
@@ -69,7 +70,6 @@ pub struct ConsumeReport {
     /// How far the clock of those who sent is from ours, if it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock: Option<Skew>,
-    /// Pulls refused.
     pub pulls_refused: u64,
     /// What the broker said to the first.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -29,8 +29,8 @@ pub fn group_name(number: usize) -> String {
 
 /// A queue of the load.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct Queue {
-    /// Its topic.
     pub topic: Rc<str>,
     /// Its number.
     pub id: u32,

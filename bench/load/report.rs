@@ -108,6 +108,7 @@ pub struct Report {
 
 /// The consumers' side, warm-up included.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct Consumed {
     /// Different messages received.
     pub received: u64,
@@ -121,7 +122,6 @@ pub struct Consumed {
     /// Messages received after a later one of the same sender and queue; in an audit.
     #[serde(default)]
     pub out_of_order: u64,
-    /// Pulls refused.
     pub pulls_refused: u64,
     /// What the broker said to the first.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -130,12 +130,12 @@ pub struct Consumed {
 
 /// What was asked for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct SettingsReport {
     /// Brokers.
     pub targets: Vec<String>,
     /// Topic, or the first part of the topics' names.
     pub topic: String,
-    /// Topics.
     #[serde(default)]
     pub topics: u32,
     /// Queues of a topic on each target.

@@ -157,8 +157,8 @@ pub enum Sending {
 
 /// Bytes of a body, and how often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct SizeShare {
-    /// Bytes.
     pub bytes: usize,
     /// Of the sum of all shares.
     pub share: u32,
@@ -227,12 +227,12 @@ impl PulledFrom {
 
 /// A load that makes sense.
 #[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct Settings {
     /// Brokers; connection `n` goes to `targets[n % targets.len()]`.
     pub targets: Vec<SocketAddr>,
     /// First part of the topics' names, and with one topic all of it.
     pub topic: String,
-    /// Topics.
     pub topics: u32,
     /// Queues of a topic on each target.
     pub queues: u32,

@@ -9,8 +9,8 @@ use crate::stock::Missing;
 
 /// An expression, and the properties texts for which it is to be evaluated.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct FilterCase {
-    /// The expression.
     pub expression: String,
     /// Properties as records hold them.
     pub properties: Vec<String>,

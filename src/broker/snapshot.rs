@@ -33,7 +33,6 @@ pub(crate) enum SnapshotWork {
         table: Table,
         /// Where; 0: it is made anew.
         at: u64,
-        /// What.
         bytes: Bytes,
         /// Whether to flush it, so that the flush at the end is not a long one.
         flush: bool,

@@ -107,10 +107,10 @@ fn suggestion(nearest: Option<&str>) -> String {
 
 /// A key of Apache's that was accepted and does nothing here; the caller logs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct NotNeeded {
     /// Where it stands.
     pub line: usize,
-    /// The key.
     pub key: String,
     /// What it would set, if ringmq does not have that yet.
     pub missing: Option<&'static str>,

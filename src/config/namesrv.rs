@@ -11,8 +11,8 @@ use super::{ConfigError, Fault, NotNeeded};
 
 /// A checked configuration of one name server.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct NamesrvConfig {
-    /// `listenPort`.
     pub listen_port: u16,
     /// `bindAddress`.
     pub bind_ip: IpAddr,

@@ -34,6 +34,7 @@ pub enum NodeKind {
 
 /// A checked configuration of one node. Fields are named as RocketMQ names their keys; [`NodeConfig::tables`] explains each.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct NodeConfig {
     kind: NodeKind,
     /// `brokerClusterName`.
@@ -74,9 +75,7 @@ pub struct NodeConfig {
     pub tail_path: PathBuf,
     /// `tailSize`: bytes of a shard's tail, a power of two.
     pub tail_bytes: usize,
-    /// `flushDiskType`.
     pub flush: FlushDiskType,
-    /// `syncFlushTimeout`, ms.
     pub(crate) sync_flush_timeout_ms: u64,
     /// `enabledAppendPropCRC`: always true.
     pub append_property_crc: bool,
@@ -90,7 +89,6 @@ pub struct NodeConfig {
     pub(crate) delete_hours: HoursOfDay,
     /// `retentionClockAccepted`, Unix ms.
     pub(crate) clock_accepted_ms: u64,
-    /// `scrubInterval`, ms.
     pub(crate) scrub_interval_ms: u64,
     /// `diskMaxUsedSpaceRatio`, percent.
     pub(crate) disk_used_percent_max: u8,
@@ -116,9 +114,7 @@ pub struct NodeConfig {
     pub(crate) trace_topic: bool,
     /// `msgTraceTopicName`.
     pub(crate) trace_topic_name: String,
-    /// `traceOn`.
     pub(crate) trace_on: bool,
-    /// `regionId`.
     pub(crate) region_id: String,
     /// `longPollingEnable`.
     pub(crate) long_polling: bool,

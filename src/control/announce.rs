@@ -48,7 +48,6 @@ pub(crate) enum Command {
     ChangeSettings {
         /// Who was asked.
         origin: ShardId,
-        /// Its ticket.
         ticket: u64,
         /// Properties.
         text: String,
@@ -678,7 +677,7 @@ mod tests {
         let commands = announcer.handle_shard(T0, ToControl::Stopped { shard: B, why });
         assert_eq!(shown(&commands), ["unregister 1", "0 registered 7"]);
         assert_eq!(announcer.failures().collect::<Vec<_>>(), [(B, "write failed")]);
-        let commands = announcer.handle_shard(T0, ToControl::Stopped { shard: A, why: StopReason::Asked });
+        let commands = announcer.handle_shard(T0, ToControl::Stopped { shard: A, why: StopReason::Ordered });
         assert_eq!(shown(&commands), ["unregister 0", "all stopped"]);
     }
 

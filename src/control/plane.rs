@@ -77,10 +77,10 @@ pub struct NameServerPlan {
 }
 
 /// One shard as the control plane knows it.
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct Seat {
     /// How it registers.
     pub identity: Identity,
-    /// Its mailbox.
     pub mailbox: ShardSender,
 }
 

@@ -37,12 +37,11 @@ const PART_BYTES_MAX: usize = FRAME_BYTES_MAX - 64 * 1024;
 
 /// How a shard appears at name servers, whatever its role is: that and its brokerId it says itself.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct Identity {
     /// Which shard of the node.
     pub shard: ShardId,
-    /// Its cluster.
     pub cluster: String,
-    /// Its brokerName.
     pub broker_name: String,
     /// `ip:port` for clients.
     pub address: String,

@@ -129,7 +129,7 @@ impl Disk {
         })
     }
 
-    /// The folder.
+    /// Where its files are.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder

@@ -27,7 +27,6 @@ pub(crate) enum Unfit {
     /// Some shards would have a tail and others none.
     #[error("it has {free_bytes} bytes free, and the tails of all shards need {needed_bytes} more")]
     NoRoom {
-        /// What is free.
         free_bytes: u64,
         /// What is needed beside the tails that are there.
         needed_bytes: u64,

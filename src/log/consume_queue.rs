@@ -86,10 +86,12 @@ pub(super) struct BlockRef {
 /// Where an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Located {
-    /// In memory.
     Memory(Entry),
     /// In a block of `count` entries.
-    Block { block: BlockRef, count: u32 },
+    Block {
+        block: BlockRef,
+        count: u32,
+    },
     /// Below the queue's first entry or beyond its last.
     Outside,
 }

@@ -263,7 +263,7 @@ impl Log {
                     self.copy_log(from, usize::try_from(len).expect("a block"), &mut rebuild.walk.bytes)?;
                     read += len;
                 }
-                Parsed::Record(_) | Parsed::End => {
+                Parsed::Record(_) | Parsed::NoRecord => {
                     let block = if rebuild.walk.at < self.tail.low() { self.log_block(rebuild.walk.at) } else { None };
                     if let Some(block) = block
                         && !rebuild.walk.is_in_gap

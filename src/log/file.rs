@@ -149,6 +149,7 @@ pub struct Io {
 
 /// A piece of background work. Offsets and lengths are whole disk blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub enum Work {
     /// Write zeros over `at..at + len` of a segment to be. If the file is not there, make it and allocate all of `size` first
     /// (`fallocate`), so that a full disk shows now; a failure of that removes the file again. No flush is needed. Without zeros to write
@@ -171,24 +172,18 @@ pub enum Work {
         to: FileName,
     },
     /// Remove the file and flush the folder. A file that is not there is a success.
-    Remove {
-        /// Which.
-        file: FileName,
-    },
+    Remove { file: FileName },
     /// Write an index file, which is made if it is not there; with `flush`, its bytes and its name are durable before the result.
     Write {
-        /// Which.
         file: FileName,
         /// Byte in the file.
         at: u64,
-        /// The bytes.
         data: Bytes,
         /// See above.
         flush: bool,
     },
     /// Put `data` in the place of the file, all or nothing: write beside it, flush, rename over it, flush the folder.
     Replace {
-        /// Which.
         file: FileName,
         /// The whole content, whole disk blocks.
         data: Bytes,

@@ -55,7 +55,7 @@ impl Log {
                 Stream::Bytes(_) => {}
                 Stream::Cold(block) => return FoundRecord::Cold(block),
                 Stream::Failed(_) => return FoundRecord::Failed,
-                Stream::End | Stream::Beyond | Stream::Removed => break,
+                Stream::CaughtUp | Stream::Beyond | Stream::Removed => break,
             }
         }
         let is_record = |bytes: &[u8], place| record::peek_size(bytes).is_ok() && record::claims_place(bytes, place);
@@ -94,7 +94,7 @@ impl Log {
             },
             Stream::Cold(block) => Compared::Cold(block),
             Stream::Failed(_) => Compared::Failed,
-            end @ (Stream::End | Stream::Beyond | Stream::Removed) => panic!("{at} of the own log is {end:?}"),
+            end @ (Stream::CaughtUp | Stream::Beyond | Stream::Removed) => panic!("{at} of the own log is {end:?}"),
         }
     }
 }

@@ -113,6 +113,7 @@ pub(crate) enum Step {
 
 /// Why a store is not opened. Each says what to do.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub enum RecoveryError {
     /// A file that this version never makes.
     #[error("{path} does not belong to this store: move it away")]
@@ -181,9 +182,7 @@ pub enum RecoveryError {
         "queue {queue_id} of topic {topic} goes from offset {expected} to {found} at log offset {at}: restore the log from a replica or a backup"
     )]
     QueueGap {
-        /// The topic.
         topic: TopicName,
-        /// The queue.
         queue_id: QueueId,
         /// Queue offset that should come.
         expected: QueueOffset,
@@ -195,7 +194,6 @@ pub enum RecoveryError {
     /// The disk did not do what recovery needs.
     #[error("{file}: {error}")]
     Disk {
-        /// The file.
         file: FileName,
         /// What the disk said.
         error: IoError,
@@ -258,7 +256,7 @@ enum Phase {
     Beyond,
     Cut,
     FlushFound,
-    Commit,
+    WriteFound,
     Flush,
     Stale,
     FlushStale,
@@ -389,10 +387,10 @@ impl Recovery {
                 Phase::Cut => self.go_on_cutting(),
                 Phase::Places => self.check_places(),
                 Phase::Leftovers => Ok(self.remove_leftover()),
-                Phase::Commit => Ok(self.write_commit()),
+                Phase::WriteFound => Ok(self.write_commit()),
                 Phase::Flush => Ok(self.flush_commit()),
                 Phase::Stale => Ok(self.clear_stale()),
-                Phase::FlushFound => Ok(self.flush_some(Phase::Commit)),
+                Phase::FlushFound => Ok(self.flush_some(Phase::WriteFound)),
                 Phase::FlushStale => Ok(self.flush_some(Phase::StaleEnd)),
                 Phase::StaleEnd => Ok(self.clear_stale_end()),
                 Phase::Done => return Step::Done(self.finish()),
@@ -501,7 +499,7 @@ impl Recovery {
                     let len = READ_BYTES.min(self.settings.segment_bytes - from);
                     return Ok(Some(read(FileName::Segment(segment.start), from, len)));
                 }
-                Parsed::End => break,
+                Parsed::NoRecord => break,
             }
         }
         self.phase = Phase::NextSegment;
@@ -674,7 +672,7 @@ impl Recovery {
                     jumps.push((at.plus(FILLER_BYTES as u64).min(end), end));
                     at = end;
                 }
-                Parsed::Filler | Parsed::Doubtful | Parsed::More | Parsed::End => break,
+                Parsed::Filler | Parsed::Doubtful | Parsed::More | Parsed::NoRecord => break,
             }
         }
         if at < appended && self.end_max.is_none() {
@@ -732,11 +730,11 @@ impl Recovery {
                 self.log().segments.find(from).map(|segment| FileName::Segment(segment.start)).expect("written to");
             // The answer to this flush finds the phase back at `Commit`.
             let id = self.commit.take().expect("checked above");
-            self.phase = Phase::Commit;
+            self.phase = Phase::WriteFound;
             self.log().handle_io(id, Ok(()));
             return Some(Step::Flush { file });
         }
-        self.phase = Phase::Commit;
+        self.phase = Phase::WriteFound;
         None
     }
 

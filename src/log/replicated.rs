@@ -45,6 +45,7 @@ pub(super) struct Replicated {
 
 /// Why bytes of a master's log were not appended.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub enum ReplicaError {
     /// They are not what a broker stores: damaged on the way. Drop the connection and ask again from [`Log::appended`].
     #[error("no sound record came for log offset {at}: {error}")]
@@ -88,9 +89,7 @@ pub enum ReplicaError {
         "queue {queue_id} of topic {topic} ends at {expected}, and the master's record at {at} is its number {found}"
     )]
     QueueGap {
-        /// The topic.
         topic: TopicName,
-        /// The queue.
         queue_id: QueueId,
         /// Its end here.
         expected: QueueOffset,
@@ -106,11 +105,11 @@ pub enum ReplicaError {
 
 /// Why a log does not begin elsewhere.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub enum BeginError {
     /// It holds something.
     #[error("the log holds {start} to {appended}, and only an empty one can begin elsewhere")]
     NotEmpty {
-        /// Its start.
         start: LogOffset,
         /// Its end.
         appended: LogOffset,

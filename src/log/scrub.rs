@@ -316,7 +316,7 @@ impl Log {
                     walk.go_to(end);
                 }
                 Parsed::More => break,
-                Parsed::Record(_) | Parsed::End => {
+                Parsed::Record(_) | Parsed::NoRecord => {
                     if !walk.is_in_gap && !self.note_unsound(walk.at) {
                         // Once more, from the device.
                         walk.go_to(walk.at);

@@ -24,7 +24,7 @@ pub enum Stream {
     /// So many bytes were put out, at least one.
     Bytes(usize),
     /// `from` is the end of the log: call again when something was appended.
-    End,
+    CaughtUp,
     /// Call again when this block was supplied.
     Cold(BlockId),
     /// The disk could not give the block; the next call asks for it again.
@@ -129,7 +129,7 @@ impl Log {
             return Stream::Removed;
         }
         if from >= appended {
-            return if from == appended { Stream::End } else { Stream::Beyond };
+            return if from == appended { Stream::CaughtUp } else { Stream::Beyond };
         }
         let segment = *self.segments.find(from).expect("what is appended lies in a segment");
         let end = segment.start.plus(self.segments.size()).min(appended);

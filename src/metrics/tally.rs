@@ -13,7 +13,6 @@ const SPAN_NS: u64 = 10_000_000_000;
 /// What is counted together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Amount {
-    /// Messages.
     pub(crate) messages: u64,
     /// Bytes of their records.
     pub(crate) bytes: u64,

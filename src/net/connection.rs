@@ -32,7 +32,7 @@ enum ConnectionEnd {
     #[error("{0}")]
     BadFrame(FrameError),
     #[error("{0}")]
-    Asked(CloseReason),
+    ByService(CloseReason),
     #[error("silent for {} s", CONNECTION_IDLE_MS / 1000)]
     Idle,
     #[error("a frame was not complete after {} s", FRAME_WAIT_MS / 1000)]
@@ -282,7 +282,7 @@ impl<S: Service> Connection<S> {
         let end = transport::run(&*net.service, "connection", |context| self.turn(context)).await;
         match &end {
             ConnectionEnd::BadFrame(_)
-            | ConnectionEnd::Asked(_)
+            | ConnectionEnd::ByService(_)
             | ConnectionEnd::SlowFrame
             | ConnectionEnd::Stalled
             | ConnectionEnd::NotReading(_) => {
@@ -410,7 +410,7 @@ impl<S: Service> Connection<S> {
         match result {
             Ok(()) | Err(Halt::Enough) => Ok(()),
             Err(Halt::BadFrame(error)) => Err(ConnectionEnd::BadFrame(error)),
-            Err(Halt::Failed(reason)) => Err(ConnectionEnd::Asked(reason)),
+            Err(Halt::Failed(reason)) => Err(ConnectionEnd::ByService(reason)),
         }
     }
 }

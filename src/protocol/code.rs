@@ -18,14 +18,13 @@ pub enum Tier {
 
 /// Who answers a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub enum Endpoint {
     /// A broker; a slave may have less to say than a master.
     Broker(OnSlave),
-    /// The name server.
     NameServer,
     /// A client: the broker asks over the connection that the client opened.
     Client,
-    /// The controller.
     Controller,
 }
 
@@ -74,8 +73,8 @@ pub enum Action {
 
 /// A right that a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct Need {
-    /// To what.
     pub resource: Resource,
     /// One of these is enough.
     pub(crate) any_of: &'static [Action],

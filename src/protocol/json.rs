@@ -14,6 +14,7 @@ pub use write::{JsonForm, Writer};
 
 /// A value of a body. Texts borrow from the input unless they were escaped.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub enum Value<'a> {
     /// `null`, `undefined`, `NaN`.
     Null,
@@ -25,18 +26,16 @@ pub enum Value<'a> {
     Float(f64),
     /// A string.
     Text(Cow<'a, str>),
-    /// An array.
     Array(Vec<Value<'a>>),
-    /// An object.
     Object(Object<'a>),
 }
 
 /// What stands before a colon. A bare number is kept as its text, so that `0` and `"0"` are the same key.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub enum Key<'a> {
     /// A string, number or identifier.
     Text(Cow<'a, str>),
-    /// An object.
     Object(Object<'a>),
 }
 

@@ -116,14 +116,10 @@ identity! {
 
 /// Which master a slave follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub enum MasterLog {
     /// One that says whose bytes it has.
-    Named {
-        /// Its log.
-        log: LogId,
-        /// Its reign.
-        reign: ReignId,
-    },
+    Named { log: LogId, reign: ReignId },
     /// Apache's, or an older ringmq.
     Nameless,
 }

@@ -334,6 +334,7 @@ impl RecordWriter<'_> {
 
 /// A record as it lies in the log; borrows from the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct RecordView<'a> {
     /// The whole record.
     pub bytes: &'a [u8],
@@ -363,7 +364,6 @@ pub struct RecordView<'a> {
     pub prepared_transaction_offset: i64,
     /// Body as stored.
     pub body: &'a [u8],
-    /// Topic.
     pub topic: &'a str,
     /// Properties as stored, the CRC property included.
     pub properties: &'a [u8],

@@ -32,7 +32,6 @@ use crate::protocol::ha::Statement;
 pub(crate) struct FreshIds {
     /// Of the log, if that has no name yet.
     pub(crate) log: LogId,
-    /// Of the reign.
     pub(crate) reign: ReignId,
 }
 
@@ -60,17 +59,16 @@ pub struct EpochTable {
 
 /// Why a table is not one.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub enum EpochError {
     /// An epoch or its start does not rise.
     #[error("epoch {epoch} from {start} does not follow epoch {last} from {last_start}")]
     OutOfOrder {
         /// The entry that does not fit.
         epoch: Epoch,
-        /// Its start.
         start: LogOffset,
         /// The one before it.
         last: Epoch,
-        /// Its start.
         last_start: LogOffset,
     },
     /// An epoch that no number of starts and elections leads to.

@@ -32,7 +32,7 @@ impl EpochFile {
         EpochFile { table, wanted: 0, written: 0, is_writing: false, is_behind: false, retry_at: None }
     }
 
-    /// The epochs.
+    /// What the file has, or will have once it is written.
     #[must_use]
     pub fn table(&self) -> &EpochTable {
         &self.table

@@ -40,7 +40,6 @@ pub(crate) enum HaRefused {
     Beyond {
         /// Its first report.
         asked: LogOffset,
-        /// The log's end.
         end: LogOffset,
     },
     /// What it asks for is not there any more.
@@ -50,7 +49,6 @@ pub(crate) enum HaRefused {
     Removed {
         /// Its first report.
         asked: LogOffset,
-        /// The log's start.
         start: LogOffset,
     },
     /// It acknowledges what it was never sent.
@@ -626,7 +624,7 @@ impl Master {
                         // What it is to be sent was removed, by retention, while it was too slow.
                         Stream::Removed => return Err(HaRefused::Removed { asked: from, start: log.start() }),
                         Stream::Failed(_) => return Err(HaRefused::Unreadable { at: from }),
-                        end @ (Stream::End | Stream::Beyond) => {
+                        end @ (Stream::CaughtUp | Stream::Beyond) => {
                             panic!("{from} is {end:?}, but the log goes to {}", ends.appended)
                         }
                     }

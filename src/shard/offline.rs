@@ -36,8 +36,8 @@ pub struct Offline {
 
 /// One shard of it.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct ShardLook {
-    /// Its folder.
     pub folder: PathBuf,
     /// Size of its segments: as it was given, or else that of the largest file.
     pub segment_bytes: u64,

@@ -350,7 +350,7 @@ impl Shard {
     async fn read_mailbox(self: Rc<Self>, mut mailbox: ShardReceiver) {
         while let Some(event) = mailbox.recv().await {
             match &event {
-                ToShard::Stop => self.want_stop(StopReason::Asked),
+                ToShard::Stop => self.want_stop(StopReason::Ordered),
                 ToShard::MasterFound { .. } => *self.master.borrow_mut() = Some(event.clone()),
                 ToShard::Settings { .. } => *self.settings.borrow_mut() = Some(event.clone()),
                 _ => {}
@@ -358,7 +358,7 @@ impl Shard {
             self.until_open().await;
             self.act("mailbox", |broker, now, out| broker.handle_control(now, event, out));
         }
-        self.want_stop(StopReason::Asked);
+        self.want_stop(StopReason::Ordered);
     }
 
     fn tell_counters(&self, net: &Net<Shard>, links: &Links<Shard>) {

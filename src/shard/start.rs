@@ -25,6 +25,7 @@ use crate::protocol::body::ChangesError;
 
 /// What one shard is started with.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct ShardSettings {
     /// Which shard of the store.
     pub shard: ShardId,
@@ -42,7 +43,6 @@ pub struct ShardSettings {
     pub tail_folder: PathBuf,
     /// Bytes of the tail ring: a power of two. Key: `tailSize`.
     pub tail_bytes: usize,
-    /// The log's settings.
     pub log: LogSettings,
     /// What the shard is when the process starts.
     pub life: Life,
@@ -52,8 +52,8 @@ pub struct ShardSettings {
 
 /// A shard that serves.
 #[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct ShardReady {
-    /// Which shard.
     pub shard: ShardId,
     /// Where it listens; the VIP port is two below.
     pub address: SocketAddr,

@@ -17,7 +17,7 @@ use crate::log::Log;
 pub(super) async fn stop(shard: &Rc<Shard>, reason: StopReason) -> StopReason {
     shard.refuse_input();
     let reason = match reason {
-        StopReason::Asked => settle(shard).await,
+        StopReason::Ordered => settle(shard).await,
         failed @ StopReason::Failed(_) => failed,
     };
     if let StopReason::Failed(sentence) = &reason {
@@ -61,7 +61,7 @@ pub(super) async fn settle(shard: &Rc<Shard>) -> StopReason {
             if flushed < appended {
                 tracing::warn!(shard = %shard.id, %flushed, %appended, "the end of the log was not flushed in time");
             }
-            StopReason::Asked
+            StopReason::Ordered
         }
     }
 }

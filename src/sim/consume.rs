@@ -68,7 +68,7 @@ enum About {
     },
     Position(usize),
     Pull(usize),
-    Commit(usize),
+    Progress(usize),
     Topic {
         number: usize,
         is_made: bool,
@@ -247,7 +247,7 @@ impl ConsumeWorld {
     fn restart_consumer(&mut self) {
         self.counts.consumer_ends += 1;
         self.positions = [None; QUEUES];
-        self.waiting.retain(|_, about| !matches!(about, About::Position(_) | About::Pull(_) | About::Commit(_)));
+        self.waiting.retain(|_, about| !matches!(about, About::Position(_) | About::Pull(_) | About::Progress(_)));
     }
 
     fn end(&mut self) {
@@ -294,7 +294,7 @@ impl ConsumeWorld {
         let queue = self.random.index(QUEUES);
         let is_asked = self.waiting.values().any(|about| match about {
             About::Send { .. } | About::Topic { .. } | About::Look(_) => false,
-            About::Position(of) | About::Pull(of) | About::Commit(of) => *of == queue,
+            About::Position(of) | About::Pull(of) | About::Progress(of) => *of == queue,
         });
         if is_asked {
             return;
@@ -311,7 +311,7 @@ impl ConsumeWorld {
                 let of = [of[0], of[1], of[2], ("commitOffset", offset.as_str())];
                 self.counts.commits += 1;
                 self.committed[queue] = self.committed[queue].max(at);
-                self.ask(About::Commit(queue), |opaque| {
+                self.ask(About::Progress(queue), |opaque| {
                     client::request(RequestCode::UpdateConsumerOffset, opaque, &of, &[])
                 });
             }
@@ -373,7 +373,7 @@ impl ConsumeWorld {
                         assert_eq!(is_there, known, "topic {number} was made or deleted, and is not as it was left");
                         self.counts.topics_looked_at += 1;
                     }
-                    About::Send { .. } | About::Topic { .. } | About::Commit(_) => {}
+                    About::Send { .. } | About::Topic { .. } | About::Progress(_) => {}
                 }
             }
             let size = frame.size;

@@ -51,7 +51,7 @@ pub struct TransactionCounts {
 /// What a transaction comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
-    Commit,
+    Committed,
     Rollback,
     /// Its producer says nothing, asked or not.
     Silent,
@@ -74,7 +74,7 @@ type HalfPlace = [String; 3];
 #[derive(Clone, Copy, Debug)]
 enum AwaitedAnswer {
     Half(u64),
-    End,
+    Transaction,
     Other,
 }
 
@@ -210,7 +210,8 @@ impl TransactionWorld {
                 break;
             }
             let number = self.begun.len() as u64;
-            let fate = self.random.pick(&[Fate::Commit, Fate::Commit, Fate::Commit, Fate::Rollback, Fate::Silent]);
+            let fate =
+                self.random.pick(&[Fate::Committed, Fate::Committed, Fate::Committed, Fate::Rollback, Fate::Silent]);
             let is_told = fate != Fate::Silent && self.random.percent(70);
             self.begun.push(Begun { fate, is_told, commits_said: 0 });
             let mut body = number.to_be_bytes().to_vec();
@@ -244,7 +245,7 @@ impl TransactionWorld {
         let begun = &mut self.begun[usize::try_from(number).expect("few")];
         let is_commit = match begun.fate {
             Fate::Silent => return,
-            fate => (fate == Fate::Commit) && !(is_asked && self.rule == TransactionRule::SayBoth),
+            fate => (fate == Fate::Committed) && !(is_asked && self.rule == TransactionRule::SayBoth),
         };
         begun.commits_said += u64::from(is_commit);
         self.counts.ended += 1;
@@ -256,7 +257,7 @@ impl TransactionWorld {
             ("fromTransactionCheck", if is_asked { "true" } else { "false" }),
             ("transactionId", transaction.as_str()),
         ];
-        self.ask(AwaitedAnswer::End, |opaque| client::request(RequestCode::EndTransaction, opaque, &ext, &[]));
+        self.ask(AwaitedAnswer::Transaction, |opaque| client::request(RequestCode::EndTransaction, opaque, &ext, &[]));
     }
 
     fn collect(&mut self) {
@@ -279,7 +280,7 @@ impl TransactionWorld {
                             self.known.push((number, place));
                         }
                     }
-                    AwaitedAnswer::Half(_) | AwaitedAnswer::End | AwaitedAnswer::Other => {}
+                    AwaitedAnswer::Half(_) | AwaitedAnswer::Transaction | AwaitedAnswer::Other => {}
                 }
             } else if header.code == RequestCode::CheckTransactionState.number() {
                 let record = RecordView::decode(frame.body, None, Check::Shape).expect("a record");
@@ -328,7 +329,7 @@ impl TransactionWorld {
     fn missing(&mut self) -> Vec<u64> {
         let seen = self.seen();
         let fate = |number: &&u64| self.begun[usize::try_from(**number).expect("few")].fate;
-        let wanted = self.acknowledged.iter().filter(|number| fate(number) == Fate::Commit);
+        let wanted = self.acknowledged.iter().filter(|number| fate(number) == Fate::Committed);
         wanted.filter(|number| !seen.contains_key(number)).copied().collect()
     }
 
@@ -337,7 +338,7 @@ impl TransactionWorld {
         assert!(missing.is_empty(), "acknowledged as half messages, to be committed, and lost: {missing:?}");
         for (number, times) in self.seen() {
             let begun = self.begun[usize::try_from(number).expect("few")];
-            assert!(begun.fate == Fate::Commit, "{number} is seen: {begun:?}");
+            assert!(begun.fate == Fate::Committed, "{number} is seen: {begun:?}");
             assert!(begun.commits_said > 0, "{number} is seen before its commit was said: {begun:?}");
             assert!(times <= begun.commits_said, "{number} is seen {times} times: {begun:?}");
             self.counts.seen += 1;

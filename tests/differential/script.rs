@@ -50,7 +50,7 @@ const MASKED: [&str; 29] = [
 enum Body {
     /// There should be none; its bytes are compared.
     Bytes,
-    /// JSON.
+    /// As text.
     Json,
     /// JSON of which only the names of the fields count.
     JsonNames,

@@ -18,10 +18,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How a node is started.
 #[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct NodeOptions {
-    /// `brokerName`.
     pub broker_name: &'static str,
-    /// `shards`.
     pub shards: u16,
     /// `flushDiskType`.
     pub flush: Flush,
@@ -178,7 +177,7 @@ impl Node {
         format!("127.0.0.1:{}", self.broker_ports.listen() + STRIDE * shard + 1)
     }
 
-    /// `shards`.
+    /// How many brokers it is.
     pub fn shards(&self) -> u16 {
         self.options.shards
     }

@@ -83,7 +83,7 @@ impl Random {
         &choices[self.below(choices.len())]
     }
 
-    /// Fills `bytes`.
+    /// Random ones.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
             let number = self.number().to_le_bytes();

@@ -2,13 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::source::{Source, Word};
+use super::source::{Source, Word, begins, item_end};
 
 /// Types of one name, and why it is right for all of them.
 const SHARED_NAMES: [(&str, &str); 1] = [(
     "TransferHeader",
     "the same part of two protocols for slaves; always named with its module, `classic` or `epoch`",
 )];
+
+/// Words that once had up to six meanings each: each has one, types and variants counted together, and so it stays.
+const ONE_MEANING: [&str; 4] = ["Asked", "Commit", "End", "InFlight"];
+
+/// Variants that may have one of these words: where, and why.
+const WORDS_OF_OTHERS: [(&str, &str, &str); 2] = [
+    ("src/protocol/request/transaction.rs", "Commit", "RocketMQ's word for the end of a transaction"),
+    ("bench/report/picture/svg.rs", "End", "SVG's word for the end of a text"),
+];
 
 /// Functions and constants of `src/` that other files may name, and that nothing but their own definition, or nothing but unit tests, does name.
 pub(crate) fn uncalled(sources: &[Source]) -> Vec<String> {
@@ -102,6 +111,89 @@ fn shared(sources: &[Source], allowed: &[(&str, &str)]) -> Vec<String> {
     problems
 }
 
+/// Types and variants of `src/` and `bench/` that take one of [`ONE_MEANING`] for something else.
+pub(crate) fn overused_words(sources: &[Source]) -> Vec<String> {
+    let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let is_looked_at = |source: &&Source| source.folder().is_some() || source.path.starts_with("bench/");
+    for source in sources.iter().filter(is_looked_at) {
+        for word in types_and_variants(&source.words) {
+            let text = word.text.as_str();
+            let is_excused = WORDS_OF_OTHERS.iter().any(|(path, own, _)| source.path == *path && text == *own);
+            if ONE_MEANING.contains(&text) && !is_excused {
+                places.entry(text).or_default().push(format!("{}:{}", source.path, word.line));
+            }
+        }
+    }
+    let of_many = places.iter().filter(|(_, places)| places.len() > 1);
+    of_many.map(|(word, places)| format!("{}: `{word}` has two meanings", places.join(", "))).collect()
+}
+
+/// The names of types, and of the variants of enums.
+fn types_and_variants(words: &[Word]) -> Vec<&Word> {
+    let mut found = Vec::new();
+    for (index, word) in words.iter().enumerate().filter(|(_, word)| !word.in_test) {
+        if !["struct", "enum", "trait", "union"].contains(&word.text.as_str()) {
+            continue;
+        }
+        found.extend(words.get(index + 1));
+        if word.text != "enum" {
+            continue;
+        }
+        let mut depth = 0_usize;
+        let mut begins_variant = false;
+        for word in &words[index + 1..] {
+            match word.text.as_str() {
+                "{" | "(" | "[" => depth += 1,
+                "}" if depth == 1 => break,
+                "}" | ")" | "]" => depth -= 1,
+                _ => {}
+            }
+            // Behind an attribute comes what it belongs to.
+            let is_boundary = depth == 1 && ["{", ",", "]"].contains(&word.text.as_str());
+            if begins_variant && depth == 1 && word.text.chars().all(char::is_alphanumeric) {
+                found.push(word);
+            }
+            begins_variant = is_boundary || (begins_variant && word.text == "#");
+        }
+    }
+    found
+}
+
+/// What of the broker its callers may name has one of the prefixes of its contract, in `broker/mod.rs`.
+pub(crate) fn other_doors(sources: &[Source]) -> Vec<String> {
+    const FAMILIES: [&str; 4] = ["handle_", "poll_", "fill_", "view_"];
+    let mut problems = Vec::new();
+    for source in sources.iter().filter(|source| source.path.starts_with("src/broker/")) {
+        for index in 0..source.words.len() {
+            if !begins(&source.words[index..], &["impl", "Broker", "{"]) {
+                continue;
+            }
+            let end = item_end(&source.words, index);
+            let of_all = callable(&source.words[index..end]).into_iter().filter(|word| is_shown(&source.words, word));
+            for word in of_all.filter(|word| word.text != "new") {
+                if !FAMILIES.iter().any(|family| word.text.starts_with(family)) {
+                    problems.push(format!(
+                        "{}:{}: {}: whoever calls the broker calls {}",
+                        source.path,
+                        word.line,
+                        word.text,
+                        FAMILIES.join("*, ")
+                    ));
+                }
+            }
+        }
+    }
+    problems
+}
+
+/// Whether a function is `pub` or `pub(crate)`.
+fn is_shown(words: &[Word], name: &Word) -> bool {
+    let place = words.iter().position(|word| std::ptr::eq(word, name)).expect("one of them");
+    let before = &words[..place];
+    let since = before.iter().rposition(|word| word.text == "pub").expect("it is callable");
+    !begins(&words[since..], &["pub", "(", "super"]) && !begins(&words[since..], &["pub", "(", "in"])
+}
+
 #[test]
 fn a_function_without_a_caller_is_told() {
     let library = Source::new(
@@ -125,4 +217,26 @@ fn a_type_name_with_two_meanings_is_told() {
     assert_eq!(shared(&sources("impl T for U { type Commit = u8; }"), &[]).len(), 0);
     assert_eq!(shared(&sources("#[cfg(test)] mod tests { struct Commit; }"), &[]).len(), 0);
     assert_eq!(shared(&sources("enum Write {}"), &[("Commit", "one word of the wire")]).len(), 1);
+}
+
+#[test]
+fn a_word_of_the_list_with_two_meanings_is_told() {
+    let told = |first: &str, second: &str| {
+        overused_words(&[Source::new("src/a.rs", first), Source::new("bench/b/c.rs", second)]).len()
+    };
+    assert_eq!(told("struct Commit;", "enum A { B, Commit }"), 1);
+    assert_eq!(told("enum A { Commit { at: u64 } }", "enum A { #[error(\"x\")] Commit(u8), D }"), 1);
+    assert_eq!(told("enum A { B { End: u8 }, C(End) }", "struct End;"), 0, "a field and a use are no definitions");
+    assert_eq!(told("struct Commit;", "enum A { Committed }"), 0);
+}
+
+#[test]
+fn another_door_of_the_broker_is_told() {
+    let told = |text: &str| other_doors(&[Source::new("src/broker/a.rs", text)]).len();
+    assert_eq!(
+        told("impl Broker { pub(crate) fn handle_tick() {} pub fn poll_io() {} pub(super) fn other() {} fn own() {} }"),
+        0
+    );
+    assert_eq!(told("impl Broker { pub(crate) fn log_mut(&mut self) -> &mut Log { &mut self.log } }"), 1);
+    assert_eq!(told("impl Acks { pub(crate) fn anything() {} }"), 0);
 }

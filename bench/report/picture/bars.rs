@@ -11,8 +11,8 @@ const BAR: f64 = 16.0;
 
 /// A figure of all subjects.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct Group {
-    /// Which.
     pub figure: Figure,
     /// What it is of, for the heading: `in closed loop`.
     pub note: String,

@@ -24,7 +24,6 @@ type Strip = (&'static str, fn(&Second) -> f64);
 struct Bin {
     /// From, in seconds since the load began.
     from: f64,
-    /// To.
     to: f64,
     /// The middle p50, the worst p99 and max, rates and counts of a second.
     second: Second,

@@ -95,10 +95,10 @@ impl Ink {
 
 /// Where a text is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub enum Anchor {
     /// At its left end.
     Start,
-    /// In its middle.
     Middle,
     /// At its right end.
     End,
@@ -130,10 +130,9 @@ impl Pen {
 
 /// A drawing under way. The origin is at the upper left; lengths are px.
 #[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct Drawing {
-    /// Its width.
     pub width: f64,
-    /// Its height.
     pub height: f64,
     body: String,
 }

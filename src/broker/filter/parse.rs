@@ -16,7 +16,6 @@ pub(super) struct Program {
     pub(super) root: TermId,
     /// Of AND and OR.
     pub(super) operands: Vec<TermId>,
-    /// Of IN.
     pub(super) lists: Vec<Range>,
     /// The names of properties, sorted.
     pub(super) names: Vec<Box<str>>,
@@ -85,7 +84,7 @@ impl<'a> Parser<'a> {
         let end = self.words;
         let mut behind = end;
         let found = match (self.token, behind.next()) {
-            (Token::End, _) => "the end".to_owned(),
+            (Token::EndOfText, _) => "the end".to_owned(),
             (_, Ok((_, next))) => self.expression[self.at..next].trim_end().chars().take(32).collect(),
             (_, Err(_)) => self.expression[self.at..].chars().take(32).collect(),
         };
@@ -248,8 +247,8 @@ impl<'a> Parser<'a> {
         let part = match word {
             Token::Between | Token::In => None,
             Token::Contains => Some(TextPart::Anywhere),
-            Token::StartsWith => Some(TextPart::Start),
-            Token::EndsWith => Some(TextPart::End),
+            Token::StartsWith => Some(TextPart::Prefix),
+            Token::EndsWith => Some(TextPart::Suffix),
             _ => return self.unexpected("BETWEEN, IN, CONTAINS, STARTSWITH or ENDSWITH"),
         };
         self.advance()?;

@@ -112,8 +112,8 @@ impl Order {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TextPart {
     Anywhere,
-    Start,
-    End,
+    Prefix,
+    Suffix,
 }
 
 /// One operator or operand. Operands come before what they belong to.
@@ -421,8 +421,8 @@ impl<'a> Evaluation<'a> {
         let Operand::Text(value) = value else { return Ok(None) };
         Ok(Some(match part {
             TextPart::Anywhere => value.contains(search),
-            TextPart::Start => value.starts_with(search),
-            TextPart::End => value.ends_with(search),
+            TextPart::Prefix => value.starts_with(search),
+            TextPart::Suffix => value.ends_with(search),
         }))
     }
 }

@@ -8,7 +8,7 @@ use super::sql::FilterError;
 /// One word.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Token<'a> {
-    End,
+    EndOfText,
     Not,
     And,
     Or,
@@ -71,7 +71,7 @@ impl<'a> Words<'a> {
     pub(super) fn next(&mut self) -> Result<(Token<'a>, usize), FilterError> {
         let from = self.skip();
         let rest = &self.text[from..];
-        let Some(first) = rest.chars().next() else { return Ok((Token::End, from)) };
+        let Some(first) = rest.chars().next() else { return Ok((Token::EndOfText, from)) };
         let (token, len) = match first {
             'a'..='z' | 'A'..='Z' | '_' | '$' => word(rest),
             '0'..='9' | '.' => number(rest).ok_or_else(|| self.not_a_word(from))?,
@@ -199,7 +199,7 @@ mod tests {
         let check = |text: &str, expected: &[Token<'_>]| {
             let mut words = Words::of(text);
             let found: Vec<_> = std::iter::from_fn(|| match words.next() {
-                Ok((Token::End, _)) => None,
+                Ok((Token::EndOfText, _)) => None,
                 Ok((token, _)) => Some(token),
                 Err(error) => panic!("{text}: {error}"),
             })
@@ -241,7 +241,7 @@ mod tests {
             let mut words = Words::of(text);
             let error = loop {
                 match words.next() {
-                    Ok((Token::End, _)) => panic!("{text} has words alone"),
+                    Ok((Token::EndOfText, _)) => panic!("{text} has words alone"),
                     Ok(_) => {}
                     Err(error) => break error,
                 }

@@ -70,7 +70,7 @@ impl Recovery {
             match self.beyond.parse(found, end) {
                 Parsed::Record(view) => return Err(self.damaged(found.plus(u64::from(view.size)))),
                 Parsed::Filler => return Err(self.damaged(end)),
-                Parsed::Doubtful | Parsed::End => {}
+                Parsed::Doubtful | Parsed::NoRecord => {}
                 Parsed::More => {
                     let from = floor(found);
                     let whole = found.plus(self.beyond.claimed_size(found)).min(end);
@@ -103,7 +103,7 @@ impl Recovery {
             return match parse(bytes, claim, end, CrcRule::Optional) {
                 Parsed::Record(view) => Err(self.damaged(claim.plus(u64::from(view.size)))),
                 Parsed::Filler => Err(self.damaged(end)),
-                Parsed::Doubtful | Parsed::More | Parsed::End => Ok(()),
+                Parsed::Doubtful | Parsed::More | Parsed::NoRecord => Ok(()),
             };
         }
         if data.is_empty() {

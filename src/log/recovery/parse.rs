@@ -17,7 +17,7 @@ pub(in crate::log) enum Parsed<'a> {
     /// More bytes are needed to tell.
     More,
     /// Nothing that belongs there.
-    End,
+    NoRecord,
 }
 
 /// Which records count as sound without the CRC property.
@@ -36,22 +36,22 @@ pub(in crate::log) fn parse(bytes: &[u8], at: LogOffset, end: LogOffset, crc: Cr
         return kind;
     }
     match peek_size(bytes) {
-        Ok(size) if u64::from(size) > room => Parsed::End,
+        Ok(size) if u64::from(size) > room => Parsed::NoRecord,
         Ok(size) if bytes.len() < size as usize => Parsed::More,
         Ok(size) => {
-            let Ok(view) = RecordView::decode(bytes, Some(at), Check::Crc) else { return Parsed::End };
+            let Ok(view) = RecordView::decode(bytes, Some(at), Check::Crc) else { return Parsed::NoRecord };
             if crc == CrcRule::Optional || view.has_crc() {
                 return Parsed::Record(view);
             }
             let behind = at.plus(u64::from(size));
             match is_plain(bytes.get(size as usize..).unwrap_or_default(), behind, end) {
                 Some(true) => Parsed::Record(view),
-                Some(false) => Parsed::End,
+                Some(false) => Parsed::NoRecord,
                 None => Parsed::More,
             }
         }
         Err(_) if bytes.len() < head => Parsed::More,
-        Err(_) => Parsed::End,
+        Err(_) => Parsed::NoRecord,
     }
 }
 
@@ -61,7 +61,7 @@ fn is_plain(bytes: &[u8], at: LogOffset, end: LogOffset) -> Option<bool> {
     match parse(bytes, at, end, CrcRule::Optional) {
         Parsed::Record(view) => Some(!view.has_crc()),
         Parsed::Doubtful => Some(true),
-        Parsed::Filler | Parsed::End => Some(false),
+        Parsed::Filler | Parsed::NoRecord => Some(false),
         Parsed::More => None,
     }
 }
@@ -79,7 +79,7 @@ fn parse_filler(bytes: &[u8], at: LogOffset, room: u64) -> Option<Parsed<'static
         true if len == FILLER_BYTES => Parsed::Filler,
         true => Parsed::Doubtful,
         false if is_foreign => Parsed::Doubtful,
-        false => Parsed::End,
+        false => Parsed::NoRecord,
     })
 }
 

@@ -158,7 +158,7 @@ impl Node {
                     assert!(len > 0 && len <= bytes_max && len == out.len());
                     return Some(out);
                 }
-                Stream::End => return None,
+                Stream::CaughtUp => return None,
                 Stream::Cold(block) => {
                     for block in self.log().prefetch().into_iter().chain([block]) {
                         let data = self.disk.read(block.file, block.at, block.len as usize).map(Bytes::from);
@@ -730,7 +730,7 @@ fn a_segments_end_is_sent_as_a_file_holds_it() {
     }
     let mut out = BytesMut::new();
     let end = node.log().appended();
-    assert_eq!(node.log().stream(end, 10, &mut out), Stream::End);
+    assert_eq!(node.log().stream(end, 10, &mut out), Stream::CaughtUp);
     assert_eq!(node.log().stream(end.plus(1), 10, &mut out), Stream::Beyond);
 }
 

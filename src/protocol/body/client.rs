@@ -9,8 +9,8 @@ use crate::model::{ClientId, GroupName, TopicName, UnixMs};
 
 /// One client's connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct ClientConnection {
-    /// The client.
     pub client_id: ClientId,
     /// Where it comes from, `ip:port`.
     pub address: String,

@@ -29,8 +29,8 @@ pub(crate) enum RetryPolicy {
 
 /// A consumer group's settings on one broker. RocketMQ: `SubscriptionGroupConfig`.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct SubscriptionGroupConfig {
-    /// Its name.
     pub name: GroupName,
     /// Whether it may consume at all.
     pub consume_enable: bool,

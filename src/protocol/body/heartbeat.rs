@@ -111,8 +111,8 @@ impl ExpressionType {
 
 /// What a group wants of one topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct SubscriptionData {
-    /// The topic.
     pub topic: TopicName,
     /// The expression; `*` is everything.
     pub expression: String,
@@ -194,14 +194,12 @@ impl SubscriptionData {
 
 /// A subscription as a group's settings hold it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct SimpleSubscription {
-    /// The topic.
     pub topic: TopicName,
-    /// The expression.
     pub expression: String,
     /// Its language.
     pub expression_type: ExpressionType,
-    /// Its version.
     pub version: i64,
 }
 
@@ -226,8 +224,8 @@ impl SimpleSubscription {
 
 /// A client as a member of one consumer group.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct ConsumerData {
-    /// The group.
     pub group: GroupName,
     /// Who starts a delivery.
     pub consume_type: ConsumeType,
@@ -243,8 +241,8 @@ pub struct ConsumerData {
 
 /// The body of 34.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct HeartbeatData {
-    /// The client.
     pub client_id: ClientId,
     /// Groups that it produces for.
     pub producers: Vec<GroupName>,

@@ -8,12 +8,11 @@ use crate::model::{ClientId, GroupName};
 
 /// The body of 41 and 42: which queues a client wants to lock or unlock.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct LockRequest {
     /// The client's group.
     pub group: GroupName,
-    /// The client.
     pub client_id: ClientId,
-    /// The queues.
     pub queues: Vec<MessageQueue>,
     /// Sent by a master to its replicas, which ask no one else.
     pub(crate) only_this_broker: bool,

@@ -8,8 +8,8 @@ use crate::model::{GroupName, LogOffset, QueueId, QueueOffset, UnixMs};
 
 /// How old what a group is to consume of one queue is. RocketMQ: `QueueTimeSpan`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct TimeSpan {
-    /// The queue.
     pub queue: MessageQueue,
     /// When its oldest message was stored; -1 if there is none.
     pub oldest: UnixMs,
@@ -150,6 +150,7 @@ pub struct QueueEntry {
 
 /// The reply to 321. RocketMQ: `QueryConsumeQueueResponseBody`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct QueueEntries<'a> {
     /// First offset of the queue.
     pub min: QueueOffset,
@@ -157,7 +158,6 @@ pub struct QueueEntries<'a> {
     pub max: QueueOffset,
     /// The group that is named, with the topic, and its subscription if it is online.
     pub asker: Option<(&'a str, &'a str, Option<&'a SubscriptionData>)>,
-    /// The entries.
     pub entries: Vec<QueueEntry>,
 }
 

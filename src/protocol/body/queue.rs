@@ -7,8 +7,8 @@ use crate::model::{BrokerName, QueueId, TopicName};
 
 /// A queue of a topic on a broker: `{"brokerName":"b","queueId":0,"topic":"T"}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct MessageQueue {
-    /// Its topic.
     pub topic: TopicName,
     /// Name of the broker that holds it.
     pub broker_name: BrokerName,

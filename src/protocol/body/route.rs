@@ -10,8 +10,8 @@ use crate::model::{BrokerId, BrokerName, TopicName};
 
 /// Queues of a topic on one broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct QueueData {
-    /// The broker.
     pub broker_name: BrokerName,
     /// Queues that consumers see.
     pub read_queues: u32,
@@ -25,10 +25,9 @@ pub struct QueueData {
 
 /// A broker and its replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct BrokerData {
-    /// Its cluster.
     pub cluster: String,
-    /// Its name.
     pub broker_name: BrokerName,
     /// `host:port` of each replica; id 0 is the master, and producers skip a broker without one.
     pub addresses: BTreeMap<BrokerId, String>,
@@ -266,10 +265,9 @@ pub fn decode_key_values(body: &[u8]) -> Result<BTreeMap<String, String>, BodyEr
 
 /// A broker's live replicas: the reply to 901.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct BrokerMemberGroup {
-    /// The cluster.
     pub cluster: String,
-    /// The broker.
     pub broker_name: BrokerName,
     /// `host:port` of each replica.
     pub addresses: BTreeMap<BrokerId, String>,

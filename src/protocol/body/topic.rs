@@ -47,8 +47,8 @@ impl TopicFilterType {
 
 /// A topic's settings on one broker. RocketMQ: `TopicConfig`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct TopicConfig {
-    /// Its name.
     pub name: TopicName,
     /// Queues that consumers see, at most [`TOPIC_QUEUES_MAX`].
     pub read_queues: u32,

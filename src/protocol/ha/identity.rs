@@ -72,10 +72,10 @@ pub enum LogVerdict {
 
 /// Which log a slave has, and what it makes of its master's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct Statement {
     /// What follows from the comparison.
     pub verdict: LogVerdict,
-    /// Its log.
     pub log: LogId,
     /// Where that begins.
     pub start: LogOffset,

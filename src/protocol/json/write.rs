@@ -135,7 +135,7 @@ impl Writer {
         self.word(if value { "true" } else { "false" })
     }
 
-    /// `null`.
+    /// No value.
     pub fn null(&mut self) -> &mut Self {
         self.word("null")
     }

@@ -5,8 +5,8 @@ use crate::header::Header;
 
 /// 35: a client leaves its groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct UnregisterClientRequest<'a> {
-    /// `clientID`.
     pub client_id: &'a str,
     /// The group that it no longer produces for.
     pub producer_group: Option<&'a str>,
@@ -73,10 +73,10 @@ impl<'a> ConnectionsRequest<'a> {
 
 /// 307: what one client says of itself. The broker asks it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct RunningInfoRequest<'a> {
     /// The client's group (`consumerGroup`).
     pub group: &'a str,
-    /// `clientId`.
     pub client_id: &'a str,
     /// Whether it is to tell the stacks of its threads, as it was asked: passed on.
     pub jstack: Option<&'a str>,
@@ -128,10 +128,9 @@ impl<'a> ConsumeDirectlyRequest<'a> {
 
 /// 223: where the clients of a group stand in a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct ConsumerStatusRequest<'a> {
-    /// `topic`.
     pub topic: &'a str,
-    /// `group`.
     pub group: &'a str,
     /// Only this client, by its id: RocketMQ calls it an address.
     pub client_id: Option<&'a str>,

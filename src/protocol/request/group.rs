@@ -5,8 +5,8 @@ use crate::header::Header;
 
 /// 352: a group's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct GroupRequest<'a> {
-    /// `group`.
     pub group: &'a str,
 }
 
@@ -22,10 +22,9 @@ impl<'a> GroupRequest<'a> {
 
 /// 303, 345: a group and a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct GroupTopicRequest<'a> {
-    /// `group`.
     pub group: &'a str,
-    /// `topic`.
     pub topic: &'a str,
 }
 
@@ -42,10 +41,9 @@ impl<'a> GroupTopicRequest<'a> {
 
 /// 353: whether a group may read a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct ForbiddenRequest<'a> {
-    /// `group`.
     pub group: &'a str,
-    /// `topic`.
     pub topic: &'a str,
     /// What is to be from now on; `None`: only asked.
     pub readable: Option<bool>,

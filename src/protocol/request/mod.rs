@@ -9,9 +9,9 @@ mod client;
 mod group;
 mod namesrv;
 mod offset;
+mod own;
 mod pull;
 mod query;
-mod replica;
 mod send;
 mod stats;
 mod topic;
@@ -29,14 +29,14 @@ pub use offset::{
     Boundary, CloneOffsetsRequest, CommitOffsetRequest, ConsumerOffsetRequest, CorrectionRequest, GIVEN_BACK,
     KEPT_ONLY, QueueRequest, REPLICA_LOG, ResetOffsetRequest, SearchOffsetRequest, TableRequest,
 };
-pub use pull::PullRequest;
-pub(crate) use query::ViewMessageRequest;
-pub use query::{QueryMessageRequest, SendBackRequest};
-pub use replica::{
+pub use own::{
     CHANGES_BEHIND, CHANGES_NEXT, CHANGES_SET_BACK, CHANGES_SINCE, CHANGES_UNTIL, DECIDE_FROM, DECIDE_TO,
     DecideRequest, MASTER_REIGN, OrderRoleRequest, ROLE, ROLE_BROKER_ID, ROLE_END, ROLE_EPOCH, ROLE_FOLLOWS,
     ROLE_HOLDS_BACK, ROLE_LOG, ROLE_NAME, ROLE_START, TableChangesRequest,
 };
+pub use pull::PullRequest;
+pub(crate) use query::ViewMessageRequest;
+pub use query::{QueryMessageRequest, SendBackRequest};
 pub use send::SendRequest;
 pub use stats::{AllConsumeStatsRequest, BrokerStatsRequest, ConsumeStatsRequest, QueueEntriesRequest};
 pub use topic::{AttributeChange, CreateTopicRequest, TopicRequest};

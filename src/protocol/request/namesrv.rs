@@ -11,8 +11,8 @@ const VERSION_STANDARD_JSON: i32 = 401;
 
 /// 105: a topic's route.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct RouteRequest<'a> {
-    /// `topic`.
     pub topic: &'a str,
     /// The form that this client reads. It depends on its version or its wish, never on its language.
     pub form: JsonForm,
@@ -39,10 +39,10 @@ impl<'a> RouteRequest<'a> {
 
 /// A broker, as every request of it says who it is. 104 holds nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct BrokerIdentity<'a> {
     /// `clusterName`.
     pub cluster: &'a str,
-    /// `brokerName`.
     pub broker_name: &'a str,
     /// `host:port` that clients dial.
     pub address: &'a str,
@@ -127,10 +127,10 @@ impl<'a> RegisterBrokerRequest<'a> {
 
 /// 904: a broker lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct BrokerHeartbeatRequest<'a> {
     /// `clusterName`.
     pub cluster: &'a str,
-    /// `brokerName`.
     pub broker_name: &'a str,
     /// `brokerAddr`.
     pub address: &'a str,
@@ -158,8 +158,8 @@ impl<'a> BrokerHeartbeatRequest<'a> {
 
 /// 205, 327, 901: a broker by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct BrokerNameRequest<'a> {
-    /// `brokerName`.
     pub broker_name: &'a str,
     /// 901 only: its cluster.
     pub cluster: Option<&'a str>,
@@ -178,10 +178,10 @@ impl<'a> BrokerNameRequest<'a> {
 
 /// 100, 101, 102: a setting by namespace and key.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct KvRequest<'a> {
     /// The namespace, e.g. `ORDER_TOPIC_CONFIG`.
     pub namespace: &'a str,
-    /// `key`.
     pub key: &'a str,
     /// 100 only: its value.
     pub value: Option<&'a str>,

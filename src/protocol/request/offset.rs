@@ -6,12 +6,11 @@ use crate::model::{QueueId, QueueOffset, UnixMs};
 
 /// 14: where a group stands in a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct ConsumerOffsetRequest<'a> {
     /// `consumerGroup`.
     pub group: &'a str,
-    /// `topic`.
     pub topic: &'a str,
-    /// `queueId`.
     pub queue_id: QueueId,
     /// `false`: a group that is new is told so, whatever the queue holds.
     pub zero_if_not_found: bool,
@@ -35,12 +34,10 @@ impl<'a> ConsumerOffsetRequest<'a> {
 
 /// 15: a group has read up to here.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct CommitOffsetRequest<'a> {
-    /// The group.
     pub group: &'a str,
-    /// The topic.
     pub topic: &'a str,
-    /// The queue.
     pub queue_id: QueueId,
     /// Next offset that the group reads; none if -1. The Go client commits that for a queue that it has no offset of
     /// yet: the answer is success, and what is stored stays. Other negative ones are no offset.
@@ -113,8 +110,8 @@ impl TableRequest {
 
 /// 30, 31, 32: the newest or oldest offset of a queue, or the time of its oldest message.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct QueueRequest<'a> {
-    /// `topic`.
     pub topic: &'a str,
     /// The queue; none if negative.
     pub queue_id: Option<QueueId>,
@@ -149,8 +146,8 @@ pub enum Boundary {
 
 /// 29: the offset of a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct SearchOffsetRequest<'a> {
-    /// `topic`.
     pub topic: &'a str,
     /// The queue; none if negative.
     pub queue_id: Option<QueueId>,
@@ -182,10 +179,9 @@ const NO_OFFSET: i64 = -1;
 
 /// 222: a group shall go to another place.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct ResetOffsetRequest<'a> {
-    /// `group`.
     pub group: &'a str,
-    /// `topic`.
     pub topic: &'a str,
     /// One queue, or none for all of them.
     pub queue_id: Option<QueueId>,
@@ -217,8 +213,8 @@ impl<'a> ResetOffsetRequest<'a> {
 
 /// 308: of each queue the least offset of all groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct CorrectionRequest<'a> {
-    /// `topic`.
     pub topic: &'a str,
     /// The group that asks: `compareGroup`.
     pub group: &'a str,

@@ -31,10 +31,10 @@ impl PullSysFlag {
 
 /// A consumer's wish for messages of one queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct PullRequest<'a> {
     /// The consumer's group.
     pub group: &'a str,
-    /// The topic.
     pub topic: &'a str,
     /// The queue; none if negative, which the reply calls an invalid parameter.
     pub queue_id: Option<QueueId>,

@@ -6,8 +6,8 @@ use crate::model::{LogOffset, UnixMs};
 
 /// 12: messages of a topic by key.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct QueryMessageRequest<'a> {
-    /// `topic`.
     pub topic: &'a str,
     /// The key, or the unique key.
     pub key: &'a str,

@@ -7,8 +7,8 @@ use crate::model::{QueueId, UnixMs};
 
 /// A message, or a batch of them, to be stored. Also the form of a reply between clients (324, 325).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct SendRequest<'a> {
-    /// The producer's group.
     pub producer_group: &'a str,
     /// Where to.
     pub topic: &'a str,

@@ -68,8 +68,8 @@ impl AllConsumeStatsRequest {
 
 /// 321: entries of a consume queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct QueueEntriesRequest<'a> {
-    /// `topic`.
     pub topic: &'a str,
     /// The queue; none if negative.
     pub queue_id: Option<QueueId>,

@@ -67,8 +67,8 @@ fn attribute(text: &str) -> Result<AttributeChange<'_>, BadRequest> {
 
 /// A request that names a topic and nothing else: 202, 215, 216, 217, 300, 351.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct TopicRequest<'a> {
-    /// `topic`.
     pub topic: &'a str,
     /// 216 only: in which cluster.
     pub cluster: Option<&'a str>,

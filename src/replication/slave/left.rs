@@ -12,6 +12,7 @@ use crate::protocol::ha::{LogVerdict, Statement};
 
 /// Why a slave gives up a connection. One sentence for the log.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub enum SlaveError {
     /// The stream does not go on where the log ends.
     #[error("the master sends the log from {found} on, but this one goes on at {expected}")]
@@ -23,10 +24,7 @@ pub enum SlaveError {
     },
     /// A transfer is larger than anyone sends.
     #[error("a transfer of {bytes} bytes, {HA_BODY_BYTES_MAX} at most: these are not a master's bytes")]
-    TooLarge {
-        /// Its bytes.
-        bytes: usize,
-    },
+    TooLarge { bytes: usize },
     /// What the master says is not the protocol.
     #[error("what it says is not RocketMQ's replication protocol")]
     Garbage,
@@ -176,12 +174,12 @@ impl SlaveError {
 
 /// A connection that the slave has given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
 pub struct Left {
     /// Where the master is.
     pub(crate) master: Option<SocketAddr>,
     /// Which, if it is to be closed at once; else its end follows when the master has been told why.
     pub(crate) link: Option<LinkId>,
-    /// Why.
     pub why: SlaveError,
     /// Where the log is to be cut: two connections in a row have said that it leaves the master's there.
     pub(crate) cut: Option<LogOffset>,

@@ -1,6 +1,6 @@
-//! What an operator decides where replicas cannot go on by themselves. A request of ringmq's own, asked twice: without a range it is answered with
-//! what would be done and the range that it is about, and with that range it is done, if the range is still the same. And what a slave asks its master
-//! for: its tables, by what has changed.
+//! ringmq's own requests. What an operator decides where replicas cannot go on by themselves is asked twice: without a range it is answered with
+//! what would be done and the range that it is about, and with that range it is done, if the range is still the same. What part a shard is to play.
+//! And what a slave asks its master for: its tables, by what has changed.
 
 use super::{BadRequest, HeaderFields};
 use crate::body::TablePlace;
