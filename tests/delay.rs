@@ -3,7 +3,8 @@
 //! Proves for the built binary: what was acknowledged comes, after its time by the broker's own clock, in the order of its level, and twice only
 //! if it was on its way when the process was killed; in quiet, it comes within milliseconds; a consumer's retries wait and end among
 //! the dead letters. While a master is away, its slave serves what has come and delivers nothing. Levels are short here, so that the
-//! test is. What stock clients see, and Apache's broker beside ours, is in `clients.rs`; power loss is in the simulator.
+//! test is. What stock clients see, and Apache's broker beside ours, is in `delay_peers.rs`, what they see of a lost master in `cluster.rs`; power loss
+//! is in the simulator.
 //!
 //! `RINGMQ_SEED` and `RINGMQ_ROUNDS` choose seed and rounds.
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
