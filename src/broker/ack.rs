@@ -250,10 +250,28 @@ impl Acks {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Promise {
     /// The log is safe up to here, as its flush setting and its role promise; zero promises nothing of the log.
-    pub(super) at: LogOffset,
+    at: LogOffset,
     /// The change behind this is on the disk and known to the name servers.
-    pub(super) ticket: Option<Ticket>,
-    pub(super) in_vain: InVain,
+    ticket: Option<Ticket>,
+    in_vain: InVain,
+}
+
+impl Promise {
+    /// What ends at `end` is stored as safely as is promised, and so it stays if that takes too long. Who does not wait (`WAIT=false`) is promised
+    /// nothing.
+    pub(super) fn stored(end: LogOffset, waits: bool) -> Promise {
+        Promise { at: if waits { end } else { LogOffset(0) }, ticket: None, in_vain: InVain::Stays }
+    }
+
+    /// The same of a message that was sent, whose answer tells less if it takes too long; its topic may be new.
+    pub(super) fn sent(end: LogOffset, waits: bool, ticket: Option<Ticket>) -> Promise {
+        Promise { ticket, in_vain: InVain::TellsLess, ..Promise::stored(end, waits) }
+    }
+
+    /// And a change, too, is on the disk and known.
+    pub(super) fn behind(self, ticket: Option<Ticket>) -> Promise {
+        Promise { ticket, ..self }
+    }
 }
 
 /// When is a request answered? Here, whatever it stored and whoever asked.
@@ -294,7 +312,7 @@ impl Broker {
 
     /// Answers once the change behind `ticket` is durable and known, at once if there is none.
     pub(super) fn reply_behind(&mut self, asked: &Asked, ticket: Option<Ticket>, reply: &Reply<'_>, out: &mut Output) {
-        let promise = Promise { at: LogOffset(0), ticket, in_vain: InVain::Stays };
+        let promise = Promise::stored(LogOffset(0), false).behind(ticket);
         self.answer(asked, promise, out, |_, frame| encode_reply(asked.encoding, asked.opaque, reply, frame));
     }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::ack::{InVain, Promise};
+use super::ack::Promise;
 use super::call::{Callee, REPLY_WAIT_MS};
 use super::{Asked, Broker, Effect, Handled, Output, Refusal};
 use crate::letter::{PassedBy, ReplyMessage, ReplyOutcome, ToControl};
@@ -295,7 +295,7 @@ impl Broker {
         }
         let stored = sender.stored.as_ref();
         let at = stored.map_or(LogOffset(0), |stored| stored.end);
-        let promise = Promise { at, ticket: None, in_vain: InVain::Stays };
+        let promise = Promise::stored(at, true);
         self.answer(asked, promise, out, |settings, frame| {
             let queue_offset = stored.map_or(0, |stored| i64::try_from(stored.queue_offset).unwrap_or(i64::MAX));
             let ext = [

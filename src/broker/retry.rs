@@ -5,7 +5,7 @@
 
 use bytes::BytesMut;
 
-use super::ack::{InVain, Promise, Ticket};
+use super::ack::{Promise, Ticket};
 use super::topic::subscribers_flag;
 use super::{Asked, Broker, Handled, Output, Refusal, topic};
 use crate::log::RecordRead;
@@ -108,7 +108,7 @@ impl Broker {
         // The client forgets the message when this is answered, so the copy is to be as safe as any acknowledged message. If it does not get so in
         // time, or there is no slave, the answer is success all the same, as RocketMQ's is without waiting: a client that is told of less puts a
         // second copy up itself.
-        let promise = Promise { at: stored.end, ticket, in_vain: InVain::Stays };
+        let promise = Promise::stored(stored.end, true).behind(ticket);
         self.answer(asked, promise, out, |_, frame| {
             encode_reply(asked.encoding, asked.opaque, &Reply::new(ResponseCode::Success), frame);
         });

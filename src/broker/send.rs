@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use super::ack::{InVain, Promise, Ticket};
+use super::ack::{Promise, Ticket};
 use super::topic;
 use super::{Asked, Broker, Handled, Output, Refusal};
 use crate::limits::PROPERTIES_BYTES_MAX;
@@ -375,9 +375,7 @@ impl Broker {
     }
 
     fn answer_send(&mut self, asked: &Asked, stored: &Stored<'_>, ticket: Option<Ticket>, out: &mut Output) {
-        let at = if stored.waits { stored.end } else { LogOffset(0) };
-        let promise = Promise { at, ticket, in_vain: InVain::TellsLess };
-        self.answer(asked, promise, out, |settings, frame| {
+        self.answer(asked, Promise::sent(stored.end, stored.waits, ticket), out, |settings, frame| {
             let fields = SendReplyFields {
                 code: ResponseCode::Success,
                 message_id: stored.message_id,

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use super::{Broker, CheckerWait, Pass, QUEUE};
-use crate::broker::ack::{InVain, Promise};
+use crate::broker::ack::Promise;
 use crate::broker::job::{JobBudget, read_wait_ms};
 use crate::broker::store::{NotStored, real_place};
 use crate::broker::{Asked, Effect, Handled, Output, Refusal};
@@ -350,7 +350,7 @@ impl Broker {
             Resumed::Stored(at) => at,
             Resumed::Cold(block) => return Ok(Handled::Cold(block)),
         };
-        let promise = Promise { at, ticket: None, in_vain: InVain::Stays };
+        let promise = Promise::stored(at, true);
         self.answer(asked, promise, out, |_, frame| {
             encode_reply(asked.encoding, asked.opaque, &Reply::new(ResponseCode::Success), frame);
         });

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 
 use super::QUEUE;
 use super::check::{immunity_ms, timeout_ms};
-use crate::broker::ack::{InVain, Promise};
+use crate::broker::ack::Promise;
 use crate::broker::store::{NotStored, busy, real_place};
 use crate::broker::{Asked, Broker, Handled, Output, Refusal};
 use crate::limits::{TRANSACTION_NOTE_BYTES_MAX, TRANSACTION_UNNOTED_MAX};
@@ -79,8 +79,7 @@ impl Broker {
             TransactionEnd::Rollback | TransactionEnd::Unknown => self.note_rollback(asked.now, half.queue_offset)?,
         };
         self.pass_over(&half);
-        let promise = Promise { at: if waits { end } else { LogOffset(0) }, ticket: None, in_vain: InVain::Stays };
-        self.answer(asked, promise, out, |_, frame| {
+        self.answer(asked, Promise::stored(end, waits), out, |_, frame| {
             encode_reply(asked.encoding, asked.opaque, &Reply::new(ResponseCode::Success), frame);
         });
         Ok(Handled::Done)
