@@ -200,8 +200,8 @@ mod tests {
             fetches.want_ahead(block(at));
         }
         assert_eq!(fetches.ahead.borrow().len(), FETCHES_WAITING_MAX);
-        assert_eq!(fetches.known.borrow().len(), FETCHES_WAITING_MAX + 4);
+        assert_eq!(fetches.known.borrow().len(), FETCHES_WAITING_MAX + 3);
         assert!(!fetches.is_quiet(), "some are under way");
-        assert_eq!(fetches.known.borrow().len(), 4);
+        assert_eq!(fetches.known.borrow().len(), 3);
     }
 }
