@@ -27,7 +27,9 @@ pub(crate) fn silent_docs(path: &str, text: &str) -> Vec<String> {
         }
         let Some(item) = lines[index + 1..].iter().find(|line| !line.starts_with("#[")) else { continue };
         let known = parts(item);
-        let says_more = parts(said).into_iter().any(|word| !SILENT.contains(&word.as_str()) && !known.contains(&word));
+        // A link leads to where more is said.
+        let says_more = said.contains('[')
+            || parts(said).into_iter().any(|word| !SILENT.contains(&word.as_str()) && !known.contains(&word));
         if !says_more {
             problems.push(format!("{path}:{}: `{line}` says what the name says: say more, or nothing", index + 1));
         }
@@ -83,7 +85,7 @@ fn a_comment_that_repeats_a_name_is_told() {
     assert_eq!(told("/// Unix ms.\nstored: u64,"), 0);
     assert_eq!(told("/// The topic\n/// of the group.\ntopic: TopicName,"), 0);
     assert_eq!(told("/// The topic of its retries.\ntopic: TopicName,"), 0);
-    assert_eq!(silent_docs("tools/a.rs", "/// The topic.\ntopic: String,"), [String::new(); 0]);
+    assert!(silent_docs("tools/a.rs", "/// The topic.\ntopic: String,").is_empty());
 }
 
 #[test]
