@@ -13,11 +13,12 @@ use std::collections::VecDeque;
 use super::job::{JobBudget, JobId, Jobs, Wait, read_wait_ms};
 use super::persist::Table;
 use super::store::{NotStored, real_place};
+use super::timer::Timers;
 use super::{Broker, Effect, Output};
 use crate::limits::{JOB_CLOCK_MS, JOB_RETRY_MS, TICK_MS};
 use crate::log::{AppendError, Appended, Coded, QueueIndex, Read, ReadLimits};
 use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset};
-use crate::protocol::body::{DelayOffsets, LevelOffsets};
+use crate::protocol::body::{DelayOffsets, LevelOffsets, TimerPlaces};
 use crate::protocol::message::{
     DelayLevels, HALF_TOPIC, Properties, SCHEDULE_TOPIC, append_property, property, queue_of_level, without_property,
 };
@@ -30,12 +31,14 @@ const SNAPSHOTS_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Delays {
     pub(super) jobs: Jobs,
+    /// What waits for a time of its own: how far that is stands in the same file.
+    pub(super) timers: Timers,
     /// The levels that have a job.
     queues: Vec<(i32, QueueIndex)>,
     /// What is written, and told to slaves. Of a slave: what its master told.
     table: DelayOffsets,
     /// Positions that become `table.safe` when the log is flushed up to there.
-    snapshots: VecDeque<(LogOffset, LevelOffsets)>,
+    snapshots: VecDeque<(LogOffset, Positions)>,
     /// Whether positions have moved since the table was written.
     has_moved: bool,
     /// When moved positions were last noted for their file.
@@ -43,6 +46,13 @@ pub(super) struct Delays {
     /// The file on the disk was ahead of the log, and the one that is right is not written yet. Until it is nothing is stored: a log that has
     /// grown beyond what the old file speaks of would make it credible again.
     is_corrected: bool,
+}
+
+/// What was delivered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Positions {
+    levels: LevelOffsets,
+    timers: TimerPlaces,
 }
 
 /// How one look at a level has ended.
@@ -61,7 +71,9 @@ impl Delays {
 
     /// The table as of now, as it is written and told.
     pub(super) fn form(&self) -> DelayOffsets {
-        DelayOffsets { offsets: self.offsets(), log_offset: self.log_offset(), ..self.table.clone() }
+        let table = self.table.clone();
+        let timers = self.timers.places().unwrap_or(table.timers);
+        DelayOffsets { offsets: self.offsets(), log_offset: self.log_offset(), timers, ..table }
     }
 
     /// The position of each level, as it may be written down.
@@ -81,7 +93,7 @@ impl Delays {
     }
 
     fn log_offset(&self) -> LogOffset {
-        self.table.log_offset.max(self.jobs.log_offset())
+        self.table.log_offset.max(self.jobs.log_offset()).max(self.timers.log_offset())
     }
 
     /// Whether nothing may be stored yet.
@@ -98,34 +110,43 @@ impl Delays {
     /// Takes what a master told to its slave whose log is safe up to `safe`. Whether that changes the table.
     pub(super) fn follow(&mut self, told: DelayOffsets, safe: LogOffset) -> bool {
         // The master's log may be ahead, and so is what it calls safe. What is sure for ours is what was told before and has come since.
-        let mut sure = self.table.at(safe).clone();
-        let is_told_before = self.table.offsets == told.offsets && self.table.log_offset == told.log_offset;
+        let mut sure = self.positions_at(safe);
+        let told_positions = Positions { levels: told.offsets.clone(), timers: told.timers.clone() };
+        let is_told_before = (&self.table.offsets, &self.table.timers) == (&told.offsets, &told.timers)
+            && self.table.log_offset == told.log_offset;
         if !is_told_before {
-            self.keep_until_safe(told.log_offset, told.offsets.clone());
+            self.keep_until_safe(told.log_offset, told_positions);
         }
-        if let Some(offsets) = self.take_safe(safe) {
-            sure = offsets;
+        if let Some(positions) = self.take_safe(safe) {
+            sure = positions;
         }
-        if is_told_before && self.table.safe == sure {
+        if is_told_before && (&self.table.safe, &self.table.safe_timers) == (&sure.levels, &sure.timers) {
             return false;
         }
-        self.table = DelayOffsets { safe: sure, ..told };
+        self.table = DelayOffsets { safe: sure.levels, safe_timers: sure.timers, ..told };
         true
     }
 
+    /// What the table says of a log that ends here.
+    fn positions_at(&self, log_end: LogOffset) -> Positions {
+        let table = &self.table;
+        let timers = if table.log_offset <= log_end { &table.timers } else { &table.safe_timers };
+        Positions { levels: table.at(log_end).clone(), timers: timers.clone() }
+    }
+
     /// Positions of a log that reaches to `log_offset`, to be taken when that much is safe.
-    fn keep_until_safe(&mut self, log_offset: LogOffset, offsets: LevelOffsets) {
+    fn keep_until_safe(&mut self, log_offset: LogOffset, positions: Positions) {
         if self.snapshots.len() >= SNAPSHOTS_MAX {
             self.snapshots.pop_back();
         }
-        self.snapshots.push_back((log_offset, offsets));
+        self.snapshots.push_back((log_offset, positions));
     }
 
     /// The newest of the kept positions that hold for a log which is safe up to `safe`.
-    fn take_safe(&mut self, safe: LogOffset) -> Option<LevelOffsets> {
+    fn take_safe(&mut self, safe: LogOffset) -> Option<Positions> {
         let mut newest = None;
         while self.snapshots.front().is_some_and(|(log_offset, _)| *log_offset <= safe) {
-            newest = self.snapshots.pop_front().map(|(_, offsets)| offsets);
+            newest = self.snapshots.pop_front().map(|(_, positions)| positions);
         }
         newest
     }
@@ -139,15 +160,19 @@ impl Broker {
         if table.log_offset > self.log.appended() {
             tracing::warn!(end = %self.log.appended(), log_offset = %table.log_offset, "the log ends before what the delay offsets speak of: what was delivered last is delivered again");
             table.offsets = table.safe.clone();
+            table.timers = table.safe_timers.clone();
             table.log_offset = LogOffset(0);
             self.delays.is_corrected = true;
             self.persistence.change(Table::DelayOffsets);
         } else if table.log_offset <= self.log.flushed() {
             table.safe = table.offsets.clone();
+            table.safe_timers = table.timers.clone();
         }
         if self.is_slave() {
             return;
         }
+        let timers = self.delays.table.timers.clone();
+        self.start_timers(&timers);
         let queues: Vec<(QueueId, QueueIndex)> = self.log.queues_of(SCHEDULE_TOPIC).collect();
         for (queue_id, queue) in queues {
             self.add_delay_job(level_of_queue(queue_id), queue);
@@ -172,8 +197,12 @@ impl Broker {
         let copy = RecordDraft { properties: &properties, ..*draft };
         // What cannot be delivered is refused, not left out when its time has come: the copy may be longer than what waits.
         self.log.check_size(&copy).map_err(NotStored::Append)?;
-        let draft =
-            RecordDraft { topic: SCHEDULE_TOPIC, queue_id, marks: Marks { delay_level: level, ..draft.marks }, ..copy };
+        let draft = RecordDraft {
+            topic: SCHEDULE_TOPIC,
+            queue_id,
+            marks: Marks { delay_level: level, is_timer: false, ..draft.marks },
+            ..copy
+        };
         let queue = self.log.queue(SCHEDULE_TOPIC, queue_id);
         // Before the message is there: a position that was written for another log ends where the queue does now.
         if !self.delays.jobs.has(queue) {
@@ -183,7 +212,7 @@ impl Broker {
     }
 
     /// Whether nothing is delivered now. A log that has failed takes no copy any more.
-    fn holds_delays(&self) -> bool {
+    pub(super) fn holds_delays(&self) -> bool {
         self.log.failure().is_some() || self.awaits_tables() || self.is_ending()
     }
 
@@ -225,7 +254,7 @@ impl Broker {
     ) -> LevelStep {
         let level = level_of_queue(self.log.queue_id(queue));
         match self.log.code(queue, at) {
-            Coded::Code(due) => {
+            Coded::Code(due, _) => {
                 if let Some(wait_ms) = wait_ms(due, now.unix.0, level, self.log.delay_levels()) {
                     return LevelStep::Wait(Wait::Until(now.mono.plus_ms(wait_ms.min(JOB_CLOCK_MS))));
                 }
@@ -316,9 +345,10 @@ impl Broker {
     /// lone message is hardly ever delivered twice; many share a write.
     #[inline]
     pub(super) fn promise_delays(&mut self, now: Now, out: &mut Output) {
-        if self.delays.jobs.is_waiting_for_promises() {
+        if self.delays.jobs.is_waiting_for_promises() || self.delays.timers.is_waiting_for_promises() {
             let safe = self.settled_end();
             self.delays.has_moved |= self.delays.jobs.promised(safe);
+            self.delays.has_moved |= self.delays.timers.promised(safe);
             if self.delays.has_moved && now.mono.ms_since(self.delays.noted) >= TICK_MS {
                 self.note_delay_offsets(now);
                 self.write_changes(out);
@@ -329,17 +359,17 @@ impl Broker {
     /// Notes the positions for their file if they have moved.
     pub(super) fn note_delay_offsets(&mut self, now: Now) {
         let delays = &mut self.delays;
-        if let Some(offsets) = delays.take_safe(self.log.flushed()) {
-            delays.table.safe = offsets;
+        if let Some(Positions { levels, timers }) = delays.take_safe(self.log.flushed()) {
+            (delays.table.safe, delays.table.safe_timers) = (levels, timers);
         }
         if !std::mem::take(&mut delays.has_moved) {
             return;
         }
         delays.noted = now.mono;
-        delays.table.offsets = delays.offsets();
-        delays.table.log_offset = delays.log_offset();
+        delays.table = delays.form();
         delays.table.version = delays.table.version.next(now.unix);
-        delays.keep_until_safe(delays.table.log_offset, delays.table.offsets.clone());
+        let positions = Positions { levels: delays.table.offsets.clone(), timers: delays.table.timers.clone() };
+        delays.keep_until_safe(delays.table.log_offset, positions);
         self.persistence.change(Table::DelayOffsets);
     }
 }

@@ -99,6 +99,7 @@ impl Broker {
         self.log.supply(block, data);
         self.unblock_replicas(block);
         self.delays.jobs.block_has_come(block);
+        self.delays.timers.block_has_come(block);
         self.transactions.block_has_come(block);
         for parked in self.parked.take(block) {
             let Ok(header) = Header::decode(parked.encoding, &parked.header) else { continue };
@@ -193,6 +194,7 @@ impl Broker {
         self.expire_replies(now, out);
         self.tell_whole_tables(out);
         self.run_delays(now, out);
+        self.run_timers(now, out);
         self.run_transactions(now, out);
         self.progress(now, out);
     }
@@ -251,7 +253,7 @@ impl Broker {
         let holds = self.holds.next_deadline();
         let turns = (self.holds.has_turns() || self.whole_tables.is_waiting()).then_some(MonoNs(0));
         let calls = self.calls.next_deadline().into_iter().chain(self.passed_replies.next_deadline());
-        let puts = self.next_delay_time().into_iter().chain(self.next_transaction_time());
+        let puts = self.next_delay_time().into_iter().chain(self.next_timer_time()).chain(self.next_transaction_time());
         acks.chain(holds).chain(turns).chain(calls).chain(puts).min()
     }
 }

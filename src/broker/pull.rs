@@ -434,6 +434,7 @@ impl Broker {
     pub(super) fn wake_readers(&mut self, now: MonoNs, out: &mut Output) {
         for queue in self.log.queues_advanced() {
             self.delays.jobs.queue_has_grown(queue);
+            self.delays.timers.queue_has_grown(queue);
             self.holds.queue_has_grown(queue);
         }
         let mut budget = HoldBudget::of_turn();

@@ -46,7 +46,6 @@ struct PropertyScan<'a> {
     marks: Marks<'a>,
     is_wait_off: bool,
     is_transaction: bool,
-    is_timer: bool,
     /// The delay level, if it is no number.
     bad_delay: Option<&'a str>,
     /// A property that the broker sets or removes is there already.
@@ -70,8 +69,10 @@ impl<'a> PropertyScan<'a> {
                 }
                 property::INNER_COUNT => scan.marks.inner_count = value.parse().unwrap_or_default(),
                 property::TIMER_DELAY_SEC | property::TIMER_DELAY_MS | property::TIMER_DELIVER_MS => {
-                    scan.is_timer = true;
+                    scan.marks.is_timer = true;
                 }
+                property::TIMER_OUT_MS => scan.marks.timer_out_ms = Some(value.parse().unwrap_or_default()),
+                property::TIMER_DEL_UNIQKEY => scan.marks.is_recall = true,
                 name if is_ours(name) => scan.needs_rebuild = true,
                 _ => {}
             }
@@ -88,13 +89,30 @@ impl<'a> PropertyScan<'a> {
         Ok(())
     }
 
-    /// Refuses what a batch may not have. Source: `CommitLog.asyncPutMessages`.
+    /// Refuses a half message that asks for a time. Apache forgets where it belongs when the time has come.
+    fn check_no_timer(&self) -> Result<(), Refusal> {
+        if self.marks.is_timer {
+            return Err(Refusal::new(
+                ResponseCode::MessageIllegal,
+                "a transactional message cannot be a timer message (TIMER_DELAY_SEC, TIMER_DELAY_MS, TIMER_DELIVER_MS)",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Refuses what a batch may not have. Source: `CommitLog.asyncPutMessages`, which delivers timer messages of a batch at once.
     fn check_no_delay(&self) -> Result<(), Refusal> {
         self.check_delay()?;
         if self.marks.delay_level > 0 {
             return Err(Refusal::new(
                 ResponseCode::MessageIllegal,
                 "the messages of a batch cannot be delayed (DELAY)",
+            ));
+        }
+        if self.marks.is_timer {
+            return Err(Refusal::new(
+                ResponseCode::MessageIllegal,
+                "the messages of a batch cannot be timer messages (TIMER_DELAY_SEC, TIMER_DELAY_MS, TIMER_DELIVER_MS)",
             ));
         }
         Ok(())
@@ -133,7 +151,6 @@ impl Broker {
         self.check_can_store(!scan.is_wait_off)?;
         let is_retry = is_retry_topic(request.topic);
         scan.check_delay()?;
-        refuse_what_is_not_built(&scan, is_retry)?;
         let ticket = self.ensure_topic(asked, request, out)?;
         let mut destination = self.destination(request, ticket)?;
         let mut reconsume_times = request.reconsume_times;
@@ -254,6 +271,7 @@ impl Broker {
         let is_half = scan.is_transaction && !is_retried(scan, reconsume_times) && destination.renamed.is_none();
         if is_half {
             self.check_takes_transactions()?;
+            scan.check_no_timer()?;
         }
         let made = if scan.marks.keys.unique.is_none() { Some(self.make_unique_key(asked)) } else { None };
         let unique = scan.marks.keys.unique.or(made.as_ref().map(|key| key.as_str()));
@@ -328,7 +346,6 @@ impl Broker {
             })?;
             let inner = PropertyScan::of(text);
             inner.check_no_delay()?;
-            refuse_what_is_not_built(&inner, false)?;
             let mut stored = Vec::with_capacity(text.len() + OWN_PROPERTIES_BYTES);
             self.store_properties(text, &inner, None, &mut stored);
             check_properties(&stored)?;
@@ -434,19 +451,6 @@ struct Stored<'a> {
 /// Whether a consumer sends anew what was a half message once. Clients before 4.6.1 leave its mark. Source: `SendMessageProcessor.sendMessage`.
 fn is_retried(scan: &PropertyScan<'_>, reconsume_times: i32) -> bool {
     reconsume_times > 0 && scan.marks.delay_level > 0
-}
-
-/// A message that asks for what ringmq cannot do yet is refused: delivering it at once would be worse than an error.
-fn refuse_what_is_not_built(scan: &PropertyScan<'_>, is_retry: bool) -> Result<(), Refusal> {
-    let refuse = |what: &'static str| Err(Refusal::new(ResponseCode::MessageIllegal, what));
-    if is_retry {
-        return Ok(());
-    }
-    // Beside a delay level a timer counts for nothing.
-    if scan.is_timer && scan.marks.delay_level <= 0 {
-        return refuse("timer messages (TIMER_DELAY_SEC, TIMER_DELAY_MS, TIMER_DELIVER_MS) are not supported yet");
-    }
-    Ok(())
 }
 
 fn check_properties(properties: &[u8]) -> Result<(), Refusal> {

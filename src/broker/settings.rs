@@ -3,7 +3,8 @@
 
 use std::net::SocketAddr;
 
-use crate::config::{NodeConfig, TransactionConfig};
+use super::timer::WindowBounds;
+use crate::config::{NodeConfig, TimerConfig, TransactionConfig};
 use crate::log::Retention;
 use crate::model::{BrokerName, ShardId, UnixMs};
 use crate::replication::ReplicaSettings;
@@ -59,6 +60,10 @@ pub struct BrokerSettings {
     pub(crate) young_bytes_max: u64,
     /// When producers are asked about their transactions.
     pub(crate) transactions: TransactionConfig,
+    /// Messages that wait for a time of their own.
+    pub(crate) timers: TimerConfig,
+    /// How much of those that wait is in memory. No setting: the simulator makes it small.
+    pub(crate) timer_window: WindowBounds,
     /// What its log may throw away, and when.
     pub retention: Retention,
     /// `scrubInterval`, ms: in such a time its log is read once, to find damage; 0: it is not.
@@ -98,6 +103,8 @@ impl BrokerSettings {
             flush_wait_ms: config.sync_flush_timeout_ms,
             young_bytes_max: config.memory_bytes / 100 * u64::from(config.young_percent_max),
             transactions: config.transactions,
+            timers: config.timers,
+            timer_window: WindowBounds::default(),
             retention: retention(config),
             scrub_interval_ms: config.scrub_interval_ms,
             replica: replica(config),

@@ -25,6 +25,13 @@ pub(super) enum NotStored {
     LacksReplicas,
     /// A replica may have what this log has lost, and says so in a moment; or one has said so, and somebody has to decide.
     HeldBack,
+    /// A timer message asks for a time that is none, or too far away; or it recalls one whose time has come.
+    TimerIllegal {
+        /// `timerMaxDelaySec`.
+        delay_max_sec: u64,
+    },
+    /// Timer messages are not taken: `timerWheelEnable`.
+    TimersOff,
 }
 
 impl From<NotStored> for Refusal {
@@ -49,6 +56,17 @@ impl From<NotStored> for Refusal {
                 "service not available now: a replica may have messages that this master has lost; if this lasts, `ringmq-admin cluster list` tells more",
             ),
             NotStored::LacksReplicas => Refusal::new(ResponseCode::SystemError, "in-sync replicas not enough"),
+            NotStored::TimerIllegal { delay_max_sec } => Refusal::new(
+                ResponseCode::MessageIllegal,
+                format!(
+                    "timer message illegal, the delay time should not be bigger than the max delay {}ms; or if set del msg, the delay time should be bigger than the current time",
+                    delay_max_sec.saturating_mul(1_000)
+                ),
+            ),
+            NotStored::TimersOff => Refusal::new(
+                ResponseCode::SystemError,
+                "accurate timer message is not enabled, timerWheelEnable is false",
+            ),
             NotStored::InnerBatch => Refusal::new(
                 ResponseCode::MessageIllegal,
                 "the message is an inner batch, and its topic is not of that type",
@@ -134,7 +152,8 @@ impl Broker {
         }
     }
 
-    /// Stores one message in `queue`, or puts it off if its properties name a delay level. `queue` is that of the draft's topic and queue id.
+    /// Stores one message in `queue`, or puts it off if its properties name a delay level, or a time of its own. `queue` is that of the draft's topic
+    /// and queue id.
     ///
     /// # Errors
     /// [`NotStored`]; nothing has changed then.
@@ -145,9 +164,12 @@ impl Broker {
         queue: QueueIndex,
         draft: &RecordDraft<'_>,
     ) -> Result<Appended, NotStored> {
-        match self.log.delay_levels().clamp(draft.marks.delay_level) {
+        if let Some(level) = self.log.delay_levels().clamp(draft.marks.delay_level) {
+            return self.put_off(now, level, draft);
+        }
+        match self.timer_out_ms(now, &draft.marks, draft.properties)? {
             None => self.store(now, queue, draft),
-            Some(level) => self.put_off(now, level, draft),
+            Some(out_ms) => self.put_timer(now, out_ms, draft),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::model::{FastMap, QueueId, TopicName, UnixMs};
 pub(crate) use crate::protocol::body::perm;
 use crate::protocol::body::{DataVersion, TableChange, TopicConfig, TopicTable};
 use crate::protocol::code::ResponseCode;
-use crate::protocol::message::{CHECK_MAX_TOPIC, HALF_TOPIC, OP_TOPIC, SCHEDULE_TOPIC};
+use crate::protocol::message::{CHECK_MAX_TOPIC, HALF_TOPIC, OP_TOPIC, SCHEDULE_TOPIC, WHEEL_TOPIC};
 
 /// The topic from whose settings producers create topics.
 pub(crate) const CREATE_TOPIC_KEY: &str = "TBW102";
@@ -26,8 +26,9 @@ const SELF_TEST_TOPIC: &str = "SELF_TEST_TOPIC";
 const OFFSET_MOVED_TOPIC: &str = "OFFSET_MOVED_EVENT";
 
 /// Topics to which no client may send. Source: `TopicValidator.isNotAllowedSendTopic`.
-pub(crate) const REFUSED_TOPICS: [&str; 6] =
-    [SCHEDULE_TOPIC, HALF_TOPIC, OP_TOPIC, CHECK_MAX_TOPIC, SELF_TEST_TOPIC, OFFSET_MOVED_TOPIC];
+/// And that of timer messages, where Apache takes what no broker can deliver.
+pub(crate) const REFUSED_TOPICS: [&str; 7] =
+    [SCHEDULE_TOPIC, WHEEL_TOPIC, HALF_TOPIC, OP_TOPIC, CHECK_MAX_TOPIC, SELF_TEST_TOPIC, OFFSET_MOVED_TOPIC];
 
 /// One topic on this shard.
 #[derive(Debug)]
@@ -263,7 +264,7 @@ pub(crate) fn initial_topics(settings: &BrokerSettings) -> Vec<TopicConfig> {
         plain_config(&format!("rmq_sys_SYNC_BROKER_MEMBER_{}", settings.name), 1, perm::INHERIT),
         plain_config(HALF_TOPIC, 1, RW),
         plain_config(OP_TOPIC, 1, RW),
-        plain_config("rmq_sys_wheel_timer", 1, RW),
+        plain_config(WHEEL_TOPIC, 1, RW),
     ];
     if settings.auto_create_topic {
         topics.push(plain_config(CREATE_TOPIC_KEY, settings.default_topic_queues, RW | perm::INHERIT));

@@ -336,21 +336,14 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "syncFromLastFile",
     "syncMasterFlushOffsetWhenStartup",
     "timerColdDataCheckIntervalMs",
-    "timerCongestNumEachSlot",
     "timerEnableCheckMetrics",
     "timerEnableRetryUntilSuccess",
     "timerFlushIntervalMs",
     "timerGetMessageThreadNum",
-    "timerInterceptDelayLevel",
-    "timerMaxDelaySec",
     "timerMetricSmallThreshold",
-    "timerPrecisionMs",
     "timerProgressLogIntervalMs",
     "timerPutMessageThreadNum",
     "timerRollWindowSlot",
-    "timerSkipUnknownError",
-    "timerStopEnqueue",
-    "timerWheelEnable",
     "topicQueueLockNum",
     "totalReplicas",
     "transactionMetricFlushInterval",
@@ -387,7 +380,6 @@ pub(super) const NOT_NEEDED: &[&str] = &[
 
 /// What ringmq does not have yet, in the plural, and how the keys begin that would set it.
 const MISSING: &[(&str, &[&str])] = &[
-    ("timers", &["timer", "mappedFileSizeTimerLog"]),
     (
         "pop consumers",
         &[
@@ -482,6 +474,15 @@ pub(super) const PROMISES: &[KeyPromise] = &[
     promise("enableLmq", OFF, "leave it out, there are no light message queues yet"),
     promise("enableMultiDispatch", OFF, "leave it out, a message is in one queue"),
     promise("enableMixedMessageType", OFF, "leave it out and give each type of message a topic"),
+    promise("timerInterceptDelayLevel", OFF, "leave it out, delay levels wait beside timer messages"),
+    promise("timerStopEnqueue", OFF, "leave it out, timer messages are known when they are stored"),
+    promise("timerStopDequeue", OFF, "leave it out, timer messages are delivered when they are due"),
+    promise(
+        "timerCongestNumEachSlot",
+        &["2147483647"],
+        "leave it out, any number of timer messages may be due at one time",
+    ),
+    promise("timerSkipUnknownError", OFF, "leave it out, no timer message is left out for an error"),
     promise("recallMessageEnable", OFF, "leave it out, messages cannot be recalled yet"),
     promise("defaultMessageRequestMode", &["PULL"], "leave it out, consumers pull"),
     promise("rejectPullConsumerEnable", OFF, "leave it out, every consumer may pull"),

@@ -10,6 +10,7 @@ mod node;
 pub mod properties;
 mod replication;
 pub mod table;
+mod timer;
 mod transaction;
 mod value;
 
@@ -20,6 +21,7 @@ use crate::protocol::reply::shown;
 pub use namesrv::NamesrvConfig;
 pub use node::{FlushDiskType, NodeConfig, NodeKind};
 pub use replication::Replication;
+pub(crate) use timer::TimerConfig;
 pub(crate) use transaction::TransactionConfig;
 
 /// What is wrong with a configuration, and where. Displays as one sentence that says what to do.

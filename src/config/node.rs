@@ -8,7 +8,7 @@ use super::properties::Property;
 use super::replication::{self, Replication};
 use super::table::{self, Draft, Setting, online, setting};
 use super::value::{self, Addresses, HoursOfDay, SettingValue};
-use super::{ConfigError, Fault, NamesrvConfig, NotNeeded, TransactionConfig};
+use super::{ConfigError, Fault, NamesrvConfig, NotNeeded, TimerConfig, TransactionConfig};
 use crate::limits::{DISK_BLOCK_BYTES, FRAME_BYTES_MAX, SCRUB_INTERVAL_MS_MAX, SHARDS_MAX, TAIL_BYTES_MIN};
 use crate::model::{BrokerId, Role};
 use crate::protocol::message::DelayLevels;
@@ -134,6 +134,8 @@ pub struct NodeConfig {
     pub(crate) short_polling_ms: u64,
     /// What is asked of transactions.
     pub(crate) transactions: TransactionConfig,
+    /// Messages that wait for a time of their own.
+    pub(crate) timers: TimerConfig,
     /// `registerNameServerPeriod`, ms, within 10 to 60 s.
     pub register_period_ms: u64,
     /// `registerBrokerTimeoutMills`.
@@ -209,7 +211,7 @@ impl NodeConfig {
     /// Every setting, in the order in which `conf/` shows them.
     #[must_use]
     pub fn tables() -> &'static [&'static [Setting<NodeConfig>]] {
-        &[NODE, super::transaction::TABLE, replication::TABLE]
+        &[NODE, super::transaction::TABLE, super::timer::TABLE, replication::TABLE]
     }
 
     /// The configuration in force, as properties.
@@ -367,6 +369,7 @@ impl NodeConfig {
             memory_bytes: 0,
             short_polling_ms: 0,
             transactions: TransactionConfig::default(),
+            timers: TimerConfig::default(),
             register_period_ms: 0,
             register_timeout_ms: 0,
             namesrv: NamesrvConfig::defaults(),

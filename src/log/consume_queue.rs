@@ -28,7 +28,7 @@ impl QueueIndex {
 /// |--------|--------------|-------------------------------------------------------------------|
 /// | 0..8   | `log_offset` | bytes from the start of this shard's commit log                   |
 /// | 8..12  | `size`       | bytes of the whole record                                         |
-/// | 12..20 | `tag_code`   | Java hash of the tag; for a delayed message its due time, Unix ms |
+/// | 12..20 | `tag_code`   | Java hash of the tag; of what waits for a time, that time         |
 ///
 /// Source: Apache RocketMQ 5 `ConsumeQueue`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use super::key_index::KeyIndex;
 use super::segment::Segments;
 use crate::limits::BATCH_MESSAGES_MAX;
 use crate::model::{QueueOffset, UnixMs};
-use crate::protocol::message::{DelayLevels, SCHEDULE_TOPIC};
+use crate::protocol::message::{DelayLevels, SCHEDULE_TOPIC, WHEEL_TOPIC, WheelCode};
 use crate::protocol::record::{Marks, RecordView, java_hash};
 
 /// The record holds a whole batch, which takes as many queue offsets as it has messages. Source: RocketMQ `MessageSysFlag.INNER_BATCH_FLAG`.
@@ -109,7 +109,8 @@ fn marked_entry_of(view: &RecordView<'_>, marks: &Marks<'_>, levels: &DelayLevel
 }
 
 /// What the index entry of a record says beside its place: Java's hash of the tag, as consumers filter by it, 0 without one; in the scheduled
-/// topic the time at which the message is due, Unix ms. Everything that makes an entry asks here, so that master, slave and restart agree.
+/// topic the time at which the message is due, Unix ms; in that of timers a [`WheelCode`]. Everything that makes an entry asks here, so that master,
+/// slave and restart agree.
 /// Source: RocketMQ `CommitLog.checkMessageAndReturnSize`.
 #[inline]
 pub(super) fn tag_code(topic: &str, store_timestamp: i64, marks: &Marks<'_>, levels: &DelayLevels) -> i64 {
@@ -118,6 +119,9 @@ pub(super) fn tag_code(topic: &str, store_timestamp: i64, marks: &Marks<'_>, lev
         && let Some(due) = levels.due(marks.delay_level, store_timestamp)
     {
         return due;
+    }
+    if topic == WHEEL_TOPIC {
+        return WheelCode::of(marks).0;
     }
     marks.tag.map_or(0, |tag| i64::from(java_hash(0, tag)))
 }
@@ -145,5 +149,8 @@ mod tests {
         check(SCHEDULE_TOPIC, "DELAY\x012\x02DELAY\x011\x02", 1_001_000);
         check(SCHEDULE_TOPIC, "TAGS\x01A\x02DELAY\x010\x02", 65);
         check(SCHEDULE_TOPIC, "TAGS\x01A\x02DELAY\x01soon\x02", 65);
+        check(WHEEL_TOPIC, "TAGS\x01A\x02TIMER_OUT_MS\x015000\x02", 10_001);
+        check(WHEEL_TOPIC, "TIMER_OUT_MS\x015000\x02TIMER_DEL_UNIQKEY\x01T+U\x02", 10_000);
+        check(WHEEL_TOPIC, "TAGS\x01A\x02", 1);
     }
 }

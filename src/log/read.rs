@@ -68,8 +68,8 @@ pub enum Read {
 /// What the index says of a message, beside its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coded {
-    /// Java's hash of its tag; in the scheduled topic when it is due, Unix ms.
-    Code(i64),
+    /// Java's hash of its tag; in the scheduled topic when it is due, Unix ms; in that of timers its `WheelCode`. And where it lies.
+    Code(i64, LogOffset),
     /// There is no such message.
     None,
     /// The entry cannot be read now.
@@ -241,7 +241,7 @@ impl Log {
             return Coded::None;
         }
         match self.entry(queue, at) {
-            Ok(Some(entry)) if entry.log_offset >= self.start() => Coded::Code(entry.tag_code),
+            Ok(Some(entry)) if entry.log_offset >= self.start() => Coded::Code(entry.tag_code, entry.log_offset),
             Ok(_) | Err(Miss::Damaged(_)) => Coded::None,
             Err(Miss::Failed) => Coded::Unreadable,
             Err(Miss::Cold(block)) => Coded::Cold(block),

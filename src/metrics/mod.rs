@@ -46,6 +46,8 @@ pub(crate) struct Counters {
     pub(crate) cold_count: u64,
     /// Messages that are damaged on the disk, and that readers or jobs went on without.
     pub(crate) damaged_passed_count: u64,
+    /// Timer messages that were not delivered because they were recalled.
+    pub(crate) recalled_count: u64,
 }
 
 /// What the stall detector of a shard's executor has seen since the start.

@@ -172,7 +172,7 @@ macro_rules! request_codes {
 }
 
 request_codes! {
-    SendMessage = 10, "SEND_MESSAGE", T0, Broker(Busy), Partly, Cheap, [Topic: Pub], "timer messages are refused (13)";
+    SendMessage = 10, "SEND_MESSAGE", T0, Broker(Busy), Works, Cheap, [Topic: Pub], "a transactional message that asks for a time is refused (13); Apache loses it";
     PullMessage = 11, "PULL_MESSAGE", T0, Broker(Answers), Works, Cheap, [Topic: Sub, Group: Sub],
         "a wrong SQL92 expression in the request is refused (23); Apache delivers everything";
     QueryMessage = 12, "QUERY_MESSAGE", T1, Broker(Answers), Works, Scan, [Topic: Sub | Get], "";
@@ -253,7 +253,7 @@ request_codes! {
         "groups that are left out keep their offsets, which Apache deletes";
     ConsumeMessageDirectly = 309, "CONSUME_MESSAGE_DIRECTLY", T2, Broker(Answers), Works, Cheap, [Topic: Sub, Group: Sub],
         "relayed to the client that is asked";
-    SendMessageV2 = 310, "SEND_MESSAGE_V2", T0, Broker(Busy), Partly, Cheap, [Topic: Pub], "timer messages are refused (13)";
+    SendMessageV2 = 310, "SEND_MESSAGE_V2", T0, Broker(Busy), Works, Cheap, [Topic: Pub], "a transactional message that asks for a time is refused (13); Apache loses it";
     GetUnitTopicList = 311, "GET_UNIT_TOPIC_LIST", T2, NameServer, Works, Large, [Topic: List], "";
     GetHasUnitSubTopicList = 312, "GET_HAS_UNIT_SUB_TOPIC_LIST", T2, NameServer, Works, Large, [Topic: List], "";
     GetHasUnitSubUnunitTopicList = 313, "GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST", T2, NameServer, Works, Large, [Topic: List], "";

@@ -313,6 +313,25 @@ pub const JOB_READ_WAIT_MS_MAX: u64 = 30_000;
 /// How long a job that waits for a time of day goes without a look at the clock, which may have been set.
 pub const JOB_CLOCK_MS: u64 = 1_000;
 
+/// Timer messages of a shard, the next ones to come, of which it is kept where they are: some 10 MiB. Of the others the index on the disk knows.
+pub const TIMER_WINDOW_MAX: usize = 256 * 1024;
+
+/// Timer messages in a row of which it is kept when the first of those comes that are not in the window.
+pub const TIMER_ZONE_MESSAGES: u64 = 512;
+
+/// Such zones of a shard, 4 MiB of them: for 134 million messages from the oldest that waits on. Where there are more, each has more messages.
+pub const TIMER_ZONES_MAX: usize = 256 * 1024;
+
+/// Entries of the index that are looked at for timer messages in one turn.
+pub const TIMER_ENTRIES_PER_TURN: usize = 512;
+
+/// How often the clock may be set back before the first of these times has come again. Beyond, what was delivered between the last two may come twice.
+pub const TIMER_STEPS_MAX: usize = 8;
+
+/// Bytes of the names of messages that were recalled and are due within the same step of `timerPrecisionMs`: some 200,000 of them. Recalls beyond
+/// have no effect, which is said and counted.
+pub const TIMER_RECALLS_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Pieces of 4096 half messages in each of which something has ended that was not passed yet: 512 bytes each and 40 for the map, 18 MiB in all, for
 /// 134 million half messages that wait. What has ended beyond is asked about once more.
 pub const TRANSACTION_ENDED_PIECES_MAX: usize = 32 * 1024;

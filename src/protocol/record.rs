@@ -107,6 +107,12 @@ pub struct Marks<'a> {
     pub delay_level: i32,
     /// Property `INNER_NUM`: messages of an inner batch; 0 without one, and if it is no number.
     pub inner_count: u32,
+    /// One of the properties `TIMER_DELAY_SEC`, `TIMER_DELAY_MS`, `TIMER_DELIVER_MS` is there.
+    pub is_timer: bool,
+    /// Property `TIMER_OUT_MS`; 0 if it is no number.
+    pub timer_out_ms: Option<i64>,
+    /// Property `TIMER_DEL_UNIQKEY` is there.
+    pub is_recall: bool,
 }
 
 impl<'a> Marks<'a> {
@@ -122,6 +128,11 @@ impl<'a> Marks<'a> {
                 b"TAGS" => marks.tag = text(),
                 b"DELAY" => marks.delay_level = text().and_then(|text| text.parse().ok()).unwrap_or_default(),
                 b"INNER_NUM" => marks.inner_count = text().and_then(|text| text.parse().ok()).unwrap_or_default(),
+                b"TIMER_DELAY_SEC" | b"TIMER_DELAY_MS" | b"TIMER_DELIVER_MS" => marks.is_timer = true,
+                b"TIMER_OUT_MS" => {
+                    marks.timer_out_ms = Some(text().and_then(|text| text.parse().ok()).unwrap_or_default());
+                }
+                b"TIMER_DEL_UNIQKEY" => marks.is_recall = true,
                 _ => {}
             }
         }

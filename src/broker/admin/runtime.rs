@@ -3,7 +3,7 @@
 use super::super::{Asked, Broker, Handled, Output, Refusal};
 use crate::limits::{CONNECTION_MEMORY, GROUP_MEMORY, OFFSET_MEMORY, TOPIC_MEMORY};
 use crate::metrics::{Stage, StageLatency};
-use crate::model::QueueOffset;
+use crate::model::{Now, QueueOffset};
 use crate::protocol::body::{RuntimeInfo, byte_text, put_time_text, rate_text, uptime_text};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{SCHEDULE_TOPIC, queue_of_level};
@@ -61,6 +61,7 @@ impl Broker {
         info.set("scrubBytesTotal", scrub.total_bytes);
         info.set("scrubLastEnd", scrub.last_end.map_or(-1, |time| time.0));
         self.set_delays(&mut info);
+        self.set_timers(asked.now, &mut info);
         self.set_memory(&mut info);
         self.reply(asked, &Reply::body(&info.encode()), out);
         Ok(Handled::Done)
@@ -104,6 +105,16 @@ impl Broker {
         }
         for (level, at, tries) in self.delays.blocked() {
             info.set(format!("scheduleMessageUnreadable_{level}"), format!("{at},{tries}"));
+        }
+    }
+
+    /// How many seconds timer messages are late, and which stands in the way of the others. Source: `AdminBrokerProcessor.prepareRuntimeInfo`.
+    fn set_timers(&self, now: Now, info: &mut RuntimeInfo) {
+        let next_ms = self.delays.timers.next_due_ms(self.settings.timers.precision_ms).unwrap_or(now.unix.0);
+        info.set("timerReadBehind", now.unix.0.saturating_sub(next_ms).max(0) / 1_000);
+        info.set("timerMessagesRecalled", self.counters.recalled_count);
+        if let Some((at, tries)) = self.delays.timers.blocked() {
+            info.set("timerMessageUnreadable", format!("{at},{tries}"));
         }
     }
 

@@ -38,6 +38,7 @@ mod send;
 mod slave;
 mod statistics;
 mod tables;
+mod timer;
 mod transaction;
 
 /// A quarter of the disk is in use.
@@ -172,6 +173,13 @@ fn log_settings(flush: FlushPolicy) -> LogSettings {
 impl World {
     fn new() -> World {
         World::with(settings(), FlushPolicy::Sync, false)
+    }
+
+    /// With such settings of timers.
+    fn with_timers(change: impl FnOnce(&mut BrokerSettings)) -> World {
+        let mut settings = settings();
+        change(&mut settings);
+        World::with(settings, FlushPolicy::Sync, false)
     }
 
     fn with(settings: BrokerSettings, flush: FlushPolicy, survives: bool) -> World {

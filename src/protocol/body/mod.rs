@@ -35,8 +35,8 @@ pub use heartbeat::{
 };
 pub use lock::{LockRequest, locked_queues};
 pub use offset::{
-    ConsumerOffsets, DelayOffsets, LevelOffsets, OffsetTable, ResetForm, SetBack, client_offsets,
-    decode_client_offsets, reset_offsets,
+    ConsumerOffsets, DelayOffsets, LevelOffsets, OffsetTable, ResetForm, SetBack, TimerPlaces, TimerStep,
+    client_offsets, decode_client_offsets, reset_offsets,
 };
 pub use place::TablePlace;
 pub use progress::{

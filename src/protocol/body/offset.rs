@@ -100,7 +100,8 @@ impl ConsumerOffsets {
 
 /// How far delayed messages were delivered: the store's `delayOffset.json`, and the reply to 45. RocketMQ: `DelayOffsetSerializeWrapper`.
 ///
-/// `{"dataVersion":{..},"offsetTable":{1:12,3:4}}`, the levels bare. Ours adds `logOffset` and `safeOffsetTable`, which Java passes over.
+/// `{"dataVersion":{..},"offsetTable":{1:12,3:4}}`, the levels bare. Ours adds `logOffset`, `safeOffsetTable`, `timers` and
+/// `safeTimers`, which Java passes over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DelayOffsets {
     /// Version of the table.
@@ -111,10 +112,69 @@ pub struct DelayOffsets {
     pub log_offset: LogOffset,
     /// What holds for such a log.
     pub safe: LevelOffsets,
+    /// Which timer messages were delivered. Ours as well.
+    pub timers: TimerPlaces,
+    /// What holds for such a log.
+    pub safe_timers: TimerPlaces,
 }
 
 /// Queue offsets by delay level.
 pub type LevelOffsets = BTreeMap<i32, QueueOffset>;
+
+/// Which timer messages were delivered: `{"end":900,"floor":512,"steps":[[0,3400000000001,880]]}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TimerPlaces {
+    /// All that is said here is of messages that begin in the log before this.
+    pub end: LogOffset,
+    /// All before this offset of their queue are done with.
+    pub floor: QueueOffset,
+    /// Ascending by where they begin: more than one after the clock was set back.
+    pub steps: Vec<TimerStep>,
+}
+
+/// The timer messages from some place of the log on that were delivered: in the order of their codes, and of one code in the order of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimerStep {
+    /// Of messages that begin here or beyond, to the next step.
+    pub from: LogOffset,
+    /// Up to this `WheelCode`;
+    pub code: i64,
+    /// of those with this one up to the message that begins here.
+    pub at: LogOffset,
+}
+
+impl TimerPlaces {
+    fn read(fields: Option<Fields<'_>>) -> Result<TimerPlaces, BodyError> {
+        let Some(fields) = fields else { return Ok(TimerPlaces::default()) };
+        let kind = BodyError::Kind { field: "steps", expected: "three numbers" };
+        let step = |value: &Value<'_>| {
+            let Value::Array(numbers) = value else { return None };
+            let [from, code, at] = numbers.as_slice() else { return None };
+            let place = |value| Some(LogOffset(u64::try_from(as_integer(value)?).ok()?));
+            Some(TimerStep { from: place(from)?, code: as_integer(code)?, at: place(at)? })
+        };
+        let steps: Option<Vec<TimerStep>> = fields.array("steps")?.iter().map(step).collect();
+        Ok(TimerPlaces {
+            end: LogOffset(fields.number("end", 0)?),
+            floor: QueueOffset(fields.number("floor", 0)?),
+            steps: steps.ok_or(kind)?,
+        })
+    }
+
+    fn write(&self, writer: &mut Writer) {
+        writer.object(|writer| {
+            writer.key("end").unsigned(self.end.0);
+            writer.key("floor").unsigned(self.floor.0);
+            writer.key("steps").array(|writer| {
+                for step in &self.steps {
+                    writer.array(|writer| {
+                        writer.unsigned(step.from.0).integer(step.code).unsigned(step.at.0);
+                    });
+                }
+            });
+        });
+    }
+}
 
 impl DelayOffsets {
     /// Reads a table, Java's own file included. Levels that cannot be and negative offsets are left out.
@@ -132,6 +192,8 @@ impl DelayOffsets {
             offsets: read_levels(fields, "offsetTable")?,
             log_offset: LogOffset(log_offset),
             safe: read_levels(fields, "safeOffsetTable")?,
+            timers: TimerPlaces::read(fields.object("timers")?)?,
+            safe_timers: TimerPlaces::read(fields.object("safeTimers")?)?,
         })
     }
 
@@ -152,6 +214,11 @@ impl DelayOffsets {
             write_levels(&self.offsets, writer.key("offsetTable"));
             if !self.safe.is_empty() {
                 write_levels(&self.safe, writer.key("safeOffsetTable"));
+            }
+            for (name, timers) in [("timers", &self.timers), ("safeTimers", &self.safe_timers)] {
+                if *timers != TimerPlaces::default() {
+                    timers.write(writer.key(name));
+                }
             }
         });
     }
@@ -343,6 +410,16 @@ mod tests {
             br#"{"dataVersion":{"counter":0,"stateVersion":0,"timestamp":0},"offsetTable":{}}"#
         );
         assert!(DelayOffsets::decode(br#"{"offsetTable":[1]}"#).is_err());
+        let step = |from: u64, code: i64, at: u64| TimerStep { from: LogOffset(from), code, at: LogOffset(at) };
+        let steps = vec![step(0, 90, 40), step(50, i64::MIN, 0)];
+        let timers = TimerPlaces { end: LogOffset(60), floor: QueueOffset(3), steps };
+        let table = DelayOffsets { timers: timers.clone(), ..DelayOffsets::default() };
+        let text = r#"{"dataVersion":{"counter":0,"stateVersion":0,"timestamp":0},"offsetTable":{},"timers":{"end":60,"floor":3,"steps":[[0,90,40],[50,-9223372036854775808,0]]}}"#;
+        assert_eq!(String::from_utf8(table.encode()).as_deref(), Ok(text));
+        assert_eq!(DelayOffsets::decode(text.as_bytes()).as_ref(), Ok(&table));
+        let both = DelayOffsets { safe_timers: timers, ..table };
+        assert_eq!(DelayOffsets::decode(&both.encode()).as_ref(), Ok(&both));
+        assert!(DelayOffsets::decode(br#"{"timers":{"steps":[[1,2]]}}"#).is_err());
     }
 
     #[test]

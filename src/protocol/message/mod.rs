@@ -5,6 +5,7 @@ mod delay;
 mod id;
 mod name;
 mod properties;
+mod timer;
 mod transaction;
 
 pub use batch::{BatchedMessage, append_batched, split_batch};
@@ -14,6 +15,7 @@ pub use name::{
     NameError, check_group, check_topic, dlq_topic, group_of_retry_topic, is_retry_topic, is_system_topic, retry_topic,
 };
 pub use properties::{Properties, append_property, keys, set_property, without_property};
+pub use timer::{WHEEL_TOPIC, WheelCode, recall_key};
 pub use transaction::{CHECK_MAX_TOPIC, HALF_TOPIC, OP_TAG, OP_TOPIC, TRANSACTION_GROUP, append_ended, ended};
 
 /// Names of properties that the broker reads or writes. Source: RocketMQ `MessageConst`.
@@ -68,6 +70,14 @@ pub mod property {
     pub const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
     /// Arbitrary delay, as the time of delivery, Unix ms.
     pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
+    /// Of a timer message: the time of delivery in whole steps of `timerPrecisionMs`, Unix ms. It comes at the end of that step.
+    pub const TIMER_OUT_MS: &str = "TIMER_OUT_MS";
+    /// When a timer message that was delivered began to wait, Unix ms.
+    pub const TIMER_ENQUEUE_MS: &str = "TIMER_ENQUEUE_MS";
+    /// When it was delivered, Unix ms.
+    pub const TIMER_DEQUEUE_MS: &str = "TIMER_DEQUEUE_MS";
+    /// The message recalls a timer message: `topic+UNIQ_KEY` of that one.
+    pub const TIMER_DEL_UNIQKEY: &str = "TIMER_DEL_UNIQKEY";
     /// Messages of an inner batch.
     pub const INNER_COUNT: &str = "INNER_NUM";
 }

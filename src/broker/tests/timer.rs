@@ -1,0 +1,298 @@
+//! Timer messages: what is put off and until when, when they are delivered, what survives.
+
+use super::*;
+use crate::broker::timer::WindowBounds;
+use crate::limits::JOB_MESSAGES_PER_TURN;
+use crate::protocol::body::{TimerPlaces, TimerStep};
+use crate::protocol::message::{BatchedMessage, MessageId, WHEEL_TOPIC, append_batched};
+
+const SMALL: WindowBounds = WindowBounds { window_max: 16, zone_messages: 8, zones_max: 8 };
+
+impl World {
+    fn put(&mut self, connection: ConnectionId, delay_ms: i64, body: &str) -> Received {
+        self.send(connection, "T", 0, &format!("UNIQ_KEY\u{1}{body}\u{2}TIMER_DELAY_MS\u{1}{delay_ms}\u{2}"), body)
+    }
+
+    /// What is there, in its order.
+    fn numbers(&mut self, connection: ConnectionId) -> Vec<u64> {
+        self.bodies(connection, "T").iter().map(|body| body.parse().unwrap()).collect()
+    }
+}
+
+fn world_with_topic() -> (World, ConnectionId) {
+    let mut world = World::new();
+    world.make_topic("T", 2);
+    let c = world.connect();
+    (world, c)
+}
+
+#[test]
+fn a_timer_message_waits_in_the_wheel_and_comes_when_it_is_due() {
+    let (mut world, c) = world_with_topic();
+    let now = world.now.unix.0;
+    let properties = "UNIQ_KEY\u{1}U\u{2}TAGS\u{1}A\u{2}TIMER_DELAY_SEC\u{1}2\u{2}own\u{1}1\u{2}";
+    let sent = world.send(c, "T", 1, properties, "x");
+    assert_eq!((sent.code, sent.number("queueId"), sent.number("queueOffset")), (0, 1, 0));
+    let place = MessageId::decode(&sent.ext["msgId"]).unwrap().log_offset.to_string();
+    let waiting = world.call(c, RequestCode::ViewMessageById, &[("offset", &place)], b"").records()[0].clone();
+    assert_eq!(waiting.topic, WHEEL_TOPIC);
+    let waits = |name: &str| waiting.properties[name].clone();
+    assert_eq!(
+        (waits("TIMER_OUT_MS"), waits("REAL_TOPIC"), waits("REAL_QID")),
+        ((now + 1_000).to_string(), "T".into(), "1".into())
+    );
+    let set = waiting.properties.keys().cloned().collect::<Vec<_>>();
+    world.advance(1_999);
+    let ext = [("topic", "T"), ("queueId", "1")];
+    assert_eq!(world.call(c, RequestCode::GetMaxOffset, &ext, b"").number("offset"), 0, "not before its time");
+    world.advance(1);
+    assert_eq!(world.call(c, RequestCode::GetMaxOffset, &ext, b"").number("offset"), 1);
+    let ext =
+        [("topic", "T"), ("key", "U"), ("maxNum", "8"), ("beginTimestamp", "0"), ("endTimestamp", "9999999999999")];
+    let arrived = world.call(c, RequestCode::QueryMessage, &ext, b"").records()[0].clone();
+    let mut properties = arrived.properties.clone();
+    let mut expected = set.clone();
+    expected.retain(|name| !name.starts_with("REAL_"));
+    expected.extend(["TIMER_ENQUEUE_MS".to_owned(), "TIMER_DEQUEUE_MS".to_owned()]);
+    expected.sort();
+    assert_eq!(properties.keys().cloned().collect::<Vec<_>>(), expected);
+    assert_eq!(properties.remove("TIMER_ENQUEUE_MS"), Some(now.to_string()));
+    assert_eq!(properties.remove("TIMER_DEQUEUE_MS"), Some((now + 2_000).to_string()));
+    assert_eq!((properties["own"].as_str(), properties["TAGS"].as_str(), arrived.queue_offset), ("1", "A", 0));
+    world.advance(60_000);
+    let info = world.call(c, RequestCode::GetBrokerRuntimeInfo, &[], b"");
+    assert!(info.text().contains(r#""timerReadBehind":"0""#), "{}", info.text());
+}
+
+#[test]
+fn the_time_is_the_next_multiple_of_the_precision_and_never_before_what_was_asked_for() {
+    let check = |precision_ms: u64, delay_ms: i64, expected_ms: u64| {
+        let mut world = World::with_timers(|settings| settings.timers.precision_ms = precision_ms);
+        world.make_topic("T", 1);
+        let c = world.connect();
+        assert_eq!(world.put(c, delay_ms, "1").code, 0);
+        if expected_ms > 0 {
+            world.advance(expected_ms - 1);
+            assert!(world.bodies(c, "T").is_empty(), "{precision_ms} {delay_ms}: early");
+            world.advance(1);
+        }
+        assert_eq!(world.numbers(c), [1], "{precision_ms} {delay_ms}: late");
+    };
+    // The world begins at a whole second.
+    check(1_000, 1_000, 1_000);
+    check(1_000, 1_001, 2_000);
+    check(1_000, 1, 1_000);
+    check(1_000, 0, 0);
+    check(1_000, -5_000, 0);
+    check(100, 1_001, 1_100);
+    check(1, 1_001, 1_001);
+    check(1, 1, 1);
+    check(7, 13_000, 13_000 + (7 - (1_700_000_013_000_u64 % 7)) % 7);
+}
+
+#[test]
+fn what_cannot_wait_is_refused_with_rocketmq_s_codes() {
+    let (mut world, c) = world_with_topic();
+    let now = world.now.unix.0;
+    let mut check = |properties: &str, code: i32| {
+        let sent = world.send(c, "T", 0, properties, "1");
+        assert_eq!(sent.code, code, "{properties} {sent:?}");
+    };
+    let day = 86_400_000;
+    check(&format!("TIMER_DELIVER_MS\u{1}{}\u{2}", now + 3 * day), 0);
+    check(&format!("TIMER_DELIVER_MS\u{1}{}\u{2}", now + 3 * day + 1), 13);
+    check("TIMER_DELAY_SEC\u{1}259201\u{2}", 13);
+    check("TIMER_DELAY_MS\u{1}soon\u{2}", 13);
+    check("TIMER_DELAY_SEC\u{1}\u{2}", 0);
+    check("TIMER_DELIVER_MS\u{1}5\u{2}TIMER_DEL_UNIQKEY\u{1}T+U\u{2}", 13);
+    check("TIMER_DELIVER_MS\u{1}5\u{2}", 0);
+    check("TIMER_DELAY_SEC\u{1}5\u{2}TRAN_MSG\u{1}true\u{2}", 13);
+    check("TIMER_DELAY_SEC\u{1}5\u{2}TIMER_OUT_MS\u{1}5\u{2}", 0);
+    assert_eq!(
+        world.bodies(c, "T").len(),
+        3,
+        "without a time, with one that has come, and with one that was waited for"
+    );
+    assert_eq!(world.send(c, WHEEL_TOPIC, 0, "", "1").code, 16);
+    let mut body = Vec::new();
+    append_batched(&BatchedMessage { flag: 0, body: b"x", properties: b"TIMER_DELAY_SEC\x015\x02" }, &mut body);
+    let mut ext = send_ext("T", "0", "");
+    ext[11].1 = "true";
+    assert_eq!(world.call(c, RequestCode::SendBatchMessage, &ext, &body).code, 13);
+    let long = format!("TIMER_DELAY_SEC\u{1}5\u{2}long\u{1}{}\u{2}", "x".repeat(32_500));
+    assert_eq!(world.send(c, "T", 0, &long, "1").code, 13, "it could not be delivered");
+    let mut world = World::with_timers(|settings| settings.timers.is_enabled = false);
+    world.make_topic("T", 1);
+    let c = world.connect();
+    assert_eq!(world.put(c, 5_000, "1").code, 1);
+    assert_eq!(world.put(c, 0, "1").code, 1, "whether its time has come or not");
+}
+
+#[test]
+fn messages_come_in_the_order_of_their_times_and_a_turn_delivers_so_many() {
+    let (mut world, c) = world_with_topic();
+    let count = 3 * JOB_MESSAGES_PER_TURN as u64;
+    for number in (0..count).rev() {
+        assert_eq!(world.put(c, 1_000 + 1_000 * (number / 10).cast_signed(), &number.to_string()).code, 0);
+    }
+    world.set_time(world.now.mono.plus_ms(20_000));
+    world.broker.handle_deadline(world.now, &mut world.out);
+    world.run();
+    assert_eq!(world.numbers(c).len(), JOB_MESSAGES_PER_TURN);
+    assert!(world.broker.poll_timeout().is_some_and(|at| at <= world.now.mono), "the next turn is wanted at once");
+    world.advance(0);
+    let expected: Vec<u64> =
+        (0..count.div_ceil(10)).flat_map(|ten| (ten * 10..count.min(ten * 10 + 10)).rev()).collect();
+    assert_eq!(world.numbers(c), expected, "by time, and of one time in the order in which they came");
+}
+
+#[test]
+fn what_waits_costs_nothing_and_the_clock_is_followed() {
+    let (mut world, c) = world_with_topic();
+    world.put(c, 7_200_000, "1");
+    world.advance(0);
+    let first = world.broker.poll_timeout().expect("a deadline");
+    assert_eq!(first.ms_since(world.now.mono), 1_000, "only the clock is looked at, which may have been set");
+    world.now.unix.0 += 7_200_000;
+    world.advance(1_000);
+    assert_eq!(world.numbers(c), [1]);
+    // It is set back: what is put now comes at its time by that clock, before and after a restart.
+    world.now.unix.0 -= 3_600_000;
+    world.put(c, 5_000, "2");
+    world.put(c, 2_000, "3");
+    world.advance(3_000);
+    assert_eq!(world.numbers(c), [1, 3]);
+    let file = world.delay_file();
+    assert_eq!(file.timers.steps.len(), 2, "what comes after the step has a place of its own");
+    world.live_again(life(Role::AsyncMaster), file);
+    let c = world.connect();
+    world.advance(2_900);
+    assert_eq!(world.numbers(c), [1, 3, 2]);
+    world.put(c, 3_600_000, "4");
+    world.advance(3_601_000);
+    assert_eq!(world.numbers(c), [1, 3, 2, 4]);
+    assert_eq!(world.delay_file().timers.steps.len(), 1);
+}
+
+#[test]
+fn few_are_in_memory_however_many_wait() {
+    let mut world = World::with_timers(|settings| settings.timer_window = SMALL);
+    world.make_topic("T", 1);
+    world.make_topic("Other", 1);
+    let c = world.connect();
+    let count: u64 = 500;
+    let time = |number: u64| 1 + (number * 7_919) % 97;
+    for number in 0..count {
+        world.put(c, 1_000 * time(number).cast_signed(), &number.to_string());
+    }
+    for _ in 0..60 {
+        world.send(c, "Other", 0, "", &"y".repeat(4_000));
+    }
+    world.fetches.clear();
+    world.advance(50_000);
+    let mut expected: Vec<u64> = (0..count).collect();
+    expected.sort_by_key(|number| time(*number));
+    let half = world.numbers(c);
+    assert_eq!(half, expected.iter().copied().filter(|number| time(*number) <= 50).collect::<Vec<_>>());
+    assert!(!world.fetches.is_empty(), "the index and the log are on the disk");
+    // A restart finds the rest, from the file's floor on.
+    let file = world.delay_file();
+    world.live_again(life(Role::AsyncMaster), file);
+    let c = world.connect();
+    world.advance(50_000);
+    assert_eq!(world.numbers(c), expected);
+}
+
+#[test]
+fn the_next_life_goes_on_where_the_file_says_and_a_burst_of_what_is_overdue_is_delivered_in_turns() {
+    let (mut world, c) = world_with_topic();
+    let at_first = world.delay_file();
+    assert_eq!(at_first.timers, TimerPlaces::default());
+    for number in 0..100 {
+        world.put(c, 1_000 * (1 + number), &number.to_string());
+    }
+    world.advance(3_000);
+    assert_eq!(world.numbers(c), [0, 1, 2]);
+    let file = world.delay_file();
+    world.now.unix.0 += 10 * 3_600_000;
+    world.live_again(life(Role::AsyncMaster), file);
+    world.broker.handle_deadline(world.now, &mut world.out);
+    world.run();
+    let c = world.connect();
+    assert_eq!(world.numbers(c).len(), 3 + JOB_MESSAGES_PER_TURN);
+    world.advance(1_000);
+    assert_eq!(world.numbers(c), (0..100).collect::<Vec<_>>(), "hours later, in their order, and nothing twice");
+    world.live_again(life(Role::AsyncMaster), at_first);
+    let c = world.connect();
+    world.advance(1_000);
+    assert_eq!(world.numbers(c).len(), 200, "an old file: twice rather than never");
+}
+
+#[test]
+fn what_was_put_after_the_file_was_written_is_not_left_out() {
+    let (mut world, c) = world_with_topic();
+    world.put(c, 9_000, "1");
+    world.now.unix.0 += 3_600_000;
+    world.advance(1_000);
+    let file = world.delay_file();
+    world.now.unix.0 -= 3_600_000;
+    world.put(c, 2_000, "2");
+    // A kill before the next one is written: the file says that all is delivered up to a time that is ahead.
+    world.live_again(life(Role::AsyncMaster), file);
+    let c = world.connect();
+    world.advance(3_000);
+    assert_eq!(world.numbers(c), [1, 2]);
+}
+
+#[test]
+fn a_place_waits_for_the_promise_of_what_was_stored() {
+    let (mut world, c) = world_with_topic();
+    world.put(c, 1_000, "1");
+    world.commits = false;
+    world.advance(2_000);
+    assert_eq!(world.delay_file().timers, TimerPlaces::default(), "the copy is not flushed");
+    world.commits = true;
+    world.run();
+    let file = world.delay_file();
+    let [TimerStep { from, code, .. }] = file.timers.steps[..] else { panic!("{file:?}") };
+    assert_eq!((from, code), (LogOffset(0), 2 * 1_700_000_000_000 + 1));
+    assert!(file.log_offset <= world.broker.log.flushed() && file.log_offset > LogOffset(0));
+    assert!(world.unwritten.is_none(), "written at once");
+    world.advance(100);
+    let file = world.delay_file();
+    assert_eq!(file.safe_timers.steps, file.timers.steps, "flushed: it holds whatever becomes of the tail");
+}
+
+#[test]
+fn a_slave_delivers_nothing_and_as_master_goes_on_where_its_master_was() {
+    let (mut world, c) = world_with_topic();
+    for number in 0..3 {
+        world.put(c, 1_000 * (1 + number), &number.to_string());
+    }
+    world.advance(1_000);
+    let file = world.delay_file();
+    world.live_again(life(Role::Slave), file.clone());
+    assert_eq!(world.delay_file().timers, file.timers, "a slave knows what its master told");
+    world.advance(5_000);
+    let file = world.delay_file();
+    world.live_again(life(Role::AsyncMaster), file);
+    let c = world.connect();
+    world.advance(1_000);
+    assert_eq!(world.numbers(c), [0, 1, 2]);
+}
+
+#[test]
+fn a_file_that_is_ahead_of_the_log_is_not_believed() {
+    let (mut world, c) = world_with_topic();
+    for number in 0..3 {
+        world.put(c, 1_000, &number.to_string());
+    }
+    world.advance(1_000);
+    let mut file = world.delay_file();
+    file.log_offset = LogOffset(1 << 40);
+    file.safe_timers = TimerPlaces::default();
+    world.live_again(life(Role::AsyncMaster), file);
+    let c = world.connect();
+    world.advance(1_000);
+    assert_eq!(world.numbers(c), [0, 1, 2, 0, 1, 2]);
+}

@@ -1,0 +1,222 @@
+//! The delivery of timer messages: what is due is stored where it belongs, what was recalled is passed over, and the index is read for the next ones.
+
+use super::{PROPERTIES_GROWTH, due_ms};
+use crate::broker::job::{JobBudget, Wait, read_wait_ms};
+use crate::broker::store::{NotStored, real_place};
+use crate::broker::{Broker, Effect, Output};
+use crate::limits::{JOB_CLOCK_MS, JOB_RETRY_MS, JOB_UNPROMISED_MAX, TIMER_ENTRIES_PER_TURN};
+use crate::log::{AppendError, Coded, QueueIndex, Read, ReadLimits};
+use crate::model::{MonoNs, Now};
+use crate::protocol::message::{HALF_TOPIC, Properties, WHEEL_TOPIC, WheelCode, append_property, property, recall_key};
+use crate::protocol::record::{Check, Marks, RecordDraft, RecordView};
+
+use super::progress::TimerKey;
+
+impl Broker {
+    /// When there is something to do for timer messages.
+    pub(in crate::broker) fn next_timer_time(&self) -> Option<MonoNs> {
+        if self.holds_delays() { None } else { self.delays.timers.next_time() }
+    }
+
+    /// Delivers what is due, and reads the index, as much as one turn allows.
+    pub(in crate::broker) fn run_timers(&mut self, now: Now, out: &mut Output) {
+        let Some(queue) = self.delays.timers.queue.filter(|_| !self.holds_delays()) else { return };
+        self.delays.timers.wake_due(now.mono);
+        self.scan_timers(now, queue, out);
+        let mut budget = JobBudget::of_turn();
+        while budget.has_rest()
+            && self.delays.timers.next == Wait::Turn
+            && self.delays.timers.passed.len() < JOB_UNPROMISED_MAX
+            && let Some(key) = self.delays.timers.due.first()
+        {
+            let due_ms = due_ms(key.code, self.settings.timers.precision_ms);
+            let wait_ms = due_ms.saturating_sub(now.unix.0);
+            if wait_ms > 0 {
+                self.delays.timers.next = Wait::Until(now.mono.plus_ms(wait_ms.unsigned_abs().min(JOB_CLOCK_MS)));
+                break;
+            }
+            self.delays.timers.end_recalls(key.code.out_ms(), self.log.appended());
+            let mut record = std::mem::take(&mut self.scratch.records);
+            record.clear();
+            let wait = self.deliver_timer(now, queue, key, &mut record, &mut budget);
+            self.scratch.records = record;
+            if let Wait::Block(block) = wait {
+                out.effects.push(Effect::Fetch(block));
+            }
+            self.delays.timers.next = wait;
+        }
+    }
+
+    /// Reads the index for what comes next.
+    fn scan_timers(&mut self, now: Now, queue: QueueIndex, out: &mut Output) {
+        for _ in 0..TIMER_ENTRIES_PER_TURN {
+            let timers = &mut self.delays.timers;
+            if timers.scan != Wait::Turn {
+                return;
+            }
+            let Some(at) = timers.due.next_to_scan() else { break };
+            let found = match self.log.code(queue, at) {
+                Coded::Code(code, place) => {
+                    let key = TimerKey { code: WheelCode(code), place, at };
+                    Some(key).filter(|key| !timers.taken.has(key))
+                }
+                Coded::Cold(block) => {
+                    out.effects.push(Effect::Fetch(block));
+                    timers.scan = Wait::Block(block);
+                    return;
+                }
+                Coded::Unreadable => {
+                    timers.failed_reads = timers.failed_reads.saturating_add(1);
+                    let wait_ms = read_wait_ms(timers.failed_reads);
+                    tracing::error!(%at, wait_ms, "the index of timer messages cannot be read: it is tried again");
+                    timers.scan = Wait::Until(now.mono.plus_ms(wait_ms));
+                    return;
+                }
+                // Found when this life began, and not promised yet.
+                Coded::None if at >= self.log.bounds(queue).max => {
+                    timers.scan = Wait::Growth;
+                    return;
+                }
+                Coded::None => None,
+            };
+            timers.due.scanned(found);
+        }
+        let timers = &mut self.delays.timers;
+        if timers.next == Wait::Growth {
+            timers.next = Wait::Turn;
+        }
+    }
+
+    /// Deals with the next message, which is due. What delivery waits for then.
+    fn deliver_timer(
+        &mut self,
+        now: Now,
+        queue: QueueIndex,
+        key: TimerKey,
+        record: &mut bytes::BytesMut,
+        budget: &mut JobBudget,
+    ) -> Wait {
+        budget.messages = budget.messages.saturating_sub(1);
+        let limits = ReadLimits { messages_max: 1, bytes_max: 0, entries_max: 1 };
+        match self.log.read(queue, key.at, &limits, &|_| true, record) {
+            Read::Found { .. } => {
+                budget.bytes = budget.bytes.saturating_sub(record.len());
+                return self.deal_with(now, &key, record);
+            }
+            Read::NoMatch { .. } => return Wait::Growth,
+            Read::Cold(block) => return Wait::Block(block),
+            Read::Removed { .. } => {
+                tracing::warn!(at = %key.at, "a timer message is gone from the log before it was delivered");
+            }
+            Read::Damaged { .. } if !self.may_have_replica() => {
+                tracing::error!(at = %key.at, "a timer message is damaged on the disk and is left out");
+                self.counters.damaged_passed_count += 1;
+            }
+            Read::Damaged { .. } | Read::Failed => return self.wait_for_timer(now, &key, "cannot be read"),
+        }
+        self.delays.timers.pass(&key, self.log.appended());
+        Wait::Turn
+    }
+
+    /// An error never moves a reader: all wait until the message was delivered, or the log knows it to be gone.
+    fn wait_for_timer(&mut self, now: Now, key: &TimerKey, why: &str) -> Wait {
+        let timers = &mut self.delays.timers;
+        timers.failed_reads = timers.failed_reads.saturating_add(1);
+        let (tries, wait_ms) = (timers.failed_reads, read_wait_ms(timers.failed_reads));
+        if tries.is_power_of_two() {
+            tracing::error!(at = %key.at, tries, wait_ms, "a timer message {why}: those behind it wait, and it is tried again");
+        }
+        Wait::Until(now.mono.plus_ms(wait_ms))
+    }
+
+    fn deal_with(&mut self, now: Now, key: &TimerKey, record: &[u8]) -> Wait {
+        let view = RecordView::decode(record, None, Check::Shape).expect("the log has read it as a record");
+        let marks = Marks::of(view.properties);
+        let timers = &mut self.delays.timers;
+        if WheelCode::of(&marks) > key.code {
+            // Its entry was made by a version that knew no timers.
+            timers.due.take(key);
+            timers.due.put(TimerKey { code: WheelCode::of(&marks), ..*key });
+            timers.due.close(key);
+            return Wait::Turn;
+        }
+        let read = Properties::new(view.properties);
+        if let Some(name) = read.get(property::TIMER_DEL_UNIQKEY) {
+            timers.recall(key, name);
+            return Wait::Turn;
+        }
+        let is_recalled = !timers.recalls.names.is_empty()
+            && real_place(&read)
+                .zip(read.unique_key())
+                .is_some_and(|((topic, _), unique)| timers.recalls.names.contains(&recall_key(topic, unique)));
+        if is_recalled {
+            self.counters.recalled_count += 1;
+        } else {
+            match self.deliver_to_topic(now, &view) {
+                Ok(()) => {}
+                Err(NotStored::Append(AppendError::TooLarge(error))) => {
+                    return self.wait_for_timer(now, key, &format!("cannot be stored ({error})"));
+                }
+                Err(_) => return Wait::Until(now.mono.plus_ms(JOB_RETRY_MS)),
+            }
+        }
+        self.delays.timers.pass(key, self.log.appended());
+        Wait::Turn
+    }
+
+    /// Stores the copy of a record where it belongs. One that can never be delivered is left out, with a line that says so.
+    ///
+    /// # Errors
+    /// There is no room now, or not enough replicas.
+    fn deliver_to_topic(&mut self, now: Now, view: &RecordView<'_>) -> Result<(), NotStored> {
+        let read = Properties::new(view.properties);
+        let is_known = |topic: &str| topic != HALF_TOPIC && topic != WHEEL_TOPIC;
+        let Some((topic, queue_id)) = real_place(&read).filter(|(topic, _)| is_known(topic)) else {
+            tracing::error!(at = %view.log_offset, "a timer message does not say where it belongs and is left out");
+            return Ok(());
+        };
+        self.check_replicas(true)?;
+        let mut properties = std::mem::take(&mut self.scratch.properties);
+        delivered_properties(now, view, &mut properties);
+        let queue = self.log.queue(topic, queue_id);
+        let draft = RecordDraft {
+            topic,
+            queue_id,
+            properties: &properties,
+            marks: Marks::of(&properties),
+            ..self.draft_of_copy(now, view)
+        };
+        let stored = self.store(now, queue, &draft);
+        self.scratch.properties = properties;
+        match stored {
+            Ok(_) => Ok(()),
+            Err(error @ NotStored::InnerBatch) => {
+                tracing::error!(at = %view.log_offset, topic, ?error, "a timer message cannot be stored and is left out");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The properties of a delivered message: those under which it waited, without where it belongs, and how long it has waited. Source:
+/// `TimerMessageStore.convert`.
+fn delivered_properties(now: Now, view: &RecordView<'_>, out: &mut Vec<u8>) {
+    let dropped = |name: &str| {
+        matches!(
+            name,
+            property::CRC32
+                | property::REAL_TOPIC
+                | property::REAL_QUEUE_ID
+                | property::TIMER_ENQUEUE_MS
+                | property::TIMER_DEQUEUE_MS
+        )
+    };
+    out.clear();
+    out.reserve(view.properties.len() + PROPERTIES_GROWTH);
+    for (name, value) in Properties::new(view.properties).iter().filter(|(name, _)| !dropped(name)) {
+        append_property(out, name, value);
+    }
+    append_property(out, property::TIMER_ENQUEUE_MS, &view.store_timestamp.to_string());
+    append_property(out, property::TIMER_DEQUEUE_MS, &now.unix.0.to_string());
+}

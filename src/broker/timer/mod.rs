@@ -1,0 +1,343 @@
+//! Timer messages: how they are put off to a time of their own, and where they wait.
+//!
+//! State of the shard, durable: which were delivered, in `delayOffset.json` beside the delay levels. A message whose properties name a time is
+//! stored in [`WHEEL_TOPIC`] and says in its properties where it belongs. The index of that queue says when each comes, so it is the wheel: what
+//! waits is not in memory but for the next ones ([`due`]), a start and a slave derive the same, and no file is beside it. What is delivered is
+//! told by one place in the order of delivery ([`progress`]). Source: RocketMQ 5.3.3 `HookUtils.transformTimerMessage`, `TimerMessageStore`.
+
+mod deliver;
+mod due;
+mod progress;
+
+use std::collections::{BTreeSet, VecDeque};
+
+pub(crate) use self::due::WindowBounds;
+
+use self::due::DueIndex;
+use self::progress::{Progress, TimerKey};
+use super::Broker;
+use super::job::Wait;
+use super::store::NotStored;
+use crate::limits::{JOB_UNPROMISED_MAX, TIMER_RECALLS_BYTES_MAX};
+use crate::log::{Appended, BlockId, QueueIndex};
+use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset};
+use crate::protocol::body::TimerPlaces;
+use crate::protocol::message::{Properties, WHEEL_TOPIC, WheelCode, append_property, property};
+use crate::protocol::record::{Marks, RecordDraft};
+
+/// Timer messages wait in one queue, whatever topic they are for.
+const QUEUE: QueueId = QueueId(0);
+
+/// Most by which the properties of a message grow when it is delivered or stored again: the names of two times and a count, and their values.
+const PROPERTIES_GROWTH: usize = 128;
+
+/// The timer messages of a shard.
+#[derive(Debug)]
+pub(super) struct Timers {
+    /// `None` on a slave.
+    queue: Option<QueueIndex>,
+    due: DueIndex,
+    /// What is dealt with.
+    taken: Progress,
+    /// The same of what is as safe as was promised.
+    done: Progress,
+    /// Of what begins before this in the log the two know.
+    end: LogOffset,
+    /// What was dealt with and is not safe yet: the log must be so up to the first. Ascending.
+    passed: VecDeque<(LogOffset, TimerKey)>,
+    /// Where the log ends that holds all that `done` speaks of.
+    log_offset: LogOffset,
+    recalls: Recalls,
+    /// What delivery waits for,
+    next: Wait,
+    /// and what the reading of the index.
+    scan: Wait,
+    /// How often in a row the next message, or an entry of the index, could not be read.
+    failed_reads: u32,
+}
+
+/// Messages that are recalled, of those of one time.
+#[derive(Debug, Default)]
+struct Recalls {
+    out_ms: i64,
+    names: BTreeSet<String>,
+    bytes: usize,
+    /// What has recalled them. They are closed when all of their time are.
+    read: Vec<TimerKey>,
+}
+
+impl Default for Timers {
+    fn default() -> Timers {
+        Timers {
+            queue: None,
+            due: DueIndex::new(WindowBounds::default(), QueueOffset(0), QueueOffset(0)),
+            taken: Progress::default(),
+            done: Progress::default(),
+            end: LogOffset(0),
+            passed: VecDeque::new(),
+            log_offset: LogOffset(0),
+            recalls: Recalls::default(),
+            next: Wait::Turn,
+            scan: Wait::Turn,
+            failed_reads: 0,
+        }
+    }
+}
+
+impl Timers {
+    /// What is known, as it may be written down. `None` on a slave, which knows what its master told.
+    pub(super) fn places(&self) -> Option<TimerPlaces> {
+        self.queue?;
+        if self.done.steps().is_empty() {
+            return Some(TimerPlaces::default());
+        }
+        Some(TimerPlaces { end: self.end, floor: self.due.floor(), steps: self.done.steps().to_vec() })
+    }
+
+    pub(super) fn log_offset(&self) -> LogOffset {
+        self.log_offset
+    }
+
+    /// The next message that comes, and how often in a row it could not be read or stored, if that is why all stand still.
+    pub(super) fn blocked(&self) -> Option<(QueueOffset, u32)> {
+        self.due.first().filter(|_| self.failed_reads > 0).map(|key| (key.at, self.failed_reads))
+    }
+
+    /// When the next message comes whose time is known, Unix ms.
+    pub(super) fn next_due_ms(&self, precision_ms: u64) -> Option<i64> {
+        self.due.first().map(|key| due_ms(key.code, precision_ms))
+    }
+
+    /// Consumers may see more of a queue.
+    #[inline]
+    pub(super) fn queue_has_grown(&mut self, queue: QueueIndex) {
+        if self.queue == Some(queue) {
+            self.wake(|wait| wait == Wait::Growth);
+        }
+    }
+
+    /// A block was read, or could not be.
+    pub(super) fn block_has_come(&mut self, block: BlockId) {
+        self.wake(|wait| wait == Wait::Block(block));
+    }
+
+    fn wake_due(&mut self, now: MonoNs) {
+        self.wake(|wait| matches!(wait, Wait::Until(time) if time <= now));
+    }
+
+    fn wake(&mut self, is_over: impl Fn(Wait) -> bool) {
+        for wait in [&mut self.next, &mut self.scan] {
+            if is_over(*wait) {
+                *wait = Wait::Turn;
+            }
+        }
+    }
+
+    /// When there is something to do.
+    fn next_time(&self) -> Option<MonoNs> {
+        let time = |wait| match wait {
+            Wait::Turn => Some(MonoNs(0)),
+            Wait::Until(time) => Some(time),
+            Wait::Growth | Wait::Block(_) => None,
+        };
+        let next = time(self.next).filter(|_| self.passed.len() < JOB_UNPROMISED_MAX && self.due.first().is_some());
+        let scan = time(self.scan).filter(|_| self.due.wants_scan());
+        next.into_iter().chain(scan).min()
+    }
+
+    /// A message waits, of those that have come to this log in this life.
+    fn put(&mut self, key: TimerKey, end: LogOffset, set_back_to: i64) {
+        if self.taken.has(&key) {
+            // The clock was set back.
+            self.taken.set_back(key.place, set_back_to);
+            self.done.set_back(key.place, set_back_to);
+        }
+        self.end = end;
+        self.due.put(key);
+        let is_next = self.due.first() == Some(key);
+        if is_next && matches!(self.next, Wait::Until(_) | Wait::Growth) {
+            self.next = Wait::Turn;
+        }
+    }
+
+    /// The next message is dealt with: the log ended at `at` behind what was stored for it.
+    fn pass(&mut self, key: &TimerKey, at: LogOffset) {
+        self.due.take(key);
+        self.taken.pass(key);
+        self.failed_reads = 0;
+        self.passed.push_back((at, *key));
+    }
+
+    /// The log is safe up to `safe`. Whether it is known of more messages that they are done with.
+    pub(super) fn promised(&mut self, safe: LogOffset) -> bool {
+        let mut has_moved = false;
+        while let Some((at, key)) = self.passed.front().copied()
+            && at <= safe
+        {
+            self.passed.pop_front();
+            self.done.pass(&key);
+            self.due.close(&key);
+            self.log_offset = at;
+            has_moved = true;
+        }
+        has_moved
+    }
+
+    /// Whether something that was delivered is not known to be safe.
+    #[inline]
+    pub(super) fn is_waiting_for_promises(&self) -> bool {
+        !self.passed.is_empty()
+    }
+
+    /// The next message recalls the one of this name.
+    fn recall(&mut self, key: &TimerKey, name: &str) {
+        let recalls = &mut self.recalls;
+        recalls.out_ms = key.code.out_ms();
+        if recalls.bytes + name.len() > TIMER_RECALLS_BYTES_MAX {
+            tracing::error!(at = %key.at, "too many messages of one time were recalled: this one is delivered");
+        } else if recalls.names.insert(name.to_owned()) {
+            recalls.bytes += name.len();
+        }
+        recalls.read.push(*key);
+        self.due.take(key);
+        self.failed_reads = 0;
+    }
+
+    /// Those of an earlier time that were recalled are behind: the log ends at `at`.
+    fn end_recalls(&mut self, out_ms: i64, at: LogOffset) {
+        if self.recalls.out_ms != out_ms && !self.recalls.read.is_empty() {
+            let recalls = std::mem::take(&mut self.recalls);
+            self.passed.extend(recalls.read.into_iter().map(|key| (at, key)));
+        }
+    }
+}
+
+impl Broker {
+    /// A life begins: a master goes on where the last one was.
+    pub(super) fn start_timers(&mut self, places: &TimerPlaces) {
+        let queue = self.log.queue(WHEEL_TOPIC, QUEUE);
+        let bounds = self.log.bounds(queue);
+        let from = places.floor.max(bounds.min).min(bounds.appended_max);
+        let known = Progress::new(&places.steps, places.end.min(self.log.appended()));
+        self.delays.timers = Timers {
+            queue: Some(queue),
+            due: DueIndex::new(self.settings.timer_window, from, bounds.appended_max),
+            taken: known.clone(),
+            done: known,
+            end: self.log.appended(),
+            ..Timers::default()
+        };
+    }
+
+    /// For which step of `timerPrecisionMs` a message waits that asks for a time, Unix ms; `None` if it asks for none, or for one that has come.
+    ///
+    /// # Errors
+    /// [`NotStored::TimersOff`], [`NotStored::TimerIllegal`].
+    pub(super) fn timer_out_ms(
+        &self,
+        now: Now,
+        marks: &Marks<'_>,
+        properties: &[u8],
+    ) -> Result<Option<i64>, NotStored> {
+        // Beside a level it counts for nothing; and whoever has waited once does not wait again.
+        if !marks.is_timer || marks.delay_level > 0 || marks.timer_out_ms.is_some() {
+            return Ok(None);
+        }
+        let settings = &self.settings.timers;
+        if !settings.is_enabled {
+            return Err(NotStored::TimersOff);
+        }
+        let illegal = NotStored::TimerIllegal { delay_max_sec: settings.delay_max_sec };
+        let deliver_ms = deliver_ms(now.unix.0, properties).ok_or(illegal)?;
+        if deliver_ms <= now.unix.0 {
+            return if marks.is_recall { Err(illegal) } else { Ok(None) };
+        }
+        let delay_ms = deliver_ms.saturating_sub(now.unix.0).unsigned_abs();
+        if delay_ms > settings.delay_max_sec.saturating_mul(1_000) {
+            return Err(illegal);
+        }
+        let precision = i64::try_from(settings.precision_ms).unwrap_or(i64::MAX);
+        // The step ends with the time itself, or with the next multiple.
+        Ok(Some(deliver_ms.saturating_sub(1).div_euclid(precision) * precision))
+    }
+
+    /// Stores a message that waits for the step that begins at `out_ms`.
+    ///
+    /// # Errors
+    /// [`NotStored`]; nothing has changed then.
+    pub(super) fn put_timer(&mut self, now: Now, out_ms: i64, draft: &RecordDraft<'_>) -> Result<Appended, NotStored> {
+        let mut properties = waiting_properties(draft, out_ms);
+        let bytes = properties.len();
+        // What could not be delivered is refused, not left out when its time has come.
+        properties.resize(bytes + PROPERTIES_GROWTH, 0);
+        let topic = if draft.topic.len() > WHEEL_TOPIC.len() { draft.topic } else { WHEEL_TOPIC };
+        let longest = RecordDraft { topic, properties: &properties, ..*draft };
+        self.log.check_size(&longest).map_err(NotStored::Append)?;
+        properties.truncate(bytes);
+        let marks = Marks { timer_out_ms: Some(out_ms), ..draft.marks };
+        let waiting = RecordDraft { topic: WHEEL_TOPIC, queue_id: QUEUE, properties: &properties, marks, ..*draft };
+        self.store_in_wheel(now, &waiting)
+    }
+
+    /// Stores a record of the wheel, and knows of it.
+    fn store_in_wheel(&mut self, now: Now, waiting: &RecordDraft<'_>) -> Result<Appended, NotStored> {
+        let queue = self.log.queue(WHEEL_TOPIC, QUEUE);
+        let stored = self.store(now, queue, waiting)?;
+        let key = TimerKey { code: WheelCode::of(&waiting.marks), place: stored.log_offset, at: stored.queue_offset };
+        let precision = i64::try_from(self.settings.timers.precision_ms).unwrap_or(i64::MAX);
+        self.delays.timers.put(key, stored.end, now.unix.0.saturating_sub(precision));
+        Ok(stored)
+    }
+}
+
+/// When a message is due, Unix ms: at the end of its step.
+fn due_ms(code: WheelCode, precision_ms: u64) -> i64 {
+    code.out_ms().saturating_add(i64::try_from(precision_ms).unwrap_or(i64::MAX))
+}
+
+/// The time that the properties ask for, Unix ms; `None` if that is no number, or beyond all times. Seconds count before milliseconds, and
+/// either before a time of day.
+fn deliver_ms(now_ms: i64, properties: &[u8]) -> Option<i64> {
+    let read = Properties::new(properties);
+    let number = |name| read.get(name).map(|text| text.parse::<i64>().ok());
+    if let Some(seconds) = number(property::TIMER_DELAY_SEC) {
+        return now_ms.checked_add(seconds?.checked_mul(1_000)?);
+    }
+    if let Some(ms) = number(property::TIMER_DELAY_MS) {
+        return now_ms.checked_add(ms?);
+    }
+    number(property::TIMER_DELIVER_MS)?
+}
+
+/// The properties under which a message waits: its own, its time, and where it belongs.
+fn waiting_properties(draft: &RecordDraft<'_>, out_ms: i64) -> Vec<u8> {
+    let dropped = |name: &str| matches!(name, property::REAL_TOPIC | property::REAL_QUEUE_ID | property::TIMER_OUT_MS);
+    let mut properties = Vec::with_capacity(draft.properties.len() + draft.topic.len() + PROPERTIES_GROWTH);
+    for (name, value) in Properties::new(draft.properties).iter().filter(|(name, _)| !dropped(name)) {
+        append_property(&mut properties, name, value);
+    }
+    append_property(&mut properties, property::TIMER_OUT_MS, &out_ms.to_string());
+    append_property(&mut properties, property::REAL_TOPIC, draft.topic);
+    append_property(&mut properties, property::REAL_QUEUE_ID, &draft.queue_id.to_string());
+    properties
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_count_before_milliseconds_and_either_before_a_time_of_day() {
+        let check = |properties: &str, expected: Option<i64>| {
+            assert_eq!(deliver_ms(10_000, properties.as_bytes()), expected, "{properties}");
+        };
+        check("TIMER_DELIVER_MS\u{1}7\u{2}", Some(7));
+        check("TIMER_DELIVER_MS\u{1}7\u{2}TIMER_DELAY_MS\u{1}5\u{2}", Some(10_005));
+        check("TIMER_DELAY_SEC\u{1}2\u{2}TIMER_DELIVER_MS\u{1}7\u{2}TIMER_DELAY_MS\u{1}5\u{2}", Some(12_000));
+        check("TIMER_DELAY_SEC\u{1}-2\u{2}", Some(8_000));
+        check("TIMER_DELAY_SEC\u{1}soon\u{2}TIMER_DELIVER_MS\u{1}7\u{2}", None);
+        check("TIMER_DELAY_MS\u{1}1.5\u{2}", None);
+        check("TIMER_DELAY_SEC\u{1}9223372036854775807\u{2}", None);
+        check("TIMER_DELAY_MS\u{1}9223372036854775807\u{2}", None);
+    }
+}
