@@ -10,6 +10,7 @@ pub mod net;
 pub mod broker;
 pub mod letter;
 pub mod log;
+pub mod repair;
 pub mod replication;
 pub mod shard;
 

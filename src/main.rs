@@ -1,6 +1,6 @@
-//! `ringmq all | broker | namesrv`: read the configuration, wire up, exit code.
+//! `ringmq all | broker | namesrv`: read the configuration, wire up, exit code. `ringmq store`: the files of a store whose node does not run.
 //!
-//! Exit codes: 0 after a signal, 1 if it cannot start, 2 for a wrong command line, 3 if a shard failed while it served (its log met an
+//! Exit codes: 0 after a signal, 1 if it cannot start or a store is not sound, 2 for a wrong command line, 3 if a shard failed while it served (its log met an
 //! error of the disk: look at the disk before it is started again). Every error is one sentence on stderr that says what to do.
 
 use std::io::{IsTerminal as _, Write as _};
@@ -24,6 +24,7 @@ use ringmq::disk::Store;
 use ringmq::letter::ToShard;
 use ringmq::log::{FlushPolicy, LogSettings};
 use ringmq::model::{Role, ShardId};
+use ringmq::repair::StoreArguments;
 use ringmq::shard::descriptors::Descriptors;
 use ringmq::shard::{self, ShardHandle, ShardSettings, cpus, runtime};
 use tracing::warn;
@@ -47,6 +48,8 @@ enum Mode {
     Broker(NodeArguments),
     /// A name server alone.
     Namesrv(NameServerArguments),
+    /// The files of a store whose node does not run: check, repair.
+    Store(StoreArguments),
 }
 
 #[derive(Args)]
@@ -82,17 +85,15 @@ type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    // What a start logs of a store that it opens is not true of one that is only looked at.
+    if !matches!(cli.command, Mode::Store(_)) {
+        log_to_stderr();
+    }
     let outcome = match &cli.command {
         Mode::Namesrv(arguments) => name_server(arguments),
         Mode::All(arguments) => node(NodeKind::All, arguments),
         Mode::Broker(arguments) => node(NodeKind::Broker, arguments),
+        Mode::Store(arguments) => arguments.run().map(|()| Outcome::Stopped).map_err(Failure::from),
     };
     match outcome {
         Ok(Outcome::Stopped) => ExitCode::SUCCESS,
@@ -102,6 +103,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
 }
 
 fn name_server(arguments: &NameServerArguments) -> Result<Outcome, Failure> {

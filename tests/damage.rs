@@ -6,7 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -136,6 +136,14 @@ impl World {
         asides.pop().expect("a folder for it")
     }
 
+    /// Whether `ringmq store ARGUMENTS` ends well with its store, and what it says.
+    fn store(&self, arguments: &[&str]) -> (bool, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq"));
+        let output = command.arg("store").args(arguments).arg(self.node.store_dir()).output().expect("it runs");
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        (output.status.success(), said.concat())
+    }
+
     /// What a start that must fail has said.
     fn refusal(&mut self) -> String {
         self.node.try_restart().expect_err("the start is refused").to_string()
@@ -199,7 +207,6 @@ fn damage_further_back_than_a_power_loss_reaches_is_refused_without_a_tail() {
 
 #[test]
 fn a_cut_is_previewed_and_what_lies_behind_it_is_kept() {
-    let Some(admin) = Admin::find() else { return };
     let mut world = World::new(Flush::Sync);
     world.fill(0..10_000);
     world.node.kill();
@@ -208,7 +215,7 @@ fn a_cut_is_previewed_and_what_lies_behind_it_is_kept() {
     flip(&segment, 15 * MIB);
     let damaged = fs::read(&segment).expect("readable");
     world.refusal();
-    let run = |arguments: &[&str]| admin.run(arguments, &world);
+    let run = |arguments: &[&str]| world.store(arguments);
     let (is_sound, said) = run(&["check"]);
     assert!(!is_sound && said.contains("commitlog/00000000000000000000  157"), "{said}");
     let (_, said) = run(&["repair", "--cut"]);
@@ -226,22 +233,21 @@ fn a_cut_is_previewed_and_what_lies_behind_it_is_kept() {
 
 #[test]
 fn a_cut_keeps_what_only_the_tail_has() {
-    let Some(admin) = Admin::find() else { return };
     let mut world = World::new(Flush::Async);
     world.fill(0..10_000);
     world.node.kill();
     world.forget_from(17 * MIB);
     flip(&world.segment(0), 5 * MIB);
     world.refusal();
-    let (_, said) = admin.run(&["repair", "--cut"], &world);
+    let (_, said) = world.store(&["repair", "--cut"]);
     assert!(said.contains("messages that only the tail has") && said.contains("nothing was changed"), "{said}");
-    let (is_done, said) = admin.run(&["repair", "--cut", "--yes"], &world);
+    let (is_done, said) = world.store(&["repair", "--cut", "--yes"]);
     assert!(is_done, "{said}");
     let kept = fs::read(world.aside().join("00000000000000000000")).expect("kept");
     let last = body(9_999);
     assert!(kept.windows(last.len()).any(|bytes| bytes == last), "the last message is gone");
     assert!(world.aside().join("tail").exists() && fs::read_dir(world.tails.path()).expect("a folder").count() == 0);
-    let (is_sound, said) = admin.run(&["check"], &world);
+    let (is_sound, said) = world.store(&["check"]);
     assert!(is_sound, "{said}");
     world.node.restart();
     let served = world.served();
@@ -250,7 +256,6 @@ fn a_cut_keeps_what_only_the_tail_has() {
 
 #[test]
 fn a_damaged_tail_is_left_by_an_order_and_what_is_sound_in_it_is_kept() {
-    let Some(admin) = Admin::find() else { return };
     let mut world = World::new(Flush::Async);
     world.fill(0..10_000);
     world.node.kill();
@@ -258,12 +263,12 @@ fn a_damaged_tail_is_left_by_an_order_and_what_is_sound_in_it_is_kept() {
     flip(&world.tail(), 4096 + (18 * MIB + MIB / 2) % (8 * MIB));
     let refusal = world.refusal();
     assert!(refusal.contains("the tail in shared memory is damaged at log offset 19"), "{refusal}");
-    let (is_sound, said) = admin.run(&["check"], &world);
+    let (is_sound, said) = world.store(&["check"]);
     assert!(!is_sound && said.contains("the tail in shared memory is damaged at log offset 19"), "{said}");
-    let (_, said) = admin.run(&["repair", "--cut"], &world);
+    let (_, said) = world.store(&["repair", "--cut"]);
     assert!(said.contains("would: write what only the tail has") && said.contains("nothing was changed"), "{said}");
     world.refusal();
-    let (is_done, said) = admin.run(&["repair", "--cut", "--yes"], &world);
+    let (is_done, said) = world.store(&["repair", "--cut", "--yes"]);
     assert!(is_done, "{said}");
     assert!(world.aside().join("tail").exists());
     world.node.restart();
@@ -272,7 +277,6 @@ fn a_damaged_tail_is_left_by_an_order_and_what_is_sound_in_it_is_kept() {
 
 #[test]
 fn a_damaged_run_file_costs_no_message_of_the_tail() {
-    let Some(admin) = Admin::find() else { return };
     let mut world = World::new(Flush::Async);
     world.fill(0..10_000);
     world.node.kill();
@@ -281,11 +285,11 @@ fn a_damaged_run_file_costs_no_message_of_the_tail() {
     let refusal = world.refusal();
     assert!(refusal.contains("shard-0/run is damaged") && !refusal.contains("direct I/O"), "{refusal}");
     let elsewhere = TempDir::new().expect("a folder");
-    let (_, said) = admin.run(&["repair", "--cut", "--tails", elsewhere.path().to_str().expect("a path")], &world);
+    let (_, said) = world.store(&["repair", "--cut", "--tails", elsewhere.path().to_str().expect("a path")]);
     assert!(said.contains("there is no tail") && said.contains("say --tails"), "{said}");
-    let (_, said) = admin.run(&["repair", "--cut"], &world);
+    let (_, said) = world.store(&["repair", "--cut"]);
     assert!(said.contains("would: write what only the tail has"), "{said}");
-    let (is_done, said) = admin.run(&["repair", "--cut", "--yes"], &world);
+    let (is_done, said) = world.store(&["repair", "--cut", "--yes"]);
     assert!(is_done, "{said}");
     world.node.restart();
     world.assert_serves(0..10_000);
@@ -293,7 +297,6 @@ fn a_damaged_run_file_costs_no_message_of_the_tail() {
 
 #[test]
 fn a_check_refuses_what_a_start_refuses_and_a_repair_mends_it() {
-    let Some(admin) = Admin::find() else { return };
     let mut world = World::with(Flush::Async, 4 * MIB, &[]);
     world.fill(0..5_000);
     assert!(world.node.stop(Duration::from_secs(30)).success());
@@ -319,19 +322,19 @@ fn a_check_refuses_what_a_start_refuses_and_a_repair_mends_it() {
         damage(what).expect("it is there");
         let refusal = world.node.try_restart().expect_err("the start is refused").to_string();
         assert!(refusal.contains(sentence), "{what}: {refusal}");
-        let (is_sound, said) = admin.run(&["check"], &world);
+        let (is_sound, said) = world.store(&["check"]);
         assert!(!is_sound && said.contains(sentence), "{what}: {said}");
         if what == "table" {
             fs::copy(copy.join("shard-0/config/topics.json"), &topics).expect("a copy");
         } else {
-            let (is_done, said) = admin.run(&["repair", "--yes", "--from", copy.to_str().expect("a path")], &world);
+            let (is_done, said) = world.store(&["repair", "--yes", "--from", copy.to_str().expect("a path")]);
             assert!(is_done, "{what}: {said}");
         }
-        let (is_sound, said) = admin.run(&["check"], &world);
+        let (is_sound, said) = world.store(&["check"]);
         assert!(is_sound, "{what}: {said}");
     }
     fs::remove_file(&middle).expect("it is there");
-    let (is_done, said) = admin.run(&["repair", "--cut", "--yes"], &world);
+    let (is_done, said) = world.store(&["repair", "--cut", "--yes"]);
     assert!(is_done, "{said}");
     assert!(world.aside().join("00000000000008388608").exists(), "what lies behind is kept");
     world.node.restart();
@@ -340,17 +343,16 @@ fn a_check_refuses_what_a_start_refuses_and_a_repair_mends_it() {
 
 #[test]
 fn a_damaged_segment_is_mended_from_the_store_of_a_replica() {
-    let Some(admin) = Admin::find() else { return };
     let mut world = World::new(Flush::Async);
     world.fill(0..10_000);
     assert!(world.node.stop(Duration::from_secs(30)).success());
     let (_replica, there) = world.copy_store();
     flip(&world.segment(0), 2 * MIB);
-    let (is_sound, said) = admin.run(&["check"], &world);
+    let (is_sound, said) = world.store(&["check"]);
     assert!(!is_sound && said.contains("a start takes the store"), "{said}");
-    let (_, said) = admin.run(&["repair", "--cut"], &world);
+    let (_, said) = world.store(&["repair", "--cut"]);
     assert!(said.contains("there is nothing to do"), "what a start takes is not cut: {said}");
-    let (is_done, said) = admin.run(&["repair", "--yes", "--from", there.to_str().expect("a path")], &world);
+    let (is_done, said) = world.store(&["repair", "--yes", "--from", there.to_str().expect("a path")]);
     assert!(is_done, "{said}");
     world.node.restart();
     world.assert_serves(0..10_000);
@@ -434,7 +436,6 @@ fn what_was_taken_away_from_a_stopped_store_is_missed_by_name() {
 
 #[test]
 fn a_log_that_is_shorter_than_the_last_run_has_found_it_is_refused() {
-    let Some(admin) = Admin::find() else { return };
     let mut world = World::new(Flush::Async);
     world.fill(0..1_000);
     world.node.kill();
@@ -448,9 +449,9 @@ fn a_log_that_is_shorter_than_the_last_run_has_found_it_is_refused() {
     }
     let refusal = world.refusal();
     assert!(refusal.contains("commitlog/00000000000000000000 is missing"), "{refusal}");
-    let (is_done, said) = admin.run(&["repair", "--cut", "--yes"], &world);
+    let (is_done, said) = world.store(&["repair", "--cut", "--yes"]);
     assert!(!is_done && said.contains("a cut does not help"), "{said}");
-    let (is_done, said) = admin.run(&["repair", "--yes", "--from", copy.to_str().expect("a path")], &world);
+    let (is_done, said) = world.store(&["repair", "--yes", "--from", copy.to_str().expect("a path")]);
     assert!(is_done, "{said}");
     world.node.restart();
     world.assert_serves(0..1_000);
@@ -583,29 +584,6 @@ fn a_tail_on_a_disk_is_not_promised_to_be_memory() {
     assert!(said.contains("which is no tmpfs"), "{said}");
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0, "there is no tail");
     node.kill();
-}
-
-/// The tool of the same build; it belongs to another package, which may not have been built.
-struct Admin(PathBuf);
-
-impl Admin {
-    fn find() -> Option<Admin> {
-        let admin = PathBuf::from(env!("CARGO_BIN_EXE_ringmq")).with_file_name("ringmq-admin");
-        let help = Command::new(&admin).args(["store", "check", "--help"]).output();
-        let has_store = help.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("--segment-size"));
-        if !has_store {
-            writeln!(io::stderr(), "skipped: {} is not built", admin.display()).expect("stderr is open");
-        }
-        has_store.then_some(Admin(admin))
-    }
-
-    /// Whether `store ARGUMENTS` ends well, and what it says.
-    fn run(&self, arguments: &[&str], world: &World) -> (bool, String) {
-        let mut command = Command::new(&self.0);
-        let output = command.arg("store").args(arguments).arg(world.node.store_dir()).output().expect("it runs");
-        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        (output.status.success(), said.concat())
-    }
 }
 
 #[test]

@@ -280,7 +280,7 @@ impl LastRun {
 pub enum RunError {
     /// Its file is damaged.
     #[error(
-        "{path} is damaged: nothing was changed; `ringmq-admin store repair --cut` takes it away when it has put what the tail in shared memory has into the log, which a start without this file would not take"
+        "{path} is damaged: nothing was changed; `ringmq store repair --cut` takes it away when it has put what the tail in shared memory has into the log, which a start without this file would not take"
     )]
     Malformed {
         /// The file.

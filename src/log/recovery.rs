@@ -157,7 +157,7 @@ pub enum RecoveryError {
     },
     /// The log ends before what was flushed.
     #[error(
-        "{file} is damaged at byte {at}, and the log goes on to {known_end} at least: nothing was changed; restore the file from a replica or a backup, or see what `ringmq-admin store repair` can do"
+        "{file} is damaged at byte {at}, and the log goes on to {known_end} at least: nothing was changed; restore the file from a replica or a backup, or see what `ringmq store repair` can do"
     )]
     Damaged {
         /// The segment.
@@ -169,7 +169,7 @@ pub enum RecoveryError {
     },
     /// The ring is this store's and goes on from what the segments have, but not as far as it was published.
     #[error(
-        "the tail in shared memory is damaged at log offset {at}, and the log goes on to {known_end}: nothing was changed; `ringmq-admin store repair` can go on without it"
+        "the tail in shared memory is damaged at log offset {at}, and the log goes on to {known_end}: nothing was changed; `ringmq store repair` can go on without it"
     )]
     DamagedTail {
         /// Where no sound record begins.

@@ -21,7 +21,7 @@ mod event;
 mod life;
 mod links;
 pub(crate) mod memlock;
-pub mod offline;
+pub(crate) mod offline;
 mod open;
 mod pump;
 pub mod runtime;
@@ -32,4 +32,5 @@ pub mod watch;
 mod watchdog;
 mod work;
 
-pub use start::{ShardHandle, ShardSettings, StartError, start};
+pub(crate) use start::StartError;
+pub use start::{ShardHandle, ShardSettings, start};

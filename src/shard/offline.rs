@@ -1,6 +1,6 @@
 //! A store whose node does not run: what a start would say of it, found out by the same code and without changing a byte.
 //!
-//! For tools, which are no executor: everything here blocks.
+//! For `ringmq store`, which is no executor: everything here blocks.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -28,7 +28,7 @@ const TAILS: &str = "/dev/shm";
 
 /// A claimed store, to be looked at.
 #[derive(Debug)]
-pub struct Offline {
+pub(crate) struct Offline {
     store: Store,
     tails: Option<PathBuf>,
     segment_bytes: Option<u64>,
@@ -36,52 +36,51 @@ pub struct Offline {
 
 /// One shard of it.
 #[derive(Debug)]
-#[allow(missing_docs, reason = "the names say it where nothing is said")]
-pub struct ShardLook {
-    pub folder: PathBuf,
+pub(crate) struct ShardLook {
+    pub(crate) folder: PathBuf,
     /// Size of its segments: as it was given, or else that of the largest file.
-    pub segment_bytes: u64,
+    pub(crate) segment_bytes: u64,
     /// The log as a start would open it, or why it would not.
-    pub log: Result<LogLook, StartError>,
+    pub(crate) log: Result<LogLook, StartError>,
     /// Why a start would not take tables.
-    pub tables: Vec<StartError>,
+    pub(crate) tables: Vec<StartError>,
     /// Where its tail would be.
-    pub tails: PathBuf,
+    pub(crate) tails: PathBuf,
     /// Its tail of the last run, if there is one.
-    pub tail: Option<TailLook>,
+    pub(crate) tail: Option<TailLook>,
 }
 
 /// A log that a start would open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogLook {
+pub(crate) struct LogLook {
     /// Where it begins.
-    pub start: LogOffset,
+    pub(crate) start: LogOffset,
     /// Where it ends, with what the tail has.
-    pub end: LogOffset,
+    pub(crate) end: LogOffset,
     /// From here on a start would write: what only the tail has, and zeros over what a crash has left.
-    pub written_from: LogOffset,
+    pub(crate) written_from: LogOffset,
 }
 
 /// The newest bytes of a log, in shared memory.
 #[derive(Debug)]
-pub struct TailLook {
+pub(crate) struct TailLook {
     /// The file.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Where the log ended.
-    pub appended: LogOffset,
+    pub(crate) appended: LogOffset,
     ring: Vec<u8>,
 }
 
 impl TailLook {
     /// The first offset of which there can be something in it.
     #[must_use]
-    pub fn low(&self) -> LogOffset {
+    pub(crate) fn low(&self) -> LogOffset {
         LogOffset(self.appended.0.saturating_sub(self.ring.len() as u64))
     }
 
     /// What lies at `at`, at most `len` bytes and not beyond the end. Below what the last run has appended it may be something else.
     #[must_use]
-    pub fn bytes(&self, at: LogOffset, len: usize) -> Vec<u8> {
+    pub(crate) fn bytes(&self, at: LogOffset, len: usize) -> Vec<u8> {
         let there = usize::try_from(self.appended.0.saturating_sub(at.0)).unwrap_or(usize::MAX);
         let from = usize::try_from(at.0 % self.ring.len() as u64).unwrap_or(0);
         let (front, back) = self.ring.split_at(from);
@@ -95,7 +94,7 @@ impl Offline {
     ///
     /// # Errors
     /// Why a start would not take it, as a sentence.
-    pub fn claim(root: &Path, tails: Option<PathBuf>, segment_bytes: Option<u64>) -> Result<Offline, String> {
+    pub(crate) fn claim(root: &Path, tails: Option<PathBuf>, segment_bytes: Option<u64>) -> Result<Offline, String> {
         let store = Store::look(root).map_err(|error| error.to_string())?;
         Ok(Offline { store, tails, segment_bytes })
     }
@@ -104,7 +103,7 @@ impl Offline {
     ///
     /// # Errors
     /// If a folder cannot be read.
-    pub fn look(&self) -> io::Result<Vec<ShardLook>> {
+    pub(crate) fn look(&self) -> io::Result<Vec<ShardLook>> {
         (0..self.store.shards()).map(|shard| self.look_at(ShardId(shard))).collect()
     }
 
@@ -160,7 +159,7 @@ impl ShardLook {
     ///
     /// # Errors
     /// Why a start would refuse it.
-    pub fn take_tail(&self, end: LogOffset) -> Result<(), StartError> {
+    pub(crate) fn take_tail(&self, end: LogOffset) -> Result<(), StartError> {
         let last = LastRun::read(&self.folder).unwrap_or_default();
         open(&self.folder, self.segment_bytes, self.tail.as_ref(), Some(end), &last, true).map(|_| ())
     }
@@ -235,7 +234,7 @@ fn recover(
 }
 
 /// Fewer bytes at the end of the file.
-#[expect(clippy::disallowed_methods, reason = "a shell that tools use")]
+#[expect(clippy::disallowed_methods, reason = "a shell, which `ringmq store` uses")]
 fn read(path: &Path, at: u64, len: usize) -> io::Result<Bytes> {
     let file = File::open(path)?;
     let there = file.metadata()?.len().saturating_sub(at);
@@ -249,7 +248,7 @@ fn write(path: &Path, at: u64, data: &[u8]) -> io::Result<()> {
     options.write(true).create(true).truncate(false).open(path)?.write_all_at(data, at)
 }
 
-#[expect(clippy::disallowed_methods, reason = "a shell that tools use")]
+#[expect(clippy::disallowed_methods, reason = "a shell, which `ringmq store` uses")]
 fn flush(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()?;
     path.parent().map_or(Ok(()), files::flush_folder)

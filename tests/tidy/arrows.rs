@@ -6,8 +6,9 @@ use super::source::{Source, begins};
 const BASE: [&str; 3] = ["limits", "model", "protocol"];
 
 /// Each folder with those it may name: arrows point down. A row with `tests` is for unit tests alone, beside what the folder may.
-const ALLOWED: [(&str, &[&str]); 18] = [
-    ("main", &["broker", "config", "control", "disk", "letter", "log", "shard"]),
+const ALLOWED: [(&str, &[&str]); 19] = [
+    ("main", &["broker", "config", "control", "disk", "letter", "log", "repair", "shard"]),
+    ("repair", &["files", "log", "shard"]),
     ("shard", &["broker", "control", "disk", "files", "letter", "log", "metrics", "net", "replication"]),
     ("sim", &["broker", "config", "letter", "log", "replication"]),
     ("control", &["config", "files", "letter", "namesrv", "net"]), // half frames are weighed as on a shard

@@ -16,7 +16,7 @@ const BORDERS: [(&[&str], &[&str], &str); 8] = [
     (&["std", "net", "TcpListener"], &SHELLS, OUTSIDE),
 ];
 
-const SHELLS: [&str; 6] = ["net", "disk", "files", "shard", "control", "main"];
+const SHELLS: [&str; 7] = ["net", "disk", "files", "repair", "shard", "control", "main"];
 const OUTSIDE: &str = "the core takes time, bytes and seeds as arguments";
 
 /// Names that cross a border. Unit tests may read golden files, and are bound by clippy.

@@ -1,18 +1,16 @@
-//! `ringmq-admin`: topics, groups, offsets and the cluster, on any RocketMQ-compatible broker; and the files of a store.
+//! `ringmq-admin`: topics, groups, offsets and the cluster, on any RocketMQ-compatible broker.
 //!
-//! Its own words are `topic create` and so on; `mqadmin`'s verbs of the same meaning are accepted too. Exit codes: 0, 1 for an
-//! error (one sentence on stderr), 2 for a wrong command line.
+//! Its own words are `topic create` and so on; `mqadmin`'s verbs of the same meaning are accepted too. `store` is `ringmq store`, which it
+//! starts. Exit codes: 0, 1 for an error (one sentence on stderr), 2 for a wrong command line.
 
 mod cluster;
 mod consume;
 #[cfg(test)]
 mod fake;
 mod group;
-mod mend;
 mod offset;
 mod output;
 mod replica;
-mod segment;
 mod send;
 mod stats;
 mod store;
@@ -55,9 +53,9 @@ enum Command {
     /// Consumer offsets: get, reset.
     #[command(subcommand)]
     Offset(OffsetCommand),
-    /// The files of a store whose node does not run: check, repair.
-    #[command(subcommand)]
-    Store(StoreCommand),
+    /// The files of a store whose node does not run: check, repair. Starts `ringmq store`, with what follows.
+    #[command(disable_help_flag = true)]
+    Store(store::StoreArguments),
     /// Replicas that cannot go on by themselves: give-up, take-back.
     #[command(subcommand)]
     Replica(ReplicaCommand),
@@ -85,14 +83,6 @@ enum Command {
     DeleteSubGroup(group::GroupName),
     #[command(name = "consumerProgress", hide = true)]
     ConsumerProgress(group::ProgressArguments),
-}
-
-#[derive(Subcommand)]
-enum StoreCommand {
-    /// Look through the log of each shard.
-    Check(store::CheckArguments),
-    /// Mend what is damaged in it, from a replica's store or by a cut.
-    Repair(store::RepairArguments),
 }
 
 #[derive(Subcommand)]
@@ -204,8 +194,7 @@ fn run(cli: Cli, output: Output) -> Result<(), AdminError> {
         Command::Cluster(ClusterCommand::Stats) => stats::stats(cluster, output),
         Command::Offset(OffsetCommand::Get(arguments)) => offset::get(cluster, output, &arguments),
         Command::Offset(OffsetCommand::Reset(arguments)) => offset::reset(cluster, output, &arguments),
-        Command::Store(StoreCommand::Check(arguments)) => store::check(output, &arguments),
-        Command::Store(StoreCommand::Repair(arguments)) => store::repair(output, &arguments),
+        Command::Store(arguments) => Err(store::store(output, &arguments)),
         Command::Replica(ReplicaCommand::GiveUp(arguments)) => replica::give_up(cluster, output, &arguments),
         Command::Replica(ReplicaCommand::TakeBack(arguments)) => take_back::take_back(cluster, output, &arguments),
         Command::Send(arguments) => send::send(cluster, output, &arguments),

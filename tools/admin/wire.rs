@@ -48,6 +48,14 @@ pub(crate) enum AdminError {
         "group {group} has consumers online, which would overwrite the offsets, and {address} cannot stop them from it; stop them first"
     )]
     Online { group: String, address: String },
+    #[error(
+        "there is no `ringmq` in {folder} or on the PATH, and `store` is its command: put it there, or say `ringmq store` where it is"
+    )]
+    NoRingmq { folder: String },
+    #[error(
+        "{program} cannot be started: {source}; make it executable for this user, or say `ringmq store` with another one"
+    )]
+    NotStarted { program: String, source: io::Error },
     #[error("{0}")]
     Usage(String),
 }

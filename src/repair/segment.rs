@@ -2,73 +2,71 @@
 //!
 //! A segment is `commitlog/` and the log offset of its first byte in 20 digits; all have the same size. Layout of a record: `record`.
 
-#![allow(clippy::disallowed_methods, reason = "this tool works on files")]
+#![expect(clippy::disallowed_methods, reason = "a shell's: files are read here")]
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use ringmq_protocol::model::LogOffset;
-use ringmq_protocol::record::{Check, MAGIC_FILLER, RecordView, claims_place, is_filler, peek_size};
-
-use crate::store::io_of;
-use crate::wire::AdminError;
+use super::{RepairError, io_of};
+use crate::model::LogOffset;
+use crate::protocol::record::{Check, MAGIC_FILLER, RecordView, claims_place, is_filler, peek_size};
 
 /// Bytes that are read at once; more if a record is longer.
 const WINDOW_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes that show whether something claims its place.
-pub(crate) const CLAIM_BYTES: usize = 36;
+pub(super) const CLAIM_BYTES: usize = 36;
 
 /// A stretch of a segment in which there is no sound record, though there are some behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Damage {
-    pub(crate) segment: u64,
+pub(super) struct DamagedStretch {
+    pub(super) segment: u64,
     /// Bytes in the file.
-    pub(crate) from: u64,
-    pub(crate) to: u64,
+    pub(super) from: u64,
+    pub(super) to: u64,
     /// The whole file.
-    pub(crate) is_missing: bool,
+    pub(super) is_missing: bool,
 }
 
 /// What was found in one shard.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
-    pub(crate) records: u64,
-    pub(crate) start: u64,
+pub(super) struct Findings {
+    pub(super) records: u64,
+    pub(super) start: u64,
     /// Behind the last sound record.
-    pub(crate) end: u64,
-    pub(crate) damages: Vec<Damage>,
+    pub(super) end: u64,
+    pub(super) damages: Vec<DamagedStretch>,
 }
 
 /// Walks through the records of a shard.
-pub(crate) fn look_through(shard: &Path, segment_bytes: u64) -> Result<Found, AdminError> {
+pub(super) fn look_through(shard: &Path, segment_bytes: u64) -> Result<Findings, RepairError> {
     let segments = segments(shard)?;
-    let mut found = Found { start: segments.first().map_or(0, |(start, _)| *start), ..Found::default() };
+    let mut found = Findings { start: segments.first().map_or(0, |(start, _)| *start), ..Findings::default() };
     let mut expected = found.start;
     for (nth, (start, path)) in segments.iter().enumerate() {
         while expected < *start {
-            found.damages.push(Damage { segment: expected, from: 0, to: segment_bytes, is_missing: true });
+            found.damages.push(DamagedStretch { segment: expected, from: 0, to: segment_bytes, is_missing: true });
             expected += segment_bytes;
         }
         expected = start + segment_bytes;
-        let mut segment = Segment::open(path, *start, segment_bytes)?;
+        let mut segment = SegmentFile::open(path, *start, segment_bytes)?;
         let follows = match segments.get(nth + 1) {
-            Some((next, path)) => Segment::open(path, *next, segment_bytes)?.claims(0),
+            Some((next, path)) => SegmentFile::open(path, *next, segment_bytes)?.claims(0),
             None => false,
         };
         let mut at = 0;
         while at < segment.len {
             match segment.step(at) {
-                Place::Record(size) => {
+                Content::Record(size) => {
                     at += size;
                     found.records += 1;
                     found.end = start + at;
                 }
-                Place::Filler => break,
-                Place::Unsound => {
+                Content::Filler => break,
+                Content::Unsound => {
                     let next = segment.next_sound(at + 1).or(follows.then_some(segment.len));
                     let Some(next) = next else { return Ok(found) };
-                    found.damages.push(Damage { segment: *start, from: at, to: next, is_missing: false });
+                    found.damages.push(DamagedStretch { segment: *start, from: at, to: next, is_missing: false });
                     at = next;
                 }
             }
@@ -78,32 +76,32 @@ pub(crate) fn look_through(shard: &Path, segment_bytes: u64) -> Result<Found, Ad
 }
 
 /// What lies at a place.
-pub(crate) enum Place {
+pub(super) enum Content {
     Record(u64),
     Filler,
     Unsound,
 }
 
 /// One file of the log, read through a window.
-pub(crate) struct Segment {
+pub(super) struct SegmentFile {
     file: File,
     start: u64,
     /// As long as it should be.
-    pub(crate) len: u64,
+    pub(super) len: u64,
     found_len: u64,
     window: Vec<u8>,
     window_at: u64,
 }
 
-impl Segment {
-    pub(crate) fn open(path: &Path, start: u64, len: u64) -> Result<Segment, AdminError> {
+impl SegmentFile {
+    pub(super) fn open(path: &Path, start: u64, len: u64) -> Result<SegmentFile, RepairError> {
         let file = File::open(path).map_err(io_of(path))?;
         let found_len = file.metadata().map_err(io_of(path))?.len();
-        Ok(Segment { file, start, len, found_len, window: Vec::new(), window_at: 0 })
+        Ok(SegmentFile { file, start, len, found_len, window: Vec::new(), window_at: 0 })
     }
 
     /// Up to `len` bytes at `at`; fewer at the end of the segment. What is missing, or cannot be read, is zeros.
-    pub(crate) fn bytes(&mut self, at: u64, len: usize) -> &[u8] {
+    pub(super) fn bytes(&mut self, at: u64, len: usize) -> &[u8] {
         let len = len.min(usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX));
         let is_there = at >= self.window_at && at + len as u64 <= self.window_at + self.window.len() as u64;
         if !is_there {
@@ -125,24 +123,24 @@ impl Segment {
         self.window.get(from..from + len).unwrap_or_default()
     }
 
-    pub(crate) fn step(&mut self, at: u64) -> Place {
+    pub(super) fn step(&mut self, at: u64) -> Content {
         let (place, room) = (LogOffset(self.start + at), self.len - at);
         let head = self.bytes(at, CLAIM_BYTES);
         let remaining = head.first_chunk().map(|four| u64::from(u32::from_be_bytes(*four)));
         let is_closed = head.get(4..8) == Some(&MAGIC_FILLER.to_be_bytes()) && remaining == Some(room);
         if is_closed || is_filler(head, place, room) {
-            return Place::Filler;
+            return Content::Filler;
         }
-        let Ok(size) = peek_size(head) else { return Place::Unsound };
+        let Ok(size) = peek_size(head) else { return Content::Unsound };
         if u64::from(size) > room {
-            return Place::Unsound;
+            return Content::Unsound;
         }
         let record = self.bytes(at, size as usize);
         let is_sound = RecordView::decode(record, Some(place), Check::Crc).is_ok();
-        if is_sound { Place::Record(u64::from(size)) } else { Place::Unsound }
+        if is_sound { Content::Record(u64::from(size)) } else { Content::Unsound }
     }
 
-    pub(crate) fn claims(&mut self, at: u64) -> bool {
+    pub(super) fn claims(&mut self, at: u64) -> bool {
         let place = LogOffset(self.start + at);
         claims_place(self.bytes(at, CLAIM_BYTES), place)
     }
@@ -150,7 +148,7 @@ impl Segment {
     /// The next place from `at` on at which something sound lies.
     fn next_sound(&mut self, mut at: u64) -> Option<u64> {
         while at + (CLAIM_BYTES as u64) < self.len {
-            if self.claims(at) && !matches!(self.step(at), Place::Unsound) {
+            if self.claims(at) && !matches!(self.step(at), Content::Unsound) {
                 return Some(at);
             }
             at += 1;
@@ -160,7 +158,7 @@ impl Segment {
 }
 
 /// Starts and paths of the segments of a shard, in order.
-pub(crate) fn segments(shard: &Path) -> Result<Vec<(u64, PathBuf)>, AdminError> {
+pub(super) fn segments(shard: &Path) -> Result<Vec<(u64, PathBuf)>, RepairError> {
     let folder = shard.join("commitlog");
     let mut segments = Vec::new();
     for entry in fs::read_dir(&folder).map_err(io_of(&folder))? {

@@ -1,41 +1,35 @@
 //! What an operator can have done about a log that is damaged. Everything is said before it is done, and nothing is destroyed: what is taken out
 //! of the log is kept in `shard-N/aside-SECONDS`.
 
-#![allow(clippy::disallowed_methods, reason = "this tool works on files")]
+#![expect(clippy::disallowed_methods, reason = "a shell's: files are read and written here, and named by the clock")]
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ringmq::log::{FileName, RecoveryError};
-use ringmq::shard::StartError;
-use ringmq::shard::offline::ShardLook;
-use ringmq_protocol::model::LogOffset;
-use ringmq_protocol::record::{Check, RecordView, claims_place, peek_size};
-
-use crate::segment::{CLAIM_BYTES, Damage, Found, Place, Segment, segments};
-use crate::store::io_of;
-use crate::wire::AdminError;
+use super::segment::{CLAIM_BYTES, Content, DamagedStretch, Findings, SegmentFile, segments};
+use super::{RepairError, io_of, text_of};
+use crate::files;
+use crate::log::{FileName, RecoveryError};
+use crate::model::LogOffset;
+use crate::protocol::record::{Check, RecordView, claims_place, peek_size};
+use crate::shard::StartError;
+use crate::shard::offline::ShardLook;
 
 /// Files that speak of the log's end, and would call a cut damage.
 const SPEAK_OF_THE_END: [&str; 2] = ["checkpoint", "run"];
 
 /// Takes damaged stretches and missing segments from another store of the same log, if its bytes are sound.
-pub(crate) fn from_replica(
+pub(super) fn from_replica(
     look: &ShardLook,
     other: &Path,
-    found: &Found,
+    found: &Findings,
     is_real: bool,
-) -> Result<Vec<String>, AdminError> {
+) -> Result<Vec<String>, RepairError> {
     let (own, theirs) = (log_line(&look.folder)?, log_line(other)?);
     if own != theirs {
-        return Err(AdminError::Usage(format!(
-            "{} is not the same log: config/epochs says `{theirs}` there and `{own}` in {}",
-            other.display(),
-            look.folder.display()
-        )));
+        return Err(RepairError::OtherLog { other: text_of(other), theirs, own, folder: text_of(&look.folder) });
     }
     let mut does = Vec::new();
     let mut damages = found.damages.clone();
@@ -53,7 +47,7 @@ pub(crate) fn from_replica(
             };
             let known: Vec<u64> = damages.iter().map(|damage| damage.segment).collect();
             let missing = missing.into_iter().filter(|(segment, _)| !known.contains(segment));
-            damages.extend(missing.map(|(segment, to)| Damage { segment, from: 0, to, is_missing: true }));
+            damages.extend(missing.map(|(segment, to)| DamagedStretch { segment, from: 0, to, is_missing: true }));
         }
         Err(StartError::Recovery { source: RecoveryError::WrongSize { file, found, expected }, .. })
             if found < expected =>
@@ -64,16 +58,13 @@ pub(crate) fn from_replica(
     }
     let aside = aside(&look.folder);
     for damage in damages {
-        let Damage { segment, from, to, is_missing } = damage;
+        let DamagedStretch { segment, from, to, is_missing } = damage;
         let name = format!("commitlog/{segment:020}");
         let theirs = other.join(&name);
-        let mut source = Segment::open(&theirs, segment, if is_missing { to } else { look.segment_bytes })?;
+        let mut source = SegmentFile::open(&theirs, segment, if is_missing { to } else { look.segment_bytes })?;
         let is_sound = if is_missing { source.claims(0) } else { is_sound(&mut source, from, to) };
         if !is_sound {
-            return Err(AdminError::Usage(format!(
-                "{} has no sound records for byte {from} to {to}",
-                theirs.display()
-            )));
+            return Err(RepairError::NotSoundThere { path: text_of(&theirs), from, to });
         }
         does.push(format!("take byte {from} to {to} of {name} from {}", other.display()));
         if is_real {
@@ -84,32 +75,32 @@ pub(crate) fn from_replica(
 }
 
 /// Starts and sizes of the segments that hold something.
-fn begun_segments(shard: &Path) -> Result<Vec<(u64, u64)>, AdminError> {
+fn begun_segments(shard: &Path) -> Result<Vec<(u64, u64)>, RepairError> {
     let mut begun = Vec::new();
     for (start, path) in segments(shard)? {
         let bytes = fs::metadata(&path).map_err(io_of(&path))?.len();
-        if Segment::open(&path, start, bytes)?.claims(0) {
+        if SegmentFile::open(&path, start, bytes)?.claims(0) {
             begun.push((start, bytes));
         }
     }
     Ok(begun)
 }
 
-fn is_sound(source: &mut Segment, from: u64, to: u64) -> bool {
+fn is_sound(source: &mut SegmentFile, from: u64, to: u64) -> bool {
     let mut at = from;
     while at < to {
         match source.step(at) {
-            Place::Record(size) => at += size,
-            Place::Filler if to == source.len => at = to,
-            Place::Filler | Place::Unsound => return false,
+            Content::Record(size) => at += size,
+            Content::Filler if to == source.len => at = to,
+            Content::Filler | Content::Unsound => return false,
         }
     }
     at == to
 }
 
 /// Copies a stretch, and keeps what it replaces.
-fn take(path: &Path, source: &mut Segment, damage: &Damage, aside: &Path) -> Result<(), AdminError> {
-    let Damage { segment, from, to, is_missing } = *damage;
+fn take(path: &Path, source: &mut SegmentFile, damage: &DamagedStretch, aside: &Path) -> Result<(), RepairError> {
+    let DamagedStretch { segment, from, to, is_missing } = *damage;
     let file = OpenOptions::new().read(true).write(true).create(is_missing).truncate(false).open(path);
     let file = file.map_err(io_of(path))?;
     if is_missing {
@@ -131,19 +122,19 @@ fn take(path: &Path, source: &mut Segment, damage: &Damage, aside: &Path) -> Res
 }
 
 /// Which log a shard has: the first line of its epochs, which names it.
-fn log_line(shard: &Path) -> Result<String, AdminError> {
+fn log_line(shard: &Path) -> Result<String, RepairError> {
     let path = shard.join("config/epochs");
     let text = fs::read_to_string(&path).map_err(io_of(&path))?;
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
 /// Lets the log end where a start refuses it; what a start takes is not cut.
-pub(crate) fn cut(look: &ShardLook, found: &Found, is_real: bool) -> Result<Vec<String>, AdminError> {
+pub(super) fn cut(look: &ShardLook, found: &Findings, is_real: bool) -> Result<Vec<String>, RepairError> {
     let refusal = match &look.log {
         Ok(_) => return Ok(Vec::new()),
         Err(StartError::Run(_)) => return without_run(look, is_real),
         Err(StartError::Recovery { source, .. }) => source,
-        Err(other) => return Err(AdminError::Usage(format!("a cut does not help: {other}"))),
+        Err(other) => return Err(RepairError::NoCut(other.to_string())),
     };
     match refusal {
         RecoveryError::Damaged { file: FileName::Segment(start), at, .. } => end_at(look, found, start.0, *at, is_real),
@@ -164,12 +155,12 @@ pub(crate) fn cut(look: &ShardLook, found: &Found, is_real: bool) -> Result<Vec<
             does.extend(write_tail(look, *at, &aside(&look.folder), is_real)?);
             Ok(does)
         }
-        other => Err(AdminError::Usage(format!("a cut does not help: {other}"))),
+        other => Err(RepairError::NoCut(other.to_string())),
     }
 }
 
 /// A shard whose `run` is damaged: what its tail has goes into the log, since a start would not take it any more.
-fn without_run(look: &ShardLook, is_real: bool) -> Result<Vec<String>, AdminError> {
+fn without_run(look: &ShardLook, is_real: bool) -> Result<Vec<String>, RepairError> {
     let (aside, run) = (aside(&look.folder), look.folder.join("run"));
     let mut does = Vec::new();
     if let Some(tail) = &look.tail {
@@ -192,7 +183,7 @@ fn without_run(look: &ShardLook, is_real: bool) -> Result<Vec<String>, AdminErro
 }
 
 /// Gives a segment that was cut short its size; what it lacks is zeros then, and damage like any other.
-fn extend(look: &ShardLook, path: &Path, bytes: u64, is_real: bool) -> Result<String, AdminError> {
+fn extend(look: &ShardLook, path: &Path, bytes: u64, is_real: bool) -> Result<String, RepairError> {
     if is_real {
         let file = OpenOptions::new().write(true).open(path).map_err(io_of(path))?;
         file.set_len(bytes).and_then(|()| file.sync_all()).map_err(io_of(path))?;
@@ -202,11 +193,16 @@ fn extend(look: &ShardLook, path: &Path, bytes: u64, is_real: bool) -> Result<St
 }
 
 /// Lets the log end at byte `at` of a segment, which is made if it is missing.
-fn end_at(look: &ShardLook, found: &Found, segment: u64, at: u64, is_real: bool) -> Result<Vec<String>, AdminError> {
+fn end_at(
+    look: &ShardLook,
+    found: &Findings,
+    segment: u64,
+    at: u64,
+    is_real: bool,
+) -> Result<Vec<String>, RepairError> {
     let shard = &look.folder;
     if found.start > 0 && !shard.join("queues-0").exists() && !shard.join("queues-1").exists() {
-        let sentence = "the log's beginning is gone and only its checkpoint knows where its queues go on, which a cut takes away: mend it with --from";
-        return Err(AdminError::Usage(sentence.to_owned()));
+        return Err(RepairError::EndsInCheckpoint);
     }
     let aside = aside(shard);
     let records = tail_records(look, found.end.max(segment + at));
@@ -278,7 +274,7 @@ fn tail_records(look: &ShardLook, from: u64) -> Vec<(u64, Vec<u8>)> {
 }
 
 /// Puts records at their places into the segments that are kept.
-fn keep_records(segment_bytes: u64, records: &[(u64, Vec<u8>)], aside: &Path) -> Result<(), AdminError> {
+fn keep_records(segment_bytes: u64, records: &[(u64, Vec<u8>)], aside: &Path) -> Result<(), RepairError> {
     for segment in records.chunk_by(|a, b| a.0 / segment_bytes == b.0 / segment_bytes) {
         let Some((first, _)) = segment.first() else { continue };
         let start = first / segment_bytes * segment_bytes;
@@ -294,15 +290,15 @@ fn keep_records(segment_bytes: u64, records: &[(u64, Vec<u8>)], aside: &Path) ->
 }
 
 /// Writes what only the tail has up to `end` into the log, and moves its file aside.
-fn write_tail(look: &ShardLook, end: LogOffset, aside: &Path, is_real: bool) -> Result<Option<String>, AdminError> {
+fn write_tail(look: &ShardLook, end: LogOffset, aside: &Path, is_real: bool) -> Result<Option<String>, RepairError> {
     if is_real {
-        look.take_tail(end).map_err(|error| AdminError::Usage(error.to_string()))?;
+        look.take_tail(end)?;
     }
     move_tail(look, aside, is_real)
 }
 
 /// Moves the tail's file aside, which is on another file system.
-fn move_tail(look: &ShardLook, aside: &Path, is_real: bool) -> Result<Option<String>, AdminError> {
+fn move_tail(look: &ShardLook, aside: &Path, is_real: bool) -> Result<Option<String>, RepairError> {
     let Some(tail) = &look.tail else { return Ok(None) };
     let kept = aside.join("tail");
     if is_real {
@@ -322,9 +318,9 @@ fn no_tail(look: &ShardLook) -> String {
 }
 
 /// Makes a file and its name durable.
-fn flush(path: &Path) -> Result<(), AdminError> {
-    let sync = |path: &Path| -> io::Result<()> { File::open(path)?.sync_all() };
-    sync(path).and_then(|()| path.parent().map_or(Ok(()), sync)).map_err(io_of(path))
+fn flush(path: &Path) -> Result<(), RepairError> {
+    let flushed = files::flush(path).and_then(|()| path.parent().map_or(Ok(()), files::flush_folder));
+    flushed.map_err(io_of(path))
 }
 
 fn aside(shard: &Path) -> PathBuf {
