@@ -130,6 +130,14 @@ fn every_dependency_is_named_by_its_package() {
 }
 
 #[test]
+fn tools_are_built_without_the_broker() {
+    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock");
+    let lock = fs::read_to_string(lock).expect("cargo has written it");
+    assert!(lock.contains("name = \"ringmq-tools\""), "the tools have another name");
+    complain(dependencies::built_with_broker(&lock));
+}
+
+#[test]
 fn what_the_shells_use_is_named_in_the_shells_only() {
     complain(core_rules::named_elsewhere(&parsed()));
 }

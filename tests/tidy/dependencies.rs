@@ -1,6 +1,6 @@
-//! Each dependency is named in the source of the package that asks for it.
+//! Each dependency is named in the source of the package that asks for it, and some packages have none on the broker.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::source::Source;
 
@@ -74,6 +74,55 @@ fn is_owner(manifest: &Manifest, manifests: &[Manifest], file: &str) -> bool {
         manifests.iter().filter(|other| file.starts_with(other.folder())).max_by_key(|other| other.folder().len());
     let owner = manifests.iter().find(|other| by_path(other)).or(by_folder);
     owner.is_some_and(|owner| owner.path == manifest.path)
+}
+
+/// Packages that are built without the broker.
+const WITHOUT_BROKER: [&str; 1] = ["ringmq-tools"];
+
+/// Those of them that take the broker after all, and over which packages. `lock`: `Cargo.lock`, in which renamed and optional ones are resolved.
+pub(crate) fn built_with_broker(lock: &str) -> Vec<String> {
+    let mut takes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for package in lock.split("[[package]]").skip(1) {
+        let name = package.split("name = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
+        let list = package.split("dependencies = [").nth(1).unwrap_or_default().lines();
+        // A version stands behind names that are not unique, and several versions of a package are one here.
+        let names = list.filter_map(|line| line.trim().strip_prefix('"')?.split(['"', ' ']).next());
+        takes.entry(name).or_default().extend(names);
+    }
+    let mut problems = Vec::new();
+    for package in WITHOUT_BROKER {
+        let (mut ways, mut seen) = (vec![vec![package]], BTreeSet::from([package]));
+        while let Some(way) = ways.pop() {
+            for name in way.last().and_then(|last| takes.get(last)).into_iter().flatten() {
+                let longer = [way.as_slice(), &[*name]].concat();
+                if *name == "ringmq" {
+                    problems
+                        .push(format!("{}: {package} is built without the broker: start `ringmq`", longer.join(" > ")));
+                } else if seen.insert(name) {
+                    ways.push(longer);
+                }
+            }
+        }
+    }
+    problems
+}
+
+#[test]
+fn a_tool_that_takes_the_broker_is_told() {
+    let lock = |tools: &str, harness: &str| {
+        let package = |name: &str, list: &str| {
+            format!("[[package]]\nname = \"{name}\"\nversion = \"1\"\ndependencies = [\n{list}]\n\n")
+        };
+        let rest = package("ringmq", "") + &package("ringmq-bench", " \"ringmq\",\n") + &package("ringmq-protocol", "");
+        package("ringmq-tools", tools) + &package("ringmq-harness", harness) + &rest
+    };
+    let protocol = " \"ringmq-protocol\",\n";
+    let both = " \"ringmq-harness 0.1.0\",\n \"ringmq-protocol\",\n";
+    let told = |tools: &str, harness: &str| built_with_broker(&lock(tools, harness));
+    assert_eq!(told(protocol, ""), [""; 0]);
+    assert_eq!(told(both, " \"ringmq-tools\",\n"), [""; 0]);
+    assert!(told(" \"ringmq\",\n", "").concat().starts_with("ringmq-tools > ringmq: "));
+    assert!(told(both, " \"ringmq 0.1.0\",\n").concat().starts_with("ringmq-tools > ringmq-harness > ringmq: "));
 }
 
 #[test]
