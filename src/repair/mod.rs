@@ -247,7 +247,7 @@ fn look(of: &WhichStore) -> Result<(Offline, Vec<ShardLook>), RepairError> {
 
 /// Whether a start writes there what the tail has.
 fn is_mended_by_a_start(shard: &ShardLook, stretch: &DamagedStretch) -> bool {
-    shard.log.as_ref().is_ok_and(|log| stretch.segment + stretch.from >= log.written_from.0)
+    shard.log.as_ref().is_ok_and(|written_from| stretch.segment + stretch.from >= written_from.0)
 }
 
 fn io_of(path: &Path) -> impl FnOnce(io::Error) -> RepairError {

@@ -40,25 +40,14 @@ pub(crate) struct ShardLook {
     pub(crate) folder: PathBuf,
     /// Size of its segments: as it was given, or else that of the largest file.
     pub(crate) segment_bytes: u64,
-    /// The log as a start would open it, or why it would not.
-    pub(crate) log: Result<LogLook, StartError>,
+    /// From where on a start would write into the log: what only the tail has, and zeros over what a crash has left. Or why it would not open it.
+    pub(crate) log: Result<LogOffset, StartError>,
     /// Why a start would not take tables.
     pub(crate) tables: Vec<StartError>,
     /// Where its tail would be.
     pub(crate) tails: PathBuf,
     /// Its tail of the last run, if there is one.
     pub(crate) tail: Option<TailLook>,
-}
-
-/// A log that a start would open.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct LogLook {
-    /// Where it begins.
-    pub(crate) start: LogOffset,
-    /// Where it ends, with what the tail has.
-    pub(crate) end: LogOffset,
-    /// From here on a start would write: what only the tail has, and zeros over what a crash has left.
-    pub(crate) written_from: LogOffset,
 }
 
 /// The newest bytes of a log, in shared memory.
@@ -116,7 +105,7 @@ impl Offline {
         let tails =
             self.tails.clone().or_else(|| LastRun::guess_tails(&folder)).unwrap_or_else(|| PathBuf::from(TAILS));
         let mut look =
-            ShardLook { folder, segment_bytes, log: Ok(LogLook::default()), tables: Vec::new(), tails, tail: None };
+            ShardLook { folder, segment_bytes, log: Ok(LogOffset::default()), tables: Vec::new(), tails, tail: None };
         look.log =
             self.look_at_log(shard, &mut look.tail, &mut look.tables, (&look.folder, &look.tails, segment_bytes));
         Ok(look)
@@ -128,7 +117,7 @@ impl Offline {
         tail: &mut Option<TailLook>,
         tables: &mut Vec<StartError>,
         (folder, tails, segment_bytes): (&Path, &Path, u64),
-    ) -> Result<LogLook, StartError> {
+    ) -> Result<LogOffset, StartError> {
         // Where its file is damaged, the tail that is there is the best guess.
         let read = LastRun::read(folder);
         let last = read.as_ref().cloned().unwrap_or_default();
@@ -165,7 +154,7 @@ impl ShardLook {
     }
 }
 
-/// Opens the log, with what the tail has up to `end`.
+/// Opens the log, with what the tail has up to `end`. Returns from where on it has written, or would have.
 fn open(
     folder: &Path,
     segment_bytes: u64,
@@ -173,7 +162,7 @@ fn open(
     end: Option<LogOffset>,
     last: &LastRun,
     is_real: bool,
-) -> Result<LogLook, StartError> {
+) -> Result<LogOffset, StartError> {
     let failed = |source| DiskError { operation: "list", path: folder.to_owned(), source };
     let files = logs_files(list_files(folder).map_err(failed)?);
     let mut memory = HeapTail::new(tail.map_or(TAIL_BYTES_MIN, |tail| tail.ring.len()));
@@ -189,8 +178,7 @@ fn open(
     let mut recovery = Recovery::new(settings, found).map_err(refused)?;
     recovery.expect_end(last.end.unwrap_or_default());
     let (log, written_from) = recover(recovery, folder, is_real).map_err(refused)?;
-    let (start, end) = (log.start(), log.appended());
-    Ok(LogLook { start, end, written_from: written_from.unwrap_or(end) })
+    Ok(written_from.unwrap_or(log.appended()))
 }
 
 /// Answers what a recovery asks; what it writes is left out unless it `is_real`. Returns where it has written first into the log.
