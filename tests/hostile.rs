@@ -535,3 +535,34 @@ fn vanishing_clients_leave_nothing() -> io::Result<()> {
     }
     scene.end("vanishing clients")
 }
+
+/// Clients that ask once for a large answer each and read nothing: what waits for them is bounded, and while it is too much for all, they are closed.
+#[test]
+fn large_answers_that_nobody_reads_are_bounded_and_their_askers_go() -> io::Result<()> {
+    let scene = Scene::begin()?;
+    let mut client = Client::connect(&scene.node.broker(0))?;
+    client.create_topic("large", 1)?;
+    for _ in 0..2 {
+        client.send_with("large", 0, &vec![9; 3 << 20], &[("KEYS", "k")])?;
+    }
+    let fields = [
+        ("topic", "large"),
+        ("key", "k"),
+        ("maxNum", "32"),
+        ("beginTimestamp", "0"),
+        ("endTimestamp", "9999999999999"),
+    ];
+    let query = fields.iter().fold(Frame::request(code::QUERY_MESSAGE), |frame, (name, value)| frame.ext(name, *value));
+    let mut deaf = Vec::new();
+    for _ in 0..150 {
+        let mut stream = TcpStream::connect(scene.node.broker(0))?;
+        stream.write_all(&query.encode())?;
+        deaf.push(stream);
+    }
+    let mut pull = || client.pull("g", "neighbour", 0, 0, 1).map(|pulled| pulled.code);
+    harness::wait_for("too many answers", || (pull().ok()? == code::FLOW_CONTROL).then_some(()));
+    harness::wait_for("room for those who read", || (pull().ok()? == 0).then_some(()));
+    scene.end("large answers that nobody reads")?;
+    drop(deaf);
+    Ok(())
+}

@@ -243,6 +243,10 @@ impl Host for Echo {
 }
 
 impl Service for Echo {
+    fn excess(&self) -> usize {
+        0
+    }
+
     fn connected(&self, _connection: ConnectionId, _peer: SocketAddr) {
         self.connected.set(self.connected.get() + 1);
         self.open.set(self.open.get() + 1);

@@ -2,7 +2,7 @@
 
 use super::{Asked, Broker, Handled, Output, Refusal};
 use crate::model::{ConnectionId, Now};
-use crate::protocol::code::{Endpoint, RequestCode};
+use crate::protocol::code::{Cost, Endpoint, RequestCode, ResponseCode};
 use crate::protocol::frame::RawFrame;
 use crate::protocol::header::Header;
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
@@ -63,7 +63,7 @@ impl Broker {
         // Borrowed where it was decoded: a request is some 200 bytes, and a send is not to copy them from step to step.
         match &Request::decode(code, header, body) {
             Ok(request) => {
-                self.admit(code)?;
+                self.admit(code, out)?;
                 self.perform(asked, request, out)
             }
             Err(error) => Err(error.into()),
@@ -73,8 +73,12 @@ impl Broker {
     /// Whether a request may have an effect: the one place that each passes, read and before anything has changed. What asks this of all
     /// requests alike belongs here and reads the code's row of the table: access control (its needs), quotas (its cost), statistics by code,
     /// tracing. What waits for a block of the log comes again, with [`Asked::rounds`].
-    fn admit(&self, code: RequestCode) -> Result<(), Refusal> {
-        match code.row().endpoint {
+    fn admit(&self, code: RequestCode, out: &Output) -> Result<(), Refusal> {
+        let row = code.row();
+        if row.cost != Cost::Cheap && out.outbox.is_full() {
+            return Err(readers_behind());
+        }
+        match row.endpoint {
             Endpoint::Broker(on_slave) => self.check_role(code, on_slave),
             // A request to somebody else has no type, and was not decoded.
             Endpoint::NameServer | Endpoint::Client | Endpoint::Controller => Ok(()),
@@ -147,4 +151,9 @@ impl Broker {
             Request::TableChanges(request) => self.table_changes(asked, request, out),
         }
     }
+}
+
+/// Many readers that do not read must not take the memory of those that do.
+pub(super) fn readers_behind() -> Refusal {
+    Refusal::new(ResponseCode::FlowControl, "readers are behind: the broker holds too many answers")
 }

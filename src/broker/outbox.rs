@@ -92,6 +92,12 @@ impl Outbox {
         self.total_bytes > OUTBOX_TOTAL_BYTES_MAX
     }
 
+    /// Bytes of which those are to be rid that do not read; 0 while there is room.
+    #[must_use]
+    pub(crate) fn excess(&self) -> usize {
+        if self.is_full() { self.total_bytes - OUTBOX_TOTAL_BYTES_MAX / 2 } else { 0 }
+    }
+
     /// Whether there is room for what was not asked for. Answers need the rest.
     #[must_use]
     pub(crate) fn has_room_for_notices(&self) -> bool {
@@ -144,10 +150,11 @@ mod tests {
             assert!(outbox.is_over(connection));
         }
         assert!(outbox.is_full());
+        assert_eq!(outbox.excess(), 70 * (OUTBOX_BYTES_HIGH + 1) - OUTBOX_TOTAL_BYTES_MAX / 2);
         for id in 0..70 {
             outbox.forget(ConnectionId(id));
         }
-        assert!(!outbox.is_full());
+        assert_eq!((outbox.is_full(), outbox.excess()), (false, 0));
         assert_eq!(outbox.total_bytes, 0);
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::client::ConsumerGroup;
+use super::dispatch::readers_behind;
 use super::filter::{MessageFilter, TagFilter};
 use super::hold::{HoldId, Turn};
 use super::{Asked, Broker, Handled, Output, Refusal, topic};
@@ -117,10 +118,7 @@ impl Broker {
             return Err(forbidden(1, format!("the broker[{}] pulling message is forbidden", self.settings.name)));
         }
         if out.outbox.is_full() {
-            return Err(Refusal::new(
-                ResponseCode::FlowControl,
-                "readers are behind: the broker holds too many answers",
-            ));
+            return Err(readers_behind());
         }
         let (group, group_sys_flag, reader_asks, slow_reader_asks) = {
             let group = self.group_config(asked.now, request.group, out)?;

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use super::dispatch::readers_behind;
 use super::store::busy;
 use super::{Asked, Broker, Handled, Output, Refusal};
 use crate::limits::{WHOLE_TABLE_PARTS_PER_TURN, WHOLE_TABLES_MAX};
@@ -88,6 +89,9 @@ impl Broker {
     }
 
     fn end_whole_table(&self, mut table: WholeTable, out: &mut Output) {
+        if out.outbox.is_full() {
+            return self.refuse(&table.asked, &readers_behind(), out);
+        }
         table.bytes.extend_from_slice(table.frame.tail());
         let total = table.total.map(|(field, total)| (field, ExtValue::I64(i64::try_from(total).unwrap_or(i64::MAX))));
         let ext: Vec<_> = total.into_iter().collect();

@@ -174,6 +174,12 @@ fn parse_uptime_ms(text: &str) -> Option<u64> {
 }
 
 impl LastRun {
+    /// The folder in which its tail is, if it had one and the machine was not started since.
+    pub(crate) fn tails_since_boot(&self) -> Option<&Path> {
+        let is_this_boot = self.began.zip(boot_id().ok()).is_some_and(|(began, boot)| began.boot == boot);
+        self.tails.as_deref().filter(|_| is_this_boot)
+    }
+
     /// Reads it from the shard's folder.
     ///
     /// # Errors
@@ -611,9 +617,9 @@ fn read_head(file: &mut File) -> io::Result<Option<TailHead>> {
     Ok(TailHead::decode(&head))
 }
 
-/// Removes tails in `folder` whose store is gone: its path is missing or holds another manifest. Returns what was removed.
+/// Removes tails in `folder` whose store is gone: on the disk where it was its path is missing, or holds another manifest. Returns what was removed.
 ///
-/// A tail that cannot be read or is locked is left alone: it may belong to another user or to a running node.
+/// A store that is not seen is not gone: its disk may not be mounted now, or only elsewhere. A tail that cannot be read or is locked is left alone: it may belong to another user or to a running node.
 pub(crate) fn remove_left_over(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let mut removed = Vec::new();
@@ -634,7 +640,13 @@ fn is_left_over(path: &Path) -> bool {
     let Ok(mut file) = OpenOptions::new().read(true).open(path) else { return false };
     let Ok(Some(head)) = read_head(&mut file) else { return false };
     // The lock comes last: one that is held for a moment would keep a tail from its own store's next process.
-    !has_store(&head.key) && file.try_lock().is_ok()
+    sees_disk(&head.key) && !has_store(&head.key) && file.try_lock().is_ok()
+}
+
+/// Whether the disk on which the store of `key` lies is where it was: what there is of the store's path ends on it.
+fn sees_disk(key: &TailKey) -> bool {
+    let found = key.root.ancestors().find_map(|folder| FileIdentity::of(folder).ok());
+    found.is_some_and(|found| found.device == key.manifest.device)
 }
 
 /// Whether the store of `key` is still where it was.
@@ -834,6 +846,21 @@ mod tests {
             .and_then(|mut file| io::Write::write_all(&mut file, other.as_bytes()))
             .expect("rewritten in place");
         assert_eq!(remove_left_over(memory.path()).len(), 1);
+    }
+
+    /// Three thousand acknowledged messages went when another node was started while the disk of the first was away.
+    #[test]
+    fn the_tail_of_a_store_whose_disk_is_away_is_kept() {
+        let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
+        let away = root.path().join("away");
+        let mut key = key(&store(&away));
+        key.manifest.device ^= 1;
+        TailFile::open(memory.path(), &key).expect("a tail").publish(LogOffset(5));
+        assert_eq!(remove_left_over(memory.path()), Vec::<PathBuf>::new(), "another store is there");
+        fs::remove_dir_all(&away).expect("removed");
+        assert_eq!(remove_left_over(memory.path()), Vec::<PathBuf>::new(), "its mount point is empty");
+        fs::remove_dir_all(root.path()).expect("removed");
+        assert_eq!(remove_left_over(memory.path()), Vec::<PathBuf>::new(), "so is what it was mounted in");
     }
 
     /// A clean-up that locked each tail it looked at kept one from its own store's next process, which then began without it.

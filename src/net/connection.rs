@@ -4,6 +4,7 @@
 //! crosses an await. The task sleeps on its socket; [`Net::wake`] wakes it when something was put into its outbox.
 
 use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -19,7 +20,7 @@ use super::sleeper::Sleeper;
 use super::transport::{self, SocketEnd, Transport};
 use crate::limits::{
     CONNECTION_IDLE_MS, CONNECTIONS_MAX, FRAME_WAIT_MS, FRAMES_PER_TURN_MAX, OUTBOX_BYTES_HIGH, OUTBOX_BYTES_MAX,
-    PARTIAL_ADDRESS_BYTES_MAX, PARTIAL_BYTES_MAX, REFUSED_SAID_MS, SCRATCH_BYTES, STARVED_PER_TURN,
+    PARTIAL_ADDRESS_BYTES_MAX, PARTIAL_BYTES_MAX, REFUSED_SAID_MS, SCRATCH_BYTES, STARVED_PER_TURN, UNREAD_STALL_MS,
 };
 use crate::model::{ConnectionId, MonoNs};
 use crate::protocol::frame::{CloseReason, FrameError};
@@ -51,6 +52,8 @@ struct ConnectionHandle {
     sleeper: Sleeper,
     /// When bytes last came or went.
     active: Cell<MonoNs>,
+    /// Since when its socket takes nothing of what waits for it, and how many bytes that are.
+    unread: Cell<Option<(MonoNs, usize)>>,
     /// Since when the front of the backlog is an unfinished frame that may be read on.
     frame_since: Cell<Option<MonoNs>>,
     /// Whether it is in [`Net::paused`].
@@ -66,6 +69,7 @@ enum Sentence {
     Idle,
     SlowFrame,
     Stalled,
+    NotReading(usize),
     Stop,
 }
 
@@ -172,6 +176,31 @@ impl<S: Service> Net<S> {
             if is_slow || is_idle {
                 handle.condemned.set(Some(if is_slow { Sentence::SlowFrame } else { Sentence::Idle }));
                 handle.sleeper.wake();
+            }
+        }
+        let excess = self.service.excess();
+        if excess > 0 {
+            self.drop_unread(now, excess);
+        }
+    }
+
+    /// Condemns those that do not read, the largest first, until so many bytes are free.
+    fn drop_unread(&self, now: MonoNs, mut excess: usize) {
+        let connections = self.connections.borrow();
+        let mut stalled: Vec<(usize, &Rc<ConnectionHandle>)> = connections
+            .values()
+            .filter_map(|handle| {
+                let (since, bytes) = handle.unread.get()?;
+                (now.ms_since(since) >= UNREAD_STALL_MS).then_some((bytes, handle))
+            })
+            .collect();
+        stalled.sort_unstable_by_key(|(bytes, _)| Reverse(*bytes));
+        for (bytes, handle) in stalled {
+            handle.condemned.set(Some(Sentence::NotReading(bytes)));
+            handle.sleeper.wake();
+            excess = excess.saturating_sub(bytes);
+            if excess == 0 {
+                return;
             }
         }
     }
@@ -306,6 +335,7 @@ impl<S: Service> Connection<S> {
                 Sentence::Idle => ConnectionEnd::Idle,
                 Sentence::SlowFrame => ConnectionEnd::SlowFrame,
                 Sentence::Stalled => ConnectionEnd::Stalled,
+                Sentence::NotReading(bytes) => ConnectionEnd::NotReading(bytes),
                 Sentence::Stop => ConnectionEnd::Stop,
             }));
         }
@@ -322,6 +352,7 @@ impl<S: Service> Connection<S> {
                 self.out = self.net.service.take_output(self.id);
                 if self.out.is_empty() {
                     self.is_choked = false;
+                    self.handle.unread.set(None);
                     return Ok(());
                 }
             }
@@ -330,9 +361,12 @@ impl<S: Service> Connection<S> {
                 Poll::Pending => break,
             }
             self.handle.active.set(self.net.service.now());
+            self.handle.unread.set(None);
             self.net.service.note_unsent(self.id, self.out.len());
         }
         let waiting = self.net.service.note_unsent(self.id, self.out.len());
+        let since = self.handle.unread.get().map_or_else(|| self.net.service.now(), |(since, _)| since);
+        self.handle.unread.set(Some((since, waiting)));
         self.is_choked = waiting > OUTBOX_BYTES_HIGH;
         if waiting > OUTBOX_BYTES_MAX { Err(ConnectionEnd::NotReading(waiting)) } else { Ok(()) }
     }

@@ -64,4 +64,7 @@ pub trait Service: Host {
 
     /// Says how many of the bytes taken the socket has not accepted. Returns how many bytes wait in all.
     fn note_unsent(&self, connection: ConnectionId, bytes: usize) -> usize;
+
+    /// Bytes of answers of which those are to be rid that do not read; 0 while there is room for all.
+    fn excess(&self) -> usize;
 }

@@ -87,7 +87,7 @@ pub enum Cost {
     Cheap,
     /// It grows with a table, or with the queues of a topic.
     Scan,
-    /// Its answer may have the size of a table.
+    /// Its answer may have the size of a table, or of the largest message.
     Large,
 }
 
@@ -191,7 +191,7 @@ request_codes! {
     GetMaxOffset = 30, "GET_MAX_OFFSET", T0, Broker(Answers), Works, Cheap, [Topic: Get], "";
     GetMinOffset = 31, "GET_MIN_OFFSET", T1, Broker(Answers), Works, Cheap, [Topic: Get], "";
     GetEarliestMsgStoretime = 32, "GET_EARLIEST_MSG_STORETIME", T2, Broker(Answers), Works, Cheap, [Topic: Get], "";
-    ViewMessageById = 33, "VIEW_MESSAGE_BY_ID", T1, Broker(Answers), Works, Cheap, [Topic: Get], "";
+    ViewMessageById = 33, "VIEW_MESSAGE_BY_ID", T1, Broker(Answers), Works, Large, [Topic: Get], "";
     HeartBeat = 34, "HEART_BEAT", T0, Broker(Answers), Works, Cheap, [Group: Sub, Topic: Sub], "";
     UnregisterClient = 35, "UNREGISTER_CLIENT", T0, Broker(Answers), Works, Cheap, [Group: Sub], "";
     ConsumerSendMsgBack = 36, "CONSUMER_SEND_MSG_BACK", T0, Broker(Busy), Works, Cheap, [Group: Sub], "";

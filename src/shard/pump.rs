@@ -449,6 +449,10 @@ impl Service for Shard {
         if outbox.pending_bytes(connection) == 0 { BytesMut::new() } else { outbox.take(connection) }
     }
 
+    fn excess(&self) -> usize {
+        self.core.borrow().out.outbox.excess()
+    }
+
     fn note_unsent(&self, connection: ConnectionId, bytes: usize) -> usize {
         let outbox = &mut self.core.borrow_mut().out.outbox;
         let was_full = outbox.is_full();

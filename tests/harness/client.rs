@@ -13,6 +13,7 @@ use crate::record::{Record, properties_to_text};
 pub mod code {
     pub const SEND_MESSAGE: i32 = 10;
     pub const PULL_MESSAGE: i32 = 11;
+    pub const QUERY_MESSAGE: i32 = 12;
     pub const QUERY_CONSUMER_OFFSET: i32 = 14;
     pub const UPDATE_CONSUMER_OFFSET: i32 = 15;
     pub const UPDATE_AND_CREATE_TOPIC: i32 = 17;
@@ -40,6 +41,7 @@ pub mod code {
     pub const PULL_RETRY_IMMEDIATELY: i32 = 20;
     pub const PULL_OFFSET_MOVED: i32 = 21;
     pub const QUERY_NOT_FOUND: i32 = 22;
+    pub const FLOW_CONTROL: i32 = 215;
 }
 
 /// `sysFlag` of a pull: take the subscription from the request; hold the request while there is nothing.
