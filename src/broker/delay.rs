@@ -171,7 +171,16 @@ impl Broker {
         if self.is_slave() {
             return;
         }
-        let timers = self.delays.table.timers.clone();
+        let end = self.log.appended();
+        let table = &mut self.delays.table;
+        if table.timers.end.max(table.safe_timers.end) > end {
+            // It speaks of messages that the log has lost, and would speak of those that take their places.
+            table.timers.cut(end);
+            table.safe_timers.cut(end);
+            self.delays.is_corrected = true;
+            self.persistence.change(Table::DelayOffsets);
+        }
+        let timers = table.timers.clone();
         self.start_timers(&timers);
         let queues: Vec<(QueueId, QueueIndex)> = self.log.queues_of(SCHEDULE_TOPIC).collect();
         for (queue_id, queue) in queues {

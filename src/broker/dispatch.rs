@@ -108,6 +108,7 @@ impl Broker {
             Request::UnregisterClient(request) => self.unregister(asked, request, out),
             Request::SendBack(request) => self.send_back(asked, request, out),
             Request::EndTransaction(request) => self.end_transaction(asked, request, out),
+            Request::Recall(request) => self.recall_message(asked, request, out),
             Request::ConsumerList(request) => self.consumer_list(asked, request.group, out),
             Request::LockQueues(request) => self.lock_queues(asked, request, out),
             Request::UnlockQueues(request) => self.unlock_queues(asked, request, out),

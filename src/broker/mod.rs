@@ -52,7 +52,7 @@ mod statistics;
 mod store;
 #[cfg(test)]
 mod tests;
-mod timer;
+pub(crate) mod timer;
 pub(crate) mod topic;
 mod trail;
 mod transaction;

@@ -284,6 +284,7 @@ impl Broker {
             marks.delay_level = -1;
             set_property(&mut properties, property::DELAY, "-1");
         }
+        let mut recall_handle = None;
         let result = check_properties(&properties).and_then(|()| {
             let draft = RecordDraft {
                 topic: destination.renamed.as_deref().unwrap_or(request.topic),
@@ -301,7 +302,11 @@ impl Broker {
             if is_half {
                 return self.store_half(asked.now, &draft);
             }
-            Ok(self.store_or_put_off(asked.now, destination.queue, &draft)?)
+            let Some(out_ms) = self.timer_out_ms(asked.now, &marks, &properties)? else {
+                return Ok(self.store_or_put_off(asked.now, destination.queue, &draft)?);
+            };
+            recall_handle = self.recall_handle(&draft, out_ms);
+            Ok(self.put_timer(asked.now, out_ms, &draft)?)
         });
         self.scratch.properties = properties;
         let appended = result?;
@@ -312,6 +317,7 @@ impl Broker {
             first: appended,
             end: appended.end,
             unique,
+            recall_handle: recall_handle.as_deref(),
             waits: !scan.is_wait_off,
         };
         self.answer_send(asked, &stored, destination.ticket, out);
@@ -385,6 +391,7 @@ impl Broker {
             first: *first,
             end: last.end,
             unique: None,
+            recall_handle: None,
             waits: !scan.is_wait_off,
         };
         self.answer_send(asked, &stored, destination.ticket, out);
@@ -399,6 +406,7 @@ impl Broker {
                 queue_id: stored.queue_id.0,
                 queue_offset: stored.first.queue_offset.0,
                 transaction_id: stored.unique,
+                recall_handle: stored.recall_handle,
                 region: &settings.region,
                 trace: settings.trace_on,
                 remark: None,
@@ -445,6 +453,7 @@ struct Stored<'a> {
     first: Appended,
     end: LogOffset,
     unique: Option<&'a str>,
+    recall_handle: Option<&'a str>,
     waits: bool,
 }
 

@@ -12,6 +12,10 @@ pub(crate) struct TimerConfig {
     pub(crate) precision_ms: u64,
     /// `timerMaxDelaySec`.
     pub(crate) delay_max_sec: u64,
+    /// `recallMessageEnable`.
+    pub(crate) takes_recalls: bool,
+    /// `allowRecallWhenBrokerNotWriteable`.
+    pub(crate) recalls_unwritable: bool,
 }
 
 pub(super) const TABLE: &[Setting<NodeConfig>] = &[
@@ -26,4 +30,16 @@ pub(super) const TABLE: &[Setting<NodeConfig>] = &[
         "A timer message comes at the first multiple of so many milliseconds that is not before its time."),
     online(setting!("timerMaxDelaySec", "259200", timers.delay_max_sec in 0..=2_147_483_647, "of s ",
         "Seconds that a timer message may wait at most. One that is to wait longer is refused (13).")),
+    online(setting!(
+        "recallMessageEnable",
+        "false",
+        timers.takes_recalls,
+        "Whether timer messages can be recalled (370); else that is refused (16)."
+    )),
+    online(setting!(
+        "allowRecallWhenBrokerNotWriteable",
+        "true",
+        timers.recalls_unwritable,
+        "Whether timer messages can be recalled while brokerPermission takes no sends."
+    )),
 ];

@@ -121,6 +121,8 @@ pub struct SendReplyFields<'a> {
     pub queue_offset: u64,
     /// The client's own id of the message (`UNIQ_KEY`).
     pub transaction_id: Option<&'a str>,
+    /// Of a timer message: by what it is recalled.
+    pub recall_handle: Option<&'a str>,
     /// Region of the broker, for traces.
     pub region: &'a str,
     /// Whether clients should trace.
@@ -140,13 +142,17 @@ pub fn encode_send_reply(encoding: Encoding, opaque: i32, fields: &SendReplyFiel
             ("transactionId", ExtValue::Str(fields.transaction_id.unwrap_or_default())),
             ("MSG_REGION", ExtValue::Str(fields.region)),
             ("TRACE_ON", ExtValue::Bool(fields.trace)),
+            ("recallHandle", ExtValue::Str(fields.recall_handle.unwrap_or_default())),
         ];
-        let reply = Reply { code: fields.code, remark: fields.remark, ext: &ext, body: &[] };
+        let count = if fields.recall_handle.is_some() { ext.len() } else { ext.len().saturating_sub(1) };
+        let ext = ext.get(..count).unwrap_or_default();
+        let reply = Reply { code: fields.code, remark: fields.remark, ext, body: &[] };
         return encode_reply(encoding, opaque, &reply, out);
     }
     let mut number = itoa::Buffer::new();
-    let transaction_bytes = fields.transaction_id.map_or(0, str::len);
-    let texts = fields.message_id.len().saturating_add(fields.region.len()).saturating_add(transaction_bytes);
+    let optional = [fields.transaction_id, fields.recall_handle].into_iter().flatten();
+    let texts =
+        optional.map(str::len).fold(fields.message_id.len().saturating_add(fields.region.len()), usize::saturating_add);
     out.reserve(texts.saturating_add(SEND_REPLY_TEMPLATE_BYTES));
     let start = open(out);
     out.put_slice(b"{\"code\":");
@@ -157,6 +163,10 @@ pub fn encode_send_reply(encoding: Encoding, opaque: i32, fields: &SendReplyFiel
     if let Some(transaction_id) = fields.transaction_id {
         out.put_slice(b",\"transactionId\":");
         put_text(transaction_id, out);
+    }
+    if let Some(handle) = fields.recall_handle {
+        out.put_slice(b",\"recallHandle\":");
+        put_text(handle, out);
     }
     // Hexadecimal digits and commas: nothing to escape.
     out.put_slice(b",\"msgId\":\"");
@@ -380,6 +390,7 @@ mod tests {
             queue_id: 3,
             queue_offset: 12_345,
             transaction_id: Some("0A000001000718403C4B000000010002"),
+            recall_handle: None,
             region: "DefaultRegion",
             trace: true,
             remark: None,
@@ -391,7 +402,8 @@ mod tests {
         let remark = SendReplyFields { code: ResponseCode::FlushDiskTimeout, remark: Some("late"), ..stored() };
         let odd = SendReplyFields { transaction_id: Some("a\"b"), region: "r\\", ..stored() };
         let none = SendReplyFields { transaction_id: None, ..stored() };
-        for fields in [stored(), remark, odd, none] {
+        let timer = SendReplyFields { recall_handle: Some("djEgVA=="), ..stored() };
+        for fields in [stored(), remark, odd, none, timer] {
             for encoding in [Encoding::Json, Encoding::Binary] {
                 let mut out = BytesMut::new();
                 encode_send_reply(encoding, -9, &fields, &mut out);
@@ -405,6 +417,7 @@ mod tests {
                 assert_eq!(header.ext.number("queueId"), Some(fields.queue_id));
                 assert_eq!(header.ext.number("queueOffset"), Some(fields.queue_offset));
                 assert_eq!(header.ext.get("transactionId"), fields.transaction_id);
+                assert_eq!(header.ext.get("recallHandle"), fields.recall_handle);
                 assert_eq!(header.ext.get("MSG_REGION"), Some(fields.region));
                 assert_eq!(header.ext.get("TRACE_ON"), Some("true"));
             }

@@ -4,7 +4,7 @@ use super::*;
 use crate::broker::timer::WindowBounds;
 use crate::limits::JOB_MESSAGES_PER_TURN;
 use crate::protocol::body::{TimerPlaces, TimerStep};
-use crate::protocol::message::{BatchedMessage, MessageId, WHEEL_TOPIC, append_batched};
+use crate::protocol::message::{BatchedMessage, MessageId, RecallHandle, WHEEL_TOPIC, append_batched};
 
 const SMALL: WindowBounds = WindowBounds { window_max: 16, zone_messages: 8, zones_max: 8 };
 
@@ -295,4 +295,120 @@ fn a_file_that_is_ahead_of_the_log_is_not_believed() {
     let c = world.connect();
     world.advance(1_000);
     assert_eq!(world.numbers(c), [0, 1, 2, 0, 1, 2]);
+}
+
+fn recall(world: &mut World, connection: ConnectionId, topic: &str, handle: &str) -> Received {
+    let ext = [("topic", topic), ("recallHandle", handle), ("producerGroup", "pg")];
+    world.call(connection, RequestCode::RecallMessage, &ext, b"")
+}
+
+fn world_with_recalls() -> (World, ConnectionId) {
+    let mut world = World::with_timers(|settings| settings.timers.takes_recalls = true);
+    world.make_topic("T", 1);
+    world.make_topic("U", 1);
+    let c = world.connect();
+    (world, c)
+}
+
+#[test]
+fn a_message_that_was_recalled_does_not_come_and_one_of_another_topic_does() {
+    let (mut world, c) = world_with_recalls();
+    let properties = "UNIQ_KEY\u{1}K\u{2}TIMER_DELAY_SEC\u{1}5\u{2}";
+    let sent = world.send(c, "T", 0, properties, "1");
+    let expected = RecallHandle::encode("T", world.broker.settings.name.as_str(), world.now.unix.0 + 4_000, "K");
+    assert_eq!(sent.ext["recallHandle"], expected);
+    assert_eq!(world.send(c, "U", 0, properties, "2").code, 0);
+    let other = world.put(c, 5_000, "3");
+    assert_eq!(world.put(c, 5_000, "4").code, 0);
+    assert!(!world.put(c, 0, "5").ext.contains_key("recallHandle"), "it does not wait");
+    let answer = recall(&mut world, c, "T", &sent.ext["recallHandle"]);
+    assert_eq!(
+        (answer.code, answer.ext["msgId"].as_str(), answer.ext["MSG_REGION"].as_str()),
+        (0, "K", "DefaultRegion")
+    );
+    world.advance(3_999);
+    assert_eq!(recall(&mut world, c, "T", &other.ext["recallHandle"]).code, 0, "early enough");
+    world.advance(1);
+    assert_eq!(recall(&mut world, c, "T", &other.ext["recallHandle"]).code, 0, "twice is once");
+    world.advance(1);
+    let late = recall(&mut world, c, "T", &other.ext["recallHandle"]);
+    assert_eq!((late.code, late.remark.as_str()), (604, "recall failed, timestamp invalid"));
+    world.advance(2_000);
+    assert_eq!(
+        (world.bodies(c, "T"), world.bodies(c, "U")),
+        (vec!["5".to_owned(), "4".to_owned()], vec!["2".to_owned()])
+    );
+    let info = world.call(c, RequestCode::GetBrokerRuntimeInfo, &[], b"");
+    assert!(info.text().contains(r#""timerMessagesRecalled":"2""#), "{}", info.text());
+    let file = world.delay_file();
+    world.live_again(life(Role::AsyncMaster), file);
+    world.advance(5_000);
+    let c = world.connect();
+    assert_eq!(world.bodies(c, "T").len(), 2, "nor after a restart");
+}
+
+#[test]
+fn a_recall_holds_over_a_restart_amid_those_of_its_time() {
+    let (mut world, c) = world_with_recalls();
+    let count = 2 * JOB_MESSAGES_PER_TURN;
+    let handles: Vec<String> =
+        (0..count).map(|number| world.put(c, 5_000, &number.to_string()).ext["recallHandle"].clone()).collect();
+    assert_eq!(recall(&mut world, c, "T", &handles[count - 1]).code, 0);
+    world.set_time(world.now.mono.plus_ms(5_000));
+    world.broker.handle_deadline(world.now, &mut world.out);
+    world.run();
+    let file = world.delay_file();
+    assert!(!file.timers.steps.is_empty() && world.numbers(c).len() < count - 1);
+    world.live_again(life(Role::AsyncMaster), file);
+    let c = world.connect();
+    world.advance(1_000);
+    assert_eq!(world.numbers(c), (0..count as u64 - 1).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_cannot_be_recalled_is_refused_as_by_rocketmq() {
+    let (mut world, c) = world_with_recalls();
+    let name = world.broker.settings.name.as_str().to_owned();
+    let at = world.now.unix.0 + 5_000;
+    let check = |world: &mut World, topic: &str, handle: &str, code: i32, remark: &str| {
+        let answer = recall(world, c, topic, handle);
+        assert_eq!((answer.code, answer.remark.as_str()), (code, remark), "{topic} {handle}");
+        assert_eq!(answer.ext["MSG_REGION"], "DefaultRegion");
+    };
+    let handle = |topic: &str, broker: &str, at: i64| RecallHandle::encode(topic, broker, at, "K");
+    check(&mut world, "No", &handle("No", &name, at), 17, "recall failed, the topic[No] not exist");
+    check(&mut world, "T", "?", 604, "recall handle is invalid");
+    check(&mut world, "T", "", 604, "recall handle is invalid");
+    check(&mut world, "T", &handle("U", &name, at), 604, "recall failed, topic not match");
+    check(&mut world, "T", &handle("T", "other", at), 604, "recall failed, broker service not available");
+    check(&mut world, "T", &handle("T", &name, at - 5_001), 604, "recall failed, timestamp invalid");
+    check(&mut world, "T", &handle("T", &name, at + 3 * 86_400_000 - 5_001), 604, "recall failed, timestamp invalid");
+    let odd = RecallHandle::encode("T", &name, at, "K\u{2}TAGS\u{1}A");
+    check(&mut world, "T", &odd, 1, "recall failed, execute error");
+    assert_eq!(recall(&mut world, c, "T", &handle("T", &name, at)).code, 0, "whether there is such a message or not");
+    world.broker.settings.permission = 4;
+    assert_eq!(recall(&mut world, c, "T", &handle("T", &name, at)).code, 0);
+    world.broker.settings.timers.recalls_unwritable = false;
+    check(&mut world, "T", &handle("T", &name, at), 14, "recall failed, broker service not available");
+    world.broker.settings.timers.takes_recalls = false;
+    check(&mut world, "T", &handle("T", &name, at), 16, "recall failed, operation is forbidden");
+}
+
+#[test]
+fn what_takes_the_place_of_lost_messages_is_not_taken_for_them() {
+    let (mut world, c) = world_with_topic();
+    world.put(c, 1_000, "1");
+    world.now.unix.0 += 3_600_000;
+    world.advance(1_000);
+    let mut file = world.delay_file();
+    // Written when the log had more than it has after the power was lost.
+    file.timers.end = file.timers.end.plus(1_000_000);
+    world.persists = false;
+    world.live_again(life(Role::AsyncMaster), file);
+    let c = world.connect();
+    assert_eq!(world.put(c, 1_000, "2").code, 2, "nothing is stored that the file might speak of");
+    world.persists = true;
+    world.run();
+    assert!(world.delay_file().timers.end <= world.broker.log.appended());
+    assert_eq!(world.put(c, 1_000, "2").code, 0);
 }

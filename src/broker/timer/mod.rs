@@ -8,6 +8,7 @@
 mod deliver;
 mod due;
 mod progress;
+mod recall;
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -163,7 +164,7 @@ impl Timers {
     /// The next message is dealt with: the log ended at `at` behind what was stored for it.
     fn pass(&mut self, key: &TimerKey, at: LogOffset) {
         self.due.take(key);
-        self.taken.pass(key);
+        self.taken.pass(key, at);
         self.failed_reads = 0;
         self.passed.push_back((at, *key));
     }
@@ -175,7 +176,7 @@ impl Timers {
             && at <= safe
         {
             self.passed.pop_front();
-            self.done.pass(&key);
+            self.done.pass(&key, at);
             self.due.close(&key);
             self.log_offset = at;
             has_moved = true;
@@ -203,11 +204,20 @@ impl Timers {
         self.failed_reads = 0;
     }
 
-    /// Those of an earlier time that were recalled are behind: the log ends at `at`.
+    /// The next message is of this time. Those of an earlier one that were recalled are behind: the log ends at `at`.
     fn end_recalls(&mut self, out_ms: i64, at: LogOffset) {
-        if self.recalls.out_ms != out_ms && !self.recalls.read.is_empty() {
-            let recalls = std::mem::take(&mut self.recalls);
+        if self.recalls.out_ms == out_ms || self.recalls.read.is_empty() {
+            return;
+        }
+        let recalls = std::mem::take(&mut self.recalls);
+        if recalls.out_ms < out_ms {
             self.passed.extend(recalls.read.into_iter().map(|key| (at, key)));
+            return;
+        }
+        // The clock was set back amid them: they are read again when it is their time.
+        for key in recalls.read {
+            self.due.put(key);
+            self.due.close(&key);
         }
     }
 }
@@ -218,7 +228,7 @@ impl Broker {
         let queue = self.log.queue(WHEEL_TOPIC, QUEUE);
         let bounds = self.log.bounds(queue);
         let from = places.floor.max(bounds.min).min(bounds.appended_max);
-        let known = Progress::new(&places.steps, places.end.min(self.log.appended()));
+        let known = Progress::new(&places.steps, places.end);
         self.delays.timers = Timers {
             queue: Some(queue),
             due: DueIndex::new(self.settings.timer_window, from, bounds.appended_max),

@@ -57,12 +57,10 @@ impl Progress {
         })
     }
 
-    /// The first of those that wait is done with.
-    pub(super) fn pass(&mut self, key: &TimerKey) {
-        if self.steps.is_empty() {
-            self.steps.push(TimerStep { from: LogOffset(0), code: i64::MIN, at: LogOffset(0) });
-        }
-        for step in &mut self.steps {
+    /// The first of those that waited when the log ended at `end` is done with. What was put since counts for itself.
+    pub(super) fn pass(&mut self, key: &TimerKey, end: LogOffset) {
+        self.begin();
+        for step in self.steps.iter_mut().filter(|step| step.from < end.max(LogOffset(1))) {
             (step.code, step.at) = (step.code, step.at).max((key.code.0, key.place));
         }
         // From where on both say the same there is one.
@@ -72,15 +70,21 @@ impl Progress {
     /// A message begins at `from`, which may come before what is done with: from there on that is all up to `out_ms`.
     pub(super) fn set_back(&mut self, from: LogOffset, out_ms: i64) {
         let at = LogOffset(i64::MAX.unsigned_abs());
+        self.begin();
         self.begin_step(TimerStep { from, code: WheelCode::new(out_ms, false).0, at });
+    }
+
+    fn begin(&mut self) {
+        if self.steps.is_empty() {
+            self.steps.push(TimerStep { from: LogOffset(0), code: i64::MIN, at: LogOffset(0) });
+        }
     }
 
     fn begin_step(&mut self, step: TimerStep) {
         let Some(last) = self.steps.last().copied() else { return };
-        if last.from >= step.from || self.steps.len() >= TIMER_STEPS_MAX {
+        if self.steps.len() >= TIMER_STEPS_MAX {
             self.steps.pop();
-            let from = last.from.min(step.from);
-            self.steps.push(TimerStep { from, ..step });
+            self.steps.push(TimerStep { from: last.from, ..step });
         } else {
             self.steps.push(step);
         }
@@ -103,7 +107,7 @@ mod tests {
     fn what_comes_before_the_place_is_done_with() {
         let mut progress = Progress::default();
         assert!(!progress.has(&key(-5, 0)));
-        progress.pass(&key(5, 100));
+        progress.pass(&key(5, 100), LogOffset(150));
         let done = |key| progress.has(&key);
         assert!(done(key(5, 100)) && done(key(5, 99)) && done(key(4, 900)));
         assert!(!done(key(5, 101)) && !done(key(6, 0)));
@@ -113,24 +117,32 @@ mod tests {
     #[test]
     fn what_is_put_after_the_clock_was_set_back_has_a_place_of_its_own_until_the_first_is_reached() {
         let mut progress = Progress::default();
-        progress.pass(&key(1_000, 100));
+        progress.pass(&key(1_000, 100), LogOffset(150));
         progress.set_back(LogOffset(200), 499);
         assert!(progress.has(&key(900, 150)) && !progress.has(&key(900, 200)) && progress.has(&key(499, 300)));
-        progress.pass(&key(900, 200));
+        progress.pass(&key(900, 200), LogOffset(260));
         assert!(progress.has(&key(900, 200)) && !progress.has(&key(901, 250)) && progress.has(&key(1_000, 100)));
         assert_eq!(progress.steps().len(), 2);
-        progress.pass(&key(1_001, 150));
+        progress.pass(&key(1_001, 150), LogOffset(300));
         assert_eq!(progress.steps().len(), 1);
         assert!(progress.has(&key(950, 1_000)) && !progress.has(&key(1_001, 151)));
     }
 
     #[test]
+    fn what_is_promised_late_says_nothing_of_what_was_put_since() {
+        let mut done = Progress::default();
+        done.set_back(LogOffset(200), 499);
+        done.pass(&key(1_000, 100), LogOffset(180));
+        assert!(done.has(&key(1_000, 100)) && !done.has(&key(500, 200)));
+    }
+
+    #[test]
     fn what_was_put_after_the_places_were_written_is_not_done_with() {
         let mut progress = Progress::default();
-        progress.pass(&key(1_000, 100));
+        progress.pass(&key(1_000, 100), LogOffset(150));
         let mut read = Progress::new(progress.steps(), LogOffset(300));
         assert!(read.has(&key(1_000, 100)) && !read.has(&key(7, 300)));
-        read.pass(&key(1_002, 400));
+        read.pass(&key(1_002, 400), LogOffset(500));
         assert_eq!(read.steps().len(), 1);
         assert!(Progress::new(&[], LogOffset(300)).steps().is_empty(), "nothing was said");
     }
@@ -138,7 +150,7 @@ mod tests {
     #[test]
     fn many_steps_back_are_no_more_than_a_bound_and_lose_nothing() {
         let mut progress = Progress::default();
-        progress.pass(&key(1_000_000, 100));
+        progress.pass(&key(1_000_000, 100), LogOffset(150));
         for back in 1..100 {
             progress.set_back(LogOffset(1_000 * back), 1_000_000 - 1_000 * back.cast_signed());
         }

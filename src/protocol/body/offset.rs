@@ -144,6 +144,12 @@ pub struct TimerStep {
 }
 
 impl TimerPlaces {
+    /// Takes away what is said of messages that begin at `end` or beyond.
+    pub fn cut(&mut self, end: LogOffset) {
+        self.end = self.end.min(end);
+        self.steps.retain(|step| step.from < end.max(LogOffset(1)));
+    }
+
     fn read(fields: Option<Fields<'_>>) -> Result<TimerPlaces, BodyError> {
         let Some(fields) = fields else { return Ok(TimerPlaces::default()) };
         let kind = BodyError::Kind { field: "steps", expected: "three numbers" };
@@ -417,6 +423,9 @@ mod tests {
         let text = r#"{"dataVersion":{"counter":0,"stateVersion":0,"timestamp":0},"offsetTable":{},"timers":{"end":60,"floor":3,"steps":[[0,90,40],[50,-9223372036854775808,0]]}}"#;
         assert_eq!(String::from_utf8(table.encode()).as_deref(), Ok(text));
         assert_eq!(DelayOffsets::decode(text.as_bytes()).as_ref(), Ok(&table));
+        let mut cut = timers.clone();
+        cut.cut(LogOffset(50));
+        assert_eq!((cut.end, cut.steps.len()), (LogOffset(50), 1), "what begins there is gone");
         let both = DelayOffsets { safe_timers: timers, ..table };
         assert_eq!(DelayOffsets::decode(&both.encode()).as_ref(), Ok(&both));
         assert!(DelayOffsets::decode(br#"{"timers":{"steps":[[1,2]]}}"#).is_err());

@@ -5,6 +5,7 @@ mod delay;
 mod id;
 mod name;
 mod properties;
+mod recall;
 mod timer;
 mod transaction;
 
@@ -15,6 +16,7 @@ pub use name::{
     NameError, check_group, check_topic, dlq_topic, group_of_retry_topic, is_retry_topic, is_system_topic, retry_topic,
 };
 pub use properties::{Properties, append_property, keys, set_property, without_property};
+pub use recall::RecallHandle;
 pub use timer::{WHEEL_TOPIC, WheelCode, recall_key};
 pub use transaction::{CHECK_MAX_TOPIC, HALF_TOPIC, OP_TAG, OP_TOPIC, TRANSACTION_GROUP, append_ended, ended};
 
@@ -78,6 +80,8 @@ pub mod property {
     pub const TIMER_DEQUEUE_MS: &str = "TIMER_DEQUEUE_MS";
     /// The message recalls a timer message: `topic+UNIQ_KEY` of that one.
     pub const TIMER_DEL_UNIQKEY: &str = "TIMER_DEL_UNIQKEY";
+    /// When a message was made, Unix ms, where a broker made it for a client.
+    pub const BORN_TIMESTAMP: &str = "BORN_TIMESTAMP";
     /// Messages of an inner batch.
     pub const INNER_COUNT: &str = "INNER_NUM";
 }

@@ -12,6 +12,7 @@ mod offset;
 mod own;
 mod pull;
 mod query;
+mod recall;
 mod send;
 mod stats;
 mod topic;
@@ -37,6 +38,7 @@ pub use own::{
 pub use pull::PullRequest;
 pub(crate) use query::ViewMessageRequest;
 pub use query::{QueryMessageRequest, SendBackRequest};
+pub use recall::RecallRequest;
 pub use send::SendRequest;
 pub use stats::{AllConsumeStatsRequest, BrokerStatsRequest, ConsumeStatsRequest, QueueEntriesRequest};
 pub use topic::{AttributeChange, CreateTopicRequest, TopicRequest};
@@ -166,6 +168,8 @@ pub enum Request<'a> {
     GroupConfig(GroupRequest<'a>),
     /// 353: whether a group may read a topic.
     Forbidden(ForbiddenRequest<'a>),
+    /// 370: a producer recalls a timer message.
+    Recall(RecallRequest<'a>),
     /// 402: which groups consume by pop.
     AllRequestModes,
     /// 907: replicas, or the master.
@@ -213,6 +217,7 @@ impl<'a> Request<'a> {
             Code::UnregisterClient => Request::UnregisterClient(UnregisterClientRequest::parse(header)?),
             Code::ConsumerSendMsgBack => Request::SendBack(SendBackRequest::parse(header)?),
             Code::EndTransaction => Request::EndTransaction(EndTransactionRequest::parse(header)?),
+            Code::RecallMessage => Request::Recall(RecallRequest::parse(header)?),
             Code::GetConsumerListByGroup => Request::ConsumerList(ConsumerListRequest::parse(header)?),
             Code::SendReplyMessage | Code::SendReplyMessageV2 => Request::SendReply(SendRequest::parse(header, body)?),
             Code::CheckClientConfig => Request::CheckClient(ClientConfig::decode(body)?),
