@@ -15,7 +15,8 @@ use std::thread;
 
 use ringmq::sim::{
     ConsumeCounts, ConsumeRule, ConsumeWorld, Counts, DelayCounts, DelayRule, DelayWorld, LogWorld, ReplicaCounts,
-    ReplicaRule, ReplicaWorld, Rule, TransactionCounts, TransactionRule, TransactionWorld,
+    ReplicaRule, ReplicaWorld, Rule, TimerCounts, TimerRule, TimerWorld, TransactionCounts, TransactionRule,
+    TransactionWorld,
 };
 
 /// Seeds of each world.
@@ -554,4 +555,64 @@ fn a_producer_that_says_both_is_noticed() {
     let (seed, noticed) = noticed.expect("what is rolled back when it is asked about is not seen");
     eprintln!("{:?} is noticed by seed {seed}: {noticed}", TransactionRule::SayBoth);
     assert!(noticed.contains("and lost"), "noticed as: {noticed}");
+}
+
+const TIMER_STEPS: u64 = 400;
+
+/// What happened to timer messages under a seed, or what was found to be wrong.
+fn run_timers(seed: u64, rule: TimerRule) -> Result<TimerCounts, String> {
+    let mut world = TimerWorld::new(seed, rule);
+    found_wrong(|| world.run(TIMER_STEPS)).map(|()| world.counts)
+}
+
+#[test]
+fn timer_messages_come_in_their_time_whatever_ends_in_between() {
+    let all = all_sound("timer_messages", seeds(), |seed| run_timers(seed, TimerRule::Sound));
+    let mut sum = TimerCounts::default();
+    for one in &all {
+        sum.sent += one.sent;
+        sum.acknowledged += one.acknowledged;
+        sum.recalls += one.recalls;
+        sum.recalled += one.recalled;
+        sum.ends += one.ends;
+        sum.power_losses += one.power_losses;
+        sum.clock_steps += one.clock_steps;
+        sum.delivered += one.delivered;
+        sum.doubled += one.doubled;
+        sum.distrusted += one.distrusted;
+    }
+    eprintln!("{} seeds: {sum:#?}", all.len());
+    if all.len() as u64 >= SEEDS {
+        for (what, count, at_least) in [
+            ("acknowledged sends", sum.acknowledged, 10_000),
+            ("acknowledged recalls", sum.recalled, 1_000),
+            ("ends", sum.ends, 300),
+            ("power losses", sum.power_losses, 60),
+            ("steps of the clock", sum.clock_steps, 200),
+            ("delivered messages", sum.delivered, 10_000),
+            ("messages delivered twice", sum.doubled, 20),
+            ("files ahead of the log", sum.distrusted, 3),
+        ] {
+            assert!(count >= at_least, "{what}: only {count}");
+        }
+        assert!(sum.doubled * 3 < sum.delivered, "{} of {} twice: more than was in flight", sum.doubled, sum.delivered);
+    }
+}
+
+#[test]
+fn places_of_timers_that_say_too_much_and_recalls_that_nobody_made_are_noticed() {
+    for (rule, what) in [
+        (TimerRule::BelieveTheFile, "were never delivered"),
+        (TimerRule::ForgetTheEnd, "were never delivered"),
+        (TimerRule::ForgetRecalls, "were never delivered"),
+    ] {
+        let noticed = first_wrong(200, |seed| run_timers(seed, rule));
+        let (seed, noticed) = noticed.unwrap_or_else(|| panic!("{rule:?} was not noticed"));
+        eprintln!("{rule:?} is noticed by seed {seed}: {noticed}");
+        assert!(noticed.contains(what), "noticed as: {noticed}");
+    }
+    let doubled =
+        |rule| -> u64 { (0..10).map(|seed| run_timers(seed, rule).expect("nothing is left out").doubled).sum() };
+    let (lost, kept) = (doubled(TimerRule::LoseTheFile), doubled(TimerRule::Sound));
+    assert!(lost > 4 * kept, "without a file much comes twice: {lost} and {kept}");
 }

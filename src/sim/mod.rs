@@ -3,7 +3,8 @@
 //! [`LogWorld`] runs the real [`crate::log`] machines over a `SimDisk` that is nastier than a real one, with a load, crashes and failures
 //! that all come from one seed, and compares what it finds with a model that only remembers what was answered. The same seed
 //! gives the same run. [`ReplicaWorld`] does so with whole brokers, a master and its slaves, joined by connections that are cut and damaged,
-//! [`DelayWorld`] with one that delivers delayed messages, [`TransactionWorld`] with one whose producers begin transactions and end them, or do not.
+//! [`DelayWorld`] with one that delivers delayed messages, [`TransactionWorld`] with one whose producers begin transactions and end them, or do not,
+//! [`TimerWorld`] with one that delivers timer messages and has them recalled.
 
 mod check;
 mod client;
@@ -22,6 +23,7 @@ mod retention;
 mod scrub;
 mod tables;
 mod tail;
+mod timer;
 mod transaction;
 mod wire;
 mod world;
@@ -36,6 +38,7 @@ pub use replica_world::{ReplicaCounts, ReplicaRule, ReplicaWorld};
 pub(crate) use tables::TableFiles;
 #[cfg(test)]
 pub(crate) use tail::{Remains, SimTail, Slot};
+pub use timer::{TimerCounts, TimerRule, TimerWorld};
 pub use transaction::{TransactionCounts, TransactionRule, TransactionWorld};
 pub use world::{Counts, LogWorld, Rule};
 

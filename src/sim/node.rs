@@ -513,24 +513,38 @@ impl SimNode {
         self.act(now, |broker, out| broker.handle_tick(now, disk, out));
     }
 
-    /// All messages of a queue, in their order. What cannot be read rests meanwhile.
+    /// All messages of a queue, in their order, by their numbers.
     pub(super) fn read_queue(&mut self, now: &mut Now, topic: &str, queue_id: QueueId) -> Vec<Found> {
+        let mut all = Vec::new();
+        self.read_records(now, topic, queue_id, |view| {
+            let number = view.body.first_chunk().map(|number| u64::from_be_bytes(*number));
+            let (stored, log_offset) = (view.store_timestamp, view.log_offset.0);
+            all.push(Found { number: number.expect("a number"), stored, log_offset });
+        });
+        all
+    }
+
+    /// Looks at all records of a queue, in their order. What cannot be read rests meanwhile.
+    pub(super) fn read_records(
+        &mut self,
+        now: &mut Now,
+        topic: &str,
+        queue_id: QueueId,
+        mut look: impl FnMut(&RecordView<'_>),
+    ) {
         let log = self.broker.as_mut().expect("it runs").view_reader();
-        let Some(queue) = log.find_queue(topic, queue_id) else { return Vec::new() };
-        let (mut all, mut at) = (Vec::new(), log.bounds(queue).min);
+        let Some(queue) = log.find_queue(topic, queue_id) else { return };
+        let mut at = log.bounds(queue).min;
         let limits = ReadLimits { messages_max: 1, bytes_max: 0, entries_max: 1 };
         for _ in 0..1_000_000 {
             let mut out = BytesMut::new();
             let log = self.broker.as_mut().expect("it runs").view_reader();
             match log.read(queue, at, &limits, &|_| true, &mut out) {
                 Read::Found { next, .. } => {
-                    let view = RecordView::decode(&out, None, Check::CrcRequired).expect("a sound record");
-                    let number = view.body.first_chunk().map(|number| u64::from_be_bytes(*number));
-                    let (stored, log_offset) = (view.store_timestamp, view.log_offset.0);
-                    all.push(Found { number: number.expect("a number"), stored, log_offset });
+                    look(&RecordView::decode(&out, None, Check::CrcRequired).expect("a sound record"));
                     at = next;
                 }
-                Read::NoMatch { .. } => return all,
+                Read::NoMatch { .. } => return,
                 Read::Cold(block) => self.supply(block),
                 Read::Failed => {
                     now.mono = now.mono.plus_ms(30_000);

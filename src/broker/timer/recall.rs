@@ -3,7 +3,7 @@
 //! Whoever is answered with success is not told whether there was such a message. Source of order, codes and remarks: RocketMQ 5.3.3
 //! `RecallMessageProcessor`.
 
-use crate::broker::ack::{InVain, Promise};
+use crate::broker::ack::Promise;
 use crate::broker::topic::perm;
 use crate::broker::{Asked, Broker, Handled, Output, Refusal};
 use crate::model::LogOffset;
@@ -67,7 +67,7 @@ impl Broker {
         let reply = Reply { code: ResponseCode::Success, remark: None, ext: &ext, body: &[] };
         encode_reply(asked.encoding, asked.opaque, &reply, &mut frame);
         // RocketMQ says success also of what is stored here and is less safe than promised.
-        let promise = Promise { at: stored_end, ticket: None, in_vain: InVain::TellsLess };
+        let promise = Promise::sent(stored_end, true, None);
         self.answer(asked, promise, out, |_, answer| answer.extend_from_slice(&frame));
         Ok(())
     }
