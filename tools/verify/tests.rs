@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::{Outcome, cargo, seconds, workspace};
 
 /// Test files that start stock software, the longest first; `--quick` leaves them out.
-pub(crate) const STOCK: [&str; 12] = [
+pub(crate) const STOCK: [&str; 13] = [
     "daily",
     "client_calls",
     "cluster",
@@ -27,6 +27,7 @@ pub(crate) const STOCK: [&str; 12] = [
     "java_peers",
     "delay_peers",
     "transactions",
+    "timers",
     "filter_peers",
     "mqadmin_facts",
     "clients",

@@ -199,19 +199,10 @@ impl Broker {
     }
 }
 
-/// The properties of a delivered message: those under which it waited, without where it belongs, and how long it has waited. Source:
-/// `TimerMessageStore.convert`.
+/// The properties of a delivered message: those under which it waited, and since when and until when it has. Source: `TimerMessageStore.convert`.
 fn delivered_properties(now: Now, view: &RecordView<'_>, out: &mut Vec<u8>) {
-    let dropped = |name: &str| {
-        matches!(
-            name,
-            property::CRC32
-                | property::REAL_TOPIC
-                | property::REAL_QUEUE_ID
-                | property::TIMER_ENQUEUE_MS
-                | property::TIMER_DEQUEUE_MS
-        )
-    };
+    let dropped =
+        |name: &str| matches!(name, property::CRC32 | property::TIMER_ENQUEUE_MS | property::TIMER_DEQUEUE_MS);
     out.clear();
     out.reserve(view.properties.len() + PROPERTIES_GROWTH);
     for (name, value) in Properties::new(view.properties).iter().filter(|(name, _)| !dropped(name)) {

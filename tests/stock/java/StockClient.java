@@ -64,6 +64,7 @@ public final class StockClient {
         SCENARIOS.put("retry-after-delay", Retrying::afterDelay);
         SCENARIOS.put("retry-orderly", Retrying::orderly);
         SCENARIOS.put("retry-orderly-to-the-end", Retrying::orderlyToTheEnd);
+        SCENARIOS.put("timers", Timing::all);
         SCENARIOS.put("transactions", Transacting::all);
         SCENARIOS.put("called", Called::called);
         SCENARIOS.put("namespace", Daily::namespace);
