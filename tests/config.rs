@@ -91,7 +91,7 @@ fn keys_of_apache_are_accepted_and_named() {
 fn keys_of_what_is_not_there_yet_are_told_from_those_that_nobody_needs() {
     let config = broker("enableCompaction=true\nreviveQueueNum=8\ntimerGetMessageThreadNum=10").expect("accepted");
     let missing: Vec<Option<&str>> = config.not_needed.into_iter().map(|entry| entry.missing).collect();
-    assert_eq!(missing, [Some("compacted topics"), Some("pop consumers"), None]);
+    assert_eq!(missing, [Some("compacted topics"), Some("settings of pop consumers"), None]);
 }
 
 #[test]

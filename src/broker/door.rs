@@ -38,6 +38,7 @@ impl Broker {
         self.lower_offsets();
         self.start_delays();
         self.start_transactions(now);
+        self.start_pops();
         self.tell_life(out);
         if !self.is_slave() {
             // The table may not have been written when the last process was killed, or be lost; or the last master did not live to tell.
@@ -55,6 +56,7 @@ impl Broker {
     /// A client's connection is gone: its holds and memberships go with it, and calls to it have failed.
     pub(crate) fn handle_disconnected(&mut self, now: Now, connection: ConnectionId, out: &mut Output) {
         self.holds.drop_connection(connection);
+        self.pops.drop_connection(connection);
         self.parked.drop_connection(connection);
         out.outbox.forget(connection);
         for group in self.clients.disconnect(connection) {
@@ -101,6 +103,7 @@ impl Broker {
         self.delays.jobs.block_has_come(block);
         self.delays.timers.block_has_come(block);
         self.transactions.block_has_come(block);
+        self.pops.block_has_come(block);
         for parked in self.parked.take(block) {
             let Ok(header) = Header::decode(parked.encoding, &parked.header) else { continue };
             let frame = parked.frame();
@@ -177,6 +180,7 @@ impl Broker {
         }
         self.note_delay_offsets(now);
         self.commit_transaction_places();
+        self.commit_pop_place();
         self.write_changes(out);
         self.tick_replica(now, out);
         self.knows_slaves |= self.is_followed();
@@ -189,6 +193,7 @@ impl Broker {
         self.release_acks(now.mono, &mut out.outbox);
         self.expire_acks(now.mono, &mut out.outbox);
         self.expire_holds(now.mono, out);
+        self.expire_pops(now, now.mono, out);
         self.expire_settings(now.mono, out);
         self.expire_calls(now, out);
         self.expire_replies(now, out);
@@ -196,12 +201,14 @@ impl Broker {
         self.run_delays(now, out);
         self.run_timers(now, out);
         self.run_transactions(now, out);
+        self.run_pops(now, out);
         self.progress(now, out);
     }
 
     /// The shard is to stop in order: nothing comes in any more, and [`Log::is_settled`] will say when all of the log is on the disk.
     pub(crate) fn handle_stop(&mut self, _now: Now) {
         self.commit_transaction_places();
+        self.commit_pop_place_at_stop();
         self.log.begin_stop();
     }
 
@@ -209,11 +216,13 @@ impl Broker {
     pub(super) fn progress(&mut self, now: Now, out: &mut Output) {
         self.stages.end_turn(now.mono);
         self.promise_transactions(now);
+        self.promise_pops(now);
         self.progress_replica(now, out);
         self.stages.note_progress(now.mono, self.log.flushed(), self.replicated());
         self.release_acks(now.mono, &mut out.outbox);
         self.promise_delays(now, out);
         self.wake_readers(now.mono, out);
+        self.wake_pops(now, out);
         self.ask_ahead(out);
     }
 
@@ -254,7 +263,8 @@ impl Broker {
         let turns = (self.holds.has_turns() || self.whole_tables.is_waiting()).then_some(MonoNs(0));
         let calls = self.calls.next_deadline().into_iter().chain(self.passed_replies.next_deadline());
         let puts = self.next_delay_time().into_iter().chain(self.next_timer_time()).chain(self.next_transaction_time());
-        acks.chain(holds).chain(turns).chain(calls).chain(puts).min()
+        let pops = self.pops.next_hold_time().into_iter().chain(self.next_pop_time());
+        acks.chain(holds).chain(pops).chain(turns).chain(calls).chain(puts).min()
     }
 }
 

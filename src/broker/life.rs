@@ -165,6 +165,7 @@ impl Broker {
         while let Some(pull) = self.holds.pop_due(EVERYTHING) {
             self.end_hold(now.mono, &pull, out);
         }
+        self.expire_pops(now, EVERYTHING, out);
     }
 }
 

@@ -39,6 +39,7 @@ pub mod order;
 pub mod outbox;
 mod park;
 pub(crate) mod persist;
+mod pop;
 mod pull;
 mod query;
 pub mod replica;
@@ -78,6 +79,7 @@ use self::order::QueueLocks;
 use self::outbox::Outbox;
 use self::park::Parked;
 use self::persist::{Append, FoundChanges, Persistence, Table};
+use self::pop::Pops;
 use self::pull::Pull;
 use self::replica::Replica;
 use self::reply_message::PassedReplies;
@@ -164,6 +166,7 @@ pub struct Broker {
     offsets: CommittedOffsets,
     delays: Delays,
     transactions: Transactions,
+    pops: Pops,
     locks: QueueLocks,
     clients: Clients,
     calls: Calls,
@@ -286,6 +289,7 @@ impl Broker {
             offsets: CommittedOffsets::default(),
             delays: Delays::default(),
             transactions: Transactions::default(),
+            pops: Pops::default(),
             locks: QueueLocks::default(),
             clients: Clients::default(),
             calls: Calls::default(),

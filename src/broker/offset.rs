@@ -38,6 +38,8 @@ pub(crate) struct CommittedOffsets {
     written_set_back: SetBack,
     /// Whether there are changes since [`CommittedOffsets::take_dirty`].
     dirty: bool,
+    /// Those that were made less, set or removed since [`CommittedOffsets::take_set_back`].
+    moved_back: BTreeSet<GroupQueue>,
 }
 
 type GroupQueue = (GroupName, TopicName, QueueId);
@@ -68,10 +70,11 @@ impl CommittedOffsets {
                 return true;
             }
             let place = (group_name.clone(), topic_name.clone(), queue);
-            self.set(place, offset);
             if offset < before {
+                self.moved_back.insert(place.clone());
                 self.note_set_back();
             }
+            self.set(place, offset);
             return true;
         }
         if self.count >= OFFSETS_MAX {
@@ -100,8 +103,14 @@ impl CommittedOffsets {
         if stored {
             let topics = self.resets.entry(GroupName::from(group)).or_default();
             topics.entry(TopicName::from(topic)).or_default().insert(queue);
+            self.moved_back.insert((GroupName::from(group), TopicName::from(topic), queue));
         }
         stored
+    }
+
+    /// Queues of groups whose offset was made less, set or removed since this was asked last.
+    pub(super) fn take_set_back(&mut self) -> BTreeSet<GroupQueue> {
+        std::mem::take(&mut self.moved_back)
     }
 
     /// Whether the offset was set, and the group has not asked for messages since.
@@ -537,6 +546,7 @@ impl CommittedOffsets {
             let place = (group.clone(), topic.clone(), queue);
             self.kept.remove(&place);
             self.told.remove(&place);
+            self.moved_back.insert(place);
         }
         if let Some(topics) = self.resets.get_mut(&group) {
             topics.remove(&topic);
@@ -545,6 +555,11 @@ impl CommittedOffsets {
             }
         }
         self.removed.insert((topic, group));
+    }
+
+    /// Whether there are changes to write.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.dirty
     }
 
     /// Whether there are changes to write; from now on they count as written.

@@ -86,21 +86,21 @@ pub(super) const SQL92: &str = "SQL92";
 const ENTRY_BYTES: usize = 20;
 
 /// What holds may cost in one turn of a shard.
-struct HoldBudget {
+pub(super) struct HoldBudget {
     holds: usize,
     bytes: usize,
 }
 
 impl HoldBudget {
-    fn of_turn() -> HoldBudget {
+    pub(super) fn of_turn() -> HoldBudget {
         HoldBudget { holds: HOLDS_PER_TURN, bytes: HOLD_BYTES_PER_TURN }
     }
 
-    fn is_left(&self) -> bool {
+    pub(super) fn is_left(&self) -> bool {
         self.holds > 0 && self.bytes > 0
     }
 
-    fn spend(&mut self, bytes: usize) {
+    pub(super) fn spend(&mut self, bytes: usize) {
         self.holds -= 1;
         self.bytes = self.bytes.saturating_sub(bytes);
     }
@@ -235,24 +235,31 @@ impl Broker {
 
     /// The filter that a request brings with it.
     fn own_filter(&mut self, request: &PullRequest<'_>) -> Result<Arc<MessageFilter>, Refusal> {
-        let unparsed =
-            || Refusal::new(ResponseCode::SubscriptionParseFailed, "parse the consumer's subscription failed");
         let kind = request.expression_type.unwrap_or("TAG");
         let expression = request.subscription.unwrap_or("*");
+        if !expression.is_empty() {
+            self.check_expression_type(kind)?;
+        }
+        // RocketMQ means to refuse a wrong expression as well, by an assertion that is off: it delivers everything.
+        let filter = self.filter_of(kind, expression)?;
+        Ok(self.filter_of_retries(request, filter))
+    }
+
+    /// What an expression of a request wants.
+    ///
+    /// # Errors
+    /// 23.
+    pub(super) fn filter_of(&mut self, kind: &str, expression: &str) -> Result<Arc<MessageFilter>, Refusal> {
+        let unparsed =
+            || Refusal::new(ResponseCode::SubscriptionParseFailed, "parse the consumer's subscription failed");
         if matches!(kind, "" | "TAG") {
             let tags = TagFilter::parse(expression).map_err(|_| unparsed())?;
             return Ok(Arc::new(MessageFilter::Tags(tags)));
         }
-        if expression.is_empty() {
+        if expression.is_empty() || kind != SQL92 {
             return Err(unparsed());
         }
-        self.check_expression_type(kind)?;
-        // RocketMQ means to refuse a wrong expression as well, by an assertion that is off: it delivers everything.
-        if kind != SQL92 {
-            return Err(unparsed());
-        }
-        let filter = self.kept_filters.get(expression).map_err(|_| unparsed())?;
-        Ok(self.filter_of_retries(request, filter))
+        self.kept_filters.get(expression).map_err(|_| unparsed())
     }
 
     /// Under `filterSupportRetry` an expression for a retry topic gives way to what the group wants of the topics that its messages come from.
@@ -358,7 +365,7 @@ impl Broker {
         let records = std::mem::replace(&mut self.scratch.records, BytesMut::new());
         let (code, next, status, body): (_, _, _, &[u8]) = match outcome {
             PullOutcome::Found { next, messages } => {
-                self.note_got(now, pull, *messages as u64, &records);
+                self.note_got(now, (pull.queue, &pull.topic, &pull.group), *messages as u64, &records);
                 (ResponseCode::Success, *next, "FOUND", &records)
             }
             PullOutcome::AtEnd { next, status } => (ResponseCode::PullNotFound, *next, *status, &[]),
@@ -392,13 +399,19 @@ impl Broker {
     }
 
     /// Counts what one answer holds.
-    fn note_got(&mut self, now: MonoNs, pull: &Pull, messages: u64, records: &[u8]) {
+    pub(super) fn note_got(
+        &mut self,
+        now: MonoNs,
+        (queue, topic, group): (QueueIndex, &TopicName, &GroupName),
+        messages: u64,
+        records: &[u8],
+    ) {
         let bytes = records.len() as u64;
         self.counters.get_found_count += 1;
         self.counters.get_count += messages;
         self.counters.get_bytes += bytes;
         let amount = Amount { messages, bytes, calls: 1 };
-        if self.statistics.note_got(now, pull.queue, &pull.topic, &pull.group, amount) {
+        if self.statistics.note_got(now, queue, topic, group, amount) {
             self.counters.user_get_count += messages;
         }
         if let Some(at) = log_offset_of(records) {
@@ -434,6 +447,7 @@ impl Broker {
             self.delays.jobs.queue_has_grown(queue);
             self.delays.timers.queue_has_grown(queue);
             self.holds.queue_has_grown(queue);
+            self.pops.queue_has_grown(queue);
         }
         let mut budget = HoldBudget::of_turn();
         while budget.is_left()

@@ -49,7 +49,7 @@ impl Broker {
 
     /// Whether all that a queue ever had is there, and no more was stored since its first message than the operating system would keep in memory,
     /// as RocketMQ reckons (`accessMessageInMemoryMaxRatio`): users know how long a new group may be late. What is really in memory here is less.
-    fn is_young(&mut self, queue: QueueIndex) -> Result<bool, BlockId> {
+    pub(super) fn is_young(&mut self, queue: QueueIndex) -> Result<bool, BlockId> {
         if self.log.bounds(queue).max.0 == 0 {
             return Ok(true);
         }

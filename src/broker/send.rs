@@ -196,7 +196,7 @@ impl Broker {
             return Ok(topic.ticket);
         }
         check_topic(name)?;
-        if topic::REFUSED_TOPICS.contains(&name) {
+        if topic::refuses_sends(name) {
             return Err(refuses_sends(name));
         }
         let (config, spread) = if is_retry_topic(name) {

@@ -226,6 +226,7 @@ impl Broker {
         let queues: Vec<QueueIndex> = self.log.queues_of(name).map(|(_, queue)| queue).collect();
         for queue in queues {
             self.holds.end_queue(queue);
+            self.pops.end_queue(queue);
         }
         self.offsets.remove_topic(name);
         self.locks.remove_topic(name);

@@ -17,7 +17,9 @@ use crate::model::{FastMap, QueueId, TopicName, UnixMs};
 pub(crate) use crate::protocol::body::perm;
 use crate::protocol::body::{DataVersion, TableChange, TopicConfig, TopicTable};
 use crate::protocol::code::ResponseCode;
-use crate::protocol::message::{CHECK_MAX_TOPIC, HALF_TOPIC, OP_TOPIC, SCHEDULE_TOPIC, WHEEL_TOPIC};
+use crate::protocol::message::{
+    CHECK_MAX_TOPIC, HALF_TOPIC, OP_TOPIC, SCHEDULE_TOPIC, WHEEL_TOPIC, is_revive_topic, revive_topic,
+};
 
 /// The topic from whose settings producers create topics.
 pub(crate) const CREATE_TOPIC_KEY: &str = "TBW102";
@@ -27,8 +29,13 @@ const OFFSET_MOVED_TOPIC: &str = "OFFSET_MOVED_EVENT";
 
 /// Topics to which no client may send. Source: `TopicValidator.isNotAllowedSendTopic`.
 /// And that of timer messages, where Apache takes what no broker can deliver.
-pub(crate) const REFUSED_TOPICS: [&str; 7] =
+const REFUSED_TOPICS: [&str; 7] =
     [SCHEDULE_TOPIC, WHEEL_TOPIC, HALF_TOPIC, OP_TOPIC, CHECK_MAX_TOPIC, SELF_TEST_TOPIC, OFFSET_MOVED_TOPIC];
+
+/// Whether no client may send to this topic. Apache lets clients send to its revive topics, and believes what it finds there.
+pub(crate) fn refuses_sends(name: &str) -> bool {
+    REFUSED_TOPICS.contains(&name) || is_revive_topic(name)
+}
 
 /// One topic on this shard.
 #[derive(Debug)]
@@ -150,7 +157,7 @@ impl Topics {
             Some(slot) => slot,
             None => {
                 let name = config.name.clone();
-                let refuses_sends = REFUSED_TOPICS.contains(&name.as_str());
+                let refuses_sends = refuses_sends(name.as_str());
                 let topic = Topic {
                     name: name.clone(),
                     config: config.clone(),
@@ -260,7 +267,7 @@ pub(crate) fn initial_topics(settings: &BrokerSettings) -> Vec<TopicConfig> {
         plain_config(OFFSET_MOVED_TOPIC, 1, RW),
         plain_config(SCHEDULE_TOPIC, 18, RW),
         plain_config(&format!("{}_REPLY_TOPIC", settings.cluster), 1, RW),
-        plain_config(&format!("rmq_sys_REVIVE_LOG_{}", settings.cluster), 8, RW),
+        plain_config(&revive_topic(&settings.cluster), 8, RW),
         plain_config(&format!("rmq_sys_SYNC_BROKER_MEMBER_{}", settings.name), 1, perm::INHERIT),
         plain_config(HALF_TOPIC, 1, RW),
         plain_config(OP_TOPIC, 1, RW),

@@ -380,7 +380,7 @@ pub(super) const NOT_NEEDED: &[&str] = &[
 /// What ringmq does not have yet, in the plural, and how the keys begin that would set it.
 const MISSING: &[(&str, &[&str])] = &[
     (
-        "pop consumers",
+        "settings of pop consumers",
         &[
             "pop",
             "revive",

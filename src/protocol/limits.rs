@@ -367,6 +367,45 @@ pub const TRANSACTION_PRODUCERS_TRIED_MAX: usize = 3;
 /// Bytes that properties of a half message may grow by when it is put back: its tries, and where it lay at first.
 pub const TRANSACTION_PROPERTIES_GROWTH: usize = 96;
 
+/// Messages of one pop, as RocketMQ's broker has it.
+pub const POP_MESSAGES_MAX: u32 = 32;
+
+/// Queues of a topic that may be popped from without naming one: each pop looks at all of them. More than any topic has on one shard.
+pub const POP_QUEUES_MAX: u32 = 1_024;
+
+/// Longest time for which a message is its consumer's: a week. RocketMQ's clients ask for minutes, its proxy for 12 hours at most.
+pub const POP_INVISIBLE_MS_MAX: u64 = 7 * 24 * 3_600_000;
+
+/// Pops of one queue whose messages are in flight: some 450 bytes each with 32 messages, names and places in tables.
+pub const POP_FLIGHTS_MAX: usize = 128 * 1024;
+
+/// The same of one group: a group that never acknowledges gets no more messages, and leaves room for others.
+pub const POP_FLIGHTS_PER_GROUP_MAX: usize = POP_FLIGHTS_MAX / 8;
+
+/// Pops whose notes are not as safe yet as was promised. Beyond, nothing is popped.
+pub const POP_UNPROMISED_MAX: usize = 64 * 1024;
+
+/// Notes of popped messages that the log has not taken yet. A few at most, unless it takes nothing for long.
+pub const POP_UNNOTED_MAX: usize = 1_024;
+
+/// Notes of popped messages that a start reads beside four for each pop in flight: beyond, the oldest in flight is noted anew.
+pub const POP_NOTES_MAX: u64 = 64 * 1024;
+
+/// Notes that are read in one turn when a life begins.
+pub const POP_NOTES_PER_TURN: usize = 64;
+
+/// Pops in flight whose messages wait for a block of the disk when their time has come; others wait until these have come.
+pub const POP_COLD_MAX: usize = 64;
+
+/// Entries of one batch of acknowledgements. Stock clients and the proxy send a handful.
+pub(crate) const POP_BATCH_ACKS_MAX: usize = 1_024;
+
+const _: () = assert!(
+    POP_FLIGHTS_MAX * 450 <= 64 * 1024 * 1024 && POP_FLIGHTS_PER_GROUP_MAX * 2 <= POP_FLIGHTS_MAX,
+    "what is never acknowledged costs 64 MiB a shard, and one group leaves room for others"
+);
+const _: () = assert!(POP_BATCH_ACKS_MAX * 10 < JSON_NODES_MAX, "a whole batch can be read");
+
 /// Calls to clients of a shard that may wait for their answer.
 pub const CLIENT_CALLS_MAX: usize = 4_096;
 

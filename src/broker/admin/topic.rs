@@ -67,6 +67,7 @@ impl Broker {
         }
         self.forget_topic(asked.now, name);
         self.log.remove_topic(name);
+        self.forget_pops_of(asked.now, name);
         let generation = self.persistence.change(Table::Topics);
         let gate = Some((Table::Topics, generation));
         let ticket = self.acks.make_gate(asked.now.mono, gate, true);

@@ -32,6 +32,7 @@ mod filter;
 mod life;
 mod master;
 mod online;
+mod pop;
 mod pull;
 mod reply_message;
 mod send;

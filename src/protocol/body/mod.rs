@@ -15,6 +15,7 @@ mod heartbeat;
 mod lock;
 mod offset;
 mod place;
+mod pop;
 mod progress;
 mod queue;
 mod register;
@@ -39,6 +40,7 @@ pub use offset::{
     client_offsets, decode_client_offsets, reset_offsets,
 };
 pub use place::TablePlace;
+pub use pop::AckedMessages;
 pub use progress::{
     AllConsumeStats, QueueEntries, QueueEntry, TimeSpan, correction_offsets, group_forbidden, subscription_of_group,
     time_spans,

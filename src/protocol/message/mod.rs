@@ -4,6 +4,7 @@ mod batch;
 mod delay;
 mod id;
 mod name;
+mod pop;
 mod properties;
 mod recall;
 mod timer;
@@ -14,6 +15,10 @@ pub use delay::{DelayLevels, SCHEDULE_TOPIC, queue_of_level};
 pub use id::{IdText, MessageId, UniqueKey};
 pub use name::{
     NameError, check_group, check_topic, dlq_topic, group_of_retry_topic, is_retry_topic, is_system_topic, retry_topic,
+};
+pub use pop::{
+    GivenHandle, ORDER_REVIVE_QUEUE, PopHandle, PopNote, PopOrigin, PopPlace, PopTime, REVIVE_GROUP, is_revive_topic,
+    pop_retry_topic, revive_topic,
 };
 pub use properties::{Properties, append_property, keys, set_property, without_property};
 pub use recall::RecallHandle;
@@ -64,6 +69,8 @@ pub mod property {
     pub const PUSH_REPLY_TIME: &str = "PUSH_REPLY_TIME";
     /// Receipt handle of a popped message.
     pub const POP_CK: &str = "POP_CK";
+    /// When a message that is tried again was popped at first, Unix ms.
+    pub const FIRST_POP_TIME: &str = "1ST_POP_TIME";
     /// CRC-32 of the record; always the last property.
     pub const CRC32: &str = "__CRC32#";
     /// Arbitrary delay, in seconds.

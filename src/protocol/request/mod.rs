@@ -10,6 +10,7 @@ mod group;
 mod namesrv;
 mod offset;
 mod own;
+mod pop;
 mod pull;
 mod query;
 mod recall;
@@ -35,6 +36,7 @@ pub use own::{
     DecideRequest, MASTER_REIGN, OrderRoleRequest, ROLE, ROLE_BROKER_ID, ROLE_END, ROLE_EPOCH, ROLE_FOLLOWS,
     ROLE_HOLDS_BACK, ROLE_LOG, ROLE_NAME, ROLE_START, TableChangesRequest,
 };
+pub use pop::{AckRequest, ChangeInvisibleRequest, PopFrom, PopRequest};
 pub use pull::PullRequest;
 pub(crate) use query::ViewMessageRequest;
 pub use query::{QueryMessageRequest, SendBackRequest};
@@ -46,7 +48,9 @@ pub use transaction::{EndTransactionRequest, ResumeCheckRequest, TransactionEnd}
 
 use std::str::FromStr;
 
-use super::body::{BodyError, ClientConfig, HeartbeatData, LockRequest, SubscriptionGroupConfig, TopicConfigList};
+use super::body::{
+    AckedMessages, BodyError, ClientConfig, HeartbeatData, LockRequest, SubscriptionGroupConfig, TopicConfigList,
+};
 use super::code::{RequestCode, ResponseCode, UnknownCode};
 use super::header::Header;
 use crate::model::QueueId;
@@ -174,6 +178,14 @@ pub enum Request<'a> {
     AllRequestModes,
     /// 907: replicas, or the master.
     HaStatus,
+    /// 200050: messages of a topic, for a while.
+    Pop(PopRequest<'a>),
+    /// 200051: one was consumed.
+    Ack(AckRequest<'a>),
+    /// 200151: many were.
+    AckAll(Vec<AckedMessages>),
+    /// 200053: one is kept for another while.
+    ChangeInvisible(ChangeInvisibleRequest<'a>),
     /// 720001: a slave gives up what its master has not.
     Decide(DecideRequest),
     /// 720002: what a shard is, or is to be.
@@ -232,6 +244,10 @@ impl<'a> Request<'a> {
                 Request::UpdateGroups(SubscriptionGroupConfig::decode_list(body)?)
             }
             Code::GetAllSubscriptiongroupConfig => Request::AllGroups,
+            Code::PopMessage => Request::Pop(PopRequest::parse(header)?),
+            Code::AckMessage => Request::Ack(AckRequest::parse(header)?),
+            Code::BatchAckMessage => Request::AckAll(AckedMessages::decode(body)?),
+            Code::ChangeMessageInvisibletime => Request::ChangeInvisible(ChangeInvisibleRequest::parse(header)?),
             _ => return Request::decode_of_tools(code, header),
         })
     }

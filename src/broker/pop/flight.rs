@@ -1,0 +1,216 @@
+//! Which messages are in flight: popped, and neither acknowledged nor up for another try.
+//!
+//! State of the shard, in memory: what the notes in the revive topic say. A flight is what one pop took from one queue. It has two names: the place of
+//! its note, by which it is kept, and the handle that its consumer has, by which it is found. What is in flight no longer costs nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::limits::{POP_FLIGHTS_MAX, POP_FLIGHTS_PER_GROUP_MAX};
+use crate::model::{GroupName, QueueId, QueueOffset, TopicName};
+use crate::protocol::message::{PopPlace, PopTime};
+
+/// A queue, as a group pops from it. A pop retry topic by its own name.
+pub(super) type PopQueue = (GroupName, TopicName, QueueId);
+
+/// Messages that were popped together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Flight {
+    pub(super) queue: PopQueue,
+    pub(super) time: PopTime,
+    pub(super) invisible_ms: u64,
+    /// Offsets of those that are in flight still, ascending; never empty.
+    pub(super) open: Vec<QueueOffset>,
+    /// When it is looked at next, Unix ms; `None` while a block is waited for.
+    look: Option<i64>,
+    /// How often in a row a message of it could not be put up for another try.
+    pub(super) tries: u32,
+}
+
+impl Flight {
+    pub(super) fn new(queue: PopQueue, time: PopTime, invisible_ms: u64, open: Vec<QueueOffset>) -> Flight {
+        let mut flight = Flight { queue, time, invisible_ms, open, look: None, tries: 0 };
+        flight.look = Some(flight.due());
+        flight
+    }
+
+    /// When its messages are no longer its consumer's, Unix ms.
+    pub(super) fn due(&self) -> i64 {
+        self.time.popped.0.saturating_add(i64::try_from(self.invisible_ms).unwrap_or(i64::MAX))
+    }
+
+    pub(super) fn place(&self) -> PopPlace<'_> {
+        place_of(&self.queue)
+    }
+}
+
+/// The queue as a note names it.
+pub(super) fn place_of((group, topic, queue_id): &PopQueue) -> PopPlace<'_> {
+    PopPlace { group: group.as_str(), topic: topic.as_str(), queue_id: *queue_id }
+}
+
+/// The flights of a shard, each by the place of its newest note.
+#[derive(Debug, Default)]
+pub(super) struct Flights {
+    by_note: BTreeMap<QueueOffset, Flight>,
+    by_handle: BTreeMap<(PopQueue, PopTime), QueueOffset>,
+    looks: BTreeSet<(i64, QueueOffset)>,
+    of_group: BTreeMap<GroupName, usize>,
+}
+
+impl Flights {
+    /// Whether the group may have one more.
+    pub(super) fn has_room(&self, group: &GroupName) -> bool {
+        self.by_note.len() < POP_FLIGHTS_MAX
+            && self.of_group.get(group).is_none_or(|count| *count < POP_FLIGHTS_PER_GROUP_MAX)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_note.len()
+    }
+
+    /// The place of the oldest note that is of use.
+    pub(super) fn first(&self) -> Option<QueueOffset> {
+        self.by_note.first_key_value().map(|(note, _)| *note)
+    }
+
+    pub(super) fn get(&self, note: QueueOffset) -> Option<&Flight> {
+        self.by_note.get(&note)
+    }
+
+    /// The flight with this handle.
+    pub(super) fn find(&self, queue: &PopQueue, time: PopTime) -> Option<QueueOffset> {
+        self.by_handle.get(&(queue.clone(), time)).copied()
+    }
+
+    /// Adds a flight, or another note of one that is known.
+    pub(super) fn insert(&mut self, note: QueueOffset, flight: Flight) {
+        assert!(!flight.open.is_empty(), "nothing is in flight at {note}");
+        if let Some(before) = self.find(&flight.queue, flight.time) {
+            self.remove(before);
+        }
+        self.looks.extend(flight.look.map(|look| (look, note)));
+        self.by_handle.insert((flight.queue.clone(), flight.time), note);
+        *self.of_group.entry(flight.queue.0.clone()).or_default() += 1;
+        let before = self.by_note.insert(note, flight);
+        assert!(before.is_none(), "two flights at {note}");
+    }
+
+    pub(super) fn remove(&mut self, note: QueueOffset) -> Option<Flight> {
+        let flight = self.by_note.remove(&note)?;
+        if let Some(look) = flight.look {
+            self.looks.remove(&(look, note));
+        }
+        self.by_handle.remove(&(flight.queue.clone(), flight.time));
+        let group = &flight.queue.0;
+        let count = self.of_group.get_mut(group).expect("its group was counted");
+        *count -= 1;
+        if *count == 0 {
+            self.of_group.remove(group);
+        }
+        Some(flight)
+    }
+
+    /// Messages of a flight are in flight no longer.
+    pub(super) fn end(&mut self, note: QueueOffset, is_over: impl Fn(QueueOffset) -> bool) {
+        let Some(flight) = self.by_note.get_mut(&note) else { return };
+        flight.open.retain(|offset| !is_over(*offset));
+        flight.tries = 0;
+        if flight.open.is_empty() {
+            self.remove(note);
+        }
+    }
+
+    /// All flights of a topic are over.
+    pub(super) fn forget_topic(&mut self, topic: &str) {
+        let of_topic = self.by_note.iter().filter(|(_, flight)| flight.queue.1.as_str() == topic);
+        let notes: Vec<QueueOffset> = of_topic.map(|(note, _)| *note).collect();
+        for note in notes {
+            self.remove(note);
+        }
+    }
+
+    /// The flight that is looked at next, and when.
+    pub(super) fn next_look(&self) -> Option<(i64, QueueOffset)> {
+        self.looks.first().copied()
+    }
+
+    /// A flight is looked at again then; with `None` not before it is asked for.
+    pub(super) fn look_again(&mut self, note: QueueOffset, look: Option<i64>) {
+        let Some(flight) = self.by_note.get_mut(&note) else { return };
+        if let Some(before) = std::mem::replace(&mut flight.look, look) {
+            self.looks.remove(&(before, note));
+        }
+        self.looks.extend(look.map(|look| (look, note)));
+    }
+
+    /// How often in a row this flight could not be dealt with, this time included.
+    pub(super) fn note_failed_try(&mut self, note: QueueOffset) -> u32 {
+        let Some(flight) = self.by_note.get_mut(&note) else { return 0 };
+        flight.tries = flight.tries.saturating_add(1);
+        flight.tries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::UnixMs;
+
+    fn flight(group: &str, topic: &str, start: u64, popped: i64, offsets: &[u64]) -> Flight {
+        let queue = (GroupName::from(group), TopicName::from(topic), QueueId(0));
+        let time = PopTime { start: QueueOffset(start), popped: UnixMs(popped) };
+        Flight::new(queue, time, 100, offsets.iter().copied().map(QueueOffset).collect())
+    }
+
+    #[test]
+    fn a_flight_is_found_by_its_handle_until_its_last_message_is_over() {
+        let mut flights = Flights::default();
+        let one = flight("g", "t", 5, 1_000, &[5, 7]);
+        flights.insert(QueueOffset(3), one.clone());
+        flights.insert(QueueOffset(4), flight("g", "t", 8, 900, &[8]));
+        assert_eq!(flights.next_look(), Some((1_000, QueueOffset(4))), "the one that was popped first");
+        assert_eq!((flights.find(&one.queue, one.time), flights.first()), (Some(QueueOffset(3)), Some(QueueOffset(3))));
+        flights.end(QueueOffset(3), |offset| offset.0 == 5);
+        assert_eq!(flights.get(QueueOffset(3)).map(|flight| flight.open.len()), Some(1));
+        flights.end(QueueOffset(3), |offset| offset.0 == 7);
+        assert_eq!((flights.find(&one.queue, one.time), flights.first()), (None, Some(QueueOffset(4))));
+        flights.end(QueueOffset(4), |_| true);
+        assert!(flights.looks.is_empty() && flights.by_handle.is_empty() && flights.of_group.is_empty());
+    }
+
+    #[test]
+    fn another_note_of_a_flight_takes_the_place_of_the_first() {
+        let mut flights = Flights::default();
+        flights.insert(QueueOffset(1), flight("g", "t", 5, 0, &[5, 6]));
+        flights.insert(QueueOffset(9), flight("g", "t", 5, 0, &[6]));
+        assert_eq!(
+            (flights.len(), flights.first(), flights.next_look()),
+            (1, Some(QueueOffset(9)), Some((100, QueueOffset(9))))
+        );
+    }
+
+    #[test]
+    fn a_flight_that_waits_for_a_block_is_not_looked_at() {
+        let mut flights = Flights::default();
+        flights.insert(QueueOffset(1), flight("g", "t", 5, 0, &[5]));
+        flights.look_again(QueueOffset(1), None);
+        assert_eq!(flights.next_look(), None);
+        flights.look_again(QueueOffset(1), Some(7));
+        flights.look_again(QueueOffset(2), Some(7));
+        assert_eq!(flights.next_look(), Some((7, QueueOffset(1))));
+        flights.forget_topic("t");
+        assert_eq!((flights.next_look(), flights.len()), (None, 0));
+    }
+
+    #[test]
+    fn one_group_leaves_room_for_others() {
+        let mut flights = Flights::default();
+        for note in 0..POP_FLIGHTS_PER_GROUP_MAX as u64 {
+            assert!(flights.has_room(&GroupName::from("g")));
+            flights.insert(QueueOffset(note), flight("g", "t", note, 0, &[note]));
+        }
+        assert!(!flights.has_room(&GroupName::from("g")) && flights.has_room(&GroupName::from("h")));
+        flights.end(QueueOffset(7), |_| true);
+        assert!(flights.has_room(&GroupName::from("g")));
+    }
+}

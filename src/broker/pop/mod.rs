@@ -1,0 +1,399 @@
+//! Pop consumption: the broker hands messages out for a while, and gives again what was not acknowledged by then.
+//!
+//! State of the shard; on masters only. A pop ([`take`]) takes messages of a topic's queues from where its group goes on there, and notes in the revive
+//! topic which ones, and for how long they are their consumer's. An acknowledgement ([`end`]) is a note as well. When the time of messages is over, a
+//! copy of each goes to the group's pop retry topic ([`revive`]), of which a pop takes too. What is in flight is known in memory ([`flight`]); the notes
+//! are read when a life begins ([`replay`]), and not again. Source: RocketMQ `PopMessageProcessor`, `AckMessageProcessor`,
+//! `ChangeInvisibleTimeProcessor`, `PopReviveService`.
+//!
+//! What holds at any moment, whatever is killed between two steps:
+//! - Where a group goes on in a queue is committed when the note of what was taken is on the disk and with the in-sync set; until then it is known from
+//!   the note. So nothing is passed over that is not in flight.
+//! - A copy is stored before it is noted that its message is in flight no longer, and before any later note.
+//! - The offset of [`REVIVE_GROUP`](crate::protocol::message::REVIVE_GROUP) says from where on notes are of use. It moves when what made older ones useless
+//!   is as safe, and when the offsets of which these spoke are in the table that is on the disk.
+//!
+//! Of what stays in flight for long a copy of its note is put behind all others ([`POP_NOTES_MAX`]), so that what a start reads follows what is in
+//! flight, not what has been.
+
+mod end;
+mod flight;
+mod replay;
+mod revive;
+mod take;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use self::flight::{Flight, Flights, PopQueue, place_of};
+use self::take::Pop;
+use super::hold::HoldTable;
+use super::job::Wait;
+use super::persist::Table;
+use super::store::NotStored;
+use super::{Broker, Output};
+use crate::limits::{JOB_CLOCK_MS, JOB_RETRY_MS, POP_NOTES_MAX, POP_NOTES_PER_TURN, POP_UNNOTED_MAX};
+use crate::log::{Appended, BlockId, QueueIndex};
+use crate::model::{ConnectionId, FastMap, LogOffset, MonoNs, Now, QueueId, QueueOffset, TopicName};
+use crate::protocol::message::{PopNote, REVIVE_GROUP, revive_topic};
+use crate::protocol::record::RecordDraft;
+
+/// The one queue of the revive topic that is used.
+const QUEUE: QueueId = QueueId(0);
+
+/// The notes, and how far they are of use.
+#[derive(Clone, Debug)]
+struct NotePlaces {
+    topic: TopicName,
+    queue: QueueIndex,
+    /// Notes from here to `read_end` are still to be read: those that were there when the life began.
+    read: QueueOffset,
+    read_end: QueueOffset,
+    wait: Wait,
+    failed_reads: u32,
+    /// Notes below are of no use, as far as is known in memory.
+    passed: QueueOffset,
+    /// The same, and what made them useless is safe.
+    done: QueueOffset,
+}
+
+/// What is known of a queue that notes speak of.
+#[derive(Clone, Copy, Debug)]
+struct PoppedQueue {
+    /// Where its group goes on, as long as its committed offset does not say so.
+    ahead: Option<QueueOffset>,
+    /// The newest note that says where it goes on, or does not any more.
+    last: QueueOffset,
+}
+
+/// The pops of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Pops {
+    /// `None` on a slave.
+    places: Option<NotePlaces>,
+    flights: Flights,
+    queues: BTreeMap<PopQueue, PoppedQueue>,
+    /// How many queues there were when those were looked through of which no note is of use.
+    queues_swept: usize,
+    /// Where groups go on when the log is safe up to there. Ascending.
+    unpromised: VecDeque<(LogOffset, PopQueue, QueueOffset)>,
+    /// Notes that the log has not taken; none is stored before them.
+    unnoted: VecDeque<Vec<u8>>,
+    /// When the log that took no note is asked again.
+    note_again: Option<MonoNs>,
+    /// What was passed and is not safe yet: the log must be so up to the first. Both ascend.
+    passed: VecDeque<(LogOffset, QueueOffset)>,
+    /// A place that is committed when this generation of the offsets is on the disk.
+    gated: Option<(u64, QueueOffset)>,
+    /// Flights that wait for blocks.
+    cold: BTreeMap<BlockId, Vec<QueueOffset>>,
+    /// When flights are looked at next.
+    look: Option<MonoNs>,
+    /// Pops that wait for messages, by the first queue of their topic.
+    holds: HoldTable<QueueIndex, Pop>,
+    /// Queues of topics that pops have waited for, with the first one of the topic that was asked for.
+    anchors: FastMap<QueueIndex, QueueIndex>,
+    /// Counts pops, so that each begins with another queue.
+    turn: u32,
+}
+
+impl Pops {
+    /// Consumers may see more of a queue.
+    #[inline]
+    pub(super) fn queue_has_grown(&mut self, queue: QueueIndex) {
+        if let Some(anchor) = self.anchors.get(&queue) {
+            self.holds.queue_has_grown(*anchor);
+        }
+    }
+
+    /// A queue of a topic is gone, and with the first one those who wait.
+    pub(super) fn end_queue(&mut self, queue: QueueIndex) {
+        self.holds.end_queue(queue);
+        self.anchors.remove(&queue);
+    }
+
+    pub(super) fn drop_connection(&mut self, connection: ConnectionId) {
+        self.holds.drop_connection(connection);
+    }
+
+    /// When a pop that waits is to be looked at.
+    pub(super) fn next_hold_time(&self) -> Option<MonoNs> {
+        if self.holds.has_turns() { Some(MonoNs(0)) } else { self.holds.next_deadline() }
+    }
+
+    /// A block was read, or could not be.
+    pub(super) fn block_has_come(&mut self, block: BlockId) {
+        if let Some(places) = &mut self.places
+            && places.wait == Wait::Block(block)
+        {
+            places.wait = Wait::Turn;
+        }
+        for note in self.cold.remove(&block).unwrap_or_default() {
+            let due = self.flights.get(note).map(Flight::due);
+            self.flights.look_again(note, due);
+        }
+    }
+
+    /// Whether all notes were read that were there when the life began.
+    fn is_known(&self) -> bool {
+        self.places.as_ref().is_some_and(|places| places.read >= places.read_end)
+    }
+
+    /// Where a group goes on in a queue is known from the note at `note`, and safe when the log is up to `at`.
+    fn go_on_at(&mut self, queue: PopQueue, next: QueueOffset, note: QueueOffset, at: LogOffset) {
+        self.queues.insert(queue.clone(), PoppedQueue { ahead: Some(next), last: note });
+        self.unpromised.push_back((at, queue, next));
+    }
+}
+
+impl Broker {
+    /// A life begins: a master reads what was in flight.
+    pub(super) fn start_pops(&mut self) {
+        if self.is_slave() {
+            return;
+        }
+        let topic = TopicName::from(revive_topic(&self.settings.cluster).as_str());
+        let queue = self.log.queue(topic.as_str(), QUEUE);
+        let bounds = self.log.bounds(queue);
+        let known = self.offsets.get(REVIVE_GROUP, topic.as_str(), QUEUE).unwrap_or(bounds.min);
+        let read = known.max(bounds.min).min(bounds.appended_max);
+        let (wait, failed_reads) = (Wait::Turn, 0);
+        let read_end = bounds.appended_max;
+        self.pops.places =
+            Some(NotePlaces { topic, queue, read, read_end, wait, failed_reads, passed: read, done: read });
+    }
+
+    /// Whether nothing is done now. A log that has failed takes no copy any more.
+    fn holds_pops(&self) -> bool {
+        self.pops.places.is_none() || self.log.failure().is_some() || self.awaits_tables() || self.is_ending()
+    }
+
+    /// When there is something to do.
+    pub(super) fn next_pop_time(&self) -> Option<MonoNs> {
+        let places = self.pops.places.as_ref().filter(|_| !self.holds_pops())?;
+        if places.read < places.read_end {
+            return match places.wait {
+                Wait::Turn | Wait::Growth => Some(MonoNs(0)),
+                Wait::Until(time) => Some(time),
+                Wait::Block(_) => None,
+            };
+        }
+        self.pops.look.into_iter().chain(self.pops.note_again).min()
+    }
+
+    /// Does what is due, as much as one turn allows.
+    pub(super) fn run_pops(&mut self, now: Now, out: &mut Output) {
+        if self.holds_pops() {
+            return;
+        }
+        if self.pops.note_again.is_some_and(|time| time <= now.mono) {
+            self.pops.note_again = None;
+        }
+        if self.pops.is_known() { self.revive_due(now, out) } else { self.read_notes_of_pops(now, out) }
+    }
+
+    /// What follows from any event: notes that found no room are stored, old ones are put behind all others, and what was noted may be safe now.
+    pub(super) fn promise_pops(&mut self, now: Now) {
+        self.note_set_backs(now);
+        if !self.pops.is_known() || self.holds_pops() {
+            return;
+        }
+        if !self.pops.unnoted.is_empty() && self.pops.note_again.is_none() && self.store_unnoted(now).is_err() {
+            self.pops.note_again = Some(now.mono.plus_ms(JOB_RETRY_MS));
+        }
+        self.note_anew(now);
+        self.pass_notes();
+        if !self.pops.unpromised.is_empty() || !self.pops.passed.is_empty() {
+            self.take_promised();
+        }
+        self.pops.look = self.pops.flights.next_look().map(|(look, _)| {
+            // The clock may be set meanwhile.
+            let wait_ms = u64::try_from(look.saturating_sub(now.unix.0)).unwrap_or(0).min(JOB_CLOCK_MS);
+            now.mono.plus_ms(wait_ms)
+        });
+    }
+
+    /// The log is safe up to somewhere: where groups go on is committed.
+    fn take_promised(&mut self) {
+        let safe = self.log.flushed().min(self.log.confirm());
+        while let Some((at, ..)) = self.pops.unpromised.front()
+            && *at <= safe
+        {
+            let Some((_, queue, next)) = self.pops.unpromised.pop_front() else { break };
+            let (group, topic, queue_id) = &queue;
+            let (group, topic) = (group.as_str(), topic.as_str());
+            if self.offsets.get(group, topic, *queue_id).is_none_or(|committed| committed < next)
+                && !self.offsets.commit(group, topic, *queue_id, next)
+            {
+                tracing::warn!(
+                    group,
+                    topic,
+                    "the table of consumer offsets is full: where a group goes on is not kept"
+                );
+            }
+            if let Some(known) = self.pops.queues.get_mut(&queue)
+                && known.ahead == Some(next)
+            {
+                known.ahead = None;
+            }
+        }
+        while let Some((at, done)) = self.pops.passed.front().copied()
+            && at <= safe
+        {
+            self.pops.passed.pop_front();
+            if let Some(places) = &mut self.pops.places {
+                places.done = done;
+            }
+        }
+    }
+
+    /// Notes before those of what is in flight are of no use any more.
+    fn pass_notes(&mut self) {
+        let appended = self.log.appended();
+        let Some(places) = &mut self.pops.places else { return };
+        let end = self.log.bounds(places.queue).appended_max;
+        let first = self.pops.flights.first().unwrap_or(end);
+        if first > places.passed {
+            places.passed = first;
+            match self.pops.passed.back_mut() {
+                Some(last) if last.0 == appended => last.1 = first,
+                _ => self.pops.passed.push_back((appended, first)),
+            }
+        }
+    }
+
+    /// Puts copies of the oldest notes that are of use behind all others, if there are too many others between them.
+    fn note_anew(&mut self, now: Now) {
+        let Some(queue) = self.pops.places.as_ref().map(|places| places.queue) else { return };
+        for _ in 0..POP_NOTES_PER_TURN {
+            let Some(first) = self.pops.flights.first() else { return };
+            let notes = self.log.bounds(queue).appended_max.0.saturating_sub(first.0);
+            if notes <= POP_NOTES_MAX.saturating_add(4 * self.pops.flights.len() as u64) {
+                return;
+            }
+            let Some(flight) = self.pops.flights.get(first).cloned() else { return };
+            let Flight { time, invisible_ms, .. } = flight;
+            let note =
+                PopNote::Taken { place: flight.place(), time, invisible_ms, next: None, offsets: flight.open.clone() };
+            match self.note_pop(now, &note) {
+                Ok(stored) => self.pops.flights.insert(stored.queue_offset, flight),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Committed offsets were made less, or are gone: notes from before count for them no longer.
+    fn note_set_backs(&mut self, now: Now) {
+        let queues = self.offsets.take_set_back();
+        if queues.is_empty() || self.pops.places.is_none() {
+            return;
+        }
+        let known: Vec<PopQueue> = queues.into_iter().filter(|queue| self.pops.queues.contains_key(queue)).collect();
+        if known.is_empty() {
+            return;
+        }
+        self.pops.unpromised.retain(|(_, queue, _)| known.binary_search(queue).is_err());
+        for queue in known {
+            let last = self.note_in_any_case(now, &PopNote::SetBack { place: place_of(&queue) });
+            self.pops.queues.insert(queue, PoppedQueue { ahead: None, last });
+        }
+    }
+
+    /// A topic is gone.
+    pub(super) fn forget_pops_of(&mut self, now: Now, topic: &str) {
+        if self.pops.places.is_none() {
+            return;
+        }
+        self.pops.flights.forget_topic(topic);
+        let was_popped = self.pops.queues.keys().any(|(_, other, _)| other.as_str() == topic);
+        if was_popped {
+            self.pops.queues.retain(|(_, other, _), _| other.as_str() != topic);
+            self.pops.unpromised.retain(|(_, (_, other, _), _)| other.as_str() != topic);
+            self.note_in_any_case(now, &PopNote::Forgotten { topic });
+        }
+    }
+
+    /// Stores a note behind those that the log has not taken yet.
+    ///
+    /// # Errors
+    /// The log takes nothing now.
+    fn note_pop(&mut self, now: Now, note: &PopNote<'_>) -> Result<Appended, NotStored> {
+        self.store_unnoted(now)?;
+        let mut body = Vec::new();
+        note.encode(&mut body);
+        self.store_note_of_pop(now, &body)
+    }
+
+    /// Stores a note now or, if the log takes nothing, before any other. Where it is, or will be at the earliest.
+    fn note_in_any_case(&mut self, now: Now, note: &PopNote<'_>) -> QueueOffset {
+        match self.note_pop(now, note) {
+            Ok(stored) => stored.queue_offset,
+            Err(error) => {
+                if self.pops.unnoted.len() < POP_UNNOTED_MAX {
+                    let mut body = Vec::new();
+                    note.encode(&mut body);
+                    self.pops.unnoted.push_back(body);
+                } else {
+                    tracing::warn!(?error, "a note of popped messages found no room: a start would not know of it");
+                }
+                let queue = self.pops.places.as_ref().map(|places| places.queue);
+                queue.map_or(QueueOffset(0), |queue| self.log.bounds(queue).appended_max)
+            }
+        }
+    }
+
+    fn store_unnoted(&mut self, now: Now) -> Result<(), NotStored> {
+        while let Some(body) = self.pops.unnoted.pop_front() {
+            if let Err(error) = self.store_note_of_pop(now, &body) {
+                self.pops.unnoted.push_front(body);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn store_note_of_pop(&mut self, now: Now, body: &[u8]) -> Result<Appended, NotStored> {
+        let places = self.pops.places.as_ref().expect("a slave notes nothing");
+        let (topic, queue) = (places.topic.clone(), places.queue);
+        let draft =
+            RecordDraft { topic: topic.as_str(), queue_id: QUEUE, born_timestamp: now.unix.0, body, ..self.draft(now) };
+        self.store(now, queue, &draft)
+    }
+
+    /// Commits from where on notes are of use, when the offsets that these spoke of are on the disk: a start that finds the one must find the other.
+    pub(super) fn commit_pop_place(&mut self) {
+        let Some(NotePlaces { topic, done, .. }) = self.pops.places.clone() else { return };
+        if let Some((generation, done)) = self.pops.gated
+            && self.persistence.flushed(Table::ConsumerOffsets) >= generation
+        {
+            self.pops.gated = None;
+            self.commit_place(&topic, done);
+        }
+        if self.pops.gated.is_none()
+            && self.offsets.get(REVIVE_GROUP, topic.as_str(), QUEUE).unwrap_or_default() != done
+        {
+            let generation = self.persistence.generation(Table::ConsumerOffsets);
+            self.pops.gated = Some((generation + u64::from(self.offsets.is_dirty()), done));
+        }
+        let queues = self.pops.queues.len();
+        if queues > 2 * self.pops.queues_swept + POP_NOTES_PER_TURN {
+            self.pops.queues.retain(|_, queue| queue.ahead.is_some() || queue.last >= done);
+            self.pops.queues_swept = self.pops.queues.len();
+        }
+    }
+
+    /// The same at an orderly stop, which writes the whole table.
+    pub(super) fn commit_pop_place_at_stop(&mut self) {
+        if let Some(NotePlaces { topic, done, .. }) = self.pops.places.clone().filter(|places| places.done.0 > 0) {
+            self.commit_place(&topic, done);
+        }
+    }
+
+    fn commit_place(&mut self, topic: &TopicName, done: QueueOffset) {
+        // A table without room says so; all that is lost is read again by the next life.
+        if !self.offsets.commit(REVIVE_GROUP, topic.as_str(), QUEUE, done) {
+            tracing::warn!(
+                "the table of consumer offsets is full: which notes of popped messages are of use is not kept"
+            );
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What was in flight when a life begins: read from the notes of those before it.
+
+use bytes::BytesMut;
+
+use super::{Broker, Flight, PopQueue, PoppedQueue};
+use crate::broker::job::{Wait, read_wait_ms};
+use crate::broker::{Effect, Output};
+use crate::limits::{JOB_BYTES_PER_TURN, JOB_RETRY_MS, POP_NOTES_PER_TURN};
+use crate::log::{Read, ReadLimits};
+use crate::model::{GroupName, Now, QueueOffset, TopicName};
+use crate::protocol::message::{PopNote, PopPlace, PopTime};
+use crate::protocol::record::{Check, RecordView};
+
+impl Broker {
+    /// Reads some of the notes that were there when the life began.
+    pub(super) fn read_notes_of_pops(&mut self, now: Now, out: &mut Output) {
+        let mut record = std::mem::take(&mut self.scratch.records);
+        record.clear();
+        let wait = self.read_some_notes(now, &mut record);
+        self.scratch.records = record;
+        if let Wait::Block(block) = wait {
+            out.effects.push(Effect::Fetch(block));
+        }
+        if let Some(places) = &mut self.pops.places {
+            places.wait = wait;
+        }
+        if self.pops.is_known() {
+            self.end_replay();
+        }
+    }
+
+    fn read_some_notes(&mut self, now: Now, records: &mut BytesMut) -> Wait {
+        let Some(places) = &mut self.pops.places else { return Wait::Growth };
+        match places.wait {
+            Wait::Until(time) if now.mono < time => return places.wait,
+            Wait::Block(_) => return places.wait,
+            Wait::Until(_) | Wait::Turn | Wait::Growth => {}
+        }
+        let (queue, at) = (places.queue, places.read);
+        let limits = ReadLimits {
+            messages_max: POP_NOTES_PER_TURN,
+            bytes_max: JOB_BYTES_PER_TURN,
+            entries_max: POP_NOTES_PER_TURN,
+        };
+        let next = match self.log.read(queue, at, &limits, &|_| true, records) {
+            Read::Found { next, .. } => next,
+            Read::Removed { next } => {
+                tracing::warn!(%at, %next, "notes of popped messages are gone from the log: what they spoke of is not given again");
+                next
+            }
+            // They are not with the replicas yet.
+            Read::NoMatch { .. } => return Wait::Until(now.mono.plus_ms(JOB_RETRY_MS)),
+            Read::Cold(block) => return Wait::Block(block),
+            Read::Damaged { next, .. } if !self.may_have_replica() => {
+                tracing::error!(%at, "a note of popped messages is damaged on the disk: what it spoke of is not given again");
+                self.counters.damaged_passed_count += 1;
+                next
+            }
+            Read::Damaged { .. } | Read::Failed => return self.wait_for_note(now, at),
+        };
+        let mut rest = &records[..];
+        while let Ok(note) = RecordView::decode(rest, None, Check::Shape) {
+            rest = rest.get(note.size as usize..).unwrap_or_default();
+            match PopNote::decode(note.body) {
+                Some(said) => self.learn_of_pop(note.queue_offset, said),
+                None => {
+                    tracing::warn!(at = %note.queue_offset, "a note of popped messages is none of ringmq's and is left out")
+                }
+            }
+        }
+        if let Some(places) = &mut self.pops.places {
+            (places.read, places.failed_reads) = (next, 0);
+        }
+        Wait::Turn
+    }
+
+    /// An error moves no reader.
+    fn wait_for_note(&mut self, now: Now, at: QueueOffset) -> Wait {
+        let Some(places) = &mut self.pops.places else { return Wait::Growth };
+        places.failed_reads = places.failed_reads.saturating_add(1);
+        let (tries, wait_ms) = (places.failed_reads, read_wait_ms(places.failed_reads));
+        if tries.is_power_of_two() {
+            tracing::error!(%at, tries, wait_ms, "a note of popped messages cannot be read: it is tried again, and nothing is popped before");
+        }
+        Wait::Until(now.mono.plus_ms(wait_ms))
+    }
+
+    /// Takes what a note says.
+    fn learn_of_pop(&mut self, note: QueueOffset, said: PopNote<'_>) {
+        let pops = &mut self.pops;
+        match said {
+            PopNote::Taken { place, time, invisible_ms, next, offsets } => {
+                let queue = queue_of(&place);
+                if let Some(next) = next {
+                    pops.queues.insert(queue.clone(), PoppedQueue { ahead: Some(next), last: note });
+                }
+                if !offsets.is_empty() {
+                    pops.flights.insert(note, Flight::new(queue, time, invisible_ms, offsets));
+                }
+            }
+            PopNote::Ended { place, time, offsets } => {
+                if let Some(flight) = pops.flights.find(&queue_of(&place), time) {
+                    pops.flights.end(flight, |offset| offsets.contains(&offset));
+                }
+            }
+            PopNote::Changed { place, time, invisible_ms, again } => {
+                let queue = queue_of(&place);
+                if let Some(flight) = pops.flights.find(&queue, time) {
+                    pops.flights.end(flight, |offset| offset == again.start);
+                }
+                let PopTime { start, .. } = again;
+                pops.flights.insert(note, Flight::new(queue, again, invisible_ms, vec![start]));
+            }
+            PopNote::SetBack { place } => {
+                pops.queues.insert(queue_of(&place), PoppedQueue { ahead: None, last: note });
+            }
+            PopNote::Forgotten { topic } => {
+                pops.flights.forget_topic(topic);
+                pops.queues.retain(|(_, other, _), _| other.as_str() != topic);
+            }
+        }
+    }
+
+    /// All notes were read. Where groups go on is committed when the log is safe that far, unless the table says so already.
+    fn end_replay(&mut self) {
+        let is_there = |(_, topic, _): &PopQueue| self.topics.get(topic.as_str()).is_some();
+        let gone: Vec<TopicName> =
+            self.pops.queues.keys().filter(|queue| !is_there(queue)).map(|(_, topic, _)| topic.clone()).collect();
+        for topic in gone {
+            self.pops.flights.forget_topic(topic.as_str());
+            self.pops.queues.retain(|(_, other, _), _| *other != topic);
+        }
+        let at = self.log.appended();
+        let queues: Vec<(PopQueue, QueueOffset)> =
+            self.pops.queues.iter().filter_map(|(queue, known)| Some((queue.clone(), known.ahead?))).collect();
+        for (queue, next) in queues {
+            let (group, topic, queue_id) = &queue;
+            let next = next.min(self.end_of(topic.as_str(), *queue_id));
+            let committed = self.offsets.get(group.as_str(), topic.as_str(), *queue_id);
+            let is_news = committed.is_none_or(|committed| committed < next);
+            if let Some(known) = self.pops.queues.get_mut(&queue) {
+                known.ahead = is_news.then_some(next);
+            }
+            if is_news {
+                self.pops.unpromised.push_back((at, queue, next));
+            }
+        }
+    }
+}
+
+fn queue_of(place: &PopPlace<'_>) -> PopQueue {
+    (GroupName::from(place.group), TopicName::from(place.topic), place.queue_id)
+}

@@ -1,0 +1,590 @@
+//! Pops: messages of a topic's queues, and of its pop retry topic, for a while; and pops that wait until there are some.
+//!
+//! A pop looks at the queues one after the other, from another one on each time, until it has as many messages as it wants. What it takes from one is
+//! noted before it is answered; whoever takes the answer's place after a crash finds the note. A message that is tried again is told under the topic that
+//! was asked for, with its handle as a property, since stock clients acknowledge by what they find there. Source: RocketMQ `PopMessageProcessor`.
+
+use std::fmt::Write;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::end::invisible_ms;
+use super::{Broker, Flight, PopQueue};
+use crate::broker::filter::MessageFilter;
+use crate::broker::hold::Turn;
+use crate::broker::pull::HoldBudget;
+use crate::broker::store::NotStored;
+use crate::broker::{Asked, Handled, Output, Refusal, topic};
+use crate::limits::{HOLD_MS_MAX, POP_MESSAGES_MAX, POP_QUEUES_MAX, POP_UNPROMISED_MAX, PULL_BYTES_MAX};
+use crate::log::{BlockId, QueueIndex, Read, ReadLimits};
+use crate::model::{GroupName, MonoNs, Now, QueueId, QueueOffset, TopicName, UnixMs};
+use crate::protocol::body::DataVersion;
+use crate::protocol::code::ResponseCode;
+use crate::protocol::message::{
+    PopHandle, PopNote, PopOrigin, PopTime, append_property, check_topic, pop_retry_topic, property, without_property,
+};
+use crate::protocol::record::{Check, Marks, Place, RecordDraft, RecordView, Sized};
+use crate::protocol::reply::{ExtValue, Reply, encode_reply};
+use crate::protocol::request::{PopFrom, PopRequest};
+
+/// One pop in so many looks at what is tried again before all else, so that a topic that is never empty does not keep it waiting.
+/// Source: RocketMQ `popFromRetryProbability`, 20 %.
+const RETRY_FIRST_EVERY: u32 = 5;
+
+/// How much later than its time a request may come. Source: RocketMQ `PopMessageRequestHeader.isTimeoutTooMuch`.
+const LATE_MS_MAX: i64 = 500;
+
+/// How often one pop reads on in a queue in which nothing matched. With that it looks at as many messages as some pulls.
+const READS_PER_QUEUE: usize = 4;
+
+/// Looking whether a queue has anything costs as much as looking at so many bytes.
+const QUEUE_LOOK_BYTES: usize = 64;
+
+/// A pop whose checks are passed.
+#[derive(Clone, Debug)]
+pub(super) struct Pop {
+    asked: Asked,
+    group: GroupName,
+    topic: TopicName,
+    retry: TopicName,
+    queue_id: Option<QueueId>,
+    messages_max: usize,
+    invisible_ms: u64,
+    from: PopFrom,
+    filter: Arc<MessageFilter>,
+    /// When it is answered with nothing, Unix ms.
+    ends: i64,
+    /// The version of the groups' table by which it was allowed.
+    allowed_by: DataVersion,
+}
+
+/// What one pop has found.
+struct PopBatch {
+    popped: UnixMs,
+    /// Records, as they are answered.
+    records: BytesMut,
+    messages: usize,
+    /// `startOffsetInfo` and `msgOffsetInfo`.
+    starts: String,
+    offsets: String,
+    /// How many messages are left behind what was found.
+    rest: u64,
+    /// Where the group goes on has moved without a message, and there is more behind.
+    is_moved: bool,
+    queues: usize,
+}
+
+/// Why a pop looks at no further queue.
+enum PopEnd {
+    /// It has enough.
+    Full,
+    Cold(BlockId),
+    NotStored(NotStored),
+}
+
+/// A queue that a pop looks at.
+struct PopSource {
+    queue: PopQueue,
+    index: QueueIndex,
+    origin: PopOrigin,
+}
+
+impl PopBatch {
+    fn new(popped: UnixMs, mut records: BytesMut) -> PopBatch {
+        records.clear();
+        let (starts, offsets) = (String::new(), String::new());
+        PopBatch { popped, records, messages: 0, starts, offsets, rest: 0, is_moved: false, queues: 0 }
+    }
+
+    /// Says which messages of a queue were found.
+    fn name(&mut self, origin: PopOrigin, queue_id: QueueId, start: QueueOffset, offsets: &[QueueOffset]) {
+        let separator = if self.starts.is_empty() { "" } else { ";" };
+        let origin = origin.text();
+        // Writing to a text does not fail.
+        let _ = write!(self.starts, "{separator}{origin} {queue_id} {start}");
+        let _ = write!(self.offsets, "{separator}{origin} {queue_id} ");
+        for (index, offset) in offsets.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            let _ = write!(self.offsets, "{comma}{offset}");
+        }
+    }
+}
+
+impl Broker {
+    /// POP_MESSAGE 200050.
+    pub(in crate::broker) fn pop(
+        &mut self,
+        asked: &Asked,
+        request: &PopRequest<'_>,
+        out: &mut Output,
+    ) -> Result<Handled, Refusal> {
+        let now = asked.now;
+        let born = request.born.unwrap_or(now.unix);
+        let ends = born.0.saturating_add(request.poll_ms.max(0));
+        if now.unix.0.saturating_sub(ends) > LATE_MS_MAX {
+            let remark = format!("the broker[{}] pop message is timeout too much", self.settings.address.ip());
+            let batch = PopBatch::new(UnixMs(0), BytesMut::new());
+            answer_pop(asked, (ResponseCode::PollingTimeout, &remark), 0, &batch, out);
+            return Ok(Handled::Done);
+        }
+        let pop = self.checked_pop(asked, request, ends, out)?;
+        self.check_knows_pops()?;
+        self.check_can_store(false)?;
+        let mut batch = PopBatch::new(now.unix, std::mem::take(&mut self.scratch.records));
+        let end = self.run_pop(now, &pop, &mut batch);
+        let result = match end {
+            ControlFlow::Break(PopEnd::Cold(block)) if batch.messages == 0 => Ok(Handled::Cold(block)),
+            ControlFlow::Break(PopEnd::NotStored(error)) if batch.messages == 0 => Err(error.into()),
+            _ if batch.messages > 0 => {
+                answer_pop(asked, (ResponseCode::Success, "FOUND"), pop.invisible_ms, &batch, out);
+                Ok(Handled::Done)
+            }
+            _ => {
+                let code = self.hold_pop(now, pop.clone(), &batch);
+                if let Some(code) = code {
+                    answer_pop(asked, (code, NOTHING), pop.invisible_ms, &batch, out);
+                }
+                Ok(Handled::Done)
+            }
+        };
+        self.scratch.records = batch.records;
+        result
+    }
+
+    /// Checks in RocketMQ's order.
+    fn checked_pop(
+        &mut self,
+        asked: &Asked,
+        request: &PopRequest<'_>,
+        ends: i64,
+        out: &mut Output,
+    ) -> Result<Pop, Refusal> {
+        let address = self.settings.address.ip();
+        if self.settings.permission & topic::perm::READ == 0 {
+            let remark = format!("the broker[{address}] pop message is forbidden");
+            return Err(Refusal::new(ResponseCode::NoPermission, remark));
+        }
+        if request.messages_max > POP_MESSAGES_MAX {
+            let remark = format!("the broker[{address}] pop message's num is greater than {POP_MESSAGES_MAX}");
+            return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
+        }
+        if out.outbox.is_full() {
+            let remark = "readers are behind: the broker holds too many answers";
+            return Err(Refusal::new(ResponseCode::FlowControl, remark));
+        }
+        let name = request.topic;
+        let Some(topic) = self.topics.get(name) else {
+            let remark = format!("topic[{name}] not exist, apply first please!");
+            return Err(Refusal::new(ResponseCode::TopicNotExist, remark));
+        };
+        if topic.config.perm & topic::perm::READ == 0 {
+            let remark = format!("the topic[{name}] peeking message is forbidden");
+            return Err(Refusal::new(ResponseCode::NoPermission, remark));
+        }
+        let (topic, read_queues) = (topic.name.clone(), topic.config.read_queues);
+        let too_many = request.queue_id.is_none() && read_queues > POP_QUEUES_MAX;
+        if too_many || request.queue_id.is_some_and(|queue| queue.0 >= read_queues) {
+            let queue = request.queue_id.map_or_else(|| "-1".to_owned(), |queue| queue.to_string());
+            let remark = format!(
+                "queueId[{queue}] is illegal, topic:[{name}] topicConfig.readQueueNums:[{read_queues}] consumer:[{}]",
+                self.peer(asked.connection)
+            );
+            return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
+        }
+        let group = self.group_config(asked.now, request.group, out)?;
+        if !group.consume_enable {
+            let remark = format!("subscription group no permission, {}", request.group);
+            return Err(Refusal::new(ResponseCode::NoPermission, remark));
+        }
+        let group = group.name.clone();
+        let filter = match request.expression {
+            Some(expression) => self.filter_of(request.expression_type.unwrap_or("TAG"), expression)?,
+            None => self.filter_of("TAG", "*")?,
+        };
+        let retry = pop_retry_topic(group.as_str(), topic.as_str());
+        // Names that together are too long for it, or have letters that no topic of ours has: nothing could be given again.
+        check_topic(&retry)?;
+        if request.is_ordered {
+            let remark = "messages are not popped in order (order=true) yet: consume them by pull";
+            return Err(Refusal::new(ResponseCode::RequestCodeNotSupported, remark));
+        }
+        Ok(Pop {
+            asked: *asked,
+            group,
+            topic,
+            retry: TopicName::from(retry.as_str()),
+            queue_id: request.queue_id,
+            messages_max: request.messages_max.max(1) as usize,
+            invisible_ms: invisible_ms(request.invisible_ms),
+            from: request.from,
+            filter,
+            ends,
+            allowed_by: self.groups.version(),
+        })
+    }
+
+    /// Takes what there is.
+    fn run_pop(&mut self, now: Now, pop: &Pop, batch: &mut PopBatch) -> ControlFlow<PopEnd> {
+        self.note_set_backs(now);
+        let turn = self.pops.turn;
+        self.pops.turn = turn.wrapping_add(1);
+        let retry_first = turn.is_multiple_of(RETRY_FIRST_EVERY);
+        if retry_first {
+            self.pop_from_topic(now, pop, (&pop.retry, PopOrigin::Retry, turn), batch)?;
+        }
+        self.pop_from_topic(now, pop, (&pop.topic, PopOrigin::Topic, turn), batch)?;
+        if !retry_first {
+            self.pop_from_topic(now, pop, (&pop.retry, PopOrigin::Retry, turn), batch)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Takes from a topic's queues, the one whose turn it is first.
+    fn pop_from_topic(
+        &mut self,
+        now: Now,
+        pop: &Pop,
+        (name, origin, turn): (&TopicName, PopOrigin, u32),
+        batch: &mut PopBatch,
+    ) -> ControlFlow<PopEnd> {
+        let Some(topic) = self.topics.get(name.as_str()) else { return ControlFlow::Continue(()) };
+        let (name, queues) = (topic.name.clone(), topic.config.read_queues);
+        let only = pop.queue_id.filter(|_| origin == PopOrigin::Topic);
+        let count = if only.is_some() { 1 } else { queues.min(POP_QUEUES_MAX) };
+        for nth in 0..count {
+            let queue_id = only.unwrap_or(QueueId(turn.wrapping_add(nth) % queues.max(1)));
+            let Some(topic) = self.topics.get_mut(name.as_str()) else { break };
+            let index = topic.queue(&mut self.log, queue_id);
+            let source = PopSource { queue: (pop.group.clone(), name.clone(), queue_id), index, origin };
+            self.pop_from_queue(now, pop, &source, batch)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pop_from_queue(&mut self, now: Now, pop: &Pop, source: &PopSource, batch: &mut PopBatch) -> ControlFlow<PopEnd> {
+        batch.queues += 1;
+        let bounds = self.log.bounds(source.index);
+        let mut from = match self.pop_begins_at(pop, source) {
+            Ok(Some(from)) => from,
+            Ok(None) => return ControlFlow::Continue(()),
+            Err(block) => return ControlFlow::Break(PopEnd::Cold(block)),
+        };
+        if from < bounds.min {
+            from = bounds.min;
+        } else if from > bounds.appended_max {
+            // Nothing was ever there. Whoever went on from here would miss what comes.
+            from = bounds.max;
+            let (group, topic, queue_id) = &source.queue;
+            self.offsets.commit(group.as_str(), topic.as_str(), *queue_id, from);
+            self.note_set_backs(now);
+        }
+        let left = |from: QueueOffset| bounds.max.0.saturating_sub(from.0);
+        let time = PopTime { start: from, popped: batch.popped };
+        let has_room = self.pops.flights.has_room(&pop.group) && self.pops.unpromised.len() < POP_UNPROMISED_MAX;
+        // A name is used once.
+        let is_known = self.pops.flights.find(&source.queue, time).is_some();
+        if batch.messages >= pop.messages_max || batch.records.len() >= PULL_BYTES_MAX || !has_room || is_known {
+            batch.rest += left(from);
+            let is_full = batch.messages >= pop.messages_max || batch.records.len() >= PULL_BYTES_MAX;
+            return if is_full { ControlFlow::Break(PopEnd::Full) } else { ControlFlow::Continue(()) };
+        }
+        let start = from;
+        for _ in 0..READS_PER_QUEUE {
+            if from >= bounds.max {
+                break;
+            }
+            let before = batch.records.len();
+            let limits = ReadLimits {
+                messages_max: pop.messages_max - batch.messages,
+                bytes_max: PULL_BYTES_MAX.saturating_sub(before),
+                entries_max: pop.filter.entries_max(),
+            };
+            let filter = &pop.filter;
+            let wanted = |tag_code: i64| filter.wants(tag_code);
+            let matches = |record: &[u8]| filter.matches(record);
+            let records = &mut batch.records;
+            match self.log.read_matching(source.index, from, &limits, &wanted, &matches, records) {
+                Read::Found { next, .. } => {
+                    batch.rest += left(next);
+                    return self.take_popped(now, pop, source, (start, next, before), batch);
+                }
+                Read::NoMatch { next } | Read::Removed { next } => from = next,
+                Read::Damaged { at, next } if !self.may_have_replica() => {
+                    self.counters.damaged_passed_count += 1;
+                    tracing::warn!(
+                        topic = %source.queue.1, group = %pop.group, log_offset = %at, %next,
+                        "a group goes on behind a message that is damaged on the disk, of which there is no replica"
+                    );
+                    from = next;
+                }
+                // Others need not wait for this queue. Its next reader tries again.
+                Read::Damaged { .. } | Read::Failed => break,
+                Read::Cold(block) => {
+                    self.pop_goes_on(source, start, from);
+                    return ControlFlow::Break(PopEnd::Cold(block));
+                }
+            }
+        }
+        self.pop_goes_on(source, start, from);
+        batch.rest += left(from);
+        batch.is_moved |= from > start && from < bounds.max;
+        ControlFlow::Continue(())
+    }
+
+    /// Where a pop begins in a queue; `None` if the table of offsets has no room to keep that.
+    ///
+    /// # Errors
+    /// It depends on what is in a block of the disk.
+    fn pop_begins_at(&mut self, pop: &Pop, source: &PopSource) -> Result<Option<QueueOffset>, BlockId> {
+        let (group, topic, queue_id) = &source.queue;
+        let (group, topic, queue_id) = (group.as_str(), topic.as_str(), *queue_id);
+        if let Some(reset) = self.offsets.take_reset(group, topic, queue_id) {
+            return Ok(Some(reset));
+        }
+        if let Some(next) = self.next_to_pop(&source.queue) {
+            return Ok(Some(next));
+        }
+        let bounds = self.log.bounds(source.index);
+        let begin = if pop.from == PopFrom::First || source.origin == PopOrigin::Retry {
+            bounds.min
+        } else if bounds.min.0 == 0 && self.is_young(source.index)? {
+            QueueOffset(0)
+        } else {
+            QueueOffset(bounds.max.0.saturating_sub(1))
+        };
+        Ok(self.offsets.commit(group, topic, queue_id, begin).then_some(begin))
+    }
+
+    /// Where a group goes on in a queue; `None` if it has not begun there.
+    pub(super) fn next_to_pop(&self, queue: &PopQueue) -> Option<QueueOffset> {
+        let (group, topic, queue_id) = queue;
+        let committed = self.offsets.get(group.as_str(), topic.as_str(), *queue_id);
+        let ahead = self.pops.queues.get(queue).and_then(|known| known.ahead);
+        committed.max(ahead)
+    }
+
+    /// A group goes on behind messages that it does not want, or that are gone. That is not noted: a start looks at them once more.
+    fn pop_goes_on(&mut self, source: &PopSource, start: QueueOffset, next: QueueOffset) {
+        if next <= start {
+            return;
+        }
+        let (at, queue) = (self.log.appended(), source.queue.clone());
+        let note = self.pops.queues.get(&queue).map_or(QueueOffset(0), |known| known.last);
+        self.pops.go_on_at(queue, next, note, at);
+    }
+
+    /// Hands out the messages whose records were read behind `before`: they are noted, and known to be in flight.
+    fn take_popped(
+        &mut self,
+        now: Now,
+        pop: &Pop,
+        source: &PopSource,
+        (start, next, before): (QueueOffset, QueueOffset, usize),
+        batch: &mut PopBatch,
+    ) -> ControlFlow<PopEnd> {
+        let read = batch.records.split_off(before);
+        let mut offsets = Vec::with_capacity(POP_MESSAGES_MAX as usize);
+        let mut rest = &read[..];
+        while let Ok(view) = RecordView::decode(rest, None, Check::Shape) {
+            rest = rest.get(view.size as usize..).unwrap_or_default();
+            offsets.push(view.queue_offset);
+        }
+        let (time, invisible_ms) = (PopTime { start, popped: batch.popped }, pop.invisible_ms);
+        let note = PopNote::Taken {
+            place: super::place_of(&source.queue),
+            time,
+            invisible_ms,
+            next: Some(next),
+            offsets: offsets.clone(),
+        };
+        let stored = match self.note_pop(now, &note) {
+            Ok(stored) => stored,
+            Err(error) => return ControlFlow::Break(PopEnd::NotStored(error)),
+        };
+        self.pops.go_on_at(source.queue.clone(), next, stored.queue_offset, stored.end);
+        batch.name(source.origin, source.queue.2, start, &offsets);
+        batch.messages += offsets.len();
+        self.note_got(now.mono, (source.index, &source.queue.1, &pop.group), offsets.len() as u64, &read);
+        match source.origin {
+            PopOrigin::Topic => batch.records.unsplit(read),
+            PopOrigin::Retry => self.tell_as_asked(pop, source, time, &read, &mut batch.records),
+        }
+        self.pops.flights.insert(stored.queue_offset, Flight::new(source.queue.clone(), time, invisible_ms, offsets));
+        ControlFlow::Continue(())
+    }
+
+    /// Appends records of the pop retry topic as messages of the topic that was asked for, each with its handle.
+    fn tell_as_asked(&self, pop: &Pop, source: &PopSource, time: PopTime, read: &[u8], records: &mut BytesMut) {
+        let mut rest = read;
+        while let Ok(view) = RecordView::decode(rest, None, Check::Shape) {
+            rest = rest.get(view.size as usize..).unwrap_or_default();
+            let handle = PopHandle {
+                start: time.start,
+                popped: time.popped,
+                invisible_ms: pop.invisible_ms,
+                revive_queue: 0,
+                origin: source.origin,
+                broker: self.settings.name.as_str(),
+                queue_id: view.queue_id,
+                offset: view.queue_offset,
+            };
+            let mut properties = Vec::with_capacity(view.properties.len() + 128);
+            without_property(view.properties, property::CRC32, &mut properties);
+            append_property(&mut properties, property::POP_CK, &handle.to_string());
+            let draft = RecordDraft {
+                topic: pop.topic.as_str(),
+                queue_id: view.queue_id,
+                flag: view.flag,
+                sys_flag: view.sys_flag,
+                born_timestamp: view.born_timestamp,
+                born_host: view.born_host,
+                store_host: view.store_host,
+                store_timestamp: view.store_timestamp,
+                reconsume_times: view.reconsume_times,
+                prepared_transaction_offset: view.prepared_transaction_offset,
+                body: view.body,
+                properties: &properties,
+                marks: Marks::default(),
+            };
+            match Sized::new(&draft, false) {
+                Ok(told) => {
+                    let begin = records.len();
+                    records.resize(begin + told.size() as usize, 0);
+                    let place = Place { log_offset: view.log_offset, queue_offset: view.queue_offset };
+                    told.encode(place, records.get_mut(begin..).unwrap_or_default());
+                }
+                // With its handle it would be too long. Clients find it by what the answer says, under the retry topic's name.
+                Err(_) => records.extend_from_slice(view.bytes),
+            }
+        }
+    }
+
+    /// Lets a pop wait that has found nothing, or says how it is answered.
+    fn hold_pop(&mut self, now: Now, pop: Pop, batch: &PopBatch) -> Option<ResponseCode> {
+        let left_ms = u64::try_from(pop.ends.saturating_sub(now.unix.0)).unwrap_or(0).min(HOLD_MS_MAX);
+        if left_ms == 0 || pop.asked.is_oneway {
+            return Some(ResponseCode::PollingTimeout);
+        }
+        let Some(anchor) = self.anchor_of(&pop) else { return Some(ResponseCode::PollingTimeout) };
+        let (connection, deadline) = (pop.asked.connection, now.mono.plus_ms(left_ms));
+        if self.pops.holds.insert(anchor, connection, deadline, pop).is_err() {
+            return Some(ResponseCode::PollingFull);
+        }
+        if batch.is_moved {
+            // What is behind may be wanted.
+            self.pops.holds.queue_has_grown(anchor);
+        }
+        None
+    }
+
+    /// The queue that stands for a topic of which pops wait, when all its queues, and those of the pop retry topic, lead to it.
+    fn anchor_of(&mut self, pop: &Pop) -> Option<QueueIndex> {
+        let anchor = self.topics.get_mut(pop.topic.as_str())?.queue(&mut self.log, QueueId(0));
+        for name in [&pop.topic, &pop.retry] {
+            let Some(topic) = self.topics.get_mut(name.as_str()) else { continue };
+            for queue_id in (0..topic.config.read_queues).map(QueueId) {
+                self.pops.anchors.insert(topic.queue(&mut self.log, queue_id), anchor);
+            }
+        }
+        Some(anchor)
+    }
+
+    /// Gives pops that wait their turn, as many as one turn of the shard has room for.
+    pub(in crate::broker) fn wake_pops(&mut self, now: Now, out: &mut Output) {
+        let mut budget = HoldBudget::of_turn();
+        while budget.is_left()
+            && let Some((id, why)) = self.pops.holds.next_turn()
+        {
+            let Some(pop) = self.pops.holds.get_mut(id).map(|held| held.clone()) else { continue };
+            let bytes = match why {
+                Turn::Ended => {
+                    self.pops.holds.remove(id);
+                    answer_ended(&pop, out)
+                }
+                Turn::Grown | Turn::Hurried => self.run_held(now, &pop, Some(id), out),
+            };
+            budget.spend(bytes);
+        }
+    }
+
+    /// Answers pops whose time is over, as many as one turn of the shard has room for.
+    pub(in crate::broker) fn expire_pops(&mut self, now: Now, due: MonoNs, out: &mut Output) {
+        let mut budget = HoldBudget::of_turn();
+        while (budget.is_left() || due > now.mono)
+            && let Some(pop) = self.pops.holds.pop_due(due)
+        {
+            let bytes = self.run_held(now, &pop, None, out);
+            if budget.is_left() {
+                budget.spend(bytes);
+            }
+        }
+    }
+
+    /// Runs a pop that waits, or has waited, once more. Returns what that has cost, as bytes that were looked at.
+    fn run_held(&mut self, now: Now, pop: &Pop, held: Option<crate::broker::hold::HoldId>, out: &mut Output) -> usize {
+        let mut batch = PopBatch::new(now.unix, std::mem::take(&mut self.scratch.records));
+        let is_read = !out.outbox.is_over(pop.asked.connection) && !out.outbox.is_full() && self.may_still_pop(pop);
+        let may_take = is_read && !self.holds_pops() && self.check_can_store(false).is_ok();
+        let end = if may_take { Some(self.run_pop(now, pop, &mut batch)) } else { None };
+        let waits = held.filter(|_| batch.messages == 0 && matches!(end, Some(ControlFlow::Continue(()))));
+        if batch.messages > 0 {
+            answer_pop(&pop.asked, (ResponseCode::Success, "FOUND"), pop.invisible_ms, &batch, out);
+        } else if waits.is_none() {
+            // Its client asks again, and is told why it gets nothing, or waits for the block then.
+            answer_pop(&pop.asked, (ResponseCode::PollingTimeout, NOTHING), pop.invisible_ms, &batch, out);
+        } else if batch.is_moved
+            && let Some(anchor) = self.anchor_of(pop)
+        {
+            self.pops.holds.queue_has_grown(anchor);
+        }
+        if let Some(id) = held.filter(|_| waits.is_none()) {
+            self.pops.holds.remove(id);
+        }
+        let bytes = batch.records.len() + batch.queues * QUEUE_LOOK_BYTES;
+        self.scratch.records = batch.records;
+        bytes
+    }
+
+    /// Whether a pop that has waited may still be answered with messages.
+    fn may_still_pop(&self, pop: &Pop) -> bool {
+        self.groups.version() == pop.allowed_by
+            || self.groups.get(pop.group.as_str()).is_some_and(|config| config.consume_enable)
+    }
+}
+
+/// RocketMQ's remark of a pop that has found nothing.
+const NOTHING: &str = "NO_MESSAGE_IN_QUEUE";
+
+fn answer_pop(
+    asked: &Asked,
+    (code, remark): (ResponseCode, &str),
+    invisible_ms: u64,
+    batch: &PopBatch,
+    out: &mut Output,
+) {
+    if asked.is_oneway {
+        return;
+    }
+    let signed = |number: u64| ExtValue::I64(i64::try_from(number).unwrap_or(i64::MAX));
+    let ext = [
+        ("popTime", ExtValue::I64(batch.popped.0)),
+        ("invisibleTime", signed(invisible_ms)),
+        ("reviveQid", ExtValue::I64(0)),
+        ("restNum", signed(batch.rest)),
+        ("startOffsetInfo", ExtValue::Str(&batch.starts)),
+        ("msgOffsetInfo", ExtValue::Str(&batch.offsets)),
+    ];
+    let body = if code == ResponseCode::Success { &batch.records[..] } else { &[] };
+    let reply = Reply { code, remark: Some(remark), ext: &ext, body };
+    encode_reply(asked.encoding, asked.opaque, &reply, out.outbox.buffer(asked.connection));
+}
+
+/// Answers a pop of a topic that was deleted.
+fn answer_ended(pop: &Pop, out: &mut Output) -> usize {
+    let remark = format!("topic[{}] not exist, apply first please!", pop.topic);
+    let reply = Reply::error(ResponseCode::TopicNotExist, &remark);
+    encode_reply(pop.asked.encoding, pop.asked.opaque, &reply, out.outbox.buffer(pop.asked.connection));
+    0
+}

@@ -1,0 +1,689 @@
+//! Pops: whose a message is and for how long, what comes again, what survives.
+
+use super::*;
+use crate::broker::persist::Table;
+use crate::broker::store::NotStored;
+use crate::limits::{HOLDS_PER_CONNECTION_MAX, POP_NOTES_MAX};
+use crate::log::AppendError;
+use crate::model::{QueueId, QueueOffset};
+use crate::protocol::body::ConsumerOffsets;
+use crate::protocol::message::{REVIVE_GROUP, revive_topic};
+
+/// How long messages are their consumer's here.
+const INVISIBLE_MS: u64 = 10_000;
+
+const RETRY: &str = "%RETRY%g_T";
+
+/// A message as its consumer has it.
+#[derive(Clone, Debug)]
+struct Popped {
+    body: String,
+    /// In the topic that was asked for, or in its retry topic.
+    topic: String,
+    offset: u64,
+    handle: String,
+    tries: i32,
+    properties: BTreeMap<String, String>,
+}
+
+impl Popped {
+    /// What stock clients make of an answer. Source: RocketMQ `MQClientAPIImpl.processPopResponse`.
+    fn all(answer: &Received) -> Vec<Popped> {
+        let pairs = |name: &str| -> BTreeMap<String, String> {
+            let text = answer.ext.get(name).map(String::as_str).unwrap_or_default();
+            let items = text.split(';').filter(|item| !item.is_empty()).map(|item| {
+                let parts: Vec<&str> = item.split(' ').collect();
+                assert_eq!(parts.len(), 3, "{item}");
+                (format!("{}@{}", parts[0], parts[1]), parts[2].to_owned())
+            });
+            let all: Vec<_> = items.collect();
+            let map: BTreeMap<_, _> = all.iter().cloned().collect();
+            assert_eq!(map.len(), all.len(), "a queue is named twice: {text}");
+            map
+        };
+        let (starts, offsets) = (pairs("startOffsetInfo"), pairs("msgOffsetInfo"));
+        let popped = answer.records().into_iter().map(|record| {
+            let handle = record.properties.get("POP_CK").cloned().unwrap_or_else(|| {
+                let key = "0@0".to_owned();
+                let known = offsets[&key].split(',').any(|offset| offset == record.queue_offset.to_string());
+                assert!(known, "{} is not among {:?}", record.queue_offset, offsets);
+                let (popped, invisible) = (answer.number("popTime"), answer.number("invisibleTime"));
+                format!("{} {popped} {invisible} 0 0 broker-a 0 {}", starts[&key], record.queue_offset)
+            });
+            let is_retry = handle.split(' ').nth(4) == Some("1");
+            Popped {
+                body: record.body,
+                topic: if is_retry { RETRY.to_owned() } else { record.topic },
+                offset: record.queue_offset,
+                handle,
+                tries: record.reconsume_times,
+                properties: record.properties,
+            }
+        });
+        popped.collect()
+    }
+}
+
+fn pop_ext<'a>(queue: &'a str, poll_ms: &'a str, invisible_ms: &'a str) -> Vec<(&'a str, &'a str)> {
+    vec![
+        ("consumerGroup", "g"),
+        ("topic", "T"),
+        ("queueId", queue),
+        ("maxMsgNums", "32"),
+        ("invisibleTime", invisible_ms),
+        ("pollTime", poll_ms),
+        ("bornTime", "0"),
+        ("initMode", "0"),
+        ("expType", "TAG"),
+        ("exp", "*"),
+        ("order", "false"),
+    ]
+}
+
+fn with<'a>(ext: &[(&'a str, &'a str)], name: &str, value: &'a str) -> Vec<(&'a str, &'a str)> {
+    ext.iter().map(|field| if field.0 == name { (field.0, value) } else { *field }).collect()
+}
+
+impl World {
+    /// A topic with one queue, and a client.
+    fn with_pops() -> (World, ConnectionId) {
+        let mut world = World::new();
+        world.make_topic("T", 1);
+        let c = world.connect();
+        (world, c)
+    }
+
+    fn pop_answer(&mut self, c: ConnectionId) -> Received {
+        let invisible = INVISIBLE_MS.to_string();
+        self.call(c, RequestCode::PopMessage, &pop_ext("-1", "0", &invisible), b"")
+    }
+
+    fn pop(&mut self, c: ConnectionId) -> Vec<Popped> {
+        let answer = self.pop_answer(c);
+        assert!(matches!(answer.code, 0 | 210), "{answer:?}");
+        assert_eq!(answer.code == 0, !answer.body.is_empty(), "clients take an answer without messages for a failure");
+        Popped::all(&answer)
+    }
+
+    fn popped_bodies(&mut self, c: ConnectionId) -> Vec<String> {
+        self.pop(c).into_iter().map(|message| message.body).collect()
+    }
+
+    fn ask_pop(&mut self, c: ConnectionId, poll_ms: u64) -> i32 {
+        let (poll, invisible) = (poll_ms.to_string(), INVISIBLE_MS.to_string());
+        self.ask(c, RequestCode::PopMessage, &pop_ext("-1", &poll, &invisible), b"")
+    }
+
+    fn popped_ext(message: &Popped) -> Vec<(&'static str, String)> {
+        vec![
+            ("consumerGroup", "g".to_owned()),
+            ("topic", message.topic.clone()),
+            ("queueId", "0".to_owned()),
+            ("offset", message.offset.to_string()),
+            ("extraInfo", message.handle.clone()),
+        ]
+    }
+
+    fn ack(&mut self, c: ConnectionId, message: &Popped) -> Received {
+        let ext = World::popped_ext(message);
+        let ext: Vec<(&str, &str)> = ext.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        self.call(c, RequestCode::AckMessage, &ext, b"")
+    }
+
+    fn change(&mut self, c: ConnectionId, message: &Popped, invisible_ms: u64) -> Received {
+        let mut ext = World::popped_ext(message);
+        ext.push(("invisibleTime", invisible_ms.to_string()));
+        let ext: Vec<(&str, &str)> = ext.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        self.call(c, RequestCode::ChangeMessageInvisibletime, &ext, b"")
+    }
+
+    /// The handle that a client has after a change.
+    fn changed(message: &Popped, answer: &Received) -> Popped {
+        let (popped, invisible) = (answer.number("popTime"), answer.number("invisibleTime"));
+        let flag = if message.topic == RETRY { "1" } else { "0" };
+        let offset = message.offset;
+        Popped { handle: format!("{offset} {popped} {invisible} 0 {flag} broker-a 0 {offset}"), ..message.clone() }
+    }
+
+    fn group_offset(&self, group: &str, topic: &str) -> Option<u64> {
+        self.broker.offsets.get(group, topic, QueueId(0)).map(|offset| offset.0)
+    }
+
+    /// The file of the consumer offsets as it would be written now.
+    fn offset_file(&self) -> ConsumerOffsets {
+        ConsumerOffsets::decode(&self.broker.view_table(Table::ConsumerOffsets)).unwrap()
+    }
+
+    /// The next life over the same log, with a file of offsets that may be older.
+    fn live_with(&mut self, offsets: ConsumerOffsets) {
+        let nothing = Log::create(log_settings(FlushPolicy::Sync), Box::new(HeapTail::new(64 * 1024)));
+        let life = self.broker.life;
+        let before = std::mem::replace(&mut self.broker, Broker::new(life, settings(), nothing, Tables::default()));
+        let (topics, groups) = (Some(before.topic_table()), Some(before.groups.table().clone()));
+        let stored = StoredTables { topics, groups, offsets: Some(offsets), ..StoredTables::default() };
+        self.broker = Broker::new(life, settings(), before.log, Tables { stored, ..Tables::default() });
+        self.out = Output::default();
+        self.unwritten = None;
+        self.broker.handle_start(self.now, &mut self.out);
+        self.run();
+        self.advance(0);
+    }
+
+    fn notes(&self) -> u64 {
+        let topic = revive_topic("DefaultCluster");
+        self.broker.end_of(&topic, QueueId(0)).0
+    }
+}
+
+#[test]
+fn a_popped_message_is_its_consumers_until_its_time_is_over() {
+    let (mut world, c) = World::with_pops();
+    world.send(c, "T", 0, "TAGS\u{1}A\u{2}KEYS\u{1}k\u{2}", "x");
+    let first = world.pop(c);
+    assert_eq!((first.len(), first[0].body.as_str(), first[0].tries), (1, "x", 0));
+    let popped_at = world.now.unix.0;
+    world.advance(INVISIBLE_MS - 1);
+    assert!(world.pop(c).is_empty(), "it is in flight");
+    let other = world.connect();
+    let opaque = world.ask_pop(other, 5_000);
+    assert!(world.answer(other, opaque).is_none(), "it waits");
+    world.advance(1);
+    let answer = world.answer(other, opaque).expect("who waits gets it at the very time");
+    let again = Popped::all(&answer);
+    assert_eq!((again[0].body.as_str(), again[0].topic.as_str(), again[0].tries), ("x", RETRY, 1));
+    assert_eq!(answer.records()[0].topic, "T", "as the topic that was asked for");
+    assert_eq!(again[0].properties["1ST_POP_TIME"], popped_at.to_string());
+    assert_eq!((again[0].properties["TAGS"].as_str(), again[0].properties["KEYS"].as_str()), ("A", "k"));
+    assert_eq!(world.ack(other, &again[0]).code, 0);
+    // The first consumer comes too late, as with RocketMQ.
+    assert_eq!(world.ack(c, &first[0]).code, 0);
+    world.advance(3 * INVISIBLE_MS);
+    assert!(world.pop(c).is_empty(), "it was acknowledged");
+}
+
+#[test]
+fn what_fails_again_and_again_counts_its_tries() {
+    let (mut world, c) = World::with_pops();
+    world.send(c, "T", 0, "", "x");
+    let popped_at = world.now.unix.0.to_string();
+    for tries in 0..5 {
+        let messages = world.pop(c);
+        assert_eq!((messages.len(), messages[0].tries), (1, tries));
+        let first = messages[0].properties.get("1ST_POP_TIME");
+        assert_eq!(first, (tries > 0).then_some(&popped_at), "that of the first pop");
+        world.advance(INVISIBLE_MS);
+    }
+}
+
+#[test]
+fn an_acknowledgement_takes_one_message_and_a_batch_many() {
+    let (mut world, c) = World::with_pops();
+    for n in 0..12 {
+        world.send(c, "T", 0, "", &n.to_string());
+    }
+    let messages = world.pop(c);
+    assert_eq!(messages.len(), 12);
+    assert_eq!(world.ack(c, &messages[1]).code, 0);
+    assert_eq!(world.ack(c, &messages[1]).code, 0, "again");
+    let fields: Vec<&str> = messages[0].handle.split(' ').collect();
+    // Bits 0, 3 and 9.
+    let entry = |topic: &str, retry: &str, queue: &str| {
+        format!(
+            r#"{{"b":"CQI=","c":"g","it":{INVISIBLE_MS},"pt":{},"q":{queue},"r":"{retry}","rq":0,"so":{},"t":"{topic}"}}"#,
+            fields[1], fields[0]
+        )
+    };
+    let acks = [
+        entry("T", "0", "0"),
+        entry("Missing", "0", "0"),
+        entry("T", "1", "0"),
+        entry("T", "0", "7"),
+        entry("T", "2", "0"),
+    ];
+    let body = format!(r#"{{"acks":[{}],"brokerName":"broker-a"}}"#, acks.join(","));
+    assert_eq!(world.call(c, RequestCode::BatchAckMessage, &[], body.as_bytes()).code, 0);
+    assert_eq!(world.call(c, RequestCode::BatchAckMessage, &[], b"").code, 208);
+    assert_eq!(world.call(c, RequestCode::BatchAckMessage, &[], b"{}").code, 208);
+    world.advance(INVISIBLE_MS);
+    let mut rest = world.popped_bodies(c);
+    rest.extend(world.popped_bodies(c));
+    assert_eq!(rest, ["2", "4", "5", "6", "7", "8", "10", "11"]);
+}
+
+#[test]
+fn a_change_of_the_time_is_another_flight() {
+    let (mut world, c) = World::with_pops();
+    for body in ["a", "b"] {
+        world.send(c, "T", 0, "", body);
+    }
+    let messages = world.pop(c);
+    let (a, b) = (&messages[0], &messages[1]);
+    world.advance(1_000);
+    let longer = world.change(c, a, 60_000);
+    assert_eq!((longer.code, longer.number("invisibleTime"), longer.number("popTime")), (0, 60_000, world.now.unix.0));
+    let shorter = world.change(c, b, 500);
+    assert_eq!(shorter.code, 0);
+    assert_eq!(world.change(c, b, 500).code, 208, "the old handle is of no use");
+    assert_eq!(world.ack(c, b).code, 0, "and takes nothing");
+    world.advance(499);
+    assert!(world.pop(c).is_empty());
+    world.advance(1);
+    let again = world.pop(c);
+    assert_eq!((again.len(), again[0].body.as_str(), again[0].tries), (1, "b", 1));
+    assert_eq!(world.ack(c, &again[0]).code, 0);
+    world.advance(50_000);
+    assert!(world.pop(c).is_empty(), "a is its consumer's still");
+    let kept = World::changed(a, &longer);
+    assert_eq!(world.ack(c, &kept).code, 0);
+    world.advance(100_000);
+    assert!(world.pop(c).is_empty());
+    assert_eq!(world.broker.poll_timeout(), None, "nothing is in flight, and nothing waits");
+}
+
+#[test]
+fn a_time_that_is_changed_twice_within_a_millisecond_has_two_names() {
+    let (mut world, c) = World::with_pops();
+    world.send(c, "T", 0, "", "x");
+    let mut message = world.pop(c).remove(0);
+    for _ in 0..3 {
+        let answer = world.change(c, &message, 1_000);
+        assert_eq!(answer.code, 0, "{answer:?}");
+        message = World::changed(&message, &answer);
+    }
+    assert_eq!(world.ack(c, &message).code, 0);
+    world.advance(60_000);
+    assert!(world.pop(c).is_empty());
+}
+
+#[test]
+fn checks_have_rocketmq_s_order_and_codes() {
+    let (mut world, c) = World::with_pops();
+    world.send(c, "T", 0, "", "x");
+    let message = world.pop(c).remove(0);
+    let born = (world.now.unix.0 - 1_000).to_string();
+    let base = pop_ext("-1", "0", "1000");
+    let check = |world: &mut World, name: &str, value: &str, code: i32| {
+        let answer = world.call(c, RequestCode::PopMessage, &with(&base, name, value), b"");
+        assert_eq!(answer.code, code, "{name}={value} {answer:?}");
+    };
+    check(&mut world, "bornTime", &born, 210);
+    check(&mut world, "maxMsgNums", "33", 29);
+    check(&mut world, "topic", "Missing", 17);
+    check(&mut world, "queueId", "1", 29);
+    check(&mut world, "queueId", "0", 210);
+    check(&mut world, "exp", "||", 23);
+    check(&mut world, "expType", "SQL", 23);
+    check(&mut world, "order", "true", 3);
+    check(&mut world, "consumerGroup", "a b", 26);
+    check(&mut world, "consumerGroup", &"g".repeat(254), 29);
+    check(&mut world, "invisibleTime", "x", 29);
+    let late = world.call(c, RequestCode::PopMessage, &with(&base, "bornTime", &born), b"");
+    for name in ["popTime", "invisibleTime", "reviveQid", "restNum"] {
+        assert_eq!(late.number(name), 0, "stock clients read it whatever the code");
+    }
+    let check = |world: &mut World, name: &str, value: &str, codes: (i32, i32)| {
+        let mut ext = World::popped_ext(&message);
+        ext.push(("invisibleTime", "1000".to_owned()));
+        ext.iter_mut().filter(|field| field.0 == name).for_each(|field| field.1 = value.to_owned());
+        let ext: Vec<(&str, &str)> = ext.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let ack = world.call(c, RequestCode::AckMessage, &ext, b"");
+        let change = world.call(c, RequestCode::ChangeMessageInvisibletime, &ext, b"");
+        assert_eq!((ack.code, change.code), codes, "{name}={value} {ack:?} {change:?}");
+    };
+    check(&mut world, "topic", "Missing", (17, 17));
+    check(&mut world, "queueId", "1", (13, 13));
+    check(&mut world, "queueId", "-1", (13, 13));
+    check(&mut world, "offset", "-1", (208, 208));
+    check(&mut world, "offset", "2", (208, 208));
+    check(&mut world, "offset", "1", (208, 208)); // nobody has popped it
+    check(&mut world, "extraInfo", "x", (1, 1));
+    check(&mut world, "consumerGroup", "h", (208, 208));
+    check(&mut world, "extraInfo", "0 1 1000 0 0 b 0 0", (0, 208));
+}
+
+#[test]
+fn a_pop_waits_for_messages_and_for_its_time() {
+    let (mut world, c) = World::with_pops();
+    let waiting = world.ask_pop(c, 1_000);
+    world.advance(999);
+    assert!(world.answer(c, waiting).is_none());
+    world.advance(1);
+    let answer = world.answer(c, waiting).expect("its time is over");
+    assert_eq!((answer.code, answer.remark.as_str(), answer.number("restNum")), (210, "NO_MESSAGE_IN_QUEUE", 0));
+    assert!(answer.number("popTime") > 0 && answer.ext["startOffsetInfo"].is_empty());
+    let (d, p) = (world.connect(), world.connect());
+    let (first, second) = (world.ask_pop(c, 1_000), world.ask_pop(d, 1_000));
+    world.send(p, "T", 0, "", "x");
+    let answers = [world.answer(c, first), world.answer(d, second)];
+    let found: Vec<usize> = answers.iter().flatten().map(|answer| answer.records().len()).collect();
+    assert_eq!(found, [1], "one of them gets it, the other waits on");
+    world.advance(1_000);
+    let rest = [world.answer(c, first), world.answer(d, second)];
+    assert_eq!(rest.iter().flatten().map(|answer| answer.code).collect::<Vec<_>>(), [210]);
+    for _ in 0..HOLDS_PER_CONNECTION_MAX {
+        world.ask_pop(c, 1_000);
+    }
+    let opaque = world.ask_pop(c, 1_000);
+    assert_eq!(world.answer(c, opaque).map(|answer| answer.code), Some(209));
+    world.disconnect(c);
+    assert!(world.broker.pops.next_hold_time().is_none() || world.broker.poll_timeout().is_some());
+    world.send(p, "T", 0, "", "y");
+    assert_eq!(world.popped_bodies(d), ["y"], "nobody else waits");
+}
+
+#[test]
+fn a_pop_takes_what_it_wants_from_all_queues() {
+    let mut world = World::new();
+    world.make_topic("T", 3);
+    let c = world.connect();
+    for n in 0..30 {
+        let tag = if n % 2 == 0 { "A" } else { "B" };
+        world.send(c, "T", n % 3, &format!("TAGS\u{1}{tag}\u{2}"), &n.to_string());
+    }
+    let ext = with(&pop_ext("-1", "0", "1000"), "exp", "A");
+    let mut found = Vec::new();
+    for max in ["4", "7", "32", "32"] {
+        let answer = world.call(c, RequestCode::PopMessage, &with(&ext, "maxMsgNums", max), b"");
+        let records = answer.records();
+        assert!(records.len() <= max.parse().unwrap());
+        found.extend(records.into_iter().map(|record| record.body.parse::<i32>().unwrap()));
+    }
+    found.sort_unstable();
+    assert_eq!(found, (0..30).filter(|n| n % 2 == 0).collect::<Vec<_>>());
+    // What did not match is passed over for good.
+    let answer = world.call(c, RequestCode::PopMessage, &pop_ext("-1", "0", "1000"), b"");
+    assert_eq!((answer.code, answer.number("restNum")), (210, 0));
+    world.advance(1_000);
+    assert_eq!(world.group_offset("g", "T"), Some(10));
+}
+
+#[test]
+fn a_new_group_begins_where_it_asks_to() {
+    let (mut world, c) = World::with_pops();
+    for n in 0..5 {
+        world.send(c, "T", 0, "", &n.to_string());
+    }
+    let mut check = |group: &str, mode: &str, expected: &[&str]| {
+        let ext = with(&with(&pop_ext("-1", "0", "1000"), "initMode", mode), "consumerGroup", group);
+        let records = world.call(c, RequestCode::PopMessage, &ext, b"").records();
+        assert_eq!(records.iter().map(|record| record.body.as_str()).collect::<Vec<_>>(), expected, "{mode}");
+    };
+    check("first", "0", &["0", "1", "2", "3", "4"]);
+    // The queue is young, as RocketMQ reckons.
+    check("last", "1", &["0", "1", "2", "3", "4"]);
+    world.broker.settings.young_bytes_max = 0;
+    for n in 0..300 {
+        world.send(c, "T", 0, "", &format!("{n:0>1000}"));
+    }
+    let ext = with(&with(&pop_ext("-1", "0", "1000"), "initMode", "1"), "consumerGroup", "older");
+    let records = world.call(c, RequestCode::PopMessage, &ext, b"").records();
+    assert_eq!(records.iter().map(|record| record.queue_offset).collect::<Vec<_>>(), [304], "the last one");
+}
+
+#[test]
+fn old_messages_come_from_the_disk_and_are_given_again_from_there() {
+    let (mut world, c) = World::with_pops();
+    for n in 0..300 {
+        world.send(c, "T", 0, "", &format!("{n:0>1000}"));
+    }
+    let mut popped = 0;
+    while popped < 300 {
+        let messages = world.pop(c);
+        for message in &messages {
+            assert_eq!(message.offset, popped);
+            popped += 1;
+        }
+    }
+    world.fetches.clear();
+    world.advance(INVISIBLE_MS);
+    world.advance(1_000);
+    assert!(!world.fetches.is_empty(), "the ring holds 64 KiB, this is older");
+    let mut again = Vec::new();
+    while again.len() < 300 {
+        let messages = world.pop(c);
+        assert!(!messages.is_empty(), "{} of 300", again.len());
+        again.extend(messages.iter().map(|message| message.body.trim_start_matches('0').to_owned()));
+    }
+    again.sort_unstable();
+    again.dedup();
+    assert_eq!(again.len(), 300, "each once");
+    assert!(world.pop(c).is_empty());
+}
+
+#[test]
+fn a_disk_that_fails_delays_what_lies_there_and_nothing_else() {
+    let (mut world, c) = World::with_pops();
+    world.send(c, "T", 0, "", "old");
+    let old = world.pop(c);
+    assert_eq!(old.len(), 1);
+    for n in 0..300 {
+        world.send(c, "T", 0, "", &format!("{n:0>1000}"));
+    }
+    world.send(c, "T", 0, "", "new");
+    world.broker.offsets.commit("g", "T", QueueId(0), QueueOffset(301));
+    world.advance(1);
+    assert_eq!(world.popped_bodies(c), ["new"]);
+    world.reads = false;
+    world.advance(INVISIBLE_MS);
+    assert_eq!(world.popped_bodies(c), ["new"], "in the ring");
+    world.advance(60_000);
+    world.reads = true;
+    world.advance(31_000);
+    let mut again = world.popped_bodies(c);
+    again.sort_unstable();
+    assert_eq!(again, ["new", "old"]);
+}
+
+#[test]
+fn a_life_goes_on_where_the_last_one_stood() {
+    let (mut world, c) = World::with_pops();
+    let before = world.offset_file();
+    for body in ["acked", "open", "changed", "rest"] {
+        world.send(c, "T", 0, "", body);
+    }
+    let ext = with(&pop_ext("-1", "0", "10000"), "maxMsgNums", "3");
+    let answer = world.call(c, RequestCode::PopMessage, &ext, b"");
+    let messages = Popped::all(&answer);
+    assert_eq!(world.ack(c, &messages[0]).code, 0);
+    let changed = world.change(c, &messages[2], 60_000);
+    let kept = World::changed(&messages[2], &changed);
+    // Killed before the offsets were written: the notes tell it all.
+    world.live_with(before);
+    let c = world.connect();
+    assert_eq!(world.popped_bodies(c), ["rest"]);
+    world.advance(INVISIBLE_MS - 1);
+    assert!(world.pop(c).is_empty());
+    world.advance(1);
+    let mut again = world.popped_bodies(c);
+    again.sort_unstable();
+    assert_eq!(again, ["open", "rest"], "at the time that was said before");
+    assert_eq!(world.ack(c, &kept).code, 0);
+    // And once more, with the offsets of now: what was put up for another try is in flight no longer.
+    let file = world.offset_file();
+    world.live_with(file);
+    let c = world.connect();
+    world.advance(INVISIBLE_MS);
+    let mut again = world.popped_bodies(c);
+    again.sort_unstable();
+    assert_eq!(again, ["open", "rest"]);
+    for message in world.pop(c) {
+        world.ack(c, &message);
+    }
+    world.advance(120_000);
+    assert!(world.popped_bodies(c).len() <= 2);
+}
+
+#[test]
+fn notes_that_are_of_no_use_are_not_read_again() {
+    let (mut world, c) = World::with_pops();
+    for round in 0..20 {
+        world.send(c, "T", 0, "", "x");
+        let message = world.pop(c).remove(0);
+        assert_eq!(world.ack(c, &message).code, 0);
+        world.wait_ms(1_000);
+        assert_eq!(world.group_offset("g", "T"), Some(round + 1));
+    }
+    world.wait_ms(1_000);
+    world.wait_ms(1_000);
+    let notes = world.notes();
+    assert_eq!((notes, world.group_offset(REVIVE_GROUP, &revive_topic("DefaultCluster"))), (40, Some(notes)));
+    world.wait_ms(1_000);
+    let message_of_now = world.pop(c);
+    assert!(message_of_now.is_empty());
+    assert_eq!(world.broker.poll_timeout(), None, "nothing is in flight");
+}
+
+#[test]
+fn a_note_of_long_ago_is_put_behind_all_others() {
+    let (mut world, c) = World::with_pops();
+    for body in ["long", "short"] {
+        world.send(c, "T", 0, "", body);
+    }
+    let ext = with(&pop_ext("-1", "0", "600000"), "maxMsgNums", "1");
+    let long = Popped::all(&world.call(c, RequestCode::PopMessage, &ext, b"")).remove(0);
+    let mut short = world.pop(c).remove(0);
+    let mut renamed = 0;
+    while world.notes() < POP_NOTES_MAX + 200 {
+        for _ in 0..100 {
+            let opaque = {
+                let mut ext = World::popped_ext(&short);
+                ext.push(("invisibleTime", "600000".to_owned()));
+                let ext: Vec<(&str, &str)> = ext.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                world.ask(c, RequestCode::ChangeMessageInvisibletime, &ext, b"")
+            };
+            world.broker.handle_turn_end(world.now, &mut world.out);
+            world.run();
+            let answer = world.answer(c, opaque).expect("an answer");
+            assert_eq!(answer.code, 0, "{answer:?}");
+            short = World::changed(&short, &answer);
+            renamed += 1;
+        }
+    }
+    world.wait_ms(1_000);
+    world.wait_ms(1_000);
+    world.wait_ms(1_000);
+    let done = world.group_offset(REVIVE_GROUP, &revive_topic("DefaultCluster")).expect("a place");
+    assert!(done > POP_NOTES_MAX - 1_000, "{done} of {} after {renamed} changes", world.notes());
+    let file = world.offset_file();
+    world.live_with(file);
+    let c = world.connect();
+    assert!(world.pop(c).is_empty(), "both are in flight still");
+    assert_eq!(world.ack(c, &long).code, 0, "under its old name");
+    world.advance(700_000);
+    assert_eq!(world.popped_bodies(c), ["short"]);
+}
+
+#[test]
+fn who_is_set_back_pops_again_and_a_restart_does_not_undo_it() {
+    let (mut world, c) = World::with_pops();
+    world.make_group("g");
+    for body in ["a", "b"] {
+        world.send(c, "T", 0, "", body);
+    }
+    assert_eq!(world.popped_bodies(c), ["a", "b"]);
+    let commit = [("consumerGroup", "g"), ("topic", "T"), ("queueId", "0"), ("commitOffset", "1")];
+    assert_eq!(world.call(c, RequestCode::UpdateConsumerOffset, &commit, b"").code, 0);
+    let file = world.offset_file();
+    world.live_with(file);
+    let c = world.connect();
+    assert_eq!(world.popped_bodies(c), ["b"], "its flight of before is another");
+    let reset =
+        [("topic", "T"), ("group", "g"), ("timestamp", "0"), ("isForce", "true"), ("offset", "0"), ("queueId", "0")];
+    let answer = world.call(c, RequestCode::InvokeBrokerToResetOffset, &reset, b"");
+    assert_eq!(answer.code, 0, "{answer:?}");
+    world.advance(1);
+    assert_eq!(world.popped_bodies(c), ["a", "b"]);
+}
+
+#[test]
+fn a_deleted_topic_leaves_nothing_in_flight() {
+    let (mut world, c) = World::with_pops();
+    let before = world.offset_file();
+    for _ in 0..3 {
+        world.send(c, "T", 0, "", "x");
+    }
+    assert_eq!(world.pop(c).len(), 3);
+    let held = world.ask_pop(c, 10_000);
+    assert_eq!(world.call(c, RequestCode::DeleteTopicInBroker, &[("topic", "T")], b"").code, 0);
+    world.advance(0);
+    assert_eq!(world.answer(c, held).map(|answer| answer.code), Some(17));
+    world.make_topic("T", 1);
+    world.send(c, "T", 0, "", "new");
+    for _ in 0..2 {
+        assert_eq!(world.popped_bodies(c), ["new"]);
+        world.live_with(before.clone());
+        let c = world.connect();
+        // A pop was not noted as committed: it is in flight.
+        world.advance(INVISIBLE_MS);
+        let again = world.pop(c);
+        assert_eq!(again.iter().map(|message| message.body.as_str()).collect::<Vec<_>>(), ["new"]);
+        let reset = [("consumerGroup", "g"), ("topic", "T"), ("queueId", "0"), ("commitOffset", "0")];
+        for message in &again {
+            world.ack(c, message);
+        }
+        world.call(c, RequestCode::UpdateConsumerOffset, &reset, b"");
+        world.advance(1);
+    }
+}
+
+#[test]
+fn a_log_that_takes_nothing_hands_out_nothing_and_loses_nothing() {
+    let (mut world, c) = World::with_pops();
+    for _ in 0..3 {
+        world.send(c, "T", 0, "", &"x".repeat(3_000));
+    }
+    let ext = with(&pop_ext("-1", "0", "10000"), "maxMsgNums", "1");
+    let message = Popped::all(&world.call(c, RequestCode::PopMessage, &ext, b"")).remove(0);
+    world.commits = false;
+    let full = (0..1_000).find_map(|_| world.broker.store_for_test(world.now));
+    assert_eq!(full, Some(NotStored::Append(AppendError::TailFull)));
+    assert_eq!(world.pop_answer(c).code, 2, "busy");
+    world.advance(INVISIBLE_MS);
+    let opaque = {
+        let ext = World::popped_ext(&message);
+        let ext: Vec<(&str, &str)> = ext.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        world.ask(c, RequestCode::AckMessage, &ext, b"")
+    };
+    assert_eq!(world.answer(c, opaque).map(|answer| answer.code), Some(2), "it is not acknowledged");
+    world.commits = true;
+    world.run();
+    world.advance(1_000);
+    let mut bodies = 0;
+    for _ in 0..10 {
+        bodies += world.pop(c).iter().filter(|message| message.tries == 1).count();
+    }
+    assert_eq!(bodies, 1, "its time was over meanwhile");
+}
+
+#[test]
+fn no_client_sends_to_the_notes() {
+    let (mut world, c) = World::with_pops();
+    for topic in [revive_topic("DefaultCluster"), revive_topic("Other")] {
+        assert_eq!(world.send(c, &topic, 0, "", "x").code, 16);
+    }
+    assert_eq!(world.notes(), 0);
+}
+
+#[test]
+fn a_slave_does_not_pop() {
+    let mut world =
+        World::living(Life { role: Role::Slave, ..life(Role::AsyncMaster) }, settings(), FlushPolicy::Sync, false);
+    let c = world.connect();
+    assert_eq!(world.pop_answer(c).code, 2);
+}
+
+impl Broker {
+    /// Fills the log a little, or says why it takes nothing.
+    fn store_for_test(&mut self, now: Now) -> Option<NotStored> {
+        let topic = revive_topic("DefaultCluster");
+        let queue = self.log.queue(&topic, QueueId(7));
+        let body = [0; 16];
+        let draft = crate::protocol::record::RecordDraft {
+            topic: &topic,
+            queue_id: QueueId(7),
+            body: &body,
+            ..self.draft(now)
+        };
+        self.store(now, queue, &draft).err()
+    }
+}
