@@ -26,6 +26,7 @@ const FOLLOWED_EVERY: u32 = 20;
 
 /// Of the tables of a slave's master.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one a letter, taken apart where it comes")]
 pub enum MasterTables {
     /// All that one of them has in a range.
     Part {

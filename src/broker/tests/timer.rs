@@ -86,7 +86,7 @@ fn the_time_is_the_next_multiple_of_the_precision_and_never_before_what_was_aske
     check(100, 1_001, 1_100);
     check(1, 1_001, 1_001);
     check(1, 1, 1);
-    check(7, 13_000, 13_000 + (7 - (1_700_000_013_000_u64 % 7)) % 7);
+    check(7, 13_000, 13_000 + (7 - 1_700_000_013_000_u64 % 7));
 }
 
 #[test]

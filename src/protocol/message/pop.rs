@@ -358,7 +358,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_a_note_or_none(bytes: Vec<u8>) {
-            PopNote::decode(&bytes);
+            let _ = PopNote::decode(&bytes);
         }
     }
 }

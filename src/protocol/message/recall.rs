@@ -50,8 +50,8 @@ fn encode_base64(bytes: &[u8]) -> String {
         for nth in 0..3 {
             bits = bits << 8 | u32::from(three.get(nth).copied().unwrap_or_default());
         }
-        for nth in 0..4_usize {
-            let index = bits >> (18 - 6 * nth) & 63;
+        for (nth, shift) in [18, 12, 6, 0].into_iter().enumerate() {
+            let index = bits >> shift & 63;
             let letter = ALPHABET.get(index as usize).copied().unwrap_or_default();
             text.push(if nth > three.len() { '=' } else { char::from(letter) });
         }
