@@ -617,9 +617,11 @@ fn read_head(file: &mut File) -> io::Result<Option<TailHead>> {
     Ok(TailHead::decode(&head))
 }
 
-/// Removes tails in `folder` whose store is gone: on the disk where it was its path is missing, or holds another manifest. Returns what was removed.
+/// Removes tails in `folder` whose store is gone: on the disk where it was its path is missing, or holds another manifest. Returns what was
+/// removed.
 ///
-/// A store that is not seen is not gone: its disk may not be mounted now, or only elsewhere. A tail that cannot be read or is locked is left alone: it may belong to another user or to a running node.
+/// A store that is not seen is not gone: its disk may not be mounted now, or only elsewhere. A tail that cannot be read or is locked is left alone: it
+/// may belong to another user or to a running node.
 pub(crate) fn remove_left_over(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let mut removed = Vec::new();

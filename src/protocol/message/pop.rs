@@ -190,7 +190,7 @@ pub enum PopNote<'a> {
     },
     /// The topic is gone, and what was popped from it is in flight no longer. Group and queue say nothing.
     Forgotten {
-        /// Which.
+        /// By which it is found again.
         topic: &'a str,
     },
 }
