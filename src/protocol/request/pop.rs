@@ -19,7 +19,7 @@ pub enum PopFrom {
 pub struct PopRequest<'a> {
     /// The consumer's group.
     pub group: &'a str,
-    /// The topic.
+    /// Of which messages are wanted.
     pub topic: &'a str,
     /// One queue, or all of them (a negative `queueId`).
     pub queue_id: Option<QueueId>,
@@ -103,7 +103,7 @@ impl<'a> AckRequest<'a> {
 /// 200053: a message is to be its consumer's for another while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChangeInvisibleRequest<'a> {
-    /// Which.
+    /// The one whose time is changed.
     pub message: AckRequest<'a>,
     /// For how long from now on, ms.
     pub invisible_ms: i64,
