@@ -155,6 +155,13 @@ fn nothing_promised_is_lost_and_nothing_is_invented() {
     }
 }
 
+/// A segment that was closed before the first tick of a life went by the stamps of its records, which a wrong clock had made: when the clock was set
+/// right they looked three days old, and retention took what was stored seconds ago.
+#[test]
+fn what_is_stored_before_the_first_tick_under_a_wrong_clock_is_not_old() {
+    run(12_263, Rule::Sound, STEPS).expect("nothing is lost");
+}
+
 /// The checks saw real state: each kind of event happened, and not just once.
 fn check_that_it_was_worth_it(sum: &Counts) {
     for (what, count) in [

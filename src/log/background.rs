@@ -265,13 +265,16 @@ impl Log {
     pub(crate) fn expect_time(&mut self, now: Now, expected: UnixMs) -> UnixMs {
         self.clock.resume(now, expected);
         self.clock.time(now, self.settings.retention.clock_accepted);
-        self.clock.stamp(now)
+        let stamp = self.clock.stamp(now);
+        self.time_stamp = Some(stamp);
+        stamp
     }
 
     /// The machine was started anew since `newest`, the time of the newest file that the last process has left.
     pub(crate) fn expect_time_after_boot(&mut self, now: Now, newest: UnixMs) {
         self.clock.resume_after_boot(now, newest);
         self.clock.time(now, self.settings.retention.clock_accepted);
+        self.time_stamp = Some(self.clock.stamp(now));
     }
 
     /// Empties all queues of a topic: a topic of the same name that is created later begins at 0. It survives a crash on the rung that
