@@ -476,7 +476,7 @@ fn settings_that_would_do_nothing_are_refused() {
         ("enableLmq", "true"),
         ("enableMultiDispatch", "true"),
         ("enableMixedMessageType", "true"),
-        ("recallMessageEnable", "true"),
+        ("timerStopEnqueue", "true"),
         ("rejectPullConsumerEnable", "true"),
         ("allAckInSyncStateSet", "true"),
         ("metricsExporterType", "PROM"),
