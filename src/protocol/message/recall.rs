@@ -1,10 +1,24 @@
 //! The handle by which a timer message is recalled: `v1 <topic> <brokerName> <time> <UNIQ_KEY>` in base64 for URLs. Source: RocketMQ
 //! `RecallMessageHandle`.
 
+use base64::Engine as _;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+/// As Java writes handles, and reads those that end in `=`.
+const PADDED: GeneralPurpose = like_java(DecodePaddingMode::RequireCanonical);
+
+/// As Java reads all others.
+const BARE: GeneralPurpose = like_java(DecodePaddingMode::RequireNone);
+
+/// Java does not look at the bits behind the last byte.
+const fn like_java(padding: DecodePaddingMode) -> GeneralPurpose {
+    let config = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true).with_decode_padding_mode(padding);
+    GeneralPurpose::new(&URL_SAFE, config)
+}
+
 /// The only version that there is.
 const VERSION: &str = "v1";
-
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// What a handle says. A client gives back what it got, or what it made up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,13 +38,13 @@ impl RecallHandle {
     #[must_use]
     pub fn encode(topic: &str, broker: &str, out_ms: i64, unique: &str) -> String {
         // Java's clients have the step rounded down once more when they recall: the beginning of a step would be in the one before.
-        encode_base64(format!("{VERSION} {topic} {broker} {} {unique}", out_ms.saturating_add(1)).as_bytes())
+        PADDED.encode(format!("{VERSION} {topic} {broker} {} {unique}", out_ms.saturating_add(1)))
     }
 
     /// Reads one; `None` if it is none.
     #[must_use]
     pub fn decode(text: &str) -> Option<RecallHandle> {
-        let bytes = decode_base64(text.as_bytes())?;
+        let bytes = decode_base64(text)?;
         let text = String::from_utf8_lossy(&bytes);
         let mut words = text.split(' ');
         if words.next() != Some(VERSION) {
@@ -43,46 +57,9 @@ impl RecallHandle {
     }
 }
 
-fn encode_base64(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3).saturating_mul(4));
-    for three in bytes.chunks(3) {
-        let mut bits = 0_u32;
-        for nth in 0..3 {
-            bits = bits << 8 | u32::from(three.get(nth).copied().unwrap_or_default());
-        }
-        for (nth, shift) in [18, 12, 6, 0].into_iter().enumerate() {
-            let index = bits >> shift & 63;
-            let letter = ALPHABET.get(index as usize).copied().unwrap_or_default();
-            text.push(if nth > three.len() { '=' } else { char::from(letter) });
-        }
-    }
-    text
-}
-
-/// With or without the `=` at the end, as Java reads it.
-fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
-    let end = text.iter().rposition(|letter| *letter != b'=').map_or(0, |last| last.saturating_add(1));
-    let (letters, padding) = text.split_at_checked(end)?;
-    if !padding.is_empty() && (padding.len() > 2 || !text.len().is_multiple_of(4)) {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(letters.len());
-    for four in letters.chunks(4) {
-        let mut bits = 0_u32;
-        for letter in four {
-            let index = ALPHABET.iter().position(|known| known == letter)?;
-            bits = bits << 6 | u32::try_from(index).ok()?;
-        }
-        let [first, second, third, _] = match four.len() {
-            4 => bits << 8,
-            3 => bits << 14,
-            2 => bits << 20,
-            _ => return None,
-        }
-        .to_be_bytes();
-        bytes.extend_from_slice([first, second, third].get(..four.len().saturating_sub(1))?);
-    }
-    Some(bytes)
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    let engine = if text.ends_with('=') { PADDED } else { BARE };
+    engine.decode(text).ok()
 }
 
 #[cfg(test)]
@@ -112,21 +89,21 @@ mod tests {
             (b"foob", "Zm9vYg=="),
             (&[0xFB, 0xFF, 0xBF], "-_-_"),
         ] {
-            assert_eq!(encode_base64(bytes), text);
-            assert_eq!(decode_base64(text.as_bytes()).as_deref(), Some(bytes));
+            assert_eq!(PADDED.encode(bytes), text);
+            assert_eq!(decode_base64(text).as_deref(), Some(bytes));
         }
         for odd in ["Z", "Zg=", "Zg===", "Zm8==", "Zm+v", "Zm/v", "Z g=", "Zm9vY", "="] {
-            assert_eq!(decode_base64(odd.as_bytes()), None, "{odd}");
+            assert_eq!(decode_base64(odd), None, "{odd}");
         }
     }
 
     #[test]
     fn what_is_no_handle_is_refused() {
         for text in ["", "v2 T b 1 U", "v1 T b 1", "v1 T b 1 ", "v1", "T b 1 U"] {
-            assert_eq!(decoded(&encode_base64(text.as_bytes())), None, "{text}");
+            assert_eq!(decoded(&PADDED.encode(text)), None, "{text}");
         }
         assert!(decoded("no handle").is_none());
-        let more = decoded(&encode_base64(b"v1 T b 1 U more")).expect("what follows counts for nothing");
+        let more = decoded(&PADDED.encode(b"v1 T b 1 U more")).expect("what follows counts for nothing");
         assert_eq!(more.last().map(String::as_str), Some("U"));
     }
 }
