@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use super::job::{JobBudget, JobId, Jobs, Wait, read_wait_ms};
 use super::persist::Table;
-use super::store::{NotStored, real_place};
+use super::store::NotStored;
 use super::timer::Timers;
 use super::{Broker, Effect, Output};
 use crate::limits::{JOB_CLOCK_MS, JOB_RETRY_MS, TICK_MS};
@@ -315,39 +315,13 @@ impl Broker {
         LevelStep::Wait(Wait::Until(now.mono.plus_ms(wait_ms)))
     }
 
-    /// Stores the copy of a scheduled record where it belongs. One that can never be delivered is left out, with a line that says so.
-    ///
-    /// # Errors
-    /// There is no room now, or not enough replicas.
+    /// Stores the copy of a scheduled record where it belongs. Errors as [`Broker::put_where_it_belongs`].
     fn deliver(&mut self, now: Now, record: &[u8]) -> Result<(), NotStored> {
         let view = RecordView::decode(record, None, Check::Shape).expect("the log has read it as a record");
-        let read = Properties::new(view.properties);
-        let Some((topic, queue_id)) = real_place(&read).filter(|(topic, _)| *topic != HALF_TOPIC) else {
-            tracing::error!(at = %view.log_offset, "a delayed message does not say where it belongs and is left out");
-            return Ok(());
-        };
-        self.check_replicas(true)?;
-        let mut properties = std::mem::take(&mut self.scratch.properties);
-        properties.clear();
-        without_property(view.properties, property::CRC32, &mut properties);
-        let queue = self.log.queue(topic, queue_id);
-        let draft = RecordDraft {
-            topic,
-            queue_id,
-            properties: &properties,
-            marks: Marks::of(&properties),
-            ..self.draft_of_copy(now, &view)
-        };
-        let stored = self.store(now, queue, &draft);
-        self.scratch.properties = properties;
-        match stored {
-            Ok(_) => Ok(()),
-            Err(error @ NotStored::InnerBatch) => {
-                tracing::error!(at = %view.log_offset, topic, ?error, "a delayed message cannot be stored and is left out");
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
+        let is_place = |topic: &str| topic != HALF_TOPIC;
+        self.put_where_it_belongs(now, &view, "a delayed message", is_place, |properties| {
+            without_property(view.properties, property::CRC32, properties);
+        })
     }
 
     /// What was put again may be as safe now as was promised. The first to move a position after a while has it written at once, so that a

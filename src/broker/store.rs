@@ -152,6 +152,48 @@ impl Broker {
         }
     }
 
+    /// Stores the copy of a record that has waited where it says that it belongs, under the properties that `write` gives it. One that can never be
+    /// stored is left out, with a line that says so of `what`. `is_place`: whether messages may go to that topic.
+    ///
+    /// # Errors
+    /// There is no room now, or not enough replicas.
+    pub(super) fn put_where_it_belongs(
+        &mut self,
+        now: Now,
+        view: &RecordView<'_>,
+        what: &str,
+        is_place: impl Fn(&str) -> bool,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), NotStored> {
+        let read = Properties::new(view.properties);
+        let Some((topic, queue_id)) = real_place(&read).filter(|(topic, _)| is_place(topic)) else {
+            tracing::error!(at = %view.log_offset, "{what} does not say where it belongs and is left out");
+            return Ok(());
+        };
+        self.check_replicas(true)?;
+        let mut properties = std::mem::take(&mut self.scratch.properties);
+        properties.clear();
+        write(&mut properties);
+        let queue = self.log.queue(topic, queue_id);
+        let draft = RecordDraft {
+            topic,
+            queue_id,
+            properties: &properties,
+            marks: Marks::of(&properties),
+            ..self.draft_of_copy(now, view)
+        };
+        let stored = self.store(now, queue, &draft);
+        self.scratch.properties = properties;
+        match stored {
+            Ok(_) => Ok(()),
+            Err(error @ NotStored::InnerBatch) => {
+                tracing::error!(at = %view.log_offset, topic, ?error, "{what} cannot be stored and is left out");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Stores one message in `queue`, or puts it off if its properties name a delay level, or a time of its own. `queue` is that of the draft's topic
     /// and queue id.
     ///

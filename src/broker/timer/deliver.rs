@@ -8,7 +8,7 @@ use crate::limits::{JOB_CLOCK_MS, JOB_RETRY_MS, JOB_UNPROMISED_MAX, TIMER_ENTRIE
 use crate::log::{AppendError, Coded, QueueIndex, Read, ReadLimits};
 use crate::model::{MonoNs, Now};
 use crate::protocol::message::{HALF_TOPIC, Properties, WHEEL_TOPIC, WheelCode, append_property, property, recall_key};
-use crate::protocol::record::{Check, Marks, RecordDraft, RecordView};
+use crate::protocol::record::{Check, Marks, RecordView};
 
 use super::progress::TimerKey;
 
@@ -164,38 +164,12 @@ impl Broker {
         Wait::Turn
     }
 
-    /// Stores the copy of a record where it belongs. One that can never be delivered is left out, with a line that says so.
-    ///
-    /// # Errors
-    /// There is no room now, or not enough replicas.
+    /// Stores the copy of a record where it belongs. Errors as [`Broker::put_where_it_belongs`].
     fn deliver_to_topic(&mut self, now: Now, view: &RecordView<'_>) -> Result<(), NotStored> {
-        let read = Properties::new(view.properties);
-        let is_known = |topic: &str| topic != HALF_TOPIC && topic != WHEEL_TOPIC;
-        let Some((topic, queue_id)) = real_place(&read).filter(|(topic, _)| is_known(topic)) else {
-            tracing::error!(at = %view.log_offset, "a timer message does not say where it belongs and is left out");
-            return Ok(());
-        };
-        self.check_replicas(true)?;
-        let mut properties = std::mem::take(&mut self.scratch.properties);
-        delivered_properties(now, view, &mut properties);
-        let queue = self.log.queue(topic, queue_id);
-        let draft = RecordDraft {
-            topic,
-            queue_id,
-            properties: &properties,
-            marks: Marks::of(&properties),
-            ..self.draft_of_copy(now, view)
-        };
-        let stored = self.store(now, queue, &draft);
-        self.scratch.properties = properties;
-        match stored {
-            Ok(_) => Ok(()),
-            Err(error @ NotStored::InnerBatch) => {
-                tracing::error!(at = %view.log_offset, topic, ?error, "a timer message cannot be stored and is left out");
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
+        let is_place = |topic: &str| topic != HALF_TOPIC && topic != WHEEL_TOPIC;
+        self.put_where_it_belongs(now, view, "a timer message", is_place, |properties| {
+            delivered_properties(now, view, properties);
+        })
     }
 }
 
@@ -203,7 +177,6 @@ impl Broker {
 fn delivered_properties(now: Now, view: &RecordView<'_>, out: &mut Vec<u8>) {
     let dropped =
         |name: &str| matches!(name, property::CRC32 | property::TIMER_ENQUEUE_MS | property::TIMER_DEQUEUE_MS);
-    out.clear();
     out.reserve(view.properties.len() + PROPERTIES_GROWTH);
     for (name, value) in Properties::new(view.properties).iter().filter(|(name, _)| !dropped(name)) {
         append_property(out, name, value);
