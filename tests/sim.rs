@@ -162,6 +162,13 @@ fn what_is_stored_before_the_first_tick_under_a_wrong_clock_is_not_old() {
     run(12_263, Rule::Sound, STEPS).expect("nothing is lost");
 }
 
+/// Each of these happened at least so often.
+fn check_often(events: &[(&str, u64, u64)]) {
+    for (what, count, at_least) in events {
+        assert!(count >= at_least, "{what}: only {count}");
+    }
+}
+
 /// The checks saw real state: each kind of event happened, and not just once.
 fn check_that_it_was_worth_it(sum: &Counts) {
     for (what, count) in [
@@ -411,16 +418,14 @@ fn delayed_messages_come_in_their_time_whatever_ends_in_between() {
     }
     eprintln!("{} seeds: {sum:#?}", all.len());
     if all.len() as u64 >= SEEDS {
-        for (what, count, at_least) in [
+        check_often(&[
             ("acknowledged sends", sum.acknowledged, 10_000),
             ("ends", sum.ends, 500),
             ("power losses", sum.power_losses, 100),
             ("delivered messages", sum.delivered, 10_000),
             ("messages delivered twice", sum.doubled, 20),
             ("files ahead of the log", sum.distrusted, 5),
-        ] {
-            assert!(count >= at_least, "{what}: only {count}");
-        }
+        ]);
         assert!(sum.doubled * 3 < sum.delivered, "{} of {} twice: more than was in flight", sum.doubled, sum.delivered);
     }
 }
@@ -530,16 +535,14 @@ fn transactions_end_as_their_producers_say_whatever_ends_in_between() {
     }
     eprintln!("{} seeds: {sum:#?}", all.len());
     if all.len() as u64 >= SEEDS {
-        for (what, count, at_least) in [
+        check_often(&[
             ("half messages", sum.halves, 10_000),
             ("ends of transactions", sum.ended, 10_000),
             ("questions", sum.asked, 10_000),
             ("ends of the node", sum.ends, 500),
             ("power losses", sum.power_losses, 100),
             ("messages seen", sum.seen, 10_000),
-        ] {
-            assert!(count >= at_least, "{what}: only {count}");
-        }
+        ]);
         assert!(sum.doubled < sum.seen, "{} of {} twice: more than was said twice", sum.doubled, sum.seen);
     }
 }
@@ -590,7 +593,7 @@ fn timer_messages_come_in_their_time_whatever_ends_in_between() {
     }
     eprintln!("{} seeds: {sum:#?}", all.len());
     if all.len() as u64 >= SEEDS {
-        for (what, count, at_least) in [
+        check_often(&[
             ("acknowledged sends", sum.acknowledged, 10_000),
             ("acknowledged recalls", sum.recalled, 1_000),
             ("ends", sum.ends, 300),
@@ -599,9 +602,7 @@ fn timer_messages_come_in_their_time_whatever_ends_in_between() {
             ("delivered messages", sum.delivered, 10_000),
             ("messages delivered twice", sum.doubled, 20),
             ("files ahead of the log", sum.distrusted, 3),
-        ] {
-            assert!(count >= at_least, "{what}: only {count}");
-        }
+        ]);
         assert!(sum.doubled * 3 < sum.delivered, "{} of {} twice: more than was in flight", sum.doubled, sum.delivered);
     }
 }

@@ -221,9 +221,7 @@ impl ConsumeWorld {
         let name = topic_name(number);
         let is_made = self.random.percent(50);
         let is_asked = |about: &About| matches!(about, About::Topic { number: of, .. } if *of == number);
-        if self.waiting.values().any(is_asked)
-            || !self.node.broker.as_ref().expect("it runs").poll_input(&self.node.out)
-        {
+        if self.waiting.values().any(is_asked) || !self.node.takes_input() {
             return;
         }
         let making = [
@@ -263,7 +261,7 @@ impl ConsumeWorld {
 
     fn ask(&mut self, about: About, request: impl FnOnce(i32) -> BytesMut) {
         let (now, connection) = (self.now, self.node.client());
-        if !self.node.broker.as_ref().expect("it runs").poll_input(&self.node.out) {
+        if !self.node.takes_input() {
             return;
         }
         let opaque = self.next_opaque;

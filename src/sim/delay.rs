@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::client;
-use super::node::{Found, NodeEnd, SimNode, address_of, life_of, replica_settings, small_flush, small_log};
+use super::client::{self, SimClient};
+use super::node::{Found, NodeEnd, SimNode, life_of, replica_settings, small_flush, small_log};
 use super::random::Random;
 use crate::log::LogSettings;
 use crate::model::{LogOffset, MonoNs, Now, QueueId, Role, UnixMs};
@@ -52,7 +52,7 @@ pub struct DelayWorld {
     levels: DelayLevels,
     next_number: u64,
     /// Sends without an answer.
-    waiting: BTreeMap<i32, u64>,
+    client: SimClient<u64>,
     acknowledged: Vec<u64>,
     /// Levels by number.
     sent: BTreeMap<u64, i32>,
@@ -80,7 +80,7 @@ impl DelayWorld {
             rule,
             levels,
             next_number: 0,
-            waiting: BTreeMap::new(),
+            client: SimClient::new(),
             acknowledged: Vec::new(),
             sent: BTreeMap::new(),
             counts: DelayCounts::default(),
@@ -131,9 +131,7 @@ impl DelayWorld {
         }
         self.node.start(self.now, life_of(0, Role::AsyncMaster, None));
         self.counts.distrusted += u64::from(self.node.distrusted_delay_file);
-        self.waiting.clear();
-        let (now, connection) = (self.now, self.node.client());
-        self.node.act(now, |broker, _| broker.handle_connected(now, connection, address_of(90)));
+        self.client.connect(&mut self.node, self.now);
     }
 
     fn end(&mut self) {
@@ -147,26 +145,23 @@ impl DelayWorld {
     }
 
     fn send_some(&mut self) {
-        let (now, connection) = (self.now, self.node.client());
         for _ in 0..self.random.below(6) {
-            if !self.node.broker.as_ref().expect("it runs").poll_input(&self.node.out) {
+            if !self.node.takes_input() {
                 break;
             }
             let number = self.next_number;
             self.next_number += 1;
             let level = i32::try_from(self.random.below(6)).expect("small");
             self.sent.insert(number, level);
-            let opaque = i32::try_from(number).expect("few messages");
             let (queue, properties) = (self.random.below(QUEUES), format!("DELAY\u{1}{level}\u{2}"));
             let body_len = if self.random.percent(5) { self.random.index(8_000) } else { self.random.index(400) };
             let mut body = number.to_be_bytes().to_vec();
             body.resize(8 + body_len, 7);
-            let bytes = client::send(opaque, TOPIC, queue, &properties, &body);
-            self.waiting.insert(opaque, number);
             self.counts.sent += 1;
-            self.node.act(now, |broker, out| client::say(broker, now, connection, &bytes, out));
+            self.client
+                .ask(&mut self.node, self.now, number, |opaque| client::send(opaque, TOPIC, queue, &properties, &body));
         }
-        self.node.act(now, |broker, out| broker.handle_turn_end(now, out));
+        self.node.end_turn(self.now);
     }
 
     fn collect(&mut self) {
@@ -174,7 +169,7 @@ impl DelayWorld {
         let mut bytes = self.node.out.outbox.take(connection);
         while let Some(frame) = frame::split(&bytes).expect("a frame") {
             let header = Header::decode(frame.encoding, frame.header).expect("a header");
-            let number = self.waiting.remove(&header.opaque).expect("each send is answered once");
+            let number = self.client.answered(header.opaque);
             if header.code == 0 {
                 self.counts.acknowledged += 1;
                 self.acknowledged.push(number);

@@ -355,6 +355,16 @@ impl SimNode {
         ConnectionId(1 + self.life)
     }
 
+    /// Whether it runs and reads requests.
+    pub(super) fn takes_input(&self) -> bool {
+        self.broker.as_ref().is_some_and(|broker| broker.poll_input(&self.out))
+    }
+
+    /// All that was said at once is handled.
+    pub(super) fn end_turn(&mut self, now: Now) {
+        self.act(now, |broker, out| broker.handle_turn_end(now, out));
+    }
+
     /// Calls the broker with an event, then looks at what it asks.
     pub(super) fn act<T>(&mut self, now: Now, event: impl FnOnce(&mut Broker, &mut Output) -> T) -> T {
         let result = event(self.broker.as_mut().expect("it runs"), &mut self.out);

@@ -8,8 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::client;
-use super::node::{NodeEnd, SimNode, address_of, life_of, replica_settings, small_flush, small_log};
+use super::client::{self, SimClient};
+use super::node::{NodeEnd, SimNode, life_of, replica_settings, small_flush, small_log};
 use super::random::Random;
 use crate::broker::timer::WindowBounds;
 use crate::model::{LogOffset, MonoNs, Now, QueueId, Role, UnixMs};
@@ -79,8 +79,7 @@ pub struct TimerWorld {
     now: Now,
     node: SimNode,
     rule: TimerRule,
-    next_opaque: i32,
-    waiting: BTreeMap<i32, AwaitedTimer>,
+    client: SimClient<AwaitedTimer>,
     /// The time that each message asks for, Unix ms.
     asked: Vec<i64>,
     acknowledged: BTreeSet<u64>,
@@ -116,8 +115,7 @@ impl TimerWorld {
             random,
             now: Now { unix: UnixMs(1_700_000_000_000), mono: MonoNs(1_000_000_000) },
             rule,
-            next_opaque: 0,
-            waiting: BTreeMap::new(),
+            client: SimClient::new(),
             asked: Vec::new(),
             acknowledged: BTreeSet::new(),
             handles: Vec::new(),
@@ -174,9 +172,7 @@ impl TimerWorld {
         }
         self.node.start(self.now, life_of(0, Role::AsyncMaster, None));
         self.counts.distrusted += u64::from(self.node.distrusted_delay_file);
-        self.waiting.clear();
-        let (now, connection) = (self.now, self.node.client());
-        self.node.act(now, |broker, _| broker.handle_connected(now, connection, address_of(90)));
+        self.client.connect(&mut self.node, self.now);
     }
 
     fn end(&mut self) {
@@ -197,23 +193,11 @@ impl TimerWorld {
         self.counts.clock_steps += 1;
     }
 
-    fn ask(&mut self, what: AwaitedTimer, request: impl FnOnce(i32) -> bytes::BytesMut) {
-        let (now, connection) = (self.now, self.node.client());
-        self.next_opaque += 1;
-        self.waiting.insert(self.next_opaque, what);
-        let bytes = request(self.next_opaque);
-        self.node.act(now, |broker, out| client::say(broker, now, connection, &bytes, out));
-    }
-
-    fn takes_input(&self) -> bool {
-        self.node.broker.as_ref().is_some_and(|broker| broker.poll_input(&self.node.out))
-    }
-
     fn send_some(&mut self) {
         // Some for the very same moment.
         let together = self.random.percent(20).then(|| self.random.below(DELAY_MS_MAX));
         for _ in 0..self.random.below(8) {
-            if !self.takes_input() {
+            if !self.node.takes_input() {
                 break;
             }
             let number = self.asked.len() as u64;
@@ -231,16 +215,15 @@ impl TimerWorld {
             body.resize(8 + body_len, 7);
             let queue = self.random.below(u64::from(QUEUES));
             self.counts.sent += 1;
-            self.ask(AwaitedTimer::Send(number), |opaque| {
+            self.client.ask(&mut self.node, self.now, AwaitedTimer::Send(number), |opaque| {
                 client::send(opaque, topic_of(number), queue, &properties, &body)
             });
         }
-        let now = self.now;
-        self.node.act(now, |broker, out| broker.handle_turn_end(now, out));
+        self.node.end_turn(self.now);
     }
 
     fn recall_one(&mut self) {
-        if self.handles.is_empty() || !self.takes_input() {
+        if self.handles.is_empty() || !self.node.takes_input() {
             return;
         }
         let at = self.random.index(self.handles.len());
@@ -250,9 +233,10 @@ impl TimerWorld {
         }
         self.counts.recalls += 1;
         let ext = [("producerGroup", "P"), ("topic", topic_of(number)), ("recallHandle", handle.as_str())];
-        self.ask(AwaitedTimer::Recall(number), |opaque| client::request(RequestCode::RecallMessage, opaque, &ext, &[]));
-        let now = self.now;
-        self.node.act(now, |broker, out| broker.handle_turn_end(now, out));
+        self.client.ask(&mut self.node, self.now, AwaitedTimer::Recall(number), |opaque| {
+            client::request(RequestCode::RecallMessage, opaque, &ext, &[])
+        });
+        self.node.end_turn(self.now);
     }
 
     fn collect(&mut self) {
@@ -264,7 +248,7 @@ impl TimerWorld {
         let mut rest = &bytes[..];
         while let Some(frame) = frame::split(rest).expect("a frame") {
             let header = Header::decode(frame.encoding, frame.header).expect("a header");
-            match self.waiting.remove(&header.opaque).expect("each request is answered once") {
+            match self.client.answered(header.opaque) {
                 AwaitedTimer::Send(number) if header.code == 0 => {
                     self.counts.acknowledged += 1;
                     self.acknowledged.insert(number);

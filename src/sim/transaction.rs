@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::client;
-use super::node::{NodeEnd, SimNode, address_of, life_of, replica_settings, small_flush, small_log};
+use super::client::{self, SimClient};
+use super::node::{NodeEnd, SimNode, life_of, replica_settings, small_flush, small_log};
 use super::random::Random;
 use crate::config::TransactionConfig;
 use crate::log::LogSettings;
@@ -85,8 +85,7 @@ pub struct TransactionWorld {
     node: SimNode,
     rule: TransactionRule,
     begun: Vec<Begun>,
-    next_opaque: i32,
-    waiting: BTreeMap<i32, AwaitedAnswer>,
+    client: SimClient<AwaitedAnswer>,
     /// Half messages whose answer has come. They are to be ended.
     known: Vec<(u64, HalfPlace)>,
     /// Half messages that were acknowledged, and whose promise has outlived all ends.
@@ -117,8 +116,7 @@ impl TransactionWorld {
             now: Now { unix: UnixMs(1_700_000_000_000), mono: crate::model::MonoNs(1_000_000_000) },
             rule,
             begun: Vec::new(),
-            next_opaque: 0,
-            waiting: BTreeMap::new(),
+            client: SimClient::new(),
             known: Vec::new(),
             acknowledged: BTreeSet::new(),
             counts: TransactionCounts::default(),
@@ -171,9 +169,7 @@ impl TransactionWorld {
             });
         }
         self.node.start(self.now, life_of(0, Role::AsyncMaster, None));
-        self.waiting.clear();
-        let (now, connection) = (self.now, self.node.client());
-        self.node.act(now, |broker, _| broker.handle_connected(now, connection, address_of(90)));
+        self.client.connect(&mut self.node, self.now);
         self.heartbeat();
     }
 
@@ -187,26 +183,16 @@ impl TransactionWorld {
         self.node.end(end, &mut self.random);
     }
 
-    fn ask(&mut self, what: AwaitedAnswer, request: impl FnOnce(i32) -> bytes::BytesMut) {
-        let (now, connection) = (self.now, self.node.client());
-        self.next_opaque += 1;
-        self.waiting.insert(self.next_opaque, what);
-        let bytes = request(self.next_opaque);
-        self.node.act(now, |broker, out| client::say(broker, now, connection, &bytes, out));
-    }
-
-    fn takes_input(&self) -> bool {
-        self.node.broker.as_ref().is_some_and(|broker| broker.poll_input(&self.node.out))
-    }
-
     fn heartbeat(&mut self) {
         let body = format!(r#"{{"clientID":"c","consumerDataSet":[],"producerDataSet":[{{"groupName":"{GROUP}"}}]}}"#);
-        self.ask(AwaitedAnswer::Other, |opaque| client::request(RequestCode::HeartBeat, opaque, &[], body.as_bytes()));
+        self.client.ask(&mut self.node, self.now, AwaitedAnswer::Other, |opaque| {
+            client::request(RequestCode::HeartBeat, opaque, &[], body.as_bytes())
+        });
     }
 
     fn begin_some(&mut self) {
         for _ in 0..self.random.below(5) {
-            if !self.takes_input() {
+            if !self.node.takes_input() {
                 break;
             }
             let number = self.begun.len() as u64;
@@ -220,25 +206,23 @@ impl TransactionWorld {
             let properties = format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}{GROUP}\u{2}{immunity}");
             let (queue, born) = (self.random.below(QUEUES), self.now.unix.0);
             self.counts.halves += 1;
-            self.ask(AwaitedAnswer::Half(number), |opaque| {
+            self.client.ask(&mut self.node, self.now, AwaitedAnswer::Half(number), |opaque| {
                 client::send_born(opaque, TOPIC, queue, &properties, &body, born)
             });
         }
-        let now = self.now;
-        self.node.act(now, |broker, out| broker.handle_turn_end(now, out));
+        self.node.end_turn(self.now);
     }
 
     fn end_some(&mut self) {
         for _ in 0..self.random.below(40) {
-            if self.known.is_empty() || !self.takes_input() {
+            if self.known.is_empty() || !self.node.takes_input() {
                 break;
             }
             let at = self.random.index(self.known.len());
             let (number, place) = self.known.swap_remove(at);
             self.end(number, &place, false);
         }
-        let now = self.now;
-        self.node.act(now, |broker, out| broker.handle_turn_end(now, out));
+        self.node.end_turn(self.now);
     }
 
     fn end(&mut self, number: u64, [queue_offset, log_offset, transaction]: &HalfPlace, is_asked: bool) {
@@ -257,7 +241,9 @@ impl TransactionWorld {
             ("fromTransactionCheck", if is_asked { "true" } else { "false" }),
             ("transactionId", transaction.as_str()),
         ];
-        self.ask(AwaitedAnswer::Transaction, |opaque| client::request(RequestCode::EndTransaction, opaque, &ext, &[]));
+        self.client.ask(&mut self.node, self.now, AwaitedAnswer::Transaction, |opaque| {
+            client::request(RequestCode::EndTransaction, opaque, &ext, &[])
+        });
     }
 
     fn collect(&mut self) {
@@ -271,7 +257,7 @@ impl TransactionWorld {
             let header = Header::decode(frame.encoding, frame.header).expect("a header");
             let field = |name: &str| header.ext.get(name).unwrap_or_default().to_owned();
             if header.is_response() {
-                match self.waiting.remove(&header.opaque).expect("each request is answered once") {
+                match self.client.answered(header.opaque) {
                     AwaitedAnswer::Half(number) if header.code == 0 => {
                         self.acknowledged.insert(number);
                         let id = MessageId::decode(&field("msgId")).expect("an id");
