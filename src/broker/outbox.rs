@@ -15,13 +15,15 @@ pub struct Outbox {
     pending: FastMap<ConnectionId, Pending>,
     /// Connections with bytes to take, each named once.
     touched: Vec<ConnectionId>,
-    total_bytes: usize,
+    /// All that waits, but for what was appended since to the buffer that was handed out last.
+    counted_bytes: usize,
+    last: Option<ConnectionId>,
 }
 
 #[derive(Debug, Default)]
 struct Pending {
     bytes: BytesMut,
-    /// Bytes of `bytes` that `total_bytes` has counted.
+    /// Bytes of `bytes` that were counted.
     counted: usize,
     unsent: usize,
     touched: bool,
@@ -36,8 +38,9 @@ impl Outbox {
 
     /// The buffer to which whole frames of `connection` are appended. It is marked as touched.
     pub fn buffer(&mut self, connection: ConnectionId) -> &mut BytesMut {
+        self.count_last();
+        self.last = Some(connection);
         let pending = self.pending.entry(connection).or_default();
-        count(&mut self.total_bytes, pending);
         if !pending.touched {
             pending.touched = true;
             self.touched.push(connection);
@@ -59,7 +62,7 @@ impl Outbox {
     /// Takes the frames that wait for `connection`. They no longer count until [`Outbox::note_unsent`] says so.
     pub fn take(&mut self, connection: ConnectionId) -> BytesMut {
         let Some(pending) = self.pending.get_mut(&connection) else { return BytesMut::new() };
-        self.total_bytes -= pending.counted;
+        self.counted_bytes -= pending.counted;
         pending.counted = 0;
         pending.bytes.split()
     }
@@ -70,7 +73,7 @@ impl Outbox {
             return;
         }
         let pending = self.pending.entry(connection).or_default();
-        self.total_bytes = self.total_bytes - pending.unsent + bytes;
+        self.counted_bytes = self.counted_bytes - pending.unsent + bytes;
         pending.unsent = bytes;
     }
 
@@ -89,33 +92,41 @@ impl Outbox {
     /// Whether all connections together have more waiting than the shard allows.
     #[must_use]
     pub(crate) fn is_full(&self) -> bool {
-        self.total_bytes > OUTBOX_TOTAL_BYTES_MAX
+        self.total_bytes() > OUTBOX_TOTAL_BYTES_MAX
     }
 
     /// Bytes of which those are to be rid that do not read; 0 while there is room.
     #[must_use]
     pub(crate) fn excess(&self) -> usize {
-        if self.is_full() { self.total_bytes - OUTBOX_TOTAL_BYTES_MAX / 2 } else { 0 }
+        if self.is_full() { self.total_bytes() - OUTBOX_TOTAL_BYTES_MAX / 2 } else { 0 }
     }
 
     /// Whether there is room for what was not asked for. Answers need the rest.
     #[must_use]
     pub(crate) fn has_room_for_notices(&self) -> bool {
-        self.total_bytes <= OUTBOX_NOTICE_BYTES_MAX
+        self.total_bytes() <= OUTBOX_NOTICE_BYTES_MAX
     }
 
     /// Forgets a connection that is gone, with what waited for it.
     pub fn forget(&mut self, connection: ConnectionId) {
         if let Some(pending) = self.pending.remove(&connection) {
-            self.total_bytes -= pending.counted + pending.unsent;
+            self.counted_bytes -= pending.counted + pending.unsent;
         }
     }
-}
 
-/// Counts what was appended to the buffer since it was last handed out.
-fn count(total_bytes: &mut usize, pending: &mut Pending) {
-    *total_bytes += pending.bytes.len() - pending.counted;
-    pending.counted = pending.bytes.len();
+    /// Bytes that wait for all connections: one event may answer many of them, before the shell takes anything.
+    fn total_bytes(&self) -> usize {
+        let last = self.last.and_then(|last| self.pending.get(&last));
+        self.counted_bytes + last.map_or(0, |pending| pending.bytes.len() - pending.counted)
+    }
+
+    /// Counts what was appended to the buffer that was handed out last.
+    fn count_last(&mut self) {
+        if let Some(pending) = self.last.take().and_then(|last| self.pending.get_mut(&last)) {
+            self.counted_bytes += pending.bytes.len() - pending.counted;
+            pending.counted = pending.bytes.len();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -155,6 +166,22 @@ mod tests {
             outbox.forget(ConnectionId(id));
         }
         assert_eq!((outbox.is_full(), outbox.excess()), (false, 0));
-        assert_eq!(outbox.total_bytes, 0);
+        assert_eq!(outbox.total_bytes(), 0);
+    }
+
+    /// A block that many requests waited for answers all of them at once.
+    #[test]
+    fn what_one_event_appends_for_many_is_counted_before_any_of_it_is_taken() {
+        let mut outbox = Outbox::new();
+        let enough = OUTBOX_TOTAL_BYTES_MAX / OUTBOX_BYTES_HIGH;
+        for id in 0..=enough {
+            assert!(!outbox.is_full(), "{id}");
+            outbox.buffer(ConnectionId(id as u64)).extend_from_slice(&vec![0; OUTBOX_BYTES_HIGH]);
+        }
+        assert!(outbox.is_full());
+        for id in 0..=enough {
+            assert_eq!(outbox.take(ConnectionId(id as u64)).len(), OUTBOX_BYTES_HIGH);
+        }
+        assert_eq!(outbox.total_bytes(), 0);
     }
 }
