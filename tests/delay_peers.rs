@@ -8,11 +8,11 @@
 #[path = "delay_peers/raw.rs"]
 mod raw;
 
-use std::io::{self, Write as _};
-use std::thread;
 use std::time::Duration;
 
-use harness::{Client, Facts, KnownDifference, Node, NodeOptions, compare_facts, expect_passed, wait_for, write_facts};
+use harness::{
+    APACHE, Client, ClientRun, KnownDifference, Node, NodeOptions, check_facts, prefix_of, say, tell_facts, wait_for,
+};
 use ringmq_peers::{Apache, BrokerOptions, Missing, StockClient};
 
 /// Two levels that differ, two like them from level 3 where retries begin, and one more for a third try. The programs know them.
@@ -51,10 +51,7 @@ const KNOWN_DIFFERENCES: [KnownDifference; 7] = [
     ("raw", "back without offset: code", "the same"),
 ];
 
-/// Which facts file, the client, and its scenarios.
-type Run = (&'static str, Result<StockClient, Missing>, &'static [&'static str]);
-
-fn runs() -> Vec<Run> {
+fn runs() -> Vec<ClientRun> {
     let hastened = |client: Result<StockClient, Missing>| client.map(|client| client.hastened(JAVA.len()));
     vec![
         ("java-5.3.3", hastened(StockClient::java_5()), &JAVA),
@@ -63,45 +60,17 @@ fn runs() -> Vec<Run> {
     ]
 }
 
-/// Writes past the test's captured output: what is not tested must be seen.
-fn skipped(why: &str) {
-    writeln!(io::stderr(), "skipped: {why}").expect("standard error is open");
-}
-
-/// Runs all clients at once: they mostly wait.
-fn check(broker: &str, name_server: &str, address: &str, known: &[KnownDifference], is_written: bool) {
-    let found: Vec<(&str, Facts)> = thread::scope(|scope| {
-        make_retry_topics(name_server, address);
-        let raw = scope.spawn(|| raw::run(address).expect("the broker answers"));
-        let clients: Vec<_> = runs()
-            .into_iter()
-            .map(|(name, client, scenarios)| {
-                scope.spawn(move || match client {
-                    Ok(client) => Some((name, facts_of(&client, name_server, scenarios))),
-                    Err(missing) => {
-                        skipped(&missing.to_string());
-                        None
-                    }
-                })
-            })
-            .collect();
-        let mut found: Vec<_> = clients.into_iter().filter_map(|client| client.join().expect("all passed")).collect();
-        found.push(("raw", raw.join().expect("the script runs")));
-        found
-    });
-    for (name, facts) in &found {
-        if is_written {
-            write_facts(name, facts);
-        }
-        compare_facts(broker, name, facts, known);
-    }
+fn check(broker: &str, name_server: &str, address: &str, known: &[KnownDifference]) {
+    make_retry_topics(name_server, address);
+    let found = tell_facts(name_server, runs, TIMEOUT, ("raw", || raw::run(address)));
+    check_facts(broker, &found, known);
 }
 
 /// Go looks for a new retry topic 20 s after its first look, and nothing can change that: it finds one at its first.
 fn make_retry_topics(name_server: &str, address: &str) {
     let mut client = Client::connect(address).expect("the broker listens");
     for scenario in GO {
-        let group = format!("G_{}_{scenario}", prefix("Go 2.1.2"));
+        let group = format!("G_{}_{scenario}", prefix_of("Go 2.1.2"));
         client.heartbeat("before@go", &group, "TBW102").expect("the broker answers");
         wait_for("route of the retry topic", || {
             Client::connect(name_server).and_then(|mut client| client.route(&format!("%RETRY%{group}"))).ok().flatten()
@@ -109,34 +78,22 @@ fn make_retry_topics(name_server: &str, address: &str) {
     }
 }
 
-/// What the names of a client's topics begin with.
-fn prefix(client: &str) -> String {
-    client.chars().filter(char::is_ascii_alphanumeric).collect()
-}
-
-fn facts_of(client: &StockClient, name_server: &str, scenarios: &[&str]) -> Facts {
-    let outcomes = client.run(name_server, &prefix(client.name()), scenarios, TIMEOUT).expect("the client runs");
-    expect_passed(client.name(), &outcomes);
-    outcomes.into_iter().map(|outcome| (outcome.scenario, outcome.facts)).collect()
-}
-
 #[test]
 fn on_apache() {
     let apache = match Apache::locate() {
         Ok(apache) => apache,
-        Err(missing) => return skipped(&missing.to_string()),
+        Err(missing) => return say(&format!("skipped: {missing}")),
     };
     let name_server = apache.start_name_server().expect("it starts");
     let mut options = BrokerOptions::small(&name_server.address());
     options.more.push(("messageDelayLevel".to_owned(), LEVELS.to_owned()));
     let broker = apache.start_broker(&options).expect("it starts");
-    let is_written = std::env::var_os("RINGMQ_WRITE_FACTS").is_some();
-    check("Apache", &name_server.address(), &broker.address(), &[], is_written);
+    check(APACHE, &name_server.address(), &broker.address(), &[]);
 }
 
 #[test]
 fn on_ringmq() {
     let more = vec![("messageDelayLevel", LEVELS.to_owned())];
     let node = Node::start(&NodeOptions { more, ..NodeOptions::default() });
-    check("ringmq", &node.name_server(), &node.broker(0), &KNOWN_DIFFERENCES, false);
+    check("ringmq", &node.name_server(), &node.broker(0), &KNOWN_DIFFERENCES);
 }

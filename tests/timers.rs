@@ -11,10 +11,8 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use harness::{
-    Client, Facts, KnownDifference, Node, NodeOptions, compare_facts, expect_passed, say, wait_for, write_facts,
-};
-use ringmq_peers::{Apache, BrokerOptions, Missing, StockClient};
+use harness::{APACHE, Client, ClientRun, KnownDifference, Node, NodeOptions, check_facts, say, tell_facts, wait_for};
+use ringmq_peers::{Apache, BrokerOptions, StockClient};
 
 /// Longest run of a client's scenarios; on an idle machine they take 9 s.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -33,41 +31,16 @@ const KNOWN_DIFFERENCES: [KnownDifference; 2] = [
     ),
 ];
 
-/// Which facts file, and the client.
-fn clients() -> [(&'static str, Result<StockClient, Missing>); 2] {
-    [("timer-java-5.3.3", StockClient::java_5()), ("timer-java-4.9.8", StockClient::java_4())]
+fn clients() -> Vec<ClientRun> {
+    vec![
+        ("timer-java-5.3.3", StockClient::java_5(), &["timers"]),
+        ("timer-java-4.9.8", StockClient::java_4(), &["timers"]),
+    ]
 }
 
-fn facts_of(client: &StockClient, name_server: &str) -> Facts {
-    let prefix: String = client.name().chars().filter(char::is_ascii_alphanumeric).collect();
-    let outcomes = client.run(name_server, &prefix, &["timers"], TIMEOUT).expect("the client runs");
-    expect_passed(client.name(), &outcomes);
-    outcomes.into_iter().map(|outcome| (outcome.scenario, outcome.facts)).collect()
-}
-
-fn check(broker: &str, name_server: &str, address: &str, known: &[KnownDifference], is_written: bool) {
-    let found: Vec<(&str, Facts)> = thread::scope(|scope| {
-        let raw = scope.spawn(|| raw::run(address).expect("the broker answers"));
-        let clients: Vec<_> = clients()
-            .into_iter()
-            .filter_map(|(name, client)| match client {
-                Ok(client) => Some(scope.spawn(move || (name, facts_of(&client, name_server)))),
-                Err(missing) => {
-                    say(&format!("skipped: {missing}"));
-                    None
-                }
-            })
-            .collect();
-        let mut found: Vec<_> = clients.into_iter().map(|client| client.join().expect("it passed")).collect();
-        found.push(("timer-raw", raw.join().expect("the script runs")));
-        found
-    });
-    for (name, facts) in &found {
-        if is_written {
-            write_facts(name, facts);
-        }
-        compare_facts(broker, name, facts, known);
-    }
+fn check(broker: &str, name_server: &str, address: &str, known: &[KnownDifference]) {
+    let found = tell_facts(name_server, clients, TIMEOUT, ("timer-raw", || raw::run(address)));
+    check_facts(broker, &found, known);
 }
 
 #[test]
@@ -80,15 +53,14 @@ fn on_apache() {
     let mut options = BrokerOptions::small(&name_server.address());
     options.more.push(("recallMessageEnable".to_owned(), "true".to_owned()));
     let broker = apache.start_broker(&options).expect("it starts");
-    let is_written = std::env::var_os("RINGMQ_WRITE_FACTS").is_some();
-    check("Apache", &name_server.address(), &broker.address(), &[], is_written);
+    check(APACHE, &name_server.address(), &broker.address(), &[]);
 }
 
 #[test]
 fn on_ringmq() {
     let more = vec![("recallMessageEnable", "true".to_owned())];
     let node = Node::start(&NodeOptions { more, ..NodeOptions::default() });
-    check("ringmq", &node.name_server(), &node.broker(0), &KNOWN_DIFFERENCES, false);
+    check("ringmq", &node.name_server(), &node.broker(0), &KNOWN_DIFFERENCES);
 }
 
 fn now_ms() -> i64 {

@@ -10,10 +10,10 @@ use std::thread;
 use std::time::Duration;
 
 use harness::{
-    Client, Facts, Frame, KnownDifference, Node, NodeOptions, Record, compare_facts, expect_passed, log_offset_of, say,
-    wait_for, write_facts,
+    APACHE, Client, ClientRun, Frame, KnownDifference, Node, NodeOptions, Record, check_facts, log_offset_of, say,
+    tell_facts, wait_for,
 };
-use ringmq_peers::{Apache, BrokerOptions, Missing, StockClient};
+use ringmq_peers::{Apache, BrokerOptions, StockClient};
 use serde_json::json;
 
 /// Longest run of a client's scenarios; on an idle machine they take 10 s.
@@ -48,41 +48,16 @@ const KNOWN_DIFFERENCES: [KnownDifference; 13] = [
     ("transaction-raw", "empty: code", "a message without a body is illegal, whoever sends it"),
 ];
 
-/// Which facts file, and the client.
-fn clients() -> [(&'static str, Result<StockClient, Missing>); 2] {
-    [("transaction-java-5.3.3", StockClient::java_5()), ("transaction-java-4.9.8", StockClient::java_4())]
+fn clients() -> Vec<ClientRun> {
+    vec![
+        ("transaction-java-5.3.3", StockClient::java_5(), &["transactions"]),
+        ("transaction-java-4.9.8", StockClient::java_4(), &["transactions"]),
+    ]
 }
 
-fn facts_of(client: &StockClient, name_server: &str) -> Facts {
-    let prefix: String = client.name().chars().filter(char::is_ascii_alphanumeric).collect();
-    let outcomes = client.run(name_server, &prefix, &["transactions"], TIMEOUT).expect("the client runs");
-    expect_passed(client.name(), &outcomes);
-    outcomes.into_iter().map(|outcome| (outcome.scenario, outcome.facts)).collect()
-}
-
-fn check(broker: &str, name_server: &str, address: &str, known: &[KnownDifference], is_written: bool) {
-    let found: Vec<(&str, Facts)> = thread::scope(|scope| {
-        let raw = scope.spawn(|| raw::run(address).expect("the broker answers"));
-        let clients: Vec<_> = clients()
-            .into_iter()
-            .filter_map(|(name, client)| match client {
-                Ok(client) => Some(scope.spawn(move || (name, facts_of(&client, name_server)))),
-                Err(missing) => {
-                    say(&format!("skipped: {missing}"));
-                    None
-                }
-            })
-            .collect();
-        let mut found: Vec<_> = clients.into_iter().map(|client| client.join().expect("it passed")).collect();
-        found.push(("transaction-raw", raw.join().expect("the script runs")));
-        found
-    });
-    for (name, facts) in &found {
-        if is_written {
-            write_facts(name, facts);
-        }
-        compare_facts(broker, name, facts, known);
-    }
+fn check(broker: &str, name_server: &str, address: &str, known: &[KnownDifference]) {
+    let found = tell_facts(name_server, clients, TIMEOUT, ("transaction-raw", || raw::run(address)));
+    check_facts(broker, &found, known);
 }
 
 #[test]
@@ -101,15 +76,14 @@ fn on_apache() {
     // Apache notes the end of a transaction so much later, and may check until then what has ended.
     options.more.push(("transactionOpBatchInterval".to_owned(), "100".to_owned()));
     let broker = apache.start_broker(&options).expect("it starts");
-    let is_written = std::env::var_os("RINGMQ_WRITE_FACTS").is_some();
-    check("Apache", &name_server.address(), &broker.address(), &[], is_written);
+    check(APACHE, &name_server.address(), &broker.address(), &[]);
 }
 
 #[test]
 fn on_ringmq() {
     let more = SETTINGS.map(|(key, value)| (key, value.to_owned())).to_vec();
     let node = Node::start(&NodeOptions { more, ..NodeOptions::default() });
-    check("ringmq", &node.name_server(), &node.broker(0), &KNOWN_DIFFERENCES, false);
+    check("ringmq", &node.name_server(), &node.broker(0), &KNOWN_DIFFERENCES);
 }
 
 /// A half message of a producer, and its end.

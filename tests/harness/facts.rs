@@ -1,12 +1,14 @@
 //! Facts that stock clients and scripts tell of a broker, one file a client in `tests/stock/facts`: Apache's, which ringmq must give as well.
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use ringmq_peers::workspace_dir;
+use ringmq_peers::{Missing, StockClient, workspace_dir};
 
-use crate::{Client, Record, wait_for};
+use crate::{Client, Record, expect_passed, say, wait_for};
 
 /// Facts by scenario.
 pub type Facts = BTreeMap<String, Vec<String>>;
@@ -38,6 +40,60 @@ pub fn read_until_still(client: &mut Client, topics: &[String], still: Duration)
 /// Where ringmq differs on purpose: facts file, what the line holds, and why.
 pub type KnownDifference = (&'static str, &'static str, &'static str);
 
+/// Which facts file, the client, and the scenarios that it runs.
+pub type ClientRun = (&'static str, Result<StockClient, Missing>, &'static [&'static str]);
+
+/// What the names of a client's topics and groups begin with.
+pub fn prefix_of(client: &str) -> String {
+    client.chars().filter(char::is_ascii_alphanumeric).collect()
+}
+
+/// Tells facts of a broker, by stock clients and by a script of requests that none of them sends, all at once: they mostly wait. What cannot be had is
+/// said and left out. The script begins while `clients` are still being looked for: what it asks of the broker as a whole is then its own doing.
+pub fn tell_facts(
+    name_server: &str,
+    clients: impl FnOnce() -> Vec<ClientRun>,
+    timeout: Duration,
+    (script, run): (&'static str, impl FnOnce() -> io::Result<Facts> + Send),
+) -> Vec<(&'static str, Facts)> {
+    let facts_of = |client: &StockClient, scenarios: &[&str]| {
+        let outcomes = client.run(name_server, &prefix_of(client.name()), scenarios, timeout).expect("the client runs");
+        expect_passed(client.name(), &outcomes);
+        outcomes.into_iter().map(|outcome| (outcome.scenario, outcome.facts)).collect::<Facts>()
+    };
+    let facts_of = &facts_of;
+    thread::scope(|scope| {
+        let raw = scope.spawn(|| run().expect("the broker answers"));
+        let clients: Vec<_> = clients()
+            .into_iter()
+            .filter_map(|(name, client, scenarios)| match client {
+                Ok(client) => Some(scope.spawn(move || (name, facts_of(&client, scenarios)))),
+                Err(missing) => {
+                    say(&format!("skipped: {missing}"));
+                    None
+                }
+            })
+            .collect();
+        let mut found: Vec<_> = clients.into_iter().map(|client| client.join().expect("all passed")).collect();
+        found.push((script, raw.join().expect("the script runs")));
+        found
+    })
+}
+
+/// The broker whose facts are those of the files.
+pub const APACHE: &str = "Apache";
+
+/// Fails if a broker does not give the facts of the files. `RINGMQ_WRITE_FACTS=1` writes them anew from what Apache does.
+pub fn check_facts(broker: &str, found: &[(&str, Facts)], known: &[KnownDifference]) {
+    let is_written = broker == APACHE && std::env::var_os("RINGMQ_WRITE_FACTS").is_some();
+    for (name, facts) in found {
+        if is_written {
+            write_facts(name, facts);
+        }
+        compare_facts(broker, name, facts, known);
+    }
+}
+
 fn file_of(name: &str) -> PathBuf {
     workspace_dir().join(format!("tests/stock/facts/{name}.txt"))
 }
@@ -54,13 +110,13 @@ fn expected(name: &str) -> Facts {
 }
 
 /// Writes a file from what a broker does.
-pub fn write_facts(name: &str, facts: &Facts) {
+fn write_facts(name: &str, facts: &Facts) {
     let lines = facts.iter().flat_map(|(scenario, facts)| facts.iter().map(move |fact| format!("{scenario} {fact}\n")));
     fs::write(file_of(name), lines.collect::<String>()).expect("the folder is there");
 }
 
 /// Fails with each fact that is missing, and each that is not expected.
-pub fn compare_facts(broker: &str, name: &str, found: &Facts, known: &[KnownDifference]) {
+fn compare_facts(broker: &str, name: &str, found: &Facts, known: &[KnownDifference]) {
     let expected = expected(name);
     let known: Vec<&str> = known.iter().filter(|(file, _, _)| *file == name).map(|(_, part, _)| *part).collect();
     let lines = |facts: &Facts, others: &Facts, sign: &str| {

@@ -58,7 +58,9 @@ mod world;
 pub use audit::{Audit, Place, Queue, Sent, body_of, log_offset_of, view};
 pub use clerk::Clerk;
 pub use client::{Client, Pulled, Receipt, code};
-pub use facts::{Facts, KnownDifference, compare_facts, read_until_still, tell_fact, write_facts};
+pub use facts::{
+    APACHE, ClientRun, Facts, KnownDifference, check_facts, prefix_of, read_until_still, tell_fact, tell_facts,
+};
 pub use frame::Frame;
 pub use load::Load;
 pub use mount::SmallDisk;
