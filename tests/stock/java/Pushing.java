@@ -214,7 +214,7 @@ final class Pushing {
     }
 
     /** Waits until each consumer has {@code share} queues, all different. */
-    private static void waitForShares(World world, List<DefaultMQPushConsumer> consumers, int share) throws Exception {
+    static void waitForShares(World world, List<DefaultMQPushConsumer> consumers, int share) throws Exception {
         World.waitFor("share of " + share + " queues for each of " + consumers.size(), () -> {
             Set<MessageQueue> owned = new HashSet<>();
             for (DefaultMQPushConsumer consumer : consumers) {

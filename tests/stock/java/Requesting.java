@@ -50,6 +50,8 @@ final class Requesting {
             return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
         });
         consumer.start();
+        // It looks for its queues again after twenty seconds, which is all that a request has.
+        Pushing.waitForShares(world, List.of(consumer), world.producer().fetchPublishMessageQueues(world.topic).size());
         return results;
     }
 
