@@ -119,14 +119,23 @@ fn a_send_is_read_in_ten_files() {
     complain(docs::walk_is_short(&architecture, root));
 }
 
-#[test]
-fn every_dependency_is_named_by_its_package() {
+/// The manifest of every package.
+fn manifests() -> Vec<Manifest> {
     let mut manifests =
         files(&["src", "bench", "tools", "tests"], |path| path.file_name().is_some_and(|name| name == "Cargo.toml"));
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifests.push(("Cargo.toml".into(), fs::read_to_string(root.join("Cargo.toml")).expect("a manifest")));
-    let manifests: Vec<Manifest> = manifests.into_iter().map(|(path, text)| Manifest { path, text }).collect();
-    complain(dependencies::unnamed(&manifests, &parsed()));
+    manifests.into_iter().map(|(path, text)| Manifest { path, text }).collect()
+}
+
+#[test]
+fn every_dependency_is_named_by_its_package() {
+    complain(dependencies::unnamed(&manifests(), &parsed()));
+}
+
+#[test]
+fn cargo_run_runs_the_broker() {
+    complain(dependencies::other_default_runs(&manifests()));
 }
 
 #[test]

@@ -76,6 +76,22 @@ fn is_owner(manifest: &Manifest, manifests: &[Manifest], file: &str) -> bool {
     owner.is_some_and(|owner| owner.path == manifest.path)
 }
 
+/// Packages beside the broker's that say which program is run by default: with two of them `cargo run` runs neither.
+pub(crate) fn other_default_runs(manifests: &[Manifest]) -> Vec<String> {
+    let says_so = |manifest: &&Manifest| manifest.text.lines().any(|line| line.starts_with("default-run"));
+    let others = manifests.iter().filter(|manifest| manifest.path != "Cargo.toml").filter(says_so);
+    others.map(|manifest| format!("{}: `cargo run` is the broker's: take default-run out", manifest.path)).collect()
+}
+
+#[test]
+fn a_second_program_by_default_is_told() {
+    let manifest = |path: &str, text: &str| Manifest { path: path.to_owned(), text: text.to_owned() };
+    let broker = manifest("Cargo.toml", "[package]\ndefault-run = \"ringmq\"\n");
+    let bench = |text| other_default_runs(&[manifest("Cargo.toml", &broker.text), manifest("bench/Cargo.toml", text)]);
+    assert_eq!(bench("[package]\nname = \"b\"\n").len(), 0);
+    assert_eq!(bench("[package]\ndefault-run = \"b\"\n").len(), 1);
+}
+
 /// Packages that are built without the broker.
 const WITHOUT_BROKER: [&str; 1] = ["ringmq-tools"];
 
