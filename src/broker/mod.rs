@@ -233,6 +233,9 @@ enum Handled {
     Cold(BlockId),
 }
 
+/// What a client is told that asks for what the disk cannot read.
+const UNREADABLE: &str = "old messages cannot be read from the disk now";
+
 /// A request that gets an error for an answer.
 #[derive(Debug)]
 pub(crate) struct Refusal {
@@ -269,6 +272,11 @@ impl From<NameError> for Refusal {
 impl Refusal {
     fn new(code: ResponseCode, remark: impl Into<Cow<'static, str>>) -> Refusal {
         Refusal { code, remark: remark.into(), forbidden_type: None }
+    }
+
+    /// The disk fails where the answer lies: nothing is known to be lost.
+    fn unreadable() -> Refusal {
+        Refusal::new(ResponseCode::SystemError, UNREADABLE)
     }
 }
 

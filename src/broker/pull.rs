@@ -14,7 +14,7 @@ use super::client::ConsumerGroup;
 use super::dispatch::readers_behind;
 use super::filter::{MessageFilter, TagFilter};
 use super::hold::{HoldId, Turn};
-use super::{Asked, Broker, Handled, Output, Refusal, topic};
+use super::{Asked, Broker, Handled, Output, Refusal, UNREADABLE, topic};
 use crate::limits::{HOLD_BYTES_PER_TURN, HOLD_MS_MAX, HOLDS_PER_TURN, PULL_BYTES_MAX, PULL_MESSAGES_MAX};
 use crate::log::{BlockId, QueueIndex, Read, ReadLimits};
 use crate::metrics::Amount;
@@ -346,7 +346,7 @@ impl Broker {
                 );
                 PullOutcome::NoMatch { next, status: "MESSAGE_WAS_REMOVING" }
             }
-            Read::Failed => PullOutcome::Unreadable { what: "old messages cannot be read from the disk now" },
+            Read::Failed => PullOutcome::Unreadable { what: UNREADABLE },
             Read::Cold(block) => PullOutcome::Cold(block),
         }
     }

@@ -162,9 +162,7 @@ impl Broker {
         }
         match self.log.offset_by_time(queue, request.timestamp, request.boundary) {
             Search::Found(offset) => self.answer_offset(asked, offset, out),
-            Search::Failed => {
-                Err(Refusal::new(ResponseCode::SystemError, "old messages cannot be read from the disk now"))
-            }
+            Search::Failed => Err(Refusal::unreadable()),
             Search::Cold(block) => Ok(Handled::Cold(block)),
         }
     }

@@ -63,6 +63,7 @@ impl Broker {
         let result = match self.log.record(at, &mut original) {
             RecordRead::Found { .. } => self.store_copy(asked, request, (at, &original), (times_max, ticket), out),
             RecordRead::Cold(block) => Ok(Handled::Cold(block)),
+            RecordRead::Failed => Err(Refusal::unreadable()),
             RecordRead::Missing => {
                 Err(Refusal::new(ResponseCode::SystemError, format!("look message by offset failed, {at}")))
             }

@@ -30,6 +30,7 @@ impl Broker {
         match read {
             RecordRead::Found { .. } => Ok(Handled::Done),
             RecordRead::Cold(block) => Ok(Handled::Cold(block)),
+            RecordRead::Failed => Err(Refusal::unreadable()),
             RecordRead::Missing => {
                 Err(Refusal::new(ResponseCode::SystemError, format!("can not find message by the offset, {at}")))
             }
@@ -56,6 +57,7 @@ impl Broker {
                 RecordRead::Found { .. } => {}
                 RecordRead::Missing => continue,
                 RecordRead::Cold(block) => return Ok(Handled::Cold(block)),
+                RecordRead::Failed => return Err(Refusal::unreadable()),
             }
             let is_it = records.get(start..).is_some_and(|record| has_key(record, at, query));
             if !is_it || records.len() > QUERY_BYTES_MAX {

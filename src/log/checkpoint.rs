@@ -9,16 +9,19 @@
 //! | bytes   | field         | meaning                                                                             |
 //! |---------|---------------|-------------------------------------------------------------------------------------|
 //! | 0..8    | magic         | `RINGMQCP`                                                                          |
-//! | 8..12   | version       | 5; 4 is read as well, from before the scrub, 3, from before `ends`, and 2, which    |
-//! |         |               | has no fingerprints                                                                 |
+//! | 8..12   | version       | 6; 5 is read as well, which does not say which segments are plain, nor where the    |
+//! |         |               | life of a queue began, 4, from before the scrub, 3, from before `ends`, and 2,      |
+//! |         |               | which has no fingerprints                                                           |
 //! | 12..16  | CRC-32        | of `length` bytes from 24 on                                                        |
 //! | 16..24  | length        |                                                                                     |
-//! | then    | queues        | each: 1, topic length `u16`, topic, queue id `u32`, `as_of`, floor, sealed end,     |
-//! |         |               | count `u32` of blocks (first, last log, position), count `u32` of entries; then a 0 |
+//! | then    | queues        | each: 1, topic length `u16`, topic, queue id `u32`, `as_of`, `life_from`, floor,    |
+//! |         |               | sealed end, count `u32` of blocks (first, last log, position), count `u32` of       |
+//! |         |               | entries; then a 0                                                                   |
 //! |         | log           | `replay_from`, `flushed`, segment size, index file size, index end                  |
 //! |         | index files   | count `u32`; each: number `u32`, last log offset                                    |
 //! |         | segments      | count `u32`; each: start, earliest and latest store time, filler, fingerprint, time |
-//! |         |               | at which it was closed; the last three are 2^64 - 1 where there is none             |
+//! |         |               | at which it was closed; the last three are 2^64 - 1 where there is none; `u8`: 1 if |
+//! |         |               | a record in it may lack the CRC property                                            |
 //! |         | plain         | `u8`: 1 if the record before `replay_from` has no CRC property                      |
 //! |         | keys          | `as_of`; count `u32` of runs (position, count `u32`, begin, end, last log);         |
 //! |         |               | count `u32` of entries (hash `u32`, log offset, store time)                         |
@@ -44,7 +47,7 @@ use crate::limits::{CHECKPOINT_SLICE_BYTES, DISK_BLOCK_BYTES};
 use crate::model::{LogOffset, QueueId, QueueOffset, UnixMs};
 
 const MAGIC: &[u8; 8] = b"RINGMQCP";
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 /// The oldest that is read: without its checkpoint, a store whose oldest segments are gone does not know where its empty queues go on.
 const VERSION_MIN: u32 = 2;
 /// From this version on, a checkpoint says how segments begin.
@@ -53,6 +56,9 @@ const VERSION_FINGERPRINTS: u32 = 3;
 const VERSION_ENDS: u32 = 4;
 /// From this version on, a checkpoint says how far the scrub is.
 const VERSION_SCRUB: u32 = 5;
+/// From this version on, a checkpoint says in which segments a record may lack the CRC property (of older ones any may), and where the life of each
+/// queue has begun.
+const VERSION_LIVES: u32 = 6;
 /// Stands for the filler or the fingerprint of a segment that has none yet.
 const NONE: u64 = u64::MAX;
 const HEADER_BYTES: usize = 24;
@@ -267,13 +273,14 @@ impl Log {
         }
         let segments: Vec<_> = self.segments.iter().filter_map(Segment::known).collect();
         put_count(&mut out, segments.len());
-        for KnownSegment { start, times: (first, last), filler, fingerprint, closed } in segments {
+        for KnownSegment { start, times: (first, last), filler, fingerprint, closed, is_plain } in segments {
             out.extend_from_slice(&start.0.to_be_bytes());
             out.extend_from_slice(&first.to_be_bytes());
             out.extend_from_slice(&last.to_be_bytes());
             out.extend_from_slice(&filler.map_or(NONE, |at| at.0).to_be_bytes());
             out.extend_from_slice(&fingerprint.map_or(NONE, u64::from).to_be_bytes());
             out.extend_from_slice(&closed.map_or(-1, |time| time.0).to_be_bytes());
+            out.push(u8::from(is_plain));
         }
         out.push(u8::from(is_plain));
         put_keys(&mut out, &self.keys, as_of);
@@ -319,7 +326,7 @@ fn put_queue(out: &mut Vec<u8>, queue: &Queue, as_of: LogOffset) {
     out.extend_from_slice(&u16::try_from(topic.len()).expect("a topic is short").to_be_bytes());
     out.extend_from_slice(topic);
     out.extend_from_slice(&queue.queue_id.0.to_be_bytes());
-    for number in [as_of.0, queue.floor.0, queue.sealed_end.0] {
+    for number in [as_of.0, queue.life_from.0, queue.floor.0, queue.sealed_end.0] {
         out.extend_from_slice(&number.to_be_bytes());
     }
     put_count(out, queue.blocks.len());
@@ -391,7 +398,7 @@ impl Checkpoint {
         let mut at = CheckpointReader { rest: body };
         let mut queues = ConsumeQueues::default();
         while at.take(1)? == [1] {
-            at.queue(&mut queues)?;
+            at.queue(version, &mut queues)?;
         }
         let (replay_from, flushed) = (LogOffset(at.u64()?), LogOffset(at.u64()?));
         if at.u64()? != settings.segment_bytes || at.u64()? != settings.index_file_bytes {
@@ -410,7 +417,8 @@ impl Checkpoint {
             let closed = if version < VERSION_ENDS { -1 } else { at.i64()? };
             let closed = Some(UnixMs(closed)).filter(|time| time.0 >= 0);
             let fingerprint = u32::try_from(fingerprint).ok();
-            segments.push(KnownSegment { start, times, filler, fingerprint, closed });
+            let is_plain = version < VERSION_LIVES || at.take(1)? == [1];
+            segments.push(KnownSegment { start, times, filler, fingerprint, closed, is_plain });
         }
         let is_plain = at.take(1)? == [1];
         let keys = at.keys(settings)?;
@@ -464,13 +472,14 @@ impl<'a> CheckpointReader<'a> {
         self.array().map(i64::from_be_bytes)
     }
 
-    fn queue(&mut self, queues: &mut ConsumeQueues) -> Option<()> {
+    fn queue(&mut self, version: u32, queues: &mut ConsumeQueues) -> Option<()> {
         let topic_len = u16::from_be_bytes(self.array()?);
         let topic = std::str::from_utf8(self.take(usize::from(topic_len))?).ok()?;
         let index = queues.find_or_create(topic, QueueId(self.u32()?));
         let queue = queues.get_mut(index);
         queue.is_based = true;
         queue.as_of = LogOffset(self.u64()?);
+        queue.life_from = LogOffset(if version < VERSION_LIVES { 0 } else { self.u64()? });
         queue.floor = QueueOffset(self.u64()?);
         queue.sealed_end = QueueOffset(self.u64()?);
         for _ in 0..self.u32()? {

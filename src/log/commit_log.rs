@@ -416,12 +416,12 @@ impl Log {
     #[inline]
     pub(super) fn put(&mut self, record: &Sized<'_>, queue_offset: QueueOffset) -> LogOffset {
         let log_offset = self.appended();
-        let segments = &mut self.segments;
+        let (segments, has_crc) = (&mut self.segments, self.settings.has_record_crc);
         self.tail.fill(record.size() as usize, |out| {
             record.encode(Place { log_offset, queue_offset }, out);
-            segments.note_record(log_offset, record.store_timestamp(), out);
+            segments.note_record(log_offset, record.store_timestamp(), has_crc, out);
         });
-        self.replicated.is_plain = Some(!self.settings.has_record_crc);
+        self.replicated.is_plain = Some(!has_crc);
         let end = log_offset.plus(u64::from(record.size()));
         self.tail.publish(end);
         self.ends.push_back(end);

@@ -117,6 +117,8 @@ pub(super) struct Queue {
     pub(super) is_advanced: bool,
     /// Everything of this queue below this log offset is in here already: a replay leaves it out.
     pub(super) as_of: LogOffset,
+    /// No record below this log offset is in here: before it the topic was another one, which was removed. 0 where that is not known.
+    pub(super) life_from: LogOffset,
     /// Whether the first offset is known, from a record, a checkpoint or because the queue is new.
     pub(super) is_based: bool,
 }
@@ -136,6 +138,7 @@ impl Queue {
             floor_as_of: LogOffset(0),
             is_advanced: false,
             as_of: LogOffset(0),
+            life_from: LogOffset(0),
             is_based: false,
         }
     }
@@ -311,6 +314,7 @@ impl ConsumeQueues {
         self.unsealed -= queue.tail.len();
         let as_of = if queue.is_based { at } else { queue.as_of };
         queue.reset(as_of);
+        queue.life_from = at;
         queue.sealed_end = offset;
         queue.floor = offset;
         queue.visible = offset;
@@ -320,7 +324,7 @@ impl ConsumeQueues {
     pub(super) fn forget_all(&mut self) {
         for queue in &mut self.list {
             queue.forget_entries();
-            queue.as_of = LogOffset(0);
+            (queue.as_of, queue.life_from) = (LogOffset(0), LogOffset(0));
         }
         self.unsealed = 0;
     }
@@ -388,6 +392,7 @@ impl ConsumeQueues {
             let queue = self.get_mut(index);
             let count = queue.tail.len();
             queue.reset(at);
+            queue.life_from = at;
             self.unsealed -= count;
         }
         removed

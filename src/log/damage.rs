@@ -121,6 +121,13 @@ impl Log {
         }
     }
 
+    /// Whether a record whose CRCs are right, as far as it has any, is what was written. Its body's covers neither topic nor properties: where all
+    /// have the CRC property, one that lacks it is damaged.
+    pub(super) fn is_whole(&self, view: &RecordView<'_>) -> bool {
+        let may_be_plain = || self.segments.find(view.log_offset).is_some_and(|segment| segment.is_plain);
+        view.has_crc() || (may_be_plain() && !view.has_lost_crc())
+    }
+
     /// What to do about a record that is unsound: read it again, or say that it is lost.
     pub(super) fn unsound_record(&mut self, at: LogOffset, size: u32) -> Miss {
         let first = self.log_block(at);
@@ -146,7 +153,7 @@ impl Log {
         true
     }
 
-    fn forget_blocks(&mut self, from: LogOffset, to: LogOffset) {
+    pub(super) fn forget_blocks(&mut self, from: LogOffset, to: LogOffset) {
         let to = to.min(self.tail.low());
         let mut next = from;
         while next < to
@@ -168,7 +175,7 @@ impl Log {
         }
         bytes.clear();
         self.copy_log(at, len, &mut bytes)?;
-        let is_sound = RecordView::decode(&bytes, Some(at), Check::Crc).is_ok_and(|view| !view.has_lost_crc());
+        let is_sound = RecordView::decode(&bytes, Some(at), Check::Crc).is_ok_and(|view| self.is_whole(&view));
         if !is_sound {
             self.forget_blocks(at, at.plus(u64::from(size)));
         }
@@ -210,7 +217,7 @@ impl Log {
     fn begin_rebuild(&mut self, queue: QueueIndex, block: BlockRef, count: u32) -> Rebuild {
         let of = self.queues.get(queue);
         let before = of.blocks.iter().take_while(|other| other.first < block.first).last();
-        let at = before.map_or(self.start(), |before| before.last_log);
+        let at = before.map_or(self.start(), |before| before.last_log).max(of.life_from);
         tracing::warn!(
             topic = %of.topic, queue = %of.queue_id, first = %block.first, count,
             "a block of the index is damaged and is built again from the log"
@@ -228,7 +235,7 @@ impl Log {
             let Some(segment) = self.segments.find(rebuild.walk.at).copied() else { break };
             let end = segment.start.plus(self.segments.size());
             match parse(&rebuild.walk.bytes, rebuild.walk.at, end, CrcRule::Optional) {
-                Parsed::Record(view) if !view.has_lost_crc() => {
+                Parsed::Record(view) if self.is_whole(&view) => {
                     let size = view.size as usize;
                     let queue = self.queues.get(rebuild.queue);
                     if removed_topic(&view) == Some(queue.topic.as_str()) {

@@ -56,7 +56,7 @@ impl Derived<'_> {
     pub(super) fn derive(&mut self, view: &RecordView<'_>) -> Result<Change, QueueGap> {
         let at = view.log_offset;
         if view.topic == REMOVAL_TOPIC {
-            self.segments.note_record(at, view.store_timestamp, view.bytes);
+            self.segments.note_record(at, view.store_timestamp, view.has_crc(), view.bytes);
             return Ok(
                 removed_topic(view).map_or(Change::None, |topic| Change::Removed(self.queues.remove_topic(topic, at)))
             );
@@ -69,7 +69,7 @@ impl Derived<'_> {
         if is_new && queue.is_based && !goes_on && view.has_crc() {
             return Err(QueueGap { expected, found: view.queue_offset });
         }
-        self.segments.note_record(at, view.store_timestamp, view.bytes);
+        self.segments.note_record(at, view.store_timestamp, view.has_crc(), view.bytes);
         let marks = Marks::of(view.properties);
         if at >= self.keys.as_of {
             self.keys.push(queue.key_seed, &marks.keys, at, UnixMs(view.store_timestamp));

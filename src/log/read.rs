@@ -16,7 +16,7 @@ use crate::limits::{
 };
 use crate::model::{LogOffset, QueueOffset, UnixMs};
 use crate::protocol::body::QueueEntry;
-use crate::protocol::record::{self, Check, RecordView};
+use crate::protocol::record::{self, Check, RecordError, RecordView};
 use crate::protocol::request::Boundary;
 
 const BLOCK: u64 = DISK_BLOCK_BYTES as u64;
@@ -88,6 +88,8 @@ pub enum RecordRead {
     },
     /// There is no record at this offset.
     Missing,
+    /// There is one, and the disk failed, or its bytes are not what was written: try again, with some patience.
+    Failed,
     /// Call again when this block was supplied.
     Cold(BlockId),
 }
@@ -129,6 +131,15 @@ pub(super) enum Miss {
     Failed,
     /// The record that lies there is not what was written.
     Damaged(LogOffset),
+}
+
+impl From<Miss> for RecordRead {
+    fn from(miss: Miss) -> RecordRead {
+        match miss {
+            Miss::Cold(block) => RecordRead::Cold(block),
+            Miss::Failed | Miss::Damaged(_) => RecordRead::Failed,
+        }
+    }
 }
 
 /// A search by time that was interrupted by a cold block, and how far it has come.
@@ -369,27 +380,31 @@ impl Log {
         }
         let room = self.room_to(at, end);
         let begin = out.len();
-        let size = match self.copy_log(at, room.min(8), out) {
-            Ok(()) => record::peek_size(&out[begin..]).ok(),
-            Err(Miss::Cold(block)) => return RecordRead::Cold(block),
-            Err(Miss::Failed | Miss::Damaged(_)) => None,
+        if let Err(miss) = self.copy_log(at, room.min(8), out) {
+            return RecordRead::from(miss);
+        }
+        let size = record::peek_size(&out[begin..]).ok().filter(|&size| size as usize <= room);
+        out.truncate(begin);
+        let Some(size) = size else { return self.no_record(at, 1, RecordRead::Missing) };
+        if let Err(miss) = self.copy_log(at, size as usize, out) {
+            return RecordRead::from(miss);
+        }
+        let read = match RecordView::decode(&out[begin..], Some(at), Check::Crc) {
+            Ok(view) if self.is_whole(&view) => return RecordRead::Found { size },
+            // Its head says that it lies here.
+            Ok(_) | Err(RecordError::BodyCrc { .. } | RecordError::RecordCrc) => RecordRead::Failed,
+            Err(_) => RecordRead::Missing,
         };
         out.truncate(begin);
-        let Some(size) = size.filter(|&size| size as usize <= room) else {
-            return RecordRead::Missing;
-        };
-        match self.copy_log(at, size as usize, out) {
-            Ok(())
-                if RecordView::decode(&out[begin..], Some(at), Check::Crc).is_ok_and(|view| !view.has_lost_crc()) =>
-            {
-                RecordRead::Found { size }
-            }
-            Err(Miss::Cold(block)) => RecordRead::Cold(block),
-            Ok(()) | Err(Miss::Failed | Miss::Damaged(_)) => {
-                out.truncate(begin);
-                RecordRead::Missing
-            }
-        }
+        self.no_record(at, size, read)
+    }
+
+    /// The next reader has it from the device: its bytes may have been harmed on the way, or mended since. More than the block in which a record
+    /// begins is forgotten for what is one: the place may come from a stranger.
+    fn no_record(&mut self, at: LogOffset, size: u32, read: RecordRead) -> RecordRead {
+        let len = if read == RecordRead::Failed { size } else { 1 };
+        self.forget_blocks(at, at.plus(u64::from(len)));
+        read
     }
 
     /// Bytes that a record at `at` can have: to the end of its segment and of what consumers may see.
@@ -653,7 +668,7 @@ impl Log {
         // From the ring it is what was appended; what comes from a disk is looked at.
         if entry.log_offset < self.tail.low() {
             let sound = RecordView::decode(&out[begin..], Some(entry.log_offset), Check::Crc);
-            if sound.is_ok_and(|view| !view.has_lost_crc()) {
+            if sound.is_ok_and(|view| self.is_whole(&view)) {
                 self.damage.note_sound(entry.log_offset);
             } else {
                 out.truncate(begin);

@@ -305,7 +305,7 @@ impl Log {
         {
             let end = segment.start.plus(self.segments.size());
             match parse(&walk.bytes, walk.at, end, CrcRule::Optional) {
-                Parsed::Record(view) if !view.has_lost_crc() => {
+                Parsed::Record(view) if self.is_whole(&view) => {
                     let size = view.size as usize;
                     self.damage.note_sound(walk.at);
                     walk.is_in_gap = false;

@@ -33,6 +33,8 @@ pub(super) struct Segment {
     pub(super) fingerprint: Option<u32>,
     /// When it was closed, by the clock of retention; not known of one that recovery found closed.
     pub(super) closed: Option<UnixMs>,
+    /// A record in it may lack the CRC property, as those of RocketMQ's own brokers do. In any other, one that lacks it is damaged.
+    pub(super) is_plain: bool,
 }
 
 /// What a checkpoint says of a segment in which there is a record.
@@ -45,6 +47,8 @@ pub(super) struct KnownSegment {
     pub(super) fingerprint: Option<u32>,
     /// See [`Segment::closed`].
     pub(super) closed: Option<UnixMs>,
+    /// See [`Segment::is_plain`].
+    pub(super) is_plain: bool,
 }
 
 /// What tells the segment that begins with these bytes from one of another store, which may hold sound records for the same places: CRC-32 of
@@ -56,13 +60,14 @@ pub(super) fn fingerprint(bytes: &[u8]) -> Option<u32> {
 
 impl Segment {
     fn new(start: LogOffset, prepared: u64) -> Segment {
-        Segment { start, prepared, is_overtaken: false, times: None, filler: None, fingerprint: None, closed: None }
+        let (times, filler, fingerprint, closed) = (None, None, None, None);
+        Segment { start, prepared, is_overtaken: false, times, filler, fingerprint, closed, is_plain: false }
     }
 
     /// What a checkpoint keeps of it; nothing of one without a record.
     pub(super) fn known(&self) -> Option<KnownSegment> {
-        let Segment { start, filler, fingerprint, closed, .. } = *self;
-        Some(KnownSegment { start, times: self.times?, filler, fingerprint, closed })
+        let Segment { start, filler, fingerprint, closed, is_plain, .. } = *self;
+        Some(KnownSegment { start, times: self.times?, filler, fingerprint, closed, is_plain })
     }
 }
 
@@ -151,9 +156,9 @@ impl Segments {
         self.list.get_mut(usize::try_from(index).ok()?)
     }
 
-    /// Notes the store time of the record at `offset`, and how the segment begins if it does so with this record.
+    /// Notes the store time of the record at `offset`, whether it has the CRC property, and how the segment begins if it does so with this record.
     #[inline]
-    pub(super) fn note_record(&mut self, offset: LogOffset, time: i64, record: &[u8]) {
+    pub(super) fn note_record(&mut self, offset: LogOffset, time: i64, has_crc: bool, record: &[u8]) {
         let segment = match self.list.get_mut(self.current) {
             Some(current) if current.start <= offset && offset < current.start.plus(self.size) => Some(current),
             _ => self.find_mut(offset),
@@ -161,6 +166,7 @@ impl Segments {
         if let Some(segment) = segment {
             let (earliest, latest) = segment.times.unwrap_or((time, time));
             segment.times = Some((earliest.min(time), latest.max(time)));
+            segment.is_plain |= !has_crc;
             if segment.start == offset {
                 segment.fingerprint = fingerprint(record);
             }
@@ -200,6 +206,7 @@ impl Segments {
             segment.filler = known.filler;
             segment.fingerprint = known.fingerprint;
             segment.closed = known.closed;
+            segment.is_plain |= known.is_plain;
         }
     }
 

@@ -91,13 +91,15 @@ pub(super) struct SegmentFile {
     found_len: u64,
     window: Vec<u8>,
     window_at: u64,
+    /// Where the last record ended that has the CRC property.
+    crc_to: Option<u64>,
 }
 
 impl SegmentFile {
     pub(super) fn open(path: &Path, start: u64, len: u64) -> Result<SegmentFile, RepairError> {
         let file = File::open(path).map_err(io_of(path))?;
         let found_len = file.metadata().map_err(io_of(path))?.len();
-        Ok(SegmentFile { file, start, len, found_len, window: Vec::new(), window_at: 0 })
+        Ok(SegmentFile { file, start, len, found_len, window: Vec::new(), window_at: 0, crc_to: None })
     }
 
     /// Up to `len` bytes at `at`; fewer at the end of the segment. What is missing, or cannot be read, is zeros.
@@ -135,9 +137,30 @@ impl SegmentFile {
         if u64::from(size) > room {
             return Content::Unsound;
         }
-        let record = self.bytes(at, size as usize);
-        let is_sound = RecordView::decode(record, Some(place), Check::Crc).is_ok();
-        if is_sound { Content::Record(u64::from(size)) } else { Content::Unsound }
+        let (end, is_first) = (at + u64::from(size), self.crc_to != Some(at));
+        let has_crc = match self.decode(at, size) {
+            Some(view) if view.has_crc() => true,
+            // Those of RocketMQ's own brokers have none. One of ours that lost its own is damaged, whatever its body's says.
+            Some(view) if is_first || !view.has_lost_crc() => false,
+            Some(_) | None => return Content::Unsound,
+        };
+        if has_crc {
+            self.crc_to = Some(end);
+        } else if !is_first && self.has_crc_at(end) {
+            return Content::Unsound;
+        }
+        Content::Record(u64::from(size))
+    }
+
+    fn decode(&mut self, at: u64, size: u32) -> Option<RecordView<'_>> {
+        let place = LogOffset(self.start + at);
+        RecordView::decode(self.bytes(at, size as usize), Some(place), Check::Crc).ok()
+    }
+
+    /// Whether a sound record with the CRC property begins here.
+    fn has_crc_at(&mut self, at: u64) -> bool {
+        let size = peek_size(self.bytes(at, CLAIM_BYTES)).ok();
+        size.and_then(|size| self.decode(at, size)).is_some_and(|view| view.has_crc())
     }
 
     pub(super) fn claims(&mut self, at: u64) -> bool {

@@ -236,16 +236,16 @@ impl LogWorld {
         assert!(is_right(&found) || message.log_offset < self.log().start(), "{name:?} {message:?}: {found:?}");
         assert!(found.is_sorted_by(|newer, older| newer > older), "newest first, each once: {found:?}");
         self.counts.keys_found += 1;
-        let mut out = BytesMut::new();
+        let (mut out, mut was_harmed) = (BytesMut::new(), true);
         for _ in 0..TRIES_MAX {
             match self.log().record(message.log_offset, &mut out) {
                 RecordRead::Cold(block) => self.fetch(block),
                 // Time passes below, and retention with it.
                 RecordRead::Missing if message.log_offset < self.log().start() => return,
-                RecordRead::Missing => {
-                    assert!(self.may_rest(), "{message:?} is missing");
-                    self.rest();
-                }
+                // What was brought while it was harmed is in the cache until somebody asks for it.
+                RecordRead::Missing | RecordRead::Failed if was_harmed => was_harmed = false,
+                RecordRead::Failed if self.may_rest() => self.rest(),
+                read @ (RecordRead::Missing | RecordRead::Failed) => panic!("{message:?}: {read:?}"),
                 RecordRead::Found { size } => {
                     assert_eq!(size as usize, out.len());
                     return check_records(name, &out, &[message]);

@@ -181,8 +181,9 @@ impl LogWorld {
             .filter(|(_, message)| message.log_offset < harmed.range.end && harmed.range.start < message.end)
             .map(|(name, message)| (name, message.clone()))
             .collect();
-        let places: BTreeSet<LogOffset> = touched.iter().map(|(_, message)| message.log_offset).collect();
-        self.rotten = if self.rule == Rule::RotUnseen { BTreeSet::new() } else { places };
+        // Also what nobody reads any more: a block of the index that is built again meanwhile says of its messages where the log was unsound.
+        let places = self.model.records(&harmed.range).into_iter().map(|(begin, _)| begin);
+        self.rotten = if self.rule == Rule::RotUnseen { BTreeSet::new() } else { places.collect() };
         let passed = self.counts.damages_passed;
         // Twice: not only the first reader is told.
         for _ in 0..2 {
@@ -206,6 +207,13 @@ impl LogWorld {
 
     /// A message that cannot be read moves no reader, however often it is tried.
     fn check_unreadable(&mut self, name: QueueName, message: &Message) {
+        // What fails is this, and not the index.
+        self.is_healthy = true;
+        self.read_unreadable(name, message);
+        self.is_healthy = false;
+    }
+
+    fn read_unreadable(&mut self, name: QueueName, message: &Message) {
         let queue = self.log().find_queue(name.0, name.1).expect("it has a message");
         let limits = ReadLimits { messages_max: 1, bytes_max: 1 << 20, entries_max: 1 };
         let mut failed = 0;

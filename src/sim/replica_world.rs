@@ -804,8 +804,8 @@ impl ReplicaWorld {
             match node.broker.as_mut().expect("it runs").view_reader().record(message.log_offset, &mut out) {
                 RecordRead::Cold(block) => node.supply(block),
                 // A read that failed before is told once to whoever asks next.
-                RecordRead::Missing if misses < 3 => misses += 1,
-                RecordRead::Missing => return false,
+                RecordRead::Failed if misses < 3 => misses += 1,
+                RecordRead::Missing | RecordRead::Failed => return false,
                 RecordRead::Found { .. } => {
                     let view = RecordView::decode(&out, Some(message.log_offset), Check::CrcRequired);
                     return view.is_ok_and(|view| view.body == body(message.number, message.body_len));

@@ -59,6 +59,7 @@ impl Broker {
         let result = match self.log.record(id.log_offset, &mut record) {
             RecordRead::Found { .. } => self.send_record(asked, request, callee, &record, out),
             RecordRead::Cold(block) => Ok(Handled::Cold(block)),
+            RecordRead::Failed => Err(Refusal::unreadable()),
             RecordRead::Missing => {
                 let remark = format!("can not find message by the offset, {}", id.log_offset);
                 Err(Refusal::new(ResponseCode::SystemError, remark))

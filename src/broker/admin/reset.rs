@@ -133,9 +133,7 @@ impl Broker {
         match self.log.offset_by_time(queue, time, Boundary::Lower) {
             Search::Found(offset) => Ok(Ok(offset)),
             Search::Cold(block) => Ok(Err(block)),
-            Search::Failed => {
-                Err(Refusal::new(ResponseCode::SystemError, "old messages cannot be read from the disk now"))
-            }
+            Search::Failed => Err(Refusal::unreadable()),
         }
     }
 

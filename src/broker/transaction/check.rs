@@ -369,6 +369,7 @@ impl Broker {
         match self.log.record(at, record) {
             RecordRead::Found { .. } => {}
             RecordRead::Cold(block) => return Ok(Resumed::Cold(block)),
+            RecordRead::Failed => return Err(Refusal::unreadable()),
             RecordRead::Missing => return Err(missing()),
         }
         let half = RecordView::decode(record, Some(at), Check::Shape).map_err(|_| missing())?;

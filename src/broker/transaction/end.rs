@@ -52,6 +52,7 @@ impl Broker {
         match self.log.stored_record(at, record) {
             RecordRead::Found { .. } => {}
             RecordRead::Cold(block) => return Ok(Handled::Cold(block)),
+            RecordRead::Failed => return Err(Refusal::unreadable()),
             RecordRead::Missing => return Err(not_found()),
         }
         let half = RecordView::decode(record, Some(at), Check::Shape).map_err(|_| not_found())?;
