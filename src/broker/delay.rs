@@ -71,9 +71,13 @@ impl Delays {
 
     /// The table as of now, as it is written and told.
     pub(super) fn form(&self) -> DelayOffsets {
-        let table = self.table.clone();
-        let timers = self.timers.places().unwrap_or(table.timers);
-        DelayOffsets { offsets: self.offsets(), log_offset: self.log_offset(), timers, ..table }
+        let (offsets, timers) = (self.offsets(), self.timer_places());
+        DelayOffsets { offsets, log_offset: self.log_offset(), timers, ..self.table.clone() }
+    }
+
+    /// The timer messages that are delivered, as it may be written down.
+    pub(super) fn timer_places(&self) -> TimerPlaces {
+        self.timers.places().unwrap_or_else(|| self.table.timers.clone())
     }
 
     /// The position of each level, as it may be written down.
@@ -156,6 +160,8 @@ impl Broker {
     /// A life begins: on a master a job for each level that has ever had a message. Those of levels that the settings no longer have are
     /// still due.
     pub(super) fn start_delays(&mut self) {
+        // Until it is known what waits.
+        self.log.hold(Some(LogOffset(0)));
         let table = &mut self.delays.table;
         if table.log_offset > self.log.appended() {
             tracing::warn!(end = %self.log.appended(), log_offset = %table.log_offset, "the log ends before what the delay offsets speak of: what was delivered last is delivered again");
@@ -366,7 +372,7 @@ fn wait_ms(due: i64, now: i64, level: i32, levels: &DelayLevels) -> Option<u64> 
 }
 
 /// The level whose messages wait in this queue.
-fn level_of_queue(queue: QueueId) -> i32 {
+pub(super) fn level_of_queue(queue: QueueId) -> i32 {
     i32::try_from(queue.0).unwrap_or(i32::MAX).saturating_add(1)
 }
 

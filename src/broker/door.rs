@@ -174,6 +174,7 @@ impl Broker {
             self.last_offsets_write = now.mono;
             self.adopt_topics(now, out);
             self.persistence.retry_failed();
+            self.hold_undelivered();
             if self.offsets.take_dirty() {
                 self.persistence.change(Table::ConsumerOffsets);
             }

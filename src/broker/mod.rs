@@ -57,6 +57,7 @@ pub(crate) mod timer;
 pub(crate) mod topic;
 mod trail;
 mod transaction;
+mod undelivered;
 mod view;
 mod whole;
 

@@ -220,14 +220,14 @@ impl NodeConfig {
         table::print(self, NodeConfig::tables())
     }
 
-    /// A warning, if a message of some delay level is deleted (`fileReservedTime`) before its time has come.
+    /// A warning, if a message of some delay level keeps the log for longer than `fileReservedTime`.
     #[must_use]
     pub fn too_long_delay(&self) -> Option<String> {
         let kept_ms = u64::from(self.file_reserved_hours) * 3_600_000;
         let level = (1..=self.delay_levels.highest()).find(|level| self.delay_levels.delay_ms(*level) > kept_ms)?;
         Some(format!(
-            "messages of delay level {level} (messageDelayLevel) wait longer than fileReservedTime={} hours: they may be deleted before they are delivered; \
-             set fileReservedTime to more than the longest delay",
+            "messages of delay level {level} (messageDelayLevel) wait longer than fileReservedTime={} hours: the log is kept from the oldest that waits on; \
+             the disk needs room for that",
             self.file_reserved_hours
         ))
     }

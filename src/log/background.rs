@@ -177,6 +177,11 @@ impl Log {
         self.settings.retention = retention;
     }
 
+    /// From here on lies what is still to be delivered: it does not go for its age.
+    pub(crate) fn hold(&mut self, from: Option<LogOffset>) {
+        self.held_from = from;
+    }
+
     /// Retention and the cadence of checkpoints. `disk` is the disk of the store. Call it some times a second; it does a bounded piece of work.
     pub(crate) fn tick(&mut self, now: Now, disk: DiskUsage) {
         self.now = now;
@@ -213,7 +218,8 @@ impl Log {
         let is_tight = percent >= u64::from(retention.used_percent_max);
         let is_forced = retention.used_percent_forced.is_some_and(|max| percent >= u64::from(max));
         let Some(oldest) = self.segments.oldest().copied() else { return };
-        let is_expired = self.is_expired(0, now);
+        let is_held = self.is_held(oldest.start.plus(self.segments.size()));
+        let is_expired = self.is_expired(0, now) && !is_held;
         let is_wholly_flushed = oldest.start.plus(self.segments.size()) <= self.flushed;
         let is_hour = self.background.is_called || retention.delete_hours & (1 << hour_of(now)) != 0;
         self.background.is_called &= is_expired;
@@ -225,6 +231,12 @@ impl Log {
                 let wanted = self.expired_until(now, is_forced);
                 self.checkpointer.want_start(wanted);
             } else if let Some(work) = self.segments.retire(!is_tight) {
+                if is_held {
+                    tracing::error!(
+                        segment = %oldest.start,
+                        "the disk is full: messages go that wait for their time and were not delivered"
+                    );
+                }
                 self.caches.log.forget(FileName::Segment(oldest.start));
                 self.replicated.blocks.forget(FileName::Segment(oldest.start));
                 self.background.retired.push_back(work);
@@ -250,12 +262,18 @@ impl Log {
         age_ms > i64::from(self.settings.retention.reserved_hours) * 3_600_000
     }
 
+    /// Whether something before `end` is still to be delivered.
+    fn is_held(&self, end: LogOffset) -> bool {
+        self.held_from.is_some_and(|from| from < end)
+    }
+
     /// Where the log begins when all segments are gone whose time is over; the oldest one counts in any case.
     fn expired_until(&self, now: UnixMs, is_forced: bool) -> LogOffset {
         let size = self.segments.size();
         let ends = self.segments.iter().map(|segment| segment.start.plus(size)).enumerate();
         let expired = ends.take_while(|&(nth, end)| {
-            end <= self.flushed && (nth == 0 || (!is_forced && nth < EXPIRED_AT_ONCE && self.is_expired(nth, now)))
+            let is_over = || nth < EXPIRED_AT_ONCE && self.is_expired(nth, now) && !self.is_held(end);
+            end <= self.flushed && (nth == 0 || (!is_forced && is_over()))
         });
         expired.last().map_or(self.start(), |(_, end)| end)
     }

@@ -85,6 +85,8 @@ pub struct Log {
     pub(super) now: Now,
     /// The same, as the clock of retention stamps it.
     pub(super) time_stamp: Option<UnixMs>,
+    /// Retention leaves what lies from here on, whatever its age.
+    pub(super) held_from: Option<LogOffset>,
     last_flush: Now,
     pub(super) is_disk_refused: bool,
     failure: Option<LogFailure>,
@@ -193,6 +195,7 @@ impl Log {
             next_io: 0,
             now: Now::default(),
             time_stamp: None,
+            held_from: None,
             last_flush: Now::default(),
             is_disk_refused: false,
             failure: None,

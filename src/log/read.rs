@@ -318,7 +318,7 @@ impl Log {
     }
 
     /// Notes a block that will be wanted.
-    pub(super) fn want_ahead(&mut self, block: BlockId) {
+    pub(crate) fn want_ahead(&mut self, block: BlockId) {
         let is_known = self.caches.of(block.file).contains(block) || self.prefetch.contains(&block);
         if !is_known && self.prefetch.len() < PREFETCH_BLOCKS_MAX {
             self.prefetch.push_back(block);

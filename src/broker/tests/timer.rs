@@ -411,3 +411,32 @@ fn what_takes_the_place_of_lost_messages_is_not_taken_for_them() {
     assert!(world.delay_file().timers.end <= world.broker.log.appended());
     assert_eq!(world.put(c, 1_000, "2").code, 0);
 }
+
+/// Retention goes by the age of messages; what waits for its time is not old before that has come.
+#[test]
+fn retention_leaves_what_waits_for_its_time() {
+    const HOUR_MS: u64 = 3_600_000;
+    let mut world = World::with_timers(|settings| settings.timers.delay_max_sec = 1_000 * 3_600);
+    world.make_topic("T", 1);
+    let c = world.connect();
+    let hours = |hours: u64| i64::try_from(hours * HOUR_MS).unwrap();
+    assert_eq!(world.put(c, hours(200), "7").code, 0);
+    world.make_topic("other", 1);
+    let body = "x".repeat(4_000);
+    // Three segments.
+    let fill = |world: &mut World| (0..800).for_each(|_| assert_eq!(world.send(c, "other", 0, "", &body).code, 0));
+    fill(&mut world);
+    let pass_hours = |world: &mut World, hours: u64| {
+        for _ in 0..hours {
+            world.set_time(world.now.mono.plus_ms(HOUR_MS - 3_000));
+            world.advance(3_000);
+        }
+    };
+    pass_hours(&mut world, 120);
+    assert_eq!(world.broker.log.start(), LogOffset(0), "the first segment is five days old, and holds what waits");
+    pass_hours(&mut world, 80);
+    assert_eq!(world.numbers(c), [7], "it has come");
+    fill(&mut world);
+    pass_hours(&mut world, 120);
+    assert!(world.broker.log.start() > LogOffset(0), "nothing waits there any more");
+}

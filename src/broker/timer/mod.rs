@@ -7,6 +7,7 @@
 
 mod deliver;
 mod due;
+mod oldest;
 mod progress;
 mod recall;
 
@@ -53,6 +54,8 @@ pub(super) struct Timers {
     next: Wait,
     /// and what the reading of the index.
     scan: Wait,
+    /// None before this offset of the queue waits, as far as was looked.
+    oldest: QueueOffset,
     /// How often in a row the next message, or an entry of the index, could not be read.
     failed_reads: u32,
 }
@@ -80,6 +83,7 @@ impl Default for Timers {
             recalls: Recalls::default(),
             next: Wait::Turn,
             scan: Wait::Turn,
+            oldest: QueueOffset(0),
             failed_reads: 0,
         }
     }
