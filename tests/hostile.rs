@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::{Client, Frame, Neighbour, Node, NodeOptions, Random, Seed, code, open_files_max, resident_mb_max, say};
+use ringmq::protocol::body::{DataVersion, RegisterBody, TopicConfig, TopicTable};
 
 /// Most memory that the server may have had resident after any of this. Its buffers, its tail (8 MiB here) and what a
 /// thousand connections hold sum up to far less.
@@ -570,6 +571,74 @@ fn large_answers_that_nobody_reads_are_bounded_and_their_askers_go() -> io::Resu
     });
     harness::wait_for("room for those who read", || (pull() == code::SUCCESS).then_some(()));
     scene.end("large answers that nobody reads")?;
+    drop(streams);
+    Ok(())
+}
+
+/// The same of a name server, whose lists of topics are what a broker told of itself.
+#[test]
+fn lists_of_topics_that_nobody_reads_are_bounded_and_their_askers_go() -> io::Result<()> {
+    let scene = Scene::begin()?;
+    let topics = (0..20_000).map(|n| TopicConfig::new(format!("{n:0>250}").as_str(), 1));
+    let topics = topics.map(|config| (config.name.clone(), config)).collect();
+    let table = TopicTable { version: DataVersion::default(), topics };
+    let fields = [("brokerName", "large"), ("brokerAddr", "h:1"), ("clusterName", "large"), ("brokerId", "0")];
+    let registration = fields.iter().fold(Frame::request(103), |frame, (name, value)| frame.ext(name, *value));
+    let mut broker = Client::connect(&scene.node.name_server())?;
+    broker.expect_success(
+        "registration",
+        registration.body(RegisterBody { table, filter_servers: Vec::new() }.encode()),
+    )?;
+    let list = Frame::request(206);
+    assert!(broker.expect_success("a list", list.clone())?.body.len() > 5_000_000);
+    let deaf = || -> TcpStream {
+        let mut stream = TcpStream::connect(scene.node.name_server()).expect("it listens");
+        stream.write_all(&list.encode()).expect("it reads");
+        stream
+    };
+    let mut streams: Vec<TcpStream> = (0..200).map(|_| deaf()).collect();
+    let mut ask = || broker.call(list.clone()).expect("it answers").code;
+    harness::wait_for("end of those that read nothing", || {
+        match ask() {
+            code::SUCCESS => streams.push(deaf()),
+            code => assert_eq!(code, code::FLOW_CONTROL, "readers are behind"),
+        }
+        scene.node.process().log_text().contains("it does not read").then_some(())
+    });
+    harness::wait_for("room for those who read", || (ask() == code::SUCCESS).then_some(()));
+    scene.end("lists that nobody reads")?;
+    drop(streams);
+    Ok(())
+}
+
+/// Who takes a little now and then has not read either.
+#[test]
+fn answers_that_are_read_by_the_byte_keep_nobody_away() -> io::Result<()> {
+    let scene = Scene::begin()?;
+    let mut client = Client::connect(&scene.node.broker(0))?;
+    client.create_topic("large", 1)?;
+    for _ in 0..2 {
+        client.send("large", 0, &vec![9; 3 << 20])?;
+    }
+    let request = Client::pull_request("g", "large", 0, 0, 32);
+    let mut streams = Vec::new();
+    let is_refused = |client: &mut Client| {
+        client.call(Client::pull_request("g", "neighbour", 0, 0, 1)).expect("it answers").code == code::FLOW_CONTROL
+    };
+    while !is_refused(&mut client) {
+        let mut stream = TcpStream::connect(scene.node.broker(0))?;
+        stream.write_all(&request.encode().repeat(10))?;
+        stream.set_nonblocking(true)?;
+        streams.push(stream);
+    }
+    harness::wait_for("room for those who read", || {
+        for stream in &mut streams {
+            drop(stream.read(&mut [0; 100]));
+        }
+        (!is_refused(&mut client)).then_some(())
+    });
+    assert!(scene.node.process().log_text().contains("it does not read"));
+    scene.end("answers that are read by the byte")?;
     drop(streams);
     Ok(())
 }

@@ -243,7 +243,7 @@ impl Host for Echo {
 }
 
 impl Service for Echo {
-    fn excess(&self) -> usize {
+    fn waiting_bytes(&self) -> usize {
         0
     }
 

@@ -95,12 +95,6 @@ impl Outbox {
         self.total_bytes() > OUTBOX_TOTAL_BYTES_MAX
     }
 
-    /// Bytes of which those are to be rid that do not read; 0 while there is room.
-    #[must_use]
-    pub(crate) fn excess(&self) -> usize {
-        if self.is_full() { self.total_bytes() - OUTBOX_TOTAL_BYTES_MAX / 2 } else { 0 }
-    }
-
     /// Whether there is room for what was not asked for. Answers need the rest.
     #[must_use]
     pub(crate) fn has_room_for_notices(&self) -> bool {
@@ -115,7 +109,8 @@ impl Outbox {
     }
 
     /// Bytes that wait for all connections: one event may answer many of them, before the shell takes anything.
-    fn total_bytes(&self) -> usize {
+    #[must_use]
+    pub(crate) fn total_bytes(&self) -> usize {
         let last = self.last.and_then(|last| self.pending.get(&last));
         self.counted_bytes + last.map_or(0, |pending| pending.bytes.len() - pending.counted)
     }
@@ -161,12 +156,11 @@ mod tests {
             assert!(outbox.is_over(connection));
         }
         assert!(outbox.is_full());
-        assert_eq!(outbox.excess(), 70 * (OUTBOX_BYTES_HIGH + 1) - OUTBOX_TOTAL_BYTES_MAX / 2);
+        assert_eq!(outbox.total_bytes(), 70 * (OUTBOX_BYTES_HIGH + 1));
         for id in 0..70 {
             outbox.forget(ConnectionId(id));
         }
-        assert_eq!((outbox.is_full(), outbox.excess()), (false, 0));
-        assert_eq!(outbox.total_bytes(), 0);
+        assert_eq!((outbox.is_full(), outbox.total_bytes()), (false, 0));
     }
 
     /// A block that many requests waited for answers all of them at once.

@@ -1,8 +1,8 @@
 //! The name server's sockets: bytes to frames, frames to [`NameServer::handle`], replies back.
 //!
 //! A connection reads, answers, writes, in this order and alone, so whoever does not read its replies is not read from either.
-//! What an attacker can hold is bounded: connections, bytes of unfinished frames over all connections, the time a frame may
-//! take to arrive, and the time a reply may take to leave.
+//! What an attacker can hold is bounded: connections, bytes of unfinished frames and of unread replies over all connections, the time a
+//! frame may take to arrive, and the time a reply may take to leave.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -12,19 +12,19 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 
 use super::clock::Clock;
 use crate::files;
-use crate::limits::{NAMESRV_CONNECTIONS_MAX, NAMESRV_PARTIAL_BYTES_MAX, PARTIAL_LOOK_MS};
+use crate::limits::{NAMESRV_CONNECTIONS_MAX, NAMESRV_PARTIAL_BYTES_MAX, NAMESRV_SMALL_ANSWER_BYTES, PARTIAL_LOOK_MS};
 use crate::model::{ConnectionId, MonoNs};
 use crate::namesrv::{Answer, NameServer, NameServerEffect};
 use crate::net::partial::{PartialBudget, Partials};
-use crate::protocol::code::RequestCode;
+use crate::net::unread::{Unread, Unsent};
+use crate::protocol::code::{Cost, RequestCode, ResponseCode};
 use crate::protocol::frame::{self, FrameError, RawFrame};
 use crate::protocol::header::{Header, HeaderError};
 use crate::protocol::reply::encode_reply;
@@ -35,9 +35,11 @@ const IDLE: Duration = Duration::from_secs(120);
 const FRAME_ARRIVES: Duration = Duration::from_secs(60);
 /// A reply must be taken off our hands within this.
 const REPLY_LEAVES: Duration = Duration::from_secs(30);
+/// How often it is looked for replies that nobody reads.
+const UNREAD_LOOK: Duration = Duration::from_secs(1);
 /// Read at once from a socket.
 const READ_BYTES: usize = 16 * 1024;
-/// Replies gathered before they are written, while more requests lie in the buffer.
+/// See [`Server::batch_bytes`].
 const BATCH_BYTES: usize = 256 * 1024;
 /// A frame from this size on is not read between the others: at 10 MB/s this one takes 6 ms.
 const READ_APART_BYTES: usize = 64 * 1024;
@@ -49,7 +51,7 @@ pub(crate) struct Server {
     clock: Clock,
     connections_max: usize,
     counts: Rc<ServerCounts>,
-    unfinished: Rc<RefCell<Unfinished>>,
+    holdings: Rc<RefCell<Holdings>>,
     /// One large frame at a time is in memory beyond the budget of unfinished ones.
     large_frames: Rc<Semaphore>,
 }
@@ -60,19 +62,46 @@ struct ServerCounts {
     connections: Cell<usize>,
 }
 
-/// The unfinished frames, and how a connection hears that its own has to go.
-struct Unfinished {
+/// What all connections hold together, and how one of them hears that it has to go.
+struct Holdings {
     partials: Partials,
-    ends: BTreeMap<ConnectionId, Rc<Notify>>,
+    unread: Unread,
+    ends: BTreeMap<ConnectionId, Rc<Dismissal>>,
 }
 
-impl Unfinished {
-    /// Makes room, if there is none, by frames that stand still.
+/// Told to a connection by whoever wants it gone.
+#[derive(Default)]
+struct Dismissal {
+    told: Notify,
+    why: Cell<Option<Closed>>,
+}
+
+impl Dismissal {
+    async fn wait(&self) -> Closed {
+        self.told.notified().await;
+        self.why.take().unwrap_or(Closed::Stalled)
+    }
+}
+
+impl Holdings {
+    fn end(&self, id: ConnectionId, why: Closed) {
+        if let Some(end) = self.ends.get(&id) {
+            end.why.set(Some(why));
+            end.told.notify_one();
+        }
+    }
+
+    /// Makes room for frames, if there is none, by those that stand still.
     fn relieve(&mut self, now: MonoNs) {
         for id in self.partials.drop_stalled(now) {
-            if let Some(end) = self.ends.get(&id) {
-                end.notify_one();
-            }
+            self.end(id, Closed::Stalled);
+        }
+    }
+
+    /// Makes room for replies, if there is none, by those that nobody reads.
+    fn drop_unread(&mut self, now: MonoNs) {
+        for (id, bytes) in self.unread.drop_stalled(now, self.unread.bytes()) {
+            self.end(id, Closed::NotReading(bytes));
         }
     }
 }
@@ -90,8 +119,10 @@ enum Closed {
     Idle,
     #[error("a frame did not arrive within 60 s")]
     FrameTooSlow,
-    #[error("replies are not read")]
+    #[error("it took no reply within 30 s")]
     ReplyNotRead,
+    #[error("it does not read: {0} bytes wait for it")]
+    NotReading(usize),
     #[error("its registration could not be read")]
     NotRead,
     #[error("its frame stood still while there was no room for those of others")]
@@ -103,13 +134,13 @@ impl Server {
     #[must_use]
     pub(crate) fn new(machine: NameServer, clock: Clock, connections_max: usize) -> Server {
         let budget = PartialBudget { total: NAMESRV_PARTIAL_BYTES_MAX, address: NAMESRV_PARTIAL_BYTES_MAX / 2 };
-        let unfinished = Unfinished { partials: Partials::new(budget), ends: BTreeMap::new() };
+        let holdings = Holdings { partials: Partials::new(budget), unread: Unread::default(), ends: BTreeMap::new() };
         Server {
             machine: Rc::new(RefCell::new(machine)),
             clock,
             connections_max: connections_max.min(NAMESRV_CONNECTIONS_MAX),
             counts: Rc::default(),
-            unfinished: Rc::new(RefCell::new(unfinished)),
+            holdings: Rc::new(RefCell::new(holdings)),
             large_frames: Rc::new(Semaphore::new(1)),
         }
     }
@@ -117,6 +148,7 @@ impl Server {
     /// Accepts connections until the task is dropped; each is a local task of its own. Must run in a `LocalSet`.
     pub(crate) async fn serve(self, listener: TcpListener) {
         tokio::task::spawn_local(self.clone().expire_silent());
+        tokio::task::spawn_local(self.clone().drop_unread());
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => self.accepted(stream, peer),
@@ -140,8 +172,10 @@ impl Server {
         self.counts.next_id.set(id.0.saturating_add(1));
         let server = self.clone();
         tokio::task::spawn_local(async move {
-            if let Err(closed) = server.converse(id, peer.ip(), stream).await {
-                debug!(%peer, %closed, "connection closed");
+            match server.converse(id, peer.ip(), stream).await {
+                Ok(()) => {}
+                Err(why @ Closed::NotReading(_)) => warn!(%peer, "connection closed: {why}"),
+                Err(why) => debug!(%peer, "connection closed: {why}"),
             }
             server.counts.connections.set(server.counts.connections.get().saturating_sub(1));
             let gone = server.machine.borrow_mut().disconnected(id);
@@ -162,7 +196,14 @@ impl Server {
         }
     }
 
-    async fn converse(&self, id: ConnectionId, ip: IpAddr, mut stream: TcpStream) -> Result<(), Closed> {
+    async fn drop_unread(self) {
+        loop {
+            tokio::time::sleep(UNREAD_LOOK).await;
+            self.holdings.borrow_mut().drop_unread(self.clock.now().mono);
+        }
+    }
+
+    async fn converse(&self, id: ConnectionId, ip: IpAddr, stream: TcpStream) -> Result<(), Closed> {
         stream.set_nodelay(true)?;
         let mut received = Partial::new(self, id, ip);
         let mut replies = BytesMut::new();
@@ -172,12 +213,12 @@ impl Server {
             let late = if frame_deadline.is_some() { Closed::FrameTooSlow } else { Closed::Idle };
             tokio::select! {
                 readable = timeout_at(wait, stream.readable()) => readable.map_err(|_| late)??,
-                () = received.end.notified() => return Err(Closed::Stalled),
+                why = received.end.wait() => return Err(why),
             }
             if !received.has_room() {
                 tokio::select! {
                     () = tokio::time::sleep(Duration::from_millis(PARTIAL_LOOK_MS)) => {}
-                    () = received.end.notified() => return Err(Closed::Stalled),
+                    why = received.end.wait() => return Err(why),
                 }
                 // What waits for room does not come on, and it is not its fault.
                 frame_deadline = frame_deadline.map(|_| later(FRAME_ARRIVES));
@@ -197,18 +238,18 @@ impl Server {
                     self.answer(id, &frame, &mut replies)?;
                     received.bytes.advance(size);
                 } else {
-                    write(&mut stream, &mut replies).await?;
+                    self.write(&received, &stream, &mut replies).await?;
                     let turn = self.large_frames.acquire().await;
                     self.answer_large(id, received.bytes.split_to(size).freeze(), &mut replies).await?;
                     drop(turn);
                 }
                 answered = true;
-                if replies.len() >= BATCH_BYTES {
-                    write(&mut stream, &mut replies).await?;
+                if replies.len() >= self.batch_bytes() {
+                    self.write(&received, &stream, &mut replies).await?;
                 }
             }
-            write(&mut stream, &mut replies).await?;
             received.count();
+            self.write(&received, &stream, &mut replies).await?;
             frame_deadline = match (received.bytes.is_empty(), answered, frame_deadline) {
                 (true, ..) => None,
                 (false, false, Some(deadline)) => Some(deadline),
@@ -222,6 +263,12 @@ impl Server {
         if header.is_response() {
             return Ok(());
         }
+        let is_cheap = RequestCode::try_from(header.code).is_ok_and(|code| code.row().cost == Cost::Cheap);
+        if !is_cheap && self.holdings.borrow().unread.is_full() {
+            // Not even made: the thread that makes it answers the others.
+            self.put_reply(&readers_behind(), frame, &header, replies);
+            return Ok(());
+        }
         let mut machine = self.machine.borrow_mut();
         let mut answer = machine.handle(self.clock.now(), id, &header, frame.body);
         if let Some(effect) = answer.effect.take() {
@@ -230,7 +277,7 @@ impl Server {
                 answer.fail(&format!("{} could not be written: {error}", path.display()));
             }
         }
-        put_reply(&answer, frame, &header, replies);
+        self.put_reply(&answer, frame, &header, replies);
         Ok(())
     }
 
@@ -250,32 +297,61 @@ impl Server {
         // A thread that ends without a result has met a bug: the connection goes, the name server stays.
         let read = read.await.ok().flatten().ok_or(Closed::NotRead)?;
         let registered = read.and_then(|read| self.machine.borrow_mut().register_broker(self.clock.now(), id, read));
-        put_reply(&registered.unwrap_or_else(|refusal| refusal), &frame, &header, replies);
+        self.put_reply(&registered.unwrap_or_else(|refusal| refusal), &frame, &header, replies);
+        Ok(())
+    }
+
+    /// While too much is not read, an answer that turns out to be large is not given either: what was asked has taken effect, and who asks again has it
+    /// once there is room.
+    fn put_reply(&self, answer: &Answer, frame: &RawFrame<'_>, header: &Header<'_>, replies: &mut BytesMut) {
+        if header.is_oneway() {
+            return;
+        }
+        let is_refused = answer.body.len() > NAMESRV_SMALL_ANSWER_BYTES && self.holdings.borrow().unread.is_full();
+        let refusal = is_refused.then(readers_behind);
+        let answer = refusal.as_ref().unwrap_or(answer);
+        answer.with_reply(|reply| encode_reply(frame.encoding, header.opaque, reply, replies));
+    }
+
+    /// Replies gathered before they are written, while more requests lie in the buffer.
+    fn batch_bytes(&self) -> usize {
+        if self.holdings.borrow().unread.is_full() { NAMESRV_SMALL_ANSWER_BYTES } else { BATCH_BYTES }
+    }
+
+    /// Writes `replies`, and leaves no buffer: there may be thousands of idle connections.
+    async fn write(&self, received: &Partial<'_>, stream: &TcpStream, replies: &mut BytesMut) -> Result<(), Closed> {
+        let mut unsent = Unsent::new(std::mem::take(replies));
+        let (mut taken, deadline) = (0, later(REPLY_LEAVES));
+        while !unsent.bytes().is_empty() {
+            match stream.try_write(unsent.bytes()) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                Ok(count) => {
+                    unsent.sent(count);
+                    taken += count;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let (now, waiting) = (self.clock.now().mono, unsent.bytes().len());
+                    self.holdings.borrow_mut().unread.waits(received.id, waiting, std::mem::take(&mut taken), now);
+                    tokio::select! {
+                        writable = timeout_at(deadline, stream.writable()) => writable.map_err(|_| Closed::ReplyNotRead)??,
+                        why = received.end.wait() => return Err(why),
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.holdings.borrow_mut().unread.remove(received.id);
         Ok(())
     }
 }
 
-fn put_reply(answer: &Answer, frame: &RawFrame<'_>, header: &Header<'_>, replies: &mut BytesMut) {
-    if !header.is_oneway() {
-        answer.with_reply(|reply| encode_reply(frame.encoding, header.opaque, reply, replies));
-    }
+/// Many readers that do not read must not take the memory of those that do.
+fn readers_behind() -> Answer {
+    Answer::error(ResponseCode::FlowControl, "readers are behind: the name server holds too many answers")
 }
 
 fn later(wait: Duration) -> Instant {
     Instant::now().checked_add(wait).expect("minutes from now can be told")
-}
-
-async fn write(stream: &mut TcpStream, replies: &mut BytesMut) -> Result<(), Closed> {
-    if replies.is_empty() {
-        return Ok(());
-    }
-    timeout(REPLY_LEAVES, stream.write_all(replies)).await.map_err(|_| Closed::ReplyNotRead)??;
-    if replies.capacity() > BATCH_BYTES {
-        *replies = BytesMut::new()
-    } else {
-        replies.clear()
-    }
-    Ok(())
 }
 
 /// Bytes of a frame that is not whole, counted against the budget of all connections.
@@ -284,24 +360,24 @@ struct Partial<'a> {
     id: ConnectionId,
     ip: IpAddr,
     bytes: BytesMut,
-    end: Rc<Notify>,
+    end: Rc<Dismissal>,
 }
 
 impl Partial<'_> {
     fn new(server: &Server, id: ConnectionId, ip: IpAddr) -> Partial<'_> {
-        let end = Rc::new(Notify::new());
-        server.unfinished.borrow_mut().ends.insert(id, Rc::clone(&end));
+        let end = Rc::<Dismissal>::default();
+        server.holdings.borrow_mut().ends.insert(id, Rc::clone(&end));
         Partial { server, id, ip, bytes: BytesMut::new(), end }
     }
 
     /// Whether more may be read of this connection. If not, those that stand still may have to go, this one among them.
     fn has_room(&self) -> bool {
-        let mut unfinished = self.server.unfinished.borrow_mut();
-        if unfinished.partials.room(self.id, self.ip, self.bytes.len()) > 0 {
+        let mut holdings = self.server.holdings.borrow_mut();
+        if holdings.partials.room(self.id, self.ip, self.bytes.len()) > 0 {
             return true;
         }
-        unfinished.partials.pauses(self.id);
-        unfinished.relieve(self.server.clock.now().mono);
+        holdings.partials.pauses(self.id);
+        holdings.relieve(self.server.clock.now().mono);
         false
     }
 
@@ -312,16 +388,17 @@ impl Partial<'_> {
             self.bytes = BytesMut::new();
         }
         let now = self.server.clock.now().mono;
-        let mut unfinished = self.server.unfinished.borrow_mut();
-        unfinished.partials.set(self.id, self.ip, self.bytes.len(), now);
-        unfinished.partials.awaits(self.id, now);
+        let mut holdings = self.server.holdings.borrow_mut();
+        holdings.partials.set(self.id, self.ip, self.bytes.len(), now);
+        holdings.partials.awaits(self.id, now);
     }
 }
 
 impl Drop for Partial<'_> {
     fn drop(&mut self) {
-        let mut unfinished = self.server.unfinished.borrow_mut();
-        unfinished.partials.remove(self.id);
-        unfinished.ends.remove(&self.id);
+        let mut holdings = self.server.holdings.borrow_mut();
+        holdings.partials.remove(self.id);
+        holdings.unread.remove(self.id);
+        holdings.ends.remove(&self.id);
     }
 }

@@ -4,12 +4,10 @@
 //! crosses an await. The task sleeps on its socket; [`Net::wake`] wakes it when something was put into its outbox.
 
 use std::cell::{Cell, RefCell};
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use bytes::BytesMut;
 use glommio::TaskQueueHandle;
 use glommio::net::TcpStream;
 
@@ -18,9 +16,10 @@ use super::backlog::{Backlog, Halt};
 use super::partial::{PartialBudget, Partials};
 use super::sleeper::Sleeper;
 use super::transport::{self, SocketEnd, Transport};
+use super::unread::{Unread, Unsent};
 use crate::limits::{
     CONNECTION_IDLE_MS, CONNECTIONS_MAX, FRAME_WAIT_MS, FRAMES_PER_TURN_MAX, OUTBOX_BYTES_HIGH, OUTBOX_BYTES_MAX,
-    PARTIAL_ADDRESS_BYTES_MAX, PARTIAL_BYTES_MAX, REFUSED_SAID_MS, SCRATCH_BYTES, STARVED_PER_TURN, UNREAD_STALL_MS,
+    PARTIAL_ADDRESS_BYTES_MAX, PARTIAL_BYTES_MAX, REFUSED_SAID_MS, SCRATCH_BYTES, STARVED_PER_TURN,
 };
 use crate::model::{ConnectionId, MonoNs};
 use crate::protocol::frame::{CloseReason, FrameError};
@@ -52,8 +51,6 @@ struct ConnectionHandle {
     sleeper: Sleeper,
     /// When bytes last came or went.
     active: Cell<MonoNs>,
-    /// Since when its socket takes nothing of what waits for it, and how many bytes that are.
-    unread: Cell<Option<(MonoNs, usize)>>,
     /// Since when the front of the backlog is an unfinished frame that may be read on.
     frame_since: Cell<Option<MonoNs>>,
     /// Whether it is in [`Net::paused`].
@@ -85,6 +82,7 @@ pub struct Net<S> {
     next_id: Cell<u64>,
     scratch: RefCell<Box<[u8]>>,
     partials: RefCell<Partials>,
+    unread: RefCell<Unread>,
     /// Connections that were closed because their frames stood still.
     stalled: Cell<u64>,
     /// Connections that are not read because the service refuses.
@@ -111,6 +109,7 @@ impl<S: Service> Net<S> {
                 total: PARTIAL_BYTES_MAX,
                 address: PARTIAL_ADDRESS_BYTES_MAX,
             })),
+            unread: RefCell::default(),
             stalled: Cell::new(0),
             paused: RefCell::default(),
             starved: RefCell::default(),
@@ -167,7 +166,7 @@ impl<S: Service> Net<S> {
         }
     }
 
-    /// Condemns connections that were silent for too long or whose frame does not come to its end. Call it once a second.
+    /// Condemns connections that were silent for too long, whose frame does not come to its end, or that do not read. Call it once a second.
     pub(crate) fn sweep(&self) {
         let now = self.service.now();
         for handle in self.connections.borrow().values() {
@@ -178,29 +177,11 @@ impl<S: Service> Net<S> {
                 handle.sleeper.wake();
             }
         }
-        let excess = self.service.excess();
-        if excess > 0 {
-            self.drop_unread(now, excess);
-        }
-    }
-
-    /// Condemns those that do not read, the largest first, until so many bytes are free.
-    fn drop_unread(&self, now: MonoNs, mut excess: usize) {
-        let connections = self.connections.borrow();
-        let mut stalled: Vec<(usize, &Rc<ConnectionHandle>)> = connections
-            .values()
-            .filter_map(|handle| {
-                let (since, bytes) = handle.unread.get()?;
-                (now.ms_since(since) >= UNREAD_STALL_MS).then_some((bytes, handle))
-            })
-            .collect();
-        stalled.sort_unstable_by_key(|(bytes, _)| Reverse(*bytes));
-        for (bytes, handle) in stalled {
-            handle.condemned.set(Some(Sentence::NotReading(bytes)));
-            handle.sleeper.wake();
-            excess = excess.saturating_sub(bytes);
-            if excess == 0 {
-                return;
+        let dropped = self.unread.borrow_mut().drop_stalled(now, self.service.waiting_bytes());
+        for (id, bytes) in dropped {
+            if let Some(handle) = self.connections.borrow().get(&id) {
+                handle.condemned.set(Some(Sentence::NotReading(bytes)));
+                handle.sleeper.wake();
             }
         }
     }
@@ -259,8 +240,9 @@ impl<S: Service> Net<S> {
             id,
             handle,
             transport,
-            out: BytesMut::new(),
+            out: Unsent::default(),
             backlog: Backlog::default(),
+            is_unread: false,
             is_choked: false,
         };
         transport::spawn(self.queue, connection.run());
@@ -283,6 +265,7 @@ impl<S: Service> Net<S> {
 
     fn remove(&self, id: ConnectionId) {
         self.connections.borrow_mut().remove(&id);
+        self.unread.borrow_mut().remove(id);
         let has_freed = self.partials.borrow_mut().remove(id);
         if has_freed {
             self.feed();
@@ -297,8 +280,10 @@ struct Connection<S> {
     handle: Rc<ConnectionHandle>,
     transport: Transport,
     /// Taken from the outbox, not accepted by the socket yet.
-    out: BytesMut,
+    out: Unsent,
     backlog: Backlog,
+    /// It is among [`Net::unread`].
+    is_unread: bool,
     /// Its peer does not read: its socket wakes it, so that whatever else happens in the shard need not. There may be thousands.
     is_choked: bool,
 }
@@ -347,26 +332,32 @@ impl<S: Service> Connection<S> {
 
     /// Offers what waits to the socket.
     fn write(&mut self, context: &mut Context<'_>) -> Result<(), ConnectionEnd> {
+        let mut taken = 0;
         loop {
-            if self.out.is_empty() {
-                self.out = self.net.service.take_output(self.id);
-                if self.out.is_empty() {
+            if self.out.bytes().is_empty() {
+                self.out = Unsent::new(self.net.service.take_output(self.id));
+                if self.out.bytes().is_empty() {
+                    if std::mem::take(&mut self.is_unread) {
+                        self.net.unread.borrow_mut().remove(self.id);
+                    }
                     self.is_choked = false;
-                    self.handle.unread.set(None);
                     return Ok(());
                 }
             }
-            match self.transport.poll_write(context, &mut self.out) {
-                Poll::Ready(written) => written?,
+            match self.transport.poll_write(context, self.out.bytes()) {
+                Poll::Ready(written) => {
+                    let count = written?;
+                    self.out.sent(count);
+                    taken += count;
+                }
                 Poll::Pending => break,
             }
             self.handle.active.set(self.net.service.now());
-            self.handle.unread.set(None);
-            self.net.service.note_unsent(self.id, self.out.len());
+            self.net.service.note_unsent(self.id, self.out.bytes().len());
         }
-        let waiting = self.net.service.note_unsent(self.id, self.out.len());
-        let since = self.handle.unread.get().map_or_else(|| self.net.service.now(), |(since, _)| since);
-        self.handle.unread.set(Some((since, waiting)));
+        let waiting = self.net.service.note_unsent(self.id, self.out.bytes().len());
+        self.net.unread.borrow_mut().waits(self.id, waiting, taken, self.net.service.now());
+        self.is_unread = true;
         self.is_choked = waiting > OUTBOX_BYTES_HIGH;
         if waiting > OUTBOX_BYTES_MAX { Err(ConnectionEnd::NotReading(waiting)) } else { Ok(()) }
     }

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
 use glommio::TaskQueueHandle;
 use glommio::net::TcpStream;
 
@@ -227,8 +227,8 @@ impl<S: LinkService> OpenLink<S> {
                     return Poll::Pending;
                 }
             }
-            match self.transport.poll_write(context, &mut self.out) {
-                Poll::Ready(written) => written?,
+            match self.transport.poll_write(context, &self.out) {
+                Poll::Ready(written) => self.out.advance(written?),
                 Poll::Pending => return Poll::Pending,
             }
         }

@@ -15,6 +15,7 @@ pub mod listener;
 pub(crate) mod partial;
 mod sleeper;
 mod transport;
+pub(crate) mod unread;
 
 pub use connection::Net;
 pub(crate) use link::{LinkService, Links};
@@ -65,6 +66,6 @@ pub trait Service: Host {
     /// Says how many of the bytes taken the socket has not accepted. Returns how many bytes wait in all.
     fn note_unsent(&self, connection: ConnectionId, bytes: usize) -> usize;
 
-    /// Bytes of answers of which those are to be rid that do not read; 0 while there is room for all.
-    fn excess(&self) -> usize;
+    /// Bytes of answers that wait for all connections, whether or not they were taken.
+    fn waiting_bytes(&self) -> usize;
 }

@@ -9,7 +9,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf as _, BytesMut};
 use futures_lite::io::{AsyncRead as _, AsyncWrite as _};
 use glommio::TaskQueueHandle;
 use glommio::net::TcpStream;
@@ -60,16 +59,9 @@ impl Transport {
         self.peer
     }
 
-    /// Offers bytes to the socket once; those that it accepts are taken off their front.
-    pub(super) fn poll_write(&mut self, context: &mut Context<'_>, out: &mut BytesMut) -> Poll<Result<(), SocketEnd>> {
-        match Pin::new(&mut self.stream).poll_write(context, out) {
-            Poll::Ready(Ok(written)) => {
-                out.advance(written);
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(SocketEnd::Failed(error))),
-            Poll::Pending => Poll::Pending,
-        }
+    /// Offers bytes to the socket once; how many of them it has taken.
+    pub(super) fn poll_write(&mut self, context: &mut Context<'_>, out: &[u8]) -> Poll<Result<usize, SocketEnd>> {
+        Pin::new(&mut self.stream).poll_write(context, out).map_err(SocketEnd::Failed)
     }
 
     /// Reads once into `scratch`, and gives what came; never nothing.

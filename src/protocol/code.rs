@@ -235,7 +235,7 @@ request_codes! {
     DeleteTopicInBroker = 215, "DELETE_TOPIC_IN_BROKER", T2, Broker(Refuses), Works, Scan, [Topic: Delete], "";
     DeleteTopicInNamesrv = 216, "DELETE_TOPIC_IN_NAMESRV", T2, NameServer, Works, Cheap, [Cluster: Update], "";
     RegisterTopicInNamesrv = 217, "REGISTER_TOPIC_IN_NAMESRV", T2, NameServer, Works, Cheap, [Cluster: Update], "";
-    GetKvlistByNamespace = 219, "GET_KVLIST_BY_NAMESPACE", T2, NameServer, Works, Cheap, [Cluster: Get], "";
+    GetKvlistByNamespace = 219, "GET_KVLIST_BY_NAMESPACE", T2, NameServer, Works, Large, [Cluster: Get], "";
     ResetConsumerClientOffset = 220, "RESET_CONSUMER_CLIENT_OFFSET", T2, Client, Works, Cheap, [], "sent to consumers";
     GetConsumerStatusFromClient = 221, "GET_CONSUMER_STATUS_FROM_CLIENT", T2, Client, Works, Cheap, [], "sent to consumers";
     InvokeBrokerToResetOffset = 222, "INVOKE_BROKER_TO_RESET_OFFSET", T2, Broker(Refuses), Works, Scan, [Topic: Update, Group: Update], "";

@@ -113,13 +113,20 @@ pub const SHARES_BACKGROUND: usize = 100;
 /// a reader that never reads costs at most this and one frame.
 pub const OUTBOX_BYTES_HIGH: usize = 1024 * 1024;
 
-/// Replies that may wait in all outboxes of a shard together. Beyond it pulls, and what else may have a large answer, are answered
-/// with flow control: many readers that never read must not take the memory of those that do. One answer may stand on top of it.
+/// Replies that may wait in all outboxes of a shard together, and in those of a name server. Beyond it pulls, and what else may have a large
+/// answer, are answered with flow control: many readers that never read must not take the memory of those that do. One answer may stand on top
+/// of it.
 pub const OUTBOX_TOTAL_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Who takes nothing of what waits for it for so long is closed while there is too much for all, beginning with those for whom most waits, until half
-/// of [`OUTBOX_TOTAL_BYTES_MAX`] is free. Stock clients that are slow take something in this time.
+/// Who does not take [`UNREAD_STEP_BYTES`] of what waits for it in so long is closed while there is too much for all, beginning with those for whom
+/// most waits, until half of [`OUTBOX_TOTAL_BYTES_MAX`] is free.
 pub const UNREAD_STALL_MS: u64 = 5_000;
+
+/// See [`UNREAD_STALL_MS`]: a reader of 100 kbit/s. Who takes a byte now and then would keep the answers of others away for ever.
+pub const UNREAD_STEP_BYTES: usize = 64 * 1024;
+
+/// The largest answer of a name server that is given while too many others are not read: the route of a topic that some dozens of brokers have.
+pub const NAMESRV_SMALL_ANSWER_BYTES: usize = 16 * 1024;
 
 /// What may wait in all outboxes of a shard when a client is called or told something that it has not asked for. One such call may stand on top of
 /// it: a message to be consumed at once.

@@ -449,8 +449,8 @@ impl Service for Shard {
         if outbox.pending_bytes(connection) == 0 { BytesMut::new() } else { outbox.take(connection) }
     }
 
-    fn excess(&self) -> usize {
-        self.core.borrow().out.outbox.excess()
+    fn waiting_bytes(&self) -> usize {
+        self.core.borrow().out.outbox.total_bytes()
     }
 
     fn note_unsent(&self, connection: ConnectionId, bytes: usize) -> usize {
