@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use super::clock::Clock;
 use crate::files;
 use crate::limits::{NAMESRV_CONNECTIONS_MAX, NAMESRV_PARTIAL_BYTES_MAX, NAMESRV_SMALL_ANSWER_BYTES, PARTIAL_LOOK_MS};
 use crate::model::{ConnectionId, MonoNs};
-use crate::namesrv::{Answer, NameServer, NameServerEffect};
+use crate::namesrv::{Answer, NameServer, NameServerEffect, Peer};
 use crate::net::partial::{PartialBudget, Partials};
 use crate::net::unread::{Unread, Unsent};
 use crate::protocol::code::{Cost, RequestCode, ResponseCode};
@@ -172,7 +172,7 @@ impl Server {
         self.counts.next_id.set(id.0.saturating_add(1));
         let server = self.clone();
         tokio::task::spawn_local(async move {
-            match server.converse(id, peer.ip(), stream).await {
+            match server.converse(Peer::new(id, peer.ip()), stream).await {
                 Ok(()) => {}
                 Err(why @ Closed::NotReading(_)) => warn!(%peer, "connection closed: {why}"),
                 Err(why) => debug!(%peer, "connection closed: {why}"),
@@ -203,9 +203,9 @@ impl Server {
         }
     }
 
-    async fn converse(&self, id: ConnectionId, ip: IpAddr, stream: TcpStream) -> Result<(), Closed> {
+    async fn converse(&self, peer: Peer, stream: TcpStream) -> Result<(), Closed> {
         stream.set_nodelay(true)?;
-        let mut received = Partial::new(self, id, ip);
+        let mut received = Partial::new(self, peer);
         let mut replies = BytesMut::new();
         let mut frame_deadline: Option<Instant> = None;
         loop {
@@ -235,12 +235,12 @@ impl Server {
             while let Some(frame) = frame::split(&received.bytes)? {
                 let size = frame.size;
                 if size < READ_APART_BYTES {
-                    self.answer(id, &frame, &mut replies)?;
+                    self.answer(received.peer, &frame, &mut replies)?;
                     received.bytes.advance(size);
                 } else {
                     self.write(&received, &stream, &mut replies).await?;
                     let turn = self.large_frames.acquire().await;
-                    self.answer_large(id, received.bytes.split_to(size).freeze(), &mut replies).await?;
+                    self.answer_large(received.peer, received.bytes.split_to(size).freeze(), &mut replies).await?;
                     drop(turn);
                 }
                 answered = true;
@@ -258,7 +258,7 @@ impl Server {
         }
     }
 
-    fn answer(&self, id: ConnectionId, frame: &RawFrame<'_>, replies: &mut BytesMut) -> Result<(), Closed> {
+    fn answer(&self, from: Peer, frame: &RawFrame<'_>, replies: &mut BytesMut) -> Result<(), Closed> {
         let header = Header::decode(frame.encoding, frame.header)?;
         if header.is_response() {
             return Ok(());
@@ -270,7 +270,7 @@ impl Server {
             return Ok(());
         }
         let mut machine = self.machine.borrow_mut();
-        let mut answer = machine.handle(self.clock.now(), id, &header, frame.body);
+        let mut answer = machine.handle(self.clock.now(), from, &header, frame.body);
         if let Some(effect) = answer.effect.take() {
             let NameServerEffect::PersistKv { path, content } = *effect;
             if let Err(error) = files::make(&path, &content) {
@@ -282,11 +282,11 @@ impl Server {
     }
 
     /// Answers a large frame. A registration of many topics takes a second to read: that is done apart, and the others are answered meanwhile.
-    async fn answer_large(&self, id: ConnectionId, bytes: Bytes, replies: &mut BytesMut) -> Result<(), Closed> {
+    async fn answer_large(&self, from: Peer, bytes: Bytes, replies: &mut BytesMut) -> Result<(), Closed> {
         let Some(frame) = frame::split(&bytes)? else { return Ok(()) };
         let header = Header::decode(frame.encoding, frame.header)?;
         if header.is_response() || header.code != RequestCode::RegisterBroker.number() {
-            return self.answer(id, &frame, replies);
+            return self.answer(from, &frame, replies);
         }
         let apart = bytes.clone();
         let read = tokio::task::spawn_blocking(move || {
@@ -296,7 +296,7 @@ impl Server {
         });
         // A thread that ends without a result has met a bug: the connection goes, the name server stays.
         let read = read.await.ok().flatten().ok_or(Closed::NotRead)?;
-        let registered = read.and_then(|read| self.machine.borrow_mut().register_broker(self.clock.now(), id, read));
+        let registered = read.and_then(|read| self.machine.borrow_mut().register_broker(self.clock.now(), from, read));
         self.put_reply(&registered.unwrap_or_else(|refusal| refusal), &frame, &header, replies);
         Ok(())
     }
@@ -331,7 +331,12 @@ impl Server {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let (now, waiting) = (self.clock.now().mono, unsent.bytes().len());
-                    self.holdings.borrow_mut().unread.waits(received.id, waiting, std::mem::take(&mut taken), now);
+                    self.holdings.borrow_mut().unread.waits(
+                        received.peer.connection,
+                        waiting,
+                        std::mem::take(&mut taken),
+                        now,
+                    );
                     tokio::select! {
                         writable = timeout_at(deadline, stream.writable()) => writable.map_err(|_| Closed::ReplyNotRead)??,
                         why = received.end.wait() => return Err(why),
@@ -340,7 +345,7 @@ impl Server {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.holdings.borrow_mut().unread.remove(received.id);
+        self.holdings.borrow_mut().unread.remove(received.peer.connection);
         Ok(())
     }
 }
@@ -357,26 +362,25 @@ fn later(wait: Duration) -> Instant {
 /// Bytes of a frame that is not whole, counted against the budget of all connections.
 struct Partial<'a> {
     server: &'a Server,
-    id: ConnectionId,
-    ip: IpAddr,
+    peer: Peer,
     bytes: BytesMut,
     end: Rc<Dismissal>,
 }
 
 impl Partial<'_> {
-    fn new(server: &Server, id: ConnectionId, ip: IpAddr) -> Partial<'_> {
+    fn new(server: &Server, peer: Peer) -> Partial<'_> {
         let end = Rc::<Dismissal>::default();
-        server.holdings.borrow_mut().ends.insert(id, Rc::clone(&end));
-        Partial { server, id, ip, bytes: BytesMut::new(), end }
+        server.holdings.borrow_mut().ends.insert(peer.connection, Rc::clone(&end));
+        Partial { server, peer, bytes: BytesMut::new(), end }
     }
 
     /// Whether more may be read of this connection. If not, those that stand still may have to go, this one among them.
     fn has_room(&self) -> bool {
         let mut holdings = self.server.holdings.borrow_mut();
-        if holdings.partials.room(self.id, self.ip, self.bytes.len()) > 0 {
+        if holdings.partials.room(self.peer.connection, self.peer.ip(), self.bytes.len()) > 0 {
             return true;
         }
-        holdings.partials.pauses(self.id);
+        holdings.partials.pauses(self.peer.connection);
         holdings.relieve(self.server.clock.now().mono);
         false
     }
@@ -389,16 +393,16 @@ impl Partial<'_> {
         }
         let now = self.server.clock.now().mono;
         let mut holdings = self.server.holdings.borrow_mut();
-        holdings.partials.set(self.id, self.ip, self.bytes.len(), now);
-        holdings.partials.awaits(self.id, now);
+        holdings.partials.set(self.peer.connection, self.peer.ip(), self.bytes.len(), now);
+        holdings.partials.awaits(self.peer.connection, now);
     }
 }
 
 impl Drop for Partial<'_> {
     fn drop(&mut self) {
         let mut holdings = self.server.holdings.borrow_mut();
-        holdings.partials.remove(self.id);
-        holdings.unread.remove(self.id);
-        holdings.ends.remove(&self.id);
+        holdings.partials.remove(self.peer.connection);
+        holdings.unread.remove(self.peer.connection);
+        holdings.ends.remove(&self.peer.connection);
     }
 }

@@ -1,15 +1,18 @@
 //! What brokers ask: registration, versions, signs of life.
 
+use tracing::warn;
+
 use super::kv::ORDER_NAMESPACE;
 use super::{Answer, Answered, NameServer};
-use crate::model::{BrokerId, BrokerName, ConnectionId, Now};
+use crate::model::{BrokerId, BrokerName, Now};
 use crate::protocol::body::{BrokerMemberGroup, TopicConfig, TopicRouteData, key_values};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::header::Header;
+use crate::protocol::reply::shown;
 use crate::protocol::request::{
     BrokerHeartbeatRequest, BrokerIdentity, BrokerNameRequest, RegisterBrokerRequest, TopicRequest,
 };
-use crate::route::{Registration, TopicQueues};
+use crate::route::{Peer, Registration, TopicQueues};
 
 impl NameServer {
     /// 103, read: a broker tells what it is and what it has. It needs no state, and may take long: a large one is read on a thread of its own.
@@ -42,12 +45,12 @@ impl NameServer {
     pub(crate) fn register_broker(
         &mut self,
         now: Now,
-        connection: ConnectionId,
+        from: Peer,
         registration: Registration,
     ) -> Result<Answer, Answer> {
         let master = self
             .table
-            .register(now.mono, connection, registration)
+            .register(now.mono, from, registration)
             .map_err(|error| Answer::error(ResponseCode::SystemError, format!("register broker failed: {error}")))?;
         let mut answer = Answer::success();
         answer.ext.extend(master.ha_address.map(|address| ("haServerAddr", address)));
@@ -60,18 +63,24 @@ impl NameServer {
         Ok(answer)
     }
 
-    /// 104: a broker says goodbye.
-    pub(super) fn unregister_broker(&mut self, header: &Header<'_>) -> Answered {
+    /// 104: a broker says goodbye. RocketMQ believes anybody.
+    pub(super) fn unregister_broker(&mut self, from: Peer, header: &Header<'_>) -> Answered {
         let broker = BrokerIdentity::parse(header)?;
-        self.table.unregister(broker.cluster, broker.broker_name, broker.address);
+        let (name, address) = (broker.broker_name, broker.address);
+        self.table.unregister(from, name, address).map_err(|registered_by| {
+            warn!(broker = %shown(name), address = %shown(address), by = %from.ip(), %registered_by, "a living broker is not unregistered by another host");
+            let remark = "the broker is connected, and was registered from another host: it unregisters itself";
+            Answer::error(ResponseCode::NoPermission, remark)
+        })?;
         Ok(Answer::success())
     }
 
     /// 322: whether a broker must register its topics again; a sign of life as well.
     pub(super) fn query_data_version(&mut self, now: Now, header: &Header<'_>, body: &[u8]) -> Answered {
-        let (BrokerIdentity { cluster, address, .. }, asked) = BrokerIdentity::parse_with_version(header, body)?;
-        let known = self.table.version_of(cluster, address);
-        self.table.heard_from(now.mono, cluster, address);
+        let (BrokerIdentity { cluster, broker_name, address, .. }, asked) =
+            BrokerIdentity::parse_with_version(header, body)?;
+        let known = self.table.version_of(cluster, broker_name, address);
+        self.table.heard_from(now.mono, broker_name, address);
         let mut answer = Answer::fields(vec![("changed", (known != Some(asked)).to_string())]);
         answer.body = known.map(|version| version.encode()).unwrap_or_default();
         Ok(answer)
@@ -80,7 +89,7 @@ impl NameServer {
     /// 904: a sign of life.
     pub(super) fn broker_heartbeat(&mut self, now: Now, header: &Header<'_>) -> Answered {
         let broker = BrokerHeartbeatRequest::parse(header)?;
-        self.table.heard_from(now.mono, broker.cluster, broker.address);
+        self.table.heard_from(now.mono, broker.broker_name, broker.address);
         Ok(Answer::success())
     }
 

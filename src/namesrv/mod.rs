@@ -13,6 +13,8 @@ mod lookup;
 pub(crate) use answer::{Answer, NameServerEffect};
 pub(crate) use kv::KvConfig;
 
+pub use crate::route::Peer;
+
 use crate::config::NamesrvConfig;
 use crate::model::{ConnectionId, MonoNs, Now};
 use crate::protocol::code::{RequestCode, ResponseCode};
@@ -38,13 +40,13 @@ impl NameServer {
     }
 
     /// Answers one request. Every code gets an answer, an unknown one too.
-    pub fn handle(&mut self, now: Now, connection: ConnectionId, header: &Header<'_>, body: &[u8]) -> Answer {
+    pub fn handle(&mut self, now: Now, from: Peer, header: &Header<'_>, body: &[u8]) -> Answer {
         let Ok(code) = RequestCode::try_from(header.code) else { return not_supported(header.code) };
         let answered = match code {
             RequestCode::GetRouteinfoByTopic => self.route(now, header),
             RequestCode::RegisterBroker => NameServer::read_registration(header, body)
-                .and_then(|registration| self.register_broker(now, connection, registration)),
-            RequestCode::UnregisterBroker => self.unregister_broker(header),
+                .and_then(|registration| self.register_broker(now, from, registration)),
+            RequestCode::UnregisterBroker => self.unregister_broker(from, header),
             RequestCode::QueryDataVersion => self.query_data_version(now, header, body),
             RequestCode::BrokerHeartbeat => self.broker_heartbeat(now, header),
             RequestCode::GetBrokerMemberGroup => self.broker_member_group(header),

@@ -1,5 +1,7 @@
 //! Every code once through real headers: what stock brokers and clients send, and what they must get.
 
+use std::net::IpAddr;
+
 use bytes::BytesMut;
 
 use super::*;
@@ -32,7 +34,8 @@ impl World {
         encode_request(Encoding::Json, code, 1, false, &ext, body, &mut bytes);
         let frame = split(&bytes).expect("well-formed").expect("whole");
         let header = Header::decode(frame.encoding, frame.header).expect("well-formed");
-        self.server.handle(self.now, ConnectionId(connection), &header, frame.body)
+        let from = Peer::new(ConnectionId(connection), IpAddr::from(u128::from(connection).to_be_bytes()));
+        self.server.handle(self.now, from, &header, frame.body)
     }
 
     fn register(&mut self, connection: u64, name: &str, address: &str) -> Answer {
@@ -126,7 +129,10 @@ fn versions_and_signs_of_life() {
     world.now.mono = world.now.mono.plus_ms(100_000);
     assert_eq!(world.server.tick(world.now), 1);
     world.register(1, "a", "h:1");
-    world.ask(1, 104, &broker, &[]);
+    let refused = world.ask(2, 104, &broker, &[]);
+    assert_eq!(refused.code, ResponseCode::NoPermission, "{refused:?}");
+    assert_eq!(world.text(206, &[]), r#"0 [] {"topicList":["T","U"]}"#);
+    assert_eq!(world.ask(1, 104, &broker, &[]), Answer::success());
     assert_eq!(world.text(206, &[]), r#"0 [] {"topicList":[]}"#);
 }
 

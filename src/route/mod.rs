@@ -5,4 +5,5 @@
 
 pub mod table;
 
+pub use table::Peer;
 pub(crate) use table::{BrokerReplicas, Registration, RouteTable, TopicQueues};

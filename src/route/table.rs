@@ -4,9 +4,14 @@
 //! [`RouteTable::disconnected`] when a broker's connection closes and [`RouteTable::expire`] on a timer. Its state is of one
 //! name server; name servers do not talk to each other. Rules: RocketMQ 5.3 `RouteInfoManager`.
 //!
-//! Invariants: every topic has a queue entry, every queue entry's broker has an address, every address has a liveness entry.
+//! Invariants: every topic has a queue entry, every queue entry's broker has an address, every address of a broker has a liveness entry.
+//!
+//! Anybody can register anything, so a broker is gone only when it says so itself, when nobody is connected any more who has registered it, or when
+//! it is silent. Itself: one of the connections that have registered it, or another one of their hosts, since a broker that connects again may
+//! say goodbye before its old connection is known to be gone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use thiserror::Error;
 
@@ -16,6 +21,7 @@ use crate::limits::{
 };
 use crate::model::{BrokerId, ConnectionId, MonoNs};
 use crate::protocol::body::{DataVersion, perm};
+use crate::protocol::reply::shown;
 
 /// One broker's queues of one topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,17 +142,38 @@ pub(crate) struct TopicRoute {
     pub(crate) brokers: Vec<(String, BrokerReplicas)>,
 }
 
-/// A live address. Keyed by cluster and address, as one address may not serve two brokers of a cluster.
+/// Who asks: a connection, and the host at its other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub(crate) connection: ConnectionId,
+    ip: IpAddr,
+}
+
+impl Peer {
+    /// A connection from `ip`.
+    #[must_use]
+    pub fn new(connection: ConnectionId, ip: IpAddr) -> Peer {
+        Peer { connection, ip: ip.to_canonical() }
+    }
+
+    /// Its host.
+    #[must_use]
+    pub(crate) fn ip(self) -> IpAddr {
+        self.ip
+    }
+}
+
+/// A live address of a broker.
 #[derive(Clone, Debug)]
 struct Live {
-    /// Connections that have registered it and are open, the newest last, at most [`ROUTE_REGISTRANTS_MAX`]: it is gone when none is left. A
-    /// stranger that claims a broker's address does not take it along when it goes.
-    connections: Vec<ConnectionId>,
+    /// Who has registered it and is connected, the newest last, at most [`ROUTE_REGISTRANTS_MAX`]: it is gone when none is left. A stranger that
+    /// claims a broker's address does not take it along when it goes.
+    peers: Vec<Peer>,
     heard: MonoNs,
     expires_after_ms: u64,
     version: DataVersion,
     ha_address: String,
-    broker_name: String,
+    cluster: String,
 }
 
 /// A broker may be silent this long unless it said otherwise. Source: `DEFAULT_BROKER_CHANNEL_EXPIRED_TIME`.
@@ -155,6 +182,8 @@ const MASTER: u64 = BrokerId::MASTER.0;
 /// Brokers use these to find one another: they need the true numbers.
 const MEMBER_TOPICS: &str = "rmq_sys_SYNC_BROKER_MEMBER_";
 
+/// A brokerName and one of its addresses. Not the cluster, which is told anew with each registration: whoever tells another one would have the address
+/// registered twice, and end it for both.
 type AddressKey = (String, String);
 
 /// See the module.
@@ -193,7 +222,7 @@ impl RouteTable {
     pub(crate) fn register(
         &mut self,
         now: MonoNs,
-        connection: ConnectionId,
+        from: Peer,
         registration: Registration,
     ) -> Result<MasterAddresses, RegisterError> {
         let r = registration;
@@ -201,26 +230,27 @@ impl RouteTable {
             return Err(RegisterError::LongName);
         }
         let id = r.broker_id.0;
-        let key = (r.cluster.clone(), r.address.clone());
+        let key = (r.broker_name.clone(), r.address.clone());
         let known = self.brokers.get(&r.broker_name);
         let holder = known.and_then(|broker| broker.addresses.get(&id));
         if let Some(other) = holder.filter(|address| **address != r.address) {
-            let held = self.live.get(&(r.cluster.clone(), other.clone()));
+            let held = self.live.get(&(r.broker_name.clone(), other.clone()));
             if held.is_some_and(|live| live.version.state_version > r.version.state_version) {
-                tracing::warn!(broker = %r.broker_name, %id, holder = %other, by = %r.address, "an address claims the place of a living broker, whose stateVersion is higher, and does not get it");
-                self.forget_live(&key);
+                tracing::warn!(broker = %shown(&r.broker_name), %id, holder = %shown(other), by = %shown(&r.address), "an address claims the place of a living broker, whose stateVersion is higher, and does not get it");
+                // Under another number it may be there, by its own registration.
+                let _stays = self.unregister(from, &r.broker_name, &r.address);
                 return Ok(MasterAddresses::default());
             }
         }
         if holder.is_none() && r.topics.len() == 1 {
             return Err(RegisterError::OnlyOneTopic);
         }
-        self.check_room(connection, &key, &r)?;
+        self.check_room(from.connection, &key, &r)?;
         let first = holder.is_none();
         if let Some(other) = holder.filter(|address| **address != r.address)
-            && self.live.contains_key(&(r.cluster.clone(), other.clone()))
+            && self.live.contains_key(&(r.broker_name.clone(), other.clone()))
         {
-            tracing::warn!(broker = %r.broker_name, %id, displaced = %other, by = %r.address, "another address claims the place of a living broker");
+            tracing::warn!(broker = %shown(&r.broker_name), %id, displaced = %shown(other), by = %shown(&r.address), "another address claims the place of a living broker");
         }
         let broker = self.claim(&r);
         let prime_slave = id != MASTER && r.acting_master.is_some() && broker.addresses.keys().next() == Some(&id);
@@ -229,15 +259,15 @@ impl RouteTable {
             let changed = first || self.live.get(&key).is_none_or(|live| live.version != r.version);
             let before = self.entries;
             self.take_topics(&r, changed, read_only);
-            self.registrants.entry(connection).or_default().entries += self.entries.saturating_sub(before);
+            self.registrants.entry(from.connection).or_default().entries += self.entries.saturating_sub(before);
         }
         let live = Live {
-            connections: self.registrants_of(connection, &key),
+            peers: self.peers_of(from, &key),
             heard: now,
             expires_after_ms: r.expires_after_ms.unwrap_or(EXPIRES_AFTER_MS).min(ROUTE_LEASE_MS_MAX),
             version: r.version,
             ha_address: r.ha_address,
-            broker_name: r.broker_name.clone(),
+            cluster: r.cluster,
         };
         self.live.insert(key, live);
         Ok(if id == MASTER { MasterAddresses::default() } else { self.master_of(&r.broker_name) })
@@ -269,23 +299,34 @@ impl RouteTable {
         Ok(())
     }
 
-    /// The connections that stand for an address once `connection` does.
-    fn registrants_of(&mut self, connection: ConnectionId, key: &AddressKey) -> Vec<ConnectionId> {
-        let mut connections = self.live.get(key).map(|live| live.connections.clone()).unwrap_or_default();
-        connections.retain(|known| *known != connection);
-        if connections.len() < ROUTE_REGISTRANTS_MAX {
-            connections.push(connection);
-            self.registrants.entry(connection).or_default().addresses.insert(key.clone());
+    /// Who stands for an address once `from` does. If they are too many, the oldest goes of the host that has most: no stranger takes the place of
+    /// the broker's own connection.
+    fn peers_of(&mut self, from: Peer, key: &AddressKey) -> Vec<Peer> {
+        let mut peers = self.live.get(key).map(|live| live.peers.clone()).unwrap_or_default();
+        if let Some(other) = peers.last().filter(|_| peers.iter().all(|known| known.ip != from.ip)) {
+            tracing::warn!(broker = %shown(&key.0), address = %shown(&key.1), by = %from.ip, registered_by = %other.ip, "a living broker is registered from another host as well: it has two, or somebody claims its place");
         }
-        connections
+        peers.retain(|known| known.connection != from.connection);
+        let of_host = |ip: IpAddr| peers.iter().filter(|known| known.ip == ip).count();
+        let spare = (0..peers.len()).rev().max_by_key(|index| peers.get(*index).map(|known| of_host(known.ip)));
+        if let Some(spare) = spare.filter(|_| peers.len() >= ROUTE_REGISTRANTS_MAX) {
+            self.stands_no_more(peers.remove(spare), key);
+        }
+        peers.push(from);
+        self.registrants.entry(from.connection).or_default().addresses.insert(key.clone());
+        peers
+    }
+
+    fn stands_no_more(&mut self, peer: Peer, key: &AddressKey) {
+        if let Some(registrant) = self.registrants.get_mut(&peer.connection) {
+            registrant.addresses.remove(key);
+        }
     }
 
     fn forget_live(&mut self, key: &AddressKey) {
         let Some(live) = self.live.remove(key) else { return };
-        for connection in live.connections {
-            if let Some(registrant) = self.registrants.get_mut(&connection) {
-                registrant.addresses.remove(key);
-            }
+        for peer in live.peers {
+            self.stands_no_more(peer, key);
         }
     }
 
@@ -315,7 +356,7 @@ impl RouteTable {
         let displaced = broker.addresses.insert(r.broker_id.0, r.address.clone());
         let broker = broker.clone();
         if let Some(displaced) = displaced {
-            self.forget_live(&(r.cluster.clone(), displaced));
+            self.forget_live(&(r.broker_name.clone(), displaced));
         }
         broker
     }
@@ -341,16 +382,41 @@ impl RouteTable {
     fn master_of(&self, broker_name: &str) -> MasterAddresses {
         let Some(broker) = self.brokers.get(broker_name) else { return MasterAddresses::default() };
         let Some(address) = broker.addresses.get(&MASTER) else { return MasterAddresses::default() };
-        let live = self.live.get(&(broker.cluster.clone(), address.clone()));
+        let live = self.live.get(&(broker_name.to_owned(), address.clone()));
         match live {
             Some(live) => MasterAddresses { address: Some(address.clone()), ha_address: Some(live.ha_address.clone()) },
             None => MasterAddresses::default(),
         }
     }
 
-    /// A broker says goodbye. Its entry goes only if it still is at this address: a successor may have taken its id.
-    pub(crate) fn unregister(&mut self, cluster: &str, broker_name: &str, address: &str) {
-        self.forget_live(&(cluster.to_owned(), address.to_owned()));
+    /// A broker says goodbye: what was registered by this connection or from its host ends. The broker is gone unless others stand for it.
+    ///
+    /// # Errors
+    /// One of those others, if nothing was the asker's.
+    pub(crate) fn unregister(&mut self, from: Peer, broker_name: &str, address: &str) -> Result<(), IpAddr> {
+        let key = (broker_name.to_owned(), address.to_owned());
+        let Some(live) = self.live.get_mut(&key) else { return Ok(()) };
+        let is_own = |known: &Peer| known.connection == from.connection || known.ip == from.ip;
+        let own: Vec<Peer> = live.peers.extract_if(.., |known| is_own(known)).collect();
+        let other = live.peers.last().map(|other| other.ip);
+        let is_refused = own.is_empty();
+        for peer in own {
+            self.stands_no_more(peer, &key);
+        }
+        match other {
+            Some(other) if is_refused => Err(other),
+            Some(_) => Ok(()),
+            None => {
+                self.forget(&key);
+                Ok(())
+            }
+        }
+    }
+
+    /// An address is gone. The broker's entry goes only if it still is at this address: a successor may have taken its id.
+    fn forget(&mut self, key: &AddressKey) {
+        self.forget_live(key);
+        let (broker_name, address) = key;
         let Some(broker) = self.brokers.get_mut(broker_name) else { return };
         broker.addresses.retain(|_, known| known != address);
         let orphaned = broker.addresses.is_empty();
@@ -367,12 +433,11 @@ impl RouteTable {
     pub(crate) fn disconnected(&mut self, connection: ConnectionId) -> usize {
         let Some(registrant) = self.registrants.remove(&connection) else { return 0 };
         let mut gone = 0;
-        for (cluster, address) in registrant.addresses {
-            let Some(live) = self.live.get_mut(&(cluster.clone(), address.clone())) else { continue };
-            live.connections.retain(|known| *known != connection);
-            if live.connections.is_empty() {
-                let broker_name = live.broker_name.clone();
-                self.unregister(&cluster, &broker_name, &address);
+        for key in registrant.addresses {
+            let Some(live) = self.live.get_mut(&key) else { continue };
+            live.peers.retain(|known| known.connection != connection);
+            if live.peers.is_empty() {
+                self.forget(&key);
                 gone += 1;
             }
         }
@@ -382,25 +447,25 @@ impl RouteTable {
     /// Drops brokers that were silent too long; their number.
     pub(crate) fn expire(&mut self, now: MonoNs) -> usize {
         let found = self.live.iter().filter(|(_, live)| now.ms_since(live.heard) > live.expires_after_ms);
-        let keys: Vec<(AddressKey, String)> =
-            found.map(|(key, live)| (key.clone(), live.broker_name.clone())).collect();
-        for ((cluster, address), broker_name) in &keys {
-            self.unregister(cluster, broker_name, address);
+        let keys: Vec<AddressKey> = found.map(|(key, _)| key.clone()).collect();
+        for key in &keys {
+            self.forget(key);
         }
         keys.len()
     }
 
     /// A sign of life without topics.
-    pub(crate) fn heard_from(&mut self, now: MonoNs, cluster: &str, address: &str) {
-        if let Some(live) = self.live.get_mut(&(cluster.to_owned(), address.to_owned())) {
+    pub(crate) fn heard_from(&mut self, now: MonoNs, broker_name: &str, address: &str) {
+        if let Some(live) = self.live.get_mut(&(broker_name.to_owned(), address.to_owned())) {
             live.heard = now;
         }
     }
 
-    /// The version of the topics that this address registered last.
+    /// The version of the topics that this broker registered last from this address, in this cluster.
     #[must_use]
-    pub(crate) fn version_of(&self, cluster: &str, address: &str) -> Option<DataVersion> {
-        self.live.get(&(cluster.to_owned(), address.to_owned())).map(|live| live.version)
+    pub(crate) fn version_of(&self, cluster: &str, broker_name: &str, address: &str) -> Option<DataVersion> {
+        let live = self.live.get(&(broker_name.to_owned(), address.to_owned()));
+        live.filter(|live| live.cluster == cluster).map(|live| live.version)
     }
 
     /// The route of `topic`; `None` if no live broker has it. With `zone`, brokers of other zones are left out unless their

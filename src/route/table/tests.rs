@@ -29,10 +29,19 @@ fn registration(name: &str, id: u64, address: &str, counter: i64, topics: &[&str
 fn table_with(registrations: &[Registration]) -> RouteTable {
     let mut table = RouteTable::default();
     for (index, r) in registrations.iter().enumerate() {
-        let connection = ConnectionId(u64::try_from(index).expect("few"));
-        table.register(T0, connection, r.clone()).expect("the registration is accepted");
+        let connection = u64::try_from(index).expect("few");
+        table.register(T0, peer(connection), r.clone()).expect("the registration is accepted");
     }
     table
+}
+
+/// A connection from a host of its own.
+fn peer(connection: u64) -> Peer {
+    peer_at(connection, connection)
+}
+
+fn peer_at(connection: u64, host: u64) -> Peer {
+    Peer::new(ConnectionId(connection), IpAddr::from(u128::from(host).to_be_bytes()))
 }
 
 /// `broker:perm@id=address,...` of each entry, the shape in which the tables below are written.
@@ -62,7 +71,7 @@ fn routes_list_all_brokers_of_a_topic_in_order() {
 #[test]
 fn a_slave_is_told_its_master() {
     let mut table = table_with(&[registration("a", 0, "h:1", 1, &["T", "U"])]);
-    let answer = table.register(T0, ConnectionId(9), registration("a", 1, "h:2", 1, &["T", "U"]));
+    let answer = table.register(T0, peer(9), registration("a", 1, "h:2", 1, &["T", "U"]));
     let expected = MasterAddresses { address: Some("h:1".to_owned()), ha_address: Some("h:1-ha".to_owned()) };
     assert_eq!(answer, Ok(expected));
 }
@@ -79,9 +88,9 @@ fn a_slave_keeps_the_route_while_its_master_is_gone() {
     table.disconnected(ConnectionId(0));
     assert_eq!(shown(&table, "T"), "a:4@0=h:2,2=h:3", "read only, and locks are asked of the first slave");
     assert_eq!(table.brokers()["a"].addresses.keys().copied().collect::<Vec<_>>(), [1, 2], "operators see what is");
-    table.register(T0, ConnectionId(7), acting(1, "h:2", 1)).expect("a sign of life");
+    table.register(T0, peer(7), acting(1, "h:2", 1)).expect("a sign of life");
     assert_eq!(shown(&table, "T"), "a:4@0=h:2,2=h:3");
-    table.register(T0, ConnectionId(8), acting(0, "h:1", 1)).expect("the master returns, with the version that it had");
+    table.register(T0, peer(8), acting(0, "h:1", 1)).expect("the master returns, with the version that it had");
     assert_eq!(shown(&table, "T"), "a:6@0=h:1,1=h:2,2=h:3");
     table.disconnected(ConnectionId(8));
     table.disconnected(ConnectionId(7));
@@ -95,10 +104,10 @@ fn a_slave_keeps_the_route_while_its_master_is_gone() {
 fn a_slave_alone_brings_the_route_back_after_a_restart_of_the_name_server() {
     let mut table = table_with(&[acting(1, "h:2", 1)]);
     assert_eq!(shown(&table, "T"), "a:4@0=h:2");
-    let answer = table.register(T0, ConnectionId(5), acting(0, "h:1", 1)).expect("the master returns");
+    let answer = table.register(T0, peer(5), acting(0, "h:1", 1)).expect("the master returns");
     assert_eq!(answer, MasterAddresses::default());
     assert_eq!(shown(&table, "T"), "a:6@0=h:1,1=h:2");
-    let found = table.register(T0, ConnectionId(0), acting(1, "h:2", 1)).expect("and its slave is told of it");
+    let found = table.register(T0, peer(0), acting(1, "h:2", 1)).expect("and its slave is told of it");
     assert_eq!(found.address.as_deref(), Some("h:1"));
 }
 
@@ -114,11 +123,11 @@ fn a_slave_that_does_not_stand_in_is_told_as_it_is() {
 fn an_unknown_broker_with_one_topic_is_refused() {
     let mut table = RouteTable::default();
     let one = registration("a", 0, "h:1", 1, &["T"]);
-    assert_eq!(table.register(T0, ConnectionId(1), one.clone()), Err(RegisterError::OnlyOneTopic));
+    assert_eq!(table.register(T0, peer(1), one.clone()), Err(RegisterError::OnlyOneTopic));
     assert!(table.brokers().is_empty(), "a refused registration leaves nothing");
-    table.register(T0, ConnectionId(1), registration("a", 0, "h:1", 1, &["U", "V"])).expect("two topics");
+    table.register(T0, peer(1), registration("a", 0, "h:1", 1, &["U", "V"])).expect("two topics");
     let change = Registration { version: DataVersion { counter: 2, ..one.version }, ..one };
-    table.register(T0, ConnectionId(1), change).expect("a known broker tells a change");
+    table.register(T0, peer(1), change).expect("a known broker tells a change");
     assert_eq!(shown(&table, "T"), "a:6@0=h:1");
 }
 
@@ -126,11 +135,11 @@ fn an_unknown_broker_with_one_topic_is_refused() {
 fn an_address_has_one_id_and_an_id_one_address() {
     let mut table =
         table_with(&[registration("a", 0, "h:1", 1, &["T", "U"]), registration("a", 1, "h:2", 1, &["T", "U"])]);
-    table.unregister("C", "a", "h:1");
+    table.unregister(peer(0), "a", "h:1").expect("its own");
     assert_eq!(shown(&table, "T"), "a:6@1=h:2");
-    table.register(T0, ConnectionId(7), registration("a", 0, "h:2", 2, &["T", "U"])).expect("promoted");
+    table.register(T0, peer(7), registration("a", 0, "h:2", 2, &["T", "U"])).expect("promoted");
     assert_eq!(shown(&table, "T"), "a:6@0=h:2");
-    table.register(T0, ConnectionId(8), registration("a", 0, "h:9", 3, &["T", "U"])).expect("moved");
+    table.register(T0, peer(8), registration("a", 0, "h:9", 3, &["T", "U"])).expect("moved");
     assert_eq!(shown(&table, "T"), "a:6@0=h:9");
     table.disconnected(ConnectionId(7));
     assert_eq!(shown(&table, "T"), "a:6@0=h:9", "the displaced address has nothing left to take away");
@@ -141,7 +150,7 @@ fn an_older_state_version_does_not_take_an_id() {
     let mut newer = registration("a", 0, "h:1", 1, &["T", "U"]);
     newer.version.state_version = 5;
     let mut table = table_with(&[newer]);
-    let answer = table.register(T0, ConnectionId(2), registration("a", 0, "h:2", 9, &["T", "U"]));
+    let answer = table.register(T0, peer(2), registration("a", 0, "h:2", 9, &["T", "U"]));
     assert_eq!(answer, Ok(MasterAddresses::default()));
     assert_eq!(shown(&table, "T"), "a:6@0=h:1");
 }
@@ -150,7 +159,7 @@ fn an_older_state_version_does_not_take_an_id() {
 fn silence_closing_and_goodbye_remove_a_broker() {
     let brokers = [registration("a", 0, "h:1", 1, &["T", "U"]), registration("b", 0, "h:2", 1, &["T", "U"])];
     let mut table = table_with(&brokers);
-    table.heard_from(T0.plus_ms(100_000), "C", "h:2");
+    table.heard_from(T0.plus_ms(100_000), "b", "h:2");
     assert_eq!(table.expire(T0.plus_ms(120_000)), 0, "120 s are still allowed");
     assert_eq!(table.expire(T0.plus_ms(120_001)), 1);
     assert_eq!(shown(&table, "T"), "b:6@0=h:2");
@@ -158,9 +167,9 @@ fn silence_closing_and_goodbye_remove_a_broker() {
     assert_eq!(shown(&table, "T"), "none");
 
     let mut table = table_with(&brokers);
-    table.register(T0, ConnectionId(50), brokers[0].clone()).expect("registered again on a new connection");
+    table.register(T0, peer(50), brokers[0].clone()).expect("registered again on a new connection");
     assert_eq!(table.disconnected(ConnectionId(0)), 0, "the old connection is nobody's any more");
-    table.unregister("C", "a", "h:1");
+    table.unregister(peer(50), "a", "h:1").expect("its own");
     assert_eq!(shown(&table, "T"), "b:6@0=h:2");
 
     let short = Registration { expires_after_ms: Some(500), ..brokers[0].clone() };
@@ -174,13 +183,13 @@ fn wiped_permission_returns_with_a_new_version_only() {
     let mut table = table_with(std::slice::from_ref(&r));
     assert_eq!(table.wipe_write_permission("a"), 2);
     assert_eq!(shown(&table, "T"), "a:4@0=h:1");
-    table.register(T0, ConnectionId(0), r.clone()).expect("same version");
+    table.register(T0, peer(0), r.clone()).expect("same version");
     assert_eq!(shown(&table, "T"), "a:4@0=h:1");
     assert_eq!(table.add_write_permission("a"), 2);
     assert_eq!(shown(&table, "T"), "a:6@0=h:1");
     table.wipe_write_permission("a");
     let newer = Registration { version: DataVersion { counter: 2, ..r.version }, ..r };
-    table.register(T0, ConnectionId(0), newer).expect("new version");
+    table.register(T0, peer(0), newer).expect("new version");
     assert_eq!(shown(&table, "T"), "a:6@0=h:1");
     assert_eq!(table.wipe_write_permission("nobody"), 0);
 }
@@ -200,7 +209,7 @@ fn topics_leave_by_cluster_or_with_a_registration() {
         topics: vec![("V".to_owned(), queues(1))],
         ..r
     };
-    table.register(T0, ConnectionId(0), without).expect("known");
+    table.register(T0, peer(0), without).expect("known");
     assert_eq!(shown(&table, "U"), "b:6@0=h:2");
     table.add_topic("N", &[("a".to_owned(), queues(2)), ("nobody".to_owned(), queues(2))]);
     assert_eq!(shown(&table, "N"), "none");
@@ -215,7 +224,7 @@ fn a_zone_keeps_its_own_and_those_without_a_master() {
     let headless = registration("c", 0, "h:3", 1, &["T", "U"]);
     let slave = registration("c", 1, "h:4", 1, &["T", "U"]);
     let mut table = table_with(&[near, far, headless, slave]);
-    table.unregister("C", "c", "h:3");
+    table.unregister(peer(2), "c", "h:3").expect("its own");
     let names = |zone| table.route("T", zone).map(|r| r.brokers.into_iter().map(|(name, _)| name).collect::<Vec<_>>());
     assert_eq!(names(Some("z")), Some(vec!["a".to_owned(), "c".to_owned()]));
     assert_eq!(names(Some("x")), Some(vec!["c".to_owned()]));
@@ -225,12 +234,79 @@ fn a_zone_keeps_its_own_and_those_without_a_master() {
 #[test]
 fn a_strangers_end_takes_no_broker_along_that_another_connection_stands_for() {
     let mut table = table_with(&[registration("a", 0, "h:1", 1, &["T", "U"])]);
-    table.register(T0, ConnectionId(66), registration("a", 0, "h:1", 2, &["T", "U"])).expect("a forged claim");
+    table.register(T0, peer(66), registration("a", 0, "h:1", 2, &["T", "U"])).expect("a forged claim");
     assert_eq!(table.disconnected(ConnectionId(66)), 0);
     assert_eq!(shown(&table, "T"), "a:6@0=h:1", "the broker's own connection is open");
     assert_eq!(table.disconnected(ConnectionId(0)), 1);
     assert_eq!(shown(&table, "T"), "none");
     assert!(table.registrants.is_empty() && table.live.is_empty() && table.entries == 0);
+}
+
+#[test]
+fn a_stranger_unregisters_only_what_it_has_registered() {
+    let broker = || registration("a", 0, "h:1", 1, &["T", "U"]);
+    let mut table = table_with(&[broker()]);
+    let host_of_the_broker = IpAddr::from(0_u128.to_be_bytes());
+    assert_eq!(table.unregister(peer(66), "a", "h:1"), Err(host_of_the_broker));
+    table.register(T0, peer(66), broker()).expect("a forged claim");
+    assert_eq!(table.unregister(peer(66), "a", "h:1"), Ok(()), "its claim is gone");
+    assert_eq!(table.unregister(peer(66), "a", "h:1"), Err(host_of_the_broker));
+    assert_eq!(shown(&table, "T"), "a:6@0=h:1");
+    // The broker has connected again, before its first connection is known to be gone.
+    table.unregister(peer_at(1, 0), "a", "h:1").expect("the same host");
+    assert_eq!(shown(&table, "T"), "none");
+    assert_eq!(table.unregister(peer(66), "a", "h:1"), Ok(()), "nobody is left to be asked");
+    assert!(table.live.is_empty() && table.entries == 0);
+}
+
+/// Whatever it says of the address: another cluster, another name.
+#[test]
+fn a_strangers_claims_of_an_address_take_no_broker_along_and_leave_nothing() {
+    let broker = || registration("a", 0, "h:1", 1, &["T", "U"]);
+    let mut table = table_with(&[broker()]);
+    let moved = Registration { cluster: "D".to_owned(), ..broker() };
+    table.register(T0, peer(66), moved).expect("another cluster");
+    assert_eq!(table.disconnected(ConnectionId(66)), 0);
+    assert_eq!(shown(&table, "T"), "a:6@0=h:1");
+    for name in ["b", "c"] {
+        table.register(T0, peer(66), registration(name, 0, "h:1", 1, &["T", "U"])).expect("another name");
+    }
+    assert_eq!(table.disconnected(ConnectionId(66)), 2);
+    assert_eq!(shown(&table, "T"), "a:6@0=h:1");
+    table.register(T0, peer(66), registration("b", 0, "h:1", 1, &["T", "U"])).expect("another name");
+    assert_eq!(table.disconnected(ConnectionId(0)), 1, "a broker whose address has another name as well");
+    assert_eq!(shown(&table, "T"), "b:6@0=h:1");
+    assert_eq!(table.disconnected(ConnectionId(66)), 1);
+    assert!(table.brokers.is_empty() && table.live.is_empty() && table.entries == 0);
+}
+
+#[test]
+fn an_older_claim_of_a_number_forgets_no_other_broker() {
+    let newer = |name: &str, address: &str| {
+        let mut r = registration(name, 0, address, 1, &["T", "U"]);
+        r.version.state_version = 5;
+        r
+    };
+    let mut table = table_with(&[newer("a", "h:1"), newer("b", "h:2")]);
+    table.register(T0, peer(66), registration("a", 0, "h:2", 1, &["T", "U"])).expect("ignored");
+    assert_eq!(table.disconnected(ConnectionId(1)), 1, "it is live still");
+    assert_eq!(shown(&table, "T"), "a:6@0=h:1");
+}
+
+#[test]
+fn a_host_does_not_take_the_places_of_others_who_stand_for_a_broker() {
+    let broker = || registration("a", 0, "h:1", 1, &["T", "U"]);
+    let mut table = table_with(&[broker()]);
+    let strangers = 100..100 + 2 * ROUTE_REGISTRANTS_MAX as u64;
+    for connection in strangers.clone() {
+        table.register(T0, peer_at(connection, 66), broker()).expect("forged");
+        assert!(table.live.values().all(|live| live.peers.len() <= ROUTE_REGISTRANTS_MAX));
+    }
+    for connection in strangers {
+        assert_eq!(table.disconnected(ConnectionId(connection)), 0);
+    }
+    assert_eq!(table.disconnected(ConnectionId(0)), 1);
+    assert!(table.registrants.values().all(|registrant| registrant.addresses.is_empty()));
 }
 
 #[test]
@@ -245,27 +321,26 @@ fn leases_are_plausible() {
 #[test]
 fn one_connection_fills_neither_table_and_leaves_nothing() {
     let mut table = RouteTable::default();
-    let stranger = ConnectionId(66);
     for n in 0..ROUTE_BROKERS_PER_CONNECTION_MAX {
         let r = registration(&format!("s{n}"), 0, &format!("s:{n}"), 1, &["T", "U"]);
-        table.register(T0, stranger, r).expect("within the bound");
+        table.register(T0, peer(66), r).expect("within the bound");
     }
     let more = registration("more", 0, "s:more", 1, &["T", "U"]);
-    assert_eq!(table.register(T0, stranger, more.clone()), Err(RegisterError::FullConnection));
+    assert_eq!(table.register(T0, peer(66), more.clone()), Err(RegisterError::FullConnection));
     let again = registration("s0", 0, "s:0", 2, &["T", "U"]);
-    table.register(T0, stranger, again).expect("one that it has registered already");
-    table.register(T0, ConnectionId(1), more).expect("another connection");
-    assert_eq!(table.disconnected(stranger), ROUTE_BROKERS_PER_CONNECTION_MAX);
+    table.register(T0, peer(66), again).expect("one that it has registered already");
+    table.register(T0, peer(1), more).expect("another connection");
+    assert_eq!(table.disconnected(ConnectionId(66)), ROUTE_BROKERS_PER_CONNECTION_MAX);
     assert_eq!((table.entries, table.brokers.len(), shown(&table, "T").as_str()), (2, 1, "more:6@0=s:more"));
 
     let topics: Vec<(String, TopicQueues)> =
         (0..=ROUTE_ENTRIES_PER_CONNECTION_MAX).map(|n| (format!("T{n}"), queues(1))).collect();
     let r = registration("a", 0, "h:1", 1, &[]);
     let too_many = Registration { topics: topics.clone(), ..r.clone() };
-    assert_eq!(table.register(T0, ConnectionId(3), too_many), Err(RegisterError::FullConnection));
+    assert_eq!(table.register(T0, peer(3), too_many), Err(RegisterError::FullConnection));
     let fits = Registration { topics: topics[1..].to_vec(), ..r };
-    table.register(T0, ConnectionId(3), fits.clone()).expect("at the bound");
-    table.register(T0, ConnectionId(3), fits).expect("again, with nothing new");
+    table.register(T0, peer(3), fits.clone()).expect("at the bound");
+    table.register(T0, peer(3), fits).expect("again, with nothing new");
 }
 
 #[test]
@@ -277,7 +352,7 @@ fn long_names_are_refused() {
         registration("a", 0, &long, 1, &["T", "U"]),
         registration("a", 0, "h:1", 1, &["T", &long]),
     ] {
-        assert_eq!(table.register(T0, ConnectionId(1), r), Err(RegisterError::LongName));
+        assert_eq!(table.register(T0, peer(1), r), Err(RegisterError::LongName));
     }
     assert!(table.brokers().is_empty());
 }
@@ -285,7 +360,7 @@ fn long_names_are_refused() {
 #[derive(Clone, Debug)]
 enum Event {
     Register { broker: u8, connection: u8, topics: Vec<u8> },
-    Unregister { broker: u8 },
+    Unregister { broker: u8, connection: u8 },
     Disconnect { connection: u8 },
     Wait { ms: u64 },
 }
@@ -294,7 +369,7 @@ fn event() -> impl Strategy<Value = Event> {
     let topics = proptest::collection::btree_set(0..6_u8, 2..5).prop_map(|set| set.into_iter().collect());
     prop_oneof![
         4 => (0..4_u8, 0..4_u8, topics).prop_map(|(broker, connection, topics)| Event::Register { broker, connection, topics }),
-        1 => (0..4_u8).prop_map(|broker| Event::Unregister { broker }),
+        1 => (0..4_u8, 0..4_u8).prop_map(|(broker, connection)| Event::Unregister { broker, connection }),
         1 => (0..4_u8).prop_map(|connection| Event::Disconnect { connection }),
         2 => (1..70_000_u64).prop_map(|ms| Event::Wait { ms }),
     ]
@@ -306,6 +381,10 @@ struct ModelBroker {
     connections: BTreeSet<u8>,
     heard: MonoNs,
     topics: BTreeSet<u8>,
+}
+
+fn of_two_hosts(connection: u8) -> Peer {
+    peer_at(connection.into(), u64::from(connection % 2))
 }
 
 proptest! {
@@ -321,15 +400,19 @@ proptest! {
                     let names: Vec<&str> = names.iter().map(String::as_str).collect();
                     let counter = i64::try_from(step).expect("few steps");
                     let r = registration(&format!("b{broker}"), 0, &format!("h:{broker}"), counter, &names);
-                    table.register(now, ConnectionId(connection.into()), r).expect("two topics or more");
+                    table.register(now, of_two_hosts(connection), r).expect("two topics or more");
                     let known = model.entry(broker).or_insert(ModelBroker { connections: BTreeSet::new(), heard: now, topics: BTreeSet::new() });
                     known.connections.insert(connection);
                     known.heard = now;
                     known.topics.extend(topics);
                 }
-                Event::Unregister { broker } => {
-                    table.unregister("C", &format!("b{broker}"), &format!("h:{broker}"));
-                    model.remove(&broker);
+                Event::Unregister { broker, connection } => {
+                    let found = table.unregister(of_two_hosts(connection), &format!("b{broker}"), &format!("h:{broker}"));
+                    let Some(known) = model.get_mut(&broker) else { continue };
+                    let before = known.connections.len();
+                    known.connections.retain(|other| other % 2 != connection % 2);
+                    prop_assert_eq!(found.is_err(), known.connections.len() == before);
+                    model.retain(|_, known| !known.connections.is_empty());
                 }
                 Event::Disconnect { connection } => {
                     table.disconnected(ConnectionId(connection.into()));
