@@ -22,4 +22,5 @@ pub mod route;
 
 pub(crate) mod files;
 pub(crate) mod metrics;
+pub mod said;
 pub mod sim;

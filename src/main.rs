@@ -3,11 +3,12 @@
 //! Exit codes: 0 after a signal, 1 if it cannot start or a store is not sound, 2 for a wrong command line, 3 if a shard failed while it served (its log met an
 //! error of the disk: look at the disk before it is started again). Every error is one sentence on stderr that says what to do.
 
+use std::fmt::Debug;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -25,10 +26,14 @@ use ringmq::letter::ToShard;
 use ringmq::log::{FlushPolicy, LogSettings};
 use ringmq::model::{Role, ShardId};
 use ringmq::repair::StoreArguments;
+use ringmq::said::{BY_STRANGERS, Lines};
 use ringmq::shard::descriptors::Descriptors;
 use ringmq::shard::{self, ShardHandle, ShardSettings, cpus, runtime};
+use tracing::field::Field;
 use tracing::warn;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// A message broker that speaks Apache RocketMQ's protocol; every core is a broker.
 #[derive(Parser)]
@@ -107,12 +112,60 @@ fn main() -> ExitCode {
 
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())
-        .init();
+        .finish();
+    let limit = Arc::new(Limit { lines: Mutex::default(), clock: Clock::start() });
+    log.with(Limited(limit.clone())).init();
+    // The process does not wait for it. Without it nothing is said of what was left out.
+    drop(std::thread::Builder::new().name("ringmq-log".to_owned()).spawn(move || limit.say_left_out()));
+}
+
+/// The lines that strangers can cause.
+struct Limit {
+    lines: Mutex<Lines>,
+    clock: Clock,
+}
+
+impl Limit {
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a thread of its own")]
+    fn say_left_out(&self) {
+        loop {
+            std::thread::sleep(Duration::from_secs(1));
+            let left_out = self.lines().left_out(self.clock.now().mono);
+            for (count, first) in left_out {
+                warn!("{count} more lines like this were left out: {first}");
+            }
+        }
+    }
+}
+
+/// Leaves lines out, before they are written.
+struct Limited(Arc<Limit>);
+
+impl<S: tracing::Subscriber> Layer<S> for Limited {
+    fn event_enabled(&self, event: &tracing::Event<'_>, _context: Context<'_, S>) -> bool {
+        let place = event.metadata();
+        place.target() != BY_STRANGERS || self.0.lines().admit(self.0.clock.now().mono, place.name(), || text_of(event))
+    }
+}
+
+/// The words of a line, without its other fields.
+fn text_of(event: &tracing::Event<'_>) -> String {
+    let mut text = String::new();
+    event.record(&mut |field: &Field, value: &dyn Debug| {
+        if field.name() == "message" {
+            text = format!("{value:?}");
+        }
+    });
+    text
 }
 
 fn name_server(arguments: &NameServerArguments) -> Result<Outcome, Failure> {

@@ -642,3 +642,31 @@ fn answers_that_are_read_by_the_byte_keep_nobody_away() -> io::Result<()> {
     drop(streams);
     Ok(())
 }
+
+/// What strangers can cause as often as they like is said a few times; then it is said how often it was.
+#[test]
+fn strangers_do_not_fill_the_log() -> io::Result<()> {
+    const TIMES: usize = 1_000;
+    let scene = Scene::begin()?;
+    let lines = || scene.node.process().log_text().lines().count();
+    let before = lines();
+    for (_, address) in scene.ports() {
+        for _ in 0..TIMES {
+            provoke(&address, &[0xFF; 16])?;
+        }
+    }
+    let mut client = Client::connect(&scene.node.broker(0))?;
+    for _ in 0..TIMES {
+        let refused = client.call(Frame::request(25).body("noSuchSetting=1"))?;
+        assert_ne!(refused.code, code::SUCCESS);
+    }
+    let said = lines() - before;
+    assert!((3..100).contains(&said), "{said} lines for {} events", 3 * TIMES);
+    for what in ["connection closed", "settings were not changed"] {
+        harness::wait_for(&format!("count of `{what}`"), || {
+            let left_out = format!("more lines like this were left out: {what}");
+            scene.node.process().log_text().contains(&left_out).then_some(())
+        });
+    }
+    scene.end("lines of the log")
+}

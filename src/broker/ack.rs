@@ -21,6 +21,7 @@ use crate::protocol::code::ResponseCode;
 use crate::protocol::frame::split;
 use crate::protocol::header::Header;
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
+use crate::said::BY_STRANGERS;
 
 /// How long a reply waits for a change of topics or groups to be persisted and registered: a tenth less than clients wait for it.
 pub(crate) const GATE_WAIT_MS: u64 = 2_700;
@@ -390,6 +391,7 @@ impl Broker {
         if late > 0 {
             let refused = unwritten.len();
             tracing::warn!(
+                target: BY_STRANGERS,
                 late,
                 refused,
                 "answers did not wait any longer for topics or groups to be written or registered"

@@ -15,6 +15,7 @@ use crate::letter::ToControl;
 use crate::limits::EPOCH_MAX;
 use crate::log::Log;
 use crate::model::{BrokerId, Epoch, LogOffset, MonoNs, Now, QueueId, QueueOffset, Role};
+use crate::said::BY_STRANGERS;
 
 /// What a shard is, until its next life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +70,7 @@ impl Broker {
             return;
         }
         if let Some(why) = self.why_not(&life) {
-            tracing::warn!(shard = %self.settings.shard, %role, %epoch, "an order to become {role} changes nothing: {why}");
+            tracing::warn!(target: BY_STRANGERS, shard = %self.settings.shard, %role, %epoch, "an order to become {role} changes nothing: {why}");
             return;
         }
         tracing::info!(shard = %self.settings.shard, from = %self.life.role, to = %role, %epoch, "the role changes");

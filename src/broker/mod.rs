@@ -101,6 +101,7 @@ use crate::protocol::frame::Encoding;
 use crate::protocol::message::{NameError, check_topic};
 use crate::protocol::request::BadRequest;
 use crate::replication::EpochTable;
+use crate::said::BY_STRANGERS;
 
 /// How often consumer offsets are written while they change.
 const OFFSETS_WRITE_MS: u64 = 1_000;
@@ -415,7 +416,7 @@ impl Broker {
         let name = config.name.clone();
         if self.topics.get(name.as_str()).is_none() {
             if let Err(refusal) = self.topics.put(now.unix, config) {
-                tracing::warn!(topic = %name, why = %refusal.remark, "a topic of another shard was not created here");
+                tracing::warn!(target: BY_STRANGERS, topic = %name, why = %refusal.remark, "a topic of another shard was not created here");
                 return;
             }
             let generation = self.persistence.change(Table::Topics);

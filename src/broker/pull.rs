@@ -25,6 +25,7 @@ use crate::protocol::message::is_retry_topic;
 use crate::protocol::record::{Check, RecordView, log_offset_of};
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
 use crate::protocol::request::PullRequest;
+use crate::said::BY_STRANGERS;
 
 /// How long a slave holds a pull while its master is there.
 const HOLD_ON_SLAVE_MS: u64 = 1_000;
@@ -341,6 +342,7 @@ impl Broker {
             Read::Damaged { at, next } => {
                 self.counters.damaged_passed_count += 1;
                 tracing::warn!(
+                    target: BY_STRANGERS,
                     topic = %pull.topic, group = %pull.group, log_offset = %at, %next,
                     "a reader goes on behind a message that is damaged on the disk, of which there is no replica"
                 );

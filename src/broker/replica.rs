@@ -19,6 +19,7 @@ use crate::model::{BrokerId, Epoch, LinkId, LogOffset, MasterLog, MonoNs, Now, U
 use crate::replication::{
     EpochFile, EpochTable, HaRefused, Left, Master, Quiet, ReplicaSettings, ReplicaStatus, Slave, SlaveError, Surplus,
 };
+use crate::said::BY_STRANGERS;
 
 /// The part of a broker in replication.
 pub(super) struct Replica {
@@ -160,7 +161,7 @@ impl Broker {
         match &mut self.replica.role {
             Part::Master(master) => {
                 if master.link_down(link) {
-                    tracing::warn!("a slave in sync is gone");
+                    tracing::warn!(target: BY_STRANGERS, "a slave in sync is gone");
                 }
             }
             Part::Slave(slave) => {
@@ -238,7 +239,7 @@ impl Broker {
                 _ => key_of(peer.ip()),
             };
             if self.replica.slaves_said.is_due(now, whom, why.kind()) {
-                tracing::warn!(%peer, "replication connection closed: {why}");
+                tracing::warn!(target: BY_STRANGERS, %peer, "replication connection closed: {why}");
             }
         }
         out.effects.push(Effect::LinkClose(link));
@@ -292,7 +293,7 @@ impl Broker {
     pub(super) fn master_found(&mut self, now: Now, address: Option<SocketAddr>, out: &mut Output) {
         if let Part::Slave(slave) = &mut self.replica.role {
             if let Some((followed, named)) = slave.proven().zip(address).filter(|(followed, named)| followed != named) {
-                tracing::warn!(%followed, %named, "another is named as the master than the one that was followed last: it has moved, or somebody claims its place; only a master with this log is followed");
+                tracing::warn!(target: BY_STRANGERS, %followed, %named, "another is named as the master than the one that was followed last: it has moved, or somebody claims its place; only a master with this log is followed");
             }
             out.effects.extend(slave.master_found(now.mono, address).map(Effect::LinkClose));
             self.tick_replica(now, out);
@@ -354,7 +355,7 @@ impl Broker {
         if master.is_some() {
             self.replica.epochs.note_followed(address);
             if std::mem::take(&mut self.replica.is_trouble_said) {
-                tracing::info!(master = ?address, at = %self.log.appended(), "the master is followed");
+                tracing::info!(target: BY_STRANGERS, master = ?address, at = %self.log.appended(), "the master is followed");
             }
         }
         out.effects.push(Effect::Control(ToControl::Follows { shard: self.settings.shard, master }));

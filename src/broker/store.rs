@@ -13,6 +13,7 @@ use crate::model::{Now, QueueId};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{Properties, property, sys_flag};
 use crate::protocol::record::{Marks, RecordDraft, RecordView};
+use crate::said::BY_STRANGERS;
 
 /// Why a message was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +168,7 @@ impl Broker {
     ) -> Result<(), NotStored> {
         let read = Properties::new(view.properties);
         let Some((topic, queue_id)) = real_place(&read).filter(|(topic, _)| is_place(topic)) else {
-            tracing::error!(at = %view.log_offset, "{what} does not say where it belongs and is left out");
+            tracing::error!(target: BY_STRANGERS, at = %view.log_offset, "{what} does not say where it belongs and is left out");
             return Ok(());
         };
         self.check_replicas(true)?;
@@ -187,7 +188,7 @@ impl Broker {
         match stored {
             Ok(_) => Ok(()),
             Err(error @ NotStored::InnerBatch) => {
-                tracing::error!(at = %view.log_offset, topic, ?error, "{what} cannot be stored and is left out");
+                tracing::error!(target: BY_STRANGERS, at = %view.log_offset, topic, ?error, "{what} cannot be stored and is left out");
                 Ok(())
             }
             Err(error) => Err(error),

@@ -27,6 +27,7 @@ use crate::protocol::body::{
 use crate::protocol::code::{RequestCode, ResponseCode};
 use crate::protocol::reply::ExtValue;
 use crate::protocol::request::{GIVEN_BACK, MASTER_REIGN};
+use crate::said::BY_STRANGERS;
 
 /// From one look at the tables of a ringmq master to the next.
 const SYNC_PERIOD: Duration = Duration::from_millis(500);
@@ -91,7 +92,7 @@ impl Follower {
         loop {
             let found = self.look_up().await;
             if told != found {
-                info!(shard = %self.shard, address = %or_none(found.address), ha_address = %or_none(found.ha_address), "the master of this slave");
+                info!(target: BY_STRANGERS, shard = %self.shard, address = %or_none(found.address), ha_address = %or_none(found.ha_address), "the master of this slave");
                 told = found;
                 let letter = ToShard::MasterFound { ha_address: found.ha_address, address: found.address };
                 if self.mailbox.send(letter).await.is_err() {
@@ -114,7 +115,7 @@ impl Follower {
                     if warned {
                         debug!(shard = %self.shard, %error, "the master's tables are still not to be had");
                     } else {
-                        warn!(shard = %self.shard, address = %or_none(found.address), %error, "the master's tables cannot be had; trying again");
+                        warn!(target: BY_STRANGERS, shard = %self.shard, address = %or_none(found.address), %error, "the master's tables cannot be had; trying again");
                         warned = true;
                     }
                     goes_back = !goes_back && self.proven.is_some() && self.proven != found.address;
@@ -325,7 +326,11 @@ async fn changed(last: &mut Bytes, wire: &mut Wire, code: RequestCode) -> Result
 }
 
 fn read<T>(table: Result<T, BodyError>) -> Option<T> {
-    table.inspect_err(|error| warn!(%error, "a table of the master cannot be read; what is known stays")).ok()
+    table
+        .inspect_err(
+            |error| warn!(target: BY_STRANGERS, %error, "a table of the master cannot be read; what is known stays"),
+        )
+        .ok()
 }
 
 fn or_none(address: Option<SocketAddr>) -> String {

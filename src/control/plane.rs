@@ -34,6 +34,7 @@ use crate::limits::CONTROL_MAILBOX_MAX;
 use crate::model::{MonoNs, Role, ShardId};
 use crate::namesrv::{KvConfig, NameServer};
 use crate::protocol::reply::shown;
+use crate::said::BY_STRANGERS;
 
 /// Shards have this long to flush and end after a signal.
 const SHARDS_STOP_WITHIN: Duration = Duration::from_secs(4);
@@ -409,14 +410,14 @@ impl Node {
     fn change_settings(&mut self, origin: ShardId, ticket: u64, text: &str) {
         match self.configuration.change(text) {
             Ok(Changed { config, generation, remark }) => {
-                info!(%origin, generation, changes = %shown(text.trim_end()), "settings changed");
+                info!(target: BY_STRANGERS, %origin, generation, changes = %shown(text.trim_end()), "settings changed");
                 let now = self.now();
                 let change = (generation, &config);
                 let commands = self.announcer.borrow_mut().settings_changed(now, (origin, ticket), change, remark);
                 self.carry_out(commands);
             }
             Err(refused) => {
-                warn!(%origin, remark = refused.remark, "settings were not changed");
+                warn!(target: BY_STRANGERS, %origin, remark = refused.remark, "settings were not changed");
                 self.tell(origin, ToShard::SettingsAnswer { ticket, result: Err(refused) });
             }
         }

@@ -15,7 +15,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout_at};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::clock::Clock;
 use crate::files;
@@ -28,6 +28,7 @@ use crate::protocol::code::{Cost, RequestCode, ResponseCode};
 use crate::protocol::frame::{self, FrameError, RawFrame};
 use crate::protocol::header::{Header, HeaderError};
 use crate::protocol::reply::encode_reply;
+use crate::said::BY_STRANGERS;
 
 /// A connection without a byte either way is closed after this. Source: RocketMQ `serverChannelMaxIdleTimeSeconds`.
 const IDLE: Duration = Duration::from_secs(120);
@@ -154,7 +155,7 @@ impl Server {
                 Ok((stream, peer)) => self.accepted(stream, peer),
                 Err(error) => {
                     // Out of descriptors: what is open goes on, and a little later there may be one again.
-                    warn!(%error, "the name server cannot accept a connection");
+                    warn!(target: BY_STRANGERS, %error, "the name server cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -164,7 +165,7 @@ impl Server {
     fn accepted(&self, stream: TcpStream, peer: SocketAddr) {
         let open = self.counts.connections.get();
         if open >= self.connections_max {
-            warn!(%peer, open, "connection refused: the name server has as many as it may");
+            warn!(target: BY_STRANGERS, %peer, open, "connection refused: the name server has as many as it may");
             return;
         }
         self.counts.connections.set(open.saturating_add(1));
@@ -172,15 +173,13 @@ impl Server {
         self.counts.next_id.set(id.0.saturating_add(1));
         let server = self.clone();
         tokio::task::spawn_local(async move {
-            match server.converse(Peer::new(id, peer.ip()), stream).await {
-                Ok(()) => {}
-                Err(why @ Closed::NotReading(_)) => warn!(%peer, "connection closed: {why}"),
-                Err(why) => debug!(%peer, "connection closed: {why}"),
+            if let Err(why) = server.converse(Peer::new(id, peer.ip()), stream).await {
+                say(peer, &why);
             }
             server.counts.connections.set(server.counts.connections.get().saturating_sub(1));
             let gone = server.machine.borrow_mut().disconnected(id);
             if gone > 0 {
-                info!(%peer, brokers = gone, "a broker's connection closed: unregistered");
+                info!(target: BY_STRANGERS, %peer, brokers = gone, "a broker's connection closed: unregistered");
             }
         });
     }
@@ -191,7 +190,7 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(wait)).await;
             let gone = self.machine.borrow_mut().tick(self.clock.now());
             if gone > 0 {
-                warn!(brokers = gone, "silent brokers expired");
+                warn!(target: BY_STRANGERS, brokers = gone, "silent brokers expired");
             }
         }
     }
@@ -347,6 +346,19 @@ impl Server {
         }
         self.holdings.borrow_mut().unread.remove(received.peer.connection);
         Ok(())
+    }
+}
+
+/// What the peer did wrong is worth a line in the log, each kind from a place of its own: they are counted by place.
+fn say(peer: SocketAddr, why: &Closed) {
+    match why {
+        Closed::Frame(_) => warn!(target: BY_STRANGERS, %peer, "connection closed: {why}"),
+        Closed::Header(_) => warn!(target: BY_STRANGERS, %peer, "connection closed: {why}"),
+        Closed::FrameTooSlow => warn!(target: BY_STRANGERS, %peer, "connection closed: {why}"),
+        Closed::ReplyNotRead | Closed::NotReading(_) => warn!(target: BY_STRANGERS, %peer, "connection closed: {why}"),
+        Closed::Stalled => warn!(target: BY_STRANGERS, %peer, "connection closed: {why}"),
+        Closed::NotRead => error!(target: BY_STRANGERS, %peer, "connection closed: {why}"),
+        Closed::Io(_) | Closed::Idle => debug!(%peer, "connection closed: {why}"),
     }
 }
 

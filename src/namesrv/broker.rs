@@ -13,6 +13,7 @@ use crate::protocol::request::{
     BrokerHeartbeatRequest, BrokerIdentity, BrokerNameRequest, RegisterBrokerRequest, TopicRequest,
 };
 use crate::route::{Peer, Registration, TopicQueues};
+use crate::said::BY_STRANGERS;
 
 impl NameServer {
     /// 103, read: a broker tells what it is and what it has. It needs no state, and may take long: a large one is read on a thread of its own.
@@ -68,7 +69,7 @@ impl NameServer {
         let broker = BrokerIdentity::parse(header)?;
         let (name, address) = (broker.broker_name, broker.address);
         self.table.unregister(from, name, address).map_err(|registered_by| {
-            warn!(broker = %shown(name), address = %shown(address), by = %from.ip(), %registered_by, "a living broker is not unregistered by another host");
+            warn!(target: BY_STRANGERS, broker = %shown(name), address = %shown(address), by = %from.ip(), %registered_by, "a living broker is not unregistered by another host");
             let remark = "the broker is connected, and was registered from another host: it unregisters itself";
             Answer::error(ResponseCode::NoPermission, remark)
         })?;

@@ -19,12 +19,13 @@ use super::transport::{self, SocketEnd, Transport};
 use super::unread::{Unread, Unsent};
 use crate::limits::{
     CONNECTION_IDLE_MS, CONNECTIONS_MAX, FRAME_WAIT_MS, FRAMES_PER_TURN_MAX, OUTBOX_BYTES_HIGH, OUTBOX_BYTES_MAX,
-    PARTIAL_ADDRESS_BYTES_MAX, PARTIAL_BYTES_MAX, REFUSED_SAID_MS, SCRATCH_BYTES, STARVED_PER_TURN,
+    PARTIAL_ADDRESS_BYTES_MAX, PARTIAL_BYTES_MAX, SCRATCH_BYTES, STARVED_PER_TURN,
 };
 use crate::model::{ConnectionId, MonoNs};
 use crate::protocol::frame::{CloseReason, FrameError};
+use crate::said::BY_STRANGERS;
 
-/// Why a connection ended. Only what the peer did wrong is worth a line in the log.
+/// Why a connection ended. Only what the peer did wrong is worth a line in the log, each kind from a place of its own: they are counted by place.
 #[derive(Debug, thiserror::Error)]
 enum ConnectionEnd {
     #[error("{0}")]
@@ -76,9 +77,6 @@ pub struct Net<S> {
     queue: TaskQueueHandle,
     connections: RefCell<BTreeMap<ConnectionId, Rc<ConnectionHandle>>>,
     connections_max: usize,
-    /// Connections that were closed at once, since the last time that the log said so.
-    refused: Cell<u64>,
-    refused_said: Cell<Option<MonoNs>>,
     next_id: Cell<u64>,
     scratch: RefCell<Box<[u8]>>,
     partials: RefCell<Partials>,
@@ -101,8 +99,6 @@ impl<S: Service> Net<S> {
             queue,
             connections: RefCell::default(),
             connections_max: connections_max.min(CONNECTIONS_MAX),
-            refused: Cell::new(0),
-            refused_said: Cell::new(None),
             next_id: Cell::new(1),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             partials: RefCell::new(Partials::new(PartialBudget {
@@ -225,7 +221,8 @@ impl<S: Service> Net<S> {
             return;
         }
         if self.count() >= self.connections_max {
-            self.refuse();
+            let limit = self.connections_max;
+            tracing::warn!(target: BY_STRANGERS, limit, "a connection was closed: the shard has as many as it may");
             return;
         }
         let Some(transport) = Transport::new(stream) else { return };
@@ -246,21 +243,6 @@ impl<S: Service> Net<S> {
             is_choked: false,
         };
         transport::spawn(self.queue, connection.run());
-    }
-
-    /// Says that there are too many connections; not for each of them, since there is no end of those that try again.
-    fn refuse(&self) {
-        self.refused.set(self.refused.get() + 1);
-        let now = self.service.now();
-        if self.refused_said.get().is_none_or(|said| now.ms_since(said) >= REFUSED_SAID_MS) {
-            self.refused_said.set(Some(now));
-            let count = self.refused.take();
-            tracing::warn!(
-                limit = self.connections_max,
-                count,
-                "connections were closed: the shard has as many as it may"
-            );
-        }
     }
 
     fn remove(&self, id: ConnectionId) {
@@ -295,14 +277,14 @@ impl<S: Service> Connection<S> {
         let net = self.net.clone();
         let end = transport::run(&*net.service, "connection", |context| self.turn(context)).await;
         match &end {
-            ConnectionEnd::BadFrame(_)
-            | ConnectionEnd::ByService(_)
-            | ConnectionEnd::SlowFrame
-            | ConnectionEnd::Stalled
-            | ConnectionEnd::NotReading(_) => {
-                tracing::warn!(%peer, "connection closed: {end}");
+            ConnectionEnd::BadFrame(_) => tracing::warn!(target: BY_STRANGERS, %peer, "connection closed: {end}"),
+            ConnectionEnd::ByService(_) => tracing::warn!(target: BY_STRANGERS, %peer, "connection closed: {end}"),
+            ConnectionEnd::SlowFrame => tracing::warn!(target: BY_STRANGERS, %peer, "connection closed: {end}"),
+            ConnectionEnd::Stalled => tracing::warn!(target: BY_STRANGERS, %peer, "connection closed: {end}"),
+            ConnectionEnd::NotReading(_) => tracing::warn!(target: BY_STRANGERS, %peer, "connection closed: {end}"),
+            ConnectionEnd::Socket(_) | ConnectionEnd::Idle | ConnectionEnd::Stop => {
+                tracing::debug!(%peer, "connection closed: {end}");
             }
-            _ => tracing::debug!(%peer, "connection closed: {end}"),
         }
         net.remove(self.id);
         self.transport.close().await;

@@ -23,7 +23,8 @@ use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType};
 use thiserror::Error;
 
 use super::{LinkService, Links, Net, Service};
-use crate::limits::{ACCEPT_QUEUE_MAX, ACCEPT_WAIT_MS, REFUSED_SAID_MS};
+use crate::limits::{ACCEPT_QUEUE_MAX, ACCEPT_WAIT_MS};
+use crate::said::BY_STRANGERS;
 
 /// How far the VIP port lies below the main one. Source: RocketMQ `MixAll.brokerVIPChannel`.
 const VIP_BELOW: u16 = 2;
@@ -241,7 +242,7 @@ fn free_port(address: IpAddr) -> Result<u16, ListenError> {
 }
 
 async fn accept(listener: &TcpListener, take: impl Fn(TcpStream), is_closed: impl Fn() -> bool) {
-    let mut failed = 0_u64;
+    let mut has_failed = false;
     loop {
         let accepted = listener.accept().await;
         if is_closed() {
@@ -249,17 +250,15 @@ async fn accept(listener: &TcpListener, take: impl Fn(TcpStream), is_closed: imp
         }
         match accepted {
             Ok(stream) => {
-                if std::mem::take(&mut failed) > 0 {
-                    tracing::info!("connections are accepted again");
+                if std::mem::take(&mut has_failed) {
+                    tracing::info!(target: BY_STRANGERS, "connections are accepted again");
                 }
                 take(stream);
             }
             Err(error) => {
                 // Out of descriptors, or the peer gave up: both come back at once, so asking again at once would spin.
-                if failed.is_multiple_of(REFUSED_SAID_MS / ACCEPT_WAIT_MS) {
-                    tracing::warn!(%error, "a connection could not be accepted; it is tried again");
-                }
-                failed += 1;
+                tracing::warn!(target: BY_STRANGERS, %error, "a connection could not be accepted; it is tried again");
+                has_failed = true;
                 glommio::timer::sleep(Duration::from_millis(ACCEPT_WAIT_MS)).await;
             }
         }

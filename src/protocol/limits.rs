@@ -680,8 +680,14 @@ pub const DESCRIPTORS_OF_SHARD: usize = 2 * OPEN_FILES_MAX + 64;
 /// Clients that a shard has room for at least; with fewer open files allowed, a node does not start.
 pub const CLIENTS_PER_SHARD_MIN: usize = 32;
 
-/// How often a connection that is refused is worth a line in the log.
+/// How often it is said that descriptors are missing, as long as they are.
 pub const REFUSED_SAID_MS: u64 = 10_000;
+
+/// Lines of one kind that strangers can cause and that are said in [`SAID_PERIOD_MS`]; the others are counted. Some 100 B/s for each kind.
+pub const SAID_LINES_MAX: u32 = 5;
+
+/// See [`SAID_LINES_MAX`].
+pub const SAID_PERIOD_MS: u64 = 10_000;
 
 /// How long an open waits that found no free descriptor, in the process or in the system, until it tries again.
 pub const OPEN_RETRY_MS: u64 = 50;

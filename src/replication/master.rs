@@ -29,6 +29,7 @@ use crate::protocol::ha::{
     Lineage, LogVerdict, SLAVE_MESSAGE_BYTES_MAX, SlaveMessage, Statement, StreamKind, Transfer, TransferReign, epoch,
     identity,
 };
+use crate::said::BY_STRANGERS;
 
 /// Why a replication connection is closed. One sentence for the log.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -293,7 +294,7 @@ impl Master {
             let within_ms = self.settings.catch_up_within_ms;
             if let Some(link) = self.links.get(&slave) {
                 let behind_bytes = appended.0.saturating_sub(link.acked.0);
-                tracing::warn!(peer = %link.peer, behind_bytes, within_ms, "a slave is behind for too long and not in sync any more");
+                tracing::warn!(target: BY_STRANGERS, peer = %link.peer, behind_bytes, within_ms, "a slave is behind for too long and not in sync any more");
             }
         }
         self.wait_for_asked(now);

@@ -22,6 +22,7 @@ use crate::limits::{
 use crate::model::{BrokerId, ConnectionId, MonoNs};
 use crate::protocol::body::{DataVersion, perm};
 use crate::protocol::reply::shown;
+use crate::said::BY_STRANGERS;
 
 /// One broker's queues of one topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,7 +237,7 @@ impl RouteTable {
         if let Some(other) = holder.filter(|address| **address != r.address) {
             let held = self.live.get(&(r.broker_name.clone(), other.clone()));
             if held.is_some_and(|live| live.version.state_version > r.version.state_version) {
-                tracing::warn!(broker = %shown(&r.broker_name), %id, holder = %shown(other), by = %shown(&r.address), "an address claims the place of a living broker, whose stateVersion is higher, and does not get it");
+                tracing::warn!(target: BY_STRANGERS, broker = %shown(&r.broker_name), %id, holder = %shown(other), by = %shown(&r.address), "an address claims the place of a living broker, whose stateVersion is higher, and does not get it");
                 // Under another number it may be there, by its own registration.
                 let _stays = self.unregister(from, &r.broker_name, &r.address);
                 return Ok(MasterAddresses::default());
@@ -250,7 +251,7 @@ impl RouteTable {
         if let Some(other) = holder.filter(|address| **address != r.address)
             && self.live.contains_key(&(r.broker_name.clone(), other.clone()))
         {
-            tracing::warn!(broker = %shown(&r.broker_name), %id, displaced = %shown(other), by = %shown(&r.address), "another address claims the place of a living broker");
+            tracing::warn!(target: BY_STRANGERS, broker = %shown(&r.broker_name), %id, displaced = %shown(other), by = %shown(&r.address), "another address claims the place of a living broker");
         }
         let broker = self.claim(&r);
         let prime_slave = id != MASTER && r.acting_master.is_some() && broker.addresses.keys().next() == Some(&id);
@@ -304,7 +305,7 @@ impl RouteTable {
     fn peers_of(&mut self, from: Peer, key: &AddressKey) -> Vec<Peer> {
         let mut peers = self.live.get(key).map(|live| live.peers.clone()).unwrap_or_default();
         if let Some(other) = peers.last().filter(|_| peers.iter().all(|known| known.ip != from.ip)) {
-            tracing::warn!(broker = %shown(&key.0), address = %shown(&key.1), by = %from.ip, registered_by = %other.ip, "a living broker is registered from another host as well: it has two, or somebody claims its place");
+            tracing::warn!(target: BY_STRANGERS, broker = %shown(&key.0), address = %shown(&key.1), by = %from.ip, registered_by = %other.ip, "a living broker is registered from another host as well: it has two, or somebody claims its place");
         }
         peers.retain(|known| known.connection != from.connection);
         let of_host = |ip: IpAddr| peers.iter().filter(|known| known.ip == ip).count();

@@ -9,6 +9,7 @@ use super::pump::Shard;
 use crate::disk::DiskError;
 use crate::limits::{FETCHES_MAX, FETCHES_WAITING_MAX};
 use crate::log::{BlockId, Commit, DiskUsage, FileName, Flush, IoError, Work};
+use crate::said::BY_STRANGERS;
 
 /// EIO: what the kernel says when it has no better number, and what the log is told of a short write.
 const EIO: i32 = 5;
@@ -154,7 +155,7 @@ impl Shard {
                 let read = shard.disk.read(Path::new(&path), block.at, usize::try_from(block.len).unwrap_or(0)).await;
                 shard.fetches.end(block);
                 let data = read.map_err(|error| {
-                    tracing::warn!(%error, "old data could not be read");
+                    tracing::warn!(target: BY_STRANGERS, %error, "old data could not be read");
                     io_error(&error)
                 });
                 shard.act("block", |broker, now, out| broker.handle_block(now, block, data, out));

@@ -10,6 +10,7 @@ use crate::protocol::request::{
     OrderRoleRequest, ROLE, ROLE_BROKER_ID, ROLE_END, ROLE_EPOCH, ROLE_FOLLOWS, ROLE_HOLDS_BACK, ROLE_LOG, ROLE_NAME,
     ROLE_START,
 };
+use crate::said::BY_STRANGERS;
 
 impl Broker {
     /// See the module.
@@ -24,7 +25,7 @@ impl Broker {
                 return Err(Refusal::new(ResponseCode::SystemError, format!("the role does not change: {why}")));
             }
             let (role, _, epoch) = order;
-            tracing::warn!(broker = %self.settings.name, %role, %epoch, "an operator orders another role");
+            tracing::warn!(target: BY_STRANGERS, broker = %self.settings.name, %role, %epoch, "an operator orders another role");
         }
         let number = |number: u64| ExtValue::I64(i64::try_from(number).unwrap_or(i64::MAX));
         let (role, log) = (self.life.role.to_string(), self.view_replicas().log.to_string());

@@ -36,6 +36,7 @@ use crate::log::{Appended, BlockId, QueueIndex};
 use crate::model::{ConnectionId, FastMap, LogOffset, MonoNs, Now, QueueId, QueueOffset, TopicName};
 use crate::protocol::message::{PopNote, REVIVE_GROUP, revive_topic};
 use crate::protocol::record::RecordDraft;
+use crate::said::BY_STRANGERS;
 
 /// The one queue of the revive topic that is used.
 const QUEUE: QueueId = QueueId(0);
@@ -225,6 +226,7 @@ impl Broker {
                 && !self.offsets.commit(group, topic, *queue_id, next)
             {
                 tracing::warn!(
+                    target: BY_STRANGERS,
                     group,
                     topic,
                     "the table of consumer offsets is full: where a group goes on is not kept"
@@ -392,6 +394,7 @@ impl Broker {
         // A table without room says so; all that is lost is read again by the next life.
         if !self.offsets.commit(REVIVE_GROUP, topic.as_str(), QUEUE, done) {
             tracing::warn!(
+                target: BY_STRANGERS,
                 "the table of consumer offsets is full: which notes of popped messages are of use is not kept"
             );
         }

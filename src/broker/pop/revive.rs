@@ -13,6 +13,7 @@ use crate::protocol::message::{
     PopNote, Properties, append_property, is_retry_topic, pop_retry_topic, property, without_property,
 };
 use crate::protocol::record::{Check, Marks, RecordDraft, RecordView};
+use crate::said::BY_STRANGERS;
 
 /// The one queue of a pop retry topic.
 const RETRY_QUEUE: QueueId = QueueId(0);
@@ -147,12 +148,12 @@ impl Broker {
             Read::Found { .. } => {}
             Read::NoMatch { .. } if offset < self.log.bounds(queue).appended_max => return Revived::NotSeen,
             Read::NoMatch { .. } | Read::Removed { .. } => {
-                tracing::warn!(%topic, %queue_id, %offset, "a message was popped, not acknowledged, and is gone from the log");
+                tracing::warn!(target: BY_STRANGERS, %topic, %queue_id, %offset, "a message was popped, not acknowledged, and is gone from the log");
                 return Revived::Over;
             }
             Read::Cold(block) => return Revived::Cold(block),
             Read::Damaged { .. } if !self.may_have_replica() => {
-                tracing::error!(%topic, %queue_id, %offset, "a popped message is damaged on the disk and is not given again");
+                tracing::error!(target: BY_STRANGERS, %topic, %queue_id, %offset, "a popped message is damaged on the disk and is not given again");
                 self.counters.damaged_passed_count += 1;
                 return Revived::Over;
             }

@@ -28,6 +28,7 @@ use crate::protocol::message::{
 use crate::protocol::record::{Check, Marks, Place, RecordDraft, RecordView, Sized};
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
 use crate::protocol::request::{PopFrom, PopRequest};
+use crate::said::BY_STRANGERS;
 
 /// One pop in so many looks at what is tried again before all else, so that a topic that is never empty does not keep it waiting.
 /// Source: RocketMQ `popFromRetryProbability`, 20 %.
@@ -314,6 +315,7 @@ impl Broker {
                 Read::Damaged { at, next } if !self.may_have_replica() => {
                     self.counters.damaged_passed_count += 1;
                     tracing::warn!(
+                        target: BY_STRANGERS,
                         topic = %source.queue.1, group = %pop.group, log_offset = %at, %next,
                         "a group goes on behind a message that is damaged on the disk, of which there is no replica"
                     );

@@ -26,6 +26,7 @@ use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset};
 use crate::protocol::body::TimerPlaces;
 use crate::protocol::message::{Properties, WHEEL_TOPIC, WheelCode, append_property, property};
 use crate::protocol::record::{Marks, RecordDraft};
+use crate::said::BY_STRANGERS;
 
 /// Timer messages wait in one queue, whatever topic they are for.
 const QUEUE: QueueId = QueueId(0);
@@ -199,7 +200,7 @@ impl Timers {
         let recalls = &mut self.recalls;
         recalls.out_ms = key.code.out_ms();
         if recalls.bytes + name.len() > TIMER_RECALLS_BYTES_MAX {
-            tracing::error!(at = %key.at, "too many messages of one time were recalled: this one is delivered");
+            tracing::error!(target: BY_STRANGERS, at = %key.at, "too many messages of one time were recalled: this one is delivered");
         } else if recalls.names.insert(name.to_owned()) {
             recalls.bytes += name.len();
         }

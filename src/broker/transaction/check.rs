@@ -22,6 +22,7 @@ use crate::protocol::message::{
 use crate::protocol::record::{Check, Marks, Place, RecordDraft, RecordView, Sized};
 use crate::protocol::reply::{ExtValue, Reply, encode_reply, encode_request};
 use crate::protocol::request::ResumeCheckRequest;
+use crate::said::BY_STRANGERS;
 
 /// What of a half message decides what becomes of it. Times are Unix ms.
 #[derive(Clone, Copy, Debug)]
@@ -233,7 +234,7 @@ impl Broker {
         match done {
             Ok(()) => {}
             Err(NotStored::Append(AppendError::TooLarge(error))) => {
-                tracing::error!(at = %half.queue_offset, %error, "a half message cannot be stored again and is left out");
+                tracing::error!(target: BY_STRANGERS, at = %half.queue_offset, %error, "a half message cannot be stored again and is left out");
             }
             Err(_) => return CheckerWait::Until(now.mono.plus_ms(JOB_RETRY_MS)),
         }

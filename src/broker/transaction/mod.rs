@@ -26,6 +26,7 @@ use crate::limits::{JOB_RETRY_MS, TRANSACTION_PASSED_MAX};
 use crate::log::{BlockId, QueueIndex};
 use crate::model::{ConnectionId, LogOffset, MonoNs, Now, QueueId, QueueOffset};
 use crate::protocol::message::{HALF_TOPIC, OP_TOPIC, TRANSACTION_GROUP};
+use crate::said::BY_STRANGERS;
 
 /// The one queue of each of the two topics that is used.
 const QUEUE: QueueId = QueueId(0);
@@ -230,6 +231,7 @@ impl Broker {
             // A table without room says so; all that is lost is looked through again by the next life.
             if !self.offsets.commit(TRANSACTION_GROUP, topic, QUEUE, offset) {
                 tracing::warn!(
+                    target: BY_STRANGERS,
                     topic,
                     "the table of consumer offsets is full: how far transactions were checked is not kept"
                 );
