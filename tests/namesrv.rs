@@ -165,6 +165,32 @@ fn a_broker_is_found_until_its_connection_closes() {
 }
 
 /// A large registration is read on a thread of its own: nobody waits for it but what came behind it on its own connection.
+/// Clients are told what a broker says of itself, and dial it.
+#[test]
+fn what_no_broker_can_mean_is_not_registered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = NameServer::start(folder.path());
+    let mut stranger = Peer::connect(server.address);
+    for (field, value) in [
+        ("brokerName", ""),
+        ("brokerName", "a\u{1b}[31m"),
+        ("clusterName", " "),
+        ("brokerAddr", "anything"),
+        ("brokerAddr", "10.0.0.1:10911;10.0.0.2:10911"),
+        ("haServerAddr", "10.0.0.1"),
+        ("brokerId", "18446744073709551615"),
+        ("heartbeatTimeoutMillis", "-1"),
+    ] {
+        let usual = BROKER.into_iter().filter(|(name, _)| *name != field);
+        let fields: Vec<_> = usual.chain([(field, value)]).collect();
+        assert_eq!(stranger.ask(103, &fields, &registration()).0, 29, "{field}: {value:?}");
+    }
+    assert_eq!(stranger.ask(103, &BROKER, &registration_of(["T".to_owned(), "a\nb".to_owned()])).0, 29);
+    let (code, _, body) = stranger.ask(106, &[], b"");
+    assert_eq!((code, String::from_utf8_lossy(&body).contains("brokerAddrs")), (0, false));
+    assert_eq!(stranger.ask(103, &BROKER, &registration()).0, 0, "and the same connection registers what a broker is");
+}
+
 #[test]
 fn a_large_registration_holds_up_nobody() {
     const TOPICS: usize = 30_000;

@@ -4,13 +4,14 @@ use tracing::warn;
 
 use super::kv::ORDER_NAMESPACE;
 use super::{Answer, Answered, NameServer};
+use crate::limits::TOPIC_QUEUES_MAX;
 use crate::model::{BrokerId, BrokerName, Now};
-use crate::protocol::body::{BrokerMemberGroup, TopicConfig, TopicRouteData, key_values};
+use crate::protocol::body::{BodyError, BrokerMemberGroup, TopicConfig, TopicRouteData, key_values};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::header::Header;
 use crate::protocol::reply::shown;
 use crate::protocol::request::{
-    BrokerHeartbeatRequest, BrokerIdentity, BrokerNameRequest, RegisterBrokerRequest, TopicRequest,
+    BadRequest, BrokerHeartbeatRequest, BrokerIdentity, BrokerNameRequest, RegisterBrokerRequest, TopicRequest,
 };
 use crate::route::{Peer, Registration, TopicQueues};
 use crate::said::BY_STRANGERS;
@@ -23,6 +24,9 @@ impl NameServer {
     pub(crate) fn read_registration(header: &Header<'_>, body: &[u8]) -> Result<Registration, Answer> {
         let request = RegisterBrokerRequest::parse(header, body)?;
         let (identity, table) = (request.identity, request.body.table);
+        if table.topics.keys().any(|topic| is_unnamed(topic.as_str())) {
+            return Err(BadRequest::Text { field: "topicName", wanted: "a name" }.into());
+        }
         Ok(Registration {
             changes_only: request.changes_only,
             cluster: identity.cluster.to_owned(),
@@ -30,7 +34,7 @@ impl NameServer {
             broker_id: identity.broker_id,
             address: identity.address.to_owned(),
             ha_address: request.ha_address.to_owned(),
-            zone: header.ext.get("__ZONE_NAME").map(str::to_owned),
+            zone: request.zone.map(str::to_owned),
             expires_after_ms: request.heartbeat_timeout_ms,
             // Whether the field is there tells a broker of 5.0 from an older one.
             acting_master: header.ext.get("enableActingMaster").map(|_| request.enable_acting_master),
@@ -111,7 +115,20 @@ impl NameServer {
     /// 217: queues of one topic, without the rest of the broker's.
     pub(super) fn register_topic(&mut self, header: &Header<'_>, body: &[u8]) -> Answered {
         let topic = TopicRequest::parse(header)?.topic;
-        if let Ok(route) = TopicRouteData::decode(body) {
+        if is_unnamed(topic) {
+            return Err(BadRequest::Text { field: "topic", wanted: "a name" }.into());
+        }
+        if !body.is_empty() {
+            let route = TopicRouteData::decode(body).map_err(BadRequest::from)?;
+            for queues in &route.queues {
+                // Clients make an object of each.
+                let found = queues.read_queues.max(queues.write_queues);
+                if found > TOPIC_QUEUES_MAX {
+                    let error =
+                        BodyError::OutOfRange { field: "readQueueNums, writeQueueNums", found: i64::from(found) };
+                    return Err(BadRequest::from(error).into());
+                }
+            }
             let queues: Vec<(String, TopicQueues)> = route
                 .queues
                 .iter()
@@ -129,6 +146,11 @@ impl NameServer {
         }
         Ok(Answer::success())
     }
+}
+
+/// Brokers before ours have let topics be named in many ways, but not like that.
+fn is_unnamed(topic: &str) -> bool {
+    topic.trim().is_empty() || topic.contains(char::is_control)
 }
 
 fn queues_of(config: &TopicConfig) -> TopicQueues {

@@ -137,6 +137,24 @@ fn versions_and_signs_of_life() {
 }
 
 #[test]
+fn queues_that_no_client_could_hold_are_not_told_of() {
+    let mut world = World::new("");
+    world.register(1, "a", "h:1");
+    let body = |queues: u64| {
+        format!(
+            r#"{{"brokerDatas":[],"queueDatas":[{{"brokerName":"a","perm":6,"readQueueNums":4,"topicSysFlag":0,"writeQueueNums":{queues}}}]}}"#
+        )
+    };
+    let mut register = |topic: &str, body: &str| world.ask(1, 217, &[("topic", topic)], body.as_bytes()).code.number();
+    assert_eq!(register("V", &body(2_147_483_647)), 1);
+    assert_eq!(register("", &body(4)), 29);
+    assert_eq!(register("V", "no JSON"), 1);
+    assert_eq!(register("V", ""), 0, "nothing is told, as by RocketMQ");
+    assert_eq!(register("W", &body(4)), 0);
+    assert_eq!(world.text(206, &[]), r#"0 [] {"topicList":["T","U","W"]}"#);
+}
+
+#[test]
 fn key_values_are_kept_and_persisted() {
     let mut world = World::new("kvConfigPath=/tmp/kv.json\norderMessageEnable=true");
     let order = [("namespace", "ORDER_TOPIC_CONFIG"), ("key", "T"), ("value", "a:4;b:4")];

@@ -205,7 +205,7 @@ fn ends_that_go_wrong_are_answered_as_apache_does_and_change_nothing() {
     let of_plain = MessageId::decode(&plain.ext["msgId"]).unwrap().log_offset.to_string();
     check(&[("commitLogOffset", &of_plain)], 1, missing);
     check(&[("transactionId", "of another")], 1, missing);
-    check(&[("commitOrRollback", "4")], 29, "the field `commitOrRollback` is not a number in range");
+    check(&[("commitOrRollback", "4")], 29, "the field `commitOrRollback` is out of range");
     for is_asked in ["true", "false"] {
         let mut ext = World::end_ext(&half, "0").to_vec();
         ext.push(("fromTransactionCheck", is_asked));

@@ -308,11 +308,25 @@ pub enum BadRequest {
         /// The field's name on the wire.
         field: &'static str,
     },
-    /// A field is not a number, or one that is out of range.
-    #[error("the field `{field}` is not a number in range")]
+    /// A field is not a number.
+    #[error("the field `{field}` is not a number")]
     Number {
         /// The field's name on the wire.
         field: &'static str,
+    },
+    /// A field is a number that it cannot be.
+    #[error("the field `{field}` is out of range")]
+    Range {
+        /// The field's name on the wire.
+        field: &'static str,
+    },
+    /// A field has a text that it cannot have.
+    #[error("the field `{field}` is not {wanted}")]
+    Text {
+        /// The field's name on the wire.
+        field: &'static str,
+        /// What it must be.
+        wanted: &'static str,
     },
     /// The body cannot be read.
     #[error("the body cannot be read: {0}")]
@@ -338,7 +352,10 @@ impl BadRequest {
     #[must_use]
     pub fn code(&self) -> ResponseCode {
         match self {
-            BadRequest::Missing { .. } | BadRequest::Number { .. } => ResponseCode::InvalidParameter,
+            BadRequest::Missing { .. }
+            | BadRequest::Number { .. }
+            | BadRequest::Range { .. }
+            | BadRequest::Text { .. } => ResponseCode::InvalidParameter,
             BadRequest::Body(_) | BadRequest::Checksum { .. } => ResponseCode::SystemError,
             BadRequest::NotSupported { .. } => ResponseCode::RequestCodeNotSupported,
         }
@@ -372,6 +389,11 @@ impl<'h> HeaderFields<'h> {
         self.0.ext.number(field)
     }
 
+    /// A number, unless it is absent or empty; what is no number is refused.
+    fn number_if_any<T: FromStr>(self, field: &'static str) -> Result<Option<T>, BadRequest> {
+        self.optional_text(field).map(|text| parse_number(text, field)).transpose()
+    }
+
     fn boolean(self, field: &str, default: bool) -> bool {
         self.0.ext.get(field).map_or(default, is_true)
     }
@@ -382,12 +404,19 @@ impl<'h> HeaderFields<'h> {
     }
 
     fn required_queue_id(self, field: &'static str) -> Result<QueueId, BadRequest> {
-        self.queue_id(field)?.ok_or(BadRequest::Number { field })
+        self.queue_id(field)?.ok_or(BadRequest::Range { field })
     }
 }
 
 fn parse_number<T: FromStr>(text: &str, field: &'static str) -> Result<T, BadRequest> {
-    text.trim().parse().map_err(|_| BadRequest::Number { field })
+    let text = text.trim();
+    text.parse().map_err(|_| if is_whole(text) { BadRequest::Range { field } } else { BadRequest::Number { field } })
+}
+
+/// Whether a text is a whole number, of whatever size.
+fn is_whole(text: &str) -> bool {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn queue_id(text: &str, field: &'static str) -> Result<Option<QueueId>, BadRequest> {

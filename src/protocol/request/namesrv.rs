@@ -57,11 +57,13 @@ impl<'a> BrokerIdentity<'a> {
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>) -> Result<Self, BadRequest> {
         let fields = HeaderFields(header);
+        // Java's clients and tools read it as a long.
+        let broker_id: i64 = fields.number("brokerId")?;
         Ok(BrokerIdentity {
             cluster: fields.text("clusterName")?,
             broker_name: fields.text("brokerName")?,
             address: fields.text("brokerAddr")?,
-            broker_id: BrokerId(fields.number("brokerId")?),
+            broker_id: BrokerId(u64::try_from(broker_id).map_err(|_| BadRequest::Range { field: "brokerId" })?),
         })
     }
 
@@ -84,6 +86,8 @@ pub struct RegisterBrokerRequest<'a> {
     pub ha_address: &'a str,
     /// Silence after which it counts as gone, ms; none: the name server's own setting.
     pub heartbeat_timeout_ms: Option<u64>,
+    /// Its zone, if it has one.
+    pub zone: Option<&'a str>,
     /// Whether its replica may act for it when it is lost.
     pub enable_acting_master: bool,
     /// [`CHANGES_ONLY`].
@@ -98,22 +102,45 @@ pub const CHANGES_ONLY: &str = "changesOnly";
 impl<'a> RegisterBrokerRequest<'a> {
     /// Reads 103, its body in either form. No body is a broker without topics.
     ///
+    /// RocketMQ takes whatever is there, and hands it out to clients, who dial it. What no broker can mean is refused here; hosts may be names, and
+    /// names of brokers and clusters are anything that can be read.
+    ///
     /// # Errors
     /// [`BadRequest`].
     pub fn parse(header: &'a Header<'_>, body: &[u8]) -> Result<Self, BadRequest> {
         let fields = HeaderFields(header);
-        let said = fields.optional_number::<i64>("bodyCrc32").and_then(|crc| u32::try_from(crc).ok()).unwrap_or(0);
+        let said: u32 = fields.number_if_any("bodyCrc32")?.unwrap_or(0);
         if said != 0 {
             let found = crc32fast::hash(body) & 0x7FFF_FFFF;
             if found != said {
                 return Err(BadRequest::Checksum { said, found });
             }
         }
-        let timeout: Option<i64> = fields.optional_number("heartbeatTimeoutMillis");
+        let identity = BrokerIdentity::parse(header)?;
+        let ha_address = fields.optional_text("haServerAddr").unwrap_or_default();
+        for (field, text) in [("brokerName", identity.broker_name), ("clusterName", identity.cluster)] {
+            if text.trim().is_empty() || text.contains(char::is_control) {
+                return Err(BadRequest::Text { field, wanted: "a name" });
+            }
+        }
+        let zone = header.ext.get("__ZONE_NAME");
+        if zone.is_some_and(|zone| zone.contains(char::is_control)) {
+            return Err(BadRequest::Text { field: "__ZONE_NAME", wanted: "a name" });
+        }
+        for (field, text) in [("brokerAddr", identity.address), ("haServerAddr", ha_address)] {
+            if !is_host_port(text) && !(text.is_empty() && field == "haServerAddr") {
+                return Err(BadRequest::Text { field, wanted: "HOST:PORT" });
+            }
+        }
+        let heartbeat_timeout_ms: Option<u64> = fields.number_if_any("heartbeatTimeoutMillis")?;
+        if heartbeat_timeout_ms == Some(0) {
+            return Err(BadRequest::Range { field: "heartbeatTimeoutMillis" });
+        }
         Ok(RegisterBrokerRequest {
-            identity: BrokerIdentity::parse(header)?,
-            ha_address: fields.optional_text("haServerAddr").unwrap_or_default(),
-            heartbeat_timeout_ms: timeout.and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms > 0),
+            identity,
+            ha_address,
+            heartbeat_timeout_ms,
+            zone,
             enable_acting_master: fields.boolean("enableActingMaster", false),
             changes_only: fields.boolean(CHANGES_ONLY, false),
             body: match body {
@@ -123,6 +150,16 @@ impl<'a> RegisterBrokerRequest<'a> {
             },
         })
     }
+}
+
+/// Whether clients could dial it: a host, by name or number, and a port.
+fn is_host_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let is_of_host = |character: char| character.is_ascii_alphanumeric() || "._-:[]%".contains(character);
+    !host.is_empty()
+        && host.chars().all(is_of_host)
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+        && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 /// 904: a broker lives.
@@ -267,5 +304,50 @@ mod tests {
         check(crc ^ 1, false, &body, Err(BadRequest::Checksum { said: crc ^ 1, found: crc }));
         let max = crate::limits::REGISTER_BODY_BYTES_MAX;
         check(crc, true, &body, Err(BadRequest::Body(crate::body::BodyError::Inflate { max })));
+    }
+
+    #[test]
+    fn what_no_broker_can_mean_is_refused() {
+        let check = |field: &'static str, values: &[&str], expected: Option<BadRequest>| {
+            for value in values {
+                let usual = [
+                    ("brokerName", "broker-a"),
+                    ("brokerAddr", "10.0.0.1:10911"),
+                    ("clusterName", "DefaultCluster"),
+                    ("haServerAddr", "10.0.0.1:10912"),
+                    ("brokerId", "0"),
+                ];
+                let mut fields: std::collections::BTreeMap<&str, &str> = usual.into();
+                fields.insert(field, value);
+                let fields: Vec<String> = fields.iter().map(|(name, value)| format!(r#""{name}":"{value}""#)).collect();
+                let text = format!(r#"{{"code":103,"extFields":{{{}}}}}"#, fields.join(","));
+                let found = RegisterBrokerRequest::parse(&header_of(&text), b"").err();
+                assert_eq!(found, expected, "{field}: {value:?}");
+            }
+        };
+        for field in ["brokerName", "clusterName"] {
+            check(field, &["", "  ", r"a\nb", r"\u0000"], Some(BadRequest::Text { field, wanted: "a name" }));
+            check(field, &["a", "broker 1", "経紀人", "a.b_c-d@0"], None);
+        }
+        check("__ZONE_NAME", &[r"a\tb"], Some(BadRequest::Text { field: "__ZONE_NAME", wanted: "a name" }));
+        check("__ZONE_NAME", &["", "z"], None);
+        let nonsense =
+            ["h", "h:", ":1", "h:0", "h:65536", "h:+1", "h:1;i:2", "a b:1", "<script>:1", r"h\n:1", "http://h:1"];
+        for field in ["brokerAddr", "haServerAddr"] {
+            check(field, &nonsense, Some(BadRequest::Text { field, wanted: "HOST:PORT" }));
+            check(field, &["h:1", "broker-0.broker.default.svc:10911", "[fe80::1%eth0]:10911", "::1:10911"], None);
+        }
+        check("brokerAddr", &[""], Some(BadRequest::Text { field: "brokerAddr", wanted: "HOST:PORT" }));
+        check("haServerAddr", &[""], None);
+        let beyond = ["-1", "9223372036854775808", "18446744073709551615", "99999999999999999999"];
+        check("brokerId", &beyond, Some(BadRequest::Range { field: "brokerId" }));
+        check("brokerId", &["", "x", "1.5"], Some(BadRequest::Number { field: "brokerId" }));
+        check("brokerId", &["1", "9223372036854775807"], None);
+        let field = "heartbeatTimeoutMillis";
+        check(field, &["0", "-1"], Some(BadRequest::Range { field }));
+        check(field, &["soon"], Some(BadRequest::Number { field }));
+        check(field, &["", "10000"], None);
+        check("bodyCrc32", &["-1", "4294967296"], Some(BadRequest::Range { field: "bodyCrc32" }));
+        check("bodyCrc32", &["x"], Some(BadRequest::Number { field: "bodyCrc32" }));
     }
 }

@@ -73,13 +73,13 @@ impl<'a> CommitOffsetRequest<'a> {
         let required = |text: Option<&'a str>, field| text.ok_or(BadRequest::Missing { field });
         let offset: i64 = parse_number(required(offset, "commitOffset")?, "commitOffset")?;
         if offset < -1 {
-            return Err(BadRequest::Number { field: "commitOffset" });
+            return Err(BadRequest::Range { field: "commitOffset" });
         }
         Ok(CommitOffsetRequest {
             group: required(group, "consumerGroup")?,
             topic: required(topic, "topic")?,
             queue_id: queue_id(required(queue, "queueId")?, "queueId")?
-                .ok_or(BadRequest::Number { field: "queueId" })?,
+                .ok_or(BadRequest::Range { field: "queueId" })?,
             offset: u64::try_from(offset).ok().map(QueueOffset),
             is_given_back,
         })

@@ -69,8 +69,10 @@ impl OrderRoleRequest {
         let fields = HeaderFields(header);
         let Some(role) = fields.optional_text(ROLE) else { return Ok(OrderRoleRequest { order: None }) };
         let roles = [Role::AsyncMaster, Role::SyncMaster, Role::Slave];
-        let role =
-            roles.into_iter().find(|known| known.to_string() == role).ok_or(BadRequest::Number { field: ROLE })?;
+        let role = roles
+            .into_iter()
+            .find(|known| known.to_string() == role)
+            .ok_or(BadRequest::Text { field: ROLE, wanted: "a role" })?;
         let (id, epoch): (u64, u32) = (fields.number(ROLE_BROKER_ID)?, fields.number(ROLE_EPOCH)?);
         Ok(OrderRoleRequest { order: Some((role, BrokerId(id), Epoch(epoch))) })
     }
@@ -106,8 +108,30 @@ impl TableChangesRequest {
     /// If a field is not what it must be.
     pub fn parse(header: &Header<'_>) -> Result<Self, BadRequest> {
         let fields = HeaderFields(header);
-        let place = |text: &str| TablePlace::parse(text).ok_or(BadRequest::Number { field: CHANGES_BEHIND });
+        let place = |text: &str| {
+            TablePlace::parse(text).ok_or(BadRequest::Text { field: CHANGES_BEHIND, wanted: "a place in the tables" })
+        };
         let behind = fields.optional_text(CHANGES_BEHIND).map(place).transpose()?;
-        Ok(TableChangesRequest { since: fields.optional_number(CHANGES_SINCE), behind })
+        Ok(TableChangesRequest { since: fields.number_if_any(CHANGES_SINCE)?, behind })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::header_of;
+
+    #[test]
+    fn changes_are_asked_for_by_what_is_a_place_or_not_at_all() {
+        let check = |fields: &str, expected: Result<Option<u64>, BadRequest>| {
+            let text = format!(r#"{{"code":720003,"extFields":{{{fields}}}}}"#);
+            let found = TableChangesRequest::parse(&header_of(&text)).map(|found| found.since);
+            assert_eq!(found, expected, "{fields}");
+        };
+        check("", Ok(None));
+        check(r#""since":"7""#, Ok(Some(7)));
+        check(r#""since":"-1""#, Err(BadRequest::Range { field: CHANGES_SINCE }));
+        check(r#""since":"x""#, Err(BadRequest::Number { field: CHANGES_SINCE }));
+        check(r#""behind":"x""#, Err(BadRequest::Text { field: CHANGES_BEHIND, wanted: "a place in the tables" }));
     }
 }

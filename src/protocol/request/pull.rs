@@ -170,6 +170,6 @@ mod tests {
         check("{}", BadRequest::Missing { field: "consumerGroup" });
         check(r#"{"consumerGroup":"G","topic":"T","queueOffset":"0"}"#, BadRequest::Missing { field: "queueId" });
         check(r#"{"consumerGroup":"G","topic":"T","queueId":"0"}"#, BadRequest::Missing { field: "queueOffset" });
-        check(r#"{"queueId":"4294967296"}"#, BadRequest::Number { field: "queueId" });
+        check(r#"{"queueId":"4294967296"}"#, BadRequest::Range { field: "queueId" });
     }
 }

@@ -62,7 +62,7 @@ impl<'a> ViewMessageRequest<'a> {
 
 fn log_offset(fields: HeaderFields<'_>) -> Result<LogOffset, BadRequest> {
     let offset: i64 = fields.number("offset")?;
-    u64::try_from(offset).map(LogOffset).map_err(|_| BadRequest::Number { field: "offset" })
+    u64::try_from(offset).map(LogOffset).map_err(|_| BadRequest::Range { field: "offset" })
 }
 
 /// 36: a consumer could not process a message.
@@ -133,6 +133,6 @@ mod tests {
         };
         assert_eq!(SendBackRequest::parse(&header), Ok(back));
         let negative = header_of(r#"{"extFields":{"offset":"-7"}}"#);
-        assert_eq!(ViewMessageRequest::parse(&negative), Err(BadRequest::Number { field: "offset" }));
+        assert_eq!(ViewMessageRequest::parse(&negative), Err(BadRequest::Range { field: "offset" }));
     }
 }

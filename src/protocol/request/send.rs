@@ -201,6 +201,6 @@ mod tests {
         check(r#"{"a":"P","b":"T"}"#, Err(BadRequest::Missing { field: "queueId" }));
         check(r#"{"a":"P","e":"0"}"#, Err(BadRequest::Missing { field: "topic" }));
         check(r#"{"a":"P","b":"T","e":"x"}"#, Err(BadRequest::Number { field: "queueId" }));
-        check(r#"{"a":"P","b":"T","e":"0","f":"4294967296"}"#, Err(BadRequest::Number { field: "sysFlag" }));
+        check(r#"{"a":"P","b":"T","e":"0","f":"4294967296"}"#, Err(BadRequest::Range { field: "sysFlag" }));
     }
 }

@@ -55,7 +55,7 @@ impl<'a> CreateTopicRequest<'a> {
 
 fn queues(fields: HeaderFields<'_>, field: &'static str) -> Result<u32, BadRequest> {
     let found = fields.number(field)?;
-    if found > TOPIC_QUEUES_MAX { Err(BadRequest::Number { field }) } else { Ok(found) }
+    if found > TOPIC_QUEUES_MAX { Err(BadRequest::Range { field }) } else { Ok(found) }
 }
 
 fn attribute(text: &str) -> Result<AttributeChange<'_>, BadRequest> {
@@ -106,8 +106,8 @@ mod tests {
             let text = text.replace(from, to);
             assert_eq!(CreateTopicRequest::parse(&header_of(&text)), Err(expected), "{to}");
         };
-        check(r#""8""#, r#""65537""#, BadRequest::Number { field: "readQueueNums" });
-        check(r#""4""#, r#""-1""#, BadRequest::Number { field: "writeQueueNums" });
+        check(r#""8""#, r#""65537""#, BadRequest::Range { field: "readQueueNums" });
+        check(r#""4""#, r#""-1""#, BadRequest::Range { field: "writeQueueNums" });
         check("+message", "message", BadRequest::Missing { field: "attributes" });
     }
 }

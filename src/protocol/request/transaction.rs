@@ -46,7 +46,7 @@ impl<'a> EndTransactionRequest<'a> {
             0 => TransactionEnd::Unknown,
             sys_flag::TRANSACTION_COMMIT => TransactionEnd::Commit,
             sys_flag::TRANSACTION_ROLLBACK => TransactionEnd::Rollback,
-            _ => return Err(BadRequest::Number { field: "commitOrRollback" }),
+            _ => return Err(BadRequest::Range { field: "commitOrRollback" }),
         };
         let (queue_offset, log_offset): (i64, i64) =
             (fields.number("tranStateTableOffset")?, fields.number("commitLogOffset")?);
@@ -133,12 +133,13 @@ mod tests {
             check(&[(field, None)], BadRequest::Missing { field });
         }
         for field in ["tranStateTableOffset", "commitLogOffset", "commitOrRollback"] {
-            for value in ["", "x", "1.5", "9223372036854775808"] {
+            for value in ["", "x", "1.5", "-"] {
                 check(&[(field, Some(value))], BadRequest::Number { field });
             }
+            check(&[(field, Some("9223372036854775808"))], BadRequest::Range { field });
         }
         for end in ["4", "1", "-8", "7"] {
-            check(&[("commitOrRollback", Some(end))], BadRequest::Number { field: "commitOrRollback" });
+            check(&[("commitOrRollback", Some(end))], BadRequest::Range { field: "commitOrRollback" });
         }
         let text = with(&[
             ("producerGroup", None),
