@@ -473,7 +473,7 @@ fn a_topic_that_its_table_has_lost_is_taken_from_the_log() {
     assert!(refusal.contains("config/topics.json is missing") && refusal.contains("`changes-NUMBER`"), "{refusal}");
     fs::write(&table, "{}").expect("an operator begins without it");
     for entry in fs::read_dir(world.shard().join("config")).expect("there is one").flatten() {
-        if entry.file_name().as_encoded_bytes().starts_with(b"changes-") {
+        if entry.file_name().as_encoded_bytes().starts_with(b"changes") {
             fs::write(entry.path(), "").expect("nobody has it open");
         }
     }
@@ -625,6 +625,67 @@ fn a_file_of_changes_that_is_gone_is_missed_wherever_it_was() {
         let stats = client.call(Frame::request(202).ext("topic", topic)).expect("answered");
         assert_eq!(stats.code == 0, is_there, "{topic}: {stats:?}");
     }
+}
+
+/// Numbers and contents of the files of changes.
+fn changes_of(config: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let paths = fs::read_dir(config).expect("a folder").flatten().map(|entry| entry.path());
+    let mut paths: Vec<PathBuf> = paths.filter(|path| path.to_string_lossy().contains("/changes-")).collect();
+    paths.sort();
+    paths.into_iter().map(|path| (path.clone(), fs::read(&path).expect("readable"))).collect()
+}
+
+/// What was answered is on the disk. Wherever a file that says it ends too early, newest or not, a start says so, and takes it only when it is told to.
+#[test]
+fn a_file_of_changes_that_has_lost_its_end_is_refused_by_name() {
+    let mut world = World::new(Flush::Async);
+    world.client().create_topic("t0", 4).expect("a topic");
+    world.client().create_topic("t1", 4).expect("a topic");
+    world.node.kill();
+    // Each start goes on in a file of its own.
+    world.node.restart();
+    world.client().create_topic("t2", 4).expect("a topic");
+    world.client().create_topic("t3", 4).expect("a topic");
+    world.node.kill();
+    let config = world.shard().join("config");
+    let files = changes_of(&config);
+    assert!(files.len() >= 2, "{files:?}");
+    for (path, whole) in &files {
+        let name = path.file_name().expect("it has a name").to_string_lossy();
+        let last_line = whole[..whole.len() - 1].iter().rposition(|byte| *byte == b'\n').expect("several lines") + 1;
+        for end in [whole.len() - 1, whole.len() - 7, last_line, 0] {
+            fs::write(path, &whole[..end]).expect("by hand");
+            let (is_sound, said) = world.store(&["check"]);
+            let expected =
+                format!("config/{name}: it ends at byte {end}, and {} bytes of it were flushed", whole.len());
+            assert!(!is_sound && said.contains(&expected), "{said}");
+            let refusal = world.refusal();
+            assert!(refusal.contains(&expected) && refusal.contains("restore it from a backup"), "{refusal}");
+        }
+        // A line that nobody was told of may be torn; one that was promised may not, and no later one says so.
+        let mut damaged = whole.clone();
+        damaged[last_line + 3] ^= 1;
+        fs::write(path, &damaged).expect("by hand");
+        let refusal = world.refusal();
+        assert!(refusal.contains(&format!("config/{name}: the line at byte {last_line} is damaged")), "{refusal}");
+        fs::write(path, [&whole[..], b"12345678 {\"top"].concat()).expect("by hand");
+    }
+    world.node.restart();
+    let said = world.node.process().log_tail();
+    assert!(said.contains("the end of a file of changes is left out"), "{said}");
+    for topic in ["t0", "t1", "t2", "t3"] {
+        assert!(has_topic(&mut world.client(), topic), "{topic}");
+    }
+    world.node.kill();
+    let files = changes_of(&config);
+    let (newest, whole) = files.last().expect("there are some");
+    fs::write(newest, &whole[..whole.len() / 2]).expect("by hand");
+    assert!(world.refusal().contains("make the file `changes` beside it empty"));
+    fs::write(config.join("changes"), "").expect("an operator goes on with what is left");
+    world.node.restart();
+    assert!(has_topic(&mut world.client(), "t0"));
+    let said = world.node.process().log_tail();
+    assert!(said.contains("they are taken as they are"), "{said}");
 }
 
 /// Whether a broker has a topic, by what it says of its queues (202).

@@ -385,6 +385,25 @@ impl Disk {
         self.replace_by(path, move |target| table::write_unfinished(target, &bytes), table::keep_former).await
     }
 
+    /// Puts a note, a text with its CRC, in the place of a small file. `text` is asked for while nobody else replaces a file of the shard, so that it can
+    /// go by what is there. `in_place`: it is written over, if it fits, and not flushed, so that a loss of power may leave the note before. See [`table`].
+    ///
+    /// # Errors
+    /// [`DiskError`], that of `text` included; the old note is then still there.
+    pub(crate) async fn renew_note(
+        &self,
+        path: &Path,
+        in_place: bool,
+        text: impl FnOnce() -> Result<String, DiskError> + Send + 'static,
+    ) -> Result<(), DiskError> {
+        let _replaces = self.replaces.acquire_permit(1).await.expect("the semaphore is never closed");
+        let full = self.folder.join(path);
+        // Nobody opens a note but as here.
+        let renewed = blocking::run(move || Ok(text().map(|text| table::renew(&full, &text, in_place))));
+        let failed = |source| DiskError::new("replace", path, source);
+        renewed.await.map_err(failed)??.map_err(failed)
+    }
+
     async fn replace_by(
         &self,
         path: &Path,

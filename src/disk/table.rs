@@ -9,12 +9,16 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::folder::DiskError;
+use super::folder::{DiskError, flush_parents};
 use crate::files;
+
+/// What a disk writes whole or not at all.
+pub(super) const SECTOR_BYTES: usize = 512;
 
 /// Why a file is not taken. Each says what to do.
 #[derive(Debug, Error)]
@@ -84,7 +88,7 @@ fn beside(path: &Path) -> &'static str {
     let entries = path.parent().and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
     let has_changes = entries.into_iter().any(|entry| entry.file_name().as_encoded_bytes().starts_with(b"changes-"));
     if is_table && has_changes {
-        "; the files `changes-NUMBER` beside it say what has changed since it was written, and are taken over it: make them empty if they are not to count"
+        "; the files `changes-NUMBER` beside it say what has changed since it was written, and are taken over it: make them, and `changes`, empty if they are not to count"
     } else {
         ""
     }
@@ -136,6 +140,29 @@ pub(crate) fn sealed_text(text: &str) -> String {
     let (content, seal) = sealed(text.as_bytes());
     debug_assert_eq!(content.len(), text.len(), "a text is no JSON");
     format!("{text}{seal}")
+}
+
+/// The same with empty lines at its end, up to a sector if it fits one.
+pub(super) fn sector_text(text: &str) -> String {
+    let text = sealed_text(text);
+    format!("{text:\n<SECTOR_BYTES$}")
+}
+
+/// Puts a text with its CRC in the place of a file that may be there, durably. `in_place`: if that is one sector, and fits it, it is written over and
+/// not flushed, so that a loss of power leaves the one before or this one. Blocks.
+pub(super) fn renew(path: &Path, text: &str, in_place: bool) -> io::Result<()> {
+    let text = sector_text(text);
+    let is_sector = |bytes: u64| bytes == SECTOR_BYTES as u64;
+    if in_place && is_sector(text.len() as u64) {
+        let file = fs::OpenOptions::new().write(true).open(path)?;
+        if is_sector(file.metadata()?.len()) {
+            return file.write_all_at(text.as_bytes(), 0);
+        }
+    }
+    files::write_unfinished(path, &[text.as_bytes()])?;
+    keep_former(path);
+    files::finish(path)?;
+    flush_parents(&[path])
 }
 
 /// What of the content is written, and what behind it.
@@ -224,6 +251,23 @@ mod tests {
         assert_eq!(unsealed(b"{\"a\":1}\n"), Ok(&b"{\"a\":1}\n"[..]));
         assert_eq!(unsealed(&[&whole(b"a=1\n")[..], b"left over"].concat()), Ok(&b"a=1\n"[..]));
         assert_eq!(unsealed(b""), Ok(&b""[..]));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test makes files")]
+    fn a_note_is_one_sector_that_is_written_over_where_it_fits() {
+        let folder = tempfile::tempdir().expect("a temp folder");
+        let path = folder.path().join("changes");
+        let check = |text: &str, in_place: bool, len: usize, has_former: bool| {
+            renew(&path, text, in_place).expect("written");
+            assert_eq!(read(&path, true).expect("sound").as_deref(), Some(text.as_bytes()));
+            assert_eq!((fs::read(&path).expect("bytes").len(), former(&path).exists()), (len, has_former));
+        };
+        check("first 1\nnext 1\n", false, SECTOR_BYTES, false);
+        check("first 1\nnext 2\nflushed 1 50\n", true, SECTOR_BYTES, false);
+        check("first 1\nnext 3\n", true, SECTOR_BYTES, false);
+        check(&"flushed 1 50\n".repeat(50), true, 665, true);
+        check("first 1\nnext 3\n", true, SECTOR_BYTES, true);
     }
 
     #[test]

@@ -37,7 +37,7 @@ use thiserror::Error;
 
 use super::shelter::{self, Unfit};
 use super::store::{self, FileIdentity, MANIFEST, Store, StoreId};
-use super::table::{sealed_text, unsealed};
+use super::table::{SECTOR_BYTES, sector_text, unsealed};
 use crate::files;
 use crate::log::TailMemory;
 use crate::model::{LogOffset, ShardId, UnixMs};
@@ -62,7 +62,6 @@ const PATH_AT: usize = 96;
 ///
 /// It is written in place, and always as one sector with empty lines at its end: a power loss leaves the old or the new one, and no other length.
 const RUN_FILE: &str = "run";
-const RUN_BYTES: usize = 512;
 const NAME_PREFIX: &str = "ringmq-";
 const NAME_SUFFIX: &str = ".tail";
 
@@ -219,12 +218,11 @@ impl LastRun {
     }
 
     fn write(&self, path: &Path) -> io::Result<()> {
-        let mut text = sealed_text(&self.encode());
-        if text.len() > RUN_BYTES {
-            text = sealed_text(&LastRun { tails: None, ..self.clone() }.encode());
+        let mut text = sector_text(&self.encode());
+        if text.len() > SECTOR_BYTES {
+            text = sector_text(&LastRun { tails: None, ..self.clone() }.encode());
         }
-        let text = format!("{text:\n<RUN_BYTES$}");
-        let is_one_sector = fs::metadata(path).is_ok_and(|found| found.len() == RUN_BYTES as u64);
+        let is_one_sector = fs::metadata(path).is_ok_and(|found| found.len() == SECTOR_BYTES as u64);
         match if is_one_sector { Ok(()) } else { files::replace(path, text.as_bytes()) } {
             // A node must start on a full disk, to be read and to make room.
             Err(error) if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
@@ -762,7 +760,7 @@ mod tests {
             files,
             began: Some(began),
         };
-        let text = sealed_text(&last.encode());
+        let text = sector_text(&last.encode());
         assert_eq!(LastRun::parse(&text), Some(last.clone()));
         assert_eq!(LastRun::parse(&format!("{text}what a longer one has left")), Some(last));
         check(&text.replace("files=", "Files="), None);
@@ -785,7 +783,7 @@ mod tests {
             let tails = Some(PathBuf::from(&name));
             let last = LastRun { run: [7; 16], unflushed_max: Some(u64::MAX), tails, ..LastRun::default() };
             last.write(&path).expect("written");
-            assert_eq!(fs::metadata(&path).expect("there").len(), RUN_BYTES as u64);
+            assert_eq!(fs::metadata(&path).expect("there").len(), SECTOR_BYTES as u64);
             let read = LastRun::read(folder.path()).expect("sound");
             assert_eq!((read.run, read.tails.is_some()), ([7; 16], is_kept), "{name}");
         }

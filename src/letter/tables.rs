@@ -85,7 +85,8 @@ impl TableFollower {
         field: impl Fn(&str) -> Option<&'a str>,
         body: &[u8],
     ) -> Result<TableAnswer, String> {
-        let changes = decode_changes(body).map_err(|error| error.to_string())?;
+        // No crash has cut what came in one frame.
+        let changes = decode_changes(body, body.len() as u64).map_err(|error| error.to_string())?.changes;
         if let Some((behind, at, set_back)) = self.telling.take() {
             let Ok([part]) = <[TableChange; 1]>::try_from(changes) else {
                 return Err(format!("the part behind {behind} is not one line"));

@@ -103,7 +103,7 @@ pub enum StartError {
     },
     /// A file of changes is not what was written.
     #[error(
-        "{path}: {reason}; restore it from a backup, or make it empty to lose what it says of topics, groups and positions"
+        "{path}: {reason}; restore it from a backup, or make the file `changes` beside it empty to go on without what its end has lost of topics, groups and positions, and it as well to go on without all that it says"
     )]
     Changes {
         /// The file.
@@ -113,7 +113,7 @@ pub enum StartError {
     },
     /// A file of changes is not there any more.
     #[error(
-        "{path} is missing, and with it what had changed of topics, groups and positions: nothing was changed; restore it from a backup, or make it, empty, to begin without what it said"
+        "{path} is missing, and with it what had changed of topics, groups and positions: nothing was changed; restore it from a backup, or make it and the file `changes` beside it empty to begin without what it said"
     )]
     ChangesGone {
         /// The file.

@@ -47,13 +47,21 @@ fn list_changes(folder: &Path) -> Result<Vec<u64>, DiskError> {
     Ok(numbers)
 }
 
-/// Takes the changes of a shard over its tables, and says what there is of them. Blocks.
+/// Takes the changes of a shard over its tables, and says what there is of them, and how much of each file was taken. Blocks.
 ///
 /// # Errors
 /// [`StartError::Changes`] if a file is not what was written, [`StartError::ChangesGone`] if one is missing.
-fn take_changes(folder: &Path, last_run: &LastRun, stored: &mut StoredTables) -> Result<FoundChanges, StartError> {
+fn take_changes(
+    folder: &Path,
+    last_run: &LastRun,
+    stored: &mut StoredTables,
+) -> Result<(FoundChanges, ChangeFiles), StartError> {
     let numbers = list_changes(folder)?;
-    let files = read_change_files(folder, last_run)?.unwrap_or_else(|| ChangeFiles::of(&numbers));
+    let noted = read_change_files(folder, last_run)?;
+    if noted.is_none() && !numbers.is_empty() {
+        tracing::warn!(folder = %folder.join(FOLDER).display(), "it is not noted which files `changes-NUMBER` there are and how long they were, as by an older version or after an operator has emptied the note: they are taken as they are, and what may have been lost of their ends is not missed");
+    }
+    let mut files = noted.unwrap_or_else(|| ChangeFiles::of(&numbers));
     let gone = |number| StartError::ChangesGone { path: folder.join(changes_path(number)) };
     let mut found = FoundChanges { next: files.next, ..FoundChanges::default() };
     for number in files.check(&numbers).map_err(gone)? {
@@ -62,12 +70,17 @@ fn take_changes(folder: &Path, last_run: &LastRun, stored: &mut StoredTables) ->
         let file = files::read(&path).map_err(failed)?.unwrap_or_default();
         // What is found is built upon, and nobody writes it again.
         files::flush(&path).map_err(failed)?;
-        let changes = decode_changes(&file).map_err(|reason| StartError::Changes { path: path.clone(), reason })?;
-        changes.into_iter().for_each(|change| stored.apply(change));
+        let decoded = decode_changes(&file, files.flushed(number));
+        let taken = decoded.map_err(|reason| StartError::Changes { path: path.clone(), reason })?;
+        if taken.sound < file.len() {
+            tracing::warn!(path = %path.display(), from = taken.sound, to = file.len(), "the end of a file of changes is left out: it is not whole, as of a process that was killed while it wrote; nobody was told that it is written. If nothing was killed, restore the file from a backup");
+        }
+        taken.changes.into_iter().for_each(|change| stored.apply(change));
         found.next = found.next.max(number.saturating_add(1));
         found.bytes = found.bytes.saturating_add(file.len() as u64);
+        files = files.with(number, taken.sound as u64);
     }
-    Ok(found)
+    Ok((found, files))
 }
 
 /// Which files of changes there are, if that is known: an older version, or an operator, leaves it to what is found. Blocks.
@@ -82,13 +95,15 @@ fn read_change_files(folder: &Path, last_run: &LastRun) -> Result<Option<ChangeF
     text.map(|text| ChangeFiles::decode(&text).ok_or_else(unknown)).transpose()
 }
 
-/// Says which files of changes there are from now on, durably.
-async fn note_change_files(disk: &Disk, change: impl FnOnce(ChangeFiles) -> ChangeFiles) -> Result<(), DiskError> {
+/// Says which files of changes there are from now on, durably; `in_place`: only how much of them is flushed, as of [`Disk::renew_note`].
+async fn note_change_files(
+    disk: &Disk,
+    in_place: bool,
+    change: impl FnOnce(ChangeFiles) -> ChangeFiles + Send + 'static,
+) -> Result<(), DiskError> {
     let folder = disk.folder().to_owned();
-    let known = blocking::run(move || Ok(known_change_files(&folder))).await;
-    let failed = |source| DiskError { operation: "list", path: disk.folder().join(FOLDER), source };
-    let files = change(known.map_err(failed)??);
-    disk.replace_table(&change_files_path(), files.encode().into()).await
+    let text = move || known_change_files(&folder).map(|known| change(known).encode());
+    disk.renew_note(&change_files_path(), in_place, text).await
 }
 
 /// What the file says that this process has written, or what there is. Blocks.
@@ -96,7 +111,9 @@ fn known_change_files(folder: &Path) -> Result<ChangeFiles, DiskError> {
     match read_change_files(folder, &LastRun::default()) {
         // One may have been made that it does not know yet; those before were on their way out.
         Ok(Some(files)) => {
-            Ok(list_changes(folder)?.into_iter().filter(|number| *number >= files.next).fold(files, ChangeFiles::with))
+            let next = files.next;
+            let newer = list_changes(folder)?.into_iter().filter(|number| *number >= next);
+            Ok(newer.fold(files, |files, number| files.with(number, 0)))
         }
         _ => Ok(ChangeFiles::of(&list_changes(folder)?)),
     }
@@ -134,7 +151,13 @@ impl FoundTables<'_> {
         match self {
             FoundTables::InFiles => {
                 let read = blocking::run(move || Ok(read_tables(&folder, &last_run))).await.map_err(failed)?;
-                read.map_err(|wrong| wrong.into_iter().next().expect("something is wrong"))
+                let ReadTables { stored, found, files } =
+                    read.map_err(|wrong| wrong.into_iter().next().expect("something is wrong"))?;
+                if found.bytes > 0 {
+                    // Clients are told what was taken.
+                    note_found(disk, files).await?;
+                }
+                Ok((stored, found))
             }
             // They have what the files say, which are of no more use than to be told from the next.
             FoundTables::Told(told) => {
@@ -150,11 +173,19 @@ impl FoundTables<'_> {
     }
 }
 
+/// The tables as a start reads them.
+pub(super) struct ReadTables {
+    stored: StoredTables,
+    found: FoundChanges,
+    /// The files of changes, and how much of each was taken.
+    files: ChangeFiles,
+}
+
 /// Reads the tables of a shard, as their files and the changes after them say. Blocks.
 ///
 /// # Errors
 /// All for which a start would not take them.
-pub(super) fn read_tables(folder: &Path, last_run: &LastRun) -> Result<(StoredTables, FoundChanges), Vec<StartError>> {
+pub(super) fn read_tables(folder: &Path, last_run: &LastRun) -> Result<ReadTables, Vec<StartError>> {
     let (mut stored, mut wrong, mut unsealed) = (StoredTables::default(), Vec::new(), Vec::new());
     for table in Table::ALL {
         let path = table_path(table);
@@ -168,11 +199,11 @@ pub(super) fn read_tables(folder: &Path, last_run: &LastRun) -> Result<(StoredTa
         }
     }
     match take_changes(folder, last_run, &mut stored) {
-        Ok(found) if wrong.is_empty() => {
+        Ok((found, files)) if wrong.is_empty() => {
             if found.bytes > 0 && !unsealed.is_empty() {
                 tracing::warn!(folder = %folder.display(), tables = unsealed.join(","), "the tables have no crc32, as after an edit, and changes of before are taken over them: to begin with them as they are, stop the node in order before they are edited");
             }
-            return Ok((stored, found));
+            return Ok(ReadTables { stored, found, files });
         }
         taken => wrong.extend(taken.err()),
     }
@@ -205,12 +236,26 @@ pub(super) async fn make_tables(disk: &Disk, broker: &Broker) -> Result<(), Star
         }
     }
     if !disk.folder().join(change_files_path()).exists() {
-        match note_change_files(disk, |files| files).await {
-            Err(error) if error.is_no_space() => tracing::warn!(%error, "it is not noted yet which changes there are"),
-            noted => noted?,
-        }
+        unless_full(note_change_files(disk, false, |files| files).await)?;
     }
     Ok(())
+}
+
+/// Notes how much was taken of the files of changes.
+async fn note_found(disk: &Disk, files: ChangeFiles) -> Result<(), DiskError> {
+    let has_note = disk.folder().join(change_files_path()).exists();
+    unless_full(note_change_files(disk, has_note, |_| files).await)
+}
+
+/// A node must start on a full disk, to be read and to make room.
+fn unless_full(noted: Result<(), DiskError>) -> Result<(), DiskError> {
+    match noted {
+        Err(error) if error.is_no_space() => {
+            tracing::warn!(%error, "it is not noted yet which changes there are");
+            Ok(())
+        }
+        noted => noted,
+    }
 }
 
 /// Writes the tables whole, after which no changes are needed, and returns them.
@@ -232,7 +277,7 @@ pub(super) async fn write_tables(shard: &Rc<Shard>) -> ToldTables {
 
 /// Removes the files of changes before this number, the oldest first: those that are left say nothing that is older than what was removed.
 async fn remove_changes(disk: &Disk, before: u64) -> Result<(), DiskError> {
-    note_change_files(disk, |files| files.from(before)).await?;
+    note_change_files(disk, false, move |files| files.from(before)).await?;
     let folder = disk.folder().to_owned();
     let numbers = blocking::run(move || Ok(list_changes(&folder))).await;
     let failed = |source| DiskError { operation: "list", path: disk.folder().to_owned(), source };
@@ -242,11 +287,15 @@ async fn remove_changes(disk: &Disk, before: u64) -> Result<(), DiskError> {
     Ok(())
 }
 
-/// Appends changes; of a file that begins with them it is noted that there is one.
+/// Appends changes; it is noted that a file begins with them, and that they are flushed.
 async fn append_changes(disk: &Disk, append: Append) -> Result<(), DiskError> {
     let Append { number, at, bytes, flush } = append;
+    let flushed = if flush { at.saturating_add(bytes.len() as u64) } else { 0 };
     disk.append(&changes_path(number), at, bytes, flush).await?;
-    if at > 0 { Ok(()) } else { note_change_files(disk, |files| files.with(number)).await }
+    if at > 0 && !flush {
+        return Ok(());
+    }
+    note_change_files(disk, at > 0, move |files| files.with(number, flushed)).await
 }
 
 impl Shard {

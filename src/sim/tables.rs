@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::random::Random;
+use crate::broker::change_files::ChangeFiles;
 use crate::broker::persist::{Append, FoundChanges, Table};
 use crate::broker::snapshot::SnapshotWork;
-use crate::protocol::body::{ConsumerOffsets, DelayOffsets, GroupTable, StoredTables, TopicTable, decode_changes};
+use crate::protocol::body::{
+    ChangesError, ConsumerOffsets, DelayOffsets, GroupTable, StoredTables, TopicTable, decode_changes,
+};
 
 /// What a loss of power takes or leaves as a whole.
 const BLOCK_BYTES: usize = 64;
@@ -34,16 +37,36 @@ impl Growing {
 }
 
 /// Those of one store.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct TableFiles {
     whole: BTreeMap<Table, Bytes>,
     unfinished: BTreeMap<Table, Growing>,
     changes: BTreeMap<u64, Growing>,
+    /// Which files of changes there are, and how much of each is flushed; and how much of that a loss of power leaves.
+    noted: ChangeFiles,
+    noted_durably: ChangeFiles,
+}
+
+impl Default for TableFiles {
+    fn default() -> Self {
+        let (noted, noted_durably) = (ChangeFiles::of(&[]), ChangeFiles::of(&[]));
+        let (whole, unfinished, changes) = Default::default();
+        TableFiles { whole, unfinished, changes, noted, noted_durably }
+    }
 }
 
 impl TableFiles {
     /// Appends to a file of changes.
     pub(crate) fn append(&mut self, append: &Append) {
+        self.write(append);
+        let file = self.changes.get(&append.number).expect("it was written");
+        self.noted = self.noted.clone().with(append.number, file.flushed as u64);
+        if append.at == 0 {
+            self.noted_durably = self.noted.clone();
+        }
+    }
+
+    fn write(&mut self, append: &Append) {
         self.changes.entry(append.number).or_default().write(append.at, &append.bytes, append.flush);
     }
 
@@ -63,13 +86,17 @@ impl TableFiles {
                 file.bytes.push(b'}');
                 self.whole.insert(*table, file.bytes.into());
             }
-            SnapshotWork::Forget(before) => self.changes = self.changes.split_off(before),
+            SnapshotWork::Forget(before) => {
+                self.changes = self.changes.split_off(before);
+                self.noted = self.noted.clone().from(*before);
+                self.noted_durably = self.noted.clone();
+            }
         }
     }
 
     /// An append fails, or is cut off: some of it is there.
     pub(crate) fn fail(&mut self, append: &Append, random: &mut Random) {
-        self.append(append);
+        self.write(append);
         let file = self.changes.entry(append.number).or_default();
         let at = usize::try_from(append.at).expect("a made-up table is small");
         file.flushed = file.flushed.min(at);
@@ -91,13 +118,41 @@ impl TableFiles {
                 block.fill(0);
             }
         }
-        for file in self.changes.values_mut() {
-            file.flushed = file.bytes.len();
+        // The note of what was flushed is not flushed itself: it comes to the disk, or the one before does. No choice of its own, so that seeds stay what
+        // they are.
+        let is_even = self.changes.values().map(|file| file.bytes.len()).sum::<usize>().is_multiple_of(2);
+        if loses_power && is_even {
+            self.noted = self.noted_durably.clone();
         }
+        for (number, file) in &mut self.changes {
+            file.flushed = file.bytes.len();
+            let taken =
+                decode_changes(&file.bytes, self.noted.flushed(*number)).expect("a crash leaves what was flushed");
+            self.noted = self.noted.clone().with(*number, taken.sound as u64);
+        }
+    }
+
+    /// Cuts the end of a file of changes, as no crash does, at any byte or where a line ends. Whether there was one.
+    #[cfg(test)]
+    pub(crate) fn cut(&mut self, random: &mut Random) -> bool {
+        let numbers: Vec<u64> = self.changes.keys().copied().collect();
+        if numbers.is_empty() {
+            return false;
+        }
+        let file = self.changes.get_mut(&numbers[random.index(numbers.len())]).expect("it is there");
+        let any = usize::try_from(random.below(file.bytes.len() as u64 + 1)).expect("it is small");
+        let line = file.bytes[..any].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        file.bytes.truncate(if random.percent(50) { line } else { any });
+        true
     }
 
     /// What a start finds.
     pub(crate) fn read(&self) -> (StoredTables, FoundChanges) {
+        self.try_read().expect("a crash leaves at most a torn end")
+    }
+
+    /// The same where it may be refused.
+    pub(crate) fn try_read(&self) -> Result<(StoredTables, FoundChanges), ChangesError> {
         let whole = |table| self.whole.get(&table);
         let mut stored = StoredTables {
             topics: whole(Table::Topics).map(|file| TopicTable::decode(file).expect("the file is whole")),
@@ -107,13 +162,13 @@ impl TableFiles {
             delay_offsets: whole(Table::DelayOffsets)
                 .map(|file| DelayOffsets::decode(file).expect("the file is whole")),
         };
-        for file in self.changes.values() {
-            let changes = decode_changes(&file.bytes).expect("a crash leaves at most a torn end");
-            changes.into_iter().for_each(|change| stored.apply(change));
+        for (number, file) in &self.changes {
+            let taken = decode_changes(&file.bytes, self.noted.flushed(*number))?;
+            taken.changes.into_iter().for_each(|change| stored.apply(change));
         }
         let next = self.changes.last_key_value().map_or(1, |(number, _)| number + 1);
         let bytes = self.changes.values().map(|file| file.bytes.len() as u64).sum();
-        (stored, FoundChanges { next, bytes, is_behind: false })
+        Ok((stored, FoundChanges { next, bytes, is_behind: false }))
     }
 
     /// Forgets all changes but those of the newest file: to see that the checks would notice.

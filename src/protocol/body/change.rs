@@ -90,11 +90,19 @@ impl TableChange {
 /// Why a file of changes is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangesError {
-    /// A line has another CRC than it says, and a later one knows that it was flushed: no crash leaves that.
+    /// A line has another CRC than it says, and was flushed, as a later one knows or the store's note: no crash leaves that.
     #[error("the line at byte {at} is damaged, and was flushed")]
     Damaged {
         /// Where the line begins.
         at: usize,
+    },
+    /// The file has fewer bytes than were flushed: no crash leaves that either.
+    #[error("it ends at byte {len}, and {flushed} bytes of it were flushed")]
+    Short {
+        /// Bytes that are there.
+        len: usize,
+        /// Bytes that must be there.
+        flushed: u64,
     },
     /// A sound line says something unknown.
     #[error("the line at byte {at} cannot be read: {source}")]
@@ -120,11 +128,24 @@ fn flushed(text: &[u8]) -> Option<usize> {
     std::str::from_utf8(number).ok()?.parse().ok()
 }
 
-/// Reads a file of changes. What a crash left of its last lines is left out; nobody was told that these were written.
+/// What a file of changes says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileChanges {
+    /// In their order.
+    pub changes: Vec<TableChange>,
+    /// Bytes that they take, from the file's beginning. What lies behind is what a crash has left of lines that were not flushed.
+    pub sound: usize,
+}
+
+/// Reads a file of changes of which so many bytes are known to have been flushed. What a crash left of its last lines is left out; nobody was told
+/// that these were written.
 ///
 /// # Errors
 /// [`ChangesError`].
-pub fn decode_changes(file: &[u8]) -> Result<Vec<TableChange>, ChangesError> {
+pub fn decode_changes(file: &[u8], flushed_min: u64) -> Result<FileChanges, ChangesError> {
+    if (file.len() as u64) < flushed_min {
+        return Err(ChangesError::Short { len: file.len(), flushed: flushed_min });
+    }
     let mut changes = Vec::new();
     let mut torn: Option<usize> = None;
     let mut at = 0_usize;
@@ -135,6 +156,7 @@ pub fn decode_changes(file: &[u8]) -> Result<Vec<TableChange>, ChangesError> {
         torn = torn.or(Some(at).filter(|_| text.is_none()));
         match (text, torn) {
             (_, Some(at)) if known.is_some_and(|known| known > at) => return Err(ChangesError::Damaged { at }),
+            (_, Some(at)) if (at as u64) < flushed_min => return Err(ChangesError::Damaged { at }),
             (_, Some(_)) => {}
             (Some(text), None) if known.is_none() => {
                 let change = TableChange::decode(text).map_err(|source| ChangesError::Unknown { at, source })?;
@@ -144,7 +166,7 @@ pub fn decode_changes(file: &[u8]) -> Result<Vec<TableChange>, ChangesError> {
         }
         at = at.saturating_add(line.len());
     }
-    Ok(changes)
+    Ok(FileChanges { changes, sound: torn.unwrap_or(at) })
 }
 
 /// What a sound line says that begins somewhere within: how much was flushed.
@@ -341,7 +363,37 @@ mod tests {
         let ((file, ends), changes) = (file(), changes());
         for end in 0..=file.len() {
             let whole = ends.iter().filter(|at| **at <= end).count() - 1;
-            assert_eq!(decode_changes(&file[..end]).as_deref(), Ok(&changes[..whole]), "the first {end} bytes");
+            let found = decode_changes(&file[..end], 0).expect("a crash may leave it");
+            assert_eq!(found.changes, changes[..whole], "the first {end} bytes");
+            // A line that says how much was flushed says no more.
+            assert!((ends[whole]..=end).contains(&found.sound), "the first {end} bytes");
+        }
+    }
+
+    #[test]
+    fn what_is_noted_as_flushed_is_missed_wherever_the_file_ends() {
+        let ((file, ends), changes) = (file(), changes());
+        for flushed in &ends {
+            for end in 0..=file.len() {
+                let found = decode_changes(&file[..end], *flushed as u64);
+                match found {
+                    Ok(found) => assert!(end >= *flushed && found.sound >= *flushed, "{flushed} of {end}"),
+                    Err(error) => assert_eq!(error, ChangesError::Short { len: end, flushed: *flushed as u64 }),
+                }
+            }
+        }
+        // The last line is known to no other one.
+        let last = ends[3];
+        for at in last..file.len() {
+            let mut damaged = file.clone();
+            damaged[at] ^= 0x20;
+            assert_eq!(
+                decode_changes(&damaged, 0).map(|found| found.changes.len()),
+                Ok(changes.len() - 1),
+                "byte {at}"
+            );
+            let noted = decode_changes(&damaged, file.len() as u64);
+            assert!(matches!(noted, Err(ChangesError::Damaged { .. })), "byte {at}: {noted:?}");
         }
     }
 
@@ -351,7 +403,7 @@ mod tests {
         for at in 0..ends[3] {
             let mut damaged = file.clone();
             damaged[at] ^= 0x20;
-            assert!(matches!(decode_changes(&damaged), Err(ChangesError::Damaged { .. })), "byte {at}");
+            assert!(matches!(decode_changes(&damaged, 0), Err(ChangesError::Damaged { .. })), "byte {at}");
         }
     }
 
@@ -366,7 +418,7 @@ mod tests {
             let mut torn = file.clone();
             let until = (gap + 100).min(torn.len());
             torn[gap..until].fill(0);
-            let found = decode_changes(&torn).expect("no damage");
+            let found = decode_changes(&torn, 0).expect("no damage").changes;
             assert!(!found.is_empty() && changes.starts_with(&found), "{gap}: {found:?}");
         }
     }
@@ -375,7 +427,7 @@ mod tests {
     fn a_sound_line_that_says_something_unknown_is_an_error() {
         let text = r#"{"timers":{}}"#;
         let line = format!("{}{text}\n", crc_text(text.as_bytes()));
-        assert!(matches!(decode_changes(line.as_bytes()), Err(ChangesError::Unknown { at: 0, .. })));
+        assert!(matches!(decode_changes(line.as_bytes(), 0), Err(ChangesError::Unknown { at: 0, .. })));
     }
 
     #[test]

@@ -24,7 +24,7 @@ mod runtime;
 mod stats;
 mod topic;
 
-pub use change::{ChangesError, StoredTables, TableChange, TableFrame, decode_changes, encode_flushed};
+pub use change::{ChangesError, FileChanges, StoredTables, TableChange, TableFrame, decode_changes, encode_flushed};
 pub use client::{
     ClientConnection, ConsumerConnection, ProducerInfo, consumer_list, producer_connection, producer_table,
 };
