@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::ack::Ticket;
 
-use super::persist::Table;
+use super::persist::{Appended, Table};
 use super::statistics::Statistics;
 use super::{Broker, Effect, OFFSETS_WRITE_MS, Output, topic};
 use crate::letter::ToShard;
@@ -121,9 +121,10 @@ impl Broker {
         if let Err(error) = &result {
             tracing::warn!(%error, "changes of topics, groups or positions were not written; it is tried again");
         }
-        let is_flushed = self.persistence.end_append(result.is_ok());
+        let appended = self.persistence.end_append(result.is_ok());
+        self.settle_changes(appended);
         self.note_lowered(result.is_ok());
-        if is_flushed {
+        if appended == Appended::Flushed {
             for (table, generation) in self.persistence.take_written() {
                 self.acks.persisted(table, generation);
                 if table == Table::DelayOffsets {

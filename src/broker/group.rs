@@ -3,10 +3,11 @@
 //! State of the shard, durable: every change is written at once. A group that nobody created gets RocketMQ's defaults when it
 //! is first seen, if the broker allows that.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::persist::Table;
 use super::snapshot::names_between;
+use super::unwritten::Unwritten;
 use super::{Broker, Output, Refusal};
 use crate::limits::{CONFIG_BYTES_MAX, FORBIDDEN_MAX, GROUPS_MAX};
 use crate::model::{GroupName, Now};
@@ -33,8 +34,8 @@ const READING: i64 = 1 << 2;
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     table: GroupTable,
-    /// Those that are new, other or gone since [`Groups::take_changes`].
-    changed: BTreeSet<GroupName>,
+    /// Those that are new, other or gone.
+    pub(super) changed: Unwritten<GroupName>,
 }
 
 impl Groups {
@@ -92,11 +93,11 @@ impl Groups {
         self.table.groups.len() > before
     }
 
-    /// What has changed since this was asked last.
+    /// What has changed and is to be written.
     pub(super) fn take_changes(&mut self) -> TableChange {
         let mut table = GroupTable { version: self.table.version, ..GroupTable::default() };
         let mut removed = Vec::new();
-        for name in std::mem::take(&mut self.changed) {
+        for name in self.changed.take(usize::MAX) {
             let Some(config) = self.table.groups.get(&name) else {
                 removed.push(name);
                 continue;

@@ -58,6 +58,7 @@ pub(crate) mod topic;
 mod trail;
 mod transaction;
 mod undelivered;
+mod unwritten;
 mod view;
 mod whole;
 

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
+use super::unwritten::Unwritten;
 use crate::letter::OffsetCommit;
 use crate::limits::OFFSETS_MAX;
 use crate::model::{GroupName, QueueId, QueueOffset, ReignId, TopicName};
@@ -30,12 +31,13 @@ pub(crate) struct CommittedOffsets {
     set_back: SetBack,
     /// The reign in which such changes are made here; unknown on a slave.
     reign: ReignId,
-    /// Those that are new, other or no longer kept since [`CommittedOffsets::take_changes`].
-    changed: BTreeSet<GroupQueue>,
-    /// Topics of groups all of whose offsets went since then, before what is in `changed` came.
-    removed: BTreeSet<(TopicName, GroupName)>,
-    /// As the store has it, when all is written that is on its way.
+    /// Those that are new, other or no longer kept.
+    changed: Unwritten<GroupQueue>,
+    /// Topics of groups all of whose offsets went, before what is in `changed` came.
+    removed: Unwritten<(TopicName, GroupName)>,
+    /// As the store has it, when all is written that is on its way; and as it has it in any case.
     written_set_back: SetBack,
+    flushed_set_back: SetBack,
     /// Whether there are changes since [`CommittedOffsets::take_dirty`].
     dirty: bool,
     /// Those that were made less, set or removed since [`CommittedOffsets::take_set_back`].
@@ -362,8 +364,8 @@ impl CommittedOffsets {
     pub(super) fn load(&mut self, table: &body::ConsumerOffsets, is_slave: bool) {
         self.fill(table);
         self.set_back = table.set_back.unwrap_or_default();
-        self.written_set_back = self.set_back;
-        self.changed.clear();
+        (self.written_set_back, self.flushed_set_back) = (self.set_back, self.set_back);
+        self.changed = Unwritten::default();
         let kept = table.kept.iter().flat_map(|((topic, group), queues)| {
             queues.keys().map(move |queue| (group.clone(), topic.clone(), *queue))
         });
@@ -374,17 +376,16 @@ impl CommittedOffsets {
         if is_slave {
             self.kept.extend(kept);
         } else {
-            self.changed.extend(kept);
+            kept.for_each(|place| self.changed.insert(place));
         }
-        self.dirty = !self.changed.is_empty();
+        self.dirty = !self.changed.is_taken();
     }
 
-    /// What has changed since this was asked last, so many queues at most, and whether that is all.
+    /// What has changed and is to be written, so many queues at most, and whether that is all.
     pub(super) fn take_changes(&mut self, most: usize) -> (TableChange, bool) {
-        let removed = std::mem::take(&mut self.removed).into_iter().collect();
+        let removed = self.removed.take(usize::MAX);
         let mut table = body::ConsumerOffsets::default();
-        for _ in 0..most {
-            let Some(place) = self.changed.pop_first() else { break };
+        for place in self.changed.take(most) {
             let is_kept = self.kept.contains(&place);
             let (group, topic, queue) = place;
             let Some(offset) = self.get(group.as_str(), topic.as_str(), queue) else { continue };
@@ -394,13 +395,38 @@ impl CommittedOffsets {
             }
             table.offsets.entry(pair).or_default().insert(queue, offset);
         }
-        let is_all = self.changed.is_empty();
+        let is_all = self.changed.is_taken();
         if is_all {
             // Before the last part, offsets that were set back may be missing: who says that there was such a change must have them.
             self.written_set_back = self.set_back;
         }
         table.set_back = Some(self.written_set_back);
         (TableChange::ConsumerOffsets(table, removed), is_all)
+    }
+
+    /// All changes that were taken are on the disk.
+    pub(super) fn are_flushed(&mut self) {
+        self.changed.is_flushed();
+        self.removed.is_flushed();
+        self.flushed_set_back = self.written_set_back;
+    }
+
+    /// What was taken and is not on the disk is to be written again.
+    pub(super) fn put_back(&mut self) {
+        self.changed.put_back();
+        self.removed.put_back();
+        self.written_set_back = self.flushed_set_back;
+    }
+
+    /// How many queues wait to be written.
+    #[cfg(test)]
+    pub(super) fn unwritten(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// How many topics of groups are gone and not so in the store.
+    pub(super) fn pairs_gone(&self) -> usize {
+        self.removed.len()
     }
 
     /// The table without its offsets, but for those that are kept.
@@ -546,6 +572,7 @@ impl CommittedOffsets {
             let place = (group.clone(), topic.clone(), queue);
             self.kept.remove(&place);
             self.told.remove(&place);
+            self.changed.remove(&place);
             self.moved_back.insert(place);
         }
         if let Some(topics) = self.resets.get_mut(&group) {

@@ -9,15 +9,18 @@
 //!
 //! What is written is what has changed, however large the tables are. One append is under way at a time; what changes meanwhile is in the next, so
 //! a burst of changes costs two writes, not one each. A file of changes grows at its end only; after a write that failed nobody knows what its end
-//! is, so that what was not flushed goes to the next file. A start reads the tables' files, then the changes, in the order of their numbers.
+//! is, so that what was not flushed goes to the next file, as it is then: its names are kept until it is flushed ([`super::unwritten`]), not its
+//! lines. A start reads the tables' files, then the changes, in the order of their numbers.
 
 use bytes::Bytes;
 
 use super::Broker;
 use super::Effect;
 use super::Output;
-use crate::limits::{CHANGES_UNFLUSHED_BYTES_MAX, OFFSETS_PER_APPEND_MAX};
+use super::Refusal;
+use crate::limits::{CHANGES_UNFLUSHED_BYTES_MAX, OFFSETS_PER_APPEND_MAX, REMOVED_UNWRITTEN_MAX};
 use crate::protocol::body::{TableChange, encode_flushed};
+use crate::protocol::code::ResponseCode;
 
 /// About as long as the first line of an append.
 const FLUSHED_LINE_BYTES: usize = 40;
@@ -88,6 +91,17 @@ pub struct FoundChanges {
     pub(crate) is_behind: bool,
 }
 
+/// How an append has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Appended {
+    /// All that was appended is on the disk.
+    Flushed,
+    /// It is on its way.
+    Unflushed,
+    /// Nothing is known of what was not flushed before.
+    Failed,
+}
+
 /// What is written of which table.
 #[derive(Debug, Default)]
 pub(crate) struct Persistence {
@@ -99,12 +113,12 @@ pub(crate) struct Persistence {
     flushed_at: u64,
     /// The append under way: bytes, and whether they are flushed.
     under_way: Option<(u64, bool)>,
-    /// Lines that were appended and not flushed yet; after a failure they are appended to the next file.
-    unflushed: Vec<u8>,
-    /// Those of them that the file has.
-    sent: usize,
+    /// Bytes that were appended and not flushed yet.
+    unflushed_bytes: u64,
     /// The last append failed: it is tried again with the next tick, not at once.
     failed: bool,
+    /// An append failed, and none was flushed since.
+    is_stuck: bool,
     /// In files of changes, since the tables' own files were written.
     bytes: u64,
     /// As of [`FoundChanges::is_behind`].
@@ -156,44 +170,51 @@ impl Persistence {
         state.writing = state.generation;
     }
 
-    /// The next append: `lines`, and what must be appended again. `None` if there is nothing.
+    /// The next append. `None` if there is nothing.
     pub(super) fn begin_append(&mut self, lines: &[u8], flush: bool) -> Option<Append> {
-        self.unflushed.extend_from_slice(lines);
-        let flush = flush || self.unflushed.len() > CHANGES_UNFLUSHED_BYTES_MAX;
-        let lines = self.unflushed.get(self.sent..).filter(|lines| !lines.is_empty())?;
+        if lines.is_empty() {
+            return None;
+        }
         let mut bytes = Vec::with_capacity(lines.len().saturating_add(FLUSHED_LINE_BYTES));
         encode_flushed(self.flushed_at, &mut bytes);
         bytes.extend_from_slice(lines);
         let bytes = Bytes::from(bytes);
-        self.under_way = Some((bytes.len() as u64, flush));
+        let len = bytes.len() as u64;
+        let flush = flush || self.unflushed_bytes.saturating_add(len) > CHANGES_UNFLUSHED_BYTES_MAX;
+        self.under_way = Some((len, flush));
         Some(Append { number: self.number, at: self.at, bytes, flush })
     }
 
-    /// The append under way has ended. Whether everything up to it is on the disk now.
-    pub(super) fn end_append(&mut self, ok: bool) -> bool {
-        let Some((bytes, flush)) = self.under_way.take() else { return false };
+    /// The append under way has ended.
+    pub(super) fn end_append(&mut self, ok: bool) -> Appended {
+        let Some((bytes, flush)) = self.under_way.take() else { return Appended::Unflushed };
         if !ok {
-            self.failed = true;
+            (self.failed, self.is_stuck) = (true, true);
             // Nobody knows what its end is. A file that has nothing of ours yet is made anew.
             self.number += u64::from(self.at > 0);
-            (self.at, self.flushed_at, self.sent) = (0, 0, 0);
-            return false;
+            (self.at, self.flushed_at, self.unflushed_bytes) = (0, 0, 0);
+            for state in &mut self.tables {
+                state.writing = state.written;
+            }
+            return Appended::Failed;
         }
         self.at += bytes;
         self.bytes += bytes;
-        self.sent = self.unflushed.len();
-        if flush {
-            self.unflushed.clear();
-            self.sent = 0;
-            self.flushed_at = self.at;
+        self.unflushed_bytes += bytes;
+        if !flush {
+            return Appended::Unflushed;
         }
-        flush
+        self.unflushed_bytes = 0;
+        self.flushed_at = self.at;
+        self.is_stuck = false;
+        Appended::Flushed
     }
 
     /// The generation of a table that is on the disk.
     pub(super) fn flushed(&self, table: Table) -> u64 {
         let state = &self.tables[table.index()];
-        if self.unflushed.is_empty() { state.writing } else { state.written }
+        let is_flushed = self.under_way.is_none() && self.unflushed_bytes == 0;
+        if is_flushed { state.writing } else { state.written }
     }
 
     /// What is on the disk by an append that was flushed: tables, and their generations.
@@ -207,7 +228,7 @@ impl Persistence {
 
     /// Begins a new file of changes, if all that was appended is flushed: what is in the tables now is in the older ones, or comes in this. Its number.
     pub(super) fn begin_file(&mut self) -> Option<u64> {
-        if self.under_way.is_some() || !self.unflushed.is_empty() {
+        if self.under_way.is_some() || self.unflushed_bytes > 0 || self.is_stuck {
             return None;
         }
         self.number += u64::from(self.at > 0);
@@ -242,6 +263,38 @@ impl Persistence {
 }
 
 impl Broker {
+    /// What was to be written is on the disk, or is to be written again as it is by then.
+    pub(super) fn settle_changes(&mut self, appended: Appended) {
+        match appended {
+            Appended::Unflushed => {}
+            Appended::Flushed => {
+                self.topics.changed.is_flushed();
+                self.groups.changed.is_flushed();
+                self.offsets.are_flushed();
+            }
+            Appended::Failed => {
+                self.topics.changed.put_back();
+                self.groups.changed.put_back();
+                self.offsets.put_back();
+            }
+        }
+    }
+
+    /// Whether somebody may have something removed of the tables: what is gone waits for the disk by its name. A slave follows its master in any case.
+    ///
+    /// # Errors
+    /// 1 if too much waits.
+    pub(super) fn check_unwritten(&self) -> Result<(), Refusal> {
+        let topics_gone = self.topics.changed.len().saturating_sub(self.topics.len());
+        let groups_gone = self.groups.changed.len().saturating_sub(self.groups.all().len());
+        let most = topics_gone.max(groups_gone).max(self.offsets.pairs_gone());
+        if most < REMOVED_UNWRITTEN_MAX {
+            return Ok(());
+        }
+        let remark = format!("{most} removals of topics or groups are not written yet: the disk takes none, make room");
+        Err(Refusal::new(ResponseCode::SystemError, remark))
+    }
+
     /// Appends what has changed, unless an append is under way.
     pub(super) fn write_changes(&mut self, out: &mut Output) {
         if !self.persistence.may_append() {
@@ -315,11 +368,11 @@ mod tests {
         assert_eq!(persistence.change(Table::Topics), 2);
         assert_eq!(persistence.change(Table::Topics), 3);
         assert!(!persistence.may_append(), "one is under way");
-        assert!(persistence.end_append(true));
+        assert_eq!(persistence.end_append(true), Appended::Flushed);
         assert_eq!(written(&mut persistence), [(Table::Topics, 1)]);
         let second = append(&mut persistence, Table::Topics, "two\n", true);
         assert_eq!((second.number, second.at, lines(&second)), (0, one, (flushed(one), "two\n".to_owned())));
-        assert!(persistence.end_append(true));
+        assert_eq!(persistence.end_append(true), Appended::Flushed);
         assert_eq!(written(&mut persistence), [(Table::Topics, 3)]);
         assert!(!persistence.is_due(Table::Topics));
     }
@@ -329,26 +382,29 @@ mod tests {
         let mut persistence = Persistence::default();
         persistence.change(Table::Groups);
         let first = append(&mut persistence, Table::Groups, "flushed\n", true).bytes.len() as u64;
-        assert!(persistence.end_append(true));
+        assert_eq!(persistence.end_append(true), Appended::Flushed);
         persistence.change(Table::ConsumerOffsets);
         let part = persistence.begin_append(b"part\n", false).expect("a part");
         assert_eq!((part.at, lines(&part)), (first, (flushed(first), "part\n".to_owned())));
-        assert!(!persistence.end_append(true), "it is not flushed");
+        assert_eq!(persistence.end_append(true), Appended::Unflushed);
         assert_eq!(persistence.begin_file(), None, "what is not flushed would be in none");
         assert_eq!(written(&mut persistence), [(Table::Groups, 1)]);
         let last = append(&mut persistence, Table::ConsumerOffsets, "last\n", true);
         let before = first + part.bytes.len() as u64;
         assert_eq!((last.at, lines(&last)), (before, (flushed(first), "last\n".to_owned())), "the part is not flushed");
-        assert!(!persistence.end_append(false));
+        assert_eq!(persistence.end_append(false), Appended::Failed);
         assert!(!persistence.may_append(), "with the next tick");
+        assert_eq!(written(&mut persistence), [], "neither the part nor the last");
         persistence.retry_failed();
-        let again = persistence.begin_append(b"", true).expect("it is tried again");
-        assert_eq!((again.number, again.at, lines(&again)), (1, 0, (flushed(0), "part\nlast\n".to_owned())));
-        assert!(!persistence.end_append(false));
+        let again = append(&mut persistence, Table::ConsumerOffsets, "part and last\n", true);
+        assert_eq!((again.number, again.at), (1, 0));
+        assert_eq!(lines(&again), (flushed(0), "part and last\n".to_owned()));
+        assert_eq!(persistence.end_append(false), Appended::Failed);
+        assert_eq!(persistence.begin_file(), None, "what is not written would be in none");
         persistence.retry_failed();
-        let again = persistence.begin_append(b"more\n", true).expect("it is tried again");
+        let again = append(&mut persistence, Table::ConsumerOffsets, "all\n", true);
         assert_eq!((again.number, again.at), (1, 0), "a file that has nothing yet is made anew");
-        assert!(persistence.end_append(true));
+        assert_eq!(persistence.end_append(true), Appended::Flushed);
         assert_eq!(written(&mut persistence), [(Table::ConsumerOffsets, 1)]);
         assert_eq!((persistence.begin_file(), persistence.begin_file()), (Some(2), Some(2)));
     }
@@ -356,9 +412,10 @@ mod tests {
     #[test]
     fn many_parts_are_flushed_when_they_have_become_many_bytes() {
         let mut persistence = Persistence::default();
-        let part = vec![b'x'; CHANGES_UNFLUSHED_BYTES_MAX];
+        let part = vec![b'x'; usize::try_from(CHANGES_UNFLUSHED_BYTES_MAX).expect("small") - 2 * FLUSHED_LINE_BYTES];
         assert_eq!(persistence.begin_append(&part, false).map(|append| append.flush), Some(false));
         persistence.end_append(true);
-        assert_eq!(persistence.begin_append(b"x", false).map(|append| append.flush), Some(true));
+        let more = [b'x'; 2 * FLUSHED_LINE_BYTES];
+        assert_eq!(persistence.begin_append(&more, false).map(|append| append.flush), Some(true));
     }
 }

@@ -3,7 +3,7 @@
 //! State of the shard, durable: every change is written at once. A topic exists here because a tool created it, because
 //! RocketMQ has it from the start, or because a producer sent to it and [`auto_created`] allows it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use slab::Slab;
 
@@ -11,6 +11,7 @@ use super::Refusal;
 use super::ack::Ticket;
 use super::settings::BrokerSettings;
 use super::snapshot::names_between;
+use super::unwritten::Unwritten;
 use crate::limits::{CONFIG_BYTES_MAX, TOPIC_QUEUES_MAX, TOPICS_MAX};
 use crate::log::{Log, QueueIndex};
 use crate::model::{FastMap, QueueId, TopicName, UnixMs};
@@ -98,8 +99,8 @@ pub(crate) struct Topics {
     in_order: BTreeMap<TopicName, usize>,
     /// Changes with every change of a topic.
     pub(crate) version: DataVersion,
-    /// Those that are new, other or gone since [`Topics::take_changes`].
-    changed: BTreeSet<TopicName>,
+    /// Those that are new, other or gone.
+    pub(super) changed: Unwritten<TopicName>,
 }
 
 impl Topics {
@@ -188,14 +189,14 @@ impl Topics {
 
     /// What was loaded is in the store.
     pub(super) fn settle(&mut self) {
-        self.changed.clear();
+        self.changed = Unwritten::default();
     }
 
-    /// What has changed since this was asked last.
+    /// What has changed and is to be written.
     pub(super) fn take_changes(&mut self) -> TableChange {
         let mut table = TopicTable { version: self.version, ..TopicTable::default() };
         let mut removed = Vec::new();
-        for name in std::mem::take(&mut self.changed) {
+        for name in self.changed.take(usize::MAX) {
             match self.get(name.as_str()) {
                 Some(topic) => drop(table.topics.insert(name, topic.config.clone())),
                 None => removed.push(name),

@@ -271,8 +271,14 @@ pub const TOPICS_CLEANED_MAX: usize = 64;
 /// Committed offsets in one append to the file of changes: some tenths of a millisecond's work, and then others have their turn.
 pub const OFFSETS_PER_APPEND_MAX: usize = 1_024;
 
-/// Lines of changes that may be appended without a flush; they are in memory until it.
-pub const CHANGES_UNFLUSHED_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of changes that may be appended without a flush; the names of what has changed are in memory until it.
+pub const CHANGES_UNFLUSHED_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Topics, groups, or topics of which groups had offsets, that are gone and still in the store, as where the disk is full: beyond, none is removed.
+/// What has changed and is there waits by its name as well, and is bounded as the tables are.
+pub const REMOVED_UNWRITTEN_MAX: usize = 65_536;
+
+const _: () = assert!(REMOVED_UNWRITTEN_MAX <= TOPICS_MAX, "what is gone takes no more than what may be there");
 
 /// Entries of a table that are written to its file in one piece, with what one entry can have more.
 pub const SNAPSHOT_PART_ENTRIES: usize = 512;

@@ -38,6 +38,7 @@ impl Broker {
         request: &DeleteGroupRequest<'_>,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
+        self.check_unwritten()?;
         self.groups.remove(asked.now, request.group);
         for topic in self.offsets.topics_of(request.group) {
             self.statistics.forget_reader(topic.as_str(), request.group);

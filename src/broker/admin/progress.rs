@@ -121,6 +121,7 @@ impl Broker {
         request: CloneOffsetsRequest<'_>,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
+        self.check_unwritten()?;
         let (from, to) = (request.from, request.to);
         let is_meant = |topic: &&TopicName| request.topic.is_none_or(|wanted| wanted == topic.as_str());
         let topics = self.offsets.topics_of(from).filter(is_meant).filter(|topic| {

@@ -65,6 +65,7 @@ impl Broker {
         if self.holds_back() {
             return Err(NotStored::HeldBack.into());
         }
+        self.check_unwritten()?;
         self.forget_topic(asked.now, name);
         self.log.remove_topic(name);
         self.forget_pops_of(asked.now, name);

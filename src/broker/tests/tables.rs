@@ -4,6 +4,7 @@ use super::*;
 use crate::broker::persist::Table;
 use crate::broker::snapshot::SnapshotWork;
 use crate::broker::topic::plain_config;
+use crate::limits::REMOVED_UNWRITTEN_MAX;
 use crate::model::{GroupName, QueueId, QueueOffset, TopicName};
 use crate::protocol::body::{ConsumerOffsets, GroupTable, SubscriptionGroupConfig, TopicTable};
 use crate::sim::{Random, TableFiles};
@@ -279,4 +280,63 @@ fn the_removal_of_a_topic_is_answered_when_it_is_on_the_disk() {
     assert!(world.answer(c, first).is_none() && world.answer(c, again).is_none());
     world.run();
     assert!(world.answer(c, first).is_some() && world.answer(c, again).is_some());
+}
+
+/// A disk that takes nothing: what waits for it does not grow with the number of commits, and is written when there is room.
+#[test]
+fn a_full_disk_keeps_the_newest_offset_of_each_queue_waiting() {
+    const GROUPS: u64 = 1_000;
+    let mut world = TableWorld::new(1, false);
+    let mut longest = 0;
+    for round in 1..=200_u64 {
+        for group in 0..GROUPS {
+            assert!(world.world.broker.offsets.commit(&format!("g{group}"), "t", QueueId(0), QueueOffset(round)));
+        }
+        if world.world.broker.offsets.take_dirty() {
+            world.world.broker.persistence.change(Table::ConsumerOffsets);
+        }
+        let now = world.world.now;
+        world.world.broker.persistence.retry_failed();
+        world.world.broker.write_changes(&mut world.world.out);
+        world.take_append();
+        let append = world.under_way.take().expect("there is something to write");
+        longest = longest.max(append.bytes.len());
+        world.world.broker.handle_appended(now, Err(IoError::NoSpace), &mut world.world.out);
+        assert!(longest < 200 * 1_000, "{longest} bytes wait in round {round}");
+        assert!(world.world.broker.offsets.unwritten() as u64 <= GROUPS, "round {round}");
+    }
+    world.world.broker.persistence.retry_failed();
+    world.world.broker.write_changes(&mut world.world.out);
+    world.take_append();
+    while let Some(append) = world.under_way.take() {
+        world.files.append(&append);
+        let now = world.world.now;
+        world.world.broker.handle_appended(now, Ok(()), &mut world.world.out);
+        world.take_append();
+    }
+    let offsets = world.files.read().0.offsets.expect("they are written").offsets;
+    assert_eq!(offsets.len() as u64, GROUPS);
+    assert!(offsets.values().all(|queues| queues[&QueueId(0)] == QueueOffset(200)), "{offsets:?}");
+    assert_eq!(world.world.broker.offsets.unwritten(), 0);
+}
+
+#[test]
+fn removals_that_cannot_be_written_are_refused_at_the_bound() {
+    let mut world = World::new();
+    let c = world.connect();
+    world.persists = false;
+    // What is there may have changed as well, and is written.
+    for number in 0..REMOVED_UNWRITTEN_MAX + world.broker.groups.all().len() {
+        let (name, now) = (format!("g{number}"), world.now);
+        world.broker.groups.put(now, SubscriptionGroupConfig::new(&name)).ok().unwrap();
+        assert!(world.broker.check_unwritten().is_ok(), "{number}");
+        assert!(world.broker.groups.remove(now, &name));
+    }
+    let refused = world.call(c, RequestCode::DeleteSubscriptiongroup, &[("groupName", "g")], b"");
+    assert_eq!(refused.code, 1);
+    assert!(refused.remark.contains("not written yet"));
+    world.broker.persistence.change(Table::Groups);
+    world.persists = true;
+    world.wait_ms(1_000);
+    assert_eq!(world.call(c, RequestCode::DeleteSubscriptiongroup, &[("groupName", "g")], b"").code, 0);
 }
