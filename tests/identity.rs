@@ -433,6 +433,73 @@ fn a_wiped_master_is_rebuilt_from_its_slave_by_one_command() {
     assert!(!is_ok && said.contains("is a master that takes messages"), "{said}");
 }
 
+/// The slave that has what its master has lost goes as well, and the master is started again: nobody is there to say it, and it is not forgotten.
+#[test]
+fn a_master_that_holds_back_is_no_other_after_a_start_without_its_slave() {
+    let mut options = PairOptions::small(true);
+    // Nobody is waited for: what is refused is refused for what the master knows itself.
+    options.master.push(("haMaxTimeWaitInSyncSlaves", "0".to_owned()));
+    let mut pair = pair_with_messages(&options);
+    assert!(pair.master.stop(Duration::from_secs(20)).success());
+    fs::remove_dir_all(pair.master.store_dir()).expect("the store is the master's");
+    pair.master.restart();
+    wait_master_refuses(&mut pair.to_master());
+    let ahead = "ahead 1".to_owned();
+    wait_for("note in the store", || epochs_of(&pair.master.store_dir()).contains(&ahead).then_some(()));
+    pair.slave.kill();
+    let send = |pair: &Pair| {
+        let mut producer = pair.to_master();
+        let receipt = producer.create_topic(TOPIC, 1).and_then(|_| producer.send(TOPIC, 0, b"too early"));
+        receipt.is_ok_and(|receipt| receipt.code == 0 || receipt.code == 11)
+    };
+    for _ in 0..2 {
+        pair.master.kill();
+        pair.master.restart();
+        for _ in 0..20 {
+            assert!(!send(&pair), "what it stores parts it from its slave");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let said = "sends are refused: replicas have what this master has not";
+        wait_for("word of it", || pair.master.process().log_text().contains(said).then_some(()));
+        let status: Value = pair.to_master().ha_status().expect("it answers");
+        assert_eq!(status["aheadBrokerIds"], "1", "{status}");
+    }
+    if let Some(admin) = admin() {
+        let output = Command::new(admin).args(["-n", &pair.name_server.address(), "cluster", "list"]).output();
+        let said = String::from_utf8_lossy(&output.expect("it starts").stdout).into_owned();
+        assert!(said.contains("takes no messages until it is decided what becomes of what brokerId 1 has"), "{said}");
+    }
+    // An operator goes on without what the slave has.
+    let goes_on = Frame::request(25).body(b"haMasterBehindSlave=GO_ON\n".to_vec());
+    pair.to_master().expect_success("the setting", goes_on).expect("it answers");
+    wait_for("master that goes on", || send(&pair).then_some(()));
+    wait_for("decision in the store", || (!epochs_of(&pair.master.store_dir()).contains(&ahead)).then_some(()));
+}
+
+/// What `ringmq-admin cluster list` says of a broker with this number.
+fn listed(admin: &Path, pair: &Pair, id: &str) -> Value {
+    let output = Command::new(admin).args(["-n", &pair.name_server.address(), "--json", "cluster", "list"]).output();
+    let rows: Value = serde_json::from_slice(&output.expect("it starts").stdout).expect("JSON");
+    let is_it = |row: &&Value| row["id"].to_string().trim_matches('"') == id;
+    rows.as_array().and_then(|rows| rows.iter().find(is_it)).unwrap_or_else(|| panic!("{rows}")).clone()
+}
+
+#[test]
+fn a_slave_that_does_not_follow_is_not_listed_as_one_that_lacks_nothing() {
+    let Some(admin) = admin() else { return };
+    let pair = pair_with_a_wiped_master();
+    wait_slave_refuses(&pair, "is not this one");
+    let row = listed(&admin, &pair, "1");
+    assert_eq!(row["behind"], "-", "{row}");
+    assert!(row["replicas"].as_str().is_some_and(|text| text.contains("does not follow")), "{row}");
+    let (is_ok, said) = take_back(&admin, &pair, &["--yes"]);
+    assert!(is_ok, "{said}");
+    wait_both_acknowledge(&pair);
+    wait_for("slave that lacks nothing", || (listed(&admin, &pair, "1")["behind"] == 0).then_some(()));
+    let ahead = |line: &String| line.starts_with("ahead");
+    assert!(!epochs_of(&pair.master.store_dir()).iter().any(ahead), "its data is back");
+}
+
 /// A request of `ringmq-admin replica take-back`.
 const ORDER_ROLE: i32 = 720_002;
 

@@ -74,6 +74,9 @@ impl Replica {
             if epochs.is_copy() {
                 master.note_copy();
             }
+            if life.epoch.is_none() {
+                master.note_ahead(epochs.ahead());
+            }
             Part::Master(master)
         } else {
             let mut slave = Slave::new(life.broker_id, settings.clone());
@@ -354,6 +357,7 @@ impl Broker {
         self.replica.followed_since = master.map(|_| now.mono);
         if master.is_some() {
             self.replica.epochs.note_followed(address);
+            self.replica.epochs.note_ahead(BTreeSet::new());
             if std::mem::take(&mut self.replica.is_trouble_said) {
                 tracing::info!(target: BY_STRANGERS, master = ?address, at = %self.log.appended(), "the master is followed");
             }
@@ -402,10 +406,12 @@ impl Broker {
         }
     }
 
-    /// Who has this log is remembered for the next start; while nothing is stored yet, the last start's are waited for.
+    /// Who has this log is remembered for the next start; while nothing is stored yet, the last start's are waited for. So is who has more of it: a
+    /// start of this master while that one is away decides nothing.
     fn note_in_sync(&mut self) {
         let held_back = self.holds_back();
         let Replica { role: Part::Master(master), epochs, .. } = &mut self.replica else { return };
+        epochs.note_ahead(if held_back { master.ahead() } else { BTreeSet::new() });
         if !held_back {
             epochs.note_in_sync(master.in_sync_slaves());
             epochs.end_copy();
@@ -424,15 +430,15 @@ impl Broker {
             }
             return;
         }
-        let refused: Vec<String> = master.refused().map(|slave| slave.refusal.broker.to_string()).collect();
+        let ahead: Vec<String> = master.ahead().iter().map(ToString::to_string).collect();
         // While slaves are only asked it is over in a moment.
-        if !held_back || refused.is_empty() {
+        if !held_back || ahead.is_empty() {
             return held_back_said.forget(OWN);
         }
         if held_back_said.is_due(now, OWN, ()) {
             tracing::error!(
-                broker_ids = refused.join(","),
-                "sends are refused: replicas have what this master has not (`ringmq-admin cluster list`). Take them back with `ringmq-admin replica take-back`, restore this master's store, or give up what they have with `ringmq-admin replica give-up`, or end them for half a minute to go on without them"
+                broker_ids = ahead.join(","),
+                "sends are refused: replicas have what this master has not (`ringmq-admin cluster list`). Take them back with `ringmq-admin replica take-back`, restore this master's store, give up what they have with `ringmq-admin replica give-up`, or set haMasterBehindSlave=GO_ON to go on without what they have. That they are away, or a start of this master, ends it not"
             );
         }
     }
@@ -441,7 +447,7 @@ impl Broker {
     /// that heard of it would stay away for half a minute.
     fn tell_held_back(&mut self, now: Now, out: &mut Output) {
         let Part::Master(master) = &self.replica.role else { return };
-        let waits = self.replica.epochs.table().is_copy() || master.refused().next().is_some();
+        let waits = self.replica.epochs.table().is_copy() || !master.ahead().is_empty();
         let holds_back = waits && self.holds_back();
         if std::mem::replace(&mut self.replica.is_held_back_told, holds_back) == holds_back {
             return;
@@ -488,6 +494,7 @@ impl Broker {
             log,
             slaves: Vec::new(),
             refused: Vec::new(),
+            ahead: BTreeSet::new(),
             master: None,
             in_sync_count: 0,
             confirm,
@@ -496,6 +503,7 @@ impl Broker {
             Part::Master(master) => ReplicaStatus {
                 slaves: master.slaves(appended).collect(),
                 refused: master.refused().collect(),
+                ahead: if self.holds_back() { master.ahead() } else { BTreeSet::new() },
                 in_sync_count: master.in_sync_count(),
                 ..nobody
             },

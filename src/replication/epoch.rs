@@ -6,6 +6,7 @@
 //! ```text
 //! log 0f61c2a35b7e4d8891b2c3d4e5f60718
 //! in-sync 1,2
+//! ahead 3
 //! copy
 //! followed 10.0.0.2:10912
 //! 1 0 9c4e11d2a0b35f77
@@ -50,6 +51,8 @@ pub struct EpochTable {
     log: LogId,
     /// The slaves that were in sync with the master of the newest reign when that was noted last.
     in_sync: BTreeSet<BrokerId>,
+    /// The slaves that have said that they have what this log has lost: its master stores nothing until they follow or somebody decides.
+    ahead: BTreeSet<BrokerId>,
     /// This is a master's store by its configuration, and a copy under way of another replica's log, which may have more.
     is_copy: bool,
     /// Where the master was found whom this log followed last.
@@ -146,6 +149,19 @@ impl EpochTable {
     pub(crate) fn note_in_sync(&mut self, slaves: BTreeSet<BrokerId>) -> bool {
         let is_news = self.in_sync != slaves;
         self.in_sync = slaves;
+        is_news
+    }
+
+    /// Who has said that he has what this log has lost, as long as that is not decided.
+    #[must_use]
+    pub(crate) fn ahead(&self) -> &BTreeSet<BrokerId> {
+        &self.ahead
+    }
+
+    /// These have said so. Returns whether that is news.
+    pub(crate) fn note_ahead(&mut self, slaves: BTreeSet<BrokerId>) -> bool {
+        let is_news = self.ahead != slaves;
+        self.ahead = slaves;
         is_news
     }
 
@@ -308,8 +324,10 @@ impl EpochTable {
     pub fn encode(&self) -> String {
         let mut text = format!("log {}\n", self.log);
         if !self.in_sync.is_empty() {
-            let ids: Vec<String> = self.in_sync.iter().map(ToString::to_string).collect();
-            let _ = writeln!(text, "in-sync {}", ids.join(","));
+            let _ = writeln!(text, "in-sync {}", ids_text(&self.in_sync));
+        }
+        if !self.ahead.is_empty() {
+            let _ = writeln!(text, "ahead {}", ids_text(&self.ahead));
         }
         if self.is_copy {
             text.push_str("copy\n");
@@ -335,10 +353,8 @@ impl EpochTable {
             let words: Vec<&str> = line.split(' ').collect();
             match words[..] {
                 ["log", log] if index == 0 => table.log = log.parse().map_err(|_| bad)?,
-                ["in-sync", ids] if entries.is_empty() => {
-                    let ids = ids.split(',').map(|id| id.parse().map(BrokerId));
-                    table.in_sync = ids.collect::<Result<_, _>>().map_err(|_| bad)?;
-                }
+                ["in-sync", ids] if entries.is_empty() => table.in_sync = ids_of(ids).ok_or(bad)?,
+                ["ahead", ids] if entries.is_empty() => table.ahead = ids_of(ids).ok_or(bad)?,
                 ["copy"] if entries.is_empty() => table.is_copy = true,
                 ["followed", master] if entries.is_empty() => table.followed = Some(master.parse().map_err(|_| bad)?),
                 [epoch, start] => entries.push(entry(epoch, start, "unknown").ok_or(bad)?),
@@ -346,9 +362,17 @@ impl EpochTable {
                 _ => return Err(bad),
             }
         }
-        let EpochTable { log, in_sync, is_copy, followed, .. } = table;
-        EpochTable::new(log, entries).map(|table| EpochTable { in_sync, is_copy, followed, ..table })
+        let EpochTable { log, in_sync, ahead, is_copy, followed, .. } = table;
+        EpochTable::new(log, entries).map(|table| EpochTable { in_sync, ahead, is_copy, followed, ..table })
     }
+}
+
+fn ids_text(ids: &BTreeSet<BrokerId>) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn ids_of(text: &str) -> Option<BTreeSet<BrokerId>> {
+    text.split(',').map(|id| id.parse().map(BrokerId).ok()).collect()
 }
 
 fn entry(epoch: &str, start: &str, id: &str) -> Option<EpochEntry> {
@@ -492,6 +516,7 @@ mod tests {
         all.note_in_sync([BrokerId(1), BrokerId(2)].into());
         all.note_followed(SocketAddr::from(([10, 0, 0, 2], 10912)));
         all.note_copy(true);
+        all.note_ahead(BTreeSet::from([BrokerId(3), BrokerId(4)]));
         assert_eq!(EpochTable::decode(&all.encode()), Ok(all));
     }
 

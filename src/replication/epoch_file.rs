@@ -61,6 +61,11 @@ impl EpochFile {
         self.is_behind |= self.table.note_in_sync(slaves);
     }
 
+    /// These slaves have what this log has lost, and somebody has to decide; none: it is decided. The file has it in a moment.
+    pub(crate) fn note_ahead(&mut self, slaves: BTreeSet<BrokerId>) {
+        self.is_behind |= self.table.note_ahead(slaves);
+    }
+
     /// A master goes on with a log that was a copy. The file has it in a moment.
     pub(crate) fn end_copy(&mut self) {
         self.is_behind |= self.table.note_copy(false);

@@ -192,6 +192,9 @@ pub(crate) struct Master {
     asked_since: Option<MonoNs>,
     /// This log was being copied from another replica's, which may have more.
     is_copy: bool,
+    /// Slaves that have said that they have what this log has lost, until they follow or somebody decides; and when they said it last, or this reign
+    /// began. At most [`HA_SLAVES_MAX`].
+    ahead: BTreeMap<BrokerId, Option<MonoNs>>,
     /// Slaves that do not follow, and why, by brokerId: at most [`HA_SLAVES_MAX`].
     refused: BTreeMap<BrokerId, RefusedSlave>,
 }
@@ -210,6 +213,7 @@ impl Master {
             asked: BTreeSet::new(),
             asked_since: None,
             is_copy: false,
+            ahead: BTreeMap::new(),
             refused: BTreeMap::new(),
         }
     }
@@ -217,6 +221,17 @@ impl Master {
     /// This log was being copied when its last life ended, and somebody has to decide.
     pub(crate) fn note_copy(&mut self) {
         self.is_copy = true;
+    }
+
+    /// These slaves had what this log has lost when its last life ended, and nobody has decided.
+    pub(crate) fn note_ahead(&mut self, slaves: &BTreeSet<BrokerId>) {
+        self.ahead.extend(slaves.iter().take(HA_SLAVES_MAX).map(|slave| (*slave, None)));
+    }
+
+    /// Who has said that he has what this log has lost, if that matters.
+    #[must_use]
+    pub(crate) fn ahead(&self) -> BTreeSet<BrokerId> {
+        if self.settings.goes_on_behind { BTreeSet::new() } else { self.ahead.keys().copied().collect() }
     }
 
     /// Before anything is stored, these slaves are to say how far they are: they were in sync with this log's last master, or are registered as
@@ -229,13 +244,7 @@ impl Master {
     /// the whole store, or when a backup was put in its place; or one of them has said so, and somebody has to decide.
     #[must_use]
     pub(crate) fn holds_back(&self, begun: LogOffset, log: &Log) -> bool {
-        let is_empty = log.start() == log.appended();
-        let has_more = |refused: &RefusedSlave| match refused.refusal.said.verdict {
-            LogVerdict::Ahead => true,
-            LogVerdict::Stranger => is_empty,
-            _ => false,
-        };
-        let is_behind = !self.settings.goes_on_behind && (self.is_copy || self.refused.values().any(has_more));
+        let is_behind = !self.settings.goes_on_behind && (self.is_copy || !self.ahead.is_empty());
         log.appended() == begun && (!self.asked.is_empty() || is_behind)
     }
 
@@ -298,8 +307,14 @@ impl Master {
             }
         }
         self.wait_for_asked(now);
-        // Who is gone, or was put right, holds nobody up: a stranger who has come once least of all.
         self.refused.retain(|_, slave| now.ms_since(slave.said_at) < HA_REFUSED_KEPT_MS);
+        // Who follows for a while has given up what he had, or has lost it. Who is gone has it still, and may come back.
+        let following: BTreeSet<BrokerId> =
+            self.links.values().filter(|link| link.is_following()).filter_map(SlaveLink::broker_id).collect();
+        self.ahead.retain(|broker, said_at| {
+            let silent_ms = now.ms_since(*said_at.get_or_insert(now));
+            !following.contains(broker) || silent_ms < HA_REFUSED_KEPT_MS
+        });
         let mut closed = Vec::new();
         for (id, link) in &mut self.links {
             link.rate.measure(now, link.acked);
@@ -505,10 +520,23 @@ impl Master {
                     _ => false,
                 }
             };
-            if !self.refused.get(&broker).is_some_and(is_stuck) {
+            let is_stuck = self.refused.get(&broker).map(is_stuck);
+            if is_stuck != Some(true) {
                 self.refused.remove(&broker);
             }
+            // Nothing may be left of what it said: then it has all that this log has.
+            if is_stuck == Some(false) || is_stuck.is_none() && !said.is_empty() && said.end == ends.appended {
+                self.ahead.remove(&broker);
+            }
             return Ok(());
+        }
+        let has_more = match said.verdict {
+            LogVerdict::Ahead => true,
+            LogVerdict::Stranger => ends.start == ends.appended,
+            _ => false,
+        };
+        if has_more && (self.ahead.len() < HA_SLAVES_MAX || self.ahead.contains_key(&broker)) {
+            self.ahead.insert(broker, Some(now));
         }
         let refusal = UnfitSlave { broker, own: epochs.log(), own_end: ends.appended, said };
         let address = link.peer;
@@ -546,6 +574,7 @@ impl Master {
                     && self.refused.get(&broker).is_some_and(|refused| acked > refused.refusal.said.point)
                 {
                     self.refused.remove(&broker);
+                    self.ahead.remove(&broker);
                 }
             }
             SlavePhase::Stranger | SlavePhase::Greeted => {

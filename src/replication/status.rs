@@ -1,5 +1,6 @@
 //! What a shard says of its replication to those who operate it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -17,6 +18,8 @@ pub(crate) struct ReplicaStatus {
     pub(crate) slaves: Vec<SlaveStatus>,
     /// Of a master: the slaves that do not follow it.
     pub(crate) refused: Vec<RefusedSlave>,
+    /// Of a master that stores nothing: the slaves that have what its log has lost, whether they are there or not.
+    pub(crate) ahead: BTreeSet<BrokerId>,
     /// Of a slave: the master that it follows, if it has found one.
     pub(crate) master: Option<MasterStatus>,
     /// Of a master: replicas in sync, itself among them.

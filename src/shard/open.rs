@@ -1,5 +1,6 @@
 //! From a claimed store to a broker: disk, tail, recovery, tables.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -254,6 +255,7 @@ async fn open_epochs(
     if life.role.is_master() {
         if life.epoch.is_some() {
             epochs.note_copy(false);
+            epochs.note_ahead(BTreeSet::new());
         }
         let no_random = |source| DiskError { operation: "read random bytes for", path: path.clone(), source };
         let (name, id) = (store::random_id().map_err(no_random)?, store::random_id().map_err(no_random)?);

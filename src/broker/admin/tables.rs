@@ -51,6 +51,7 @@ impl Broker {
                 in_sync_count: u64::try_from(status.in_sync_count.saturating_sub(1)).unwrap_or(u64::MAX),
                 slaves: status.slaves.iter().map(slave_info).collect(),
                 refused: status.refused.iter().map(refused_info).collect(),
+                ahead: status.ahead.iter().map(ToString::to_string).reduce(|ids, id| format!("{ids},{id}")),
                 log,
                 damaged,
             }

@@ -18,6 +18,9 @@ pub enum HaRuntimeInfo {
         slaves: Vec<HaSlave>,
         /// Those that do not follow, and why. ringmq's own; absent if there are none.
         refused: Vec<HaRefusedSlave>,
+        /// Which replicas have what its log has lost, so that it takes no messages until somebody decides: brokerIds with commas. ringmq's own; absent
+        /// if there are none.
+        ahead: Option<String>,
         /// Which log this is, in hexadecimal. ringmq's own.
         log: Option<String>,
         /// Messages of its log that are proven to be damaged. ringmq's own; absent if there are none.
@@ -92,6 +95,7 @@ impl HaRuntimeInfo {
                 in_sync_count: fields.number("inSyncSlaveNums", 0)?,
                 slaves: fields.array("haConnectionInfo")?.iter().map(HaSlave::read).collect::<Result<_, _>>()?,
                 refused: fields.array("refusedSlaves")?.iter().map(HaRefusedSlave::read).collect::<Result<_, _>>()?,
+                ahead: fields.text("aheadBrokerIds")?.map(String::from),
                 log: fields.text("logId")?.map(String::from),
                 damaged: fields.number("damagedMessages", 0)?,
             });
@@ -118,6 +122,9 @@ impl HaRuntimeInfo {
         let (HaRuntimeInfo::Master { damaged, .. } | HaRuntimeInfo::Slave(HaMaster { damaged, .. })) = self;
         let mut writer = Writer::new(JsonForm::Fastjson);
         writer.object(|writer| {
+            if let HaRuntimeInfo::Master { ahead: Some(ahead), .. } = self {
+                writer.key("aheadBrokerIds").text(ahead);
+            }
             if *damaged > 0 {
                 writer.key("damagedMessages").unsigned(*damaged);
             }
@@ -234,6 +241,7 @@ mod tests {
             in_sync_count: 1,
             slaves: vec![slave],
             refused: Vec::new(),
+            ahead: None,
             log: None,
             damaged: 0,
         };
@@ -252,8 +260,8 @@ mod tests {
         let (refusal, log) = (Some("its log is another".to_owned()), Some("0f".to_owned()));
         let slave = HaRuntimeInfo::Slave(HaMaster { refusal, log: log.clone(), damaged: 3, ..HaMaster::default() });
         let refused = vec![HaRefusedSlave { address: "h:1".to_owned(), why: "its log is another".to_owned() }];
-        let master =
-            HaRuntimeInfo::Master { log_end: 1, in_sync_count: 0, slaves: Vec::new(), refused, log, damaged: 2 };
+        let (slaves, ahead) = (Vec::new(), Some("1,2".to_owned()));
+        let master = HaRuntimeInfo::Master { log_end: 1, in_sync_count: 0, slaves, refused, ahead, log, damaged: 2 };
         for info in [slave, master] {
             assert_eq!(HaRuntimeInfo::decode(&info.encode()), Ok(info));
         }

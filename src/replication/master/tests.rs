@@ -173,11 +173,25 @@ fn said(verdict: LogVerdict, log: u128, end: u64) -> Statement {
     Statement { verdict, log: LogId(log), start: LogOffset(0), end: LogOffset(end), last, point: LogOffset(0) }
 }
 
+/// A slave that follows over a new connection, with a log of this length.
+fn follow_again(master: &mut Master, now: MonoNs, id: LinkId, broker: u64, end: u64, log: &Log) {
+    let epochs = EpochTable::of_log(LogId(7));
+    master.link_up(now, id, peer());
+    let handshake = epoch::Handshake { knows_identities: true, ..handshake(broker, false) };
+    assert_eq!(master.greet(now, id, handshake), Ok(None));
+    assert_eq!(master.output(now, id, &mut empty_log(), &epochs, &mut BytesMut::new()), Ok(None));
+    let mut bytes = BytesMut::new();
+    said(LogVerdict::Follows, 7, end).encode(&mut bytes);
+    assert_eq!(master.receive(now, id, &bytes, log, &epochs), Ok(None));
+    assert_eq!(master.report(now, id, LogOffset(end), ends(0, 0, end)), Ok(()));
+}
+
 #[test]
-fn a_stranger_holds_no_master_back_for_longer_than_it_is_there() {
-    let (mut master, log) = (master(1), empty_log());
-    assert!(!master.holds_back(LogOffset(0), &log));
-    for (broker, said) in [(1, said(LogVerdict::Stranger, 8, 300)), (2, said(LogVerdict::Ahead, 7, 300))] {
+fn who_has_more_holds_a_master_back_until_it_follows_or_somebody_decides() {
+    let log = empty_log();
+    for said in [said(LogVerdict::Stranger, 8, 300), said(LogVerdict::Ahead, 7, 300)] {
+        let (mut master, broker) = (master(1), 1);
+        assert!(!master.holds_back(LogOffset(0), &log));
         decline(&mut master, at(1000), A, broker, said, &log);
         assert!(master.holds_back(LogOffset(0), &log), "{said:?}");
         // It comes again.
@@ -185,11 +199,36 @@ fn a_stranger_holds_no_master_back_for_longer_than_it_is_there() {
         master.tick(at(6000 + HA_REFUSED_KEPT_MS - 1), LogOffset(0));
         assert!(master.holds_back(LogOffset(0), &log), "{said:?}");
         assert_eq!(master.refused().count(), 1);
+        // It is gone, and what it has is not.
         master.tick(at(6000 + HA_REFUSED_KEPT_MS), LogOffset(0));
-        assert!(!master.holds_back(LogOffset(0), &log), "{said:?}");
         assert_eq!(master.refused().count(), 0);
+        master.tick(at(6000 + 100 * HA_REFUSED_KEPT_MS), LogOffset(0));
+        assert!(master.holds_back(LogOffset(0), &log), "{said:?}");
+        // Nor does a start of the master change that.
+        let ahead = master.ahead();
+        assert_eq!(ahead, BTreeSet::from([BrokerId(broker)]));
+        let mut next = self::master(1);
+        next.note_ahead(&ahead);
+        next.tick(at(0), LogOffset(0));
+        next.tick(at(100 * HA_REFUSED_KEPT_MS), LogOffset(0));
+        assert!(next.holds_back(LogOffset(0), &log), "{said:?}");
+        // It has given up all that it had: that is believed when it has not changed its mind for a while.
+        for master in [&mut master, &mut next] {
+            let now = 200 * HA_REFUSED_KEPT_MS;
+            follow_again(master, at(now), A, broker, 0, &log);
+            master.tick(at(now + 1), LogOffset(0));
+            assert!(!master.holds_back(LogOffset(0), &log), "{said:?}");
+        }
     }
+    let mut master = master(1);
+    decline(&mut master, at(0), A, 1, said(LogVerdict::Ahead, 7, 300), &log);
+    follow_again(&mut master, at(1), B, 1, 0, &log);
+    master.tick(at(HA_REFUSED_KEPT_MS - 1), LogOffset(0));
+    assert!(master.holds_back(LogOffset(0), &log), "it may have lost it itself a moment ago");
+    master.tick(at(HA_REFUSED_KEPT_MS), LogOffset(0));
+    assert!(!master.holds_back(LogOffset(0), &log));
     // What was stored has parted the two already; and a stranger's log says nothing of one that is not empty.
+    master.link_down(B);
     decline(&mut master, at(1000), A, 1, said(LogVerdict::Ahead, 7, 300), &log);
     assert!(!master.holds_back(LogOffset(90), &log));
     // Who wants that goes on.
