@@ -554,7 +554,7 @@ fn a_checker_that_forgets_is_noticed() {
     eprintln!("{:?} is noticed by seed {seed}: {noticed}", TransactionRule::ForgetHalves);
     assert!(noticed.contains("and lost"), "noticed as: {noticed}");
     let asked =
-        |rule| -> u64 { (0..10).map(|seed| run_transactions(seed, rule).expect("nothing is lost").asked).sum() };
+        |rule| -> u64 { (0..10).map(|seed| run_transactions(seed, rule).expect("nothing is lost").asked_again).sum() };
     let (forgotten, kept) = (asked(TransactionRule::ForgetNotes), asked(TransactionRule::Sound));
     assert!(forgotten > kept, "without notes producers are asked about what has ended: {forgotten} and {kept}");
 }

@@ -42,6 +42,8 @@ pub struct TransactionCounts {
     pub halves: u64,
     pub ended: u64,
     pub asked: u64,
+    /// About what its producer has ended already.
+    pub asked_again: u64,
     pub ends: u64,
     pub power_losses: u64,
     pub seen: u64,
@@ -63,7 +65,8 @@ struct Begun {
     fate: Fate,
     /// Its producer ends it unasked.
     is_told: bool,
-    /// How often its commit was said.
+    /// How often its end was said, and that it is a commit.
+    ends_said: u64,
     commits_said: u64,
 }
 
@@ -199,7 +202,7 @@ impl TransactionWorld {
             let fate =
                 self.random.pick(&[Fate::Committed, Fate::Committed, Fate::Committed, Fate::Rollback, Fate::Silent]);
             let is_told = fate != Fate::Silent && self.random.percent(70);
-            self.begun.push(Begun { fate, is_told, commits_said: 0 });
+            self.begun.push(Begun { fate, is_told, ends_said: 0, commits_said: 0 });
             let mut body = number.to_be_bytes().to_vec();
             body.resize(8 + self.random.index(300), 7);
             let immunity = if self.random.percent(20) { "CHECK_IMMUNITY_TIME_IN_SECONDS\u{1}1\u{2}" } else { "" };
@@ -231,6 +234,7 @@ impl TransactionWorld {
             Fate::Silent => return,
             fate => (fate == Fate::Committed) && !(is_asked && self.rule == TransactionRule::SayBoth),
         };
+        begun.ends_said += 1;
         begun.commits_said += u64::from(is_commit);
         self.counts.ended += 1;
         let ext = [
@@ -272,6 +276,8 @@ impl TransactionWorld {
                 let record = RecordView::decode(frame.body, None, Check::Shape).expect("a record");
                 let number = u64::from_be_bytes(record.body[..8].try_into().expect("eight bytes"));
                 self.counts.asked += 1;
+                let begun = self.begun.get(usize::try_from(number).expect("few"));
+                self.counts.asked_again += u64::from(begun.is_some_and(|begun| begun.ends_said > 0));
                 let place = ["tranStateTableOffset", "commitLogOffset", "transactionId"].map(field);
                 self.end(number, &place, true);
             }
