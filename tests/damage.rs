@@ -271,8 +271,37 @@ fn a_damaged_tail_is_left_by_an_order_and_what_is_sound_in_it_is_kept() {
     let (is_done, said) = world.store(&["repair", "--cut", "--yes"]);
     assert!(is_done, "{said}");
     assert!(world.aside().join("tail").exists());
+    let (is_sound, said) = world.store(&["check"]);
+    assert!(is_sound && !said.contains("tail"), "nobody misses what was moved aside: {said}");
     world.node.restart();
     world.assert_serves_first(8_700..9_000);
+}
+
+#[test]
+fn a_tail_that_is_gone_is_missed_before_a_start() {
+    const GONE: &str = "the tail of the last run is gone from ";
+    let mut world = World::new(Flush::Async);
+    world.fill(0..1_000);
+    world.node.kill();
+    let (is_sound, said) = world.store(&["check"]);
+    assert!(is_sound && !said.contains(GONE), "{said}");
+    let elsewhere = TempDir::with_prefix_in("ringmq-tails-", "/dev/shm").expect("a folder in shared memory");
+    let (tail, moved) = (world.tail(), elsewhere.path().join(world.tail().file_name().expect("it has a name")));
+    fs::rename(&tail, &moved).expect("moved");
+    let (is_sound, said) = world.store(&["check"]);
+    let expected = format!("{GONE}{}, though the machine", world.tails.path().display());
+    assert!(is_sound && said.contains(&expected) && said.contains("Put it back"), "a start takes the store: {said}");
+    let (_, said) = world.store(&["check", "--json"]);
+    assert!(said.contains(&expected), "{said}");
+    let (_, said) = world.store(&["check", "--tails", elsewhere.path().to_str().expect("a path")]);
+    assert!(!said.contains(GONE) && said.contains("1000 messages"), "{said}");
+    fs::rename(&moved, &tail).expect("put back");
+    let (_, said) = world.store(&["check"]);
+    assert!(!said.contains(GONE), "{said}");
+    world.lose_tail();
+    world.node.restart();
+    let said = world.node.process().log_text();
+    assert!(said.contains("the tail of the last run is not there"), "{said}");
 }
 
 #[test]

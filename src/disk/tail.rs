@@ -173,10 +173,21 @@ fn parse_uptime_ms(text: &str) -> Option<u64> {
 }
 
 impl LastRun {
-    /// The folder in which its tail is, if it had one and the machine was not started since.
-    pub(crate) fn tails_since_boot(&self) -> Option<&Path> {
-        let is_this_boot = self.began.zip(boot_id().ok()).is_some_and(|(began, boot)| began.boot == boot);
-        self.tails.as_deref().filter(|_| is_this_boot)
+    /// The folder in which its tail was, if the file is gone though the machine was not started since: with it goes what that run acknowledged and
+    /// had not written.
+    pub(crate) fn tail_is_gone(&self, key: &TailKey) -> Option<&Path> {
+        let is_this_boot = self.began.is_some_and(|began| began.boot == key.boot);
+        self.tails.as_deref().filter(|tails| is_this_boot && !TailFile::is_there(tails, key))
+    }
+
+    /// Forgets where its tail was, durably: what that had is in the log, or was given up. Blocks.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub(crate) fn forget_tail(shard_folder: &Path) -> Result<(), RunError> {
+        let last = LastRun { tails: None, ..Self::read(shard_folder)? };
+        let path = shard_folder.join(RUN_FILE);
+        last.write(&path).map_err(|source| RunError::Unreadable { path, source })
     }
 
     /// Reads it from the shard's folder.

@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::segment::{CLAIM_BYTES, Content, DamagedStretch, Findings, SegmentFile, segments};
 use super::{RepairError, io_of, text_of};
+use crate::disk::LastRun;
 use crate::files;
 use crate::log::{FileName, RecoveryError};
 use crate::model::LogOffset;
@@ -305,6 +306,10 @@ fn move_tail(look: &ShardLook, aside: &Path, is_real: bool) -> Result<Option<Str
         fs::create_dir_all(aside).and_then(|()| fs::copy(&tail.path, &kept)).map_err(io_of(&kept))?;
         flush(&kept)?;
         fs::remove_file(&tail.path).map_err(io_of(&tail.path))?;
+        // Nobody is to miss it. A `run` that is damaged is taken away as well, and one that speaks of the end.
+        if look.folder.join("run").exists() && !matches!(look.log, Err(StartError::Run(_))) {
+            LastRun::forget_tail(&look.folder).map_err(StartError::from)?;
+        }
     }
     Ok(Some(format!("move the tail {} to {}", tail.path.display(), kept.display())))
 }

@@ -170,6 +170,9 @@ fn check(printer: Printer, arguments: &CheckArguments) -> Result<(), RepairError
             state.push_str(&format!("; the tail goes on to {}", tail.appended));
         }
         rows.push(StateRow { shard: name.clone(), stretch: None, state });
+        if let Some(tails) = &shard.tail_gone_from {
+            rows.push(StateRow { shard: name.clone(), stretch: None, state: gone_tail_text(tails) });
+        }
         for stretch in found.damages {
             let is_mended = is_mended_by_a_start(&shard, &stretch);
             let state = match is_mended {
@@ -188,6 +191,14 @@ fn check(printer: Printer, arguments: &CheckArguments) -> Result<(), RepairError
         () if is_damaged => Err(RepairError::Damaged),
         () => Ok(()),
     }
+}
+
+/// What it means that the tail of the last run is not where it was. A start says so as well, and takes the store.
+fn gone_tail_text(tails: &Path) -> String {
+    format!(
+        "the tail of the last run is gone from {}, though the machine has not been started since: what that run acknowledged and had not written is lost. Put it back before a start if it was moved (--tails FOLDER looks elsewhere); a replica may have what it had",
+        tails.display()
+    )
 }
 
 /// Mends what can be mended, or lets the log end before it.

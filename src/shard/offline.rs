@@ -48,6 +48,8 @@ pub(crate) struct ShardLook {
     pub(crate) tails: PathBuf,
     /// Its tail of the last run, if there is one.
     pub(crate) tail: Option<TailLook>,
+    /// Where that was, if it is gone though the machine was not started since.
+    pub(crate) tail_gone_from: Option<PathBuf>,
 }
 
 /// The newest bytes of a log, in shared memory.
@@ -104,41 +106,24 @@ impl Offline {
         };
         let tails =
             self.tails.clone().or_else(|| LastRun::guess_tails(&folder)).unwrap_or_else(|| PathBuf::from(TAILS));
-        let mut look =
-            ShardLook { folder, segment_bytes, log: Ok(LogOffset::default()), tables: Vec::new(), tails, tail: None };
-        look.log =
-            self.look_at_log(shard, &mut look.tail, &mut look.tables, (&look.folder, &look.tails, segment_bytes));
+        let (log, tables) = (Ok(LogOffset::default()), Vec::new());
+        let mut look = ShardLook { folder, segment_bytes, log, tables, tails, tail: None, tail_gone_from: None };
+        look.log = self.look_at_log(shard, &mut look);
         Ok(look)
     }
 
-    fn look_at_log(
-        &self,
-        shard: ShardId,
-        tail: &mut Option<TailLook>,
-        tables: &mut Vec<StartError>,
-        (folder, tails, segment_bytes): (&Path, &Path, u64),
-    ) -> Result<LogOffset, StartError> {
+    fn look_at_log(&self, shard: ShardId, look: &mut ShardLook) -> Result<LogOffset, StartError> {
         // Where its file is damaged, the tail that is there is the best guess.
-        let read = LastRun::read(folder);
+        let read = LastRun::read(&look.folder);
         let last = read.as_ref().cloned().unwrap_or_default();
-        *tables = wrong_tables(folder, &last);
-        *tail = self.tail(shard, tails, &last, read.is_err())?;
-        read?;
-        let end = tail.as_ref().map(|tail| tail.appended);
-        open(folder, segment_bytes, tail.as_ref(), end, &last, false)
-    }
-
-    /// The tail that a start would take.
-    fn tail(
-        &self,
-        shard: ShardId,
-        tails: &Path,
-        last: &LastRun,
-        is_any_run: bool,
-    ) -> Result<Option<TailLook>, StartError> {
+        look.tables = wrong_tables(&look.folder, &last);
         let key = TailKey::new(&self.store, shard, TAIL_BYTES_MIN, last.run)?;
-        let found = TailFile::look(tails, &key, is_any_run)?;
-        Ok(found.map(|FoundTail { path, appended, ring }| TailLook { path, appended, ring }))
+        let found = TailFile::look(&look.tails, &key, read.is_err())?;
+        look.tail = found.map(|FoundTail { path, appended, ring }| TailLook { path, appended, ring });
+        look.tail_gone_from = last.tail_is_gone(&key).filter(|_| look.tail.is_none()).map(Path::to_owned);
+        read?;
+        let end = look.tail.as_ref().map(|tail| tail.appended);
+        open(&look.folder, look.segment_bytes, look.tail.as_ref(), end, &last, false)
     }
 }
 

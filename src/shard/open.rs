@@ -139,7 +139,7 @@ pub(super) async fn open_log(
     let mut log_settings = settings.log;
     let mut tail_to_replace = None;
     let key = TailKey::new(&settings.store, settings.shard, settings.tail_bytes, last_run.run)?;
-    if let Some(tails) = last_run.tails_since_boot().filter(|tails| !TailFile::is_there(tails, &key)) {
+    if let Some(tails) = last_run.tail_is_gone(&key) {
         tracing::error!(
             shard = %settings.shard, tails = %tails.display(),
             "the tail of the last run is not there, though the machine has not been started since: what that run acknowledged and had not written is lost"
