@@ -20,6 +20,7 @@
 //! | a tool changes settings (25) | `ChangeSettings` | all shards get `Settings`, then the origin `SettingsAnswer` |
 //! | a reply message is for a client that is not connected here | `PassReply` | siblings get `PushReply`; without any, the origin `ReplyPassed` |
 //! | the client has the reply message of a `PushReply`, or it is not here either | `ReplyPushed` | the origin gets `ReplyPassed` |
+//! | a consumer asks which queues it has (400) | `AskRoute` | `RouteTold`, within some seconds whatever name servers do |
 //! | `Settings` are in force | `SettingsTaken` with the ticket of the `Settings` | |
 //! | a life begins: at the start, and after a change of role | `LifeBegan`, before `TopicsChanged { full: true }` | none: the shard keeps what it was told |
 //! | whoever gives roles gives this shard one | `LifeBegan` when it is so | `Role` |
@@ -40,7 +41,7 @@ use bytes::Bytes;
 use crate::config::NodeConfig;
 use crate::metrics::Snapshot;
 use crate::model::{
-    BrokerId, ClientId, Epoch, GroupName, LogId, MasterLog, QueueId, QueueOffset, Role, ShardId, TopicName,
+    BrokerId, BrokerName, ClientId, Epoch, GroupName, LogId, MasterLog, QueueId, QueueOffset, Role, ShardId, TopicName,
 };
 use crate::protocol::body::{ConsumerOffsets, DataVersion, TopicConfig};
 use crate::protocol::code::ResponseCode;
@@ -149,6 +150,13 @@ pub enum ToControl {
         /// What the client said.
         outcome: ReplyOutcome,
     },
+    /// Which queues a topic has, on all brokers.
+    AskRoute {
+        /// Who asks.
+        shard: ShardId,
+        /// Returned in [`ToShard::RouteTold`].
+        topic: TopicName,
+    },
     /// The shard goes by the settings of a [`ToShard::Settings`].
     SettingsTaken {
         /// Who speaks.
@@ -251,6 +259,13 @@ pub enum ToShard {
         /// What this one says; that there is no such client if none was asked.
         outcome: ReplyOutcome,
     },
+    /// The answer to a [`ToControl::AskRoute`].
+    RouteTold {
+        /// Of the `AskRoute`.
+        topic: TopicName,
+        /// What a name server says.
+        route: ToldRoute,
+    },
     /// The shard is to be this from now on: another life begins, in place, unless a reign at least as new is known to the shard. No answer but
     /// [`ToControl::LifeBegan`].
     Role {
@@ -273,6 +288,17 @@ pub struct ReplyMessage {
     /// Fields of the push. Source: RocketMQ `ReplyMessageRequestHeader`.
     pub(crate) ext: Vec<(&'static str, String)>,
     pub(crate) body: Bytes,
+}
+
+/// A topic's route, as far as consumers need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToldRoute {
+    /// How many queues they may read on each broker, by the brokers' names.
+    Queues(Vec<(BrokerName, u32)>),
+    /// The name server knows no such topic.
+    NoTopic,
+    /// No name server has said anything.
+    Unknown,
 }
 
 /// Where word of a passed reply message goes back to.

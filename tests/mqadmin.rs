@@ -106,23 +106,29 @@ fn check_creation(mqadmin: &mut Mqadmin, brokers: &[(String, String)]) {
     let outputs = mqadmin.run(&[
         format!("updateTopic -c DefaultCluster -t {TOPIC} -r 6 -w 6"),
         format!("updateSubGroup -c DefaultCluster -g {GROUP} -r 3"),
+        format!("setConsumeMode -c DefaultCluster -t {TOPIC} -g {GROUP} -m POP -q 2"),
+        format!("setConsumeMode -b {} -t {TOPIC} -g {GROUP} -m PULL", brokers[0].1),
+        format!("setConsumeMode -b {} -t NO_SUCH_TOPIC -g {GROUP} -m POP", brokers[0].1),
         "clusterList".to_owned(),
         "topicList".to_owned(),
         format!("topicRoute -t {TOPIC}"),
         "topicRoute -t NO_SUCH_TOPIC".to_owned(),
     ]);
-    let [topic, group, clusters, topics, route, no_route] = &outputs[..] else {
-        panic!("six outputs, not {}", outputs.len())
+    let [topic, group, popped, pulled, no_mode, clusters, topics, route, no_route] = &outputs[..] else {
+        panic!("nine outputs, not {}", outputs.len())
     };
     for (name, address) in brokers {
         expect(topic, &format!("create topic to {address} success."));
         expect(group, &format!("create subscription group to {address} success."));
+        expect(popped, &format!("set consume mode to {address} success."));
         expect_row(clusters, &["DefaultCluster", name, "0", address, "V5_3_3"]);
         expect(route, &format!("\"{address}\""));
         expect(route, &format!("\"brokerName\":\"{name}\""));
     }
     expect(topic, "readQueueNums=6, writeQueueNums=6, perm=RW-");
     expect(group, "retryMaxTimes=3");
+    expect(pulled, &format!("set consume mode to {} success.", brokers[0].1));
+    expect(no_mode, "topic[NO_SUCH_TOPIC] not exist");
     for listed in [TOPIC, "TBW102", "DefaultCluster", "BenchmarkTest", "SELF_TEST_TOPIC", "OFFSET_MOVED_EVENT"] {
         expect_row(topics, &[listed]);
     }

@@ -145,6 +145,8 @@ impl Broker {
             Request::AllProducers => self.all_producers(asked, out),
             Request::TopicConfig(request) => self.one_topic(asked, request.topic, out),
             Request::GroupConfig(request) => self.one_group(asked, request.group, out),
+            Request::QueryAssignment(request) => self.query_assignment(asked, request, out),
+            Request::SetMode(request) => self.set_request_mode(asked, request, out),
             Request::AllRequestModes => self.all_request_modes(asked, out),
             Request::Pop(request) => self.pop(asked, request, out),
             Request::Ack(request) => self.ack_popped(asked, request, out),

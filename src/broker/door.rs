@@ -154,6 +154,7 @@ impl Broker {
             }
             ToShard::PushReply { from, message } => self.push_of_sibling(now, from, &message, out),
             ToShard::ReplyPassed { ticket, asked, outcome } => self.reply_passed(ticket, asked, outcome, out),
+            ToShard::RouteTold { topic, route } => self.route_told(now, &topic, route, out),
             ToShard::SettingsAnswer { ticket, result } => self.settings_answered(ticket, result, out),
             ToShard::Role { role, broker_id, epoch } => self.take_role(now, (role, broker_id, epoch), out),
             ToShard::Stop => {}

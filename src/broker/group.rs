@@ -9,9 +9,9 @@ use super::persist::Table;
 use super::snapshot::names_between;
 use super::unwritten::Unwritten;
 use super::{Broker, Output, Refusal};
-use crate::limits::{CONFIG_BYTES_MAX, FORBIDDEN_MAX, GROUPS_MAX};
-use crate::model::{GroupName, Now};
-use crate::protocol::body::{DataVersion, GroupTable, SubscriptionGroupConfig, TableChange};
+use crate::limits::{CONFIG_BYTES_MAX, FORBIDDEN_MAX, GROUP_MODES_MAX, GROUPS_MAX};
+use crate::model::{GroupName, Now, TopicName};
+use crate::protocol::body::{DataVersion, GroupMode, GroupTable, SubscriptionGroupConfig, TableChange};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::check_group;
 
@@ -49,24 +49,18 @@ impl Groups {
         let mut is_other = self.table.version != told.version;
         self.table.version = told.version;
         for name in removed {
-            let had = (self.table.groups.remove(name).is_some(), self.table.forbidden.remove(name).is_some());
-            if had != (false, false) {
+            if self.table.remove_group(name) {
                 self.changed.insert(name.clone());
                 is_other = true;
             }
         }
-        for (name, config) in told.groups {
-            let forbidden = told.forbidden.remove(&name);
-            if self.table.groups.get(&name) == Some(&config) && self.table.forbidden.get(&name) == forbidden.as_ref() {
-                continue;
+        let names: Vec<GroupName> = told.groups.keys().cloned().collect();
+        for name in names {
+            if self.table.only(&name) != told.only(&name) {
+                self.table.take_group(&name, &mut told);
+                self.changed.insert(name);
+                is_other = true;
             }
-            is_other = true;
-            match forbidden {
-                Some(topics) => drop(self.table.forbidden.insert(name.clone(), topics)),
-                None => drop(self.table.forbidden.remove(&name)),
-            }
-            self.table.groups.insert(name.clone(), config);
-            self.changed.insert(name);
         }
         is_other
     }
@@ -98,33 +92,27 @@ impl Groups {
         let mut table = GroupTable { version: self.table.version, ..GroupTable::default() };
         let mut removed = Vec::new();
         for name in self.changed.take(usize::MAX) {
-            let Some(config) = self.table.groups.get(&name) else {
+            if self.table.groups.contains_key(&name) {
+                table.take_group(&name, &mut self.table.only(&name));
+            } else {
                 removed.push(name);
-                continue;
-            };
-            if let Some(topics) = self.table.forbidden.get(&name) {
-                table.forbidden.insert(name.clone(), topics.clone());
             }
-            table.groups.insert(name, config.clone());
         }
         TableChange::Groups(table, removed)
     }
 
     /// The table without its groups.
     pub(super) fn frame(&self) -> GroupTable {
-        let GroupTable { version, forbidden, .. } = &self.table;
-        GroupTable { version: *version, forbidden: forbidden.clone(), ..GroupTable::default() }
+        let GroupTable { version, forbidden, modes, .. } = &self.table;
+        let (forbidden, modes) = (forbidden.clone(), modes.clone());
+        GroupTable { version: *version, forbidden, modes, ..GroupTable::default() }
     }
 
     /// Some groups behind that of this name, and the last one's name if there may be more.
     pub(super) fn part(&self, behind: Option<&GroupName>, most: usize) -> (GroupTable, Option<GroupName>) {
         let mut part = GroupTable { version: self.table.version, ..GroupTable::default() };
         for name in self.between(behind, None).take(most) {
-            let Some(config) = self.table.groups.get(name) else { continue };
-            if let Some(topics) = self.table.forbidden.get(name) {
-                part.forbidden.insert(name.clone(), topics.clone());
-            }
-            part.groups.insert(name.clone(), config.clone());
+            part.take_group(name, &mut self.table.only(name));
         }
         let last = part.groups.last_key_value().map(|(name, _)| name.clone());
         (part, last.filter(|last| self.between(Some(last), None).next().is_some()))
@@ -222,12 +210,37 @@ impl Groups {
         Ok(true)
     }
 
+    /// How the group gets the messages of a topic, if that was said.
+    #[must_use]
+    pub(super) fn mode(&self, group: &str, topic: &str) -> Option<GroupMode> {
+        self.table.modes.get(group)?.get(topic).copied()
+    }
+
+    /// How a group that is there gets the messages of a topic from now on.
+    pub(super) fn set_mode(
+        &mut self,
+        now: Now,
+        group: &GroupName,
+        topic: &TopicName,
+        mode: GroupMode,
+    ) -> Result<(), Refusal> {
+        let modes = &mut self.table.modes;
+        let is_new = !modes.get(group).is_some_and(|topics| topics.contains_key(topic));
+        if is_new && modes.values().map(BTreeMap::len).sum::<usize>() >= GROUP_MODES_MAX {
+            let remark = format!("it was said of {GROUP_MODES_MAX} groups and topics how messages are got: no more");
+            return Err(Refusal::new(ResponseCode::SystemError, remark));
+        }
+        modes.entry(group.clone()).or_default().insert(topic.clone(), mode);
+        self.changed.insert(group.clone());
+        self.table.version = self.table.version.next(now.unix);
+        Ok(())
+    }
+
     /// Forgets a group. False if it is unknown.
     pub(super) fn remove(&mut self, now: Now, group: &str) -> bool {
-        let removed = self.table.groups.remove_entry(group);
-        self.table.forbidden.remove(group);
-        let was_known = removed.is_some();
-        if let Some((name, _)) = removed {
+        let name = GroupName::from(group);
+        let was_known = self.table.groups.contains_key(&name);
+        if self.table.remove_group(&name) {
             self.changed.insert(name);
             self.table.version = self.table.version.next(now.unix);
         }

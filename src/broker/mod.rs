@@ -20,6 +20,7 @@
 
 pub(crate) mod ack;
 mod admin;
+mod assign;
 mod call;
 pub(crate) mod change_files;
 pub mod client;
@@ -68,6 +69,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use bytes::{Bytes, BytesMut};
 
 use self::ack::{Acks, Ticket};
+use self::assign::Routes;
 use self::call::Calls;
 use self::client::Clients;
 use self::delay::Delays;
@@ -174,6 +176,7 @@ pub struct Broker {
     clients: Clients,
     calls: Calls,
     passed_replies: PassedReplies,
+    routes: Routes,
     holds: HoldTable<QueueIndex, Pull>,
     kept_filters: KeptFilters,
     acks: Acks,
@@ -305,6 +308,7 @@ impl Broker {
             clients: Clients::default(),
             calls: Calls::default(),
             passed_replies: PassedReplies::default(),
+            routes: Routes::default(),
             holds: HoldTable::new(),
             kept_filters: KeptFilters::default(),
             acks: Acks::default(),

@@ -7,6 +7,7 @@ use super::timer::WindowBounds;
 use crate::config::{NodeConfig, TimerConfig, TransactionConfig};
 use crate::log::Retention;
 use crate::model::{BrokerName, ShardId, UnixMs};
+use crate::protocol::body::GroupMode;
 use crate::replication::ReplicaSettings;
 
 /// The settings of one shard as a broker.
@@ -58,6 +59,10 @@ pub struct BrokerSettings {
     pub(crate) flush_wait_ms: u64,
     /// A queue is young until so many bytes were stored since its first message: `accessMessageInMemoryMaxRatio` of the machine's memory.
     pub(crate) young_bytes_max: u64,
+    /// `defaultMessageRequestMode` and `defaultPopShareQueueNum`: how a group gets the messages of a topic where nothing was said.
+    pub(crate) default_mode: GroupMode,
+    /// `serverLoadBalancerEnable`: queues are dealt out among consumers that ask; else each is told all.
+    pub(crate) deals_out_queues: bool,
     /// When producers are asked about their transactions.
     pub(crate) transactions: TransactionConfig,
     /// Messages that wait for a time of their own.
@@ -102,6 +107,8 @@ impl BrokerSettings {
             resets_offsets: config.resets_offsets,
             flush_wait_ms: config.sync_flush_timeout_ms,
             young_bytes_max: config.memory_bytes / 100 * u64::from(config.young_percent_max),
+            default_mode: config.assignment.default_mode,
+            deals_out_queues: config.assignment.deals_out,
             transactions: config.transactions,
             timers: config.timers,
             timer_window: WindowBounds::default(),

@@ -4,6 +4,7 @@
 //! table as documented `conf/` text), [`NodeConfig::read`] and [`NamesrvConfig::read`] then check what must hold between fields.
 //! Nothing is read from the disk or the environment here: text comes in, a configuration or one sentence goes out.
 
+mod assignment;
 mod known;
 mod namesrv;
 mod node;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+use super::assignment::AssignmentConfig;
 use super::properties::Property;
 use super::replication::{self, Replication};
 use super::table::{self, Draft, Setting, online, setting};
@@ -132,6 +133,8 @@ pub struct NodeConfig {
     pub memory_bytes: u64,
     /// `shortPollingTimeMills`.
     pub(crate) short_polling_ms: u64,
+    /// How consumers get queues of their broker.
+    pub(crate) assignment: AssignmentConfig,
     /// What is asked of transactions.
     pub(crate) transactions: TransactionConfig,
     /// Messages that wait for a time of their own.
@@ -211,7 +214,7 @@ impl NodeConfig {
     /// Every setting, in the order in which `conf/` shows them.
     #[must_use]
     pub fn tables() -> &'static [&'static [Setting<NodeConfig>]] {
-        &[NODE, super::transaction::TABLE, super::timer::TABLE, replication::TABLE]
+        &[NODE, super::assignment::TABLE, super::transaction::TABLE, super::timer::TABLE, replication::TABLE]
     }
 
     /// The configuration in force, as properties.
@@ -365,6 +368,7 @@ impl NodeConfig {
             filters_retries: false,
             stores_replies: true,
             resets_offsets: true,
+            assignment: AssignmentConfig::default(),
             young_percent_max: 0,
             memory_bytes: 0,
             short_polling_ms: 0,

@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Follows(ShardId, Option<MasterLog>),
     /// A slave's commits go to its master.
     GiveBack(ShardId, Vec<OffsetCommit>),
+    /// A name server is to be asked for a topic's route, which the shard is told.
+    AskRoute(ShardId, TopicName),
     /// Settings are to be changed: then [`Announcer::settings_changed`], or the origin is told why not.
     ChangeSettings {
         /// Who was asked.
@@ -253,6 +255,7 @@ impl Announcer {
             ToControl::ReplyPushed { to: PassedBy { origin, ticket, asked }, outcome, .. } => {
                 commands.push(Command::Tell(origin, ToShard::ReplyPassed { ticket, asked, outcome }));
             }
+            ToControl::AskRoute { shard, topic } => commands.push(Command::AskRoute(shard, topic)),
             ToControl::Measured { .. } => {}
         }
         self.settle(now, &mut commands);
@@ -566,6 +569,7 @@ mod tests {
                 format!("{shard} follows {}", master.as_ref().map_or("nobody", |master| &master.address))
             }
             Command::Follows(shard, master) => format!("{shard} has found {master:?}"),
+            Command::AskRoute(shard, topic) => format!("{shard} asks for {topic}"),
             Command::GiveBack(shard, commits) => format!("{shard} gives back {}", commits.len()),
             Command::Ready => "ready".to_owned(),
             Command::AllStopped => "all stopped".to_owned(),

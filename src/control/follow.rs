@@ -22,7 +22,7 @@ use super::wire::{Wire, WireError};
 use crate::letter::{self, MasterTables, OffsetCommit, TableFollower, ToShard};
 use crate::model::{MasterLog, ShardId};
 use crate::protocol::body::{
-    BodyError, ConsumerOffsets, DelayOffsets, GroupTable, TableChange, TablePlace, TopicTable,
+    BodyError, ConsumerOffsets, DelayOffsets, GroupTable, TableChange, TablePlace, TopicTable, decode_request_modes,
 };
 use crate::protocol::code::{RequestCode, ResponseCode};
 use crate::protocol::reply::ExtValue;
@@ -272,6 +272,7 @@ async fn tell(mailbox: &ShardSender, told: MasterTables) -> Result<(), SessionEn
 struct ToldWhole {
     topics: Bytes,
     groups: Bytes,
+    modes: Bytes,
     offsets: Bytes,
     delay_offsets: Bytes,
     looks: u32,
@@ -298,8 +299,13 @@ impl ToldWhole {
             });
             told.extend(parts);
         }
-        if let Some(body) = changed(&mut self.groups, wire, RequestCode::GetAllSubscriptiongroupConfig).await? {
-            told.extend(read(GroupTable::decode(&body)).into_iter().flat_map(letter::parts_of_groups));
+        // Its file of modes is a part of the table of groups here.
+        let modes = changed(&mut self.modes, wire, RequestCode::GetAllMessageRequestMode).await?;
+        let groups = changed(&mut self.groups, wire, RequestCode::GetAllSubscriptiongroupConfig).await?;
+        if modes.is_some() || groups.is_some() {
+            let modes = read(decode_request_modes(&self.modes)).unwrap_or_default();
+            let groups = read(GroupTable::decode(&self.groups)).map(|table| GroupTable { modes, ..table });
+            told.extend(groups.into_iter().flat_map(letter::parts_of_groups));
         }
         for told in told {
             tell(mailbox, told).await?;

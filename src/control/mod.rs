@@ -8,6 +8,7 @@
 //! | [`follow`] | a slave's link to its master: topics, groups, offsets |
 //! | [`restore`] | what a master that starts asks its replicas |
 //! | [`wire`] | a connection to somebody who speaks the protocol |
+//! | [`route`] | what name servers say of topics that consumers ask about |
 //! | [`server`] | the name server's sockets |
 //! | [`configuration`] | the node's settings, and what changes of them online |
 //! | [`plane`] | the thread's loop, from start to exit |
@@ -25,5 +26,6 @@ pub mod mailbox;
 pub mod plane;
 pub mod registrar;
 mod restore;
+mod route;
 pub mod server;
 mod wire;

@@ -26,12 +26,13 @@ use super::follow::{Followed, Follower};
 use super::mailbox::{ControlReceiver, ShardSender};
 use super::registrar::{Identity, Pace, Registrar, Wanted};
 use super::restore::{self, FoundReplicas};
+use super::route::{RouteAsker, RouteQuestion};
 use super::server::Server;
 use crate::config::NamesrvConfig;
 use crate::files;
-use crate::letter::{OffsetCommit, StopReason, ToControl, ToShard};
-use crate::limits::CONTROL_MAILBOX_MAX;
-use crate::model::{MonoNs, Role, ShardId};
+use crate::letter::{OffsetCommit, StopReason, ToControl, ToShard, ToldRoute};
+use crate::limits::{CONTROL_MAILBOX_MAX, ROUTE_ASKS_MAX};
+use crate::model::{MonoNs, Role, ShardId, TopicName};
 use crate::namesrv::{KvConfig, NameServer};
 use crate::protocol::reply::shown;
 use crate::said::BY_STRANGERS;
@@ -247,6 +248,7 @@ struct Node {
     wanted: Vec<watch::Sender<Wanted>>,
     /// By shard.
     follows: Vec<Follows>,
+    route_questions: mpsc::Sender<RouteQuestion>,
     links: JoinSet<()>,
     from_shards: ControlReceiver,
     from_links: mpsc::Receiver<(ShardId, usize, super::announce::LinkReport)>,
@@ -261,6 +263,8 @@ impl Node {
         let announcer =
             Rc::new(RefCell::new(Announcer::new(shards, plan.name_servers.len(), plan.configuration.permission())));
         let (reports, from_links) = mpsc::channel(CONTROL_MAILBOX_MAX);
+        let (route_questions, asked) = mpsc::channel(ROUTE_ASKS_MAX);
+        tokio::task::spawn_local(RouteAsker::new(plan.name_servers.clone(), asked).run());
         let mut node = Node {
             clock,
             announcer: Rc::clone(&announcer),
@@ -268,6 +272,7 @@ impl Node {
             mailboxes: Vec::new(),
             wanted: Vec::new(),
             follows: Vec::new(),
+            route_questions,
             links: JoinSet::new(),
             from_shards: plan.mailbox,
             from_links,
@@ -393,6 +398,7 @@ impl Node {
                         drop(follows.commits.try_send(commits));
                     }
                 }
+                Command::AskRoute(shard, topic) => self.ask_route(shard, topic),
                 Command::ChangeSettings { origin, ticket, text } => self.change_settings(origin, ticket, &text),
                 Command::Ready => self.is_ready = true,
                 Command::AllStopped => self.all_stopped = true,
@@ -404,6 +410,14 @@ impl Node {
     fn say(&self, shard: ShardId, change: impl FnOnce(&mut Followed)) {
         if let Some(follows) = self.follows.get(usize::from(shard.0)) {
             follows.said.send_modify(change);
+        }
+    }
+
+    fn ask_route(&self, shard: ShardId, topic: TopicName) {
+        let Some(mailbox) = self.mailboxes.get(usize::from(shard.0)) else { return };
+        let question = RouteQuestion { mailbox: mailbox.clone(), topic, asked: Instant::now() };
+        if let Err(TrySendError::Full(RouteQuestion { topic, .. })) = self.route_questions.try_send(question) {
+            self.tell(shard, ToShard::RouteTold { topic, route: ToldRoute::Unknown });
         }
     }
 

@@ -136,11 +136,12 @@ pub(crate) fn parts_of_topics(table: TopicTable) -> Vec<MasterTables> {
 
 /// See [`parts_of_topics`].
 pub(crate) fn parts_of_groups(table: GroupTable) -> Vec<MasterTables> {
-    let GroupTable { version, groups, mut forbidden } = table;
+    let GroupTable { version, groups, mut forbidden, mut modes } = table;
     let parts = chunks(groups, |_| 1, |name| TablePlace::Groups(Some(name)));
     in_order(TablePlace::Groups(None), parts, |groups: BTreeMap<_, _>| {
         let forbidden = groups.keys().filter_map(|name| forbidden.remove_entry(name)).collect();
-        TableChange::Groups(GroupTable { version, groups, forbidden }, Vec::new())
+        let modes = groups.keys().filter_map(|name| modes.remove_entry(name)).collect();
+        TableChange::Groups(GroupTable { version, groups, forbidden, modes }, Vec::new())
     })
 }
 

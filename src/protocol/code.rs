@@ -289,8 +289,8 @@ request_codes! {
     LitePullMessage = 361, "LITE_PULL_MESSAGE", T1, Broker(Answers), Works, Cheap, [Topic: Sub, Group: Sub],
         "a wrong SQL92 expression in the request is refused (23); Apache delivers everything";
     RecallMessage = 370, "RECALL_MESSAGE", T1, Broker(Unavailable), Works, Cheap, [Topic: Pub], "";
-    QueryAssignment = 400, "QUERY_ASSIGNMENT", T1, Broker(Answers), NotYet, Cheap, [Group: Sub, Topic: Sub], "";
-    SetMessageRequestMode = 401, "SET_MESSAGE_REQUEST_MODE", T1, Broker(Refuses), NotYet, Cheap, [Topic: Update, Group: Update], "";
+    QueryAssignment = 400, "QUERY_ASSIGNMENT", T1, Broker(Answers), Works, Scan, [Group: Sub, Topic: Sub], "";
+    SetMessageRequestMode = 401, "SET_MESSAGE_REQUEST_MODE", T1, Broker(Refuses), Works, Cheap, [Topic: Update, Group: Update], "";
     GetAllMessageRequestMode = 402, "GET_ALL_MESSAGE_REQUEST_MODE", T3, Broker(Answers), Works, Large, [Cluster: Get], "";
     UpdateAndCreateStaticTopic = 513, "UPDATE_AND_CREATE_STATIC_TOPIC", T3, Broker(Refuses), NotYet, Cheap, [Topic: Create],
         "a queue that is spread over brokers would need each of them to know the others' offsets: not built";

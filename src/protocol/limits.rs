@@ -256,6 +256,14 @@ pub const OFFSETS_MAX: usize = 2_000_000;
 /// Topics that groups may not read (353), of all groups of a shard together.
 pub const FORBIDDEN_MAX: usize = 10_000;
 
+/// Topics of which it was said how groups get their messages (401), of all groups of a shard together.
+pub const GROUP_MODES_MAX: usize = 10_000;
+
+const _: () = assert!(
+    GROUP_MODES_MAX * (2 * (TOPIC_NAME_BYTES_MAX + GROUP_NAME_BYTES_MAX) + 80) < FRAME_BYTES_MAX,
+    "all of them can be told (402)",
+);
+
 /// Consumer offsets that one request compares or copies (308, 314): some milliseconds' work.
 pub const OFFSETS_PER_REQUEST_MAX: usize = 65_536;
 
@@ -430,6 +438,27 @@ pub const REPLIES_PASSED_MAX: usize = 256;
 
 /// What these may weigh; the letters carry them. Beyond either bound a reply fails, as if its requester did not answer.
 pub const REPLIES_PASSED_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Topics of whose routes a shard knows what name servers have said, for consumers whose queues it deals out (400). Beyond that all are forgotten, and
+/// asked about again.
+pub const TOLD_ROUTES_MAX: usize = 512;
+
+/// Brokers of a route that is known so: 20 MiB for all routes of a shard. A route with more is not taken.
+pub const TOLD_BROKERS_MAX: usize = 1_024;
+
+/// Consumers of a shard that wait for a name server to tell a route. Others are answered by what was told last.
+pub const ROUTE_WAITS_MAX: usize = 256;
+
+/// Routes that a node's control plane is asked for and has not asked name servers about yet. Beyond that nothing is known of a route.
+pub const ROUTE_ASKS_MAX: usize = 1_024;
+
+/// Queues that one consumer is given (400). More are not dealt out.
+pub const ASSIGNED_QUEUES_MAX: usize = 32_768;
+
+const _: () = assert!(
+    ASSIGNED_QUEUES_MAX * (TOPIC_NAME_BYTES_MAX + GROUP_NAME_BYTES_MAX + 96) < FRAME_BYTES_MAX,
+    "an answer with all of them fits a frame",
+);
 
 /// Bytes of answers of clients that a shard keeps until the others have answered too (223); one such answer is about 100 B a queue.
 pub const GATHERED_BYTES_MAX: usize = 8 * 1024 * 1024;

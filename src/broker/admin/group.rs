@@ -1,10 +1,11 @@
-//! Consumer groups made, changed, deleted and listed by tools: 200, 225, 201, 207, 352.
+//! Consumer groups made, changed, deleted and listed by tools: 200, 225, 201, 207, 352; and how they get messages: 401.
 
 use super::super::{Asked, Broker, Handled, Output, Refusal, Table};
 use super::attributes;
 use crate::model::LogOffset;
-use crate::protocol::body::{SubscriptionGroupConfig, TablePlace};
-use crate::protocol::message::check_group;
+use crate::protocol::body::{ModeRequest, SubscriptionGroupConfig, TablePlace};
+use crate::protocol::code::ResponseCode;
+use crate::protocol::message::{check_group, is_retry_topic};
 use crate::protocol::reply::Reply;
 use crate::protocol::request::DeleteGroupRequest;
 
@@ -46,6 +47,32 @@ impl Broker {
         if request.clean_offset {
             self.offsets.remove_group(request.group);
         }
+        self.answer_group_change(asked, out);
+        Ok(Handled::Done)
+    }
+
+    /// SET_MESSAGE_REQUEST_MODE 401. Source: RocketMQ `QueryAssignmentProcessor`.
+    pub(in crate::broker) fn set_request_mode(
+        &mut self,
+        asked: &Asked,
+        request: &ModeRequest,
+        out: &mut Output,
+    ) -> Result<Handled, Refusal> {
+        if is_retry_topic(request.topic.as_str()) {
+            return Err(Refusal::new(ResponseCode::NoPermission, "retry topic is not allowed to set mode"));
+        }
+        let Some(topic) = self.topics.get(request.topic.as_str()).map(|topic| topic.name.clone()) else {
+            let remark = format!("topic[{}] not exist", request.topic);
+            return Err(Refusal::new(ResponseCode::TopicNotExist, remark));
+        };
+        let group = match self.group_config(asked.now, request.group.as_str(), out) {
+            Ok(config) => config.name.clone(),
+            Err(refusal) if refusal.code == ResponseCode::SubscriptionGroupNotExist => {
+                return Err(Refusal::new(refusal.code, "subscription group does not exist"));
+            }
+            Err(refusal) => return Err(refusal),
+        };
+        self.groups.set_mode(asked.now, &group, &topic, request.mode)?;
         self.answer_group_change(asked, out);
         Ok(Handled::Done)
     }

@@ -2,7 +2,9 @@
 
 use super::super::{Asked, Broker, Handled, Output, Refusal};
 use crate::model::UnixMs;
-use crate::protocol::body::{ConsumerOffsets, HaMaster, HaRefusedSlave, HaRuntimeInfo, HaSlave, TablePlace};
+use crate::protocol::body::{
+    ConsumerOffsets, HaMaster, HaRefusedSlave, HaRuntimeInfo, HaSlave, TablePlace, request_modes,
+};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::reply::{ExtValue, Reply};
 use crate::protocol::request::{DECIDE_FROM, DECIDE_TO, DecideRequest, REPLICA_LOG, TableRequest};
@@ -34,9 +36,9 @@ impl Broker {
         Ok(Handled::Done)
     }
 
-    /// GET_ALL_MESSAGE_REQUEST_MODE 402: no group here consumes by pop, which is the default. Java's slave asks.
+    /// GET_ALL_MESSAGE_REQUEST_MODE 402. Java's slave asks.
     pub(in crate::broker) fn all_request_modes(&mut self, asked: &Asked, out: &mut Output) -> Result<Handled, Refusal> {
-        self.reply(asked, &Reply::body(br#"{"messageRequestModeMap":{}}"#), out);
+        self.reply(asked, &Reply::body(&request_modes(&self.groups.table().modes)), out);
         Ok(Handled::Done)
     }
 

@@ -189,7 +189,7 @@ impl Broker {
         if too_many || request.queue_id.is_some_and(|queue| queue.0 >= read_queues) {
             let queue = request.queue_id.map_or_else(|| "-1".to_owned(), |queue| queue.to_string());
             let remark = format!(
-                "queueId[{queue}] is illegal, topic:[{name}] topicConfig.readQueueNums:[{read_queues}] consumer:[{}]",
+                "queueId[{queue}] is illegal, topic:[{name}] topicConfig.readQueueNums:[{read_queues}] consumer:[/{}]",
                 self.peer(asked.connection)
             );
             return Err(Refusal::new(ResponseCode::InvalidParameter, remark));

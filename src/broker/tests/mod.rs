@@ -22,6 +22,7 @@ use crate::protocol::reply::{ExtValue, encode_request};
 use crate::replication::ReplicaSettings;
 
 mod admin;
+mod assign;
 mod bounds;
 mod calls;
 mod clients;

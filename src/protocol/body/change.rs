@@ -28,7 +28,7 @@ const FLUSHED_BEGIN: &str = "{\"flushed\":";
 pub enum TableChange {
     /// Of `topics.json`.
     Topics(TopicTable, Vec<TopicName>),
-    /// Of `subscriptionGroup.json`; what a group may not do goes with its settings.
+    /// Of `subscriptionGroup.json`; what a group may not do, and how it gets messages, goes with its settings.
     Groups(GroupTable, Vec<GroupName>),
     /// Of `consumerOffset.json`: single queues; removed are all of a topic and group. Of the queues that it names, those in `kept` are kept, others are not.
     ConsumerOffsets(ConsumerOffsets, Vec<(TopicName, GroupName)>),
@@ -211,15 +211,16 @@ impl StoredTables {
                 }
                 table.topics.extend(changed.topics);
             }
-            TableChange::Groups(changed, removed) => {
+            TableChange::Groups(mut changed, removed) => {
                 let table = self.groups.get_or_insert_default();
                 table.version = changed.version;
-                for name in removed.iter().chain(changed.groups.keys()) {
-                    table.groups.remove(name);
-                    table.forbidden.remove(name);
+                for name in &removed {
+                    table.remove_group(name);
                 }
-                table.groups.extend(changed.groups);
-                table.forbidden.extend(changed.forbidden);
+                let names: Vec<GroupName> = changed.groups.keys().cloned().collect();
+                for name in &names {
+                    table.take_group(name, &mut changed);
+                }
             }
             TableChange::ConsumerOffsets(changed, removed) => {
                 let table = self.offsets.get_or_insert_default();

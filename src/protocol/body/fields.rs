@@ -92,6 +92,11 @@ impl<'v> Fields<'v> {
         Ok(text_members(members))
     }
 
+    /// This object's members, as a map with texts for keys. Entries of null are left out.
+    pub(super) fn own_entries(self) -> impl Iterator<Item = (&'v str, &'v Value<'v>)> {
+        text_members(&self.0.0)
+    }
+
     /// A map of texts to texts; absent is empty.
     pub(super) fn text_map(self, field: &'static str) -> Result<BTreeMap<String, String>, BodyError> {
         self.object(field)?.map_or_else(|| Ok(BTreeMap::new()), |map| map.own_text_map(field))

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::assign::{GroupMode, GroupModes, write_modes};
 use super::fields::{Fields, as_integer};
 use super::topic::{DataVersion, write_text_map};
 use super::{BodyError, heartbeat};
 use crate::json::{JsonForm, Value, Writer, parse};
 use crate::limits::{JSON_NODES_MAX, JSON_TABLE_NODES_MAX};
-use crate::model::GroupName;
+use crate::model::{GroupName, TopicName};
 
 /// How long a message that failed waits before its next try.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -200,6 +201,9 @@ fn write_policy(policy: &RetryPolicy, writer: &mut Writer) {
     });
 }
 
+/// Ours in the table of groups: RocketMQ has a file of its own for it.
+const MODES: &str = "messageRequestModeTable";
+
 /// All groups of a broker: the reply to 201, and the store's `subscriptionGroup.json`. RocketMQ: `SubscriptionGroupWrapper`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GroupTable {
@@ -209,9 +213,39 @@ pub struct GroupTable {
     pub groups: BTreeMap<GroupName, SubscriptionGroupConfig>,
     /// What a group may not do with a topic, as a mask of bit numbers; bit 2 is reading.
     pub forbidden: BTreeMap<GroupName, BTreeMap<String, i64>>,
+    /// How a group gets the messages of a topic, where that was said (401). RocketMQ: `messageRequestMode.json`.
+    pub modes: GroupModes,
 }
 
 impl GroupTable {
+    /// Puts a group of another table into this one in place of its own, with what goes with its settings.
+    pub fn take_group(&mut self, name: &GroupName, from: &mut GroupTable) {
+        self.remove_group(name);
+        self.groups.extend(from.groups.remove_entry(name));
+        self.forbidden.extend(from.forbidden.remove_entry(name));
+        self.modes.extend(from.modes.remove_entry(name));
+    }
+
+    /// A table that has this group alone, with what goes with its settings; none if it is unknown.
+    #[must_use]
+    pub fn only(&self, name: &GroupName) -> GroupTable {
+        fn entry<V: Clone>(map: &BTreeMap<GroupName, V>, name: &GroupName) -> BTreeMap<GroupName, V> {
+            map.get_key_value(name).map(|(name, value)| (name.clone(), value.clone())).into_iter().collect()
+        }
+        GroupTable {
+            version: self.version,
+            groups: entry(&self.groups, name),
+            forbidden: entry(&self.forbidden, name),
+            modes: entry(&self.modes, name),
+        }
+    }
+
+    /// Forgets a group, with what goes with its settings. Whether there was anything of it.
+    pub fn remove_group(&mut self, name: &GroupName) -> bool {
+        let had = self.groups.remove(name).is_some() | self.forbidden.remove(name).is_some();
+        had | self.modes.remove(name).is_some()
+    }
+
     /// Reads a table, Java's own file included. It may have as many values as its bytes can hold: what was written must be read again, and it comes from
     /// a store or from the master of a slave.
     ///
@@ -239,6 +273,12 @@ impl GroupTable {
                 }
             }
         }
+        for (group, topics) in fields.entries(MODES)? {
+            for (topic, mode) in Fields::of(topics, MODES)?.own_entries() {
+                let mode = GroupMode::read(Fields::of(mode, MODES)?)?;
+                table.modes.entry(GroupName::from(group)).or_default().insert(TopicName::from(topic), mode);
+            }
+        }
         Ok(table)
     }
 
@@ -262,6 +302,9 @@ impl GroupTable {
                     });
                 }
             });
+            if !self.modes.is_empty() {
+                write_modes(&self.modes, writer.key(MODES));
+            }
             writer.key("subscriptionGroupTable").object(|writer| {
                 for (name, group) in &self.groups {
                     group.write(writer.key(name.as_str()));
@@ -297,6 +340,13 @@ mod tests {
         let mut table = GroupTable::default();
         table.groups.extend(groups.into_iter().map(|group| (group.name.clone(), group)));
         table.forbidden.entry(GroupName::from("A")).or_default().insert("T".into(), 4);
-        assert_eq!(GroupTable::decode(&table.encode()), Ok(table));
+        let mode = GroupMode { mode: crate::body::RequestMode::Pop, pop_share_queues: 2 };
+        table.modes.entry(GroupName::from("B")).or_default().insert("T".into(), mode);
+        assert_eq!(GroupTable::decode(&table.encode()), Ok(table.clone()));
+        let (a, mut b) = (GroupName::from("A"), table.only(&GroupName::from("B")));
+        assert_eq!((b.groups.len(), b.forbidden.len(), b.modes.len()), (1, 0, 1));
+        b.take_group(&a, &mut table.clone());
+        assert_eq!(b, table);
+        assert!(b.remove_group(&a) && !b.remove_group(&a) && b.forbidden.is_empty());
     }
 }

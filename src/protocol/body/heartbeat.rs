@@ -28,7 +28,7 @@ macro_rules! names {
             }
 
             /// By name, or by ordinal as a number or text; `default` if absent.
-            fn read(fields: Fields<'_>, default: $type) -> Result<$type, BodyError> {
+            pub(super) fn read(fields: Fields<'_>, default: $type) -> Result<$type, BodyError> {
                 match fields.text($field)?.as_deref() {
                     None => Ok(default),
                     $(Some($name | $ordinal) => Ok($type::$variant),)*

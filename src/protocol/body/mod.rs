@@ -4,6 +4,7 @@
 //! unknown members are ignored, missing ones take RocketMQ's defaults, numbers come as texts and texts as numbers. Encoding
 //! is compact with members in alphabetical order, as Java's, and never writes `$ref`.
 
+mod assign;
 #[cfg(test)]
 mod bounds;
 mod change;
@@ -24,6 +25,10 @@ mod runtime;
 mod stats;
 mod topic;
 
+pub use assign::{
+    AssignedQueue, AssignmentRequest, GroupMode, GroupModes, ModeRequest, RequestMode, Strategy, assignments,
+    decode_request_modes, request_modes,
+};
 pub use change::{ChangesError, FileChanges, StoredTables, TableChange, TableFrame, decode_changes, encode_flushed};
 pub use client::{
     ClientConnection, ConsumerConnection, ProducerInfo, consumer_list, producer_connection, producer_table,

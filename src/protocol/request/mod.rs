@@ -49,7 +49,8 @@ pub use transaction::{EndTransactionRequest, ResumeCheckRequest, TransactionEnd}
 use std::str::FromStr;
 
 use super::body::{
-    AckedMessages, BodyError, ClientConfig, HeartbeatData, LockRequest, SubscriptionGroupConfig, TopicConfigList,
+    AckedMessages, AssignmentRequest, BodyError, ClientConfig, HeartbeatData, LockRequest, ModeRequest,
+    SubscriptionGroupConfig, TopicConfigList,
 };
 use super::code::{RequestCode, ResponseCode, UnknownCode};
 use super::header::Header;
@@ -174,7 +175,11 @@ pub enum Request<'a> {
     Forbidden(ForbiddenRequest<'a>),
     /// 370: a producer recalls a timer message.
     Recall(RecallRequest<'a>),
-    /// 402: which groups consume by pop.
+    /// 400: a consumer asks which queues it has.
+    QueryAssignment(AssignmentRequest),
+    /// 401: how a group is to get the messages of a topic.
+    SetMode(ModeRequest),
+    /// 402: how groups get messages.
     AllRequestModes,
     /// 907: replicas, or the master.
     HaStatus,
@@ -244,6 +249,8 @@ impl<'a> Request<'a> {
                 Request::UpdateGroups(SubscriptionGroupConfig::decode_list(body)?)
             }
             Code::GetAllSubscriptiongroupConfig => Request::AllGroups,
+            Code::QueryAssignment => Request::QueryAssignment(AssignmentRequest::decode(body)?),
+            Code::SetMessageRequestMode => Request::SetMode(ModeRequest::decode(body)?),
             Code::PopMessage => Request::Pop(PopRequest::parse(header)?),
             Code::AckMessage => Request::Ack(AckRequest::parse(header)?),
             Code::BatchAckMessage => Request::AckAll(AckedMessages::decode(body)?),
