@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::{Outcome, cargo, seconds, workspace};
 
 /// Test files that start stock software, the longest first; `--quick` leaves them out.
-pub(crate) const STOCK: [&str; 13] = [
+pub(crate) const STOCK: [&str; 14] = [
     "daily",
     "client_calls",
     "cluster",
@@ -28,6 +28,7 @@ pub(crate) const STOCK: [&str; 13] = [
     "delay_peers",
     "transactions",
     "timers",
+    "pop",
     "filter_peers",
     "mqadmin_facts",
     "clients",

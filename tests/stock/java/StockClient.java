@@ -65,6 +65,9 @@ public final class StockClient {
         SCENARIOS.put("retry-orderly", Retrying::orderly);
         SCENARIOS.put("retry-orderly-to-the-end", Retrying::orderlyToTheEnd);
         SCENARIOS.put("timers", Timing::all);
+        SCENARIOS.put("pop", Popping::handedOut);
+        SCENARIOS.put("pop-failing", Popping::failing);
+        SCENARIOS.put("pop-shared", Popping::shared);
         SCENARIOS.put("transactions", Transacting::all);
         SCENARIOS.put("called", Called::called);
         SCENARIOS.put("namespace", Daily::namespace);
