@@ -8,7 +8,7 @@ use std::env;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Audit, Client, Load, NameServer, Node, NodeOptions, Queue, Random, Seed, say};
+use harness::{Audit, Client, Frame, Load, NameServer, Node, NodeOptions, Queue, Random, Seed, say};
 use ringmq_peers::{Apache, BrokerOptions, Role};
 
 const TOPIC: &str = "java-peers";
@@ -77,6 +77,29 @@ fn compare(audit: &mut Audit, master: &str, slave: &str, log: impl Fn() -> Strin
     }
 }
 
+/// A group that is to pop.
+fn set_mode(master: &str) {
+    let body = format!(r#"{{"topic":"{TOPIC}","consumerGroup":"G_POPS","mode":"POP","popShareQueueNum":3}}"#);
+    let mut client = Client::connect(master).expect("it listens");
+    client.expect_success("a mode", Frame::request(401).body(body)).expect("it answers");
+}
+
+/// Waits until the slave says so as well.
+fn compare_modes(slave: &str, log: impl Fn() -> String) {
+    let begun = Instant::now();
+    let expected = format!(
+        r#"{{"messageRequestModeMap":{{"{TOPIC}":{{"G_POPS":{{"consumerGroup":"G_POPS","mode":"POP","popShareQueueNum":3,"topic":"{TOPIC}"}}}}}}}}"#
+    );
+    loop {
+        let told = Client::connect(slave).and_then(|mut client| client.call(Frame::request(402)));
+        match told {
+            Ok(answer) if answer.body == expected.as_bytes() => return,
+            told => assert!(begun.elapsed() < PATIENCE, "{told:?}\n{}", log()),
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
 /// Sends to a master and enters what was sent.
 fn produce(audit: &mut Audit, load: &Load, master: &str, count: usize, random: &mut Random) {
     let (book, ended) = load.produce(master, &queues(), count, random);
@@ -101,8 +124,10 @@ fn ringmq_follows_an_apache_master() {
     });
     compare(&mut audit, &master.address(), &slave.broker(0), || slave.process().log_tail());
     // And live.
+    set_mode(&master.address());
     produce(&mut audit, &load, &master.address(), 1500, &mut seed.random(2));
     compare(&mut audit, &master.address(), &slave.broker(0), || slave.process().log_tail());
+    compare_modes(&slave.broker(0), || slave.process().log_tail());
 }
 
 #[test]
@@ -123,6 +148,8 @@ fn an_apache_slave_follows_ringmq() {
     options.more.push(("slaveReadEnable".to_owned(), "true".to_owned()));
     let slave = apache.start_broker(&options).expect("it starts");
     compare(&mut audit, &master.broker(0), &slave.address(), || slave.process().log_tail());
+    set_mode(&master.broker(0));
     produce(&mut audit, &load, &master.broker(0), 1500, &mut seed.random(2));
     compare(&mut audit, &master.broker(0), &slave.address(), || slave.process().log_tail());
+    compare_modes(&slave.address(), || slave.process().log_tail());
 }

@@ -73,7 +73,7 @@ impl GroupMode {
 }
 
 /// Groups' modes by group, then topic.
-pub type GroupModes = BTreeMap<GroupName, BTreeMap<TopicName, GroupMode>>;
+pub(crate) type GroupModes = BTreeMap<GroupName, BTreeMap<TopicName, GroupMode>>;
 
 /// Writes modes as the table of groups has them.
 pub(super) fn write_modes(modes: &GroupModes, writer: &mut Writer) {

@@ -26,8 +26,8 @@ mod stats;
 mod topic;
 
 pub use assign::{
-    AssignedQueue, AssignmentRequest, GroupMode, GroupModes, ModeRequest, RequestMode, Strategy, assignments,
-    decode_request_modes, request_modes,
+    AssignedQueue, AssignmentRequest, GroupMode, ModeRequest, RequestMode, Strategy, assignments, decode_request_modes,
+    request_modes,
 };
 pub use change::{ChangesError, FileChanges, StoredTables, TableChange, TableFrame, decode_changes, encode_flushed};
 pub use client::{
