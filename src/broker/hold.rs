@@ -189,6 +189,13 @@ impl<Q: Copy + Eq + std::hash::Hash, T> HoldTable<Q, T> {
         self.holds.get_mut(id.slot).filter(|hold| hold.serial == id.serial).map(|hold| &mut hold.held)
     }
 
+    /// Those of one queue, in their order.
+    pub(super) fn of_queue(&self, queue: Q) -> impl Iterator<Item = &T> {
+        let first = self.by_queue.get(&queue).and_then(|line| line.ends).map(|ends| ends.first);
+        let slots = std::iter::successors(first, |slot| hold(&self.holds, *slot).behind);
+        slots.map(|slot| &hold(&self.holds, slot).held)
+    }
+
     pub(crate) fn remove(&mut self, id: HoldId) -> Option<T> {
         if self.holds.get(id.slot)?.serial != id.serial {
             return None;

@@ -336,11 +336,11 @@ request_codes! {
         "in order (order=true) it is refused (3); of a topic with more than 1,024 queues on the shard one queue must be named";
     AckMessage = 200051, "ACK_MESSAGE", T1, Broker(Busy), Works, Cheap, [Topic: Sub, Group: Sub],
         "of a message that was never popped, as far as the log knows after a power loss, it is refused (208)";
-    PeekMessage = 200052, "PEEK_MESSAGE", T3, Broker(Answers), NotYet, Cheap, [Topic: Sub, Group: Sub], "";
+    PeekMessage = 200052, "PEEK_MESSAGE", T3, Broker(Busy), Works, Scan, [Topic: Sub, Group: Sub], "";
     ChangeMessageInvisibletime = 200053, "CHANGE_MESSAGE_INVISIBLETIME", T1, Broker(Busy), Works, Cheap, [Topic: Sub, Group: Sub],
         "of a message that is not in flight any more it is refused (208), where RocketMQ hands it out a second time";
-    Notification = 200054, "NOTIFICATION", T1, Broker(Answers), NotYet, Cheap, [Topic: Sub, Group: Sub], "";
-    PollingInfo = 200055, "POLLING_INFO", T2, Broker(Answers), NotYet, Cheap, [Topic: Get, Group: Get], "";
+    Notification = 200054, "NOTIFICATION", T1, Broker(Busy), Works, Scan, [Topic: Sub, Group: Sub], "";
+    PollingInfo = 200055, "POLLING_INFO", T2, Broker(Answers), Works, Scan, [Topic: Get, Group: Get], "";
     PopRollback = 200056, "POP_ROLLBACK", T3, Broker(Refuses), NotYet, Scan, [Cluster: Update], "";
     BatchAckMessage = 200151, "BATCH_ACK_MESSAGE", T1, Broker(Busy), Works, Cheap, [Topic: Sub, Group: Sub], "1,024 entries at most";
     DecideReplica = 720001, "RINGMQ_DECIDE_REPLICA", T3, Broker(Answers), Works, Cheap, [Cluster: Update], "of `ringmq-admin replica`; Apache has none";

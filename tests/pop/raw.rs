@@ -13,6 +13,9 @@ const QUERY_ASSIGNMENT: i32 = 400;
 const SET_MODE: i32 = 401;
 const ALL_MODES: i32 = 402;
 const POP: i32 = 200_050;
+const PEEK: i32 = 200_052;
+const NOTIFICATION: i32 = 200_054;
+const POLLING_INFO: i32 = 200_055;
 pub(crate) const ACK: i32 = 200_051;
 const CHANGE_INVISIBLE: i32 = 200_053;
 const BATCH_ACK: i32 = 200_151;
@@ -33,8 +36,15 @@ struct Script {
 
 /// Runs the script against one broker and returns its facts.
 pub(crate) fn run(broker: &str) -> io::Result<Facts> {
-    let parts: [Part; 6] =
-        [Script::assignments, Script::pops, Script::filters, Script::acks, Script::tries, Script::changes];
+    let parts: [Part; 7] = [
+        Script::assignments,
+        Script::pops,
+        Script::filters,
+        Script::acks,
+        Script::tries,
+        Script::changes,
+        Script::looks,
+    ];
     thread::scope(|scope| {
         let run = |part: Part| {
             move || {
@@ -90,7 +100,7 @@ fn handle_told(handle: &str) -> String {
 /// An answer's fields, without the revive queue. Those of a failure say nothing where Apache writes them: they are zeros.
 fn ext_told(response: &Frame) -> BTreeMap<&str, String> {
     let is_told = |name: &str, value: &str| {
-        name != "reviveQid" && (response.code == code::SUCCESS || !["", "0"].contains(&value))
+        name != "reviveQid" && (response.code == code::SUCCESS || !["", "0", "false"].contains(&value))
     };
     let told = response.ext.iter().filter(|(name, value)| is_told(name, value));
     told.map(|(name, value)| (name.as_str(), timeless(value))).collect()
@@ -502,6 +512,67 @@ impl Script {
         renewed.properties.insert("POP_CK".to_owned(), handle);
         self.tell_code(SCENARIO, "later still", change(&renewed, 20_000))?;
         self.tell_code(SCENARIO, "by the first handle", change(&record, 20_000))?;
+        Ok(())
+    }
+
+    fn looks(&mut self) -> io::Result<()> {
+        const SCENARIO: &str = "looks";
+        const TOPIC: &str = "SEEN";
+        const GROUP: &str = "G_SEEN";
+        self.client.create_topic(TOPIC, 2)?;
+        let ask = |code: i32, queue: i32| {
+            Frame::request(code).ext("consumerGroup", GROUP).ext("topic", TOPIC).ext("queueId", queue)
+        };
+        let peek = |queue: i32, messages: i32| ask(PEEK, queue).ext("maxMsgNums", messages);
+        let notify = |queue: i32, poll_ms: i64| ask(NOTIFICATION, queue).ext("pollTime", poll_ms).ext("bornTime", 0);
+        let tell_peek = |script: &mut Script, case: &str, request: Frame| -> io::Result<()> {
+            let response = script.client.call(request)?;
+            let mut ext = ext_told(&response);
+            // Zeros of a pop's answer.
+            ext.retain(|name, _| *name == "restNum");
+            let records = if response.code == code::SUCCESS { Record::decode_all(&response.body)? } else { Vec::new() };
+            let records: Vec<String> = records.iter().map(describe).collect();
+            let remark = response.remark.as_deref().and_then(|remark| remark.lines().next());
+            let remark = remark.map(|remark| remark.split(" consumer:").next().unwrap_or_default().trim_end());
+            script.tell(SCENARIO, format!("peek {case}: code {} {remark:?} {ext:?} {records:?}", response.code));
+            Ok(())
+        };
+        tell_peek(self, "at nothing", peek(0, 8))?;
+        self.tell_code(SCENARIO, "word of nothing", notify(0, 0))?;
+        self.tell_code(SCENARIO, "nobody waits", ask(POLLING_INFO, 0))?;
+        for body in ["m0", "m1", "m2"] {
+            self.send(TOPIC, 0, body, &[("TAGS", "a")])?;
+        }
+        tell_peek(self, "at two", peek(0, 2))?;
+        tell_peek(self, "at all", peek(-1, 32))?;
+        tell_peek(self, "at a queue that is not there", peek(2, 1))?;
+        tell_peek(self, "at a topic that is not there", peek(0, 1).ext("topic", "NOT_THERE"))?;
+        self.tell_code(SCENARIO, "word of some", notify(0, 0))?;
+        self.tell_code(SCENARIO, "word of the other queue", notify(1, 0))?;
+        self.tell_code(SCENARIO, "word of any queue", notify(-1, 0))?;
+        self.tell_code(SCENARIO, "word of a topic that is not there", notify(0, 0).ext("topic", "NOT_THERE"))?;
+        self.tell_pop(SCENARIO, "all but one", pop_request(GROUP, TOPIC, 0, 2, LONG_MS, 0))?;
+        tell_peek(self, "behind what was popped", peek(0, 8))?;
+        self.tell_pop(SCENARIO, "the last", pop_request(GROUP, TOPIC, 0, 2, LONG_MS, 0))?;
+        tell_peek(self, "at the end", peek(0, 8))?;
+        self.tell_code(SCENARIO, "word of the end", notify(0, 0))?;
+        self.tell_code(SCENARIO, "word of the end, for a while", notify(0, 1_000))?;
+        let mut other = Client::connect(&self.broker)?;
+        let waiting = other.start(notify(-1, 20_000))?;
+        thread::sleep(Duration::from_millis(500));
+        self.send(TOPIC, 1, "awaited", &[])?;
+        let word = other.finish(waiting)?;
+        self.tell(SCENARIO, format!("word that was awaited: code {} {:?}", word.code, ext_told(&word)));
+        let waiting = other.start(pop_request(GROUP, TOPIC, 0, 1, LONG_MS, 20_000))?;
+        thread::sleep(Duration::from_millis(500));
+        self.tell_code(SCENARIO, "one waits", ask(POLLING_INFO, 0))?;
+        self.tell_code(SCENARIO, "of the other queue", ask(POLLING_INFO, 1))?;
+        self.tell_code(SCENARIO, "of all queues", ask(POLLING_INFO, -1))?;
+        self.tell_code(SCENARIO, "of another group", ask(POLLING_INFO, 0).ext("consumerGroup", "G_OTHER"))?;
+        self.send(TOPIC, 0, "awaited", &[])?;
+        let popped = other.finish(waiting)?;
+        self.tell(SCENARIO, format!("it came: code {}", popped.code));
+        self.tell_code(SCENARIO, "nobody waits any more", ask(POLLING_INFO, 0))?;
         Ok(())
     }
 }

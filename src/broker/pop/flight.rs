@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::limits::{POP_FLIGHTS_MAX, POP_FLIGHTS_PER_GROUP_MAX};
-use crate::model::{GroupName, QueueId, QueueOffset, TopicName};
+use crate::model::{GroupName, QueueId, QueueOffset, TopicName, UnixMs};
 use crate::protocol::message::{PopPlace, PopTime};
 
 /// A queue, as a group pops from it. A pop retry topic by its own name.
@@ -46,6 +46,17 @@ impl Flight {
 /// The queue as a note names it.
 pub(super) fn place_of((group, topic, queue_id): &PopQueue) -> PopPlace<'_> {
     PopPlace { group: group.as_str(), topic: topic.as_str(), queue_id: *queue_id }
+}
+
+/// The first name that a flight from a group's queues of a topic can have.
+fn first_of(group: &GroupName, topic: &str) -> (PopQueue, PopTime) {
+    let time = PopTime { start: QueueOffset(0), popped: UnixMs(i64::MIN) };
+    ((group.clone(), TopicName::from(topic), QueueId(0)), time)
+}
+
+/// Whether a queue is one of a group's of a topic.
+fn is_of(queue: &PopQueue, group: &GroupName, topic: &str) -> bool {
+    queue.0 == *group && queue.1.as_str() == topic
 }
 
 /// The flights of a shard, each by the place of its newest note.
@@ -122,10 +133,15 @@ impl Flights {
 
     /// All flights of a topic are over.
     pub(super) fn forget_topic(&mut self, topic: &str) {
-        let of_topic = self.by_note.iter().filter(|(_, flight)| flight.queue.1.as_str() == topic);
-        let notes: Vec<QueueOffset> = of_topic.map(|(note, _)| *note).collect();
-        for note in notes {
-            self.remove(note);
+        // The queues of a group's topic stand together, and groups are few.
+        let groups: Vec<GroupName> = self.of_group.keys().cloned().collect();
+        for group in groups {
+            let behind = self.by_handle.range(first_of(&group, topic)..);
+            let handles = behind.take_while(|((queue, _), _)| is_of(queue, &group, topic));
+            let notes: Vec<QueueOffset> = handles.map(|(_, note)| *note).collect();
+            for note in notes {
+                self.remove(note);
+            }
         }
     }
 
@@ -154,7 +170,6 @@ impl Flights {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::UnixMs;
 
     fn flight(group: &str, topic: &str, start: u64, popped: i64, offsets: &[u64]) -> Flight {
         let queue = (GroupName::from(group), TopicName::from(topic), QueueId(0));
@@ -200,6 +215,20 @@ mod tests {
         assert_eq!(flights.next_look(), Some((7, QueueOffset(1))));
         flights.forget_topic("t");
         assert_eq!((flights.next_look(), flights.len()), (None, 0));
+    }
+
+    #[test]
+    fn a_topic_takes_its_flights_of_all_groups_and_no_others() {
+        let mut flights = Flights::default();
+        let all = [("g", "t"), ("g", "ta"), ("g", "s"), ("h", "t"), ("h", "u"), ("ga", "t")];
+        for (note, (group, topic)) in all.into_iter().enumerate() {
+            flights.insert(QueueOffset(2 * note as u64), flight(group, topic, 5, -7, &[5]));
+            flights.insert(QueueOffset(2 * note as u64 + 1), flight(group, topic, 6, 7, &[6]));
+        }
+        flights.forget_topic("t");
+        let left: Vec<u64> = flights.by_note.keys().map(|note| note.0).collect();
+        assert_eq!(left, [2, 3, 4, 5, 8, 9]);
+        assert_eq!((flights.by_handle.len(), flights.looks.len(), flights.of_group.len()), (6, 6, 2));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! State of the shard; on masters only. A pop ([`take`]) takes messages of a topic's queues from where its group goes on there, and notes in the revive
 //! topic which ones, and for how long they are their consumer's. An acknowledgement ([`end`]) is a note as well. When the time of messages is over, a
 //! copy of each goes to the group's pop retry topic ([`revive`]), of which a pop takes too. What is in flight is known in memory ([`flight`]); the notes
-//! are read when a life begins ([`replay`]), and not again. Source: RocketMQ `PopMessageProcessor`, `AckMessageProcessor`,
-//! `ChangeInvisibleTimeProcessor`, `PopReviveService`.
+//! are read when a life begins ([`replay`]), and not again. [`look`] is for those who want to know what a pop would find.
+//! Source: RocketMQ `PopMessageProcessor`, `AckMessageProcessor`, `ChangeInvisibleTimeProcessor`, `PopReviveService`.
 //!
 //! What holds at any moment, whatever is killed between two steps:
 //! - Where a group goes on in a queue is committed when the note of what was taken is on the disk and with the in-sync set; until then it is known from
@@ -18,11 +18,13 @@
 
 mod end;
 mod flight;
+mod look;
 mod replay;
 mod revive;
 mod take;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
 use self::flight::{Flight, Flights, PopQueue, place_of};
 use self::take::Pop;
@@ -137,6 +139,25 @@ impl Pops {
     /// Whether all notes were read that were there when the life began.
     fn is_known(&self) -> bool {
         self.places.as_ref().is_some_and(|places| places.read >= places.read_end)
+    }
+
+    /// The queues of a topic that notes speak of: they stand together for each group, and groups are few.
+    fn queues_of(&self, topic: &str) -> Vec<PopQueue> {
+        let mut found = Vec::new();
+        let mut next = self.queues.first_key_value().map(|((group, ..), _)| group.clone());
+        while let Some(group) = next {
+            let first = (group.clone(), TopicName::from(topic), QueueId(0));
+            let behind = self.queues.range(first..).map(|(queue, _)| queue);
+            found.extend(behind.take_while(|queue| queue.0 == group && queue.1.as_str() == topic).cloned());
+            // Names of topics have letters below this one.
+            let last = (group, TopicName::from("\u{10FFFF}"), QueueId(u32::MAX));
+            next = self
+                .queues
+                .range((Bound::Excluded(last), Bound::Unbounded))
+                .next()
+                .map(|((group, ..), _)| group.clone());
+        }
+        found
     }
 
     /// Where a group goes on in a queue is known from the note at `note`, and safe when the log is up to `at`.
@@ -306,9 +327,11 @@ impl Broker {
             return;
         }
         self.pops.flights.forget_topic(topic);
-        let was_popped = self.pops.queues.keys().any(|(_, other, _)| other.as_str() == topic);
-        if was_popped {
-            self.pops.queues.retain(|(_, other, _), _| other.as_str() != topic);
+        let popped = self.pops.queues_of(topic);
+        if !popped.is_empty() {
+            for queue in &popped {
+                self.pops.queues.remove(queue);
+            }
             self.pops.unpromised.retain(|(_, (_, other, _), _)| other.as_str() != topic);
             self.note_in_any_case(now, &PopNote::Forgotten { topic });
         }

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::end::invisible_ms;
+use super::look::answer_word;
 use super::{Broker, Flight, PopQueue};
 use crate::broker::filter::MessageFilter;
-use crate::broker::hold::Turn;
+use crate::broker::hold::{HoldId, Turn};
 use crate::broker::pull::HoldBudget;
 use crate::broker::store::NotStored;
 use crate::broker::{Asked, Handled, Output, Refusal, topic};
@@ -43,15 +44,25 @@ const READS_PER_QUEUE: usize = 4;
 /// Looking whether a queue has anything costs as much as looking at so many bytes.
 const QUEUE_LOOK_BYTES: usize = 64;
 
+/// What whoever waits for messages gets when there are some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PopWants {
+    /// What it wants of them, as its own for a while.
+    Messages,
+    /// Word that there are some: it is not a pop, and takes nothing (200054).
+    Word,
+}
+
 /// A pop whose checks are passed.
 #[derive(Clone, Debug)]
 pub(super) struct Pop {
-    asked: Asked,
-    group: GroupName,
-    topic: TopicName,
-    retry: TopicName,
-    queue_id: Option<QueueId>,
-    messages_max: usize,
+    pub(super) asked: Asked,
+    pub(super) wants: PopWants,
+    pub(super) group: GroupName,
+    pub(super) topic: TopicName,
+    pub(super) retry: TopicName,
+    pub(super) queue_id: Option<QueueId>,
+    pub(super) messages_max: usize,
     invisible_ms: u64,
     from: PopFrom,
     filter: Arc<MessageFilter>,
@@ -143,7 +154,7 @@ impl Broker {
                 Ok(Handled::Done)
             }
             _ => {
-                let code = self.hold_pop(now, pop.clone(), &batch);
+                let code = self.hold_pop(now, pop.clone(), batch.is_moved);
                 if let Some(code) = code {
                     answer_pop(asked, (code, NOTHING), pop.invisible_ms, &batch, out);
                 }
@@ -155,7 +166,7 @@ impl Broker {
     }
 
     /// Checks in RocketMQ's order.
-    fn checked_pop(
+    pub(super) fn checked_pop(
         &mut self,
         asked: &Asked,
         request: &PopRequest<'_>,
@@ -213,6 +224,7 @@ impl Broker {
         }
         Ok(Pop {
             asked: *asked,
+            wants: PopWants::Messages,
             group,
             topic,
             retry: TopicName::from(retry.as_str()),
@@ -464,7 +476,7 @@ impl Broker {
     }
 
     /// Lets a pop wait that has found nothing, or says how it is answered.
-    fn hold_pop(&mut self, now: Now, pop: Pop, batch: &PopBatch) -> Option<ResponseCode> {
+    pub(super) fn hold_pop(&mut self, now: Now, pop: Pop, is_moved: bool) -> Option<ResponseCode> {
         let left_ms = u64::try_from(pop.ends.saturating_sub(now.unix.0)).unwrap_or(0).min(HOLD_MS_MAX);
         if left_ms == 0 || pop.asked.is_oneway {
             return Some(ResponseCode::PollingTimeout);
@@ -474,7 +486,7 @@ impl Broker {
         if self.pops.holds.insert(anchor, connection, deadline, pop).is_err() {
             return Some(ResponseCode::PollingFull);
         }
-        if batch.is_moved {
+        if is_moved {
             // What is behind may be wanted.
             self.pops.holds.queue_has_grown(anchor);
         }
@@ -482,7 +494,7 @@ impl Broker {
     }
 
     /// The queue that stands for a topic of which pops wait, when all its queues, and those of the pop retry topic, lead to it.
-    fn anchor_of(&mut self, pop: &Pop) -> Option<QueueIndex> {
+    pub(super) fn anchor_of(&mut self, pop: &Pop) -> Option<QueueIndex> {
         let anchor = self.topics.get_mut(pop.topic.as_str())?.queue(&mut self.log, QueueId(0));
         for name in [&pop.topic, &pop.retry] {
             let Some(topic) = self.topics.get_mut(name.as_str()) else { continue };
@@ -525,7 +537,17 @@ impl Broker {
     }
 
     /// Runs a pop that waits, or has waited, once more. Returns what that has cost, as bytes that were looked at.
-    fn run_held(&mut self, now: Now, pop: &Pop, held: Option<crate::broker::hold::HoldId>, out: &mut Output) -> usize {
+    fn run_held(&mut self, now: Now, pop: &Pop, held: Option<HoldId>, out: &mut Output) -> usize {
+        if pop.wants == PopWants::Word {
+            let has_messages = self.has_to_pop(pop);
+            if has_messages || held.is_none() {
+                answer_word(pop, has_messages, false, out);
+                if let Some(id) = held {
+                    self.pops.holds.remove(id);
+                }
+            }
+            return QUEUE_LOOK_BYTES;
+        }
         let mut batch = PopBatch::new(now.unix, std::mem::take(&mut self.scratch.records));
         let is_read = !out.outbox.is_over(pop.asked.connection) && !out.outbox.is_full() && self.may_still_pop(pop);
         let may_take = is_read && !self.holds_pops() && self.check_can_store(false).is_ok();

@@ -687,3 +687,61 @@ impl Broker {
         self.store(now, queue, &draft).err()
     }
 }
+
+fn look_ext<'a>(queue: &'a str, poll_ms: &'a str) -> Vec<(&'a str, &'a str)> {
+    let of_group = [("consumerGroup", "g"), ("topic", "T"), ("queueId", queue)];
+    [&of_group[..], &[("maxMsgNums", "32"), ("pollTime", poll_ms), ("bornTime", "0")]].concat()
+}
+
+#[test]
+fn who_only_looks_takes_nothing() {
+    let (mut world, c) = World::with_pops();
+    let peek = |world: &mut World| {
+        let answer = world.call(c, RequestCode::PeekMessage, &look_ext("-1", "0"), b"");
+        let bodies: Vec<String> = answer.records().into_iter().map(|record| record.body).collect();
+        (answer.code, answer.number("restNum"), bodies.join(" "))
+    };
+    assert_eq!(peek(&mut world), (19, 0, String::new()));
+    for body in ["a", "b"] {
+        world.send(c, "T", 0, "", body);
+    }
+    for _ in 0..2 {
+        assert_eq!(peek(&mut world), (0, 2, "a b".to_owned()));
+    }
+    let popped = world.pop(c);
+    assert_eq!(popped.len(), 2, "they were there still");
+    assert_eq!(peek(&mut world), (19, 0, String::new()));
+    world.ack(c, &popped[0]);
+    world.advance(INVISIBLE_MS);
+    assert_eq!(peek(&mut world), (0, 1, "b".to_owned()), "what is tried again");
+    assert_eq!(world.popped_bodies(c), ["b"]);
+}
+
+#[test]
+fn word_comes_when_there_is_something_to_pop_and_at_its_time() {
+    let (mut world, c) = World::with_pops();
+    let word = |answer: &Received| (answer.code, answer.ext["hasMsg"].clone(), answer.ext["pollingFull"].clone());
+    let (yes, no) = ((0, "true".to_owned(), "false".to_owned()), (0, "false".to_owned(), "false".to_owned()));
+    assert_eq!(word(&world.call(c, RequestCode::Notification, &look_ext("0", "0"), b"")), no);
+    let late = world.ask(c, RequestCode::Notification, &look_ext("-1", "1000"), b"");
+    world.advance(999);
+    assert!(world.answer(c, late).is_none());
+    world.advance(1);
+    assert_eq!(word(&world.answer(c, late).expect("an answer")), no);
+    let held = world.ask(c, RequestCode::Notification, &look_ext("0", "10000"), b"");
+    let pop = world.ask_pop(c, 10_000);
+    assert!(world.answer(c, held).is_none());
+    let waiting = world.call(c, RequestCode::PollingInfo, &look_ext("-1", "0"), b"");
+    assert_eq!(waiting.number("pollingNum"), 1, "who waits for word does not pop");
+    assert_eq!(world.call(c, RequestCode::PollingInfo, &look_ext("0", "0"), b"").number("pollingNum"), 0);
+    world.send(c, "T", 0, "", "a");
+    assert_eq!(word(&world.answer(c, held).expect("an answer")), yes, "whoever pops it");
+    assert_eq!(Popped::all(&world.answer(c, pop).expect("an answer")).len(), 1);
+    assert_eq!(world.call(c, RequestCode::PollingInfo, &look_ext("-1", "0"), b"").number("pollingNum"), 0);
+    let connections: Vec<ConnectionId> = (0..=1).map(|_| world.connect()).collect();
+    for _ in 0..HOLDS_PER_CONNECTION_MAX {
+        world.ask(connections[0], RequestCode::Notification, &look_ext("0", "10000"), b"");
+    }
+    let full = world.call(connections[0], RequestCode::Notification, &look_ext("0", "10000"), b"");
+    assert_eq!(word(&full), (0, "false".to_owned(), "true".to_owned()));
+}

@@ -187,6 +187,12 @@ pub enum Request<'a> {
     Pop(PopRequest<'a>),
     /// 200051: one was consumed.
     Ack(AckRequest<'a>),
+    /// 200052: what a pop would find.
+    Peek(PopRequest<'a>),
+    /// 200054: whether it would find something.
+    Notification(PopRequest<'a>),
+    /// 200055: how many pops wait.
+    PollingInfo(PopRequest<'a>),
     /// 200151: many were.
     AckAll(Vec<AckedMessages>),
     /// 200053: one is kept for another while.
@@ -254,6 +260,9 @@ impl<'a> Request<'a> {
             Code::PopMessage => Request::Pop(PopRequest::parse(header)?),
             Code::AckMessage => Request::Ack(AckRequest::parse(header)?),
             Code::BatchAckMessage => Request::AckAll(AckedMessages::decode(body)?),
+            Code::PeekMessage => Request::Peek(PopRequest::parse_peek(header)?),
+            Code::Notification => Request::Notification(PopRequest::parse_notification(header)?),
+            Code::PollingInfo => Request::PollingInfo(PopRequest::parse_look(header)?),
             Code::ChangeMessageInvisibletime => Request::ChangeInvisible(ChangeInvisibleRequest::parse(header)?),
             _ => return Request::decode_of_tools(code, header),
         })

@@ -66,6 +66,47 @@ impl<'a> PopRequest<'a> {
             is_ordered: fields.boolean("order", false),
         })
     }
+
+    /// Reads 200055: whose pops of what are counted.
+    ///
+    /// # Errors
+    /// [`BadRequest`].
+    pub(crate) fn parse_look(header: &'a Header<'_>) -> Result<Self, BadRequest> {
+        let fields = HeaderFields(header);
+        Ok(PopRequest {
+            group: fields.text("consumerGroup")?,
+            topic: fields.text("topic")?,
+            queue_id: fields.queue_id("queueId")?,
+            messages_max: 1,
+            invisible_ms: 0,
+            poll_ms: 0,
+            born: None,
+            from: PopFrom::First,
+            expression_type: None,
+            expression: None,
+            is_ordered: false,
+        })
+    }
+
+    /// Reads 200052: as a pop of which nothing is taken.
+    ///
+    /// # Errors
+    /// [`BadRequest`].
+    pub(crate) fn parse_peek(header: &'a Header<'_>) -> Result<Self, BadRequest> {
+        let messages_max = u32::try_from(HeaderFields(header).number::<i32>("maxMsgNums")?).unwrap_or(0);
+        Ok(PopRequest { messages_max, ..PopRequest::parse_look(header)? })
+    }
+
+    /// Reads 200054: as a pop that waits for word.
+    ///
+    /// # Errors
+    /// [`BadRequest`].
+    pub(crate) fn parse_notification(header: &'a Header<'_>) -> Result<Self, BadRequest> {
+        let fields = HeaderFields(header);
+        let born = Some(UnixMs(fields.number("bornTime")?)).filter(|born| born.0 != 0);
+        let (poll_ms, is_ordered) = (fields.number("pollTime")?, fields.boolean("order", false));
+        Ok(PopRequest { poll_ms, born, is_ordered, ..PopRequest::parse_look(header)? })
+    }
 }
 
 /// 200051: a message was consumed.
