@@ -85,6 +85,7 @@ impl Broker {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "a line for each request")]
     fn perform(&mut self, asked: &Asked, request: &Request<'_>, out: &mut Output) -> Result<Handled, Refusal> {
         match request {
             Request::Send(request) => self.send(asked, request, out),

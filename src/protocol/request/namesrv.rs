@@ -128,7 +128,8 @@ impl<'a> RegisterBrokerRequest<'a> {
             return Err(BadRequest::Text { field: "__ZONE_NAME", wanted: "a name" });
         }
         for (field, text) in [("brokerAddr", identity.address), ("haServerAddr", ha_address)] {
-            if !is_host_port(text) && !(text.is_empty() && field == "haServerAddr") {
+            let may_lack = field == "haServerAddr";
+            if !(is_host_port(text) || (may_lack && text.is_empty())) {
                 return Err(BadRequest::Text { field, wanted: "HOST:PORT" });
             }
         }
