@@ -55,6 +55,8 @@ pub(crate) struct Server {
     holdings: Rc<RefCell<Holdings>>,
     /// One large frame at a time is in memory beyond the budget of unfinished ones.
     large_frames: Rc<Semaphore>,
+    /// One large answer at a time is made: whoever asks for many leaves the thread to the others in between.
+    large_answers: Rc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -143,6 +145,7 @@ impl Server {
             counts: Rc::default(),
             holdings: Rc::new(RefCell::new(holdings)),
             large_frames: Rc::new(Semaphore::new(1)),
+            large_answers: Rc::new(Semaphore::new(1)),
         }
     }
 
@@ -233,13 +236,17 @@ impl Server {
             let mut answered = false;
             while let Some(frame) = frame::split(&received.bytes)? {
                 let size = frame.size;
-                if size < READ_APART_BYTES {
-                    self.answer(received.peer, &frame, &mut replies)?;
+                let header = Header::decode(frame.encoding, frame.header)?;
+                if size < READ_APART_BYTES && !asks_for_much(&header) {
+                    self.answer(received.peer, &frame, &header, &mut replies);
                     received.bytes.advance(size);
                 } else {
+                    let turns = if size < READ_APART_BYTES { &self.large_answers } else { &self.large_frames };
                     self.write(&received, &stream, &mut replies).await?;
-                    let turn = self.large_frames.acquire().await;
+                    let turn = turns.acquire().await;
                     self.answer_large(received.peer, received.bytes.split_to(size).freeze(), &mut replies).await?;
+                    // The turn goes on once the sockets were looked at: tasks that are ready follow one another for long without that.
+                    tokio::task::yield_now().await;
                     drop(turn);
                 }
                 answered = true;
@@ -257,35 +264,32 @@ impl Server {
         }
     }
 
-    fn answer(&self, from: Peer, frame: &RawFrame<'_>, replies: &mut BytesMut) -> Result<(), Closed> {
-        let header = Header::decode(frame.encoding, frame.header)?;
+    fn answer(&self, from: Peer, frame: &RawFrame<'_>, header: &Header<'_>, replies: &mut BytesMut) {
         if header.is_response() {
-            return Ok(());
+            return;
         }
-        let is_cheap = RequestCode::try_from(header.code).is_ok_and(|code| code.row().cost == Cost::Cheap);
-        if !is_cheap && self.holdings.borrow().unread.is_full() {
+        if asks_for_much(header) && self.holdings.borrow().unread.is_full() {
             // Not even made: the thread that makes it answers the others.
-            self.put_reply(&readers_behind(), frame, &header, replies);
-            return Ok(());
+            return self.put_reply(&readers_behind(), frame, header, replies);
         }
         let mut machine = self.machine.borrow_mut();
-        let mut answer = machine.handle(self.clock.now(), from, &header, frame.body);
+        let mut answer = machine.handle(self.clock.now(), from, header, frame.body);
         if let Some(effect) = answer.effect.take() {
             let NameServerEffect::PersistKv { path, content } = *effect;
             if let Err(error) = files::make(&path, &content) {
                 answer.fail(&format!("{} could not be written: {error}", path.display()));
             }
         }
-        self.put_reply(&answer, frame, &header, replies);
-        Ok(())
+        self.put_reply(&answer, frame, header, replies);
     }
 
-    /// Answers a large frame. A registration of many topics takes a second to read: that is done apart, and the others are answered meanwhile.
+    /// Answers a large frame, or one that asks for much. A registration of many topics takes a second to read: that is done apart, and the others are answered meanwhile.
     async fn answer_large(&self, from: Peer, bytes: Bytes, replies: &mut BytesMut) -> Result<(), Closed> {
         let Some(frame) = frame::split(&bytes)? else { return Ok(()) };
         let header = Header::decode(frame.encoding, frame.header)?;
         if header.is_response() || header.code != RequestCode::RegisterBroker.number() {
-            return self.answer(from, &frame, replies);
+            self.answer(from, &frame, &header, replies);
+            return Ok(());
         }
         let apart = bytes.clone();
         let read = tokio::task::spawn_blocking(move || {
@@ -360,6 +364,11 @@ fn say(peer: SocketAddr, why: &Closed) {
         Closed::NotRead => error!(target: BY_STRANGERS, %peer, "connection closed: {why}"),
         Closed::Io(_) | Closed::Idle => debug!(%peer, "connection closed: {why}"),
     }
+}
+
+/// Whether the answer may have the size of a table.
+fn asks_for_much(header: &Header<'_>) -> bool {
+    RequestCode::try_from(header.code).is_ok_and(|code| code.row().cost != Cost::Cheap)
 }
 
 /// Many readers that do not read must not take the memory of those that do.
