@@ -4,7 +4,8 @@
 //! [`RouteTable::disconnected`] when a broker's connection closes and [`RouteTable::expire`] on a timer. Its state is of one
 //! name server; name servers do not talk to each other. Rules: RocketMQ 5.3 `RouteInfoManager`.
 //!
-//! Invariants: every topic has a queue entry, every queue entry's broker has an address, every address of a broker has a liveness entry.
+//! Invariants: every topic has a queue entry, every queue entry's broker has an address, every address of a broker has a liveness entry. One
+//! without its address there was displaced.
 //!
 //! Anybody can register anything, so a broker is gone only when it says so itself, when nobody is connected any more who has registered it, or when
 //! it is silent. Itself: one of the connections that have registered it, or another one of their hosts, since a broker that connects again may
@@ -175,6 +176,10 @@ struct Live {
     version: DataVersion,
     ha_address: String,
     cluster: String,
+    /// The number under which it has registered.
+    id: u64,
+    /// Another address has taken its place since: what it told of its topics may be another's by now.
+    is_displaced: bool,
 }
 
 /// A broker may be silent this long unless it said otherwise. Source: `DEFAULT_BROKER_CHANNEL_EXPIRED_TIME`.
@@ -257,7 +262,8 @@ impl RouteTable {
         let prime_slave = id != MASTER && r.acting_master.is_some() && broker.addresses.keys().next() == Some(&id);
         let read_only = prime_slave && broker.acting_master;
         if id == MASTER || prime_slave {
-            let changed = first || self.live.get(&key).is_none_or(|live| live.version != r.version);
+            let known = self.live.get(&key);
+            let changed = first || known.is_none_or(|live| live.is_displaced || live.version != r.version);
             let before = self.entries;
             self.take_topics(&r, changed, read_only);
             self.registrants.entry(from.connection).or_default().entries += self.entries.saturating_sub(before);
@@ -269,6 +275,8 @@ impl RouteTable {
             version: r.version,
             ha_address: r.ha_address,
             cluster: r.cluster,
+            id,
+            is_displaced: false,
         };
         self.live.insert(key, live);
         Ok(if id == MASTER { MasterAddresses::default() } else { self.master_of(&r.broker_name) })
@@ -357,7 +365,8 @@ impl RouteTable {
         let displaced = broker.addresses.insert(r.broker_id.0, r.address.clone());
         let broker = broker.clone();
         if let Some(displaced) = displaced {
-            self.forget_live(&(r.broker_name.clone(), displaced));
+            let displaced = self.live.get_mut(&(r.broker_name.clone(), displaced));
+            displaced.into_iter().for_each(|live| live.is_displaced = true);
         }
         broker
     }
@@ -419,7 +428,17 @@ impl RouteTable {
         self.forget_live(key);
         let (broker_name, address) = key;
         let Some(broker) = self.brokers.get_mut(broker_name) else { return };
-        broker.addresses.retain(|_, known| known != address);
+        let id = broker.addresses.iter().find(|(_, known)| *known == address).map(|(id, _)| *id);
+        if let Some(id) = id {
+            broker.addresses.remove(&id);
+            // Whose place it had taken has it again: a stranger's claim ends with the stranger.
+            let of_name = self.live.range((broker_name.clone(), String::new())..);
+            let displaced = of_name
+                .take_while(|((name, _), _)| name == broker_name)
+                .filter(|(_, live)| live.is_displaced && live.id == id)
+                .max_by_key(|(_, live)| live.heard);
+            broker.addresses.extend(displaced.map(|((_, address), _)| (id, address.clone())));
+        }
         let orphaned = broker.addresses.is_empty();
         let read_only = broker.acting_master && !broker.addresses.contains_key(&MASTER);
         if orphaned {
@@ -462,11 +481,11 @@ impl RouteTable {
         }
     }
 
-    /// The version of the topics that this broker registered last from this address, in this cluster.
+    /// The version of the topics that this broker registered last from this address, in this cluster, if they are the broker's still.
     #[must_use]
     pub(crate) fn version_of(&self, cluster: &str, broker_name: &str, address: &str) -> Option<DataVersion> {
         let live = self.live.get(&(broker_name.to_owned(), address.to_owned()));
-        live.filter(|live| live.cluster == cluster).map(|live| live.version)
+        live.filter(|live| live.cluster == cluster && !live.is_displaced).map(|live| live.version)
     }
 
     /// The route of `topic`; `None` if no live broker has it. With `zone`, brokers of other zones are left out unless their

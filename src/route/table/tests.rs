@@ -294,6 +294,29 @@ fn an_older_claim_of_a_number_forgets_no_other_broker() {
 }
 
 #[test]
+fn a_place_that_was_taken_comes_back_when_who_took_it_goes() {
+    let broker = || registration("a", 0, "h:1", 1, &["T", "U"]);
+    let mut table = table_with(&[broker()]);
+    for _ in 0..2 {
+        let mut other = registration("a", 0, "x:1", 1, &["T", "U"]);
+        other.topics[0].1.perm = 2;
+        table.register(T0, peer(66), other).expect("taken, as a broker does that has moved");
+        assert_eq!(shown(&table, "T"), "a:2@0=x:1");
+        assert_eq!(table.version_of("C", "a", "h:1"), None, "it is to tell its topics again");
+        assert_eq!(table.disconnected(ConnectionId(66)), 1);
+        assert_eq!(shown(&table, "T"), "a:2@0=h:1");
+        table.register(T0, peer(0), broker()).expect("with the version that it had");
+        assert_eq!(shown(&table, "T"), "a:6@0=h:1");
+        assert_eq!(table.version_of("C", "a", "h:1"), Some(broker().version));
+    }
+    table.register(T0, peer(66), registration("a", 0, "x:1", 1, &["T", "U"])).expect("taken");
+    assert_eq!(table.disconnected(ConnectionId(0)), 1);
+    assert_eq!(shown(&table, "T"), "a:6@0=x:1", "who has moved has nothing left behind");
+    assert_eq!(table.disconnected(ConnectionId(66)), 1);
+    assert!(table.brokers.is_empty() && table.live.is_empty() && table.entries == 0);
+}
+
+#[test]
 fn a_host_does_not_take_the_places_of_others_who_stand_for_a_broker() {
     let broker = || registration("a", 0, "h:1", 1, &["T", "U"]);
     let mut table = table_with(&[broker()]);
