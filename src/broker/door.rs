@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::ack::Ticket;
 
-use super::persist::{Appended, Table};
+use super::persist::{AppendEnd, Table};
 use super::statistics::Statistics;
 use super::{Broker, Effect, OFFSETS_WRITE_MS, Output, topic};
 use crate::letter::ToShard;
@@ -124,7 +124,7 @@ impl Broker {
         let appended = self.persistence.end_append(result.is_ok());
         self.settle_changes(appended);
         self.note_lowered(result.is_ok());
-        if appended == Appended::Flushed {
+        if appended == AppendEnd::Flushed {
             for (table, generation) in self.persistence.take_written() {
                 self.acks.persisted(table, generation);
                 if table == Table::DelayOffsets {

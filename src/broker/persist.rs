@@ -93,7 +93,7 @@ pub struct FoundChanges {
 
 /// How an append has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Appended {
+pub(super) enum AppendEnd {
     /// All that was appended is on the disk.
     Flushed,
     /// It is on its way.
@@ -186,8 +186,8 @@ impl Persistence {
     }
 
     /// The append under way has ended.
-    pub(super) fn end_append(&mut self, ok: bool) -> Appended {
-        let Some((bytes, flush)) = self.under_way.take() else { return Appended::Unflushed };
+    pub(super) fn end_append(&mut self, ok: bool) -> AppendEnd {
+        let Some((bytes, flush)) = self.under_way.take() else { return AppendEnd::Unflushed };
         if !ok {
             (self.failed, self.is_stuck) = (true, true);
             // Nobody knows what its end is. A file that has nothing of ours yet is made anew.
@@ -196,18 +196,18 @@ impl Persistence {
             for state in &mut self.tables {
                 state.writing = state.written;
             }
-            return Appended::Failed;
+            return AppendEnd::Failed;
         }
         self.at += bytes;
         self.bytes += bytes;
         self.unflushed_bytes += bytes;
         if !flush {
-            return Appended::Unflushed;
+            return AppendEnd::Unflushed;
         }
         self.unflushed_bytes = 0;
         self.flushed_at = self.at;
         self.is_stuck = false;
-        Appended::Flushed
+        AppendEnd::Flushed
     }
 
     /// The generation of a table that is on the disk.
@@ -264,15 +264,15 @@ impl Persistence {
 
 impl Broker {
     /// What was to be written is on the disk, or is to be written again as it is by then.
-    pub(super) fn settle_changes(&mut self, appended: Appended) {
+    pub(super) fn settle_changes(&mut self, appended: AppendEnd) {
         match appended {
-            Appended::Unflushed => {}
-            Appended::Flushed => {
+            AppendEnd::Unflushed => {}
+            AppendEnd::Flushed => {
                 self.topics.changed.is_flushed();
                 self.groups.changed.is_flushed();
                 self.offsets.are_flushed();
             }
-            Appended::Failed => {
+            AppendEnd::Failed => {
                 self.topics.changed.put_back();
                 self.groups.changed.put_back();
                 self.offsets.put_back();
@@ -368,11 +368,11 @@ mod tests {
         assert_eq!(persistence.change(Table::Topics), 2);
         assert_eq!(persistence.change(Table::Topics), 3);
         assert!(!persistence.may_append(), "one is under way");
-        assert_eq!(persistence.end_append(true), Appended::Flushed);
+        assert_eq!(persistence.end_append(true), AppendEnd::Flushed);
         assert_eq!(written(&mut persistence), [(Table::Topics, 1)]);
         let second = append(&mut persistence, Table::Topics, "two\n", true);
         assert_eq!((second.number, second.at, lines(&second)), (0, one, (flushed(one), "two\n".to_owned())));
-        assert_eq!(persistence.end_append(true), Appended::Flushed);
+        assert_eq!(persistence.end_append(true), AppendEnd::Flushed);
         assert_eq!(written(&mut persistence), [(Table::Topics, 3)]);
         assert!(!persistence.is_due(Table::Topics));
     }
@@ -382,29 +382,29 @@ mod tests {
         let mut persistence = Persistence::default();
         persistence.change(Table::Groups);
         let first = append(&mut persistence, Table::Groups, "flushed\n", true).bytes.len() as u64;
-        assert_eq!(persistence.end_append(true), Appended::Flushed);
+        assert_eq!(persistence.end_append(true), AppendEnd::Flushed);
         persistence.change(Table::ConsumerOffsets);
         let part = persistence.begin_append(b"part\n", false).expect("a part");
         assert_eq!((part.at, lines(&part)), (first, (flushed(first), "part\n".to_owned())));
-        assert_eq!(persistence.end_append(true), Appended::Unflushed);
+        assert_eq!(persistence.end_append(true), AppendEnd::Unflushed);
         assert_eq!(persistence.begin_file(), None, "what is not flushed would be in none");
         assert_eq!(written(&mut persistence), [(Table::Groups, 1)]);
         let last = append(&mut persistence, Table::ConsumerOffsets, "last\n", true);
         let before = first + part.bytes.len() as u64;
         assert_eq!((last.at, lines(&last)), (before, (flushed(first), "last\n".to_owned())), "the part is not flushed");
-        assert_eq!(persistence.end_append(false), Appended::Failed);
+        assert_eq!(persistence.end_append(false), AppendEnd::Failed);
         assert!(!persistence.may_append(), "with the next tick");
         assert_eq!(written(&mut persistence), [], "neither the part nor the last");
         persistence.retry_failed();
         let again = append(&mut persistence, Table::ConsumerOffsets, "part and last\n", true);
         assert_eq!((again.number, again.at), (1, 0));
         assert_eq!(lines(&again), (flushed(0), "part and last\n".to_owned()));
-        assert_eq!(persistence.end_append(false), Appended::Failed);
+        assert_eq!(persistence.end_append(false), AppendEnd::Failed);
         assert_eq!(persistence.begin_file(), None, "what is not written would be in none");
         persistence.retry_failed();
         let again = append(&mut persistence, Table::ConsumerOffsets, "all\n", true);
         assert_eq!((again.number, again.at), (1, 0), "a file that has nothing yet is made anew");
-        assert_eq!(persistence.end_append(true), Appended::Flushed);
+        assert_eq!(persistence.end_append(true), AppendEnd::Flushed);
         assert_eq!(written(&mut persistence), [(Table::ConsumerOffsets, 1)]);
         assert_eq!((persistence.begin_file(), persistence.begin_file()), (Some(2), Some(2)));
     }

@@ -50,9 +50,8 @@ const LEFT: u64 = 0;
 const GONE: u64 = 1;
 const UNREACHABLE: u64 = 2;
 
-#[expect(clippy::large_enum_variant, reason = "a shard has one")]
 enum Part {
-    Master(Master),
+    Master(Box<Master>),
     Slave(Box<Slave>),
 }
 
@@ -78,7 +77,7 @@ impl Replica {
             if life.epoch.is_none() {
                 master.note_ahead(epochs.ahead());
             }
-            Part::Master(master)
+            Part::Master(Box::new(master))
         } else {
             let mut slave = Slave::new(life.broker_id, settings.clone());
             if life.epoch.is_some() {

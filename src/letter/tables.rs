@@ -86,7 +86,7 @@ impl TableFollower {
         body: &[u8],
     ) -> Result<TableAnswer, String> {
         // No crash has cut what came in one frame.
-        let changes = decode_changes(body, body.len() as u64).map_err(|error| error.to_string())?.changes;
+        let (changes, _) = decode_changes(body, body.len() as u64).map_err(|error| error.to_string())?;
         if let Some((behind, at, set_back)) = self.telling.take() {
             let Ok([part]) = <[TableChange; 1]>::try_from(changes) else {
                 return Err(format!("the part behind {behind} is not one line"));

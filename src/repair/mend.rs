@@ -10,7 +10,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::segment::{CLAIM_BYTES, Content, DamagedStretch, Findings, SegmentFile, segments};
 use super::{RepairError, io_of, text_of};
-use crate::disk::LastRun;
 use crate::files;
 use crate::log::{FileName, RecoveryError};
 use crate::model::LogOffset;
@@ -308,7 +307,7 @@ fn move_tail(look: &ShardLook, aside: &Path, is_real: bool) -> Result<Option<Str
         fs::remove_file(&tail.path).map_err(io_of(&tail.path))?;
         // Nobody is to miss it. A `run` that is damaged is taken away as well, and one that speaks of the end.
         if look.folder.join("run").exists() && !matches!(look.log, Err(StartError::Run(_))) {
-            LastRun::forget_tail(&look.folder).map_err(StartError::from)?;
+            look.forget_tail()?;
         }
     }
     Ok(Some(format!("move the tail {} to {}", tail.path.display(), kept.display())))

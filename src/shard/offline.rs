@@ -137,6 +137,14 @@ impl ShardLook {
         let last = LastRun::read(&self.folder).unwrap_or_default();
         open(&self.folder, self.segment_bytes, self.tail.as_ref(), Some(end), &last, true).map(|_| ())
     }
+
+    /// There is no tail of the last run any more, and nobody is to miss it.
+    ///
+    /// # Errors
+    /// If that cannot be noted.
+    pub(crate) fn forget_tail(&self) -> Result<(), StartError> {
+        Ok(LastRun::forget_tail(&self.folder)?)
+    }
 }
 
 /// Opens the log, with what the tail has up to `end`. Returns from where on it has written, or would have.

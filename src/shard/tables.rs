@@ -71,14 +71,14 @@ fn take_changes(
         // What is found is built upon, and nobody writes it again.
         files::flush(&path).map_err(failed)?;
         let decoded = decode_changes(&file, files.flushed(number));
-        let taken = decoded.map_err(|reason| StartError::Changes { path: path.clone(), reason })?;
-        if taken.sound < file.len() {
-            tracing::warn!(path = %path.display(), from = taken.sound, to = file.len(), "the end of a file of changes is left out: it is not whole, as of a process that was killed while it wrote; nobody was told that it is written. If nothing was killed, restore the file from a backup");
+        let (changes, sound) = decoded.map_err(|reason| StartError::Changes { path: path.clone(), reason })?;
+        if sound < file.len() {
+            tracing::warn!(path = %path.display(), from = sound, to = file.len(), "the end of a file of changes is left out: it is not whole, as of a process that was killed while it wrote; nobody was told that it is written. If nothing was killed, restore the file from a backup");
         }
-        taken.changes.into_iter().for_each(|change| stored.apply(change));
+        changes.into_iter().for_each(|change| stored.apply(change));
         found.next = found.next.max(number.saturating_add(1));
         found.bytes = found.bytes.saturating_add(file.len() as u64);
-        files = files.with(number, taken.sound as u64);
+        files = files.with(number, sound as u64);
     }
     Ok((found, files))
 }

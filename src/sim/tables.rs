@@ -126,9 +126,9 @@ impl TableFiles {
         }
         for (number, file) in &mut self.changes {
             file.flushed = file.bytes.len();
-            let taken =
-                decode_changes(&file.bytes, self.noted.flushed(*number)).expect("a crash leaves what was flushed");
-            self.noted = self.noted.clone().with(*number, taken.sound as u64);
+            let decoded = decode_changes(&file.bytes, self.noted.flushed(*number));
+            let (_, sound) = decoded.expect("a crash leaves what was flushed");
+            self.noted = self.noted.clone().with(*number, sound as u64);
         }
     }
 
@@ -163,8 +163,8 @@ impl TableFiles {
                 .map(|file| DelayOffsets::decode(file).expect("the file is whole")),
         };
         for (number, file) in &self.changes {
-            let taken = decode_changes(&file.bytes, self.noted.flushed(*number))?;
-            taken.changes.into_iter().for_each(|change| stored.apply(change));
+            let (changes, _) = decode_changes(&file.bytes, self.noted.flushed(*number))?;
+            changes.into_iter().for_each(|change| stored.apply(change));
         }
         let next = self.changes.last_key_value().map_or(1, |(number, _)| number + 1);
         let bytes = self.changes.values().map(|file| file.bytes.len() as u64).sum();

@@ -128,21 +128,12 @@ fn flushed(text: &[u8]) -> Option<usize> {
     std::str::from_utf8(number).ok()?.parse().ok()
 }
 
-/// What a file of changes says.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FileChanges {
-    /// In their order.
-    pub changes: Vec<TableChange>,
-    /// Bytes that they take, from the file's beginning. What lies behind is what a crash has left of lines that were not flushed.
-    pub sound: usize,
-}
-
 /// Reads a file of changes of which so many bytes are known to have been flushed. What a crash left of its last lines is left out; nobody was told
-/// that these were written.
+/// that these were written. Returns the changes, and how many bytes they take from the file's beginning.
 ///
 /// # Errors
 /// [`ChangesError`].
-pub fn decode_changes(file: &[u8], flushed_min: u64) -> Result<FileChanges, ChangesError> {
+pub fn decode_changes(file: &[u8], flushed_min: u64) -> Result<(Vec<TableChange>, usize), ChangesError> {
     if (file.len() as u64) < flushed_min {
         return Err(ChangesError::Short { len: file.len(), flushed: flushed_min });
     }
@@ -166,7 +157,7 @@ pub fn decode_changes(file: &[u8], flushed_min: u64) -> Result<FileChanges, Chan
         }
         at = at.saturating_add(line.len());
     }
-    Ok(FileChanges { changes, sound: torn.unwrap_or(at) })
+    Ok((changes, torn.unwrap_or(at)))
 }
 
 /// What a sound line says that begins somewhere within: how much was flushed.
@@ -364,10 +355,10 @@ mod tests {
         let ((file, ends), changes) = (file(), changes());
         for end in 0..=file.len() {
             let whole = ends.iter().filter(|at| **at <= end).count() - 1;
-            let found = decode_changes(&file[..end], 0).expect("a crash may leave it");
-            assert_eq!(found.changes, changes[..whole], "the first {end} bytes");
+            let (found, sound) = decode_changes(&file[..end], 0).expect("a crash may leave it");
+            assert_eq!(found, changes[..whole], "the first {end} bytes");
             // A line that says how much was flushed says no more.
-            assert!((ends[whole]..=end).contains(&found.sound), "the first {end} bytes");
+            assert!((ends[whole]..=end).contains(&sound), "the first {end} bytes");
         }
     }
 
@@ -378,7 +369,7 @@ mod tests {
             for end in 0..=file.len() {
                 let found = decode_changes(&file[..end], *flushed as u64);
                 match found {
-                    Ok(found) => assert!(end >= *flushed && found.sound >= *flushed, "{flushed} of {end}"),
+                    Ok((_, sound)) => assert!(end >= *flushed && sound >= *flushed, "{flushed} of {end}"),
                     Err(error) => assert_eq!(error, ChangesError::Short { len: end, flushed: *flushed as u64 }),
                 }
             }
@@ -388,11 +379,7 @@ mod tests {
         for at in last..file.len() {
             let mut damaged = file.clone();
             damaged[at] ^= 0x20;
-            assert_eq!(
-                decode_changes(&damaged, 0).map(|found| found.changes.len()),
-                Ok(changes.len() - 1),
-                "byte {at}"
-            );
+            assert_eq!(decode_changes(&damaged, 0).map(|(found, _)| found.len()), Ok(changes.len() - 1), "byte {at}");
             let noted = decode_changes(&damaged, file.len() as u64);
             assert!(matches!(noted, Err(ChangesError::Damaged { .. })), "byte {at}: {noted:?}");
         }
@@ -419,7 +406,7 @@ mod tests {
             let mut torn = file.clone();
             let until = (gap + 100).min(torn.len());
             torn[gap..until].fill(0);
-            let found = decode_changes(&torn, 0).expect("no damage").changes;
+            let (found, _) = decode_changes(&torn, 0).expect("no damage");
             assert!(!found.is_empty() && changes.starts_with(&found), "{gap}: {found:?}");
         }
     }

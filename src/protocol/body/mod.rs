@@ -29,7 +29,7 @@ pub use assign::{
     AssignedQueue, AssignmentRequest, GroupMode, ModeRequest, RequestMode, Strategy, assignments, decode_request_modes,
     request_modes,
 };
-pub use change::{ChangesError, FileChanges, StoredTables, TableChange, TableFrame, decode_changes, encode_flushed};
+pub use change::{ChangesError, StoredTables, TableChange, TableFrame, decode_changes, encode_flushed};
 pub use client::{
     ClientConnection, ConsumerConnection, ProducerInfo, consumer_list, producer_connection, producer_table,
 };
