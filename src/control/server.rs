@@ -283,7 +283,8 @@ impl Server {
         self.put_reply(&answer, frame, header, replies);
     }
 
-    /// Answers a large frame, or one that asks for much. A registration of many topics takes a second to read: that is done apart, and the others are answered meanwhile.
+    /// Answers a large frame, or one that asks for much. A registration of many topics takes a second to read: that is done apart, and the others are
+    /// answered meanwhile.
     async fn answer_large(&self, from: Peer, bytes: Bytes, replies: &mut BytesMut) -> Result<(), Closed> {
         let Some(frame) = frame::split(&bytes)? else { return Ok(()) };
         let header = Header::decode(frame.encoding, frame.header)?;

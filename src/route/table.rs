@@ -363,12 +363,30 @@ impl RouteTable {
         broker.zone.clone_from(&r.zone);
         broker.addresses.retain(|_, address| *address != r.address);
         let displaced = broker.addresses.insert(r.broker_id.0, r.address.clone());
-        let broker = broker.clone();
-        if let Some(displaced) = displaced {
-            let displaced = self.live.get_mut(&(r.broker_name.clone(), displaced));
-            displaced.into_iter().for_each(|live| live.is_displaced = true);
+        if let Some(live) = displaced.and_then(|address| self.live.get_mut(&(r.broker_name.clone(), address))) {
+            live.is_displaced = true;
         }
+        // Under the number that it had before, this address may have displaced another.
+        give_back(&self.live, &r.broker_name, broker);
+        let broker = broker.clone();
+        self.bound_displaced(&r.broker_name);
         broker
+    }
+
+    /// So many displaced addresses of one name are remembered. If they are too many, one goes of the host that has most.
+    fn bound_displaced(&mut self, broker_name: &str) {
+        let Some(broker) = self.brokers.get(broker_name) else { return };
+        let displaced: Vec<(&AddressKey, Option<IpAddr>)> = displaced_of(&self.live, broker_name, broker)
+            .map(|(key, live)| (key, live.peers.last().map(|peer| peer.ip)))
+            .collect();
+        if displaced.len() <= ROUTE_REGISTRANTS_MAX {
+            return;
+        }
+        let of_host = |ip: Option<IpAddr>| displaced.iter().filter(|(_, other)| *other == ip).count();
+        let spare = displaced.iter().max_by_key(|(_, ip)| of_host(*ip)).map(|(key, _)| (*key).clone());
+        if let Some(spare) = spare {
+            self.forget_live(&spare);
+        }
     }
 
     fn take_topics(&mut self, r: &Registration, changed: bool, read_only: bool) {
@@ -428,17 +446,8 @@ impl RouteTable {
         self.forget_live(key);
         let (broker_name, address) = key;
         let Some(broker) = self.brokers.get_mut(broker_name) else { return };
-        let id = broker.addresses.iter().find(|(_, known)| *known == address).map(|(id, _)| *id);
-        if let Some(id) = id {
-            broker.addresses.remove(&id);
-            // Whose place it had taken has it again: a stranger's claim ends with the stranger.
-            let of_name = self.live.range((broker_name.clone(), String::new())..);
-            let displaced = of_name
-                .take_while(|((name, _), _)| name == broker_name)
-                .filter(|(_, live)| live.is_displaced && live.id == id)
-                .max_by_key(|(_, live)| live.heard);
-            broker.addresses.extend(displaced.map(|((_, address), _)| (id, address.clone())));
-        }
+        broker.addresses.retain(|_, known| known != address);
+        give_back(&self.live, broker_name, broker);
         let orphaned = broker.addresses.is_empty();
         let read_only = broker.acting_master && !broker.addresses.contains_key(&MASTER);
         if orphaned {
@@ -583,6 +592,30 @@ impl RouteTable {
     pub(crate) fn topics_of_cluster(&self, cluster: &str) -> Vec<&str> {
         self.topics_where(|name, _| self.brokers.get(name).is_some_and(|broker| broker.cluster == cluster))
     }
+}
+
+/// The live addresses of a broker that others have displaced.
+fn displaced_of<'l>(
+    live: &'l BTreeMap<AddressKey, Live>,
+    broker_name: &'l str,
+    broker: &'l BrokerReplicas,
+) -> impl Iterator<Item = (&'l AddressKey, &'l Live)> {
+    live.range((broker_name.to_owned(), String::new())..)
+        .take_while(move |((name, _), _)| name == broker_name)
+        .filter(|((_, address), live)| live.is_displaced && broker.addresses.get(&live.id) != Some(address))
+}
+
+/// Numbers that nobody has any more are theirs again who were displaced: a stranger's claim ends with the stranger.
+fn give_back(live: &BTreeMap<AddressKey, Live>, broker_name: &str, broker: &mut BrokerReplicas) {
+    let mut vacant: BTreeMap<u64, (MonoNs, String)> = BTreeMap::new();
+    for ((_, address), live) in displaced_of(live, broker_name, broker) {
+        let is_elsewhere = broker.addresses.values().any(|known| known == address);
+        let is_newest = vacant.get(&live.id).is_none_or(|(heard, _)| *heard < live.heard);
+        if is_newest && !is_elsewhere && !broker.addresses.contains_key(&live.id) {
+            vacant.insert(live.id, (live.heard, address.clone()));
+        }
+    }
+    broker.addresses.extend(vacant.into_iter().map(|(id, (_, address))| (id, address)));
 }
 
 #[cfg(test)]

@@ -309,6 +309,23 @@ fn a_place_that_was_taken_comes_back_when_who_took_it_goes() {
         assert_eq!(shown(&table, "T"), "a:6@0=h:1");
         assert_eq!(table.version_of("C", "a", "h:1"), Some(broker().version));
     }
+    // Two strangers with one address, under the broker's number and under another.
+    table.register(T0, peer(66), registration("a", 0, "x:1", 1, &["T", "U"])).expect("taken");
+    table.register(T0, peer(67), registration("a", 1, "x:1", 1, &["T", "U"])).expect("under another number");
+    assert_eq!(shown(&table, "T"), "a:6@0=h:1,1=x:1");
+    table.disconnected(ConnectionId(66));
+    assert_eq!(table.disconnected(ConnectionId(67)), 1);
+    assert_eq!(shown(&table, "T"), "a:6@0=h:1");
+    // Many of one host do not push it out of those that are remembered.
+    for n in 0..2 * ROUTE_REGISTRANTS_MAX as u64 {
+        let other = registration("a", 0, &format!("x:{}", n + 1), 1, &["T", "U"]);
+        table.register(T0, peer_at(100 + n, 66), other).expect("taken");
+        assert!(table.live.len() <= ROUTE_REGISTRANTS_MAX + 1, "{} are remembered", table.live.len());
+    }
+    for n in 0..2 * ROUTE_REGISTRANTS_MAX as u64 {
+        table.disconnected(ConnectionId(100 + n));
+    }
+    assert_eq!(shown(&table, "T"), "a:6@0=h:1");
     table.register(T0, peer(66), registration("a", 0, "x:1", 1, &["T", "U"])).expect("taken");
     assert_eq!(table.disconnected(ConnectionId(0)), 1);
     assert_eq!(shown(&table, "T"), "a:6@0=x:1", "who has moved has nothing left behind");
