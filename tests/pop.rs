@@ -91,7 +91,7 @@ fn a_kill_loses_nothing_that_is_in_flight() {
         held.extend(pop(&mut client, INVISIBLE_MS).expect("it answers"));
     }
     let mut acked = BTreeSet::new();
-    for record in held.iter().filter(|record| number_of(record) % 3 == 0) {
+    for record in held.iter().filter(|record| number_of(record).is_multiple_of(3)) {
         assert_eq!(ack(&mut client, record).expect("it answers"), 0);
         acked.insert(number_of(record));
     }
