@@ -58,7 +58,7 @@ impl Broker {
             let found = match self.log.code(queue, at) {
                 Coded::Code(code, place) => {
                     let key = TimerKey { code: WheelCode(code), place, at };
-                    Some(key).filter(|key| !timers.taken.has(key))
+                    Some(key).filter(|key| !timers.taken.has(key) && !timers.recalls.have(key))
                 }
                 Coded::Cold(block) => {
                     out.effects.push(Effect::Fetch(block));

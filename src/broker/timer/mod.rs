@@ -67,8 +67,15 @@ struct Recalls {
     out_ms: i64,
     names: BTreeSet<String>,
     bytes: usize,
-    /// What has recalled them. They are closed when all of their time are.
+    /// What has recalled them, in its order. They are closed when all of their time are.
     read: Vec<TimerKey>,
+}
+
+impl Recalls {
+    /// Whether a message of the wheel is one of those that were read: it is not to be read for its time again.
+    fn have(&self, key: &TimerKey) -> bool {
+        self.read.last().is_some_and(|last| key.code == last.code && key <= last)
+    }
 }
 
 impl Default for Timers {
