@@ -333,7 +333,7 @@ request_codes! {
     AuthGetAcl = 3009, "AUTH_GET_ACL", T2, Broker(Answers), NotYet, Cheap, [Cluster: Get], "";
     AuthListAcl = 3010, "AUTH_LIST_ACL", T2, Broker(Answers), NotYet, Large, [Cluster: Get], "";
     PopMessage = 200050, "POP_MESSAGE", T1, Broker(Busy), Partly, Cheap, [Topic: Sub, Group: Sub],
-        "in order (order=true) it is refused (3); of a topic with more than 1,024 queues on the shard one queue must be named";
+        "of a topic with more than 1,024 queues on the shard one queue must be named";
     AckMessage = 200051, "ACK_MESSAGE", T1, Broker(Busy), Works, Cheap, [Topic: Sub, Group: Sub],
         "of a message that was never popped, as far as the log knows after a power loss, it is refused (208)";
     PeekMessage = 200052, "PEEK_MESSAGE", T3, Broker(Busy), Works, Scan, [Topic: Sub, Group: Sub], "";

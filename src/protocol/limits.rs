@@ -421,6 +421,12 @@ pub const POP_COLD_MAX: usize = 64;
 /// Entries of one batch of acknowledgements. Stock clients and the proxy send a handful.
 pub(crate) const POP_BATCH_ACKS_MAX: usize = 1_024;
 
+/// Queues of a shard, each as often as groups pop from it in order, of which messages are out: 32 of them each, some 1.5 KiB.
+pub const POP_IN_ORDER_MAX: usize = 16 * 1024;
+
+const _: () =
+    assert!(POP_IN_ORDER_MAX * 1_536 <= 32 * 1024 * 1024, "what is out in order has its share of a shard's memory");
+
 const _: () = assert!(
     POP_FLIGHTS_MAX * 450 <= 64 * 1024 * 1024 && POP_FLIGHTS_PER_GROUP_MAX * 2 <= POP_FLIGHTS_MAX,
     "what is never acknowledged costs 64 MiB a shard, and one group leaves room for others"

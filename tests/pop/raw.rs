@@ -36,7 +36,7 @@ struct Script {
 
 /// Runs the script against one broker and returns its facts.
 pub(crate) fn run(broker: &str) -> io::Result<Facts> {
-    let parts: [Part; 7] = [
+    let parts: [Part; 8] = [
         Script::assignments,
         Script::pops,
         Script::filters,
@@ -44,6 +44,7 @@ pub(crate) fn run(broker: &str) -> io::Result<Facts> {
         Script::tries,
         Script::changes,
         Script::looks,
+        Script::in_order,
     ];
     thread::scope(|scope| {
         let run = |part: Part| {
@@ -571,6 +572,53 @@ impl Script {
         let popped = other.finish(waiting)?;
         self.tell(SCENARIO, format!("it came: code {}", popped.code));
         self.tell_code(SCENARIO, "nobody waits any more", ask(POLLING_INFO, 0))?;
+        Ok(())
+    }
+
+    fn in_order(&mut self) -> io::Result<()> {
+        const SCENARIO: &str = "in-order";
+        const TOPIC: &str = "ORDERED";
+        const GROUP: &str = "G_ORDERED";
+        self.client.create_topic(TOPIC, 1)?;
+        for number in 0..6 {
+            self.send(TOPIC, 0, &format!("m{number}"), &[])?;
+        }
+        let pop = |messages: i32, ms: i64| pop_request(GROUP, TOPIC, 0, messages, ms, 0).ext("order", true);
+        let ack = |record: &Record| ack_request(ACK, GROUP, record);
+        let first = self.tell_pop(SCENARIO, "two", pop(2, LONG_MS))?;
+        self.tell_pop(SCENARIO, "not yet", pop(2, LONG_MS))?;
+        self.tell_code(SCENARIO, "the second", ack(&first[1]))?;
+        self.tell_pop(SCENARIO, "not yet either", pop(2, LONG_MS))?;
+        self.tell_code(SCENARIO, "one that is not out", ack(&first[1]).ext("offset", 3))?;
+        let mut other = Client::connect(&self.broker)?;
+        let waiting = other.start(pop(2, SHORT_MS).ext("pollTime", 20_000).ext("attemptId", "x"))?;
+        thread::sleep(Duration::from_millis(500));
+        self.tell_code(SCENARIO, "the first", ack(&first[0]))?;
+        let answer = other.finish(waiting)?;
+        let woken: Vec<String> = records_of(&answer)?.iter().map(describe).collect();
+        self.tell(SCENARIO, format!("it is its turn: {:?} {woken:?}", answer.ext.get("orderCountInfo")));
+        self.tell_pop(SCENARIO, "the same attempt", pop(2, SHORT_MS).ext("attemptId", "x"))?;
+        self.tell_pop(SCENARIO, "another attempt", pop(2, SHORT_MS).ext("attemptId", "y"))?;
+        let waiting = other.start(pop(2, LONG_MS).ext("pollTime", 20_000))?;
+        let answer = other.finish(waiting)?;
+        let again = records_of(&answer)?;
+        let woken: Vec<String> = again.iter().map(describe).collect();
+        self.tell(SCENARIO, format!("their time is over: {:?} {woken:?}", answer.ext.get("orderCountInfo")));
+        self.tell_code(SCENARIO, "the later one", ack(&again[1]))?;
+        let change = ack_request(CHANGE_INVISIBLE, GROUP, &again[0]).ext("invisibleTime", 1_000);
+        let changed = self.client.call(change)?;
+        self.tell(SCENARIO, format!("changed: code {} reviveQid {:?}", changed.code, changed.ext.get("reviveQid")));
+        self.tell_pop(SCENARIO, "not yet again", pop(3, LONG_MS))?;
+        thread::sleep(Duration::from_millis(1_500));
+        let last = self.tell_pop(SCENARIO, "changed, and what is behind it", pop(3, LONG_MS))?;
+        for record in &last {
+            self.tell_code(SCENARIO, "in turn", ack(record))?;
+        }
+        self.tell_code(SCENARIO, "once more", ack(&last[0]))?;
+        let last = self.tell_pop(SCENARIO, "the last", pop(3, LONG_MS))?;
+        self.tell_code(SCENARIO, "the last", ack(&last[0]))?;
+        let offset = self.client.consumer_offset(GROUP, TOPIC, 0)?;
+        self.tell(SCENARIO, format!("offset {offset:?}"));
         Ok(())
     }
 }

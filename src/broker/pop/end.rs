@@ -22,11 +22,12 @@ impl Broker {
     ) -> Result<Handled, Refusal> {
         let (queue, offset) = self.popped_message(request, |offset, _, end| offset <= end)?;
         let handle = given_handle(request)?;
-        if handle.revive_queue == ORDER_REVIVE_QUEUE {
-            let remark = format!("offset is illegal: nothing of {} is popped in order", request.topic);
-            return Err(Refusal::new(ResponseCode::MessageIllegal, remark));
-        }
         self.check_knows_pops()?;
+        if handle.revive_queue == ORDER_REVIVE_QUEUE {
+            self.ack_in_order(asked.now, &queue, (handle.popped, offset), asked.connection)?;
+            self.reply(asked, &Reply::new(ResponseCode::Success), out);
+            return Ok(Handled::Done);
+        }
         self.check_can_store(true)?;
         let time = PopTime { start: handle.start, popped: handle.popped };
         let at = self.end_messages(asked.now, &queue, time, |other| other == offset)?;
@@ -61,6 +62,11 @@ impl Broker {
             let Some(topic) = self.topics.get(&topic).map(|topic| topic.name.clone()) else { continue };
             let Some(queue_id) = ack.queue_id else { continue };
             let queue = (ack.group.clone(), topic, queue_id);
+            if ack.revive_queue == ORDER_REVIVE_QUEUE {
+                let popped = ack.time.popped;
+                self.ack_all_in_order(asked.now, &queue, popped, |offset| ack.has(offset), asked.connection);
+                continue;
+            }
             let at = self.end_messages(asked.now, &queue, ack.time, |offset| ack.has(offset))?;
             end = end.max(at);
         }
@@ -79,6 +85,20 @@ impl Broker {
         let (queue, offset) = self.popped_message(message, |offset, _, end| offset < end)?;
         let handle = given_handle(message)?;
         self.check_knows_pops()?;
+        if handle.revive_queue == ORDER_REVIVE_QUEUE {
+            let invisible_ms = invisible_ms(request.invisible_ms);
+            let due = self.change_in_order(asked.now, &queue, (handle.popped, offset), invisible_ms);
+            // The handle stays: its times are counted from when it was popped.
+            let ext = due.map(|due| {
+                [
+                    ("popTime", ExtValue::I64(handle.popped.0)),
+                    ("invisibleTime", ExtValue::I64(due.saturating_sub(handle.popped.0))),
+                    ("reviveQid", ExtValue::I64(i64::from(ORDER_REVIVE_QUEUE))),
+                ]
+            });
+            self.reply(asked, &Reply::fields(ext.as_ref().map_or(&[][..], |ext| &ext[..])), out);
+            return Ok(Handled::Done);
+        }
         self.check_can_store(true)?;
         let time = PopTime { start: handle.start, popped: handle.popped };
         let flight = self

@@ -8,7 +8,7 @@ use super::take::{Pop, PopWants};
 use crate::broker::{Asked, Handled, Output, Refusal};
 use crate::limits::{POP_MESSAGES_MAX, POP_QUEUES_MAX, PULL_BYTES_MAX};
 use crate::log::{QueueIndex, Read, ReadLimits};
-use crate::model::{QueueId, QueueOffset, TopicName};
+use crate::model::{Now, QueueId, QueueOffset, TopicName};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::record::{Check, RecordView};
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
@@ -37,7 +37,7 @@ impl Broker {
         records.clear();
         let (mut left, mut rest) = (pop.messages_max, 0);
         let mut cold = None;
-        for look in self.looks(&pop) {
+        for look in self.looks(asked.now, &pop) {
             rest += look.end.0.saturating_sub(look.from.0);
             if left == 0 || cold.is_some() {
                 continue;
@@ -88,7 +88,7 @@ impl Broker {
         let mut pop = self.checked_pop(asked, request, ends, out)?;
         pop.wants = PopWants::Word;
         self.check_knows_pops()?;
-        if self.has_to_pop(&pop) {
+        if self.has_to_pop(asked.now, &pop) {
             answer_word(&pop, true, false, out);
             return Ok(Handled::Done);
         }
@@ -120,14 +120,15 @@ impl Broker {
     }
 
     /// Whether a pop would find something.
-    pub(super) fn has_to_pop(&mut self, pop: &Pop) -> bool {
-        self.looks(pop).iter().any(|look| look.from < look.end)
+    pub(super) fn has_to_pop(&mut self, now: Now, pop: &Pop) -> bool {
+        self.looks(now, pop).iter().any(|look| look.from < look.end)
     }
 
     /// The queues that a pop would look at.
-    fn looks(&mut self, pop: &Pop) -> Vec<PopPlaceLook> {
+    fn looks(&mut self, now: Now, pop: &Pop) -> Vec<PopPlaceLook> {
         let mut looks = Vec::new();
-        for (name, only) in [(&pop.topic, pop.queue_id), (&pop.retry, None)] {
+        let retry = (!pop.is_ordered).then_some((&pop.retry, None));
+        for (name, only) in [(&pop.topic, pop.queue_id)].into_iter().chain(retry) {
             let Some(topic) = self.topics.get(name.as_str()) else { continue };
             let (name, queues) = (topic.name.clone(), topic.config.read_queues.min(POP_QUEUES_MAX));
             let ids = only.map_or(0..queues, |queue| queue.0..queue.0.saturating_add(1));
@@ -135,8 +136,11 @@ impl Broker {
                 let Some(topic) = self.topics.get_mut(name.as_str()) else { break };
                 let index = topic.queue(&mut self.log, queue_id);
                 let bounds = self.log.bounds(index);
-                let next = self.next_to_pop(&(pop.group.clone(), name.clone(), queue_id));
-                let from = next.unwrap_or(bounds.min).max(bounds.min);
+                let queue = (pop.group.clone(), name.clone(), queue_id);
+                let from = self.next_to_pop(&queue).unwrap_or(bounds.min).max(bounds.min);
+                if pop.is_ordered && self.pops.in_order.is_out(&queue, from, pop.attempt.as_deref(), now.unix) {
+                    continue;
+                }
                 looks.push(PopPlaceLook { topic: name.clone(), index, from, end: bounds.max });
             }
         }

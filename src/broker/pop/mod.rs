@@ -3,7 +3,7 @@
 //! State of the shard; on masters only. A pop ([`take`]) takes messages of a topic's queues from where its group goes on there, and notes in the revive
 //! topic which ones, and for how long they are their consumer's. An acknowledgement ([`end`]) is a note as well. When the time of messages is over, a
 //! copy of each goes to the group's pop retry topic ([`revive`]), of which a pop takes too. What is in flight is known in memory ([`flight`]); the notes
-//! are read when a life begins ([`replay`]), and not again. [`look`] is for those who want to know what a pop would find.
+//! are read when a life begins ([`replay`]), and not again. [`look`] is for those who want to know what a pop would find, [`order`] for those who want a queue in its order.
 //! Source: RocketMQ `PopMessageProcessor`, `AckMessageProcessor`, `ChangeInvisibleTimeProcessor`, `PopReviveService`.
 //!
 //! What holds at any moment, whatever is killed between two steps:
@@ -19,6 +19,7 @@
 mod end;
 mod flight;
 mod look;
+mod order;
 mod replay;
 mod revive;
 mod take;
@@ -27,6 +28,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
 use self::flight::{Flight, Flights, PopQueue, place_of};
+use self::order::InOrder;
 use self::take::Pop;
 use super::hold::HoldTable;
 use super::job::Wait;
@@ -74,6 +76,7 @@ pub(super) struct Pops {
     /// `None` on a slave.
     places: Option<NotePlaces>,
     flights: Flights,
+    in_order: InOrder,
     queues: BTreeMap<PopQueue, PoppedQueue>,
     /// How many queues there were when those were looked through of which no note is of use.
     queues_swept: usize,
@@ -210,7 +213,12 @@ impl Broker {
         if self.pops.note_again.is_some_and(|time| time <= now.mono) {
             self.pops.note_again = None;
         }
-        if self.pops.is_known() { self.revive_due(now, out) } else { self.read_notes_of_pops(now, out) }
+        if self.pops.is_known() {
+            self.end_in_order(now);
+            self.revive_due(now, out);
+        } else {
+            self.read_notes_of_pops(now, out);
+        }
     }
 
     /// What follows from any event: notes that found no room are stored, old ones are put behind all others, and what was noted may be safe now.
@@ -227,7 +235,8 @@ impl Broker {
         if !self.pops.unpromised.is_empty() || !self.pops.passed.is_empty() {
             self.take_promised();
         }
-        self.pops.look = self.pops.flights.next_look().map(|(look, _)| {
+        let ends = self.pops.flights.next_look().map(|(look, _)| look).into_iter().chain(self.pops.in_order.next_end());
+        self.pops.look = ends.min().map(|look| {
             // The clock may be set meanwhile.
             let wait_ms = u64::try_from(look.saturating_sub(now.unix.0)).unwrap_or(0).min(JOB_CLOCK_MS);
             now.mono.plus_ms(wait_ms)
@@ -327,6 +336,7 @@ impl Broker {
             return;
         }
         self.pops.flights.forget_topic(topic);
+        self.pops.in_order.forget_topic(topic);
         let popped = self.pops.queues_of(topic);
         if !popped.is_empty() {
             for queue in &popped {

@@ -24,7 +24,8 @@ use crate::model::{GroupName, MonoNs, Now, QueueId, QueueOffset, TopicName, Unix
 use crate::protocol::body::DataVersion;
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{
-    PopHandle, PopNote, PopOrigin, PopTime, append_property, check_topic, pop_retry_topic, property, without_property,
+    ORDER_REVIVE_QUEUE, PopHandle, PopNote, PopOrigin, PopTime, append_property, check_topic, pop_retry_topic,
+    property, without_property,
 };
 use crate::protocol::record::{Check, Marks, Place, RecordDraft, RecordView, Sized};
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
@@ -39,7 +40,10 @@ const RETRY_FIRST_EVERY: u32 = 5;
 const LATE_MS_MAX: i64 = 500;
 
 /// How often one pop reads on in a queue in which nothing matched. With that it looks at as many messages as some pulls.
-const READS_PER_QUEUE: usize = 4;
+pub(super) const READS_PER_QUEUE: usize = 4;
+
+/// Longest `attemptId`. RocketMQ's proxy has UUIDs.
+const ATTEMPT_BYTES_MAX: usize = 128;
 
 /// Looking whether a queue has anything costs as much as looking at so many bytes.
 const QUEUE_LOOK_BYTES: usize = 64;
@@ -63,9 +67,12 @@ pub(super) struct Pop {
     pub(super) retry: TopicName,
     pub(super) queue_id: Option<QueueId>,
     pub(super) messages_max: usize,
-    invisible_ms: u64,
+    pub(super) invisible_ms: u64,
     from: PopFrom,
-    filter: Arc<MessageFilter>,
+    pub(super) filter: Arc<MessageFilter>,
+    pub(super) is_ordered: bool,
+    /// Of a pop in order: who asks again by this name has the same messages again.
+    pub(super) attempt: Option<String>,
     /// When it is answered with nothing, Unix ms.
     ends: i64,
     /// The version of the groups' table by which it was allowed.
@@ -73,23 +80,26 @@ pub(super) struct Pop {
 }
 
 /// What one pop has found.
-struct PopBatch {
-    popped: UnixMs,
+pub(super) struct PopBatch {
+    pub(super) popped: UnixMs,
     /// Records, as they are answered.
-    records: BytesMut,
-    messages: usize,
+    pub(super) records: BytesMut,
+    pub(super) messages: usize,
+    /// Whether they were taken in order, and then `orderCountInfo`.
+    is_ordered: bool,
+    pub(super) counts: String,
     /// `startOffsetInfo` and `msgOffsetInfo`.
     starts: String,
     offsets: String,
     /// How many messages are left behind what was found.
-    rest: u64,
+    pub(super) rest: u64,
     /// Where the group goes on has moved without a message, and there is more behind.
-    is_moved: bool,
-    queues: usize,
+    pub(super) is_moved: bool,
+    pub(super) queues: usize,
 }
 
 /// Why a pop looks at no further queue.
-enum PopEnd {
+pub(super) enum PopEnd {
     /// It has enough.
     Full,
     Cold(BlockId),
@@ -97,21 +107,22 @@ enum PopEnd {
 }
 
 /// A queue that a pop looks at.
-struct PopSource {
-    queue: PopQueue,
-    index: QueueIndex,
-    origin: PopOrigin,
+pub(super) struct PopSource {
+    pub(super) queue: PopQueue,
+    pub(super) index: QueueIndex,
+    pub(super) origin: PopOrigin,
 }
 
 impl PopBatch {
     fn new(popped: UnixMs, mut records: BytesMut) -> PopBatch {
         records.clear();
-        let (starts, offsets) = (String::new(), String::new());
-        PopBatch { popped, records, messages: 0, starts, offsets, rest: 0, is_moved: false, queues: 0 }
+        let [starts, offsets, counts] = [const { String::new() }; 3];
+        let (is_ordered, is_moved) = (false, false);
+        PopBatch { popped, records, messages: 0, is_ordered, counts, starts, offsets, rest: 0, is_moved, queues: 0 }
     }
 
     /// Says which messages of a queue were found.
-    fn name(&mut self, origin: PopOrigin, queue_id: QueueId, start: QueueOffset, offsets: &[QueueOffset]) {
+    pub(super) fn name(&mut self, origin: PopOrigin, queue_id: QueueId, start: QueueOffset, offsets: &[QueueOffset]) {
         let separator = if self.starts.is_empty() { "" } else { ";" };
         let origin = origin.text();
         // Writing to a text does not fail.
@@ -218,9 +229,9 @@ impl Broker {
         let retry = pop_retry_topic(group.as_str(), topic.as_str());
         // Names that together are too long for it, or have letters that no topic of ours has: nothing could be given again.
         check_topic(&retry)?;
-        if request.is_ordered {
-            let remark = "messages are not popped in order (order=true) yet: consume them by pull";
-            return Err(Refusal::new(ResponseCode::RequestCodeNotSupported, remark));
+        if request.attempt.is_some_and(|attempt| attempt.len() > ATTEMPT_BYTES_MAX) {
+            let remark = format!("attemptId has more than {ATTEMPT_BYTES_MAX} bytes");
+            return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
         }
         Ok(Pop {
             asked: *asked,
@@ -233,6 +244,8 @@ impl Broker {
             invisible_ms: invisible_ms(request.invisible_ms),
             from: request.from,
             filter,
+            is_ordered: request.is_ordered,
+            attempt: request.attempt.map(str::to_owned),
             ends,
             allowed_by: self.groups.version(),
         })
@@ -243,6 +256,10 @@ impl Broker {
         self.note_set_backs(now);
         let turn = self.pops.turn;
         self.pops.turn = turn.wrapping_add(1);
+        batch.is_ordered = pop.is_ordered;
+        if pop.is_ordered {
+            return self.pop_from_topic(now, pop, (&pop.topic, PopOrigin::Topic, turn), batch);
+        }
         let retry_first = turn.is_multiple_of(RETRY_FIRST_EVERY);
         if retry_first {
             self.pop_from_topic(now, pop, (&pop.retry, PopOrigin::Retry, turn), batch)?;
@@ -271,7 +288,11 @@ impl Broker {
             let Some(topic) = self.topics.get_mut(name.as_str()) else { break };
             let index = topic.queue(&mut self.log, queue_id);
             let source = PopSource { queue: (pop.group.clone(), name.clone(), queue_id), index, origin };
-            self.pop_from_queue(now, pop, &source, batch)?;
+            if pop.is_ordered {
+                self.pop_in_order(now, pop, &source, batch)?;
+            } else {
+                self.pop_from_queue(now, pop, &source, batch)?;
+            }
         }
         ControlFlow::Continue(())
     }
@@ -351,7 +372,7 @@ impl Broker {
     ///
     /// # Errors
     /// It depends on what is in a block of the disk.
-    fn pop_begins_at(&mut self, pop: &Pop, source: &PopSource) -> Result<Option<QueueOffset>, BlockId> {
+    pub(super) fn pop_begins_at(&mut self, pop: &Pop, source: &PopSource) -> Result<Option<QueueOffset>, BlockId> {
         let (group, topic, queue_id) = &source.queue;
         let (group, topic, queue_id) = (group.as_str(), topic.as_str(), *queue_id);
         if let Some(reset) = self.offsets.take_reset(group, topic, queue_id) {
@@ -539,7 +560,7 @@ impl Broker {
     /// Runs a pop that waits, or has waited, once more. Returns what that has cost, as bytes that were looked at.
     fn run_held(&mut self, now: Now, pop: &Pop, held: Option<HoldId>, out: &mut Output) -> usize {
         if pop.wants == PopWants::Word {
-            let has_messages = self.has_to_pop(pop);
+            let has_messages = self.has_to_pop(now, pop);
             if has_messages || held.is_none() {
                 answer_word(pop, has_messages, false, out);
                 if let Some(id) = held {
@@ -595,13 +616,15 @@ fn answer_pop(
     let ext = [
         ("popTime", ExtValue::I64(batch.popped.0)),
         ("invisibleTime", signed(invisible_ms)),
-        ("reviveQid", ExtValue::I64(0)),
+        ("reviveQid", ExtValue::I64(if batch.is_ordered { i64::from(ORDER_REVIVE_QUEUE) } else { 0 })),
         ("restNum", signed(batch.rest)),
         ("startOffsetInfo", ExtValue::Str(&batch.starts)),
         ("msgOffsetInfo", ExtValue::Str(&batch.offsets)),
+        ("orderCountInfo", ExtValue::Str(&batch.counts)),
     ];
+    let told = if batch.is_ordered { ext.len() } else { ext.len() - 1 };
     let body = if code == ResponseCode::Success { &batch.records[..] } else { &[] };
-    let reply = Reply { code, remark: Some(remark), ext: &ext, body };
+    let reply = Reply { code, remark: Some(remark), ext: ext.get(..told).unwrap_or_default(), body };
     encode_reply(asked.encoding, asked.opaque, &reply, out.outbox.buffer(asked.connection));
 }
 

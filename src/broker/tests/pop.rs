@@ -47,8 +47,9 @@ impl Popped {
                 let key = "0@0".to_owned();
                 let known = offsets[&key].split(',').any(|offset| offset == record.queue_offset.to_string());
                 assert!(known, "{} is not among {:?}", record.queue_offset, offsets);
-                let (popped, invisible) = (answer.number("popTime"), answer.number("invisibleTime"));
-                format!("{} {popped} {invisible} 0 0 broker-a 0 {}", starts[&key], record.queue_offset)
+                let [popped, invisible, revive] =
+                    ["popTime", "invisibleTime", "reviveQid"].map(|name| answer.number(name));
+                format!("{} {popped} {invisible} {revive} 0 broker-a 0 {}", starts[&key], record.queue_offset)
             });
             let is_retry = handle.split(' ').nth(4) == Some("1");
             Popped {
@@ -313,7 +314,6 @@ fn checks_have_rocketmq_s_order_and_codes() {
     check(&mut world, "queueId", "0", 210);
     check(&mut world, "exp", "||", 23);
     check(&mut world, "expType", "SQL", 23);
-    check(&mut world, "order", "true", 3);
     check(&mut world, "consumerGroup", "a b", 26);
     check(&mut world, "consumerGroup", &"g".repeat(254), 29);
     check(&mut world, "invisibleTime", "x", 29);
@@ -744,4 +744,68 @@ fn word_comes_when_there_is_something_to_pop_and_at_its_time() {
     }
     let full = world.call(connections[0], RequestCode::Notification, &look_ext("0", "10000"), b"");
     assert_eq!(word(&full), (0, "false".to_owned(), "true".to_owned()));
+}
+
+#[test]
+fn in_order_the_next_come_when_those_before_are_acknowledged() {
+    let (mut world, c) = World::with_pops();
+    for body in ["a", "b", "c", "d"] {
+        world.send(c, "T", 0, "", body);
+    }
+    let invisible = INVISIBLE_MS.to_string();
+    let pop = |world: &mut World, c: ConnectionId, attempt: &str| {
+        let ext = with(&with(&pop_ext("-1", "0", &invisible), "order", "true"), "maxMsgNums", "2");
+        let ext = [&ext[..], &[("attemptId", attempt)]].concat();
+        let answer = world.call(c, RequestCode::PopMessage, &ext, b"");
+        let counts = answer.ext["orderCountInfo"].clone();
+        assert_eq!(answer.number("reviveQid"), 999);
+        let popped = if answer.code == 0 { Popped::all(&answer) } else { Vec::new() };
+        let bodies: String = popped.iter().map(|message| message.body.as_str()).collect();
+        (popped, bodies, counts)
+    };
+    let nothing = |(_, bodies, counts): (Vec<Popped>, String, String)| bodies.is_empty() && counts.is_empty();
+    let (first, bodies, counts) = pop(&mut world, c, "x");
+    assert_eq!((bodies.as_str(), counts.as_str()), ("ab", "0 0 0"));
+    assert!(nothing(pop(&mut world, c, "")) && nothing(pop(&mut world, c, "y")));
+    assert_eq!(pop(&mut world, c, "x").1, "ab", "the answer may have been lost");
+    let (first_again, ..) = pop(&mut world, c, "x");
+    assert_eq!(world.ack(c, &first[1]).code, 0);
+    assert_eq!(world.ack(c, &first_again[1]).code, 0);
+    assert!(nothing(pop(&mut world, c, "")), "the one before it is not acknowledged");
+    let held = {
+        let ext = with(&with(&pop_ext("-1", "60000", &invisible), "order", "true"), "maxMsgNums", "2");
+        world.ask(c, RequestCode::PopMessage, &ext, b"")
+    };
+    assert!(world.answer(c, held).is_none());
+    assert_eq!(world.ack(c, &first_again[0]).code, 0);
+    world.advance(0);
+    let second = Popped::all(&world.answer(c, held).expect("it is its turn"));
+    assert_eq!(second.iter().map(|message| message.body.as_str()).collect::<String>(), "cd");
+    assert_eq!(world.ack(c, &first[0]).code, 0, "it is over");
+    let unknown = Popped { offset: 9, ..second[0].clone() };
+    assert_eq!(world.ack(c, &unknown).code, 208);
+    // One of them for longer: the queue waits for it.
+    let changed = world.change(c, &second[1], 2 * INVISIBLE_MS);
+    assert_eq!((changed.code, changed.number("reviveQid")), (0, 999));
+    assert_eq!(changed.number("invisibleTime"), i64::try_from(2 * INVISIBLE_MS).expect("small"));
+    world.advance(INVISIBLE_MS);
+    assert!(nothing(pop(&mut world, c, "")));
+    let held = {
+        let ext = with(&with(&pop_ext("0", "60000", &invisible), "order", "true"), "maxMsgNums", "2");
+        world.ask(c, RequestCode::PopMessage, &ext, b"")
+    };
+    world.advance(INVISIBLE_MS);
+    let answer = world.answer(c, held).expect("their time is over");
+    assert_eq!(answer.ext["orderCountInfo"], "0 qo0%2 1;0 qo0%3 1;0 0 1");
+    let again = Popped::all(&answer);
+    assert_eq!(world.ack(c, &again[0]).code, 0);
+    world.advance(1_000);
+    // Another life knows of no consumer, and of what was acknowledged.
+    let offsets = world.offset_file();
+    world.live_with(offsets);
+    let c = world.connect();
+    let (rest, bodies, counts) = pop(&mut world, c, "");
+    assert_eq!((bodies.as_str(), counts.as_str()), ("d", "0 0 0"));
+    assert_eq!(world.ack(c, &rest[0]).code, 0);
+    assert!(nothing(pop(&mut world, c, "")));
 }

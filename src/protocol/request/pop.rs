@@ -39,6 +39,8 @@ pub struct PopRequest<'a> {
     pub expression: Option<&'a str>,
     /// Whether the messages of a queue are wanted in order.
     pub is_ordered: bool,
+    /// Of a pop in order: by this name a client that has lost the answer asks for the same again.
+    pub attempt: Option<&'a str>,
 }
 
 impl<'a> PopRequest<'a> {
@@ -64,6 +66,7 @@ impl<'a> PopRequest<'a> {
             expression_type: fields.optional_text("expType"),
             expression: fields.optional_text("exp"),
             is_ordered: fields.boolean("order", false),
+            attempt: fields.optional_text("attemptId"),
         })
     }
 
@@ -85,6 +88,7 @@ impl<'a> PopRequest<'a> {
             expression_type: None,
             expression: None,
             is_ordered: false,
+            attempt: None,
         })
     }
 
@@ -105,7 +109,8 @@ impl<'a> PopRequest<'a> {
         let fields = HeaderFields(header);
         let born = Some(UnixMs(fields.number("bornTime")?)).filter(|born| born.0 != 0);
         let (poll_ms, is_ordered) = (fields.number("pollTime")?, fields.boolean("order", false));
-        Ok(PopRequest { poll_ms, born, is_ordered, ..PopRequest::parse_look(header)? })
+        let attempt = fields.optional_text("attemptId");
+        Ok(PopRequest { poll_ms, born, is_ordered, attempt, ..PopRequest::parse_look(header)? })
     }
 }
 
@@ -181,6 +186,7 @@ mod tests {
             expression_type: Some("TAG"),
             expression: Some("A || B"),
             is_ordered: false,
+            attempt: None,
         };
         assert_eq!(PopRequest::parse(&header_of(text)), Ok(expected));
         let text = r#"{"extFields":{"consumerGroup":"G","topic":"T","queueId":"3","maxMsgNums":"-1","invisibleTime":"1","pollTime":"0","bornTime":"0","initMode":"0","order":"true"}}"#;
