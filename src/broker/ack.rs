@@ -264,6 +264,11 @@ impl Promise {
         Promise { at: if waits { end } else { LogOffset(0) }, ticket: None, in_vain: InVain::Stays }
     }
 
+    /// The same of what its asker relies on: it is told if that takes too long.
+    pub(super) fn relied_on(end: LogOffset) -> Promise {
+        Promise { in_vain: InVain::TellsLess, ..Promise::stored(end, true) }
+    }
+
     /// The same of a message that was sent, whose answer tells less if it takes too long; its topic may be new.
     pub(super) fn sent(end: LogOffset, waits: bool, ticket: Option<Ticket>) -> Promise {
         Promise { ticket, in_vain: InVain::TellsLess, ..Promise::stored(end, waits) }

@@ -121,7 +121,7 @@ impl Broker {
         let stored = self.note_pop(asked.now, &PopNote::Changed { place, time, invisible_ms, again })?;
         self.pops.flights.end(flight, |other| other == offset);
         self.pops.flights.insert(stored.queue_offset, Flight::new(queue, again, invisible_ms, vec![offset]));
-        let promise = Promise::stored(stored.end, true);
+        let promise = Promise::relied_on(stored.end);
         let ext = [
             ("popTime", ExtValue::I64(again.popped.0)),
             ("invisibleTime", ExtValue::I64(i64::try_from(invisible_ms).unwrap_or(i64::MAX))),
@@ -136,7 +136,7 @@ impl Broker {
     /// Answers that messages are in flight no longer, when that is as safe as promised. One that was acknowledged before waits for that as well.
     fn answer_ended(&mut self, asked: &Asked, at: Option<LogOffset>, out: &mut Output) {
         let at = at.unwrap_or_else(|| self.log.appended());
-        let promise = Promise::stored(at, true);
+        let promise = Promise::relied_on(at);
         self.answer(asked, promise, out, |_, frame| {
             encode_reply(asked.encoding, asked.opaque, &Reply::new(ResponseCode::Success), frame);
         });
