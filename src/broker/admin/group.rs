@@ -41,6 +41,7 @@ impl Broker {
     ) -> Result<Handled, Refusal> {
         self.check_unwritten()?;
         self.groups.remove(asked.now, request.group);
+        self.forget_pops_of_group(request.group);
         for topic in self.offsets.topics_of(request.group) {
             self.statistics.forget_reader(topic.as_str(), request.group);
         }

@@ -75,6 +75,11 @@ impl Flights {
             && self.of_group.get(group).is_none_or(|count| *count < POP_FLIGHTS_PER_GROUP_MAX)
     }
 
+    /// Whether the group has messages in flight.
+    pub(super) fn has_any_of(&self, group: &GroupName) -> bool {
+        self.of_group.contains_key(group)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_note.len()
     }

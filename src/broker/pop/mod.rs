@@ -24,7 +24,7 @@ mod replay;
 mod revive;
 mod take;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
 use self::flight::{Flight, Flights, PopQueue, place_of};
@@ -37,7 +37,7 @@ use super::store::NotStored;
 use super::{Broker, Output};
 use crate::limits::{JOB_CLOCK_MS, JOB_RETRY_MS, POP_NOTES_MAX, POP_NOTES_PER_TURN, POP_UNNOTED_MAX};
 use crate::log::{Appended, BlockId, QueueIndex};
-use crate::model::{ConnectionId, FastMap, LogOffset, MonoNs, Now, QueueId, QueueOffset, TopicName};
+use crate::model::{ConnectionId, FastMap, GroupName, LogOffset, MonoNs, Now, QueueId, QueueOffset, TopicName};
 use crate::protocol::message::{PopNote, REVIVE_GROUP, revive_topic};
 use crate::protocol::record::RecordDraft;
 use crate::said::BY_STRANGERS;
@@ -77,6 +77,8 @@ pub(super) struct Pops {
     places: Option<NotePlaces>,
     flights: Flights,
     in_order: InOrder,
+    /// Groups that were deleted in this life while they had messages in flight.
+    gone_groups: BTreeSet<GroupName>,
     queues: BTreeMap<PopQueue, PoppedQueue>,
     /// How many queues there were when those were looked through of which no note is of use.
     queues_swept: usize,
@@ -344,6 +346,14 @@ impl Broker {
             }
             self.pops.unpromised.retain(|(_, (_, other, _), _)| other.as_str() != topic);
             self.note_in_any_case(now, &PopNote::Forgotten { topic });
+        }
+    }
+
+    /// A group is deleted: what it has in flight is not tried again, unless it is made anew.
+    pub(super) fn forget_pops_of_group(&mut self, group: &str) {
+        let group = GroupName::from(group);
+        if self.pops.flights.has_any_of(&group) {
+            self.pops.gone_groups.insert(group);
         }
     }
 

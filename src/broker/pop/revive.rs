@@ -103,9 +103,13 @@ impl Broker {
         let ended = PopNote::Ended { place: flight.place(), time: flight.time, offsets: over.clone() };
         self.note_in_any_case(now, &ended);
         self.pops.flights.end(note, |offset| over.contains(&offset));
+        if !self.pops.flights.has_any_of(group) {
+            self.pops.gone_groups.remove(group);
+        }
     }
 
-    /// The topic in which a flight's messages are tried again, made if it is not there; `None` if their group or their topic is gone.
+    /// The topic in which a flight's messages are tried again, made if it is not there; `None` if their group or their topic is gone. A group that is
+    /// unknown, and was not deleted in this life, may have been made a moment before the last one ended, and its table not be written by then.
     fn retry_topic_of(
         &mut self,
         now: Now,
@@ -117,7 +121,7 @@ impl Broker {
         else {
             return Ok(None);
         };
-        if self.groups.get(group.as_str()).is_none() {
+        if self.groups.get(group.as_str()).is_none() && self.pops.gone_groups.contains(group) {
             return Ok(None);
         }
         if is_retry_topic(topic.as_str()) {

@@ -809,3 +809,23 @@ fn in_order_the_next_come_when_those_before_are_acknowledged() {
     assert_eq!(world.ack(c, &rest[0]).code, 0);
     assert!(nothing(pop(&mut world, c, "")));
 }
+
+#[test]
+fn a_group_that_was_not_written_in_time_loses_nothing_and_a_deleted_one_its_messages() {
+    let (mut world, c) = World::with_pops();
+    world.send(c, "T", 0, "", "x");
+    assert_eq!(world.popped_bodies(c), ["x"]);
+    world.broker.groups.remove(world.now, "g");
+    world.advance(INVISIBLE_MS);
+    let again = world.pop(c);
+    assert_eq!(again.len(), 1, "its table was lost, not the message");
+    let delete = [("groupName", "g")];
+    assert_eq!(world.call(c, RequestCode::DeleteSubscriptiongroup, &delete, b"").code, 0);
+    world.advance(INVISIBLE_MS);
+    assert_eq!(world.pop(c).len(), 0);
+    // It is another one that has its name now.
+    world.send(c, "T", 0, "", "y");
+    assert_eq!(world.popped_bodies(c), ["y"]);
+    world.advance(INVISIBLE_MS);
+    assert_eq!(world.popped_bodies(c), ["y"]);
+}
