@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use ringmq::sim::{
-    ConsumeCounts, ConsumeRule, ConsumeWorld, Counts, DelayCounts, DelayRule, DelayWorld, LogWorld, ReplicaCounts,
-    ReplicaRule, ReplicaWorld, Rule, TimerCounts, TimerRule, TimerWorld, TransactionCounts, TransactionRule,
-    TransactionWorld,
+    ConsumeCounts, ConsumeRule, ConsumeWorld, Counts, DelayCounts, DelayRule, DelayWorld, LogWorld, PopCounts, PopRule,
+    PopWorld, ReplicaCounts, ReplicaRule, ReplicaWorld, Rule, TimerCounts, TimerRule, TimerWorld, TransactionCounts,
+    TransactionRule, TransactionWorld,
 };
 
 /// Seeds of each world.
@@ -623,4 +623,57 @@ fn places_of_timers_that_say_too_much_and_recalls_that_nobody_made_are_noticed()
         |rule| -> u64 { (0..10).map(|seed| run_timers(seed, rule).expect("nothing is left out").doubled).sum() };
     let (lost, kept) = (doubled(TimerRule::LoseTheFile), doubled(TimerRule::Sound));
     assert!(lost > 4 * kept, "without a file much comes twice: {lost} and {kept}");
+}
+
+const POP_STEPS: u64 = 900;
+
+/// What happened to popped messages under a seed, or what was found to be wrong.
+fn run_pops(seed: u64, rule: PopRule) -> Result<PopCounts, String> {
+    let mut world = PopWorld::new(seed, rule);
+    found_wrong(|| world.run(POP_STEPS)).map(|()| world.counts)
+}
+
+#[test]
+fn popped_messages_come_again_until_they_are_acknowledged_whatever_ends_in_between() {
+    let all = all_sound("popped_messages", seeds(), |seed| run_pops(seed, PopRule::Sound));
+    let mut sum = PopCounts::default();
+    for one in &all {
+        sum.sent += one.sent;
+        sum.popped += one.popped;
+        sum.again += one.again;
+        sum.acked += one.acked;
+        sum.late += one.late;
+        sum.changed += one.changed;
+        sum.ends += one.ends;
+        sum.power_losses += one.power_losses;
+    }
+    eprintln!("{} seeds: {sum:#?}", all.len());
+    if all.len() as u64 >= SEEDS {
+        check_often(&[
+            ("sends", sum.sent, 10_000),
+            ("popped messages", sum.popped, 10_000),
+            ("messages that came again", sum.again, 1_000),
+            ("acknowledgements in time", sum.acked, 10_000),
+            ("acknowledgements that were late", sum.late, 1_000),
+            ("changes", sum.changed, 500),
+            ("ends", sum.ends, 1_000),
+            ("power losses", sum.power_losses, 200),
+        ]);
+    }
+}
+
+#[test]
+fn pops_that_are_forgotten_are_noticed() {
+    for (rule, as_what) in [
+        (PopRule::ForgetNotes, "came again"),
+        (PopRule::ForgetOffsets, "came again"),
+        (PopRule::KeepSome, "and lost"),
+        (PopRule::AckLate, "was acknowledged, and came again"),
+        (PopRule::HoldLonger, "came again"),
+    ] {
+        let noticed = first_wrong(200, |seed| run_pops(seed, rule));
+        let (seed, noticed) = noticed.unwrap_or_else(|| panic!("{rule:?} is not noticed"));
+        eprintln!("{rule:?} is noticed by seed {seed}: {noticed}");
+        assert!(noticed.contains(as_what), "{rule:?} is noticed as: {noticed}");
+    }
 }

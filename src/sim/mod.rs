@@ -4,7 +4,7 @@
 //! that all come from one seed, and compares what it finds with a model that only remembers what was answered. The same seed
 //! gives the same run. [`ReplicaWorld`] does so with whole brokers, a master and its slaves, joined by connections that are cut and damaged,
 //! [`DelayWorld`] with one that delivers delayed messages, [`TransactionWorld`] with one whose producers begin transactions and end them, or do not,
-//! [`TimerWorld`] with one that delivers timer messages and has them recalled.
+//! [`TimerWorld`] with one that delivers timer messages and has them recalled, [`PopWorld`] with one whose consumer pops.
 
 mod check;
 mod client;
@@ -16,6 +16,7 @@ mod late;
 mod life;
 mod model;
 mod node;
+mod pop;
 mod random;
 mod reign;
 mod replica_world;
@@ -32,6 +33,7 @@ pub use consume::{ConsumeCounts, ConsumeRule, ConsumeWorld};
 pub use delay::{DelayCounts, DelayRule, DelayWorld};
 #[cfg(test)]
 pub(crate) use disk::SimDisk;
+pub use pop::{PopCounts, PopRule, PopWorld};
 pub use random::Random;
 pub use replica_world::{ReplicaCounts, ReplicaRule, ReplicaWorld};
 #[cfg(test)]
