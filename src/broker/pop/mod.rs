@@ -3,7 +3,8 @@
 //! State of the shard; on masters only. A pop ([`take`]) takes messages of a topic's queues from where its group goes on there, and notes in the revive
 //! topic which ones, and for how long they are their consumer's. An acknowledgement ([`end`]) is a note as well. When the time of messages is over, a
 //! copy of each goes to the group's pop retry topic ([`revive`]), of which a pop takes too. What is in flight is known in memory ([`flight`]); the notes
-//! are read when a life begins ([`replay`]), and not again. [`look`] is for those who want to know what a pop would find, [`order`] for those who want a queue in its order.
+//! are read when a life begins ([`replay`]), and not again.
+//! [`look`] is for those who want to know what a pop would find, [`order`] for those who want a queue in its order.
 //! Source: RocketMQ `PopMessageProcessor`, `AckMessageProcessor`, `ChangeInvisibleTimeProcessor`, `PopReviveService`.
 //!
 //! What holds at any moment, whatever is killed between two steps:
