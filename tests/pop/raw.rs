@@ -183,7 +183,12 @@ impl Script {
     }
 
     fn send(&mut self, topic: &str, queue: i32, body: &str, properties: &[(&str, &str)]) -> io::Result<()> {
-        self.client.send_with(topic, queue, body.as_bytes(), properties).map(drop)
+        let receipt = self.client.send_with(topic, queue, body.as_bytes(), properties)?;
+        // Apache's broker has it in its queue a moment later.
+        wait_for("the message in its queue", || {
+            (self.client.max_offset(topic, queue).ok()? > receipt.queue_offset).then_some(())
+        });
+        Ok(())
     }
 
     fn pop(&mut self, request: Frame) -> io::Result<Popped> {
