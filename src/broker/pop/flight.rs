@@ -98,9 +98,10 @@ impl Flights {
         self.by_handle.get(&(queue.clone(), time)).copied()
     }
 
-    /// Adds a flight, or another note of one that is known.
-    pub(super) fn insert(&mut self, note: QueueOffset, flight: Flight) {
+    /// Adds a flight, or another note of one that is known. Who waits for a block does so under a note; under another it is looked at anew.
+    pub(super) fn insert(&mut self, note: QueueOffset, mut flight: Flight) {
         assert!(!flight.open.is_empty(), "nothing is in flight at {note}");
+        flight.look = flight.look.or_else(|| Some(flight.due()));
         if let Some(before) = self.find(&flight.queue, flight.time) {
             self.remove(before);
         }
@@ -180,6 +181,20 @@ mod tests {
         let queue = (GroupName::from(group), TopicName::from(topic), QueueId(0));
         let time = PopTime { start: QueueOffset(start), popped: UnixMs(popped) };
         Flight::new(queue, time, 100, offsets.iter().copied().map(QueueOffset).collect())
+    }
+
+    #[test]
+    fn a_flight_that_waits_for_a_block_is_not_forgotten_when_it_is_noted_anew() {
+        let mut flights = Flights::default();
+        let one = flight("g", "t", 5, 1_000, &[5]);
+        flights.insert(QueueOffset(3), one);
+        flights.look_again(QueueOffset(3), None);
+        assert_eq!(flights.next_look(), None);
+        let waiting = flights.get(QueueOffset(3)).cloned().expect("it is there");
+        flights.insert(QueueOffset(9), waiting);
+        assert_eq!(flights.next_look(), Some((1_100, QueueOffset(9))));
+        flights.look_again(QueueOffset(3), Some(5));
+        assert_eq!(flights.next_look(), Some((1_100, QueueOffset(9))), "the block that came was the old note's");
     }
 
     #[test]
