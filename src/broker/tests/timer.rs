@@ -440,3 +440,17 @@ fn retention_leaves_what_waits_for_its_time() {
     pass_hours(&mut world, 120);
     assert!(world.broker.log.start() > LogOffset(0), "nothing waits there any more");
 }
+
+/// As long as messages of its time may come, what recalls counts as not done with; retention does not wait for that.
+#[test]
+fn what_recalls_keeps_no_log() {
+    let mut world = World::with_timers(|settings| settings.timers.takes_recalls = true);
+    world.make_topic("T", 1);
+    let c = world.connect();
+    let handle = world.put(c, 5_000, "1").ext["recallHandle"].clone();
+    assert!(matches!(world.broker.oldest_timer(), Ok(Some(_))), "it waits");
+    assert_eq!(recall(&mut world, c, "T", &handle).code, 0);
+    world.advance(10_000);
+    assert_eq!(world.numbers(c), Vec::<u64>::new());
+    assert!(matches!(world.broker.oldest_timer(), Ok(None)), "nothing waits");
+}

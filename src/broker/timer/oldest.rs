@@ -19,7 +19,10 @@ impl Broker {
         for at in (from.0..end.0).map(QueueOffset) {
             self.delays.timers.oldest = at;
             if let Some((code, place)) = self.waiting_at(queue, at)?
-                && !done.has(&TimerKey { code: WheelCode(code), place, at })
+                && let key = (TimerKey { code: WheelCode(code), place, at })
+                // What recalls others is of no use without them.
+                && !key.code.is_recall()
+                && !done.has(&key)
             {
                 return Ok(Some(place));
             }
