@@ -109,7 +109,8 @@ impl Broker {
     }
 
     /// The topic in which a flight's messages are tried again, made if it is not there; `None` if their group or their topic is gone. A group that is
-    /// unknown, and was not deleted in this life, may have been made a moment before the last one ended, and its table not be written by then.
+    /// unknown, and was not deleted in this life, may have been made a moment before the last one ended, and its table not be written by then; and one that
+    /// may be made by whoever consumes is never gone for good.
     fn retry_topic_of(
         &mut self,
         now: Now,
@@ -121,7 +122,9 @@ impl Broker {
         else {
             return Ok(None);
         };
-        if self.groups.get(group.as_str()).is_none() && self.pops.gone_groups.contains(group) {
+        let may_come_back = self.settings.auto_create_group || !self.pops.gone_groups.contains(group);
+        if self.groups.get(group.as_str()).is_none() && !may_come_back {
+            tracing::warn!(target: BY_STRANGERS, %group, %topic, "messages that were popped are not given again: their group was deleted");
             return Ok(None);
         }
         if is_retry_topic(topic.as_str()) {
