@@ -13,7 +13,7 @@ use crate::limits::{CONFIG_BYTES_MAX, FORBIDDEN_MAX, GROUP_MODES_MAX, GROUPS_MAX
 use crate::model::{GroupName, Now, TopicName};
 use crate::protocol::body::{DataVersion, GroupMode, GroupTable, SubscriptionGroupConfig, TableChange};
 use crate::protocol::code::ResponseCode;
-use crate::protocol::message::check_group;
+use crate::protocol::message::{REVIVE_GROUP, TRANSACTION_GROUP, check_group};
 
 /// Groups that a RocketMQ broker has from the start; the last four may consume in broadcast. Source: `SubscriptionGroupManager`.
 const INITIAL_GROUPS: [&str; 8] = [
@@ -246,6 +246,18 @@ impl Groups {
         }
         was_known
     }
+}
+
+/// Whether a group's offsets are for clients to move. Those of the broker's own say where it goes on itself: with transactions, and with what was popped.
+///
+/// # Errors
+/// [`Refusal`].
+pub(super) fn check_is_clients(group: &str) -> Result<(), Refusal> {
+    if [TRANSACTION_GROUP, REVIVE_GROUP].contains(&group) {
+        let remark = format!("the offsets of {group} are the broker's own");
+        return Err(Refusal::new(ResponseCode::NoPermission, remark));
+    }
+    Ok(())
 }
 
 impl Broker {

@@ -2,6 +2,7 @@
 //!
 //! Source: RocketMQ `ConsumerManageProcessor`, `AdminBrokerProcessor`.
 
+use super::group::check_is_clients;
 use super::heartbeat::check_client;
 use super::{Asked, Broker, Handled, Output, Refusal};
 use crate::limits::OFFSETS_MAX;
@@ -109,6 +110,7 @@ impl Broker {
         queue: QueueId,
         offset: QueueOffset,
     ) -> Result<(), Refusal> {
+        check_is_clients(group)?;
         let is_stored = if self.offsets.is_reset(group, topic, queue) {
             true
         } else if self.is_slave() {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::group::check_is_clients;
 use super::super::query::too_many_offsets;
 use super::super::{Asked, Broker, Handled, Output, Refusal};
 use super::stats::signed;
@@ -123,6 +124,7 @@ impl Broker {
     ) -> Result<Handled, Refusal> {
         self.check_unwritten()?;
         let (from, to) = (request.from, request.to);
+        check_is_clients(to)?;
         let is_meant = |topic: &&TopicName| request.topic.is_none_or(|wanted| wanted == topic.as_str());
         let topics = self.offsets.topics_of(from).filter(is_meant).filter(|topic| {
             self.topics.get(topic.as_str()).is_some()

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::super::call::check_notice_room;
+use super::super::group::check_is_clients;
 use super::super::query::too_many_offsets;
 use super::super::{Asked, Broker, Handled, Output, Refusal};
 use super::client::{VERSION_WITH_STATUS, check_version};
@@ -138,6 +139,7 @@ impl Broker {
     }
 
     fn set_offsets(&mut self, request: &ResetOffsetRequest<'_>, offsets: &NewOffsets) -> Result<(), Refusal> {
+        check_is_clients(request.group)?;
         for (queue, offset) in offsets {
             if !self.offsets.reset(request.group, request.topic, *queue, *offset) {
                 return Err(too_many_offsets());

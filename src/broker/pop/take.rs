@@ -14,6 +14,7 @@ use super::end::invisible_ms;
 use super::look::answer_word;
 use super::{Broker, Flight, PopQueue};
 use crate::broker::filter::MessageFilter;
+use crate::broker::group::check_is_clients;
 use crate::broker::hold::{HoldId, Turn};
 use crate::broker::pull::HoldBudget;
 use crate::broker::store::NotStored;
@@ -24,8 +25,8 @@ use crate::model::{GroupName, MonoNs, Now, QueueId, QueueOffset, TopicName, Unix
 use crate::protocol::body::DataVersion;
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{
-    ORDER_REVIVE_QUEUE, PopHandle, PopNote, PopOrigin, PopTime, append_property, check_topic, pop_retry_topic,
-    property, without_property,
+    ORDER_REVIVE_QUEUE, PopHandle, PopNote, PopOrigin, PopTime, append_property, check_topic, is_revive_topic,
+    pop_retry_topic, property, without_property,
 };
 use crate::protocol::record::{Check, Marks, Place, RecordDraft, RecordView, Sized};
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
@@ -207,6 +208,11 @@ impl Broker {
             return Err(Refusal::new(ResponseCode::NoPermission, remark));
         }
         let (topic, read_queues) = (topic.name.clone(), topic.config.read_queues);
+        check_is_clients(request.group)?;
+        if is_revive_topic(name) {
+            let remark = format!("the topic[{name}] is the broker's own");
+            return Err(Refusal::new(ResponseCode::NoPermission, remark));
+        }
         let too_many = request.queue_id.is_none() && read_queues > POP_QUEUES_MAX;
         if too_many || request.queue_id.is_some_and(|queue| queue.0 >= read_queues) {
             let queue = request.queue_id.map_or_else(|| "-1".to_owned(), |queue| queue.to_string());

@@ -310,6 +310,8 @@ fn checks_have_rocketmq_s_order_and_codes() {
     check(&mut world, "bornTime", &born, 210);
     check(&mut world, "maxMsgNums", "33", 29);
     check(&mut world, "topic", "Missing", 17);
+    check(&mut world, "topic", &revive_topic("DefaultCluster"), 16);
+    check(&mut world, "consumerGroup", REVIVE_GROUP, 16);
     check(&mut world, "queueId", "1", 29);
     check(&mut world, "queueId", "0", 210);
     check(&mut world, "exp", "||", 23);
@@ -822,10 +824,33 @@ fn a_group_that_was_not_written_in_time_loses_nothing_and_a_deleted_one_its_mess
     let delete = [("groupName", "g")];
     assert_eq!(world.call(c, RequestCode::DeleteSubscriptiongroup, &delete, b"").code, 0);
     world.advance(INVISIBLE_MS);
-    assert_eq!(world.pop(c).len(), 0);
+    assert_eq!(world.popped_bodies(c), ["x"], "whoever consumes makes the group again, and it has what it had");
+    world.broker.settings.auto_create_group = false;
+    assert_eq!(world.call(c, RequestCode::DeleteSubscriptiongroup, &delete, b"").code, 0);
+    world.advance(INVISIBLE_MS);
+    world.make_group("g");
+    assert_eq!(world.pop(c).len(), 0, "it was deleted for good");
     // It is another one that has its name now.
     world.send(c, "T", 0, "", "y");
     assert_eq!(world.popped_bodies(c), ["y"]);
     world.advance(INVISIBLE_MS);
     assert_eq!(world.popped_bodies(c), ["y"]);
+}
+
+#[test]
+fn nobody_moves_where_the_broker_itself_goes_on() {
+    let (mut world, c) = World::with_pops();
+    world.send(c, "T", 0, "", "x");
+    assert_eq!(world.popped_bodies(c), ["x"]);
+    for group in [REVIVE_GROUP, "CID_RMQ_SYS_TRANS"] {
+        world.make_group(group);
+        let ext = [("consumerGroup", group), ("topic", "T"), ("queueId", "0"), ("commitOffset", "1")];
+        let refused = world.call(c, RequestCode::UpdateConsumerOffset, &ext, b"");
+        assert_eq!(
+            (refused.code, refused.remark.as_str()),
+            (16, &*format!("the offsets of {group} are the broker's own"))
+        );
+        let ext = [("group", group), ("topic", "T"), ("timestamp", "-1"), ("isForce", "true")];
+        assert_eq!(world.call(c, RequestCode::InvokeBrokerToResetOffset, &ext, b"").code, 16);
+    }
 }
