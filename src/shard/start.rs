@@ -103,7 +103,7 @@ pub enum StartError {
     },
     /// A file of changes is not what was written.
     #[error(
-        "{path}: {reason}; restore it from a backup, or make the file `changes` beside it empty to go on without what its end has lost of topics, groups and positions, and it as well to go on without all that it says"
+        "{path}: {reason}; restore it from a backup; or, if only its end is lost, make the file `changes` beside it empty to go on without that; or make both empty to go on without all that it says of topics, groups and positions"
     )]
     Changes {
         /// The file.
