@@ -625,7 +625,7 @@ fn places_of_timers_that_say_too_much_and_recalls_that_nobody_made_are_noticed()
     assert!(lost > 4 * kept, "without a file much comes twice: {lost} and {kept}");
 }
 
-const POP_STEPS: u64 = 900;
+const POP_STEPS: u64 = 500;
 
 /// What happened to popped messages under a seed, or what was found to be wrong.
 fn run_pops(seed: u64, rule: PopRule) -> Result<PopCounts, String> {

@@ -466,8 +466,8 @@ impl PopWorld {
             self.start();
         }
         self.node.disk.capacity = 1 << 30;
-        for round in 1..=2_000 {
-            self.now = super::later(self.now, 20);
+        for round in 1..=500 {
+            self.now = super::later(self.now, 80);
             self.node.tick(self.now);
             self.node.settle(self.now, &mut self.random);
             self.node.meet_deadline(self.now);
@@ -478,7 +478,7 @@ impl PopWorld {
                 }
             }
             self.ask_pop(-1, 32, INVISIBLE_MS_MAX, 0);
-            if round > 400 && round % 100 == 0 && self.lost().is_empty() {
+            if round > 100 && round % 25 == 0 && self.lost().is_empty() {
                 return;
             }
         }
