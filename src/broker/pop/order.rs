@@ -9,11 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::ops::ControlFlow;
 
-use super::take::{Pop, PopBatch, PopEnd, PopSource, READS_PER_QUEUE};
+use super::take::{Pop, PopBatch, PopEnd, PopRead, PopSource};
 use super::{Broker, PopQueue};
 use crate::broker::Refusal;
 use crate::limits::{POP_IN_ORDER_MAX, PULL_BYTES_MAX};
-use crate::log::{Read, ReadLimits};
 use crate::model::{ConnectionId, Now, QueueOffset, UnixMs};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::record::{Check, RecordView};
@@ -215,35 +214,17 @@ impl Broker {
             return ControlFlow::Continue(());
         }
         let start = from;
-        for _ in 0..READS_PER_QUEUE {
-            if from >= bounds.max {
-                break;
+        match self.read_to_pop(pop, source, &mut from, batch) {
+            PopRead::Found { next, before } => {
+                batch.rest += left(next);
+                self.hand_out_in_order(now, pop, source, before, batch);
+                return ControlFlow::Continue(());
             }
-            let before = batch.records.len();
-            let limits = ReadLimits {
-                messages_max: pop.messages_max - batch.messages,
-                bytes_max: PULL_BYTES_MAX.saturating_sub(before),
-                entries_max: pop.filter.entries_max(),
-            };
-            let filter = &pop.filter;
-            let (wanted, matches) = (|tag_code: i64| filter.wants(tag_code), |record: &[u8]| filter.matches(record));
-            match self.log.read_matching(source.index, from, &limits, &wanted, &matches, &mut batch.records) {
-                Read::Found { next, .. } => {
-                    batch.rest += left(next);
-                    self.hand_out_in_order(now, pop, source, before, batch);
-                    return ControlFlow::Continue(());
-                }
-                Read::NoMatch { next } | Read::Removed { next } => from = next,
-                Read::Damaged { next, .. } if !self.may_have_replica() => {
-                    self.counters.damaged_passed_count += 1;
-                    from = next;
-                }
-                Read::Damaged { .. } | Read::Failed => break,
-                Read::Cold(block) => {
-                    self.go_on_in_order(now, &source.queue, from);
-                    return ControlFlow::Break(PopEnd::Cold(block));
-                }
+            PopRead::Cold(block) => {
+                self.go_on_in_order(now, &source.queue, from);
+                return ControlFlow::Break(PopEnd::Cold(block));
             }
+            PopRead::Nothing => {}
         }
         self.go_on_in_order(now, &source.queue, from);
         batch.rest += left(from);

@@ -41,7 +41,7 @@ const RETRY_FIRST_EVERY: u32 = 5;
 const LATE_MS_MAX: i64 = 500;
 
 /// How often one pop reads on in a queue in which nothing matched. With that it looks at as many messages as some pulls.
-pub(super) const READS_PER_QUEUE: usize = 4;
+const READS_PER_QUEUE: usize = 4;
 
 /// Longest `attemptId`. RocketMQ's proxy has UUIDs.
 const ATTEMPT_BYTES_MAX: usize = 128;
@@ -134,6 +134,16 @@ impl PopBatch {
             let _ = write!(self.offsets, "{comma}{offset}");
         }
     }
+}
+
+/// What a pop has read of a queue.
+pub(super) enum PopRead {
+    /// Records, which begin at byte `before` of the batch; the queue goes on at `next`.
+    Found { next: QueueOffset, before: usize },
+    /// Nothing that it wants, for now.
+    Nothing,
+    /// To be read again when this block was supplied.
+    Cold(BlockId),
 }
 
 impl Broker {
@@ -331,8 +341,34 @@ impl Broker {
             return if is_full { ControlFlow::Break(PopEnd::Full) } else { ControlFlow::Continue(()) };
         }
         let start = from;
+        match self.read_to_pop(pop, source, &mut from, batch) {
+            PopRead::Found { next, before } => {
+                batch.rest += left(next);
+                return self.take_popped(now, pop, source, (start, next, before), batch);
+            }
+            PopRead::Cold(block) => {
+                self.pop_goes_on(source, start, from);
+                return ControlFlow::Break(PopEnd::Cold(block));
+            }
+            PopRead::Nothing => {}
+        }
+        self.pop_goes_on(source, start, from);
+        batch.rest += left(from);
+        batch.is_moved |= from > start && from < bounds.max;
+        ControlFlow::Continue(())
+    }
+
+    /// Reads from a queue what a pop wants, from `from` on, which moves over what it does not want.
+    pub(super) fn read_to_pop(
+        &mut self,
+        pop: &Pop,
+        source: &PopSource,
+        from: &mut QueueOffset,
+        batch: &mut PopBatch,
+    ) -> PopRead {
+        let max = self.log.bounds(source.index).max;
         for _ in 0..READS_PER_QUEUE {
-            if from >= bounds.max {
+            if *from >= max {
                 break;
             }
             let before = batch.records.len();
@@ -345,12 +381,9 @@ impl Broker {
             let wanted = |tag_code: i64| filter.wants(tag_code);
             let matches = |record: &[u8]| filter.matches(record);
             let records = &mut batch.records;
-            match self.log.read_matching(source.index, from, &limits, &wanted, &matches, records) {
-                Read::Found { next, .. } => {
-                    batch.rest += left(next);
-                    return self.take_popped(now, pop, source, (start, next, before), batch);
-                }
-                Read::NoMatch { next } | Read::Removed { next } => from = next,
+            match self.log.read_matching(source.index, *from, &limits, &wanted, &matches, records) {
+                Read::Found { next, .. } => return PopRead::Found { next, before },
+                Read::NoMatch { next } | Read::Removed { next } => *from = next,
                 Read::Damaged { at, next } if !self.may_have_replica() => {
                     self.counters.damaged_passed_count += 1;
                     tracing::warn!(
@@ -358,20 +391,14 @@ impl Broker {
                         topic = %source.queue.1, group = %pop.group, log_offset = %at, %next,
                         "a group goes on behind a message that is damaged on the disk, of which there is no replica"
                     );
-                    from = next;
+                    *from = next;
                 }
                 // Others need not wait for this queue. Its next reader tries again.
                 Read::Damaged { .. } | Read::Failed => break,
-                Read::Cold(block) => {
-                    self.pop_goes_on(source, start, from);
-                    return ControlFlow::Break(PopEnd::Cold(block));
-                }
+                Read::Cold(block) => return PopRead::Cold(block),
             }
         }
-        self.pop_goes_on(source, start, from);
-        batch.rest += left(from);
-        batch.is_moved |= from > start && from < bounds.max;
-        ControlFlow::Continue(())
+        PopRead::Nothing
     }
 
     /// Where a pop begins in a queue; `None` if the table of offsets has no room to keep that.
