@@ -1,8 +1,8 @@
 //! All tests of the workspace: built once, then several binaries side by side.
 //!
 //! `cargo test` runs one binary after the other, and most of them wait for processes, timers and clients most of the time. Here those whose outcome
-//! does not depend on how busy the machine is run side by side, the longest first, and the others ([`ALONE`]) alone after them. What a binary
-//! says is kept in `target/verify/NAME.log` and printed when it ends.
+//! does not depend on how busy the machine is run side by side, the longest first, and the others ([`ALONE`]) alone after them. Behind all of them runs
+//! what only computes for minutes ([`BEHIND`]), with the time that they leave. What a binary says is kept in `target/verify/NAME.log` and printed when it ends.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -59,6 +59,9 @@ pub(crate) const ALONE: [(&str, &str); 16] = [
     ("transactions", "producers answer their checks within a second, before the next"),
 ];
 
+/// What computes for minutes, starts nothing and looks at no clock: it gets what processor time the others leave, which wait for most of theirs.
+const BEHIND: &str = "sim";
+
 /// A test binary.
 struct TestRun {
     name: String,
@@ -100,11 +103,17 @@ pub(crate) fn run(only: Option<&[String]>) -> Outcome {
     let place = |job: &TestRun| STOCK.iter().chain(&LONG).position(|name| *name == job.name).unwrap_or(usize::MAX);
     jobs.sort_by_key(place);
     let is_alone = |job: &TestRun| ALONE.iter().any(|(name, _)| *name == job.name);
-    let (alone, beside): (Vec<TestRun>, Vec<TestRun>) = jobs.into_iter().partition(is_alone);
+    let (behind, others): (Vec<TestRun>, Vec<TestRun>) = jobs.into_iter().partition(|job| job.name == BEHIND);
+    let (alone, beside): (Vec<TestRun>, Vec<TestRun>) = others.into_iter().partition(is_alone);
     // Most of them wait more than they compute; more than one a core makes brokers late that are waited for.
     let lanes = thread::available_parallelism().map_or(1, NonZero::get);
-    let mut ran = run_jobs(beside, lanes, &logs);
-    ran.extend(run_jobs(alone, 1, &logs));
+    let ran = thread::scope(|scope| {
+        let behind = scope.spawn(|| run_jobs(behind, 1, &logs));
+        let mut ran = run_jobs(beside, lanes, &logs);
+        ran.extend(run_jobs(alone, 1, &logs));
+        ran.extend(behind.join().expect("no lane panics"));
+        ran
+    });
     let mut ran: Vec<TestEnd> =
         ran.into_iter().map(|end| if is_tried_again(&end) { try_again(end, &logs) } else { end }).collect();
     say_times(&mut ran);
@@ -142,11 +151,18 @@ fn job_of(message: &Value) -> Option<TestRun> {
     let folder = Path::new(message["manifest_path"].as_str()?).parent()?;
     let (target, kind) = (message["target"]["name"].as_str()?, message["target"]["kind"][0].as_str()?);
     let name = if kind == "test" { target.to_owned() } else { format!("{kind} {target}") };
-    let mut command = Command::new(binary);
+    let mut command = if name == BEHIND { behind_others(binary) } else { Command::new(binary) };
     command.current_dir(folder).env("CARGO_MANIFEST_DIR", folder);
     let flag = if kind == "lib" { "--lib".to_owned() } else { format!("--{kind} {target}") };
     let manifest = folder.strip_prefix(workspace()).map_or(folder.to_owned(), PathBuf::from).join("Cargo.toml");
     Some(TestRun { name, command, again: format!("cargo test --manifest-path {} {flag}", manifest.display()) })
+}
+
+/// A command before which goes whatever else is runnable; `chrt` is of util-linux, which each Debian has.
+fn behind_others(binary: &str) -> Command {
+    let mut command = Command::new("chrt");
+    command.args(["--idle", "0", binary]);
+    command
 }
 
 /// Runs jobs in their order, so many at a time.
@@ -223,7 +239,11 @@ fn say_times(ran: &mut [TestEnd]) {
             continue;
         }
         let name = &job.name;
-        let how = if ALONE.iter().any(|(alone, _)| alone == name) { ", alone" } else { "" };
+        let how = match name.as_str() {
+            BEHIND => ", behind the others",
+            _ if ALONE.iter().any(|(alone, _)| alone == name) => ", alone",
+            _ => "",
+        };
         let again = if *is_second { format!(", once more: {}", failed.join(", ")) } else { String::new() };
         println!("test  {name:<22} {:>8}  {}{how}{again}", seconds(*took), format!("{outcome:?}").to_lowercase());
     }
