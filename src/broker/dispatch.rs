@@ -6,7 +6,7 @@ use crate::protocol::code::{Cost, Endpoint, RequestCode, ResponseCode};
 use crate::protocol::frame::RawFrame;
 use crate::protocol::header::Header;
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
-use crate::protocol::request::{BadRequest, Request};
+use crate::protocol::request::{BadRequest, Request, TemplateSend};
 
 impl Broker {
     /// A request of a client, or one that was parked and comes again.
@@ -29,13 +29,51 @@ impl Broker {
             version: header.version,
             rounds,
         };
-        let result = match self.dispatch(&asked, header, frame.body, out) {
-            Ok(Handled::Cold(block)) => self.park(&asked, frame, block, out),
+        let result = self.dispatch(&asked, header, frame, out);
+        self.conclude(&asked, frame, result, out);
+    }
+
+    /// A send whose header is like one that is known, and so needs not be read in full. Returns whether it is one.
+    pub(super) fn handle_like(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        frame: &RawFrame<'_>,
+        out: &mut Output,
+    ) -> bool {
+        // Taken, since what the request says lies in them.
+        let mut templates = std::mem::take(&mut self.templates);
+        let like = templates.read(frame);
+        let is_like = like.is_some();
+        if let Some(send) = like {
+            debug_assert!(says_the_same(frame, &send), "a template's send is not what its header says");
+            self.counters.templated_count += 1;
+            let asked = Asked {
+                now,
+                connection,
+                encoding: frame.encoding,
+                opaque: send.opaque,
+                is_oneway: send.is_oneway,
+                language: send.language,
+                version: send.version,
+                rounds: 0,
+            };
+            let result = self.admit(send.code, out).and_then(|()| self.perform(&asked, &send.request, out));
+            self.conclude(&asked, frame, result, out);
+        }
+        self.templates = templates;
+        is_like
+    }
+
+    /// Parks what waits for a block, and answers what was refused.
+    fn conclude(&mut self, asked: &Asked, frame: &RawFrame<'_>, result: Result<Handled, Refusal>, out: &mut Output) {
+        let result = match result {
+            Ok(Handled::Cold(block)) => self.park(asked, frame, block, out),
             Ok(Handled::Done) => Ok(()),
             Err(refusal) => Err(refusal),
         };
         if let Err(refusal) = result {
-            self.refuse(&asked, &refusal, out);
+            self.refuse(asked, &refusal, out);
         }
     }
 
@@ -56,13 +94,17 @@ impl Broker {
         &mut self,
         asked: &Asked,
         header: &Header<'_>,
-        body: &[u8],
+        frame: &RawFrame<'_>,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
         let code = RequestCode::try_from(header.code).map_err(BadRequest::from)?;
         // Borrowed where it was decoded: a request is some 200 bytes, and a send is not to copy them from step to step.
-        match &Request::decode(code, header, body) {
+        match &Request::decode(code, header, frame.body) {
             Ok(request) => {
+                if let Request::Send(send) = request {
+                    self.counters.untemplated_count += 1;
+                    self.templates.learn(frame, header, send);
+                }
                 self.admit(code, out)?;
                 self.perform(asked, request, out)
             }
@@ -162,6 +204,17 @@ impl Broker {
             Request::TableChanges(request) => self.table_changes(asked, request, out),
         }
     }
+}
+
+/// Whether the full reading of a header finds what a template has found.
+fn says_the_same(frame: &RawFrame<'_>, send: &TemplateSend<'_>) -> bool {
+    Header::decode(frame.encoding, frame.header).is_ok_and(|header| {
+        Request::decode(send.code, &header, frame.body).is_ok_and(|request| request == send.request)
+            && (header.code, header.opaque) == (send.code.number(), send.opaque)
+            && (header.language, header.version) == (send.language, send.version)
+            && header.is_oneway() == send.is_oneway
+            && !header.is_response()
+    })
 }
 
 /// Many readers that do not read must not take the memory of those that do.

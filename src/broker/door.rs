@@ -76,6 +76,9 @@ impl Broker {
         frame: &RawFrame<'_>,
         out: &mut Output,
     ) -> Result<(), CloseReason> {
+        if self.handle_like(now, connection, frame, out) {
+            return Ok(());
+        }
         let header = Header::decode(frame.encoding, frame.header).map_err(|_| CloseReason::BadHeader)?;
         if header.is_response() {
             self.take_answer(connection, &header, frame.body, out);

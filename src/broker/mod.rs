@@ -52,6 +52,7 @@ mod slave;
 pub(crate) mod snapshot;
 mod statistics;
 mod store;
+mod templates;
 #[cfg(test)]
 mod tests;
 pub(crate) mod timer;
@@ -90,6 +91,7 @@ use self::reply_message::PassedReplies;
 use self::settings::BrokerSettings;
 use self::snapshot::Snapshots;
 use self::statistics::Statistics;
+use self::templates::Templates;
 use self::topic::Topics;
 use self::trail::Trail;
 use self::transaction::Transactions;
@@ -181,6 +183,7 @@ pub struct Broker {
     kept_filters: KeptFilters,
     acks: Acks,
     parked: Parked,
+    templates: Templates,
     replica: Replica,
     persistence: Persistence,
     snapshots: Snapshots,
@@ -313,6 +316,7 @@ impl Broker {
             kept_filters: KeptFilters::default(),
             acks: Acks::default(),
             parked: Parked::default(),
+            templates: Templates::default(),
             persistence: Persistence::default(),
             snapshots: Snapshots::default(),
             trail: Trail::default(),

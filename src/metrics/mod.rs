@@ -33,6 +33,9 @@ pub(crate) struct Counters {
     pub(crate) put_bytes: u64,
     /// Sends that were refused or failed.
     pub(crate) put_failed_count: u64,
+    /// Sends whose headers were read by a template, and those that were read in full.
+    pub(crate) templated_count: u64,
+    pub(crate) untemplated_count: u64,
     /// Pulls that found messages.
     pub(crate) get_found_count: u64,
     /// Pulls that found none.

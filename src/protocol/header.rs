@@ -6,6 +6,7 @@
 //!
 //! The JSON here is the strict kind that every stock client writes; bodies are another matter ([`crate::json`]).
 
+use std::ops::Range;
 use std::str::FromStr;
 
 use super::code::Language;
@@ -37,6 +38,7 @@ pub struct Header<'a> {
     /// The fields of the request, by name.
     pub ext: Ext<'a>,
     remark: Option<Span>,
+    opaque_at: Span,
 }
 
 /// Why bytes are not a header. The connection must be closed: its other frames cannot be trusted either.
@@ -113,7 +115,13 @@ impl<'a> Header<'a> {
             flag: 0,
             ext: Ext::new(source),
             remark: None,
+            opaque_at: Span::default(),
         }
+    }
+
+    /// Bytes of a JSON header in which `opaque` stands, unless that is escaped or absent.
+    pub(crate) fn opaque_range(&self) -> Option<Range<usize>> {
+        self.opaque_at.source_range()
     }
 
     /// | field     | bytes | field            | bytes                                                |
@@ -166,6 +174,11 @@ impl Span {
     /// A frame is shorter than 2^24 bytes, so the top bit of `start` is free.
     const DECODED: u32 = 1 << 31;
 
+    /// Where in what was received the text stands; none if it is empty, or was decoded.
+    fn source_range(self) -> Option<Range<usize>> {
+        (self.start < self.end).then_some(self.start as usize..self.end as usize)
+    }
+
     /// Bytes of the text.
     #[inline]
     fn len(self) -> usize {
@@ -184,6 +197,8 @@ pub struct Ext<'a> {
     source: &'a str,
     /// Texts that were escaped, back to back.
     decoded: String,
+    /// The last of them, and where it was received.
+    escaped: Option<(Span, Span)>,
     inline: [(Span, Span); INLINE_PAIRS],
     overflow: Vec<(Span, Span)>,
     count: usize,
@@ -199,6 +214,7 @@ impl<'a> Ext<'a> {
         Ext {
             source,
             decoded: String::new(),
+            escaped: None,
             inline: [(Span::default(), Span::default()); INLINE_PAIRS],
             overflow: Vec::new(),
             count: 0,
@@ -209,11 +225,23 @@ impl<'a> Ext<'a> {
     /// The value of a field. If it came twice the last one counts, as in a Java map.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
+        self.span(name).map(|value| self.text(value))
+    }
+
+    /// Bytes of a JSON header in which the value of a field stands as it was received, maybe with escapes. Of an escaped one only the last in the
+    /// header is known.
+    pub(crate) fn range(&self, name: &str) -> Option<Range<usize>> {
+        let value = self.span(name)?;
+        let escaped = self.escaped.filter(|(decoded, _)| *decoded == value);
+        escaped.map_or(value, |(_, received)| received).source_range()
+    }
+
+    fn span(&self, name: &str) -> Option<Span> {
         if let Some(letter) = Self::letter(name) {
             let place = usize::from(*self.letters.get(letter)?).checked_sub(1)?;
             let overflow = || self.overflow.get(place.saturating_sub(INLINE_PAIRS));
             let (_, value) = self.inline.get(place).or_else(overflow)?;
-            return Some(self.text(*value));
+            return Some(*value);
         }
         let mut found = None;
         for (key, value) in self.pairs() {
@@ -221,7 +249,7 @@ impl<'a> Ext<'a> {
                 found = Some(*value);
             }
         }
-        found.map(|value| self.text(value))
+        found
     }
 
     /// The value of a field as a number or another type with a text form; `None` if absent or not one.

@@ -12,6 +12,17 @@ pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest message body by default. Source: RocketMQ `MessageStoreConfig.maxMessageSize`.
 pub(crate) const MESSAGE_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Longest header of a send that is kept as a template. One of a stock client has 350 to 500 bytes, properties of the user's included.
+pub(crate) const SEND_TEMPLATE_BYTES_MAX: usize = 1024;
+
+/// Sets of templates of a shard: the length of a header says which set it belongs to.
+pub const SEND_TEMPLATE_SETS: usize = 64;
+
+/// Templates of a set. With its mask, texts and properties one takes four times its header at most: 1 MiB a shard in all.
+pub const SEND_TEMPLATE_WAYS: usize = 4;
+
+const _: () = assert!(SEND_TEMPLATE_SETS * SEND_TEMPLATE_WAYS * SEND_TEMPLATE_BYTES_MAX * 4 <= 1024 * 1024);
+
 /// Messages that may wait for the control plane. A shard sends a handful a second; a burst of topic creations fits.
 pub const CONTROL_MAILBOX_MAX: usize = 1024;
 

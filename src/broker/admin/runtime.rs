@@ -26,6 +26,8 @@ impl Broker {
         info.set("brokerActive", !self.is_slave() && self.log.failure().is_none());
         info.set("putMessageTimesTotal", counters.put_count);
         info.set("putMessageFailedTimes", counters.put_failed_count);
+        info.set("sendHeadersByTemplate", counters.templated_count);
+        info.set("sendHeadersInFull", counters.untemplated_count);
         info.set("putMessageSizeTotal", counters.put_bytes);
         #[expect(clippy::cast_precision_loss, reason = "an average is for reading: 53 bits are enough")]
         let average = counters.put_bytes as f64 / counters.put_count.max(1) as f64;

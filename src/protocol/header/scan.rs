@@ -107,7 +107,11 @@ impl HeaderScan<'_> {
     fn field(&mut self, key: Span, header: &mut Header<'_>) -> Result<(), HeaderError> {
         match header.ext.text(key) {
             "code" => header.code = self.int("code", header)?,
-            "opaque" => header.opaque = self.int("opaque", header)?,
+            "opaque" => {
+                let value = self.scalar(header)?;
+                header.opaque_at = value.unwrap_or_default();
+                header.opaque = number("opaque", value, header)?;
+            }
             "flag" => header.flag = self.int("flag", header)?,
             "version" => header.version = self.int("version", header)?,
             "language" => {
@@ -148,10 +152,8 @@ impl HeaderScan<'_> {
 
     /// A number of 32 bits, bare or in quotes; null is 0.
     fn int(&mut self, field: &'static str, header: &mut Header<'_>) -> Result<i32, HeaderError> {
-        match self.scalar(header)? {
-            Some(value) => header.ext.text(value).parse().map_err(|_| HeaderError::Number { field }),
-            None => Ok(0),
-        }
+        let value = self.scalar(header)?;
+        number(field, value, header)
     }
 
     /// The text of a string, number or boolean; `None` for null. Arrays and objects are skipped.
@@ -209,8 +211,10 @@ impl HeaderScan<'_> {
             ext.decoded.push_str(ext.source.get(run..self.at).expect("a run ends before an ASCII byte"));
             match self.peek() {
                 Some(b'"') => {
+                    let decoded = ext.decoded_since(decoded_start);
+                    ext.escaped = Some((decoded, source_span(start, self.at)));
                     self.step();
-                    return Ok(ext.decoded_since(decoded_start));
+                    return Ok(decoded);
                 }
                 Some(b'\\') => {
                     self.step();
@@ -338,6 +342,11 @@ impl HeaderScan<'_> {
             }
         }
     }
+}
+
+/// What a number of 32 bits says; null is 0.
+fn number(field: &'static str, value: Option<Span>, header: &Header<'_>) -> Result<i32, HeaderError> {
+    value.map_or(Ok(0), |value| header.ext.text(value).parse().map_err(|_| HeaderError::Number { field }))
 }
 
 #[inline(always)]

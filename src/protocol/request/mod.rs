@@ -16,6 +16,7 @@ mod query;
 mod recall;
 mod send;
 mod stats;
+mod template;
 mod topic;
 mod transaction;
 
@@ -43,6 +44,7 @@ pub use query::{QueryMessageRequest, SendBackRequest};
 pub use recall::RecallRequest;
 pub use send::SendRequest;
 pub use stats::{AllConsumeStatsRequest, BrokerStatsRequest, ConsumeStatsRequest, QueueEntriesRequest};
+pub use template::{SendTemplate, TemplateSend};
 pub use topic::{AttributeChange, CreateTopicRequest, TopicRequest};
 pub use transaction::{EndTransactionRequest, ResumeCheckRequest, TransactionEnd};
 
