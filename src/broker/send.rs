@@ -16,7 +16,7 @@ use crate::model::{LogOffset, QueueId};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{
     BatchedMessage, MessageId, Properties, UniqueKey, append_property, check_topic, dlq_topic, group_of_retry_topic,
-    is_retry_topic, property, set_property, split_batch, sys_flag,
+    is_retry_topic, property, set_property, split_batch, sys_flag, text_pairs,
 };
 use crate::protocol::record::{KeysToIndex, Marks, RecordDraft};
 use crate::protocol::reply::{ExtValue, Reply, SendReplyFields, encode_send_reply, shown};
@@ -55,7 +55,7 @@ struct PropertyScan<'a> {
 impl<'a> PropertyScan<'a> {
     fn of(properties: &'a str) -> PropertyScan<'a> {
         let mut scan = PropertyScan::default();
-        for (name, value) in Properties::new(properties.as_bytes()).iter() {
+        for (name, value) in text_pairs(properties) {
             match name {
                 property::KEYS => scan.marks.keys.keys = Some(value),
                 property::TAGS => scan.marks.tag = Some(value),

@@ -301,8 +301,9 @@ fn bool_text(value: bool) -> &'static str {
 /// A JSON string: quotes, backslashes and control characters escaped, all else as it is.
 pub(crate) fn put_text(text: &str, out: &mut BytesMut) {
     out.put_u8(b'"');
-    let plain = |byte: &u8| !matches!(byte, 0..0x20 | b'"' | b'\\');
-    if text.as_bytes().iter().all(plain) {
+    // Without an early end, so that many bytes are looked at together.
+    let escaped = |byte: u8| (byte < b' ') | (byte == b'"') | (byte == b'\\');
+    if !text.bytes().fold(false, |found, byte| found | escaped(byte)) {
         out.put_slice(text.as_bytes());
     } else {
         for byte in text.bytes() {

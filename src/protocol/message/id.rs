@@ -36,13 +36,11 @@ impl IdText {
     }
 
     fn push(&mut self, bytes: &[u8]) {
-        const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-        let digit = |value: u8| *DIGITS.get(usize::from(value & 15)).expect("four bits");
         let places = self.digits.get_mut(self.count..).unwrap_or_default();
         for (place, byte) in places.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
-            *place = [digit(byte >> 4), digit(*byte)];
-            self.count = self.count.saturating_add(2);
+            *place = [digit(byte >> 4), digit(byte & 15)];
         }
+        self.count = self.count.saturating_add(bytes.len().saturating_mul(2)).min(DIGITS_MAX);
     }
 
     fn push_address(&mut self, address: IpAddr) {
@@ -51,6 +49,13 @@ impl IdText {
             IpAddr::V6(address) => self.push(&address.octets()),
         }
     }
+}
+
+/// The digit of four bits, without a table, so that many are made together.
+#[inline]
+fn digit(value: u8) -> u8 {
+    let letters = u8::from(value > 9).wrapping_mul(b'A'.wrapping_sub(b'9').wrapping_sub(1));
+    value.wrapping_add(b'0').wrapping_add(letters)
 }
 
 /// Where a message is stored: the broker's address and the place in its commit log. RocketMQ: offsetMsgId.

@@ -20,7 +20,7 @@ pub use pop::{
     GivenHandle, ORDER_REVIVE_QUEUE, PopHandle, PopNote, PopOrigin, PopPlace, PopTime, REVIVE_GROUP, is_revive_topic,
     pop_retry_topic, revive_topic,
 };
-pub use properties::{Properties, append_property, keys, set_property, without_property};
+pub use properties::{Properties, append_property, keys, set_property, text_pairs, without_property};
 pub use recall::RecallHandle;
 pub use timer::{WHEEL_TOPIC, WheelCode, recall_key};
 pub use transaction::{CHECK_MAX_TOPIC, HALF_TOPIC, OP_TAG, OP_TOPIC, TRANSACTION_GROUP, append_ended, ended};

@@ -49,6 +49,13 @@ impl<'a> Properties<'a> {
     }
 }
 
+/// Names and values of properties that are known to be text, in their order: as [`Properties::iter`], without looking at each byte again.
+#[inline]
+pub fn text_pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let separated = text.split(char::from(VALUE_END)).filter_map(|pair| pair.split_once(char::from(NAME_END)));
+    separated.filter(|(name, value)| !name.is_empty() && !value.is_empty())
+}
+
 /// The keys of a `KEYS` property, one by one.
 pub fn keys(text: &str) -> impl Iterator<Item = &str> {
     text.split(' ').filter(|key| !key.is_empty())
@@ -104,6 +111,7 @@ mod tests {
         let check = |text: &str, expected: &[(&str, &str)]| {
             let found: Vec<_> = Properties::new(text.as_bytes()).iter().collect();
             assert_eq!(found, expected, "{text:?}");
+            assert_eq!(text_pairs(text).collect::<Vec<_>>(), expected, "{text:?}");
         };
         check("", &[]);
         check("KEYS\u{1}k1 k2\u{2}TAGS\u{1}A\u{2}", &[("KEYS", "k1 k2"), ("TAGS", "A")]);
@@ -140,6 +148,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn known_text_is_read_as_any_bytes_are(text in "[a\u{1}\u{2}\u{e4}]{0,24}") {
+            prop_assert!(text_pairs(&text).eq(Properties::new(text.as_bytes()).iter()));
+        }
+
         #[test]
         fn a_map_survives(map in prop::collection::btree_map("[^\u{1}\u{2}]{1,8}", "[^\u{1}\u{2}]{1,8}", 0..8), gone in 0_usize..8) {
             let mut text = Vec::new();
