@@ -419,6 +419,11 @@ fn java_4_gets_what_waits_when_a_synchronous_master_is_back() {
 }
 
 #[test]
+fn go_gets_what_waits_when_a_synchronous_master_is_back() {
+    lose(Lost::Master, StockClient::go(), Mode::Sync, &DELAYED);
+}
+
+#[test]
 fn go_waits_for_a_master_without_slave() {
     lose(Lost::Master, StockClient::go(), Mode::NoSlave, &["lost-master-alone"]);
 }

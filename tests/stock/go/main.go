@@ -50,6 +50,8 @@ var scenarios = map[string]func(*world) error{
 
 	"lost-master-slave": lostMasterSlave,
 	"lost-master-alone": lostMasterAlone,
+
+	"lost-master-delayed": lostMasterDelayed,
 }
 
 func main() {
@@ -556,6 +558,35 @@ func lostMasterSlave(w *world) error {
 // The master of two that is killed.
 const lost = "broker-a"
 
+// Members of one group, one after the other.
+type members struct {
+	w *world
+	// By message: how often the group has had it.
+	had map[int]int
+}
+
+// The next one reads until the group has had count messages, and until then at least.
+func (m *members) next(count int, then time.Time) error {
+	found, stop, err := m.w.consume("*", false)
+	if err != nil {
+		return err
+	}
+	// What it has not told the broker when it stops is told then.
+	defer stop()
+	if err := found.expectNew(count-len(m.had), m.had); err != nil {
+		return err
+	}
+	time.Sleep(time.Until(then))
+	// What comes beyond that is not to come, and its last offsets are noted a moment after the messages were counted.
+	time.Sleep(time.Second)
+	found.Lock()
+	defer found.Unlock()
+	for index, times := range found.counts {
+		m.had[index] += times
+	}
+	return nil
+}
+
 // A master without a slave, or one whose slave is killed as well, is away for a while: all sends go to the other master, and what lies unread on
 // the lost one waits there. Consumers of one group come and go. None stays, as in lostMasterSlave: the client does not look at a connection that
 // was closed, so a pull that the lost master held ends after its 30 s.
@@ -574,26 +605,8 @@ func lostMasterAlone(w *world) error {
 		}
 		return taken, err
 	}
-	// One member of the group after the other: it reads until the group has had count messages.
-	turn := func(count int) error {
-		found, stop, err := w.consume("*", false)
-		if err != nil {
-			return err
-		}
-		// What it has not told the broker when it stops is told then.
-		defer stop()
-		if err := found.expectNew(count-len(had), had); err != nil {
-			return err
-		}
-		// What comes beyond that is not to come, and its last offsets are noted a moment after the messages were counted.
-		time.Sleep(time.Second)
-		found.Lock()
-		defer found.Unlock()
-		for index, times := range found.counts {
-			had[index] += times
-		}
-		return nil
-	}
+	group := &members{w: w, had: had}
+	turn := func(count int) error { return group.next(count, time.Now()) }
 	if _, err := send(100); err != nil {
 		return err
 	}
@@ -660,6 +673,81 @@ func lostMasterAlone(w *world) error {
 	fmt.Printf("# %s: twice %d of %d\n", w.topic, twice, len(brokers))
 	if len(had) != len(brokers) || twice > 64 {
 		return fmt.Errorf("%d of %d messages came, %d twice", len(had), len(brokers), twice)
+	}
+	return nil
+}
+
+// Delay levels of whoever runs this: messageDelayLevel=1s 8s.
+const (
+	soon      = 1
+	later     = 2
+	laterTime = 8 * time.Second
+)
+
+// What waits on the lost master comes when it is back, and only then; what had come by then is read from its slave.
+func lostMasterDelayed(w *world) error {
+	made, err := w.patientProducer()
+	if err != nil {
+		return err
+	}
+	defer made.Shutdown()
+	group := &members{w: w, had: map[int]int{}}
+	if err := w.sendDelayed(made, 0, 40, soon, map[int]bool{}); err != nil {
+		return err
+	}
+	if err := group.next(10, time.Now()); err != nil {
+		return err
+	}
+	// Some lie unread, and some still wait, when the master is lost.
+	if err := w.sendDelayed(made, 40, 80, soon, map[int]bool{}); err != nil {
+		return err
+	}
+	time.Sleep(2 * time.Second)
+	waiting := map[int]bool{}
+	if err := w.sendDelayed(made, 80, 120, later, waiting); err != nil {
+		return err
+	}
+	if len(waiting) == 0 || len(waiting) == 40 {
+		return fmt.Errorf("one master has all that waits")
+	}
+	if err := w.step("sent", "killed"); err != nil {
+		return err
+	}
+	if err := group.next(120-len(waiting), time.Now().Add(laterTime+time.Second)); err != nil {
+		return err
+	}
+	for index := range group.had {
+		if waiting[index] {
+			return fmt.Errorf("message %d waits on the lost master and came from somewhere", index)
+		}
+	}
+	if err := w.step("read", "returned"); err != nil {
+		return err
+	}
+	if err := group.next(120, time.Now()); err != nil {
+		return err
+	}
+	twice := -len(group.had)
+	for _, times := range group.had {
+		twice += times
+	}
+	fmt.Printf("# %s: twice %d of %d\n", w.topic, twice, len(group.had))
+	if len(group.had) != 120 || twice > 64 {
+		return fmt.Errorf("%d of 120 messages came, %d twice", len(group.had), twice)
+	}
+	return nil
+}
+
+// Sends messages that wait, and notes which of them the master has that will be lost.
+func (w *world) sendDelayed(made rocketmq.Producer, from, to, level int, onLost map[int]bool) error {
+	for index := from; index < to; index++ {
+		result, err := made.SendSync(context.Background(), w.message(index).WithDelayTimeLevel(level))
+		if err != nil {
+			return fmt.Errorf("send %d: %w", index, err)
+		}
+		if result.MessageQueue.BrokerName == lost {
+			onLost[index] = true
+		}
 	}
 	return nil
 }
