@@ -86,7 +86,15 @@ pub fn store_one(address: SocketAddr) -> Result<(), ProbeError> {
 /// The request that sends a message of a few bytes.
 pub(super) fn small_message(topic: &str, queue: u32, sequence: u64) -> Vec<u8> {
     let run_id = u64::from(std::process::id());
-    let shape = SendShape { header: HeaderKind::Json, batch: 1, keys: false, tags: 0, is_oneway: false, run_id };
+    let shape = SendShape {
+        header: HeaderKind::Json,
+        batch: 1,
+        keys: false,
+        tags: 0,
+        deliver_after_ms: 0,
+        is_oneway: false,
+        run_id,
+    };
     let stamp = Stamp { intended_ns: 0, sequence, run_id, sender: 0 };
     let patch = SendPatch { opaque: OPAQUE_MIN, born_ms: unix_ms(), stamp };
     let packer = Packer::new(shape, &[SizeShare { bytes: 64, share: 1 }], false);

@@ -132,6 +132,7 @@ impl Load {
             (settings.send == Some(Sending::Sync), "each sender waits for its reply".to_owned()),
             (settings.send == Some(Sending::Oneway), "no replies wanted".to_owned()),
             (settings.batch > 1, format!("batches of {}", settings.batch)),
+            (settings.deliver_after_s > 0.0, format!("delivered {} s later", settings.deliver_after_s)),
             (settings.write_each, EACH_ALONE.to_owned()),
             (settings.work_us > 0.0, format!("{} µs of work a request", settings.work_us)),
             (settings.think_us > 0.0, format!("{} µs of thought a request", settings.think_us)),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use mio::{Registry, Token};
@@ -247,6 +248,8 @@ pub struct Books {
     /// Messages pulled, of whatever run, and bytes of their bodies.
     pulled: (u64, u64),
     is_audit: bool,
+    /// How long brokers keep each message.
+    deliver_after_ns: u64,
     stored: Bits,
     received: Vec<Bits>,
     duplicates: u64,
@@ -289,6 +292,12 @@ impl Books {
         Self { run_id: Some(run_id), is_audit, lag, ..Self::of_others(groups, None) }
     }
 
+    /// The same of messages that brokers keep for so long before they deliver them.
+    #[must_use]
+    pub fn deliver_after(self, time: Duration) -> Self {
+        Self { deliver_after_ns: u64::try_from(time.as_nanos()).expect("a time for people"), ..self }
+    }
+
     /// For the messages of whatever run, stamped with `clock`: they are counted and timed, and nothing is known of them.
     pub fn of_others(groups: usize, clock: Option<Skew>) -> Self {
         Self {
@@ -296,6 +305,7 @@ impl Books {
             clock,
             pulled: (0, 0),
             is_audit: false,
+            deliver_after_ns: 0,
             stored: Bits::default(),
             received: (0..groups).map(|_| Bits::default()).collect(),
             duplicates: 0,
@@ -331,7 +341,7 @@ impl Books {
                 Some(_) => {}
                 None => {
                     let intended_ns = self.clock.map_or(stamp.intended_ns, |clock| clock.to_ours(stamp.intended_ns));
-                    tally.received(intended_ns, now);
+                    tally.received(intended_ns, intended_ns, now);
                     continue;
                 }
             }
@@ -343,7 +353,7 @@ impl Books {
                 self.duplicates += 1;
                 continue;
             }
-            tally.received(stamp.intended_ns, now);
+            tally.received(stamp.intended_ns, stamp.intended_ns + self.deliver_after_ns, now);
             if let Some(lag) = &mut self.lag {
                 lag.arrived(stamp.sequence, group, now);
             }

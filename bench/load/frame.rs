@@ -9,6 +9,7 @@
 //! | born timestamp | 13 digits                    | 13 digits      |
 //! | `UNIQ_KEY`     | last 16 of its 32 hex digits | the same       |
 //! | `KEYS`, `TAGS` | 16 hex digits; 4 digits      | the same       |
+//! | `TIMER_DELIVER_MS` | 13 digits                | the same       |
 //! | body           | [`Stamp`] in its first bytes | the same       |
 //!
 //! The messages of a batch stand in the body with their properties, and are patched there.
@@ -137,6 +138,8 @@ pub struct SendShape {
     pub keys: bool,
     /// Different tags (TAGS); 0 for none.
     pub tags: u32,
+    /// How long after it was born a message is to be delivered (TIMER_DELIVER_MS), ms; 0: at once.
+    pub deliver_after_ms: u64,
     /// Whether no reply is wanted.
     pub is_oneway: bool,
     /// Keeps message keys of different runs apart.
@@ -159,6 +162,7 @@ const OPAQUE_MARK: i32 = 1_987_654_321;
 const BORN_MARK: &str = "1111111111111";
 const KEY_MARK: &str = "FEDCBA9876543210";
 const TAG_MARK: &str = "TAG9876";
+const DELIVER_MARK: &str = "2222222222222";
 
 /// Where the properties of a message change from message to message.
 #[derive(Debug, Clone, Default)]
@@ -188,7 +192,11 @@ impl SendShape {
     fn properties(&self) -> String {
         let keys = if self.keys { format!("KEYS\u{1}{KEY_MARK}\u{2}") } else { String::new() };
         let tags = if self.tags > 0 { format!("TAGS\u{1}{TAG_MARK}\u{2}") } else { String::new() };
-        format!("{keys}UNIQ_KEY\u{1}{:016X}{KEY_MARK}\u{2}WAIT\u{1}true\u{2}{tags}", self.run_id)
+        let deliver = match self.deliver_after_ms {
+            0 => String::new(),
+            _ => format!("TIMER_DELIVER_MS\u{1}{DELIVER_MARK}\u{2}"),
+        };
+        format!("{keys}UNIQ_KEY\u{1}{:016X}{KEY_MARK}\u{2}WAIT\u{1}true\u{2}{deliver}{tags}", self.run_id)
     }
 }
 
@@ -199,6 +207,8 @@ pub struct SendTemplate {
     opaque_at: usize,
     opaque_is_text: bool,
     born_at: usize,
+    /// Of a message that is to be delivered later.
+    deliver_at: Option<usize>,
     marks: Marks,
 }
 
@@ -232,7 +242,8 @@ impl SendTemplate {
             HeaderKind::Binary => (find(&bytes, &OPAQUE_MARK.to_be_bytes()), false),
         };
         let born_at = find(&bytes, BORN_MARK.as_bytes());
-        Self { opaque_at, opaque_is_text, born_at, marks: Marks::of(&bytes), bytes }
+        let deliver_at = positions(&bytes, DELIVER_MARK.as_bytes()).next();
+        Self { opaque_at, opaque_is_text, born_at, deliver_at, marks: Marks::of(&bytes), bytes }
     }
 }
 
@@ -278,6 +289,10 @@ impl Packer {
             header[template.opaque_at..template.opaque_at + 4].copy_from_slice(&patch.opaque.to_be_bytes());
         }
         put_decimal(&mut header[template.born_at..template.born_at + 13], patch.born_ms);
+        if let Some(at) = template.deliver_at {
+            // The millisecond in which it is born has begun already.
+            put_decimal(&mut header[at..at + 13], patch.born_ms + self.shape.deliver_after_ms + 1);
+        }
         template.marks.patch(header, patch.stamp.sequence, self.shape.tags);
         let mut stamp = patch.stamp;
         for _ in 0..self.shape.batch {
@@ -385,7 +400,15 @@ mod tests {
     };
 
     fn shape(header: HeaderKind) -> SendShape {
-        SendShape { header, batch: 1, keys: false, tags: 0, is_oneway: false, run_id: 0x1122_3344_5566_7788 }
+        SendShape {
+            header,
+            batch: 1,
+            keys: false,
+            tags: 0,
+            deliver_after_ms: 0,
+            is_oneway: false,
+            run_id: 0x1122_3344_5566_7788,
+        }
     }
 
     fn sizes(bytes: usize) -> [SizeShare; 1] {
@@ -458,13 +481,13 @@ mod tests {
     #[test]
     fn keys_tags_and_the_wish_for_no_reply_are_written() {
         for kind in [HeaderKind::Json, HeaderKind::Binary] {
-            let shape = SendShape { keys: true, tags: 100, is_oneway: true, ..shape(kind) };
+            let shape = SendShape { keys: true, tags: 100, deliver_after_ms: 5_000, is_oneway: true, ..shape(kind) };
             let mut out = Vec::new();
             Packer::new(shape, &sizes(64), true).write(&mut out, &SendTemplate::new(&shape, "T", 0), &PATCH);
             let (_, _, flag, fields, body) = decode(&out);
             let properties = &fields.iter().find(|(key, _)| key == "i").expect("properties").1;
             let expected = "KEYS\u{1}0000000000ABCDEF\u{2}UNIQ_KEY\u{1}11223344556677880000000000ABCDEF\u{2}WAIT\u{1}true\u{2}\
-                            TAGS\u{1}TAG0075\u{2}";
+                            TIMER_DELIVER_MS\u{1}1763856005124\u{2}TAGS\u{1}TAG0075\u{2}";
             assert_eq!((flag, properties.as_str()), (2, expected));
             assert!(is_intact(&body));
             let mut damaged = body;

@@ -160,6 +160,9 @@ pub struct SettingsReport {
     /// Messages of one request.
     #[serde(default)]
     pub batch: usize,
+    /// How long brokers were to keep a message, s.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub deliver_after_s: f64,
     /// Whether each request was a write of its own. Absent in files of before: they gathered.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub write_each: bool,
@@ -386,6 +389,7 @@ fn settings_report(settings: &Settings) -> SettingsReport {
         send: Some(settings.send),
         sizes: settings.sizes.clone(),
         batch: settings.batch,
+        deliver_after_s: settings.deliver_after.as_secs_f64(),
         write_each: settings.write_each,
         work_us: settings.work.as_secs_f64() * 1e6,
         think_us: settings.think.as_secs_f64() * 1e6,

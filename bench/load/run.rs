@@ -266,7 +266,7 @@ impl Load {
             touched: Vec::new(),
             orphans: VecDeque::new(),
             consumers,
-            books: Books::new(run_id, groups, settings.audit, is_lag),
+            books: Books::new(run_id, groups, settings.audit, is_lag).deliver_after(settings.deliver_after),
             tally: Tally::new(window),
             reconnect: settings.reconnect,
             reconnects: 0,
@@ -531,6 +531,7 @@ fn kit(settings: &Settings, queues: &[Queue], run_id: u64) -> Kit {
         batch: settings.batch,
         keys: settings.keys,
         tags: settings.tags,
+        deliver_after_ms: u64::try_from(settings.deliver_after.as_millis()).expect("a time for people"),
         is_oneway,
         run_id,
     };

@@ -71,6 +71,10 @@ pub struct LoadArgs {
     /// Messages of one request
     #[arg(long, default_value_t = 1)]
     pub batch: usize,
+    /// Ask brokers to deliver each message so long after it was sent (TIMER_DELIVER_MS), such as 5s; end to end counts from that moment
+    #[arg(long, value_parser = parse_duration, default_value = "0s", value_name = "TIME")]
+    #[serde(deserialize_with = "duration")]
+    pub deliver_after: Duration,
     /// Write each request by itself, as stock clients do, instead of all that are ready together
     #[arg(long)]
     pub write_each: bool,
@@ -250,6 +254,8 @@ pub struct Settings {
     pub tags: u32,
     /// Messages of one request.
     pub batch: usize,
+    /// How long brokers are to keep a message before it is delivered.
+    pub deliver_after: Duration,
     /// Whether each request is a write of its own.
     pub write_each: bool,
     /// Processor time spent on each request beside what it needs.
@@ -351,6 +357,16 @@ impl Settings {
             (true, false) => place.sources.clone(),
         };
         let batch = within("--batch", args.batch, 1, BATCH_MAX)?;
+        if batch > 1 && !args.deliver_after.is_zero() {
+            return Err(SettingsError::Contradiction(
+                "--deliver-after and --batch exclude each other: brokers refuse batches that wait",
+            ));
+        }
+        if args.end_to_end && args.drain < args.deliver_after {
+            return Err(SettingsError::Contradiction(
+                "--drain must be longer than --deliver-after, or the last messages arrive after the end",
+            ));
+        }
         let sizes = parse_sizes(&args.size)?;
         if sizes.iter().any(|size| size.bytes * batch > SIZE_MAX) {
             return Err(SettingsError::Contradiction("a batch of that many messages of that size is more than 4 MiB"));
@@ -367,6 +383,7 @@ impl Settings {
             keys: args.keys,
             tags: within("--tags", args.tags, 0, 10_000)?,
             batch,
+            deliver_after: args.deliver_after,
             write_each: args.write_each,
             work: args.work,
             think: args.think,

@@ -212,9 +212,9 @@ impl Tally {
         }
     }
 
-    /// Counts a message that a consumer got at `now_ns`.
-    pub fn received(&mut self, intended_ns: u64, now_ns: u64) {
-        let latency_ns = now_ns.saturating_sub(intended_ns);
+    /// Counts a message that was meant to leave at `intended_ns` and to arrive from `due_ns` on, and that a consumer got at `now_ns`.
+    pub fn received(&mut self, intended_ns: u64, due_ns: u64, now_ns: u64) {
+        let latency_ns = now_ns.saturating_sub(due_ns);
         self.recent.received += 1;
         self.recent.received_sum_ns += latency_ns;
         self.recent.received_max_ns = self.recent.received_max_ns.max(latency_ns);
@@ -399,7 +399,7 @@ mod tests {
         let mut tally = Tally::new(WINDOW);
         tally.reply(due(1_000_000), 2_000_000, Verdict::Stored, 1);
         tally.reply(due(1_000_000), 2_000_000, Verdict::Failed(2), 3);
-        tally.received(1_000_000, 2_000_000);
+        tally.received(1_000_000, 1_000_000, 2_000_000);
         let first = tally.end_second(1, true, 7, 8);
         assert_eq!((first.replies, first.failed, first.received, first.outstanding, first.backlog), (1, 3, 1, 7, 8));
         assert!((990.0..1010.0).contains(&first.p50_us), "{}", first.p50_us);

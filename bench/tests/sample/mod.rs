@@ -215,6 +215,7 @@ fn settings(asked: Option<u32>) -> SettingsReport {
         send: Some(Sending::Async),
         sizes: vec![SizeShare { bytes: 256, share: 1 }],
         batch: 1,
+        deliver_after_s: 0.0,
         write_each: false,
         work_us: 0.0,
         think_us: 0.0,
