@@ -41,6 +41,9 @@ pub(crate) const SHOWN_CHARS_MAX: usize = 100;
 /// Broker names that a name server knows.
 pub const ROUTE_BROKERS_MAX: usize = 16_384;
 
+/// Brokers of one name, of whatever ids: a route tells all of them, some 50 B each.
+pub const ROUTE_REPLICAS_MAX: usize = 256;
+
 /// Topics that a name server knows.
 pub const ROUTE_TOPICS_MAX: usize = 1_000_000;
 

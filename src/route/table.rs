@@ -18,7 +18,7 @@ use thiserror::Error;
 
 use crate::limits::{
     ROUTE_BROKERS_MAX, ROUTE_BROKERS_PER_CONNECTION_MAX, ROUTE_ENTRIES_MAX, ROUTE_ENTRIES_PER_CONNECTION_MAX,
-    ROUTE_LEASE_MS_MAX, ROUTE_NAME_BYTES_MAX, ROUTE_REGISTRANTS_MAX, ROUTE_TOPICS_MAX,
+    ROUTE_LEASE_MS_MAX, ROUTE_NAME_BYTES_MAX, ROUTE_REGISTRANTS_MAX, ROUTE_REPLICAS_MAX, ROUTE_TOPICS_MAX,
 };
 use crate::model::{BrokerId, ConnectionId, MonoNs};
 use crate::protocol::body::{DataVersion, perm};
@@ -89,6 +89,9 @@ pub(crate) enum RegisterError {
         "one connection may register {ROUTE_BROKERS_PER_CONNECTION_MAX} brokers and {ROUTE_ENTRIES_PER_CONNECTION_MAX} topics of brokers"
     )]
     FullConnection,
+    /// A bound of one name, so that no route is larger than clients read in one piece.
+    #[error("a brokerName may have {ROUTE_REPLICAS_MAX} brokers, and that many are registered")]
+    FullName,
     /// A name or an address is longer than any broker's.
     #[error("a name or an address has more than {ROUTE_NAME_BYTES_MAX} bytes")]
     LongName,
@@ -296,6 +299,11 @@ impl RouteTable {
             || is_full(self.entries, new_entries, ROUTE_ENTRIES_MAX)
         {
             return Err(RegisterError::Full);
+        }
+        let replicas = self.brokers.get(&r.broker_name).map(|broker| &broker.addresses);
+        let is_new = replicas.is_some_and(|known| !known.contains_key(&r.broker_id.0));
+        if is_full(replicas.map_or(0, BTreeMap::len), usize::from(is_new), ROUTE_REPLICAS_MAX) {
+            return Err(RegisterError::FullName);
         }
         let registrant = self.registrants.get(&connection);
         let (addresses, entries) = registrant.map_or((0, 0), |known| (known.addresses.len(), known.entries));

@@ -384,6 +384,21 @@ fn one_connection_fills_neither_table_and_leaves_nothing() {
 }
 
 #[test]
+fn a_name_has_so_many_brokers_and_no_more() {
+    let mut table = RouteTable::default();
+    let of = |n: usize| registration("a", n as u64, &format!("h:{n}"), 1, &["T", "U"]);
+    let from = |n: usize| peer(n as u64 / ROUTE_BROKERS_PER_CONNECTION_MAX as u64 + 1);
+    for n in 0..ROUTE_REPLICAS_MAX {
+        table.register(T0, from(n), of(n)).expect("within the bound");
+    }
+    assert_eq!(table.register(T0, peer(99), of(ROUTE_REPLICAS_MAX)), Err(RegisterError::FullName));
+    table.register(T0, from(7), of(7)).expect("one that is registered already");
+    table.register(T0, peer(98), registration("b", 0, "h:b", 1, &["T", "U"])).expect("another name");
+    assert_eq!(table.disconnected(peer(1).connection), ROUTE_BROKERS_PER_CONNECTION_MAX);
+    table.register(T0, peer(99), of(ROUTE_REPLICAS_MAX)).expect("there is room again");
+}
+
+#[test]
 fn long_names_are_refused() {
     let long = "x".repeat(ROUTE_NAME_BYTES_MAX + 1);
     let mut table = RouteTable::default();
