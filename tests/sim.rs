@@ -337,6 +337,21 @@ fn what_was_acknowledged_outlives_mishaps_with_the_stores_of_slaves() {
     assert!(is_few || (replaced > 50 && acknowledged > 1_000), "{replaced}, {acknowledged}");
 }
 
+/// The same world once more, with disks that rot.
+#[test]
+fn what_rots_on_one_replica_stays_there() {
+    let all_seeds = seeds();
+    let seeds = all_seeds.start..all_seeds.end.min(all_seeds.start + SEEDS / 20);
+    let run = |seed, rule| run_replica_world(ReplicaWorld::with_rot(seed, rule), REPLICA_STEPS);
+    let all = all_sound("stays_there", seeds, |seed| run(seed, ReplicaRule::Sound));
+    let (rots, seen) = all.iter().fold((0, 0), |(rots, seen), counts| (rots + counts.rots, seen + counts.rots_seen));
+    eprintln!("{} seeds: something rotted {rots} times, which was seen {seen} times", all.len());
+    let is_few = (all.len() as u64) < SEEDS / 20;
+    assert!(is_few || (rots > 500 && seen > 10), "{rots}, {seen}");
+    let (seed, what) = first_wrong(100, |seed| run(seed, ReplicaRule::RotForEver)).expect("it is noticed");
+    eprintln!("RotForEver is noticed by seed {seed}: {what}");
+}
+
 #[test]
 fn a_mishap_with_all_stores_is_noticed() {
     let noticed = first_wrong(100, |seed| run_mishaps(seed, ReplicaRule::WipeEverything, REPLICA_STEPS));

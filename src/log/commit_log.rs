@@ -288,7 +288,13 @@ impl Log {
     /// Whether what lies at `at`, and all that follows, is read without the disk.
     #[must_use]
     pub(crate) fn is_in_tail(&self, at: LogOffset) -> bool {
-        at >= self.tail.low()
+        at >= self.tail_low()
+    }
+
+    /// First offset that is read without the disk.
+    #[must_use]
+    pub(crate) fn tail_low(&self) -> LogOffset {
+        self.tail.low()
     }
 
     /// End of what the flush setting promises, without regard to replicas: flushed under SYNC_FLUSH; under ASYNC_FLUSH appended, or written

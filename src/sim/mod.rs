@@ -21,6 +21,7 @@ mod random;
 mod reign;
 mod replica_world;
 mod retention;
+mod rot;
 mod scrub;
 mod tables;
 mod tail;

@@ -13,6 +13,7 @@ use bytes::BytesMut;
 use super::client;
 use super::node::{Asks, NodeEnd, SimNode, address_of, life_of, replica_settings, small_flush};
 use super::random::Random;
+use super::rot::Rot;
 use super::wire::{SimWire, WIRE_BYTES_MAX, WireEnd};
 use crate::broker::life::Life;
 use crate::letter::ToShard;
@@ -59,6 +60,8 @@ pub enum ReplicaRule {
     ForgetDelayed,
     /// Somebody wipes the master's store as well as those of its slaves.
     WipeEverything,
+    /// What rots is not mended.
+    RotForEver,
 }
 
 /// What has happened, to see that a run was worth something.
@@ -84,6 +87,8 @@ pub struct ReplicaCounts {
     pub disks_failed: u64,
     pub stores_swapped: u64,
     pub delayed: u64,
+    pub rots: u64,
+    pub rots_seen: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +110,7 @@ pub struct ReplicaWorld {
     /// The number of the newest reign, if they are numbered: then roles change.
     pub(super) reign: Option<u32>,
     /// Whether some messages are delayed, and those that were acknowledged.
-    has_delays: bool,
+    pub(super) has_delays: bool,
     delayed: BTreeSet<u64>,
     /// Who was in sync when the master was seen last.
     pub(super) in_sync: Vec<usize>,
@@ -115,20 +120,22 @@ pub struct ReplicaWorld {
     sync: bool,
     pub(super) replicas: u32,
     /// Only ends that the flush settings survive.
-    is_gentle: bool,
+    pub(super) is_gentle: bool,
     pub(super) rule: ReplicaRule,
     next_number: u64,
     /// Sends without an answer, by opaque.
     waiting: BTreeMap<i32, (u64, usize)>,
     book: Vec<Acknowledged>,
     /// Whether the master's store is wiped, or replaced by an older one, between two lives.
-    replaces_stores: bool,
+    pub(super) replaces_stores: bool,
     /// Whether stores were swapped: then no other is lost.
     has_swapped: bool,
     /// What was acknowledged before that: the slaves alone have it.
     owed: Vec<Acknowledged>,
     /// What becomes of the stores of slaves, where something does: draws of their own, so that the others stay as they are.
     mishaps: Option<Random>,
+    /// What becomes of bytes at rest, where something does.
+    pub(super) rot: Option<Rot>,
     /// What has happened.
     pub counts: ReplicaCounts,
 }
@@ -166,6 +173,7 @@ impl ReplicaWorld {
             ReplicaRule::PromoteAnyone | ReplicaRule::KeepEpoch | ReplicaRule::ForgetDelayed => true,
             ReplicaRule::WaitForNobody | ReplicaRule::InventReports | ReplicaRule::HideFailures => false,
             ReplicaRule::ForgetIdentity | ReplicaRule::CutUnasked | ReplicaRule::WipeEverything => false,
+            ReplicaRule::RotForEver => false,
         };
         let replaces_stores = match rule {
             ReplicaRule::Sound => sync && is_gentle && !changes_roles && random.percent(70),
@@ -195,6 +203,7 @@ impl ReplicaWorld {
             has_swapped: false,
             owed: Vec::new(),
             mishaps: None,
+            rot: None,
             counts: ReplicaCounts::default(),
         }
     }
@@ -252,6 +261,7 @@ impl ReplicaWorld {
             992..994 => self.decide_somewhere(),
             _ => self.start_somewhere(),
         }
+        self.rot_somewhere();
         self.answer_asks(false);
         self.begin_lives();
         self.end_failed();
@@ -466,6 +476,9 @@ impl ReplicaWorld {
         let life = self.nodes[index].life;
         if index == self.master {
             self.note_in_sync();
+        }
+        if self.is_rotten(index) {
+            self.mend();
         }
         self.nodes[index].end(end, &mut self.random);
         let count = if index == self.master { &mut self.counts.master_ends } else { &mut self.counts.slave_ends };
@@ -728,7 +741,8 @@ impl ReplicaWorld {
                 end(0, index, life) && end(1, self.master, master_life)
             });
             let is_up = self.nodes[self.master].is_up() && self.runs(index);
-            if is_joined && is_up && self.nodes[index].follows() {
+            let is_sound = !self.is_rotten(index) && !self.is_rotten(self.master);
+            if is_joined && is_up && is_sound && self.nodes[index].follows() {
                 self.compare(index, bytes_max);
             }
         }
@@ -762,6 +776,7 @@ impl ReplicaWorld {
     /// The master is lost for good: as many slaves as were promised have everything that was acknowledged.
     fn lose_master(&mut self) {
         self.counts.masters_lost += 1;
+        self.mend();
         self.wake_paused();
         if self.nodes[self.master].is_up() {
             self.end(self.master, NodeEnd::Kill);
@@ -803,8 +818,8 @@ impl ReplicaWorld {
             let node = &mut self.nodes[index];
             match node.broker.as_mut().expect("it runs").view_reader().record(message.log_offset, &mut out) {
                 RecordRead::Cold(block) => node.supply(block),
-                // A read that failed before is told once to whoever asks next.
-                RecordRead::Failed if misses < 3 => misses += 1,
+                // A read that failed before is told once to whoever asks next, and so is a record that was damaged when it was read.
+                RecordRead::Missing | RecordRead::Failed if misses < 3 => misses += 1,
                 RecordRead::Missing | RecordRead::Failed => return false,
                 RecordRead::Found { .. } => {
                     let view = RecordView::decode(&out, Some(message.log_offset), Check::CrcRequired);
@@ -817,6 +832,7 @@ impl ReplicaWorld {
 
     /// All is well again: every slave catches up with a master that has everything it has promised.
     fn heal(&mut self) {
+        self.mend();
         self.wake_paused();
         for index in 0..self.nodes.len() {
             if !self.nodes[index].is_up() {
