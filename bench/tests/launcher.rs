@@ -175,7 +175,7 @@ fn a_cluster_serves_until_it_is_told_to_end() {
         assert_eq!(sent.matches("SUCCESS").count(), 8, "{sent}");
         // The second round reads what the first has left as well.
         let count = 8 * (round + 1);
-        let read = mode.admin(1, &format!("consume -t orders -g readers-{round} --count {count}"));
+        let read = mode.admin(1, &format!("consume -t orders -g readers-{round} --commit --count {count}"));
         assert_eq!(read.lines().filter(|line| line.ends_with(&body)).count(), 8, "{read}");
         assert_eq!(read.lines().count(), count, "{read}");
 

@@ -4,15 +4,27 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ringmq_protocol::body::{HaMaster, HaRuntimeInfo, HaSlave};
 use ringmq_protocol::code::RequestCode;
+use serde_json::Value;
 
-use crate::output::Output;
+use crate::output::{Column, Output};
 use crate::wire::{AdminError, Cluster};
 
+pub(crate) const LIST: [Column<'static>; 8] = [
+    ("CLUSTER", "cluster"),
+    ("BROKER", "broker"),
+    ("ID", "id"),
+    ("ADDRESS", "address"),
+    ("ROLE", "role"),
+    ("LOG END", "log_end"),
+    ("BEHIND", "behind"),
+    ("REPLICAS", "replicas"),
+];
+
 /// One row a replica: what it is, how far its log goes, and how far a slave is behind its master.
-pub(crate) fn list(cluster: &mut Cluster, output: Output) -> Result<(), AdminError> {
-    let info = cluster.info()?;
-    let mut rows = Vec::new();
-    for broker in info.brokers.values() {
+pub(crate) fn list(cluster: &mut Cluster, output: Output, of: Option<&str>) -> Result<(), AdminError> {
+    let info = cluster.info_of(of)?;
+    let mut rows: Vec<Vec<Value>> = Vec::new();
+    for broker in info.brokers.values().filter(|broker| of.is_none_or(|of| broker.cluster == of)) {
         let mut standings = Vec::new();
         for (id, address) in &broker.addresses {
             standings.push((id, address, standing(cluster, address)));
@@ -22,12 +34,17 @@ pub(crate) fn list(cluster: &mut Cluster, output: Output) -> Result<(), AdminErr
             _ => None,
         });
         for (id, address, standing) in standings {
-            let mut row = vec![broker.cluster.clone(), broker.broker_name.to_string(), id.to_string(), address.clone()];
+            let mut row: Vec<Value> = vec![
+                broker.cluster.as_str().into(),
+                broker.broker_name.as_str().into(),
+                id.0.into(),
+                address.as_str().into(),
+            ];
             row.extend(standing_cells(standing, master.as_ref()));
             rows.push(row);
         }
     }
-    output.table(&["CLUSTER", "BROKER", "ID", "ADDRESS", "ROLE", "LOG END", "BEHIND", "REPLICAS"], &rows);
+    output.values(&LIST, &rows);
     Ok(())
 }
 
@@ -45,7 +62,7 @@ fn standing(cluster: &mut Cluster, address: &str) -> Result<HaRuntimeInfo, Admin
 }
 
 /// Role, end of the log, bytes behind, replicas. A broker that does not answer, or is too old to, is listed all the same.
-fn standing_cells(standing: Result<HaRuntimeInfo, AdminError>, of_master: Option<&MasterLog>) -> [String; 4] {
+fn standing_cells(standing: Result<HaRuntimeInfo, AdminError>, of_master: Option<&MasterLog>) -> [Value; 4] {
     match standing {
         Ok(HaRuntimeInfo::Master { log_end, in_sync_count, slaves, refused, ahead, damaged, .. }) => {
             let strangers = refused.iter().map(|slave| format!("{} refused: {}", slave.address, slave.why));
@@ -58,27 +75,28 @@ fn standing_cells(standing: Result<HaRuntimeInfo, AdminError>, of_master: Option
                 )
             });
             let replicas = waits.unwrap_or_default() + &replicas;
-            ["master".to_owned(), log_end.to_string(), "0".to_owned(), with_damage(replicas, damaged)]
+            ["master".into(), log_end.into(), 0.into(), with_damage(replicas, damaged).into()]
         }
         Ok(HaRuntimeInfo::Slave(master)) => {
             let log_end = master.log_end;
             let behind = behind(&master, of_master);
-            ["slave".to_owned(), log_end.to_string(), behind, with_damage(master_text(&master), master.damaged)]
+            ["slave".into(), log_end.into(), behind.into(), with_damage(master_text(&master), master.damaged).into()]
         }
-        Err(error) => ["?".to_owned(), "?".to_owned(), "?".to_owned(), error.to_string()],
+        Err(error) => [Value::Null, Value::Null, Value::Null, error.to_string().into()],
     }
 }
 
-/// Bytes that a slave lacks of its master's log; `-` where no number is true, because it has another log, or something that its master has not.
-fn behind(slave: &HaMaster, of_master: Option<&MasterLog>) -> String {
-    let Some(master) = of_master else { return "?".to_owned() };
+/// Bytes that a slave lacks of its master's log. `None` where no number is true: nobody knows its master's log, it has another one, or something that
+/// its master has not.
+fn behind(slave: &HaMaster, of_master: Option<&MasterLog>) -> Option<u64> {
+    let master = of_master?;
     let is_other = slave.log.as_ref().zip(master.id.as_ref()).is_some_and(|(own, its)| own != its);
     // Java's slaves say neither whether they follow nor which log they have.
     let has_more = slave.log.is_some() && slave.log_end > master.end;
     if !slave.is_activated && (slave.refusal.is_some() || is_other || has_more) {
-        return "-".to_owned();
+        return None;
     }
-    master.end.saturating_sub(slave.log_end).to_string()
+    Some(master.end.saturating_sub(slave.log_end))
 }
 
 /// What is to be said of a replica, and of its log if that is damaged.
@@ -113,22 +131,22 @@ mod tests {
     #[test]
     fn a_slave_that_does_not_follow_is_not_said_to_lack_nothing() {
         let text = |text: &str| Some(text.to_owned());
-        let check = |is_activated, refusal, log, log_end, expected: &str| {
+        let check = |is_activated, refusal, log, log_end, expected: Option<u64>| {
             let slave = HaMaster { is_activated, refusal, log, log_end, ..HaMaster::default() };
             let master = MasterLog { end: 100, id: text("a") };
             assert_eq!(behind(&slave, Some(&master)), expected, "{slave:?}");
         };
-        check(true, None, text("a"), 90, "10");
+        check(true, None, text("a"), 90, Some(10));
         // What the master has appended since it was asked.
-        check(true, None, text("a"), 120, "0");
-        check(true, text("of before"), text("a"), 100, "0");
-        check(false, None, text("a"), 90, "10");
-        check(false, text("the master has lost what both had"), text("a"), 120, "-");
-        check(false, text("its log is another"), text("b"), 50, "-");
-        check(false, None, text("b"), 100, "-");
-        check(false, None, text("a"), 101, "-");
-        check(false, None, None, 90, "10");
-        check(false, None, None, 120, "0");
-        assert_eq!(behind(&HaMaster::default(), None), "?");
+        check(true, None, text("a"), 120, Some(0));
+        check(true, text("of before"), text("a"), 100, Some(0));
+        check(false, None, text("a"), 90, Some(10));
+        check(false, text("the master has lost what both had"), text("a"), 120, None);
+        check(false, text("its log is another"), text("b"), 50, None);
+        check(false, None, text("b"), 100, None);
+        check(false, None, text("a"), 101, None);
+        check(false, None, None, 90, Some(10));
+        check(false, None, None, 120, Some(0));
+        assert_eq!(behind(&HaMaster::default(), None), None);
     }
 }

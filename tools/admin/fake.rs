@@ -22,6 +22,20 @@ pub(crate) type Seen = Arc<Mutex<Vec<String>>>;
 /// A cluster of one broker, `broker-a`, with two queues of topic `T`, and of topic `new` once it was sent to. Requests that `broker`
 /// has no answer for get code 3, as from brokers that do not know them.
 pub(crate) fn cluster(broker: fn(RequestCode, &Header<'_>) -> Option<Answer>) -> (Cluster, Seen) {
+    let (address, seen) = listen(broker, name_server);
+    (Cluster::new(&address).expect("an address"), seen)
+}
+
+/// The address of something that is no name server unless `broker` is one.
+pub(crate) fn broker(broker: fn(RequestCode, &Header<'_>) -> Option<Answer>) -> (String, Seen) {
+    listen(broker, |_, _, _, _| None)
+}
+
+/// Answers as what is asked first does, or else the second, which knows its own address, and whether `new` was sent to.
+fn listen(
+    broker: fn(RequestCode, &Header<'_>) -> Option<Answer>,
+    name_server: fn(RequestCode, &Header<'_>, &str, bool) -> Option<Answer>,
+) -> (String, Seen) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
     let address = listener.local_addr().expect("it is bound").to_string();
     let seen = Seen::default();
@@ -43,7 +57,7 @@ pub(crate) fn cluster(broker: fn(RequestCode, &Header<'_>) -> Option<Answer>) ->
             });
         }
     });
-    (Cluster::new(&address), seen)
+    (address, seen)
 }
 
 pub(crate) fn success(body: &str) -> Option<Answer> {

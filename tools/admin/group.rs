@@ -1,54 +1,75 @@
-//! Consumer groups, and how far they have read.
+//! Consumer groups: which there are, and who is a member.
 
 use std::collections::BTreeSet;
 
 use clap::Args;
 use ringmq_protocol::body::{GroupTable, SubscriptionGroupConfig};
-use ringmq_protocol::code::RequestCode;
-use ringmq_protocol::json::{self, Key, Object, Value};
+use ringmq_protocol::code::{RequestCode, ResponseCode};
 use ringmq_protocol::reply::ExtValue;
+use serde_json::Value;
 
-use crate::output::Output;
-use crate::wire::{AdminError, Cluster};
+use crate::consent::{Consent, Plan};
+use crate::output::{Column, Output};
+use crate::wire::{AdminError, Cluster, Master};
 
 /// A consumer group.
 #[derive(Args)]
 pub(crate) struct GroupName {
     /// The group.
     #[arg(short = 'g', long)]
-    pub(crate) group: String,
-    /// Accepted as mqadmin has it: groups are on all brokers of all clusters.
-    #[arg(short = 'c', long, hide = true)]
+    group: String,
+    /// Only on the brokers of this cluster.
+    #[arg(short = 'c', long)]
     cluster: Option<String>,
 }
 
-/// What `group progress` is told.
+/// What `group delete` is told.
 #[derive(Args)]
-pub(crate) struct ProgressArguments {
-    /// The group.
-    #[arg(short = 'g', long)]
-    group: String,
-    /// Only this topic.
-    #[arg(short = 't', long)]
-    topic: Option<String>,
+pub(crate) struct DeleteArguments {
+    #[command(flatten)]
+    of: GroupName,
+    #[command(flatten)]
+    consent: Consent,
 }
 
-const JSON_VALUES_MAX: usize = 1_000_000;
+pub(crate) const LIST: [Column<'static>; 1] = [("GROUP", "group")];
 
-pub(crate) fn list(cluster: &mut Cluster, output: Output) -> Result<(), AdminError> {
-    let rows: Vec<Vec<String>> = known(cluster)?.into_iter().map(|group| vec![group]).collect();
-    output.table(&["GROUP"], &rows);
+/// Of the groups in which brokers keep what is theirs.
+const OWN_PREFIX: &str = "CID_RMQ_SYS_";
+
+/// The others that brokers make at each start. Source: `RocketMQ`'s `MixAll`.
+const OWN: [&str; 9] = [
+    "TOOLS_CONSUMER",
+    "FILTERSRV_CONSUMER",
+    "SCHEDULE_CONSUMER",
+    "SELF_TEST_C_GROUP",
+    "__MONITOR_CONSUMER",
+    "CID_ONS-HTTP-PROXY",
+    "CID_ONSAPI_OWNER",
+    "CID_ONSAPI_PERMISSION",
+    "CID_ONSAPI_PULL",
+];
+
+/// Whether a group is the brokers' own.
+pub(crate) fn is_own(group: &str) -> bool {
+    group.starts_with(OWN_PREFIX) || OWN.contains(&group)
+}
+
+pub(crate) fn list(cluster: &mut Cluster, output: Output, of: Option<&str>) -> Result<(), AdminError> {
+    let masters = cluster.masters(of)?;
+    let rows: Vec<Vec<Value>> = known(cluster, &masters)?.into_iter().map(|group| vec![group.into()]).collect();
+    output.values(&LIST, &rows);
     Ok(())
 }
 
-/// The groups that any master knows.
-fn known(cluster: &mut Cluster) -> Result<BTreeSet<String>, AdminError> {
+/// The groups that any of these brokers knows.
+pub(crate) fn known(cluster: &mut Cluster, brokers: &[Master]) -> Result<BTreeSet<String>, AdminError> {
     let mut groups = BTreeSet::new();
-    for master in cluster.masters(None)? {
+    for broker in brokers {
         let answer =
-            cluster.must(&master.address, "its groups", RequestCode::GetAllSubscriptiongroupConfig, &[], &[])?;
+            cluster.must(&broker.address, "its groups", RequestCode::GetAllSubscriptiongroupConfig, &[], &[])?;
         let table = GroupTable::decode(&answer.body)
-            .map_err(|error| AdminError::Protocol { address: master.address, reason: error.to_string() })?;
+            .map_err(|error| AdminError::Protocol { address: broker.address.clone(), reason: error.to_string() })?;
         groups.extend(table.groups.keys().map(ToString::to_string));
     }
     Ok(groups)
@@ -56,86 +77,88 @@ fn known(cluster: &mut Cluster) -> Result<BTreeSet<String>, AdminError> {
 
 /// Brokers answer for a group that nobody knows as for one that has not read yet.
 pub(crate) fn check_known(cluster: &mut Cluster, group: &str) -> Result<(), AdminError> {
-    if known(cluster)?.contains(group) { Ok(()) } else { Err(AdminError::NoGroup { group: group.to_owned() }) }
+    let masters = cluster.masters(None)?;
+    match known(cluster, &masters)?.contains(group) {
+        true => Ok(()),
+        false => Err(AdminError::NoGroup { group: group.to_owned() }),
+    }
 }
 
-pub(crate) fn create(cluster: &mut Cluster, output: Output, group: &str) -> Result<(), AdminError> {
-    let body = SubscriptionGroupConfig::new(group).encode();
-    for master in cluster.masters(None)? {
+/// The ids of a group's members that are connected to a broker.
+pub(crate) fn online(cluster: &mut Cluster, broker: &Master, group: &str) -> Result<Vec<String>, AdminError> {
+    let ext = [("consumerGroup", ExtValue::Str(group))];
+    let answer = cluster.ask(&broker.address, RequestCode::GetConsumerListByGroup, &ext, &[])?;
+    // Brokers have no other answer for nobody.
+    if answer.code == ResponseCode::SystemError.number() {
+        return Ok(Vec::new());
+    }
+    if !answer.is_success() {
+        return Err(AdminError::refused(broker.address.clone(), "the members of the group", answer));
+    }
+    let list = serde_json::from_slice::<Value>(&answer.body)
+        .map_err(|error| AdminError::Protocol { address: broker.address.clone(), reason: error.to_string() })?;
+    let ids = list.get("consumerIdList").and_then(Value::as_array).into_iter().flatten();
+    Ok(ids.filter_map(Value::as_str).map(str::to_owned).collect())
+}
+
+pub(crate) fn create(cluster: &mut Cluster, output: Output, of: &GroupName) -> Result<(), AdminError> {
+    let body = SubscriptionGroupConfig::new(&of.group).encode();
+    let masters = cluster.masters(of.cluster.as_deref())?;
+    for master in &masters {
         cluster.must(&master.address, "the group", RequestCode::UpdateAndCreateSubscriptiongroup, &[], &body)?;
     }
-    output.done(&format!("group {group} exists on every broker"));
+    let names = names(&masters);
+    let sentence = format!("group {} exists on {}", of.group, names.join(", "));
+    output.done(&sentence, &facts(&of.group, &names));
     Ok(())
 }
 
-pub(crate) fn delete(cluster: &mut Cluster, output: Output, group: &str) -> Result<(), AdminError> {
+pub(crate) fn delete(cluster: &mut Cluster, output: Output, arguments: &DeleteArguments) -> Result<(), AdminError> {
+    let group = arguments.of.group.as_str();
+    if is_own(group) {
+        return Err(AdminError::System { kind: "group", name: group.to_owned() });
+    }
+    let masters = cluster.masters(arguments.of.cluster.as_deref())?;
+    let is_known = known(cluster, &masters)?.contains(group);
+    if !is_known && !arguments.consent.yes {
+        return Err(AdminError::NoGroup { group: group.to_owned() });
+    }
+    let plan = plan_of_delete(cluster, group, &masters)?;
+    if !arguments.consent.is_given(output, &plan)? {
+        return Ok(());
+    }
     let ext = [("groupName", ExtValue::Str(group)), ("cleanOffset", ExtValue::Bool(true))];
-    let is_known = known(cluster)?.contains(group);
-    // Also of a group that no broker lists: offsets of it may be there.
-    for master in cluster.masters(None)? {
+    // With --yes also of a group that no broker lists: offsets of it may be there.
+    for master in &masters {
         cluster.must(&master.address, "to delete the group", RequestCode::DeleteSubscriptiongroup, &ext, &[])?;
     }
     if !is_known {
         return Err(AdminError::NoGroupDeleted { group: group.to_owned() });
     }
-    output.done(&format!("group {group} and its offsets are deleted"));
+    output.done(&format!("group {group} and its offsets are deleted"), &plan.facts);
     Ok(())
 }
 
-pub(crate) fn progress(cluster: &mut Cluster, output: Output, arguments: &ProgressArguments) -> Result<(), AdminError> {
-    if let Some(topic) = &arguments.topic {
-        cluster.route(topic)?;
+fn plan_of_delete(cluster: &mut Cluster, group: &str, masters: &[Master]) -> Result<Plan, AdminError> {
+    let mut members = BTreeSet::new();
+    for master in masters {
+        members.extend(online(cluster, master, group)?);
     }
-    let mut rows = Vec::new();
-    let mut behind: i64 = 0;
-    for master in cluster.masters(None)? {
-        let mut ext = vec![("consumerGroup", ExtValue::Str(&arguments.group))];
-        ext.extend(arguments.topic.as_deref().map(|topic| ("topic", ExtValue::Str(topic))));
-        let answer = cluster.must(&master.address, "the group's progress", RequestCode::GetConsumeStats, &ext, &[])?;
-        let malformed = |reason: String| AdminError::Protocol { address: master.address.clone(), reason };
-        let body = json::parse(&answer.body, JSON_VALUES_MAX).map_err(|error| malformed(error.to_string()))?;
-        let Value::Object(body) = body else { return Err(malformed("the progress is no object".to_owned())) };
-        let Some(Value::Object(offsets)) = body.get("offsetTable") else { continue };
-        for (queue, value) in &offsets.0 {
-            let (Key::Object(queue), Value::Object(value)) = (queue, value) else { continue };
-            let (broker_offset, consumer_offset) = (number(value, "brokerOffset"), number(value, "consumerOffset"));
-            let lag = broker_offset.saturating_sub(consumer_offset);
-            behind = behind.saturating_add(lag);
-            rows.push(vec![
-                text(queue, "topic"),
-                text(queue, "brokerName"),
-                number(queue, "queueId").to_string(),
-                consumer_offset.to_string(),
-                broker_offset.to_string(),
-                lag.to_string(),
-            ]);
-        }
-    }
-    if rows.is_empty() {
-        check_known(cluster, &arguments.group)?;
-    }
-    rows.sort();
-    output.table(&["TOPIC", "BROKER", "QUEUE", "OFFSET", "MAX OFFSET", "BEHIND"], &rows);
-    if rows.is_empty() {
-        output.note(&format!("group {} has no offsets: it has not read yet", arguments.group));
-    } else {
-        output.note(&format!("{behind} messages behind in all"));
-    }
-    Ok(())
+    let names = names(masters);
+    let mut plan = Plan { facts: facts(group, &names), ..Plan::default() };
+    plan.lines.push(format!("group {group} is deleted with its offsets on {}", names.join(", ")));
+    plan.lines
+        .extend(members.iter().map(|member| format!("its member {member} is online, and reads on as a new group")));
+    plan.facts.insert("members".to_owned(), members.into_iter().collect::<Vec<_>>().into());
+    Ok(plan)
 }
 
-fn number(object: &Object<'_>, name: &str) -> i64 {
-    match object.get(name) {
-        Some(Value::Integer(number)) => *number,
-        _ => 0,
-    }
+fn names(brokers: &[Master]) -> Vec<String> {
+    brokers.iter().map(|broker| broker.name.clone()).collect()
 }
 
-fn text(object: &Object<'_>, name: &str) -> String {
-    match object.get(name) {
-        Some(Value::Text(text)) => text.to_string(),
-        _ => String::new(),
-    }
+fn facts(group: &str, brokers: &[String]) -> serde_json::Map<String, Value> {
+    [("group".to_owned(), group.into()), ("brokers".to_owned(), brokers.to_vec().into())].into_iter().collect()
 }
 
 #[cfg(test)]
@@ -144,26 +167,28 @@ mod tests {
     use crate::fake::{self, success};
 
     #[test]
-    fn a_group_that_nobody_knows_is_named_and_one_that_has_not_read_is_not() {
+    fn a_group_is_deleted_where_it_is_and_somebody_agrees() {
         let (mut cluster, seen) = fake::cluster(|code, _| match code {
             RequestCode::GetAllSubscriptiongroupConfig => {
                 success(r#"{"subscriptionGroupTable":{"G":{"groupName":"G"}}}"#)
             }
-            RequestCode::GetConsumeStats => success(r#"{"consumeTps":0.0,"offsetTable":{}}"#),
+            RequestCode::GetConsumerListByGroup => success(r#"{"consumerIdList":["c"]}"#),
             RequestCode::DeleteSubscriptiongroup => success(""),
             _ => None,
         });
         let output = Output { json: true };
-        let of = |group: &str, topic: Option<&str>| ProgressArguments {
-            group: group.to_owned(),
-            topic: topic.map(str::to_owned),
+        let of = |group: &str, yes| DeleteArguments {
+            of: GroupName { group: group.to_owned(), cluster: None },
+            consent: Consent { yes, dry_run: false },
         };
-        assert!(matches!(progress(&mut cluster, output, &of("nope", None)), Err(AdminError::NoGroup { .. })));
-        assert!(matches!(progress(&mut cluster, output, &of("G", Some("nope"))), Err(AdminError::NoTopic { .. })));
-        progress(&mut cluster, output, &of("G", Some("T"))).expect("it is there");
-        assert!(matches!(delete(&mut cluster, output, "nope"), Err(AdminError::NoGroupDeleted { .. })));
+        assert!(matches!(delete(&mut cluster, output, &of("nope", false)), Err(AdminError::NoGroup { .. })));
+        assert!(matches!(delete(&mut cluster, output, &of("CID_RMQ_SYS_X", true)), Err(AdminError::System { .. })));
+        let refused = delete(&mut cluster, output, &of("G", false)).expect_err("nobody was asked").to_string();
+        assert!(refused.contains("member c is online"), "{refused}");
+        assert!(!seen.lock().expect("nobody panics").iter().any(|request| request.starts_with("Delete")));
+        assert!(matches!(delete(&mut cluster, output, &of("nope", true)), Err(AdminError::NoGroupDeleted { .. })));
         let deleted = "DeleteSubscriptiongroup cleanOffset=true groupName=nope".to_owned();
         assert!(seen.lock().expect("nobody panics").contains(&deleted), "offsets of it may have been there");
-        delete(&mut cluster, output, "G").expect("it was there");
+        delete(&mut cluster, output, &of("G", true)).expect("it was there");
     }
 }

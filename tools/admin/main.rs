@@ -1,35 +1,45 @@
 //! `ringmq-admin`: topics, groups, offsets and the cluster, on any RocketMQ-compatible broker.
 //!
-//! Its own words are `topic create` and so on; `mqadmin`'s verbs of the same meaning are accepted too. `store` is `ringmq store`, which it
-//! starts. Exit codes: 0, 1 for an error (one sentence on stderr), 2 for a wrong command line.
+//! Its own words are `topic create` and so on; `mqadmin`'s verbs of the same meaning are accepted too ([`verb`]). `store` is `ringmq store`, which it
+//! starts. Exit codes: 0, 1 for an error (one sentence on stderr, or an object with `--json`), 2 for a wrong command line.
 
 mod cluster;
+mod consent;
 mod consume;
 #[cfg(test)]
 mod fake;
 mod group;
 mod offset;
 mod output;
+mod progress;
+mod record;
 mod replica;
 mod send;
 mod stats;
 mod store;
 mod take_back;
+mod time;
 mod topic;
+mod verb;
 mod wire;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::output::Output;
 use crate::wire::{AdminError, Cluster};
 
 /// Topics, groups, offsets and the cluster, on any RocketMQ-compatible broker.
+///
+/// What loses something (topic create with fewer queues, topic delete, group delete, offset reset, replica) is said first. On a terminal it is asked
+/// for; elsewhere --yes does it. --dry-run only says it.
 #[derive(Parser)]
-#[command(name = "ringmq-admin", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "ringmq-admin", version, max_term_width = 100, disable_help_subcommand = true, after_long_help = JSON_HELP)]
 struct Cli {
-    /// Name servers, HOST:PORT separated by ';'. Default: NAMESRV_ADDR, then 127.0.0.1:9876.
+    /// Name servers, HOST or HOST:PORT (9876) separated by ';'. Default: NAMESRV_ADDR, then 127.0.0.1.
     #[arg(short = 'n', long = "namesrv", global = true, value_name = "ADDRESSES")]
     name_servers: Option<String>,
     /// Print JSON instead of tables.
@@ -38,6 +48,10 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+const JSON_HELP: &str = "With --json a table is a list of objects on one line, a message an object on a line of its own, and what was done an object with \"done\": true, \
+which is false after --dry-run. Numbers are numbers, times are Unix milliseconds, what is not known is null. An error is one object on standard error: \
+\"error\" is the sentence, \"kind\" a word that stays, \"code\" RocketMQ's response code of a refusal or null. tools/README.md lists the members of each.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -60,35 +74,15 @@ enum Command {
     #[command(subcommand)]
     Replica(ReplicaCommand),
     /// Send a message to a topic.
-    #[command(alias = "sendMessage")]
     Send(send::SendArguments),
-    /// Read a topic as a group, from masters or their slaves, until Ctrl-C.
-    #[command(alias = "consumeMessage")]
+    /// Read a topic as a group, from masters or their slaves, until Ctrl-C. The group stays where it is unless --commit is given.
     Consume(consume::ConsumeArguments),
-    #[command(name = "topicList", hide = true)]
-    TopicList(ClusterName),
-    #[command(name = "updateTopic", hide = true)]
-    UpdateTopic(topic::CreateArguments),
-    #[command(name = "deleteTopic", hide = true)]
-    DeleteTopic(topic::DeleteArguments),
-    #[command(name = "topicRoute", hide = true)]
-    TopicRoute(TopicName),
-    #[command(name = "topicStatus", hide = true)]
-    TopicStatus(TopicName),
-    #[command(name = "clusterList", hide = true)]
-    ClusterList,
-    #[command(name = "updateSubGroup", hide = true)]
-    UpdateSubGroup(group::GroupName),
-    #[command(name = "deleteSubGroup", hide = true)]
-    DeleteSubGroup(group::GroupName),
-    #[command(name = "consumerProgress", hide = true)]
-    ConsumerProgress(group::ProgressArguments),
 }
 
 #[derive(Subcommand)]
 enum TopicCommand {
-    /// Names of all topics, or of one cluster's.
-    List(ClusterName),
+    /// Names of the users' topics and those of dead letters; of one cluster, or of all.
+    List(topic::ListArguments),
     /// Create a topic, or change its queues; --queues places them over cores and brokers.
     Create(topic::CreateArguments),
     /// Delete a topic everywhere, its messages too.
@@ -102,22 +96,22 @@ enum TopicCommand {
 #[derive(Subcommand)]
 enum GroupCommand {
     /// Names of all consumer groups.
-    List,
+    List(ClusterName),
     /// Create a consumer group on every broker.
     Create(group::GroupName),
     /// Delete a consumer group and its offsets on every broker.
-    Delete(group::GroupName),
-    /// How far a group has read, queue by queue.
-    Progress(group::ProgressArguments),
+    Delete(group::DeleteArguments),
+    /// How far a group has read, queue by queue, or with --all every group.
+    Progress(progress::ProgressArguments),
 }
 
 #[derive(Subcommand)]
 enum ClusterCommand {
     /// Every replica with its role, the end of its log, and how far it is behind.
-    List,
+    List(ClusterName),
     /// Every replica's messages a second over the last 10 seconds, and how long the stages of a message's way took (ringmq only) over the
     /// last one to two minutes, in microseconds.
-    Stats,
+    Stats(ClusterName),
 }
 
 #[derive(Subcommand)]
@@ -151,47 +145,52 @@ struct TopicName {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let words = verb::own_words(std::env::args_os().collect());
+    let parsed = Cli::command().try_get_matches_from(&words).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => return wrong_command_line(&error, &words),
+    };
     let output = Output { json: cli.json };
     match run(cli, output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ringmq-admin: {error}");
+            output.error(&error.to_string(), error.kind(), error.code());
             ExitCode::FAILURE
         }
     }
 }
 
+/// Help and version are no errors, and are text in any case.
+fn wrong_command_line(error: &clap::Error, words: &[OsString]) -> ExitCode {
+    let is_error = error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if is_error && words.iter().any(|word| word == "--json") {
+        let text = error.render().to_string();
+        let sentence = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        Output { json: true }.error(sentence, "usage", None);
+    } else {
+        // With stdout or stderr closed there is nobody to tell.
+        drop(error.print());
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
 fn run(cli: Cli, output: Output) -> Result<(), AdminError> {
     let given = cli.name_servers.or_else(|| std::env::var("NAMESRV_ADDR").ok());
-    let mut cluster = Cluster::new(given.as_deref().unwrap_or("127.0.0.1:9876"));
+    let mut cluster = Cluster::new(given.as_deref().unwrap_or("127.0.0.1"))?;
     let cluster = &mut cluster;
     match cli.command {
-        Command::Topic(TopicCommand::List(of)) | Command::TopicList(of) => {
-            topic::list(cluster, output, of.cluster.as_deref())
-        }
-        Command::Topic(TopicCommand::Create(arguments)) | Command::UpdateTopic(arguments) => {
-            topic::create(cluster, output, &arguments)
-        }
-        Command::Topic(TopicCommand::Delete(arguments)) | Command::DeleteTopic(arguments) => {
-            topic::delete(cluster, output, &arguments)
-        }
-        Command::Topic(TopicCommand::Route(of)) | Command::TopicRoute(of) => topic::route(cluster, output, &of.topic),
-        Command::Topic(TopicCommand::Status(of)) | Command::TopicStatus(of) => {
-            topic::status(cluster, output, &of.topic)
-        }
-        Command::Group(GroupCommand::List) => group::list(cluster, output),
-        Command::Group(GroupCommand::Create(of)) | Command::UpdateSubGroup(of) => {
-            group::create(cluster, output, &of.group)
-        }
-        Command::Group(GroupCommand::Delete(of)) | Command::DeleteSubGroup(of) => {
-            group::delete(cluster, output, &of.group)
-        }
-        Command::Group(GroupCommand::Progress(arguments)) | Command::ConsumerProgress(arguments) => {
-            group::progress(cluster, output, &arguments)
-        }
-        Command::Cluster(ClusterCommand::List) | Command::ClusterList => cluster::list(cluster, output),
-        Command::Cluster(ClusterCommand::Stats) => stats::stats(cluster, output),
+        Command::Topic(TopicCommand::List(arguments)) => topic::list(cluster, output, &arguments),
+        Command::Topic(TopicCommand::Create(arguments)) => topic::create(cluster, output, &arguments),
+        Command::Topic(TopicCommand::Delete(arguments)) => topic::delete(cluster, output, &arguments),
+        Command::Topic(TopicCommand::Route(of)) => topic::route(cluster, output, &of.topic),
+        Command::Topic(TopicCommand::Status(of)) => topic::status(cluster, output, &of.topic),
+        Command::Group(GroupCommand::List(of)) => group::list(cluster, output, of.cluster.as_deref()),
+        Command::Group(GroupCommand::Create(of)) => group::create(cluster, output, &of),
+        Command::Group(GroupCommand::Delete(arguments)) => group::delete(cluster, output, &arguments),
+        Command::Group(GroupCommand::Progress(arguments)) => progress::progress(cluster, output, &arguments),
+        Command::Cluster(ClusterCommand::List(of)) => cluster::list(cluster, output, of.cluster.as_deref()),
+        Command::Cluster(ClusterCommand::Stats(of)) => stats::stats(cluster, output, of.cluster.as_deref()),
         Command::Offset(OffsetCommand::Get(arguments)) => offset::get(cluster, output, &arguments),
         Command::Offset(OffsetCommand::Reset(arguments)) => offset::reset(cluster, output, &arguments),
         Command::Store(arguments) => Err(store::store(output, &arguments)),
@@ -199,5 +198,41 @@ fn run(cli: Cli, output: Output) -> Result<(), AdminError> {
         Command::Replica(ReplicaCommand::TakeBack(arguments)) => take_back::take_back(cluster, output, &arguments),
         Command::Send(arguments) => send::send(cluster, output, &arguments),
         Command::Consume(arguments) => consume::consume(cluster, output, &arguments),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::Column;
+
+    #[test]
+    fn the_command_line_is_one() {
+        Cli::command().debug_assert();
+    }
+
+    /// Programs go by what is written there.
+    #[test]
+    fn the_readme_lists_the_members_of_each_object() {
+        let readme = include_str!("../README.md");
+        let members = record::MEMBERS.map(|name| ("", name));
+        let tables: [(&str, &[Column<'_>]); 11] = [
+            ("topic list", &topic::LIST),
+            ("topic route`, `topic create", &topic::ROUTE),
+            ("topic status", &topic::STATUS),
+            ("group list", &group::LIST),
+            ("group progress", &progress::PROGRESS),
+            ("group progress --all", &progress::ALL),
+            ("cluster list", &cluster::LIST),
+            ("cluster stats", &stats::COLUMNS),
+            ("offset get", &offset::GET),
+            ("send", &send::SENT),
+            ("consume", &members),
+        ];
+        for (command, columns) in tables {
+            let keys: Vec<&str> = columns.iter().map(|(_, key)| *key).collect();
+            let row = format!("| `{command}` | `{}` |", keys.join("`, `"));
+            assert!(readme.contains(&row), "tools/README.md: {row}");
+        }
     }
 }

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use clap::Args;
 use ringmq_protocol::code::{RequestCode, ResponseCode};
 use ringmq_protocol::reply::ExtValue;
+use serde_json::{Value, json};
 
-use crate::group::check_known;
-use crate::output::Output;
+use crate::consent::{Consent, Plan};
+use crate::group::{check_known, online};
+use crate::output::{Column, Output};
+use crate::time;
 use crate::topic::bound;
 use crate::wire::{AdminError, Cluster, Master};
 
@@ -27,37 +30,50 @@ pub(crate) struct Arguments {
 pub(crate) struct ResetArguments {
     #[command(flatten)]
     of: Arguments,
-    /// earliest, latest, or the first message at or after a time in Unix milliseconds.
-    #[arg(long, value_name = "WHERE")]
+    /// earliest, latest, or the first message stored then or later.
+    #[arg(long, short = 's', value_name = "WHERE", help = where_help(), allow_hyphen_values = true)]
     to: String,
+    #[command(flatten)]
+    consent: Consent,
 }
 
+fn where_help() -> String {
+    format!("earliest, latest, or a time, whose first message it is then: {}", time::FORMS)
+}
+
+pub(crate) const GET: [Column<'static>; 4] =
+    [("BROKER", "broker"), ("QUEUE", "queue"), ("OFFSET", "offset"), ("MAX OFFSET", "max_offset")];
+
 pub(crate) fn get(cluster: &mut Cluster, output: Output, arguments: &Arguments) -> Result<(), AdminError> {
-    let mut rows = Vec::new();
+    let mut rows: Vec<Vec<Value>> = Vec::new();
     let mut has_read = false;
     for (master, queue) in cluster.queues(&arguments.topic)? {
-        let ext = [
-            ("consumerGroup", ExtValue::Str(&arguments.group)),
-            ("topic", ExtValue::Str(&arguments.topic)),
-            ("queueId", ExtValue::I64(queue.into())),
-            ("setZeroIfNotFound", ExtValue::Bool(false)),
-        ];
-        let answer = cluster.ask(&master.address, RequestCode::QueryConsumerOffset, &ext, &[])?;
-        let offset = match answer.number("offset") {
-            Some(offset) if answer.is_success() => {
-                has_read = true;
-                offset.to_string()
-            }
-            _ => "-".to_owned(),
-        };
+        let offset = committed(cluster, &master, arguments, queue)?;
+        has_read |= offset.is_some();
         let max = bound(cluster, &master, RequestCode::GetMaxOffset, &arguments.topic, queue)?;
-        rows.push(vec![master.name, queue.to_string(), offset, max.to_string()]);
+        rows.push(vec![master.name.into(), queue.into(), offset.into(), max.into()]);
     }
     if !has_read {
         check_known(cluster, &arguments.group)?;
     }
-    output.table(&["BROKER", "QUEUE", "OFFSET", "MAX OFFSET"], &rows);
+    output.values(&GET, &rows);
     Ok(())
+}
+
+/// Where a group stands in a queue; `None` if it has committed nothing.
+fn committed(cluster: &mut Cluster, master: &Master, of: &Arguments, queue: u32) -> Result<Option<i64>, AdminError> {
+    let ext = [
+        ("consumerGroup", ExtValue::Str(&of.group)),
+        ("topic", ExtValue::Str(&of.topic)),
+        ("queueId", ExtValue::I64(queue.into())),
+        ("setZeroIfNotFound", ExtValue::Bool(false)),
+    ];
+    let answer = cluster.ask(&master.address, RequestCode::QueryConsumerOffset, &ext, &[])?;
+    match ResponseCode::try_from(answer.code) {
+        Ok(ResponseCode::Success) => Ok(answer.number("offset")),
+        Ok(ResponseCode::QueryNotFound) => Ok(None),
+        _ => Err(AdminError::refused(master.address.clone(), "the offset of the group", answer)),
+    }
 }
 
 /// What brokers take for a time: the next message to come.
@@ -65,20 +81,22 @@ const LATEST_MS: i64 = -1;
 
 /// Where a group is to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Target {
+pub(crate) enum Target {
     Earliest,
     Latest,
-    /// The first message that was stored then or later.
+    /// The first message that was stored then or later, Unix ms.
     Time(i64),
 }
 
 impl Target {
-    fn parse(text: &str) -> Result<Target, AdminError> {
+    /// # Errors
+    /// [`AdminError::Usage`].
+    pub(crate) fn parse(text: &str) -> Result<Target, AdminError> {
         match text {
             "earliest" => Ok(Target::Earliest),
             "latest" => Ok(Target::Latest),
-            time => time.parse().ok().filter(|time| *time >= 0).map(Target::Time).ok_or_else(|| {
-                AdminError::Usage(format!("--to {time} is neither earliest, latest nor a time in Unix milliseconds"))
+            text => time::parse(text, time::now_ms()).map(Target::Time).ok_or_else(|| {
+                AdminError::Usage(format!("{text:?} is neither earliest, latest nor a time: write {}", time::FORMS))
             }),
         }
     }
@@ -90,12 +108,39 @@ impl Target {
             Target::Time(time) => time,
         }
     }
+
+    fn text(self) -> String {
+        match self {
+            Target::Earliest => "the earliest message".to_owned(),
+            Target::Latest => "the next message to come".to_owned(),
+            Target::Time(time) => format!("the first message stored at {} or later", time::text(time)),
+        }
+    }
+
+    /// That place in a queue.
+    pub(crate) fn offset(
+        self,
+        cluster: &mut Cluster,
+        master: &Master,
+        topic: &str,
+        queue: u32,
+    ) -> Result<i64, AdminError> {
+        match self {
+            Target::Earliest => bound(cluster, master, RequestCode::GetMinOffset, topic, queue),
+            Target::Latest => bound(cluster, master, RequestCode::GetMaxOffset, topic, queue),
+            Target::Time(time) => by_time(cluster, master, topic, queue, time),
+        }
+    }
 }
 
 pub(crate) fn reset(cluster: &mut Cluster, output: Output, arguments: &ResetArguments) -> Result<(), AdminError> {
     let of = &arguments.of;
     let target = Target::parse(&arguments.to)?;
     check_known(cluster, &of.group)?;
+    let plan = plan_of_reset(cluster, of, target)?;
+    if !arguments.consent.is_given(output, &plan)? {
+        return Ok(());
+    }
     let mut queues: BTreeMap<Master, Vec<u32>> = BTreeMap::new();
     for (master, queue) in cluster.queues(&of.topic)? {
         queues.entry(master).or_default().push(queue);
@@ -112,7 +157,35 @@ pub(crate) fn reset(cluster: &mut Cluster, output: Output, arguments: &ResetArgu
             commit(cluster, &master, of, target, queue)?;
         }
     }
-    get(cluster, output, of)
+    output.done(&format!("group {} goes on at {}", of.group, target.text()), &plan.facts);
+    Ok(())
+}
+
+/// Where the group stands and where it goes, queue by queue.
+fn plan_of_reset(cluster: &mut Cluster, of: &Arguments, target: Target) -> Result<Plan, AdminError> {
+    let mut plan = Plan::default();
+    plan.lines.push(format!("group {} goes in topic {} to {}", of.group, of.topic, target.text()));
+    let mut queues = Vec::new();
+    for (master, queue) in cluster.queues(&of.topic)? {
+        let from = committed(cluster, &master, of, queue)?;
+        let to = target.offset(cluster, &master, &of.topic, queue)?;
+        let (name, number) = (master.name.as_str(), queue);
+        plan.lines.push(match from {
+            None => format!("{name} queue {number}: begins at {to}"),
+            Some(from) if from < to => {
+                format!("{name} queue {number}: {from} becomes {to}, {} messages are not read", to.saturating_sub(from))
+            }
+            Some(from) if from > to => {
+                format!("{name} queue {number}: {from} becomes {to}, {} messages come again", from.saturating_sub(to))
+            }
+            Some(_) => format!("{name} queue {number}: stays at {to}"),
+        });
+        queues.push(json!({"broker": name, "queue": number, "offset": from, "new_offset": to}));
+    }
+    plan.facts.insert("group".to_owned(), of.group.as_str().into());
+    plan.facts.insert("topic".to_owned(), of.topic.as_str().into());
+    plan.facts.insert("queues".to_owned(), queues.into());
+    Ok(plan)
 }
 
 /// Lets a broker move the group, whose consumers may be online: it holds the new offsets against what they commit, or tells them, as it is set to.
@@ -140,11 +213,7 @@ fn commit(
     target: Target,
     queue: u32,
 ) -> Result<(), AdminError> {
-    let offset = match target {
-        Target::Earliest => bound(cluster, master, RequestCode::GetMinOffset, &of.topic, queue)?,
-        Target::Latest => bound(cluster, master, RequestCode::GetMaxOffset, &of.topic, queue)?,
-        Target::Time(time) => by_time(cluster, master, &of.topic, queue, time)?,
-    };
+    let offset = target.offset(cluster, master, &of.topic, queue)?;
     let ext = [
         ("consumerGroup", ExtValue::Str(&of.group)),
         ("topic", ExtValue::Str(&of.topic)),
@@ -163,17 +232,18 @@ fn by_time(cluster: &mut Cluster, master: &Master, topic: &str, queue: u32, time
         ("boundaryType", ExtValue::Str("LOWER")),
     ];
     let answer = cluster.must(&master.address, "an offset by time", RequestCode::SearchOffsetByTimestamp, &ext, &[])?;
-    Ok(answer.number("offset").unwrap_or(0))
+    answer.number("offset").ok_or_else(|| AdminError::Protocol {
+        address: master.address.clone(),
+        reason: "the answer has no offset".to_owned(),
+    })
 }
 
 /// Consumers commit every 5 s what they hold in memory: a commit under their feet would not last.
 fn refuse_online(cluster: &mut Cluster, group: &str, master: &Master) -> Result<(), AdminError> {
-    let ext = [("consumerGroup", ExtValue::Str(group))];
-    let answer = cluster.ask(&master.address, RequestCode::GetConsumerListByGroup, &ext, &[])?;
-    if answer.is_success() {
-        return Err(AdminError::Online { group: group.to_owned(), address: master.address.clone() });
+    if online(cluster, master, group)?.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    Err(AdminError::Online { group: group.to_owned(), address: master.address.clone() })
 }
 
 #[cfg(test)]
@@ -185,7 +255,7 @@ mod tests {
 
     fn moved(group: &str, to: &str) -> ResetArguments {
         let of = Arguments { group: group.to_owned(), topic: "T".to_owned() };
-        ResetArguments { of, to: to.to_owned() }
+        ResetArguments { of, to: to.to_owned(), consent: Consent { yes: true, dry_run: false } }
     }
 
     /// A broker with group G, which stands at 3 of 4 to 9.
@@ -197,7 +267,8 @@ mod tests {
             }
             RequestCode::QueryConsumerOffset => offset("3"),
             RequestCode::GetMinOffset => offset("4"),
-            RequestCode::GetMaxOffset => offset("9"),
+            RequestCode::GetMaxOffset | RequestCode::SearchOffsetByTimestamp => offset("9"),
+            RequestCode::GetConsumerListByGroup => refusal(ResponseCode::SystemError),
             RequestCode::UpdateConsumerOffset => success(""),
             _ => None,
         }
@@ -254,8 +325,21 @@ mod tests {
     #[test]
     fn where_to_is_a_word_or_a_time() {
         assert_eq!(Target::parse("12").expect("a time"), Target::Time(12));
-        for wrong in ["-1", "now", ""] {
+        assert_eq!(Target::parse("2026-11-30#12:00:00:000").expect("a time"), Target::Time(1_796_040_000_000));
+        for wrong in ["-1", "soon", ""] {
             assert!(matches!(Target::parse(wrong), Err(AdminError::Usage(_))), "{wrong}");
         }
+    }
+
+    #[test]
+    fn nothing_moves_before_somebody_has_seen_where_to() {
+        let (mut cluster, seen) = fake::cluster(|code, _| offsets(code));
+        let asked = |consent| ResetArguments { consent, ..moved("G", "latest") };
+        let refused =
+            reset(&mut cluster, OUTPUT, &asked(Consent::default())).expect_err("nobody was asked").to_string();
+        assert!(refused.contains("broker-a queue 1: 3 becomes 9, 6 messages are not read"), "{refused}");
+        reset(&mut cluster, OUTPUT, &asked(Consent { yes: false, dry_run: true })).expect("it says where to");
+        let seen = seen.lock().expect("nobody panics");
+        assert!(!seen.iter().any(|request| request.contains("Reset") || request.starts_with("Update")), "{seen:?}");
     }
 }

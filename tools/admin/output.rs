@@ -14,14 +14,6 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Rows under headings; as JSON a list of objects with the headings in lower case as keys.
-    pub(crate) fn table(self, headings: &[&str], rows: &[Vec<String>]) {
-        let keys: Vec<String> = headings.iter().map(|heading| key(heading)).collect();
-        let columns: Vec<Column> = headings.iter().copied().zip(keys.iter().map(String::as_str)).collect();
-        let rows: Vec<Vec<Value>> = rows.iter().map(|row| row.iter().map(|cell| cell_value(cell)).collect()).collect();
-        self.values(&columns, &rows);
-    }
-
     /// Rows of values, those that are not known null: `-` in a table.
     pub(crate) fn values(self, columns: &[Column], rows: &[Vec<Value>]) {
         if self.json {
@@ -53,18 +45,49 @@ impl Output {
         }
     }
 
-    /// One sentence of success; as JSON `{"done": sentence}`.
-    pub(crate) fn done(self, sentence: &str) {
-        if self.json { line(&serde_json::json!({ "done": sentence }).to_string()) } else { line(sentence) }
+    /// One sentence of what was done; as JSON its facts, with `"done": true`.
+    pub(crate) fn done(self, sentence: &str, facts: &Map<String, Value>) {
+        if self.json { self.facts(true, facts) } else { line(sentence) }
     }
-}
 
-fn key(heading: &str) -> String {
-    heading.to_lowercase().replace(' ', "_")
-}
+    /// What would be done; as JSON its facts, with `"done": false`.
+    pub(crate) fn plan(self, sentences: &[String], facts: &Map<String, Value>) {
+        if self.json {
+            return self.facts(false, facts);
+        }
+        sentences.iter().for_each(|sentence| line(sentence));
+        line("nothing is done yet; --yes does it");
+    }
 
-fn cell_value(cell: &str) -> Value {
-    cell.parse::<i64>().map_or_else(|_| Value::String(cell.to_owned()), Value::from)
+    fn facts(self, is_done: bool, facts: &Map<String, Value>) {
+        let done = [("done".to_owned(), Value::Bool(is_done))];
+        self.object(&done.into_iter().chain(facts.clone()).collect());
+    }
+
+    /// An object, on a line of its own.
+    pub(crate) fn object(self, members: &Map<String, Value>) {
+        line(&Value::Object(members.clone()).to_string());
+    }
+
+    /// What a person or a program should hear of beside the result.
+    pub(crate) fn warn(self, sentence: &str) {
+        // With stderr closed there is nobody to tell.
+        drop(writeln!(std::io::stderr(), "ringmq-admin: {}", harmless(sentence)));
+    }
+
+    /// Why nothing came of it: a sentence, or with `--json` an object, on standard error.
+    pub(crate) fn error(self, sentence: &str, kind: &str, code: Option<i32>) {
+        if !self.json {
+            return self.warn(sentence);
+        }
+        let object = serde_json::json!({"error": sentence, "kind": kind, "code": code});
+        drop(writeln!(std::io::stderr(), "{object}"));
+    }
+
+    /// A line for people.
+    pub(crate) fn text(self, text: &str) {
+        line(text);
+    }
 }
 
 fn cell_text(value: &Value) -> String {
@@ -77,5 +100,25 @@ fn cell_text(value: &Value) -> String {
 
 /// Whoever closed stdout, `head` for one, has read enough.
 fn line(text: &str) {
-    drop(writeln!(std::io::stdout(), "{text}"));
+    drop(writeln!(std::io::stdout(), "{}", harmless(text)));
+}
+
+/// What brokers and producers wrote is no order to the terminal, and no second line.
+fn harmless(text: &str) -> String {
+    let text = text.trim_end();
+    if !text.contains(char::is_control) {
+        return text.to_owned();
+    }
+    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_line_without_orders_to_the_terminal() {
+        assert_eq!(harmless("a b \u{e4}\n"), "a b \u{e4}");
+        assert_eq!(harmless("a\n\u{1b}[31mb"), "a\\n\\u{1b}[31mb");
+    }
 }

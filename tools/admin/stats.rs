@@ -13,7 +13,7 @@ use crate::wire::{AdminError, Cluster};
 const STAGES: [&str; STAGE_KEYS.len()] =
     ["socket to append", "append to durable", "durable to replicated", "socket to reply", "append to pulled"];
 
-const COLUMNS: [Column<'static>; 11] = [
+pub(crate) const COLUMNS: [Column<'static>; 11] = [
     ("BROKER", "broker"),
     ("ID", "id"),
     ("PUT/S", "put_per_s"),
@@ -33,17 +33,17 @@ const NUMBERS: usize = 5;
 type Runtime = Result<BTreeMap<String, String>, AdminError>;
 
 /// One row a replica and stage; a broker that does not measure stages, or does not answer, has one row.
-pub(crate) fn stats(cluster: &mut Cluster, output: Output) -> Result<(), AdminError> {
-    let info = cluster.info()?;
+pub(crate) fn stats(cluster: &mut Cluster, output: Output, of: Option<&str>) -> Result<(), AdminError> {
+    let info = cluster.info_of(of)?;
     let mut rows = Vec::new();
-    for broker in info.brokers.values() {
+    for broker in info.brokers.values().filter(|broker| of.is_none_or(|of| broker.cluster == of)) {
         for (id, address) in &broker.addresses {
             let runtime = runtime(cluster, address);
             rows.extend(stage_rows(&broker.broker_name.to_string(), id.0, &runtime));
         }
     }
-    // Most often there is none to tell of.
-    let has_error = rows.iter().any(|row| row.last().is_some_and(|error| !error.is_null()));
+    // Most often there is none to tell of. Programs find it all the same.
+    let has_error = output.json || rows.iter().any(|row| row.last().is_some_and(|error| !error.is_null()));
     let columns = if has_error { &COLUMNS[..] } else { &COLUMNS[..COLUMNS.len() - 1] };
     output.values(columns, &rows);
     output.note("PUT/S, GOT/S: the last 10 seconds. Stages: the last one to two minutes, times in microseconds. -: not measured.");

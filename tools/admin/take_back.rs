@@ -19,6 +19,7 @@ use ringmq_protocol::request::{
     ROLE, ROLE_BROKER_ID, ROLE_END, ROLE_EPOCH, ROLE_FOLLOWS, ROLE_HOLDS_BACK, ROLE_LOG, ROLE_NAME, ROLE_START,
 };
 
+use crate::consent::{Consent, Plan};
 use crate::output::Output;
 use crate::wire::{AdminError, Cluster};
 
@@ -42,9 +43,8 @@ pub(crate) struct TakeBackArguments {
     /// The slave's HOST:PORT that has more.
     #[arg(long, value_name = "HOST:PORT")]
     from: String,
-    /// Do it. Without this it is only said what would be done.
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 /// What a shard says it is.
@@ -86,25 +86,30 @@ pub(crate) fn take_back(
     output: Output,
     arguments: &TakeBackArguments,
 ) -> Result<(), AdminError> {
-    let TakeBackArguments { broker: master, from: slave, yes } = arguments;
+    let TakeBackArguments { broker: master, from: slave, consent } = arguments;
     let role = role_of(cluster, master)?;
     let mut two = Two { cluster, output, master, slave };
     let (own, other) = (two.look(master)?, two.look(slave)?);
     two.check(&own, &other)?;
-    if !yes {
-        let rows = [(master, &own), (slave, &other)].map(|(address, standing)| vec![address.clone(), standing.text()]);
-        output.table(&["BROKER", "IS"], &rows);
-        output.note(&format!(
-            "{slave} would become {role} and take messages, {master} would copy its log, which goes to {}, as its slave, and then both would change back; --yes does it",
-            other.end
-        ));
+    let mut plan = Plan::default();
+    plan.lines.push(format!("{master} is {}", own.text()));
+    plan.lines.push(format!("{slave} is {}", other.text()));
+    plan.lines.push(format!(
+        "{slave} becomes {role} and takes messages, {master} copies its log, which goes to {}, as its slave, and then both change back",
+        other.end
+    ));
+    plan.facts.insert("broker".to_owned(), master.as_str().into());
+    plan.facts.insert("from".to_owned(), slave.as_str().into());
+    plan.facts.insert("role".to_owned(), role.as_str().into());
+    plan.facts.insert("log_end".to_owned(), other.end.into());
+    if !consent.is_given(output, &plan)? {
         return Ok(());
     }
     let copy_id = two.free_id(&own, &other)?;
     two.swap(&role, copy_id, &own, &other)?;
     two.copy()?;
     two.swap_back(&role)?;
-    output.done(&format!("{master} has the log of {slave} and is its master again"));
+    output.done(&format!("{master} has the log of {slave} and is its master again"), &plan.facts);
     Ok(())
 }
 

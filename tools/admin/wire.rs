@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ringmq_protocol::body::{BrokerData, ClusterInfo, QueueData, TopicRouteData, perm};
@@ -14,12 +15,22 @@ use ringmq_protocol::reply::ExtValue;
 const CONNECT: Duration = Duration::from_secs(3);
 const ANSWER: Duration = Duration::from_secs(15);
 const MASTER: u64 = 0;
+/// Of a name server whose address has none.
+const NAME_SERVER_PORT: u16 = 9876;
 
 /// Why a command fails; each is one sentence that says what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AdminError {
     #[error("no name server answers: {reason}; start one, or name another with -n HOST:PORT")]
     NoNameServer { reason: String },
+    #[error(
+        "{address} is a broker and no name server; give -n the address of a name server, whose port is {NAME_SERVER_PORT} where nobody changed it"
+    )]
+    NotNameServer { address: String },
+    #[error(
+        "-n {given}: {text:?} is no address of a name server; write HOST or HOST:PORT, several of them with ';' between them"
+    )]
+    NameServerAddress { given: String, text: String },
     #[error("cannot talk to {address}: {source}")]
     Io { address: String, source: io::Error },
     #[error("{address} does not speak RocketMQ's protocol: {reason}")]
@@ -34,8 +45,8 @@ pub(crate) enum AdminError {
     NoGroup { group: String },
     #[error("there was no group {group}; `group list` shows the groups there are")]
     NoGroupDeleted { group: String },
-    #[error("there is no cluster {cluster}; there are {known}")]
-    NoCluster { cluster: String, known: String },
+    #[error("there is no cluster {cluster}; there are {}", known.join(", "))]
+    NoCluster { cluster: String, known: Vec<String> },
     #[error("there is no broker at {address} or of that name; `cluster list` shows the brokers there are")]
     NoBroker { address: String },
     #[error("no master of topic {topic} is there to take a message; `cluster list` shows who is")]
@@ -56,11 +67,55 @@ pub(crate) enum AdminError {
         "{program} cannot be started: {source}; make it executable for this user, or say `ringmq store` with another one"
     )]
     NotStarted { program: String, source: io::Error },
+    #[error("this asks for --yes where nobody can be asked (--dry-run only says what would be done): {what}")]
+    NeedsYes { what: String },
+    #[error("what these brokers have is missing: {missing}")]
+    Incomplete { missing: String },
+    #[error("{address} gives no messages, code {code}: {remark}")]
+    Unread { address: String, code: i32, remark: String },
+    #[error("{} cannot be read: {source}", file.display())]
+    File { file: PathBuf, source: io::Error },
+    #[error("nothing was done")]
+    NotAgreed,
+    #[error("{name} is the broker's own {kind}: it is neither changed nor deleted")]
+    System { kind: &'static str, name: String },
     #[error("{0}")]
     Usage(String),
 }
 
 impl AdminError {
+    /// What kind of failure it is, for programs: it stays, whatever the sentence becomes.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            AdminError::NoNameServer { .. } => "no_name_server",
+            AdminError::NotNameServer { .. } => "not_a_name_server",
+            AdminError::Io { .. } => "connection",
+            AdminError::Protocol { .. } => "protocol",
+            AdminError::Refused { .. } | AdminError::Unread { .. } => "refused",
+            AdminError::NoTopic { .. } | AdminError::NothingDeleted { .. } => "no_topic",
+            AdminError::NoGroup { .. } | AdminError::NoGroupDeleted { .. } => "no_group",
+            AdminError::NoCluster { .. } => "no_cluster",
+            AdminError::NoBroker { .. } | AdminError::NoMaster => "no_broker",
+            AdminError::NotWritable { .. } => "not_writable",
+            AdminError::Online { .. } => "online",
+            AdminError::System { .. } => "system",
+            AdminError::Incomplete { .. } => "incomplete",
+            AdminError::NeedsYes { .. } => "needs_yes",
+            AdminError::NotAgreed => "not_agreed",
+            AdminError::NoRingmq { .. } | AdminError::NotStarted { .. } => "no_ringmq",
+            AdminError::File { .. } => "file",
+            AdminError::NameServerAddress { .. } | AdminError::Placement(_) | AdminError::Usage(_) => "usage",
+        }
+    }
+
+    /// `RocketMQ`'s code of a refusal.
+    pub(crate) fn code(&self) -> Option<i32> {
+        match self {
+            AdminError::Refused { code, .. } | AdminError::Unread { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
     pub(crate) fn refused(address: String, what: &'static str, response: Response) -> AdminError {
         let reason = if response.remark.is_empty() { "no reason given".to_owned() } else { response.remark };
         AdminError::Refused { address, what, code: response.code, remark: reason }
@@ -86,9 +141,20 @@ struct Connection {
 }
 
 impl Cluster {
-    pub(crate) fn new(name_servers: &str) -> Cluster {
-        let name_servers = name_servers.split(';').map(str::trim).filter(|name| !name.is_empty());
-        Cluster { name_servers: name_servers.map(str::to_owned).collect(), connections: BTreeMap::new() }
+    /// Of name servers `HOST` or `HOST:PORT`, with `;` between them.
+    ///
+    /// # Errors
+    /// [`AdminError::NameServerAddress`].
+    pub(crate) fn new(name_servers: &str) -> Result<Cluster, AdminError> {
+        let wrong =
+            |text: &str| AdminError::NameServerAddress { given: name_servers.to_owned(), text: text.to_owned() };
+        let given = name_servers.split(';').map(str::trim).filter(|text| !text.is_empty());
+        let addresses: Vec<String> =
+            given.map(|text| name_server_address(text).ok_or_else(|| wrong(text))).collect::<Result<_, _>>()?;
+        if addresses.is_empty() {
+            return Err(wrong(""));
+        }
+        Ok(Cluster { name_servers: addresses, connections: BTreeMap::new() })
     }
 
     /// Asks one address; any code is an answer.
@@ -124,20 +190,25 @@ impl Cluster {
         if answer.is_success() { Ok(answer) } else { Err(AdminError::refused(address.to_owned(), what, answer)) }
     }
 
-    /// Asks the first name server that answers.
+    /// Asks the first name server that answers. A broker, which does not know these requests, is none.
     pub(crate) fn ask_name_server(
         &mut self,
         code: RequestCode,
         ext: &[(&str, ExtValue<'_>)],
     ) -> Result<(String, Response), AdminError> {
-        let mut reason = "none was given".to_owned();
+        let mut reasons = Vec::new();
+        let mut broker = None;
         for address in self.name_servers.clone() {
             match self.ask(&address, code, ext, &[]) {
+                Ok(answer) if answer.code == ResponseCode::RequestCodeNotSupported.number() => broker = Some(address),
                 Ok(answer) => return Ok((address, answer)),
-                Err(error) => reason = error.to_string(),
+                Err(error) => reasons.push(error.to_string()),
             }
         }
-        Err(AdminError::NoNameServer { reason })
+        match broker {
+            Some(address) => Err(AdminError::NotNameServer { address }),
+            None => Err(AdminError::NoNameServer { reason: reasons.join("; ") }),
+        }
     }
 
     /// Asks every name server for something that must succeed on each.
@@ -156,21 +227,42 @@ impl Cluster {
     /// Every broker and cluster.
     pub(crate) fn info(&mut self) -> Result<ClusterInfo, AdminError> {
         let (address, answer) = self.ask_name_server(RequestCode::GetBrokerClusterInfo, &[])?;
+        if !answer.is_success() {
+            return Err(AdminError::refused(address, "the brokers there are", answer));
+        }
         ClusterInfo::decode(&answer.body).map_err(|error| AdminError::Protocol { address, reason: error.to_string() })
+    }
+
+    /// Every broker and cluster, where there is a cluster of this name.
+    ///
+    /// # Errors
+    /// [`AdminError::NoCluster`].
+    pub(crate) fn info_of(&mut self, cluster: Option<&str>) -> Result<ClusterInfo, AdminError> {
+        let info = self.info()?;
+        match cluster {
+            Some(_) if info.clusters.is_empty() => Err(AdminError::NoMaster),
+            Some(cluster) if !info.clusters.contains_key(cluster) => {
+                Err(AdminError::NoCluster { cluster: cluster.to_owned(), known: info.clusters.into_keys().collect() })
+            }
+            _ => Ok(info),
+        }
     }
 
     /// The masters of a cluster, or of all.
     pub(crate) fn masters(&mut self, cluster: Option<&str>) -> Result<Vec<Master>, AdminError> {
-        let info = self.info()?;
-        if let Some(cluster) = cluster
-            && !info.clusters.contains_key(cluster)
-        {
-            let known: Vec<&str> = info.clusters.keys().map(String::as_str).collect();
-            return Err(AdminError::NoCluster { cluster: cluster.to_owned(), known: known.join(", ") });
-        }
+        let info = self.info_of(cluster)?;
         let of = info.brokers.values().filter(|broker| cluster.is_none_or(|cluster| broker.cluster == cluster));
         let masters: Vec<Master> = of.filter_map(master).collect();
         if masters.is_empty() { Err(AdminError::NoMaster) } else { Ok(masters) }
+    }
+
+    /// Of each broker the master, or a slave of it while that is gone; and the names of those whose master is gone.
+    pub(crate) fn readers(&mut self) -> Result<(Vec<Master>, Vec<String>), AdminError> {
+        let info = self.info()?;
+        let readers: Vec<Master> = info.brokers.values().filter_map(master_or_slave).collect();
+        let slaves = info.brokers.values().filter(|broker| master(broker).is_none());
+        let slaves = slaves.map(|broker| broker.broker_name.to_string()).collect();
+        if readers.is_empty() { Err(AdminError::NoMaster) } else { Ok((readers, slaves)) }
     }
 
     /// A topic's route.
@@ -225,6 +317,20 @@ fn master_or_slave(broker: &BrokerData) -> Option<Master> {
     Some(Master { name: broker.broker_name.to_string(), address })
 }
 
+/// `HOST:PORT` of what an operator wrote: a name or an address, with or without a port.
+fn name_server_address(text: &str) -> Option<String> {
+    if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        return Some(SocketAddr::new(ip, NAME_SERVER_PORT).to_string());
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().ok().filter(|port| *port != 0)?),
+        None => (text, NAME_SERVER_PORT),
+    };
+    let is_ip6 = host.starts_with('[') && host.ends_with(']');
+    let is_name = |host: &str| host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    (!host.is_empty() && (is_ip6 || is_name(host))).then(|| format!("{host}:{port}"))
+}
+
 fn connect(address: &str) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for target in address.to_socket_addrs()? {
@@ -259,5 +365,50 @@ impl Connection {
             }
             self.exchange.received().extend_from_slice(chunk.get(..read).unwrap_or_default());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake;
+
+    #[test]
+    fn a_name_server_is_a_host_with_or_without_a_port() {
+        let check = |given: &str, expected: Option<&[&str]>| {
+            let found = Cluster::new(given).map(|cluster| cluster.name_servers);
+            match expected {
+                Some(expected) => assert_eq!(found.expect(given), expected, "{given}"),
+                None => assert!(matches!(found, Err(AdminError::NameServerAddress { .. })), "{given}: {found:?}"),
+            }
+        };
+        check("127.0.0.1", Some(&["127.0.0.1:9876"]));
+        check("names.example:1234", Some(&["names.example:1234"]));
+        check(" a ; b:1;", Some(&["a:9876", "b:1"]));
+        check("::1;[::1];[::1]:5", Some(&["[::1]:9876", "[::1]:9876", "[::1]:5"]));
+        for wrong in ["", ";", "a:b", "a:0", "a:99999", ":9876", "http://a:9876", "a b", "a,b"] {
+            check(wrong, None);
+        }
+    }
+
+    #[test]
+    fn a_broker_is_told_from_a_name_server() {
+        let (broker, _) = fake::broker(|_, _| None);
+        let found = Cluster::new(&broker).expect("an address").info();
+        assert!(matches!(found, Err(AdminError::NotNameServer { .. })), "{found:?}");
+        // Whichever of several is one will do.
+        let (name_server, _) = fake::broker(|code, _| match code {
+            RequestCode::GetBrokerClusterInfo => fake::success(r#"{"brokerAddrTable":{},"clusterAddrTable":{}}"#),
+            _ => None,
+        });
+        Cluster::new(&format!("{broker};{name_server}")).expect("addresses").info().expect("it answers");
+    }
+
+    #[test]
+    fn a_cluster_that_is_not_there_is_named() {
+        let (mut cluster, _) = fake::cluster(|_, _| None);
+        let found = cluster.masters(Some("Nope"));
+        assert!(matches!(&found, Err(AdminError::NoCluster { known, .. }) if known == &["C"]), "{found:?}");
+        assert_eq!(cluster.masters(Some("C")).expect("it is there").len(), 1);
     }
 }

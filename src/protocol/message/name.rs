@@ -83,7 +83,7 @@ pub fn is_retry_topic(name: &str) -> bool {
 
 /// Whether messages of this topic were given up.
 #[must_use]
-pub(crate) fn is_dlq_topic(name: &str) -> bool {
+pub fn is_dlq_topic(name: &str) -> bool {
     name.starts_with(DLQ_PREFIX)
 }
 
