@@ -1,14 +1,17 @@
-//! `ringmq-admin`: topics, groups, offsets and the cluster, on any RocketMQ-compatible broker.
+//! `ringmq-admin`: topics, groups, offsets, messages and the cluster, on any RocketMQ-compatible broker.
 //!
 //! Its own words are `topic create` and so on; `mqadmin`'s verbs of the same meaning are accepted too ([`verb`]). `store` is `ringmq store`, which it
 //! starts. Exit codes: 0, 1 for an error (one sentence on stderr, or an object with `--json`), 2 for a wrong command line.
 
+mod client;
 mod cluster;
+mod config;
 mod consent;
 mod consume;
 #[cfg(test)]
 mod fake;
 mod group;
+mod message;
 mod offset;
 mod output;
 mod progress;
@@ -32,7 +35,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use crate::output::Output;
 use crate::wire::{AdminError, Cluster};
 
-/// Topics, groups, offsets and the cluster, on any RocketMQ-compatible broker.
+/// Topics, groups, offsets, messages and the cluster, on any RocketMQ-compatible broker.
 ///
 /// What loses something (topic create with fewer queues, topic delete, group delete, offset reset, replica) is said first. On a terminal it is asked
 /// for; elsewhere --yes does it. --dry-run only says it.
@@ -67,6 +70,15 @@ enum Command {
     /// Consumer offsets: get, reset.
     #[command(subcommand)]
     Offset(OffsetCommand),
+    /// Messages: get (by id), find (by key), peek (by place and time). No group moves.
+    #[command(subcommand)]
+    Message(message::MessageCommand),
+    /// Connected producers and consumers: list.
+    #[command(subcommand)]
+    Client(ClientCommand),
+    /// Settings of brokers: get, set.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// The files of a store whose node does not run: check, repair. Starts `ringmq store`, with what follows.
     #[command(disable_help_flag = true)]
     Store(store::StoreArguments),
@@ -112,6 +124,12 @@ enum ClusterCommand {
     /// Every replica's messages a second over the last 10 seconds, and how long the stages of a message's way took (ringmq only) over the
     /// last one to two minutes, in microseconds.
     Stats(ClusterName),
+}
+
+#[derive(Subcommand)]
+enum ClientCommand {
+    /// Every producer and consumer, its group, and the brokers it is connected to.
+    List(client::ListArguments),
 }
 
 #[derive(Subcommand)]
@@ -193,6 +211,9 @@ fn run(cli: Cli, output: Output) -> Result<(), AdminError> {
         Command::Cluster(ClusterCommand::Stats(of)) => stats::stats(cluster, output, of.cluster.as_deref()),
         Command::Offset(OffsetCommand::Get(arguments)) => offset::get(cluster, output, &arguments),
         Command::Offset(OffsetCommand::Reset(arguments)) => offset::reset(cluster, output, &arguments),
+        Command::Message(command) => message::message(cluster, output, &command),
+        Command::Client(ClientCommand::List(arguments)) => client::list(cluster, output, &arguments),
+        Command::Config(command) => config::config(cluster, output, &command),
         Command::Store(arguments) => Err(store::store(output, &arguments)),
         Command::Replica(ReplicaCommand::GiveUp(arguments)) => replica::give_up(cluster, output, &arguments),
         Command::Replica(ReplicaCommand::TakeBack(arguments)) => take_back::take_back(cluster, output, &arguments),
@@ -216,7 +237,7 @@ mod tests {
     fn the_readme_lists_the_members_of_each_object() {
         let readme = include_str!("../README.md");
         let members = record::MEMBERS.map(|name| ("", name));
-        let tables: [(&str, &[Column<'_>]); 11] = [
+        let tables: [(&str, &[Column<'_>]); 14] = [
             ("topic list", &topic::LIST),
             ("topic route`, `topic create", &topic::ROUTE),
             ("topic status", &topic::STATUS),
@@ -226,8 +247,11 @@ mod tests {
             ("cluster list", &cluster::LIST),
             ("cluster stats", &stats::COLUMNS),
             ("offset get", &offset::GET),
+            ("client list", &client::LIST),
+            ("config get", &config::GET),
+            ("config set", &config::SET),
             ("send", &send::SENT),
-            ("consume", &members),
+            ("consume`, `message", &members),
         ];
         for (command, columns) in tables {
             let keys: Vec<&str> = columns.iter().map(|(_, key)| *key).collect();

@@ -56,6 +56,30 @@ pub(crate) fn print(output: Output, broker: &str, address: &str, record: &Record
     output.text(&format!("{line}: {}", body_text(record)));
 }
 
+/// Everything of one message, a line each.
+pub(crate) fn print_whole(output: Output, broker: &str, record: &RecordView<'_>) {
+    let members = members(broker, record);
+    if output.json {
+        output.object(&members);
+        return;
+    }
+    for name in MEMBERS {
+        match (name, members.get(name)) {
+            ("stored_ms", _) => output.text(&format!("stored      {}", time::text(record.store_timestamp))),
+            ("born_ms", _) => output.text(&format!("born        {}", time::text(record.born_timestamp))),
+            ("properties", Some(Value::Object(properties))) => {
+                for (name, value) in properties {
+                    output.text(&format!("property    {name}={}", value.as_str().unwrap_or_default()));
+                }
+            }
+            ("body", _) => output.text(&format!("body        {}", body_text(record))),
+            ("body_hex", _) | (_, None | Some(Value::Null)) => {}
+            (name, Some(Value::String(value))) => output.text(&format!("{name:<11} {value}")),
+            (name, Some(value)) => output.text(&format!("{name:<11} {value}")),
+        }
+    }
+}
+
 fn members(broker: &str, record: &RecordView<'_>) -> Map<String, Value> {
     let properties = Properties::new(record.properties);
     let id = MessageId { store_host: record.store_host, log_offset: record.log_offset }.encode();

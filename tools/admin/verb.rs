@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-const VERBS: [(&str, &[&str]); 12] = [
+const VERBS: [(&str, &[&str]); 15] = [
     ("topicList", &["topic", "list"]),
     ("updateTopic", &["topic", "create"]),
     ("deleteTopic", &["topic", "delete"]),
@@ -13,6 +13,9 @@ const VERBS: [(&str, &[&str]); 12] = [
     ("deleteSubGroup", &["group", "delete"]),
     ("consumerProgress", &["group", "progress"]),
     ("resetOffsetByTime", &["offset", "reset"]),
+    ("queryMsgById", &["message", "get"]),
+    ("queryMsgByKey", &["message", "find"]),
+    ("getBrokerConfig", &["config", "get"]),
     ("sendMessage", &["send"]),
     ("consumeMessage", &["consume"]),
 ];

@@ -71,6 +71,10 @@ pub(crate) enum AdminError {
     NeedsYes { what: String },
     #[error("what these brokers have is missing: {missing}")]
     Incomplete { missing: String },
+    #[error("{name} has no setting {key}; `config get -b {name}` shows those it has")]
+    NoSetting { name: String, key: String },
+    #[error("there is no message {what}")]
+    NoMessage { what: String },
     #[error("{address} gives no messages, code {code}: {remark}")]
     Unread { address: String, code: i32, remark: String },
     #[error("{} cannot be read: {source}", file.display())]
@@ -96,6 +100,8 @@ impl AdminError {
             AdminError::NoGroup { .. } | AdminError::NoGroupDeleted { .. } => "no_group",
             AdminError::NoCluster { .. } => "no_cluster",
             AdminError::NoBroker { .. } | AdminError::NoMaster => "no_broker",
+            AdminError::NoMessage { .. } => "no_message",
+            AdminError::NoSetting { .. } => "no_setting",
             AdminError::NotWritable { .. } => "not_writable",
             AdminError::Online { .. } => "online",
             AdminError::System { .. } => "system",
