@@ -231,7 +231,8 @@ request_codes! {
     WipeWritePermOfBroker = 205, "WIPE_WRITE_PERM_OF_BROKER", T2, NameServer, Works, Cheap, [Cluster: Update], "";
     GetAllTopicListFromNameserver = 206, "GET_ALL_TOPIC_LIST_FROM_NAMESERVER", T2, NameServer, Works, Large, [Topic: List], "";
     DeleteSubscriptiongroup = 207, "DELETE_SUBSCRIPTIONGROUP", T2, Broker(Refuses), Works, Scan, [Group: Delete], "";
-    GetConsumeStats = 208, "GET_CONSUME_STATS", T2, Broker(Answers), Partly, Scan, [Group: Get, Topic: Get], "pullOffset is the consumer offset";
+    GetConsumeStats = 208, "GET_CONSUME_STATS", T2, Broker(Answers), Partly, Scan, [Group: Get, Topic: Get],
+        "pullOffset is where the next pop begins; of groups that pull, the consumer offset";
     DeleteTopicInBroker = 215, "DELETE_TOPIC_IN_BROKER", T2, Broker(Refuses), Works, Scan, [Topic: Delete], "";
     DeleteTopicInNamesrv = 216, "DELETE_TOPIC_IN_NAMESRV", T2, NameServer, Works, Cheap, [Cluster: Update], "";
     RegisterTopicInNamesrv = 217, "REGISTER_TOPIC_IN_NAMESRV", T2, NameServer, Works, Cheap, [Cluster: Update], "";
@@ -263,7 +264,7 @@ request_codes! {
         "of topics, groups and the broker: put, got, sent back; none by queue, none of latency, none of SCHEDULE_CONSUMER";
     CleanUnusedTopic = 316, "CLEAN_UNUSED_TOPIC", T2, Broker(Refuses), Works, Scan, [Cluster: Update], "at most 64 topics at once";
     GetBrokerConsumeStats = 317, "GET_BROKER_CONSUME_STATS", T2, Broker(Answers), Works, Large, [Cluster: Get],
-        "of at most 16384 groups and queues, else refused; pullOffset is the consumer offset";
+        "of at most 16384 groups and queues, else refused; pullOffset as in 208";
     UpdateNamesrvConfig = 318, "UPDATE_NAMESRV_CONFIG", T2, NameServer, Partly, Cheap, [Cluster: Update], "until the next start; files are not written";
     GetNamesrvConfig = 319, "GET_NAMESRV_CONFIG", T2, NameServer, Works, Cheap, [Cluster: Get], "";
     SendBatchMessage = 320, "SEND_BATCH_MESSAGE", T1, Broker(Busy), Works, Cheap, [Topic: Pub], "";

@@ -114,11 +114,14 @@ impl Broker {
         topic: &TopicName,
         queue_id: QueueId,
     ) -> Result<OffsetStats, BlockId> {
-        let consumed = self.offsets.get(group, topic.as_str(), queue_id).unwrap_or_default();
+        let committed = self.offsets.get(group, topic.as_str(), queue_id).unwrap_or_default();
+        // Where a group pops, it has committed what it was given: what is in flight is not finished.
+        let (open, ahead) = self.pop_progress(asked.now, (group, topic, queue_id));
+        let consumed = open.map_or(committed, |open| open.min(committed));
         let mut stats = OffsetStats {
             broker_offset: 0,
             consumer_offset: signed(consumed),
-            pull_offset: signed(consumed),
+            pull_offset: signed(ahead.map_or(committed, |ahead| ahead.max(committed))),
             last_timestamp: UnixMs(0),
         };
         if let Some(queue) = self.log.find_queue(topic.as_str(), queue_id) {

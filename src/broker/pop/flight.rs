@@ -98,6 +98,21 @@ impl Flights {
         self.by_handle.get(&(queue.clone(), time)).copied()
     }
 
+    /// The least offset of a queue that is in flight. A flight begins where its first message was, so those that begin behind what was found are not
+    /// looked at.
+    pub(super) fn first_open(&self, queue: &PopQueue) -> Option<QueueOffset> {
+        let from = (queue.clone(), PopTime { start: QueueOffset(0), popped: UnixMs(i64::MIN) });
+        let mut least = None;
+        for ((other, time), note) in self.by_handle.range(from..) {
+            if other != queue || least.is_some_and(|least| time.start > least) {
+                break;
+            }
+            let first = self.by_note.get(note).and_then(|flight| flight.open.first()).copied();
+            least = [least, first].into_iter().flatten().min();
+        }
+        least
+    }
+
     /// Adds a flight, or another note of one that is known. Who waits for a block does so under a note; under another it is looked at anew.
     pub(super) fn insert(&mut self, note: QueueOffset, mut flight: Flight) {
         assert!(!flight.open.is_empty(), "nothing is in flight at {note}");

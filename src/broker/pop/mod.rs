@@ -405,6 +405,18 @@ impl Broker {
         self.store(now, queue, &draft)
     }
 
+    /// Of a queue that a group pops from: the first message that it has not finished, if any is in flight, and where its next pop begins, if that is
+    /// not where it has committed.
+    pub(super) fn pop_progress(
+        &self,
+        now: Now,
+        (group, topic, queue_id): (&str, &TopicName, QueueId),
+    ) -> (Option<QueueOffset>, Option<QueueOffset>) {
+        let queue = (GroupName::from(group), topic.clone(), queue_id);
+        let ahead = self.pops.queues.get(&queue).and_then(|known| known.ahead);
+        (self.pops.flights.first_open(&queue), ahead.max(self.pops.in_order.out_until(&queue, now.unix)))
+    }
+
     /// Commits from where on notes are of use, when the offsets that these spoke of are on the disk: a start that finds the one must find the other.
     pub(super) fn commit_pop_place(&mut self) {
         let Some(NotePlaces { topic, done, .. }) = self.pops.places.clone() else { return };

@@ -145,6 +145,12 @@ impl InOrder {
         self.put(queue, out);
     }
 
+    /// Behind the last message of a queue that is somebody's.
+    pub(super) fn out_until(&self, queue: &PopQueue, now: UnixMs) -> Option<QueueOffset> {
+        let out = self.queues.get(queue).filter(|out| out.end() > now.0)?;
+        out.messages.last().map(|message| message.offset.plus(1))
+    }
+
     /// The offsets that are out of a queue.
     fn offsets(&self, queue: &PopQueue) -> Vec<QueueOffset> {
         self.queues.get(queue).map_or_else(Vec::new, |out| out.messages.iter().map(|message| message.offset).collect())

@@ -6,7 +6,7 @@ use crate::broker::store::NotStored;
 use crate::limits::{HOLDS_PER_CONNECTION_MAX, POP_NOTES_MAX};
 use crate::log::AppendError;
 use crate::model::{QueueId, QueueOffset};
-use crate::protocol::body::ConsumerOffsets;
+use crate::protocol::body::{ConsumeStats, ConsumerOffsets};
 use crate::protocol::message::{REVIVE_GROUP, revive_topic};
 
 /// How long messages are their consumer's here.
@@ -174,6 +174,32 @@ impl World {
         let topic = revive_topic("DefaultCluster");
         self.broker.end_of(&topic, QueueId(0)).0
     }
+}
+
+#[test]
+fn consume_stats_tell_what_is_in_flight() {
+    let (mut world, c) = World::with_pops();
+    for body in ["0", "1", "2", "3"] {
+        world.send(c, "T", 0, "", body);
+    }
+    let stands = |world: &mut World| {
+        let stats = world.call(c, RequestCode::GetConsumeStats, &[("consumerGroup", "g"), ("topic", "T")], b"");
+        let stats = ConsumeStats::decode(&stats.body).expect("ours");
+        let queue = stats.offsets.values().next().expect("one queue");
+        (queue.consumer_offset, queue.pull_offset, queue.broker_offset)
+    };
+    let popped = world.pop(c);
+    assert_eq!((popped.len(), stands(&mut world)), (4, (0, 4, 4)), "all are in flight");
+    world.send(c, "T", 0, "", "4");
+    assert_eq!(world.ack(c, &popped[0]).code, 0);
+    assert_eq!(world.ack(c, &popped[2]).code, 0);
+    assert_eq!(stands(&mut world), (1, 4, 5), "the second is not finished");
+    // One of them is kept for longer, under a handle of its own; the other one's time is over.
+    assert_eq!(world.change(c, &popped[3], 3 * INVISIBLE_MS).code, 0);
+    world.advance(INVISIBLE_MS);
+    assert_eq!(stands(&mut world), (3, 4, 5));
+    world.advance(2 * INVISIBLE_MS + 1);
+    assert_eq!(stands(&mut world), (4, 4, 5), "what was not acknowledged is another queue's");
 }
 
 #[test]

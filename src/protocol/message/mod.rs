@@ -14,8 +14,8 @@ pub use batch::{BatchedMessage, append_batched, split_batch};
 pub use delay::{DelayLevels, SCHEDULE_TOPIC, queue_of_level};
 pub use id::{IdText, MessageId, UniqueKey};
 pub use name::{
-    NameError, check_group, check_topic, dlq_topic, group_of_retry_topic, is_dlq_topic, is_retry_topic, is_system_topic,
-    retry_topic,
+    NameError, check_group, check_topic, dlq_topic, group_of_retry_topic, is_dlq_topic, is_retry_topic,
+    is_system_topic, retry_topic,
 };
 pub use pop::{
     GivenHandle, ORDER_REVIVE_QUEUE, PopHandle, PopNote, PopOrigin, PopPlace, PopTime, REVIVE_GROUP, is_revive_topic,
