@@ -5,9 +5,12 @@
 //! State of the process.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use crate::limits::{SAID_LINES_MAX, SAID_PERIOD_MS};
 use crate::model::MonoNs;
+use crate::protocol::code::RequestCode;
+use crate::protocol::header::Header;
 use crate::protocol::reply::shown;
 
 /// The target of all lines that somebody who can connect can cause as often as he likes. What an operator must not miss belongs to none of them.
@@ -58,6 +61,18 @@ impl Lines {
         }
         told
     }
+}
+
+/// Fields of a request and bytes of its body of which a line of the log may tell.
+const SHOWN_FIELDS: usize = 8;
+const SHOWN_BYTES: usize = 1024;
+
+/// Says that a request has changed what operators set at `place`. Anybody can change it: an operator is to see that somebody has, and who.
+pub(crate) fn say_change(place: &str, code: RequestCode, by: IpAddr, header: &Header<'_>, body: &[u8]) {
+    let fields = header.ext.iter().take(SHOWN_FIELDS).map(|(key, value)| format!("{}={}", shown(key), shown(value)));
+    let text = shown(&String::from_utf8_lossy(body.get(..SHOWN_BYTES).unwrap_or(body)));
+    let what: Vec<String> = fields.chain((!text.is_empty()).then_some(text)).collect();
+    tracing::info!(target: BY_STRANGERS, at = place, %by, what = %what.join(" "), "changed by a tool: {}", code.row().name);
 }
 
 #[cfg(test)]

@@ -501,6 +501,20 @@ fn a_small_limit_on_locked_memory_is_refused_or_enough() {
     child.wait().expect("it is our child");
 }
 
+/// What tools and producers make, and who that was, is in the log.
+#[test]
+fn who_makes_and_removes_what_is_in_the_log() {
+    let node = Node::start(&NodeOptions { shards: 1, ..NodeOptions::default() });
+    let mut client = Client::connect(&node.broker(0)).expect("it listens");
+    client.create_topic("made", 1).expect("a topic");
+    client.send("sent-to", 0, b"x").expect("it is stored");
+    for words in ["changed by a tool: UPDATE_AND_CREATE_TOPIC", "a topic is made, as a producer sent to it"] {
+        harness::wait_for(words, || node.process().log_text().contains(words).then_some(()));
+    }
+    let text = node.process().log_text();
+    assert!(text.contains("topic=made") && text.contains("sent-to") && text.contains("by=127.0.0.1"), "{text}");
+}
+
 /// Python as the loader of a seccomp filter: `io_uring_setup` (425) fails with `errno`, all else is allowed.
 const WITHOUT_IO_URING: &str = r"
 import ctypes, os, struct, sys

@@ -7,6 +7,7 @@ use crate::protocol::frame::RawFrame;
 use crate::protocol::header::Header;
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
 use crate::protocol::request::{BadRequest, Request, TemplateSend};
+use crate::said::say_change;
 
 impl Broker {
     /// A request of a client, or one that was parked and comes again.
@@ -106,7 +107,11 @@ impl Broker {
                     self.templates.learn(frame, header, send);
                 }
                 self.admit(code, out)?;
-                self.perform(asked, request, out)
+                let handled = self.perform(asked, request, out)?;
+                if matches!(handled, Handled::Done) && changes_what_operators_set(code) {
+                    say_change(self.settings.name.as_str(), code, self.peer(asked.connection).ip(), header, frame.body);
+                }
+                Ok(handled)
             }
             Err(error) => Err(error.into()),
         }
@@ -215,6 +220,25 @@ fn says_the_same(frame: &RawFrame<'_>, send: &TemplateSend<'_>) -> bool {
             && header.is_oneway() == send.is_oneway
             && !header.is_response()
     })
+}
+
+/// What tools ask for. Settings and roles say more of themselves.
+fn changes_what_operators_set(code: RequestCode) -> bool {
+    matches!(
+        code,
+        RequestCode::UpdateAndCreateTopic
+            | RequestCode::UpdateAndCreateTopicList
+            | RequestCode::DeleteTopicInBroker
+            | RequestCode::UpdateAndCreateSubscriptiongroup
+            | RequestCode::UpdateAndCreateSubscriptiongroupList
+            | RequestCode::DeleteSubscriptiongroup
+            | RequestCode::InvokeBrokerToResetOffset
+            | RequestCode::CloneGroupOffset
+            | RequestCode::CleanUnusedTopic
+            | RequestCode::DeleteExpiredCommitlog
+            | RequestCode::SetMessageRequestMode
+            | RequestCode::ResumeCheckHalfMessage
+    )
 }
 
 /// Many readers that do not read must not take the memory of those that do.

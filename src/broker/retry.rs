@@ -18,6 +18,7 @@ use crate::protocol::record::Check;
 use crate::protocol::record::{Marks, RecordDraft, RecordView};
 use crate::protocol::reply::{Reply, encode_reply};
 use crate::protocol::request::SendBackRequest;
+use crate::said::BY_STRANGERS;
 
 /// A client from this version on says how often its messages are tried: 3.4.9.
 const VERSION_WITH_MAX_RECONSUME: i32 = 121;
@@ -105,6 +106,13 @@ impl Broker {
         };
         let stored = self.store_or_put_off(asked.now, queue, &draft)?;
         let from = Properties::new(view.properties).get(property::RETRY_TOPIC).unwrap_or(view.topic);
+        if is_given_up {
+            let (broker, by, tries) = (&self.settings.name, self.peer(asked.connection).ip(), view.reconsume_times);
+            tracing::info!(
+                target: BY_STRANGERS,
+                %broker, %by, group = request.group, topic = from, tries, "a message is given up, and goes to the dead letters"
+            );
+        }
         self.statistics.note_sent_back(asked.now.mono, from, request.group, u64::from(stored.size));
         // The client forgets the message when this is answered, so the copy is to be as safe as any acknowledged message. If it does not get so in
         // time, or there is no slave, the answer is success all the same, as RocketMQ's is without waiting: a client that is told of less puts a

@@ -21,6 +21,7 @@ use crate::protocol::message::{
 use crate::protocol::record::{KeysToIndex, Marks, RecordDraft};
 use crate::protocol::reply::{ExtValue, Reply, SendReplyFields, encode_send_reply, shown};
 use crate::protocol::request::SendRequest;
+use crate::said::BY_STRANGERS;
 
 /// A client from this version on says how often its messages are tried: 3.4.9.
 const VERSION_WITH_MAX_RECONSUME: i32 = 121;
@@ -199,7 +200,8 @@ impl Broker {
         if topic::refuses_sends(name) {
             return Err(refuses_sends(name));
         }
-        let (config, spread) = if is_retry_topic(name) {
+        let is_retry = is_retry_topic(name);
+        let (config, spread) = if is_retry {
             (topic::plain_config(name, 1, topic::perm::READ | topic::perm::WRITE), false)
         } else {
             let queues = request.default_topic_queues;
@@ -207,7 +209,13 @@ impl Broker {
             let made = topic::auto_created(&self.topics, &self.settings, name, default, queues, request.unit_mode)?;
             (made, true)
         };
-        self.create_topics(asked.now, vec![config], spread, out)
+        let queues = config.write_queues;
+        let ticket = self.create_topics(asked.now, vec![config], spread, out)?;
+        if !is_retry {
+            let (broker, by) = (&self.settings.name, self.peer(asked.connection).ip());
+            tracing::info!(target: BY_STRANGERS, %broker, %by, topic = name, queues, "a topic is made, as a producer sent to it");
+        }
+        Ok(ticket)
     }
 
     pub(super) fn destination(
@@ -254,6 +262,8 @@ impl Broker {
             destination.ticket = self.ensure_plain_topic(asked.now, &name, 1, 0, out)?;
             destination.queue_id = QueueId(0);
             destination.queue = self.log.queue(&name, QueueId(0));
+            let (broker, by, tries) = (&self.settings.name, self.peer(asked.connection).ip(), request.reconsume_times);
+            tracing::info!(target: BY_STRANGERS, %broker, %by, group, tries, "a message is given up, and goes to the dead letters");
             destination.renamed = Some(name);
         }
         Ok(request.reconsume_times)

@@ -15,15 +15,12 @@ pub(crate) use kv::KvConfig;
 
 pub use crate::route::Peer;
 
-use tracing::info;
-
 use crate::config::NamesrvConfig;
 use crate::model::{ConnectionId, MonoNs, Now};
 use crate::protocol::code::{RequestCode, ResponseCode};
 use crate::protocol::header::Header;
-use crate::protocol::reply::shown;
 use crate::route::RouteTable;
-use crate::said::BY_STRANGERS;
+use crate::said::say_change;
 
 /// The state of one name server. Routes live in memory only; [`KvConfig`] outlives the process through [`NameServerEffect::PersistKv`].
 #[derive(Debug)]
@@ -74,7 +71,7 @@ impl NameServer {
             _ => return not_supported(header.code),
         };
         if answered.is_ok() && changes_what_operators_set(code) {
-            say_change(code, from, header, body);
+            say_change("the name server", code, from.ip(), header, body);
         }
         answered.unwrap_or_else(|refusal| refusal)
     }
@@ -111,18 +108,6 @@ fn changes_what_operators_set(code: RequestCode) -> bool {
             | RequestCode::UpdateNamesrvConfig
     )
 }
-
-/// Anybody can change it: an operator is to see that somebody has, and who.
-fn say_change(code: RequestCode, from: Peer, header: &Header<'_>, body: &[u8]) {
-    let fields = header.ext.iter().take(SHOWN_FIELDS).map(|(key, value)| format!("{}={}", shown(key), shown(value)));
-    let text = shown(&String::from_utf8_lossy(body.get(..SHOWN_BYTES).unwrap_or(body)));
-    let what: Vec<String> = fields.chain((!text.is_empty()).then_some(text)).collect();
-    info!(target: BY_STRANGERS, by = %from.ip(), what = %what.join(" "), "changed by a tool: {}", code.row().name);
-}
-
-/// Fields of a request and bytes of its body of which a line of the log may tell.
-const SHOWN_FIELDS: usize = 4;
-const SHOWN_BYTES: usize = 1024;
 
 fn not_supported(code: i32) -> Answer {
     Answer::error(ResponseCode::RequestCodeNotSupported, format!(" request type {code} not supported"))
