@@ -24,7 +24,7 @@ pub(crate) struct ConsumeArguments {
     #[arg(short = 'g', long, default_value = "ringmq-admin")]
     group: String,
     /// Where to begin: earliest, latest or a time. Default: where the group stands, or at the beginning.
-    #[arg(long, value_name = "WHERE")]
+    #[arg(long, value_name = "WHERE", allow_hyphen_values = true)]
     from: Option<String>,
     /// Commit what was read, so that the group goes on behind it. Without this the group stays where it is.
     #[arg(long)]

@@ -44,10 +44,10 @@ pub(crate) struct FindArguments {
     #[arg(short = 'k', long)]
     key: String,
     /// Stored then or later: a time as `offset reset` takes it.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     since: Option<String>,
     /// Stored then or before.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     until: Option<String>,
     /// At most so many of each broker, the newest.
     #[arg(long, default_value_t = 32)]
@@ -67,10 +67,10 @@ pub(crate) struct PeekArguments {
     #[arg(short = 'i', long, value_name = "NUMBER")]
     queue: Option<u32>,
     /// Where to begin: earliest, an offset written @120, or a time as `offset reset` takes it.
-    #[arg(long, value_name = "WHERE", default_value = "earliest")]
+    #[arg(long, value_name = "WHERE", default_value = "earliest", allow_hyphen_values = true)]
     from: String,
     /// End with what was stored then.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     until: Option<String>,
     /// At most so many of each queue.
     #[arg(long, default_value_t = 10)]

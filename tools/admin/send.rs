@@ -40,7 +40,7 @@ pub(crate) struct SendArguments {
     #[arg(long, value_name = "LENGTH", conflicts_with_all = ["delay_level", "at"])]
     delay: Option<String>,
     /// Deliver it then, as a timer message: a time as `offset reset` takes it.
-    #[arg(long, value_name = "TIME", conflicts_with = "delay_level")]
+    #[arg(long, value_name = "TIME", conflicts_with = "delay_level", allow_hyphen_values = true)]
     at: Option<String>,
     /// Deliver it after the time of this delay level, 1 to 18 (1 s to 2 h).
     #[arg(long, value_name = "LEVEL")]
