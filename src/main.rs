@@ -8,6 +8,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -116,19 +117,31 @@ fn log_to_stderr() {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(has_colours())
         .finish();
-    let limit = Arc::new(Limit { lines: Mutex::default(), clock: Clock::start() });
+    let limit =
+        Arc::new(Limit { lines: Mutex::default(), clock: Clock::start(), unregistered: AtomicBool::new(false) });
     log.with(Limited(limit.clone())).init();
     // The process does not wait for it. Without it nothing is said of what was left out.
     drop(std::thread::Builder::new().name("ringmq-log".to_owned()).spawn(move || limit.say_left_out()));
 }
 
-/// The lines that strangers can cause.
+/// Whether lines of the log are coloured: on a terminal that knows colours, unless somebody wants none (<https://no-color.org>).
+fn has_colours() -> bool {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    std::io::stderr().is_terminal() && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// The lines that strangers can cause, and one of glommio's.
 struct Limit {
     lines: Mutex<Lines>,
     clock: Clock,
+    /// glommio has said that memory was not registered.
+    unregistered: AtomicBool,
 }
+
+/// How glommio says that it goes on without registered memory, with an error's insides behind it.
+const UNREGISTERED: &str = "Error: registering buffers";
 
 impl Limit {
     fn lines(&self) -> MutexGuard<'_, Lines> {
@@ -139,6 +152,11 @@ impl Limit {
     fn say_left_out(&self) {
         loop {
             std::thread::sleep(Duration::from_secs(1));
+            if self.unregistered.swap(false, Ordering::Relaxed) {
+                warn!(
+                    "the limit of locked memory has no room to register memory for I/O, so old messages are read at twice the cost; set `LimitMEMLOCK=infinity` (systemd), `--ulimit memlock=-1` (Docker) or `ulimit -l unlimited`"
+                );
+            }
             let left_out = self.lines().left_out(self.clock.now().mono);
             for (count, first) in left_out {
                 warn!("{count} more lines like this were left out: {first}");
@@ -153,6 +171,10 @@ struct Limited(Arc<Limit>);
 impl<S: tracing::Subscriber> Layer<S> for Limited {
     fn event_enabled(&self, event: &tracing::Event<'_>, _context: Context<'_, S>) -> bool {
         let place = event.metadata();
+        if place.target() == "log" && text_of(event).starts_with(UNREGISTERED) {
+            self.0.unregistered.store(true, Ordering::Relaxed);
+            return false;
+        }
         place.target() != BY_STRANGERS || self.0.lines().admit(self.0.clock.now().mono, place.name(), || text_of(event))
     }
 }
@@ -323,13 +345,46 @@ fn say_ready(kind: NodeKind, config: &NodeConfig, store: &Store, ip: IpAddr, rea
     for index in 0..shards {
         say(&format!("broker       {:<22} {}", host_port(ip, config.port(index)), config.shard_name(index, shards)));
     }
-    let whose = if kind == NodeKind::All { "name server " } else { "registered  " };
+    // Which of them know it by now is in the log.
+    let whose = if kind == NodeKind::All { "name server " } else { "name servers" };
     say(&format!("{whose} {}", config.name_servers.join(";")));
     say(&format!("data         {}", store.root().display()));
+    say(&format!("room         {}", room(config, ready)));
     say(&format!("promises     {}", promise(config, ready)));
     say(&format!("replication  {}", replication(config)));
-    let first = config.name_servers.first().map_or("", String::as_str);
-    say(&format!("try          ringmq-admin -n {first} send -t hello -b \"first message\""));
+    if let Some(first) = config.name_servers.first() {
+        say(&format!("try          {} -n {first} send -t hello -b \"first message\"", admin()));
+    }
+}
+
+/// How to start `ringmq-admin` from here: as it is if it is on the PATH, else the one beside this program, else by building it.
+fn admin() -> String {
+    const ADMIN: &str = "ringmq-admin";
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).any(|folder| folder.join(ADMIN).is_file()) {
+        return ADMIN.to_owned();
+    }
+    let own = std::env::current_exe().unwrap_or_default();
+    let beside = own.with_file_name(ADMIN);
+    if beside.is_file() {
+        let here = std::env::current_dir().unwrap_or_default();
+        return beside.strip_prefix(here).unwrap_or(&beside).display().to_string();
+    }
+    // What cargo has built lies in a folder of its profile.
+    match own.parent().and_then(|folder| folder.file_name()?.to_str()) {
+        Some("release") => format!("cargo run --release -p ringmq-tools --bin {ADMIN} --"),
+        Some("debug") => format!("cargo run -p ringmq-tools --bin {ADMIN} --"),
+        _ => ADMIN.to_owned(),
+    }
+}
+
+/// What a shard takes before anything is sent to it.
+fn room(config: &NodeConfig, ready: Ready) -> String {
+    let (segment, tail) = (config.segment_bytes >> 20, config.tail_bytes >> 20);
+    let tails = if ready.tails_survive_kill { config.tail_path.display().to_string() } else { "memory".to_owned() };
+    format!(
+        "of each shard: two segments of {segment} MiB on the disk, written in advance, and {tail} MiB in {tails} while it runs"
+    )
 }
 
 fn promise(config: &NodeConfig, ready: Ready) -> String {

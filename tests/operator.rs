@@ -497,6 +497,8 @@ fn a_small_limit_on_locked_memory_is_refused_or_enough() {
         assert!(ended.is_none(), "under 8 MiB of locked memory: {ended:?}:\n{}", text());
         Client::connect(&address).and_then(|mut client| client.send("TBW-made", 0, b"x")).ok()
     });
+    let text = fs::read_to_string(&log).unwrap_or_default();
+    assert!(!text.contains("Os {") && !text.contains("Error: registering"), "that is for programmers:\n{text}");
     child.kill().expect("it is our child");
     child.wait().expect("it is our child");
 }
@@ -513,6 +515,30 @@ fn who_makes_and_removes_what_is_in_the_log() {
     }
     let text = node.process().log_text();
     assert!(text.contains("topic=made") && text.contains("sent-to") && text.contains("by=127.0.0.1"), "{text}");
+}
+
+/// A node whose name server is away says where it registers, and not that it has.
+#[test]
+fn the_start_block_says_what_is_so() {
+    let mut operator = Operator::new();
+    operator.lines.retain(|(key, _)| key != "namesrvListenPort");
+    let nowhere = format!("127.0.0.1:{}", operator.name_server.listen());
+    operator.set("namesrvAddr", &nowhere);
+    let mut command = Command::new(RINGMQ);
+    command.arg("broker").arg("-c").arg(operator.config()).env_remove("PATH");
+    let log = operator.folder.path().join("output.log");
+    let output = fs::File::create(&log).expect("the temporary folder is writable");
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::null()).stdout(output).spawn().expect("it starts");
+    let text = harness::wait_for("line to try", || {
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        text.lines().any(|line| line.starts_with("try ")).then_some(text)
+    });
+    child.kill().expect("it is our child");
+    child.wait().expect("it is our child");
+    assert!(text.contains(&format!("name servers {nowhere}")) && !text.contains("registered"), "{text}");
+    // Without a PATH the program beside this one is shown, or how to build it.
+    let tried = text.lines().find(|line| line.starts_with("try ")).expect("it is there");
+    assert!(tried.contains("/ringmq-admin -n ") || tried.contains("cargo run -p ringmq-tools"), "{tried}");
 }
 
 /// Python as the loader of a seccomp filter: `io_uring_setup` (425) fails with `errno`, all else is allowed.
