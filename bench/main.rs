@@ -24,7 +24,7 @@ use ringmq_bench::report::command::{GateArgs, ReportArgs};
 
 /// Load on any RocketMQ-compatible broker, and what its clients would feel.
 #[derive(Debug, Parser)]
-#[command(name = "ringmq-bench", version)]
+#[command(name = "ringmq-bench", version = env!("RINGMQ_VERSION"))]
 struct CommandLine {
     /// What to do.
     #[command(subcommand)]

@@ -38,7 +38,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 /// A message broker that speaks Apache RocketMQ's protocol; every core is a broker.
 #[derive(Parser)]
-#[command(version, about, max_term_width = 100, disable_help_subcommand = true)]
+#[command(version = env!("RINGMQ_VERSION"), about, max_term_width = 100, disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Mode,

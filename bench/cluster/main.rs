@@ -37,7 +37,7 @@ const PORT_WAIT: Duration = Duration::from_millis(20);
 
 /// Starts the nodes of a cluster on this machine, and ends them together.
 #[derive(Parser)]
-#[command(name = "ringmq-cluster", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "ringmq-cluster", version = env!("RINGMQ_VERSION"), max_term_width = 100, disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     action: Action,

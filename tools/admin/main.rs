@@ -40,7 +40,7 @@ use crate::wire::{AdminError, Cluster};
 /// What loses something (topic create with fewer queues, topic delete, group delete, offset reset, replica) is said first. On a terminal it is asked
 /// for; elsewhere --yes does it. --dry-run only says it.
 #[derive(Parser)]
-#[command(name = "ringmq-admin", version, max_term_width = 100, disable_help_subcommand = true, after_long_help = JSON_HELP)]
+#[command(name = "ringmq-admin", version = env!("RINGMQ_VERSION"), max_term_width = 100, disable_help_subcommand = true, after_long_help = JSON_HELP)]
 struct Cli {
     /// Name servers, HOST or HOST:PORT (9876) separated by ';'. Default: NAMESRV_ADDR, then 127.0.0.1.
     #[arg(short = 'n', long = "namesrv", global = true, value_name = "ADDRESSES")]
