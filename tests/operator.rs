@@ -503,6 +503,23 @@ fn a_small_limit_on_locked_memory_is_refused_or_enough() {
     child.wait().expect("it is our child");
 }
 
+/// A table that an operator has emptied is named with what can stand in its place.
+#[test]
+fn an_empty_table_is_refused_by_name() {
+    let mut operator = Operator::new();
+    for (key, value) in small_node(Path::new(""), 1).more {
+        operator.set(key, &value);
+    }
+    let (count, mut node) = store_with_messages(&operator.store(), 1, 3);
+    node.stop(Duration::from_secs(20));
+    let table = operator.store().join("shard-0").join("config").join("consumerOffset.json");
+    fs::write(&table, "").expect("the store is ours");
+    let path = table.display().to_string();
+    refused(operator.command(), &[&path, "it is empty", "backup", "`{}`"]);
+    fs::write(&table, "{}").expect("the store is ours");
+    opens_undamaged(&operator.store(), 1, count);
+}
+
 /// What tools and producers make, and who that was, is in the log.
 #[test]
 fn who_makes_and_removes_what_is_in_the_log() {

@@ -92,7 +92,7 @@ pub enum StartError {
     Table(#[from] TableError),
     /// A table is as it was written, or edited, and says nothing that is understood.
     #[error(
-        "{path} cannot be read: {reason}; restore it from a backup, or have {empty} in it to begin without what it said"
+        "{path} cannot be read: {reason}; nothing was changed; restore it from a backup or from {path}.bak, the one before it, if that is there, or have {empty} in it to begin without what it said"
     )]
     BadTable {
         path: PathBuf,

@@ -220,7 +220,7 @@ fn put(stored: &mut StoredTables, folder: &Path, table: Table, bytes: &[u8]) -> 
     };
     taken.map_err(|error| StartError::BadTable {
         path: folder.join(table_path(table)),
-        reason: error.to_string(),
+        reason: if bytes.trim_ascii().is_empty() { "it is empty".to_owned() } else { error.to_string() },
         empty: "`{}`",
     })
 }
