@@ -343,13 +343,13 @@ fn longest_after(gaps: &Gaps, fault_ns: u64, end_ns: u64) -> u64 {
 fn sentence(failover: &Failover, below: u64) -> String {
     let after = |value: Option<f64>| match value {
         None => "never again".to_owned(),
-        Some(0.0) => "without a gap".to_owned(),
+        Some(0.0) => "without a gap at that moment".to_owned(),
         Some(value) => format!("again after {value:.3} s"),
     };
     let longest = if failover.longest_gap_s > 0.0 {
-        format!("the longest time without a message stored was {:.3} s", failover.longest_gap_s)
+        format!("from then on the longest time without a message stored was {:.3} s", failover.longest_gap_s)
     } else {
-        "at no time was no message stored for longer than 10 ms".to_owned()
+        "from then on messages were stored at least every 10 ms".to_owned()
     };
     let below = match below {
         0 => String::new(),

@@ -53,8 +53,8 @@ pub struct Line {
 pub enum Outcome {
     /// Not worse by more than is allowed.
     Passes,
-    /// Worse by more than is allowed, but within the noise: measure more rounds to know.
-    Noise,
+    /// Nobody knows: the noise reaches beyond what is allowed, and is wider than that itself. More or longer rounds tell.
+    Unknown,
     /// Worse by more than is allowed, and more than the noise.
     Worse,
 }
@@ -73,14 +73,14 @@ pub struct Passage {
 }
 
 impl Passage {
-    /// Whether nothing is worse and nothing missing.
+    /// Whether nothing is worse, nothing unknown and nothing missing.
     pub fn is_open(&self) -> bool {
-        self.missing.is_empty() && self.lines.iter().all(|line| line.outcome != Outcome::Worse)
+        self.missing.is_empty() && self.lines.iter().all(|line| line.outcome == Outcome::Passes)
     }
 
     /// What keeps it shut, a sentence each.
     pub fn objections(&self) -> Vec<String> {
-        let worse = self.lines.iter().filter(|line| line.outcome == Outcome::Worse).map(Line::sentence);
+        let worse = self.lines.iter().filter(|line| line.outcome != Outcome::Passes).map(Line::sentence);
         let missing = self.missing.iter().map(|what| format!("{what} is in the baseline and was not measured now"));
         worse.chain(missing).collect()
     }
@@ -126,7 +126,6 @@ pub fn gate(baseline: (&str, &Results), new: (&str, &Results), worse: f64) -> Re
     if passage.lines.is_empty() {
         return Err(GateError::NothingShared { path: new.0.to_owned() });
     }
-    passage.remarks.extend(wide_noise(&passage.lines, worse));
     let unknown = now.iter().filter(|rounds| !before.iter().any(|old| is_same(old, rounds)));
     passage.unknown = unknown.map(|rounds| format!("{}, {}", name(new.1, rounds), rounds.load.description())).collect();
     Ok(passage)
@@ -146,9 +145,10 @@ fn compare(subject: String, figure: Figure, old: &Rounds<'_>, now: &Rounds<'_>, 
         None => spread(&values).zip(spread(&base)).is_none_or(|(a, b)| a.start() <= b.end() && b.start() <= a.end()),
     };
     let outcome = match (is_beyond, is_noise) {
-        (false, _) => Outcome::Passes,
-        (true, true) => Outcome::Noise,
         (true, false) => Outcome::Worse,
+        (true, true) => Outcome::Unknown,
+        (false, _) if ratio.is_some_and(|ratio| is_wide(figure, ratio, worse)) => Outcome::Unknown,
+        (false, _) => Outcome::Passes,
     };
     Line { subject, load: now.load.description(), figure, before, now: median, ratio, outcome }
 }
@@ -160,22 +160,11 @@ fn busy_generator(what: &str, rounds: &Rounds<'_>) -> Option<String> {
     })
 }
 
-/// A gate passes what it cannot see: figures whose interval alone is wider than what is allowed.
-fn wide_noise(lines: &[Line], worse: f64) -> Option<String> {
-    let is_wide = |line: &&Line| {
-        let interval = line.ratio.and_then(|ratio| Some((ratio.value, ratio.interval?)));
-        interval.is_some_and(|(value, interval)| match line.figure {
-            Figure::Rate => value - interval.low > worse,
-            _ => interval.high - value > worse,
-        })
-    };
-    let wide = lines.iter().filter(is_wide).count();
-    (wide > 0).then(|| {
-        format!(
-            "the noise of {wide} of {} figures is wider than the {:.1} % allowed, and a regression within it passes; measure more or longer rounds",
-            lines.len(),
-            worse * 100.0
-        )
+/// Whether the interval reaches beyond what is allowed, and by its own width: a regression of more than that could hide in it.
+fn is_wide(figure: Figure, ratio: Estimate, worse: f64) -> bool {
+    ratio.interval.is_some_and(|interval| match figure {
+        Figure::Rate => interval.low < 1.0 - worse && ratio.value - interval.low > worse,
+        _ => interval.high > 1.0 + worse && interval.high - ratio.value > worse,
     })
 }
 
@@ -210,7 +199,12 @@ impl Line {
             format!(", {:+.1} %{}", percent(ratio.value), interval.unwrap_or_default())
         });
         let change = change.unwrap_or_default();
-        format!("{}, {}: {} was {before} and is {now}{change}", self.subject, self.load, self.figure.name())
+        let unknown = if self.outcome == Outcome::Unknown {
+            "; the noise is wider than what is allowed, so nobody knows whether it is worse: measure more or longer rounds"
+        } else {
+            ""
+        };
+        format!("{}, {}: {} was {before} and is {now}{change}{unknown}", self.subject, self.load, self.figure.name())
     }
 }
 
@@ -232,7 +226,7 @@ impl fmt::Display for Passage {
             let interval = interval.map(|interval| format!("{} to {}", percent(interval.low), percent(interval.high)));
             let outcome = match line.outcome {
                 Outcome::Passes => "passes",
-                Outcome::Noise => "worse, but within the noise",
+                Outcome::Unknown => "unknown: too much noise",
                 Outcome::Worse => "WORSE",
             };
             let (name, before, now) = (line.figure.name(), written(line.before), written(line.now));
@@ -265,14 +259,15 @@ mod tests {
     }
 
     #[test]
-    fn worse_by_more_than_allowed_and_than_noise_shuts_the_gate() {
+    fn what_is_worse_and_what_nobody_knows_shuts_the_gate() {
         for (rate, p99_9, worse, noise, objections) in [
             (100_000.0, 2000.0, 0.05, 1.0, 0),
             (97_000.0, 2050.0, 0.05, 1.0, 0),
             (90_000.0, 2000.0, 0.05, 1.0, 1),
             (90_000.0, 3000.0, 0.05, 1.0, 2),
             (90_000.0, 2000.0, 0.20, 1.0, 0),
-            (90_000.0, 2000.0, 0.05, 20.0, 0),
+            (90_000.0, 2000.0, 0.05, 20.0, 2),
+            (100_000.0, 2000.0, 0.05, 20.0, 2),
             (200_000.0, 500.0, 0.05, 1.0, 0),
         ] {
             let passage = check(&sample(rate, p99_9, noise), worse).expect("comparable");

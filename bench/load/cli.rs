@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -13,8 +14,10 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::load::consume::{ConsumeReport, ConsumeSettings, consume};
-use crate::load::consumer::queues;
+use crate::load::consumer::{Queue, queues, topic_name};
+use crate::load::error::LoadError;
 use crate::load::frame::HeaderKind;
+use crate::load::prelude::queue_count;
 use crate::load::settings::{TargetArgs, parse_duration, resolve};
 use crate::load::skew;
 use crate::load::view::{Tool, View};
@@ -40,9 +43,9 @@ pub struct ConsumeArgs {
     /// Topics: TOPIC, TOPIC-1, TOPIC-2 ...
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     topics: u32,
-    /// Queues of each topic on each target
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    queues: u32,
+    /// Queues of each topic on each target. Default: as many as the target says
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    queues: Option<u32>,
     /// Groups that pull all messages each
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     groups: u8,
@@ -87,14 +90,23 @@ impl ConsumeArgs {
             (Ok(place), Ok(clock)) => (place.targets, clock),
             (Err(error), _) | (_, Err(error)) => return complain(&error, 2),
         };
+        let header = if self.binary_header { HeaderKind::Binary } else { HeaderKind::Json };
+        let of_target = |target: &SocketAddr| self.queues_at(*target, header);
+        let of_targets = match targets.iter().map(of_target).collect::<Result<Vec<_>, _>>() {
+            Ok(queues) => queues,
+            Err(error) => return complain(&error, 1),
+        };
+        if of_targets.iter().all(|queues| queues.is_empty()) {
+            return complain(&format!("topic {} has no queues at these targets", self.topic), 1);
+        }
         let settings = ConsumeSettings {
             sources: targets.into_iter().map(|target| vec![target]).collect(),
-            queues: queues(&self.topic, self.topics, self.queues),
+            queues: of_targets,
             groups: usize::from(self.groups),
             is_live: self.live,
             duration: self.duration,
             clock,
-            header: if self.binary_header { HeaderKind::Binary } else { HeaderKind::Json },
+            header,
         };
         let mut view = match self.format {
             Format::People => View::for_stderr(self.duration, "consume"),
@@ -118,10 +130,28 @@ impl ConsumeArgs {
         if report.complete && report.first_refusal.is_none() {
             return ExitCode::SUCCESS;
         }
-        if !report.complete {
+        if !report.complete && report.messages == 0 {
+            note(&report.ended);
+        } else if !report.complete {
             note(&format!("cut short after {:.1} s: {}", report.elapsed_s, report.ended));
         }
         ExitCode::from(if report.ended == "interrupted" { 130 } else { 1 })
+    }
+}
+
+impl ConsumeArgs {
+    /// The queues of the load at a target, topic by topic.
+    fn queues_at(&self, target: SocketAddr, header: HeaderKind) -> Result<Rc<[Queue]>, LoadError> {
+        if let Some(count) = self.queues {
+            return Ok(queues(&self.topic, self.topics, count));
+        }
+        let mut all = Vec::new();
+        for number in 0..self.topics {
+            let topic: Rc<str> = Rc::from(topic_name(&self.topic, number));
+            let count = queue_count(target, &topic, header)?;
+            all.extend((0..count).map(|id| Queue { topic: Rc::clone(&topic), id }));
+        }
+        Ok(all.into())
     }
 }
 

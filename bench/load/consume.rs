@@ -30,8 +30,8 @@ const EVENTS_MAX: usize = 1024;
 pub struct ConsumeSettings {
     /// Brokers, each with its replicas.
     pub sources: Vec<Vec<SocketAddr>>,
-    /// All queues, the same on each broker.
-    pub queues: Rc<[Queue]>,
+    /// The queues of each of `sources`.
+    pub queues: Vec<Rc<[Queue]>>,
     /// Groups that pull all messages each.
     pub groups: usize,
     /// Whether to pull what is sent from now on; else what is stored by now.
@@ -149,7 +149,7 @@ impl Pulling {
         let (mut consumers, mut ends) = (Vec::new(), Vec::new());
         for group in 0..settings.groups {
             for (source, replicas) in settings.sources.iter().enumerate() {
-                let (queues, header) = (Rc::clone(&settings.queues), settings.header);
+                let (queues, header) = (Rc::clone(&settings.queues[source]), settings.header);
                 let post = Post { group, source, replicas: replicas.clone(), queues, header };
                 let (mut stream, end) = open_consumer(&post)?;
                 let target = post.replicas[0];

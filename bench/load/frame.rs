@@ -31,6 +31,8 @@ pub const HEART_BEAT: i32 = 34;
 pub const UPDATE_AND_CREATE_TOPIC: i32 = 17;
 /// Request code: the offset that a queue's next message gets.
 pub const GET_MAX_OFFSET: i32 = 30;
+/// Asks where each queue of a topic stands.
+pub const GET_TOPIC_STATS: i32 = 202;
 /// Request code: the offset of a queue's oldest message.
 pub const GET_MIN_OFFSET: i32 = 31;
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::load::connection::Connection;
 use crate::load::consumer::{Post, group_name, heartbeat, topic_name};
 use crate::load::error::LoadError;
-use crate::load::frame::{GET_MAX_OFFSET, HeaderKind, OPAQUE_MIN, UPDATE_AND_CREATE_TOPIC, request};
-use crate::load::scan::{Head, HeadScanner, field_number, remark, split_frame};
+use crate::load::frame::{GET_MAX_OFFSET, GET_TOPIC_STATS, HeaderKind, OPAQUE_MIN, UPDATE_AND_CREATE_TOPIC, request};
+use crate::load::scan::{Frame, Head, HeadScanner, field_number, remark, split_frame};
 use crate::load::settings::Settings;
 
 /// Apache's broker writes its topic file and registers with its name server before it answers.
@@ -68,6 +68,31 @@ pub fn open_consumer(post: &Post) -> Result<(TcpStream, Vec<i64>), LoadError> {
     Ok((stream, offsets))
 }
 
+/// How many queues a topic has at `target`.
+///
+/// # Errors
+/// When the broker is not there, does not answer, or has no such topic.
+pub fn queue_count(target: SocketAddr, topic: &str, header: HeaderKind) -> Result<u32, LoadError> {
+    let mut stream = Connection::open(target)?;
+    let frame = request(header, GET_TOPIC_STATS, OPAQUE_MIN, &[("topic", topic)], &[]);
+    let mut count = 0;
+    Asking { stream: &mut stream, target, request: "queues of the topic" }.each(&frame, 1, |_, frame| {
+        count = queues_named(frame.body);
+        Ok(())
+    })?;
+    Ok(count)
+}
+
+/// Behind the highest queue of which a broker tells. The map from queues is no JSON: fastjson writes objects as keys.
+fn queues_named(body: &[u8]) -> u32 {
+    let text = String::from_utf8_lossy(body);
+    let numbers = text.split("\"queueId\":").skip(1).filter_map(|rest| {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        rest[..digits].parse::<u32>().ok()
+    });
+    numbers.max().map_or(0, |highest| highest.saturating_add(1))
+}
+
 /// What each queue answers to `code`: [`GET_MAX_OFFSET`] or [`GET_MIN_OFFSET`](crate::load::frame::GET_MIN_OFFSET).
 ///
 /// # Errors
@@ -100,15 +125,32 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// Sends requests whose opaques count from [`OPAQUE_MIN`], waits for their `replies` in whatever order, and returns the numbers in
-    /// `field` in the order of the requests.
+    /// The numbers in `field` of the `replies`, in the order of the requests.
     fn ask(self, frames: &[u8], field: Option<&'static str>, replies: usize) -> Result<Vec<i64>, LoadError> {
+        let (target, request) = (self.target, self.request);
+        let mut found = vec![0; replies];
+        self.each(frames, replies, |place, frame| {
+            if let (Some(field), Some(place)) = (field, found.get_mut(place)) {
+                let missing = LoadError::FieldMissing { target, request, field };
+                *place = field_number(frame, field).ok_or(missing)?;
+            }
+            Ok(())
+        })?;
+        Ok(if field.is_some() { found } else { Vec::new() })
+    }
+
+    /// Sends requests whose opaques count from [`OPAQUE_MIN`], and gives each reply with the place of its request, in whatever order they come.
+    fn each(
+        self,
+        frames: &[u8],
+        replies: usize,
+        mut take: impl FnMut(usize, &Frame<'_>) -> Result<(), LoadError>,
+    ) -> Result<(), LoadError> {
         let Self { stream, target, request } = self;
         let failed = |source| LoadError::Prepare { target, request, source };
         let wire = |source| LoadError::Wire { target, source };
         stream.set_read_timeout(Some(REPLY_TIMEOUT)).map_err(failed)?;
         stream.write_all(frames).map_err(failed)?;
-        let mut found = vec![0; replies];
         let (mut left, mut received, mut part) = (replies, Vec::new(), [0u8; 65_536]);
         loop {
             let mut parsed = 0;
@@ -120,13 +162,12 @@ impl Asking<'_> {
                         return Err(LoadError::Refused { target, request, code: head.code, remark: remark(&frame) });
                     }
                     let place = head.opaque.checked_sub(OPAQUE_MIN).and_then(|place| usize::try_from(place).ok());
-                    if let (Some(field), Some(place)) = (field, place.and_then(|place| found.get_mut(place))) {
-                        let missing = LoadError::FieldMissing { target, request, field };
-                        *place = field_number(&frame, field).ok_or(missing)?;
+                    if let Some(place) = place {
+                        take(place, &frame)?;
                     }
                     left -= 1;
                     if left == 0 {
-                        return Ok(if field.is_some() { found } else { Vec::new() });
+                        return Ok(());
                     }
                 }
                 parsed += frame_len;
@@ -138,5 +179,16 @@ impl Asking<'_> {
             }
             received.extend_from_slice(part.get(..bytes).unwrap_or_default());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_are_counted_in_what_fastjson_writes() {
+        let body = br#"{"offsetTable":{{"brokerName":"b","queueId":0,"topic":"T"}:{"maxOffset":1},{"brokerName":"b","queueId":3,"topic":"T"}:{"maxOffset":9}}}"#;
+        assert_eq!((queues_named(body), queues_named(b"{}")), (4, 0));
     }
 }

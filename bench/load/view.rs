@@ -87,7 +87,8 @@ impl View {
 }
 
 fn line(second: &Second, failed: u64) -> String {
-    let [p50, p99, p99_9, max] = [second.p50_us, second.p99_us, second.p99_9_us, second.max_us].map(|us| us / 1000.0);
+    // In the unit of the tables at the end.
+    let [p50, p99, p99_9, max] = [second.p50_us, second.p99_us, second.p99_9_us, second.max_us];
     let pulled = if second.received > 0 || second.backlog > 0 {
         format!("   received {:>8}   backlog {:>7}", second.received, second.backlog)
     } else {
@@ -95,7 +96,7 @@ fn line(second: &Second, failed: u64) -> String {
     };
     let phase = if second.is_warmup { "  (warm-up)" } else { "" };
     format!(
-        "{:>9} replies   p50 {p50:>8.3}   p99 {p99:>8.3}   p99.9 {p99_9:>8.3}   max {max:>8.3} ms   failed {failed}{pulled}{phase}",
+        "{:>9} replies   p50 {p50:>8.0}   p99 {p99:>8.0}   p99.9 {p99_9:>8.0}   max {max:>8.0} microseconds   failed {failed}{pulled}{phase}",
         second.replies
     )
 }
