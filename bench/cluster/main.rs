@@ -86,10 +86,16 @@ struct Node {
     what: String,
     ports: Vec<SocketAddr>,
     child: Option<Child>,
+    /// It has said its last start line since it was started.
+    is_ready: bool,
 }
 
+/// The words with which a node's last start lines begin: of a broker, and of a name server.
+const LAST_START_LINES: [&str; 2] = ["replication ", "keeps "];
+
 enum Heard {
-    Line(String),
+    /// What a node said, and its name.
+    Line(String, String),
     /// What a person typed.
     Typed(String),
 }
@@ -126,8 +132,6 @@ fn up(folder: &Path, ringmq: Option<PathBuf>) -> Result<(), ClusterError> {
         let typing = say.clone();
         // A read of the keyboard cannot be taken back, and is not waited for.
         thread::spawn(move || read_commands(&typing));
-        list(&nodes);
-        print("kill NAME (as a crash), stop NAME, start NAME, list, quit; Ctrl-C ends all");
         serve(&mut nodes, &program, &say, &heard, &told);
     }
     stop_all(&mut nodes, &heard);
@@ -138,7 +142,12 @@ fn up(folder: &Path, ringmq: Option<PathBuf>) -> Result<(), ClusterError> {
 fn serve(nodes: &mut [Node], program: &Path, say: &SyncSender<Heard>, heard: &Receiver<Heard>, told: &AtomicBool) {
     while !told.load(Ordering::Relaxed) {
         match heard.recv_timeout(LOOK) {
-            Ok(Heard::Line(line)) => print(&line),
+            Ok(Heard::Line(name, line)) => {
+                print(&format!("[{name}] {line}"));
+                if LAST_START_LINES.iter().any(|words| line.starts_with(words)) {
+                    note_ready(nodes, &name);
+                }
+            }
             Ok(Heard::Typed(typed)) => {
                 if obey(nodes, &typed, program, say) {
                     return;
@@ -153,6 +162,18 @@ fn serve(nodes: &mut [Node], program: &Path, say: &SyncSender<Heard>, heard: &Re
                 print(&format!("[{}] ended: {status}; `start {}` brings it back", node.name, node.name));
             }
         }
+    }
+}
+
+/// A node is ready. When all are that run, it is said what they are and what can be typed: a line of before is far above by then.
+fn note_ready(nodes: &mut [Node], name: &str) {
+    if let Some(node) = nodes.iter_mut().find(|node| node.name == name) {
+        node.is_ready = true;
+    }
+    let mut running = nodes.iter().filter(|node| node.child.is_some());
+    if running.all(|node| node.is_ready) {
+        list(nodes);
+        print("ready; type kill NAME (as a crash), stop NAME, start NAME, list or quit; Ctrl-C ends all");
     }
 }
 
@@ -178,7 +199,7 @@ fn read_nodes(folder: &Path) -> Result<Vec<Node>, ClusterError> {
             let what = format!("{} of {}, port {}", config.role, config.broker_name, config.listen_port);
             ("broker", what, ports_of(&config))
         };
-        nodes.push(Node { name, file, kind, what, ports, child: None });
+        nodes.push(Node { name, file, kind, what, ports, child: None, is_ready: false });
     }
     if nodes.is_empty() {
         return Err(ClusterError::Empty { path: folder.to_owned() });
@@ -231,7 +252,7 @@ impl Node {
         if let Some(stderr) = child.stderr.take() {
             self.pass_on(stderr, say);
         }
-        self.child = Some(child);
+        (self.child, self.is_ready) = (Some(child), false);
         Ok(())
     }
 
@@ -246,7 +267,7 @@ impl Node {
         let (name, say) = (self.name.clone(), say.clone());
         thread::spawn(move || {
             for line in BufReader::new(from).lines().map_while(Result::ok) {
-                if say.send(Heard::Line(format!("[{name}] {line}"))).is_err() {
+                if say.send(Heard::Line(name.clone(), line)).is_err() {
                     return;
                 }
             }
@@ -312,8 +333,8 @@ fn stop_all(nodes: &mut [Node], heard: &Receiver<Heard>) {
 
 /// Prints the next line that a node says, if it comes in time: one that is not heard could not go on to its end.
 fn say_on(heard: &Receiver<Heard>, time: Duration) {
-    if let Ok(Heard::Line(line)) = heard.recv_timeout(time) {
-        print(&line);
+    if let Ok(Heard::Line(name, line)) = heard.recv_timeout(time) {
+        print(&format!("[{name}] {line}"));
     }
 }
 
