@@ -534,6 +534,37 @@ fn who_makes_and_removes_what_is_in_the_log() {
     assert!(text.contains("topic=made") && text.contains("sent-to") && text.contains("by=127.0.0.1"), "{text}");
 }
 
+/// Shared memory is given back by an orderly stop, after which nothing is missed and nothing lost; not by `kill -9`.
+#[test]
+fn an_orderly_stop_leaves_nothing_in_shared_memory() {
+    let tails = harness::TailFolder::create();
+    let folder = TempDir::with_prefix("ringmq-operator-").expect("the temporary folder is writable");
+    let mut options = small_node(&folder.path().join("store"), 1);
+    options.more.push(tails.setting());
+    let left = || fs::read_dir(tails.path()).expect("a folder").count();
+    let mut count = 0;
+    for is_orderly in [true, false, true, true] {
+        let mut node = Node::start(&options);
+        let mut client = Client::connect(&node.broker(0)).expect("it listens");
+        client.create_topic("kept", 1).expect("a topic");
+        for _ in 0..3 {
+            client.send("kept", 0, &[5; 100 << 10]).expect("it is stored");
+        }
+        count += 3;
+        let records = client.read_queue("kept", 0, 0).expect("it answers");
+        assert_eq!(records.len(), count, "after the stop before this start");
+        assert_eq!(left(), 1);
+        let text = node.process().log_text();
+        assert!(!text.contains("the tail of the last run is not there"), "{text}");
+        if is_orderly {
+            assert!(node.stop(Duration::from_secs(20)).success());
+        } else {
+            node.kill();
+        }
+        assert_eq!(left(), usize::from(!is_orderly), "orderly: {is_orderly}");
+    }
+}
+
 /// A node whose name server is away says where it registers, and not that it has.
 #[test]
 fn the_start_block_says_what_is_so() {

@@ -54,8 +54,8 @@ const PATH_AT: usize = 96;
 /// |---|---|
 /// | 32 hex digits | its [`RunId`] |
 /// | `unflushed_max=` | the most bytes of the log that it can have written and not flushed |
-/// | `end=` | where the log ended, all of it flushed, when it began |
-/// | `tails=` | the folder in which its tail was |
+/// | `end=` | where the log ended, all of it flushed, when it began, or when it ended in order |
+/// | `tails=` | the folder in which its tail was; not after an end in order |
 /// | `files=` | names with commas: files in `config` that were there when it began |
 /// | `clock=` | its [`Moment`]: boot id, uptime and wall clock in ms |
 /// | `crc32 ` | of the lines before, see [`table`](super::table); not in an older file |
@@ -119,7 +119,7 @@ pub(crate) struct LastRun {
     pub(crate) run: RunId,
     /// Most bytes of the log that it can have written and not flushed, if that is known.
     pub(crate) unflushed_max: Option<u64>,
-    /// Where the log ended when it began, all of it flushed, if that is known.
+    /// Where the log ended when it began or ended in order, all of it flushed, if that is known.
     pub(crate) end: Option<LogOffset>,
     /// The folder in which its tail was, if it had one and the path is not too long.
     pub(crate) tails: Option<PathBuf>,
@@ -188,6 +188,24 @@ impl LastRun {
         let last = LastRun { tails: None, ..Self::read(shard_folder)? };
         let path = shard_folder.join(RUN_FILE);
         last.write(&path).map_err(|source| RunError::Unreadable { path, source })
+    }
+
+    /// Ends a run in order, when all of its log lies in the segments and is flushed, up to `end`: `run` says so and that no tail is to be missed, durably;
+    /// then its tail in `tails` goes. A crash in between leaves a tail that a start takes, and that has nothing which the log lacks. Blocks.
+    ///
+    /// # Errors
+    /// [`RunError`], before anything is removed.
+    pub(crate) fn finish(shard_folder: &Path, tails: &Path, key: &TailKey, end: LogOffset) -> Result<(), RunError> {
+        let last = LastRun { tails: None, end: Some(end), ..Self::read(shard_folder)? };
+        let path = shard_folder.join(RUN_FILE);
+        last.write(&path).map_err(|source| RunError::Unreadable { path, source })?;
+        let tail = tails.join(key.file_name());
+        if let Err(source) = fs::remove_file(&tail)
+            && source.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %tail.display(), %source, "the tail of a run that ended in order stays; the next start takes it");
+        }
+        Ok(())
     }
 
     /// Reads it from the shard's folder.
@@ -832,6 +850,44 @@ mod tests {
         assert_eq!(check(&|key| key.ring_bytes += 1), None);
         assert_eq!(check(&|key| key.run[3] ^= 1), None);
         assert_eq!(check(&|key| key.root.push("x")), None);
+    }
+
+    /// At each step of an orderly end the process may be killed: a start then takes a tail with all that the log has, or misses none.
+    #[test]
+    fn a_run_that_ended_in_order_leaves_no_tail_that_is_missed() {
+        let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
+        let store = store(root.path());
+        let folder = store.shard_folder(ShardId(0));
+        let mut tail = TailFile::open(memory.path(), &key(&store)).expect("a tail");
+        let began = Moment::now(UnixMs(1)).expect("a moment");
+        tail.run_starter(&folder).and_then(|run| run.start(LogOffset(0), 4096, &[], began)).expect("a run begins");
+        tail.publish(LogOffset(5));
+        let (path, gone) = (tail.path().to_owned(), path_aside(tail.path()));
+        drop(tail);
+        let last = || LastRun::read(&folder).expect("sound");
+        fs::rename(&path, &gone).expect("one file system");
+        assert!(last().tail_is_gone(&key(&store)).is_some(), "nobody has ended the run");
+        fs::rename(&gone, &path).expect("one file system");
+
+        // Killed when only the first step is done.
+        let said = LastRun { tails: None, end: Some(LogOffset(5)), ..last() };
+        said.write(&folder.join(RUN_FILE)).expect("written");
+        let tail = TailFile::open(memory.path(), &key(&store)).expect("the same tail");
+        assert_eq!((tail.found(), last().tail_is_gone(&key(&store))), (Some(LogOffset(5)), None));
+        drop(tail);
+
+        LastRun::finish(&folder, memory.path(), &key(&store), LogOffset(5)).expect("it ends");
+        assert_eq!(fs::read_dir(memory.path()).expect("a folder").count(), 0, "it is removed");
+        assert_eq!((last().tail_is_gone(&key(&store)), last().end, last().run), (None, Some(LogOffset(5)), said.run));
+        let tail = TailFile::open(memory.path(), &key(&store)).expect("a new tail");
+        assert_eq!(tail.found(), None);
+        drop(tail);
+        // Nobody is harmed by a second end.
+        LastRun::finish(&folder, memory.path(), &key(&store), LogOffset(5)).expect("it has ended");
+    }
+
+    fn path_aside(path: &Path) -> PathBuf {
+        path.with_extension("aside")
     }
 
     #[test]

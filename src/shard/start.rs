@@ -231,7 +231,7 @@ async fn run(
                 Err(error) => StopReason::Failed(error.to_string()),
             },
         };
-        return stop::stop(&shard, reason).await;
+        return stop::stop(&shard, &settings, reason).await;
     }
 }
 
