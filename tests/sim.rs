@@ -659,6 +659,7 @@ fn popped_messages_come_again_until_they_are_acknowledged_whatever_ends_in_betwe
         sum.acked += one.acked;
         sum.late += one.late;
         sum.changed += one.changed;
+        sum.resets += one.resets;
         sum.ends += one.ends;
         sum.power_losses += one.power_losses;
     }
@@ -671,6 +672,7 @@ fn popped_messages_come_again_until_they_are_acknowledged_whatever_ends_in_betwe
             ("acknowledgements in time", sum.acked, 10_000),
             ("acknowledgements that were late", sum.late, 1_000),
             ("changes", sum.changed, 500),
+            ("resets", sum.resets, 500),
             ("ends", sum.ends, 1_000),
             ("power losses", sum.power_losses, 200),
         ]);
@@ -684,9 +686,10 @@ fn pops_that_are_forgotten_are_noticed() {
         (PopRule::ForgetOffsets, "came again"),
         (PopRule::KeepSome, "and lost"),
         (PopRule::AckLate, "was acknowledged, and came again"),
+        (PopRule::ForgetResets, "came again"),
         (PopRule::HoldLonger, "came again"),
     ] {
-        let noticed = first_wrong(200, |seed| run_pops(seed, rule));
+        let noticed = first_wrong(SEEDS, |seed| run_pops(seed, rule));
         let (seed, noticed) = noticed.unwrap_or_else(|| panic!("{rule:?} is not noticed"));
         eprintln!("{rule:?} is noticed by seed {seed}: {noticed}");
         assert!(noticed.contains(as_what), "{rule:?} is noticed as: {noticed}");

@@ -1,11 +1,11 @@
-//! Pops in the made-up world: one master, a producer, and a consumer that acknowledges in time, late, all at once, asks for longer, or forgets, with
-//! ends of all kinds in between.
+//! Pops in the made-up world: one master, a producer, a consumer that acknowledges in time, late, all at once, asks for longer, or forgets, and an
+//! operator who resets where the group goes on, with ends of all kinds in between.
 //!
 //! What is checked: what was acknowledged in time does not come again, as long as that promise outlives all ends; what was popped does not come again
 //! before its time is over, and then as a later try; and when all is well again and everything that comes is acknowledged: each message whose send was
 //! acknowledged, and whose promise outlived all ends, was acknowledged in time by its consumer. A handle of before an end that may have taken its note
 //! proves nothing: what it names may be with somebody else by then. And such an end may take the note that a message was put up for another try, and leave
-//! the copy: what was not acknowledged by then may come twice.
+//! the copy: what was not acknowledged by then may come twice. What a reset passes over need not come, and what it goes back behind may come anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,6 +40,8 @@ pub enum PopRule {
     HoldLonger,
     /// The consumer never acknowledges some of them.
     KeepSome,
+    /// The consumer does not know of resets to the beginning.
+    ForgetResets,
 }
 
 /// What has happened, to see that a run was worth something.
@@ -52,6 +54,7 @@ pub struct PopCounts {
     pub acked: u64,
     pub late: u64,
     pub changed: u64,
+    pub resets: u64,
     pub ends: u64,
     pub power_losses: u64,
 }
@@ -92,6 +95,7 @@ enum AwaitedPop {
     /// Of messages, and of each whether it was in time for sure.
     Ack(Vec<(u64, bool)>),
     Change(Box<PoppedMessage>),
+    Reset,
 }
 
 /// The world of one master.
@@ -165,14 +169,25 @@ impl PopWorld {
                 250..270 => self.change_one(),
                 270..650 => self.node.work(self.now, &mut self.random),
                 650..750 => self.node.tick(self.now),
-                750..990 => self.node.meet_deadline(self.now),
-                _ => self.end(),
+                750..988 => self.node.meet_deadline(self.now),
+                988..991 => self.reset(),
+                _ => {
+                    let end = NodeEnd::pick(&mut self.random);
+                    self.end(end);
+                }
             }
             self.collect();
         }
         self.heal();
         let lost = self.lost();
         assert!(lost.is_empty(), "acknowledged as sent, and lost: {lost:?}");
+        // All is over, and stays so.
+        self.end(NodeEnd::Kill);
+        self.start();
+        for _ in 0..20 {
+            self.settle();
+            self.ask_pop(-1, 32, INVISIBLE_MS_MAX, 0);
+        }
     }
 
     fn start(&mut self) {
@@ -196,8 +211,7 @@ impl PopWorld {
         self.client.connect(&mut self.node, self.now);
     }
 
-    fn end(&mut self) {
-        let end = NodeEnd::pick(&mut self.random);
+    fn end(&mut self, end: NodeEnd) {
         self.counts.ends += 1;
         self.counts.power_losses += u64::from(end == NodeEnd::Power);
         if !self.node.survives(end) {
@@ -215,7 +229,7 @@ impl PopWorld {
             match awaited {
                 AwaitedPop::Ack(acked) => self.perhaps_over.extend(acked.iter().map(|(number, _)| *number)),
                 AwaitedPop::Change(held) => drop(self.last.remove(&held.number)),
-                AwaitedPop::Send(_) | AwaitedPop::Pop => {}
+                AwaitedPop::Send(_) | AwaitedPop::Pop | AwaitedPop::Reset => {}
             }
         }
         self.node.end(end, &mut self.random);
@@ -347,6 +361,26 @@ impl PopWorld {
         self.node.end_turn(self.now);
     }
 
+    /// Somebody resets where the group goes on, to the end of all queues or to their beginning.
+    fn reset(&mut self) {
+        if !self.node.takes_input() {
+            return;
+        }
+        let (all, is_back) = (0..self.sent.len() as u64, self.random.percent(20));
+        match is_back {
+            false => self.perhaps_over.extend(all),
+            true if self.rule == PopRule::ForgetResets => {}
+            true => self.perhaps_doubled.extend(all),
+        }
+        self.counts.resets += 1;
+        let time = if is_back { "0" } else { "-1" };
+        let ext = [("topic", TOPIC), ("group", GROUP), ("timestamp", time), ("isForce", "true")];
+        self.client.ask(&mut self.node, self.now, AwaitedPop::Reset, |opaque| {
+            client::request(RequestCode::InvokeBrokerToResetOffset, opaque, &ext, &[])
+        });
+        self.node.end_turn(self.now);
+    }
+
     fn collect(&mut self) {
         if !self.node.is_up() {
             return;
@@ -467,11 +501,7 @@ impl PopWorld {
         }
         self.node.disk.capacity = 1 << 30;
         for round in 1..=500 {
-            self.now = super::later(self.now, 80);
-            self.node.tick(self.now);
-            self.node.settle(self.now, &mut self.random);
-            self.node.meet_deadline(self.now);
-            self.collect();
+            self.settle();
             for held in std::mem::take(&mut self.held) {
                 if self.rule != PopRule::KeepSome || held.number % 20 > 0 {
                     self.ack(&held);
@@ -482,6 +512,15 @@ impl PopWorld {
                 return;
             }
         }
+    }
+
+    /// Time passes, and the node does what it has to.
+    fn settle(&mut self) {
+        self.now = super::later(self.now, 80);
+        self.node.tick(self.now);
+        self.node.settle(self.now, &mut self.random);
+        self.node.meet_deadline(self.now);
+        self.collect();
     }
 
     /// What was acknowledged as sent, and no consumer has acknowledged.

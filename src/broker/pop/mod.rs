@@ -328,7 +328,10 @@ impl Broker {
         }
         self.pops.unpromised.retain(|(_, queue, _)| known.binary_search(queue).is_err());
         for queue in known {
-            let last = self.note_in_any_case(now, &PopNote::SetBack { place: place_of(&queue) });
+            let (group, topic, queue_id) = &queue;
+            // The table that says it too is written later.
+            let next = self.offsets.get(group.as_str(), topic.as_str(), *queue_id);
+            let last = self.note_in_any_case(now, &PopNote::SetBack { place: place_of(&queue), next });
             self.pops.queues.insert(queue, PoppedQueue { ahead: None, last });
         }
     }

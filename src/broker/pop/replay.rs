@@ -111,8 +111,8 @@ impl Broker {
                 let PopTime { start, .. } = again;
                 pops.flights.insert(note, Flight::new(queue, again, invisible_ms, vec![start]));
             }
-            PopNote::SetBack { place } => {
-                pops.queues.insert(queue_of(&place), PoppedQueue { ahead: None, last: note });
+            PopNote::SetBack { place, next } => {
+                pops.queues.insert(queue_of(&place), PoppedQueue { ahead: next, last: note });
             }
             PopNote::Forgotten { topic } => {
                 pops.flights.forget_topic(topic);

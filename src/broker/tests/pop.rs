@@ -624,6 +624,35 @@ fn who_is_set_back_pops_again_and_a_restart_does_not_undo_it() {
 }
 
 #[test]
+fn a_reset_does_not_bring_back_what_was_acknowledged_however_old_the_table_on_the_disk_is() {
+    let (mut world, c) = World::with_pops();
+    world.make_group("g");
+    for body in ["a", "b", "c"] {
+        world.send(c, "T", 0, "", body);
+    }
+    let ext = with(&pop_ext("-1", "0", "10000"), "maxMsgNums", "1");
+    let table = {
+        let first = Popped::all(&world.call(c, RequestCode::PopMessage, &ext, b"")).remove(0);
+        assert_eq!(world.ack(c, &first).code, 0);
+        world.offset_file()
+    };
+    let second = Popped::all(&world.call(c, RequestCode::PopMessage, &ext, b"")).remove(0);
+    assert_eq!(world.ack(c, &second).code, 0);
+    let reset = [("topic", "T"), ("group", "g"), ("timestamp", "-1"), ("isForce", "true")];
+    let answer = world.call(c, RequestCode::InvokeBrokerToResetOffset, &reset, b"");
+    assert_eq!(answer.code, 0, "{answer:?}");
+    for _ in 0..2 {
+        world.live_with(table.clone());
+        let c = world.connect();
+        assert!(world.popped_bodies(c).is_empty(), "one was acknowledged, and the other passed over");
+        world.send(c, "T", 0, "", "new");
+        let new = world.pop(c);
+        assert_eq!(new.iter().map(|message| message.body.as_str()).collect::<Vec<_>>(), ["new"]);
+        assert_eq!(world.ack(c, &new[0]).code, 0);
+    }
+}
+
+#[test]
 fn a_deleted_topic_leaves_nothing_in_flight() {
     let (mut world, c) = World::with_pops();
     let before = world.offset_file();

@@ -145,9 +145,11 @@ pub struct PopTime {
 /// | queue id       | i32                                             | all                       |
 /// | start, popped  | u64, i64: name of the messages                  | 1, 2, 3                   |
 /// | invisible ms   | u64                                             | 1, 3                      |
-/// | next           | i64: where the group goes on; -1 if that is not said | 1                    |
+/// | next           | i64: where the group goes on; -1 if that is not said | 1, 4                 |
 /// | again          | u64, i64: the new name                          | 3                         |
 /// | offsets        | i32 count, then u64 each                        | 1, 2; one without a count: 3 is its new start |
+///
+/// Notes of a kind 4 that are older end before `next`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PopNote<'a> {
     /// Messages were popped. Of a copy of an older note only what is in flight still, and not where the group went on.
@@ -187,6 +189,8 @@ pub enum PopNote<'a> {
     SetBack {
         /// Where.
         place: PopPlace<'a>,
+        /// Where it goes on; `None` if it has no offset there any more.
+        next: Option<QueueOffset>,
     },
     /// The topic is gone, and what was popped from it is in flight no longer. Group and queue say nothing.
     Forgotten {
@@ -210,8 +214,7 @@ impl<'a> PopNote<'a> {
                 put_head(TAKEN, place, out);
                 put_time(time, out);
                 out.extend_from_slice(&invisible_ms.to_be_bytes());
-                let next = next.and_then(|next| i64::try_from(next.0).ok()).unwrap_or(-1);
-                out.extend_from_slice(&next.to_be_bytes());
+                put_next(*next, out);
                 put_offsets(offsets, out);
             }
             PopNote::Ended { place, time, offsets } => {
@@ -225,7 +228,10 @@ impl<'a> PopNote<'a> {
                 out.extend_from_slice(&invisible_ms.to_be_bytes());
                 put_time(again, out);
             }
-            PopNote::SetBack { place } => put_head(SET_BACK, place, out),
+            PopNote::SetBack { place, next } => {
+                put_head(SET_BACK, place, out);
+                put_next(*next, out);
+            }
             PopNote::Forgotten { topic } => put_head(FORGOTTEN, &nowhere(topic), out),
         }
     }
@@ -246,12 +252,13 @@ impl<'a> PopNote<'a> {
                 place,
                 time: time(input)?,
                 invisible_ms: input.u64()?,
-                next: u64::try_from(input.i64()?).ok().map(QueueOffset),
+                next: next(input)?,
                 offsets: offsets(input)?,
             },
             ENDED => PopNote::Ended { place, time: time(input)?, offsets: offsets(input)? },
             CHANGED => PopNote::Changed { place, time: time(input)?, invisible_ms: input.u64()?, again: time(input)? },
-            SET_BACK => PopNote::SetBack { place },
+            SET_BACK if input.is_empty() => PopNote::SetBack { place, next: None },
+            SET_BACK => PopNote::SetBack { place, next: next(input)? },
             FORGOTTEN => PopNote::Forgotten { topic },
             _ => return Ok(None),
         }))
@@ -273,6 +280,11 @@ fn put_time(time: &PopTime, out: &mut Vec<u8>) {
     out.extend_from_slice(&time.popped.0.to_be_bytes());
 }
 
+fn put_next(next: Option<QueueOffset>, out: &mut Vec<u8>) {
+    let next = next.and_then(|next| i64::try_from(next.0).ok()).unwrap_or(-1);
+    out.extend_from_slice(&next.to_be_bytes());
+}
+
 fn put_offsets(offsets: &[QueueOffset], out: &mut Vec<u8>) {
     let count = i32::try_from(offsets.len()).expect("a pop has few messages");
     out.extend_from_slice(&count.to_be_bytes());
@@ -287,6 +299,10 @@ fn text<'a>(input: &mut Cursor<'a>) -> Result<&'a str, Ended> {
 
 fn time(input: &mut Cursor<'_>) -> Result<PopTime, Ended> {
     Ok(PopTime { start: QueueOffset(input.u64()?), popped: UnixMs(input.i64()?) })
+}
+
+fn next(input: &mut Cursor<'_>) -> Result<Option<QueueOffset>, Ended> {
+    Ok(u64::try_from(input.i64()?).ok().map(QueueOffset))
 }
 
 fn offsets(input: &mut Cursor<'_>) -> Result<Vec<QueueOffset>, Ended> {
@@ -325,7 +341,7 @@ mod tests {
         assert!(is_revive_topic(&revive_topic("C")) && !is_revive_topic("rmq_sys_wheel_timer"));
     }
 
-    fn notes<'a>(place: PopPlace<'a>, time: PopTime, offsets: &[u64]) -> [PopNote<'a>; 6] {
+    fn notes<'a>(place: PopPlace<'a>, time: PopTime, offsets: &[u64]) -> [PopNote<'a>; 7] {
         let offsets: Vec<QueueOffset> = offsets.iter().copied().map(QueueOffset).collect();
         let again = PopTime { start: time.start, popped: UnixMs(time.popped.0.wrapping_add(1)) };
         [
@@ -333,7 +349,8 @@ mod tests {
             PopNote::Taken { place, time, invisible_ms: 7, next: Some(QueueOffset(9)), offsets: offsets.clone() },
             PopNote::Ended { place, time, offsets },
             PopNote::Changed { place, time, invisible_ms: u64::MAX, again },
-            PopNote::SetBack { place },
+            PopNote::SetBack { place, next: None },
+            PopNote::SetBack { place, next: Some(QueueOffset(9)) },
             PopNote::Forgotten { topic: place.topic },
         ]
     }
@@ -349,9 +366,11 @@ mod tests {
             for note in notes(place, time, &offsets) {
                 let mut bytes = Vec::new();
                 note.encode(&mut bytes);
-                prop_assert_eq!(PopNote::decode(&bytes), Some(note));
+                prop_assert_eq!(PopNote::decode(&bytes), Some(note.clone()));
+                let older = matches!(note, PopNote::SetBack { .. }).then(|| bytes.len() - 8);
                 for end in 0..bytes.len() {
-                    prop_assert_eq!(PopNote::decode(&bytes[..end]), None);
+                    let half = (Some(end) == older).then_some(PopNote::SetBack { place, next: None });
+                    prop_assert_eq!(PopNote::decode(&bytes[..end]), half);
                 }
             }
         }
