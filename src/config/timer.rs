@@ -2,6 +2,7 @@
 
 use super::node::NodeConfig;
 use super::table::{Setting, online, setting};
+use crate::limits::TIMER_PRECISION_MS_MAX;
 
 /// Settings of timer messages.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,7 +27,7 @@ pub(super) const TABLE: &[Setting<NodeConfig>] = &[
         "Whether messages are taken that are to come at a time of their own (TIMER_DELIVER_MS, TIMER_DELAY_MS, TIMER_DELAY_SEC). Those that wait are \
          delivered in any case."
     )),
-    setting!("timerPrecisionMs", "1000", timers.precision_ms in 1..=60_000, "of ms ",
+    setting!("timerPrecisionMs", "1000", timers.precision_ms in 1..=TIMER_PRECISION_MS_MAX, "of ms ",
         "A timer message comes at the first multiple of so many milliseconds that is not before its time."),
     online(setting!("timerMaxDelaySec", "259200", timers.delay_max_sec in 0..=2_147_483_647, "of s ",
         "Seconds that a timer message may wait at most. One that is to wait longer is refused (13).")),

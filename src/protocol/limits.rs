@@ -361,6 +361,9 @@ pub const TIMER_ZONE_MESSAGES: u64 = 512;
 /// Such zones of a shard, 4 MiB of them: for 134 million messages from the oldest that waits on. Where there are more, each has more messages.
 pub const TIMER_ZONES_MAX: usize = 256 * 1024;
 
+/// Longest step of `timerPrecisionMs`.
+pub const TIMER_PRECISION_MS_MAX: u64 = 60_000;
+
 /// Entries of the index that are looked at for timer messages in one turn.
 pub const TIMER_ENTRIES_PER_TURN: usize = 512;
 

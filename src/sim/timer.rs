@@ -4,7 +4,7 @@
 //! What is checked when all is well again and everything is due: each message that waits in the wheel, and each that was acknowledged and whose
 //! promise outlived all ends, was delivered, unless somebody has recalled it; none before the time that its producer asked for, by the log's own
 //! clock; none twice unless the node has ended in between; and none behind an acknowledged recall of it. Two topics have messages of the same
-//! unique keys, and the recall of one is not that of the other.
+//! unique keys, and the recall of one is not that of the other. In some worlds each start finds another `timerPrecisionMs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +23,8 @@ use crate::protocol::record::RecordView;
 const TOPICS: [&str; 2] = ["BenchmarkTest", "Other"];
 const QUEUES: u32 = 2;
 const DELAY_MS_MAX: u64 = 20_000;
+/// `timerPrecisionMs`.
+const STEPS_MS: [u64; 3] = [1, 100, 1_000];
 
 /// Whether the world keeps its own rules. All but the first are there to see that the checks would notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +81,9 @@ pub struct TimerWorld {
     now: Now,
     node: SimNode,
     rule: TimerRule,
+    /// Whether a start may find other steps than the one before; the clock is not set then, so that no message is recalled that was stored for
+    /// another step since.
+    changes_steps: bool,
     client: SimClient<AwaitedTimer>,
     /// The time that each message asks for, Unix ms.
     asked: Vec<i64>,
@@ -103,7 +108,7 @@ impl TimerWorld {
         let settings = replica_settings(false, 1, &mut random);
         let ring_bytes = random.pick(&[64, 128]) * 1024;
         let mut node = SimNode::new(0, settings, log_settings, ring_bytes);
-        node.settings.timers.precision_ms = random.pick(&[1, 100, 1_000]);
+        node.settings.timers.precision_ms = random.pick(&STEPS_MS);
         node.settings.timers.takes_recalls = true;
         node.settings.timer_window = WindowBounds {
             window_max: random.pick(&[8, 40, 1_000]),
@@ -112,9 +117,9 @@ impl TimerWorld {
         };
         TimerWorld {
             node,
-            random,
             now: Now { unix: UnixMs(1_700_000_000_000), mono: MonoNs(1_000_000_000) },
             rule,
+            changes_steps: random.percent(30),
             client: SimClient::new(),
             asked: Vec::new(),
             acknowledged: BTreeSet::new(),
@@ -122,6 +127,7 @@ impl TimerWorld {
             recalled: BTreeSet::new(),
             surely_recalled: BTreeSet::new(),
             counts: TimerCounts::default(),
+            random,
         }
     }
 
@@ -146,7 +152,8 @@ impl TimerWorld {
                 140..650 => self.node.work(self.now, &mut self.random),
                 650..750 => self.node.tick(self.now),
                 750..990 => self.node.meet_deadline(self.now),
-                990..994 => self.set_clock(),
+                990..994 if !self.changes_steps => self.set_clock(),
+                990..994 => {}
                 _ => self.end(),
             }
             self.collect();
@@ -169,6 +176,9 @@ impl TimerWorld {
                 }
             }),
             TimerRule::LoseTheFile => self.node.change_tables(|tables| tables.delay_offsets = None),
+        }
+        if self.changes_steps {
+            self.node.settings.timers.precision_ms = self.random.pick(&STEPS_MS);
         }
         self.node.start(self.now, life_of(0, Role::AsyncMaster, None));
         self.counts.distrusted += u64::from(self.node.distrusted_delay_file);

@@ -90,6 +90,38 @@ fn the_time_is_the_next_multiple_of_the_precision_and_never_before_what_was_aske
 }
 
 #[test]
+fn with_shorter_steps_than_before_nothing_comes_early() {
+    let mut world = World::with_timers(|settings| settings.timers.precision_ms = 60_000);
+    world.make_topic("T", 1);
+    let c = world.connect();
+    let asked = [5_000, 70_000, 9_000, 61_500, 121_000];
+    let begun = world.now.unix.0;
+    for (number, delay) in asked.iter().enumerate() {
+        let properties = match number % 2 {
+            0 => format!("TIMER_DELAY_MS\u{1}{delay}\u{2}TIMER_ENQUEUE_MS\u{1}5\u{2}"),
+            _ => format!("TIMER_DELIVER_MS\u{1}{}\u{2}", begun + delay),
+        };
+        assert_eq!(world.send(c, "T", 0, &properties, &number.to_string()).code, 0);
+    }
+    let file = world.delay_file();
+    world.live_again(life(Role::AsyncMaster), file);
+    let mut c = world.connect();
+    for second in 1..=130 {
+        world.advance(999);
+        world.advance(1);
+        let mut found = world.numbers(c);
+        found.sort_unstable();
+        let due = |number: &u64| asked[usize::try_from(*number).unwrap()] <= second * 1_000;
+        assert_eq!(found, (0..5).filter(due).collect::<Vec<u64>>(), "after {second} s");
+        if second == 65 {
+            let file = world.delay_file();
+            world.live_again(life(Role::AsyncMaster), file);
+            c = world.connect();
+        }
+    }
+}
+
+#[test]
 fn what_cannot_wait_is_refused_with_rocketmq_s_codes() {
     let (mut world, c) = world_with_topic();
     let now = world.now.unix.0;

@@ -1,6 +1,6 @@
 //! The delivery of timer messages: what is due is stored where it belongs, what was recalled is passed over, and the index is read for the next ones.
 
-use super::{PROPERTIES_GROWTH, due_ms};
+use super::{PROPERTIES_GROWTH, due_ms, waits_since_ms};
 use crate::broker::job::{JobBudget, Wait, read_wait_ms};
 use crate::broker::store::{NotStored, real_place};
 use crate::broker::{Broker, Effect, Output};
@@ -152,7 +152,11 @@ impl Broker {
         if is_recalled {
             self.counters.recalled_count += 1;
         } else {
-            match self.deliver_to_topic(now, &view) {
+            let stored = match self.step_left(now, &view) {
+                Some(out_ms) => self.put_timer_again(now, out_ms, &view),
+                None => self.deliver_to_topic(now, &view),
+            };
+            match stored {
                 Ok(()) => {}
                 Err(NotStored::Append(AppendError::TooLarge(error))) => {
                     return self.wait_for_timer(now, key, &format!("cannot be stored ({error})"));
@@ -181,6 +185,6 @@ fn delivered_properties(now: Now, view: &RecordView<'_>, out: &mut Vec<u8>) {
     for (name, value) in Properties::new(view.properties).iter().filter(|(name, _)| !dropped(name)) {
         append_property(out, name, value);
     }
-    append_property(out, property::TIMER_ENQUEUE_MS, &view.store_timestamp.to_string());
+    append_property(out, property::TIMER_ENQUEUE_MS, &waits_since_ms(view).to_string());
     append_property(out, property::TIMER_DEQUEUE_MS, &now.unix.0.to_string());
 }

@@ -20,12 +20,12 @@ use self::progress::{Progress, TimerKey};
 use super::Broker;
 use super::job::Wait;
 use super::store::NotStored;
-use crate::limits::{JOB_UNPROMISED_MAX, TIMER_RECALLS_BYTES_MAX};
+use crate::limits::{JOB_UNPROMISED_MAX, TIMER_PRECISION_MS_MAX, TIMER_RECALLS_BYTES_MAX};
 use crate::log::{Appended, BlockId, QueueIndex};
 use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset};
 use crate::protocol::body::TimerPlaces;
 use crate::protocol::message::{Properties, WHEEL_TOPIC, WheelCode, append_property, property};
-use crate::protocol::record::{Marks, RecordDraft};
+use crate::protocol::record::{Marks, RecordDraft, RecordView};
 use crate::said::BY_STRANGERS;
 
 /// Timer messages wait in one queue, whatever topic they are for.
@@ -278,9 +278,7 @@ impl Broker {
         if delay_ms > settings.delay_max_sec.saturating_mul(1_000) {
             return Err(illegal);
         }
-        let precision = i64::try_from(settings.precision_ms).unwrap_or(i64::MAX);
-        // The step ends with the time itself, or with the next multiple.
-        Ok(Some(deliver_ms.saturating_sub(1).div_euclid(precision) * precision))
+        Ok(Some(self.step_of(deliver_ms)))
     }
 
     /// Stores a message that waits for the step that begins at `out_ms`.
@@ -299,6 +297,46 @@ impl Broker {
         let marks = Marks { timer_out_ms: Some(out_ms), ..draft.marks };
         let waiting = RecordDraft { topic: WHEEL_TOPIC, queue_id: QUEUE, properties: &properties, marks, ..*draft };
         self.store_in_wheel(now, &waiting)
+    }
+
+    /// For which step a message still has to wait that was stored when the steps were longer than today's, Unix ms; `None` if its time has come.
+    pub(super) fn step_left(&self, now: Now, view: &RecordView<'_>) -> Option<i64> {
+        let asked = deliver_ms(waits_since_ms(view), view.properties)?;
+        let out_ms = Marks::of(view.properties).timer_out_ms?;
+        let longest = i64::try_from(TIMER_PRECISION_MS_MAX).unwrap_or(i64::MAX);
+        let is_left = asked > now.unix.0 && asked <= out_ms.saturating_add(longest);
+        is_left.then(|| self.step_of(asked))
+    }
+
+    /// Stores a message of the wheel once more, for a later step.
+    ///
+    /// # Errors
+    /// [`NotStored`]; nothing has changed then.
+    pub(super) fn put_timer_again(&mut self, now: Now, out_ms: i64, view: &RecordView<'_>) -> Result<(), NotStored> {
+        self.check_replicas(true)?;
+        let dropped =
+            |name: &str| matches!(name, property::CRC32 | property::TIMER_OUT_MS | property::TIMER_ENQUEUE_MS);
+        let mut properties = Vec::with_capacity(view.properties.len() + PROPERTIES_GROWTH);
+        for (name, value) in Properties::new(view.properties).iter().filter(|(name, _)| !dropped(name)) {
+            append_property(&mut properties, name, value);
+        }
+        append_property(&mut properties, property::TIMER_OUT_MS, &out_ms.to_string());
+        // Its delay is counted from there.
+        append_property(&mut properties, property::TIMER_ENQUEUE_MS, &waits_since_ms(view).to_string());
+        let draft = RecordDraft {
+            topic: WHEEL_TOPIC,
+            queue_id: QUEUE,
+            properties: &properties,
+            marks: Marks::of(&properties),
+            ..self.draft_of_copy(now, view)
+        };
+        self.store_in_wheel(now, &draft).map(drop)
+    }
+
+    /// When the step begins at whose end a time has come, Unix ms: it ends with the time itself, or with the next multiple.
+    fn step_of(&self, time_ms: i64) -> i64 {
+        let precision = i64::try_from(self.settings.timers.precision_ms).unwrap_or(i64::MAX);
+        time_ms.saturating_sub(1).div_euclid(precision) * precision
     }
 
     /// Stores a record of the wheel, and knows of it.
@@ -331,9 +369,20 @@ fn deliver_ms(now_ms: i64, properties: &[u8]) -> Option<i64> {
     number(property::TIMER_DELIVER_MS)?
 }
 
+/// Since when a message waits, Unix ms. It may have been stored again since.
+fn waits_since_ms(view: &RecordView<'_>) -> i64 {
+    let since = Properties::new(view.properties).get(property::TIMER_ENQUEUE_MS);
+    since.and_then(|since| since.parse().ok()).unwrap_or(view.store_timestamp)
+}
+
 /// The properties under which a message waits: its own, its time, and where it belongs.
 fn waiting_properties(draft: &RecordDraft<'_>, out_ms: i64) -> Vec<u8> {
-    let dropped = |name: &str| matches!(name, property::REAL_TOPIC | property::REAL_QUEUE_ID | property::TIMER_OUT_MS);
+    let dropped = |name: &str| {
+        matches!(
+            name,
+            property::REAL_TOPIC | property::REAL_QUEUE_ID | property::TIMER_OUT_MS | property::TIMER_ENQUEUE_MS
+        )
+    };
     let mut properties = Vec::with_capacity(draft.properties.len() + draft.topic.len() + PROPERTIES_GROWTH);
     for (name, value) in Properties::new(draft.properties).iter().filter(|(name, _)| !dropped(name)) {
         append_property(&mut properties, name, value);

@@ -105,7 +105,9 @@ impl Broker {
             }
         }
         let marks = Marks::of(&properties);
-        let out_ms = self.timer_out_ms(asked.now, &marks, &properties).map_err(|_| failed())?.ok_or_else(failed)?;
+        self.timer_out_ms(asked.now, &marks, &properties).map_err(|_| failed())?.ok_or_else(failed)?;
+        // That is what its message waits for, whatever the steps were when it was stored.
+        let out_ms = handle.time.parse::<i64>().map_err(|_| failed())?.saturating_sub(1);
         let draft = RecordDraft {
             topic: &handle.topic,
             born_timestamp: asked.now.unix.0,
