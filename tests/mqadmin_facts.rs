@@ -28,7 +28,7 @@ const CONSUMED: i64 = 4;
 const VIEW_BROKER_STATS_DATA: i32 = 315;
 
 /// Beginning of the command, beginning of the line, and why ringmq differs there.
-const KNOWN_DIFFERENCES: [(&str, &str, &str); 39] = [
+const KNOWN_DIFFERENCES: [(&str, &str, &str); 40] = [
     ("statsAll", "FACTS FACTS 10 ", "Apache lists a topic's name as if it were a group"),
     ("statsAll", "FACTS FACTS_SILENT_G 10 ", "the same: its list has a group's name where this group stands"),
     (
@@ -44,6 +44,7 @@ const KNOWN_DIFFERENCES: [(&str, &str, &str); 39] = [
     ("brokerStatus", "sendHeadersByTemplate ", "RocketMQ has one way to read them"),
     ("brokerStatus", "sendHeadersInFull ", "RocketMQ has one way to read them"),
     ("brokerStatus", "timerMessagesRecalled ", "RocketMQ does not count them"),
+    ("brokerStatus", "popsWithoutRoom ", "RocketMQ does not count them"),
     ("brokerStatus", "memoryOfQueues ", "what tables cost, which RocketMQ does not say"),
     ("brokerStatus", "memoryOfIndex ", "what tables cost, which RocketMQ does not say"),
     ("brokerStatus", "memoryOfTopics ", "what tables cost, which RocketMQ does not say"),

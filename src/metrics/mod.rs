@@ -51,6 +51,8 @@ pub(crate) struct Counters {
     pub(crate) damaged_passed_count: u64,
     /// Timer messages that were not delivered because they were recalled.
     pub(crate) recalled_count: u64,
+    /// Pops that were given nothing although there was something, because their group has too much in flight.
+    pub(crate) pops_without_room_count: u64,
 }
 
 /// What the stall detector of a shard's executor has seen since the start.

@@ -420,6 +420,13 @@ pub const POP_FLIGHTS_MAX: usize = 128 * 1024;
 /// The same of one group: a group that never acknowledges gets no more messages, and leaves room for others.
 pub const POP_FLIGHTS_PER_GROUP_MAX: usize = POP_FLIGHTS_MAX / 8;
 
+/// A group has one more only while what the shard has left is more than so many times what it has. So however many groups never acknowledge,
+/// another one finds room: of eight of them each has 10,922.
+pub const POP_FREE_PER_FLIGHT: usize = 4;
+
+/// Groups that wait until they may have more in flight, each as often as topics of which it waits to pop.
+pub const POP_ROOM_WAITS_MAX: usize = 16 * 1024;
+
 /// Pops whose notes are not as safe yet as was promised. Beyond, nothing is popped.
 pub const POP_UNPROMISED_MAX: usize = 64 * 1024;
 

@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::limits::{POP_FLIGHTS_MAX, POP_FLIGHTS_PER_GROUP_MAX};
+use super::room::RoomWaits;
+use crate::limits::{POP_FLIGHTS_MAX, POP_FLIGHTS_PER_GROUP_MAX, POP_FREE_PER_FLIGHT};
+use crate::log::QueueIndex;
 use crate::model::{GroupName, QueueId, QueueOffset, TopicName, UnixMs};
 use crate::protocol::message::{PopPlace, PopTime};
 
@@ -66,13 +68,38 @@ pub(super) struct Flights {
     by_handle: BTreeMap<(PopQueue, PopTime), QueueOffset>,
     looks: BTreeSet<(i64, QueueOffset)>,
     of_group: BTreeMap<GroupName, usize>,
+    waits: RoomWaits,
 }
 
 impl Flights {
-    /// Whether the group may have one more.
+    /// Whether the group may have one more. The less room is left, the less may be taken by who has much already.
     pub(super) fn has_room(&self, group: &GroupName) -> bool {
-        self.by_note.len() < POP_FLIGHTS_MAX
-            && self.of_group.get(group).is_none_or(|count| *count < POP_FLIGHTS_PER_GROUP_MAX)
+        let (count, left) = (self.len_of(group), POP_FLIGHTS_MAX.saturating_sub(self.by_note.len()));
+        count < POP_FLIGHTS_PER_GROUP_MAX && count * POP_FREE_PER_FLIGHT < left
+    }
+
+    /// How many the group has.
+    pub(super) fn len_of(&self, group: &GroupName) -> usize {
+        self.of_group.get(group).copied().unwrap_or_default()
+    }
+
+    /// A group's pop that waits at this queue has its turn when the group has room.
+    pub(super) fn wait_for_room(&mut self, group: &GroupName, queue: QueueIndex) {
+        self.waits.put(group, queue);
+    }
+
+    /// Something that a group has was in the way, and is not any more.
+    pub(super) fn make_room(&mut self, group: &GroupName) {
+        for group in self.waits.next_asked(group).into_iter().flatten() {
+            if self.has_room(&group) {
+                self.waits.has_room(&group);
+            }
+        }
+    }
+
+    /// Queues whose pops have waited for room, and have it.
+    pub(super) fn take_roomy(&mut self) -> Vec<QueueIndex> {
+        self.waits.take_ready()
     }
 
     /// Whether the group has messages in flight.
@@ -139,6 +166,7 @@ impl Flights {
         if *count == 0 {
             self.of_group.remove(group);
         }
+        self.make_room(group);
         Some(flight)
     }
 
@@ -149,6 +177,20 @@ impl Flights {
         flight.tries = 0;
         if flight.open.is_empty() {
             self.remove(note);
+        }
+    }
+
+    /// Fills up what a group may have.
+    #[cfg(test)]
+    pub(super) fn fill(&mut self, group: &str) {
+        let queue = (GroupName::from(group), TopicName::from("T"), QueueId(7));
+        // Behind all notes that there are, and not over for long.
+        for note in (1_u64 << 40..).map(QueueOffset) {
+            if !self.has_room(&queue.0) {
+                return;
+            }
+            let time = PopTime { start: note, popped: UnixMs(i64::MAX / 2) };
+            self.insert(note, Flight::new(queue.clone(), time, 1_000, vec![note]));
         }
     }
 
@@ -191,6 +233,7 @@ impl Flights {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::{HeapTail, Log, LogSettings};
 
     fn flight(group: &str, topic: &str, start: u64, popped: i64, offsets: &[u64]) -> Flight {
         let queue = (GroupName::from(group), TopicName::from(topic), QueueId(0));
@@ -276,5 +319,47 @@ mod tests {
         assert!(!flights.has_room(&GroupName::from("g")) && flights.has_room(&GroupName::from("h")));
         flights.end(QueueOffset(7), |_| true);
         assert!(flights.has_room(&GroupName::from("g")));
+    }
+
+    #[test]
+    fn groups_that_take_all_they_can_leave_room_for_another_however_many_they_are() {
+        for count in [8_usize, 100] {
+            let (mut flights, mut note) = (Flights::default(), 0);
+            let groups: Vec<GroupName> = (0..count).map(|n| GroupName::from(format!("g{n}").as_str())).collect();
+            while groups.iter().any(|group| flights.has_room(group)) {
+                for group in groups.iter() {
+                    if flights.has_room(group) {
+                        flights.insert(QueueOffset(note), flight(group.as_str(), "t", note, 0, &[note]));
+                        note += 1;
+                    }
+                }
+            }
+            let of_each: Vec<usize> = groups.iter().map(|group| flights.len_of(group)).collect();
+            let (least, most) = (of_each.iter().min().copied(), of_each.iter().max().copied());
+            assert!(most <= least.map(|least| least + 1), "{count}: each has its share: {of_each:?}");
+            let mut late = 0;
+            while flights.has_room(&GroupName::from("late")) {
+                flights.insert(QueueOffset(note), flight("late", "t", note, 0, &[note]));
+                (note, late) = (note + 1, late + 1);
+            }
+            assert!(2 * late > most.unwrap_or_default(), "{count}: who comes late has {late}, others {most:?}");
+        }
+    }
+
+    #[test]
+    fn who_waits_for_room_is_told_when_there_is_some() {
+        let mut log = Log::create(LogSettings::default(), Box::new(HeapTail::new(64 * 1024)));
+        let queues: Vec<QueueIndex> = (0..2).map(|n| log.queue("t", QueueId(n))).collect();
+        let mut flights = Flights::default();
+        for note in 0..POP_FLIGHTS_PER_GROUP_MAX as u64 {
+            flights.insert(QueueOffset(note), flight("g", "t", note, 0, &[note, note + 1]));
+        }
+        let group = GroupName::from("g");
+        flights.wait_for_room(&group, queues[1]);
+        flights.wait_for_room(&group, queues[0]);
+        flights.end(QueueOffset(3), |offset| offset.0 == 3);
+        assert_eq!(flights.take_roomy(), [], "the other message of its flight is out still");
+        flights.end(QueueOffset(3), |_| true);
+        assert_eq!((flights.take_roomy(), flights.take_roomy()), (queues, vec![]));
     }
 }

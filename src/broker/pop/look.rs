@@ -119,9 +119,9 @@ impl Broker {
         Ok(Handled::Done)
     }
 
-    /// Whether a pop would find something.
+    /// Whether a pop would find something, and would be given it.
     pub(super) fn has_to_pop(&mut self, now: Now, pop: &Pop) -> bool {
-        self.looks(now, pop).iter().any(|look| look.from < look.end)
+        !self.lacks_room(pop) && self.looks(now, pop).iter().any(|look| look.from < look.end)
     }
 
     /// The queues that a pop would look at.

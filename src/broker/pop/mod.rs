@@ -23,6 +23,7 @@ mod look;
 mod order;
 mod replay;
 mod revive;
+mod room;
 mod take;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -238,6 +239,9 @@ impl Broker {
         if !self.pops.unpromised.is_empty() || !self.pops.passed.is_empty() {
             self.take_promised();
         }
+        for queue in self.pops.flights.take_roomy() {
+            self.pops.holds.queue_has_grown(queue);
+        }
         let ends = self.pops.flights.next_look().map(|(look, _)| look).into_iter().chain(self.pops.in_order.next_end());
         self.pops.look = ends.min().map(|look| {
             // The clock may be set meanwhile.
@@ -270,6 +274,7 @@ impl Broker {
             {
                 known.ahead = None;
             }
+            self.pops.flights.make_room(&queue.0);
         }
         while let Some((at, done)) = self.pops.passed.front().copied()
             && at <= safe
@@ -447,6 +452,12 @@ impl Broker {
         if let Some(NotePlaces { topic, done, .. }) = self.pops.places.clone().filter(|places| places.done.0 > 0) {
             self.commit_place(&topic, done);
         }
+    }
+
+    /// Lets a group have as much in flight as it may.
+    #[cfg(test)]
+    pub(super) fn fill_flights(&mut self, group: &str) {
+        self.pops.flights.fill(group);
     }
 
     fn commit_place(&mut self, topic: &TopicName, done: QueueOffset) {

@@ -176,6 +176,9 @@ impl Broker {
                 Ok(Handled::Done)
             }
             _ => {
+                if batch.rest > 0 && self.lacks_room(&pop) {
+                    self.say_no_room(&pop);
+                }
                 let code = self.hold_pop(now, pop.clone(), batch.is_moved);
                 if let Some(code) = code {
                     answer_pop(asked, (code, NOTHING), pop.invisible_ms, &batch, out);
@@ -332,7 +335,7 @@ impl Broker {
         }
         let left = |from: QueueOffset| bounds.max.0.saturating_sub(from.0);
         let time = PopTime { start: from, popped: batch.popped };
-        let has_room = self.pops.flights.has_room(&pop.group) && self.pops.unpromised.len() < POP_UNPROMISED_MAX;
+        let has_room = !self.lacks_room(pop);
         // A name is used once.
         let is_known = self.pops.flights.find(&source.queue, time).is_some();
         if batch.messages >= pop.messages_max || batch.records.len() >= PULL_BYTES_MAX || !has_room || is_known {
@@ -537,14 +540,35 @@ impl Broker {
         }
         let Some(anchor) = self.anchor_of(&pop) else { return Some(ResponseCode::PollingTimeout) };
         let (connection, deadline) = (pop.asked.connection, now.mono.plus_ms(left_ms));
+        let needs_room = self.lacks_room(&pop).then(|| pop.group.clone());
         if self.pops.holds.insert(anchor, connection, deadline, pop).is_err() {
             return Some(ResponseCode::PollingFull);
+        }
+        if let Some(group) = needs_room {
+            self.pops.flights.wait_for_room(&group, anchor);
         }
         if is_moved {
             // What is behind may be wanted.
             self.pops.holds.queue_has_grown(anchor);
         }
         None
+    }
+
+    /// Whether a pop is given nothing, whatever there is, because of what its group, or the shard, has in flight already. In order there is no such bound.
+    pub(super) fn lacks_room(&self, pop: &Pop) -> bool {
+        let has_room = self.pops.flights.has_room(&pop.group) && self.pops.unpromised.len() < POP_UNPROMISED_MAX;
+        !pop.is_ordered && !has_room
+    }
+
+    /// A pop is given nothing although there is something. It is answered as with RocketMQ at its own limit, `popInflightMessageThreshold`.
+    fn say_no_room(&mut self, pop: &Pop) {
+        self.counters.pops_without_room_count += 1;
+        let (flights, unsafe_notes) = (self.pops.flights.len_of(&pop.group), self.pops.unpromised.len());
+        tracing::warn!(
+            target: BY_STRANGERS,
+            group = %pop.group, topic = %pop.topic, pops_in_flight = flights, of_all_groups = self.pops.flights.len(), unsafe_notes,
+            "a group has as many pops in flight as it may: it gets nothing until some are acknowledged, or their time is over"
+        );
     }
 
     /// The queue that stands for a topic of which pops wait, when all its queues, and those of the pop retry topic, lead to it.
@@ -599,6 +623,8 @@ impl Broker {
                 if let Some(id) = held {
                     self.pops.holds.remove(id);
                 }
+            } else {
+                self.wait_for_room(pop);
             }
             return QUEUE_LOOK_BYTES;
         }
@@ -617,12 +643,23 @@ impl Broker {
         {
             self.pops.holds.queue_has_grown(anchor);
         }
-        if let Some(id) = held.filter(|_| waits.is_none()) {
-            self.pops.holds.remove(id);
+        match held {
+            Some(id) if waits.is_none() => drop(self.pops.holds.remove(id)),
+            Some(_) => self.wait_for_room(pop),
+            None => {}
         }
         let bytes = batch.records.len() + batch.queues * QUEUE_LOOK_BYTES;
         self.scratch.records = batch.records;
         bytes
+    }
+
+    /// A pop that goes on waiting has its turn when there is room for it.
+    fn wait_for_room(&mut self, pop: &Pop) {
+        if self.lacks_room(pop)
+            && let Some(anchor) = self.anchor_of(pop)
+        {
+            self.pops.flights.wait_for_room(&pop.group, anchor);
+        }
     }
 
     /// Whether a pop that has waited may still be answered with messages.

@@ -804,6 +804,32 @@ fn word_comes_when_there_is_something_to_pop_and_at_its_time() {
 }
 
 #[test]
+fn who_has_too_much_in_flight_is_told_and_goes_on_when_some_of_it_is_acknowledged() {
+    let (mut world, c) = World::with_pops();
+    world.make_group("h");
+    world.send(c, "T", 0, "", "a");
+    let first = world.pop(c).remove(0);
+    world.broker.fill_flights("g");
+    world.send(c, "T", 0, "", "b");
+    let answer = world.pop_answer(c);
+    assert_eq!((answer.code, answer.number("restNum")), (210, 1), "as Apache at its limit: {answer:?}");
+    let word = world.ask(c, RequestCode::Notification, &look_ext("-1", "10000"), b"");
+    let held = world.ask_pop(c, 10_000);
+    world.send(c, "T", 0, "", "c");
+    assert!(world.answer(c, word).is_none(), "a pop would find nothing");
+    assert!(world.answer(c, held).is_none());
+    let info = world.call(c, RequestCode::GetBrokerRuntimeInfo, &[], b"");
+    assert!(info.text().contains(r#""popsWithoutRoom":"2""#), "{}", info.text());
+    let ext = with(&pop_ext("-1", "0", "10000"), "consumerGroup", "h");
+    assert_eq!(world.call(c, RequestCode::PopMessage, &ext, b"").records().len(), 3, "another group has room");
+    assert_eq!(world.ack(c, &first).code, 0);
+    assert_eq!(world.answer(c, word).map(|answer| answer.ext["hasMsg"].clone()).as_deref(), Some("true"));
+    let answer = world.answer(c, held).expect("there is room for one");
+    let bodies: Vec<String> = Popped::all(&answer).into_iter().map(|message| message.body).collect();
+    assert_eq!(bodies, ["b", "c"]);
+}
+
+#[test]
 fn in_order_the_next_come_when_those_before_are_acknowledged() {
     let (mut world, c) = World::with_pops();
     for body in ["a", "b", "c", "d"] {
