@@ -337,15 +337,18 @@ request_codes! {
         "of a topic with more than 1,024 queues on the shard one queue must be named; a shard has 131,072 pops in flight, one for each queue that one takes \
          from, a group 16,384 of them, and less than a quarter of what is left to all: who has as much waits, and is answered 210";
     AckMessage = 200051, "ACK_MESSAGE", T1, Broker(Busy), Works, Cheap, [Topic: Sub, Group: Sub],
-        "of a message that was never popped, as far as the log knows after a power loss, it is refused (208)";
+        "of a message that was never popped, as far as the log knows after a power loss, it is refused (208), where RocketMQ says success; what is not \
+         noted as safely as promised is answered as a send is (10, 12)";
     PeekMessage = 200052, "PEEK_MESSAGE", T3, Broker(Busy), Works, Scan, [Topic: Sub, Group: Sub], "";
     ChangeMessageInvisibletime = 200053, "CHANGE_MESSAGE_INVISIBLETIME", T1, Broker(Busy), Works, Cheap, [Topic: Sub, Group: Sub],
-        "of a message that is not in flight any more it is refused (208), where RocketMQ hands it out a second time";
+        "of a message that is not in flight any more it is refused (208), where RocketMQ hands it out a second time; 10 and 12 as of 200051";
     Notification = 200054, "NOTIFICATION", T1, Broker(Busy), Works, Scan, [Topic: Sub, Group: Sub],
         "a group that has as much in flight as it may waits until a pop would be given something";
     PollingInfo = 200055, "POLLING_INFO", T2, Broker(Answers), Works, Scan, [Topic: Get, Group: Get], "";
     PopRollback = 200056, "POP_ROLLBACK", T3, Broker(Refuses), NotYet, Scan, [Cluster: Update], "";
-    BatchAckMessage = 200151, "BATCH_ACK_MESSAGE", T1, Broker(Busy), Works, Cheap, [Topic: Sub, Group: Sub], "1,024 entries at most";
+    BatchAckMessage = 200151, "BATCH_ACK_MESSAGE", T1, Broker(Busy), Works, Cheap, [Topic: Sub, Group: Sub],
+        "1,024 entries at most; what was never popped is passed over, and not told, as with RocketMQ: there is one answer for all; what is not noted as \
+         safely as promised is answered as a send is (10, 12)";
     DecideReplica = 720001, "RINGMQ_DECIDE_REPLICA", T3, Broker(Answers), Works, Cheap, [Cluster: Update], "of `ringmq-admin replica`; Apache has none";
     OrderRole = 720002, "RINGMQ_ORDER_ROLE", T3, Broker(Answers), Works, Cheap, [Cluster: Update], "of `ringmq-admin replica`; Apache has none";
     TableChanges = 720003, "RINGMQ_TABLE_CHANGES", T3, Broker(Unavailable), Works, Cheap, [Cluster: Get], "of our slaves; Apache has none";

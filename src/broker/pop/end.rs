@@ -40,7 +40,8 @@ impl Broker {
         Ok(Handled::Done)
     }
 
-    /// BATCH_ACK_MESSAGE 200151. Entries of topics and queues that are not there are passed over, as with RocketMQ.
+    /// BATCH_ACK_MESSAGE 200151. Entries of topics and queues that are not there are passed over, as with RocketMQ, and so is what was never popped: one
+    /// answer is for all, and who is refused would not know what of it is done.
     pub(in crate::broker) fn ack_all_popped(
         &mut self,
         asked: &Asked,

@@ -271,6 +271,8 @@ fn an_acknowledgement_takes_one_message_and_a_batch_many() {
     assert_eq!(world.call(c, RequestCode::BatchAckMessage, &[], body.as_bytes()).code, 0);
     assert_eq!(world.call(c, RequestCode::BatchAckMessage, &[], b"").code, 208);
     assert_eq!(world.call(c, RequestCode::BatchAckMessage, &[], b"{}").code, 208);
+    let never = body.replace(fields[1], "5");
+    assert_eq!(world.call(c, RequestCode::BatchAckMessage, &[], never.as_bytes()).code, 0, "as Apache answers");
     world.advance(INVISIBLE_MS);
     let mut rest = world.popped_bodies(c);
     rest.extend(world.popped_bodies(c));
