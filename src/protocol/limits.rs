@@ -371,8 +371,16 @@ pub const TIMER_ENTRIES_PER_TURN: usize = 512;
 pub const TIMER_STEPS_MAX: usize = 8;
 
 /// Bytes of the names of messages that were recalled and are due within the same step of `timerPrecisionMs`: some 200,000 of them. Recalls beyond
-/// have no effect, which is said and counted.
+/// have no effect, which is said.
 pub const TIMER_RECALLS_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The same names, which may be short, in a table, and where the message lies that recalls: 96 bytes each. One that is recalled twice counts once.
+pub const TIMER_RECALLS_MAX: usize = 256 * 1024;
+
+const _: () = assert!(
+    TIMER_RECALLS_MAX * 96 + TIMER_RECALLS_BYTES_MAX <= 40 * 1024 * 1024,
+    "recalls of one time have their share of a shard's memory"
+);
 
 /// Pieces of 4096 half messages in each of which something has ended that was not passed yet: 512 bytes each and 40 for the map, 18 MiB in all, for
 /// 134 million half messages that wait. What has ended beyond is asked about once more.

@@ -142,7 +142,7 @@ impl Broker {
         }
         let read = Properties::new(view.properties);
         if let Some(name) = read.get(property::TIMER_DEL_UNIQKEY) {
-            timers.recall(key, name);
+            timers.recall(key, name, self.log.appended());
             return Wait::Turn;
         }
         let is_recalled = !timers.recalls.names.is_empty()

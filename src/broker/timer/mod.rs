@@ -20,7 +20,7 @@ use self::progress::{Progress, TimerKey};
 use super::Broker;
 use super::job::Wait;
 use super::store::NotStored;
-use crate::limits::{JOB_UNPROMISED_MAX, TIMER_PRECISION_MS_MAX, TIMER_RECALLS_BYTES_MAX};
+use crate::limits::{JOB_UNPROMISED_MAX, TIMER_PRECISION_MS_MAX, TIMER_RECALLS_BYTES_MAX, TIMER_RECALLS_MAX};
 use crate::log::{Appended, BlockId, QueueIndex};
 use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset};
 use crate::protocol::body::TimerPlaces;
@@ -69,12 +69,14 @@ struct Recalls {
     bytes: usize,
     /// What has recalled them, in its order. They are closed when all of their time are.
     read: Vec<TimerKey>,
+    /// The last of what recalls that was read, whether it has had an effect or not.
+    last: Option<TimerKey>,
 }
 
 impl Recalls {
     /// Whether a message of the wheel is one of those that were read: it is not to be read for its time again.
     fn have(&self, key: &TimerKey) -> bool {
-        self.read.last().is_some_and(|last| key.code == last.code && key <= last)
+        self.last.is_some_and(|last| key.code == last.code && *key <= last)
     }
 }
 
@@ -202,15 +204,20 @@ impl Timers {
         !self.passed.is_empty()
     }
 
-    /// The next message recalls the one of this name.
-    fn recall(&mut self, key: &TimerKey, name: &str) {
+    /// The next message recalls the one of this name: the log ends at `at`.
+    fn recall(&mut self, key: &TimerKey, name: &str, at: LogOffset) {
         let recalls = &mut self.recalls;
-        recalls.out_ms = key.code.out_ms();
-        if recalls.bytes + name.len() > TIMER_RECALLS_BYTES_MAX {
-            tracing::error!(target: BY_STRANGERS, at = %key.at, "too many messages of one time were recalled: this one is delivered");
-        } else if recalls.names.insert(name.to_owned()) {
-            recalls.bytes += name.len();
+        (recalls.out_ms, recalls.last) = (key.code.out_ms(), Some(*key));
+        let is_known = recalls.names.contains(name);
+        let is_full = recalls.read.len() >= TIMER_RECALLS_MAX || recalls.bytes + name.len() > TIMER_RECALLS_BYTES_MAX;
+        if is_known || is_full {
+            if !is_known {
+                tracing::error!(target: BY_STRANGERS, at = %key.at, "too many messages of one time were recalled: this one is delivered");
+            }
+            return self.pass(key, at);
         }
+        recalls.names.insert(name.to_owned());
+        recalls.bytes += name.len();
         recalls.read.push(*key);
         self.due.take(key);
         self.failed_reads = 0;
@@ -396,6 +403,30 @@ fn waiting_properties(draft: &RecordDraft<'_>, out_ms: i64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_recalls_twice_counts_once_and_there_is_an_end_of_room() {
+        let mut timers = Timers::default();
+        let recall = |timers: &mut Timers, name: usize| {
+            let at = timers.end.0;
+            let key = TimerKey { code: WheelCode::new(5, true), place: LogOffset(at), at: QueueOffset(at) };
+            timers.put(key, LogOffset(at + 1), 0);
+            timers.recall(&key, &format!("T+{name}"), LogOffset(at + 1));
+            timers.recalls.have(&key)
+        };
+        assert!(recall(&mut timers, 0) && recall(&mut timers, 0));
+        assert_eq!((timers.recalls.read.len(), timers.passed.len()), (1, 1));
+        for name in 1..TIMER_RECALLS_MAX + 9 {
+            assert!(recall(&mut timers, name));
+        }
+        assert_eq!(
+            (timers.recalls.read.len(), timers.recalls.names.len(), timers.passed.len()),
+            (TIMER_RECALLS_MAX, TIMER_RECALLS_MAX, 10)
+        );
+        timers.end_recalls(6, timers.end);
+        assert!(timers.promised(timers.end));
+        assert_eq!((timers.passed.len(), timers.due.floor()), (0, QueueOffset(timers.end.0 / 512 * 512)));
+    }
 
     #[test]
     fn seconds_count_before_milliseconds_and_either_before_a_time_of_day() {
