@@ -8,7 +8,7 @@ use crate::broker::{Effect, Output};
 use crate::limits::{JOB_BYTES_PER_TURN, JOB_RETRY_MS, POP_NOTES_PER_TURN};
 use crate::log::{Read, ReadLimits};
 use crate::model::{GroupName, Now, QueueOffset, TopicName};
-use crate::protocol::message::{PopNote, PopPlace, PopTime};
+use crate::protocol::message::{PopNote, PopTime};
 use crate::protocol::record::{Check, RecordView};
 
 impl Broker {
@@ -87,10 +87,10 @@ impl Broker {
 
     /// Takes what a note says.
     fn learn_of_pop(&mut self, note: QueueOffset, said: PopNote<'_>) {
+        let queue = self.queue_of(&said);
         let pops = &mut self.pops;
         match said {
-            PopNote::Taken { place, time, invisible_ms, next, offsets } => {
-                let queue = queue_of(&place);
+            PopNote::Taken { time, invisible_ms, next, offsets, .. } => {
                 if let Some(next) = next {
                     pops.queues.insert(queue.clone(), PoppedQueue { ahead: Some(next), last: note });
                 }
@@ -98,27 +98,35 @@ impl Broker {
                     pops.flights.insert(note, Flight::new(queue, time, invisible_ms, offsets));
                 }
             }
-            PopNote::Ended { place, time, offsets } => {
-                if let Some(flight) = pops.flights.find(&queue_of(&place), time) {
+            PopNote::Ended { time, offsets, .. } => {
+                if let Some(flight) = pops.flights.find(&queue, time) {
                     pops.flights.end(flight, |offset| offsets.contains(&offset));
                 }
             }
-            PopNote::Changed { place, time, invisible_ms, again } => {
-                let queue = queue_of(&place);
+            PopNote::Changed { time, invisible_ms, again, .. } => {
                 if let Some(flight) = pops.flights.find(&queue, time) {
                     pops.flights.end(flight, |offset| offset == again.start);
                 }
                 let PopTime { start, .. } = again;
                 pops.flights.insert(note, Flight::new(queue, again, invisible_ms, vec![start]));
             }
-            PopNote::SetBack { place, next } => {
-                pops.queues.insert(queue_of(&place), PoppedQueue { ahead: next, last: note });
+            PopNote::SetBack { next, .. } => {
+                pops.queues.insert(queue, PoppedQueue { ahead: next, last: note });
             }
             PopNote::Forgotten { topic } => {
                 pops.flights.forget_topic(topic);
                 pops.queues.retain(|(_, other, _), _| other.as_str() != topic);
             }
         }
+    }
+
+    /// The queue that a note is about. Names that the tables have are theirs, since there may be very many notes.
+    fn queue_of(&self, said: &PopNote<'_>) -> PopQueue {
+        let place = said.place();
+        let group = self.groups.get(place.group).map(|group| group.name.clone());
+        let topic = self.topics.get(place.topic).map(|topic| topic.name.clone());
+        let group = group.unwrap_or_else(|| GroupName::from(place.group));
+        (group, topic.unwrap_or_else(|| TopicName::from(place.topic)), place.queue_id)
     }
 
     /// All notes were read. Where groups go on is committed when the log is safe that far, unless the table says so already.
@@ -146,8 +154,4 @@ impl Broker {
             }
         }
     }
-}
-
-fn queue_of(place: &PopPlace<'_>) -> PopQueue {
-    (GroupName::from(place.group), TopicName::from(place.topic), place.queue_id)
 }

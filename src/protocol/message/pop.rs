@@ -208,7 +208,6 @@ const FORGOTTEN: u8 = 5;
 impl<'a> PopNote<'a> {
     /// Appends the note's bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let nowhere = |topic| PopPlace { group: "", topic, queue_id: QueueId(0) };
         match self {
             PopNote::Taken { place, time, invisible_ms, next, offsets } => {
                 put_head(TAKEN, place, out);
@@ -232,7 +231,19 @@ impl<'a> PopNote<'a> {
                 put_head(SET_BACK, place, out);
                 put_next(*next, out);
             }
-            PopNote::Forgotten { topic } => put_head(FORGOTTEN, &nowhere(topic), out),
+            PopNote::Forgotten { .. } => put_head(FORGOTTEN, &self.place(), out),
+        }
+    }
+
+    /// What it is about.
+    #[must_use]
+    pub fn place(&self) -> PopPlace<'a> {
+        match self {
+            PopNote::Taken { place, .. }
+            | PopNote::Ended { place, .. }
+            | PopNote::Changed { place, .. }
+            | PopNote::SetBack { place, .. } => *place,
+            PopNote::Forgotten { topic } => PopPlace { group: "", topic, queue_id: QueueId(0) },
         }
     }
 
