@@ -10,7 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::dispatch::readers_behind;
 use super::{Asked, Broker, Effect, Handled, Output, Refusal};
 use crate::letter::{ToControl, ToldRoute};
-use crate::limits::{ASSIGNED_QUEUES_MAX, CLIENT_ID_BYTES_MAX, GROUP_NAME_BYTES_MAX, ROUTE_WAITS_MAX, TOLD_ROUTES_MAX};
+use crate::limits::{
+    ASSIGNED_QUEUES_MAX, CLIENT_ID_BYTES_MAX, GROUP_NAME_BYTES_MAX, POP_QUEUES_MAX, ROUTE_WAITS_MAX, TOLD_ROUTES_MAX,
+};
 use crate::model::{BrokerName, ClientId, MonoNs, Now, QueueId, TopicName};
 use crate::protocol::body::{
     AssignedQueue, AssignmentRequest, GroupMode, MessageModel, RequestMode, Strategy, assignments,
@@ -18,6 +20,7 @@ use crate::protocol::body::{
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{check_topic, is_retry_topic};
 use crate::protocol::reply::Reply;
+use crate::said::BY_STRANGERS;
 
 /// How long a route counts without a question. Clients ask every 20 s for each topic; RocketMQ's broker looks every 30 s.
 const ROUTE_FRESH_MS: u64 = 1_000;
@@ -156,9 +159,7 @@ impl Broker {
             let shares = usize::try_from(mode.pop_share_queues).unwrap_or(0);
             let is_pop = mode.mode == RequestMode::Pop;
             if is_pop && (shares == 0 || shares >= consumers.len().saturating_sub(1)) {
-                return Some(
-                    brokers.iter().filter(|(_, queues)| *queues > 0).map(|(name, _)| (name.clone(), None)).collect(),
-                );
+                return whole_brokers(brokers);
             }
             let consumer = consumers.binary_search(&&request.client_id);
             let Ok(consumer) = consumer else { return Some(Vec::new()) };
@@ -203,6 +204,27 @@ fn share(strategy: Strategy, queues: u32, (own, consumers): (usize, usize), shar
     }
 }
 
+/// All queues of all brokers, for a pop: without naming one, or one by one where there are more than a pop looks at; `None` if those are too many.
+fn whole_brokers(brokers: &[(BrokerName, u32)]) -> Option<Vec<AssignedQueue>> {
+    let of = |(name, queues): &(BrokerName, u32)| -> Vec<AssignedQueue> {
+        let named = (0..*queues).take(ASSIGNED_QUEUES_MAX + 1).map(|queue| (name.clone(), Some(QueueId(queue))));
+        match *queues {
+            0 => Vec::new(),
+            1..=POP_QUEUES_MAX => vec![(name.clone(), None)],
+            _ => named.collect(),
+        }
+    };
+    let mut assigned = Vec::new();
+    for broker in brokers {
+        assigned.extend(of(broker));
+        if assigned.len() > ASSIGNED_QUEUES_MAX {
+            tracing::warn!(target: BY_STRANGERS, queues = broker.1, "a topic that is popped has more queues than one consumer is given");
+            return None;
+        }
+    }
+    Some(assigned)
+}
+
 /// The queue of this number, counted over the brokers in the order of their names.
 fn nth_queue(brokers: &[(BrokerName, u32)], mut number: u32) -> Option<AssignedQueue> {
     for (name, queues) in brokers {
@@ -238,6 +260,17 @@ mod tests {
         assert_eq!(of(8, (0, 4), 1), [0, 1, 2, 3]);
         assert_eq!(of(8, (3, 4), 1), [0, 1, 6, 7], "the first is behind the last");
         assert_eq!(of(2, (3, 4), 1), [1], "more consumers than queues: each has one");
+    }
+
+    #[test]
+    fn of_a_broker_with_more_queues_than_a_pop_looks_at_each_is_named() {
+        let assigned = whole_brokers(&[("a".into(), 4), ("b".into(), 0), ("c".into(), POP_QUEUES_MAX + 1)]).unwrap();
+        assert_eq!(assigned.len(), 1 + POP_QUEUES_MAX as usize + 1);
+        let (first, last) = (assigned.first().unwrap(), assigned.last().unwrap());
+        assert_eq!(*first, ("a".into(), None));
+        assert_eq!(*last, ("c".into(), Some(QueueId(POP_QUEUES_MAX))));
+        assert_eq!(whole_brokers(&[("a".into(), u32::MAX), ("b".into(), 4)]), None);
+        assert_eq!(whole_brokers(&[("a".into(), POP_QUEUES_MAX)]), Some(vec![("a".into(), None)]));
     }
 
     #[test]

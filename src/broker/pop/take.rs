@@ -226,15 +226,7 @@ impl Broker {
             let remark = format!("the topic[{name}] is the broker's own");
             return Err(Refusal::new(ResponseCode::NoPermission, remark));
         }
-        let too_many = request.queue_id.is_none() && read_queues > POP_QUEUES_MAX;
-        if too_many || request.queue_id.is_some_and(|queue| queue.0 >= read_queues) {
-            let queue = request.queue_id.map_or_else(|| "-1".to_owned(), |queue| queue.to_string());
-            let remark = format!(
-                "queueId[{queue}] is illegal, topic:[{name}] topicConfig.readQueueNums:[{read_queues}] consumer:[/{}]",
-                self.peer(asked.connection)
-            );
-            return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
-        }
+        self.check_popped_queue(asked, request, read_queues)?;
         let group = self.group_config(asked.now, request.group, out)?;
         if !group.consume_enable {
             let remark = format!("subscription group no permission, {}", request.group);
@@ -268,6 +260,25 @@ impl Broker {
             ends,
             allowed_by: self.groups.version(),
         })
+    }
+
+    fn check_popped_queue(&self, asked: &Asked, request: &PopRequest<'_>, read_queues: u32) -> Result<(), Refusal> {
+        let name = request.topic;
+        if request.queue_id.is_none() && read_queues > POP_QUEUES_MAX {
+            let remark = format!(
+                "the topic[{name}] has {read_queues} queues on this broker: one must be named, since a pop looks at {POP_QUEUES_MAX} at most"
+            );
+            return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
+        }
+        if request.queue_id.is_some_and(|queue| queue.0 >= read_queues) {
+            let queue = request.queue_id.map_or_else(|| "-1".to_owned(), |queue| queue.to_string());
+            let remark = format!(
+                "queueId[{queue}] is illegal, topic:[{name}] topicConfig.readQueueNums:[{read_queues}] consumer:[/{}]",
+                self.peer(asked.connection)
+            );
+            return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
+        }
+        Ok(())
     }
 
     /// Takes what there is.

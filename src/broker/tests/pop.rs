@@ -3,7 +3,7 @@
 use super::*;
 use crate::broker::persist::Table;
 use crate::broker::store::NotStored;
-use crate::limits::{HOLDS_PER_CONNECTION_MAX, POP_NOTES_MAX};
+use crate::limits::{HOLDS_PER_CONNECTION_MAX, POP_NOTES_MAX, POP_QUEUES_MAX};
 use crate::log::AppendError;
 use crate::model::{QueueId, QueueOffset};
 use crate::protocol::body::{ConsumeStats, ConsumerOffsets};
@@ -347,6 +347,10 @@ fn checks_have_rocketmq_s_order_and_codes() {
     check(&mut world, "consumerGroup", "a b", 26);
     check(&mut world, "consumerGroup", &"g".repeat(254), 29);
     check(&mut world, "invisibleTime", "x", 29);
+    world.make_topic("Wide", POP_QUEUES_MAX + 1);
+    check(&mut world, "topic", "Wide", 29);
+    let wide = with(&with(&base, "topic", "Wide"), "queueId", "1024");
+    assert_eq!(world.call(c, RequestCode::PopMessage, &wide, b"").code, 210, "one that is named");
     let late = world.call(c, RequestCode::PopMessage, &with(&base, "bornTime", &born), b"");
     for name in ["popTime", "invisibleTime", "reviveQid", "restNum"] {
         assert_eq!(late.number(name), 0, "stock clients read it whatever the code");
