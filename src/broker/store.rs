@@ -172,6 +172,10 @@ impl Broker {
             return Ok(());
         };
         self.check_replicas(true)?;
+        if self.topics.get(topic).is_none_or(|topic| queue_id.0 >= topic.config.read_queues) {
+            // So does RocketMQ: whoever gives the topic its queues again finds it there.
+            tracing::warn!(target: BY_STRANGERS, topic, %queue_id, at = %view.log_offset, "{what} goes to a queue that its topic has no more, where nobody reads");
+        }
         let mut properties = std::mem::take(&mut self.scratch.properties);
         properties.clear();
         write(&mut properties);

@@ -295,6 +295,17 @@ fn a_place_waits_for_the_promise_of_what_was_stored() {
 }
 
 #[test]
+fn a_message_for_a_queue_that_its_topic_has_no_more_waits_there_as_with_rocketmq() {
+    let (mut world, c) = world_with_topic();
+    assert_eq!(world.send(c, "T", 1, "TIMER_DELAY_MS\u{1}2000\u{2}", "1").code, 0);
+    world.make_topic("T", 1);
+    world.advance(2_000);
+    world.make_topic("T", 2);
+    let ext = [("topic", "T"), ("queueId", "1")];
+    assert_eq!(world.call(c, RequestCode::GetMaxOffset, &ext, b"").number("offset"), 1);
+}
+
+#[test]
 fn a_slave_delivers_nothing_and_as_master_goes_on_where_its_master_was() {
     let (mut world, c) = world_with_topic();
     for number in 0..3 {
@@ -421,6 +432,9 @@ fn what_cannot_be_recalled_is_refused_as_by_rocketmq() {
     assert_eq!(recall(&mut world, c, "T", &handle("T", &name, at)).code, 0);
     world.broker.settings.timers.recalls_unwritable = false;
     check(&mut world, "T", &handle("T", &name, at), 14, "recall failed, broker service not available");
+    world.broker.settings.timers.recalls_unwritable = true;
+    world.broker.settings.timers.is_enabled = false;
+    check(&mut world, "T", &handle("T", &name, at), 1, "recall failed, execute error");
     world.broker.settings.timers.takes_recalls = false;
     check(&mut world, "T", &handle("T", &name, at), 16, "recall failed, operation is forbidden");
 }
