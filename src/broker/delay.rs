@@ -88,6 +88,15 @@ impl Delays {
         offsets
     }
 
+    /// What is delivered for sure by a log that is flushed up to `flushed`: whatever becomes of the rest of it, the copies are there. Of a slave its master
+    /// may have told more.
+    pub(super) fn sure(&self, flushed: LogOffset) -> (LevelOffsets, TimerPlaces) {
+        if self.log_offset() <= flushed {
+            return (self.offsets(), self.timer_places());
+        }
+        (self.table.safe.clone(), self.table.safe_timers.clone())
+    }
+
     /// Levels that stand still because their next message cannot be read, or stored where it belongs: the level, that message, how often in a row it was tried.
     pub(super) fn blocked(&self) -> impl Iterator<Item = (i32, QueueOffset, u32)> {
         self.queues.iter().filter_map(|(level, queue)| {

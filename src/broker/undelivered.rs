@@ -1,8 +1,9 @@
 //! What retention leaves in the log although it is old: messages that wait for a time of their own, and that the broker is still to deliver.
 //!
 //! Whoever sent such a message was told that it is stored, and nobody has read it: it must not be gone when its time comes. So the log is told where
-//! the oldest lies, on masters and, by what their masters told them, on slaves. RocketMQ stores those of its timers once more before they are too
-//! old, and loses those of its delay levels.
+//! the oldest lies, on masters and, by what their masters told them, on slaves. What was delivered counts as that when its copy is on the disk here: a
+//! power loss, or a master that is gone, may take one that is not. RocketMQ stores those of its timers once more before they are too old, and loses
+//! those of its delay levels.
 
 use super::Broker;
 use super::delay::level_of_queue;
@@ -29,7 +30,7 @@ impl Broker {
 
     fn oldest_undelivered(&mut self) -> Result<Option<LogOffset>, Unknown> {
         let mut oldest = self.oldest_timer()?;
-        let offsets = self.delays.offsets();
+        let (offsets, _) = self.delays.sure(self.log.flushed());
         let queues: Vec<(QueueId, QueueIndex)> = self.log.queues_of(SCHEDULE_TOPIC).collect();
         for (queue_id, queue) in queues {
             let at = offsets.get(&level_of_queue(queue_id)).copied().unwrap_or_default();

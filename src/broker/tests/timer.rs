@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::broker::timer::WindowBounds;
+use crate::letter::MasterTables;
 use crate::limits::JOB_MESSAGES_PER_TURN;
-use crate::protocol::body::{TimerPlaces, TimerStep};
+use crate::model::QueueOffset;
+use crate::protocol::body::{DelayOffsets, TableChange, TablePlace, TimerPlaces, TimerStep};
 use crate::protocol::message::{BatchedMessage, MessageId, RecallHandle, WHEEL_TOPIC, append_batched};
 
 const SMALL: WindowBounds = WindowBounds { window_max: 16, zone_messages: 8, zones_max: 8 };
@@ -488,6 +490,56 @@ fn retention_leaves_what_waits_for_its_time() {
 }
 
 /// As long as messages of its time may come, what recalls counts as not done with; retention does not wait for that.
+/// A slave's log may lack the copies of what its master has delivered; when it is made a master, it is to deliver that itself.
+#[test]
+fn retention_on_a_slave_leaves_what_is_not_known_to_be_delivered_here() {
+    const HOUR_MS: u64 = 3_600_000;
+    let hour = i64::try_from(HOUR_MS).unwrap();
+    for is_level in [false, true] {
+        let mut world = World::with_timers(|settings| settings.timers.delay_max_sec = 1_000 * 3_600);
+        world.make_topic("T", 1);
+        let c = world.connect();
+        match is_level {
+            true => assert_eq!(world.send(c, "T", 0, "DELAY\u{1}18\u{2}", "7").code, 0),
+            false => assert_eq!(world.put(c, 2 * hour, "7").code, 0),
+        }
+        world.make_topic("other", 1);
+        let body = "x".repeat(4_000);
+        (0..800).for_each(|_| assert_eq!(world.send(c, "other", 0, "", &body).code, 0));
+        let before = world.delay_file();
+        // What its master would tell.
+        let mut told = before.clone();
+        told.log_offset = world.broker.log.appended().plus(1);
+        match is_level {
+            true => drop(told.offsets.insert(18, QueueOffset(1))),
+            false => {
+                let step = TimerStep { from: LogOffset(0), code: i64::MAX, at: LogOffset(0) };
+                told.timers = TimerPlaces { end: told.log_offset, floor: QueueOffset(1), steps: vec![step] };
+            }
+        }
+        world.live_again(life(Role::Slave), before);
+        let pass_days = |world: &mut World, days: u64| {
+            for _ in 0..24 * days {
+                world.set_time(world.now.mono.plus_ms(HOUR_MS - 3_000));
+                world.advance(3_000);
+            }
+        };
+        pass_days(&mut world, 5);
+        assert_eq!(world.broker.log.start(), LogOffset(0), "level {is_level}: its master has not delivered it");
+        let tell = |world: &mut World, told: &DelayOffsets| {
+            let part = TableChange::DelayOffsets(told.clone());
+            world.tell_parts(vec![MasterTables::Part { behind: TablePlace::Delays, until: None, part }]);
+        };
+        tell(&mut world, &told);
+        pass_days(&mut world, 2);
+        assert_eq!(world.broker.log.start(), LogOffset(0), "level {is_level}: the copy is not here");
+        told.log_offset = world.broker.log.flushed();
+        tell(&mut world, &told);
+        pass_days(&mut world, 2);
+        assert!(world.broker.log.start() > LogOffset(0), "level {is_level}: nothing waits there any more");
+    }
+}
+
 #[test]
 fn what_recalls_keeps_no_log() {
     let mut world = World::with_timers(|settings| settings.timers.takes_recalls = true);
