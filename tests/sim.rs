@@ -605,11 +605,13 @@ fn timer_messages_come_in_their_time_whatever_ends_in_between() {
         sum.delivered += one.delivered;
         sum.doubled += one.doubled;
         sum.distrusted += one.distrusted;
+        sum.segments_retired += one.segments_retired;
     }
     eprintln!("{} seeds: {sum:#?}", all.len());
     if all.len() as u64 >= SEEDS {
         check_often(&[
             ("acknowledged sends", sum.acknowledged, 10_000),
+            ("segments that went", sum.segments_retired, 100),
             ("acknowledged recalls", sum.recalled, 1_000),
             ("ends", sum.ends, 300),
             ("power losses", sum.power_losses, 60),
@@ -628,6 +630,7 @@ fn places_of_timers_that_say_too_much_and_recalls_that_nobody_made_are_noticed()
         (TimerRule::BelieveTheFile, "were never delivered"),
         (TimerRule::ForgetTheEnd, "were never delivered"),
         (TimerRule::ForgetRecalls, "were never delivered"),
+        (TimerRule::TakeHeld, "were never delivered"),
     ] {
         let noticed = first_wrong(200, |seed| run_timers(seed, rule));
         let (seed, noticed) = noticed.unwrap_or_else(|| panic!("{rule:?} was not noticed"));

@@ -4,7 +4,8 @@
 //! What is checked when all is well again and everything is due: each message that waits in the wheel, and each that was acknowledged and whose
 //! promise outlived all ends, was delivered, unless somebody has recalled it; none before the time that its producer asked for, by the log's own
 //! clock; none twice unless the node has ended in between; and none behind an acknowledged recall of it. Two topics have messages of the same
-//! unique keys, and the recall of one is not that of the other. In some worlds each start finds another `timerPrecisionMs`.
+//! unique keys, and the recall of one is not that of the other. In some worlds each start finds another `timerPrecisionMs`, and in some the log's old
+//! segments go, as far as the broker lets them: what they held is remembered.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +13,7 @@ use super::client::{self, SimClient};
 use super::node::{NodeEnd, SimNode, life_of, replica_settings, small_flush, small_log};
 use super::random::Random;
 use crate::broker::timer::WindowBounds;
+use crate::log::Retention;
 use crate::model::{LogOffset, MonoNs, Now, QueueId, Role, UnixMs};
 use crate::protocol::code::RequestCode;
 use crate::protocol::frame;
@@ -39,6 +41,8 @@ pub enum TimerRule {
     LoseTheFile,
     /// The producer forgets that it has recalled.
     ForgetRecalls,
+    /// Segments go whatever they hold.
+    TakeHeld,
 }
 
 /// What has happened, to see that a run was worth something.
@@ -55,6 +59,7 @@ pub struct TimerCounts {
     pub delivered: u64,
     pub doubled: u64,
     pub distrusted: u64,
+    pub segments_retired: u64,
 }
 
 /// What an answer is to.
@@ -65,14 +70,23 @@ enum AwaitedTimer {
 }
 
 /// What the log holds of one message.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct HeldMessage {
-    /// In the wheel.
-    waits: bool,
-    /// First bytes of those that recall it.
-    recalls: Vec<LogOffset>,
-    /// Times and places of its copies.
-    copies: Vec<(i64, LogOffset)>,
+    /// First bytes of it in the wheel.
+    waits: BTreeSet<LogOffset>,
+    /// Of those that recall it.
+    recalls: BTreeSet<LogOffset>,
+    /// And of its copies, with their times.
+    copies: BTreeSet<(LogOffset, i64)>,
+}
+
+impl HeldMessage {
+    /// The log ends there.
+    fn cut(&mut self, end: LogOffset) {
+        self.waits.retain(|place| *place < end);
+        self.recalls.retain(|place| *place < end);
+        self.copies.retain(|(place, _)| *place < end);
+    }
 }
 
 /// The world of one master.
@@ -84,6 +98,10 @@ pub struct TimerWorld {
     /// Whether a start may find other steps than the one before; the clock is not set then, so that no message is recalled that was stored for
     /// another step since.
     changes_steps: bool,
+    /// Whether old segments go.
+    retires: bool,
+    /// What the log had when some of it was to go.
+    remembered: BTreeMap<u64, HeldMessage>,
     client: SimClient<AwaitedTimer>,
     /// The time that each message asks for, Unix ms.
     asked: Vec<i64>,
@@ -104,7 +122,11 @@ impl TimerWorld {
     pub fn new(seed: u64, rule: TimerRule) -> TimerWorld {
         let mut random = Random::new(seed ^ 0x71_3E5);
         let flush = small_flush(40, &[10, 500], &mut random);
-        let log_settings = small_log(flush, &mut random);
+        let mut log_settings = small_log(flush, &mut random);
+        let retires = rule == TimerRule::TakeHeld || random.percent(30);
+        if retires {
+            log_settings.segment_bytes = 64 * 1024;
+        }
         let settings = replica_settings(false, 1, &mut random);
         let ring_bytes = random.pick(&[64, 128]) * 1024;
         let mut node = SimNode::new(0, settings, log_settings, ring_bytes);
@@ -120,6 +142,8 @@ impl TimerWorld {
             now: Now { unix: UnixMs(1_700_000_000_000), mono: MonoNs(1_000_000_000) },
             rule,
             changes_steps: random.percent(30),
+            retires,
+            remembered: BTreeMap::new(),
             client: SimClient::new(),
             asked: Vec::new(),
             acknowledged: BTreeSet::new(),
@@ -151,7 +175,9 @@ impl TimerWorld {
                 110..140 => self.recall_one(),
                 140..650 => self.node.work(self.now, &mut self.random),
                 650..750 => self.node.tick(self.now),
-                750..990 => self.node.meet_deadline(self.now),
+                750..980 => self.node.meet_deadline(self.now),
+                980..990 if self.retires => self.retire(),
+                980..990 => self.node.meet_deadline(self.now),
                 990..994 if !self.changes_steps => self.set_clock(),
                 990..994 => {}
                 _ => self.end(),
@@ -164,7 +190,7 @@ impl TimerWorld {
 
     fn start(&mut self) {
         match self.rule {
-            TimerRule::Sound | TimerRule::ForgetRecalls => {}
+            TimerRule::Sound | TimerRule::ForgetRecalls | TimerRule::TakeHeld => {}
             TimerRule::BelieveTheFile => self.node.change_tables(|tables| {
                 if let Some(table) = &mut tables.delay_offsets {
                     table.log_offset = LogOffset(0);
@@ -182,6 +208,8 @@ impl TimerWorld {
         }
         self.node.start(self.now, life_of(0, Role::AsyncMaster, None));
         self.counts.distrusted += u64::from(self.node.distrusted_delay_file);
+        let end = self.node.broker.as_ref().expect("it runs").view_log().appended();
+        self.remembered.values_mut().for_each(|held| held.cut(end));
         self.client.connect(&mut self.node, self.now);
     }
 
@@ -196,6 +224,31 @@ impl TimerWorld {
         self.node.end(end, &mut self.random);
     }
 
+    /// Old segments go, and all are old, but those that the broker holds.
+    fn retire(&mut self) {
+        let usual = Retention::default();
+        let used_percent_forced = (self.rule == TimerRule::TakeHeld).then_some(0);
+        let all = Retention { reserved_hours: 0, delete_hours: (1 << 24) - 1, used_percent_forced, ..usual };
+        for _ in 0..4 {
+            if self.node.has_failed() {
+                return;
+            }
+            // The broker looks at what waits once a second.
+            self.now = super::later(self.now, 1_000);
+            self.node.tick(self.now);
+            self.remembered = self.held();
+            let start = self.node.broker.as_ref().expect("it runs").view_log().start();
+            for retention in [all, usual] {
+                self.node.broker.as_mut().expect("it runs").view_reader().set_retention(retention);
+                self.now = super::later(self.now, 1);
+                self.node.tick(self.now);
+            }
+            let moved = self.node.broker.as_ref().expect("it runs").view_log().start();
+            self.counts.segments_retired += u64::from(moved > start);
+            self.node.settle(self.now, &mut self.random);
+        }
+    }
+
     /// Somebody sets the wall clock.
     fn set_clock(&mut self) {
         let by_ms = i64::try_from(self.random.below(10_000)).expect("small");
@@ -205,6 +258,7 @@ impl TimerWorld {
 
     fn send_some(&mut self) {
         // Some for the very same moment.
+        let body_len_max = if self.retires { 3_000 } else { 400 };
         let together = self.random.percent(20).then(|| self.random.below(DELAY_MS_MAX));
         for _ in 0..self.random.below(8) {
             if !self.node.takes_input() {
@@ -220,7 +274,8 @@ impl TimerWorld {
                 _ => format!("TIMER_DELAY_MS\u{1}{delay_ms}\u{2}"),
             };
             let properties = format!("UNIQ_KEY\u{1}K{}\u{2}{time}", number / 2);
-            let body_len = if self.random.percent(5) { self.random.index(8_000) } else { self.random.index(400) };
+            let body_len =
+                if self.random.percent(5) { self.random.index(8_000) } else { self.random.index(body_len_max) };
             let mut body = number.to_be_bytes().to_vec();
             body.resize(8 + body_len, 7);
             let queue = self.random.below(u64::from(QUEUES));
@@ -296,26 +351,26 @@ impl TimerWorld {
 
     /// All that the log has, by number.
     fn held(&mut self) -> BTreeMap<u64, HeldMessage> {
-        let mut held: BTreeMap<u64, HeldMessage> = BTreeMap::new();
+        let mut held = self.remembered.clone();
         let mut recalls: Vec<(String, LogOffset)> = Vec::new();
         let (node, now) = (&mut self.node, &mut self.now);
         node.read_records(now, WHEEL_TOPIC, QueueId(0), |view| {
             let name = Properties::new(view.properties).get(property::TIMER_DEL_UNIQKEY);
             match name {
                 Some(name) => recalls.push((name.to_owned(), view.log_offset)),
-                None => held.entry(number_of(view)).or_default().waits = true,
+                None => drop(held.entry(number_of(view)).or_default().waits.insert(view.log_offset)),
             }
         });
         for (topic, queue) in TOPICS.iter().flat_map(|topic| (0..QUEUES).map(move |queue| (topic, queue))) {
             node.read_records(now, topic, QueueId(queue), |view| {
-                held.entry(number_of(view)).or_default().copies.push((view.store_timestamp, view.log_offset));
+                held.entry(number_of(view)).or_default().copies.insert((view.log_offset, view.store_timestamp));
             });
         }
         for (name, place) in recalls {
             let (topic, unique) = name.split_once("+K").expect("a name");
             let second = u64::from(topic == TOPICS[1]);
             let number = 2 * unique.parse::<u64>().expect("a number") + second;
-            held.entry(number).or_default().recalls.push(place);
+            held.entry(number).or_default().recalls.insert(place);
         }
         held
     }
@@ -324,7 +379,7 @@ impl TimerWorld {
     fn missing(&mut self) -> Vec<u64> {
         let held = self.held();
         let is_delivered = |number: &u64| held.get(number).is_some_and(|held| !held.copies.is_empty());
-        let waits = held.iter().filter(|(_, held)| held.waits).map(|(number, _)| *number);
+        let waits = held.iter().filter(|(_, held)| !held.waits.is_empty()).map(|(number, _)| *number);
         let wanted: BTreeSet<u64> = waits.chain(self.acknowledged.iter().copied()).collect();
         wanted.into_iter().filter(|number| !self.recalled.contains(number) && !is_delivered(number)).collect()
     }
@@ -335,12 +390,12 @@ impl TimerWorld {
         for (number, held) in self.held() {
             let asked = usize::try_from(number).ok().and_then(|number| self.asked.get(number).copied());
             let asked = asked.unwrap_or_else(|| panic!("{number} was never sent"));
-            let early = held.copies.iter().find(|(stored, _)| *stored < asked);
+            let early = held.copies.iter().find(|(_, stored)| *stored < asked);
             assert!(early.is_none(), "{number} asked for {asked}, and was delivered as {early:?}");
             if self.surely_recalled.contains(&number) {
-                let recalled = held.recalls.iter().min();
+                let recalled = held.recalls.first();
                 let recalled = recalled.unwrap_or_else(|| panic!("the recall of {number} is lost"));
-                let late = held.copies.iter().find(|(_, place)| place > recalled);
+                let late = held.copies.iter().find(|(place, _)| place > recalled);
                 assert!(late.is_none(), "{number} was recalled at {recalled}, and was delivered as {late:?}");
             }
             self.counts.delivered += u64::from(!held.copies.is_empty());
