@@ -663,6 +663,8 @@ fn popped_messages_come_again_until_they_are_acknowledged_whatever_ends_in_betwe
         sum.late += one.late;
         sum.changed += one.changed;
         sum.resets += one.resets;
+        sum.clock_steps += one.clock_steps;
+        sum.acked_in_order += one.acked_in_order;
         sum.ends += one.ends;
         sum.power_losses += one.power_losses;
     }
@@ -676,6 +678,8 @@ fn popped_messages_come_again_until_they_are_acknowledged_whatever_ends_in_betwe
             ("acknowledgements that were late", sum.late, 1_000),
             ("changes", sum.changed, 500),
             ("resets", sum.resets, 500),
+            ("steps of the clock", sum.clock_steps, 300),
+            ("acknowledgements in order", sum.acked_in_order, 10_000),
             ("ends", sum.ends, 1_000),
             ("power losses", sum.power_losses, 200),
         ]);
@@ -690,6 +694,8 @@ fn pops_that_are_forgotten_are_noticed() {
         (PopRule::KeepSome, "and lost"),
         (PopRule::AckLate, "was acknowledged, and came again"),
         (PopRule::ForgetResets, "came again"),
+        (PopRule::HoldLongerInOrder, "somebody's"),
+        (PopRule::ForgetClock, "came again"),
         (PopRule::HoldLonger, "came again"),
     ] {
         let noticed = first_wrong(SEEDS, |seed| run_pops(seed, rule));

@@ -17,6 +17,7 @@ mod life;
 mod model;
 mod node;
 mod pop;
+mod pop_order;
 mod random;
 mod reign;
 mod replica_world;

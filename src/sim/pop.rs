@@ -1,5 +1,6 @@
 //! Pops in the made-up world: one master, a producer, a consumer that acknowledges in time, late, all at once, asks for longer, or forgets, and an
-//! operator who resets where the group goes on, with ends of all kinds in between.
+//! operator who resets where the group goes on and sets the clock, with ends of all kinds in between. What another group does in order is in
+//! [`pop_order`](super::pop_order).
 //!
 //! What is checked: what was acknowledged in time does not come again, as long as that promise outlives all ends; what was popped does not come again
 //! before its time is over, and then as a later try; and when all is well again and everything that comes is acknowledged: each message whose send was
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::client::{self, SimClient};
 use super::node::{NodeEnd, SimNode, life_of, replica_settings, small_flush, small_log};
+use super::pop_order::PopsInOrder;
 use super::random::Random;
 use crate::model::{MonoNs, Now, QueueOffset, Role, UnixMs};
 use crate::protocol::code::RequestCode;
@@ -19,11 +21,11 @@ use crate::protocol::header::Header;
 use crate::protocol::message::{PopHandle, PopOrigin, Properties, REVIVE_GROUP, pop_retry_topic, property};
 use crate::protocol::record::{Check, RecordView};
 
-const TOPIC: &str = "BenchmarkTest";
-const QUEUES: u64 = 3;
+pub(super) const TOPIC: &str = "BenchmarkTest";
+pub(super) const QUEUES: u64 = 3;
 const GROUP: &str = "G";
 /// Longest time for which a message is its consumer's.
-const INVISIBLE_MS_MAX: u64 = 5_000;
+pub(super) const INVISIBLE_MS_MAX: u64 = 5_000;
 
 /// Whether the world keeps its own rules. All but the first are there to see that the checks would notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,10 @@ pub enum PopRule {
     KeepSome,
     /// The consumer does not know of resets to the beginning.
     ForgetResets,
+    /// Of what is popped in order the consumer believes the same as with `HoldLonger`.
+    HoldLongerInOrder,
+    /// Nobody is told that the clock was set back.
+    ForgetClock,
 }
 
 /// What has happened, to see that a run was worth something.
@@ -55,13 +61,15 @@ pub struct PopCounts {
     pub late: u64,
     pub changed: u64,
     pub resets: u64,
+    pub clock_steps: u64,
+    pub acked_in_order: u64,
     pub ends: u64,
     pub power_losses: u64,
 }
 
 /// A message as its consumer has it.
 #[derive(Clone, Debug)]
-struct PoppedMessage {
+pub(super) struct PoppedMessage {
     number: u64,
     topic: String,
     queue: String,
@@ -89,22 +97,27 @@ impl PoppedMessage {
 
 /// What an answer is to.
 #[derive(Clone, Debug)]
-enum AwaitedPop {
+pub(super) enum AwaitedPop {
     Send(u64),
     Pop,
     /// Of messages, and of each whether it was in time for sure.
     Ack(Vec<(u64, bool)>),
     Change(Box<PoppedMessage>),
     Reset,
+    /// Of this queue.
+    PopInOrder(u64),
+    /// Of this message.
+    AckInOrder(u64),
 }
 
 /// The world of one master.
 pub struct PopWorld {
-    random: Random,
-    now: Now,
-    node: SimNode,
-    rule: PopRule,
-    client: SimClient<AwaitedPop>,
+    pub(super) random: Random,
+    pub(super) now: Now,
+    pub(super) node: SimNode,
+    pub(super) rule: PopRule,
+    pub(super) client: SimClient<AwaitedPop>,
+    pub(super) pops_in_order: PopsInOrder,
     /// Of each message, whether its send was acknowledged, and the promise has outlived all ends.
     sent: Vec<bool>,
     /// Messages as they were popped last.
@@ -137,6 +150,7 @@ impl PopWorld {
             now: Now { unix: UnixMs(1_700_000_000_000), mono: MonoNs(1_000_000_000) },
             rule,
             client: SimClient::new(),
+            pops_in_order: PopsInOrder::default(),
             sent: Vec::new(),
             held: Vec::new(),
             last: BTreeMap::new(),
@@ -167,9 +181,11 @@ impl PopWorld {
                 80..160 => self.pop(),
                 160..250 => self.ack_some(),
                 250..270 => self.change_one(),
-                270..650 => self.node.work(self.now, &mut self.random),
+                270..330 => self.go_on_in_order(),
+                330..650 => self.node.work(self.now, &mut self.random),
                 650..750 => self.node.tick(self.now),
-                750..988 => self.node.meet_deadline(self.now),
+                750..986 => self.node.meet_deadline(self.now),
+                986..988 => self.set_clock(),
                 988..991 => self.reset(),
                 _ => {
                     let end = NodeEnd::pick(&mut self.random);
@@ -179,8 +195,9 @@ impl PopWorld {
             self.collect();
         }
         self.heal();
-        let lost = self.lost();
-        assert!(lost.is_empty(), "acknowledged as sent, and lost: {lost:?}");
+        for lost in [self.lost(&self.perhaps_over), self.lost(&self.pops_in_order.over)] {
+            assert!(lost.is_empty(), "acknowledged as sent, and lost: {lost:?}");
+        }
         // All is over, and stays so.
         self.end(NodeEnd::Kill);
         self.start();
@@ -224,12 +241,14 @@ impl PopWorld {
             self.last.clear();
             self.perhaps_doubled.extend((0..self.sent.len() as u64).filter(|number| !self.over.contains(number)));
         }
+        self.pops_in_order.forget_held();
         // What was asked, and not answered, may have been done.
         for awaited in std::mem::take(&mut self.client.waiting).into_values() {
             match awaited {
                 AwaitedPop::Ack(acked) => self.perhaps_over.extend(acked.iter().map(|(number, _)| *number)),
                 AwaitedPop::Change(held) => drop(self.last.remove(&held.number)),
-                AwaitedPop::Send(_) | AwaitedPop::Pop | AwaitedPop::Reset => {}
+                AwaitedPop::AckInOrder(number) => drop(self.pops_in_order.over.insert(number)),
+                AwaitedPop::Send(_) | AwaitedPop::Pop | AwaitedPop::Reset | AwaitedPop::PopInOrder(_) => {}
             }
         }
         self.node.end(end, &mut self.random);
@@ -381,6 +400,24 @@ impl PopWorld {
         self.node.end_turn(self.now);
     }
 
+    /// Somebody sets the wall clock. What was popped before it was set back is nobody's at once, or for longer than was asked for.
+    fn set_clock(&mut self) {
+        let by_ms = i64::try_from(self.random.below(10_000)).expect("small");
+        let is_back = self.random.percent(50);
+        self.now.unix.0 += if is_back { -by_ms } else { by_ms };
+        self.counts.clock_steps += 1;
+        if is_back && self.rule != PopRule::ForgetClock {
+            self.last.clear();
+            self.pops_in_order.forget_held();
+            self.held.iter_mut().for_each(|held| held.is_sure = false);
+            for awaited in self.client.waiting.values_mut() {
+                if let AwaitedPop::Change(held) = awaited {
+                    held.is_sure = false;
+                }
+            }
+        }
+    }
+
     fn collect(&mut self) {
         if !self.node.is_up() {
             return;
@@ -408,6 +445,8 @@ impl PopWorld {
                 // It may be done, and be not as safe as was promised.
                 AwaitedPop::Ack(acked) => self.perhaps_over.extend(acked.iter().map(|(number, _)| *number)),
                 AwaitedPop::Change(held) if is_done => self.hold_anew(*held, &header),
+                AwaitedPop::PopInOrder(queue) if is_done => self.take_in_order(queue, &header, frame.body),
+                AwaitedPop::AckInOrder(number) if is_done => drop(self.pops_in_order.over.insert(number)),
                 _ => {}
             }
             rest = &rest[frame.size..];
@@ -508,7 +547,9 @@ impl PopWorld {
                 }
             }
             self.ask_pop(-1, 32, INVISIBLE_MS_MAX, 0);
-            if round > 100 && round % 25 == 0 && self.lost().is_empty() {
+            self.heal_in_order();
+            let is_over = |over: &BTreeSet<u64>| self.lost(over).is_empty();
+            if round > 100 && round % 25 == 0 && is_over(&self.perhaps_over) && is_over(&self.pops_in_order.over) {
                 return;
             }
         }
@@ -524,9 +565,9 @@ impl PopWorld {
     }
 
     /// What was acknowledged as sent, and no consumer has acknowledged.
-    fn lost(&self) -> Vec<u64> {
+    fn lost(&self, over: &BTreeSet<u64>) -> Vec<u64> {
         let sent = self.sent.iter().enumerate().filter(|(_, is_sent)| **is_sent);
-        sent.map(|(number, _)| number as u64).filter(|number| !self.perhaps_over.contains(number)).collect()
+        sent.map(|(number, _)| number as u64).filter(|number| !over.contains(number)).collect()
     }
 }
 
