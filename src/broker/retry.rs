@@ -12,7 +12,7 @@ use crate::log::RecordRead;
 use crate::model::{LogOffset, QueueId};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{
-    MessageId, Properties, append_property, dlq_topic, property, retry_topic, set_property,
+    MessageId, Properties, append_property, dlq_topic, property, retry_topic, set_property, sys_flag,
 };
 use crate::protocol::record::Check;
 use crate::protocol::record::{Marks, RecordDraft, RecordView};
@@ -83,6 +83,10 @@ impl Broker {
     ) -> Result<Handled, Refusal> {
         let view = RecordView::decode(original, Some(at), Check::Shape)
             .map_err(|error| Refusal::new(ResponseCode::SystemError, error.to_string()))?;
+        if view.sys_flag & sys_flag::INNER_BATCH != 0 {
+            // It holds more than the message that is meant. Clients send that one anew then; RocketMQ answers them so as well.
+            return Err(Refusal::new(ResponseCode::SystemError, "MESSAGE_ILLEGAL"));
+        }
         let is_given_up = view.reconsume_times >= times_max || request.delay_level < 0;
         let name = if is_given_up { dlq_topic(request.group) } else { retry_topic(request.group) };
         if is_given_up {

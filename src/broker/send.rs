@@ -68,7 +68,7 @@ impl<'a> PropertyScan<'a> {
                     scan.bad_delay = level.is_err().then_some(value);
                     scan.marks.delay_level = level.unwrap_or_default();
                 }
-                property::INNER_COUNT => scan.marks.inner_count = value.parse().unwrap_or_default(),
+                property::INNER_COUNT => scan.marks.inner_count = Some(value.parse().unwrap_or_default()),
                 property::TIMER_DELAY_SEC | property::TIMER_DELAY_MS | property::TIMER_DELIVER_MS => {
                     scan.marks.is_timer = true;
                 }
@@ -96,6 +96,17 @@ impl<'a> PropertyScan<'a> {
             return Err(Refusal::new(
                 ResponseCode::MessageIllegal,
                 "a transactional message cannot be a timer message (TIMER_DELAY_SEC, TIMER_DELAY_MS, TIMER_DELIVER_MS)",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Refuses the count of an inner batch on what says that it is none. Source: `HookUtils.checkInnerBatch`.
+    fn check_no_count(&self, sys_flag: i32) -> Result<(), Refusal> {
+        if self.marks.inner_count.is_some() && sys_flag & sys_flag::INNER_BATCH == 0 {
+            return Err(Refusal::new(
+                ResponseCode::MessageIllegal,
+                "the message says how many it holds (INNER_NUM) and is no inner batch",
             ));
         }
         Ok(())
@@ -162,6 +173,7 @@ impl Broker {
             return self.send_batch(asked, request, &scan, &destination, out);
         }
         self.check_body(request.body)?;
+        scan.check_no_count(request.sys_flag)?;
         self.send_one(asked, request, &scan, &destination, reconsume_times, out)
     }
 
@@ -328,6 +340,7 @@ impl Broker {
             end: appended.end,
             unique,
             recall_handle: recall_handle.as_deref(),
+            batch_id: None,
             waits: !scan.is_wait_off,
         };
         self.answer_send(asked, &stored, destination.ticket, out);
@@ -354,14 +367,15 @@ impl Broker {
         let messages = split_batch(request.body)
             .collect::<Result<Vec<BatchedMessage<'_>>, _>>()
             .map_err(|error| Refusal::new(ResponseCode::MessageIllegal, error.to_string()))?;
+        let is_stored_whole = self.topics.get(request.topic).is_some_and(|topic| topic.has_inner_batches);
+        if is_stored_whole && let Some(batch_id) = scan.marks.keys.unique {
+            return self.send_inner_batch(asked, request, (scan, batch_id), &messages, destination, out);
+        }
+        scan.check_no_count(request.sys_flag)?;
         let born_host = self.peer(asked.connection);
         let mut scans = Vec::with_capacity(messages.len());
         for message in &messages {
-            let text = std::str::from_utf8(message.properties).map_err(|_| {
-                Refusal::new(ResponseCode::MessageIllegal, "properties of a message of the batch are no text")
-            })?;
-            let inner = PropertyScan::of(text);
-            inner.check_no_delay()?;
+            let (text, inner) = scan_batched(message)?;
             let mut stored = Vec::with_capacity(text.len() + OWN_PROPERTIES_BYTES);
             self.store_properties(text, &inner, None, &mut stored);
             check_properties(&stored)?;
@@ -400,8 +414,55 @@ impl Broker {
             queue_id: destination.queue_id,
             first: *first,
             end: last.end,
-            unique: None,
+            unique: scan.marks.keys.unique,
             recall_handle: None,
+            batch_id: None,
+            waits: !scan.is_wait_off,
+        };
+        self.answer_send(asked, &stored, destination.ticket, out);
+        Ok(Handled::Done)
+    }
+
+    /// Stores a batch as one record, as it came. Source: `SendMessageProcessor.sendBatchMessage`.
+    fn send_inner_batch(
+        &mut self,
+        asked: &Asked,
+        request: &SendRequest<'_>,
+        (scan, batch_id): (&PropertyScan<'_>, &str),
+        messages: &[BatchedMessage<'_>],
+        destination: &Destination,
+        out: &mut Output,
+    ) -> Result<Handled, Refusal> {
+        for message in messages {
+            scan_batched(message)?;
+        }
+        let mut properties = Vec::with_capacity(request.properties.len() + OWN_PROPERTIES_BYTES);
+        self.store_properties(request.properties, scan, None, &mut properties);
+        set_property(&mut properties, property::INNER_COUNT, &messages.len().to_string());
+        check_properties(&properties)?;
+        let draft = RecordDraft {
+            topic: request.topic,
+            queue_id: destination.queue_id,
+            flag: request.flag,
+            sys_flag: request.sys_flag | sys_flag::NEED_UNWRAP | sys_flag::INNER_BATCH,
+            born_timestamp: request.born_timestamp.0,
+            born_host: self.peer(asked.connection),
+            reconsume_times: request.reconsume_times,
+            body: request.body,
+            properties: &properties,
+            marks: Marks::of(&properties),
+            ..self.draft(asked.now)
+        };
+        let appended = self.store(asked.now, destination.queue, &draft)?;
+        let id = MessageId { store_host: self.settings.address, log_offset: appended.log_offset }.encode();
+        let stored = Stored {
+            message_id: id.as_str(),
+            queue_id: destination.queue_id,
+            first: appended,
+            end: appended.end,
+            unique: Some(batch_id),
+            recall_handle: None,
+            batch_id: Some(batch_id),
             waits: !scan.is_wait_off,
         };
         self.answer_send(asked, &stored, destination.ticket, out);
@@ -417,6 +478,7 @@ impl Broker {
                 queue_offset: stored.first.queue_offset.0,
                 transaction_id: stored.unique,
                 recall_handle: stored.recall_handle,
+                batch_id: stored.batch_id,
                 region: &settings.region,
                 trace: settings.trace_on,
                 remark: None,
@@ -464,7 +526,17 @@ struct Stored<'a> {
     end: LogOffset,
     unique: Option<&'a str>,
     recall_handle: Option<&'a str>,
+    batch_id: Option<&'a str>,
     waits: bool,
+}
+
+/// The properties of a message of a batch, and what they say.
+fn scan_batched<'a>(message: &BatchedMessage<'a>) -> Result<(&'a str, PropertyScan<'a>), Refusal> {
+    let text = std::str::from_utf8(message.properties)
+        .map_err(|_| Refusal::new(ResponseCode::MessageIllegal, "properties of a message of the batch are no text"))?;
+    let scan = PropertyScan::of(text);
+    scan.check_no_delay()?;
+    Ok((text, scan))
 }
 
 /// Whether a consumer sends anew what was a half message once. Clients before 4.6.1 leave its mark. Source: `SendMessageProcessor.sendMessage`.

@@ -6,12 +6,12 @@
 use std::borrow::Cow;
 
 use super::{Broker, Refusal};
-use crate::limits::TOPIC_QUEUES_MAX;
+use crate::limits::{INNER_BATCH_MESSAGES_MAX, TOPIC_QUEUES_MAX};
 use crate::log::{AppendError, Appended, QueueIndex};
 use crate::metrics::Amount;
 use crate::model::{Now, QueueId};
 use crate::protocol::code::ResponseCode;
-use crate::protocol::message::{Properties, property, sys_flag};
+use crate::protocol::message::{Properties, append_property, property, split_batch, sys_flag, without_property};
 use crate::protocol::record::{Marks, RecordDraft, RecordView};
 use crate::said::BY_STRANGERS;
 
@@ -20,8 +20,10 @@ use crate::said::BY_STRANGERS;
 pub(super) enum NotStored {
     /// The log took nothing.
     Append(AppendError),
-    /// The record says that its body is a batch, and no topic here has such queues.
+    /// The record says that its body is a batch, and its topic does not store batches whole.
     InnerBatch,
+    /// The record says that its body is a batch, and it does not hold as many messages as its properties say.
+    NotABatch,
     /// Fewer replicas are in sync than `minInSyncReplicas` demands.
     LacksReplicas,
     /// A replica may have what this log has lost, and says so in a moment; or one has said so, and somebody has to decide.
@@ -71,6 +73,12 @@ impl From<NotStored> for Refusal {
             NotStored::InnerBatch => Refusal::new(
                 ResponseCode::MessageIllegal,
                 "the message is an inner batch, and its topic is not of that type",
+            ),
+            NotStored::NotABatch => Refusal::new(
+                ResponseCode::MessageIllegal,
+                format!(
+                    "the message is an inner batch, and its body does not hold as many messages as INNER_NUM says, {INNER_BATCH_MESSAGES_MAX} at most"
+                ),
             ),
         }
     }
@@ -191,7 +199,7 @@ impl Broker {
         self.scratch.properties = properties;
         match stored {
             Ok(_) => Ok(()),
-            Err(error @ NotStored::InnerBatch) => {
+            Err(error @ (NotStored::InnerBatch | NotStored::NotABatch)) => {
                 tracing::error!(target: BY_STRANGERS, at = %view.log_offset, topic, ?error, "{what} cannot be stored and is left out");
                 Ok(())
             }
@@ -231,9 +239,38 @@ impl Broker {
         queue: QueueIndex,
         draft: &RecordDraft<'_>,
     ) -> Result<Appended, NotStored> {
-        check_kind(draft)?;
+        if is_inner_batch(draft) {
+            return self.store_inner_batch(now, queue, draft);
+        }
         let appended = self.log.append(queue, draft).map_err(NotStored::Append)?;
-        self.note_put(now, queue, draft.topic, std::slice::from_ref(&appended));
+        self.note_put(now, queue, draft.topic, std::slice::from_ref(&appended), 1);
+        Ok(appended)
+    }
+
+    /// Stores a batch as one record, which takes as many queue offsets as it has messages and says where they begin.
+    /// Source: RocketMQ `HookUtils.checkInnerBatch`, `BatchConsumeQueue.assignQueueOffset`.
+    #[inline(never)]
+    fn store_inner_batch(
+        &mut self,
+        now: Now,
+        queue: QueueIndex,
+        draft: &RecordDraft<'_>,
+    ) -> Result<Appended, NotStored> {
+        if !self.topics.get(draft.topic).is_some_and(|topic| topic.has_inner_batches) {
+            return Err(NotStored::InnerBatch);
+        }
+        // The index has an entry for each: what is not there takes none.
+        let count = split_batch(draft.body).try_fold(0_u32, |count, message| message.map(|_| count.saturating_add(1)));
+        let count = count.ok().filter(|count| draft.marks.inner_count == Some(*count));
+        let count = count.filter(|count| *count as usize <= INNER_BATCH_MESSAGES_MAX).ok_or(NotStored::NotABatch)?;
+        let base = self.log.bounds(queue).appended_max;
+        let mut properties = Vec::with_capacity(draft.properties.len() + 32);
+        without_property(draft.properties, property::INNER_BASE, &mut properties);
+        append_property(&mut properties, property::INNER_BASE, &base.to_string());
+        let draft = RecordDraft { properties: &properties, marks: Marks::of(&properties), ..*draft };
+        let appended = self.log.append(queue, &draft).map_err(NotStored::Append)?;
+        assert_eq!(appended.queue_offset, base, "a queue goes on where it ends");
+        self.note_put(now, queue, draft.topic, std::slice::from_ref(&appended), u64::from(count));
         Ok(appended)
     }
 
@@ -247,19 +284,20 @@ impl Broker {
         queue: QueueIndex,
         drafts: &[RecordDraft<'_>],
     ) -> Result<Vec<Appended>, NotStored> {
-        drafts.iter().try_for_each(check_kind)?;
+        if drafts.iter().any(is_inner_batch) {
+            return Err(NotStored::InnerBatch);
+        }
         let stored = self.log.append_batch(queue, drafts).map_err(NotStored::Append)?;
         if let Some(first) = drafts.first() {
-            self.note_put(now, queue, first.topic, &stored);
+            self.note_put(now, queue, first.topic, &stored, stored.len() as u64);
         }
         Ok(stored)
     }
 
-    /// Counts what was appended to a queue of `topic` together.
+    /// Counts the messages that were appended to a queue of `topic` together.
     #[inline]
-    fn note_put(&mut self, now: Now, queue: QueueIndex, topic: &str, appended: &[Appended]) {
+    fn note_put(&mut self, now: Now, queue: QueueIndex, topic: &str, appended: &[Appended], messages: u64) {
         let (Some(first), Some(last)) = (appended.first(), appended.last()) else { return };
-        let messages = appended.len() as u64;
         let bytes = appended.iter().map(|one| u64::from(one.size)).sum();
         self.counters.put_count += messages;
         self.counters.put_bytes += bytes;
@@ -271,11 +309,10 @@ impl Broker {
     }
 }
 
-/// An inner batch takes as many queue offsets as it has messages, which only queues of their own kind can say.
-/// Source: RocketMQ `HookUtils.checkInnerBatch`.
+/// Whether the draft says that its body is a batch.
 #[inline]
-fn check_kind(draft: &RecordDraft<'_>) -> Result<(), NotStored> {
-    if draft.sys_flag & sys_flag::INNER_BATCH == 0 { Ok(()) } else { Err(NotStored::InnerBatch) }
+fn is_inner_batch(draft: &RecordDraft<'_>) -> bool {
+    draft.sys_flag & sys_flag::INNER_BATCH != 0
 }
 
 /// Flow control, as stock clients know it.

@@ -25,6 +25,10 @@ use crate::protocol::message::{
 /// The topic from whose settings producers create topics.
 pub(crate) const CREATE_TOPIC_KEY: &str = "TBW102";
 
+/// Name and one value of an attribute: the topic's batches are stored whole. Source: RocketMQ `TopicAttributes`, `CQType`.
+pub(super) const QUEUE_TYPE: &str = "queue.type";
+pub(super) const BATCH_QUEUES: &str = "BatchCQ";
+
 const SELF_TEST_TOPIC: &str = "SELF_TEST_TOPIC";
 const OFFSET_MOVED_TOPIC: &str = "OFFSET_MOVED_EVENT";
 
@@ -47,6 +51,8 @@ pub(crate) struct Topic {
     pub(crate) config: TopicConfig,
     /// Whether clients' sends are refused: RocketMQ's internal topics.
     pub(crate) refuses_sends: bool,
+    /// Whether a batch is stored as one record, and takes as many offsets as it has messages.
+    pub(super) has_inner_batches: bool,
     /// Replies that tell of this topic wait behind this until the topic is persisted and registered.
     pub(crate) ticket: Option<Ticket>,
     /// The log's handles by queue id, as far as they were asked for.
@@ -163,6 +169,7 @@ impl Topics {
                     name: name.clone(),
                     config: config.clone(),
                     refuses_sends,
+                    has_inner_batches: false,
                     ticket: None,
                     queues: Vec::new(),
                 };
@@ -173,6 +180,7 @@ impl Topics {
             }
         };
         let topic = self.topics.get_mut(slot).expect("the name leads to a topic");
+        topic.has_inner_batches = config.attributes.get(QUEUE_TYPE).is_some_and(|kind| kind == BATCH_QUEUES);
         topic.config = config;
         self.changed.insert(topic.name.clone());
         topic

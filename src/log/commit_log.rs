@@ -54,8 +54,9 @@ pub struct Log {
     /// End of what consumers may see.
     pub(super) confirm: LogOffset,
     pub(super) commit: Option<InFlight>,
-    /// Records that are not confirmed yet, in order: their ends and their queues. Also what a commit may not be followed by.
-    pub(super) unconfirmed: VecDeque<(LogOffset, QueueIndex)>,
+    /// Records that are not confirmed yet, in order: their ends, their queues and how many messages each holds. Also what a commit may not be
+    /// followed by.
+    pub(super) unconfirmed: VecDeque<(LogOffset, QueueIndex, u32)>,
     advanced: Vec<QueueIndex>,
     /// Ends of records that are not wholly written, and the end of the last one that is. The ring keeps everything behind `whole`: a start
     /// finds the log valid up to there, and could not put a record together of which the disk has one half and the ring the other.
@@ -369,8 +370,11 @@ impl Log {
             let levels = &self.settings.delay_levels;
             let tag_code = derive::tag_code(draft.topic, draft.store_timestamp, &draft.marks, levels);
             let entry = Entry { log_offset, size: record.size(), tag_code };
-            push_entry(&mut self.queues, &mut self.index, self.settings.queue_block_entries, queue, entry);
-            self.unconfirmed.push_back((appended.end, queue));
+            let count = derive::message_count(draft.sys_flag, draft.marks.inner_count);
+            for _ in 0..count {
+                push_entry(&mut self.queues, &mut self.index, self.settings.queue_block_entries, queue, entry);
+            }
+            self.unconfirmed.push_back((appended.end, queue, count));
         }
         self.advance_confirm();
         appended
@@ -655,12 +659,12 @@ impl Log {
         let promised = self.promised();
         let confirm = self.replicated.confirm_max.map_or(promised, |max| promised.min(max)).max(self.confirm);
         self.confirm = confirm;
-        while let Some(&(end, index)) = self.unconfirmed.front()
+        while let Some(&(end, index, count)) = self.unconfirmed.front()
             && end <= confirm
         {
             self.unconfirmed.pop_front();
             let queue = self.queues.get_mut(index);
-            queue.visible = queue.visible.plus(1);
+            queue.visible = queue.visible.plus(u64::from(count));
             if !queue.is_advanced {
                 queue.is_advanced = true;
                 self.advanced.push(index);
@@ -671,7 +675,7 @@ impl Log {
     /// Records of removed queues are no longer waited for.
     pub(super) fn forget_unconfirmed(&mut self, removed: &[QueueIndex]) {
         let removed: BTreeSet<QueueIndex> = removed.iter().copied().collect();
-        self.unconfirmed.retain(|(_, queue)| !removed.contains(queue));
+        self.unconfirmed.retain(|(_, queue, _)| !removed.contains(queue));
     }
 
     /// Checks what must always hold; the simulator calls it after each step.

@@ -325,11 +325,17 @@ impl Rebuild {
 
     /// An earlier life of the queue may lie in the log as well: what comes later counts.
     fn entries_push(&mut self, offset: QueueOffset, entry: Entry, count: u32) {
-        let nth = offset.0.checked_sub(self.block.first.0).and_then(|nth| usize::try_from(nth).ok());
-        let Some(nth) = nth.filter(|nth| *nth < self.count as usize) else { return };
+        // Of a record with several messages the first ones may be in the block before.
+        let end = offset.plus(u64::from(count));
+        let first = offset.max(self.block.first);
+        let Some(count) = end.0.checked_sub(first.0).filter(|count| *count > 0) else { return };
+        let Some(nth) = usize::try_from(first.0 - self.block.first.0).ok().filter(|nth| *nth < self.count as usize)
+        else {
+            return;
+        };
         self.entries.truncate(nth);
         self.fill(nth);
-        self.entries.extend(std::iter::repeat_n(entry, count as usize));
+        self.entries.extend(std::iter::repeat_n(entry, usize::try_from(count).unwrap_or(usize::MAX)));
         self.entries.truncate(self.count as usize);
     }
 

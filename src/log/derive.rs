@@ -11,11 +11,8 @@ use super::key_index::KeyIndex;
 use super::segment::Segments;
 use crate::limits::BATCH_MESSAGES_MAX;
 use crate::model::{QueueOffset, UnixMs};
-use crate::protocol::message::{DelayLevels, SCHEDULE_TOPIC, WHEEL_TOPIC, WheelCode};
+use crate::protocol::message::{DelayLevels, SCHEDULE_TOPIC, WHEEL_TOPIC, WheelCode, sys_flag};
 use crate::protocol::record::{Marks, RecordView, java_hash};
-
-/// The record holds a whole batch, which takes as many queue offsets as it has messages. Source: RocketMQ `MessageSysFlag.INNER_BATCH_FLAG`.
-const SYS_FLAG_INNER_BATCH: i32 = 1 << 7;
 
 /// What is derived from a log, borrowed from whoever has it.
 pub(super) struct Derived<'a> {
@@ -102,10 +99,16 @@ pub(super) fn entry_of(view: &RecordView<'_>, levels: &DelayLevels) -> (Entry, u
 }
 
 fn marked_entry_of(view: &RecordView<'_>, marks: &Marks<'_>, levels: &DelayLevels) -> (Entry, u32) {
-    let is_batch = view.sys_flag & SYS_FLAG_INNER_BATCH != 0;
-    let count = if is_batch { marks.inner_count.clamp(1, INNER_COUNT_MAX) } else { 1 };
     let tag_code = tag_code(view.topic, view.store_timestamp, marks, levels);
+    let count = message_count(view.sys_flag, marks.inner_count);
     (Entry { log_offset: view.log_offset, size: view.size, tag_code }, count)
+}
+
+/// How many messages a record holds: as many offsets of its queue it takes, each with an entry that leads to the whole of it. `inner_count`: what
+/// its properties say. Source: RocketMQ `CommitLog.getMessageNum`.
+#[inline]
+pub(super) fn message_count(sys_flag: i32, inner_count: Option<u32>) -> u32 {
+    if sys_flag & sys_flag::INNER_BATCH == 0 { 1 } else { inner_count.unwrap_or_default().clamp(1, INNER_COUNT_MAX) }
 }
 
 /// What the index entry of a record says beside its place: Java's hash of the tag, as consumers filter by it, 0 without one; in the scheduled

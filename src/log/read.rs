@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::commit_log::Log;
 use super::consume_queue::{self, BLOCK_HEADER_BYTES, ENTRY_BYTES, Entry, Located, QueueIndex};
+use super::derive;
 use super::file::{BlockId, FileName, IoError};
 use super::key_index::{KeyEntry, RUN_ENTRY_BYTES, Run, key_hash};
 use crate::limits::{
@@ -16,7 +17,7 @@ use crate::limits::{
 };
 use crate::model::{LogOffset, QueueOffset, UnixMs};
 use crate::protocol::body::QueueEntry;
-use crate::protocol::record::{self, Check, RecordError, RecordView};
+use crate::protocol::record::{self, Check, Marks, RecordError, RecordView};
 use crate::protocol::request::Boundary;
 
 const BLOCK: u64 = DISK_BLOCK_BYTES as u64;
@@ -24,7 +25,7 @@ const BLOCK: u64 = DISK_BLOCK_BYTES as u64;
 /// How much one read of a queue may return and look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadLimits {
-    /// Messages returned.
+    /// Messages returned; the first record is returned however many it holds.
     pub messages_max: usize,
     /// Bytes returned; the first message is returned whatever its size.
     pub(crate) bytes_max: usize,
@@ -39,7 +40,7 @@ pub enum Read {
     Found {
         /// Where to go on.
         next: QueueOffset,
-        /// How many.
+        /// How many messages they hold: a record may hold several.
         messages: usize,
     },
     /// Nothing up to `next` matches; also if there is nothing at all below the end.
@@ -215,7 +216,7 @@ impl Log {
             let entry = match kept.get(nth).map_or_else(|| self.entry(queue, at), |entry| Ok(Some(*entry))) {
                 Ok(Some(entry)) if entry.log_offset >= self.start() => entry,
                 Ok(_) => return self.removed(queue, at, messages),
-                Err(miss) => return self.interrupted(miss, from, at, messages),
+                Err(miss) => return self.interrupted(queue, miss, (from, at), messages),
             };
             let is_wanted = wanted(entry.tag_code);
             if is_wanted && messages > 0 && out.len() - begin + entry.size as usize > limits.bytes_max {
@@ -230,20 +231,51 @@ impl Log {
                 };
                 if let Err(miss) = self.copy_record(&entry, next.map(|next| next.log_offset), out) {
                     self.keep_entries(queue, at, kept.get(nth..).unwrap_or_default());
-                    return self.interrupted(miss, from, at, messages);
+                    return self.interrupted(queue, miss, (from, at), messages);
+                }
+                let (next, count) = match record::is_inner_batch(&out[before..]) {
+                    true => self.behind_batch(queue, at, &out[before..]),
+                    false => (at.plus(1), 1),
+                };
+                if messages > 0 && messages + count > limits.messages_max {
+                    out.truncate(before);
+                    break;
                 }
                 if matches(&out[before..]) {
-                    messages += 1;
+                    messages += count;
                 } else {
                     passed_bytes += out.len() - before;
                     out.truncate(before);
                 }
+                at = next;
+                continue;
             }
             at = at.plus(1);
         }
         let nth = usize::try_from(at.0 - from.0).unwrap_or(usize::MAX);
         self.keep_entries(queue, at, kept.get(nth..).unwrap_or_default());
         if messages > 0 { Read::Found { next: at, messages } } else { Read::NoMatch { next: at } }
+    }
+
+    /// Where a queue goes on behind the record that the entry at `at` leads to, which says that it is a batch, and how many messages that holds. It
+    /// is read whole, from whichever of its offsets. Source: RocketMQ `BatchConsumeQueue`.
+    fn behind_batch(&self, queue: QueueIndex, at: QueueOffset, record: &[u8]) -> (QueueOffset, usize) {
+        let one = (at.plus(1), 1);
+        let Ok(view) = RecordView::decode(record, None, Check::Shape) else { return one };
+        let count = derive::message_count(view.sys_flag, Marks::of(view.properties).inner_count);
+        let end = view.queue_offset.plus(u64::from(count));
+        let queue = self.queues.get(queue);
+        let is_its_own = view.topic == queue.topic.as_str() && view.queue_id == queue.queue_id;
+        if is_its_own && (view.queue_offset..end).contains(&at) { (end, count as usize) } else { one }
+    }
+
+    /// The first offset behind `at` whose entry leads elsewhere than to `place`.
+    fn behind_place(&mut self, queue: QueueIndex, at: QueueOffset, place: LogOffset) -> QueueOffset {
+        let mut next = at.plus(1);
+        while matches!(self.entry(queue, next), Ok(Some(entry)) if entry.log_offset == place && entry.size > 0) {
+            next = next.plus(1);
+        }
+        next
     }
 
     /// What the index says of the message at a queue offset that consumers may see; the message itself is not read.
@@ -291,7 +323,13 @@ impl Log {
 
     /// What has come together by then is returned. That goes for entries that were only passed over as well: were the read to begin anew with
     /// all of them, their blocks might drive each other out of the cache for ever.
-    fn interrupted(&mut self, miss: Miss, from: QueueOffset, at: QueueOffset, messages: usize) -> Read {
+    fn interrupted(
+        &mut self,
+        queue: QueueIndex,
+        miss: Miss,
+        (from, at): (QueueOffset, QueueOffset),
+        messages: usize,
+    ) -> Read {
         if let Miss::Cold(block) = miss {
             self.read_ahead(block, at > from);
         }
@@ -300,7 +338,7 @@ impl Log {
             _ if at > from => Read::NoMatch { next: at },
             Miss::Cold(block) => Read::Cold(block),
             Miss::Failed => Read::Failed,
-            Miss::Damaged(place) => Read::Damaged { at: place, next: at.plus(1) },
+            Miss::Damaged(place) => Read::Damaged { at: place, next: self.behind_place(queue, at, place) },
         }
     }
 
@@ -490,13 +528,7 @@ impl Log {
             let middle = QueueOffset(low.0 + (high.0 - low.0) / 2);
             let is_before = match self.is_before(queue, middle, time, boundary) {
                 Ok(is_before) => is_before,
-                Err(Miss::Cold(block)) => {
-                    if self.time_searches.len() == LOOKUPS_MAX {
-                        self.time_searches.pop_front();
-                    }
-                    self.time_searches.push_back(TimeSearch { low, high, ..search });
-                    return Search::Cold(block);
-                }
+                Err(Miss::Cold(block)) => return self.interrupted_search(TimeSearch { low, high, ..search }, block),
                 // What the search says may move a reader, so it guesses nothing.
                 Err(Miss::Failed) => return Search::Failed,
                 // What is damaged is passed over like what is gone.
@@ -508,10 +540,38 @@ impl Log {
                 high = middle;
             }
         }
-        match boundary {
-            Boundary::Lower => Search::Found(low),
-            Boundary::Upper => Search::Found(QueueOffset(low.0.saturating_sub(1)).max(bounds.min)),
+        if boundary == Boundary::Lower {
+            return Search::Found(low);
         }
+        let last = QueueOffset(low.0.saturating_sub(1)).max(bounds.min);
+        match self.record_begins_at(queue, last) {
+            Ok(first) => Search::Found(first),
+            Err(Miss::Cold(block)) => self.interrupted_search(TimeSearch { low, high, ..search }, block),
+            Err(Miss::Failed) => Search::Failed,
+            Err(Miss::Damaged(_)) => Search::Found(last),
+        }
+    }
+
+    fn interrupted_search(&mut self, search: TimeSearch, block: BlockId) -> Search {
+        if self.time_searches.len() == LOOKUPS_MAX {
+            self.time_searches.pop_front();
+        }
+        self.time_searches.push_back(search);
+        Search::Cold(block)
+    }
+
+    /// The first offset of the record that the entry at `at` leads to: it may hold several messages.
+    fn record_begins_at(&mut self, queue: QueueIndex, at: QueueOffset) -> Result<QueueOffset, Miss> {
+        let Some(entry) = self.entry(queue, at)?.filter(|entry| entry.log_offset >= self.start()) else {
+            return Ok(at);
+        };
+        let mut head = BytesMut::new();
+        self.copy_log(entry.log_offset, self.room_at(entry.log_offset).min(record::HEAD_BYTES), &mut head)?;
+        let Some(first) = record::peek_batch_base(&head, entry.log_offset).filter(|first| *first < at) else {
+            return Ok(at);
+        };
+        let is_its_own = self.entry(queue, first)?.is_some_and(|other| other.log_offset == entry.log_offset);
+        Ok(if is_its_own { first } else { at })
     }
 
     fn is_before(
@@ -542,8 +602,7 @@ impl Log {
 
     fn record_time(&mut self, at: LogOffset) -> Result<UnixMs, Miss> {
         let mut head = BytesMut::new();
-        // Up to the store timestamp, behind an IPv6 born host.
-        let len = self.room_at(at).min(76);
+        let len = self.room_at(at).min(record::HEAD_BYTES);
         self.copy_log(at, len, &mut head)?;
         record::peek_store_time(&head, at).map(UnixMs).ok_or(Miss::Damaged(at))
     }

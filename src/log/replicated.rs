@@ -364,9 +364,7 @@ impl Log {
             }
             Change::Queued { queue, count } => (queue, count),
         };
-        for _ in 0..count {
-            self.unconfirmed.push_back((end, queue));
-        }
+        self.unconfirmed.push_back((end, queue, count));
     }
 
     /// Nobody waits any more for what these queues held.

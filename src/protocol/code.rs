@@ -187,7 +187,8 @@ request_codes! {
     GetBrokerRuntimeInfo = 28, "GET_BROKER_RUNTIME_INFO", T2, Broker(Answers), Partly, Cheap, [Cluster: Get],
         "days begin at midnight UTC, and with the process; thread pool keys are 0; put latencies are of the last one to two minutes \
          (0.00 and null: nothing was put); stages are `count p50 p99 p99.9 max`, in us";
-    SearchOffsetByTimestamp = 29, "SEARCH_OFFSET_BY_TIMESTAMP", T1, Broker(Answers), Works, Cheap, [Topic: Get], "";
+    SearchOffsetByTimestamp = 29, "SEARCH_OFFSET_BY_TIMESTAMP", T1, Broker(Answers), Works, Cheap, [Topic: Get],
+        "behind the last batch of queue.type BatchCQ it is the end; Apache says that batch";
     GetMaxOffset = 30, "GET_MAX_OFFSET", T0, Broker(Answers), Works, Cheap, [Topic: Get], "";
     GetMinOffset = 31, "GET_MIN_OFFSET", T1, Broker(Answers), Works, Cheap, [Topic: Get], "";
     GetEarliestMsgStoretime = 32, "GET_EARLIEST_MSG_STORETIME", T2, Broker(Answers), Works, Cheap, [Topic: Get], "";
@@ -267,7 +268,8 @@ request_codes! {
         "of at most 16384 groups and queues, else refused; pullOffset as in 208";
     UpdateNamesrvConfig = 318, "UPDATE_NAMESRV_CONFIG", T2, NameServer, Partly, Cheap, [Cluster: Update], "until the next start; files are not written";
     GetNamesrvConfig = 319, "GET_NAMESRV_CONFIG", T2, NameServer, Works, Cheap, [Cluster: Get], "";
-    SendBatchMessage = 320, "SEND_BATCH_MESSAGE", T1, Broker(Busy), Works, Cheap, [Topic: Pub], "";
+    SendBatchMessage = 320, "SEND_BATCH_MESSAGE", T1, Broker(Busy), Works, Cheap, [Topic: Pub],
+        "to a topic of queue.type BatchCQ it is stored as one record, of 32,767 messages at most; a body that is no batch is refused (13)";
     QueryConsumeQueue = 321, "QUERY_CONSUME_QUEUE", T2, Broker(Answers), Works, Scan, [Topic: Get, Group: Get], "at most 800 entries";
     QueryDataVersion = 322, "QUERY_DATA_VERSION", T1, NameServer, Works, Cheap, [Cluster: Get], "";
     ResumeCheckHalfMessage = 323, "RESUME_CHECK_HALF_MESSAGE", T2, Broker(Refuses), Works, Cheap, [Topic: Update], "of half messages and those that were given up alone";
@@ -334,8 +336,9 @@ request_codes! {
     AuthGetAcl = 3009, "AUTH_GET_ACL", T2, Broker(Answers), NotYet, Cheap, [Cluster: Get], "";
     AuthListAcl = 3010, "AUTH_LIST_ACL", T2, Broker(Answers), NotYet, Large, [Cluster: Get], "";
     PopMessage = 200050, "POP_MESSAGE", T1, Broker(Busy), Partly, Cheap, [Topic: Sub, Group: Sub],
-        "of a topic with more than 1,024 queues on the shard one queue must be named; a shard has 131,072 pops in flight, one for each queue that one takes \
-         from, a group 16,384 of them, and less than a quarter of what is left to all: who has as much waits, and is answered 210";
+        "of a topic with more than 1,024 queues on the shard one queue must be named; one of queue.type BatchCQ is refused (29): stock clients do not \
+         take apart what they pop; a shard has 131,072 pops in flight, one for each queue that one takes from, a group 16,384 of them, and less than a \
+         quarter of what is left to all: who has as much waits, and is answered 210";
     AckMessage = 200051, "ACK_MESSAGE", T1, Broker(Busy), Works, Cheap, [Topic: Sub, Group: Sub],
         "of a message that was never popped, as far as the log knows after a power loss, it is refused (208), where RocketMQ says success; what is not \
          noted as safely as promised is answered as a send is (10, 12)";

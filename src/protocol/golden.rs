@@ -165,6 +165,7 @@ fn check_send_reply(name: &str, frame: &RawFrame<'_>) {
         queue_offset: header.ext.number("queueOffset").expect("an offset"),
         transaction_id: header.ext.get("transactionId"),
         recall_handle: None,
+        batch_id: None,
         region: header.ext.get("MSG_REGION").expect("a region"),
         trace: header.ext.get("TRACE_ON") == Some("true"),
         remark: None,

@@ -562,6 +562,10 @@ pub(crate) const REGISTER_TOPICS_MAX: usize = 500_000;
 /// Most messages of one batch.
 pub const BATCH_MESSAGES_MAX: usize = 65_536;
 
+/// Most messages of a batch that is stored as one record. RocketMQ's brokers read their number as a Java `short`.
+pub const INNER_BATCH_MESSAGES_MAX: usize = 32_767;
+const _: () = assert!(INNER_BATCH_MESSAGES_MAX <= BATCH_MESSAGES_MAX, "what is stored whole came as a batch");
+
 /// Delay levels of `messageDelayLevel`; RocketMQ has 18.
 pub(crate) const DELAY_LEVELS_MAX: usize = 64;
 

@@ -41,6 +41,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use thiserror::Error;
 
 use crate::limits::{PROPERTIES_BYTES_MAX, RECORD_BYTES_MAX};
+use crate::message::sys_flag;
 use crate::model::{LogOffset, QueueId, QueueOffset};
 
 /// Second field of a record whose topic length has one byte.
@@ -105,8 +106,8 @@ pub struct Marks<'a> {
     pub tag: Option<&'a str>,
     /// Property `DELAY`; 0 without one, and if it is no number.
     pub delay_level: i32,
-    /// Property `INNER_NUM`: messages of an inner batch; 0 without one, and if it is no number.
-    pub inner_count: u32,
+    /// Property `INNER_NUM`: messages of an inner batch; 0 if it is no number.
+    pub inner_count: Option<u32>,
     /// One of the properties `TIMER_DELAY_SEC`, `TIMER_DELAY_MS`, `TIMER_DELIVER_MS` is there.
     pub is_timer: bool,
     /// Property `TIMER_OUT_MS`; 0 if it is no number.
@@ -127,7 +128,9 @@ impl<'a> Marks<'a> {
                 b"KEYS" => marks.keys.keys = text(),
                 b"TAGS" => marks.tag = text(),
                 b"DELAY" => marks.delay_level = text().and_then(|text| text.parse().ok()).unwrap_or_default(),
-                b"INNER_NUM" => marks.inner_count = text().and_then(|text| text.parse().ok()).unwrap_or_default(),
+                b"INNER_NUM" => {
+                    marks.inner_count = Some(text().and_then(|text| text.parse().ok()).unwrap_or_default());
+                }
                 b"TIMER_DELAY_SEC" | b"TIMER_DELAY_MS" | b"TIMER_DELIVER_MS" => marks.is_timer = true,
                 b"TIMER_OUT_MS" => {
                     marks.timer_out_ms = Some(text().and_then(|text| text.parse().ok()).unwrap_or_default());
@@ -459,6 +462,16 @@ pub fn log_offset_of(bytes: &[u8]) -> Option<LogOffset> {
     Some(LogOffset(u64::from_be_bytes(*field)))
 }
 
+/// Of the lowest byte of the field `sys_flag`, in both versions.
+const SYS_FLAG_LOW_AT: usize = 39;
+
+/// Whether the record at the beginning of `bytes` says that its body is a batch; for a record that was checked before.
+#[inline]
+#[must_use]
+pub fn is_inner_batch(bytes: &[u8]) -> bool {
+    bytes.get(SYS_FLAG_LOW_AT).is_some_and(|low| i32::from(*low) & sys_flag::INNER_BATCH != 0)
+}
+
 impl<'a> RecordView<'a> {
     /// Reads the record at the beginning of `bytes`, which may go on beyond it. `expected` is where it lies, if that is to be checked.
     ///
@@ -540,6 +553,16 @@ pub fn peek_size(bytes: &[u8]) -> Result<u32, RecordError> {
         return Err(RecordError::BadSize { size });
     }
     Ok(size)
+}
+
+/// So many bytes of a record hold its fields up to the store timestamp, behind an IPv6 born host.
+pub const HEAD_BYTES: usize = 76;
+
+/// Queue offset of the record that begins here and lies at `at`, if that says that its body is a batch.
+pub fn peek_batch_base(bytes: &[u8], at: LogOffset) -> Option<QueueOffset> {
+    peek_size(bytes).ok().filter(|_| claims_place(bytes, at) && is_inner_batch(bytes))?;
+    let field = bytes.get(20..)?.first_chunk()?;
+    Some(QueueOffset(u64::from_be_bytes(*field)))
 }
 
 /// Store timestamp of the record that begins here and lies at `at`; `None` if it does not.

@@ -123,6 +123,8 @@ pub struct SendReplyFields<'a> {
     pub transaction_id: Option<&'a str>,
     /// Of a timer message: by what it is recalled.
     pub recall_handle: Option<&'a str>,
+    /// Of a batch that was stored as one record: the client's own id of the batch.
+    pub batch_id: Option<&'a str>,
     /// Region of the broker, for traces.
     pub region: &'a str,
     /// Whether clients should trace.
@@ -135,6 +137,11 @@ pub struct SendReplyFields<'a> {
 /// that Java's have.
 pub fn encode_send_reply(encoding: Encoding, opaque: i32, fields: &SendReplyFields<'_>, out: &mut BytesMut) {
     if encoding == Encoding::Binary || fields.remark.is_some() {
+        // A batch has no recall handle, so one place is enough for both.
+        let (name, value) = match fields.batch_id {
+            Some(id) => ("batchUniqId", Some(id)),
+            None => ("recallHandle", fields.recall_handle),
+        };
         let ext = [
             ("msgId", ExtValue::Str(fields.message_id)),
             ("queueId", ExtValue::I64(i64::from(fields.queue_id))),
@@ -142,15 +149,15 @@ pub fn encode_send_reply(encoding: Encoding, opaque: i32, fields: &SendReplyFiel
             ("transactionId", ExtValue::Str(fields.transaction_id.unwrap_or_default())),
             ("MSG_REGION", ExtValue::Str(fields.region)),
             ("TRACE_ON", ExtValue::Bool(fields.trace)),
-            ("recallHandle", ExtValue::Str(fields.recall_handle.unwrap_or_default())),
+            (name, ExtValue::Str(value.unwrap_or_default())),
         ];
-        let count = if fields.recall_handle.is_some() { ext.len() } else { ext.len().saturating_sub(1) };
+        let count = if value.is_some() { ext.len() } else { ext.len().saturating_sub(1) };
         let ext = ext.get(..count).unwrap_or_default();
         let reply = Reply { code: fields.code, remark: fields.remark, ext, body: &[] };
         return encode_reply(encoding, opaque, &reply, out);
     }
     let mut number = itoa::Buffer::new();
-    let optional = [fields.transaction_id, fields.recall_handle].into_iter().flatten();
+    let optional = [fields.transaction_id, fields.recall_handle, fields.batch_id].into_iter().flatten();
     let texts =
         optional.map(str::len).fold(fields.message_id.len().saturating_add(fields.region.len()), usize::saturating_add);
     out.reserve(texts.saturating_add(SEND_REPLY_TEMPLATE_BYTES));
@@ -167,6 +174,10 @@ pub fn encode_send_reply(encoding: Encoding, opaque: i32, fields: &SendReplyFiel
     if let Some(handle) = fields.recall_handle {
         out.put_slice(b",\"recallHandle\":");
         put_text(handle, out);
+    }
+    if let Some(id) = fields.batch_id {
+        out.put_slice(b",\"batchUniqId\":");
+        put_text(id, out);
     }
     // Hexadecimal digits and commas: nothing to escape.
     out.put_slice(b",\"msgId\":\"");
@@ -392,6 +403,7 @@ mod tests {
             queue_offset: 12_345,
             transaction_id: Some("0A000001000718403C4B000000010002"),
             recall_handle: None,
+            batch_id: None,
             region: "DefaultRegion",
             trace: true,
             remark: None,
@@ -404,7 +416,8 @@ mod tests {
         let odd = SendReplyFields { transaction_id: Some("a\"b"), region: "r\\", ..stored() };
         let none = SendReplyFields { transaction_id: None, ..stored() };
         let timer = SendReplyFields { recall_handle: Some("djEgVA=="), ..stored() };
-        for fields in [stored(), remark, odd, none, timer] {
+        let batch = SendReplyFields { batch_id: Some("0A00000100\""), ..stored() };
+        for fields in [stored(), remark, odd, none, timer, batch] {
             for encoding in [Encoding::Json, Encoding::Binary] {
                 let mut out = BytesMut::new();
                 encode_send_reply(encoding, -9, &fields, &mut out);
@@ -419,6 +432,7 @@ mod tests {
                 assert_eq!(header.ext.number("queueOffset"), Some(fields.queue_offset));
                 assert_eq!(header.ext.get("transactionId"), fields.transaction_id);
                 assert_eq!(header.ext.get("recallHandle"), fields.recall_handle);
+                assert_eq!(header.ext.get("batchUniqId"), fields.batch_id);
                 assert_eq!(header.ext.get("MSG_REGION"), Some(fields.region));
                 assert_eq!(header.ext.get("TRACE_ON"), Some("true"));
             }

@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::{Outcome, cargo, seconds, workspace};
 
 /// Test files that start stock software, the longest first; `--quick` leaves them out.
-pub(crate) const STOCK: [&str; 14] = [
+pub(crate) const STOCK: [&str; 15] = [
     "daily",
     "client_calls",
     "cluster",
@@ -29,6 +29,7 @@ pub(crate) const STOCK: [&str; 14] = [
     "transactions",
     "timers",
     "pop",
+    "batch",
     "filter_peers",
     "mqadmin_facts",
     "clients",

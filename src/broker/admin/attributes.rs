@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::Refusal;
+use super::super::topic::{BATCH_QUEUES, QUEUE_TYPE};
 use crate::limits::TOPIC_ATTRIBUTES_MAX;
 use crate::protocol::code::ResponseCode;
 use crate::protocol::request::AttributeChange;
@@ -29,9 +30,9 @@ enum Values {
 
 const TOPIC_ATTRIBUTES: [Attribute; 4] = [
     Attribute {
-        name: "queue.type",
+        name: QUEUE_TYPE,
         is_changeable: false,
-        values: Values::OneOf { kept: &["SimpleCQ"], not_yet: &["BatchCQ"] },
+        values: Values::OneOf { kept: &["SimpleCQ", BATCH_QUEUES], not_yet: &[] },
     },
     Attribute {
         name: "cleanup.policy",
@@ -165,6 +166,7 @@ mod tests {
             Some(&[("cleanup.policy", "DELETE"), ("queue.type", "SimpleCQ")]),
         );
         check(None, &[Set("reserve.time", "-1")], Some(&[("reserve.time", "-1")]));
+        check(None, &[Set("queue.type", "BatchCQ")], Some(&[("queue.type", "BatchCQ")]));
         check(None, &[Remove("message.type")], None);
         check(None, &[Set("nonsense", "1")], None);
         check(Some(&known), &[Set("message.type", "NORMAL")], Some(&[("message.type", "NORMAL")]));
@@ -176,7 +178,7 @@ mod tests {
             Set("message.type", "WRONG"),
             Set("message.type", "fifo"),
             Set("message.type", "MIXED"),
-            Set("queue.type", "BatchCQ"),
+            Set("queue.type", "batchcq"),
             Set("cleanup.policy", "COMPACTION"),
             Set("reserve.time", "soon"),
             Set("reserve.time", "-2"),

@@ -212,15 +212,7 @@ impl Broker {
             return Err(Refusal::new(ResponseCode::FlowControl, remark));
         }
         let name = request.topic;
-        let Some(topic) = self.topics.get(name) else {
-            let remark = format!("topic[{name}] not exist, apply first please!");
-            return Err(Refusal::new(ResponseCode::TopicNotExist, remark));
-        };
-        if topic.config.perm & topic::perm::READ == 0 {
-            let remark = format!("the topic[{name}] peeking message is forbidden");
-            return Err(Refusal::new(ResponseCode::NoPermission, remark));
-        }
-        let (topic, read_queues) = (topic.name.clone(), topic.config.read_queues);
+        let (topic, read_queues) = self.topic_to_pop(name)?;
         check_is_clients(request.group)?;
         if is_revive_topic(name) {
             let remark = format!("the topic[{name}] is the broker's own");
@@ -279,6 +271,24 @@ impl Broker {
             return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
         }
         Ok(())
+    }
+
+    /// A topic that is there and may be popped, and how many queues it has to read.
+    fn topic_to_pop(&self, name: &str) -> Result<(TopicName, u32), Refusal> {
+        let Some(topic) = self.topics.get(name) else {
+            let remark = format!("topic[{name}] not exist, apply first please!");
+            return Err(Refusal::new(ResponseCode::TopicNotExist, remark));
+        };
+        if topic.config.perm & topic::perm::READ == 0 {
+            let remark = format!("the topic[{name}] peeking message is forbidden");
+            return Err(Refusal::new(ResponseCode::NoPermission, remark));
+        }
+        if topic.has_inner_batches {
+            // Stock clients take batches apart that they pull, not those that they pop, and what comes again of one could not be stored.
+            let remark = format!("the topic[{name}] is of queue.type BatchCQ, which is for pulls, not for pops");
+            return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
+        }
+        Ok((topic.name.clone(), topic.config.read_queues))
     }
 
     /// Takes what there is.

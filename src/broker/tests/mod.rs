@@ -23,6 +23,7 @@ use crate::replication::ReplicaSettings;
 
 mod admin;
 mod assign;
+mod batch;
 mod bounds;
 mod calls;
 mod clients;

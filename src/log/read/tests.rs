@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::{Bytes, BytesMut};
 
 use super::*;
-use crate::limits::FETCHES_WAITING_MAX;
+use crate::limits::{FETCHES_WAITING_MAX, QUEUE_BLOCK_ENTRIES};
 use crate::log::cache::Caches;
 use crate::log::commit_log::tests::draft;
 use crate::log::{FlushPolicy, HeapTail, LogSettings, Work};
 use crate::model::{Now, QueueId};
+use crate::protocol::message::sys_flag;
 use crate::protocol::record::RecordDraft;
 
 /// A log whose tail holds next to nothing, and its disk.
@@ -241,4 +242,116 @@ fn a_message_of_a_removed_topic_does_not_come_back_for_one_that_is_lost() {
     world.log.caches = Caches::new(1 << 20);
     let read = world.read_first();
     assert!(matches!(read, Read::Damaged { next: QueueOffset(1), .. }), "{read:?}");
+}
+
+/// A log whose queue has batches of so many messages, one record each; the tail holds next to nothing.
+fn batches(counts: &[u32]) -> World {
+    let mut world = World::filled(2, 0, 0);
+    for &count in counts {
+        let properties = format!("INNER_NUM\u{1}{count}\u{2}TAGS\u{1}{}\u{2}", count % 2);
+        let draft = RecordDraft {
+            sys_flag: sys_flag::INNER_BATCH,
+            store_timestamp: 1_000 + i64::from(count),
+            properties: properties.as_bytes(),
+            marks: Marks::of(properties.as_bytes()),
+            ..draft(&[7; 3_000])
+        };
+        while world.log.append(world.queues[0], &draft).is_err() {
+            world.settle();
+        }
+    }
+    // So much lies behind them that neither they nor their index are in memory.
+    for _ in 0..10_000 {
+        world.append(1, &[1; 20]);
+    }
+    world.settle();
+    world
+}
+
+/// Reads until the blocks that it needs are there.
+fn read(world: &mut World, from: u64, limits: &ReadLimits, wanted: &dyn Fn(i64) -> bool) -> (Read, Vec<u64>) {
+    loop {
+        let mut out = BytesMut::new();
+        match world.log.read(world.queues[0], QueueOffset(from), limits, wanted, &mut out) {
+            Read::Cold(block) => world.supply(block),
+            read => {
+                let mut found = Vec::new();
+                while let Ok(view) = RecordView::decode(&out, None, Check::Crc) {
+                    found.push(view.queue_offset.0);
+                    let _ = out.split_to(view.size as usize);
+                }
+                return (read, found);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_batch_is_read_whole_and_once_from_any_of_its_offsets() {
+    let mut world = batches(&[5, 3, 1, 400, 2]);
+    assert_eq!(world.log.bounds(world.queues[0]).max, QueueOffset(411));
+    let mut check = |from: u64, messages_max: usize, next: u64, messages: usize, expected: &[u64]| {
+        let limits = ReadLimits { messages_max, bytes_max: 1 << 20, entries_max: 800 };
+        let found = read(&mut world, from, &limits, &|_| true);
+        let read = Read::Found { next: QueueOffset(next), messages };
+        assert_eq!(found, (read, expected.to_vec()), "{messages_max} from {from}");
+    };
+    check(0, 1, 5, 5, &[0]);
+    check(0, 7, 5, 5, &[0]);
+    check(0, 8, 8, 8, &[0, 5]);
+    check(3, 9, 9, 9, &[0, 5, 8]);
+    check(8, 32, 9, 1, &[8]);
+    check(9, 1, 409, 400, &[9]);
+    check(100, 32, 409, 400, &[9]);
+    check(0, 1_000, 411, 411, &[0, 5, 8, 9, 409]);
+    // The bytes of a record are counted once.
+    let limits = ReadLimits { messages_max: 1_000, bytes_max: 7_000, entries_max: 800 };
+    assert_eq!(read(&mut world, 0, &limits, &|_| true).1, [0, 5]);
+    // Entries of what is not wanted are passed over one by one, up to the bound.
+    let limits = ReadLimits { messages_max: 32, bytes_max: 1 << 20, entries_max: 100 };
+    let (of_even, of_odd) = (i64::from(record::java_hash(0, "0")), i64::from(record::java_hash(0, "1")));
+    assert_eq!(read(&mut world, 9, &limits, &|code| code == of_odd).0, Read::NoMatch { next: QueueOffset(109) });
+    assert_eq!(read(&mut world, 0, &limits, &|code| code == of_odd).1, [0, 5, 8]);
+    assert_eq!(read(&mut world, 1, &limits, &|code| code == of_even).1, [9]);
+}
+
+#[test]
+fn a_search_by_time_comes_to_the_beginning_of_a_batch() {
+    let mut world = batches(&[5, 7, 9]);
+    let mut check = |time: i64, boundary: Boundary, expected: u64| loop {
+        match world.log.offset_by_time(world.queues[0], UnixMs(time), boundary) {
+            Search::Cold(block) => world.supply(block),
+            found => break assert_eq!(found, Search::Found(QueueOffset(expected)), "{boundary:?} {time}"),
+        }
+    };
+    for (time, lower, upper) in
+        [(0, 0, 0), (1_005, 0, 0), (1_006, 5, 0), (1_007, 5, 5), (1_009, 12, 12), (9_999, 21, 12)]
+    {
+        check(time, Boundary::Lower, lower);
+        check(time, Boundary::Upper, upper);
+    }
+}
+
+#[test]
+fn a_block_that_begins_within_a_batch_is_built_again() {
+    let mut world = batches(&[5, QUEUE_BLOCK_ENTRIES as u32, 700, 2, QUEUE_BLOCK_ENTRIES as u32]);
+    let end = world.log.bounds(world.queues[0]).max;
+    for (file, bytes) in &mut world.disk {
+        if matches!(file, FileName::Index(_)) {
+            bytes.fill(0);
+        }
+    }
+    let limits = ReadLimits { messages_max: 1, bytes_max: 1, entries_max: 1 };
+    let (mut at, mut found) = (0, Vec::new());
+    while at < end.0 {
+        let (Read::Found { next, .. }, offsets) = read(&mut world, at, &limits, &|_| true) else {
+            panic!("lost at {at}")
+        };
+        assert_eq!(offsets.len(), 1);
+        found.extend(offsets);
+        at = next.0;
+    }
+    let block = QUEUE_BLOCK_ENTRIES as u64;
+    assert_eq!(found, [0, 5, 5 + block, 705 + block, 707 + block]);
+    assert!(world.log.damage().index_blocks_rebuilt >= 2, "blocks were read as they were");
 }

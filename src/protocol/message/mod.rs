@@ -92,6 +92,8 @@ pub mod property {
     pub const BORN_TIMESTAMP: &str = "BORN_TIMESTAMP";
     /// Messages of an inner batch.
     pub const INNER_COUNT: &str = "INNER_NUM";
+    /// Queue offset of the first message of an inner batch.
+    pub const INNER_BASE: &str = "INNER_BASE";
 }
 
 /// Bits of a record's `sysFlag`. Source: RocketMQ `MessageSysFlag`.
@@ -108,6 +110,8 @@ pub mod sys_flag {
     pub const BORN_HOST_V6: i32 = 1 << 4;
     /// The broker's address has 16 bytes.
     pub const STORE_HOST_V6: i32 = 1 << 5;
+    /// The body is a batch, which consumers take apart.
+    pub const NEED_UNWRAP: i32 = 1 << 6;
     /// The body is a batch.
     pub const INNER_BATCH: i32 = 1 << 7;
 }

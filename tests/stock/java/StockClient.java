@@ -68,6 +68,11 @@ public final class StockClient {
         SCENARIOS.put("pop", Popping::handedOut);
         SCENARIOS.put("pop-failing", Popping::failing);
         SCENARIOS.put("pop-shared", Popping::shared);
+        SCENARIOS.put("batch-whole", Batching::whole);
+        SCENARIOS.put("batch-read", Batching::read);
+        SCENARIOS.put("batch-pushed", Batching::pushed);
+        SCENARIOS.put("batch-auto", Batching::auto);
+        SCENARIOS.put("batch-auto-plain", Batching::autoPlain);
         SCENARIOS.put("transactions", Transacting::all);
         SCENARIOS.put("called", Called::called);
         SCENARIOS.put("namespace", Daily::namespace);

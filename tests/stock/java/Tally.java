@@ -9,6 +9,10 @@ final class Tally {
         counts.merge(index, 1, Integer::sum);
     }
 
+    int count(int index) {
+        return counts.getOrDefault(index, 0);
+    }
+
     int distinct() {
         return counts.size();
     }
