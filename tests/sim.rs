@@ -105,6 +105,8 @@ fn run(seed: u64, rule: Rule, steps: u64) -> Result<Counts, String> {
 
 fn add(sum: &mut Counts, one: &Counts) {
     sum.appends += one.appends;
+    sum.batches += one.batches;
+    sum.batches_entered += one.batches_entered;
     sum.kills += one.kills;
 
     sum.power_losses += one.power_losses;
@@ -153,6 +155,37 @@ fn nothing_promised_is_lost_and_nothing_is_invented() {
     if all.len() as u64 >= SEEDS {
         check_that_it_was_worth_it(&sum);
     }
+}
+
+/// Seeds of the world in which a record may hold several messages.
+const BATCH_SEEDS: u64 = 150;
+
+fn run_batches(seed: u64, rule: Rule) -> Result<Counts, String> {
+    let mut world = LogWorld::with_batches(seed, rule);
+    found_wrong(|| world.run(STEPS)).map(|()| world.counts)
+}
+
+/// The same where some records hold several messages: they keep their offsets, and are read whole, from wherever a reader begins.
+#[test]
+fn a_record_of_several_messages_is_read_whole_or_not_at_all() {
+    let seeds = seeds().start..seeds().end.min(seeds().start + BATCH_SEEDS);
+    let all = all_sound("a_record_of_several", seeds, |seed| run_batches(seed, Rule::Sound));
+    let mut sum = Counts::default();
+    all.iter().for_each(|counts| add(&mut sum, counts));
+    eprintln!("{} seeds: {sum:#?}", all.len());
+    if all.len() as u64 >= BATCH_SEEDS {
+        check_often(&[
+            ("records of several messages", sum.batches, 5_000),
+            ("reads that begin within one", sum.batches_entered, 500),
+            ("kills", sum.kills, 100),
+            ("power losses", sum.power_losses, 100),
+            ("messages found to be rotten", sum.rotten_messages, 20),
+            ("blocks of the index built again", sum.index_blocks_rebuilt, 20),
+        ]);
+    }
+    let (seed, noticed) = first_wrong(20, |seed| run_batches(seed, Rule::HideBatches)).expect("it is noticed");
+    let is_expected = ["the next offset", "the end of"].iter().any(|message| noticed.contains(message));
+    assert!(is_expected, "seed {seed}: {noticed}");
 }
 
 /// A segment that was closed before the first tick of a life went by the stamps of its records, which a wrong clock had made: when the clock was set

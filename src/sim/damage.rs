@@ -230,7 +230,7 @@ impl LogWorld {
                     return;
                 }
                 // It is in the cache, whole.
-                Read::Found { messages: 1, .. } if failed == 0 => return,
+                Read::Found { messages, .. } if failed == 0 && messages == message.count as usize => return,
                 _ if message.log_offset < self.log().start() => return,
                 other => panic!("{name:?} {message:?} cannot be read, and its reader was told {other:?}"),
             }

@@ -11,6 +11,9 @@ pub(super) struct Message {
     pub(super) log_offset: LogOffset,
     pub(super) end: LogOffset,
     pub(super) queue_offset: QueueOffset,
+    /// How many its record holds, and the offset of the first of them.
+    pub(super) count: u32,
+    pub(super) first: QueueOffset,
     pub(super) body_len: usize,
     /// Its stamp, by a clock that may be wrong.
     pub(super) time: i64,
@@ -37,6 +40,7 @@ pub(super) struct Model {
 }
 
 impl Model {
+    /// The first message of a record was appended, and with it as many as that holds.
     pub(super) fn append(&mut self, queue: QueueName, end: LogOffset, message: Message) {
         self.apply(&What::Append(queue, message.clone()));
         self.events.push((end, What::Append(queue, message)));
@@ -49,7 +53,11 @@ impl Model {
 
     fn apply(&mut self, what: &What) {
         match what {
-            What::Append(queue, message) => self.queues.entry(*queue).or_default().push(message.clone()),
+            What::Append(queue, message) => {
+                let messages = (0..u64::from(message.count))
+                    .map(|nth| Message { queue_offset: message.first.plus(nth), ..message.clone() });
+                self.queues.entry(*queue).or_default().extend(messages);
+            }
             What::Remove(topic, _) => self.queues.retain(|(name, _), _| name != topic),
         }
     }

@@ -17,6 +17,7 @@ use crate::log::{
     Retention, Step, Work,
 };
 use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset, UnixMs};
+use crate::protocol::message::sys_flag;
 use crate::protocol::record::{Marks, Place, RecordDraft, Sized};
 
 pub(super) const TOPICS: [&str; 4] = ["orders", "payments", "T", "a-topic-with-a-longer-name"];
@@ -69,6 +70,8 @@ pub enum Rule {
     ForgetRenames,
     /// What the scrub is brought is what lay there before.
     ScrubWhatWas,
+    /// A record that holds several messages does not say so.
+    HideBatches,
 }
 
 /// What has happened, to see that a run was worth something.
@@ -76,6 +79,8 @@ pub enum Rule {
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Counts {
     pub appends: u64,
+    pub batches: u64,
+    pub batches_entered: u64,
     pub kills: u64,
     pub power_losses: u64,
     pub interrupted_recoveries: u64,
@@ -125,6 +130,8 @@ pub struct LogWorld {
     pub(super) ring_bytes: usize,
     pub(super) survives_kill: bool,
     pub(super) rule: Rule,
+    /// Whether some records hold several messages.
+    has_batches: bool,
     pub(super) now: Now,
     pub(super) model: Model,
     next_number: u64,
@@ -205,6 +212,7 @@ impl LogWorld {
             ring_bytes,
             survives_kill,
             rule,
+            has_batches: false,
             now: Now { unix: UnixMs(START_UNIX_MS), mono: MonoNs(0) },
             model: Model::default(),
             next_number: 0,
@@ -223,6 +231,12 @@ impl LogWorld {
             start_seen: LogOffset(0),
             counts: Counts::default(),
         }
+    }
+
+    /// The same, and some records hold several messages.
+    #[must_use]
+    pub fn with_batches(seed: u64, rule: Rule) -> LogWorld {
+        LogWorld { has_batches: true, ..LogWorld::new(seed, rule) }
     }
 
     /// Runs so many steps, then stops in order, starts again and compares everything.
@@ -320,9 +334,17 @@ impl LogWorld {
 
     pub(super) fn append(&mut self, queue: QueueName, body_len: usize) -> bool {
         let number = self.next_number;
-        let (body, properties, time) = (body(number, body_len), properties(number), self.now.unix.0);
+        let (body, mut properties, time) = (body(number, body_len), properties(number), self.now.unix.0);
         let appended_at = self.now.mono;
-        let draft = draft(queue, &body, properties.as_bytes(), time);
+        let mut count = 1;
+        if self.has_batches && self.random.percent(40) {
+            count = 1 + u32::try_from(self.random.below(40)).expect("small");
+            properties.push_str(&format!("INNER_NUM\x01{count}\x02"));
+        }
+        let mut draft = draft(queue, &body, properties.as_bytes(), time);
+        if count > 1 && self.rule != Rule::HideBatches {
+            draft.sys_flag = sys_flag::INNER_BATCH;
+        }
         let log = self.log.as_mut().expect("a process runs");
         let index = log.queue(queue.0, queue.1);
         let before = log.appended();
@@ -338,10 +360,13 @@ impl LogWorld {
                 let (log_offset, queue_offset) = (appended.log_offset, appended.queue_offset);
                 let end = appended.end;
                 let tag = tag_code(number);
-                let message = Message { number, log_offset, end, queue_offset, body_len, time, appended_at, tag };
+                let first = queue_offset;
+                let message =
+                    Message { number, log_offset, end, queue_offset, count, first, body_len, time, appended_at, tag };
                 self.model.append(queue, appended.end, message);
                 self.next_number += 1;
                 self.counts.appends += 1;
+                self.counts.batches += u64::from(count > 1);
                 return true;
             }
             Err(AppendError::Stopped) => assert!(log.failure().is_some(), "only a failure stops the log"),
