@@ -86,12 +86,12 @@ struct Node {
     what: String,
     ports: Vec<SocketAddr>,
     child: Option<Child>,
-    /// It has said its last start line since it was started.
+    /// It has said so since it was started.
     is_ready: bool,
 }
 
-/// The words with which a node's last start lines begin: of a broker, and of a name server.
-const LAST_START_LINES: [&str; 2] = ["replication ", "keeps "];
+/// With which words a line begins that a node says when it serves: of a broker, and of a name server.
+const READY_LINES: [&str; 2] = ["replication ", "keeps "];
 
 enum Heard {
     /// What a node said, and its name.
@@ -140,12 +140,15 @@ fn up(folder: &Path, ringmq: Option<PathBuf>) -> Result<(), ClusterError> {
 
 /// Prints what nodes say and does what a person types, until it is told to end.
 fn serve(nodes: &mut [Node], program: &Path, say: &SyncSender<Heard>, heard: &Receiver<Heard>, told: &AtomicBool) {
+    let mut is_said = false;
     while !told.load(Ordering::Relaxed) {
         match heard.recv_timeout(LOOK) {
             Ok(Heard::Line(name, line)) => {
                 print(&format!("[{name}] {line}"));
-                if LAST_START_LINES.iter().any(|words| line.starts_with(words)) {
-                    note_ready(nodes, &name);
+                if READY_LINES.iter().any(|words| line.starts_with(words))
+                    && let Some(node) = nodes.iter_mut().find(|node| node.name == name)
+                {
+                    (node.is_ready, is_said) = (true, false);
                 }
             }
             Ok(Heard::Typed(typed)) => {
@@ -153,8 +156,14 @@ fn serve(nodes: &mut [Node], program: &Path, say: &SyncSender<Heard>, heard: &Re
                     return;
                 }
             }
-            // Without a terminal it runs until a signal.
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            // Nobody says anything now, so that what is said here is not buried. Without a terminal it runs until a signal.
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                let running = || nodes.iter().filter(|node| node.child.is_some());
+                if !is_said && running().count() > 0 && running().all(|node| node.is_ready) {
+                    is_said = true;
+                    say_ready(nodes);
+                }
+            }
         }
         for node in nodes.iter_mut() {
             if let Some(Ok(Some(status))) = node.child.as_mut().map(Child::try_wait) {
@@ -165,16 +174,10 @@ fn serve(nodes: &mut [Node], program: &Path, say: &SyncSender<Heard>, heard: &Re
     }
 }
 
-/// A node is ready. When all are that run, it is said what they are and what can be typed: a line of before is far above by then.
-fn note_ready(nodes: &mut [Node], name: &str) {
-    if let Some(node) = nodes.iter_mut().find(|node| node.name == name) {
-        node.is_ready = true;
-    }
-    let mut running = nodes.iter().filter(|node| node.child.is_some());
-    if running.all(|node| node.is_ready) {
-        list(nodes);
-        print("ready; type kill NAME (as a crash), stop NAME, start NAME, list or quit; Ctrl-C ends all");
-    }
+/// When all that run serve: what they are, and what can be typed.
+fn say_ready(nodes: &[Node]) {
+    list(nodes);
+    print("ready; type kill NAME (as a crash), stop NAME, start NAME, list or quit; Ctrl-C ends all");
 }
 
 /// The files of the folder, name servers first.

@@ -167,6 +167,10 @@ fn a_cluster_serves_until_it_is_told_to_end() {
                 if in_sync == 2 && listed.matches("follows").count() == 2 { Ok(()) } else { Err(listed) }
             });
         }
+        wait_for("word that it is ready", || {
+            let text = cluster.log_text();
+            if text.contains("\nready; type kill NAME") { Ok(()) } else { Err(text) }
+        });
         let nodes = mode.nodes();
         assert_eq!(nodes.len(), BROKERS.len() + NAME_SERVERS.len(), "{}", cluster.log_text());
         let body = format!("of-round-{round}");
