@@ -122,6 +122,11 @@ impl<'a> Texts<'a> {
     }
 }
 
+/// Whether a send reads the field of this name.
+pub(super) fn is_read(name: &str, has_full_names: bool) -> bool {
+    (if has_full_names { letter_of(name) } else { single_letter(name) }) != 0
+}
+
 fn single_letter(name: &str) -> u8 {
     match name.as_bytes() {
         [letter] => *letter,
