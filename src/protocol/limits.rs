@@ -41,8 +41,11 @@ pub(crate) const SHOWN_CHARS_MAX: usize = 100;
 /// Broker names that a name server knows.
 pub const ROUTE_BROKERS_MAX: usize = 16_384;
 
-/// Brokers of one name, of whatever ids: a route tells all of them, some 50 B each.
+/// Brokers of one name beside its master, of whatever ids: a route tells all of them, some 50 B each.
 pub const ROUTE_REPLICAS_MAX: usize = 256;
+
+/// Of these, those that one host may register.
+pub const ROUTE_REPLICAS_PER_HOST_MAX: usize = 32;
 
 /// Topics that a name server knows.
 pub const ROUTE_TOPICS_MAX: usize = 1_000_000;

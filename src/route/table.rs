@@ -18,7 +18,8 @@ use thiserror::Error;
 
 use crate::limits::{
     ROUTE_BROKERS_MAX, ROUTE_BROKERS_PER_CONNECTION_MAX, ROUTE_ENTRIES_MAX, ROUTE_ENTRIES_PER_CONNECTION_MAX,
-    ROUTE_LEASE_MS_MAX, ROUTE_NAME_BYTES_MAX, ROUTE_REGISTRANTS_MAX, ROUTE_REPLICAS_MAX, ROUTE_TOPICS_MAX,
+    ROUTE_LEASE_MS_MAX, ROUTE_NAME_BYTES_MAX, ROUTE_REGISTRANTS_MAX, ROUTE_REPLICAS_MAX, ROUTE_REPLICAS_PER_HOST_MAX,
+    ROUTE_TOPICS_MAX,
 };
 use crate::model::{BrokerId, ConnectionId, MonoNs};
 use crate::protocol::body::{DataVersion, perm};
@@ -90,7 +91,9 @@ pub(crate) enum RegisterError {
     )]
     FullConnection,
     /// A bound of one name, so that no route is larger than clients read in one piece.
-    #[error("a brokerName may have {ROUTE_REPLICAS_MAX} brokers, and that many are registered")]
+    #[error(
+        "a brokerName may have {ROUTE_REPLICAS_MAX} brokers beside its master, and {ROUTE_REPLICAS_PER_HOST_MAX} of one host"
+    )]
     FullName,
     /// A name or an address is longer than any broker's.
     #[error("a name or an address has more than {ROUTE_NAME_BYTES_MAX} bytes")]
@@ -254,7 +257,7 @@ impl RouteTable {
         if holder.is_none() && r.topics.len() == 1 {
             return Err(RegisterError::OnlyOneTopic);
         }
-        self.check_room(from.connection, &key, &r)?;
+        self.check_room(from, &key, &r)?;
         let first = holder.is_none();
         if let Some(other) = holder.filter(|address| **address != r.address)
             && self.live.contains_key(&(r.broker_name.clone(), other.clone()))
@@ -286,7 +289,7 @@ impl RouteTable {
     }
 
     /// Whether the bounds leave room for a registration.
-    fn check_room(&self, connection: ConnectionId, key: &AddressKey, r: &Registration) -> Result<(), RegisterError> {
+    fn check_room(&self, from: Peer, key: &AddressKey, r: &Registration) -> Result<(), RegisterError> {
         let is_known = |topic: &str| self.topics.get(topic).is_some_and(|by| by.contains_key(&r.broker_name));
         let (mut new_topics, mut new_entries) = (0_usize, 0_usize);
         for (topic, _) in &r.topics {
@@ -300,12 +303,8 @@ impl RouteTable {
         {
             return Err(RegisterError::Full);
         }
-        let replicas = self.brokers.get(&r.broker_name).map(|broker| &broker.addresses);
-        let is_new = replicas.is_some_and(|known| !known.contains_key(&r.broker_id.0));
-        if is_full(replicas.map_or(0, BTreeMap::len), usize::from(is_new), ROUTE_REPLICAS_MAX) {
-            return Err(RegisterError::FullName);
-        }
-        let registrant = self.registrants.get(&connection);
+        self.check_replicas(from, r)?;
+        let registrant = self.registrants.get(&from.connection);
         let (addresses, entries) = registrant.map_or((0, 0), |known| (known.addresses.len(), known.entries));
         let new_address = usize::from(!registrant.is_some_and(|known| known.addresses.contains(key)));
         if is_full(addresses, new_address, ROUTE_BROKERS_PER_CONNECTION_MAX)
@@ -314,6 +313,23 @@ impl RouteTable {
             return Err(RegisterError::FullConnection);
         }
         Ok(())
+    }
+
+    /// Whether one more broker may have this name. Its master always may, whoever the others are.
+    fn check_replicas(&self, from: Peer, r: &Registration) -> Result<(), RegisterError> {
+        let Some(known) = self.brokers.get(&r.broker_name).map(|broker| &broker.addresses) else { return Ok(()) };
+        // One that is known may have another number now.
+        let is_new = !known.contains_key(&r.broker_id.0) && known.values().all(|address| *address != r.address);
+        if r.broker_id.0 == MASTER || !is_new || known.len() < ROUTE_REPLICAS_PER_HOST_MAX {
+            return Ok(());
+        }
+        let is_of_host = |address: &&String| {
+            let live = self.live.get(&(r.broker_name.clone(), (*address).clone()));
+            live.is_some_and(|live| live.peers.iter().any(|peer| peer.ip == from.ip))
+        };
+        let of_host = known.values().filter(is_of_host).count();
+        let is_full = known.len() >= ROUTE_REPLICAS_MAX || of_host >= ROUTE_REPLICAS_PER_HOST_MAX;
+        if is_full { Err(RegisterError::FullName) } else { Ok(()) }
     }
 
     /// Who stands for an address once `from` does. If they are too many, the oldest goes of the host that has most: no stranger takes the place of

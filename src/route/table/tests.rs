@@ -383,19 +383,29 @@ fn one_connection_fills_neither_table_and_leaves_nothing() {
     table.register(T0, peer(3), fits).expect("again, with nothing new");
 }
 
+/// Strangers who fill a name keep neither its master nor, from one host alone, its slaves away.
 #[test]
 fn a_name_has_so_many_brokers_and_no_more() {
+    let of = |id: usize| registration("a", id as u64, &format!("h:{id}"), 1, &["T", "U"]);
+    let stranger = |host: usize| peer_at(100 + host as u64, 100 + host as u64);
     let mut table = RouteTable::default();
-    let of = |n: usize| registration("a", n as u64, &format!("h:{n}"), 1, &["T", "U"]);
-    let from = |n: usize| peer(n as u64 / ROUTE_BROKERS_PER_CONNECTION_MAX as u64 + 1);
-    for n in 0..ROUTE_REPLICAS_MAX {
-        table.register(T0, from(n), of(n)).expect("within the bound");
+    let mut full = None;
+    for id in 1..=ROUTE_REPLICAS_MAX + 1 {
+        let host = (id - 1) / ROUTE_REPLICAS_PER_HOST_MAX;
+        full = table.register(T0, stranger(host), of(id)).err();
+        assert_eq!(full.is_some(), id > ROUTE_REPLICAS_MAX, "{id}");
     }
-    assert_eq!(table.register(T0, peer(99), of(ROUTE_REPLICAS_MAX)), Err(RegisterError::FullName));
-    table.register(T0, from(7), of(7)).expect("one that is registered already");
-    table.register(T0, peer(98), registration("b", 0, "h:b", 1, &["T", "U"])).expect("another name");
-    assert_eq!(table.disconnected(peer(1).connection), ROUTE_BROKERS_PER_CONNECTION_MAX);
-    table.register(T0, peer(99), of(ROUTE_REPLICAS_MAX)).expect("there is room again");
+    assert_eq!(full, Some(RegisterError::FullName));
+    table.register(T0, peer(1), of(0)).expect("the master");
+    table.register(T0, stranger(0), of(7)).expect("one that is registered already");
+    let moved = registration("a", 900, "h:8", 1, &["T", "U"]);
+    table.register(T0, stranger(0), moved).expect("the same under another number");
+    let mut table = table_with(&[of(0)]);
+    for id in 1..=ROUTE_REPLICAS_PER_HOST_MAX {
+        table.register(T0, stranger(1), of(id)).expect("within the bound");
+    }
+    assert_eq!(table.register(T0, stranger(1), of(99)), Err(RegisterError::FullName));
+    table.register(T0, stranger(2), of(99)).expect("another host");
 }
 
 #[test]
