@@ -213,6 +213,7 @@ impl Broker {
 
     /// The shard is to stop in order: nothing comes in any more, and [`Log::is_settled`] will say when all of the log is on the disk.
     pub(crate) fn handle_stop(&mut self, _now: Now) {
+        self.is_stopping = true;
         self.commit_transaction_places();
         self.commit_pop_place_at_stop();
         self.log.begin_stop();

@@ -106,9 +106,10 @@ impl Broker {
             .then_some("a slave needs a brokerId of its own, from 1")
     }
 
-    /// Whether another life was asked for: nothing more is taken from a master.
+    /// Whether this life is to end, for another one or for good: nothing more is taken from a master, and nobody but those who wait already gets
+    /// anything stored. What becomes due meanwhile is the next life's: how far it had come could no longer be written.
     pub(super) fn is_ending(&self) -> bool {
-        self.next_life.is_some()
+        self.next_life.is_some() || self.is_stopping
     }
 
     /// The control plane is told what this shard is.

@@ -8,12 +8,13 @@
 //! | `handle_*` | an event; the time comes first | one at a time, in the order in which things happened, always with the same [`Output`] |
 //! | `poll_*` | a wish | asked after each event: what is to be written, which sockets are to be read, when to come back |
 //! | `fill_*` | bytes that a wish is about | right after the wish, in the same turn |
-//! | `view_*` | a look | at any time; nothing changes by it |
+//! | `view_*` | a look | at any time; nothing changes by it. The simulator's oracles alone read messages so (`view_reader`), which fills caches |
 //!
 //! [`Broker::handle_start`] comes first and once. Then frames ([`Broker::handle_frame`] while [`Broker::poll_input`], and
 //! [`Broker::handle_turn_end`] behind the last of a turn), replication's links ([`Broker::handle_link_up`] and its like;
 //! [`Broker::fill_link`] for those that [`Broker::poll_links`] names), the results of what was wished for ([`Broker::handle_io`]) or of
-//! an [`Effect`] ([`Broker::handle_block`], [`Broker::handle_appended`], [`Broker::handle_control`], [`Broker::handle_epochs_written`]), and
+//! an [`Effect`] ([`Broker::handle_block`], [`Broker::handle_appended`], [`Broker::handle_control`], [`Broker::handle_epochs_written`]), the steps of a
+//! table's snapshot ([`Broker::poll_snapshot`], [`Broker::handle_snapshot`]), and
 //! time ([`Broker::handle_tick`], [`Broker::handle_deadline`]). After each event the shell carries out the effects, in their order, and sends
 //! what the outbox has. [`Broker::handle_stop`] is the last but for the results that are still under way; where another life follows
 //! ([`life`]), [`Broker::handle_end`].
@@ -163,6 +164,8 @@ pub struct Broker {
     life: Life,
     /// What was asked of the shell to follow it.
     next_life: Option<Life>,
+    /// The process is to end in order.
+    is_stopping: bool,
     settings: BrokerSettings,
     settings_changes: SettingsChanges,
     /// Of the configuration, as tools are told.
@@ -297,6 +300,7 @@ impl Broker {
             replica: Replica::new(&life, &settings.replica, std::mem::take(&mut tables.epochs)),
             life,
             next_life: None,
+            is_stopping: false,
             settings,
             settings_changes: SettingsChanges::default(),
             config_version: body::DataVersion::default(),

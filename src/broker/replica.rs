@@ -203,7 +203,7 @@ impl Broker {
     pub(crate) fn poll_link_input(&self, link: LinkId) -> bool {
         match &self.replica.role {
             Part::Master(_) => true,
-            Part::Slave(slave) => slave.wants_input(link, &self.replica.epochs),
+            Part::Slave(slave) => !self.is_ending() && slave.wants_input(link, &self.replica.epochs),
         }
     }
 

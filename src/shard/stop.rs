@@ -51,6 +51,7 @@ async fn finish_run(shard: &Rc<Shard>, settings: &ShardSettings) {
         (log.start(), log.flushed(), Log::appended(log))
     });
     if flushed < appended {
+        tracing::info!(shard = %shard.id, "the tail stays: not all of the log is flushed, and the next start takes the rest from there");
         return;
     }
     // An empty log may yet begin elsewhere.

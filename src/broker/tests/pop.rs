@@ -941,3 +941,26 @@ fn nobody_moves_where_the_broker_itself_goes_on() {
         assert_eq!(world.call(c, RequestCode::InvokeBrokerToResetOffset, &ext, b"").code, 16);
     }
 }
+
+/// How far the jobs have come could no longer be written: what they stored would come twice.
+#[test]
+fn what_becomes_due_during_an_orderly_stop_is_the_next_life_s() {
+    let mut timers = World::with_timers(|_| ());
+    timers.make_topic("T", 1);
+    let c = timers.connect();
+    for properties in ["DELAY\u{1}1\u{2}", "TIMER_DELAY_MS\u{1}2000\u{2}"] {
+        assert_eq!(timers.send(c, "T", 0, properties, "x").code, 0);
+    }
+    let (mut pops, c) = World::with_pops();
+    pops.make_group("g");
+    pops.send(c, "T", 0, "", "x");
+    assert_eq!(pops.pop(c).len(), 1);
+    for mut world in [timers, pops] {
+        world.run();
+        world.broker.handle_stop(world.now);
+        let appended = world.broker.log.appended();
+        world.advance(120_000);
+        assert_eq!(world.broker.log.appended(), appended);
+        assert!(world.broker.log.is_settled());
+    }
+}
