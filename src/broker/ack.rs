@@ -15,7 +15,7 @@ use super::outbox::Outbox;
 use super::persist::Table;
 use super::settings::BrokerSettings;
 use super::{Asked, Broker, Output};
-use crate::limits::{ACKS_MAX, REPLICA_WAITS_MAX};
+use crate::limits::{ACKS_MAX, CHANGES_UNDER_WAY_MAX, REPLICA_WAITS_MAX};
 use crate::model::{ConnectionId, LogOffset, MonoNs};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::frame::split;
@@ -121,6 +121,12 @@ impl Acks {
     #[must_use]
     pub(crate) fn is_closed(&self, ticket: Ticket) -> bool {
         self.gates.contains_key(&ticket)
+    }
+
+    /// Whether no more changes may be under way: whoever wants no answer waits for none.
+    #[must_use]
+    pub(super) fn is_full_of_changes(&self) -> bool {
+        self.gates.len() >= CHANGES_UNDER_WAY_MAX
     }
 
     /// Whether no more replies may wait.

@@ -126,7 +126,10 @@ impl Broker {
             return Err(readers_behind());
         }
         match row.endpoint {
-            Endpoint::Broker(on_slave) => self.check_role(code, on_slave),
+            Endpoint::Broker(on_slave) => {
+                self.check_role(code, on_slave)?;
+                if changes_what_operators_set(code) { self.check_changes() } else { Ok(()) }
+            }
             // A request to somebody else has no type, and was not decoded.
             Endpoint::NameServer | Endpoint::Client | Endpoint::Controller => Ok(()),
         }

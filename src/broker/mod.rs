@@ -371,6 +371,11 @@ impl Broker {
         }
     }
 
+    /// Refuses a change of topics or groups while very many are under way.
+    fn check_changes(&self) -> Result<(), Refusal> {
+        if self.acks.is_full_of_changes() { Err(store::busy()) } else { Ok(()) }
+    }
+
     /// Creates or changes topics; returns what answers that tell of them wait for.
     fn create_topics(
         &mut self,
@@ -382,6 +387,7 @@ impl Broker {
         if configs.is_empty() {
             return Ok(None);
         }
+        self.check_changes()?;
         self.topics.check_room(&configs)?;
         for config in &configs {
             self.topics.put_checked(now.unix, config.clone());

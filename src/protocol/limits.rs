@@ -26,6 +26,10 @@ const _: () = assert!(SEND_TEMPLATE_SETS * SEND_TEMPLATE_WAYS * SEND_TEMPLATE_BY
 /// Messages that may wait for the control plane. A shard sends a handful a second; a burst of topic creations fits.
 pub const CONTROL_MAILBOX_MAX: usize = 1024;
 
+/// Changes of topics and groups that are under way on a shard: told to the control plane, and not on the disk or not registered yet. Each is a few
+/// milliseconds on its way, and each step of one looks at all.
+pub const CHANGES_UNDER_WAY_MAX: usize = CONTROL_MAILBOX_MAX;
+
 /// Messages that may wait for one shard.
 pub const SHARD_MAILBOX_MAX: usize = 256;
 

@@ -1,7 +1,7 @@
 //! At a bound: no success for what was not kept, and nothing kept of what was refused.
 
 use super::*;
-use crate::limits::{OFFSETS_MAX, TOPICS_MAX};
+use crate::limits::{CHANGES_UNDER_WAY_MAX, OFFSETS_MAX, TOPICS_MAX};
 use crate::model::{QueueId, QueueOffset};
 
 #[test]
@@ -66,4 +66,28 @@ fn of_several_topics_all_are_made_or_none() {
     assert_eq!(make(&mut world, &["A", "B"]), 1);
     assert!(world.broker.topics.get("A").is_none() && world.broker.topics.get("B").is_none());
     assert_eq!(make(&mut world, &["A"]), 0);
+}
+
+/// Who wants no answer waits for none, and each change is looked at until it is on the disk and registered.
+#[test]
+fn so_many_changes_are_under_way_and_no_more_whether_they_are_answered_or_not() {
+    let mut world = World::new();
+    let c = world.connect();
+    (world.persists, world.registers) = (false, false);
+    for n in 0..CHANGES_UNDER_WAY_MAX {
+        let name = format!("T{n}");
+        world.ask_raw(c, RequestCode::UpdateAndCreateTopic.number(), true, &topic_ext(&name, "1"), b"");
+    }
+    world.run();
+    assert_eq!(world.broker.topics.get("T1023").map(|topic| topic.config.write_queues), Some(1));
+    let group = br#"{"groupName":"g"}"#;
+    assert_eq!(world.call(c, RequestCode::UpdateAndCreateTopic, &topic_ext("more", "1"), b"").code, 2);
+    assert_eq!(world.call(c, RequestCode::UpdateAndCreateSubscriptiongroup, &[], group).code, 2);
+    assert_eq!(world.call(c, RequestCode::DeleteTopicInBroker, &[("topic", "T0")], b"").code, 2);
+    assert_eq!(world.send(c, "made-by-a-send", 0, "", "x").code, 2);
+    assert!(world.broker.topics.get("more").is_none() && world.broker.topics.get("T0").is_some());
+    (world.persists, world.registers) = (true, true);
+    world.advance(3_000);
+    assert_eq!(world.call(c, RequestCode::UpdateAndCreateTopic, &topic_ext("more", "1"), b"").code, 0);
+    assert_eq!(world.call(c, RequestCode::UpdateAndCreateSubscriptiongroup, &[], group).code, 0);
 }
