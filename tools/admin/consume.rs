@@ -69,8 +69,8 @@ pub(crate) fn consume(cluster: &mut Cluster, output: Output, arguments: &Consume
                     left = left.saturating_sub(found);
                     reading.failing.remove(&broker.address);
                 }
-                // Said once: it may come back.
-                Err(error @ (AdminError::Io { .. } | AdminError::Unread { .. })) => {
+                // Said once: it may come back. What is wrong with the group or the topic stays so.
+                Err(error @ (AdminError::Io { .. } | AdminError::Unread { .. })) if !error.is_lasting() => {
                     if reading.failing.insert(broker.address.clone()) {
                         output.warn(&error.to_string());
                     }
@@ -190,6 +190,24 @@ pub(crate) fn pull(
 mod tests {
     use super::*;
     use crate::fake;
+
+    #[test]
+    fn what_is_wrong_with_the_group_is_not_waited_for() {
+        let (mut cluster, _seen) = fake::cluster(|code, _| match code {
+            RequestCode::QueryConsumerOffset => Some((ResponseCode::Success, Some(("offset", "3")), String::new())),
+            RequestCode::PullMessage => Some((ResponseCode::SubscriptionGroupNotExist, None, String::new())),
+            _ => None,
+        });
+        let arguments = ConsumeArguments {
+            topic: "T".to_owned(),
+            group: "bad group".to_owned(),
+            from: None,
+            commit: false,
+            count: Some(1),
+        };
+        let ended = consume(&mut cluster, Output { json: true }, &arguments);
+        assert!(matches!(ended, Err(AdminError::Unread { code: 26, .. })), "{ended:?}");
+    }
 
     #[test]
     fn a_group_moves_only_if_that_is_wanted() {

@@ -184,8 +184,10 @@ fn wrong_command_line(error: &clap::Error, words: &[OsString]) -> ExitCode {
     let is_error = error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
     if is_error && words.iter().any(|word| word == "--json") {
         let text = error.render().to_string();
-        let sentence = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        Output { json: true }.error(sentence, "usage", None);
+        // The first paragraph: what it names may stand on lines of its own.
+        let lines: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        let sentence = lines.join(" ");
+        Output { json: true }.error(sentence.trim_start_matches("error: "), "usage", None);
     } else {
         // With stdout or stderr closed there is nobody to tell.
         drop(error.print());

@@ -43,10 +43,10 @@ pub(crate) struct SendArguments {
     #[arg(long, value_name = "TIME", conflicts_with = "delay_level", allow_hyphen_values = true)]
     at: Option<String>,
     /// Deliver it after the time of this delay level, 1 to 18 (1 s to 2 h).
-    #[arg(long, value_name = "LEVEL")]
+    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u32).range(1..=18))]
     delay_level: Option<u32>,
     /// How many times, over the topic's queues in turn.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
 }
 

@@ -114,6 +114,13 @@ impl AdminError {
         }
     }
 
+    /// Whether it is refused for what was asked, and so the next time as well.
+    pub(crate) fn is_lasting(&self) -> bool {
+        let lasting =
+            [ResponseCode::NoPermission, ResponseCode::SubscriptionGroupNotExist, ResponseCode::InvalidParameter];
+        self.code().is_some_and(|code| lasting.iter().any(|one| one.number() == code))
+    }
+
     /// `RocketMQ`'s code of a refusal.
     pub(crate) fn code(&self) -> Option<i32> {
         match self {
@@ -354,7 +361,11 @@ fn connect(address: &str) -> io::Result<TcpStream> {
 
 impl Connection {
     fn read_response(&mut self, address: &str) -> Result<Response, AdminError> {
-        let failed = |source| AdminError::Io { address: address.to_owned(), source };
+        let failed = |source: io::Error| {
+            let is_late = matches!(source.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+            let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", ANSWER.as_secs()));
+            AdminError::Io { address: address.to_owned(), source: if is_late { late() } else { source } }
+        };
         let mut chunk = [0; 64 * 1024];
         loop {
             let taken = self.exchange.take_response();

@@ -23,6 +23,8 @@ fn an_error_is_a_sentence_or_an_object() {
         (&["-n", "a:b", "topic", "list"], 1, "usage", "\"a:b\" is no address of a name server"),
         (&["topic", "lst"], 2, "usage", "unrecognized subcommand 'lst'"),
         (&["send", "-t", "T"], 2, "usage", "required arguments were not provided"),
+        (&["group", "progress"], 2, "usage", "--group <GROUP>"),
+        (&["send", "-t", "T", "-b", "x", "--delay-level", "19"], 2, "usage", "19 is not in 1..=18"),
         (&["topic", "delete", "-t", "T", "--yes", "--dry-run"], 2, "usage", "cannot be used with"),
     ] {
         let (found, stdout, stderr) = run(arguments);
