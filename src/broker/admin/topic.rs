@@ -2,14 +2,14 @@
 
 use super::super::ack::Ticket;
 use super::super::store::NotStored;
-use super::super::topic::Topic;
+use super::super::topic::{BATCH_QUEUES, QUEUE_TYPE, Topic};
 use super::super::{Asked, Broker, Effect, Handled, Output, Refusal, Table};
 use super::attributes;
 use crate::letter::ToControl;
 use crate::model::{LogOffset, Now};
-use crate::protocol::body::{TablePlace, TopicConfigList, TopicList};
+use crate::protocol::body::{TablePlace, TopicConfig, TopicConfigList, TopicList};
 use crate::protocol::code::ResponseCode;
-use crate::protocol::message::{check_topic, is_system_topic};
+use crate::protocol::message::{check_topic, is_dlq_topic, is_retry_topic, is_system_topic};
 use crate::protocol::reply::Reply;
 use crate::protocol::request::CreateTopicRequest;
 
@@ -25,6 +25,7 @@ impl Broker {
         check_changeable(config.name.as_str())?;
         let known = self.topics.get(config.name.as_str()).map(|topic| &topic.config.attributes);
         config.attributes = attributes::of_topic(known, &request.attributes)?;
+        check_batches(&config)?;
         let ticket = self.create_topics(asked.now, vec![config], false, out)?;
         self.confirm_change(asked, LogOffset(0), ticket, out);
         Ok(Handled::Done)
@@ -42,6 +43,7 @@ impl Broker {
             check_changeable(config.name.as_str())?;
             let known = self.topics.get(config.name.as_str()).map(|topic| &topic.config.attributes);
             config.attributes = attributes::of_topic(known, &attributes::changes(&config.attributes)?)?;
+            check_batches(config)?;
         }
         let ticket = self.create_topics(asked.now, configs, false, out)?;
         self.confirm_change(asked, LogOffset(0), ticket, out);
@@ -130,6 +132,19 @@ impl Broker {
             .get(name)
             .ok_or_else(|| Refusal::new(ResponseCode::TopicNotExist, format!("No topic in this broker. topic: {name}")))
     }
+}
+
+/// Refuses batches where single messages are put again: who pops of a topic gets what its retry topic has, and could not send back one of a batch.
+fn check_batches(config: &TopicConfig) -> Result<(), Refusal> {
+    let name = config.name.as_str();
+    let is_of_batches = config.attributes.get(QUEUE_TYPE).is_some_and(|kind| kind == BATCH_QUEUES);
+    if is_of_batches && (is_retry_topic(name) || is_dlq_topic(name)) {
+        let remark = format!(
+            "the topic[{name}] is for messages that come again, one by one: queue.type {BATCH_QUEUES} is not for it"
+        );
+        return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
+    }
+    Ok(())
 }
 
 fn check_changeable(name: &str) -> Result<(), Refusal> {

@@ -126,3 +126,13 @@ fn a_message_of_a_batch_is_not_sent_back_nor_popped() {
     ];
     assert_eq!(world.call(c, RequestCode::PopMessage, &ext, b"").code, 29);
 }
+
+#[test]
+fn topics_of_messages_that_come_again_take_no_batches() {
+    let mut world = world();
+    let c = world.connect();
+    for (topic, code) in [("%RETRY%g_B", 29), ("%RETRY%g", 29), ("%DLQ%g", 29), ("RETRY", 0)] {
+        let ext = [&topic_ext(topic, "1")[..], &[("attributes", "+queue.type=BatchCQ")]].concat();
+        assert_eq!(world.call(c, RequestCode::UpdateAndCreateTopic, &ext, b"").code, code, "{topic}");
+    }
+}
