@@ -202,6 +202,7 @@ impl Script {
     }
 
     /// Where batches are found: by time, by key, by place; what is told of the queue; and that one of them cannot be sent back.
+    #[expect(clippy::too_many_lines, reason = "one step of the script after the other")]
     fn places(&mut self) -> io::Result<()> {
         const SCENARIO: &str = "places";
         const TOPIC: &str = "PLACES";

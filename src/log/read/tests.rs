@@ -334,7 +334,8 @@ fn a_search_by_time_comes_to_the_beginning_of_a_batch() {
 
 #[test]
 fn a_block_that_begins_within_a_batch_is_built_again() {
-    let mut world = batches(&[5, QUEUE_BLOCK_ENTRIES as u32, 700, 2, QUEUE_BLOCK_ENTRIES as u32]);
+    let block = u32::try_from(QUEUE_BLOCK_ENTRIES).expect("small");
+    let mut world = batches(&[5, block, 700, 2, block]);
     let end = world.log.bounds(world.queues[0]).max;
     for (file, bytes) in &mut world.disk {
         if matches!(file, FileName::Index(_)) {
