@@ -294,7 +294,8 @@ fn a_tail_that_is_gone_is_missed_before_a_start() {
     let (_, said) = world.store(&["check", "--json"]);
     assert!(said.contains(&expected), "{said}");
     let (_, said) = world.store(&["check", "--tails", elsewhere.path().to_str().expect("a path")]);
-    assert!(!said.contains(GONE) && said.contains("1000 messages"), "{said}");
+    // How many are written, and how many the tail alone has, is the disk's to say.
+    assert!(!said.contains(GONE) && said.contains(" messages from 0 to "), "{said}");
     fs::rename(&moved, &tail).expect("put back");
     let (_, said) = world.store(&["check"]);
     assert!(!said.contains(GONE), "{said}");
