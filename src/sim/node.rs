@@ -580,21 +580,10 @@ impl SimNode {
         }
     }
 
-    /// The log's bytes from `from` to `to`, wherever they lie: on the disk or in the tail, whatever was read of them before.
+    /// The log's bytes from `from` to `to`, wherever they lie.
     pub(super) fn bytes(&mut self, from: LogOffset, to: LogOffset) -> Vec<u8> {
         let mut out = BytesMut::new();
         let mut at = from;
-        let low = self.broker.as_ref().expect("it runs").view_log().tail_low();
-        while at < to.min(low) {
-            let start = LogOffset(at.0 / self.segment_bytes() * self.segment_bytes());
-            let end = to.min(low).min(start.plus(self.segment_bytes()));
-            let len = usize::try_from(end.since(at)).expect("a made-up log is small");
-            let bytes =
-                self.disk.read(FileName::Segment(start), at.since(start), len).expect("it is there and can be read");
-            assert_eq!(bytes.len(), len, "the segment at {start} is as long as it is used");
-            out.extend_from_slice(&bytes);
-            at = end;
-        }
         for _ in 0..10_000 {
             if at >= to {
                 return out.to_vec();
@@ -603,10 +592,31 @@ impl SimNode {
             let log = self.broker.as_mut().expect("it runs").view_reader();
             match log.stream(at, most, &mut out) {
                 Stream::Bytes(bytes) => at = at.plus(bytes as u64),
+                Stream::Cold(block) => self.supply(block),
+                // A read that failed is asked for again.
+                Stream::Failed(_) => {}
                 other => panic!("{at} of {from}..{to}: {other:?}"),
             }
         }
         panic!("{at} of {from}..{to} stays cold");
+    }
+
+    /// The same as they are on the disk now, whatever was read of them before; behind it what the tail has.
+    pub(super) fn stored_bytes(&mut self, from: LogOffset, to: LogOffset) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut at = from;
+        let low = to.min(self.broker.as_ref().expect("it runs").view_log().tail_low());
+        while at < low {
+            let start = LogOffset(at.0 / self.segment_bytes() * self.segment_bytes());
+            let end = low.min(start.plus(self.segment_bytes()));
+            let len = usize::try_from(end.since(at)).expect("a made-up log is small");
+            let bytes = self.disk.read(FileName::Segment(start), at.since(start), len).expect("it is there");
+            assert_eq!(bytes.len(), len, "the segment at {start} is as long as it is used");
+            out.extend_from_slice(&bytes);
+            at = end;
+        }
+        out.extend_from_slice(&self.bytes(at.max(from), to));
+        out
     }
 }
 
