@@ -159,11 +159,15 @@ fn job_of(message: &Value) -> Option<TestRun> {
     Some(TestRun { name, command, again: format!("cargo test --manifest-path {} {flag}", manifest.display()) })
 }
 
-/// A command before which goes whatever else is runnable; `chrt` is of util-linux, which each Debian has.
+/// A command before which goes whatever else is runnable, where `chrt` of util-linux is there and may say so.
 fn behind_others(binary: &str) -> Command {
-    let mut command = Command::new("chrt");
-    command.args(["--idle", "0", binary]);
-    command
+    let as_idle = |program: &str| {
+        let mut command = Command::new("chrt");
+        command.args(["--idle", "0", program]);
+        command
+    };
+    let may = as_idle("true").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if may.is_ok_and(|status| status.success()) { as_idle(binary) } else { Command::new(binary) }
 }
 
 /// Runs jobs in their order, so many at a time.
