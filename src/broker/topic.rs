@@ -29,6 +29,11 @@ pub(crate) const CREATE_TOPIC_KEY: &str = "TBW102";
 pub(super) const QUEUE_TYPE: &str = "queue.type";
 pub(super) const BATCH_QUEUES: &str = "BatchCQ";
 
+/// Whether it has that attribute.
+pub(super) fn has_inner_batches(config: &TopicConfig) -> bool {
+    config.attributes.get(QUEUE_TYPE).is_some_and(|kind| kind == BATCH_QUEUES)
+}
+
 const SELF_TEST_TOPIC: &str = "SELF_TEST_TOPIC";
 const OFFSET_MOVED_TOPIC: &str = "OFFSET_MOVED_EVENT";
 
@@ -180,7 +185,7 @@ impl Topics {
             }
         };
         let topic = self.topics.get_mut(slot).expect("the name leads to a topic");
-        topic.has_inner_batches = config.attributes.get(QUEUE_TYPE).is_some_and(|kind| kind == BATCH_QUEUES);
+        topic.has_inner_batches = has_inner_batches(&config);
         topic.config = config;
         self.changed.insert(topic.name.clone());
         topic

@@ -2,7 +2,7 @@
 
 use super::super::ack::Ticket;
 use super::super::store::NotStored;
-use super::super::topic::{BATCH_QUEUES, QUEUE_TYPE, Topic};
+use super::super::topic::{BATCH_QUEUES, Topic, has_inner_batches};
 use super::super::{Asked, Broker, Effect, Handled, Output, Refusal, Table};
 use super::attributes;
 use crate::letter::ToControl;
@@ -137,8 +137,7 @@ impl Broker {
 /// Refuses batches where single messages are put again: who pops of a topic gets what its retry topic has, and could not send back one of a batch.
 fn check_batches(config: &TopicConfig) -> Result<(), Refusal> {
     let name = config.name.as_str();
-    let is_of_batches = config.attributes.get(QUEUE_TYPE).is_some_and(|kind| kind == BATCH_QUEUES);
-    if is_of_batches && (is_retry_topic(name) || is_dlq_topic(name)) {
+    if has_inner_batches(config) && (is_retry_topic(name) || is_dlq_topic(name)) {
         let remark = format!(
             "the topic[{name}] is for messages that come again, one by one: queue.type {BATCH_QUEUES} is not for it"
         );
