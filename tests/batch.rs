@@ -10,9 +10,10 @@ mod raw;
 use std::time::Duration;
 
 use harness::{
-    APACHE, Client, ClientRun, KnownDifference, Node, NodeOptions, check_facts, prefix_of, say, tell_facts, wait_for,
+    APACHE, Client, ClientRun, KnownDifference, Node, NodeOptions, check_apache, check_facts, prefix_of, tell_facts,
+    wait_for,
 };
-use ringmq_peers::{Apache, BrokerOptions, StockClient};
+use ringmq_peers::StockClient;
 
 /// Longest run of a client's scenarios; on an idle machine they take 15 s, which is how long a message that failed waits.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -74,13 +75,7 @@ fn check(broker: &str, name_server: &str, address: &str, known: &[KnownDifferenc
 
 #[test]
 fn on_apache() {
-    let apache = match Apache::locate() {
-        Ok(apache) => apache,
-        Err(missing) => return say(&format!("skipped: {missing}")),
-    };
-    let name_server = apache.start_name_server().expect("it starts");
-    let broker = apache.start_broker(&BrokerOptions::small(&name_server.address())).expect("it starts");
-    check(APACHE, &name_server.address(), &broker.address(), &[]);
+    check_apache(&[], |name_server, broker| check(APACHE, name_server, broker, &[]));
 }
 
 #[test]

@@ -11,9 +11,10 @@ mod raw;
 use std::time::Duration;
 
 use harness::{
-    APACHE, Client, ClientRun, KnownDifference, Node, NodeOptions, check_facts, prefix_of, say, tell_facts, wait_for,
+    APACHE, Client, ClientRun, KnownDifference, Node, NodeOptions, check_apache, check_facts, prefix_of, tell_facts,
+    wait_for,
 };
-use ringmq_peers::{Apache, BrokerOptions, Missing, StockClient};
+use ringmq_peers::{Missing, StockClient};
 
 /// Two levels that differ, two like them from level 3 where retries begin, and one more for a third try. The programs know them.
 const LEVELS: &str = "1s 2s 1s 2s 3s 4s";
@@ -80,15 +81,7 @@ fn make_retry_topics(name_server: &str, address: &str) {
 
 #[test]
 fn on_apache() {
-    let apache = match Apache::locate() {
-        Ok(apache) => apache,
-        Err(missing) => return say(&format!("skipped: {missing}")),
-    };
-    let name_server = apache.start_name_server().expect("it starts");
-    let mut options = BrokerOptions::small(&name_server.address());
-    options.more.push(("messageDelayLevel".to_owned(), LEVELS.to_owned()));
-    let broker = apache.start_broker(&options).expect("it starts");
-    check(APACHE, &name_server.address(), &broker.address(), &[]);
+    check_apache(&[("messageDelayLevel", LEVELS)], |name_server, broker| check(APACHE, name_server, broker, &[]));
 }
 
 #[test]

@@ -11,8 +11,10 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use harness::{APACHE, Client, ClientRun, KnownDifference, Node, NodeOptions, check_facts, say, tell_facts, wait_for};
-use ringmq_peers::{Apache, BrokerOptions, StockClient};
+use harness::{
+    APACHE, Client, ClientRun, KnownDifference, Node, NodeOptions, check_apache, check_facts, tell_facts, wait_for,
+};
+use ringmq_peers::StockClient;
 
 /// Longest run of a client's scenarios; on an idle machine they take 9 s.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -45,15 +47,7 @@ fn check(broker: &str, name_server: &str, address: &str, known: &[KnownDifferenc
 
 #[test]
 fn on_apache() {
-    let apache = match Apache::locate() {
-        Ok(apache) => apache,
-        Err(missing) => return say(&format!("skipped: {missing}")),
-    };
-    let name_server = apache.start_name_server().expect("it starts");
-    let mut options = BrokerOptions::small(&name_server.address());
-    options.more.push(("recallMessageEnable".to_owned(), "true".to_owned()));
-    let broker = apache.start_broker(&options).expect("it starts");
-    check(APACHE, &name_server.address(), &broker.address(), &[]);
+    check_apache(&[("recallMessageEnable", "true")], |name_server, broker| check(APACHE, name_server, broker, &[]));
 }
 
 #[test]

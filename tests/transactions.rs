@@ -10,10 +10,10 @@ use std::thread;
 use std::time::Duration;
 
 use harness::{
-    APACHE, Client, ClientRun, Frame, KnownDifference, Node, NodeOptions, Record, check_facts, log_offset_of, say,
-    tell_facts, wait_for,
+    APACHE, Client, ClientRun, Frame, KnownDifference, Node, NodeOptions, Record, check_apache, check_facts,
+    log_offset_of, say, tell_facts, wait_for,
 };
-use ringmq_peers::{Apache, BrokerOptions, StockClient};
+use ringmq_peers::StockClient;
 use serde_json::json;
 
 /// Longest run of a client's scenarios; on an idle machine they take 10 s.
@@ -66,17 +66,9 @@ fn on_apache() {
     if std::env::var_os("RINGMQ_REFERENCE").is_none() && std::env::var_os("RINGMQ_WRITE_FACTS").is_none() {
         return say("skipped: the script on Apache itself: RINGMQ_REFERENCE=1 runs it, for changes of the script");
     }
-    let apache = match Apache::locate() {
-        Ok(apache) => apache,
-        Err(missing) => return say(&format!("skipped: {missing}")),
-    };
-    let name_server = apache.start_name_server().expect("it starts");
-    let mut options = BrokerOptions::small(&name_server.address());
-    options.more.extend(SETTINGS.map(|(key, value)| (key.to_owned(), value.to_owned())));
     // Apache notes the end of a transaction so much later, and may check until then what has ended.
-    options.more.push(("transactionOpBatchInterval".to_owned(), "100".to_owned()));
-    let broker = apache.start_broker(&options).expect("it starts");
-    check(APACHE, &name_server.address(), &broker.address(), &[]);
+    let settings = [&SETTINGS[..], &[("transactionOpBatchInterval", "100")]].concat();
+    check_apache(&settings, |name_server, broker| check(APACHE, name_server, broker, &[]));
 }
 
 #[test]

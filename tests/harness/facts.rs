@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringmq_peers::{Missing, StockClient, workspace_dir};
+use ringmq_peers::{Apache, BrokerOptions, Missing, StockClient, workspace_dir};
 
 use crate::{Client, Record, expect_passed, say, wait_for};
 
@@ -42,6 +42,20 @@ pub type KnownDifference = (&'static str, &'static str, &'static str);
 
 /// Which facts file, the client, and the scenarios that it runs.
 pub type ClientRun = (&'static str, Result<StockClient, Missing>, &'static [&'static str]);
+
+/// Checks Apache's own broker with these settings beside small ones: `check` gets the addresses of its name server and of itself. Where Apache cannot
+/// be had that is said, and nothing is checked.
+pub fn check_apache(settings: &[(&str, &str)], check: impl FnOnce(&str, &str)) {
+    let apache = match Apache::locate() {
+        Ok(apache) => apache,
+        Err(missing) => return say(&format!("skipped: {missing}")),
+    };
+    let name_server = apache.start_name_server().expect("it starts");
+    let mut options = BrokerOptions::small(&name_server.address());
+    options.more.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+    let broker = apache.start_broker(&options).expect("it starts");
+    check(&name_server.address(), &broker.address());
+}
 
 /// What the names of a client's topics and groups begin with.
 pub fn prefix_of(client: &str) -> String {

@@ -59,7 +59,8 @@ pub use audit::{Audit, Place, Queue, Sent, body_of, log_offset_of, view};
 pub use clerk::Clerk;
 pub use client::{Client, Pulled, Receipt, code};
 pub use facts::{
-    APACHE, ClientRun, Facts, KnownDifference, check_facts, prefix_of, read_until_still, tell_fact, tell_facts,
+    APACHE, ClientRun, Facts, KnownDifference, check_apache, check_facts, prefix_of, read_until_still, tell_fact,
+    tell_facts,
 };
 pub use frame::Frame;
 pub use load::Load;
