@@ -418,7 +418,8 @@ fn a_broken_rule_of_a_role_or_a_disk_is_noticed() {
         (ReplicaRule::PromoteAnyone, ["was acknowledged", "consumers have seen"]),
         (ReplicaRule::KeepEpoch, ["differs from its master", "do not catch up"]),
         (ReplicaRule::ForgetDelayed, ["were never delivered", "was never delivered"]),
-        (ReplicaRule::HideFailures, ["differs from its master", "was acknowledged"]),
+        (ReplicaRule::HideFailures, ["differs from its master", "do not catch up"]),
+        (ReplicaRule::WakeNobody, ["do not catch up", "do not catch up"]),
     ] {
         let noticed = first_wrong(100, |seed| run_replicas(seed, rule, REPLICA_STEPS));
         let (seed, what) = noticed.unwrap_or_else(|| panic!("{rule:?} was not noticed"));

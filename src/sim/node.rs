@@ -1,6 +1,6 @@
 //! One shard as a whole broker in the made-up world: its disk, its ring, what it has asked for and not got yet.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
@@ -87,6 +87,10 @@ pub(super) struct SimNode {
     /// Which life it is in, counted.
     pub(super) life: u64,
     pub(super) next_link: u64,
+    /// The replication links whose turn comes: a link sends when it was woken, and until it has no more.
+    pub(super) awake: BTreeSet<LinkId>,
+    /// To see that the checks would notice: no link is woken when the broker names it.
+    pub(super) wakes_nobody: bool,
     /// What was promised when it ended last, if its end keeps that.
     kept: LogOffset,
     /// All logs and reigns that it begins have the same identity: to see that the checks would notice.
@@ -142,6 +146,8 @@ impl SimNode {
             next_life: None,
             life: 0,
             next_link: 1,
+            awake: BTreeSet::new(),
+            wakes_nobody: false,
             kept: LogOffset(0),
             forgets_identity: false,
             is_older: false,
@@ -185,6 +191,7 @@ impl SimNode {
         self.tables.end(self.append.take().as_ref(), end == NodeEnd::Power, random);
         self.fetches.clear();
         self.asks.clear();
+        self.awake.clear();
         self.next_life = None;
         self.kept = match end {
             NodeEnd::NextLife(end_max) => end_max.map_or(held, |at| held.min(at)),
@@ -374,6 +381,9 @@ impl SimNode {
     pub(super) fn act<T>(&mut self, now: Now, event: impl FnOnce(&mut Broker, &mut Output) -> T) -> T {
         let result = event(self.broker.as_mut().expect("it runs"), &mut self.out);
         self.run_effects(now);
+        if !self.wakes_nobody {
+            self.awake.extend(self.broker.as_ref().expect("it runs").poll_links(now));
+        }
         result
     }
 
@@ -524,7 +534,11 @@ impl SimNode {
     }
 
     pub(super) fn tick(&mut self, now: Now) {
-        let disk = DiskUsage { used_bytes: self.disk.used(), total_bytes: self.disk.capacity };
+        self.tick_with(now, DiskUsage { used_bytes: self.disk.used(), total_bytes: self.disk.capacity });
+    }
+
+    /// A tick, with a disk that others have filled so far.
+    pub(super) fn tick_with(&mut self, now: Now, disk: DiskUsage) {
         self.act(now, |broker, out| broker.handle_tick(now, disk, out));
     }
 

@@ -62,6 +62,8 @@ pub enum ReplicaRule {
     WipeEverything,
     /// What rots is not mended.
     RotForEver,
+    /// No link is woken when its broker has something for it.
+    WakeNobody,
 }
 
 /// What has happened, to see that a run was worth something.
@@ -163,6 +165,7 @@ impl ReplicaWorld {
             node.is_older = is_older;
             node.cuts_unasked = rule == ReplicaRule::CutUnasked;
             node.hides_failures = rule == ReplicaRule::HideFailures;
+            node.wakes_nobody = rule == ReplicaRule::WakeNobody;
             node.one_fails_in = one_fails_in;
             nodes.push(node);
         }
@@ -173,7 +176,7 @@ impl ReplicaWorld {
             ReplicaRule::PromoteAnyone | ReplicaRule::KeepEpoch | ReplicaRule::ForgetDelayed => true,
             ReplicaRule::WaitForNobody | ReplicaRule::InventReports | ReplicaRule::HideFailures => false,
             ReplicaRule::ForgetIdentity | ReplicaRule::CutUnasked | ReplicaRule::WipeEverything => false,
-            ReplicaRule::RotForEver => false,
+            ReplicaRule::RotForEver | ReplicaRule::WakeNobody => false,
         };
         let replaces_stores = match rule {
             ReplicaRule::Sound => sync && is_gentle && !changes_roles && random.percent(70),
@@ -539,6 +542,8 @@ impl ReplicaWorld {
         };
         let (slave, master) = (end(&mut self.nodes[index], index), end(&mut self.nodes[self.master], self.master));
         self.wires.push(SimWire::new(slave, master));
+        self.nodes[self.master].awake.insert(master.link);
+        self.nodes[index].awake.insert(slave.link);
         self.nodes[self.master].act(now, |broker, out| broker.handle_link_up(now, master.link, address_of(index), out));
         self.nodes[index].act(now, |broker, out| broker.handle_link_up(now, slave.link, address, out));
     }
@@ -604,6 +609,8 @@ impl ReplicaWorld {
             return;
         }
         let bytes = self.wires[wire].ways[way].take(&mut self.random);
+        // A turn that reads offers what there is to send, too.
+        node.awake.insert(to.link);
         node.act(now, |broker, out| broker.handle_link_bytes(now, to.link, &bytes, out));
     }
 
@@ -622,11 +629,14 @@ impl ReplicaWorld {
         let node = &mut self.nodes[from.node];
         let lane = &mut self.wires[wire].ways[way];
         let is_open = node.life == from.life && runs && !lane.is_ended;
-        if !is_open || lane.bytes.len() > WIRE_BYTES_MAX {
+        if !is_open || lane.bytes.len() > WIRE_BYTES_MAX || !node.awake.remove(&from.link) {
             return;
         }
         let mut buffer = BytesMut::new();
         node.act(now, |broker, out| broker.fill_link(now, from.link, &mut buffer, out));
+        if !buffer.is_empty() {
+            node.awake.insert(from.link);
+        }
         if self.rule == ReplicaRule::InventReports && way == 1 {
             self.invent(wire, &mut buffer);
         }

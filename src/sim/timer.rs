@@ -13,7 +13,7 @@ use super::client::{self, SimClient};
 use super::node::{NodeEnd, SimNode, life_of, replica_settings, small_flush, small_log};
 use super::random::Random;
 use crate::broker::timer::WindowBounds;
-use crate::log::Retention;
+use crate::log::{DiskUsage, Retention};
 use crate::model::{LogOffset, MonoNs, Now, QueueId, Role, UnixMs};
 use crate::protocol::code::RequestCode;
 use crate::protocol::frame;
@@ -25,6 +25,8 @@ use crate::protocol::record::RecordView;
 const TOPICS: [&str; 2] = ["BenchmarkTest", "Other"];
 const QUEUES: u32 = 2;
 const DELAY_MS_MAX: u64 = 20_000;
+/// Percent of the disk that is used when it is tight: a little more than the 75 that retention allows.
+const TIGHT_PERCENT: u8 = 76;
 /// `timerPrecisionMs`.
 const STEPS_MS: [u64; 3] = [1, 100, 1_000];
 
@@ -126,6 +128,10 @@ impl TimerWorld {
         let retires = rule == TimerRule::TakeHeld || random.percent(30);
         if retires {
             log_settings.segment_bytes = 64 * 1024;
+            // All segments are old, and go as soon as the disk is tight, but those that the broker holds.
+            let used_percent_forced = (rule == TimerRule::TakeHeld).then_some(TIGHT_PERCENT);
+            log_settings.retention =
+                Retention { reserved_hours: 0, delete_hours: 0, used_percent_forced, ..Retention::default() };
         }
         let settings = replica_settings(false, 1, &mut random);
         let ring_bytes = random.pick(&[64, 128]) * 1024;
@@ -224,11 +230,9 @@ impl TimerWorld {
         self.node.end(end, &mut self.random);
     }
 
-    /// Old segments go, and all are old, but those that the broker holds.
+    /// The disk is tight for a while: old segments go.
     fn retire(&mut self) {
-        let usual = Retention::default();
-        let used_percent_forced = (self.rule == TimerRule::TakeHeld).then_some(0);
-        let all = Retention { reserved_hours: 0, delete_hours: (1 << 24) - 1, used_percent_forced, ..usual };
+        let tight = DiskUsage { used_bytes: TIGHT_PERCENT.into(), total_bytes: 100 };
         for _ in 0..4 {
             if self.node.has_failed() {
                 return;
@@ -238,11 +242,8 @@ impl TimerWorld {
             self.node.tick(self.now);
             self.remembered = self.held();
             let start = self.node.broker.as_ref().expect("it runs").view_log().start();
-            for retention in [all, usual] {
-                self.node.broker.as_mut().expect("it runs").view_reader().set_retention(retention);
-                self.now = super::later(self.now, 1);
-                self.node.tick(self.now);
-            }
+            self.now = super::later(self.now, 1);
+            self.node.tick_with(self.now, tight);
             let moved = self.node.broker.as_ref().expect("it runs").view_log().start();
             self.counts.segments_retired += u64::from(moved > start);
             self.node.settle(self.now, &mut self.random);
