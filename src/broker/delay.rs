@@ -10,13 +10,13 @@
 
 use std::collections::VecDeque;
 
-use super::job::{JobBudget, JobId, Jobs, Wait, read_wait_ms};
+use super::job::{JobBudget, JobId, Jobs, ONE_MESSAGE, OwnRead, Wait};
 use super::persist::Table;
 use super::store::NotStored;
 use super::timer::Timers;
-use super::{Broker, Effect, Output};
+use super::{Broker, Output};
 use crate::limits::{JOB_CLOCK_MS, JOB_RETRY_MS, TICK_MS};
-use crate::log::{AppendError, Appended, Coded, QueueIndex, Read, ReadLimits};
+use crate::log::{AppendError, Appended, Coded, QueueIndex};
 use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset};
 use crate::protocol::body::{DelayOffsets, LevelOffsets, TimerPlaces};
 use crate::protocol::message::{
@@ -100,7 +100,7 @@ impl Delays {
     /// Levels that stand still because their next message cannot be read, or stored where it belongs: the level, that message, how often in a row it was tried.
     pub(super) fn blocked(&self) -> impl Iterator<Item = (i32, QueueOffset, u32)> {
         self.queues.iter().filter_map(|(level, queue)| {
-            let (at, tries) = self.jobs.failed_reads(*queue)?;
+            let (at, tries) = self.jobs.blocked(*queue)?;
             Some((*level, at, tries))
         })
     }
@@ -260,9 +260,7 @@ impl Broker {
             let step = self.deliver_next(now, (job, queue, at), &mut record, &mut budget);
             self.scratch.records = record;
             if let LevelStep::Wait(wait) = step {
-                if let Wait::Block(block) = wait {
-                    out.effects.push(Effect::Fetch(block));
-                }
+                wait.fetch(out);
                 self.delays.jobs.wait(job, wait);
             }
         }
@@ -280,7 +278,7 @@ impl Broker {
         match self.log.code(queue, at) {
             Coded::Code(due, _) => {
                 if let Some(wait_ms) = wait_ms(due, now.unix.0, level, self.log.delay_levels()) {
-                    return LevelStep::Wait(Wait::Until(now.mono.plus_ms(wait_ms.min(JOB_CLOCK_MS))));
+                    return LevelStep::Wait(Wait::for_ms(now, wait_ms.min(JOB_CLOCK_MS)));
                 }
             }
             Coded::Cold(block) => return LevelStep::Wait(Wait::Block(block)),
@@ -288,30 +286,22 @@ impl Broker {
             Coded::None => {}
         }
         budget.messages = budget.messages.saturating_sub(1);
-        let limits = ReadLimits { messages_max: 1, bytes_max: 0, entries_max: 1 };
-        match self.log.read(queue, at, &limits, &|_| true, record) {
-            Read::Found { next, .. } => {
+        let said = (format_args!("a delayed message of level {level}"), "it is not delivered");
+        match self.read_own(queue, at, &ONE_MESSAGE, said, record) {
+            OwnRead::Found { next } => {
                 budget.bytes = budget.bytes.saturating_sub(record.len());
                 match self.deliver(now, record) {
                     Ok(()) => self.delays.jobs.pass(job, next, self.log.appended()),
                     Err(NotStored::Append(AppendError::TooLarge(error))) => {
                         return self.wait_in_vain(now, job, level, at, &format!("cannot be stored ({error})"));
                     }
-                    Err(_) => return LevelStep::Wait(Wait::Until(now.mono.plus_ms(JOB_RETRY_MS))),
+                    Err(_) => return LevelStep::Wait(Wait::for_ms(now, JOB_RETRY_MS)),
                 }
             }
-            Read::NoMatch { .. } => return LevelStep::Wait(Wait::Growth),
-            Read::Cold(block) => return LevelStep::Wait(Wait::Block(block)),
-            Read::Removed { next } => {
-                tracing::warn!(level, %at, %next, "delayed messages are gone from the log before they were delivered");
-                self.delays.jobs.pass(job, next, self.log.appended());
-            }
-            Read::Damaged { next, .. } if !self.may_have_replica() => {
-                tracing::error!(level, %at, "a delayed message is damaged on the disk and is left out");
-                self.counters.damaged_passed_count += 1;
-                self.delays.jobs.pass(job, next, self.log.appended());
-            }
-            Read::Damaged { .. } | Read::Failed => return self.wait_to_read(now, job, level, at),
+            OwnRead::LeftOut { next } => self.delays.jobs.pass(job, next, self.log.appended()),
+            OwnRead::Nothing => return LevelStep::Wait(Wait::Growth),
+            OwnRead::Cold(block) => return LevelStep::Wait(Wait::Block(block)),
+            OwnRead::Failed => return self.wait_to_read(now, job, level, at),
         }
         LevelStep::Passed
     }
@@ -322,12 +312,9 @@ impl Broker {
 
     /// An error never moves a reader: what is behind waits until the message was delivered, or the log knows it to be gone.
     fn wait_in_vain(&mut self, now: Now, job: JobId, level: i32, at: QueueOffset, why: &str) -> LevelStep {
-        let tries = self.delays.jobs.note_failed_read(job);
-        let wait_ms = read_wait_ms(tries);
-        if tries.is_power_of_two() {
+        LevelStep::Wait(self.delays.jobs.tries(job).fail(now, |tries, wait_ms| {
             tracing::error!(level, %at, tries, wait_ms, "a delayed message {why}: its level waits and tries again");
-        }
-        LevelStep::Wait(Wait::Until(now.mono.plus_ms(wait_ms)))
+        }))
     }
 
     /// Stores the copy of a scheduled record where it belongs. Errors as [`Broker::put_where_it_belongs`].

@@ -1,7 +1,9 @@
 //! Work without a connection: jobs that read an internal queue of this shard's own log and put again what is due.
 //!
 //! State of the shard; on masters only. A [`Job`] goes along one queue from a position that outlives the process. This module knows when a job
-//! can run and how far it may say that it is; what it does with a message is its customer's matter: see [`super::delay`].
+//! can run and how far it may say that it is; what it does with a message is its customer's matter: see [`super::delay`]. Who goes along a
+//! queue in an order of its own (timers by time, transactions in passes, notes of pops) keeps its own place, and waits ([`Wait`]), reads
+//! ([`Broker::read_own`]) and tries again ([`Tries`]) as jobs do.
 //!
 //! A job that cannot go on waits for one thing: for its queue to grow, for a time, or for a block of the disk. One that waits costs nothing, so
 //! the cost follows what is due, not what there is. What a job has stored is remembered in the order of the log until that is as safe as the
@@ -9,25 +11,139 @@
 //! twice, but none is left out.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Display;
 
+use bytes::BytesMut;
+
+use super::{Broker, Effect, Output};
 use crate::limits::{
     JOB_BYTES_PER_TURN, JOB_MESSAGES_PER_TURN, JOB_READ_WAIT_MS_MAX, JOB_RETRY_MS, JOB_UNPROMISED_MAX,
 };
-use crate::log::{BlockId, QueueIndex};
-use crate::model::{FastMap, LogOffset, MonoNs, QueueOffset};
+use crate::log::{BlockId, QueueIndex, Read, ReadLimits};
+use crate::model::{FastMap, LogOffset, MonoNs, Now, QueueOffset};
 
 /// Which job of the shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct JobId(usize);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What somebody waits for who reads a queue of the shard's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Wait {
-    Turn,
     /// More messages in its queue.
+    #[default]
     Growth,
+    Turn,
     Until(MonoNs),
     /// A block of the disk.
     Block(BlockId),
+}
+
+impl Wait {
+    pub(super) fn for_ms(now: Now, wait_ms: u64) -> Wait {
+        Wait::Until(now.mono.plus_ms(wait_ms))
+    }
+
+    /// When it is over: at once if it is one's turn; `None` if something has to happen first.
+    pub(super) fn time(self) -> Option<MonoNs> {
+        match self {
+            Wait::Turn => Some(MonoNs(0)),
+            Wait::Until(time) => Some(time),
+            Wait::Growth | Wait::Block(_) => None,
+        }
+    }
+
+    /// A block was read, or could not be.
+    pub(super) fn block_has_come(&mut self, block: BlockId) {
+        self.end_if(*self == Wait::Block(block));
+    }
+
+    pub(super) fn wake_due(&mut self, now: MonoNs) {
+        self.end_if(matches!(*self, Wait::Until(time) if time <= now));
+    }
+
+    pub(super) fn end_if(&mut self, is_over: bool) {
+        if is_over {
+            *self = Wait::Turn;
+        }
+    }
+
+    /// Asks the shell for the block, if it is that.
+    pub(super) fn fetch(self, out: &mut Output) {
+        if let Wait::Block(block) = self {
+            out.effects.push(Effect::Fetch(block));
+        }
+    }
+}
+
+/// How often in a row the next message could not be read, or stored where it belongs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tries(u32);
+
+impl Tries {
+    /// Once more in vain. How long to wait then; `say` is told of the tries and of that, in ms, at first each time and then less and less often.
+    pub(super) fn fail(&mut self, now: Now, say: impl FnOnce(u32, u64)) -> Wait {
+        self.0 = self.0.saturating_add(1);
+        let wait_ms = read_wait_ms(self.0);
+        if self.0.is_power_of_two() {
+            say(self.0, wait_ms);
+        }
+        Wait::for_ms(now, wait_ms)
+    }
+
+    /// How many, if there are any.
+    pub(super) fn count(self) -> Option<u32> {
+        (self.0 > 0).then_some(self.0)
+    }
+}
+
+/// One message: what jobs read.
+pub(super) const ONE_MESSAGE: ReadLimits = ReadLimits { messages_max: 1, bytes_max: 0, entries_max: 1 };
+
+/// What has come of reading a queue of the shard's own.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum OwnRead {
+    /// It was read; what follows stands at `next`.
+    Found {
+        next: QueueOffset,
+    },
+    /// It is gone, or damaged wherever it was kept, which was said and counted: what follows stands at `next`.
+    LeftOut {
+        next: QueueOffset,
+    },
+    /// There is nothing that may be read yet.
+    Nothing,
+    Cold(BlockId),
+    /// An error moves no reader.
+    Failed,
+}
+
+impl Broker {
+    /// Reads a queue of the shard's own for somebody without a connection. If the message at `at` is lost, that is said: `what` it was, and
+    /// what its `loss` means.
+    pub(super) fn read_own(
+        &mut self,
+        queue: QueueIndex,
+        at: QueueOffset,
+        limits: &ReadLimits,
+        (what, loss): (impl Display, &str),
+        out: &mut BytesMut,
+    ) -> OwnRead {
+        match self.log.read(queue, at, limits, &|_| true, out) {
+            Read::Found { next, .. } => OwnRead::Found { next },
+            Read::NoMatch { .. } => OwnRead::Nothing,
+            Read::Cold(block) => OwnRead::Cold(block),
+            Read::Removed { next } => {
+                tracing::warn!(%at, %next, "{what} and those behind it are gone from the log: {loss}");
+                OwnRead::LeftOut { next }
+            }
+            Read::Damaged { next, .. } if !self.may_have_replica() => {
+                tracing::error!(%at, "{what} is damaged on the disk: {loss}");
+                self.counters.damaged_passed_count += 1;
+                OwnRead::LeftOut { next }
+            }
+            Read::Damaged { .. } | Read::Failed => OwnRead::Failed,
+        }
+    }
 }
 
 /// One pass along one queue.
@@ -39,8 +155,8 @@ struct Job {
     /// What was put again for all messages below is as safe as is promised.
     done: QueueOffset,
     wait: Wait,
-    /// How often in a row the next message could not be read.
-    failed_reads: u32,
+    /// In vain, of the next message.
+    tries: Tries,
 }
 
 /// A message that was dealt with.
@@ -74,7 +190,7 @@ impl Jobs {
             return job;
         }
         let job = JobId(self.list.len());
-        self.list.push(Job { queue, next: from, done: from, wait: Wait::Turn, failed_reads: 0 });
+        self.list.push(Job { queue, next: from, done: from, wait: Wait::Turn, tries: Tries::default() });
         self.by_queue.insert(queue, job);
         self.turns.push_back(job);
         job
@@ -104,21 +220,19 @@ impl Jobs {
         let job = self.job_mut(id);
         assert!(next > job.next, "a job went from {} to {next}", job.next);
         job.next = next;
-        job.failed_reads = 0;
+        job.tries = Tries::default();
         self.passed.push_back(Passed { at, job: id, next });
     }
 
-    /// The job whose turn it is could not read its next message. How often in a row that was so.
-    pub(super) fn note_failed_read(&mut self, id: JobId) -> u32 {
-        let job = self.job_mut(id);
-        job.failed_reads = job.failed_reads.saturating_add(1);
-        job.failed_reads
+    /// What the job whose turn it is has tried in vain.
+    pub(super) fn tries(&mut self, id: JobId) -> &mut Tries {
+        &mut self.job_mut(id).tries
     }
 
     /// The next message of a queue's job, and how often in a row it could not be read, if that is why it stands still.
-    pub(super) fn failed_reads(&self, queue: QueueIndex) -> Option<(QueueOffset, u32)> {
+    pub(super) fn blocked(&self, queue: QueueIndex) -> Option<(QueueOffset, u32)> {
         let job = self.job(*self.by_queue.get(&queue)?);
-        (job.failed_reads > 0).then_some((job.next, job.failed_reads))
+        job.tries.count().map(|tries| (job.next, tries))
     }
 
     /// The job whose turn it is waits for something else.

@@ -33,7 +33,7 @@ use self::flight::{Flight, Flights, PopQueue, place_of};
 use self::order::InOrder;
 use self::take::Pop;
 use super::hold::HoldTable;
-use super::job::Wait;
+use super::job::{Tries, Wait};
 use super::persist::Table;
 use super::store::NotStored;
 use super::{Broker, Output};
@@ -56,7 +56,7 @@ struct NotePlaces {
     read: QueueOffset,
     read_end: QueueOffset,
     wait: Wait,
-    failed_reads: u32,
+    tries: Tries,
     /// Notes below are of no use, as far as is known in memory.
     passed: QueueOffset,
     /// The same, and what made them useless is safe.
@@ -132,10 +132,8 @@ impl Pops {
 
     /// A block was read, or could not be.
     pub(super) fn block_has_come(&mut self, block: BlockId) {
-        if let Some(places) = &mut self.places
-            && places.wait == Wait::Block(block)
-        {
-            places.wait = Wait::Turn;
+        if let Some(places) = &mut self.places {
+            places.wait.block_has_come(block);
         }
         for note in self.cold.remove(&block).unwrap_or_default() {
             let due = self.flights.get(note).map(Flight::due);
@@ -185,10 +183,9 @@ impl Broker {
         let bounds = self.log.bounds(queue);
         let known = self.offsets.get(REVIVE_GROUP, topic.as_str(), QUEUE).unwrap_or(bounds.min);
         let read = known.max(bounds.min).min(bounds.appended_max);
-        let (wait, failed_reads) = (Wait::Turn, 0);
+        let (wait, tries) = (Wait::Turn, Tries::default());
         let read_end = bounds.appended_max;
-        self.pops.places =
-            Some(NotePlaces { topic, queue, read, read_end, wait, failed_reads, passed: read, done: read });
+        self.pops.places = Some(NotePlaces { topic, queue, read, read_end, wait, tries, passed: read, done: read });
     }
 
     /// Whether nothing is done now. A log that has failed takes no copy any more.
@@ -200,11 +197,7 @@ impl Broker {
     pub(super) fn next_pop_time(&self) -> Option<MonoNs> {
         let places = self.pops.places.as_ref().filter(|_| !self.holds_pops())?;
         if places.read < places.read_end {
-            return match places.wait {
-                Wait::Turn | Wait::Growth => Some(MonoNs(0)),
-                Wait::Until(time) => Some(time),
-                Wait::Block(_) => None,
-            };
+            return places.wait.time();
         }
         self.pops.look.into_iter().chain(self.pops.note_again).min()
     }

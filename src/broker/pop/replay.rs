@@ -3,10 +3,10 @@
 use bytes::BytesMut;
 
 use super::{Broker, Flight, PopQueue, PoppedQueue};
-use crate::broker::job::{Wait, read_wait_ms};
-use crate::broker::{Effect, Output};
+use crate::broker::Output;
+use crate::broker::job::{OwnRead, Tries, Wait};
 use crate::limits::{JOB_BYTES_PER_TURN, JOB_RETRY_MS, POP_NOTES_PER_TURN};
-use crate::log::{Read, ReadLimits};
+use crate::log::ReadLimits;
 use crate::model::{GroupName, Now, QueueOffset, TopicName};
 use crate::protocol::message::{PopNote, PopTime};
 use crate::protocol::record::{Check, RecordView};
@@ -18,9 +18,7 @@ impl Broker {
         record.clear();
         let wait = self.read_some_notes(now, &mut record);
         self.scratch.records = record;
-        if let Wait::Block(block) = wait {
-            out.effects.push(Effect::Fetch(block));
-        }
+        wait.fetch(out);
         if let Some(places) = &mut self.pops.places {
             places.wait = wait;
         }
@@ -42,21 +40,13 @@ impl Broker {
             bytes_max: JOB_BYTES_PER_TURN,
             entries_max: POP_NOTES_PER_TURN,
         };
-        let next = match self.log.read(queue, at, &limits, &|_| true, records) {
-            Read::Found { next, .. } => next,
-            Read::Removed { next } => {
-                tracing::warn!(%at, %next, "notes of popped messages are gone from the log: what they spoke of is not given again");
-                next
-            }
+        let said = ("a note of popped messages", "what it spoke of is not given again");
+        let next = match self.read_own(queue, at, &limits, said, records) {
+            OwnRead::Found { next } | OwnRead::LeftOut { next } => next,
             // They are not with the replicas yet.
-            Read::NoMatch { .. } => return Wait::Until(now.mono.plus_ms(JOB_RETRY_MS)),
-            Read::Cold(block) => return Wait::Block(block),
-            Read::Damaged { next, .. } if !self.may_have_replica() => {
-                tracing::error!(%at, "a note of popped messages is damaged on the disk: what it spoke of is not given again");
-                self.counters.damaged_passed_count += 1;
-                next
-            }
-            Read::Damaged { .. } | Read::Failed => return self.wait_for_note(now, at),
+            OwnRead::Nothing => return Wait::for_ms(now, JOB_RETRY_MS),
+            OwnRead::Cold(block) => return Wait::Block(block),
+            OwnRead::Failed => return self.wait_for_note(now, at),
         };
         let mut rest = &records[..];
         while let Ok(note) = RecordView::decode(rest, None, Check::Shape) {
@@ -69,7 +59,7 @@ impl Broker {
             }
         }
         if let Some(places) = &mut self.pops.places {
-            (places.read, places.failed_reads) = (next, 0);
+            (places.read, places.tries) = (next, Tries::default());
         }
         Wait::Turn
     }
@@ -77,12 +67,9 @@ impl Broker {
     /// An error moves no reader.
     fn wait_for_note(&mut self, now: Now, at: QueueOffset) -> Wait {
         let Some(places) = &mut self.pops.places else { return Wait::Growth };
-        places.failed_reads = places.failed_reads.saturating_add(1);
-        let (tries, wait_ms) = (places.failed_reads, read_wait_ms(places.failed_reads));
-        if tries.is_power_of_two() {
+        places.tries.fail(now, |tries, wait_ms| {
             tracing::error!(%at, tries, wait_ms, "a note of popped messages cannot be read: it is tried again, and nothing is popped before");
-        }
-        Wait::Until(now.mono.plus_ms(wait_ms))
+        })
     }
 
     /// Takes what a note says.

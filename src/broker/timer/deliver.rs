@@ -1,11 +1,11 @@
 //! The delivery of timer messages: what is due is stored where it belongs, what was recalled is passed over, and the index is read for the next ones.
 
 use super::{PROPERTIES_GROWTH, due_ms, waits_since_ms};
-use crate::broker::job::{JobBudget, Wait, read_wait_ms};
+use crate::broker::job::{JobBudget, ONE_MESSAGE, OwnRead, Wait};
 use crate::broker::store::{NotStored, real_place};
 use crate::broker::{Broker, Effect, Output};
 use crate::limits::{JOB_CLOCK_MS, JOB_RETRY_MS, JOB_UNPROMISED_MAX, TIMER_ENTRIES_PER_TURN};
-use crate::log::{AppendError, Coded, QueueIndex, Read, ReadLimits};
+use crate::log::{AppendError, Coded, QueueIndex};
 use crate::model::{MonoNs, Now};
 use crate::protocol::message::{HALF_TOPIC, Properties, WHEEL_TOPIC, WheelCode, append_property, property, recall_key};
 use crate::protocol::record::{Check, Marks, RecordView};
@@ -32,7 +32,7 @@ impl Broker {
             let due_ms = due_ms(key.code, self.settings.timers.precision_ms);
             let wait_ms = due_ms.saturating_sub(now.unix.0);
             if wait_ms > 0 {
-                self.delays.timers.next = Wait::Until(now.mono.plus_ms(wait_ms.unsigned_abs().min(JOB_CLOCK_MS)));
+                self.delays.timers.next = Wait::for_ms(now, wait_ms.unsigned_abs().min(JOB_CLOCK_MS));
                 break;
             }
             self.delays.timers.end_recalls(key.code.out_ms(), self.log.appended());
@@ -40,9 +40,7 @@ impl Broker {
             record.clear();
             let wait = self.deliver_timer(now, queue, key, &mut record, &mut budget);
             self.scratch.records = record;
-            if let Wait::Block(block) = wait {
-                out.effects.push(Effect::Fetch(block));
-            }
+            wait.fetch(out);
             self.delays.timers.next = wait;
         }
     }
@@ -66,10 +64,9 @@ impl Broker {
                     return;
                 }
                 Coded::Unreadable => {
-                    timers.failed_reads = timers.failed_reads.saturating_add(1);
-                    let wait_ms = read_wait_ms(timers.failed_reads);
-                    tracing::error!(%at, wait_ms, "the index of timer messages cannot be read: it is tried again");
-                    timers.scan = Wait::Until(now.mono.plus_ms(wait_ms));
+                    timers.scan = timers.tries.fail(now, |tries, wait_ms| {
+                        tracing::error!(%at, tries, wait_ms, "the index of timer messages cannot be read: it is tried again");
+                    });
                     return;
                 }
                 // Found when this life began, and not promised yet.
@@ -97,36 +94,26 @@ impl Broker {
         budget: &mut JobBudget,
     ) -> Wait {
         budget.messages = budget.messages.saturating_sub(1);
-        let limits = ReadLimits { messages_max: 1, bytes_max: 0, entries_max: 1 };
-        match self.log.read(queue, key.at, &limits, &|_| true, record) {
-            Read::Found { .. } => {
+        match self.read_own(queue, key.at, &ONE_MESSAGE, ("a timer message", "it is not delivered"), record) {
+            OwnRead::Found { .. } => {
                 budget.bytes = budget.bytes.saturating_sub(record.len());
-                return self.deal_with(now, &key, record);
+                self.deal_with(now, &key, record)
             }
-            Read::NoMatch { .. } => return Wait::Growth,
-            Read::Cold(block) => return Wait::Block(block),
-            Read::Removed { .. } => {
-                tracing::warn!(at = %key.at, "a timer message is gone from the log before it was delivered");
+            OwnRead::LeftOut { .. } => {
+                self.delays.timers.pass(&key, self.log.appended());
+                Wait::Turn
             }
-            Read::Damaged { .. } if !self.may_have_replica() => {
-                tracing::error!(at = %key.at, "a timer message is damaged on the disk and is left out");
-                self.counters.damaged_passed_count += 1;
-            }
-            Read::Damaged { .. } | Read::Failed => return self.wait_for_timer(now, &key, "cannot be read"),
+            OwnRead::Nothing => Wait::Growth,
+            OwnRead::Cold(block) => Wait::Block(block),
+            OwnRead::Failed => self.wait_for_timer(now, &key, "cannot be read"),
         }
-        self.delays.timers.pass(&key, self.log.appended());
-        Wait::Turn
     }
 
     /// An error never moves a reader: all wait until the message was delivered, or the log knows it to be gone.
     fn wait_for_timer(&mut self, now: Now, key: &TimerKey, why: &str) -> Wait {
-        let timers = &mut self.delays.timers;
-        timers.failed_reads = timers.failed_reads.saturating_add(1);
-        let (tries, wait_ms) = (timers.failed_reads, read_wait_ms(timers.failed_reads));
-        if tries.is_power_of_two() {
+        self.delays.timers.tries.fail(now, |tries, wait_ms| {
             tracing::error!(at = %key.at, tries, wait_ms, "a timer message {why}: those behind it wait, and it is tried again");
-        }
-        Wait::Until(now.mono.plus_ms(wait_ms))
+        })
     }
 
     fn deal_with(&mut self, now: Now, key: &TimerKey, record: &[u8]) -> Wait {
@@ -161,7 +148,7 @@ impl Broker {
                 Err(NotStored::Append(AppendError::TooLarge(error))) => {
                     return self.wait_for_timer(now, key, &format!("cannot be stored ({error})"));
                 }
-                Err(_) => return Wait::Until(now.mono.plus_ms(JOB_RETRY_MS)),
+                Err(_) => return Wait::for_ms(now, JOB_RETRY_MS),
             }
         }
         self.delays.timers.pass(key, self.log.appended());

@@ -18,7 +18,7 @@ pub(crate) use self::due::WindowBounds;
 use self::due::DueIndex;
 use self::progress::{Progress, TimerKey};
 use super::Broker;
-use super::job::Wait;
+use super::job::{Tries, Wait};
 use super::store::NotStored;
 use crate::limits::{JOB_UNPROMISED_MAX, TIMER_PRECISION_MS_MAX, TIMER_RECALLS_BYTES_MAX, TIMER_RECALLS_MAX};
 use crate::log::{Appended, BlockId, QueueIndex};
@@ -58,7 +58,7 @@ pub(super) struct Timers {
     /// None before this offset of the queue waits, as far as was looked.
     oldest: QueueOffset,
     /// How often in a row the next message, or an entry of the index, could not be read.
-    failed_reads: u32,
+    tries: Tries,
 }
 
 /// Messages that are recalled, of those of one time.
@@ -94,7 +94,7 @@ impl Default for Timers {
             next: Wait::Turn,
             scan: Wait::Turn,
             oldest: QueueOffset(0),
-            failed_reads: 0,
+            tries: Tries::default(),
         }
     }
 }
@@ -115,7 +115,7 @@ impl Timers {
 
     /// The next message that comes, and how often in a row it could not be read or stored, if that is why all stand still.
     pub(super) fn blocked(&self) -> Option<(QueueOffset, u32)> {
-        self.due.first().filter(|_| self.failed_reads > 0).map(|key| (key.at, self.failed_reads))
+        self.tries.count().zip(self.due.first()).map(|(tries, key)| (key.at, tries))
     }
 
     /// When the next message comes whose time is known, Unix ms.
@@ -127,36 +127,27 @@ impl Timers {
     #[inline]
     pub(super) fn queue_has_grown(&mut self, queue: QueueIndex) {
         if self.queue == Some(queue) {
-            self.wake(|wait| wait == Wait::Growth);
+            for wait in [&mut self.next, &mut self.scan] {
+                wait.end_if(*wait == Wait::Growth);
+            }
         }
     }
 
     /// A block was read, or could not be.
     pub(super) fn block_has_come(&mut self, block: BlockId) {
-        self.wake(|wait| wait == Wait::Block(block));
+        self.next.block_has_come(block);
+        self.scan.block_has_come(block);
     }
 
     fn wake_due(&mut self, now: MonoNs) {
-        self.wake(|wait| matches!(wait, Wait::Until(time) if time <= now));
-    }
-
-    fn wake(&mut self, is_over: impl Fn(Wait) -> bool) {
-        for wait in [&mut self.next, &mut self.scan] {
-            if is_over(*wait) {
-                *wait = Wait::Turn;
-            }
-        }
+        self.next.wake_due(now);
+        self.scan.wake_due(now);
     }
 
     /// When there is something to do.
     fn next_time(&self) -> Option<MonoNs> {
-        let time = |wait| match wait {
-            Wait::Turn => Some(MonoNs(0)),
-            Wait::Until(time) => Some(time),
-            Wait::Growth | Wait::Block(_) => None,
-        };
-        let next = time(self.next).filter(|_| self.passed.len() < JOB_UNPROMISED_MAX && self.due.first().is_some());
-        let scan = time(self.scan).filter(|_| self.due.wants_scan());
+        let next = self.next.time().filter(|_| self.passed.len() < JOB_UNPROMISED_MAX && self.due.first().is_some());
+        let scan = self.scan.time().filter(|_| self.due.wants_scan());
         next.into_iter().chain(scan).min()
     }
 
@@ -179,7 +170,7 @@ impl Timers {
     fn pass(&mut self, key: &TimerKey, at: LogOffset) {
         self.due.take(key);
         self.taken.pass(key, at);
-        self.failed_reads = 0;
+        self.tries = Tries::default();
         self.passed.push_back((at, *key));
     }
 
@@ -220,7 +211,7 @@ impl Timers {
         recalls.bytes += name.len();
         recalls.read.push(*key);
         self.due.take(key);
-        self.failed_reads = 0;
+        self.tries = Tries::default();
     }
 
     /// The next message is of this time. Those of an earlier one that were recalled are behind: the log ends at `at`.

@@ -2,22 +2,22 @@
 
 use bytes::BytesMut;
 
-use super::{Broker, CheckerWait, Pass, QUEUE};
+use super::{Broker, Pass, QUEUE};
 use crate::broker::ack::Promise;
-use crate::broker::job::{JobBudget, read_wait_ms};
+use crate::broker::job::{JobBudget, ONE_MESSAGE, OwnRead, Tries, Wait};
 use crate::broker::store::{NotStored, real_place};
-use crate::broker::{Asked, Effect, Handled, Output, Refusal};
+use crate::broker::{Asked, Handled, Output, Refusal};
 use crate::config::TransactionConfig;
 use crate::limits::{
     JOB_BYTES_PER_TURN, JOB_RETRY_MS, TRANSACTION_NOTES_PER_TURN, TRANSACTION_PASSED_MAX, TRANSACTION_RUN_MAX,
 };
-use crate::log::{AppendError, Appended, BlockId, Read, ReadLimits, RecordRead};
+use crate::log::{AppendError, Appended, BlockId, ReadLimits, RecordRead};
 use crate::model::{LogOffset, Now, QueueId, QueueOffset};
 use crate::protocol::code::{RequestCode, ResponseCode};
 use crate::protocol::frame::Encoding;
 use crate::protocol::message::{
-    CHECK_MAX_TOPIC, HALF_TOPIC, MessageId, OP_TAG, Properties, append_property, ended, property, set_property,
-    without_property,
+    CHECK_MAX_TOPIC, HALF_TOPIC, MessageId, OP_TAG, OP_TOPIC, Properties, append_property, ended, property,
+    set_property, without_property,
 };
 use crate::protocol::record::{Check, Marks, Place, RecordDraft, RecordView, Sized};
 use crate::protocol::reply::{ExtValue, Reply, encode_reply, encode_request};
@@ -90,7 +90,7 @@ impl Broker {
     pub(super) fn check_transactions(&mut self, now: Now, out: &mut Output) {
         let mut budget = JobBudget::of_turn();
         let mut record = std::mem::take(&mut self.scratch.records);
-        while self.transactions.wait == CheckerWait::Turn
+        while self.transactions.wait == Wait::Turn
             && budget.has_rest()
             && self.transactions.passed.len() < TRANSACTION_PASSED_MAX
         {
@@ -98,93 +98,76 @@ impl Broker {
             budget.messages = budget.messages.saturating_sub(1);
             self.transactions.wait = self.check_next(now, &mut record, out);
             budget.bytes = budget.bytes.saturating_sub(record.len());
-            if let CheckerWait::Block(block) = self.transactions.wait {
-                out.effects.push(Effect::Fetch(block));
-            }
+            self.transactions.wait.fetch(out);
         }
         self.scratch.records = record;
     }
 
-    fn check_next(&mut self, now: Now, record: &mut BytesMut, out: &mut Output) -> CheckerWait {
-        let Some(places) = self.transactions.places else { return CheckerWait::Growth };
+    fn check_next(&mut self, now: Now, record: &mut BytesMut, out: &mut Output) -> Wait {
+        let Some(places) = self.transactions.places else { return Wait::Growth };
         if places.note < places.notes_end {
             return self.read_notes(now, record);
         }
         let end = self.log.bounds(places.half).appended_max;
         let pass = match self.transactions.pass {
             Some(pass) => pass,
-            None if places.next >= end => return CheckerWait::Growth,
-            None if now.mono < self.transactions.next_pass => return CheckerWait::Until(self.transactions.next_pass),
+            None if places.next >= end => return Wait::Growth,
+            None if now.mono < self.transactions.next_pass => return Wait::Until(self.transactions.next_pass),
             None => *self.transactions.pass.insert(Pass { begun: now.unix.0, end, given_up: 0 }),
         };
         let run_end = pass.end.min(places.next.plus(TRANSACTION_RUN_MAX));
         let open = self.transactions.ended.next_open(places.next, run_end);
         if open > places.next {
             self.transactions.pass(open, self.log.appended());
-            return CheckerWait::Turn;
+            return Wait::Turn;
         }
         if open >= pass.end {
             return self.end_pass(now);
         }
-        let limits = ReadLimits { messages_max: 1, bytes_max: 0, entries_max: 1 };
-        match self.log.read(places.half, open, &limits, &|_| true, record) {
-            Read::Found { .. } => self.check_one(now, &pass, record, out),
+        match self.read_own(places.half, open, &ONE_MESSAGE, ("a half message", "its transaction does not end"), record)
+        {
+            OwnRead::Found { .. } => self.check_one(now, &pass, record, out),
+            OwnRead::LeftOut { next } => {
+                self.transactions.pass(next, self.log.appended());
+                Wait::Turn
+            }
             // It is not with the replicas yet.
-            Read::NoMatch { .. } => self.end_pass(now),
-            Read::Cold(block) => CheckerWait::Block(block),
-            Read::Removed { next } => {
-                tracing::warn!(%open, %next, "half messages are gone from the log before their transactions had ended");
-                self.transactions.pass(next, self.log.appended());
-                CheckerWait::Turn
-            }
-            Read::Damaged { next, .. } if !self.may_have_replica() => {
-                tracing::error!(%open, "a half message is damaged on the disk and is left out");
-                self.counters.damaged_passed_count += 1;
-                self.transactions.pass(next, self.log.appended());
-                CheckerWait::Turn
-            }
-            Read::Damaged { .. } | Read::Failed => self.wait_for_record(now, HALF_TOPIC, open),
+            OwnRead::Nothing => self.end_pass(now),
+            OwnRead::Cold(block) => Wait::Block(block),
+            OwnRead::Failed => self.wait_for_record(now, HALF_TOPIC, open),
         }
     }
 
-    fn end_pass(&mut self, now: Now) -> CheckerWait {
+    fn end_pass(&mut self, now: Now) -> Wait {
         let next_pass = now.mono.plus_ms(self.settings.transactions.check_interval_ms);
         if let Some(Pass { given_up: count @ 1.., .. }) = self.transactions.pass.take() {
             tracing::warn!(count, "nobody has said how transactions end: their messages went to {CHECK_MAX_TOPIC}");
         }
         self.transactions.next_pass = next_pass;
-        CheckerWait::Until(next_pass)
+        Wait::Until(next_pass)
     }
 
     /// An error moves no reader.
-    fn wait_for_record(&mut self, now: Now, topic: &str, at: QueueOffset) -> CheckerWait {
-        let tries = self.transactions.failed_reads.saturating_add(1);
-        self.transactions.failed_reads = tries;
-        let wait_ms = read_wait_ms(tries);
-        if tries.is_power_of_two() {
+    fn wait_for_record(&mut self, now: Now, topic: &str, at: QueueOffset) -> Wait {
+        self.transactions.tries.fail(now, |tries, wait_ms| {
             tracing::error!(topic, %at, tries, wait_ms, "a message of a transaction cannot be read: it is tried again");
-        }
-        CheckerWait::Until(now.mono.plus_ms(wait_ms))
+        })
     }
 
     /// Reads some of the notes that were there when the life began.
-    fn read_notes(&mut self, now: Now, record: &mut BytesMut) -> CheckerWait {
-        let Some(places) = self.transactions.places else { return CheckerWait::Growth };
+    fn read_notes(&mut self, now: Now, record: &mut BytesMut) -> Wait {
+        let Some(places) = self.transactions.places else { return Wait::Growth };
         let limits = ReadLimits {
             messages_max: TRANSACTION_NOTES_PER_TURN,
             bytes_max: JOB_BYTES_PER_TURN / 4,
             entries_max: TRANSACTION_NOTES_PER_TURN,
         };
-        let next = match self.log.read(places.op, places.note, &limits, &|_| true, record) {
-            Read::Found { next, .. } | Read::Removed { next } => next,
-            Read::NoMatch { .. } => return CheckerWait::Until(now.mono.plus_ms(JOB_RETRY_MS)),
-            Read::Cold(block) => return CheckerWait::Block(block),
-            Read::Damaged { next, .. } if !self.may_have_replica() => {
-                tracing::error!(at = %places.note, "a note of ended transactions is damaged: their producers are asked");
-                self.counters.damaged_passed_count += 1;
-                next
-            }
-            Read::Damaged { .. } | Read::Failed => return self.wait_for_record(now, "notes", places.note),
+        let said = ("a note of ended transactions", "their producers are asked");
+        let next = match self.read_own(places.op, places.note, &limits, said, record) {
+            OwnRead::Found { next } | OwnRead::LeftOut { next } => next,
+            OwnRead::Nothing => return Wait::for_ms(now, JOB_RETRY_MS),
+            OwnRead::Cold(block) => return Wait::Block(block),
+            OwnRead::Failed => return self.wait_for_record(now, OP_TOPIC, places.note),
         };
         let half_end = self.log.bounds(places.half).appended_max;
         let mut rest = &record[..];
@@ -192,11 +175,11 @@ impl Broker {
             rest = rest.get(note.size as usize..).unwrap_or_default();
             self.learn(&note, places.next, half_end);
         }
-        self.transactions.failed_reads = 0;
+        self.transactions.tries = Tries::default();
         if let Some(places) = &mut self.transactions.places {
             places.note = next;
         }
-        CheckerWait::Turn
+        Wait::Turn
     }
 
     /// Takes what a note says of half messages from `from` on, and of those before, whose copies may stand before `half_end`.
@@ -220,7 +203,7 @@ impl Broker {
     }
 
     /// Deals with the half message that is next.
-    fn check_one(&mut self, now: Now, pass: &Pass, record: &[u8], out: &mut Output) -> CheckerWait {
+    fn check_one(&mut self, now: Now, pass: &Pass, record: &[u8], out: &mut Output) -> Wait {
         let half = RecordView::decode(record, None, Check::Shape).expect("the log has read it as a record");
         let waiting = HalfState::of(&half, |first| self.transactions.ended.has_late(first));
         let kept_ms = i64::from(self.settings.retention.reserved_hours).saturating_mul(3_600_000);
@@ -236,10 +219,10 @@ impl Broker {
             Err(NotStored::Append(AppendError::TooLarge(error))) => {
                 tracing::error!(target: BY_STRANGERS, at = %half.queue_offset, %error, "a half message cannot be stored again and is left out");
             }
-            Err(_) => return CheckerWait::Until(now.mono.plus_ms(JOB_RETRY_MS)),
+            Err(_) => return Wait::for_ms(now, JOB_RETRY_MS),
         }
         self.transactions.pass(half.queue_offset.plus(1), self.log.appended());
-        CheckerWait::Turn
+        Wait::Turn
     }
 
     /// Puts a half message back behind all others.

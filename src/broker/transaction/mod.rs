@@ -21,6 +21,7 @@ mod half;
 use std::collections::VecDeque;
 
 use self::ended::EndedHalves;
+use super::job::{Tries, Wait};
 use super::{Broker, Output};
 use crate::limits::{JOB_RETRY_MS, TRANSACTION_PASSED_MAX};
 use crate::log::{BlockId, QueueIndex};
@@ -30,17 +31,6 @@ use crate::said::BY_STRANGERS;
 
 /// The one queue of each of the two topics that is used.
 const QUEUE: QueueId = QueueId(0);
-
-/// What the checker waits for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum CheckerWait {
-    /// A half message: there is none that was not passed. Or the shard is a slave.
-    #[default]
-    Growth,
-    Turn,
-    Until(MonoNs),
-    Block(BlockId),
-}
 
 /// One look along the half messages that were there when it began.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +69,8 @@ pub(super) struct Transactions {
     unnoted: Vec<QueueOffset>,
     /// When the log that took no note is asked again.
     note_again: Option<MonoNs>,
-    wait: CheckerWait,
+    /// What the checker waits for: for a half message, if there is none that was not passed, or the shard is a slave.
+    wait: Wait,
     pass: Option<Pass>,
     /// When the next pass may begin.
     next_pass: MonoNs,
@@ -87,8 +78,8 @@ pub(super) struct Transactions {
     passed: VecDeque<(LogOffset, QueueOffset)>,
     /// Whether places have moved since they were committed.
     has_moved: bool,
-    /// How often in a row the next half message or note could not be read.
-    failed_reads: u32,
+    /// In vain, of the next half message or note.
+    tries: Tries,
     /// The producer that was asked last, so that each has its turn.
     last_asked: ConnectionId,
 }
@@ -96,16 +87,14 @@ pub(super) struct Transactions {
 impl Transactions {
     /// A half message was stored, or may be read now.
     fn wake_for_pass(&mut self) {
-        if self.wait == CheckerWait::Growth {
-            self.wait = CheckerWait::Until(self.next_pass);
+        if self.wait == Wait::Growth {
+            self.wait = Wait::Until(self.next_pass);
         }
     }
 
     /// A block was read, or could not be.
     pub(super) fn block_has_come(&mut self, block: BlockId) {
-        if self.wait == CheckerWait::Block(block) {
-            self.wait = CheckerWait::Turn;
-        }
+        self.wait.block_has_come(block);
     }
 
     /// The checker has passed all below `next`; for that the log was filled up to `at`.
@@ -113,7 +102,7 @@ impl Transactions {
         let places = self.places.as_mut().expect("a slave passes nothing");
         assert!(next > places.next, "the checker went from {} to {next}", places.next);
         places.next = next;
-        self.failed_reads = 0;
+        self.tries = Tries::default();
         self.ended.forget_below(next);
         match self.passed.back_mut() {
             Some(last) if last.0 == at => last.1 = next,
@@ -166,7 +155,7 @@ impl Broker {
         transactions.places = Some(places);
         transactions.next_pass = now.mono.plus_ms(self.settings.transactions.check_interval_ms);
         if places.note < places.notes_end {
-            transactions.wait = CheckerWait::Turn;
+            transactions.wait = Wait::Turn;
         } else if next < half_bounds.appended_max {
             transactions.wake_for_pass();
         }
@@ -183,11 +172,8 @@ impl Broker {
             return None;
         }
         let transactions = &self.transactions;
-        let check = match transactions.wait {
-            CheckerWait::Turn if transactions.passed.len() < TRANSACTION_PASSED_MAX => Some(MonoNs(0)),
-            CheckerWait::Until(time) => Some(time),
-            CheckerWait::Turn | CheckerWait::Growth | CheckerWait::Block(_) => None,
-        };
+        let has_room = transactions.wait != Wait::Turn || transactions.passed.len() < TRANSACTION_PASSED_MAX;
+        let check = transactions.wait.time().filter(|_| has_room);
         check.into_iter().chain(transactions.note_again).min()
     }
 
@@ -199,12 +185,8 @@ impl Broker {
         if self.transactions.note_again.is_some_and(|time| time <= now.mono) {
             self.transactions.note_again = None;
         }
-        if let CheckerWait::Until(time) = self.transactions.wait
-            && time <= now.mono
-        {
-            self.transactions.wait = CheckerWait::Turn;
-        }
-        if self.transactions.wait == CheckerWait::Turn {
+        self.transactions.wait.wake_due(now.mono);
+        if self.transactions.wait == Wait::Turn {
             self.check_transactions(now, out);
         }
     }
