@@ -8,7 +8,7 @@ use std::env;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Audit, Client, Frame, Load, NameServer, Node, NodeOptions, Queue, Random, Seed, say};
+use harness::{Audit, Client, Frame, Load, NameServer, Node, NodeOptions, Queue, Random, Seed, say, wait_for};
 use ringmq_peers::{Apache, BrokerOptions, Role};
 
 const TOPIC: &str = "java-peers";
@@ -128,6 +128,59 @@ fn ringmq_follows_an_apache_master() {
     produce(&mut audit, &load, &master.address(), 1500, &mut seed.random(2));
     compare(&mut audit, &master.address(), &slave.broker(0), || slave.process().log_tail());
     compare_modes(&slave.broker(0), || slave.process().log_tail());
+}
+
+/// What an Apache master has delivered of its delayed messages, its slave does not deliver again when an operator makes it the master, and what
+/// waits still comes: the slave has its master's `delayOffset.json` by request 45.
+#[test]
+fn ringmq_goes_on_with_the_delayed_messages_of_a_lost_apache_master() {
+    const LEVELS: (&str, &str) = ("messageDelayLevel", "1s 30s");
+    const EARLY: usize = 20;
+    const LATE: usize = 7;
+    let Some(apache) = apache() else { return };
+    let name_server = apache.start_name_server().expect("it starts");
+    let mut options = broker(&name_server.address());
+    options.more.push((LEVELS.0.to_owned(), LEVELS.1.to_owned()));
+    let master = apache.start_broker(&options).expect("it starts");
+    let mut client = Client::connect(&master.address()).expect("it listens");
+    client.create_topic(TOPIC, 1).expect("it answers");
+    let as_node = |role: &str, id: &str| {
+        let own = [("brokerRole", role), ("brokerId", id), ("mappedFileSizeCommitLog", SEGMENT_BYTES), LEVELS];
+        own.iter().map(|(key, value)| (*key, (*value).to_owned())).collect::<Vec<_>>()
+    };
+    let mut node = Node::start(&NodeOptions {
+        name_servers: Some(name_server.address()),
+        more: as_node("SLAVE", "1"),
+        ..NodeOptions::default()
+    });
+    let mut send = |level: &str, count: usize| {
+        for number in 0..count {
+            let body = format!("{level}-{number}");
+            client.send_with(TOPIC, 0, body.as_bytes(), &[("DELAY", level)]).expect("it is stored");
+        }
+    };
+    send("1", EARLY);
+    send("2", LATE);
+    let bodies = |address: &str| -> Vec<String> {
+        let records =
+            Client::connect(address).and_then(|mut client| client.read_queue(TOPIC, 0, 0)).unwrap_or_default();
+        records.into_iter().map(|record| String::from_utf8_lossy(&record.body).into_owned()).collect()
+    };
+    let early: Vec<String> = (0..EARLY).map(|number| format!("1-{number}")).collect();
+    wait_for("what is due on the slave", || (bodies(&node.broker(0)) == early).then_some(()));
+    wait_for("the places of the levels on the slave", || {
+        let told = Client::connect(&node.broker(0)).and_then(|mut client| client.call(Frame::request(45))).ok()?;
+        let text = String::from_utf8(told.body).ok()?.replace('"', "");
+        text.contains(&format!("offsetTable:{{1:{EARLY}")).then_some(())
+    });
+    drop(master);
+    node.kill();
+    node.options_mut().more = as_node("ASYNC_MASTER", "0");
+    node.restart();
+    let late = (0..LATE).map(|number| format!("2-{number}"));
+    let all: Vec<String> = early.into_iter().chain(late).collect();
+    wait_for("what waited", || (bodies(&node.broker(0)).len() >= all.len()).then_some(()));
+    assert_eq!(bodies(&node.broker(0)), all, "{}", node.process().log_tail());
 }
 
 #[test]

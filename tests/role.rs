@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -32,6 +33,13 @@ use ringmq::shard::{self, ShardHandle, ShardSettings};
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const WITHIN: Duration = Duration::from_secs(30);
 
+/// An address that no other test has: its ports are taken by nobody else, also while nobody listens.
+fn own_address() -> IpAddr {
+    static LAST: AtomicU8 = AtomicU8::new(0);
+    let [high, low, ..] = std::process::id().to_le_bytes();
+    IpAddr::V4(Ipv4Addr::new(127, high, low, 1 + LAST.fetch_add(1, Ordering::Relaxed)))
+}
+
 /// A shard whose control plane is this test.
 struct Shard {
     folder: tempfile::TempDir,
@@ -47,15 +55,16 @@ impl Shard {
         // Direct I/O differs on a tmpfs, where the tail belongs.
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temp folder");
         let store = Store::open(&folder.path().join("store"), Some(1), 1, UnixMs(1_700_000_000_000)).expect("a store");
-        let ha_port = TcpListener::bind((LOOPBACK, 0)).and_then(|port| port.local_addr()).expect("a free port").port();
-        let address = SocketAddr::new(LOOPBACK, 0);
+        let ip = own_address();
+        let ha_port = TcpListener::bind((ip, 0)).and_then(|port| port.local_addr()).expect("a free port").port();
+        let address = SocketAddr::new(ip, 0);
         let config = NodeConfig::defaults(NodeKind::Broker);
         let mut broker = BrokerSettings::of(&config, ShardId(0), 1, address);
         broker.message_body_bytes_max = 64 * 1024;
         let settings = ShardSettings {
             shard: ShardId(0),
             store: Arc::new(store),
-            bind_ip: LOOPBACK,
+            bind_ip: ip,
             port: 0,
             ha_port,
             descriptors: Descriptors { clients: 1000, links: 16, name_server: 0 },
@@ -90,7 +99,7 @@ impl Shard {
             to_shard,
             letters,
             address: ready.address,
-            ha_address: SocketAddr::new(LOOPBACK, ha_port),
+            ha_address: SocketAddr::new(ip, ha_port),
         };
         shard.wait_role(role);
         shard
