@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use harness::{Client, Frame, NameServer, Node, NodeOptions, code, expect, expect_passed, expect_row, wait_for};
-use ringmq_peers::{Apache, Missing, StockClient};
+use ringmq_peers::{Apache, BrokerOptions, Missing, PortBlock, Role, StockClient};
 use tempfile::TempDir;
 
 /// Longest run of one client's scenarios.
@@ -146,16 +146,30 @@ fn lose(lost: Lost, client: Result<StockClient, Missing>, mode: Mode, scenarios:
         }
     };
     let mut cluster = Cluster::start(mode);
-    for (scenario, master) in scenarios.iter().flat_map(|name| cluster.masters.iter().map(move |master| (name, master)))
-    {
-        let mut client = Client::connect(&master.broker(0)).expect("the master listens");
-        client.create_topic(&format!("lost_{scenario}"), 2).expect("it answers");
+    for scenario in scenarios {
+        cluster.masters.iter().for_each(|master| make_topic(&master.broker(0), scenario));
     }
+    let name_server = cluster.name_server();
+    play(client, scenarios, &name_server, |step| match step {
+        "sent" => {
+            cluster.wait_caught_up();
+            cluster.lose(lost);
+        }
+        _ => cluster.bring_back(lost),
+    });
+}
+
+fn make_topic(master: &str, scenario: &str) {
+    let mut client = Client::connect(master).expect("the master listens");
+    client.create_topic(&format!("lost_{scenario}"), 2).expect("it answers");
+}
+
+/// Runs scenarios, and does what comes between their steps: when they have sent, and when they have read what can be read.
+fn play(client: StockClient, scenarios: &[&str], name_server: &str, mut reached_by_all: impl FnMut(&str)) {
     let steps = TempDir::with_prefix("ringmq-steps-").expect("the temporary folder is writable");
     let client = client.with_environment("RINGMQ_STEPS", steps.path().display().to_string());
-    let name_server = cluster.name_server();
     let outcomes = thread::scope(|scope| {
-        let running = scope.spawn(|| client.run(&name_server, "lost", scenarios, TIMEOUT).expect("the client runs"));
+        let running = scope.spawn(|| client.run(name_server, "lost", scenarios, TIMEOUT).expect("the client runs"));
         let reached = |step: &str| {
             let all = || scenarios.iter().all(|scenario| steps.path().join(format!("lost_{scenario}.{step}")).exists());
             while !running.is_finished() && !all() {
@@ -164,14 +178,11 @@ fn lose(lost: Lost, client: Result<StockClient, Missing>, mode: Mode, scenarios:
             all()
         };
         let done = |step: &str| fs::write(steps.path().join(step), "").expect("the temporary folder is writable");
-        if reached("sent") {
-            cluster.wait_caught_up();
-            cluster.lose(lost);
-            done("killed");
-        }
-        if reached("read") {
-            cluster.bring_back(lost);
-            done("returned");
+        for (step, answer) in [("sent", "killed"), ("read", "returned")] {
+            if reached(step) {
+                reached_by_all(step);
+                done(answer);
+            }
         }
         running.join().expect("it does not panic")
     });
@@ -421,6 +432,56 @@ fn java_4_gets_what_waits_when_a_synchronous_master_is_back() {
 #[test]
 fn go_gets_what_waits_when_a_synchronous_master_is_back() {
     lose(Lost::Master, StockClient::go(), Mode::Sync, &DELAYED);
+}
+
+/// What Apache's own cluster does with the same program: two masters, and a slave of the one that is lost.
+#[test]
+#[ignore = "four JVMs for two minutes, of use when the program changes: cargo test --test cluster -- --ignored"]
+fn java_5_gets_what_waits_when_an_apache_master_is_back() {
+    let apache = Apache::locate().expect("Apache can be had");
+    let name_server = apache.start_name_server().expect("it starts");
+    let ports = PortBlock::reserve(1);
+    let store = TempDir::with_prefix("ringmq-apache-").expect("the temporary folder is writable");
+    let small = BrokerOptions::small(&name_server.address());
+    let with_levels = |options: BrokerOptions, more: &[(&str, &str)]| {
+        let own = [&[("messageDelayLevel", LEVELS)], more].concat();
+        let own = own.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+        BrokerOptions { more: options.more.iter().cloned().chain(own).collect(), ..options }
+    };
+    let lost = BrokerOptions {
+        listen_port: ports.listen(),
+        store_dir: Some(store.path().join("store")),
+        role: Role::SyncMaster,
+        in_sync_replicas: 2,
+        ..small.clone()
+    };
+    let lost = with_levels(lost, &[]);
+    let slave = BrokerOptions { broker_id: 1, role: Role::Slave, ..small.clone() };
+    let slave = with_levels(slave, &[("slaveReadEnable", "true")]);
+    let other = with_levels(BrokerOptions { broker_name: "broker-b".to_owned(), ..small }, &[]);
+    let mut master = apache.start_broker(&lost).expect("it starts");
+    let slave = apache.start_broker(&slave).expect("it starts");
+    let other = apache.start_broker(&other).expect("it starts");
+    // Its slave has to follow before anything is safe.
+    wait_for("send that both have", || {
+        let receipt =
+            Client::connect(&master.address()).and_then(|mut client| client.send("BenchmarkTest", 0, b"first"));
+        receipt.is_ok_and(|receipt| receipt.code == code::SUCCESS).then_some(())
+    });
+    for address in [master.address(), other.address()] {
+        make_topic(&address, DELAYED[0]);
+    }
+    // It looks at its master's topics now and then; what is sent waits for 8 s alone.
+    wait_for("topic at the slave", || {
+        let read = Client::connect(&slave.address())
+            .and_then(|mut client| client.read_queue(&format!("lost_{}", DELAYED[0]), 0, 0));
+        read.ok().map(drop)
+    });
+    let client = StockClient::java_5().expect("it can be had");
+    play(client, &DELAYED, &name_server.address(), |step| match step {
+        "sent" => master.kill(),
+        _ => master = apache.start_broker(&lost).expect("it starts again"),
+    });
 }
 
 #[test]
