@@ -11,7 +11,7 @@ use crate::said::say_change;
 
 impl Broker {
     /// A request of a client, or one that was parked and comes again.
-    pub(super) fn handle_request(
+    pub(super) fn answer_request(
         &mut self,
         now: Now,
         connection: ConnectionId,
@@ -35,7 +35,7 @@ impl Broker {
     }
 
     /// A send whose header is like one that is known, and so needs not be read in full. Returns whether it is one.
-    pub(super) fn handle_like(
+    pub(super) fn answer_like(
         &mut self,
         now: Now,
         connection: ConnectionId,
@@ -154,7 +154,7 @@ impl Broker {
             Request::MaxOffset(request) => self.max_offset(asked, request, out),
             Request::MinOffset(request) => self.min_offset(asked, request, out),
             Request::EarliestTime(request) => self.earliest_time(asked, request, out),
-            Request::ViewMessage(request) => self.view_message(asked, request.log_offset, out),
+            Request::ViewMessage(request) => self.message_at(asked, request.log_offset, out),
             Request::HeartBeat(beat) => self.heartbeat(asked, beat, out),
             Request::UnregisterClient(request) => self.unregister(asked, request, out),
             Request::SendBack(request) => self.send_back(asked, request, out),
@@ -180,7 +180,7 @@ impl Broker {
             Request::SystemTopics => self.system_topics(asked, out),
             Request::RunningInfo(request) => self.running_info(asked, request, out),
             Request::ConsumeDirectly(request) => self.consume_directly(asked, request, out),
-            Request::BrokerStats(request) => self.view_statistics(asked, request, out),
+            Request::BrokerStats(request) => self.statistic(asked, request, out),
             Request::TimeSpans(request) => self.time_spans(asked, *request, out),
             Request::CleanQueues => self.clean_queues(asked, out),
             Request::Corrections(request) => self.corrections(asked, request, out),

@@ -76,7 +76,7 @@ impl Broker {
         frame: &RawFrame<'_>,
         out: &mut Output,
     ) -> Result<(), CloseReason> {
-        if self.handle_like(now, connection, frame, out) {
+        if self.answer_like(now, connection, frame, out) {
             return Ok(());
         }
         let header = Header::decode(frame.encoding, frame.header).map_err(|_| CloseReason::BadHeader)?;
@@ -84,7 +84,7 @@ impl Broker {
             self.take_answer(connection, &header, frame.body, out);
             return Ok(());
         }
-        self.handle_request(now, connection, frame, &header, 0, out);
+        self.answer_request(now, connection, frame, &header, 0, out);
         Ok(())
     }
 
@@ -110,7 +110,7 @@ impl Broker {
         for parked in self.parked.take(block) {
             let Ok(header) = Header::decode(parked.encoding, &parked.header) else { continue };
             let frame = parked.frame();
-            self.handle_request(now, parked.connection, &frame, &header, parked.rounds, out);
+            self.answer_request(now, parked.connection, &frame, &header, parked.rounds, out);
         }
         if self.is_slave() {
             // It may have been what a comparison with the master waited for.

@@ -19,7 +19,7 @@ const UNIQUE_QUERY_MESSAGES: usize = 32;
 
 impl Broker {
     /// VIEW_MESSAGE_BY_ID 33: the record at a log offset that came out of a message id.
-    pub(super) fn view_message(&mut self, asked: &Asked, at: LogOffset, out: &mut Output) -> Result<Handled, Refusal> {
+    pub(super) fn message_at(&mut self, asked: &Asked, at: LogOffset, out: &mut Output) -> Result<Handled, Refusal> {
         let mut record = std::mem::take(&mut self.scratch.records);
         record.clear();
         let read = self.log.record(at, &mut record);

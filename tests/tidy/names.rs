@@ -159,7 +159,7 @@ fn types_and_variants(words: &[Word]) -> Vec<&Word> {
     found
 }
 
-/// What of the broker its callers may name has one of the prefixes of its contract, in `broker/mod.rs`.
+/// What of the broker its callers may name has one of the prefixes of its contract, in `broker/mod.rs`, and nothing else of it has.
 pub(crate) fn other_doors(sources: &[Source]) -> Vec<String> {
     const FAMILIES: [&str; 4] = ["handle_", "poll_", "fill_", "view_"];
     let mut problems = Vec::new();
@@ -169,17 +169,14 @@ pub(crate) fn other_doors(sources: &[Source]) -> Vec<String> {
                 continue;
             }
             let end = item_end(&source.words, index);
-            let of_all = callable(&source.words[index..end]).into_iter().filter(|word| is_shown(&source.words, word));
-            for word in of_all.filter(|word| word.text != "new") {
-                if !FAMILIES.iter().any(|family| word.text.starts_with(family)) {
-                    problems.push(format!(
-                        "{}:{}: {}: whoever calls the broker calls {}",
-                        source.path,
-                        word.line,
-                        word.text,
-                        FAMILIES.join("*, ")
-                    ));
-                }
+            for word in callable(&source.words[index..end]).into_iter().filter(|word| word.text != "new") {
+                let is_of_door = FAMILIES.iter().any(|family| word.text.starts_with(family));
+                let problem = match (is_shown(&source.words, word), is_of_door) {
+                    (true, false) => format!("whoever calls the broker calls {}*", FAMILIES.join("*, ")),
+                    (false, true) => "named as what the shell calls, and the shell does not".to_owned(),
+                    _ => continue,
+                };
+                problems.push(format!("{}:{}: {}: {problem}", source.path, word.line, word.text));
             }
         }
     }
@@ -239,4 +236,12 @@ fn another_door_of_the_broker_is_told() {
     );
     assert_eq!(told("impl Broker { pub(crate) fn log_mut(&mut self) -> &mut Log { &mut self.log } }"), 1);
     assert_eq!(told("impl Acks { pub(crate) fn anything() {} }"), 0);
+}
+
+#[test]
+fn a_door_without_its_name_and_a_name_without_a_door_are_told() {
+    let text = "impl Broker { pub(crate) fn handle_a() {} pub(crate) fn b() {} pub(super) fn view_c() {} pub(super) fn d() {} }";
+    let problems = other_doors(&[Source::new("src/broker/a.rs", text)]);
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].contains(" b: whoever") && problems[1].contains("view_c: named"), "{problems:?}");
 }

@@ -50,7 +50,7 @@ impl Broker {
     }
 
     /// VIEW_BROKER_STATS_DATA 315. Tools take a refusal for "nothing was sent there", and look on.
-    pub(in crate::broker) fn view_statistics(
+    pub(in crate::broker) fn statistic(
         &mut self,
         asked: &Asked,
         request: &BrokerStatsRequest<'_>,

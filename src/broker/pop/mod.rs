@@ -449,7 +449,7 @@ impl Broker {
 
     /// Lets a group have as much in flight as it may.
     #[cfg(test)]
-    pub(super) fn fill_flights(&mut self, group: &str) {
+    pub(super) fn flood_flights(&mut self, group: &str) {
         self.pops.flights.fill(group);
     }
 

@@ -815,7 +815,7 @@ fn who_has_too_much_in_flight_is_told_and_goes_on_when_some_of_it_is_acknowledge
     world.make_group("h");
     world.send(c, "T", 0, "", "a");
     let first = world.pop(c).remove(0);
-    world.broker.fill_flights("g");
+    world.broker.flood_flights("g");
     world.send(c, "T", 0, "", "b");
     let answer = world.pop_answer(c);
     assert_eq!((answer.code, answer.number("restNum")), (210, 1), "as Apache at its limit: {answer:?}");

@@ -507,7 +507,7 @@ fn ends_wait_for_a_log_that_takes_no_note() {
 fn what_is_not_noted_has_a_bound() {
     let (mut world, c) = world();
     let half = world.half(c, "x", "");
-    world.broker.transactions.fill_unnoted(TRANSACTION_UNNOTED_MAX);
+    world.broker.transactions.flood_unnoted(TRANSACTION_UNNOTED_MAX);
     assert_eq!(world.end_half(c, &half, COMMIT).0, 2);
 }
 

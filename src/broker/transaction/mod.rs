@@ -236,7 +236,7 @@ impl Broker {
 #[cfg(test)]
 impl Transactions {
     /// Ends that the log has not taken, for tests of the bound.
-    pub(super) fn fill_unnoted(&mut self, count: usize) {
+    pub(super) fn flood_unnoted(&mut self, count: usize) {
         self.unnoted = vec![QueueOffset(u64::MAX >> 1); count];
         self.note_again = Some(MonoNs(u64::MAX));
     }
