@@ -9,7 +9,7 @@ use super::{Broker, Refusal};
 use crate::limits::{INNER_BATCH_MESSAGES_MAX, TOPIC_QUEUES_MAX};
 use crate::log::{AppendError, Appended, QueueIndex};
 use crate::metrics::Amount;
-use crate::model::{Now, QueueId};
+use crate::model::{LogOffset, Now, QueueId};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{Properties, append_property, property, split_batch, sys_flag, without_property};
 use crate::protocol::record::{Marks, RecordDraft, RecordView};
@@ -243,7 +243,7 @@ impl Broker {
             return self.store_inner_batch(now, queue, draft);
         }
         let appended = self.log.append(queue, draft).map_err(NotStored::Append)?;
-        self.note_put(now, queue, draft.topic, std::slice::from_ref(&appended), 1);
+        self.note_put(now, queue, draft.topic, (appended.log_offset, appended.end), one_put(appended.size, 1));
         Ok(appended)
     }
 
@@ -270,7 +270,7 @@ impl Broker {
         let draft = RecordDraft { properties: &properties, marks: Marks::of(&properties), ..*draft };
         let appended = self.log.append(queue, &draft).map_err(NotStored::Append)?;
         assert_eq!(appended.queue_offset, base, "a queue goes on where it ends");
-        self.note_put(now, queue, draft.topic, std::slice::from_ref(&appended), u64::from(count));
+        self.note_put(now, queue, draft.topic, (appended.log_offset, appended.end), one_put(appended.size, count));
         Ok(appended)
     }
 
@@ -288,25 +288,30 @@ impl Broker {
             return Err(NotStored::InnerBatch);
         }
         let stored = self.log.append_batch(queue, drafts).map_err(NotStored::Append)?;
-        if let Some(first) = drafts.first() {
-            self.note_put(now, queue, first.topic, &stored, stored.len() as u64);
+        if let (Some(draft), Some(first), Some(last)) = (drafts.first(), stored.first(), stored.last()) {
+            let bytes = stored.iter().map(|one| u64::from(one.size)).sum();
+            let amount = Amount { messages: stored.len() as u64, bytes, calls: 1 };
+            self.note_put(now, queue, draft.topic, (first.log_offset, last.end), amount);
         }
         Ok(stored)
     }
 
-    /// Counts the messages that were appended to a queue of `topic` together.
+    /// Counts what one request has appended to a queue of `topic`, from where to where in the log.
     #[inline]
-    fn note_put(&mut self, now: Now, queue: QueueIndex, topic: &str, appended: &[Appended], messages: u64) {
-        let (Some(first), Some(last)) = (appended.first(), appended.last()) else { return };
-        let bytes = appended.iter().map(|one| u64::from(one.size)).sum();
-        self.counters.put_count += messages;
-        self.counters.put_bytes += bytes;
-        if self.statistics.note_put(now.mono, queue, topic, Amount { messages, bytes, calls: 1 }) {
-            self.counters.user_put_count += messages;
+    fn note_put(&mut self, now: Now, queue: QueueIndex, topic: &str, (from, end): (LogOffset, LogOffset), put: Amount) {
+        self.counters.put_count += put.messages;
+        self.counters.put_bytes += put.bytes;
+        if self.statistics.note_put(now.mono, queue, topic, put) {
+            self.counters.user_put_count += put.messages;
         }
-        let count = u32::try_from(messages).unwrap_or(u32::MAX);
-        self.stages.note_append(now.mono, first.log_offset, last.end, count);
+        self.stages.note_append(now.mono, from, end, u32::try_from(put.messages).unwrap_or(u32::MAX));
     }
+}
+
+/// A record of so many messages.
+#[inline]
+fn one_put(size: u32, messages: u32) -> Amount {
+    Amount { messages: u64::from(messages), bytes: u64::from(size), calls: 1 }
 }
 
 /// Whether the draft says that its body is a batch.

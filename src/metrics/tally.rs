@@ -91,6 +91,7 @@ impl Tally {
     }
 
     /// Counts. Returns whether this is the first in its span.
+    #[inline]
     pub(crate) fn add(&mut self, now: MonoNs, amount: Amount) -> bool {
         let span = span_of(now);
         let is_first = span != self.span || self.running.calls == 0;
@@ -144,6 +145,7 @@ impl Tally {
     }
 }
 
+#[inline]
 fn span_of(now: MonoNs) -> u32 {
     u32::try_from(now.0 / SPAN_NS).unwrap_or(u32::MAX)
 }

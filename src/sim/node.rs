@@ -381,6 +381,7 @@ impl SimNode {
     pub(super) fn act<T>(&mut self, now: Now, event: impl FnOnce(&mut Broker, &mut Output) -> T) -> T {
         let result = event(self.broker.as_mut().expect("it runs"), &mut self.out);
         self.run_effects(now);
+        self.broker.as_ref().expect("it runs").view_log().check_invariants();
         if !self.wakes_nobody {
             self.awake.extend(self.broker.as_ref().expect("it runs").poll_links(now));
         }
