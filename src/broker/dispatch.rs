@@ -102,11 +102,11 @@ impl Broker {
         // Borrowed where it was decoded: a request is some 200 bytes, and a send is not to copy them from step to step.
         match &Request::decode(code, header, frame.body) {
             Ok(request) => {
+                self.admit(code, out)?;
                 if let Request::Send(send) = request {
                     self.counters.untemplated_count += 1;
                     self.templates.learn(frame, header, send);
                 }
-                self.admit(code, out)?;
                 let handled = self.perform(asked, request, out)?;
                 if matches!(handled, Handled::Done) && changes_what_operators_set(code) {
                     say_change(self.settings.name.as_str(), code, self.peer(asked.connection).ip(), header, frame.body);
