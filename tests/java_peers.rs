@@ -173,6 +173,8 @@ fn ringmq_goes_on_with_the_delayed_messages_of_a_lost_apache_master() {
         let text = String::from_utf8(told.body).ok()?.replace('"', "");
         text.contains(&format!("offsetTable:{{1:{EARLY}")).then_some(())
     });
+    // Nothing of it came from the master itself.
+    assert_eq!(bodies(&master.address()), early);
     drop(master);
     node.kill();
     node.options_mut().more = as_node("ASYNC_MASTER", "0");

@@ -36,7 +36,7 @@ const WITHIN: Duration = Duration::from_secs(30);
 /// An address that no other test has: its ports are taken by nobody else, also while nobody listens.
 fn own_address() -> IpAddr {
     static LAST: AtomicU8 = AtomicU8::new(0);
-    let [high, low, ..] = std::process::id().to_le_bytes();
+    let [low, high, ..] = std::process::id().to_le_bytes();
     IpAddr::V4(Ipv4Addr::new(127, high, low, 1 + LAST.fetch_add(1, Ordering::Relaxed)))
 }
 
