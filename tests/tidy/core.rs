@@ -7,7 +7,7 @@ use super::source::{Source, Word, begins};
 /// What is named in some folders only: the beginning of its path, where, and what to do elsewhere.
 const BORDERS: [(&[&str], &[&str], &str); 8] = [
     (&["glommio"], &["net", "disk", "shard"], "decide in a state machine and let a shell carry it out"),
-    (&["tokio"], &["control", "shard", "main"], "the data plane does not wait for the control plane; pass a message"),
+    (&["tokio"], &["control"], "the data plane does not wait for the control plane; pass a message"),
     (&["std", "fs"], &SHELLS, OUTSIDE),
     (&["std", "thread"], &SHELLS, OUTSIDE),
     (&["std", "time", "Instant"], &SHELLS, OUTSIDE),
