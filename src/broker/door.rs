@@ -222,6 +222,7 @@ impl Broker {
     /// What follows from any event: replies whose promise is met leave, holds of queues that have grown run.
     pub(super) fn progress(&mut self, now: Now, out: &mut Output) {
         self.stages.end_turn(now.mono);
+        self.statistics.settle(now.mono);
         self.promise_transactions(now);
         self.promise_pops(now);
         self.progress_replica(now, out);

@@ -155,7 +155,7 @@ struct Job {
     /// What was put again for all messages below is as safe as is promised.
     done: QueueOffset,
     wait: Wait,
-    /// In vain, of the next message.
+    /// How often in a row the next message could not be read, or stored.
     tries: Tries,
 }
 

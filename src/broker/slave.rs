@@ -230,7 +230,7 @@ impl Broker {
         }
         self.offsets.remove_topic(name);
         self.locks.remove_topic(name);
-        self.statistics.forget_topic(name);
+        self.statistics.forget_topic(now.mono, name);
     }
 
     /// A master that starts takes what a replica kept for it. Java's replica tells all that it has, ours what was committed there.

@@ -1,8 +1,9 @@
 //! What is put and got, by topic and by topic and group: sums over the last minute, hour and day.
 //!
-//! State of the shard, in memory only. A queue leads to its topic's tallies by a number, so counting a message looks up no name. Tallies are
-//! bounded by [`STATS_MAX`]: one more takes the place of the one that has rested longest. Tallies are ordered by their last span of ten
-//! seconds, and only the first message of a span moves one. Source of names and keys: RocketMQ `BrokerStatsManager`.
+//! State of the shard, in memory only. A queue leads to its topic's tallies by a number, so counting a message looks up no name; and what is
+//! put is summed by queue until the turn ends, so that tallies are touched once a queue and turn ([`Statistics::settle`]). Tallies are bounded by
+//! [`STATS_MAX`]: one more takes the place of the one that has rested longest. Tallies are ordered by their last span of ten seconds, and only the
+//! first message of a span moves one. Source of names and keys: RocketMQ `BrokerStatsManager`.
 
 use slab::Slab;
 
@@ -18,8 +19,10 @@ use crate::protocol::message::is_system_topic;
 pub(super) struct Statistics {
     topics: Slab<TopicTallies>,
     by_name: FastMap<TopicName, usize>,
-    /// By the queue's number: its topic, as far as one was looked up.
-    by_queue: Vec<Option<TopicId>>,
+    /// By the queue's number.
+    by_queue: Vec<QueuePuts>,
+    /// Queues to which something was put in this turn.
+    unsettled: Vec<QueueIndex>,
     entries: Slab<Counted>,
     /// Ends of the list of entries, from the one that has rested longest to the one that was used last.
     oldest: Option<usize>,
@@ -30,6 +33,15 @@ pub(super) struct Statistics {
     user_puts: Tally,
     system_gets: Tally,
     user_gets: Tally,
+}
+
+/// What was put into a queue in this turn.
+#[derive(Clone, Copy, Debug, Default)]
+struct QueuePuts {
+    /// The queue's topic, as far as it was looked up, and whether that is the system's own.
+    topic: Option<TopicId>,
+    is_system: bool,
+    put: Amount,
 }
 
 /// A place in `topics`, and which of those that were there one after the other.
@@ -72,6 +84,7 @@ impl Statistics {
             topics: Slab::new(),
             by_name: FastMap::default(),
             by_queue: Vec::new(),
+            unsettled: Vec::new(),
             entries: Slab::new(),
             oldest: None,
             newest: None,
@@ -84,15 +97,44 @@ impl Statistics {
     }
 
     /// Messages were appended to a queue of `topic`. Whether it is a user's, not the system's own.
+    #[inline]
     pub(super) fn note_put(&mut self, now: MonoNs, queue: QueueIndex, topic: &str, amount: Amount) -> bool {
-        let known = self.topic_of(queue).map(|known| (known.is_system, known.puts));
-        let (is_system, entry) = known.unwrap_or_else(|| (is_system_topic(topic), None));
+        let Some(is_system) = self.topic_of(queue).filter(|topic| topic.puts.is_some()).map(|topic| topic.is_system)
+        else {
+            return self.note_first_put(now, queue, topic, amount);
+        };
+        let counted = &mut self.by_queue[queue.number()].put;
+        if counted.calls == 0 {
+            self.unsettled.push(queue);
+        }
+        counted.add(amount);
+        !is_system
+    }
+
+    #[cold]
+    fn note_first_put(&mut self, now: MonoNs, queue: QueueIndex, topic: &str, amount: Amount) -> bool {
+        let is_system = is_system_topic(topic);
+        let entry = self.open(now, Some(queue), topic, None);
+        self.add_put(now, is_system, entry, amount);
+        !is_system
+    }
+
+    fn add_put(&mut self, now: MonoNs, is_system: bool, entry: Option<usize>, amount: Amount) {
         let all = if is_system { &mut self.system_puts } else { &mut self.user_puts };
         all.add(now, amount);
-        if let Some(entry) = entry.or_else(|| self.open(now, Some(queue), topic, None)) {
+        if let Some(entry) = entry {
             self.add(now, entry, amount);
         }
-        !is_system
+    }
+
+    /// Takes over what was put in this turn: at its end, and before somebody looks.
+    pub(super) fn settle(&mut self, now: MonoNs) {
+        while let Some(queue) = self.unsettled.pop() {
+            let counted = &mut self.by_queue[queue.number()];
+            let (is_system, amount) = (counted.is_system, std::mem::take(&mut counted.put));
+            let entry = self.topic_of(queue).and_then(|topic| topic.puts);
+            self.add_put(now, is_system, entry, amount);
+        }
     }
 
     /// Messages of a queue of `topic` were put into an answer to `group`. Whether it is a user's, not the system's own.
@@ -126,7 +168,8 @@ impl Statistics {
     }
 
     /// The topic is gone.
-    pub(super) fn forget_topic(&mut self, topic: &str) {
+    pub(super) fn forget_topic(&mut self, now: MonoNs, topic: &str) {
+        self.settle(now);
         let Some(&slot) = self.by_name.get(topic) else { return };
         let tallies = &self.topics[slot];
         // Each is taken out by itself, so the order is of no account.
@@ -191,7 +234,7 @@ impl Statistics {
 
     #[inline]
     fn topic_of(&self, queue: QueueIndex) -> Option<&TopicTallies> {
-        let id = (*self.by_queue.get(queue.number())?)?;
+        let id = self.by_queue.get(queue.number())?.topic?;
         self.topics.get(id.slot).filter(|topic| topic.serial == id.serial)
     }
 
@@ -210,6 +253,8 @@ impl Statistics {
             group.map_or(tallies.puts, |group| tallies.readers.get(group).copied())
         });
         if known.is_none() && self.entries.len() >= STATS_MAX {
+            // What was used in this turn is not the oldest.
+            self.settle(now);
             let oldest = self.oldest?;
             if now.ms_since(self.entries[oldest].used) < STATS_IDLE_MS {
                 return None;
@@ -220,9 +265,11 @@ impl Statistics {
         if let Some(queue) = queue {
             let number = queue.number();
             if number >= self.by_queue.len() {
-                self.by_queue.resize(number + 1, None);
+                self.by_queue.resize(number + 1, QueuePuts::default());
             }
-            self.by_queue[number] = Some(TopicId { slot, serial: self.topics[slot].serial });
+            let TopicTallies { serial, is_system, .. } = self.topics[slot];
+            let put = self.by_queue[number].put;
+            self.by_queue[number] = QueuePuts { topic: Some(TopicId { slot, serial }), is_system, put };
         }
         Some(known.unwrap_or_else(|| self.add_entry(now, slot, group)))
     }
@@ -336,7 +383,8 @@ mod tests {
         Log::create(LogSettings::default(), Box::new(HeapTail::new(1 << 20)))
     }
 
-    fn sum(statistics: &Statistics, now: MonoNs, name: &str, key: &str) -> Option<i64> {
+    fn sum(statistics: &mut Statistics, now: MonoNs, name: &str, key: &str) -> Option<i64> {
+        statistics.settle(now);
         statistics.view(now, "C", name, key).map(|stats| stats.minute.sum)
     }
 
@@ -368,7 +416,7 @@ mod tests {
             ("SNDBCK_PUT_NUMS", "T@H", None),
             ("NO_SUCH_NUMS", "T", None),
         ] {
-            assert_eq!(sum(&statistics, at(9), name, key), expected, "{name} {key}");
+            assert_eq!(sum(&mut statistics, at(9), name, key), expected, "{name} {key}");
         }
         let stats = statistics.view(at(10), "C", "TOPIC_PUT_NUMS", "T").expect("it was counted");
         assert!((stats.minute.average - 3.0).abs() < 1e-9 && (stats.minute.tps - 0.6).abs() < 1e-9, "{stats:?}");
@@ -388,16 +436,16 @@ mod tests {
         };
         count(&mut statistics);
         statistics.forget_reader("T", "G");
-        assert_eq!(sum(&statistics, at(2), "GROUP_GET_NUMS", "T@G"), None);
-        assert_eq!(sum(&statistics, at(2), "TOPIC_PUT_NUMS", "T"), Some(1));
+        assert_eq!(sum(&mut statistics, at(2), "GROUP_GET_NUMS", "T@G"), None);
+        assert_eq!(sum(&mut statistics, at(2), "TOPIC_PUT_NUMS", "T"), Some(1));
         count(&mut statistics);
-        statistics.forget_topic("T");
+        statistics.forget_topic(at(1), "T");
         assert!(statistics.entries.is_empty() && statistics.topics.is_empty() && statistics.by_name.is_empty());
         // The queue's number leads nowhere now, and another topic may have the place.
         statistics.note_put(at(2), log.queue("U", QueueId(0)), "U", one(1));
         count(&mut statistics);
-        assert_eq!(sum(&statistics, at(2), "TOPIC_PUT_NUMS", "T"), Some(1));
-        assert_eq!(sum(&statistics, at(2), "TOPIC_PUT_NUMS", "U"), Some(1));
+        assert_eq!(sum(&mut statistics, at(2), "TOPIC_PUT_NUMS", "T"), Some(1));
+        assert_eq!(sum(&mut statistics, at(2), "TOPIC_PUT_NUMS", "U"), Some(1));
     }
 
     #[test]
@@ -407,6 +455,7 @@ mod tests {
         let mut put = |statistics: &mut Statistics, second: u64, number: usize| {
             let name = &names[number];
             statistics.note_put(at(second), log.queue(name, QueueId(0)), name, one(1));
+            statistics.settle(at(second));
         };
         for number in 0..STATS_MAX {
             put(&mut statistics, 1, number);
@@ -414,10 +463,10 @@ mod tests {
         put(&mut statistics, 100, 0);
         put(&mut statistics, 300, STATS_MAX);
         assert_eq!(statistics.entries.len(), STATS_MAX, "all others were used a moment ago");
-        assert_eq!(sum(&statistics, at(300), "TOPIC_PUT_NUMS", &names[STATS_MAX]), None);
+        assert_eq!(sum(&mut statistics, at(300), "TOPIC_PUT_NUMS", &names[STATS_MAX]), None);
         let later = STATS_IDLE_MS / 1_000 + 10;
         put(&mut statistics, later, STATS_MAX);
-        assert_eq!(sum(&statistics, at(later), "TOPIC_PUT_NUMS", &names[STATS_MAX]), Some(1));
+        assert_eq!(sum(&mut statistics, at(later), "TOPIC_PUT_NUMS", &names[STATS_MAX]), Some(1));
         assert_eq!(statistics.entries.len(), STATS_MAX);
         assert!(statistics.by_name.contains_key("T0"), "it was used later than T1");
         assert!(!statistics.by_name.contains_key("T1"));

@@ -44,6 +44,7 @@ impl Broker {
             }
             stats.offsets.insert(self.message_queue(&topic, queue_id), offsets);
         }
+        self.statistics.settle(asked.now.mono);
         stats.put_tps = self.statistics.put_rate(asked.now.mono, name);
         self.reply(asked, &Reply::body(&stats.encode()), out);
         Ok(Handled::Done)
@@ -57,6 +58,7 @@ impl Broker {
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
         let (name, key) = (request.name, request.key);
+        self.statistics.settle(asked.now.mono);
         let Some(stats) = self.statistics.view(asked.now.mono, &self.settings.cluster, name, key) else {
             return Err(Refusal::new(ResponseCode::SystemError, format!("The stats <{name}> <{key}> not exist")));
         };

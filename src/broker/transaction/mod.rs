@@ -78,7 +78,7 @@ pub(super) struct Transactions {
     passed: VecDeque<(LogOffset, QueueOffset)>,
     /// Whether places have moved since they were committed.
     has_moved: bool,
-    /// In vain, of the next half message or note.
+    /// How often in a row the next half message or note could not be read.
     tries: Tries,
     /// The producer that was asked last, so that each has its turn.
     last_asked: ConnectionId,
