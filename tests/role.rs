@@ -8,10 +8,11 @@
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use harness::{Client, Frame, code, wait_for};
@@ -224,6 +225,45 @@ fn two_shards_take_turns_as_masters_in_place() {
     assert_is_slave(&b);
     for shard in [a, b] {
         assert_eq!(shard.stop(), StopReason::Ordered);
+    }
+}
+
+/// What this process logs.
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Said {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("nobody panics with it").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An operator who looks for when a shard became what finds one line for each change.
+#[test]
+fn a_change_of_role_is_one_line_in_the_log() {
+    let said = Said::default();
+    let writer = said.clone();
+    // Other tests of this file log as well: this one's reigns have numbers of their own.
+    drop(tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).try_init());
+    let a = Shard::start(Role::Slave);
+    a.become_in(Role::AsyncMaster, 901);
+    a.become_in(Role::Slave, 902);
+    assert_eq!(a.stop(), StopReason::Ordered);
+    let text = String::from_utf8(said.0.lock().expect("nobody panics with it").clone()).expect("text");
+    let lines =
+        |epoch: &str| text.lines().filter(|line| line.contains(epoch) && line.contains("INFO")).collect::<Vec<_>>();
+    for (epoch, words, number) in [
+        ("epoch=901", "promoted: this shard is a master now", "broker_id=0"),
+        ("epoch=902", "demoted: this shard is a slave now", "broker_id=1"),
+    ] {
+        let of_change: Vec<_> = lines(epoch).into_iter().filter(|line| !line.contains("reign begins")).collect();
+        let [line] = of_change[..] else { panic!("{of_change:?} in\n{text}") };
+        assert!(line.contains(words) && line.contains(number) && line.contains("shard=0"), "{line}");
     }
 }
 

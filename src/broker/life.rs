@@ -73,7 +73,8 @@ impl Broker {
             tracing::warn!(target: BY_STRANGERS, shard = %self.settings.shard, %role, %epoch, "an order to become {role} changes nothing: {why}");
             return;
         }
-        tracing::info!(shard = %self.settings.shard, from = %self.life.role, to = %role, %epoch, "the role changes");
+        // Its end is said when it has come (`shard::life`).
+        tracing::debug!(shard = %self.settings.shard, from = %self.life.role, to = %role, %epoch, "the role is to change");
         if self.is_slave() && role.is_master() && self.adopt_missing_topics(now) {
             // The last act of a slave: what its master did not live to tell is taken from the log.
             self.tell_all_topics(now, out);

@@ -17,6 +17,7 @@ use crate::broker::{Broker, Tables};
 use crate::letter::StopReason;
 use crate::limits::{STOP_CLOSE_MS, STOP_SETTLE_MS, TAIL_BYTES_MIN};
 use crate::log::{HeapTail, Log};
+use crate::model::{LogOffset, Role};
 use crate::net::{ListenError, ReplicaListener};
 
 /// The port that a life needs beside that for clients: only a master has slaves.
@@ -44,6 +45,7 @@ pub(super) async fn begin(
     life: Life,
 ) -> Result<(), StartError> {
     shard.refuse_input();
+    let before = shard.look(|broker| broker.view_replicas().role);
     let is_cut = life.end_max.is_some();
     if !is_cut {
         end(shard).await?;
@@ -65,12 +67,26 @@ pub(super) async fn begin(
     }
     let found = FoundTables::Told(&tables);
     let opened = open::open_broker(settings, port, &shard.disk, &shard.runtime, life, found).await?;
-    match life.end_max {
-        Some(at) => tracing::info!(shard = %shard.id, role = %life.role, %at, "the log is opened anew and cut"),
-        None => tracing::info!(shard = %shard.id, role = %life.role, "another life of the shard begins"),
-    }
+    let end = Log::appended(opened.broker.view_log());
     shard.begin_life(opened.broker, replicas);
+    say(shard, before, &life, end);
     Ok(())
+}
+
+/// What the shard is now: one line.
+fn say(shard: &Rc<Shard>, was: Role, life: &Life, end: LogOffset) {
+    let (shard, role, broker_id) = (shard.id, life.role, life.known_as());
+    let epoch = life.epoch.map(|epoch| epoch.0);
+    match (was.is_master(), role.is_master(), life.end_max) {
+        (false, true, _) => {
+            tracing::info!(%shard, %was, %role, %broker_id, epoch, %end, "promoted: this shard is a master now");
+        }
+        (true, false, _) => {
+            tracing::info!(%shard, %was, %role, %broker_id, epoch, %end, "demoted: this shard is a slave now");
+        }
+        (_, _, Some(at)) => tracing::info!(%shard, %role, %at, "the log is opened anew and cut"),
+        _ => tracing::info!(%shard, %was, %role, %broker_id, epoch, %end, "another life of the shard has begun"),
+    }
 }
 
 /// Brings the old life to its end: all of its log is written and flushed, and whoever waits is answered.
