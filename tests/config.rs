@@ -238,6 +238,10 @@ fn every_fault_is_one_sentence_with_its_line() {
             "broker.conf line 1: brokerId=1 is a slave's, but brokerRole=ASYNC_MASTER; a master has brokerId=0",
         ),
         (
+            "brokerId=-1",
+            "broker.conf line 1: brokerId=-1 is not 0 for a master, or a number of its own from 1 for a slave: -1 leaves it to DLedger or a controller, which ringmq has not",
+        ),
+        (
             "enabledAppendPropCRC=false",
             "broker.conf line 1: enabledAppendPropCRC=false would leave torn records undetected after a crash; remove the line",
         ),

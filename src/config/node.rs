@@ -560,7 +560,7 @@ const NODE: &[Setting<NodeConfig>] = &[
         "0",
         "0 is the master of this brokerName; each of its slaves has another number.",
         |c, v| {
-            c.broker_id = BrokerId(SettingValue::read(v)?);
+            c.broker_id = replication::read_broker_id(v)?;
             Ok(())
         },
         |c| c.broker_id.to_string()
