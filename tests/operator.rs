@@ -565,6 +565,26 @@ fn an_orderly_stop_leaves_nothing_in_shared_memory() {
     }
 }
 
+/// Nor does a start that fails leave any, as on a disk that is full: here a table that cannot be read stops it, when the tail is made.
+#[test]
+fn a_start_that_fails_leaves_nothing_in_shared_memory() {
+    let tails = harness::TailFolder::create();
+    let mut operator = Operator::new();
+    let mut options = small_node(&operator.store(), 1);
+    options.more.push(tails.setting());
+    for (key, value) in &options.more {
+        operator.set(key, value);
+    }
+    let mut node = Node::start(&options);
+    assert!(node.stop(Duration::from_secs(20)).success());
+    let left = || fs::read_dir(tails.path()).expect("a folder").count();
+    assert_eq!(left(), 0, "it ended in order");
+    let table = operator.store().join("shard-0").join("config").join("topics.json");
+    fs::write(&table, "{").expect("the store is ours");
+    refused(operator.command(), &["topics.json"]);
+    assert_eq!(left(), 0, "no shard came to run");
+}
+
 /// A node whose name server is away says where it registers, and not that it has.
 #[test]
 fn the_start_block_says_what_is_so() {

@@ -30,7 +30,8 @@ use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use memmap2::MmapMut;
 use thiserror::Error;
@@ -459,6 +460,19 @@ pub(crate) struct TailFile {
     path: PathBuf,
     found: Option<LogOffset>,
     survives_kill: bool,
+    /// Whether a run goes by it; if that is noted, and none does, the file goes with this.
+    has_run: Option<Arc<AtomicBool>>,
+}
+
+/// A start that fails, on a full disk for one, leaves no shared memory that is never used.
+impl Drop for TailFile {
+    fn drop(&mut self) {
+        if self.has_run.as_ref().is_some_and(|has_run| !has_run.load(Ordering::Acquire))
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "the tail of a start that failed stays; the next start takes it");
+        }
+    }
 }
 
 impl TailFile {
@@ -516,7 +530,7 @@ impl TailFile {
         if found.is_none() {
             map.get_mut(..HEAD_BYTES).expect("the mapping holds the head").copy_from_slice(&key.encode());
         }
-        Ok(TailFile { map, file, path, found, survives_kill: true })
+        Ok(TailFile { map, file, path, found, survives_kill: true, has_run: None })
     }
 
     /// What a tail has that [`TailFile::open`] would take, which stays as it is; `None` if that would begin a new one. `is_any_run`: also of
@@ -561,7 +575,15 @@ impl TailFile {
     /// If no second descriptor of the file can be had.
     pub(crate) fn run_starter(&self, shard_folder: &Path) -> io::Result<RunStarter> {
         let tails = self.path.parent().map(Path::to_owned);
-        Ok(RunStarter { tail: Some(self.file.try_clone()?), tails, run_file: shard_folder.join(RUN_FILE) })
+        let (tail, run_file) = (Some(self.file.try_clone()?), shard_folder.join(RUN_FILE));
+        Ok(RunStarter { tail, tails, run_file, has_run: self.has_run.clone() })
+    }
+
+    /// If the tail is new, and `last` misses none, its file stays only if a run begins.
+    pub(crate) fn go_without_run(&mut self, last: &LastRun) {
+        if self.found.is_none() && last.tails.is_none() {
+            self.has_run = Some(Arc::default());
+        }
     }
 
     /// Promises nothing of this run's bytes: the folder is not what it takes. Those of the last run are taken all the same.
@@ -611,13 +633,14 @@ pub(crate) struct RunStarter {
     tail: Option<File>,
     tails: Option<PathBuf>,
     run_file: PathBuf,
+    has_run: Option<Arc<AtomicBool>>,
 }
 
 impl RunStarter {
     /// For a run whose tail is not in shared memory.
     #[must_use]
     pub(crate) fn without_tail(shard_folder: &Path) -> RunStarter {
-        RunStarter { tail: None, tails: None, run_file: shard_folder.join(RUN_FILE) }
+        RunStarter { tail: None, tails: None, run_file: shard_folder.join(RUN_FILE), has_run: None }
     }
 
     /// Gives folder and tail a new run, the folder first: a crash in between leaves a tail that is not taken, and nothing in it is missing
@@ -633,7 +656,13 @@ impl RunStarter {
         let names = there.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
         let (unflushed_max, files, began) = (Some(unflushed_max), names.collect(), Some(began));
         let last = LastRun { run, unflushed_max, end: Some(end), tails: self.tails, files, began };
-        last.write(&self.run_file)?;
+        let written = last.write(&self.run_file);
+        // Of another error it is not known what is in the file.
+        let has_begun = !written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull);
+        if let Some(has_run) = &self.has_run {
+            has_run.store(has_begun, Ordering::Release);
+        }
+        written?;
         self.tail.map_or(Ok(()), |tail| tail.write_all_at(&run, RUN_AT as u64))
     }
 }
@@ -962,6 +991,30 @@ mod tests {
         drop(held);
         fs::remove_file(&path).and_then(|()| fs::create_dir(&path)).expect("something that is no tail");
         assert!(matches!(TailFile::open(memory.path(), &key), Err(TailError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn a_new_tail_goes_with_a_start_that_fails_and_stays_with_a_run() {
+        let folder = tempfile::tempdir().expect("the temporary folder is writable");
+        let (store, tails) = (store(&folder.path().join("store")), folder.path().join("tails"));
+        fs::create_dir(&tails).expect("the folder is writable");
+        let is_there = || TailFile::is_there(&tails, &key(&store));
+        let open = |last: &LastRun| {
+            let mut tail = TailFile::open(&tails, &key(&store)).expect("it can be made");
+            tail.go_without_run(last);
+            let starter = tail.run_starter(folder.path()).expect("a descriptor");
+            (tail, starter)
+        };
+        drop(open(&LastRun::default()));
+        assert!(!is_there(), "nothing began");
+        let (tail, starter) = open(&LastRun::default());
+        let now = Moment::now(UnixMs(0)).expect("the kernel says it");
+        starter.start(LogOffset(0), 0, &[], now).expect("the folder is writable");
+        drop(tail);
+        assert!(is_there(), "a run goes by it");
+        fs::remove_file(tails.join(key(&store).file_name())).expect("it is there");
+        drop(open(&LastRun { tails: Some(tails.clone()), ..LastRun::default() }));
+        assert!(is_there(), "the last run's was lost, which is said once");
     }
 
     #[test]

@@ -147,7 +147,8 @@ pub(super) async fn open_log(
     }
     let (memory, tail_found, run_starter): (Box<dyn TailMemory>, _, _) = match open_tail(settings, last_run.run).await?
     {
-        Some(tail) => {
+        Some(mut tail) => {
+            tail.go_without_run(&last_run);
             let starter = tail.run_starter(&folder);
             let starter =
                 starter.map_err(|source| DiskError { operation: "open", path: tail.path().to_owned(), source })?;
