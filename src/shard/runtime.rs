@@ -174,7 +174,7 @@ where
         // From here on: an executor can sleep on its very first task.
         let watched = Watched::this_thread();
         match make_executor(&plan) {
-            Ok(executor) => Some(run(&executor, watched.pulse(), main)),
+            Ok(executor) => Some(run(&executor, &plan.name, watched.pulse(), main)),
             Err(error) => {
                 failed(error);
                 None
@@ -186,13 +186,14 @@ where
 
 fn run<T, F: Future<Output = T> + 'static>(
     executor: &LocalExecutor,
+    name: &str,
     pulse: Arc<Pulse>,
     main: impl FnOnce(Runtime) -> F,
 ) -> T {
     IS_EXECUTOR.set(true);
     let done = executor.run(async {
         glommio::timer::sleep(Duration::from_millis(1)).await;
-        let watch = Rc::new(Watch::new(pulse));
+        let watch = Rc::new(Watch::new(name, pulse));
         let keep_alive = {
             let watch = watch.clone();
             glommio::spawn_local(async move { watch.keep_alive().await })

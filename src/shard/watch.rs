@@ -17,6 +17,8 @@ use crate::net::Host;
 /// Clock and stall detector of one shard.
 #[derive(Debug)]
 pub struct Watch {
+    /// Of the thread.
+    name: String,
     started: Instant,
     pulse: Arc<Pulse>,
     longest: Cell<LongTurn>,
@@ -56,9 +58,10 @@ fn unix_ms() -> i64 {
 }
 
 impl Watch {
-    /// A watch that shows its ticks to the watchdog.
-    pub(super) fn new(pulse: Arc<Pulse>) -> Watch {
+    /// A watch of the executor `name` that shows its ticks to the watchdog.
+    pub(super) fn new(name: &str, pulse: Arc<Pulse>) -> Watch {
         Watch {
+            name: name.to_owned(),
             started: instant(),
             pulse,
             longest: Cell::default(),
@@ -132,6 +135,7 @@ impl Watch {
             if let Some(Starved { count, longest, .. }) = self.starve(late, self.started.elapsed()) {
                 let longest_ms = longest.as_millis();
                 tracing::warn!(
+                    thread = self.name,
                     "the machine gave this shard no processor for up to {longest_ms} ms, {count} times since the last such line or the start: other \
                      programs had it, or the kernel waited for a disk; no task of ringmq's held it"
                 );
@@ -144,7 +148,14 @@ impl Watch {
         }
         self.reported.set(Some(instant()));
         let (late_ms, turn_ms, count) = (late.as_millis(), longest.took.as_millis(), self.stalls.get());
-        tracing::warn!(task = longest.name, turn_ms, late_ms, count, "a task held the shard's thread too long");
+        tracing::warn!(
+            thread = self.name,
+            task = longest.name,
+            turn_ms,
+            late_ms,
+            count,
+            "a task held the shard's thread too long"
+        );
     }
 
     /// Takes note of a tick that no task delayed, `since_start` after the start; what to say of those since the last line, once a minute.
@@ -174,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_stall_is_counted_and_named() {
-        let watch = Watch::new(Arc::default());
+        let watch = Watch::new("shard-0", Arc::default());
         watch.turn("short", || {});
         watch.turn("long", || {
             let before = instant();
@@ -192,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_machine_that_is_busy_with_other_things_is_told_of_once_a_minute() {
-        let watch = Watch::new(Arc::default());
+        let watch = Watch::new("shard-0", Arc::default());
         let minute = STARVED_LINE_EVERY;
         let starve = |late_ms: u64, at: Duration| {
             let told = watch.starve(Duration::from_millis(late_ms), at);
