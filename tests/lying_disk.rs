@@ -138,6 +138,18 @@ fn a_failed_flush_loses_nothing_that_was_acknowledged() {
     a_call_fails(Call::Flush, "a_failed_flush_loses_nothing_that_was_acknowledged");
 }
 
+/// Whoever watches over the process starts it again: a shard that has stopped is not covered up by its siblings, and the code tells it from a start
+/// that is refused.
+#[test]
+fn a_node_whose_log_has_failed_ends_with_a_code_of_its_own() {
+    let Some(mut filled) = filled(10) else { return };
+    filled.disk.fail(Call::Write, "commitlog", 1, Errno::IO);
+    // It may or may not be answered.
+    drop(filled.client.start(Client::send_request(COLD, 0, b"the last one", &[])));
+    let status = filled.node.wait_for_end(Duration::from_secs(20));
+    assert_eq!(status.code(), Some(3), "{status}: {}", filled.node.process().log_text());
+}
+
 /// A node on such a disk with so many messages of 2 KiB in one queue, started again, so that they are read from the disk, which is dropped last.
 struct Filled {
     node: Node,

@@ -218,3 +218,65 @@ fn an_empty_node_stops_and_starts() -> io::Result<()> {
     assert_eq!((receipt.code, receipt.queue_offset), (code::SUCCESS, 0));
     Ok(())
 }
+
+/// A library before libc: its wall clock is as many seconds ahead as a file says, that of no other clock.
+const AHEAD_C: &str = r#"
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t id, struct timespec *now) {
+    int failed = (int)syscall(SYS_clock_gettime, id, now);
+    const char *path = getenv("RINGMQ_TEST_AHEAD");
+    if (failed || id != CLOCK_REALTIME || !path) return failed;
+    char text[24] = {0};
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return 0;
+    if (read(file, text, sizeof text - 1) > 0) now->tv_sec += atol(text);
+    close(file);
+    return 0;
+}
+"#;
+
+/// The hour of deletion is any, and messages stay for three days; then somebody sets the clock four days forward.
+#[test]
+fn a_clock_that_is_set_forward_takes_nothing_until_an_operator_says_that_it_is_right() -> io::Result<()> {
+    let folder = TempDir::with_prefix("ringmq-clock-")?;
+    let (source, library, ahead) = (folder.path().join("a.c"), folder.path().join("a.so"), folder.path().join("ahead"));
+    std::fs::write(&source, AHEAD_C)?;
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status()?;
+    assert!(built.success(), "cc: {built}");
+    std::fs::write(&ahead, "0")?;
+    let path = |path: &std::path::Path| path.display().to_string();
+    let hours: Vec<String> = (0..24).map(|hour| format!("{hour:02}")).collect();
+    let mut more = small();
+    more.extend([("fileReservedTime", "72".to_owned()), ("deleteWhen", hours.join(";"))]);
+    let environment = vec![("LD_PRELOAD", path(&library)), ("RINGMQ_TEST_AHEAD", path(&ahead))];
+    let mut node = Node::start(&NodeOptions { more, environment, ..NodeOptions::default() });
+    let mut client = Client::connect(&node.broker(0))?;
+    client.create_topic(TOPIC, 1)?;
+    for _ in 0..300 {
+        client.send(TOPIC, 0, &[3; 50_000])?;
+    }
+    let four_days_s: i64 = 4 * 24 * 3600;
+    std::fs::write(&ahead, four_days_s.to_string())?;
+    let words = "retention goes on by the time that passes";
+    wait_for(words, || node.process().log_text().contains(words).then_some(()));
+    // Each tick may take a segment; in three seconds there are thirty.
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(client.min_offset(TOPIC, 0)?, 0);
+    node.kill();
+    node.restart();
+    let mut client = Client::connect(&node.broker(0))?;
+    wait_for(words, || node.process().log_text().contains(words).then_some(()));
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(client.read_queue(TOPIC, 0, 0)?.len(), 300, "after a start");
+    // That it was the hold, and nothing else, which kept them.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    let right = format!("retentionClockAccepted={}", (now.cast_signed() + four_days_s) * 1000);
+    client.expect_success("a setting", Frame::request(25).body(right.as_bytes()))?;
+    wait_for("retention", || client.min_offset(TOPIC, 0).ok().filter(|first| *first > 0));
+    Ok(())
+}

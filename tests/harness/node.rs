@@ -212,6 +212,13 @@ impl Node {
         })
     }
 
+    /// Waits for an end that nobody has asked it for; panics after `timeout`.
+    pub fn wait_for_end(&mut self, timeout: Duration) -> ExitStatus {
+        let process = self.process.as_mut().expect("the node is running");
+        let ended = process.wait_for_end(timeout);
+        ended.unwrap_or_else(|| panic!("ringmq still runs after {timeout:?}; its log ends:\n{}", process.log_tail()))
+    }
+
     fn properties(&self) -> String {
         let options = &self.options;
         let flush = match options.flush {
