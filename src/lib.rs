@@ -17,6 +17,7 @@ pub mod shard;
 pub mod disk;
 
 pub mod control;
+pub(crate) mod controller;
 pub mod namesrv;
 pub mod route;
 

@@ -1,7 +1,7 @@
-//! `ringmq all | broker | namesrv`: read the configuration, wire up, exit code. `ringmq store`: the files of a store whose node does not run.
+//! `ringmq all | broker | namesrv | controller`: read the configuration, wire up, exit code. `ringmq store`: the files of a store whose node does not run.
 //!
-//! Exit codes: 0 after a signal, 1 if it cannot start or a store is not sound, 2 for a wrong command line, 3 if a shard failed while it served (its log met an
-//! error of the disk: look at the disk before it is started again). Every error is one sentence on stderr that says what to do.
+//! Exit codes: 0 after a signal, 1 if it cannot start or a store is not sound, 2 for a wrong command line, 3 if a shard or a controller failed while it
+//! served (its log met an error of the disk: look at the disk before it is started again). Every error is one sentence on stderr that says what to do.
 
 use std::fmt::Debug;
 use std::io::{IsTerminal as _, Write as _};
@@ -15,10 +15,11 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use ringmq::broker::life::Life;
 use ringmq::broker::settings::BrokerSettings;
-use ringmq::config::{FlushDiskType, NamesrvConfig, NodeConfig, NodeKind, NotNeeded};
+use ringmq::config::{ControllerConfig, FlushDiskType, NamesrvConfig, NodeConfig, NodeKind, NotNeeded};
 use ringmq::control::address;
 use ringmq::control::clock::Clock;
 use ringmq::control::configuration::Configuration;
+use ringmq::control::controller::ControllerProcess;
 use ringmq::control::mailbox::{control_mailbox, shard_mailbox};
 use ringmq::control::plane::{NameServerPlan, NodePlan, Outcome, Plane, Ready, Seat};
 use ringmq::control::registrar::{Identity, Pace};
@@ -54,6 +55,8 @@ enum Mode {
     Broker(NodeArguments),
     /// A name server alone.
     Namesrv(NameServerArguments),
+    /// A controller alone: with others like it, it decides who is the master of each group of Apache's brokers.
+    Controller(ControllerArguments),
     /// The files of a store whose node does not run: check, repair.
     Store(StoreArguments),
 }
@@ -81,6 +84,16 @@ struct NameServerArguments {
     print: bool,
 }
 
+#[derive(Args)]
+struct ControllerArguments {
+    /// RocketMQ properties; conf/controller.conf explains every key.
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the configuration in force and exit.
+    #[arg(short = 'p', long = "print")]
+    print: bool,
+}
+
 /// The exit code when a shard failed while it served.
 const SHARD_FAILED: u8 = 3;
 
@@ -97,6 +110,7 @@ fn main() -> ExitCode {
     }
     let outcome = match &cli.command {
         Mode::Namesrv(arguments) => name_server(arguments),
+        Mode::Controller(arguments) => controller(arguments),
         Mode::All(arguments) => node(NodeKind::All, arguments),
         Mode::Broker(arguments) => node(NodeKind::Broker, arguments),
         Mode::Store(arguments) => arguments.run().map(|()| Outcome::Stopped).map_err(Failure::from),
@@ -198,13 +212,49 @@ fn name_server(arguments: &NameServerArguments) -> Result<Outcome, Failure> {
         return Ok(Outcome::Stopped);
     }
     log_not_needed(&file, &config.not_needed);
-    let connections_max = Descriptors::of_process(0, true)?.name_server;
+    let servers = if config.has_controller { 2 } else { 1 };
+    let connections_max = Descriptors::of_process(0, true)?.name_server / servers;
     let (ip, port, kept) = (config.bind_ip, config.listen_port, config.kv_config_path.display().to_string());
+    let beside = if config.has_controller { Some(ControllerConfig::read(&file, &text)?) } else { None };
     let plane = Plane::start(Some(NameServerPlan { config, port_key: "listenPort", connections_max }))?;
     say(&format!("name server  {}", host_port(ip, port)));
+    if let Some(beside) = beside {
+        run_controller_beside(beside, connections_max)?;
+    }
     say("promises     routes live in memory: brokers register again after a restart");
     say(&format!("keeps        {kept}"));
     Ok(plane.run_name_server())
+}
+
+fn controller(arguments: &ControllerArguments) -> Result<Outcome, Failure> {
+    let (file, text) = read_config(arguments.config.as_ref())?;
+    let config = ControllerConfig::read(&file, &text)?;
+    if arguments.print {
+        say(config.print().trim_end());
+        return Ok(Outcome::Stopped);
+    }
+    log_not_needed(&file, &config.not_needed);
+    let connections_max = Descriptors::of_process(0, true)?.name_server;
+    let lines = controller_lines(&config);
+    let process = ControllerProcess::open(config, connections_max)?;
+    lines.iter().for_each(|line| say(line));
+    Ok(process.run()?)
+}
+
+/// Starts the controller of a name server's process, on a thread of its own.
+fn run_controller_beside(config: ControllerConfig, connections_max: usize) -> Result<(), Failure> {
+    let lines = controller_lines(&config);
+    ControllerProcess::open(config, connections_max)?.run_beside()?;
+    lines.iter().for_each(|line| say(line));
+    Ok(())
+}
+
+fn controller_lines(config: &ControllerConfig) -> [String; 2] {
+    let address = host_port(config.bind_ip, config.port());
+    [
+        format!("controller   {address:<22} {}", config.this().id()),
+        format!("decisions    {}", config.store_path.display()),
+    ]
 }
 
 fn node(kind: NodeKind, arguments: &NodeArguments) -> Result<Outcome, Failure> {
@@ -249,6 +299,10 @@ fn node(kind: NodeKind, arguments: &NodeArguments) -> Result<Outcome, Failure> {
     if kind == NodeKind::All {
         let own = if config.bind_ip.is_unspecified() { ip } else { config.bind_ip };
         config.name_servers.insert(0, host_port(own, config.namesrv_listen_port));
+    }
+    if kind == NodeKind::All && config.namesrv.has_controller {
+        let beside = ControllerConfig::read_beside(&file, &text, Some(&config.store_root))?;
+        run_controller_beside(beside, descriptors.name_server)?;
     }
     let (to_control, from_shards) = control_mailbox();
     let mut seats = Vec::new();

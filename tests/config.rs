@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use ringmq::config::{FlushDiskType, NamesrvConfig, NodeConfig, NodeKind, table};
+use ringmq::config::{ControllerConfig, FlushDiskType, NamesrvConfig, NodeConfig, NodeKind, table};
 
 fn all(text: &str) -> Result<NodeConfig, String> {
     NodeConfig::read(NodeKind::All, "all.conf", text, None).map_err(|error| error.to_string())
@@ -231,7 +231,7 @@ fn every_fault_is_one_sentence_with_its_line() {
         ),
         (
             "enableControllerMode=true",
-            "broker.conf line 1: enableControllerMode=true is not supported by this version of ringmq: leave it out and run masters and slaves with fixed roles, as conf/2m-2s-sync does",
+            "broker.conf line 1: enableControllerMode=true is not supported by this version of ringmq: leave it out and give masters and slaves fixed roles, as conf/2m-2s-sync does: a controller of ringmq leads brokers of Apache, not those of ringmq yet",
         ),
         (
             "brokerId=1",
@@ -294,6 +294,24 @@ fn every_fault_is_one_sentence_with_its_line() {
     assert_eq!(all("namesrvListenPort=10911").map(|_| ()), Err(taken.to_owned()));
     let inner = "all.conf line 1: enableTopicList=maybe is not true or false";
     assert_eq!(all("enableTopicList=maybe").map(|_| ()), Err(inner.to_owned()));
+    let controller = |text: &str| ControllerConfig::read("c.conf", text).map(|_| ()).map_err(|error| error.to_string());
+    let check = |text: &str, expected: &str| assert_eq!(controller(text), Err(expected.to_owned()), "{text}");
+    let list = "a list of one to 7 nNUMBER-HOST:PORT, separated by ;";
+    for peers in ["", "n0", "n0-a", "a-b:1", "n00-a:1", "n0-a:1;n0-b:1", "n0-a:1;n1-a:1", "n70000-a:1"] {
+        check(
+            &format!("controllerDLegerPeers={peers}"),
+            &format!("c.conf line 1: controllerDLegerPeers={peers} is not {list}"),
+        );
+    }
+    check(
+        "controllerDLegerPeers=n1-a:1;n2-b:1\ncontrollerDLegerSelfId=n3",
+        "c.conf line 2: controllerDLegerSelfId=n3 is none of controllerDLegerPeers; name this controller there, as all others name it",
+    );
+    check(
+        "controllerType=jRaft",
+        "c.conf line 1: controllerType=jRaft is not supported by this version of ringmq: leave it out, controllers of ringmq agree in one way",
+    );
+    assert_eq!(controller("controllerDLegerPeers=n2-b:2;n1-a:1\ncontrollerDLegerSelfId=n2\nmappedFileSize=1"), Ok(()));
     let namesrv = NamesrvConfig::read("n.conf", "listenPort=0").expect_err("no port").to_string();
     assert_eq!(namesrv, "n.conf line 1: listenPort=0 is not a whole number from 1 to 65535");
 }
@@ -305,6 +323,21 @@ fn what_is_printed_reads_back_to_the_same() {
     assert_eq!(again.print(), config.print());
     let namesrv = NamesrvConfig::read("n", "orderMessageEnable=true").expect("accepted");
     assert_eq!(NamesrvConfig::read("n", &namesrv.print()).expect("our own text").print(), namesrv.print());
+    let controller = ControllerConfig::read("c", "controllerDLegerPeers=n1-a:1;n0-b:2").expect("accepted");
+    assert_eq!(ControllerConfig::read("c", &controller.print()).expect("our own text").print(), controller.print());
+}
+
+#[test]
+fn a_controller_in_the_process_has_its_keys_in_the_same_file() {
+    let text = "enableControllerInNamesrv=true\ncontrollerDLegerSelfId=n0";
+    let config = all(text).expect("accepted");
+    assert!(config.namesrv.has_controller && config.not_needed.is_empty());
+    let namesrv = NamesrvConfig::read("n.conf", text).expect("accepted");
+    assert!(namesrv.has_controller && namesrv.not_needed.is_empty());
+    let without = NamesrvConfig::read("n.conf", "controllerDLegerSelfId=n0").expect("accepted");
+    assert_eq!(without.not_needed.len(), 1, "it does nothing there");
+    let below = ControllerConfig::read_beside("n.conf", text, Some(Path::new("/data"))).expect("accepted");
+    assert_eq!(below.store_path, PathBuf::from("/data/controller"));
 }
 
 const ALL: &str = "ringmq all -c conf/all.conf: a name server and a broker node in one process.\n\
@@ -314,6 +347,11 @@ const BROKER: &str = "ringmq broker -c conf/broker.conf: a broker node, register
     RocketMQ's properties. Lines that are commented out show defaults.";
 const NAMESRV: &str = "ringmq namesrv -c conf/namesrv.conf: a name server alone.\n\
     RocketMQ's properties. Lines that are commented out show defaults.";
+const CONTROLLER: &str = "ringmq controller -c conf/controller.conf: one controller alone, which is enough to try it. Of three, each has this file with its own id.\n\
+    It leads brokers of Apache that have enableControllerMode=true and controllerAddr.\n\
+    RocketMQ's properties. Lines that are commented out show defaults.";
+const CONTROLLER_ALONE: [(&str, &str); 2] =
+    [("controllerDLegerPeers", "n0-127.0.0.1:9877"), ("controllerDLegerSelfId", "n0")];
 const NOTHING_SET: &str = "RocketMQ's properties. Lines that are commented out show defaults.";
 const ON_ONE_MACHINE: &str = "It starts on one machine as it stands: `ringmq-cluster up` of this folder runs all of it. On machines of their own, give\n\
     brokerIP1 the machine's address, remove bindAddress, and let namesrvAddr name the machines of the name servers.";
@@ -394,6 +432,7 @@ fn rendered() -> Vec<(String, String)> {
     let mut files = vec![
         ("all.conf".to_owned(), node(ALL, &all.concat())),
         ("broker.conf".to_owned(), node(BROKER, &broker.concat())),
+        ("controller.conf".to_owned(), table::render(CONTROLLER, &CONTROLLER_ALONE, &[ControllerConfig::table()])),
         ("namesrv.conf".to_owned(), table::render(NAMESRV, &[("listenPort", "9876")], &[NamesrvConfig::table()])),
     ];
     files.extend(mode("2m-noslave", MASTER_ALONE, "ASYNC_MASTER", false));
@@ -445,6 +484,7 @@ fn conf_is_complete_explained_and_accepted() {
         );
         let accepted = match name {
             name if name.contains("namesrv") => NamesrvConfig::read(name, &found).map(|config| config.not_needed),
+            "controller.conf" => ControllerConfig::read(name, &found).map(|config| config.not_needed),
             "all.conf" => NodeConfig::read(NodeKind::All, name, &found, None).map(|config| config.not_needed),
             _ => NodeConfig::read(NodeKind::Broker, name, &found, None).map(|config| config.not_needed),
         };

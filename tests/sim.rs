@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use ringmq::sim::{
-    ConsumeCounts, ConsumeRule, ConsumeWorld, Counts, DelayCounts, DelayRule, DelayWorld, LogWorld, PopCounts, PopRule,
-    PopWorld, ReplicaCounts, ReplicaRule, ReplicaWorld, Rule, TimerCounts, TimerRule, TimerWorld, TransactionCounts,
-    TransactionRule, TransactionWorld,
+    ConsumeCounts, ConsumeRule, ConsumeWorld, ControllerCounts, ControllerRule, ControllerWorld, Counts, DelayCounts,
+    DelayRule, DelayWorld, LogWorld, PopCounts, PopRule, PopWorld, ReplicaCounts, ReplicaRule, ReplicaWorld, Rule,
+    TimerCounts, TimerRule, TimerWorld, TransactionCounts, TransactionRule, TransactionWorld,
 };
 
 /// Seeds of each world.
@@ -737,4 +737,58 @@ fn pops_that_are_forgotten_are_noticed() {
         eprintln!("{rule:?} is noticed by seed {seed}: {noticed}");
         assert!(noticed.contains(as_what), "{rule:?} is noticed as: {noticed}");
     }
+}
+
+const CONTROLLER_STEPS: u64 = 600;
+/// Seeds of the world of controllers.
+const CONTROLLER_SEEDS: u64 = 400;
+
+/// What happened to controllers under a seed, or what was found to be wrong.
+fn run_controllers(seed: u64, rule: ControllerRule) -> Result<ControllerCounts, String> {
+    let mut world = ControllerWorld::new(seed, rule);
+    let mut outcome = Ok(());
+    found_wrong(|| outcome = world.run(CONTROLLER_STEPS))?;
+    outcome.map(|()| world.counts)
+}
+
+#[test]
+fn controllers_agree_and_lose_nothing_that_they_answered() {
+    let asked = seeds();
+    let seeds = if asked == (0..SEEDS) { 0..CONTROLLER_SEEDS } else { asked };
+    let all = all_sound("controllers_agree", seeds, |seed| run_controllers(seed, ControllerRule::Sound));
+    let mut sum = ControllerCounts::default();
+    for one in &all {
+        sum.proposed += one.proposed;
+        sum.answered += one.answered;
+        sum.elected += one.elected;
+        sum.unknown += one.unknown;
+        sum.crashes += one.crashes;
+        sum.torn += one.torn;
+        sum.partitions += one.partitions;
+        sum.lost += one.lost;
+        sum.snapshots += one.snapshots;
+        sum.terms += one.terms;
+    }
+    eprintln!("{} seeds: {sum:#?}", all.len());
+    if all.len() as u64 >= CONTROLLER_SEEDS {
+        check_often(&[
+            ("requests", sum.proposed, 10_000),
+            ("answers", sum.answered, 10_000),
+            ("masters elected", sum.elected, 500),
+            ("requests whose end nobody knows", sum.unknown, 200),
+            ("crashes", sum.crashes, 1_000),
+            ("torn writes", sum.torn, 200),
+            ("partitions", sum.partitions, 2_000),
+            ("messages lost", sum.lost, 10_000),
+            ("snapshots", sum.snapshots, 1_000),
+            ("leaders", sum.terms, 500),
+        ]);
+    }
+}
+
+#[test]
+fn controllers_whose_disks_lie_are_noticed() {
+    let noticed = first_wrong(SEEDS, |seed| run_controllers(seed, ControllerRule::LieAboutWrites));
+    let (seed, noticed) = noticed.expect("it is noticed");
+    eprintln!("it is noticed by seed {seed}: {noticed}");
 }

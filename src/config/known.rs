@@ -4,7 +4,7 @@
 //! while a misspelt key is still told from them.
 
 /// Names of settings, sorted. Source: the setters of `BrokerConfig`, `BrokerIdentity`, `MessageStoreConfig`, `NettyServerConfig`,
-/// `NettyClientConfig`, `NamesrvConfig` and `AuthConfig` in 5.3.3, and names of 4.x that are still found in files.
+/// `NettyClientConfig`, `NamesrvConfig`, `ControllerConfig` and `AuthConfig` in 5.3.3, and names of 4.x that are still found in files.
 pub(super) const NOT_NEEDED: &[&str] = &[
     "abortFile",
     "accessMessageInMemoryHotRatio",
@@ -93,6 +93,8 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "consumerOffsetUpdateVersionStep",
     "controllerAddr",
     "controllerHeartBeatTimeoutMills",
+    "controllerRequestThreadPoolQueueCapacity",
+    "controllerThreadPoolNums",
     "correctLogicMinOffsetForceInterval",
     "correctLogicMinOffsetSleepInterval",
     "dLegerGroup",
@@ -115,6 +117,7 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "dispatchCqCacheNum",
     "dispatchCqThreads",
     "dispatchFromSenderThread",
+    "electMasterMaxRetryCount",
     "enableAsyncReput",
     "enableBatchPush",
     "enableBroadcastOffsetStore",
@@ -177,6 +180,7 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "initPopOffsetByCheckMsgInMem",
     "innerClientAuthenticationCredentials",
     "isEnableBatchPush",
+    "isProcessReadEvent",
     "isolateLogEnable",
     "litePullMessageEnable",
     "litePullMessageThreadPoolNums",
@@ -191,6 +195,7 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "logicalDiskSpaceCleanForciblyThreshold",
     "mapedFileSizeCommitLog",
     "mapedFileSizeConsumeQueue",
+    "mappedFileSize",
     "mappedFileSizeConsumeQueue",
     "mappedFileSizeConsumeQueueExt",
     "mappedFileSizeTimerLog",
@@ -253,6 +258,7 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "preferredLeaderId",
     "printChannelGroups",
     "printChannelGroupsMinNum",
+    "processReadEvent",
     "processReplyMessageThreadPoolNums",
     "productEnvName",
     "pullBatchMaxMessageCount",
@@ -289,6 +295,7 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "sampleCountThreshold",
     "sampleSteps",
     "scanAvailableNameSrv",
+    "scanInactiveMasterInterval",
     "scheduleAsyncDeliverMaxPendingLimit",
     "scheduleAsyncDeliverMaxResendNum2Blocked",
     "searchBcqByCacheEnable",
@@ -410,7 +417,7 @@ const MISSING: &[(&str, &[&str])] = &[
     ),
     ("compacted topics", &["compaction", "enableCompaction"]),
     ("metrics exporters", &["metric"]),
-    ("controllers", &["controller", "dLeger", "fetchControllerAddr"]),
+    ("controllers", &["controllerAddr", "controllerHeartBeat", "dLeger", "fetchControllerAddr"]),
 ];
 
 /// What a key of [`NOT_NEEDED`] would set, if ringmq does not have that yet.
@@ -454,8 +461,8 @@ pub(super) const PROMISES: &[KeyPromise] = &[
         &["", "configBlackList;brokerConfigPath", "configBlackList;configStorePath;kvConfigPath"],
         ACCESS,
     ),
-    promise("enableControllerMode", OFF, REPLICATION),
-    promise("enableControllerInNamesrv", OFF, REPLICATION),
+    promise("enableControllerMode", OFF, CONTROLLER),
+    promise("controllerType", &["DLedger"], "leave it out, controllers of ringmq agree in one way"),
     promise("enableDLegerCommitLog", OFF, REPLICATION),
     promise("enableSlaveActingMaster", OFF, REPLICATION),
     promise("duplicationEnable", OFF, REPLICATION),
@@ -496,4 +503,5 @@ pub(super) const PROMISES: &[KeyPromise] = &[
 
 const OFF: &[&str] = &["false"];
 const ACCESS: &str = "leave it out and let the network decide who may connect";
+const CONTROLLER: &str = "leave it out and give masters and slaves fixed roles, as conf/2m-2s-sync does: a controller of ringmq leads brokers of Apache, not those of ringmq yet";
 const REPLICATION: &str = "leave it out and run masters and slaves with fixed roles, as conf/2m-2s-sync does";

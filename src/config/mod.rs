@@ -5,6 +5,7 @@
 //! Nothing is read from the disk or the environment here: text comes in, a configuration or one sentence goes out.
 
 mod assignment;
+mod controller;
 mod known;
 mod namesrv;
 mod node;
@@ -19,6 +20,8 @@ use thiserror::Error;
 
 use crate::protocol::reply::shown;
 
+pub use controller::ControllerConfig;
+pub(crate) use controller::ControllerPeer;
 pub use namesrv::NamesrvConfig;
 pub use node::{FlushDiskType, NodeConfig, NodeKind};
 pub use replication::Replication;

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+use super::controller::ControllerConfig;
 use super::node::NodeConfig;
 use super::properties::Property;
 use super::table::{self, Setting};
@@ -34,6 +35,8 @@ pub struct NamesrvConfig {
     pub(crate) wait_for_service_s: u64,
     /// `deleteTopicWithBrokerRegistration`.
     pub(crate) delete_topic_with_registration: bool,
+    /// `enableControllerInNamesrv`.
+    pub has_controller: bool,
     /// Apache's keys that were accepted and do nothing here.
     pub not_needed: Vec<NotNeeded>,
 }
@@ -50,6 +53,7 @@ impl NamesrvConfig {
         "needWaitForService",
         "waitSecondsForService",
         "deleteTopicWithBrokerRegistration",
+        "enableControllerInNamesrv",
     ];
 
     /// Reads properties text and checks it.
@@ -57,11 +61,14 @@ impl NamesrvConfig {
     /// # Errors
     /// The first fault, with its line.
     pub fn read(file: &str, text: &str) -> Result<NamesrvConfig, ConfigError> {
-        let node_keys: Vec<&str> =
-            NodeConfig::tables().iter().flat_map(|table| table.iter()).map(|row| row.key).collect();
-        let draft = table::read(NamesrvConfig::empty(), &[NAMESRV], &node_keys, file, text)?;
+        let node_keys = NodeConfig::tables().iter().flat_map(|table| table.iter()).map(|row| row.key);
+        let elsewhere: Vec<&str> = node_keys.chain(ControllerConfig::keys()).collect();
+        let draft = table::read(NamesrvConfig::empty(), &[NAMESRV], &elsewhere, file, text)?;
         let mut config = draft.config;
         config.not_needed = draft.not_needed;
+        if config.has_controller {
+            config.not_needed.retain(|entry| !ControllerConfig::keys().contains(&entry.key.as_str()));
+        }
         Ok(config)
     }
 
@@ -92,7 +99,7 @@ impl NamesrvConfig {
             .iter()
             .find(|row| row.key == key)
             .ok_or_else(|| format!("{key} is no setting of this name server"))?;
-        if matches!(key, "listenPort" | "bindAddress" | "kvConfigPath") {
+        if matches!(key, "listenPort" | "bindAddress" | "kvConfigPath" | "enableControllerInNamesrv") {
             return Err(format!("{key} cannot be changed while the name server runs"));
         }
         (row.set)(self, value).map_err(|expected| format!("{key}={value} is not {expected}"))
@@ -127,6 +134,7 @@ impl NamesrvConfig {
             wait_for_service: false,
             wait_for_service_s: 0,
             delete_topic_with_registration: false,
+            has_controller: false,
             not_needed: Vec::new(),
         }
     }
@@ -229,5 +237,11 @@ const NAMESRV: &[Setting<NamesrvConfig>] = &[
         "false",
         delete_topic_with_registration,
         "Whether topics that a master no longer registers leave the routes."
+    ),
+    flag!(
+        "enableControllerInNamesrv",
+        "false",
+        has_controller,
+        "Whether a controller runs in this process as well, on a port and with settings of its own: controller.conf explains them, and they stand in this file."
     ),
 ];

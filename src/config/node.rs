@@ -9,7 +9,7 @@ use super::properties::Property;
 use super::replication::{self, Replication};
 use super::table::{self, Draft, Setting, online, setting};
 use super::value::{self, Addresses, HoursOfDay, SettingValue};
-use super::{ConfigError, Fault, NamesrvConfig, NotNeeded, TimerConfig, TransactionConfig};
+use super::{ConfigError, ControllerConfig, Fault, NamesrvConfig, NotNeeded, TimerConfig, TransactionConfig};
 use crate::limits::{DISK_BLOCK_BYTES, FRAME_BYTES_MAX, SCRUB_INTERVAL_MS_MAX, SHARDS_MAX, TAIL_BYTES_MIN};
 use crate::model::{BrokerId, Role};
 use crate::protocol::message::DelayLevels;
@@ -149,6 +149,11 @@ pub struct NodeConfig {
     pub not_needed: Vec<NotNeeded>,
 }
 
+/// Keys of the other kinds of server.
+fn elsewhere() -> Vec<&'static str> {
+    NamesrvConfig::keys().into_iter().chain(ControllerConfig::keys()).collect()
+}
+
 impl NodeConfig {
     /// Reads properties text and checks it. `text` is empty where no file was given; `name_servers` is what `-n` said and wins over the
     /// file.
@@ -156,7 +161,7 @@ impl NodeConfig {
     /// # Errors
     /// The first fault, with its line.
     pub fn read(kind: NodeKind, file: &str, text: &str, name_servers: Option<&str>) -> Result<NodeConfig, ConfigError> {
-        let elsewhere = NamesrvConfig::keys();
+        let elsewhere = elsewhere();
         let mut draft = table::read(NodeConfig::empty(kind), NodeConfig::tables(), &elsewhere, file, text)?;
         if let Some(given) = name_servers {
             let addresses = Addresses::read(given).map_err(|expected| {
@@ -176,6 +181,9 @@ impl NodeConfig {
         config.not_needed = draft.not_needed;
         if kind == NodeKind::All {
             config.not_needed.retain(|entry| !NamesrvConfig::EMBEDDED.contains(&entry.key.as_str()));
+            if config.namesrv.has_controller {
+                config.not_needed.retain(|entry| !ControllerConfig::keys().contains(&entry.key.as_str()));
+            }
         }
         Ok(config)
     }
@@ -195,7 +203,7 @@ impl NodeConfig {
     /// The first fault of the text, or the contradiction that it would bring about.
     pub fn changed(&self, text: &str) -> Result<(NodeConfig, Vec<Property>), ConfigError> {
         let mut config = self.clone();
-        let changes = table::change(&mut config, NodeConfig::tables(), &NamesrvConfig::keys(), text)?;
+        let changes = table::change(&mut config, NodeConfig::tables(), &elsewhere(), text)?;
         let mut draft = Draft { config, entries: changes, file: table::REQUEST.to_owned(), not_needed: Vec::new() };
         replication::check(&mut draft)?;
         check_sizes(&draft)?;

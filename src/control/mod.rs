@@ -9,7 +9,8 @@
 //! | [`restore`] | what a master that starts asks its replicas |
 //! | [`wire`] | a connection to somebody who speaks the protocol |
 //! | [`route`] | what name servers say of topics that consumers ask about |
-//! | [`server`] | the name server's sockets |
+//! | [`server`] | the sockets of the name server and of the controller |
+//! | [`controller`] | the controller's thread, files and links to other controllers |
 //! | [`configuration`] | the node's settings, and what changes of them online |
 //! | [`plane`] | the thread's loop, from start to exit |
 //! | [`address`] | which of this machine's addresses clients are told |
@@ -21,6 +22,7 @@ pub mod address;
 pub(crate) mod announce;
 pub mod clock;
 pub mod configuration;
+pub mod controller;
 mod follow;
 pub mod mailbox;
 pub mod plane;

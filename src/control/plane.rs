@@ -27,7 +27,7 @@ use super::mailbox::{ControlReceiver, ShardSender};
 use super::registrar::{Identity, Pace, Registrar, Wanted};
 use super::restore::{self, FoundReplicas};
 use super::route::{RouteAsker, RouteQuestion};
-use super::server::Server;
+use super::server::{Server, expire_silent};
 use crate::config::NamesrvConfig;
 use crate::files;
 use crate::letter::{OffsetCommit, StopReason, ToControl, ToShard, ToldRoute};
@@ -120,7 +120,7 @@ pub enum Outcome {
 pub struct Plane {
     runtime: tokio::runtime::Runtime,
     clock: Clock,
-    server: Option<(Server, TcpListener)>,
+    server: Option<Bound>,
     signals: Vec<Signal>,
 }
 
@@ -145,11 +145,9 @@ impl Plane {
     /// Runs a name server alone, until a signal.
     #[must_use]
     pub fn run_name_server(self) -> Outcome {
-        let Plane { runtime, server, signals, .. } = self;
+        let Plane { runtime, clock, server, signals } = self;
         LocalSet::new().block_on(&runtime, async {
-            if let Some((server, listener)) = server {
-                tokio::task::spawn_local(server.serve(listener));
-            }
+            serve(server, clock);
             wait_for(signals).await;
             info!("stopping");
             Outcome::Stopped
@@ -169,15 +167,23 @@ impl Plane {
     pub fn run_node(self, plan: NodePlan, ready: impl FnOnce(Ready)) -> Outcome {
         let Plane { runtime, clock, server, signals } = self;
         LocalSet::new().block_on(&runtime, async move {
-            if let Some((server, listener)) = server {
-                tokio::task::spawn_local(server.serve(listener));
-            }
+            serve(server, clock);
             Node::new(plan, clock).run(signals, ready).await
         })
     }
 }
 
-async fn bind(plan: NameServerPlan, clock: Clock) -> Result<(Server, TcpListener), PlaneError> {
+type Bound = (Server<NameServer>, Rc<RefCell<NameServer>>, TcpListener);
+
+/// Lets the name server answer, if there is one.
+fn serve(bound: Option<Bound>, clock: Clock) {
+    if let Some((server, machine, listener)) = bound {
+        tokio::task::spawn_local(expire_silent(machine, clock));
+        tokio::task::spawn_local(server.serve(listener));
+    }
+}
+
+async fn bind(plan: NameServerPlan, clock: Clock) -> Result<Bound, PlaneError> {
     let path = &plan.config.kv_config_path;
     let refused = |reason: String| PlaneError::KvFile { path: path.display().to_string(), reason };
     let kv = match files::read(path).map_err(|error| refused(error.to_string()))? {
@@ -190,13 +196,13 @@ async fn bind(plan: NameServerPlan, clock: Clock) -> Result<(Server, TcpListener
         source,
         key: plan.port_key,
     })?;
-    let machine = NameServer::new(clock.now(), plan.config, kv);
-    Ok((Server::new(machine, clock, plan.connections_max), listener))
+    let machine = Rc::new(RefCell::new(NameServer::new(clock.now(), plan.config, kv)));
+    Ok((Server::new(Rc::clone(&machine), clock, plan.connections_max), machine, listener))
 }
 
 /// SIGTERM, SIGINT, and SIGHUP, which a terminal sends when it closes: RocketMQ's broker stops in order then as well. Whoever was told to live on
 /// without its terminal (`nohup`) ignores it already, and does so further.
-fn ending_signals() -> io::Result<Vec<Signal>> {
+pub(super) fn ending_signals() -> io::Result<Vec<Signal>> {
     let mut kinds = vec![SignalKind::terminate(), SignalKind::interrupt()];
     if !ignores_hangup() {
         kinds.push(SignalKind::hangup());
@@ -213,7 +219,7 @@ fn ignores_hangup() -> bool {
 }
 
 /// Waits for the first of them.
-async fn wait_for(mut signals: Vec<Signal>) {
+pub(super) async fn wait_for(mut signals: Vec<Signal>) {
     std::future::poll_fn(|context| {
         if signals.iter_mut().any(|signal| signal.poll_recv(context).is_ready()) {
             Poll::Ready(())

@@ -1,4 +1,4 @@
-//! The name server's sockets: bytes to frames, frames to [`NameServer::handle`], replies back.
+//! The sockets of the name server and of the controller: bytes to frames, frames to a [`SocketService`], replies back.
 //!
 //! A connection reads, answers, writes, in this order and alone, so whoever does not read its replies is not read from either.
 //! What an attacker can hold is bounded: connections, bytes of unfinished frames and of unread replies over all connections, the time a
@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, error, info, warn};
 
 use super::clock::Clock;
 use crate::files;
 use crate::limits::{NAMESRV_CONNECTIONS_MAX, NAMESRV_PARTIAL_BYTES_MAX, NAMESRV_SMALL_ANSWER_BYTES, PARTIAL_LOOK_MS};
-use crate::model::{ConnectionId, MonoNs};
+use crate::model::{ConnectionId, MonoNs, Now};
 use crate::namesrv::{Answer, NameServer, NameServerEffect, Peer};
 use crate::net::partial::{PartialBudget, Partials};
 use crate::net::unread::{Unread, Unsent};
@@ -45,10 +45,79 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// A frame from this size on is not read between the others: at 10 MB/s this one takes 6 ms.
 const READ_APART_BYTES: usize = 64 * 1024;
 
-/// A name server with its sockets' shared state.
-#[derive(Clone)]
-pub(crate) struct Server {
-    machine: Rc<RefCell<NameServer>>,
+/// Who answers what comes through the sockets.
+pub(crate) trait SocketService: 'static {
+    /// What a request becomes that takes long to read, on a thread of its own.
+    type Read: Send + 'static;
+
+    /// What it is, for the log and for clients.
+    const NAME: &'static str;
+
+    /// Answers one request. Every code gets an answer, an unknown one too.
+    fn handle(&mut self, now: Now, from: Peer, header: &Header<'_>, body: &[u8]) -> Answering;
+
+    /// Whether a large request of this code is read by [`SocketService::read`] first.
+    fn is_read_apart(code: i32) -> bool;
+
+    /// Reads such a request, without the state.
+    fn read(header: &Header<'_>, body: &[u8]) -> Result<Self::Read, Answer>;
+
+    /// Answers it.
+    fn handle_read(&mut self, now: Now, from: Peer, read: Self::Read) -> Answer;
+
+    /// A connection is closed; how many brokers went with it.
+    fn disconnected(&mut self, now: Now, connection: ConnectionId) -> usize;
+}
+
+/// What a request comes to.
+pub(crate) enum Answering {
+    /// This.
+    Now(Answer),
+    /// Whatever comes here; nothing, if the service ends before.
+    Later(oneshot::Receiver<Answer>),
+}
+
+impl SocketService for NameServer {
+    type Read = crate::namesrv::Registration;
+
+    const NAME: &'static str = "name server";
+
+    fn handle(&mut self, now: Now, from: Peer, header: &Header<'_>, body: &[u8]) -> Answering {
+        Answering::Now(NameServer::handle(self, now, from, header, body))
+    }
+
+    fn is_read_apart(code: i32) -> bool {
+        code == RequestCode::RegisterBroker.number()
+    }
+
+    fn read(header: &Header<'_>, body: &[u8]) -> Result<Self::Read, Answer> {
+        NameServer::read_registration(header, body)
+    }
+
+    fn handle_read(&mut self, now: Now, from: Peer, read: Self::Read) -> Answer {
+        self.register_broker(now, from, read).unwrap_or_else(|refusal| refusal)
+    }
+
+    fn disconnected(&mut self, _: Now, connection: ConnectionId) -> usize {
+        NameServer::disconnected(self, connection)
+    }
+}
+
+/// Drops brokers that were silent too long, until the task is dropped.
+pub(crate) async fn expire_silent(machine: Rc<RefCell<NameServer>>, clock: Clock) {
+    loop {
+        let wait = machine.borrow().scan_interval_ms();
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        let gone = machine.borrow_mut().tick(clock.now());
+        if gone > 0 {
+            warn!(target: BY_STRANGERS, brokers = gone, "silent brokers expired");
+        }
+    }
+}
+
+/// A service with its sockets' shared state.
+pub(crate) struct Server<S> {
+    machine: Rc<RefCell<S>>,
     clock: Clock,
     connections_max: usize,
     counts: Rc<ServerCounts>,
@@ -57,6 +126,20 @@ pub(crate) struct Server {
     large_frames: Rc<Semaphore>,
     /// One large answer at a time is made: whoever asks for many leaves the thread to the others in between.
     large_answers: Rc<Semaphore>,
+}
+
+impl<S> Clone for Server<S> {
+    fn clone(&self) -> Server<S> {
+        Server {
+            machine: Rc::clone(&self.machine),
+            clock: self.clock,
+            connections_max: self.connections_max,
+            counts: Rc::clone(&self.counts),
+            holdings: Rc::clone(&self.holdings),
+            large_frames: Rc::clone(&self.large_frames),
+            large_answers: Rc::clone(&self.large_answers),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -132,14 +215,14 @@ enum Closed {
     Stalled,
 }
 
-impl Server {
+impl<S: SocketService> Server<S> {
     /// A server around `machine` with at most `connections_max` connections.
     #[must_use]
-    pub(crate) fn new(machine: NameServer, clock: Clock, connections_max: usize) -> Server {
+    pub(crate) fn new(machine: Rc<RefCell<S>>, clock: Clock, connections_max: usize) -> Server<S> {
         let budget = PartialBudget { total: NAMESRV_PARTIAL_BYTES_MAX, address: NAMESRV_PARTIAL_BYTES_MAX / 2 };
         let holdings = Holdings { partials: Partials::new(budget), unread: Unread::default(), ends: BTreeMap::new() };
         Server {
-            machine: Rc::new(RefCell::new(machine)),
+            machine,
             clock,
             connections_max: connections_max.min(NAMESRV_CONNECTIONS_MAX),
             counts: Rc::default(),
@@ -151,14 +234,13 @@ impl Server {
 
     /// Accepts connections until the task is dropped; each is a local task of its own. Must run in a `LocalSet`.
     pub(crate) async fn serve(self, listener: TcpListener) {
-        tokio::task::spawn_local(self.clone().expire_silent());
         tokio::task::spawn_local(self.clone().drop_unread());
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => self.accepted(stream, peer),
                 Err(error) => {
                     // Out of descriptors: what is open goes on, and a little later there may be one again.
-                    warn!(target: BY_STRANGERS, %error, "the name server cannot accept a connection");
+                    warn!(target: BY_STRANGERS, %error, "the {} cannot accept a connection", S::NAME);
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -168,7 +250,7 @@ impl Server {
     fn accepted(&self, stream: TcpStream, peer: SocketAddr) {
         let open = self.counts.connections.get();
         if open >= self.connections_max {
-            warn!(target: BY_STRANGERS, %peer, open, "connection refused: the name server has as many as it may");
+            warn!(target: BY_STRANGERS, %peer, open, "connection refused: the {} has as many as it may", S::NAME);
             return;
         }
         self.counts.connections.set(open.saturating_add(1));
@@ -180,22 +262,11 @@ impl Server {
                 say(peer, &why);
             }
             server.counts.connections.set(server.counts.connections.get().saturating_sub(1));
-            let gone = server.machine.borrow_mut().disconnected(id);
+            let gone = server.machine.borrow_mut().disconnected(server.clock.now(), id);
             if gone > 0 {
-                info!(target: BY_STRANGERS, %peer, brokers = gone, "a broker's connection closed: unregistered");
+                info!(target: BY_STRANGERS, %peer, brokers = gone, at = S::NAME, "a broker's connection closed");
             }
         });
-    }
-
-    async fn expire_silent(self) {
-        loop {
-            let wait = self.machine.borrow().scan_interval_ms();
-            tokio::time::sleep(Duration::from_millis(wait)).await;
-            let gone = self.machine.borrow_mut().tick(self.clock.now());
-            if gone > 0 {
-                warn!(target: BY_STRANGERS, brokers = gone, "silent brokers expired");
-            }
-        }
     }
 
     async fn drop_unread(self) {
@@ -207,7 +278,7 @@ impl Server {
 
     async fn converse(&self, peer: Peer, stream: TcpStream) -> Result<(), Closed> {
         stream.set_nodelay(true)?;
-        let mut received = Partial::new(self, peer);
+        let mut received = Partial::new(&self.holdings, self.clock, peer);
         let mut replies = BytesMut::new();
         let mut frame_deadline: Option<Instant> = None;
         loop {
@@ -238,7 +309,7 @@ impl Server {
                 let size = frame.size;
                 let header = Header::decode(frame.encoding, frame.header)?;
                 if size < READ_APART_BYTES && !asks_for_much(&header) {
-                    self.answer(received.peer, &frame, &header, &mut replies);
+                    self.answer(received.peer, &frame, &header, &mut replies).await;
                     received.bytes.advance(size);
                 } else {
                     let turns = if size < READ_APART_BYTES { &self.large_answers } else { &self.large_frames };
@@ -264,16 +335,21 @@ impl Server {
         }
     }
 
-    fn answer(&self, from: Peer, frame: &RawFrame<'_>, header: &Header<'_>, replies: &mut BytesMut) {
+    async fn answer(&self, from: Peer, frame: &RawFrame<'_>, header: &Header<'_>, replies: &mut BytesMut) {
         if header.is_response() {
             return;
         }
         if asks_for_much(header) && self.holdings.borrow().unread.is_full() {
             // Not even made: the thread that makes it answers the others.
-            return self.put_reply(&readers_behind(), frame, header, replies);
+            return self.put_reply(&readers_behind(S::NAME), frame, header, replies);
         }
-        let mut machine = self.machine.borrow_mut();
-        let mut answer = machine.handle(self.clock.now(), from, header, frame.body);
+        let answering = self.machine.borrow_mut().handle(self.clock.now(), from, header, frame.body);
+        let mut answer = match answering {
+            Answering::Now(answer) => answer,
+            Answering::Later(answer) => {
+                answer.await.unwrap_or_else(|_| Answer::error(ResponseCode::SystemError, "the process ends"))
+            }
+        };
         if let Some(effect) = answer.effect.take() {
             let NameServerEffect::PersistKv { path, content } = *effect;
             if let Err(error) = files::make(&path, &content) {
@@ -288,20 +364,23 @@ impl Server {
     async fn answer_large(&self, from: Peer, bytes: Bytes, replies: &mut BytesMut) -> Result<(), Closed> {
         let Some(frame) = frame::split(&bytes)? else { return Ok(()) };
         let header = Header::decode(frame.encoding, frame.header)?;
-        if header.is_response() || header.code != RequestCode::RegisterBroker.number() {
-            self.answer(from, &frame, &header, replies);
+        if header.is_response() || !S::is_read_apart(header.code) {
+            self.answer(from, &frame, &header, replies).await;
             return Ok(());
         }
         let apart = bytes.clone();
         let read = tokio::task::spawn_blocking(move || {
             let frame = frame::split(&apart).ok()??;
             let header = Header::decode(frame.encoding, frame.header).ok()?;
-            Some(NameServer::read_registration(&header, frame.body))
+            Some(S::read(&header, frame.body))
         });
         // A thread that ends without a result has met a bug: the connection goes, the name server stays.
         let read = read.await.ok().flatten().ok_or(Closed::NotRead)?;
-        let registered = read.and_then(|read| self.machine.borrow_mut().register_broker(self.clock.now(), from, read));
-        self.put_reply(&registered.unwrap_or_else(|refusal| refusal), &frame, &header, replies);
+        let answer = match read {
+            Ok(read) => self.machine.borrow_mut().handle_read(self.clock.now(), from, read),
+            Err(refusal) => refusal,
+        };
+        self.put_reply(&answer, &frame, &header, replies);
         Ok(())
     }
 
@@ -312,7 +391,7 @@ impl Server {
             return;
         }
         let is_refused = answer.body.len() > NAMESRV_SMALL_ANSWER_BYTES && self.holdings.borrow().unread.is_full();
-        let refusal = is_refused.then(readers_behind);
+        let refusal = is_refused.then(|| readers_behind(S::NAME));
         let answer = refusal.as_ref().unwrap_or(answer);
         answer.with_reply(|reply| encode_reply(frame.encoding, header.opaque, reply, replies));
     }
@@ -373,8 +452,8 @@ fn asks_for_much(header: &Header<'_>) -> bool {
 }
 
 /// Many readers that do not read must not take the memory of those that do.
-fn readers_behind() -> Answer {
-    Answer::error(ResponseCode::FlowControl, "readers are behind: the name server holds too many answers")
+fn readers_behind(name: &str) -> Answer {
+    Answer::error(ResponseCode::FlowControl, format!("readers are behind: the {name} holds too many answers"))
 }
 
 fn later(wait: Duration) -> Instant {
@@ -383,27 +462,28 @@ fn later(wait: Duration) -> Instant {
 
 /// Bytes of a frame that is not whole, counted against the budget of all connections.
 struct Partial<'a> {
-    server: &'a Server,
+    holdings: &'a RefCell<Holdings>,
+    clock: Clock,
     peer: Peer,
     bytes: BytesMut,
     end: Rc<Dismissal>,
 }
 
 impl Partial<'_> {
-    fn new(server: &Server, peer: Peer) -> Partial<'_> {
+    fn new(holdings: &RefCell<Holdings>, clock: Clock, peer: Peer) -> Partial<'_> {
         let end = Rc::<Dismissal>::default();
-        server.holdings.borrow_mut().ends.insert(peer.connection, Rc::clone(&end));
-        Partial { server, peer, bytes: BytesMut::new(), end }
+        holdings.borrow_mut().ends.insert(peer.connection, Rc::clone(&end));
+        Partial { holdings, clock, peer, bytes: BytesMut::new(), end }
     }
 
     /// Whether more may be read of this connection. If not, those that stand still may have to go, this one among them.
     fn has_room(&self) -> bool {
-        let mut holdings = self.server.holdings.borrow_mut();
+        let mut holdings = self.holdings.borrow_mut();
         if holdings.partials.room(self.peer.connection, self.peer.ip(), self.bytes.len()) > 0 {
             return true;
         }
         holdings.partials.pauses(self.peer.connection);
-        holdings.relieve(self.server.clock.now().mono);
+        holdings.relieve(self.clock.now().mono);
         false
     }
 
@@ -413,8 +493,8 @@ impl Partial<'_> {
             // An idle connection keeps no buffer: there may be thousands.
             self.bytes = BytesMut::new();
         }
-        let now = self.server.clock.now().mono;
-        let mut holdings = self.server.holdings.borrow_mut();
+        let now = self.clock.now().mono;
+        let mut holdings = self.holdings.borrow_mut();
         holdings.partials.set(self.peer.connection, self.peer.ip(), self.bytes.len(), now);
         holdings.partials.awaits(self.peer.connection, now);
     }
@@ -422,7 +502,7 @@ impl Partial<'_> {
 
 impl Drop for Partial<'_> {
     fn drop(&mut self) {
-        let mut holdings = self.server.holdings.borrow_mut();
+        let mut holdings = self.holdings.borrow_mut();
         holdings.partials.remove(self.peer.connection);
         holdings.unread.remove(self.peer.connection);
         holdings.ends.remove(&self.peer.connection);

@@ -3,13 +3,15 @@
 use std::io;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::protocol::code::RequestCode;
 use crate::protocol::exchange::{Exchange, ExchangeError, Response};
-use crate::protocol::reply::ExtValue;
+use crate::protocol::frame::Encoding;
+use crate::protocol::reply::{ExtValue, encode_request};
 
 /// A connection must be made within this.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -70,6 +72,20 @@ impl Wire {
         } else {
             Err(WireError::Refused { code: response.code, remark: response.remark })
         }
+    }
+
+    /// Sends a request that nobody answers.
+    pub(super) async fn tell(
+        &mut self,
+        code: RequestCode,
+        ext: &[(&str, ExtValue<'_>)],
+        body: &[u8],
+        within: Duration,
+    ) -> Result<(), WireError> {
+        let mut request = BytesMut::new();
+        encode_request(Encoding::Json, code.number(), 0, true, ext, body, &mut request);
+        let written = timeout(within, self.stream.write_all(&request)).await;
+        Ok(written.map_err(|_| WireError::AnswerTimeout(within))??)
     }
 
     /// Returns when the other side closes the connection or breaks the protocol.

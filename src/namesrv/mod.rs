@@ -14,6 +14,7 @@ pub(crate) use answer::{Answer, NameServerEffect};
 pub(crate) use kv::KvConfig;
 
 pub use crate::route::Peer;
+pub(crate) use crate::route::Registration;
 
 use crate::config::NamesrvConfig;
 use crate::model::{ConnectionId, MonoNs, Now};

@@ -300,7 +300,8 @@ request_codes! {
     GetBrokerMemberGroup = 901, "GET_BROKER_MEMBER_GROUP", T3, NameServer, Works, Cheap, [Cluster: Get], "";
     AddBroker = 902, "ADD_BROKER", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "of broker containers; Apache's broker answers 3 as well";
     RemoveBroker = 903, "REMOVE_BROKER", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "of broker containers; Apache's broker answers 3 as well";
-    BrokerHeartbeat = 904, "BROKER_HEARTBEAT", T1, NameServer, Works, Cheap, [Cluster: Update], "";
+    BrokerHeartbeat = 904, "BROKER_HEARTBEAT", T1, NameServer, Works, Cheap, [Cluster: Update],
+        "a controller answers it as well, and a broker that it does not know with 2010";
     NotifyMinBrokerIdChange = 905, "NOTIFY_MIN_BROKER_ID_CHANGE", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update],
         "of name servers to brokers that stand in for a master; no ringmq broker does";
     ExchangeBrokerHaInfo = 906, "EXCHANGE_BROKER_HA_INFO", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update],
@@ -308,19 +309,19 @@ request_codes! {
     GetBrokerHaStatus = 907, "GET_BROKER_HA_STATUS", T3, Broker(Answers), Works, Cheap, [Cluster: Get], "";
     ResetMasterFlushOffset = 908, "RESET_MASTER_FLUSH_OFFSET", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update],
         "what a slave has is compared with its master byte for byte, and not told by hand";
-    ControllerAlterSyncStateSet = 1001, "CONTROLLER_ALTER_SYNC_STATE_SET", T3, Controller, NotYet, Cheap, [Cluster: Update], "";
-    ControllerElectMaster = 1002, "CONTROLLER_ELECT_MASTER", T3, Controller, NotYet, Cheap, [Cluster: Update], "";
-    ControllerRegisterBroker = 1003, "CONTROLLER_REGISTER_BROKER", T3, Controller, NotYet, Cheap, [Cluster: Update], "";
-    ControllerGetReplicaInfo = 1004, "CONTROLLER_GET_REPLICA_INFO", T3, Controller, NotYet, Cheap, [Cluster: Get], "";
-    ControllerGetMetadataInfo = 1005, "CONTROLLER_GET_METADATA_INFO", T3, Controller, NotYet, Cheap, [Cluster: Get], "";
-    ControllerGetSyncStateData = 1006, "CONTROLLER_GET_SYNC_STATE_DATA", T3, Controller, NotYet, Cheap, [Cluster: Get], "";
+    ControllerAlterSyncStateSet = 1001, "CONTROLLER_ALTER_SYNC_STATE_SET", T3, Controller, Works, Cheap, [Cluster: Update], "";
+    ControllerElectMaster = 1002, "CONTROLLER_ELECT_MASTER", T3, Controller, Works, Cheap, [Cluster: Update], "";
+    ControllerRegisterBroker = 1003, "CONTROLLER_REGISTER_BROKER", T3, Controller, Works, Cheap, [Cluster: Update], "";
+    ControllerGetReplicaInfo = 1004, "CONTROLLER_GET_REPLICA_INFO", T3, Controller, Works, Cheap, [Cluster: Get], "";
+    ControllerGetMetadataInfo = 1005, "CONTROLLER_GET_METADATA_INFO", T3, Controller, Works, Cheap, [Cluster: Get], "";
+    ControllerGetSyncStateData = 1006, "CONTROLLER_GET_SYNC_STATE_DATA", T3, Controller, Works, Cheap, [Cluster: Get], "";
     GetBrokerEpochCache = 1007, "GET_BROKER_EPOCH_CACHE", T3, Broker(Answers), NotYet, Cheap, [Cluster: Get], "";
     NotifyBrokerRoleChanged = 1008, "NOTIFY_BROKER_ROLE_CHANGED", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
-    UpdateControllerConfig = 1009, "UPDATE_CONTROLLER_CONFIG", T3, Controller, NotYet, Cheap, [Cluster: Update], "";
-    GetControllerConfig = 1010, "GET_CONTROLLER_CONFIG", T3, Controller, NotYet, Cheap, [Cluster: Get], "";
-    CleanBrokerData = 1011, "CLEAN_BROKER_DATA", T3, Controller, NotYet, Cheap, [Cluster: Update], "";
-    ControllerGetNextBrokerId = 1012, "CONTROLLER_GET_NEXT_BROKER_ID", T3, Controller, NotYet, Cheap, [Cluster: Get], "";
-    ControllerApplyBrokerId = 1013, "CONTROLLER_APPLY_BROKER_ID", T3, Controller, NotYet, Cheap, [Cluster: Update], "";
+    UpdateControllerConfig = 1009, "UPDATE_CONTROLLER_CONFIG", T3, Controller, Works, Cheap, [Cluster: Update], "";
+    GetControllerConfig = 1010, "GET_CONTROLLER_CONFIG", T3, Controller, Works, Cheap, [Cluster: Get], "";
+    CleanBrokerData = 1011, "CLEAN_BROKER_DATA", T3, Controller, Works, Cheap, [Cluster: Update], "";
+    ControllerGetNextBrokerId = 1012, "CONTROLLER_GET_NEXT_BROKER_ID", T3, Controller, Works, Cheap, [Cluster: Get], "";
+    ControllerApplyBrokerId = 1013, "CONTROLLER_APPLY_BROKER_ID", T3, Controller, Works, Cheap, [Cluster: Update], "";
     UpdateColdDataFlowCtrConfig = 2001, "UPDATE_COLD_DATA_FLOW_CTR_CONFIG", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
     RemoveColdDataFlowCtrConfig = 2002, "REMOVE_COLD_DATA_FLOW_CTR_CONFIG", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
     GetColdDataFlowCtrInfo = 2003, "GET_COLD_DATA_FLOW_CTR_INFO", T3, Broker(Answers), NotYet, Cheap, [Cluster: Get], "";
@@ -355,6 +356,7 @@ request_codes! {
     DecideReplica = 720001, "RINGMQ_DECIDE_REPLICA", T3, Broker(Answers), Works, Cheap, [Cluster: Update], "of `ringmq-admin replica`; Apache has none";
     OrderRole = 720002, "RINGMQ_ORDER_ROLE", T3, Broker(Answers), Works, Cheap, [Cluster: Update], "of `ringmq-admin replica`; Apache has none";
     TableChanges = 720003, "RINGMQ_TABLE_CHANGES", T3, Broker(Unavailable), Works, Cheap, [Cluster: Get], "of our slaves; Apache has none";
+    ControllerAgree = 720004, "RINGMQ_CONTROLLER_AGREE", T3, Controller, Works, Cheap, [Cluster: Update], "between controllers; Apache's agree in other ways";
 }
 
 impl RequestCode {
@@ -546,6 +548,8 @@ mod tests {
              Replicas speak Apache's two streams as they are. Which log a broker has is told among ringmq nodes only: a shard whose\n\
              log was begun by a ringmq master does not follow an Apache master, which cannot say whose bytes it has; a shard with an\n\
              empty store, or with a log that it has from one, does. To an Apache slave nothing has changed.\n\n\
+             A controller of ringmq leads brokers of Apache 5.3.3 (1001 to 1013, 904, and 1008, which it sends). ringmq's brokers take their roles from\n\
+             no controller yet, and refuse `enableControllerMode=true`.\n\n\
              Of a group's settings `consumeFromMinEnable`, `consumeMessageOrderly`, `groupRetryPolicy` and `consumeTimeoutMinute` are kept and\n\
              told, and change nothing, as with Apache's broker: proxies go by them, and `mqadmin updateSubGroup` sends the first each time.\n\
              So does a topic's `message.type`: that a message is of its topic's type is looked at by proxies, here as there.\n\n\

@@ -1,5 +1,9 @@
 //! Every bound of ringmq by name, and the assertions that relate them.
 
+mod controller;
+
+pub use controller::*;
+
 /// Block size of the disk: every offset, length and buffer of direct I/O is a multiple of it.
 ///
 /// The logical block size that the kernel reports is not trusted: it can name the wrong disk, and 4096 is a multiple of every

@@ -4,11 +4,13 @@
 //! that all come from one seed, and compares what it finds with a model that only remembers what was answered. The same seed
 //! gives the same run. [`ReplicaWorld`] does so with whole brokers, a master and its slaves, joined by connections that are cut and damaged,
 //! [`DelayWorld`] with one that delivers delayed messages, [`TransactionWorld`] with one whose producers begin transactions and end them, or do not,
-//! [`TimerWorld`] with one that delivers timer messages and has them recalled, [`PopWorld`] with one whose consumer pops.
+//! [`TimerWorld`] with one that delivers timer messages and has them recalled, [`PopWorld`] with one whose consumer pops. [`ControllerWorld`] runs
+//! controllers that agree over a network that loses what it likes.
 
 mod check;
 mod client;
 mod consume;
+mod controller;
 mod damage;
 mod delay;
 mod disk;
@@ -32,6 +34,7 @@ mod wire;
 mod world;
 
 pub use consume::{ConsumeCounts, ConsumeRule, ConsumeWorld};
+pub use controller::{ControllerCounts, ControllerRule, ControllerWorld};
 pub use delay::{DelayCounts, DelayRule, DelayWorld};
 #[cfg(test)]
 pub(crate) use disk::SimDisk;

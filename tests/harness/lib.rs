@@ -2,6 +2,7 @@
 //!
 //! - [`Node`]: the built binary as a child process with free ports and a store of its own; start, kill, restart.
 //! - [`NameServer`]: `ringmq namesrv` alone, likewise.
+//! - [`Controllers`]: several `ringmq controller` that agree.
 //! - [`Pair`]: a name server, a master and a slave; [`Relay`]: a network between them that fails; [`World`]: a pair under load.
 //! - [`Client`]: one blocking connection; any request as a [`Frame`], and shorthands for the common ones.
 //! - [`Record`]: messages as pulls return them.
@@ -39,6 +40,7 @@ use std::process::Command;
 mod audit;
 mod clerk;
 mod client;
+mod controllers;
 mod facts;
 mod fastjson;
 mod frame;
@@ -58,6 +60,7 @@ mod world;
 pub use audit::{Audit, Place, Queue, Sent, body_of, log_offset_of, view};
 pub use clerk::Clerk;
 pub use client::{Client, Pulled, Receipt, code};
+pub use controllers::Controllers;
 pub use facts::{
     APACHE, ClientRun, Facts, KnownDifference, check_apache, check_facts, prefix_of, read_until_still, tell_fact,
     tell_facts,

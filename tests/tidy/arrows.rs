@@ -6,20 +6,22 @@ use super::source::{Source, begins};
 const BASE: [&str; 3] = ["limits", "model", "protocol"];
 
 /// Each folder with those it may name: arrows point down. A row with `tests` is for unit tests alone, beside what the folder may.
-const ALLOWED: [(&str, &[&str]); 20] = [
+const ALLOWED: [(&str, &[&str]); 22] = [
     ("main", &["broker", "config", "control", "disk", "letter", "log", "repair", "said", "shard"]),
     ("repair", &["files", "log", "shard"]),
     ("shard", &["broker", "control", "disk", "files", "letter", "log", "metrics", "net", "replication", "said"]),
-    ("sim", &["broker", "config", "letter", "log", "replication"]),
-    ("control", &["config", "files", "letter", "namesrv", "net", "said"]), // half frames are weighed as on a shard
+    ("sim", &["broker", "config", "controller", "letter", "log", "replication"]),
+    ("control", &["config", "controller", "files", "letter", "namesrv", "net", "said"]), // half frames are weighed as on a shard
     ("broker", &["config", "letter", "log", "metrics", "replication", "said"]),
+    ("controller", &["config", "namesrv", "said"]), // its answers are of one kind with the name server's
     ("namesrv", &["config", "route", "said"]),
     ("replication", &["log", "said"]),
     ("disk", &["files", "log"]), // the tail file is one of the log's rungs
     ("letter", &["config", "metrics"]),
     ("log", &[]),
-    ("log tests", &["sim"]),    // its disk, which loses what was not flushed
-    ("broker tests", &["sim"]), // the same of the tables' files
+    ("controller tests", &["sim"]), // its draws
+    ("log tests", &["sim"]),        // its disk, which loses what was not flushed
+    ("broker tests", &["sim"]),     // the same of the tables' files
     ("net", &["said"]),
     ("route", &["said"]),
     ("metrics", &[]),

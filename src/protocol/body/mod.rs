@@ -9,6 +9,7 @@ mod assign;
 mod bounds;
 mod change;
 mod client;
+mod controller;
 mod fields;
 mod group;
 mod ha;
@@ -33,6 +34,7 @@ pub use change::{ChangesError, StoredTables, TableChange, TableFrame, decode_cha
 pub use client::{
     ClientConnection, ConsumerConnection, ProducerInfo, consumer_list, producer_connection, producer_table,
 };
+pub use controller::{ReplicaInfo, ReplicasInfo, SyncStateSet, decode_broker_names, elected, replicas_info};
 pub use group::{GroupTable, SubscriptionGroupConfig};
 pub use ha::{HaMaster, HaRefusedSlave, HaRuntimeInfo, HaSlave};
 pub use heartbeat::{

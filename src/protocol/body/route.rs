@@ -278,13 +278,16 @@ impl BrokerMemberGroup {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new(JsonForm::Fastjson);
-        writer.object(|writer| {
-            writer.key("brokerMemberGroup").object(|writer| {
-                write_addresses(&self.addresses, writer);
-                writer.key("brokerName").text(self.broker_name.as_str()).key("cluster").text(&self.cluster);
-            });
-        });
+        writer.object(|writer| self.write(writer));
         writer.finish()
+    }
+
+    /// The group as a member of a body.
+    pub(super) fn write(&self, writer: &mut Writer) {
+        writer.key("brokerMemberGroup").object(|writer| {
+            write_addresses(&self.addresses, writer);
+            writer.key("brokerName").text(self.broker_name.as_str()).key("cluster").text(&self.cluster);
+        });
     }
 }
 

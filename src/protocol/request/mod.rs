@@ -6,6 +6,7 @@
 //! absent, as in RocketMQ. The types of what name servers are asked stand beside them.
 
 mod client;
+mod controller;
 mod group;
 mod namesrv;
 mod offset;
@@ -22,6 +23,10 @@ mod transaction;
 
 pub(crate) use client::{ConnectionsRequest, ConsumerListRequest};
 pub use client::{ConsumeDirectlyRequest, ConsumerStatusRequest, RunningInfoRequest, UnregisterClientRequest};
+pub use controller::{
+    AGREE_GROUP, AgreeRequest, AlterSyncStateSetRequest, ApplyBrokerIdRequest, CleanBrokerDataRequest,
+    ElectMasterRequest, RegisterToControllerRequest, ReplicaGroupRequest, SignOfLifeRequest,
+};
 pub(crate) use group::GroupRequest;
 pub use group::{DeleteGroupRequest, ForbiddenRequest, GroupTopicRequest};
 pub use namesrv::{

@@ -154,7 +154,7 @@ impl<'a> RegisterBrokerRequest<'a> {
 }
 
 /// Whether clients could dial it: a host, by name or number, and a port.
-fn is_host_port(text: &str) -> bool {
+pub(super) fn is_host_port(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     let is_of_host = |character: char| character.is_ascii_alphanumeric() || "._-:[]%".contains(character);
     !host.is_empty()
