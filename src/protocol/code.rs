@@ -291,7 +291,8 @@ request_codes! {
     ExportRocksdbConfigToJson = 355, "EXPORT_ROCKSDB_CONFIG_TO_JSON", T3, Broker(Answers), NotYet, Scan, [Cluster: Get], "";
     LitePullMessage = 361, "LITE_PULL_MESSAGE", T1, Broker(Answers), Works, Cheap, [Topic: Sub, Group: Sub],
         "a wrong SQL92 expression in the request is refused (23); Apache delivers everything";
-    RecallMessage = 370, "RECALL_MESSAGE", T1, Broker(Unavailable), Works, Cheap, [Topic: Pub], "";
+    RecallMessage = 370, "RECALL_MESSAGE", T1, Broker(Unavailable), Works, Cheap, [Topic: Pub],
+        "a handle that no broker gave out recalls what waits for the step of timerPrecisionMs in which its time lies";
     QueryAssignment = 400, "QUERY_ASSIGNMENT", T1, Broker(Answers), Works, Scan, [Group: Sub, Topic: Sub], "";
     SetMessageRequestMode = 401, "SET_MESSAGE_REQUEST_MODE", T1, Broker(Refuses), Works, Cheap, [Topic: Update, Group: Update], "";
     GetAllMessageRequestMode = 402, "GET_ALL_MESSAGE_REQUEST_MODE", T3, Broker(Answers), Works, Large, [Cluster: Get], "";

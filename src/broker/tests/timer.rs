@@ -391,6 +391,21 @@ fn a_message_that_was_recalled_does_not_come_and_one_of_another_topic_does() {
     assert_eq!(world.bodies(c, "T").len(), 2, "nor after a restart");
 }
 
+/// RocketMQ brings the time of a handle down to its step, as that of a message.
+#[test]
+fn a_handle_that_somebody_made_names_any_time_of_the_step() {
+    let (mut world, c) = world_with_recalls();
+    let (start, broker) = (world.now.unix.0, world.broker.settings.name.clone());
+    for (key, at) in [("A", 5_400), ("B", 6_000), ("C", 6_001)] {
+        let properties = format!("UNIQ_KEY\u{1}{key}\u{2}TIMER_DELIVER_MS\u{1}{}\u{2}", start + at);
+        assert_eq!(world.send(c, "T", 0, &properties, key).code, 0);
+        let made_up = RecallHandle::encode("T", broker.as_str(), start + at - 1, key);
+        assert_eq!(recall(&mut world, c, "T", &made_up).code, 0);
+    }
+    world.advance(10_000);
+    assert_eq!(world.bodies(c, "T"), Vec::<String>::new());
+}
+
 #[test]
 fn a_recall_holds_over_a_restart_amid_those_of_its_time() {
     let (mut world, c) = world_with_recalls();

@@ -105,9 +105,9 @@ impl Broker {
             }
         }
         let marks = Marks::of(&properties);
-        self.timer_out_ms(asked.now, &marks, &properties).map_err(|_| failed())?.ok_or_else(failed)?;
-        // That is what its message waits for, whatever the steps were when it was stored.
-        let out_ms = handle.time.parse::<i64>().map_err(|_| failed())?.saturating_sub(1);
+        let step = self.timer_out_ms(asked.now, &marks, &properties).map_err(|_| failed())?.ok_or_else(failed)?;
+        // That is what the message waits for that a broker gave this handle for, whatever the steps were when it was stored.
+        let told = handle.time.parse::<i64>().map_err(|_| failed())?.saturating_sub(1);
         let draft = RecordDraft {
             topic: &handle.topic,
             born_timestamp: asked.now.unix.0,
@@ -117,6 +117,10 @@ impl Broker {
             marks,
             ..self.draft(asked.now)
         };
-        Ok(self.put_timer(asked.now, out_ms, &draft).map_err(|_| failed())?.end)
+        if step != told {
+            // Whoever has made the handle names any time within the step, as RocketMQ takes it.
+            self.put_timer(asked.now, step, &draft).map_err(|_| failed())?;
+        }
+        Ok(self.put_timer(asked.now, told, &draft).map_err(|_| failed())?.end)
     }
 }
