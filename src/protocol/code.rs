@@ -240,7 +240,9 @@ request_codes! {
     GetKvlistByNamespace = 219, "GET_KVLIST_BY_NAMESPACE", T2, NameServer, Works, Large, [Cluster: Get], "";
     ResetConsumerClientOffset = 220, "RESET_CONSUMER_CLIENT_OFFSET", T2, Client, Works, Cheap, [], "sent to consumers";
     GetConsumerStatusFromClient = 221, "GET_CONSUMER_STATUS_FROM_CLIENT", T2, Client, Works, Cheap, [], "sent to consumers";
-    InvokeBrokerToResetOffset = 222, "INVOKE_BROKER_TO_RESET_OFFSET", T2, Broker(Refuses), Works, Scan, [Topic: Update, Group: Update], "";
+    InvokeBrokerToResetOffset = 222, "INVOKE_BROKER_TO_RESET_OFFSET", T2, Broker(Refuses), Works, Scan, [Topic: Update, Group: Update],
+        "what a group has in flight of pops from there on ends when the disk has the new offset, within some two seconds: it is popped again, and an \
+         acknowledgement of what was popped before is refused (208), where RocketMQ gives it both ways; what stands before it stays in flight";
     InvokeBrokerToGetConsumerStatus = 223, "INVOKE_BROKER_TO_GET_CONSUMER_STATUS", T2, Broker(Answers), Works, Cheap, [Topic: Get, Group: Get], "";
     GetTopicsByCluster = 224, "GET_TOPICS_BY_CLUSTER", T2, NameServer, Works, Large, [Topic: List], "";
     UpdateAndCreateSubscriptiongroupList = 225, "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST", T2, Broker(Refuses), Works, Scan, [Group: Create], "";
@@ -340,7 +342,8 @@ request_codes! {
     PopMessage = 200050, "POP_MESSAGE", T1, Broker(Busy), Partly, Cheap, [Topic: Sub, Group: Sub],
         "of a topic with more than 1,024 queues on the shard one queue must be named; one of queue.type BatchCQ is refused (29): stock clients do not \
          take apart what they pop; a shard has 131,072 pops in flight, one for each queue that one takes from, a group 16,384 of them, and less than a \
-         quarter of what is left to all: who has as much waits, and is answered 210";
+         quarter of what is left to all: who has as much waits, and is answered 210, and so is who pops in order when messages of 16,384 queues are \
+         out; both are counted (popsWithoutRoom)";
     AckMessage = 200051, "ACK_MESSAGE", T1, Broker(Busy), Works, Cheap, [Topic: Sub, Group: Sub],
         "of a message that was never popped, as far as the log knows after a power loss, it is refused (208), where RocketMQ says success; what is not \
          noted as safely as promised is answered as a send is (10, 12)";

@@ -26,13 +26,15 @@ pub(super) struct Flight {
     look: Option<i64>,
     /// How often in a row a message of it could not be put up for another try.
     pub(super) tries: u32,
+    /// Its group was set back to one of its messages, or to one before them.
+    is_set_back: bool,
 }
 
 impl Flight {
     pub(super) fn new(queue: PopQueue, time: PopTime, invisible_ms: u64, mut open: Vec<QueueOffset>) -> Flight {
         // There may be very many.
         open.shrink_to_fit();
-        let mut flight = Flight { queue, time, invisible_ms, open, look: None, tries: 0 };
+        let mut flight = Flight { queue, time, invisible_ms, open, look: None, tries: 0, is_set_back: false };
         flight.look = Some(flight.due());
         flight
     }
@@ -182,10 +184,52 @@ impl Flights {
         }
     }
 
+    /// Whether something of the queue is in flight.
+    pub(super) fn has_any_from(&self, queue: &PopQueue) -> bool {
+        self.of_queue(queue).next().is_some()
+    }
+
+    /// The flights of a queue, by the places of their notes.
+    fn of_queue<'a>(&'a self, queue: &'a PopQueue) -> impl Iterator<Item = (PopTime, QueueOffset)> + 'a {
+        let from = (queue.clone(), PopTime { start: QueueOffset(0), popped: UnixMs(i64::MIN) });
+        let behind = self.by_handle.range(from..).take_while(move |((other, _), _)| other == queue);
+        behind.map(|((_, time), note)| (*time, *note))
+    }
+
+    /// A group goes on at `next`, again: its flights with messages from there on are marked, and others not. Whether there are any.
+    pub(super) fn set_back(&mut self, queue: &PopQueue, next: QueueOffset) -> bool {
+        let notes: Vec<QueueOffset> = self.of_queue(queue).map(|(_, note)| note).collect();
+        let mut has_any = false;
+        for note in notes {
+            let Some(flight) = self.by_note.get_mut(&note) else { continue };
+            flight.is_set_back = flight.open.last().is_some_and(|last| *last >= next);
+            has_any |= flight.is_set_back;
+        }
+        has_any
+    }
+
+    /// The names of a queue's flights that are marked.
+    pub(super) fn all_set_back(&self, queue: &PopQueue) -> Vec<PopTime> {
+        let is_set_back = |note: &QueueOffset| self.by_note.get(note).is_some_and(|flight| flight.is_set_back);
+        self.of_queue(queue).filter(|(_, note)| is_set_back(note)).map(|(time, _)| time).collect()
+    }
+
+    /// The flight with this name, if it is marked, and its messages from `next` on.
+    pub(super) fn find_set_back(
+        &self,
+        queue: &PopQueue,
+        time: PopTime,
+        next: QueueOffset,
+    ) -> Option<(QueueOffset, Vec<QueueOffset>)> {
+        let note = self.find(queue, time)?;
+        let flight = self.by_note.get(&note).filter(|flight| flight.is_set_back)?;
+        Some((note, flight.open.iter().copied().filter(|offset| *offset >= next).collect()))
+    }
+
     /// Fills up what a group may have.
     #[cfg(test)]
     pub(super) fn fill(&mut self, group: &str) {
-        let queue = (GroupName::from(group), TopicName::from("T"), QueueId(7));
+        let queue = (GroupName::from(group), TopicName::from("T"), QueueId(0));
         // Behind all notes that there are, and not over for long.
         for note in (1_u64 << 40..).map(QueueOffset) {
             if !self.has_room(&queue.0) {
@@ -196,8 +240,9 @@ impl Flights {
         }
     }
 
-    /// All flights of a topic are over.
-    pub(super) fn forget_topic(&mut self, topic: &str) {
+    /// All flights of a topic are over. Whether there were any.
+    pub(super) fn forget_topic(&mut self, topic: &str) -> bool {
+        let before = self.by_note.len();
         // The queues of a group's topic stand together, and groups are few.
         let groups: Vec<GroupName> = self.of_group.keys().cloned().collect();
         for group in groups {
@@ -208,6 +253,7 @@ impl Flights {
                 self.remove(note);
             }
         }
+        self.by_note.len() < before
     }
 
     /// The flight that is looked at next, and when.
@@ -324,6 +370,30 @@ mod tests {
         let left: Vec<u64> = flights.by_note.keys().map(|note| note.0).collect();
         assert_eq!(left, [2, 3, 4, 5, 8, 9]);
         assert_eq!((flights.by_handle.len(), flights.looks.len(), flights.of_group.len()), (6, 6, 2));
+    }
+
+    #[test]
+    fn who_is_set_back_has_those_flights_marked_that_reach_behind_the_place() {
+        let mut flights = Flights::default();
+        let all = [flight("g", "t", 1, 0, &[1, 2]), flight("g", "t", 3, 0, &[3, 5]), flight("g", "t", 6, 0, &[6])];
+        for (note, one) in all.iter().enumerate() {
+            flights.insert(QueueOffset(note as u64), one.clone());
+        }
+        let queue = &all[0].queue;
+        let starts = |flights: &Flights| -> Vec<u64> {
+            flights.all_set_back(queue).into_iter().map(|time| time.start.0).collect()
+        };
+        assert!(flights.set_back(queue, QueueOffset(4)) && flights.has_any_from(queue));
+        assert_eq!(starts(&flights), [3, 6]);
+        assert_eq!(
+            flights.find_set_back(queue, all[1].time, QueueOffset(4)),
+            Some((QueueOffset(1), vec![QueueOffset(5)])),
+            "what stands before the place is not given again"
+        );
+        assert_eq!(flights.find_set_back(queue, all[0].time, QueueOffset(4)), None);
+        assert!(flights.set_back(queue, QueueOffset(6)));
+        assert_eq!(starts(&flights), [6], "the newest place counts");
+        assert!(!flights.set_back(queue, QueueOffset(7)) && starts(&flights).is_empty());
     }
 
     #[test]

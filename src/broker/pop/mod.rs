@@ -11,6 +11,8 @@
 //! - Where a group goes on in a queue is committed when the note of what was taken is on the disk and with the in-sync set; until then it is known from
 //!   the note. So nothing is passed over that is not in flight.
 //! - A copy is stored before it is noted that its message is in flight no longer, and before any later note.
+//! - What is in flight from where a group is set back to ends when the disk has the new offset. A slave that becomes the master may have an older one: it
+//!   goes by the notes then.
 //! - The offset of [`REVIVE_GROUP`](crate::protocol::message::REVIVE_GROUP) says from where on notes are of use. It moves when what made older ones useless
 //!   is as safe, and when the offsets of which these spoke are in the table that is on the disk.
 //!
@@ -40,7 +42,7 @@ use super::{Broker, Output};
 use crate::limits::{JOB_CLOCK_MS, JOB_RETRY_MS, POP_NOTES_MAX, POP_NOTES_PER_TURN, POP_UNNOTED_MAX};
 use crate::log::{Appended, BlockId, QueueIndex};
 use crate::model::{ConnectionId, FastMap, GroupName, LogOffset, MonoNs, Now, QueueId, QueueOffset, TopicName};
-use crate::protocol::message::{PopNote, REVIVE_GROUP, revive_topic};
+use crate::protocol::message::{PopNote, PopTime, REVIVE_GROUP, revive_topic};
 use crate::protocol::record::RecordDraft;
 use crate::said::BY_STRANGERS;
 
@@ -61,6 +63,8 @@ struct NotePlaces {
     passed: QueueOffset,
     /// The same, and what made them useless is safe.
     done: QueueOffset,
+    /// The same, by the disk: a start reads the notes from there on.
+    on_disk: QueueOffset,
 }
 
 /// What is known of a queue that notes speak of.
@@ -94,6 +98,14 @@ pub(super) struct Pops {
     passed: VecDeque<(LogOffset, QueueOffset)>,
     /// A place that is committed when this generation of the offsets is on the disk.
     gated: Option<(u64, QueueOffset)>,
+    /// Places that were committed: each is on the disk with its generation of the offsets. Both ascend.
+    placed: VecDeque<(u64, QueueOffset)>,
+    /// Queues whose groups were set back to an offset behind which they have flights: these end when this generation of the offsets is on the disk.
+    set_back: BTreeMap<PopQueue, (u64, QueueOffset)>,
+    /// Flights that are ended because of that: their messages are in their queues to be popped, from that offset on.
+    given_back: BTreeMap<PopQueue, (QueueOffset, Vec<PopTime>)>,
+    /// While notes are read: queues of which they say that something was given back.
+    gave_back: BTreeSet<PopQueue>,
     /// Flights that wait for blocks.
     cold: BTreeMap<BlockId, Vec<QueueOffset>>,
     /// When flights are looked at next.
@@ -185,7 +197,17 @@ impl Broker {
         let read = known.max(bounds.min).min(bounds.appended_max);
         let (wait, tries) = (Wait::Turn, Tries::default());
         let read_end = bounds.appended_max;
-        self.pops.places = Some(NotePlaces { topic, queue, read, read_end, wait, tries, passed: read, done: read });
+        self.pops.places = Some(NotePlaces {
+            topic,
+            queue,
+            read,
+            read_end,
+            wait,
+            tries,
+            passed: read,
+            done: read,
+            on_disk: read,
+        });
     }
 
     /// Whether nothing is done now. A log that has failed takes no copy any more.
@@ -198,6 +220,9 @@ impl Broker {
         let places = self.pops.places.as_ref().filter(|_| !self.holds_pops())?;
         if places.read < places.read_end {
             return places.wait.time();
+        }
+        if !self.pops.given_back.is_empty() && self.pops.unnoted.is_empty() {
+            return Some(MonoNs(0));
         }
         self.pops.look.into_iter().chain(self.pops.note_again).min()
     }
@@ -212,6 +237,7 @@ impl Broker {
         }
         if self.pops.is_known() {
             self.end_in_order(now);
+            self.end_given_back(now);
             self.revive_due(now, out);
         } else {
             self.read_notes_of_pops(now, out);
@@ -314,24 +340,71 @@ impl Broker {
         }
     }
 
-    /// Committed offsets were made less, or are gone: notes from before count for them no longer.
+    /// Committed offsets were made less, or are gone: notes from before count for them no longer, and what is in flight from there on will be popped again.
     fn note_set_backs(&mut self, now: Now) {
         let queues = self.offsets.take_set_back();
         if queues.is_empty() || self.pops.places.is_none() {
             return;
         }
-        let known: Vec<PopQueue> = queues.into_iter().filter(|queue| self.pops.queues.contains_key(queue)).collect();
+        let is_known = |queue: &PopQueue| self.pops.queues.contains_key(queue) || self.pops.flights.has_any_from(queue);
+        let known: Vec<PopQueue> = queues.into_iter().filter(is_known).collect();
         if known.is_empty() {
             return;
         }
         self.pops.unpromised.retain(|(_, queue, _)| known.binary_search(queue).is_err());
+        let generation = self.next_generation_of_offsets();
         for queue in known {
             let (group, topic, queue_id) = &queue;
             // The table that says it too is written later.
             let next = self.offsets.get(group.as_str(), topic.as_str(), *queue_id);
             let last = self.note_in_any_case(now, &PopNote::SetBack { place: place_of(&queue), next });
+            self.pops.set_back.remove(&queue);
+            if let Some(next) = next
+                && self.pops.flights.set_back(&queue, next)
+            {
+                self.pops.set_back.insert(queue.clone(), (generation, next));
+            }
             self.pops.queues.insert(queue, PoppedQueue { ahead: None, last });
         }
+    }
+
+    /// Whose groups were set back, and the disk says so: their flights may end. Before, a start could go on behind them, and nobody would have them.
+    fn give_back_set_back(&mut self) {
+        let flushed = self.persistence.flushed(Table::ConsumerOffsets);
+        let ready: Vec<PopQueue> =
+            self.pops.set_back.iter().filter(|(_, (at, _))| *at <= flushed).map(|(queue, _)| queue.clone()).collect();
+        for queue in ready {
+            let Some((_, next)) = self.pops.set_back.remove(&queue) else { continue };
+            let times = self.pops.flights.all_set_back(&queue);
+            self.pops.given_back.insert(queue, (next, times));
+        }
+    }
+
+    /// Ends flights whose messages will be popped again, as many as one turn allows.
+    fn end_given_back(&mut self, now: Now) {
+        for _ in 0..POP_NOTES_PER_TURN {
+            if !self.pops.unnoted.is_empty() {
+                return;
+            }
+            let Some(mut entry) = self.pops.given_back.last_entry() else { return };
+            let (next, times) = entry.get_mut();
+            let (next, time) = (*next, times.pop());
+            let queue = entry.key().clone();
+            let Some(time) = time else {
+                entry.remove();
+                continue;
+            };
+            let Some((note, offsets)) = self.pops.flights.find_set_back(&queue, time, next) else { continue };
+            if !offsets.is_empty() {
+                self.note_in_any_case(now, &PopNote::GivenBack { place: place_of(&queue), time, offsets });
+                self.pops.flights.end(note, |offset| offset >= next);
+            }
+        }
+    }
+
+    /// Which generation of the offsets holds all that they say by now.
+    fn next_generation_of_offsets(&self) -> u64 {
+        self.persistence.generation(Table::ConsumerOffsets) + u64::from(self.offsets.is_dirty())
     }
 
     /// A topic is gone.
@@ -339,10 +412,11 @@ impl Broker {
         if self.pops.places.is_none() {
             return;
         }
-        self.pops.flights.forget_topic(topic);
+        let had_flights = self.pops.flights.forget_topic(topic);
         self.pops.in_order.forget_topic(topic);
+        self.pops.set_back.retain(|(_, other, _), _| other.as_str() != topic);
         let popped = self.pops.queues_of(topic);
-        if !popped.is_empty() {
+        if had_flights || !popped.is_empty() {
             for queue in &popped {
                 self.pops.queues.remove(queue);
             }
@@ -420,22 +494,33 @@ impl Broker {
 
     /// Commits from where on notes are of use, when the offsets that these spoke of are on the disk: a start that finds the one must find the other.
     pub(super) fn commit_pop_place(&mut self) {
-        let Some(NotePlaces { topic, done, .. }) = self.pops.places.clone() else { return };
+        let flushed = self.persistence.flushed(Table::ConsumerOffsets);
+        let Some(places) = &mut self.pops.places else { return };
+        while let Some((at, place)) = self.pops.placed.front().copied()
+            && at <= flushed
+        {
+            self.pops.placed.pop_front();
+            places.on_disk = place;
+        }
+        let NotePlaces { topic, done, on_disk, .. } = places.clone();
         if let Some((generation, done)) = self.pops.gated
-            && self.persistence.flushed(Table::ConsumerOffsets) >= generation
+            && flushed >= generation
         {
             self.pops.gated = None;
-            self.commit_place(&topic, done);
+            if self.commit_place(&topic, done) {
+                self.pops.placed.push_back((self.next_generation_of_offsets(), done));
+            }
         }
         if self.pops.gated.is_none()
             && self.offsets.get(REVIVE_GROUP, topic.as_str(), QUEUE).unwrap_or_default() != done
         {
-            let generation = self.persistence.generation(Table::ConsumerOffsets);
-            self.pops.gated = Some((generation + u64::from(self.offsets.is_dirty()), done));
+            self.pops.gated = Some((self.next_generation_of_offsets(), done));
         }
+        self.give_back_set_back();
         let queues = self.pops.queues.len();
         if queues > 2 * self.pops.queues_swept + POP_NOTES_PER_TURN {
-            self.pops.queues.retain(|_, queue| queue.ahead.is_some() || queue.last >= done);
+            // A note that a start would read may be spoken against until the disk says that it is not read.
+            self.pops.queues.retain(|_, queue| queue.ahead.is_some() || queue.last >= on_disk);
             self.pops.queues_swept = self.pops.queues.len();
         }
     }
@@ -447,19 +532,34 @@ impl Broker {
         }
     }
 
+    /// As if no note said any more where a group goes on in a queue.
+    #[cfg(test)]
+    pub(super) fn forget_popped_queue(&mut self, queue: &PopQueue) {
+        self.pops.queues.remove(queue);
+    }
+
+    /// Lets messages of as many queues be out in order as may be.
+    #[cfg(test)]
+    pub(super) fn flood_in_order(&mut self, now: crate::model::UnixMs) {
+        self.pops.in_order.fill(now);
+    }
+
     /// Lets a group have as much in flight as it may.
     #[cfg(test)]
     pub(super) fn flood_flights(&mut self, group: &str) {
         self.pops.flights.fill(group);
     }
 
-    fn commit_place(&mut self, topic: &TopicName, done: QueueOffset) {
+    /// Whether there was room for it.
+    fn commit_place(&mut self, topic: &TopicName, done: QueueOffset) -> bool {
         // A table without room says so; all that is lost is read again by the next life.
-        if !self.offsets.commit(REVIVE_GROUP, topic.as_str(), QUEUE, done) {
+        let is_kept = self.offsets.commit(REVIVE_GROUP, topic.as_str(), QUEUE, done);
+        if !is_kept {
             tracing::warn!(
                 target: BY_STRANGERS,
                 "the table of consumer offsets is full: which notes of popped messages are of use is not kept"
             );
         }
+        is_kept
     }
 }

@@ -14,6 +14,8 @@ use super::{Broker, PopQueue};
 use crate::broker::Refusal;
 use crate::limits::{POP_IN_ORDER_MAX, PULL_BYTES_MAX};
 use crate::model::{ConnectionId, Now, QueueOffset, UnixMs};
+#[cfg(test)]
+use crate::model::{GroupName, QueueId, TopicName};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::record::{Check, RecordView};
 
@@ -87,9 +89,12 @@ impl InOrder {
 
     /// Whether messages of one more queue may be out.
     fn has_room(&mut self, queue: &PopQueue, now: UnixMs) -> bool {
-        if self.queues.len() >= POP_IN_ORDER_MAX && !self.queues.contains_key(queue) {
+        // Those whose end was told have none in `ends`.
+        let has_ended = self.queues.len() > self.ends.len() || self.next_end().is_some_and(|end| end <= now.0);
+        if self.queues.len() >= POP_IN_ORDER_MAX && has_ended && !self.queues.contains_key(queue) {
             // How often messages had been out is forgotten of those that nobody has.
             self.queues.retain(|_, out| out.end() > now.0);
+            self.ends.retain(|(end, _)| *end > now.0);
         }
         self.queues.len() < POP_IN_ORDER_MAX || self.queues.contains_key(queue)
     }
@@ -168,6 +173,23 @@ impl InOrder {
         Some(out)
     }
 
+    /// Of how many queues messages are known to be, or to have been, out.
+    pub(super) fn len(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// Messages of as many queues are out as may be.
+    #[cfg(test)]
+    pub(super) fn fill(&mut self, now: UnixMs) {
+        for number in 0..u32::MAX {
+            let queue = (GroupName::from("other"), TopicName::from("other"), QueueId(number));
+            if !self.has_room(&queue, now) {
+                return;
+            }
+            self.hand_out(&queue, (now, 1_000), None, &[QueueOffset(0)]);
+        }
+    }
+
     /// When messages are nobody's next, Unix ms.
     pub(super) fn next_end(&self) -> Option<i64> {
         self.ends.first().map(|(end, _)| *end)
@@ -216,7 +238,11 @@ impl Broker {
         }
         let (in_order, attempt) = (&mut self.pops.in_order, pop.attempt.as_deref());
         // What is left behind messages that are out does not count, as with RocketMQ.
-        if in_order.is_out(&source.queue, from, attempt, now.unix) || !in_order.has_room(&source.queue, now.unix) {
+        if in_order.is_out(&source.queue, from, attempt, now.unix) {
+            return ControlFlow::Continue(());
+        }
+        if !in_order.has_room(&source.queue, now.unix) {
+            batch.lacks_room |= from < bounds.max;
             return ControlFlow::Continue(());
         }
         let start = from;
@@ -367,7 +393,6 @@ impl Broker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{GroupName, QueueId, TopicName};
 
     const T0: UnixMs = UnixMs(1_000);
 

@@ -90,6 +90,12 @@ impl Broker {
                     pops.flights.end(flight, |offset| offsets.contains(&offset));
                 }
             }
+            PopNote::GivenBack { time, offsets, .. } => {
+                if let Some(flight) = pops.flights.find(&queue, time) {
+                    pops.flights.end(flight, |offset| offsets.contains(&offset));
+                }
+                pops.gave_back.insert(queue);
+            }
             PopNote::Changed { time, invisible_ms, again, .. } => {
                 if let Some(flight) = pops.flights.find(&queue, time) {
                     pops.flights.end(flight, |offset| offset == again.start);
@@ -103,6 +109,7 @@ impl Broker {
             PopNote::Forgotten { topic } => {
                 pops.flights.forget_topic(topic);
                 pops.queues.retain(|(_, other, _), _| other.as_str() != topic);
+                pops.gave_back.retain(|(_, other, _)| other.as_str() != topic);
             }
         }
     }
@@ -126,6 +133,7 @@ impl Broker {
             self.pops.queues.retain(|(_, other, _), _| *other != topic);
         }
         let at = self.log.appended();
+        let gave_back = std::mem::take(&mut self.pops.gave_back);
         let queues: Vec<(PopQueue, QueueOffset)> =
             self.pops.queues.iter().filter_map(|(queue, known)| Some((queue.clone(), known.ahead?))).collect();
         for (queue, next) in queues {
@@ -133,6 +141,10 @@ impl Broker {
             let next = next.min(self.end_of(topic.as_str(), *queue_id));
             let committed = self.offsets.get(group.as_str(), topic.as_str(), *queue_id);
             let is_news = committed.is_none_or(|committed| committed < next);
+            if gave_back.contains(&queue) && committed.is_some_and(|committed| committed > next) {
+                // The table is that of another replica's, from before the reset: what it passes over is with nobody.
+                self.offsets.commit(group.as_str(), topic.as_str(), *queue_id, next);
+            }
             if let Some(known) = self.pops.queues.get_mut(&queue) {
                 known.ahead = is_news.then_some(next);
             }

@@ -96,6 +96,8 @@ pub(super) struct PopBatch {
     pub(super) rest: u64,
     /// Where the group goes on has moved without a message, and there is more behind.
     pub(super) is_moved: bool,
+    /// Something was found in order, and messages of no further queue may be out.
+    pub(super) lacks_room: bool,
     pub(super) queues: usize,
 }
 
@@ -118,8 +120,9 @@ impl PopBatch {
     fn new(popped: UnixMs, mut records: BytesMut) -> PopBatch {
         records.clear();
         let [starts, offsets, counts] = [const { String::new() }; 3];
-        let (is_ordered, is_moved) = (false, false);
-        PopBatch { popped, records, messages: 0, is_ordered, counts, starts, offsets, rest: 0, is_moved, queues: 0 }
+        let (is_ordered, is_moved, lacks_room) = (false, false, false);
+        let (messages, rest, queues) = (0, 0, 0);
+        PopBatch { popped, records, messages, is_ordered, counts, starts, offsets, rest, is_moved, lacks_room, queues }
     }
 
     /// Says which messages of a queue were found.
@@ -176,7 +179,7 @@ impl Broker {
                 Ok(Handled::Done)
             }
             _ => {
-                if batch.rest > 0 && self.lacks_room(&pop) {
+                if batch.lacks_room || (batch.rest > 0 && self.lacks_room(&pop)) {
                     self.say_no_room(&pop);
                 }
                 let code = self.hold_pop(now, pop.clone(), batch.is_moved);
@@ -584,6 +587,14 @@ impl Broker {
     /// A pop is given nothing although there is something. It is answered as with RocketMQ at its own limit, `popInflightMessageThreshold`.
     fn say_no_room(&mut self, pop: &Pop) {
         self.counters.pops_without_room_count += 1;
+        if pop.is_ordered {
+            tracing::warn!(
+                target: BY_STRANGERS,
+                group = %pop.group, topic = %pop.topic, queues_in_order = self.pops.in_order.len(),
+                "messages of as many queues are out in order as may be: a group gets nothing until those of another queue are acknowledged, or their time is over"
+            );
+            return;
+        }
         let (flights, unsafe_notes) = (self.pops.flights.len_of(&pop.group), self.pops.unpromised.len());
         tracing::warn!(
             target: BY_STRANGERS,

@@ -5,7 +5,7 @@ use crate::broker::persist::Table;
 use crate::broker::store::NotStored;
 use crate::limits::{HOLDS_PER_CONNECTION_MAX, POP_NOTES_MAX, POP_QUEUES_MAX};
 use crate::log::AppendError;
-use crate::model::{QueueId, QueueOffset};
+use crate::model::{GroupName, QueueId, QueueOffset, TopicName};
 use crate::protocol::body::{ConsumeStats, ConsumerOffsets};
 use crate::protocol::message::{REVIVE_GROUP, revive_topic};
 
@@ -656,6 +656,138 @@ fn a_reset_does_not_bring_back_what_was_acknowledged_however_old_the_table_on_th
         assert_eq!(new.iter().map(|message| message.body.as_str()).collect::<Vec<_>>(), ["new"]);
         assert_eq!(world.ack(c, &new[0]).code, 0);
     }
+}
+
+/// Which notes a start reads is what the disk says, not what is known by then.
+#[test]
+fn a_reset_holds_until_the_disk_says_that_older_notes_are_of_no_use() {
+    let (mut world, c) = World::with_pops();
+    let groups: Vec<String> = (0..80).map(|number| format!("g{number}")).collect();
+    world.send(c, "T", 0, "", "x");
+    for group in groups.iter() {
+        world.make_group(group);
+        let ext = with(&pop_ext("-1", "0", "10000"), "consumerGroup", group);
+        let message = Popped::all(&world.call(c, RequestCode::PopMessage, &ext, b"")).remove(0);
+        let ext = World::popped_ext(&message);
+        let ext: Vec<(&str, &str)> = ext.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let ext = with(&ext, "consumerGroup", group);
+        assert_eq!(world.call(c, RequestCode::AckMessage, &ext, b"").code, 0);
+    }
+    // All is over, and queues of which no note is of use are looked through.
+    world.wait_ms(1);
+    world.wait_ms(1);
+    let reset = [("topic", "T"), ("group", "g0"), ("timestamp", "0"), ("isForce", "true")];
+    assert_eq!(world.call(c, RequestCode::InvokeBrokerToResetOffset, &reset, b"").code, 0);
+    // The reset is on the disk, and the place from which notes are of use is not.
+    let mut file = world.offset_file();
+    file.offsets.retain(|(_, group), _| group.as_str() != REVIVE_GROUP);
+    world.live_with(file);
+    let c = world.connect();
+    for (group, found) in [("g0", 1), ("g1", 0)] {
+        let ext = with(&pop_ext("-1", "0", "10000"), "consumerGroup", group);
+        assert_eq!(world.call(c, RequestCode::PopMessage, &ext, b"").records().len(), found, "{group}");
+    }
+}
+
+#[test]
+fn a_deleted_topic_takes_a_flight_whose_first_note_is_of_no_use_any_more() {
+    let (mut world, c) = World::with_pops();
+    world.make_group("g");
+    world.send(c, "T", 0, "", "old");
+    assert_eq!(world.popped_bodies(c), ["old"]);
+    let queue = (GroupName::from("g"), TopicName::from("T"), QueueId(0));
+    world.broker.forget_popped_queue(&queue);
+    let mut before = world.offset_file();
+    before.offsets.retain(|(_, group), _| group.as_str() != "g");
+    assert_eq!(world.call(c, RequestCode::DeleteTopicInBroker, &[("topic", "T")], b"").code, 0);
+    world.make_topic("T", 1);
+    world.send(c, "T", 0, "", "new");
+    world.live_with(before);
+    let c = world.connect();
+    assert_eq!(world.popped_bodies(c), ["new"]);
+    world.advance(INVISIBLE_MS);
+    assert_eq!(world.popped_bodies(c), ["new"], "once: nothing of before is in flight");
+}
+
+#[test]
+fn a_reset_gives_a_group_room() {
+    let (mut world, c) = World::with_pops();
+    world.make_group("g");
+    for body in ["a", "b"] {
+        world.send(c, "T", 0, "", body);
+    }
+    let first = world.pop(c);
+    assert_eq!(first.len(), 2);
+    world.broker.flood_flights("g");
+    world.send(c, "T", 0, "", "c");
+    assert_eq!(world.pop_answer(c).code, 210);
+    let held = world.ask_pop(c, 8_000);
+    let reset =
+        [("topic", "T"), ("group", "g"), ("timestamp", "0"), ("isForce", "true"), ("offset", "1"), ("queueId", "0")];
+    assert_eq!(world.call(c, RequestCode::InvokeBrokerToResetOffset, &reset, b"").code, 0);
+    for _ in 0..3 {
+        world.wait_ms(1_000);
+    }
+    for _ in 0..1_000 {
+        world.advance(0);
+    }
+    let answer = world.answer(c, held).expect("what comes again is in flight no longer");
+    let bodies: Vec<String> = Popped::all(&answer).into_iter().map(|message| message.body).collect();
+    assert_eq!(bodies, ["b", "c"]);
+    assert_eq!(world.ack(c, &first[0]).code, 0, "it stands before the place");
+    for message in Popped::all(&answer) {
+        assert_eq!(world.ack(c, &message).code, 0);
+    }
+    assert_eq!(world.ack(c, &first[1]).code, 0, "it was popped again, and acknowledged");
+    let file = world.offset_file();
+    world.live_with(file);
+    let c = world.connect();
+    world.advance(INVISIBLE_MS);
+    assert!(world.pop(c).is_empty(), "nothing is in flight, here and after a restart");
+}
+
+/// A slave's table of offsets may be older than its log when it becomes the master.
+#[test]
+fn what_a_reset_gave_back_is_popped_again_however_old_the_table_is() {
+    let (mut world, c) = World::with_pops();
+    world.make_group("g");
+    for body in ["a", "b", "c"] {
+        world.send(c, "T", 0, "", body);
+    }
+    assert_eq!(world.popped_bodies(c), ["a", "b", "c"]);
+    let older = world.offset_file();
+    assert_eq!(world.group_offset("g", "T"), Some(3));
+    let reset =
+        [("topic", "T"), ("group", "g"), ("timestamp", "0"), ("isForce", "true"), ("offset", "1"), ("queueId", "0")];
+    assert_eq!(world.call(c, RequestCode::InvokeBrokerToResetOffset, &reset, b"").code, 0);
+    for _ in 0..3 {
+        world.wait_ms(1_000);
+        world.advance(0);
+    }
+    world.live_with(older.clone());
+    let c = world.connect();
+    assert_eq!(world.popped_bodies(c), ["b", "c"]);
+    world.live_with(older);
+    let c = world.connect();
+    assert!(world.pop(c).is_empty(), "where it went on since is known");
+    world.advance(INVISIBLE_MS);
+    let mut again = world.popped_bodies(c);
+    again.sort_unstable();
+    assert_eq!(again, ["a", "b", "c"], "what stood before the place was in flight all along");
+}
+
+#[test]
+fn who_finds_no_room_in_order_is_told() {
+    let (mut world, c) = World::with_pops();
+    world.send(c, "T", 0, "", "x");
+    let now = world.now.unix;
+    world.broker.flood_in_order(now);
+    let ext = with(&pop_ext("-1", "0", "100"), "order", "true");
+    assert_eq!(world.call(c, RequestCode::PopMessage, &ext, b"").code, 210);
+    let info = world.call(c, RequestCode::GetBrokerRuntimeInfo, &[], b"");
+    assert!(info.text().contains(r#""popsWithoutRoom":"1""#), "{}", info.text());
+    world.advance(1_000);
+    assert_eq!(world.call(c, RequestCode::PopMessage, &ext, b"").records().len(), 1, "some are nobody's now");
 }
 
 #[test]

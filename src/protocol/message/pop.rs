@@ -140,14 +140,14 @@ pub struct PopTime {
 ///
 /// | field          | form                                            | in                        |
 /// |----------------|-------------------------------------------------|---------------------------|
-/// | kind           | u8: 1 taken, 2 ended, 3 changed, 4 set back, 5 forgotten | all              |
+/// | kind           | u8: 1 taken, 2 ended, 3 changed, 4 set back, 5 forgotten, 6 given back | all |
 /// | group, topic   | two texts                                       | all                       |
 /// | queue id       | i32                                             | all                       |
-/// | start, popped  | u64, i64: name of the messages                  | 1, 2, 3                   |
+/// | start, popped  | u64, i64: name of the messages                  | 1, 2, 3, 6                |
 /// | invisible ms   | u64                                             | 1, 3                      |
 /// | next           | i64: where the group goes on; -1 if that is not said | 1, 4                 |
 /// | again          | u64, i64: the new name                          | 3                         |
-/// | offsets        | i32 count, then u64 each                        | 1, 2; one without a count: 3 is its new start |
+/// | offsets        | i32 count, then u64 each                        | 1, 2, 6; one without a count: 3 is its new start |
 ///
 /// Notes of a kind 4 that are older end before `next`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,6 +192,15 @@ pub enum PopNote<'a> {
         /// Where it goes on; `None` if it has no offset there any more.
         next: Option<QueueOffset>,
     },
+    /// Messages are in flight no longer, since their group was set back, and pops them again.
+    GivenBack {
+        /// Whose.
+        place: PopPlace<'a>,
+        /// Their name.
+        time: PopTime,
+        /// Their offsets.
+        offsets: Vec<QueueOffset>,
+    },
     /// The topic is gone, and what was popped from it is in flight no longer. Group and queue say nothing.
     Forgotten {
         /// By which it is found again.
@@ -204,6 +213,7 @@ const ENDED: u8 = 2;
 const CHANGED: u8 = 3;
 const SET_BACK: u8 = 4;
 const FORGOTTEN: u8 = 5;
+const GIVEN_BACK: u8 = 6;
 
 impl<'a> PopNote<'a> {
     /// Appends the note's bytes.
@@ -216,8 +226,9 @@ impl<'a> PopNote<'a> {
                 put_next(*next, out);
                 put_offsets(offsets, out);
             }
-            PopNote::Ended { place, time, offsets } => {
-                put_head(ENDED, place, out);
+            PopNote::Ended { place, time, offsets } | PopNote::GivenBack { place, time, offsets } => {
+                let is_given_back = matches!(self, PopNote::GivenBack { .. });
+                put_head(if is_given_back { GIVEN_BACK } else { ENDED }, place, out);
                 put_time(time, out);
                 put_offsets(offsets, out);
             }
@@ -242,6 +253,7 @@ impl<'a> PopNote<'a> {
             PopNote::Taken { place, .. }
             | PopNote::Ended { place, .. }
             | PopNote::Changed { place, .. }
+            | PopNote::GivenBack { place, .. }
             | PopNote::SetBack { place, .. } => *place,
             PopNote::Forgotten { topic } => PopPlace { group: "", topic, queue_id: QueueId(0) },
         }
@@ -271,6 +283,7 @@ impl<'a> PopNote<'a> {
             SET_BACK if input.is_empty() => PopNote::SetBack { place, next: None },
             SET_BACK => PopNote::SetBack { place, next: next(input)? },
             FORGOTTEN => PopNote::Forgotten { topic },
+            GIVEN_BACK => PopNote::GivenBack { place, time: time(input)?, offsets: offsets(input)? },
             _ => return Ok(None),
         }))
     }
@@ -352,13 +365,14 @@ mod tests {
         assert!(is_revive_topic(&revive_topic("C")) && !is_revive_topic("rmq_sys_wheel_timer"));
     }
 
-    fn notes<'a>(place: PopPlace<'a>, time: PopTime, offsets: &[u64]) -> [PopNote<'a>; 7] {
+    fn notes<'a>(place: PopPlace<'a>, time: PopTime, offsets: &[u64]) -> [PopNote<'a>; 8] {
         let offsets: Vec<QueueOffset> = offsets.iter().copied().map(QueueOffset).collect();
         let again = PopTime { start: time.start, popped: UnixMs(time.popped.0.wrapping_add(1)) };
         [
             PopNote::Taken { place, time, invisible_ms: 7, next: None, offsets: offsets.clone() },
             PopNote::Taken { place, time, invisible_ms: 7, next: Some(QueueOffset(9)), offsets: offsets.clone() },
-            PopNote::Ended { place, time, offsets },
+            PopNote::Ended { place, time, offsets: offsets.clone() },
+            PopNote::GivenBack { place, time, offsets },
             PopNote::Changed { place, time, invisible_ms: u64::MAX, again },
             PopNote::SetBack { place, next: None },
             PopNote::SetBack { place, next: Some(QueueOffset(9)) },
