@@ -89,9 +89,9 @@ fn keys_of_apache_are_accepted_and_named() {
 
 #[test]
 fn keys_of_what_is_not_there_yet_are_told_from_those_that_nobody_needs() {
-    let config = broker("enableCompaction=true\nreviveQueueNum=8\ntimerGetMessageThreadNum=10").expect("accepted");
+    let config = broker("enableCompaction=true\naclCacheMaxNum=8\nreviveQueueNum=8").expect("accepted");
     let missing: Vec<Option<&str>> = config.not_needed.into_iter().map(|entry| entry.missing).collect();
-    assert_eq!(missing, [Some("compacted topics"), Some("settings of pop consumers"), None]);
+    assert_eq!(missing, [Some("compacted topics"), Some("users and access control"), None]);
 }
 
 #[test]

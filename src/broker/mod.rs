@@ -425,6 +425,18 @@ impl Broker {
             return Ok(topic.ticket);
         }
         check_topic(name)?;
+        self.make_plain_topic(now, name, queues, sys_flag, out)
+    }
+
+    /// Makes a topic that is not there, whose name is the broker's own making.
+    fn make_plain_topic(
+        &mut self,
+        now: Now,
+        name: &str,
+        queues: u32,
+        sys_flag: i32,
+        out: &mut Output,
+    ) -> Result<Option<Ticket>, Refusal> {
         let mut config = TopicConfig::new(name, queues);
         config.sys_flag = sys_flag;
         self.create_topics(now, vec![config], false, out)

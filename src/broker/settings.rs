@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use super::timer::WindowBounds;
-use crate::config::{NodeConfig, TimerConfig, TransactionConfig};
+use crate::config::{NodeConfig, PopConfig, TimerConfig, TransactionConfig};
 use crate::log::Retention;
 use crate::model::{BrokerName, ShardId, UnixMs};
 use crate::protocol::body::GroupMode;
@@ -63,6 +63,8 @@ pub struct BrokerSettings {
     pub(crate) default_mode: GroupMode,
     /// `serverLoadBalancerEnable`: queues are dealt out among consumers that ask; else each is told all.
     pub(crate) deals_out_queues: bool,
+    /// How messages are popped.
+    pub(crate) pops: PopConfig,
     /// When producers are asked about their transactions.
     pub(crate) transactions: TransactionConfig,
     /// Messages that wait for a time of their own.
@@ -109,6 +111,7 @@ impl BrokerSettings {
             young_bytes_max: config.memory_bytes / 100 * u64::from(config.young_percent_max),
             default_mode: config.assignment.default_mode,
             deals_out_queues: config.assignment.deals_out,
+            pops: config.pops,
             transactions: config.transactions,
             timers: config.timers,
             timer_window: WindowBounds::default(),

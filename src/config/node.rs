@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use super::assignment::AssignmentConfig;
+use super::pop::PopConfig;
 use super::properties::Property;
 use super::replication::{self, Replication};
 use super::table::{self, Draft, Setting, online, setting};
@@ -135,6 +136,8 @@ pub struct NodeConfig {
     pub(crate) short_polling_ms: u64,
     /// How consumers get queues of their broker.
     pub(crate) assignment: AssignmentConfig,
+    /// How messages are popped.
+    pub(crate) pops: PopConfig,
     /// What is asked of transactions.
     pub(crate) transactions: TransactionConfig,
     /// Messages that wait for a time of their own.
@@ -222,7 +225,14 @@ impl NodeConfig {
     /// Every setting, in the order in which `conf/` shows them.
     #[must_use]
     pub fn tables() -> &'static [&'static [Setting<NodeConfig>]] {
-        &[NODE, super::assignment::TABLE, super::transaction::TABLE, super::timer::TABLE, replication::TABLE]
+        &[
+            NODE,
+            super::assignment::TABLE,
+            super::pop::TABLE,
+            super::transaction::TABLE,
+            super::timer::TABLE,
+            replication::TABLE,
+        ]
     }
 
     /// The configuration in force, as properties.
@@ -377,6 +387,7 @@ impl NodeConfig {
             stores_replies: true,
             resets_offsets: true,
             assignment: AssignmentConfig::default(),
+            pops: PopConfig::default(),
             young_percent_max: 0,
             memory_bytes: 0,
             short_polling_ms: 0,

@@ -343,7 +343,7 @@ request_codes! {
         "of a topic with more than 1,024 queues on the shard one queue must be named; one of queue.type BatchCQ is refused (29): stock clients do not \
          take apart what they pop; a shard has 131,072 pops in flight, one for each queue that one takes from, a group 16,384 of them, and less than a \
          quarter of what is left to all: who has as much waits, and is answered 210, and so is who pops in order when messages of 16,384 queues are \
-         out; both are counted (popsWithoutRoom)";
+         out; both are counted (popsWithoutRoom); retry topics have either name (enableRetryTopicV2), and an answer has messages of one of them only";
     AckMessage = 200051, "ACK_MESSAGE", T1, Broker(Busy), Works, Cheap, [Topic: Sub, Group: Sub],
         "of a message that was never popped, as far as the log knows after a power loss, it is refused (208), where RocketMQ says success; what is not \
          noted as safely as promised is answered as a send is (10, 12)";

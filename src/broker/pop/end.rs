@@ -8,7 +8,7 @@ use crate::limits::POP_INVISIBLE_MS_MAX;
 use crate::model::{LogOffset, Now, QueueId, QueueOffset, UnixMs};
 use crate::protocol::body::AckedMessages;
 use crate::protocol::code::ResponseCode;
-use crate::protocol::message::{GivenHandle, ORDER_REVIVE_QUEUE, PopNote, PopTime, pop_retry_topic};
+use crate::protocol::message::{GivenHandle, ORDER_REVIVE_QUEUE, PopNote, PopOrigin, PopTime};
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
 use crate::protocol::request::{AckRequest, ChangeInvisibleRequest};
 
@@ -55,11 +55,8 @@ impl Broker {
         self.check_can_store(true)?;
         let mut end = None;
         for ack in acks {
-            let topic = match ack.retry.as_str() {
-                "0" => ack.topic.as_str().to_owned(),
-                "1" => pop_retry_topic(ack.group.as_str(), ack.topic.as_str()),
-                _ => continue,
-            };
+            let Some(origin) = PopOrigin::parse(&ack.retry) else { continue };
+            let topic = origin.topic(ack.group.as_str(), ack.topic.as_str());
             let Some(topic) = self.topics.get(&topic).map(|topic| topic.name.clone()) else { continue };
             let Some(queue_id) = ack.queue_id else { continue };
             let queue = (ack.group.clone(), topic, queue_id);

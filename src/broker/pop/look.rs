@@ -127,8 +127,8 @@ impl Broker {
     /// The queues that a pop would look at.
     fn looks(&mut self, now: Now, pop: &Pop) -> Vec<PopPlaceLook> {
         let mut looks = Vec::new();
-        let retry = (!pop.is_ordered).then_some((&pop.retry, None));
-        for (name, only) in [(&pop.topic, pop.queue_id)].into_iter().chain(retry) {
+        let retries = pop.retries.iter().filter(|_| !pop.is_ordered).map(|(name, _)| (name, None));
+        for (name, only) in [(&pop.topic, pop.queue_id)].into_iter().chain(retries) {
             let Some(topic) = self.topics.get(name.as_str()) else { continue };
             let (name, queues) = (topic.name.clone(), topic.config.read_queues.min(POP_QUEUES_MAX));
             let ids = only.map_or(0..queues, |queue| queue.0..queue.0.saturating_add(1));

@@ -10,7 +10,7 @@ use crate::limits::{JOB_RETRY_MS, POP_COLD_MAX};
 use crate::log::{AppendError, BlockId, Read, ReadLimits};
 use crate::model::{Now, QueueId, QueueOffset, TopicName};
 use crate::protocol::message::{
-    PopNote, Properties, append_property, is_retry_topic, pop_retry_topic, property, without_property,
+    PopNote, PopOrigin, Properties, append_property, is_retry_topic, property, without_property,
 };
 use crate::protocol::record::{Check, Marks, RecordDraft, RecordView};
 use crate::said::BY_STRANGERS;
@@ -130,9 +130,10 @@ impl Broker {
         if is_retry_topic(topic.as_str()) {
             return Ok(Some(topic.clone()));
         }
-        let name = pop_retry_topic(group.as_str(), topic.as_str());
+        let origin = if self.settings.pops.second_retry_names { PopOrigin::SecondRetry } else { PopOrigin::Retry };
+        let name = origin.topic(group.as_str(), topic.as_str());
         if self.topics.get(&name).is_none() {
-            self.ensure_plain_topic(now, &name, 1, 0, out)?;
+            self.make_plain_topic(now, &name, 1, 0, out)?;
         }
         let Some(retry) = self.topics.get_mut(&name) else { return Ok(None) };
         let queue = retry.queue(&mut self.log, RETRY_QUEUE);

@@ -33,10 +33,6 @@ use crate::protocol::reply::{ExtValue, Reply, encode_reply};
 use crate::protocol::request::{PopFrom, PopRequest};
 use crate::said::BY_STRANGERS;
 
-/// One pop in so many looks at what is tried again before all else, so that a topic that is never empty does not keep it waiting.
-/// Source: RocketMQ `popFromRetryProbability`, 20 %.
-const RETRY_FIRST_EVERY: u32 = 5;
-
 /// How much later than its time a request may come. Source: RocketMQ `PopMessageRequestHeader.isTimeoutTooMuch`.
 const LATE_MS_MAX: i64 = 500;
 
@@ -65,7 +61,8 @@ pub(super) struct Pop {
     pub(super) wants: PopWants,
     pub(super) group: GroupName,
     pub(super) topic: TopicName,
-    pub(super) retry: TopicName,
+    /// Its pop retry topics.
+    pub(super) retries: Vec<(TopicName, PopOrigin)>,
     pub(super) queue_id: Option<QueueId>,
     pub(super) messages_max: usize,
     pub(super) invisible_ms: u64,
@@ -232,9 +229,9 @@ impl Broker {
             Some(expression) => self.filter_of(request.expression_type.unwrap_or("TAG"), expression)?,
             None => self.filter_of("TAG", "*")?,
         };
-        let retry = pop_retry_topic(group.as_str(), topic.as_str());
         // Names that together are too long for it, or have letters that no topic of ours has: nothing could be given again.
-        check_topic(&retry)?;
+        check_topic(&pop_retry_topic(group.as_str(), topic.as_str()))?;
+        let retries = self.pop_retries(group.as_str(), topic.as_str());
         if request.attempt.is_some_and(|attempt| attempt.len() > ATTEMPT_BYTES_MAX) {
             let remark = format!("attemptId has more than {ATTEMPT_BYTES_MAX} bytes");
             return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
@@ -244,7 +241,7 @@ impl Broker {
             wants: PopWants::Messages,
             group,
             topic,
-            retry: TopicName::from(retry.as_str()),
+            retries,
             queue_id: request.queue_id,
             messages_max: request.messages_max.max(1) as usize,
             invisible_ms: invisible_ms(request.invisible_ms),
@@ -255,6 +252,15 @@ impl Broker {
             ends,
             allowed_by: self.groups.version(),
         })
+    }
+
+    /// The topics in which messages of a group are tried again that it did not acknowledge: the one of now, and the one of before `enableRetryTopicV2`.
+    fn pop_retries(&self, group: &str, topic: &str) -> Vec<(TopicName, PopOrigin)> {
+        let settings = &self.settings.pops;
+        let second = settings.second_retry_names.then_some(PopOrigin::SecondRetry);
+        let first = (second.is_none() || settings.pops_first_retry_names).then_some(PopOrigin::Retry);
+        let origins = second.into_iter().chain(first);
+        origins.map(|origin| (TopicName::from(origin.topic(group, topic).as_str()), origin)).collect()
     }
 
     fn check_popped_queue(&self, asked: &Asked, request: &PopRequest<'_>, read_queues: u32) -> Result<(), Refusal> {
@@ -303,13 +309,34 @@ impl Broker {
         if pop.is_ordered {
             return self.pop_from_topic(now, pop, (&pop.topic, PopOrigin::Topic, turn), batch);
         }
-        let retry_first = turn.is_multiple_of(RETRY_FIRST_EVERY);
+        // Groups that pop in turns do not share one draw among them: it is Fibonacci hashing.
+        let draw = turn.wrapping_mul(0x9E37_79B1) >> 16;
+        let retry_first = draw % 100 < self.settings.pops.retry_first_percent;
         if retry_first {
-            self.pop_from_topic(now, pop, (&pop.retry, PopOrigin::Retry, turn), batch)?;
+            self.pop_from_retries(now, pop, turn, draw, batch)?;
         }
         self.pop_from_topic(now, pop, (&pop.topic, PopOrigin::Topic, turn), batch)?;
         if !retry_first {
-            self.pop_from_topic(now, pop, (&pop.retry, PopOrigin::Retry, turn), batch)?;
+            self.pop_from_retries(now, pop, turn, draw, batch)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Takes from one of the pop retry topics: clients would not tell their messages apart. Which one is looked at first is drawn, as by RocketMQ.
+    fn pop_from_retries(
+        &mut self,
+        now: Now,
+        pop: &Pop,
+        turn: u32,
+        draw: u32,
+        batch: &mut PopBatch,
+    ) -> ControlFlow<PopEnd> {
+        let (before, skipped) = (batch.messages, draw as usize % pop.retries.len().max(1));
+        for (name, origin) in pop.retries.iter().cycle().skip(skipped).take(pop.retries.len()) {
+            self.pop_from_topic(now, pop, (name, *origin, turn), batch)?;
+            if batch.messages > before {
+                break;
+            }
         }
         ControlFlow::Continue(())
     }
@@ -442,9 +469,9 @@ impl Broker {
             return Ok(Some(next));
         }
         let bounds = self.log.bounds(source.index);
-        let begin = if pop.from == PopFrom::First || source.origin == PopOrigin::Retry {
+        let begin = if pop.from == PopFrom::First || source.origin != PopOrigin::Topic {
             bounds.min
-        } else if bounds.min.0 == 0 && self.is_young(source.index)? {
+        } else if self.settings.pops.begins_young && bounds.min.0 == 0 && self.is_young(source.index)? {
             QueueOffset(0)
         } else {
             QueueOffset(bounds.max.0.saturating_sub(1))
@@ -504,7 +531,12 @@ impl Broker {
         self.note_got(now.mono, (source.index, &source.queue.1, &pop.group), offsets.len() as u64, &read);
         match source.origin {
             PopOrigin::Topic => batch.records.unsplit(read),
-            PopOrigin::Retry => self.tell_as_asked(pop, source, time, &read, &mut batch.records),
+            PopOrigin::Retry | PopOrigin::SecondRetry if self.settings.pops.tells_retry_topic => {
+                batch.records.unsplit(read)
+            }
+            PopOrigin::Retry | PopOrigin::SecondRetry => {
+                self.tell_as_asked(pop, source, time, &read, &mut batch.records);
+            }
         }
         self.pops.flights.insert(stored.queue_offset, Flight::new(source.queue.clone(), time, invisible_ms, offsets));
         ControlFlow::Continue(())
@@ -584,7 +616,7 @@ impl Broker {
         !pop.is_ordered && !has_room
     }
 
-    /// A pop is given nothing although there is something. It is answered as with RocketMQ at its own limit, `popInflightMessageThreshold`.
+    /// A pop is given nothing although there is something. It is answered as with RocketMQ at a limit of its own, `popInflightMessageThreshold`.
     fn say_no_room(&mut self, pop: &Pop) {
         self.counters.pops_without_room_count += 1;
         if pop.is_ordered {
@@ -606,7 +638,7 @@ impl Broker {
     /// The queue that stands for a topic of which pops wait, when all its queues, and those of the pop retry topic, lead to it.
     pub(super) fn anchor_of(&mut self, pop: &Pop) -> Option<QueueIndex> {
         let anchor = self.topics.get_mut(pop.topic.as_str())?.queue(&mut self.log, QueueId(0));
-        for name in [&pop.topic, &pop.retry] {
+        for name in [&pop.topic].into_iter().chain(pop.retries.iter().map(|(name, _)| name)) {
             let Some(topic) = self.topics.get_mut(name.as_str()) else { continue };
             for queue_id in (0..topic.config.read_queues).map(QueueId) {
                 self.pops.anchors.insert(topic.queue(&mut self.log, queue_id), anchor);

@@ -14,6 +14,9 @@ const INVISIBLE_MS: u64 = 10_000;
 
 const RETRY: &str = "%RETRY%g_T";
 
+/// With `enableRetryTopicV2`.
+const SECOND_RETRY: &str = "%RETRY%g+T";
+
 /// A message as its consumer has it.
 #[derive(Clone, Debug)]
 struct Popped {
@@ -51,10 +54,14 @@ impl Popped {
                     ["popTime", "invisibleTime", "reviveQid"].map(|name| answer.number(name));
                 format!("{} {popped} {invisible} {revive} 0 broker-a 0 {}", starts[&key], record.queue_offset)
             });
-            let is_retry = handle.split(' ').nth(4) == Some("1");
+            let topic = match handle.split(' ').nth(4) {
+                Some("1") => RETRY.to_owned(),
+                Some("2") => SECOND_RETRY.to_owned(),
+                _ => record.topic,
+            };
             Popped {
                 body: record.body,
-                topic: if is_retry { RETRY.to_owned() } else { record.topic },
+                topic,
                 offset: record.queue_offset,
                 handle,
                 tries: record.reconsume_times,
@@ -774,6 +781,77 @@ fn what_a_reset_gave_back_is_popped_again_however_old_the_table_is() {
     let mut again = world.popped_bodies(c);
     again.sort_unstable();
     assert_eq!(again, ["a", "b", "c"], "what stood before the place was in flight all along");
+}
+
+#[test]
+fn retry_topics_have_either_name_of_rocketmq() {
+    let (mut world, c) = World::with_pops();
+    world.send(c, "T", 0, "", "first");
+    assert_eq!(world.popped_bodies(c), ["first"]);
+    world.advance(INVISIBLE_MS);
+    world.broker.settings.pops.second_retry_names = true;
+    world.send(c, "T", 0, "", "second");
+    let ext = with(&pop_ext("-1", "0", "10000"), "maxMsgNums", "1");
+    world.broker.settings.pops.retry_first_percent = 0;
+    assert_eq!(Popped::all(&world.call(c, RequestCode::PopMessage, &ext, b""))[0].body, "second");
+    let held = world.ask(c, RequestCode::Notification, &look_ext("-1", "0"), b"");
+    assert_eq!(
+        world.answer(c, held).map(|answer| answer.ext["hasMsg"].clone()).as_deref(),
+        Some("true"),
+        "the first is"
+    );
+    let first = world.pop(c);
+    assert_eq!(first.iter().map(|message| message.topic.as_str()).collect::<Vec<_>>(), [RETRY]);
+    assert_eq!(world.ack(c, &first[0]).code, 0);
+    assert!(world.pop(c).is_empty());
+    let held = world.ask_pop(c, 2 * INVISIBLE_MS);
+    world.advance(INVISIBLE_MS);
+    let again = Popped::all(&world.answer(c, held).expect("its time is over"));
+    assert_eq!((again[0].topic.as_str(), again[0].tries), (SECOND_RETRY, 1));
+    assert_eq!(world.change(c, &again[0], 20_000).code, 0);
+    assert_eq!(world.ack(c, &again[0]).code, 0, "it has another name since");
+    world.advance(20_001);
+    let again = world.pop(c);
+    assert_eq!((again[0].topic.as_str(), again[0].tries), (SECOND_RETRY, 2), "it stays in its topic");
+    let bits = format!(
+        r#"{{"brokerName":"broker-a","acks":[{{"c":"g","t":"T","r":"2","so":{},"q":0,"rq":0,"pt":{},"it":10000,"b":"AQ==","bn":"broker-a"}}]}}"#,
+        again[0].offset,
+        again[0].handle.split(' ').nth(1).expect("when")
+    );
+    assert_eq!(world.call(c, RequestCode::BatchAckMessage, &[], bits.as_bytes()).code, 0);
+    world.advance(20_000);
+    assert!(world.pop(c).is_empty(), "all are acknowledged");
+}
+
+#[test]
+fn what_comes_again_is_popped_as_the_settings_say() {
+    let (mut world, c) = World::with_pops();
+    world.send(c, "T", 0, "", "again");
+    assert_eq!(world.pop(c).len(), 1);
+    world.advance(INVISIBLE_MS);
+    world.send(c, "T", 0, "", "new");
+    let one = with(&pop_ext("-1", "0", "100"), "maxMsgNums", "1");
+    for percent in [100, 0] {
+        world.broker.settings.pops.retry_first_percent = percent;
+        for _ in 0..7 {
+            let body = &world.call(c, RequestCode::PopMessage, &one, b"").records()[0].body;
+            assert_eq!(body == "again", percent == 100, "{percent}");
+            world.advance(100);
+            if percent == 0 {
+                world.send(c, "T", 0, "", "new");
+            }
+        }
+    }
+    world.broker.settings.pops.retry_first_percent = 100;
+    world.broker.settings.pops.tells_retry_topic = true;
+    let told = world.call(c, RequestCode::PopMessage, &one, b"").records();
+    assert_eq!((told[0].topic.as_str(), told[0].properties.contains_key("POP_CK")), (RETRY, false));
+    world.broker.settings.pops.second_retry_names = true;
+    world.broker.settings.pops.pops_first_retry_names = false;
+    world.advance(INVISIBLE_MS);
+    for message in world.pop(c) {
+        assert_ne!(message.topic, RETRY, "{message:?}");
+    }
 }
 
 #[test]

@@ -40,6 +40,12 @@ pub fn pop_retry_topic(group: &str, topic: &str) -> String {
     format!("{}_{topic}", super::retry_topic(group))
 }
 
+/// The same with `enableRetryTopicV2`. No name of a group or a topic has its separator, so that they can be told apart in it.
+#[must_use]
+fn second_pop_retry_topic(group: &str, topic: &str) -> String {
+    format!("{}+{topic}", super::retry_topic(group))
+}
+
 /// How a reply or a handle names a message's topic: `retryFlag`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PopOrigin {
@@ -47,6 +53,8 @@ pub enum PopOrigin {
     Topic,
     /// Its pop retry topic.
     Retry,
+    /// Its pop retry topic by the name that it has with `enableRetryTopicV2`.
+    SecondRetry,
 }
 
 impl PopOrigin {
@@ -56,6 +64,23 @@ impl PopOrigin {
         match self {
             PopOrigin::Topic => "0",
             PopOrigin::Retry => "1",
+            PopOrigin::SecondRetry => "2",
+        }
+    }
+
+    /// As it came back.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<PopOrigin> {
+        [PopOrigin::Topic, PopOrigin::Retry, PopOrigin::SecondRetry].into_iter().find(|origin| origin.text() == text)
+    }
+
+    /// The topic in which a message lies that a group has popped from `topic`.
+    #[must_use]
+    pub fn topic(self, group: &str, topic: &str) -> String {
+        match self {
+            PopOrigin::Topic => topic.to_owned(),
+            PopOrigin::Retry => pop_retry_topic(group, topic),
+            PopOrigin::SecondRetry => second_pop_retry_topic(group, topic),
         }
     }
 }
@@ -362,6 +387,8 @@ mod tests {
         check("120 x 60000 3 0 b", None);
         check("", None);
         assert_eq!(pop_retry_topic("G", "T"), "%RETRY%G_T");
+        assert_eq!(PopOrigin::parse("2").map(|origin| origin.topic("G", "T")).as_deref(), Some("%RETRY%G+T"));
+        assert_eq!(PopOrigin::parse("3"), None);
         assert!(is_revive_topic(&revive_topic("C")) && !is_revive_topic("rmq_sys_wheel_timer"));
     }
 
