@@ -249,6 +249,14 @@ fn run_controller_beside(config: ControllerConfig, connections_max: usize) -> Re
     Ok(())
 }
 
+/// The same of a whole node, if its name server has one.
+fn run_controller_of_node(config: &NodeConfig, file: &str, text: &str, connections_max: usize) -> Result<(), Failure> {
+    if !config.namesrv.has_controller {
+        return Ok(());
+    }
+    run_controller_beside(ControllerConfig::read_beside(file, text, Some(&config.store_root))?, connections_max)
+}
+
 fn controller_lines(config: &ControllerConfig) -> [String; 2] {
     let address = host_port(config.bind_ip, config.port());
     [
@@ -299,10 +307,7 @@ fn node(kind: NodeKind, arguments: &NodeArguments) -> Result<Outcome, Failure> {
     if kind == NodeKind::All {
         let own = if config.bind_ip.is_unspecified() { ip } else { config.bind_ip };
         config.name_servers.insert(0, host_port(own, config.namesrv_listen_port));
-    }
-    if kind == NodeKind::All && config.namesrv.has_controller {
-        let beside = ControllerConfig::read_beside(&file, &text, Some(&config.store_root))?;
-        run_controller_beside(beside, descriptors.name_server)?;
+        run_controller_of_node(&config, &file, &text, descriptors.name_server)?;
     }
     let (to_control, from_shards) = control_mailbox();
     let mut seats = Vec::new();

@@ -103,7 +103,7 @@ impl ControllerProcess {
         listener.set_nonblocking(true).map_err(listen)?;
         let owner = Owner { group: config.group.clone(), member: config.this().member() };
         let mut files = Files::claim(&config.store_path)?;
-        let (log, snapshot) = files.read()?;
+        let [log, snapshot] = files.read()?;
         let peers = config.peers.iter().map(crate::config::ControllerPeer::member).collect();
         // Controllers that are started together must not stand for election together.
         let seed = Clock::start().now().unix.0.cast_unsigned().rotate_left(32) ^ owner.member;
@@ -381,13 +381,13 @@ impl Files {
         }
     }
 
-    /// What the files hold.
-    fn read(&self) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), ControllerError> {
+    /// What the files hold: the log and the snapshot.
+    fn read(&self) -> Result<[Option<Vec<u8>>; 2], ControllerError> {
         let read = |name: &str| {
             let path = self.folder.join(name);
             files::read(&path).map_err(not_usable(&path))
         };
-        Ok((read(LOG)?, read(SNAPSHOT)?))
+        Ok([read(LOG)?, read(SNAPSHOT)?])
     }
 
     fn open_log(&mut self) -> io::Result<()> {

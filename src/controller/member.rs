@@ -1,8 +1,8 @@
 //! One member of the controllers: agreement by raft, as a machine without clock, disk or network.
 //!
-//! The shell calls [`ControllerMember::tick`] each [`CONTROLLER_TICK_MS`](crate::limits::CONTROLLER_TICK_MS), [`ControllerMember::receive`] with what other members
-//! sent and [`ControllerMember::propose`] with what is to be agreed about, and after any of them [`ControllerMember::turn`], which writes to the [`MemberDisk`] and returns what
-//! is to be sent and what was decided.
+//! The shell calls [`ControllerMember::tick`] each [`CONTROLLER_TICK_MS`](crate::limits::CONTROLLER_TICK_MS), [`ControllerMember::receive`] with
+//! what other members sent and [`ControllerMember::propose`] with what is to be agreed about, and after any of them [`ControllerMember::turn`], which
+//! writes to the [`MemberDisk`] and returns what is to be sent and what was decided.
 //! Nothing is said to another member before what it rests on is on the disk. After an error of the disk the member is of no use: what is on the
 //! disk is not known.
 //!
@@ -223,8 +223,8 @@ impl ControllerMember {
         Ok(())
     }
 
-    /// Asks the members to agree about a command. Its ticket comes back from a later [`ControllerMember::turn`]; `None`: this member does not lead, or has as many
-    /// as it may.
+    /// Asks the members to agree about a command. Its ticket comes back from a later [`ControllerMember::turn`]; `None`: this member does not lead,
+    /// or has as many as it may.
     pub(crate) fn propose(&mut self, command: &Decree) -> Option<u64> {
         if !self.leads() || self.pending.len() >= CONTROLLER_PENDING_MAX {
             return None;

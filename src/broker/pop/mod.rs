@@ -197,17 +197,8 @@ impl Broker {
         let read = known.max(bounds.min).min(bounds.appended_max);
         let (wait, tries) = (Wait::Turn, Tries::default());
         let read_end = bounds.appended_max;
-        self.pops.places = Some(NotePlaces {
-            topic,
-            queue,
-            read,
-            read_end,
-            wait,
-            tries,
-            passed: read,
-            done: read,
-            on_disk: read,
-        });
+        self.pops.places =
+            Some(NotePlaces { topic, queue, read, read_end, wait, tries, passed: read, done: read, on_disk: read });
     }
 
     /// Whether nothing is done now. A log that has failed takes no copy any more.

@@ -221,7 +221,7 @@ proptest! {
             prop_assert_eq!(&Decree::decode(&command.encode()), &Ok(command.clone()));
             code(&mut groups, command);
             let encoded = groups.encode();
-            prop_assert_eq!(ReplicaGroups::decode(&encoded).as_ref(), Ok(&groups));
+            prop_assert_eq!(&ReplicaGroups::decode(&encoded), &Ok(groups.clone()));
             prop_assert!(ReplicaGroups::decode(&encoded[..encoded.len() - 1]).is_err());
         }
     }
