@@ -185,10 +185,15 @@ impl ControllerMember {
         let is_ours = message.term == raft.term && raft.state == StateRole::Leader;
         match message.msg_type {
             MessageType::MsgAppend => {
+                // raft takes term 0 for that of any entry that is not there.
+                if (message.index == 0) != (message.log_term == 0) {
+                    return Err("it goes on from an entry without a term");
+                }
                 let (mut index, mut term) = (message.index, message.log_term);
                 for entry in message.get_entries() {
-                    let follows =
-                        entry.index == index.saturating_add(1) && entry.term >= term && entry.term <= message.term;
+                    let follows = entry.index == index.saturating_add(1)
+                        && entry.term >= term.max(1)
+                        && entry.term <= message.term;
                     if !follows || entry.data.len() > CONTROLLER_COMMAND_BYTES_MAX {
                         return Err("its entries do not follow one another");
                     }
@@ -207,7 +212,11 @@ impl ControllerMember {
                 let metadata = snapshot.get_metadata();
                 let mut voters = metadata.get_conf_state().voters.clone();
                 voters.sort_unstable();
-                if voters != self.node.store().voters || metadata.index == 0 || metadata.term > message.term {
+                if voters != self.node.store().voters
+                    || metadata.index == 0
+                    || metadata.term == 0
+                    || metadata.term > message.term
+                {
                     return Err("its snapshot is of other controllers");
                 }
                 if snapshot.data.len() > CONTROLLER_SNAPSHOT_BYTES_MAX || ReplicaGroups::decode(&snapshot.data).is_err()
