@@ -239,7 +239,7 @@ fn every_fault_is_one_sentence_with_its_line() {
         ),
         (
             "brokerId=-1",
-            "broker.conf line 1: brokerId=-1 is not 0 for a master, or a number of its own from 1 for a slave: -1 leaves it to DLedger or a controller, which ringmq has not",
+            "broker.conf line 1: brokerId=-1 is not 0 for a master, or a number of its own from 1 for a slave: -1 leaves it to DLedger or a controller, and ringmq's brokers take their numbers from nobody",
         ),
         (
             "enabledAppendPropCRC=false",

@@ -123,7 +123,7 @@ fn check_master_address(draft: &Draft<NodeConfig>) -> Result<(), ConfigError> {
 /// Java's brokers with DLedger or a controller have -1 in their files.
 pub(super) fn read_broker_id(text: &str) -> Result<BrokerId, String> {
     match text {
-        "-1" => Err("0 for a master, or a number of its own from 1 for a slave: -1 leaves it to DLedger or a controller, which ringmq has not".to_owned()),
+        "-1" => Err("0 for a master, or a number of its own from 1 for a slave: -1 leaves it to DLedger or a controller, and ringmq's brokers take their numbers from nobody".to_owned()),
         _ => u64::read(text).map(BrokerId),
     }
 }

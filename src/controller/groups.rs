@@ -151,7 +151,8 @@ impl ReplicaGroups {
         }
         let mut answer = Answer::body(group.sync_set().encode());
         answer.ext = vec![("clusterName", group.cluster.clone()), ("brokerName", name.to_owned())];
-        if group.master.is_some_and(|master| living.contains(&master)) {
+        // A master that registers was away: it asks for a reign, and does not go on in the one it had.
+        if group.master.is_some_and(|master| master != id && living.contains(&master)) {
             answer.ext.extend(group.master_fields());
         }
         Ok(answer.into())
@@ -230,7 +231,8 @@ impl ReplicaGroups {
             best(&in_sync, group.master, wanted).or_else(|| best(&candidates, group.master, wanted).filter(|_| unclean))
         };
         match elected {
-            Some(id) if group.master == Some(id) => {
+            // The master itself asks when it has started again: what it wrote since has to be told from what others wrote in the same epoch.
+            Some(id) if group.master == Some(id) && (designate || asked != Some(id)) => {
                 let remark = format!("the master {id} of {name} lives");
                 let mut answer = Answer::error(ResponseCode::ControllerMasterStillExist, remark);
                 answer.ext = group.master_fields();
@@ -239,8 +241,8 @@ impl ReplicaGroups {
             }
             Some(id) => {
                 // Whoever is new to the controller, or was cleaned, may have a log with reigns in it.
-                let known = candidates.iter().map(|candidate| candidate.epoch).filter(|_| group.master_epoch == 0);
-                let plausible = |epoch: &i32| *epoch >= 0 && epoch.cast_unsigned() <= EPOCH_JUMP_MAX;
+                let known = candidates.iter().map(|candidate| candidate.epoch);
+                let plausible = |epoch: &i32| *epoch >= 0 && epoch.abs_diff(group.master_epoch) <= EPOCH_JUMP_MAX;
                 let last = known.filter(plausible).max().unwrap_or(0).max(group.master_epoch);
                 let failed = ResponseCode::ControllerElectMasterFailed;
                 (group.master_epoch, group.set_epoch) = (next(last, failed)?, next(group.set_epoch, failed)?);
@@ -279,9 +281,6 @@ impl ReplicaGroups {
             return refuse(code, format!("broker set {name} is not known"));
         };
         if !also_living {
-            if ids.is_none() && group.master.is_some() {
-                return refuse(code, format!("broker set {name} has a master still"));
-            }
             let replicas = group.replicas.keys().copied().collect();
             if let Some(id) = ids.unwrap_or(&replicas).intersection(living).next() {
                 return refuse(code, format!("broker {id} of {name} lives"));

@@ -79,7 +79,10 @@ impl Living {
     /// The replicas of a group that live. `leads_since`: since when this controller decides.
     pub(super) fn candidates(&self, now: MonoNs, name: &str, group: &Group, leads_since: MonoNs) -> Vec<Candidate> {
         let may_live_unheard = now.ms_since(leads_since) <= CONTROLLER_BROKER_TIMEOUT_MS;
-        let candidate = |broker_id: u64| match self.signs.get(&(name.to_owned(), broker_id)) {
+        // What was heard before this controller led says nothing of those who tell the new leader as well.
+        let heard = |broker_id| self.signs.get(&(name.to_owned(), broker_id));
+        let is_of_now = |sign: &&Sign| sign.lives(now) || !may_live_unheard || sign.heard > leads_since;
+        let candidate = |broker_id: u64| match heard(broker_id).filter(is_of_now) {
             Some(sign) => sign.lives(now).then_some(Candidate {
                 broker_id,
                 epoch: sign.epoch,
@@ -99,5 +102,57 @@ impl Living {
     /// Forgets whoever is in no group any more.
     pub(super) fn keep(&mut self, is_known: impl Fn(&str, u64) -> bool) {
         self.signs.retain(|(name, id), _| is_known(name, *id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::groups::ReplicaGroups;
+    use super::*;
+    use crate::controller::{Candidate, Decree};
+
+    const NAME: &str = "broker-a";
+
+    fn at(ms: u64) -> MonoNs {
+        MonoNs(0).plus_ms(ms)
+    }
+
+    /// Brokers tell all controllers, but not the new leader first: a blip that closes their connections elects a leader as well.
+    #[test]
+    fn a_new_leader_deposes_no_master_for_what_it_heard_before() {
+        let mut groups = ReplicaGroups::default();
+        let text = str::to_owned;
+        for broker_id in [1, 2] {
+            let (address, check_code) = (text("h:1"), format!("h:1;{broker_id}"));
+            let (cluster, broker_name) = (text("c"), text(NAME));
+            groups.apply(&Decree::ApplyBrokerId { cluster, broker_name, broker_id, address, check_code });
+        }
+        let asks = Candidate { broker_id: 1, epoch: -1, log_end: 0, priority: 0 };
+        let (broker_id, candidates) = (Some(1), vec![asks]);
+        groups.apply(&Decree::Elect {
+            broker_name: text(NAME),
+            broker_id,
+            designate: false,
+            unclean: false,
+            candidates,
+        });
+        let group = groups.get(NAME).expect("there");
+        let mut living = Living::default();
+        living.asked(at(1_000), ConnectionId(7), NAME, 1);
+        living.asked(at(1_000), ConnectionId(8), NAME, 2);
+        let candidates = |living: &Living, now: u64| -> Vec<u64> {
+            let all = living.candidates(at(now), NAME, group, at(2_000));
+            all.into_iter().map(|candidate| candidate.broker_id).collect()
+        };
+        assert_eq!(candidates(&living, 2_100), [1, 2]);
+        for connection in [7, 8] {
+            living.disconnected(ConnectionId(connection));
+        }
+        assert_eq!(candidates(&living, 2_100), [1], "the master alone is given the time to be heard");
+        assert_eq!(candidates(&living, 2_001 + CONTROLLER_BROKER_TIMEOUT_MS), [0_u64; 0]);
+        living.asked(at(2_500), ConnectionId(9), NAME, 1);
+        assert_eq!(candidates(&living, 2_600), [1]);
+        living.disconnected(ConnectionId(9));
+        assert_eq!(candidates(&living, 2_600), [0_u64; 0], "it was heard of since, and is gone");
     }
 }

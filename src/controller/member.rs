@@ -233,13 +233,15 @@ impl ControllerMember {
     }
 
     /// Asks the members to agree about a command. Its ticket comes back from a later [`ControllerMember::turn`]; `None`: this member does not lead,
-    /// or has as many as it may.
+    /// has as many as it may, or the command is longer than any that a request makes.
     pub(crate) fn propose(&mut self, command: &Decree) -> Option<u64> {
         if !self.leads() || self.pending.len() >= CONTROLLER_PENDING_MAX {
             return None;
         }
         let data = command.encode();
-        assert!(data.len() <= CONTROLLER_COMMAND_BYTES_MAX, "requests are bounded: {} bytes", data.len());
+        if data.len() > CONTROLLER_COMMAND_BYTES_MAX {
+            return None;
+        }
         self.node.propose(Vec::new(), data).ok()?;
         let ticket = self.next_ticket;
         self.next_ticket += 1;

@@ -334,9 +334,12 @@ impl Controller {
     fn clean(&mut self, now: Now, header: &Header<'_>) -> ControllerAnswered {
         let request = CleanBrokerDataRequest::parse(header)?;
         let living = self.living(now, request.broker_name);
+        // A request may name any number; only those that there are can go.
+        let group = self.member.groups().get(request.broker_name);
+        let is_there = |id: &u64| group.is_some_and(|group| group.replica_ids().any(|known| known == *id));
         let command = Decree::Clean {
             broker_name: request.broker_name.to_owned(),
-            broker_ids: request.broker_ids,
+            broker_ids: request.broker_ids.map(|ids: BTreeSet<u64>| ids.into_iter().filter(is_there).collect()),
             also_living: request.also_living,
             living,
         };

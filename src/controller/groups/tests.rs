@@ -100,6 +100,29 @@ fn the_first_who_asks_is_the_master_and_later_ones_were_in_sync() {
     assert_eq!(groups.get(NAME).and_then(Group::master), Some(3), "the operator allowed it");
 }
 
+/// RocketMQ's broker takes the epoch that it is told for the one in which it goes on to write, and cuts its own record of it there: a master that was
+/// away and had its old epoch again could be followed by nobody.
+#[test]
+fn a_master_that_comes_back_begins_a_reign() {
+    let mut groups = three();
+    let register = Decree::Register {
+        broker_name: NAME.to_owned(),
+        broker_id: 1,
+        address: "h:2".to_owned(),
+        living: [1, 2].into(),
+    };
+    let told = groups.apply(&register).answer;
+    assert!(told.ext.iter().all(|(field, _)| *field != "masterBrokerId"), "{told:?}: it is to ask");
+    assert_eq!(code(&mut groups, &elect(Some(1), false, &[candidate(1, 1, 50)])), 0);
+    let group = groups.get(NAME).expect("there");
+    assert_eq!((group.master(), group.epochs(), group.is_in_sync(2)), (Some(1), (2, 3), false));
+    // The others hear who leads when they register.
+    let register =
+        Decree::Register { broker_id: 2, broker_name: NAME.to_owned(), address: "h:3".to_owned(), living: [1].into() };
+    let told = groups.apply(&register).answer;
+    assert!(told.ext.contains(&("masterBrokerId", "1".to_owned())), "{told:?}");
+}
+
 #[test]
 fn who_is_designated_is_the_master_or_nobody() {
     let mut groups = three();
@@ -139,7 +162,7 @@ fn a_set_is_changed_by_its_master_in_its_epochs_alone() {
 #[test]
 fn what_lives_or_is_needed_is_not_cleaned() {
     let mut groups = three();
-    assert_eq!(code(&mut groups, &clean(None, false, &[])), 2009, "it has a master");
+    assert_eq!(code(&mut groups, &clean(None, false, &[1])), 2009, "its master lives");
     assert_eq!(code(&mut groups, &clean(Some(&[3]), false, &[3])), 2009, "it lives");
     assert_eq!(code(&mut groups, &clean(Some(&[1, 2]), true, &[])), 2009, "nobody in sync would be left");
     assert_eq!(code(&mut groups, &clean(Some(&[3]), false, &[1])), 0);

@@ -97,6 +97,21 @@ fn a_member_that_does_not_lead_proposes_nothing() {
     turn(&mut three[0]);
 }
 
+#[test]
+fn a_command_that_is_too_long_is_not_proposed_and_ends_nobody() {
+    let mut one = members(1);
+    for _ in 0..100 {
+        one[0].0.tick();
+        turn(&mut one[0]);
+    }
+    assert!(one[0].0.leads());
+    let ids = (0..2_000).collect();
+    let long =
+        Decree::Clean { broker_name: "b".to_owned(), broker_ids: Some(ids), also_living: true, living: [].into() };
+    assert_eq!(one[0].0.propose(&long), None);
+    assert!(one[0].0.propose(&command(1)).is_some());
+}
+
 /// What others say is changed on its way: at worst it is dropped, or the members stop agreeing, but none of them ends.
 #[test]
 fn nothing_that_is_said_ends_a_member() {
