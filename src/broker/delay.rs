@@ -312,9 +312,10 @@ impl Broker {
 
     /// An error never moves a reader: what is behind waits until the message was delivered, or the log knows it to be gone.
     fn wait_in_vain(&mut self, now: Now, job: JobId, level: i32, at: QueueOffset, why: &str) -> LevelStep {
-        LevelStep::Wait(self.delays.jobs.tries(job).fail(now, |tries, wait_ms| {
+        let wait_ms = self.delays.jobs.tries(job).fail(|tries, wait_ms| {
             tracing::error!(level, %at, tries, wait_ms, "a delayed message {why}: its level waits and tries again");
-        }))
+        });
+        LevelStep::Wait(Wait::for_ms(now, wait_ms))
     }
 
     /// Stores the copy of a scheduled record where it belongs. Errors as [`Broker::put_where_it_belongs`].

@@ -80,14 +80,14 @@ impl Wait {
 pub(super) struct Tries(u32);
 
 impl Tries {
-    /// Once more in vain. How long to wait then; `say` is told of the tries and of that, in ms, at first each time and then less and less often.
-    pub(super) fn fail(&mut self, now: Now, say: impl FnOnce(u32, u64)) -> Wait {
+    /// Once more in vain. How long to wait then, in ms; `say` is told of the tries and of that, at first each time and then less and less often.
+    pub(super) fn fail(&mut self, say: impl FnOnce(u32, u64)) -> u64 {
         self.0 = self.0.saturating_add(1);
         let wait_ms = read_wait_ms(self.0);
         if self.0.is_power_of_two() {
             say(self.0, wait_ms);
         }
-        Wait::for_ms(now, wait_ms)
+        wait_ms
     }
 
     /// How many, if there are any.
@@ -350,7 +350,7 @@ impl JobBudget {
 }
 
 /// How long to wait before a message is looked at again that could not be read `tries` times.
-pub(super) fn read_wait_ms(tries: u32) -> u64 {
+fn read_wait_ms(tries: u32) -> u64 {
     let doublings = tries.saturating_sub(1).min(JOB_READ_WAIT_MS_MAX.ilog2());
     (JOB_RETRY_MS << doublings).min(JOB_READ_WAIT_MS_MAX)
 }

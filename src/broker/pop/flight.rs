@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::room::RoomWaits;
+use crate::broker::job::Tries;
 use crate::limits::{POP_FLIGHTS_MAX, POP_FLIGHTS_PER_GROUP_MAX, POP_FREE_PER_FLIGHT};
 use crate::log::QueueIndex;
 use crate::model::{GroupName, QueueId, QueueOffset, TopicName, UnixMs};
@@ -25,7 +26,7 @@ pub(super) struct Flight {
     /// When it is looked at next, Unix ms; `None` while a block is waited for.
     look: Option<i64>,
     /// How often in a row a message of it could not be put up for another try.
-    pub(super) tries: u32,
+    tries: Tries,
     /// Its group was set back to one of its messages, or to one before them.
     is_set_back: bool,
 }
@@ -34,7 +35,8 @@ impl Flight {
     pub(super) fn new(queue: PopQueue, time: PopTime, invisible_ms: u64, mut open: Vec<QueueOffset>) -> Flight {
         // There may be very many.
         open.shrink_to_fit();
-        let mut flight = Flight { queue, time, invisible_ms, open, look: None, tries: 0, is_set_back: false };
+        let mut flight =
+            Flight { queue, time, invisible_ms, open, look: None, tries: Tries::default(), is_set_back: false };
         flight.look = Some(flight.due());
         flight
     }
@@ -178,7 +180,7 @@ impl Flights {
     pub(super) fn end(&mut self, note: QueueOffset, is_over: impl Fn(QueueOffset) -> bool) {
         let Some(flight) = self.by_note.get_mut(&note) else { return };
         flight.open.retain(|offset| !is_over(*offset));
-        flight.tries = 0;
+        flight.tries = Tries::default();
         if flight.open.is_empty() {
             self.remove(note);
         }
@@ -270,11 +272,9 @@ impl Flights {
         self.looks.extend(look.map(|look| (look, note)));
     }
 
-    /// How often in a row this flight could not be dealt with, this time included.
-    pub(super) fn note_failed_try(&mut self, note: QueueOffset) -> u32 {
-        let Some(flight) = self.by_note.get_mut(&note) else { return 0 };
-        flight.tries = flight.tries.saturating_add(1);
-        flight.tries
+    /// How often in a row a flight could not be dealt with.
+    pub(super) fn tries(&mut self, note: QueueOffset) -> Option<&mut Tries> {
+        self.by_note.get_mut(&note).map(|flight| &mut flight.tries)
     }
 }
 

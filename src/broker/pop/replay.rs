@@ -67,9 +67,10 @@ impl Broker {
     /// An error moves no reader.
     fn wait_for_note(&mut self, now: Now, at: QueueOffset) -> Wait {
         let Some(places) = &mut self.pops.places else { return Wait::Growth };
-        places.tries.fail(now, |tries, wait_ms| {
+        let wait_ms = places.tries.fail(|tries, wait_ms| {
             tracing::error!(%at, tries, wait_ms, "a note of popped messages cannot be read: it is tried again, and nothing is popped before");
-        })
+        });
+        Wait::for_ms(now, wait_ms)
     }
 
     /// Takes what a note says.

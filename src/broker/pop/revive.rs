@@ -3,11 +3,11 @@
 use bytes::BytesMut;
 
 use super::{Broker, Flight, PopQueue};
-use crate::broker::job::{JobBudget, read_wait_ms};
+use crate::broker::job::{JobBudget, ONE_MESSAGE};
 use crate::broker::store::NotStored;
 use crate::broker::{Effect, Output, Refusal};
 use crate::limits::{JOB_RETRY_MS, POP_COLD_MAX};
-use crate::log::{AppendError, BlockId, Read, ReadLimits};
+use crate::log::{AppendError, BlockId, Read};
 use crate::model::{Now, QueueId, QueueOffset, TopicName};
 use crate::protocol::message::{
     PopNote, PopOrigin, Properties, append_property, is_retry_topic, property, without_property,
@@ -151,8 +151,7 @@ impl Broker {
     ) -> Revived {
         let (_, topic, queue_id) = &flight.queue;
         let Some(queue) = self.log.find_queue(topic.as_str(), *queue_id) else { return Revived::Over };
-        let limits = ReadLimits { messages_max: 1, bytes_max: 0, entries_max: 1 };
-        match self.log.read(queue, offset, &limits, &|_| true, record) {
+        match self.log.read(queue, offset, &ONE_MESSAGE, &|_| true, record) {
             Read::Found { .. } => {}
             Read::NoMatch { .. } if offset < self.log.bounds(queue).appended_max => return Revived::NotSeen,
             Read::NoMatch { .. } | Read::Removed { .. } => {
@@ -231,12 +230,11 @@ impl Broker {
 
     /// An error loses no message: it is tried again, and others do not wait for it.
     fn wait_to_revive(&mut self, now: Now, note: QueueOffset, flight: &Flight, offset: QueueOffset, why: &str) {
-        let tries = self.pops.flights.note_failed_try(note);
-        let wait_ms = read_wait_ms(tries);
+        let Some(tries) = self.pops.flights.tries(note) else { return };
         let (group, topic, queue_id) = &flight.queue;
-        if tries.is_power_of_two() {
+        let wait_ms = tries.fail(|tries, wait_ms| {
             tracing::error!(%group, %topic, %queue_id, %offset, tries, wait_ms, "a message that was not acknowledged {why}: it is tried again");
-        }
+        });
         self.pops.flights.look_again(note, Some(now.unix.0.saturating_add(i64::try_from(wait_ms).unwrap_or(i64::MAX))));
     }
 

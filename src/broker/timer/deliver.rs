@@ -64,9 +64,10 @@ impl Broker {
                     return;
                 }
                 Coded::Unreadable => {
-                    timers.scan = timers.tries.fail(now, |tries, wait_ms| {
+                    let wait_ms = timers.tries.fail(|tries, wait_ms| {
                         tracing::error!(%at, tries, wait_ms, "the index of timer messages cannot be read: it is tried again");
                     });
+                    timers.scan = Wait::for_ms(now, wait_ms);
                     return;
                 }
                 // Found when this life began, and not promised yet.
@@ -111,9 +112,10 @@ impl Broker {
 
     /// An error never moves a reader: all wait until the message was delivered, or the log knows it to be gone.
     fn wait_for_timer(&mut self, now: Now, key: &TimerKey, why: &str) -> Wait {
-        self.delays.timers.tries.fail(now, |tries, wait_ms| {
+        let wait_ms = self.delays.timers.tries.fail(|tries, wait_ms| {
             tracing::error!(at = %key.at, tries, wait_ms, "a timer message {why}: those behind it wait, and it is tried again");
-        })
+        });
+        Wait::for_ms(now, wait_ms)
     }
 
     fn deal_with(&mut self, now: Now, key: &TimerKey, record: &[u8]) -> Wait {

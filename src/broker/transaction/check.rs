@@ -149,9 +149,10 @@ impl Broker {
 
     /// An error moves no reader.
     fn wait_for_record(&mut self, now: Now, topic: &str, at: QueueOffset) -> Wait {
-        self.transactions.tries.fail(now, |tries, wait_ms| {
+        let wait_ms = self.transactions.tries.fail(|tries, wait_ms| {
             tracing::error!(topic, %at, tries, wait_ms, "a message of a transaction cannot be read: it is tried again");
-        })
+        });
+        Wait::for_ms(now, wait_ms)
     }
 
     /// Reads some of the notes that were there when the life began.
