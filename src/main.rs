@@ -212,8 +212,7 @@ fn name_server(arguments: &NameServerArguments) -> Result<Outcome, Failure> {
         return Ok(Outcome::Stopped);
     }
     log_not_needed(&file, &config.not_needed);
-    let servers = if config.has_controller { 2 } else { 1 };
-    let connections_max = Descriptors::of_process(0, true)?.name_server / servers;
+    let connections_max = Descriptors::of_process(0, 1 + usize::from(config.has_controller))?.name_server;
     let (ip, port, kept) = (config.bind_ip, config.listen_port, config.kv_config_path.display().to_string());
     let beside = if config.has_controller { Some(ControllerConfig::read(&file, &text)?) } else { None };
     let plane = Plane::start(Some(NameServerPlan { config, port_key: "listenPort", connections_max }))?;
@@ -234,7 +233,7 @@ fn controller(arguments: &ControllerArguments) -> Result<Outcome, Failure> {
         return Ok(Outcome::Stopped);
     }
     log_not_needed(&file, &config.not_needed);
-    let connections_max = Descriptors::of_process(0, true)?.name_server;
+    let connections_max = Descriptors::of_process(0, 1)?.name_server;
     let lines = controller_lines(&config);
     let process = ControllerProcess::open(config, connections_max)?;
     lines.iter().for_each(|line| say(line));
@@ -291,7 +290,8 @@ fn node(kind: NodeKind, arguments: &NodeArguments) -> Result<Outcome, Failure> {
     let now = Clock::start().now().unix;
     let store = Arc::new(Store::open(&config.store_root, config.shards, cpus::shards_default(), now)?);
     config.check_shards(&file, store.shards())?;
-    let descriptors = Descriptors::of_process(store.shards(), kind == NodeKind::All)?;
+    let servers = if kind == NodeKind::All { 1 + usize::from(config.namesrv.has_controller) } else { 0 };
+    let descriptors = Descriptors::of_process(store.shards(), servers)?;
     let plan = (kind == NodeKind::All).then(|| NameServerPlan {
         config: config.namesrv.clone(),
         port_key: "namesrvListenPort",
