@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::namesrv::NamesrvConfig;
 use super::node::NodeConfig;
 use super::table::{self, Setting, online, setting};
-use super::value::SettingValue;
+use super::value::{SettingValue, is_host_port};
 use super::{ConfigError, NotNeeded};
 
 /// One of the controllers that agree.
@@ -163,11 +163,8 @@ fn peers_of(text: &str) -> Result<Vec<ControllerPeer>, String> {
     for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
         let (id, address) = part.split_once('-').ok_or_else(|| expected.clone())?;
         let number = number_of(id).map_err(|_| expected.clone())?;
-        let well_formed = address.rsplit_once(':').is_some_and(|(host, port)| {
-            !host.is_empty() && !host.contains(char::is_whitespace) && port.parse::<u16>().is_ok_and(|port| port > 0)
-        });
         let is_new = peers.iter().all(|peer| peer.number != number && peer.address != address);
-        if !well_formed || !is_new {
+        if !is_host_port(address) || !is_new {
             return Err(expected);
         }
         peers.push(ControllerPeer { number, address: address.to_owned() });

@@ -60,6 +60,13 @@ impl SettingValue for DelayLevels {
     }
 }
 
+/// Whether this is `host:port`.
+pub(super) fn is_host_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains(char::is_whitespace) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    })
+}
+
 /// `host:port` of name servers, separated by `;`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Addresses(pub(super) Vec<String>);
@@ -69,10 +76,7 @@ impl SettingValue for Addresses {
         let expected = "a list of HOST:PORT, separated by ;";
         let mut addresses: Vec<String> = Vec::new();
         for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
-            let (host, port) = part.rsplit_once(':').ok_or(expected)?;
-            let well_formed =
-                !host.is_empty() && !host.contains(char::is_whitespace) && port.parse::<u16>().is_ok_and(|p| p > 0);
-            if !well_formed {
+            if !is_host_port(part) {
                 return Err(expected.to_owned());
             }
             if !addresses.iter().any(|known| known == part) {
