@@ -2,54 +2,52 @@
 
 use std::collections::BTreeSet;
 
+use crate::protocol::cursor::{Cursor, Ended};
+
 /// The input ended before the value did, or is no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// Reads values off the front of a slice.
-pub(super) struct ByteReader<'a> {
-    rest: &'a [u8],
+impl From<Ended> for Malformed {
+    fn from(_: Ended) -> Malformed {
+        Malformed
+    }
 }
+
+/// Reads values off the front of a slice: what a [`Cursor`] knows, and what else a controller writes.
+pub(super) struct ByteReader<'a>(Cursor<'a>);
 
 impl<'a> ByteReader<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> ByteReader<'a> {
-        ByteReader { rest: bytes }
+        ByteReader(Cursor::new(bytes))
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.rest.is_empty()
+        self.0.is_empty()
     }
 
     pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self.rest.split_at_checked(count).ok_or(Malformed)?;
-        self.rest = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or(Malformed)?;
-        self.rest = rest;
-        Ok(*taken)
+        Ok(self.0.take(count)?)
     }
 
     pub(super) fn u8(&mut self) -> Result<u8, Malformed> {
-        self.array::<1>().map(|[byte]| byte)
+        Ok(self.0.u8()?)
     }
 
     pub(super) fn u32(&mut self) -> Result<u32, Malformed> {
-        self.array().map(u32::from_be_bytes)
+        self.i32().map(i32::cast_unsigned)
     }
 
     pub(super) fn i32(&mut self) -> Result<i32, Malformed> {
-        self.array().map(i32::from_be_bytes)
+        Ok(self.0.i32()?)
     }
 
     pub(super) fn u64(&mut self) -> Result<u64, Malformed> {
-        self.array().map(u64::from_be_bytes)
+        Ok(self.0.u64()?)
     }
 
     pub(super) fn i64(&mut self) -> Result<i64, Malformed> {
-        self.array().map(i64::from_be_bytes)
+        Ok(self.0.i64()?)
     }
 
     pub(super) fn boolean(&mut self) -> Result<bool, Malformed> {
@@ -63,7 +61,7 @@ impl<'a> ByteReader<'a> {
     /// A length of 32 bits, of no more than what is left.
     pub(super) fn count(&mut self) -> Result<usize, Malformed> {
         let count = self.u32()? as usize;
-        if count <= self.rest.len() { Ok(count) } else { Err(Malformed) }
+        if count <= self.0.left() { Ok(count) } else { Err(Malformed) }
     }
 
     pub(super) fn sized(&mut self) -> Result<&'a [u8], Malformed> {

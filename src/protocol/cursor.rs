@@ -2,27 +2,37 @@
 
 /// The input ended before the value did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ended;
+pub struct Ended;
 
 /// Reads big-endian values off the front of a slice.
-pub(crate) struct Cursor<'a> {
+pub struct Cursor<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Cursor<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+    /// At the beginning of `bytes`.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
         Cursor { rest: bytes }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether all was read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    pub(crate) fn left(&self) -> usize {
+    /// Bytes that were not read.
+    #[must_use]
+    pub fn left(&self) -> usize {
         self.rest.len()
     }
 
-    pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], Ended> {
+    /// The next bytes, as they are.
+    ///
+    /// # Errors
+    /// [`Ended`], as of all that follow.
+    pub fn take(&mut self, count: usize) -> Result<&'a [u8], Ended> {
         let (taken, rest) = self.rest.split_at_checked(count).ok_or(Ended)?;
         self.rest = rest;
         Ok(taken)
@@ -34,32 +44,41 @@ impl<'a> Cursor<'a> {
         Ok(*taken)
     }
 
-    pub(crate) fn u8(&mut self) -> Result<u8, Ended> {
+    #[allow(missing_docs, clippy::missing_errors_doc, reason = "the name says it")]
+    pub fn u8(&mut self) -> Result<u8, Ended> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    pub(crate) fn i16(&mut self) -> Result<i16, Ended> {
+    #[allow(missing_docs, clippy::missing_errors_doc, reason = "the name says it")]
+    pub fn i16(&mut self) -> Result<i16, Ended> {
         self.array().map(i16::from_be_bytes)
     }
 
-    pub(crate) fn i64(&mut self) -> Result<i64, Ended> {
+    #[allow(missing_docs, clippy::missing_errors_doc, reason = "the name says it")]
+    pub fn i64(&mut self) -> Result<i64, Ended> {
         self.array().map(i64::from_be_bytes)
     }
 
-    pub(crate) fn i32(&mut self) -> Result<i32, Ended> {
+    #[allow(missing_docs, clippy::missing_errors_doc, reason = "the name says it")]
+    pub fn i32(&mut self) -> Result<i32, Ended> {
         self.array().map(i32::from_be_bytes)
     }
 
-    pub(crate) fn u64(&mut self) -> Result<u64, Ended> {
+    #[allow(missing_docs, clippy::missing_errors_doc, reason = "the name says it")]
+    pub fn u64(&mut self) -> Result<u64, Ended> {
         self.array().map(u64::from_be_bytes)
     }
 
-    pub(crate) fn u128(&mut self) -> Result<u128, Ended> {
+    #[allow(missing_docs, clippy::missing_errors_doc, reason = "the name says it")]
+    pub fn u128(&mut self) -> Result<u128, Ended> {
         self.array().map(u128::from_be_bytes)
     }
 
     /// A length of `i32` and as many bytes. A negative length is treated as an input that ended.
-    pub(crate) fn sized(&mut self) -> Result<&'a [u8], Ended> {
+    ///
+    /// # Errors
+    /// [`Ended`].
+    pub fn sized(&mut self) -> Result<&'a [u8], Ended> {
         let length = usize::try_from(self.i32()?).map_err(|_| Ended)?;
         self.take(length)
     }

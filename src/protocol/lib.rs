@@ -28,7 +28,7 @@ pub mod record;
 
 pub mod placement;
 
-mod cursor;
+pub mod cursor;
 
 #[cfg(test)]
 mod golden;
