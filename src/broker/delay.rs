@@ -298,7 +298,7 @@ impl Broker {
                     Err(_) => return LevelStep::Wait(Wait::for_ms(now, JOB_RETRY_MS)),
                 }
             }
-            OwnRead::LeftOut { next } => self.delays.jobs.pass(job, next, self.log.appended()),
+            OwnRead::LeftOut { next, .. } => self.delays.jobs.pass(job, next, self.log.appended()),
             OwnRead::Nothing => return LevelStep::Wait(Wait::Growth),
             OwnRead::Cold(block) => return LevelStep::Wait(Wait::Block(block)),
             OwnRead::Failed => return self.wait_to_read(now, job, level, at),

@@ -15,6 +15,7 @@ use std::fmt::Display;
 
 use bytes::BytesMut;
 
+use super::unsettled::Unsettled;
 use super::{Broker, Effect, Output};
 use crate::limits::{
     JOB_BYTES_PER_TURN, JOB_MESSAGES_PER_TURN, JOB_READ_WAIT_MS_MAX, JOB_RETRY_MS, JOB_UNPROMISED_MAX,
@@ -99,16 +100,26 @@ impl Tries {
 /// One message: what jobs read.
 pub(super) const ONE_MESSAGE: ReadLimits = ReadLimits { messages_max: 1, bytes_max: 0, entries_max: 1 };
 
-/// What has come of reading a queue of the shard's own.
+/// Why a message cannot be read any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// Retention has taken it, with those behind it up to the next.
+    Removed,
+    /// Wherever it was kept.
+    Damaged,
+}
+
+/// What has come of reading a message for somebody without a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum OwnRead {
     /// It was read; what follows stands at `next`.
     Found {
         next: QueueOffset,
     },
-    /// It is gone, or damaged wherever it was kept, which was said and counted: what follows stands at `next`.
+    /// It cannot be read any more, which is counted: what follows stands at `next`.
     LeftOut {
         next: QueueOffset,
+        loss: Loss,
     },
     /// There is nothing that may be read yet.
     Nothing,
@@ -118,31 +129,47 @@ pub(super) enum OwnRead {
 }
 
 impl Broker {
-    /// Reads a queue of the shard's own for somebody without a connection. If the message at `at` is lost, that is said: `what` it was, and
-    /// what its `loss` means.
-    pub(super) fn read_own(
+    /// Reads a queue for somebody without a connection.
+    pub(super) fn read_alone(
         &mut self,
         queue: QueueIndex,
         at: QueueOffset,
         limits: &ReadLimits,
-        (what, loss): (impl Display, &str),
         out: &mut BytesMut,
     ) -> OwnRead {
         match self.log.read(queue, at, limits, &|_| true, out) {
             Read::Found { next, .. } => OwnRead::Found { next },
             Read::NoMatch { .. } => OwnRead::Nothing,
             Read::Cold(block) => OwnRead::Cold(block),
-            Read::Removed { next } => {
-                tracing::warn!(%at, %next, "{what} and those behind it are gone from the log: {loss}");
-                OwnRead::LeftOut { next }
-            }
+            Read::Removed { next } => OwnRead::LeftOut { next, loss: Loss::Removed },
             Read::Damaged { next, .. } if !self.may_have_replica() => {
-                tracing::error!(%at, "{what} is damaged on the disk: {loss}");
                 self.counters.damaged_passed_count += 1;
-                OwnRead::LeftOut { next }
+                OwnRead::LeftOut { next, loss: Loss::Damaged }
             }
             Read::Damaged { .. } | Read::Failed => OwnRead::Failed,
         }
+    }
+
+    /// Reads a queue of the shard's own. If the message at `at` is lost, that is said: `what` it was, and what that means.
+    pub(super) fn read_own(
+        &mut self,
+        queue: QueueIndex,
+        at: QueueOffset,
+        limits: &ReadLimits,
+        (what, meaning): (impl Display, &str),
+        out: &mut BytesMut,
+    ) -> OwnRead {
+        let read = self.read_alone(queue, at, limits, out);
+        match read {
+            OwnRead::LeftOut { next, loss: Loss::Removed } => {
+                tracing::warn!(%at, %next, "{what} and those behind it are gone from the log: {meaning}");
+            }
+            OwnRead::LeftOut { loss: Loss::Damaged, .. } => {
+                tracing::error!(%at, "{what} is damaged on the disk: {meaning}");
+            }
+            OwnRead::Found { .. } | OwnRead::Nothing | OwnRead::Cold(_) | OwnRead::Failed => {}
+        }
+        read
     }
 }
 
@@ -159,15 +186,6 @@ struct Job {
     tries: Tries,
 }
 
-/// A message that was dealt with.
-#[derive(Clone, Copy, Debug)]
-struct Passed {
-    /// The log must be safe up to here before the position moves.
-    at: LogOffset,
-    job: JobId,
-    next: QueueOffset,
-}
-
 /// The jobs of a shard.
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
@@ -177,8 +195,8 @@ pub(super) struct Jobs {
     turns: VecDeque<JobId>,
     timers: BTreeSet<(MonoNs, JobId)>,
     blocks: BTreeMap<BlockId, Vec<JobId>>,
-    /// Ascending by `at`.
-    passed: VecDeque<Passed>,
+    /// Who has dealt with a message, and what follows it.
+    passed: Unsettled<(JobId, QueueOffset)>,
     /// Where the log ends that holds all that positions speak of.
     log_offset: LogOffset,
 }
@@ -214,14 +232,11 @@ impl Jobs {
 
     /// A message was dealt with: `at` is where the log ended behind what was stored for it.
     pub(super) fn pass(&mut self, id: JobId, next: QueueOffset, at: LogOffset) {
-        if let Some(last) = self.passed.back() {
-            assert!(last.at <= at, "a copy that ends at {at} came after one that ends at {}", last.at);
-        }
         let job = self.job_mut(id);
         assert!(next > job.next, "a job went from {} to {next}", job.next);
         job.next = next;
         job.tries = Tries::default();
-        self.passed.push_back(Passed { at, job: id, next });
+        self.passed.push(at, (id, next));
     }
 
     /// What the job whose turn it is has tried in vain.
@@ -301,14 +316,11 @@ impl Jobs {
     #[inline]
     pub(super) fn promised(&mut self, safe: LogOffset) -> bool {
         let mut has_moved = false;
-        while let Some(passed) = self.passed.front().copied()
-            && passed.at <= safe
-        {
-            self.passed.pop_front();
-            let job = self.job_mut(passed.job);
-            assert!(job.done < passed.next, "a position went from {} to {}", job.done, passed.next);
-            job.done = passed.next;
-            self.log_offset = passed.at;
+        while let Some((at, (id, next))) = self.passed.take(safe) {
+            let job = self.job_mut(id);
+            assert!(job.done < next, "a position went from {} to {next}", job.done);
+            job.done = next;
+            self.log_offset = at;
             has_moved = true;
         }
         has_moved

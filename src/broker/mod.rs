@@ -61,6 +61,7 @@ pub(crate) mod topic;
 mod trail;
 mod transaction;
 mod undelivered;
+mod unsettled;
 mod unwritten;
 mod view;
 mod whole;

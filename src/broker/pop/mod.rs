@@ -38,6 +38,7 @@ use super::hold::HoldTable;
 use super::job::{Tries, Wait};
 use super::persist::Table;
 use super::store::NotStored;
+use super::unsettled::Unsettled;
 use super::{Broker, Output};
 use crate::limits::{JOB_CLOCK_MS, JOB_RETRY_MS, POP_NOTES_MAX, POP_NOTES_PER_TURN, POP_UNNOTED_MAX};
 use crate::log::{Appended, BlockId, QueueIndex};
@@ -88,14 +89,14 @@ pub(super) struct Pops {
     queues: BTreeMap<PopQueue, PoppedQueue>,
     /// How many queues there were when those were looked through of which no note is of use.
     queues_swept: usize,
-    /// Where groups go on when the log is safe up to there. Ascending.
-    unpromised: VecDeque<(LogOffset, PopQueue, QueueOffset)>,
+    /// Where groups go on, not safe yet.
+    ahead: Unsettled<(PopQueue, QueueOffset)>,
     /// Notes that the log has not taken; none is stored before them.
     unnoted: VecDeque<Vec<u8>>,
     /// When the log that took no note is asked again.
     note_again: Option<MonoNs>,
-    /// What was passed and is not safe yet: the log must be so up to the first. Both ascend.
-    passed: VecDeque<(LogOffset, QueueOffset)>,
+    /// Up to where notes are of no use, not safe yet. Ascending.
+    passed: Unsettled<QueueOffset>,
     /// A place that is committed when this generation of the offsets is on the disk.
     gated: Option<(u64, QueueOffset)>,
     /// Places that were committed: each is on the disk with its generation of the offsets. Both ascend.
@@ -180,7 +181,7 @@ impl Pops {
     /// Where a group goes on in a queue is known from the note at `note`, and safe when the log is up to `at`.
     fn go_on_at(&mut self, queue: PopQueue, next: QueueOffset, note: QueueOffset, at: LogOffset) {
         self.queues.insert(queue.clone(), PoppedQueue { ahead: Some(next), last: note });
-        self.unpromised.push_back((at, queue, next));
+        self.ahead.push(at, (queue, next));
     }
 }
 
@@ -246,7 +247,7 @@ impl Broker {
         }
         self.note_anew(now);
         self.pass_notes();
-        if !self.pops.unpromised.is_empty() || !self.pops.passed.is_empty() {
+        if !self.pops.ahead.is_empty() || !self.pops.passed.is_empty() {
             self.take_promised();
         }
         for queue in self.pops.flights.take_roomy() {
@@ -263,10 +264,7 @@ impl Broker {
     /// The log is safe up to somewhere: where groups go on is committed.
     fn take_promised(&mut self) {
         let safe = self.log.flushed().min(self.log.confirm());
-        while let Some((at, ..)) = self.pops.unpromised.front()
-            && *at <= safe
-        {
-            let Some((_, queue, next)) = self.pops.unpromised.pop_front() else { break };
+        while let Some((_, (queue, next))) = self.pops.ahead.take(safe) {
             let (group, topic, queue_id) = &queue;
             let (group, topic) = (group.as_str(), topic.as_str());
             if self.offsets.get(group, topic, *queue_id).is_none_or(|committed| committed < next)
@@ -286,10 +284,7 @@ impl Broker {
             }
             self.pops.flights.make_room(&queue.0);
         }
-        while let Some((at, done)) = self.pops.passed.front().copied()
-            && at <= safe
-        {
-            self.pops.passed.pop_front();
+        while let Some((_, done)) = self.pops.passed.take(safe) {
             if let Some(places) = &mut self.pops.places {
                 places.done = done;
             }
@@ -304,10 +299,7 @@ impl Broker {
         let first = self.pops.flights.first().unwrap_or(end);
         if first > places.passed {
             places.passed = first;
-            match self.pops.passed.back_mut() {
-                Some(last) if last.0 == appended => last.1 = first,
-                _ => self.pops.passed.push_back((appended, first)),
-            }
+            self.pops.passed.push_place(appended, first);
         }
     }
 
@@ -342,7 +334,7 @@ impl Broker {
         if known.is_empty() {
             return;
         }
-        self.pops.unpromised.retain(|(_, queue, _)| known.binary_search(queue).is_err());
+        self.pops.ahead.retain(|(queue, _)| known.binary_search(queue).is_err());
         let generation = self.next_generation_of_offsets();
         for queue in known {
             let (group, topic, queue_id) = &queue;
@@ -411,7 +403,7 @@ impl Broker {
             for queue in &popped {
                 self.pops.queues.remove(queue);
             }
-            self.pops.unpromised.retain(|(_, (_, other, _), _)| other.as_str() != topic);
+            self.pops.ahead.retain(|((_, other, _), _)| other.as_str() != topic);
             self.note_in_any_case(now, &PopNote::Forgotten { topic });
         }
     }

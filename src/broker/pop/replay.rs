@@ -42,7 +42,7 @@ impl Broker {
         };
         let said = ("a note of popped messages", "what it spoke of is not given again");
         let next = match self.read_own(queue, at, &limits, said, records) {
-            OwnRead::Found { next } | OwnRead::LeftOut { next } => next,
+            OwnRead::Found { next } | OwnRead::LeftOut { next, .. } => next,
             // They are not with the replicas yet.
             OwnRead::Nothing => return Wait::for_ms(now, JOB_RETRY_MS),
             OwnRead::Cold(block) => return Wait::Block(block),
@@ -150,7 +150,7 @@ impl Broker {
                 known.ahead = is_news.then_some(next);
             }
             if is_news {
-                self.pops.unpromised.push_back((at, queue, next));
+                self.pops.ahead.push(at, (queue, next));
             }
         }
     }

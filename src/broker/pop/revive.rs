@@ -3,11 +3,11 @@
 use bytes::BytesMut;
 
 use super::{Broker, Flight, PopQueue};
-use crate::broker::job::{JobBudget, ONE_MESSAGE};
+use crate::broker::job::{JobBudget, Loss, ONE_MESSAGE, OwnRead};
 use crate::broker::store::NotStored;
 use crate::broker::{Effect, Output, Refusal};
 use crate::limits::{JOB_RETRY_MS, POP_COLD_MAX};
-use crate::log::{AppendError, BlockId, Read};
+use crate::log::{AppendError, BlockId};
 use crate::model::{Now, QueueId, QueueOffset, TopicName};
 use crate::protocol::message::{
     PopNote, PopOrigin, Properties, append_property, is_retry_topic, property, without_property,
@@ -151,20 +151,20 @@ impl Broker {
     ) -> Revived {
         let (_, topic, queue_id) = &flight.queue;
         let Some(queue) = self.log.find_queue(topic.as_str(), *queue_id) else { return Revived::Over };
-        match self.log.read(queue, offset, &ONE_MESSAGE, &|_| true, record) {
-            Read::Found { .. } => {}
-            Read::NoMatch { .. } if offset < self.log.bounds(queue).appended_max => return Revived::NotSeen,
-            Read::NoMatch { .. } | Read::Removed { .. } => {
+        match self.read_alone(queue, offset, &ONE_MESSAGE, record) {
+            OwnRead::Found { .. } => {}
+            OwnRead::Nothing if offset < self.log.bounds(queue).appended_max => return Revived::NotSeen,
+            // It was cut from the end of the log, or retention has taken it.
+            OwnRead::Nothing | OwnRead::LeftOut { loss: Loss::Removed, .. } => {
                 tracing::warn!(target: BY_STRANGERS, %topic, %queue_id, %offset, "a message was popped, not acknowledged, and is gone from the log");
                 return Revived::Over;
             }
-            Read::Cold(block) => return Revived::Cold(block),
-            Read::Damaged { .. } if !self.may_have_replica() => {
+            OwnRead::LeftOut { loss: Loss::Damaged, .. } => {
                 tracing::error!(target: BY_STRANGERS, %topic, %queue_id, %offset, "a popped message is damaged on the disk and is not given again");
-                self.counters.damaged_passed_count += 1;
                 return Revived::Over;
             }
-            Read::Damaged { .. } | Read::Failed => return Revived::Unreadable,
+            OwnRead::Cold(block) => return Revived::Cold(block),
+            OwnRead::Failed => return Revived::Unreadable,
         }
         match self.store_for_retry(now, flight, retry, record) {
             Ok(()) => Revived::Over,

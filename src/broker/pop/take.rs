@@ -612,7 +612,7 @@ impl Broker {
 
     /// Whether a pop is given nothing, whatever there is, because of what its group, or the shard, has in flight already. In order there is no such bound.
     pub(super) fn lacks_room(&self, pop: &Pop) -> bool {
-        let has_room = self.pops.flights.has_room(&pop.group) && self.pops.unpromised.len() < POP_UNPROMISED_MAX;
+        let has_room = self.pops.flights.has_room(&pop.group) && self.pops.ahead.len() < POP_UNPROMISED_MAX;
         !pop.is_ordered && !has_room
     }
 
@@ -627,7 +627,7 @@ impl Broker {
             );
             return;
         }
-        let (flights, unsafe_notes) = (self.pops.flights.len_of(&pop.group), self.pops.unpromised.len());
+        let (flights, unsafe_notes) = (self.pops.flights.len_of(&pop.group), self.pops.ahead.len());
         tracing::warn!(
             target: BY_STRANGERS,
             group = %pop.group, topic = %pop.topic, pops_in_flight = flights, of_all_groups = self.pops.flights.len(), unsafe_notes,

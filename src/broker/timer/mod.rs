@@ -11,7 +11,7 @@ mod oldest;
 mod progress;
 mod recall;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 pub(crate) use self::due::WindowBounds;
 
@@ -20,6 +20,7 @@ use self::progress::{Progress, TimerKey};
 use super::Broker;
 use super::job::{Tries, Wait};
 use super::store::NotStored;
+use super::unsettled::Unsettled;
 use crate::limits::{JOB_UNPROMISED_MAX, TIMER_PRECISION_MS_MAX, TIMER_RECALLS_BYTES_MAX, TIMER_RECALLS_MAX};
 use crate::log::{Appended, BlockId, QueueIndex};
 use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset};
@@ -46,8 +47,8 @@ pub(super) struct Timers {
     done: Progress,
     /// Of what begins before this in the log the two know.
     end: LogOffset,
-    /// What was dealt with and is not safe yet: the log must be so up to the first. Ascending.
-    passed: VecDeque<(LogOffset, TimerKey)>,
+    /// What was dealt with and is not safe yet.
+    passed: Unsettled<TimerKey>,
     /// Where the log ends that holds all that `done` speaks of.
     log_offset: LogOffset,
     recalls: Recalls,
@@ -88,7 +89,7 @@ impl Default for Timers {
             taken: Progress::default(),
             done: Progress::default(),
             end: LogOffset(0),
-            passed: VecDeque::new(),
+            passed: Unsettled::default(),
             log_offset: LogOffset(0),
             recalls: Recalls::default(),
             next: Wait::Turn,
@@ -171,16 +172,13 @@ impl Timers {
         self.due.take(key);
         self.taken.pass(key, at);
         self.tries = Tries::default();
-        self.passed.push_back((at, *key));
+        self.passed.push(at, *key);
     }
 
     /// The log is safe up to `safe`. Whether it is known of more messages that they are done with.
     pub(super) fn promised(&mut self, safe: LogOffset) -> bool {
         let mut has_moved = false;
-        while let Some((at, key)) = self.passed.front().copied()
-            && at <= safe
-        {
-            self.passed.pop_front();
+        while let Some((at, key)) = self.passed.take(safe) {
             self.done.pass(&key, at);
             self.due.close(&key);
             self.log_offset = at;
@@ -221,7 +219,9 @@ impl Timers {
         }
         let recalls = std::mem::take(&mut self.recalls);
         if recalls.out_ms < out_ms {
-            self.passed.extend(recalls.read.into_iter().map(|key| (at, key)));
+            for key in recalls.read {
+                self.passed.push(at, key);
+            }
             return;
         }
         // The clock was set back amid them: they are read again when it is their time.

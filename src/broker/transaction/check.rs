@@ -127,7 +127,7 @@ impl Broker {
         match self.read_own(places.half, open, &ONE_MESSAGE, ("a half message", "its transaction does not end"), record)
         {
             OwnRead::Found { .. } => self.check_one(now, &pass, record, out),
-            OwnRead::LeftOut { next } => {
+            OwnRead::LeftOut { next, .. } => {
                 self.transactions.pass(next, self.log.appended());
                 Wait::Turn
             }
@@ -165,7 +165,7 @@ impl Broker {
         };
         let said = ("a note of ended transactions", "their producers are asked");
         let next = match self.read_own(places.op, places.note, &limits, said, record) {
-            OwnRead::Found { next } | OwnRead::LeftOut { next } => next,
+            OwnRead::Found { next } | OwnRead::LeftOut { next, .. } => next,
             OwnRead::Nothing => return Wait::for_ms(now, JOB_RETRY_MS),
             OwnRead::Cold(block) => return Wait::Block(block),
             OwnRead::Failed => return self.wait_for_record(now, OP_TOPIC, places.note),

@@ -18,10 +18,9 @@ mod end;
 mod ended;
 mod half;
 
-use std::collections::VecDeque;
-
 use self::ended::EndedHalves;
 use super::job::{Tries, Wait};
+use super::unsettled::Unsettled;
 use super::{Broker, Output};
 use crate::limits::{JOB_RETRY_MS, TRANSACTION_PASSED_MAX};
 use crate::log::{BlockId, QueueIndex};
@@ -74,8 +73,8 @@ pub(super) struct Transactions {
     pass: Option<Pass>,
     /// When the next pass may begin.
     next_pass: MonoNs,
-    /// What was passed and is not safe yet: the log must be so up to the first. Both ascend.
-    passed: VecDeque<(LogOffset, QueueOffset)>,
+    /// How far was passed and is not safe yet. Ascending.
+    passed: Unsettled<QueueOffset>,
     /// Whether places have moved since they were committed.
     has_moved: bool,
     /// How often in a row the next half message or note could not be read.
@@ -104,19 +103,13 @@ impl Transactions {
         places.next = next;
         self.tries = Tries::default();
         self.ended.forget_below(next);
-        match self.passed.back_mut() {
-            Some(last) if last.0 == at => last.1 = next,
-            _ => self.passed.push_back((at, next)),
-        }
+        self.passed.push_place(at, next);
     }
 
     /// The log is on the disk, and with the replicas, up to `safe`.
     fn promised(&mut self, safe: LogOffset) {
         let Some(places) = &mut self.places else { return };
-        while let Some((at, next)) = self.passed.front().copied()
-            && at <= safe
-        {
-            self.passed.pop_front();
+        while let Some((_, next)) = self.passed.take(safe) {
             places.done = next;
             self.has_moved = true;
         }
