@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
 
 use std::env;
+use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,8 @@ use ringmq_peers::{Apache, BrokerOptions, Role};
 
 const TOPIC: &str = "java-peers";
 const QUEUES: i32 = 2;
+/// Most that an orderly stop takes.
+const ORDERLY: Duration = Duration::from_secs(20);
 /// Apache's slave looks at its master's topics once a minute, and a busy machine is slow.
 const PATIENCE: Duration = Duration::from_secs(240);
 /// Both must have segments of one size, and the backlog must fit one: a classic stream begins where the master's last segment does.
@@ -131,7 +134,7 @@ fn ringmq_follows_an_apache_master() {
 }
 
 /// What an Apache master has delivered of its delayed messages, its slave does not deliver again when an operator makes it the master, and what
-/// waits still comes: the slave has its master's `delayOffset.json` by request 45.
+/// waits still comes: the slave has its master's `delayOffset.json` by request 45, and starts on the file itself as well.
 #[test]
 fn ringmq_goes_on_with_the_delayed_messages_of_a_lost_apache_master() {
     const LEVELS: (&str, &str) = ("messageDelayLevel", "1s 30s");
@@ -173,10 +176,19 @@ fn ringmq_goes_on_with_the_delayed_messages_of_a_lost_apache_master() {
         let text = String::from_utf8(told.body).ok()?.replace('"', "");
         text.contains(&format!("offsetTable:{{1:{EARLY}")).then_some(())
     });
-    // Nothing of it came from the master itself.
     assert_eq!(bodies(&master.address()), early);
+    let places = master.store_dir().join("config/delayOffset.json");
+    let written = wait_for("the places of the levels in the master's file", || {
+        let text = fs::read_to_string(&places).ok()?;
+        text.replace('"', "").contains(&format!("1:{EARLY}")).then_some(text)
+    });
     drop(master);
-    node.kill();
+    // An orderly stop: what changed since a table was written is in it, and would be taken over what an operator puts there.
+    node.stop(ORDERLY);
+    let own = node.store_dir().join("shard-0/config/delayOffset.json");
+    let told = fs::read_to_string(&own).expect("a shard has its tables");
+    assert_ne!(written, told);
+    fs::write(&own, &written).expect("the store can be written");
     node.options_mut().more = as_node("ASYNC_MASTER", "0");
     node.restart();
     let late = (0..LATE).map(|number| format!("2-{number}"));
