@@ -434,10 +434,22 @@ fn go_gets_what_waits_when_a_synchronous_master_is_back() {
     lose(Lost::Master, StockClient::go(), Mode::Sync, &DELAYED);
 }
 
-/// What Apache's own cluster does with the same program: two masters, and a slave of the one that is lost.
 #[test]
 #[ignore = "four JVMs for two minutes, of use when the program changes: cargo test --test cluster -- --ignored"]
 fn java_5_gets_what_waits_when_an_apache_master_is_back() {
+    lose_apache_with_delays(StockClient::java_5());
+}
+
+#[test]
+#[ignore = "as with Java 5"]
+fn java_4_gets_what_waits_when_an_apache_master_is_back() {
+    lose_apache_with_delays(StockClient::java_4());
+}
+
+/// What Apache's own cluster does with the same program: two masters, and a slave of the one that is lost. Go 2.1.2 does not find an Apache master that
+/// is back ("broker-a address not found" for two minutes, 60 of 80 messages, twice of twice), so there is nothing to compare it with.
+fn lose_apache_with_delays(client: Result<StockClient, Missing>) {
+    let client = client.expect("it can be had");
     let apache = Apache::locate().expect("Apache can be had");
     let name_server = apache.start_name_server().expect("it starts");
     let ports = PortBlock::reserve(1);
@@ -477,7 +489,6 @@ fn java_5_gets_what_waits_when_an_apache_master_is_back() {
             .and_then(|mut client| client.read_queue(&format!("lost_{}", DELAYED[0]), 0, 0));
         read.ok().map(drop)
     });
-    let client = StockClient::java_5().expect("it can be had");
     play(client, &DELAYED, &name_server.address(), |step| match step {
         "sent" => master.kill(),
         _ => master = apache.start_broker(&lost).expect("it starts again"),
