@@ -59,7 +59,8 @@ impl Broker {
                 version: send.version,
                 rounds: 0,
             };
-            let result = self.admit(send.code, out).and_then(|()| self.perform(&asked, &send.request, out));
+            let result =
+                self.admit(send.code, &send.request, out).and_then(|()| self.perform(&asked, &send.request, out));
             self.conclude(&asked, frame, result, out);
         }
         self.templates = templates;
@@ -102,13 +103,13 @@ impl Broker {
         // Borrowed where it was decoded: a request is some 200 bytes, and a send is not to copy them from step to step.
         match &Request::decode(code, header, frame.body) {
             Ok(request) => {
-                self.admit(code, out)?;
+                self.admit(code, request, out)?;
                 if let Request::Send(send) = request {
                     self.counters.untemplated_count += 1;
                     self.templates.learn(frame, header, send);
                 }
                 let handled = self.perform(asked, request, out)?;
-                if matches!(handled, Handled::Done) && changes_what_operators_set(code) {
+                if matches!(handled, Handled::Done) && request.sets(code) {
                     say_change(self.settings.name.as_str(), code, self.peer(asked.connection).ip(), header, frame.body);
                 }
                 Ok(handled)
@@ -120,7 +121,7 @@ impl Broker {
     /// Whether a request may have an effect: the one place that each passes, read and before anything has changed. What asks this of all
     /// requests alike belongs here and reads the code's row of the table: access control (its needs), quotas (its cost), statistics by code,
     /// tracing. What waits for a block of the log comes again, with [`Asked::rounds`].
-    fn admit(&self, code: RequestCode, out: &Output) -> Result<(), Refusal> {
+    fn admit(&self, code: RequestCode, request: &Request<'_>, out: &Output) -> Result<(), Refusal> {
         let row = code.row();
         if row.cost != Cost::Cheap && out.outbox.is_full() {
             return Err(readers_behind());
@@ -128,7 +129,7 @@ impl Broker {
         match row.endpoint {
             Endpoint::Broker(on_slave) => {
                 self.check_role(code, on_slave)?;
-                if changes_what_operators_set(code) { self.check_changes() } else { Ok(()) }
+                if request.sets(code) { self.check_changes() } else { Ok(()) }
             }
             // A request to somebody else has no type, and was not decoded.
             Endpoint::NameServer | Endpoint::Client | Endpoint::Controller => Ok(()),
@@ -223,25 +224,6 @@ fn says_the_same(frame: &RawFrame<'_>, send: &TemplateSend<'_>) -> bool {
             && header.is_oneway() == send.is_oneway
             && !header.is_response()
     })
-}
-
-/// What tools ask for. Settings and roles say more of themselves.
-fn changes_what_operators_set(code: RequestCode) -> bool {
-    matches!(
-        code,
-        RequestCode::UpdateAndCreateTopic
-            | RequestCode::UpdateAndCreateTopicList
-            | RequestCode::DeleteTopicInBroker
-            | RequestCode::UpdateAndCreateSubscriptiongroup
-            | RequestCode::UpdateAndCreateSubscriptiongroupList
-            | RequestCode::DeleteSubscriptiongroup
-            | RequestCode::InvokeBrokerToResetOffset
-            | RequestCode::CloneGroupOffset
-            | RequestCode::CleanUnusedTopic
-            | RequestCode::DeleteExpiredCommitlog
-            | RequestCode::SetMessageRequestMode
-            | RequestCode::ResumeCheckHalfMessage
-    )
 }
 
 /// Many readers that do not read must not take the memory of those that do.

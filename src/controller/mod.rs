@@ -130,15 +130,14 @@ impl Controller {
             RequestCode::CleanBrokerData => self.clean(now, header),
             _ => return not_supported(),
         };
+        let sets = code.row().sets;
         let is_designated = header.ext.get("designateElect") == Some("true");
         match (code, &asked) {
-            (RequestCode::UpdateControllerConfig, Ok(ControllerAnswer::Answered(answer)))
-                if answer.code == ResponseCode::Success =>
-            {
+            (_, Ok(ControllerAnswer::Answered(answer))) if sets && answer.code == ResponseCode::Success => {
                 say_change("the controller", code, from.ip(), header, body);
             }
             (RequestCode::ControllerElectMaster, Ok(_)) if is_designated => said_by_tool(code, from, header),
-            (RequestCode::CleanBrokerData, Ok(_)) => said_by_tool(code, from, header),
+            (_, Ok(ControllerAnswer::Waits(_))) if sets => said_by_tool(code, from, header),
             _ => {}
         }
         asked.unwrap_or_else(ControllerAnswer::Answered)

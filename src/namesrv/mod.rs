@@ -71,7 +71,7 @@ impl NameServer {
             RequestCode::GetNamesrvConfig => Ok(self.print_config()),
             _ => return not_supported(header.code),
         };
-        if answered.is_ok() && changes_what_operators_set(code) {
+        if answered.is_ok() && code.row().sets {
             say_change("the name server", code, from.ip(), header, body);
         }
         answered.unwrap_or_else(|refusal| refusal)
@@ -96,19 +96,6 @@ impl NameServer {
 
 /// An answer, or the answer that says why there is none.
 type Answered = Result<Answer, Answer>;
-
-/// What tools ask for, unlike brokers.
-fn changes_what_operators_set(code: RequestCode) -> bool {
-    matches!(
-        code,
-        RequestCode::PutKvConfig
-            | RequestCode::DeleteKvConfig
-            | RequestCode::WipeWritePermOfBroker
-            | RequestCode::AddWritePermOfBroker
-            | RequestCode::DeleteTopicInNamesrv
-            | RequestCode::UpdateNamesrvConfig
-    )
-}
 
 fn not_supported(code: i32) -> Answer {
     Answer::error(ResponseCode::RequestCodeNotSupported, format!(" request type {code} not supported"))

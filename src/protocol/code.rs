@@ -102,6 +102,11 @@ pub enum Status {
     NotYet,
 }
 
+/// What a row of the table may say beside its columns: [`Row::sets`].
+enum RowMark {
+    Sets,
+}
+
 /// A code that this side does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown code {0}")]
@@ -120,6 +125,9 @@ pub struct Row {
     pub status: Status,
     /// What it costs.
     pub cost: Cost,
+    /// Whether it changes what operators set, and says no more of that than any: who asked for it is said in the log, and a broker has only so many of
+    /// them under way. Those that commit, register and elect as clients and brokers do are none; settings and roles say more of themselves.
+    pub sets: bool,
     /// All the rights that it needs. Source: RocketMQ `DefaultAuthorizationContextBuilder` and the annotations of request headers; where
     /// those say nothing (25, 26, 28, 43, 200 and others), what they say of the same kind of request.
     pub(crate) needs: &'static [Need],
@@ -128,7 +136,7 @@ pub struct Row {
 }
 
 macro_rules! request_codes {
-    ($($variant:ident = $code:literal, $name:literal, $tier:ident, $endpoint:ident $(($on_slave:ident))?, $status:ident, $cost:ident,
+    ($($variant:ident = $code:literal, $name:literal, $tier:ident, $endpoint:ident $(($on_slave:ident))?, $status:ident, $cost:ident $($sets:ident)?,
        [$($resource:ident: $($action:ident)|+),*], $note:literal;)*) => {
         /// What a request asks for.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -145,15 +153,16 @@ macro_rules! request_codes {
             #[must_use]
             pub const fn row(self) -> &'static Row {
                 match self {
-                    $(RequestCode::$variant => &Row {
+                    $(RequestCode::$variant => const { &Row {
                         name: $name,
                         tier: Tier::$tier,
                         endpoint: Endpoint::$endpoint $((OnSlave::$on_slave))?,
                         status: Status::$status,
                         cost: Cost::$cost,
+                        sets: !(&[$(RowMark::$sets)?] as &[RowMark]).is_empty(),
                         needs: &[$(Need { resource: Resource::$resource, any_of: &[$(Action::$action),+] }),*],
                         note: $note,
-                    },)*
+                    } },)*
                 }
             }
         }
@@ -178,8 +187,8 @@ request_codes! {
     QueryMessage = 12, "QUERY_MESSAGE", T1, Broker(Answers), Works, Scan, [Topic: Sub | Get], "";
     QueryConsumerOffset = 14, "QUERY_CONSUMER_OFFSET", T0, Broker(Answers), Works, Cheap, [Topic: Sub | Get, Group: Sub | Get], "";
     UpdateConsumerOffset = 15, "UPDATE_CONSUMER_OFFSET", T0, Broker(Answers), Works, Cheap, [Topic: Sub | Update, Group: Sub | Update], "beyond a queue's end it is stored as the end, and answered as any other";
-    UpdateAndCreateTopic = 17, "UPDATE_AND_CREATE_TOPIC", T2, Broker(Refuses), Works, Cheap, [Topic: Create], "";
-    UpdateAndCreateTopicList = 18, "UPDATE_AND_CREATE_TOPIC_LIST", T2, Broker(Refuses), Works, Scan, [Topic: Create], "";
+    UpdateAndCreateTopic = 17, "UPDATE_AND_CREATE_TOPIC", T2, Broker(Refuses), Works, Cheap Sets, [Topic: Create], "";
+    UpdateAndCreateTopicList = 18, "UPDATE_AND_CREATE_TOPIC_LIST", T2, Broker(Refuses), Works, Scan Sets, [Topic: Create], "";
     GetAllTopicConfig = 21, "GET_ALL_TOPIC_CONFIG", T2, Broker(Answers), Works, Large, [Topic: List], "";
     UpdateBrokerConfig = 25, "UPDATE_BROKER_CONFIG", T2, Broker(Answers), Works, Cheap, [Cluster: Update],
         "of what may change online (conf/ says what), on all shards of the node; anything else is refused";
@@ -217,35 +226,35 @@ request_codes! {
     GetBrokerClusterAclConfig = 54, "GET_BROKER_CLUSTER_ACL_CONFIG", T3, Broker(Answers), NotYet, Cheap, [Cluster: Get], "ACL 1.0, removed in RocketMQ 5.3.1";
     GetTimerCheckPoint = 60, "GET_TIMER_CHECK_POINT", T3, Broker(Answers), NotYet, Cheap, [Cluster: Get], "";
     GetTimerMetrics = 61, "GET_TIMER_METRICS", T3, Broker(Answers), NotYet, Cheap, [Cluster: Get], "";
-    PutKvConfig = 100, "PUT_KV_CONFIG", T2, NameServer, Works, Cheap, [Cluster: Update], "";
+    PutKvConfig = 100, "PUT_KV_CONFIG", T2, NameServer, Works, Cheap Sets, [Cluster: Update], "";
     GetKvConfig = 101, "GET_KV_CONFIG", T2, NameServer, Works, Cheap, [Cluster: Get], "";
-    DeleteKvConfig = 102, "DELETE_KV_CONFIG", T2, NameServer, Works, Cheap, [Cluster: Update], "";
+    DeleteKvConfig = 102, "DELETE_KV_CONFIG", T2, NameServer, Works, Cheap Sets, [Cluster: Update], "";
     RegisterBroker = 103, "REGISTER_BROKER", T1, NameServer, Works, Cheap, [Cluster: Update], "";
     UnregisterBroker = 104, "UNREGISTER_BROKER", T1, NameServer, Works, Cheap, [Cluster: Update], "";
     GetRouteinfoByTopic = 105, "GET_ROUTEINFO_BY_TOPIC", T0, NameServer, Works, Cheap, [Topic: Pub | Sub | Get], "";
     GetBrokerClusterInfo = 106, "GET_BROKER_CLUSTER_INFO", T2, NameServer, Works, Large, [Cluster: Get], "";
-    UpdateAndCreateSubscriptiongroup = 200, "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP", T2, Broker(Refuses), Works, Cheap, [Group: Create], "";
+    UpdateAndCreateSubscriptiongroup = 200, "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP", T2, Broker(Refuses), Works, Cheap Sets, [Group: Create], "";
     GetAllSubscriptiongroupConfig = 201, "GET_ALL_SUBSCRIPTIONGROUP_CONFIG", T2, Broker(Answers), Works, Large, [Group: List], "";
     GetTopicStatsInfo = 202, "GET_TOPIC_STATS_INFO", T2, Broker(Answers), Works, Scan, [Topic: Get], "";
     GetConsumerConnectionList = 203, "GET_CONSUMER_CONNECTION_LIST", T2, Broker(Answers), Works, Cheap, [Group: Get], "";
     GetProducerConnectionList = 204, "GET_PRODUCER_CONNECTION_LIST", T2, Broker(Answers), Works, Cheap, [Cluster: Get], "";
-    WipeWritePermOfBroker = 205, "WIPE_WRITE_PERM_OF_BROKER", T2, NameServer, Works, Cheap, [Cluster: Update], "";
+    WipeWritePermOfBroker = 205, "WIPE_WRITE_PERM_OF_BROKER", T2, NameServer, Works, Cheap Sets, [Cluster: Update], "";
     GetAllTopicListFromNameserver = 206, "GET_ALL_TOPIC_LIST_FROM_NAMESERVER", T2, NameServer, Works, Large, [Topic: List], "";
-    DeleteSubscriptiongroup = 207, "DELETE_SUBSCRIPTIONGROUP", T2, Broker(Refuses), Works, Scan, [Group: Delete], "";
+    DeleteSubscriptiongroup = 207, "DELETE_SUBSCRIPTIONGROUP", T2, Broker(Refuses), Works, Scan Sets, [Group: Delete], "";
     GetConsumeStats = 208, "GET_CONSUME_STATS", T2, Broker(Answers), Partly, Scan, [Group: Get, Topic: Get],
         "pullOffset is where the next pop begins; of groups that pull, the consumer offset";
-    DeleteTopicInBroker = 215, "DELETE_TOPIC_IN_BROKER", T2, Broker(Refuses), Works, Scan, [Topic: Delete], "";
-    DeleteTopicInNamesrv = 216, "DELETE_TOPIC_IN_NAMESRV", T2, NameServer, Works, Cheap, [Cluster: Update], "";
+    DeleteTopicInBroker = 215, "DELETE_TOPIC_IN_BROKER", T2, Broker(Refuses), Works, Scan Sets, [Topic: Delete], "";
+    DeleteTopicInNamesrv = 216, "DELETE_TOPIC_IN_NAMESRV", T2, NameServer, Works, Cheap Sets, [Cluster: Update], "";
     RegisterTopicInNamesrv = 217, "REGISTER_TOPIC_IN_NAMESRV", T2, NameServer, Works, Cheap, [Cluster: Update], "";
     GetKvlistByNamespace = 219, "GET_KVLIST_BY_NAMESPACE", T2, NameServer, Works, Large, [Cluster: Get], "";
     ResetConsumerClientOffset = 220, "RESET_CONSUMER_CLIENT_OFFSET", T2, Client, Works, Cheap, [], "sent to consumers";
     GetConsumerStatusFromClient = 221, "GET_CONSUMER_STATUS_FROM_CLIENT", T2, Client, Works, Cheap, [], "sent to consumers";
-    InvokeBrokerToResetOffset = 222, "INVOKE_BROKER_TO_RESET_OFFSET", T2, Broker(Refuses), Works, Scan, [Topic: Update, Group: Update],
+    InvokeBrokerToResetOffset = 222, "INVOKE_BROKER_TO_RESET_OFFSET", T2, Broker(Refuses), Works, Scan Sets, [Topic: Update, Group: Update],
         "what a group has in flight of pops from there on ends when the disk has the new offset, within some two seconds: it is popped again, and an \
          acknowledgement of what was popped before is refused (208), where RocketMQ gives it both ways; what stands before it stays in flight";
     InvokeBrokerToGetConsumerStatus = 223, "INVOKE_BROKER_TO_GET_CONSUMER_STATUS", T2, Broker(Answers), Works, Cheap, [Topic: Get, Group: Get], "";
     GetTopicsByCluster = 224, "GET_TOPICS_BY_CLUSTER", T2, NameServer, Works, Large, [Topic: List], "";
-    UpdateAndCreateSubscriptiongroupList = 225, "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST", T2, Broker(Refuses), Works, Scan, [Group: Create], "";
+    UpdateAndCreateSubscriptiongroupList = 225, "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST", T2, Broker(Refuses), Works, Scan Sets, [Group: Create], "";
     QueryTopicConsumeByWho = 300, "QUERY_TOPIC_CONSUME_BY_WHO", T2, Broker(Answers), Works, Scan, [Topic: Get], "";
     QueryConsumeTimeSpan = 303, "QUERY_CONSUME_TIME_SPAN", T2, Broker(Answers), Works, Scan, [Topic: Get, Group: Get], "the texts beside the times are UTC";
     GetSystemTopicListFromNs = 304, "GET_SYSTEM_TOPIC_LIST_FROM_NS", T2, NameServer, Works, Large, [Topic: List], "";
@@ -261,33 +270,33 @@ request_codes! {
     GetUnitTopicList = 311, "GET_UNIT_TOPIC_LIST", T2, NameServer, Works, Large, [Topic: List], "";
     GetHasUnitSubTopicList = 312, "GET_HAS_UNIT_SUB_TOPIC_LIST", T2, NameServer, Works, Large, [Topic: List], "";
     GetHasUnitSubUnunitTopicList = 313, "GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST", T2, NameServer, Works, Large, [Topic: List], "";
-    CloneGroupOffset = 314, "CLONE_GROUP_OFFSET", T2, Broker(Refuses), Works, Scan, [Topic: Update, Group: Update],
+    CloneGroupOffset = 314, "CLONE_GROUP_OFFSET", T2, Broker(Refuses), Works, Scan Sets, [Topic: Update, Group: Update],
         "without a topic in all topics of the group; Apache clones none then";
     ViewBrokerStatsData = 315, "VIEW_BROKER_STATS_DATA", T2, Broker(Answers), Partly, Cheap, [Cluster: Get],
         "of topics, groups and the broker: put, got, sent back; none by queue, none of latency, none of SCHEDULE_CONSUMER";
-    CleanUnusedTopic = 316, "CLEAN_UNUSED_TOPIC", T2, Broker(Refuses), Works, Scan, [Cluster: Update], "at most 64 topics at once";
+    CleanUnusedTopic = 316, "CLEAN_UNUSED_TOPIC", T2, Broker(Refuses), Works, Scan Sets, [Cluster: Update], "at most 64 topics at once";
     GetBrokerConsumeStats = 317, "GET_BROKER_CONSUME_STATS", T2, Broker(Answers), Works, Large, [Cluster: Get],
         "of at most 16384 groups and queues, else refused; pullOffset as in 208";
-    UpdateNamesrvConfig = 318, "UPDATE_NAMESRV_CONFIG", T2, NameServer, Partly, Cheap, [Cluster: Update], "until the next start; files are not written";
+    UpdateNamesrvConfig = 318, "UPDATE_NAMESRV_CONFIG", T2, NameServer, Partly, Cheap Sets, [Cluster: Update], "until the next start; files are not written";
     GetNamesrvConfig = 319, "GET_NAMESRV_CONFIG", T2, NameServer, Works, Cheap, [Cluster: Get], "";
     SendBatchMessage = 320, "SEND_BATCH_MESSAGE", T1, Broker(Busy), Works, Cheap, [Topic: Pub],
         "to a topic of queue.type BatchCQ it is stored as one record, of 32,767 messages at most; a body that is no batch is refused (13)";
     QueryConsumeQueue = 321, "QUERY_CONSUME_QUEUE", T2, Broker(Answers), Works, Scan, [Topic: Get, Group: Get], "at most 800 entries";
     QueryDataVersion = 322, "QUERY_DATA_VERSION", T1, NameServer, Works, Cheap, [Cluster: Get], "";
-    ResumeCheckHalfMessage = 323, "RESUME_CHECK_HALF_MESSAGE", T2, Broker(Refuses), Works, Cheap, [Topic: Update], "of half messages and those that were given up alone";
+    ResumeCheckHalfMessage = 323, "RESUME_CHECK_HALF_MESSAGE", T2, Broker(Refuses), Works, Cheap Sets, [Topic: Update], "of half messages and those that were given up alone";
     SendReplyMessage = 324, "SEND_REPLY_MESSAGE", T1, Broker(Answers), Works, Cheap, [Topic: Pub],
         "the requester may be connected to any shard of the node";
     SendReplyMessageV2 = 325, "SEND_REPLY_MESSAGE_V2", T1, Broker(Answers), Works, Cheap, [Topic: Pub],
         "the requester may be connected to any shard of the node";
     PushReplyMessageToClient = 326, "PUSH_REPLY_MESSAGE_TO_CLIENT", T1, Client, Works, Cheap, [], "sent to producers";
-    AddWritePermOfBroker = 327, "ADD_WRITE_PERM_OF_BROKER", T2, NameServer, Works, Cheap, [Cluster: Update], "";
+    AddWritePermOfBroker = 327, "ADD_WRITE_PERM_OF_BROKER", T2, NameServer, Works, Cheap Sets, [Cluster: Update], "";
     GetAllProducerInfo = 328, "GET_ALL_PRODUCER_INFO", T2, Broker(Answers), Works, Large, [Cluster: Get], "";
-    DeleteExpiredCommitlog = 329, "DELETE_EXPIRED_COMMITLOG", T2, Broker(Answers), Works, Scan, [Cluster: Update], "";
+    DeleteExpiredCommitlog = 329, "DELETE_EXPIRED_COMMITLOG", T2, Broker(Answers), Works, Scan Sets, [Cluster: Update], "";
     QueryTopicsByConsumer = 343, "QUERY_TOPICS_BY_CONSUMER", T2, Broker(Answers), Works, Scan, [Group: Get], "";
     QuerySubscriptionByConsumer = 345, "QUERY_SUBSCRIPTION_BY_CONSUMER", T2, Broker(Answers), Works, Cheap, [Topic: Get, Group: Get], "";
     GetTopicConfig = 351, "GET_TOPIC_CONFIG", T2, Broker(Answers), Works, Cheap, [Topic: Get], "";
     GetSubscriptiongroupConfig = 352, "GET_SUBSCRIPTIONGROUP_CONFIG", T2, Broker(Answers), Works, Cheap, [Group: Get], "";
-    UpdateAndGetGroupForbidden = 353, "UPDATE_AND_GET_GROUP_FORBIDDEN", T2, Broker(Answers), Works, Cheap, [Topic: Update, Group: Update],
+    UpdateAndGetGroupForbidden = 353, "UPDATE_AND_GET_GROUP_FORBIDDEN", T2, Broker(Answers), Works, Cheap Sets, [Topic: Update, Group: Update],
         "a slave is only asked; allowing one topic leaves the others as they are, where Apache allows all";
     CheckRocksdbCqWriteProgress = 354, "CHECK_ROCKSDB_CQ_WRITE_PROGRESS", T3, Broker(Answers), NotYet, Scan, [Topic: Get], "";
     ExportRocksdbConfigToJson = 355, "EXPORT_ROCKSDB_CONFIG_TO_JSON", T3, Broker(Answers), NotYet, Scan, [Cluster: Get], "";
@@ -296,7 +305,7 @@ request_codes! {
     RecallMessage = 370, "RECALL_MESSAGE", T1, Broker(Unavailable), Works, Cheap, [Topic: Pub],
         "a handle that no broker gave out recalls what waits for the step of timerPrecisionMs in which its time lies";
     QueryAssignment = 400, "QUERY_ASSIGNMENT", T1, Broker(Answers), Works, Scan, [Group: Sub, Topic: Sub], "";
-    SetMessageRequestMode = 401, "SET_MESSAGE_REQUEST_MODE", T1, Broker(Refuses), Works, Cheap, [Topic: Update, Group: Update], "";
+    SetMessageRequestMode = 401, "SET_MESSAGE_REQUEST_MODE", T1, Broker(Refuses), Works, Cheap Sets, [Topic: Update, Group: Update], "";
     GetAllMessageRequestMode = 402, "GET_ALL_MESSAGE_REQUEST_MODE", T3, Broker(Answers), Works, Large, [Cluster: Get], "";
     UpdateAndCreateStaticTopic = 513, "UPDATE_AND_CREATE_STATIC_TOPIC", T3, Broker(Refuses), NotYet, Cheap, [Topic: Create],
         "a queue that is spread over brokers would need each of them to know the others' offsets: not built";
@@ -320,9 +329,9 @@ request_codes! {
     ControllerGetSyncStateData = 1006, "CONTROLLER_GET_SYNC_STATE_DATA", T3, Controller, Works, Cheap, [Cluster: Get], "";
     GetBrokerEpochCache = 1007, "GET_BROKER_EPOCH_CACHE", T3, Broker(Answers), NotYet, Cheap, [Cluster: Get], "";
     NotifyBrokerRoleChanged = 1008, "NOTIFY_BROKER_ROLE_CHANGED", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
-    UpdateControllerConfig = 1009, "UPDATE_CONTROLLER_CONFIG", T3, Controller, Works, Cheap, [Cluster: Update], "";
+    UpdateControllerConfig = 1009, "UPDATE_CONTROLLER_CONFIG", T3, Controller, Works, Cheap Sets, [Cluster: Update], "";
     GetControllerConfig = 1010, "GET_CONTROLLER_CONFIG", T3, Controller, Works, Cheap, [Cluster: Get], "";
-    CleanBrokerData = 1011, "CLEAN_BROKER_DATA", T3, Controller, Works, Cheap, [Cluster: Update], "";
+    CleanBrokerData = 1011, "CLEAN_BROKER_DATA", T3, Controller, Works, Cheap Sets, [Cluster: Update], "";
     ControllerGetNextBrokerId = 1012, "CONTROLLER_GET_NEXT_BROKER_ID", T3, Controller, Works, Cheap, [Cluster: Get], "";
     ControllerApplyBrokerId = 1013, "CONTROLLER_APPLY_BROKER_ID", T3, Controller, Works, Cheap, [Cluster: Update], "";
     UpdateColdDataFlowCtrConfig = 2001, "UPDATE_COLD_DATA_FLOW_CTR_CONFIG", T3, Broker(Answers), NotYet, Cheap, [Cluster: Update], "";
@@ -606,6 +615,17 @@ mod tests {
             "src/protocol/COMPAT.md differs from the table in code.rs; write it anew with \
              `RINGMQ_REWRITE=1 cargo test --lib compat_page` (run twice) and read the diff"
         );
+    }
+
+    #[test]
+    fn what_may_create_delete_or_update_sets_or_is_known_not_to() {
+        // By clients and brokers, or what says more of itself; 306 has nothing to do.
+        let others = [15, 25, 103, 104, 217, 306, 904, 1001, 1002, 1003, 1012, 1013, 720_001, 720_002, 720_004];
+        for code in RequestCode::ALL.iter().filter(|code| matches!(code.row().status, Status::Works | Status::Partly)) {
+            let changing = |action: &Action| matches!(action, Action::Create | Action::Delete | Action::Update);
+            let may = code.row().needs.iter().any(|need| need.any_of.iter().any(changing));
+            assert_eq!(code.row().sets, may && !others.contains(&code.number()), "{code:?}");
+        }
     }
 
     #[test]

@@ -46,7 +46,6 @@ impl Broker {
         let mut ticket = None;
         if let Some(readable) = readable {
             self.check_role(RequestCode::UpdateAndGetGroupForbidden, OnSlave::Refuses)?;
-            self.check_changes()?;
             check_topic(topic)?;
             let name = self.group_config(asked.now, group, out)?.name.clone();
             if self.groups.set_forbidden(asked.now, &name, topic, !readable)? {

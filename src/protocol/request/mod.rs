@@ -213,6 +213,12 @@ pub enum Request<'a> {
 }
 
 impl<'a> Request<'a> {
+    /// Whether it changes what operators set, as [`Row::sets`](crate::code::Row::sets) says of its code: a 353 may only ask.
+    #[must_use]
+    pub fn sets(&self, code: RequestCode) -> bool {
+        code.row().sets && !matches!(self, Request::Forbidden(ForbiddenRequest { readable: None, .. }))
+    }
+
     /// Reads a request. Nothing is allocated for the codes that each message brings (10, 310, 320, 11, 361, 15).
     ///
     /// # Errors
