@@ -25,7 +25,6 @@ use ringmq::control::plane::{NameServerPlan, NodePlan, Outcome, Plane, Ready, Se
 use ringmq::control::registrar::{Identity, Pace};
 use ringmq::disk::Store;
 use ringmq::letter::ToShard;
-use ringmq::log::{FlushPolicy, LogSettings};
 use ringmq::model::{Role, ShardId};
 use ringmq::repair::StoreArguments;
 use ringmq::said::{BY_STRANGERS, Lines};
@@ -96,9 +95,6 @@ struct ControllerArguments {
 
 /// The exit code when a shard failed while it served.
 const SHARD_FAILED: u8 = 3;
-
-/// Blocks of old data that a shard keeps. The largest record, 16 MiB, fits with room for its neighbours.
-const CACHE_BYTES: usize = 24 * 1024 * 1024;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -372,17 +368,8 @@ fn shard_settings(
     ip: IpAddr,
     descriptors: Descriptors,
 ) -> ShardSettings {
-    let flush = match config.flush {
-        FlushDiskType::Sync => FlushPolicy::Sync,
-        FlushDiskType::Async => FlushPolicy::ASYNC,
-    };
     let address = SocketAddr::new(ip, config.port(index));
     let broker = BrokerSettings::of(config, ShardId(index), store.shards(), address);
-    let mut log = LogSettings::default();
-    (log.segment_bytes, log.cache_bytes, log.flush) = (config.segment_bytes, CACHE_BYTES, flush);
-    (log.has_record_crc, log.retention, log.delay_levels) =
-        (config.append_property_crc, broker.retention, config.delay_levels);
-    log.scrub_interval_ms = broker.scrub_interval_ms;
     ShardSettings {
         shard: ShardId(index),
         store: Arc::clone(store),
@@ -392,7 +379,6 @@ fn shard_settings(
         descriptors,
         tail_folder: config.tail_path.clone(),
         tail_bytes: config.tail_bytes,
-        log,
         life: Life::first(config),
         broker,
     }
@@ -462,7 +448,7 @@ fn promise(config: &NodeConfig, ready: Ready) -> String {
 
 /// What the role adds to the promise, truthfully.
 fn replication(config: &NodeConfig) -> String {
-    let replicas = config.replication.in_sync_replicas;
+    let replicas = config.replication.replica.in_sync_replicas;
     match config.role {
         Role::AsyncMaster => {
             "ASYNC_MASTER: no slave is waited for; if this disk is lost, slaves have all but the last moments, and without a slave all is lost".to_owned()

@@ -132,7 +132,7 @@ fn roles_decide_who_is_waited_for() {
         ("brokerRole=SLAVE\nbrokerId=1\nminInSyncReplicas=2", 1),
     ] {
         let config = broker(text).expect("accepted");
-        assert_eq!(config.replication.in_sync_replicas, replicas, "{text:?}");
+        assert_eq!(config.replication.replica.in_sync_replicas, replicas, "{text:?}");
         let again = broker(&config.print()).expect("our own text");
         assert_eq!(again.print(), config.print(), "{text:?}");
     }

@@ -25,7 +25,7 @@ use ringmq::control::plane::{NameServerPlan, NodePlan, Plane, Seat};
 use ringmq::control::registrar::{Identity, Pace};
 use ringmq::disk::Store;
 use ringmq::letter::{MasterTables, StopReason, ToControl, ToShard};
-use ringmq::log::{FlushPolicy, LogSettings};
+use ringmq::log::FlushPolicy;
 use ringmq::model::{BrokerId, Epoch, Role, ShardId, TopicName, UnixMs};
 use ringmq::protocol::body::{DataVersion, TableChange, TablePlace, TopicConfig, TopicTable};
 use ringmq::shard::descriptors::Descriptors;
@@ -62,6 +62,8 @@ impl Shard {
         let config = NodeConfig::defaults(NodeKind::Broker);
         let mut broker = BrokerSettings::of(&config, ShardId(0), 1, address);
         broker.message_body_bytes_max = 64 * 1024;
+        broker.log.segment_bytes = 4 << 20;
+        broker.log.flush = FlushPolicy::ASYNC;
         let settings = ShardSettings {
             shard: ShardId(0),
             store: Arc::new(store),
@@ -71,12 +73,6 @@ impl Shard {
             descriptors: Descriptors { clients: 1000, links: 16, name_server: 0 },
             tail_folder: PathBuf::from("/dev/shm"),
             tail_bytes: 8 << 20,
-            log: LogSettings {
-                segment_bytes: 4 << 20,
-                flush: FlushPolicy::ASYNC,
-                cache_bytes: 24 << 20,
-                ..LogSettings::default()
-            },
             life: Life { role, broker_id: BrokerId(1), epoch: None, end_max: None },
             broker,
         };

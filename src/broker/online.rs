@@ -73,8 +73,7 @@ impl Broker {
                 self.write_changes(out);
                 topics = Some(self.topics.version);
             }
-            self.log.set_retention(changed.retention);
-            self.log.set_scrub_interval(changed.scrub_interval_ms);
+            self.log.change_settings(&changed.log);
             self.replica.change_settings(&changed.replica);
             self.config_version = self.config_version.next(now.unix);
             self.settings = changed;

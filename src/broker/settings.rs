@@ -4,11 +4,14 @@
 use std::net::SocketAddr;
 
 use super::timer::WindowBounds;
-use crate::config::{NodeConfig, PopConfig, TimerConfig, TransactionConfig};
-use crate::log::Retention;
+use crate::config::{FlushDiskType, NodeConfig, PopConfig, TimerConfig, TransactionConfig};
+use crate::log::{FlushPolicy, LogSettings, Retention};
 use crate::model::{BrokerName, ShardId, UnixMs};
 use crate::protocol::body::GroupMode;
 use crate::replication::ReplicaSettings;
+
+/// Blocks of old data that a shard keeps. The largest record, 16 MiB, fits with room for its neighbours.
+const CACHE_BYTES: usize = 24 * 1024 * 1024;
 
 /// The settings of one shard as a broker.
 #[derive(Clone, Debug)]
@@ -71,10 +74,8 @@ pub struct BrokerSettings {
     pub(crate) timers: TimerConfig,
     /// How much of those that wait is in memory. No setting: the simulator makes it small.
     pub(crate) timer_window: WindowBounds,
-    /// What its log may throw away, and when.
-    pub retention: Retention,
-    /// `scrubInterval`, ms: in such a time its log is read once, to find damage; 0: it is not.
-    pub scrub_interval_ms: u64,
+    /// Its log's.
+    pub log: LogSettings,
     /// How it keeps together with its replicas.
     pub replica: ReplicaSettings,
     /// The configuration in force as properties text, answered to tools.
@@ -115,9 +116,8 @@ impl BrokerSettings {
             transactions: config.transactions,
             timers: config.timers,
             timer_window: WindowBounds::default(),
-            retention: retention(config),
-            scrub_interval_ms: config.scrub_interval_ms,
-            replica: replica(config),
+            log: log_settings(config),
+            replica: config.replication.of_any_role(),
             config_text: config.print(),
         }
     }
@@ -141,18 +141,19 @@ fn retention(config: &NodeConfig) -> Retention {
     }
 }
 
-fn replica(config: &NodeConfig) -> ReplicaSettings {
-    let replication = &config.replication;
-    ReplicaSettings {
-        in_sync_replicas: replication.in_sync_replicas_of_sync_master(),
-        min_in_sync_replicas: replication.min_in_sync_replicas,
-        slave_wait_ms: replication.slave_wait_ms,
-        heartbeat_ms: replication.heartbeat_ms,
-        silence_ms_max: replication.silence_ms_max,
-        batch_bytes_max: replication.batch_bytes_max,
-        catch_up_within_ms: replication.catch_up_within_ms,
-        ask_ms: replication.ask_ms,
-        goes_on_behind: replication.goes_on_behind,
-        slave_read: replication.slave_read,
+fn log_settings(config: &NodeConfig) -> LogSettings {
+    let flush = match config.flush {
+        FlushDiskType::Sync => FlushPolicy::Sync,
+        FlushDiskType::Async => FlushPolicy::ASYNC,
+    };
+    LogSettings {
+        segment_bytes: config.segment_bytes,
+        flush,
+        has_record_crc: config.append_property_crc,
+        cache_bytes: CACHE_BYTES,
+        retention: retention(config),
+        delay_levels: config.delay_levels,
+        scrub_interval_ms: config.scrub_interval_ms,
+        ..LogSettings::default()
     }
 }

@@ -392,7 +392,7 @@ const MISSING: &[(&str, &[&str])] = &[
     ),
     ("compacted topics", &["compaction", "enableCompaction"]),
     ("metrics exporters", &["metric"]),
-    ("controllers", &["controllerAddr", "controllerHeartBeat", "dLeger", "fetchControllerAddr"]),
+    ("brokers that follow a controller", &["controllerAddr", "controllerHeartBeat", "dLeger", "fetchControllerAddr"]),
 ];
 
 /// What a key of [`NOT_NEEDED`] would set, if ringmq does not have that yet.

@@ -80,7 +80,7 @@ pub struct NodeConfig {
     pub flush: FlushDiskType,
     pub(crate) sync_flush_timeout_ms: u64,
     /// `enabledAppendPropCRC`: always true.
-    pub append_property_crc: bool,
+    pub(crate) append_property_crc: bool,
     /// `maxMessageSize`: bytes of a message's body.
     pub(crate) message_bytes_max: u32,
     /// `messageDelayLevel`.

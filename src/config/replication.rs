@@ -5,43 +5,27 @@ use super::table::{Draft, Setting, online, setting};
 use super::value::{self, Addresses, SettingValue as _};
 use super::{ConfigError, Fault};
 use crate::model::{BrokerId, Role};
+use crate::replication::ReplicaSettings;
 
-/// Settings of replication, beside the role and the brokerId. Fields are named as RocketMQ names their keys.
+/// Settings of replication, beside the role and the brokerId.
 #[derive(Clone, Debug, Default)]
 pub struct Replication {
-    /// `inSyncReplicas`: replicas that must have a message before a reply, the master among them.
-    pub in_sync_replicas: u32,
+    /// What each shard is told.
+    pub replica: ReplicaSettings,
     in_sync_replicas_given: Option<u32>,
-    /// `minInSyncReplicas`: with fewer, the master among them, sends are refused.
-    pub(crate) min_in_sync_replicas: u32,
-    /// `slaveTimeout`, ms.
-    pub(crate) slave_wait_ms: u64,
     /// `haMasterAddress`, `HOST:PORT` of shard 0's master; see [`NodeConfig::ha_master_address`].
     pub master_address: Option<String>,
-    /// `haSendHeartbeatInterval`, ms.
-    pub(crate) heartbeat_ms: u64,
-    /// `haHousekeepingInterval`, ms.
-    pub(crate) silence_ms_max: u64,
-    /// `haTransferBatchSize`.
-    pub(crate) batch_bytes_max: usize,
-    /// `haMaxTimeSlaveNotCatchup`, ms.
-    pub(crate) catch_up_within_ms: u64,
-    /// `haMaxTimeWaitInSyncSlaves`, ms.
-    pub(crate) ask_ms: u64,
-    /// `haMasterBehindSlave`.
-    pub(crate) goes_on_behind: bool,
-    /// `slaveReadEnable`.
-    pub(crate) slave_read: bool,
 }
 
 /// `inSyncReplicas` of a SYNC_MASTER whose file does not say.
 const SYNC_REPLICAS: u32 = 2;
 
 impl Replication {
-    /// `inSyncReplicas` of a shard that has become a SYNC_MASTER, whatever role its file has: the line, or that role's default.
+    /// The same for a shard that may become a SYNC_MASTER, whatever role its file has: `inSyncReplicas` is the line, or that role's default.
     #[must_use]
-    pub(crate) fn in_sync_replicas_of_sync_master(&self) -> u32 {
-        self.in_sync_replicas_given.unwrap_or(SYNC_REPLICAS)
+    pub(crate) fn of_any_role(&self) -> ReplicaSettings {
+        let in_sync_replicas = self.in_sync_replicas_given.unwrap_or(SYNC_REPLICAS);
+        ReplicaSettings { in_sync_replicas, ..self.replica.clone() }
     }
 }
 
@@ -65,9 +49,9 @@ pub(super) fn check(draft: &mut Draft<NodeConfig>) -> Result<(), ConfigError> {
     let (role, id) = (config.role, config.broker_id);
     let replication = &mut config.replication;
     let default = if role == Role::SyncMaster { SYNC_REPLICAS } else { 1 };
-    replication.in_sync_replicas = replication.in_sync_replicas_given.unwrap_or(default);
-    let (wanted, min) = (replication.in_sync_replicas, replication.min_in_sync_replicas);
-    let (heartbeat_ms, silence_ms) = (replication.heartbeat_ms, replication.silence_ms_max);
+    replication.replica.in_sync_replicas = replication.in_sync_replicas_given.unwrap_or(default);
+    let (wanted, min) = (replication.replica.in_sync_replicas, replication.replica.min_in_sync_replicas);
+    let (heartbeat_ms, silence_ms) = (replication.replica.heartbeat_ms, replication.replica.silence_ms_max);
     if role.is_master() && id != BrokerId::MASTER {
         return Err(draft.contradiction(
             &["brokerId", "brokerRole"],
@@ -164,11 +148,11 @@ pub(super) const TABLE: &[Setting<NodeConfig>] = &[
             c.replication.in_sync_replicas_given = given;
             Ok(())
         },
-        |c| c.replication.in_sync_replicas.to_string()
+        |c| c.replication.replica.in_sync_replicas.to_string()
     )),
-    online(setting!("minInSyncReplicas", "1", replication.min_in_sync_replicas in 1..=REPLICAS_MAX, "",
+    online(setting!("minInSyncReplicas", "1", replication.replica.min_in_sync_replicas in 1..=REPLICAS_MAX, "",
         "With fewer replicas in sync, the master among them, SYNC_MASTER refuses sends before it stores them, and delayed messages and retries wait in their levels.")),
-    online(setting!("slaveTimeout", "3000", replication.slave_wait_ms in 1..=600_000, "of ms ",
+    online(setting!("slaveTimeout", "3000", replication.replica.slave_wait_ms in 1..=600_000, "of ms ",
         "Milliseconds after which a send that waits for slaves is answered FLUSH_SLAVE_TIMEOUT: stored here, but maybe not there.")),
     setting!(
         "haMasterAddress",
@@ -181,15 +165,15 @@ pub(super) const TABLE: &[Setting<NodeConfig>] = &[
         },
         |c| c.replication.master_address.clone().unwrap_or_default()
     ),
-    setting!("haTransferBatchSize", "32768", replication.batch_bytes_max in 4_096..=4_194_304, "of bytes ",
+    setting!("haTransferBatchSize", "32768", replication.replica.batch_bytes_max in 4_096..=4_194_304, "of bytes ",
         "Bytes of the log in one batch to a slave, at most."),
-    setting!("haSendHeartbeatInterval", "5000", replication.heartbeat_ms in 10..=600_000, "of ms ",
+    setting!("haSendHeartbeatInterval", "5000", replication.replica.heartbeat_ms in 10..=600_000, "of ms ",
         "Milliseconds for which a replication connection may be silent before a sign of life is sent."),
-    setting!("haHousekeepingInterval", "20000", replication.silence_ms_max in 20..=3_600_000, "of ms ",
+    setting!("haHousekeepingInterval", "20000", replication.replica.silence_ms_max in 20..=3_600_000, "of ms ",
         "Milliseconds of silence after which a replication connection is closed."),
-    setting!("haMaxTimeSlaveNotCatchup", "15000", replication.catch_up_within_ms in 100..=3_600_000, "of ms ",
+    setting!("haMaxTimeSlaveNotCatchup", "15000", replication.replica.catch_up_within_ms in 100..=3_600_000, "of ms ",
         "Milliseconds for which a slave may be behind before it leaves the replicas in sync, whom consumers wait for."),
-    online(setting!("haMaxTimeWaitInSyncSlaves", "3000", replication.ask_ms in 0..=86_400_000, "of ms ",
+    online(setting!("haMaxTimeWaitInSyncSlaves", "3000", replication.replica.ask_ms in 0..=86_400_000, "of ms ",
         "Milliseconds for which a master that begins refuses sends until the slaves that were in sync, or are registered, have said how far they \
          are. One that comes later, with more, does not follow. A master goes on at once when this is set below what it has waited.")),
     online(setting!(
@@ -198,15 +182,15 @@ pub(super) const TABLE: &[Setting<NodeConfig>] = &[
         "What a master that begins with less than a slave has does: WAIT refuses sends until it has the rest again, or somebody has decided \
          (`ringmq-admin replica`); GO_ON takes them, and the slave does not follow.",
         |c, v| {
-            c.replication.goes_on_behind = read_behind(v)?;
+            c.replication.replica.goes_on_behind = read_behind(v)?;
             Ok(())
         },
-        |c| if c.replication.goes_on_behind { "GO_ON" } else { "WAIT" }.to_owned()
+        |c| if c.replication.replica.goes_on_behind { "GO_ON" } else { "WAIT" }.to_owned()
     )),
     online(setting!(
         "slaveReadEnable",
         "false",
-        replication.slave_read,
+        replication.replica.slave_read,
         "Whether a master sends readers of old messages, which its tail no longer holds, to a slave."
     )),
 ];

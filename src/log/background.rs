@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::commit_log::{AppendError, Log};
 use super::file::{FileName, Io, IoError, IoId, Work};
-use super::settings::Retention;
+use super::settings::LogSettings;
 use crate::limits::{DISK_BLOCK_BYTES, INDEX_WRITE_BYTES_MIN, NO_SPACE_RETRY_MS, SPARES_MAX, TRIM_QUEUES_PER_TICK};
 use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset, UnixMs};
 use crate::protocol::record::{Marks, RecordDraft, Sized};
@@ -172,9 +172,13 @@ impl Log {
         }
     }
 
-    /// What may be thrown away from now on, and when.
-    pub(crate) fn set_retention(&mut self, retention: Retention) {
-        self.settings.retention = retention;
+    /// Takes of other settings what may change while the log is in use: what may be thrown away, and when, and how often it is read through.
+    pub(crate) fn change_settings(&mut self, changed: &LogSettings) {
+        let LogSettings { retention, scrub_interval_ms, .. } = *changed;
+        if scrub_interval_ms != self.settings.scrub_interval_ms {
+            self.scrub.begin_pace();
+        }
+        self.settings = LogSettings { retention, scrub_interval_ms, ..self.settings };
     }
 
     /// From here on lies what is still to be delivered: it does not go for its age.

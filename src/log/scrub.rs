@@ -128,6 +128,11 @@ impl Scrub {
         }
     }
 
+    /// The pace changes: what is left of the last division was of another.
+    pub(super) fn begin_pace(&mut self) {
+        self.credit.1 = 0;
+    }
+
     /// The time since this was last called is worth the part of `total` that it is of `interval_ms`; together never more than one pass.
     fn earn(&mut self, total: u64, interval_ms: u64, now: MonoNs) {
         let elapsed_ms = now.ms_since(self.earned_at);
@@ -170,12 +175,6 @@ impl IndexWalk {
 }
 
 impl Log {
-    /// Every sealed byte is to be read once in so many milliseconds; 0: none is.
-    pub(crate) fn set_scrub_interval(&mut self, ms: u64) {
-        self.settings.scrub_interval_ms = ms;
-        self.scrub.credit.1 = 0;
-    }
-
     /// How far the scrub is.
     #[must_use]
     pub(crate) fn scrub(&self) -> ScrubView {

@@ -39,7 +39,7 @@ pub(super) async fn keep(
         return Ok(());
     }
     let folder = settings.store.shard_folder(settings.shard);
-    let segment_bytes = settings.log.segment_bytes;
+    let segment_bytes = settings.broker.log.segment_bytes;
     let (all, source) = (folder.join("aside"), folder.clone());
     let name = format!("{}-from-{from}", date_text(runtime.watch.now().unix));
     let copied = blocking::run(move || copy(&source, &name, from, end, segment_bytes)).await;

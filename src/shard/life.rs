@@ -60,7 +60,7 @@ pub(super) async fn begin(
     shard.close_replica_port();
     let replicas = listen_for_replicas(settings, &life).await?;
     // The old log gives its tail back before the new one takes it. What stands in for it has no file and is asked for nothing.
-    let nothing = Log::create(settings.log, Box::new(HeapTail::new(TAIL_BYTES_MIN)));
+    let nothing = Log::create(settings.broker.log, Box::new(HeapTail::new(TAIL_BYTES_MIN)));
     shard.end_life(Broker::new(life, settings.broker.clone(), nothing, Tables::default()));
     if let Some(at) = life.end_max {
         aside::keep(settings, &shard.disk, &shard.runtime, at).await?;

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | a connection | request | reads, handles frames, writes |
 //! | a replication connection | request | sends the log to a slave, or takes it from the master |
-//! | commit loop | request | [`crate::log::Log::poll_commit`], write, flush, release the replies |
+//! | commit loop | request | [`crate::broker::Broker::poll_commit`], write, flush, release the replies |
 //! | clock | request | deadlines and ticks |
 //! | mailbox | request | what the control plane says, and what it is told |
 //! | background loop | background | segments in advance, index, checkpoints, removal |

@@ -86,7 +86,7 @@ pub(super) async fn open_broker(
     let tables = Tables { stored, changes, epochs };
     // An empty log may yet begin elsewhere, as a master's does.
     let end = Some(log.appended()).filter(|end| log.start() < *end).unwrap_or_default();
-    let unflushed_max = settings.log.unflushed_bytes_max();
+    let unflushed_max = settings.broker.log.unflushed_bytes_max();
     let now = runtime.watch.now();
     let mut run_began = Moment::now(now.unix).map_err(|source| RunError::NoBoot { source })?;
     match (last_run.began.and_then(|before| before.expected_at(&run_began)), newest) {
@@ -136,7 +136,7 @@ pub(super) async fn open_log(
     let files = logs_files(disk.list().await?);
     let folder = settings.store.shard_folder(settings.shard);
     let last_run = LastRun::read(&folder)?;
-    let mut log_settings = settings.log;
+    let mut log_settings = settings.broker.log;
     let mut tail_to_replace = None;
     let key = TailKey::new(&settings.store, settings.shard, settings.tail_bytes, last_run.run)?;
     if let Some(tails) = last_run.tail_is_gone(&key) {

@@ -18,7 +18,7 @@ use crate::broker::settings::BrokerSettings;
 use crate::control::mailbox::{ControlSender, ShardReceiver};
 use crate::disk::{DiskError, RunError, Store, TableError, TailError};
 use crate::letter::{StopReason, ToControl};
-use crate::log::{LogSettings, RecoveryError};
+use crate::log::RecoveryError;
 use crate::model::{LogOffset, ShardId};
 use crate::net::{ListenError, Listeners};
 use crate::protocol::body::ChangesError;
@@ -43,7 +43,6 @@ pub struct ShardSettings {
     pub tail_folder: PathBuf,
     /// Bytes of the tail ring: a power of two. Key: `tailSize`.
     pub tail_bytes: usize,
-    pub log: LogSettings,
     /// What the shard is when the process starts.
     pub life: Life,
     /// The broker's settings. The port of its address is replaced by the one really listened on.

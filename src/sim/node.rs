@@ -64,7 +64,6 @@ impl NodeEnd {
 /// A node that can be ended and started again.
 pub(super) struct SimNode {
     pub(super) settings: BrokerSettings,
-    log_settings: LogSettings,
     ring_bytes: usize,
     pub(super) disk: SimDisk,
     slot: Slot,
@@ -123,12 +122,12 @@ impl SimNode {
             trace_on: false,
             message_body_bytes_max: 16 * 1024,
             replica,
+            log: log_settings,
             ..BrokerSettings::of(&NodeConfig::defaults(NodeKind::Broker), ShardId(0), 1, address_of(index))
         };
         let disk = SimDisk::with_capacity(200 * log_settings.segment_bytes);
         SimNode {
             settings,
-            log_settings,
             ring_bytes,
             disk,
             slot: Slot::default(),
@@ -215,17 +214,17 @@ impl SimNode {
 
     /// Size of a segment of its log.
     pub(super) fn segment_bytes(&self) -> u64 {
-        self.log_settings.segment_bytes
+        self.settings.log.segment_bytes
     }
 
     /// Whether what was promised is on its disk.
     pub(super) fn is_sync(&self) -> bool {
-        self.log_settings.flush == FlushPolicy::Sync
+        self.settings.log.flush == FlushPolicy::Sync
     }
 
     /// Whether what is promised survives such an end.
     pub(super) fn survives(&self, end: NodeEnd) -> bool {
-        matches!(end, NodeEnd::Kill | NodeEnd::NextLife(_)) || self.log_settings.flush == FlushPolicy::Sync
+        matches!(end, NodeEnd::Kill | NodeEnd::NextLife(_)) || self.settings.log.flush == FlushPolicy::Sync
     }
 
     /// Whether it runs and takes transfers from a master.
@@ -237,7 +236,7 @@ impl SimNode {
     /// Where its log begins and ends, what it kept over its last end, and its flush setting.
     pub(super) fn describe(&self) -> String {
         let log = self.broker.as_ref().map(|broker| (broker.view_log().start(), broker.view_log().appended()));
-        format!("log {log:?}, kept {}, {:?}", self.kept, self.log_settings.flush)
+        format!("log {log:?}, kept {}, {:?}", self.kept, self.settings.log.flush)
     }
 
     /// The epochs in its file.
@@ -348,7 +347,7 @@ impl SimNode {
             end_max,
             unflushed_max: None,
         };
-        let mut recovery = match Recovery::new(self.log_settings, found) {
+        let mut recovery = match Recovery::new(self.settings.log, found) {
             Ok(recovery) => recovery,
             Err(error) => panic!("refused: {error}"),
         };

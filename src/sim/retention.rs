@@ -2,7 +2,7 @@
 
 use super::world::{LogWorld, Rule, START_UNIX_MS};
 use crate::limits::CLOCK_STEP_MS_MAX;
-use crate::log::{DiskUsage, Retention};
+use crate::log::{DiskUsage, LogSettings, Retention};
 use crate::model::{LogOffset, UnixMs};
 
 /// Hours for which messages are kept, whatever the log was told.
@@ -79,7 +79,8 @@ impl LogWorld {
         self.now.mono = now.mono;
         let accepted = if self.rule == Rule::AcceptAnyClock { self.now.unix } else { UnixMs(0) };
         let retention = Retention { clock_accepted: accepted, ..self.settings.retention };
-        self.log().set_retention(retention);
+        let settings = LogSettings { retention, ..self.settings };
+        self.log().change_settings(&settings);
         self.settle_retention();
         let moved = self.log().start();
         assert_eq!(moved, start, "the clock was set, and retention took what is not old");

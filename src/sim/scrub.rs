@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::damage::{Harm, harm};
 use super::disk::SimDisk;
 use super::world::{LogWorld, Rule};
-use crate::log::FileName;
+use crate::log::{FileName, LogSettings};
 use crate::model::LogOffset;
 
 /// Ticks within which two passes must be over.
@@ -21,7 +21,8 @@ impl LogWorld {
 
     /// Lets the scrub come to its end twice, so that one whole pass lies between now and then.
     fn scrub_all(&mut self) {
-        self.log().set_scrub_interval(1_000);
+        let hasty = LogSettings { scrub_interval_ms: 1_000, ..self.settings };
+        self.log().change_settings(&hasty);
         for _ in 0..2 {
             let before = self.log().scrub().last_end;
             let mut ticks = 0;
@@ -33,8 +34,8 @@ impl LogWorld {
                 self.bring_ahead();
             }
         }
-        let interval_ms = self.settings.scrub_interval_ms;
-        self.log().set_scrub_interval(interval_ms);
+        let settings = self.settings;
+        self.log().change_settings(&settings);
     }
 
     /// A message is harmed in a segment that is closed.

@@ -308,7 +308,7 @@ fn what_is_expired_goes_at_once_when_it_is_asked_for() {
     // 73 hours, to an hour at which nothing is deleted by itself.
     world.wait_ms(73 * 3_600_000);
     let retention = crate::log::Retention { delete_hours: 0, ..LogSettings::default().retention };
-    world.broker.log.set_retention(retention);
+    world.broker.log.change_settings(&LogSettings { retention, ..LogSettings::default() });
     for _ in 0..50 {
         world.wait_ms(1_000);
     }

@@ -207,7 +207,7 @@ impl Broker {
     fn check_one(&mut self, now: Now, pass: &Pass, record: &[u8], out: &mut Output) -> Wait {
         let half = RecordView::decode(record, None, Check::Shape).expect("the log has read it as a record");
         let waiting = HalfState::of(&half, |first| self.transactions.ended.has_late(first));
-        let kept_ms = i64::from(self.settings.retention.reserved_hours).saturating_mul(3_600_000);
+        let kept_ms = i64::from(self.settings.log.retention.reserved_hours).saturating_mul(3_600_000);
         let done = match waiting.verdict(now.unix.0, pass, &self.settings.transactions, kept_ms) {
             Verdict::Early => return self.end_pass(now),
             Verdict::Ended => Ok(()),
