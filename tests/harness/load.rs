@@ -44,11 +44,6 @@ impl Load {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// A number that no producer uses.
-    pub fn take_number(&self) -> u64 {
-        self.next_number.fetch_add(1, Ordering::Relaxed)
-    }
-
     /// Lets all producers end.
     pub fn end(&self) {
         self.ends.store(true, Ordering::Relaxed);

@@ -19,7 +19,7 @@ const WORDS_OF_OTHERS: [(&str, &str, &str); 2] = [
     ("bench/report/picture/svg.rs", "End", "SVG's word for the end of a text"),
 ];
 
-/// Functions and constants of `src/` that other files may name, and that nothing but their own definition, or nothing but unit tests, does name.
+/// Functions and constants that other files may name, and that nothing but their own definition, or nothing but unit tests, does name.
 pub(crate) fn uncalled(sources: &[Source]) -> Vec<String> {
     let mut called = BTreeSet::new();
     let mut tested = BTreeSet::new();
@@ -31,20 +31,20 @@ pub(crate) fn uncalled(sources: &[Source]) -> Vec<String> {
                 continue;
             }
             if index == 0 || !["fn", "const"].contains(&source.words[index - 1].text.as_str()) {
-                let is_unit_test = word.in_test && source.folder().is_some();
-                let set = if is_unit_test { &mut tested } else { &mut called };
+                let set = if word.in_test { &mut tested } else { &mut called };
                 set.insert(word.text.as_str());
             }
         }
     }
     let mut problems = Vec::new();
-    for source in sources.iter().filter(|source| source.folder().is_some()) {
+    for source in sources {
         for name in callable(&source.words) {
-            if called.contains(name.text.as_str()) {
+            let is_tested = tested.contains(name.text.as_str());
+            if called.contains(name.text.as_str()) || (is_tested && source.path.contains("tests/")) {
                 continue;
             }
             let (path, line, name) = (&source.path, name.line, &name.text);
-            let advice = if tested.contains(name.as_str()) {
+            let advice = if is_tested {
                 "only unit tests call it: what they look at is to be what the program looks at"
             } else {
                 "nobody calls it: delete it"
@@ -198,11 +198,15 @@ fn a_function_without_a_caller_is_told() {
         "pub fn called() {} pub(crate) const fn dead() {} pub const UNUSED: u8 = 0; fn private() {} pub fn tested() {}
          #[cfg(test)] mod tests { fn t() { tested(); } }",
     );
-    let user = Source::new("tests/b.rs", "use a::dead; fn main() { called(); /* dead() */ \"dead()\"; }");
+    let user =
+        Source::new("tests/b.rs", "use a::dead; pub fn helper() {} fn main() { called(); /* dead() */ \"dead()\"; }");
     let problems = uncalled(&[library, user]);
-    assert_eq!(problems.len(), 3, "{problems:?}");
+    assert_eq!(problems.len(), 4, "{problems:?}");
     let told = |what: &str| problems.iter().any(|problem| problem.contains(what));
-    assert!(told("dead: nobody") && told("UNUSED: nobody") && told("tested: only unit tests"), "{problems:?}");
+    assert!(
+        told("dead: nobody") && told("UNUSED: nobody") && told("tested: only unit tests") && told("helper: nobody"),
+        "{problems:?}"
+    );
 }
 
 #[test]

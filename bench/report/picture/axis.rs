@@ -50,11 +50,6 @@ impl Scale {
         Self::linear((low - margin).max(floor), high + margin)
     }
 
-    /// Whether it is logarithmic.
-    pub fn is_logarithmic(&self) -> bool {
-        self.is_log
-    }
-
     /// 0 at the low end, 1 at the high end; what lies beyond is at the end.
     pub fn place(&self, value: f64) -> f64 {
         let place = if self.is_log {
@@ -137,6 +132,6 @@ mod tests {
         assert!((0.0..=1.0).contains(&scale.place(5.0)) && scale.ticks(4).len() > 1, "{scale:?}");
         assert!(Scale::fitting(&[7.0]).place(7.0) > 0.2);
         assert!(Scale::fitting(&[]).place(0.5) == 0.5);
-        assert!(Scale::fitting(&[100.0, 100_000.0]).is_logarithmic());
+        assert!(Scale::fitting(&[100.0, 100_000.0]).is_log);
     }
 }
