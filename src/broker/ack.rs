@@ -293,6 +293,11 @@ impl Broker {
         self.log.promised().min(self.replicas_have().acked)
     }
 
+    /// End of what is on the disk, and with the replicas in sync: what a table may say of the log.
+    pub(super) fn durable_end(&self) -> LogOffset {
+        self.log.flushed().min(self.log.confirm())
+    }
+
     /// End of what waits for nothing more: as safe as promised, or stored here while there is no slave to wait for.
     pub(super) fn settled_end(&self) -> LogOffset {
         if self.replicas_have().is_waitable { self.safe_end() } else { self.log.promised() }

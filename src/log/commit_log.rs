@@ -33,8 +33,8 @@ const BLOCK: u64 = DISK_BLOCK_BYTES as u64;
 
 /// The log of one shard. State of the shard; single-threaded; no clock, no file.
 ///
-/// Who calls what: the broker appends and reads; the shell loops over [`Log::poll_commit`] and [`Log::poll_background`], carries them out and
-/// answers with [`Log::handle_io`]; a block that a read asks for comes back through [`Log::supply`]; [`Log::tick`] is called some
+/// Who calls what: the broker appends and reads, and passes on what the shell asks at its door ([`Log::poll_commit`], [`Log::poll_background`],
+/// answered with [`Log::handle_io`]); a block that a read asks for comes back through [`Log::supply`]; [`Log::tick`] is called some
 /// times a second.
 ///
 /// `start <= flushed <= written <= appended` and `start <= confirm <= appended`, always.

@@ -108,8 +108,8 @@ pub struct BlockId {
     pub len: u32,
 }
 
-/// One direct write of the commit log: fill an aligned buffer with [`super::Log::copy_tail`], write it, flush if asked, then call
-/// [`super::Log::handle_io`].
+/// One direct write of the commit log: fill an aligned buffer with [`super::Log::copy_tail`], write it, flush if asked, then say so at
+/// the broker's door, which calls [`super::Log::handle_io`].
 ///
 /// It is also asked for when only a flush is due; then it writes the last block once more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -263,7 +263,7 @@ impl Broker {
 
     /// The log is safe up to somewhere: where groups go on is committed.
     fn take_promised(&mut self) {
-        let safe = self.log.flushed().min(self.log.confirm());
+        let safe = self.durable_end();
         while let Some((_, (queue, next))) = self.pops.ahead.take(safe) {
             let (group, topic, queue_id) = &queue;
             let (group, topic) = (group.as_str(), topic.as_str());

@@ -191,7 +191,7 @@ impl Broker {
             self.note_ends(now);
         }
         if !self.transactions.passed.is_empty() {
-            let safe = self.log.flushed().min(self.log.confirm());
+            let safe = self.durable_end();
             self.transactions.promised(safe);
         }
     }
