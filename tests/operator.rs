@@ -9,7 +9,7 @@
 //! not to be had.
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io::Read as _;
@@ -20,7 +20,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Client, Node, NodeOptions, say, small_log};
+use harness::{Client, Frame, Node, NodeOptions, code, say, small_log};
 use ringmq_peers::PortBlock;
 use tempfile::TempDir;
 
@@ -530,6 +530,19 @@ fn who_makes_and_removes_what_is_in_the_log() {
     for words in ["changed by a tool: UPDATE_AND_CREATE_TOPIC", "a topic is made, as a producer sent to it"] {
         harness::wait_for(words, || node.process().log_text().contains(words).then_some(()));
     }
+    // To ask whether a group may read a topic changes nothing, to forbid it does.
+    let forbidden = |client: &mut Client, readable: Option<&str>| {
+        let mut request = Frame::request(353).ext("group", "G").ext("topic", "made");
+        if let Some(readable) = readable {
+            request = request.ext("readable", readable);
+        }
+        client.call(request).expect("it answers")
+    };
+    assert_eq!(forbidden(&mut client, None).code, code::SUCCESS);
+    assert!(!node.process().log_text().contains("UPDATE_AND_GET_GROUP_FORBIDDEN"), "nothing was changed");
+    assert_eq!(forbidden(&mut client, Some("false")).code, code::SUCCESS);
+    let words = "changed by a tool: UPDATE_AND_GET_GROUP_FORBIDDEN";
+    harness::wait_for(words, || node.process().log_text().contains(words).then_some(()));
     let text = node.process().log_text();
     assert!(text.contains("topic=made") && text.contains("sent-to") && text.contains("by=127.0.0.1"), "{text}");
 }
@@ -640,4 +653,65 @@ fn a_machine_without_io_uring_is_refused() {
         let program = [OsString::from(RINGMQ), "all".into(), "-c".into(), operator.config().into()];
         refused(python(&program), &words);
     }
+}
+
+/// Each file of a store is in ARCHITECTURE.md, which says what it is and what its loss means.
+#[test]
+fn every_file_of_a_store_is_in_the_table_of_files() {
+    let page = include_str!("../src/ARCHITECTURE.md");
+    let table =
+        page.split("## The files of a store").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("it is there");
+    let mut known = Vec::new();
+    for row in table.lines().filter_map(|line| line.split('|').nth(1)) {
+        let names: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
+        let folder = names.first().and_then(|name| name.rsplit_once('/')).map_or("", |(folder, _)| folder);
+        known.extend(
+            names.iter().map(|name| if name.contains('/') { (*name).to_owned() } else { format!("{folder}/{name}") }),
+        );
+    }
+    let mut operator = Operator::new();
+    for (key, value) in small_node(Path::new(""), 1).more {
+        operator.set(key, &value);
+    }
+    let (_, mut node) = store_with_messages(&operator.store(), 1, 300);
+    let mut client = Client::connect(&node.broker(0)).expect("it listens");
+    client.create_topic("listed", 1).expect("a topic");
+    let is_listed = |path: &str| {
+        let plain = path.trim_end_matches(".new").trim_end_matches(".bak");
+        known.iter().any(|name| is_named(name.trim_start_matches('/'), plain))
+    };
+    let mut seen = BTreeSet::new();
+    let mut look = |root: &Path| {
+        let mut folders = vec![root.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry")) {
+                // A file may go meanwhile.
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                    _ => drop(seen.insert(entry.path().strip_prefix(root).expect("below").display().to_string())),
+                }
+            }
+        }
+    };
+    look(&operator.store());
+    node.kill();
+    look(&operator.store());
+    node.restart();
+    node.stop(Duration::from_secs(20));
+    look(&operator.store());
+    let unknown: Vec<&String> = seen.iter().filter(|path| !is_listed(path)).collect();
+    assert!(unknown.is_empty() && seen.len() > 10, "not in the table: {unknown:?}\nknown: {known:?}");
+}
+
+/// Whether a path is one of a name in the table, where words in capitals stand for numbers and `N` for one.
+fn is_named(name: &str, path: &str) -> bool {
+    let of = |text: &str| -> Vec<String> {
+        text.split(['/', '-', '.'])
+            .map(|part| if part.bytes().all(|byte| byte.is_ascii_digit()) { "#".to_owned() } else { part.to_owned() })
+            .collect()
+    };
+    let wanted = of(name)
+        .into_iter()
+        .map(|part| if part.bytes().all(|byte| byte.is_ascii_uppercase()) { "#".to_owned() } else { part });
+    wanted.eq(of(path))
 }
