@@ -229,7 +229,7 @@ impl<'a> Rounds<'a> {
         self.runs.iter().map(|run| figure.of(&run.report)).collect()
     }
 
-    /// The median of a figure.
+    /// Of all rounds.
     pub fn median(&self, figure: Figure) -> f64 {
         super::statistics::median(&self.values(figure)).expect("at least one run")
     }

@@ -23,7 +23,7 @@ const MESSAGES_MAX: &str = "32";
 /// May suspend (2); the subscription in the header counts (4), so that no heartbeat is needed.
 const PULL_FLAGS: &str = "6";
 
-/// The name of group `number`.
+/// The first has no number, for most loads have one group.
 pub fn group_name(number: usize) -> String {
     if number == 0 { "ringmq_bench_consumer".to_owned() } else { format!("ringmq_bench_consumer_{number}") }
 }

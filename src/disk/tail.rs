@@ -312,7 +312,7 @@ impl LastRun {
 /// Why it is not known what the last run of a shard was. Each says what to do.
 #[derive(Debug, Error)]
 pub enum RunError {
-    /// Its file is damaged.
+    /// Lines or CRC of `run` are not what was written.
     #[error(
         "{path} is damaged: nothing was changed; `ringmq store repair --cut` takes it away when it has put what the tail in shared memory has into the log, which a start without this file would not take"
     )]

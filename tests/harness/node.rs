@@ -182,7 +182,7 @@ impl Node {
         self.options.shards
     }
 
-    /// `brokerName` of a shard.
+    /// As the name server knows it: with the shard's number where there are several.
     pub fn broker_name(&self, shard: u16) -> String {
         let name = self.options.broker_name;
         if self.options.shards == 1 { name.to_owned() } else { format!("{name}-{shard}") }

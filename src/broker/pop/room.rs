@@ -42,7 +42,7 @@ impl RoomWaits {
         [own, self.asked.clone()]
     }
 
-    /// The group has room.
+    /// All of its queues are popped again.
     pub(super) fn has_room(&mut self, group: &GroupName) {
         let queues = self.groups.remove(group).unwrap_or_default();
         self.count -= queues.len();

@@ -19,7 +19,7 @@ use crate::protocol::record::{Check, Marks, RecordDraft, RecordView};
 use crate::protocol::reply::{Reply, encode_reply};
 use crate::protocol::request::{EndTransactionRequest, TransactionEnd};
 
-/// Properties of a note.
+/// A note waits for the flush, and Apache's checker reads those of this tag.
 const NOTE_PROPERTIES: [(&str, &str); 2] = [(property::WAIT, "true"), (property::TAGS, OP_TAG)];
 
 impl Broker {

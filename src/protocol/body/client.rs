@@ -88,7 +88,7 @@ pub fn producer_connection(connections: &[ClientConnection]) -> Vec<u8> {
 /// One producer, with the time of its last heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProducerInfo {
-    /// The client and its connection.
+    /// Address, language and version, as of a consumer.
     pub connection: ClientConnection,
     /// When it was last heard of.
     pub last_update: UnixMs,

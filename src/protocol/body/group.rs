@@ -207,7 +207,7 @@ const MODES: &str = "messageRequestModeTable";
 /// All groups of a broker: the reply to 201, and the store's `subscriptionGroup.json`. RocketMQ: `SubscriptionGroupWrapper`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GroupTable {
-    /// Version of the table.
+    /// A slave takes the table again when this has changed.
     pub version: DataVersion,
     /// The groups by name.
     pub groups: BTreeMap<GroupName, SubscriptionGroupConfig>,
@@ -282,7 +282,7 @@ impl GroupTable {
         Ok(table)
     }
 
-    /// The table.
+    /// Java's JSON: `subscriptionGroupTable` and `dataVersion`.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new(JsonForm::Standard);

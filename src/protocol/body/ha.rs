@@ -10,7 +10,7 @@ use crate::limits::JSON_NODES_MAX;
 pub enum HaRuntimeInfo {
     /// A master and its slaves.
     Master {
-        /// End of its log.
+        /// What it has appended.
         log_end: u64,
         /// Slaves in sync, the master not among them.
         in_sync_count: u64,
@@ -26,7 +26,7 @@ pub enum HaRuntimeInfo {
         /// Messages of its log that are proven to be damaged. ringmq's own; absent if there are none.
         damaged: u64,
     },
-    /// A slave and its master.
+    /// Where it is, by what its master told.
     Slave(HaMaster),
 }
 

@@ -111,7 +111,7 @@ pub struct AllConsumeStats {
 }
 
 impl AllConsumeStats {
-    /// The stats.
+    /// JSON as Fastjson writes it: the answer to 317.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new(JsonForm::Fastjson);

@@ -219,7 +219,7 @@ impl TopicList {
         })
     }
 
-    /// The list.
+    /// JSON: the answer to 206, 224 and others that name topics.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new(JsonForm::Standard);

@@ -88,7 +88,7 @@ impl ConsumeStats {
         })
     }
 
-    /// The stats.
+    /// JSON as Fastjson writes it: the answer to 208.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new(JsonForm::Fastjson);
@@ -150,7 +150,7 @@ impl TopicStats {
         })
     }
 
-    /// The stats.
+    /// JSON as Fastjson writes it: the answer to 202.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new(JsonForm::Fastjson);

@@ -195,7 +195,7 @@ impl DataVersion {
 /// All topics of a broker: the reply to 21, and the store's `topics.json`. RocketMQ: `TopicConfigSerializeWrapper`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicTable {
-    /// Version of the table.
+    /// A slave takes the table again when this has changed.
     pub version: DataVersion,
     /// The topics by name.
     pub topics: BTreeMap<TopicName, TopicConfig>,

@@ -23,7 +23,7 @@ use super::{Cursor, HaError, body_bytes, offset, wire_size};
 use crate::limits::HA_BODY_BYTES_MAX;
 use crate::model::LogOffset;
 
-/// Bytes of a report.
+/// A slave's report: its offset, 8 bytes.
 pub(crate) const REPORT_BYTES: usize = 8;
 /// Bytes of a transfer before its body.
 pub const HEADER_BYTES: usize = 12;

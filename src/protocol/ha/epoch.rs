@@ -165,7 +165,7 @@ pub fn handshake_reply_bytes(front: &[u8]) -> Result<usize, HaError> {
 /// A master's answer to a handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandshakeReply {
-    /// End of its log.
+    /// What it has appended, bytes.
     pub end: LogOffset,
     /// Its reign.
     pub epoch: Epoch,

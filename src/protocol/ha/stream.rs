@@ -116,7 +116,7 @@ pub struct TransferReign {
 }
 
 impl Transfer {
-    /// Bytes of the header.
+    /// Before the body; the two streams differ.
     #[must_use]
     pub fn header_bytes(&self) -> usize {
         if self.reign.is_some() { epoch::HEADER_BYTES } else { classic::HEADER_BYTES }
