@@ -301,8 +301,9 @@ pub const QUEUE_ENTRIES_MAX: usize = PULL_ENTRIES_MAX as usize;
 /// Topics without settings whose messages one request removes (316): each is a record in the log.
 pub const TOPICS_CLEANED_MAX: usize = 64;
 
-/// Committed offsets in one append to the file of changes: some tenths of a millisecond's work, and then others have their turn.
-pub const OFFSETS_PER_APPEND_MAX: usize = 1_024;
+/// Committed offsets in one append to the file of changes: half a millisecond's work where two million are known, since each is looked for, and then
+/// others have their turn.
+pub const OFFSETS_PER_APPEND_MAX: usize = 128;
 
 /// Bytes of changes that may be appended without a flush; the names of what has changed are in memory until it.
 pub const CHANGES_UNFLUSHED_BYTES_MAX: u64 = 1024 * 1024;
