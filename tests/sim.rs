@@ -135,6 +135,7 @@ fn add(sum: &mut Counts, one: &Counts) {
     sum.damages_at_the_end += one.damages_at_the_end;
     sum.rotten_messages += one.rotten_messages;
     sum.index_blocks_rebuilt += one.index_blocks_rebuilt;
+    sum.branches_harmed += one.branches_harmed;
     sum.scrubbed_harms += one.scrubbed_harms;
     sum.scrubbed_index_blocks += one.scrubbed_index_blocks;
     sum.clock_changes += one.clock_changes;
@@ -233,6 +234,7 @@ fn check_that_it_was_worth_it(sum: &Counts) {
         ("damages where a power loss may tear", sum.damages_at_the_end),
         ("messages found to be rotten", sum.rotten_messages),
         ("blocks of the index built again", sum.index_blocks_rebuilt),
+        ("branches of the index harmed", sum.branches_harmed),
         ("harms that the scrub has found", sum.scrubbed_harms),
         ("blocks of the index that the scrub had built again", sum.scrubbed_index_blocks),
         ("changes of the clock that stay", sum.clock_changes),
@@ -273,6 +275,7 @@ fn a_broken_rule_is_noticed() {
         (Rule::KeepForLess, &["retention took what is not old"][..]),
         (Rule::ForgetRenames, &["the log does not"][..]),
         (Rule::ScrubWhatWas, &["the scrub has not found"][..]),
+        (Rule::ForgeBranches, &[""][..]),
     ] {
         let noticed = first_wrong(400, |seed| run(seed, rule, STEPS));
         let (seed, noticed) = noticed.unwrap_or_else(|| panic!("{rule:?} was not noticed"));

@@ -9,14 +9,14 @@
 //! | bytes   | field         | meaning                                                                             |
 //! |---------|---------------|-------------------------------------------------------------------------------------|
 //! | 0..8    | magic         | `RINGMQCP`                                                                          |
-//! | 8..12   | version       | 6; 5 is read as well, which does not say which segments are plain, nor where the    |
-//! |         |               | life of a queue began, 4, from before the scrub, 3, from before `ends`, and 2,      |
-//! |         |               | which has no fingerprints                                                           |
+//! | 8..12   | version       | 7; 6 is read as well, which has no branches, 5, which does not say which segments   |
+//! |         |               | are plain, nor where the life of a queue began, 4, from before the scrub, 3, from   |
+//! |         |               | before `ends`, and 2, which has no fingerprints                                     |
 //! | 12..16  | CRC-32        | of `length` bytes from 24 on                                                        |
 //! | 16..24  | length        |                                                                                     |
 //! | then    | queues        | each: 1, topic length `u16`, topic, queue id `u32`, `as_of`, `life_from`, floor,    |
-//! |         |               | sealed end, count `u32` of blocks (first, last log, position), count `u32` of       |
-//! |         |               | entries; then a 0                                                                   |
+//! |         |               | sealed end, count `u32` of blocks (first, last log, position, height `u8`), count   |
+//! |         |               | `u32` of entries; then a 0                                                          |
 //! |         | log           | `replay_from`, `flushed`, segment size, index file size, index end                  |
 //! |         | index files   | count `u32`; each: number `u32`, last log offset                                    |
 //! |         | segments      | count `u32`; each: start, earliest and latest store time, filler, fingerprint, time |
@@ -47,7 +47,7 @@ use crate::limits::{CHECKPOINT_SLICE_BYTES, DISK_BLOCK_BYTES};
 use crate::model::{LogOffset, QueueId, QueueOffset, UnixMs};
 
 const MAGIC: &[u8; 8] = b"RINGMQCP";
-const VERSION: u32 = 6;
+const VERSION: u32 = 7;
 /// The oldest that is read: without its checkpoint, a store whose oldest segments are gone does not know where its empty queues go on.
 const VERSION_MIN: u32 = 2;
 /// From this version on, a checkpoint says how segments begin.
@@ -59,6 +59,8 @@ const VERSION_SCRUB: u32 = 5;
 /// From this version on, a checkpoint says in which segments a record may lack the CRC property (of older ones any may), and where the life of each
 /// queue has begun.
 const VERSION_LIVES: u32 = 6;
+/// From this version on, a reference may lead to a branch.
+const VERSION_BRANCHES: u32 = 7;
 /// Stands for the filler or the fingerprint of a segment that has none yet.
 const NONE: u64 = u64::MAX;
 const HEADER_BYTES: usize = 24;
@@ -334,6 +336,7 @@ fn put_queue(out: &mut Vec<u8>, queue: &Queue, as_of: LogOffset) {
         for number in [block.first.0, block.last_log.0, block.at] {
             out.extend_from_slice(&number.to_be_bytes());
         }
+        out.push(block.height);
     }
     put_count(out, queue.tail.len());
     for entry in &queue.tail {
@@ -484,7 +487,8 @@ impl<'a> CheckpointReader<'a> {
         queue.sealed_end = QueueOffset(self.u64()?);
         for _ in 0..self.u32()? {
             let (first, last_log, at) = (QueueOffset(self.u64()?), LogOffset(self.u64()?), self.u64()?);
-            queue.blocks.push_back(BlockRef { first, last_log, at });
+            let height = if version < VERSION_BRANCHES { 0 } else { u8::from_be_bytes(self.array()?) };
+            queue.blocks.push_back(BlockRef { first, last_log, at, height });
         }
         let count = self.u32()?;
         for _ in 0..count {

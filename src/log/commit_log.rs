@@ -8,7 +8,7 @@ use super::background::Background;
 use super::cache::Caches;
 use super::checkpoint::Checkpointer;
 use super::clock::RetentionClock;
-use super::consume_queue::{ConsumeQueues, Entry, QueueIndex};
+use super::consume_queue::{BlockSizes, ConsumeQueues, Entry, QueueIndex};
 use super::crowd::Crowd;
 use super::damage::Damage;
 use super::derive;
@@ -372,7 +372,7 @@ impl Log {
             let entry = Entry { log_offset, size: record.size(), tag_code };
             let count = derive::message_count(draft.sys_flag, draft.marks.inner_count);
             for _ in 0..count {
-                push_entry(&mut self.queues, &mut self.index, self.settings.queue_block_entries, queue, entry);
+                push_entry(&mut self.queues, &mut self.index, self.settings.block_sizes(), queue, entry);
             }
             self.unconfirmed.push_back((appended.end, queue, count));
         }
@@ -703,17 +703,17 @@ impl Log {
 pub(super) fn push_entry(
     queues: &mut ConsumeQueues,
     index: &mut IndexFiles,
-    block_entries: usize,
+    sizes: BlockSizes,
     queue: QueueIndex,
     entry: Entry,
 ) {
     queues.push(queue, entry);
-    if queues.get(queue).tail.len() >= block_entries {
-        queues.seal(queue, |block, last| index.push(block, last));
+    if queues.get(queue).tail.len() >= sizes.entries {
+        queues.seal(queue, sizes.references, |block, last| index.push(block, last));
     } else if queues.unsealed > UNSEALED_ENTRIES_MAX {
         // A few tries an append keep it cheap; the bound may be passed by little.
         if let Some(other) = queues.next_to_seal(8) {
-            queues.seal(other, |block, last| index.push(block, last));
+            queues.seal(other, sizes.references, |block, last| index.push(block, last));
         }
     }
 }

@@ -1,13 +1,14 @@
 //! The consume queues: for each message of a queue, where it lies in the log.
 //!
 //! A node may have 100,000 queues, so a queue has no file. Its newest entries are in memory; when enough have gathered they are
-//! closed into a block in the index files, which all queues share (see [`super::index_file`]), and of the block only its place stays in memory.
+//! closed into a block in the index files, which all queues share (see [`super::index_file`]), and of the block only its place stays in memory;
+//! of many blocks that of a branch which leads to them (see [`super::branch`]).
 //! All of it is derived from the log: a checkpoint saves the trouble of reading all of the log at a start, no more.
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::branch;
 use crate::model::{FastMap, LogOffset, QueueId, QueueOffset, TopicName};
-
 use crate::protocol::record::java_hash;
 
 /// Handle of a message queue within one log. Valid while the process lives, also after its topic was removed.
@@ -72,7 +73,7 @@ impl Entry {
     }
 }
 
-/// A block of a queue in the index files.
+/// A block of a queue in the index files, or a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BlockRef {
     /// Queue offset of its first entry.
@@ -81,17 +82,44 @@ pub(super) struct BlockRef {
     pub(super) last_log: LogOffset,
     /// Position in the index files.
     pub(super) at: u64,
+    /// 0: entries; else a branch, whose references are one lower.
+    pub(super) height: u8,
+}
+
+/// A block or a branch, and what of its queue and of the log it covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct IndexSpan {
+    pub(super) block: BlockRef,
+    /// Queue offset behind its last entry.
+    pub(super) end: QueueOffset,
+    /// Log offset of the last entry of its queue before it: its own do not lie before. `None` where that is not known.
+    pub(super) after: Option<LogOffset>,
+}
+
+impl IndexSpan {
+    pub(super) fn contains(&self, at: QueueOffset) -> bool {
+        (self.block.first..self.end).contains(&at)
+    }
+
+    /// Entries of a block.
+    pub(super) fn count(&self) -> u32 {
+        u32::try_from(self.end.0 - self.block.first.0).expect("a block has few entries")
+    }
+}
+
+/// How many entries make a block, and how many references a branch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BlockSizes {
+    pub(super) entries: usize,
+    pub(super) references: usize,
 }
 
 /// Where an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Located {
     Memory(Entry),
-    /// In a block of `count` entries.
-    Block {
-        block: BlockRef,
-        count: u32,
-    },
+    /// In this block, or below this branch.
+    Block(IndexSpan),
     /// Below the queue's first entry or beyond its last.
     Outside,
 }
@@ -149,7 +177,7 @@ impl Queue {
         QueueOffset(self.sealed_end.0 + self.tail.len() as u64)
     }
 
-    /// First queue offset that is still there, as far as is known without reading: a block that is partly gone counts from `floor`.
+    /// First queue offset that is still there, as far as is known without reading: a block or branch that is partly gone counts from `floor`.
     pub(super) fn min(&self, start: LogOffset) -> QueueOffset {
         let dead = self.blocks.partition_point(|block| block.last_log < start);
         let first = match self.blocks.get(dead) {
@@ -167,10 +195,21 @@ impl Queue {
         let Some(index) = self.blocks.partition_point(|block| block.first <= offset).checked_sub(1) else {
             return Located::Outside;
         };
-        let block = self.blocks[index];
-        let end = self.blocks.get(index + 1).map_or(self.sealed_end, |next| next.first);
-        let count = u32::try_from(end.0 - block.first.0).expect("a block has few entries");
-        Located::Block { block, count }
+        let before = index.checked_sub(1).and_then(|before| self.blocks.get(before));
+        Located::Block(IndexSpan {
+            block: self.blocks[index],
+            end: self.blocks.get(index + 1).map_or(self.sealed_end, |next| next.first),
+            after: before.map(|before| before.last_log),
+        })
+    }
+
+    /// Where the references begin that make a branch, the newest ones, and its height: they are enough, and of one height. References from a checkpoint
+    /// of before there were branches stay as they are.
+    fn branch_to_be(&self, references: usize) -> Option<(usize, u8)> {
+        let from = self.blocks.len().checked_sub(references)?;
+        let height = self.blocks.back()?.height;
+        let is_even = self.blocks.range(from..).all(|block| block.height == height);
+        is_even.then_some((from, height + 1))
     }
 
     /// Forgets blocks that lie wholly below the log's start. How many.
@@ -248,9 +287,10 @@ pub(super) fn has_sound_crc(block: &[u8]) -> bool {
 }
 
 /// Checks a block as it was read. False if it is not this block.
-pub(super) fn is_sound_block(bytes: &[u8], block: &BlockRef, count: u32, queue_id: QueueId) -> bool {
+pub(super) fn is_sound_block(bytes: &[u8], span: &IndexSpan, queue_id: QueueId) -> bool {
     let Some((head, rest)) = bytes.split_at_checked(8) else { return false };
-    let expected = [block.first.0.to_be_bytes().as_slice(), &count.to_be_bytes(), &queue_id.0.to_be_bytes()].concat();
+    let (first, count) = (span.block.first.0.to_be_bytes(), span.count().to_be_bytes());
+    let expected = [first.as_slice(), &count, &queue_id.0.to_be_bytes()].concat();
     head.starts_with(&BLOCK_MAGIC.to_be_bytes()) && has_sound_crc(bytes) && rest.starts_with(&expected)
 }
 
@@ -304,7 +344,10 @@ impl ConsumeQueues {
     pub(super) fn push(&mut self, index: QueueIndex, entry: Entry) {
         self.unsealed += 1;
         let queue = &mut self.list[index.0 as usize];
-        queue.is_based = true;
+        if !queue.is_based {
+            // It is new, and so is its life.
+            (queue.is_based, queue.life_from) = (true, entry.log_offset);
+        }
         queue.tail.push(entry);
     }
 
@@ -329,19 +372,32 @@ impl ConsumeQueues {
         self.unsealed = 0;
     }
 
-    /// Closes the entries in memory into a block, which `store` puts into the index files and says where.
-    pub(super) fn seal(&mut self, index: QueueIndex, store: impl FnOnce(&[u8], LogOffset) -> u64) {
+    /// Closes the entries in memory into a block, and as many references as make a branch into one; `store` puts them into the index files and
+    /// says where.
+    pub(super) fn seal(
+        &mut self,
+        index: QueueIndex,
+        references: usize,
+        mut store: impl FnMut(&[u8], LogOffset) -> u64,
+    ) {
         let queue = &mut self.list[index.0 as usize];
         let Some(last) = queue.tail.last() else { return };
         let last_log = last.log_offset;
         encode_block(queue.sealed_end, queue.queue_id, &queue.tail, &mut self.scratch);
         let at = store(&self.scratch, last_log);
-        queue.blocks.push_back(BlockRef { first: queue.sealed_end, last_log, at });
+        queue.blocks.push_back(BlockRef { first: queue.sealed_end, last_log, at, height: 0 });
         let count = queue.tail.len();
         queue.sealed_end = queue.next();
         // Not `clear`: with many queues their spare capacity would be most of the memory.
         queue.tail = Vec::new();
         self.unsealed -= count;
+        while let Some((from, height)) = queue.branch_to_be(references) {
+            let first = queue.blocks[from].first;
+            branch::encode(first, queue.queue_id, queue.blocks.range(from..), &mut self.scratch);
+            let at = store(&self.scratch, last_log);
+            queue.blocks.truncate(from);
+            queue.blocks.push_back(BlockRef { first, last_log, at, height });
+        }
     }
 
     /// The next queue with entries in memory, going round: whose block to close early when all queues together hold too many.

@@ -5,54 +5,47 @@
 //! index blocks of so many. And a whole block of the log is read only where the queue goes on in it, or where somebody else has read: else it is
 //! the record alone.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
-use super::consume_queue::{Entry, QueueIndex};
+use super::consume_queue::{Entry, IndexSpan, QueueIndex};
 use super::file::BlockId;
+use super::remembered::Remembered;
 use crate::limits::{KEPT_ENTRIES_MAX, KEPT_READS_MAX, TOUCHED_BLOCKS_MAX};
 use crate::model::QueueOffset;
 
 /// What is remembered for readers that will be back.
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
-    kept: BTreeMap<(QueueIndex, QueueOffset), KeptEntries>,
-    /// Of what was kept, by when.
-    by_age: BTreeMap<u64, (QueueIndex, QueueOffset)>,
-    count: u64,
+    entries: Remembered<(QueueIndex, QueueOffset), Vec<Entry>, KEPT_READS_MAX>,
+    /// How far down the index somebody has come who waits for a block of it.
+    paths: Remembered<QueueIndex, IndexSpan, KEPT_READS_MAX>,
     /// Blocks of which a part was asked for, and which part: the last ones.
     touched: VecDeque<(BlockId, u64)>,
 }
 
-#[derive(Debug)]
-struct KeptEntries {
-    age: u64,
-    entries: Vec<Entry>,
-}
-
 impl Crowd {
-    /// Keeps what the index says of messages from `from` on, up to [`KEPT_ENTRIES_MAX`]; the ones that were kept longest ago go.
+    /// Keeps what the index says of messages from `from` on, up to [`KEPT_ENTRIES_MAX`].
     pub(super) fn keep(&mut self, queue: QueueIndex, from: QueueOffset, mut entries: Vec<Entry>) {
         entries.truncate(KEPT_ENTRIES_MAX);
-        if entries.is_empty() {
-            return;
-        }
-        if self.kept.len() == KEPT_READS_MAX
-            && let Some((_, oldest)) = self.by_age.pop_first()
-        {
-            self.kept.remove(&oldest);
-        }
-        self.count += 1;
-        self.by_age.insert(self.count, (queue, from));
-        if let Some(before) = self.kept.insert((queue, from), KeptEntries { age: self.count, entries }) {
-            self.by_age.remove(&before.age);
+        if !entries.is_empty() {
+            self.entries.insert((queue, from), entries);
         }
     }
 
     /// Takes what was kept of a queue from `from` on.
     pub(super) fn take(&mut self, queue: QueueIndex, from: QueueOffset) -> Vec<Entry> {
-        let Some(kept) = self.kept.remove(&(queue, from)) else { return Vec::new() };
-        self.by_age.remove(&kept.age);
-        kept.entries
+        self.entries.remove(&(queue, from)).unwrap_or_default()
+    }
+
+    /// Keeps how far down the index of a queue a reader has come: were it to begin at the top when the next block is there, no cache would hold for so
+    /// many what lies above.
+    pub(super) fn keep_path(&mut self, queue: QueueIndex, span: IndexSpan) {
+        self.paths.insert(queue, span);
+    }
+
+    /// The way that was kept to the entry at `at`.
+    pub(super) fn path(&self, queue: QueueIndex, at: QueueOffset) -> Option<IndexSpan> {
+        self.paths.get(&queue).copied().filter(|span| span.contains(at))
     }
 
     /// Notes that the part of `block` that begins at `part` is wanted. Whether another part of it was, a moment ago.
@@ -69,14 +62,8 @@ impl Crowd {
 
     /// Forgets these queues: they were emptied.
     pub(super) fn forget_queues(&mut self, queues: &[QueueIndex]) {
-        let by_age = &mut self.by_age;
-        self.kept.retain(|(queue, _), kept| {
-            let stays = !queues.contains(queue);
-            if !stays {
-                by_age.remove(&kept.age);
-            }
-            stays
-        });
+        self.entries.retain(|(queue, _), _| !queues.contains(queue));
+        self.paths.retain(|queue, _| !queues.contains(queue));
     }
 
     pub(super) fn clear(&mut self) {
@@ -103,14 +90,13 @@ mod tests {
         }
         crowd.keep(QueueIndex(0), at(7), entries(2));
         crowd.keep(QueueIndex(0), at(9), entries(1_000));
-        assert_eq!(crowd.kept.len(), KEPT_READS_MAX);
+        assert_eq!(crowd.entries.len(), KEPT_READS_MAX);
         assert_eq!(crowd.take(QueueIndex(1), at(7)).len(), 0, "it went first: what is kept again is new");
         assert_eq!(crowd.take(QueueIndex(0), at(7)).len(), 2);
         assert_eq!(crowd.take(QueueIndex(0), at(7)).len(), 0);
         assert_eq!(crowd.take(QueueIndex(0), at(9)).len(), KEPT_ENTRIES_MAX);
         crowd.forget_queues(&[QueueIndex(2), QueueIndex(3)]);
         assert_eq!((crowd.take(QueueIndex(3), at(7)).len(), crowd.take(QueueIndex(4), at(7)).len()), (0, 3));
-        assert_eq!(crowd.kept.len(), crowd.by_age.len());
     }
 
     #[test]

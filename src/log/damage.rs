@@ -4,19 +4,27 @@
 //! and the smallest piece when it has rested. Bytes that are not what was written are read from the device once more; only when they are the
 //! same again, at a place that is known, they are proven to be damaged. A block of a queue's index is then built again from the log, which is
 //! where it came from; a message is lost here, and whoever reads decides what to do without it.
+//!
+//! What a branch says is nowhere else. If one is damaged, the block that a reader wants of it is built from all of the log that the branch is about,
+//! from where the last one was found: who reads on reads that part of the log once. Where blocks lie that branches lead past or wrongly to is in memory
+//! ([`Damage::moved`]); a start forgets it, and whoever reads them then has them built once more.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 
+use super::branch;
 use super::commit_log::Log;
-use super::consume_queue::{self, BlockRef, Entry, QueueIndex, encode_block};
+use super::consume_queue::{self, BlockRef, Entry, IndexSpan, QueueIndex, encode_block};
 use super::derive::{entry_of, removed_topic};
 use super::file::{BlockId, FileName};
 use super::read::Miss;
 use super::recovery::{CrcRule, Parsed, parse};
+use super::remembered::Remembered;
 use super::walk::Walk;
-use crate::limits::{COLD_BLOCK_BYTES, DAMAGED_MAX, REBUILD_BYTES_PER_TURN, REBUILDS_MAX, SUSPECTS_MAX};
+use crate::limits::{
+    COLD_BLOCK_BYTES, DAMAGED_MAX, MOVED_BLOCKS_MAX, REBUILD_BYTES_PER_TURN, REBUILDS_MAX, SUSPECTS_MAX,
+};
 use crate::model::{LogOffset, QueueOffset};
 use crate::protocol::record::{Check, RecordView, peek_size};
 
@@ -39,6 +47,9 @@ pub(super) struct Damage {
     /// Records that were unsound twice.
     proven: BTreeSet<LogOffset>,
     pub(super) rebuilds: VecDeque<Rebuild>,
+    /// Blocks below branches that were built again, by their queue and first entry. Whoever reads on needs the last one: it says where the log is to be
+    /// read from for the next.
+    moved: Remembered<(QueueIndex, QueueOffset), Moved, MOVED_BLOCKS_MAX>,
     index_blocks_rebuilt: u64,
     pub(super) reads_failed: u64,
 }
@@ -51,12 +62,19 @@ pub(super) enum Suspect {
     Index(u64),
 }
 
+/// A block below a branch that was built again.
+#[derive(Clone, Copy, Debug)]
+struct Moved {
+    span: IndexSpan,
+    /// Log offset of the last entry that was found for it, or in front of it: what comes behind the block does not lie before.
+    found_to: Option<LogOffset>,
+}
+
 /// A block of a queue that is built again.
 #[derive(Debug)]
 pub(super) struct Rebuild {
     queue: QueueIndex,
-    block: BlockRef,
-    count: u32,
+    span: IndexSpan,
     entries: Vec<Entry>,
     walk: Walk,
     /// What entries say whose record is not found: where the log is unsound since the last record of the queue, else that they went with the
@@ -90,8 +108,26 @@ impl Damage {
         }
     }
 
+    /// Where the block with the entry at `at` lies, if it was built again and a branch leads elsewhere.
+    pub(super) fn moved(&self, queue: QueueIndex, at: QueueOffset) -> Option<IndexSpan> {
+        self.moved_with(queue, at).map(|moved| moved.span)
+    }
+
+    fn moved_with(&self, queue: QueueIndex, at: QueueOffset) -> Option<Moved> {
+        let moved = self.moved.last_of((queue, QueueOffset(0)), (queue, at))?;
+        Some(*moved).filter(|moved| moved.span.contains(at))
+    }
+
+    /// Where the log is to be read from for what begins at `first`, if the block before it was built again. One that goes on beyond, as those of another
+    /// branch may, says nothing: its last entry lies behind what is looked for.
+    fn found_before(&self, queue: QueueIndex, first: QueueOffset) -> Option<LogOffset> {
+        let before = self.moved_with(queue, QueueOffset(first.0.checked_sub(1)?))?;
+        before.found_to.filter(|_| before.span.end == first)
+    }
+
     /// Forgets what lies before the start of the log.
     pub(super) fn trim(&mut self, start: LogOffset) {
+        self.moved.retain(|_, moved| moved.span.block.last_log >= start);
         while self.proven.first().is_some_and(|first| *first < start) {
             self.proven.pop_first();
         }
@@ -101,11 +137,13 @@ impl Damage {
         self.suspects.clear();
         self.proven.clear();
         self.rebuilds.clear();
+        self.moved = Remembered::default();
     }
 
     /// Nothing is built again for these queues: they were emptied.
     pub(super) fn forget_queues(&mut self, queues: &[QueueIndex]) {
         self.rebuilds.retain(|rebuild| !queues.contains(&rebuild.queue));
+        self.moved.retain(|(queue, _), _| !queues.contains(queue));
     }
 }
 
@@ -187,19 +225,17 @@ impl Log {
     pub(super) fn unsound_block(
         &mut self,
         queue: QueueIndex,
-        block: BlockRef,
-        count: u32,
+        span: IndexSpan,
         is_read: bool,
-    ) -> Result<(u64, Bytes), Miss> {
-        let known = self.damage.rebuilds.iter().position(|one| one.queue == queue && one.block == block);
-        if known.is_none() && is_read && !self.damage.suspect(Suspect::Index(block.at)) {
-            let cold = self.index.cold_block(block.at, consume_queue::bytes_of(count) as u64);
-            self.caches.index.forget_block(cold);
-            return Err(Miss::Cold(cold));
+    ) -> Result<(IndexSpan, Bytes), Miss> {
+        let is_same = |one: &Rebuild| one.queue == queue && one.span.block == span.block;
+        let known = self.damage.rebuilds.iter().position(is_same);
+        if known.is_none() && is_read && !self.damage.suspect(Suspect::Index(span.block.at)) {
+            return Err(self.read_index_again(span.block.at, consume_queue::bytes_of(span.count())));
         }
         let mut rebuild = match known.and_then(|known| self.damage.rebuilds.remove(known)) {
             Some(rebuild) => rebuild,
-            None => self.begin_rebuild(queue, block, count),
+            None => self.begin_rebuild(queue, span),
         };
         match self.go_on_rebuilding(&mut rebuild) {
             Ok(()) => Ok(self.end_rebuild(rebuild)),
@@ -214,15 +250,42 @@ impl Log {
         }
     }
 
-    fn begin_rebuild(&mut self, queue: QueueIndex, block: BlockRef, count: u32) -> Rebuild {
+    /// What is unsound in the index is read once more, from the device.
+    fn read_index_again(&mut self, at: u64, len: usize) -> Miss {
+        let cold = self.index.cold_block(at, len as u64);
+        self.caches.index.forget_block(cold);
+        Miss::Cold(cold)
+    }
+
+    /// What to do about a branch that is unsound or cannot be read: read it again, or build the block that it should lead to for the entry at `at`.
+    pub(super) fn unsound_branch(
+        &mut self,
+        queue: QueueIndex,
+        span: &IndexSpan,
+        at: QueueOffset,
+        is_read: bool,
+    ) -> Result<IndexSpan, Miss> {
+        let entries = self.settings.queue_block_entries as u64;
+        let nth = (at.0 - span.block.first.0) / entries;
+        let first = span.block.first.plus(nth * entries);
+        let block = BlockRef { first, height: 0, ..span.block };
+        let after = self.damage.found_before(queue, first).max(span.after);
+        let wanted = IndexSpan { block, end: first.plus(entries).min(span.end), after };
+        let is_known = self.damage.rebuilds.iter().any(|one| one.queue == queue && one.span.block.at == block.at);
+        if !is_known && is_read && !self.damage.suspect(Suspect::Index(block.at)) {
+            return Err(self.read_index_again(block.at, branch::bytes_max(self.settings.branch_references)));
+        }
+        self.unsound_block(queue, wanted, false).map(|(built, _)| built)
+    }
+
+    fn begin_rebuild(&mut self, queue: QueueIndex, span: IndexSpan) -> Rebuild {
         let of = self.queues.get(queue);
-        let before = of.blocks.iter().take_while(|other| other.first < block.first).last();
-        let at = before.map_or(self.start(), |before| before.last_log).max(of.life_from);
+        let at = span.after.unwrap_or_default().max(of.life_from).max(self.start());
         tracing::warn!(
-            topic = %of.topic, queue = %of.queue_id, first = %block.first, count,
+            topic = %of.topic, queue = %of.queue_id, first = %span.block.first, count = span.count(),
             "a block of the index is damaged and is built again from the log"
         );
-        Rebuild { queue, block, count, entries: Vec::new(), walk: Walk::new(at), lost_at: None, awaits: None }
+        Rebuild { queue, span, entries: Vec::new(), walk: Walk::new(at), lost_at: None, awaits: None }
     }
 
     /// Reads on, up to what one turn may do.
@@ -230,8 +293,10 @@ impl Log {
         let mut read = 0;
         // The front of the log may have gone since the last turn, and entries with it.
         rebuild.skip_to(self.start());
-        // To the last of its records, even if it is whole before: an earlier life of the queue may have filled it.
-        while rebuild.walk.at <= rebuild.block.last_log {
+        // To the last of its records, even if it is whole before, unless it is known where the queue's life began: an earlier one may have filled it.
+        let is_one_life = self.queues.get(rebuild.queue).life_from > LogOffset(0);
+        let is_done = |rebuild: &Rebuild| is_one_life && rebuild.is_full();
+        while rebuild.walk.at <= rebuild.span.block.last_log && !is_done(rebuild) {
             let Some(segment) = self.segments.find(rebuild.walk.at).copied() else { break };
             let end = segment.start.plus(self.segments.size());
             match parse(&rebuild.walk.bytes, rebuild.walk.at, end, CrcRule::Optional) {
@@ -291,25 +356,34 @@ impl Log {
     }
 
     /// Puts the block behind the others. What is missing of it was lost with the log's own bytes, and says so when it is read.
-    fn end_rebuild(&mut self, mut rebuild: Rebuild) -> (u64, Bytes) {
-        rebuild.fill(rebuild.count as usize);
+    fn end_rebuild(&mut self, mut rebuild: Rebuild) -> (IndexSpan, Bytes) {
+        rebuild.fill(rebuild.span.count() as usize);
+        let mut span = rebuild.span;
         let of = self.queues.get_mut(rebuild.queue);
         let mut bytes = Vec::new();
-        encode_block(rebuild.block.first, of.queue_id, &rebuild.entries, &mut bytes);
-        let at = self.index.push(&bytes, rebuild.block.last_log);
-        // It may have been built twice.
-        if let Some(block) = of.blocks.iter_mut().find(|block| block.first == rebuild.block.first) {
-            block.at = at;
+        encode_block(span.block.first, of.queue_id, &rebuild.entries, &mut bytes);
+        // One that is lost does not say where it lay.
+        let last_found = rebuild.entries.iter().rev().find(|entry| entry.size > 0);
+        let found_to = last_found.map(|entry| entry.log_offset).max(span.after);
+        if let Some(last) = rebuild.entries.last().filter(|last| last.size > 0) {
+            span.block.last_log = last.log_offset;
         }
+        span.block.at = self.index.push(&bytes, span.block.last_log);
+        // It may have been built twice.
+        match of.blocks.iter_mut().find(|block| block.height == 0 && block.first == span.block.first) {
+            Some(block) => block.at = span.block.at,
+            None => self.damage.moved.insert((rebuild.queue, span.block.first), Moved { span, found_to }),
+        }
+        self.forget_open_block(rebuild.queue);
         self.damage.index_blocks_rebuilt += 1;
-        (at, bytes.into())
+        (span, bytes.into())
     }
 
     /// A block of the log has come: what is built again from it goes on, without waiting for its reader.
     pub(super) fn continue_rebuilds(&mut self, block: BlockId) {
         let Some(waiting) = self.damage.rebuilds.iter().find(|rebuild| rebuild.awaits == Some(block)) else { return };
-        let (queue, of, count) = (waiting.queue, waiting.block, waiting.count);
-        if let Err(Miss::Cold(next)) = self.unsound_block(queue, of, count, false) {
+        let (queue, span) = (waiting.queue, waiting.span);
+        if let Err(Miss::Cold(next)) = self.unsound_block(queue, span, false) {
             self.want_ahead(next);
         }
     }
@@ -327,16 +401,24 @@ impl Rebuild {
     fn entries_push(&mut self, offset: QueueOffset, entry: Entry, count: u32) {
         // Of a record with several messages the first ones may be in the block before.
         let end = offset.plus(u64::from(count));
-        let first = offset.max(self.block.first);
+        let of_block = self.span.block.first;
+        let first = offset.max(of_block);
         let Some(count) = end.0.checked_sub(first.0).filter(|count| *count > 0) else { return };
-        let Some(nth) = usize::try_from(first.0 - self.block.first.0).ok().filter(|nth| *nth < self.count as usize)
-        else {
-            return;
+        let room = self.span.count() as usize;
+        let Some(nth) = usize::try_from(first.0 - of_block.0).ok().filter(|nth| *nth < room) else {
+            // It lies behind the block, as where a branch does not say where that ends: what is missing of the block was lost in front of it.
+            return self.fill(room);
         };
         self.entries.truncate(nth);
+        // An earlier life may have gone on behind the block: what is missing in this one was lost in this one.
+        while self.entries.pop_if(|last| last.size == 0).is_some() {}
         self.fill(nth);
         self.entries.extend(std::iter::repeat_n(entry, usize::try_from(count).unwrap_or(usize::MAX)));
-        self.entries.truncate(self.count as usize);
+        self.entries.truncate(room);
+    }
+
+    fn is_full(&self) -> bool {
+        self.entries.len() >= self.span.count() as usize
     }
 
     fn fill(&mut self, count: usize) {

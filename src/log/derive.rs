@@ -5,7 +5,7 @@
 
 use super::background::REMOVAL_TOPIC;
 use super::commit_log::push_entry;
-use super::consume_queue::{ConsumeQueues, Entry, QueueIndex};
+use super::consume_queue::{BlockSizes, ConsumeQueues, Entry, QueueIndex};
 use super::index_file::IndexFiles;
 use super::key_index::KeyIndex;
 use super::segment::Segments;
@@ -20,8 +20,7 @@ pub(super) struct Derived<'a> {
     pub(super) queues: &'a mut ConsumeQueues,
     pub(super) keys: &'a mut KeyIndex,
     pub(super) index: &'a mut IndexFiles,
-    /// Entries of a queue that are closed into one block.
-    pub(super) block_entries: usize,
+    pub(super) block_sizes: BlockSizes,
     pub(super) delay_levels: &'a DelayLevels,
 }
 
@@ -81,7 +80,7 @@ impl Derived<'_> {
         }
         let (entry, count) = marked_entry_of(view, &marks, self.delay_levels);
         for _ in 0..count {
-            push_entry(self.queues, self.index, self.block_entries, queue_index, entry);
+            push_entry(self.queues, self.index, self.block_sizes, queue_index, entry);
         }
         let queue = queue_index;
         Ok(if is_restarted { Change::Restarted { queue, count } } else { Change::Queued { queue, count } })

@@ -4,6 +4,7 @@
 //! write and read, a shell does it and says how it went. [`Recovery`] makes one from the files that are found.
 
 mod background;
+mod branch;
 mod cache;
 mod checkpoint;
 mod clock;
@@ -19,6 +20,7 @@ mod key_index;
 mod proof;
 mod read;
 mod recovery;
+mod remembered;
 mod replicated;
 mod scrub;
 mod segment;

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 
 use super::commit_log::Log;
-use super::consume_queue::{self, BLOCK_HEADER_BYTES, ENTRY_BYTES, Entry, Located, QueueIndex};
+use super::consume_queue::{self, BLOCK_HEADER_BYTES, ENTRY_BYTES, Entry, IndexSpan, Located, QueueIndex};
 use super::derive;
 use super::file::{BlockId, FileName, IoError};
 use super::key_index::{KeyEntry, RUN_ENTRY_BYTES, Run, key_hash};
@@ -309,12 +309,14 @@ impl Log {
         if messages > 0 {
             return Read::Found { next: at, messages };
         }
-        let start = self.start();
-        let mut next = self.queues.get(queue).min(start).max(at.plus(1));
-        // The block that is partly gone is passed over at once: it is in memory, or it is not and the reader comes back when it is.
-        while matches!(self.entry(queue, next), Ok(Some(entry)) if entry.log_offset < start) {
-            next = next.plus(1);
-        }
+        let next = self.queues.get(queue).min(self.start()).max(at.plus(1));
+        let next = match self.first_living(queue, next) {
+            Ok(next) => next,
+            Err(Miss::Cold(block)) => return Read::Cold(block),
+            // An error moves no reader, nor would one message more be of use to it.
+            Err(Miss::Failed) => return Read::Failed,
+            Err(Miss::Damaged(_)) => next,
+        };
         let queue = self.queues.get_mut(queue);
         // What lies before was just seen to be gone, though its block still lives.
         queue.floor = queue.floor.max(next.min(queue.next()));
@@ -464,24 +466,40 @@ impl Log {
         let start = self.start();
         let known = self.queues.get(queue);
         let mut low = known.min(start);
-        if known.floor_as_of != start
-            && let Located::Block { block, count } = known.locate(low)
-        {
-            let mut high = block.first.plus(u64::from(count));
-            while low < high {
-                let middle = QueueOffset(low.0 + (high.0 - low.0) / 2);
-                match self.entry(queue, middle) {
-                    Ok(Some(entry)) if entry.log_offset >= start => high = middle,
-                    Ok(_) => low = middle.plus(1),
-                    Err(Miss::Cold(block)) => return Err(block),
-                    // A block that cannot be read says nothing; a reader finds out message by message.
-                    Err(Miss::Failed | Miss::Damaged(_)) => return Ok(self.queues.get(queue).min(start)),
-                }
-            }
+        if known.floor_as_of != start {
+            low = match self.first_living(queue, low) {
+                Ok(first) => first,
+                Err(Miss::Cold(block)) => return Err(block),
+                // What cannot be read says nothing; a reader finds out message by message.
+                Err(Miss::Failed | Miss::Damaged(_)) => return Ok(low),
+            };
         }
         let known = self.queues.get_mut(queue);
         known.floor = known.floor.max(low);
         known.floor_as_of = start;
+        Ok(low)
+    }
+
+    /// The first entry from `from` on that the log still has, as far as what is in one block, or below one branch, with `from`.
+    fn first_living(&mut self, queue: QueueIndex, from: QueueOffset) -> Result<QueueOffset, Miss> {
+        let start = self.start();
+        let is_whole = |span: &IndexSpan| span.after.is_some_and(|after| after >= start);
+        let Located::Block(top) = self.queues.get(queue).locate(from) else { return Ok(from) };
+        let (mut low, mut high) = (from, top.end);
+        while low < high {
+            let middle = QueueOffset(low.0 + (high.0 - low.0) / 2);
+            let span = self.descend(queue, top, middle, &|_, span| is_whole(span))?;
+            if span.block.last_log < start {
+                low = span.end;
+            } else if is_whole(&span) {
+                high = span.block.first.max(low);
+            } else {
+                match self.entry(queue, middle)? {
+                    Some(entry) if entry.log_offset >= start => high = middle,
+                    _ => low = middle.plus(1),
+                }
+            }
+        }
         Ok(low)
     }
 
@@ -581,12 +599,31 @@ impl Log {
         time: UnixMs,
         boundary: Boundary,
     ) -> Result<bool, Miss> {
-        let Some(entry) = self.entry(queue, at)?.filter(|entry| entry.log_offset >= self.start()) else {
-            return Ok(true);
-        };
         let is_before = |stored: i64| match boundary {
             Boundary::Lower => stored < time.0,
             Boundary::Upper => stored <= time.0,
+        };
+        // Of all that a branch covers the segments may decide it, and then no block below is read.
+        let of_all = |log: &Log, span: &IndexSpan| {
+            let times = |at| log.segments.find(at).and_then(|segment| segment.times);
+            if times(span.block.last_log).is_some_and(|(_, last)| is_before(last)) {
+                return Some(true);
+            }
+            // One of its own that is still there: what else lies in front may be from before a clock was set back.
+            times(span.after?).filter(|(first, _)| !is_before(*first)).map(|_| false)
+        };
+        if let Located::Block(span) = self.queues.get(queue).locate(at)
+            && span.block.height > 0
+        {
+            let span = self.descend(queue, span, at, &|log, span| of_all(log, span).is_some())?;
+            if span.block.height > 0
+                && let Some(is_before) = of_all(self, &span)
+            {
+                return Ok(is_before);
+            }
+        }
+        let Some(entry) = self.entry(queue, at)?.filter(|entry| entry.log_offset >= self.start()) else {
+            return Ok(true);
         };
         // Most steps are decided by what is known of the whole segment, without a read.
         if let Some((first, last)) = self.segments.find(entry.log_offset).and_then(|segment| segment.times) {
@@ -654,57 +691,65 @@ impl Log {
 
     /// The entry at a queue offset; `None` if the queue does not hold it.
     fn entry(&mut self, queue: QueueIndex, at: QueueOffset) -> Result<Option<Entry>, Miss> {
-        let (block, count) = match self.queues.get(queue).locate(at) {
+        let span = match self.queues.get(queue).locate(at) {
             Located::Memory(entry) => return Ok(Some(entry)),
             Located::Outside => return Ok(None),
-            Located::Block { block, count } => (block, count),
+            Located::Block(span) => span,
         };
-        if block.last_log < self.start() {
+        if span.block.last_log < self.start() {
             return Ok(None);
         }
-        let is_open = self.open_block.as_ref().is_some_and(|open| open.at == block.at && open.queue == queue);
-        if !is_open {
-            let mut bytes = BytesMut::new();
-            let len = BLOCK_HEADER_BYTES + count as usize * ENTRY_BYTES;
-            let is_read = match self.copy_index(block.at, len, &mut bytes) {
-                Ok(()) => true,
-                // The file may be gone; the log has what it said.
-                Err(Miss::Failed) => false,
-                Err(miss) => return Err(miss),
-            };
-            let queue_id = self.queues.get(queue).queue_id;
-            let (at, bytes) = if is_read && consume_queue::is_sound_block(&bytes, &block, count, queue_id) {
-                (block.at, bytes.freeze())
-            } else {
-                self.unsound_block(queue, block, count, is_read)?
-            };
-            self.open_block = Some(OpenBlock { queue, at, bytes });
+        if self.open_block.as_ref().is_none_or(|open| !open.has(queue, at)) {
+            let span = self.descend(queue, span, at, &|_, _| false)?;
+            if span.block.last_log < self.start() {
+                return Ok(None);
+            }
+            let (span, bytes) = self.read_block(queue, span)?;
+            self.open_block = Some(OpenBlock { queue, span, bytes });
         }
-        let nth = usize::try_from(at.0 - block.first.0).expect("within a block");
-        let entry = |open: &OpenBlock| open.bytes.get(BLOCK_HEADER_BYTES + nth * ENTRY_BYTES..).and_then(Entry::get);
-        let found = entry(self.open_block.as_ref().expect("opened above"));
+        let open = self.open_block.as_ref().expect("opened above");
+        let (span, found) = (open.span, open.entry(at));
         // The block was built when the log was damaged there; if that was mended, so is the block.
         if let Some(lost) = found.filter(|entry| entry.size == 0)
             && lost.log_offset >= self.start()
             && self.is_mended(lost.log_offset)?
         {
-            let (at, bytes) = self.unsound_block(queue, block, count, false)?;
-            let open = self.open_block.insert(OpenBlock { queue, at, bytes });
-            return Ok(entry(open));
+            let (span, bytes) = self.unsound_block(queue, span, false)?;
+            let open = self.open_block.insert(OpenBlock { queue, span, bytes });
+            return Ok(open.entry(at));
         }
         Ok(found)
     }
 
+    fn read_block(&mut self, queue: QueueIndex, span: IndexSpan) -> Result<(IndexSpan, Bytes), Miss> {
+        let mut bytes = BytesMut::new();
+        let is_read = match self.copy_index(span.block.at, consume_queue::bytes_of(span.count()), &mut bytes) {
+            Ok(()) => true,
+            // The file may be gone; the log has what it said.
+            Err(Miss::Failed) => false,
+            Err(miss) => {
+                self.crowd.keep_path(queue, span);
+                return Err(miss);
+            }
+        };
+        let queue_id = self.queues.get(queue).queue_id;
+        if is_read && consume_queue::is_sound_block(&bytes, &span, queue_id) {
+            return Ok((span, bytes.freeze()));
+        }
+        self.unsound_block(queue, span, is_read)
+    }
+
+    /// A block of a queue was built again: the one that was read last may be the one before.
+    pub(super) fn forget_open_block(&mut self, queue: QueueIndex) {
+        if self.open_block.as_ref().is_some_and(|open| open.queue == queue) {
+            self.open_block = None;
+        }
+    }
+
     /// Entries of a queue from `at` on, as far as they are at hand in the block that was read last.
     fn known_entries(&self, queue: QueueIndex, at: QueueOffset) -> impl Iterator<Item = Entry> {
-        let open = match (self.queues.get(queue).locate(at), &self.open_block) {
-            (Located::Block { block, .. }, Some(open)) if (open.queue, open.at) == (queue, block.at) => {
-                let nth = usize::try_from(at.0 - block.first.0).expect("within a block");
-                open.bytes.get(BLOCK_HEADER_BYTES + nth * ENTRY_BYTES..).unwrap_or_default()
-            }
-            _ => &[],
-        };
-        open.chunks_exact(ENTRY_BYTES).filter_map(Entry::get)
+        let open = self.open_block.as_ref().filter(|open| open.has(queue, at));
+        open.map_or(&[][..], |open| open.from(at)).chunks_exact(ENTRY_BYTES).filter_map(Entry::get)
     }
 
     /// A reader will be back for the message at `at`: what the index says of it and of the next ones is kept, `kept` of it already. What is lost is
@@ -807,7 +852,7 @@ impl Log {
     }
 
     /// Appends `len` bytes of the index files to `out`, or nothing.
-    fn copy_index(&mut self, from: u64, len: usize, out: &mut BytesMut) -> Result<(), Miss> {
+    pub(super) fn copy_index(&mut self, from: u64, len: usize, out: &mut BytesMut) -> Result<(), Miss> {
         if let Some(bytes) = self.index.in_memory(from, len) {
             out.extend_from_slice(bytes);
             return Ok(());
@@ -861,8 +906,24 @@ impl Log {
 #[derive(Debug)]
 pub(super) struct OpenBlock {
     queue: QueueIndex,
-    at: u64,
+    span: IndexSpan,
     bytes: Bytes,
+}
+
+impl OpenBlock {
+    fn has(&self, queue: QueueIndex, at: QueueOffset) -> bool {
+        self.queue == queue && self.span.contains(at)
+    }
+
+    /// The bytes of the entries from `at` on, which is in it.
+    fn from(&self, at: QueueOffset) -> &[u8] {
+        let nth = usize::try_from(at.0 - self.span.block.first.0).expect("within a block");
+        self.bytes.get(BLOCK_HEADER_BYTES + nth * ENTRY_BYTES..).unwrap_or_default()
+    }
+
+    fn entry(&self, at: QueueOffset) -> Option<Entry> {
+        Entry::get(self.from(at))
+    }
 }
 
 impl KeyQuery {

@@ -38,7 +38,7 @@ pub(super) use self::parse::{CrcRule, Parsed, parse};
 use self::precious::Precious;
 use super::checkpoint::Checkpoint;
 use super::commit_log::Log;
-use super::consume_queue::ConsumeQueues;
+use super::consume_queue::{BlockSizes, ConsumeQueues};
 use super::derive::{self, QueueGap};
 use super::file::{FileName, IoError, IoId};
 use super::index_file::IndexFiles;
@@ -270,7 +270,7 @@ struct Rebuilt {
     queues: ConsumeQueues,
     keys: KeyIndex,
     index: IndexFiles,
-    block_entries: usize,
+    block_sizes: BlockSizes,
     delay_levels: DelayLevels,
 }
 
@@ -329,7 +329,7 @@ impl Recovery {
                 queues: ConsumeQueues::default(),
                 keys: KeyIndex::new(settings.key_run_entries),
                 index: IndexFiles::new(settings.index_file_bytes),
-                block_entries: settings.queue_block_entries,
+                block_sizes: settings.block_sizes(),
                 delay_levels: settings.delay_levels,
             },
             settings,
@@ -836,9 +836,8 @@ impl Recovery {
 impl Rebuilt {
     /// Derives what follows from one record.
     fn replay(&mut self, view: &RecordView<'_>) -> Result<(), RecoveryError> {
-        let Rebuilt { segments, queues, keys, index, block_entries, delay_levels } = self;
-        let mut derived =
-            derive::Derived { segments, queues, keys, index, block_entries: *block_entries, delay_levels };
+        let Rebuilt { segments, queues, keys, index, block_sizes, delay_levels } = self;
+        let mut derived = derive::Derived { segments, queues, keys, index, block_sizes: *block_sizes, delay_levels };
         let derived = derived.derive(view).map_err(|QueueGap { expected, found }| RecoveryError::QueueGap {
             topic: TopicName::from(view.topic),
             queue_id: view.queue_id,

@@ -339,7 +339,7 @@ impl Log {
             queues: &mut self.queues,
             keys: &mut self.keys,
             index: &mut self.index,
-            block_entries: self.settings.queue_block_entries,
+            block_sizes: self.settings.block_sizes(),
             delay_levels: &self.settings.delay_levels,
         };
         let change = derived.derive(view).map_err(|QueueGap { expected, found }| ReplicaError::QueueGap {

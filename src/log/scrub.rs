@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::branch;
 use super::commit_log::Log;
 use super::consume_queue::{self, QueueIndex};
 use super::damage::Suspect;
@@ -168,7 +169,7 @@ impl IndexWalk {
     fn pass_gap(&mut self) {
         self.gap.get_or_insert(self.at);
         self.pass(1);
-        let magics = [consume_queue::BLOCK_MAGIC, key_index::RUN_MAGIC].map(u32::to_be_bytes);
+        let magics = [consume_queue::BLOCK_MAGIC, branch::BRANCH_MAGIC, key_index::RUN_MAGIC].map(u32::to_be_bytes);
         let next = self.bytes.windows(4).position(|four| magics.iter().any(|magic| four == magic));
         self.pass(next.unwrap_or(self.bytes.len().saturating_sub(3)));
     }
@@ -405,7 +406,8 @@ impl Log {
         }
     }
 
-    /// Looks for the queues whose blocks are unsound, some at a time, and has them built again. What belongs to no queue is of no use to anybody.
+    /// Looks for the queues whose blocks are unsound, some at a time, and has them built again, as far as their references are in memory: of older ones,
+    /// whoever reads them does. What belongs to no queue is of no use to anybody.
     fn sweep_unsound(&mut self) {
         let Some(sweep) = self.scrub.unsound.front_mut() else { return };
         // A shell that has much to do forgets what is wanted ahead of need.
@@ -433,9 +435,11 @@ impl Log {
         }
         let Some((queue, first)) = found else { return };
         let queue = QueueIndex(u32::try_from(queue).expect("fewer than 2^32 queues"));
-        if let consume_queue::Located::Block { block, count } = self.queues.get(queue).locate(first)
-            && block.last_log >= self.start()
-            && let Err(super::read::Miss::Cold(next)) = self.unsound_block(queue, block, count, false)
+        // What a branch leads to is built again when somebody reads it.
+        if let consume_queue::Located::Block(span) = self.queues.get(queue).locate(first)
+            && span.block.height == 0
+            && span.block.last_log >= self.start()
+            && let Err(super::read::Miss::Cold(next)) = self.unsound_block(queue, span, false)
         {
             self.want_ahead(next);
         }
@@ -452,6 +456,9 @@ fn parse_index(bytes: &[u8], at: u64, room: u64, run_bytes_max: u64) -> IndexPar
     let max = usize::try_from(room.min(run_bytes_max)).unwrap_or(usize::MAX);
     if magic == consume_queue::BLOCK_MAGIC.to_be_bytes() {
         return parsed(bytes, consume_queue::block_bytes(bytes), max, consume_queue::has_sound_crc);
+    }
+    if magic == branch::BRANCH_MAGIC.to_be_bytes() {
+        return parsed(bytes, branch::bytes_of(bytes), max, consume_queue::has_sound_crc);
     }
     if magic == key_index::RUN_MAGIC.to_be_bytes() {
         return parsed(bytes, key_index::run_bytes(bytes), max, key_index::is_plausible_run);
@@ -481,7 +488,7 @@ fn parsed(bytes: &[u8], len: Option<usize>, max: usize, is_sound: fn(&[u8]) -> b
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::consume_queue::{Entry, encode_block};
+    use crate::log::consume_queue::{BlockRef, Entry, encode_block};
     use crate::log::key_index::KeyIndex;
     use crate::model::{QueueId, QueueOffset};
     use crate::protocol::record::KeysToIndex;
@@ -494,6 +501,13 @@ mod tests {
         let entry = |number: u64| Entry { log_offset: LogOffset(number), size: 100, tag_code: 7 };
         let mut bytes = Vec::new();
         encode_block(QueueOffset(9), QueueId(2), &[entry(1), entry(2)], &mut bytes);
+        bytes
+    }
+
+    fn branch() -> Vec<u8> {
+        let block = |nth| BlockRef { first: QueueOffset(nth), last_log: LogOffset(9 + nth), at: 70 + nth, height: 0 };
+        let mut bytes = Vec::new();
+        branch::encode(QueueOffset(0), QueueId(2), [block(0), block(1)].iter(), &mut bytes);
         bytes
     }
 
@@ -512,8 +526,18 @@ mod tests {
     }
 
     #[test]
+    fn a_gap_ends_where_anything_begins() {
+        for whole in [block(), branch(), run()] {
+            let mut walk = IndexWalk::new(4096);
+            walk.bytes.extend_from_slice(&[&[1; 50], &whole[..]].concat());
+            walk.pass_gap();
+            assert_eq!((walk.gap, walk.at, &walk.bytes[..]), (Some(4096), 4146, &whole[..]));
+        }
+    }
+
+    #[test]
     fn what_lies_in_an_index_file_is_told_apart_at_each_length() {
-        for whole in [block(), run(), vec![0; 4096]] {
+        for whole in [block(), branch(), run(), vec![0; 4096]] {
             assert_eq!(parse_whole(&whole, 0), IndexParsed::Sound(whole.len()));
             let more = [&whole[..], b"RQCB and more"].concat();
             assert_eq!(parse_whole(&more, 0), IndexParsed::Sound(whole.len()), "what follows is another matter");

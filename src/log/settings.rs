@@ -1,8 +1,10 @@
 //! What can be set of a log. Defaults are those of the product; the simulator makes everything small.
 
+use super::branch;
+use super::consume_queue::BlockSizes;
 use crate::limits::{
-    COLD_BLOCK_BYTES, COMMIT_BYTES_MAX, DISK_BLOCK_BYTES, PREPARE_CHUNK_BYTES, QUEUE_BLOCK_ENTRIES, RECORD_BYTES_MAX,
-    UNFLUSHED_BYTES_MAX,
+    BRANCH_BYTES_MAX, BRANCH_REFERENCES, COLD_BLOCK_BYTES, COMMIT_BYTES_MAX, DISK_BLOCK_BYTES, PREPARE_CHUNK_BYTES,
+    QUEUE_BLOCK_ENTRIES, RECORD_BYTES_MAX, UNFLUSHED_BYTES_MAX,
 };
 
 use crate::model::UnixMs;
@@ -78,6 +80,8 @@ pub struct LogSettings {
     pub retention: Retention,
     /// Entries of a queue that are closed into one block.
     pub queue_block_entries: usize,
+    /// References to blocks of a queue that are closed into one branch.
+    pub branch_references: usize,
     /// Keys that are closed into one run.
     pub key_run_entries: usize,
     /// Size of an index file. A property of the store.
@@ -102,6 +106,7 @@ impl Default for LogSettings {
             cache_bytes: RECORD_BYTES_MAX + 1024 * 1024,
             retention: Retention::default(),
             queue_block_entries: QUEUE_BLOCK_ENTRIES,
+            branch_references: BRANCH_REFERENCES,
             key_run_entries: 64 * 1024,
             index_file_bytes: 64 * 1024 * 1024,
             checkpoint_bytes: 64 * 1024 * 1024,
@@ -128,6 +133,10 @@ impl LogSettings {
             FlushPolicy::Sync => self.prepare_bytes,
             FlushPolicy::Async { .. } => 0,
         }
+    }
+
+    pub(super) fn block_sizes(&self) -> BlockSizes {
+        BlockSizes { entries: self.queue_block_entries, references: self.branch_references }
     }
 
     /// Most that a run of keys takes.
@@ -157,6 +166,9 @@ impl LogSettings {
         let run_bytes = self.key_run_bytes_max();
         assert!(run_bytes <= self.index_file_bytes, "a key run of {run_bytes} bytes does not fit an index file");
         assert!(self.queue_block_entries > 0 && self.key_run_entries > 0, "blocks hold something");
+        let references = self.branch_references;
+        let is_read = branch::bytes_max(references) <= BRANCH_BYTES_MAX;
+        assert!(references > 1 && is_read, "a branch of {references} references");
         assert!(self.cache_bytes as u64 >= 4 * COLD_BLOCK_BYTES, "a cache of {} bytes", self.cache_bytes);
         let largest = (ring_bytes / 2).min(RECORD_BYTES_MAX as u64).min(segment);
         let needed = largest + 4 * COLD_BLOCK_BYTES;

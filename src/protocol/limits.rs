@@ -708,11 +708,16 @@ pub const DAMAGED_MAX: usize = 4_096;
 /// Blocks of the index that are built again from the log at once.
 pub const REBUILDS_MAX: usize = 16;
 
+/// Blocks of the index that were built again and to which no reference in memory leads; 200 B each. Of more, those that were built
+/// longest ago are built once more when they are read.
+pub const MOVED_BLOCKS_MAX: usize = 4_096;
+
 /// Bytes of the log that one turn looks through to build a block of the index again.
 pub const REBUILD_BYTES_PER_TURN: u64 = 1024 * 1024;
 
 const _: () = assert!(COMMIT_BYTES_MAX.is_multiple_of(DISK_BLOCK_BYTES), "commits are whole blocks");
 const _: () = assert!(COLD_BLOCK_BYTES.is_multiple_of(DISK_BLOCK_BYTES as u64), "cold reads are whole blocks");
+const _: () = assert!(REBUILDS_MAX < MOVED_BLOCKS_MAX, "what was built again is there when its reader is back");
 const _: () = assert!(KEPT_READS_MAX * KEPT_ENTRIES_MAX * 24 <= 20 * 1024 * 1024, "less than the cache of cold blocks");
 const _: () = assert!(SCRUB_BLOCK_BYTES.is_multiple_of(DISK_BLOCK_BYTES as u64), "and those of the scrub");
 const _: () = assert!(STREAM_BLOCK_BYTES.is_multiple_of(DISK_BLOCK_BYTES as u64), "so are those for replicas");
@@ -843,12 +848,23 @@ pub const QUEUE_MEMORY: usize = 512;
 /// The newest entry of a queue, as long as it is in no block: [`UNSEALED_ENTRIES_MAX`] of them at most.
 pub const UNSEALED_ENTRY_MEMORY: usize = 48;
 
-/// A reference to a block of the index. A block has [`QUEUE_BLOCK_ENTRIES`] messages, and fewer where so many queues are written side by side that
-/// [`UNSEALED_ENTRIES_MAX`] would be passed. A TB of messages of 1 KiB costs 130 MB with up to 2,600 busy queues, and 5 GB with 100,000.
-pub const INDEX_REFERENCE_MEMORY: usize = 48;
+/// A reference to a block or branch of the index. A queue has fewer than [`BRANCH_REFERENCES`] of each height, and the height of its tree grows with the
+/// logarithm of its length: see [`index_memory`].
+pub const INDEX_REFERENCE_MEMORY: usize = 64;
 
 /// Messages of a queue in one block of the index.
 pub const QUEUE_BLOCK_ENTRIES: usize = 400;
+
+/// References to blocks of a queue in one branch of the index. Twice as many would save one read in five to who begins to read amid old messages, and cost
+/// half as much memory more.
+pub const BRANCH_REFERENCES: usize = 16;
+
+/// Longest branch that is read.
+pub const BRANCH_BYTES_MAX: usize = 24 + 24 * 1024;
+
+const _: () = assert!(24 + 24 * BRANCH_REFERENCES <= BRANCH_BYTES_MAX, "what is written is read");
+const _: () = assert!(BRANCH_BYTES_MAX as u64 <= COLD_BLOCK_BYTES, "in one read, or two where it lies across them");
+const _: () = assert!(BRANCH_REFERENCES > 1, "or each branch would be closed into the next one, for ever");
 
 /// A topic, its queues apart: here, in the log and in what name servers are told.
 pub const TOPIC_MEMORY: usize = 2_048;
@@ -865,19 +881,29 @@ pub const CONNECTION_MEMORY: usize = PARTIAL_BYTES_KEPT + 24 * 1024;
 
 const TB: usize = 1_000_000_000_000;
 
-/// What the index references of a TB of log cost, by the bytes of its messages and how many queues are written side by side.
-const fn index_memory_per_tb(record_bytes: usize, busy_queues: usize) -> usize {
+/// What the index references of a log cost at most, by its bytes, those of its messages, and how many queues are written side by side: a block has
+/// [`QUEUE_BLOCK_ENTRIES`] messages, and fewer where [`UNSEALED_ENTRIES_MAX`] would be passed.
+const fn index_memory(log_bytes: usize, record_bytes: usize, busy_queues: usize) -> usize {
     let early = quotient(UNSEALED_ENTRIES_MAX, busy_queues);
     let entries = if early < QUEUE_BLOCK_ENTRIES { early } else { QUEUE_BLOCK_ENTRIES };
-    quotient(quotient(TB, record_bytes), entries).saturating_mul(INDEX_REFERENCE_MEMORY)
+    let mut blocks = quotient(quotient(log_bytes, record_bytes), busy_queues.saturating_mul(entries));
+    let mut references = 0;
+    while blocks > 0 {
+        // A height has fewer than a branch; there are no more than were made.
+        references += if blocks < BRANCH_REFERENCES { blocks } else { BRANCH_REFERENCES - 1 };
+        blocks = quotient(blocks, BRANCH_REFERENCES);
+    }
+    references.saturating_mul(INDEX_REFERENCE_MEMORY).saturating_mul(busy_queues)
 }
 
 const fn quotient(number: usize, divisor: usize) -> usize {
     number.checked_div(divisor).expect("not zero")
 }
 
-const _: () = assert!(index_memory_per_tb(1024, 2_600) <= 130_000_000, "as stated at INDEX_REFERENCE_MEMORY");
-const _: () = assert!(index_memory_per_tb(1024, 100_000) <= 5_000_000_000, "as stated at INDEX_REFERENCE_MEMORY");
+const _: () = assert!(index_memory(TB, 1024, 8) <= 40_000, "a TB of few queues: 40 KB");
+const _: () = assert!(index_memory(TB, 1024, 2_600) <= 8_000_000, "a TB of 2,600 busy queues: 8 MB");
+const _: () = assert!(index_memory(TB, 1024, 100_000) <= 260_000_000, "a TB of 100,000: 260 MB");
+const _: () = assert!(index_memory(10 * TB, 1024, 100_000) <= 320_000_000, "10 TB of 100,000: 320 MB");
 const _: () = assert!(
     TOPICS_MAX * TOPIC_MEMORY + GROUPS_MAX * GROUP_MEMORY + OFFSETS_MAX * OFFSET_MEMORY <= 2_000_000_000,
     "all tables at their bounds fit 2 GB"

@@ -177,12 +177,13 @@ impl LogWorld {
         let number = u32::try_from(self.random.below(8)).expect("small");
         let file = FileName::Index(number);
         let Ok(bytes) = self.disk.read(file, 0, 1 << 20) else { return };
-        let magic = b"RQCB";
-        let starts: Vec<_> = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(magic)).collect();
+        let starts = heads_of_index(&bytes);
         if starts.is_empty() {
             return;
         }
-        let at = starts[self.random.index(starts.len())] + self.random.index(44);
+        let start = starts[self.random.index(starts.len())];
+        self.counts.branches_harmed += u64::from(bytes[start..].starts_with(b"RQBR"));
+        let at = start + self.random.index(44);
         self.disk.rot(file, at as u64, 1_u8 << self.random.below(8));
         let before = self.log().damage().index_blocks_rebuilt;
         for (name, _) in self.model.queues().map(|(name, messages)| (name, messages.len())).collect::<Vec<_>>() {
@@ -342,4 +343,10 @@ fn check_records(name: QueueName, mut bytes: &[u8], expected: &[Message]) {
         bytes = &bytes[view.size as usize..];
     }
     assert!(bytes.is_empty(), "nothing was never appended");
+}
+
+/// Where blocks of queues and branches begin in an index file.
+pub(super) fn heads_of_index(bytes: &[u8]) -> Vec<usize> {
+    let is_head = |rest: &[u8]| rest.starts_with(b"RQCB") || rest.starts_with(b"RQBR");
+    (0..bytes.len()).filter(|&at| is_head(&bytes[at..])).collect()
 }

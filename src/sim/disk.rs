@@ -8,6 +8,7 @@
 //!
 //! At rest bytes may change, and blocks may not be read.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -40,6 +41,24 @@ enum Unsure {
     Replaced { name: FileName, old: Option<File> },
 }
 
+/// Halves the log offset in each reference of branches that are here whole; their checksums are right.
+fn forge_branches(data: &mut [u8]) {
+    let heads: Vec<usize> = (0..data.len()).filter(|&at| data[at..].starts_with(b"RQBR")).collect();
+    for at in heads {
+        let Some(count) = data.get(at + 16..at + 20).map(|four| u32::from_be_bytes(four.try_into().expect("four")))
+        else {
+            continue;
+        };
+        let Some(branch) = data.get_mut(at..at + 24 + 24 * count as usize) else { continue };
+        for reference in branch[24..].chunks_exact_mut(24) {
+            let last_log = u64::from_be_bytes(reference[8..16].try_into().expect("eight"));
+            reference[8..16].copy_from_slice(&(last_log / 2).to_be_bytes());
+        }
+        let crc = crc32fast::hash(&branch[8..]);
+        branch[4..8].copy_from_slice(&crc.to_be_bytes());
+    }
+}
+
 /// The disk of one shard.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SimDisk {
@@ -57,6 +76,8 @@ pub(crate) struct SimDisk {
     pub(crate) is_coarse: bool,
     /// Whether no change of names is made durable when it is done.
     pub(crate) forgets_names: bool,
+    /// Whether branches of the index, when they are written, come to say that what they lead to lies further in front.
+    pub(crate) forges_branches: bool,
     /// Whether each change of names that may be seen and lost is.
     pub(crate) takes_all_names: bool,
 }
@@ -224,7 +245,11 @@ impl SimDisk {
             self.files.insert(name, File::new(id, 0));
             self.unsure.push(Unsure::Made(name));
         }
-        self.files.get_mut(&name).expect("made above").write(position(at), data, torn, self.is_coarse);
+        let mut data = Cow::Borrowed(data);
+        if self.forges_branches && matches!(name, FileName::Index(_)) {
+            forge_branches(data.to_mut());
+        }
+        self.files.get_mut(&name).expect("made above").write(position(at), &data, torn, self.is_coarse);
         Ok(())
     }
 

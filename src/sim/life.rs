@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::random::Random;
 use super::tail::{Remains, SimTail};
-use super::world::{FAILED, LogWorld, ProcessEnd, Rule};
+use super::world::{FAILED, LogWorld, ProcessEnd, Rule, branch_references};
 use crate::log::{FileName, FlushPolicy, FoundStore, IoError, Log, Recovery, RecoveryError, Step};
 use crate::model::{LogOffset, UnixMs};
 use crate::protocol::record::find_claim;
@@ -81,6 +81,7 @@ impl LogWorld {
         settings.flush = pick_flush(random);
         settings.prepare_bytes = random.pick(&[4, 16, 64]) * 1024;
         settings.queue_block_entries = random.pick(&[1, 5, 16]);
+        settings.branch_references = branch_references(settings.queue_block_entries as u64);
         settings.key_run_entries = random.pick(&[40, 150]);
         settings.checkpoint_bytes = random.pick(&[32, 100, 400]) * 1024;
         if !has_ring {

@@ -652,6 +652,7 @@ pub(super) fn small_log(flush: FlushPolicy, random: &mut Random) -> LogSettings 
         prepare_bytes: 64 * 1024,
         cache_bytes: 640 * 1024,
         queue_block_entries: random.pick(&[4, 16]),
+        branch_references: 3,
         key_run_entries: 100,
         index_file_bytes: 64 * 1024,
         checkpoint_bytes: 100 * 1024,

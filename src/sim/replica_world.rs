@@ -935,6 +935,7 @@ fn pick_log_settings(segment_bytes: u64, random: &mut Random) -> LogSettings {
         prepare_bytes: 64 * 1024,
         cache_bytes: 640 * 1024,
         queue_block_entries: 16,
+        branch_references: 2,
         key_run_entries: 100,
         index_file_bytes: 64 * 1024,
         checkpoint_bytes: 100 * 1024,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::check::heads_of_index;
 use super::damage::{Harm, harm};
 use super::disk::SimDisk;
 use super::world::{LogWorld, Rule};
@@ -84,14 +85,14 @@ impl LogWorld {
         }
     }
 
-    /// A byte of an index file is harmed: the scrub has what needs it built again, before anybody reads it.
+    /// A byte of an index file is harmed: the scrub has what needs it built again, before anybody reads it; not what only a branch leads to.
     pub(super) fn check_scrub_of_index(&mut self) {
         let file = FileName::Index(u32::try_from(self.random.below(8)).expect("small"));
         let Ok(bytes) = self.disk.read(file, 0, 1 << 20) else { return };
         self.is_healthy = true;
         self.late.clear();
         // In the head of a block, if there is one.
-        let heads: Vec<usize> = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(b"RQCB")).collect();
+        let heads = heads_of_index(&bytes);
         let at = match heads.len() {
             0 => self.random.index(bytes.len()),
             count => heads[self.random.index(count)] + self.random.index(24),

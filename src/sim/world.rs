@@ -72,6 +72,8 @@ pub enum Rule {
     ScrubWhatWas,
     /// A record that holds several messages does not say so.
     HideBatches,
+    /// A branch of the index says that what it leads to lies further in front.
+    ForgeBranches,
 }
 
 /// What has happened, to see that a run was worth something.
@@ -116,8 +118,14 @@ pub struct Counts {
     pub(crate) damages_passed: u64,
     pub rotten_messages: u64,
     pub index_blocks_rebuilt: u64,
+    pub branches_harmed: u64,
     pub scrubbed_harms: u64,
     pub scrubbed_index_blocks: u64,
+}
+
+/// Few references make a branch, so that small queues have branches of branches.
+pub(super) fn branch_references(number: u64) -> usize {
+    [2, 3, 5][usize::try_from(number % 3).expect("small")]
 }
 
 /// The world of one log.
@@ -189,6 +197,7 @@ impl LogWorld {
             cache_bytes: 640 * 1024,
             retention: Retention { reserved_hours, ..Retention::default() },
             queue_block_entries: random.pick(&[1, 5, 16]),
+            branch_references: branch_references(seed),
             key_run_entries: random.pick(&[40, 150]),
             index_file_bytes: random.pick(&[64, 128]) * 1024,
             checkpoint_bytes: random.pick(&[32, 100, 400]) * 1024,
@@ -198,6 +207,7 @@ impl LogWorld {
         let mut disk = SimDisk::default();
         (disk.capacity, disk.is_lying) = (40 * segment_bytes, rule == Rule::ForgetFlushes);
         disk.is_coarse = rule == Rule::GarbleWhatStays;
+        disk.forges_branches = rule == Rule::ForgeBranches;
         disk.forgets_names = rule == Rule::ForgetNames;
         disk.takes_all_names = matches!(rule, Rule::ForgetNames | Rule::TrustNames);
         let ring_bytes = random.pick(&[64, 128]) * 1024;

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::{Bytes, BytesMut};
 
 use super::*;
-use crate::limits::{FETCHES_WAITING_MAX, QUEUE_BLOCK_ENTRIES};
+use crate::limits::{BRANCH_REFERENCES, FETCHES_WAITING_MAX, PARKED_ROUNDS_MAX, QUEUE_BLOCK_ENTRIES};
 use crate::log::cache::Caches;
 use crate::log::commit_log::tests::draft;
+use crate::log::consume_queue::BlockSizes;
 use crate::log::{FlushPolicy, HeapTail, LogSettings, Work};
 use crate::model::{Now, QueueId};
 use crate::protocol::message::sys_flag;
@@ -154,6 +155,280 @@ impl World {
             }
         }
     }
+}
+
+/// A log whose blocks and branches are small; nothing of the index is in a cache.
+fn branched(queues: u32, messages: u32) -> World {
+    filled_by(queues, messages, BlockSizes { entries: 2, references: 4 })
+}
+
+fn filled_by(queues: u32, messages: u32, sizes: BlockSizes) -> World {
+    let mut world = World::filled(queues, 0, 0);
+    (world.log.settings.queue_block_entries, world.log.settings.branch_references) = (sizes.entries, sizes.references);
+    let mut time = 0;
+    for nth in 0..messages {
+        for id in 0..queues {
+            time += 10;
+            let draft = RecordDraft { queue_id: QueueId(id), store_timestamp: time, ..draft(&[7; 100]) };
+            while world.log.append(world.queues[id as usize], &draft).is_err() {
+                world.settle();
+            }
+        }
+        if nth % 64 == 0 {
+            world.settle();
+        }
+    }
+    world.settle();
+    world.forget_cold();
+    world
+}
+
+impl World {
+    fn forget_cold(&mut self) {
+        (self.log.caches, self.log.crowd, self.log.open_block) = (Caches::new(1 << 20), Default::default(), None);
+    }
+
+    /// What the index says of a message, and how many reads that took.
+    fn code(&mut self, id: u32, at: u64) -> (Coded, u32) {
+        let mut reads = 0;
+        loop {
+            match self.log.code(self.queues[id as usize], QueueOffset(at)) {
+                Coded::Cold(block) => self.supply(block),
+                coded => return (coded, reads),
+            }
+            reads += 1;
+        }
+    }
+
+    fn height(&self, id: u32) -> usize {
+        let of = self.log.queues.get(self.queues[id as usize]);
+        of.blocks.iter().map(|block| usize::from(block.height)).max().expect("it has blocks")
+    }
+}
+
+/// At the bound: what stays in memory of a queue grows by less than a branch a height, whatever its length, and each entry is found from there.
+#[test]
+fn a_queue_keeps_few_references_in_memory_and_every_entry_is_found() {
+    let messages = 600;
+    let mut world = branched(7, messages);
+    let height = world.height(3);
+    assert!(height >= 4, "300 blocks, four to a branch: {height}");
+    for &queue in &world.queues {
+        let references = world.log.queues.get(queue).blocks.len();
+        assert!(references <= 3 * (height + 1), "{references} references");
+    }
+    let (mut last, mut reads_max) = (None, 0);
+    for at in 0..u64::from(messages) {
+        world.forget_cold();
+        let (coded, reads) = world.code(3, at);
+        let Coded::Code(0, place) = coded else { panic!("{at}: {coded:?}") };
+        assert!(Some(place) > last, "{at}");
+        (last, reads_max) = (Some(place), reads_max.max(reads));
+    }
+    assert!(reads_max as usize <= height + 1, "one read a height: {reads_max}");
+    assert_eq!(world.log.damage().index_blocks_rebuilt, 0);
+}
+
+/// The price, with blocks as small as 50,000 busy queues on a shard have them: so much more is written of the index, and read of the disk by readers of
+/// all queues.
+#[test]
+fn branches_cost_a_tenth_of_the_index_and_less_of_what_is_read() {
+    let cost = |references| {
+        let sizes = BlockSizes { entries: 20, references };
+        let mut world = filled_by(50, 20 * 16 * 3 + 7, sizes);
+        let written = world.log.index.end();
+        let references: usize = world.queues.iter().map(|queue| world.log.queues.get(*queue).blocks.len()).sum();
+        let (read, _) = world.read_all(32, |_| 0);
+        (written, read, references)
+    };
+    let (with, without) = (cost(BRANCH_REFERENCES), cost(1 << 20));
+    eprintln!("bytes of the index, bytes read, references in memory: with branches {with:?}, without {without:?}");
+    assert!(with.2 * 16 <= without.2);
+    assert!(with.0 * 10 <= without.0 * 11 && with.1 * 10 <= without.1 * 11, "{with:?}, without {without:?}");
+}
+
+/// A crowd at the same depth costs the disk no more than branches are worth, though no cache holds what leads to so many.
+#[test]
+fn a_crowd_below_branches_comes_to_its_end() {
+    let mut world = branched(900, 40);
+    assert!(world.height(0) >= 2);
+    world.log.caches = Caches::new(64 * 1024);
+    let (read, got) = world.read_all(4, |_| 0);
+    // A block of the index has two entries here, and each read has 4 KiB or 8.
+    assert!(got > 900 * 40 * 100 && read < 900 * 40 * 2 * 8_192, "{read} bytes read for {got}");
+}
+
+#[test]
+fn what_a_damaged_branch_or_block_below_it_said_is_built_again_from_the_log() {
+    const MESSAGES: u32 = 1_500;
+    let mut world = branched(3, MESSAGES);
+    let sound: Vec<Coded> = (0..u64::from(MESSAGES)).map(|at| world.code(1, at).0).collect();
+    let root = *world.log.queues.get(world.queues[1]).blocks.front().expect("there are some");
+    assert!(root.height >= 4);
+    let of_queue = [QueueId(1).0.to_be_bytes().as_slice()].concat();
+    let index = world.disk[&FileName::Index(0)].clone();
+    let starts = |magic: &[u8]| {
+        let is_of = |at: &usize| index[*at..].starts_with(magic) && index.get(at + 20..at + 24) == Some(&of_queue[..]);
+        (0..index.len()).filter(is_of).collect::<Vec<usize>>()
+    };
+    let (branches, blocks) = (starts(b"RQBR"), starts(b"RQCB"));
+    let root = usize::try_from(root.at).expect("small");
+    for harmed in [vec![root], vec![branches[0]], vec![blocks[7], blocks[8]], branches.clone()] {
+        world.disk.insert(FileName::Index(0), index.clone());
+        world.log.damage = Default::default();
+        for at in &harmed {
+            world.put(FileName::Index(0), *at as u64 + 9, &[0x55]);
+        }
+        for order in [(0..u64::from(MESSAGES)).collect::<Vec<u64>>(), (0..u64::from(MESSAGES)).rev().collect()] {
+            world.forget_cold();
+            for at in order {
+                assert_eq!(world.code(1, at).0, sound[usize::try_from(at).expect("small")], "{harmed:?} {at}");
+            }
+        }
+        let rebuilt = world.log.damage().index_blocks_rebuilt;
+        assert!(
+            (1..=u64::from(MESSAGES) / 2).contains(&rebuilt),
+            "{harmed:?}: {rebuilt} blocks were built again, each once"
+        );
+        let others = (0..u64::from(MESSAGES)).all(|at| matches!(world.code(0, at).0, Coded::Code(..)));
+        assert!(others, "the queue beside it");
+    }
+}
+
+/// Branches lead to blocks that are built again one at a time, of one branch and of one above it: each block is built from all of the log that it is
+/// about, though the one before it goes on beyond its beginning, or has lost its last entry and does not say where that lay.
+#[test]
+fn blocks_below_damaged_branches_do_not_lose_what_lies_between_them() {
+    let small = |number: u64| usize::try_from(number).expect("small");
+    for (entries, lost) in [(5, None), (4, Some(15))] {
+        let mut world = filled_by(2, 1_500, BlockSizes { entries: 3, references: 4 });
+        // Of what was closed by another setting, branches do not begin where one above them says that blocks do.
+        world.log.settings.queue_block_entries = entries;
+        let sound: Vec<Coded> = (0..100).map(|at| world.code(1, at).0).collect();
+        let root = *world.log.queues.get(world.queues[1]).blocks.front().expect("there are some");
+        assert!(root.height >= 2 && root.first == QueueOffset(0));
+        let (segment, index) = (FileName::Segment(LogOffset(0)), FileName::Index(0));
+        let (log, blocks) = (world.disk[&segment].clone(), world.disk[&index].clone());
+        let of_branch = [12_u64.to_be_bytes().as_slice(), &4_u32.to_be_bytes(), &QueueId(1).0.to_be_bytes()].concat();
+        let is_branch = |at: &usize| blocks[*at..].starts_with(b"RQBR") && blocks[at + 8..].starts_with(&of_branch);
+        let branch = (0..blocks.len()).find(is_branch).expect("the second of the lowest ones");
+
+        world.put(index, branch as u64 + 30, &[0x55; 8]);
+        if let Some(lost) = lost {
+            let Coded::Code(_, place) = sound[small(lost)] else { panic!("{lost}") };
+            world.put(segment, place.0 + 150, &[0x55]);
+        }
+        world.forget_cold();
+        for at in [12, lost.unwrap_or(12)] {
+            assert_eq!(world.code(1, at).0, sound[small(at)], "what is lost says where it lay: {at}");
+        }
+        world.disk.insert(index, blocks.clone());
+        world.put(index, root.at + 30, &[0x55; 8]);
+        world.forget_cold();
+        world.code(1, 17);
+        assert_eq!(world.log.damage().index_blocks_rebuilt, 2, "one below each branch");
+        world.disk.extend([(segment, log), (index, blocks)]);
+        world.forget_cold();
+        for (at, sound) in (0..).zip(&sound) {
+            assert_eq!(world.code(1, at).0, *sound, "blocks of {entries}, {lost:?} was lost: {at}");
+        }
+    }
+}
+
+/// A clock was set back: what lies in front of a queue in the log was stored later, which says nothing of when the queue's own messages were.
+#[test]
+fn a_search_by_time_below_branches_takes_no_other_queue_s_times() {
+    let mut world = filled_by(2, 0, BlockSizes { entries: 2, references: 4 });
+    let mut append = |id: u32, store_timestamp, body: &[u8]| {
+        let draft = RecordDraft { queue_id: QueueId(id), store_timestamp, ..draft(body) };
+        while world.log.append(world.queues[id as usize], &draft).is_err() {
+            world.settle();
+        }
+        world.log.appended()
+    };
+    while append(0, 1_000_000, &[7; 50_000]) < LogOffset(16 << 20) {}
+    for nth in 0..200 {
+        append(1, 10 * nth, &[7; 2_000]);
+    }
+    world.settle();
+    assert!(world.height(1) >= 2);
+    for (boundary, expected) in [(Boundary::Lower, 50), (Boundary::Upper, 50)] {
+        for queue in world.queues.clone() {
+            world.forget_cold();
+            let found = loop {
+                match world.log.offset_by_time(queue, UnixMs(500), boundary) {
+                    Search::Cold(block) => world.supply(block),
+                    found => break found,
+                }
+            };
+            let expected = if queue == world.queues[1] { expected } else { 0 };
+            assert_eq!(found, Search::Found(QueueOffset(expected)), "{queue:?} {boundary:?}");
+        }
+    }
+}
+
+/// Where messages begin, by time or behind what retention took, is found with as many reads as the tree is high, not with one a step of the search.
+#[test]
+fn a_search_below_branches_reads_little() {
+    let (queues, messages) = (64, 1_500);
+    let mut world = branched(queues, messages);
+    let queue = world.queues[5];
+    let segments: Vec<_> = world.log.segments.iter().map(|segment| (segment.start, segment.times)).collect();
+    assert!(segments.len() > 1, "{segments:?}");
+    for nth in [0_u32, 1, 700, 1_499] {
+        world.forget_cold();
+        let time = UnixMs(i64::from(nth) * 640 + 60);
+        let mut reads = 0;
+        let found = loop {
+            match world.log.offset_by_time(queue, time, Boundary::Lower) {
+                Search::Cold(block) => world.supply(block),
+                found => break found,
+            }
+            reads += 1;
+        };
+        assert_eq!(found, Search::Found(QueueOffset(u64::from(nth))));
+        assert!(reads <= PARKED_ROUNDS_MAX / 2, "{reads} reads for message {nth}");
+    }
+    world.forget_cold();
+    let (start, _) = segments[1];
+    let (_, expected) =
+        (0..messages).map(|nth| (nth, world.code(5, u64::from(nth)).0)).fold((0, 0), |(at, gone), (_, code)| {
+            let is_gone = matches!(code, Coded::Code(_, place) if place < start);
+            (at + 1, if is_gone { at + 1 } else { gone })
+        });
+    assert!(world.log.segments.retire(false).is_some());
+    world.forget_cold();
+    let mut reads = 0;
+    while let Err(block) = world.log.first(queue) {
+        world.supply(block);
+        reads += 1;
+    }
+    assert_eq!(world.log.first(queue), Ok(QueueOffset(expected)));
+    assert!(reads <= 2 * (world.height(5) + 1), "{reads} reads");
+
+    // The same where what leads there is damaged: the log says it.
+    let index = world.disk[&FileName::Index(0)].clone();
+    let is_branch = |at: &usize| index[*at..].starts_with(b"RQBR") && index[at + 20..].starts_with(&[0, 0, 0, 5]);
+    for at in (0..index.len() - 24).filter(is_branch) {
+        world.put(FileName::Index(0), at as u64 + 30, &[0x55; 8]);
+    }
+    world.forget_cold();
+    let known = world.log.queues.get_mut(queue);
+    (known.floor, known.floor_as_of) = (QueueOffset(0), LogOffset(0));
+    let mut out = BytesMut::new();
+    let limits = ReadLimits { messages_max: 32, bytes_max: 64 * 1024, entries_max: 800 };
+    let removed = loop {
+        match world.log.read(queue, QueueOffset(expected - 1), &limits, &|_| true, &mut out) {
+            Read::Cold(block) => world.supply(block),
+            read => break read,
+        }
+    };
+    assert_eq!(removed, Read::Removed { next: QueueOffset(expected) });
+    while let Err(block) = world.log.first(queue) {
+        world.supply(block);
+    }
+    assert_eq!(world.log.first(queue), Ok(QueueOffset(expected)));
+    assert!(world.log.damage().index_blocks_rebuilt > 0);
 }
 
 fn queues_len(world: &World) -> u32 {

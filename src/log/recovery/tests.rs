@@ -1,12 +1,13 @@
 //! What recovery refuses, and what it must not take; the simulator does the rest.
 
 use super::*;
-use crate::log::ends;
-use crate::log::{DiskUsage, HeapTail};
+use crate::log::commit_log::tests::draft;
+use crate::log::{DiskUsage, HeapTail, ends};
 use crate::model::Now;
 use crate::protocol::record::{Marks, Place, RecordDraft, Sized};
 use crate::sim::SimDisk;
 
+const HEADER_BYTES: usize = 24;
 const SEGMENT_LEN: usize = 64 * 1024;
 const SEGMENT: u64 = SEGMENT_LEN as u64;
 
@@ -60,16 +61,20 @@ fn refusal(disk: &SimDisk) -> RecoveryError {
 fn stop(mut log: Box<Log>, disk: &mut SimDisk) {
     log.begin_stop();
     while !log.is_settled() {
-        log.tick(Now::default(), DiskUsage { used_bytes: 0, total_bytes: 1 });
-        if let Some(commit) = log.poll_commit() {
-            let mut data = vec![0; commit.len];
-            log.copy_tail(commit.from, &mut data);
-            disk.write(commit.segment, commit.at, &data, None).expect("room");
-            log.handle_io(commit.id, Ok(()));
-        }
-        if let Some(io) = log.poll_background(Now::default()) {
-            log.handle_io(io.id, disk.work(&io.work, None));
-        }
+        turn(&mut log, disk);
+    }
+}
+
+fn turn(log: &mut Log, disk: &mut SimDisk) {
+    log.tick(Now::default(), DiskUsage { used_bytes: 0, total_bytes: 1 });
+    if let Some(commit) = log.poll_commit() {
+        let mut data = vec![0; commit.len];
+        log.copy_tail(commit.from, &mut data);
+        disk.write(commit.segment, commit.at, &data, None).expect("room");
+        log.handle_io(commit.id, Ok(()));
+    }
+    if let Some(io) = log.poll_background(Now::default()) {
+        log.handle_io(io.id, disk.work(&io.work, None));
     }
 }
 
@@ -241,6 +246,67 @@ fn a_checkpoint_without_fingerprints_is_read_and_the_next_one_has_them() {
         let file = FileName::Segment(LogOffset(start));
         assert_eq!(refusal(&swapped(&disk, &other, file)), RecoveryError::ForeignSegment { file });
     }
+}
+
+/// A checkpoint of [`store`] as version 6 had it: its references do not say how high they are.
+fn checkpoint_of_version_6(mut file: Vec<u8>) -> Vec<u8> {
+    // A queue's topic, number and offsets, then its references, each with its height last.
+    let (count, mut at) = (HEADER_BYTES + 40, HEADER_BYTES + 44);
+    assert_eq!(file[count - 40..count - 36], [1, 0, 1, b'T']);
+    for _ in 0..u32::from_be_bytes(file[count..at].try_into().expect("four")) {
+        assert_eq!(file.remove(at + 24), 0, "no branch");
+        at += 24;
+    }
+    let length = u64::from_be_bytes(file[16..24].try_into().expect("eight")) - ((at - count - 4) / 24) as u64;
+    let crc = crc32fast::hash(&file[HEADER_BYTES..HEADER_BYTES + length as usize]);
+    file[8..12].copy_from_slice(&6_u32.to_be_bytes());
+    file[12..16].copy_from_slice(&crc.to_be_bytes());
+    file[16..24].copy_from_slice(&length.to_be_bytes());
+    file.resize(file.len().next_multiple_of(DISK_BLOCK_BYTES), 0);
+    file
+}
+
+/// Where each message of the one queue lies.
+fn places(log: &mut Log, disk: &SimDisk) -> Vec<LogOffset> {
+    let queue = log.find_queue("T", QueueId(0)).expect("it has messages");
+    let mut places = Vec::new();
+    while (places.len() as u64) < log.bounds(queue).appended_max.0 {
+        match log.place(queue, QueueOffset(places.len() as u64)) {
+            Ok(place) => places.push(place.expect("it is there")),
+            Err(block) => {
+                log.supply(block, disk.read(block.file, block.at, block.len as usize).map(Bytes::from));
+            }
+        }
+    }
+    places
+}
+
+/// What it refers to stays, and is closed into branches with what comes.
+#[test]
+fn a_checkpoint_without_branches_is_read_and_the_next_one_has_them() {
+    let (mut disk, _) = store();
+    let mut log = recover(&mut disk).expect("sound");
+    let before = places(&mut log, &disk);
+    stop(log, &mut disk);
+    let bytes = disk.list().iter().find(|file| file.path == "checkpoint").expect("there is one").size_bytes;
+    let checkpoint = disk.read(FileName::Checkpoint, 0, bytes as usize).expect("there");
+    disk.write(FileName::Checkpoint, 0, &checkpoint_of_version_6(checkpoint), None).expect("room");
+    let mut log = recover(&mut disk).expect("sound");
+    assert_eq!(log.checkpointer.replay_from(), log.appended(), "it was read");
+    assert_eq!(places(&mut log, &disk), before);
+    let queue = log.find_queue("T", QueueId(0)).expect("it has messages");
+    for _ in 0..150 {
+        while log.append(queue, &draft(&[1; 1000])).is_err() {
+            turn(&mut log, &mut disk);
+        }
+    }
+    stop(log, &mut disk);
+    let mut log = recover(&mut disk).expect("sound");
+    let heights: Vec<u8> = log.queues.get(queue).blocks.iter().map(|block| block.height).collect();
+    assert_eq!(heights, [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "the first branch is of what was there and of what came");
+    let after = places(&mut log, &disk);
+    assert_eq!((after.len(), &after[..before.len()]), (before.len() + 150, &before[..]));
+    assert_eq!(log.damage().index_blocks_rebuilt, 0);
 }
 
 #[test]
