@@ -7,6 +7,7 @@
 
 use std::io::{self, BufReader, Write as _};
 use std::net::TcpStream;
+use std::ops::Range;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -262,5 +263,43 @@ fn tables_cost_no_more_memory_than_is_stated() -> io::Result<()> {
     let (stated, own) = (stated - stated_before, own.saturating_sub(own_before));
     assert!(stated > 6 * 1024, "{stated} KiB are stated: nothing was tested");
     assert!(own <= stated + BESIDE_KB, "{own} KiB more, {stated} KiB are stated");
+    Ok(())
+}
+
+/// A table that was within its bound could once not be read by the next start: as many groups as there may be are there again.
+#[test]
+fn a_start_reads_as_many_groups_as_there_may_be() -> io::Result<()> {
+    const GROUPS_MAX: usize = 100_000;
+    let mut node = Node::start(&NodeOptions::default());
+    let mut client = Client::connect(&node.broker(0))?;
+    let name = |number: usize| format!("group-of-usual-length-{number:06}");
+    let make = |client: &mut Client, numbers: Range<usize>| {
+        let groups: Vec<String> = numbers.map(|number| format!(r#"{{"groupName":"{}"}}"#, name(number))).collect();
+        let body = format!(r#"{{"groupConfigList":[{}]}}"#, groups.join(","));
+        client.call(Frame::request(225).body(body.into_bytes()))
+    };
+    let is_there = |client: &mut Client, number: usize| -> io::Result<bool> {
+        let asked = Frame::request(352).ext("group", name(number));
+        Ok(client.call(asked)?.code == 0)
+    };
+    // A list goes in whole or not at all, and some groups are the broker's own: it says how many.
+    let refusal = make(&mut client, 0..GROUPS_MAX)?;
+    let own = refusal.remark.as_deref().unwrap_or_default().split(' ').find_map(|word| word.parse::<usize>().ok());
+    let made = GROUPS_MAX - own.filter(|_| refusal.code != 0).expect("how many there are");
+    for from in (0..made).step_by(10_000) {
+        assert_eq!(make(&mut client, from..made.min(from + 10_000))?.code, 0, "from {from} to {made}");
+    }
+    assert_ne!(make(&mut client, made..made + 1)?.code, 0, "one more");
+    node.kill();
+    node.restart();
+    let mut client = Client::connect(&node.broker(0))?;
+    for number in (0..made).step_by(997).chain([made - 1]) {
+        assert!(is_there(&mut client, number)?, "{number}");
+    }
+    assert!(!is_there(&mut client, made)?, "it was refused");
+    assert!(node.stop(PATIENCE).success());
+    node.restart();
+    let mut client = Client::connect(&node.broker(0))?;
+    assert!(is_there(&mut client, made - 1)?, "from the table as a stop has written it");
     Ok(())
 }
