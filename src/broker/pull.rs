@@ -335,6 +335,10 @@ impl Broker {
         match read {
             Read::Found { next, messages } => PullOutcome::Found { next, messages },
             Read::NoMatch { next } => PullOutcome::NoMatch { next, status: "NO_MATCHED_MESSAGE" },
+            // That it lies within what the bounds say only means that its block, or a branch of many, is not wholly gone.
+            Read::Removed { .. } if self.is_slave() => {
+                PullOutcome::AtEnd { next: from, status: "OFFSET_OVERFLOW_BADLY" }
+            }
             Read::Removed { next } => PullOutcome::NoMatch { next, status: "MESSAGE_WAS_REMOVING" },
             Read::Damaged { .. } if self.may_have_replica() => {
                 PullOutcome::Unreadable { what: "the message is damaged on this broker's disk; a replica may have it" }

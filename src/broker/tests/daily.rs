@@ -25,7 +25,7 @@ impl World {
         self.call(c, RequestCode::UpdateConsumerOffset, &ext, b"").code
     }
 
-    fn ask_tool(&mut self, code: RequestCode, ext: &[(&str, &str)]) -> Received {
+    pub(super) fn ask_tool(&mut self, code: RequestCode, ext: &[(&str, &str)]) -> Received {
         let c = self.connect();
         self.call(c, code, ext, b"")
     }

@@ -285,6 +285,33 @@ fn a_slave_without_a_master_serves_and_corrects_nobody() {
     }
 }
 
+/// Retention has taken the front of a block of the slave's index; its master may go by other hours.
+#[test]
+fn a_slave_moves_nobody_past_what_its_master_may_still_have() {
+    let mut world = World::new();
+    world.make_topic("T", 1);
+    let c = world.connect();
+    let body = "x".repeat(2_500);
+    for _ in 0..900 {
+        assert_eq!(world.send(c, "T", 0, "", &body).code, 0);
+    }
+    world.wait_ms(73 * 3_600_000);
+    assert_eq!(world.ask_tool(RequestCode::DeleteExpiredCommitlog, &[]).code, 0);
+    for _ in 0..50 {
+        world.wait_ms(1_000);
+    }
+    let queue = world.broker.log.find_queue("T", QueueId(0)).expect("it has messages");
+    let gone = world.broker.log.bounds(queue).min.0;
+    world.live_again(life(Role::Slave), Default::default());
+    world.tell_topics(&["T"], 7);
+    let c = world.connect();
+    let answer = world.pull(c, "T", gone as i64, "*");
+    assert_eq!((answer.code, answer.number("nextBeginOffset")), (19, gone as i64));
+    let first = world.broker.log.first(queue).expect("it was read");
+    assert!(gone < first.0, "{first} is the first");
+    assert_eq!(world.pull(c, "T", first.0 as i64, "*").code, 0);
+}
+
 #[test]
 fn of_topics_that_its_master_did_not_tell_a_slave_adopts_those_with_messages() {
     let mut world = World::new();
