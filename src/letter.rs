@@ -33,7 +33,7 @@
 mod tables;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -129,6 +129,8 @@ pub enum ToControl {
         shard: ShardId,
         /// Returned in [`ToShard::SettingsAnswer`].
         ticket: u64,
+        /// Where the tool is.
+        by: IpAddr,
         /// Properties.
         text: String,
     },

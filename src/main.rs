@@ -185,15 +185,25 @@ impl<S: tracing::Subscriber> Layer<S> for Limited {
             self.0.unregistered.store(true, Ordering::Relaxed);
             return false;
         }
-        place.target() != BY_STRANGERS || self.0.lines().admit(self.0.clock.now().mono, place.name(), || text_of(event))
+        // Only lines of what tools change have the name of their request: a deletion is told beside many changes.
+        place.target() != BY_STRANGERS
+            || self
+                .0
+                .lines()
+                .admit(self.0.clock.now().mono, (place.name(), field_of(event, "request")), || text_of(event))
     }
 }
 
 /// The words of a line, without its other fields.
 fn text_of(event: &tracing::Event<'_>) -> String {
+    field_of(event, "message")
+}
+
+/// A field of a line; empty if it has none of this name.
+fn field_of(event: &tracing::Event<'_>, name: &str) -> String {
     let mut text = String::new();
     event.record(&mut |field: &Field, value: &dyn Debug| {
-        if field.name() == "message" {
+        if field.name() == name {
             text = format!("{value:?}");
         }
     });

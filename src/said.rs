@@ -16,10 +16,11 @@ use crate::protocol::reply::shown;
 /// The target of all lines that somebody who can connect can cause as often as he likes. What an operator must not miss belongs to none of them.
 pub const BY_STRANGERS: &str = "ringmq::by_strangers";
 
-/// How often each kind of line was said. A kind is a place in the source, so there are no more than those.
+/// How often each kind of line was said. A kind is a place in the source, and of requests that change something their name, so there are no more than
+/// those.
 #[derive(Debug, Default)]
 pub struct Lines {
-    kinds: BTreeMap<&'static str, Kind>,
+    kinds: BTreeMap<(&'static str, String), Kind>,
 }
 
 #[derive(Debug)]
@@ -33,7 +34,7 @@ struct Kind {
 
 impl Lines {
     /// Whether a line is to be said. `text` is asked for its words if it is the first that is not.
-    pub fn admit(&mut self, now: MonoNs, kind: &'static str, text: impl FnOnce() -> String) -> bool {
+    pub fn admit(&mut self, now: MonoNs, kind: (&'static str, String), text: impl FnOnce() -> String) -> bool {
         let new = || Kind { since: now, said: 0, left_out: 0, example: String::new() };
         let kind = self.kinds.entry(kind).or_insert_with(new);
         if kind.left_out == 0 && now.ms_since(kind.since) >= SAID_PERIOD_MS {
@@ -72,7 +73,7 @@ pub(crate) fn say_change(place: &str, code: RequestCode, by: IpAddr, header: &He
     let fields = header.ext.iter().take(SHOWN_FIELDS).map(|(key, value)| format!("{}={}", shown(key), shown(value)));
     let text = shown(&String::from_utf8_lossy(body.get(..SHOWN_BYTES).unwrap_or(body)));
     let what: Vec<String> = fields.chain((!text.is_empty()).then_some(text)).collect();
-    tracing::info!(target: BY_STRANGERS, at = place, %by, what = %what.join(" "), "changed by a tool: {}", code.row().name);
+    tracing::info!(target: BY_STRANGERS, at = place, %by, what = %what.join(" "), request = code.row().name, "changed by a tool: {}", code.row().name);
 }
 
 #[cfg(test)]
@@ -84,7 +85,7 @@ mod tests {
         let mut lines = Lines::default();
         let at = |ms: u64| MonoNs(ms * 1_000_000);
         let mut say = |ms: u64, kind: &'static str, count: u64| {
-            (0..count).filter(|n| lines.admit(at(ms), kind, || format!("{kind} {n}"))).count()
+            (0..count).filter(|n| lines.admit(at(ms), (kind, String::new()), || format!("{kind} {n}"))).count()
         };
         let max = SAID_LINES_MAX as usize;
         assert_eq!(say(0, "a", 100), max);
@@ -96,6 +97,6 @@ mod tests {
         assert_eq!(left_out, [(201 - u64::from(SAID_LINES_MAX), format!("a {SAID_LINES_MAX}"))]);
         assert_eq!(lines.left_out(at(2 * SAID_PERIOD_MS + 5)), [(100 - u64::from(SAID_LINES_MAX), format!("b {max}"))]);
         assert_eq!(lines.left_out(at(9 * SAID_PERIOD_MS)), []);
-        assert!(lines.admit(at(9 * SAID_PERIOD_MS), "a", String::new));
+        assert!(lines.admit(at(9 * SAID_PERIOD_MS), ("a", "other".to_owned()), String::new));
     }
 }

@@ -12,7 +12,7 @@ use super::persist::Table;
 use super::{Broker, Effect, Output};
 use crate::config::NodeConfig;
 use crate::letter::ToControl;
-use crate::limits::EPOCH_MAX;
+use crate::limits::{BROKER_ID_MAX, EPOCH_JUMP_MAX, EPOCH_MAX, ORDERED_EPOCH_MAX};
 use crate::log::Log;
 use crate::model::{BrokerId, Epoch, LogOffset, MonoNs, Now, QueueId, QueueOffset, Role};
 use crate::said::BY_STRANGERS;
@@ -100,8 +100,13 @@ impl Broker {
         if life.epoch <= self.newest_order() {
             return Some("a newer reign is known here");
         }
-        if life.epoch.is_some_and(|epoch| epoch.0 > EPOCH_MAX) {
-            return Some("its epoch is beyond all plausible ones");
+        // Slaves go as far, and whoever reigns next needs a number beyond.
+        let newest = self.newest_order().map_or(EPOCH_MAX, |newest| newest.0.saturating_add(EPOCH_JUMP_MAX));
+        if life.epoch.is_some_and(|epoch| epoch.0 > newest.min(ORDERED_EPOCH_MAX)) {
+            return Some("its epoch is further beyond the newest reign that is known here than slaves believe");
+        }
+        if life.broker_id.0 > BROKER_ID_MAX {
+            return Some("its brokerId is beyond 2147483647");
         }
         (life.role == Role::Slave && life.broker_id == BrokerId::MASTER)
             .then_some("a slave needs a brokerId of its own, from 1")

@@ -49,8 +49,8 @@ impl Broker {
         changes.last_ticket += 1;
         let ticket = changes.last_ticket;
         changes.waiting.insert(ticket, *asked);
-        let (shard, text) = (self.settings.shard, text.to_owned());
-        out.effects.push(Effect::Control(ToControl::ChangeSettings { shard, ticket, text }));
+        let (shard, by, text) = (self.settings.shard, self.peer(asked.connection).ip(), text.to_owned());
+        out.effects.push(Effect::Control(ToControl::ChangeSettings { shard, ticket, by, text }));
         Ok(Handled::Done)
     }
 

@@ -425,7 +425,7 @@ impl Broker {
         if held_back && epochs.table().is_copy() {
             if held_back_said.is_due(now, OWN, ()) {
                 tracing::error!(
-                    "sends are refused: this log was being copied from another replica, which may have more and be the master. Give `ringmq-admin replica take-back` again, or set haMasterBehindSlave=GO_ON to go on with what is here"
+                    "sends are refused: this shard ended as a slave, by an order or amid a copy, and its file makes it a master: another replica may have more, and be the master. Give `ringmq-admin replica take-back` (again) if there is one, or set haMasterBehindSlave=GO_ON to go on with what is here"
                 );
             }
             return;

@@ -68,7 +68,9 @@ pub fn set(text: &str, changes: &[Property]) -> String {
         if let Some(last) = lines.last_mut().filter(|last| !last.ends_with('\n')) {
             last.push_str(ending);
         }
-        let place = lines.iter().rposition(is_shown).map_or(lines.len(), |place| place.saturating_add(1));
+        // The last line may end in a backslash, after which the next one would belong to it.
+        let end = lines.len() - usize::from(lines.last().is_some_and(|last| is_continued(last)));
+        let place = lines.iter().rposition(is_shown).map_or(end, |place| place.saturating_add(1));
         lines.insert(place, written(change));
     }
     lines.concat()
@@ -204,6 +206,9 @@ mod tests {
         check("# ends in \\\na=1\n", &[("a", "2")], "# ends in \\\na=2\n");
         check("a=1\na=1\n", &[("a", "2")], "a=2\na=2\n");
         check("a=1\n", &[("a", "c:\\d")], "a=c:\\\\d\n");
+        // A backslash at the end of the file would take in what comes behind.
+        check("a=16\\", &[("b", "4")], "b=4\na=16\\\n");
+        check("# b=6\na=16\\\n", &[("b", "4")], "# b=6\nb=4\na=16\\\n");
     }
 
     #[test]

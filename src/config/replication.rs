@@ -4,6 +4,7 @@ use super::node::NodeConfig;
 use super::table::{Draft, Setting, online, setting};
 use super::value::{self, Addresses, SettingValue as _};
 use super::{ConfigError, Fault};
+use crate::limits::BROKER_ID_MAX;
 use crate::model::{BrokerId, Role};
 use crate::replication::ReplicaSettings;
 
@@ -108,7 +109,7 @@ fn check_master_address(draft: &Draft<NodeConfig>) -> Result<(), ConfigError> {
 pub(super) fn read_broker_id(text: &str) -> Result<BrokerId, String> {
     match text {
         "-1" => Err("0 for a master, or a number of its own from 1 for a slave: -1 leaves it to DLedger or a controller, and ringmq's brokers take their numbers from nobody".to_owned()),
-        _ => u64::read(text).map(BrokerId),
+        _ => value::within(text, 0, BROKER_ID_MAX, "").map(BrokerId),
     }
 }
 

@@ -9,6 +9,7 @@
 //! is not waited for again until it registers something.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::config::NodeConfig;
@@ -51,6 +52,8 @@ pub(crate) enum Command {
         /// Who was asked.
         origin: ShardId,
         ticket: u64,
+        /// Where the tool is.
+        by: IpAddr,
         /// Properties.
         text: String,
     },
@@ -243,8 +246,8 @@ impl Announcer {
                 self.registers(shard, &mut commands);
             }
             ToControl::Follows { shard, master } => commands.push(Command::Follows(shard, master)),
-            ToControl::ChangeSettings { shard: origin, ticket, text } => {
-                commands.push(Command::ChangeSettings { origin, ticket, text });
+            ToControl::ChangeSettings { shard: origin, ticket, by, text } => {
+                commands.push(Command::ChangeSettings { origin, ticket, by, text });
             }
             ToControl::SettingsTaken { shard, ticket, topics } => {
                 self.settings_taken(shard, ticket, topics, &mut commands)
@@ -689,7 +692,10 @@ mod tests {
     fn settings_are_answered_when_every_shard_goes_by_them_and_name_servers_know_what_follows() {
         let mut announcer = running();
         let text = "brokerPermission=4".to_owned();
-        let asked = announcer.handle_shard(T0, ToControl::ChangeSettings { shard: A, ticket: 9, text });
+        let asked = announcer.handle_shard(
+            T0,
+            ToControl::ChangeSettings { shard: A, ticket: 9, by: IpAddr::from([127, 0, 0, 1]), text },
+        );
         assert!(matches!(asked[..], [Command::ChangeSettings { origin: A, ticket: 9, .. }]), "{asked:?}");
         let (config, _) = NodeConfig::defaults(NodeKind::Broker).changed("brokerPermission=4").expect("it may change");
         let told = announcer.settings_changed(T0, (A, 9), (1, &Arc::new(config)), None);

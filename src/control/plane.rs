@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -405,7 +405,7 @@ impl Node {
                     }
                 }
                 Command::AskRoute(shard, topic) => self.ask_route(shard, topic),
-                Command::ChangeSettings { origin, ticket, text } => self.change_settings(origin, ticket, &text),
+                Command::ChangeSettings { origin, ticket, by, text } => self.change_settings(origin, ticket, by, &text),
                 Command::Ready => self.is_ready = true,
                 Command::AllStopped => self.all_stopped = true,
             }
@@ -427,17 +427,17 @@ impl Node {
         }
     }
 
-    fn change_settings(&mut self, origin: ShardId, ticket: u64, text: &str) {
+    fn change_settings(&mut self, origin: ShardId, ticket: u64, by: IpAddr, text: &str) {
         match self.configuration.change(text) {
             Ok(Changed { config, generation, remark }) => {
-                info!(target: BY_STRANGERS, %origin, generation, changes = %shown(text.trim_end()), "settings changed");
+                info!(target: BY_STRANGERS, %origin, %by, generation, changes = %shown(text.trim_end()), "settings changed");
                 let now = self.now();
                 let change = (generation, &config);
                 let commands = self.announcer.borrow_mut().settings_changed(now, (origin, ticket), change, remark);
                 self.carry_out(commands);
             }
             Err(refused) => {
-                warn!(target: BY_STRANGERS, %origin, remark = refused.remark, "settings were not changed");
+                warn!(target: BY_STRANGERS, %origin, %by, remark = refused.remark, "settings were not changed");
                 self.tell(origin, ToShard::SettingsAnswer { ticket, result: Err(refused) });
             }
         }

@@ -986,6 +986,12 @@ pub const EPOCH_JUMP_MAX: u32 = 1 << 20;
 /// Largest number of a reign: as far below 2^31, the end of what the wire carries, as one step may go.
 pub const EPOCH_MAX: u32 = i32::MAX.unsigned_abs() - EPOCH_JUMP_MAX;
 
+/// Largest number of a reign that somebody may order: a master's own starts need some beyond it.
+pub const ORDERED_EPOCH_MAX: u32 = EPOCH_MAX - EPOCH_JUMP_MAX;
+
+/// Largest brokerId: those of RocketMQ's controllers count from 1, and a replica tells its own as 63 bits.
+pub const BROKER_ID_MAX: u64 = (1 << 31) - 1;
+
 /// Epochs of one log that are remembered: one a start of a master. Beyond it the oldest is forgotten.
 pub const EPOCHS_MAX: usize = 4_096;
 

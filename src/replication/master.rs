@@ -737,7 +737,8 @@ impl SlaveLink {
     fn header(&self, from: LogOffset, epochs: &EpochTable, ends: &LogEnds) -> (Transfer, Option<LogOffset>) {
         let of_epoch = self.stream().filter(|stream| *stream == StreamKind::Epoch).map(|_| {
             let unnumbered = EpochEntry { epoch: Epoch(0), start: LogOffset(0), id: ReignId::default() };
-            epochs.at(from).unwrap_or((unnumbered, None))
+            // What was begun before the oldest reign that is remembered has no number, and ends where that one begins.
+            epochs.at(from).unwrap_or((unnumbered, epochs.entries().first().map(|oldest| oldest.start)))
         });
         let reign =
             of_epoch.map(|(EpochEntry { epoch, start, .. }, _)| TransferReign { epoch, start, confirm: ends.confirm });

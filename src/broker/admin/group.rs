@@ -1,5 +1,6 @@
 //! Consumer groups made, changed, deleted and listed by tools: 200, 225, 201, 207, 352; and how they get messages: 401.
 
+use super::super::group::check_is_clients;
 use super::super::{Asked, Broker, Handled, Output, Refusal, Table};
 use super::attributes;
 use crate::model::LogOffset;
@@ -40,6 +41,9 @@ impl Broker {
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
         self.check_unwritten()?;
+        if request.clean_offset {
+            check_is_clients(request.group)?;
+        }
         self.groups.remove(asked.now, request.group);
         self.forget_pops_of_group(request.group);
         for topic in self.offsets.topics_of(request.group) {

@@ -25,7 +25,8 @@ impl Broker {
                 return Err(Refusal::new(ResponseCode::SystemError, format!("the role does not change: {why}")));
             }
             let (role, _, epoch) = order;
-            tracing::warn!(target: BY_STRANGERS, broker = %self.settings.name, %role, %epoch, "an operator orders another role");
+            let by = self.peer(asked.connection).ip();
+            tracing::warn!(target: BY_STRANGERS, broker = %self.settings.name, %role, %epoch, %by, "an operator orders another role");
         }
         let number = |number: u64| ExtValue::I64(i64::try_from(number).unwrap_or(i64::MAX));
         let (role, log) = (self.life.role.to_string(), self.view_replicas().log.to_string());

@@ -4,6 +4,7 @@ use super::delay::levels;
 use super::*;
 use crate::broker::OFFSETS_WRITE_MS;
 use crate::letter::MasterTables;
+use crate::limits::{BROKER_ID_MAX, EPOCH_JUMP_MAX, EPOCH_MAX, ORDERED_EPOCH_MAX};
 use crate::model::{Epoch, QueueId, QueueOffset};
 use crate::protocol::body::{DelayOffsets, TableChange, TablePlace};
 use crate::protocol::message::SCHEDULE_TOPIC;
@@ -196,4 +197,25 @@ fn an_offset_beyond_its_queue_comes_down_to_the_end_wherever_it_comes_from() {
         world.live_again(next, DelayOffsets::default());
         assert_eq!(committed(&world), Some(QueueOffset(expected)), "at the start of {next:?}");
     }
+}
+
+/// Whoever can connect can order a role: a number that slaves do not believe, or behind which there is none, would end the group.
+#[test]
+fn a_reign_is_ordered_no_further_on_than_slaves_believe() {
+    let mut world = World::new();
+    let newest = 7;
+    world.broker.life.epoch = Some(Epoch(newest));
+    let why_not = |world: &World, broker_id: u64, epoch: u32| {
+        world.broker.why_not_ordered((Role::Slave, BrokerId(broker_id), Epoch(epoch)))
+    };
+    assert_eq!(why_not(&world, 1, newest + EPOCH_JUMP_MAX), None);
+    assert!(why_not(&world, 1, newest).is_some_and(|why| why.contains("newer reign")));
+    for epoch in [newest + EPOCH_JUMP_MAX + 1, ORDERED_EPOCH_MAX, EPOCH_MAX, u32::MAX] {
+        assert!(why_not(&world, 1, epoch).is_some_and(|why| why.contains("believe")), "{epoch}");
+    }
+    assert!(why_not(&world, BROKER_ID_MAX + 1, newest + 1).is_some_and(|why| why.contains("brokerId")));
+    assert_eq!(why_not(&world, BROKER_ID_MAX, newest + 1), None);
+    world.broker.life.epoch = Some(Epoch(ORDERED_EPOCH_MAX - 1));
+    assert_eq!(why_not(&world, 1, ORDERED_EPOCH_MAX), None);
+    assert!(why_not(&world, 1, ORDERED_EPOCH_MAX + 1).is_some(), "the starts of a master need numbers too");
 }

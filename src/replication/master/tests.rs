@@ -295,3 +295,18 @@ fn reports_come_in_any_pieces_and_a_long_read_leaves_no_room_behind() {
     let (acked, sent) = (LogOffset(1), LogOffset(0));
     assert_eq!(master.receive(at(1), A, &[1], &log, &EpochTable::default()), Err(HaRefused::AckBeyond { acked, sent }));
 }
+
+#[test]
+fn what_was_begun_before_the_oldest_reign_that_is_remembered_is_told_apart_from_it() {
+    let entry =
+        |epoch: u32, start: u64| EpochEntry { epoch: Epoch(epoch), start: LogOffset(start), id: ReignId(epoch.into()) };
+    let table = EpochTable::new(LogId(7), vec![entry(5, 500), entry(6, 900)]).expect("in order");
+    let (mut master, log) = (master(1), empty_log());
+    follow_again(&mut master, at(0), A, 1, 0, &log);
+    let link = master.links.get(&A).expect("it follows");
+    let end_at = |from: u64| link.header(LogOffset(from), &table, &ends(1_000, 1_000, 1_000)).1;
+    assert_eq!(
+        [end_at(0), end_at(499), end_at(500), end_at(900)],
+        [Some(LogOffset(500)), Some(LogOffset(500)), Some(LogOffset(900)), None]
+    );
+}
