@@ -890,7 +890,8 @@ const fn index_memory(log_bytes: usize, record_bytes: usize, busy_queues: usize)
     let mut references = 0;
     while blocks > 0 {
         // A height has fewer than a branch; there are no more than were made.
-        references += if blocks < BRANCH_REFERENCES { blocks } else { BRANCH_REFERENCES - 1 };
+        let of_height = if blocks < BRANCH_REFERENCES { blocks } else { BRANCH_REFERENCES - 1 };
+        references = of_height.saturating_add(references);
         blocks = quotient(blocks, BRANCH_REFERENCES);
     }
     references.saturating_mul(INDEX_REFERENCE_MEMORY).saturating_mul(busy_queues)

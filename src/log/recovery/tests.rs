@@ -257,11 +257,12 @@ fn checkpoint_of_version_6(mut file: Vec<u8>) -> Vec<u8> {
         assert_eq!(file.remove(at + 24), 0, "no branch");
         at += 24;
     }
-    let length = u64::from_be_bytes(file[16..24].try_into().expect("eight")) - ((at - count - 4) / 24) as u64;
-    let crc = crc32fast::hash(&file[HEADER_BYTES..HEADER_BYTES + length as usize]);
+    let length = usize::try_from(u64::from_be_bytes(file[16..24].try_into().expect("eight"))).expect("small");
+    let length = length - (at - count - 4) / 24;
+    let crc = crc32fast::hash(&file[HEADER_BYTES..HEADER_BYTES + length]);
     file[8..12].copy_from_slice(&6_u32.to_be_bytes());
     file[12..16].copy_from_slice(&crc.to_be_bytes());
-    file[16..24].copy_from_slice(&length.to_be_bytes());
+    file[16..24].copy_from_slice(&(length as u64).to_be_bytes());
     file.resize(file.len().next_multiple_of(DISK_BLOCK_BYTES), 0);
     file
 }
@@ -289,7 +290,7 @@ fn a_checkpoint_without_branches_is_read_and_the_next_one_has_them() {
     let before = places(&mut log, &disk);
     stop(log, &mut disk);
     let bytes = disk.list().iter().find(|file| file.path == "checkpoint").expect("there is one").size_bytes;
-    let checkpoint = disk.read(FileName::Checkpoint, 0, bytes as usize).expect("there");
+    let checkpoint = disk.read(FileName::Checkpoint, 0, usize::try_from(bytes).expect("small")).expect("there");
     disk.write(FileName::Checkpoint, 0, &checkpoint_of_version_6(checkpoint), None).expect("room");
     let mut log = recover(&mut disk).expect("sound");
     assert_eq!(log.checkpointer.replay_from(), log.appended(), "it was read");
