@@ -388,6 +388,25 @@ fn what_rots_on_one_replica_stays_there() {
     eprintln!("RotForEver is noticed by seed {seed}: {what}");
 }
 
+/// The same where nobody mends what rots but the nodes themselves, each from another replica, while all goes on.
+#[test]
+fn what_rots_on_one_replica_is_mended_from_another() {
+    let all_seeds = seeds();
+    if all_seeds.end - all_seeds.start == 1 {
+        drop(tracing_subscriber::fmt().with_test_writer().without_time().try_init());
+    }
+    let seeds = all_seeds.start..all_seeds.end.min(all_seeds.start + SEEDS / 20);
+    let run = |seed, rule| run_replica_world(ReplicaWorld::with_mending(seed, rule), 2 * REPLICA_STEPS);
+    let all = all_sound("is_mended", seeds, |seed| run(seed, ReplicaRule::Sound));
+    let sum = |count: fn(&ReplicaCounts) -> u64| all.iter().map(count).sum::<u64>();
+    let (rots, mended) = (sum(|counts| counts.rots), sum(|counts| counts.rots_mended));
+    eprintln!("{} seeds: something rotted {rots} times, and was mended {mended} times", all.len());
+    let is_few = (all.len() as u64) < SEEDS / 20;
+    assert!(is_few || (rots > 50 && mended > 20), "{rots}, {mended}");
+    let (seed, what) = first_wrong(100, |seed| run(seed, ReplicaRule::MendWithAnything)).expect("it is noticed");
+    eprintln!("MendWithAnything is noticed by seed {seed}: {what}");
+}
+
 #[test]
 fn a_mishap_with_all_stores_is_noticed() {
     let noticed = first_wrong(100, |seed| run_mishaps(seed, ReplicaRule::WipeEverything, REPLICA_STEPS));

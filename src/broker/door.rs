@@ -112,6 +112,9 @@ impl Broker {
             let frame = parked.frame();
             self.answer_request(now, parked.connection, &frame, &header, parked.rounds, out);
         }
+        if self.log.is_mending() {
+            self.mend(now, out);
+        }
         if self.is_slave() {
             // It may have been what a comparison with the master waited for.
             self.progress(now, out);

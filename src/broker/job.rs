@@ -142,7 +142,7 @@ impl Broker {
             Read::NoMatch { .. } => OwnRead::Nothing,
             Read::Cold(block) => OwnRead::Cold(block),
             Read::Removed { next } => OwnRead::LeftOut { next, loss: Loss::Removed },
-            Read::Damaged { next, .. } if !self.may_have_replica() => {
+            Read::Damaged { at: place, next } if !self.may_be_whole_elsewhere(place) => {
                 self.counters.damaged_passed_count += 1;
                 OwnRead::LeftOut { next, loss: Loss::Damaged }
             }

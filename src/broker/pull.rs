@@ -340,7 +340,7 @@ impl Broker {
                 PullOutcome::AtEnd { next: from, status: "OFFSET_OVERFLOW_BADLY" }
             }
             Read::Removed { next } => PullOutcome::NoMatch { next, status: "MESSAGE_WAS_REMOVING" },
-            Read::Damaged { .. } if self.may_have_replica() => {
+            Read::Damaged { at, .. } if self.may_be_whole_elsewhere(at) => {
                 PullOutcome::Unreadable { what: "the message is damaged on this broker's disk; a replica may have it" }
             }
             Read::Damaged { at, next } => {
@@ -348,7 +348,7 @@ impl Broker {
                 tracing::warn!(
                     target: BY_STRANGERS,
                     topic = %pull.topic, group = %pull.group, log_offset = %at, %next,
-                    "a reader goes on behind a message that is damaged on the disk, of which there is no replica"
+                    "a reader goes on behind a message that is damaged on the disk, and of which no replica is known to be whole"
                 );
                 PullOutcome::NoMatch { next, status: "MESSAGE_WAS_REMOVING" }
             }

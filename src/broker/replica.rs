@@ -76,6 +76,8 @@ impl Replica {
             }
             if life.epoch.is_none() {
                 master.note_ahead(epochs.ahead());
+            } else {
+                master.obey();
             }
             Part::Master(Box::new(master))
         } else {
@@ -194,8 +196,27 @@ impl Broker {
                 self.leave_master(now.mono, received, out);
             }
         }
+        let has_answer = match &self.replica.role {
+            Part::Master(master) => master.has_answer(),
+            Part::Slave(slave) => slave.has_answer(),
+        };
+        if has_answer {
+            self.mend(now, out);
+        }
         self.write_epochs(now.mono, out);
         self.progress(now, out);
+    }
+
+    /// Goes on with what is damaged in the log, if a replica can be asked.
+    pub(super) fn mend(&mut self, now: Now, out: &mut Output) {
+        if self.log.damage().records == 0 || self.next_life.is_some() {
+            return;
+        }
+        match &mut self.replica.role {
+            Part::Master(master) => master.mend(now.mono, &mut self.log),
+            Part::Slave(slave) => slave.mend(now.mono, &mut self.log),
+        }
+        self.ask_ahead(out);
     }
 
     /// Whether a link is to be read.
@@ -227,7 +248,10 @@ impl Broker {
                     Err(why) => self.refuse_link(now.mono, link, &why, out),
                 }
             }
-            Part::Slave(slave) => slave.output(now.mono, link, &self.log, buffer),
+            Part::Slave(slave) => {
+                let block = slave.output(now.mono, link, &mut self.log, buffer);
+                out.effects.extend(block.map(Effect::Fetch));
+            }
         }
         self.ask_ahead(out);
     }
@@ -289,6 +313,7 @@ impl Broker {
                 }
             }
         }
+        self.mend(now, out);
         self.write_epochs(now.mono, out);
     }
 

@@ -31,6 +31,11 @@ impl Broker {
         self.is_slave() || self.knows_slaves || were_in_sync || was_promised || self.life.epoch.is_some()
     }
 
+    /// The same of the record at `at`, which is damaged here: it may have been looked for wherever it was.
+    pub(super) fn may_be_whole_elsewhere(&self, at: LogOffset) -> bool {
+        self.may_have_replica() && !self.log.is_lost(at)
+    }
+
     /// Whether this broker answers a request that slaves treat so. A master answers all.
     pub(super) fn check_role(&self, code: RequestCode, on_slave: OnSlave) -> Result<(), Refusal> {
         if !self.is_slave() {

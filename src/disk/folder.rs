@@ -333,6 +333,36 @@ impl Disk {
         if flush || is_new { self.flush_names(path).await } else { Ok(()) }
     }
 
+    /// Writes over a part of a file that is damaged, durably, when what it holds, `before`, is kept in the file `aside`.
+    ///
+    /// # Errors
+    /// [`DiskError`]; whether the part is old, new or a mixture is then unknown.
+    ///
+    /// # Panics
+    /// If `at` or the length of `data` is no multiple of 4096.
+    pub(crate) async fn mend(
+        &self,
+        path: &Path,
+        at: u64,
+        data: &[u8],
+        aside: &Path,
+        before: Bytes,
+    ) -> Result<(), DiskError> {
+        let kept = self.folder.join(aside);
+        let keep = blocking::run(move || files::make(&kept, &before));
+        keep.await.map_err(|source| DiskError::new("keep what is damaged in", aside, source))?;
+        let file = self.file(path).await?;
+        let mut from = at;
+        for piece in data.chunks(ZERO_WRITE_BYTES) {
+            self.commits.current_ended().await;
+            let mut buffer = file.alloc_dma_buffer(piece.len());
+            buffer.as_bytes_mut().copy_from_slice(piece);
+            write_whole(&file, path, Rc::new(buffer), from).await?;
+            from += piece.len() as u64;
+        }
+        file.fdatasync().await.map_err(|error| failed("flush", path, &error))
+    }
+
     /// Flushes a file and renames it, durably. An open file stays open under its new name.
     ///
     /// # Errors

@@ -94,12 +94,16 @@ impl Log {
         if checkpoint.is_some() || is_over {
             return checkpoint;
         }
-        self.segments.poll_prepare(self.appended())
+        self.segments.poll_prepare(self.appended()).or_else(|| self.next_mend_write())
     }
 
     pub(super) fn handle_background(&mut self, id: IoId, result: Result<(), IoError>) {
         let (expected, work) = self.background.in_flight.take().expect("a result belongs to something under way");
         assert_eq!(id, expected, "a result belongs to what is under way");
+        // It says nothing of the disk's space, and a failure harms nobody further.
+        if let Work::Mend { file, at, data, .. } = work {
+            return self.mend_written(file, at, data.len(), result);
+        }
         match result {
             Ok(()) => {
                 // Removing is possible on a full disk, so it does not say that the disk has space again.
@@ -124,6 +128,7 @@ impl Log {
                     Work::Remove { file } => (file, "removing"),
                     Work::Write { file, .. } => (file, "writing"),
                     Work::Replace { file, .. } => (file, "replacing"),
+                    Work::Mend { .. } => unreachable!("its result is taken above"),
                 };
                 self.fail(file, what, error);
             }
@@ -140,6 +145,7 @@ impl Log {
             Work::Rename { from, to } => unreachable!("{from} is never renamed to {to}"),
             Work::Remove { .. } => {}
             Work::Write { .. } => self.index.wrote(),
+            Work::Mend { .. } => unreachable!("its result is taken before"),
             Work::Replace { file: FileName::Ends(copy), .. } => self.checkpointer.kept_ends(copy),
             Work::Replace { .. } => self.checkpointed(),
         }
@@ -150,6 +156,7 @@ impl Log {
         self.background.retry_at = Some(self.now.mono.plus_ms(NO_SPACE_RETRY_MS));
         match work {
             Work::Write { .. } => self.index.write_failed(),
+            Work::Mend { .. } => unreachable!("its result is taken before"),
             Work::Replace { file: FileName::Ends(_), .. } if !self.checkpointer.is_keeping_ends() => {
                 self.background.retired.push_front(work);
             }

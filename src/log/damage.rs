@@ -3,7 +3,7 @@
 //! An error moves no reader. A read that fails is tried again: at once in smaller pieces, so that one bad sector does not hide its neighbours,
 //! and the smallest piece when it has rested. Bytes that are not what was written are read from the device once more; only when they are the
 //! same again, at a place that is known, they are proven to be damaged. A block of a queue's index is then built again from the log, which is
-//! where it came from; a message is lost here, and whoever reads decides what to do without it.
+//! where it came from; a message is lost here, until it is mended from a replica ([`super::mend`]), and whoever reads decides what to do without it.
 //!
 //! What a branch says is nowhere else. If one is damaged, the block that a reader wants of it is built from all of the log that the branch is about,
 //! from where the last one was found: who reads on reads that part of the log once. Where blocks lie that branches lead past or wrongly to is in memory
@@ -18,6 +18,7 @@ use super::commit_log::Log;
 use super::consume_queue::{self, BlockRef, Entry, IndexSpan, QueueIndex, encode_block};
 use super::derive::{entry_of, removed_topic};
 use super::file::{BlockId, FileName};
+use super::mend::Mends;
 use super::read::Miss;
 use super::recovery::{CrcRule, Parsed, parse};
 use super::remembered::Remembered;
@@ -37,6 +38,10 @@ pub(crate) struct DamageCounts {
     pub(crate) index_blocks_rebuilt: u64,
     /// Reads of old data that failed.
     pub(crate) reads_failed: u64,
+    /// Records that were mended from a replica.
+    pub(crate) mended: u64,
+    /// Of `records`, those that are damaged wherever they are known to have been.
+    pub(crate) lost: u64,
 }
 
 /// What is suspected, proven, and being mended.
@@ -45,13 +50,14 @@ pub(super) struct Damage {
     /// Records and index blocks that were unsound once, by the file's block they begin in.
     suspects: VecDeque<Suspect>,
     /// Records that were unsound twice.
-    proven: BTreeSet<LogOffset>,
+    pub(super) proven: BTreeSet<LogOffset>,
     pub(super) rebuilds: VecDeque<Rebuild>,
     /// Blocks below branches that were built again, by their queue and first entry. Whoever reads on needs the last one: it says where the log is to be
     /// read from for the next.
     moved: Remembered<(QueueIndex, QueueOffset), Moved, MOVED_BLOCKS_MAX>,
     index_blocks_rebuilt: u64,
     pub(super) reads_failed: u64,
+    pub(super) mends: Mends,
 }
 
 /// What was unsound once.
@@ -104,6 +110,7 @@ impl Damage {
             self.suspects.retain(|suspect| *suspect != Suspect::Record(at));
         }
         if !self.proven.is_empty() && self.proven.remove(&at) {
+            self.mends.forget(at);
             tracing::info!(%at, "a damaged message can be read again");
         }
     }
@@ -131,6 +138,7 @@ impl Damage {
         while self.proven.first().is_some_and(|first| *first < start) {
             self.proven.pop_first();
         }
+        self.mends.trim(start);
     }
 
     pub(super) fn clear(&mut self) {
@@ -138,6 +146,7 @@ impl Damage {
         self.proven.clear();
         self.rebuilds.clear();
         self.moved = Remembered::default();
+        self.mends.clear();
     }
 
     /// Nothing is built again for these queues: they were emptied.
@@ -156,6 +165,8 @@ impl Log {
             records: damage.proven.len() as u64,
             index_blocks_rebuilt: damage.index_blocks_rebuilt,
             reads_failed: damage.reads_failed,
+            mended: damage.mends.mended,
+            lost: damage.mends.lost_count(),
         }
     }
 

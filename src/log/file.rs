@@ -182,6 +182,16 @@ pub enum Work {
         /// See above.
         flush: bool,
     },
+    /// Write over disk blocks of a segment that hold what is damaged; `before` is what they hold, and is to be kept aside first. `data` is
+    /// durable before the result. A failure, of either, is no failure of the log.
+    Mend {
+        file: FileName,
+        /// Byte in the file.
+        at: u64,
+        data: Bytes,
+        /// As long as `data`.
+        before: Bytes,
+    },
     /// Put `data` in the place of the file, all or nothing: write beside it, flush, rename over it, flush the folder.
     Replace {
         file: FileName,

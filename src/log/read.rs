@@ -379,7 +379,8 @@ impl Log {
             return;
         }
         self.replicated.blocks.supply(block, &data);
-        if self.supply_scrub(block, &data) {
+        let (is_mends, is_scrubs) = (self.supply_mend(block, &data), self.supply_scrub(block, &data));
+        if is_mends || is_scrubs {
             return;
         }
         if u64::from(block.len) > COLD_BLOCK_BYTES {
@@ -801,7 +802,13 @@ impl Log {
     }
 
     /// The same; if `is_sparse`, whoever reads this needs nothing else nearby.
-    fn copy_log_by(&mut self, from: LogOffset, len: usize, is_sparse: bool, out: &mut BytesMut) -> Result<(), Miss> {
+    pub(super) fn copy_log_by(
+        &mut self,
+        from: LogOffset,
+        len: usize,
+        is_sparse: bool,
+        out: &mut BytesMut,
+    ) -> Result<(), Miss> {
         let low = self.tail.low();
         if from >= low {
             let (before, after) = self.tail.read(from, len);

@@ -431,11 +431,9 @@ fn is_filler(bytes: &[u8]) -> bool {
 }
 
 impl Background {
-    /// Whether a file is on its way to its place: a segment, or a checkpoint.
+    /// Whether a file is on its way to its place, a segment or a checkpoint, or is written to.
     fn is_placing(&self) -> bool {
-        self.in_flight.as_ref().is_some_and(|(_, work)| {
-            matches!(work, Work::Rename { .. } | Work::Replace { .. } | Work::Remove { .. } | Work::Write { .. })
-        })
+        self.in_flight.as_ref().is_some_and(|(_, work)| !matches!(work, Work::Prepare { .. }))
     }
 }
 

@@ -560,7 +560,8 @@ mod tests {
              `cost` what quotas will count.\n\n\
              Replicas speak Apache's two streams as they are. Which log a broker has is told among ringmq nodes only: a shard whose\n\
              log was begun by a ringmq master does not follow an Apache master, which cannot say whose bytes it has; a shard with an\n\
-             empty store, or with a log that it has from one, does. To an Apache slave nothing has changed.\n\n\
+             empty store, or with a log that it has from one, does. Bytes that are damaged on a disk are asked for among ringmq nodes\n\
+             only as well. To an Apache slave nothing has changed.\n\n\
              A controller of ringmq leads brokers of Apache 5.3.3 (1001 to 1013, 904, and 1008, which it sends). ringmq's brokers take their roles from\n\
              no controller yet, and refuse `enableControllerMode=true`.\n\n\
              Of a group's settings `consumeFromMinEnable`, `consumeMessageOrderly`, `groupRetryPolicy` and `consumeTimeoutMinute` are kept and\n\

@@ -919,9 +919,9 @@ pub const HA_WINDOW_BYTES: u64 = 32 * 1024 * 1024;
 /// Bytes that are made for one slave at once, but for one header.
 pub const HA_SEND_BYTES: usize = 256 * 1024;
 
-/// Memory that one slave costs its master at most, in each shard: what is made for it, an unfinished report and the numbers kept of it. What it is
+/// Memory that one slave costs its master at most, in each shard: what is made for it, an unfinished message and the numbers kept of it. What it is
 /// sent beyond that is the kernel's (`net.ipv4.tcp_wmem`), and what it has not acknowledged is kept nowhere but in the log.
-pub const HA_SLAVE_MEMORY_MAX: u64 = HA_SEND_BYTES as u64 + 64 * 1024;
+pub const HA_SLAVE_MEMORY_MAX: u64 = HA_SEND_BYTES as u64 + 192 * 1024;
 
 /// Memory at most for all slaves of a shard together that are sent what has left its tail: the blocks that are kept, and those that are being
 /// read, which exist twice for a moment, as the disk gives them and as they are kept.
@@ -996,10 +996,28 @@ pub const BROKER_ID_MAX: u64 = (1 << 31) - 1;
 /// Epochs of one log that are remembered: one a start of a master. Beyond it the oldest is forgotten.
 pub const EPOCHS_MAX: usize = 4_096;
 
+/// Bytes of the log that one replica asks of another at once, to mend what is damaged: read from its disk and sent in one turn.
+pub const MEND_PIECE_BYTES: usize = 64 * 1024;
+
+/// The same while it is not known how long the record is that is asked for.
+pub const MEND_FIRST_BYTES: usize = 4 * 1024;
+
+/// How long a replica is waited for that was asked.
+pub const MEND_ANSWER_MS: u64 = 10_000;
+
+/// How often a replica's bytes are unsound before they count as damaged there as well: once it may have been the way.
+pub const MEND_UNSOUND_MAX: u32 = 2;
+
+/// Rest of what could not be mended before it is tried again, at first; it doubles with each failure, and ends when a replica comes.
+pub const MEND_REST_MS_MIN: u64 = 1_000;
+
+/// The same, at most.
+pub const MEND_REST_MS_MAX: u64 = 300_000;
+
 const _: () = assert!(HA_LINKS_MAX > HA_SLAVES_MAX + HA_STRANGERS_MAX, "strangers leave room for slaves");
 const _: () = assert!(
-    (HA_SEND_BYTES + 2 * PARTIAL_BYTES_KEPT + 8192) as u64 <= HA_SLAVE_MEMORY_MAX,
-    "a send buffer, an unfinished report with the room it came in, and a few numbers"
+    (HA_SEND_BYTES + 2 * PARTIAL_BYTES_KEPT + 8192 + 2 * MEND_PIECE_BYTES) as u64 <= HA_SLAVE_MEMORY_MAX,
+    "a send buffer, an unfinished message with the room it came in, and a few numbers"
 );
 const _: () =
     assert!(HA_SEND_BYTES as u64 * 4 <= HA_WINDOW_BYTES, "the window does not limit a connection that is read");

@@ -2,10 +2,12 @@
 //!
 //! Who calls what: [`Master::link_up`] when a connection is accepted and [`Master::link_down`] at its end; [`Master::receive`] for what it says;
 //! [`Master::output`] for what it is to be sent, whenever its socket takes more and [`Master::poll_output`] names it; [`Master::unblock`] when a
-//! block of the disk is there; [`Master::tick`] some times a second. A connection that is refused is to be closed.
+//! block of the disk is there; [`Master::tick`] and [`Master::mend`] some times a second. A connection that is refused is to be closed.
 //!
 //! A slave that does not acknowledge is sent no more than [`HA_WINDOW_BYTES`]; nothing is kept for it but numbers and a part of a message, with
 //! the room of a short read ([`PARTIAL_BYTES_KEPT`]).
+
+mod mend;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -16,6 +18,7 @@ use thiserror::Error;
 use super::confirm;
 use super::epoch::{EpochEntry, EpochTable};
 use super::in_sync::InSyncSet;
+use super::mend::{MendLink, Mender};
 use super::rate::Rate;
 use super::settings::ReplicaSettings;
 use super::status::{RefusedSlave, SlaveStatus, UnfitSlave};
@@ -26,8 +29,8 @@ use crate::limits::{
 use crate::log::{BlockId, Log, Stream};
 use crate::model::{BrokerId, Epoch, LinkId, LogOffset, MonoNs, ReignId, Role};
 use crate::protocol::ha::{
-    Lineage, LogVerdict, SLAVE_MESSAGE_BYTES_MAX, SlaveMessage, Statement, StreamKind, Transfer, TransferReign, epoch,
-    identity,
+    Lineage, LogVerdict, SLAVE_MESSAGE_BYTES_MAX, SLAVE_STATEMENT_BYTES, SlaveMessage, Statement, StreamKind, Transfer,
+    TransferReign, epoch, identity,
 };
 use crate::said::BY_STRANGERS;
 
@@ -142,6 +145,8 @@ enum DueToSlave {
     Heartbeat {
         at: LogOffset,
     },
+    /// What it is asked for, or what it asks for.
+    Mend,
     Nothing,
 }
 
@@ -158,6 +163,7 @@ struct SlaveLink {
     last_read: MonoNs,
     last_write: MonoNs,
     rate: Rate,
+    mend: MendLink,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -197,6 +203,11 @@ pub(crate) struct Master {
     ahead: BTreeMap<BrokerId, Option<MonoNs>>,
     /// Slaves that do not follow, and why, by brokerId: at most [`HA_SLAVES_MAX`].
     refused: BTreeMap<BrokerId, RefusedSlave>,
+    mender: Mender,
+    /// All who are known to have, or to have had, a part of this log: at most [`HA_SLAVES_MAX`].
+    holders: BTreeSet<BrokerId>,
+    /// Others may have it as well: there were more, or some that do not say who they are, or somebody else gives the roles.
+    has_other_holders: bool,
 }
 
 impl Master {
@@ -215,6 +226,9 @@ impl Master {
             is_copy: false,
             ahead: BTreeMap::new(),
             refused: BTreeMap::new(),
+            mender: Mender::default(),
+            holders: BTreeSet::new(),
+            has_other_holders: false,
         }
     }
 
@@ -225,6 +239,7 @@ impl Master {
 
     /// These slaves had what this log has lost when its last life ended, and nobody has decided.
     pub(crate) fn note_ahead(&mut self, slaves: &BTreeSet<BrokerId>) {
+        slaves.iter().for_each(|slave| self.note_holder(*slave));
         self.ahead.extend(slaves.iter().take(HA_SLAVES_MAX).map(|slave| (*slave, None)));
     }
 
@@ -237,6 +252,7 @@ impl Master {
     /// Before anything is stored, these slaves are to say how far they are: they were in sync with this log's last master, or are registered as
     /// this one's.
     pub(crate) fn ask(&mut self, slaves: BTreeSet<BrokerId>) {
+        slaves.iter().for_each(|slave| self.note_holder(*slave));
         self.asked.extend(slaves.into_iter().take(HA_SLAVES_MAX));
     }
 
@@ -267,6 +283,7 @@ impl Master {
             last_read: now,
             last_write: now,
             rate: Rate::new(now, LogOffset(0)),
+            mend: MendLink::default(),
         };
         self.links.insert(id, link);
         let mut strangers = self.links.iter().filter(|(_, link)| link.is_stranger());
@@ -294,6 +311,7 @@ impl Master {
             {
                 *blocked = None;
             }
+            link.mend.unblock(block);
         }
     }
 
@@ -457,14 +475,29 @@ impl Master {
         loop {
             let stream = self.links.get(&id).and_then(SlaveLink::stream);
             let message = SlaveMessage::decode(stream, front).map_err(|_| HaRefused::Garbage)?;
-            let Some((message, size)) = message else { return Ok(older) };
-            front.advance(size);
+            let Some((message, size)) = message else {
+                // Nothing else is as long as an answer, and only what was asked for is gathered.
+                let is_awaited = self.links.get(&id).is_some_and(|link| link.mend.is_awaiting());
+                return if front.len() > SLAVE_STATEMENT_BYTES && !is_awaited {
+                    Err(HaRefused::Garbage)
+                } else {
+                    Ok(older)
+                };
+            };
             match message {
                 // It opens a stream, which nothing does twice.
                 SlaveMessage::Handshake(handshake) => older = self.greet(now, id, handshake)?,
                 SlaveMessage::Statement(statement) => self.hear(now, id, statement, ends, epochs)?,
                 SlaveMessage::Report(offset) => self.report(now, id, offset, ends)?,
+                SlaveMessage::Mend(message) => {
+                    let link = self.links.get_mut(&id).filter(|link| link.is_following()).ok_or(HaRefused::Garbage)?;
+                    link.last_read = now;
+                    if let Some((from, bytes)) = link.mend.hear(message).map_err(|_| HaRefused::Garbage)? {
+                        self.mender.note_answer(id, from, bytes);
+                    }
+                }
             }
+            front.advance(size);
         }
     }
 
@@ -506,6 +539,9 @@ impl Master {
         link.last_read = now;
         self.asked.remove(&broker);
         let said = if epochs.is_front_of(ends.appended, &said) { said } else { said.of_a_stranger() };
+        // One without a name is compared with this log while it follows.
+        let is_named = said.is_empty() || said.log == epochs.log();
+        link.mend.note_able(said.can_be_asked && is_named && said.verdict == LogVerdict::Follows);
         if said.verdict == LogVerdict::Follows {
             link.phase = SlavePhase::Greeted;
             // One that could not store what it was sent at a place is well when it is beyond it.
@@ -544,6 +580,7 @@ impl Master {
             self.refused.pop_first();
         }
         self.refused.insert(broker, RefusedSlave { address, refusal, said_at: now });
+        self.note_holder(broker);
         Err(HaRefused::Unfit(refusal))
     }
 
@@ -579,12 +616,17 @@ impl Master {
             }
             SlavePhase::Stranger | SlavePhase::Greeted => {
                 let opening = *link.opening.get_or_insert(Opening::Classic);
+                let broker = link.broker_id().filter(|_| link.knows_identities());
                 let begin = begin_of(opening, offset, ends)?;
                 link.phase = SlavePhase::Following { next: begin, begun: begin, blocked: None };
                 link.acked = offset;
                 link.rate = Rate::new(now, offset);
                 self.in_sync.add(id, offset);
                 self.in_sync.acknowledge(now, id, offset, ends.appended, ends.confirm);
+                match broker {
+                    Some(broker) => self.note_holder(broker),
+                    None => self.has_other_holders = true,
+                }
             }
             SlavePhase::Greeting | SlavePhase::Named => return Err(HaRefused::Garbage),
         }
@@ -621,8 +663,18 @@ impl Master {
             let ends = LogEnds::of(log);
             match link.due(now, &self.settings, &ends) {
                 DueToSlave::Nothing => break,
+                // An answer is made apart from the transfers, whose bound has no room for it.
+                DueToSlave::Mend if !buffer.is_empty() => break,
+                DueToSlave::Mend => {
+                    link.last_write = now;
+                    if let Some(block) = link.mend.say(log, buffer) {
+                        return Ok(Some(block));
+                    }
+                    break;
+                }
                 DueToSlave::Greeting if link.knows_identities() => {
-                    let lineage = Lineage { log: epochs.log(), is_durable: log.is_promise_durable() };
+                    let is_durable = log.is_promise_durable();
+                    let lineage = Lineage { log: epochs.log(), is_durable, can_be_asked: true };
                     identity::encode_lineage(ends.appended, lineage, epochs.entries(), buffer);
                     (link.phase, link.last_write) = (SlavePhase::Named, now);
                 }
@@ -714,6 +766,7 @@ impl SlaveLink {
         match self.phase {
             SlavePhase::Greeting => DueToSlave::Greeting,
             SlavePhase::Stranger | SlavePhase::Named | SlavePhase::Greeted => DueToSlave::Nothing,
+            SlavePhase::Following { .. } if self.mend.is_due() => DueToSlave::Mend,
             SlavePhase::Following { next, begun, blocked } => {
                 let unacknowledged = next.since(begun.max(self.acked));
                 let room = HA_WINDOW_BYTES.saturating_sub(unacknowledged);

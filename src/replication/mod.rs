@@ -12,13 +12,15 @@
 //! ```
 //!
 //! Two streams are spoken on the same port. The classic one is RocketMQ's, for Java peers. Between ringmq nodes the stream carries epochs:
-//! each start of a master begins one, and a slave whose log has left its master's is found by them ([`EpochTable::consistent_point`]).
+//! each start of a master begins one, and a slave whose log has left its master's is found by them ([`EpochTable::consistent_point`]). On it each of the
+//! two asks the other for what is damaged in its own log (`mend`).
 
 mod confirm;
 mod epoch;
 mod epoch_file;
 mod in_sync;
 mod master;
+mod mend;
 mod quiet;
 mod rate;
 mod settings;

@@ -10,6 +10,7 @@
 //! [`REPLY_BYTES_MAX`], and what the log has not taken, at most [`HA_PENDING_BYTES_MAX`] and one read.
 
 mod left;
+mod mend;
 mod proof;
 mod reigns;
 
@@ -23,15 +24,17 @@ pub(crate) use left::{Left, SlaveError, Surplus};
 use self::proof::Proof;
 use super::epoch::{EpochEntry, EpochTable};
 use super::epoch_file::EpochFile;
+use super::mend::{MendLink, Mender};
 use super::rate::Rate;
 use super::settings::ReplicaSettings;
 use super::status::MasterStatus;
 use crate::limits::{
     HA_BODY_BYTES_MAX, HA_FAREWELL_MS, HA_HOPELESS_RETRY_MS, HA_PENDING_BYTES_MAX, HA_RETRY_MS_MAX, HA_RETRY_MS_MIN,
 };
-use crate::log::{BeginError, Log, ReplicaError};
+use crate::log::{BeginError, BlockId, Log, ReplicaError};
 use crate::model::{BrokerId, Epoch, LinkId, LogId, LogOffset, MasterLog, MonoNs, ReignId, UnixMs};
 use crate::protocol::ha::epoch::{Handshake, HandshakeReply, REPLY_BYTES_MAX, handshake_reply_bytes};
+use crate::protocol::ha::mend::PIECE_BYTES_MAX;
 use crate::protocol::ha::{LogVerdict, SlaveMessage, Statement, StreamKind, Transfer};
 
 /// What the log of a slave is like now.
@@ -54,7 +57,7 @@ impl OwnLog {
     }
 
     /// What a master is told of this log, with the verdict that it is followed.
-    fn statement(&self, epochs: &EpochTable) -> Statement {
+    fn statement(&self, epochs: &EpochTable, can_be_asked: bool) -> Statement {
         let newest = self.appended.0.checked_sub(1).and_then(|newest| epochs.at(LogOffset(newest)));
         let unknown = EpochEntry { epoch: Epoch(0), start: LogOffset(0), id: ReignId::default() };
         Statement {
@@ -64,6 +67,7 @@ impl OwnLog {
             end: self.appended,
             last: newest.filter(|_| !self.is_empty()).map_or(unknown, |(entry, _)| entry),
             point: self.appended,
+            can_be_asked,
         }
     }
 
@@ -105,6 +109,8 @@ enum StreamPhase {
 enum DueToMaster {
     Handshake,
     Statement(Statement),
+    /// What it is asked for, or what it asks for.
+    Mend,
     /// The end of the log, in the form of the stream.
     Report(LogOffset),
     Nothing,
@@ -169,6 +175,9 @@ pub struct Slave {
     /// An operator gives up what the master has not, from here on.
     gives_up: Option<LogOffset>,
     rate: Rate,
+    /// What is asked over the connection, and of whom.
+    mend: MendLink,
+    mender: Mender,
 }
 
 impl Slave {
@@ -209,6 +218,8 @@ impl Slave {
             is_ordered: false,
             gives_up: None,
             rate: Rate::new(MonoNs(0), LogOffset(0)),
+            mend: MendLink::default(),
+            mender: Mender::default(),
         }
     }
 
@@ -304,6 +315,7 @@ impl Slave {
         (self.reported, self.begins, self.has_begun) = (None, None, false);
         self.reigns.clear();
         (self.statement, self.declined) = (None, None);
+        self.mend = MendLink::default();
         self.rate = Rate::new(now, self.next);
         self.front.clear();
         self.pending.clear();
@@ -526,7 +538,7 @@ impl Slave {
             }
             let front = std::mem::take(&mut self.front);
             let is_known = if self.is_streaming() {
-                self.take_transfer(now, own, epochs, &front)?
+                self.take_mend(now, &front)? || self.take_transfer(now, own, epochs, &front)?
             } else {
                 self.take_reply(now, own, epochs, &front)?
             };
@@ -547,11 +559,12 @@ impl Slave {
     fn take_front(&mut self, bytes: &mut &[u8]) -> Result<bool, SlaveError> {
         loop {
             let wanted = match self.is_streaming() {
-                true => self.stream.header_bytes(),
+                true => self.stream.message_bytes(&self.front).map_err(|_| SlaveError::Garbage)?,
                 // Its length is known, or that it is none, when its first bytes are there.
                 false => handshake_reply_bytes(&self.front).map_err(|_| SlaveError::Classic)?,
             };
-            assert!(wanted <= REPLY_BYTES_MAX, "a message of {wanted} bytes, {REPLY_BYTES_MAX} at most");
+            let most = REPLY_BYTES_MAX.max(PIECE_BYTES_MAX);
+            assert!(wanted <= most, "a message of {wanted} bytes, {most} at most");
             let missing = wanted.saturating_sub(self.front.len());
             if missing == 0 || bytes.is_empty() {
                 return Ok(missing == 0);
@@ -583,7 +596,11 @@ impl Slave {
     ) -> Result<bool, SlaveError> {
         let Some(reply) = HandshakeReply::decode(front).map_err(|_| SlaveError::Garbage)? else { return Ok(false) };
         let master = EpochTable::new(reply.lineage.map_or(LogId::default(), |said| said.log), reply.epochs)?;
-        self.statement = reply.lineage.map(|_| own.statement(epochs.table()));
+        // What has no name is compared with the master's log first.
+        let is_named = own.is_empty() || epochs.table().log().is_known();
+        let can_be_asked = is_named && master.log().is_known() && reply.lineage.is_some_and(|said| said.can_be_asked);
+        self.mend.note_able(can_be_asked);
+        self.statement = reply.lineage.map(|_| own.statement(epochs.table(), can_be_asked));
         self.master_is_durable = reply.lineage.is_some_and(|said| said.is_durable);
         self.compare(now, own, epochs, master, reply.end)?;
         Ok(true)
@@ -723,16 +740,27 @@ impl Slave {
         self.link().filter(|_| self.due(now, &OwnLog::of(log)) != DueToMaster::Nothing)
     }
 
-    /// Appends what is to be said over a connection now: a handshake or one report.
-    pub fn output(&mut self, now: MonoNs, link: LinkId, log: &Log, buffer: &mut BytesMut) {
-        if self.link() == Some(link) {
-            self.say(now, link, self.due(now, &OwnLog::of(log)), buffer);
+    /// Appends what is to be said over a connection now: a handshake, one report, or what is asked or answered of the log. Returns a block of the disk
+    /// without which that is not answered; then [`Slave::unblock`].
+    pub fn output(&mut self, now: MonoNs, link: LinkId, log: &mut Log, buffer: &mut BytesMut) -> Option<BlockId> {
+        if self.link() != Some(link) {
+            return None;
+        }
+        match self.due(now, &OwnLog::of(log)) {
+            DueToMaster::Mend => {
+                self.last_write = now;
+                self.mend.say(log, buffer)
+            }
+            due => {
+                self.say(now, link, due, buffer);
+                None
+            }
         }
     }
 
     fn say(&mut self, now: MonoNs, link: LinkId, due: DueToMaster, buffer: &mut BytesMut) {
         match due {
-            DueToMaster::Nothing => return,
+            DueToMaster::Nothing | DueToMaster::Mend => return,
             DueToMaster::Handshake => {
                 let broker_id = self.broker_id;
                 let (from_last_segment, knows_identities, is_learner) = (false, true, false);
@@ -766,6 +794,7 @@ impl Slave {
             StreamPhase::Greeting => DueToMaster::Handshake,
             StreamPhase::Greeted | StreamPhase::Declined => DueToMaster::Nothing,
             StreamPhase::Stating => self.statement.map_or(DueToMaster::Nothing, DueToMaster::Statement),
+            StreamPhase::Following if self.reported.is_some() && self.mend.is_due() => DueToMaster::Mend,
             StreamPhase::Following => {
                 let is_due = now.ms_since(self.last_write) >= self.settings.heartbeat_ms;
                 // The first report says where to go on; nothing has been received then, and all of the log was promised when the connection was

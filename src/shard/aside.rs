@@ -1,10 +1,11 @@
-//! Puts aside what is about to be cut off: a copy of it, and of the epochs that tell whose bytes it was.
+//! Puts aside what is about to be cut off: a copy of it, and of the epochs that tell whose bytes it was. And what is damaged, before it is mended.
 //!
 //! ```text
 //! shard-N/aside/2026-11-29T09-50-12Z-from-81920/
 //!   commitlog/00000000000000000000   the segments that hold it; holes where the log keeps what they had
 //!   config/                          topics, groups, positions, and the epochs
 //!   queues-0 queues-1
+//! shard-N/aside/damaged-00000000000000081920   disk blocks that were mended, and where in the log they lie
 //! ```
 //!
 //! Nothing here is read again, and nothing is removed: that is the operator's.
@@ -20,6 +21,12 @@ use crate::disk::{Disk, DiskError, blocking};
 use crate::files;
 use crate::log::FileName;
 use crate::model::{LogOffset, UnixMs};
+
+/// Where disk blocks are kept that are to be mended: below the shard's folder.
+pub(super) fn damaged_path(file: FileName, at: u64) -> PathBuf {
+    let start = if let FileName::Segment(start) = file { start } else { LogOffset(0) };
+    Path::new("aside").join(format!("damaged-{:020}", start.plus(at).0))
+}
 
 /// Copies what the log holds from `at` on, its tail included. Nobody else may have the log open.
 ///

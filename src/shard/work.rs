@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::rc::Rc;
 
+use super::aside::damaged_path;
 use super::pump::Shard;
 use crate::disk::DiskError;
 use crate::limits::{FETCHES_MAX, FETCHES_WAITING_MAX};
@@ -141,6 +142,10 @@ impl Shard {
             Work::Remove { file } => self.disk.remove(Path::new(&file.to_path())).await,
             Work::Write { file, at, data, flush } => {
                 self.disk.write_background(Path::new(&file.to_path()), at, &data, flush).await
+            }
+            Work::Mend { file, at, data, before } => {
+                let path = file.to_path();
+                self.disk.mend(Path::new(&path), at, &data, &damaged_path(file, at), before).await
             }
             Work::Replace { file, data } => self.disk.replace(Path::new(&file.to_path()), data).await,
         }

@@ -315,6 +315,10 @@ impl SimDisk {
                 }
                 Ok(())
             }
+            Work::Mend { file, at, data, before } => {
+                self.mend(*file, *at, data, before, torn);
+                Ok(())
+            }
             Work::Replace { data, .. } if self.used() + data.len() as u64 > self.capacity => Err(IoError::NoSpace),
             names => {
                 let is_whole = torn.is_none();
@@ -346,7 +350,7 @@ impl SimDisk {
                 let file = File { id: self.next_id(), seen: bytes.clone(), stable: bytes, ..File::default() };
                 Unsure::Replaced { name: *name, old: self.files.insert(*name, file) }
             }
-            Work::Prepare { .. } | Work::Write { .. } => unreachable!("that changes no names"),
+            Work::Prepare { .. } | Work::Write { .. } | Work::Mend { .. } => unreachable!("that changes no names"),
         }
     }
 
@@ -358,6 +362,17 @@ impl SimDisk {
     /// The same, in all folders: what a start does before it believes a name.
     pub(crate) fn flush_names(&mut self) {
         self.unsure.retain(|unsure| matches!(unsure, Unsure::Made(_)));
+    }
+
+    /// A sector that is written again is old or new: what lies beside the damage in it is in both.
+    fn mend(&mut self, name: FileName, at: u64, data: &[u8], before: &[u8], mut torn: Option<&mut Random>) {
+        assert_eq!(data.len(), before.len(), "what is mended is as long as what was damaged");
+        for (nth, sector) in data.chunks(SECTOR).enumerate() {
+            if torn.as_deref_mut().is_none_or(|random| random.percent(60)) {
+                let done = self.change_at_rest(name, at + (nth * SECTOR) as u64, sector);
+                assert!(done.is_some(), "{name} is mended beyond its end");
+            }
+        }
     }
 
     fn prepare(

@@ -17,7 +17,7 @@ use crate::config::{NodeConfig, NodeKind};
 use crate::letter::{ToControl, ToShard};
 use crate::log::{
     BlockId, Commit, DiskUsage, FileName, FlushPolicy, FoundStore, Io, IoError, Log, LogSettings, Read, ReadLimits,
-    Recovery, Step, Stream,
+    Recovery, Step, Stream, Work,
 };
 use crate::model::{
     BrokerId, ConnectionId, Epoch, LinkId, LogId, LogOffset, Now, QueueId, QueueOffset, ReignId, Role, ShardId,
@@ -108,6 +108,8 @@ pub(super) struct SimNode {
     pub(super) one_fails_in: u64,
     /// To see that the checks would notice: it is told that what has failed was done.
     pub(super) hides_failures: bool,
+    /// To see that the checks would notice: what it mends it takes from anywhere in the file, as if it had looked at no place.
+    pub(super) mends_with_anything: bool,
 }
 
 /// Where node `index` is reached.
@@ -156,6 +158,7 @@ impl SimNode {
             keeps_epoch: false,
             one_fails_in: 0,
             hides_failures: false,
+            mends_with_anything: false,
         }
     }
 
@@ -210,6 +213,11 @@ impl SimNode {
     /// Whether its disk has failed it, so that it does nothing any more.
     pub(super) fn has_failed(&self) -> bool {
         self.broker.as_ref().is_some_and(|broker| broker.view_log().failure().is_some())
+    }
+
+    /// It reads all that is sealed again and again.
+    pub(super) fn scrub_often(&mut self) {
+        self.log_settings.scrub_interval_ms = 300;
     }
 
     /// Size of a segment of its log.
@@ -471,7 +479,13 @@ impl SimNode {
     fn background(&mut self, now: Now, random: Option<&mut Random>) {
         match self.io.take() {
             None => self.io = self.broker.as_mut().expect("it runs").poll_background(now),
-            Some(io) => {
+            Some(mut io) => {
+                if let Work::Mend { file, at, data, .. } = &mut io.work
+                    && self.mends_with_anything
+                {
+                    let elsewhere = if *at == 0 { self.segment_bytes() / 2 } else { 0 };
+                    *data = self.disk.read(*file, elsewhere, data.len()).expect("it is there").into();
+                }
                 let fault = self.fault(random).filter(|_| !self.hides_failures);
                 let fails = fault.is_some();
                 let done = self.disk.work(&io.work, fault);

@@ -64,6 +64,8 @@ pub enum ReplicaRule {
     RotForEver,
     /// No link is woken when its broker has something for it.
     WakeNobody,
+    /// A node that mends what rots writes bytes of another place.
+    MendWithAnything,
 }
 
 /// What has happened, to see that a run was worth something.
@@ -91,6 +93,7 @@ pub struct ReplicaCounts {
     pub delayed: u64,
     pub rots: u64,
     pub rots_seen: u64,
+    pub rots_mended: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -176,7 +179,7 @@ impl ReplicaWorld {
             ReplicaRule::PromoteAnyone | ReplicaRule::KeepEpoch | ReplicaRule::ForgetDelayed => true,
             ReplicaRule::WaitForNobody | ReplicaRule::InventReports | ReplicaRule::HideFailures => false,
             ReplicaRule::ForgetIdentity | ReplicaRule::CutUnasked | ReplicaRule::WipeEverything => false,
-            ReplicaRule::RotForEver | ReplicaRule::WakeNobody => false,
+            ReplicaRule::RotForEver | ReplicaRule::WakeNobody | ReplicaRule::MendWithAnything => false,
         };
         let replaces_stores = match rule {
             ReplicaRule::Sound => sync && is_gentle && !changes_roles && random.percent(70),
@@ -239,7 +242,7 @@ impl ReplicaWorld {
                 self.check_copies(32 * 1024);
             }
         }
-        let is_on_slaves = !self.has_swapped && self.mishaps.is_none();
+        let is_on_slaves = !self.has_swapped && self.mishaps.is_none() && !self.is_left_to_nodes();
         if self.sync && self.is_gentle && is_on_slaves && self.random.percent(50) {
             self.lose_master();
         } else {
@@ -480,10 +483,15 @@ impl ReplicaWorld {
         if index == self.master {
             self.note_in_sync();
         }
-        if self.is_rotten(index) {
+        let is_rotten = self.is_rotten(index);
+        if is_rotten && !self.is_left_to_nodes() {
             self.mend();
         }
         self.nodes[index].end(end, &mut self.random);
+        if is_rotten {
+            // What it was about to write is over as well.
+            self.mend();
+        }
         let count = if index == self.master { &mut self.counts.master_ends } else { &mut self.counts.slave_ends };
         *count += 1;
         for wire in &mut self.wires {
@@ -821,6 +829,13 @@ impl ReplicaWorld {
         }
     }
 
+    /// Somewhere in a message that was acknowledged.
+    pub(super) fn pick_acknowledged(&mut self) -> Option<LogOffset> {
+        let random = &mut self.rot.as_mut()?.random;
+        let message = self.book.get(random.index(self.book.len().max(1)))?;
+        Some(message.log_offset.plus(random.below(message.body_len as u64)))
+    }
+
     fn holds(&mut self, index: usize, message: &Acknowledged) -> bool {
         let log = self.nodes[index].broker.as_ref().expect("it runs").view_log();
         if message.log_offset < log.start() || message.log_offset >= log.appended() {
@@ -845,7 +860,7 @@ impl ReplicaWorld {
 
     /// All is well again: every slave catches up with a master that has everything it has promised.
     fn heal(&mut self) {
-        self.mend();
+        self.mend_unless_left();
         self.wake_paused();
         for index in 0..self.nodes.len() {
             if !self.nodes[index].is_up() {
@@ -873,7 +888,8 @@ impl ReplicaWorld {
             self.begin_lives();
             self.collect();
             self.check_step();
-            if self.is_whole() && self.is_delivered() {
+            self.note_mended();
+            if self.is_whole() && !self.has_rot() && self.is_delivered() {
                 for index in self.others() {
                     self.compare(index, u64::MAX);
                 }
@@ -888,6 +904,7 @@ impl ReplicaWorld {
         }
         let ends: Vec<LogOffset> =
             self.nodes.iter().map(|node| node.broker.as_ref().expect("it runs").view_log().appended()).collect();
+        assert!(!self.has_rot(), "what rotted on one replica is not mended from another");
         assert!(!self.is_whole(), "of the delayed messages that the log holds some were never delivered");
         panic!("the slaves do not catch up: the logs end at {ends:?}");
     }

@@ -56,6 +56,8 @@ impl Broker {
         let damage = self.log.damage();
         info.set("damagedMessages", damage.records);
         info.set("damagedMessagesPassed", counters.damaged_passed_count);
+        info.set("damagedMessagesMended", damage.mended);
+        info.set("damagedMessagesLost", damage.lost);
         info.set("popsWithoutRoom", counters.pops_without_room_count);
         info.set("indexBlocksRebuilt", damage.index_blocks_rebuilt);
         info.set("failedReads", damage.reads_failed);

@@ -438,12 +438,12 @@ impl Broker {
             match self.log.read_matching(source.index, *from, &limits, &wanted, &matches, records) {
                 Read::Found { next, .. } => return PopRead::Found { next, before },
                 Read::NoMatch { next } | Read::Removed { next } => *from = next,
-                Read::Damaged { at, next } if !self.may_have_replica() => {
+                Read::Damaged { at, next } if !self.may_be_whole_elsewhere(at) => {
                     self.counters.damaged_passed_count += 1;
                     tracing::warn!(
                         target: BY_STRANGERS,
                         topic = %source.queue.1, group = %pop.group, log_offset = %at, %next,
-                        "a group goes on behind a message that is damaged on the disk, of which there is no replica"
+                        "a group goes on behind a message that is damaged on the disk, and of which no replica is known to be whole"
                     );
                     *from = next;
                 }

@@ -355,6 +355,10 @@ impl World {
                     content.resize(content.len().max(at + data.len()), 0);
                     content[at..at + data.len()].copy_from_slice(&data);
                 }
+                Work::Mend { file, at, data, .. } => {
+                    let at = usize::try_from(at).unwrap();
+                    self.disk.get_mut(&file).unwrap()[at..at + data.len()].copy_from_slice(&data);
+                }
                 Work::Replace { file, data } => {
                     self.disk.insert(file, data.to_vec());
                 }

@@ -67,7 +67,7 @@ impl World {
         }
         while let Some(io) = self.log.poll_background(Now::default()) {
             match io.work {
-                Work::Write { file, at, data, .. } => self.put(file, at, &data),
+                Work::Write { file, at, data, .. } | Work::Mend { file, at, data, .. } => self.put(file, at, &data),
                 Work::Rename { from, to } => {
                     let bytes = self.disk.remove(&from).unwrap_or_default();
                     self.disk.insert(to, bytes);

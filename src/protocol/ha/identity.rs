@@ -10,7 +10,7 @@
 //! | 8..16  | `end`     | `i64`, end of the master's log                                                 |
 //! | 16..20 | `epoch`   | `i32`, its reign                                                               |
 //! | 20..36 | `log`     | 128 bits; 0 is unknown                                                         |
-//! | 36..40 | `promise` | `i32`, 1: what it acknowledges is on stable storage; 0: a loss of power may take it |
+//! | 36..40 | `promise` | `i32`, bits: 1: what it acknowledges is on stable storage; 2: it can be asked for bytes |
 //! | then   | epochs    | each: number `i32`, log offset `i64` at which it began, identity of 64 bits    |
 //!
 //! The slave's statement, which it may repeat when it gives a connection up:
@@ -18,7 +18,7 @@
 //! | bytes  | field         | meaning                                                             |
 //! |--------|---------------|---------------------------------------------------------------------|
 //! | 0..4   | state         | `i32`, 0x524D0002                                                     |
-//! | 4..8   | `verdict`     | `i32`, see [`LogVerdict`]                                              |
+//! | 4..8   | `verdict`     | `i32`, see [`LogVerdict`]; 256 more if it can be asked for bytes, which it says only to a master that can be |
 //! | 8..24  | `log`         | 128 bits, that of its own log; 0 is unknown or none                 |
 //! | 24..32 | `start`       | `i64`, where its log begins                                         |
 //! | 32..40 | `end`         | `i64`, where it ends; the same as `start` if it is empty            |
@@ -27,7 +27,7 @@
 //! | 52..60 | `epoch_id`    | 64 bits; 0 is unknown                                               |
 //! | 60..68 | `point`       | `i64`, what the verdict is about                                    |
 //!
-//! Reports and transfers are those of the stream with epochs.
+//! Reports and transfers are those of the stream with epochs; what is asked for is [`super::mend`]'s.
 
 use bytes::BufMut;
 
@@ -85,7 +85,15 @@ pub struct Statement {
     pub last: EpochEntry,
     /// What the verdict is about.
     pub point: LogOffset,
+    /// Whether it can be asked for bytes of the log.
+    pub can_be_asked: bool,
 }
+
+/// Added to a verdict by who can be asked for bytes.
+const CAN_BE_ASKED: i32 = 256;
+/// Bits of a master's promise.
+const IS_DURABLE: i32 = 1;
+const MASTER_CAN_BE_ASKED: i32 = 2;
 
 const VERDICTS: [LogVerdict; 5] =
     [LogVerdict::Follows, LogVerdict::Stranger, LogVerdict::Ahead, LogVerdict::Hopeless, LogVerdict::Damaged];
@@ -108,7 +116,8 @@ impl Statement {
     pub fn encode(&self, out: &mut impl BufMut) {
         out.put_i32(STATE_STATEMENT);
         let place = VERDICTS.iter().position(|verdict| *verdict == self.verdict).unwrap_or_default();
-        out.put_i32(i32::try_from(place).unwrap_or_default());
+        let asked = if self.can_be_asked { CAN_BE_ASKED } else { 0 };
+        out.put_i32(i32::try_from(place).unwrap_or_default() | asked);
         out.put_u128(self.log.0);
         out.put_u64(self.start.0);
         out.put_u64(self.end.0);
@@ -126,7 +135,8 @@ impl Statement {
             return Ok(None);
         }
         let Ok(verdict) = at.i32() else { return Ok(None) };
-        let verdict = usize::try_from(verdict).ok().and_then(|place| VERDICTS.get(place).copied());
+        let can_be_asked = verdict & CAN_BE_ASKED != 0;
+        let verdict = usize::try_from(verdict & !CAN_BE_ASKED).ok().and_then(|place| VERDICTS.get(place).copied());
         let verdict = verdict.ok_or(HaError::BadVerdict)?;
         let (Ok(log), Ok(start), Ok(end)) = (at.u128(), at.i64(), at.i64()) else { return Ok(None) };
         let Ok(last) = raw_entry(&mut at) else { return Ok(None) };
@@ -138,6 +148,7 @@ impl Statement {
             end: offset("end of the log", end)?,
             last: entry(last)?,
             point: offset("point", point)?,
+            can_be_asked,
         }))
     }
 }
@@ -163,6 +174,8 @@ pub struct Lineage {
     pub log: LogId,
     /// Whether what is acknowledged is on its stable storage: then no loss of power takes it.
     pub is_durable: bool,
+    /// Whether it can be asked for bytes of its log. Older versions take one that can for one that is not durable, which is the careful way.
+    pub can_be_asked: bool,
 }
 
 /// Puts a master's answer with identities; `epochs` are at most [`EPOCHS_MAX`], oldest first.
@@ -176,7 +189,8 @@ pub fn encode_lineage(end: LogOffset, lineage: Lineage, epochs: &[EpochEntry], o
     out.put_u64(end.0);
     out.put_u32(epochs.last().map_or(0, |last| last.epoch.0));
     out.put_u128(lineage.log.0);
-    out.put_i32(i32::from(lineage.is_durable));
+    let is_durable = if lineage.is_durable { IS_DURABLE } else { 0 };
+    out.put_i32(is_durable | if lineage.can_be_asked { MASTER_CAN_BE_ASKED } else { 0 });
     for entry in epochs {
         put_entry(entry, out);
     }
@@ -189,5 +203,6 @@ pub(super) fn decode_lineage(at: &mut Cursor<'_>) -> Result<Option<(Lineage, Vec
     while let Ok(raw) = raw_entry(at) {
         epochs.push(entry(raw)?);
     }
-    Ok(Some((Lineage { log: LogId(log), is_durable: promise == 1 }, epochs)))
+    let (is_durable, can_be_asked) = (promise & IS_DURABLE != 0, promise & MASTER_CAN_BE_ASKED != 0);
+    Ok(Some((Lineage { log: LogId(log), is_durable, can_be_asked }, epochs)))
 }

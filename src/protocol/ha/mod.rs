@@ -2,7 +2,7 @@
 //!
 //! [`classic`] is what every RocketMQ broker speaks; [`epoch`] adds to it the reigns of masters, so that a slave whose log has parted from its
 //! master's can be told where; [`identity`] is what ringmq nodes add to that. Both are on the same port; the first bytes of a slave tell which it
-//! is ([`SlaveMessage::decode`]).
+//! is ([`SlaveMessage::decode`]). What either end asks of the other's log is [`mend`].
 //!
 //! Decoders look at the front of what was received and give `None` while that is too little. Bodies are not theirs: they say how long one is,
 //! within its bound, and `log` checks what is in it.
@@ -10,10 +10,12 @@
 pub mod classic;
 pub mod epoch;
 pub mod identity;
+pub mod mend;
 mod stream;
 
 pub use identity::{EpochEntry, Lineage, LogVerdict, Statement};
-pub use stream::{SLAVE_MESSAGE_BYTES_MAX, SlaveMessage, StreamKind, Transfer, TransferReign};
+pub use mend::{Ask, MendMessage};
+pub use stream::{SLAVE_MESSAGE_BYTES_MAX, SLAVE_STATEMENT_BYTES, SlaveMessage, StreamKind, Transfer, TransferReign};
 
 use thiserror::Error;
 
@@ -51,6 +53,9 @@ pub enum HaError {
     /// A verdict that nobody gives.
     #[error("a slave's statement without a verdict")]
     BadVerdict,
+    /// An ask for no byte.
+    #[error("an ask for nothing")]
+    Empty,
     /// A list whose bytes are no whole number of entries.
     #[error("{bytes} bytes are no list of epochs")]
     BadList {

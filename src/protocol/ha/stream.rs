@@ -3,6 +3,7 @@
 use bytes::BufMut;
 
 use super::identity::{STATEMENT_BYTES, Statement};
+use super::mend::{MendMessage, PIECE_BYTES_MAX};
 use super::{Cursor, HaError, classic, epoch};
 use crate::model::{Epoch, LogOffset};
 
@@ -24,23 +25,44 @@ impl StreamKind {
             StreamKind::Epoch => epoch::HEADER_BYTES,
         }
     }
+
+    /// Bytes of a master's message that begins so, without the body of a transfer; of its first two fields while they are not there.
+    ///
+    /// # Errors
+    /// `Negative`, `TooLong`.
+    pub fn message_bytes(self, front: &[u8]) -> Result<usize, HaError> {
+        match self {
+            StreamKind::Classic => Ok(classic::HEADER_BYTES),
+            StreamKind::Epoch if front.len() < FIELDS_BYTES => Ok(FIELDS_BYTES),
+            StreamKind::Epoch => Ok(MendMessage::size(front)?.unwrap_or(epoch::HEADER_BYTES)),
+        }
+    }
 }
+
+/// Bytes of the two fields with which all messages of the stream with epochs begin.
+const FIELDS_BYTES: usize = 8;
 
 /// What a slave says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SlaveMessage {
+pub enum SlaveMessage<'a> {
     /// It opens the stream with epochs.
     Handshake(epoch::Handshake),
     /// Whose bytes it has, on a stream whose handshake asked for identities.
     Statement(Statement),
     /// The end of its log. The first one on a connection without a handshake opens the classic stream.
     Report(LogOffset),
+    /// What it asks of the master's log, or answers of its own, on the stream with epochs.
+    Mend(MendMessage<'a>),
 }
 
 /// Bytes of the longest message of a slave: fewer are left of what it says, at most, when all that is whole was taken off.
-pub const SLAVE_MESSAGE_BYTES_MAX: usize = STATEMENT_BYTES;
+pub const SLAVE_MESSAGE_BYTES_MAX: usize =
+    if PIECE_BYTES_MAX > STATEMENT_BYTES { PIECE_BYTES_MAX } else { STATEMENT_BYTES };
 
-impl SlaveMessage {
+/// Bytes of the longest one that is no answer to what the slave was asked.
+pub const SLAVE_STATEMENT_BYTES: usize = STATEMENT_BYTES;
+
+impl SlaveMessage<'_> {
     /// The message at the front of `bytes` and its size; `None` if more must come. `stream` is that of the connection, once it is open.
     ///
     /// The two streams are told apart by their first bytes. A classic slave begins with the end of its log, 8 bytes. One that knows epochs
@@ -51,12 +73,15 @@ impl SlaveMessage {
     ///
     /// # Errors
     /// `BadState`, `Negative`.
-    pub fn decode(stream: Option<StreamKind>, bytes: &[u8]) -> Result<Option<(SlaveMessage, usize)>, HaError> {
+    pub fn decode(stream: Option<StreamKind>, bytes: &[u8]) -> Result<Option<(SlaveMessage<'_>, usize)>, HaError> {
         match stream {
             Some(StreamKind::Classic) => report(bytes),
             Some(StreamKind::Epoch) if Cursor::new(bytes).i32() == Ok(epoch::STATE_STATEMENT) => {
                 let statement = Statement::decode(bytes)?;
                 Ok(statement.map(|statement| (SlaveMessage::Statement(statement), STATEMENT_BYTES)))
+            }
+            Some(StreamKind::Epoch) if let Some(size) = MendMessage::size(bytes)? => {
+                Ok(MendMessage::decode(bytes)?.map(|message| (SlaveMessage::Mend(message), size)))
             }
             Some(StreamKind::Epoch) => {
                 let ack = epoch::Ack::decode(bytes)?;
@@ -75,12 +100,12 @@ impl SlaveMessage {
     }
 }
 
-fn report(bytes: &[u8]) -> Result<Option<(SlaveMessage, usize)>, HaError> {
+fn report(bytes: &[u8]) -> Result<Option<(SlaveMessage<'_>, usize)>, HaError> {
     let end = classic::decode_report(bytes)?;
     Ok(end.map(|end| (SlaveMessage::Report(end), classic::REPORT_BYTES)))
 }
 
-fn opening(bytes: &[u8]) -> Result<Option<(SlaveMessage, usize)>, HaError> {
+fn opening(bytes: &[u8]) -> Result<Option<(SlaveMessage<'_>, usize)>, HaError> {
     match classic::decode_report(bytes)? {
         Some(end) if epoch::Handshake::may_begin_with(end) => match epoch::Handshake::decode(bytes)? {
             None => Ok(None),

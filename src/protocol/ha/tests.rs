@@ -105,16 +105,18 @@ fn pairs(epochs: &[EpochEntry]) -> impl ExactSizeIterator<Item = (Epoch, LogOffs
 fn identities_lie_as_the_tables_say() {
     let log = LogId(0x0123_4567_89AB_CDEF_0000_0000_0000_0001);
     let (end, epoch, epochs) = (LogOffset(0x1_0000_0010), Epoch(3), vec![entry(1, 0, 0), entry(3, 0x1234, 0xABCD)]);
-    let reply = HandshakeReply { end, epoch, lineage: Some(Lineage { log, is_durable: true }), epochs };
+    let reply =
+        HandshakeReply { end, epoch, lineage: Some(Lineage { log, is_durable: true, can_be_asked: true }), epochs };
     check(
-        "524D0001 00000028 0000000100000010 00000003 0123456789ABCDEF0000000000000001 00000001
+        "524D0001 00000028 0000000100000010 00000003 0123456789ABCDEF0000000000000001 00000003
          00000001 0000000000000000 0000000000000000  00000003 0000000000001234 000000000000ABCD",
         &reply,
-        |out| encode_lineage(reply.end, Lineage { log, is_durable: true }, &reply.epochs, out),
+        |out| encode_lineage(reply.end, reply.lineage.expect("told"), &reply.epochs, out),
         HandshakeReply::decode,
     );
     let (start, point) = (LogOffset(16), LogOffset(0x30));
-    let statement = Statement { verdict: LogVerdict::Ahead, log, start, end, last: entry(3, 0x20, 7), point };
+    let statement =
+        Statement { verdict: LogVerdict::Ahead, log, start, end, last: entry(3, 0x20, 7), point, can_be_asked: false };
     check(
         "524D0002 00000002 0123456789ABCDEF0000000000000001 0000000000000010 0000000100000010
          00000003 0000000000000020 0000000000000007 0000000000000030",
@@ -122,8 +124,53 @@ fn identities_lie_as_the_tables_say() {
         |out| statement.encode(out),
         Statement::decode,
     );
+    let asked = Statement { can_be_asked: true, ..statement };
+    check(
+        "524D0002 00000102 0123456789ABCDEF0000000000000001 0000000000000010 0000000100000010
+         00000003 0000000000000020 0000000000000007 0000000000000030",
+        &asked,
+        |out| asked.encode(out),
+        Statement::decode,
+    );
     assert_eq!(Statement::decode(&hex("524D0002 00000006")), Err(HaError::BadVerdict));
+    assert_eq!(Statement::decode(&hex("524D0002 00000200")), Err(HaError::BadVerdict));
     assert_eq!(HandshakeReply::decode(&hex("524D0001 0000000C")), Err(HaError::BadList { bytes: 12 }));
+}
+
+#[test]
+fn what_is_asked_of_a_log_lies_as_the_tables_say() {
+    let from = LogOffset(0x1_0000_0010);
+    let ask = MendMessage::Ask(Ask { from, len: 0x1000 });
+    let golden = hex("524D0003 00001000 0000000100000010");
+    assert_eq!(encoded(|out| ask.encode(out)), golden);
+    let piece = MendMessage::Piece { from, bytes: b"log" };
+    let longer = hex("524D0004 00000003 0000000100000010 6C6F67");
+    assert_eq!(encoded(|out| piece.encode(out)), longer);
+    let nothing = MendMessage::Piece { from, bytes: b"" };
+    for (bytes, message) in [(golden, ask), (longer, piece), (hex("524D0004 00000000 0000000100000010"), nothing)] {
+        for len in 0..bytes.len() {
+            assert_eq!(MendMessage::decode(&bytes[..len]), Ok(None), "{len} bytes are too few");
+            assert_eq!(SlaveMessage::decode(Some(StreamKind::Epoch), &bytes[..len]), Ok(None));
+            let wanted = StreamKind::Epoch.message_bytes(&bytes[..len]).expect("sound");
+            assert!(len < wanted && wanted <= bytes.len(), "{wanted} wanted of {} when {len} are there", bytes.len());
+        }
+        let more = [&bytes[..], &hex("00000002")].concat();
+        assert_eq!(MendMessage::decode(&more), Ok(Some(message)));
+        assert_eq!(MendMessage::size(&more), Ok(Some(bytes.len())));
+        assert_eq!(StreamKind::Epoch.message_bytes(&more), Ok(bytes.len()));
+        let said = SlaveMessage::decode(Some(StreamKind::Epoch), &more);
+        assert_eq!(said, Ok(Some((SlaveMessage::Mend(message), bytes.len()))));
+    }
+    assert_eq!(MendMessage::size(&hex("00000002 00000000")), Ok(None), "a transfer or a report");
+    let max = crate::limits::MEND_PIECE_BYTES;
+    let too_long = HaError::TooLong { bytes: max + 1, max };
+    assert_eq!(MendMessage::size(&hex("524D0004 00010001")), Err(too_long), "before its body comes");
+    assert_eq!(MendMessage::decode(&hex("524D0003 00010001 0000000000000000")), Err(too_long));
+    assert_eq!(MendMessage::decode(&hex("524D0003 00000000 0000000000000000")), Err(HaError::Empty));
+    assert_eq!(
+        MendMessage::decode(&hex("524D0003 00000001 8000000000000000")),
+        Err(HaError::Negative { what: "log offset", value: i64::MIN })
+    );
 }
 
 #[test]

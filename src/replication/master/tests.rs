@@ -3,6 +3,7 @@
 use super::*;
 use crate::log::{FileName, HeapTail, LogSettings};
 use crate::model::LogId;
+use crate::protocol::ha::MendMessage;
 
 const A: LinkId = LinkId(1);
 const B: LinkId = LinkId(2);
@@ -170,7 +171,15 @@ fn decline(master: &mut Master, now: MonoNs, id: LinkId, broker: u64, said: Stat
 
 fn said(verdict: LogVerdict, log: u128, end: u64) -> Statement {
     let last = EpochEntry { epoch: Epoch(1), start: LogOffset(0), id: ReignId(1) };
-    Statement { verdict, log: LogId(log), start: LogOffset(0), end: LogOffset(end), last, point: LogOffset(0) }
+    Statement {
+        verdict,
+        log: LogId(log),
+        start: LogOffset(0),
+        end: LogOffset(end),
+        last,
+        point: LogOffset(0),
+        can_be_asked: false,
+    }
 }
 
 /// A slave that follows over a new connection, with a log of this length.
@@ -277,6 +286,21 @@ fn strangers_and_twins_make_room() {
     let late = master.report(at(0), id(HA_SLAVES_MAX + 1), LogOffset(0), ends(0, 0, 0));
     assert_eq!(late, Err(HaRefused::TooManySlaves));
 }
+#[test]
+fn no_answer_is_gathered_that_was_not_asked_for() {
+    let (log, epochs) = (empty_log(), EpochTable::of_log(LogId(7)));
+    let piece = |len: usize| {
+        let mut bytes = BytesMut::new();
+        MendMessage::Piece { from: LogOffset(0), bytes: &[0; 1000][..len] }.encode(&mut bytes);
+        bytes
+    };
+    for bytes in [&piece(10)[..], &piece(1000)[..100], &piece(1000)] {
+        let mut master = master(1);
+        follow_again(&mut master, at(0), A, 1, 0, &log);
+        assert_eq!(master.receive(at(1), A, bytes, &log, &epochs), Err(HaRefused::Garbage), "{} bytes", bytes.len());
+    }
+}
+
 #[test]
 fn reports_come_in_any_pieces_and_a_long_read_leaves_no_room_behind() {
     let (mut master, log) = (master(2), empty_log());

@@ -110,5 +110,6 @@ impl Slave {
     /// A block was read, or could not be.
     pub(crate) fn unblock(&mut self, block: BlockId) {
         self.proof.block = self.proof.block.filter(|(waited, _)| *waited != block);
+        self.mend.unblock(block);
     }
 }

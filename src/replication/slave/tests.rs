@@ -196,7 +196,12 @@ fn greeted(slave: &mut Slave, own: &OwnLog, end: u64, is_durable: bool) -> Resul
     slave.open(at(0), LINK, own);
     slave.say(at(0), LINK, slave.due(at(0), own), &mut BytesMut::new());
     let mut reply = BytesMut::new();
-    identity::encode_lineage(LogOffset(end), Lineage { log: LogId(7), is_durable }, &[REIGN], &mut reply);
+    identity::encode_lineage(
+        LogOffset(end),
+        Lineage { log: LogId(7), is_durable, can_be_asked: false },
+        &[REIGN],
+        &mut reply,
+    );
     let table = EpochTable::new(LogId(7), vec![REIGN]).expect("one entry");
     slave.take_apart(at(0), &reply, own, &mut EpochFile::new(table))
 }
@@ -289,7 +294,7 @@ fn a_classic_master_is_known_by_its_first_bytes_heard_twice() {
     for expected in [StreamKind::Epoch, StreamKind::Classic] {
         assert!(slave.poll_connect(at(0), &mut log, &file(&[])).is_some());
         assert!(slave.link_up(at(0), LINK, address(1), &log));
-        slave.output(at(0), LINK, &log, &mut BytesMut::new());
+        slave.output(at(0), LINK, &mut log, &mut BytesMut::new());
         let left = slave.receive(at(0), LINK, &header(7, 0), &mut log, &mut epochs).expect_err("it is classic");
         assert_eq!((left.link, left.why), (Some(LINK), SlaveError::Classic));
         assert_eq!(slave.stream, expected);
@@ -337,7 +342,7 @@ fn answered(log: &mut Log, epochs: &mut EpochFile, reigns: &[EpochEntry]) -> (Sl
     let mut buffer = BytesMut::new();
     slave.output(at(0), LINK, log, &mut buffer);
     buffer.clear();
-    let lineage = Lineage { log: LogId(7), is_durable: false };
+    let lineage = Lineage { log: LogId(7), is_durable: false, can_be_asked: false };
     identity::encode_lineage(LogOffset(4000), lineage, reigns, &mut buffer);
     let result = slave.receive(at(0), LINK, &buffer, log, epochs);
     slave.output(at(0), LINK, log, &mut buffer);
@@ -419,7 +424,7 @@ fn nobody_uses_up_the_numbers_of_reigns() {
         slave.open(at(0), LINK, &own(0, end, end));
         slave.say(at(0), LINK, DueToMaster::Handshake, &mut BytesMut::new());
         let mut buffer = BytesMut::new();
-        let lineage = Lineage { log: LogId(7), is_durable: false };
+        let lineage = Lineage { log: LogId(7), is_durable: false, can_be_asked: false };
         identity::encode_lineage(LogOffset(4000), lineage, &reigns, &mut buffer);
         let result = slave.receive(at(0), LINK, &buffer, &mut log, &mut epochs);
         let is_refused =
@@ -490,7 +495,7 @@ fn a_log_without_a_name_is_compared_byte_for_byte() {
             assert!(matches!(left, SlaveError::Unlike { .. }), "{left}");
             assert!(epochs.poll_write(at(0)).is_none() && !epochs.table().log().is_known());
             let mut said = BytesMut::new();
-            slave.output(at(0), LINK, &log, &mut said);
+            slave.output(at(0), LINK, &mut log, &mut said);
             let said = Statement::decode(&said).expect("a statement").expect("whole");
             assert_eq!(said.verdict, LogVerdict::Stranger, "the master hears of it");
             let (_, surplus) = left.surplus().expect("it can be given up");

@@ -3,7 +3,7 @@
 
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
-use ringmq_protocol::ha::{SLAVE_MESSAGE_BYTES_MAX, SlaveMessage, StreamKind, Transfer, classic, epoch, identity};
+use ringmq_protocol::ha::{MendMessage, SLAVE_MESSAGE_BYTES_MAX, SlaveMessage, StreamKind, Transfer, classic, epoch, identity};
 
 fuzz_target!(|bytes: &[u8]| {
     let mut out = BytesMut::new();
@@ -45,6 +45,12 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(Some(statement)) = identity::Statement::decode(bytes) {
         statement.encode(&mut out);
         assert!(bytes.starts_with(&out));
+    }
+    out.clear();
+    if let Ok(Some(message)) = MendMessage::decode(bytes) {
+        message.encode(&mut out);
+        assert!(bytes.starts_with(&out));
+        assert_eq!(MendMessage::size(bytes), Ok(Some(out.len())));
     }
     if let Ok(Some(handshake)) = epoch::Handshake::decode(bytes) {
         out.clear();
