@@ -1,8 +1,9 @@
 //! A slave has what its master has, whatever happens to either.
 //!
 //! Two nodes of the built binary under one name server, producers that run, and faults: `kill -9` of either or both, a slave that is stopped, a
-//! network that cuts and damages, strangers at the replication port; slaves that join late. What was sent is compared with what the slave has by
-//! the book of all that was sent ([`harness::Audit`]): content, queue offsets and log offsets. A slave whose disk is full is in `full_disk.rs`.
+//! network that cuts and damages, strangers at the replication port; slaves that join late; disks that rot. What was sent is compared with what the
+//! slave has by the book of all that was sent ([`harness::Audit`]): content, queue offsets and log offsets. A slave whose disk is full is in
+//! `full_disk.rs`.
 //!
 //! What it cannot show: loss of power, and every interleaving; the simulator does both (`tests/sim.rs`).
 //!
@@ -561,4 +562,97 @@ fn a_slave_gets_past_a_damaged_record_when_its_master_is_mended() {
     pair.wait_caught_up(&Queue { shard: 0, topic: TOPIC.to_owned(), queue_id: 0 });
     wait_for("master without a complaint", || master_says(&pair).is_none().then_some(()));
     pair.wait_in_sync();
+}
+
+/// A number of what a node's broker says of itself (28).
+fn info(node: &Node, key: &str) -> i64 {
+    let mut client = Client::connect(&node.broker(0)).expect("it listens");
+    let info = client.expect_success("runtime info", Frame::request(28)).and_then(|answer| answer.json());
+    let info = info.expect("JSON");
+    let number = info["table"][key].as_str().and_then(|text| text.parse().ok());
+    number.unwrap_or_else(|| panic!("{key}: {info}"))
+}
+
+/// The first segment of a node's log.
+fn segment(node: &Node) -> Vec<u8> {
+    fs::read(node.store_dir().join("shard-0/commitlog/00000000000000000000")).expect("it is there")
+}
+
+/// A pair whose first segment is closed and on both, whose nodes look through it again and again, and how many messages there are.
+fn mending_pair() -> (Pair, u32) {
+    const MESSAGES: u32 = 1_000;
+    let mut options = PairOptions::small(false);
+    options.both.more.push(("scrubInterval", "1000".to_owned()));
+    let pair = Pair::start(&options);
+    let mut producer = pair.to_master();
+    producer.create_topic(TOPIC, 1).expect("it answers");
+    let numbers: Vec<u32> = (0..MESSAGES).collect();
+    for some in numbers.chunks(100) {
+        let sent = some.iter().map(|number| {
+            let body = number.to_be_bytes().repeat(4 * 1024);
+            producer.start(Client::send_request(TOPIC, 0, &body, &[]))
+        });
+        let sent: Vec<i32> = sent.collect::<io::Result<_>>().expect("sent");
+        for opaque in sent {
+            let answer = producer.finish(opaque).expect("answered");
+            assert_eq!(Client::receipt(&answer).expect("an answer to a send").code, 0);
+        }
+    }
+    pair.wait_caught_up(&Queue { shard: 0, topic: TOPIC.to_owned(), queue_id: 0 });
+    for node in [&pair.master, &pair.slave] {
+        wait_for("whole pass of the scrub", || (info(node, "scrubLastEnd") > 0).then_some(()));
+    }
+    (pair, MESSAGES)
+}
+
+/// Numbers of the messages that a node gives its readers, in order; `None` if one cannot be read now.
+fn served(node: &Node) -> Option<Vec<u32>> {
+    let records = Client::connect(&node.broker(0)).and_then(|mut client| client.read_queue(TOPIC, 0, 0)).ok()?;
+    let number = |body: &[u8]| u32::from_be_bytes(*body.first_chunk().expect("a body has a number"));
+    Some(records.iter().map(|record| number(&record.body)).collect())
+}
+
+#[test]
+fn what_is_damaged_on_either_of_a_pair_is_mended_from_the_other() {
+    let (pair, messages) = mending_pair();
+    for node in [&pair.master, &pair.slave] {
+        let before = segment(node);
+        // A bit, and disk blocks with the end of one message and the beginning of the next.
+        flip(node, 1_000_000);
+        let path = node.store_dir().join("shard-0/commitlog/00000000000000000000");
+        let file = fs::File::options().write(true).open(path).expect("it is there");
+        file.write_all_at(&[0; 32 * 1024], 1536 * 1024).expect("it is writable");
+        wait_for("damage that was mended", || (info(node, "damagedMessagesMended") >= 3).then_some(()));
+        wait_for("segment that is as it was", || (segment(node) == before).then_some(()));
+        wait_for("node without damage", || (info(node, "damagedMessages") == 0).then_some(()));
+        let log = node.process().log_text();
+        assert!(log.contains("a message is damaged on the disk") && log.contains("was mended from a replica"), "{log}");
+        assert_eq!(served(node), Some((0..messages).collect()));
+        assert_eq!((info(node, "damagedMessagesLost"), info(node, "damagedMessagesPassed")), (0, 0));
+        let aside = fs::read_dir(node.store_dir().join("shard-0/aside")).expect("what was damaged is kept");
+        assert!(aside.count() >= 2, "each place is");
+    }
+}
+
+#[test]
+fn what_is_damaged_on_both_is_left_out_until_one_has_it_again() {
+    const DAMAGED_AT: u64 = 1_000_000;
+    let (pair, messages) = mending_pair();
+    let before = segment(&pair.master);
+    flip(&pair.slave, DAMAGED_AT);
+    flip(&pair.master, DAMAGED_AT);
+    wait_for("damage that is known to be on both", || (info(&pair.master, "damagedMessagesLost") == 1).then_some(()));
+    let log = pair.master.process().log_text();
+    assert!(log.contains("is damaged on all replicas that are known as well"), "{log}");
+    let left = served(&pair.master).expect("nobody waits for what nobody has");
+    assert_eq!(left.len() + 1, usize::try_from(messages).expect("few"), "one is left out");
+    assert!(info(&pair.master, "damagedMessagesPassed") > 0);
+    assert_eq!(ha_status(&pair.master)["damagedMessages"], 1);
+    // The slave cannot know what other replicas there are.
+    assert_eq!(info(&pair.slave, "damagedMessagesLost"), 0);
+    flip(&pair.slave, DAMAGED_AT);
+    wait_for("segment that is as it was", || (segment(&pair.master) == before).then_some(()));
+    wait_for("node without damage", || (info(&pair.master, "damagedMessages") == 0).then_some(()));
+    assert_eq!(info(&pair.master, "damagedMessagesLost"), 0);
+    assert_eq!(served(&pair.master), Some((0..messages).collect()));
 }
