@@ -10,7 +10,7 @@ use ringmq_protocol::reply::ExtValue;
 
 use crate::offset::Target;
 use crate::output::Output;
-use crate::record::{print, records};
+use crate::record::{is_from, messages, print};
 use crate::topic::bound;
 use crate::wire::{AdminError, Cluster, Master};
 
@@ -129,8 +129,9 @@ fn read(
         return Ok(0);
     }
     let mut count = 0;
-    for record in records(&answer.body) {
-        print(output, &broker.name, &broker.address, &record);
+    // A batch is shown to its end, since the group goes on behind it.
+    for message in messages(&answer.body).filter(|message| is_from(message, from)) {
+        print(output, &broker.name, &broker.address, &message);
         count += 1;
     }
     next.insert(key, after);

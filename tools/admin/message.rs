@@ -8,7 +8,7 @@ use ringmq_protocol::reply::ExtValue;
 use crate::consume::{FOUND, PullOf, pull};
 use crate::offset::Target;
 use crate::output::Output;
-use crate::record::{print, print_whole, records};
+use crate::record::{is_from, messages, messages_with, print, print_whole};
 use crate::time;
 use crate::topic::bound;
 use crate::wire::{AdminError, Cluster, Master};
@@ -117,7 +117,7 @@ fn by_place(cluster: &mut Cluster, output: Output, id: &str) -> Result<usize, Ad
     if !answer.is_success() {
         return Err(AdminError::refused(address, "the message", answer));
     }
-    Ok(records(&answer.body).map(|record| print_whole(output, &broker, &record)).count())
+    Ok(messages(&answer.body).map(|message| print_whole(output, &broker, &message)).count())
 }
 
 /// What brokers are asked for.
@@ -183,7 +183,9 @@ fn query(
         if !answer.is_success() {
             return Err(AdminError::refused(broker.address, "messages by key", answer));
         }
-        count += records(&answer.body).map(|record| show(output, &broker.name, &record)).count();
+        let found = messages_with(&answer.body, asked.key);
+        found.iter().for_each(|message| show(output, &broker.name, message));
+        count += found.len();
     }
     Ok(count)
 }
@@ -244,11 +246,11 @@ fn peek_queue(
         if answer.code != FOUND || after <= from {
             break;
         }
-        for record in records(&answer.body) {
-            if record.store_timestamp > until {
+        for message in messages(&answer.body).filter(|message| is_from(message, from)) {
+            if message.store_timestamp > until || shown == count {
                 return Ok(shown);
             }
-            print(output, &broker.name, &broker.address, &record);
+            print(output, &broker.name, &broker.address, &message);
             shown += 1;
         }
         from = after;
