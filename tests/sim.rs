@@ -286,6 +286,8 @@ fn a_broken_rule_is_noticed() {
 }
 
 const REPLICA_STEPS: u64 = 4000;
+/// Seeds of the worlds whose masters have jobs.
+const JOB_SEEDS: u64 = SEEDS / 20;
 
 /// What happened to a master and its slaves, or what was found to be wrong.
 fn run_replica_world(mut world: ReplicaWorld, steps: u64) -> Result<ReplicaCounts, String> {
@@ -405,6 +407,43 @@ fn what_rots_on_one_replica_is_mended_from_another() {
     assert!(is_few || (rots > 50 && mended > 20), "{rots}, {mended}");
     let (seed, what) = first_wrong(100, |seed| run(seed, ReplicaRule::MendWithAnything)).expect("it is noticed");
     eprintln!("MendWithAnything is noticed by seed {seed}: {what}");
+}
+
+/// The same world once more, whose messages ask for times.
+#[test]
+fn a_promoted_slave_delivers_the_timer_messages_of_its_master() {
+    let all_seeds = seeds();
+    let seeds = all_seeds.start..all_seeds.end.min(all_seeds.start + JOB_SEEDS);
+    let run = |seed, rule| run_replica_world(ReplicaWorld::with_timers(seed, rule), REPLICA_STEPS);
+    let all = all_sound("timer_messages_of_its_master", seeds, |seed| run(seed, ReplicaRule::Sound));
+    let sum = |count: fn(&ReplicaCounts) -> u64| all.iter().map(count).sum::<u64>();
+    let (timers, taken, promotions) = (sum(|it| it.timers), sum(|it| it.timers_taken_over), sum(|it| it.promotions));
+    eprintln!("{} seeds: {timers} timer messages, {taken} of former masters, {promotions} promotions", all.len());
+    let is_few = (all.len() as u64) < JOB_SEEDS;
+    assert!(is_few || (timers > 5_000 && taken > 50 && promotions > 20), "{timers}, {taken}, {promotions}");
+    let (seed, what) = first_wrong(40, |seed| run(seed, ReplicaRule::ForgetTimers)).expect("it is noticed");
+    assert!(what.contains("never delivered"), "seed {seed}: {what}");
+}
+
+/// The same world once more, whose messages are of transactions.
+#[test]
+fn a_promoted_slave_ends_the_transactions_of_its_master() {
+    let all_seeds = seeds();
+    let seeds = all_seeds.start..all_seeds.end.min(all_seeds.start + JOB_SEEDS);
+    let run = |seed, rule| run_replica_world(ReplicaWorld::with_transactions(seed, rule), REPLICA_STEPS);
+    let all = all_sound("transactions_of_its_master", seeds, |seed| run(seed, ReplicaRule::Sound));
+    let sum = |count: fn(&ReplicaCounts) -> u64| all.iter().map(count).sum::<u64>();
+    let (ended, taken) = (sum(|it| it.transactions), sum(|it| it.transactions_taken_over));
+    let (asked, promotions) = (sum(|it| it.transactions_asked), sum(|it| it.promotions));
+    eprintln!(
+        "{} seeds: {ended} commits, {taken} of former masters, {asked} asked about, {promotions} promotions",
+        all.len()
+    );
+    let is_few = (all.len() as u64) < JOB_SEEDS;
+    let is_enough = ended > 5_000 && taken > 50 && asked > 5_000 && promotions > 20;
+    assert!(is_few || is_enough, "{ended}, {taken}, {asked}, {promotions}");
+    let (seed, what) = first_wrong(40, |seed| run(seed, ReplicaRule::ForgetHalves)).expect("it is noticed");
+    assert!(what.contains("never delivered"), "seed {seed}: {what}");
 }
 
 #[test]

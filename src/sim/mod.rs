@@ -22,6 +22,7 @@ mod pop;
 mod pop_order;
 mod random;
 mod reign;
+mod replica_jobs;
 mod replica_world;
 mod retention;
 mod rot;

@@ -648,6 +648,12 @@ impl SimNode {
     }
 }
 
+/// Which node's reign that is, if it has a name.
+pub(super) fn master_of_reign(reign: ReignId) -> Option<BrokerId> {
+    let broker_id = reign.0 >> 32;
+    (broker_id > 0).then_some(BrokerId(broker_id))
+}
+
 /// Settings of replication in the made-up world: RocketMQ's times, and batches that are small.
 pub(super) fn replica_settings(sync: bool, replicas: u32, random: &mut Random) -> ReplicaSettings {
     ReplicaSettings {

@@ -13,13 +13,13 @@ use bytes::BytesMut;
 use super::client;
 use super::node::{Asks, NodeEnd, SimNode, address_of, life_of, replica_settings, small_flush};
 use super::random::Random;
+use super::replica_jobs::{TimerSender, TransactionSender, check_of, is_beside};
 use super::rot::Rot;
 use super::wire::{SimWire, WIRE_BYTES_MAX, WireEnd};
 use crate::broker::life::Life;
 use crate::letter::ToShard;
 use crate::log::{LogSettings, RecordRead};
 use crate::model::{ConnectionId, Epoch, LinkId, LogOffset, MonoNs, Now, QueueId, QueueOffset, Role, UnixMs};
-use crate::protocol::body::{DelayOffsets, LevelOffsets};
 use crate::protocol::code::RequestCode;
 use crate::protocol::frame::{self, Encoding};
 use crate::protocol::header::Header;
@@ -30,9 +30,10 @@ use crate::protocol::reply::{ExtValue, encode_request};
 use crate::protocol::request::{DECIDE_FROM, DECIDE_TO};
 
 /// Where all messages go.
-const TOPIC: &str = "BenchmarkTest";
+pub(super) const TOPIC: &str = "BenchmarkTest";
+pub(super) const QUEUES: u32 = 4;
 const LEVELS: &str = "0s 1s 2s 5s";
-const LEVELS_COUNT: i32 = 4;
+pub(super) const LEVELS_COUNT: i32 = 4;
 
 /// The producer's connection; a new one for each life of the master.
 const PRODUCER: u64 = 7;
@@ -66,6 +67,10 @@ pub enum ReplicaRule {
     WakeNobody,
     /// A node that mends what rots writes bytes of another place.
     MendWithAnything,
+    /// A master that starts takes all timer messages for delivered.
+    ForgetTimers,
+    /// A master that starts takes all half messages for looked at.
+    ForgetHalves,
 }
 
 /// What has happened, to see that a run was worth something.
@@ -94,6 +99,11 @@ pub struct ReplicaCounts {
     pub rots: u64,
     pub rots_seen: u64,
     pub rots_mended: u64,
+    pub timers: u64,
+    pub timers_taken_over: u64,
+    pub transactions: u64,
+    pub transactions_taken_over: u64,
+    pub transactions_asked: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -141,6 +151,10 @@ pub struct ReplicaWorld {
     mishaps: Option<Random>,
     /// What becomes of bytes at rest, where something does.
     pub(super) rot: Option<Rot>,
+    /// Which messages ask for a time, where some do.
+    pub(super) timers: Option<TimerSender>,
+    /// Where some messages are of transactions.
+    pub(super) transactions: Option<TransactionSender>,
     /// What has happened.
     pub counts: ReplicaCounts,
 }
@@ -176,7 +190,8 @@ impl ReplicaWorld {
         let changes_roles = match rule {
             // Nothing is promised of a log that its flush setting does not keep, or that nobody waits for.
             ReplicaRule::Sound => sync && is_gentle && random.percent(70),
-            ReplicaRule::PromoteAnyone | ReplicaRule::KeepEpoch | ReplicaRule::ForgetDelayed => true,
+            ReplicaRule::PromoteAnyone | ReplicaRule::KeepEpoch => true,
+            ReplicaRule::ForgetDelayed | ReplicaRule::ForgetTimers | ReplicaRule::ForgetHalves => true,
             ReplicaRule::WaitForNobody | ReplicaRule::InventReports | ReplicaRule::HideFailures => false,
             ReplicaRule::ForgetIdentity | ReplicaRule::CutUnasked | ReplicaRule::WipeEverything => false,
             ReplicaRule::RotForEver | ReplicaRule::WakeNobody | ReplicaRule::MendWithAnything => false,
@@ -210,6 +225,8 @@ impl ReplicaWorld {
             owed: Vec::new(),
             mishaps: None,
             rot: None,
+            timers: None,
+            transactions: None,
             counts: ReplicaCounts::default(),
         }
     }
@@ -221,6 +238,13 @@ impl ReplicaWorld {
         let world = ReplicaWorld::new(seed, rule);
         let mishaps = Some(Random::new(seed ^ 0xB17));
         ReplicaWorld { mishaps, reign: None, replaces_stores: false, is_gentle: true, ..world }
+    }
+
+    /// The same where no store is lost, and each role is taken over by another where promises allow it.
+    pub(super) fn with_roles(seed: u64, rule: ReplicaRule) -> ReplicaWorld {
+        let world = ReplicaWorld::new(seed, rule);
+        let reign = (world.sync && world.is_gentle).then_some(0);
+        ReplicaWorld { reign, replaces_stores: false, ..world }
     }
 
     /// Runs so many steps; then either the master is lost for good, or all is well again.
@@ -243,7 +267,7 @@ impl ReplicaWorld {
             }
         }
         let is_on_slaves = !self.has_swapped && self.mishaps.is_none() && !self.is_left_to_nodes();
-        if self.sync && self.is_gentle && is_on_slaves && self.random.percent(50) {
+        if self.sync && self.is_gentle && is_on_slaves && !self.has_jobs() && self.random.percent(50) {
             self.lose_master();
         } else {
             self.heal();
@@ -267,6 +291,7 @@ impl ReplicaWorld {
             992..994 => self.decide_somewhere(),
             _ => self.start_somewhere(),
         }
+        self.step_jobs();
         self.rot_somewhere();
         self.answer_asks(false);
         self.begin_lives();
@@ -327,16 +352,15 @@ impl ReplicaWorld {
 
     pub(super) fn start_life(&mut self, index: usize, life: Life) {
         let now = self.now;
-        if self.rule == ReplicaRule::ForgetDelayed && life.role.is_master() {
-            let offsets: LevelOffsets = (1..=LEVELS_COUNT).map(|level| (level, QueueOffset(1_000))).collect();
-            let table = DelayOffsets { safe: offsets.clone(), offsets, ..DelayOffsets::default() };
-            self.nodes[index].change_tables(|tables| tables.delay_offsets = Some(table));
+        if life.role.is_master() {
+            self.forget_jobs(index);
         }
         self.nodes[index].start(now, life);
         if index == self.master {
             let (connection, peer) = (self.producer(), address_of(90));
             self.waiting.clear();
             self.nodes[index].act(now, |broker, _| broker.handle_connected(now, connection, peer));
+            self.introduce_producer();
         } else {
             self.tell_master(index);
         }
@@ -349,11 +373,11 @@ impl ReplicaWorld {
         self.nodes[index].act(now, |broker, out| broker.handle_control(now, found, out));
     }
 
-    fn producer(&self) -> ConnectionId {
+    pub(super) fn producer(&self) -> ConnectionId {
         ConnectionId(PRODUCER + self.nodes[self.master].life)
     }
 
-    fn start_somewhere(&mut self) {
+    pub(super) fn start_somewhere(&mut self) {
         let index = self.random.index(self.nodes.len());
         if !self.nodes[index].is_up() {
             if index == self.master && self.replaces_stores && self.random.percent(30) {
@@ -674,12 +698,14 @@ impl ReplicaWorld {
             self.next_number += 1;
             let body_len = if self.random.percent(5) { self.random.index(8_000) } else { self.random.index(400) } + 8;
             let opaque = i32::try_from(number).expect("few messages");
-            let queue = self.random.below(4);
+            let queue = self.random.below(u64::from(QUEUES));
             let level = if self.has_delays && self.random.percent(10) { 1 + self.random.below(4) } else { 0 };
-            let properties = if level > 0 { format!("DELAY\u{1}{level}\u{2}") } else { String::new() };
-            if level > 0 {
+            let properties = if level > 0 {
                 self.delayed.insert(number);
-            }
+                format!("DELAY\u{1}{level}\u{2}")
+            } else {
+                self.ask_for_job(number)
+            };
             let bytes = client::send(opaque, TOPIC, queue, &properties, &body(number, body_len));
             let (now, connection) = (self.now, self.producer());
             self.waiting.insert(opaque, (number, body_len));
@@ -694,22 +720,33 @@ impl ReplicaWorld {
     fn collect(&mut self) {
         let connection = self.producer();
         let mut bytes = self.nodes[self.master].out.outbox.take(connection);
+        let mut asked = Vec::new();
         while let Some(frame) = frame::split(&bytes).expect("a frame") {
             let header = Header::decode(frame.encoding, frame.header).expect("a header");
             let (opaque, code) = (header.opaque, header.code);
-            let id = header.ext.iter().find(|(name, _)| *name == "msgId").map(|(_, id)| id.to_string());
+            let field = |name: &str| header.ext.get(name).unwrap_or_default().to_owned();
             let size = frame.size;
+            if !header.is_response() || is_beside(opaque) {
+                asked.extend(check_of(&header, frame.body));
+                let _ = bytes.split_to(size);
+                continue;
+            }
             let (number, body_len) = self.waiting.remove(&opaque).expect("each send is answered once");
             match code {
                 0 => {
-                    let id = MessageId::decode(&id.expect("a success has an id")).expect("an id");
+                    let id = MessageId::decode(&field("msgId")).expect("a success has an id");
                     self.counts.acknowledged += 1;
                     self.note_acknowledged(Acknowledged { number, log_offset: id.log_offset, body_len });
+                    let place = [field("queueOffset"), id.log_offset.to_string(), field("transactionId")];
+                    self.note_half(number, place);
                 }
                 10..=12 => self.counts.stored_only += 1,
                 _ => {}
             }
             let _ = bytes.split_to(size);
+        }
+        for (number, place) in asked {
+            self.end_transaction(number, &place, true);
         }
     }
 
@@ -868,8 +905,11 @@ impl ReplicaWorld {
             }
         }
         self.check_owed();
-        for _ in 0..40_000 {
+        for round in 0..40_000 {
             self.pass(20);
+            if round % 100 == 0 {
+                self.introduce_producer();
+            }
             for index in 0..self.nodes.len() {
                 self.nodes[index].tick(self.now);
                 self.nodes[index].settle(self.now, &mut self.random);
@@ -887,9 +927,12 @@ impl ReplicaWorld {
             }
             self.begin_lives();
             self.collect();
+            self.end_transactions();
             self.check_step();
             self.note_mended();
-            if self.is_whole() && !self.has_rot() && self.is_delivered() {
+            // No divisor of a time between two checks.
+            let looks = !self.has_jobs() || round % 23 == 0;
+            if looks && self.is_whole() && !self.has_rot() && self.is_delivered() && self.are_jobs_over() {
                 for index in self.others() {
                     self.compare(index, u64::MAX);
                 }
@@ -905,7 +948,7 @@ impl ReplicaWorld {
         let ends: Vec<LogOffset> =
             self.nodes.iter().map(|node| node.broker.as_ref().expect("it runs").view_log().appended()).collect();
         assert!(!self.has_rot(), "what rotted on one replica is not mended from another");
-        assert!(!self.is_whole(), "of the delayed messages that the log holds some were never delivered");
+        assert!(!self.is_whole(), "of what waits in the log something was never delivered");
         panic!("the slaves do not catch up: the logs end at {ends:?}");
     }
 
@@ -919,7 +962,7 @@ impl ReplicaWorld {
             let all = (0..queues).flat_map(|queue| master.read_queue(&mut self.now, topic, QueueId(queue)));
             all.map(|message| message.number).collect()
         };
-        let (waited, copies) = (read(SCHEDULE_TOPIC, 4), read(TOPIC, 4));
+        let (waited, copies) = (read(SCHEDULE_TOPIC, 4), read(TOPIC, QUEUES));
         self.counts.delayed = waited.len() as u64;
         waited.is_subset(&copies)
     }

@@ -71,7 +71,7 @@ struct Begun {
 }
 
 /// A half message as its producer knows it: queue offset, log offset, transaction.
-type HalfPlace = [String; 3];
+pub(super) type HalfPlace = [String; 3];
 
 /// What an answer is to.
 #[derive(Clone, Copy, Debug)]
