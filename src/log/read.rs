@@ -564,7 +564,7 @@ impl Log {
         }
         let last = QueueOffset(low.0.saturating_sub(1)).max(bounds.min);
         match self.record_begins_at(queue, last) {
-            Ok(first) => Search::Found(first),
+            Ok(first) => Search::Found(first.min(low)),
             Err(Miss::Cold(block)) => self.interrupted_search(TimeSearch { low, high, ..search }, block),
             Err(Miss::Failed) => Search::Failed,
             Err(Miss::Damaged(_)) => Search::Found(last),
@@ -579,10 +579,10 @@ impl Log {
         Search::Cold(block)
     }
 
-    /// The first offset of the record that the entry at `at` leads to: it may hold several messages.
+    /// The first offset of the record that the entry at `at` leads to: it may hold several messages. If it is gone, what follows it.
     fn record_begins_at(&mut self, queue: QueueIndex, at: QueueOffset) -> Result<QueueOffset, Miss> {
         let Some(entry) = self.entry(queue, at)?.filter(|entry| entry.log_offset >= self.start()) else {
-            return Ok(at);
+            return Ok(at.plus(1));
         };
         let mut head = BytesMut::new();
         self.copy_log(entry.log_offset, self.room_at(entry.log_offset).min(record::HEAD_BYTES), &mut head)?;

@@ -14,6 +14,7 @@ mod controller;
 mod damage;
 mod delay;
 mod disk;
+mod heal;
 mod late;
 mod life;
 mod model;

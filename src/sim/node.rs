@@ -217,7 +217,7 @@ impl SimNode {
 
     /// It reads all that is sealed again and again.
     pub(super) fn scrub_often(&mut self) {
-        self.log_settings.scrub_interval_ms = 300;
+        self.settings.log.scrub_interval_ms = 300;
     }
 
     /// Size of a segment of its log.

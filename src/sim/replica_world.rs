@@ -23,7 +23,7 @@ use crate::model::{ConnectionId, Epoch, LinkId, LogOffset, MonoNs, Now, QueueId,
 use crate::protocol::code::RequestCode;
 use crate::protocol::frame::{self, Encoding};
 use crate::protocol::header::Header;
-use crate::protocol::message::{DelayLevels, MessageId, SCHEDULE_TOPIC};
+use crate::protocol::message::{DelayLevels, MessageId};
 use crate::protocol::record::Check;
 use crate::protocol::record::RecordView;
 use crate::protocol::reply::{ExtValue, encode_request};
@@ -107,7 +107,7 @@ pub struct ReplicaCounts {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Acknowledged {
+pub(super) struct Acknowledged {
     number: u64,
     log_offset: LogOffset,
     body_len: usize,
@@ -126,12 +126,12 @@ pub struct ReplicaWorld {
     pub(super) reign: Option<u32>,
     /// Whether some messages are delayed, and those that were acknowledged.
     pub(super) has_delays: bool,
-    delayed: BTreeSet<u64>,
+    pub(super) delayed: BTreeSet<u64>,
     /// Who was in sync when the master was seen last.
     pub(super) in_sync: Vec<usize>,
     /// How far consumers have read each queue, where roles change.
     seen: BTreeMap<QueueId, QueueOffset>,
-    wires: Vec<SimWire>,
+    pub(super) wires: Vec<SimWire>,
     sync: bool,
     pub(super) replicas: u32,
     /// Only ends that the flush settings survive.
@@ -140,7 +140,7 @@ pub struct ReplicaWorld {
     next_number: u64,
     /// Sends without an answer, by opaque.
     waiting: BTreeMap<i32, (u64, usize)>,
-    book: Vec<Acknowledged>,
+    pub(super) book: Vec<Acknowledged>,
     /// Whether the master's store is wiped, or replaced by an older one, between two lives.
     pub(super) replaces_stores: bool,
     /// Whether stores were swapped: then no other is lost.
@@ -310,7 +310,7 @@ impl ReplicaWorld {
         }
     }
 
-    fn pass(&mut self, ms: u64) {
+    pub(super) fn pass(&mut self, ms: u64) {
         self.now = super::later(self.now, ms);
     }
 
@@ -455,7 +455,7 @@ impl ReplicaWorld {
     }
 
     /// What was acknowledged before a master's store was replaced is still on the slaves, which nobody has told to give it up.
-    fn check_owed(&mut self) {
+    pub(super) fn check_owed(&mut self) {
         let wanted = usize::try_from(self.replicas - 1).expect("few");
         let asked = if self.has_swapped { (0..self.nodes.len()).collect() } else { self.others() };
         for message in std::mem::take(&mut self.owed) {
@@ -476,7 +476,7 @@ impl ReplicaWorld {
     }
 
     /// The operator decides for the master where a slave has what its master has not.
-    fn give_up(&mut self, index: usize) {
+    pub(super) fn give_up(&mut self, index: usize) {
         let node = &mut self.nodes[index];
         let Some(surplus) = node.broker.as_ref().and_then(|broker| broker.view_surplus()) else { return };
         self.counts.given_up += 1;
@@ -547,7 +547,7 @@ impl ReplicaWorld {
         }
     }
 
-    fn answer_asks(&mut self, connects: bool) {
+    pub(super) fn answer_asks(&mut self, connects: bool) {
         for index in 0..self.nodes.len() {
             let Some(ask) = self.nodes[index].asks.pop_front() else { continue };
             match ask {
@@ -624,7 +624,7 @@ impl ReplicaWorld {
         }
     }
 
-    fn carry(&mut self, wire: usize, way: usize) {
+    pub(super) fn carry(&mut self, wire: usize, way: usize) {
         let now = self.now;
         let Some(to) = self.wires[wire].ways[way].to else { return };
         if self.nodes[to.node].life != to.life || !self.runs(to.node) {
@@ -654,7 +654,7 @@ impl ReplicaWorld {
         }
     }
 
-    fn fill(&mut self, wire: usize, way: usize) {
+    pub(super) fn fill(&mut self, wire: usize, way: usize) {
         let now = self.now;
         let Some(from) = self.wires[wire].sender(way) else { return };
         let runs = self.runs(from.node);
@@ -717,7 +717,7 @@ impl ReplicaWorld {
     }
 
     /// Reads the answers that the producer has got.
-    fn collect(&mut self) {
+    pub(super) fn collect(&mut self) {
         let connection = self.producer();
         let mut bytes = self.nodes[self.master].out.outbox.take(connection);
         let mut asked = Vec::new();
@@ -762,7 +762,7 @@ impl ReplicaWorld {
         self.book.push(message);
     }
 
-    fn check_step(&mut self) {
+    pub(super) fn check_step(&mut self) {
         let Some(master) = self.nodes[self.master].broker.as_ref() else { return };
         let status = master.view_replicas();
         for slave in status.slaves.iter().filter(|slave| self.sync && slave.in_sync) {
@@ -805,7 +805,7 @@ impl ReplicaWorld {
         (0..self.nodes.len()).filter(|index| *index != self.master).collect()
     }
 
-    fn compare(&mut self, index: usize, bytes_max: u64) {
+    pub(super) fn compare(&mut self, index: usize, bytes_max: u64) {
         let range = |node: &SimNode| {
             let log = node.broker.as_ref().expect("it runs").view_log();
             (log.start(), log.appended())
@@ -873,7 +873,7 @@ impl ReplicaWorld {
         Some(message.log_offset.plus(random.below(message.body_len as u64)))
     }
 
-    fn holds(&mut self, index: usize, message: &Acknowledged) -> bool {
+    pub(super) fn holds(&mut self, index: usize, message: &Acknowledged) -> bool {
         let log = self.nodes[index].broker.as_ref().expect("it runs").view_log();
         if message.log_offset < log.start() || message.log_offset >= log.appended() {
             return false;
@@ -893,87 +893,6 @@ impl ReplicaWorld {
             }
         }
         panic!("{message:?} stays cold");
-    }
-
-    /// All is well again: every slave catches up with a master that has everything it has promised.
-    fn heal(&mut self) {
-        self.mend_unless_left();
-        self.wake_paused();
-        for index in 0..self.nodes.len() {
-            if !self.nodes[index].is_up() {
-                self.start(index);
-            }
-        }
-        self.check_owed();
-        for round in 0..40_000 {
-            self.pass(20);
-            if round % 100 == 0 {
-                self.introduce_producer();
-            }
-            for index in 0..self.nodes.len() {
-                self.nodes[index].tick(self.now);
-                self.nodes[index].settle(self.now, &mut self.random);
-                self.nodes[index].meet_deadline(self.now);
-            }
-            for wire in 0..self.wires.len() {
-                for way in 0..2 {
-                    self.fill(wire, way);
-                    self.carry(wire, way);
-                }
-            }
-            self.answer_asks(true);
-            for index in self.others() {
-                self.give_up(index);
-            }
-            self.begin_lives();
-            self.collect();
-            self.end_transactions();
-            self.check_step();
-            self.note_mended();
-            // No divisor of a time between two checks.
-            let looks = !self.has_jobs() || round % 23 == 0;
-            if looks && self.is_whole() && !self.has_rot() && self.is_delivered() && self.are_jobs_over() {
-                for index in self.others() {
-                    self.compare(index, u64::MAX);
-                }
-                for message in std::mem::take(&mut self.book) {
-                    assert!(
-                        !self.is_gentle || self.holds(self.master, &message),
-                        "{message:?} was acknowledged and is lost"
-                    );
-                }
-                return;
-            }
-        }
-        let ends: Vec<LogOffset> =
-            self.nodes.iter().map(|node| node.broker.as_ref().expect("it runs").view_log().appended()).collect();
-        assert!(!self.has_rot(), "what rotted on one replica is not mended from another");
-        assert!(!self.is_whole(), "of what waits in the log something was never delivered");
-        panic!("the slaves do not catch up: the logs end at {ends:?}");
-    }
-
-    /// Whether each delayed message that the master's log holds was delivered.
-    fn is_delivered(&mut self) -> bool {
-        if self.delayed.is_empty() {
-            return true;
-        }
-        let master = &mut self.nodes[self.master];
-        let mut read = |topic: &str, queues: u32| -> BTreeSet<u64> {
-            let all = (0..queues).flat_map(|queue| master.read_queue(&mut self.now, topic, QueueId(queue)));
-            all.map(|message| message.number).collect()
-        };
-        let (waited, copies) = (read(SCHEDULE_TOPIC, 4), read(TOPIC, QUEUES));
-        self.counts.delayed = waited.len() as u64;
-        waited.is_subset(&copies)
-    }
-
-    fn is_whole(&self) -> bool {
-        let end = |node: &SimNode| node.broker.as_ref().map(|broker| broker.view_log().appended());
-        let is_same = self.nodes.iter().all(|node| end(node) == end(&self.nodes[self.master]));
-        let status = self.nodes[self.master].broker.as_ref().expect("it runs").view_replicas();
-        let is_acked = status.slaves.len() + 1 == self.nodes.len()
-            && status.slaves.iter().all(|slave| Some(slave.acked) == end(&self.nodes[self.master]));
-        is_same && is_acked
     }
 }
 
