@@ -4,20 +4,21 @@
 //! [`Broker::handle_link_down`]; it asks [`Broker::fill_link`] for what a link is to be sent, as soon as its socket takes more, and wakes those
 //! that [`Broker::poll_links`] names after each event. A master has links to slaves, a slave one to its master.
 
+mod said;
+
 use std::collections::BTreeSet;
-use std::mem::Discriminant;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 
+use self::said::{GONE, LEFT, Said, UNREACHABLE};
 use super::life::Life;
-use super::{Broker, Effect, Output, Table};
+use super::{Broker, Effect, Output};
 use crate::letter::ToControl;
-use crate::limits::HA_SETTLED_MS;
 use crate::log::{BlockId, IoError};
 use crate::model::{BrokerId, Epoch, LinkId, LogOffset, MasterLog, MonoNs, Now, UnixMs};
 use crate::replication::{
-    EpochFile, EpochTable, HaRefused, Left, Master, Quiet, ReplicaSettings, ReplicaStatus, Slave, SlaveError, Surplus,
+    EpochFile, EpochTable, HaRefused, Left, Master, ReplicaSettings, ReplicaStatus, Slave, SlaveError, Surplus,
 };
 use crate::said::BY_STRANGERS;
 
@@ -30,25 +31,8 @@ pub(super) struct Replica {
     clock: Now,
     /// Whom the control plane believes this slave to follow; `None` if it was told nothing yet.
     told: Option<Option<MasterLog>>,
-    /// What was said of slaves, by brokerId or address, and of the master.
-    slaves_said: Quiet<Discriminant<HaRefused>>,
-    master_said: Quiet<Option<Discriminant<SlaveError>>>,
-    /// Whether trouble with the master was said last, and not that it is followed again; and since when it is.
-    is_trouble_said: bool,
-    followed_since: Option<MonoNs>,
-    /// That sends are refused.
-    held_back_said: Quiet<()>,
-    /// What the control plane was told of it.
-    is_held_back_told: bool,
+    said: Said,
 }
-
-/// Whom trouble is with that is a master's own.
-const OWN: u64 = 0;
-
-/// What trouble a slave may have with its master: each is said apart.
-const LEFT: u64 = 0;
-const GONE: u64 = 1;
-const UNREACHABLE: u64 = 2;
 
 enum Part {
     Master(Box<Master>),
@@ -88,26 +72,7 @@ impl Replica {
             slave.remember(epochs.followed());
             Part::Slave(Box::new(slave))
         };
-        Replica {
-            role,
-            epochs: EpochFile::new(epochs),
-            clock: Now::default(),
-            told: None,
-            slaves_said: Quiet::default(),
-            master_said: Quiet::default(),
-            is_trouble_said: true,
-            followed_since: None,
-            held_back_said: Quiet::default(),
-            // Name servers take no other permission with a version that they know: a master that was made one says it, whatever it was before.
-            is_held_back_told: life.role.is_master() && life.epoch.is_some(),
-        }
-    }
-
-    /// Whether trouble with the master is to be said: it is another than the last one, or that was said a while ago.
-    fn is_trouble_due(&mut self, now: MonoNs, what: u64, kind: Option<Discriminant<SlaveError>>) -> bool {
-        let is_due = self.master_said.is_due(now, what, kind);
-        self.is_trouble_said |= is_due;
-        is_due
+        Replica { role, epochs: EpochFile::new(epochs), clock: Now::default(), told: None, said: Said::new(life) }
     }
 
     /// These are registered as replicas of this master: they may have what its log has not.
@@ -155,7 +120,7 @@ impl Broker {
     pub(crate) fn handle_link_failed(&mut self, now: Now, address: SocketAddr, why: &str, _out: &mut Output) {
         if let Part::Slave(slave) = &mut self.replica.role {
             slave.link_failed(now.mono);
-            if self.replica.is_trouble_due(now.mono, UNREACHABLE, None) {
+            if self.replica.said.is_trouble_due(now.mono, UNREACHABLE, None) {
                 tracing::warn!(master = %address, "no connection to the master: {why}; it is tried again and again");
             }
         }
@@ -171,7 +136,7 @@ impl Broker {
             }
             Part::Slave(slave) => {
                 // One that was left has closed it, and was said to be left.
-                if slave.link_down(now.mono, link) && self.replica.is_trouble_due(now.mono, GONE, None) {
+                if slave.link_down(now.mono, link) && self.replica.said.is_trouble_due(now.mono, GONE, None) {
                     tracing::warn!("the connection to the master is gone");
                 }
             }
@@ -256,29 +221,13 @@ impl Broker {
         self.ask_ahead(out);
     }
 
-    /// Closes a link to a slave for what the slave did. A slave whose log does not fit comes again and again, and is named now and then.
-    fn refuse_link(&mut self, now: MonoNs, link: LinkId, why: &HaRefused, out: &mut Output) {
-        if let Part::Master(master) = &self.replica.role
-            && let Some(peer) = master.peer(link)
-        {
-            let whom = match why {
-                HaRefused::Unfit(refusal) => refusal.broker.0,
-                _ => key_of(peer.ip()),
-            };
-            if self.replica.slaves_said.is_due(now, whom, why.kind()) {
-                tracing::warn!(target: BY_STRANGERS, %peer, "replication connection closed: {why}");
-            }
-        }
-        out.effects.push(Effect::LinkClose(link));
-    }
-
     /// Closes the link to a master that was left: the next one begins where the log ends.
     fn leave_master(&mut self, now: MonoNs, result: Result<(), Box<Left>>, out: &mut Output) {
         let Err(left) = result else { return };
         let Left { link, master, why, cut } = *left;
         match why {
             SlaveError::Classic => tracing::debug!("the master speaks the classic stream"),
-            _ if !self.replica.is_trouble_due(now, LEFT, Some(why.kind())) => {}
+            _ if !self.replica.said.is_trouble_due(now, LEFT, Some(why.kind())) => {}
             _ => tracing::warn!(?master, "the master is left: {why}"),
         }
         out.effects.extend(link.map(Effect::LinkClose));
@@ -307,10 +256,7 @@ impl Broker {
                 out.effects.extend(slave.poll_block().map(Effect::Fetch));
                 let heard = slave.check_silence(now.mono);
                 self.leave_master(now.mono, heard, out);
-                let since = self.replica.followed_since;
-                if since.is_some_and(|since| now.mono.ms_since(since) >= HA_SETTLED_MS) {
-                    self.replica.master_said = Quiet::default();
-                }
+                self.replica.said.settle(now.mono);
             }
         }
         self.mend(now, out);
@@ -379,11 +325,11 @@ impl Broker {
         }
         self.replica.told = Some(master);
         let address = slave.proven();
-        self.replica.followed_since = master.map(|_| now.mono);
+        self.replica.said.followed_since = master.map(|_| now.mono);
         if master.is_some() {
             self.replica.epochs.note_followed(address);
             self.replica.epochs.note_ahead(BTreeSet::new());
-            if std::mem::take(&mut self.replica.is_trouble_said) {
+            if std::mem::take(&mut self.replica.said.is_trouble_said) {
                 tracing::info!(target: BY_STRANGERS, master = ?address, at = %self.log.appended(), "the master is followed");
             }
         }
@@ -441,47 +387,6 @@ impl Broker {
             epochs.note_in_sync(master.in_sync_slaves());
             epochs.end_copy();
         }
-    }
-
-    /// A master that refuses all sends says so, and what ends it.
-    fn say_held_back(&mut self, now: MonoNs) {
-        let held_back = self.holds_back();
-        let Replica { role: Part::Master(master), held_back_said, epochs, .. } = &mut self.replica else { return };
-        if held_back && epochs.table().is_copy() {
-            if held_back_said.is_due(now, OWN, ()) {
-                tracing::error!(
-                    "sends are refused: this shard ended as a slave, by an order or amid a copy, and its file makes it a master: another replica may have more, and be the master. Give `ringmq-admin replica take-back` (again) if there is one, or set haMasterBehindSlave=GO_ON to go on with what is here"
-                );
-            }
-            return;
-        }
-        let ahead: Vec<String> = master.ahead().iter().map(ToString::to_string).collect();
-        // While slaves are only asked it is over in a moment.
-        if !held_back || ahead.is_empty() {
-            return held_back_said.forget(OWN);
-        }
-        if held_back_said.is_due(now, OWN, ()) {
-            tracing::error!(
-                broker_ids = ahead.join(","),
-                "sends are refused: replicas have what this master has not (`ringmq-admin cluster list`). Take them back with `ringmq-admin replica take-back`, restore this master's store, give up what they have with `ringmq-admin replica give-up`, or set haMasterBehindSlave=GO_ON to go on without what they have. That they are away, or a start of this master, ends it not"
-            );
-        }
-    }
-
-    /// A master that waits for what others have is registered without write permission. While slaves are only asked it is over in a moment, and clients
-    /// that heard of it would stay away for half a minute.
-    fn tell_held_back(&mut self, now: Now, out: &mut Output) {
-        let Part::Master(master) = &self.replica.role else { return };
-        let waits = self.replica.epochs.table().is_copy() || !master.ahead().is_empty();
-        let holds_back = waits && self.holds_back();
-        if std::mem::replace(&mut self.replica.is_held_back_told, holds_back) == holds_back {
-            return;
-        }
-        self.topics.version = self.topics.version.next(now.unix);
-        self.persistence.change(Table::Topics);
-        self.write_changes(out);
-        let (shard, version) = (self.settings.shard, self.topics.version);
-        out.effects.push(Effect::Control(ToControl::HoldsBack { shard, holds_back, version }));
     }
 
     /// Whether nothing at all is to be stored before slaves have said how far they are, or an operator has decided: what is stored would part the
@@ -557,13 +462,4 @@ impl Broker {
             out.effects.push(Effect::WriteEpochs { generation, text: Bytes::from(text) });
         }
     }
-}
-
-/// An address as a peer of [`Quiet`], apart from all brokerIds that anybody gives.
-fn key_of(address: IpAddr) -> u64 {
-    let low = match address {
-        IpAddr::V4(v4) => u64::from(v4.to_bits()),
-        IpAddr::V6(v6) => u64::try_from(v6.to_bits() & u128::from(u64::MAX)).unwrap_or_default(),
-    };
-    low | 1 << 63
 }
