@@ -288,6 +288,8 @@ impl Broker {
             }
         };
         self.leave_master(now.mono, stored, out);
+        // What was stored may have brought the log to the next reign of its master, of which nothing is stored before the file has it.
+        self.write_epochs(now.mono, out);
         self.tell_followed(now, out);
         // Consumers have seen what was confirmed: it does not go back.
         let confirm = self.log.confirm();
@@ -453,7 +455,6 @@ impl Broker {
         if let Some(error) = result.err().filter(|_| is_new_trouble) {
             tracing::warn!(%error, "the epochs were not written; until they are nothing of the new epoch is stored");
         }
-        self.write_epochs(now.mono, out);
         self.progress(now, out);
     }
 
