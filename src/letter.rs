@@ -24,6 +24,7 @@
 //! | `Settings` are in force | `SettingsTaken` with the ticket of the `Settings` | |
 //! | a life begins: at the start, and after a change of role | `LifeBegan`, before `TopicsChanged { full: true }` | none: the shard keeps what it was told |
 //! | whoever gives roles gives this shard one | `LifeBegan` when it is so | `Role` |
+//! | once a minute | `Measured` | |
 //! | stop | `Stopped` | `Stop`, unless the shard stopped by itself |
 //!
 //! A ticket is chosen by whoever asks. Shards choose below [`CONTROL_TICKET_MIN`], the control plane from it on, so that a

@@ -527,7 +527,11 @@ fn a_copy_that_is_broken_off_takes_no_messages_and_goes_on() {
     pair.master.kill();
     pair.master.restart();
     wait_for("master that knows what it is", || {
-        pair.master.process().log_text().contains("this log was being copied from another replica").then_some(())
+        pair.master
+            .process()
+            .log_text()
+            .contains("this shard ended as a slave, by an order or amid a copy")
+            .then_some(())
     });
     let mut producer = pair.to_master();
     let sent = producer.create_topic("other", 1).and_then(|_| producer.send("other", 0, b"too early"));

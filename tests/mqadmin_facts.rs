@@ -52,6 +52,8 @@ const KNOWN_DIFFERENCES: [(&str, &str, &str); 40] = [
     ("brokerStatus", "memoryOfOffsets ", "what tables cost, which RocketMQ does not say"),
     ("brokerStatus", "memoryOfClients ", "what tables cost, which RocketMQ does not say"),
     ("brokerStatus", "damagedMessagesPassed ", "the same"),
+    ("brokerStatus", "damagedMessagesMended ", "the same"),
+    ("brokerStatus", "damagedMessagesLost ", "the same"),
     ("brokerStatus", "failedReads ", "the same"),
     ("brokerStatus", "indexBlocksRebuilt ", "the same"),
     ("brokerStatus", "scrub", "how far the scrub is, which RocketMQ has not"),

@@ -9,6 +9,9 @@
 //! the cost follows what is due, not what there is. What a job has stored is remembered in the order of the log until that is as safe as the
 //! flush setting and the role promise; only then its position moves for whoever writes it down. So after a crash a message may be put
 //! twice, but none is left out.
+//!
+//! Whoever does such work is hooked in at five places: what it waits for, a block (`handle_block`), a time (`poll_timeout`, `handle_deadline`) or the
+//! growth of its queue (`wake_readers`); what was promised (`progress`); and what holds it up (`holds_delays`: an end, tables that are not written).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Display;

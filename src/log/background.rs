@@ -181,7 +181,23 @@ impl Log {
 
     /// Takes of other settings what may change while the log is in use: what may be thrown away, and when, and how often it is read through.
     pub(crate) fn change_settings(&mut self, changed: &LogSettings) {
-        let LogSettings { retention, scrub_interval_ms, .. } = *changed;
+        // All of them are named, so that a new one is decided about.
+        let LogSettings {
+            retention,
+            scrub_interval_ms,
+            segment_bytes: _,
+            flush: _,
+            has_record_crc: _,
+            commit_bytes_max: _,
+            prepare_bytes: _,
+            cache_bytes: _,
+            queue_block_entries: _,
+            branch_references: _,
+            key_run_entries: _,
+            index_file_bytes: _,
+            checkpoint_bytes: _,
+            delay_levels: _,
+        } = *changed;
         if scrub_interval_ms != self.settings.scrub_interval_ms {
             self.scrub.begin_pace();
         }

@@ -1,4 +1,4 @@
-//! Every bound of ringmq by name, and the assertions that relate them.
+//! The bounds of ringmq by name, and the assertions that relate them; those that one place alone knows stand there.
 
 mod controller;
 mod replication;
