@@ -49,7 +49,8 @@ pub(super) struct Shard {
     /// How full the disk was when it was last asked.
     pub(super) usage: Cell<DiskUsage>,
     control: ControlSender,
-    /// What the control plane is to be told, in order; it waits here while the mailbox is full.
+    /// What the control plane is to be told, in order; it waits here while the mailbox is full. All but a few of its own are for somebody who waits, and of
+    /// those there are so many at most: changes of topics and groups (`CHANGES_UNDER_WAY_MAX`) and of settings, replies to pass on, routes to ask for.
     letters: RefCell<VecDeque<ToControl>>,
     letters_wanted: Event,
     ending: RefCell<Option<Ending>>,
