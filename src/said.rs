@@ -99,4 +99,12 @@ mod tests {
         assert_eq!(lines.left_out(at(9 * SAID_PERIOD_MS)), []);
         assert!(lines.admit(at(9 * SAID_PERIOD_MS), ("a", "other".to_owned()), String::new));
     }
+
+    #[test]
+    fn each_request_that_changes_something_has_lines_of_its_own() {
+        let mut lines = Lines::default();
+        let mut admit = |request: &str| lines.admit(MonoNs(0), ("one place", request.to_owned()), String::new);
+        assert_eq!((0..100).filter(|_| admit("UPDATE_AND_CREATE_TOPIC")).count(), SAID_LINES_MAX as usize);
+        assert!(admit("DELETE_TOPIC_IN_BROKER"), "a deletion is told beside many changes");
+    }
 }

@@ -270,3 +270,15 @@ fn a_change_that_is_not_on_the_disk_in_time_is_not_answered_as_done() {
     world.advance(3_000);
     assert_eq!(world.answer(c, made).map(|answer| answer.code), Some(0));
 }
+
+/// They say where the broker goes on with transactions and with what was popped.
+#[test]
+fn the_brokers_own_offsets_are_not_removed_with_a_group() {
+    let mut world = World::new();
+    let c = world.connect();
+    for group in ["CID_RMQ_SYS_TRANS", "CID_RMQ_SYS_REVIVE_GROUP"] {
+        let ext = [("groupName", group), ("cleanOffset", "true")];
+        let answer = world.call(c, RequestCode::DeleteSubscriptiongroup, &ext, b"");
+        assert_eq!(answer.code, 16, "{group}");
+    }
+}
