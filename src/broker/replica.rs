@@ -168,7 +168,6 @@ impl Broker {
         if has_answer {
             self.mend(now, out);
         }
-        self.write_epochs(now.mono, out);
         self.progress(now, out);
     }
 

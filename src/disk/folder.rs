@@ -319,14 +319,7 @@ impl Disk {
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => (self.make(path, 0).await?, true),
             other => (other?, false),
         };
-        let mut from = at;
-        for piece in data.chunks(ZERO_WRITE_BYTES) {
-            self.commits.current_ended().await;
-            let mut buffer = file.alloc_dma_buffer(piece.len());
-            buffer.as_bytes_mut().copy_from_slice(piece);
-            write_whole(&file, path, Rc::new(buffer), from).await?;
-            from += piece.len() as u64;
-        }
+        self.write_between_commits(&file, path, at, data).await?;
         if flush {
             file.fdatasync().await.map_err(|error| failed("flush", path, &error))?;
         }
@@ -352,15 +345,21 @@ impl Disk {
         let keep = blocking::run(move || files::make(&kept, &before));
         keep.await.map_err(|source| DiskError::new("keep what is damaged in", aside, source))?;
         let file = self.file(path).await?;
+        self.write_between_commits(&file, path, at, data).await?;
+        file.fdatasync().await.map_err(|error| failed("flush", path, &error))
+    }
+
+    /// Writes in pieces, each when the commit under way has ended.
+    async fn write_between_commits(&self, file: &DmaFile, path: &Path, at: u64, data: &[u8]) -> Result<(), DiskError> {
         let mut from = at;
         for piece in data.chunks(ZERO_WRITE_BYTES) {
             self.commits.current_ended().await;
             let mut buffer = file.alloc_dma_buffer(piece.len());
             buffer.as_bytes_mut().copy_from_slice(piece);
-            write_whole(&file, path, Rc::new(buffer), from).await?;
+            write_whole(file, path, Rc::new(buffer), from).await?;
             from += piece.len() as u64;
         }
-        file.fdatasync().await.map_err(|error| failed("flush", path, &error))
+        Ok(())
     }
 
     /// Flushes a file and renames it, durably. An open file stays open under its new name.
