@@ -604,6 +604,35 @@ fn a_copy_beside_its_original_is_refused() {
     world.assert_serves(0..100);
 }
 
+/// What a killed node has acknowledged and not written lies in its tail: its store may be renamed or taken to another disk before it starts again, and
+/// other nodes may start meanwhile.
+#[test]
+fn a_store_that_is_moved_after_a_kill_keeps_its_tail() {
+    let mut world = World::new(Flush::Async);
+    world.fill(0..3000);
+    world.node.kill();
+    world.forget_from(4096);
+    let elsewhere = TempDir::new().expect("a folder");
+    let neighbour = vec![("tailPath", world.tails.path().display().to_string())];
+    for (name, is_copied) in [("renamed", false), ("copied", true)] {
+        let (from, to) = (world.node.store_dir(), elsewhere.path().join(name));
+        if is_copied {
+            copy_folder(&from, &to).and_then(|()| fs::remove_dir_all(&from)).expect("copied");
+        } else {
+            fs::rename(&from, &to).expect("one file system");
+        }
+        let mut other = Node::start(&NodeOptions { more: neighbour.clone(), ..NodeOptions::default() });
+        let said = other.process().log_text();
+        assert!(said.contains("tails of stores that are not where they were"), "{said}");
+        assert!(other.stop(Duration::from_secs(20)).success());
+        world.node.options_mut().store_dir = Some(to);
+        world.node.restart();
+        world.assert_serves(0..3000);
+        world.node.kill();
+        world.forget_from(4096);
+    }
+}
+
 #[test]
 fn a_tail_on_a_disk_is_not_promised_to_be_memory() {
     let binary = PathBuf::from(env!("CARGO_BIN_EXE_ringmq"));

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringmq_peers::{Apache, BrokerOptions, Flush, PortBlock, Relay, Role};
+use ringmq_peers::{Apache, BrokerOptions, Flush, PortBlock, Relay, Role, remove_tails_below};
 use rustix::process::Signal;
 
 use crate::lab::attached;
@@ -163,6 +163,7 @@ impl Drop for Folder {
         if !self.is_kept {
             // What cannot be removed is for the person to remove; the figures are none the worse.
             let _ = fs::remove_dir_all(&self.path);
+            remove_tails_below(&self.path);
         }
     }
 }

@@ -38,6 +38,7 @@ mod process;
 mod registration;
 mod relay;
 mod stock;
+mod tails;
 mod tap;
 
 pub use apache::{Apache, Broker, BrokerOptions, Flush, NameServer, Role};
@@ -48,4 +49,5 @@ pub use ports::PortBlock;
 pub use process::{Process, StartError};
 pub use relay::Relay;
 pub use stock::{Missing, stock_dir, workspace_dir};
+pub use tails::remove_tails_below;
 pub use tap::{Tap, TappedFrame};

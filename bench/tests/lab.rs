@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use peer::{Fault, Peer};
 use ringmq_bench::lab::results::Results;
 use ringmq_bench::load::settings::PulledFrom;
-use ringmq_peers::{PortBlock, Process};
+use ringmq_peers::{PortBlock, Process, remove_tails_below};
 use rustix::process::{Pid, Signal, kill_process};
 
 const TOOL: &str = env!("CARGO_BIN_EXE_ringmq-bench");
@@ -95,6 +95,7 @@ impl Drop for Folder {
             let _ended = kill_process(pid(id), Signal::KILL);
         }
         drop(fs::remove_dir_all(&self.path));
+        remove_tails_below(&self.path);
     }
 }
 

@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringmq_peers::{PortBlock, Process};
+use ringmq_peers::{PortBlock, Process, remove_tails_below};
 use tempfile::TempDir;
 
 const CLUSTER: &str = env!("CARGO_BIN_EXE_ringmq-cluster");
@@ -109,6 +109,8 @@ impl Drop for Mode {
         for id in self.nodes() {
             drop(Command::new("kill").args(["-KILL", &id.to_string()]).status());
         }
+        drop(fs::remove_dir_all(self.folder.path()));
+        remove_tails_below(self.folder.path());
     }
 }
 

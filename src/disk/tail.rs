@@ -14,14 +14,17 @@
 //! | 16..32    | store id    | [`StoreId`]                                                                |
 //! | 32..48    | boot id     | `/proc/sys/kernel/random/boot_id`                                          |
 //! | 48..56    | device      | of the store's manifest                                                    |
-//! | 56..64    | inode       | of the store's manifest: a copied or restored store has another            |
+//! | 56..64    | inode       | of the store's manifest: a store that was copied, or moved to another disk, has another |
 //! | 64..72    | ring length | bytes                                                                      |
 //! | 72..80    | appended    | end of the log, written after the ring's bytes with release ordering; [`NOTHING`] until the first time |
 //! | 80..96    | run         | [`RunId`]: a backup put back in place over the store's own files has an earlier one |
-//! | 96..      | path        | the store's folder, so that a left-over tail can be told from one in use   |
+//! | 96..      | path        | the store's folder as the last process found it, so that the tail of a store that is there no more can be named |
 //!
-//! While a process uses a tail it holds a lock on the file, which keeps the clean-up of another process away from it. A tail that
-//! may hold the last run and cannot be had is an error at the start: going on without it would lose what was acknowledged.
+//! While a process uses a tail it holds a lock on the file, which keeps other processes away from it. A tail that may hold the last
+//! run and cannot be had is an error at the start: going on without it would lose what was acknowledged.
+//!
+//! A tail whose store is not where it was may be all that is left of what was acknowledged: nobody but an operator removes it. Its store
+//! finds it wherever it was moved to: by the name of the file on the same disk, else by store, shard and run, see [`moved`].
 
 #![expect(unsafe_code, reason = "mapping a file and an atomic inside the mapping have no safe form")]
 
@@ -366,19 +369,35 @@ impl TailKey {
     }
 
     /// Whether tails in `folder` outlive this process, and there is room for those of all shards. The first shard that asks has the answer
-    /// for all, before any of them makes its own.
+    /// for all, before any of them makes its own; and the log says then what others have left there.
     ///
     /// # Errors
     /// [`Unfit`].
     pub(crate) fn check_shelter(store: &Store, folder: &Path, ring_bytes: usize) -> Result<(), Unfit> {
         let prefix = format!("{NAME_PREFIX}{}-", store.id());
         let tail_bytes = (HEAD_BYTES + ring_bytes) as u64;
-        store.shelter(|| shelter::check(folder, &prefix, store.shards(), tail_bytes))
+        store.shelter(|| {
+            name_left_over(folder);
+            shelter::check(folder, &prefix, store.shards(), tail_bytes)
+        })
     }
 
-    /// Whether `other` is the same tail, be it of another length: `tailSize` may have changed since.
+    /// Whether `other` is the same tail, be it of another length: `tailSize` may have changed since. Or of another place: two stores with one id do
+    /// not run side by side, and what one run has appended is the log of each that goes on from it.
     fn is_same_tail(&self, other: &TailKey) -> bool {
-        TailKey { ring_bytes: other.ring_bytes, ..self.clone() } == *other
+        (self.store, self.shard, self.boot, self.run) == (other.store, other.shard, other.boot, other.run)
+    }
+
+    /// Says in the `head` of this tail where its store is now.
+    fn move_to(&self, head: &mut [u8]) {
+        let new = self.encode();
+        for part in [12..16, 48..64, PATH_AT..HEAD_BYTES] {
+            let (old, new) = (head.get_mut(part.clone()), new.get(part));
+            let (old, new) = old.zip(new).expect("both are whole heads");
+            if old != new {
+                old.copy_from_slice(new);
+            }
+        }
     }
 
     fn file_name(&self) -> String {
@@ -478,8 +497,8 @@ impl Drop for TailFile {
 impl TailFile {
     /// Opens the tail of `key` in `folder`, or makes a new one. [`TailFile::found`] then says whether bytes of the last run are in it.
     ///
-    /// A tail with content keeps the length that it has. A file whose head differs from `key` in any other field is not taken: it is
-    /// written anew, and the log says why.
+    /// A tail with content keeps the length that it has. A file whose head is not of the same store, shard, run and start of the machine is
+    /// not taken: it is written anew, and the log says why.
     ///
     /// # Errors
     /// [`TailError`]. After [`TailError::Io`] and [`TailError::LongPath`] nothing is lost by using memory that does not survive; the
@@ -491,6 +510,10 @@ impl TailFile {
         }
         let path = folder.join(key.file_name());
         let io = |source| TailError::Io { path: path.clone(), source };
+        if let Some(moved) = moved(folder, key) {
+            fs::rename(&moved, &path).map_err(|source| TailError::Unreadable { path: moved.clone(), source })?;
+            tracing::info!(path = %path.display(), was = %moved.display(), "the tail of a store that was moved");
+        }
         let is_there = path.exists();
         let failed = |source| if is_there { TailError::Unreadable { path: path.clone(), source } } else { io(source) };
         let mut file =
@@ -527,8 +550,10 @@ impl TailFile {
         // SAFETY: the file is locked by this process, has just been allocated to the full length that is mapped, and nobody
         // truncates it: other ringmq processes lock a tail before they touch it. The mapping keeps its own reference to it.
         let mut map = unsafe { MmapMut::map_mut(&file) }.map_err(failed)?;
-        if found.is_none() {
-            map.get_mut(..HEAD_BYTES).expect("the mapping holds the head").copy_from_slice(&key.encode());
+        let head = map.get_mut(..HEAD_BYTES).expect("the mapping holds the head");
+        match ring_bytes {
+            None => head.copy_from_slice(&key.encode()),
+            Some(ring_bytes) => TailKey { ring_bytes, ..key.clone() }.move_to(head),
         }
         Ok(TailFile { map, file, path, found, survives_kill: true, has_run: None })
     }
@@ -539,7 +564,7 @@ impl TailFile {
     /// # Errors
     /// [`TailError::Unreadable`].
     pub(crate) fn look(folder: &Path, key: &TailKey, is_any_run: bool) -> Result<Option<FoundTail>, TailError> {
-        let path = folder.join(key.file_name());
+        let path = moved(folder, key).unwrap_or_else(|| folder.join(key.file_name()));
         let failed = |source| TailError::Unreadable { path: path.clone(), source };
         let mut file = match OpenOptions::new().read(true).open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -560,7 +585,7 @@ impl TailFile {
     /// Whether there is a file for this tail.
     #[must_use]
     pub(crate) fn is_there(folder: &Path, key: &TailKey) -> bool {
-        folder.join(key.file_name()).exists()
+        folder.join(key.file_name()).exists() || moved(folder, key).is_some()
     }
 
     /// The end of the log as the last run published it; `None` if this tail is new.
@@ -673,32 +698,56 @@ fn read_head(file: &mut File) -> io::Result<Option<TailHead>> {
     Ok(TailHead::decode(&head))
 }
 
-/// Removes tails in `folder` whose store is gone: on the disk where it was its path is missing, or holds another manifest. Returns what was
-/// removed.
+/// The tail of `key` under the name of another manifest, if there is none under its own: its store was moved to another disk, or copied, and is not
+/// seen where it was. A copy of before the tail's oldest byte is refused by recovery, as any log with a gap.
+fn moved(folder: &Path, key: &TailKey) -> Option<PathBuf> {
+    if folder.join(key.file_name()).exists() {
+        return None;
+    }
+    let of_store = format!("{NAME_PREFIX}{}-", key.store);
+    let is_its = |(path, head): &(PathBuf, TailHead)| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with(&of_store)) && head.appended.is_some() && key.is_same_tail(&head.key)
+    };
+    strays(folder).find(|stray| is_its(stray) && is_unused(&stray.0)).map(|(path, _)| path)
+}
+
+/// Names the tails in `folder` whose store is not where it was, and removes those that have nothing: a start that failed has left them.
 ///
 /// A store that is not seen is not gone: its disk may not be mounted now, or only elsewhere. A tail that cannot be read or is locked is left alone: it
 /// may belong to another user or to a running node.
-pub(crate) fn remove_left_over(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let mut removed = Vec::new();
-    for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
-        let ours = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .is_some_and(|name| name.starts_with(NAME_PREFIX) && name.ends_with(NAME_SUFFIX));
-        if ours && is_left_over(&path) && fs::remove_file(&path).is_ok() {
-            tracing::info!(path = %path.display(), "removed the tail of a store that is gone");
-            removed.push(path);
+fn name_left_over(folder: &Path) {
+    let left_over = strays(folder).filter(|(path, head)| sees_disk(&head.key) && is_unused(path));
+    let (with, without): (Vec<_>, Vec<_>) = left_over.partition(|(_, head)| head.appended.is_some());
+    for (path, _) in without {
+        if fs::remove_file(&path).is_ok() {
+            tracing::info!(path = %path.display(), "removed the tail of a store that is gone, which had nothing");
         }
     }
-    removed
+    let Some((path, head)) = with.first() else { return };
+    let bytes: u64 = with.iter().filter_map(|(path, _)| Some(fs::metadata(path).ok()?.len())).sum();
+    tracing::warn!(
+        tails = with.len(), mib = bytes >> 20, first = %path.display(), store = %head.key.root.display(),
+        "tails of stores that are not where they were stay in shared memory: a store that was moved takes its own when it is started; of one that was removed for good, remove it"
+    );
 }
 
-fn is_left_over(path: &Path) -> bool {
-    let Ok(mut file) = OpenOptions::new().read(true).open(path) else { return false };
-    let Ok(Some(head)) = read_head(&mut file) else { return false };
-    // The lock comes last: one that is held for a moment would keep a tail from its own store's next process.
-    sees_disk(&head.key) && !has_store(&head.key) && file.try_lock().is_ok()
+/// Tails in `folder` whose store is not where it was: its path is missing, or holds another manifest.
+fn strays(folder: &Path) -> impl Iterator<Item = (PathBuf, TailHead)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        let path = entry.path();
+        let name = path.file_name()?.to_str()?;
+        let is_tail = name.starts_with(NAME_PREFIX) && name.ends_with(NAME_SUFFIX);
+        let head = read_head(&mut File::open(&path).ok().filter(|_| is_tail)?).ok()??;
+        (!has_store(&head.key)).then_some((path, head))
+    })
+}
+
+/// Whether no process has the tail. To be asked last, of what is not in its place: the lock is taken for a moment, and kept a tail from its own
+/// store's next process.
+fn is_unused(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| file.try_lock().is_ok())
 }
 
 /// Whether the disk on which the store of `key` lies is where it was: what there is of the store's path ends on it.

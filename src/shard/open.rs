@@ -18,7 +18,7 @@ use crate::broker::{Broker, Tables};
 use crate::disk::folder::FileOnDisk;
 use crate::disk::table::sealed_text;
 use crate::disk::{
-    Disk, DiskError, LastRun, Moment, RunError, RunId, RunStarter, TailError, TailFile, TailKey, blocking, store, tail,
+    Disk, DiskError, LastRun, Moment, RunError, RunId, RunStarter, TailError, TailFile, TailKey, blocking, store,
 };
 use crate::log::{FOLDERS, FileName, FoundFile, FoundStore, HeapTail, Log, Recovery, RecoveryError, Step, TailMemory};
 use crate::model::LogOffset;
@@ -173,7 +173,6 @@ pub(super) async fn open_log(
 
 /// The tail in shared memory; `None` where there can be none, and the log says so then.
 async fn open_tail(settings: &ShardSettings, run: RunId) -> Result<Option<TailFile>, StartError> {
-    tail::remove_left_over(&settings.tail_folder);
     let key = TailKey::new(&settings.store, settings.shard, settings.tail_bytes, run)?;
     let unfit = TailKey::check_shelter(&settings.store, &settings.tail_folder, settings.tail_bytes).err();
     if let Some(unfit) = &unfit {

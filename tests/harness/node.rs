@@ -6,7 +6,7 @@ use std::process::{Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringmq_peers::{Flush, PortBlock, Process, StartError};
+use ringmq_peers::{Flush, PortBlock, Process, StartError, remove_tails_below};
 use tempfile::TempDir;
 
 use crate::client::Client;
@@ -75,6 +75,8 @@ impl Node {
 
     /// The same, for tests of starts that must fail: the error holds the end of the log.
     pub fn try_start(options: &NodeOptions) -> Result<Self, StartError> {
+        // What earlier nodes of this and other tests have left.
+        remove_tails_below(&std::env::temp_dir());
         let mut node = Self {
             process: None,
             options: options.clone(),

@@ -41,7 +41,7 @@ fn bytes_and_offset_outlive_the_mapping() {
 }
 
 #[test]
-fn a_copied_store_does_not_take_the_tail() {
+fn a_copied_store_does_not_take_the_tail_from_its_original() {
     let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
     let (first, second) = (root.path().join("first"), root.path().join("second"));
     let original = store(&first);
@@ -52,11 +52,12 @@ fn a_copied_store_does_not_take_the_tail() {
     assert_eq!(copy.id(), original.id(), "a copy has the same random name");
     assert_eq!(TailFile::open(memory.path(), &key(&copy)).expect("a tail").found(), None);
     drop((original, copy));
+    fs::remove_file(memory.path().join(key(&store(&second)).file_name())).expect("the copy has begun one");
 
-    // A backup that takes the original's place has the same path and name, but it is another file.
+    // A copy that takes the original's place, made in the run whose tail it is, has the same log.
     fs::rename(&first, root.path().join("aside")).expect("a rename");
     fs::rename(&second, &first).expect("a rename");
-    assert_eq!(TailFile::open(memory.path(), &key(&store(&first))).expect("a tail").found(), None);
+    assert_eq!(TailFile::open(memory.path(), &key(&store(&first))).expect("a tail").found(), Some(LogOffset(9)));
 }
 
 #[test]
@@ -132,7 +133,7 @@ fn a_run_is_written_as_one_sector_and_a_long_path_is_left_out() {
 }
 
 #[test]
-fn a_head_that_differs_in_any_field_is_not_taken() {
+fn a_tail_of_another_run_is_not_taken() {
     let check = |edit: &dyn Fn(&mut TailKey)| {
         let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
         let store = store(root.path());
@@ -154,13 +155,13 @@ fn a_head_that_differs_in_any_field_is_not_taken() {
     assert_eq!(check(&|_| {}), Some(LogOffset(7)));
     assert_eq!(check(&|key| key.store.0[3] ^= 1), None);
     assert_eq!(check(&|key| key.boot[3] ^= 1), None);
-    assert_eq!(check(&|key| key.manifest.device ^= 1), None);
-    assert_eq!(check(&|key| key.manifest.inode ^= 1), None);
     assert_eq!(check(&|key| key.shard.0 ^= 1), None);
     assert_eq!(check(&|key| key.ring_bytes *= 2), Some(LogOffset(7)), "tailSize may change");
     assert_eq!(check(&|key| key.ring_bytes += 1), None);
     assert_eq!(check(&|key| key.run[3] ^= 1), None);
-    assert_eq!(check(&|key| key.root.push("x")), None);
+    // A move that was broken off between the new name and the new place in the head.
+    assert_eq!(check(&|key| key.manifest.inode ^= 1), Some(LogOffset(7)));
+    assert_eq!(check(&|key| key.root.push("x")), Some(LogOffset(7)), "a store may be moved");
 }
 
 /// At each step of an orderly end the process may be killed: a start then takes a tail with all that the log has, or misses none.
@@ -201,49 +202,79 @@ fn path_aside(path: &Path) -> PathBuf {
     path.with_extension("aside")
 }
 
-#[test]
-fn tails_of_stores_that_are_gone_are_removed() {
-    let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
-    let (gone, kept) = (root.path().join("gone"), root.path().join("kept"));
-    let (first, second) = (store(&gone), store(&kept));
-    let first_tail = TailFile::open(memory.path(), &key(&first)).expect("a tail");
-    drop(TailFile::open(memory.path(), &key(&second)).expect("a tail"));
-    let manifest = store::read_text(&kept.join(MANIFEST)).expect("a manifest");
-    fs::remove_dir_all(&gone).expect("removed");
-    assert_eq!(remove_left_over(memory.path()), Vec::<PathBuf>::new(), "its process still runs");
-    let path = first_tail.path().to_owned();
-    drop(first_tail);
-    assert_eq!(remove_left_over(memory.path()), vec![path]);
-    assert_eq!(fs::read_dir(memory.path()).expect("a folder").count(), 1);
+/// Files in a folder of tails.
+fn count(memory: &tempfile::TempDir) -> usize {
+    fs::read_dir(memory.path()).expect("a folder").count()
+}
 
-    // Another store in the same place, even in the same file.
-    let other = manifest.replace(&second.id().to_string(), &"0".repeat(32));
-    fs::OpenOptions::new()
-        .write(true)
-        .open(kept.join(MANIFEST))
-        .and_then(|mut file| io::Write::write_all(&mut file, other.as_bytes()))
-        .expect("rewritten in place");
-    assert_eq!(remove_left_over(memory.path()).len(), 1);
+/// The tail of a store that was renamed after a kill was written anew by its own next start, and removed by that of any other store.
+#[test]
+fn a_tail_stays_wherever_its_store_is_moved_to() {
+    let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
+    let (first, second) = (root.path().join("first"), root.path().join("second"));
+    let mut before = key(&store(&first));
+    TailFile::open(memory.path(), &before).expect("a tail").publish(LogOffset(5));
+    for (place, is_copy) in [(second.clone(), false), (first.clone(), true), (second, false)] {
+        if is_copy {
+            let FileIdentity { device, inode } = before.manifest;
+            let copy = TailKey { manifest: FileIdentity { device, inode: inode ^ 1 }, ..before.clone() };
+            assert!(!TailFile::is_there(memory.path(), &copy), "its store is where it was");
+            copy_folder(&before.root, &place);
+            fs::remove_dir_all(&before.root).expect("removed");
+        } else {
+            fs::rename(&before.root, &place).expect("one file system");
+        }
+        name_left_over(memory.path());
+        let key = key(&store(&place));
+        assert!(TailFile::is_there(memory.path(), &key));
+        let looked = TailFile::look(memory.path(), &key, false).expect("readable");
+        assert_eq!(looked.map(|tail| tail.appended), Some(LogOffset(5)));
+        assert_eq!(TailFile::open(memory.path(), &key).expect("the same tail").found(), Some(LogOffset(5)));
+        let head = read_head(&mut File::open(memory.path().join(key.file_name())).expect("it is there"));
+        assert_eq!(head.expect("readable").expect("a head").key, key, "it says where its store is now");
+        before = key;
+    }
+    assert_eq!(count(&memory), 1);
+}
+
+#[test]
+fn only_tails_without_a_byte_are_removed_with_their_stores() {
+    let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
+    let (first, second) = (root.path().join("first"), root.path().join("second"));
+    let with = key(&store(&first));
+    TailFile::open(memory.path(), &with).expect("a tail").publish(LogOffset(5));
+    let without = TailFile::open(memory.path(), &key(&store(&second))).expect("a tail");
+    name_left_over(memory.path());
+    assert_eq!(count(&memory), 2, "both stores are there");
+    fs::remove_dir_all(&first).and_then(|()| fs::remove_dir_all(&second)).expect("removed");
+    name_left_over(memory.path());
+    assert_eq!(count(&memory), 2, "one is in use, and one has what was acknowledged");
+    drop(without);
+    name_left_over(memory.path());
+    assert_eq!(count(&memory), 1);
+    assert!(TailFile::is_there(memory.path(), &with));
 }
 
 /// Three thousand acknowledged messages went when another node was started while the disk of the first was away.
 #[test]
-fn the_tail_of_a_store_whose_disk_is_away_is_kept() {
+fn a_disk_that_is_away_is_no_store_that_is_gone() {
     let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
     let away = root.path().join("away");
     let mut key = key(&store(&away));
     key.manifest.device ^= 1;
-    TailFile::open(memory.path(), &key).expect("a tail").publish(LogOffset(5));
-    assert_eq!(remove_left_over(memory.path()), Vec::<PathBuf>::new(), "another store is there");
-    fs::remove_dir_all(&away).expect("removed");
-    assert_eq!(remove_left_over(memory.path()), Vec::<PathBuf>::new(), "its mount point is empty");
-    fs::remove_dir_all(root.path()).expect("removed");
-    assert_eq!(remove_left_over(memory.path()), Vec::<PathBuf>::new(), "so is what it was mounted in");
+    drop(TailFile::open(memory.path(), &key).expect("a tail"));
+    for folder in [away.as_path(), root.path()] {
+        name_left_over(memory.path());
+        assert_eq!(count(&memory), 1);
+        fs::remove_dir_all(folder).expect("removed");
+    }
+    name_left_over(memory.path());
+    assert_eq!(count(&memory), 1, "nor is there where it was mounted");
 }
 
-/// A clean-up that locked each tail it looked at kept one from its own store's next process, which then began without it.
+/// A look that locked each tail kept one from its own store's next process, which then began without it.
 #[test]
-fn a_clean_up_never_locks_the_tail_of_a_store_that_is_there() {
+fn a_look_never_locks_the_tail_of_a_store_that_is_there() {
     let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
     let store = store(root.path());
     let key = key(&store);
@@ -252,7 +283,7 @@ fn a_clean_up_never_locks_the_tail_of_a_store_that_is_there() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                assert_eq!(remove_left_over(memory.path()), Vec::<PathBuf>::new());
+                name_left_over(memory.path());
             }
         });
         let found = (0..2000).map(|_| TailFile::open(memory.path(), &key).map(|tail| tail.found()));
