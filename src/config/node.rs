@@ -692,7 +692,7 @@ const NODE: &[Setting<NodeConfig>] = &[
         },
         |c| c.tail_path.display().to_string()
     ),
-    setting!("tailSize", "33554432", tail_bytes in TAIL_BYTES_MIN..=2_147_483_648, "of bytes ",
+    setting!("tailSize", "33554432", tail_bytes in TAIL_BYTES_MIN..=2_147_483_648, "of bytes, a power of two, ",
         "Bytes of each shard's tail, a power of two. Consumers within this distance of the end never touch the disk."),
     setting!(
         "flushDiskType",

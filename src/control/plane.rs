@@ -363,7 +363,11 @@ impl Node {
         }
         self.say_goodbye().await;
         let failed = self.announcer.borrow().failures().next().is_some();
-        if failed || stop_deadline.is_none() { Outcome::Failed } else { Outcome::Stopped }
+        if failed || stop_deadline.is_none() {
+            return Outcome::Failed;
+        }
+        info!("stopped");
+        Outcome::Stopped
     }
 
     fn now(&self) -> MonoNs {

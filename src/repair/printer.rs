@@ -35,6 +35,7 @@ impl StateRow {
             for (key, cell) in [("byte", byte), ("bytes", bytes), ("file", file), ("shard", shard), ("state", state)] {
                 match cell.parse() {
                     Ok(number) => out.key(key).integer(number),
+                    Err(_) if cell.is_empty() => out.key(key).null(),
                     Err(_) => out.key(key).text(&cell),
                 };
             }
@@ -104,6 +105,6 @@ mod tests {
             Some(stretch),
             r#"{"byte":7,"bytes":2,"file":"commitlog/00000000000000004096","shard":"shard-0","state":"as \"said\""}"#,
         );
-        check(None, r#"{"byte":"","bytes":"","file":"","shard":"shard-0","state":"as \"said\""}"#);
+        check(None, r#"{"byte":null,"bytes":null,"file":null,"shard":"shard-0","state":"as \"said\""}"#);
     }
 }

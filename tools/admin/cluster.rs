@@ -67,8 +67,9 @@ fn standing_cells(standing: Result<HaRuntimeInfo, AdminError>, of_master: Option
         Ok(HaRuntimeInfo::Master { log_end, in_sync_count, slaves, refused, ahead, damaged, .. }) => {
             let strangers = refused.iter().map(|slave| format!("{} refused: {}", slave.address, slave.why));
             let each: Vec<String> = slaves.iter().map(slave_text).chain(strangers).collect();
-            let replicas = format!("{} in sync of {}", in_sync_count.saturating_add(1), slaves.len().saturating_add(1));
-            let replicas = if each.is_empty() { replicas } else { format!("{replicas}: {}", each.join(", ")) };
+            let count = format!("{} in sync of {}", in_sync_count.saturating_add(1), slaves.len().saturating_add(1));
+            let replicas =
+                if each.is_empty() { "no slaves".to_owned() } else { format!("{count}: {}", each.join(", ")) };
             let waits = ahead.map(|ids| {
                 format!(
                     "takes no messages until it is decided what becomes of what brokerId {ids} has and it has not; "

@@ -41,11 +41,24 @@ pub(crate) struct GetArguments {
 #[derive(Args)]
 pub(crate) struct SetArguments {
     /// The key, as the configuration has it.
-    #[arg(short = 'k', long)]
-    key: String,
+    #[arg(required_unless_present = "key_option")]
+    key: Option<String>,
     /// Its new value.
-    #[arg(short = 'v', long)]
-    value: String,
+    #[arg(required_unless_present = "value_option", allow_hyphen_values = true)]
+    value: Option<String>,
+    /// The key, as `mqadmin` takes it.
+    #[arg(short = 'k', long = "key", id = "key_option", value_name = "KEY", conflicts_with_all = ["key", "value"], requires = "value_option")]
+    key_option: Option<String>,
+    /// The value, as `mqadmin` takes it.
+    #[arg(
+        short = 'v',
+        long = "value",
+        id = "value_option",
+        value_name = "VALUE",
+        requires = "key_option",
+        allow_hyphen_values = true
+    )]
+    value_option: Option<String>,
     #[command(flatten)]
     whose: Whose,
 }
@@ -100,7 +113,11 @@ fn get(cluster: &mut Cluster, output: Output, arguments: &GetArguments) -> Resul
 }
 
 fn set(cluster: &mut Cluster, output: Output, arguments: &SetArguments) -> Result<(), AdminError> {
-    let (key, value) = (arguments.key.trim(), arguments.value.trim());
+    let either =
+        |one: &Option<String>, other: &Option<String>| one.clone().or_else(|| other.clone()).unwrap_or_default();
+    let (key, value) =
+        (either(&arguments.key, &arguments.key_option), either(&arguments.value, &arguments.value_option));
+    let (key, value) = (key.trim(), value.trim());
     if key.is_empty() || format!("{key}{value}").contains(['\n', '\r']) {
         return Err(AdminError::Usage("a key and its value are each one line".to_owned()));
     }
@@ -149,8 +166,13 @@ mod tests {
         };
         get(&mut cluster, output, &of(&["a"])).expect("it is there");
         assert!(matches!(get(&mut cluster, output, &of(&["nope"])), Err(AdminError::NoSetting { .. })));
-        let changed =
-            |key: &str, broker| SetArguments { key: key.to_owned(), value: "2".to_owned(), whose: whose(broker) };
+        let changed = |key: &str, broker| SetArguments {
+            key: Some(key.to_owned()),
+            value: Some("2".to_owned()),
+            key_option: None,
+            value_option: None,
+            whose: whose(broker),
+        };
         set(&mut cluster, output, &changed("a", Some("broker-a"))).expect("it is changed");
         assert!(matches!(set(&mut cluster, output, &changed("nope", None)), Err(AdminError::NoSetting { .. })));
         assert!(matches!(set(&mut cluster, output, &changed("a", Some("z"))), Err(AdminError::NoBroker { .. })));

@@ -50,6 +50,8 @@ struct Reading {
     next: BTreeMap<Queue, i64>,
     /// Brokers that could not be read the last time.
     failing: BTreeSet<String>,
+    /// Where the queues are could not be asked the last time.
+    is_lost: bool,
 }
 
 pub(crate) fn consume(cluster: &mut Cluster, output: Output, arguments: &ConsumeArguments) -> Result<(), AdminError> {
@@ -60,7 +62,16 @@ pub(crate) fn consume(cluster: &mut Cluster, output: Output, arguments: &Consume
     while left > 0 {
         let before = left;
         // Whoever is gone now comes back, or its slave is in the next route.
-        for (broker, queue) in cluster.queues(&arguments.topic).unwrap_or_default() {
+        let queues = cluster.queues(&arguments.topic);
+        match &queues {
+            Ok(_) => reading.is_lost = false,
+            Err(error) if !reading.is_lost => {
+                reading.is_lost = true;
+                output.warn(&error.to_string());
+            }
+            Err(_) => {}
+        }
+        for (broker, queue) in queues.unwrap_or_default() {
             if left == 0 {
                 break;
             }

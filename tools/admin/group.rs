@@ -23,6 +23,17 @@ pub(crate) struct GroupName {
     cluster: Option<String>,
 }
 
+/// What `group list` is told.
+#[derive(Args)]
+pub(crate) struct ListArguments {
+    /// Also the brokers' own groups.
+    #[arg(short = 'a', long)]
+    all: bool,
+    /// Only this cluster.
+    #[arg(short = 'c', long)]
+    cluster: Option<String>,
+}
+
 /// What `group delete` is told.
 #[derive(Args)]
 pub(crate) struct DeleteArguments {
@@ -55,9 +66,10 @@ pub(crate) fn is_own(group: &str) -> bool {
     group.starts_with(OWN_PREFIX) || OWN.contains(&group)
 }
 
-pub(crate) fn list(cluster: &mut Cluster, output: Output, of: Option<&str>) -> Result<(), AdminError> {
-    let masters = cluster.masters(of)?;
-    let rows: Vec<Vec<Value>> = known(cluster, &masters)?.into_iter().map(|group| vec![group.into()]).collect();
+pub(crate) fn list(cluster: &mut Cluster, output: Output, arguments: &ListArguments) -> Result<(), AdminError> {
+    let masters = cluster.masters(arguments.cluster.as_deref())?;
+    let shown = known(cluster, &masters)?.into_iter().filter(|group| arguments.all || !is_own(group));
+    let rows: Vec<Vec<Value>> = shown.map(|group| vec![group.into()]).collect();
     output.values(&LIST, &rows);
     Ok(())
 }

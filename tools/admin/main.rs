@@ -108,7 +108,7 @@ enum TopicCommand {
 #[derive(Subcommand)]
 enum GroupCommand {
     /// Names of all consumer groups.
-    List(ClusterName),
+    List(group::ListArguments),
     /// Create a consumer group on every broker.
     Create(group::GroupName),
     /// Delete a consumer group and its offsets on every broker.
@@ -205,7 +205,7 @@ fn run(cli: Cli, output: Output) -> Result<(), AdminError> {
         Command::Topic(TopicCommand::Delete(arguments)) => topic::delete(cluster, output, &arguments),
         Command::Topic(TopicCommand::Route(of)) => topic::route(cluster, output, &of.topic),
         Command::Topic(TopicCommand::Status(of)) => topic::status(cluster, output, &of.topic),
-        Command::Group(GroupCommand::List(of)) => group::list(cluster, output, of.cluster.as_deref()),
+        Command::Group(GroupCommand::List(arguments)) => group::list(cluster, output, &arguments),
         Command::Group(GroupCommand::Create(of)) => group::create(cluster, output, &of),
         Command::Group(GroupCommand::Delete(arguments)) => group::delete(cluster, output, &arguments),
         Command::Group(GroupCommand::Progress(arguments)) => progress::progress(cluster, output, &arguments),

@@ -145,9 +145,10 @@ fn all(
     let mut found = Vec::new();
     for group in groups.iter().filter(|group| !is_own(group)) {
         let standings = standings(cluster, brokers, group, topic)?;
-        let (behind, in_flight) = standings.iter().fold((0_i64, 0_i64), |(behind, in_flight), standing| {
-            (behind.saturating_add(standing.behind), in_flight.saturating_add(standing.in_flight))
-        });
+        let sum = |of: fn(&Standing) -> i64| standings.iter().map(of).fold(0_i64, i64::saturating_add);
+        // Of a group that has read nothing nobody knows which topics it is to read.
+        let behind = (!standings.is_empty()).then(|| sum(|standing| standing.behind));
+        let in_flight = sum(|standing| standing.in_flight);
         let mut members = BTreeSet::new();
         for reader in &brokers.readers {
             members.extend(online(cluster, reader, group)?);
@@ -158,7 +159,7 @@ fn all(
         }
     }
     found.sort_by(|a, b| (b.0, a.1).cmp(&(a.0, b.1)));
-    let row = |(behind, group, in_flight, members): &(i64, &str, i64, usize)| {
+    let row = |(behind, group, in_flight, members): &(Option<i64>, &str, i64, usize)| {
         vec![(*group).into(), (*behind).into(), (*in_flight).into(), (*members).into()]
     };
     output.values(&ALL, &found.iter().map(row).collect::<Vec<Vec<Value>>>());

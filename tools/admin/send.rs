@@ -86,10 +86,12 @@ pub(crate) fn send(cluster: &mut Cluster, output: Output, arguments: &SendArgume
         found => (found?, false),
     };
     let mut rows: Vec<Vec<Value>> = Vec::new();
-    let mut turn = 0;
+    // Not the first queue each time that somebody sends one.
+    let mut turn = usize::try_from(time::now_ms()).unwrap_or_default() % queues.len().max(1);
+    let turns = turn + queues.len();
     while rows.len() < usize::try_from(arguments.count).unwrap_or(usize::MAX) {
         // Every broker has made the topic by now: its other queues are to have their turn.
-        if is_new && turn == queues.len() {
+        if is_new && turn == turns {
             is_new = false;
             let found = cluster.writable_queues(&arguments.topic).unwrap_or_default();
             queues = if found.is_empty() { queues } else { found };

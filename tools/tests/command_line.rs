@@ -26,6 +26,10 @@ fn an_error_is_a_sentence_or_an_object() {
         (&["group", "progress"], 2, "usage", "--group <GROUP>"),
         (&["send", "-t", "T", "-b", "x", "--delay-level", "19"], 2, "usage", "19 is not in 1..=18"),
         (&["topic", "delete", "-t", "T", "--yes", "--dry-run"], 2, "usage", "cannot be used with"),
+        (&["config", "set", "k", "v", "-n", NOBODY], 1, "no_name_server", "no name server answers"),
+        (&["config", "set", "-k", "k", "-v", "-1", "-n", NOBODY], 1, "no_name_server", "no name server answers"),
+        (&["config", "set", "k"], 2, "usage", "required arguments were not provided"),
+        (&["config", "set", "k", "v", "-k", "k"], 2, "usage", "cannot be used with"),
     ] {
         let (found, stdout, stderr) = run(arguments);
         assert_eq!((found, stdout.as_str()), (Some(code), ""), "{arguments:?}: {stderr}");
