@@ -193,6 +193,13 @@ fn a_record_of_several_messages_is_read_whole_or_not_at_all() {
     assert!(is_expected, "seed {seed}: {noticed}");
 }
 
+/// Recalls whose time was over counted as done with once they were safe, and not before: a clock that was set back in between went unnoticed, and with the
+/// end of the log a timer message was lost.
+#[test]
+fn what_is_sent_after_recalls_and_a_step_back_of_the_clock_is_delivered() {
+    run_timers(52_739, TimerRule::Sound).expect("all are delivered");
+}
+
 /// A segment that was closed before the first tick of a life went by the stamps of its records, which a wrong clock had made: when the clock was set
 /// right they looked three days old, and retention took what was stored seconds ago.
 #[test]
@@ -801,6 +808,12 @@ fn run_controllers(seed: u64, rule: ControllerRule) -> Result<ControllerCounts, 
     let mut outcome = Ok(());
     found_wrong(|| outcome = world.run(CONTROLLER_STEPS))?;
     outcome.map(|()| world.counts)
+}
+
+/// What a leader of before has said, and nobody agreed to, comes late: it is no controller that lies.
+#[test]
+fn a_controller_that_hears_old_news_does_not_take_its_fellow_for_a_liar() {
+    run_controllers(51_079, ControllerRule::Sound).expect("all of them are honest");
 }
 
 #[test]

@@ -199,7 +199,11 @@ impl ControllerMember {
                     }
                     (index, term) = (entry.index, entry.term);
                     let is_agreed = entry.index <= raft.raft_log.committed && entry.index > self.node.store().begin.0;
-                    if is_agreed && raft.raft_log.term(entry.index).ok() != Some(entry.term) {
+                    // A leader of before may have said what was never agreed; raft does not take it.
+                    if is_agreed
+                        && message.term >= raft.term
+                        && raft.raft_log.term(entry.index).ok() != Some(entry.term)
+                    {
                         return Err("it contradicts what was agreed");
                     }
                 }

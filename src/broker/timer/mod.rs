@@ -220,6 +220,8 @@ impl Timers {
         let recalls = std::mem::take(&mut self.recalls);
         if recalls.out_ms < out_ms {
             for key in recalls.read {
+                // As any that is dealt with: a clock that is set back after it is noticed by the next message.
+                self.taken.pass(&key, at);
                 self.passed.push(at, key);
             }
             return;
@@ -417,6 +419,26 @@ mod tests {
         timers.end_recalls(6, timers.end);
         assert!(timers.promised(timers.end));
         assert_eq!((timers.passed.len(), timers.due.floor()), (0, QueueOffset(timers.end.0 / 512 * 512)));
+    }
+
+    /// Simulator seed 52739: the message could not be stored for which the recalls were closed, and then the clock was set back.
+    #[test]
+    fn what_is_put_after_recalls_were_closed_and_the_clock_set_back_is_not_done_with() {
+        let mut timers = Timers::default();
+        let key = |out_ms, is_recall, at| TimerKey {
+            code: WheelCode::new(out_ms, is_recall),
+            place: LogOffset(at),
+            at: QueueOffset(at),
+        };
+        let recall = key(700, true, 10);
+        timers.put(recall, LogOffset(20), 0);
+        timers.recall(&recall, "T+K", LogOffset(20));
+        timers.end_recalls(800, LogOffset(20));
+        assert!(timers.promised(LogOffset(20)));
+        let earlier = key(200, false, 30);
+        timers.put(earlier, LogOffset(40), 100);
+        assert!(!timers.done.has(&earlier) && !timers.taken.has(&earlier));
+        assert!(timers.done.has(&key(700, false, 5)) == timers.taken.has(&key(700, false, 5)));
     }
 
     #[test]
