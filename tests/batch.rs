@@ -43,15 +43,18 @@ const KNOWN_DIFFERENCES: [KnownDifference; 9] = [
     ("batch-raw", "half a batch", "13: Apache's broker fails over it, and says 1"),
 ];
 
+/// What lets a broker take subscriptions by SQL92.
+const BY_SQL: (&str, &str) = ("enablePropertyFilter", "true");
+
 /// Scenarios whose topics are of `queue.type=BatchCQ`.
-const BATCHES: [&str; 4] = ["batch-read", "batch-whole", "batch-pushed", "batch-auto"];
+const BATCHES: [&str; 5] = ["batch-read", "batch-whole", "batch-sql", "batch-pushed", "batch-auto"];
 
 fn clients() -> Vec<ClientRun> {
     vec![
         (
             "batch-java-5.3.3",
             StockClient::java_5().map(|client| client.hastened(4)),
-            &["batch-read", "batch-whole", "batch-pushed", "batch-auto", "batch-auto-plain"],
+            &["batch-read", "batch-whole", "batch-sql", "batch-pushed", "batch-auto", "batch-auto-plain"],
         ),
         ("batch-java-4.9.8", StockClient::java_4(), &["batch-read", "batch-whole"]),
     ]
@@ -75,12 +78,13 @@ fn check(broker: &str, name_server: &str, address: &str, known: &[KnownDifferenc
 
 #[test]
 fn on_apache() {
-    check_apache(&[], |name_server, broker| check(APACHE, name_server, broker, &[]));
+    check_apache(&[BY_SQL], |name_server, broker| check(APACHE, name_server, broker, &[]));
 }
 
 #[test]
 fn on_ringmq() {
-    let node = Node::start(&NodeOptions::default());
+    let more = vec![(BY_SQL.0, BY_SQL.1.to_owned())];
+    let node = Node::start(&NodeOptions { more, ..NodeOptions::default() });
     check("ringmq", &node.name_server(), &node.broker(0), &KNOWN_DIFFERENCES);
 }
 

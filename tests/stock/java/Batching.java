@@ -8,6 +8,7 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.MessageSelector;
 import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.consumer.PullStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
@@ -94,6 +95,32 @@ final class Batching {
         MessageExt second = all.getMsgFoundList().get(1);
         world.facts.tell("by place: " + told(consumer.viewMessage(world.topic,
             org.apache.rocketmq.common.message.MessageDecoder.createMessageId(second.getStoreHost(), second.getCommitLogOffset()))));
+    }
+
+    /** An SQL92 expression is about a batch as brokers store it, not about its messages. */
+    static void sql(World world) throws Exception {
+        MessageQueue queue = queue(world);
+        batch(world, 0, 3);
+        batch(world, 3, 5);
+        DefaultMQPullConsumer consumer = world.pullConsumer("PULL_" + world.topic);
+        World.waitFor("all of them", () -> consumer.maxOffset(queue) == 5 ? Boolean.TRUE : null);
+        // Its first heartbeat brings it the broker's version, before which it filters by tags alone.
+        World.waitFor("a pull by expression", () -> {
+            try {
+                return consumer.pull(queue, MessageSelector.bySql("TRUE"), 0, 1);
+            } catch (MQClientException notYet) {
+                return null;
+            }
+        });
+        for (String expression : new String[] {"INNER_NUM = 3", "INNER_NUM BETWEEN 2 AND 3", "index = 1", "index IS NULL", "TAGS = 'TagB'"}) {
+            PullResult found = consumer.pull(queue, MessageSelector.bySql(expression), 0, 32);
+            tell(world, expression, found);
+            if (found.getMsgFoundList() != null) {
+                for (MessageExt message : found.getMsgFoundList()) {
+                    world.facts.tell(expression + ": " + World.text(message) + " at " + message.getQueueOffset());
+                }
+            }
+        }
     }
 
     /** A batch that another producer has sent, which clients before 5 do not take apart. */

@@ -70,6 +70,7 @@ public final class StockClient {
         SCENARIOS.put("pop-shared", Popping::shared);
         SCENARIOS.put("batch-whole", Batching::whole);
         SCENARIOS.put("batch-read", Batching::read);
+        SCENARIOS.put("batch-sql", Batching::sql);
         SCENARIOS.put("batch-pushed", Batching::pushed);
         SCENARIOS.put("batch-auto", Batching::auto);
         SCENARIOS.put("batch-auto-plain", Batching::autoPlain);
