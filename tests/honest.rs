@@ -473,7 +473,6 @@ fn a_new_group_does_not_skip_what_was_sent_some_traffic_ago() {
 #[test]
 fn settings_that_would_do_nothing_are_refused() {
     for (key, value) in [
-        ("enableLmq", "true"),
         ("enableMultiDispatch", "true"),
         ("enableMixedMessageType", "true"),
         ("timerStopEnqueue", "true"),
@@ -495,7 +494,8 @@ fn settings_that_would_do_nothing_are_refused() {
         ("messageStorePlugIn", ""),
         ("defaultMessageRequestMode", "PULL"),
     ]);
-    let change = client(&node).call(Frame::request(UPDATE_BROKER_CONFIG).body("enableLmq=true")).expect("it answers");
+    let change = Frame::request(UPDATE_BROKER_CONFIG).body("enableMixedMessageType=true");
+    let change = client(&node).call(change).expect("it answers");
     assert_ne!(change.code, code::SUCCESS, "nor online");
 }
 

@@ -115,6 +115,7 @@ fn add(sum: &mut Counts, one: &Counts) {
     sum.appends += one.appends;
     sum.batches += one.batches;
     sum.batches_entered += one.batches_entered;
+    sum.light += one.light;
     sum.kills += one.kills;
 
     sum.power_losses += one.power_losses;
@@ -190,6 +191,36 @@ fn a_record_of_several_messages_is_read_whole_or_not_at_all() {
     }
     let (seed, noticed) = first_wrong(20, |seed| run_batches(seed, Rule::HideBatches, STEPS)).expect("it is noticed");
     let is_expected = ["the next offset", "the end of"].iter().any(|message| noticed.contains(message));
+    assert!(is_expected, "seed {seed}: {noticed}");
+}
+
+fn run_light(seed: u64, rule: Rule, steps: u64) -> Result<Counts, String> {
+    let mut world = LogWorld::with_light(seed, rule);
+    found_wrong(|| world.run(steps)).map(|()| world.counts)
+}
+
+/// The same where some are in light queues as well as in their own: each of their queues has them, whatever is lost, cut, retained or built again, and a
+/// light queue goes with its own removal alone.
+#[test]
+fn a_record_is_in_each_of_its_queues() {
+    let all = all_sound("a_record_is_in_each", seeds(), |seed| run_light(seed, Rule::Sound, steps_of(seed, STEPS)));
+    let mut sum = Counts::default();
+    all.iter().for_each(|counts| add(&mut sum, counts));
+    eprintln!("{} seeds: {sum:#?}", all.len());
+    if all.len() as u64 >= SEEDS {
+        check_often(&[
+            ("entries of light queues", sum.light, 5_000),
+            ("kills", sum.kills, 50),
+            ("power losses", sum.power_losses, 50),
+            ("removals", sum.removals, 50),
+            ("cuts", sum.cuts, 5),
+            ("segments retired", sum.segments_retired, 20),
+            ("messages found to be rotten", sum.rotten_messages, 5),
+            ("blocks of the index built again", sum.index_blocks_rebuilt, 10),
+        ]);
+    }
+    let (seed, noticed) = first_wrong(20, |seed| run_light(seed, Rule::HideLight, STEPS)).expect("it is noticed");
+    let is_expected = ["the end of", "is not known any more", "it has a message"].iter().any(|it| noticed.contains(it));
     assert!(is_expected, "seed {seed}: {noticed}");
 }
 
@@ -442,6 +473,21 @@ fn a_promoted_slave_ends_the_transactions_of_its_master() {
     let (seed, what) =
         first_wrong(40, |seed| run(seed, ReplicaRule::ForgetHalves, REPLICA_STEPS)).expect("it is noticed");
     assert!(what.contains("never delivered"), "seed {seed}: {what}");
+}
+
+/// The same world once more, whose messages are in light queues as well.
+#[test]
+fn light_queues_are_the_same_on_every_replica() {
+    let all_seeds = seeds();
+    let seeds = all_seeds.start..all_seeds.end.min(all_seeds.start + SEEDS / 20);
+    let run = |seed, rule| run_replica_world(ReplicaWorld::with_light(seed, rule), REPLICA_STEPS);
+    let all = all_sound("light_queues", seeds, |seed| run(seed, ReplicaRule::Sound));
+    let found: u64 = all.iter().map(|counts| counts.light).sum();
+    eprintln!("{} seeds: {found} messages were found in light queues", all.len());
+    let is_few = (all.len() as u64) < SEEDS / 20;
+    assert!(is_few || found > 1_000, "{found}");
+    let (seed, what) = first_wrong(20, |seed| run(seed, ReplicaRule::ForgetLight)).expect("it is noticed");
+    assert!(what.contains("were acknowledged, and are not in"), "seed {seed}: {what}");
 }
 
 #[test]

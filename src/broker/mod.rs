@@ -35,6 +35,7 @@ mod heartbeat;
 pub(crate) mod hold;
 mod job;
 pub mod life;
+mod light;
 pub(crate) mod offset;
 mod online;
 pub mod order;

@@ -21,7 +21,7 @@ use crate::metrics::Amount;
 use crate::model::{GroupName, MonoNs, QueueId, QueueOffset, TopicName};
 use crate::protocol::body::DataVersion;
 use crate::protocol::code::ResponseCode;
-use crate::protocol::message::is_retry_topic;
+use crate::protocol::message::{LIGHT_QUEUE, is_retry_topic};
 use crate::protocol::record::{Check, RecordView, log_offset_of};
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
 use crate::protocol::request::PullRequest;
@@ -184,6 +184,10 @@ impl Broker {
 
     fn readable_queue(&mut self, request: &PullRequest<'_>) -> Result<(QueueId, QueueIndex, TopicName, i32), Refusal> {
         let name = request.topic;
+        if self.is_light(name) && self.topics.get(name).is_none() {
+            let (queue, name) = self.light_queue(name, request.queue_id)?;
+            return Ok((LIGHT_QUEUE, queue, name, 0));
+        }
         let Some(topic) = self.topics.get_mut(name) else {
             let remark = format!("topic[{name}] not exist, apply first please!");
             return Err(Refusal::new(ResponseCode::TopicNotExist, remark));

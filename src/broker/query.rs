@@ -10,7 +10,7 @@ use crate::log::{BlockId, QueueIndex, Search, StoreTime};
 use crate::model::{QueueId, QueueOffset};
 use crate::protocol::body::{LockRequest, locked_queues};
 use crate::protocol::code::ResponseCode;
-use crate::protocol::message::check_group;
+use crate::protocol::message::{LIGHT_QUEUE, check_group};
 use crate::protocol::reply::{ExtValue, Reply};
 use crate::protocol::request::{CommitOffsetRequest, ConsumerOffsetRequest, QueueRequest, SearchOffsetRequest};
 
@@ -80,10 +80,11 @@ impl Broker {
             let remark = format!("Group {} not exist!", at.group);
             return Err(Refusal::new(ResponseCode::SubscriptionGroupNotExist, remark));
         }
-        let Some(topic) = self.topics.get(at.topic) else {
-            return Err(Refusal::new(ResponseCode::TopicNotExist, format!("Topic {} not exist!", at.topic)));
+        let queue_id = match self.topics.get(at.topic) {
+            Some(topic) => topic.check_queue(at.queue_id)?,
+            None if self.is_light(at.topic) && self.log.find_queue(at.topic, LIGHT_QUEUE).is_some() => LIGHT_QUEUE,
+            None => return Err(Refusal::new(ResponseCode::TopicNotExist, format!("Topic {} not exist!", at.topic))),
         };
-        let queue_id = topic.check_queue(at.queue_id)?;
         // Go commits -1 for a queue of which it has seen nothing: there is nothing to store.
         if let Some(offset) = at.offset {
             if at.is_given_back && self.offsets.get(at.group, at.topic, queue_id).is_some_and(|own| own >= offset) {
@@ -195,7 +196,9 @@ impl Broker {
     /// The log's handle of a queue if it was ever written. An unknown topic or queue is an empty one, as in RocketMQ: tools ask
     /// every broker of a cluster.
     fn known_queue(&self, topic: &str, queue_id: Option<QueueId>) -> Option<QueueIndex> {
-        self.topics.get(topic)?;
+        if self.topics.get(topic).is_none() && !self.is_light(topic) {
+            return None;
+        }
         self.log.find_queue(topic, queue_id?)
     }
 

@@ -15,8 +15,8 @@ use crate::log::{Appended, QueueIndex};
 use crate::model::{LogOffset, QueueId};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{
-    BatchedMessage, MessageId, Properties, UniqueKey, append_property, check_topic, dlq_topic, group_of_retry_topic,
-    is_retry_topic, property, set_property, split_batch, sys_flag, text_pairs,
+    BatchedMessage, LIGHT_QUEUE, MessageId, Properties, UniqueKey, append_property, check_topic, dlq_topic,
+    group_of_retry_topic, is_retry_topic, property, set_property, split_batch, sys_flag, text_pairs,
 };
 use crate::protocol::record::{KeysToIndex, Marks, RecordDraft};
 use crate::protocol::reply::{ExtValue, Reply, SendReplyFields, encode_send_reply, shown};
@@ -27,10 +27,10 @@ use crate::said::BY_STRANGERS;
 const VERSION_WITH_MAX_RECONSUME: i32 = 121;
 
 /// Bytes of the record's CRC property, for which the properties must leave room.
-const CRC_PROPERTY_BYTES: usize = 20;
+pub(super) const CRC_PROPERTY_BYTES: usize = 20;
 
 /// Room that the properties which the broker adds take, roughly: names, cluster, region.
-const OWN_PROPERTIES_BYTES: usize = 96;
+pub(super) const OWN_PROPERTIES_BYTES: usize = 96;
 
 /// Where a message goes once all checks are passed.
 pub(super) struct Destination {
@@ -74,6 +74,7 @@ impl<'a> PropertyScan<'a> {
                 }
                 property::TIMER_OUT_MS => scan.marks.timer_out_ms = Some(value.parse().unwrap_or_default()),
                 property::TIMER_DEL_UNIQKEY => scan.marks.is_recall = true,
+                property::LIGHT_QUEUES => scan.marks.wants_light = true,
                 name if is_ours(name) => scan.needs_rebuild = true,
                 _ => {}
             }
@@ -133,7 +134,15 @@ impl<'a> PropertyScan<'a> {
 
 /// Properties that the broker sets itself or takes away.
 fn is_ours(name: &str) -> bool {
-    matches!(name, property::CLUSTER | property::MSG_REGION | property::TRACE_ON | property::POP_CK | property::CRC32)
+    matches!(
+        name,
+        property::CLUSTER
+            | property::MSG_REGION
+            | property::TRACE_ON
+            | property::POP_CK
+            | property::CRC32
+            | property::LIGHT_OFFSETS
+    )
 }
 
 impl Broker {
@@ -174,6 +183,9 @@ impl Broker {
         }
         self.check_body(request.body)?;
         scan.check_no_count(request.sys_flag)?;
+        if scan.marks.wants_light {
+            self.check_light(request.topic, request.sys_flag, request.properties)?;
+        }
         self.send_one(asked, request, &scan, &destination, reconsume_times, out)
     }
 
@@ -208,6 +220,9 @@ impl Broker {
             topic.ticket = topic.ticket.filter(|ticket| self.acks.is_closed(*ticket));
             return Ok(topic.ticket);
         }
+        if self.is_light(name) {
+            return Ok(None);
+        }
         check_topic(name)?;
         if topic::refuses_sends(name) {
             return Err(refuses_sends(name));
@@ -239,6 +254,10 @@ impl Broker {
             let remark = format!("topic[{}] not exist, apply first please!", request.topic);
             Refusal::new(ResponseCode::TopicNotExist, remark)
         };
+        if self.is_light(request.topic) && self.topics.get(request.topic).is_none() {
+            let (queue, _) = self.light_queue(request.topic, request.queue_id)?;
+            return Ok(Destination { queue, queue_id: LIGHT_QUEUE, renamed: None, ticket });
+        }
         let round_robin = self.next_queue;
         let topic = self.topics.get_mut(request.topic).ok_or_else(missing)?;
         let queue_id = match request.queue_id {
@@ -360,6 +379,7 @@ impl Broker {
             return Err(Refusal::new(ResponseCode::MessageIllegal, "batch request does not support retry group"));
         }
         scan.check_no_delay()?;
+        self.check_no_light(scan)?;
         if request.sys_flag & sys_flag::TRANSACTION_MASK != 0 {
             return Err(Refusal::new(ResponseCode::MessageIllegal, "the messages of a batch cannot be transactional"));
         }
@@ -376,6 +396,7 @@ impl Broker {
         let mut scans = Vec::with_capacity(messages.len());
         for message in &messages {
             let (text, inner) = scan_batched(message)?;
+            self.check_no_light(&inner)?;
             let mut stored = Vec::with_capacity(text.len() + OWN_PROPERTIES_BYTES);
             self.store_properties(text, &inner, None, &mut stored);
             check_properties(&stored)?;
@@ -485,6 +506,17 @@ impl Broker {
             };
             encode_send_reply(asked.encoding, asked.opaque, &fields, frame);
         });
+    }
+
+    /// Refuses a batch, or a message of one, that is meant for light queues: RocketMQ's broker takes it, and puts it into none.
+    fn check_no_light(&self, scan: &PropertyScan<'_>) -> Result<(), Refusal> {
+        if scan.marks.wants_light && self.settings.light.is_enabled {
+            return Err(Refusal::new(
+                ResponseCode::MessageIllegal,
+                "a batch cannot be put into light queues (INNER_MULTI_DISPATCH)",
+            ));
+        }
+        Ok(())
     }
 
     /// The properties as they are stored: the client's, without what is ours to say, then ours.

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use super::timer::WindowBounds;
-use crate::config::{FlushDiskType, NodeConfig, PopConfig, TimerConfig, TransactionConfig};
+use crate::config::{FlushDiskType, LightConfig, NodeConfig, PopConfig, TimerConfig, TransactionConfig};
 use crate::log::{FlushPolicy, LogSettings, Retention};
 use crate::model::{BrokerName, ShardId, UnixMs};
 use crate::protocol::body::GroupMode;
@@ -72,6 +72,8 @@ pub struct BrokerSettings {
     pub(crate) transactions: TransactionConfig,
     /// Messages that wait for a time of their own.
     pub(crate) timers: TimerConfig,
+    /// Light queues.
+    pub(crate) light: LightConfig,
     /// How much of those that wait is in memory. No setting: the simulator makes it small.
     pub(crate) timer_window: WindowBounds,
     /// Its log's.
@@ -115,6 +117,7 @@ impl BrokerSettings {
             pops: config.pops,
             transactions: config.transactions,
             timers: config.timers,
+            light: config.light,
             timer_window: WindowBounds::default(),
             log: log_settings(config),
             replica: config.replication.of_any_role(),

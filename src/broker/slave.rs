@@ -16,6 +16,7 @@ use crate::log::QueueIndex;
 use crate::model::{GroupName, LogOffset, Now, Role, TopicName};
 use crate::protocol::body::{self, TableChange, TablePlace};
 use crate::protocol::code::{OnSlave, RequestCode, ResponseCode};
+use crate::protocol::message::is_light;
 
 impl Broker {
     pub(super) fn is_slave(&self) -> bool {
@@ -194,7 +195,11 @@ impl Broker {
     pub(super) fn adopt_missing_topics(&mut self, now: Now) -> bool {
         self.adopted_until = self.log.appended();
         let mut missing: BTreeMap<TopicName, u32> = BTreeMap::new();
-        for (topic, queue) in self.log.filled_queues().filter(|(topic, _)| self.topics.get(topic.as_str()).is_none()) {
+        for (topic, queue) in self.log.filled_queues() {
+            // No topic stands for a light queue.
+            if is_light(topic.as_str()) || self.topics.get(topic.as_str()).is_some() {
+                continue;
+            }
             let count = missing.entry(topic.clone()).or_default();
             *count = queue.0.saturating_add(1).max(*count);
         }

@@ -239,9 +239,23 @@ impl Broker {
         queue: QueueIndex,
         draft: &RecordDraft<'_>,
     ) -> Result<Appended, NotStored> {
+        if draft.marks.wants_light || draft.marks.is_in_light {
+            return self.store_for_light_queues(now, queue, draft);
+        }
         if is_inner_batch(draft) {
             return self.store_inner_batch(now, queue, draft);
         }
+        self.append_one(now, queue, draft)
+    }
+
+    /// One append, counted as one message.
+    #[inline]
+    pub(super) fn append_one(
+        &mut self,
+        now: Now,
+        queue: QueueIndex,
+        draft: &RecordDraft<'_>,
+    ) -> Result<Appended, NotStored> {
         let appended = self.log.append(queue, draft).map_err(NotStored::Append)?;
         self.note_put(now, queue, draft.topic, (appended.log_offset, appended.end), one_put(appended.size, 1));
         Ok(appended)
@@ -250,7 +264,7 @@ impl Broker {
     /// Stores a batch as one record, which takes as many queue offsets as it has messages and says where they begin.
     /// Source: RocketMQ `HookUtils.checkInnerBatch`, `BatchConsumeQueue.assignQueueOffset`.
     #[inline(never)]
-    fn store_inner_batch(
+    pub(super) fn store_inner_batch(
         &mut self,
         now: Now,
         queue: QueueIndex,
@@ -316,7 +330,7 @@ fn one_put(size: u32, messages: u32) -> Amount {
 
 /// Whether the draft says that its body is a batch.
 #[inline]
-fn is_inner_batch(draft: &RecordDraft<'_>) -> bool {
+pub(super) fn is_inner_batch(draft: &RecordDraft<'_>) -> bool {
     draft.sys_flag & sys_flag::INNER_BATCH != 0
 }
 

@@ -7,6 +7,7 @@
 mod assignment;
 mod controller;
 mod known;
+mod light;
 mod namesrv;
 mod node;
 mod pop;
@@ -23,6 +24,7 @@ use crate::protocol::reply::shown;
 
 pub use controller::ControllerConfig;
 pub(crate) use controller::ControllerPeer;
+pub(crate) use light::LightConfig;
 pub use namesrv::NamesrvConfig;
 pub use node::{FlushDiskType, NodeConfig, NodeKind};
 pub(crate) use pop::PopConfig;

@@ -10,7 +10,9 @@ use super::properties::Property;
 use super::replication::{self, Replication};
 use super::table::{self, Draft, Setting, online, setting};
 use super::value::{self, Addresses, HoursOfDay, SettingValue};
-use super::{ConfigError, ControllerConfig, Fault, NamesrvConfig, NotNeeded, TimerConfig, TransactionConfig};
+use super::{
+    ConfigError, ControllerConfig, Fault, LightConfig, NamesrvConfig, NotNeeded, TimerConfig, TransactionConfig,
+};
 use crate::limits::{DISK_BLOCK_BYTES, FRAME_BYTES_MAX, SCRUB_INTERVAL_MS_MAX, SHARDS_MAX, TAIL_BYTES_MIN};
 use crate::model::{BrokerId, Role};
 use crate::protocol::message::DelayLevels;
@@ -142,6 +144,8 @@ pub struct NodeConfig {
     pub(crate) transactions: TransactionConfig,
     /// Messages that wait for a time of their own.
     pub(crate) timers: TimerConfig,
+    /// Light queues.
+    pub(crate) light: LightConfig,
     /// `registerNameServerPeriod`, ms, within 10 to 60 s.
     pub register_period_ms: u64,
     /// `registerBrokerTimeoutMills`.
@@ -177,6 +181,7 @@ impl NodeConfig {
         decide_addresses(kind, &mut draft)?;
         replication::check(&mut draft)?;
         check_crc(&draft)?;
+        super::light::check(&draft)?;
         check_sizes(&draft)?;
         check_ports(&draft)?;
         check_paths(&draft)?;
@@ -231,6 +236,7 @@ impl NodeConfig {
             super::pop::TABLE,
             super::transaction::TABLE,
             super::timer::TABLE,
+            super::light::TABLE,
             replication::TABLE,
         ]
     }
@@ -393,6 +399,7 @@ impl NodeConfig {
             short_polling_ms: 0,
             transactions: TransactionConfig::default(),
             timers: TimerConfig::default(),
+            light: LightConfig::default(),
             register_period_ms: 0,
             register_timeout_ms: 0,
             namesrv: NamesrvConfig::defaults(),

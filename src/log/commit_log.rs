@@ -26,7 +26,7 @@ use crate::limits::{
     UNSEALED_ENTRY_MEMORY,
 };
 use crate::model::{LogOffset, Now, QueueId, QueueOffset, TopicName, UnixMs};
-use crate::protocol::message::DelayLevels;
+use crate::protocol::message::{DelayLevels, LIGHT_QUEUE, light_places};
 use crate::protocol::record::{self, DraftError, FILLER_BYTES, Marks, Place, RecordDraft, Sized};
 
 const BLOCK: u64 = DISK_BLOCK_BYTES as u64;
@@ -375,9 +375,33 @@ impl Log {
                 push_entry(&mut self.queues, &mut self.index, self.settings.block_sizes(), queue, entry);
             }
             self.unconfirmed.push_back((appended.end, queue, count));
+            if draft.marks.is_in_light {
+                self.put_in_light_queues(draft, entry, appended.end);
+            }
         }
         self.advance_confirm();
         appended
+    }
+
+    /// Puts a record into the light queues that its properties name, at the offsets that they say.
+    #[inline(never)]
+    fn put_in_light_queues(&mut self, draft: &RecordDraft<'_>, entry: Entry, end: LogOffset) {
+        if !derive::is_in_light(draft.topic, draft.sys_flag, &draft.marks) {
+            return;
+        }
+        for (name, offset) in light_places(draft.topic, draft.properties) {
+            let queue = self.queues.find_or_create(name, LIGHT_QUEUE);
+            let next = self.queues.get(queue).next();
+            assert_eq!(next, offset, "the properties of {} say where the light queue {name} ends", entry.log_offset);
+            push_entry(&mut self.queues, &mut self.index, self.settings.block_sizes(), queue, entry);
+            self.unconfirmed.push_back((end, queue, 1));
+        }
+    }
+
+    /// How many light queues were ever used, as far as this process knows.
+    #[must_use]
+    pub(crate) fn light_queues(&self) -> u64 {
+        self.queues.light
     }
 
     /// Appends messages to one queue, all of them or none, with offsets in a row.

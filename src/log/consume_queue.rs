@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::branch;
 use crate::model::{FastMap, LogOffset, QueueId, QueueOffset, TopicName};
+use crate::protocol::message::is_light;
 use crate::protocol::record::java_hash;
 
 /// Handle of a message queue within one log. Valid while the process lives, also after its topic was removed.
@@ -299,6 +300,8 @@ pub(super) fn is_sound_block(bytes: &[u8], span: &IndexSpan, queue_id: QueueId) 
 pub(super) struct ConsumeQueues {
     pub(super) list: Vec<Queue>,
     by_name: FastMap<TopicName, BTreeMap<QueueId, QueueIndex>>,
+    /// How many of them are light.
+    pub(super) light: u64,
     /// Entries in memory, of all queues.
     pub(super) unsealed: usize,
     /// Where closing early, or trimming, goes on.
@@ -323,6 +326,7 @@ impl ConsumeQueues {
             return index;
         }
         let index = QueueIndex(u32::try_from(self.list.len()).expect("fewer than 2^32 queues"));
+        self.light += u64::from(is_light(topic));
         let topic = TopicName::from(topic);
         self.list.push(Queue::new(topic.clone(), queue_id));
         self.by_name.entry(topic).or_default().insert(queue_id, index);

@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use super::branch;
 use super::commit_log::Log;
 use super::consume_queue::{self, BlockRef, Entry, IndexSpan, QueueIndex, encode_block};
-use super::derive::{entry_of, removed_topic};
+use super::derive::{entries_in, removed_topic};
 use super::file::{BlockId, FileName};
 use super::mend::Mends;
 use super::read::Miss;
@@ -317,10 +317,9 @@ impl Log {
                     if removed_topic(&view) == Some(queue.topic.as_str()) {
                         rebuild.entries.clear();
                     }
-                    let is_of_queue = view.topic == queue.topic.as_str() && view.queue_id == queue.queue_id;
-                    if is_of_queue && view.is_queued() {
-                        let (entry, count) = entry_of(&view, &self.settings.delay_levels);
-                        rebuild.entries_push(view.queue_offset, entry, count);
+                    let name = (queue.topic.as_str(), queue.queue_id);
+                    if let Some((first, entry, count)) = entries_in(&view, name, &self.settings.delay_levels) {
+                        rebuild.entries_push(first, entry, count);
                         rebuild.lost_at = None;
                     }
                     rebuild.walk.is_in_gap = false;

@@ -9,10 +9,12 @@ use super::consume_queue::{BlockSizes, ConsumeQueues, Entry, QueueIndex};
 use super::index_file::IndexFiles;
 use super::key_index::KeyIndex;
 use super::segment::Segments;
-use crate::limits::BATCH_MESSAGES_MAX;
-use crate::model::{QueueOffset, UnixMs};
-use crate::protocol::message::{DelayLevels, SCHEDULE_TOPIC, WHEEL_TOPIC, WheelCode, sys_flag};
-use crate::protocol::record::{Marks, RecordView, java_hash};
+use crate::limits::{BATCH_MESSAGES_MAX, LIGHT_QUEUES_MAX};
+use crate::model::{QueueId, QueueOffset, UnixMs};
+use crate::protocol::message::{
+    DelayLevels, LIGHT_QUEUE, SCHEDULE_TOPIC, WHEEL_TOPIC, WheelCode, allows_light, is_light, light_places, sys_flag,
+};
+use crate::protocol::record::{self, Marks, RecordView, java_hash};
 
 /// What is derived from a log, borrowed from whoever has it.
 pub(super) struct Derived<'a> {
@@ -29,12 +31,21 @@ pub(super) struct Derived<'a> {
 pub(super) enum Change {
     /// Nothing that can be read from a queue.
     None,
-    /// A queue has so many entries more; more than one for an inner batch.
-    Queued { queue: QueueIndex, count: u32 },
-    /// The same, but the queue was emptied first: it did not go on where it ended.
-    Restarted { queue: QueueIndex, count: u32 },
+    /// Its queue has grown.
+    Queued(Grown),
+    /// Its queue has, or none, and light ones.
+    Several(Vec<Grown>),
     /// A topic was removed: these queues are empty now.
     Removed(Vec<QueueIndex>),
+}
+
+/// A queue has so many entries more; more than one for an inner batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Grown {
+    pub(super) queue: QueueIndex,
+    pub(super) count: u32,
+    /// It was emptied first: it did not go on where it ended.
+    pub(super) is_restarted: bool,
 }
 
 /// A record does not go on where its queue ends.
@@ -48,7 +59,8 @@ impl Derived<'_> {
     /// Derives what follows from one record; nothing has changed if there is a gap. Full runs of keys are for the caller to close.
     ///
     /// A queue of RocketMQ's own brokers may begin anew: its topic was removed and made again, and their log has no record of that. So records
-    /// without a CRC property, which are theirs, may do so. In a log of ours it would be a gap.
+    /// without a CRC property, which are theirs, may do so. In a log of ours it would be a gap. A light queue may always: what a record says of it,
+    /// brokers that know none have taken from their clients.
     pub(super) fn derive(&mut self, view: &RecordView<'_>) -> Result<Change, QueueGap> {
         let at = view.log_offset;
         if view.topic == REMOVAL_TOPIC {
@@ -58,11 +70,10 @@ impl Derived<'_> {
             );
         }
         let queue_index = self.queues.find_or_create(view.topic, view.queue_id);
-        let queue = self.queues.get_mut(queue_index);
+        let queue = self.queues.get(queue_index);
         let is_new = view.is_queued() && at >= queue.as_of;
         let expected = queue.next();
-        let goes_on = view.queue_offset == expected;
-        if is_new && queue.is_based && !goes_on && view.has_crc() {
+        if is_new && queue.is_based && view.queue_offset != expected && view.has_crc() {
             return Err(QueueGap { expected, found: view.queue_offset });
         }
         self.segments.note_record(at, view.store_timestamp, view.has_crc(), view.bytes);
@@ -70,21 +81,78 @@ impl Derived<'_> {
         if at >= self.keys.as_of {
             self.keys.push(queue.key_seed, &marks.keys, at, UnixMs(view.store_timestamp));
         }
-        if !is_new {
+        let is_light = is_in_light(view.topic, view.sys_flag, &marks);
+        if !is_new && !is_light {
             return Ok(Change::None);
         }
-        let is_restarted = queue.is_based && !goes_on;
-        if !queue.is_based || is_restarted {
-            // The first that is left of this queue, or that was made of it.
-            self.queues.begin_at(queue_index, view.queue_offset, at);
+        let (entry, count) = entry_of(view, &marks, self.delay_levels);
+        let grown = is_new.then(|| self.grow(queue_index, view.queue_offset, entry, count));
+        if !is_light {
+            return Ok(grown.map_or(Change::None, Change::Queued));
         }
-        let (entry, count) = marked_entry_of(view, &marks, self.delay_levels);
-        for _ in 0..count {
-            push_entry(self.queues, self.index, self.block_sizes, queue_index, entry);
+        let mut all: Vec<Grown> = grown.into_iter().collect();
+        for (name, offset) in light_places(view.topic, view.properties) {
+            if let Some(queue) = self.light_queue(name).filter(|queue| at >= self.queues.get(*queue).as_of) {
+                all.push(self.grow(queue, offset, entry, 1));
+            }
         }
-        let queue = queue_index;
-        Ok(if is_restarted { Change::Restarted { queue, count } } else { Change::Queued { queue, count } })
+        Ok(Change::Several(all))
     }
+
+    /// A light queue that a record names, unless there are so many that it cannot be one of ours.
+    fn light_queue(&mut self, name: &str) -> Option<QueueIndex> {
+        let is_full = self.queues.light >= LIGHT_QUEUES_MAX;
+        if is_full { self.queues.find(name, LIGHT_QUEUE) } else { Some(self.queues.find_or_create(name, LIGHT_QUEUE)) }
+    }
+
+    /// Adds the entries of a record that is at this offset of a queue.
+    fn grow(&mut self, queue: QueueIndex, offset: QueueOffset, entry: Entry, count: u32) -> Grown {
+        let known = self.queues.get(queue);
+        let is_restarted = known.is_based && known.next() != offset;
+        if !known.is_based || is_restarted {
+            // The first that is left of this queue, or that was made of it.
+            self.queues.begin_at(queue, offset, entry.log_offset);
+        }
+        for _ in 0..count {
+            push_entry(self.queues, self.index, self.block_sizes, queue, entry);
+        }
+        Grown { queue, count, is_restarted }
+    }
+}
+
+/// Whether a record of this topic is in light queues as well, those that [`light_places`] tells. A batch that is stored whole is in none, as with RocketMQ.
+#[inline]
+pub(super) fn is_in_light(topic: &str, sys_flag: i32, marks: &Marks<'_>) -> bool {
+    marks.is_in_light
+        && marks.wants_light
+        && record::is_queued(sys_flag)
+        && sys_flag & sys_flag::INNER_BATCH == 0
+        && allows_light(topic)
+}
+
+/// The entries of a queue that lead to a record: the offset of the first, what each says, and how many there are.
+pub(super) fn entries_in(
+    view: &RecordView<'_>,
+    (topic, queue_id): (&str, QueueId),
+    levels: &DelayLevels,
+) -> Option<(QueueOffset, Entry, u32)> {
+    if !view.is_queued() {
+        return None;
+    }
+    let is_its_own = view.topic == topic && view.queue_id == queue_id;
+    if !is_its_own && (queue_id != LIGHT_QUEUE || !is_light(topic)) {
+        return None;
+    }
+    let marks = Marks::of(view.properties);
+    let (entry, count) = entry_of(view, &marks, levels);
+    if is_its_own {
+        return Some((view.queue_offset, entry, count));
+    }
+    if !is_in_light(view.topic, view.sys_flag, &marks) {
+        return None;
+    }
+    let places = light_places(view.topic, view.properties);
+    places.iter().find(|(name, _)| *name == topic).map(|(_, offset)| (*offset, entry, 1))
 }
 
 /// The topic whose removal a record says.
@@ -92,12 +160,8 @@ pub(super) fn removed_topic<'a>(view: &RecordView<'a>) -> Option<&'a str> {
     std::str::from_utf8(view.body).ok().filter(|_| view.topic == REMOVAL_TOPIC)
 }
 
-/// The entry of a record that is in a queue, and how many offsets of it the record takes.
-pub(super) fn entry_of(view: &RecordView<'_>, levels: &DelayLevels) -> (Entry, u32) {
-    marked_entry_of(view, &Marks::of(view.properties), levels)
-}
-
-fn marked_entry_of(view: &RecordView<'_>, marks: &Marks<'_>, levels: &DelayLevels) -> (Entry, u32) {
+/// The entry of a record, and how many offsets of its own queue it takes.
+fn entry_of(view: &RecordView<'_>, marks: &Marks<'_>, levels: &DelayLevels) -> (Entry, u32) {
     let tag_code = tag_code(view.topic, view.store_timestamp, marks, levels);
     let count = message_count(view.sys_flag, marks.inner_count);
     (Entry { log_offset: view.log_offset, size: view.size, tag_code }, count)

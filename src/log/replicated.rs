@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use super::background::Background;
 use super::commit_log::{AppendError, Log};
-use super::derive::{Change, Derived, QueueGap};
+use super::derive::{Change, Derived, Grown, QueueGap};
 use super::ends;
 use super::file::FileName;
 use super::scrub::Scrub;
@@ -355,15 +355,18 @@ impl Log {
 
     /// Carries on what a record has changed to what is only known of a live log.
     fn note_change(&mut self, change: Change, end: LogOffset) {
-        let (queue, count) = match change {
-            Change::None => return,
-            Change::Removed(queues) => return self.forget_reads(&queues),
-            Change::Restarted { queue, count } => {
-                self.forget_reads(&[queue]);
-                (queue, count)
-            }
-            Change::Queued { queue, count } => (queue, count),
-        };
+        match change {
+            Change::None => {}
+            Change::Removed(queues) => self.forget_reads(&queues),
+            Change::Queued(grown) => self.note_grown(grown, end),
+            Change::Several(all) => all.into_iter().for_each(|grown| self.note_grown(grown, end)),
+        }
+    }
+
+    fn note_grown(&mut self, Grown { queue, count, is_restarted }: Grown, end: LogOffset) {
+        if is_restarted {
+            self.forget_reads(&[queue]);
+        }
         self.unconfirmed.push_back((end, queue, count));
     }
 

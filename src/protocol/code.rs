@@ -280,7 +280,8 @@ request_codes! {
     UpdateNamesrvConfig = 318, "UPDATE_NAMESRV_CONFIG", T2, NameServer, Partly, Cheap Sets, [Cluster: Update], "until the next start; files are not written";
     GetNamesrvConfig = 319, "GET_NAMESRV_CONFIG", T2, NameServer, Works, Cheap, [Cluster: Get], "";
     SendBatchMessage = 320, "SEND_BATCH_MESSAGE", T1, Broker(Busy), Works, Cheap, [Topic: Pub],
-        "to a topic of queue.type BatchCQ it is stored as one record, of 32,767 messages at most; a body that is no batch is refused (13)";
+        "to a topic of queue.type BatchCQ it is stored as one record, of 32,767 messages at most; a body that is no batch is refused (13), and one that is \
+         meant for light queues";
     QueryConsumeQueue = 321, "QUERY_CONSUME_QUEUE", T2, Broker(Answers), Works, Scan, [Topic: Get, Group: Get], "at most 800 entries";
     QueryDataVersion = 322, "QUERY_DATA_VERSION", T1, NameServer, Works, Cheap, [Cluster: Get], "";
     ResumeCheckHalfMessage = 323, "RESUME_CHECK_HALF_MESSAGE", T2, Broker(Refuses), Works, Cheap Sets, [Topic: Update], "of half messages and those that were given up alone";
@@ -352,7 +353,8 @@ request_codes! {
         "of a topic with more than 1,024 queues on the shard one queue must be named; one of queue.type BatchCQ is refused (29): stock clients do not \
          take apart what they pop; a shard has 131,072 pops in flight, one for each queue that one takes from, a group 16,384 of them, and less than a \
          quarter of what is left to all: who has as much waits, and is answered 210, and so is who pops in order when messages of 16,384 queues are \
-         out; both are counted (popsWithoutRoom); retry topics have either name (enableRetryTopicV2), and an answer has messages of one of them only";
+         out; both are counted (popsWithoutRoom); retry topics have either name (enableRetryTopicV2), and an answer has messages of one of them \
+         only; a light queue (%LMQ%NAME) is not there (17)";
     AckMessage = 200051, "ACK_MESSAGE", T1, Broker(Busy), Works, Cheap, [Topic: Sub, Group: Sub],
         "of a message that was never popped, as far as the log knows after a power loss, it is refused (208), where RocketMQ says success; what is not \
          noted as safely as promised is answered as a send is (10, 12)";
@@ -567,6 +569,12 @@ mod tests {
              Of a group's settings `consumeFromMinEnable`, `consumeMessageOrderly`, `groupRetryPolicy` and `consumeTimeoutMinute` are kept and\n\
              told, and change nothing, as with Apache's broker: proxies go by them, and `mqadmin updateSubGroup` sends the first each time.\n\
              So does a topic's `message.type`: that a message is of its topic's type is looked at by proxies, here as there.\n\n\
+             Light queues (`enableLmq` with `enableMultiDispatch`) are filled, sent to, pulled, held for, looked at by offset and time, and deleted\n\
+             (215) as with Apache, also on slaves. They differ in this: a message that names no light queue, one twice, or more than 256 is refused\n\
+             (13), where Apache's broker stops putting anything into its consume queues; so are batches and dead letters that name some, which Apache\n\
+             puts into none, or into all; a topic `%LMQ%NAME` is refused (29), where Apache says success and makes none; they are not popped (17); a\n\
+             group `%LMQ%NAME` is made as any other; their offsets are in `consumerOffset.json`; half messages are in none before they are\n\
+             committed; and the place of one that was deleted counts for `maxLmqConsumeQueueNum` until a start that finds nothing of it.\n\n\
              | code | name | tier | asked of | slave | status | cost | needs | note |\n\
              |---|---|---|---|---|---|---|---|---|\n",
         );

@@ -580,6 +580,17 @@ pub const BATCH_MESSAGES_MAX: usize = 65_536;
 pub const INNER_BATCH_MESSAGES_MAX: usize = 32_767;
 const _: () = assert!(INNER_BATCH_MESSAGES_MAX <= BATCH_MESSAGES_MAX, "what is stored whole came as a batch");
 
+/// Most light queues (`%LMQ%NAME`) that one message is in: so many entries of the index it makes, and queues if they are new.
+pub const LIGHT_QUEUES_PER_MESSAGE_MAX: usize = 256;
+
+/// Most light queues of a shard, whatever `maxLmqConsumeQueueNum` says; they live as long as the store. A record that names more than a log has, as one
+/// of a Java master may, is in none further.
+pub const LIGHT_QUEUES_MAX: u64 = 100_000;
+const _: () = assert!(
+    LIGHT_QUEUES_MAX * QUEUE_MEMORY as u64 <= 64 * 1024 * 1024,
+    "who makes light queues of any names takes a bounded amount of memory"
+);
+
 /// Delay levels of `messageDelayLevel`; RocketMQ has 18.
 pub(crate) const DELAY_LEVELS_MAX: usize = 64;
 

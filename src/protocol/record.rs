@@ -114,6 +114,10 @@ pub struct Marks<'a> {
     pub timer_out_ms: Option<i64>,
     /// Property `TIMER_DEL_UNIQKEY` is there.
     pub is_recall: bool,
+    /// Property `INNER_MULTI_DISPATCH` is there: it is meant for light queues as well.
+    pub wants_light: bool,
+    /// Property `INNER_MULTI_QUEUE_OFFSET` is there: it was stored in them.
+    pub is_in_light: bool,
 }
 
 impl<'a> Marks<'a> {
@@ -136,6 +140,8 @@ impl<'a> Marks<'a> {
                     marks.timer_out_ms = Some(text().and_then(|text| text.parse().ok()).unwrap_or_default());
                 }
                 b"TIMER_DEL_UNIQKEY" => marks.is_recall = true,
+                b"INNER_MULTI_DISPATCH" => marks.wants_light = true,
+                b"INNER_MULTI_QUEUE_OFFSET" => marks.is_in_light = true,
                 _ => {}
             }
         }

@@ -32,7 +32,7 @@ impl LogWorld {
                 at = self.check_read_from(name, at, 64, 1 << 20, None);
             }
         }
-        for topic in super::world::TOPICS {
+        for topic in super::world::TOPICS.into_iter().chain(super::world::LIGHT) {
             let known: Vec<_> = self.log().queues_of(topic).collect();
             for (id, queue) in known {
                 let next = self.log().bounds(queue).appended_max;
@@ -236,13 +236,14 @@ impl LogWorld {
     pub(super) fn check_keys(&mut self) {
         let Some((name, message)) = self.pick_live() else { return };
         let is_right = |found: &[LogOffset]| found == [message.log_offset];
-        let found = self.find_surely(name.0, &unique_key(message.number), message.time, &is_right);
+        let topic = message.home.0.0;
+        let found = self.find_surely(topic, &unique_key(message.number), message.time, &is_right);
         if message.log_offset < self.log().start() {
             return;
         }
         assert!(is_right(&found), "{name:?} {message:?}: {found:?}");
         let is_right = |found: &[LogOffset]| found.contains(&message.log_offset);
-        let found = self.find_surely(name.0, &shared_key(message.number), message.time, &is_right);
+        let found = self.find_surely(topic, &shared_key(message.number), message.time, &is_right);
         assert!(is_right(&found) || message.log_offset < self.log().start(), "{name:?} {message:?}: {found:?}");
         assert!(found.is_sorted_by(|newer, older| newer > older), "newest first, each once: {found:?}");
         self.counts.keys_found += 1;
@@ -343,7 +344,7 @@ fn check_records(name: QueueName, mut bytes: &[u8], expected: &[Message]) {
     for message in expected {
         let view = RecordView::decode(bytes, Some(message.log_offset), Check::CrcRequired)
             .expect("a sound record where it was put");
-        assert_eq!((view.topic, view.queue_id, view.queue_offset), (name.0, name.1, message.first));
+        assert_eq!(((view.topic, view.queue_id), view.queue_offset), message.home);
         assert!(view.body == body(message.number, message.body_len), "{name:?} {message:?} has another body");
         bytes = &bytes[view.size as usize..];
     }

@@ -1,6 +1,6 @@
 //! The end of a run of [`ReplicaWorld`](super::ReplicaWorld): all is well again, and what was promised has to come true.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::node::SimNode;
 use super::replica_world::{QUEUES, ReplicaWorld, TOPIC};
@@ -49,12 +49,13 @@ impl ReplicaWorld {
                 for index in self.others() {
                     self.compare(index, u64::MAX);
                 }
+                let mut held = BTreeMap::new();
                 for message in std::mem::take(&mut self.book) {
-                    assert!(
-                        !self.is_gentle || self.holds(self.master, &message),
-                        "{message:?} was acknowledged and is lost"
-                    );
+                    let is_held = self.holds(self.master, &message);
+                    assert!(!self.is_gentle || is_held, "{message:?} was acknowledged and is lost");
+                    held.extend(is_held.then_some((message.number, message.log_offset)));
                 }
+                self.check_light_queues(&held);
                 return;
             }
         }

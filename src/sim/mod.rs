@@ -17,6 +17,7 @@ mod disk;
 mod heal;
 mod late;
 mod life;
+mod light;
 mod model;
 mod node;
 mod pop;

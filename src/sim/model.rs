@@ -20,13 +20,16 @@ pub(super) struct Message {
     /// When it was appended.
     pub(super) appended_at: MonoNs,
     pub(super) tag: i64,
+    /// What its record says of its place: the queue that it was sent to, and its offset there.
+    pub(super) home: (QueueName, QueueOffset),
 }
 
 pub(super) type QueueName = (&'static str, QueueId);
 
 #[derive(Clone, Debug)]
 enum What {
-    Append(QueueName, Message),
+    /// Its place in the queue that it was sent to, and in the light ones that it is in as well.
+    Append(Vec<(QueueName, Message)>),
     /// Where its record begins.
     Remove(&'static str, LogOffset),
 }
@@ -40,10 +43,11 @@ pub(super) struct Model {
 }
 
 impl Model {
-    /// The first message of a record was appended, and with it as many as that holds.
-    pub(super) fn append(&mut self, queue: QueueName, end: LogOffset, message: Message) {
-        self.apply(&What::Append(queue, message.clone()));
-        self.events.push((end, What::Append(queue, message)));
+    /// The first message of a record was appended, and with it as many as that holds, to each of the queues that it is in.
+    pub(super) fn append(&mut self, end: LogOffset, places: Vec<(QueueName, Message)>) {
+        let what = What::Append(places);
+        self.apply(&what);
+        self.events.push((end, what));
     }
 
     pub(super) fn remove_topic(&mut self, topic: &'static str, begin: LogOffset, end: LogOffset) {
@@ -53,10 +57,12 @@ impl Model {
 
     fn apply(&mut self, what: &What) {
         match what {
-            What::Append(queue, message) => {
-                let messages = (0..u64::from(message.count))
-                    .map(|nth| Message { queue_offset: message.first.plus(nth), ..message.clone() });
-                self.queues.entry(*queue).or_default().extend(messages);
+            What::Append(places) => {
+                for (queue, message) in places {
+                    let messages = (0..u64::from(message.count))
+                        .map(|nth| Message { queue_offset: message.first.plus(nth), ..message.clone() });
+                    self.queues.entry(*queue).or_default().extend(messages);
+                }
             }
             What::Remove(topic, _) => self.queues.retain(|(name, _), _| name != topic),
         }
@@ -94,7 +100,7 @@ impl Model {
     pub(super) fn records(&self, range: &std::ops::Range<LogOffset>) -> Vec<(LogOffset, LogOffset)> {
         let from = self.events.partition_point(|(end, _)| *end <= range.start);
         let records = self.events[from..].iter().map(|(end, what)| match what {
-            What::Append(_, message) => (message.log_offset, *end),
+            What::Append(places) => (places[0].1.log_offset, *end),
             What::Remove(_, begin) => (*begin, *end),
         });
         records.take_while(|(begin, _)| *begin < range.end).collect()

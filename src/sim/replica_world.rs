@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use bytes::BytesMut;
 
 use super::client;
+use super::light::Light;
 use super::node::{Asks, NodeEnd, SimNode, address_of, life_of, replica_settings, small_flush};
 use super::random::Random;
 use super::replica_jobs::{TimerSender, TransactionSender, check_of, is_beside};
@@ -67,6 +68,8 @@ pub enum ReplicaRule {
     WakeNobody,
     /// A node that mends what rots writes bytes of another place.
     MendWithAnything,
+    /// Brokers do not heed what a message says of light queues.
+    ForgetLight,
     /// A master that starts takes all timer messages for delivered.
     ForgetTimers,
     /// A master that starts takes all half messages for looked at.
@@ -99,6 +102,7 @@ pub struct ReplicaCounts {
     pub rots: u64,
     pub rots_seen: u64,
     pub rots_mended: u64,
+    pub light: u64,
     pub timers: u64,
     pub timers_taken_over: u64,
     pub transactions: u64,
@@ -108,8 +112,8 @@ pub struct ReplicaCounts {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Acknowledged {
-    number: u64,
-    log_offset: LogOffset,
+    pub(super) number: u64,
+    pub(super) log_offset: LogOffset,
     body_len: usize,
 }
 
@@ -151,6 +155,8 @@ pub struct ReplicaWorld {
     mishaps: Option<Random>,
     /// What becomes of bytes at rest, where something does.
     pub(super) rot: Option<Rot>,
+    /// What is sent to light queues, where something is.
+    pub(super) light: Option<Light>,
     /// Which messages ask for a time, where some do.
     pub(super) timers: Option<TimerSender>,
     /// Where some messages are of transactions.
@@ -195,6 +201,7 @@ impl ReplicaWorld {
             ReplicaRule::WaitForNobody | ReplicaRule::InventReports | ReplicaRule::HideFailures => false,
             ReplicaRule::ForgetIdentity | ReplicaRule::CutUnasked | ReplicaRule::WipeEverything => false,
             ReplicaRule::RotForEver | ReplicaRule::WakeNobody | ReplicaRule::MendWithAnything => false,
+            ReplicaRule::ForgetLight => false,
         };
         let replaces_stores = match rule {
             ReplicaRule::Sound => sync && is_gentle && !changes_roles && random.percent(70),
@@ -225,6 +232,7 @@ impl ReplicaWorld {
             owed: Vec::new(),
             mishaps: None,
             rot: None,
+            light: None,
             timers: None,
             transactions: None,
             counts: ReplicaCounts::default(),
@@ -704,7 +712,7 @@ impl ReplicaWorld {
                 self.delayed.insert(number);
                 format!("DELAY\u{1}{level}\u{2}")
             } else {
-                self.ask_for_job(number)
+                self.name_light_queues(number) + &self.ask_for_job(number)
             };
             let bytes = client::send(opaque, TOPIC, queue, &properties, &body(number, body_len));
             let (now, connection) = (self.now, self.producer());

@@ -17,10 +17,12 @@ use crate::log::{
     Retention, Step, Work,
 };
 use crate::model::{LogOffset, MonoNs, Now, QueueId, QueueOffset, UnixMs};
-use crate::protocol::message::sys_flag;
+use crate::protocol::message::{LIGHT_QUEUE, sys_flag};
 use crate::protocol::record::{Marks, Place, RecordDraft, Sized};
 
 pub(super) const TOPICS: [&str; 4] = ["orders", "payments", "T", "a-topic-with-a-longer-name"];
+/// Queues that messages of all topics are in as well, where there are any.
+pub(super) const LIGHT: [&str; 3] = ["%LMQ%a", "%LMQ%b", "%LMQ%c"];
 pub(super) const START_UNIX_MS: i64 = 1_700_000_000_000;
 pub(super) const FAILED: IoError = IoError::Failed { errno: 5 };
 pub(super) const DISK_BLOCK: u64 = 4096;
@@ -72,6 +74,8 @@ pub enum Rule {
     ScrubWhatWas,
     /// A record that holds several messages does not say so.
     HideBatches,
+    /// A record does not say at which offsets of light queues it is.
+    HideLight,
     /// A branch of the index says that what it leads to lies further in front.
     ForgeBranches,
 }
@@ -83,6 +87,7 @@ pub struct Counts {
     pub appends: u64,
     pub batches: u64,
     pub batches_entered: u64,
+    pub light: u64,
     pub kills: u64,
     pub power_losses: u64,
     pub interrupted_recoveries: u64,
@@ -140,6 +145,8 @@ pub struct LogWorld {
     pub(super) rule: Rule,
     /// Whether some records hold several messages.
     has_batches: bool,
+    /// Whether some are in light queues as well.
+    has_light: bool,
     pub(super) now: Now,
     pub(super) model: Model,
     next_number: u64,
@@ -223,6 +230,7 @@ impl LogWorld {
             survives_kill,
             rule,
             has_batches: false,
+            has_light: false,
             now: Now { unix: UnixMs(START_UNIX_MS), mono: MonoNs(0) },
             model: Model::default(),
             next_number: 0,
@@ -247,6 +255,12 @@ impl LogWorld {
     #[must_use]
     pub fn with_batches(seed: u64, rule: Rule) -> LogWorld {
         LogWorld { has_batches: true, ..LogWorld::new(seed, rule) }
+    }
+
+    /// The same, and some records are in light queues as well as in their own.
+    #[must_use]
+    pub fn with_light(seed: u64, rule: Rule) -> LogWorld {
+        LogWorld { has_light: true, ..LogWorld::with_batches(seed, rule) }
     }
 
     /// Runs so many steps, then stops in order, starts again and compares everything.
@@ -351,6 +365,7 @@ impl LogWorld {
             count = 1 + u32::try_from(self.random.below(40)).expect("small");
             properties.push_str(&format!("INNER_NUM\x01{count}\x02"));
         }
+        let light = if count == 1 { self.pick_light(&mut properties) } else { Vec::new() };
         let mut draft = draft(queue, &body, properties.as_bytes(), time);
         if count > 1 && self.rule != Rule::HideBatches {
             draft.sys_flag = sys_flag::INNER_BATCH;
@@ -371,9 +386,27 @@ impl LogWorld {
                 let end = appended.end;
                 let tag = tag_code(number);
                 let first = queue_offset;
-                let message =
-                    Message { number, log_offset, end, queue_offset, count, first, body_len, time, appended_at, tag };
-                self.model.append(queue, appended.end, message);
+                let home = (queue, first);
+                let message = Message {
+                    number,
+                    log_offset,
+                    end,
+                    queue_offset,
+                    count,
+                    first,
+                    body_len,
+                    time,
+                    appended_at,
+                    tag,
+                    home,
+                };
+                self.counts.light += light.len() as u64;
+                let light = light.into_iter().map(|name| {
+                    let queue_offset = QueueOffset(self.model.messages(name).len() as u64);
+                    (name, Message { queue_offset, first: queue_offset, ..message.clone() })
+                });
+                let places = std::iter::once((queue, message.clone())).chain(light).collect();
+                self.model.append(appended.end, places);
                 self.next_number += 1;
                 self.counts.appends += 1;
                 self.counts.batches += u64::from(count > 1);
@@ -385,6 +418,28 @@ impl LogWorld {
             Err(AppendError::TooLarge(error)) => panic!("{error}"),
         }
         false
+    }
+
+    /// Some of the light queues, which a record names with the offsets at which they end, as a broker does.
+    fn pick_light(&mut self, properties: &mut String) -> Vec<QueueName> {
+        if !self.has_light || self.random.percent(50) {
+            return Vec::new();
+        }
+        let names: Vec<_> = LIGHT.into_iter().filter(|_| self.random.percent(40)).collect();
+        if names.is_empty() {
+            return Vec::new();
+        }
+        let log = self.log();
+        let end = |name: &&str| {
+            let queue = log.find_queue(name, LIGHT_QUEUE);
+            queue.map_or(0, |queue| log.bounds(queue).appended_max.0).to_string()
+        };
+        let offsets: Vec<_> = names.iter().map(end).collect();
+        properties.push_str(&format!("INNER_MULTI_DISPATCH\x01{}\x02", names.join(",")));
+        if self.rule != Rule::HideLight {
+            properties.push_str(&format!("INNER_MULTI_QUEUE_OFFSET\x01{}\x02", offsets.join(",")));
+        }
+        names.into_iter().map(|name| (name, LIGHT_QUEUE)).collect()
     }
 
     /// What the log says is safe must be safe.
@@ -458,7 +513,8 @@ impl LogWorld {
     }
 
     fn remove_topic(&mut self) {
-        let topic = self.random.pick(&TOPICS);
+        let is_light = self.has_light && self.random.percent(30);
+        let topic = if is_light { self.random.pick(&LIGHT) } else { self.random.pick(&TOPICS) };
         let segment_bytes = self.settings.segment_bytes;
         let log = self.log.as_mut().expect("a process runs");
         let before = log.appended();

@@ -27,6 +27,7 @@ pub(crate) fn run(broker: &str) -> io::Result<Facts> {
     script.sends()?;
     script.sizes()?;
     script.places()?;
+    script.light_queues()?;
     Ok(script.facts)
 }
 
@@ -80,6 +81,44 @@ fn describe(record: &Record) -> String {
 }
 
 impl Script {
+    /// What is in light queues, and what is left of one that is deleted.
+    fn light_queues(&mut self) -> io::Result<()> {
+        const NAMES: [&str; 2] = ["%LMQ%raw", "%LMQ%other"];
+        self.client.expect_success("a topic", topic_request("LIGHT", ""))?;
+        let both = NAMES.join(",");
+        for (case, names) in [("a first", NAMES[0]), ("a second", &both), ("after the deletion", &both)] {
+            if case == "after the deletion" {
+                let deleted = self.client.call(Frame::request(code::DELETE_TOPIC_IN_BROKER).ext("topic", NAMES[0]))?;
+                self.tell("light", format!("deleted: code {}", deleted.code));
+                thread::sleep(Duration::from_millis(300));
+                let end = self.client.max_offset(NAMES[0], 0)?;
+                self.tell("light", format!("deleted: ends at {end}"));
+            }
+            let properties = [("UNIQ_KEY", case), ("INNER_MULTI_DISPATCH", names), ("INNER_MULTI_QUEUE_OFFSET", "7,7")];
+            let sent = self.client.call(Client::send_request("LIGHT", 0, case.as_bytes(), &properties))?;
+            self.tell("light", format!("{case}: code {}", sent.code));
+            thread::sleep(Duration::from_millis(300));
+            for name in NAMES {
+                let pulled = self.client.pull("G", name, 0, 0, 32)?;
+                let (next, min, max) = (pulled.next_begin_offset, pulled.min_offset, pulled.max_offset);
+                self.tell("light", format!("{case}: {name} code {} next {next} min {min} max {max}", pulled.code));
+                for record in &pulled.records {
+                    self.tell("light", format!("{case}: {name} {}", describe(record)));
+                }
+            }
+        }
+        // One that is sent to itself.
+        let direct = Client::send_request(NAMES[0], 0, b"direct", &[("UNIQ_KEY", "direct")]);
+        let sent = self.client.call(direct)?;
+        self.tell("light", format!("sent to itself: code {}", sent.code));
+        thread::sleep(Duration::from_millis(300));
+        let pulled = self.client.pull("G", NAMES[0], 0, 1, 32)?;
+        for record in &pulled.records {
+            self.tell("light", format!("sent to itself: {} {}", record.topic, describe(record)));
+        }
+        Ok(())
+    }
+
     fn tell(&mut self, scenario: &str, fact: String) {
         tell_fact(&mut self.facts, scenario, fact);
     }

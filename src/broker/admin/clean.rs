@@ -8,7 +8,7 @@ use super::super::{Asked, Broker, Handled, Output, Refusal};
 use crate::limits::TOPICS_CLEANED_MAX;
 use crate::model::TopicName;
 use crate::protocol::code::ResponseCode;
-use crate::protocol::message::is_system_topic;
+use crate::protocol::message::{is_light, is_system_topic};
 use crate::protocol::reply::Reply;
 
 impl Broker {
@@ -24,7 +24,7 @@ impl Broker {
         let queues = self.log.filled_queues().map(|(topic, _)| topic);
         let is_unused = |topic: &&TopicName| {
             let name = topic.as_str();
-            self.topics.get(name).is_none() && !is_system_topic(name) && !name.starts_with("%LMQ%")
+            self.topics.get(name).is_none() && !is_system_topic(name) && !is_light(name)
         };
         let unused: BTreeSet<TopicName> = queues.filter(is_unused).cloned().collect();
         for topic in unused.iter().take(TOPICS_CLEANED_MAX) {

@@ -9,7 +9,7 @@ use crate::letter::ToControl;
 use crate::model::{LogOffset, Now};
 use crate::protocol::body::{TablePlace, TopicConfig, TopicConfigList, TopicList};
 use crate::protocol::code::ResponseCode;
-use crate::protocol::message::{check_topic, is_dlq_topic, is_retry_topic, is_system_topic};
+use crate::protocol::message::{LIGHT_QUEUE, check_topic, is_dlq_topic, is_retry_topic, is_system_topic};
 use crate::protocol::reply::Reply;
 use crate::protocol::request::CreateTopicRequest;
 
@@ -22,7 +22,7 @@ impl Broker {
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
         let mut config = request.config.clone();
-        check_changeable(config.name.as_str())?;
+        self.check_makeable(config.name.as_str())?;
         let known = self.topics.get(config.name.as_str()).map(|topic| &topic.config.attributes);
         config.attributes = attributes::of_topic(known, &request.attributes)?;
         check_batches(&config)?;
@@ -40,7 +40,7 @@ impl Broker {
     ) -> Result<Handled, Refusal> {
         let mut configs = list.topics.clone();
         for config in &mut configs {
-            check_changeable(config.name.as_str())?;
+            self.check_makeable(config.name.as_str())?;
             let known = self.topics.get(config.name.as_str()).map(|topic| &topic.config.attributes);
             config.attributes = attributes::of_topic(known, &attributes::changes(&config.attributes)?)?;
             check_batches(config)?;
@@ -50,6 +50,15 @@ impl Broker {
         Ok(Handled::Done)
     }
 
+    /// RocketMQ says success to a topic with the name of a light queue, and makes none.
+    fn check_makeable(&self, name: &str) -> Result<(), Refusal> {
+        if self.is_light(name) && self.topics.get(name).is_none() {
+            let remark = format!("[{name}] is the name of a light queue, which no topic stands for");
+            return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
+        }
+        check_changeable(name)
+    }
+
     /// DELETE_TOPIC_IN_BROKER 215. Queues, offsets, locks and holds go with the topic.
     pub(in crate::broker) fn delete_topic(
         &mut self,
@@ -57,15 +66,28 @@ impl Broker {
         name: &str,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        check_changeable(name)?;
+        let is_topic = self.topics.get(name).is_some();
+        let is_light_queue = !is_topic && self.is_light(name) && self.log.find_queue(name, LIGHT_QUEUE).is_some();
+        if !is_light_queue {
+            check_changeable(name)?;
+        }
         // RocketMQ deletes what is not there with success: tools delete on every broker of a cluster.
-        if self.topics.get(name).is_none() {
+        if !is_topic && !is_light_queue {
             let ticket = self.gate_of_removals(asked.now);
             self.confirm_change(asked, LogOffset(0), ticket, out);
             return Ok(Handled::Done);
         }
         if self.holds_back() {
             return Err(NotStored::HeldBack.into());
+        }
+        if !is_topic {
+            // No table has it, and no route.
+            self.forget_topic(asked.now, name);
+            self.log.remove_topic(name);
+            self.log.flush_soon();
+            let ticket = self.gate_of_removals(asked.now);
+            self.confirm_change(asked, self.log.appended(), ticket, out);
+            return Ok(Handled::Done);
         }
         self.check_unwritten()?;
         self.forget_topic(asked.now, name);

@@ -32,6 +32,7 @@ mod daily;
 mod delay;
 mod filter;
 mod life;
+mod light;
 mod master;
 mod online;
 mod pop;

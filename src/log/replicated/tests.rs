@@ -11,8 +11,8 @@ use crate::log::{
     Commit, FlushPolicy, FoundStore, KeySearch, LogSettings, Read, ReadLimits, Recovery, Search, Step, Stream,
 };
 use crate::model::{MonoNs, Now, UnixMs};
-use crate::protocol::record::Sized;
 use crate::protocol::record::{Marks, RecordDraft};
+use crate::protocol::record::{Place, Sized};
 use crate::protocol::request::Boundary;
 use crate::sim::{Random, Remains, SimDisk, SimTail, Slot};
 
@@ -862,4 +862,97 @@ fn a_record_is_found_before_a_long_message() {
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
     assert_eq!(compare(&mut node, found, &bytes), Some(LogOffset(last as u64)));
+}
+
+/// Appends a message that is in these light queues as well, as a broker has it.
+fn append_light(node: &mut Node, names: &[&str], body: &[u8]) {
+    let log = node.log();
+    let ends: Vec<String> = (names.iter())
+        .map(|name| {
+            let queue = log.queue(name, QueueId(0));
+            log.bounds(queue).appended_max.to_string()
+        })
+        .collect();
+    let properties = format!(
+        "KEYS\x01k\x02INNER_MULTI_DISPATCH\x01{}\x02INNER_MULTI_QUEUE_OFFSET\x01{}\x02",
+        names.join(","),
+        ends.join(",")
+    );
+    let queue = log.queue("T", QueueId(0));
+    while node.log().append(queue, &java_draft("T", body, 0, properties.as_bytes())).is_err() {
+        node.settle();
+    }
+}
+
+#[test]
+fn light_queues_are_the_same_on_master_slave_and_after_a_crash() {
+    const NAMES: [&str; 3] = ["%LMQ%a", "%LMQ%b", "%LMQ%c"];
+    for seed in 0..20 {
+        let mut random = Random::new(seed);
+        let (mut master, mut slave) = (Node::new(slave_settings()), Node::new(slave_settings()));
+        master.settle();
+        for number in 0..300_u32 {
+            let names: Vec<&str> = NAMES.into_iter().filter(|_| random.percent(40)).collect();
+            match names.is_empty() {
+                true => append(&mut master, &mut random),
+                false => append_light(&mut master, &names, &number.to_be_bytes().repeat(1 + random.index(200))),
+            }
+        }
+        master.settle();
+        let bytes = master.bytes();
+        feed(&mut slave, LogOffset(0), &bytes, 5_000);
+        slave.settle();
+        let mut all = Vec::new();
+        for node in [&mut master, &mut slave] {
+            for is_started_anew in [false, true] {
+                if is_started_anew {
+                    node.crash(&mut random);
+                }
+                for name in NAMES {
+                    let queue = node.log().find_queue(name, QueueId(0)).expect("it has messages");
+                    let (end, messages) = node.messages(queue);
+                    assert!(end > 50, "{name} has {end}");
+                    all.push((end, messages));
+                }
+            }
+        }
+        for found in all.chunks(NAMES.len()) {
+            assert!(*found == all[..NAMES.len()], "seed {seed}: a light queue differs");
+        }
+    }
+}
+
+#[test]
+fn a_light_queue_goes_on_where_a_record_says() {
+    let mut slave = Node::new(slave_settings());
+    slave.settle();
+    let store = |slave: &mut Node, nth: u64, names: &str, offsets: &str| {
+        let properties = format!("INNER_MULTI_DISPATCH\x01{names}\x02INNER_MULTI_QUEUE_OFFSET\x01{offsets}\x02");
+        let sized = Sized::new(&java_draft("T", b"x", 0, properties.as_bytes()), true).expect("small");
+        let mut bytes = vec![0; sized.size() as usize];
+        let at = slave.log().appended();
+        sized.encode(Place { log_offset: at, queue_offset: QueueOffset(nth) }, &mut bytes);
+        slave.log().append_replicated(at, &bytes).expect("sound");
+    };
+    let ends = |slave: &mut Node, names: &[&str]| -> Vec<Option<(u64, u64)>> {
+        let bounds = |name: &&str| {
+            let queue = slave.log().find_queue(name, QueueId(0))?;
+            let bounds = slave.log().bounds(queue);
+            Some((bounds.min.0, bounds.appended_max.0))
+        };
+        names.iter().map(bounds).collect()
+    };
+    store(&mut slave, 0, "%LMQ%a", "0");
+    store(&mut slave, 1, "%LMQ%a,%LMQ%b", "1,0");
+    assert_eq!(ends(&mut slave, &["%LMQ%a", "%LMQ%b"]), [Some((0, 2)), Some((0, 1))]);
+    // As where it was deleted on a Java master, or a client of one that knows no light queues has said so.
+    store(&mut slave, 2, "%LMQ%a,%LMQ%b,T,%LMQ%c/d", "77,1,9,9");
+    let names = ["%LMQ%a", "%LMQ%b", "%LMQ%c/d"];
+    let expected = [Some((77, 78)), Some((0, 2)), None];
+    assert_eq!(ends(&mut slave, &names), expected);
+    let queue = slave.log().find_queue("T", QueueId(0)).expect("it has messages");
+    assert_eq!(slave.log().bounds(queue).appended_max, QueueOffset(3), "its own queue goes on");
+    slave.settle();
+    slave.crash(&mut Random::new(1));
+    assert_eq!(ends(&mut slave, &names), expected, "and a start comes to the same");
 }

@@ -3,6 +3,7 @@
 mod batch;
 mod delay;
 mod id;
+mod light;
 mod name;
 mod pop;
 mod properties;
@@ -13,6 +14,7 @@ mod transaction;
 pub use batch::{BatchedMessage, append_batched, split_batch};
 pub use delay::{DelayLevels, SCHEDULE_TOPIC, queue_of_level};
 pub use id::{IdText, MessageId, UniqueKey};
+pub use light::{LIGHT_QUEUE, allows_light, is_light, light_places, light_queues};
 pub use name::{
     NameError, check_group, check_topic, dlq_topic, group_of_retry_topic, is_dlq_topic, is_retry_topic,
     is_system_topic, retry_topic,
@@ -92,6 +94,10 @@ pub mod property {
     pub const BORN_TIMESTAMP: &str = "BORN_TIMESTAMP";
     /// Messages of an inner batch.
     pub const INNER_COUNT: &str = "INNER_NUM";
+    /// Light queues that the message is to be in, commas between.
+    pub const LIGHT_QUEUES: &str = "INNER_MULTI_DISPATCH";
+    /// Its offset in each of them.
+    pub const LIGHT_OFFSETS: &str = "INNER_MULTI_QUEUE_OFFSET";
     /// Queue offset of the first message of an inner batch.
     pub const INNER_BASE: &str = "INNER_BASE";
 }

@@ -71,6 +71,7 @@ public final class StockClient {
         SCENARIOS.put("batch-whole", Batching::whole);
         SCENARIOS.put("batch-read", Batching::read);
         SCENARIOS.put("batch-sql", Batching::sql);
+        SCENARIOS.put("light-queues", Light::pulled);
         SCENARIOS.put("batch-pushed", Batching::pushed);
         SCENARIOS.put("batch-auto", Batching::auto);
         SCENARIOS.put("batch-auto-plain", Batching::autoPlain);
