@@ -38,6 +38,9 @@ pub struct DiskError {
     pub source: io::Error,
 }
 
+/// How often what lies in one place is kept before it is mended.
+const KEPT_OF_A_PLACE: u32 = 8;
+
 impl DiskError {
     pub(super) fn new(operation: &'static str, path: &Path, source: io::Error) -> DiskError {
         DiskError { operation, path: path.to_owned(), source }
@@ -342,7 +345,7 @@ impl Disk {
         before: Bytes,
     ) -> Result<(), DiskError> {
         let kept = self.folder.join(aside);
-        let keep = blocking::run(move || files::make(&kept, &before));
+        let keep = blocking::run(move || keep_aside(&kept, &before));
         keep.await.map_err(|source| DiskError::new("keep what is damaged in", aside, source))?;
         let file = self.file(path).await?;
         self.write_between_commits(&file, path, at, data).await?;
@@ -623,6 +626,20 @@ async fn write_whole(file: &DmaFile, path: &Path, buffer: Rc<DmaBuffer>, at: u64
         path,
         io::Error::other(format!("{written} of {rest_len} bytes were written, twice short")),
     ))
+}
+
+/// Keeps what is to be written over, beside what was kept of the same place before: a block with two damaged records is mended twice. What came first is
+/// worth most.
+fn keep_aside(path: &Path, before: &[u8]) -> io::Result<()> {
+    for number in 1..=KEPT_OF_A_PLACE {
+        let name = if number == 1 { path.to_owned() } else { path.with_extension(number.to_string()) };
+        match files::read(&name)? {
+            None => return files::make(&name, before),
+            Some(found) if found == before => return Ok(()),
+            Some(_) => {}
+        }
+    }
+    Ok(())
 }
 
 fn zeroes(file: &DmaFile, len: usize) -> DmaBuffer {

@@ -28,6 +28,7 @@ use crate::limits::{
 };
 use crate::model::{LogOffset, QueueOffset};
 use crate::protocol::record::{Check, RecordView, peek_size};
+use crate::said::BY_STRANGERS;
 
 /// What a log has found to be wrong with its files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -177,12 +178,22 @@ impl Log {
         view.has_crc() || (may_be_plain() && !view.has_lost_crc())
     }
 
+    /// Whether a filler that lies there is one: a segment has one, in a place that is known. What looks like one elsewhere hides what lies behind it.
+    pub(super) fn may_be_filler(&self, at: LogOffset) -> bool {
+        self.segments.find(at).is_some_and(|segment| segment.filler.is_none_or(|known| known == at))
+    }
+
     /// What to do about a record that is unsound: read it again, or say that it is lost.
     pub(super) fn unsound_record(&mut self, at: LogOffset, size: u32) -> Miss {
         let first = self.log_block(at);
         // The next reader has it from the device: it may have been mended.
         self.forget_blocks(at, at.plus(u64::from(size).max(1)));
-        if self.note_unsound(at) { Miss::Damaged(at) } else { first.map_or(Miss::Failed, Miss::Cold) }
+        if self.note_unsound(at) {
+            self.damage.mends.note_wanted(at);
+            Miss::Damaged(at)
+        } else {
+            first.map_or(Miss::Failed, Miss::Cold)
+        }
     }
 
     /// Notes that the record at `at` was read and is unsound. Whether that is proven: it was read twice, or was proven before.
@@ -195,10 +206,14 @@ impl Log {
         }
         let segment = self.segments.find(at).map_or(at, |segment| segment.start);
         let (file, byte) = (FileName::Segment(segment), at.since(segment));
-        tracing::error!(%file, byte, log_offset = %at, "a message is damaged on the disk");
-        if self.damage.proven.len() < DAMAGED_MAX {
-            self.damage.proven.insert(at);
+        if self.damage.proven.len() >= DAMAGED_MAX {
+            // It is found again by each who reads it.
+            tracing::error!(target: BY_STRANGERS, %file, byte, log_offset = %at, "a message is damaged on the disk, as more are than are mended and counted ({DAMAGED_MAX}): mend the store with `ringmq store repair`");
+            return true;
         }
+        tracing::error!(%file, byte, log_offset = %at, "a message is damaged on the disk");
+        self.damage.proven.insert(at);
+        self.damage.mends.wake();
         true
     }
 
@@ -325,7 +340,7 @@ impl Log {
                     rebuild.walk.is_in_gap = false;
                     rebuild.walk.pass(size);
                 }
-                Parsed::Filler | Parsed::Doubtful => {
+                Parsed::Filler | Parsed::Doubtful if self.may_be_filler(rebuild.walk.at) => {
                     rebuild.walk.go_to(end);
                 }
                 Parsed::More => {
@@ -345,7 +360,7 @@ impl Log {
                     self.copy_log(from, usize::try_from(len).expect("a block"), &mut rebuild.walk.bytes)?;
                     read += len;
                 }
-                Parsed::Record(_) | Parsed::NoRecord => {
+                Parsed::Record(_) | Parsed::Filler | Parsed::Doubtful | Parsed::NoRecord => {
                     let block = if rebuild.walk.at < self.tail.low() { self.log_block(rebuild.walk.at) } else { None };
                     if let Some(block) = block
                         && !rebuild.walk.is_in_gap

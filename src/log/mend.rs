@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::{Bytes, BytesMut};
 
 use super::commit_log::Log;
+use super::damage::Damage;
 use super::file::{BlockId, FileName, IoError, Work};
 use super::read::Miss;
 use super::recovery::{CrcRule, Parsed, parse};
@@ -69,6 +70,10 @@ pub(super) struct Mends {
     rests: BTreeMap<LogOffset, Rest>,
     /// What is damaged wherever it is known to have been.
     lost: BTreeSet<LogOffset>,
+    /// Somebody waits for this one.
+    wanted: Option<LogOffset>,
+    /// Nothing is to be begun before.
+    quiet_until: MonoNs,
     pub(super) mended: u64,
 }
 
@@ -121,6 +126,42 @@ fn block_end(at: LogOffset, len: usize) -> LogOffset {
 }
 
 impl Mends {
+    /// A reader has met it, and waits.
+    pub(super) fn note_wanted(&mut self, at: LogOffset) {
+        if !self.lost.contains(&at) {
+            self.wanted = Some(at);
+        }
+    }
+
+    /// There may be something to begin.
+    pub(super) fn wake(&mut self) {
+        self.quiet_until = MonoNs(0);
+    }
+
+    /// What is to be mended next, of what is `proven` to be damaged before `end`: what somebody waits for, then what was not tried yet, then what has
+    /// rested longest. What is lost does not keep the others from it.
+    fn next(&mut self, proven: &BTreeSet<LogOffset>, end: LogOffset, now: MonoNs) -> Option<LogOffset> {
+        if let Some(at) = self.wanted.take()
+            && at < end
+            && proven.contains(&at)
+            && self.rests.get(&at).is_none_or(|rest| rest.until <= now)
+        {
+            return Some(at);
+        }
+        if now < self.quiet_until {
+            return None;
+        }
+        let fresh = proven.range(..end).copied().find(|at| !self.rests.contains_key(at));
+        let longest = || self.rests.range(..end).min_by_key(|(_, rest)| rest.until);
+        let next = fresh.or_else(|| longest().filter(|(_, rest)| rest.until <= now).map(|(at, _)| *at));
+        if next.is_none() {
+            // Else it may be begun as soon as the log is safe there.
+            let waits_for_end = proven.last().is_some_and(|last| *last >= end);
+            self.quiet_until = longest().filter(|_| !waits_for_end).map_or(now, |(_, rest)| rest.until);
+        }
+        next
+    }
+
     /// What lies there can be read again.
     pub(super) fn forget(&mut self, at: LogOffset) {
         self.rests.remove(&at);
@@ -138,7 +179,7 @@ impl Mends {
     }
 
     pub(super) fn clear(&mut self) {
-        (self.current, self.rests, self.lost) = (None, BTreeMap::new(), BTreeSet::new());
+        *self = Mends { mended: self.mended, ..Mends::default() };
     }
 
     pub(super) fn lost_count(&self) -> u64 {
@@ -160,10 +201,8 @@ impl Log {
         }
         if self.damage.mends.current.is_none() {
             let end = self.mendable_end();
-            let rests = &self.damage.mends.rests;
-            let is_due = |at: &LogOffset| rests.get(at).is_none_or(|rest| rest.until <= now);
-            let next = self.damage.proven.iter().copied().take_while(|at| *at < end).find(is_due);
-            self.damage.mends.current = next.map(|at| Mend::new(at, false));
+            let Damage { mends, proven, .. } = &mut self.damage;
+            mends.current = mends.next(proven, end, now).map(|at| Mend::new(at, false));
         }
         self.read_for_mend(now);
         let mend = self.damage.mends.current.as_ref()?;
@@ -229,6 +268,7 @@ impl Log {
         };
         let at = mend.at;
         let mends = &mut self.damage.mends;
+        mends.wake();
         let tries = mends.rests.get(&at).map_or(0, |rest| rest.tries);
         let rest_ms = (MEND_REST_MS_MIN << tries.min(16)).min(MEND_REST_MS_MAX);
         if self.damage.proven.contains(&at) {
@@ -244,6 +284,7 @@ impl Log {
     /// A replica has come: what rests is tried again.
     pub(crate) fn wake_mends(&mut self) {
         self.damage.mends.rests.values_mut().for_each(|rest| rest.until = MonoNs(0));
+        self.damage.mends.wake();
     }
 
     /// Whether something is being mended.
@@ -288,11 +329,11 @@ impl Log {
         let filler_bytes = FILLER_BYTES.min(usize::try_from(end.since(at)).unwrap_or(usize::MAX));
         match parse(bytes, at, end, CrcRule::Optional) {
             Parsed::Record(view) if self.is_whole(&view) => Ok(Some(view.size as usize)),
-            Parsed::Filler => Ok(Some(filler_bytes)),
+            Parsed::Filler if self.may_be_filler(at) => Ok(Some(filler_bytes)),
             // It proves its place only where this log knows that one lies there.
             Parsed::Doubtful if segment.filler == Some(at) => Ok(Some(filler_bytes)),
             Parsed::More => Ok(None),
-            Parsed::Record(_) | Parsed::Doubtful | Parsed::NoRecord => Err(()),
+            Parsed::Record(_) | Parsed::Filler | Parsed::Doubtful | Parsed::NoRecord => Err(()),
         }
     }
 }
@@ -384,7 +425,7 @@ impl Log {
         let bytes = data.get(head..).unwrap_or_default();
         let sound_to = match parse(bytes, at, end, CrcRule::Optional) {
             Parsed::Record(view) if self.is_whole(&view) => Some(at.plus(u64::from(view.size))),
-            Parsed::Filler | Parsed::Doubtful => Some(end),
+            Parsed::Filler | Parsed::Doubtful if self.may_be_filler(at) => Some(end),
             // More of it, once it is known how long it says it is.
             Parsed::More if data.len() as u64 == len => {
                 let size = peek_size(bytes).map_or(MEND_FIRST_BYTES, |size| size as usize);
@@ -398,7 +439,7 @@ impl Log {
             }
             // It goes beyond what may be mended, if it is a record at all.
             Parsed::More if mend.is_next => return,
-            Parsed::More | Parsed::Record(_) | Parsed::NoRecord => None,
+            Parsed::More | Parsed::Record(_) | Parsed::Filler | Parsed::Doubtful | Parsed::NoRecord => None,
         };
         let Some(sound_to) = sound_to else {
             if mend.is_written {
@@ -470,6 +511,7 @@ mod tests {
     use crate::log::commit_log::tests::draft;
     use crate::log::{FlushPolicy, HeapTail, LogSettings, QueueIndex, Read, ReadLimits};
     use crate::model::{Now, QueueId, QueueOffset};
+    use crate::protocol::record::encode_filler;
 
     /// A log of two closed segments with its files, and as much as the ring has behind them.
     struct World {
@@ -645,6 +687,55 @@ mod tests {
         world.log.restart_mend();
         world.feed(&before, NOW);
         assert!(world.first() == before);
+    }
+
+    /// A misdirected write, or a replica that lies: the rest of the segment was taken for what lies behind a filler.
+    #[test]
+    fn a_filler_amid_a_segment_is_damage_and_is_not_taken_from_a_replica() {
+        let mut world = World::new();
+        let before = world.first().to_vec();
+        let third = world.place(3);
+        let filler = encode_filler(third, u32::try_from(64 * 1024 - third.0).expect("small"));
+        let at = usize::try_from(third.0).expect("small");
+        let mut hidden = before.clone();
+        hidden[at..at + filler.len()].copy_from_slice(&filler);
+        *world.file(FileName::Segment(LogOffset(0))) = hidden.clone();
+        assert!(matches!(world.read(3), Read::Damaged { .. }));
+        let fed = world.feed(&hidden, NOW);
+        assert_eq!(fed, [(third.0, PieceTaken::Unsound)]);
+        assert!(world.first() == hidden, "nothing is written");
+        world.log.restart_mend();
+        world.feed(&before, NOW);
+        assert!(world.first() == before);
+    }
+
+    #[test]
+    fn what_somebody_waits_for_comes_first_and_what_rests_keeps_nothing_from_it() {
+        let (at, end) = (|number: u64| LogOffset(10 * number), LogOffset(1_000));
+        let proven: BTreeSet<LogOffset> = (1..=5).map(at).collect();
+        let mut mends = Mends::default();
+        let rest = |mends: &mut Mends, number, until| {
+            mends.rests.insert(at(number), Rest { until: MonoNs(until), tries: 1 });
+            mends.wake();
+        };
+        rest(&mut mends, 1, 50);
+        rest(&mut mends, 2, 40);
+        assert_eq!(mends.next(&proven, end, MonoNs(60)), Some(at(3)), "it was not tried yet");
+        mends.note_wanted(at(5));
+        assert_eq!(mends.next(&proven, end, MonoNs(60)), Some(at(5)));
+        assert_eq!(mends.next(&proven, end, MonoNs(60)), Some(at(3)), "one reader is one turn");
+        for (number, until) in [(3, 90), (4, 80), (5, 70)] {
+            rest(&mut mends, number, until);
+        }
+        assert_eq!(mends.next(&proven, end, MonoNs(60)), Some(at(2)), "it has rested longest");
+        mends.note_wanted(at(5));
+        assert_eq!(mends.next(&proven, end, MonoNs(30)), None, "also what is wanted rests");
+        assert_eq!(mends.quiet_until, MonoNs(40));
+        assert_eq!(mends.next(&proven, LogOffset(5), MonoNs(60)), None);
+        assert_eq!(mends.next(&proven, end, MonoNs(60)), Some(at(2)), "the log is safe there by now");
+        mends.lost.insert(at(4));
+        mends.note_wanted(at(4));
+        assert_eq!(mends.wanted, None, "nobody waits for what is lost");
     }
 
     #[test]

@@ -311,12 +311,12 @@ impl Log {
                     walk.is_in_gap = false;
                     walk.pass(size);
                 }
-                Parsed::Filler | Parsed::Doubtful => {
+                Parsed::Filler | Parsed::Doubtful if self.may_be_filler(walk.at) => {
                     walk.is_in_gap = false;
                     walk.go_to(end);
                 }
                 Parsed::More => break,
-                Parsed::Record(_) | Parsed::NoRecord => {
+                Parsed::Record(_) | Parsed::Filler | Parsed::Doubtful | Parsed::NoRecord => {
                     if !walk.is_in_gap && !self.note_unsound(walk.at) {
                         // Once more, from the device.
                         walk.go_to(walk.at);
