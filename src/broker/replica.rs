@@ -54,6 +54,7 @@ impl Replica {
             // Whoever gives the roles has asked already.
             let in_sync = if life.epoch.is_none() { epochs.in_sync().clone() } else { BTreeSet::new() };
             let mut master = Master::new(life.role, settings.clone());
+            master.remember_holders(epochs.holders());
             master.ask(in_sync);
             if epochs.is_copy() {
                 master.note_copy();
@@ -384,6 +385,7 @@ impl Broker {
         let held_back = self.holds_back();
         let Replica { role: Part::Master(master), epochs, .. } = &mut self.replica else { return };
         epochs.note_ahead(if held_back { master.ahead() } else { BTreeSet::new() });
+        epochs.note_holders(master.holders());
         if !held_back {
             epochs.note_in_sync(master.in_sync_slaves());
             epochs.end_copy();

@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 
 use thiserror::Error;
 
-use crate::limits::{EPOCH_JUMP_MAX, EPOCH_MAX, EPOCHS_MAX};
+use crate::limits::{EPOCH_JUMP_MAX, EPOCH_MAX, EPOCHS_MAX, HA_SLAVES_MAX};
 use crate::model::{BrokerId, Epoch, LogId, LogOffset, ReignId};
 
 pub(crate) use crate::protocol::ha::EpochEntry;
@@ -45,6 +45,30 @@ impl FreshIds {
     }
 }
 
+/// Who is known to have, or to have had, a part of a master's log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Holders {
+    /// At most [`HA_SLAVES_MAX`].
+    ids: BTreeSet<BrokerId>,
+    /// There were more, or some that do not say who they are.
+    has_others: bool,
+}
+
+impl Holders {
+    /// This slave, or one that does not say who it is.
+    pub(crate) fn note(&mut self, slave: Option<BrokerId>) {
+        let known = slave.filter(|slave| self.ids.contains(slave) || self.ids.len() < HA_SLAVES_MAX);
+        self.has_others |= known.is_none();
+        self.ids.extend(known);
+    }
+
+    /// Whether all are among these.
+    #[must_use]
+    pub(crate) fn are_among(&self, slaves: &BTreeSet<BrokerId>) -> bool {
+        !self.has_others && self.ids.is_subset(slaves)
+    }
+}
+
 /// All reigns of one log. Epochs and starts rise together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EpochTable {
@@ -53,6 +77,8 @@ pub struct EpochTable {
     in_sync: BTreeSet<BrokerId>,
     /// The slaves that have said that they have what this log has lost: its master stores nothing until they follow or somebody decides.
     ahead: BTreeSet<BrokerId>,
+    /// Who has this log, or a part of it, or had.
+    holders: Holders,
     /// This is a master's store by its configuration, and a copy under way of another replica's log, which may have more.
     is_copy: bool,
     /// Where the master was found whom this log followed last.
@@ -162,6 +188,21 @@ impl EpochTable {
     pub(crate) fn note_ahead(&mut self, slaves: BTreeSet<BrokerId>) -> bool {
         let is_news = self.ahead != slaves;
         self.ahead = slaves;
+        is_news
+    }
+
+    /// Who has this log, as far as its master was told.
+    #[must_use]
+    pub(crate) fn holders(&self) -> &Holders {
+        &self.holders
+    }
+
+    /// These have it. Returns whether that is news.
+    pub(crate) fn note_holders(&mut self, holders: &Holders) -> bool {
+        let is_news = self.holders != *holders;
+        if is_news {
+            self.holders.clone_from(holders);
+        }
         is_news
     }
 
@@ -329,6 +370,12 @@ impl EpochTable {
         if !self.ahead.is_empty() {
             let _ = writeln!(text, "ahead {}", ids_text(&self.ahead));
         }
+        if !self.holders.ids.is_empty() {
+            let _ = writeln!(text, "holders {}", ids_text(&self.holders.ids));
+        }
+        if self.holders.has_others {
+            text.push_str("other-holders\n");
+        }
         if self.is_copy {
             text.push_str("copy\n");
         }
@@ -355,6 +402,8 @@ impl EpochTable {
                 ["log", log] if index == 0 => table.log = log.parse().map_err(|_| bad)?,
                 ["in-sync", ids] if entries.is_empty() => table.in_sync = ids_of(ids).ok_or(bad)?,
                 ["ahead", ids] if entries.is_empty() => table.ahead = ids_of(ids).ok_or(bad)?,
+                ["holders", ids] if entries.is_empty() => table.holders.ids = ids_of(ids).ok_or(bad)?,
+                ["other-holders"] if entries.is_empty() => table.holders.has_others = true,
                 ["copy"] if entries.is_empty() => table.is_copy = true,
                 ["followed", master] if entries.is_empty() => table.followed = Some(master.parse().map_err(|_| bad)?),
                 [epoch, start] => entries.push(entry(epoch, start, "unknown").ok_or(bad)?),
@@ -362,8 +411,8 @@ impl EpochTable {
                 _ => return Err(bad),
             }
         }
-        let EpochTable { log, in_sync, ahead, is_copy, followed, .. } = table;
-        EpochTable::new(log, entries).map(|table| EpochTable { in_sync, ahead, is_copy, followed, ..table })
+        let log = table.log;
+        EpochTable::new(log, entries).map(|EpochTable { entries, .. }| EpochTable { entries, ..table })
     }
 }
 
@@ -486,6 +535,23 @@ mod tests {
     }
 
     #[test]
+    fn who_has_the_log_is_forgotten_by_nobody() {
+        let of = |ids: &[u64]| ids.iter().map(|id| BrokerId(*id)).collect::<BTreeSet<_>>();
+        let mut holders = Holders::default();
+        assert!(holders.are_among(&of(&[])));
+        [3, 5, 3].into_iter().for_each(|id| holders.note(Some(BrokerId(id))));
+        assert!(holders.are_among(&of(&[3, 5])) && !holders.are_among(&of(&[3])));
+        let mut epochs = named(7, &[(1, 0, 11)]);
+        assert!(epochs.note_holders(&holders));
+        assert_eq!(EpochTable::decode(&epochs.encode()).expect("as it was written").holders(), &holders);
+        (0..=HA_SLAVES_MAX as u64).for_each(|id| holders.note(Some(BrokerId(id))));
+        assert!(!holders.are_among(&of(&(0..100).collect::<Vec<_>>())), "there were too many to know all");
+        let mut nameless = Holders::default();
+        nameless.note(None);
+        assert!(!nameless.are_among(&of(&[1])));
+    }
+
+    #[test]
     fn an_offset_has_an_epoch() {
         let epochs = table(&[(1, 100), (4, 200)]);
         let at = |offset| epochs.at(LogOffset(offset)).map(|(entry, end)| (entry.epoch.0, end.map(|end| end.0)));
@@ -517,6 +583,9 @@ mod tests {
         all.note_followed(SocketAddr::from(([10, 0, 0, 2], 10912)));
         all.note_copy(true);
         all.note_ahead(BTreeSet::from([BrokerId(3), BrokerId(4)]));
+        let mut holders = Holders::default();
+        [Some(BrokerId(2)), Some(BrokerId(4)), None].into_iter().for_each(|slave| holders.note(slave));
+        assert!(all.note_holders(&holders) && !all.note_holders(&holders));
         assert_eq!(EpochTable::decode(&all.encode()), Ok(all));
     }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use super::epoch::{EpochEntry, EpochError, EpochTable};
+use super::epoch::{EpochEntry, EpochError, EpochTable, Holders};
 use crate::limits::NO_SPACE_RETRY_MS;
 use crate::model::{BrokerId, LogId, LogOffset, MonoNs};
 
@@ -64,6 +64,11 @@ impl EpochFile {
     /// These slaves have what this log has lost, and somebody has to decide; none: it is decided. The file has it in a moment.
     pub(crate) fn note_ahead(&mut self, slaves: BTreeSet<BrokerId>) {
         self.is_behind |= self.table.note_ahead(slaves);
+    }
+
+    /// These have the log. The file has it in a moment.
+    pub(crate) fn note_holders(&mut self, holders: &Holders) {
+        self.is_behind |= self.table.note_holders(holders);
     }
 
     /// A master goes on with a log that was a copy. The file has it in a moment.

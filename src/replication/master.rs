@@ -16,7 +16,7 @@ use bytes::{Buf as _, BufMut as _, BytesMut};
 use thiserror::Error;
 
 use super::confirm;
-use super::epoch::{EpochEntry, EpochTable};
+use super::epoch::{EpochEntry, EpochTable, Holders};
 use super::in_sync::InSyncSet;
 use super::mend::{MendLink, Mender};
 use super::rate::Rate;
@@ -204,10 +204,10 @@ pub(crate) struct Master {
     /// Slaves that do not follow, and why, by brokerId: at most [`HA_SLAVES_MAX`].
     refused: BTreeMap<BrokerId, RefusedSlave>,
     mender: Mender,
-    /// All who are known to have, or to have had, a part of this log: at most [`HA_SLAVES_MAX`].
-    holders: BTreeSet<BrokerId>,
-    /// Others may have it as well: there were more, or some that do not say who they are, or somebody else gives the roles.
-    has_other_holders: bool,
+    /// All who are known to have, or to have had, a part of this log.
+    holders: Holders,
+    /// Somebody else gives the roles, who knows of replicas that this master may never hear of.
+    obeys: bool,
 }
 
 impl Master {
@@ -227,8 +227,8 @@ impl Master {
             ahead: BTreeMap::new(),
             refused: BTreeMap::new(),
             mender: Mender::default(),
-            holders: BTreeSet::new(),
-            has_other_holders: false,
+            holders: Holders::default(),
+            obeys: false,
         }
     }
 
@@ -239,7 +239,7 @@ impl Master {
 
     /// These slaves had what this log has lost when its last life ended, and nobody has decided.
     pub(crate) fn note_ahead(&mut self, slaves: &BTreeSet<BrokerId>) {
-        slaves.iter().for_each(|slave| self.note_holder(*slave));
+        slaves.iter().for_each(|slave| self.holders.note(Some(*slave)));
         self.ahead.extend(slaves.iter().take(HA_SLAVES_MAX).map(|slave| (*slave, None)));
     }
 
@@ -252,7 +252,7 @@ impl Master {
     /// Before anything is stored, these slaves are to say how far they are: they were in sync with this log's last master, or are registered as
     /// this one's.
     pub(crate) fn ask(&mut self, slaves: BTreeSet<BrokerId>) {
-        slaves.iter().for_each(|slave| self.note_holder(*slave));
+        slaves.iter().for_each(|slave| self.holders.note(Some(*slave)));
         self.asked.extend(slaves.into_iter().take(HA_SLAVES_MAX));
     }
 
@@ -580,7 +580,7 @@ impl Master {
             self.refused.pop_first();
         }
         self.refused.insert(broker, RefusedSlave { address, refusal, said_at: now });
-        self.note_holder(broker);
+        self.holders.note(Some(broker));
         Err(HaRefused::Unfit(refusal))
     }
 
@@ -623,10 +623,7 @@ impl Master {
                 link.rate = Rate::new(now, offset);
                 self.in_sync.add(id, offset);
                 self.in_sync.acknowledge(now, id, offset, ends.appended, ends.confirm);
-                match broker {
-                    Some(broker) => self.note_holder(broker),
-                    None => self.has_other_holders = true,
-                }
+                self.holders.note(broker);
             }
             SlavePhase::Greeting | SlavePhase::Named => return Err(HaRefused::Garbage),
         }

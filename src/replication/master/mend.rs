@@ -2,25 +2,29 @@
 
 use std::collections::BTreeSet;
 
+use super::super::epoch::Holders;
 use super::super::mend::Askable;
 use super::{Master, SlaveLink};
-use crate::limits::HA_SLAVES_MAX;
 use crate::log::Log;
 use crate::model::{BrokerId, LinkId, MonoNs};
 
 impl Master {
-    /// The roles are given by somebody who knows of replicas that this master may never hear of.
+    /// The roles are given by somebody else.
     pub(crate) fn obey(&mut self) {
-        self.has_other_holders = true;
+        self.obeys = true;
     }
 
-    /// This one has a part of this log, or had.
-    pub(super) fn note_holder(&mut self, slave: BrokerId) {
-        let is_full = self.holders.len() >= HA_SLAVES_MAX && !self.holders.contains(&slave);
-        self.has_other_holders |= is_full;
-        if !is_full {
-            self.holders.insert(slave);
+    /// Who had this log when its last life ended; with `haMasterBehindSlave=GO_ON` nobody is waited for who does not come.
+    pub(crate) fn remember_holders(&mut self, holders: &Holders) {
+        if !self.settings.goes_on_behind {
+            self.holders.clone_from(holders);
         }
+    }
+
+    /// All who are known to have, or to have had, a part of this log.
+    #[must_use]
+    pub(crate) fn holders(&self) -> &Holders {
+        &self.holders
     }
 
     /// Goes on with what is damaged in the log: takes what a slave has answered, and asks the next one.
@@ -28,12 +32,12 @@ impl Master {
         let following = self.links.iter().filter(|(_, link)| link.is_following() && link.mend.is_able());
         let peers: Vec<Askable> =
             following.map(|(id, link)| Askable { link: *id, is_free: link.mend.is_free() }).collect();
-        let (links, holders, has_others) = (&self.links, &self.holders, self.has_other_holders);
+        let (links, holders, obeys) = (&self.links, &self.holders, self.obeys);
         let needed = self.slaves_needed().max(1);
         let is_lost = |lacking: &BTreeSet<LinkId>| {
             let lacking: BTreeSet<BrokerId> =
                 lacking.iter().filter_map(|id| links.get(id).and_then(SlaveLink::broker_id)).collect();
-            !has_others && lacking.len() >= needed && holders.is_subset(&lacking)
+            !obeys && lacking.len() >= needed && holders.are_among(&lacking)
         };
         if let Some((id, ask)) = self.mender.go_on(now, &peers, log, is_lost)
             && let Some(link) = self.links.get_mut(&id)
