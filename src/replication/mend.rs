@@ -146,14 +146,14 @@ impl Mender {
         self.answer.is_some()
     }
 
-    /// Gives the log what has come, and says who is to be asked for what now. `is_lost` tells from those whose bytes were unsound whether nobody else can
-    /// have them.
+    /// Gives the log what has come, and says who is to be asked for what now. `is_lost` tells of a record, and from those whose bytes were unsound,
+    /// whether nobody else can have it.
     pub(super) fn go_on(
         &mut self,
         now: MonoNs,
         peers: &[Askable],
         log: &mut Log,
-        is_lost: impl Fn(&BTreeSet<LinkId>) -> bool,
+        is_lost: impl Fn(LogOffset, &BTreeSet<LinkId>) -> bool,
     ) -> Option<(LinkId, Ask)> {
         self.look_around(peers, log);
         self.take_answer(log);
@@ -182,7 +182,7 @@ impl Mender {
         }
         let lacking: BTreeSet<LinkId> =
             self.unsound.iter().filter(|(_, times)| **times >= MEND_UNSOUND_MAX).map(|(link, _)| *link).collect();
-        log.rest_mend(now, is_lost(&lacking));
+        log.rest_mend(now, is_lost(record, &lacking));
         self.record = None;
         self.forget_tried();
         None

@@ -6,7 +6,7 @@ use super::super::epoch::Holders;
 use super::super::mend::Askable;
 use super::{Master, SlaveLink};
 use crate::log::Log;
-use crate::model::{BrokerId, LinkId, MonoNs};
+use crate::model::{BrokerId, LinkId, LogOffset, MonoNs};
 
 impl Master {
     /// The roles are given by somebody else.
@@ -34,9 +34,12 @@ impl Master {
             following.map(|(id, link)| Askable { link: *id, is_free: link.mend.is_free() }).collect();
         let (links, holders, obeys) = (&self.links, &self.holders, self.obeys);
         let needed = self.slaves_needed().max(1);
-        let is_lost = |lacking: &BTreeSet<LinkId>| {
-            let lacking: BTreeSet<BrokerId> =
-                lacking.iter().filter_map(|id| links.get(id).and_then(SlaveLink::broker_id)).collect();
+        let is_lost = |record: LogOffset, unsound: &BTreeSet<LinkId>| {
+            // Whose log ends before has never had it.
+            let lacks =
+                |id: &LinkId, link: &SlaveLink| unsound.contains(id) || (link.is_following() && link.acked <= record);
+            let lacking = links.iter().filter(|(id, link)| lacks(id, link));
+            let lacking: BTreeSet<BrokerId> = lacking.filter_map(|(_, link)| link.broker_id()).collect();
             !obeys && lacking.len() >= needed && holders.are_among(&lacking)
         };
         if let Some((id, ask)) = self.mender.go_on(now, &peers, log, is_lost)

@@ -12,7 +12,7 @@ impl Slave {
         let link = self.link().filter(|_| self.is_following() && self.mend.is_able());
         let peers: Vec<Askable> = link.into_iter().map(|link| Askable { link, is_free: self.mend.is_free() }).collect();
         // Other slaves may have what this one's master has not.
-        if let Some((_, ask)) = self.mender.go_on(now, &peers, log, |_| false) {
+        if let Some((_, ask)) = self.mender.go_on(now, &peers, log, |_, _| false) {
             self.mend.ask(ask);
         }
     }
