@@ -72,7 +72,7 @@ fn verdict(report: &Report) -> (bool, String) {
     let Some(consumed) = &report.consumed else { return (false, "nothing was pulled back".to_owned()) };
     // Who sends once more what has no reply may well be late with it.
     let is_ordered = consumed.out_of_order == 0 || report.resent > 0;
-    let is_kept = consumed.missing == 0 && consumed.corrupt == 0 && is_ordered;
+    let is_kept = consumed.missing == 0 && consumed.corrupt == 0 && consumed.unwanted == 0 && is_ordered;
     let twice = match consumed.duplicates {
         0 => String::new(),
         count => format!("; {count} arrived more than once, which at-least-once allows"),
@@ -84,10 +84,11 @@ fn verdict(report: &Report) -> (bool, String) {
         )
     } else {
         format!(
-            "{}: of {} messages that arrived {} were corrupt and {} after a later one of their queue; {} acknowledged ones never arrived{twice}",
+            "{}: of {} messages that arrived {} were corrupt, {} not to be seen and {} after a later one of their queue; {} acknowledged ones never arrived{twice}",
             if is_kept { "kept, but for the order of what was sent once more" } else { "broken" },
             consumed.received,
             consumed.corrupt,
+            consumed.unwanted,
             consumed.out_of_order,
             consumed.missing
         )

@@ -378,7 +378,7 @@ mod tests {
     fn stored(at_ms: &[u64]) -> Gaps {
         let mut tally = Tally::new(Window { start_ns: 0, end_ns: u64::MAX });
         for at in at_ms {
-            let waiting = crate::load::connection::Waiting { intended_ns: 0, sent_ns: 0, sequence: 0 };
+            let waiting = crate::load::connection::Waiting { intended_ns: 0, sent_ns: 0, sequence: 0, half_ns: None };
             tally.reply(waiting, at * MS, Verdict::Stored, 1);
         }
         tally.stored_gaps().clone()

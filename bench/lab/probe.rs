@@ -92,6 +92,8 @@ pub(super) fn small_message(topic: &str, queue: u32, sequence: u64) -> Vec<u8> {
         keys: false,
         tags: 0,
         deliver_after_ms: 0,
+        delay_level: 0,
+        is_half: false,
         is_oneway: false,
         run_id,
     };

@@ -225,6 +225,8 @@ pub struct Waiting {
     pub sent_ns: u64,
     /// Number of its first message in the run.
     pub sequence: u64,
+    /// Of the end of a transaction: when its half message was answered, ns.
+    pub half_ns: Option<u64>,
 }
 
 impl Pending {
@@ -288,7 +290,8 @@ mod tests {
     #[test]
     fn a_reply_finds_its_request_once() {
         let mut pending = Pending::default();
-        let waiting = |sequence| Waiting { intended_ns: 10 * sequence, sent_ns: 10 * sequence, sequence };
+        let waiting =
+            |sequence| Waiting { intended_ns: 10 * sequence, sent_ns: 10 * sequence, sequence, half_ns: None };
         let opaques: Vec<i32> = (0..5).map(|sequence| pending.insert(waiting(sequence))).collect();
         assert_eq!(pending.take(opaques[3]), Some(waiting(3)));
         assert_eq!(pending.take(opaques[3]), None, "a double reply");
@@ -305,8 +308,9 @@ mod tests {
     #[test]
     fn what_waits_too_long_is_taken_back() {
         let mut pending = Pending::default();
-        let opaques: Vec<i32> =
-            (0..4).map(|n| pending.insert(Waiting { intended_ns: 0, sent_ns: n * 10, sequence: n })).collect();
+        let opaques: Vec<i32> = (0..4)
+            .map(|n| pending.insert(Waiting { intended_ns: 0, sent_ns: n * 10, sequence: n, half_ns: None }))
+            .collect();
         let taken: Vec<u64> = pending.take_older(20).iter().map(|waiting| waiting.sequence).collect();
         assert_eq!((taken, pending.len()), (vec![0, 1], 2));
         assert_eq!(pending.take(opaques[0]), None, "its reply comes too late");
@@ -317,7 +321,7 @@ mod tests {
     fn opaques_keep_ten_digits_for_ever() {
         let mut pending = Pending::default();
         for sequence in 0..3 * 1024 {
-            let opaque = pending.insert(Waiting { intended_ns: 0, sent_ns: 0, sequence });
+            let opaque = pending.insert(Waiting { intended_ns: 0, sent_ns: 0, sequence, half_ns: None });
             assert!(opaque >= OPAQUE_MIN, "{opaque}");
             assert!(pending.take(opaque).is_some());
         }

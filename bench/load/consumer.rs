@@ -15,6 +15,7 @@ use crate::load::record::{BadRecord, Stamp, bodies, is_intact};
 use crate::load::scan::{Frame, field_number, remark};
 use crate::load::skew::Skew;
 use crate::load::tally::{Tally, latency_histogram};
+use crate::load::transaction::Endings;
 
 /// How long the broker may hold a pull without messages, ms: the stock client's value.
 const SUSPEND_MS: &str = "15000";
@@ -238,6 +239,20 @@ pub fn heartbeat(kind: HeaderKind, group: &str, queues: &[Queue]) -> Vec<u8> {
     request(kind, HEART_BEAT, OPAQUE_MIN - 1, &[], body.to_string().as_bytes())
 }
 
+/// Which messages consumers are to get, of those that are stored.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Selection {
+    /// Those that are committed, of transactions.
+    pub transactions: Option<Endings>,
+}
+
+impl Selection {
+    /// Whether number `sequence` is to arrive.
+    pub fn holds(self, sequence: u64) -> bool {
+        self.transactions.is_none_or(|endings| endings.commits(sequence))
+    }
+}
+
 /// What the producers know to be stored and what each group got, by message number.
 #[derive(Debug)]
 pub struct Books {
@@ -250,9 +265,11 @@ pub struct Books {
     is_audit: bool,
     /// How long brokers keep each message.
     deliver_after_ns: u64,
+    selection: Selection,
     stored: Bits,
     received: Vec<Bits>,
     duplicates: u64,
+    unwanted: u64,
     corrupt: u64,
     out_of_order: u64,
     /// The last number that a group got from a queue of a source by a sender.
@@ -298,6 +315,12 @@ impl Books {
         Self { deliver_after_ns: u64::try_from(time.as_nanos()).expect("a time for people"), ..self }
     }
 
+    /// The same of messages that are not all to arrive.
+    #[must_use]
+    pub fn select(self, selection: Selection) -> Self {
+        Self { selection, ..self }
+    }
+
     /// For the messages of whatever run, stamped with `clock`: they are counted and timed, and nothing is known of them.
     pub fn of_others(groups: usize, clock: Option<Skew>) -> Self {
         Self {
@@ -306,9 +329,11 @@ impl Books {
             pulled: (0, 0),
             is_audit: false,
             deliver_after_ns: 0,
+            selection: Selection::default(),
             stored: Bits::default(),
             received: (0..groups).map(|_| Bits::default()).collect(),
             duplicates: 0,
+            unwanted: 0,
             corrupt: 0,
             out_of_order: 0,
             last: HashMap::new(),
@@ -320,7 +345,7 @@ impl Books {
 
     /// The broker says that it holds these messages.
     pub fn stored(&mut self, first: u64, messages: u64) {
-        for sequence in first..first + messages {
+        for sequence in (first..first + messages).filter(|sequence| self.selection.holds(*sequence)) {
             self.stored.set(sequence);
         }
     }
@@ -347,6 +372,10 @@ impl Books {
             }
             if self.is_audit && !is_intact(body) {
                 self.corrupt += 1;
+                continue;
+            }
+            if !self.selection.holds(stamp.sequence) {
+                self.unwanted += 1;
                 continue;
             }
             if !self.received[group].set(stamp.sequence) {
@@ -381,6 +410,11 @@ impl Books {
     /// Messages received once more.
     pub fn duplicates(&self) -> u64 {
         self.duplicates
+    }
+
+    /// Messages received that are not to arrive.
+    pub fn unwanted(&self) -> u64 {
+        self.unwanted
     }
 
     /// Messages of this run whose content is not what was sent. Only in an audit.
@@ -462,5 +496,13 @@ mod tests {
         assert!(!books.received[0].set(64));
         assert_eq!((books.missing(), books.received_count(), books.backlog()), (6, 6, 4));
         assert!(!books.received[0].set(u64::MAX), "a number out of all bounds");
+    }
+
+    #[test]
+    fn what_is_rolled_back_is_not_waited_for() {
+        let transactions = Some(Endings { roll_back: 2 });
+        let mut books = Books::new(1, 1, false, false).select(Selection { transactions });
+        books.stored(0, 10);
+        assert_eq!((books.missing(), books.stored.count), (5, 5));
     }
 }

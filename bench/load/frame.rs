@@ -36,6 +36,16 @@ pub const GET_TOPIC_STATS: i32 = 202;
 /// Request code: the offset of a queue's oldest message.
 pub const GET_MIN_OFFSET: i32 = 31;
 
+/// Request code: commit a half message or roll it back.
+pub const END_TRANSACTION: i32 = 37;
+/// Request code, of brokers: what became of a transaction?
+pub const CHECK_TRANSACTION_STATE: i32 = 39;
+
+/// The group of those who send.
+pub const SEND_GROUP: &str = "ringmq_bench_producer";
+/// `sysFlag` of a half message.
+const HALF_FLAG: &str = "4";
+
 /// Flag of a request that wants no reply.
 const ONEWAY_FLAG: i32 = 2;
 
@@ -58,6 +68,11 @@ pub enum HeaderKind {
 /// One request of any kind. For the few requests before and beside the load; the load itself uses [`SendTemplate`].
 pub fn request(kind: HeaderKind, code: i32, opaque: i32, fields: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     frame(kind, code, 0, opaque, fields, body)
+}
+
+/// One that wants no reply.
+pub fn oneway(kind: HeaderKind, code: i32, opaque: i32, fields: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    frame(kind, code, ONEWAY_FLAG, opaque, fields, body)
 }
 
 fn frame(kind: HeaderKind, code: i32, flag: i32, opaque: i32, fields: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
@@ -142,6 +157,10 @@ pub struct SendShape {
     pub tags: u32,
     /// How long after it was born a message is to be delivered (TIMER_DELIVER_MS), ms; 0: at once.
     pub deliver_after_ms: u64,
+    /// At which delay level a message is to be delivered (DELAY); 0 for at once.
+    pub delay_level: u8,
+    /// Whether messages are halves of transactions (TRAN_MSG).
+    pub is_half: bool,
     /// Whether no reply is wanted.
     pub is_oneway: bool,
     /// Keeps message keys of different runs apart.
@@ -198,7 +217,14 @@ impl SendShape {
             0 => String::new(),
             _ => format!("TIMER_DELIVER_MS\u{1}{DELIVER_MARK}\u{2}"),
         };
-        format!("{keys}UNIQ_KEY\u{1}{:016X}{KEY_MARK}\u{2}WAIT\u{1}true\u{2}{deliver}{tags}", self.run_id)
+        let level = match self.delay_level {
+            0 => String::new(),
+            level => format!("DELAY\u{1}{level}\u{2}"),
+        };
+        let half =
+            if self.is_half { format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}{SEND_GROUP}\u{2}") } else { String::new() };
+        let fixed = format!("WAIT\u{1}true\u{2}{half}{level}");
+        format!("{keys}UNIQ_KEY\u{1}{:016X}{KEY_MARK}\u{2}{fixed}{deliver}{tags}", self.run_id)
     }
 }
 
@@ -222,12 +248,12 @@ impl SendTemplate {
         // The messages of a batch have their properties with them.
         let properties = if is_batch { "WAIT\u{1}true\u{2}".to_owned() } else { shape.properties() };
         let fields = [
-            ("a", "ringmq_bench_producer"),
+            ("a", SEND_GROUP),
             ("b", topic),
             ("c", "TBW102"),
             ("d", "4"),
             ("e", &queue_id),
-            ("f", "0"),
+            ("f", if shape.is_half { HALF_FLAG } else { "0" }),
             ("g", BORN_MARK),
             ("h", "0"),
             ("i", &properties),
@@ -408,6 +434,8 @@ mod tests {
             keys: false,
             tags: 0,
             deliver_after_ms: 0,
+            delay_level: 0,
+            is_half: false,
             is_oneway: false,
             run_id: 0x1122_3344_5566_7788,
         }
@@ -496,6 +524,23 @@ mod tests {
             damaged[40] ^= 1;
             assert!(!is_intact(&damaged));
         }
+    }
+
+    #[test]
+    fn a_level_and_a_half_message_are_written() {
+        let written = |shape: SendShape| {
+            let mut out = Vec::new();
+            Packer::new(shape, &sizes(64), false).write(&mut out, &SendTemplate::new(&shape, "T", 0), &PATCH);
+            let (_, _, _, fields, _) = decode(&out);
+            let field = |name: &str| fields.iter().find(|(key, _)| key == name).expect("present").1.clone();
+            (field("f"), field("i"))
+        };
+        let key = "UNIQ_KEY\u{1}11223344556677880000000000ABCDEF\u{2}WAIT\u{1}true\u{2}";
+        let (flag, properties) = written(SendShape { delay_level: 3, ..shape(HeaderKind::Json) });
+        assert_eq!((flag.as_str(), properties), ("0", format!("{key}DELAY\u{1}3\u{2}")));
+        let (flag, properties) = written(SendShape { is_half: true, ..shape(HeaderKind::Json) });
+        let half = format!("{key}TRAN_MSG\u{1}true\u{2}PGROUP\u{1}{SEND_GROUP}\u{2}");
+        assert_eq!((flag.as_str(), properties), ("4", half));
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! measures. Latency counts from the moment a message was *meant* to leave, so a stalled broker, or a late generator, cannot hide.
 //!
 //! In reading order: [`settings`] checks the command line; [`schedule`] says when a message is due; [`frame`] writes requests and [`scan`]
-//! reads replies; [`record`] reads pulled messages; [`tally`] counts and times; [`connection`], [`producer`] and [`consumer`] are the two
+//! reads replies; [`record`] reads pulled messages; [`transaction`] ends what
+//! was only prepared; [`tally`] counts and times; [`connection`], [`producer`] and [`consumer`] are the two
 //! sides of the load; [`prelude`] prepares the topics; [`run`] is the loop; [`view`] shows it; [`consume`]
 //! only pulls, and [`skew`] is how it knows the time of those who send elsewhere; [`series`] and [`report`] are what
 //! remains. [`cli`] has the commands that only load or only listen.
@@ -27,4 +28,5 @@ pub mod series;
 pub mod settings;
 pub mod skew;
 pub mod tally;
+pub mod transaction;
 pub mod view;

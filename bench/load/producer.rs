@@ -9,10 +9,11 @@ use mio::{Registry, Token};
 use crate::load::clock::{SECOND_NS, now_ns};
 use crate::load::connection::{Connection, Pending, ReadBuffer, Waiting};
 use crate::load::error::LoadError;
-use crate::load::frame::{OPAQUE_MIN, Packer, SendPatch, SendTemplate};
+use crate::load::frame::{HEART_BEAT, HeaderKind, OPAQUE_MIN, Packer, SEND_GROUP, SendPatch, SendTemplate, request};
 use crate::load::record::Stamp;
 use crate::load::scan::remark;
 use crate::load::tally::{Tally, Verdict};
+use crate::load::transaction::{Endings, Half};
 
 /// How long a request may stay without a reply before a load that may reconnect sends it elsewhere: the stock clients' time-out.
 const REPLY_TIMEOUT_NS: u64 = 3 * SECOND_NS;
@@ -28,6 +29,10 @@ pub struct Kit {
     pub run_id: u64,
     /// Messages of one request.
     pub batch: u64,
+    /// How request headers are written.
+    pub header: HeaderKind,
+    /// How transactions end, if messages are such.
+    pub transactions: Option<Endings>,
     /// Whether no replies come.
     pub is_oneway: bool,
     /// Whether requests are due at times of their own; in a closed loop a request is due when it is sent, and there is no delay to measure.
@@ -79,7 +84,7 @@ impl Producer {
     /// Gathers one request for the next flush; it is handed to the socket at `now`.
     pub fn send(&mut self, sequence: u64, intended_ns: u64, now: u64, born_ms: u64) {
         let Some(link) = &mut self.link else { return };
-        let waiting = Waiting { intended_ns, sent_ns: now, sequence };
+        let waiting = Waiting { intended_ns, sent_ns: now, sequence, half_ns: None };
         let opaque = if self.kit.is_oneway { OPAQUE_MIN } else { self.pending.insert(waiting) };
         let stamp = Stamp { intended_ns, sequence, run_id: self.kit.run_id, sender: self.sender };
         let template = &self.kit.templates[self.next_queue];
@@ -129,21 +134,60 @@ impl Producer {
             if !self.is_up {
                 return Ok(());
             }
+            self.heartbeat();
         }
-        let (pending, messages) = (&mut self.pending, self.kit.batch);
+        let Some(link) = &mut self.link else { return Ok(()) };
+        let (pending, kit, target) = (&mut self.pending, &self.kit, self.target);
+        // What transactions go on with; for the next flush.
+        let mut ends = Vec::new();
         link.receive(buffer, |now, head, frame| {
             if !head.is_reply() {
+                let answer = kit.transactions.and_then(|endings| endings.answer(kit.header, head, frame, kit.run_id));
+                if let Some(answer) = answer {
+                    tally.asked();
+                    ends.extend_from_slice(&answer);
+                }
                 return Ok(());
             }
             let Some(waiting) = pending.take(head.opaque) else { return Ok(()) };
             let verdict = Verdict::of_code(head.code);
-            tally.reply(waiting, now, verdict, messages);
+            if let Some(endings) = kit.transactions {
+                match waiting.half_ns {
+                    Some(half_ns) => tally.ended(waiting, half_ns, now, endings.commits(waiting.sequence)),
+                    None if verdict == Verdict::Stored => {
+                        let missing = LoadError::FieldMissing { target, request: "half message", field: "msgId" };
+                        let half = Half::read(frame).ok_or(missing)?;
+                        tally.prepared(waiting, now);
+                        let opaque = pending.insert(Waiting { half_ns: Some(now), ..waiting });
+                        ends.extend(endings.end(kit.header, opaque, &half, (kit.run_id, waiting.sequence)));
+                        return Ok(());
+                    }
+                    // As stock clients have it, one that is not stored as promised is no transaction.
+                    None => {}
+                }
+            }
+            tally.reply(waiting, now, verdict, kit.batch);
             match verdict {
                 Verdict::Failed(code) => tally.remark(code, || remark(frame)),
                 _ => on_stored(waiting.sequence),
             }
             Ok(())
-        })
+        })?;
+        link.out().extend(ends);
+        Ok(())
+    }
+
+    /// Makes the group of those who send known: brokers ask its members what became of transactions.
+    pub fn heartbeat(&mut self) {
+        let body = serde_json::json!({
+            "clientID": format!("127.0.0.1@ringmq-bench#{}#{}", std::process::id(), self.sender),
+            "consumerDataSet": [],
+            "producerDataSet": [{ "groupName": SEND_GROUP }],
+        });
+        let frame = request(self.kit.header, HEART_BEAT, OPAQUE_MIN - 1, &[], body.to_string().as_bytes());
+        if let Some(link) = self.link.as_mut().filter(|_| self.is_up && self.kit.transactions.is_some()) {
+            link.out().extend_from_slice(&frame);
+        }
     }
 
     /// Gives the connection up; what has no reply goes to `orphans`, to be sent again.

@@ -10,7 +10,7 @@ use crate::load::consumer::Books;
 use crate::load::frame::HeaderKind;
 use crate::load::run::{Ending, Outcome, ratio};
 use crate::load::settings::{Arrivals, Pace, PulledFrom, Sending, Settings, SizeShare};
-use crate::load::tally::Failures;
+use crate::load::tally::{Failures, Tally};
 
 /// Latencies of one kind, microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -71,6 +71,9 @@ pub struct Report {
     /// From the intended moment to the write: the generator's own lateness, open loop only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub send_delay_us: Option<Percentiles>,
+    /// Of transactions, what `latency_us` consists of, and how they ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transactions: Option<Transactions>,
     /// `closed` or `open`.
     pub mode: String,
     /// Whether the run went to its end; if not, the figures cover what came before.
@@ -106,6 +109,34 @@ pub struct Report {
     pub settings: SettingsReport,
 }
 
+/// How transactions ended, and what their latency consists of.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Transactions {
+    /// Of those that were sent.
+    pub committed: u64,
+    /// The others.
+    pub rolled_back: u64,
+    /// Times that brokers asked what became of one, warm-up included.
+    pub asked: u64,
+    /// From the intended moment to the reply to the half message.
+    pub prepare_us: Percentiles,
+    /// From there to the reply to its end.
+    pub end_us: Percentiles,
+}
+
+impl Transactions {
+    fn of(tally: &Tally) -> Self {
+        let found = tally.transactions();
+        Self {
+            committed: tally.sent().saturating_sub(found.rolled_back),
+            rolled_back: found.rolled_back,
+            asked: found.asked,
+            prepare_us: Percentiles::of(&found.prepare),
+            end_us: Percentiles::of(&found.end),
+        }
+    }
+}
+
 /// The consumers' side, warm-up included.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names say it where nothing is said")]
@@ -116,6 +147,9 @@ pub struct Consumed {
     pub duplicates: u64,
     /// Messages stored, by the broker's word, and not received when the run had drained.
     pub missing: u64,
+    /// Messages received that should not have been: those of transactions that were rolled back.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub unwanted: u64,
     /// Messages whose content is not what was sent; in an audit.
     #[serde(default)]
     pub corrupt: u64,
@@ -163,6 +197,15 @@ pub struct SettingsReport {
     /// How long brokers were to keep a message, s.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub deliver_after_s: f64,
+    /// The delay level of messages.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub delay_level: u8,
+    /// Whether messages were transactions.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub transactions: bool,
+    /// Every so many-th transaction was rolled back.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub roll_back: u32,
     /// Whether each request was a write of its own. Absent in files of before: they gathered.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub write_each: bool,
@@ -219,6 +262,7 @@ impl Report {
             lag_us: outcome.books.as_ref().and_then(Books::lag).map(Percentiles::of),
             end_to_end_us: outcome.books.as_ref().map(|_| Percentiles::of(tally.end_to_end())),
             send_delay_us: is_open.then(|| Percentiles::of(tally.send_delay())),
+            transactions: settings.transactions.map(|_| Transactions::of(tally)),
             mode: if is_open { "open" } else { "closed" }.to_owned(),
             complete: matches!(outcome.ending, Ending::Finished),
             ended: ending_sentence(&outcome.ending),
@@ -266,6 +310,9 @@ impl Report {
         complaints.extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
         if let Some(consumed) = self.consumed.as_ref().filter(|consumed| consumed.corrupt > 0) {
             complaints.push(format!("{} messages arrived with another content than was sent", consumed.corrupt));
+        }
+        if let Some(consumed) = self.consumed.as_ref().filter(|consumed| consumed.unwanted > 0) {
+            complaints.push(format!("{} messages arrived that should not have", consumed.unwanted));
         }
         if let Some(refusal) = self.consumed.as_ref().and_then(|consumed| consumed.first_refusal.as_ref()) {
             complaints.push(format!("pulls were refused with {refusal}"));
@@ -325,6 +372,8 @@ impl Report {
             // Who wants no reply has none to time.
             ("reply", self.from_send_us.map(|_| self.latency_us)),
             ("from send", self.from_send_us),
+            ("half message", self.transactions.as_ref().map(|found| found.prepare_us)),
+            ("its end", self.transactions.as_ref().map(|found| found.end_us)),
             ("end to end", self.end_to_end_us),
             ("slave's lag", self.lag_us),
             ("send delay", self.send_delay_us),
@@ -333,6 +382,13 @@ impl Report {
             let Some(row) = row else { continue };
             let [p50, p90, p99, p99_9, p99_99, max] = [row.p50, row.p90, row.p99, row.p99_9, row.p99_99, row.max];
             writeln!(out, "{name:<14}{p50:>11.1}{p90:>11.1}{p99:>11.1}{p99_9:>11.1}{p99_99:>11.1}{max:>11.1}")?;
+        }
+        if let Some(found) = &self.transactions {
+            writeln!(
+                out,
+                "committed {}   rolled back {}   asked for {}",
+                found.committed, found.rolled_back, found.asked
+            )?;
         }
         if let Some(consumed) = &self.consumed {
             writeln!(
@@ -350,6 +406,10 @@ fn is_zero(value: &f64) -> bool {
     *value == 0.0
 }
 
+fn is_none<N: Default + PartialEq>(count: &N) -> bool {
+    *count == N::default()
+}
+
 fn ending_sentence(ending: &Ending) -> String {
     match ending {
         Ending::Finished => "finished".to_owned(),
@@ -364,6 +424,7 @@ fn consumed(books: &Books) -> Consumed {
         received: books.received_count(),
         duplicates: books.duplicates(),
         missing: books.missing(),
+        unwanted: books.unwanted(),
         corrupt: books.corrupt(),
         out_of_order: books.out_of_order(),
         pulls_refused,
@@ -390,6 +451,9 @@ fn settings_report(settings: &Settings) -> SettingsReport {
         sizes: settings.sizes.clone(),
         batch: settings.batch,
         deliver_after_s: settings.deliver_after.as_secs_f64(),
+        delay_level: settings.delay_level,
+        transactions: settings.transactions.is_some(),
+        roll_back: settings.transactions.map_or(0, |endings| endings.roll_back),
         write_each: settings.write_each,
         work_us: settings.work.as_secs_f64() * 1e6,
         think_us: settings.think.as_secs_f64() * 1e6,

@@ -12,7 +12,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::load::clock::{SECOND_NS, Timer, cpu_time_ns, nanos, now_ns, unix_ms};
 use crate::load::connection::{Connection, ReadBuffer, Waiting};
-use crate::load::consumer::{Books, Consumer, Post, Queue, queues};
+use crate::load::consumer::{Books, Consumer, Post, Queue, Selection, queues};
 use crate::load::error::LoadError;
 use crate::load::frame::{Packer, SendShape, SendTemplate};
 use crate::load::prelude::{create_topics, open_consumer};
@@ -23,7 +23,7 @@ use crate::load::settings::{Pace, Sending, Settings};
 use crate::load::tally::Tally;
 use crate::load::view::View;
 
-/// Seconds between heartbeats of the consumers; stock clients take 30.
+/// Seconds between heartbeats; stock clients take 30.
 const HEARTBEAT_SECONDS: u64 = 30;
 /// How often what is broken is tried again, if it may be.
 const REPAIR_NS: u64 = SECOND_NS / 10;
@@ -215,7 +215,9 @@ impl Load {
         for (index, target) in (0..settings.connections).zip(settings.targets.iter().cycle()) {
             let connection = Connection::watch(Connection::open(*target)?, *target, poll.registry(), Token(index))?;
             let sender = u32::try_from(index).expect("connections are at most 20,000");
-            producers.push(Producer::new(connection, Rc::clone(&kit), index / settings.targets.len(), sender));
+            let mut producer = Producer::new(connection, Rc::clone(&kit), index / settings.targets.len(), sender);
+            producer.heartbeat();
+            producers.push(producer);
         }
         let mut consumers = Vec::new();
         let groups = (0..settings.groups).flat_map(|group| settings.sources.iter().map(move |source| (group, source)));
@@ -266,7 +268,9 @@ impl Load {
             touched: Vec::new(),
             orphans: VecDeque::new(),
             consumers,
-            books: Books::new(run_id, groups, settings.audit, is_lag).deliver_after(settings.deliver_after),
+            books: Books::new(run_id, groups, settings.audit, is_lag)
+                .deliver_after(settings.delay())
+                .select(Selection { transactions: settings.transactions }),
             tally: Tally::new(window),
             reconnect: settings.reconnect,
             reconnects: 0,
@@ -496,6 +500,13 @@ impl Load {
         let outstanding = (requests + self.orphans.len()) as u64 * self.kit.batch;
         let second = self.tally.end_second(seconds, is_warmup, outstanding, self.books.backlog());
         view.second(&second, self.tally.failed());
+        if seconds.is_multiple_of(HEARTBEAT_SECONDS) {
+            for index in 0..self.producers.len() {
+                self.producers[index].heartbeat();
+                let flushed = self.flush(index);
+                self.settle(index, flushed)?;
+            }
+        }
         for index in 0..self.consumers.len() {
             let consumer = &mut self.consumers[index];
             consumer.retry();
@@ -532,6 +543,8 @@ fn kit(settings: &Settings, queues: &[Queue], run_id: u64) -> Kit {
         keys: settings.keys,
         tags: settings.tags,
         deliver_after_ms: u64::try_from(settings.deliver_after.as_millis()).expect("a time for people"),
+        delay_level: settings.delay_level,
+        is_half: settings.transactions.is_some(),
         is_oneway,
         run_id,
     };
@@ -540,6 +553,8 @@ fn kit(settings: &Settings, queues: &[Queue], run_id: u64) -> Kit {
         templates: queues.iter().map(|queue| SendTemplate::new(&shape, &queue.topic, queue.id)).collect(),
         run_id,
         batch: settings.batch as u64,
+        header: settings.header,
+        transactions: settings.transactions,
         is_oneway,
         is_open: matches!(settings.pace, Pace::Open { .. }),
     }

@@ -172,22 +172,34 @@ pub fn remark(frame: &Frame<'_>) -> String {
 
 /// A number in `extFields`; `None` if it is absent or no number.
 pub fn field_number(frame: &Frame<'_>, name: &str) -> Option<i64> {
-    let value = if frame.header_type == 1 {
-        binary_field(frame.header, name.as_bytes())?
-    } else {
-        let mut found = None;
-        visit_object(frame.header, |key, object, _| {
-            if key == b"extFields" {
-                let _ = visit_object(object, |key, value, _| {
-                    if key == name.as_bytes() {
-                        found = Some(value);
-                    }
-                });
-            }
-        })?;
-        found?
-    };
-    integer(value)
+    integer(field(frame, name)?)
+}
+
+/// A text in `extFields`; `None` if it is absent or no text.
+pub fn field_text(frame: &Frame<'_>, name: &str) -> Option<String> {
+    let value = field(frame, name)?;
+    if frame.header_type == 1 {
+        return Some(std::str::from_utf8(value).ok()?.to_owned());
+    }
+    serde_json::from_slice(value).ok()
+}
+
+/// Raw: in JSON with its quotes.
+fn field<'a>(frame: &Frame<'a>, name: &str) -> Option<&'a [u8]> {
+    if frame.header_type == 1 {
+        return binary_field(frame.header, name.as_bytes());
+    }
+    let mut found = None;
+    visit_object(frame.header, |key, object, _| {
+        if key == b"extFields" {
+            let _ = visit_object(object, |key, value, _| {
+                if key == name.as_bytes() {
+                    found = Some(value);
+                }
+            });
+        }
+    })?;
+    found
 }
 
 fn binary_field<'a>(header: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {

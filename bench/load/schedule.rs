@@ -235,8 +235,12 @@ mod tests {
         for now in (0..4000 * MS).step_by(usize::try_from(MS).expect("small")) {
             if !(stall_start..stall_end).contains(&now) {
                 for due in outstanding.drain(..) {
-                    let waiting =
-                        Waiting { intended_ns: due.intended_ns, sent_ns: due.intended_ns, sequence: due.sequence };
+                    let waiting = Waiting {
+                        intended_ns: due.intended_ns,
+                        sent_ns: due.intended_ns,
+                        sequence: due.sequence,
+                        half_ns: None,
+                    };
                     tally.reply(waiting, now, Verdict::Stored, 1);
                 }
             }

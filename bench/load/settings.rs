@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::load::connection::PENDING_MAX;
 use crate::load::frame::HeaderKind;
 use crate::load::record::STAMP_BYTES;
+use crate::load::transaction::Endings;
 
 /// Largest body that a broker takes unless configured otherwise.
 const SIZE_MAX: usize = 4 * 1024 * 1024;
@@ -24,6 +25,9 @@ const RATE_MAX: u64 = 100_000_000;
 const BATCH_MAX: usize = 1024;
 /// Most groups that pull the same messages.
 const GROUPS_MAX: usize = 64;
+/// Delay levels from 1 on, s: brokers' `messageDelayLevel` unless configured otherwise.
+const LEVEL_SECONDS: [u64; 18] =
+    [1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200];
 /// Most that a request may cost beside what it needs: at a second each there is no load any more.
 const COST_MAX: Duration = Duration::from_secs(1);
 
@@ -75,6 +79,16 @@ pub struct LoadArgs {
     #[arg(long, value_parser = parse_duration, default_value = "0s", value_name = "TIME")]
     #[serde(deserialize_with = "duration")]
     pub deliver_after: Duration,
+    /// Ask brokers to deliver each message at one of their delay levels (DELAY), 1 to 18 as 1s 5s 10s 30s 1m and so on to 2h; 0 for none. End
+    /// to end counts from that moment
+    #[arg(long, value_name = "LEVEL", default_value_t = 0)]
+    pub delay_level: u8,
+    /// Send each message as a transaction: a half message, and its end when that is answered. Latency is that of both together
+    #[arg(long)]
+    pub transactions: bool,
+    /// Roll every N-th transaction back and commit the others; 0 commits all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub roll_back: u32,
     /// Write each request by itself, as stock clients do, instead of all that are ready together
     #[arg(long)]
     pub write_each: bool,
@@ -254,8 +268,12 @@ pub struct Settings {
     pub tags: u32,
     /// Messages of one request.
     pub batch: usize,
-    /// How long brokers are to keep a message before it is delivered.
+    /// How long brokers are to keep a message before it is delivered, by its own time.
     pub deliver_after: Duration,
+    /// The delay level of messages; 0 for none.
+    pub delay_level: u8,
+    /// Of a load of transactions.
+    pub transactions: Option<Endings>,
     /// Whether each request is a write of its own.
     pub write_each: bool,
     /// Processor time spent on each request beside what it needs.
@@ -357,16 +375,9 @@ impl Settings {
             (true, false) => place.sources.clone(),
         };
         let batch = within("--batch", args.batch, 1, BATCH_MAX)?;
-        if batch > 1 && !args.deliver_after.is_zero() {
-            return Err(SettingsError::Contradiction(
-                "--deliver-after and --batch exclude each other: brokers refuse batches that wait",
-            ));
-        }
-        if args.end_to_end && args.drain < args.deliver_after {
-            return Err(SettingsError::Contradiction(
-                "--drain must be longer than --deliver-after, or the last messages arrive after the end",
-            ));
-        }
+        let delay_level = within("--delay-level", args.delay_level, 0, LEVEL_SECONDS.len().try_into().unwrap_or(0))?;
+        check_delay(args)?;
+        let transactions = endings(args)?;
         let sizes = parse_sizes(&args.size)?;
         if sizes.iter().any(|size| size.bytes * batch > SIZE_MAX) {
             return Err(SettingsError::Contradiction("a batch of that many messages of that size is more than 4 MiB"));
@@ -384,6 +395,8 @@ impl Settings {
             tags: within("--tags", args.tags, 0, 10_000)?,
             batch,
             deliver_after: args.deliver_after,
+            delay_level,
+            transactions,
             write_each: args.write_each,
             work: args.work,
             think: args.think,
@@ -400,6 +413,55 @@ impl Settings {
             cpu: args.cpu,
         })
     }
+}
+
+impl Settings {
+    /// How long brokers keep a message before it is delivered.
+    pub fn delay(&self) -> Duration {
+        self.deliver_after.max(level_time(self.delay_level))
+    }
+}
+
+/// What a delay level is, unless a broker's `messageDelayLevel` says otherwise.
+fn level_time(level: u8) -> Duration {
+    let seconds = level.checked_sub(1).and_then(|place| LEVEL_SECONDS.get(usize::from(place)));
+    Duration::from_secs(seconds.copied().unwrap_or(0))
+}
+
+/// How long messages are to wait, and whether that goes with the rest.
+fn check_delay(args: &LoadArgs) -> Result<(), SettingsError> {
+    let refuse = |reason| Err(SettingsError::Contradiction(reason));
+    if !args.deliver_after.is_zero() && args.delay_level > 0 {
+        return refuse("--deliver-after and --delay-level exclude each other: two times to deliver one message");
+    }
+    let delay = args.deliver_after.max(level_time(args.delay_level));
+    if args.batch > 1 && !delay.is_zero() {
+        return refuse("--deliver-after and --delay-level exclude --batch: brokers refuse batches that wait");
+    }
+    if args.end_to_end && args.drain < delay {
+        return refuse(
+            "--drain must be longer than messages wait (--deliver-after, --delay-level), or the last arrive after the end",
+        );
+    }
+    Ok(())
+}
+
+/// How transactions end, if messages are such.
+fn endings(args: &LoadArgs) -> Result<Option<Endings>, SettingsError> {
+    let refuse = |reason| Err(SettingsError::Contradiction(reason));
+    if !args.transactions {
+        if args.roll_back > 0 {
+            return refuse("--roll-back needs --transactions");
+        }
+        return Ok(None);
+    }
+    if args.batch > 1 || !args.deliver_after.is_zero() || args.delay_level > 0 {
+        return refuse("--transactions exclude --batch, --deliver-after and --delay-level: brokers know no such thing");
+    }
+    if args.send == Sending::Oneway {
+        return refuse("--transactions need the replies that --send oneway does not want");
+    }
+    Ok(Some(Endings { roll_back: args.roll_back }))
 }
 
 /// What is asked of consumers, and whether there is anything to pull from.
@@ -610,6 +672,17 @@ mod tests {
     }
 
     #[test]
+    fn a_delay_level_is_a_time_and_transactions_have_ends() {
+        let good = "--target 127.0.0.1:1 --rate 5";
+        let settings = check(&format!("{good} --delay-level 2 --end-to-end")).expect("a good line");
+        assert_eq!((settings.delay(), settings.deliver_after), (Duration::from_secs(5), Duration::ZERO));
+        assert_eq!(check(&format!("{good} --deliver-after 2s")).expect("a good line").delay(), Duration::from_secs(2));
+        assert_eq!(check(good).expect("a good line").transactions, None);
+        let settings = check(&format!("{good} --transactions --roll-back 10")).expect("a good line");
+        assert_eq!(settings.transactions, Some(Endings { roll_back: 10 }));
+    }
+
+    #[test]
     fn the_letters_of_scripts_that_exist_are_known() {
         let settings = check("--target 127.0.0.1:1 -t Old -w 64 -s 128 -k true --send sync").expect("a good line");
         assert_eq!((settings.topic.as_str(), settings.connections, settings.keys), ("Old", 64, true));
@@ -660,6 +733,13 @@ mod tests {
         refused("--target 127.0.0.1 --topic T --duration 1s --rate 5", "is no address");
         refused("--target 192.0.2.1:1 --topic T --duration 1s --rate 5", "--allow-remote");
         refused(&format!("{good} --rate 5 --consume-from 127.0.0.1:1"), "--end-to-end");
+        refused(&format!("{good} --rate 5 --delay-level 19"), "it takes 0 to 18");
+        refused(&format!("{good} --rate 5 --delay-level 1 --deliver-after 5s"), "exclude each other");
+        refused(&format!("{good} --rate 5 --delay-level 1 --batch 2"), "exclude --batch");
+        refused(&format!("{good} --rate 5 --delay-level 4 --end-to-end"), "--drain must be longer");
+        refused(&format!("{good} --rate 5 --roll-back 2"), "needs --transactions");
+        refused(&format!("{good} --rate 5 --transactions --batch 2"), "exclude --batch");
+        refused(&format!("{good} --rate 5 --transactions --send oneway"), "need the replies");
         refused(&format!("{good} --rate 5 --end-to-end --consume-from 192.0.2.1:1"), "--allow-remote");
         refused(
             "--target 127.0.0.1:1,127.0.0.1:2 --connections 1 --topic T --duration 1s --rate 5",

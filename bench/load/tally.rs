@@ -72,6 +72,7 @@ pub struct Tally {
     flush_slave_timeout: u64,
     unanswered: u64,
     resent: u64,
+    transactions: Transactions,
     failures: BTreeMap<i32, Failures>,
     last_reply_ns: u64,
     /// Of the second that runs.
@@ -79,6 +80,19 @@ pub struct Tally {
     seconds: Vec<Second>,
     stored_gaps: Gaps,
     received_gaps: Gaps,
+}
+
+/// What is known of transactions beside their whole latency, which is that of all messages.
+#[derive(Debug)]
+pub struct Transactions {
+    /// From the intended moment to the reply to the half message, ns.
+    pub prepare: Histogram<u64>,
+    /// From there to the reply to its end, ns.
+    pub end: Histogram<u64>,
+    /// Rolled back, of [`Tally::sent`].
+    pub rolled_back: u64,
+    /// Times that brokers asked what became of one, warm-up included.
+    pub asked: u64,
 }
 
 /// What happened in the second that runs.
@@ -149,6 +163,12 @@ impl Tally {
             flush_slave_timeout: 0,
             unanswered: 0,
             resent: 0,
+            transactions: Transactions {
+                prepare: latency_histogram(),
+                end: latency_histogram(),
+                rolled_back: 0,
+                asked: 0,
+            },
             failures: BTreeMap::new(),
             last_reply_ns: 0,
             recent: Recent { latency, failed_before: 0, received: 0, received_sum_ns: 0, received_max_ns: 0 },
@@ -187,6 +207,31 @@ impl Tally {
         *count += messages;
         self.latency.saturating_record_n(latency_ns, messages);
         self.from_send.saturating_record_n(now_ns.saturating_sub(waiting.sent_ns), messages);
+    }
+
+    /// Counts the reply to a half message, read at `now_ns`.
+    pub fn prepared(&mut self, waiting: Waiting, now_ns: u64) {
+        if self.window.holds(waiting.intended_ns) {
+            self.transactions.prepare.saturating_record(now_ns.saturating_sub(waiting.intended_ns));
+        }
+    }
+
+    /// Counts the reply to the end of a transaction whose half message was answered at `half_ns`; [`Self::reply`] says what it was.
+    pub fn ended(&mut self, waiting: Waiting, half_ns: u64, now_ns: u64, is_committed: bool) {
+        if self.window.holds(waiting.intended_ns) {
+            self.transactions.end.saturating_record(now_ns.saturating_sub(half_ns));
+            self.transactions.rolled_back += u64::from(!is_committed);
+        }
+    }
+
+    /// Counts a broker that asks what became of a transaction.
+    pub fn asked(&mut self) {
+        self.transactions.asked += 1;
+    }
+
+    /// What is known of transactions.
+    pub fn transactions(&self) -> &Transactions {
+        &self.transactions
     }
 
     /// Keeps what the broker says to error `code`, the first time.
@@ -346,7 +391,7 @@ mod tests {
     const WINDOW: Window = Window { start_ns: 1_000_000, end_ns: 9_000_000 };
 
     fn due(intended_ns: u64) -> Waiting {
-        Waiting { intended_ns, sent_ns: intended_ns, sequence: 0 }
+        Waiting { intended_ns, sent_ns: intended_ns, sequence: 0, half_ns: None }
     }
 
     #[test]
@@ -376,9 +421,24 @@ mod tests {
     }
 
     #[test]
+    fn a_transaction_has_two_parts_within_its_latency() {
+        let mut tally = Tally::new(WINDOW);
+        for (intended_ns, is_committed) in [(999_999, false), (2_000_000, true), (2_000_000, false)] {
+            tally.prepared(due(intended_ns), 3_000_000);
+            tally.ended(due(intended_ns), 3_000_000, 3_500_000, is_committed);
+            tally.reply(due(intended_ns), 3_500_000, Verdict::Stored, 1);
+        }
+        tally.asked();
+        let found = tally.transactions();
+        assert_eq!((tally.sent(), found.prepare.len(), found.end.len()), (2, 2, 2));
+        assert_eq!((found.rolled_back, found.asked), (1, 1));
+        assert!(found.prepare.max() <= 1_010_000 && found.end.max() <= 505_000 && tally.latency().min() >= 1_490_000);
+    }
+
+    #[test]
     fn both_series_are_kept_and_differ_by_the_wait_before_the_send() {
         let mut tally = Tally::new(WINDOW);
-        let late = Waiting { intended_ns: 2_000_000, sent_ns: 6_000_000, sequence: 0 };
+        let late = Waiting { intended_ns: 2_000_000, sent_ns: 6_000_000, sequence: 0, half_ns: None };
         tally.reply(late, 7_000_000, Verdict::Stored, 10);
         assert_eq!((tally.sent(), tally.latency().len(), tally.from_send().len()), (10, 10, 10));
         assert!(tally.latency().min() >= 4_990_000 && tally.from_send().max() <= 1_010_000);
