@@ -91,6 +91,7 @@ pub(super) fn small_message(topic: &str, queue: u32, sequence: u64) -> Vec<u8> {
         batch: 1,
         keys: false,
         tags: 0,
+        is_placed: false,
         deliver_after_ms: 0,
         delay_level: 0,
         is_half: false,

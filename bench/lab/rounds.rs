@@ -6,7 +6,7 @@ use crate::lab::figure::{Figure, thousands};
 use crate::lab::results::{Damaged, Point, Results, Run};
 use crate::load::frame::HeaderKind;
 use crate::load::report::SettingsReport;
-use crate::load::settings::{Arrivals, PulledFrom, Sending};
+use crate::load::settings::{Arrivals, Filter, PulledFrom, Sending};
 
 /// Settings that say where and how long, but not which load: rounds may differ in them.
 const NOT_THE_LOAD: [&str; 6] = ["targets", "topic", "duration_s", "warmup_s", "cpu", "generator"];
@@ -141,6 +141,8 @@ impl Load {
             (settings.think_us > 0.0, format!("{} µs of thought a request", settings.think_us)),
             (settings.keys, "keys".to_owned()),
             (settings.tags > 0, format!("{} tags", settings.tags)),
+            (settings.filter == Some(Filter::Tag), "filtered by tag".to_owned()),
+            (settings.filter == Some(Filter::Sql), "filtered by SQL92".to_owned()),
             (settings.header == HeaderKind::Binary, "binary headers".to_owned()),
             (settings.end_to_end && settings.groups <= 1 && settings.pulled_from.is_usual(), "pulled back".to_owned()),
             (settings.pulled_from == PulledFrom::Slaves, FROM_SLAVES.to_owned()),

@@ -13,6 +13,7 @@ use crate::load::error::LoadError;
 use crate::load::frame::{HEART_BEAT, HeaderKind, OPAQUE_MIN, PULL_MESSAGE, request};
 use crate::load::record::{BadRecord, Stamp, bodies, is_intact};
 use crate::load::scan::{Frame, field_number, remark};
+use crate::load::settings::Filter;
 use crate::load::skew::Skew;
 use crate::load::tally::{Tally, latency_histogram};
 use crate::load::transaction::Endings;
@@ -62,6 +63,8 @@ pub struct Post {
     pub queues: Rc<[Queue]>,
     /// How headers are written.
     pub header: HeaderKind,
+    /// What the group asks for; none for all.
+    pub filter: Option<Filter>,
 }
 
 /// Pulls all queues of one broker for one group on one connection.
@@ -98,7 +101,7 @@ impl Consumer {
 
     /// Makes the group known once more: brokers forget clients that are silent for two minutes.
     pub fn heartbeat(&mut self) {
-        let frame = heartbeat(self.post.header, &self.group, &self.post.queues);
+        let frame = heartbeat(&self.post);
         if let Some(link) = self.link.as_mut().filter(|_| self.is_up) {
             link.out().extend_from_slice(&frame);
         }
@@ -119,6 +122,7 @@ impl Consumer {
         let Some(link) = &mut self.link else { return };
         let at = &self.post.queues[queue];
         let (queue_id, offset) = (at.id.to_string(), self.offsets[queue].to_string());
+        let (expression_type, expression) = Filter::expression(self.post.filter);
         let fields = [
             ("consumerGroup", self.group.as_str()),
             ("topic", &at.topic),
@@ -128,9 +132,9 @@ impl Consumer {
             ("sysFlag", PULL_FLAGS),
             ("commitOffset", "0"),
             ("suspendTimeoutMillis", SUSPEND_MS),
-            ("subscription", "*"),
+            ("subscription", expression),
             ("subVersion", "0"),
-            ("expressionType", "TAG"),
+            ("expressionType", expression_type),
         ];
         let opaque = OPAQUE_MIN + i32::try_from(queue).expect("queues are at most 100,000");
         link.out().extend_from_slice(&request(self.post.header, PULL_MESSAGE, opaque, &fields, &[]));
@@ -211,16 +215,21 @@ impl Consumer {
     }
 }
 
-/// The heartbeat of a pull consumer of `group`.
-pub fn heartbeat(kind: HeaderKind, group: &str, queues: &[Queue]) -> Vec<u8> {
-    let mut topics: Vec<&str> = queues.iter().map(|queue| &*queue.topic).collect();
+/// The heartbeat of a pull consumer.
+pub fn heartbeat(post: &Post) -> Vec<u8> {
+    let mut topics: Vec<&str> = post.queues.iter().map(|queue| &*queue.topic).collect();
     topics.dedup();
+    let (expression_type, expression) = Filter::expression(post.filter);
+    let tags: &[&str] = if post.filter == Some(Filter::Tag) { &[expression] } else { &[] };
+    // Java's hash of a text.
+    let code = |tag: &&str| tag.bytes().fold(0i32, |code, byte| code.wrapping_mul(31).wrapping_add(i32::from(byte)));
+    let codes: Vec<i32> = tags.iter().map(code).collect();
     let subscriptions: Vec<serde_json::Value> = topics
         .iter()
         .map(|topic| {
             serde_json::json!({
-                "classFilterMode": false, "codeSet": [], "expressionType": "TAG", "subString": "*", "subVersion": 0, "tagsSet": [],
-                "topic": topic,
+                "classFilterMode": false, "codeSet": codes, "expressionType": expression_type, "subString": expression,
+                "subVersion": 0, "tagsSet": tags, "topic": topic,
             })
         })
         .collect();
@@ -229,27 +238,35 @@ pub fn heartbeat(kind: HeaderKind, group: &str, queues: &[Queue]) -> Vec<u8> {
         "consumerDataSet": [{
             "consumeFromWhere": "CONSUME_FROM_LAST_OFFSET",
             "consumeType": "CONSUME_ACTIVELY",
-            "groupName": group,
+            "groupName": group_name(post.group),
             "messageModel": "CLUSTERING",
             "subscriptionDataSet": subscriptions,
             "unitMode": false,
         }],
         "producerDataSet": [],
     });
-    request(kind, HEART_BEAT, OPAQUE_MIN - 1, &[], body.to_string().as_bytes())
+    request(post.header, HEART_BEAT, OPAQUE_MIN - 1, &[], body.to_string().as_bytes())
 }
 
 /// Which messages consumers are to get, of those that are stored.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Selection {
     /// Those that are committed, of transactions.
     pub transactions: Option<Endings>,
+    /// Every so many-th, from the first on: what a filter lets pass.
+    pub one_in: u64,
+}
+
+impl Default for Selection {
+    fn default() -> Self {
+        Self { transactions: None, one_in: 1 }
+    }
 }
 
 impl Selection {
     /// Whether number `sequence` is to arrive.
     pub fn holds(self, sequence: u64) -> bool {
-        self.transactions.is_none_or(|endings| endings.commits(sequence))
+        sequence.is_multiple_of(self.one_in) && self.transactions.is_none_or(|endings| endings.commits(sequence))
     }
 }
 
@@ -499,10 +516,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_rolled_back_is_not_waited_for() {
+    fn what_is_not_to_arrive_is_not_waited_for() {
+        let waited_for = |selection: Selection| {
+            let mut books = Books::new(1, 1, false, false).select(selection);
+            books.stored(0, 9);
+            books.stored(9, 3);
+            books.missing()
+        };
         let transactions = Some(Endings { roll_back: 2 });
-        let mut books = Books::new(1, 1, false, false).select(Selection { transactions });
-        books.stored(0, 10);
-        assert_eq!((books.missing(), books.stored.count), (5, 5));
+        assert_eq!(waited_for(Selection { transactions, ..Selection::default() }), 6);
+        assert_eq!(waited_for(Selection { one_in: 4, ..Selection::default() }), 3);
+        assert_eq!(waited_for(Selection { one_in: 3, transactions }), 2, "0 and 6; 3 and 9 are rolled back");
+        assert_eq!(waited_for(Selection::default()), 12);
     }
 }

@@ -155,6 +155,8 @@ pub struct SendShape {
     pub keys: bool,
     /// Different tags (TAGS); 0 for none.
     pub tags: u32,
+    /// Whether the number of its tag is a property of a message as well (`place`), for SQL92 filters.
+    pub is_placed: bool,
     /// How long after it was born a message is to be delivered (TIMER_DELIVER_MS), ms; 0: at once.
     pub deliver_after_ms: u64,
     /// At which delay level a message is to be delivered (DELAY); 0 for at once.
@@ -183,28 +185,30 @@ const OPAQUE_MARK: i32 = 1_987_654_321;
 const BORN_MARK: &str = "1111111111111";
 const KEY_MARK: &str = "FEDCBA9876543210";
 const TAG_MARK: &str = "TAG9876";
+const PLACE_MARK: &str = "PL:E";
 const DELIVER_MARK: &str = "2222222222222";
 
 /// Where the properties of a message change from message to message.
 #[derive(Debug, Clone, Default)]
 struct Marks {
     keys: Vec<usize>,
-    /// Where its four digits are.
-    tag: Option<usize>,
+    /// Where the four digits of its number are.
+    tags: Vec<usize>,
 }
 
 impl Marks {
     fn of(bytes: &[u8]) -> Self {
         let keys = positions(bytes, KEY_MARK.as_bytes()).collect();
-        Self { keys, tag: positions(bytes, TAG_MARK.as_bytes()).next().map(|at| at + 3) }
+        let tags = positions(bytes, TAG_MARK.as_bytes()).map(|at| at + 3);
+        Self { keys, tags: tags.chain(positions(bytes, PLACE_MARK.as_bytes())).collect() }
     }
 
     fn patch(&self, bytes: &mut [u8], sequence: u64, tags: u32) {
         for at in &self.keys {
             put_hex(&mut bytes[*at..*at + KEY_MARK.len()], sequence);
         }
-        if let Some(at) = self.tag {
-            put_decimal(&mut bytes[at..at + 4], sequence % u64::from(tags));
+        for at in &self.tags {
+            put_decimal(&mut bytes[*at..at + 4], sequence % u64::from(tags));
         }
     }
 }
@@ -213,6 +217,7 @@ impl SendShape {
     fn properties(&self) -> String {
         let keys = if self.keys { format!("KEYS\u{1}{KEY_MARK}\u{2}") } else { String::new() };
         let tags = if self.tags > 0 { format!("TAGS\u{1}{TAG_MARK}\u{2}") } else { String::new() };
+        let place = if self.is_placed { format!("place\u{1}{PLACE_MARK}\u{2}") } else { String::new() };
         let deliver = match self.deliver_after_ms {
             0 => String::new(),
             _ => format!("TIMER_DELIVER_MS\u{1}{DELIVER_MARK}\u{2}"),
@@ -224,7 +229,7 @@ impl SendShape {
         let half =
             if self.is_half { format!("TRAN_MSG\u{1}true\u{2}PGROUP\u{1}{SEND_GROUP}\u{2}") } else { String::new() };
         let fixed = format!("WAIT\u{1}true\u{2}{half}{level}");
-        format!("{keys}UNIQ_KEY\u{1}{:016X}{KEY_MARK}\u{2}{fixed}{deliver}{tags}", self.run_id)
+        format!("{keys}UNIQ_KEY\u{1}{:016X}{KEY_MARK}\u{2}{fixed}{deliver}{place}{tags}", self.run_id)
     }
 }
 
@@ -433,6 +438,7 @@ mod tests {
             batch: 1,
             keys: false,
             tags: 0,
+            is_placed: false,
             deliver_after_ms: 0,
             delay_level: 0,
             is_half: false,
@@ -527,7 +533,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_and_a_half_message_are_written() {
+    fn a_level_a_place_and_a_half_message_are_written() {
         let written = |shape: SendShape| {
             let mut out = Vec::new();
             Packer::new(shape, &sizes(64), false).write(&mut out, &SendTemplate::new(&shape, "T", 0), &PATCH);
@@ -538,6 +544,8 @@ mod tests {
         let key = "UNIQ_KEY\u{1}11223344556677880000000000ABCDEF\u{2}WAIT\u{1}true\u{2}";
         let (flag, properties) = written(SendShape { delay_level: 3, ..shape(HeaderKind::Json) });
         assert_eq!((flag.as_str(), properties), ("0", format!("{key}DELAY\u{1}3\u{2}")));
+        let (flag, properties) = written(SendShape { tags: 100, is_placed: true, ..shape(HeaderKind::Json) });
+        assert_eq!((flag.as_str(), properties), ("0", format!("{key}place\u{1}0075\u{2}TAGS\u{1}TAG0075\u{2}")));
         let (flag, properties) = written(SendShape { is_half: true, ..shape(HeaderKind::Json) });
         let half = format!("{key}TRAN_MSG\u{1}true\u{2}PGROUP\u{1}{SEND_GROUP}\u{2}");
         assert_eq!((flag.as_str(), properties), ("4", half));

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::load::connection::Connection;
-use crate::load::consumer::{Post, group_name, heartbeat, topic_name};
+use crate::load::consumer::{Post, heartbeat, topic_name};
 use crate::load::error::LoadError;
 use crate::load::frame::{GET_MAX_OFFSET, GET_TOPIC_STATS, HeaderKind, OPAQUE_MIN, UPDATE_AND_CREATE_TOPIC, request};
 use crate::load::scan::{Frame, Head, HeadScanner, field_number, remark, split_frame};
@@ -62,8 +62,7 @@ pub(crate) fn topic_creation(header: HeaderKind, topic: &str, queues: &str) -> V
 pub fn open_consumer(post: &Post) -> Result<(TcpStream, Vec<i64>), LoadError> {
     let target = post.replicas[0];
     let mut stream = Connection::open(target)?;
-    let beat = heartbeat(post.header, &group_name(post.group), &post.queues);
-    Asking { stream: &mut stream, target, request: "heartbeat" }.ask(&beat, None, 1)?;
+    Asking { stream: &mut stream, target, request: "heartbeat" }.ask(&heartbeat(post), None, 1)?;
     let offsets = queue_offsets(&mut stream, target, post, GET_MAX_OFFSET)?;
     Ok((stream, offsets))
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::load::consumer::Books;
 use crate::load::frame::HeaderKind;
 use crate::load::run::{Ending, Outcome, ratio};
-use crate::load::settings::{Arrivals, Pace, PulledFrom, Sending, Settings, SizeShare};
+use crate::load::settings::{Arrivals, Filter, Pace, PulledFrom, Sending, Settings, SizeShare};
 use crate::load::tally::{Failures, Tally};
 
 /// Latencies of one kind, microseconds.
@@ -147,7 +147,7 @@ pub struct Consumed {
     pub duplicates: u64,
     /// Messages stored, by the broker's word, and not received when the run had drained.
     pub missing: u64,
-    /// Messages received that should not have been: those of transactions that were rolled back.
+    /// Messages received that should not have been: of transactions that were rolled back, or such as the filter does not match.
     #[serde(default, skip_serializing_if = "is_none")]
     pub unwanted: u64,
     /// Messages whose content is not what was sent; in an audit.
@@ -230,6 +230,9 @@ pub struct SettingsReport {
     /// Which replicas they were pulled from. Absent in files of before, where the brokers' addresses alone tell.
     #[serde(default, skip_serializing_if = "PulledFrom::is_usual")]
     pub pulled_from: PulledFrom,
+    /// How they asked for one message of `tags`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filter>,
     /// Groups that pulled.
     #[serde(default)]
     pub groups: usize,
@@ -463,6 +466,7 @@ fn settings_report(settings: &Settings) -> SettingsReport {
         warmup_s: settings.warmup.as_secs_f64(),
         end_to_end: !settings.sources.is_empty(),
         pulled_from: settings.pulled_from,
+        filter: settings.filter,
         groups: if settings.sources.is_empty() { 0 } else { settings.groups },
         header: settings.header,
         cpu: settings.cpu,

@@ -19,7 +19,7 @@ use crate::load::prelude::{create_topics, open_consumer};
 use crate::load::producer::{Kit, Producer};
 use crate::load::schedule::{OpenSchedule, Window};
 use crate::load::series::{Histograms, Second};
-use crate::load::settings::{Pace, Sending, Settings};
+use crate::load::settings::{Filter, Pace, Sending, Settings};
 use crate::load::tally::Tally;
 use crate::load::view::View;
 
@@ -231,6 +231,7 @@ impl Load {
                 replicas: source.clone(),
                 queues: Rc::clone(&queues),
                 header: settings.header,
+                filter: settings.filter,
             };
             let (stream, offsets) = open_consumer(&post)?;
             let token = Token(producers.len() + consumers.len());
@@ -268,9 +269,12 @@ impl Load {
             touched: Vec::new(),
             orphans: VecDeque::new(),
             consumers,
-            books: Books::new(run_id, groups, settings.audit, is_lag)
-                .deliver_after(settings.delay())
-                .select(Selection { transactions: settings.transactions }),
+            books: Books::new(run_id, groups, settings.audit, is_lag).deliver_after(settings.delay()).select(
+                Selection {
+                    transactions: settings.transactions,
+                    one_in: settings.filter.map_or(1, |_| u64::from(settings.tags)),
+                },
+            ),
             tally: Tally::new(window),
             reconnect: settings.reconnect,
             reconnects: 0,
@@ -542,6 +546,7 @@ fn kit(settings: &Settings, queues: &[Queue], run_id: u64) -> Kit {
         batch: settings.batch,
         keys: settings.keys,
         tags: settings.tags,
+        is_placed: settings.filter == Some(Filter::Sql),
         deliver_after_ms: u64::try_from(settings.deliver_after.as_millis()).expect("a time for people"),
         delay_level: settings.delay_level,
         is_half: settings.transactions.is_some(),

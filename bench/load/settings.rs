@@ -69,7 +69,7 @@ pub struct LoadArgs {
     /// Give each message a key of its own (KEYS), so that the broker indexes it
     #[arg(short = 'k', long, num_args = 0..=1, default_value_t = false, default_missing_value = "true")]
     pub keys: bool,
-    /// Tags: messages get TAG0 to TAG(N-1) in turn; 0 for none
+    /// Tags: messages get TAG0000, TAG0001 and so on, N of them in turn; 0 for none
     #[arg(long, default_value_t = 0)]
     pub tags: u32,
     /// Messages of one request
@@ -115,6 +115,10 @@ pub struct LoadArgs {
     /// Pull the messages back with long polls on connections of their own, and measure until each arrived
     #[arg(long)]
     pub end_to_end: bool,
+    /// Pull only what has the first of the --tags, by its name or by an SQL92 expression of three terms, so that one of --tags messages comes;
+    /// goes with --end-to-end. Brokers of Apache need enablePropertyFilter=true for SQL92
+    #[arg(long, value_enum, value_name = "BY")]
+    pub filter: Option<Filter>,
     /// Also pull them from the slaves of a cluster that is brought up or found by its name server, in a group of its own, and measure how much
     /// later each message is there than at its master; goes with --end-to-end
     #[arg(long)]
@@ -171,6 +175,27 @@ pub enum Sending {
     Sync,
     /// Wants no reply: what becomes of the message shows only at consumers
     Oneway,
+}
+
+/// How consumers ask for a part of the messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Filter {
+    /// By the name of a tag
+    Tag,
+    /// By an SQL92 expression of three terms
+    Sql,
+}
+
+impl Filter {
+    /// Its type and text, as subscriptions have them.
+    pub fn expression(this: Option<Self>) -> (&'static str, &'static str) {
+        match this {
+            None => ("TAG", "*"),
+            Some(Self::Tag) => ("TAG", "TAG0000"),
+            Some(Self::Sql) => ("SQL92", "place < 1 AND TAGS = 'TAG0000' AND WAIT = 'true'"),
+        }
+    }
 }
 
 /// Bytes of a body, and how often.
@@ -294,6 +319,8 @@ pub struct Settings {
     pub pulled_from: PulledFrom,
     /// Groups that pull.
     pub groups: usize,
+    /// How they ask for one message of [`Self::tags`]; none asks for all.
+    pub filter: Option<Filter>,
     /// Whether a broken connection is made again.
     pub reconnect: bool,
     /// Whether content and order are checked.
@@ -407,6 +434,7 @@ impl Settings {
             sources,
             lag_sources: place.lag_sources.clone(),
             groups: within("--groups", args.groups, 1, GROUPS_MAX)?,
+            filter: args.filter,
             reconnect: args.reconnect,
             audit: args.audit,
             header: if args.binary_header { HeaderKind::Binary } else { HeaderKind::Json },
@@ -469,6 +497,9 @@ fn check_consumers(args: &LoadArgs, place: &Place) -> Result<(), SettingsError> 
     let refuse = |reason| Err(SettingsError::Contradiction(reason));
     if !args.end_to_end && (args.audit || args.lag || args.from_slaves || args.groups != 1) {
         return refuse("--audit, --lag, --from-slaves and --groups need --end-to-end: they are about what arrives");
+    }
+    if args.filter.is_some() && (!args.end_to_end || args.tags == 0) {
+        return refuse("--filter needs --end-to-end, and --tags of which it lets one pass");
     }
     if args.lag && args.from_slaves {
         return refuse("--lag and --from-slaves exclude each other");
@@ -733,6 +764,8 @@ mod tests {
         refused("--target 127.0.0.1 --topic T --duration 1s --rate 5", "is no address");
         refused("--target 192.0.2.1:1 --topic T --duration 1s --rate 5", "--allow-remote");
         refused(&format!("{good} --rate 5 --consume-from 127.0.0.1:1"), "--end-to-end");
+        refused(&format!("{good} --rate 5 --filter sql --end-to-end"), "--tags of which");
+        refused(&format!("{good} --rate 5 --filter tag --tags 9"), "needs --end-to-end");
         refused(&format!("{good} --rate 5 --delay-level 19"), "it takes 0 to 18");
         refused(&format!("{good} --rate 5 --delay-level 1 --deliver-after 5s"), "exclude each other");
         refused(&format!("{good} --rate 5 --delay-level 1 --batch 2"), "exclude --batch");

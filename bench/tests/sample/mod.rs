@@ -229,6 +229,7 @@ fn settings(asked: Option<u32>) -> SettingsReport {
         warmup_s: 2.0,
         end_to_end: false,
         pulled_from: PulledFrom::Masters,
+        filter: None,
         groups: 0,
         header: HeaderKind::Json,
         cpu: Some(1),
