@@ -72,7 +72,9 @@ fn verdict(report: &Report) -> (bool, String) {
     let Some(consumed) = &report.consumed else { return (false, "nothing was pulled back".to_owned()) };
     // Who sends once more what has no reply may well be late with it.
     let is_ordered = consumed.out_of_order == 0 || report.resent > 0;
-    let is_kept = consumed.missing == 0 && consumed.corrupt == 0 && consumed.unwanted == 0 && is_ordered;
+    let unacknowledged = report.popped.as_ref().map_or(0, |popped| popped.unacknowledged);
+    let is_kept =
+        consumed.missing == 0 && consumed.corrupt == 0 && consumed.unwanted == 0 && is_ordered && unacknowledged == 0;
     let twice = match consumed.duplicates {
         0 => String::new(),
         count => format!("; {count} arrived more than once, which at-least-once allows"),

@@ -34,6 +34,15 @@ pub enum Measure {
     /// One in a thousand is slower.
     #[serde(rename = "end-to-end p99.9")]
     EndToEndP99_9,
+    /// Acknowledgements of what was popped, a second.
+    #[serde(rename = "acknowledged")]
+    Acknowledged,
+    /// From a pop to the reply to the acknowledgement, µs.
+    #[serde(rename = "ack p50")]
+    AckP50,
+    /// One in a thousand is slower.
+    #[serde(rename = "ack p99.9")]
+    AckP99_9,
     /// How much later messages are at slaves than at their masters, µs.
     #[serde(rename = "lag p50")]
     LagP50,
@@ -65,6 +74,9 @@ impl Measure {
             Self::EndToEndP50 => end_to_end(|found| found.p50),
             Self::EndToEndP99 => end_to_end(|found| found.p99),
             Self::EndToEndP99_9 => end_to_end(|found| found.p99_9),
+            Self::Acknowledged => report.popped.as_ref().map(|popped| popped.rate_per_s),
+            Self::AckP50 => report.popped.as_ref().map(|popped| popped.ack_us.p50),
+            Self::AckP99_9 => report.popped.as_ref().map(|popped| popped.ack_us.p99_9),
             Self::LagP50 => lag(|found| found.p50),
             Self::LagP99 => lag(|found| found.p99),
             Self::Resident => {
@@ -86,6 +98,9 @@ impl Measure {
             Self::EndToEndP50 => "end-to-end p50",
             Self::EndToEndP99 => "end-to-end p99",
             Self::EndToEndP99_9 => "end-to-end p99.9",
+            Self::Acknowledged => "acknowledged",
+            Self::AckP50 => "ack p50",
+            Self::AckP99_9 => "ack p99.9",
             Self::LagP50 => "lag p50",
             Self::LagP99 => "lag p99",
             Self::Resident => "resident",
@@ -97,7 +112,7 @@ impl Measure {
     /// A value of it with its unit.
     pub fn written(self, value: f64) -> String {
         match self {
-            Self::Rate => format!("{}/s", thousands(value)),
+            Self::Rate | Self::Acknowledged => format!("{}/s", thousands(value)),
             Self::Resident => format!("{} MB", three_digits(value)),
             Self::Start => format!("{} s", three_digits(value)),
             Self::CatchUp => format!("{} MB/s", three_digits(value)),

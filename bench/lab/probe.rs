@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::load::clock::unix_ms;
 use crate::load::frame::{
-    HeaderKind, OPAQUE_MIN, Packer, SEND_MESSAGE_V2, SendPatch, SendShape, SendTemplate, request,
+    GET_BROKER_CONFIG, HeaderKind, OPAQUE_MIN, Packer, SEND_MESSAGE_V2, SendPatch, SendShape, SendTemplate, request,
 };
 use crate::load::record::Stamp;
 use crate::load::scan::{HeadScanner, WireError, remark, split_frame};
@@ -19,7 +19,6 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// Created by the send itself, through `TBW102`.
 const TOPIC: &str = "ringmq_bench_probe";
 /// Request code: the configuration in force, as properties.
-const GET_BROKER_CONFIG: i32 = 26;
 /// Request code: what a broker says of itself.
 const GET_BROKER_RUNTIME_INFO: i32 = 28;
 /// Request code: where the queues of a topic begin and end.

@@ -127,6 +127,7 @@ impl Load {
     /// What is not so in most loads.
     fn particulars(&self) -> Vec<String> {
         let settings = &self.settings;
+        let is_pulled = settings.end_to_end && settings.pop == 0;
         let parts = [
             (settings.arrivals == Some(Arrivals::Poisson), "Poisson arrivals".to_owned()),
             (settings.send == Some(Sending::Sync), "each sender waits for its reply".to_owned()),
@@ -144,7 +145,8 @@ impl Load {
             (settings.filter == Some(Filter::Tag), "filtered by tag".to_owned()),
             (settings.filter == Some(Filter::Sql), "filtered by SQL92".to_owned()),
             (settings.header == HeaderKind::Binary, "binary headers".to_owned()),
-            (settings.end_to_end && settings.groups <= 1 && settings.pulled_from.is_usual(), "pulled back".to_owned()),
+            (is_pulled && settings.groups <= 1 && settings.pulled_from.is_usual(), "pulled back".to_owned()),
+            (settings.pop > 0, format!("popped by {} connections", settings.pop)),
             (settings.pulled_from == PulledFrom::Slaves, FROM_SLAVES.to_owned()),
             (settings.pulled_from == PulledFrom::Both, FROM_BOTH.to_owned()),
             (settings.groups > 1, format!("pulled by {} groups", settings.groups)),

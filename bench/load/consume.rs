@@ -150,7 +150,8 @@ impl Pulling {
         for group in 0..settings.groups {
             for (source, replicas) in settings.sources.iter().enumerate() {
                 let (queues, header) = (Rc::clone(&settings.queues[source]), settings.header);
-                let post = Post { group, source, replicas: replicas.clone(), queues, header, filter: None };
+                let post =
+                    Post { group, source, replicas: replicas.clone(), queues, header, filter: None, pops: false };
                 let (mut stream, end) = open_consumer(&post)?;
                 let target = post.replicas[0];
                 let begin = if settings.is_live {

@@ -65,6 +65,16 @@ pub struct Post {
     pub header: HeaderKind,
     /// What the group asks for; none for all.
     pub filter: Option<Filter>,
+    /// Whether it pops.
+    pub pops: bool,
+}
+
+impl Post {
+    /// Those who pop are no members of a group that pulls.
+    pub fn group_name(&self) -> String {
+        let name = group_name(self.group);
+        if self.pops { format!("{name}_pop") } else { name }
+    }
 }
 
 /// Pulls all queues of one broker for one group on one connection.
@@ -86,7 +96,7 @@ impl Consumer {
     /// Pulls queue `n` from `offsets[n]` on, over a connection that is made.
     pub fn new(connection: Connection, post: Post, offsets: Vec<i64>) -> Self {
         let refused = (0..offsets.len()).collect();
-        let group = group_name(post.group);
+        let group = post.group_name();
         Self { post, group, at: 0, link: Some(connection), is_up: true, offsets, refused }
     }
 
@@ -173,8 +183,7 @@ impl Consumer {
                 }
                 19..=21 => {}
                 code => {
-                    books.refusals += 1;
-                    books.first_refusal.get_or_insert_with(|| format!("code {code}: {}", remark(frame)));
+                    books.refused(code, || remark(frame));
                     refused.push(queue);
                     return Ok(());
                 }
@@ -215,7 +224,7 @@ impl Consumer {
     }
 }
 
-/// The heartbeat of a pull consumer.
+/// What makes a consumer known: its group, and what that asks for.
 pub fn heartbeat(post: &Post) -> Vec<u8> {
     let mut topics: Vec<&str> = post.queues.iter().map(|queue| &*queue.topic).collect();
     topics.dedup();
@@ -237,8 +246,8 @@ pub fn heartbeat(post: &Post) -> Vec<u8> {
         "clientID": format!("127.0.0.1@ringmq-bench#{}", std::process::id()),
         "consumerDataSet": [{
             "consumeFromWhere": "CONSUME_FROM_LAST_OFFSET",
-            "consumeType": "CONSUME_ACTIVELY",
-            "groupName": group_name(post.group),
+            "consumeType": if post.pops { "CONSUME_PASSIVELY" } else { "CONSUME_ACTIVELY" },
+            "groupName": post.group_name(),
             "messageModel": "CLUSTERING",
             "subscriptionDataSet": subscriptions,
             "unitMode": false,
@@ -285,6 +294,8 @@ pub struct Books {
     selection: Selection,
     stored: Bits,
     received: Vec<Bits>,
+    /// By group; empty where messages are pulled.
+    acknowledged: Vec<Bits>,
     duplicates: u64,
     unwanted: u64,
     corrupt: u64,
@@ -332,6 +343,12 @@ impl Books {
         Self { deliver_after_ns: u64::try_from(time.as_nanos()).expect("a time for people"), ..self }
     }
 
+    /// The same of messages that are popped, and to be acknowledged.
+    #[must_use]
+    pub fn popped(self) -> Self {
+        Self { acknowledged: self.received.iter().map(|_| Bits::default()).collect(), ..self }
+    }
+
     /// The same of messages that are not all to arrive.
     #[must_use]
     pub fn select(self, selection: Selection) -> Self {
@@ -349,6 +366,7 @@ impl Books {
             selection: Selection::default(),
             stored: Bits::default(),
             received: (0..groups).map(|_| Bits::default()).collect(),
+            acknowledged: Vec::new(),
             duplicates: 0,
             unwanted: 0,
             corrupt: 0,
@@ -375,43 +393,68 @@ impl Books {
         (group, source, queue): (usize, usize, usize),
     ) -> Result<(), BadRecord> {
         for body in bodies(frame.body) {
-            let body = body?;
-            self.pulled = (self.pulled.0 + 1, self.pulled.1 + body.len() as u64);
-            let Some(stamp) = Stamp::read(body) else { continue };
-            match self.run_id {
-                Some(run_id) if run_id != stamp.run_id => continue,
-                Some(_) => {}
-                None => {
-                    let intended_ns = self.clock.map_or(stamp.intended_ns, |clock| clock.to_ours(stamp.intended_ns));
-                    tally.received(intended_ns, intended_ns, now);
-                    continue;
-                }
-            }
-            if self.is_audit && !is_intact(body) {
-                self.corrupt += 1;
-                continue;
-            }
-            if !self.selection.holds(stamp.sequence) {
-                self.unwanted += 1;
-                continue;
-            }
-            if !self.received[group].set(stamp.sequence) {
-                self.duplicates += 1;
-                continue;
-            }
-            tally.received(stamp.intended_ns, stamp.intended_ns + self.deliver_after_ns, now);
-            if let Some(lag) = &mut self.lag {
-                lag.arrived(stamp.sequence, group, now);
-            }
-            if self.is_audit {
-                let last = self.last.entry((group, source, queue, stamp.sender)).or_insert(stamp.sequence);
-                if stamp.sequence < *last {
-                    self.out_of_order += 1;
-                }
-                *last = stamp.sequence.max(*last);
-            }
+            self.take(body?, now, tally, (group, source, queue));
         }
         Ok(())
+    }
+
+    /// Enters a message that arrived at `now` at a group from a queue of a source; its stamp if it is of this run and whole.
+    pub fn take(
+        &mut self,
+        body: &[u8],
+        now: u64,
+        tally: &mut Tally,
+        (group, source, queue): (usize, usize, usize),
+    ) -> Option<Stamp> {
+        self.pulled = (self.pulled.0 + 1, self.pulled.1 + body.len() as u64);
+        let stamp = Stamp::read(body)?;
+        match self.run_id {
+            Some(run_id) if run_id != stamp.run_id => return None,
+            Some(_) => {}
+            None => {
+                let intended_ns = self.clock.map_or(stamp.intended_ns, |clock| clock.to_ours(stamp.intended_ns));
+                tally.received(intended_ns, intended_ns, now);
+                return None;
+            }
+        }
+        if self.is_audit && !is_intact(body) {
+            self.corrupt += 1;
+            return None;
+        }
+        if !self.selection.holds(stamp.sequence) {
+            self.unwanted += 1;
+            return Some(stamp);
+        }
+        if !self.received[group].set(stamp.sequence) {
+            self.duplicates += 1;
+            return Some(stamp);
+        }
+        tally.received(stamp.intended_ns, stamp.intended_ns + self.deliver_after_ns, now);
+        if let Some(lag) = &mut self.lag {
+            lag.arrived(stamp.sequence, group, now);
+        }
+        // Those who pop share the queues of their group, and none sees the order of one.
+        if self.is_audit && self.acknowledged.is_empty() {
+            let last = self.last.entry((group, source, queue, stamp.sender)).or_insert(stamp.sequence);
+            if stamp.sequence < *last {
+                self.out_of_order += 1;
+            }
+            *last = stamp.sequence.max(*last);
+        }
+        Some(stamp)
+    }
+
+    /// The broker says that it knows this message to be done by a group.
+    pub fn acknowledged(&mut self, group: usize, sequence: u64) {
+        if let Some(acknowledged) = self.acknowledged.get_mut(group) {
+            acknowledged.set(sequence);
+        }
+    }
+
+    /// The broker refuses a consumer's request.
+    pub fn refused(&mut self, code: i32, remark: impl FnOnce() -> String) {
+        self.refusals += 1;
+        self.first_refusal.get_or_insert_with(|| format!("code {code}: {}", remark()));
     }
 
     /// Messages pulled, of whatever run, and bytes of their bodies.
@@ -449,9 +492,20 @@ impl Books {
         self.received.iter().map(|received| self.stored.count_without(received)).sum()
     }
 
-    /// About [`Self::missing`], without a look at each message.
+    /// Messages that the broker holds and that a group did not acknowledge, summed over the groups; 0 where messages are pulled.
+    pub fn unacknowledged(&self) -> u64 {
+        self.acknowledged.iter().map(|acknowledged| self.stored.count_without(acknowledged)).sum()
+    }
+
+    /// Whether there is nothing more to come.
+    pub fn is_even(&self) -> bool {
+        self.missing() == 0 && self.unacknowledged() == 0
+    }
+
+    /// About [`Self::missing`], or [`Self::unacknowledged`] of what is popped, without a look at each message.
     pub fn backlog(&self) -> u64 {
-        self.received.iter().map(|received| self.stored.count.saturating_sub(received.count)).sum()
+        let done = if self.acknowledged.is_empty() { &self.received } else { &self.acknowledged };
+        done.iter().map(|received| self.stored.count.saturating_sub(received.count)).sum()
     }
 
     /// How much later messages arrived over the slaves, ns; if that was asked for.
@@ -513,6 +567,23 @@ mod tests {
         assert!(!books.received[0].set(64));
         assert_eq!((books.missing(), books.received_count(), books.backlog()), (6, 6, 4));
         assert!(!books.received[0].set(u64::MAX), "a number out of all bounds");
+    }
+
+    #[test]
+    fn what_is_popped_is_done_when_it_is_acknowledged() {
+        let mut books = Books::new(1, 1, false, false).popped();
+        books.stored(0, 3);
+        books.received[0].set(0);
+        books.acknowledged(0, 0);
+        books.received[0].set(1);
+        assert_eq!((books.missing(), books.unacknowledged(), books.backlog()), (1, 2, 2));
+        books.acknowledged(0, 0);
+        books.acknowledged(0, u64::MAX);
+        assert_eq!((books.unacknowledged(), books.is_even()), (2, false));
+        books.acknowledged(0, 1);
+        books.acknowledged(0, 2);
+        books.received[0].set(2);
+        assert!(books.is_even() && books.backlog() == 0);
     }
 
     #[test]

@@ -31,6 +31,14 @@ pub const HEART_BEAT: i32 = 34;
 pub const UPDATE_AND_CREATE_TOPIC: i32 = 17;
 /// Request code: the offset that a queue's next message gets.
 pub const GET_MAX_OFFSET: i32 = 30;
+/// Request code: the offset from which a group goes on in a queue.
+pub const UPDATE_CONSUMER_OFFSET: i32 = 15;
+/// Request code: a broker's configuration.
+pub const GET_BROKER_CONFIG: i32 = 26;
+/// Request code: take messages of any queue for a while. Too large for binary headers.
+pub const POP_MESSAGE: i32 = 200_050;
+/// Request code: one popped message is done.
+pub const ACK_MESSAGE: i32 = 200_051;
 /// Asks where each queue of a topic stands.
 pub const GET_TOPIC_STATS: i32 = 202;
 /// Request code: the offset of a queue's oldest message.

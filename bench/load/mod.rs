@@ -6,7 +6,7 @@
 //! In reading order: [`settings`] checks the command line; [`schedule`] says when a message is due; [`frame`] writes requests and [`scan`]
 //! reads replies; [`record`] reads pulled messages; [`transaction`] ends what
 //! was only prepared; [`tally`] counts and times; [`connection`], [`producer`] and [`consumer`] are the two
-//! sides of the load; [`prelude`] prepares the topics; [`run`] is the loop; [`view`] shows it; [`consume`]
+//! sides of the load, and [`popper`] another consumer; [`prelude`] prepares the topics; [`run`] is the loop; [`view`] shows it; [`consume`]
 //! only pulls, and [`skew`] is how it knows the time of those who send elsewhere; [`series`] and [`report`] are what
 //! remains. [`cli`] has the commands that only load or only listen.
 
@@ -17,6 +17,7 @@ pub mod consume;
 pub mod consumer;
 pub mod error;
 pub mod frame;
+pub mod popper;
 pub mod prelude;
 pub mod producer;
 pub mod record;

@@ -8,7 +8,10 @@ use std::time::Duration;
 use crate::load::connection::Connection;
 use crate::load::consumer::{Post, heartbeat, topic_name};
 use crate::load::error::LoadError;
-use crate::load::frame::{GET_MAX_OFFSET, GET_TOPIC_STATS, HeaderKind, OPAQUE_MIN, UPDATE_AND_CREATE_TOPIC, request};
+use crate::load::frame::{
+    GET_BROKER_CONFIG, GET_MAX_OFFSET, GET_TOPIC_STATS, HeaderKind, OPAQUE_MIN, UPDATE_AND_CREATE_TOPIC,
+    UPDATE_CONSUMER_OFFSET, request,
+};
 use crate::load::scan::{Frame, Head, HeadScanner, field_number, remark, split_frame};
 use crate::load::settings::Settings;
 
@@ -65,6 +68,43 @@ pub fn open_consumer(post: &Post) -> Result<(TcpStream, Vec<i64>), LoadError> {
     Asking { stream: &mut stream, target, request: "heartbeat" }.ask(&heartbeat(post), None, 1)?;
     let offsets = queue_offsets(&mut stream, target, post, GET_MAX_OFFSET)?;
     Ok((stream, offsets))
+}
+
+/// A connection for one that pops, and the name of its broker. The first of its group there begins at the end of each queue.
+///
+/// # Errors
+/// When the broker is not there, does not answer, or refuses.
+pub fn open_popper(post: &Post, is_first: bool) -> Result<(TcpStream, String), LoadError> {
+    let target = post.replicas[0];
+    let (mut stream, ends) = open_consumer(post)?;
+    if is_first {
+        let group = post.group_name();
+        for queues in post.queues.iter().zip(ends).collect::<Vec<_>>().chunks(PIPELINE) {
+            let mut frames = Vec::new();
+            for (opaque, (queue, end)) in (OPAQUE_MIN..).zip(queues) {
+                let (queue_id, end) = (queue.id.to_string(), end.to_string());
+                let fields = [
+                    ("consumerGroup", group.as_str()),
+                    ("topic", &*queue.topic),
+                    ("queueId", &queue_id),
+                    ("commitOffset", &end),
+                ];
+                frames.extend(request(post.header, UPDATE_CONSUMER_OFFSET, opaque, &fields, &[]));
+            }
+            Asking { stream: &mut stream, target, request: "offset" }.ask(&frames, None, queues.len())?;
+        }
+    }
+    let (request_name, field) = ("broker configuration", "brokerName");
+    let frame = request(post.header, GET_BROKER_CONFIG, OPAQUE_MIN, &[], &[]);
+    let mut name = None;
+    Asking { stream: &mut stream, target, request: request_name }.each(&frame, 1, |_, frame| {
+        let text = String::from_utf8_lossy(frame.body);
+        let mut lines = text.lines().filter_map(|line| line.split_once('='));
+        name = lines.find(|(key, _)| key.trim() == field).map(|(_, value)| value.trim().to_owned());
+        Ok(())
+    })?;
+    let name = name.ok_or(LoadError::FieldMissing { target, request: request_name, field })?;
+    Ok((stream, name))
 }
 
 /// How many queues a topic has at `target`.

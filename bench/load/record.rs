@@ -4,9 +4,11 @@
 //! |--------------------|--------------------------------------------------------------------|
 //! | 0..4               | size of the whole record                                           |
 //! | 4..8               | magic                                                              |
+//! | 12..16, 20..28     | queue, and the offset in it                                        |
 //! | 36..40             | `sysFlag`: bit 4, born host is IPv6; bit 5, store host is IPv6     |
 //! | 48.. (8 or 20)     | born host; then 8 B store time; then store host, 8 or 20           |
 //! | after store host   | 4 B reconsume times, 8 B prepared offset, 4 B body length, body    |
+//! | after the body     | 1 B topic length, topic, 2 B length of the properties, properties  |
 //!
 //! Source: Apache RocketMQ 5 `MessageDecoder`; the rest of a record is of no interest here and is skipped by its size.
 
@@ -68,9 +70,31 @@ fn checksum(body: &[u8]) -> u32 {
     crc.finalize()
 }
 
-/// The bodies of the records in the body of a pull's reply.
+/// What is of interest in a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it where nothing is said")]
+pub struct Record<'a> {
+    pub queue_id: u32,
+    pub queue_offset: u64,
+    pub body: &'a [u8],
+    /// NAME 0x01 VALUE 0x02 NAME and so on; empty if they do not decode.
+    properties: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    /// The value of a property.
+    pub fn property(&self, name: &str) -> Option<&'a str> {
+        let value = self
+            .properties
+            .split(|byte| *byte == 2)
+            .find_map(|property| property.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(&[1])));
+        std::str::from_utf8(value?).ok()
+    }
+}
+
+/// The records in the body of a reply.
 #[derive(Debug, Clone)]
-pub struct Bodies<'a> {
+pub struct Records<'a> {
     rest: &'a [u8],
 }
 
@@ -83,12 +107,17 @@ pub struct BadRecord {
 }
 
 /// Walks the records in `reply_body`.
-pub fn bodies(reply_body: &[u8]) -> Bodies<'_> {
-    Bodies { rest: reply_body }
+pub fn records(reply_body: &[u8]) -> Records<'_> {
+    Records { rest: reply_body }
 }
 
-impl<'a> Iterator for Bodies<'a> {
-    type Item = Result<&'a [u8], BadRecord>;
+/// Walks the bodies of the records in `reply_body`.
+pub fn bodies(reply_body: &[u8]) -> impl Iterator<Item = Result<&[u8], BadRecord>> {
+    records(reply_body).map(|record| record.map(|record| record.body))
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<Record<'a>, BadRecord>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
@@ -96,9 +125,9 @@ impl<'a> Iterator for Bodies<'a> {
         }
         let left = self.rest.len();
         match split_record(self.rest) {
-            Some((body, rest)) => {
+            Some((record, rest)) => {
                 self.rest = rest;
-                Some(Ok(body))
+                Some(Ok(record))
             }
             None => {
                 self.rest = &[];
@@ -108,7 +137,7 @@ impl<'a> Iterator for Bodies<'a> {
     }
 }
 
-fn split_record(records: &[u8]) -> Option<(&[u8], &[u8])> {
+fn split_record(records: &[u8]) -> Option<(Record<'_>, &[u8])> {
     let size = usize::try_from(be_u32(records, 0)?).ok()?;
     let record = records.get(..size)?;
     let sys_flag = be_u32(record, 36)?;
@@ -116,8 +145,17 @@ fn split_record(records: &[u8]) -> Option<(&[u8], &[u8])> {
     let store_host = if sys_flag & 32 == 0 { 8 } else { 20 };
     let length_at = 48 + born_host + 8 + store_host + 12;
     let body_len = usize::try_from(be_u32(record, length_at)?).ok()?;
-    let body = record.get(length_at + 4..)?.get(..body_len)?;
-    Some((body, records.get(size..)?))
+    let (body, behind) = record.get(length_at + 4..)?.split_at_checked(body_len)?;
+    let properties = properties(behind).unwrap_or_default();
+    let (queue_id, queue_offset) = (be_u32(record, 12)?, be_u64(record, 20)?);
+    Some((Record { queue_id, queue_offset, body, properties }, records.get(size..)?))
+}
+
+/// Behind the topic, whose length is a byte, and their own length of two.
+fn properties(behind_body: &[u8]) -> Option<&[u8]> {
+    let (topic_len, rest) = behind_body.split_first()?;
+    let rest = rest.get(usize::from(*topic_len)..)?;
+    rest.get(2..)?.get(..usize::from(u16::from_be_bytes(*rest.first_chunk()?)))
 }
 
 fn be_u32(bytes: &[u8], at: usize) -> Option<u32> {
@@ -157,6 +195,20 @@ mod tests {
         }
         let found: Vec<_> = bodies(&reply).map(|body| body.expect("whole")).collect();
         assert_eq!(found, [b"body 0".as_slice(), b"body 16", b"body 32", b"body 48"]);
+    }
+
+    #[test]
+    fn a_record_says_where_it_lies_and_what_it_is_marked_with() {
+        let mut bytes = record(0, b"hello");
+        bytes.truncate(bytes.len() - 2);
+        bytes.extend_from_slice(b"\x00\x0cA\x01b c\x02POP\x01x\x02");
+        let size = u32::try_from(bytes.len()).expect("short");
+        bytes[..4].copy_from_slice(&size.to_be_bytes());
+        bytes[12..16].copy_from_slice(&7u32.to_be_bytes());
+        bytes[20..28].copy_from_slice(&(1u64 << 40).to_be_bytes());
+        let found = records(&bytes).next().expect("one").expect("whole");
+        assert_eq!((found.queue_id, found.queue_offset, found.body), (7, 1 << 40, b"hello".as_slice()));
+        assert_eq!((found.property("A"), found.property("POP"), found.property("PO")), (Some("b c"), Some("x"), None));
     }
 
     #[test]

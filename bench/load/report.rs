@@ -74,6 +74,9 @@ pub struct Report {
     /// Of transactions, what `latency_us` consists of, and how they ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transactions: Option<Transactions>,
+    /// Of what was popped, how it was acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub popped: Option<Popped>,
     /// `closed` or `open`.
     pub mode: String,
     /// Whether the run went to its end; if not, the figures cover what came before.
@@ -133,6 +136,31 @@ impl Transactions {
             asked: found.asked,
             prepare_us: Percentiles::of(&found.prepare),
             end_us: Percentiles::of(&found.end),
+        }
+    }
+}
+
+/// Acknowledgements of what was popped.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Popped {
+    /// Taken by brokers, a second.
+    pub rate_per_s: f64,
+    /// Taken by brokers, of messages due within the measured time.
+    pub acknowledged: u64,
+    /// Messages stored, by the broker's word, and not acknowledged when the run had drained, warm-up included.
+    pub unacknowledged: u64,
+    /// From the moment a message was popped to the reply to its acknowledgement.
+    pub ack_us: Percentiles,
+}
+
+impl Popped {
+    fn of(outcome: &Outcome) -> Self {
+        let (acknowledged, elapsed_ns) = outcome.tally.acknowledgements(outcome.start_ns + outcome.wall_ns);
+        Self {
+            rate_per_s: (ratio(acknowledged, elapsed_ns.max(1)) * 1e10).round() / 10.0,
+            acknowledged,
+            unacknowledged: outcome.books.as_ref().map_or(0, Books::unacknowledged),
+            ack_us: Percentiles::of(outcome.tally.ack()),
         }
     }
 }
@@ -230,6 +258,9 @@ pub struct SettingsReport {
     /// Which replicas they were pulled from. Absent in files of before, where the brokers' addresses alone tell.
     #[serde(default, skip_serializing_if = "PulledFrom::is_usual")]
     pub pulled_from: PulledFrom,
+    /// Connections of each group at each broker that popped.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub pop: usize,
     /// How they asked for one message of `tags`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<Filter>,
@@ -266,6 +297,7 @@ impl Report {
             end_to_end_us: outcome.books.as_ref().map(|_| Percentiles::of(tally.end_to_end())),
             send_delay_us: is_open.then(|| Percentiles::of(tally.send_delay())),
             transactions: settings.transactions.map(|_| Transactions::of(tally)),
+            popped: (settings.pop > 0).then(|| Popped::of(outcome)),
             mode: if is_open { "open" } else { "closed" }.to_owned(),
             complete: matches!(outcome.ending, Ending::Finished),
             ended: ending_sentence(&outcome.ending),
@@ -309,6 +341,10 @@ impl Report {
                 self.consumed.as_ref().map_or(0, |consumed| consumed.missing),
                 "stored messages never arrived at the consumers",
             ),
+            (
+                self.popped.as_ref().map_or(0, |popped| popped.unacknowledged),
+                "stored messages were not acknowledged in the end",
+            ),
         ];
         complaints.extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
         if let Some(consumed) = self.consumed.as_ref().filter(|consumed| consumed.corrupt > 0) {
@@ -318,7 +354,7 @@ impl Report {
             complaints.push(format!("{} messages arrived that should not have", consumed.unwanted));
         }
         if let Some(refusal) = self.consumed.as_ref().and_then(|consumed| consumed.first_refusal.as_ref()) {
-            complaints.push(format!("pulls were refused with {refusal}"));
+            complaints.push(format!("consumers were refused with {refusal}"));
         }
         complaints
     }
@@ -379,6 +415,7 @@ impl Report {
             ("its end", self.transactions.as_ref().map(|found| found.end_us)),
             ("end to end", self.end_to_end_us),
             ("slave's lag", self.lag_us),
+            ("acknowledged", self.popped.as_ref().map(|popped| popped.ack_us)),
             ("send delay", self.send_delay_us),
         ];
         for (name, row) in rows {
@@ -391,6 +428,13 @@ impl Report {
                 out,
                 "committed {}   rolled back {}   asked for {}",
                 found.committed, found.rolled_back, found.asked
+            )?;
+        }
+        if let Some(popped) = &self.popped {
+            writeln!(
+                out,
+                "acknowledged {:.0} /s, {}   not acknowledged {}",
+                popped.rate_per_s, popped.acknowledged, popped.unacknowledged
             )?;
         }
         if let Some(consumed) = &self.consumed {
@@ -466,6 +510,7 @@ fn settings_report(settings: &Settings) -> SettingsReport {
         warmup_s: settings.warmup.as_secs_f64(),
         end_to_end: !settings.sources.is_empty(),
         pulled_from: settings.pulled_from,
+        pop: settings.pop,
         filter: settings.filter,
         groups: if settings.sources.is_empty() { 0 } else { settings.groups },
         header: settings.header,

@@ -15,7 +15,8 @@ use crate::load::connection::{Connection, ReadBuffer, Waiting};
 use crate::load::consumer::{Books, Consumer, Post, Queue, Selection, queues};
 use crate::load::error::LoadError;
 use crate::load::frame::{Packer, SendShape, SendTemplate};
-use crate::load::prelude::{create_topics, open_consumer};
+use crate::load::popper::Popper;
+use crate::load::prelude::{create_topics, open_consumer, open_popper};
 use crate::load::producer::{Kit, Producer};
 use crate::load::schedule::{OpenSchedule, Window};
 use crate::load::series::{Histograms, Second};
@@ -52,6 +53,8 @@ pub struct Outcome {
     pub books: Option<Books>,
     /// When the load began, ns of [`now_ns`].
     pub start_ns: u64,
+    /// How long it lasted in all, ns.
+    pub wall_ns: u64,
     /// Over which [`Tally::sent`] came about, ns.
     pub elapsed_ns: u64,
     /// Of one processor, over the whole run: near 1, the generator was the bottleneck.
@@ -115,6 +118,7 @@ pub fn produce(settings: &Settings, halt: Halt<'_>, view: &mut View) -> Result<O
     Ok(Outcome {
         ending,
         start_ns: load.start_ns,
+        wall_ns,
         elapsed_ns: load.tally.elapsed_ns(now),
         generator_cpu: ratio(cpu_time_ns() - cpu_start_ns, wall_ns),
         held_back: load.schedule.as_ref().map_or(0, OpenSchedule::held_back),
@@ -191,6 +195,9 @@ struct Load {
     /// Requests whose connection broke or stayed silent; they are the next to be sent.
     orphans: VecDeque<Waiting>,
     consumers: Vec<Consumer>,
+    poppers: Vec<Popper>,
+    /// Whether anything is pulled or popped back.
+    is_pulled: bool,
     books: Books,
     tally: Tally,
     /// Whether what breaks is made again.
@@ -219,25 +226,7 @@ impl Load {
             producer.heartbeat();
             producers.push(producer);
         }
-        let mut consumers = Vec::new();
-        let groups = (0..settings.groups).flat_map(|group| settings.sources.iter().map(move |source| (group, source)));
-        // The lag is that of a second group, on the slaves.
-        let lagging = settings.lag_sources.iter().map(|source| (1, source));
-        for (group, source) in groups.chain(lagging) {
-            let number = consumers.len() % settings.sources.len();
-            let post = Post {
-                group,
-                source: number,
-                replicas: source.clone(),
-                queues: Rc::clone(&queues),
-                header: settings.header,
-                filter: settings.filter,
-            };
-            let (stream, offsets) = open_consumer(&post)?;
-            let token = Token(producers.len() + consumers.len());
-            let connection = Connection::watch(stream, post.replicas[0], poll.registry(), token)?;
-            consumers.push(Consumer::new(connection, post, offsets));
-        }
+        let (consumers, poppers) = connect_consumers(settings, &queues, &poll, producers.len())?;
         let start_ns = now_ns();
         let window_start = start_ns + nanos(settings.warmup);
         let window = Window { start_ns: window_start, end_ns: window_start + nanos(settings.duration) };
@@ -251,8 +240,6 @@ impl Load {
                 Some(OpenSchedule::new(whole, rate_per_s, arrivals, settings.batch, outstanding_max))
             }
         };
-        let is_lag = !settings.lag_sources.is_empty();
-        let groups = if is_lag { 2 } else { settings.groups };
         Ok(Self {
             poll,
             timer,
@@ -269,12 +256,9 @@ impl Load {
             touched: Vec::new(),
             orphans: VecDeque::new(),
             consumers,
-            books: Books::new(run_id, groups, settings.audit, is_lag).deliver_after(settings.delay()).select(
-                Selection {
-                    transactions: settings.transactions,
-                    one_in: settings.filter.map_or(1, |_| u64::from(settings.tags)),
-                },
-            ),
+            poppers,
+            is_pulled: !settings.sources.is_empty(),
+            books: books(settings, run_id),
             tally: Tally::new(window),
             reconnect: settings.reconnect,
             reconnects: 0,
@@ -291,6 +275,10 @@ impl Load {
         for consumer in &mut self.consumers {
             consumer.retry();
             consumer.flush()?;
+        }
+        for popper in &mut self.poppers {
+            popper.pop();
+            popper.flush()?;
         }
         for index in 0..self.producers.len() {
             self.refill(index, self.start_ns)?;
@@ -405,14 +393,41 @@ impl Load {
             let served = self.serve_producer(index);
             return self.settle(index, served);
         }
+        if let Some(popper) = self.poppers.get_mut(index - self.producers.len()) {
+            popper.receive(&mut self.buffer, &mut self.books, &mut self.tally)?;
+            popper.flush()?;
+            return self.refill_all();
+        }
         let Some(consumer) = self.consumers.get_mut(index - self.producers.len()) else { return Ok(()) };
         let served = consumer.receive(&mut self.buffer, &mut self.books, &mut self.tally);
         let served = served.and_then(|()| consumer.flush());
         self.settle(index, served)
     }
 
+    /// Replaces what was acknowledged, on another connection first each time.
+    fn refill_all(&mut self) -> Result<(), LoadError> {
+        if matches!(self.pace, Pace::Closed { .. }) {
+            let count = self.producers.len();
+            self.next = (self.next + 1) % count;
+            for place in self.next..self.next + count {
+                self.refill(place % count, now_ns())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Of a closed loop whose messages are popped: requests that may leave until all that it keeps is under way or not acknowledged yet.
+    fn room(&self, in_flight: usize) -> usize {
+        if self.poppers.is_empty() {
+            return in_flight;
+        }
+        let outstanding: usize = self.producers.iter().map(|producer| producer.pending().len()).sum();
+        let stored = usize::try_from(self.books.backlog() / self.kit.batch).unwrap_or(usize::MAX);
+        (in_flight * self.producers.len()).saturating_sub(outstanding.saturating_add(stored))
+    }
+
     fn serve_producer(&mut self, index: usize) -> Result<(), LoadError> {
-        let (books, is_pulled, batch) = (&mut self.books, !self.consumers.is_empty(), self.kit.batch);
+        let (books, is_pulled, batch) = (&mut self.books, self.is_pulled, self.kit.batch);
         self.producers[index].receive(&mut self.buffer, &mut self.tally, |first| {
             if is_pulled {
                 books.stored(first, batch);
@@ -430,7 +445,7 @@ impl Load {
             && producer.pending().len() < in_flight
         {
             let (mut now, born_ms) = (now_ns(), unix_ms());
-            let wanted = in_flight - producer.pending().len();
+            let wanted = (in_flight - producer.pending().len()).min(self.room(in_flight));
             self.cost.think(u32::try_from(wanted).unwrap_or(u32::MAX));
             for _ in 0..wanted {
                 self.cost.work();
@@ -455,7 +470,7 @@ impl Load {
     }
 
     fn flush(&mut self, index: usize) -> Result<(), LoadError> {
-        let (books, is_pulled, batch) = (&mut self.books, !self.consumers.is_empty(), self.kit.batch);
+        let (books, is_pulled, batch) = (&mut self.books, self.is_pulled, self.kit.batch);
         self.producers[index].flush(&mut self.tally, |first| {
             if is_pulled {
                 books.stored(first, batch);
@@ -511,6 +526,13 @@ impl Load {
                 self.settle(index, flushed)?;
             }
         }
+        for popper in &mut self.poppers {
+            popper.retry();
+            if seconds.is_multiple_of(HEARTBEAT_SECONDS) {
+                popper.heartbeat();
+            }
+            popper.flush()?;
+        }
         for index in 0..self.consumers.len() {
             let consumer = &mut self.consumers[index];
             consumer.retry();
@@ -535,8 +557,59 @@ impl Load {
 
     fn is_drained(&self) -> bool {
         let has_replies = self.orphans.is_empty() && self.producers.iter().all(Producer::is_idle);
-        has_replies && (self.consumers.is_empty() || self.books.missing() == 0)
+        has_replies && (!self.is_pulled || self.books.is_even())
     }
+}
+
+/// Those who pull, or those who pop; their tokens count from `first` on.
+fn connect_consumers(
+    settings: &Settings,
+    queues: &Rc<[Queue]>,
+    poll: &Poll,
+    first: usize,
+) -> Result<(Vec<Consumer>, Vec<Popper>), LoadError> {
+    let (mut consumers, mut poppers) = (Vec::new(), Vec::new());
+    let groups = (0..settings.groups).flat_map(|group| settings.sources.iter().map(move |source| (group, source)));
+    // The lag is that of a second group, on the slaves.
+    let lagging = settings.lag_sources.iter().map(|source| (1, source));
+    for (opened, (group, source)) in groups.chain(lagging).enumerate() {
+        let number = opened % settings.sources.len();
+        let post = Post {
+            group,
+            source: number,
+            replicas: source.clone(),
+            queues: Rc::clone(queues),
+            header: settings.header,
+            filter: settings.filter,
+            pops: settings.pop > 0,
+        };
+        for place in 0..settings.pop {
+            let (stream, broker) = open_popper(&post, place == 0)?;
+            let token = Token(first + poppers.len());
+            let connection = Connection::watch(stream, post.replicas[0], poll.registry(), token)?;
+            poppers.push(Popper::new(connection, post.clone(), broker));
+        }
+        if settings.pop > 0 {
+            continue;
+        }
+        let (stream, offsets) = open_consumer(&post)?;
+        let token = Token(first + consumers.len());
+        let connection = Connection::watch(stream, post.replicas[0], poll.registry(), token)?;
+        consumers.push(Consumer::new(connection, post, offsets));
+    }
+    Ok((consumers, poppers))
+}
+
+fn books(settings: &Settings, run_id: u64) -> Books {
+    let is_lag = !settings.lag_sources.is_empty();
+    // The lag is that of a second group.
+    let groups = if is_lag { 2 } else { settings.groups };
+    let selection = Selection {
+        transactions: settings.transactions,
+        one_in: settings.filter.map_or(1, |_| u64::from(settings.tags)),
+    };
+    let books = Books::new(run_id, groups, settings.audit, is_lag).deliver_after(settings.delay()).select(selection);
+    if settings.pop > 0 { books.popped() } else { books }
 }
 
 fn kit(settings: &Settings, queues: &[Queue], run_id: u64) -> Kit {

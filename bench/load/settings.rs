@@ -28,6 +28,8 @@ const GROUPS_MAX: usize = 64;
 /// Delay levels from 1 on, s: brokers' `messageDelayLevel` unless configured otherwise.
 const LEVEL_SECONDS: [u64; 18] =
     [1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200];
+/// Most connections of a group at a broker that pop.
+const POP_MAX: usize = 1024;
 /// Most that a request may cost beside what it needs: at a second each there is no load any more.
 const COST_MAX: Duration = Duration::from_secs(1);
 
@@ -126,6 +128,10 @@ pub struct LoadArgs {
     /// Pull them from the slaves of a cluster that is brought up or found by its name server, not from its masters; goes with --end-to-end
     #[arg(long, conflicts_with = "lag")]
     pub from_slaves: bool,
+    /// Pop the messages on so many connections a broker and group instead of pulling them, and acknowledge each; goes with --end-to-end. A
+    /// closed loop then keeps in flight what is not acknowledged yet
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub pop: usize,
     /// Groups that pull all messages each; goes with --end-to-end
     #[arg(long, default_value_t = 1)]
     pub groups: usize,
@@ -319,6 +325,8 @@ pub struct Settings {
     pub pulled_from: PulledFrom,
     /// Groups that pull.
     pub groups: usize,
+    /// Connections of each group at each broker that pop; 0 where messages are pulled.
+    pub pop: usize,
     /// How they ask for one message of [`Self::tags`]; none asks for all.
     pub filter: Option<Filter>,
     /// Whether a broken connection is made again.
@@ -434,6 +442,7 @@ impl Settings {
             sources,
             lag_sources: place.lag_sources.clone(),
             groups: within("--groups", args.groups, 1, GROUPS_MAX)?,
+            pop: within("--pop", args.pop, 0, POP_MAX)?,
             filter: args.filter,
             reconnect: args.reconnect,
             audit: args.audit,
@@ -498,6 +507,9 @@ fn check_consumers(args: &LoadArgs, place: &Place) -> Result<(), SettingsError> 
     if !args.end_to_end && (args.audit || args.lag || args.from_slaves || args.groups != 1) {
         return refuse("--audit, --lag, --from-slaves and --groups need --end-to-end: they are about what arrives");
     }
+    if args.pop > 0 {
+        check_pop(args, place)?;
+    }
     if args.filter.is_some() && (!args.end_to_end || args.tags == 0) {
         return refuse("--filter needs --end-to-end, and --tags of which it lets one pass");
     }
@@ -509,6 +521,21 @@ fn check_consumers(args: &LoadArgs, place: &Place) -> Result<(), SettingsError> 
     }
     if !place.lag_sources.is_empty() && (args.groups != 1 || place.lag_sources.len() != place.targets.len()) {
         return refuse("--lag-at takes one slave a target, and has a group of its own");
+    }
+    Ok(())
+}
+
+/// Whether what is popped goes with the rest.
+fn check_pop(args: &LoadArgs, place: &Place) -> Result<(), SettingsError> {
+    let refuse = |reason| Err(SettingsError::Contradiction(reason));
+    if !args.end_to_end {
+        return refuse("--pop needs --end-to-end: it is about what arrives");
+    }
+    if args.topics > 1 {
+        return refuse("--pop takes one topic");
+    }
+    if args.lag || args.from_slaves || !place.lag_sources.is_empty() || args.reconnect {
+        return refuse("--pop excludes --lag, --lag-at, --from-slaves and --reconnect: who pops stays with its master");
     }
     Ok(())
 }
@@ -766,6 +793,10 @@ mod tests {
         refused(&format!("{good} --rate 5 --consume-from 127.0.0.1:1"), "--end-to-end");
         refused(&format!("{good} --rate 5 --filter sql --end-to-end"), "--tags of which");
         refused(&format!("{good} --rate 5 --filter tag --tags 9"), "needs --end-to-end");
+        refused(&format!("{good} --rate 5 --pop 1"), "needs --end-to-end");
+        refused(&format!("{good} --rate 5 --end-to-end --pop 1 --topics 2"), "one topic");
+        refused(&format!("{good} --rate 5 --end-to-end --pop 1 --reconnect"), "stays with its master");
+        refused(&format!("{good} --rate 5 --end-to-end --pop 1025"), "it takes 0 to 1024");
         refused(&format!("{good} --rate 5 --delay-level 19"), "it takes 0 to 18");
         refused(&format!("{good} --rate 5 --delay-level 1 --deliver-after 5s"), "exclude each other");
         refused(&format!("{good} --rate 5 --delay-level 1 --batch 2"), "exclude --batch");

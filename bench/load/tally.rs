@@ -66,6 +66,9 @@ pub struct Tally {
     from_send: Histogram<u64>,
     send_delay: Histogram<u64>,
     end_to_end: Histogram<u64>,
+    ack: Histogram<u64>,
+    acknowledged: u64,
+    last_ack_ns: u64,
     sent: u64,
     flush_disk_timeout: u64,
     slave_not_available: u64,
@@ -157,6 +160,9 @@ impl Tally {
             from_send: latency_histogram(),
             send_delay: latency_histogram(),
             end_to_end: latency_histogram(),
+            ack: latency_histogram(),
+            acknowledged: 0,
+            last_ack_ns: 0,
             sent: 0,
             flush_disk_timeout: 0,
             slave_not_available: 0,
@@ -267,6 +273,26 @@ impl Tally {
         if self.window.holds(intended_ns) {
             self.end_to_end.saturating_record(latency_ns);
         }
+    }
+
+    /// Counts the reply to the acknowledgement of a message, read at `now_ns`. Those of a message that came twice count twice.
+    pub fn acknowledged(&mut self, waiting: Waiting, now_ns: u64) {
+        if self.window.holds(waiting.intended_ns) {
+            self.acknowledged += 1;
+            self.last_ack_ns = now_ns;
+            self.ack.saturating_record(now_ns.saturating_sub(waiting.sent_ns));
+        }
+    }
+
+    /// Acknowledgements that brokers took, and the time over which that came about, ns.
+    pub fn acknowledgements(&self, now_ns: u64) -> (u64, u64) {
+        let end_ns = now_ns.min(self.window.end_ns).max(self.last_ack_ns);
+        (self.acknowledged, end_ns.saturating_sub(self.window.start_ns))
+    }
+
+    /// From the moment a message was popped to the reply to its acknowledgement, ns.
+    pub fn ack(&self) -> &Histogram<u64> {
+        &self.ack
     }
 
     /// Counts `messages` whose reply is given up at `now_ns`. They are in the latencies with the age that they have reached: a lower bound,
@@ -433,6 +459,17 @@ mod tests {
         assert_eq!((tally.sent(), found.prepare.len(), found.end.len()), (2, 2, 2));
         assert_eq!((found.rolled_back, found.asked), (1, 1));
         assert!(found.prepare.max() <= 1_010_000 && found.end.max() <= 505_000 && tally.latency().min() >= 1_490_000);
+    }
+
+    #[test]
+    fn acknowledgements_count_with_their_messages() {
+        let mut tally = Tally::new(WINDOW);
+        let popped = |intended_ns| Waiting { sent_ns: 8_000_000, ..due(intended_ns) };
+        for intended_ns in [999_999, 2_000_000, 8_999_999, 9_000_000] {
+            tally.acknowledged(popped(intended_ns), 11_000_000);
+        }
+        assert_eq!((tally.acknowledgements(12_000_000), tally.ack().len()), ((2, 10_000_000), 2));
+        assert!((2_990_000..3_010_000).contains(&tally.ack().max()));
     }
 
     #[test]

@@ -114,7 +114,7 @@ fn ratio_line(base: &Rounds<'_>, rounds: &Rounds<'_>, figure: Figure) -> String 
 type Row = (&'static str, fn(&Run) -> Option<f64>, fn(f64) -> String);
 
 /// What is said of a load besides its rate and the latency of replies; rows that no run has are left out.
-fn further_rows() -> [Row; 21] {
+fn further_rows() -> [Row; 26] {
     fn end_to_end(run: &Run) -> Option<&Percentiles> {
         run.report.end_to_end_us.as_ref()
     }
@@ -136,6 +136,9 @@ fn further_rows() -> [Row; 21] {
         ("end to end, p99", |run| end_to_end(run).map(|latency| latency.p99), latency),
         ("end to end, p99.9", |run| end_to_end(run).map(|latency| latency.p99_9), latency),
         ("end to end, max", |run| end_to_end(run).map(|latency| latency.max), latency),
+        ("acknowledged a second", |run| run.report.popped.as_ref().map(|popped| popped.rate_per_s), thousands),
+        ("pop to acknowledged, p50", |run| run.report.popped.as_ref().map(|popped| popped.ack_us.p50), latency),
+        ("pop to acknowledged, p99.9", |run| run.report.popped.as_ref().map(|popped| popped.ack_us.p99_9), latency),
         ("generator's lateness, p99.9", |run| run.report.send_delay_us.map(|delay| delay.p99_9), latency),
         ("slave's lag, p50", |run| run.report.lag_us.map(|lag| lag.p50), latency),
         ("slave's lag, p99.9", |run| run.report.lag_us.map(|lag| lag.p99_9), latency),
@@ -146,6 +149,12 @@ fn further_rows() -> [Row; 21] {
         ("sent once more", |run| some(run.report.resent), thousands),
         ("missing at consumers", |run| consumed(run, |consumed| consumed.missing), thousands),
         ("received twice or more", |run| consumed(run, |consumed| consumed.duplicates), thousands),
+        (
+            "not acknowledged",
+            |run| some(run.report.popped.as_ref().map_or(0, |popped| popped.unacknowledged)),
+            thousands,
+        ),
+        ("received unwanted", |run| consumed(run, |consumed| consumed.unwanted), thousands),
         ("received changed", |run| consumed(run, |consumed| consumed.corrupt), thousands),
         ("received out of order", |run| consumed(run, |consumed| consumed.out_of_order), thousands),
         ("generator, of one processor", |run| Some(run.report.generator_cpu), percent),
