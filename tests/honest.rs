@@ -14,6 +14,7 @@ use ringmq_peers::{Apache, Missing, StockClient};
 use serde_json::{Value, json};
 
 const SLAVE_NOT_AVAILABLE: i32 = 11;
+const INVALID_PARAMETER: i32 = 29;
 const UPDATE_AND_CREATE_TOPIC_LIST: i32 = 18;
 const UPDATE_BROKER_CONFIG: i32 = 25;
 const GET_BROKER_CONFIG: i32 = 26;
@@ -523,7 +524,7 @@ fn attributes_are_checked_by_name_and_value() {
         ("+message.type=FIFO", code::SUCCESS),
         ("+queue.type=SimpleCQ,+cleanup.policy=DELETE", code::SUCCESS),
         ("+message.type=WRONG", code::SYSTEM_ERROR),
-        ("+message.type=MIXED", code::SYSTEM_ERROR),
+        ("+message.type=MIXED", INVALID_PARAMETER),
         ("+queue.type=BatchCQ", code::SUCCESS),
         ("+queue.type=batchcq", code::SYSTEM_ERROR),
         ("+cleanup.policy=COMPACTION", code::SYSTEM_ERROR),

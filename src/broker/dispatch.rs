@@ -1,6 +1,7 @@
 //! From a request to what handles it, and back to its answer.
 
 use super::{Asked, Broker, Handled, Output, Refusal};
+use crate::limits::{PARKED_ROUNDS_MAX, SEARCH_ROUNDS_MAX};
 use crate::model::{ConnectionId, Now};
 use crate::protocol::code::{Cost, Endpoint, RequestCode, ResponseCode};
 use crate::protocol::frame::RawFrame;
@@ -70,7 +71,8 @@ impl Broker {
     /// Parks what waits for a block, and answers what was refused.
     fn conclude(&mut self, asked: &Asked, frame: &RawFrame<'_>, result: Result<Handled, Refusal>, out: &mut Output) {
         let result = match result {
-            Ok(Handled::Cold(block)) => self.park(asked, frame, block, out),
+            Ok(Handled::Cold(block)) => self.park(asked, frame, block, PARKED_ROUNDS_MAX, out),
+            Ok(Handled::Searching(block)) => self.park(asked, frame, block, SEARCH_ROUNDS_MAX, out),
             Ok(Handled::Done) => Ok(()),
             Err(refusal) => Err(refusal),
         };

@@ -245,6 +245,8 @@ enum Handled {
     Done,
     /// It needs a block of the disk and is to be run again.
     Cold(BlockId),
+    /// The same, of a search that goes on where it was: it may need many, one after the other.
+    Searching(BlockId),
 }
 
 /// What a client is told that asks for what the disk cannot read.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::{Asked, Broker, Effect, Output, Refusal};
-use crate::limits::{PARKED_MAX, PARKED_REQUEST_BYTES_MAX, PARKED_ROUNDS_MAX};
+use crate::limits::{PARKED_MAX, PARKED_REQUEST_BYTES_MAX};
 use crate::log::BlockId;
 use crate::model::ConnectionId;
 use crate::protocol::code::ResponseCode;
@@ -57,16 +57,17 @@ impl Parked {
 }
 
 impl Broker {
-    /// Lets a request wait for `block`.
+    /// Lets a request wait for `block`, as it may `rounds_max` times.
     pub(super) fn park(
         &mut self,
         asked: &Asked,
         frame: &RawFrame<'_>,
         block: BlockId,
+        rounds_max: u32,
         out: &mut Output,
     ) -> Result<(), Refusal> {
         self.counters.cold_count += 1;
-        if asked.rounds >= PARKED_ROUNDS_MAX {
+        if asked.rounds >= rounds_max {
             let remark = "the request needs more old blocks at once than the cache holds: ask for less";
             return Err(Refusal::new(ResponseCode::SystemError, remark));
         }

@@ -48,15 +48,18 @@ impl Broker {
         let max = wanted.clamp(1, QUERY_MESSAGES_MAX);
         let places = match self.log.find_keys(query.topic, query.key, max, query.begin, query.end) {
             KeySearch::Ready(places) => places,
-            KeySearch::Cold(block) => return Ok(Handled::Cold(block)),
+            KeySearch::Cold(block) => return Ok(Handled::Searching(block)),
         };
         let mut records = BytesMut::new();
-        for at in places {
-            let start = records.len();
+        for at in &places {
+            let (at, start) = (*at, records.len());
             match self.log.record(at, &mut records) {
                 RecordRead::Found { .. } => {}
                 RecordRead::Missing => continue,
-                RecordRead::Cold(block) => return Ok(Handled::Cold(block)),
+                RecordRead::Cold(block) => {
+                    self.log.keep_found(query.topic, query.key, max, (query.begin, query.end), places);
+                    return Ok(Handled::Searching(block));
+                }
                 RecordRead::Failed => return Err(Refusal::unreadable()),
             }
             let is_it = records.get(start..).is_some_and(|record| has_key(record, at, query));

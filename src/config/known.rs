@@ -51,7 +51,6 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "cleanResourceInterval",
     "cleanRocksDBDirtyCQIntervalMin",
     "cleanSwapedMapInterval",
-    "clearRetryTopicWhenDeleteTopic",
     "clientAsyncSemaphoreValue",
     "clientCallbackExecutorThreads",
     "clientChannelMaxIdleTimeSeconds",
@@ -180,7 +179,6 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "isEnableBatchPush",
     "isProcessReadEvent",
     "isolateLogEnable",
-    "litePullMessageEnable",
     "litePullMessageThreadPoolNums",
     "litePullThreadPoolQueueCapacity",
     "loadBalancePollNameServerInterval",
@@ -360,7 +358,6 @@ pub(super) const NOT_NEEDED: &[&str] = &[
     "userCacheExpiredSecond",
     "userCacheMaxNum",
     "userCacheRefreshSecond",
-    "validateSystemTopicWhenUpdateTopic",
     "waitTimeMillsInAckQueue",
     "waitTimeMillsInAdminBrokerQueue",
     "waitTimeMillsInHeartbeatQueue",
@@ -463,6 +460,9 @@ pub(super) const PROMISES: &[KeyPromise] = &[
     ),
     promise("timerSkipUnknownError", OFF, "leave it out, no timer message is left out for an error"),
     promise("rejectPullConsumerEnable", OFF, "leave it out, every consumer may pull"),
+    promise("litePullMessageEnable", ON, "leave it out, every consumer may pull"),
+    promise("validateSystemTopicWhenUpdateTopic", ON, "leave it out, nobody changes the broker's own topics"),
+    promise("clearRetryTopicWhenDeleteTopic", ON, "leave it out, what is tried again of a topic goes with it"),
     promise("disableConsumeIfConsumerReadSlowly", OFF, "leave it out, slow readers are served from the disk"),
     promise("coldDataFlowControlEnable", OFF, "leave it out, readers of old messages do not hold others up"),
     promise("startAcceptSendRequestTimeStamp", &["0"], "leave it out and set brokerPermission=4 until sends may come"),
@@ -478,6 +478,7 @@ pub(super) const PROMISES: &[KeyPromise] = &[
 ];
 
 const OFF: &[&str] = &["false"];
+const ON: &[&str] = &["true"];
 const ACCESS: &str = "leave it out and let the network decide who may connect";
 const CONTROLLER: &str = "leave it out and give masters and slaves fixed roles, as conf/2m-2s-sync does: a controller of ringmq leads brokers of Apache, not those of ringmq yet";
 const REPLICATION: &str = "leave it out and run masters and slaves with fixed roles, as conf/2m-2s-sync does";

@@ -739,7 +739,7 @@ fn strays(folder: &Path) -> impl Iterator<Item = (PathBuf, TailHead)> {
         let path = entry.path();
         let name = path.file_name()?.to_str()?;
         let is_tail = name.starts_with(NAME_PREFIX) && name.ends_with(NAME_SUFFIX);
-        let head = read_head(&mut File::open(&path).ok().filter(|_| is_tail)?).ok()??;
+        let head = read_head(&mut OpenOptions::new().read(true).open(&path).ok().filter(|_| is_tail)?).ok()??;
         (!has_store(&head.key)).then_some((path, head))
     })
 }
@@ -747,7 +747,7 @@ fn strays(folder: &Path) -> impl Iterator<Item = (PathBuf, TailHead)> {
 /// Whether no process has the tail. To be asked last, of what is not in its place: the lock is taken for a moment, and kept a tail from its own
 /// store's next process.
 fn is_unused(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| file.try_lock().is_ok())
+    OpenOptions::new().read(true).open(path).is_ok_and(|file| file.try_lock().is_ok())
 }
 
 /// Whether the disk on which the store of `key` lies is where it was: what there is of the store's path ends on it.

@@ -13,9 +13,10 @@ use super::derive;
 use super::file::{BlockId, FileName, IoError};
 use super::key_index::{KeyEntry, RUN_ENTRY_BYTES, Run, key_hash};
 use crate::limits::{
-    COLD_BLOCK_BYTES, DISK_BLOCK_BYTES, FILTER_SCAN_BYTES_MAX, KEPT_ENTRIES_MAX, LOOKUPS_MAX, PREFETCH_BLOCKS_MAX,
+    COLD_BLOCK_BYTES, DISK_BLOCK_BYTES, FILTER_SCAN_BYTES_MAX, KEPT_ENTRIES_MAX, LOOKUP_MS_MAX, LOOKUPS_MAX,
+    PREFETCH_BLOCKS_MAX,
 };
-use crate::model::{LogOffset, QueueOffset, UnixMs};
+use crate::model::{LogOffset, MonoNs, QueueOffset, UnixMs};
 use crate::protocol::body::QueueEntry;
 use crate::protocol::record::{self, Check, Marks, RecordError, RecordView};
 use crate::protocol::request::Boundary;
@@ -168,6 +169,8 @@ impl TimeSearch {
 #[derive(Clone, Debug)]
 pub(super) struct Lookup {
     asked: KeyQuery,
+    /// When it was interrupted last.
+    kept: MonoNs,
     /// Runs that begin at or beyond this position of the index files were searched.
     searched: u64,
     found: Vec<LogOffset>,
@@ -647,14 +650,16 @@ impl Log {
 
     /// Searches for messages of a topic that may have a key, stored within `begin..=end`, newest first, at most `max`.
     pub(crate) fn find_keys(&mut self, topic: &str, key: &str, max: usize, begin: UnixMs, end: UnixMs) -> KeySearch {
-        let seed = record::java_hash(record::java_hash(0, topic), "#");
-        let asked = KeyQuery { hash: key_hash(seed, key), max, begin, end };
+        let asked = KeyQuery::new(topic, key, max, (begin, end));
+        let now = self.now.mono;
+        // One that nobody came back for knows nothing of what was stored since.
+        self.lookups.retain(|lookup| now.ms_since(lookup.kept) < LOOKUP_MS_MAX);
         let interrupted = self.lookups.iter().position(|lookup| lookup.asked == asked);
         let mut lookup = match interrupted.and_then(|index| self.lookups.remove(index)) {
             Some(lookup) => lookup,
             None => {
                 let matching = self.keys.active.iter().rev().filter(|entry| asked.matches(entry)).take(max);
-                Lookup { asked, searched: u64::MAX, found: matching.map(|entry| entry.log_offset).collect() }
+                Lookup { asked, kept: now, searched: u64::MAX, found: matching.map(|entry| entry.log_offset).collect() }
             }
         };
         let start = self.start();
@@ -665,10 +670,7 @@ impl Log {
             match self.find_in_run(&run, &asked, &mut lookup.found) {
                 Ok(()) | Err(Miss::Failed | Miss::Damaged(_)) => lookup.searched = run.at,
                 Err(Miss::Cold(block)) => {
-                    if self.lookups.len() == LOOKUPS_MAX {
-                        self.lookups.pop_front();
-                    }
-                    self.lookups.push_back(lookup);
+                    self.keep_lookup(lookup);
                     return KeySearch::Cold(block);
                 }
             }
@@ -677,6 +679,27 @@ impl Log {
         lookup.found.retain(|&offset| start <= offset && offset < self.confirm);
         lookup.found.dedup();
         KeySearch::Ready(lookup.found)
+    }
+
+    /// A search that has ended with these places comes again, since one of them lies in a block that is not at hand: it is not to begin anew.
+    pub(crate) fn keep_found(
+        &mut self,
+        topic: &str,
+        key: &str,
+        max: usize,
+        times: (UnixMs, UnixMs),
+        found: Vec<LogOffset>,
+    ) {
+        let asked = KeyQuery::new(topic, key, max, times);
+        self.keep_lookup(Lookup { asked, kept: self.now.mono, searched: 0, found });
+    }
+
+    fn keep_lookup(&mut self, mut lookup: Lookup) {
+        lookup.kept = self.now.mono;
+        if self.lookups.len() == LOOKUPS_MAX {
+            self.lookups.pop_front();
+        }
+        self.lookups.push_back(lookup);
     }
 
     fn find_in_run(&mut self, run: &Run, asked: &KeyQuery, found: &mut Vec<LogOffset>) -> Result<(), Miss> {
@@ -934,6 +957,11 @@ impl OpenBlock {
 }
 
 impl KeyQuery {
+    fn new(topic: &str, key: &str, max: usize, (begin, end): (UnixMs, UnixMs)) -> KeyQuery {
+        let seed = record::java_hash(record::java_hash(0, topic), "#");
+        KeyQuery { hash: key_hash(seed, key), max, begin, end }
+    }
+
     fn matches(&self, entry: &KeyEntry) -> bool {
         // Times in a run are whole seconds after its beginning.
         let second = 1000;

@@ -203,6 +203,9 @@ pub const PARKED_REQUEST_BYTES_MAX: usize = 64 * 1024;
 /// How often one request may wait for a block before it is answered with what is known.
 pub const PARKED_ROUNDS_MAX: u32 = 64;
 
+/// The same for a search by key, which reads a directory and a bucket of each run of the index: 8,192 runs, 500 million keys.
+pub const SEARCH_ROUNDS_MAX: u32 = 16 * 1024;
+
 /// Topics of a shard.
 pub const TOPICS_MAX: usize = 200_000;
 
@@ -690,6 +693,9 @@ pub const TRIM_QUEUES_PER_TICK: usize = 1024;
 
 /// Searches, by key and by time each, that wait for a block; the oldest begins anew beyond it.
 pub const LOOKUPS_MAX: usize = 64;
+
+/// How long such a search is remembered that nobody comes back for.
+pub const LOOKUP_MS_MAX: u64 = 10_000;
 
 /// Blocks that could not be read and are read in smaller pieces, or rest, until they are tried again.
 pub const FAILED_BLOCKS_MAX: usize = 64;

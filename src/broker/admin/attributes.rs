@@ -57,6 +57,10 @@ impl Attribute {
         let not_yet = || Err(refuse(format!("{}={value} is not supported by ringmq yet", self.name)));
         match &self.values {
             Values::OneOf { kept, .. } if kept.contains(&value) => Ok(()),
+            // As RocketMQ without `enableMixedMessageType`.
+            Values::OneOf { .. } if (self.name, value) == ("message.type", "MIXED") => {
+                Err(Refusal::new(ResponseCode::InvalidParameter, "MIXED message type is not supported."))
+            }
             Values::OneOf { not_yet: known, .. } if known.contains(&value) => not_yet(),
             Values::OneOf { kept, not_yet } => {
                 let all = [*kept, *not_yet].concat().join(", ");

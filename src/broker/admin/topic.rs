@@ -9,7 +9,7 @@ use crate::letter::ToControl;
 use crate::model::{LogOffset, Now};
 use crate::protocol::body::{TablePlace, TopicConfig, TopicConfigList, TopicList};
 use crate::protocol::code::ResponseCode;
-use crate::protocol::message::{LIGHT_QUEUE, check_topic, is_dlq_topic, is_retry_topic, is_system_topic};
+use crate::protocol::message::{LIGHT_QUEUE, PopOrigin, check_topic, is_dlq_topic, is_retry_topic, is_system_topic};
 use crate::protocol::reply::Reply;
 use crate::protocol::request::CreateTopicRequest;
 
@@ -90,12 +90,27 @@ impl Broker {
             return Ok(Handled::Done);
         }
         self.check_unwritten()?;
-        self.forget_topic(asked.now, name);
+        // What groups popped and did not acknowledge would come back in a topic of the same name.
+        let retries = self.offsets.groups_of(name).flat_map(|group| {
+            [PopOrigin::Retry, PopOrigin::SecondRetry].map(|origin| origin.topic(group.as_str(), name))
+        });
+        let retries: Vec<String> = retries.filter(|retry| self.topics.get(retry).is_some()).collect();
+        for retry in retries {
+            self.remove_topic(asked.now, &retry, out);
+        }
+        let ticket = self.remove_topic(asked.now, name, out);
+        self.write_changes(out);
+        self.confirm_change(asked, self.log.appended(), Some(ticket), out);
+        Ok(Handled::Done)
+    }
+
+    /// Removes a topic that is there. What is to be waited for until it is gone from tables, log and name servers.
+    fn remove_topic(&mut self, now: Now, name: &str, out: &mut Output) -> Ticket {
+        self.forget_topic(now, name);
         self.log.remove_topic(name);
-        self.forget_pops_of(asked.now, name);
+        self.forget_pops_of(now, name);
         let generation = self.persistence.change(Table::Topics);
-        let gate = Some((Table::Topics, generation));
-        let ticket = self.acks.make_gate(asked.now.mono, gate, true);
+        let ticket = self.acks.make_gate(now.mono, Some((Table::Topics, generation)), true);
         self.acks.wait_for_removals(ticket);
         self.log.flush_soon();
         out.effects.push(Effect::Control(ToControl::TopicDeleted {
@@ -104,9 +119,7 @@ impl Broker {
             topic: name.to_owned(),
             version: self.topics.version,
         }));
-        self.write_changes(out);
-        self.confirm_change(asked, self.log.appended(), Some(ticket), out);
-        Ok(Handled::Done)
+        ticket
     }
 
     /// GET_ALL_TOPIC_CONFIG 21: all of them in one answer, which is what clients that page accept as the last page.

@@ -211,6 +211,32 @@ fn messages_are_found_by_key() {
     check("none", "false", &[]);
 }
 
+/// Each run of the index is read for itself, and may be anywhere on the disk: a search among millions of keys was told to ask for less.
+#[test]
+fn a_key_is_found_however_many_there_are() {
+    let mut world = World::new();
+    world.make_topic("T", 1);
+    let c = world.connect();
+    for n in 0..20_000 {
+        world.send(c, "T", 0, &format!("KEYS\u{1}k{n}\u{2}"), &n.to_string());
+    }
+    let rounds = world.broker.view_counters().cold_count;
+    for (key, expected) in [("k0", Some("0")), ("k9999", Some("9999")), ("none", None)] {
+        let ext = [
+            ("topic", "T"),
+            ("key", key),
+            ("maxNum", "32"),
+            ("beginTimestamp", "0"),
+            ("endTimestamp", "9223372036854775807"),
+        ];
+        let answer = world.call(c, RequestCode::QueryMessage, &ext, b"");
+        assert_eq!(answer.code, if expected.is_some() { 0 } else { 22 }, "{key}: {}", answer.remark);
+        assert_eq!(answer.records().into_iter().map(|record| record.body).next().as_deref(), expected);
+    }
+    let rounds = world.broker.view_counters().cold_count - rounds;
+    assert!((65..4_000).contains(&rounds), "{rounds} blocks were waited for");
+}
+
 #[test]
 fn tables_survive_a_restart() {
     let mut world = World::new();

@@ -308,7 +308,10 @@ impl World {
                 }
                 Effect::Control(event) => self.run_control(event),
                 Effect::LinkClose(link) => self.closed.push(link),
-                Effect::LinkConnect(_) | Effect::WriteEpochs { .. } => panic!("a master asks for {effect:?}"),
+                Effect::LinkConnect(_) => panic!("a master asks for {effect:?}"),
+                Effect::WriteEpochs { generation, .. } => {
+                    self.broker.handle_epochs_written(self.now, generation, Ok(()), &mut self.out);
+                }
                 Effect::BeginLife(life) => self.lives.push(life),
                 Effect::Fetch(block) | Effect::Prefetch(block) => {
                     self.fetches.push(block);

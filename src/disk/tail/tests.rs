@@ -230,7 +230,9 @@ fn a_tail_stays_wherever_its_store_is_moved_to() {
         let looked = TailFile::look(memory.path(), &key, false).expect("readable");
         assert_eq!(looked.map(|tail| tail.appended), Some(LogOffset(5)));
         assert_eq!(TailFile::open(memory.path(), &key).expect("the same tail").found(), Some(LogOffset(5)));
-        let head = read_head(&mut File::open(memory.path().join(key.file_name())).expect("it is there"));
+        let head = read_head(
+            &mut OpenOptions::new().read(true).open(memory.path().join(key.file_name())).expect("it is there"),
+        );
         assert_eq!(head.expect("readable").expect("a head").key, key, "it says where its store is now");
         before = key;
     }

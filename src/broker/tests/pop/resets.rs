@@ -201,3 +201,19 @@ fn a_deleted_topic_leaves_nothing_in_flight() {
         world.advance(1);
     }
 }
+
+/// What was popped and comes again lies in a topic of its own, from which a later topic of the same name would have been given it.
+#[test]
+fn what_is_tried_again_of_a_topic_goes_with_it() {
+    let (mut world, c) = World::with_pops();
+    world.send(c, "T", 0, "", "old");
+    assert_eq!(world.popped_bodies(c), ["old"]);
+    world.advance(INVISIBLE_MS + 2_000);
+    let config = |world: &mut World| world.call(c, RequestCode::GetTopicConfig, &[("topic", RETRY)], b"").code;
+    assert_eq!(config(&mut world), 0, "it comes again");
+    assert_eq!(world.call(c, RequestCode::DeleteTopicInBroker, &[("topic", "T")], b"").code, 0);
+    assert_eq!(config(&mut world), 17);
+    world.make_topic("T", 1);
+    world.send(c, "T", 0, "", "new");
+    assert_eq!(world.popped_bodies(c), ["new"]);
+}
