@@ -28,7 +28,6 @@ use crate::limits::{
 };
 use crate::model::{LogOffset, QueueOffset};
 use crate::protocol::record::{Check, RecordView, peek_size};
-use crate::said::BY_STRANGERS;
 
 /// What a log has found to be wrong with its files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +58,8 @@ pub(super) struct Damage {
     index_blocks_rebuilt: u64,
     pub(super) reads_failed: u64,
     pub(super) mends: Mends,
+    /// There is no room for more that are proven, and that was said.
+    is_full: bool,
 }
 
 /// What was unsound once.
@@ -207,12 +208,15 @@ impl Log {
         let segment = self.segments.find(at).map_or(at, |segment| segment.start);
         let (file, byte) = (FileName::Segment(segment), at.since(segment));
         if self.damage.proven.len() >= DAMAGED_MAX {
-            // It is found again by each who reads it.
-            tracing::error!(target: BY_STRANGERS, %file, byte, log_offset = %at, "a message is damaged on the disk, as more are than are mended and counted ({DAMAGED_MAX}): mend the store with `ringmq store repair`");
+            // It is found again by each who reads it, and not worth a line each time.
+            if !std::mem::replace(&mut self.damage.is_full, true) {
+                tracing::error!(%file, byte, log_offset = %at, "a message is damaged on the disk, as are {DAMAGED_MAX} others: no more are mended and counted; `ringmq store repair` mends the store of a stopped node");
+            }
             return true;
         }
         tracing::error!(%file, byte, log_offset = %at, "a message is damaged on the disk");
         self.damage.proven.insert(at);
+        self.damage.is_full = false;
         self.damage.mends.wake();
         true
     }
