@@ -1,7 +1,7 @@
 //! Java brokers and ringmq as each other's slaves, over RocketMQ's classic stream.
 //!
 //! A ringmq shard follows an Apache 5.3.3 master, and an Apache slave a ringmq master: what was sent is compared with what the slave has by the
-//! book of all that was sent ([`harness::Audit`]), and its records with the master's, byte for byte. Skipped where Apache cannot be had.
+//! book of all that was sent ([`harness::Audit`]), and its records with the master's, byte for byte; so are light queues. Skipped where Apache cannot be had.
 #![allow(clippy::disallowed_methods, reason = "a test has clocks, files, threads and sockets")]
 
 use std::env;
@@ -21,6 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// Both must have segments of one size, and the backlog must fit one: a classic stream begins where the master's last segment does.
 const SEGMENT_BYTES: &str = "1073741824";
 
+/// What lets either have light queues.
+const LIGHT_SETTINGS: [&str; 2] = ["enableLmq", "enableMultiDispatch"];
+const LIGHT: [&str; 2] = ["%LMQ%one", "%LMQ%two"];
+
 fn apache() -> Option<Apache> {
     Apache::locate().map_err(|missing| say(&format!("skipped: {missing}"))).ok()
 }
@@ -29,6 +33,7 @@ fn apache() -> Option<Apache> {
 fn broker(name_server: &str) -> BrokerOptions {
     let mut options = BrokerOptions::small(name_server);
     options.more.push(("mappedFileSizeCommitLog".to_owned(), SEGMENT_BYTES.to_owned()));
+    options.more.extend(LIGHT_SETTINGS.map(|key| (key.to_owned(), "true".to_owned())));
     options
 }
 
@@ -80,6 +85,38 @@ fn compare(audit: &mut Audit, master: &str, slave: &str, log: impl Fn() -> Strin
     }
 }
 
+/// Sends to a topic, and to light queues with it: to the first of them each, to the second each third.
+fn produce_light(master: &str) {
+    let mut client = Client::connect(master).expect("it listens");
+    client.create_topic("java-light", 1).expect("it answers");
+    for number in 0..60 {
+        let names = if number % 3 == 0 { LIGHT.join(",") } else { LIGHT[0].to_owned() };
+        let body = format!("light {number}");
+        client.send_with("java-light", 0, body.as_bytes(), &[("INNER_MULTI_DISPATCH", &names)]).expect("it is stored");
+    }
+}
+
+/// Waits until the light queues of both have `times` of what is sent at once, and are the same.
+fn compare_light(master: &str, slave: &str, times: i64, log: impl Fn() -> String) {
+    let begun = Instant::now();
+    for (name, end) in LIGHT.into_iter().zip([60 * times, 20 * times]) {
+        let read = |address: &str| {
+            let mut client = Client::connect(address).ok()?;
+            let end = client.max_offset(name, 0).ok()?;
+            Some((end, client.read_bytes(name, 0).ok()?))
+        };
+        loop {
+            let (theirs, ours) = (read(master), read(slave));
+            if theirs.as_ref().is_some_and(|(at, bytes)| *at == end && !bytes.is_empty()) && theirs == ours {
+                break;
+            }
+            let ends = [theirs, ours].map(|read| read.map(|(end, bytes)| (end, bytes.len())));
+            assert!(begun.elapsed() < PATIENCE, "{name} is to end at {end}: {ends:?}\n{}", log());
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
 /// A group that is to pop.
 fn set_mode(master: &str) {
     let body = format!(r#"{{"topic":"{TOPIC}","consumerGroup":"G_POPS","mode":"POP","popShareQueueNum":3}}"#);
@@ -119,17 +156,21 @@ fn ringmq_follows_an_apache_master() {
     Client::connect(&master.address()).expect("it listens").create_topic(TOPIC, 2).expect("it answers");
     let (mut audit, load) = (Audit::default(), Load::default());
     produce(&mut audit, &load, &master.address(), backlog(), &mut seed.random(1));
+    produce_light(&master.address());
     let more = [("brokerRole", "SLAVE"), ("brokerId", "1"), ("mappedFileSizeCommitLog", SEGMENT_BYTES)];
+    let more = more.into_iter().chain(LIGHT_SETTINGS.map(|key| (key, "true")));
     let slave = Node::start(&NodeOptions {
         name_servers: Some(name_server.address()),
-        more: more.iter().map(|(key, value)| (*key, (*value).to_owned())).collect(),
+        more: more.map(|(key, value)| (key, value.to_owned())).collect(),
         ..NodeOptions::default()
     });
     compare(&mut audit, &master.address(), &slave.broker(0), || slave.process().log_tail());
     // And live.
     set_mode(&master.address());
     produce(&mut audit, &load, &master.address(), 1500, &mut seed.random(2));
+    produce_light(&master.address());
     compare(&mut audit, &master.address(), &slave.broker(0), || slave.process().log_tail());
+    compare_light(&master.address(), &slave.broker(0), 2, || slave.process().log_tail());
     compare_modes(&slave.broker(0), || slave.process().log_tail());
 }
 
@@ -204,12 +245,16 @@ fn an_apache_slave_follows_ringmq() {
     let name_server = NameServer::start(&[]);
     let master = Node::start(&NodeOptions {
         name_servers: Some(name_server.address()),
-        more: vec![("mappedFileSizeCommitLog", SEGMENT_BYTES.to_owned())],
+        more: std::iter::once(("mappedFileSizeCommitLog", SEGMENT_BYTES))
+            .chain(LIGHT_SETTINGS.map(|key| (key, "true")))
+            .map(|(key, value)| (key, value.to_owned()))
+            .collect(),
         ..NodeOptions::default()
     });
     Client::connect(&master.broker(0)).expect("it listens").create_topic(TOPIC, 2).expect("it answers");
     let (mut audit, load) = (Audit::default(), Load::default());
     produce(&mut audit, &load, &master.broker(0), backlog(), &mut seed.random(1));
+    produce_light(&master.broker(0));
     let mut options = BrokerOptions { broker_id: 1, role: Role::Slave, ..broker(&name_server.address()) };
     // Without it Apache's slave refuses every pull.
     options.more.push(("slaveReadEnable".to_owned(), "true".to_owned()));
@@ -217,6 +262,8 @@ fn an_apache_slave_follows_ringmq() {
     compare(&mut audit, &master.broker(0), &slave.address(), || slave.process().log_tail());
     set_mode(&master.broker(0));
     produce(&mut audit, &load, &master.broker(0), 1500, &mut seed.random(2));
+    produce_light(&master.broker(0));
     compare(&mut audit, &master.broker(0), &slave.address(), || slave.process().log_tail());
+    compare_light(&master.broker(0), &slave.address(), 2, || slave.process().log_tail());
     compare_modes(&slave.address(), || slave.process().log_tail());
 }
