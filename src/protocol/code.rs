@@ -570,11 +570,12 @@ mod tests {
              told, and change nothing, as with Apache's broker: proxies go by them, and `mqadmin updateSubGroup` sends the first each time.\n\
              So does a topic's `message.type`: that a message is of its topic's type is looked at by proxies, here as there.\n\n\
              Light queues (`enableLmq` with `enableMultiDispatch`) are filled, sent to, pulled, held for, looked at by offset and time, and deleted\n\
-             (215) as with Apache, also on slaves. They differ in this: a message that names no light queue, one twice, or more than 256 is refused\n\
-             (13), where Apache's broker stops putting anything into its consume queues; so are batches and dead letters that name some, which Apache\n\
-             puts into none, or into all; a topic `%LMQ%NAME` is refused (29), where Apache says success and makes none; they are not popped (17); a\n\
-             group `%LMQ%NAME` is made as any other; their offsets are in `consumerOffset.json`; half messages are in none before they are\n\
-             committed; and the place of one that was deleted counts for `maxLmqConsumeQueueNum` until a start that finds nothing of it.\n\n\
+             (215) as with Apache, also on slaves and with Java peers. They differ in this: a message that names no light queue, one twice, or more\n\
+             than 256 is refused (13), where Apache's broker stops putting anything into its consume queues; so are batches and dead letters that\n\
+             name some, which Apache puts into none, or into all; a topic `%LMQ%NAME` is refused (29), where Apache says success and makes none; they\n\
+             are not popped (17); a group `%LMQ%NAME` is made as any other; their offsets are in `consumerOffset.json`; half messages are in none\n\
+             before they are committed; and the place of one that was deleted counts for `maxLmqConsumeQueueNum` until a start that finds nothing\n\
+             of it.\n\n\
              | code | name | tier | asked of | slave | status | cost | needs | note |\n\
              |---|---|---|---|---|---|---|---|---|\n",
         );
