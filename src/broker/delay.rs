@@ -171,6 +171,8 @@ impl Broker {
     pub(super) fn start_delays(&mut self) {
         // Until it is known what waits.
         self.log.hold(Some(LogOffset(0)));
+        // Of a slave's log the end may be cut off yet: what is safe, its master's next word and its own confirmed end say.
+        let safe_end = if self.is_slave() { LogOffset(0) } else { self.log.flushed().min(self.log.confirm()) };
         let table = &mut self.delays.table;
         if table.log_offset > self.log.appended() {
             tracing::warn!(end = %self.log.appended(), log_offset = %table.log_offset, "the log ends before what the delay offsets speak of: what was delivered last is delivered again");
@@ -179,7 +181,7 @@ impl Broker {
             table.log_offset = LogOffset(0);
             self.delays.is_corrected = true;
             self.persistence.change(Table::DelayOffsets);
-        } else if table.log_offset <= self.log.flushed() {
+        } else if table.log_offset <= safe_end {
             table.safe = table.offsets.clone();
             table.safe_timers = table.timers.clone();
         }
@@ -345,7 +347,7 @@ impl Broker {
     /// Notes the positions for their file if they have moved.
     pub(super) fn note_delay_offsets(&mut self, now: Now) {
         let delays = &mut self.delays;
-        if let Some(Positions { levels, timers }) = delays.take_safe(self.log.flushed()) {
+        if let Some(Positions { levels, timers }) = delays.take_safe(self.log.flushed().min(self.log.confirm())) {
             (delays.table.safe, delays.table.safe_timers) = (levels, timers);
         }
         if !std::mem::take(&mut delays.has_moved) {

@@ -114,7 +114,8 @@ impl Broker {
             TableChange::Groups(changed, removed) => self.take_groups(changed, &removed),
             TableChange::ConsumerOffsets(changed, removed) => self.offsets.take_changed(&changed, &removed),
             TableChange::DelayOffsets(told) => {
-                if self.delays.follow(told, self.log.flushed()) {
+                // What is not confirmed may be cut off yet.
+                if self.delays.follow(told, self.log.flushed().min(self.log.confirm())) {
                     self.persistence.change(Table::DelayOffsets);
                 }
             }
