@@ -105,10 +105,13 @@ fn found_wrong(run: impl FnOnce()) -> Result<(), String> {
     })
 }
 
-/// What happened under a seed, or what was found to be wrong.
-fn run(seed: u64, rule: Rule, steps: u64) -> Result<Counts, String> {
-    let mut world = LogWorld::new(seed, rule);
+/// What happened to a log, or what was found to be wrong.
+fn run_log_world(mut world: LogWorld, steps: u64) -> Result<Counts, String> {
     found_wrong(|| world.run(steps)).map(|()| world.counts)
+}
+
+fn run(seed: u64, rule: Rule, steps: u64) -> Result<Counts, String> {
+    run_log_world(LogWorld::new(seed, rule), steps)
 }
 
 fn add(sum: &mut Counts, one: &Counts) {
@@ -168,8 +171,7 @@ fn nothing_promised_is_lost_and_nothing_is_invented() {
 }
 
 fn run_batches(seed: u64, rule: Rule, steps: u64) -> Result<Counts, String> {
-    let mut world = LogWorld::with_batches(seed, rule);
-    found_wrong(|| world.run(steps)).map(|()| world.counts)
+    run_log_world(LogWorld::with_batches(seed, rule), steps)
 }
 
 /// The same where some records hold several messages: they keep their offsets, and are read whole, from wherever a reader begins.
@@ -195,8 +197,7 @@ fn a_record_of_several_messages_is_read_whole_or_not_at_all() {
 }
 
 fn run_light(seed: u64, rule: Rule, steps: u64) -> Result<Counts, String> {
-    let mut world = LogWorld::with_light(seed, rule);
-    found_wrong(|| world.run(steps)).map(|()| world.counts)
+    run_log_world(LogWorld::with_light(seed, rule), steps)
 }
 
 /// The same where some are in light queues as well as in their own: each of their queues has them, whatever is lost, cut, retained or built again, and a

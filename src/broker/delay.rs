@@ -172,7 +172,7 @@ impl Broker {
         // Until it is known what waits.
         self.log.hold(Some(LogOffset(0)));
         // Of a slave's log the end may be cut off yet: what is safe, its master's next word and its own confirmed end say.
-        let safe_end = if self.is_slave() { LogOffset(0) } else { self.log.flushed().min(self.log.confirm()) };
+        let safe_end = if self.is_slave() { LogOffset(0) } else { self.durable_end() };
         let table = &mut self.delays.table;
         if table.log_offset > self.log.appended() {
             tracing::warn!(end = %self.log.appended(), log_offset = %table.log_offset, "the log ends before what the delay offsets speak of: what was delivered last is delivered again");
@@ -346,8 +346,9 @@ impl Broker {
 
     /// Notes the positions for their file if they have moved.
     pub(super) fn note_delay_offsets(&mut self, now: Now) {
+        let durable = self.durable_end();
         let delays = &mut self.delays;
-        if let Some(Positions { levels, timers }) = delays.take_safe(self.log.flushed().min(self.log.confirm())) {
+        if let Some(Positions { levels, timers }) = delays.take_safe(durable) {
             (delays.table.safe, delays.table.safe_timers) = (levels, timers);
         }
         if !std::mem::take(&mut delays.has_moved) {

@@ -115,7 +115,8 @@ impl Broker {
             TableChange::ConsumerOffsets(changed, removed) => self.offsets.take_changed(&changed, &removed),
             TableChange::DelayOffsets(told) => {
                 // What is not confirmed may be cut off yet.
-                if self.delays.follow(told, self.log.flushed().min(self.log.confirm())) {
+                let durable = self.durable_end();
+                if self.delays.follow(told, durable) {
                     self.persistence.change(Table::DelayOffsets);
                 }
             }

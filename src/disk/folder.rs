@@ -22,7 +22,8 @@ use super::table::{self, TableError};
 use super::{blocking, device, store};
 use crate::files;
 use crate::limits::{
-    DISK_BLOCK_BYTES, OPEN_FILES_MAX, OPEN_RETRY_MS, READ_CHUNK_BYTES, REFUSED_SAID_MS, ZERO_WRITE_BYTES,
+    DISK_BLOCK_BYTES, KEPT_OF_A_PLACE_MAX, OPEN_FILES_MAX, OPEN_RETRY_MS, READ_CHUNK_BYTES, REFUSED_SAID_MS,
+    ZERO_WRITE_BYTES,
 };
 use crate::model::UnixMs;
 
@@ -37,9 +38,6 @@ pub struct DiskError {
     /// What the kernel said.
     pub source: io::Error,
 }
-
-/// How often what lies in one place is kept before it is mended.
-const KEPT_OF_A_PLACE: u32 = 8;
 
 impl DiskError {
     pub(super) fn new(operation: &'static str, path: &Path, source: io::Error) -> DiskError {
@@ -631,7 +629,7 @@ async fn write_whole(file: &DmaFile, path: &Path, buffer: Rc<DmaBuffer>, at: u64
 /// Keeps what is to be written over, beside what was kept of the same place before: a block with two damaged records is mended twice. What came first is
 /// worth most.
 fn keep_aside(path: &Path, before: &[u8]) -> io::Result<()> {
-    for number in 1..=KEPT_OF_A_PLACE {
+    for number in 1..=KEPT_OF_A_PLACE_MAX {
         let name = if number == 1 { path.to_owned() } else { path.with_extension(number.to_string()) };
         match files::read(&name)? {
             None => return files::make(&name, before),

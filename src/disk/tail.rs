@@ -390,14 +390,9 @@ impl TailKey {
 
     /// Says in the `head` of this tail where its store is now.
     fn move_to(&self, head: &mut [u8]) {
-        let new = self.encode();
-        for part in [12..16, 48..64, PATH_AT..HEAD_BYTES] {
-            let (old, new) = (head.get_mut(part.clone()), new.get(part));
-            let (old, new) = old.zip(new).expect("both are whole heads");
-            if old != new {
-                old.copy_from_slice(new);
-            }
-        }
+        let mut new = self.encode();
+        new[APPENDED_AT..RUN_AT].copy_from_slice(&head[APPENDED_AT..RUN_AT]);
+        head.copy_from_slice(&new);
     }
 
     fn file_name(&self) -> String {

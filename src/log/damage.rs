@@ -179,9 +179,17 @@ impl Log {
         view.has_crc() || (may_be_plain() && !view.has_lost_crc())
     }
 
-    /// Whether a filler that lies there is one: a segment has one, in a place that is known. What looks like one elsewhere hides what lies behind it.
-    pub(super) fn may_be_filler(&self, at: LogOffset) -> bool {
-        self.segments.find(at).is_some_and(|segment| segment.filler.is_none_or(|known| known == at))
+    /// What is at the beginning of `bytes`, which lie at `at` in a segment that ends at `end`. A segment has one filler, in a place that is known: what looks
+    /// like one elsewhere hides what lies behind it, and is no record.
+    pub(super) fn parse_at<'a>(&self, bytes: &'a [u8], at: LogOffset, end: LogOffset) -> Parsed<'a> {
+        match parse(bytes, at, end, CrcRule::Optional) {
+            Parsed::Filler | Parsed::Doubtful if self.has_filler_elsewhere(at) => Parsed::NoRecord,
+            parsed => parsed,
+        }
+    }
+
+    fn has_filler_elsewhere(&self, at: LogOffset) -> bool {
+        self.segments.find(at).and_then(|segment| segment.filler).is_some_and(|known| known != at)
     }
 
     /// What to do about a record that is unsound: read it again, or say that it is lost.
@@ -329,7 +337,7 @@ impl Log {
         while rebuild.walk.at <= rebuild.span.block.last_log && !is_done(rebuild) {
             let Some(segment) = self.segments.find(rebuild.walk.at).copied() else { break };
             let end = segment.start.plus(self.segments.size());
-            match parse(&rebuild.walk.bytes, rebuild.walk.at, end, CrcRule::Optional) {
+            match self.parse_at(&rebuild.walk.bytes, rebuild.walk.at, end) {
                 Parsed::Record(view) if self.is_whole(&view) => {
                     let size = view.size as usize;
                     let queue = self.queues.get(rebuild.queue);
@@ -344,7 +352,7 @@ impl Log {
                     rebuild.walk.is_in_gap = false;
                     rebuild.walk.pass(size);
                 }
-                Parsed::Filler | Parsed::Doubtful if self.may_be_filler(rebuild.walk.at) => {
+                Parsed::Filler | Parsed::Doubtful => {
                     rebuild.walk.go_to(end);
                 }
                 Parsed::More => {
@@ -364,7 +372,7 @@ impl Log {
                     self.copy_log(from, usize::try_from(len).expect("a block"), &mut rebuild.walk.bytes)?;
                     read += len;
                 }
-                Parsed::Record(_) | Parsed::Filler | Parsed::Doubtful | Parsed::NoRecord => {
+                Parsed::Record(_) | Parsed::NoRecord => {
                     let block = if rebuild.walk.at < self.tail.low() { self.log_block(rebuild.walk.at) } else { None };
                     if let Some(block) = block
                         && !rebuild.walk.is_in_gap

@@ -22,7 +22,7 @@ use super::commit_log::Log;
 use super::damage::Damage;
 use super::file::{BlockId, FileName, IoError, Work};
 use super::read::Miss;
-use super::recovery::{CrcRule, Parsed, parse};
+use super::recovery::Parsed;
 use crate::limits::{
     COLD_BLOCK_BYTES, DISK_BLOCK_BYTES, MEND_FIRST_BYTES, MEND_PIECE_BYTES, MEND_REST_MS_MAX, MEND_REST_MS_MIN,
     PREFETCH_BLOCKS_MAX, RECORD_BYTES_MAX, SCRUB_PATIENCE_MS,
@@ -327,13 +327,13 @@ impl Log {
         let Some(segment) = self.segments.find(at) else { return Err(()) };
         let end = segment.start.plus(self.segments.size());
         let filler_bytes = FILLER_BYTES.min(usize::try_from(end.since(at)).unwrap_or(usize::MAX));
-        match parse(bytes, at, end, CrcRule::Optional) {
+        match self.parse_at(bytes, at, end) {
             Parsed::Record(view) if self.is_whole(&view) => Ok(Some(view.size as usize)),
-            Parsed::Filler if self.may_be_filler(at) => Ok(Some(filler_bytes)),
+            Parsed::Filler => Ok(Some(filler_bytes)),
             // It proves its place only where this log knows that one lies there.
             Parsed::Doubtful if segment.filler == Some(at) => Ok(Some(filler_bytes)),
             Parsed::More => Ok(None),
-            Parsed::Record(_) | Parsed::Filler | Parsed::Doubtful | Parsed::NoRecord => Err(()),
+            Parsed::Record(_) | Parsed::Doubtful | Parsed::NoRecord => Err(()),
         }
     }
 }
@@ -423,9 +423,9 @@ impl Log {
         let Some(segment) = self.segments.find(at).copied() else { return };
         let end = segment.start.plus(self.segments.size());
         let bytes = data.get(head..).unwrap_or_default();
-        let sound_to = match parse(bytes, at, end, CrcRule::Optional) {
+        let sound_to = match self.parse_at(bytes, at, end) {
             Parsed::Record(view) if self.is_whole(&view) => Some(at.plus(u64::from(view.size))),
-            Parsed::Filler | Parsed::Doubtful if self.may_be_filler(at) => Some(end),
+            Parsed::Filler | Parsed::Doubtful => Some(end),
             // More of it, once it is known how long it says it is.
             Parsed::More if data.len() as u64 == len => {
                 let size = peek_size(bytes).map_or(MEND_FIRST_BYTES, |size| size as usize);
@@ -439,7 +439,7 @@ impl Log {
             }
             // It goes beyond what may be mended, if it is a record at all.
             Parsed::More if mend.is_next => return,
-            Parsed::More | Parsed::Record(_) | Parsed::Filler | Parsed::Doubtful | Parsed::NoRecord => None,
+            Parsed::More | Parsed::Record(_) | Parsed::NoRecord => None,
         };
         let Some(sound_to) = sound_to else {
             if mend.is_written {

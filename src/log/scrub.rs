@@ -18,7 +18,7 @@ use super::consume_queue::{self, QueueIndex};
 use super::damage::Suspect;
 use super::file::{BlockId, FileName, IoError};
 use super::key_index;
-use super::recovery::{CrcRule, Parsed, parse};
+use super::recovery::Parsed;
 use super::walk::Walk;
 use crate::limits::{
     DISK_BLOCK_BYTES, PREFETCH_BLOCKS_MAX, REBUILDS_MAX, SCRUB_BLOCK_BYTES, SCRUB_PATIENCE_MS, SCRUB_SWEEP_PER_TICK,
@@ -304,19 +304,19 @@ impl Log {
             && let Some(segment) = self.segments.find(walk.at)
         {
             let end = segment.start.plus(self.segments.size());
-            match parse(&walk.bytes, walk.at, end, CrcRule::Optional) {
+            match self.parse_at(&walk.bytes, walk.at, end) {
                 Parsed::Record(view) if self.is_whole(&view) => {
                     let size = view.size as usize;
                     self.damage.note_sound(walk.at);
                     walk.is_in_gap = false;
                     walk.pass(size);
                 }
-                Parsed::Filler | Parsed::Doubtful if self.may_be_filler(walk.at) => {
+                Parsed::Filler | Parsed::Doubtful => {
                     walk.is_in_gap = false;
                     walk.go_to(end);
                 }
                 Parsed::More => break,
-                Parsed::Record(_) | Parsed::Filler | Parsed::Doubtful | Parsed::NoRecord => {
+                Parsed::Record(_) | Parsed::NoRecord => {
                     if !walk.is_in_gap && !self.note_unsound(walk.at) {
                         // Once more, from the device.
                         walk.go_to(walk.at);

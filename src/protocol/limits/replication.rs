@@ -98,6 +98,9 @@ pub const MEND_ANSWER_MS: u64 = 10_000;
 /// How often a replica's bytes are unsound before they count as damaged there as well: once it may have been the way.
 pub const MEND_UNSOUND_MAX: u32 = 2;
 
+/// States of disk blocks that are kept aside of one place that is mended again and again: the first ones.
+pub const KEPT_OF_A_PLACE_MAX: u32 = 8;
+
 /// Rest of what could not be mended before it is tried again, at first; it doubles with each failure, and ends when a replica comes.
 pub const MEND_REST_MS_MIN: u64 = 1_000;
 
