@@ -88,10 +88,10 @@ impl Delays {
         offsets
     }
 
-    /// What is delivered for sure by a log that is flushed up to `flushed`: whatever becomes of the rest of it, the copies are there. Of a slave its master
-    /// may have told more.
-    pub(super) fn sure(&self, flushed: LogOffset) -> (LevelOffsets, TimerPlaces) {
-        if self.log_offset() <= flushed {
+    /// What is delivered for sure by a log of which the bytes up to `durable` stay: whatever becomes of the rest of it, the copies are there. Of a slave its
+    /// master may have told more.
+    pub(super) fn sure(&self, durable: LogOffset) -> (LevelOffsets, TimerPlaces) {
+        if self.log_offset() <= durable {
             return (self.offsets(), self.timer_places());
         }
         (self.table.safe.clone(), self.table.safe_timers.clone())

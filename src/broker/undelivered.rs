@@ -30,7 +30,7 @@ impl Broker {
 
     fn oldest_undelivered(&mut self) -> Result<Option<LogOffset>, Unknown> {
         let mut oldest = self.oldest_timer()?;
-        let (offsets, _) = self.delays.sure(self.log.flushed());
+        let (offsets, _) = self.delays.sure(self.durable_end());
         let queues: Vec<(QueueId, QueueIndex)> = self.log.queues_of(SCHEDULE_TOPIC).collect();
         for (queue_id, queue) in queues {
             let at = offsets.get(&level_of_queue(queue_id)).copied().unwrap_or_default();

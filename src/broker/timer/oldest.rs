@@ -12,7 +12,7 @@ impl Broker {
     pub(in crate::broker) fn oldest_timer(&mut self) -> Result<Option<LogOffset>, Unknown> {
         let Some(queue) = self.log.find_queue(WHEEL_TOPIC, QUEUE) else { return Ok(None) };
         let bounds = self.log.bounds(queue);
-        let (_, places) = self.delays.sure(self.log.flushed());
+        let (_, places) = self.delays.sure(self.durable_end());
         let done = Progress::new(&places.steps, places.end);
         let from = places.floor.max(self.delays.timers.oldest).max(bounds.min);
         let end = QueueOffset(bounds.max.0.min(from.0.saturating_add(TIMER_ENTRIES_PER_TURN as u64)));
