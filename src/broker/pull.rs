@@ -344,6 +344,10 @@ impl Broker {
                 PullOutcome::AtEnd { next: from, status: "OFFSET_OVERFLOW_BADLY" }
             }
             Read::Removed { next } => PullOutcome::NoMatch { next, status: "MESSAGE_WAS_REMOVING" },
+            // The master may have it, and it alone knows what nobody has.
+            Read::Damaged { .. } if self.follows_master() => {
+                PullOutcome::NoMatch { next: from, status: "MESSAGE_IS_DAMAGED" }
+            }
             Read::Damaged { at, .. } if self.may_be_whole_elsewhere(at) => {
                 PullOutcome::Unreadable { what: "the message is damaged on this broker's disk; a replica may have it" }
             }

@@ -18,7 +18,7 @@ fn master(in_sync_replicas: u32, min_in_sync_replicas: u32) -> World {
 }
 
 impl World {
-    fn end(&self) -> LogOffset {
+    pub(super) fn end(&self) -> LogOffset {
         self.broker.view_log().appended()
     }
 

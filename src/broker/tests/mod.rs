@@ -12,14 +12,14 @@ use super::{Broker, Effect, Output, Tables};
 use crate::config::{NodeConfig, NodeKind};
 use crate::letter::{ToControl, ToShard};
 use crate::log::{BlockId, DiskUsage, FileName, FlushPolicy, HeapTail, IoError, Log, LogSettings, TailMemory, Work};
-use crate::model::{BrokerId, ConnectionId, LinkId, LogOffset, MonoNs, Now, Role, ShardId, UnixMs};
+use crate::model::{BrokerId, ConnectionId, Epoch, LinkId, LogOffset, MonoNs, Now, Role, ShardId, UnixMs};
 use crate::protocol::body::StoredTables;
 use crate::protocol::code::RequestCode;
 use crate::protocol::frame::{Encoding, split};
 use crate::protocol::header::Header;
 use crate::protocol::message::Properties;
 use crate::protocol::reply::{ExtValue, encode_request};
-use crate::replication::ReplicaSettings;
+use crate::replication::{EpochTable, FreshIds, ReplicaSettings};
 
 mod admin;
 mod assign;
@@ -135,6 +135,8 @@ struct World {
     lives: Vec<Life>,
     /// Replication connections that the broker wants closed.
     closed: Vec<LinkId>,
+    /// Masters that a slave wants to be connected to.
+    connects: Vec<SocketAddr>,
     next_connection: u64,
     next_opaque: i32,
     /// An append of changes that waits for `persists`.
@@ -194,7 +196,12 @@ impl World {
         let log_settings = log_settings(flush);
         let ring = HeapTail::new(64 * 1024);
         let tail: Box<dyn TailMemory> = if survives { Box::new(SurvivingTail(ring)) } else { Box::new(ring) };
-        let broker = Broker::new(life, settings, Log::create(log_settings, tail), Tables::default());
+        let mut epochs = EpochTable::default();
+        if life.role.is_master() {
+            epochs.begin(Epoch(1), LogOffset(0), &FreshIds::of([7; 16], [7; 16]));
+        }
+        let tables = Tables { epochs, ..Tables::default() };
+        let broker = Broker::new(life, settings, Log::create(log_settings, tail), tables);
         let mut world = World {
             broker,
             out: Output::default(),
@@ -204,6 +211,7 @@ impl World {
             controls: Vec::new(),
             fetches: Vec::new(),
             closed: Vec::new(),
+            connects: Vec::new(),
             lives: Vec::new(),
             unwritten: None,
             next_connection: 0,
@@ -216,6 +224,16 @@ impl World {
         world.broker.handle_start(world.now, &mut world.out);
         world.run();
         world
+    }
+
+    /// Flips a bit of the message with this body on the disk.
+    fn damage(&mut self, body: &str) {
+        let mut segments = self.disk.values_mut();
+        let damaged = segments.find_map(|content| {
+            let at = content.windows(body.len()).position(|bytes| bytes == body.as_bytes())?;
+            Some(&mut content[at])
+        });
+        *damaged.expect("it is on the disk") ^= 1;
     }
 
     fn connect(&mut self) -> ConnectionId {
@@ -308,7 +326,7 @@ impl World {
                 }
                 Effect::Control(event) => self.run_control(event),
                 Effect::LinkClose(link) => self.closed.push(link),
-                Effect::LinkConnect(_) => panic!("a master asks for {effect:?}"),
+                Effect::LinkConnect(address) => self.connects.push(address),
                 Effect::WriteEpochs { generation, .. } => {
                     self.broker.handle_epochs_written(self.now, generation, Ok(()), &mut self.out);
                 }

@@ -267,13 +267,7 @@ fn a_damaged_message_is_left_out_only_where_no_replica_was_ever_known() {
             world.broker.handle_link_down(world.now, link, &mut world.out);
             world.run();
         }
-        let body = format!("{:0>1000}", 1);
-        let mut segments = world.disk.values_mut();
-        let damaged = segments.find_map(|content| {
-            let at = content.windows(body.len()).position(|bytes| bytes == body.as_bytes())?;
-            Some(&mut content[at])
-        });
-        *damaged.expect("it is on the disk") ^= 1;
+        world.damage(&format!("{:0>1000}", 1));
         let pull = |world: &mut World, from| {
             let answer = world.pull(c, "T", from, "*");
             (answer.code, answer.ext.get("nextBeginOffset").cloned())

@@ -1,13 +1,17 @@
 //! A slave beside its log: what it refuses, its master's tables, the commits that it keeps, where it sends readers.
 
+use super::delay::levels;
 use super::*;
 use crate::broker::persist::Table;
 use crate::broker::topic::plain_config;
 use crate::letter::{KeptOffsets, MasterTables, OffsetCommit, TableFollower, parts_of_offsets, parts_of_topics};
 use crate::model::{GroupName, LogId, QueueId, QueueOffset, TopicName};
 use crate::protocol::body::{
-    ConsumerOffsets, GroupTable, OffsetTable, SubscriptionGroupConfig, TopicConfig, TopicTable,
+    ConsumerOffsets, DelayOffsets, GroupTable, OffsetTable, SubscriptionGroupConfig, TableChange, TopicConfig, TopicTable,
 };
+
+/// Of a slave and its master, at both ends.
+const LINK: LinkId = LinkId(1);
 
 fn slave() -> World {
     World::living(life(Role::Slave), settings(), FlushPolicy::Sync, false)
@@ -41,6 +45,32 @@ impl World {
                 return bytes;
             }
         }
+    }
+
+    /// Connects this slave to its master, and lets bytes go both ways until neither has more to say.
+    fn replicate(&mut self, master: &mut World) {
+        let address = SocketAddr::from(([10, 0, 0, 1], 10912));
+        self.tell(ToShard::MasterFound { ha_address: Some(address), address: None });
+        self.advance(1_000);
+        assert_eq!(self.connects, [address]);
+        master.broker.handle_link_up(master.now, LINK, SocketAddr::from(([10, 0, 0, 2], 4_000)), &mut master.out);
+        self.broker.handle_link_up(self.now, LINK, address, &mut self.out);
+        while self.hear_from(master) | master.hear_from(self) {}
+    }
+
+    /// Takes what the other end has to say now on the one connection between them. Whether there was something.
+    fn hear_from(&mut self, other: &mut World) -> bool {
+        let mut said = BytesMut::new();
+        // What it needs of its disk for this is read after the first try.
+        for _ in 0..2 {
+            if said.is_empty() {
+                other.broker.fill_link(other.now, LINK, &mut said, &mut other.out);
+                other.run();
+            }
+        }
+        self.broker.handle_link_bytes(self.now, LINK, &said, &mut self.out);
+        self.run();
+        !said.is_empty()
     }
 
     pub(super) fn tell_offsets(&mut self, offsets: &[(u32, u64)]) {
@@ -283,6 +313,62 @@ fn a_slave_without_a_master_serves_and_corrects_nobody() {
         let fields = (answer.code, answer.number("suggestWhichBrokerId"), answer.number("nextBeginOffset"));
         assert_eq!(fields, (19, 1, expected), "from {from}");
     }
+}
+
+/// The master has it, or alone knows that nobody has: a slave that waited for it would hold its readers up for ever.
+#[test]
+fn a_reader_of_what_is_damaged_at_a_slave_is_sent_to_the_master_that_it_follows() {
+    let mut master = World::new();
+    master.make_topic("T", 1);
+    let c = master.connect();
+    for n in 0..300 {
+        master.send(c, "T", 0, "", &format!("{n:0>1000}"));
+    }
+    let mut slave = slave();
+    slave.tell_topics(&["T"], 7);
+    slave.replicate(&mut master);
+    assert_eq!(slave.end(), master.end());
+    slave.damage(&format!("{:0>1000}", 1));
+    let c = slave.connect();
+    let mut pull = || {
+        let answer = slave.pull(c, "T", 1, "*");
+        let field = |name| answer.ext.get(name).cloned();
+        (answer.code, field("suggestWhichBrokerId"), field("nextBeginOffset"))
+    };
+    let is_at_the_master = (20, Some("0".to_owned()), Some("1".to_owned()));
+    assert_eq!([pull(), pull()], [is_at_the_master.clone(), is_at_the_master], "and not moved");
+    slave.broker.handle_link_down(slave.now, LINK, &mut slave.out);
+    slave.run();
+    let alone = slave.pull(c, "T", 1, "*");
+    assert_eq!((alone.code, alone.ext.get("nextBeginOffset")), (1, None), "{alone:?}");
+}
+
+/// What a slave has flushed and nobody has confirmed may be cut off when another is the master, and with it the copies that positions speak of.
+#[test]
+fn delay_positions_are_sure_at_a_slave_when_its_log_is_confirmed_that_far() {
+    let replica = ReplicaSettings { in_sync_replicas: 2, ..ReplicaSettings::default() };
+    let settings = BrokerSettings { replica, ..settings() };
+    let mut master = World::living(life(Role::SyncMaster), settings, FlushPolicy::Sync, false);
+    let mut slave = slave();
+    slave.replicate(&mut master);
+    master.make_topic("T", 1);
+    let c = master.connect();
+    master.ask_send(c, "T", 0, "", "x");
+    master.run();
+    while slave.hear_from(&mut master) {}
+    let end = slave.end();
+    assert!(end > LogOffset(0) && slave.broker.log.flushed() == end && slave.broker.log.confirm() < end);
+    let told = DelayOffsets { offsets: levels(&[(1, 1)]), log_offset: end, ..DelayOffsets::default() };
+    let tell = |slave: &mut World| {
+        slave.tell(ToShard::MasterTables(Box::new(MasterTables::Changes(vec![TableChange::DelayOffsets(told.clone())]))));
+        slave.delay_file().safe
+    };
+    assert_eq!([tell(&mut slave), tell(&mut slave)], [levels(&[]), levels(&[])], "it is flushed, and not confirmed");
+    while slave.hear_from(&mut master) | master.hear_from(&mut slave) {}
+    // With its next heartbeat the master says what is confirmed.
+    master.advance(5_000);
+    while slave.hear_from(&mut master) | master.hear_from(&mut slave) {}
+    assert_eq!((slave.broker.log.confirm(), tell(&mut slave)), (end, levels(&[(1, 1)])));
 }
 
 /// Retention has taken the front of a block of the slave's index; its master may go by other hours.
