@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use harness::{Client, Frame, Node, NodeOptions, copy_folder, wait_for};
+use harness::{Client, Frame, Node, NodeOptions, TailFolder, copy_folder, wait_for};
 use ringmq_peers::Flush;
 use tempfile::TempDir;
 
@@ -24,7 +24,7 @@ const BODY_BYTES: usize = 2000;
 
 struct World {
     node: Node,
-    tails: TempDir,
+    tails: TailFolder,
 }
 
 impl World {
@@ -33,12 +33,12 @@ impl World {
     }
 
     fn with(flush: Flush, segment_bytes: u64, settings: &[(&'static str, &str)]) -> World {
-        let tails = TempDir::with_prefix_in("ringmq-tails-", "/dev/shm").expect("a folder in shared memory");
+        let tails = TailFolder::create();
         let mut more = vec![
             ("mappedFileSizeCommitLog", segment_bytes.to_string()),
             ("maxMessageSize", "1048576".to_owned()),
             ("tailSize", (8 * MIB).to_string()),
-            ("tailPath", tails.path().display().to_string()),
+            tails.setting(),
         ];
         more.extend(settings.iter().map(|(key, value)| (*key, (*value).to_owned())));
         World { node: Node::start(&NodeOptions { flush, more, ..NodeOptions::default() }), tails }
@@ -109,12 +109,6 @@ impl World {
     /// Until the broker says so of itself.
     fn wait_until_info(&self, key: &str, is_it: impl Fn(i64) -> bool) {
         wait_for(key, || is_it(self.info(key)).then_some(()));
-    }
-
-    fn lose_tail(&self) {
-        for entry in fs::read_dir(self.tails.path()).expect("a folder") {
-            fs::remove_file(entry.expect("an entry").path()).expect("the file is ours");
-        }
     }
 
     fn tail(&self) -> PathBuf {
@@ -196,7 +190,7 @@ fn damage_further_back_than_a_power_loss_reaches_is_refused_without_a_tail() {
     let mut world = World::new(Flush::Sync);
     world.fill(0..10_000);
     world.node.kill();
-    world.lose_tail();
+    world.tails.lose();
     let segment = world.segment(0);
     flip(&segment, 15 * MIB);
     let before = fs::read(&segment).expect("readable");
@@ -210,7 +204,7 @@ fn a_cut_is_previewed_and_what_lies_behind_it_is_kept() {
     let mut world = World::new(Flush::Sync);
     world.fill(0..10_000);
     world.node.kill();
-    world.lose_tail();
+    world.tails.lose();
     let segment = world.segment(0);
     flip(&segment, 15 * MIB);
     let damaged = fs::read(&segment).expect("readable");
@@ -299,7 +293,7 @@ fn a_tail_that_is_gone_is_missed_before_a_start() {
     fs::rename(&moved, &tail).expect("put back");
     let (_, said) = world.store(&["check"]);
     assert!(!said.contains(GONE), "{said}");
-    world.lose_tail();
+    world.tails.lose();
     world.node.restart();
     let said = world.node.process().log_text();
     assert!(said.contains("the tail of the last run is not there"), "{said}");
@@ -388,6 +382,36 @@ fn a_damaged_segment_is_mended_from_the_store_of_a_replica() {
     world.assert_serves(0..10_000);
 }
 
+/// Two masters went on from one log, each by itself: what lies behind is sound in both, and not the same.
+#[test]
+fn a_log_that_goes_on_otherwise_mends_only_what_both_have() {
+    let mut world = World::new(Flush::Async);
+    world.fill(0..3000);
+    assert!(world.node.stop(Duration::from_secs(30)).success());
+    let (_folder, copy) = world.copy_store();
+    world.node.restart();
+    world.fill(3000..6000);
+    assert!(world.node.stop(Duration::from_secs(30)).success());
+    fs::remove_file(copy.join("place")).expect("an operator says that the copy is to be used");
+    let mut other = World::new(Flush::Async);
+    assert!(other.node.stop(Duration::from_secs(30)).success());
+    other.node.options_mut().store_dir = Some(copy.clone());
+    other.node.restart();
+    other.fill(6000..9000);
+    assert!(other.node.stop(Duration::from_secs(30)).success());
+
+    let from = ["repair", "--yes", "--from", copy.to_str().expect("a path")];
+    let segment = world.segment(0);
+    let before = fs::read(&segment).expect("readable");
+    flip(&segment, 10 * MIB);
+    let (is_done, said) = world.store(&from);
+    assert!(!is_done && said.contains("is of another master's reign"), "{said}");
+    flip(&segment, 10 * MIB);
+    flip(&segment, 2 * MIB);
+    let (is_done, said) = world.store(&from);
+    assert!(is_done && fs::read(&segment).expect("readable") == before, "{said}");
+}
+
 #[test]
 fn one_damaged_message_is_left_out_and_counted_and_no_other_is() {
     let world = World::new(Flush::Async);
@@ -471,7 +495,7 @@ fn a_log_that_is_shorter_than_the_last_run_has_found_it_is_refused() {
     world.node.kill();
     world.node.restart();
     world.node.kill();
-    world.lose_tail();
+    world.tails.lose();
     assert!(!world.shard().join("checkpoint").exists(), "nothing else knows of the log");
     let (_copies, copy) = world.copy_store();
     for entry in fs::read_dir(world.shard().join("commitlog")).expect("a folder") {
@@ -486,7 +510,7 @@ fn a_log_that_is_shorter_than_the_last_run_has_found_it_is_refused() {
     world.node.restart();
     world.assert_serves(0..1_000);
     world.node.kill();
-    world.lose_tail();
+    world.tails.lose();
     world.forget_from(MIB);
     let refusal = world.refusal();
     assert!(refusal.contains("commitlog/00000000000000000000 is damaged at byte 104"), "{refusal}");
@@ -555,7 +579,7 @@ fn no_kill_leaves_a_table_that_is_refused() {
         std::thread::sleep(Duration::from_millis(7 * round));
         world.node.kill();
         if round % 2 == 0 {
-            world.lose_tail();
+            world.tails.lose();
         }
         world.node.restart();
     }
@@ -630,6 +654,59 @@ fn a_store_that_is_moved_after_a_kill_keeps_its_tail() {
         world.assert_serves(0..3000);
         world.node.kill();
         world.forget_from(4096);
+    }
+}
+
+/// What was acknowledged and is nowhere else is not written over because it looks strange.
+#[test]
+fn a_tail_that_is_not_as_it_was_left_is_refused_and_stays() {
+    let mut world = World::new(Flush::Async);
+    world.fill(0..3000);
+    world.node.kill();
+    world.forget_from(4096);
+    let path = world.tail();
+    let whole = fs::read(&path).expect("readable");
+    let cut = |bytes: usize| whole[..bytes].to_vec();
+    let mut of_none = whole.clone();
+    of_none[0] ^= 1;
+    let mut of_another_shard = whole.clone();
+    of_another_shard[8] ^= 1;
+    for (name, spoiled) in [
+        ("cut off", cut(whole.len() - 4096)),
+        ("emptied", Vec::new()),
+        ("of no tail", of_none),
+        ("of another shard", of_another_shard),
+    ] {
+        fs::write(&path, &spoiled).expect("the file is ours");
+        let refusal = world.refusal();
+        assert!(refusal.contains("should have the messages that the last run acknowledged"), "{name}: {refusal}");
+        let (is_sound, said) = world.store(&["check"]);
+        assert!(!is_sound && said.contains("should have the messages"), "{name}: {said}");
+        assert!(fs::read(&path).expect("it is there") == spoiled, "{name}: it was changed");
+    }
+    fs::write(&path, &whole).expect("the file is ours");
+    world.node.restart();
+    world.assert_serves(0..3000);
+}
+
+#[test]
+fn a_tail_is_taken_along_to_another_folder() {
+    let mut world = World::new(Flush::Async);
+    world.fill(0..3000);
+    world.node.kill();
+    world.forget_from(4096);
+    let before = std::mem::replace(&mut world.tails, TailFolder::create());
+    let setting = world.tails.setting();
+    let more = &mut world.node.options_mut().more;
+    more.retain(|(key, _)| *key != setting.0);
+    more.push(setting);
+    for _ in 0..2 {
+        world.node.restart();
+        world.assert_serves(0..3000);
+        assert_eq!(fs::read_dir(before.path()).expect("a folder").count(), 0, "it is in one place");
+        let said = world.node.process().log_text();
+        assert!(!said.contains("ERROR"), "nothing is lost: {said}");
+        world.node.kill();
     }
 }
 

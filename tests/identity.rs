@@ -374,9 +374,13 @@ fn admin() -> Option<PathBuf> {
 
 /// `ringmq-admin replica take-back` of the pair's master: whether it ended well, and what it said.
 fn take_back(admin: &Path, pair: &Pair, more: &[&str]) -> (bool, String) {
+    take_back_from(admin, pair, &pair.slave.broker(0), more)
+}
+
+fn take_back_from(admin: &Path, pair: &Pair, from: &str, more: &[&str]) -> (bool, String) {
     let mut command = Command::new(admin);
     command.args(["-n", &pair.name_server.address(), "replica", "take-back", "-b", &pair.master.broker(0)]);
-    command.args(["--from", &pair.slave.broker(0)]).args(more);
+    command.args(["--from", from]).args(more);
     let output = command.output().expect("it starts");
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&said).into_owned())
@@ -419,6 +423,8 @@ fn a_wiped_master_is_rebuilt_from_its_slave_by_one_command() {
         });
     };
     wait_permission(4);
+    let (is_ok, said) = take_back_from(&admin, &pair, &pair.master.broker(0), &["--yes"]);
+    assert!(!is_ok && said.contains("are one broker"), "{said}");
     let (is_ok, said) = take_back(&admin, &pair, &["--dry-run"]);
     assert!(is_ok && said.contains("--yes does it"), "{said}");
     assert!(

@@ -248,3 +248,36 @@ fn a_failing_read_fails_that_read_only() {
     assert_eq!(info(&mut filled.client, "damagedMessages"), "0", "nothing is damaged");
     assert!(info(&mut filled.client, "failedReads").parse::<u64>().expect("a number") > 0);
 }
+
+/// Writes that were on their way when a node was killed come to the disk behind its back. They are older than what the next one writes there.
+#[test]
+fn a_start_waits_for_the_last_writes_of_a_node_that_was_killed() {
+    let seed = Seed::of("lying_disk", "a_start_waits_for_the_last_writes_of_a_node_that_was_killed");
+    let Some(mut world) = World::new(&seed) else { return };
+    let mut client = Client::connect(&world.node.broker(0)).expect("it listens");
+    let send = |client: &mut Client, body: &str| {
+        client.send(TOPICS[0], 0, body.as_bytes()).map(|receipt| receipt.queue_offset)
+    };
+    assert_eq!(send(&mut client, "before").expect("stored"), 0);
+    world.disk.hold_writes("commitlog");
+    client.start(Client::send_request(TOPICS[0], 0, b"on its way", &[])).expect("sent");
+    harness::wait_for("a write that is on its way", || (world.disk.held() > 0).then_some(()));
+    world.node.kill();
+    let lock = std::fs::File::open(world.disk.path().join("store/lock")).expect("it is there");
+    assert!(lock.try_lock().is_err(), "the store is not free while something is written to it");
+
+    let World { node, disk, .. } = &mut world;
+    std::thread::scope(|scope| {
+        let started = scope.spawn(|| node.restart());
+        // Longer than a start takes; the log says that it waits.
+        std::thread::sleep(Duration::from_millis(1_500));
+        assert!(!started.is_finished(), "it did not wait");
+        disk.let_go();
+    });
+    assert!(world.node.process().log_text().contains("waits for the last writes of process"));
+    let mut client = Client::connect(&world.node.broker(0)).expect("it listens");
+    assert!(send(&mut client, "after").expect("stored") >= 1);
+    let bodies: Vec<_> =
+        client.read_queue(TOPICS[0], 0, 0).expect("read").into_iter().map(|record| record.body).collect();
+    assert!(bodies.first().is_some_and(|body| body == b"before") && bodies.last().is_some_and(|body| body == b"after"));
+}

@@ -54,13 +54,13 @@ impl Broker {
     }
 
     /// A client's connection is gone: its holds and memberships go with it, and calls to it have failed.
-    pub(crate) fn handle_disconnected(&mut self, now: Now, connection: ConnectionId, out: &mut Output) {
+    pub(crate) fn handle_disconnected(&mut self, _now: Now, connection: ConnectionId, out: &mut Output) {
         self.holds.drop_connection(connection);
         self.pops.drop_connection(connection);
         self.parked.drop_connection(connection);
         out.outbox.forget(connection);
         for group in self.clients.disconnect(connection) {
-            self.notify_group(now, &group, out);
+            self.notify_group(&group, out);
         }
         self.end_calls_of(connection, out);
     }
@@ -176,8 +176,9 @@ impl Broker {
         self.stages.tick(now.mono);
         self.locks.expire(now.mono);
         for group in self.clients.expire(now.mono) {
-            self.notify_group(now, &group, out);
+            self.notify_group(&group, out);
         }
+        self.go_on_with_notices(out);
         if now.mono.ms_since(self.last_offsets_write) >= OFFSETS_WRITE_MS {
             self.last_offsets_write = now.mono;
             self.adopt_topics(now, out);

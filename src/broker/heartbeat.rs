@@ -7,12 +7,11 @@ use super::filter::SqlFilter;
 use super::topic::subscribers_flag;
 use super::{Asked, Broker, Handled, Output, Refusal};
 use crate::limits::CLIENT_ID_BYTES_MAX;
-use crate::model::{ClientId, GroupName, Now};
+use crate::model::ClientId;
 use crate::protocol::body::{ClientConfig, ConsumerData, ExpressionType, HeartbeatData, TopicConfig, consumer_list};
-use crate::protocol::code::{RequestCode, ResponseCode};
-use crate::protocol::frame::Encoding;
+use crate::protocol::code::ResponseCode;
 use crate::protocol::message::retry_topic;
-use crate::protocol::reply::{ExtValue, Reply, encode_request};
+use crate::protocol::reply::{ExtValue, Reply};
 use crate::protocol::request::UnregisterClientRequest;
 
 impl From<NotKept> for Refusal {
@@ -71,7 +70,7 @@ impl Broker {
             );
             wants_subscriptions |= registered.wants_subscriptions;
             if registered.is_changed {
-                self.notify_group(asked.now, &data.group, out);
+                self.notify_group(&data.group, out);
             }
             refusal = registered.not_kept.map(Refusal::from).or(refusal);
         }
@@ -151,7 +150,7 @@ impl Broker {
     ) -> Result<Handled, Refusal> {
         let (producer, consumer) = (request.producer_group, request.consumer_group);
         if let Some(group) = self.clients.unregister(asked.connection, producer, consumer) {
-            self.notify_group(asked.now, &group, out);
+            self.notify_group(&group, out);
         }
         self.reply(asked, &Reply::new(ResponseCode::Success), out);
         Ok(Handled::Done)
@@ -166,24 +165,5 @@ impl Broker {
         let body = consumer_list(ids.iter().map(|id| id.as_str()));
         self.reply(asked, &Reply::body(&body), out);
         Ok(Handled::Done)
-    }
-
-    /// NOTIFY_CONSUMER_IDS_CHANGED 40 to every member: each rebalances at once. Broadcast groups share nothing, so nothing changes.
-    pub(super) fn notify_group(&mut self, _now: Now, group: &GroupName, out: &mut Output) {
-        let Some(online) = self.clients.consumer_group(group.as_str()) else { return };
-        let is_wanted = self.groups.get(group.as_str()).is_none_or(|config| config.notify_consumer_ids_changed);
-        if online.is_broadcast() || !is_wanted {
-            return;
-        }
-        let code = RequestCode::NotifyConsumerIdsChanged.number();
-        let ext = [("consumerGroup", ExtValue::Str(group.as_str()))];
-        for connection in online.members.keys() {
-            if out.outbox.is_over(*connection) {
-                continue;
-            }
-            self.next_opaque = self.next_opaque.wrapping_add(1);
-            let buffer = out.outbox.buffer(*connection);
-            encode_request(Encoding::Json, code, self.next_opaque, true, &ext, &[], buffer);
-        }
     }
 }

@@ -36,6 +36,7 @@ pub(crate) mod hold;
 mod job;
 pub mod life;
 mod light;
+mod notice;
 pub(crate) mod offset;
 mod online;
 pub mod order;
@@ -81,6 +82,7 @@ use self::filter::KeptFilters;
 use self::group::Groups;
 use self::hold::HoldTable;
 use self::life::{Life, LoweredOffsets};
+use self::notice::Notices;
 use self::offset::CommittedOffsets;
 use self::online::SettingsChanges;
 use self::order::QueueLocks;
@@ -209,6 +211,7 @@ pub struct Broker {
     /// Of a master: a slave has followed it in this life.
     knows_slaves: bool,
     next_queue: u32,
+    notices: Notices,
     next_opaque: i32,
     unique_counter: u16,
     scratch: Scratch,
@@ -341,6 +344,7 @@ impl Broker {
             adopted_until: LogOffset(0),
             knows_slaves: false,
             next_queue: 0,
+            notices: Notices::default(),
             next_opaque: 0,
             unique_counter: 0,
             scratch: Scratch::default(),

@@ -30,6 +30,9 @@ use crate::said::BY_STRANGERS;
 /// How long a slave holds a pull while its master is there.
 const HOLD_ON_SLAVE_MS: u64 = 1_000;
 
+/// For code 1, after which a stock consumer asks again in 3 s.
+const NO_ROOM_TO_WAIT: &str = "too many pulls wait for messages on this broker: ask again later";
+
 /// A pull whose checks are passed.
 #[derive(Clone, Debug)]
 pub(super) struct Pull {
@@ -172,6 +175,8 @@ impl Broker {
         {
             Some(deadline) => {
                 if let Err(pull) = self.holds.insert(queue, asked.connection, deadline, pull) {
+                    // Told that there is nothing it would ask again at once, and with it all others that find no room.
+                    let outcome = PullOutcome::Unreadable { what: NO_ROOM_TO_WAIT };
                     self.answer_pull(asked.now.mono, &pull, &outcome, out);
                 }
             }

@@ -676,7 +676,11 @@ fn walk(root: &Path, below: &Path, found: &mut Vec<FileOnDisk>) -> io::Result<()
     for entry in std::fs::read_dir(root.join(below))? {
         let entry = entry?;
         let path = below.join(entry.file_name());
-        let meta = entry.metadata()?;
+        let meta = match entry.metadata() {
+            // Renamed or removed since its name was read, as what replaces a table is.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            meta => meta?,
+        };
         if meta.is_dir() {
             walk(root, &path, found)?;
         } else {

@@ -25,4 +25,4 @@ pub use folder::Disk;
 pub(crate) use folder::DiskError;
 pub use store::Store;
 pub(crate) use table::TableError;
-pub(crate) use tail::{LastRun, Moment, RunError, RunId, RunStarter, TailError, TailFile, TailKey};
+pub(crate) use tail::{LastRun, Moment, RunError, RunStarter, TailError, TailFile, TailKey};

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <storePathRootDir>/
-//!   lock        held (flock) while a process uses the store; holds that process's id as text
+//!   lock        held (flock) while a process uses the store, and until its last writes have ended; holds that process's id as text
 //!   store       the manifest, written once, at creation
 //!   place       where the manifest lay when the store was last opened: `device=`, `inode=`, `path=`
 //!   shard-0/    commitlog/ index/ config/     one folder a shard
@@ -17,6 +17,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -63,6 +64,16 @@ pub enum StoreError {
         /// The store's folder.
         path: PathBuf,
         /// The process id found in the lock file, `?` if it was not readable.
+        holder: String,
+    },
+    /// The process that held the lock is not seen, and the lock is still held.
+    #[error(
+        "the store {path} is still held by process {holder}, which is not seen here: it has ended and its last writes are on their way to a disk that does not answer, or it runs in another container; look at the disk, or stop that process"
+    )]
+    Unfinished {
+        /// The store's folder.
+        path: PathBuf,
+        /// The process id found in the lock file.
         holder: String,
     },
     /// Written by a program of another format.
@@ -142,8 +153,8 @@ pub struct Store {
     manifest: FileIdentity,
     /// What was found of the folder of the tails.
     shelter: OnceLock<Result<(), Unfit>>,
-    /// Holds the flock; read by nobody.
-    _lock: File,
+    /// Holds the flock.
+    lock: File,
 }
 
 /// Device and inode: two files are the same exactly if both are equal. A copy or a restored backup has another one.
@@ -163,6 +174,12 @@ impl FileIdentity {
         Ok(FileIdentity { device: meta.dev(), inode: meta.ino() })
     }
 }
+
+/// How long a disk may take for the last writes of a process that was killed.
+const LAST_WRITES_WITHIN: Duration = Duration::from_secs(30);
+/// After so long that is said.
+const LAST_WRITES_SAID_AFTER: Duration = Duration::from_secs(1);
+const LOCK_TRIED_EVERY: Duration = Duration::from_millis(20);
 
 /// Name of the manifest in the store's folder.
 pub(crate) const MANIFEST: &str = "store";
@@ -206,7 +223,7 @@ impl Store {
             let text = content.replacen(&format!("format={format}"), &format!("format={FORMAT}"), 1);
             overwrite_file(&manifest, sealed_text(&text).as_bytes()).map_err(at(&manifest))?;
         }
-        let store = Store { root, id, shards: found, manifest: identity, shelter: OnceLock::new(), _lock: lock };
+        let store = Store { root, id, shards: found, manifest: identity, shelter: OnceLock::new(), lock };
         for shard in 0..found {
             let folder = store.shard_folder(ShardId(shard));
             make_shard(&folder).map_err(at(&folder))?;
@@ -231,7 +248,7 @@ impl Store {
         for shard in 0..shards {
             check_shard(&shard_folder(&root, ShardId(shard)))?;
         }
-        Ok(Store { root, id, shards, manifest, shelter: OnceLock::new(), _lock: lock })
+        Ok(Store { root, id, shards, manifest, shelter: OnceLock::new(), lock })
     }
 
     /// The folder, absolute and without links.
@@ -261,6 +278,14 @@ impl Store {
     /// What was found of the folder of the tails; looked at once.
     pub(super) fn shelter(&self, look: impl FnOnce() -> Result<(), Unfit>) -> Result<(), Unfit> {
         self.shelter.get_or_init(look).clone()
+    }
+
+    /// Lets the claim last until the last write of this process has come to its end, or failed. From within the executor of a shard, before it writes.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(crate) fn claim_for_writes(&self) -> io::Result<()> {
+        super::uring::hold(&self.lock)
     }
 
     /// The folder of one shard.
@@ -312,20 +337,55 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     move |source| StoreError::NotUsable { path, source }
 }
 
+/// Whoever wrote to it before has ended, and nothing of what it wrote is still on its way, when this returns.
 fn claim(root: &Path) -> Result<File, StoreError> {
     let path = root.join("lock");
     let mut lock =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(at(&path))?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let holder = read_text(&path).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-            return Err(StoreError::Claimed { path: root.to_owned(), holder: holder.unwrap_or_else(|| "?".into()) });
-        }
-        Err(TryLockError::Error(source)) => return Err(StoreError::NotUsable { path, source }),
-    }
+    wait_for(&lock, root, &path)?;
     lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(at(&path))?;
     Ok(lock)
+}
+
+/// Takes the lock of the store at `root`. A process that was killed holds it until its last writes have come to their end; that long it is waited for.
+pub(crate) fn wait_for(lock: &File, root: &Path, path: &Path) -> Result<(), StoreError> {
+    let mut waited = Duration::ZERO;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(source)) => return Err(StoreError::NotUsable { path: path.to_owned(), source }),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        let holder = read_text(path).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        let holder = holder.unwrap_or_else(|| "?".into());
+        if is_used_by(&holder, &path.canonicalize().unwrap_or_else(|_| path.to_owned())) {
+            return Err(StoreError::Claimed { path: root.to_owned(), holder });
+        }
+        if waited >= LAST_WRITES_WITHIN {
+            return Err(StoreError::Unfinished { path: root.to_owned(), holder });
+        }
+        if waited == LAST_WRITES_SAID_AFTER {
+            tracing::warn!(store = %root.display(), "waits for the last writes of process {holder}, which has ended, to come to the disk");
+        }
+        std::thread::sleep(LOCK_TRIED_EVERY);
+        waited += LOCK_TRIED_EVERY;
+    }
+}
+
+/// Whether a process with this id runs and has the file open, beside this one, which has it open to lock it. Not one that has ended and that nobody has
+/// taken note of.
+fn is_used_by(process: &str, path: &Path) -> bool {
+    let own = usize::from(process.parse() == Ok(std::process::id()));
+    let process = Path::new("/proc").join(process);
+    let Ok(status) = read_text(&process.join("stat")) else { return false };
+    let state = status.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    if matches!(state, Some('Z' | 'X')) {
+        return false;
+    }
+    // Of another user's process it is not known.
+    let Ok(open) = fs::read_dir(process.join("fd")) else { return true };
+    let is_it = |entry: &fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|file| file == path);
+    open.flatten().filter(is_it).count() > own
 }
 
 /// Refuses a copy whose original is still there, and notes where this store lies now.

@@ -102,6 +102,16 @@ pub enum TailError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// There is a tail where the last run had its own, and it is not that as it was left.
+    #[error(
+        "{path} should have the messages that the last run acknowledged and had not written, and {why}: nothing was changed; put it back as it was, or remove it to start without them"
+    )]
+    NotAsLeft {
+        /// The tail file.
+        path: PathBuf,
+        /// What it is instead.
+        why: &'static str,
+    },
     /// The store's path does not fit the head.
     #[error("the store's path has {found} bytes, more than {PATH_BYTES_MAX}")]
     LongPath {
@@ -177,11 +187,19 @@ fn parse_uptime_ms(text: &str) -> Option<u64> {
 }
 
 impl LastRun {
-    /// The folder in which its tail was, if the file is gone though the machine was not started since: with it goes what that run acknowledged and
-    /// had not written.
+    /// The folder in which its tail was left, if it did not end in order and the machine was not started since.
+    fn left_tail(&self, key: &TailKey) -> Option<&Path> {
+        self.tails.as_deref().filter(|_| self.began.is_some_and(|began| began.boot == key.boot))
+    }
+
+    /// Where its tail is to be looked for: where that run had it, if it is there, else in `tails`.
+    pub(crate) fn tails_or<'a>(&'a self, tails: &'a Path, key: &TailKey) -> &'a Path {
+        self.left_tail(key).filter(|left| TailFile::is_there(left, key)).unwrap_or(tails)
+    }
+
+    /// The folder in which its tail was left, if the file is gone from there: with it goes what that run acknowledged and had not written.
     pub(crate) fn tail_is_gone(&self, key: &TailKey) -> Option<&Path> {
-        let is_this_boot = self.began.is_some_and(|began| began.boot == key.boot);
-        self.tails.as_deref().filter(|tails| is_this_boot && !TailFile::is_there(tails, key))
+        self.left_tail(key).filter(|left| !TailFile::is_there(left, key))
     }
 
     /// Forgets where its tail was, durably: what that had is in the log, or was given up. Blocks.
@@ -456,6 +474,46 @@ impl TailHead {
     }
 }
 
+/// What lies in the place of a tail.
+enum Found {
+    /// The last run's.
+    Own(TailHead),
+    /// It has what another run over this store has appended, and the segments may lack.
+    OfAnotherRun(RunId),
+    /// The last run has left one, and this is not it.
+    NotAsLeft(&'static str),
+    /// Nobody's, or nothing is in it that the segments lack.
+    Nothing,
+    /// Of nobody who is known.
+    Foreign,
+}
+
+impl Found {
+    /// What a file of `bytes` with this head is to the shard of `key`, whose last run was `last`.
+    fn judge(head: Option<TailHead>, bytes: u64, key: &TailKey, last: &LastRun) -> Found {
+        let has_left = last.left_tail(key).is_some();
+        let unlike = |why| if has_left { Found::NotAsLeft(why) } else { Found::Foreign };
+        let Some(head) = head else {
+            return if bytes == 0 && !has_left { Found::Nothing } else { unlike("is none") };
+        };
+        let any_run = TailKey { run: head.key.run, ..key.clone() };
+        if !any_run.is_same_tail(&head.key) {
+            return unlike("is that of another store or shard");
+        }
+        if !head.is_whole(bytes) {
+            return unlike("was cut off");
+        }
+        // All before this was in the segments when the last run began.
+        let is_behind = head.appended.is_none_or(|appended| last.end.is_some_and(|end| appended < end));
+        match (head.key.run == key.run, is_behind) {
+            (true, true) if head.appended.is_some() => unlike("ends before that run began"),
+            (true, _) => Found::Own(head),
+            (false, true) => Found::Nothing,
+            (false, false) => Found::OfAnotherRun(head.key.run),
+        }
+    }
+}
+
 /// What a tail has that nobody uses.
 #[derive(Debug)]
 pub(crate) struct FoundTail {
@@ -492,13 +550,13 @@ impl Drop for TailFile {
 impl TailFile {
     /// Opens the tail of `key` in `folder`, or makes a new one. [`TailFile::found`] then says whether bytes of the last run are in it.
     ///
-    /// A tail with content keeps the length that it has. A file whose head is not of the same store, shard, run and start of the machine is
-    /// not taken: it is written anew, and the log says why.
+    /// A tail with content keeps the length that it has. One of another run is not taken: it stays, under another name. A file that is no tail of this
+    /// store and shard, or of an earlier start of the machine, is written anew if `last` has left none; the log says so.
     ///
     /// # Errors
     /// [`TailError`]. After [`TailError::Io`] and [`TailError::LongPath`] nothing is lost by using memory that does not survive; the
     /// others say that bytes of the last run may be in a tail that cannot be had now.
-    pub(crate) fn open(folder: &Path, key: &TailKey) -> Result<TailFile, TailError> {
+    pub(crate) fn open(folder: &Path, key: &TailKey, last: &LastRun) -> Result<TailFile, TailError> {
         let path_bytes = key.root.as_os_str().len();
         if path_bytes > PATH_BYTES_MAX {
             return Err(TailError::LongPath { found: path_bytes });
@@ -518,16 +576,23 @@ impl TailFile {
             fs::TryLockError::Error(source) => failed(source),
         })?;
         let bytes_found = file.metadata().map_err(failed)?.len();
-        let head = if bytes_found == 0 { None } else { Some(read_head(&mut file).map_err(failed)?) };
-        let taken = match head {
-            Some(Some(head)) if head.is_whole(bytes_found) && key.is_same_tail(&head.key) => {
-                head.appended.map(|appended| (appended, head.key.ring_bytes))
+        let head = read_head(&mut file).map_err(failed)?;
+        // That none is there was said before.
+        let found = if is_there { Found::judge(head, bytes_found, key, last) } else { Found::Nothing };
+        let taken = match found {
+            Found::Own(head) => head.appended.map(|appended| (appended, head.key.ring_bytes)),
+            Found::OfAnotherRun(run) => {
+                let aside = path.with_extension(format!("of-{}", StoreId(run)));
+                fs::rename(&path, &aside).map_err(failed)?;
+                tracing::warn!(path = %aside.display(), "the tail of another run of this store, which was restored or lost its file `run`, is not taken: it has what that run acknowledged last; if that is not missed, remove it");
+                return Self::open(folder, key, last);
             }
-            Some(other) => {
-                tracing::warn!(path = %path.display(), found = ?other, "the tail in shared memory is not this store's: not taken");
+            Found::NotAsLeft(why) => return Err(TailError::NotAsLeft { path, why }),
+            Found::Nothing => None,
+            Found::Foreign => {
+                tracing::warn!(path = %path.display(), "a file in the place of the tail, which is none of this store and start of the machine, is written anew");
                 None
             }
-            None => None,
         };
         let (found, ring_bytes) = taken.unzip();
         if found.is_none() {
@@ -557,8 +622,13 @@ impl TailFile {
     /// another run.
     ///
     /// # Errors
-    /// [`TailError::Unreadable`].
-    pub(crate) fn look(folder: &Path, key: &TailKey, is_any_run: bool) -> Result<Option<FoundTail>, TailError> {
+    /// [`TailError::Unreadable`], [`TailError::NotAsLeft`].
+    pub(crate) fn look(
+        folder: &Path,
+        key: &TailKey,
+        last: &LastRun,
+        is_any_run: bool,
+    ) -> Result<Option<FoundTail>, TailError> {
         let path = moved(folder, key).unwrap_or_else(|| folder.join(key.file_name()));
         let failed = |source| TailError::Unreadable { path: path.clone(), source };
         let mut file = match OpenOptions::new().read(true).open(&path) {
@@ -566,12 +636,14 @@ impl TailFile {
             file => file.map_err(failed)?,
         };
         let bytes = file.metadata().map_err(failed)?.len();
-        let is_wanted = |head: &TailHead| {
-            let any = TailKey { run: head.key.run, ..key.clone() };
-            head.is_whole(bytes) && if is_any_run { &any } else { key }.is_same_tail(&head.key)
+        let head = read_head(&mut file).map_err(failed)?;
+        let run = head.as_ref().filter(|_| is_any_run).map_or(key.run, |head| head.key.run);
+        let head = match Found::judge(head, bytes, &TailKey { run, ..key.clone() }, last) {
+            Found::Own(head) => head,
+            Found::NotAsLeft(why) => return Err(TailError::NotAsLeft { path, why }),
+            Found::OfAnotherRun(_) | Found::Nothing | Found::Foreign => return Ok(None),
         };
-        let head = read_head(&mut file).map_err(failed)?.filter(is_wanted);
-        let Some(TailHead { key, appended: Some(appended) }) = head else { return Ok(None) };
+        let TailHead { key, appended: Some(appended) } = head else { return Ok(None) };
         let mut ring = vec![0; key.ring_bytes];
         file.read_exact_at(&mut ring, HEAD_BYTES as u64).map_err(failed)?;
         Ok(Some(FoundTail { path, appended, ring }))
@@ -704,7 +776,9 @@ fn moved(folder: &Path, key: &TailKey) -> Option<PathBuf> {
         let name = path.file_name().and_then(|name| name.to_str());
         name.is_some_and(|name| name.starts_with(&of_store)) && head.appended.is_some() && key.is_same_tail(&head.key)
     };
-    strays(folder).find(|stray| is_its(stray) && is_unused(&stray.0)).map(|(path, _)| path)
+    // An older copy ends before it.
+    let its = strays(folder).filter(|stray| is_its(stray) && is_unused(&stray.0));
+    its.max_by_key(|(_, head)| head.appended).map(|(path, _)| path)
 }
 
 /// Names the tails in `folder` whose store is not where it was, and removes those that have nothing: a start that failed has left them.

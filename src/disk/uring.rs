@@ -1,13 +1,16 @@
-//! Whether this process may use io_uring at all, asked before any executor is made.
+//! Whether this process may use io_uring at all, asked before any executor is made; and what is let go with the last request of its rings.
 //!
 //! glommio's own answer to a refused ring is a panic; an operator needs the sentence that says which switch to turn.
 
-#![expect(unsafe_code, reason = "the system call that makes a ring is declared unsafe")]
+#![expect(unsafe_code, reason = "the system calls that make a ring and give it files are declared unsafe")]
 
+use std::fs::File;
 use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::path::Path;
 
 use rustix::io::Errno;
+use rustix::io_uring::IoringRegisterOp;
 use thiserror::Error;
 
 /// Why no ring can be made. Each message is one sentence that says what to do.
@@ -49,6 +52,32 @@ pub(crate) fn probe() -> Result<(), UringError> {
         Ok(_ring) => Ok(()),
         Err(errno) => Err(explain(errno, switch.trim())),
     }
+}
+
+/// Gives a file to all rings of this process. A ring, and what it was given, is let go when the last of its requests has come to its end, which
+/// after `kill -9` may be long after the process is gone: what was claimed by a lock on the file stays claimed as long.
+///
+/// # Errors
+/// What the kernel says. A ring that has the file already is none.
+pub(crate) fn hold(file: &File) -> io::Result<()> {
+    let files = [file.as_raw_fd()];
+    for entry in std::fs::read_dir("/proc/self/fd")?.flatten() {
+        let is_ring = std::fs::read_link(entry.path()).is_ok_and(|target| target == Path::new("anon_inode:[io_uring]"));
+        let Some(ring) = entry.file_name().to_str().and_then(|name| name.parse().ok()).filter(|_| is_ring) else {
+            continue;
+        };
+        // SAFETY: rings live as long as their executors, which live as long as the process; were it another file by now, or closed, the call would
+        // fail. The kernel copies the array of one descriptor before it returns.
+        let held = unsafe {
+            let ring = BorrowedFd::borrow_raw(ring);
+            rustix::io_uring::io_uring_register(ring, IoringRegisterOp::RegisterFiles, files.as_ptr().cast(), 1)
+        };
+        match held {
+            Ok(_) | Err(Errno::BUSY) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
 }
 
 fn explain(errno: Errno, switch: &str) -> UringError {

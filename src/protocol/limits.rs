@@ -159,6 +159,12 @@ pub const NAMESRV_SMALL_ANSWER_BYTES: usize = 16 * 1024;
 /// it: a message to be consumed at once.
 pub const OUTBOX_NOTICE_BYTES_MAX: usize = OUTBOX_TOTAL_BYTES_MAX / 4;
 
+/// Members that are told of changes of their groups (40) before the next tick: some 130 bytes each. The rest is told then.
+pub const NOTICES_PER_TICK: usize = 1_024;
+
+/// See [`NOTICES_PER_TICK`]: so many of one group, then it is another's turn.
+pub const NOTICES_PER_TURN: usize = 256;
+
 /// Topics, and topics read by a group, that are counted one by one on a shard; at most 1.6 KiB each. One more takes the place of the one that
 /// has rested longest, if that is [`STATS_IDLE_MS`]; else it is part of the broker's sums only.
 pub const STATS_MAX: usize = 20_000;
@@ -294,7 +300,7 @@ const _: () = assert!(
     "all of them can be told (402)",
 );
 
-/// Consumer offsets that one request compares or copies (308, 314): some milliseconds' work.
+/// Consumer offsets that one request compares, copies or tells (208, 308, 314): some tens of milliseconds' work.
 pub const OFFSETS_PER_REQUEST_MAX: usize = 65_536;
 
 /// Groups, and queues of topics that they consume, in one answer about all groups (317): some 200 B each.

@@ -4,16 +4,19 @@
 #![expect(clippy::disallowed_methods, reason = "a shell's: files are read and written here, and named by the clock")]
 
 use std::fs::{self, OpenOptions};
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::segment::{CLAIM_BYTES, Content, DamagedStretch, Findings, SegmentFile, segments};
 use super::{RepairError, io_of, text_of};
+use crate::disk::table;
 use crate::files;
 use crate::log::{FileName, RecoveryError};
 use crate::model::LogOffset;
 use crate::protocol::record::{Check, RecordView, claims_place, peek_size};
+use crate::replication::EpochTable;
 use crate::shard::StartError;
 use crate::shard::offline::ShardLook;
 
@@ -27,10 +30,7 @@ pub(super) fn from_replica(
     found: &Findings,
     is_real: bool,
 ) -> Result<Vec<String>, RepairError> {
-    let (own, theirs) = (log_line(&look.folder)?, log_line(other)?);
-    if own != theirs {
-        return Err(RepairError::OtherLog { other: text_of(other), theirs, own, folder: text_of(&look.folder) });
-    }
+    let same_until = same_until(&look.folder, other)?;
     let mut does = Vec::new();
     let mut damages = found.damages.clone();
     match &look.log {
@@ -61,6 +61,9 @@ pub(super) fn from_replica(
         let DamagedStretch { segment, from, to, is_missing } = damage;
         let name = format!("commitlog/{segment:020}");
         let theirs = other.join(&name);
+        if segment + to > same_until.0 {
+            return Err(RepairError::OtherBranch { path: text_of(&theirs), from, to, same_until });
+        }
         let mut source = SegmentFile::open(&theirs, segment, if is_missing { to } else { look.segment_bytes })?;
         let is_sound = if is_missing { source.claims(0) } else { is_sound(&mut source, from, to) };
         if !is_sound {
@@ -121,11 +124,28 @@ fn take(path: &Path, source: &mut SegmentFile, damage: &DamagedStretch, aside: &
     flush(path)
 }
 
-/// Which log a shard has: the first line of its epochs, which names it.
-fn log_line(shard: &Path) -> Result<String, RepairError> {
-    let path = shard.join("config/epochs");
-    let text = fs::read_to_string(&path).map_err(io_of(&path))?;
-    Ok(text.lines().next().unwrap_or_default().to_owned())
+/// Up to where two shards have the same log, by the reigns of its masters.
+fn same_until(own: &Path, other: &Path) -> Result<LogOffset, RepairError> {
+    let read = |shard: &Path| {
+        let path = shard.join("config/epochs");
+        let damaged = |why: String| io_of(&path)(io::Error::new(io::ErrorKind::InvalidData, why));
+        let bytes = table::read(&path, true).map_err(|error| damaged(error.to_string()))?.unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let table = EpochTable::decode(&text).map_err(|error| damaged(error.to_string()))?;
+        Ok::<_, RepairError>((text, table))
+    };
+    let ((own_text, own_table), (text, table)) = (read(own)?, read(other)?);
+    let end = LogOffset(u64::MAX);
+    if let Some(point) = own_table.consistent_point(end, &table, end) {
+        return Ok(point);
+    }
+    let name = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+    // Of logs without names and reigns nothing more is known.
+    if own_table == table && name(&own_text) == name(&text) {
+        return Ok(end);
+    }
+    let (theirs, own_name) = (name(&text), name(&own_text));
+    Err(RepairError::OtherLog { other: text_of(other), theirs, own: own_name, folder: text_of(own) })
 }
 
 /// Lets the log end where a start refuses it; what a start takes is not cut.

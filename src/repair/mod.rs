@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
+use crate::model::LogOffset;
 use crate::shard::StartError;
 use crate::shard::offline::{Offline, ShardLook};
 use printer::{Printer, StateRow};
@@ -106,9 +107,6 @@ pub enum RepairError {
         /// What a start says.
         refusal: String,
     },
-    /// The replica's store is in use.
-    #[error("a node uses {0}: stop it first")]
-    InUse(String),
     /// The replica's store is another's.
     #[error("{other} is not the same log: config/epochs says `{theirs}` there and `{own}` in {folder}")]
     OtherLog {
@@ -120,6 +118,20 @@ pub enum RepairError {
         own: String,
         /// That shard.
         folder: String,
+    },
+    /// The replica's log goes on otherwise before that.
+    #[error(
+        "{path} is no help for byte {from} to {to}: up to {same_until} the two logs are the same, and what lies behind is of another master's reign"
+    )]
+    OtherBranch {
+        /// The replica's segment.
+        path: String,
+        /// The first byte that is wanted.
+        from: u64,
+        /// The end of what is wanted.
+        to: u64,
+        /// Where the two part.
+        same_until: LogOffset,
     },
     /// The replica has nothing sound there either.
     #[error("{path} has no sound records for byte {from} to {to}")]
@@ -244,10 +256,8 @@ fn claim(folder: &Path) -> Result<Option<File>, RepairError> {
         return Ok(None);
     }
     let lock = OpenOptions::new().read(true).write(true).open(&path).map_err(io_of(&path))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(Some(lock)),
-        Err(_) => Err(RepairError::InUse(text_of(folder))),
-    }
+    crate::disk::store::wait_for(&lock, folder, &path).map_err(|error| RepairError::NotClaimed(error.to_string()))?;
+    Ok(Some(lock))
 }
 
 fn look(of: &WhichStore) -> Result<(Offline, Vec<ShardLook>), RepairError> {

@@ -118,7 +118,7 @@ impl Offline {
         let last = read.as_ref().cloned().unwrap_or_default();
         look.tables = wrong_tables(&look.folder, &last);
         let key = TailKey::new(&self.store, shard, TAIL_BYTES_MIN, last.run)?;
-        let found = TailFile::look(&look.tails, &key, read.is_err())?;
+        let found = TailFile::look(&look.tails, &key, &last, read.is_err())?;
         look.tail = found.map(|FoundTail { path, appended, ring }| TailLook { path, appended, ring });
         look.tail_gone_from = last.tail_is_gone(&key).filter(|_| look.tail.is_none()).map(Path::to_owned);
         read?;

@@ -18,7 +18,7 @@ use crate::broker::{Broker, Tables};
 use crate::disk::folder::FileOnDisk;
 use crate::disk::table::sealed_text;
 use crate::disk::{
-    Disk, DiskError, LastRun, Moment, RunError, RunId, RunStarter, TailError, TailFile, TailKey, blocking, store,
+    Disk, DiskError, LastRun, Moment, RunError, RunStarter, TailError, TailFile, TailKey, blocking, store,
 };
 use crate::log::{FOLDERS, FileName, FoundFile, FoundStore, HeapTail, Log, Recovery, RecoveryError, Step, TailMemory};
 use crate::model::LogOffset;
@@ -46,6 +46,9 @@ pub(super) struct OpenedBroker {
 
 /// Opens the shard's part of the store. `port` is the one listened on.
 pub(super) async fn open(settings: &ShardSettings, port: u16, runtime: &Runtime) -> Result<Opened, StartError> {
+    let store = settings.store.root();
+    let claim = |source| DiskError { operation: "claim for what is written", path: store.to_owned(), source };
+    settings.store.claim_for_writes().map_err(claim)?;
     let disk = Disk::open(&settings.store.shard_folder(settings.shard)).await.map_err(StartError::Device)?;
     let OpenedBroker { broker, tail_survives_kill } =
         open_broker(settings, port, &disk, runtime, settings.life, FoundTables::InFiles).await?;
@@ -73,8 +76,9 @@ pub(super) async fn open_broker(
         if matches!(found, FoundTables::InFiles) { disk.newest_change(&WRITTEN_WHILE_IT_RUNS).await? } else { None };
     let mut opened = open_log(settings, disk, life.end_max).await?;
     if let Some(path) = opened.tail_to_replace {
-        // Everything in the old ring is in the segments now.
+        // Everything in the old ring is in the segments now, and flushed.
         drop(opened.log);
+        LastRun::forget_tail(&folder)?;
         fs::remove_file(&path).map_err(|source| DiskError { operation: "remove", path, source })?;
         opened = open_log(settings, disk, life.end_max).await?;
     }
@@ -124,7 +128,7 @@ pub(super) struct OpenedLog {
     tail_survives_kill: bool,
     run_starter: RunStarter,
     last_run: LastRun,
-    /// The file of a tail that was taken though it is not as long as `tailSize` says now.
+    /// The file of a tail that was taken though it is not where `tailPath` says now, or not as long as `tailSize`.
     tail_to_replace: Option<PathBuf>,
 }
 
@@ -139,28 +143,28 @@ pub(super) async fn open_log(
     let mut log_settings = settings.broker.log;
     let mut tail_to_replace = None;
     let key = TailKey::new(&settings.store, settings.shard, settings.tail_bytes, last_run.run)?;
-    if let Some(tails) = last_run.tail_is_gone(&key) {
+    if let Some(tails) = last_run.tail_is_gone(&key).filter(|_| !TailFile::is_there(&settings.tail_folder, &key)) {
         tracing::error!(
             shard = %settings.shard, tails = %tails.display(),
             "the tail of the last run is not there, though the machine has not been started since: what that run acknowledged and had not written is lost"
         );
     }
-    let (memory, tail_found, run_starter): (Box<dyn TailMemory>, _, _) = match open_tail(settings, last_run.run).await?
-    {
-        Some(mut tail) => {
-            tail.go_without_run(&last_run);
-            let starter = tail.run_starter(&folder);
-            let starter =
-                starter.map_err(|source| DiskError { operation: "open", path: tail.path().to_owned(), source })?;
-            if tail.len() != settings.tail_bytes {
-                tail_to_replace = Some(tail.path().to_owned());
-                log_settings.cache_bytes = log_settings.cache_bytes.max(tail.len());
+    let (memory, tail_found, run_starter): (Box<dyn TailMemory>, _, _) =
+        match open_tail(settings, &key, &last_run).await? {
+            Some(mut tail) => {
+                tail.go_without_run(&last_run);
+                let starter = tail.run_starter(&folder);
+                let starter =
+                    starter.map_err(|source| DiskError { operation: "open", path: tail.path().to_owned(), source })?;
+                if tail.len() != settings.tail_bytes || tail.path().parent() != Some(&settings.tail_folder) {
+                    tail_to_replace = Some(tail.path().to_owned());
+                    log_settings.cache_bytes = log_settings.cache_bytes.max(tail.len());
+                }
+                let found = tail.found();
+                (Box::new(tail), found, starter)
             }
-            let found = tail.found();
-            (Box::new(tail), found, starter)
-        }
-        None => (Box::new(HeapTail::new(settings.tail_bytes)), None, RunStarter::without_tail(&folder)),
-    };
+            None => (Box::new(HeapTail::new(settings.tail_bytes)), None, RunStarter::without_tail(&folder)),
+        };
     let tail_survives_kill = memory.survives_kill();
     let unflushed_max = last_run.unflushed_max;
     let found = FoundStore { files, tail: memory, tail_appended: tail_found, end_max, unflushed_max };
@@ -172,21 +176,21 @@ pub(super) async fn open_log(
 }
 
 /// The tail in shared memory; `None` where there can be none, and the log says so then.
-async fn open_tail(settings: &ShardSettings, run: RunId) -> Result<Option<TailFile>, StartError> {
-    let key = TailKey::new(&settings.store, settings.shard, settings.tail_bytes, run)?;
+async fn open_tail(settings: &ShardSettings, key: &TailKey, last: &LastRun) -> Result<Option<TailFile>, StartError> {
+    let folder = last.tails_or(&settings.tail_folder, key);
     let unfit = TailKey::check_shelter(&settings.store, &settings.tail_folder, settings.tail_bytes).err();
     if let Some(unfit) = &unfit {
         tracing::warn!(
             shard = %settings.shard, folder = %settings.tail_folder.display(),
             "tails are not kept in memory that survives kill -9: {unfit}; ASYNC_FLUSH replies after the write to the disk"
         );
-        if !TailFile::is_there(&settings.tail_folder, &key) {
+        if !TailFile::is_there(folder, key) {
             return Ok(None);
         }
     }
     let mut waited = Duration::ZERO;
     loop {
-        let error = match TailFile::open(&settings.tail_folder, &key) {
+        let error = match TailFile::open(folder, key, last) {
             Ok(mut tail) => {
                 if unfit.is_some() {
                     tail.distrust();

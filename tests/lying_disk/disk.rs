@@ -4,15 +4,17 @@
 //! name by `fsync` of its folder, as POSIX has it and no more. When the power is lost, what was not durable is gone or not, sector by sector as
 //! the seed decides; names go in the order in which they were made. Calls can be made to fail, and bytes to change.
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{OsStr, OsString, c_int};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
+use fuser::consts::FUSE_ASYNC_DIO;
 use fuser::{
-    BackgroundSession, FUSE_ROOT_ID, FileAttr, FileType, Filesystem, MountOption, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow,
+    BackgroundSession, FUSE_ROOT_ID, FileAttr, FileType, Filesystem, KernelConfig, MountOption, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow,
 };
 use rustix::io::Errno;
 use tempfile::TempDir;
@@ -88,6 +90,19 @@ struct State {
     next: u64,
     /// The power is off: whatever is asked fails.
     is_off: bool,
+    /// Part of the path of files whose writes stay on their way, and those that do.
+    holds: Option<String>,
+    held: Vec<HeldWrite>,
+}
+
+/// A write that the disk was given and does not do yet.
+#[derive(Debug)]
+struct HeldWrite {
+    ino: u64,
+    at: usize,
+    data: Vec<u8>,
+    is_durable: bool,
+    reply: ReplyWrite,
 }
 
 /// A disk that lies; unmounted when dropped. Declare it before what uses it.
@@ -108,6 +123,8 @@ impl LyingDisk {
             faults: Vec::new(),
             next: FUSE_ROOT_ID + 1,
             is_off: false,
+            holds: None,
+            held: Vec::new(),
         };
         let state = Arc::new(Mutex::new(state));
         let options = [MountOption::FSName("lying".to_owned()), MountOption::NoAtime];
@@ -155,6 +172,25 @@ impl LyingDisk {
         flipped
     }
 
+    /// From now on writes to files whose path has `path` in it stay on their way.
+    pub(crate) fn hold_writes(&self, path: &str) {
+        self.state().holds = Some(path.to_owned());
+    }
+
+    /// How many writes are on their way.
+    pub(crate) fn held(&self) -> usize {
+        self.state().held.len()
+    }
+
+    /// They come to the disk, whoever gave them.
+    pub(crate) fn let_go(&self) {
+        let mut state = self.state();
+        state.holds = None;
+        for HeldWrite { ino, at, data, is_durable, reply } in std::mem::take(&mut state.held) {
+            state.write(ino, at, &data, is_durable, reply);
+        }
+    }
+
     /// The power goes. Nothing is read or written until it is back.
     pub(crate) fn lose_power(&self, random: &mut Random) {
         let mut state = self.state();
@@ -175,6 +211,9 @@ impl LyingDisk {
 impl Drop for LyingDisk {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
+            // The rings of a process that has ended hold files for a moment more: at once it would be busy, and waited for without an end.
+            let unmounted = Command::new("umount").arg("--lazy").arg(self.folder.path()).status();
+            assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking(), "not unmounted");
             session.join();
         }
     }
@@ -330,6 +369,20 @@ impl State {
         named.map(|(parent, name)| self.path_of(parent).join(name)).unwrap_or_default()
     }
 
+    fn write(&mut self, ino: u64, at: usize, data: &[u8], is_durable: bool, reply: ReplyWrite) {
+        match self.file_for(Call::Write, ino) {
+            Ok(bytes) => {
+                bytes.write(at, data, is_durable);
+                reply.written(u32::try_from(data.len()).expect("the kernel writes less than 4 GiB"));
+            }
+            Err(errno) => reply.error(errno.raw_os_error()),
+        }
+    }
+
+    fn holds(&self, ino: u64) -> bool {
+        self.holds.as_ref().is_some_and(|path| self.path_of(ino).display().to_string().contains(path))
+    }
+
     /// Whether this call is to fail.
     fn check(&mut self, call: Call, ino: u64) -> Result<(), Errno> {
         self.check_power()?;
@@ -402,6 +455,11 @@ fn answer_entry(found: Result<FileAttr, Errno>, reply: ReplyEntry) {
 }
 
 impl Filesystem for Served {
+    /// As of other disks, a direct write that was given is on its way whatever becomes of who gave it.
+    fn init(&mut self, _: &Request<'_>, config: &mut KernelConfig) -> Result<(), c_int> {
+        config.add_capabilities(FUSE_ASYNC_DIO).map_err(|_| Errno::NOSYS.raw_os_error())
+    }
+
     fn lookup(&mut self, _: &Request<'_>, parent: u64, name: &OsStr, reply: ReplyEntry) {
         let mut state = self.state();
         let found = state.check_power().and_then(|()| state.folder(parent)?.get(name).copied().ok_or(Errno::NOENT));
@@ -534,13 +592,11 @@ impl Filesystem for Served {
         reply: ReplyWrite,
     ) {
         let mut state = self.state();
-        match state.file_for(Call::Write, ino) {
-            Ok(bytes) => {
-                bytes.write(place(offset), data, flags & O_SYNC_BITS != 0);
-                reply.written(u32::try_from(data.len()).expect("the kernel writes less than 4 GiB"));
-            }
-            Err(errno) => reply.error(errno.raw_os_error()),
+        let (at, is_durable) = (place(offset), flags & O_SYNC_BITS != 0);
+        if state.holds(ino) {
+            return state.held.push(HeldWrite { ino, at, data: data.to_vec(), is_durable, reply });
         }
+        state.write(ino, at, data, is_durable, reply);
     }
 
     fn fallocate(&mut self, _: &Request<'_>, ino: u64, _: u64, at: i64, len: i64, _: i32, reply: ReplyEmpty) {

@@ -48,7 +48,7 @@ pub(crate) struct TakeBackArguments {
 }
 
 /// What a shard says it is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Standing {
     name: String,
     role: String,
@@ -152,6 +152,13 @@ impl Two<'_> {
             return refuse(format!(
                 "{} is of {} and {} of {}: they are no replicas of one another",
                 self.master, own.name, self.slave, other.name
+            ));
+        }
+        // By whichever address it is asked.
+        if own == other {
+            return refuse(format!(
+                "{} and {} are one broker: --from is a slave that has more",
+                self.master, self.slave
             ));
         }
         if other.start == other.end {

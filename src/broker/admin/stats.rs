@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::client::Member;
 use super::super::{Asked, Broker, Handled, Output, Refusal};
-use crate::limits::PARKED_ROUNDS_MAX;
+use crate::limits::{OFFSETS_PER_REQUEST_MAX, PARKED_ROUNDS_MAX};
 use crate::log::{BlockId, QueueIndex, StoreTime};
 use crate::model::{ConnectionId, GroupName, QueueId, QueueOffset, TopicName, UnixMs};
 use crate::protocol::body::{
@@ -79,6 +79,13 @@ impl Broker {
         } else {
             request.topics.iter().map(|topic| TopicName::from(*topic)).collect()
         };
+        let queues = |topic: &TopicName| self.topics.get(topic.as_str()).map_or(0, |topic| topic.config.read_queues);
+        if topics.iter().map(|topic| queues(topic) as usize).sum::<usize>() > OFFSETS_PER_REQUEST_MAX {
+            let remark = format!(
+                "the topics that the group reads have more than {OFFSETS_PER_REQUEST_MAX} queues: ask for one topic"
+            );
+            return Err(Refusal::new(ResponseCode::SystemError, remark));
+        }
         let mut stats = ConsumeStats::default();
         for topic in topics {
             let Some(read_queues) = self.topics.get(topic.as_str()).map(|topic| topic.config.read_queues) else {

@@ -1,6 +1,7 @@
 //! Clients: heartbeats, memberships and notices, offsets, locks, messages sent back.
 
 use super::*;
+use crate::limits::NOTICES_PER_TICK;
 use crate::protocol::message::MessageId;
 
 fn list(world: &mut World, connection: ConnectionId, group: &str) -> Received {
@@ -46,6 +47,40 @@ fn members_are_told_of_real_changes_only() {
     // The group subscribes to another topic.
     world.heartbeat(a, "a", "g", "U");
     assert_eq!(world.notices(a), 1);
+}
+
+/// A crowd that joins one by one would be told of itself as often as it has members.
+#[test]
+fn a_crowd_is_told_of_its_changes_in_turns_and_of_the_last_one_for_sure() {
+    let mut world = World::new();
+    let members: Vec<ConnectionId> = (0..2 * NOTICES_PER_TICK).map(|_| world.connect()).collect();
+    let beat = |world: &mut World, number: usize, topic: &str| {
+        world.heartbeat(members[number], &number.to_string(), "crowd", topic)
+    };
+    for number in 0..members.len() {
+        beat(&mut world, number, "T");
+    }
+    let told: usize = members.iter().map(|member| world.notices(*member)).sum();
+    assert!(told <= NOTICES_PER_TICK, "{told} in no time");
+    // Another group has its turn beside it.
+    let (a, b) = (world.connect(), world.connect());
+    world.heartbeat(a, "a", "small", "T");
+    world.heartbeat(b, "b", "small", "T");
+    world.wait_ms(100);
+    assert_eq!((world.notices(a).min(1), world.notices(b).min(1)), (1, 1));
+    // In the middle of a turn the last one comes.
+    beat(&mut world, 0, "U");
+    for member in &members {
+        world.notices(*member);
+    }
+    let mut told = vec![0; members.len()];
+    for _ in 0..8 {
+        world.wait_ms(100);
+        let now: Vec<usize> = members.iter().map(|member| world.notices(*member)).collect();
+        assert!(now.iter().sum::<usize>() <= NOTICES_PER_TICK);
+        told.iter_mut().zip(now).for_each(|(all, now)| *all += now);
+    }
+    assert!(told.iter().all(|count| (1..=2).contains(count)), "{told:?}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What tools ask now and then: who may read what, where groups stand, what a queue holds, what is to go.
 
 use super::*;
-use crate::limits::{CONSUME_STATS_MAX, FORBIDDEN_MAX, TOPICS_CLEANED_MAX};
+use crate::limits::{CONSUME_STATS_MAX, FORBIDDEN_MAX, OFFSETS_PER_REQUEST_MAX, TOPICS_CLEANED_MAX};
 use crate::model::{GroupName, QueueId, QueueOffset};
 
 /// A topic `T` with two queues, five messages in the first, and a group `g` that is online and stands at 3.
@@ -228,6 +228,12 @@ fn all_groups_stand_in_one_answer_or_none() {
     world.broker.offsets.commit("h", "BIG", QueueId(0), QueueOffset(0));
     world.make_group("h");
     assert_eq!(ask(&mut world, "false").code, 1);
+    // What the group reads, beyond what one answer may cost.
+    let of_group = |world: &mut World| world.ask_tool(RequestCode::GetConsumeStats, &[("consumerGroup", "h")]).code;
+    assert_eq!(of_group(&mut world), 0);
+    world.make_topic("BIGGER", u32::try_from(OFFSETS_PER_REQUEST_MAX - CONSUME_STATS_MAX + 1).unwrap());
+    world.broker.offsets.commit("h", "BIGGER", QueueId(0), QueueOffset(0));
+    assert_eq!(of_group(&mut world), 1);
 }
 
 #[test]

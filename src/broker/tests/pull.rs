@@ -1,7 +1,7 @@
 //! Pulls: what they answer, how they are held and woken, and what old data costs.
 
 use super::*;
-use crate::limits::OUTBOX_BYTES_HIGH;
+use crate::limits::{HOLDS_PER_CONNECTION_MAX, OUTBOX_BYTES_HIGH};
 
 fn longs(answer: &Received) -> (i64, i64, i64) {
     assert_eq!(answer.number("suggestWhichBrokerId"), 0);
@@ -226,6 +226,23 @@ fn old_messages_are_fetched_once_for_all_who_wait() {
             next += 1;
         }
     }
+}
+
+/// With 19 a consumer asks again at once, and without end.
+#[test]
+fn a_pull_without_room_to_wait_is_to_come_again_later() {
+    let mut world = World::new();
+    world.make_topic("T", 1);
+    let (c, d) = (world.connect(), world.connect());
+    let ask = |world: &mut World, connection| {
+        let opaque = world.ask_pull(connection, "T", 0, "*", 15_000);
+        world.run();
+        world.answer(connection, opaque).map(|answer| answer.code)
+    };
+    for _ in 0..HOLDS_PER_CONNECTION_MAX {
+        assert_eq!(ask(&mut world, c), None);
+    }
+    assert_eq!((ask(&mut world, c), ask(&mut world, d)), (Some(1), None));
 }
 
 #[test]

@@ -7,7 +7,8 @@ use crate::broker::topic::plain_config;
 use crate::letter::{KeptOffsets, MasterTables, OffsetCommit, TableFollower, parts_of_offsets, parts_of_topics};
 use crate::model::{GroupName, LogId, QueueId, QueueOffset, TopicName};
 use crate::protocol::body::{
-    ConsumerOffsets, DelayOffsets, GroupTable, OffsetTable, SubscriptionGroupConfig, TableChange, TopicConfig, TopicTable,
+    ConsumerOffsets, DelayOffsets, GroupTable, OffsetTable, SubscriptionGroupConfig, TableChange, TopicConfig,
+    TopicTable,
 };
 
 /// Of a slave and its master, at both ends.
@@ -360,7 +361,9 @@ fn delay_positions_are_sure_at_a_slave_when_its_log_is_confirmed_that_far() {
     assert!(end > LogOffset(0) && slave.broker.log.flushed() == end && slave.broker.log.confirm() < end);
     let told = DelayOffsets { offsets: levels(&[(1, 1)]), log_offset: end, ..DelayOffsets::default() };
     let tell = |slave: &mut World| {
-        slave.tell(ToShard::MasterTables(Box::new(MasterTables::Changes(vec![TableChange::DelayOffsets(told.clone())]))));
+        slave.tell(ToShard::MasterTables(Box::new(MasterTables::Changes(vec![TableChange::DelayOffsets(
+            told.clone(),
+        )]))));
         slave.delay_file().safe
     };
     assert_eq!([tell(&mut slave), tell(&mut slave)], [levels(&[]), levels(&[])], "it is flushed, and not confirmed");

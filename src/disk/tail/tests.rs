@@ -29,13 +29,13 @@ fn copy_folder(from: &Path, to: &Path) {
 fn bytes_and_offset_outlive_the_mapping() {
     let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
     let store = store(root.path());
-    let mut tail = TailFile::open(memory.path(), &key(&store)).expect("a tail");
+    let mut tail = TailFile::open(memory.path(), &key(&store), &LastRun::default()).expect("a tail");
     assert_eq!(tail.found(), None);
     assert_eq!(tail.ring().len(), RING);
     tail.ring_mut()[..5].copy_from_slice(b"bytes");
     tail.publish(LogOffset(5));
     drop(tail);
-    let tail = TailFile::open(memory.path(), &key(&store)).expect("the same tail");
+    let tail = TailFile::open(memory.path(), &key(&store), &LastRun::default()).expect("the same tail");
     assert_eq!(tail.found(), Some(LogOffset(5)));
     assert_eq!(&tail.ring()[..5], b"bytes");
 }
@@ -45,19 +45,22 @@ fn a_copied_store_does_not_take_the_tail_from_its_original() {
     let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
     let (first, second) = (root.path().join("first"), root.path().join("second"));
     let original = store(&first);
-    TailFile::open(memory.path(), &key(&original)).expect("a tail").publish(LogOffset(9));
+    TailFile::open(memory.path(), &key(&original), &LastRun::default()).expect("a tail").publish(LogOffset(9));
     copy_folder(&first, &second);
     fs::remove_file(second.join("place")).expect("an operator says that the copy is to be used");
     let copy = store(&second);
     assert_eq!(copy.id(), original.id(), "a copy has the same random name");
-    assert_eq!(TailFile::open(memory.path(), &key(&copy)).expect("a tail").found(), None);
+    assert_eq!(TailFile::open(memory.path(), &key(&copy), &LastRun::default()).expect("a tail").found(), None);
     drop((original, copy));
     fs::remove_file(memory.path().join(key(&store(&second)).file_name())).expect("the copy has begun one");
 
     // A copy that takes the original's place, made in the run whose tail it is, has the same log.
     fs::rename(&first, root.path().join("aside")).expect("a rename");
     fs::rename(&second, &first).expect("a rename");
-    assert_eq!(TailFile::open(memory.path(), &key(&store(&first))).expect("a tail").found(), Some(LogOffset(9)));
+    assert_eq!(
+        TailFile::open(memory.path(), &key(&store(&first)), &LastRun::default()).expect("a tail").found(),
+        Some(LogOffset(9))
+    );
 }
 
 #[test]
@@ -66,7 +69,7 @@ fn a_backup_of_an_earlier_run_put_back_in_place_does_not_take_the_tail() {
     let (folder, backup) = (root.path().join("store"), root.path().join("backup"));
     let run = |appended| {
         let store = store(&folder);
-        let mut tail = TailFile::open(memory.path(), &key(&store)).expect("a tail");
+        let mut tail = TailFile::open(memory.path(), &key(&store), &LastRun::default()).expect("a tail");
         let found = tail.found();
         tail.run_starter(&store.shard_folder(ShardId(0)))
             .and_then(|run| run.start(LogOffset(0), 4096, &[], Moment::now(UnixMs(1))?))
@@ -150,7 +153,7 @@ fn a_tail_of_another_run_is_not_taken() {
             .open(memory.path().join(right.file_name()))
             .and_then(|mut file| io::Write::write_all(&mut file, &bytes))
             .expect("a file");
-        TailFile::open(memory.path(), &right).expect("a tail").found()
+        TailFile::open(memory.path(), &right, &LastRun::default()).expect("a tail").found()
     };
     assert_eq!(check(&|_| {}), Some(LogOffset(7)));
     assert_eq!(check(&|key| key.store.0[3] ^= 1), None);
@@ -164,13 +167,32 @@ fn a_tail_of_another_run_is_not_taken() {
     assert_eq!(check(&|key| key.root.push("x")), Some(LogOffset(7)), "a store may be moved");
 }
 
+#[test]
+fn a_tail_with_more_than_its_store_knows_of_stays_beside_the_new_one() {
+    let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
+    let store = store(root.path());
+    let own = key(&store);
+    let other = TailKey { run: [9; 16], ..own.clone() };
+    TailFile::open(memory.path(), &other, &LastRun::default()).expect("a tail").publish(LogOffset(7));
+    // All of it was in the segments when the last run began.
+    let behind = LastRun { end: Some(LogOffset(8)), ..LastRun::default() };
+    let looked = TailFile::look(memory.path(), &own, &behind, false).expect("readable");
+    assert!(looked.is_none());
+    let last = LastRun { end: Some(LogOffset(6)), ..LastRun::default() };
+    assert_eq!(TailFile::open(memory.path(), &own, &last).expect("a tail").found(), None);
+    let names = fs::read_dir(memory.path()).expect("a folder").map(|entry| entry.expect("an entry").file_name());
+    let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+    names.sort();
+    assert!(names.len() == 2 && names[0].ends_with(&format!(".of-{}", "09".repeat(16))), "{names:?}");
+}
+
 /// At each step of an orderly end the process may be killed: a start then takes a tail with all that the log has, or misses none.
 #[test]
 fn a_run_that_ended_in_order_leaves_no_tail_that_is_missed() {
     let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
     let store = store(root.path());
     let folder = store.shard_folder(ShardId(0));
-    let mut tail = TailFile::open(memory.path(), &key(&store)).expect("a tail");
+    let mut tail = TailFile::open(memory.path(), &key(&store), &LastRun::default()).expect("a tail");
     let began = Moment::now(UnixMs(1)).expect("a moment");
     tail.run_starter(&folder).and_then(|run| run.start(LogOffset(0), 4096, &[], began)).expect("a run begins");
     tail.publish(LogOffset(5));
@@ -184,14 +206,14 @@ fn a_run_that_ended_in_order_leaves_no_tail_that_is_missed() {
     // Killed when only the first step is done.
     let said = LastRun { tails: None, end: Some(LogOffset(5)), ..last() };
     said.write(&folder.join(RUN_FILE)).expect("written");
-    let tail = TailFile::open(memory.path(), &key(&store)).expect("the same tail");
+    let tail = TailFile::open(memory.path(), &key(&store), &LastRun::default()).expect("the same tail");
     assert_eq!((tail.found(), last().tail_is_gone(&key(&store))), (Some(LogOffset(5)), None));
     drop(tail);
 
     LastRun::finish(&folder, memory.path(), &key(&store), LogOffset(5)).expect("it ends");
     assert_eq!(fs::read_dir(memory.path()).expect("a folder").count(), 0, "it is removed");
     assert_eq!((last().tail_is_gone(&key(&store)), last().end, last().run), (None, Some(LogOffset(5)), said.run));
-    let tail = TailFile::open(memory.path(), &key(&store)).expect("a new tail");
+    let tail = TailFile::open(memory.path(), &key(&store), &LastRun::default()).expect("a new tail");
     assert_eq!(tail.found(), None);
     drop(tail);
     // Nobody is harmed by a second end.
@@ -213,7 +235,7 @@ fn a_tail_stays_wherever_its_store_is_moved_to() {
     let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
     let (first, second) = (root.path().join("first"), root.path().join("second"));
     let mut before = key(&store(&first));
-    TailFile::open(memory.path(), &before).expect("a tail").publish(LogOffset(5));
+    TailFile::open(memory.path(), &before, &LastRun::default()).expect("a tail").publish(LogOffset(5));
     for (place, is_copy) in [(second.clone(), false), (first.clone(), true), (second, false)] {
         if is_copy {
             let FileIdentity { device, inode } = before.manifest;
@@ -227,9 +249,12 @@ fn a_tail_stays_wherever_its_store_is_moved_to() {
         name_left_over(memory.path());
         let key = key(&store(&place));
         assert!(TailFile::is_there(memory.path(), &key));
-        let looked = TailFile::look(memory.path(), &key, false).expect("readable");
+        let looked = TailFile::look(memory.path(), &key, &LastRun::default(), false).expect("readable");
         assert_eq!(looked.map(|tail| tail.appended), Some(LogOffset(5)));
-        assert_eq!(TailFile::open(memory.path(), &key).expect("the same tail").found(), Some(LogOffset(5)));
+        assert_eq!(
+            TailFile::open(memory.path(), &key, &LastRun::default()).expect("the same tail").found(),
+            Some(LogOffset(5))
+        );
         let head = read_head(
             &mut OpenOptions::new().read(true).open(memory.path().join(key.file_name())).expect("it is there"),
         );
@@ -244,8 +269,8 @@ fn only_tails_without_a_byte_are_removed_with_their_stores() {
     let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
     let (first, second) = (root.path().join("first"), root.path().join("second"));
     let with = key(&store(&first));
-    TailFile::open(memory.path(), &with).expect("a tail").publish(LogOffset(5));
-    let without = TailFile::open(memory.path(), &key(&store(&second))).expect("a tail");
+    TailFile::open(memory.path(), &with, &LastRun::default()).expect("a tail").publish(LogOffset(5));
+    let without = TailFile::open(memory.path(), &key(&store(&second)), &LastRun::default()).expect("a tail");
     name_left_over(memory.path());
     assert_eq!(count(&memory), 2, "both stores are there");
     fs::remove_dir_all(&first).and_then(|()| fs::remove_dir_all(&second)).expect("removed");
@@ -264,7 +289,7 @@ fn a_disk_that_is_away_is_no_store_that_is_gone() {
     let away = root.path().join("away");
     let mut key = key(&store(&away));
     key.manifest.device ^= 1;
-    drop(TailFile::open(memory.path(), &key).expect("a tail"));
+    drop(TailFile::open(memory.path(), &key, &LastRun::default()).expect("a tail"));
     for folder in [away.as_path(), root.path()] {
         name_left_over(memory.path());
         assert_eq!(count(&memory), 1);
@@ -280,7 +305,7 @@ fn a_look_never_locks_the_tail_of_a_store_that_is_there() {
     let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
     let store = store(root.path());
     let key = key(&store);
-    TailFile::open(memory.path(), &key).expect("a tail").publish(LogOffset(5));
+    TailFile::open(memory.path(), &key, &LastRun::default()).expect("a tail").publish(LogOffset(5));
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -288,7 +313,8 @@ fn a_look_never_locks_the_tail_of_a_store_that_is_there() {
                 name_left_over(memory.path());
             }
         });
-        let found = (0..2000).map(|_| TailFile::open(memory.path(), &key).map(|tail| tail.found()));
+        let found =
+            (0..2000).map(|_| TailFile::open(memory.path(), &key, &LastRun::default()).map(|tail| tail.found()));
         let failed = found.filter(|found| !matches!(found, Ok(Some(LogOffset(5))))).count();
         stop.store(true, Ordering::Relaxed);
         assert_eq!(failed, 0, "of 2000 tails");
@@ -300,12 +326,12 @@ fn a_tail_that_cannot_be_had_is_no_reason_to_begin_without_it() {
     let (root, memory) = (tempfile::tempdir().expect("temp"), tempfile::tempdir().expect("temp"));
     let store = store(root.path());
     let key = key(&store);
-    let held = TailFile::open(memory.path(), &key).expect("a tail");
-    assert!(matches!(TailFile::open(memory.path(), &key), Err(TailError::InUse { .. })));
+    let held = TailFile::open(memory.path(), &key, &LastRun::default()).expect("a tail");
+    assert!(matches!(TailFile::open(memory.path(), &key, &LastRun::default()), Err(TailError::InUse { .. })));
     let path = held.path().to_owned();
     drop(held);
     fs::remove_file(&path).and_then(|()| fs::create_dir(&path)).expect("something that is no tail");
-    assert!(matches!(TailFile::open(memory.path(), &key), Err(TailError::Unreadable { .. })));
+    assert!(matches!(TailFile::open(memory.path(), &key, &LastRun::default()), Err(TailError::Unreadable { .. })));
 }
 
 #[test]
@@ -315,7 +341,7 @@ fn a_new_tail_goes_with_a_start_that_fails_and_stays_with_a_run() {
     fs::create_dir(&tails).expect("the folder is writable");
     let is_there = || TailFile::is_there(&tails, &key(&store));
     let open = |last: &LastRun| {
-        let mut tail = TailFile::open(&tails, &key(&store)).expect("it can be made");
+        let mut tail = TailFile::open(&tails, &key(&store), &LastRun::default()).expect("it can be made");
         tail.go_without_run(last);
         let starter = tail.run_starter(folder.path()).expect("a descriptor");
         (tail, starter)
@@ -337,5 +363,5 @@ fn a_folder_without_room_is_an_error_and_leaves_nothing() {
     let root = tempfile::tempdir().expect("temp");
     let store = store(root.path());
     let missing = root.path().join("missing");
-    assert!(matches!(TailFile::open(&missing, &key(&store)), Err(TailError::Io { .. })));
+    assert!(matches!(TailFile::open(&missing, &key(&store), &LastRun::default()), Err(TailError::Io { .. })));
 }
