@@ -37,6 +37,7 @@ fn clients() -> Vec<ClientRun> {
     vec![
         ("timer-java-5.3.3", StockClient::java_5(), &["timers"]),
         ("timer-java-4.9.8", StockClient::java_4(), &["timers"]),
+        ("timer-go-2.1.2", StockClient::go(), &["timers"]),
     ]
 }
 

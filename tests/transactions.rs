@@ -52,6 +52,7 @@ fn clients() -> Vec<ClientRun> {
     vec![
         ("transaction-java-5.3.3", StockClient::java_5(), &["transactions"]),
         ("transaction-java-4.9.8", StockClient::java_4(), &["transactions"]),
+        ("transaction-go-2.1.2", StockClient::go(), &["transactions"]),
     ]
 }
 

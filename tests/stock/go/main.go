@@ -43,6 +43,15 @@ var scenarios = map[string]func(*world) error{
 	"push-live":    pushLive,
 	"filter-push":  filterPush,
 
+	"push-orderly":   pushOrderly,
+	"push-broadcast": pushBroadcast,
+	"pull":           pull,
+	"request-sync":   requestSync,
+	"request-async":  requestAsync,
+	"request-late":   requestLate,
+	"transactions":   transactions,
+	"timers":         timers,
+
 	"delay-levels":    delayLevels,
 	"retry-levels":    retryLevels,
 	"retry-own-level": retryOwnLevel,

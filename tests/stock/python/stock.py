@@ -11,9 +11,16 @@ import sys
 import threading
 import time
 
-from rocketmq.client import Message, Producer, PushConsumer, SendStatus
+from rocketmq.client import Message, MessageModel, Producer, PullConsumer, PushConsumer, RecvMessage, SendStatus
+from rocketmq.ffi import _CConsumeStatus as ConsumeStatus
 
 WAIT_SECONDS = 60
+
+# The broker's messageDelayLevel must be 1s 2s 1s 2s 3s 4s where messages wait: retries begin at level 3.
+LEVEL_SECONDS = (0, 1, 2, 1, 2, 3, 4)
+
+# Twice as many messages as a new topic has queues, of two shards.
+ROUND = 16
 
 # A few rounds over the queues of all brokers.
 CONNECT_SENDS = 24
@@ -22,9 +29,10 @@ CONNECT_SENDS = 24
 class World:
     """What one scenario works with."""
 
-    def __init__(self, name_server, name):
+    def __init__(self, name_server, prefix, scenario):
         self.name_server = name_server
-        self.topic = name
+        self.scenario = scenario
+        self.topic = name = "%s_%s" % (prefix, scenario)
         self.group = "G_" + name
 
     def producer(self):
@@ -53,6 +61,11 @@ class World:
 
     def consume(self, expression="*", orderly=False):
         return Counting(self, expression, orderly)
+
+    def tell(self, fact):
+        """What a scenario saw, in words that are the same on every broker and in every run."""
+        text = fact.replace(self.group, "<group>").replace(self.topic, "<topic>")
+        sys.stdout.write("= %s %s\n" % (self.scenario, text))
 
 
 class Counting:
@@ -203,12 +216,180 @@ def push_orderly(world):
     producer.shutdown()
 
 
+def push_broadcast(world):
+    """Two broadcast consumers of a group: each gets everything. The library begins at the end of each queue, once it has found it."""
+    producer = world.producer()
+    first = 0
+
+    def send_round(count):
+        nonlocal first
+        sent = range(first, first + count)
+        for index in sent:
+            same(SendStatus.OK, producer.send_sync(world.message(index)).status, "status of %d" % index)
+        first += count
+        return set(sent)
+
+    send_round(ROUND)
+    members = []
+    for name in ("one", "other"):
+        counts = {}
+
+        def listener(message, counts=counts):
+            index = int(message.get_property("index").decode("utf-8"))
+            counts[index] = counts.get(index, 0) + 1
+
+        consumer = PushConsumer(world.group)
+        consumer.set_message_model(MessageModel.BROADCASTING)
+        consumer.set_instance_name(name)
+        consumer.set_namesrv_addr(world.name_server)
+        consumer.subscribe(world.topic, listener)
+        consumer.start()
+        members.append((consumer, counts))
+
+    def all_had(sent, seconds):
+        deadline = time.monotonic() + seconds
+        while not all(sent <= set(counts) for _, counts in members):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+    # Who has all of a round has begun at every queue.
+    rounds = 0
+    while not all_had(send_round(ROUND), 2):
+        rounds += 1
+        if rounds > WAIT_SECONDS / 2:
+            raise AssertionError("a consumer does not begin")
+    sent = send_round(50)
+    if not all_had(sent, WAIT_SECONDS):
+        raise AssertionError("a broadcast message is missing")
+    for consumer, counts in members:
+        same({1}, {counts[index] for index in sent}, "arrivals of each message")
+        consumer.shutdown()
+    producer.shutdown()
+
+
+class Pulling(PullConsumer):
+    """The package's own table of offsets takes queues of the same number for one, whatever broker they are of."""
+
+    def _get_mq_key(self, queue):
+        return "%s@%s@%d" % (queue.topic, queue.brokerName, queue.queueId)
+
+
+def pull(world):
+    """A consumer that asks for messages itself. Where it was is its own to keep."""
+    send(world, 0, 60)
+    consumer = Pulling(world.group)
+    consumer.set_namesrv_addr(world.name_server)
+    consumer.start()
+    had = [world.check(message) for message in consumer.pull(world.topic, "TagA || TagC")]
+    same([index for index in range(60) if index % 3 != 1], sorted(had), "what came")
+    send(world, 60, 90)
+    had = [world.check(message) for message in consumer.pull(world.topic)]
+    same(list(range(60, 90)), sorted(had), "what came then")
+    same([], list(consumer.pull(world.topic)), "what is left")
+    consumer.shutdown()
+
+
+class Tries:
+    """A push consumer that notes each time it is called, and wants a message again as often as `fails` says."""
+
+    def __init__(self, world, topic, group, fails):
+        self.lock = threading.Lock()
+        self.seen = []
+
+        def listener(_, handle):
+            message = RecvMessage(handle)
+            times = message.reconsume_times
+            with self.lock:
+                self.seen.append((time.monotonic(), describe(message), message.keys.decode("utf-8")))
+            return (ConsumeStatus.RECONSUME_LATER if times < fails else ConsumeStatus.CONSUME_SUCCESS).value
+
+        self.consumer = PushConsumer(group)
+        self.consumer.set_namesrv_addr(world.name_server)
+        self.consumer.set_instance_name("tries_" + group)
+        # The package's own way takes a failed call for a success: what a callback throws is lost, and with it what it returns.
+        self.consumer.subscribe(topic, lambda message: None)
+        self.consumer._register_callback(listener)
+        self.consumer.start()
+
+    def expect(self, count):
+        deadline = time.monotonic() + WAIT_SECONDS
+        while True:
+            with self.lock:
+                if len(self.seen) >= count:
+                    same(count, len(self.seen), "calls of the listener")
+                    return list(self.seen)
+                found = len(self.seen)
+            if time.monotonic() > deadline:
+                raise AssertionError("only %d of %d messages or tries" % (found, count))
+            time.sleep(0.02)
+
+
+def describe(message):
+    """All of a message that is the same in every run."""
+    names = ("DELAY", "KEYS", "REAL_TOPIC", "RETRY_TOPIC", "TAGS", "WAIT", "own")
+    properties = {name: message.get_property(name) for name in names}
+    told = ", ".join("%s=%s" % (name, text.decode("utf-8").strip()) for name, text in properties.items() if text)
+    return "topic %s reconsumed %d level %d body %s {%s}" % (
+        message.topic, message.reconsume_times, message.delay_time_level, message.body.decode("utf-8"), told)
+
+
+def send_one(world, producer, key, level):
+    message = Message(world.topic)
+    message.set_tags("TagA")
+    message.set_keys(key)
+    message.set_property("own", "Grüße " + key)
+    message.set_body("body " + key)
+    if level:
+        message.set_delay_time_level(level)
+    begun = time.monotonic()
+    result = producer.send_sync(message)
+    same(SendStatus.OK, result.status, "status of " + key)
+    return begun
+
+
+def delay_levels(world):
+    """Each level at its time."""
+    producer = world.producer()
+    begun = {"level-%d" % level: (send_one(world, producer, "level-%d" % level, level), level) for level in (1, 2, 6, 0)}
+    tries = Tries(world, world.topic, world.group, 0)
+    seen = tries.expect(len(begun))
+    for at, _, key in seen:
+        start, level = begun[key]
+        if at - start < LEVEL_SECONDS[level]:
+            raise AssertionError("%s came after %.3f s" % (key, at - start))
+    for _, text, key in sorted(seen, key=lambda one: one[2]):
+        world.tell("%s: arrived: %s" % (key, text))
+    tries.consumer.shutdown()
+    producer.shutdown()
+
+
+def retry_levels(world):
+    """A listener that fails twice: each try at its time."""
+    producer = world.producer()
+    send_one(world, producer, "0", 0)
+    tries = Tries(world, world.topic, world.group, 2)
+    seen = tries.expect(3)
+    for level, before, then in ((3, seen[0], seen[1]), (4, seen[1], seen[2])):
+        if then[0] - before[0] < LEVEL_SECONDS[level]:
+            raise AssertionError("tried again after %.3f s" % (then[0] - before[0]))
+    for _, text, _ in seen:
+        world.tell("try: " + text)
+    tries.consumer.shutdown()
+    producer.shutdown()
+
+
 SCENARIOS = {
     "send-sync": send_sync,
     "send-async": send_async,
     "send-oneway": send_oneway,
     "push-tags": push_tags,
     "push-orderly": push_orderly,
+    "push-broadcast": push_broadcast,
+    "pull": pull,
+    "delay-levels": delay_levels,
+    "retry-levels": retry_levels,
 }
 
 
@@ -216,7 +397,7 @@ def run(name, name_server, prefix):
     start = time.monotonic()
     line = {"scenario": name, "ok": True}
     try:
-        SCENARIOS[name](World(name_server, "%s_%s" % (prefix, name)))
+        SCENARIOS[name](World(name_server, prefix, name))
     except Exception as failure:
         line["ok"] = False
         line["error"] = repr(failure)
