@@ -119,6 +119,13 @@ fn a_send_is_read_in_ten_files() {
     complain(docs::walk_is_short(&architecture, root));
 }
 
+#[test]
+fn the_tests_of_the_features_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let compat = fs::read_to_string(root.join("src/protocol/COMPAT.md")).expect("the page is there");
+    complain(docs::unknown_tests(&compat, |file| fs::read_to_string(root.join(format!("tests/{file}.rs"))).ok()));
+}
+
 /// The manifest of every package.
 fn manifests() -> Vec<Manifest> {
     let mut manifests =

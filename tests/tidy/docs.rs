@@ -81,6 +81,33 @@ pub(crate) fn walk_is_short(architecture: &str, root: &Path) -> Vec<String> {
     problems
 }
 
+/// Tests and scenarios of stock clients that the features of COMPAT.md name, `FILE::NAME`, and that `tests/FILE.rs` has not.
+pub(crate) fn unknown_tests(compat: &str, test_of: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let Some((_, features)) = compat.split_once("\n# Features") else {
+        return vec!["src/protocol/COMPAT.md: where are the features?".into()];
+    };
+    let names: BTreeSet<&str> = features.split('`').skip(1).step_by(2).collect();
+    let named = names.iter().filter_map(|name| name.split_once("::")).filter(|(file, _)| *file != "FILE");
+    named
+        .filter(|(file, name)| {
+            let text = test_of(file).unwrap_or_default();
+            !text.contains(&format!("\"{name}\"")) && !text.contains(&format!("fn {name}("))
+        })
+        .map(|(file, name)| format!("src/protocol/COMPAT.md: there is no {name} in tests/{file}.rs"))
+        .collect()
+}
+
+#[test]
+fn a_test_that_is_not_there_is_told() {
+    let test_of =
+        |file: &str| (file == "clients").then(|| "const GO: [&str; 1] = [\"pull\"];\nfn on_ringmq() {".to_owned());
+    let told =
+        |named: &str| unknown_tests(&format!("# Requests\n\n# Features\n\n| {named} | `DELAY` |"), test_of).len();
+    assert_eq!(told("`clients::pull`, `clients::on_ringmq`, `FILE::SCENARIO`"), 0);
+    assert_eq!(told("`clients::push`, `others::pull`"), 2);
+    assert_eq!(unknown_tests("# Requests", test_of).len(), 1);
+}
+
 #[test]
 fn a_comment_that_repeats_a_name_is_told() {
     let told = |text: &str| silent_docs("src/a.rs", text).len();
