@@ -228,16 +228,22 @@ impl Broker {
             return Err(refuses_sends(name));
         }
         let is_retry = is_retry_topic(name);
-        let (config, spread) = if is_retry {
-            (topic::plain_config(name, 1, topic::perm::READ | topic::perm::WRITE), false)
-        } else {
-            let queues = request.default_topic_queues;
-            let default = request.default_topic;
-            let made = topic::auto_created(&self.topics, &self.settings, name, default, queues, request.unit_mode)?;
-            (made, true)
+        let (default, queues) = (request.default_topic, request.default_topic_queues);
+        let flags_of = if is_retry { topic::subscribers_flag } else { topic::producers_flag };
+        let flags = flags_of(request.unit_mode);
+        let config = match topic::auto_created(&self.topics, &self.settings, name, default, queues, flags) {
+            Ok(config) => config,
+            // A consumer that could not send a message back finds a place for it on any broker.
+            Err(_) if is_retry => {
+                let mut config = topic::plain_config(name, 1, topic::perm::READ | topic::perm::WRITE);
+                config.sys_flag = flags;
+                config
+            }
+            Err(refusal) => return Err(refusal),
         };
         let queues = config.write_queues;
-        let ticket = self.create_topics(asked.now, vec![config], spread, out)?;
+        // A group's members are known to each shard by themselves, and make its retry topic there.
+        let ticket = self.create_topics(asked.now, vec![config], !is_retry, out)?;
         if !is_retry {
             let (broker, by) = (&self.settings.name, self.peer(asked.connection).ip());
             tracing::info!(target: BY_STRANGERS, %broker, %by, topic = name, queues, "a topic is made, as a producer sent to it");

@@ -254,6 +254,12 @@ impl Topics {
     }
 }
 
+/// The flags of a topic whose producers run in unit mode, or do not. Source: RocketMQ `TopicSysFlag.buildSysFlag(unitMode, false)`.
+#[must_use]
+pub(crate) fn producers_flag(unit_mode: bool) -> i32 {
+    i32::from(unit_mode)
+}
+
 /// The flags of a retry topic: whether its group runs in unit mode. Source: RocketMQ `TopicSysFlag.buildSysFlag(false, unitMode)`.
 #[must_use]
 pub(crate) fn subscribers_flag(unit_mode: bool) -> i32 {
@@ -296,7 +302,7 @@ pub(crate) fn initial_topics(settings: &BrokerSettings) -> Vec<TopicConfig> {
     topics
 }
 
-/// The settings of a topic that a producer creates by sending to it: those of `default_topic`, with at most `queues` queues.
+/// The settings of a topic that a producer creates by sending to it: those of `default_topic`, with at most `queues` queues, and these flags.
 ///
 /// # Errors
 /// 17 if the default topic does not hand its settings on.
@@ -306,7 +312,7 @@ pub(crate) fn auto_created(
     name: &str,
     default_topic: &str,
     queues: u32,
-    unit: bool,
+    sys_flag: i32,
 ) -> Result<TopicConfig, Refusal> {
     let missing = || Refusal::new(ResponseCode::TopicNotExist, format!("topic[{name}] not exist, apply first please!"));
     let default = topics.get(default_topic).ok_or_else(missing)?;
@@ -317,6 +323,6 @@ pub(crate) fn auto_created(
     }
     let queues = queues.clamp(1, default.config.write_queues.max(1));
     let mut config = plain_config(name, queues, inherited & !perm::INHERIT);
-    config.sys_flag = i32::from(unit);
+    config.sys_flag = sys_flag;
     Ok(config)
 }

@@ -1,6 +1,7 @@
 //! Sends: what is stored, when it is answered, what is refused.
 
 use super::*;
+use crate::protocol::body::TopicConfig;
 use crate::protocol::code::{Endpoint, Status};
 use crate::protocol::message::{BatchedMessage, MessageId, append_batched};
 
@@ -174,6 +175,29 @@ fn a_topic_that_hands_nothing_on_creates_nothing() {
     assert_eq!(world.call(c, RequestCode::SendMessageV2, &ext, b"x").code, 17);
     ext[2].1 = "broker-a";
     assert_eq!(world.call(c, RequestCode::SendMessageV2, &ext, b"x").code, 0, "its perm is 7");
+}
+
+/// As Apache's `msgCheck` has it: after the default topic where that hands on what it has, else with one queue; the flag is that of a group in unit mode.
+#[test]
+fn a_retry_topic_that_a_send_makes_is_a_copy_of_the_default_topic_if_it_may() {
+    let check = |auto_create: bool, unit: &str, expected: (u32, u32, i32)| {
+        let mut chosen = settings();
+        chosen.auto_create_topic = auto_create;
+        let mut world = World::with(chosen, FlushPolicy::Sync, false);
+        let c = world.connect();
+        let group = world.call(c, RequestCode::UpdateAndCreateSubscriptiongroup, &[], br#"{"groupName":"g"}"#);
+        assert_eq!(group.code, 0, "{group:?}");
+        let mut ext = send_ext("%RETRY%g", "0", "");
+        ext[10].1 = unit;
+        assert_eq!(world.call(c, RequestCode::SendMessageV2, &ext, b"x").code, 0);
+        let config = world.call(c, RequestCode::GetTopicConfig, &[("topic", "%RETRY%g")], b"");
+        let config = TopicConfig::decode(&config.body).unwrap();
+        assert_eq!((config.write_queues, config.perm, config.sys_flag), expected, "{auto_create} {unit}");
+    };
+    check(true, "false", (4, 6, 0));
+    check(true, "true", (4, 6, 2));
+    check(false, "true", (1, 6, 2));
+    check(false, "false", (1, 6, 0));
 }
 
 #[test]
