@@ -38,6 +38,8 @@ pub(super) struct Destination {
     pub(super) queue_id: QueueId,
     /// The name, if it is not the request's: a dead letter topic.
     renamed: Option<String>,
+    /// What the topic adds to `sysFlag`.
+    topic_flag: i32,
     ticket: Option<Ticket>,
 }
 
@@ -262,7 +264,7 @@ impl Broker {
         };
         if self.is_light(request.topic) && self.topics.get(request.topic).is_none() {
             let (queue, _) = self.light_queue(request.topic, request.queue_id)?;
-            return Ok(Destination { queue, queue_id: LIGHT_QUEUE, renamed: None, ticket });
+            return Ok(Destination { queue, queue_id: LIGHT_QUEUE, renamed: None, topic_flag: 0, ticket });
         }
         let round_robin = self.next_queue;
         let topic = self.topics.get_mut(request.topic).ok_or_else(missing)?;
@@ -273,7 +275,8 @@ impl Broker {
                 QueueId(round_robin % topic.config.write_queues.max(1))
             }
         };
-        Ok(Destination { queue: topic.queue(&mut self.log, queue_id), queue_id, renamed: None, ticket })
+        let topic_flag = topic.config.tags_flag();
+        Ok(Destination { queue: topic.queue(&mut self.log, queue_id), queue_id, renamed: None, topic_flag, ticket })
     }
 
     /// A consumer that could not send a message back sends it anew: too many tries end in the dead letter topic. Returns
@@ -299,6 +302,7 @@ impl Broker {
             destination.ticket = self.ensure_plain_topic(asked.now, &name, 1, 0, out)?;
             destination.queue_id = QueueId(0);
             destination.queue = self.log.queue(&name, QueueId(0));
+            destination.topic_flag = self.topics.get(&name).map_or(0, |topic| topic.config.tags_flag());
             let (broker, by, tries) = (&self.settings.name, self.peer(asked.connection).ip(), request.reconsume_times);
             tracing::info!(target: BY_STRANGERS, %broker, %by, group, tries, "a message is given up, and goes to the dead letters");
             destination.renamed = Some(name);
@@ -337,7 +341,7 @@ impl Broker {
                 topic: destination.renamed.as_deref().unwrap_or(request.topic),
                 queue_id: destination.queue_id,
                 flag: request.flag,
-                sys_flag: request.sys_flag & !sys_flag::TRANSACTION_MASK,
+                sys_flag: request.sys_flag & !sys_flag::TRANSACTION_MASK | destination.topic_flag,
                 born_timestamp: request.born_timestamp.0,
                 born_host: self.peer(asked.connection),
                 reconsume_times,
@@ -414,7 +418,7 @@ impl Broker {
                 topic: request.topic,
                 queue_id: destination.queue_id,
                 flag: message.flag,
-                sys_flag: request.sys_flag & !sys_flag::TRANSACTION_MASK,
+                sys_flag: request.sys_flag & !sys_flag::TRANSACTION_MASK | destination.topic_flag,
                 born_timestamp: request.born_timestamp.0,
                 born_host,
                 reconsume_times: request.reconsume_times,
@@ -471,7 +475,7 @@ impl Broker {
             topic: request.topic,
             queue_id: destination.queue_id,
             flag: request.flag,
-            sys_flag: request.sys_flag | sys_flag::NEED_UNWRAP | sys_flag::INNER_BATCH,
+            sys_flag: request.sys_flag | sys_flag::NEED_UNWRAP | sys_flag::INNER_BATCH | destination.topic_flag,
             born_timestamp: request.born_timestamp.0,
             born_host: self.peer(asked.connection),
             reconsume_times: request.reconsume_times,

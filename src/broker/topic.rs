@@ -322,7 +322,13 @@ pub(crate) fn auto_created(
         return Err(missing());
     }
     let queues = queues.clamp(1, default.config.write_queues.max(1));
-    let mut config = plain_config(name, queues, inherited & !perm::INHERIT);
+    let mut config = default.config.clone();
+    config.name = TopicName::from(name);
+    (config.read_queues, config.write_queues) = (queues, queues);
+    config.perm = inherited & !perm::INHERIT;
     config.sys_flag = sys_flag;
+    // What else it has are settings of its own.
+    config.order = false;
+    config.attributes.clear();
     Ok(config)
 }

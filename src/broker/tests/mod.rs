@@ -101,6 +101,7 @@ impl Received {
                 queue_offset: view.queue_offset.0,
                 log_offset: view.log_offset.0,
                 reconsume_times: view.reconsume_times,
+                sys_flag: view.sys_flag,
                 properties: Properties::new(view.properties)
                     .iter()
                     .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -119,6 +120,7 @@ struct Record {
     queue_offset: u64,
     log_offset: u64,
     reconsume_times: i32,
+    sys_flag: i32,
     properties: BTreeMap<String, String>,
 }
 

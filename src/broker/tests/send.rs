@@ -200,6 +200,33 @@ fn a_retry_topic_that_a_send_makes_is_a_copy_of_the_default_topic_if_it_may() {
     check(false, "false", (1, 6, 0));
 }
 
+/// The flag says what the topic is; the code of the tags stays that of the whole text, as Apache has it (`MessageExtBrokerInner.tagsString2tagsCode`).
+#[test]
+fn what_is_sent_to_a_topic_of_several_tags_says_so() {
+    let mut world = World::new();
+    let c = world.connect();
+    let mut ext = topic_ext("T", "1");
+    ext[5].1 = "MULTI_TAG";
+    assert_eq!(world.call(c, RequestCode::UpdateAndCreateTopic, &ext, b"").code, 0);
+    world.send(c, "T", 0, "TAGS\u{1}A B\u{2}", "x");
+    world.send(c, "T", 0, "TRAN_MSG\u{1}true\u{2}UNIQ_KEY\u{1}U\u{2}PGROUP\u{1}pg\u{2}", "half");
+    let mut body = Vec::new();
+    append_batched(&BatchedMessage { flag: 0, body: b"of a batch", properties: b"TAGS\x01A\x02" }, &mut body);
+    assert_eq!(world.call(c, RequestCode::SendBatchMessage, &send_ext("T", "0", ""), &body).code, 0);
+    let flags: Vec<_> = world.pull(c, "T", 0, "*").records().iter().map(|record| record.sys_flag).collect();
+    assert_eq!(flags, [2, 2]);
+    assert_eq!(
+        world.pull(c, "RMQ_SYS_TRANS_HALF_TOPIC", 0, "*").records()[0].sys_flag,
+        2,
+        "and so will what is committed"
+    );
+    assert_eq!(world.pull(c, "T", 0, "A").records().len(), 1, "only what the batch had");
+    ext[5].1 = "SINGLE_TAG";
+    assert_eq!(world.call(c, RequestCode::UpdateAndCreateTopic, &ext, b"").code, 0);
+    world.send(c, "T", 0, "TAGS\u{1}A\u{2}", "x");
+    assert_eq!(world.pull(c, "T", 2, "*").records()[0].sys_flag, 0);
+}
+
 #[test]
 fn single_messages_get_the_broker_s_properties() {
     let mut world = World::new();

@@ -6,6 +6,7 @@ use super::BodyError;
 use super::fields::Fields;
 use crate::json::{JsonForm, Value, Writer, parse};
 use crate::limits::{JSON_NODES_MAX, JSON_TABLE_NODES_MAX, TOPIC_QUEUES_MAX};
+use crate::message::sys_flag;
 use crate::model::{TopicName, UnixMs};
 
 /// Bits of a topic's or broker's permission. Source: RocketMQ `PermName`.
@@ -18,7 +19,7 @@ pub mod perm {
     pub const READ: u32 = 1 << 2;
 }
 
-/// How tags of a topic are matched. Only the first is used.
+/// How many tags a message of a topic has. Tags are matched as if it were one, whatever it says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum TopicFilterType {
     /// A message has one tag.
@@ -79,6 +80,15 @@ impl TopicConfig {
             sys_flag: 0,
             order: false,
             attributes: BTreeMap::new(),
+        }
+    }
+
+    /// What the `sysFlag` of its messages says of how many tags they have.
+    #[must_use]
+    pub fn tags_flag(&self) -> i32 {
+        match self.filter_type {
+            TopicFilterType::SingleTag => 0,
+            TopicFilterType::MultiTag => sys_flag::MULTI_TAGS,
         }
     }
 

@@ -104,6 +104,8 @@ pub mod property {
 
 /// Bits of a record's `sysFlag`. Source: RocketMQ `MessageSysFlag`.
 pub mod sys_flag {
+    /// The message's topic takes several tags a message. Nobody matches them otherwise for that.
+    pub(crate) const MULTI_TAGS: i32 = 1 << 1;
     /// Mask of the two bits that say a message's part in a transaction.
     pub const TRANSACTION_MASK: i32 = 3 << 2;
     /// A half message.
