@@ -156,6 +156,21 @@ fn python_on_two_shards() {
     on_ringmq(StockClient::python(), 2, Flush::Async, &PYTHON);
 }
 
+/// Requests and replies between two nodes: the topics of both are on both, and a Java requester is known to both. One of Go is known where topics lie
+/// that it has sent to, wherever its reply goes.
+#[test]
+fn requests_are_answered_across_two_nodes() {
+    let first = Node::start(&NodeOptions::default());
+    let name_servers = Some(first.name_server());
+    let _second = Node::start(&NodeOptions { broker_name: "broker-b", name_servers, ..NodeOptions::default() });
+    for client in [StockClient::java_5(), StockClient::java_4()] {
+        match client {
+            Ok(client) => check(&client, &first.name_server(), &["request-sync", "request-async"]),
+            Err(missing) => skipped(&missing.to_string()),
+        }
+    }
+}
+
 /// The scenarios themselves: what fails here is wrong in the scenario, or not worth imitating.
 #[test]
 fn apache_reference() {
