@@ -4,7 +4,7 @@
 //! depth is bounded; chains of operators are loops. Source: RocketMQ `SelectorParser.jj`, and for what an operator takes
 //! `ComparisonExpression` and `UnaryExpression`.
 
-use super::sql::{FilterError, Order, Range, Term, TermId, TextPart, first_bit, length_bit};
+use super::sql::{FilterError, Order, Range, Term, TermId, TextPart, head};
 use super::token::{Token, Words, place};
 use super::value::{Operand, compare};
 use crate::limits::{EXPRESSION_BYTES_MAX, FILTER_DEPTH_MAX, FILTER_PROPERTIES_MAX, FILTER_TERMS_MAX};
@@ -19,10 +19,8 @@ pub(super) struct Program {
     pub(super) lists: Vec<Range>,
     /// The names of properties, sorted.
     pub(super) names: Vec<Box<str>>,
-    /// [`length_bit`] of each name.
-    pub(super) name_lengths: u64,
-    /// [`first_bit`] of each name.
-    pub(super) name_firsts: u64,
+    /// The [`head`] of each name.
+    pub(super) name_heads: Vec<u64>,
     /// The texts of literals, one behind the other.
     texts: String,
 }
@@ -392,9 +390,7 @@ impl<'a> Parser<'a> {
                 *index = u16::try_from(sorted).expect("bounded by the number of names");
             }
         }
-        self.program.name_firsts =
-            names.iter().filter_map(|name| name.bytes().next()).fold(0, |bits, byte| bits | first_bit(byte));
-        self.program.name_lengths = names.iter().fold(0, |bits, name| bits | length_bit(name.len()));
+        self.program.name_heads = names.iter().map(|name| head(name.as_bytes(), 0, name.len())).collect();
         self.program.names = names.into_iter().map(Box::from).collect();
         self.program
     }

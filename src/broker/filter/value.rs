@@ -88,7 +88,7 @@ fn compare_doubles(left: f64, right: f64) -> Ordering {
 }
 
 /// Java's `Integer.valueOf` and `Long.valueOf`, of ASCII digits.
-fn integer<T: std::str::FromStr>(text: &str) -> Result<T, NoResult> {
+pub(super) fn integer<T: std::str::FromStr>(text: &str) -> Result<T, NoResult> {
     text.parse().map_err(|_| NoResult)
 }
 
