@@ -506,7 +506,7 @@ impl Log {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::log::commit_log::tests::draft;
     use crate::log::{FlushPolicy, HeapTail, LogSettings, QueueIndex, Read, ReadLimits};
@@ -514,14 +514,14 @@ mod tests {
     use crate::protocol::record::encode_filler;
 
     /// A log of two closed segments with its files, and as much as the ring has behind them.
-    struct World {
-        log: Log,
+    pub(crate) struct World {
+        pub(crate) log: Log,
         files: BTreeMap<FileName, Vec<u8>>,
         queue: QueueIndex,
     }
 
     impl World {
-        fn new() -> World {
+        pub(crate) fn new() -> World {
             let settings = LogSettings {
                 segment_bytes: 64 * 1024,
                 cache_bytes: 1024 * 1024,
@@ -547,7 +547,7 @@ mod tests {
         }
 
         /// Carries out what is asked, reads ahead of need included.
-        fn settle(&mut self) {
+        pub(crate) fn settle(&mut self) {
             loop {
                 if let Some(io) = self.log.poll_background(Now::default()) {
                     match io.work {
@@ -589,13 +589,18 @@ mod tests {
             self.log.supply(block, Ok(data));
         }
 
-        fn place(&mut self, number: u64) -> LogOffset {
+        pub(crate) fn place(&mut self, number: u64) -> LogOffset {
             loop {
                 match self.log.place(self.queue, QueueOffset(number)) {
                     Ok(place) => return place.expect("it was stored"),
                     Err(block) => self.bring(block),
                 }
             }
+        }
+
+        /// A reader meets a damaged message.
+        pub(crate) fn prove(&mut self, number: u64) {
+            assert!(matches!(self.read(number), Read::Damaged { .. }), "message {number} is not damaged");
         }
 
         fn read(&mut self, number: u64) -> Read {
@@ -610,11 +615,11 @@ mod tests {
         }
 
         /// Bytes of the first segment, as they were written.
-        fn first(&self) -> &[u8] {
+        pub(crate) fn first(&self) -> &[u8] {
             &self.files[&FileName::Segment(LogOffset(0))]
         }
 
-        fn flip(&mut self, at: LogOffset) {
+        pub(crate) fn flip(&mut self, at: LogOffset) {
             self.file(FileName::Segment(LogOffset(0)))[usize::try_from(at.0).expect("small")] ^= 0x10;
         }
 

@@ -36,6 +36,8 @@ pub(crate) use commit_log::{AppendError, Appended};
 pub(crate) use consume_queue::QueueIndex;
 pub(crate) use file::{BlockId, Commit, FOLDERS, FileName, IoError, IoId, Work};
 pub use file::{Flush, Io};
+#[cfg(test)]
+pub(crate) use mend::tests::World as MendWorld;
 pub(crate) use mend::{Piece, PieceTaken, PieceWanted};
 pub(crate) use proof::{Compared, FoundRecord};
 pub use read::Read;

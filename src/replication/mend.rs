@@ -2,13 +2,14 @@
 //! log they have.
 //!
 //! State of the shard. [`MendLink`] is one connection's share, [`Mender`] decides who is asked next. One replica at a time is asked, for one piece; one
-//! that does not answer, or has nothing to give, is passed over until the next try. What is done with the bytes is the log's ([`crate::log`]).
+//! that has nothing to give is passed over until the next try. One that does not answer in time, or gives so little that what is mended is not whole in
+//! time, is not asked for a while: others are, and what it may have is not lost. What is done with the bytes is the log's ([`crate::log`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::BytesMut;
 
-use crate::limits::{MEND_ANSWER_MS, MEND_UNSOUND_MAX};
+use crate::limits::{MEND_ANSWER_MS, MEND_ONE_MS, MEND_SLOW_REST_MS, MEND_UNSOUND_MAX};
 use crate::log::{BlockId, Log, Piece, PieceTaken, PieceWanted};
 use crate::model::{LinkId, LogOffset, MonoNs};
 use crate::protocol::ha::{Ask, MendMessage};
@@ -115,12 +116,16 @@ pub(super) struct Mender {
     record: Option<LogOffset>,
     /// Who is asked now, and since when.
     asked: Option<(LinkId, MonoNs)>,
+    /// Who was asked last about the record, and since when it is.
+    begun: Option<(LinkId, MonoNs)>,
     /// What has come of it. At most one piece.
     answer: Option<(LinkId, LogOffset, BytesMut)>,
     /// Who gave nothing.
     silent: BTreeSet<LinkId>,
     /// Whose bytes were unsound, and how often.
     unsound: BTreeMap<LinkId, u32>,
+    /// Who took too long, and until when it is not asked, whatever the record.
+    slow: BTreeMap<LinkId, MonoNs>,
     /// Who could be asked when that was looked at last.
     known: BTreeSet<LinkId>,
 }
@@ -162,22 +167,36 @@ impl Mender {
             if is_there && now.ms_since(since) < MEND_ANSWER_MS {
                 return None;
             }
-            self.asked = None;
-            self.silent.insert(link);
-            log.restart_mend();
+            self.give_up(link, now, log);
         }
-        if peers.is_empty() {
+        self.slow.retain(|_, until| now < *until);
+        if peers.iter().all(|peer| self.slow.contains_key(&peer.link)) {
             return None;
         }
-        let PieceWanted { record, from, len } = log.poll_mend(now)?;
+        let Some(PieceWanted { record, mut from, mut len }) = log.poll_mend(now) else {
+            if !log.is_mending() {
+                self.record = None;
+                self.forget_tried();
+            }
+            return None;
+        };
         if self.record.replace(record) != Some(record) {
             self.forget_tried();
         }
+        if let Some((link, since)) = self.begun
+            && now.ms_since(since) >= MEND_ONE_MS
+        {
+            // Each piece came in time, and yet it takes for ever.
+            self.give_up(link, now, log);
+            PieceWanted { from, len, .. } = log.poll_mend(now)?;
+        }
         let is_tried = |link: &LinkId| {
-            self.silent.contains(link) || self.unsound.get(link).is_some_and(|times| *times >= MEND_UNSOUND_MAX)
+            let is_unsound = self.unsound.get(link).is_some_and(|times| *times >= MEND_UNSOUND_MAX);
+            is_unsound || self.silent.contains(link) || self.slow.contains_key(link)
         };
         if let Some(peer) = peers.iter().find(|peer| peer.is_free && !is_tried(&peer.link)) {
             self.asked = Some((peer.link, now));
+            self.begun = self.begun.filter(|(link, _)| *link == peer.link).or(self.asked);
             return Some((peer.link, Ask { from, len }));
         }
         let lacking: BTreeSet<LinkId> =
@@ -188,7 +207,16 @@ impl Mender {
         None
     }
 
+    /// It has not given what it was asked for in time, or has gone: it does not have it now.
+    fn give_up(&mut self, link: LinkId, now: MonoNs, log: &mut Log) {
+        (self.asked, self.begun) = (None, None);
+        self.silent.insert(link);
+        self.slow.insert(link, now.plus_ms(MEND_SLOW_REST_MS));
+        log.restart_mend();
+    }
+
     fn forget_tried(&mut self) {
+        self.begun = None;
         self.silent.clear();
         self.unsound.clear();
     }
@@ -205,6 +233,7 @@ impl Mender {
         self.known = peers.iter().map(|peer| peer.link).collect();
         self.silent.retain(|link| self.known.contains(link));
         self.unsound.retain(|link, _| self.known.contains(link));
+        self.slow.retain(|link, _| self.known.contains(link));
     }
 
     fn take_answer(&mut self, log: &mut Log) {
@@ -224,7 +253,7 @@ impl Mender {
 mod tests {
     use super::*;
     use crate::limits::MEND_PIECE_BYTES;
-    use crate::log::{HeapTail, LogSettings};
+    use crate::log::{HeapTail, LogSettings, MendWorld};
 
     fn log() -> Log {
         Log::create(LogSettings::default(), Box::new(HeapTail::new(64 * 1024)))
@@ -267,5 +296,78 @@ mod tests {
         assert_eq!(link.say(&mut log(), &mut said), None);
         assert_eq!(MendMessage::decode(&said), Ok(Some(MendMessage::Piece { from: LogOffset(0), bytes: b"" })));
         assert!(!link.is_due() && link.say(&mut log(), &mut said).is_none());
+    }
+
+    /// Two replicas of a log with a damaged record, of which the first one is asked first, and when.
+    fn damaged() -> (MendWorld, Vec<u8>, Mender, [Askable; 2]) {
+        let mut world = MendWorld::new();
+        let before = world.first().to_vec();
+        let third = world.place(3);
+        world.flip(third.plus(700));
+        world.prove(3);
+        let mut numbers = 1_u64..;
+        let mut peer = || Askable { link: LinkId(numbers.next().expect("there are more")), is_free: true };
+        (world, before, Mender::default(), [peer(), peer()])
+    }
+
+    /// Whom the mender asks now, when the own bytes that it wants have come.
+    fn asks(mender: &mut Mender, now: MonoNs, peers: &[Askable], world: &mut MendWorld) -> Option<(LinkId, Ask)> {
+        let is_lost = |_, unsound: &BTreeSet<LinkId>| {
+            assert!(unsound.is_empty(), "nobody has sent what is unsound");
+            false
+        };
+        for _ in 0..5 {
+            if let Some(asked) = mender.go_on(now, peers, &mut world.log, is_lost) {
+                return Some(asked);
+            }
+            world.settle();
+        }
+        None
+    }
+
+    #[test]
+    fn who_says_nothing_is_given_up_and_the_next_one_is_asked() {
+        let (mut world, before, mut mender, peers) = damaged();
+        let now = |ms| MonoNs(0).plus_ms(ms);
+        let (first, _) = asks(&mut mender, now(0), &peers, &mut world).expect("somebody is asked");
+        assert_eq!(first, peers[0].link);
+        assert_eq!(asks(&mut mender, now(MEND_ANSWER_MS - 1), &peers, &mut world), None);
+        let peers = [Askable { is_free: false, ..peers[0] }, peers[1]];
+        let (mut asked, mut ms) = (asks(&mut mender, now(MEND_ANSWER_MS), &peers, &mut world), MEND_ANSWER_MS);
+        while let Some((link, Ask { from, len })) = asked {
+            assert_eq!(link, peers[1].link);
+            let at = usize::try_from(from.0).expect("small");
+            mender.note_answer(link, from, &before[at..at + len]);
+            ms += 1;
+            asked = asks(&mut mender, now(ms), &peers, &mut world);
+        }
+        assert!(world.first() == before, "it is mended from the other one");
+        // It is free again, but the next record does not wait for it.
+        let peers = peers.map(|peer| Askable { is_free: true, ..peer });
+        let fifth = world.place(5);
+        world.flip(fifth.plus(700));
+        world.prove(5);
+        let (link, _) = asks(&mut mender, now(ms + 1_000), &peers, &mut world).expect("somebody is asked");
+        assert_eq!(link, peers[1].link);
+    }
+
+    #[test]
+    fn who_gives_a_byte_at_a_time_is_given_up_as_well() {
+        let (mut world, before, mut mender, peers) = damaged();
+        let peers = &peers[..1];
+        let mut now = MonoNs(0);
+        let (mut dripped, mut asked) = (0, asks(&mut mender, now, peers, &mut world));
+        while let Some((link, Ask { from, .. })) = asked {
+            let at = usize::try_from(from.0).expect("small");
+            mender.note_answer(link, from, &before[at..=at]);
+            now = now.plus_ms(MEND_ANSWER_MS / 2);
+            dripped += 1;
+            asked = asks(&mut mender, now, peers, &mut world);
+        }
+        assert!((2..=MEND_ONE_MS.div_ceil(MEND_ANSWER_MS / 2)).contains(&dripped), "{dripped} bytes");
+        let damage = world.log.damage();
+        assert_eq!((damage.records, damage.lost), (1, 0), "who is slow may have it");
+        assert_eq!(asks(&mut mender, now.plus_ms(MEND_SLOW_REST_MS - 1), peers, &mut world), None);
+        assert!(asks(&mut mender, now.plus_ms(MEND_SLOW_REST_MS), peers, &mut world).is_some(), "it is asked again");
     }
 }

@@ -92,8 +92,14 @@ pub const MEND_PIECE_BYTES: usize = 64 * 1024;
 /// The same while it is not known how long the record is that is asked for.
 pub const MEND_FIRST_BYTES: usize = 4 * 1024;
 
-/// How long a replica is waited for that was asked.
+/// How long a replica is waited for that was asked, for one piece.
 pub const MEND_ANSWER_MS: u64 = 10_000;
+
+/// The same, for all pieces of what is mended at once, however they come.
+pub const MEND_ONE_MS: u64 = 30_000;
+
+/// How long one that took longer is not asked.
+pub const MEND_SLOW_REST_MS: u64 = 60_000;
 
 /// How often a replica's bytes are unsound before they count as damaged there as well: once it may have been the way.
 pub const MEND_UNSOUND_MAX: u32 = 2;
@@ -107,6 +113,7 @@ pub const MEND_REST_MS_MIN: u64 = 1_000;
 /// The same, at most.
 pub const MEND_REST_MS_MAX: u64 = 300_000;
 
+const _: () = assert!(MEND_ANSWER_MS < MEND_ONE_MS, "all takes longer than a piece of it");
 const _: () = assert!(HA_LINKS_MAX > HA_SLAVES_MAX + HA_STRANGERS_MAX, "strangers leave room for slaves");
 const _: () = assert!(
     (HA_SEND_BYTES + 2 * PARTIAL_BYTES_KEPT + 8192 + 2 * MEND_PIECE_BYTES) as u64 <= HA_SLAVE_MEMORY_MAX,
