@@ -35,6 +35,7 @@ const KNOWN_DIFFERENCES: [(&str, &str, &str); 25] = [
     ("runtime", "body.table.memoryOfOffsets", "what tables cost, which RocketMQ does not say"),
     ("runtime", "body.table.memoryOfClients", "what tables cost, which RocketMQ does not say"),
     ("runtime", "body.table.failedReads", "likewise"),
+    ("runtime", "body.table.unreadableBlocks", "likewise"),
     ("runtime", "body.table.indexBlocksRebuilt", "likewise"),
     ("runtime", "body.table.scrub", "how far the scrub is, which RocketMQ has not"),
     ("reset a queue that is not there", "code", "it is refused: Apache makes it"),

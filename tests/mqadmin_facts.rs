@@ -54,6 +54,7 @@ const KNOWN_DIFFERENCES: [(&str, &str, &str); 42] = [
     ("brokerStatus", "damagedMessagesPassed ", "the same"),
     ("brokerStatus", "damagedMessagesMended ", "the same"),
     ("brokerStatus", "damagedMessagesLost ", "the same"),
+    ("brokerStatus", "unreadableBlocks ", "the same"),
     ("brokerStatus", "failedReads ", "the same"),
     ("brokerStatus", "indexBlocksRebuilt ", "the same"),
     ("brokerStatus", "scrub", "how far the scrub is, which RocketMQ has not"),

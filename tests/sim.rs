@@ -434,9 +434,13 @@ fn what_rots_on_one_replica_is_mended_from_another() {
     eprintln!("{} seeds: something rotted {rots} times, and was mended {mended} times", all.len());
     let is_few = (all.len() as u64) < SEEDS;
     assert!(is_few || (rots > 50 && mended > 20), "{rots}, {mended}");
-    let (seed, what) =
-        first_wrong(100, |seed| run(seed, ReplicaRule::MendWithAnything, 2 * REPLICA_STEPS)).expect("it is noticed");
-    eprintln!("MendWithAnything is noticed by seed {seed}: {what}");
+    let (blocks, rewritten) = (sum(|counts| counts.blocks_unreadable), sum(|counts| counts.blocks_rewritten));
+    eprintln!("{blocks} times it was a block that could not be read, and {rewritten} were written anew");
+    assert!(is_few || (blocks > 20 && rewritten > 10), "{blocks}, {rewritten}");
+    for rule in [ReplicaRule::MendWithAnything, ReplicaRule::HideBadBlocks] {
+        let (seed, what) = first_wrong(100, |seed| run(seed, rule, 2 * REPLICA_STEPS)).expect("it is noticed");
+        eprintln!("{rule:?} is noticed by seed {seed}: {what}");
+    }
 }
 
 /// The same world once more, whose messages ask for times.

@@ -101,6 +101,7 @@ impl Broker {
 
     /// A block that an [`Effect::Fetch`] or [`Effect::Prefetch`] asked for: what waited for it runs again.
     pub(crate) fn handle_block(&mut self, now: Now, block: BlockId, data: Result<Bytes, IoError>, out: &mut Output) {
+        let was_mending = self.log.is_mending();
         self.log.supply(block, data);
         self.unblock_replicas(block);
         self.delays.jobs.block_has_come(block);
@@ -112,7 +113,7 @@ impl Broker {
             let frame = parked.frame();
             self.answer_request(now, parked.connection, &frame, &header, parked.rounds, out);
         }
-        if self.log.is_mending() {
+        if was_mending {
             self.mend(now, out);
         }
         if self.is_slave() {

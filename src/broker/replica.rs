@@ -174,7 +174,7 @@ impl Broker {
 
     /// Goes on with what is damaged in the log, if a replica can be asked.
     pub(super) fn mend(&mut self, now: Now, out: &mut Output) {
-        if self.log.damage().records == 0 || self.next_life.is_some() {
+        if !self.log.has_to_mend() || self.next_life.is_some() {
             return;
         }
         match &mut self.replica.role {

@@ -327,7 +327,7 @@ impl Disk {
         if flush || is_new { self.flush_names(path).await } else { Ok(()) }
     }
 
-    /// Writes over a part of a file that is damaged, durably, when what it holds, `before`, is kept in the file `aside`.
+    /// Writes over a part of a file that is damaged, durably, when what it holds, `before`, is kept in the file `aside`; nothing is kept if that is empty.
     ///
     /// # Errors
     /// [`DiskError`]; whether the part is old, new or a mixture is then unknown.
@@ -343,7 +343,7 @@ impl Disk {
         before: Bytes,
     ) -> Result<(), DiskError> {
         let kept = self.folder.join(aside);
-        let keep = blocking::run(move || keep_aside(&kept, &before));
+        let keep = blocking::run(move || if before.is_empty() { Ok(()) } else { keep_aside(&kept, &before) });
         keep.await.map_err(|source| DiskError::new("keep what is damaged in", aside, source))?;
         let file = self.file(path).await?;
         self.write_between_commits(&file, path, at, data).await?;

@@ -121,8 +121,8 @@ impl BlockCache {
         }
     }
 
-    /// A block could not be read: it rests, longer each time.
-    pub(super) fn note_failed(&mut self, block: BlockId, now: MonoNs) {
+    /// A block could not be read: it rests, longer each time. How often that was.
+    pub(super) fn note_failed(&mut self, block: BlockId, now: MonoNs) -> u32 {
         let known = self.failed.iter().position(|failed| failed.block == block);
         let tries = known.map_or(0, |known| self.failed.remove(known).tries);
         if self.failed.len() == FAILED_BLOCKS_MAX {
@@ -130,10 +130,11 @@ impl BlockCache {
         }
         let rest_ms = (FAILED_REST_MS_MIN << tries.min(16)).min(FAILED_REST_MS_MAX);
         self.failed.push(FailedBlock { block, tries: tries + 1, until: now.plus_ms(rest_ms) });
+        tries + 1
     }
 
     /// A block was read: so can be what it is part of, and its parts.
-    fn note_read(&mut self, block: BlockId) {
+    pub(super) fn note_read(&mut self, block: BlockId) {
         let end = block.at + u64::from(block.len);
         self.failed.retain(|FailedBlock { block: failed, .. }| {
             failed.file != block.file || failed.at < block.at || failed.at + u64::from(failed.len) > end

@@ -4,6 +4,7 @@
 //! and the smallest piece when it has rested. Bytes that are not what was written are read from the device once more; only when they are the
 //! same again, at a place that is known, they are proven to be damaged. A block of a queue's index is then built again from the log, which is
 //! where it came from; a message is lost here, until it is mended from a replica ([`super::mend`]), and whoever reads decides what to do without it.
+//! A disk block of the log that cannot be read at all proves nothing: its readers wait, and what lay there is taken from a replica as well.
 //!
 //! What a branch says is nowhere else. If one is damaged, the block that a reader wants of it is built from all of the log that the branch is about,
 //! from where the last one was found: who reads on reads that part of the log once. Where blocks lie that branches lead past or wrongly to is in memory
@@ -18,13 +19,13 @@ use super::commit_log::Log;
 use super::consume_queue::{self, BlockRef, Entry, IndexSpan, QueueIndex, encode_block};
 use super::derive::{entries_in, removed_topic};
 use super::file::{BlockId, FileName};
-use super::mend::Mends;
+use super::mend::{MendPlace, Mends};
 use super::read::Miss;
 use super::recovery::{CrcRule, Parsed, parse};
 use super::remembered::Remembered;
 use super::walk::Walk;
 use crate::limits::{
-    COLD_BLOCK_BYTES, DAMAGED_MAX, MOVED_BLOCKS_MAX, REBUILD_BYTES_PER_TURN, REBUILDS_MAX, SUSPECTS_MAX,
+    COLD_BLOCK_BYTES, DAMAGED_MAX, MOVED_BLOCKS_MAX, REBUILD_BYTES_PER_TURN, REBUILDS_MAX, SUSPECTS_MAX, UNREADABLE_MAX,
 };
 use crate::model::{LogOffset, QueueOffset};
 use crate::protocol::record::{Check, RecordView, peek_size};
@@ -40,6 +41,8 @@ pub(crate) struct DamageCounts {
     pub(crate) reads_failed: u64,
     /// Records that were mended from a replica.
     pub(crate) mended: u64,
+    /// Disk blocks of the log that cannot be read, and could not be since; counted to [`UNREADABLE_MAX`].
+    pub(crate) unreadable: u64,
     /// Of `records`, those that are damaged wherever they are known to have been.
     pub(crate) lost: u64,
 }
@@ -51,6 +54,9 @@ pub(super) struct Damage {
     suspects: VecDeque<Suspect>,
     /// Records that were unsound twice.
     pub(super) proven: BTreeSet<LogOffset>,
+    /// Starts of the disk blocks of the log that could not be read twice, by an error of the medium. What lies there is not known to be damaged: it moves
+    /// no reader, and is never lost.
+    pub(super) unreadable: BTreeSet<LogOffset>,
     pub(super) rebuilds: VecDeque<Rebuild>,
     /// Blocks below branches that were built again, by their queue and first entry. Whoever reads on needs the last one: it says where the log is to be
     /// read from for the next.
@@ -112,8 +118,16 @@ impl Damage {
             self.suspects.retain(|suspect| *suspect != Suspect::Record(at));
         }
         if !self.proven.is_empty() && self.proven.remove(&at) {
-            self.mends.forget(at);
+            self.mends.forget(MendPlace::record(at));
             tracing::info!(%at, "a damaged message can be read again");
+        }
+    }
+
+    /// A disk block can be read.
+    pub(super) fn note_readable(&mut self, block: LogOffset) {
+        if self.unreadable.remove(&block) {
+            self.mends.forget(MendPlace::block(block));
+            tracing::info!(log_offset = %block, "a block of the disk can be read again");
         }
     }
 
@@ -140,12 +154,16 @@ impl Damage {
         while self.proven.first().is_some_and(|first| *first < start) {
             self.proven.pop_first();
         }
+        while self.unreadable.first().is_some_and(|first| *first < start) {
+            self.unreadable.pop_first();
+        }
         self.mends.trim(start);
     }
 
     pub(super) fn clear(&mut self) {
         self.suspects.clear();
         self.proven.clear();
+        self.unreadable.clear();
         self.rebuilds.clear();
         self.moved = Remembered::default();
         self.mends.clear();
@@ -168,6 +186,7 @@ impl Log {
             index_blocks_rebuilt: damage.index_blocks_rebuilt,
             reads_failed: damage.reads_failed,
             mended: damage.mends.mended,
+            unreadable: damage.unreadable.len() as u64,
             lost: damage.mends.lost_count(),
         }
     }
@@ -198,7 +217,7 @@ impl Log {
         // The next reader has it from the device: it may have been mended.
         self.forget_blocks(at, at.plus(u64::from(size).max(1)));
         if self.note_unsound(at) {
-            self.damage.mends.note_wanted(at);
+            self.damage.mends.note_wanted(MendPlace::record(at));
             Miss::Damaged(at)
         } else {
             first.map_or(Miss::Failed, Miss::Cold)
@@ -227,6 +246,39 @@ impl Log {
         self.damage.is_full = false;
         self.damage.mends.wake();
         true
+    }
+
+    /// Notes that a disk block of a segment could not be read twice.
+    pub(super) fn note_unreadable(&mut self, block: LogOffset) {
+        if self.damage.unreadable.contains(&block) || self.damage.unreadable.len() >= UNREADABLE_MAX {
+            return;
+        }
+        let segment = self.segments.find(block).map_or(block, |segment| segment.start);
+        let (file, byte) = (FileName::Segment(segment), block.since(segment));
+        tracing::error!(%file, byte, log_offset = %block, "a block of the disk cannot be read: what lay there is asked of a replica and written anew, if there is one");
+        self.damage.unreadable.insert(block);
+        self.damage.mends.wake();
+    }
+
+    /// A reader waits for a disk block that could not be read more than once.
+    pub(super) fn note_block_failed(&mut self, block: BlockId) {
+        if let FileName::Segment(start) = block.file {
+            self.note_unreadable(start.plus(block.at));
+            self.damage.mends.note_wanted(MendPlace::block(start.plus(block.at)));
+        }
+    }
+
+    /// Disk blocks were read.
+    pub(super) fn note_block_read(&mut self, block: BlockId) {
+        if let FileName::Segment(start) = block.file
+            && !self.damage.unreadable.is_empty()
+        {
+            let from = start.plus(block.at);
+            let known = self.damage.unreadable.range(from..from.plus(u64::from(block.len)));
+            for block in known.copied().collect::<Vec<_>>() {
+                self.damage.note_readable(block);
+            }
+        }
     }
 
     pub(super) fn forget_blocks(&mut self, from: LogOffset, to: LogOffset) {

@@ -91,6 +91,14 @@ pub enum IoError {
     },
 }
 
+impl IoError {
+    /// Whether it says that the medium does not give back what was written: `EIO`, and what Linux makes of a bad sector (`ENODATA`) and of a wrong
+    /// checksum (`EILSEQ`). It may come of a cable or a controller as well.
+    pub(super) fn is_of_medium(self) -> bool {
+        matches!(self, IoError::Failed { errno: 5 | 61 | 84 })
+    }
+}
+
 /// Names one request to the disk, so that its result finds its way back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IoId(pub(super) u64);
@@ -182,14 +190,14 @@ pub enum Work {
         /// See above.
         flush: bool,
     },
-    /// Write over disk blocks of a segment that hold what is damaged; `before` is what they hold, and is to be kept aside first. `data` is
+    /// Write over disk blocks of a segment that hold what is damaged; `before` is what they hold, and is to be kept aside first, if it is not empty. `data` is
     /// durable before the result. A failure, of either, is no failure of the log.
     Mend {
         file: FileName,
         /// Byte in the file.
         at: u64,
         data: Bytes,
-        /// As long as `data`.
+        /// As long as `data`, with zeros for what cannot be read; empty if nothing can.
         before: Bytes,
     },
     /// Put `data` in the place of the file, all or nothing: write beside it, flush, rename over it, flush the folder.

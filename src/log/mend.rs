@@ -1,41 +1,53 @@
 //! What is damaged is mended from a replica, while the log is in use.
 //!
-//! A mend begins at a record that is proven to be damaged ([`super::damage`]) and goes on, record by record, to the next one that is sound:
+//! A mend is of a stretch: from a record that is proven to be damaged ([`super::damage`]), or lies in a disk block that cannot be read, to the next one
+//! that is sound; of a long one so much at a time:
 //!
 //! ```text
-//! look ──sound──▶ done, or on to the next record behind one that was mended
-//!   │ ▲
-//!   │ └──────────────────────────────── write ◀── ready ◀──twice the same── own bytes around it
-//!   └─unsound─▶ fetch: pieces of the replica's log ──▶ a sound record that says that it lies here ──┘
+//! find ──▶ look ──sound──▶ done, or on to what lies behind
+//!            │ ▲
+//!            │ └──── verify ◀── write ◀── ready ◀──twice the same── own bytes around it
+//!            └─unsound─▶ fetch: pieces of the replica's log ──▶ records that say that they lie here, and end where this log goes on ──┘
 //! ```
 //!
+//! Of a block that cannot be read it is first found in which record it begins: the one behind the last sound one in front of it.
+//!
 //! Who is asked is [`crate::replication`]'s: [`Log::poll_mend`] says what is wanted and [`Log::take_piece`] takes it; [`Log::rest_mend`] gives up for a
-//! while. The own bytes come as what is read ahead of need does; the write is background work, which changes whole disk blocks: what lies beside
-//! the record in them was read twice, and is written as it was. Nothing is believed of a piece but what its CRCs and its place prove, and nothing is
-//! written that consumers do not see yet, that is not flushed, or that the ring still has.
+//! while. The own bytes come as what is read ahead of need does ([`own`]); the write is background work, which changes the disk blocks that are
+//! not as they should be: what lies beside the stretch in them was read twice, and is written as it was. Nothing is believed of a piece but what its CRCs
+//! and its place prove, and that only as far as no sound record of this log is in its way and its queue, where that is at hand, says the same: else
+//! a record that is longer than the one that was there would take those behind it along. Nothing is written that consumers do not see yet, that is not
+//! flushed, or that the ring still has.
+
+mod own;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Bytes, BytesMut};
 
+use self::own::{OwnBytes, block_end, block_of};
 use super::commit_log::Log;
 use super::damage::Damage;
+use super::derive::entries_in;
 use super::file::{BlockId, FileName, IoError, Work};
 use super::read::Miss;
 use super::recovery::Parsed;
 use crate::limits::{
-    COLD_BLOCK_BYTES, DISK_BLOCK_BYTES, MEND_FIRST_BYTES, MEND_PIECE_BYTES, MEND_REST_MS_MAX, MEND_REST_MS_MIN,
-    PREFETCH_BLOCKS_MAX, RECORD_BYTES_MAX, SCRUB_PATIENCE_MS,
+    COLD_BLOCK_BYTES, DISK_BLOCK_BYTES, MEND_BURST_MS, MEND_BYTES_PER_SECOND, MEND_FIRST_BYTES, MEND_PIECE_BYTES,
+    MEND_REST_MS_MAX, MEND_REST_MS_MIN, MEND_SEARCH_BYTES_MAX, MEND_STRETCH_BYTES, PREFETCH_BLOCKS_MAX,
+    RECORD_BYTES_MAX, SCRUB_PATIENCE_MS,
 };
 use crate::model::{LogOffset, MonoNs};
-use crate::protocol::record::{FILLER_BYTES, peek_size};
+use crate::protocol::record::{Check, FILLER_BYTES, RecordView, find_claim, peek_size};
 
 const BLOCK: u64 = DISK_BLOCK_BYTES as u64;
 
 /// Bytes of the log that are wanted of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PieceWanted {
-    /// The record that is damaged: what is asked for one says nothing of another.
+    /// The first record of the stretch that is mended: what is asked for one says nothing of another.
     pub(crate) record: LogOffset,
     pub(crate) from: LogOffset,
     /// 1 to [`MEND_PIECE_BYTES`].
@@ -56,24 +68,46 @@ pub(crate) enum Piece {
 /// What a piece of a replica's log was worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PieceTaken {
-    /// More is wanted, or the record is whole.
+    /// More is wanted, or the stretch is whole.
     Sound,
     /// What came is not what was written at this place.
     Unsound,
+}
+
+/// What is to be mended: a record that is damaged, or a disk block that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct MendPlace {
+    /// Where the record or the block begins.
+    at: LogOffset,
+    is_block: bool,
+}
+
+impl MendPlace {
+    pub(super) fn record(at: LogOffset) -> MendPlace {
+        MendPlace { at, is_block: false }
+    }
+
+    pub(super) fn block(at: LogOffset) -> MendPlace {
+        MendPlace { at, is_block: true }
+    }
 }
 
 /// What is being mended, and what could not be.
 #[derive(Debug, Default)]
 pub(super) struct Mends {
     current: Option<Mend>,
-    /// What could not be mended, by its place: never more than is known to be damaged.
-    rests: BTreeMap<LogOffset, Rest>,
+    /// What could not be mended: never more than is known to be damaged or unreadable.
+    rests: BTreeMap<MendPlace, Rest>,
     /// What is damaged wherever it is known to have been.
     lost: BTreeSet<LogOffset>,
     /// Somebody waits for this one.
-    wanted: Option<LogOffset>,
+    wanted: Option<MendPlace>,
     /// Nothing is to be begun before.
     quiet_until: MonoNs,
+    /// What was read, fetched and written by now takes until then.
+    spent_until: MonoNs,
+    /// What a replica gave did not fit in, which nobody was told of yet.
+    is_unfit: bool,
     pub(super) mended: u64,
 }
 
@@ -85,51 +119,109 @@ struct Rest {
 
 #[derive(Debug)]
 struct Mend {
+    place: MendPlace,
+    /// Where its first record begins; before that is found, the block.
     at: LogOffset,
     step: MendStep,
-    /// It was written.
-    is_written: bool,
-    /// The record before it was mended: this one may be sound.
-    is_next: bool,
+    own: OwnBytes,
     /// The own bytes that were asked for, and when.
     asked: Option<(BlockId, MonoNs)>,
+    /// The next sound record is looked for up to here.
+    reach: LogOffset,
+    /// Where it begins, or the segment ends; `None` if it is not found so near.
+    end: Option<LogOffset>,
+    /// What has come from replicas, from `at` on.
+    theirs: BytesMut,
+    /// So many bytes of it are records that fit in, and so many records, to here; a filler goes to the end of the segment.
+    sound: usize,
+    records: u64,
+    to: LogOffset,
+    /// What is before it was mended: this one may be sound.
+    is_next: bool,
 }
 
 #[derive(Debug)]
 enum MendStep {
-    /// The own bytes are looked at, so many from the beginning of the disk block on.
-    Look { len: u64 },
-    /// The replica's are awaited; these have come.
-    Fetch { theirs: BytesMut },
-    /// These are to take the place of the own ones, which are read twice.
-    Compose { theirs: Bytes, before: Option<Bytes> },
-    /// To be written.
-    Ready { data: Bytes, before: Bytes },
+    /// The first record is looked for in front of the block.
+    Find,
+    /// The own bytes are looked at, up to the next sound record.
+    Look,
+    /// The replica's are awaited.
+    Fetch,
+    /// They are to take the place of the own ones, which are read a second time.
+    Compose { before: OwnBytes },
+    /// To be written, `at` its first disk block.
+    Ready { at: LogOffset, data: Bytes, before: Bytes },
     /// It is being written.
     Writing,
+    /// What was written is read.
+    Verify,
+}
+
+/// What becomes of a stretch with what has come of it.
+enum Advance {
+    Wants,
+    Whole,
+    Unsound,
+    /// It is sound, and does not fit in.
+    Unfit,
+    /// It goes to here, and the own bytes that were looked at do not.
+    Look(LogOffset),
+    /// It goes on where it may still be written to.
+    Rest,
+}
+
+/// What begins at a place of the own bytes.
+enum Own {
+    /// It is sound, and ends here.
+    Sound(LogOffset),
+    /// It would end here.
+    More(LogOffset),
+    Unsound,
 }
 
 impl Mend {
-    fn new(at: LogOffset, is_next: bool) -> Mend {
-        Mend { at, step: MendStep::Look { len: COLD_BLOCK_BYTES }, is_written: false, is_next, asked: None }
+    fn new(place: MendPlace, step: MendStep, own: OwnBytes) -> Mend {
+        let at = place.at;
+        Mend {
+            place,
+            at,
+            step,
+            own,
+            asked: None,
+            reach: at.plus(MEND_STRETCH_BYTES),
+            end: None,
+            theirs: BytesMut::new(),
+            sound: 0,
+            records: 0,
+            to: at,
+            is_next: false,
+        }
     }
 
-    /// Start of the disk block in which the record begins. Segments are whole blocks.
-    fn block(&self) -> LogOffset {
-        LogOffset(self.at.0 / BLOCK * BLOCK)
+    /// End of the bytes that are to be written: behind a filler nothing has a meaning.
+    fn written_end(&self) -> LogOffset {
+        self.at.plus(self.sound as u64)
     }
-}
 
-/// End of the disk block in which a record of so many bytes ends that begins at `at`.
-fn block_end(at: LogOffset, len: usize) -> LogOffset {
-    LogOffset(at.plus(len as u64).0.next_multiple_of(BLOCK))
+    /// Whether what was fetched can be written, but for what of it would follow: the disk block in which it ends is known.
+    fn can_end(&self) -> bool {
+        let end = self.written_end();
+        let is_filled = self.to > end;
+        self.sound > 0 && (is_filled || !self.own.has_hole(end, block_end(end)))
+    }
+
+    fn forget_theirs(&mut self) {
+        self.theirs.clear();
+        (self.sound, self.records, self.to) = (0, 0, self.at);
+    }
 }
 
 impl Mends {
     /// A reader has met it, and waits.
-    pub(super) fn note_wanted(&mut self, at: LogOffset) {
-        if !self.lost.contains(&at) {
-            self.wanted = Some(at);
+    pub(super) fn note_wanted(&mut self, place: MendPlace) {
+        if place.is_block || !self.lost.contains(&place.at) {
+            self.wanted = Some(place);
         }
     }
 
@@ -138,39 +230,48 @@ impl Mends {
         self.quiet_until = MonoNs(0);
     }
 
-    /// What is to be mended next, of what is `proven` to be damaged before `end`: what somebody waits for, then what was not tried yet, then what has
-    /// rested longest. What is lost does not keep the others from it.
-    fn next(&mut self, proven: &BTreeSet<LogOffset>, end: LogOffset, now: MonoNs) -> Option<LogOffset> {
-        if let Some(at) = self.wanted.take()
-            && at < end
-            && proven.contains(&at)
-            && self.rests.get(&at).is_none_or(|rest| rest.until <= now)
+    /// So many bytes were read, fetched or written.
+    fn spend(&mut self, now: MonoNs, bytes: usize) {
+        let ns = (bytes as u64).saturating_mul(1_000_000_000) / MEND_BYTES_PER_SECOND;
+        self.spent_until = MonoNs(self.spent_until.max(now).0.saturating_add(ns));
+    }
+
+    /// What is to be mended next, of what is known to be damaged, or unreadable, before `end`: what somebody waits for, then what was not tried yet, then
+    /// what has rested longest. What is lost does not keep the others from it.
+    fn next(&mut self, known: Known<'_>, end: LogOffset, now: MonoNs) -> Option<MendPlace> {
+        let end = MendPlace::record(end);
+        if let Some(place) = self.wanted.take()
+            && place < end
+            && known.has(place)
+            && self.rests.get(&place).is_none_or(|rest| rest.until <= now)
         {
-            return Some(at);
+            return Some(place);
         }
         if now < self.quiet_until {
             return None;
         }
-        let fresh = proven.range(..end).copied().find(|at| !self.rests.contains_key(at));
+        let fresh = known.places(end.at).filter(|place| !self.rests.contains_key(place)).min();
         let longest = || self.rests.range(..end).min_by_key(|(_, rest)| rest.until);
-        let next = fresh.or_else(|| longest().filter(|(_, rest)| rest.until <= now).map(|(at, _)| *at));
+        let next = fresh.or_else(|| longest().filter(|(_, rest)| rest.until <= now).map(|(place, _)| *place));
         if next.is_none() {
             // Else it may be begun as soon as the log is safe there.
-            let waits_for_end = proven.last().is_some_and(|last| *last >= end);
+            let waits_for_end = known.last().is_some_and(|last| last >= end.at);
             self.quiet_until = longest().filter(|_| !waits_for_end).map_or(now, |(_, rest)| rest.until);
         }
         next
     }
 
     /// What lies there can be read again.
-    pub(super) fn forget(&mut self, at: LogOffset) {
-        self.rests.remove(&at);
-        self.lost.remove(&at);
+    pub(super) fn forget(&mut self, place: MendPlace) {
+        self.rests.remove(&place);
+        if !place.is_block {
+            self.lost.remove(&place.at);
+        }
     }
 
     /// Forgets what lies before the start of the log.
     pub(super) fn trim(&mut self, start: LogOffset) {
-        while self.rests.first_key_value().is_some_and(|(first, _)| *first < start) {
+        while self.rests.first_key_value().is_some_and(|(first, _)| first.at < start) {
             self.rests.pop_first();
         }
         while self.lost.first().is_some_and(|first| *first < start) {
@@ -187,9 +288,31 @@ impl Mends {
     }
 }
 
+/// What is known to be damaged, and to be unreadable.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    records: &'a BTreeSet<LogOffset>,
+    blocks: &'a BTreeSet<LogOffset>,
+}
+
+impl Known<'_> {
+    fn has(&self, place: MendPlace) -> bool {
+        if place.is_block { self.blocks.contains(&place.at) } else { self.records.contains(&place.at) }
+    }
+
+    fn places(&self, end: LogOffset) -> impl Iterator<Item = MendPlace> {
+        let records = self.records.range(..end).map(|at| MendPlace::record(*at));
+        records.chain(self.blocks.range(..end).map(|at| MendPlace::block(*at)))
+    }
+
+    fn last(&self) -> Option<LogOffset> {
+        self.records.last().max(self.blocks.last()).copied()
+    }
+}
+
 /// What replication calls.
 impl Log {
-    /// What is wanted of a replica now, if there is one to ask. Call it some times a second, and when a piece was taken.
+    /// What is wanted of a replica now, if there is one to ask. Call it some times a second, when a piece was taken, and when own bytes came.
     pub(crate) fn poll_mend(&mut self, now: MonoNs) -> Option<PieceWanted> {
         if self.failure().is_some() {
             return None;
@@ -201,15 +324,21 @@ impl Log {
         }
         if self.damage.mends.current.is_none() {
             let end = self.mendable_end();
-            let Damage { mends, proven, .. } = &mut self.damage;
-            mends.current = mends.next(proven, end, now).map(|at| Mend::new(at, false));
+            let Damage { mends, proven, unreadable, .. } = &mut self.damage;
+            let next = mends.next(Known { records: proven, blocks: unreadable }, end, now);
+            self.damage.mends.current = next.and_then(|place| self.begin_mend(place));
         }
         self.read_for_mend(now);
-        let mend = self.damage.mends.current.as_ref()?;
-        let MendStep::Fetch { theirs } = &mend.step else { return None };
-        let from = mend.at.plus(theirs.len() as u64);
-        let size = peek_size(theirs).map_or(0, |size| size as usize);
-        let missing = if size > theirs.len() { size - theirs.len() } else { MEND_FIRST_BYTES };
+        let mend = self.damage.mends.current.as_ref().filter(|mend| matches!(mend.step, MendStep::Fetch))?;
+        let from = mend.at.plus(mend.theirs.len() as u64);
+        let rest = &mend.theirs[mend.sound..];
+        let size = peek_size(rest).map_or(0, |size| size as usize);
+        let missing = match mend.end {
+            _ if size > rest.len() => size - rest.len(),
+            Some(end) => usize::try_from(end.0.saturating_sub(from.0)).unwrap_or(usize::MAX),
+            None if mend.theirs.is_empty() => MEND_FIRST_BYTES,
+            None => MEND_PIECE_BYTES,
+        };
         let len = missing.min(MEND_PIECE_BYTES).min(self.room_at(from));
         if len == 0 {
             // The record would go beyond what may be mended.
@@ -219,65 +348,51 @@ impl Log {
         Some(PieceWanted { record: mend.at, from, len })
     }
 
-    /// Takes bytes of a replica's log from `from` on, which were asked for. They are looked at when the record is whole.
+    /// Takes bytes of a replica's log from `from` on, which were asked for. They are looked at when a record is whole.
     pub(crate) fn take_piece(&mut self, from: LogOffset, bytes: &[u8]) -> PieceTaken {
-        let Some(mut mend) = self.damage.mends.current.take() else { return PieceTaken::Sound };
-        let MendStep::Fetch { theirs } = &mut mend.step else {
-            self.damage.mends.current = Some(mend);
-            return PieceTaken::Sound;
-        };
-        let mut taken = PieceTaken::Sound;
-        if from == mend.at.plus(theirs.len() as u64)
-            && theirs.len() + bytes.len() <= RECORD_BYTES_MAX + MEND_PIECE_BYTES
-        {
-            theirs.extend_from_slice(bytes);
-            let at = mend.at;
-            match self.fetched_bytes(at, theirs) {
-                Ok(Some(len)) if block_end(at, len) <= self.mendable_end() => {
-                    let theirs = std::mem::take(theirs).split_to(len).freeze();
-                    mend.step = MendStep::Compose { theirs, before: None };
-                }
-                // It ends where it may still be written to.
-                Ok(Some(_)) => {
-                    self.damage.mends.current = Some(mend);
-                    self.rest_mend(self.now.mono, false);
-                    return PieceTaken::Sound;
-                }
-                Ok(None) => {}
-                Err(()) => {
-                    theirs.clear();
-                    taken = PieceTaken::Unsound;
-                }
-            }
+        let is_fetching = |mend: &mut Mend| matches!(mend.step, MendStep::Fetch);
+        let Some(mut mend) = self.damage.mends.current.take_if(is_fetching) else { return PieceTaken::Sound };
+        let most = RECORD_BYTES_MAX + 2 * MEND_PIECE_BYTES;
+        if from == mend.at.plus(mend.theirs.len() as u64) && mend.theirs.len() - mend.sound + bytes.len() <= most {
+            mend.theirs.extend_from_slice(bytes);
+            self.damage.mends.spend(self.now.mono, bytes.len());
+            return self.go_on_fetching(mend);
         }
         self.damage.mends.current = Some(mend);
-        taken
+        PieceTaken::Sound
     }
 
-    /// What has come of the record is thrown away: it is asked for from its beginning.
+    /// Whether what a replica gave since this was asked last was sound and did not fit in: it was not taken.
+    pub(crate) fn take_unfit(&mut self) -> bool {
+        std::mem::take(&mut self.damage.mends.is_unfit)
+    }
+
+    /// What has come of the stretch is thrown away: it is asked for from its beginning.
     pub(crate) fn restart_mend(&mut self) {
-        if let Some(MendStep::Fetch { theirs }) = self.damage.mends.current.as_mut().map(|mend| &mut mend.step) {
-            theirs.clear();
+        if let Some(mend) = self.damage.mends.current.as_mut().filter(|mend| matches!(mend.step, MendStep::Fetch)) {
+            mend.forget_theirs();
         }
     }
 
-    /// The record that is being mended is left for a while: nobody who can be asked has it. `is_lost`: nobody who is known to have had it has it.
+    /// The stretch that is being mended is left for a while: nobody who can be asked has it. `is_lost`: nobody who is known to have had it has it.
     pub(crate) fn rest_mend(&mut self, now: MonoNs, is_lost: bool) {
         let Some(mend) = self.damage.mends.current.take_if(|mend| !matches!(mend.step, MendStep::Writing)) else {
             return;
         };
-        let at = mend.at;
-        let mends = &mut self.damage.mends;
+        let MendPlace { at, is_block } = mend.place;
+        let Damage { mends, proven, unreadable, .. } = &mut self.damage;
         mends.wake();
-        let tries = mends.rests.get(&at).map_or(0, |rest| rest.tries);
+        if !(Known { records: proven, blocks: unreadable }).has(mend.place) {
+            return;
+        }
+        let tries = mends.rests.get(&mend.place).map_or(0, |rest| rest.tries);
         let rest_ms = (MEND_REST_MS_MIN << tries.min(16)).min(MEND_REST_MS_MAX);
-        if self.damage.proven.contains(&at) {
-            mends.rests.insert(at, Rest { until: now.plus_ms(rest_ms), tries: tries.saturating_add(1) });
-            if is_lost && mends.lost.insert(at) {
-                tracing::error!(log_offset = %at, "a damaged message is damaged on all replicas that are known as well: readers go on without it, and it is counted; a store that has it, as a replica, mends it");
-            } else if !is_lost && tries == 0 {
-                tracing::warn!(log_offset = %at, "a damaged message was not mended: no replica that is connected could give it; it is tried again and again");
-            }
+        mends.rests.insert(mend.place, Rest { until: now.plus_ms(rest_ms), tries: tries.saturating_add(1) });
+        if is_lost && !is_block && mends.lost.insert(at) {
+            tracing::error!(log_offset = %at, "a damaged message is damaged on all replicas that are known as well: readers go on without it, and it is counted; a store that has it, as a replica, mends it");
+        } else if !is_lost && tries == 0 {
+            let what = if is_block { "a disk block that cannot be read" } else { "a damaged message" };
+            tracing::warn!(log_offset = %at, "{what} was not mended: no replica that is connected could give what was there; it is tried again and again");
         }
     }
 
@@ -291,6 +406,12 @@ impl Log {
     #[must_use]
     pub(crate) fn is_mending(&self) -> bool {
         self.damage.mends.current.is_some()
+    }
+
+    /// Whether there is something to mend.
+    #[must_use]
+    pub(crate) fn has_to_mend(&self) -> bool {
+        !self.damage.proven.is_empty() || !self.damage.unreadable.is_empty()
     }
 
     /// Whether a damaged record is known to be damaged wherever it was.
@@ -318,67 +439,177 @@ impl Log {
 
     /// Below, nobody writes again but who mends.
     fn mendable_end(&self) -> LogOffset {
-        let end = self.flushed.min(self.confirm).min(self.tail.low());
-        LogOffset(end.0 / BLOCK * BLOCK)
+        block_of(self.flushed.min(self.confirm).min(self.tail.low()))
     }
 
-    /// Whether a sound record or filler is at the beginning of what a replica has sent for `at`, and its bytes; `None` if there must be more.
-    fn fetched_bytes(&self, at: LogOffset, bytes: &[u8]) -> Result<Option<usize>, ()> {
-        let Some(segment) = self.segments.find(at) else { return Err(()) };
-        let end = segment.start.plus(self.segments.size());
-        let filler_bytes = FILLER_BYTES.min(usize::try_from(end.since(at)).unwrap_or(usize::MAX));
-        match self.parse_at(bytes, at, end) {
-            Parsed::Record(view) if self.is_whole(&view) => Ok(Some(view.size as usize)),
-            Parsed::Filler => Ok(Some(filler_bytes)),
+    /// The same, within the segment of `at`.
+    fn mendable_to(&self, at: LogOffset) -> LogOffset {
+        let end = self.segments.find(at).map_or(at, |segment| segment.start.plus(self.segments.size()));
+        end.min(self.mendable_end())
+    }
+}
+
+/// What replicas give.
+impl Log {
+    /// Goes on with what has come from a replica.
+    fn go_on_fetching(&mut self, mut mend: Mend) -> PieceTaken {
+        let mut taken = PieceTaken::Sound;
+        match self.advance(&mut mend) {
+            Advance::Wants => {}
+            Advance::Whole => {
+                let own = OwnBytes::new(block_of(mend.at), block_end(mend.written_end()));
+                let before = std::mem::replace(&mut mend.own, own);
+                mend.step = MendStep::Compose { before };
+            }
+            Advance::Look(to) => {
+                self.look_further(mend, to);
+                return PieceTaken::Sound;
+            }
+            Advance::Unsound => {
+                mend.forget_theirs();
+                taken = PieceTaken::Unsound;
+            }
+            Advance::Unfit => {
+                mend.forget_theirs();
+                self.damage.mends.is_unfit = true;
+            }
+            Advance::Rest => {
+                self.damage.mends.current = Some(mend);
+                self.rest_mend(self.now.mono, false);
+                return PieceTaken::Sound;
+            }
+        }
+        self.damage.mends.current = Some(mend);
+        taken
+    }
+
+    /// Looks at the records that have come.
+    fn advance(&mut self, mend: &mut Mend) -> Advance {
+        let Some(segment) = self.segments.find(mend.at).copied() else { return Advance::Rest };
+        let segment_end = segment.start.plus(self.segments.size());
+        let mendable = self.mendable_end();
+        loop {
+            let is_long = mend.end.is_none() && mend.sound as u64 >= MEND_STRETCH_BYTES;
+            let is_at_end = mend.to == mend.end.unwrap_or(segment_end);
+            if (is_long || is_at_end) && mend.can_end() {
+                return Advance::Whole;
+            }
+            if is_at_end {
+                return Advance::Rest;
+            }
+            let at = mend.written_end();
+            let bytes = &mend.theirs[mend.sound..];
+            let (len, to) = match self.fetched(at, segment_end, bytes) {
+                Ok(Some((len, true))) => (len, segment_end),
+                Ok(Some((len, false))) => (len, at.plus(len as u64)),
+                Ok(None) => {
+                    let claimed = peek_size(bytes).map_or(bytes.len() as u64 + 1, u64::from);
+                    let is_beyond = mend.end.is_some_and(|end| at.plus(claimed) > end);
+                    return if is_beyond { Advance::Unfit } else { Advance::Wants };
+                }
+                Err(()) => return Advance::Unsound,
+            };
+            let is_over_filler = segment.filler.is_some_and(|filler| at < filler && filler < to);
+            if mend.end.is_some_and(|end| to > end) || is_over_filler {
+                return Advance::Unfit;
+            }
+            let written_end = at.plus(len as u64);
+            if block_end(written_end) > mendable {
+                return if mend.can_end() { Advance::Whole } else { Advance::Rest };
+            }
+            if written_end > mend.own.end() {
+                mend.reach = written_end.plus(COLD_BLOCK_BYTES);
+                return Advance::Look(mend.reach);
+            }
+            if !self.agrees_with_queue(&mend.theirs[mend.sound..], at) {
+                return Advance::Unfit;
+            }
+            mend.sound += len;
+            mend.records += u64::from(to == written_end);
+            mend.to = to;
+        }
+    }
+
+    /// Whether a sound record or filler is at the beginning of what a replica has sent for `at`: its bytes, and whether it is a filler; `None` if there
+    /// must be more.
+    fn fetched(&self, at: LogOffset, segment_end: LogOffset, bytes: &[u8]) -> Result<Option<(usize, bool)>, ()> {
+        let filler_bytes = FILLER_BYTES.min(usize::try_from(segment_end.since(at)).unwrap_or(usize::MAX));
+        match self.parse_at(bytes, at, segment_end) {
+            Parsed::Record(view) if self.is_whole(&view) => Ok(Some((view.size as usize, false))),
+            Parsed::Filler => Ok(Some((filler_bytes, true))),
             // It proves its place only where this log knows that one lies there.
-            Parsed::Doubtful if segment.filler == Some(at) => Ok(Some(filler_bytes)),
+            Parsed::Doubtful if self.segments.find(at).is_some_and(|segment| segment.filler == Some(at)) => {
+                Ok(Some((filler_bytes, true)))
+            }
             Parsed::More => Ok(None),
             Parsed::Record(_) | Parsed::Doubtful | Parsed::NoRecord => Err(()),
+        }
+    }
+
+    /// Whether the queue of a sound record, if it says anything of it and that is at hand, says that it lies at `at` and is as long.
+    fn agrees_with_queue(&mut self, bytes: &[u8], at: LogOffset) -> bool {
+        let Ok(view) = RecordView::decode(bytes, Some(at), Check::Crc) else { return true };
+        let Some(queue) = self.find_queue(view.topic, view.queue_id) else { return true };
+        // An earlier life of the queue is forgotten.
+        if at < self.queues.get(queue).life_from {
+            return true;
+        }
+        let entry = entries_in(&view, (view.topic, view.queue_id), &self.settings.delay_levels);
+        let Some((first, theirs, _)) = entry else { return true };
+        match self.place_at_hand(queue, first) {
+            Some(own) => own == (theirs.log_offset, theirs.size),
+            None => true,
         }
     }
 }
 
 /// The own bytes.
 impl Log {
+    fn begin_mend(&self, place: MendPlace) -> Option<Mend> {
+        let segment = self.segments.find(place.at)?.start;
+        let to = self.mendable_to(place.at);
+        let (from, step) = match place.is_block {
+            true => (LogOffset(place.at.0.saturating_sub(COLD_BLOCK_BYTES)).max(segment), MendStep::Find),
+            false => (block_of(place.at), MendStep::Look),
+        };
+        let wanted = if place.is_block { place.at.plus(BLOCK) } else { from.plus(COLD_BLOCK_BYTES) };
+        let to = wanted.min(to);
+        (from < to).then(|| Mend::new(place, step, OwnBytes::new(from, to)))
+    }
+
     /// Asks for the own bytes that come next, unless they are on their way. A shell that has much to do forgets what is wanted ahead of need.
     fn read_for_mend(&mut self, now: MonoNs) {
-        let end = self.mendable_end();
-        let segment_bytes = self.segments.size();
         let Some(mend) = self.damage.mends.current.as_mut() else { return };
-        if mend.asked.is_some_and(|(_, at)| now < at.plus_ms(SCRUB_PATIENCE_MS)) {
+        let wants = matches!(mend.step, MendStep::Find | MendStep::Look | MendStep::Compose { .. } | MendStep::Verify);
+        if !wants || mend.asked.is_some_and(|(_, at)| now < at.plus_ms(SCRUB_PATIENCE_MS)) {
             return;
         }
-        let from = mend.block();
-        let len = match &mend.step {
-            MendStep::Look { len } => *len,
-            MendStep::Compose { theirs, .. } => block_end(mend.at, theirs.len()).since(from),
-            MendStep::Fetch { .. } | MendStep::Ready { .. } | MendStep::Writing => return,
-        };
-        let Some(segment) = self.segments.find(mend.at).map(|segment| segment.start) else { return };
-        let end = end.min(segment.plus(segment_bytes));
-        let len = len.min(end.0.saturating_sub(from.0));
-        if len == 0 || self.prefetch.len() >= PREFETCH_BLOCKS_MAX {
+        if self.prefetch.len() >= PREFETCH_BLOCKS_MAX || self.damage.mends.spent_until > now.plus_ms(MEND_BURST_MS) {
             return;
         }
-        let len = u32::try_from(len).expect("a record and two blocks");
-        let block = BlockId { file: FileName::Segment(segment), at: from.since(segment), len };
-        mend.asked = Some((block, now));
-        self.prefetch.push_back(block);
+        let segment = self.segments.find(mend.at).map(|segment| segment.start);
+        if let Some(block) = segment.and_then(|segment| mend.own.next_block(segment)) {
+            mend.asked = Some((block, now));
+            self.prefetch.push_back(block);
+        }
     }
 
     /// Takes a block that was asked for here. Whether it was.
     pub(super) fn supply_mend(&mut self, block: BlockId, data: &Result<Bytes, IoError>) -> bool {
-        let Some(mend) = self.damage.mends.current.as_mut() else { return false };
-        if mend.asked.is_none_or(|(asked, _)| asked != block) {
-            return false;
-        }
+        let is_asked = |mend: &mut Mend| mend.asked.is_some_and(|(asked, _)| asked == block);
+        let Some(mut mend) = self.damage.mends.current.take_if(is_asked) else { return false };
         mend.asked = None;
         let now = self.now.mono;
-        match data {
-            Ok(data) if data.len() == block.len as usize => self.go_on_mending(now, data),
-            // Not a proof of anything.
-            Ok(_) | Err(_) => {
-                self.damage.reads_failed += 1;
+        self.damage.mends.spend(now, block.len as usize);
+        self.damage.reads_failed += u64::from(data.is_err());
+        let taken = mend.own.take(block, data);
+        let is_whole = mend.own.is_whole();
+        if is_whole && taken.is_ok() {
+            self.note_holes(&mend.own);
+            self.own_has_come(now, mend);
+        } else {
+            self.damage.mends.current = Some(mend);
+            if taken.is_err() {
                 self.rest_mend(now, false);
             }
         }
@@ -386,85 +617,245 @@ impl Log {
         true
     }
 
-    fn go_on_mending(&mut self, now: MonoNs, data: &Bytes) {
-        let Some(mut mend) = self.damage.mends.current.take() else { return };
-        let head = usize::try_from(mend.at.since(mend.block())).expect("within a block");
-        match &mut mend.step {
-            MendStep::Look { len } => {
-                let len = *len;
-                self.look_at_own(now, mend, len, data);
-            }
-            MendStep::Compose { theirs, before } => {
-                match before.take() {
-                    // What lies beside the record is written again: it must be what is there, and not what a bad read has made of it.
-                    None => *before = Some(data.clone()),
-                    Some(before) if before == *data => {
-                        let mut composed = BytesMut::from(&data[..]);
-                        composed[head..head + theirs.len()].copy_from_slice(theirs);
-                        mend.step = MendStep::Ready { data: composed.freeze(), before };
-                    }
-                    Some(_) => {
-                        self.damage.mends.current = Some(mend);
-                        return self.rest_mend(now, false);
-                    }
-                }
-                self.damage.mends.current = Some(mend);
-            }
-            MendStep::Fetch { .. } | MendStep::Ready { .. } | MendStep::Writing => {
-                self.damage.mends.current = Some(mend)
+    fn note_holes(&mut self, own: &OwnBytes) {
+        let known: Vec<LogOffset> = self.damage.unreadable.range(own.from..own.to).copied().collect();
+        for block in known.into_iter().filter(|block| !own.holes.contains(block)) {
+            self.damage.note_readable(block);
+        }
+        for block in &own.holes {
+            self.note_unreadable(*block);
+        }
+    }
+
+    /// All own bytes that were wanted are there.
+    fn own_has_come(&mut self, now: MonoNs, mut mend: Mend) {
+        match std::mem::replace(&mut mend.step, MendStep::Look) {
+            MendStep::Find => self.find_first(now, mend),
+            MendStep::Compose { before } => self.compose(now, mend, &before),
+            MendStep::Verify => self.verify(now, mend),
+            MendStep::Look | MendStep::Fetch | MendStep::Ready { .. } | MendStep::Writing => {
+                self.look_at_own(now, mend);
             }
         }
     }
 
-    /// Looks at what lies at the place of a record that is to be mended, was mended, or lies behind one that was.
-    fn look_at_own(&mut self, now: MonoNs, mut mend: Mend, len: u64, data: &Bytes) {
-        let (at, block) = (mend.at, mend.block());
-        let head = usize::try_from(at.since(block)).expect("within a block");
-        let Some(segment) = self.segments.find(at).copied() else { return };
+    /// What begins at a place of the own bytes. What reaches into a hole is unsound.
+    fn parse_own(&self, own: &OwnBytes, at: LogOffset) -> Own {
+        let Some(segment) = self.segments.find(at) else { return Own::Unsound };
         let end = segment.start.plus(self.segments.size());
-        let bytes = data.get(head..).unwrap_or_default();
-        let sound_to = match self.parse_at(bytes, at, end) {
-            Parsed::Record(view) if self.is_whole(&view) => Some(at.plus(u64::from(view.size))),
-            Parsed::Filler | Parsed::Doubtful => Some(end),
-            // More of it, once it is known how long it says it is.
-            Parsed::More if data.len() as u64 == len => {
-                let size = peek_size(bytes).map_or(MEND_FIRST_BYTES, |size| size as usize);
-                let wanted = block_end(mend.at, size).since(block);
-                if wanted > len {
-                    mend.step = MendStep::Look { len: wanted };
-                    self.damage.mends.current = Some(mend);
-                    return;
-                }
-                None
+        let bytes = own.bytes(at);
+        let (sound_to, used) = match self.parse_at(bytes, at, end) {
+            Parsed::Record(view) if self.is_whole(&view) => (at.plus(u64::from(view.size)), u64::from(view.size)),
+            Parsed::Filler | Parsed::Doubtful => (end, (FILLER_BYTES as u64).min(end.since(at))),
+            Parsed::More if own.has_hole(at, own.end()) => return Own::Unsound,
+            Parsed::More => {
+                let size = peek_size(bytes).map_or(MEND_FIRST_BYTES as u64, u64::from);
+                return Own::More(at.plus(size));
             }
-            // It goes beyond what may be mended, if it is a record at all.
-            Parsed::More if mend.is_next => return,
-            Parsed::More | Parsed::Record(_) | Parsed::NoRecord => None,
+            Parsed::Record(_) | Parsed::NoRecord => return Own::Unsound,
         };
-        let Some(sound_to) = sound_to else {
-            if mend.is_written {
-                tracing::error!(log_offset = %at, "a message that was mended is still damaged on the disk");
+        if own.has_hole(at, at.plus(used)) { Own::Unsound } else { Own::Sound(sound_to) }
+    }
+
+    /// The first sound record of the own bytes from `at` on; `More` if one may be, that ends behind what was read.
+    fn next_sound(&self, own: &OwnBytes, mut at: LogOffset) -> Own {
+        while let Some(found) = find_claim(own.bytes(at), at) {
+            at = at.plus(found as u64);
+            match self.parse_own(own, at) {
+                Own::Sound(_) => return Own::Sound(at),
+                Own::More(to) if to <= at.plus(RECORD_BYTES_MAX as u64) && to <= self.mendable_to(at) => {
+                    return Own::More(to);
+                }
+                Own::More(_) | Own::Unsound => at = at.plus(1),
+            }
+        }
+        Own::Unsound
+    }
+
+    /// Looks for the record in which a block that cannot be read begins: the one behind the last that is sound in front of it.
+    fn find_first(&mut self, now: MonoNs, mut mend: Mend) {
+        let block = mend.place.at;
+        let Some(segment) = self.segments.find(block).map(|segment| segment.start) else { return };
+        if !mend.own.holes.contains(&block) {
+            // It can be read again.
+            return;
+        }
+        let own = &mend.own;
+        let begin = match self.next_sound(own, own.from) {
+            _ if own.from == segment => Some(segment),
+            Own::Sound(at) if at < block => Some(at),
+            _ => None,
+        };
+        let Some(mut at) = begin else {
+            let searched = own.to.since(own.from);
+            let wider = (4 * searched).min(MEND_SEARCH_BYTES_MAX);
+            if searched > wider {
                 self.damage.mends.current = Some(mend);
                 return self.rest_mend(now, false);
             }
-            // Read twice, unless it was proven before.
-            if self.note_unsound(at) {
-                mend.step = MendStep::Fetch { theirs: BytesMut::new() };
-            }
+            mend.own = OwnBytes::new(LogOffset(block.0.saturating_sub(wider)).max(segment), own.to);
+            mend.step = MendStep::Find;
             self.damage.mends.current = Some(mend);
             return;
         };
-        let is_known = self.damage.proven.contains(&at);
-        self.damage.note_sound(at);
-        if mend.is_written {
-            self.damage.mends.mended += 1;
-            let file = FileName::Segment(segment.start);
-            let (byte, bytes) = (at.since(segment.start), sound_to.min(end).since(at));
-            tracing::info!(%file, byte, bytes, log_offset = %at, "a damaged message was mended from a replica");
+        loop {
+            match self.parse_own(own, at) {
+                Own::Sound(to) if to <= block => at = to,
+                // It lies behind the filler, where nothing has a meaning.
+                Own::Sound(_) => return self.damage.note_readable(block),
+                Own::More(_) | Own::Unsound => match self.next_sound(own, at.plus(1)) {
+                    Own::Sound(next) if next < block => at = next,
+                    _ => break,
+                },
+            }
+            if at == block {
+                break;
+            }
         }
-        // What is damaged goes on to the next sound record.
-        if (mend.is_written || is_known) && sound_to < end.min(self.mendable_end()) {
-            self.damage.mends.current = Some(Mend::new(sound_to, true));
+        (mend.at, mend.to, mend.reach) = (at, at, at.plus(MEND_STRETCH_BYTES).max(block.plus(2 * COLD_BLOCK_BYTES)));
+        let to = block.plus(COLD_BLOCK_BYTES).min(self.mendable_to(at));
+        mend.own = OwnBytes::new(block_of(at), to);
+        mend.step = MendStep::Look;
+        self.damage.mends.current = Some(mend);
+    }
+
+    /// Looks at what lies at the place of a record that is to be mended, or lies behind what was, and where the next sound one begins.
+    fn look_at_own(&mut self, now: MonoNs, mut mend: Mend) {
+        let at = mend.at;
+        let Some(segment) = self.segments.find(at).map(|segment| segment.start) else { return };
+        let (segment_end, mendable) = (segment.plus(self.segments.size()), self.mendable_to(at));
+        match self.parse_own(&mend.own, at) {
+            Own::Sound(to) => {
+                let is_known = self.damage.proven.contains(&at);
+                self.damage.note_sound(at);
+                // What is damaged goes on to the next sound record.
+                if is_known && to < mendable {
+                    self.begin_next(to);
+                }
+                return;
+            }
+            // More of it, as long as it says it is.
+            Own::More(to) if block_end(to) <= mendable && to <= at.plus(RECORD_BYTES_MAX as u64) => {
+                return self.look_further(mend, to);
+            }
+            // It goes beyond what may be mended, if it is a record at all.
+            Own::More(_) if mend.is_next => return,
+            Own::More(_) | Own::Unsound => {}
+        }
+        let first_block = block_of(at);
+        if first_block < at && mend.own.holes.contains(&first_block) {
+            // What lies in front of it has to come from a replica as well.
+            self.damage.mends.current = Some(mend);
+            return self.rest_mend(now, false);
+        }
+        // Read twice, unless it was proven before.
+        if !mend.place.is_block && !self.note_unsound(at) {
+            mend.own = OwnBytes::new(mend.own.from, mend.own.to);
+            self.damage.mends.current = Some(mend);
+            return;
+        }
+        // Behind the block that cannot be read, if it is one.
+        let behind = if mend.place.is_block { mend.place.at.plus(BLOCK) } else { at.plus(1) };
+        mend.end = match self.next_sound(&mend.own, behind.max(at.plus(1))) {
+            Own::Sound(end) => Some(end),
+            Own::More(to) => return self.look_further(mend, to),
+            Own::Unsound if mend.own.to == segment_end => Some(segment_end),
+            Own::Unsound if mend.own.to < mend.reach.min(mendable) => {
+                let to = mend.own.to.plus(mend.own.to.since(mend.own.from)).min(block_end(mend.reach));
+                return self.look_further(mend, to);
+            }
+            Own::Unsound => None,
+        };
+        mend.step = MendStep::Fetch;
+        // It may be that some has come before.
+        if mend.theirs.is_empty() {
+            self.damage.mends.current = Some(mend);
+        } else {
+            self.go_on_fetching(mend);
+        }
+    }
+
+    fn look_further(&mut self, mut mend: Mend, to: LogOffset) {
+        mend.own.to = block_end(to).min(self.mendable_to(mend.at)).max(mend.own.to.plus(BLOCK));
+        mend.step = MendStep::Look;
+        self.damage.mends.current = Some(mend);
+    }
+
+    /// What was mended goes on here.
+    fn begin_next(&mut self, at: LogOffset) {
+        let next = self.begin_mend(MendPlace::record(at));
+        self.damage.mends.current = next.map(|mend| Mend { is_next: true, ..mend });
+    }
+
+    /// Puts together what is to be written: the disk blocks that are not what they should be. What lies beside the stretch is written again: it must
+    /// be what is there, and not what a bad read has made of it.
+    fn compose(&mut self, now: MonoNs, mut mend: Mend, before: &OwnBytes) {
+        let own = &mend.own;
+        let (from, to) = (own.from, own.to);
+        let bytes = own.bytes(from);
+        let holes: BTreeSet<LogOffset> = before.holes.range(from..to).copied().collect();
+        let mut composed = bytes.to_vec();
+        let head = usize::try_from(mend.at.since(from)).expect("within a block");
+        composed[head..head + mend.sound].copy_from_slice(&mend.theirs[..mend.sound]);
+        let blocks = bytes.chunks(DISK_BLOCK_BYTES).zip(composed.chunks(DISK_BLOCK_BYTES));
+        let is_changed =
+            |nth: usize, (old, new): (&[u8], &[u8])| old != new || own.holes.contains(&from.plus(nth as u64 * BLOCK));
+        let changed: Vec<usize> =
+            blocks.enumerate().filter(|(nth, pair)| is_changed(*nth, *pair)).map(|(nth, _)| nth).collect();
+        let is_same = own.holes == holes && before.slice(from, to) == bytes;
+        let (true, Some(first), Some(last)) = (is_same, changed.first(), changed.last()) else {
+            self.damage.mends.current = Some(mend);
+            return self.rest_mend(now, false);
+        };
+        let range = first * DISK_BLOCK_BYTES..(last + 1) * DISK_BLOCK_BYTES;
+        let at = from.plus(range.start as u64);
+        let unreadable = holes.range(at..from.plus(range.end as u64)).count() * DISK_BLOCK_BYTES;
+        let mut kept = Bytes::copy_from_slice(&bytes[range.clone()]);
+        if unreadable > 0 {
+            tracing::warn!(log_offset = %at, bytes = range.len(), unreadable, "of what is written anew something cannot be read, and is not kept aside");
+            if unreadable == range.len() {
+                kept = Bytes::new();
+            }
+        }
+        let data = Bytes::from(composed).slice(range);
+        mend.step = MendStep::Ready { at, data, before: kept };
+        self.damage.mends.current = Some(mend);
+    }
+
+    /// What was written is read: it counts as mended if it is what it should be.
+    fn verify(&mut self, now: MonoNs, mend: Mend) {
+        let Some(segment) = self.segments.find(mend.at).map(|segment| segment.start) else { return };
+        let (end, mut at) = (mend.written_end(), mend.at);
+        let mut sound = Vec::new();
+        while at < end
+            && let Own::Sound(to) = self.parse_own(&mend.own, at)
+        {
+            sound.push(at);
+            at = to;
+        }
+        if at < end || mend.own.has_hole(mend.own.from, mend.own.to) {
+            let is_first = !self.damage.mends.rests.contains_key(&mend.place);
+            if is_first {
+                tracing::error!(log_offset = %mend.place.at, "what was mended is still damaged on the disk, or cannot be read: the disk may be at its end");
+            }
+            self.damage.mends.current = Some(mend);
+            return self.rest_mend(now, false);
+        }
+        // Also what was taken for the beginning of a record and is none.
+        sound.extend(self.damage.proven.range(mend.at..mend.to));
+        for record in sound {
+            self.damage.note_sound(record);
+        }
+        self.damage.mends.mended += mend.records;
+        let (file, byte) = (FileName::Segment(segment), mend.at.since(segment));
+        let (bytes, messages) = (mend.sound, mend.records);
+        tracing::info!(%file, byte, bytes, messages, log_offset = %mend.at, "what was damaged was mended from a replica");
+        let len = u32::try_from(mend.own.to.since(mend.own.from)).unwrap_or(u32::MAX);
+        let block = BlockId { file, at: mend.own.from.since(segment), len };
+        self.caches.log.note_read(block);
+        // What is damaged goes on.
+        if mend.end.is_none() && mend.to < self.mendable_to(mend.at) {
+            self.begin_next(mend.to);
         }
     }
 
@@ -480,11 +871,11 @@ impl Log {
             return None;
         }
         let segment = self.segments.find(mend.at)?.start;
-        let at = mend.block().since(segment);
-        let MendStep::Ready { data, before } = std::mem::replace(&mut mend.step, MendStep::Writing) else {
+        let MendStep::Ready { at, data, before } = std::mem::replace(&mut mend.step, MendStep::Writing) else {
             return None;
         };
-        Some(Work::Mend { file: FileName::Segment(segment), at, data, before })
+        self.damage.mends.spend(self.now.mono, data.len());
+        Some(Work::Mend { file: FileName::Segment(segment), at: at.since(segment), data, before })
     }
 
     /// The blocks were written, or may have been in part: then a CRC says so. Nothing rests on them that was not damaged before, so the log goes on.
@@ -496,296 +887,15 @@ impl Log {
         }
         let now = self.now.mono;
         let Some(mend) = self.damage.mends.current.as_mut() else { return };
-        (mend.step, mend.is_written) = (MendStep::Look { len: COLD_BLOCK_BYTES }, result.is_ok());
+        mend.own = OwnBytes::new(block_of(mend.at), block_end(mend.written_end()));
+        mend.step = MendStep::Verify;
         if let Err(error) = result {
-            tracing::error!(%file, byte = at, %error, "a damaged message could not be mended: its blocks were not written");
+            let is_first = !self.damage.mends.rests.contains_key(&mend.place);
+            if is_first {
+                tracing::error!(%file, byte = at, %error, "what is damaged could not be mended: its disk blocks were not written");
+            }
             self.rest_mend(now, false);
         }
         self.read_for_mend(now);
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use crate::log::commit_log::tests::draft;
-    use crate::log::{FlushPolicy, HeapTail, LogSettings, QueueIndex, Read, ReadLimits};
-    use crate::model::{Now, QueueId, QueueOffset};
-    use crate::protocol::record::encode_filler;
-
-    /// A log of two closed segments with its files, and as much as the ring has behind them.
-    pub(crate) struct World {
-        pub(crate) log: Log,
-        files: BTreeMap<FileName, Vec<u8>>,
-        queue: QueueIndex,
-    }
-
-    impl World {
-        pub(crate) fn new() -> World {
-            let settings = LogSettings {
-                segment_bytes: 64 * 1024,
-                cache_bytes: 1024 * 1024,
-                queue_block_entries: 4,
-                key_run_entries: 16,
-                index_file_bytes: 128 * 1024,
-                flush: FlushPolicy::Sync,
-                ..LogSettings::default()
-            };
-            let mut log = Log::create(settings, Box::new(HeapTail::new(32 * 1024)));
-            let queue = log.queue("T", QueueId(0));
-            let mut world = World { log, files: BTreeMap::new(), queue };
-            for number in 0..60_u8 {
-                world.settle();
-                world.log.append(queue, &draft(&[number; 3_000])).expect("there is room");
-            }
-            world.settle();
-            world
-        }
-
-        fn file(&mut self, name: FileName) -> &mut Vec<u8> {
-            self.files.entry(name).or_default()
-        }
-
-        /// Carries out what is asked, reads ahead of need included.
-        pub(crate) fn settle(&mut self) {
-            loop {
-                if let Some(io) = self.log.poll_background(Now::default()) {
-                    match io.work {
-                        Work::Prepare { file, size, .. } => {
-                            self.file(file).resize(usize::try_from(size).expect("small"), 0);
-                        }
-                        Work::Rename { from, to } => {
-                            let moved = self.files.remove(&from).expect("it was made");
-                            self.files.insert(to, moved);
-                        }
-                        Work::Write { file, at, data, .. } | Work::Mend { file, at, data, .. } => {
-                            let at = usize::try_from(at).expect("small");
-                            let content = self.file(file);
-                            content.resize(content.len().max(at + data.len()), 0);
-                            content[at..at + data.len()].copy_from_slice(&data);
-                        }
-                        Work::Replace { file, data } => *self.file(file) = data.to_vec(),
-                        Work::Remove { file } => drop(self.files.remove(&file)),
-                    }
-                    self.log.handle_io(io.id, Ok(()));
-                } else if let Some(commit) = self.log.poll_commit() {
-                    let mut bytes = vec![0; commit.len];
-                    self.log.copy_tail(commit.from, &mut bytes);
-                    let at = usize::try_from(commit.at).expect("small");
-                    self.file(commit.segment)[at..at + commit.len].copy_from_slice(&bytes);
-                    self.log.handle_io(commit.id, Ok(()));
-                } else if let Some(block) = self.log.prefetch().pop_front() {
-                    self.bring(block);
-                } else {
-                    return;
-                }
-                self.log.check_invariants();
-            }
-        }
-
-        fn bring(&mut self, block: BlockId) {
-            let at = usize::try_from(block.at).expect("small");
-            let data = Bytes::copy_from_slice(&self.files[&block.file][at..at + block.len as usize]);
-            self.log.supply(block, Ok(data));
-        }
-
-        pub(crate) fn place(&mut self, number: u64) -> LogOffset {
-            loop {
-                match self.log.place(self.queue, QueueOffset(number)) {
-                    Ok(place) => return place.expect("it was stored"),
-                    Err(block) => self.bring(block),
-                }
-            }
-        }
-
-        /// A reader meets a damaged message.
-        pub(crate) fn prove(&mut self, number: u64) {
-            assert!(matches!(self.read(number), Read::Damaged { .. }), "message {number} is not damaged");
-        }
-
-        fn read(&mut self, number: u64) -> Read {
-            let limits = ReadLimits { messages_max: 1, bytes_max: 10_000, entries_max: 1 };
-            loop {
-                let mut out = BytesMut::new();
-                match self.log.read(self.queue, QueueOffset(number), &limits, &|_| true, &mut out) {
-                    Read::Cold(block) => self.bring(block),
-                    read => return read,
-                }
-            }
-        }
-
-        /// Bytes of the first segment, as they were written.
-        pub(crate) fn first(&self) -> &[u8] {
-            &self.files[&FileName::Segment(LogOffset(0))]
-        }
-
-        pub(crate) fn flip(&mut self, at: LogOffset) {
-            self.file(FileName::Segment(LogOffset(0)))[usize::try_from(at.0).expect("small")] ^= 0x10;
-        }
-
-        /// Answers what is wanted from `theirs`, which begin at `begin`. How often.
-        fn feed(&mut self, theirs: &[u8], now: MonoNs) -> Vec<(u64, PieceTaken)> {
-            let mut fed = Vec::new();
-            self.log.poll_mend(now);
-            self.settle();
-            while let Some(PieceWanted { record, from, len }) = self.log.poll_mend(now) {
-                assert!(
-                    from >= record && len > 0 && len <= MEND_PIECE_BYTES && fed.len() < 20,
-                    "{record} {from} {len}"
-                );
-                let at = usize::try_from(from.0).expect("small");
-                let taken = self.log.take_piece(from, &theirs[at..(at + len).min(theirs.len())]);
-                fed.push((record.0, taken));
-                if taken == PieceTaken::Unsound {
-                    break;
-                }
-                self.log.poll_mend(now);
-                self.settle();
-            }
-            fed
-        }
-    }
-
-    const NOW: MonoNs = MonoNs(0);
-
-    #[test]
-    fn a_damaged_record_and_those_behind_it_are_mended_and_nothing_else_is_written() {
-        let mut world = World::new();
-        let before = world.first().to_vec();
-        let (third, fourth) = (world.place(3), world.place(4));
-        world.flip(third.plus(700));
-        world.flip(fourth.plus(20));
-        assert!(matches!(world.read(3), Read::Damaged { at, .. } if at == third));
-        assert_eq!(world.log.damage().records, 1, "nobody has read the other one");
-        let fed = world.feed(&before, NOW);
-        assert!(fed.iter().all(|(_, taken)| *taken == PieceTaken::Sound), "{fed:?}");
-        let records: BTreeSet<u64> = fed.iter().map(|(record, _)| *record).collect();
-        assert_eq!(records, BTreeSet::from([third.0, fourth.0]));
-        assert!(world.first() == before, "the segment is as it was written");
-        let damage = world.log.damage();
-        assert_eq!((damage.records, damage.mended, damage.lost), (0, 2, 0));
-        for number in 2..6 {
-            assert!(matches!(world.read(number), Read::Found { .. }), "{number}");
-        }
-    }
-
-    #[test]
-    fn what_proves_no_place_or_no_crc_is_not_written() {
-        let mut world = World::new();
-        let before = world.first().to_vec();
-        let (third, fourth) = (world.place(3), world.place(4));
-        world.flip(third.plus(700));
-        assert!(matches!(world.read(3), Read::Damaged { .. }));
-        let harmed = world.first().to_vec();
-        // A sound record of the same log, which lies elsewhere; one with a bit that has changed; and nothing at all.
-        let (from, to) = (usize::try_from(third.0).expect("small"), usize::try_from(fourth.0).expect("small"));
-        let mut elsewhere = before.clone();
-        elsewhere.copy_within(to.., from);
-        let mut changed = before.clone();
-        changed[from + 1_000] ^= 1;
-        for theirs in [elsewhere, changed, vec![0; before.len()]] {
-            let fed = world.feed(&theirs, NOW);
-            assert_eq!(fed.last().map(|(_, taken)| *taken), Some(PieceTaken::Unsound), "{fed:?}");
-            world.settle();
-            assert!(world.first() == harmed, "what is not proven was written");
-        }
-        world.log.restart_mend();
-        world.feed(&before, NOW);
-        assert!(world.first() == before);
-    }
-
-    /// A misdirected write, or a replica that lies: the rest of the segment was taken for what lies behind a filler.
-    #[test]
-    fn a_filler_amid_a_segment_is_damage_and_is_not_taken_from_a_replica() {
-        let mut world = World::new();
-        let before = world.first().to_vec();
-        let third = world.place(3);
-        let filler = encode_filler(third, u32::try_from(64 * 1024 - third.0).expect("small"));
-        let at = usize::try_from(third.0).expect("small");
-        let mut hidden = before.clone();
-        hidden[at..at + filler.len()].copy_from_slice(&filler);
-        *world.file(FileName::Segment(LogOffset(0))) = hidden.clone();
-        assert!(matches!(world.read(3), Read::Damaged { .. }));
-        let fed = world.feed(&hidden, NOW);
-        assert_eq!(fed, [(third.0, PieceTaken::Unsound)]);
-        assert!(world.first() == hidden, "nothing is written");
-        world.log.restart_mend();
-        world.feed(&before, NOW);
-        assert!(world.first() == before);
-    }
-
-    #[test]
-    fn what_somebody_waits_for_comes_first_and_what_rests_keeps_nothing_from_it() {
-        let (at, end) = (|number: u64| LogOffset(10 * number), LogOffset(1_000));
-        let proven: BTreeSet<LogOffset> = (1..=5).map(at).collect();
-        let mut mends = Mends::default();
-        let rest = |mends: &mut Mends, number, until| {
-            mends.rests.insert(at(number), Rest { until: MonoNs(until), tries: 1 });
-            mends.wake();
-        };
-        rest(&mut mends, 1, 50);
-        rest(&mut mends, 2, 40);
-        assert_eq!(mends.next(&proven, end, MonoNs(60)), Some(at(3)), "it was not tried yet");
-        mends.note_wanted(at(5));
-        assert_eq!(mends.next(&proven, end, MonoNs(60)), Some(at(5)));
-        assert_eq!(mends.next(&proven, end, MonoNs(60)), Some(at(3)), "one reader is one turn");
-        for (number, until) in [(3, 90), (4, 80), (5, 70)] {
-            rest(&mut mends, number, until);
-        }
-        assert_eq!(mends.next(&proven, end, MonoNs(60)), Some(at(2)), "it has rested longest");
-        mends.note_wanted(at(5));
-        assert_eq!(mends.next(&proven, end, MonoNs(30)), None, "also what is wanted rests");
-        assert_eq!(mends.quiet_until, MonoNs(40));
-        assert_eq!(mends.next(&proven, LogOffset(5), MonoNs(60)), None);
-        assert_eq!(mends.next(&proven, end, MonoNs(60)), Some(at(2)), "the log is safe there by now");
-        mends.lost.insert(at(4));
-        mends.note_wanted(at(4));
-        assert_eq!(mends.wanted, None, "nobody waits for what is lost");
-    }
-
-    #[test]
-    fn what_nobody_has_rests_longer_each_time_and_is_lost_only_until_somebody_has_it() {
-        let mut world = World::new();
-        let before = world.first().to_vec();
-        let third = world.place(3);
-        world.flip(third.plus(700));
-        assert!(matches!(world.read(3), Read::Damaged { .. }));
-        let mut now = NOW;
-        for rest_ms in [MEND_REST_MS_MIN, 2 * MEND_REST_MS_MIN] {
-            world.log.poll_mend(now);
-            world.settle();
-            assert!(world.log.poll_mend(now).is_some());
-            world.log.rest_mend(now, rest_ms > MEND_REST_MS_MIN);
-            assert_eq!(world.log.poll_mend(now.plus_ms(rest_ms - 1)), None);
-            assert!(world.log.prefetch().is_empty(), "it is not even looked at");
-            now = now.plus_ms(rest_ms);
-        }
-        assert!(world.log.is_lost(third) && world.log.damage().lost == 1);
-        world.log.wake_mends();
-        world.feed(&before, now);
-        assert!(!world.log.is_lost(third) && world.first() == before);
-        assert_eq!((world.log.damage().lost, world.log.damage().mended), (0, 1));
-    }
-
-    #[test]
-    fn a_replica_is_given_what_consumers_may_see_and_nothing_beyond() {
-        let mut world = World::new();
-        let before = world.first().to_vec();
-        let end = world.log.appended();
-        let mut piece = |from: u64, len: usize| loop {
-            let mut out = BytesMut::new();
-            match world.log.piece(LogOffset(from), len, &mut out) {
-                Piece::Cold(block) => world.bring(block),
-                Piece::Bytes(bytes) => {
-                    assert_eq!(bytes, out.len());
-                    return out.to_vec();
-                }
-                Piece::None => return Vec::new(),
-            }
-        };
-        assert_eq!(piece(100, 5_000), before[100..5_100]);
-        assert_eq!(piece(64 * 1024 - 10, 5_000).len(), 10, "to the end of the segment");
-        assert_eq!(piece(end.0 - 10, 5_000).len(), 10, "to the end of the log");
-        assert!(piece(end.0, 1).is_empty() && piece(u64::MAX, 1).is_empty());
     }
 }

@@ -308,6 +308,12 @@ impl Log {
         }
     }
 
+    /// Where the entry at a queue offset leads, and how long the record is, if that is known and needs no block of the disk.
+    pub(super) fn place_at_hand(&mut self, queue: QueueIndex, at: QueueOffset) -> Option<(LogOffset, u32)> {
+        let entry = self.entry(queue, at).ok().flatten().filter(|entry| entry.size > 0)?;
+        Some((entry.log_offset, entry.size))
+    }
+
     fn removed(&mut self, queue: QueueIndex, at: QueueOffset, messages: usize) -> Read {
         if messages > 0 {
             return Read::Found { next: at, messages };
@@ -390,10 +396,16 @@ impl Log {
             return;
         }
         match data {
-            Ok(data) if data.len() == block.len as usize => self.caches.of(block.file).insert(block, data),
+            Ok(data) if data.len() == block.len as usize => {
+                self.note_block_read(block);
+                self.caches.of(block.file).insert(block, data);
+            }
             Ok(_) | Err(_) => {
                 self.damage.reads_failed += 1;
-                self.caches.of(block.file).note_failed(block, self.now.mono);
+                let tries = self.caches.of(block.file).note_failed(block, self.now.mono);
+                if tries >= 2 && u64::from(block.len) == BLOCK && data.is_err_and(IoError::is_of_medium) {
+                    self.note_block_failed(block);
+                }
             }
         }
         self.continue_rebuilds(block);

@@ -290,7 +290,7 @@ impl Log {
                 }
                 self.ask_to_scrub();
             }
-            Ok(_) | Err(_) => self.scrub_failed(block),
+            Ok(_) | Err(_) => self.scrub_failed(block, data.as_ref().is_err_and(|error| error.is_of_medium())),
         }
         true
     }
@@ -357,8 +357,8 @@ impl Log {
     }
 
     /// A block could not be read: smaller ones are tried, after a rest. What cannot be read in the smallest is said, and passed over: it is no
-    /// proof of damage, and readers try it again.
-    fn scrub_failed(&mut self, block: BlockId) {
+    /// proof of damage, and readers try it again. If it is the medium, what lay there is taken from a replica ([`super::mend`]).
+    fn scrub_failed(&mut self, block: BlockId, is_of_medium: bool) {
         self.damage.reads_failed += 1;
         let len = u64::from(block.len);
         if len > BLOCK {
@@ -369,7 +369,10 @@ impl Log {
             return;
         }
         self.scrub.has_failed = false;
-        tracing::error!(file = %block.file, byte = block.at, bytes = len, "a block of the disk cannot be read");
+        match block.file {
+            FileName::Segment(start) if is_of_medium => self.note_unreadable(start.plus(block.at)),
+            file => tracing::error!(%file, byte = block.at, bytes = len, "a block of the disk cannot be read"),
+        }
         match (block.file, &mut self.scrub.index) {
             (FileName::Segment(start), _) => {
                 self.scrub.walk.go_to(start.plus(block.at + len));

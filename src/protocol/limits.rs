@@ -730,6 +730,9 @@ pub const SUSPECTS_MAX: usize = 64;
 /// Damaged records of a log that are remembered one by one.
 pub const DAMAGED_MAX: usize = 4_096;
 
+/// Disk blocks of a log that cannot be read and are remembered one by one.
+pub const UNREADABLE_MAX: usize = 1_024;
+
 /// Blocks of the index that are built again from the log at once.
 pub const REBUILDS_MAX: usize = 16;
 

@@ -126,6 +126,8 @@ pub(super) struct Mender {
     unsound: BTreeMap<LinkId, u32>,
     /// Who took too long, and until when it is not asked, whatever the record.
     slow: BTreeMap<LinkId, MonoNs>,
+    /// Who gave what was sound and did not fit in, of which it was said.
+    unfit: BTreeSet<LinkId>,
     /// Who could be asked when that was looked at last.
     known: BTreeSet<LinkId>,
 }
@@ -183,6 +185,15 @@ impl Mender {
         if self.record.replace(record) != Some(record) {
             self.forget_tried();
         }
+        if log.take_unfit()
+            && let Some((link, _)) = self.begun
+        {
+            self.begun = None;
+            self.silent.insert(link);
+            if self.unfit.insert(link) {
+                tracing::warn!(log_offset = %record, "a replica gave for what is damaged what is sound and does not fit between what lies around it, or is not what its queue says: nothing was written");
+            }
+        }
         if let Some((link, since)) = self.begun
             && now.ms_since(since) >= MEND_ONE_MS
         {
@@ -234,6 +245,7 @@ impl Mender {
         self.silent.retain(|link| self.known.contains(link));
         self.unsound.retain(|link, _| self.known.contains(link));
         self.slow.retain(|link, _| self.known.contains(link));
+        self.unfit.retain(|link| self.known.contains(link));
     }
 
     fn take_answer(&mut self, log: &mut Log) {

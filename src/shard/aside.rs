@@ -5,7 +5,7 @@
 //!   commitlog/00000000000000000000   the segments that hold it; holes where the log keeps what they had
 //!   config/                          topics, groups, positions, and the epochs
 //!   queues-0 queues-1
-//! shard-N/aside/damaged-00000000000000081920   disk blocks that were mended, and where in the log they lie
+//! shard-N/aside/damaged-00000000000000081920   disk blocks that were mended, and where in the log they lie; zeros where they could not be read
 //! ```
 //!
 //! Nothing here is read again, and nothing is removed: that is the operator's.

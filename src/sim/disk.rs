@@ -366,12 +366,16 @@ impl SimDisk {
 
     /// A sector that is written again is old or new: what lies beside the damage in it is in both.
     fn mend(&mut self, name: FileName, at: u64, data: &[u8], before: &[u8], mut torn: Option<&mut Random>) {
-        assert_eq!(data.len(), before.len(), "what is mended is as long as what was damaged");
+        assert!(before.is_empty() || data.len() == before.len(), "what is mended is as long as what was damaged");
         for (nth, sector) in data.chunks(SECTOR).enumerate() {
             if torn.as_deref_mut().is_none_or(|random| random.percent(60)) {
                 let done = self.change_at_rest(name, at + (nth * SECTOR) as u64, sector);
                 assert!(done.is_some(), "{name} is mended beyond its end");
             }
+        }
+        // Sectors that cannot be read have others in their place when they are written.
+        if torn.is_none() {
+            self.unreadable.retain(|(file, block)| *file != name || *block < at || *block >= at + data.len() as u64);
         }
     }
 

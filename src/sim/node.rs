@@ -110,6 +110,8 @@ pub(super) struct SimNode {
     pub(super) hides_failures: bool,
     /// To see that the checks would notice: what it mends it takes from anywhere in the file, as if it had looked at no place.
     pub(super) mends_with_anything: bool,
+    /// The same: what cannot be read fails like what has no memory.
+    pub(super) hides_bad_blocks: bool,
 }
 
 /// Where node `index` is reached.
@@ -159,6 +161,7 @@ impl SimNode {
             one_fails_in: 0,
             hides_failures: false,
             mends_with_anything: false,
+            hides_bad_blocks: false,
         }
     }
 
@@ -484,7 +487,8 @@ impl SimNode {
                     && self.mends_with_anything
                 {
                     let elsewhere = if *at == 0 { self.segment_bytes() / 2 } else { 0 };
-                    *data = self.disk.read(*file, elsewhere, data.len()).expect("it is there").into();
+                    let other = self.disk.read(*file, elsewhere, data.len());
+                    *data = other.unwrap_or_else(|_| vec![0; data.len()]).into();
                 }
                 let fault = self.fault(random).filter(|_| !self.hides_failures);
                 let fails = fault.is_some();
@@ -508,7 +512,8 @@ impl SimNode {
     }
 
     fn read(&self, block: BlockId) -> Result<Bytes, IoError> {
-        self.disk.read(block.file, block.at, block.len as usize).map(Bytes::from)
+        let read = self.disk.read(block.file, block.at, block.len as usize).map(Bytes::from);
+        read.map_err(|error| if self.hides_bad_blocks { IoError::Failed { errno: 12 } } else { error })
     }
 
     fn write_epochs(&mut self, now: Now, random: &mut Random) {

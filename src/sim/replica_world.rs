@@ -68,6 +68,8 @@ pub enum ReplicaRule {
     WakeNobody,
     /// A node that mends what rots writes bytes of another place.
     MendWithAnything,
+    /// A node is not told that it is the medium when a block cannot be read.
+    HideBadBlocks,
     /// Brokers do not heed what a message says of light queues.
     ForgetLight,
     /// A master that starts takes all timer messages for delivered.
@@ -102,6 +104,8 @@ pub struct ReplicaCounts {
     pub rots: u64,
     pub rots_seen: u64,
     pub rots_mended: u64,
+    pub blocks_unreadable: u64,
+    pub blocks_rewritten: u64,
     pub light: u64,
     pub timers: u64,
     pub timers_taken_over: u64,
@@ -201,7 +205,7 @@ impl ReplicaWorld {
             ReplicaRule::WaitForNobody | ReplicaRule::InventReports | ReplicaRule::HideFailures => false,
             ReplicaRule::ForgetIdentity | ReplicaRule::CutUnasked | ReplicaRule::WipeEverything => false,
             ReplicaRule::RotForEver | ReplicaRule::WakeNobody | ReplicaRule::MendWithAnything => false,
-            ReplicaRule::ForgetLight => false,
+            ReplicaRule::HideBadBlocks | ReplicaRule::ForgetLight => false,
         };
         let replaces_stores = match rule {
             ReplicaRule::Sound => sync && is_gentle && !changes_roles && random.percent(70),

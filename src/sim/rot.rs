@@ -35,7 +35,7 @@ impl ReplicaWorld {
         world
     }
 
-    /// The same where nodes mend what rots themselves, of what is sealed: the scrub finds it.
+    /// The same where nodes mend what rots themselves, and what cannot be read, of what is sealed: the scrub finds it.
     #[must_use]
     pub fn with_mending(seed: u64, rule: ReplicaRule) -> ReplicaWorld {
         let mut world = ReplicaWorld::with_rot(seed, rule);
@@ -47,6 +47,7 @@ impl ReplicaWorld {
             node.is_older = false;
             node.scrub_often();
             node.mends_with_anything = rule == ReplicaRule::MendWithAnything;
+            node.hides_bad_blocks = rule == ReplicaRule::HideBadBlocks;
         }
         world
     }
@@ -106,7 +107,10 @@ impl ReplicaWorld {
         if at < log.start() || at.0 >= end || at.plus(RECORD_MAX + DISK_BLOCK) > held {
             return;
         }
-        let kind = rot.random.pick(&[Harm::Bit, Harm::Bit, Harm::Lost, Harm::Misdirected]);
+        let kind = match self.rule {
+            ReplicaRule::HideBadBlocks => Harm::Unreadable,
+            _ => rot.random.pick(&[Harm::Bit, Harm::Lost, Harm::Misdirected, Harm::Unreadable, Harm::Unreadable]),
+        };
         let Some(mut harmed) = harm(&mut node.disk, kind, at, segment_bytes, &mut rot.random) else { return };
         // What lies behind a filler has no meaning.
         let (begin, end) =
@@ -118,6 +122,7 @@ impl ReplicaWorld {
         if let Some(filler) = harmed.before.windows(8).enumerate().position(is_filler) {
             harmed.before.truncate(filler + FILLER_BYTES);
         }
+        self.counts.blocks_unreadable += u64::from(kind == Harm::Unreadable);
         rot.harmed = Some((index, kind, harmed));
         self.counts.rots += 1;
     }
@@ -128,11 +133,16 @@ impl ReplicaWorld {
         for broker in self.nodes.iter().filter_map(|node| node.broker.as_ref()) {
             assert_eq!(broker.view_log().damage().lost, 0, "what rotted on one replica is said to be lost");
         }
-        let Some((index, _, harmed)) = &rot.harmed else { return };
-        let found = self.nodes[*index].disk.read(harmed.file, harmed.at, harmed.before.len());
+        let Some((index, kind, harmed)) = &rot.harmed else { return };
+        let disk = &mut self.nodes[*index].disk;
+        let found = disk.read(harmed.file, harmed.at, harmed.before.len());
         let is_mended = found.as_ref().is_ok_and(|bytes| *bytes == harmed.before);
-        if is_mended || found.is_err() {
+        let is_gone = disk.open(harmed.file).is_none() || (found.is_err() && *kind != Harm::Unreadable);
+        if is_mended || is_gone {
+            // Its name may come back, for another file.
+            disk.set_readable(harmed.file, harmed.at, true);
             self.counts.rots_mended += u64::from(is_mended);
+            self.counts.blocks_rewritten += u64::from(is_mended && *kind == Harm::Unreadable);
             rot.harmed = None;
         }
     }

@@ -58,6 +58,7 @@ impl Broker {
         info.set("damagedMessagesPassed", counters.damaged_passed_count);
         info.set("damagedMessagesMended", damage.mended);
         info.set("damagedMessagesLost", damage.lost);
+        info.set("unreadableBlocks", damage.unreadable);
         info.set("popsWithoutRoom", counters.pops_without_room_count);
         info.set("indexBlocksRebuilt", damage.index_blocks_rebuilt);
         info.set("failedReads", damage.reads_failed);

@@ -92,6 +92,19 @@ pub const MEND_PIECE_BYTES: usize = 64 * 1024;
 /// The same while it is not known how long the record is that is asked for.
 pub const MEND_FIRST_BYTES: usize = 4 * 1024;
 
+/// Bytes of the log that are mended at once, where so much is damaged: to the end of the record that lies there.
+pub const MEND_STRETCH_BYTES: u64 = 1024 * 1024;
+
+/// Bytes in front of a disk block that cannot be read which are searched for the record that it is part of.
+pub const MEND_SEARCH_BYTES_MAX: u64 = 2 * RECORD_BYTES_MAX as u64;
+
+/// Bytes that a shard reads, fetches and writes to mend what is damaged, in a second: each byte of a damaged stretch is read three times, fetched and
+/// written, so that a segment of 1 GiB takes three minutes. One stretch is mended at a time.
+pub const MEND_BYTES_PER_SECOND: u64 = 32 * 1024 * 1024;
+
+/// So far a mend may be ahead of that.
+pub const MEND_BURST_MS: u64 = 100;
+
 /// How long a replica is waited for that was asked, for one piece.
 pub const MEND_ANSWER_MS: u64 = 10_000;
 
@@ -113,6 +126,7 @@ pub const MEND_REST_MS_MIN: u64 = 1_000;
 /// The same, at most.
 pub const MEND_REST_MS_MAX: u64 = 300_000;
 
+const _: () = assert!(MEND_STRETCH_BYTES * 5 < MEND_BYTES_PER_SECOND, "a stretch does not take all of a second");
 const _: () = assert!(MEND_ANSWER_MS < MEND_ONE_MS, "all takes longer than a piece of it");
 const _: () = assert!(HA_LINKS_MAX > HA_SLAVES_MAX + HA_STRANGERS_MAX, "strangers leave room for slaves");
 const _: () = assert!(
