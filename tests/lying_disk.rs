@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use disk::{Call, LyingDisk};
 use harness::{
-    Audit, Clerk, Client, Frame, Load, Node, NodeOptions, Queue, Random, Seed, TailFolder, rounds, say, small_log,
+    Audit, Clerk, Client, Frame, Load, Node, NodeOptions, Pair, PairOptions, Queue, Random, Seed, TailFolder, rounds,
+    say, small_log, wait_for,
 };
 use ringmq_peers::Flush;
 use rustix::io::Errno;
@@ -173,6 +174,14 @@ fn filled(messages: i64) -> Option<Filled> {
     let store_dir = Some(disk.path().join("store"));
     let mut node = Node::start(&NodeOptions { flush: Flush::Async, store_dir, more, ..NodeOptions::default() });
     let mut client = Client::connect(&node.broker(0)).expect("it listens");
+    fill(&mut client, messages);
+    assert!(node.stop(Duration::from_secs(30)).success());
+    node.restart();
+    let client = Client::connect(&node.broker(0)).expect("it listens");
+    Some(Filled { node, client, disk })
+}
+
+fn fill(client: &mut Client, messages: i64) {
     client.create_topic(COLD, 1).expect("a topic");
     let numbers: Vec<i64> = (0..messages).collect();
     for some in numbers.chunks(100) {
@@ -183,10 +192,6 @@ fn filled(messages: i64) -> Option<Filled> {
             Client::receipt(&client.finish(opaque).expect("answered")).expect("stored");
         }
     }
-    assert!(node.stop(Duration::from_secs(30)).success());
-    node.restart();
-    let client = Client::connect(&node.broker(0)).expect("it listens");
-    Some(Filled { node, client, disk })
 }
 
 /// Reads so many messages; each time before it asks, `beside` is done. Numbers of those that came, each with the body that was sent.
@@ -280,4 +285,31 @@ fn a_start_waits_for_the_last_writes_of_a_node_that_was_killed() {
     let bodies: Vec<_> =
         client.read_queue(TOPICS[0], 0, 0).expect("read").into_iter().map(|record| record.body).collect();
     assert!(bodies.first().is_some_and(|body| body == b"before") && bodies.last().is_some_and(|body| body == b"after"));
+}
+
+#[test]
+fn a_block_that_cannot_be_read_is_written_anew_from_a_replica() {
+    const LOST: [i64; 2] = [300, 700];
+    let Some(disk) = LyingDisk::mount() else { return };
+    let options = PairOptions { master_store: Some(disk.path().join("store")), ..PairOptions::small(false) };
+    let pair = Pair::start(&options);
+    let mut client = pair.to_master();
+    fill(&mut client, MESSAGES);
+    pair.wait_caught_up(&Queue { shard: 0, topic: COLD.to_owned(), queue_id: 0 });
+    for lost in LOST {
+        assert!(disk.lose_block("commitlog", format!("message {lost:04}").as_bytes()), "a record has it");
+    }
+    assert_eq!(disk.bad_blocks(), LOST.len());
+    let read = read_cold(&mut client, MESSAGES, |_| ());
+    assert_eq!(read, (0..MESSAGES).collect::<Vec<i64>>(), "no reader was moved, and none stands for ever");
+    wait_for("blocks that can be read", || (disk.bad_blocks() == 0).then_some(()));
+    wait_for("node without damage", || (info(&mut client, "unreadableBlocks") == "0").then_some(()));
+    assert_eq!(
+        (info(&mut client, "damagedMessages"), info(&mut client, "damagedMessagesLost")),
+        ("0".into(), "0".into())
+    );
+    let said = pair.master.process().log_text();
+    for part in ["a block of the disk cannot be read", "is not kept aside", "was mended from a replica"] {
+        assert!(said.contains(part), "{part} is said: {said}");
+    }
 }

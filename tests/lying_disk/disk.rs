@@ -3,7 +3,7 @@
 //! It keeps two views: what processes see, and what is durable. A file's bytes become durable by `fsync` or by a write that asks for it, a
 //! name by `fsync` of its folder, as POSIX has it and no more. When the power is lost, what was not durable is gone or not, sector by sector as
 //! the seed decides; names go in the order in which they were made. Calls can be made to fail, and bytes to change.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString, c_int};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -87,6 +87,8 @@ struct State {
     durable: BTreeMap<u64, BTreeMap<OsString, u64>>,
     renamings: Vec<Renaming>,
     faults: Vec<Fault>,
+    /// Blocks that cannot be read until they are written: the file, and which of its blocks.
+    bad: BTreeSet<(u64, usize)>,
     next: u64,
     /// The power is off: whatever is asked fails.
     is_off: bool,
@@ -121,6 +123,7 @@ impl LyingDisk {
             durable: BTreeMap::new(),
             renamings: Vec::new(),
             faults: Vec::new(),
+            bad: BTreeSet::new(),
             next: FUSE_ROOT_ID + 1,
             is_off: false,
             holds: None,
@@ -189,6 +192,33 @@ impl LyingDisk {
         for HeldWrite { ino, at, data, is_durable, reply } in std::mem::take(&mut state.held) {
             state.write(ino, at, &data, is_durable, reply);
         }
+    }
+
+    /// What lies in the block in which `wanted` begins, in a file whose path has `path` in it, is gone, and cannot be read until it is written. Whether
+    /// there is one.
+    pub(crate) fn lose_block(&self, path: &str, wanted: &[u8]) -> bool {
+        let mut state = self.state();
+        let inodes: Vec<u64> = state.nodes.keys().copied().collect();
+        for ino in inodes {
+            if !state.path_of(ino).display().to_string().contains(path) {
+                continue;
+            }
+            let Ok(bytes) = state.file(ino) else { continue };
+            let Some(at) = bytes.seen.windows(wanted.len()).position(|found| found == wanted) else { continue };
+            let block = at / BLOCK_BYTES as usize;
+            let range = block * BLOCK_BYTES as usize..(block + 1) * BLOCK_BYTES as usize;
+            for view in [&mut bytes.seen, &mut bytes.durable] {
+                view.get_mut(range.clone()).into_iter().for_each(|bytes| bytes.fill(0xEE));
+            }
+            state.bad.insert((ino, block));
+            return true;
+        }
+        false
+    }
+
+    /// How many blocks cannot be read.
+    pub(crate) fn bad_blocks(&self) -> usize {
+        self.state().bad.len()
     }
 
     /// The power goes. Nothing is read or written until it is back.
@@ -370,6 +400,9 @@ impl State {
     }
 
     fn write(&mut self, ino: u64, at: usize, data: &[u8], is_durable: bool, reply: ReplyWrite) {
+        // A bad sector has another in its place when it is written.
+        let whole = at.div_ceil(BLOCK_BYTES as usize)..(at + data.len()) / BLOCK_BYTES as usize;
+        self.bad.retain(|(file, block)| *file != ino || !whole.contains(block));
         match self.file_for(Call::Write, ino) {
             Ok(bytes) => {
                 bytes.write(at, data, is_durable);
@@ -570,6 +603,11 @@ impl Filesystem for Served {
         reply: ReplyData,
     ) {
         let mut state = self.state();
+        let blocks =
+            place(offset) / BLOCK_BYTES as usize..(place(offset) + size as usize).div_ceil(BLOCK_BYTES as usize);
+        if state.bad.range((ino, blocks.start)..(ino, blocks.end)).next().is_some() {
+            return reply.error(Errno::IO.raw_os_error());
+        }
         match state.file_for(Call::Read, ino) {
             Ok(Bytes { seen, .. }) => {
                 let from = place(offset).min(seen.len());
