@@ -348,6 +348,7 @@ fn claim(root: &Path) -> Result<File, StoreError> {
 }
 
 /// Takes the lock of the store at `root`. A process that was killed holds it until its last writes have come to their end; that long it is waited for.
+#[expect(clippy::disallowed_methods, reason = "before any executor is made, and of tools that have none")]
 pub(crate) fn wait_for(lock: &File, root: &Path, path: &Path) -> Result<(), StoreError> {
     let mut waited = Duration::ZERO;
     loop {
