@@ -59,8 +59,8 @@ pub(crate) enum InVain {
 /// What must happen before the replies of one change are released.
 #[derive(Debug)]
 struct Gate {
-    /// The table that holds the change and its generation; `None` once it is on the disk, or if nothing is to be written.
-    generation: Option<(Table, u64)>,
+    /// The tables that hold the change and their generations; each goes once it is on the disk.
+    generations: Vec<(Table, u64)>,
     registered: bool,
     /// The log has a removal for it, which is to be on the disk, whatever its flush setting promises: without it the topic would come back.
     removal: bool,
@@ -92,9 +92,17 @@ impl Acks {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         let deadline = now.plus_ms(GATE_WAIT_MS);
+        let generations = generation.into_iter().collect();
         self.gates
-            .insert(ticket, Gate { generation, registered: !register, removal: false, deadline, waiting: Vec::new() });
+            .insert(ticket, Gate { generations, registered: !register, removal: false, deadline, waiting: Vec::new() });
         ticket
+    }
+
+    /// Lets the replies behind this ticket wait until this generation is persisted as well.
+    pub(super) fn wait_for_table(&mut self, ticket: Ticket, table: Table, generation: u64) {
+        if let Some(gate) = self.gates.get_mut(&ticket) {
+            gate.generations.push((table, generation));
+        }
     }
 
     /// Lets the replies behind this ticket wait until all removals are on the disk as well.
@@ -173,9 +181,7 @@ impl Acks {
     /// A table's `generation`, and with it every earlier one, is on the disk.
     pub(crate) fn persisted(&mut self, table: Table, generation: u64) {
         for gate in self.gates.values_mut() {
-            if gate.generation.is_some_and(|(of, wanted)| of == table && wanted <= generation) {
-                gate.generation = None;
-            }
+            gate.generations.retain(|&(of, wanted)| of != table || wanted > generation);
         }
         self.open_ready();
     }
@@ -196,7 +202,8 @@ impl Acks {
         let gated = self.gated;
         let mut unwritten = Vec::new();
         for ticket in late {
-            if let Some(gate) = self.gates.get_mut(&ticket).filter(|gate| gate.generation.is_some() || gate.removal) {
+            if let Some(gate) = self.gates.get_mut(&ticket).filter(|gate| !gate.generations.is_empty() || gate.removal)
+            {
                 // A message says itself what its topic is: a master takes the topics that its table lacks from its log.
                 let is_change = |reply: &Waiting| reply.in_vain == InVain::Refused;
                 let (changes, rest): (Vec<_>, Vec<_>) =
@@ -237,7 +244,7 @@ impl Acks {
     }
 
     fn open_ready(&mut self) {
-        let ready = |gate: &Gate| gate.registered && gate.generation.is_none() && !gate.removal;
+        let ready = |gate: &Gate| gate.registered && gate.generations.is_empty() && !gate.removal;
         let open: Vec<Ticket> = self.gates.iter().filter(|(_, gate)| ready(gate)).map(|(ticket, _)| *ticket).collect();
         for ticket in open {
             self.open(ticket);

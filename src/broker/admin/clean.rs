@@ -37,6 +37,7 @@ impl Broker {
             return Err(Refusal::new(ResponseCode::SystemError, remark));
         }
         let ticket = self.gate_of_removals(asked.now);
+        self.write_changes(out);
         self.confirm_change(asked, self.log.appended(), ticket, out);
         Ok(Handled::Done)
     }

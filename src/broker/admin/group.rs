@@ -29,7 +29,7 @@ impl Broker {
         for config in changed {
             self.groups.put_checked(asked.now, config);
         }
-        self.answer_group_change(asked, out);
+        self.answer_group_change(asked, false, out);
         Ok(Handled::Done)
     }
 
@@ -52,7 +52,7 @@ impl Broker {
         if request.clean_offset {
             self.offsets.remove_group(request.group);
         }
-        self.answer_group_change(asked, out);
+        self.answer_group_change(asked, request.clean_offset, out);
         Ok(Handled::Done)
     }
 
@@ -78,13 +78,16 @@ impl Broker {
             Err(refusal) => return Err(refusal),
         };
         self.groups.set_mode(asked.now, &group, &topic, request.mode)?;
-        self.answer_group_change(asked, out);
+        self.answer_group_change(asked, false, out);
         Ok(Handled::Done)
     }
 
-    fn answer_group_change(&mut self, asked: &Asked, out: &mut Output) {
+    fn answer_group_change(&mut self, asked: &Asked, removes_offsets: bool, out: &mut Output) {
         let generation = self.persistence.change(Table::Groups);
         let ticket = self.acks.make_gate(asked.now.mono, Some((Table::Groups, generation)), false);
+        if removes_offsets {
+            self.wait_for_offsets(ticket);
+        }
         self.write_changes(out);
         self.confirm_change(asked, LogOffset(0), Some(ticket), out);
     }

@@ -74,6 +74,7 @@ impl Broker {
         // RocketMQ deletes what is not there with success: tools delete on every broker of a cluster.
         if !is_topic && !is_light_queue {
             let ticket = self.gate_of_removals(asked.now);
+            self.write_changes(out);
             self.confirm_change(asked, LogOffset(0), ticket, out);
             return Ok(Handled::Done);
         }
@@ -86,6 +87,7 @@ impl Broker {
             self.log.remove_topic(name);
             self.log.flush_soon();
             let ticket = self.gate_of_removals(asked.now);
+            self.write_changes(out);
             self.confirm_change(asked, self.log.appended(), ticket, out);
             return Ok(Handled::Done);
         }
@@ -112,6 +114,7 @@ impl Broker {
         let generation = self.persistence.change(Table::Topics);
         let ticket = self.acks.make_gate(now.mono, Some((Table::Topics, generation)), true);
         self.acks.wait_for_removals(ticket);
+        self.wait_for_offsets(ticket);
         self.log.flush_soon();
         out.effects.push(Effect::Control(ToControl::TopicDeleted {
             shard: self.settings.shard,
@@ -131,13 +134,31 @@ impl Broker {
     pub(super) fn gate_of_removals(&mut self, now: Now) -> Option<Ticket> {
         let generation = self.persistence.generation(Table::Topics);
         let is_written = self.persistence.flushed(Table::Topics) >= generation;
-        if is_written && self.log.has_flushed_removals() {
+        if is_written && self.log.has_flushed_removals() && self.unwritten_offsets().is_none() {
             return None;
         }
         let ticket = self.acks.make_gate(now.mono, (!is_written).then_some((Table::Topics, generation)), false);
         self.acks.wait_for_removals(ticket);
+        self.wait_for_offsets(ticket);
         self.log.flush_soon();
         Some(ticket)
+    }
+
+    /// Lets the answer behind this ticket wait until what was removed of the offsets is on the disk too: a start would have them again, and a group
+    /// would pass over the first messages of a topic that was made anew.
+    pub(super) fn wait_for_offsets(&mut self, ticket: Ticket) {
+        if let Some(generation) = self.unwritten_offsets() {
+            self.acks.wait_for_table(ticket, Table::ConsumerOffsets, generation);
+        }
+    }
+
+    /// The generation that holds all changes of offsets so far, if it is not on the disk.
+    fn unwritten_offsets(&mut self) -> Option<u64> {
+        if self.offsets.take_dirty() {
+            self.persistence.change(Table::ConsumerOffsets);
+        }
+        let generation = self.persistence.generation(Table::ConsumerOffsets);
+        (self.persistence.flushed(Table::ConsumerOffsets) < generation).then_some(generation)
     }
 
     /// GET_TOPIC_CONFIG 351.

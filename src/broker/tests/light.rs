@@ -227,3 +227,27 @@ fn a_half_message_is_in_its_light_queues_when_it_is_committed() {
     assert_eq!(read(&mut world, "%LMQ%x", 0).2, ["commit"]);
     assert_eq!(read(&mut world, "T", 0).2, ["commit"]);
 }
+
+#[test]
+fn a_removal_is_answered_when_the_offsets_that_went_with_it_are_on_the_disk() {
+    for (code, name) in [
+        (RequestCode::DeleteTopicInBroker, ("topic", "%LMQ%x")),
+        (RequestCode::DeleteSubscriptiongroup, ("groupName", "g")),
+    ] {
+        let mut world = world(100);
+        let c = world.connect();
+        world.make_group("g");
+        assert_eq!(world.send(c, "T", 0, &light("%LMQ%x"), "a").code, 0);
+        let at = [("consumerGroup", "g"), ("topic", "%LMQ%x"), ("queueId", "0"), ("commitOffset", "1")];
+        assert_eq!(world.call(c, RequestCode::UpdateConsumerOffset, &at, b"").code, 0);
+        world.persists = false;
+        let asked = world.ask(c, code, &[name, ("cleanOffset", "true")], b"");
+        world.run();
+        assert!(world.answer(c, asked).is_none(), "a start would have them again");
+        world.persists = true;
+        world.run();
+        let flushed = world.broker.persistence.flushed(crate::broker::Table::ConsumerOffsets);
+        assert!(flushed > 0 && !world.broker.offsets.is_dirty());
+        assert_eq!(world.answer(c, asked).map(|answer| answer.code), Some(0));
+    }
+}
