@@ -9,9 +9,9 @@ use std::fmt::Write as _;
 use super::send::{CRC_PROPERTY_BYTES, OWN_PROPERTIES_BYTES};
 use super::store::{NotStored, is_inner_batch};
 use super::{Broker, Refusal};
-use crate::limits::PROPERTIES_BYTES_MAX;
+use crate::limits::{LIGHT_QUEUES_MAX, PROPERTIES_BYTES_MAX, TOPIC_NAME_BYTES_MAX};
 use crate::log::{Appended, QueueIndex};
-use crate::model::{Now, QueueId, TopicName};
+use crate::model::{Now, QueueId};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{
     CHECK_MAX_TOPIC, HALF_TOPIC, LIGHT_QUEUE, OP_TOPIC, Properties, allows_light, append_property, is_dlq_topic,
@@ -32,26 +32,35 @@ fn may_be_in_light(topic: &str, flags: i32) -> bool {
     is_read && flags & sys_flag::INNER_BATCH == 0
 }
 
+/// Checks what a request says to be a light queue.
+///
+/// # Errors
+/// 29.
+pub(super) fn check_light_queue(name: &str, queue_id: Option<QueueId>) -> Result<(), Refusal> {
+    if queue_id == Some(LIGHT_QUEUE) && light_queues(name).is_some_and(|names| names.len() == 1) {
+        return Ok(());
+    }
+    let remark = if name.len() > TOPIC_NAME_BYTES_MAX {
+        format!("the name of a light queue is longer than {TOPIC_NAME_BYTES_MAX} bytes: it has {}", name.len())
+    } else {
+        format!("a light queue has a name of its own and the number 0: [{name}] is none")
+    };
+    Err(Refusal::new(ResponseCode::InvalidParameter, remark))
+}
+
 impl Broker {
     /// Whether this is the name of a light queue here.
     pub(super) fn is_light(&self, name: &str) -> bool {
         self.settings.light.is_enabled && is_light(name)
     }
 
-    /// The log's handle of a light queue, which is made if there is room for one more: whoever waits for its first message needs it.
-    pub(super) fn light_queue(
-        &mut self,
-        name: &str,
-        queue_id: Option<QueueId>,
-    ) -> Result<(QueueIndex, TopicName), Refusal> {
-        if queue_id != Some(LIGHT_QUEUE) || light_queues(name).is_none_or(|names| names.len() != 1) {
-            let remark = format!("a light queue has a name of its own and the number 0: [{name}] is none");
-            return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
-        }
+    /// The log's handle of a light queue that is sent to; it is made if there is room for one more.
+    pub(super) fn light_queue(&mut self, name: &str, queue_id: Option<QueueId>) -> Result<QueueIndex, Refusal> {
+        check_light_queue(name, queue_id)?;
         if self.log.find_queue(name, LIGHT_QUEUE).is_none() && !self.has_room_for(1) {
             return Err(self.too_many_queues());
         }
-        Ok((self.log.queue(name, LIGHT_QUEUE), TopicName::from(name)))
+        Ok(self.log.queue(name, LIGHT_QUEUE))
     }
 
     /// Checks what a client wants of light queues, before anything of its message is stored. What is tried again is in its own queue alone, whatever it says.
@@ -63,6 +72,11 @@ impl Broker {
         let illegal =
             |why: &str| Err(Refusal::new(ResponseCode::MessageIllegal, format!("the message is illegal: {why}")));
         let names = Properties::new(properties.as_bytes()).get(property::LIGHT_QUEUES).unwrap_or_default();
+        if names.split(',').any(|name| name.len() > TOPIC_NAME_BYTES_MAX) {
+            return illegal(&format!(
+                "INNER_MULTI_DISPATCH names a light queue whose name is longer than {TOPIC_NAME_BYTES_MAX} bytes"
+            ));
+        }
         let Some(names) = light_queues(names).filter(|names| !names.contains(&topic)) else {
             return illegal("INNER_MULTI_DISPATCH names light queues (%LMQ%NAME), each once and 256 at most");
         };
@@ -92,7 +106,11 @@ impl Broker {
         Refusal::new(ResponseCode::SystemError, remark)
     }
 
-    /// Stores a message that speaks of light queues, in those and in its own. What no longer may be in them by the time it is stored is in its own alone.
+    /// Stores a message that speaks of light queues, in those and in its own.
+    ///
+    /// One that has waited was acknowledged, so `maxLmqConsumeQueueNum` does not count for it here: the log has made its queues when it was taken
+    /// ([`LogSettings::has_light`](crate::log::LogSettings)), and they count for those that come later. Only one that was taken where there were no
+    /// light queues may find neither a queue nor a place, and is in its own queue alone.
     #[inline(never)]
     pub(super) fn store_for_light_queues(
         &mut self,
@@ -106,7 +124,8 @@ impl Broker {
         let is_meant = self.settings.light.is_enabled && may_be_in_light(draft.topic, draft.sys_flag);
         if let Some(names) = names.filter(|names| is_meant && !names.contains(&draft.topic)) {
             let bytes_max = properties.len() + light_bytes_max(names.len()) + CRC_PROPERTY_BYTES;
-            if bytes_max <= PROPERTIES_BYTES_MAX && self.has_room_for(self.new_among(&names)) {
+            if bytes_max <= PROPERTIES_BYTES_MAX && self.log.light_queues() + self.new_among(&names) <= LIGHT_QUEUES_MAX
+            {
                 let mut offsets = String::with_capacity(light_bytes_max(names.len()));
                 for (nth, name) in names.iter().enumerate() {
                     let comma = if nth == 0 { "" } else { "," };

@@ -90,7 +90,7 @@ use self::outbox::Outbox;
 use self::park::Parked;
 use self::persist::{Append, FoundChanges, Persistence, Table};
 use self::pop::Pops;
-use self::pull::Pull;
+use self::pull::{HeldFor, Pull};
 use self::replica::Replica;
 use self::reply_message::PassedReplies;
 use self::settings::BrokerSettings;
@@ -102,7 +102,7 @@ use self::trail::Trail;
 use self::transaction::Transactions;
 use self::whole::WholeTables;
 use crate::letter::{CONTROL_TICKET_MIN, ToControl};
-use crate::log::{BlockId, DiskUsage, Log, QueueIndex};
+use crate::log::{BlockId, DiskUsage, Log};
 use crate::metrics::{Counters, Mornings, Rates, Stages};
 use crate::model::{ConnectionId, LinkId, LogOffset, MasterLog, MonoNs, Now};
 use crate::protocol::body::{self, BodyError, StoredTables, TopicConfig};
@@ -186,7 +186,7 @@ pub struct Broker {
     calls: Calls,
     passed_replies: PassedReplies,
     routes: Routes,
-    holds: HoldTable<QueueIndex, Pull>,
+    holds: HoldTable<HeldFor, Pull>,
     kept_filters: KeptFilters,
     acks: Acks,
     parked: Parked,

@@ -14,15 +14,16 @@ use super::client::ConsumerGroup;
 use super::dispatch::readers_behind;
 use super::filter::{MessageFilter, TagFilter};
 use super::hold::{HoldId, Turn};
+use super::light::check_light_queue;
 use super::{Asked, Broker, Handled, Output, Refusal, UNREADABLE, topic};
 use crate::limits::{HOLD_BYTES_PER_TURN, HOLD_MS_MAX, HOLDS_PER_TURN, PULL_BYTES_MAX, PULL_MESSAGES_MAX};
-use crate::log::{BlockId, QueueIndex, Read, ReadLimits};
+use crate::log::{BlockId, QueueBounds, QueueIndex, Read, ReadLimits};
 use crate::metrics::Amount;
 use crate::model::{GroupName, MonoNs, QueueId, QueueOffset, TopicName};
 use crate::protocol::body::DataVersion;
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{LIGHT_QUEUE, is_retry_topic};
-use crate::protocol::record::{Check, RecordView, log_offset_of};
+use crate::protocol::record::{Check, RecordView, java_hash, log_offset_of};
 use crate::protocol::reply::{ExtValue, Reply, encode_reply};
 use crate::protocol::request::PullRequest;
 use crate::said::BY_STRANGERS;
@@ -39,7 +40,8 @@ pub(super) struct Pull {
     asked: Asked,
     pub(super) topic: TopicName,
     group: GroupName,
-    queue: QueueIndex,
+    /// `None`: a light queue that was not there when it was asked for.
+    queue: Option<QueueIndex>,
     from: Option<QueueOffset>,
     /// Messages up to here were seen not to match, while the pull was held.
     scanned: Option<QueueOffset>,
@@ -53,6 +55,22 @@ pub(super) struct Pull {
     slow_reader_asks: i64,
     /// The version of the groups' table by which it was allowed.
     allowed_by: DataVersion,
+}
+
+/// What a held pull waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum HeldFor {
+    /// This queue to grow.
+    Queue(QueueIndex),
+    /// A light queue to grow, which need not be there yet, by the hash of its name: who waits for one makes none. Another one of the same hash wakes it
+    /// for nothing.
+    Light(i32),
+}
+
+impl HeldFor {
+    fn light(name: &TopicName) -> HeldFor {
+        HeldFor::Light(java_hash(0, name.as_str()))
+    }
 }
 
 /// How a pull ends, or does not yet.
@@ -139,6 +157,7 @@ impl Broker {
             && reset.is_none()
             && request.sys_flag.commits_offset()
             && let Some(offset) = request.commit_offset
+            && queue.is_some()
         {
             self.commit(request.group, request.topic, queue_id, offset)?;
         }
@@ -174,7 +193,7 @@ impl Broker {
             .filter(|_| may_hold && matches!(outcome, PullOutcome::AtEnd { .. }))
         {
             Some(deadline) => {
-                if let Err(pull) = self.holds.insert(queue, asked.connection, deadline, pull) {
+                if let Err(pull) = self.holds.insert(self.held_for(&pull), asked.connection, deadline, pull) {
                     // Told that there is nothing it would ask again at once, and with it all others that find no room.
                     let outcome = PullOutcome::Unreadable { what: NO_ROOM_TO_WAIT };
                     self.answer_pull(asked.now.mono, &pull, &outcome, out);
@@ -187,11 +206,14 @@ impl Broker {
         Ok(Handled::Done)
     }
 
-    fn readable_queue(&mut self, request: &PullRequest<'_>) -> Result<(QueueId, QueueIndex, TopicName, i32), Refusal> {
+    fn readable_queue(
+        &mut self,
+        request: &PullRequest<'_>,
+    ) -> Result<(QueueId, Option<QueueIndex>, TopicName, i32), Refusal> {
         let name = request.topic;
         if self.is_light(name) && self.topics.get(name).is_none() {
-            let (queue, name) = self.light_queue(name, request.queue_id)?;
-            return Ok((LIGHT_QUEUE, queue, name, 0));
+            check_light_queue(name, request.queue_id)?;
+            return Ok((LIGHT_QUEUE, self.log.find_queue(name, LIGHT_QUEUE), TopicName::from(name), 0));
         }
         let Some(topic) = self.topics.get_mut(name) else {
             let remark = format!("topic[{name}] not exist, apply first please!");
@@ -207,7 +229,26 @@ impl Broker {
                 format!("queueId[{queue}] is illegal, topic:[{name}] topicConfig.readQueueNums:[{read_queues}]");
             Refusal::new(ResponseCode::InvalidParameter, remark)
         })?;
-        Ok((queue_id, topic.queue(&mut self.log, queue_id), topic.name.clone(), topic.config.sys_flag))
+        let queue = topic.queue(&mut self.log, queue_id);
+        Ok((queue_id, Some(queue), topic.name.clone(), topic.config.sys_flag))
+    }
+
+    /// The queue of a pull, if it is there by now.
+    fn pulled_queue(&self, pull: &Pull) -> Option<QueueIndex> {
+        pull.queue.or_else(|| self.log.find_queue(pull.topic.as_str(), LIGHT_QUEUE))
+    }
+
+    fn bounds_of(&self, pull: &Pull) -> QueueBounds {
+        self.pulled_queue(pull).map(|queue| self.log.bounds(queue)).unwrap_or_default()
+    }
+
+    fn held_for(&self, pull: &Pull) -> HeldFor {
+        pull.queue.map_or_else(|| HeldFor::light(&pull.topic), |queue| self.holds_of(queue))
+    }
+
+    /// By what the holds of a queue are known.
+    pub(super) fn holds_of(&self, queue: QueueIndex) -> HeldFor {
+        self.log.light_name(queue).map_or(HeldFor::Queue(queue), HeldFor::light)
     }
 
     /// The filter of the request itself if it brings one, else that of the group's heartbeat.
@@ -299,7 +340,7 @@ impl Broker {
 
     /// Looks the messages up and puts the records into the scratch buffer.
     fn run_pull(&mut self, pull: &Pull) -> PullOutcome {
-        let bounds = self.log.bounds(pull.queue);
+        let bounds = self.bounds_of(pull);
         self.scratch.records.clear();
         let moved = |next, status| PullOutcome::Moved { next, status };
         let Some(from) = pull.scanned else {
@@ -324,6 +365,9 @@ impl Broker {
             // Beyond what consumers may see, but not beyond what is stored: it will be there, so nothing has moved.
             return PullOutcome::AtEnd { next: from, status: "OFFSET_OVERFLOW_ONE" };
         }
+        let Some(queue) = self.pulled_queue(pull) else {
+            return PullOutcome::AtEnd { next: from, status: "NO_MESSAGE_IN_QUEUE" };
+        };
         let limits = ReadLimits {
             messages_max: pull.messages_max,
             bytes_max: PULL_BYTES_MAX,
@@ -339,7 +383,7 @@ impl Broker {
             is_wanted
         };
         let records = &mut self.scratch.records;
-        let read = self.log.read_matching(pull.queue, from, &limits, &wanted, &matches, records);
+        let read = self.log.read_matching(queue, from, &limits, &wanted, &matches, records);
         self.scratch.passed_bytes = passed_bytes.get();
         match read {
             Read::Found { next, messages } => PullOutcome::Found { next, messages },
@@ -384,7 +428,9 @@ impl Broker {
         let records = std::mem::replace(&mut self.scratch.records, BytesMut::new());
         let (code, next, status, body): (_, _, _, &[u8]) = match outcome {
             PullOutcome::Found { next, messages } => {
-                self.note_got(now, (pull.queue, &pull.topic, &pull.group), *messages as u64, &records);
+                if let Some(queue) = self.pulled_queue(pull) {
+                    self.note_got(now, (queue, &pull.topic, &pull.group), *messages as u64, &records);
+                }
                 (ResponseCode::Success, *next, "FOUND", &records)
             }
             PullOutcome::AtEnd { next, status } => (ResponseCode::PullNotFound, *next, *status, &[]),
@@ -398,7 +444,7 @@ impl Broker {
             self.counters.get_miss_count += 1;
         }
         let (suggested, code) = self.suggestion(pull, code, &records);
-        let bounds = self.log.bounds(pull.queue);
+        let bounds = self.bounds_of(pull);
         let number = |offset: QueueOffset| ExtValue::I64(i64::try_from(offset.0).unwrap_or(i64::MAX));
         let ext = [
             ("suggestWhichBrokerId", ExtValue::I64(suggested)),
@@ -465,7 +511,7 @@ impl Broker {
         for queue in self.log.queues_advanced() {
             self.delays.jobs.queue_has_grown(queue);
             self.delays.timers.queue_has_grown(queue);
-            self.holds.queue_has_grown(queue);
+            self.holds.queue_has_grown(self.holds_of(queue));
             self.pops.queue_has_grown(queue);
         }
         let mut budget = HoldBudget::of_turn();
@@ -490,7 +536,7 @@ impl Broker {
         }
         match self.run_pull(&pull) {
             PullOutcome::AtEnd { .. } => 0,
-            PullOutcome::NoMatch { next, .. } if self.log.bounds(pull.queue).max <= next => {
+            PullOutcome::NoMatch { next, .. } if self.bounds_of(&pull).max <= next => {
                 let entries = next.0.saturating_sub(pull.scanned.unwrap_or_default().0);
                 pull.scanned = Some(next);
                 if let Some(held) = self.holds.get_mut(id) {

@@ -125,6 +125,9 @@ impl Broker {
         let properties = Properties::new(request.properties.as_bytes());
         let requester = properties.get(property::REPLY_TO_CLIENT);
         let stored = self.settings.stores_replies.then(|| self.store_reply(asked, request, &destination)).flatten();
+        if stored.is_none() {
+            self.log.give_back_queue(destination.queue);
+        }
         let sender = Box::new(Sender {
             asked: *asked,
             requester: ClientId::from(requester.unwrap_or_default()),

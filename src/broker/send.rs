@@ -172,23 +172,38 @@ impl Broker {
     fn try_send(&mut self, asked: &Asked, request: &SendRequest<'_>, out: &mut Output) -> Result<Handled, Refusal> {
         let scan = PropertyScan::of(request.properties);
         self.check_can_store(!scan.is_wait_off)?;
-        let is_retry = is_retry_topic(request.topic);
         scan.check_delay()?;
         let ticket = self.ensure_topic(asked, request, out)?;
         let mut destination = self.destination(request, ticket)?;
+        let queue = destination.queue;
+        let sent = self.send_to(asked, request, &scan, &mut destination, out);
+        if sent.is_err() {
+            self.log.give_back_queue(queue);
+        }
+        sent
+    }
+
+    fn send_to(
+        &mut self,
+        asked: &Asked,
+        request: &SendRequest<'_>,
+        scan: &PropertyScan<'_>,
+        destination: &mut Destination,
+        out: &mut Output,
+    ) -> Result<Handled, Refusal> {
         let mut reconsume_times = request.reconsume_times;
-        if is_retry {
-            reconsume_times = self.retry_or_dead_letter(asked, request, &mut destination, out)?;
+        if is_retry_topic(request.topic) {
+            reconsume_times = self.retry_or_dead_letter(asked, request, destination, out)?;
         }
         if request.batch {
-            return self.send_batch(asked, request, &scan, &destination, out);
+            return self.send_batch(asked, request, scan, destination, out);
         }
         self.check_body(request.body)?;
         scan.check_no_count(request.sys_flag)?;
         if scan.marks.wants_light {
             self.check_light(request.topic, request.sys_flag, request.properties)?;
         }
-        self.send_one(asked, request, &scan, &destination, reconsume_times, out)
+        self.send_one(asked, request, scan, destination, reconsume_times, out)
     }
 
     pub(super) fn check_body(&self, body: &[u8]) -> Result<(), Refusal> {
@@ -263,7 +278,7 @@ impl Broker {
             Refusal::new(ResponseCode::TopicNotExist, remark)
         };
         if self.is_light(request.topic) && self.topics.get(request.topic).is_none() {
-            let (queue, _) = self.light_queue(request.topic, request.queue_id)?;
+            let queue = self.light_queue(request.topic, request.queue_id)?;
             return Ok(Destination { queue, queue_id: LIGHT_QUEUE, renamed: None, topic_flag: 0, ticket });
         }
         let round_robin = self.next_queue;

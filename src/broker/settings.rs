@@ -156,6 +156,7 @@ fn log_settings(config: &NodeConfig) -> LogSettings {
         cache_bytes: CACHE_BYTES,
         retention: retention(config),
         delay_levels: config.delay_levels,
+        has_light: config.light.is_enabled,
         scrub_interval_ms: config.scrub_interval_ms,
         ..LogSettings::default()
     }

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::persist::Table;
+use super::pull::HeldFor;
 use super::store::busy;
 use super::{Broker, Effect, Output, Refusal};
 use crate::letter::{KeptOffsets, MasterTables, OffsetCommit, ToControl};
@@ -237,7 +238,11 @@ impl Broker {
         self.topics.remove(now.unix, name);
         let queues: Vec<QueueIndex> = self.log.queues_of(name).map(|(_, queue)| queue).collect();
         for queue in queues {
-            self.holds.end_queue(queue);
+            match self.holds_of(queue) {
+                // It may be sent to as before.
+                light @ HeldFor::Light(_) => self.holds.hurry_queue(light),
+                held => self.holds.end_queue(held),
+            }
             self.pops.end_queue(queue);
         }
         self.offsets.remove_topic(name);

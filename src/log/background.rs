@@ -197,6 +197,7 @@ impl Log {
             index_file_bytes: _,
             checkpoint_bytes: _,
             delay_levels: _,
+            has_light: _,
         } = *changed;
         if scrub_interval_ms != self.settings.scrub_interval_ms {
             self.scrub.begin_pace();

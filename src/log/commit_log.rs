@@ -26,7 +26,7 @@ use crate::limits::{
     UNSEALED_ENTRY_MEMORY,
 };
 use crate::model::{LogOffset, Now, QueueId, QueueOffset, TopicName, UnixMs};
-use crate::protocol::message::{DelayLevels, LIGHT_QUEUE, light_places};
+use crate::protocol::message::{DelayLevels, LIGHT_QUEUE, is_light, light_places, may_await_light};
 use crate::protocol::record::{self, DraftError, FILLER_BYTES, Marks, Place, RecordDraft, Sized};
 
 const BLOCK: u64 = DISK_BLOCK_BYTES as u64;
@@ -147,8 +147,8 @@ pub(crate) struct LogFailure {
     pub(crate) error: IoError,
 }
 
-/// Ends of a message queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Ends of a message queue; all 0 of one that is not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct QueueBounds {
     /// First message that is still there.
     pub(crate) min: QueueOffset,
@@ -378,6 +378,9 @@ impl Log {
             if draft.marks.is_in_light {
                 self.put_in_light_queues(draft, entry, appended.end);
             }
+            if self.settings.has_light && may_await_light(draft.topic) {
+                self.queues.reserve_light(draft.topic, draft.properties, appended.end);
+            }
         }
         self.advance_confirm();
         appended
@@ -398,7 +401,18 @@ impl Log {
         }
     }
 
-    /// How many light queues were ever used, as far as this process knows.
+    /// The name of a queue, if it is that of a light one.
+    #[must_use]
+    pub(crate) fn light_name(&self, queue: QueueIndex) -> Option<&TopicName> {
+        Some(&self.queues.get(queue).topic).filter(|name| is_light(name.as_str()))
+    }
+
+    /// The message for which a queue was made a moment ago is not stored: a light queue of which there is nothing gives its place back.
+    pub(crate) fn give_back_queue(&mut self, queue: QueueIndex) {
+        self.queues.give_back(queue);
+    }
+
+    /// How many light queues were ever used, or are waited for by messages, as far as this process knows.
     #[must_use]
     pub(crate) fn light_queues(&self) -> u64 {
         self.queues.light

@@ -8,8 +8,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::branch;
+use crate::limits::LIGHT_QUEUES_MAX;
 use crate::model::{FastMap, LogOffset, QueueId, QueueOffset, TopicName};
-use crate::protocol::message::is_light;
+use crate::protocol::message::{LIGHT_QUEUE, awaited_light, is_light};
 use crate::protocol::record::java_hash;
 
 /// Handle of a message queue within one log. Valid while the process lives, also after its topic was removed.
@@ -224,9 +225,10 @@ impl Queue {
     }
 
     /// Whether a start may do without it: it has no entry and begins at 0, as one that is new does, and so does what the log has of it. So go the queues
-    /// of a topic that was removed, when the record that says so is past retention.
+    /// of a topic that was removed, when the record that says so is past retention, and those that were made and never written.
     pub(super) fn is_nothing(&self, start: LogOffset) -> bool {
-        self.next() == QueueOffset(0) && self.blocks.is_empty() && self.as_of < start
+        let is_of_no_record = !self.is_based && self.as_of == LogOffset(0);
+        self.next() == QueueOffset(0) && self.blocks.is_empty() && (is_of_no_record || self.as_of < start)
     }
 
     /// Has no entry, and goes on at `next` unless the log says otherwise.
@@ -302,6 +304,8 @@ pub(super) struct ConsumeQueues {
     by_name: FastMap<TopicName, BTreeMap<QueueId, QueueIndex>>,
     /// How many of them are light.
     pub(super) light: u64,
+    /// Whether it was said that there are no more.
+    pub(super) has_told_full: bool,
     /// Entries in memory, of all queues.
     pub(super) unsealed: usize,
     /// Where closing early, or trimming, goes on.
@@ -331,6 +335,39 @@ impl ConsumeQueues {
         self.list.push(Queue::new(topic.clone(), queue_id));
         self.by_name.entry(topic).or_default().insert(queue_id, index);
         index
+    }
+
+    /// Makes the light queues in which the record before `end` will be when its time has come, so that they have their places by then, here, after a
+    /// restart, and on slaves: that it was taken is a promise. They begin at 0, with what comes behind it.
+    #[inline(never)]
+    pub(super) fn reserve_light(&mut self, topic: &str, properties: &[u8], end: LogOffset) {
+        for name in awaited_light(topic, properties) {
+            if self.light < LIGHT_QUEUES_MAX || self.find(name, LIGHT_QUEUE).is_some() {
+                let queue = self.find_or_create(name, LIGHT_QUEUE);
+                let queue = self.get_mut(queue);
+                // Also for a later one, as of a message that was put off once more.
+                if queue.is_nothing(end) {
+                    queue.as_of = end;
+                }
+            }
+        }
+    }
+
+    /// Takes back a light queue that is the newest of all and of which there is nothing.
+    pub(super) fn give_back(&mut self, index: QueueIndex) {
+        let is_newest = index.number() + 1 == self.list.len();
+        let start = LogOffset(0);
+        if let Some(queue) =
+            self.list.pop_if(|queue| is_newest && is_light(queue.topic.as_str()) && queue.is_nothing(start))
+        {
+            self.light -= 1;
+            if let Some(queues) = self.by_name.get_mut(&queue.topic) {
+                queues.remove(&queue.queue_id);
+                if queues.is_empty() {
+                    self.by_name.remove(&queue.topic);
+                }
+            }
+        }
     }
 
     #[inline]
@@ -478,5 +515,28 @@ mod tests {
         let emptied = queues.find_or_create("U", QueueId(0));
         queues.get_mut(emptied).go_on_at(QueueOffset(5));
         assert!(!queues.get(emptied).is_nothing(LogOffset(1_000)), "it goes on at 5");
+    }
+
+    #[test]
+    fn a_light_queue_has_its_place_while_a_message_waits_to_be_in_it_and_none_if_nothing_does() {
+        let mut queues = ConsumeQueues::default();
+        let waits = b"REAL_TOPIC\x01%LMQ%own\x02INNER_MULTI_DISPATCH\x01%LMQ%a\x02";
+        let asked = queues.find_or_create("%LMQ%own", LIGHT_QUEUE);
+        assert!(queues.get(asked).is_nothing(LogOffset(0)), "it was never written");
+        queues.reserve_light("SCHEDULE_TOPIC_XXXX", waits, LogOffset(100));
+        queues.reserve_light("SCHEDULE_TOPIC_XXXX", waits, LogOffset(200));
+        queues.reserve_light("T", b"INNER_MULTI_DISPATCH\x01%LMQ%b\x02", LogOffset(300));
+        for name in ["%LMQ%own", "%LMQ%a"] {
+            let queue = queues.find(name, LIGHT_QUEUE).expect("a message waits to be in it");
+            assert!(!queues.get(queue).is_nothing(LogOffset(200)), "a start finds it in the checkpoint");
+            assert!(queues.get(queue).is_nothing(LogOffset(201)), "what waited is past retention");
+            queues.give_back(queue);
+        }
+        assert_eq!((queues.light, queues.list.len()), (2, 2), "what is waited for stays");
+        let sent_to = queues.find_or_create("%LMQ%c", LIGHT_QUEUE);
+        queues.give_back(asked);
+        queues.give_back(sent_to);
+        assert_eq!((queues.light, queues.list.len()), (2, 2));
+        assert!(queues.find("%LMQ%c", LIGHT_QUEUE).is_none());
     }
 }

@@ -12,7 +12,8 @@ use super::segment::Segments;
 use crate::limits::{BATCH_MESSAGES_MAX, LIGHT_QUEUES_MAX};
 use crate::model::{QueueId, QueueOffset, UnixMs};
 use crate::protocol::message::{
-    DelayLevels, LIGHT_QUEUE, SCHEDULE_TOPIC, WHEEL_TOPIC, WheelCode, allows_light, is_light, light_places, sys_flag,
+    DelayLevels, LIGHT_QUEUE, SCHEDULE_TOPIC, WHEEL_TOPIC, WheelCode, allows_light, is_light, light_places,
+    may_await_light, sys_flag,
 };
 use crate::protocol::record::{self, Marks, RecordView, java_hash};
 
@@ -24,6 +25,8 @@ pub(super) struct Derived<'a> {
     pub(super) index: &'a mut IndexFiles,
     pub(super) block_sizes: BlockSizes,
     pub(super) delay_levels: &'a DelayLevels,
+    /// As [`super::LogSettings::has_light`].
+    pub(super) has_light: bool,
 }
 
 /// What a record has changed.
@@ -81,6 +84,9 @@ impl Derived<'_> {
         if at >= self.keys.as_of {
             self.keys.push(queue.key_seed, &marks.keys, at, UnixMs(view.store_timestamp));
         }
+        if self.has_light && may_await_light(view.topic) {
+            self.queues.reserve_light(view.topic, view.properties, at.plus(u64::from(view.size)));
+        }
         let is_light = is_in_light(view.topic, view.sys_flag, &marks);
         if !is_new && !is_light {
             return Ok(Change::None);
@@ -101,8 +107,17 @@ impl Derived<'_> {
 
     /// A light queue that a record names, unless there are so many that it cannot be one of ours.
     fn light_queue(&mut self, name: &str) -> Option<QueueIndex> {
-        let is_full = self.queues.light >= LIGHT_QUEUES_MAX;
-        if is_full { self.queues.find(name, LIGHT_QUEUE) } else { Some(self.queues.find_or_create(name, LIGHT_QUEUE)) }
+        if self.queues.light < LIGHT_QUEUES_MAX {
+            return Some(self.queues.find_or_create(name, LIGHT_QUEUE));
+        }
+        let found = self.queues.find(name, LIGHT_QUEUE);
+        if found.is_none() && !std::mem::replace(&mut self.queues.has_told_full, true) {
+            tracing::warn!(
+                name,
+                "this log has {LIGHT_QUEUES_MAX} light queues: messages are not put into further ones"
+            );
+        }
+        found
     }
 
     /// Adds the entries of a record that is at this offset of a queue.

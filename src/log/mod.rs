@@ -32,7 +32,7 @@ mod walk;
 
 pub(crate) use background::DiskUsage;
 pub use commit_log::Log;
-pub(crate) use commit_log::{AppendError, Appended};
+pub(crate) use commit_log::{AppendError, Appended, QueueBounds};
 pub(crate) use consume_queue::QueueIndex;
 pub(crate) use file::{BlockId, Commit, FOLDERS, FileName, IoError, IoId, Work};
 pub use file::{Flush, Io};

@@ -272,6 +272,7 @@ struct Rebuilt {
     index: IndexFiles,
     block_sizes: BlockSizes,
     delay_levels: DelayLevels,
+    has_light: bool,
 }
 
 /// A write of an index file that is under way; `flush`: which is to be flushed after it.
@@ -331,6 +332,7 @@ impl Recovery {
                 index: IndexFiles::new(settings.index_file_bytes),
                 block_sizes: settings.block_sizes(),
                 delay_levels: settings.delay_levels,
+                has_light: settings.has_light,
             },
             settings,
             tail: Some(found.tail),
@@ -836,8 +838,9 @@ impl Recovery {
 impl Rebuilt {
     /// Derives what follows from one record.
     fn replay(&mut self, view: &RecordView<'_>) -> Result<(), RecoveryError> {
-        let Rebuilt { segments, queues, keys, index, block_sizes, delay_levels } = self;
-        let mut derived = derive::Derived { segments, queues, keys, index, block_sizes: *block_sizes, delay_levels };
+        let Rebuilt { segments, queues, keys, index, block_sizes, delay_levels, has_light } = self;
+        let (block_sizes, has_light) = (*block_sizes, *has_light);
+        let mut derived = derive::Derived { segments, queues, keys, index, block_sizes, delay_levels, has_light };
         let derived = derived.derive(view).map_err(|QueueGap { expected, found }| RecoveryError::QueueGap {
             topic: TopicName::from(view.topic),
             queue_id: view.queue_id,

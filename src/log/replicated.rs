@@ -341,6 +341,7 @@ impl Log {
             index: &mut self.index,
             block_sizes: self.settings.block_sizes(),
             delay_levels: &self.settings.delay_levels,
+            has_light: self.settings.has_light,
         };
         let change = derived.derive(view).map_err(|QueueGap { expected, found }| ReplicaError::QueueGap {
             topic: TopicName::from(view.topic),

@@ -92,6 +92,8 @@ pub struct LogSettings {
     pub scrub_interval_ms: u64,
     /// What the entries of the scheduled topic say: when a message is due. RocketMQ: `messageDelayLevel`.
     pub delay_levels: DelayLevels,
+    /// Whether messages are put into light queues: those that wait to be have their places from when they are taken. RocketMQ: `enableLmq`.
+    pub has_light: bool,
 }
 
 impl Default for LogSettings {
@@ -112,6 +114,7 @@ impl Default for LogSettings {
             checkpoint_bytes: 64 * 1024 * 1024,
             scrub_interval_ms: 7 * 24 * 3_600_000,
             delay_levels: DelayLevels::default(),
+            has_light: false,
         }
     }
 }

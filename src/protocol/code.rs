@@ -577,8 +577,10 @@ mod tests {
              than 256 is refused (13), where Apache's broker stops putting anything into its consume queues; so are batches and dead letters that\n\
              name some, which Apache puts into none, or into all; a topic `%LMQ%NAME` is refused (29), where Apache says success and makes none; they\n\
              are not popped (17); a group `%LMQ%NAME` is made as any other; their offsets are in `consumerOffset.json`; half messages are in none\n\
-             before they are committed; and the place of one that was deleted counts for `maxLmqConsumeQueueNum` until a start that finds nothing\n\
-             of it.\n\n\
+             before they are committed; names have 127 bytes at most, where Apache takes about 250; `maxLmqConsumeQueueNum`, which Apache reads and does not\n\
+             heed, holds: a message that would need more is refused (1), also one that waits for its time or its commit, whose queues have their places\n\
+             from when it is taken, here, on slaves and over starts, and are always there when it comes; who only pulls makes none; and the place of\n\
+             one that was deleted counts until a start that finds nothing of it.\n\n\
              | code | name | tier | asked of | slave | status | cost | needs | note |\n\
              |---|---|---|---|---|---|---|---|---|\n",
         );

@@ -604,7 +604,7 @@ const _: () = assert!(
 pub(crate) const DELAY_LEVELS_MAX: usize = 64;
 
 /// Longest topic name. Source: RocketMQ `TopicValidator`.
-pub(crate) const TOPIC_NAME_BYTES_MAX: usize = 127;
+pub const TOPIC_NAME_BYTES_MAX: usize = 127;
 
 /// Longest name of a consumer group. Source: RocketMQ `Validators.CHARACTER_MAX_LENGTH`, which clients and broker go by.
 pub const GROUP_NAME_BYTES_MAX: usize = 255;

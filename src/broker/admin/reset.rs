@@ -149,7 +149,7 @@ impl Broker {
         let held: Vec<QueueIndex> =
             offsets.keys().filter_map(|queue| self.log.find_queue(request.topic, *queue)).collect();
         for queue in held {
-            self.holds.hurry_queue(queue);
+            self.holds.hurry_queue(self.holds_of(queue));
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Light queues: what is put into them, who reads them, and what is refused.
 
 use super::*;
-use crate::limits::LIGHT_QUEUES_PER_MESSAGE_MAX;
+use crate::limits::{LIGHT_QUEUES_PER_MESSAGE_MAX, TOPIC_NAME_BYTES_MAX};
 use crate::protocol::message::{BatchedMessage, LIGHT_QUEUE, append_batched};
 
 fn world(queues_max: u64) -> World {
@@ -64,6 +64,51 @@ fn a_reader_waits_for_the_first_message_of_a_light_queue() {
 }
 
 #[test]
+fn whoever_reads_or_is_refused_takes_no_place() {
+    let mut world = world(2);
+    let (reader, c) = (world.connect(), world.connect());
+    let held = world.ask_pull(reader, "%LMQ%new", 0, "*", 10_000);
+    world.run();
+    for nth in 0..10 {
+        let pulled = world.pull(c, &format!("%LMQ%{nth}"), nth, "*");
+        let expected = if nth == 0 { 19 } else { 21 };
+        assert_eq!((pulled.code, pulled.number("nextBeginOffset"), pulled.number("maxOffset")), (expected, 0, 0));
+        assert_eq!(world.send(c, &format!("%LMQ%{nth}"), 0, "", "").code, 13, "it has no body");
+    }
+    assert_eq!(world.broker.log.light_queues(), 0);
+    for name in ["%LMQ%other", "%LMQ%new"] {
+        assert!(world.answer(reader, held).is_none());
+        assert_eq!(world.send(c, "T", 0, &light(name), name).code, 0);
+    }
+    let woken = world.answer(reader, held).expect("it was held for this");
+    assert_eq!((woken.code, woken.records()[0].body.as_str()), (0, "%LMQ%new"));
+    assert_eq!(world.send(c, "T", 0, &light("%LMQ%more"), "x").code, 1);
+}
+
+#[test]
+fn what_was_taken_to_wait_has_its_light_queues_whatever_comes_between() {
+    let mut world = world(3);
+    let c = world.connect();
+    let delayed = format!("{}DELAY\u{1}1\u{2}", light("%LMQ%x,%LMQ%y"));
+    assert_eq!(world.send(c, "T", 0, &delayed, "late").code, 0);
+    assert_eq!(world.send(c, "T", 0, &light("%LMQ%z"), "a").code, 0);
+    assert_eq!(world.send(c, "T", 0, &light("%LMQ%more"), "b").code, 1, "all places are taken or kept");
+    // As after a start with less room.
+    world.broker.settings.light.queues_max = 1;
+    assert_eq!(world.broker.log.light_queues(), 3);
+    for _ in 0..20 {
+        world.wait_ms(100);
+    }
+    for name in ["%LMQ%x", "%LMQ%y"] {
+        assert_eq!(read(&mut world, name, 0).2, ["late"]);
+    }
+    let long = format!("%LMQ%{}", "n".repeat(TOPIC_NAME_BYTES_MAX - 4));
+    for refused in [world.send(c, "T", 0, &light(&long), "x"), world.pull(c, &long, 0, "*")] {
+        assert!(refused.remark.contains("longer than 127 bytes"), "{}", refused.remark);
+    }
+}
+
+#[test]
 fn what_names_no_light_queues_or_too_many_is_refused() {
     let mut world = world(300);
     let c = world.connect();
@@ -78,7 +123,7 @@ fn what_names_no_light_queues_or_too_many_is_refused() {
     let full = world.send(c, "T", 0, &light("%LMQ%more43,%LMQ%one_more"), "x");
     assert!(full.code == 1 && full.remark.contains("LMQ_CONSUME_QUEUE_NUM_EXCEEDED"), "{full:?}");
     assert_eq!(world.send(c, "T", 0, &light("%LMQ%more43"), "x").code, 0, "it is there already");
-    assert_eq!(world.pull(c, "%LMQ%one_more", 0, "*").code, 1, "nor does a reader make more");
+    assert_eq!(world.pull(c, "%LMQ%one_more", 0, "*").code, 19, "it is empty");
     assert_eq!(world.pull(c, "%LMQ%a/b", 0, "*").code, 29);
     let queue = world.broker.log.find_queue("T", crate::model::QueueId(0)).unwrap();
     assert_eq!(world.broker.log.bounds(queue).max.0, 46, "what was refused was not stored");

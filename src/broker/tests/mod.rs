@@ -195,7 +195,7 @@ impl World {
     }
 
     fn living(life: Life, settings: BrokerSettings, flush: FlushPolicy, survives: bool) -> World {
-        let log_settings = log_settings(flush);
+        let log_settings = LogSettings { has_light: settings.light.is_enabled, ..log_settings(flush) };
         let ring = HeapTail::new(64 * 1024);
         let tail: Box<dyn TailMemory> = if survives { Box::new(SurvivingTail(ring)) } else { Box::new(ring) };
         let mut epochs = EpochTable::default();

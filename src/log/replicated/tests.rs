@@ -923,6 +923,33 @@ fn light_queues_are_the_same_on_master_slave_and_after_a_crash() {
 }
 
 #[test]
+fn the_light_queues_of_what_waits_have_places_on_master_slave_and_after_a_crash() {
+    let settings = LogSettings { has_light: true, ..slave_settings() };
+    let (mut master, mut slave) = (Node::new(settings), Node::new(settings));
+    master.settle();
+    let properties = b"REAL_TOPIC\x01T\x02INNER_MULTI_DISPATCH\x01%LMQ%a,%LMQ%b\x02";
+    let queue = master.log().queue("SCHEDULE_TOPIC_XXXX", QueueId(0));
+    master.log().append(queue, &java_draft("SCHEDULE_TOPIC_XXXX", b"late", 0, properties)).expect("room");
+    append_light(&mut master, &["%LMQ%b"], b"soon");
+    master.settle();
+    let bytes = master.bytes();
+    feed(&mut slave, LogOffset(0), &bytes, 5_000);
+    slave.settle();
+    for node in [&mut master, &mut slave] {
+        for is_started_anew in [false, true] {
+            if is_started_anew {
+                node.crash(&mut Random::new(1));
+            }
+            assert_eq!(node.log().light_queues(), 2);
+            for (name, end) in [("%LMQ%a", 0), ("%LMQ%b", 1)] {
+                let queue = node.log().find_queue(name, QueueId(0)).expect("something waits for it");
+                assert_eq!(node.log().bounds(queue).appended_max, QueueOffset(end), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_light_queue_goes_on_where_a_record_says() {
     let mut slave = Node::new(slave_settings());
     slave.settle();

@@ -3,7 +3,7 @@
 //! Its property `INNER_MULTI_DISPATCH` names them, with commas between; `INNER_MULTI_QUEUE_OFFSET`, which the broker sets when the message is stored, says
 //! at which offset it is in each. Source: RocketMQ `LmqDispatch`, `MultiDispatchUtils`, `MixAll`.
 
-use super::{Properties, SCHEDULE_TOPIC, is_retry_topic, property};
+use super::{HALF_TOPIC, Properties, SCHEDULE_TOPIC, WHEEL_TOPIC, is_retry_topic, property};
 use crate::limits::{LIGHT_QUEUES_PER_MESSAGE_MAX, TOPIC_NAME_BYTES_MAX};
 use crate::model::{QueueId, QueueOffset};
 
@@ -67,6 +67,25 @@ pub fn light_places<'a>(topic: &str, properties: &'a [u8]) -> Vec<(&'a str, Queu
     places
 }
 
+/// Whether what is stored in this topic waits, and may be in light queues later.
+#[must_use]
+pub fn may_await_light(topic: &str) -> bool {
+    [SCHEDULE_TOPIC, WHEEL_TOPIC, HALF_TOPIC].contains(&topic)
+}
+
+/// The light queues in which a stored record of `topic` is to be when its time has come, or its transaction is committed: those that it names, and the
+/// one that it was sent to, if it was.
+#[must_use]
+pub fn awaited_light<'a>(topic: &str, properties: &'a [u8]) -> Vec<&'a str> {
+    let read = Properties::new(properties);
+    let real = read.get(property::REAL_TOPIC).filter(|real| allows_light(real));
+    let Some(real) = real.filter(|_| may_await_light(topic)) else {
+        return Vec::new();
+    };
+    let named = read.get(property::LIGHT_QUEUES).and_then(light_queues).filter(|names| !names.contains(&real));
+    named.unwrap_or_default().into_iter().chain(Some(real).filter(|real| is_light(real))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +122,13 @@ mod tests {
         check("%LMQ%a", "1,2", &[]);
         check("%LMQ%a", "x", &[]);
         assert!(light_places("T", b"INNER_MULTI_DISPATCH\x01%LMQ%a\x02").is_empty());
+        let waits = b"REAL_TOPIC\x01T\x02INNER_MULTI_DISPATCH\x01%LMQ%b,%LMQ%a\x02";
+        for topic in [SCHEDULE_TOPIC, WHEEL_TOPIC, HALF_TOPIC] {
+            assert_eq!(awaited_light(topic, waits), ["%LMQ%b", "%LMQ%a"]);
+            assert!(awaited_light(topic, b"REAL_TOPIC\x01%RETRY%g\x02INNER_MULTI_DISPATCH\x01%LMQ%a\x02").is_empty());
+        }
+        assert_eq!(awaited_light(WHEEL_TOPIC, b"REAL_TOPIC\x01%LMQ%own\x02"), ["%LMQ%own"]);
+        assert!(awaited_light("T", waits).is_empty(), "it does not wait");
         assert!(allows_light("T") && allows_light("%DLQ%G") && !allows_light("%RETRY%G"));
         assert!(!allows_light(SCHEDULE_TOPIC) && !allows_light("rmq_sys_wheel_timer"));
     }

@@ -14,7 +14,7 @@ mod transaction;
 pub use batch::{BatchedMessage, append_batched, split_batch};
 pub use delay::{DelayLevels, SCHEDULE_TOPIC, queue_of_level};
 pub use id::{IdText, MessageId, UniqueKey};
-pub use light::{LIGHT_QUEUE, allows_light, is_light, light_places, light_queues};
+pub use light::{LIGHT_QUEUE, allows_light, awaited_light, is_light, light_places, light_queues, may_await_light};
 pub use name::{
     NameError, check_group, check_topic, dlq_topic, group_of_retry_topic, is_dlq_topic, is_retry_topic,
     is_system_topic, retry_topic,
