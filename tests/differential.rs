@@ -16,7 +16,7 @@ use ringmq_peers::{Apache, BrokerOptions, Flush, StockClient};
 use script::{Answers, run_script};
 
 /// Step of the script, beginning of the path in its answer, and why ringmq differs there.
-const KNOWN_DIFFERENCES: [(&str, &str, &str); 25] = [
+const KNOWN_DIFFERENCES: [(&str, &str, &str); 26] = [
     ("all topic configs", "ext.totalTopicNum", "clients that page need the total, whoever asks"),
     ("send without body", "code", "no retry helps a message without body: illegal, not a system error"),
     ("send without body", "ext.", "Apache fails on it before it has an answer"),

@@ -28,7 +28,7 @@ const CONSUMED: i64 = 4;
 const VIEW_BROKER_STATS_DATA: i32 = 315;
 
 /// Beginning of the command, beginning of the line, and why ringmq differs there.
-const KNOWN_DIFFERENCES: [(&str, &str, &str); 42] = [
+const KNOWN_DIFFERENCES: [(&str, &str, &str); 43] = [
     ("statsAll", "FACTS FACTS 10 ", "Apache lists a topic's name as if it were a group"),
     ("statsAll", "FACTS FACTS_SILENT_G 10 ", "the same: its list has a group's name where this group stands"),
     (

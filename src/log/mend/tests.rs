@@ -365,7 +365,8 @@ fn what_cannot_be_read_is_written_anew_from_a_replica() {
             let filler =
                 world.log.segments.find(LogOffset(0)).and_then(|segment| segment.filler).expect("it is closed");
             let end = usize::try_from(filler.0).expect("small") + FILLER_BYTES;
-            (before.truncate(end), mended.truncate(end));
+            before.truncate(end);
+            mended.truncate(end);
         }
         assert!(mended == before, "{blocks:?}");
         assert!(world.unreadable.is_empty(), "{blocks:?}");
