@@ -91,7 +91,10 @@ impl Broker {
         request: &AssignmentRequest,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        check_topic(request.topic.as_str())?;
+        let is_light = self.is_light_queue(request.topic.as_str());
+        if !is_light {
+            check_topic(request.topic.as_str())?;
+        }
         if request.group.as_str().len() > GROUP_NAME_BYTES_MAX || request.client_id.as_str().len() > CLIENT_ID_BYTES_MAX
         {
             return Err(Refusal::new(
@@ -102,7 +105,8 @@ impl Broker {
         if asked.is_oneway {
             return Ok(Handled::Done);
         }
-        let is_told = self.routes.is_fresh(asked.now.mono, &request.topic);
+        // Of a light queue there is no route, and whoever asks is at its broker.
+        let is_told = is_light || self.routes.is_fresh(asked.now.mono, &request.topic);
         match if is_told { None } else { self.routes.wait(asked, request) } {
             None => self.answer_assignment(asked, request, out),
             Some(false) => {}
@@ -135,16 +139,22 @@ impl Broker {
         self.reply(asked, &Reply::body(&body), out);
     }
 
-    /// How a group gets the messages of a topic. Of its retry topic by pull, as of all where nothing else was said.
+    /// How a group gets the messages of a topic. Of its retry topic by pull, as of all where nothing else was said; of a light queue in any case.
     fn mode_of(&self, group: &str, topic: &str) -> GroupMode {
-        self.groups
-            .mode(group, topic)
-            .unwrap_or_else(|| if is_retry_topic(topic) { GroupMode::default() } else { self.settings.default_mode })
+        self.groups.mode(group, topic).unwrap_or_else(|| {
+            if is_retry_topic(topic) || self.is_light_queue(topic) {
+                GroupMode::default()
+            } else {
+                self.settings.default_mode
+            }
+        })
     }
 
     /// The queues of a consumer; `None`: that cannot be said.
     fn assigned_queues(&self, request: &AssignmentRequest, mode: GroupMode) -> Option<Vec<AssignedQueue>> {
-        let brokers = self.routes.queues(&request.topic)?;
+        let here = [(self.settings.name.clone(), 1)];
+        let is_light = self.is_light_queue(request.topic.as_str());
+        let brokers = if is_light { &here } else { self.routes.queues(&request.topic)? };
         let all = brokers.iter().map(|(_, queues)| *queues).fold(0, u32::saturating_add);
         let numbers: Vec<u32> = if request.model == MessageModel::Broadcasting || !self.settings.deals_out_queues {
             (0..all).take(ASSIGNED_QUEUES_MAX + 1).collect()

@@ -54,6 +54,17 @@ impl Broker {
         self.settings.light.is_enabled && is_light(name)
     }
 
+    /// Whether this names a light queue, and no topic: for tools and consumers a topic of one queue, whether it is there or not, as with RocketMQ.
+    pub(super) fn is_light_queue(&self, name: &str) -> bool {
+        self.is_light(name) && self.topics.get(name).is_none() && check_light_queue(name, Some(LIGHT_QUEUE)).is_ok()
+    }
+
+    /// How many queues of it consumers may read, and how many it has to send to; `None` if it is neither a topic nor the name of a light queue.
+    pub(super) fn queues_of(&self, name: &str) -> Option<(u32, u32)> {
+        let topic = self.topics.get(name).map(|topic| (topic.config.read_queues, topic.config.write_queues));
+        topic.or_else(|| self.is_light_queue(name).then_some((1, 1)))
+    }
+
     /// The log's handle of a light queue that is sent to; it is made if there is room for one more.
     pub(super) fn light_queue(&mut self, name: &str, queue_id: Option<QueueId>) -> Result<QueueIndex, Refusal> {
         check_light_queue(name, queue_id)?;

@@ -74,7 +74,8 @@ impl Broker {
     ) -> Result<Handled, Refusal> {
         // A commit makes no group: a late one would bring back what was deleted. But what a slave gives back may be of a group that came to
         // be while this master was away.
-        if at.is_given_back {
+        // And a group with the name of a light queue is always there, as with RocketMQ.
+        if at.is_given_back || self.is_light(at.group) {
             self.group_config(asked.now, at.group, out)?;
         } else if self.groups.get(at.group).is_none() {
             let remark = format!("Group {} not exist!", at.group);
@@ -214,9 +215,13 @@ impl Broker {
         let mut locked = Vec::with_capacity(request.queues.len());
         for queue in &request.queues {
             let (group, client) = (&request.group, &request.client_id);
-            // Only queues that are there: else a client could fill the table with made-up names.
-            let exists =
-                self.topics.get(queue.topic.as_str()).is_some_and(|topic| queue.queue_id.0 < topic.queue_count());
+            // Only queues that may be: else a client could fill the table with made-up names.
+            let name = queue.topic.as_str();
+            let exists = match self.topics.get(name) {
+                Some(topic) => queue.queue_id.0 < topic.queue_count(),
+                // A consumer of a light queue is there before its first message.
+                None => queue.queue_id == LIGHT_QUEUE && self.is_light_queue(name),
+            };
             if exists && self.locks.lock(asked.now.mono, group, &queue.topic, queue.queue_id, client) {
                 locked.push(queue);
             }

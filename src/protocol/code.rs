@@ -572,11 +572,13 @@ mod tests {
              Of a group's settings `consumeFromMinEnable`, `consumeMessageOrderly`, `groupRetryPolicy` and `consumeTimeoutMinute` are kept and\n\
              told, and change nothing, as with Apache's broker: proxies go by them, and `mqadmin updateSubGroup` sends the first each time.\n\
              So does a topic's `message.type`: that a message is of its topic's type is looked at by proxies, here as there.\n\n\
-             Light queues (`enableLmq` with `enableMultiDispatch`) are filled, sent to, pulled, held for, looked at by offset and time, and deleted\n\
-             (215) as with Apache, also on slaves and with Java peers. They differ in this: a message that names no light queue, one twice, or more\n\
-             than 256 is refused (13), where Apache's broker stops putting anything into its consume queues; so are batches and dead letters that\n\
-             name some, which Apache puts into none, or into all; a topic `%LMQ%NAME` is refused (29), where Apache says success and makes none; they\n\
-             are not popped (17); a group `%LMQ%NAME` is made as any other; their offsets are in `consumerOffset.json`; half messages are in none\n\
+             Light queues (`enableLmq` with `enableMultiDispatch`) are filled, sent to, pulled, held for, locked (41), dealt out (400),\n\
+             looked at by tools (202, 208, 303, 321, 351), reset (222) and deleted (215) as with Apache, also on slaves and with Java peers.\n\
+             They differ in this: a message that names no light queue, one twice, or more than 256 is refused (13), where Apache's broker\n\
+             stops putting anything into its consume queues; so are batches and dead letters that name some, which Apache puts into none, or\n\
+             into all; a topic `%LMQ%NAME` is refused (29), where Apache says success and makes none; they\n\
+             are not popped (17), nor is that mode taken for them (401 answers 29); offsets are committed and reset where one was written (else 17); a group\n\
+             `%LMQ%NAME` is made as any other, or by its first commit; their offsets are in `consumerOffset.json`; half messages are in none\n\
              before they are committed; names have 127 bytes at most, where Apache takes about 250; `maxLmqConsumeQueueNum`, which Apache reads and does not\n\
              heed, holds: a message that would need more is refused (1), also one that waits for its time or its commit, whose queues have their places\n\
              from when it is taken, here, on slaves and over starts, and are always there when it comes; who only pulls makes none; and the place of\n\

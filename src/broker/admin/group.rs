@@ -4,7 +4,7 @@ use super::super::group::check_is_clients;
 use super::super::{Asked, Broker, Handled, Output, Refusal, Table};
 use super::attributes;
 use crate::model::LogOffset;
-use crate::protocol::body::{ModeRequest, SubscriptionGroupConfig, TablePlace};
+use crate::protocol::body::{ModeRequest, RequestMode, SubscriptionGroupConfig, TablePlace};
 use crate::protocol::code::ResponseCode;
 use crate::protocol::message::{check_group, is_retry_topic};
 use crate::protocol::reply::Reply;
@@ -66,7 +66,11 @@ impl Broker {
         if is_retry_topic(request.topic.as_str()) {
             return Err(Refusal::new(ResponseCode::NoPermission, "retry topic is not allowed to set mode"));
         }
-        let Some(topic) = self.topics.get(request.topic.as_str()).map(|topic| topic.name.clone()) else {
+        if self.is_light_queue(request.topic.as_str()) && request.mode.mode == RequestMode::Pop {
+            let remark = format!("[{}] is a light queue: those are not popped", request.topic);
+            return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
+        }
+        let Some(topic) = self.queues_of(request.topic.as_str()).map(|_| request.topic.clone()) else {
             let remark = format!("topic[{}] not exist", request.topic);
             return Err(Refusal::new(ResponseCode::TopicNotExist, remark));
         };

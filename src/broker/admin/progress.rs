@@ -30,10 +30,10 @@ impl Broker {
         request: GroupTopicRequest<'_>,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        let Some(topic) = self.topics.get(request.topic) else {
+        let Some((_, queues)) = self.queues_of(request.topic) else {
             return Err(Refusal::new(ResponseCode::TopicNotExist, format!("topic[{}] not exist", request.topic)));
         };
-        let (topic, queues) = (topic.name.clone(), topic.config.write_queues);
+        let topic = TopicName::from(request.topic);
         let mut spans = Vec::new();
         for queue_id in (0..queues).map(QueueId) {
             match self.time_span(asked, request.group, &topic, queue_id) {
@@ -207,7 +207,7 @@ impl Broker {
         let QueueEntriesRequest { topic, queue_id, index, count, group } = request;
         let number = queue_id.map_or_else(|| "-1".to_owned(), |queue| queue.to_string());
         let queue = queue_id.and_then(|queue_id| self.log.find_queue(topic, queue_id));
-        let Some(queue) = queue.filter(|_| self.topics.get(topic).is_some()) else {
+        let Some(queue) = queue.filter(|_| self.queues_of(topic).is_some()) else {
             return Err(Refusal::new(ResponseCode::SystemError, format!("{number}@{topic} is not exist!")));
         };
         let min = match self.log.first(queue) {

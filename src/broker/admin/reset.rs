@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::super::call::check_notice_room;
 use super::super::group::check_is_clients;
+use super::super::light::check_light_queue;
 use super::super::query::too_many_offsets;
 use super::super::{Asked, Broker, Handled, Output, Refusal};
 use super::client::{VERSION_WITH_STATUS, check_version};
@@ -17,6 +18,7 @@ use crate::model::{QueueId, QueueOffset, UnixMs};
 use crate::protocol::body::{MessageQueue, ResetForm, reset_offsets};
 use crate::protocol::code::{RequestCode, ResponseCode};
 use crate::protocol::frame::Encoding;
+use crate::protocol::message::LIGHT_QUEUE;
 use crate::protocol::reply::{ExtValue, Reply, encode_request};
 use crate::protocol::request::{Boundary, ResetOffsetRequest};
 
@@ -30,7 +32,9 @@ impl Broker {
         request: &ResetOffsetRequest<'_>,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        if self.topics.get(request.topic).is_none() {
+        let is_there = self.topics.get(request.topic).is_some()
+            || (self.is_light_queue(request.topic) && self.log.find_queue(request.topic, LIGHT_QUEUE).is_some());
+        if !is_there {
             let remark = format!("Topic {} does not exist", request.topic);
             return Err(Refusal::new(ResponseCode::TopicNotExist, remark));
         }
@@ -57,11 +61,13 @@ impl Broker {
             let remark = format!("Group {group} does not exist");
             return Err(Refusal::new(ResponseCode::SubscriptionGroupNotExist, remark));
         }
-        let Some(topic) = self.topics.get(name) else { return Ok(Ok(NewOffsets::new())) };
-        let read_queues = topic.config.read_queues;
+        let Some((read_queues, _)) = self.queues_of(name) else { return Ok(Ok(NewOffsets::new())) };
         let queues = match request.queue_id {
             Some(queue) => {
-                let queue = topic.check_queue(queue)?;
+                let queue = match self.topics.get(name) {
+                    Some(topic) => topic.check_queue(queue)?,
+                    None => check_light_queue(name, Some(queue)).map(|()| queue)?,
+                };
                 if let Some(offset) = request.offset {
                     if let Some(index) = self.log.find_queue(name, queue)
                         && let Err(block) = self.log.first(index)
@@ -105,7 +111,7 @@ impl Broker {
         request: &ResetOffsetRequest<'_>,
     ) -> Result<Result<NewOffsets, BlockId>, Refusal> {
         let (name, group) = (request.topic, request.group);
-        let queues = self.topics.get(name).map_or(0, |topic| topic.config.write_queues);
+        let queues = self.queues_of(name).map_or(0, |(_, write_queues)| write_queues);
         let mut offsets = NewOffsets::new();
         for queue in (0..queues).map(QueueId) {
             let Some(committed) = self.offsets.get(group, name, queue) else {

@@ -24,8 +24,12 @@ impl Broker {
         name: &str,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        let topic = self.known_topic(name)?;
-        let (topic, queues) = (topic.name.clone(), topic.queue_count());
+        let (topic, queues) = if self.is_light_queue(name) {
+            (TopicName::from(name), 1)
+        } else {
+            let topic = self.known_topic(name)?;
+            (topic.name.clone(), topic.queue_count())
+        };
         let mut stats = TopicStats::default();
         for queue_id in (0..queues).map(QueueId) {
             let mut offsets = TopicOffsets::default();
@@ -88,9 +92,7 @@ impl Broker {
         }
         let mut stats = ConsumeStats::default();
         for topic in topics {
-            let Some(read_queues) = self.topics.get(topic.as_str()).map(|topic| topic.config.read_queues) else {
-                continue;
-            };
+            let Some((read_queues, _)) = self.queues_of(topic.as_str()) else { continue };
             if self.is_no_longer_wanted(group, topic.as_str()) {
                 continue;
             }

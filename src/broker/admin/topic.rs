@@ -2,7 +2,7 @@
 
 use super::super::ack::Ticket;
 use super::super::store::NotStored;
-use super::super::topic::{BATCH_QUEUES, Topic, has_inner_batches};
+use super::super::topic::{BATCH_QUEUES, Topic, has_inner_batches, perm, plain_config};
 use super::super::{Asked, Broker, Effect, Handled, Output, Refusal, Table};
 use super::attributes;
 use crate::letter::ToControl;
@@ -168,7 +168,11 @@ impl Broker {
         name: &str,
         out: &mut Output,
     ) -> Result<Handled, Refusal> {
-        let body = self.known_topic(name)?.config.encode();
+        let body = if self.is_light_queue(name) {
+            plain_config(name, 1, perm::READ | perm::WRITE).encode()
+        } else {
+            self.known_topic(name)?.config.encode()
+        };
         self.reply(asked, &Reply::body(&body), out);
         Ok(Handled::Done)
     }

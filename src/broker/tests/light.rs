@@ -109,6 +109,51 @@ fn what_was_taken_to_wait_has_its_light_queues_whatever_comes_between() {
 }
 
 #[test]
+fn consumers_lock_and_are_given_light_queues_and_tools_see_them() {
+    let mut world = world(100);
+    let c = world.connect();
+    world.make_group("g");
+    let body = heartbeat_body("c@1", "g", "%LMQ%x", "CLUSTERING", 1);
+    assert_eq!(world.call(c, RequestCode::HeartBeat, &[], body.as_bytes()).code, 0);
+    for topic in ["%LMQ%x", "T"] {
+        let queue = format!(r#"{{"brokerName":"b","queueId":0,"topic":"{topic}"}}"#);
+        let lock = format!(r#"{{"clientId":"c@1","consumerGroup":"g","mqSet":[{queue}]}}"#);
+        let locked = world.call(c, RequestCode::LockBatchMq, &[], lock.as_bytes());
+        assert!(locked.text().contains(topic), "{}", locked.text());
+    }
+    let ask =
+        r#"{"clientId":"c@1","consumerGroup":"g","messageModel":"CLUSTERING","strategyName":"AVG","topic":"%LMQ%x"}"#;
+    let given = world.call(c, RequestCode::QueryAssignment, &[], ask.as_bytes());
+    assert!(given.text().contains(r#""queueId":0,"topic":"%LMQ%x"},"mode":"PULL""#), "{}", given.text());
+    for (mode, code) in [("PULL", 0), ("POP", 29)] {
+        let body = format!(r#"{{"consumerGroup":"g","mode":"{mode}","topic":"%LMQ%x"}}"#);
+        assert_eq!(world.call(c, RequestCode::SetMessageRequestMode, &[], body.as_bytes()).code, code);
+    }
+    for _ in 0..3 {
+        assert_eq!(world.send(c, "T", 0, &light("%LMQ%x"), "a").code, 0);
+    }
+    for group in ["g", "%LMQ%nobody_made_it"] {
+        let at = [("consumerGroup", group), ("topic", "%LMQ%x"), ("queueId", "0"), ("commitOffset", "1")];
+        assert_eq!(world.call(c, RequestCode::UpdateConsumerOffset, &at, b"").code, 0);
+        let lag = [("consumerGroup", group), ("topic", "%LMQ%x")];
+        let lag = world.call(c, RequestCode::GetConsumeStats, &lag, b"").text().to_owned();
+        assert!(lag.contains(r#""brokerOffset":3,"consumerOffset":1"#), "{lag}");
+    }
+    let topic = [("topic", "%LMQ%x")];
+    let stats = world.call(c, RequestCode::GetTopicStatsInfo, &topic, b"").text().to_owned();
+    assert!(stats.contains(r#""maxOffset":3"#), "{stats}");
+    let config = world.call(c, RequestCode::GetTopicConfig, &topic, b"").text().to_owned();
+    assert!(config.contains(r#""readQueueNums":1"#), "{config}");
+    let spans = [("topic", "%LMQ%x"), ("group", "g")];
+    assert!(world.call(c, RequestCode::QueryConsumeTimeSpan, &spans, b"").text().contains("%LMQ%x"));
+    for (name, code) in [("%LMQ%x", 0), ("%LMQ%none", 17)] {
+        let reset = [("topic", name), ("group", "g"), ("timestamp", "0"), ("isForce", "true")];
+        assert_eq!(world.call(c, RequestCode::InvokeBrokerToResetOffset, &reset, b"").code, code);
+    }
+    assert_eq!(world.pull(c, "%LMQ%x", 1, "*").code, 21, "it is told of the reset");
+}
+
+#[test]
 fn what_names_no_light_queues_or_too_many_is_refused() {
     let mut world = world(300);
     let c = world.connect();
