@@ -475,7 +475,7 @@ impl TailHead {
 }
 
 /// What lies in the place of a tail.
-enum Found {
+enum WhoseTail {
     /// The last run's.
     Own(TailHead),
     /// It has what another run over this store has appended, and the segments may lack.
@@ -488,13 +488,13 @@ enum Found {
     Foreign,
 }
 
-impl Found {
+impl WhoseTail {
     /// What a file of `bytes` with this head is to the shard of `key`, whose last run was `last`.
-    fn judge(head: Option<TailHead>, bytes: u64, key: &TailKey, last: &LastRun) -> Found {
+    fn judge(head: Option<TailHead>, bytes: u64, key: &TailKey, last: &LastRun) -> WhoseTail {
         let has_left = last.left_tail(key).is_some();
-        let unlike = |why| if has_left { Found::NotAsLeft(why) } else { Found::Foreign };
+        let unlike = |why| if has_left { WhoseTail::NotAsLeft(why) } else { WhoseTail::Foreign };
         let Some(head) = head else {
-            return if bytes == 0 && !has_left { Found::Nothing } else { unlike("is none") };
+            return if bytes == 0 && !has_left { WhoseTail::Nothing } else { unlike("is none") };
         };
         let any_run = TailKey { run: head.key.run, ..key.clone() };
         if !any_run.is_same_tail(&head.key) {
@@ -507,9 +507,9 @@ impl Found {
         let is_behind = head.appended.is_none_or(|appended| last.end.is_some_and(|end| appended < end));
         match (head.key.run == key.run, is_behind) {
             (true, true) if head.appended.is_some() => unlike("ends before that run began"),
-            (true, _) => Found::Own(head),
-            (false, true) => Found::Nothing,
-            (false, false) => Found::OfAnotherRun(head.key.run),
+            (true, _) => WhoseTail::Own(head),
+            (false, true) => WhoseTail::Nothing,
+            (false, false) => WhoseTail::OfAnotherRun(head.key.run),
         }
     }
 }
@@ -578,18 +578,18 @@ impl TailFile {
         let bytes_found = file.metadata().map_err(failed)?.len();
         let head = read_head(&mut file).map_err(failed)?;
         // That none is there was said before.
-        let found = if is_there { Found::judge(head, bytes_found, key, last) } else { Found::Nothing };
+        let found = if is_there { WhoseTail::judge(head, bytes_found, key, last) } else { WhoseTail::Nothing };
         let taken = match found {
-            Found::Own(head) => head.appended.map(|appended| (appended, head.key.ring_bytes)),
-            Found::OfAnotherRun(run) => {
+            WhoseTail::Own(head) => head.appended.map(|appended| (appended, head.key.ring_bytes)),
+            WhoseTail::OfAnotherRun(run) => {
                 let aside = path.with_extension(format!("of-{}", StoreId(run)));
                 fs::rename(&path, &aside).map_err(failed)?;
                 tracing::warn!(path = %aside.display(), "the tail of another run of this store, which was restored or lost its file `run`, is not taken: it has what that run acknowledged last; if that is not missed, remove it");
                 return Self::open(folder, key, last);
             }
-            Found::NotAsLeft(why) => return Err(TailError::NotAsLeft { path, why }),
-            Found::Nothing => None,
-            Found::Foreign => {
+            WhoseTail::NotAsLeft(why) => return Err(TailError::NotAsLeft { path, why }),
+            WhoseTail::Nothing => None,
+            WhoseTail::Foreign => {
                 tracing::warn!(path = %path.display(), "a file in the place of the tail, which is none of this store and start of the machine, is written anew");
                 None
             }
@@ -638,10 +638,10 @@ impl TailFile {
         let bytes = file.metadata().map_err(failed)?.len();
         let head = read_head(&mut file).map_err(failed)?;
         let run = head.as_ref().filter(|_| is_any_run).map_or(key.run, |head| head.key.run);
-        let head = match Found::judge(head, bytes, &TailKey { run, ..key.clone() }, last) {
-            Found::Own(head) => head,
-            Found::NotAsLeft(why) => return Err(TailError::NotAsLeft { path, why }),
-            Found::OfAnotherRun(_) | Found::Nothing | Found::Foreign => return Ok(None),
+        let head = match WhoseTail::judge(head, bytes, &TailKey { run, ..key.clone() }, last) {
+            WhoseTail::Own(head) => head,
+            WhoseTail::NotAsLeft(why) => return Err(TailError::NotAsLeft { path, why }),
+            WhoseTail::OfAnotherRun(_) | WhoseTail::Nothing | WhoseTail::Foreign => return Ok(None),
         };
         let TailHead { key, appended: Some(appended) } = head else { return Ok(None) };
         let mut ring = vec![0; key.ring_bytes];

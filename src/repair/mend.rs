@@ -4,21 +4,18 @@
 #![expect(clippy::disallowed_methods, reason = "a shell's: files are read and written here, and named by the clock")]
 
 use std::fs::{self, OpenOptions};
-use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::segment::{CLAIM_BYTES, Content, DamagedStretch, Findings, SegmentFile, segments};
 use super::{RepairError, io_of, text_of};
-use crate::disk::table;
 use crate::files;
 use crate::log::{FileName, RecoveryError};
 use crate::model::LogOffset;
 use crate::protocol::record::{Check, RecordView, claims_place, peek_size};
-use crate::replication::EpochTable;
 use crate::shard::StartError;
-use crate::shard::offline::ShardLook;
+use crate::shard::offline::{LogLineage, ShardLook};
 
 /// Files that speak of the log's end, and would call a cut damage.
 const SPEAK_OF_THE_END: [&str; 2] = ["checkpoint", "run"];
@@ -126,26 +123,14 @@ fn take(path: &Path, source: &mut SegmentFile, damage: &DamagedStretch, aside: &
 
 /// Up to where two shards have the same log, by the reigns of its masters.
 fn same_until(own: &Path, other: &Path) -> Result<LogOffset, RepairError> {
-    let read = |shard: &Path| {
-        let path = shard.join("config/epochs");
-        let damaged = |why: String| io_of(&path)(io::Error::new(io::ErrorKind::InvalidData, why));
-        let bytes = table::read(&path, true).map_err(|error| damaged(error.to_string()))?.unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let table = EpochTable::decode(&text).map_err(|error| damaged(error.to_string()))?;
-        Ok::<_, RepairError>((text, table))
-    };
-    let ((own_text, own_table), (text, table)) = (read(own)?, read(other)?);
-    let end = LogOffset(u64::MAX);
-    if let Some(point) = own_table.consistent_point(end, &table, end) {
-        return Ok(point);
-    }
-    let name = |text: &str| text.lines().next().unwrap_or_default().to_owned();
-    // Of logs without names and reigns nothing more is known.
-    if own_table == table && name(&own_text) == name(&text) {
-        return Ok(end);
-    }
-    let (theirs, own_name) = (name(&text), name(&own_text));
-    Err(RepairError::OtherLog { other: text_of(other), theirs, own: own_name, folder: text_of(own) })
+    let read = |shard| LogLineage::read(shard).map_err(RepairError::NotClaimed);
+    let (ours, theirs) = (read(own)?, read(other)?);
+    ours.same_until(&theirs).ok_or_else(|| RepairError::OtherLog {
+        other: text_of(other),
+        theirs: theirs.name().to_owned(),
+        own: ours.name().to_owned(),
+        folder: text_of(own),
+    })
 }
 
 /// Lets the log end where a start refuses it; what a start takes is not cut.

@@ -12,7 +12,7 @@ mod mend;
 mod printer;
 mod segment;
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -251,13 +251,7 @@ fn repair(printer: Printer, arguments: &RepairArguments) -> Result<(), RepairErr
 
 /// Makes sure that no node uses a store that is read from, for as long as the file lives. A part of one has no lock.
 fn claim(folder: &Path) -> Result<Option<File>, RepairError> {
-    let path = folder.join("lock");
-    if !path.exists() {
-        return Ok(None);
-    }
-    let lock = OpenOptions::new().read(true).write(true).open(&path).map_err(io_of(&path))?;
-    crate::disk::store::wait_for(&lock, folder, &path).map_err(|error| RepairError::NotClaimed(error.to_string()))?;
-    Ok(Some(lock))
+    Offline::lock(folder).map_err(RepairError::NotClaimed)
 }
 
 fn look(of: &WhichStore) -> Result<(Offline, Vec<ShardLook>), RepairError> {

@@ -16,7 +16,7 @@ use super::tables::read_tables;
 use super::work::io_error;
 use crate::disk::folder::list_files;
 use crate::disk::tail::FoundTail;
-use crate::disk::{DiskError, LastRun, Store, TailFile, TailKey, table};
+use crate::disk::{DiskError, LastRun, Store, TailFile, TailKey, store, table};
 use crate::files;
 use crate::limits::TAIL_BYTES_MIN;
 use crate::log::{FileName, FoundStore, HeapTail, Log, LogSettings, Recovery, RecoveryError, Step, TailMemory as _};
@@ -88,6 +88,21 @@ impl Offline {
     pub(crate) fn claim(root: &Path, tails: Option<PathBuf>, segment_bytes: Option<u64>) -> Result<Offline, String> {
         let store = Store::look(root).map_err(|error| error.to_string())?;
         Ok(Offline { store, tails, segment_bytes })
+    }
+
+    /// Keeps nodes from a store that is read from, for as long as the file lives. A part of a store has no lock.
+    ///
+    /// # Errors
+    /// Who uses it, as a sentence.
+    pub(crate) fn lock(folder: &Path) -> Result<Option<File>, String> {
+        let path = folder.join("lock");
+        if !path.exists() {
+            return Ok(None);
+        }
+        let lock = OpenOptions::new().read(true).write(true).open(&path);
+        let lock = lock.map_err(|error| format!("{}: {error}", path.display()))?;
+        store::wait_for(&lock, folder, &path).map_err(|error| error.to_string())?;
+        Ok(Some(lock))
     }
 
     /// Looks at all shards.
@@ -239,6 +254,39 @@ fn flush(path: &Path) -> io::Result<()> {
 fn largest_segment(folder: &Path) -> io::Result<Option<u64>> {
     let files = list_files(&folder.join("commitlog"))?;
     Ok(files.into_iter().map(|file| file.bytes).filter(|bytes| *bytes > 0).max())
+}
+
+/// Which log a shard has, and the reigns of its masters.
+pub(crate) struct LogLineage {
+    text: String,
+    table: EpochTable,
+}
+
+impl LogLineage {
+    /// Reads what the shard in this folder says.
+    ///
+    /// # Errors
+    /// Why it cannot be read, as a sentence.
+    pub(crate) fn read(shard: &Path) -> Result<LogLineage, String> {
+        let path = shard.join(epochs_path());
+        let bytes = table::read(&path, true).map_err(|error| error.to_string())?.unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let table = EpochTable::decode(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(LogLineage { text, table })
+    }
+
+    /// The line that names the log.
+    pub(crate) fn name(&self) -> &str {
+        self.text.lines().next().unwrap_or_default()
+    }
+
+    /// Up to where the two are the same log; `None` if nothing is known to be the same.
+    pub(crate) fn same_until(&self, other: &LogLineage) -> Option<LogOffset> {
+        let end = LogOffset(u64::MAX);
+        let point = self.table.consistent_point(end, &other.table, end);
+        // Of logs without names and reigns nothing more is known.
+        point.or_else(|| (self.table == other.table && self.name() == other.name()).then_some(end))
+    }
 }
 
 /// What is wrong with the tables, by what reads them at a start, and with the epochs.
