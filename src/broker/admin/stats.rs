@@ -83,8 +83,9 @@ impl Broker {
         } else {
             request.topics.iter().map(|topic| TopicName::from(*topic)).collect()
         };
-        let queues = |topic: &TopicName| self.topics.get(topic.as_str()).map_or(0, |topic| topic.config.read_queues);
-        if topics.iter().map(|topic| queues(topic) as usize).sum::<usize>() > OFFSETS_PER_REQUEST_MAX {
+        let queues =
+            |topic: &TopicName| self.queues_of(topic.as_str()).map_or(0, |(read_queues, _)| read_queues as usize);
+        if topics.iter().map(queues).sum::<usize>() > OFFSETS_PER_REQUEST_MAX {
             let remark = format!(
                 "the topics that the group reads have more than {OFFSETS_PER_REQUEST_MAX} queues: ask for one topic"
             );
